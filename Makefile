@@ -1,0 +1,41 @@
+# All there is to run; CI calls nothing else. Everything is installed into .venv (and .venv-*).
+# constraints.txt fixes every version. On Linux without a GPU, setting
+# PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu saves gigabytes of CUDA libraries.
+PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+PIP = -m pip install -qq --disable-pip-version-check -c constraints.txt
+
+help:  ## list what there is
+	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 18
+
+demo: .venv/hf.stamp  ## evaluate the embedded model in its small world
+	.venv/bin/mipo-eval demo
+
+test: .venv/dev.stamp  ## run all tests, with coverage
+	.venv/bin/python -m pytest --cov --cov-report=term:skip-covered
+
+check: .venv/dev.stamp  ## lint, format, types, layers
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+wheel-test: .venv/dev.stamp  ## build the wheel, install it elsewhere, use it there
+	rm -rf dist .venv-wheel && .venv/bin/python -m build --outdir dist . >/dev/null
+	$(PYTHON) -m venv .venv-wheel
+	.venv-wheel/bin/python $(PIP) "$$(echo dist/*.whl)[hf]"
+	.venv-wheel/bin/python -I tests/wheel_smoke.py
+
+test-vllm: .venv/dev.stamp  ## build a vLLM for this CPU in .venv-vllm and test against it
+	$(PYTHON) tests/vllm/build_env.py
+	.venv/bin/python -m pytest -m vllm
+
+.venv/%.stamp: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "mipo-eval needs Python 3.11 or newer: make PYTHON=/path/to/it" >&2; exit 1; }
+	@echo "Installing mipo-eval[$*] into .venv; the first time takes a few minutes"
+	@$(PYTHON) -m venv .venv
+	@.venv/bin/python $(PIP) -e '.[$*]'
+	@touch $@
+
+.PHONY: help demo test check wheel-test test-vllm
+.PRECIOUS: .venv/%.stamp

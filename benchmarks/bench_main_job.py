@@ -1,0 +1,184 @@
+"""The main job's limits, each measured in one run of this file.
+
+    python benchmarks/bench_main_job.py [overhead] [judging] [again] [memory]
+
+overhead  generation in stored chunks against one `lm_eval.simple_evaluate` on the same items
+judging   calls a second through the whole command against a server that answers in 200 ms,
+          as a share of the ideal: concurrency / latency
+again     the same command with everything in the store
+memory    peak memory of the command while it judges 100,000 items
+"""
+
+import argparse
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from mipo_eval.generation.engine import (
+    ModelOptions,
+    decoding_for,
+    generation_spec,
+    load_model,
+    load_task,
+)
+from mipo_eval.generation.models import parse_model
+from mipo_eval.keys import digest
+from mipo_eval.records import Item, Response
+from mipo_eval.signature import short
+from mipo_eval.store import Store
+from mipo_eval.store.items import put_list
+from mipo_eval.store.responses import put_generation, put_responses
+from mipo_eval.tasks.items import write_items
+from mipo_eval.tasks.query import query_hash, render_query
+
+REPOSITORY = Path(__file__).parents[1]
+CONCURRENCY = 64
+
+
+def items(count: int) -> Iterator[Item]:
+    """Yield items with one preference and no reference: one call each."""
+    for n in range(count):
+        yield Item(
+            item_id=f"item-{n}",
+            prompt=f"How do I make a good cup of tea when my kettle is number {n}?",
+            preferences=("Use short sentences that a child can read.",),
+            group_id=f"group-{n // 4}",
+        )
+
+
+def answer(n: int) -> str:
+    """Return a response of some forty words."""
+    words = ("boil", "the", "water", "warm", "the", "pot", "add", "two", "spoons", "of", "leaves")
+    words += ("wait", "four", "minutes", "and", "pour")
+    return " ".join(words[(n + i * (1 + n % 7)) % len(words)] for i in range(40)) + f" kettle {n}."
+
+
+@contextmanager
+def judge_server(latency: float) -> Iterator[str]:
+    """Run the tests' OpenAI server in a process of its own; yields its URL."""
+    command = [sys.executable, "-m", "tests.servers.openai_server", "--latency", str(latency)]
+    process = subprocess.Popen(
+        command, cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    try:
+        yield process.stdout.readline().strip()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def prepare(folder: Path, count: int, url: str) -> list[str]:
+    """Store `count` responses as if generated, and return the command that judges them."""
+    suite = folder / "tea.jsonl"
+    write_items(suite, items(count))
+    model = parse_model(f"openai:judge@{url}", demo_model=Path)
+    decoding = decoding_for(model, {}, seed=0)
+    spec = generation_spec(
+        model,
+        ModelOptions(),
+        decoding,
+        asking={"prompting": "personalized", "query": short(query_hash())},
+    )
+    with Store.open(str(folder / "store.db")) as store:
+        put_list(store, [("tea", items(count))])
+        put_generation(store, digest(spec), spec)
+        chunk: list[Response] = []
+        for n, item in enumerate(items(count)):
+            response = Response(
+                item_key=item.key, text=answer(n), prompt_hash="0" * 32, response_tokens=50
+            )
+            chunk.append(response)
+            if len(chunk) == 1000 or n == count - 1:
+                put_responses(store, digest(spec), chunk)
+                chunk = []
+    command = [sys.executable, "-m", "mipo_eval", "--model", f"openai:judge@{url}"]
+    command += ["--suite", str(suite), "--judge", f"openai:judge@{url}", "--json"]
+    return [*command, "--store", str(folder / "store.db")]
+
+
+def run(command: list[str]) -> float:
+    """Run a command and return its wall time in seconds."""
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    started = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
+    return time.perf_counter() - started
+
+
+def overhead(rounds: int = 3) -> None:
+    """Compare our chunks with lm-eval called once, alternating, on the demo model."""
+    import lm_eval
+
+    from mipo_eval.demo.model import build_base_model
+
+    render = partial(render_query, prompting="personalized")
+    spec = parse_model("demo", demo_model=lambda: build_base_model(render))
+    decoding = decoding_for(spec, {"max_tokens": 48}, seed=0)
+    model = load_model(spec, ModelOptions(), decoding)
+    task = load_task("mipo_demo", {"source": "demo"}, decoding)
+    everything = range(len(task.eval_docs))
+    ratios = []
+    with tempfile.TemporaryDirectory() as folder, Store.open(f"{folder}/store.db") as store:
+        for _ in range(rounds + 1):
+            started = time.perf_counter()
+            lm_eval.simple_evaluate(
+                model=model._lm,
+                tasks=[task],
+                apply_chat_template=True,
+                bootstrap_iters=0,
+                log_samples=True,
+            )
+            direct = time.perf_counter() - started
+            started = time.perf_counter()
+            for first in range(0, len(everything), model.chunk_size):
+                made = model.ask(task, everything[first : first + model.chunk_size])
+                put_responses(store, "g", made)
+            ratios.append((time.perf_counter() - started) / direct)
+    ratio = statistics.median(ratios[1:])  # the first round warms up
+    print(f"overhead: {ratio:.3f} of lm-eval's own time on {len(everything)} items (limit 1.05)")
+
+
+def judging(count: int = 2000, latency: float = 0.2) -> None:
+    """Judge against a slow server, then repeat the command with everything stored."""
+    with judge_server(latency) as url, tempfile.TemporaryDirectory() as folder:
+        command = prepare(Path(folder), count, url)
+        first, second = run(command), run(command)
+    ideal = count / CONCURRENCY * latency
+    share = ideal / (first - second)
+    print(
+        f"judging: {count} calls in {first:.2f} s, of which {second:.2f} s are not judging: "
+        f"{share:.1%} of the ideal rate (limit 90 %)"
+    )
+    print(f"again: {second:.2f} s for {count} stored items (limit 2 s)")
+
+
+def memory(count: int = 100_000) -> None:
+    """Judge many items and report the command's peak memory."""
+    with judge_server(0.0) as url, tempfile.TemporaryDirectory() as folder:
+        command = prepare(Path(folder), count, url)
+        seconds = run(command)
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    print(f"memory: peak {peak:.0f} MB judging {count} items in {seconds:.0f} s (limit 600 MB)")
+
+
+PARTS = {"overhead": overhead, "judging": judging, "memory": memory}
+
+
+def main() -> None:
+    """Run the parts named on the command line, or all."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []])
+    for part in parser.parse_args().parts or PARTS:
+        PARTS[part]()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""Judges: a backend, a protocol and a prompt file that turn responses into verdicts."""
+
+if __name__ != "mipo_eval.judges":  # a second copy of every class would not be equal to the first
+    raise ImportError("this folder is mipo_eval.judges: import that, not a bare `judges`")
+
+from mipo_eval.judges.choices import Verdict, Winner, merge_orders, parse_choice, parse_verdict
+from mipo_eval.judges.judge import Judge, Protocol
+from mipo_eval.judges.loading import Preset, family_of, load_judge, load_preset, preset_names
+from mipo_eval.judges.pairwise import (
+    ChoiceRequest,
+    PairCounts,
+    PairVerdict,
+    choice_requests,
+    count_pairs,
+    pair_verdict,
+    read_choice,
+)
+from mipo_eval.judges.parsing import PARSER_VERSION, parse_rating
+from mipo_eval.judges.rendering import Prompt, load_prompt
+from mipo_eval.judges.rubric import RatingRequest, rating_requests, read_rating
+from mipo_eval.judges.weighted import WeightedRating, weighted_rating
+
+__all__ = [
+    "PARSER_VERSION",
+    "ChoiceRequest",
+    "Judge",
+    "PairCounts",
+    "PairVerdict",
+    "Preset",
+    "Prompt",
+    "Protocol",
+    "RatingRequest",
+    "Verdict",
+    "WeightedRating",
+    "Winner",
+    "choice_requests",
+    "count_pairs",
+    "family_of",
+    "load_judge",
+    "load_preset",
+    "load_prompt",
+    "merge_orders",
+    "pair_verdict",
+    "parse_choice",
+    "parse_rating",
+    "parse_verdict",
+    "preset_names",
+    "rating_requests",
+    "read_choice",
+    "read_rating",
+    "weighted_rating",
+]

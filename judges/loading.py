@@ -1,0 +1,218 @@
+"""What `--judge` can name: a preset that ships, a preset file of the user's, or a backend.
+
+gpt-4.1                        a preset, asked where it says
+qwen2.5-14b@http://host:8000   a preset whose model is served at that URL
+family                         the preset for the family of the model under evaluation
+mine.yaml                      a preset of the user's
+openai:MODEL@URL, hf:PATH ...  a backend, with the default settings
+"""
+
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mipo_eval.backends import BACKENDS, Limits, Sampling, load_backend
+from mipo_eval.errors import ConfigError
+from mipo_eval.judges import pairwise, rubric
+from mipo_eval.judges.judge import Judge, Protocol
+from mipo_eval.judges.rendering import Prompt, load_prompt
+
+FAMILY = "family"
+_FAMILIES = {"qwen": "qwen2.5-14b", "llama": "llama-3-8b"}
+"""The paper's pairing (appendix): each family is judged by a larger model of its own."""
+
+_SLOTS: Mapping[Protocol, tuple[frozenset[str], frozenset[str]]] = {
+    "rubric": (rubric.REQUIRED_SLOTS, rubric.OPTIONAL_SLOTS),
+    "pairwise": (pairwise.REQUIRED_SLOTS, frozenset()),
+    "pairwise-tie": (pairwise.REQUIRED_SLOTS, frozenset()),
+}
+
+
+class Preset(BaseModel):
+    """One judge, as a YAML file describes it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    description: str
+    backend: str
+    """Where it is asked by default: a backend's spec."""
+    served_name: str | None = None
+    """What servers call the model, for PRESET@URL; default: the model in `backend`."""
+    family: str | None = None
+    """The family of its model, for the test whether it favours its own."""
+    temperature: float | None = 0.0
+    max_tokens: int = Field(default=16, ge=1)
+    seed: int = 0
+    reasoning: str | None = None
+    logprobs: int = Field(default=0, ge=0)
+    """Alternatives to ask for, for probability-weighted ratings beside the plain ones."""
+    prompt: str | None = None
+    """A prompt file, relative to the preset's; default: ours for the protocol."""
+    limits: dict[str, Any] = Field(default_factory=dict)
+    """Concurrency, tries, pace and so on: the fields of `Limits`."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Further arguments of the backend, e.g. `tensor_parallel_size`."""
+
+    def sampling(self) -> Sampling:
+        """Return how replies are drawn."""
+        return Sampling(
+            temperature=self.temperature,
+            max_tokens=self.max_tokens,
+            seed=self.seed,
+            reasoning=self.reasoning,
+            logprobs=self.logprobs,
+        )
+
+
+def preset_names() -> tuple[str, ...]:
+    """Return the presets that ship, and `family`."""
+    folder = resources.files("mipo_eval.judges") / "presets"
+    names = (file.name.removesuffix(".yaml") for file in folder.iterdir())
+    return (*sorted(names), FAMILY)
+
+
+def load_preset(name: str) -> Preset:
+    """Return a preset that ships, by name, or the user's, by the path of its YAML file.
+
+    Raises:
+        ConfigError: there is no such preset, or a field of it is wrong.
+    """
+    try:
+        if name.endswith((".yaml", ".yml")):
+            text = Path(name).read_text(encoding="utf-8")
+        else:
+            folder = resources.files("mipo_eval.judges") / "presets"
+            text = (folder / f"{name}.yaml").read_text(encoding="utf-8")
+        return Preset.model_validate(yaml.safe_load(text))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"the judge's preset {name} cannot be read: {error}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise ConfigError(f"the judge's preset {name}: {where}: {first['msg']}") from None
+
+
+def family_of(model: str) -> str | None:
+    """Return the family a model's name tells, or None.
+
+    Example:
+        >>> family_of("meta-llama/Llama-3.2-1B-Instruct"), family_of("demo")
+        ('llama', None)
+    """
+    found = [family for family in _FAMILIES if family in model.lower()]
+    return found[0] if len(found) == 1 else None
+
+
+def load_judge(
+    spec: str,
+    *,
+    protocol: Protocol = "rubric",
+    prompt_file: str | Path | None = None,
+    limits: Limits | None = None,
+    judged_model: str | None = None,
+    batch: bool = False,
+) -> Judge:
+    """Return the judge a spec names; see the top of this file.
+
+    Args:
+        spec: a preset, a preset file, or a backend.
+        protocol: ratings per preference, or choices between two responses.
+        prompt_file: a prompt of the user's, with the slots of the protocol.
+        limits: concurrency, tries, pace and money; the preset's where None.
+        judged_model: name of the model under evaluation, for `family`.
+        batch: ask through the provider's batch service, at half the price, within a day.
+
+    Raises:
+        ConfigError: the spec, the preset or the prompt file is wrong.
+        ModelError: the judge's checkpoint is missing or not a language model.
+    """
+    name, _, url = spec.partition("@")
+    if name == FAMILY:
+        name = _family_preset(judged_model)
+    if name in preset_names() or name.endswith((".yaml", ".yml")):
+        return _from_preset(spec, name, url, protocol, _Given(prompt_file, limits, batch))
+    kind = spec.partition(":")[0]
+    if kind not in BACKENDS:
+        raise ConfigError(
+            f"unknown judge {spec!r}: name a preset ({', '.join(preset_names())}), the YAML file "
+            f"of one, or a backend ({', '.join(BACKENDS)}), as in openai:MODEL@URL"
+        )
+    backend = load_backend(spec, limits=limits, batch=batch)
+    return Judge(
+        name=_shown(_model_name(kind, backend.identity)),
+        spec=spec,
+        backend=backend,
+        prompt=_prompt(protocol, prompt_file),
+        protocol=protocol,
+    )
+
+
+class _Given:
+    """What the caller says and the preset does not."""
+
+    def __init__(self, prompt_file: str | Path | None, limits: Limits | None, batch: bool) -> None:
+        self.prompt_file = prompt_file
+        self.limits = limits
+        self.batch = batch
+
+
+def _from_preset(spec: str, name: str, url: str, protocol: Protocol, given: _Given) -> Judge:
+    preset = load_preset(name)
+    where = preset.backend
+    if url:
+        served = preset.served_name or preset.backend.partition(":")[2].partition("@")[0]
+        where = f"openai:{served}@{url}"
+    prompt_file = given.prompt_file
+    if prompt_file is None and preset.prompt:
+        prompt_file = Path(name).parent / preset.prompt
+    limits = given.limits or _limits(name, preset.limits)
+    # Options are for the backend the preset names, not for a server elsewhere.
+    options = {} if url else preset.options
+    backend = load_backend(where, limits=limits, options=options, batch=given.batch)
+    return Judge(
+        name=_shown(Path(name).stem if name.endswith((".yaml", ".yml")) else name),
+        spec=spec,
+        backend=backend,
+        prompt=_prompt(protocol, prompt_file),
+        protocol=protocol,
+        sampling=preset.sampling(),
+    )
+
+
+def _family_preset(model: str | None) -> str:
+    family = family_of(model or "")
+    if family is None:
+        raise ConfigError(
+            f"the judge 'family' knows {' and '.join(_FAMILIES)} models, and {model or 'this'} is "
+            "neither by its name: name a judge"
+        )
+    return _FAMILIES[family]
+
+
+def _limits(name: str, fields: Mapping[str, Any]) -> Limits:
+    try:
+        return Limits(**fields)
+    except TypeError as error:
+        raise ConfigError(f"the judge's preset {name}: limits: {error}") from None
+
+
+def _prompt(protocol: Protocol, file: str | Path | None) -> Prompt:
+    required, optional = _SLOTS[protocol]
+    return load_prompt(file or protocol, required=required, optional=optional)
+
+
+def _model_name(kind: str, identity: Mapping[str, str]) -> str:
+    """Return a model's name; a checkpoint's is its folder's, and rules have only their own."""
+    if kind in {"checker", "scripted"}:
+        return kind
+    return identity["model"].rstrip("/").rsplit("/", 1)[-1]
+
+
+def _shown(name: str) -> str:
+    if "|" in name or "\n" in name:
+        raise ConfigError(f"the judge's name {name!r} cannot stand in a signature: it holds '|'")
+    return name

@@ -1,0 +1,268 @@
+"""Any server that speaks the OpenAI chat-completions protocol: OpenAI itself, vLLM, and others."""
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mipo_eval.backends.addresses import OPENAI_KEY as KEY
+from mipo_eval.backends.addresses import is_private, near, normal_url, sendable
+from mipo_eval.backends.base import Failure, Reply, Request
+from mipo_eval.backends.openai_protocol import read_completion, trouble_of
+from mipo_eval.backends.pacing import Usage
+from mipo_eval.backends.prices import FREE, load_prices
+from mipo_eval.backends.sending import Limits, Sender, Trouble
+from mipo_eval.errors import BackendError, ConfigError
+
+if TYPE_CHECKING:
+    import openai
+
+URL = "OPENAI_BASE_URL"
+"""The environment variable for the default server, as in the openai package."""
+
+_DEFAULT_URL = "https://api.openai.com/v1"
+_CHECK_SECONDS = 20.0
+
+
+@dataclass(slots=True)
+class _Server:
+    """One of the servers that share the work."""
+
+    url: str
+    client: "openai.AsyncOpenAI"
+    in_flight: int = 0
+
+
+class OpenAIBackend:
+    """Asks `model` on one or more OpenAI-compatible servers.
+
+    Constrained choices are sent as vLLM's `structured_outputs` to servers other than OpenAI; a
+    server that rejects them with 400 is asked in plain text from then on. Either way the reply is
+    passed on raw and judged by our parsers.
+
+    Args:
+        model: the name the server knows the model by.
+        base_url: the server; several separated by commas share the requests. Default
+            `OPENAI_BASE_URL`, or OpenAI itself. `http://host:8000` means `http://host:8000/v1`.
+        limits: concurrency, tries and timeouts.
+
+    Raises:
+        ConfigError: the model or a URL is not usable.
+    """
+
+    def __init__(
+        self, model: str, base_url: str | None = None, *, limits: Limits | None = None
+    ) -> None:
+        if not model:
+            raise ConfigError("openai needs a model name: openai:MODEL or openai:MODEL@URL")
+        given = base_url or os.environ.get(URL) or _DEFAULT_URL
+        self.model = model
+        self.urls = tuple(sorted({normal_url(part, path="/v1") for part in given.split(",")}))
+        own = all(is_private(url) for url in self.urls)
+        self.price = FREE if own else load_prices().find(model)
+        self.limits = limits or Limits()
+        self._sender = Sender(self.limits, self.price)
+        self._choices_work: bool | None = None
+        """Whether the server takes `structured_outputs`; None until the first answer tells."""
+        self._rejected: set[str] = set()
+        """Optional parameters the server said it does not take."""
+
+    @property
+    def usage(self) -> Usage:
+        """What was asked for and paid so far."""
+        return self._sender.usage
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        """The model and where it is served; two servers may serve different weights as one name."""
+        return {"backend": "openai", "model": self.model, "url": ",".join(self.urls)}
+
+    async def check(self) -> None:
+        """Ask each server for its list of models.
+
+        Raises:
+            BackendError: no key, no server, or not this model.
+        """
+        async with AsyncExitStack() as stack:
+            for server in await self._open(stack):
+                try:
+                    async with asyncio.timeout(min(_CHECK_SECONDS, self.limits.timeout)):
+                        served = await _models(server.client)
+                except Trouble as trouble:
+                    raise BackendError(trouble.detail) from None
+                except TimeoutError:
+                    raise BackendError(
+                        f"{server.url} does not answer; is it the right URL?"
+                    ) from None
+                if served is not None and self.model not in served:
+                    raise BackendError(
+                        f"{server.url} does not serve {self.model!r}; it serves: "
+                        f"{near(served, self.model)}"
+                    )
+        self._sender.revive()
+
+    async def answer(
+        self, requests: Iterable[Request]
+    ) -> AsyncGenerator[tuple[Request, Reply | Failure], None]:
+        """Yield each request with its outcome, as they complete; see `Backend.answer`."""
+        async with AsyncExitStack() as stack:
+            servers = await self._open(stack)
+
+            async def send(request: Request) -> Reply:
+                server = min(servers, key=lambda one: one.in_flight)
+                server.in_flight += 1
+                try:
+                    return await self._send(server.client, request)
+                finally:
+                    server.in_flight -= 1
+
+            async with aclosing(self._sender.stream(requests, send)) as outcomes:
+                async for outcome in outcomes:
+                    yield outcome
+
+    async def _open(self, stack: AsyncExitStack) -> list[_Server]:
+        """Return a client per server; clients belong to one event loop and end with `stack`."""
+        key = os.environ.get(KEY)
+        servers = []
+        for url in self.urls:
+            if not key and not is_private(url):
+                raise BackendError(f"{url} needs a key: set the environment variable {KEY}")
+            client = _client(url, key, self.limits)
+            servers.append(_Server(url, await stack.enter_async_context(client)))
+        return servers
+
+    async def _send(self, client: "openai.AsyncOpenAI", request: Request) -> Reply:
+        """Try one request once; what the server does not take is left out and remembered."""
+        body = self.body(request)
+        plain = False
+        while True:
+            try:
+                reply = await _post(client, body)
+            except _Rejected as rejected:
+                if rejected.parameter in _OPTIONAL and rejected.parameter in body:
+                    self._rejected.add(rejected.parameter)
+                    body = self.body(request)
+                elif "structured_outputs" in body and not self._choices_work:
+                    plain = True
+                else:
+                    raise rejected.trouble from None
+                if plain:
+                    body.pop("structured_outputs", None)
+                continue
+            # Only a plain request that succeeds proves that the parameter was what was wrong.
+            if plain or "structured_outputs" in body:
+                self._choices_work = not plain
+            return reply
+
+    def body(self, request: Request) -> dict[str, Any]:
+        """Return what the server is sent for a request."""
+        sampling = request.sampling
+        official = self.urls == (_DEFAULT_URL,)
+        body: dict[str, Any] = {
+            "model": self.model,
+            "messages": [
+                {"role": turn.role, "content": sendable(turn.content)} for turn in request.messages
+            ],
+            "seed": sampling.seed,
+        }
+        if sampling.temperature is not None:
+            body["temperature"] = sampling.temperature
+        if sampling.reasoning is not None:
+            body["reasoning_effort"] = sampling.reasoning
+        if sampling.logprobs:
+            body |= {"logprobs": True, "top_logprobs": sampling.logprobs}
+        # OpenAI's newer models take only the new name, most other servers only the old one.
+        new_name = official or "max_tokens" in self._rejected
+        body["max_completion_tokens" if new_name else "max_tokens"] = sampling.max_tokens
+        if request.choices and not official and self._choices_work is not False:
+            body["structured_outputs"] = {"choice": list(request.choices)}
+        return {name: value for name, value in body.items() if name not in self._rejected}
+
+
+_OPTIONAL = frozenset({"seed", "max_tokens", "logprobs", "top_logprobs"})
+"""A temperature of 0 needs no seed, max_tokens has a newer name, and log-probabilities only refine
+a rating that is there without them."""
+
+
+class _Rejected(Exception):
+    """The server answered 400, perhaps because of one parameter."""
+
+    def __init__(self, parameter: str | None, trouble: Trouble) -> None:
+        super().__init__(trouble.detail)
+        self.parameter = parameter
+        self.trouble = trouble
+
+
+def _client(url: str, key: str | None, limits: Limits) -> "openai.AsyncOpenAI":
+    import ssl
+
+    import httpx2
+    import openai
+
+    # Loading the certificates takes 40 ms; an empty context suits http and trusts no https.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if url.startswith("http:") else True
+    return openai.AsyncOpenAI(
+        api_key=key or "none",
+        base_url=url,
+        max_retries=0,  # ours are counted, spread and shared with the other backends
+        # aiohttp instead of httpx: half the time per call, which is what limits short verdicts.
+        http_client=openai.DefaultAioHttpClient(
+            timeout=limits.timeout,
+            limits=httpx2.Limits(max_connections=limits.concurrency),
+            trust_env=not is_private(url),
+            verify=context,
+        ),
+    )
+
+
+def client_errors() -> tuple[type[Exception], ...]:
+    """The client's errors, and what passes it unmapped: answers that are no HTTP, for one."""
+    import aiohttp
+    import httpx2
+    import openai
+
+    return openai.OpenAIError, aiohttp.ClientError, httpx2.HTTPError, OSError
+
+
+async def _post(client: "openai.AsyncOpenAI", body: Mapping[str, Any]) -> Reply:
+    """Ask for one completion; below the typed method, whose checks cost more than they find."""
+    import httpx2
+    import openai
+
+    start = time.perf_counter()
+    try:
+        answer = await client.post("/chat/completions", cast_to=httpx2.Response, body=body)
+    except client_errors() as error:
+        trouble = trouble_of(error, _url(client))
+        if isinstance(error, openai.BadRequestError | openai.UnprocessableEntityError):
+            raise _Rejected(error.param, trouble) from None
+        raise trouble from None
+    return read_completion(answer.content, time.perf_counter() - start)
+
+
+async def _models(client: "openai.AsyncOpenAI") -> list[str] | None:
+    """Return the models a server lists, or None if it has no such list."""
+    import httpx2
+    import openai
+
+    try:
+        answer = await client.get("/models", cast_to=httpx2.Response)
+    except openai.NotFoundError:
+        return None
+    except client_errors() as error:
+        raise trouble_of(error, _url(client)) from None
+    try:
+        return [str(model["id"]) for model in json.loads(answer.content)["data"]]
+    except (ValueError, KeyError, TypeError):
+        raise Trouble(
+            "bad_reply",
+            f"{_url(client)} is no OpenAI-compatible server: its list of models cannot be read",
+        ) from None
+
+
+def _url(client: "openai.AsyncOpenAI") -> str:
+    return str(client.base_url).rstrip("/")

@@ -1,0 +1,98 @@
+"""What tokens cost: a dated table that ships, and the user's own beside it."""
+
+import datetime
+import re
+from importlib import resources
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict, NonNegativeFloat, ValidationError
+
+from mipo_eval import settings
+from mipo_eval.backends.base import Reply, Request
+from mipo_eval.errors import ConfigError
+
+_DATED = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|\d{8}|\d{6}|\d{4}|\d{3}|latest|preview(?:-[\d-]+)?)$")
+"""What providers append to a model's name for one of its versions."""
+
+
+class Price(BaseModel):
+    """US dollars per million tokens."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    input: NonNegativeFloat
+    output: NonNegativeFloat
+    batch: NonNegativeFloat = 0.5
+    """What a batch costs, as a share of the same requests sent one by one."""
+
+    def cost(self, prompt_tokens: int, completion_tokens: int) -> float:
+        """Return the dollars for that many tokens."""
+        return (self.input * prompt_tokens + self.output * completion_tokens) / 1e6
+
+    def most(self, request: Request) -> float:
+        """Return the dollars a request can cost at most.
+
+        No tokenizer in use makes more tokens than there are bytes; eight a message are for roles.
+        """
+        prompt = sum(8 + len(turn.content.encode("utf-8", "replace")) for turn in request.messages)
+        return self.cost(prompt, request.sampling.max_tokens)
+
+    def in_batches(self) -> "Price":
+        """Return the price of the same model through the batch service."""
+        return Price(input=self.input * self.batch, output=self.output * self.batch, batch=1.0)
+
+    def of(self, reply: Reply, request: Request) -> float:
+        """Return the dollars a reply cost; the most it can have cost where usage is missing."""
+        if reply.prompt_tokens is None or reply.completion_tokens is None:
+            return self.most(request)
+        return self.cost(reply.prompt_tokens, reply.completion_tokens)
+
+
+FREE = Price(input=0, output=0)
+"""A server of one's own."""
+
+
+class PriceTable(BaseModel):
+    """Prices by model name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    as_of: datetime.date
+    models: dict[str, Price]
+
+    def find(self, model: str) -> Price | None:
+        """Return the price of a model, or of the model it is a dated version of, or None."""
+        name = model.rsplit("/", 1)[-1]
+        while name not in self.models:
+            shorter = _DATED.sub("", name)
+            if shorter == name:
+                return None
+            name = shorter
+        return self.models[name]
+
+
+def load_prices() -> PriceTable:
+    """Return the shipped prices with those of the user's file on top.
+
+    Raises:
+        ConfigError: the file named in MIPO_EVAL_PRICES cannot be read or is not a price table.
+    """
+    shipped = resources.files("mipo_eval.backends") / "prices.yaml"
+    table = PriceTable.model_validate(yaml.safe_load(shipped.read_text(encoding="utf-8")))
+    file = settings.prices_file()
+    if file is None:
+        return table
+    own = _read(file)
+    return PriceTable(as_of=own.as_of, models={**table.models, **own.models})
+
+
+def _read(file: Path) -> PriceTable:
+    try:
+        return PriceTable.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"the price table {file} cannot be read: {error}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise ConfigError(f"the price table {file}: {where}: {first['msg']}") from None

@@ -1,0 +1,206 @@
+"""`mipo-eval data prepare|check|show`: from published data sets to item files."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mipo_eval.cli.options import json_option, store_option
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from mipo_eval.records import Item
+    from mipo_eval.tasks.preparation.run import Prepared
+
+data_option = click.option(
+    "--data",
+    "data_dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of item files. [default: MIPO_EVAL_DATA or ./data]",
+)
+
+
+@click.group()
+def data() -> None:
+    """Prepare, check and show items."""
+
+
+@data.command()
+@click.argument("name", metavar="ca|prism|mb")
+@click.option(
+    "--source",
+    default="hub",
+    show_default=True,
+    help="hub, hub@COMMIT, or a file or folder of the published rows.",
+)
+@click.option(
+    "--extractor",
+    required=True,
+    metavar="JUDGE",
+    help="Model that writes the preferences, e.g. openai:gpt-4o or openai:MODEL@URL.",
+)
+@click.option(
+    "--reference-model",
+    metavar="JUDGE",
+    help="mb only: writes the reference responses; without it the published ones are kept.",
+)
+@click.option("--train", type=click.IntRange(min=1), help="Training items. [default: the paper's]")
+@click.option("--test", type=click.IntRange(min=1), help="Test items. [default: the paper's]")
+@click.option("--split-seed", type=int, default=0, show_default=True, help="Of the split by user.")
+@data_option
+@store_option
+@json_option
+def prepare(  # noqa: PLR0913, PLR0917 - one parameter per flag
+    name: str,
+    source: str,
+    extractor: str,
+    reference_model: str | None,
+    train: int | None,
+    test: int | None,
+    split_seed: int,
+    data_dir: Path | None,
+    store: str,
+    as_json: bool,
+) -> None:
+    """Make the train and test items of a data set from its published rows.
+
+    A model infers each user's preferences; its replies are kept in the store, so that a stopped
+    preparation continues where it was and nothing is paid for twice. Users never stand in both
+    parts.
+    """
+    import asyncio
+
+    from mipo_eval import settings
+    from mipo_eval.backends import load_backend
+    from mipo_eval.cli.output import Output
+    from mipo_eval.cli.tables import inert
+    from mipo_eval.errors import ConfigError
+    from mipo_eval.store import Store
+    from mipo_eval.tasks import preparation
+    from mipo_eval.tasks.preparation.report import report_lines
+
+    if name not in preparation.PAPER_SIZES:
+        known = ", ".join(preparation.PAPER_SIZES)
+        raise ConfigError(
+            f"cannot prepare {name!r}: known are {known}; psoups and prefeval are read as published"
+        )
+    if reference_model and name != "mb":
+        raise ConfigError(f"--reference-model is for mb: {name} has responses its users chose")
+    n_train, n_test = preparation.PAPER_SIZES[name]
+    folder = data_dir or settings.data_dir()
+    output = Output(as_json=as_json)
+    rows, origin = preparation.raw_rows(name, source)
+    plan = preparation.Plan(
+        name=name, source=origin, n_train=train or n_train, n_test=test or n_test, seed=split_seed
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    with Store.open(store) as opened:
+        models = preparation.Models(
+            store=opened,
+            extractor=load_backend(extractor),
+            reference=load_backend(reference_model) if reference_model else None,
+        )
+        output.start(f"items of {name}", plan.n_train + plan.n_test)
+        made = asyncio.run(preparation.prepare(plan, rows, models, folder, output.advance))
+        output.finish()
+    if as_json:
+        output.document(_prepared_json(made))
+        return
+    output.show(*(inert(line) for line in report_lines(made.report)))
+    output.show(inert(f"  written: {made.train}, {made.test}, {made.report_file}"))
+    output.note(f"Read some: mipo-eval data show {name} --data {folder}")
+
+
+def _prepared_json(made: "Prepared") -> dict[str, Any]:
+    return {
+        "train": str(made.train),
+        "test": str(made.test),
+        "report_file": str(made.report_file),
+        "report": made.report.to_json(),
+    }
+
+
+@data.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@json_option
+def check(file: Path, as_json: bool) -> None:
+    """Check every line of an item file; the first that is wrong is named with its field."""
+    from collections import Counter
+
+    from mipo_eval.cli.output import Output
+    from mipo_eval.tasks.items import read_items
+
+    output = Output(as_json=as_json)
+    counts: Counter[str] = Counter()
+    groups, users = set(), set()
+    for item in read_items(file):
+        counts["items"] += 1
+        counts["without a context"] += not item.context.strip()
+        counts["without preferences (cannot be judged)"] += not item.preferences
+        counts["without a reference (no win rate)"] += not item.reference
+        counts["with a rubric"] += item.rubric is not None
+        groups.add(item.group)
+        users.add(item.user_id)
+    counts["prompt groups"] = len(groups)
+    counts["users"] = len(users - {None})
+    if as_json:
+        output.document({"file": str(file), **counts})
+        return
+    about = [f"{n} {what}" for what, n in counts.items() if n]
+    output.note(f"{file} is an item file: {', '.join(about)}")
+
+
+@data.command("show")
+@click.argument("source")
+@click.option("--split", type=click.Choice(["train", "test"]), default="test", show_default=True)
+@click.option(
+    "--samples", type=click.IntRange(min=1), default=3, show_default=True, help="Items shown."
+)
+@click.option("--item", "item_id", metavar="ID", help="Show this item.")
+@data_option
+@json_option
+def show_items(
+    source: str, split: str, samples: int, item_id: str | None, data_dir: Path | None, as_json: bool
+) -> None:
+    """Show items as a person reads them.
+
+    SOURCE is the name of a data set, or an item file.
+    """
+    from itertools import islice
+
+    from mipo_eval.cli.output import Output
+    from mipo_eval.errors import ConfigError
+    from mipo_eval.tasks.sources import load_source
+
+    output = Output(as_json=as_json)
+    found = load_source(source, data_dir, "train" if split == "train" else "test")
+    if item_id is not None:
+        found = (item for item in found if item.item_id == item_id)
+    chosen = list(islice(found, samples if item_id is None else 1))
+    if not chosen:
+        raise ConfigError(f"{source} has no item {item_id!r}" if item_id else f"{source} is empty")
+    if as_json:
+        output.document({"items": [item.model_dump(mode="json") for item in chosen]})
+        return
+    for item in chosen:
+        output.show(_panel(item))
+
+
+def _panel(item: "Item") -> "RenderableType":
+    from rich.panel import Panel
+    from rich.text import Text
+
+    from mipo_eval.cli.tables import inert
+
+    body = Text()
+    parts = [("prompt", item.prompt), ("context", item.context)]
+    parts += [("wants", preference) for preference in item.preferences]
+    for name, content in [*parts, ("reference", item.reference)]:
+        if content:
+            body.append(f"{name}: ", style="bold")
+            body.append_text(inert(content))
+            body.append("\n")
+    about = [f"user {item.user_id}" if item.user_id else "", f"group {item.group}"]
+    body.append_text(inert(", ".join(part for part in about if part)))
+    return Panel(body, title=inert(item.item_id), title_align="left")

@@ -1,0 +1,128 @@
+"""`mipo-eval export` and `mipo-eval import`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mipo_eval.cli.options import json_option, store_option
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from mipo_eval.exchange import Reading
+
+_SHOWN = 12
+# Written out, not imported: `--help` must not read the readers. A test compares them.
+EXPORTS = ("csv", "parquet", "md", "latex", "json", "html", "alpaca_eval", "lm_eval")
+IMPORTS = ("lm_eval", "inspect", "alpaca_eval", "arena_hard", "mt_bench", "judge_replies")
+
+
+@click.command("export")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.option("--format", "wanted", type=click.Choice(EXPORTS), required=True)
+@click.option(
+    "-o",
+    "--output",
+    "path",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="FILE",
+    help="Replaced when it exists. lm_eval: results_TIME.json; samples are written beside it.",
+)
+@click.option("--judge", metavar="NAME", help="Whose choices alpaca_eval gets, if several.")
+@store_option
+@json_option
+def export_runs(
+    runs: tuple[str, ...], wanted: str, path: Path, judge: str | None, store: str, as_json: bool
+) -> None:
+    """Write runs and their scores to a file.
+
+    RUN is the beginning of a run's id, as `mipo-eval runs` lists them. csv, parquet and json
+    hold one row per score; md and latex put runs side by side, the best marked; html is a report
+    in one file that needs no network; alpaca_eval and lm_eval are those tools' own formats.
+    """
+    from mipo_eval.cli.output import Output
+    from mipo_eval.exchange import load_record
+    from mipo_eval.exchange.writing import write
+    from mipo_eval.store import Store
+    from mipo_eval.store.runs import find_run
+
+    output = Output(as_json=as_json)
+    with Store.open(store, mode="read") as opened:
+        found = {run.run_id: run for run in (find_run(opened, name) for name in runs)}
+        records = [(run_id, load_record(opened, run)) for run_id, run in found.items()]
+    written = write(records, wanted, path, judge=judge)
+    if as_json:
+        output.document({"written": [str(file) for file in written], "runs": list(found)})
+    for file in written:
+        output.note(f"wrote {file}")
+
+
+@click.command("import")
+@click.argument("path", type=click.Path(path_type=Path), metavar="FILE|FOLDER")
+@click.option(
+    "--format",
+    "wanted",
+    type=click.Choice(["auto", *IMPORTS]),
+    default="auto",
+    show_default=True,
+    help="judge_replies: JudgeBench, LLMBar, PandaLM.",
+)
+@store_option
+@json_option
+def import_results(path: Path, wanted: str, store: str, as_json: bool) -> None:
+    """Read results of other tools into the store, with signatures of their own.
+
+    All of it or nothing: a malformed file leaves the store as it was. An import can be repeated.
+    """
+    from mipo_eval.cli.output import Output
+    from mipo_eval.exchange import read_path, store_runs
+    from mipo_eval.store import Store
+
+    output = Output(as_json=as_json)
+    reading = read_path(path, wanted)
+    with Store.open(store) as opened:
+        run_ids = store_runs(opened, reading.runs)
+    if as_json:
+        output.document(
+            {
+                "rows": reading.rows,
+                "taken": reading.taken,
+                "left_out": dict(reading.left_out),
+                "runs": [
+                    {"run_id": run_id, "model": r.model, "suite": r.suite, "scores": len(r.scores)}
+                    for run_id, r in zip(run_ids, reading.runs, strict=True)
+                ],
+            }
+        )
+        return
+    output.show(*_summary(reading, run_ids))
+    if run_ids:
+        output.note(f"Scores of one: mipo-eval show {run_ids[0][:12]}")
+
+
+def _summary(reading: "Reading", run_ids: list[str]) -> list["RenderableType"]:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    from mipo_eval.cli.tables import inert
+    from mipo_eval.exchange.scores import shown
+
+    table = Table(header_style="bold", box=SIMPLE_HEAD)
+    table.add_column("run", no_wrap=True)
+    table.add_column("model", overflow="fold")
+    table.add_column("suite", overflow="fold")
+    table.add_column("items", justify="right")
+    table.add_column("first score", justify="right")
+    for run_id, record in list(zip(run_ids, reading.runs, strict=True))[:_SHOWN]:
+        first = f"{record.scores[0].metric} {shown(record.scores[0])[0]}" if record.scores else "-"
+        items = str(len(record.entries))
+        table.add_row(run_id[:12], inert(record.model), inert(record.suite), items, inert(first))
+    lines: list[RenderableType] = [
+        inert(f"{reading.taken:,} of {reading.rows:,} rows taken, {len(set(run_ids)):,} runs")
+    ]
+    lines += [inert(f"left out: {n:,} x {why}") for why, n in reading.left_out.items()]
+    if len(run_ids) > _SHOWN:
+        lines.append(inert(f"the first {_SHOWN} of them:"))
+    return [*lines, table]

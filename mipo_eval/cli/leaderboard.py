@@ -1,0 +1,311 @@
+"""`mipo-eval leaderboard`: the store's methods, the paper's, and the paper's tables."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from mipo_eval.cli.options import json_option, store_option
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from rich.console import RenderableType
+    from rich.table import Table
+    from rich.text import Text
+
+    from mipo_eval.cli.output import Output
+    from mipo_eval.reports.catalog import RowRule
+    from mipo_eval.reports.leaderboard import Cell, Row, Section
+    from mipo_eval.reports.paper import Entry, Published
+
+    PublishedRows = Sequence[tuple[str, str, Mapping[str, Published]]]
+
+_PUBLISHED = "\u2020"
+_HIGHER_DIGITS = {"self_bleu_4": 3, "rating_mean": 2}
+
+
+@click.command()
+@click.option("--suite", metavar="S", help="Only this suite.")
+@click.option("--judge", metavar="J", help="Only this judge: a name or key in the store.")
+@click.option(
+    "--ties",
+    type=click.Choice(["win", "half", "loss"]),
+    default="win",
+    show_default=True,
+    help="What a tie with the reference is worth.",
+)
+@click.option("--paper", is_flag=True, help=f"Add the published rows, marked {_PUBLISHED}.")
+@click.option(
+    "--table",
+    type=click.IntRange(1, 7),
+    metavar="N",
+    help="Table N (1-7) of the paper: published beside measured.",
+)
+@click.option(
+    "--rows",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="YAML list naming runs: {name or run, model, method, variant, seed}.",
+)
+@store_option
+@json_option
+def leaderboard(  # noqa: PLR0913, PLR0917 - one parameter per flag; limited by a test
+    suite: str | None,
+    judge: str | None,
+    ties: Literal["win", "half", "loss"],
+    paper: bool,
+    table: int | None,
+    rows: Path | None,
+    store: str,
+    as_json: bool,
+) -> None:
+    """Show all methods of the store on all data sets, with ranks, ties and what is missing."""
+    from mipo_eval.cli.output import Output
+    from mipo_eval.reports.catalog import read_rows
+    from mipo_eval.reports.leaderboard import Asked, section_json
+    from mipo_eval.reports.leaderboard import leaderboard as build
+    from mipo_eval.reports.paper import published_rows
+    from mipo_eval.store import Store
+
+    output = Output(as_json=as_json)
+    rules = read_rows(rows) if rows else []
+    if table is not None:
+        _paper_table(output, (store, table, judge), rules, as_json=as_json)
+        return
+    with Store.open(store, mode="read") as opened:
+        asked = Asked(suite=suite, judge=judge, ties=ties, rules=tuple(rules))
+        sections = build(opened, asked)
+    known = {index: published_rows(s) if paper else [] for index, s in enumerate(sections)}
+    if as_json:
+        documents = [section_json(s) for s in sections]
+        for index, document in enumerate(documents):
+            document["published"] = [
+                {"model": m, "method": n, "cells": {t: _number(p) for t, p in cells.items()}}
+                for m, n, cells in known[index]
+            ]
+        output.document({"sections": documents})
+        return
+    for index, section in enumerate(sections):
+        output.show(*_section(section, known[index]))
+        if paper and not known[index]:
+            output.note(f"The paper has no {section.metric} on {', '.join(section.tasks)}.")
+    if not sections:
+        output.note("No scores to rank yet: evaluate with a judge, or a verifiable suite.")
+
+
+def _number(number: "Published") -> dict[str, float | None]:
+    return {"value": number.value, "std": number.std}
+
+
+def _section(section: "Section", published: "PublishedRows") -> list["RenderableType"]:
+    from mipo_eval.cli.tables import inert
+
+    by = f", judged by {section.judge}" if section.judge else ""
+    common = "".join(f", {part}" for part in _common(section) if part)
+    title = inert(f"{section.suite}: {section.metric}{by}{common}")
+    title.stylize("bold")
+    marks = _marks(section)
+    parts: list[RenderableType] = [title]
+    if len(section.tasks) > 1 or published:
+        parts.append(_grid(section, published, marks))
+    parts += [_details(section, task, marks) for task in section.tasks]
+    return [*parts, *_notes(section, marks, published=bool(published))]
+
+
+def _marks(section: "Section") -> dict[str, int]:
+    """Return a number for each way in which a row was made differently from its column."""
+    found: dict[str, int] = {}
+    for row in section.rows:
+        for cell in row.cells.values():
+            if cell.differs:
+                found.setdefault(_differs(cell), len(found) + 1)
+    return found
+
+
+def _differs(cell: "Cell") -> str:
+    return ", ".join(f"{name} {own} (not {its})" for name, (its, own) in cell.differs.items())
+
+
+def _common(section: "Section") -> tuple[str | None, str | None]:
+    """Return the model and the method, each where all rows have the same one."""
+    models = {row.name.model for row in section.rows}
+    methods = {row.name.method for row in section.rows}
+    model = models.pop() if len(models) == 1 else None
+    return model, methods.pop() if len(methods) == 1 and model is None else None
+
+
+def _name(row: "Row", section: "Section") -> str:
+    """Return what tells a row from the others."""
+    model, method = _common(section)
+    parts = ["" if model else row.name.model, "" if method else row.name.method]
+    variant = f" ({row.name.variant})" if row.name.variant else ""
+    return " ".join(part for part in parts if part) + variant
+
+
+def _value(cell: "Cell", metric: str, marks: "Mapping[str, int]") -> str:
+    if cell.value is None:
+        return "none"
+    digits = _HIGHER_DIGITS.get(metric, 1)
+    text = f"{cell.value:.{digits}f}"
+    if cell.std is not None:
+        text += f" \u00b1 {cell.std:.{digits}f}"
+    if cell.best_of:
+        text += f" B{cell.best_of.k}"
+    return text + (f" [{marks[_differs(cell)]}]" if cell.differs else "")
+
+
+def _grid(section: "Section", published: "PublishedRows", marks: "Mapping[str, int]") -> "Table":
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    from mipo_eval.cli.tables import inert
+
+    table = Table(header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("method", overflow="fold", min_width=20)
+    for task in section.tasks:
+        table.add_column(inert(task), justify="right", no_wrap=True)
+    for row in section.rows:
+        cells = [row.cells.get(task) for task in section.tasks]
+        shown = [
+            f"{_value(cell, section.metric, marks)} {cell.letters}".rstrip() if cell else "-"
+            for cell in cells
+        ]
+        table.add_row(inert(_name(row, section)), *shown)
+    table.add_section()
+    for model, method, numbers in published:
+        found = [numbers.get(task) for task in section.tasks]
+        shown = [_printed(number.value, number.std) if number else "-" for number in found]
+        table.add_row(f"{model} {method} {_PUBLISHED}", *shown, style="cyan")
+    return table
+
+
+def _printed(value: float | None, std: float | None) -> str:
+    if value is None:
+        return "-"
+    digits = 3 if abs(value) < 1 and value else 1
+    return f"{value:.{digits}f}" + (f" \u00b1 {std:.{digits}f}" if std is not None else "")
+
+
+def _details(section: "Section", task: str, marks: "Mapping[str, int]") -> "Table":
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    from mipo_eval.cli.tables import inert
+
+    table = Table(header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column(inert(task), overflow="fold", min_width=16)
+    for column in ("value", "95 %", "rank", "tie", "n", "ties"):
+        table.add_column(column, justify="right", no_wrap=True)
+    digits = _HIGHER_DIGITS.get(section.metric, 1)
+    rows = [(row, cell) for row in section.rows if (cell := row.cells.get(task))]
+    for row, cell in sorted(rows, key=lambda both: -(both[1].value or float("-inf"))):
+        interval = cell.ci95 and f"[{cell.ci95[0]:.{digits}f}, {cell.ci95[1]:.{digits}f}]"
+        table.add_row(
+            inert(_name(row, section)),
+            _value(cell, section.metric, marks),
+            interval or "",
+            _rank(cell),
+            cell.letters,
+            _count(cell),
+            "" if cell.tie_rate is None else f"{cell.tie_rate:.0f} %",
+        )
+    return table
+
+
+def _count(cell: "Cell") -> str:
+    seeds = f"x{cell.seeds}" if cell.seeds > 1 else ""
+    return f"{cell.n}{seeds} ({cell.unscored})" if cell.unscored else f"{cell.n}{seeds}"
+
+
+def _rank(cell: "Cell") -> str:
+    if cell.rank is None or cell.rank_ci95 is None:
+        return "" if cell.rank is None else str(cell.rank)
+    low, high = cell.rank_ci95
+    return str(cell.rank) if low == high == cell.rank else f"{cell.rank} ({low}-{high})"
+
+
+def _notes(section: "Section", marks: "Mapping[str, int]", *, published: bool) -> list["Text"]:
+    from rich.text import Text
+
+    from mipo_eval.cli.tables import inert
+
+    lines = [inert(f"[{number}] made differently: {how}") for how, number in marks.items()]
+    for row in section.rows:
+        for task, cell in row.cells.items():
+            if cell.best_of_text:
+                about = f"B{cell.best_of.k if cell.best_of else ''}"
+                name = f"{row.name.model} {row.name.method}"
+                lines.append(inert(f"{about} {name} on {task}: {cell.best_of_text}"))
+    for line in lines:
+        line.stylize("yellow")
+    about = "tie: rows that share a letter are not told apart (paired, 5 %, Holm)."
+    seeds = any(cell.std is not None for row in section.rows for cell in row.cells.values())
+    told = [about, "n: items x seeds (without a value)."]
+    told += ["value \u00b1 standard deviation over seeds."] * seeds
+    told += [
+        f"{_PUBLISHED} published (arXiv 2603.19294): other runs, other judge calls."
+    ] * published
+    return [*lines, *(Text(line, style="dim") for line in told)]
+
+
+def _paper_table(
+    output: "Output",
+    about: tuple[str, int, str | None],
+    rules: "Sequence[RowRule]",
+    *,
+    as_json: bool,
+) -> None:
+    from mipo_eval.cli.tables import inert
+    from mipo_eval.reports.paper import TITLES, entry_json, paper_table
+    from mipo_eval.store import Store
+
+    url, number, judge = about
+    with Store.open(url, mode="read") as opened:
+        entries = paper_table(opened, number, judge=judge, rules=rules)
+    if as_json:
+        rows = [entry_json(entry) for entry in entries]
+        output.document({"table": number, "title": TITLES[number], "rows": rows})
+        return
+    title = inert(TITLES[number])
+    title.stylize("bold")
+    output.show(title, _entries(entries))
+    absent = sum(entry.measured is None for entry in entries)
+    output.note(
+        f"{len(entries) - absent} of {len(entries)} numbers measured, {absent} absent. "
+        "Which runs are which method: --rows FILE."
+    )
+    for entry in entries:
+        if entry.best_of:
+            number_ = entry.published
+            output.note(f"{number_.model} {number_.method} on {number_.dataset}: {entry.best_of}")
+
+
+def _entries(entries: "Sequence[Entry]") -> "Table":
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(header_style="bold", box=SIMPLE_HEAD)
+    table.add_column("model, method", overflow="fold")
+    table.add_column("data set", no_wrap=True)
+    for column in ("published", "measured", "diff", "n"):
+        table.add_column(column, justify="right", no_wrap=True)
+    model = None
+    for entry in entries:
+        number = entry.published
+        if number.model != model:
+            model = number.model
+            table.add_section()
+            table.add_row(model, style="italic")
+        difference = entry.difference
+        digits = 3 if number.table in {3, 4} else 1
+        table.add_row(
+            f"  {number.method}",
+            number.dataset,
+            _printed(number.value, number.std),
+            "absent" if entry.measured is None else _printed(entry.measured, entry.std),
+            "" if difference is None else f"{difference:+.{digits}f}",
+            "" if entry.n is None else str(entry.n),
+            style="" if entry.measured is not None else "dim",
+        )
+    return table

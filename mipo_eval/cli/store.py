@@ -1,0 +1,146 @@
+"""`mipo-eval store merge`, `store check` and `store vacuum`."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from mipo_eval.cli.options import json_option, store_option
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from mipo_eval.cli.output import Output
+    from mipo_eval.store.check import Finding
+    from mipo_eval.store.merge import Merged
+
+
+@click.group()
+def store() -> None:
+    """Merge stores, check one, or drop what nothing refers to."""
+
+
+@store.command()
+@click.argument("target")
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@json_option
+def merge(target: str, sources: tuple[str, ...], as_json: bool) -> None:
+    """Add everything in each SOURCE to TARGET.
+
+    Stores are SQLite files or PostgreSQL URLs. A merge can be repeated: what TARGET has is kept,
+    and a reply or response that succeeded replaces one that failed, never the reverse.
+    """
+    from mipo_eval.cli.output import Output
+    from mipo_eval.store import Store
+    from mipo_eval.store.merge import merge as merge_stores
+    from mipo_eval.store.merge import total_rows
+
+    output = Output(as_json=as_json)
+    documents = []
+    for name in sources:
+        # The source first: a wrong name must not leave an empty target behind.
+        with Store.open(name, mode="read") as source, Store.open(target) as opened:
+            output.start(f"rows of {source.name}", total_rows(source))
+            merged = merge_stores(opened, source, advance=lambda _, rows: output.advance(rows))
+            output.finish()
+            documents.append(
+                {
+                    "source": source.name,
+                    "tables": {m.table: {"read": m.read, "added": m.added} for m in merged},
+                }
+            )
+            output.show(*_merge_table(source.name, opened.name, merged))
+    if as_json:
+        output.document({"merged": documents})
+
+
+def _merge_table(source: str, target: str, merged: list["Merged"]) -> list["RenderableType"]:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    from mipo_eval.cli.tables import inert
+
+    table = Table(header_style="bold", box=SIMPLE_HEAD)
+    table.add_column("table")
+    for column in ("rows read", "new"):
+        table.add_column(column, justify="right")
+    for row in merged:
+        if row.read:
+            table.add_row(row.table, f"{row.read:,}", f"{row.added:,}")
+    return [inert(f"{source} merged into {target}"), table]
+
+
+@store.command()
+@store_option
+@json_option
+def check(store: str, as_json: bool) -> int:
+    """Say whether a store is whole.
+
+    Exits with 2 when something is broken: damaged pages, rows without what they refer to,
+    incomplete item lists. Repeated work, unfinished runs and scores with two signatures are
+    listed, and are no error.
+    """
+    from mipo_eval.cli.output import Output
+    from mipo_eval.store import Store
+    from mipo_eval.store.check import check as check_store
+
+    output = Output(as_json=as_json)
+    with Store.open(store, mode="read") as opened:
+        findings = check_store(opened)
+        name = opened.name
+    broken = any(finding.broken and finding.found for finding in findings)
+    if as_json:
+        listed = [f._asdict() | {"examples": list(f.examples)} for f in findings if f.found]
+        output.document({"store": name, "broken": broken, "findings": listed})
+    else:
+        _show_findings(output, name, findings, broken)
+    return 2 if broken else 0
+
+
+def _show_findings(output: "Output", name: str, findings: list["Finding"], broken: bool) -> None:
+    from rich.text import Text
+
+    from mipo_eval.cli.tables import inert
+
+    for finding in findings:
+        if not finding.found:
+            continue
+        line = Text(
+            f"{finding.name}: {finding.found:,}", style="red" if finding.broken else "yellow"
+        )
+        output.show(line, *(inert(f"  {example}") for example in finding.examples))
+        if finding.found > len(finding.examples):
+            output.note(f"  and {finding.found - len(finding.examples):,} more")
+    verdict = "is broken: restore a copy, or merge one in" if broken else "is whole"
+    output.show(inert(f"{name} {verdict} ({len(findings)} checks)"))
+
+
+@store.command()
+@click.option("--yes", is_flag=True, help="Do not ask before dropping.")
+@store_option
+@json_option
+def vacuum(yes: bool, store: str, as_json: bool) -> None:
+    """Drop what no run refers to, and give the room back to the disk.
+
+    Replies of judges are kept whether or not anything refers to them: they were paid for.
+    """
+    from mipo_eval.cli.output import Output
+    from mipo_eval.errors import ConfigError
+    from mipo_eval.store import Store
+    from mipo_eval.store.vacuum import vacuum as drop_unreferred
+
+    output = Output(as_json=as_json)
+    Store.open(store, mode="read").close()  # opening to write would make a store that is not there
+    with Store.open(store) as opened:
+        found = {t: n for t, n in drop_unreferred(opened, drop=False).items() if n}
+        listed = ", ".join(f"{n:,} {table}" for table, n in found.items())
+        if found and not yes:
+            if as_json:
+                raise ConfigError(f"--json cannot ask before dropping {listed}: add --yes")
+            click.confirm(f"Nothing refers to {listed}. Drop them from {opened.name}?", abort=True)
+        dropped = drop_unreferred(opened) if found else {}
+        opened.compact()
+        name = opened.name
+    if as_json:
+        output.document({"store": name, "dropped": {t: n for t, n in dropped.items() if n}})
+    else:
+        output.note(f"{name}: dropped {listed}" if found else f"{name}: nothing to drop")

@@ -1,0 +1,227 @@
+"""Scores, runs and responses as rich tables; every text of a model or a file is shown inert."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from mipo_eval.controls import control_of
+from mipo_eval.records import Score
+from mipo_eval.signature import split
+from mipo_eval.store.runs import Run
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+_LABELS = {
+    "win_rate_tie_inclusive": "win rate, a tie is a win (%)",
+    "tie_rate": "tie rate (%)",
+    "win_rate_half_ties": "win rate, a tie is half (%)",
+    "win_rate_strict": "win rate, a tie is a loss (%)",
+    "win_rate": "win rate, weighed by probability (%)",
+    "win_rate_standard_error": "standard error of that (%)",
+    "judge_accuracy": "agreement with the label (%)",
+    "judge_accuracy_both": "agreement with the label, both orders (%)",
+    "judge_accuracy_average": "agreement with the label, mean of orders (%)",
+    "judge_accuracy_sum": "agreement with the label, sum of orders (%)",
+    "arena_hard_score": "Arena-Hard score (%)",
+    "grade_mean": "mean grade",
+    "rating_mean": "mean rating (1-5)",
+    "accuracy": "accuracy (%)",
+    "accuracy_norm": "accuracy, length-normalised (%)",
+    "unextracted_rate": "replies without an answer (%)",
+    "answer_entropy": "answer entropy (nats)",
+    "answer_entropy_correct": "answer entropy when right (nats)",
+    "answer_entropy_wrong": "answer entropy when wrong (nats)",
+    "brier": "Brier score (0-2)",
+    "ece": "calibration error, ECE (0-1)",
+    "context_lift": "context lift (nats)",
+    "context_lift_per_token": "context lift (nats a token)",
+    "context_retrieval": "context found among 8 (%)",
+    "infonce_bound": "InfoNCE bound on I(Y;C|X) (nats)",
+    "self_bleu_4": "Self-BLEU-4 (0-1, low = diverse)",
+    "self_bleu_4_fixed": "Self-BLEU-4 of 80 texts",
+    "distinct_1_fixed": "distinct words of 80 texts",
+    "distinct_2_fixed": "distinct bigrams of 80 texts",
+    "pairwise_similarity_fixed": "similarity of 80 texts (0-1)",
+    "response_tokens": "response length (tokens)",
+    "truncation_rate": "responses cut at the limit (%)",
+}
+"""Every metric that can be shown, in the order it is shown in."""
+
+_OF_CONTROLS = {"win_rate_half_ties", "rating_mean"}
+"""What is shown of a control entrant; all of it is stored."""
+
+_DIGITS = {
+    "self_bleu_4": 3,
+    "rating_mean": 2,
+    "grade_mean": 2,
+    "win_rate_standard_error": 2,
+    "answer_entropy": 3,
+    "answer_entropy_correct": 3,
+    "answer_entropy_wrong": 3,
+    "brier": 3,
+    "context_lift_per_token": 3,
+    "infonce_bound": 3,
+    "self_bleu_4_fixed": 3,
+    "distinct_1_fixed": 3,
+    "distinct_2_fixed": 3,
+    "pairwise_similarity_fixed": 3,
+    "ece": 3,
+}
+
+
+def inert(text: str) -> Text:
+    """Return text that prints as itself: no markup, no escape sequences, no direction marks."""
+    return Text(_CONTROL.sub("\ufffd", text))
+
+
+def score_tables(scores: Sequence[Score], run: Run) -> list[RenderableType]:
+    """Return a run's scores: a column per task, a section per judge; then what was left out."""
+    tasks = list(dict.fromkeys(score.task for score in scores))
+    table = Table(header_style="bold", box=SIMPLE_HEAD)
+    table.add_column("metric [95 % interval]")
+    for task in tasks:
+        table.add_column(inert(task), justify="right")
+    for section in dict.fromkeys(_section(score) for score in sorted(scores, key=_judge_free)):
+        found = _of_section(scores, section)
+        heading = inert(_heading(section))
+        heading.stylize("italic")
+        table.add_row(heading, *("" for _ in tasks))
+        for metric, label in _labels(found).items():
+            shown = section[1] is None or metric in _OF_CONTROLS
+            if shown and any((task, metric) in found for task in tasks):
+                table.add_row(inert(label), *(_cell(found.get((task, metric))) for task in tasks))
+        firsts = [_first(found, task) for task in tasks]
+        table.add_row("items scored (unscored)", *(_count(score) for score in firsts))
+        table.add_section()
+    prompting = f", {run.prompting} prompting" if run.prompting else ""
+    title = inert(
+        f"{run.model} on {run.suite}{prompting}, {run.n_items} items (run {run.run_id[:12]})"
+    )
+    title.stylize("bold")
+    return [title, table, *_alarms(scores), *_left_out(scores), *_how(scores)]
+
+
+Section = tuple[str | None, str | None]
+"""The judge, and the control in place of the model."""
+
+
+def _judge_free(score: Score) -> bool:
+    return _section(score)[0] is None
+
+
+def _section(score: Score) -> Section:
+    control, _ = control_of(score.metric)
+    return split(score.signature).get("judge"), control
+
+
+def _of_section(scores: Sequence[Score], section: Section) -> dict[tuple[str, str], Score]:
+    """Return the scores of a section by task and plain metric."""
+    return {(s.task, control_of(s.metric)[1]): s for s in scores if _section(s) == section}
+
+
+def _heading(section: Section) -> str:
+    judge, control = section
+    if judge is None:
+        return "without a judge"
+    return f"judged by {judge}" + (f": control {control}" if control else "")
+
+
+def _first(found: Mapping[tuple[str, str], Score], task: str) -> Score | None:
+    """Return the score whose counts stand for its section."""
+    return next((found[task, metric] for metric in _labels(found) if (task, metric) in found), None)
+
+
+def _labels(found: Mapping[tuple[str, str], Score]) -> dict[str, str]:
+    """Return the label of every metric; one of another tool is called what that tool calls it."""
+    return _LABELS | {metric: metric for _, metric in found if metric not in _LABELS}
+
+
+def _count(score: Score | None) -> Text:
+    if score is None:
+        return Text("")
+    counted = Text(str(score.n))
+    if score.unscored:
+        counted.append(f" ({score.unscored})", style="yellow")
+    return counted
+
+
+def _cell(score: Score | None) -> Text:
+    if score is None:
+        return Text("")
+    if score.value is None:
+        return Text("none", style="yellow")
+    digits = _DIGITS.get(score.metric, 1)
+    cell = Text(f"{score.value:.{digits}f}")
+    if score.ci95:
+        low, high = score.ci95
+        cell.append(f" [{low:.{digits}f}, {high:.{digits}f}]", style="dim")
+    return cell
+
+
+def _left_out(scores: Sequence[Score]) -> list[Text]:
+    """Return, per task and section, why items have no score."""
+    lines = []
+    for section, task in dict.fromkeys((_section(s), s.task) for s in scores):
+        found = _of_section(scores, section)
+        first = _first(found, task)
+        if first is not None and first.unscored:
+            reasons = ", ".join(f"{n} x {why}" for why, n in first.unscored_reasons.items())
+            line = inert(f"unscored in {task}, {_heading(section)}: {reasons}")
+            line.stylize("yellow")
+            lines.append(line)
+    return lines
+
+
+def _alarms(scores: Sequence[Score]) -> list[Text]:
+    """Return a line for each control that does as well as the model where it must not."""
+    rated = {
+        (s.task, *_section(s)): s.value
+        for s in scores
+        if control_of(s.metric)[1] == "rating_mean" and s.value is not None
+    }
+    lines = []
+    for (task, judge, control), value in rated.items():
+        own = rated.get((task, judge, None))
+        if control not in {None, "reference"} and own is not None and value >= own:
+            line = inert(
+                f"control {control} does as well as the model in {task} ({value:.2f} and "
+                f"{own:.2f} by {judge}): this judge does not tell them apart"
+            )
+            line.stylize("bold red")
+            lines.append(line)
+    return lines
+
+
+def _how(scores: Sequence[Score]) -> list[Text]:
+    """Return the signature of each task's first score, as the table orders them."""
+    order = list(_LABELS | {score.metric: "" for score in scores})
+    firsts: dict[str, str] = {}
+    for score in sorted(scores, key=lambda score: order.index(score.metric)):
+        firsts.setdefault(score.task, score.signature)
+    lines = [inert(signature) for signature in firsts.values()]
+    for line in lines:
+        line.stylize("dim")
+    return lines
+
+
+def run_table(runs: Sequence[tuple[Run, int]]) -> Table:
+    """Return one row per run; the number is of items that have a response."""
+    table = Table(header_style="bold", box=SIMPLE_HEAD)
+    table.add_column("run", no_wrap=True)
+    table.add_column("model", overflow="fold", min_width=16)
+    for column in ("suite", "prompting", "responses", "touched (UTC)"):
+        table.add_column(column, no_wrap=True, justify="right" if column == "responses" else "left")
+    for run, done in runs:
+        table.add_row(
+            run.run_id[:12],
+            inert(run.model),
+            inert(run.suite),
+            run.prompting,
+            Text(f"{done}/{run.n_items}", style="" if done == run.n_items else "yellow"),
+            f"{run.updated_at:%m-%d %H:%M}",
+        )
+    return table

@@ -1,0 +1,71 @@
+"""Control entrants: texts that must not do well, judged like responses.
+
+    mismatched   the response that another user got, judged by this user's preferences
+    generic      a polite answer that fits every question and no user
+    echo         the user's own context, given back
+    reference    the reference response itself: all ties, the scale's fixed point
+
+A judge under which the first three do as well as the model measures something else.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+from mipo_eval.keys import item_rng
+from mipo_eval.records import Score
+from mipo_eval.store.responses import Answered
+
+CONTROLS = ("mismatched", "generic", "echo", "reference")
+
+GENERIC = (
+    "That is a good question, and there is more than one way to go about it. It depends on what "
+    "matters most to you, so take your time and choose what fits your situation."
+)
+
+
+def control_metric(control: str, score: Score) -> Score:
+    """Return a control's score under a name of its own: no table must take it for the model's."""
+    return replace(score, metric=f"control_{control}_{score.metric}")
+
+
+def control_of(metric: str) -> tuple[str | None, str]:
+    """Return whose score a metric is (a control, or None for the model) and the plain metric."""
+    for control in CONTROLS:
+        if metric.startswith(prefix := f"control_{control}_"):
+            return control, metric.removeprefix(prefix)
+    return None, metric
+
+
+def control_texts(control: str, entries: Sequence[Answered], *, seed: int) -> list[str | None]:
+    """Return the control's text for every item, in order; None where it has none.
+
+    Args:
+        control: one of `CONTROLS`.
+        entries: the items of one task with the model's responses.
+        seed: of the draw of other users; the same item draws the same one in any order.
+    """
+    if control == "generic":
+        return [GENERIC for _ in entries]
+    if control == "echo":
+        return [entry.item.context.strip() or None for entry in entries]
+    if control == "reference":
+        return [entry.item.reference or None for entry in entries]
+    asked: dict[str, list[Answered]] = defaultdict(list)
+    for entry in entries:
+        asked[entry.item.group].append(entry)
+    return [_of_another_user(entry, asked[entry.item.group], seed) for entry in entries]
+
+
+def _of_another_user(entry: Answered, same_prompt: Sequence[Answered], seed: int) -> str | None:
+    """Return a response that was made to the same prompt for another context."""
+    # In the order of their items' keys: what is drawn must not depend on the suite's order.
+    others = [
+        other.response.text
+        for other in sorted(same_prompt, key=lambda other: other.item.key)
+        if other.item.context != entry.item.context
+        if other.response is not None and other.response.text
+    ]
+    if not others:
+        return None
+    return item_rng(seed, "mismatched", entry.item.key).choice(others)

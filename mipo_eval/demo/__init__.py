@@ -1,0 +1,1 @@
+"""The demo world: a small real data set, a small real model and an exact judge."""

@@ -1,0 +1,265 @@
+"""From the demo world's text to weights: tokenizer, model and training loop of the base model."""
+
+import math
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mipo_eval.demo import world
+from mipo_eval.records import Item
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
+
+Progress = Callable[[int, int], None]
+"""Called with (steps done, steps in all)."""
+
+Render = Callable[[Item], str]
+"""Turns an item into the user turn a model is asked with; without context if the item has none."""
+
+PAD, END = "<|pad|>", "<|end|>"
+_ROLES = ("<|system|>", "<|user|>", "<|assistant|>")
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{% if message['role'] not in ['system', 'user', 'assistant'] %}"
+    "{{ raise_exception('unknown role ' ~ message['role'] ~ ': use system, user or assistant') }}"
+    "{% endif %}"
+    "{{ '<|' ~ message['role'] ~ '|>' }}"
+    "{% if message['role'] == 'assistant' %}"
+    "{% generation %}{{ message['content'] ~ '<|end|>' }}{% endgeneration %}"
+    "{% else %}{{ message['content'] ~ '<|end|>' }}{% endif %}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """Everything that decides the base model's weights, apart from the text itself."""
+
+    steps: int = 1300
+    batch: int = 16
+    learning_rate: float = 5e-3
+    beta2: float = 0.95
+    warmup_steps: int = 40
+    weight_decay: float = 0.01
+    short_until: float = 0.5
+    """Share of the training that is on short exchanges: one wish, two sentences of advice."""
+    eager_until: float = 0.85
+    """Share of the training in whose text every stated wish is followed; see `followed_share`."""
+    habit_from: float = 0.95
+    """Share of the training from which on wishes are followed as often as the world says."""
+    vocabulary: int = 1024
+    hidden: int = 128
+    intermediate: int = 256
+    layers: int = 4
+    heads: int = 4
+    rope_theta: float = 1000.0
+    initial_std: float = 0.05
+    copy_gain: float = 1.5
+    """How much larger the maps that pass tokens on start out; see `_start_by_copying`."""
+    context: int = 512
+    """Longest input the model accepts, in tokens."""
+    max_tokens: int = 192
+    """Longest training example; longer ones are left out."""
+    threads: int = 2
+    """Fixed, since the order of additions, and so the weights, depend on it."""
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One tokenized conversation; the loss is on what follows `prompt_length`."""
+
+    tokens: list[int]
+    prompt_length: int
+
+
+def followed_share(progress: float, recipe: Recipe) -> float:
+    """Return how often wishes are followed in the text at a point of the training, 0 to 1.
+
+    Answers that ignore half of the wishes teach nothing about what the wishes mean, and 1M
+    parameters with a thousand steps then never learn to look at them. So the text first follows
+    all of them, and ends with the habit the base model is to have.
+    """
+    if progress <= recipe.eager_until:
+        return 1.0
+    gone = (progress - recipe.eager_until) / (recipe.habit_from - recipe.eager_until)
+    return max(world.FOLLOWED, 1.0 - (1.0 - world.FOLLOWED) * gone)
+
+
+def tokenizer_texts(render: Render, recipe: Recipe) -> Iterator[str]:
+    """Yield user turns and answers for the tokenizer; a sample is enough for its 1,024 tokens."""
+    for number in range(4000):
+        exchange = world.exchange(number, seed=recipe.seed)
+        yield render(exchange.item)
+        yield exchange.answer
+
+
+def make_tokenizer(texts: Iterator[str], recipe: Recipe) -> "PreTrainedTokenizerFast":
+    """Return a byte-level BPE tokenizer trained on `texts`, with the chat template."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=recipe.vocabulary,
+        special_tokens=[PAD, END, *_ROLES],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bpe.train_from_iterator(texts, trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=bpe,
+        pad_token=PAD,
+        # Never needed, as bytes spell everything; but Qwen2's own would be a token without weights.
+        unk_token=PAD,
+        eos_token=END,
+        additional_special_tokens=list(_ROLES),
+        model_max_length=recipe.context,
+        clean_up_tokenization_spaces=False,
+    )
+    tokenizer.chat_template = CHAT_TEMPLATE
+    return tokenizer
+
+
+def make_model(tokenizer: "PreTrainedTokenizerFast", recipe: Recipe) -> "Qwen2ForCausalLM":
+    """Return an untrained model of about 1M parameters; draws from torch's global generator."""
+    from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM
+
+    ends: dict[str, Any] = {
+        "pad_token_id": tokenizer.pad_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "bos_token_id": None,
+    }
+    config = Qwen2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=recipe.hidden,
+        intermediate_size=recipe.intermediate,
+        num_hidden_layers=recipe.layers,
+        num_attention_heads=recipe.heads,
+        num_key_value_heads=recipe.heads,
+        max_position_embeddings=recipe.context,
+        tie_word_embeddings=True,
+        rope_parameters={"rope_type": "default", "rope_theta": recipe.rope_theta},
+        initializer_range=recipe.initial_std,
+        **ends,
+    )
+    model = Qwen2ForCausalLM(config)
+    _start_by_copying(model, recipe)
+    model.generation_config = GenerationConfig(**ends)
+    return model
+
+
+def _start_by_copying(model: "Qwen2ForCausalLM", recipe: Recipe) -> None:
+    """Let attention start out looking for like tokens and passing them on.
+
+    Mimetic initialisation (Trockman and Kolter, 2023): query and key maps equal, output map the
+    transpose of the value map. Answers name what the question names, so copying is what attention
+    has to learn here, and it does so in half the steps from this start.
+    """
+    import torch
+
+    with torch.no_grad():
+        for layer in model.model.layers:
+            attention = layer.self_attn
+            attention.k_proj.weight.copy_(attention.q_proj.weight)
+            attention.v_proj.weight.mul_(recipe.copy_gain)
+            attention.o_proj.weight.copy_(attention.v_proj.weight.T)
+
+
+def examples(
+    tokenizer: "PreTrainedTokenizerFast", render: Render, recipe: Recipe
+) -> Iterator[Example]:
+    """Yield the tokenized training text in the order of the training, none too long."""
+    wanted = recipe.steps * recipe.batch
+    for number in range(2 * wanted):
+        followed = followed_share(min(1.0, number / wanted), recipe)
+        short = number / wanted < recipe.short_until
+        exchange = world.exchange(number, seed=recipe.seed, followed=followed, short=short)
+        prompt = tokenizer.apply_chat_template(
+            [{"role": "user", "content": render(exchange.item)}],
+            tokenize=False,
+            add_generation_prompt=True,
+        )
+        tokens = tokenizer(prompt)["input_ids"]
+        answer = tokenizer(exchange.answer + END)["input_ids"]
+        if len(tokens) + len(answer) <= recipe.max_tokens:
+            yield Example([*tokens, *answer], len(tokens))
+
+
+def batches(found: Sequence[Example], recipe: Recipe) -> list[Sequence[Example]]:
+    """Return the examples in batches of similar length, keeping their order in the large."""
+    size = recipe.batch
+    rng = random.Random(recipe.seed)
+    ordered: list[Sequence[Example]] = []
+    # Sorting within windows keeps padding small without tying length to the time of training.
+    for start in range(0, len(found), 16 * size):
+        window = sorted(found[start : start + 16 * size], key=lambda example: len(example.tokens))
+        plan = [window[at : at + size] for at in range(0, len(window), size)]
+        rng.shuffle(plan)
+        ordered += plan
+    return ordered
+
+
+def train(
+    model: "Qwen2ForCausalLM",
+    plan: Sequence[Sequence[Example]],
+    recipe: Recipe,
+    progress: Progress | None,
+) -> list[float]:
+    """Train in place, one step per batch; return the loss of each step in nats per token."""
+    import torch
+
+    optimizer = torch.optim.AdamW(
+        model.parameters(),
+        lr=recipe.learning_rate,
+        betas=(0.9, recipe.beta2),
+        weight_decay=recipe.weight_decay,
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, recipe))
+    losses = []
+    model.train()
+    for step, batch in enumerate(plan, start=1):
+        loss = answer_loss(model, batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+        if progress:
+            progress(step, len(plan))
+    model.eval()
+    return losses
+
+
+def answer_loss(model: "Qwen2ForCausalLM", batch: Sequence[Example]) -> "torch.Tensor":
+    """Return the mean cross-entropy over the answers' tokens, in nats; a scalar."""
+    import torch
+
+    width = max(len(example.tokens) for example in batch)
+    tokens = torch.zeros(len(batch), width, dtype=torch.long)  # (batch, tokens)
+    answered = torch.zeros(len(batch), width, dtype=torch.bool)
+    for row, example in enumerate(batch):
+        length = len(example.tokens)
+        tokens[row, :length] = torch.tensor(example.tokens)
+        answered[row, example.prompt_length : length] = True
+    # Padding stands at the end, where causal attention never looks back at it: no mask needed.
+    hidden = model.model(input_ids=tokens).last_hidden_state  # (batch, tokens, hidden)
+    # Logits only where the loss is: the vocabulary is an eighth of all arithmetic.
+    logits = model.lm_head(hidden[:, :-1][answered[:, 1:]])  # (answer tokens, vocabulary)
+    return torch.nn.functional.cross_entropy(logits, tokens[:, 1:][answered[:, 1:]])
+
+
+def _rate(step: int, recipe: Recipe) -> float:
+    """Return the share of the learning rate at a step: linear warm-up, then a cosine to 5 %."""
+    if step < recipe.warmup_steps:
+        return (step + 1) / recipe.warmup_steps
+    left = (step - recipe.warmup_steps) / max(1, recipe.steps - recipe.warmup_steps)
+    return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1.0, left)))

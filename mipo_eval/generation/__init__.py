@@ -1,0 +1,1 @@
+"""Generation: an evaluated model's responses to items, through lm-eval, in resumable chunks."""

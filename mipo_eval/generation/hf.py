@@ -1,0 +1,92 @@
+"""lm-eval's `hf` model, keeping why each response ended and refusing prompts it would cut."""
+
+from typing import Any
+
+import torch
+from lm_eval.models.huggingface import HFLM
+from transformers.utils.logging import disable_progress_bar
+
+from mipo_eval.generation.outcome import TOO_LONG, CompletionHook, Outcome, recorded
+
+
+class RecordingHFLM(HFLM):  # type: ignore[misc]
+    """HFLM whose last `generate_until` can be asked for its outcomes."""
+
+    outcomes: list[Outcome]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        disable_progress_bar()
+        super().__init__(*args, **kwargs)
+        self.cache_hook = CompletionHook()
+        self._largest_batch: int | None = None
+
+    def generate_until(self, requests: list[Any], disable_tqdm: bool = True) -> list[str]:
+        """Generate, record, and leave prompts alone that lm-eval would truncate silently."""
+
+        def generate(sent: list[Any]) -> list[str]:
+            texts: list[str] = super(RecordingHFLM, self).generate_until(sent, disable_tqdm=True)
+            return texts
+
+        texts, self.outcomes = recorded(requests, self.cache_hook, self._too_long, generate)
+        return texts
+
+    def loglikelihood(
+        self, requests: list[Any], disable_tqdm: bool = True
+    ) -> list[tuple[float, bool]]:
+        """Score continuations, without lm-eval's own bar."""
+        scored: list[tuple[float, bool]] = super().loglikelihood(requests, disable_tqdm=True)
+        return scored
+
+    def _too_long(self, request: Any) -> Outcome | None:
+        context, arguments = request.args
+        tokens = len(self.tok_encode(context))
+        room = self.max_length - int(arguments.get("max_gen_toks", self.max_gen_toks))
+        if tokens <= room:
+            return None
+        return Outcome(text=None, reason=TOO_LONG, final=True, prompt_tokens=tokens)
+
+    def _detect_batch_size(self, requests: Any = None, pos: int = 0) -> int:
+        # lm-eval would search again for every chunk.
+        if self._largest_batch is None:
+            self._largest_batch = int(super()._detect_batch_size(requests, pos))
+        return self._largest_batch
+
+    def _model_generate(self, context: Any, max_length: int, stop: list[str], **kwargs: Any) -> Any:
+        tokens = super()._model_generate(context, max_length, stop, **kwargs)
+        start = context.shape[1]
+        prompt_tokens = _unpadded(context, self.tokenizer.pad_token_id)
+        ends = self._end_tokens()
+        self.cache_hook.announce(
+            self._ended(row[start:].tolist(), ends, stop, room=max_length - start, prompt_tokens=n)
+            for row, n in zip(tokens, prompt_tokens, strict=True)
+        )
+        return tokens
+
+    def _end_tokens(self) -> set[int]:
+        configured = self.model.generation_config.eos_token_id
+        ends = configured if isinstance(configured, list) else [configured]
+        return {token for token in (*ends, self.eot_token_id) if token is not None}
+
+    def _ended(
+        self, row: list[int], ends: set[int], stop: list[str], *, room: int, prompt_tokens: int
+    ) -> Outcome:
+        """Tell a row that stopped by itself from one that ran out of room."""
+        pad = self.tokenizer.pad_token_id
+        length = next((i for i, token in enumerate(row) if token in ends or token == pad), len(row))
+        stopped = length < room or any(s and s in self.tok_decode(row) for s in stop)
+        return Outcome(
+            text=None,
+            finish_reason="stop" if stopped else "length",
+            prompt_tokens=prompt_tokens,
+            response_tokens=length,
+        )
+
+
+def _unpadded(context: torch.Tensor, pad: int | None) -> list[int]:
+    """Return the prompt lengths of a left-padded batch, (batch, tokens)."""
+    width = context.shape[1]
+    if pad is None:
+        return [width] * context.shape[0]
+    # Only leading pads count: the pad token may also be the end token inside a prompt.
+    leading = (context == pad).int().cumprod(dim=1).sum(dim=1)
+    return [width - int(n) for n in leading]

@@ -1,0 +1,245 @@
+"""Self-BLEU (Tables 3 and 4): how much each text repeats the others; lower is more diverse.
+
+The definition is BLEU of every text against all other texts as references, averaged. Done as
+written that is quadratic; `ngrams.py` finds all matches in time proportional to the words.
+"""
+
+from array import array
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from mipo_eval.errors import ConfigError, DataError
+from mipo_eval.metrics.means import Groups, Reasons, mean_score, same_length
+from mipo_eval.metrics.ngrams import Ints, leave_one_out_matches
+from mipo_eval.records import Score
+from mipo_eval.signature import join
+from mipo_eval.stats.bootstrap import Floats, cluster_ids
+
+Tokenize = Literal["13a", "nltk", "none"]
+Smoothing = Literal["exp", "method1"]
+
+NO_OTHER = "no other text for the prompt"
+
+_EPSILON = 0.1
+"""What nltk's method1 puts in place of a count of zero."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelfBleu:
+    """Self-BLEU of a set of texts; 0-1, lower is more diverse."""
+
+    mean: float
+    """Over the texts that have a value."""
+    per_text: tuple[float | None, ...]
+    """None for an absent text, and for one with no other text to compare with (in its group)."""
+    empty: int = 0
+    """Texts without a token. They score 0, as in sacreBLEU and nltk, which lowers the mean."""
+
+
+def _split_13a() -> Callable[[str], list[str]]:
+    from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
+
+    tokenizer: Callable[[str], str] = Tokenizer13a()  # type: ignore[no-untyped-call]
+    # sacreBLEU strips the right end before it tokenizes; a trailing "-\n" shows the difference.
+    return lambda text: tokenizer(text.rstrip()).split()
+
+
+def _split_nltk() -> Callable[[str], list[str]]:
+    from nltk.tokenize.destructive import NLTKWordTokenizer
+
+    tokenizer = NLTKWordTokenizer()
+    return lambda text: list(tokenizer.tokenize(text))
+
+
+TOKENIZERS: dict[Tokenize, Callable[[], Callable[[str], list[str]]]] = {
+    "13a": _split_13a,
+    "nltk": _split_nltk,
+    "none": lambda: str.split,
+}
+
+
+def _closest_lengths(lengths: Ints, group_ids: Ints) -> Ints:
+    """Return per text the length, among the others of its group, closest to its own.
+
+    The shorter one of two equally close. Texts alone in their group get 0, which is not used.
+    """
+    span = int(lengths.max(initial=0)) + 1
+    distinct, places, counts = np.unique(
+        group_ids * span + lengths, return_inverse=True, return_counts=True
+    )
+    group, length = distinct // span, distinct % span
+    far = np.iinfo(np.int64).max // 4
+    below, above = np.full(len(distinct), -far), np.full(len(distinct), far)
+    same = group[1:] == group[:-1]
+    below[1:][same], above[:-1][same] = length[:-1][same], length[1:][same]
+    nearest = np.where(length - below <= above - length, below, above)
+    nearest = np.where(counts > 1, length, np.where(np.abs(nearest) >= far, 0, nearest))
+    return np.asarray(nearest[places.ravel()], dtype=np.int64)
+
+
+def _bleu(matched: Ints, lengths: Ints, closest: Ints, smoothing: Smoothing) -> Floats:
+    """Return (texts,) sentence BLEU, 0-1, from matched n-grams and lengths."""
+    orders = np.arange(1, matched.shape[1] + 1)
+    total = np.maximum(lengths[:, None] - orders + 1, 0)
+    missed = matched == 0
+    if smoothing == "exp":
+        # sacreBLEU: the k-th order without a match gets 1/2^k of a count; orders longer than
+        # the text are left out (effective order).
+        used = total > 0
+        halvings = np.cumsum(missed & used, axis=1)
+        counts = np.where(missed, 0.5**halvings, matched)
+    else:
+        # nltk: every order is used, and an order longer than the text counts as 0 of 1.
+        used = np.ones_like(missed)
+        counts = np.where(missed, _EPSILON, matched)
+    logs = np.where(used, np.log(counts / np.maximum(total, 1)), 0.0)
+    precision = np.exp(logs.sum(axis=1) / np.maximum(used.sum(axis=1), 1))
+    penalty = np.exp(np.minimum(0.0, 1 - closest / np.maximum(lengths, 1)))
+    # No match at all is 0 in both, whatever the smoothing.
+    return np.where(matched.any(axis=1), penalty * precision, 0.0)
+
+
+def _check(max_order: int, tokenize: str, smoothing: str) -> None:
+    if max_order < 1:
+        raise ConfigError(f"max_order {max_order} is no n-gram length; use 1 or more")
+    if tokenize not in TOKENIZERS:
+        raise ConfigError(f"tokenize {tokenize!r} is unknown; known: {', '.join(TOKENIZERS)}")
+    if smoothing not in {"exp", "method1"}:
+        raise ConfigError(f"smoothing {smoothing!r} is unknown; known: exp, method1")
+
+
+def _number_words(
+    texts: Sequence[str], tokenize: Tokenize, group_ids: Ints
+) -> tuple[Ints, Ints, Ints]:
+    """Number the words of all texts for `leave_one_out_matches`, apart in every group.
+
+    Returns:
+        (positions,) word numbers, (positions,) texts, (texts,) lengths in words.
+    """
+    split = TOKENIZERS[tokenize]()
+    known: defaultdict[str | None, int] = defaultdict()
+    known.default_factory = known.__len__  # a new word gets the next number
+    end = known[None]  # 0
+    numbers, lengths = array("q"), np.zeros(len(texts), dtype=np.int64)
+    for index, text in enumerate(texts):
+        words = split(text)
+        lengths[index] = len(words)
+        numbers.extend(map(known.__getitem__, words))
+        numbers.append(end)
+    positions = np.frombuffer(numbers, dtype=np.int64)
+    text_ids = np.repeat(np.arange(len(texts)), lengths + 1)
+    if group_ids.any():
+        apart = np.where(positions == end, end, positions + group_ids[text_ids] * len(known))
+        positions = np.unique(np.append(apart, end), return_inverse=True)[1][:-1]
+    return positions, text_ids, lengths
+
+
+def self_bleu(
+    texts: Sequence[str | None],
+    *,
+    max_order: int = 4,
+    tokenize: Tokenize = "13a",
+    smoothing: Smoothing = "exp",
+    groups: Groups = None,
+) -> SelfBleu:
+    """Return Self-BLEU: each text against all others as references; exact, in linear time.
+
+    With `smoothing="exp"` a text's value is that of `sacrebleu.BLEU(tokenize=...,
+    max_ngram_order=max_order, effective_order=True).sentence_score(text, others) / 100`: effective
+    order is on because sacreBLEU advises it for single sentences. With `smoothing="method1"` it is
+    `nltk.translate.bleu_score.sentence_bleu` with uniform weights and
+    `SmoothingFunction().method1`, Texygen's definition. The value depends on all of these choices
+    and on the number of texts; compare only what shares them.
+
+    Args:
+        texts: responses; None for an absent one, which is no reference either.
+        max_order: longest n-gram.
+        tokenize: "13a" is sacreBLEU's default; "none" splits at whitespace; "nltk" is
+            `NLTKWordTokenizer` on the whole text. `nltk.word_tokenize` would first split sentences
+            with the punkt model, which is a download; published "nltk words" figures that were
+            made without it are reproduced to 1e-9. With punkt, a full stop that ends a sentence
+            inside the text becomes a token of its own; here only the last one does.
+        smoothing: what replaces an n-gram precision of zero.
+        groups: one label per text: each is compared only with others of its label (Self-BLEU
+            within prompts). None: with all others. A label of None stands alone.
+
+    Returns:
+        The mean and a value per text. A text without a token scores 0 and is counted in `empty`.
+
+    Raises:
+        ConfigError: an option is unknown.
+        DataError: no text has another one to be compared with, or the lengths differ.
+    """
+    _check(max_order, tokenize, smoothing)
+    same_length("texts", len(texts), "groups", groups)
+    present = [index for index, text in enumerate(texts) if text is not None]
+    kept = [text for text in texts if text is not None]
+    labels = [0] * len(kept) if groups is None else [groups[index] for index in present]
+    group_ids = cluster_ids(labels, len(kept))[0].astype(np.int64)
+    compared = np.bincount(group_ids)[group_ids] > 1 if kept else np.zeros(0, dtype=bool)
+    if not compared.any():
+        where = "" if groups is None else " in the same group"
+        raise DataError(
+            f"Self-BLEU compares each text with others, but {len(kept)} of {len(texts)} texts are "
+            f"present and none has another{where}; give at least two"
+        )
+    words, text_ids, lengths = _number_words(kept, tokenize, group_ids)
+    matched = leave_one_out_matches(words, text_ids, len(kept), max_order)
+    values = _bleu(matched, lengths, _closest_lengths(lengths, group_ids), smoothing)
+    per_text: list[float | None] = [None] * len(texts)
+    for index, value, valid in zip(present, values.tolist(), compared.tolist(), strict=True):
+        per_text[index] = value if valid else None
+    return SelfBleu(
+        mean=float(values[compared].mean()),
+        per_text=tuple(per_text),
+        empty=int((lengths == 0).sum()),
+    )
+
+
+def self_bleu_score(
+    texts: Sequence[str | None],
+    *,
+    groups: Groups = None,
+    within_groups: bool = False,
+    seed: int = 0,
+    reasons: Reasons = None,
+) -> Score:
+    """Return Self-BLEU-4 (13a, exp) of the responses of a suite as a `Score`, 0-1.
+
+    The interval resamples prompt groups with every text's value held fixed, so it tells how much
+    texts differ in value, not how the set of references would.
+
+    Args:
+        texts: one response per item; None where there is none.
+        groups: prompt group per item: the unit of resampling, and of comparison with
+            `within_groups`.
+        within_groups: compare only responses to the same prompt.
+        seed: of the bootstrap.
+        reasons: per item, why it has no response.
+
+    Raises:
+        DataError: fewer than two responses, or the lengths differ.
+    """
+    same_length("texts", len(texts), "reasons", reasons)
+    result = self_bleu(texts, groups=groups if within_groups else None)
+    why = [
+        (reasons[i] if reasons else None) if text is None else NO_OTHER
+        for i, text in enumerate(texts)
+    ]
+    return mean_score(
+        "self_bleu_4",
+        result.per_text,
+        signature=join(
+            tok="13a",
+            smooth="exp",
+            refs="same-prompt" if within_groups else "all",
+            texts=sum(text is not None for text in texts),
+        ),
+        groups=groups,
+        seed=seed,
+        reasons=why,
+    )

@@ -1,0 +1,162 @@
+"""Answer entropy and calibration of multiple-choice questions (Figures 4 and 5).
+
+Everything starts from one log-probability per answer choice, which one forward pass gives.
+MIPO is said to lower the entropy of questions answered correctly, so every entropy is also
+reported for correct and for wrong predictions apart.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mipo_eval.errors import DataError
+from mipo_eval.metrics.entropy import answer_entropy
+from mipo_eval.metrics.means import Groups, mean_score, same_length
+from mipo_eval.records import Score, Values
+from mipo_eval.signature import join
+from mipo_eval.stats.bootstrap import cluster, percentile_interval, replicates
+
+Logprobs = Sequence[float] | NDArray[np.floating]
+
+BINS = 15
+"""Equal-width bins of confidence, the usual number since Guo et al. (2017)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChoiceOutcome:
+    """What a model's probabilities over the choices say about one question."""
+
+    predicted: int
+    """Index of the likeliest choice; the first of equally likely ones."""
+    correct: bool
+    confidence: float
+    """Probability of the predicted choice, 1/choices to 1."""
+    entropy: float
+    """Of the distribution over the choices, in nats, 0 to log(choices)."""
+    brier: float
+    """Squared distance to the right answer, summed over the choices, 0 to 2."""
+
+
+def choice_outcome(choice_logprobs: Logprobs, gold: int) -> ChoiceOutcome:
+    """Return entropy, confidence and Brier score of one question.
+
+    Args:
+        choice_logprobs: (choices,) log-probabilities in nats, unnormalised allowed.
+        gold: index of the right choice.
+
+    Raises:
+        DataError: `gold` is no choice, or the log-probabilities are no distribution.
+    """
+    entropy = answer_entropy(choice_logprobs)  # refuses what is no distribution
+    logprobs = np.asarray(choice_logprobs, dtype=np.float64)
+    if not 0 <= gold < len(logprobs):
+        raise DataError(f"the right choice {gold} is none of the {len(logprobs)} choices")
+    from scipy.special import softmax
+
+    probabilities = softmax(logprobs)
+    predicted = int(np.argmax(logprobs))
+    missed = probabilities.copy()
+    missed[gold] -= 1
+    return ChoiceOutcome(
+        predicted=predicted,
+        correct=predicted == gold,
+        confidence=float(probabilities[predicted]),
+        entropy=entropy,
+        brier=float(missed @ missed),
+    )
+
+
+def _gaps(outcomes: Sequence[ChoiceOutcome], bins: int) -> NDArray[np.float64]:
+    """Return (questions, bins): confidence minus correctness in the question's own bin, else 0."""
+    confidence = np.array([outcome.confidence for outcome in outcomes])
+    correct = np.array([outcome.correct for outcome in outcomes], dtype=np.float64)
+    # Bins are closed above, so that a confidence of exactly 1 lies in the last one.
+    places = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    table = np.zeros((len(outcomes), bins))
+    table[np.arange(len(outcomes)), places] = confidence - correct
+    return table
+
+
+def expected_calibration_error(outcomes: Sequence[ChoiceOutcome], *, bins: int = BINS) -> float:
+    """Return the ECE, 0-1: how far confidence is from accuracy, averaged over the questions.
+
+    sum over bins of (questions in bin / questions) * |accuracy in bin - mean confidence in bin|.
+    It is 0 for a model that is right as often as it is sure, and biased upwards for few questions.
+
+    Raises:
+        DataError: there is no question.
+    """
+    if not outcomes:
+        raise DataError("the calibration error of no questions is not defined")
+    return float(np.abs(_gaps(outcomes, bins).mean(axis=0)).sum())
+
+
+def calibration_scores(
+    outcomes: Sequence[ChoiceOutcome | None],
+    *,
+    choices: str,
+    groups: Groups = None,
+    seed: int = 0,
+    bins: int = BINS,
+) -> list[Score]:
+    """Return accuracy, entropies, Brier score and ECE of a set of questions as `Score`s.
+
+    Args:
+        outcomes: one per question; None where the model gave no probabilities.
+        choices: what the log-probabilities are of, for the signature: "letters" or "texts".
+        groups: per question the label of its cluster (a passage, a subject); None: independent.
+        seed: of the bootstrap.
+        bins: of the calibration error.
+
+    Returns:
+        `accuracy` (0-100), `answer_entropy` (nats), `answer_entropy_correct` and
+        `answer_entropy_wrong` where such predictions exist, `brier` (0-2) and `ece` (0-1). The
+        conditional entropies count the questions of the other kind as unscored.
+
+    Raises:
+        DataError: no question has an outcome, or the lengths differ.
+    """
+    same_length("outcomes", len(outcomes), "groups", groups)
+    absent = ["no probabilities" if outcome is None else None for outcome in outcomes]
+    signature = join(choices=choices)
+
+    def score(metric: str, values: Values, reasons: Sequence[str | None] = absent) -> Score:
+        return mean_score(
+            metric, values, signature=signature, groups=groups, seed=seed, reasons=reasons
+        )
+
+    scores = [
+        score("accuracy", [None if o is None else 100.0 * o.correct for o in outcomes]),
+        score("answer_entropy", [None if o is None else o.entropy for o in outcomes]),
+    ]
+    for name, wanted in (("correct", True), ("wrong", False)):
+        values = [o.entropy if o is not None and o.correct is wanted else None for o in outcomes]
+        if any(value is not None for value in values):
+            reasons = [reason or f"not answered {name}" for reason in absent]
+            scores.append(score(f"answer_entropy_{name}", values, reasons))
+    scores.append(score("brier", [None if o is None else o.brier for o in outcomes]))
+    return [*scores, _ece_score(outcomes, groups, seed, bins, signature)]
+
+
+def _ece_score(
+    outcomes: Sequence[ChoiceOutcome | None], groups: Groups, seed: int, bins: int, signature: str
+) -> Score:
+    kept = [outcome for outcome in outcomes if outcome is not None]
+    labels = None if groups is None else [g for o, g in zip(outcomes, groups, strict=True) if o]
+    # The gaps per bin are sums over questions, so resampled sums give the resampled ECE exactly.
+    clusters = cluster(_gaps(kept, bins), labels)
+    interval = None
+    if len(clusters) >= 2:
+        drawn = np.abs(replicates(clusters, rng=np.random.default_rng(seed))).sum(axis=1)
+        interval = percentile_interval(drawn, len(clusters))
+    absent = len(outcomes) - len(kept)
+    return Score(
+        metric="ece",
+        value=expected_calibration_error(kept, bins=bins),
+        n=len(kept),
+        unscored_reasons={"no probabilities": absent} if absent else {},
+        ci95=interval,
+        signature=f"{signature}|{join(bins=bins)}",
+    )

@@ -1,0 +1,120 @@
+"""Judge-free personalization: how much a response says about the context it was written for.
+
+All three measures start from a scoring model's log-probabilities of one response y to prompt x
+under several contexts c. Notation as in the paper (PAPER.md, "Method").
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mipo_eval.errors import DataError
+from mipo_eval.metrics.means import Groups, Reasons, mean_score, same_length
+from mipo_eval.records import Score
+from mipo_eval.signature import join
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContextLikelihoods:
+    """Log-probabilities of one response, in nats, summed over its tokens."""
+
+    without_context: float
+    """log p(y|x)"""
+    with_contexts: tuple[float, ...]
+    """(K,) log p(y|x,c_k); the response's own context comes first, the others are other users'."""
+    tokens: int
+    """Length of the response."""
+
+    def __post_init__(self) -> None:
+        values = (self.without_context, *self.with_contexts)
+        if not self.with_contexts or any(math.isnan(value) for value in values):
+            raise DataError(f"log-probabilities {values} hold NaN or no context")
+        if self.tokens < 1:
+            raise DataError("a response without tokens has no likelihood under a context")
+
+
+def context_lift(likelihoods: ContextLikelihoods) -> float:
+    """Return log p(y|x,c) - log p(y|x) in nats: the pointwise mutual information of y and c.
+
+    Under the reference model it is what MIPO's implicit reward converges to. 0 where the context
+    changes nothing, negative where another response would have been more likely under it.
+    """
+    return likelihoods.with_contexts[0] - likelihoods.without_context
+
+
+def context_retrieval(likelihoods: ContextLikelihoods) -> float:
+    """Return whether the own context is the best of the K for this response, 0 to 1.
+
+    Contexts that are equally good share the point, so a response that ignores its context gets
+    the chance level 1/K.
+    """
+    values = np.array(likelihoods.with_contexts)
+    best = values == values.max()
+    return float(best[0] / best.sum())
+
+
+def infonce_term(likelihoods: ContextLikelihoods) -> float:
+    """Return log( p(y|x,c) / ((1/K) sum_k p(y|x,c_k)) ) in nats, at most log K (eq. 6, one term).
+
+    Its mean over responses is the InfoNCE lower bound on I(Y;C|X) with log p(y|x,c) as the critic
+    and the other contexts as negatives; it is 0 for a response that ignores its context.
+    """
+    from scipy.special import logsumexp
+
+    values = np.array(likelihoods.with_contexts)
+    return float(values[0] - logsumexp(values) + math.log(len(values)))
+
+
+def context_scores(
+    likelihoods: Sequence[ContextLikelihoods | None],
+    *,
+    scorer: str,
+    groups: Groups = None,
+    seed: int = 0,
+    reasons: Reasons = None,
+) -> list[Score]:
+    """Return the judge-free personalization metrics of a set of responses.
+
+    Args:
+        likelihoods: one per response; None where there is none.
+        scorer: the scoring model, for the signature.
+        groups: prompt group per response.
+        seed: of the bootstrap.
+        reasons: per response, why it has no likelihood.
+
+    Returns:
+        `context_lift` and `infonce_bound` (nats), `context_lift_per_token` (nats per token) and
+        `context_retrieval` (0-100, chance 100/K).
+
+    Raises:
+        DataError: no response has a likelihood, or they have different numbers of contexts.
+    """
+    same_length("likelihoods", len(likelihoods), "groups", groups)
+    sizes = {len(entry.with_contexts) for entry in likelihoods if entry is not None}
+    if len(sizes) > 1:
+        raise DataError(
+            f"responses were scored under {' and '.join(map(str, sorted(sizes)))} contexts; "
+            "retrieval and the bound depend on the number, use one for all"
+        )
+    metrics = {
+        "context_lift": context_lift,
+        "context_lift_per_token": lambda entry: context_lift(entry) / entry.tokens,
+        "context_retrieval": lambda entry: 100 * context_retrieval(entry),
+        "infonce_bound": infonce_term,
+    }
+    return [
+        mean_score(
+            metric,
+            [None if entry is None else measure(entry) for entry in likelihoods],
+            signature=join(scorer=scorer, contexts=max(sizes, default=None)),
+            groups=groups,
+            seed=seed,
+            reasons=reasons,
+        )
+        for metric, measure in metrics.items()
+    ]

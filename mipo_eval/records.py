@@ -1,0 +1,163 @@
+"""The facts that cross module borders, one frozen record each."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+
+from mipo_eval.keys import digest
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+
+
+class Rubric(BaseModel):
+    """How one preference is to be rated: a criterion and, per rating, what it looks like."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    criterion: Text
+    scores: dict[int, Text] = Field(default_factory=dict)
+    """Rating (1-5) to its description; empty when only the criterion is given."""
+
+
+class Item(BaseModel):
+    """One line of a personalization suite: what is asked, by whom, and what would please them.
+
+    Example:
+        {"item_id": "coffee-0-u3", "prompt": "How do I brew coffee?", "context": "I am nine.",
+         "preferences": ["Use words a child knows."], "rubric": null, "reference": "Ask a ...",
+         "user_id": "u3", "group_id": "coffee-0", "meta": {}}
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    item_id: Text
+    prompt: Text
+    context: str = ""
+    """What is known of the user, given to the model under personalized prompting."""
+    preferences: tuple[Text, ...] = ()
+    """What the judge rates, one rating each; empty items can be generated but not judged."""
+    rubric: tuple[Text | Rubric, ...] | None = None
+    """One entry per preference, or null: the preference itself is the criterion."""
+    reference: str | None = None
+    """The response the paper compares with; null: no win rate for this item."""
+    user_id: str | None = None
+    group_id: str | None = None
+    """Items sharing a prompt; the unit of resampling. Null: the item is its own group."""
+    meta: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("rubric")
+    @classmethod
+    def _one_rubric_per_preference(cls, rubric: Any, info: Any) -> Any:
+        preferences = info.data.get("preferences", ())
+        if rubric is not None and len(rubric) != len(preferences):
+            raise ValueError(f"has {len(rubric)} entries for {len(preferences)} preferences")
+        return rubric
+
+    @cached_property
+    def key(self) -> str:
+        """Content key: two items with the same key are the same item."""
+        return digest(self.model_dump(mode="json"))
+
+    @property
+    def group(self) -> str:
+        """The unit of resampling: the prompt's group, or the item itself."""
+        return self.group_id or self.item_id
+
+
+FinishReason = Literal["stop", "length"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
+    """What a model answered to one item, or why there is no answer."""
+
+    item_key: str
+    text: str | None
+    """None when there is no response; `reason` then says why."""
+    reason: str | None = None
+    final: bool = False
+    """True when asking again would fail again, as with a prompt that does not fit the model."""
+    finish_reason: FinishReason | None = None
+    """"length" marks a truncated response; None when the model type does not tell."""
+    prompt_hash: str
+    """Digest of the exact text (or messages) the model was given."""
+    prompt_tokens: int | None = None
+    response_tokens: int | None = None
+    choice_logprobs: tuple[float, ...] | None = None
+    """(choices,) log p in nats, when the item was asked by likelihood; `text` is the likeliest."""
+
+
+def clean_text(text: str) -> str:
+    """Replace what no database stores (NUL, lone surrogates) by U+FFFD; all else is kept."""
+    return _UNSTORABLE.sub("\ufffd", text)
+
+
+def text_key(text: str) -> str:
+    """Return the content key of a response text, used by verdicts to name what was judged."""
+    return digest(text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rating:
+    """One judge's rating of one response on one preference of its item."""
+
+    judge: str
+    """Key of the judge: backend, protocol, prompt, parser."""
+    item_key: str
+    text_key: str
+    aspect: int
+    """Index into the item's preferences."""
+    rating: int | None
+    """1-5, or None when there is no rating; `reason` then says why."""
+    reason: str | None
+    call_key: str
+    """The ledger row this rating was read from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """A number that can be compared: over how many items, how sure, and made how."""
+
+    metric: str
+    value: float | None
+    """Rates are 0-100, Self-BLEU 0-1, ratings 1-5, entropies and lifts in nats.
+
+    None when not one item could be scored: no value is not a value of zero."""
+    n: int
+    """Items the value is over; 0 exactly when there is no value."""
+    unscored_reasons: Mapping[str, int] = field(default_factory=dict)
+    """Items left out, counted by reason."""
+    ci95: tuple[float, float] | None = None
+    """Bootstrap clustered by prompt group, and by user where users come back; exact for a rate
+    that is the same in every group. None with fewer than two groups."""
+    signature: str
+    """Every choice that changes the value, e.g. "ties:win|judge:checker|...": see signature.py."""
+    task: str = ""
+
+    @property
+    def unscored(self) -> int:
+        """How many items have no value."""
+        return sum(self.unscored_reasons.values())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the score as the command line's `--json` shows it."""
+        return {
+            "task": self.task,
+            "metric": self.metric,
+            "value": self.value,
+            "n": self.n,
+            "unscored": self.unscored,
+            "unscored_reasons": dict(self.unscored_reasons),
+            "ci95": list(self.ci95) if self.ci95 else None,
+            "signature": self.signature,
+        }
+
+
+Values = Sequence[float | None]
+"""One value per item; None where there is none."""

@@ -1,0 +1,255 @@
+"""The published numbers, and the store laid out as the paper's tables 1 to 7.
+
+`published/SOURCE.md` names the source and the oddities of the numbers.
+"""
+
+import csv
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from mipo_eval.errors import ConfigError
+from mipo_eval.reports.catalog import RowName, RowRule
+from mipo_eval.reports.leaderboard import Asked, Cell, Section, leaderboard
+from mipo_eval.store import Store
+
+TASKS = {
+    "CA": "ca",
+    "PRISM": "prism",
+    "MB": "mb",
+    "GSM8K": "gsm8k",
+    "SVAMP": "svamp",
+    "ARC-Easy": "arc_easy",
+    "ARC-Challenge": "arc_challenge",
+}
+"""Data set as the paper names it to our task."""
+
+_WIN, _ACCURACY, _BLEU = "win_rate_tie_inclusive", "accuracy", "self_bleu_4"
+_AVERAGE = "Average"
+NOT_MEASURED = "not in the store"
+
+TITLES = {
+    1: "Table 1: win rate on personalization, a tie is a win (%)",
+    2: "Table 2: accuracy on math and multiple choice (%)",
+    3: "Table 3: Self-BLEU-4, average over CA, PRISM and MB (0-1)",
+    4: "Table 4: Self-BLEU-4 (0-1)",
+    5: "Table 5: MIPO by how its negatives are made (%)",
+    6: "Table 6: MIPO on MB by the number of negatives, win rate (%)",
+    7: "Table 7: judges against human choices, accuracy (%)",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """One number as printed."""
+
+    table: int
+    model: str
+    method: str
+    """For table 5 how negatives are made, for 6 how many, for 7 the kind of accuracy."""
+    dataset: str
+    value: float
+    std: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A published number with the store's own beside it."""
+
+    published: Published
+    measured: float | None
+    std: float | None
+    n: int | None
+    seeds: int | None
+    absent: str | None
+    """Why there is no measured value; None when there is one."""
+    best_of: str | None = None
+    """"best of k (variant), corrected x" where the measured value was chosen among k."""
+
+    @property
+    def difference(self) -> float | None:
+        """Measured minus published."""
+        return None if self.measured is None else self.measured - self.published.value
+
+
+@cache
+def published(table: int) -> tuple[Published, ...]:
+    """Return the numbers of one table as printed, in its order.
+
+    Raises:
+        ConfigError: the paper has no such table.
+    """
+    if table not in TITLES:
+        raise ConfigError(f"table {table}: the paper's tables are 1 to 7")
+    (file,) = (
+        file
+        for file in (resources.files("mipo_eval.reports") / "published").iterdir()
+        if file.name.startswith(f"table{table}_")
+    )
+    rows = csv.DictReader(file.read_text(encoding="utf-8").splitlines())
+    return tuple(number for row in rows for number in _numbers(table, row))
+
+
+def _numbers(table: int, row: Mapping[str, str]) -> Iterable[Published]:
+    method = row.get("method") or row.get("negatives") or row.get("negatives_per_positive") or ""
+    dataset = row.get("dataset") or ("MB" if table == 6 else _AVERAGE)
+    for column, value in row.items():
+        if column.endswith("_pct") or column == "self_bleu_4":
+            kind = column.removesuffix("_accuracy_pct").replace("_", "-")
+            yield Published(
+                table=table,
+                model=row.get("model") or row.get("judge") or "",
+                method=kind if table == 7 else method,
+                dataset=dataset,
+                value=float(value),
+                std=float(row["std"]) if row.get("std") else None,
+            )
+
+
+def paper_table(
+    store: Store, table: int, *, judge: str | None = None, rules: Sequence[RowRule] = ()
+) -> list[Entry]:
+    """Return a table of the paper with what the store has measured beside each number.
+
+    Args:
+        store: where the runs are.
+        table: 1 to 7.
+        judge: name or key of the judge of the win rates; needed when several judged.
+        rules: what runs are called; without them only base models are recognised.
+
+    Raises:
+        ConfigError: no such table, or several judges judged and none is named.
+    """
+    numbers = published(table)
+    if table == 7:
+        why = "judge validations are not kept in the store"
+        return [_entry(number, None, why) for number in numbers]
+    find = _finder(store, table, judge, rules)
+    return [_measured(number, find) for number in numbers]
+
+
+Key = tuple[str, str, str | None, str]
+"""Model, method, variant and task, in lower case."""
+Find = Callable[[Published, str], Cell | None]
+
+
+def _finder(store: Store, table: int, judge: str | None, rules: Sequence[RowRule]) -> Find:
+    by_variant = table in {5, 6}
+    cells: dict[str, dict[Key, Cell]] = {}
+    metrics = {1: (_WIN,), 2: (_ACCURACY,), 3: (_BLEU,), 4: (_BLEU,), 6: (_WIN,)}
+    for metric in metrics.get(table, (_WIN, _ACCURACY)):
+        asked = Asked(
+            metric=metric,
+            judge=judge if metric == _WIN else None,
+            rules=tuple(rules),
+            variants_apart=by_variant,
+            tasks=tuple(TASKS.values()),
+            ranked=False,
+        )
+        cells[metric] = _cells(leaderboard(store, asked))
+
+    def find(number: Published, dataset: str) -> Cell | None:
+        verifiable = dataset in {"GSM8K", "SVAMP", "ARC-Easy", "ARC-Challenge"}
+        metric = _BLEU if table in {3, 4} else _ACCURACY if verifiable else _WIN
+        method, variant = number.method.lower(), None
+        if by_variant and method == "none (base)":
+            method = "base" if verifiable else "personalized prompting"
+        elif by_variant:
+            method, variant = "mipo", method
+        return cells[metric].get((number.model.lower(), method, variant, TASKS[dataset]))
+
+    return find
+
+
+def _names(name: RowName) -> tuple[str, str, str | None]:
+    return name.model.lower(), name.method.lower(), name.variant.lower() if name.variant else None
+
+
+def _cells(sections: Sequence[Section]) -> dict[Key, Cell]:
+    judges = sorted({section.judge for section in sections if section.judge})
+    if len(judges) > 1:
+        raise ConfigError(f"several judges judged: {', '.join(judges)}; choose one with --judge")
+    return {
+        (
+            row.name.model.lower(),
+            row.name.method.lower(),
+            (row.name.variant or "").lower() or None,
+            task,
+        ): cell
+        for section in sections
+        for row in section.rows
+        for task, cell in row.cells.items()
+        if not cell.differs
+    }
+
+
+def _measured(number: Published, find: Find) -> Entry:
+    if number.dataset != _AVERAGE:
+        return _entry(number, find(number, number.dataset), NOT_MEASURED)
+    verifiable = number.table == 2
+    wanted = tuple(TASKS)[3:] if verifiable else tuple(TASKS)[:3]
+    parts = {dataset: find(number, dataset) for dataset in wanted}
+    values = [cell.value for cell in parts.values() if cell and cell.value is not None]
+    if len(values) < len(wanted):
+        missing = [d for d, cell in parts.items() if cell is None or cell.value is None]
+        return _entry(number, None, f"{NOT_MEASURED}: {', '.join(missing)}")
+    return Entry(
+        published=number,
+        measured=sum(values) / len(values),
+        std=None,
+        n=sum(cell.n for cell in parts.values() if cell),
+        seeds=min(cell.seeds for cell in parts.values() if cell),
+        absent=None,
+    )
+
+
+def _entry(number: Published, cell: Cell | None, absent: str) -> Entry:
+    if cell is None or cell.value is None:
+        why = absent if cell is None else "no item could be scored"
+        return Entry(published=number, measured=None, std=None, n=None, seeds=None, absent=why)
+    return Entry(
+        published=number,
+        measured=cell.value,
+        std=cell.std,
+        n=cell.n,
+        seeds=cell.seeds,
+        absent=None,
+        best_of=cell.best_of_text,
+    )
+
+
+def entry_json(entry: Entry) -> dict[str, Any]:
+    """Return an entry as `--json` shows it."""
+    number = entry.published
+    return {
+        "model": number.model,
+        "method": number.method,
+        "dataset": number.dataset,
+        "published": number.value,
+        "published_std": number.std,
+        "measured": entry.measured,
+        "measured_std": entry.std,
+        "difference": entry.difference,
+        "n": entry.n,
+        "seeds": entry.seeds,
+        "best_of": entry.best_of,
+        "absent": entry.absent,
+    }
+
+
+def published_rows(section: Section) -> list[tuple[str, str, dict[str, Published]]]:
+    """Return the published rows for a section: (model, method, numbers by task).
+
+    Empty where the paper has no number of this metric for any of the section's tasks.
+    """
+    table = {_WIN: 1, _ACCURACY: 2, _BLEU: 4}.get(section.metric)
+    if table is None:
+        return []
+    rows: dict[tuple[str, str], dict[str, Published]] = {}
+    for number in published(table):
+        task = TASKS.get(number.dataset)
+        if task in section.tasks:
+            rows.setdefault((number.model, number.method), {})[task] = number
+    return [(model, method, numbers) for (model, method), numbers in rows.items()]

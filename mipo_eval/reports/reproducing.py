@@ -1,0 +1,189 @@
+"""The command behind a stored number, and whether it came out again."""
+
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mipo_eval.errors import ConfigError
+from mipo_eval.records import Score
+from mipo_eval.reports.catalog import list_judges
+from mipo_eval.signature import differences, short, split
+from mipo_eval.store import Store
+from mipo_eval.store.runs import Run, find_run, generation_spec, get_scores
+
+_FROM_COMMAND = ("suite", "limit", "data", "chat-template", "engine", "scoring-model")
+"""Options that only the recorded command line knows; all others follow from what is stored."""
+_FLAGS = ("controls",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How a run's numbers were made."""
+
+    run: Run
+    spec: Mapping[str, Any]
+    """Identity of the model, prompting and decoding, as stored with the responses."""
+    options: Mapping[str, str]
+    """Options of the main job but the judges; flags have an empty value."""
+    judges: tuple[str, ...]
+    scores: tuple[Score, ...]
+    """The numbers asked for."""
+
+    @property
+    def arguments(self) -> list[str]:
+        """The main job's arguments, without the store."""
+        words = [
+            word for pair in self.options.items() for word in (f"--{pair[0]}", pair[1]) if word
+        ]
+        return words + [word for judge in self.judges for word in ("--judge", judge)]
+
+    @property
+    def command(self) -> str:
+        """The command line, quoted for a shell."""
+        return shlex.join(["mipo-eval", *self.arguments])
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """What it was made with."""
+        return {k: str(v) for k, v in self.run.environment.items() if k != "command"}
+
+
+def recipe(store: Store, name: str) -> Recipe:
+    """Return how the numbers named RUN, RUN:TASK or RUN:TASK:METRIC were made.
+
+    Raises:
+        ConfigError: there is no such run or number, or its suite's file is not recorded.
+    """
+    run_name, _, rest = name.partition(":")
+    task, _, metric = rest.partition(":")
+    run = find_run(store, run_name)
+    every = get_scores(store, run.run_id)
+    scores = [s for s in every if task in {"", s.task} and metric in {"", s.metric}]
+    if not scores:
+        known = ", ".join(sorted({f"{s.task}:{s.metric}" for s in every})) or "none: not finished"
+        raise ConfigError(f"run {run_name} has no number {rest or 'yet'}; it has {known}")
+    spec = generation_spec(store, run.generation_key)
+    keys = {key for s in scores if (key := split(s.signature).get("judge_key"))}
+    judges = tuple(
+        str(judge.spec["spec"])
+        for judge in list_judges(store)
+        if short(judge.key) in keys and "spec" in judge.spec
+    )
+    options = {"model": run.model} | _options(run, spec)
+    return Recipe(run=run, spec=spec, options=options, judges=judges, scores=tuple(scores))
+
+
+def _options(run: Run, spec: Mapping[str, Any]) -> dict[str, str]:
+    from mipo_eval.suites import SUITES
+
+    given = parse_command(str(run.environment.get("command", "")))
+    found = {name: given[name] for name in (*_FROM_COMMAND, *_FLAGS) if name in given}
+    if "suite" not in found:
+        if run.suite not in SUITES:
+            raise ConfigError(
+                f"run {run.run_id[:12]} is of the item file {run.suite}.jsonl, and its command did "
+                "not record where that is: it was not made by the main job"
+            )
+        found["suite"] = run.suite
+    decoding = spec.get("decoding")
+    if not isinstance(decoding, Mapping):
+        raise ConfigError(f"run {run.run_id[:12]} was imported: it has no command to repeat")
+    wanted = ("max_tokens", "temperature", "top_p")
+    found["decoding"] = ",".join(f"{key}={decoding[key]:g}" for key in wanted)
+    found["seed"] = str(run.seed)
+    if run.prompting:
+        found["prompting"] = run.prompting
+    return found
+
+
+def parse_command(command: str) -> dict[str, str]:
+    """Return the options of a recorded command line, whose words were joined by spaces.
+
+    A value runs to the next option, so that a path with spaces stays whole.
+    """
+    found: dict[str, list[str]] = {}
+    name = ""
+    for word in command.split(" "):
+        if word.startswith("--"):
+            name, mark, value = word[2:].partition("=")
+            found[name] = [value] if mark else []
+        elif name:
+            found[name].append(word)
+    return {name: " ".join(words) for name, words in found.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """One number, stored and made again."""
+
+    before: Score
+    again: Score | None
+    """None where the new run has no such number."""
+
+    @property
+    def same(self) -> bool:
+        """Whether the value and its n came out again."""
+        return (
+            self.again is not None
+            and self.before.n == self.again.n
+            and _equal(self.before.value, self.again.value)
+        )
+
+    @property
+    def within(self) -> bool | None:
+        """Whether the new value lies in the stored interval; None without either."""
+        value = self.again.value if self.again else None
+        if value is None or self.before.ci95 is None:
+            return None
+        return self.before.ci95[0] <= value <= self.before.ci95[1]
+
+    @property
+    def made_differently(self) -> dict[str, tuple[str | None, str | None]]:
+        """Signature parts in which the two differ."""
+        return differences(self.before.signature, self.again.signature) if self.again else {}
+
+
+def _equal(first: float | None, second: float | None) -> bool:
+    if first is None or second is None:
+        return first is second
+    return math.isclose(first, second, rel_tol=1e-9, abs_tol=1e-12)
+
+
+def outcomes(before: Sequence[Score], again: Sequence[Score]) -> list[Outcome]:
+    """Pair each stored number with the one made again, by task, metric and judge."""
+
+    def key(score: Score) -> tuple[str, str, str | None]:
+        return score.task, score.metric, split(score.signature).get("judge_key")
+
+    made = {key(score): score for score in again}
+    return [Outcome(before=score, again=made.get(key(score))) for score in before]
+
+
+def recipe_json(found: Recipe) -> dict[str, Any]:
+    """Return a recipe as `--json` shows it."""
+    return {
+        "run_id": found.run.run_id,
+        "command": found.command,
+        "recorded_command": found.run.environment.get("command"),
+        "spec": dict(found.spec),
+        "judges": list(found.judges),
+        "versions": found.versions,
+        "scores": [score.to_json() for score in found.scores],
+    }
+
+
+def outcome_json(found: Outcome) -> dict[str, Any]:
+    """Return one number made again as `--json` shows it."""
+    return {
+        "task": found.before.task,
+        "metric": found.before.metric,
+        "before": found.before.value,
+        "again": found.again.value if found.again else None,
+        "n_before": found.before.n,
+        "n_again": found.again.n if found.again else None,
+        "same": found.same,
+        "within_ci95": found.within,
+        "signatures_differ": {name: list(both) for name, both in found.made_differently.items()},
+    }

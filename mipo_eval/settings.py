@@ -1,0 +1,42 @@
+"""Where things live, and the environment variables that move them; read at call time."""
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+STORE = "MIPO_EVAL_STORE"
+"""URL or file of the store; default `./mipo-eval.db`."""
+
+DATA = "MIPO_EVAL_DATA"
+"""Folder of item files; default `./data`."""
+
+CACHE = "MIPO_EVAL_CACHE"
+"""Folder for what can be made again (the demo model); default the user's cache folder."""
+
+JUDGE = "MIPO_EVAL_JUDGE"
+"""Judge that the tasks use when they run under the plain `lm_eval` command."""
+
+PRICES = "MIPO_EVAL_PRICES"
+"""YAML file of the user's own token prices, added to those that ship."""
+
+
+def store_url() -> str:
+    """Return the store's URL or file."""
+    return os.environ.get(STORE, "mipo-eval.db")
+
+
+def data_dir() -> Path:
+    """Return the folder item files are read from."""
+    return Path(os.environ.get(DATA, "data"))
+
+
+def cache_dir() -> Path:
+    """Return the folder for what can be made again."""
+    return Path(os.environ.get(CACHE) or platformdirs.user_cache_path("mipo-eval"))
+
+
+def prices_file() -> Path | None:
+    """Return the user's file of token prices, if one is named."""
+    name = os.environ.get(PRICES)
+    return Path(name) if name else None

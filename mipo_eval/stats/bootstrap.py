@@ -1,0 +1,218 @@
+"""The clustered percentile bootstrap: how sure a mean over items is when items share prompts.
+
+Items that share a prompt are not independent draws, so whole groups (clusters) are resampled. A
+mean over items is then a ratio, (sum of sums) / (sum of counts), and each cluster is fully
+described by these two numbers: 10,000 resamples cost one small matrix product. All columns
+(methods, tie rules, seeds) share the same resamples, so differences between columns are paired.
+"""
+
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+Interval = tuple[float, float]
+
+RESAMPLES = 10_000
+_CHUNK_CELLS = 2_000_000
+"""Cells of a weight matrix held at once (16 MB): memory is bounded whatever is resampled."""
+
+
+class Crossed(NamedTuple):
+    """A label for an item that belongs to a prompt and to a user.
+
+    `intervals.table_intervals` then lets items depend on each other both ways; whatever clusters
+    in one way only goes by the prompt. None: the item has none, and is alone in that direction.
+    """
+
+    prompt: Hashable | None
+    user: Hashable | None
+
+
+@dataclass(frozen=True, slots=True)
+class Clusters:
+    """Sufficient statistics of a mean, per cluster and column.
+
+    `sums` and `counts` have the shape (clusters, columns); a cluster without a value in a column
+    has count 0 there.
+    """
+
+    sums: Floats
+    counts: Floats
+
+    def __len__(self) -> int:
+        """Return the number of clusters."""
+        return len(self.sums)
+
+    def means(self) -> Floats:
+        """Return the mean over items of every column, shape (columns,); NaN where none."""
+        return ratio(self.sums.sum(axis=0), self.counts.sum(axis=0))
+
+
+def cluster_ids(
+    groups: Sequence[Hashable | None] | None, size: int
+) -> tuple[NDArray[np.intp], int]:
+    """Number the clusters of `size` items in order of first appearance.
+
+    Args:
+        groups: one label per item; None for an item (or for all) makes it a cluster of its own;
+            a `Crossed` label counts by its prompt.
+        size: how many items there are.
+
+    Returns:
+        (items,) cluster numbers, and how many clusters there are.
+    """
+    if groups is None:
+        return np.arange(size), size
+    if len(groups) != size:
+        raise ValueError(f"{size} values but {len(groups)} groups")
+    known: dict[Hashable, int] = {}
+    # A lone item gets a key no label can be equal to: the tuple of this private object and i.
+    alone = object()
+    labels = (group.prompt if isinstance(group, Crossed) else group for group in groups)
+    ids = [
+        known.setdefault((alone, i) if label is None else label, len(known))
+        for i, label in enumerate(labels)
+    ]
+    return np.array(ids, dtype=np.intp), len(known)
+
+
+def cluster(
+    values: ArrayLike, groups: Sequence[Hashable | None] | None = None, *, keep_empty: bool = False
+) -> Clusters:
+    """Sum values per cluster.
+
+    Args:
+        values: (items,) or (items, columns); NaN marks a value that is absent and is left out.
+        groups: one label per item, see `cluster_ids`.
+        keep_empty: keep clusters without any value, so that tables over the same items have the
+            same clusters and, with the same seed, the same resamples.
+
+    Returns:
+        The clusters that hold at least one value (or all), in order of first appearance.
+    """
+    table = np.asarray(values, dtype=np.float64)
+    table = table[:, None] if table.ndim == 1 else table
+    ids, n_clusters = cluster_ids(groups, len(table))
+    present = ~np.isnan(table)
+    sums = np.zeros((n_clusters, table.shape[1]))
+    counts = np.zeros_like(sums)
+    np.add.at(sums, ids, np.where(present, table, 0.0))
+    np.add.at(counts, ids, present.astype(np.float64))
+    used = counts.any(axis=1) | keep_empty
+    return Clusters(sums[used], counts[used])
+
+
+def ratio(sums: Floats, counts: Floats) -> Floats:
+    """Return sums / counts, NaN where nothing was counted."""
+    return np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
+
+
+def resample_weights(n_clusters: int, resamples: int, rng: np.random.Generator) -> Iterator[Floats]:
+    """Yield bootstrap weights in chunks of bounded size.
+
+    Each row says how often each cluster was drawn, with replacement, in one resample.
+
+    Yields:
+        (chunk, n_clusters) weights; every row sums to n_clusters.
+    """
+    rows = max(1, _CHUNK_CELLS // max(n_clusters, 1))
+    for start in range(0, resamples, rows):
+        size = min(rows, resamples - start)
+        drawn = rng.integers(n_clusters, size=(size, n_clusters), dtype=np.int64)
+        drawn += np.arange(size)[:, None] * n_clusters
+        counted = np.bincount(drawn.ravel(), minlength=size * n_clusters)
+        yield counted.reshape(size, n_clusters).astype(np.float64)
+
+
+def replicates(
+    clusters: Clusters, *, rng: np.random.Generator, resamples: int = RESAMPLES
+) -> Floats:
+    """Return the resampled means, shape (resamples, columns); NaN where a column drew nothing."""
+    return np.concatenate(
+        [
+            ratio(weights @ clusters.sums, weights @ clusters.counts)
+            for weights in resample_weights(len(clusters), resamples, rng)
+        ]
+    )
+
+
+def tail(n_clusters: int | None, level: float = 0.95) -> float:
+    """Return the share of replicates to cut off on each side.
+
+    With few clusters the plain percentile interval is too narrow: it has the width of a normal
+    interval with the variance divided by n instead of n - 1. The cut is moved outwards to match
+    Student's t (Hesterberg 2015, "expanded percentile"); with 200 clusters 2.5 % becomes 2.4 %,
+    with 21 it becomes 1.6 %. None leaves the plain cut.
+    """
+    cut = (1 - level) / 2
+    if n_clusters is None:
+        return cut
+    from scipy.special import ndtr, stdtrit
+
+    degrees = n_clusters - 1
+    return float(ndtr(stdtrit(degrees, cut) * np.sqrt(n_clusters / degrees)))
+
+
+def percentile_interval(
+    drawn: Floats, n_clusters: int | None = None, *, level: float = 0.95
+) -> Interval:
+    """Return the central interval of (resamples,) replicates; NaN ones are left out.
+
+    Args:
+        drawn: replicates of one statistic.
+        n_clusters: how many clusters were resampled, to correct for few; None: no correction.
+        level: coverage aimed at.
+    """
+    cut = tail(n_clusters, level)
+    kept = drawn[~np.isnan(drawn)]
+    low, high = np.quantile(kept, [cut, 1 - cut])
+    return float(low), float(high)
+
+
+def mean_intervals(
+    values: ArrayLike,
+    groups: Sequence[Hashable | None] | None = None,
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    level: float = 0.95,
+) -> list[Interval | None]:
+    """Return the percentile interval of each column's mean, clusters resampled.
+
+    Args:
+        values: (items,) or (items, columns); NaN marks an absent value.
+        groups: one cluster label per item; None makes every item its own cluster.
+        seed: same seed, same interval.
+        resamples: how many bootstrap resamples.
+        level: coverage aimed at; corrected for few clusters, see `tail`.
+
+    Returns:
+        One interval per column; None where fewer than two clusters hold a value, because one
+        cluster says nothing about how much clusters differ.
+    """
+    clusters = cluster(values, groups)
+    if len(clusters) < 2:
+        return [None] * clusters.sums.shape[1]
+    drawn = replicates(clusters, rng=np.random.default_rng(seed), resamples=resamples)
+    filled = (clusters.counts > 0).sum(axis=0).tolist()
+    return [
+        percentile_interval(drawn[:, column], n, level=level) if n >= 2 else None
+        for column, n in enumerate(filled)
+    ]
+
+
+def mean_interval(
+    values: ArrayLike,
+    groups: Sequence[Hashable | None] | None = None,
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    level: float = 0.95,
+) -> Interval | None:
+    """Return the interval of one mean: `mean_intervals` of a single column."""
+    column = np.asarray(values, dtype=np.float64).reshape(-1, 1)
+    return mean_intervals(column, groups, seed=seed, resamples=resamples, level=level)[0]

@@ -1,0 +1,226 @@
+"""Paired comparisons of runs on their common items: difference, interval, tests, what is missing.
+
+Nothing is silently joined away: items that only one side has are counted beside every comparison.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mipo_eval.errors import ConfigError, DataError
+from mipo_eval.stats.bootstrap import Clusters, Floats, Interval, cluster, replicates
+from mipo_eval.stats.bootstrap import tail as cut_off
+from mipo_eval.stats.power import detectable_from_error
+from mipo_eval.stats.significance import (
+    Adjust,
+    adjust,
+    effect_sizes,
+    permutation_test,
+    sign_test,
+)
+from mipo_eval.stats.variance import Labels, standard_errors
+
+_CHUNK_PAIRS = 500
+"""Comparisons whose replicates are held at once (40 MB at 10,000 resamples)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """First run against second on the items both have; units are those of the values."""
+
+    first: str
+    second: str
+    difference: float
+    """Mean of first minus second over the common items."""
+    ci95: Interval | None
+    """Clustered, paired bootstrap; None with fewer than two groups in common."""
+    n: int
+    """Common items; at least 1."""
+    only_first: int
+    """Items with a value in the first run alone: left out."""
+    only_second: int
+    wins: int
+    """Common items with the first run's value higher."""
+    losses: int
+    ties: int
+    p_sign: float
+    """Exact sign test of wins against losses (McNemar for yes/no values); items independent."""
+    p_permutation: float | None
+    """Paired permutation test that keeps groups together; None with fewer than two groups."""
+    p_adjusted: float | None = None
+    """`p_permutation` corrected for all comparisons made together; None for one alone."""
+    effect_size: float | None
+    """Difference in standard deviations of the item differences (d_z); None without spread."""
+    detectable: float | None
+    """Smallest difference these items could have shown (5 % two-sided, power 80 %)."""
+
+    @property
+    def below_resolution(self) -> bool:
+        """Whether the difference is smaller than what the items could have shown."""
+        return self.detectable is not None and abs(self.difference) < self.detectable
+
+    def significant(self, alpha: float = 0.05) -> bool:
+        """Return whether the (corrected, where there is a family) p-value is below `alpha`."""
+        p = self.p_permutation if self.p_adjusted is None else self.p_adjusted
+        return p is not None and p < alpha
+
+
+def align(
+    runs: Mapping[str, Mapping[str, float | None]],
+) -> tuple[list[str], list[str], Floats]:
+    """Lay runs side by side by item key.
+
+    Args:
+        runs: run name to item key to value; None is an item without a value.
+
+    Returns:
+        Item keys in order of first appearance, run names, and (items, runs) values with NaN for
+        an item that a run does not have or could not score.
+    """
+    keys = list(dict.fromkeys(key for items in runs.values() for key in items))
+    table = np.full((len(keys), len(runs)), np.nan)
+    row = {key: index for index, key in enumerate(keys)}
+    for column, items in enumerate(runs.values()):
+        for key, value in items.items():
+            if value is not None:
+                table[row[key], column] = value
+    return keys, list(runs), table
+
+
+def compare(
+    first: ArrayLike,
+    second: ArrayLike,
+    groups: Labels = None,
+    *,
+    names: tuple[str, str] = ("first", "second"),
+    seed: int = 0,
+) -> Comparison:
+    """Compare two runs; see `compare_all`."""
+    table = np.stack([np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)])
+    found = compare_all(table.T, list(names), groups, seed=seed)
+    return found[0]
+
+
+def compare_all(
+    table: ArrayLike,
+    names: Sequence[str],
+    groups: Labels = None,
+    *,
+    baseline: str | None = None,
+    method: Adjust = "holm",
+    seed: int = 0,
+) -> list[Comparison]:
+    """Compare all pairs of runs, or all runs with a baseline.
+
+    Args:
+        table: (items, runs) values; NaN marks an absent value.
+        names: one per run.
+        groups: prompt group (or user) per item; None makes every item its own.
+        baseline: compare every other run with this one (other minus baseline).
+        method: correction over the comparisons of this call.
+        seed: of the bootstrap and the permutations, which all comparisons share.
+
+    Raises:
+        ConfigError: the baseline is not among the runs, or a name is there twice.
+        DataError: two runs to be compared share no item, or a value is infinite.
+    """
+    values = np.asarray(table, dtype=np.float64)
+    _check(values, names, baseline)
+    pairs = list(_pairs(names, baseline))
+    found: list[Comparison] = []
+    for start in range(0, len(pairs), _CHUNK_PAIRS):
+        index = np.array(pairs[start : start + _CHUNK_PAIRS], dtype=np.intp).reshape(-1, 2)
+        found += _compare_chunk(values, names, groups, index, seed)
+    p_values = [comparison.p_permutation for comparison in found]
+    known = [p for p in p_values if p is not None]
+    if len(found) < 2 or not known:
+        return found
+    adjusted = iter(adjust(known, method).tolist())
+    return [
+        comparison if p is None else replace(comparison, p_adjusted=next(adjusted))
+        for comparison, p in zip(found, p_values, strict=True)
+    ]
+
+
+def _check(values: Floats, names: Sequence[str], baseline: str | None) -> None:
+    if values.ndim != 2 or values.shape[1] != len(names):
+        raise DataError(f"{len(names)} runs are named, but the values have shape {values.shape}")
+    if np.isinf(values).any():
+        raise DataError("a value is infinite; leave such items out with a reason")
+    if len(set(names)) < len(names):
+        twice = sorted({name for name in names if list(names).count(name) > 1})
+        raise ConfigError(f"runs named twice: {', '.join(twice)}")
+    if baseline is not None and baseline not in names:
+        raise ConfigError(f"baseline {baseline!r} is not among the runs: {', '.join(names)}")
+
+
+def _pairs(names: Sequence[str], baseline: str | None) -> Iterator[tuple[int, int]]:
+    if baseline is None:
+        yield from combinations(range(len(names)), 2)
+    else:
+        base = list(names).index(baseline)
+        yield from ((run, base) for run in range(len(names)) if run != base)
+
+
+def _compare_chunk(
+    values: Floats,
+    names: Sequence[str],
+    groups: Labels,
+    pairs: NDArray[np.intp],
+    seed: int,
+) -> list[Comparison]:
+    present = ~np.isnan(values)
+    differences = values[:, pairs[:, 0]] - values[:, pairs[:, 1]]
+    common = (~np.isnan(differences)).sum(axis=0)
+    for pair, n in zip(pairs, common, strict=True):
+        if n == 0:
+            raise DataError(
+                f"{names[pair[0]]} and {names[pair[1]]} have no item in common: nothing to pair"
+            )
+    clusters = cluster(differences, groups, keep_empty=True)
+    intervals, p_values = _inference(clusters, seed)
+    wins, losses = (differences > 0).sum(axis=0), (differences < 0).sum(axis=0)
+    p_signs, effects = sign_test(wins, losses), effect_sizes(differences)
+    means, errors = clusters.means(), standard_errors(clusters)
+    alone = [(present[:, a] & ~present[:, b]).sum(axis=0) for a, b in (pairs.T, pairs.T[::-1])]
+    return [
+        Comparison(
+            first=names[pair[0]],
+            second=names[pair[1]],
+            difference=float(means[k]),
+            ci95=intervals[k],
+            n=int(common[k]),
+            only_first=int(alone[0][k]),
+            only_second=int(alone[1][k]),
+            wins=int(wins[k]),
+            losses=int(losses[k]),
+            ties=int(common[k] - wins[k] - losses[k]),
+            p_sign=float(p_signs[k]),
+            p_permutation=p_values[k],
+            effect_size=None if math.isnan(effects[k]) else float(effects[k]),
+            detectable=None if math.isnan(errors[k]) else detectable_from_error(float(errors[k])),
+        )
+        for k, pair in enumerate(pairs)
+    ]
+
+
+def _inference(clusters: Clusters, seed: int) -> tuple[list[Interval | None], list[float | None]]:
+    """Return the interval and the permutation p-value of every column; None where undefined."""
+    filled = (clusters.counts > 0).sum(axis=0)
+    if len(clusters) < 2:
+        return [None] * len(filled), [None] * len(filled)
+    p_values = permutation_test(clusters, seed=seed)
+    drawn = replicates(clusters, rng=np.random.default_rng(seed))
+    intervals: list[Interval | None] = [None] * len(filled)
+    for n in np.unique(filled[filled >= 2]).tolist():
+        columns, cut = np.flatnonzero(filled == n), cut_off(n)
+        part = drawn[:, columns]
+        quantile = np.nanquantile if np.isnan(part).any() else np.quantile
+        lows, highs = quantile(part, [cut, 1 - cut], axis=0)
+        for column, low, high in zip(columns, lows, highs, strict=True):
+            intervals[column] = (float(low), float(high))
+    return intervals, [float(p) if n >= 2 else None for p, n in zip(p_values, filled, strict=True)]

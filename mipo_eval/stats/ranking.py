@@ -1,0 +1,172 @@
+"""Ranks with their uncertainty: tie groups, rank intervals, and who beats whom how often.
+
+A table sorted by a mean looks like a strict order even where the data cannot tell neighbours
+apart. Two remedies: letters, shared by all runs that no comparison separates (a compact letter
+display), and the range of ranks a run takes when the items are drawn again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from string import ascii_lowercase
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from mipo_eval.errors import DataError
+from mipo_eval.stats.bootstrap import Floats, cluster, replicates
+from mipo_eval.stats.comparisons import Comparison, compare_all
+from mipo_eval.stats.significance import Adjust
+from mipo_eval.stats.variance import Labels
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rank:
+    """One run's place in a table."""
+
+    name: str
+    mean: float
+    rank: int
+    """1 is the highest mean; equal means share the better rank."""
+    rank_ci95: tuple[int, int] | None
+    """Ranks in the central 95 % of resamples; None with fewer than two groups."""
+    letters: str
+    """Runs that share a letter are not told apart by any (corrected) paired comparison."""
+    tied_with_best: bool
+    """Whether no comparison separates it from the run with the highest mean."""
+
+
+def rank_runs(
+    table: ArrayLike,
+    names: Sequence[str],
+    groups: Labels = None,
+    *,
+    method: Adjust = "holm",
+    alpha: float = 0.05,
+    seed: int = 0,
+) -> list[Rank]:
+    """Rank runs by their mean, best first.
+
+    Args:
+        table: (items, runs) values, higher is better; NaN marks an absent value. Means are over
+            each run's own items, comparisons over the items two runs share.
+        names: one per run.
+        groups: prompt group (or user) per item.
+        method: correction over all pairs of runs.
+        alpha: level below which a pair is told apart.
+        seed: of bootstrap and permutations.
+
+    Raises:
+        ConfigError: a name is there twice.
+        DataError: a run has no value, or two runs share no item.
+    """
+    values = np.asarray(table, dtype=np.float64)
+    clusters = cluster(values, groups, keep_empty=True)
+    means = clusters.means()
+    if np.isnan(means).any():
+        empty = [name for name, mean in zip(names, means, strict=True) if np.isnan(mean)]
+        raise DataError(f"runs without any value cannot be ranked: {', '.join(empty)}")
+    comparisons = compare_all(values, names, groups, method=method, seed=seed)
+    apart = {
+        frozenset((found.first, found.second)) for found in comparisons if found.significant(alpha)
+    }
+    order = [names[i] for i in np.argsort(-means, kind="stable")]
+    letters = letter_display(order, apart)
+    if len(clusters) >= 2:
+        drawn = replicates(clusters, rng=np.random.default_rng(seed))
+        lows, highs = np.quantile(ranks(drawn), [0.025, 0.975], axis=0, method="nearest")
+    places = ranks(means[None, :])[0]
+    ranked = {
+        name: Rank(
+            name=name,
+            mean=float(means[i]),
+            rank=int(places[i]),
+            rank_ci95=(int(lows[i]), int(highs[i])) if len(clusters) >= 2 else None,
+            letters=letters[name],
+            tied_with_best=frozenset((name, order[0])) not in apart,
+        )
+        for i, name in enumerate(names)
+    }
+    return [ranked[name] for name in order]
+
+
+def ranks(means: Floats) -> Floats:
+    """Return (rows, runs) ranks within each row of means: 1 is the highest, equals share it.
+
+    Rows in which a run has no mean (NaN) are left out.
+    """
+    from scipy.stats import rankdata
+
+    whole = means[~np.isnan(means).any(axis=1)]
+    return np.asarray(rankdata(-whole, method="min", axis=1), dtype=np.float64)
+
+
+def letter_display(order: Sequence[str], apart: set[frozenset[str]]) -> dict[str, str]:
+    """Give runs letters so that two share one exactly when they are not told apart.
+
+    Insert and absorb (Piepho 2004): begin with one group of all; every pair told apart splits the
+    groups that hold both; groups within others are dropped. Groups are lettered by their best run.
+
+    Args:
+        order: runs, best first.
+        apart: pairs of runs that are told apart.
+    """
+    groups = [frozenset(order)]
+    for pair in sorted(apart, key=lambda pair: sorted(map(order.index, pair))):
+        split = []
+        for group in groups:
+            split += [group - {run} for run in pair] if pair <= group else [group]
+        distinct = list(dict.fromkeys(split))
+        groups = [g for g in distinct if not any(g < other for other in distinct)]
+    groups.sort(key=lambda group: sorted(map(order.index, group)))
+    between = "" if len(groups) <= len(ascii_lowercase) else " "
+    return {
+        run: between.join(_letter(i) for i, group in enumerate(groups) if run in group)
+        for run in order
+    }
+
+
+def _letter(index: int) -> str:
+    """Return a, b, ... z, aa, ab, ... as spreadsheets name columns."""
+    name = ""
+    index += 1
+    while index:
+        index, digit = divmod(index - 1, 26)
+        name = ascii_lowercase[digit] + name
+    return name
+
+
+def separated(comparisons: Sequence[Comparison], alpha: float = 0.05) -> float | None:
+    """Return the share of comparisons that tell two runs apart; None without any."""
+    if not comparisons:
+        return None
+    return sum(found.significant(alpha) for found in comparisons) / len(comparisons)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WinMatrix:
+    """How often the row's run beats the column's, on common items."""
+
+    names: tuple[str, ...]
+    rates: Floats
+    """(runs, runs) percent, a tie as half; 50 on the diagonal, NaN without a common item."""
+    n: Floats
+    """(runs, runs) common items."""
+
+
+def win_matrix(table: ArrayLike, names: Sequence[str]) -> WinMatrix:
+    """Compare all runs item by item.
+
+    Args:
+        table: (items, runs) values, higher is better; NaN marks an absent value.
+        names: one per run.
+    """
+    values = np.asarray(table, dtype=np.float64)
+    runs = values.shape[1]
+    credit, common = np.zeros((runs, runs)), np.zeros((runs, runs))
+    for run in range(runs):  # one row at a time: (items, runs) is held, never its square
+        own = values[:, [run]]
+        credit[run] = ((own > values) + 0.5 * (own == values)).sum(axis=0)
+        common[run] = (~np.isnan(own) & ~np.isnan(values)).sum(axis=0)
+    rates = np.full_like(credit, np.nan)
+    np.divide(100 * credit, common, out=rates, where=common > 0)
+    return WinMatrix(names=tuple(names), rates=rates, n=common)

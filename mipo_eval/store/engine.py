@@ -1,0 +1,238 @@
+"""Opening a store, its transactions, and its errors."""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+from sqlalchemy.dialects import postgresql, sqlite
+
+from mipo_eval import __version__
+from mipo_eval.errors import ConfigError, StoreError
+from mipo_eval.store.tables import SCHEMA_VERSION, metadata, schema_info
+
+_BUSY_TIMEOUT_MS = 60_000
+_ROWS_PER_FETCH = 500
+_READ_ONLY = "is read-only: make the file and its folder writable, or name another with --store"
+_SQLITE_REMEDY = {
+    "readonly": _READ_ONLY,
+    "read-only": _READ_ONLY,
+    "disk is full": "has no room left on its disk: free some and repeat the command; "
+    "what was stored before is kept",
+    "disk I/O error": "met a disk error: check the disk, then repeat the command; "
+    "what was stored before is kept",
+    "locked": "stayed locked by another process for a minute: repeat the command",
+    "not a database": "is not a database: name another file with --store",
+    "malformed": "is damaged: restore a copy, or name another file with --store",
+    "unable to open": "cannot be opened: check that the folder exists and that you may write there",
+}
+
+
+def now() -> datetime:
+    """Return the current time, in UTC."""
+    return datetime.now(UTC)
+
+
+class Store:
+    """One database, SQLite or PostgreSQL, checked to be ours and of a version we know."""
+
+    def __init__(self, engine: sa.Engine, name: str) -> None:
+        self._engine = engine
+        self.name = name
+
+    @classmethod
+    def open(cls, url: str, *, mode: Literal["write", "read"] = "write") -> "Store":
+        """Open the store at `url`: a file (SQLite) or a SQLAlchemy URL of PostgreSQL.
+
+        Mode "write" creates the store when it is not there; "read" never changes anything.
+
+        Raises:
+            ConfigError: `url` is neither a file nor a URL of SQLite or PostgreSQL.
+            StoreError: the store cannot be opened, is not ours, or is of a newer version.
+        """
+        engine, name = _engine(url, mode)
+        store = cls(engine, name)
+        try:
+            if mode == "write":
+                store._create()
+            store._check_version()
+        except BaseException:
+            engine.dispose()
+            raise
+        return store
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._engine.dispose()
+
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """A read transaction: one consistent view; large results can be streamed."""
+        with self._errors(), self._engine.connect() as connection:
+            yield connection.execution_options(yield_per=_ROWS_PER_FETCH)
+
+    @contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """A write transaction: all of it or, on any error, nothing of it."""
+        options = self._engine.execution_options(mipo_write=True)
+        with self._errors(), options.begin() as connection:
+            yield connection
+
+    def put(
+        self,
+        connection: sa.Connection,
+        table: sa.Table,
+        rows: Iterable[Mapping[str, Any]],
+        *,
+        replace: Sequence[str] = (),
+        where: sa.ColumnElement[bool] | None = None,
+    ) -> None:
+        """Insert rows; where the key is there already keep the old row, or replace some columns.
+
+        Args:
+            connection: of `write()`.
+            table: one of `tables`.
+            rows: column names to values.
+            replace: columns taken from the new row when the key exists; none keeps the old row.
+            where: which old rows may be replaced; all of them without it.
+        """
+        insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+        statement = insert(table)
+        keys = [column.name for column in table.primary_key]
+        if replace:
+            new = {name: statement.excluded[name] for name in replace}
+            statement = statement.on_conflict_do_update(index_elements=keys, set_=new, where=where)
+        else:
+            statement = statement.on_conflict_do_nothing(index_elements=keys)
+        if values := [dict(row) for row in rows]:
+            connection.execute(statement, values)
+
+    def compact(self) -> None:
+        """Give the room of dropped rows back to the disk."""
+        with self._errors():
+            if self._engine.dialect.name == "postgresql":
+                autocommit = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+                with autocommit.connect() as connection:
+                    connection.exec_driver_sql("vacuum")
+                return
+            raw = self._engine.raw_connection()  # "vacuum" is refused inside a transaction
+            try:
+                cursor = raw.cursor()
+                cursor.execute("vacuum")
+                cursor.execute("pragma wal_checkpoint(truncate)").fetchall()
+            except sqlite3.Error as error:
+                raise StoreError(f"the store {self.name} {_advice(str(error))}") from error
+            finally:
+                raw.close()
+
+    def _create(self) -> None:
+        with self.write() as connection:
+            if connection.dialect.name == "postgresql":
+                # Two processes creating the tables at once collide in PostgreSQL's catalogue.
+                connection.execute(sa.text("select pg_advisory_xact_lock(260319294)"))
+            tables = set(sa.inspect(connection).get_table_names())
+            if schema_info.name in tables:
+                return
+            if tables & set(metadata.tables):
+                raise StoreError(f"{self.name} holds other tables: name another with --store")
+            metadata.create_all(connection)
+            about = {"schema_version": str(SCHEMA_VERSION), "created_by": __version__}
+            self.put(connection, schema_info, [{"name": n, "value": v} for n, v in about.items()])
+
+    def _check_version(self) -> None:
+        query = sa.select(schema_info.c.value).where(schema_info.c.name == "schema_version")
+        with self.read() as connection:
+            if not sa.inspect(connection).has_table(schema_info.name):
+                raise StoreError(f"{self.name} is not a mipo-eval store: name another with --store")
+            version = int(connection.execute(query).scalar_one())
+        if version > SCHEMA_VERSION:
+            raise StoreError(
+                f"{self.name} was written by a newer mipo-eval (schema {version}, this one knows "
+                f"{SCHEMA_VERSION}): upgrade mipo-eval, or name another store with --store"
+            )
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except exc.DBAPIError as error:
+            raise StoreError(f"the store {self.name} {_remedy(error)}") from error
+
+
+def _remedy(error: exc.DBAPIError) -> str:
+    return _advice(str(error.orig).strip())
+
+
+def _advice(text: str) -> str:
+    for sign, remedy in _SQLITE_REMEDY.items():
+        if sign in text:
+            return remedy
+    return f"failed: {' '.join(text.split())}"
+
+
+def _engine(url: str, mode: str) -> tuple[sa.Engine, str]:
+    if "://" not in url:
+        return _sqlite_engine(Path(url), mode)
+    try:
+        parsed = sa.make_url(url)
+    except exc.ArgumentError:
+        raise ConfigError(f"--store {url!r} is neither a file nor a database URL") from None
+    if parsed.get_backend_name() == "sqlite" and parsed.database:
+        return _sqlite_engine(Path(parsed.database), mode)
+    if parsed.get_backend_name() != "postgresql":
+        raise ConfigError(
+            f"--store {parsed.render_as_string(hide_password=True)!r}: only SQLite files and "
+            "PostgreSQL URLs (postgresql+psycopg://user@host/name) can be a store"
+        )
+    try:
+        engine = sa.create_engine(parsed.set(drivername="postgresql+psycopg"))
+    except ModuleNotFoundError:
+        raise ConfigError(
+            "a PostgreSQL store needs psycopg: pip install 'mipo-eval[postgres]'"
+        ) from None
+    return engine, parsed.render_as_string(hide_password=True)
+
+
+def _sqlite_engine(path: Path, mode: str) -> tuple[sa.Engine, str]:
+    if path.is_dir():
+        raise StoreError(f"the store {path} is a folder: name a file in it with --store")
+    if mode == "read" and not path.exists():
+        raise StoreError(
+            f"there is no store at {path}: run `mipo-eval demo` or an evaluation first, "
+            "or name another with --store"
+        )
+    if not path.parent.is_dir():
+        raise StoreError(f"the store {path} cannot be made: the folder {path.parent} is not there")
+    uri = f"{path.absolute().as_uri()}?mode={'ro' if mode == 'read' else 'rwc'}"
+
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(uri, uri=True, check_same_thread=False)
+
+    # SQLAlchemy cannot pass a file name with a question mark on; sqlite3 takes it as a URI.
+    engine = sa.create_engine("sqlite://", creator=connect, poolclass=sa.QueuePool)
+
+    @sa.event.listens_for(engine, "connect")
+    def configure(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # transactions are begun below, not by the driver
+        connection.execute(f"pragma busy_timeout = {_BUSY_TIMEOUT_MS}")
+        if mode == "write":
+            connection.execute("pragma journal_mode = wal")
+            connection.execute("pragma synchronous = normal")
+
+    @sa.event.listens_for(engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        # A writer that starts as a reader can fail to become one; asking at once waits instead.
+        writes = connection.get_execution_options().get("mipo_write", False)
+        connection.exec_driver_sql("begin immediate" if writes else "begin deferred")
+
+    return engine, str(path)

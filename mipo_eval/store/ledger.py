@@ -1,0 +1,201 @@
+"""The ledger: every request to a judge is a row; a success is never paid for twice.
+
+Rows are keyed by the digest of the full request (messages, backend, model, sampling, choices).
+A failure is a state with a reason; it is asked again on the next run and replaced by a success.
+"""
+
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Generic, TypeVar
+
+import sqlalchemy as sa
+
+from mipo_eval.backends.base import Backend, Failure, Reply, Request
+from mipo_eval.keys import canonical_json
+from mipo_eval.records import clean_text
+from mipo_eval.store.engine import Store, now
+from mipo_eval.store.tables import calls
+
+Tag = TypeVar("Tag")
+
+_WINDOW = 512
+_FLUSH_ROWS = 64
+_FLUSH_SECONDS = 0.5
+_MAX_WAITING_HITS = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One row of the ledger."""
+
+    key: str
+    status: str
+    """"ok", or the kind of failure."""
+    detail: str | None
+    text: str | None
+    """The raw reply; None unless the status is "ok"."""
+    logprobs: tuple[tuple[str, float], ...] | None
+    """(token, log-probability) of the first token's alternatives, where they were asked for."""
+    stored: bool
+    """True when the reply was in the ledger already: nothing was paid for it now."""
+
+
+class Ledger(Generic[Tag]):
+    """Asks a backend only for what the store does not have."""
+
+    def __init__(self, store: Store, backend: Backend) -> None:
+        self._store = store
+        self._backend = backend
+        self._in_flight: dict[str, list[Tag]] = {}
+        self._hits: deque[tuple[Tag, Call]] = deque()
+
+    async def ask(
+        self, questions: Iterable[tuple[Tag, Request]]
+    ) -> AsyncGenerator[tuple[Tag, Call], None]:
+        """Yield each tag with its call, as calls complete; replies are stored before they appear.
+
+        Equal requests in flight are sent once. Memory is bounded for any number of questions.
+        When the iteration is stopped, finished replies are stored first.
+        """
+        source = iter(questions)
+        while True:
+            first = self._next_missing(source)
+            while self._hits:
+                yield self._hits.popleft()
+            if first is None:
+                return
+            if not first:
+                continue
+            async with aclosing(self._ask_backend(self._missing(first, source))) as answers:
+                async for tag, call in answers:
+                    yield tag, call
+                    while self._hits:
+                        yield self._hits.popleft()
+
+    def _next_missing(self, source: Iterator[tuple[Tag, Request]]) -> list[Request] | None:
+        """Return the missing requests of the first window that has any; None at the end.
+
+        Hits of the windows passed on the way wait in `_hits`, up to a limit: then an empty list.
+        """
+        while window := list(islice(source, _WINDOW)):
+            if missing := self._split(window):
+                return missing
+            if len(self._hits) >= _MAX_WAITING_HITS:
+                return []
+        return None
+
+    def _missing(
+        self, first: list[Request], source: Iterator[tuple[Tag, Request]]
+    ) -> Iterator[Request]:
+        yield from first
+        while len(self._hits) < _MAX_WAITING_HITS and (window := list(islice(source, _WINDOW))):
+            yield from self._split(window)
+
+    def _split(self, window: list[tuple[Tag, Request]]) -> list[Request]:
+        """Queue the hits of a window and return the requests that must be asked, each once."""
+        keyed = [(request.key(self._backend.identity), tag, request) for tag, request in window]
+        found = self._look_up([key for key, _, _ in keyed])
+        missing = []
+        for key, tag, request in keyed:
+            if key in found:
+                self._hits.append((tag, found[key]))
+            elif key in self._in_flight:
+                self._in_flight[key].append(tag)
+            else:
+                self._in_flight[key] = [tag]
+                missing.append(request)
+        return missing
+
+    def _look_up(self, keys: list[str]) -> dict[str, Call]:
+        query = sa.select(calls.c.call_key, calls.c.reply, calls.c.logprobs).where(
+            calls.c.call_key.in_(keys), calls.c.status == "ok"
+        )
+        with self._store.read() as connection:
+            return {
+                key: Call(
+                    key=key,
+                    status="ok",
+                    detail=None,
+                    text=reply,
+                    logprobs=_pairs(logprobs),
+                    stored=True,
+                )
+                for key, reply, logprobs in connection.execute(query)
+            }
+
+    async def _ask_backend(
+        self, requests: Iterator[Request]
+    ) -> AsyncGenerator[tuple[Tag, Call], None]:
+        rows: dict[str, dict[str, Any]] = {}
+        flushed = time.monotonic()
+        try:
+            async with aclosing(self._backend.answer(requests)) as answers:
+                async for request, outcome in answers:
+                    row = self._row(request, outcome)
+                    rows[row["call_key"]] = row
+                    due = time.monotonic() - flushed > _FLUSH_SECONDS
+                    if due or len(rows) >= _FLUSH_ROWS:
+                        for answer in self._flush(rows):
+                            yield answer
+                        flushed = time.monotonic()
+            for answer in self._flush(rows):
+                yield answer
+        finally:
+            self._save(rows)  # what was answered when the iteration was stopped
+            self._in_flight.clear()
+
+    def _flush(self, rows: dict[str, dict[str, Any]]) -> list[tuple[Tag, Call]]:
+        self._save(rows)
+        answers: list[tuple[Tag, Call]] = []
+        for key, row in rows.items():
+            call = Call(
+                key=key,
+                status=row["status"],
+                detail=row["detail"],
+                text=row["reply"],
+                logprobs=_pairs(row["logprobs"]),
+                stored=False,
+            )
+            answers.extend((tag, call) for tag in self._in_flight.pop(key, []))
+        rows.clear()
+        return answers
+
+    def _save(self, rows: dict[str, dict[str, Any]]) -> None:
+        if not rows:
+            return
+        columns = [column.name for column in calls.columns if not column.primary_key]
+        with self._store.write() as connection:
+            self._store.put(
+                connection, calls, rows.values(), replace=columns, where=calls.c.status != "ok"
+            )
+
+    def _row(self, request: Request, outcome: Reply | Failure) -> dict[str, Any]:
+        identity = dict(self._backend.identity)
+        row: dict[str, Any] = dict.fromkeys(column.name for column in calls.columns)
+        row |= {
+            "call_key": request.key(identity),
+            "backend": identity,
+            "request": canonical_json(request.to_json()),
+            "created_at": now(),
+        }
+        if isinstance(outcome, Failure):
+            return row | {"status": outcome.kind, "detail": clean_text(outcome.detail)}
+        return row | {
+            "status": "ok",
+            "reply": clean_text(outcome.text),
+            "model": outcome.model,
+            "finish_reason": outcome.finish_reason,
+            "prompt_tokens": outcome.prompt_tokens,
+            "completion_tokens": outcome.completion_tokens,
+            "seconds": outcome.seconds,
+            "logprobs": outcome.logprobs,
+        }
+
+
+def _pairs(value: Any) -> tuple[tuple[str, float], ...] | None:
+    """Return log-probabilities as they were before JSON made lists of them."""
+    return tuple((token, logprob) for token, logprob in value) if value else None

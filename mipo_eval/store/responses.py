@@ -1,0 +1,152 @@
+"""What models answered, and what they have not answered yet."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from mipo_eval.records import Item, Response, text_key
+from mipo_eval.store.engine import Store, now
+from mipo_eval.store.tables import generations, item_lists, items, responses
+
+
+class Answered(NamedTuple):
+    """An item of a list with the response a generation gave to it."""
+
+    position: int
+    task: str
+    item: Item
+    response: Response | None
+    """None when it was not generated yet."""
+
+
+def put_generation(store: Store, generation_key: str, spec: Mapping[str, Any]) -> None:
+    """Record how the responses under `generation_key` are made."""
+    with store.write() as connection:
+        row = {"generation_key": generation_key, "spec": dict(spec)}
+        store.put(connection, generations, [row])
+
+
+def missing(store: Store, list_key: str, generation_key: str) -> list[int]:
+    """Return the positions of the list that have no response, in order.
+
+    A response that failed is asked for again, unless it would fail again.
+    """
+    done = sa.select(responses.c.item_key).where(
+        responses.c.generation_key == generation_key, responses.c.final
+    )
+    query = (
+        sa.select(item_lists.c.position)
+        .where(item_lists.c.list_key == list_key, item_lists.c.item_key.not_in(done))
+        .order_by(item_lists.c.position)
+    )
+    with store.read() as connection:
+        return list(connection.execute(query).scalars())
+
+
+def put_responses(store: Store, generation_key: str, made: Iterable[Response]) -> None:
+    """Store responses; a text is never replaced by a failure."""
+    created_at = now()
+    rows = [
+        {
+            "generation_key": generation_key,
+            "item_key": response.item_key,
+            "text": response.text,
+            "text_key": None if response.text is None else text_key(response.text),
+            "reason": response.reason,
+            "final": response.final or response.text is not None,
+            "finish_reason": response.finish_reason,
+            "prompt_hash": response.prompt_hash,
+            "prompt_tokens": response.prompt_tokens,
+            "response_tokens": response.response_tokens,
+            "choice_logprobs": response.choice_logprobs,
+            "created_at": created_at,
+        }
+        for response in made
+    ]
+    columns = [c.name for c in responses.columns if not c.primary_key]
+    with store.write() as connection:
+        store.put(connection, responses, rows, replace=columns, where=responses.c.text.is_(None))
+
+
+def answered(store: Store, list_key: str, generation_key: str) -> Iterator[Answered]:
+    """Yield every item of the list, in order, with its response; streamed."""
+    query = (
+        sa.select(item_lists.c.position, item_lists.c.task, items.c.body, responses)
+        .join(items, items.c.item_key == item_lists.c.item_key)
+        .outerjoin(
+            responses,
+            (responses.c.item_key == item_lists.c.item_key)
+            & (responses.c.generation_key == generation_key),
+        )
+        .where(item_lists.c.list_key == list_key)
+        .order_by(item_lists.c.position)
+    )
+    with store.read() as connection:
+        for row in connection.execute(query):
+            yield Answered(
+                row.position, row.task, Item.model_validate_json(row.body), _response(row)
+            )
+
+
+class Scorable(NamedTuple):
+    """What scoring needs of an item and its response; no item body is read."""
+
+    task: str
+    item_key: str
+    group: str
+    user_id: str | None
+    n_preferences: int
+    reference_key: str | None
+    text: str | None
+    text_key: str | None
+    reason: str | None
+    """Why there is no text."""
+    finish_reason: str | None
+    response_tokens: int | None
+
+
+def scorable(store: Store, list_key: str, generation_key: str) -> Iterator[Scorable]:
+    """Yield what scoring needs of every item of the list, in order; streamed."""
+    query = (
+        sa.select(
+            item_lists.c.task,
+            item_lists.c.item_key,
+            items.c.group_id,
+            items.c.user_id,
+            items.c.n_preferences,
+            items.c.reference_key,
+            responses.c.text,
+            responses.c.text_key,
+            sa.case((responses.c.item_key.is_(None), "not generated"), else_=responses.c.reason),
+            responses.c.finish_reason,
+            responses.c.response_tokens,
+        )
+        .join(items, items.c.item_key == item_lists.c.item_key)
+        .outerjoin(
+            responses,
+            (responses.c.item_key == item_lists.c.item_key)
+            & (responses.c.generation_key == generation_key),
+        )
+        .where(item_lists.c.list_key == list_key)
+        .order_by(item_lists.c.position)
+    )
+    with store.read() as connection:
+        for row in connection.execute(query):
+            yield Scorable(*row)
+
+
+def _response(row: Any) -> Response | None:
+    if row.generation_key is None:
+        return None
+    return Response(
+        item_key=row.item_key,
+        text=row.text,
+        reason=row.reason,
+        final=row.final,
+        finish_reason=row.finish_reason,
+        prompt_hash=row.prompt_hash,
+        prompt_tokens=row.prompt_tokens,
+        response_tokens=row.response_tokens,
+        choice_logprobs=None if row.choice_logprobs is None else tuple(row.choice_logprobs),
+    )

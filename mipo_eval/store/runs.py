@@ -1,0 +1,141 @@
+"""Runs and their scores."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from mipo_eval.errors import ConfigError
+from mipo_eval.keys import digest
+from mipo_eval.records import Score
+from mipo_eval.store.engine import Store, now
+from mipo_eval.store.tables import generations, responses, runs, scores
+from mipo_eval.store.tables import item_lists as lists
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A generation over the items of a suite, as asked for on the command line."""
+
+    run_id: str
+    model: str
+    """As the user named it."""
+    suite: str
+    prompting: str
+    """"personalized" or "default"; empty where items have no user."""
+    seed: int
+    list_key: str
+    n_items: int
+    generation_key: str
+    environment: Mapping[str, Any]
+    """Versions, platform and command of the first time this run was asked for."""
+    created_at: datetime
+    updated_at: datetime
+
+
+def put_run(store: Store, run: Run) -> None:
+    """Store a run, or mark the one that is there as touched now."""
+    row = {name: getattr(run, name) for name in Run.__dataclass_fields__}
+    row["environment"] = dict(run.environment)
+    with store.write() as connection:
+        store.put(connection, runs, [row], replace=["updated_at"])
+
+
+def list_runs(store: Store) -> list[Run]:
+    """Return every run, the latest first."""
+    query = sa.select(runs).order_by(runs.c.updated_at.desc(), runs.c.run_id)
+    with store.read() as connection:
+        return [Run(**row._mapping) for row in connection.execute(query)]
+
+
+def find_run(store: Store, name: str) -> Run:
+    """Return the run whose id starts with `name`.
+
+    Raises:
+        ConfigError: no run or several runs match.
+    """
+    query = sa.select(runs).where(runs.c.run_id.startswith(name, autoescape=True))
+    with store.read() as connection:
+        found = [Run(**row._mapping) for row in connection.execute(query)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        ids = ", ".join(sorted(run.run_id[:12] for run in found)[:5])
+        raise ConfigError(f"run {name!r} is ambiguous in {store.name}: it may be {ids}")
+    raise ConfigError(f"no run {name!r} in {store.name}: `mipo-eval runs` lists them")
+
+
+def generation_spec(store: Store, generation_key: str) -> dict[str, Any]:
+    """Return how the responses of a generation are made."""
+    query = sa.select(generations.c.spec).where(generations.c.generation_key == generation_key)
+    with store.read() as connection:
+        return dict(connection.execute(query).scalar_one())
+
+
+def count_responses(store: Store, run: Run) -> int:
+    """Return how many items of the run have a response."""
+    query = (
+        sa.select(sa.func.count())
+        .select_from(lists)
+        .join(
+            responses,
+            (responses.c.item_key == lists.c.item_key)
+            & (responses.c.generation_key == run.generation_key)
+            & responses.c.text.is_not(None),
+        )
+        .where(lists.c.list_key == run.list_key)
+    )
+    with store.read() as connection:
+        return int(connection.execute(query).scalar_one())
+
+
+def put_scores(store: Store, run_id: str, made: Iterable[Score]) -> None:
+    """Store the scores of a run; an equal signature replaces the earlier number."""
+    columns = [column.name for column in scores.columns if not column.primary_key]
+    with store.write() as connection:
+        store.put(connection, scores, score_rows(run_id, made), replace=columns)
+
+
+def score_rows(run_id: str, made: Iterable[Score]) -> list[dict[str, Any]]:
+    """Return the rows of a run's scores, made now."""
+    created_at = now()
+    return [
+        {
+            "run_id": run_id,
+            "task": score.task,
+            "metric": score.metric,
+            "signature_key": digest(score.signature),
+            "value": score.value,
+            "n": score.n,
+            "unscored_reasons": dict(score.unscored_reasons),
+            "ci_low": score.ci95[0] if score.ci95 else None,
+            "ci_high": score.ci95[1] if score.ci95 else None,
+            "signature": score.signature,
+            "created_at": created_at,
+        }
+        for score in made
+    ]
+
+
+def get_scores(store: Store, run_id: str) -> list[Score]:
+    """Return the scores of a run, by task, metric and signature."""
+    query = (
+        sa.select(scores)
+        .where(scores.c.run_id == run_id)
+        .order_by(scores.c.task, scores.c.metric, scores.c.signature)
+    )
+    with store.read() as connection:
+        return [
+            Score(
+                task=row.task,
+                metric=row.metric,
+                value=row.value,
+                n=row.n,
+                unscored_reasons=row.unscored_reasons,
+                ci95=None if row.ci_low is None else (row.ci_low, row.ci_high),
+                signature=row.signature,
+            )
+            for row in connection.execute(query)
+        ]

@@ -1,0 +1,205 @@
+"""The tables. Everything is keyed by content, so stores merge and repeated work is found.
+
+items         one row per distinct item (prompt, context, preferences, reference, ...)
+item_lists    the ordered items of a suite, by list key
+generations   how responses are made: model, prompting, decoding, seed
+responses     what a generation answered to an item, or why there is no answer
+judges        who judges how: backend, protocol, prompt, parser
+calls         the ledger: every request to a judge's backend with its raw reply or failure
+verdicts      what a judge said of a text on one preference of an item, read from a call
+choices       which of two texts a judge preferred for an item, in one order of presentation
+grades        what a judge gave a text on a scale that is not ours, as imported
+runs          a generation over an item list, as asked for on the command line
+scores        the numbers of a run, each with n, unscored, interval and signature
+"""
+
+import zlib
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+)
+
+SCHEMA_VERSION = 1
+
+metadata = MetaData()
+Key = String(32)
+
+
+class CompressedText(TypeDecorator[str]):
+    """Long text that is written always and read seldom (whole requests), deflated."""
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        """Deflate on the way in."""
+        return None if value is None else zlib.compress(value.encode("utf-8", "surrogatepass"), 3)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        """Inflate on the way out."""
+        return None if value is None else zlib.decompress(value).decode("utf-8", "surrogatepass")
+
+
+def _table(name: str, *columns: Column[Any] | Index) -> Table:
+    # Without rowid SQLite keeps each row inside its primary key's tree: half the space, one lookup.
+    return Table(name, metadata, *columns, sqlite_with_rowid=False)
+
+
+schema_info = _table(
+    "schema_info",
+    Column("name", String(32), primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+items = _table(
+    "items",
+    Column("item_key", Key, primary_key=True),
+    Column("item_id", Text, nullable=False),
+    Column("group_id", Text),
+    Column("user_id", Text),
+    Column("n_preferences", Integer, nullable=False),
+    Column("reference_key", Key),
+    Column("body", Text, nullable=False),
+)
+
+item_lists = _table(
+    "item_lists",
+    Column("list_key", Key, primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("task", String(64), nullable=False),
+    Column("item_key", Key, nullable=False),
+)
+
+generations = _table(
+    "generations",
+    Column("generation_key", Key, primary_key=True),
+    Column("spec", JSON, nullable=False),
+)
+
+responses = _table(
+    "responses",
+    Column("generation_key", Key, primary_key=True),
+    Column("item_key", Key, primary_key=True),
+    Column("text", Text),
+    Column("text_key", Key),
+    Column("reason", Text),
+    Column("final", Boolean, nullable=False),
+    Column("finish_reason", String(16)),
+    Column("prompt_hash", Key, nullable=False),
+    Column("prompt_tokens", Integer),
+    Column("response_tokens", Integer),
+    Column("choice_logprobs", JSON(none_as_null=True)),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+)
+
+judges = _table(
+    "judges",
+    Column("judge_key", Key, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("spec", JSON, nullable=False),
+)
+
+calls = _table(
+    "calls",
+    Column("call_key", Key, primary_key=True),
+    Column("backend", JSON, nullable=False),
+    Column("request", CompressedText, nullable=False),
+    Column("status", String(32), nullable=False),
+    Column("detail", Text),
+    Column("reply", Text),
+    Column("model", Text),
+    Column("finish_reason", String(32)),
+    Column("prompt_tokens", Integer),
+    Column("completion_tokens", Integer),
+    Column("seconds", Float),
+    Column("logprobs", JSON(none_as_null=True)),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+)
+
+verdicts = _table(
+    "verdicts",
+    Column("judge_key", Key, primary_key=True),
+    Column("item_key", Key, primary_key=True),
+    Column("text_key", Key, primary_key=True),
+    Column("aspect", Integer, primary_key=True),
+    Column("rating", Integer),
+    Column("reason", Text),
+    Column("call_key", Key, nullable=False),
+)
+
+choices = _table(
+    "choices",
+    Column("judge_key", Key, primary_key=True),
+    Column("item_key", Key, primary_key=True),
+    Column("text_key_a", Key, primary_key=True),
+    Column("text_key_b", Key, primary_key=True),
+    Column("shown_first", String(1), primary_key=True),
+    Column("winner", String(3)),
+    Column("preference", Float),
+    Column("reason", Text),
+    Column("call_key", Key),
+)
+
+grades = _table(
+    "grades",
+    Column("judge_key", Key, primary_key=True),
+    Column("item_key", Key, primary_key=True),
+    Column("text_key", Key, primary_key=True),
+    Column("value", Float),
+    Column("reason", Text),
+    Column("call_key", Key),
+)
+
+likelihoods = _table(
+    "likelihoods",
+    Column("scorer_key", Key, primary_key=True),
+    Column("item_key", Key, primary_key=True),
+    Column("text_key", Key, primary_key=True),
+    Column("without_context", Float, nullable=False),
+    Column("with_contexts", JSON, nullable=False),
+    Column("tokens", Integer, nullable=False),
+)
+
+runs = _table(
+    "runs",
+    Column("run_id", Key, primary_key=True),
+    Column("model", Text, nullable=False),
+    Column("suite", Text, nullable=False),
+    Column("prompting", String(32), nullable=False),
+    Column("seed", Integer, nullable=False),
+    Column("list_key", Key, nullable=False),
+    Column("n_items", Integer, nullable=False),
+    Column("generation_key", Key, nullable=False),
+    Column("environment", JSON, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("updated_at", DateTime(timezone=True), nullable=False),
+)
+
+scores = _table(
+    "scores",
+    Column("run_id", Key, primary_key=True),
+    Column("task", String(64), primary_key=True),
+    Column("metric", String(64), primary_key=True),
+    Column("signature_key", Key, primary_key=True),
+    Column("value", Float),
+    Column("n", Integer, nullable=False),
+    Column("unscored_reasons", JSON, nullable=False),
+    Column("ci_low", Float),
+    Column("ci_high", Float),
+    Column("signature", Text, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+)

@@ -1,0 +1,98 @@
+"""What judges said, and what they have not said yet."""
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from mipo_eval.records import Rating
+from mipo_eval.store.engine import Store
+from mipo_eval.store.tables import item_lists, judges, verdicts
+
+
+class Total(NamedTuple):
+    """The ratings of one text for one item, summed over the item's preferences."""
+
+    rated: int
+    """How many preferences have a rating."""
+    points: int
+    """Sum of the ratings; an integer, so that comparing two texts is exact."""
+    reason: str | None
+    """Why a rating is missing, when one is."""
+
+
+def put_judge(store: Store, judge_key: str, name: str, spec: Mapping[str, Any]) -> None:
+    """Record who judges how under `judge_key`."""
+    with store.write() as connection:
+        row = {"judge_key": judge_key, "name": name, "spec": dict(spec)}
+        store.put(connection, judges, [row])
+
+
+def rated(store: Store, judge_key: str, item_keys: Collection[str]) -> set[tuple[str, str, int]]:
+    """Return the (item key, text key, aspect) triples of these items that have a rating.
+
+    A verdict without a rating does not count: a failed call is made again, and an unparsable
+    reply is read again from the ledger without one.
+    """
+    query = sa.select(verdicts.c.item_key, verdicts.c.text_key, verdicts.c.aspect).where(
+        verdicts.c.judge_key == judge_key,
+        verdicts.c.item_key.in_(item_keys),
+        verdicts.c.rating.is_not(None),
+    )
+    with store.read() as connection:
+        return {(item, text, aspect) for item, text, aspect in connection.execute(query)}
+
+
+def put_ratings(store: Store, ratings: Iterable[Rating]) -> None:
+    """Store verdicts; a later verdict of the same judge on the same text replaces the earlier."""
+    rows = [
+        {
+            "judge_key": rating.judge,
+            "item_key": rating.item_key,
+            "text_key": rating.text_key,
+            "aspect": rating.aspect,
+            "rating": rating.rating,
+            "reason": rating.reason,
+            "call_key": rating.call_key,
+        }
+        for rating in ratings
+    ]
+    with store.write() as connection:
+        store.put(connection, verdicts, rows, replace=["rating", "reason", "call_key"])
+
+
+def totals(store: Store, judge_key: str, list_key: str) -> dict[tuple[str, str], Total]:
+    """Return, for every judged text of the list's items, its total; keyed (item key, text key)."""
+    of_list = sa.select(item_lists.c.item_key).where(item_lists.c.list_key == list_key)
+    query = (
+        sa.select(
+            verdicts.c.item_key,
+            verdicts.c.text_key,
+            sa.func.count(verdicts.c.rating),
+            sa.func.coalesce(sa.func.sum(verdicts.c.rating), 0),
+            sa.func.min(verdicts.c.reason),
+        )
+        .where(verdicts.c.judge_key == judge_key, verdicts.c.item_key.in_(of_list))
+        .group_by(verdicts.c.item_key, verdicts.c.text_key)
+    )
+    with store.read() as connection:
+        return {
+            (item, text): Total(int(count), int(points), reason)
+            for item, text, count, points, reason in connection.execute(query)
+        }
+
+
+def ratings_of(
+    store: Store, item_key: str, text_key: str
+) -> list[tuple[str, int, int | None, str | None]]:
+    """Return (judge name, aspect, rating, reason) of every verdict on one text."""
+    query = (
+        sa.select(judges.c.name, verdicts.c.aspect, verdicts.c.rating, verdicts.c.reason)
+        .join(judges, judges.c.judge_key == verdicts.c.judge_key)
+        .where(verdicts.c.item_key == item_key, verdicts.c.text_key == text_key)
+        .order_by(judges.c.name, verdicts.c.aspect)
+    )
+    with store.read() as connection:
+        return [
+            (name, aspect, rating, why) for name, aspect, rating, why in connection.execute(query)
+        ]

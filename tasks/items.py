@@ -1,0 +1,213 @@
+"""Item files: JSONL, one `records.Item` per line, read and written one line at a time."""
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from mipo_eval.errors import DataError
+from mipo_eval.records import Item
+
+_BOM = b"\xef\xbb\xbf"
+_KINDS = {dict: "an object", list: "a list", str: "text", bool: "true/false", type(None): "null"}
+_WANTED = {
+    "string_type": "text",
+    "tuple_type": "a list",
+    "dict_type": "an object",
+    "model_type": "an object",
+    "int_parsing": "a whole number",
+}
+
+
+def read_items(path: Path) -> Iterator[Item]:
+    """Read an item file lazily; memory grows only with the ids, kept to find duplicates.
+
+    Blank lines and a byte order mark are passed over. Nothing else is: the first wrong line ends
+    the reading, because a suite with holes would silently be another suite.
+
+    Example:
+        {"item_id": "tea-u1", "prompt": "How do I brew tea?", "context": "I am nine.",
+         "preferences": ["Use words a child knows."], "reference": "Ask a grown-up to ..."}
+
+    Args:
+        path: a JSONL file in UTF-8, one item per line.
+
+    Yields:
+        The items, in the order of the file.
+
+    Raises:
+        DataError: the file is missing, not a file, unreadable or empty (raised at the call), or a
+            line is no valid item or repeats an id (raised on reaching it); names file and line.
+    """
+    if path.is_dir():
+        raise DataError(f"{path} is a folder: name one item file in it, for example {path}/X.jsonl")
+    if not path.exists():
+        raise DataError(f"{path} is not there: check the path of the item file")
+    if path.is_file() and not path.stat().st_size:
+        raise DataError(f"{path} is empty: an item file holds one JSON object per line")
+    return _read(path)
+
+
+def _read(path: Path) -> Iterator[Item]:
+    first_line: dict[str, int] = {}
+    try:
+        with path.open("rb") as lines:  # bytes: only "\n" ends a line, as JSONL has it
+            for number, raw in enumerate(lines, start=1):
+                content = (raw.removeprefix(_BOM) if number == 1 else raw).rstrip()
+                if not content:
+                    continue
+                item = parse_item(content, f"{path}, line {number}")
+                if item.item_id in first_line:
+                    raise DataError(
+                        f"{path}, line {number}, field item_id: {item.item_id!r} was already used"
+                        f" in line {first_line[item.item_id]}; give every item its own id"
+                    )
+                first_line[item.item_id] = number
+                yield item
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be read ({error.strerror}): check its permissions"
+        ) from error
+    if not first_line:
+        raise DataError(f"{path} holds only blank lines: an item file holds one object per line")
+
+
+def parse_item(line: bytes, where: str) -> Item:
+    """Return the item of one line of an item file.
+
+    Args:
+        line: UTF-8 JSON.
+        where: file and line, opening every message.
+
+    Raises:
+        DataError: the line is no valid item; one line with the field and what to do.
+    """
+    raw = _parse_object(line, where)
+    for name, value in raw.items():
+        if has_lone_surrogate(value):
+            raise DataError(
+                f"{where}, field {name}: holds half of a surrogate pair (\\ud8xx), which no UTF-8"
+                " text can; remove it or write the whole character"
+            )
+    try:
+        return Item.model_validate(raw)
+    except ValidationError as error:
+        problems = error.errors(include_url=False)
+        more = f" (and {len(problems) - 1} more in this line)" if len(problems) > 1 else ""
+        raise DataError(f"{where}, {explain(problems[0])}{more}") from None
+
+
+def _parse_object(line: bytes, where: str) -> dict[str, Any]:
+    try:
+        text = line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{where}: not UTF-8 at byte {error.start + 1}; save the file as UTF-8"
+        ) from None
+    try:
+        raw = json.loads(text, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"{where}, column {error.colno}: not valid JSON ({error.msg}); an item file holds one"
+            " complete JSON object per line"
+        ) from None
+    except (ValueError, RecursionError) as error:  # NaN, a number of 4,300 digits, deep nesting
+        raise DataError(f"{where}: cannot be read as JSON ({error}); correct the value") from None
+    if not isinstance(raw, dict):
+        kind = _KINDS.get(type(raw), "a number")
+        raise DataError(f"{where}: {kind}, not a JSON object; write one object per line")
+    return raw
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def has_lone_surrogate(value: Any) -> bool:
+    r"""Tell whether any text in a JSON value holds half a surrogate pair, as "\ud83d" alone."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def explain(problem: ErrorDetails) -> str:
+    """Return one pydantic problem in one line: the field, what is wrong, what to do."""
+    # A union adds the name of the member it tried ("constrained-str", "Rubric"): noise to a reader.
+    path = [str(part) for part in problem["loc"] if isinstance(part, int) or str(part).islower()]
+    field = ".".join(part for part in path if "-" not in part) or "the line"
+    kind, value = problem["type"], problem["input"]
+    if kind == "missing":
+        return f"field {field}: is missing; add it"
+    if kind == "extra_forbidden":
+        known = ", ".join(Item.model_fields)
+        return f"field {field}: is not known (known: {known}); put other facts under meta"
+    if kind == "string_too_short":
+        return f"field {field}: is blank; give it a text or leave the entry out"
+    if kind in _WANTED:
+        found = _KINDS.get(type(value), f"the number {value}")
+        return f"field {field}: must be {_WANTED[kind]}, not {found}"
+    message = " ".join(problem["msg"].removeprefix("Value error, ").split())
+    return f"field {field}: {message[:1].lower()}{message[1:]}"
+
+
+def write_items(path: Path, items: Iterable[Item]) -> int:
+    """Write an item file as a whole or not at all, and return how many items it holds.
+
+    The lines go to a temporary file beside `path` that replaces it at the end, so a stopped or
+    failed writing leaves the old file as it was.
+
+    Raises:
+        DataError: two items share an id, an item cannot be written as UTF-8, there is no item, or
+            the folder cannot be written to.
+    """
+    seen: set[str] = set()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            for item in items:
+                if item.item_id in seen:
+                    raise DataError(
+                        f"{path}: item_id {item.item_id!r} comes twice; give every item its own id"
+                    )
+                seen.add(item.item_id)
+                file.write(_line(item, path))
+            if not seen:
+                raise DataError(f"{path}: there are no items to write; the file was left as it was")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)  # mkstemp makes private files; data is to be shared
+        temporary.replace(path)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    return len(seen)
+
+
+def _line(item: Item, path: Path) -> bytes:
+    try:
+        # Not mode="json": it would turn a NaN in meta into null without a word.
+        text = json.dumps(item.model_dump(), ensure_ascii=False, allow_nan=False)
+        return text.encode("utf-8") + b"\n"
+    except (ValueError, TypeError) as error:  # a lone surrogate, NaN or a non-JSON value in meta
+        raise DataError(f"{path}: item {item.item_id!r} cannot be written ({error})") from error
+
+
+def _unwritable(path: Path, error: OSError) -> DataError:
+    return DataError(
+        f"{path} cannot be written ({error.strerror}): check the folder and the free space"
+    )

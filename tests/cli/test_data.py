@@ -1,0 +1,85 @@
+"""`mipo-eval data`: preparing with a served model, checking, showing."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mipo_eval.cli import main
+from mipo_eval.records import Item
+from mipo_eval.tasks.items import read_items, write_items
+from tests.servers.openai_server import OpenAIServer, ok
+from tests.tasks.preparation.rows import prism_rows
+
+
+@pytest.fixture
+def raw() -> Path:
+    path = Path("raw") / "utterances.jsonl"
+    path.parent.mkdir()
+    path.write_text("".join(json.dumps(row) + "\n" for row in prism_rows()))
+    return path.parent
+
+
+def test_prepare_twice_asks_once(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["data", "prepare", "prism", "--source", str(raw), "--train", "30", "--test", "8"]
+    with OpenAIServer(ok('{"tone": "Be warm.", "length": "Keep it short."}')) as server:
+        argv += ["--extractor", f"openai:judge@{server.url}", "--data", "items"]
+        assert main(argv) == 0
+        shown = capsys.readouterr().out
+        calls = server.chats
+        assert main([*argv, "--json"]) == 0
+        assert server.chats == calls == 38
+    document = json.loads(capsys.readouterr().out)
+    assert "test: 8 items" in shown
+    assert "in both parts: 0 users" in shown
+    assert document["report"]["parts"]["train"]["items"] == 30
+    test = list(read_items(Path("items/prism-test.jsonl")))
+    assert len(test) == 8
+    assert test[0].preferences == ("Be warm.", "Keep it short.")
+    assert main(["data", "check", "items/prism-test.jsonl"]) == 0
+    assert "8 items" in capsys.readouterr().out
+    assert main(["data", "show", "prism", "--data", "items", "--samples", "1"]) == 0
+    assert "wants: Be warm." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["prepare", "psoups", "--extractor", "openai:m"], "known are ca, prism, mb"),
+        (["prepare", "ca"], "Missing option '--extractor'"),
+        (["prepare", "ca", "--source", "empty", "--extractor", "openai:m"], "download it from"),
+        (
+            ["prepare", "ca", "--extractor", "openai:m", "--reference-model", "openai:n"],
+            "--reference-model is for mb",
+        ),
+        (["check", "nope.jsonl"], "nope.jsonl"),
+        (["check", "bad.jsonl"], "bad.jsonl, line 2"),
+        (["show", "nope"], "unknown data set 'nope'"),
+        (["show", "tea.jsonl", "--item", "b"], "tea.jsonl has no item 'b'"),
+    ],
+)
+def test_bad_input_is_one_clear_line(
+    argv: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("empty").mkdir()
+    write_items(Path("tea.jsonl"), [Item(item_id="a", prompt="x")])
+    Path("bad.jsonl").write_text('{"item_id": "a", "prompt": "x"}\n{"item_id": "a"}\n')
+    assert main(["data", *argv]) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert "Traceback" not in captured.err
+    assert not captured.out
+
+
+def test_check_counts_what_cannot_be_judged(capsys: pytest.CaptureFixture[str]) -> None:
+    items = [
+        Item(item_id="a", prompt="x", preferences=("y",), reference="z", user_id="u"),
+        Item(item_id="b", prompt="x", context="c"),
+    ]
+    write_items(Path("tea.jsonl"), items)
+    assert main(["data", "check", "tea.jsonl", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["items"] == 2
+    assert document["without preferences (cannot be judged)"] == 1
+    assert document["without a reference (no win rate)"] == 1
+    assert document["users"] == 1

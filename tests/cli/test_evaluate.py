@@ -1,0 +1,301 @@
+"""The main job through the command line: real tiny model, real local judge, real store."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mipo_eval.cli import main
+from mipo_eval.records import Item
+from mipo_eval.store import Store
+from mipo_eval.store.responses import answered
+from mipo_eval.store.runs import list_runs
+from mipo_eval.tasks.items import write_items
+from tests.servers.http import Act, Call
+from tests.servers.openai_server import OpenAIServer, broken, ok, refusal
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def _items(count: int) -> list[Item]:
+    return [
+        Item(
+            item_id=f"item-{n}",
+            prompt=f"What is tea number {n // 2}?",
+            context="I like it short." if n % 2 else "I am six years old.",
+            preferences=("Keep it short.", "Use easy words."),
+            reference=f"Tea number {n} is a drink.",
+            group_id=f"tea-{n // 2}",
+        )
+        for n in range(count)
+    ]
+
+
+@pytest.fixture
+def suite() -> str:
+    write_items(Path("tea.jsonl"), _items(12))
+    return "tea.jsonl"
+
+
+def _run(capsys: pytest.CaptureFixture[str], *argv: str) -> Any:
+    capsys.readouterr()
+    assert main([*argv, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def _scores(document: Any) -> dict[str, Any]:
+    return {score["metric"]: score for score in document["scores"]}
+
+
+def _rates_references_higher(call: Call) -> Act:
+    """4 for a reference, 2 for anything else; the first reference gets nothing readable."""
+    text = call.body["messages"][-1]["content"]
+    if "Tea number 0 is" in text:
+        return ok("somewhere between 3 and 4")
+    return ok("4" if "is a drink." in text else "2")
+
+
+def test_a_run_from_model_to_scores(
+    tiny_model: Path, suite: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with OpenAIServer(_rates_references_higher) as server:
+        judge = f"openai:judge@{server.url}"
+        argv = ("--model", str(tiny_model), "--suite", suite, "--judge", judge)
+        argv += ("--decoding", "max_tokens=8")
+        document = _run(capsys, *argv)
+        scores = _scores(document)
+        calls = server.chats
+        assert (document["suite"], document["n_items"]) == ("tea", 12)
+        win = scores["win_rate_tie_inclusive"]
+        assert (win["value"], win["n"], win["unscored"]) == (0.0, 11, 1)
+        assert win["unscored_reasons"] == {"reference: unparsable reply": 1}
+        assert win["task"] == "tea"
+        assert scores["rating_mean"]["value"] == 2.0
+        assert scores["rating_mean"]["n"] == 12
+        assert scores["truncation_rate"]["value"] == 100.0
+        assert scores["response_tokens"]["value"] == 8.0
+        assert 0 <= scores["self_bleu_4"]["value"] <= 1
+        for part in ("suite:tea@1", "items:", "judge:judge", "ties:win", "decoding:greedy-8"):
+            assert part in win["signature"]
+        again = _run(capsys, *argv)
+        assert server.chats == calls  # nothing is paid for twice
+        assert again == document
+        more = _run(capsys, *argv, "--seed", "1")
+        assert more["run_id"] != document["run_id"]
+
+
+def test_failed_calls_are_unscored_and_asked_again(
+    tiny_model: Path, suite: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    down = True
+
+    def judge(call: Call) -> Act:
+        text = call.body["messages"][-1]["content"]
+        return refusal() if down and "Tea number 3 is" in text else ok("3")
+
+    with OpenAIServer(judge) as server:
+        argv = ("--model", str(tiny_model), "--suite", suite, "--decoding", "max_tokens=8")
+        argv += ("--judge", f"openai:judge@{server.url}")
+        first = _scores(_run(capsys, *argv))["win_rate_tie_inclusive"]
+        assert (first["n"], first["unscored_reasons"]) == (
+            11,
+            {"reference: call failed: refused": 1},
+        )
+        down = False
+        calls = server.chats
+        second = _scores(_run(capsys, *argv))["win_rate_tie_inclusive"]
+        assert (second["n"], second["unscored"], second["value"]) == (12, 0, 100.0)
+        assert server.chats == calls + 2  # the two preferences of one reference
+
+
+def test_a_judge_that_says_nothing_readable_gives_no_number(
+    tiny_model: Path, suite: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with OpenAIServer(ok("Once upon a time")) as server:
+        argv = ("--model", str(tiny_model), "--suite", suite, "--decoding", "max_tokens=8")
+        argv += ("--judge", f"openai:judge@{server.url}")
+        scores = _scores(_run(capsys, *argv))
+        win = scores["win_rate_tie_inclusive"]
+        assert (win["value"], win["n"], win["unscored"]) == (None, 0, 12)
+        assert main(argv) == 0
+        shown = capsys.readouterr().out
+    assert "unscored in tea, judged by judge: 12 x unparsable reply" in shown
+    assert "none" in shown
+
+
+def test_several_judges_and_no_judge(
+    tiny_model: Path, suite: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ("--model", str(tiny_model), "--suite", suite, "--decoding", "max_tokens=8")
+    free = _run(capsys, *argv)
+    assert {s["metric"] for s in free["scores"]} == {
+        "self_bleu_4",
+        "response_tokens",
+        "truncation_rate",
+    }
+    with OpenAIServer(ok("3")) as one, OpenAIServer(ok("5")) as two:
+        judges = ("--judge", f"openai:judge@{one.url}", "--judge", f"openai:judge@{two.url}")
+        both = _run(capsys, *argv, *judges)
+    means = [s["value"] for s in both["scores"] if s["metric"] == "rating_mean"]
+    assert sorted(means) == [3.0, 5.0]
+    assert both["run_id"] == free["run_id"]
+
+
+def test_a_judge_that_breaks_for_good_keeps_the_responses(
+    tiny_model: Path, suite: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with OpenAIServer(ok("3")) as server:
+        url = server.url
+    argv = ["--model", str(tiny_model), "--suite", suite, "--decoding", "max_tokens=8"]
+    assert main([*argv, "--judge", f"openai:judge@{url}"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert error.startswith("mipo-eval: ")
+    assert url in error
+
+
+def _start(arguments: list[str], cache: str) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "MIPO_EVAL_CACHE": cache}
+    command = [sys.executable, "-m", "mipo_eval", *arguments]
+    return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+
+
+def _stored(store: str) -> int:
+    if not Path(store).exists():
+        return 0
+    with Store.open(store) as opened:
+        (run, *_) = list_runs(opened) or [None]
+        if run is None:
+            return 0
+        entries = answered(opened, run.list_key, run.generation_key)
+        return sum(entry.response is not None for entry in entries)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_run_continues_where_it_was(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], how: signal.Signals
+) -> None:
+    write_items(Path("tea.jsonl"), _items(60))
+    argv = ["--model", str(tiny_model), "--suite", "tea.jsonl", "--decoding", "max_tokens=12"]
+    argv += ["--engine", "batch_size=2"]  # chunks of 8 items
+    process = _start([*argv, "--store", "killed.db"], str(tmp_path))
+    deadline = time.monotonic() + 120
+    while _stored("killed.db") < 8 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(how)
+    code = process.wait(60)
+    assert code == (130 if how is signal.SIGINT else -how)
+    kept = _stored("killed.db")
+    assert 8 <= kept < 60
+    resumed = _run(capsys, *argv, "--store", "killed.db")
+    whole = _run(capsys, *argv, "--store", "whole.db")
+    assert resumed == whole
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--suite", "demo"], "--model is needed too"),
+        (["--model", "x"], "--suite is needed too"),
+        (["--model", "x", "--suite", "nope"], "unknown suite 'nope'; known: personalization, ca"),
+        (["--model", "x", "--suite", "no.jsonl"], "there is no item file at no.jsonl"),
+        (["--model", "./x", "--suite", "ca"], "there is no checkpoint at ./x"),
+        (["--model", "openai:m@http://127.0.0.1:9/v1", "--suite", "ca"], "data prepare ca"),
+        (["--model", "x", "--suite", "ca", "--judge", "oracle"], "unknown judge 'oracle'"),
+        (["--model", "x", "--suite", "ca", "--judge", "openai:"], "is not how openai is asked"),
+        (["--model", "x", "--suite", "ca", "--decoding", "beams=3"], "known are max_tokens"),
+        (["--model", "x", "--suite", "ca", "--decoding", "top_p=two"], "'two' is not a number"),
+        (["--model", "x", "--suite", "ca", "--decoding", "top_p=0"], "top_p lies in (0, 1]"),
+        (["--model", "x", "--suite", "ca", "--chat-template", "t.jinja"], "cannot be read"),
+        (["--model", "x", "--suite", "ca", "--limit", "0"], "0 is not in the range x>=1"),
+        (["--model", "x", "--suite", "ca", "--store", "/proc/s.db"], "cannot be opened"),
+        (["show", "abc"], "there is no store at"),
+        (["--model", "x", "show", "abc"], "options before 'show' belong to the main job"),
+        (["prepare"], "No such command 'prepare'"),
+    ],
+)
+def test_bad_input_is_one_clear_line(
+    argv: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(argv) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert "Traceback" not in captured.err
+    assert captured.out == ""
+
+
+def test_responses_that_are_all_empty_or_missing_are_an_error(
+    tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_items(Path("long.jsonl"), [Item(item_id="a", prompt="word " * 400)])
+    assert main(["--model", str(tiny_model), "--suite", "long.jsonl"]) == 2
+    error = capsys.readouterr().err
+    assert "no response to any of 1 items (prompt longer than the model's context)" in error
+    write_items(Path("tea.jsonl"), _items(2))
+    with OpenAIServer(ok("  ")) as server:
+        assert main(["--model", f"openai:judge@{server.url}", "--suite", "tea.jsonl"]) == 2
+    assert "no response to any of 2 items (empty response)" in capsys.readouterr().err
+
+
+def test_an_empty_response_among_others_is_unscored(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_items(Path("tea.jsonl"), _items(4))
+
+    def model(call: Call) -> Act:
+        return ok("" if "tea number 1" in call.body["messages"][-1]["content"] else "Good tea.")
+
+    with OpenAIServer(model) as served, OpenAIServer(ok("3")) as judge:
+        argv = ("--model", f"openai:judge@{served.url}", "--suite", "tea.jsonl")
+        scores = _scores(_run(capsys, *argv, "--judge", f"openai:judge@{judge.url}"))
+    win = scores["win_rate_strict"]
+    assert (win["n"], win["unscored_reasons"]) == (2, {"empty response": 2})
+
+
+def test_show_and_runs(tiny_model: Path, suite: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with OpenAIServer(ok("3")) as server:
+        argv = ("--model", str(tiny_model), "--suite", suite, "--decoding", "max_tokens=8")
+        document = _run(capsys, *argv, "--judge", f"openai:judge@{server.url}")
+    run_id = document["run_id"]
+    (row,) = _run(capsys, "runs")["runs"]
+    assert (row["run_id"], row["responses"], row["n_items"]) == (run_id, 12, 12)
+    assert main(["runs"]) == 0
+    assert run_id[:12] in capsys.readouterr().out
+    shown = _run(capsys, "show", run_id[:8], "--samples", "2")
+    assert shown["scores"] == sorted(
+        document["scores"], key=lambda s: (s["task"], s["metric"], s["signature"])
+    )
+    first, _ = shown["samples"]
+    assert first["item"]["item_id"] == "item-0"
+    assert first["verdicts"]["reference"][1] == {
+        "judge": "judge",
+        "preference": 1,
+        "rating": 3,
+        "reason": None,
+    }
+    assert main(["show", run_id[:8], "--item", "item-5"]) == 0
+    text = capsys.readouterr().out
+    assert "tea: item-5" in text
+    assert "response (cut at the token limit)" in text
+    assert "[judge: 3 (reference 3)] Keep it short." in text
+    assert main(["show", run_id[:8], "--item", "item-99"]) == 2
+    assert "has no item 'item-99'" in capsys.readouterr().err
+
+
+def test_hostile_text_is_shown_inert(capsys: pytest.CaptureFixture[str]) -> None:
+    hostile = "\x1b[31mred\x1b[0m [bold]no[/bold] \u202egnp.exe \x00"
+    write_items(Path("tea.jsonl"), [Item(item_id="[red]a", prompt="x", preferences=("y",))])
+    with OpenAIServer(ok(hostile)) as server, OpenAIServer(broken()):
+        document = _run(capsys, "--model", f"openai:judge@{server.url}", "--suite", "tea.jsonl")
+    assert main(["show", document["run_id"]]) == 0
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown
+    assert "\u202e" not in shown
+    assert "[bold]no[/bold]" in shown
+    assert "tea: [red]a" in shown

@@ -1,0 +1,37 @@
+"""What every test lives in: no network, no keys, its own folder for all state."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from mipo_eval import settings
+
+pytest_plugins = ["tests.models", "tests.reports.stores", "tests.postgres", "tests.vllm.server"]
+
+SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+_SECRETS = ("KEY", "TOKEN", "SECRET", "PASSWORD")
+
+
+@pytest.fixture(autouse=True)
+def isolation(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Run each test in an empty folder, with state there and without anyone's keys."""
+    for name in list(os.environ):
+        if any(word in name.upper() for word in _SECRETS) or name.startswith("MIPO_EVAL_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv(settings.STORE, str(tmp_path / "store.db"))
+    # One cache per test session: the demo model is trained once and then only read.
+    monkeypatch.setenv(settings.CACHE, str(tmp_path_factory.getbasetemp() / "cache"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data beside the checkout; tests that need it skip without it."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"real data not found at {SHARED_DATA}")
+    return SHARED_DATA

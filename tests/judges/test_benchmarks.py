@@ -1,0 +1,176 @@
+"""Published figures come out of raw replies: LLMBar, JudgeBench and PandaLM, to all digits."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from mipo_eval.errors import DataError
+from mipo_eval.judges.benchmarks import (
+    human_kappas,
+    llmbar_verdicts,
+    load_benchmark,
+    parse_arena,
+)
+from mipo_eval.judges.validation import order_report, rating_accuracy
+from mipo_eval.metrics.agreement import classification, cohen_kappa
+
+SUBSETS = ("Adversarial/Neighbor", "Natural")
+JUDGES = ("ChatGPT", "GPT-4")
+PROMPTS = ("CoT", "Rating", "Rating_NoRules", "Vanilla", "Vanilla_NoRules")
+JUDGEBENCH = (
+    "dataset=judgebench,response_model=claude-3-5-sonnet-20240620,"
+    "judge_name=arena_hard,judge_model=claude-3-haiku-20240307"
+)
+
+
+def share(published: str) -> tuple[int, int]:
+    """ "31 / 134 = 23.134328358208954%" as (31, 134)."""
+    right, _, total = published.partition(" = ")[0].partition(" / ")
+    return int(right), int(total)
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+@pytest.mark.parametrize("judge", JUDGES)
+@pytest.mark.parametrize("subset", SUBSETS)
+def test_llmbar(shared_data: Path, subset: str, judge: str, prompt: str) -> None:
+    folder = shared_data / "llmbar" / "LLMBar" / subset / "evaluators" / judge / prompt
+    loaded = load_benchmark("llmbar", folder / "result.json")
+    assert {pair.subset for pair in loaded.pairs} == {subset}
+    report = order_report(loaded.readings)
+    published = json.loads((folder / "statistics.json").read_text())
+    assert (report.right_straight, report.n) == share(published["correct_False"])
+    assert (report.right_swapped, report.n) == share(published["correct_True"])
+    assert (report.right_both, report.n) == share(published["correct_both"])
+    assert (report.same, report.n) == share(published["equal"])
+    assert f"{report.accuracy_average}%" == published["correct_average"]
+    truth = json.loads((shared_data / "llmbar" / "GROUND_TRUTH.json").read_text())
+    truth = truth[f"LLMBar/{subset}/evaluators/{judge}/{prompt}"]
+    assert report.first_place_rate == pytest.approx(100 * truth["first_position_rate"], abs=1e-12)
+    for ours, name in ((report.kappa_straight, "order1"), (report.kappa_swapped, "order2")):
+        if truth.get(f"kappa_{name}") is not None:
+            assert ours == pytest.approx(truth[f"kappa_{name}"], abs=1e-12)
+    if "pointwise" in truth:
+        accuracy = rating_accuracy(loaded.readings)
+        assert accuracy.n == truth["pointwise"]["parsed"]
+        ties = round(accuracy.tie_rate * accuracy.n / 100)
+        assert ties == truth["pointwise"]["ties"]
+        # The published shares are over all pairs, an unread rating counting as wrong.
+        for value, name in ((accuracy.strict, "strict"), (accuracy.tie_tolerant, "tie_tolerant")):
+            over_all = value * accuracy.n / report.n
+            assert over_all == pytest.approx(100 * truth["pointwise"][f"{name}_accuracy"])
+    else:
+        assert report.unread == truth["unparsed"]
+
+
+def test_llmbar_without_replies_is_pairs_only(shared_data: Path) -> None:
+    loaded = load_benchmark("llmbar", shared_data / "llmbar/LLMBar/Natural/dataset.json")
+    assert (len(loaded.pairs), loaded.readings) == (100, ())
+    assert Counter(pair.label for pair in loaded.pairs)["tie"] == 0
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "verdicts"),
+    [(5, 3, "aa"), (3, 5, "bb"), (4, 4, "ba"), (None, 4, "ab"), (4, None, "ab")],
+)
+def test_llmbars_rule_for_ratings(first: int | None, second: int | None, verdicts: str) -> None:
+    assert "".join(llmbar_verdicts(first, second)) == verdicts
+
+
+def test_judgebench(shared_data: Path) -> None:
+    loaded = load_benchmark("judgebench", shared_data / "judgebench" / f"{JUDGEBENCH}.jsonl")
+    truth = json.loads((shared_data / "judgebench" / "GROUND_TRUTH.json").read_text())[JUDGEBENCH]
+    for subset in ("overall", "knowledge", "reasoning", "math", "coding"):
+        readings = [r for r in loaded.readings if subset in {"overall", r.subset}]
+        expected = truth[subset]
+        report = order_report(readings)
+        signs = {"a": 1, "b": -1, "tie": 0, None: 0}
+        # JudgeBench's rule: the verdicts for the label must outnumber those against it.
+        toward = [
+            (signs[r.straight] + signs[r.swapped]) * signs[r.label]  # type: ignore[operator]
+            for r in readings
+        ]
+        assert report.n == expected["n"]
+        assert 100 * sum(t > 0 for t in toward) / report.n == expected["accuracy"]
+        assert sum(t < 0 for t in toward) == expected["incorrect"]
+        assert sum(t == 0 for t in toward) == expected["ties"]
+        assert report.unread == expected["nulls"]
+        assert report.right_both == expected["both_orders_correct"]
+        assert sum(r.straight != r.swapped for r in readings) == expected["inconsistent"]
+
+
+def test_judgebench_without_replies(shared_data: Path) -> None:
+    path = shared_data / "judgebench" / f"{JUDGEBENCH.partition(',judge')[0]}.jsonl"
+    loaded = load_benchmark("judgebench", path)
+    assert (len(loaded.pairs), loaded.readings) == (270, ())
+
+
+@pytest.mark.parametrize(
+    ("reply", "verdict"),
+    [
+        ("My final verdict is [[A>>B]]", "a"),
+        ("[[A>B]]", "a"),
+        ("[[A=B]]", "tie"),
+        ("[[B>A]] and again [[B>A]]", "b"),
+        ("[[A>B]] no, [[A>>B]]", None),
+        ("[[A>B]] or [[B>A]]", None),
+        ("[[A<B]]", None),
+        ("A>B", None),
+        ("", None),
+    ],
+)
+def test_parse_arena(reply: str, verdict: str | None) -> None:
+    assert parse_arena(reply) == verdict
+
+
+def test_pandalm_people_agree_as_published(shared_data: Path) -> None:
+    folder = shared_data / "pandalm"
+    truth = json.loads((folder / "GROUND_TRUTH.json").read_text())
+    pairs = load_benchmark("pandalm", folder / "testset-v1.json").pairs
+    codes = {"tie": "0", "a": "1", "b": "2"}
+    counts = Counter(codes[pair.label] for pair in pairs)
+    assert (len(pairs), dict(counts)) == (truth["n"], truth["majority_distribution"])
+    kappas = human_kappas(pairs)
+    for (i, j), kappa in kappas.items():
+        assert kappa == pytest.approx(truth["cohen_kappa"][f"{i}-{j}"], abs=1e-12)
+        assert round(kappa or 0, 2) == truth["published_kappa"][f"{i}-{j}"]
+
+
+def test_pandalm_judge_is_as_accurate_as_published(shared_data: Path) -> None:
+    folder = shared_data / "pandalm"
+    truth = json.loads((folder / "GROUND_TRUTH.json").read_text())["pandalm-7b"]
+    readings = load_benchmark("pandalm", folder / "pandalm-7b-testset-v1.json").readings
+    said, gold = [r.straight for r in readings], [r.label for r in readings]
+    found = classification(said, gold)
+    assert found.accuracy == truth["accuracy"]
+    assert found.macro_precision == pytest.approx(truth["macro_precision"], abs=1e-12)
+    assert found.macro_recall == pytest.approx(truth["macro_recall"], abs=1e-12)
+    assert found.macro_f1 == pytest.approx(truth["macro_f1"], abs=1e-12)
+    assert cohen_kappa(said, gold) == pytest.approx(truth["cohen_kappa_vs_majority"], abs=1e-12)
+    codes = {"tie": 0, "a": 1, "b": 2}
+    confusion = {f"{codes[g]}->{codes[s]}": n for (g, s), n in found.confusion.items()}  # type: ignore[index]
+    assert confusion == truth["confusion"]
+
+
+def test_psoups_pairs_carry_the_persona_as_the_preference(shared_data: Path) -> None:
+    pairs = load_benchmark("psoups", shared_data / "psoups_alignx" / "student_phd.json").pairs
+    assert len(pairs) == 600
+    assert {pair.label for pair in pairs} == {"a"}
+    assert all(len(pair.preferences) == 1 for pair in pairs)
+    assert pairs[0].item().preferences == pairs[0].preferences
+
+
+@pytest.mark.parametrize("name", ["llmbar", "judgebench", "pandalm", "psoups"])
+def test_a_file_of_another_format_is_named(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "other.json"
+    path.write_text('[{"a": 1}]\n')
+    with pytest.raises(DataError, match=f"is not in the format of {name}"):
+        load_benchmark(name, path)
+    with pytest.raises(DataError, match="cannot be read"):
+        load_benchmark(name, tmp_path / "nowhere.json")
+
+
+def test_an_unknown_set_lists_the_known() -> None:
+    with pytest.raises(DataError, match="known: llmbar, judgebench, pandalm, psoups"):
+        load_benchmark("mtbench", Path("x"))

@@ -1,0 +1,119 @@
+"""The pairwise protocol: both orders always, agreement wins, disagreement is a counted flip."""
+
+from itertools import product
+
+import pytest
+
+from mipo_eval.judges import (
+    PairVerdict,
+    Protocol,
+    Verdict,
+    choice_requests,
+    count_pairs,
+    load_judge,
+    pair_verdict,
+    read_choice,
+)
+from mipo_eval.records import Item, Rubric, text_key
+
+ITEM = Item(
+    item_id="tea",
+    prompt="How do I brew tea?",
+    preferences=("Be brief.", "Be funny."),
+    rubric=("Two sentences.", Rubric(criterion="Humour", scores={1: "dry", 5: "a joke"})),
+)
+
+
+def judge(protocol: Protocol = "pairwise"):  # type: ignore[no-untyped-def]
+    return load_judge("openai:m@http://localhost:1", protocol=protocol)
+
+
+def test_both_orders_are_asked() -> None:
+    first, second = choice_requests(judge(), ITEM, "Boil it.", "Drink coffee.")
+    assert (first.swapped, second.swapped) == (False, True)
+    for request, places in ((first, "Boil it. Drink coffee."), (second, "Drink coffee. Boil it.")):
+        text = request.messages[0].content
+        shown = sorted(("Boil it.", "Drink coffee."), key=text.index)
+        assert " ".join(shown) == places
+        assert (request.item_key, request.first_key) == (ITEM.key, text_key("Boil it."))
+        assert request.second_key == text_key("Drink coffee.")
+        assert request.choices == ("response_a", "response_b")
+
+
+def test_the_criteria_are_all_preferences_with_their_rubrics() -> None:
+    request, _ = choice_requests(judge(), ITEM, "x", "y")
+    assert request.slots["criteria"] == (
+        "1. Be brief.\n   Two sentences.\n2. Be funny.\n   Humour\n   1: dry\n   5: a joke"
+    )
+    assert request.slots["criteria"] in request.messages[0].content
+
+
+def test_a_tie_is_offered_only_where_the_protocol_has_it() -> None:
+    plain, _ = choice_requests(judge(), ITEM, "x", "y")
+    tied, _ = choice_requests(judge("pairwise-tie"), ITEM, "x", "y")
+    assert tied.choices == ("response_a", "response_b", "tie")
+    assert "tie" not in plain.messages[0].content.split()
+    assert read_choice(judge(), plain, "tie") == (None, "unparsable reply")
+    assert read_choice(judge("pairwise-tie"), tied, "tie") == ("tie", None)
+
+
+@pytest.mark.parametrize(
+    ("reply", "straight", "swapped"),
+    [("response_a", "a", "b"), ("Response B.", "b", "a"), ("both", None, None)],
+)
+def test_answers_are_read_in_terms_of_the_first_and_second_response(
+    reply: str, straight: Verdict | None, swapped: Verdict | None
+) -> None:
+    requests = choice_requests(judge(), ITEM, "x", "y")
+    assert [read_choice(judge(), request, reply)[0] for request in requests] == [straight, swapped]
+
+
+def test_a_failed_call_is_undecided_with_its_reason() -> None:
+    request, _ = choice_requests(judge(), ITEM, "x", "y")
+    failed = read_choice(judge(), request, None, "timeout")
+    assert failed == (None, "call failed: timeout")
+    assert pair_verdict(("a", None), failed) == PairVerdict(None, False, "call failed: timeout")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ("a", "a", PairVerdict("a", False, None)),
+        ("b", "b", PairVerdict("b", False, None)),
+        ("a", "b", PairVerdict("tie", True, None)),
+        ("b", "a", PairVerdict("tie", True, None)),
+        ("tie", "tie", PairVerdict("tie", False, None)),
+        ("tie", "a", PairVerdict("tie", False, None)),
+    ],
+)
+def test_pair_verdict(first: Verdict, second: Verdict, expected: PairVerdict) -> None:
+    assert pair_verdict((first, None), (second, None)) == expected
+
+
+def test_exchanging_the_responses_exchanges_the_verdict() -> None:
+    opposite = {"a": "b", "b": "a", "tie": "tie", None: None}
+    verdicts: list[Verdict | None] = ["a", "b", "tie", None]
+    for first, second in product(verdicts, verdicts):
+        one = pair_verdict((first, None), (second, None))
+        other = pair_verdict((opposite[second], None), (opposite[first], None))  # type: ignore[arg-type]
+        assert opposite[one.winner] == other.winner
+        assert one.flipped == other.flipped
+
+
+def test_count_pairs() -> None:
+    counts = count_pairs(
+        [
+            PairVerdict("a", False, None),
+            PairVerdict("a", False, None),
+            PairVerdict("b", False, None),
+            PairVerdict("tie", True, None),
+            PairVerdict("tie", False, None),
+            PairVerdict(None, False, "call failed: timeout"),
+            PairVerdict(None, False, "unparsable reply"),
+            PairVerdict(None, False, "unparsable reply"),
+        ]
+    )
+    assert (counts.wins, counts.ties, counts.losses, counts.flips) == (2, 2, 1, 1)
+    assert counts.undecided == {"call failed: timeout": 1, "unparsable reply": 2}
+    assert counts.flip_rate() == 20.0
+    assert count_pairs([]).flip_rate() is None

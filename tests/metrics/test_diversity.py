@@ -1,0 +1,132 @@
+"""Diversity: hand values, equality with loops over pairs, fixed-size subsets."""
+
+import json
+import math
+from collections import Counter
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+
+from mipo_eval.errors import ConfigError, DataError
+from mipo_eval.metrics import self_bleu
+from mipo_eval.metrics.diversity import (
+    distinct_n,
+    diversity_scores,
+    draw_subsets,
+    pairwise_similarity,
+)
+
+
+@pytest.fixture(scope="module")
+def chat(shared_data: Path) -> list[str]:
+    sets = json.loads((shared_data / "self_bleu_chat_texts.json").read_text())
+    texts: list[str] = next(iter(sets.values()))
+    assert len(texts) == 200
+    return texts
+
+
+@pytest.mark.parametrize(
+    ("texts", "n", "value"),
+    [
+        (["a b c"], 1, 1.0),
+        (["a a a a"], 1, 0.25),
+        (["a a a a"], 2, 1 / 3),
+        (["a b", "a b"], 2, 0.5),
+        (["a b", "c"], 2, 1.0),  # the single word has no pair of words
+    ],
+)
+def test_distinct(texts: list[str], n: int, value: float) -> None:
+    assert distinct_n(texts, n) == pytest.approx(value)
+
+
+@pytest.mark.parametrize(
+    ("texts", "value"),
+    [
+        (["a b", "a b"], 1.0),
+        (["a b", "b a"], 1.0),
+        (["a b", "c d"], 0.0),
+        (["a b", "a c"], 0.5),
+        (["a a a", "a"], 1.0),  # only the direction counts
+        (["a", "a", "b"], 1 / 3),
+        (["a", "", "a"], 1.0),
+    ],
+)
+def test_similarity(texts: list[str], value: float) -> None:
+    assert pairwise_similarity(texts) == pytest.approx(value)
+
+
+def cosine(first: Counter[str], second: Counter[str]) -> float:
+    product = sum(first[word] * second[word] for word in first)
+    return product / math.sqrt(
+        sum(v * v for v in first.values()) * sum(v * v for v in second.values())
+    )
+
+
+def test_similarity_equals_a_loop_over_pairs(chat: list[str]) -> None:
+    counts = [Counter(text.split()) for text in chat[:60]]
+    pairs = [cosine(first, second) for first, second in combinations(counts, 2)]
+    assert pairwise_similarity(chat[:60], tokenize="none") == pytest.approx(
+        sum(pairs) / len(pairs), abs=1e-12
+    )
+
+
+def test_fixed_size_makes_suites_comparable(chat: list[str]) -> None:
+    """The same answers look less diverse in a larger set; at a fixed size they do not."""
+    small, large = chat[::4], chat
+    assert self_bleu(large).mean > self_bleu(small).mean + 0.02
+    fixed = [
+        {s.metric: s for s in diversity_scores(texts, size=40, draws=40)}
+        for texts in (small, large)
+    ]
+    for metric in fixed[0]:
+        first, second = fixed[0][metric], fixed[1][metric]
+        assert first.ci95 is not None
+        assert second.ci95 is not None
+        assert first.ci95[0] <= first.value <= first.ci95[1]
+        assert max(first.ci95[0], second.ci95[0]) < min(first.ci95[1], second.ci95[1])
+        assert first.signature == second.signature
+
+
+def test_scores(chat: list[str]) -> None:
+    scores = diversity_scores([*chat[:20], None, " "], size=20, reasons=[None] * 20 + ["cut", None])
+    by_name = {score.metric: score for score in scores}
+    assert set(by_name) == {
+        "self_bleu_4_fixed",
+        "distinct_1_fixed",
+        "distinct_2_fixed",
+        "pairwise_similarity_fixed",
+    }
+    assert by_name["self_bleu_4_fixed"].value == pytest.approx(self_bleu(chat[:20]).mean)
+    assert by_name["distinct_2_fixed"].value == pytest.approx(distinct_n(chat[:20], 2))
+    for score in scores:
+        assert score.n == 20
+        assert score.unscored_reasons == {"cut": 1, "empty response": 1}
+        assert score.ci95 is None  # all texts in the one subset: nothing varies
+    signature = "tok:13a|smooth:exp|texts:20|draws:1"
+    assert by_name["self_bleu_4_fixed"].signature == signature
+
+
+def test_subsets_are_seeded_and_without_repeats() -> None:
+    first = [subset.tolist() for subset in draw_subsets(30, 10, 5, seed=3)]
+    assert first == [subset.tolist() for subset in draw_subsets(30, 10, 5, seed=3)]
+    assert first != [subset.tolist() for subset in draw_subsets(30, 10, 5, seed=4)]
+    assert all(len(set(subset)) == 10 for subset in first)
+    assert len(set(map(tuple, first))) == 5
+
+
+def test_refusals() -> None:
+    with pytest.raises(DataError, match="subsets of 80 texts cannot be drawn from 3"):
+        diversity_scores(["a", "b", "c"])
+    with pytest.raises(DataError, match="subsets of 1 texts"):
+        diversity_scores(["a", "b", "c"], size=1)
+    with pytest.raises(DataError, match="none of 2 items has a value"):
+        diversity_scores([None, ""])
+    with pytest.raises(DataError, match="distinct-2: none of 1 texts has 2 words"):
+        distinct_n(["a"])
+    with pytest.raises(DataError, match="1 of 2 texts has 1 words"):
+        pairwise_similarity(["a", ""])
+    with pytest.raises(ConfigError, match="n-grams of 0 words"):
+        distinct_n(["a"], 0)
+    with pytest.raises(ConfigError, match="tokenize 'words' is unknown"):
+        distinct_n(["a"], tokenize="words")  # type: ignore[arg-type]

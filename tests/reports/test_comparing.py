@@ -1,0 +1,156 @@
+"""Comparisons of stored runs: values known from how the served models answer."""
+
+import json
+from typing import Any
+
+import pytest
+
+from mipo_eval.cli import main
+from mipo_eval.errors import ConfigError
+from mipo_eval.reports.comparing import Wanted, compare_runs
+from mipo_eval.reports.outcomes import METRICS, outcome_sheets
+from mipo_eval.store import Store
+from mipo_eval.store.runs import get_scores, list_runs
+from tests.reports.stores import N_ITEMS, Served
+
+
+def _json(capsys: pytest.CaptureFixture[str], *argv: str) -> Any:
+    capsys.readouterr()
+    assert main([*argv, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("metric", [m for m in METRICS if m != "accuracy"])
+def test_sheets_have_the_means_and_counts_of_the_stored_scores(served: Served, metric: str) -> None:
+    """The main job computed these scores by its own way through the same verdicts."""
+    with Store.open(str(served.path), mode="read") as store:
+        from mipo_eval.reports.catalog import find_judge
+
+        runs = list_runs(store)
+        (sheet,) = outcome_sheets(store, runs, metric, find_judge(store, "judge").key)
+        compared = 0
+        for column, run in enumerate(sheet.runs):
+            stored = [s for s in get_scores(store, run.run_id) if s.metric == metric]
+            if not stored:
+                continue
+            (score,) = stored
+            own = sheet.values[:, column]
+            known = own[own == own]  # noqa: PLR0124 - NaN is not equal to itself
+            assert len(known) == score.n
+            assert sum(known) / len(known) == pytest.approx(score.value)
+            assert dict(sheet.unscored[column]) == dict(score.unscored_reasons)
+            compared += 1
+    assert compared == len(runs)
+
+
+def test_a_comparison_counts_pairs_and_what_is_missing(served: Served) -> None:
+    with Store.open(str(served.path), mode="read") as store:
+        (task,) = compare_runs(store, [served.id("mipo-seed0"), served.id("base")], Wanted())
+    (pair,) = task.comparisons
+    # mipo wins 20 of 24; base wins none: its good answers are rated below the reference.
+    assert pair.first.startswith(served.id("mipo-seed0")[:8])
+    assert (pair.n, pair.only_first, pair.only_second) == (23, 1, 0)
+    assert (pair.wins, pair.ties, pair.losses) == (19, 4, 0)
+    assert pair.difference == pytest.approx(100 * 19 / 23)
+    assert pair.p_sign == pytest.approx(2 / 2**19)
+    assert pair.detectable is not None
+    assert not pair.below_resolution
+    by_label = {side.label: side for side in task.sides}
+    assert dict(by_label[pair.second].unscored) == {"unparsable reply": 1}
+    assert task.made_differently == {}
+
+
+def test_ties_follow_the_rule(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = (served.id("sft-seed0"), served.id("sft-seed1"))
+    values = {}
+    for rule in ("win", "half", "loss"):
+        (task,) = _json(capsys, "compare", *runs, "--ties", rule)["tasks"]
+        values[rule] = [side["value"] for side in task["runs"]]
+        assert [side["tie_rate"] for side in task["runs"]] == pytest.approx(
+            [100 * 14 / N_ITEMS, 100 * 12 / N_ITEMS]
+        )
+    assert values["win"] == pytest.approx([100 * 14 / N_ITEMS, 100 * 12 / N_ITEMS])
+    assert values["half"] == pytest.approx([50 * 14 / N_ITEMS, 50 * 12 / N_ITEMS])
+    assert values["loss"] == [0.0, 0.0]
+
+
+def test_a_difference_below_the_resolution_is_marked(
+    served: Served, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = (served.id("sft-seed0"), served.id("sft-seed1"))
+    (task,) = _json(capsys, "compare", *runs)["tasks"]
+    (pair,) = task["comparisons"]
+    assert pair["below_resolution"] is True
+    assert pair["p_adjusted"] is None
+    assert main(["compare", *runs]) == 0
+    shown = capsys.readouterr().out
+    assert "+8.3 [+0.0, +33.3] ~" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_a_family_is_corrected_and_a_baseline_is_second(
+    served: Served, capsys: pytest.CaptureFixture[str]
+) -> None:
+    others = [served.id(name) for name in ("mipo-seed0", "mipo-seed1", "sft-seed0")]
+    argv = ("compare", *others, "--baseline", served.id("base"))
+    (task,) = _json(capsys, *argv)["tasks"]
+    pairs = task["comparisons"]
+    assert [pair["second"][:8] for pair in pairs] == [served.id("base")[:8]] * 3
+    for pair in pairs:
+        assert pair["p_adjusted"] >= pair["p_permutation"]
+    (all_pairs,) = _json(capsys, "compare", *others, served.id("base"))["tasks"]
+    assert len(all_pairs["comparisons"]) == 6
+
+
+def test_runs_made_differently_are_marked(
+    served: Served, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["--model", f"openai:base@{served.model}", "--suite", "tea.jsonl"]
+    argv += ["--judge", served.judge, "--decoding", "max_tokens=99"]
+    longer = _json(capsys, *argv)["run_id"]
+    (task,) = _json(capsys, "compare", longer[:12], served.id("mipo-seed0"))["tasks"]
+    assert task["comparisons"][0]["signatures_differ"] == {"decoding": ["greedy-99", "greedy-256"]}
+    assert main(["compare", longer[:12], served.id("mipo-seed0")]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "1-2 made differently: decoding (greedy-99 / greedy-256)" in shown
+    (task,) = _json(capsys, "compare", served.id("base"), served.id("base", "default"))["tasks"]
+    (pair,) = task["comparisons"]
+    assert pair["signatures_differ"] == {}
+    assert pair["chosen_differently"] == {"prompting": ["personalized", "default"]}
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["nope", "{base}"], "no run 'nope'"),
+        (["{base}"], "needs two different runs"),
+        (["{base}", "{base}"], "needs two different runs"),
+        (["{base}", "{mipo}", "--judge", "gpt"], "no judge 'gpt'"),
+        (["{base}", "{mipo}", "--metric", "accuracy"], "have no answer to check"),
+        (["{base}", "{mipo}", "--metric", "x"], "is not one of"),
+    ],
+)
+def test_bad_input_is_one_clear_line(
+    served: Served, argv: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = {"base": served.id("base"), "mipo": served.id("mipo-seed0")}
+    assert main(["compare", *(word.format(**names) for word in argv)]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_runs_of_two_suites_and_of_two_judges_are_refused(
+    served: Served, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pathlib import Path
+
+    Path("more.jsonl").write_bytes(Path("tea.jsonl").read_bytes())
+    argv = ["--model", f"openai:base@{served.model}", "--limit", "4"]
+    other = _json(capsys, *argv, "--suite", "more.jsonl", "--judge", served.judge)["run_id"]
+    unjudged = _json(capsys, *argv, "--suite", "tea.jsonl")["run_id"]
+    with Store.open(str(served.path), mode="read") as store:
+        with pytest.raises(ConfigError, match="runs of different suites"):
+            compare_runs(store, [other, served.id("base")], Wanted())
+        with pytest.raises(ConfigError, match=r"no judge rated all of these runs .* by none"):
+            compare_runs(store, [unjudged, served.id("base")], Wanted())

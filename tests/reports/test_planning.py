@@ -1,0 +1,110 @@
+"""Plans: exact calls, beside what the judge's server is then really asked."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mipo_eval.cli import main
+from mipo_eval.tasks.items import write_items
+from tests.reports.stores import N_ITEMS, Served, items, judge, model
+from tests.servers.openai_server import OpenAIServer, Policy
+
+
+def _json(capsys: pytest.CaptureFixture[str], *argv: str) -> Any:
+    capsys.readouterr()
+    assert main([*argv, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_planned_calls_are_the_calls_that_are_made(capsys: pytest.CaptureFixture[str]) -> None:
+    write_items(Path("tea.jsonl"), items(10))
+    served = OpenAIServer(model, policy=Policy(models=("base", "sft-seed0")))
+    with served as models, OpenAIServer(judge) as judges:
+        by = f"openai:judge@{judges.url}"
+        base = ["--model", f"openai:base@{models.url}", "--suite", "tea.jsonl", "--judge", by]
+        fresh = _json(capsys, "plan", *base)
+        assert (fresh["items"], fresh["responses_to_make"], fresh["calls"]) == (10, 10, 40)
+        assert fresh["on_unmade"] == 20
+        assert not Path("store.db").exists()  # a plan writes nothing
+        _json(capsys, *base)
+        assert judges.chats == fresh["calls"]
+        other = ["--model", f"openai:sft-seed0@{models.url}", *base[2:]]
+        second = _json(capsys, "plan", *other)
+        assert second["calls"] == 20  # the references are rated
+        _json(capsys, *other)
+        assert judges.chats == fresh["calls"] + second["calls"]
+        done = _json(capsys, "plan", *base)
+        # One reply, to two preferences, could not be read: it is in the ledger, without a call.
+        assert (done["calls"], done["known"], done["in_ledger"]) == (0, 38, 2)
+        assert (done["responses_to_make"], done["responses_stored"]) == (0, 10)
+        assert done["minutes"]["value"] == 0
+
+
+def test_tokens_money_and_minutes_come_from_the_best_source(
+    served: Served, tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ("plan", "--suite", "tea.jsonl")
+    hosted = _json(capsys, *asked, "--judge", "openai:gpt-4.1-mini")
+    rough = hosted["prompt_tokens"]
+    assert "rough estimate" in rough["source"]
+    # The dated table: 0.40 and 1.60 dollars a million.
+    reply = hosted["completion_tokens"]["value"]
+    assert hosted["cost"]["value"] == pytest.approx(
+        (0.4 * round(rough["value"]) + 1.6 * reply) / 1e6
+    )
+    assert hosted["minutes"]["value"] is None
+    counted = _json(
+        capsys, *asked, "--judge", "openai:gpt-4.1-mini", "--tokenizer", str(tiny_model)
+    )
+    assert counted["prompt_tokens"]["source"] == f"tokenizer {tiny_model.name}"
+    assert counted["prompt_tokens"]["value"] == int(counted["prompt_tokens"]["value"])
+    known = _json(capsys, *asked, "--judge", served.judge)
+    assert "stored calls of this judge" in known["prompt_tokens"]["source"]
+    # The server says 1 token for each reply; references are rated, responses are not made.
+    assert known["completion_tokens"]["value"] == known["calls"] == 2 * N_ITEMS
+    assert known["cost"]["value"] == 0
+    assert known["minutes"]["value"] > 0
+    unpriced = _json(capsys, *asked, "--judge", "openai:gpt-99")
+    assert unpriced["cost"]["value"] is None
+    assert "no price of gpt-99" in unpriced["cost"]["source"]
+
+
+def test_power_is_measured_assumed_or_given(
+    served: Served, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ("plan", "--suite", "tea.jsonl", "--judge")
+    (worst,) = _json(capsys, *asked, "openai:gpt-4.1")["power"]
+    # Unpaired, 50 %: (1.960 + 0.842) x sqrt(2 x 2500 / 24), PAPER.md's way of counting.
+    assert worst["detectable"] == pytest.approx(2.8016 * (2 * 2500 / N_ITEMS) ** 0.5, rel=1e-4)
+    assert worst["needed"] == pytest.approx(2 * 2500 * (2.8016 / 3) ** 2, abs=2)
+    (given,) = _json(capsys, *asked, "openai:gpt-4.1", "--rate", "90", "--rho", "0.5")["power"]
+    assert given["detectable"] == pytest.approx(2.8016 * (900 / N_ITEMS) ** 0.5, rel=1e-4)
+    (measured,) = _json(capsys, *asked, served.judge)["power"]
+    assert "stored runs" in measured["assumed"]
+    assert "measured" in measured["assumed"]
+    assert main([*asked, served.judge]) == 0
+    shown = capsys.readouterr().out
+    assert "judge calls" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--suite", "tea.jsonl"], "has no judge of its own"),
+        (["--suite", "nope", "--judge", "openai:x"], "unknown suite"),
+        (["--suite", "tea.jsonl", "--judge", "oracle"], "unknown judge"),
+        (["--suite", "tea.jsonl", "--judge", "openai:x", "--tokenizer", "no"], "no tokenizer.json"),
+        (["--suite", "tea.jsonl", "--judge", "openai:x", "--rho", "2"], "is no correlation"),
+    ],
+)
+def test_bad_input_is_one_clear_line(
+    argv: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_items(Path("tea.jsonl"), items(4))
+    assert main(["plan", *argv]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1

@@ -1,0 +1,121 @@
+"""The clustered percentile bootstrap: against plain loops, scipy and theory."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from mipo_eval.stats import bootstrap
+from mipo_eval.stats.bootstrap import (
+    Crossed,
+    cluster,
+    cluster_ids,
+    mean_interval,
+    mean_intervals,
+    percentile_interval,
+    replicates,
+    resample_weights,
+)
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("groups", "ids", "n"),
+    [
+        (None, [0, 1, 2], 3),
+        (["b", "a", "b"], [0, 1, 0], 2),
+        ([None, "a", None], [0, 1, 2], 3),  # an item without a group is its own
+        ([0, None, 0], [0, 1, 0], 2),
+        ([Crossed("p", 1), Crossed("q", 1), Crossed("p", 2)], [0, 1, 0], 2),  # by prompt
+    ],
+)
+def test_cluster_ids(groups, ids, n) -> None:
+    numbers, count = cluster_ids(groups, 3)
+    assert (numbers.tolist(), count) == (ids, n)
+
+
+def test_cluster_sums_leave_out_what_is_absent() -> None:
+    clusters = cluster([[1, 5], [2, NAN], [NAN, NAN]], ["x", "x", "y"])
+    assert clusters.sums.tolist() == [[3, 5]]  # y holds no value, so it is no cluster
+    assert clusters.counts.tolist() == [[2, 1]]
+    assert clusters.means().tolist() == [1.5, 5]
+    assert len(cluster([[1], [NAN]], ["x", "y"], keep_empty=True)) == 2
+
+
+def test_wrong_number_of_groups_is_refused() -> None:
+    with pytest.raises(ValueError, match="3 values but 2 groups"):
+        cluster([1, 2, 3], ["a", "b"])
+
+
+@pytest.mark.parametrize("n_clusters", [1, 7, 500])
+def test_every_resample_draws_as_many_clusters_as_there_are(n_clusters, monkeypatch) -> None:
+    monkeypatch.setattr(bootstrap, "_CHUNK_CELLS", 1000)
+    chunks = list(resample_weights(n_clusters, 301, np.random.default_rng(0)))
+    weights = np.concatenate(chunks)
+    assert weights.shape == (301, n_clusters)
+    assert (weights.sum(axis=1) == n_clusters).all()
+    assert max(chunk.size for chunk in chunks) <= 1000
+
+
+def test_weights_are_multinomial() -> None:
+    weights = np.concatenate(list(resample_weights(10, 20_000, np.random.default_rng(1))))
+    assert weights.mean(axis=0) == pytest.approx(np.ones(10), abs=0.05)
+    assert weights.var(axis=0) == pytest.approx(np.full(10, 0.9), abs=0.05)
+
+
+def test_replicates_equal_a_plain_loop_over_items() -> None:
+    rng = np.random.default_rng(5)
+    values, groups = rng.normal(size=40), rng.integers(8, size=40)
+    drawn = replicates(cluster(values, groups.tolist()), rng=np.random.default_rng(7), resamples=50)
+    weights = np.concatenate(list(resample_weights(8, 50, np.random.default_rng(7))))
+    ids, _ = cluster_ids(groups.tolist(), 40)
+    loop = [np.average(values, weights=row[ids]) for row in weights]
+    assert drawn[:, 0] == pytest.approx(loop)
+
+
+def test_agrees_with_scipy_on_independent_items() -> None:
+    values = np.random.default_rng(2).exponential(size=150)
+    theirs = stats.bootstrap(
+        (values,), np.mean, method="percentile", n_resamples=20_000, random_state=1
+    ).confidence_interval
+    assert mean_interval(values, resamples=20_000) == pytest.approx(
+        (theirs.low, theirs.high), abs=0.01
+    )
+
+
+def test_same_seed_same_interval_and_columns_share_resamples() -> None:
+    values = np.random.default_rng(3).normal(size=60)
+    table = np.stack([values, 2 * values], axis=1)
+    one, two = mean_intervals(table, seed=4)
+    assert one is not None
+    assert mean_interval(values, seed=4) == pytest.approx(one)
+    assert mean_interval(values, seed=4) == mean_interval(values, seed=4)
+    assert two == pytest.approx([2 * edge for edge in one])
+    assert mean_interval(values, seed=5) != one
+
+
+def test_fewer_than_two_clusters_have_no_interval() -> None:
+    assert mean_interval([1.0]) is None
+    assert mean_interval([]) is None
+    assert mean_interval([1.0, 2.0], ["a", "a"]) is None
+    assert mean_interval([1.0, NAN]) is None
+    table = [[1.0, NAN], [2.0, 3.0]]
+    assert mean_intervals(table) == [(1.0, 2.0), None]
+
+
+def test_a_constant_has_a_point_interval() -> None:
+    assert mean_interval([2.0] * 5) == (2.0, 2.0)
+
+
+def test_percentile_interval_ignores_replicates_without_a_value() -> None:
+    drawn = np.append(np.arange(101.0), [NAN] * 7)
+    assert percentile_interval(drawn, level=0.9) == pytest.approx((5, 95))
+
+
+def test_width_follows_the_number_of_clusters() -> None:
+    """Items that repeat their group's value add no information: the interval stays as wide."""
+    rng = np.random.default_rng(8)
+    groups = rng.normal(size=100)
+    single = mean_interval(groups)
+    repeated = mean_interval(np.repeat(groups, 5), np.repeat(np.arange(100), 5).tolist())
+    assert single == pytest.approx(repeated)

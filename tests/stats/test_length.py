@@ -1,0 +1,150 @@
+"""Win rate at equal length: against statsmodels, known truth, and AlpacaEval's figures."""
+
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import statsmodels.api as sm
+from scipy import stats
+from scipy.special import expit
+
+from mipo_eval.errors import DataError
+from mipo_eval.stats.length import item_difficulty, length_controlled, length_profile
+
+NAN = float("nan")
+
+
+def biased_judge(seed: int = 0, items: int = 4000, *, taste: float = 1.5):
+    """Outcomes of an equally good but longer-winded model, under a judge that likes length."""
+    rng = np.random.default_rng(seed)
+    reference = rng.integers(80, 120, size=items).astype(float)
+    own = reference + rng.normal(20, 30, size=items)
+    difference = own - reference
+    chance = expit(taste * np.tanh(difference / difference.std()))
+    return (rng.random(items) < chance).astype(float), own, reference
+
+
+def test_the_length_bonus_is_taken_out() -> None:
+    outcomes, own, reference = biased_judge()
+    found = length_controlled(outcomes, own, reference)
+    assert found.raw_rate > 60
+    assert found.rate == pytest.approx(50, abs=2.5)
+    assert found.ci95 is not None
+    assert found.ci95[0] < 50 < found.ci95[1]
+    assert found.length_effect == pytest.approx(1.5 * np.tanh(1), abs=0.2)
+    assert found.mean_difference == pytest.approx(20, abs=2)
+    assert not found.extrapolated
+
+
+def test_a_judge_blind_to_length_changes_nothing() -> None:
+    outcomes, own, reference = biased_judge(1, taste=0.0)
+    found = length_controlled(outcomes, own, reference)
+    assert found.rate == pytest.approx(found.raw_rate, abs=2)
+
+
+def test_coefficients_are_those_of_a_logistic_regression() -> None:
+    outcomes, own, reference = biased_judge(2, items=500)
+    outcomes[:50] = 0.5
+    difficulty = np.random.default_rng(3).normal(size=500)
+    difference = own - reference
+    design = np.stack(
+        [
+            np.ones(500),
+            np.tanh(difference / difference.std()),
+            (difficulty - difficulty.mean()) / difficulty.std(),
+        ],
+        axis=1,
+    )
+    fit = sm.GLM(outcomes, design, family=sm.families.Binomial()).fit()
+    design[:, 1] = 0
+    found = length_controlled(outcomes, own, reference, difficulty=difficulty)
+    assert found.rate == pytest.approx(100 * fit.predict(design).mean(), abs=0.01)
+    assert found.length_effect == pytest.approx(fit.params[1] * np.tanh(1), abs=0.001)
+
+
+def test_interval_is_over_groups_and_about_that_of_a_plain_rate() -> None:
+    outcomes, own, reference = biased_judge(4, items=300, taste=0.0)
+    single = length_controlled(outcomes, own, reference)
+    repeated = length_controlled(
+        *(np.repeat(column, 3) for column in (outcomes, own, reference)),
+        np.repeat(np.arange(300), 3).tolist(),
+    )
+    assert single.ci95 == pytest.approx(repeated.ci95, abs=0.2)
+    assert length_controlled(outcomes, own, reference, ["g"] * 300).ci95 is None
+
+
+def test_equal_lengths_leave_the_rate_alone() -> None:
+    found = length_controlled([1, 0, 1, 1], [5, 6, 7, 8], [5, 6, 7, 8])
+    assert found.rate == pytest.approx(75, abs=0.2)
+    assert found.length_effect == 0
+    assert found.share_longer == 50
+
+
+def test_what_is_missing_is_counted() -> None:
+    found = length_controlled([1, NAN, 0, 1], [5, 6, NAN, 9], [5, 7, 8, 8])
+    assert (found.n, found.unscored) == (2, 2)
+
+
+@pytest.mark.parametrize("wins", [0.0, 1.0])
+def test_all_wins_or_losses_stay_finite(wins) -> None:
+    found = length_controlled([wins] * 50, np.arange(50), np.full(50, 20))
+    assert found.rate == pytest.approx(100 * wins, abs=0.5)
+    assert found.ci95 is not None
+
+
+def test_item_difficulty_leaves_the_run_itself_out() -> None:
+    table = [[1, 0, 0], [0, 1, 1], [0, 1, NAN], [1, NAN, NAN]]
+    assert item_difficulty(table, 0) == pytest.approx(
+        [np.log(2.5 / 0.5), -np.log(2.5 / 0.5), -np.log(1.5 / 0.5), 0.0]
+    )
+
+
+def test_profile_covers_every_item_once() -> None:
+    outcomes, own, reference = biased_judge(5, items=400)
+    profile = length_profile(outcomes, own, reference)
+    assert sum(point.n for point in profile) == 400
+    assert len(profile) == 8
+    assert profile[-1].rate > profile[0].rate + 20
+    assert all(a.high <= b.low for a, b in pairwise(profile))
+    constant = length_profile([1, 0, 1], [4, 4, 4], [2, 2, 2])
+    assert [(point.low, point.high, point.n) for point in constant] == [(2, 2, 3)]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: length_controlled([NAN], [1], [1]), "none of 1 items"),
+        (lambda: length_controlled([2], [1], [1]), r"outside 0 \(loss\) to 1"),
+        (lambda: length_controlled([1, 0], [1], [1]), "lists of one size"),
+    ],
+)
+def test_errors(call, message) -> None:
+    with pytest.raises(DataError, match=message):
+        call()
+
+
+def test_published_length_controlled_rates_of_alpaca_eval(shared_data: Path) -> None:
+    """Close to AlpacaEval's model, which also uses files of its own; see the module."""
+    folder = shared_data / "alpaca_eval"
+    truth = json.loads((folder / "GROUND_TRUTH.json").read_text())
+    lines = (folder / "slim_weighted_gpt4_turbo.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    complete = [row for row in rows if len(row["preference"]) == 805]
+    table = np.array([row["preference"] for row in complete]).T - 1
+    ours, published, raw = [], [], []
+    for run, row in enumerate(complete):
+        found = length_controlled(
+            table[:, run], row["len_2"], row["len_1"], difficulty=item_difficulty(table, run)
+        )
+        own = truth[row["annotator"]][row["model"]]["published"]
+        ours.append(found.rate)
+        published.append(own["length_controlled_winrate"])
+        raw.append(own["win_rate"])
+    gaps = np.abs(np.subtract(ours, published))
+    assert len(ours) >= 15
+    assert stats.pearsonr(ours, published).statistic > 0.99
+    assert gaps.mean() < 2.5
+    assert gaps.max() < 8
+    assert gaps.mean() < np.abs(np.subtract(raw, published)).mean() / 2

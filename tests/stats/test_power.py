@@ -1,0 +1,105 @@
+"""Power: against statsmodels, inverse laws, and the figures the paper's suites imply."""
+
+import csv
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from statsmodels.stats.power import NormalIndPower
+
+from mipo_eval.errors import ConfigError
+from mipo_eval.stats.power import (
+    Design,
+    detectable_difference,
+    detectable_from_error,
+    paired_correlation,
+    rate_sd,
+)
+
+
+def test_unpaired_equals_statsmodels() -> None:
+    design = Design(sd_first=3.0, sd_second=3.0)
+    effect = NormalIndPower().solve_power(nobs1=150, alpha=0.05, power=0.8, ratio=1)
+    assert design.detectable(150) == pytest.approx(3 * effect, rel=1e-5)
+    strict = Design(sd_first=3.0, sd_second=3.0, alpha=0.01, power=0.9)
+    effect = NormalIndPower().solve_power(nobs1=150, alpha=0.01, power=0.9, ratio=1)
+    assert strict.detectable(150) == pytest.approx(3 * effect, rel=1e-5)
+
+
+def test_pairing_helps_as_its_correlation_says() -> None:
+    alone = Design(sd_first=40, sd_second=40).detectable(200)
+    paired = Design(sd_first=40, sd_second=40, correlation=0.5).detectable(200)
+    assert paired / alone == pytest.approx(math.sqrt(0.5))
+    clustered = Design(sd_first=40, sd_second=40, design_effect=4).detectable(200)
+    assert clustered / alone == pytest.approx(2)
+
+
+@pytest.mark.parametrize("wanted", [1.0, 3.0, 12.0])
+def test_items_needed_is_the_smallest_number_that_detects(wanted) -> None:
+    design = Design(sd_first=rate_sd(78), sd_second=rate_sd(80), correlation=0.6)
+    n = design.items_needed(wanted)
+    assert n is not None
+    assert design.detectable(n) <= wanted < design.detectable(n - 1)
+
+
+def test_seeds_needed_is_the_smallest_number_that_detects() -> None:
+    design = Design(sd_first=40, sd_second=40, correlation=0.6, seed_sd=2)
+    n = design.seeds_needed(8, n_items=400)
+    assert n is not None
+    assert design.detectable(400, n) <= 8 < design.detectable(400, n - 1)
+
+
+def test_what_no_number_can_detect() -> None:
+    design = Design(sd_first=40, sd_second=40, seed_sd=2)
+    assert design.items_needed(3, n_seeds=3) is None  # seeds alone: 2.80 * 2 * sqrt(2 / 3) = 4.6
+    assert design.seeds_needed(3, n_items=200) is None
+    assert design.items_needed(3, n_seeds=100) is not None
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: rate_sd(101), "rate 101 is no percentage"),
+        (lambda: Design(sd_first=1, sd_second=1).detectable(0), "0 items and 1 seeds"),
+        (lambda: Design(sd_first=1, sd_second=1).items_needed(0), "difference of 0"),
+        (lambda: Design(sd_first=1, sd_second=1, power=1).detectable(5), "between 0 and 1"),
+    ],
+)
+def test_errors(call, message) -> None:
+    with pytest.raises(ConfigError, match=message):
+        call()
+
+
+def test_detectable_of_observed_pairs() -> None:
+    rng = np.random.default_rng(0)
+    shared = rng.normal(size=500)
+    first, second = shared + rng.normal(size=500), shared + rng.normal(size=500)
+    assert paired_correlation(first, second) == pytest.approx(0.5, abs=0.1)
+    planned = Design(sd_first=first.std(), sd_second=second.std(), correlation=0.5).detectable(500)
+    assert detectable_difference(first, second) == pytest.approx(planned, rel=0.1)
+    assert detectable_from_error(1.0) == pytest.approx(2.8016, abs=1e-4)
+
+
+def test_undefined_is_none() -> None:
+    assert paired_correlation([1.0], [2.0]) is None
+    assert paired_correlation([1.0, 1.0], [2.0, 3.0]) is None
+    assert paired_correlation([1.0, float("nan")], [2.0, 3.0]) is None
+    assert detectable_difference([1.0], [2.0]) is None
+
+
+def test_the_papers_suites_cannot_show_three_points_unpaired(shared_data: Path) -> None:
+    """Table 1 colours differences above 3 points; a single run could show 8 to 22."""
+    table = shared_data.parent / "paper" / "table1_personalization_win_rate.csv"
+    with table.open(encoding="utf-8") as lines:
+        rows = [row for row in csv.DictReader(lines) if row["method"] == "MIPO"]
+    assert len(rows) == 15
+    for row in rows:
+        sd = rate_sd(float(row["win_rate_pct"]))
+        assert 6 < Design(sd_first=sd, sd_second=sd).detectable(int(row["n_test"])) < 23
+
+
+@pytest.mark.parametrize(("rate", "n", "points"), [(80, 200, 11.2), (80, 84, 17.3), (25, 500, 7.7)])
+def test_detectable_by_hand(rate, n, points) -> None:
+    sd = rate_sd(rate)
+    assert Design(sd_first=sd, sd_second=sd).detectable(n) == pytest.approx(points, abs=0.05)

@@ -1,0 +1,110 @@
+"""Seeds: what papers print, and an interval that covers items and seeds."""
+
+import numpy as np
+import pytest
+
+from mipo_eval.errors import DataError
+from mipo_eval.stats.bootstrap import mean_interval
+from mipo_eval.stats.seeds import seed_difference, seed_summaries
+
+NAN = float("nan")
+
+
+def table(seed: int, *, seeds: int = 3, items: int = 300, seed_sd: float = 0.0):
+    rng = np.random.default_rng(seed)
+    shared = rng.normal(size=items)
+    return shared + rng.normal(size=(seeds, 1)) * seed_sd + rng.normal(size=(seeds, items)) * 0.5
+
+
+def width(interval) -> float:
+    assert interval is not None
+    return interval[1] - interval[0]
+
+
+def test_mean_and_std_are_the_papers() -> None:
+    (summary,) = seed_summaries([[[1, 0, 1, 0], [1, 1, 1, 0], [1, 1, 1, 1]]])
+    assert summary.per_seed == (0.5, 0.75, 1.0)
+    assert (summary.mean, summary.std) == (0.75, 0.25)
+    assert (summary.n_seeds, summary.n_items) == (3, 4)
+
+
+def test_one_seed_is_the_item_interval_and_no_more() -> None:
+    values = table(0, seeds=1)
+    (summary,) = seed_summaries([values])
+    assert summary.std is None
+    assert summary.ci95 is None
+    assert summary.items_ci95 == pytest.approx(mean_interval(values[0]), abs=0.01)
+
+
+def test_seeds_that_differ_widen_the_interval() -> None:
+    calm, wild = seed_summaries([table(1), table(1, seed_sd=0.5)])
+    assert width(calm.items_ci95) == pytest.approx(width(wild.items_ci95), rel=0.01)
+    assert width(calm.ci95) < 1.5 * width(calm.items_ci95)
+    # Three seeds: Student's t with two degrees of freedom reaches 4.3 standard errors.
+    assert width(wild.ci95) > 2 * 4 * wild.std / 3**0.5  # type: ignore[operator]
+
+
+def test_identical_seeds_add_nothing() -> None:
+    (summary,) = seed_summaries([np.tile(table(2, seeds=1), (3, 1))])
+    assert summary.std == pytest.approx(0)
+    assert summary.ci95 == pytest.approx(summary.items_ci95)
+
+
+def test_clusters_are_kept_together() -> None:
+    values = np.repeat(table(3, items=50), 4, axis=1)
+    (together,) = seed_summaries([values], np.repeat(np.arange(50), 4).tolist())
+    (single,) = seed_summaries([values[:, ::4]])
+    assert together.items_ci95 == pytest.approx(single.items_ci95)
+    assert together.ci95 == pytest.approx(single.ci95)
+
+
+def test_absent_values_are_left_out() -> None:
+    values = table(4)
+    values[0, :30] = NAN
+    values[:, -1] = NAN
+    (summary,) = seed_summaries([values])
+    assert summary.n_items == 299
+    assert summary.per_seed[0] == pytest.approx(values[0, 30:-1].mean())
+
+
+def test_difference_is_paired_on_items() -> None:
+    first = table(5)
+    near = seed_difference(first + 1, first)
+    assert near.difference == pytest.approx(1)
+    assert near.items_ci95 == pytest.approx((1, 1))
+    other = seed_difference(first + 1, table(6))
+    assert width(other.items_ci95) > width(seed_summaries([first])[0].items_ci95)
+
+
+def test_seeds_without_any_spread_leave_the_item_interval() -> None:
+    first, second = (np.tile(table(seed, seeds=1), (3, 1)) for seed in (1, 2))
+    found = seed_difference(first, second)
+    assert found.ci95 == pytest.approx(found.items_ci95)
+    assert seed_difference(first[:1], second).ci95 is None  # one seed tells nothing of others
+
+
+def test_difference_uses_only_common_items() -> None:
+    first, second = table(7), table(8)
+    first[0, 0] = second[2, 1] = NAN
+    kept = seed_difference(first, second)
+    assert kept == seed_difference(first[:, 2:], second[:, 2:])
+
+
+def test_one_group_has_no_interval() -> None:
+    one = seed_summaries([table(9)], ["g"] * 300)[0]
+    assert (one.items_ci95, one.ci95) == (None, None)
+    assert seed_difference(table(9), table(1), ["g"] * 300).ci95 is None
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: seed_summaries([[[1, 2]], [[1, 2, 3]]]), "method 1 has 3 items, the first has 2"),
+        (lambda: seed_summaries([[[1, 2], [NAN, NAN]]]), "a seed without any value"),
+        (lambda: seed_difference([[1, 2]], [[1]]), "has 2 items, the second 1"),
+        (lambda: seed_difference([[1, NAN]], [[NAN, 1]]), "nothing to pair"),
+    ],
+)
+def test_errors(call, message) -> None:
+    with pytest.raises(DataError, match=message):
+        call()

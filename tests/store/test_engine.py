@@ -1,0 +1,128 @@
+"""Opening stores: versions, errors, several processes at once."""
+
+import multiprocessing
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from mipo_eval.errors import ConfigError, StoreError
+from mipo_eval.records import Response
+from mipo_eval.store import Store
+from mipo_eval.store.responses import put_generation, put_responses
+from mipo_eval.store.tables import metadata, responses
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return str(tmp_path / "any name?.db")
+    return str(request.getfixturevalue("postgres_url"))
+
+
+def test_opening_twice_creates_once(store_url: str) -> None:
+    for _ in range(2):
+        with Store.open(store_url) as store, store.read() as connection:
+            assert set(metadata.tables) <= set(sa.inspect(connection).get_table_names())
+
+
+def test_a_newer_store_is_refused(store_url: str) -> None:
+    with Store.open(store_url) as store, store.write() as connection:
+        connection.execute(
+            sa.text("update schema_info set value = '99' where name = 'schema_version'")
+        )
+    with pytest.raises(
+        StoreError, match=r"newer mipo-eval \(schema 99, this one knows 1\): upgrade"
+    ):
+        Store.open(store_url)
+
+
+def test_a_foreign_database_is_refused(store_url: str) -> None:
+    with Store.open(store_url) as store, store.write() as connection:
+        connection.execute(sa.text("drop table schema_info"))
+    with pytest.raises(StoreError, match="holds other tables"):
+        Store.open(store_url)
+
+
+@pytest.mark.parametrize(
+    ("url", "error", "message"),
+    [
+        ("nowhere/store.db", StoreError, "the folder nowhere is not there"),
+        (".", StoreError, "is a folder"),
+        ("mysql://user:secret@host/name", ConfigError, "only SQLite files and PostgreSQL"),
+        ("postgresql://user:secret@127.0.0.1:1/name", StoreError, "Connection refused"),
+    ],
+)
+def test_urls_that_cannot_be_stores(url: str, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message) as caught:
+        Store.open(url)
+    assert "secret" not in str(caught.value)
+
+
+def test_reading_needs_a_store() -> None:
+    with pytest.raises(StoreError, match=r"there is no store at absent\.db: run `mipo-eval demo`"):
+        Store.open("absent.db", mode="read")
+    assert not Path("absent.db").exists()
+
+
+def test_a_text_file_is_not_a_store() -> None:
+    Path("notes.db").write_text("no database " * 100)
+    with pytest.raises(StoreError, match=r"notes\.db is not a database: name another file"):
+        Store.open("notes.db")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_file(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    Store.open(str(path)).close()
+    path.chmod(0o444)
+    with Store.open(str(path)) as store, pytest.raises(StoreError, match="is read-only"):
+        put_generation(store, "g", {})
+
+
+def test_writing_through_a_reader_is_refused() -> None:
+    Store.open("store.db").close()
+    with Store.open("store.db", mode="read") as store, pytest.raises(StoreError, match="read-only"):
+        put_generation(store, "g", {})
+
+
+def _response(index: int) -> Response:
+    return Response(item_key=f"{index:032}", text="word " * 200, prompt_hash="0" * 32)
+
+
+def test_a_full_disk_loses_nothing_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Store.open("store.db") as store:
+        put_responses(store, "g", [_response(0)])
+    real = sqlite3.connect
+
+    def small(*args: object, **kwargs: object) -> sqlite3.Connection:
+        connection = real(*args, **kwargs)  # type: ignore[call-overload]
+        connection.execute("pragma max_page_count = 40")  # SQLite's own "disk is full"
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", small)
+    with Store.open("store.db") as store:
+        with pytest.raises(StoreError, match="no room left on its disk"):
+            put_responses(store, "g", [_response(i) for i in range(1, 1000)])
+        with store.read() as connection:
+            assert connection.execute(sa.select(sa.func.count(responses.c.item_key))).scalar() == 1
+
+
+def _write_some(url: str, first: int) -> None:
+    with Store.open(url) as store:
+        for index in range(first, first + 40):
+            put_responses(store, "g", [_response(index), _response(0)])
+
+
+def test_several_processes_write_at_once(store_url: str) -> None:
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=_write_some, args=(store_url, 1000 * n)) for n in range(1, 4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    assert [worker.exitcode for worker in workers] == [0, 0, 0]
+    with Store.open(store_url, mode="read") as store, store.read() as connection:
+        assert connection.execute(sa.select(sa.func.count(responses.c.item_key))).scalar() == 121
