@@ -54,6 +54,12 @@ _RULES: dict[str, _Rule] = {
         lambda row: row["value"] is not None,
         sa.or_(tables.scores.c.value.is_(None), _newer(tables.scores.c.created_at)),
     ),
+    "trainings": _Rule(
+        lambda row: True,
+        _newer(tables.trainings.c.updated_at),
+        ("checkpoint", "pair_report", "status", "reason", "updated_at"),
+    ),
+    "validations": _Rule(lambda row: True, _newer(tables.validations.c.created_at)),
 }
 """Tables without a rule keep the row they have: equal keys mean equal contents."""
 

@@ -11,6 +11,9 @@ choices       which of two texts a judge preferred for an item, in one order of 
 grades        what a judge gave a text on a scale that is not ours, as imported
 runs          a generation over an item list, as asked for on the command line
 scores        the numbers of a run, each with n, unscored, interval and signature
+trainings     what was trained: method, base model, recipe, and how it went
+curves        what a training measured at its steps: loss, rewards, KL, tokens a second
+validations   what a judge's quality on labelled pairs was found to be
 """
 
 import zlib
@@ -201,5 +204,40 @@ scores = _table(
     Column("ci_low", Float),
     Column("ci_high", Float),
     Column("signature", Text, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+)
+
+trainings = _table(
+    "trainings",
+    Column("training_id", Key, primary_key=True),
+    Column("method", String(64), nullable=False),
+    Column("model", Text, nullable=False),
+    Column("suite", Text, nullable=False),
+    Column("seed", Integer, nullable=False),
+    Column("checkpoint", Text),
+    Column("recipe", JSON, nullable=False),
+    Column("pair_report", JSON(none_as_null=True)),
+    Column("environment", JSON, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("reason", Text),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("updated_at", DateTime(timezone=True), nullable=False),
+)
+
+curves = _table(
+    "curves",
+    Column("training_id", Key, primary_key=True),
+    Column("metric", String(64), primary_key=True),
+    Column("step", Integer, primary_key=True),
+    Column("value", Float, nullable=False),
+)
+
+validations = _table(
+    "validations",
+    Column("judge_key", Key, primary_key=True),
+    Column("data", String(64), primary_key=True),
+    Column("data_key", Key, primary_key=True),
+    Column("figures", JSON, nullable=False),
+    Column("failings", JSON, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),
 )

@@ -23,10 +23,12 @@ _JUDGES = sa.union(
     sa.select(t.verdicts.c.judge_key),
     sa.select(t.choices.c.judge_key),
     sa.select(t.grades.c.judge_key),
+    sa.select(t.validations.c.judge_key),
 )
 
 _UNREFERRED: tuple[tuple[sa.Table, sa.ColumnElement[bool]], ...] = (
     (t.scores, t.scores.c.run_id.not_in(sa.select(t.runs.c.run_id))),
+    (t.curves, t.curves.c.training_id.not_in(sa.select(t.trainings.c.training_id))),
     (t.item_lists, t.item_lists.c.list_key.not_in(_LISTS)),
     (
         t.responses,

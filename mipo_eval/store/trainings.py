@@ -1,0 +1,98 @@
+"""Trainings and their learning curves."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
+
+import sqlalchemy as sa
+
+from mipo_eval.errors import ConfigError
+from mipo_eval.store.engine import Store
+from mipo_eval.store.tables import curves, trainings
+
+Status = Literal["running", "done", "stopped", "failed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """One training of a method on a base model, from the command that asked for it."""
+
+    training_id: str
+    """Digest of everything that decides its result: the same command finds it again."""
+    method: str
+    """Name of the recipe: "mipo", "sft", "ppo-mi", ..."""
+    model: str
+    """The base model, as the user named it."""
+    suite: str
+    seed: int
+    checkpoint: str | None
+    """Where the trained checkpoint is; None before there is one."""
+    recipe: Mapping[str, Any]
+    """The full settings, hyper-parameters included."""
+    pair_report: Mapping[str, Any] | None
+    """What the preference pairs look like; None for methods without pairs."""
+    environment: Mapping[str, Any]
+    status: Status
+    reason: str | None
+    """Why it was stopped or failed."""
+    created_at: datetime
+    updated_at: datetime
+
+
+class CurvePoint(NamedTuple):
+    """What a training measured at one step."""
+
+    metric: str
+    """"loss", "reward_chosen", "ranking_accuracy", "kl", "tokens_per_second", ..."""
+    step: int
+    value: float
+
+
+def put_training(store: Store, training: Training) -> None:
+    """Store a training, or bring the one that is there up to date."""
+    row = {name: getattr(training, name) for name in Training.__dataclass_fields__}
+    changing = ["checkpoint", "pair_report", "status", "reason", "updated_at"]
+    with store.write() as connection:
+        store.put(connection, trainings, [row], replace=changing)
+
+
+def put_curve(store: Store, training_id: str, made: Iterable[CurvePoint]) -> None:
+    """Store points of a learning curve; a step that is measured again replaces the earlier one."""
+    rows = [{"training_id": training_id, **point._asdict()} for point in made]
+    with store.write() as connection:
+        store.put(connection, curves, rows, replace=["value"])
+
+
+def list_trainings(store: Store) -> list[Training]:
+    """Return every training, the latest first."""
+    query = sa.select(trainings).order_by(trainings.c.updated_at.desc(), trainings.c.training_id)
+    with store.read() as connection:
+        return [Training(**row._mapping) for row in connection.execute(query)]
+
+
+def find_training(store: Store, name: str) -> Training:
+    """Return the training whose id starts with `name`.
+
+    Raises:
+        ConfigError: no training or several match.
+    """
+    found = [one for one in list_trainings(store) if one.training_id.startswith(name)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        ids = ", ".join(sorted(one.training_id[:12] for one in found)[:5])
+        raise ConfigError(f"training {name!r} is ambiguous in {store.name}: it may be {ids}")
+    raise ConfigError(f"no training {name!r} in {store.name}")
+
+
+def get_curve(store: Store, training_id: str) -> list[CurvePoint]:
+    """Return all points of a training, by metric and step."""
+    columns = (curves.c.metric, curves.c.step, curves.c.value)
+    query = (
+        sa.select(*columns)
+        .where(curves.c.training_id == training_id)
+        .order_by(curves.c.metric, curves.c.step)
+    )
+    with store.read() as connection:
+        return [CurvePoint(*row) for row in connection.execute(query)]

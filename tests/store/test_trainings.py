@@ -1,0 +1,104 @@
+"""Trainings with their curves, and validations of judges, survive storing and merging."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from mipo_eval.errors import ConfigError
+from mipo_eval.store import Store
+from mipo_eval.store.merge import merge
+from mipo_eval.store.trainings import (
+    CurvePoint,
+    Training,
+    find_training,
+    get_curve,
+    list_trainings,
+    put_curve,
+    put_training,
+)
+from mipo_eval.store.vacuum import vacuum
+from mipo_eval.store.validations import (
+    Validation,
+    failing_judges,
+    list_validations,
+    put_validation,
+)
+
+TRAINING = Training(
+    training_id="a1" * 16,
+    method="mipo",
+    model="demo",
+    suite="demo",
+    seed=3,
+    checkpoint=None,
+    recipe={"beta": 0.1},
+    pair_report=None,
+    environment={},
+    status="running",
+    reason=None,
+    created_at=datetime(2026, 11, 1, tzinfo=UTC),
+    updated_at=datetime(2026, 11, 1, tzinfo=UTC),
+)
+DONE = replace(
+    TRAINING, status="done", checkpoint="out", updated_at=datetime(2026, 11, 2, tzinfo=UTC)
+)
+VALIDATION = Validation(
+    judge_key="b2" * 16,
+    data="llmbar",
+    data_key="c3" * 16,
+    figures={"strict": 51.0},
+    failings=("no better than choosing the longer response",),
+    created_at=datetime(2026, 11, 1, tzinfo=UTC),
+)
+
+
+def test_a_training_goes_on_and_is_found_by_the_start_of_its_id() -> None:
+    with Store.open("sqlite:///one.db") as store:
+        put_training(store, TRAINING)
+        put_training(store, DONE)
+        (found,) = list_trainings(store)
+        assert (found.status, found.checkpoint) == ("done", "out")
+        assert find_training(store, "a1a1").recipe == {"beta": 0.1}
+        with pytest.raises(ConfigError, match="no training 'ff'"):
+            find_training(store, "ff")
+
+
+def test_a_step_that_is_measured_again_replaces_the_earlier_one() -> None:
+    with Store.open("sqlite:///one.db") as store:
+        put_training(store, TRAINING)
+        put_curve(store, TRAINING.training_id, [CurvePoint("loss", 2, 0.7)])
+        put_curve(store, TRAINING.training_id, [CurvePoint("loss", 2, 0.6)])
+        put_curve(store, TRAINING.training_id, [CurvePoint("loss", 1, 0.9)])
+        assert get_curve(store, TRAINING.training_id) == [("loss", 1, 0.9), ("loss", 2, 0.6)]
+
+
+def test_validations_say_which_judges_fail_and_why() -> None:
+    with Store.open("sqlite:///one.db") as store:
+        put_validation(store, VALIDATION)
+        put_validation(store, replace(VALIDATION, data="prism", data_key="d4" * 16, failings=()))
+        assert failing_judges(store) == {
+            VALIDATION.judge_key: ("llmbar: no better than choosing the longer response",)
+        }
+        put_validation(store, replace(VALIDATION, failings=()))
+        assert failing_judges(store) == {}
+
+
+def test_merging_keeps_what_is_newer(tmp_path: Path) -> None:
+    with Store.open("sqlite:///one.db") as one, Store.open("sqlite:///two.db") as two:
+        for store, training in ((one, TRAINING), (two, DONE)):
+            put_training(store, training)
+            put_curve(store, training.training_id, [CurvePoint("loss", 1, 0.5)])
+            put_validation(store, VALIDATION)
+        merge(one, two)
+        assert list_trainings(one)[0].status == "done"
+        merge(two, one)
+        assert list_trainings(two)[0].status == "done"
+        assert len(list_validations(one)) == 1
+
+
+def test_curves_without_a_training_are_dropped() -> None:
+    with Store.open("sqlite:///one.db") as store:
+        put_curve(store, "ee" * 16, [CurvePoint("loss", 1, 0.5)])
+        assert vacuum(store)["curves"] == 1
