@@ -1,0 +1,290 @@
+"""What all methods on transformers' Trainer share: arguments, weights, curves, resuming, saving.
+
+A method builds its own trainer from these and calls `run_trainer`:
+
+    model, tokenizer = load_policy(job)
+    trainer = guarded(SFTTrainer)(model, args=SFTConfig(**arguments(job), ...), ...)
+    run_trainer(trainer, job)
+"""
+
+import math
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mipo_eval.errors import ConfigError, ModelError
+from mipo_eval.training.job import Job
+
+if TYPE_CHECKING:
+    import torch
+
+STEPS = "steps"
+"""Folder in `job.out` that holds what a stopped training continues from."""
+
+ADAPTER = "adapter"
+"""Folder in `job.out` that holds the LoRA weights alone, beside the merged checkpoint."""
+
+_NAMES = {
+    "rewards/chosen": "reward_chosen",
+    "rewards/rejected": "reward_rejected",
+    "rewards/accuracies": "ranking_accuracy",
+    "rewards/margins": "reward_margin",
+    "logps/chosen": "logprob_chosen",
+    "logps/rejected": "logprob_rejected",
+    "mean_token_accuracy": "token_accuracy",
+}
+"""Our name of a metric that TRL logs; others keep theirs."""
+
+_LEFT_OUT = {"epoch", "num_tokens", "total_flos", "step_time"}
+
+
+def world_size() -> int:
+    """Return how many processes train together (`accelerate launch` says so)."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def is_main_process() -> bool:
+    """Whether this process writes what is written once."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def arguments(job: Job) -> dict[str, Any]:
+    """Return a job's settings as keyword arguments of TrainingArguments and TRL's configurations.
+
+    Raises:
+        ConfigError: the batch cannot be split evenly over devices and micro-batches.
+    """
+    how = job.optimization
+    together = how.micro_batch_size * world_size()
+    if how.batch_size % together:
+        raise ConfigError(
+            f"optimization.batch_size {how.batch_size} is no multiple of micro_batch_size "
+            f"{how.micro_batch_size} x {world_size()} processes: change one of them"
+        )
+    on_gpu = _on_gpu()
+    return {
+        "output_dir": str(job.out / STEPS),
+        "per_device_train_batch_size": how.micro_batch_size,
+        "per_device_eval_batch_size": how.micro_batch_size,
+        "gradient_accumulation_steps": how.batch_size // together,
+        "learning_rate": how.learning_rate,
+        "num_train_epochs": how.epochs,
+        "lr_scheduler_type": how.schedule,
+        "warmup_steps": how.warmup_ratio,  # below 1 it is a share of all steps
+        "weight_decay": how.weight_decay,
+        "max_grad_norm": how.max_grad_norm,
+        "bf16": how.precision == "bf16" and on_gpu,  # CPUs are exact and fast in float32 only
+        "gradient_checkpointing": how.gradient_checkpointing,
+        "seed": job.seed,
+        "save_strategy": "steps",
+        "save_steps": job.save_steps,
+        "save_total_limit": 1,
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,  # a loss that is not finite must not be hidden
+        "report_to": list(job.report_to) or "none",
+        "disable_tqdm": True,
+        "dataloader_pin_memory": on_gpu,
+    }
+
+
+def _on_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def load_policy(job: Job) -> tuple[Any, Any]:
+    """Return the model to train and its tokenizer, with the job's chat template.
+
+    Weights that are trained are float32 whatever the checkpoint has: steps as small as the paper's
+    (1e-7) would be rounded away in bf16. Under LoRA the frozen weights stay bf16 on a GPU.
+
+    Raises:
+        ModelError: the checkpoint cannot be loaded, or has no chat template.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    frozen = job.optimization.lora_rank is not None and job.optimization.precision == "bf16"
+    dtype = torch.bfloat16 if frozen and _on_gpu() else torch.float32
+    try:
+        model = AutoModelForCausalLM.from_pretrained(job.model, dtype=dtype, use_safetensors=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(f"{job.model} cannot be loaded for training: {reason}") from error
+    return model, load_tokenizer(job)
+
+
+def load_tokenizer(job: Job) -> Any:
+    """Return the base model's tokenizer, with the job's chat template and something to pad with.
+
+    Raises:
+        ModelError: there is no chat template, neither the model's nor the job's.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(job.model)
+    if job.chat_template:
+        tokenizer.chat_template = job.chat_template
+    if not tokenizer.chat_template:
+        raise ModelError(
+            f"{job.model} has no chat template: give one with --set chat_template=FILE"
+        )
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def adapter_config(job: Job) -> Any | None:
+    """Return peft's configuration for the job's LoRA rank; None trains all weights."""
+    rank = job.optimization.lora_rank
+    if rank is None:
+        return None
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM"
+    )
+
+
+def guarded(kind: Any) -> Any:
+    """Return a trainer class that stops at a loss that is not finite, before it moves weights."""
+
+    class Guarded(kind):  # type: ignore[misc]
+        def training_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+            # The trainer may take what it does not know out of the inputs.
+            first = inputs.get("input_ids") if isinstance(inputs, Mapping) else None
+            loss = super().training_step(model, inputs, *args, **kwargs)
+            if not math.isfinite(float(loss)):
+                _refuse_loss(float(loss), self, first)
+            return loss
+
+    Guarded.__name__ = kind.__name__
+    return Guarded
+
+
+def _refuse_loss(loss: float, trainer: Any, tokens: "torch.Tensor | None") -> None:
+    shown = ""
+    if tokens is not None and tokens.numel():
+        text = trainer.processing_class.decode(tokens[0][:60], skip_special_tokens=True)
+        shown = f", in the batch that begins {' '.join(text.split())[:80]!r}"
+    kept = last_checkpoint(Path(trainer.args.output_dir))
+    raise ModelError(
+        f"the loss is {loss} at step {trainer.state.global_step + 1}{shown}: lower "
+        f"optimization.learning_rate; the last good checkpoint is {kept or 'the base model'}"
+    )
+
+
+def last_checkpoint(steps: Path) -> Path | None:
+    """Return the last complete checkpoint in the folder of steps; None: start from the beginning.
+
+    The trainer writes its state last, so a checkpoint without one was killed half-way.
+    """
+    complete = [path.parent for path in steps.glob("checkpoint-*/trainer_state.json")]
+    return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+
+
+def run_trainer(trainer: Any, job: Job) -> None:
+    """Train to the end, from the last checkpoint if there is one, and save the result to `job.out`.
+
+    Raises:
+        ModelError: memory runs out, or the loss is not finite.
+    """
+    trainer.add_callback(curve_callback(job))
+    resumed = last_checkpoint(job.out / STEPS)
+    with memory_errors():
+        trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+    save_result(trainer, job)
+
+
+def curve_callback(job: Job) -> Any:
+    """Return a callback that hands what a trainer logs to the job's `report`."""
+    from transformers import TrainerCallback
+
+    class Curves(TrainerCallback):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self._seen: tuple[float, float] | None = None
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+            if not state.is_world_process_zero or "train_runtime" in (logs or {}):
+                return  # the last entry sums up the whole run
+            found = curve_metrics(logs or {})
+            if "num_tokens" in logs:
+                now, tokens = time.monotonic(), float(logs["num_tokens"])
+                if self._seen and now > self._seen[0] and tokens > self._seen[1]:
+                    found["tokens_per_second"] = (tokens - self._seen[1]) / (now - self._seen[0])
+                self._seen = (now, tokens)
+            job.report(state.global_step, found)
+
+    return Curves()
+
+
+def curve_metrics(logs: Mapping[str, Any]) -> dict[str, float]:
+    """Return what a trainer logged under our names: `held_out_` in front of what it evaluated.
+
+    Example:
+        >>> curve_metrics({"loss": "0.69", "rewards/accuracies": 0.5, "epoch": 0.1})
+        {'loss': 0.69, 'ranking_accuracy': 0.5}
+    """
+    found: dict[str, float] = {}
+    for key, value in logs.items():
+        held_out, name = key.startswith("eval_"), key.removeprefix("eval_")
+        if name in _LEFT_OUT or name.endswith(("runtime", "per_second")):
+            continue
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            continue
+        if math.isfinite(number):
+            found[("held_out_" if held_out else "") + _NAMES.get(name, name)] = number
+    return found
+
+
+@contextmanager
+def memory_errors() -> Iterator[None]:
+    """Turn running out of memory into one line that says what to lower."""
+    try:
+        yield
+    except RuntimeError as error:  # torch.OutOfMemoryError is one
+        if "out of memory" not in str(error).lower():
+            raise
+        raise ModelError(
+            "out of memory: lower optimization.micro_batch_size or optimization.max_length, "
+            "or set optimization.gradient_checkpointing=true or optimization.lora_rank=32; "
+            "the same command continues from the last checkpoint"
+        ) from error
+
+
+def save_result(trainer: Any, job: Job) -> None:
+    """Write weights (in the base model's precision), tokenizer and chat template to `job.out`.
+
+    LoRA weights are kept alone in `adapter` and merged into the base model, so that the folder is
+    a checkpoint like any other.
+    """
+    lora = job.optimization.lora_rank is not None
+    trainer.save_model(str(job.out / ADAPTER if lora else job.out))  # gathers what is sharded
+    trainer.accelerator.wait_for_everyone()
+    if is_main_process():
+        _finish(job, lora=lora)
+    trainer.accelerator.wait_for_everyone()
+
+
+def _finish(job: Job, *, lora: bool) -> None:
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    dtype = getattr(AutoConfig.from_pretrained(job.model), "dtype", None) or torch.float32
+    if lora:
+        from peft import PeftModel
+
+        base = AutoModelForCausalLM.from_pretrained(job.model, dtype=dtype)
+        merged = PeftModel.from_pretrained(base, str(job.out / ADAPTER)).merge_and_unload()
+        merged.save_pretrained(job.out)
+    elif dtype != torch.float32:
+        AutoModelForCausalLM.from_pretrained(job.out, dtype=dtype).save_pretrained(job.out)
+    load_tokenizer(job).save_pretrained(job.out)
+    for folder in (job.out, job.out / ADAPTER):  # a pickle, which nobody should have to trust
+        (folder / "training_args.bin").unlink(missing_ok=True)
