@@ -17,6 +17,9 @@ CACHE = "MIPO_EVAL_CACHE"
 JUDGE = "MIPO_EVAL_JUDGE"
 """Judge that the tasks use when they run under the plain `lm_eval` command."""
 
+ROWS = "MIPO_EVAL_ROWS"
+"""YAML file that says what runs are called on the board."""
+
 PRICES = "MIPO_EVAL_PRICES"
 """YAML file of the user's own token prices, added to those that ship."""
 
@@ -34,6 +37,12 @@ def data_dir() -> Path:
 def cache_dir() -> Path:
     """Return the folder for what can be made again."""
     return Path(os.environ.get(CACHE) or platformdirs.user_cache_path("mipo-eval"))
+
+
+def rows_file() -> Path | None:
+    """Return the file that names runs, if there is one."""
+    name = os.environ.get(ROWS)
+    return Path(name) if name else None
 
 
 def prices_file() -> Path | None:

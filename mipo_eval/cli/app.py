@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from mipo_eval import __version__
+from mipo_eval.cli.board import board
 from mipo_eval.cli.compare import compare
 from mipo_eval.cli.data import data
 from mipo_eval.cli.demo import demo
@@ -137,6 +138,7 @@ def app(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is lim
     )
 
 
+app.add_command(board)
 app.add_command(data)
 app.add_command(compare)
 app.add_command(demo)

@@ -1,0 +1,70 @@
+"""The board's entry: `streamlit run` executes it; it names the pages and draws the chosen one."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import streamlit as st
+
+from mipo_eval.dashboards import frame, inert
+from mipo_eval.dashboards.pages import (
+    answers,
+    comparison,
+    diversity,
+    judges,
+    label,
+    leaderboard,
+    pairs,
+    run,
+    training,
+)
+from mipo_eval.errors import MipoEvalError
+
+
+class _Page(NamedTuple):
+    show: Callable[[], None]
+    title: str
+    icon: str
+
+
+PAGES = {
+    "leaderboard": _Page(leaderboard.show, "Leaderboard", ":material/leaderboard:"),
+    "comparison": _Page(comparison.show, "Comparison", ":material/compare_arrows:"),
+    "pairs": _Page(pairs.show, "Pairs", ":material/vertical_split:"),
+    "diversity": _Page(diversity.show, "Diversity", ":material/palette:"),
+    "answers": _Page(answers.show, "Choice and math", ":material/calculate:"),
+    "training": _Page(training.show, "Training", ":material/model_training:"),
+    "judges": _Page(judges.show, "Judges", ":material/gavel:"),
+    "run": _Page(run.show, "Run", ":material/receipt_long:"),
+    "label": _Page(label.show, "Label", ":material/edit_note:"),
+}
+"""Name in the address to page, in the order of the menu."""
+
+
+def main(first: str = "leaderboard") -> None:
+    """Draw the board.
+
+    Args:
+        first: the page shown when the address names none.
+    """
+    st.set_page_config(page_title="mipo-eval", page_icon=":material/target:", layout="wide")
+    pages = {
+        name: st.Page(
+            page.show, title=page.title, icon=page.icon, url_path=name, default=name == first
+        )
+        for name, page in PAGES.items()
+    }
+    frame.set_pages(pages)
+    chosen = st.navigation(list(pages.values()))
+    st.html(inert.STYLE)
+    try:
+        board = frame.open_board()
+        with st.sidebar:
+            frame.watch(board.results if board else "")
+        chosen.run()
+    except MipoEvalError as error:
+        st.error("The board cannot show this.")
+        st.html(inert.block(str(error)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,282 @@
+"""What every page of the board stands on: the store, remembered answers, choices kept in links.
+
+The store is opened read-only. What a page shows is made by plain functions of the store, and is
+remembered until the store changes, for all sessions together: `Board.recall`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+from urllib.parse import urlencode
+
+import pandas as pd
+import streamlit as st
+
+from mipo_eval import settings
+from mipo_eval.dashboards import inert, watching
+from mipo_eval.dashboards.looks import count
+from mipo_eval.errors import MipoEvalError
+from mipo_eval.reports.catalog import RowRule, model_label, read_rows
+from mipo_eval.store import Store
+from mipo_eval.store.runs import Run
+
+NOTHING = "Nothing here yet: run `mipo-eval demo`"
+_REMEMBERED = 128
+"""Answers kept; tables of some hundred rows mostly."""
+_POLL = "4s"
+_PAGES = "board_pages"
+
+Made = TypeVar("Made")
+Option = TypeVar("Option")
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """The store, and what it was like when this page began."""
+
+    store: Store
+    version: str
+    """Changes with everything that is committed."""
+    results: str
+    """Changes only when a run, a score, a training or a validation does."""
+
+    def recall(self, function: Callable[..., Made], *args: Any, live: bool = False) -> Made:
+        """Return `function(store, *args)`, made anew only after the store changed.
+
+        Args:
+            function: of a module, not a lambda: its name is part of the key.
+            args: with a `repr` that tells them apart: texts, numbers, frozen records.
+            live: follow every response and verdict, not only finished numbers.
+
+        Returns:
+            What is shared with every other session: do not change it.
+        """
+        name = f"{function.__module__}.{function.__qualname__}"
+        seen = self.version if live else self.results
+        made: Made = _remembered(self.store.name, seen, name, repr(args), (self, function, args))
+        return made
+
+
+@st.cache_resource(max_entries=_REMEMBERED, show_spinner="Reading the store")
+def _remembered(
+    store: str, seen: str, name: str, args: str, _call: tuple[Board, Callable[..., Any], Any]
+) -> Any:
+    """Answer a call; all but the call itself is the key."""
+    board, function, given = _call
+    return function(board.store, *given)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False, on_release=Store.close)
+def _opened(url: str, inode: int) -> Store:
+    """Open the store; a file that was deleted and made again is another store."""
+    return Store.open(url, mode="read")
+
+
+def open_board() -> Board | None:
+    """Return the store of this server, or None while there is no file.
+
+    Raises:
+        MipoEvalError: there is one, but it cannot be read.
+    """
+    url = settings.store_url()
+    inode = 0
+    if "://" not in url or url.startswith("sqlite:"):
+        path = Path(url.partition(":///")[2] or url)
+        if not path.is_file():
+            return None
+        inode = path.stat().st_ino
+    store = _opened(url, inode)
+    return Board(store, watching.version(store), watching.results_version(store))
+
+
+def begin(title: str, about: str) -> Board:
+    """Draw a page's head and return the store; without anything in it, say so and stop."""
+    st.title(title)
+    st.caption(about)
+    board = open_board()
+    if board is None or not watching.has_items(board.store):
+        nothing_yet()
+    return board
+
+
+def nothing_yet(instead: str = "") -> NoReturn:
+    """Say that there is nothing to show, what would make it, and end the page.
+
+    Args:
+        instead: what to run in place of the demo, as markdown without data.
+    """
+    st.info(f"Nothing here yet: {instead}" if instead else NOTHING, icon=":material/inbox:")
+    st.stop()
+
+
+def row_rules() -> tuple[RowRule, ...]:
+    """Return how runs are called, from the file named by `mipo-eval board --rows`."""
+    path = settings.rows_file()
+    return tuple(read_rows(path)) if path else ()
+
+
+# Choices: each is a parameter of the page's address, so that the address reopens the view.
+
+
+def choose(
+    label: str,
+    options: Sequence[Option],
+    key: str,
+    *,
+    default: int = 0,
+    show: Callable[[Option], str] = str,
+) -> Option:
+    """Let the user choose one of several; `show` must tell the options apart.
+
+    What is shown is also what stands in the address, so it must not depend on other options.
+    """
+    chosen = st.selectbox(
+        label,
+        options,
+        index=default,
+        key=key,
+        bind="query-params",
+        format_func=lambda option: inert.label(show(option)),
+    )
+    return options[0] if chosen is None else chosen
+
+
+def choose_some(
+    label: str,
+    options: Sequence[Option],
+    key: str,
+    *,
+    default: Sequence[Option] = (),
+    show: Callable[[Option], str] = str,
+) -> list[Option]:
+    """Let the user choose any of several; none often means all of them."""
+    return st.multiselect(
+        label,
+        options,
+        default=list(default),
+        key=key,
+        bind="query-params",
+        format_func=lambda option: inert.label(show(option)),
+    )
+
+
+def switch(label: str, options: Mapping[str, str], key: str) -> str:
+    """Let the user switch between a few fixed options, name to label; the first is the default."""
+    names = list(options)
+    chosen = st.segmented_control(
+        label,
+        names,
+        default=names[0],
+        key=key,
+        bind="query-params",
+        format_func=lambda name: options[name],
+        required=True,
+    )
+    return chosen or names[0]
+
+
+def run_name(run: Run) -> str:
+    """Return what a run is called in options and addresses: the same wherever it stands."""
+    parts = [run.run_id[:8], model_label(run.model), run.prompting, run.suite]
+    parts.append(f"seed {run.seed}" if run.seed else "")
+    return inert.label(" \u00b7 ".join(part for part in parts if part))
+
+
+def address(page: str, **parameters: str | int | None) -> str:
+    """Return a relative link to a view; absent parameters are left out."""
+    given = {name: str(value) for name, value in parameters.items() if value is not None}
+    return f"{page}?{urlencode(given)}" if given else page
+
+
+def link(page: str, label: str, **parameters: str | int | None) -> None:
+    """Draw a link to a page of the board with its choices made.
+
+    Args:
+        page: its name in the address.
+        label: plain text; it may hold data.
+        parameters: the choices, by their keys.
+    """
+    given = {name: str(value) for name, value in parameters.items() if value is not None}
+    target = st.session_state[_PAGES][page]
+    st.page_link(target, label=inert.markdown(label), query_params=given)
+
+
+def set_pages(pages: Mapping[str, Any]) -> None:
+    """Tell `link` which pages there are; called once at the start of every run of the script."""
+    st.session_state[_PAGES] = dict(pages)
+
+
+# Texts and tables.
+
+
+def text(content: str, name: str = "", *, key: str) -> None:
+    """Show an untrusted text, inert; a long one is cut, with a switch for the rest.
+
+    Args:
+        content: any text.
+        name: plain text above it.
+        key: tells the switch from others of the page.
+    """
+    limit = inert.SHOWN
+    if len(content) > limit and st.toggle(
+        f"Show all {len(content):,} characters"
+        if len(content) <= inert.SHOWN_AT_MOST
+        else f"Show {inert.SHOWN_AT_MOST:,} of {len(content):,} characters",
+        key=f"all-{key}",
+    ):
+        limit = inert.SHOWN_AT_MOST
+    st.html(inert.block(content, name=name, limit=limit))
+
+
+def two_texts(first: str, second: str, names: tuple[str, str], *, key: str) -> None:
+    """Show two untrusted texts side by side, inert, with the words that differ marked."""
+    limit = inert.SHOWN
+    longest = max(len(first), len(second))
+    if longest > limit and st.toggle(
+        f"Show more (up to {min(longest, inert.SHOWN_AT_MOST):,} characters)", key=f"all-{key}"
+    ):
+        limit = inert.SHOWN_AT_MOST
+    sides = inert.blocks(first, second, names=names, limit=limit)
+    for column, side in zip(st.columns(2), sides, strict=True):
+        column.html(side)
+
+
+def download(table: pd.DataFrame, name: str, *, key: str) -> None:
+    """Offer a table as CSV with all its digits."""
+    st.download_button(
+        "Download CSV",
+        table.to_csv(index=False).encode("utf-8-sig"),
+        file_name=f"{name}.csv",
+        mime="text/csv",
+        icon=":material/download:",
+        on_click="ignore",
+        key=key,
+    )
+
+
+# The side bar: runs in flight, and looking for new numbers.
+
+
+@st.fragment(run_every=_POLL)
+def watch(seen: str) -> None:
+    """Show runs in flight, and draw the page again when there are new numbers.
+
+    Args:
+        seen: `results` of the board that the page was drawn from; empty without a store.
+    """
+    try:
+        board = open_board()
+    except MipoEvalError:  # the page says so
+        return
+    if board is None:
+        return
+    if board.results != seen:
+        st.rerun()
+    for flight in board.recall(watching.in_flight, live=True):
+        run = flight.run
+        st.html(inert.line(f"{model_label(run.model)} on {run.suite}"))
+        done = min(flight.responses / run.n_items, 1.0)
+        st.progress(done, f"{flight.responses:,} of {count(run.n_items, 'response')}")
+        if flight.rated:
+            st.progress(min(flight.rated / run.n_items, 1.0), f"{flight.rated:,} judged")

@@ -1,0 +1,117 @@
+"""Text of models, judges, users and files as it is: shown, never run, fetched or laid out.
+
+Everything becomes HTML by `html.escape` and a fixed template; nothing of the text is a tag, a
+link or an attribute. What cannot be seen but acts (escape sequences, marks of direction, NUL) is
+replaced by visible signs, and a text is isolated, so that it cannot turn what stands beside it.
+"""
+
+import re
+from collections.abc import Iterator
+from difflib import SequenceMatcher
+from html import escape
+from typing import NamedTuple
+
+from mipo_eval.records import clean_text
+
+SHOWN = 4_000
+"""Characters of a text that a page shows at once."""
+SHOWN_AT_MOST = 200_000
+"""Characters that "show all" shows; a browser lays out more only slowly."""
+LABEL = 80
+"""Characters of a text in a label or a cell of a table."""
+
+_HIDDEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069"
+    "\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
+)
+_MARKDOWN = re.compile(r"([!-/:-@\[-`{-~])")
+_WORDS = re.compile(r"\s+|\w+|[^\w\s]", re.UNICODE)
+
+STYLE = """<style>
+.mipo-text { white-space: pre-wrap; overflow-wrap: anywhere; unicode-bidi: isolate; contain: paint;
+  border: 1px solid rgba(128, 128, 128, .35); border-radius: .5rem; padding: .6rem .8rem;
+  margin: 0 0 .4rem; font: inherit; line-height: 1.5; max-height: 34rem; overflow-y: auto; }
+.mipo-text mark { background: rgba(230, 159, 0, .28); color: inherit; border-radius: .15rem;
+  text-decoration: underline; text-decoration-color: #E69F00; text-underline-offset: .18em; }
+.mipo-label { font-size: .875rem; opacity: .75; margin: .3rem 0 .15rem; unicode-bidi: isolate;
+  overflow-wrap: anywhere; }
+.mipo-more { font-size: .875rem; opacity: .75; }
+</style>"""
+"""Set once a page; holds no data. Colours work on light and dark: the text keeps the theme's."""
+
+
+def _sign(match: re.Match[str]) -> str:
+    code = ord(match.group())
+    if code < 0x20:
+        return chr(0x2400 + code)
+    return "\u2421" if code == 0x7F else f"\u27e8U+{code:04X}\u27e9"
+
+
+def visible(text: str) -> str:
+    """Return text with what acts unseen replaced by visible signs; line breaks and tabs stay."""
+    return _HIDDEN.sub(_sign, text.replace("\r\n", "\n"))
+
+
+def label(text: str, length: int = LABEL) -> str:
+    """Return one short line for cells, option lists and tooltips, which show plain text."""
+    line = visible(" ".join(clean_text(text[: 4 * length]).split()))
+    return line if len(line) <= length else f"{line[: length - 1]}\u2026"
+
+
+def markdown(text: str, length: int = LABEL) -> str:
+    """Return one short line for places that read markdown, with every mark of it escaped.
+
+    Links that are made of bare text (www.example.org) and emoji codes are broken by a word
+    joiner; where a text must stay exact, show it by `block`.
+    """
+    line = _MARKDOWN.sub(r"\\\1", label(text, length))
+    return line.replace("\\.", "\\.\u2060").replace("\\:", "\\:\u2060").replace("\\@", "\\@\u2060")
+
+
+def line(text: str) -> str:
+    """Return the HTML of a short text as one line."""
+    return f'<div class="mipo-label" dir="auto">{escape(label(text))}</div>'
+
+
+def block(text: str, *, name: str = "", limit: int = SHOWN) -> str:
+    """Return the HTML of a text of any length and content, cut after `limit` characters."""
+    return _framed(escape(visible(text[:limit])), name, len(text) - limit)
+
+
+class Sides(NamedTuple):
+    """The HTML of two texts, each with what only it has marked."""
+
+    first: str
+    second: str
+
+
+def blocks(
+    first: str, second: str, *, names: tuple[str, str] = ("", ""), limit: int = SHOWN
+) -> Sides:
+    """Return the HTML of two texts with the words in which they differ marked."""
+    cut = (visible(first[:limit]), visible(second[:limit]))
+    words = [_WORDS.findall(text) for text in cut]
+    parts: tuple[list[str], list[str]] = ([], [])
+    for same, left, right in _pieces(*words):
+        for side, piece in zip(parts, (left, right), strict=True):
+            shown = escape(piece)
+            side.append(shown if same or not piece.strip() else f"<mark>{shown}</mark>")
+    return Sides(
+        *(
+            _framed("".join(side), name, len(text) - limit)
+            for side, name, text in zip(parts, names, (first, second), strict=True)
+        )
+    )
+
+
+def _pieces(first: list[str], second: list[str]) -> Iterator[tuple[bool, str, str]]:
+    """Yield (whether both have it, piece of the first, piece of the second)."""
+    matcher = SequenceMatcher(None, first, second, autojunk=len(first) + len(second) > 4_000)
+    for how, a, b, c, d in matcher.get_opcodes():
+        yield how == "equal", "".join(first[a:b]), "".join(second[c:d])
+
+
+def _framed(content: str, name: str, left: int) -> str:
+    heading = line(name) if name else ""
+    more = f'<div class="mipo-more">{left:,} more characters</div>' if left > 0 else ""
+    return f'{heading}<div class="mipo-text" dir="auto">{content}</div>{more}'

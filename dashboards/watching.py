@@ -1,0 +1,129 @@
+"""What is going on in a store: whether it changed, and how far its unfinished runs are."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from mipo_eval.store import Store
+from mipo_eval.store.engine import now
+from mipo_eval.store.runs import Run
+from mipo_eval.store.tables import (
+    item_lists,
+    items,
+    judges,
+    responses,
+    runs,
+    scores,
+    trainings,
+    validations,
+    verdicts,
+)
+
+_RECENT = timedelta(hours=1)
+"""A run without a response or a restart for so long is not in flight: it was stopped."""
+
+
+def version(store: Store) -> str:
+    """Return a text that changes whenever anything is committed to the store; cheap."""
+    with store.read() as connection:
+        if connection.dialect.name == "postgresql":
+            return str(connection.execute(sa.text("select pg_current_snapshot()::text")).scalar())
+    path = Path(store.name)
+    marks = []
+    for file in (path, path.with_name(f"{path.name}-wal")):
+        try:
+            found = file.stat()
+        except FileNotFoundError:  # without readers and writers there is no -wal
+            continue
+        marks.append(f"{found.st_ino}.{found.st_size}.{found.st_mtime_ns}")
+    return " ".join(marks)
+
+
+def results_version(store: Store) -> str:
+    """Return a text that changes when a run, a score, a training or a validation does.
+
+    A run in flight writes responses and verdicts all the time, but no numbers before its end.
+    """
+    watched = (
+        (runs, runs.c.updated_at),
+        (scores, scores.c.created_at),
+        (trainings, trainings.c.updated_at),
+        (validations, validations.c.created_at),
+    )
+    parts = []
+    with store.read() as connection:
+        for table, touched in watched:
+            query = sa.select(sa.func.count(), sa.func.max(touched)).select_from(table)
+            parts.append(" ".join(str(part) for part in connection.execute(query).one()))
+    return " ".join(parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flight:
+    """How far an unfinished run is."""
+
+    run: Run
+    responses: int
+    """Items with a response or the reason why there is none."""
+    rated: int
+    """Responses with at least one verdict of any judge."""
+    touched: datetime
+    """When it last got a response or was asked for."""
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since then."""
+        return (now() - self.touched).total_seconds()
+
+
+def in_flight(store: Store) -> list[Flight]:
+    """Return the runs without a score that were touched within the last hour, latest first."""
+    scored = sa.select(scores.c.run_id)
+    query = sa.select(runs).where(runs.c.run_id.not_in(scored)).order_by(runs.c.updated_at.desc())
+    with store.read() as connection:
+        unfinished = [Run(**row._mapping) for row in connection.execute(query)]
+    found = [_flight(store, run) for run in unfinished]
+    return [flight for flight in found if flight.seconds < _RECENT.total_seconds()]
+
+
+def _flight(store: Store, run: Run) -> Flight:
+    listed = (
+        sa.select(responses.c.item_key, responses.c.text_key, responses.c.created_at)
+        .join(item_lists, item_lists.c.item_key == responses.c.item_key)
+        .where(
+            responses.c.generation_key == run.generation_key,
+            item_lists.c.list_key == run.list_key,
+        )
+        .subquery()
+    )
+    totals = sa.select(sa.func.count(), sa.func.max(listed.c.created_at)).select_from(listed)
+    # A verdict is found by judge, item and text, in this order: one look-up a judge and response.
+    rated = sa.exists().where(
+        verdicts.c.judge_key == judges.c.judge_key,
+        verdicts.c.item_key == listed.c.item_key,
+        verdicts.c.text_key == listed.c.text_key,
+    )
+    judged = sa.select(sa.func.count(sa.distinct(listed.c.item_key))).where(
+        sa.exists().select_from(judges).where(rated)
+    )
+    with store.read() as connection:
+        done, latest = connection.execute(totals).one()
+        n_rated = int(connection.execute(judged).scalar_one())
+    return Flight(
+        run=run,
+        responses=int(done),
+        rated=n_rated,
+        touched=max(_utc(time) for time in (run.updated_at, latest) if time is not None),
+    )
+
+
+def _utc(time: datetime) -> datetime:
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def has_items(store: Store) -> bool:
+    """Return whether there is anything to show."""
+    with store.read() as connection:
+        return connection.execute(sa.select(items.c.item_key).limit(1)).first() is not None

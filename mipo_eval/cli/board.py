@@ -1,0 +1,77 @@
+"""`mipo-eval board`: the leaderboard in a browser."""
+
+from pathlib import Path
+
+import click
+
+from mipo_eval.cli.options import store_option
+
+_QUIET = {
+    "browser.gatherUsageStats": "false",
+    "server.showEmailPrompt": "false",
+    "server.fileWatcherType": "none",
+    "client.toolbarMode": "minimal",
+}
+"""What Streamlit would do unless it is told: call home, ask for an address, watch our files."""
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.option(
+    "--rows",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    metavar="FILE",
+    help="YAML list naming runs, as of `mipo-eval leaderboard`.",
+)
+@store_option
+@click.argument("streamlit", nargs=-1, type=click.UNPROCESSED, metavar="[-- STREAMLIT OPTIONS]")
+@click.pass_context
+def board(
+    context: click.Context, rows: Path | None, store: str, streamlit: tuple[str, ...]
+) -> None:
+    """Open the board: leaderboard, comparisons, every response and verdict, in a browser.
+
+    The store is only read (but for labels that people give). Streamlit's options pass through:
+    --server.port 8502, --server.baseUrlPath eval, --server.address 0.0.0.0, --server.headless
+    true. There is no login: put a proxy with one in front before others can reach the port.
+    """
+    import os
+
+    from mipo_eval import settings
+    from mipo_eval.errors import ConfigError
+
+    try:
+        from streamlit.web import cli as streamlit_cli
+    except ModuleNotFoundError:
+        raise ConfigError("the board needs streamlit: pip install 'mipo-eval[board]'") from None
+    from mipo_eval.dashboards import app
+
+    named = context.get_parameter_source("store") is not click.core.ParameterSource.DEFAULT
+    _check(store, named=named)
+    os.environ[settings.STORE] = store
+    if rows is not None:
+        os.environ[settings.ROWS] = str(rows)
+    options = [f"--{name}={value}" for name, value in _QUIET.items() if not _given(streamlit, name)]
+    command = ["run", str(Path(app.__file__)), *options, *streamlit]
+    streamlit_cli.main(command, prog_name="mipo-eval board", standalone_mode=False)
+
+
+def _given(options: tuple[str, ...], name: str) -> bool:
+    return any(option.partition("=")[0] == f"--{name}" for option in options)
+
+
+def _check(store: str, *, named: bool) -> None:
+    """Open the store once, so that what is wrong with it is said here and not on every page.
+
+    The default store may be missing: the board then waits for the first run.
+
+    Raises:
+        MipoEvalError: it cannot be opened.
+    """
+    from mipo_eval.store import Store
+
+    if named or "://" in store or Path(store).exists():
+        Store.open(store, mode="read").close()
+    else:
+        click.echo(
+            f"There is no store at {store} yet; the board waits for its first run.", err=True
+        )
