@@ -1,0 +1,275 @@
+"""Preference pairs: what is drawn for each prompt, and what of it can be learned from.
+
+For a prompt x of a user with context c, chosen ~ pi_ref(y|x,c). Rejected, by strategy (PAPER.md,
+"Method"):
+
+missing         pi_ref(y|x), the prompt without the context
+random          pi_ref(y|x,c'), another user's context; without contexts, another prompt's response
+reshuffle       another item's chosen response, used again
+random-strings  random letters and digits as long as the chosen response
+
+Everything here is pure. What a strategy wants is first planned, and asked of the model by
+`sample.py`; `build_pairs` then joins the texts to pairs and counts what cannot be used. A plan
+depends on the seed, the item and the set of items, never on their order.
+"""
+
+import string
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from mipo_eval.errors import ConfigError, DataError
+from mipo_eval.keys import item_rng
+from mipo_eval.records import Item, Response
+
+Negatives = Literal["missing", "random", "reshuffle", "random-strings"]
+_ALPHANUMERIC = string.ascii_letters + string.digits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairSettings:
+    """Where the rejected responses come from."""
+
+    negatives: Negatives = "missing"
+    n_negatives: int = 1
+    """Rejected responses per chosen one; Table 6 compares 1, 3, 5 and 10."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What one item needs to become a pair."""
+
+    item: Item
+    """Asked as it is for the chosen response."""
+    rejected: tuple[Item, ...]
+    """The items whose responses are its negatives, as they are asked: with another context,
+    without one, or another item. Their keys name the draws: `meta` holds a mark where one prompt
+    is answered several times. Empty for random strings, which nobody has to be asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """A prompt's chosen response with its negatives; N of them are N pairs of one prompt."""
+
+    item: Item
+    chosen: str
+    rejected: tuple[str, ...]
+    """One at least. Fewer than were asked for where some could not be used."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pairs:
+    """The pairs of a training set, and what was left out of it."""
+
+    pairs: tuple[Pair, ...]
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    """Items without a pair, by reason."""
+    dropped_negatives: Mapping[str, int] = field(default_factory=dict)
+    """Negatives of items that have others, by reason."""
+
+
+def build_pairs(
+    items: Sequence[Item],
+    responses: Mapping[str, Response],
+    settings: PairSettings,
+    *,
+    seed: int = 0,
+) -> Pairs:
+    """Join the responses to planned draws to preference pairs.
+
+    A pair whose two responses are equal, or one of whose responses is absent, empty or cut at the
+    length limit, teaches nothing or something wrong: it is dropped and counted.
+
+    Args:
+        items: the training items of one data set, as they were planned.
+        responses: of the reference model, by the key of the item as it was asked
+            (`plan_draws` says which are wanted).
+        settings: the strategy.
+        seed: as it was planned with; also of random strings.
+
+    Raises:
+        DataError: the strategy has too little to draw from, or not one pair can be used.
+        ConfigError: the strategy does not fit prompts without contexts.
+    """
+    pairs: list[Pair] = []
+    dropped: Counter[str] = Counter()
+    dropped_negatives: Counter[str] = Counter()
+    plans = list(plan_draws(items, settings, seed=seed))
+    if len(plans) < len(items):
+        dropped["no context"] = len(items) - len(plans)
+    for plan in plans:
+        chosen, reason = usable(responses.get(plan.item.key))
+        if chosen is None:
+            dropped[f"chosen: {reason}"] += 1
+            continue
+        found = _negatives(plan, chosen, responses, settings, seed)
+        good = tuple(text for text, _ in found if text is not None)
+        reasons = [why for _, why in found if why is not None]
+        if good:
+            pairs.append(Pair(item=plan.item, chosen=chosen, rejected=good))
+            dropped_negatives.update(reasons)
+        else:
+            dropped[reasons[0]] += 1
+    if not pairs:
+        reasons_seen = ", ".join(f"{n} x {why}" for why, n in dropped.most_common())
+        raise DataError(
+            f"not one of {len(items)} items gives a preference pair ({reasons_seen}): check the "
+            "model's responses, or raise sampling.max_tokens"
+        )
+    return Pairs(pairs=tuple(pairs), dropped=dropped, dropped_negatives=dropped_negatives)
+
+
+def _negatives(
+    plan: Plan, chosen: str, responses: Mapping[str, Response], settings: PairSettings, seed: int
+) -> list[tuple[str | None, str | None]]:
+    """Return each negative's text, or why there is none."""
+    if settings.negatives == "random-strings":
+        texts = random_strings(chosen, settings.n_negatives, seed=seed, key=plan.item.key)
+        return [(text, None) for text in texts]
+    found: list[tuple[str | None, str | None]] = []
+    for asked in plan.rejected:
+        text, reason = usable(responses.get(asked.key))
+        if text == chosen:
+            text, reason = None, "equal to the chosen response"
+        found.append((text, f"rejected: {reason}" if reason else None))
+    return found
+
+
+def usable(response: Response | None) -> tuple[str | None, str | None]:
+    """Return the text of a response that can be learned from, or None and why it cannot."""
+    if response is None or response.text is None:
+        return None, (response.reason if response else None) or "not generated"
+    if not response.text.strip():
+        return None, "empty"
+    if response.finish_reason == "length":
+        return None, "cut at the length limit"
+    return response.text, None
+
+
+def random_strings(like: str, n: int, *, seed: int, key: str) -> list[str]:
+    """Return N texts of random letters and digits, as many characters long as a response."""
+    rng = item_rng(seed, "random-strings", key)
+    return ["".join(rng.choices(_ALPHANUMERIC, k=len(like))) for _ in range(n)]
+
+
+def plan_draws(items: Sequence[Item], settings: PairSettings, *, seed: int = 0) -> Iterator[Plan]:
+    """Yield what each item needs, in the order of the items.
+
+    Args:
+        items: the training items of one data set; contexts and prompts are drawn from these only.
+        settings: the strategy.
+        seed: of the draw of other contexts and prompts.
+
+    Raises:
+        DataError: too few other contexts or prompts for that many negatives.
+        ConfigError: the strategy does not fit prompts without contexts, or N is below 1.
+    """
+    if settings.n_negatives < 1:
+        raise ConfigError(f"pairs.n_negatives is {settings.n_negatives}: at least 1 is needed")
+    with_context = any(_same(item.context) for item in items)
+    if settings.negatives == "missing" and not with_context:
+        raise ConfigError(
+            "negatives 'missing' leave the user's context out, and these prompts have none: take "
+            "random or reshuffle"
+        )
+    plans = {
+        "missing": _plan_missing,
+        "random": _plan_random if with_context else _plan_other_prompts,
+        "reshuffle": _plan_reshuffle,
+        "random-strings": _plan_strings,
+    }
+    yield from plans[settings.negatives](items, settings.n_negatives, seed)
+
+
+def _plan_missing(items: Sequence[Item], n: int, seed: int) -> Iterator[Plan]:
+    for item in items:
+        if _same(item.context):
+            bare = _with(item, context="")
+            yield Plan(item=item, rejected=tuple(_marked(bare, number) for number in range(n)))
+
+
+def _plan_random(items: Sequence[Item], n: int, seed: int) -> Iterator[Plan]:
+    others = _Others(items, "context")
+    for item in items:
+        if _same(item.context):
+            drawn = others.draw(item, n, seed)
+            yield Plan(
+                item=item, rejected=tuple(_with(item, context=other.context) for other in drawn)
+            )
+
+
+def _plan_other_prompts(items: Sequence[Item], n: int, seed: int) -> Iterator[Plan]:
+    others = _Others(items, "prompt")
+    for item in items:
+        # Each a fresh response, not the one that is chosen for that prompt.
+        drawn = others.draw(item, n, seed)
+        yield Plan(item=item, rejected=tuple(_marked(other, item.item_id) for other in drawn))
+
+
+def _plan_reshuffle(items: Sequence[Item], n: int, seed: int) -> Iterator[Plan]:
+    with_context = any(_same(item.context) for item in items)
+    others = _Others(items, "context" if with_context else "prompt")
+    for item in items:
+        if _same(item.context) or not with_context:
+            yield Plan(item=item, rejected=tuple(others.draw(item, n, seed)))
+
+
+def _plan_strings(items: Sequence[Item], n: int, seed: int) -> Iterator[Plan]:
+    for item in items:
+        yield Plan(item=item, rejected=())
+
+
+class _Others:
+    """Draws other items, no two alike in what makes them other: the context, or the prompt."""
+
+    def __init__(self, items: Sequence[Item], what: Literal["context", "prompt"]) -> None:
+        self._what = what
+        self._items: defaultdict[str, list[Item]] = defaultdict(list)
+        self._of_user: defaultdict[str, set[str]] = defaultdict(set)
+        for item in items:
+            text = self._text(item)
+            if not text:
+                continue
+            self._items[text].append(item)
+            if item.user_id is not None:
+                self._of_user[item.user_id].add(text)
+        self._pool = sorted(self._items)
+        for alike in self._items.values():
+            alike.sort(key=lambda item: item.key)  # whatever the order they came in
+
+    def draw(self, item: Item, n: int, seed: int) -> list[Item]:
+        """Return N items of other users that differ from this one and from each other.
+
+        Raises:
+            DataError: there are fewer.
+        """
+        own = {self._text(item)} | self._of_user.get(item.user_id or "", set())
+        if len(self._pool) - len(own) < n:
+            raise DataError(
+                f"{item.item_id}: {n} other {self._what}s are needed, but of {len(self._pool)} "
+                f"different ones only {len(self._pool) - len(own)} belong to others: lower "
+                "--n-negatives, or take --negatives missing"
+            )
+        rng = item_rng(seed, "negatives", item.key)
+        texts = [text for text in rng.sample(self._pool, n + len(own)) if text not in own][:n]
+        return [rng.choice(self._items[text]) for text in texts]
+
+    def _text(self, item: Item) -> str:
+        return _same(item.context if self._what == "context" else item.prompt)
+
+
+def _same(text: str) -> str:
+    """Return what two texts that say the same have in common: case and spacing do not count."""
+    return " ".join(text.split()).casefold()
+
+
+def _marked(item: Item, mark: int | str) -> Item:
+    """Return an item that is asked alike but has a key, and so a draw, of its own."""
+    return _with(item, meta={**item.meta, "draw": mark})
+
+
+def _with(item: Item, **changes: object) -> Item:
+    # Not model_copy, which would also copy the key once it was asked for.
+    fields = {name: getattr(item, name) for name in Item.model_fields}
+    return Item.model_construct(**{**fields, **changes})

@@ -1,0 +1,285 @@
+"""Recipes: what `mipo-eval train METHOD` does, one readable YAML file per reported row.
+
+A recipe is read in layers: the shipped file of the method, then the user's (`--config`), then
+single values (`--set optimization.learning_rate=5e-7`). Every key must be known.
+"""
+
+import dataclasses
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeVar
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from mipo_eval.errors import ConfigError
+from mipo_eval.training.job import Optimization
+from mipo_eval.training.pairs import PairSettings
+
+LearnsFrom = Literal["pairs", "own", "revision", "reference", "prompts"]
+"""What is made before the training: preference pairs; the model's own responses; those rewritten;
+the true answers; or nothing, since the method draws responses as it goes."""
+
+ALIASES = {"lr": "optimization.learning_rate", "lora": "optimization.lora_rank"}
+"""Short names that `--set` and `--sweep` take."""
+
+
+class Algorithm(NamedTuple):
+    """Where an algorithm lives: `module:name` of its function and of its settings."""
+
+    train: str
+    settings: str
+
+
+ALGORITHMS = {
+    "dpo": Algorithm("mipo_eval.training.mipo:train_dpo", "mipo_eval.training.mipo:DpoSettings"),
+    "sft": Algorithm("mipo_eval.training.sft:train_sft", "mipo_eval.training.sft:SftSettings"),
+    "contrastive": Algorithm(
+        "mipo_eval.training.contrastive:train_contrastive",
+        "mipo_eval.training.contrastive:ContrastiveSettings",
+    ),
+    "ppo": Algorithm("mipo_eval.training.ppo:train_ppo", "mipo_eval.training.ppo:PpoSettings"),
+    "grpo": Algorithm("mipo_eval.training.grpo:train_grpo", "mipo_eval.training.grpo:GrpoSettings"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemSettings:
+    """Which of the suite's training items are learned from."""
+
+    limit: int | None = None
+    """Only the first N of each data set; None: all."""
+    validation: float = 0.1
+    """Share that a sweep holds out to choose by. Without a sweep everything is learned from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingSettings:
+    """How the reference model's responses are drawn."""
+
+    model: str | None = None
+    """Who generates: vllm:PATH or openai:NAME@URL serving the base model; None: the model as
+    `--model` names it."""
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_tokens: int | None = None
+    """Longest response; None: the suite's length. A response cut there is not learned from."""
+    batch_size: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """Everything that decides a training, beside the base model, the suite and the seed."""
+
+    name: str
+    """The reported row: "mipo-missing", "sft", ..."""
+    about: str = ""
+    algorithm: Literal["dpo", "sft", "contrastive", "ppo", "grpo"]
+    learns_from: LearnsFrom
+    items: ItemSettings = dataclasses.field(default_factory=ItemSettings)
+    sampling: SamplingSettings = dataclasses.field(default_factory=SamplingSettings)
+    pairs: PairSettings | None = None
+    """Only for what learns from pairs."""
+    optimization: Optimization = dataclasses.field(default_factory=Optimization)
+    settings: Any
+    """Of the algorithm; see its module."""
+    chat_template: str | None = None
+    """Jinja file in place of, or for want of, the model's own chat template."""
+    save_steps: int = 200
+    report_to: tuple[str, ...] = ()
+    """Trackers of transformers: tensorboard, wandb, trackio."""
+
+
+def recipe_names() -> tuple[str, ...]:
+    """Return the recipes that ship."""
+    folder = resources.files(__package__) / "configs"
+    names = (file.name for file in folder.iterdir() if file.name.endswith(".yaml"))
+    return tuple(sorted(name.removesuffix(".yaml") for name in names))
+
+
+def load_recipe(
+    method: str, *, config: Path | None = None, overrides: Sequence[str] = ()
+) -> Recipe:
+    """Return a method's recipe.
+
+    Args:
+        method: a name of `recipe_names()`.
+        config: a YAML file of the user's with some of a recipe's keys.
+        overrides: `key=value` with dotted keys; values are read as YAML.
+
+    Raises:
+        ConfigError: no such method, an unknown key, or a value of the wrong kind.
+    """
+    names = recipe_names()
+    if method not in names:
+        raise ConfigError(f"unknown method {method!r}; known: {', '.join(names)}")
+    text = (resources.files(__package__) / "configs" / f"{method}.yaml").read_text("utf-8")
+    raw = _parse(text, f"{method}.yaml")
+    if config is not None:
+        raw = _merge(raw, _read(config))
+    for override in overrides:
+        key, value = parse_override(override)
+        raw = _merge(raw, _nested(key, value))
+    return make_recipe({"name": method} | raw)
+
+
+def make_recipe(raw: Mapping[str, Any]) -> Recipe:
+    """Return the recipe of a mapping as YAML holds it.
+
+    Raises:
+        ConfigError: an unknown key, or a value of the wrong kind.
+    """
+    algorithm = raw.get("algorithm")
+    if algorithm not in ALGORITHMS:
+        raise ConfigError(f"algorithm {algorithm!r} is not known; known: {', '.join(ALGORITHMS)}")
+    settings = fill(resolve(ALGORITHMS[algorithm].settings), raw.get("settings") or {}, "settings")
+    nested = {
+        "items": ItemSettings,
+        "sampling": SamplingSettings,
+        "pairs": PairSettings,
+        "optimization": Optimization,
+    }
+    parts = {
+        key: fill(kind, raw[key], key) for key, kind in nested.items() if raw.get(key) is not None
+    }
+    recipe: Recipe = fill(Recipe, {**raw, **parts, "settings": settings}, "")
+    _check(recipe)
+    return recipe
+
+
+def recipe_dict(recipe: Recipe) -> dict[str, Any]:
+    """Return a recipe as YAML and JSON show it; `make_recipe` reads it back."""
+    shown = dataclasses.asdict(recipe)
+    return {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in shown.items()
+        if not (key == "pairs" and value is None)
+    }
+
+
+def recipe_yaml(recipe: Recipe) -> str:
+    """Return a recipe as a YAML file that `--config` takes."""
+    return yaml.safe_dump(recipe_dict(recipe), sort_keys=False, allow_unicode=True)
+
+
+def resolve(dotted: str) -> Any:
+    """Return the object a `module:name` of the registry names, importing its module."""
+    module, _, name = dotted.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """Return key and value of `key=value`; the value is read as YAML, so 3 is a number.
+
+    Raises:
+        ConfigError: there is no `=`, or the value is no YAML.
+    """
+    key, mark, value = text.partition("=")
+    if not mark or not key.strip():
+        raise ConfigError(f"--set {text!r}: write key=value, e.g. lr=5e-7 or pairs.n_negatives=3")
+    try:
+        # YAML 1.1 reads 5e-7 as a text, and the field's type then makes it the number.
+        return ALIASES.get(key.strip(), key.strip()), yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {text!r}: the value cannot be read as YAML") from None
+
+
+_Kind = TypeVar("_Kind")
+
+
+def fill(kind: type[_Kind], raw: Any, where: str) -> _Kind:
+    """Return a frozen record filled from a mapping, strictly.
+
+    Args:
+        kind: a dataclass.
+        raw: its fields, as YAML holds them.
+        where: the key the mapping stood under, for messages; "" is the recipe itself.
+
+    Raises:
+        ConfigError: an unknown key, a missing one, or a value of the wrong kind.
+    """
+    if not isinstance(raw, Mapping):
+        raise ConfigError(f"{where or 'the recipe'} holds {raw!r}: write key: value pairs")
+    known = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    dot = f"{where}." if where else ""
+    if unknown := sorted(f"{dot}{key}" for key in raw if key not in known):
+        raise ConfigError(
+            f"unknown {', '.join(unknown)}; known in {where or 'a recipe'}: "
+            f"{', '.join(known) or 'none'}"
+        )
+    try:
+        return TypeAdapter(kind).validate_python(dict(raw))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"{dot}{field}: {message[:1].lower()}{message[1:]}") from None
+
+
+def _check(recipe: Recipe) -> None:
+    """Refuse numbers that mean nothing, before anything is generated."""
+    how, share = recipe.optimization, recipe.items.validation
+    positive = {
+        "optimization.learning_rate": how.learning_rate,
+        "optimization.epochs": how.epochs,
+        "optimization.batch_size": how.batch_size,
+        "optimization.micro_batch_size": how.micro_batch_size,
+        "save_steps": recipe.save_steps,
+        "items.limit": recipe.items.limit or 1
+        if recipe.items.limit is None
+        else recipe.items.limit,
+    }
+    for key, value in positive.items():
+        if not value > 0:
+            raise ConfigError(f"{key} is {value:g}: it must be above 0")
+    if not 0 < share < 1:
+        raise ConfigError(f"items.validation is {share:g}: it is a share between 0 and 1")
+    if recipe.sampling.temperature < 0 or not 0 < recipe.sampling.top_p <= 1:
+        raise ConfigError("sampling.temperature is at least 0 and sampling.top_p lies in (0, 1]")
+    with_pairs = recipe.learns_from in {"pairs", "revision"}
+    if with_pairs != (recipe.pairs is not None):
+        raise ConfigError(
+            f"{recipe.name} learns from {recipe.learns_from}: it "
+            + (
+                "needs the key pairs"
+                if with_pairs
+                else "makes no pairs, so leave the key pairs out"
+            )
+        )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--config {path} cannot be read: {error}") from None
+    return _parse(text, str(path))
+
+
+def _parse(text: str, where: str) -> dict[str, Any]:
+    try:
+        raw = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{where} is no YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{where} holds no key: value pairs")
+    return raw
+
+
+def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `below` with the values of `above`, nested mappings merged key by key."""
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        merged[key] = _merge(old, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def _nested(key: str, value: Any) -> dict[str, Any]:
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return dict(value)
