@@ -1,0 +1,123 @@
+"""How a model reads a prompt and its responses: packed into one row, or each in its own."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mipo_eval.training.attention import Attention, mask_inputs, use_attention
+from mipo_eval.training.packing import Layout, TokenGroup, packed, response_sums, unpacked
+
+_PROBES = (
+    TokenGroup(item_id="", prompt=(1, 2, 3, 4), responses=((5, 6, 7), (8, 3), (2,))),
+    TokenGroup(item_id="", prompt=(7,), responses=((1, 2), (3, 4, 5))),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Makes batches of groups, and reads them."""
+
+    attention: Attention | None
+    """Form of attention over packed rows; None: every response in a row of its own."""
+    filler: int = 0
+    """Token id to pad with."""
+
+    def collate(self, groups: Sequence[TokenGroup]) -> dict[str, Any]:
+        """Return groups as one batch.
+
+        Returns:
+            Besides the tensors of `packed` or `unpacked`: `present`, (groups, responses), True
+            where a group has that many responses, and the `layouts` of packed rows.
+        """
+        counts = torch.tensor([len(group.responses) for group in groups])
+        present = torch.arange(int(counts.max())) < counts[:, None]
+        if self.attention is None:
+            return {**unpacked(groups, filler=self.filler), "present": present}
+        layouts = tuple(map(Layout.of, groups))
+        return {**packed(groups, filler=self.filler), "layouts": layouts, "present": present}
+
+    def logprobs(self, model: Any, batch: dict[str, Any]) -> Tensor:
+        """Return the (groups, responses) log-probabilities of a batch, in nats; 0 where absent.
+
+        Args:
+            model: with a likelihood head.
+            batch: of `collate`, on the model's device.
+        """
+        present: Tensor = batch["present"]
+        inputs = {"input_ids": batch["input_ids"], "targets": batch["targets"]}
+        if self.attention is None:
+            sums = model(**inputs).sum(dim=1)
+            return sums.new_zeros(present.shape).masked_scatter(present, sums)
+        segments = batch["segments"]
+        inputs |= {"position_ids": batch["position_ids"]}
+        inputs |= mask_inputs(self.attention, segments, batch["layouts"])
+        return response_sums(model(**inputs), segments, present.shape[1])
+
+
+def packing_reader(
+    model: Any, attention: Attention, *, longest: int, filler: int = 0
+) -> Reader | str:
+    """Return a reader of packed rows and set the model up for it, or say why it cannot be.
+
+    Tried on short sequences, since models that recur, or shift positions in their own way, take
+    the input without complaint. Sliding windows are too long to be noticed so; they are looked up.
+
+    Args:
+        model: with a likelihood head; left as it was where it cannot pack.
+        attention: the form.
+        longest: tokens of the longest prompt with one response.
+        filler: token id to pad with.
+    """
+    window = _narrowest_layer(model.config.get_text_config())
+    if window < longest:
+        return f"a layer of it sees {window:g} tokens back at most, texts have {longest}"
+    before = model.config._attn_implementation
+    # Flex is compiled for the device; what it computes is what the dense mask says.
+    tried: Attention = "dense" if attention == "flex" else attention
+    try:
+        use_attention(model, tried)
+        same = _reads_alike(model, Reader(tried, filler))
+        use_attention(model, attention)
+    except (TypeError, ValueError, RuntimeError, IndexError) as error:
+        same, why = False, " ".join(str(error).split())[:120]
+    else:
+        why = "it reads packed responses differently from single ones"
+    if not same:
+        model.set_attn_implementation(before)
+        return why
+    return Reader(attention, filler)
+
+
+def _narrowest_layer(config: Any) -> float:
+    """Return how many tokens back the most short-sighted layer sees; 0 for layers that recur."""
+    window = getattr(config, "sliding_window", None)
+    kinds = set(getattr(config, "layer_types", None) or ())
+    if not kinds:
+        return float(window or "inf")
+    if kinds - {"full_attention", "sliding_attention"}:
+        return 0
+    return float(window or "inf") if "sliding_attention" in kinds else float("inf")
+
+
+@torch.no_grad()
+def _reads_alike(model: Any, reader: Reader) -> bool:
+    """Whether responses have the same log-probabilities packed as each behind its own prompt."""
+    if any(parameter.is_meta for parameter in model.parameters()):
+        return True  # weights arrive later; the first process has them, and has tried
+    training = model.training
+    model.eval()
+    try:
+        found = [
+            one.logprobs(model, _to(one.collate(_PROBES), model.device))
+            for one in (reader, Reader(None))
+        ]
+    finally:
+        model.train(training)
+    return torch.allclose(*found, rtol=0.02, atol=0.02)
+
+
+def _to(batch: dict[str, Any], device: Any) -> dict[str, Any]:
+    return {key: value.to(device) if key != "layouts" else value for key, value in batch.items()}
