@@ -12,6 +12,7 @@ has a rule of its own for turning replies into a verdict, that rule is spelled o
 import json
 import re
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +20,8 @@ from mipo_eval.errors import DataError
 from mipo_eval.judges.choices import Verdict, parse_choice
 from mipo_eval.judges.labelled import LabelledPair, majority
 from mipo_eval.judges.parsing import parse_rating
-from mipo_eval.judges.validation import Reading
+from mipo_eval.judges.readings import Reading
+from mipo_eval.metrics.agreement import cohen_kappa
 
 _EXCHANGED: dict[Verdict, Verdict] = {"a": "b", "b": "a", "tie": "tie"}
 _ARENA: dict[str, Verdict] = {"A>>B": "a", "A>B": "a", "A=B": "tie", "B>A": "b", "B>>A": "b"}
@@ -219,16 +221,28 @@ BENCHMARKS = {
 """Name to how its files are read."""
 
 
-def human_kappas(pairs: Sequence[LabelledPair]) -> dict[tuple[int, int], float | None]:
-    """Return Cohen's kappa of every two people (counted from 1) over the pairs both labelled."""
-    from itertools import combinations
+class PeopleAgreement(NamedTuple):
+    """How far two people agree over the pairs that both labelled."""
 
-    from mipo_eval.metrics.agreement import cohen_kappa
+    n: int
+    share: float
+    """0-100 of equal labels."""
+    kappa: float | None
+    """Cohen's; None where both always say the same one thing."""
 
-    people = min((len(pair.annotators) for pair in pairs), default=0)
-    return {
-        (i + 1, j + 1): cohen_kappa(
-            [pair.annotators[i] for pair in pairs], [pair.annotators[j] for pair in pairs]
-        )
-        for i, j in combinations(range(people), 2)
-    }
+
+def people_agreement(pairs: Sequence[LabelledPair]) -> dict[tuple[int, int], PeopleAgreement]:
+    """Return the agreement of every two people, counted from 1, who labelled a pair in common."""
+    found = {}
+    people = max((len(pair.annotators) for pair in pairs), default=0)
+    for i, j in combinations(range(people), 2):
+        both = [
+            (pair.annotators[i], pair.annotators[j])
+            for pair in pairs
+            if len(pair.annotators) > j and None not in {pair.annotators[i], pair.annotators[j]}
+        ]
+        if both:
+            share = 100 * sum(a == b for a, b in both) / len(both)
+            kappa = cohen_kappa(*zip(*both, strict=True))
+            found[i + 1, j + 1] = PeopleAgreement(len(both), share, kappa)
+    return found

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 from mipo_eval.backends import Backend, Sampling
 from mipo_eval.judges.parsing import PARSER_VERSION
@@ -41,6 +41,12 @@ class Judge:
                 "parser": PARSER_VERSION,
             }
         )
+
+    @property
+    def stored_spec(self) -> Mapping[str, Any]:
+        """What the store keeps of it: how it is asked, and what read its replies."""
+        backend = dict(self.backend.identity)
+        return {"spec": self.spec, "backend": backend, **self.signature_parts()}
 
     def signature_parts(self) -> Mapping[str, str]:
         """Return what a number judged by this judge says about it, for `signature.join`."""

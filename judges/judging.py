@@ -46,8 +46,7 @@ async def rate(
     Raises:
         BackendError: the judge cannot be asked any more; what it answered is stored.
     """
-    spec = {"spec": judge.spec, "backend": dict(judge.backend.identity)}
-    put_judge(store, judge.key, judge.name, spec | dict(judge.signature_parts()))
+    put_judge(store, judge.key, judge.name, judge.stored_spec)
     pending: list[Rating] = []
     ledger: Ledger[RatingRequest] = Ledger(store, judge.backend)
     questions = _questions(store, judge, texts, advance)

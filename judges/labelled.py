@@ -11,7 +11,7 @@ prompt, the texts and the label are needed.
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mipo_eval.errors import DataError
 from mipo_eval.judges.choices import Verdict
+from mipo_eval.keys import digest, item_rng
 from mipo_eval.records import Item
 
 ANY_WISH = "The reply does what was asked for, correctly and completely."
@@ -37,8 +38,8 @@ class LabelledPair(BaseModel):
     label: Verdict
     """"a" is the first; the majority's, where there are several people."""
     preferences: tuple[str, ...] = ()
-    annotators: tuple[Verdict, ...] = ()
-    """What each person said, in the same order for every pair of a file."""
+    annotators: tuple[Verdict | None, ...] = ()
+    """What each person said, in the same order for every pair; None where one was not asked."""
     group: str = ""
     """Pairs with the same prompt, the unit of resampling; the pair itself where empty."""
     subset: str = ""
@@ -68,14 +69,82 @@ def read_pairs(path: Path) -> tuple[LabelledPair, ...]:
     return pairs
 
 
-def majority(labels: Sequence[Verdict]) -> Verdict | None:
+def pairs_of_items(items: Iterable[Item], *, seed: int = 0) -> tuple[LabelledPair, ...]:
+    """Return a pair per item whose user chose the reference over a response that was kept.
+
+    Prepared items of Community Alignment and PRISM keep it as `meta["rejected"]`; items without
+    one are passed over.
+
+    Args:
+        items: prepared ones.
+        seed: of which response is called the first.
+    """
+    pairs = (
+        LabelledPair(
+            pair_id=item.item_id,
+            prompt=item.prompt,
+            first=item.reference,
+            second=item.meta["rejected"],
+            label="a",
+            preferences=item.preferences,
+            group=item.group,
+        )
+        for item in items
+        if item.reference and isinstance(item.meta.get("rejected"), str)
+    )
+    return mixed(pairs, seed=seed)
+
+
+def mixed(pairs: Iterable[LabelledPair], *, seed: int = 0) -> tuple[LabelledPair, ...]:
+    """Return the pairs with first and second exchanged in about half of them.
+
+    Where the chosen response always comes first, saying "a" every time would be a perfect judge,
+    and Cohen's kappa would have nothing to measure. The draw of a pair depends on it alone.
+    """
+    return tuple(
+        _exchanged(pair) if item_rng(seed, "place", pair.pair_id).random() < 0.5 else pair
+        for pair in pairs
+    )
+
+
+_EXCHANGED: dict[Verdict | None, Verdict | None] = {"a": "b", "b": "a", "tie": "tie", None: None}
+
+
+def _exchanged(pair: LabelledPair) -> LabelledPair:
+    return pair.model_copy(
+        update={
+            "first": pair.second,
+            "second": pair.first,
+            "label": _EXCHANGED[pair.label],
+            "annotators": tuple(_EXCHANGED[said] for said in pair.annotators),
+        }
+    )
+
+
+def first_of_each(pairs: Sequence[LabelledPair], limit: int | None) -> tuple[LabelledPair, ...]:
+    """Return the first `limit` pairs of each subset, in their order; all of them for None."""
+    seen: Counter[str] = Counter()
+    kept = []
+    for pair in pairs:
+        seen[pair.subset] += 1
+        if limit is None or seen[pair.subset] <= limit:
+            kept.append(pair)
+    return tuple(kept)
+
+
+def pairs_key(pairs: Sequence[LabelledPair]) -> str:
+    """Return the content key of pairs in their order: a changed label is other data."""
+    return digest([pair.model_dump(mode="json") for pair in pairs])
+
+
+def majority(labels: Sequence[Verdict | None]) -> Verdict | None:
     """Return what most people said, or None when no label is ahead.
 
     Example:
         >>> majority(["a", "a", "tie"]), majority(["a", "b"])
         ('a', None)
     """
-    ranked = Counter(labels).most_common(2)
+    ranked = Counter(label for label in labels if label is not None).most_common(2)
     if not ranked or (len(ranked) == 2 and ranked[0][1] == ranked[1][1]):
         return None
     return ranked[0][0]

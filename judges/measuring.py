@@ -7,6 +7,7 @@ has no verdict, with its reasons counted.
 import math
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import NamedTuple
 
 from mipo_eval.backends.base import Request
@@ -15,8 +16,8 @@ from mipo_eval.judges.choices import Verdict
 from mipo_eval.judges.judge import Judge
 from mipo_eval.judges.labelled import LabelledPair
 from mipo_eval.judges.pairwise import ChoiceRequest, choice_requests, read_choice
+from mipo_eval.judges.readings import Reading
 from mipo_eval.judges.rubric import HIGH, LOW, RatingRequest, rating_requests, read_rating
-from mipo_eval.judges.validation import Reading
 from mipo_eval.judges.weighted import rating_probabilities
 from mipo_eval.records import Item
 from mipo_eval.store import Store
@@ -59,8 +60,17 @@ async def judge_pairs(
     readings = []
     for index, pair in enumerate(pairs):
         said = [_chosen(judge, asked[index, side], sides[index][side][0]) for side in (0, 1)]
-        readings.append(Reading.of(pair, said[0], said[1]))
+        made = Reading.of(pair, said[0][0], said[1][0])
+        calls = [*sides[index][0], *sides[index][1]]
+        readings.append(replace(made, unread=_reasons(said), trouble=_trouble(calls)))
     return tuple(readings)
+
+
+def count_questions(judge: Judge, pairs: Sequence[LabelledPair]) -> int:
+    """Return how many replies `judge_pairs` needs, those that the ledger has among them."""
+    if judge.protocol != "rubric":
+        return 2 * len(pairs)
+    return sum(2 * len(pair.item().preferences) for pair in pairs)
 
 
 async def judge_attacks(
@@ -98,8 +108,8 @@ async def judge_attacks(
     readings = await judge_pairs(store, judge, pairs, advance=advance)
     outcomes: dict[Verdict | None, str | None] = {"a": "win", "b": "loss", "tie": "tie", None: None}
     return tuple(
-        Duel(attack, outcomes[reading.verdict])  # type: ignore[arg-type]
-        for (_, attack), reading in zip(subjects, readings, strict=True)
+        Duel(attack, outcomes[reading.verdict], item.group)  # type: ignore[arg-type]
+        for (item, attack), reading in zip(subjects, readings, strict=True)
     )
 
 
@@ -132,24 +142,34 @@ def _pair_choices(
             yield _Place(subject, side, request), request
 
 
-def _chosen(judge: Judge, request: ChoiceRequest, call: Call) -> Verdict | None:
-    return read_choice(judge, request, call.text, call.status)[0]
+def _chosen(judge: Judge, request: ChoiceRequest, call: Call) -> tuple[Verdict | None, str | None]:
+    return read_choice(judge, request, call.text, call.status)
+
+
+def _reasons(said: Iterable[tuple[object, str | None]]) -> tuple[str, ...]:
+    return tuple(reason for _, reason in said if reason is not None)
+
+
+def _trouble(calls: Iterable[Call]) -> str:
+    return next((call.detail or call.status for call in calls if call.status != "ok"), "")
 
 
 def _rated(pair: LabelledPair, first: Sequence[Call], second: Sequence[Call]) -> Reading:
-    return Reading.of(
-        pair,
-        None,
-        None,
-        both_orders=False,
-        ratings=(_total(first), _total(second)),
+    read = [[read_rating(call.text, call.status) for call in calls] for calls in (first, second)]
+    sums = (_total(read[0]), _total(read[1]))
+    return replace(
+        Reading.of(pair, None, None, both_orders=False, ratings=sums),
+        given=tuple(rating for rating, _ in (*read[0], *read[1]) if rating is not None),
         probability=preference_probability(_spread(first), _spread(second)),
+        replies=len(first) + len(second),
+        unread=_reasons([*read[0], *read[1]]),
+        trouble=_trouble([*first, *second]),
     )
 
 
-def _total(calls: Sequence[Call]) -> int | None:
+def _total(read: Sequence[tuple[int | None, str | None]]) -> int | None:
     """Return the exact sum of a text's ratings, None if one is missing."""
-    ratings = [read_rating(call.text, call.status)[0] for call in calls]
+    ratings = [rating for rating, _ in read]
     return None if None in ratings else sum(rating for rating in ratings if rating is not None)
 
 

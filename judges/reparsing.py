@@ -63,8 +63,7 @@ def reparse(
         from_keys: keys of judges whose ratings are read again, as `older_judges` returns them.
         advance: called with how many more ratings were read.
     """
-    spec = {"spec": judge.spec, "backend": dict(judge.backend.identity)}
-    put_judge(store, judge.key, judge.name, spec | dict(judge.signature_parts()))
+    put_judge(store, judge.key, judge.name, judge.stored_spec)
     read = changed = missing = 0
     for old_key in from_keys:
         for page in _pages(store, old_key):

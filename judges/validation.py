@@ -9,10 +9,10 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
 
 from mipo_eval.errors import DataError
-from mipo_eval.judges.choices import Verdict, merge_orders
+from mipo_eval.judges.choices import Verdict
+from mipo_eval.judges.readings import Reading
 from mipo_eval.metrics import (
     JudgeAccuracy,
     choice_outcome,
@@ -25,76 +25,10 @@ from mipo_eval.metrics.agreement import cohen_kappa
 from mipo_eval.records import Score
 from mipo_eval.signature import join
 
-if TYPE_CHECKING:
-    from mipo_eval.judges.labelled import LabelledPair
-
 CONSTANT_SHARE = 0.95
 """A judge is constant if this share of its ratings are one number, or of its verdicts are ties."""
 
 OVER_LONGEST = "judge_over_longest"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
-    """What a judge said of one labelled pair; "a" is the first response, wherever it was shown."""
-
-    label: Verdict
-    straight: Verdict | None = None
-    """With the first response in the first place; None when the reply gave no verdict."""
-    swapped: Verdict | None = None
-    """With the places exchanged; None also when that was not asked."""
-    both_orders: bool = True
-    """Whether the exchanged order was asked."""
-    ratings: tuple[float | None, float | None] | None = None
-    """Of the first and second response, for judges that rate; None for judges that choose."""
-    probability: float | None = None
-    """Of the first response being the better one, from the probabilities of its ratings."""
-    lengths: tuple[int, int] = (0, 0)
-    """Characters of the first and second response."""
-    group: str = ""
-    subset: str = ""
-
-    @classmethod
-    def of(
-        cls,
-        pair: "LabelledPair",
-        straight: Verdict | None,
-        swapped: Verdict | None,
-        *,
-        both_orders: bool = True,
-        ratings: tuple[float | None, float | None] | None = None,
-        probability: float | None = None,
-    ) -> Self:
-        """Return the reading of `pair`; its label, lengths and group come from there."""
-        return cls(
-            label=pair.label,
-            straight=straight,
-            swapped=swapped,
-            both_orders=both_orders,
-            ratings=ratings,
-            probability=probability,
-            lengths=(len(pair.first), len(pair.second)),
-            group=pair.group or pair.pair_id,
-            subset=pair.subset,
-        )
-
-    @property
-    def verdict(self) -> Verdict | None:
-        """The judge's one verdict: from its ratings, or from both orders, or from the one asked."""
-        if self.ratings is not None:
-            return _higher(*self.ratings)
-        return merge_orders(self.straight, self.swapped) if self.both_orders else self.straight
-
-    @property
-    def longer(self) -> Verdict:
-        """Which response is longer."""
-        return _higher(*self.lengths) or "tie"
-
-
-def _higher(first: float | None, second: float | None) -> Verdict | None:
-    if first is None or second is None:
-        return None
-    return "tie" if first == second else "a" if first > second else "b"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,7 +151,10 @@ class RatingSpread:
 def rating_spread(readings: Sequence[Reading]) -> RatingSpread | None:
     """Return the distribution of all ratings given, or None if none was."""
     given = Counter(
-        rating for reading in readings for rating in reading.ratings or () if rating is not None
+        rating
+        for reading in readings
+        for rating in reading.given or reading.ratings or ()
+        if rating is not None
     )
     if not given:
         return None
@@ -293,6 +230,8 @@ def validation_scores(
 def failings(readings: Sequence[Reading], scores: Sequence[Score]) -> tuple[str, ...]:
     """Return why a judge must not be believed, one line each; empty for a judge that passes.
 
+    It is constant, or no better than always calling a tie, or than taking the longer response.
+
     Args:
         readings: one per pair.
         scores: what `validation_scores` says of them.
@@ -308,11 +247,30 @@ def failings(readings: Sequence[Reading], scores: Sequence[Score]) -> tuple[str,
         )
     elif ties >= CONSTANT_SHARE:
         found.append(f"constant: {100 * ties:.0f} % of its verdicts are ties")
+    if not found and _value(scores, "judge") <= _value(scores, "constant"):
+        found.append(f"no better than always calling it a tie ({_beside(scores, 'constant')})")
     margin = next(score for score in scores if score.metric == OVER_LONGEST)
     low = margin.ci95[0] if margin.ci95 else margin.value
-    if low is None or low <= 0:
-        found.append("no better than choosing the longer response")
+    if margin.value is None or margin.value <= 0:
+        found.append(f"no better than choosing the longer response ({_beside(scores)})")
+    elif low is None or low <= 0:
+        found.append(f"not shown to be better than choosing the longer one ({_beside(scores)})")
     return tuple(found)
+
+
+def _named(scores: Sequence[Score], who: str) -> Score:
+    return next(score for score in scores if score.metric == f"{who}_accuracy_half_ties")
+
+
+def _value(scores: Sequence[Score], who: str) -> float:
+    return _named(scores, who).value or 0.0
+
+
+def _beside(scores: Sequence[Score], other: str = "longest") -> str:
+    """Return the judge's and a rule's accuracy, as a reason names them."""
+    judge, rule = _value(scores, "judge"), _value(scores, other)
+    n = _named(scores, "judge").n
+    return f"{judge:.1f} % and {rule:.1f} % right, a tie being half, over {n} pairs"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,9 +11,10 @@ from importlib import resources
 from typing import Any
 
 from mipo_eval.errors import ConfigError
-from mipo_eval.reports.catalog import RowName, RowRule
+from mipo_eval.reports.catalog import RowName, RowRule, list_judges, model_label
 from mipo_eval.reports.leaderboard import Asked, Cell, Section, leaderboard
 from mipo_eval.store import Store
+from mipo_eval.store.validations import Validation, largest_validations
 
 TASKS = {
     "CA": "ca",
@@ -29,6 +30,7 @@ TASKS = {
 _WIN, _ACCURACY, _BLEU = "win_rate_tie_inclusive", "accuracy", "self_bleu_4"
 _AVERAGE = "Average"
 NOT_MEASURED = "not in the store"
+NOT_VALIDATED = "not validated on these pairs: mipo-eval validate"
 
 TITLES = {
     1: "Table 1: win rate on personalization, a tie is a win (%)",
@@ -124,10 +126,46 @@ def paper_table(
     """
     numbers = published(table)
     if table == 7:
-        why = "judge validations are not kept in the store"
-        return [_entry(number, None, why) for number in numbers]
+        found = _validated(store)
+        return [_validation_entry(number, found) for number in numbers]
     find = _finder(store, table, judge, rules)
     return [_measured(number, find) for number in numbers]
+
+
+def published_judges(data: str) -> list[Published]:
+    """Return the rows of table 7 about labelled pairs of this name; none for other pairs."""
+    return [number for number in published(7) if TASKS.get(number.dataset) == data]
+
+
+Validated = Mapping[tuple[str, str], Validation]
+"""By model in lower case and name of the data."""
+
+
+def _validated(store: Store) -> Validated:
+    models = {
+        judge.key: model_label(str((judge.spec.get("backend") or {}).get("model", judge.name)))
+        for judge in list_judges(store)
+    }
+    return {
+        (models[own.judge_key].lower(), own.data): own
+        for own in largest_validations(store)
+        if own.judge_key in models
+    }
+
+
+def _validation_entry(number: Published, found: Validated) -> Entry:
+    own = found.get((number.model.lower(), TASKS[number.dataset]))
+    score = own and own.figures["judge"][number.method.replace("-", "_")]
+    if not score:
+        return _entry(number, None, NOT_VALIDATED)
+    return Entry(
+        published=number,
+        measured=score["value"],
+        std=None,
+        n=score["n"],
+        seeds=1,
+        absent=None,
+    )
 
 
 Key = tuple[str, str, str | None, str]

@@ -42,10 +42,27 @@ def list_validations(store: Store) -> list[Validation]:
         return [Validation(**row._mapping) for row in connection.execute(query)]
 
 
+def largest_validations(store: Store) -> list[Validation]:
+    """Return, of each judge and data, the validation over most pairs; of equal ones the latest.
+
+    A trial on a few pairs says little, whatever came of it, once the whole data were used.
+    """
+    found: dict[tuple[str, str], Validation] = {}
+    for own in list_validations(store):
+        key = (own.judge_key, own.data)
+        if key not in found or _weight(own) > _weight(found[key]):
+            found[key] = own
+    return list(found.values())
+
+
+def _weight(validation: Validation) -> tuple[int, datetime]:
+    return int(validation.figures.get("pairs", 0)), validation.created_at
+
+
 def failing_judges(store: Store) -> dict[str, tuple[str, ...]]:
     """Return, by judge key, why judges must not be believed, each reason with its data."""
     found: dict[str, tuple[str, ...]] = {}
-    for validation in list_validations(store):
+    for validation in largest_validations(store):
         lines = tuple(f"{validation.data}: {failing}" for failing in validation.failings)
         if lines:
             found[validation.judge_key] = found.get(validation.judge_key, ()) + lines

@@ -8,10 +8,10 @@ import pytest
 
 from mipo_eval.errors import DataError
 from mipo_eval.judges.benchmarks import (
-    human_kappas,
     llmbar_verdicts,
     load_benchmark,
     parse_arena,
+    people_agreement,
 )
 from mipo_eval.judges.validation import order_report, rating_accuracy
 from mipo_eval.metrics.agreement import classification, cohen_kappa
@@ -131,8 +131,10 @@ def test_pandalm_people_agree_as_published(shared_data: Path) -> None:
     codes = {"tie": "0", "a": "1", "b": "2"}
     counts = Counter(codes[pair.label] for pair in pairs)
     assert (len(pairs), dict(counts)) == (truth["n"], truth["majority_distribution"])
-    kappas = human_kappas(pairs)
-    for (i, j), kappa in kappas.items():
+    found = people_agreement(pairs)
+    assert {f"{i}-{j}" for i, j in found} == truth["cohen_kappa"].keys()
+    for (i, j), (n, _, kappa) in found.items():
+        assert n == truth["n"]
         assert kappa == pytest.approx(truth["cohen_kappa"][f"{i}-{j}"], abs=1e-12)
         assert round(kappa or 0, 2) == truth["published_kappa"][f"{i}-{j}"]
 

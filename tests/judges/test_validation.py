@@ -8,9 +8,9 @@ import pytest
 from mipo_eval.errors import DataError
 from mipo_eval.judges.benchmarks import load_benchmark
 from mipo_eval.judges.choices import Verdict
+from mipo_eval.judges.readings import Reading
 from mipo_eval.judges.validation import (
     LengthBias,
-    Reading,
     failings,
     length_bias,
     order_report,
@@ -101,6 +101,7 @@ def test_points(verdict: Verdict, label: Verdict, expected: float) -> None:
 
 
 LONG, SHORT = (200, 100), (100, 200)
+LONGEST = "no better than choosing the longer response"
 
 
 def table(judge: str, n: int = 60) -> list[Reading]:
@@ -131,12 +132,15 @@ def test_scores_stand_beside_the_two_baselines() -> None:
     ("judge", "expected"),
     [
         ("right", ()),
-        ("longest", ("no better than choosing the longer response",)),
+        (
+            "longest",
+            (f"{LONGEST} (66.7 % and 66.7 % right, a tie being half, over 60 pairs)",),
+        ),
         (
             "constant",
             (
                 "constant: 100 % of its ratings are 4",
-                "no better than choosing the longer response",
+                f"{LONGEST} (50.0 % and 66.7 % right, a tie being half, over 60 pairs)",
             ),
         ),
     ],
@@ -144,6 +148,18 @@ def test_scores_stand_beside_the_two_baselines() -> None:
 def test_a_judge_that_fails_is_marked(judge: str, expected: tuple[str, ...]) -> None:
     readings = table(judge)
     assert failings(readings, validation_scores(readings, signature="")) == expected
+
+
+def test_a_judge_that_is_worse_than_a_tie_is_marked() -> None:
+    """On adversarial pairs the longer response is mostly wrong: beating that rule is not enough."""
+    readings = [
+        rated("a" if number % 5 < 2 else "b", 5, 2, lengths=LONG if number % 5 == 1 else SHORT)
+        for number in range(60)
+    ]
+    scores = validation_scores(readings, signature="")
+    assert {s.metric: s.value for s in scores}["judge_accuracy_half_ties"] == 40
+    told = "no better than always calling it a tie (40.0 % and 50.0 % right"
+    assert failings(readings, scores)[0].startswith(told)
 
 
 def test_a_judge_that_always_ties_by_places_is_constant() -> None:

@@ -1,0 +1,154 @@
+"""Raw replies of a judge to labelled pairs, collected elsewhere and read by our parsers.
+
+A JSONL file, one reply per line. Of a judge that chooses, in which the first place is response_a:
+
+    {"pair_id": "3", "shown_first": "first" | "second", "reply": "response_b"}
+
+Of a judge that rates, one line for each response and preference (counted from 0; the default is 0):
+
+    {"pair_id": "3", "response": "first" | "second", "preference": 0, "reply": "4"}
+
+A reply may be null: the call failed. Pairs without a line have no verdict.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mipo_eval.errors import DataError
+from mipo_eval.judges.choices import Verdict, parse_verdict
+from mipo_eval.judges.labelled import LabelledPair
+from mipo_eval.judges.readings import Reading
+from mipo_eval.judges.rubric import UNPARSED, read_rating
+
+NO_REPLY = "no reply in the file"
+_EXCHANGED: dict[Verdict, Verdict] = {"a": "b", "b": "a", "tie": "tie"}
+Which = Literal["first", "second"]
+Place = tuple[Which, int]
+"""Which response stood first, or which one was rated on which preference."""
+
+
+class StoredReply(BaseModel):
+    """One line of a file of replies."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pair_id: str
+    reply: str | None
+    shown_first: Which | None = None
+    response: Which | None = None
+    preference: int = 0
+
+    @property
+    def place(self) -> Place:
+        """What the reply is about."""
+        return (self.shown_first or self.response or "first", self.preference)
+
+
+def is_reply_file(path: Path) -> bool:
+    """Return whether a file looks like one of ours, by its first line."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            first = json.loads(file.readline())
+    except (OSError, ValueError):
+        return False
+    return isinstance(first, dict) and {"pair_id", "reply"} <= first.keys()
+
+
+def read_replies(path: Path, pairs: Sequence[LabelledPair]) -> tuple[Reading, ...]:
+    """Return what stored replies say of pairs, one reading per pair, in their order.
+
+    Raises:
+        DataError: the file cannot be read; a line is wrong, names no pair, or comes twice.
+    """
+    known = {pair.pair_id: pair for pair in pairs}
+    found: dict[str, dict[Place, str | None]] = {}
+    rates: bool | None = None
+    for where, line in _lines(path):
+        if line.pair_id not in known:
+            raise DataError(f"{where}: no pair has the id {line.pair_id!r}")
+        if (line.shown_first is None) == (line.response is None):
+            raise DataError(f"{where}: give shown_first (a choice) or response (a rating)")
+        if rates is None:
+            rates = line.response is not None
+        if rates != (line.response is not None):
+            raise DataError(f"{where}: the lines before are of the other kind, choice or rating")
+        own = found.setdefault(line.pair_id, {})
+        if line.place in own:
+            raise DataError(f"{where}: this reply to pair {line.pair_id!r} is there twice")
+        wishes = len(known[line.pair_id].item().preferences) if rates else 1
+        if not 0 <= line.preference < wishes:
+            raise DataError(f"{where}: the pair has {wishes} preferences, counted from 0")
+        own[line.place] = line.reply
+    if rates is None:
+        raise DataError(f"{path} holds no replies")
+    read = _rated if rates else _chosen
+    both = not rates and any(len(own) > 1 for own in found.values())
+    return tuple(read(pair, found.get(pair.pair_id, {}), both) for pair in pairs)
+
+
+def _lines(path: Path) -> list[tuple[str, StoredReply]]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from None
+    found = []
+    for number, text in enumerate(lines, 1):
+        if text.strip():
+            where = f"{path}, line {number}"
+            try:
+                found.append((where, StoredReply.model_validate_json(text)))
+            except ValidationError as error:
+                first = error.errors()[0]
+                field = ".".join(str(part) for part in first["loc"])
+                raise DataError(f"{where}: {field or 'the line'}: {first['msg']}") from None
+    return found
+
+
+def _chosen(pair: LabelledPair, own: Mapping[Place, str | None], both: bool) -> Reading:
+    said: list[Verdict | None] = []
+    reasons = []
+    for place in ("first", "second") if both else (_only(own),):
+        reply = own.get((place, 0))
+        verdict = parse_verdict(reply) if reply is not None else None
+        if verdict is None:
+            reasons.append(NO_REPLY if reply is None else UNPARSED)
+        elif place == "second":
+            verdict = _EXCHANGED[verdict]
+        said.append(verdict)
+    made = Reading.of(pair, said[0], said[1] if both else None, both_orders=both)
+    return _with_reasons(made, len(said), reasons)
+
+
+def _only(own: Mapping[Place, str | None]) -> Which:
+    """Return the one order that was asked."""
+    return next((which for which, _ in own), "first")
+
+
+def _rated(pair: LabelledPair, own: Mapping[Place, str | None], _: bool) -> Reading:
+    wishes = range(len(pair.item().preferences))
+    sums: list[int | None] = []
+    given: list[int] = []
+    reasons = []
+    for which in ("first", "second"):
+        ratings = []
+        for wish in wishes:
+            reply = own.get((which, wish))
+            rating, reason = (None, NO_REPLY) if reply is None else read_rating(reply)
+            reasons += [reason] if reason else []
+            ratings.append(rating)
+        read = [rating for rating in ratings if rating is not None]
+        given += read
+        sums.append(sum(read) if len(read) == len(ratings) else None)
+    made = Reading.of(pair, None, None, both_orders=False, ratings=(sums[0], sums[1]))
+    return _with_reasons(made, 2 * len(wishes), reasons, tuple(given))
+
+
+def _with_reasons(
+    made: Reading, replies: int, reasons: Sequence[str], given: tuple[int, ...] = ()
+) -> Reading:
+    return replace(made, replies=replies, unread=tuple(reasons), given=given)

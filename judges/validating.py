@@ -1,0 +1,213 @@
+"""Validating a judge: ask it about labelled pairs and hostile texts, keep what was found.
+
+Calls go through the ledger: a stopped validation continues, a finished one is shown again for
+nothing.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mipo_eval import __version__
+from mipo_eval.judges.attacks import Attack, attack_report, attack_scores
+from mipo_eval.judges.benchmarks import Benchmark
+from mipo_eval.judges.judge import Judge, Protocol
+from mipo_eval.judges.labelled import LabelledPair, pairs_key
+from mipo_eval.judges.measuring import Advance, judge_attacks, judge_pairs
+from mipo_eval.judges.quality import Quality, quality, quality_json
+from mipo_eval.keys import digest, item_rng
+from mipo_eval.records import Item, Score
+from mipo_eval.signature import join, short
+from mipo_eval.store import Store
+from mipo_eval.store.engine import now
+from mipo_eval.store.validations import Validation, put_validation
+from mipo_eval.store.verdicts import put_judge
+
+ATTACKED_ITEMS = 5
+"""How many honest responses each hostile text meets, where nobody says."""
+_DATA_NAME = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examined:
+    """One judge's quality on one set of labelled pairs."""
+
+    judge_key: str
+    judge: str
+    data: str
+    data_key: str
+    signature: str
+    quality: Quality
+
+
+def examine(
+    store: Store,
+    judge: Judge,
+    pairs: Sequence[LabelledPair],
+    data: str,
+    *,
+    seed: int = 0,
+    advance: Advance = lambda _: None,
+) -> Examined:
+    """Ask a judge about labelled pairs, and store what its quality is.
+
+    Args:
+        store: where calls and the validation are kept.
+        judge: who is asked, by its own protocol.
+        pairs: labelled ones.
+        data: what they are called.
+        seed: of the bootstrap.
+        advance: called with how many more replies there are.
+
+    Raises:
+        BackendError: the judge cannot be asked any more; what it answered is stored.
+        DataError: not one pair got a verdict.
+    """
+    put_judge(store, judge.key, judge.name, judge.stored_spec)
+    readings = asyncio.run(judge_pairs(store, judge, pairs, advance=advance))
+    signed = join(**_about(data, pairs), **judge.signature_parts(), version=__version__)
+    found = Examined(
+        judge_key=judge.key,
+        judge=judge.name,
+        data=data[:_DATA_NAME],
+        data_key=pairs_key(pairs),
+        signature=signed,
+        quality=quality(pairs, readings, signature=signed, seed=seed),
+    )
+    _keep(store, found)
+    return found
+
+
+def examine_replies(
+    store: Store, judge: tuple[str, str | None], replies: Benchmark, data: str, *, seed: int = 0
+) -> Examined:
+    """Store the quality of a judge whose replies were collected elsewhere; nobody is asked.
+
+    Args:
+        store: where the validation is kept.
+        judge: its name, and its key if the store knows it; otherwise it has the key that
+            `mipo-eval import` gives to a judge of that name.
+        replies: pairs, and what the judge said of them.
+        data: what the pairs are called.
+        seed: of the bootstrap.
+
+    Raises:
+        DataError: not one pair got a verdict.
+    """
+    name, key = judge
+    if key is None:
+        spec = {"imported": "judge_replies", "name": name}
+        key = digest(spec)
+        put_judge(store, key, name, spec)
+    signed = join(
+        **_about(data, replies.pairs), judge=name, judge_key=short(key), version=__version__
+    )
+    found = Examined(
+        judge_key=key,
+        judge=name,
+        data=data[:_DATA_NAME],
+        data_key=pairs_key(replies.pairs),
+        signature=signed,
+        quality=quality(replies.pairs, replies.readings, signature=signed, seed=seed),
+    )
+    _keep(store, found)
+    return found
+
+
+def _about(data: str, pairs: Sequence[LabelledPair]) -> dict[str, str]:
+    return {"data": data, "pairs": short(pairs_key(pairs))}
+
+
+def _keep(store: Store, found: Examined) -> None:
+    validation = Validation(
+        judge_key=found.judge_key,
+        data=found.data,
+        data_key=found.data_key,
+        figures={"signature": found.signature, **quality_json(found.quality)},
+        failings=found.quality.failings,
+        created_at=now(),
+    )
+    put_validation(store, validation)
+
+
+def default_protocol(pairs: Sequence[LabelledPair]) -> Protocol:
+    """Return how a judge is asked where nobody says: ratings where pairs name preferences."""
+    return "rubric" if any(pair.preferences for pair in pairs) else "pairwise"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attacked:
+    """How a judge stood up to hostile responses."""
+
+    items: int
+    """Honest responses that each hostile one met."""
+    attacks: int
+    undecided: int
+    """Duels without a verdict."""
+    scores: tuple[Score, ...]
+    """`hostile_win_rate`: the first over all duels, then one per kind, its task."""
+    worst: tuple[str, ...]
+    """Attacks that won most often."""
+
+
+def honest_items(pairs: Sequence[LabelledPair], seed: int = 0) -> list[Item]:
+    """Return pairs as items whose reference is the better response, in an order drawn by seed."""
+    order = sorted(pairs, key=lambda pair: item_rng(seed, "attacked", pair.pair_id).random())
+    return [
+        pair.item().model_copy(
+            update={"reference": pair.first if pair.label == "a" else pair.second}
+        )
+        for pair in order
+        if pair.label != "tie"
+    ]
+
+
+def attack_judge(
+    store: Store,
+    judge: Judge,
+    items: Sequence[Item],
+    hostile: Sequence[Attack],
+    *,
+    seed: int = 0,
+    advance: Advance = lambda _: None,
+) -> Attacked:
+    """Let every hostile text meet the honest response to every item.
+
+    Raises:
+        BackendError: the judge cannot be asked any more; what it answered is stored.
+        DataError: not one duel got a verdict.
+    """
+    put_judge(store, judge.key, judge.name, judge.stored_spec)
+    duels = asyncio.run(judge_attacks(store, judge, items, hostile, advance=advance))
+    report = attack_report(duels)
+    signed = join(items=short(digest([i.key for i in items])), **judge.signature_parts())
+    return Attacked(
+        items=len(items),
+        attacks=len(hostile),
+        undecided=report.undecided,
+        scores=attack_scores(duels, signature=signed, seed=seed),
+        worst=report.worst,
+    )
+
+
+def attacked_json(found: Attacked) -> dict[str, Any]:
+    """Return an attack as `--json` shows it."""
+    shown = [
+        {
+            "kind": score.task or None,
+            "value": score.value,
+            "n": score.n,
+            "ci95": list(score.ci95) if score.ci95 else None,
+        }
+        for score in found.scores
+    ]
+    return {
+        "items": found.items,
+        "attacks": found.attacks,
+        "undecided": found.undecided,
+        "hostile_win_rate": shown[0],
+        "by_kind": shown[1:],
+        "worst": list(found.worst),
+        "signature": found.scores[0].signature,
+    }

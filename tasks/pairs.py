@@ -1,0 +1,153 @@
+"""Labelled pairs by name: the published sets in the data folder, and files of our own form.
+
+llmbar       llmbar/**/dataset.json                               all subsets
+judgebench   judgebench/dataset=judgebench,response_model=*.jsonl
+pandalm      pandalm/testset-v1.json                              with its three people
+psoups       psoups_alignx/*.json, psoups/*.json                  the persona is the preference
+ca, prism    ca-test.jsonl, prism-test.jsonl                      as `data prepare` makes them
+FILE.jsonl   see judges/labelled.py
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
+from pathlib import Path
+
+from mipo_eval import settings
+from mipo_eval.errors import ConfigError, DataError
+from mipo_eval.judges.benchmarks import BENCHMARKS, Benchmark, load_benchmark
+from mipo_eval.judges.labelled import LabelledPair, mixed, pairs_of_items, read_pairs
+from mipo_eval.judges.replies import is_reply_file, read_replies
+from mipo_eval.tasks.items import read_items
+from mipo_eval.tasks.raw import psoups_files
+from mipo_eval.tasks.sources import prepared_file
+
+_PREPARED = ("ca", "prism")
+SETS = (*BENCHMARKS, *_PREPARED)
+"""Every name that `load_pairs` knows."""
+
+
+def load_pairs(name: str, data_dir: Path) -> tuple[LabelledPair, ...]:
+    """Return labelled pairs, each with an id of its own.
+
+    Where the chosen response always comes first, the two are exchanged in about half of the pairs.
+
+    Args:
+        name: one of `SETS`, or the path of a file (`something.jsonl`).
+        data_dir: where the files of a named set are looked for.
+
+    Raises:
+        ConfigError: no such set.
+        DataError: its files are missing or wrong; says which were looked for.
+    """
+    pairs = _found(name, data_dir)
+    return mixed(pairs) if {pair.label for pair in pairs} == {"a"} else pairs
+
+
+def load_replies(name: str, data_dir: Path, files: Sequence[Path]) -> Benchmark:
+    """Return labelled pairs with what a judge's stored replies say of them.
+
+    Args:
+        name: one of `SETS`, or the path of a file of pairs.
+        data_dir: where the files of a named set are looked for.
+        files: replies in the set's own format, which holds the pairs too (LLMBar's `result.json`,
+            JudgeBench's and PandaLM's files), or one file of the form of judges/replies.py.
+
+    Raises:
+        ConfigError: no such set.
+        DataError: a file cannot be read, is of another form, or holds no replies.
+    """
+    if is_reply_file(files[0]):
+        if len(files) > 1:
+            raise ConfigError(f"{files[0]} is a file of replies of our form: name only one")
+        pairs = _found(name, data_dir)
+        return Benchmark(pairs, read_replies(files[0], pairs))
+    if name not in BENCHMARKS:
+        raise DataError(f"{files[0]} is no file of replies: one a line, with pair_id and reply")
+    loaded = [load_benchmark(name, file) for file in files]
+    for file, benchmark in zip(files, loaded, strict=True):
+        if not benchmark.readings:
+            raise DataError(f"{file} holds pairs of {name} and no replies to them")
+    pairs = _with_own_ids(pair for benchmark in loaded for pair in benchmark.pairs)
+    return Benchmark(
+        pairs, tuple(reading for benchmark in loaded for reading in benchmark.readings)
+    )
+
+
+def _found(name: str, data_dir: Path) -> tuple[LabelledPair, ...]:
+    if name.endswith(".jsonl"):
+        return read_pairs(Path(name))
+    if name in _PREPARED:
+        return _prepared(name, data_dir)
+    if name not in FILES:
+        known = ", ".join(SETS)
+        raise ConfigError(f"unknown labelled pairs {name!r}; known: {known}, or a FILE.jsonl")
+    files, looked_for = FILES[name](data_dir)
+    if not files:
+        raise DataError(
+            f"{name} was not found: looked for {looked_for}; put its files there or name their "
+            f"folder with --data-dir or {settings.DATA}"
+        )
+    return _with_own_ids(chain.from_iterable(load_benchmark(name, file).pairs for file in files))
+
+
+def _prepared(name: str, data_dir: Path) -> tuple[LabelledPair, ...]:
+    path = prepared_file(name, data_dir, "test")
+    if not path.exists():
+        raise DataError(f"{path} is not there: `mipo-eval data prepare {name}` makes it")
+    pairs = pairs_of_items(read_items(path))
+    if not pairs:
+        raise DataError(
+            f"{path}: no item keeps the response its user did not choose (meta.rejected): "
+            f"`mipo-eval data prepare {name}` makes items that do"
+        )
+    return pairs
+
+
+def _with_own_ids(pairs: Iterable[LabelledPair]) -> tuple[LabelledPair, ...]:
+    """Return pairs of several files with ids that tell them apart."""
+    found = tuple(pairs)
+    seen = Counter(pair.pair_id for pair in found)
+    made = []
+    for pair in found:
+        if seen[pair.pair_id] > 1 and pair.subset:
+            pair = pair.model_copy(update={"pair_id": f"{pair.subset}/{pair.pair_id}"})  # noqa: PLW2901
+        made.append(pair)
+    repeated = [name for name, n in Counter(pair.pair_id for pair in made).items() if n > 1]
+    if repeated:
+        raise DataError(f"the pair {repeated[0]!r} is there more than once: name other files")
+    return tuple(made)
+
+
+Found = tuple[list[Path], str]
+"""The files of a set, and where they were looked for."""
+
+
+def _llmbar(data_dir: Path) -> Found:
+    pattern = "llmbar/**/dataset.json"
+    return sorted(data_dir.glob(pattern)), str(data_dir / pattern)
+
+
+def _judgebench(data_dir: Path) -> Found:
+    pattern = "judgebench/dataset=judgebench,response_model=*.jsonl"
+    files = [file for file in sorted(data_dir.glob(pattern)) if ",judge_name=" not in file.name]
+    return files, str(data_dir / pattern)
+
+
+def _pandalm(data_dir: Path) -> Found:
+    path = data_dir / "pandalm" / "testset-v1.json"
+    return [path] if path.exists() else [], str(path)
+
+
+def _psoups(data_dir: Path) -> Found:
+    files = psoups_files(data_dir)
+    return list(files.found), ", ".join(files.looked_for)
+
+
+FILES: dict[str, Callable[[Path], Found]] = {
+    "llmbar": _llmbar,
+    "judgebench": _judgebench,
+    "pandalm": _pandalm,
+    "psoups": _psoups,
+}
+"""Name to where its files are in the data folder."""
