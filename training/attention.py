@@ -91,7 +91,7 @@ def _row(query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float
 
     def side_by_side(states: Tensor) -> Tensor:  # (responses, heads, longest, width)
         own = states[:, prompt:end] if at is None else states.index_select(1, at)
-        return own.unflatten(1, (count, longest)).transpose(0, 1)
+        return own.reshape(heads, count, longest, width).transpose(0, 1)
 
     def with_prompt(states: Tensor) -> Tensor:
         before = states[None, :, :prompt].expand(count, heads, prompt, width)
@@ -116,7 +116,9 @@ def _places(layout: Layout, device: torch.device) -> tuple[Tensor | None, Tensor
     longest = max(layout.responses)
     if min(layout.responses) == longest:
         return None, None
-    at, back, start = [], [], layout.prompt
+    at: list[int] = []
+    back: list[int] = []
+    start = layout.prompt
     for number, length in enumerate(layout.responses):
         # What pads a response stands behind it, where its own tokens do not look.
         at += [*range(start, start + length), *[start] * (longest - length)]

@@ -196,7 +196,7 @@ def _logprobs(head: Any, transform: _Transform, hidden: Tensor, targets: Tensor)
     size = max(1, _LOGITS // head.weight.shape[0])
     if len(hidden) <= size:
         return piece(hidden, targets)
-    pieces = zip(hidden.split(size), targets.split(size), strict=True)
+    pieces = zip(torch.split(hidden, size), torch.split(targets, size), strict=True)
     return torch.cat([checkpoint(piece, *one, use_reentrant=False) for one in pieces])
 
 

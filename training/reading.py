@@ -49,7 +49,7 @@ class Reader:
         present: Tensor = batch["present"]
         inputs = {"input_ids": batch["input_ids"], "targets": batch["targets"]}
         if self.attention is None:
-            sums = model(**inputs).sum(dim=1)
+            sums: Tensor = model(**inputs).sum(dim=1)
             return sums.new_zeros(present.shape).masked_scatter(present, sums)
         segments = batch["segments"]
         inputs |= {"position_ids": batch["position_ids"]}
@@ -110,13 +110,13 @@ def _reads_alike(model: Any, reader: Reader) -> bool:
     training = model.training
     model.eval()
     try:
-        found = [
+        packed_ones, single_ones = (
             one.logprobs(model, _to(one.collate(_PROBES), model.device))
             for one in (reader, Reader(None))
-        ]
+        )
     finally:
         model.train(training)
-    return torch.allclose(*found, rtol=0.02, atol=0.02)
+    return torch.allclose(packed_ones, single_ones, rtol=0.02, atol=0.02)
 
 
 def _to(batch: dict[str, Any], device: Any) -> dict[str, Any]:

@@ -1,0 +1,221 @@
+"""The trainer of DPO on groups: transformers' Trainer with its loss, its curves and a reference."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
+
+from mipo_eval.training.job import Job
+from mipo_eval.training.losses import dpo_loss
+from mipo_eval.training.packing import TokenGroup
+from mipo_eval.training.reading import Reader
+from mipo_eval.training.reference import reference_logprobs
+from mipo_eval.training.trainer import adapter_config, arguments, guarded
+
+
+class Pairs(NamedTuple):
+    """What is learned from, and how it is read."""
+
+    reader: Reader
+    groups: Sequence[TokenGroup]
+    held_out: Sequence[TokenGroup]
+    beta: float
+
+
+@dataclass(frozen=True, slots=True)
+class Numbered:
+    """A group and its row in the table of reference log-probabilities."""
+
+    row: int
+    group: TokenGroup
+
+
+class Groups(Dataset[Numbered]):
+    """Groups as torch wants a data set."""
+
+    def __init__(self, groups: Sequence[TokenGroup], *, first: int) -> None:
+        self._groups, self._first = groups, first
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    def __getitem__(self, index: int) -> Numbered:
+        return Numbered(self._first + index, self._groups[index])
+
+
+def without_dropout(model: Any) -> None:
+    """Turn dropout off: policy and reference are one model in two states, and to be compared."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        if isinstance(getattr(module, "attention_dropout", None), float):
+            module.attention_dropout = 0.0
+
+
+def with_adapter(model: Any, job: Job) -> Any:
+    """Return the model with new LoRA weights if the job wants them; they change nothing yet."""
+    set_seed(job.seed)
+    config = adapter_config(job)
+    if config is None:
+        return model
+    from peft import get_peft_model
+
+    return get_peft_model(model, config)
+
+
+def make_trainer(model: Any, job: Job, pairs: Pairs, tokenizer: Any) -> Any:
+    """Return the trainer of a job, ready for `run_trainer`."""
+    every = {"eval_strategy": "steps", "eval_steps": job.save_steps, "eval_on_start": True}
+    options = arguments(job) | (every if pairs.held_out else {})
+    # Ours is no batch of texts with labels, so nothing of it may be taken out or renamed.
+    args = TrainingArguments(**options, remove_unused_columns=False, label_names=[])
+    return guarded(PairTrainer)(model, args=args, job=job, pairs=pairs, processing_class=tokenizer)
+
+
+class PairTrainer(Trainer):  # type: ignore[misc]
+    """Trains on groups with the DPO loss.
+
+    Args:
+        model: the policy, which before its first step is the reference.
+        args: of transformers' Trainer.
+        job: for the place of the reference's log-probabilities.
+        pairs: what is learned from.
+        kwargs: more of the Trainer's.
+    """
+
+    def __init__(
+        self, model: Any, *, args: TrainingArguments, job: Job, pairs: Pairs, **kwargs: Any
+    ) -> None:
+        self._job, self._pairs = job, pairs
+        self._reference: Tensor | None = None
+        self._sums: dict[bool, list[Tensor]] = {True: [], False: []}
+        self._tokens = 0.0
+        super().__init__(
+            model,
+            args=args,
+            data_collator=self._collate,
+            train_dataset=Groups(pairs.groups, first=0),
+            eval_dataset=Groups(pairs.held_out, first=len(pairs.groups))
+            if pairs.held_out
+            else None,
+            callbacks=[_ReferenceFirst(self)],
+            **kwargs,
+        )
+        self.model_accepts_loss_kwargs = False  # a mean over prompts, not a sum over tokens
+
+    def make_reference(self) -> None:
+        """Read what the reference model says of every response, or compute it and keep it."""
+        groups = [*self._pairs.groups, *self._pairs.held_out]
+        self._reference = reference_logprobs(self, self._job, self._pairs.reader, groups)
+
+    def _collate(self, numbered: Sequence[Numbered]) -> dict[str, Any]:
+        batch = self._pairs.reader.collate([one.group for one in numbered])
+        assert self._reference is not None, "the reference is made when the training begins"
+        rows = self._reference[torch.tensor([one.row for one in numbered])]
+        batch["reference"] = rows[:, : batch["present"].shape[1]]
+        batch["tokens"] = torch.tensor([one.group.tokens for one in numbered])
+        batch["item_ids"] = tuple(one.group.item_id for one in numbered)
+        return batch
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """Return the mean over prompts of the mean loss of their pairs."""
+        policy = self._pairs.reader.logprobs(model, inputs)
+        outcome = group_outcome(
+            policy, inputs["reference"], inputs["present"], beta=self._pairs.beta
+        )
+        tokens = inputs["tokens"].sum().to(policy)
+        measured = [*outcome, tokens, policy.new_tensor(len(policy))]
+        self._sums[bool(model.training)].append(torch.stack(measured).detach())
+        return (outcome.loss, {}) if return_outputs else outcome.loss
+
+    def prediction_step(
+        self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None
+    ) -> tuple[Tensor, None, None]:
+        """Return the loss of held-out groups; what else is measured is logged with it."""
+        inputs = self._prepare_inputs(inputs)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            return self.compute_loss(model, inputs), None, None
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add what was measured since the last time, over all devices, to what is logged."""
+        training = not any(key.startswith("eval_") for key in logs)
+        sums, self._sums[training] = self._sums[training], []
+        if sums:
+            logs = {**logs, **self._means(torch.stack(sums), training=training)}
+        super().log(logs, start_time)
+
+    def _means(self, sums: Tensor, *, training: bool) -> dict[str, float]:
+        """Return metrics from the (batches, metrics) means; tokens and prompts are counts."""
+        *means, tokens, prompts = sums.unbind(dim=1)
+        total = torch.stack(
+            [*((mean * prompts).sum() for mean in means), tokens.sum(), prompts.sum()]
+        )
+        *summed, read, count = self.accelerator.reduce(total, "sum").tolist()
+        names = GroupOutcome._fields
+        found = {name: value / count for name, value in zip(names, summed, strict=True)}
+        found.pop("loss")  # the trainer's own
+        if not training:
+            return {f"eval_{name}": value for name, value in found.items()}
+        self._tokens += read
+        return {**found, "num_tokens": self._tokens}
+
+
+class GroupOutcome(NamedTuple):
+    """Means over the prompts of a batch; scalars."""
+
+    loss: Tensor
+    reward_chosen: Tensor
+    """beta * (log pi - log ref) of the chosen responses."""
+    reward_rejected: Tensor
+    ranking_accuracy: Tensor
+    """Share of pairs whose chosen response has the higher reward; a tie is none."""
+    kl: Tensor
+    """KL(reference || policy) in nats per response, estimated on the chosen responses: they were
+    drawn from the reference."""
+
+
+def group_outcome(
+    policy: Tensor, reference: Tensor, present: Tensor, *, beta: float
+) -> GroupOutcome:
+    """Return loss and measurements of groups; every prompt weighs the same.
+
+    Args:
+        policy: (groups, responses) log pi(y|x) in nats, the chosen response first.
+        reference: (groups, responses) the same under the reference model.
+        present: (groups, responses) False where a group has fewer responses.
+        beta: of the DPO loss.
+    """
+    pairs = present[:, 1:]
+
+    def mean(values: Tensor) -> Tensor:
+        return (values.masked_fill(~pairs, 0.0).sum(dim=1) / pairs.sum(dim=1)).mean()
+
+    losses = dpo_loss(policy[:, :1] - policy[:, 1:], reference[:, :1] - reference[:, 1:], beta=beta)
+    rewards = beta * (policy - reference).detach()
+    return GroupOutcome(
+        loss=mean(losses),
+        reward_chosen=rewards[:, 0].mean(),
+        reward_rejected=mean(rewards[:, 1:]),
+        ranking_accuracy=mean((rewards[:, :1] > rewards[:, 1:]).to(rewards)),
+        kl=-rewards[:, 0].mean() / beta,
+    )
+
+
+class _ReferenceFirst(TrainerCallback):  # type: ignore[misc]
+    """Asks the model for the reference when it is in place, sharded or not, but has not moved."""
+
+    def __init__(self, trainer: PairTrainer) -> None:
+        self._trainer = trainer
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._trainer.make_reference()
