@@ -1,5 +1,6 @@
 """lm-eval's chat-completions model, keeping why each response ended and what was refused."""
 
+import json
 import os
 from functools import cached_property
 from typing import Any
@@ -8,7 +9,9 @@ from aiohttp import ClientResponseError
 from lm_eval.models.openai_completions import LocalChatCompletion
 
 from mipo_eval.errors import ModelError
+from mipo_eval.generation.drawing import Seeds, rounds
 from mipo_eval.generation.outcome import CompletionHook, Outcome, recorded
+from mipo_eval.keys import canonical_json
 
 _REFUSED = {400, 404, 413, 422}
 _FINISHED = {"stop": "stop", "length": "length"}
@@ -19,10 +22,11 @@ class RecordingChatCompletion(LocalChatCompletion):  # type: ignore[misc]
 
     outcomes: list[Outcome]
 
-    def __init__(self, *, hosted: bool, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def __init__(self, *, hosted: bool, seed: int = 0, **kwargs: Any) -> None:
+        super().__init__(seed=seed, **kwargs)
         self.cache_hook = CompletionHook()
         self._hosted = hosted
+        self._seeds = Seeds(seed)
 
     @cached_property
     def api_key(self) -> str:
@@ -38,11 +42,26 @@ class RecordingChatCompletion(LocalChatCompletion):  # type: ignore[misc]
             )
             return texts
 
-        texts, self.outcomes = recorded(requests, self.cache_hook, lambda _: None, generate)
+        def draw(sent: list[Any]) -> list[str]:
+            if not (sent and sent[0].args[1].get("do_sample")):
+                return generate(sent)
+            # Replies come back in any order, so equal prompts must not be under way together.
+            names = [_name(json.loads(request.args[0].prompt)) for request in sent]
+            texts = [""] * len(sent)
+            for positions in rounds(names):
+                now = [sent[position] for position in positions]
+                self._seeds.expect(now, [names[position] for position in positions])
+                for position, text in zip(positions, generate(now), strict=True):
+                    texts[position] = text
+            return texts
+
+        texts, self.outcomes = recorded(requests, self.cache_hook, lambda _: None, draw)
         return texts
 
     def _create_payload(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         payload: dict[str, Any] = super()._create_payload(*args, **kwargs)
+        if payload["temperature"] > 0:
+            payload["seed"] = self._seeds.first(_name(payload["messages"]))
         if not any(payload.get("stop") or []):
             payload.pop("stop", None)  # an empty stop string is refused by some servers
         if self._hosted:
@@ -84,6 +103,10 @@ class RecordingChatCompletion(LocalChatCompletion):  # type: ignore[misc]
             ]
         )
         return [content or ""]
+
+
+def _name(messages: Any) -> str:
+    return canonical_json(messages)
 
 
 def _content(choices: Any) -> str | None:

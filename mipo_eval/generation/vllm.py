@@ -8,6 +8,7 @@ from typing import Any
 
 from lm_eval.models.vllm_causallms import VLLM
 
+from mipo_eval.generation.drawing import Seeds
 from mipo_eval.generation.outcome import TOO_LONG, CompletionHook, Outcome, recorded
 
 _FINISHED = {"stop": "stop", "length": "length"}
@@ -18,11 +19,12 @@ class RecordingVLLM(VLLM):  # type: ignore[misc]
 
     outcomes: list[Outcome]
 
-    def __init__(self, pretrained: str, **kwargs: Any) -> None:
-        super().__init__(pretrained, **{"dtype": _dtype(pretrained)} | kwargs)
+    def __init__(self, pretrained: str, *, seed: int = 0, **kwargs: Any) -> None:
+        super().__init__(pretrained, seed=seed, **{"dtype": _dtype(pretrained)} | kwargs)
         # The engine is a process that the interpreter would wait for at its end, for ever.
         atexit.register(_shut_down, weakref.ref(self.model.llm_engine.engine_core))
         self.cache_hook = CompletionHook()
+        self._seeds = Seeds(seed)
 
     @staticmethod
     def modify_gen_kwargs(*args: Any, **kwargs: Any) -> tuple[dict[str, Any], list[str], int]:
@@ -37,6 +39,8 @@ class RecordingVLLM(VLLM):  # type: ignore[misc]
         """Generate, record, and leave prompts alone that lm-eval would truncate."""
 
         def generate(sent: list[Any]) -> list[str]:
+            tokens = self.tok_encode([str(request.args[0]) for request in sent])
+            self._seeds.expect(sent, map(str, tokens))
             texts: list[str] = super(RecordingVLLM, self).generate_until(sent, disable_tqdm=True)
             return texts
 
@@ -57,8 +61,14 @@ class RecordingVLLM(VLLM):  # type: ignore[misc]
             return None
         return Outcome(text=None, reason=TOO_LONG, final=True, prompt_tokens=tokens)
 
-    def _model_generate(self, requests: Any, *args: Any, **kwargs: Any) -> Any:
-        outputs = super()._model_generate(requests, *args, **kwargs)
+    def _model_generate(
+        self, requests: Any, generate: bool = False, sampling_params: Any = None
+    ) -> Any:
+        if generate and sampling_params:
+            for tokens, sampling in zip(requests, sampling_params, strict=True):
+                if sampling.temperature > 0:
+                    sampling.seed = self._seeds.take(str(tokens))
+        outputs = super()._model_generate(requests, generate, sampling_params)
         self.cache_hook.announce(
             Outcome(
                 text=None,
