@@ -8,6 +8,7 @@ openai:MODEL@URL, hf:PATH ...  a backend, with the default settings
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mipo_eval.backends import BACKENDS, Limits, Sampling, load_backend
+from mipo_eval.backends import BACKENDS, Limits, Purse, Sampling, load_backend
 from mipo_eval.errors import ConfigError
 from mipo_eval.judges import pairwise, rubric
 from mipo_eval.judges.judge import Judge, Protocol
@@ -50,6 +51,8 @@ class Preset(BaseModel):
     reasoning: str | None = None
     logprobs: int = Field(default=0, ge=0)
     """Alternatives to ask for, for probability-weighted ratings beside the plain ones."""
+    protocol: Protocol | None = None
+    """How it is asked where the command leaves it open, and what `prompt` is for."""
     prompt: str | None = None
     """A prompt file, relative to the preset's; default: ours for the protocol."""
     limits: dict[str, Any] = Field(default_factory=dict)
@@ -96,6 +99,17 @@ def load_preset(name: str) -> Preset:
         raise ConfigError(f"the judge's preset {name}: {where}: {first['msg']}") from None
 
 
+def preferred_protocol(spec: str) -> Protocol | None:
+    """Return the protocol a preset asks to be used by, None where it leaves that open.
+
+    Raises:
+        ConfigError: the preset cannot be read.
+    """
+    name = spec.partition("@")[0]
+    is_preset = name.endswith((".yaml", ".yml")) or name in set(preset_names()) - {FAMILY}
+    return load_preset(name).protocol if is_preset else None
+
+
 def family_of(model: str) -> str | None:
     """Return the family a model's name tells, or None.
 
@@ -110,9 +124,9 @@ def family_of(model: str) -> str | None:
 def load_judge(
     spec: str,
     *,
-    protocol: Protocol = "rubric",
+    protocol: Protocol | None = None,
     prompt_file: str | Path | None = None,
-    limits: Limits | None = None,
+    limits: Limits | Purse | None = None,
     judged_model: str | None = None,
     batch: bool = False,
 ) -> Judge:
@@ -120,10 +134,13 @@ def load_judge(
 
     Args:
         spec: a preset, a preset file, or a backend.
-        protocol: ratings per preference, or choices between two responses.
+        protocol: ratings per preference, or choices between two responses; None: what the preset
+            says, else ratings.
         prompt_file: a prompt of the user's, with the slots of the protocol.
-        limits: concurrency, tries, pace and money; the preset's where None.
-        judged_model: name of the model under evaluation, for `family`.
+        limits: concurrency, tries, pace and money; the preset's where None. A purse alone leaves
+            the rest to the preset, and may be shared by several judges.
+        judged_model: what tells the family of the model under evaluation, for `family`: the
+            `model_type` of its config.json, or its name.
         batch: ask through the provider's batch service, at half the price, within a day.
 
     Raises:
@@ -141,27 +158,35 @@ def load_judge(
             f"unknown judge {spec!r}: name a preset ({', '.join(preset_names())}), the YAML file "
             f"of one, or a backend ({', '.join(BACKENDS)}), as in openai:MODEL@URL"
         )
-    backend = load_backend(spec, limits=limits, batch=batch)
+    backend = load_backend(spec, limits=_paid_from(limits, None), batch=batch)
     return Judge(
         name=_shown(_model_name(kind, backend.identity)),
         spec=spec,
         backend=backend,
-        prompt=_prompt(protocol, prompt_file),
-        protocol=protocol,
+        prompt=_prompt(protocol or "rubric", prompt_file),
+        protocol=protocol or "rubric",
     )
 
 
 class _Given:
     """What the caller says and the preset does not."""
 
-    def __init__(self, prompt_file: str | Path | None, limits: Limits | None, batch: bool) -> None:
+    def __init__(
+        self, prompt_file: str | Path | None, limits: Limits | Purse | None, batch: bool
+    ) -> None:
         self.prompt_file = prompt_file
         self.limits = limits
         self.batch = batch
 
 
-def _from_preset(spec: str, name: str, url: str, protocol: Protocol, given: _Given) -> Judge:
+def _from_preset(spec: str, name: str, url: str, asked: Protocol | None, given: _Given) -> Judge:
     preset = load_preset(name)
+    protocol = asked or preset.protocol or "rubric"
+    if preset.prompt and preset.protocol not in {None, protocol}:
+        raise ConfigError(
+            f"the judge's preset {name} has a prompt for the protocol {preset.protocol}: ask it by "
+            f"that one, not by {protocol}"
+        )
     where = preset.backend
     if url:
         served = preset.served_name or preset.backend.partition(":")[2].partition("@")[0]
@@ -169,7 +194,7 @@ def _from_preset(spec: str, name: str, url: str, protocol: Protocol, given: _Giv
     prompt_file = given.prompt_file
     if prompt_file is None and preset.prompt:
         prompt_file = Path(name).parent / preset.prompt
-    limits = given.limits or _limits(name, preset.limits)
+    limits = _paid_from(given.limits, _limits(name, preset.limits))
     # Options are for the backend the preset names, not for a server elsewhere.
     options = {} if url else preset.options
     backend = load_backend(where, limits=limits, options=options, batch=given.batch)
@@ -188,9 +213,16 @@ def _family_preset(model: str | None) -> str:
     if family is None:
         raise ConfigError(
             f"the judge 'family' knows {' and '.join(_FAMILIES)} models, and {model or 'this'} is "
-            "neither by its name: name a judge"
+            "neither, by its config.json or its name: name a judge"
         )
     return _FAMILIES[family]
+
+
+def _paid_from(given: Limits | Purse | None, own: Limits | None) -> Limits | None:
+    """Return the limits given; a purse replaces only the money of the judge's own."""
+    if isinstance(given, Purse):
+        return replace(own or Limits(), purse=given)
+    return given or own
 
 
 def _limits(name: str, fields: Mapping[str, Any]) -> Limits:

@@ -1,19 +1,49 @@
 """How long work says how far it is."""
 
-from typing import Protocol
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any, Protocol, TypeVar
+
+Done = TypeVar("Done")
+
+_TICK_SECONDS = 1.0
 
 
 class Progress(Protocol):
     """Told how far the work is; drawn by the command line."""
 
-    def start(self, what: str, total: int) -> None:
-        """Begin a stage of `total` units."""
+    def start(self, what: str, total: int, status: Callable[[], str] = str) -> None:
+        """Begin a stage of `total` units; `status` says more than a count can, such as the cost."""
         ...
 
     def advance(self, units: int) -> None:
-        """Note that more units are done."""
+        """Note that more units are done; 0 only shows that time passes."""
         ...
 
     def finish(self) -> None:
         """End the stage."""
         ...
+
+
+def run_shown(work: Coroutine[Any, Any, Done], progress: Progress) -> Done:
+    """Run `work` to its end; meanwhile show every second that time passes.
+
+    Otherwise hours of waiting for a batch would look like a hang.
+    """
+
+    async def tick() -> None:
+        while True:
+            await asyncio.sleep(_TICK_SECONDS)
+            progress.advance(0)
+
+    async def both() -> Done:
+        clock = asyncio.create_task(tick())
+        try:
+            return await work
+        finally:
+            clock.cancel()
+            with suppress(asyncio.CancelledError):
+                await clock
+
+    return asyncio.run(both())

@@ -25,7 +25,7 @@ def test_lift_is_the_difference_of_two_passes(
     items = _items(6)
     write_items(Path("tea.jsonl"), items)
     argv = ["--model", str(tiny_model), "--suite", "tea.jsonl", "--decoding", "max_tokens=8"]
-    argv += ["--scoring-model", str(tiny_model), "--json"]
+    argv += ["--engine", f"scoring_model={tiny_model}", "--json"]
     assert main(argv) == 0
     document = json.loads(capsys.readouterr().out)
     found = {score["metric"]: score for score in document["scores"]}
@@ -65,5 +65,5 @@ def test_what_cannot_be_measured_is_one_clear_line(
 ) -> None:
     write_items(Path("tea.jsonl"), _items(contexts))
     argv = ["--model", str(tiny_model), "--suite", "tea.jsonl", "--decoding", "max_tokens=8"]
-    assert main([*argv, "--scoring-model", scorer or str(tiny_model)]) == 2
+    assert main([*argv, "--engine", f"scoring_model={scorer or tiny_model}"]) == 2
     assert message in capsys.readouterr().err

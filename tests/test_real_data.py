@@ -31,7 +31,7 @@ def test_every_item_is_scored_or_counted_with_a_reason(
 ) -> None:
     Path("plain.jinja").write_text("{% for m in messages %}{{ m['content'] }}\n{% endfor %}")
     argv = ["--model", str(shared_data / "stories260k" / "hf"), "--suite", "psoups"]
-    argv += ["--data", str(shared_data), "--chat-template", "plain.jinja", "--json"]
+    argv += ["--data", str(shared_data), "--engine", "chat_template=plain.jinja", "--json"]
     with OpenAIServer(_judge) as server:
         argv += ["--decoding", "max_tokens=16", "--judge", f"openai:judge@{server.url}"]
         assert main(argv) == 0

@@ -14,6 +14,7 @@ from mipo_eval.backends.base import (
     Request,
     Sampling,
 )
+from mipo_eval.backends.pacing import Purse
 from mipo_eval.backends.sending import Limits
 from mipo_eval.errors import ConfigError
 
@@ -25,6 +26,7 @@ __all__ = [
     "FailureKind",
     "Limits",
     "Message",
+    "Purse",
     "Reply",
     "Request",
     "Sampling",

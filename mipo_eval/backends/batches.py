@@ -24,6 +24,11 @@ from mipo_eval.errors import BackendError
 MARK = "mipo-eval"
 """How our jobs are told from others of the same account."""
 
+_FIRST_LOOK = 1.0
+"""Seconds from submitting a job to the first look at it."""
+_LATER_LOOKS = 1.5
+"""By how much longer each further look is waited for."""
+
 Outcome = Reply | Failure
 Found = TypeVar("Found")
 
@@ -37,6 +42,8 @@ class Job:
     """Ledger keys of its requests; None where the provider tells only with the results."""
     done: bool
     """Whether it has ended, well or not, so that what it has can be collected."""
+    state: str = "under way"
+    """How far it is, in words."""
 
 
 class BatchService(Protocol):
@@ -66,7 +73,7 @@ class BatchLimits:
     requests: int = 20_000
     """In one job at most; they are kept in memory until it is done."""
     poll_seconds: float = 30.0
-    """Between two looks at a job."""
+    """Between two looks at a job; the first ones come sooner, since small jobs end soon."""
 
 
 class BatchSender:
@@ -89,7 +96,7 @@ class BatchSender:
         self.usage = self._usage = Usage(cost=None if price is None else 0.0)
         self._limits = limits
         self._batch = batch
-        self._budget = Budget(price and price.in_batches(), limits.max_cost)
+        self._budget = Budget(price and price.in_batches(), limits.money())
         self._key = key
         self._held: dict[str, float] = {}
         """Money set aside, by ledger key."""
@@ -144,7 +151,7 @@ class BatchSender:
             reserved = self._budget.reserve(request)
             if reserved is None:
                 self._usage.failures += 1
-                detail = f"not asked: the limit of ${self._budget.limit:g} is reached"
+                detail = f"not asked: {self._budget.purse.used_up()}"
                 refused.append((name, Failure(kind="budget", detail=detail, attempts=0)))
                 del left[name]
             else:
@@ -153,9 +160,13 @@ class BatchSender:
 
     async def _collected(self, job: Job, service: BatchService) -> Mapping[str, Outcome]:
         """Wait until a job is done and return what it has answered."""
+        wait = _FIRST_LOOK
         while not job.done:
-            await asyncio.sleep(self._batch.poll_seconds)
+            self.usage.waiting = f"batch {job.name}: {job.state}"
+            await asyncio.sleep(min(wait, self._batch.poll_seconds))
+            wait *= _LATER_LOOKS
             job = await self._patiently(lambda now=job: service.refresh(now))  # type: ignore[misc]
+        self.usage.waiting = ""
         return await self._patiently(lambda: service.collect(job))
 
     def _counted(self, request: Request, outcome: Outcome) -> Outcome:
@@ -171,7 +182,7 @@ class BatchSender:
             cost = price.of(outcome, request) if price else 0.0
             if usage.cost is not None:
                 usage.cost += cost
-        self._budget.settle(self._held.pop(self._key(request), 0.0), cost)
+        self._budget.purse.settle(self._held.pop(self._key(request), 0.0), cost)
         return outcome
 
     async def _patiently(self, call: Callable[[], Awaitable[Found]]) -> Found:

@@ -11,7 +11,7 @@ from mipo_eval.backends.addresses import GEMINI_KEYS as KEYS
 from mipo_eval.backends.addresses import clean, is_private, near, normal_url, sendable
 from mipo_eval.backends.base import Failure, FailureKind, Reply, Request
 from mipo_eval.backends.pacing import Usage
-from mipo_eval.backends.prices import FREE, load_prices
+from mipo_eval.backends.prices import price_of
 from mipo_eval.backends.sending import Limits, Sender, Trouble, retry_after
 from mipo_eval.errors import BackendError, ConfigError
 
@@ -50,7 +50,7 @@ class GeminiBackend:
             raise ConfigError("gemini needs a model name: gemini:MODEL")
         self.model = model.removeprefix("models/")
         self.url = normal_url(base_url or _DEFAULT_URL, key=KEYS[0])
-        self.price = FREE if is_private(self.url) else load_prices().find(self.model)
+        self.price = price_of(self.model, private=is_private(self.url))
         self.limits = limits or Limits()
         self._sender = Sender(self.limits, self.price)
         self._enum_works: bool | None = None

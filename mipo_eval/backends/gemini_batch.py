@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Awaitable, Iterable, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mipo_eval.backends.addresses import clean
@@ -53,9 +54,10 @@ class GeminiBatchBackend(GeminiBackend):
         batch: BatchLimits | None = None,
     ) -> None:
         super().__init__(model, base_url, limits=limits)
+        given = batch or BatchLimits()
         self._batches = BatchSender(
             self.limits,
-            batch or BatchLimits(requests=_INLINE),
+            replace(given, requests=min(given.requests, _INLINE)),
             self.price,
             lambda one: one.key(self.identity),
         )
@@ -95,7 +97,8 @@ class _Service:
                     break
                 if job.display_name == self._mark and job.name:
                     # A list does not tell what is in a job; its results do.
-                    jobs.append(Job(name=job.name, keys=None, done=not _is_running(job)))
+                    done = not _is_running(job)
+                    jobs.append(Job(name=job.name, keys=None, done=done, state=_state(job)))
             return jobs
 
         return await self._mapped(listed())
@@ -125,7 +128,7 @@ class _Service:
 
     async def refresh(self, job: Job) -> Job:
         now = await self._mapped(self._client.batches.get(name=job.name))
-        return Job(name=job.name, keys=job.keys, done=not _is_running(now))
+        return Job(name=job.name, keys=job.keys, done=not _is_running(now), state=_state(now))
 
     async def collect(self, job: Job) -> Mapping[str, Reply | Failure]:
         ended = await self._mapped(self._client.batches.get(name=job.name))
@@ -148,6 +151,11 @@ class _Service:
         except ValueError as error:  # no JSON, or JSON of another shape
             reason = clean(f"not an answer in Gemini's form: {error}")
             raise Trouble("bad_reply", reason, again=True) from None
+
+
+def _state(job: "BatchJob") -> str:
+    state = job.state.name.removeprefix("JOB_STATE_") if job.state else "pending"
+    return state.lower().replace("_", " ")
 
 
 def _is_running(job: "BatchJob") -> bool:

@@ -14,7 +14,7 @@ from mipo_eval.backends.addresses import is_private, near, normal_url, sendable
 from mipo_eval.backends.base import Failure, Reply, Request
 from mipo_eval.backends.openai_protocol import read_completion, trouble_of
 from mipo_eval.backends.pacing import Usage
-from mipo_eval.backends.prices import FREE, load_prices
+from mipo_eval.backends.prices import price_of
 from mipo_eval.backends.sending import Limits, Sender, Trouble
 from mipo_eval.errors import BackendError, ConfigError
 
@@ -63,7 +63,7 @@ class OpenAIBackend:
         self.model = model
         self.urls = tuple(sorted({normal_url(part, path="/v1") for part in given.split(",")}))
         own = all(is_private(url) for url in self.urls)
-        self.price = FREE if own else load_prices().find(model)
+        self.price = price_of(model, private=own)
         self.limits = limits or Limits()
         self._sender = Sender(self.limits, self.price)
         self._choices_work: bool | None = None

@@ -124,7 +124,7 @@ class _Service:
 
     async def refresh(self, job: Job) -> Job:
         batch = await self._retrieve(job)
-        return Job(name=job.name, keys=job.keys, done=batch.status in _ENDED)
+        return Job(name=job.name, keys=job.keys, done=batch.status in _ENDED, state=_state(batch))
 
     async def collect(self, job: Job) -> Mapping[str, Reply | Failure]:
         batch = await self._retrieve(job)
@@ -143,7 +143,8 @@ class _Service:
         done = batch.status in _ENDED
         files = (batch.output_file_id,) if done else (batch.input_file_id,)
         lines = [line for file in files if file for line in await self._lines(file)]
-        return Job(name=batch.id, keys=frozenset(line["custom_id"] for line in lines), done=done)
+        keys = frozenset(line["custom_id"] for line in lines)
+        return Job(name=batch.id, keys=keys, done=done, state=_state(batch))
 
     async def _retrieve(self, job: Job) -> "Batch":
         try:
@@ -160,6 +161,12 @@ class _Service:
             return [json.loads(line) for line in content.splitlines() if line.strip()]
         except ValueError:
             raise Trouble("bad_reply", f"file {file} is not JSONL", again=True) from None
+
+
+def _state(batch: "Batch") -> str:
+    counts = batch.request_counts
+    answered = f", {counts.completed} of {counts.total} answered" if counts else ""
+    return f"{batch.status.replace('_', ' ')}{answered}"
 
 
 def _outcome(line: dict[str, Any]) -> tuple[str, Reply | Failure]:

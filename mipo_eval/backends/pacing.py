@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from mipo_eval.backends.base import Reply, Request
 from mipo_eval.backends.prices import Price
@@ -60,36 +61,50 @@ class Usage:
     completion_tokens: int = 0
     cost: float | None = None
     """Dollars; None where no price is known."""
+    waiting: str = ""
+    """What is waited for, where that takes long: how far a batch is."""
 
 
-class Budget:
-    """Dollars that may be spent; what is in flight counts with the most it can cost.
+@runtime_checkable
+class Metered(Protocol):
+    """A backend that counts what it is asked and what that costs."""
+
+    @property
+    def usage(self) -> Usage:
+        """What was asked for and paid so far."""
+        ...
+
+
+def spending(backend: object) -> str:
+    """Return, for a line of progress, what a backend has cost so far and what it waits for."""
+    if not isinstance(backend, Metered):
+        return ""
+    usage = backend.usage
+    cost = f"${usage.cost:.4f}" if usage.cost else ""
+    return "  ".join(part for part in (cost, usage.waiting) if part)
+
+
+class Purse:
+    """Dollars that may be spent, by one backend or by several that share them.
 
     Args:
-        price: of the model; None if unknown, and then nothing is counted.
         limit: dollars, or None for no limit.
     """
 
-    def __init__(self, price: Price | None, limit: float | None = None) -> None:
-        self.price = price
+    def __init__(self, limit: float | None = None) -> None:
         self.limit = limit
         self.spent = 0.0
         self._reserved = 0.0
         self._held = 0
         """How many tries money is set aside for; exact, unlike a sum of small amounts."""
 
-    def reserve(self, request: Request) -> float | None:
-        """Set aside the most `request` can cost and return it; None if that does not fit now."""
-        if self.price is None or self.limit is None:
-            return 0.0
-        most = self.price.most(request)
-        if not most:
-            return 0.0
-        if self.spent + self._reserved + most > self.limit:
-            return None
+    def take(self, most: float) -> bool:
+        """Set `most` dollars aside, if that much is left."""
+        if self.limit is not None and self.spent + self._reserved + most > self.limit:
+            return False
         self._reserved += most
         self._held += 1
-        return most
+        return True
 
     @property
     def can_free(self) -> bool:
@@ -102,6 +117,33 @@ class Budget:
         if reserved:
             self._held -= 1
             self._reserved = self._reserved - reserved if self._held else 0.0
+
+    def used_up(self) -> str:
+        """Return, in words, that the next request does not fit."""
+        return (
+            f"the limit of ${self.limit:g} is reached: ${self.spent:.4f} are spent and the next "
+            "request might cost more than is left"
+        )
+
+
+class Budget:
+    """What one backend takes from a purse; what is in flight counts with the most it can cost.
+
+    Args:
+        price: of the model; None if unknown, and then nothing is counted.
+        purse: where the money comes from.
+    """
+
+    def __init__(self, price: Price | None, purse: Purse) -> None:
+        self.price = price
+        self.purse = purse
+
+    def reserve(self, request: Request) -> float | None:
+        """Set aside the most `request` can cost and return it; None if that does not fit now."""
+        if self.price is None or self.purse.limit is None:
+            return 0.0
+        most = self.price.most(request)
+        return most if not most or self.purse.take(most) else None
 
 
 class Width:

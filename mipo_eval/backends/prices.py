@@ -72,6 +72,21 @@ class PriceTable(BaseModel):
         return self.models[name]
 
 
+def price_of(model: str, *, private: bool) -> Price | None:
+    """Return what a model costs; None where no table knows.
+
+    A server on this machine or network is free, unless the user's own table has its model: then it
+    passes requests on to somebody who charges.
+
+    Raises:
+        ConfigError: as `load_prices`.
+    """
+    if not private:
+        return load_prices().find(model)
+    file = settings.prices_file()
+    return (file and _read(file).find(model)) or FREE
+
+
 def load_prices() -> PriceTable:
     """Return the shipped prices with those of the user's file on top.
 

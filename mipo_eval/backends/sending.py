@@ -12,6 +12,7 @@ from mipo_eval.backends.base import Failure, FailureKind, Reply, Request
 from mipo_eval.backends.pacing import (
     Budget,
     Pace,
+    Purse,
     Usage,
     Width,
     actual_tokens,
@@ -48,6 +49,12 @@ class Limits:
     tokens_per_minute: float | None = None
     max_cost: float | None = None
     """US dollars; nothing is sent that could cost more, even if every reply were the longest."""
+    purse: Purse | None = None
+    """Money shared with other backends; `max_cost` is then not looked at."""
+
+    def money(self) -> Purse:
+        """Return what may be spent."""
+        return self.purse or Purse(self.max_cost)
 
 
 class Trouble(Exception):
@@ -110,7 +117,8 @@ class Sender:
     """
 
     def __init__(self, limits: Limits, price: Price | None = None) -> None:
-        if limits.max_cost is not None and price is None:
+        purse = limits.money()
+        if purse.limit is not None and price is None:
             raise ConfigError(
                 "a limit on the cost needs the model's price: add it to a price table and name "
                 "that file in MIPO_EVAL_PRICES"
@@ -118,7 +126,7 @@ class Sender:
         self.limits = limits
         self.dead: Failure | None = None
         self.usage = Usage(cost=None if price is None else 0.0)
-        self._budget = Budget(price, limits.max_cost)
+        self._budget = Budget(price, purse)
         self._width = Width(limits.concurrency)
         self._requests = _pace(limits.requests_per_minute)
         self._tokens = _pace(limits.tokens_per_minute)
@@ -224,7 +232,7 @@ class Sender:
         else:
             return reply
         finally:
-            self._budget.settle(reserved, cost)
+            self._budget.purse.settle(reserved, cost)
             self._width.leave()
 
     async def _reserve(self, request: Request) -> float:
@@ -237,13 +245,8 @@ class Sender:
             reserved = self._budget.reserve(request)
             if reserved is not None:
                 return reserved
-            if not self._budget.can_free or self.dead:
-                raise NotSent(
-                    "budget",
-                    f"the limit of ${self._budget.limit:g} is reached: ${self._budget.spent:.4f} "
-                    "are spent and the next request might cost more than is left",
-                    stops=True,
-                )
+            if not self._budget.purse.can_free or self.dead:
+                raise NotSent("budget", self._budget.purse.used_up(), stops=True)
             await asyncio.sleep(0.01)
 
     async def _keep_pace(self, request: Request, stopped: asyncio.Event) -> int:

@@ -11,7 +11,7 @@ from mipo_eval.cli.data import data
 from mipo_eval.cli.demo import demo
 from mipo_eval.cli.exchange import export_runs, import_results
 from mipo_eval.cli.leaderboard import leaderboard
-from mipo_eval.cli.options import json_option, store_option
+from mipo_eval.cli.options import batch_option, json_option, max_cost_option, store_option
 from mipo_eval.cli.plan import plan
 from mipo_eval.cli.reproduce import reproduce
 from mipo_eval.cli.runs import list_runs, show
@@ -36,7 +36,8 @@ from mipo_eval.cli.validate import validate
     "judges",
     multiple=True,
     metavar="JUDGE",
-    help="openai:MODEL, openai:MODEL@URL or checker; repeat for several. Default: the suite's own.",
+    help="Preset (gpt-4.1, qwen2.5-14b@URL, family, ...), your own FILE.yaml, openai:MODEL@URL, "
+    "gemini:MODEL, hf:PATH, vllm:PATH or checker; repeat for several. Default: the suite's own.",
 )
 @click.option(
     "--prompting",
@@ -60,24 +61,18 @@ from mipo_eval.cli.validate import validate
     help="Folder of item files. [default: MIPO_EVAL_DATA or ./data]",
 )
 @click.option(
-    "--chat-template",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Jinja file, for a checkpoint without a chat template or in place of its own.",
-)
-@click.option(
     "--engine",
     metavar="KEY=VALUE,...",
     default="",
-    help="batch_size, device, dtype; for vllm also tensor_parallel_size, max_model_len and others.",
-)
-@click.option(
-    "--scoring-model",
-    metavar="CKPT",
-    help="Also measure, with this checkpoint, how much likelier the context makes each response.",
+    help="batch_size, device, dtype; chat_template=FILE (Jinja), for want or in place of the "
+    "checkpoint's own; for vllm also tensor_parallel_size, max_model_len and others. "
+    "scoring_model=CKPT also measures how much likelier the context makes each response.",
 )
 @click.option(
     "--controls", is_flag=True, help="Also judge entrants that must not win: echo, generic, ..."
 )
+@max_cost_option
+@batch_option
 @store_option
 @json_option
 @click.version_option(__version__, prog_name="mipo-eval")
@@ -92,10 +87,10 @@ def app(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is lim
     seed: int,
     limit: int | None,
     data_dir: Path | None,
-    chat_template: Path | None,
     engine: str,
-    scoring_model: str | None,
     controls: bool,
+    max_cost: float | None,
+    batch: bool,
     store: str,
     as_json: bool,
 ) -> None:
@@ -129,10 +124,10 @@ def app(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is lim
             seed=seed,
             limit=limit,
             data_dir=data_dir,
-            chat_template=chat_template,
             engine=engine,
-            scoring_model=scoring_model,
             controls=controls,
+            max_cost=max_cost,
+            batch=batch,
         ),
         store,
         as_json=as_json,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mipo_eval.cli.options import json_option, store_option
+from mipo_eval.cli.options import json_option, max_cost_option, store_option
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -48,6 +48,7 @@ def data() -> None:
 @click.option("--train", type=click.IntRange(min=1), help="Training items. [default: the paper's]")
 @click.option("--test", type=click.IntRange(min=1), help="Test items. [default: the paper's]")
 @click.option("--split-seed", type=int, default=0, show_default=True, help="Of the split by user.")
+@max_cost_option
 @data_option
 @store_option
 @json_option
@@ -59,6 +60,7 @@ def prepare(  # noqa: PLR0913, PLR0917 - one parameter per flag
     train: int | None,
     test: int | None,
     split_seed: int,
+    max_cost: float | None,
     data_dir: Path | None,
     store: str,
     as_json: bool,
@@ -69,13 +71,15 @@ def prepare(  # noqa: PLR0913, PLR0917 - one parameter per flag
     preparation continues where it was and nothing is paid for twice. Users never stand in both
     parts.
     """
-    import asyncio
+    from functools import partial
 
     from mipo_eval import settings
-    from mipo_eval.backends import load_backend
+    from mipo_eval.backends import Limits, Purse, load_backend
+    from mipo_eval.backends.pacing import spending
     from mipo_eval.cli.output import Output
     from mipo_eval.cli.tables import inert
     from mipo_eval.errors import ConfigError
+    from mipo_eval.progress import run_shown
     from mipo_eval.store import Store
     from mipo_eval.tasks import preparation
     from mipo_eval.tasks.preparation.report import report_lines
@@ -95,14 +99,16 @@ def prepare(  # noqa: PLR0913, PLR0917 - one parameter per flag
         name=name, source=origin, n_train=train or n_train, n_test=test or n_test, seed=split_seed
     )
     folder.mkdir(parents=True, exist_ok=True)
+    limits = Limits(purse=Purse(max_cost))
     with Store.open(store) as opened:
         models = preparation.Models(
             store=opened,
-            extractor=load_backend(extractor),
-            reference=load_backend(reference_model) if reference_model else None,
+            extractor=load_backend(extractor, limits=limits),
+            reference=load_backend(reference_model, limits=limits) if reference_model else None,
         )
-        output.start(f"items of {name}", plan.n_train + plan.n_test)
-        made = asyncio.run(preparation.prepare(plan, rows, models, folder, output.advance))
+        status = partial(spending, models.extractor)
+        output.start(f"items of {name}", plan.n_train + plan.n_test, status)
+        made = run_shown(preparation.prepare(plan, rows, models, folder, output.advance), output)
         output.finish()
     if as_json:
         output.document(_prepared_json(made))

@@ -1,6 +1,6 @@
 """The main job: what was asked on the command line, turned into an evaluation and shown."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -11,11 +11,13 @@ from mipo_eval.errors import ConfigError
 if TYPE_CHECKING:
     from mipo_eval.cli.output import Output
     from mipo_eval.generation.engine import ModelOptions
-    from mipo_eval.generation.models import ModelSpec
+    from mipo_eval.judges import Judge
     from mipo_eval.pipeline import Evaluation, Result
     from mipo_eval.store import Store
 
 _DECODING: Mapping[str, type] = {"max_tokens": int, "temperature": float, "top_p": float}
+_BESIDE_THE_MODEL: Mapping[str, type] = {"scoring_model": str}
+"""What `--engine` takes whatever the kind of model: another checkpoint that measures lift."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,10 +32,11 @@ class Asked:
     seed: int = 0
     limit: int | None = None
     data_dir: Path | None = None
-    chat_template: Path | None = None
     engine: str = ""
-    scoring_model: str | None = None
     controls: bool = False
+    max_cost: float | None = None
+    """US dollars for all judges together; None is no limit."""
+    batch: bool = False
 
 
 def run_evaluation(asked: Asked, store_url: str, *, as_json: bool) -> None:
@@ -76,29 +79,72 @@ def result_json(result: "Result") -> dict[str, object]:
 
 def build_evaluation(asked: Asked, output: "Output") -> "Evaluation":
     """Return what the options ask for; nothing is loaded yet."""
-    from mipo_eval.generation.engine import decoding_for, read_chat_template
+    from mipo_eval.generation.engine import ENGINE_SETTINGS, decoding_for
     from mipo_eval.generation.models import parse_model
-    from mipo_eval.judges import load_judge
     from mipo_eval.pipeline import Evaluation
     from mipo_eval.suites import find_suite
 
     suite = find_suite(asked.suite)
-    judges = asked.judges or ((suite.judge,) if suite.judge else ())
-    loaded = [load_judge(judge) for judge in dict.fromkeys(judges)]
-    template = read_chat_template(asked.chat_template) if asked.chat_template else None
+    specs = asked.judges or ((suite.judge,) if suite.judge else ())
+    load = judge_loader(max_cost=asked.max_cost, batch=asked.batch)
+    # What can be wrong is found before a model is looked at, which may take minutes.
+    known = {spec: load(spec, None) for spec in specs if not _is_family(spec)}
     decoding = _parse_decoding(asked.decoding)
     model = parse_model(asked.model, demo_model=lambda: demo_model(output))
+    known |= {spec: load(spec, model.kind) for spec in specs if _is_family(spec)}
+    engine = _parse_settings(
+        "--engine", asked.engine, {**ENGINE_SETTINGS[model.engine], **_BESIDE_THE_MODEL}
+    )
+    scorer = engine.pop("scoring_model", None)
     return Evaluation(
         model=model,
-        options=_model_options(model, asked.engine, template),
+        options=_model_options(engine),
         suite=suite,
         prompting=asked.prompting,
         decoding=decoding_for(model, decoding, seed=asked.seed, max_tokens=suite.max_tokens),
-        judges=loaded,
+        judges=[_rates(known[spec]) for spec in dict.fromkeys(specs)],
         data_dir=asked.data_dir or settings.data_dir(),
         limit=asked.limit,
         controls=asked.controls,
-        scoring_model=asked.scoring_model and demo_or(asked.scoring_model, output),
+        scoring_model=demo_or(str(scorer), output) if scorer else None,
+    )
+
+
+def judge_loader(*, max_cost: float | None, batch: bool) -> "Callable[..., Judge]":
+    """Return what loads the judges of one command, which share its money.
+
+    It takes a judge's spec, what tells the family of the model under evaluation, and a protocol.
+    """
+    from mipo_eval.backends import Purse
+    from mipo_eval.judges import Protocol, load_judge
+
+    purse = Purse(max_cost) if max_cost is not None else None
+
+    def load(spec: str, judged_model: str | None, protocol: "Protocol | None" = None) -> "Judge":
+        return load_judge(
+            spec, protocol=protocol, limits=purse, judged_model=judged_model, batch=batch
+        )
+
+    return load
+
+
+def _is_family(spec: str) -> bool:
+    from mipo_eval.judges.loading import FAMILY
+
+    return spec.partition("@")[0] == FAMILY
+
+
+def _rates(judge: "Judge") -> "Judge":
+    """Return a judge of the main job, which compares ratings with those of the reference.
+
+    Raises:
+        ConfigError: its preset chooses between two responses.
+    """
+    if judge.protocol == "rubric":
+        return judge
+    raise ConfigError(
+        f"the judge {judge.name} chooses between two responses ({judge.protocol}), and the main "
+        f"job rates each: mipo-eval judge MODEL reference --suite S --judge {judge.spec}"
     )
 
 
@@ -107,16 +153,16 @@ def demo_or(checkpoint: str, output: "Output") -> str:
     return str(demo_model(output)) if checkpoint == "demo" else checkpoint
 
 
-def _model_options(model: "ModelSpec", engine: str, template: str | None) -> "ModelOptions":
-    from mipo_eval.generation.engine import ENGINE_SETTINGS, ModelOptions
+def _model_options(settings: dict[str, str | int | float]) -> "ModelOptions":
+    from mipo_eval.generation.engine import ModelOptions, read_chat_template
 
-    settings = _parse_settings("--engine", engine, ENGINE_SETTINGS[model.engine])
     batch_size, device = settings.pop("batch_size", None), settings.pop("device", None)
+    template = settings.pop("chat_template", None)
     return ModelOptions(
         batch_size=int(batch_size) if batch_size is not None else None,
         device=str(device) if device is not None else None,
         arguments=settings,
-        chat_template=template,
+        chat_template=read_chat_template(Path(str(template))) if template else None,
     )
 
 

@@ -16,6 +16,19 @@ store_option: Decorator = click.option(
     help="SQLite file or PostgreSQL URL. [default: MIPO_EVAL_STORE or ./mipo-eval.db]",
 )
 
+max_cost_option: Decorator = click.option(
+    "--max-cost",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="USD",
+    help="Stop before a call to a judge that could exceed this; what was answered is kept.",
+)
+
+batch_option: Decorator = click.option(
+    "--batch",
+    is_flag=True,
+    help="Judge through the provider's batch service (OpenAI, Gemini): half the price, slower.",
+)
+
 json_option: Decorator = click.option(
     "--json", "as_json", is_flag=True, help="One JSON document on stdout; progress on stderr."
 )

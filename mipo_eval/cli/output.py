@@ -19,6 +19,8 @@ from rich.progress import (
 from rich.text import Text
 
 _PLAIN_SECONDS = 10.0
+_PLAIN_SHARE = 0.1
+"""Of the time so far: the least between two lines, so that a day is not told in ten seconds."""
 
 
 class Output:
@@ -46,10 +48,10 @@ class Output:
         """Print a remark, such as the next useful command."""
         self.show(Text(text, style="dim"))
 
-    def start(self, what: str, total: int) -> None:
-        """Begin a stage of `total` units."""
+    def start(self, what: str, total: int, status: Callable[[], str] = str) -> None:
+        """Begin a stage of `total` units; `status` says what else there is to say."""
         if not self._stderr.is_terminal:
-            self._plain.start(what, total)
+            self._plain.start(what, total, status)
             return
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -58,6 +60,7 @@ class Output:
             _Rate(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
+            _Status(status),
             console=self._stderr,
             transient=True,
         )
@@ -102,21 +105,34 @@ class _Rate(ProgressColumn):
         return Text(f"{task.speed:.1f}/s" if task.speed else "", style="dim")
 
 
+class _Status(ProgressColumn):
+    """What a count cannot say: money spent, where a batch stands."""
+
+    def __init__(self, status: Callable[[], str]) -> None:
+        super().__init__()
+        self._status = status
+
+    def render(self, task: Task) -> Text:
+        return Text(self._status(), style="dim")
+
+
 class _PlainProgress:
-    """Progress where there is no terminal: a line now and then."""
+    """Progress where there is no terminal: a line now and then, later on less often."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._what, self._total, self._done, self._began, self._said = "", 0, 0, 0.0, 0.0
-        self._first = 0
+        self._status: Callable[[], str] = str
 
-    def start(self, what: str, total: int) -> None:
+    def start(self, what: str, total: int, status: Callable[[], str]) -> None:
         self._what, self._total, self._done = what, total, 0
+        self._status = status
         self._began = self._said = time.monotonic()
 
     def advance(self, units: int) -> None:
         self._done += units
-        if time.monotonic() - self._said >= _PLAIN_SECONDS:
+        now = time.monotonic()
+        if now - self._said >= max(_PLAIN_SECONDS, _PLAIN_SHARE * (now - self._began)):
             self._say()
 
     def finish(self) -> None:
@@ -131,8 +147,10 @@ class _PlainProgress:
             if rate and self._done < self._total
             else ""
         )
+        status = self._status()
+        said = f"{self._what}: {self._done}/{self._total} ({rate:.1f}/s, {seconds:.0f} s{left})"
         self._console.print(
-            f"{self._what}: {self._done}/{self._total} ({rate:.1f}/s, {seconds:.0f} s{left})",
+            f"{said} {status}" if status else said,
             markup=False,
             soft_wrap=True,
         )

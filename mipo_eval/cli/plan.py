@@ -67,9 +67,9 @@ def plan(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is li
     from mipo_eval.errors import ConfigError
     from mipo_eval.judges import load_judge
     from mipo_eval.keys import digest
-    from mipo_eval.pipeline import responses_spec
     from mipo_eval.reports.planning import Assumed, plan_json
     from mipo_eval.reports.planning import plan as make
+    from mipo_eval.responding import responses_spec
     from mipo_eval.suites import find_suite, suite_items
 
     output = Output(as_json=as_json)
@@ -77,19 +77,20 @@ def plan(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is li
     named = judge or found.judge
     if named is None:
         raise ConfigError(f"suite {found.name} has no judge of its own: name one with --judge")
-    key = None
+    key = kind = None
     if model is not None:
         asked = Asked(
             model=model, suite=suite, prompting=prompting, decoding=decoding, limit=limit,
             judges=(named,),
         )  # fmt: skip
-        key = digest(responses_spec(build_evaluation(asked, output)))
+        evaluation = build_evaluation(asked, output)
+        key, kind = digest(responses_spec(evaluation)), evaluation.model.kind
     tasks = suite_items(found, data_dir or settings.data_dir(), limit)
     with _opened(store) as opened:
         made = make(
             opened,
             tasks,
-            load_judge(named),
+            load_judge(named, judged_model=kind),
             generation_key=key,
             assumed=Assumed(rate=rate, rho=rho, tokenizer=tokenizer),
         )

@@ -61,7 +61,7 @@ def _again(found: "Recipe", output: "Output") -> "Result":
     from mipo_eval.store import Store
 
     options = dict(found.options)
-    limit, data, template = (options.get(name) for name in ("limit", "data", "chat-template"))
+    limit, data = (options.get(name) for name in ("limit", "data"))
     asked = Asked(
         model=options["model"],
         suite=options["suite"],
@@ -71,9 +71,7 @@ def _again(found: "Recipe", output: "Output") -> "Result":
         seed=int(options["seed"]),
         limit=int(limit) if limit else None,
         data_dir=Path(data) if data else None,
-        chat_template=Path(template) if template else None,
         engine=options.get("engine", ""),
-        scoring_model=options.get("scoring-model"),
         controls="controls" in options,
     )
     with TemporaryDirectory() as folder, Store.open(f"{folder}/again.db") as store:

@@ -98,16 +98,17 @@ class ModelOptions:
 
 
 ENGINE_SETTINGS: Mapping[str, Mapping[str, type]] = {
-    "hf": {"batch_size": int, "device": str, "dtype": str},
+    "hf": {"batch_size": int, "device": str, "dtype": str, "chat_template": str},
     "vllm": {
         "batch_size": int,
         "dtype": str,
         "tensor_parallel_size": int,
         "gpu_memory_utilization": float,
         "max_model_len": int,
+        "chat_template": str,
     },
     "openai": {},
-    "lm-eval": {},
+    "lm-eval": {"chat_template": str},
 }
 """What `--engine` may set, by kind of model."""
 
@@ -203,7 +204,7 @@ def load_model(model: ModelSpec, options: ModelOptions, decoding: Decoding) -> L
     """
     if model.has_chat_template is False and not options.chat_template:
         raise ModelError(
-            f"{model.name} has no chat template: give one with --chat-template FILE "
+            f"{model.name} has no chat template: give one with --engine chat_template=FILE "
             "(Jinja; `{% for m in messages %}{{ m['content'] }}{% endfor %}` for a base model)"
         )
     if model.engine == "openai":
@@ -255,6 +256,7 @@ def _construct(model: ModelSpec, options: ModelOptions, decoding: Decoding) -> A
     return kind(
         pretrained=model.target,
         device=device,
+        seed=decoding.seed,
         batch_size=options.batch_size or automatic,
         use_safetensors=True,
         **options.arguments,
@@ -335,7 +337,7 @@ def read_chat_template(path: Path) -> str:
         text = path.read_text(encoding="utf-8")
         ImmutableSandboxedEnvironment().parse(text)
     except OSError as error:
-        raise ConfigError(f"--chat-template {path} cannot be read: {error.strerror}") from error
+        raise ConfigError(f"chat_template={path} cannot be read: {error.strerror}") from error
     except (UnicodeDecodeError, TemplateSyntaxError) as error:
-        raise ConfigError(f"--chat-template {path} is not a Jinja template: {error}") from error
+        raise ConfigError(f"chat_template={path} is not a Jinja template: {error}") from error
     return text

@@ -45,6 +45,14 @@ class ModelSpec:
     """Context in tokens, where the checkpoint says so."""
     has_chat_template: bool | None = None
     """None when only the server knows."""
+    model_type: str | None = None
+    """What the checkpoint's config.json calls its kind, e.g. "qwen2"."""
+
+    @property
+    def kind(self) -> str:
+        """What tells the model's family: its kind, or the name it is served or loaded by."""
+        loaded = self.arguments.get("pretrained") or self.arguments.get("model")
+        return self.model_type or str(loaded or self.target)
 
 
 def parse_model(name: str, *, demo_model: Callable[[], Path]) -> ModelSpec:
@@ -107,4 +115,5 @@ def _checkpoint(name: str, engine: Literal["hf", "vllm"], folder: Path) -> Model
         identity={"engine": engine, "checkpoint": fingerprint(folder)},
         max_length=length if isinstance(length, int) else None,
         has_chat_template=has_chat_template(folder),
+        model_type=kind if isinstance(kind := config.get("model_type"), str) else None,
     )

@@ -13,7 +13,7 @@ from mipo_eval.signature import differences, short, split
 from mipo_eval.store import Store
 from mipo_eval.store.runs import Run, find_run, generation_spec, get_scores
 
-_FROM_COMMAND = ("suite", "limit", "data", "chat-template", "engine", "scoring-model")
+_FROM_COMMAND = ("suite", "limit", "data", "engine")
 """Options that only the recorded command line knows; all others follow from what is stored."""
 _FLAGS = ("controls",)
 

@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 import sqlalchemy as sa
 
 from mipo_eval.backends.base import Backend, Failure, Reply, Request
+from mipo_eval.errors import BackendError
 from mipo_eval.keys import canonical_json
 from mipo_eval.records import clean_text
 from mipo_eval.store.engine import Store, now
@@ -50,6 +51,8 @@ class Ledger(Generic[Tag]):
     def __init__(self, store: Store, backend: Backend) -> None:
         self._store = store
         self._backend = backend
+        self._stopped: Failure | None = None
+        """Why nothing more is asked: the money is used up."""
         self._in_flight: dict[str, list[Tag]] = {}
         self._hits: deque[tuple[Tag, Call]] = deque()
 
@@ -60,6 +63,9 @@ class Ledger(Generic[Tag]):
 
         Equal requests in flight are sent once. Memory is bounded for any number of questions.
         When the iteration is stopped, finished replies are stored first.
+
+        Raises:
+            BackendError: the limit on the cost is reached. What was in flight then has come in.
         """
         source = iter(questions)
         while True:
@@ -75,6 +81,11 @@ class Ledger(Generic[Tag]):
                     yield tag, call
                     while self._hits:
                         yield self._hits.popleft()
+            if self._stopped:
+                raise BackendError(
+                    f"{self._stopped.detail.removeprefix('not asked: ')}; what was answered is "
+                    "stored: the same command with a higher --max-cost goes on from there"
+                )
 
     def _next_missing(self, source: Iterator[tuple[Tag, Request]]) -> list[Request] | None:
         """Return the missing requests of the first window that has any; None at the end.
@@ -91,9 +102,17 @@ class Ledger(Generic[Tag]):
     def _missing(
         self, first: list[Request], source: Iterator[tuple[Tag, Request]]
     ) -> Iterator[Request]:
-        yield from first
-        while len(self._hits) < _MAX_WAITING_HITS and (window := list(islice(source, _WINDOW))):
-            yield from self._split(window)
+        yield from self._until_stopped(first)
+        while not self._stopped and len(self._hits) < _MAX_WAITING_HITS:
+            if not (window := list(islice(source, _WINDOW))):
+                return
+            yield from self._until_stopped(self._split(window))
+
+    def _until_stopped(self, requests: list[Request]) -> Iterator[Request]:
+        for request in requests:
+            if self._stopped:
+                return
+            yield request
 
     def _split(self, window: list[tuple[Tag, Request]]) -> list[Request]:
         """Queue the hits of a window and return the requests that must be asked, each once."""
@@ -135,6 +154,9 @@ class Ledger(Generic[Tag]):
         try:
             async with aclosing(self._backend.answer(requests)) as answers:
                 async for request, outcome in answers:
+                    if isinstance(outcome, Failure) and outcome.kind == "budget":
+                        self._stopped = outcome  # it was never asked: there is nothing to keep
+                        continue
                     row = self._row(request, outcome)
                     rows[row["call_key"]] = row
                     due = time.monotonic() - flushed > _FLUSH_SECONDS

@@ -4,16 +4,19 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mipo_eval import settings
 from mipo_eval.backends import Failure, Limits, Message, Reply, Request, Sampling
 from mipo_eval.backends.batches import BatchLimits
 from mipo_eval.backends.gemini import GeminiBackend
 from mipo_eval.backends.gemini_batch import GeminiBatchBackend
 from mipo_eval.backends.openai import OpenAIBackend
 from mipo_eval.backends.openai_batch import OpenAIBatchBackend
+from mipo_eval.backends.prices import Price
 from mipo_eval.errors import BackendError, ConfigError
 from tests.servers import gemini_server, openai_server
 from tests.servers.gemini_server import GeminiServer
@@ -236,12 +239,14 @@ def test_a_service_that_stays_away_says_that_batches_go_on() -> None:
         answers(backend, requests(2))
 
 
-def test_the_limit_on_the_cost_holds_at_the_batch_price(monkeypatch: pytest.MonkeyPatch) -> None:
-    from mipo_eval.backends.prices import Price
-
+def test_the_limit_on_the_cost_holds_at_the_batch_price(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = tmp_path / "prices.yaml"
+    table.write_text("as_of: 2026-01-01\nmodels: {judge: {input: 10, output: 10}}\n")
+    monkeypatch.setenv(settings.PRICES, str(table))
     price = Price(input=10, output=10)
     most = price.most(request("question 0")) * price.batch
-    monkeypatch.setattr("mipo_eval.backends.openai.FREE", price)
     limits = Limits(max_cost=5.5 * most, first_wait=0.01)
     batches = openai_server.Batches()
     with OpenAIServer(batches=batches) as server:

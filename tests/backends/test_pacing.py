@@ -9,7 +9,7 @@ import pytest
 
 from mipo_eval.backends import Failure, Limits, Message, Reply, Request, Sampling
 from mipo_eval.backends.openai import OpenAIBackend
-from mipo_eval.backends.pacing import Budget, Pace, Width
+from mipo_eval.backends.pacing import Budget, Pace, Purse, Width
 from mipo_eval.backends.prices import Price
 from mipo_eval.backends.sending import Send, Sender, Trouble
 from tests.servers import openai_server as acts
@@ -146,13 +146,16 @@ MOST = 19 * 10 / 1e6
 
 
 def test_a_budget_sets_aside_and_settles() -> None:
-    budget = Budget(PRICE, limit=3 * MOST)
+    purse = Purse(3 * MOST)
+    budget, other = Budget(PRICE, purse), Budget(PRICE, purse)
     held = [budget.reserve(request("x")) for _ in range(4)]
     assert held == [pytest.approx(MOST)] * 3 + [None]
-    budget.settle(MOST, 0.1 * MOST)
+    purse.settle(MOST, 0.1 * MOST)
     assert budget.reserve(request("x")) is None  # 0.1 + 2 + 1 do not fit into 3
-    budget.settle(MOST, 0.1 * MOST)
-    assert budget.reserve(request("x")) is not None
+    purse.settle(MOST, 0.1 * MOST)
+    assert other.reserve(request("x")) is not None  # what one gives back the other can use
+    assert budget.reserve(request("x")) is None
+    assert Budget(None, purse).reserve(request("x")) == 0.0
 
 
 @pytest.mark.parametrize("concurrency", [1, 16])

@@ -212,7 +212,16 @@ def test_a_killed_run_continues_where_it_was(
         (["--model", "x", "--suite", "ca", "--decoding", "beams=3"], "known are max_tokens"),
         (["--model", "x", "--suite", "ca", "--decoding", "top_p=two"], "'two' is not a number"),
         (["--model", "x", "--suite", "ca", "--decoding", "top_p=0"], "top_p lies in (0, 1]"),
-        (["--model", "x", "--suite", "ca", "--chat-template", "t.jinja"], "cannot be read"),
+        (
+            ["--model", "lm-eval:dummy", "--suite", "ca", "--engine", "chat_template=t.jinja"],
+            "chat_template=t.jinja cannot be read",
+        ),
+        (
+            ["--model", "openai:m", "--suite", "ca", "--engine", "dtype=x"],
+            "known are scoring_model",
+        ),
+        (["--model", "x", "--suite", "ca", "--max-cost", "0"], "0 is not in the range x>0"),
+        (["--model", "x", "--suite", "ca", "--judge", "checker", "--batch"], "no batch service"),
         (["--model", "x", "--suite", "ca", "--limit", "0"], "0 is not in the range x>=1"),
         (["--model", "x", "--suite", "ca", "--store", "/proc/s.db"], "cannot be opened"),
         (["show", "abc"], "there is no store at"),

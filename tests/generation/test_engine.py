@@ -133,7 +133,9 @@ def test_a_checkpoint_without_a_chat_template(tmp_path: Path) -> None:
     from tests.models import make_model
 
     bare = make_model(tmp_path / "bare", template=None)
-    with pytest.raises(ModelError, match="no chat template: give one with --chat-template FILE"):
+    with pytest.raises(
+        ModelError, match="no chat template: give one with --engine chat_template=FILE"
+    ):
         _load(bare, Decoding())
     template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
     loaded = load_model(_spec(bare), ModelOptions(chat_template=template), Decoding(max_tokens=4))
