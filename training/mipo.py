@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from mipo_eval.training.packing import TokenGroup
     from mipo_eval.training.reading import Reader
 
+Reading = Literal["auto", "split", "flex", "dense", "rows"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DpoSettings:
@@ -25,7 +27,7 @@ class DpoSettings:
 
     beta: float = 0.1
     """Strength of the pull to the reference; PAPER.md, appendix E."""
-    attention: Literal["auto", "split", "flex", "dense", "rows"] = "auto"
+    attention: Reading = "auto"
     """How responses of one prompt are read: packed behind it in a form of `attention.py`, or
     "rows", each behind its own copy. "auto" packs where the model can, and says where it cannot."""
 
@@ -66,7 +68,7 @@ def train_dpo(job: Job, settings: DpoSettings) -> DpoOutcome:
     model, tokenizer = load_policy(job)
     pair_trainer.without_dropout(model)
     add_likelihood_head(model)
-    longest = _longest(job, model)
+    longest = longest_text(job, model)
     codec = Codec.of(tokenizer, job.chat_template)
     fitting = tokenize(job.examples, codec, longest=longest)
     held_out = tokenize(job.held_out, codec, longest=longest)
@@ -76,7 +78,7 @@ def train_dpo(job: Job, settings: DpoSettings) -> DpoOutcome:
             "optimization.max_length, or use a model with a longer context"
         )
     groups = [*fitting.groups, *held_out.groups]
-    reader, note = _reader(model, tokenizer, groups, settings)
+    reader, note = choose_reader(model, tokenizer, groups, settings.attention)
     trainer = pair_trainer.make_trainer(
         pair_trainer.with_adapter(model, job),
         job,
@@ -101,15 +103,15 @@ def _check(job: Job, settings: DpoSettings) -> None:
             raise DataError(f"item {example.item.item_id} has no {missing} response: make pairs")
 
 
-def _longest(job: Job, model: Any) -> int | None:
+def longest_text(job: Job, model: Any) -> int | None:
     """Return how many tokens a prompt and one response may have together."""
     config = model.config.get_text_config()
     limits = [getattr(config, "max_position_embeddings", None), job.optimization.max_length]
     return min((limit for limit in limits if limit is not None), default=None)
 
 
-def _reader(
-    model: Any, tokenizer: Any, groups: "list[TokenGroup]", settings: DpoSettings
+def choose_reader(
+    model: Any, tokenizer: Any, groups: "list[TokenGroup]", attention: Reading
 ) -> "tuple[Reader, str | None]":
     """Return how the model reads groups, and a remark where that is not as it should be."""
     import torch
@@ -117,16 +119,16 @@ def _reader(
     from mipo_eval.training.reading import Reader, packing_reader
 
     filler = tokenizer.pad_token_id or 0
-    if settings.attention == "rows":
+    if attention == "rows":
         return Reader(None, filler), None
-    if settings.attention == "flex" and not torch.cuda.is_available():
+    if attention == "flex" and not torch.cuda.is_available():
         raise ConfigError("settings.attention is flex, which needs a GPU: use split or auto")
     longest = max(len(one.prompt) + max(map(len, one.responses)) for one in groups)
-    form = "split" if settings.attention == "auto" else settings.attention
+    form = "split" if attention == "auto" else attention
     reader = packing_reader(model, form, longest=longest, filler=filler)
     if isinstance(reader, Reader):
         return reader, None
     why = f"{type(model).__name__} cannot read several responses behind one prompt ({reader})"
-    if settings.attention != "auto":
+    if attention != "auto":
         raise ConfigError(f"settings.attention is {form}, but {why}: use auto or rows")
     return Reader(None, filler), f"{why}: every response is read with a prompt of its own, slower"
