@@ -3,6 +3,8 @@
 import math
 from collections.abc import Sequence
 
+from mipo_eval.reports.labels import DIGITS, LABELS
+
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8C8C8C")
 """Okabe and Ito's colours without black and yellow, which vanish on dark and on light."""
 DIVERGING = ("#D55E00", "#F5F5F5", "#0072B2")
@@ -10,38 +12,15 @@ DIVERGING = ("#D55E00", "#F5F5F5", "#0072B2")
 SEQUENTIAL = "cividis"
 """Vega's scheme that looks alike with and without colour blindness."""
 
-METRICS = {
-    "win_rate_tie_inclusive": "win rate, a tie is a win (%)",
-    "win_rate_half_ties": "win rate, a tie is half (%)",
-    "win_rate_strict": "win rate, a tie is a loss (%)",
-    "win_rate": "win rate, weighed by probability (%)",
-    "tie_rate": "tie rate (%)",
-    "rating_mean": "mean rating (1-5)",
-    "accuracy": "accuracy (%)",
-    "self_bleu_4": "Self-BLEU-4 (0-1, low is diverse)",
-    "answer_entropy": "answer entropy (nats)",
-    "answer_entropy_correct": "answer entropy when right (nats)",
-    "answer_entropy_wrong": "answer entropy when wrong (nats)",
-    "context_lift": "context lift (nats)",
-    "response_tokens": "response length (tokens)",
-    "truncation_rate": "responses cut at the limit (%)",
-}
-"""Axis and column titles with units; another metric is called by its own name."""
-
-_THREE_DIGITS = ("self_bleu", "distinct", "similarity", "entropy", "brier", "ece", "infonce")
-_TWO_DIGITS = ("rating", "grade", "standard_error")
-
 
 def metric_title(metric: str) -> str:
-    """Return a metric's name with its unit."""
-    return METRICS.get(metric, metric.replace("_", " "))
+    """Return a metric's name with its unit; one of another tool is called what that calls it."""
+    return LABELS.get(metric, metric.replace("_", " "))
 
 
 def digits(metric: str) -> int:
     """Return how many decimals a metric is shown with."""
-    if metric.startswith(_THREE_DIGITS) or "per_token" in metric:
-        return 3
-    return 2 if any(part in metric for part in _TWO_DIGITS) else 1
+    return DIGITS.get(metric, 1)
 
 
 def number(value: float | None, places: int = 1, *, signed: bool = False) -> str:

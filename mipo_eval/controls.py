@@ -9,11 +9,13 @@ A judge under which the first three do as well as the model measures something e
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from mipo_eval.keys import item_rng
 from mipo_eval.records import Score
+from mipo_eval.signature import split
 from mipo_eval.store.responses import Answered
 
 CONTROLS = ("mismatched", "generic", "echo", "reference")
@@ -35,6 +37,41 @@ def control_of(metric: str) -> tuple[str | None, str]:
         if metric.startswith(prefix := f"control_{control}_"):
             return control, metric.removeprefix(prefix)
     return None, metric
+
+
+class Winner(NamedTuple):
+    """A control that a judge rates as high as the model."""
+
+    task: str
+    judge: str
+    control: str
+    rating: float
+    """Mean, 1-5."""
+    own: float
+    """The model's."""
+
+    def __str__(self) -> str:
+        return (
+            f"control {self.control} does as well as the model in {self.task} ({self.rating:.2f} "
+            f"and {self.own:.2f} by {self.judge}): this judge does not tell them apart"
+        )
+
+
+def winners(scores: Iterable[Score]) -> list[Winner]:
+    """Return the controls that do as well as the model where they must not, of one run."""
+    rated = {
+        (score.task, split(score.signature).get("judge", ""), control_of(score.metric)[0]): value
+        for score in scores
+        if control_of(score.metric)[1] == "rating_mean" and (value := score.value) is not None
+    }
+    return [
+        Winner(task, judge, control, value, own)
+        for (task, judge, control), value in rated.items()
+        if control is not None
+        and control != "reference"
+        and (own := rated.get((task, judge, None))) is not None
+        and value >= own
+    ]
 
 
 def control_texts(control: str, entries: Sequence[Answered], *, seed: int) -> list[str | None]:

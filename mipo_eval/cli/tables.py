@@ -8,69 +8,16 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from mipo_eval.controls import control_of
+from mipo_eval.controls import control_of, winners
 from mipo_eval.records import Score
+from mipo_eval.reports.labels import DIGITS, LABELS
 from mipo_eval.signature import split
 from mipo_eval.store.runs import Run
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
-_LABELS = {
-    "win_rate_tie_inclusive": "win rate, a tie is a win (%)",
-    "tie_rate": "tie rate (%)",
-    "win_rate_half_ties": "win rate, a tie is half (%)",
-    "win_rate_strict": "win rate, a tie is a loss (%)",
-    "win_rate": "win rate, weighed by probability (%)",
-    "win_rate_standard_error": "standard error of that (%)",
-    "judge_accuracy": "agreement with the label (%)",
-    "judge_accuracy_both": "agreement with the label, both orders (%)",
-    "judge_accuracy_average": "agreement with the label, mean of orders (%)",
-    "judge_accuracy_sum": "agreement with the label, sum of orders (%)",
-    "arena_hard_score": "Arena-Hard score (%)",
-    "grade_mean": "mean grade",
-    "rating_mean": "mean rating (1-5)",
-    "accuracy": "accuracy (%)",
-    "accuracy_norm": "accuracy, length-normalised (%)",
-    "unextracted_rate": "replies without an answer (%)",
-    "answer_entropy": "answer entropy (nats)",
-    "answer_entropy_correct": "answer entropy when right (nats)",
-    "answer_entropy_wrong": "answer entropy when wrong (nats)",
-    "brier": "Brier score (0-2)",
-    "ece": "calibration error, ECE (0-1)",
-    "context_lift": "context lift (nats)",
-    "context_lift_per_token": "context lift (nats a token)",
-    "context_retrieval": "context found among 8 (%)",
-    "infonce_bound": "InfoNCE bound on I(Y;C|X) (nats)",
-    "self_bleu_4": "Self-BLEU-4 (0-1, low = diverse)",
-    "self_bleu_4_fixed": "Self-BLEU-4 of 80 texts",
-    "distinct_1_fixed": "distinct words of 80 texts",
-    "distinct_2_fixed": "distinct bigrams of 80 texts",
-    "pairwise_similarity_fixed": "similarity of 80 texts (0-1)",
-    "response_tokens": "response length (tokens)",
-    "truncation_rate": "responses cut at the limit (%)",
-}
-"""Every metric that can be shown, in the order it is shown in."""
-
 _OF_CONTROLS = {"win_rate_half_ties", "rating_mean"}
 """What is shown of a control entrant; all of it is stored."""
-
-_DIGITS = {
-    "self_bleu_4": 3,
-    "rating_mean": 2,
-    "grade_mean": 2,
-    "win_rate_standard_error": 2,
-    "answer_entropy": 3,
-    "answer_entropy_correct": 3,
-    "answer_entropy_wrong": 3,
-    "brier": 3,
-    "context_lift_per_token": 3,
-    "infonce_bound": 3,
-    "self_bleu_4_fixed": 3,
-    "distinct_1_fixed": 3,
-    "distinct_2_fixed": 3,
-    "pairwise_similarity_fixed": 3,
-    "ece": 3,
-}
 
 
 def inert(text: str) -> Text:
@@ -137,7 +84,7 @@ def _first(found: Mapping[tuple[str, str], Score], task: str) -> Score | None:
 
 def _labels(found: Mapping[tuple[str, str], Score]) -> dict[str, str]:
     """Return the label of every metric; one of another tool is called what that tool calls it."""
-    return _LABELS | {metric: metric for _, metric in found if metric not in _LABELS}
+    return LABELS | {metric: metric for _, metric in found if metric not in LABELS}
 
 
 def _count(score: Score | None) -> Text:
@@ -154,7 +101,7 @@ def _cell(score: Score | None) -> Text:
         return Text("")
     if score.value is None:
         return Text("none", style="yellow")
-    digits = _DIGITS.get(score.metric, 1)
+    digits = DIGITS.get(score.metric, 1)
     cell = Text(f"{score.value:.{digits}f}")
     if score.ci95:
         low, high = score.ci95
@@ -178,27 +125,15 @@ def _left_out(scores: Sequence[Score]) -> list[Text]:
 
 def _alarms(scores: Sequence[Score]) -> list[Text]:
     """Return a line for each control that does as well as the model where it must not."""
-    rated = {
-        (s.task, *_section(s)): s.value
-        for s in scores
-        if control_of(s.metric)[1] == "rating_mean" and s.value is not None
-    }
-    lines = []
-    for (task, judge, control), value in rated.items():
-        own = rated.get((task, judge, None))
-        if control not in {None, "reference"} and own is not None and value >= own:
-            line = inert(
-                f"control {control} does as well as the model in {task} ({value:.2f} and "
-                f"{own:.2f} by {judge}): this judge does not tell them apart"
-            )
-            line.stylize("bold red")
-            lines.append(line)
+    lines = [inert(str(winner)) for winner in winners(scores)]
+    for line in lines:
+        line.stylize("bold red")
     return lines
 
 
 def _how(scores: Sequence[Score]) -> list[Text]:
     """Return the signature of each task's first score, as the table orders them."""
-    order = list(_LABELS | {score.metric: "" for score in scores})
+    order = list(LABELS | {score.metric: "" for score in scores})
     firsts: dict[str, str] = {}
     for score in sorted(scores, key=lambda score: order.index(score.metric)):
         firsts.setdefault(score.task, score.signature)
