@@ -46,7 +46,8 @@ def main(first: str = "leaderboard") -> None:
     Args:
         first: the page shown when the address names none.
     """
-    st.set_page_config(page_title="mipo-eval", page_icon=":material/target:", layout="wide")
+    # Without an icon of its own: Streamlit has every other one fetched from elsewhere.
+    st.set_page_config(page_title="mipo-eval", layout="wide")
     pages = {
         name: st.Page(
             page.show, title=page.title, icon=page.icon, url_path=name, default=name == first

@@ -8,18 +8,38 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
-from urllib.parse import urlencode
 
 import pandas as pd
 import streamlit as st
 
 from mipo_eval import settings
 from mipo_eval.dashboards import inert, watching
+from mipo_eval.dashboards.links import address, run_name
 from mipo_eval.dashboards.looks import count
 from mipo_eval.errors import MipoEvalError
 from mipo_eval.reports.catalog import RowRule, model_label, read_rows
+from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.store import Store
-from mipo_eval.store.runs import Run
+
+__all__ = [
+    "Board",
+    "address",
+    "begin",
+    "choose",
+    "choose_some",
+    "download",
+    "link",
+    "nothing_yet",
+    "open_board",
+    "row_rules",
+    "run_name",
+    "set_pages",
+    "share",
+    "switch",
+    "text",
+    "two_texts",
+    "watch",
+]
 
 NOTHING = "Nothing here yet: run `mipo-eval demo`"
 _REMEMBERED = 128
@@ -52,19 +72,44 @@ class Board:
         Returns:
             What is shared with every other session: do not change it.
         """
-        name = f"{function.__module__}.{function.__qualname__}"
         seen = self.version if live else self.results
-        made: Made = _remembered(self.store.name, seen, name, repr(args), (self, function, args))
+        made: Made = _remembered(seen, _key(self, function, args), (self.store, function, args))
         return made
+
+    def report(self, function: Callable[..., Made], *args: Any, about: object = None) -> Made:
+        """Return `function(snapshot, *args)` like `recall`, reading what it needs only once.
+
+        All reports of an unchanged store share one `Snapshot`: another rule for ties or another
+        filter reads no verdict again.
+
+        Args:
+            function: as in `recall`.
+            args: as in `recall`.
+            about: stands for the arguments in the key, where they were made from it and are long.
+        """
+        snapshot = _snapshot(self.store.name, self.results, self.store)
+        key = _key(self, function, args if about is None else (about,))
+        made: Made = _remembered(self.results, key, (snapshot, function, args))
+        return made
+
+
+def _key(board: Board, function: Callable[..., Any], args: tuple[Any, ...]) -> str:
+    return f"{board.store.name} {function.__module__}.{function.__qualname__} {args!r}"
 
 
 @st.cache_resource(max_entries=_REMEMBERED, show_spinner="Reading the store")
 def _remembered(
-    store: str, seen: str, name: str, args: str, _call: tuple[Board, Callable[..., Any], Any]
+    seen: str, key: str, _call: tuple[Store | Snapshot, Callable[..., Any], tuple[Any, ...]]
 ) -> Any:
-    """Answer a call; all but the call itself is the key."""
-    board, function, given = _call
-    return function(board.store, *given)
+    """Answer a call; what was seen of the store, and what was asked, are the key."""
+    source, function, args = _call
+    return function(source, *args)
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)
+def _snapshot(name: str, results: str, _store: Store) -> Snapshot:
+    """Keep what reports have read of a store while it stays as it is."""
+    return Snapshot(_store)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False, on_release=Store.close)
@@ -176,19 +221,6 @@ def switch(label: str, options: Mapping[str, str], key: str) -> str:
     return chosen or names[0]
 
 
-def run_name(run: Run) -> str:
-    """Return what a run is called in options and addresses: the same wherever it stands."""
-    parts = [run.run_id[:8], model_label(run.model), run.prompting, run.suite]
-    parts.append(f"seed {run.seed}" if run.seed else "")
-    return inert.label(" \u00b7 ".join(part for part in parts if part))
-
-
-def address(page: str, **parameters: str | int | None) -> str:
-    """Return a relative link to a view; absent parameters are left out."""
-    given = {name: str(value) for name, value in parameters.items() if value is not None}
-    return f"{page}?{urlencode(given)}" if given else page
-
-
 def link(page: str, label: str, **parameters: str | int | None) -> None:
     """Draw a link to a page of the board with its choices made.
 
@@ -205,6 +237,12 @@ def link(page: str, label: str, **parameters: str | int | None) -> None:
 def set_pages(pages: Mapping[str, Any]) -> None:
     """Tell `link` which pages there are; called once at the start of every run of the script."""
     st.session_state[_PAGES] = dict(pages)
+
+
+def share(page: str, **parameters: str | int | None) -> None:
+    """Draw the link that opens this view again, also after the defaults changed."""
+    st.divider()
+    link(page, "Link to this view", **parameters)
 
 
 # Texts and tables.

@@ -1,9 +1,233 @@
-"""Methods by data sets, as in the paper's Table 1."""
+"""The leaderboard: methods x data sets."""
 
-from mipo_eval.dashboards import frame
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from mipo_eval.dashboards import contrasts, flags, frame, grid, inert, looks, methods
+from mipo_eval.dashboards.links import run_name
+from mipo_eval.dashboards.methods import Filters, Method, Standing, Topic, View
+from mipo_eval.reports.labels import LABELS
+
+_WIN_RATE = "win rate against the reference (%)"
+_TIES = {
+    "win_rate_tie_inclusive": "a win (paper)",
+    "win_rate_half_ties": "half",
+    "win_rate_strict": "a loss",
+    "win_rate_excluding_ties": "left out",
+    "net_win_rate": "wins \u2212 losses",
+}
+"""Metric to what a tie counts as under it."""
+_MANY_ROWS = 60
+"""Rows above which nothing is compared until a baseline is chosen."""
+_NO_BASELINE = "none"
+_ALL = "all"
+_NO_JUDGE = "without a judge"
 
 
 def show() -> None:
     """Draw the page."""
-    frame.begin("Leaderboard", "Methods by data sets.")
-    frame.nothing_yet("run `mipo-eval demo`")
+    board = frame.begin("Leaderboard", "Methods by data sets, as in the paper's Table 1.")
+    known = board.report(methods.topics)
+    if not known:
+        frame.nothing_yet("no run has finished")
+    view = _view(known)
+    found = board.report(methods.standing, view)
+    if found is None:
+        frame.nothing_yet("no number of this kind: choose another judge or metric")
+    _flags(board, view)
+    rows, models = _filtered(found)
+    baseline = _baseline(found)
+    comparisons: grid.Comparisons = {}
+    if baseline is not None:
+        about = (view, baseline)
+        comparisons = board.report(contrasts.against, found, view.judge, baseline, about=about)
+    measured = grid.numbers(found, rows, comparisons)
+    paper = grid.paper_numbers(found, models)
+    _tables(found, measured, paper, baseline)
+    _behind(found, rows)
+
+
+def _view(known: Sequence[Topic]) -> View:
+    """Let the reader choose suite, judge, metric and rule for ties."""
+    suites = list(dict.fromkeys(topic.suite for topic in known))
+    first, second, third = st.columns(3)
+    with first:
+        suite = frame.choose("Suite", suites, "suite")
+    of_suite = [topic for topic in known if topic.suite == suite]
+    with second:
+        topic = frame.choose("Judge", of_suite, "judge", show=judge_name)
+    metrics = _metrics(topic)
+    with third:
+        metric = frame.choose("Number", metrics, "metric", show=looks.metric_title)
+    if metric == _WIN_RATE:
+        metric = frame.switch("A tie with the reference is", _TIES, "ties")
+    return View(
+        suite=suite,
+        judge=topic.judge.key if topic.judge else None,
+        metric=metric,
+        rules=frame.row_rules(),
+    )
+
+
+def _metrics(topic: Topic) -> list[str]:
+    """Return the numbers of a topic, the usual ones first; win rates are one, ruled by ties."""
+    rates = [name for name in topic.metrics if name in _TIES]
+    found = [_WIN_RATE] * bool(rates) + [name for name in topic.metrics if name not in _TIES]
+    usual = [_WIN_RATE, "accuracy", *LABELS]
+    return sorted(found, key=lambda name: usual.index(name) if name in usual else len(usual))
+
+
+def judge_name(topic: Topic) -> str:
+    """Return what the judge of a topic is called in options and addresses."""
+    return topic.judge.label if topic.judge else _NO_JUDGE
+
+
+def _flags(board: frame.Board, view: View) -> None:
+    broken = board.report(flags.failings, view.judge) if view.judge else []
+    if broken:
+        st.error("This judge fails its validation: do not believe these numbers.")
+        st.html(inert.block("\n".join(broken)))
+    winning = board.report(flags.winning_controls, view.suite, view.judge)
+    if winning:
+        st.warning("Controls that must not do well do as well as a model under this judge.")
+        st.html(inert.block("\n".join(winning)))
+
+
+def _filtered(found: Standing) -> tuple[list[Method], list[str]]:
+    """Let the reader filter rows; returns what is left, and the base models asked for."""
+    facets = methods.facets(found)
+    with st.expander("Filters", icon=":material/filter_list:"):
+        first, second, third = st.columns(3)
+        with first:
+            models = frame.choose_some("Base model", facets.models, "model")
+        with second:
+            promptings = frame.choose_some("Prompting", facets.promptings, "prompting")
+        with third:
+            since = st.date_input("Made since", None, key="since", bind="query-params")
+        names = {signature_name(signature): signature for signature in facets.signatures}
+        chosen = frame.choose("Signature", [_ALL, *names], "signature")
+        if chosen != _ALL:
+            st.html(inert.block(names[chosen]))
+    filters = Filters(
+        models=models, promptings=promptings, since=since, signature=names.get(chosen)
+    )
+    return methods.filtered(found.methods, filters), models
+
+
+def signature_name(signature: str) -> str:
+    """Return a short name for a signature that stays the same in addresses."""
+    from mipo_eval.keys import digest
+    from mipo_eval.signature import short, split
+
+    parts = split(signature)
+    shown = (parts.get(name) for name in ("decoding", "judge", "ties", "version"))
+    return f"{short(digest(signature))} \u00b7 {', '.join(part for part in shown if part)}"
+
+
+def _baseline(found: Standing) -> int | None:
+    labels = [method.label for method in found.methods]
+    usual = contrasts.default_baseline(found.methods)
+    options = [_NO_BASELINE, *dict.fromkeys(labels)]
+    few = len(labels) <= _MANY_ROWS
+    default = 0 if usual is None or not few else options.index(labels[usual])
+    first, _ = st.columns([2, 1])
+    with first:
+        chosen = frame.choose("\u0394 is the difference to", options, "baseline", default=default)
+    return None if chosen == _NO_BASELINE else labels.index(chosen)
+
+
+def _tables(
+    found: Standing, measured: pd.DataFrame, paper: pd.DataFrame, baseline: int | None
+) -> None:
+    first, second, third = st.columns([3, 1, 1], vertical_alignment="bottom")
+    with first:
+        usual = [name for name in grid.SHOWN if baseline is not None or name != "delta"]
+        shown = frame.choose_some(
+            "Columns", list(grid.COLUMNS), "columns", default=usual, show=grid.COLUMNS.__getitem__
+        )
+    tasks = found.section.tasks
+    with second:
+        by = frame.choose("Sort by", ["mean", "model", "method", *tasks], "sort")
+    with third:
+        published = not paper.empty and st.toggle(
+            "Published rows", value=True, key="published", bind="query-params"
+        )
+    table = pd.concat([measured, paper], ignore_index=True) if published else measured
+    if table.empty:
+        st.info("No row passes the filters.")
+        return
+    wide = grid.wide(table, tasks, shown)
+    lower = grid.lower_is_better(found.section.metric)
+    best_first = grid.ordered(wide.table, by, lower=lower)
+    st.html(inert.line(_heading(found)))
+    st.dataframe(
+        grid.linked(best_first, found.methods),
+        column_config=_column_config(best_first, wide, found.section.metric),
+        hide_index=True,
+        height="content" if len(best_first) < 30 else 1_050,
+        key="table",
+    )
+    label = None if baseline is None else found.methods[baseline].label
+    seeds = bool((measured["seeds"] > 1).any())
+    for note in grid.notes(wide, baseline=label, paper=bool(published), seeds=seeds):
+        st.html(inert.line(note))
+    frame.download(table.drop(columns="row"), f"leaderboard-{found.section.suite}", key="csv")
+
+
+def _heading(found: Standing) -> str:
+    section = found.section
+    by = f", judged by {section.judge}" if section.judge else ""
+    return f"{section.suite}: {looks.metric_title(section.metric)}{by}"
+
+
+def _column_config(table: pd.DataFrame, wide: grid.Wide, metric: str) -> dict[str, Any]:
+    places = looks.digits(metric)
+    config: dict[str, Any] = {
+        "model": st.column_config.TextColumn("model", pinned=False, width="medium"),
+        "method": st.column_config.TextColumn("method", pinned=True, width="medium"),
+        "items": st.column_config.LinkColumn(
+            "items", display_text="open", width="small", help="Responses and verdicts behind it"
+        ),
+    }
+    for name in table:
+        part = str(name).rpartition(" \u00b7 ")[2]
+        if name in wide.values:
+            config[str(name)] = st.column_config.NumberColumn(format=f"%.{places}f")
+        elif part == grid.COLUMNS["delta"]:
+            config[str(name)] = st.column_config.NumberColumn(format=f"%+.{places}f")
+        elif part in {grid.COLUMNS["detectable"], grid.COLUMNS["seeds"]}:
+            config[str(name)] = st.column_config.NumberColumn(format=f"%.{places}f")
+        elif part == grid.COLUMNS["ties"]:
+            config[str(name)] = st.column_config.NumberColumn(format="%.0f")
+        elif part == grid.COLUMNS["p"]:
+            config[str(name)] = st.column_config.NumberColumn(format="%.3f")
+        elif part == grid.COLUMNS["date"]:
+            config[str(name)] = st.column_config.DateColumn()
+    return config
+
+
+def _behind(found: Standing, rows: Sequence[Method]) -> None:
+    """Show where the numbers of one row come from."""
+    st.subheader("Behind a row")
+    labels = {method.label: method for method in rows}
+    if not labels:
+        return
+    method = labels[frame.choose("Row", list(labels), "row")]
+    for task, cell in method.row.cells.items():
+        places = looks.digits(found.section.metric)
+        about = f"{task}: {looks.number(cell.value, places)} {looks.interval(cell.ci95, places)}"
+        st.html(inert.block(method.signatures[task], name=about))
+        for run in method.runs.get(task, ()):
+            first, second = st.columns(2)
+            with first:
+                frame.link("pairs", f"Items of {run_name(run)}", a=run_name(run))
+            with second:
+                frame.link("run", f"Run {run.run_id[:8]}", run=run_name(run))
+    frame.share(
+        "leaderboard",
+        suite=found.section.suite,
+        judge=found.section.judge or _NO_JUDGE,
+    )

@@ -1,0 +1,158 @@
+"""Rows against each other on their common items: paired differences, and who beats whom."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mipo_eval.dashboards.methods import Method, Standing
+from mipo_eval.reports.outcomes import METRICS, Sheet
+from mipo_eval.reports.snapshot import Snapshot
+from mipo_eval.stats import Comparison, compare_all
+from mipo_eval.stats.bootstrap import Floats
+from mipo_eval.store.runs import Run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """Values of several rows on the items of one task, averaged over each row's seeds."""
+
+    task: str
+    rows: tuple[int, ...]
+    """Places in the list of methods, one per column."""
+    values: Floats
+    """(items, rows), in the units of the metric; NaN where a row has no value."""
+    groups: Sequence[object]
+
+
+def outcomes(
+    now: Snapshot, found: Standing, judge: str | None, metric: str | None = None
+) -> dict[str, Outcome]:
+    """Return, by task, the values of all rows that were measured item by item.
+
+    Args:
+        now: the store.
+        found: whose rows.
+        judge: key of the judge; None without one.
+        metric: another than the leaderboard's.
+    """
+    metric = metric or found.section.metric
+    runs = {run.run_id: run for method in found.methods for run in method.all_runs}
+    if metric not in METRICS or not runs:
+        return {}
+    sheets = {sheet.task: sheet for sheet in _sheets(now, tuple(runs.values()), metric, judge)}
+    return {
+        task: _outcome(sheets[task], found.methods)
+        for task in found.section.tasks
+        if task in sheets
+    }
+
+
+def _sheets(
+    now: Snapshot, runs: tuple[Run, ...], metric: str, judge: str | None
+) -> Sequence[Sheet]:
+    return now.outcomes.sheets(runs, metric, judge)
+
+
+def _outcome(sheet: Sheet, methods: Sequence[Method]) -> Outcome:
+    place = {run.run_id: column for column, run in enumerate(sheet.runs)}
+    rows, columns = [], []
+    for index, method in enumerate(methods):
+        own = [place[run.run_id] for run in method.runs.get(sheet.task, ()) if run.run_id in place]
+        if own:
+            values = over_seeds(sheet.values[:, own])
+            if not np.isnan(values).all():
+                rows.append(index)
+                columns.append(values)
+    table = np.stack(columns, axis=1) if columns else np.empty((len(sheet.keys), 0))
+    return Outcome(task=sheet.task, rows=tuple(rows), values=table, groups=sheet.groups)
+
+
+def over_seeds(values: Floats) -> Floats:
+    """Return (items,) the mean of (items, seeds) over the seeds with a value; NaN without any."""
+    known = ~np.isnan(values)
+    counts = known.sum(axis=1)
+    total = np.where(known, values, 0.0).sum(axis=1)
+    out = np.full(len(values), np.nan)
+    np.divide(total, counts, out=out, where=counts > 0)
+    return out
+
+
+def against(
+    now: Snapshot, found: Standing, judge: str | None, baseline: int
+) -> dict[tuple[int, str], Comparison]:
+    """Compare every row with a baseline, task by task, paired; corrected over a task's rows.
+
+    Rows that were made differently from the baseline (another signature) are left out: their
+    difference would be one of measuring.
+
+    Args:
+        now: the store.
+        found: whose rows.
+        judge: key of the judge; None without one.
+        baseline: its place in the rows.
+
+    Returns:
+        By (row, task); a row without an item in common with the baseline is not there.
+    """
+    made: dict[tuple[int, str], Comparison] = {}
+    for task, outcome in outcomes(now, found, judge).items():
+        signature = found.methods[baseline].signatures.get(task)
+        alike = [
+            column
+            for column, row in enumerate(outcome.rows)
+            if found.methods[row].signatures.get(task) == signature
+        ]
+        if baseline not in (outcome.rows[column] for column in alike):
+            continue
+        base = outcome.values[:, outcome.rows.index(baseline)]
+        common = [k for k in alike if (~np.isnan(outcome.values[:, k] - base)).any()]
+        names = [str(outcome.rows[k]) for k in common]
+        if len(names) > 1:
+            groups: list[object] = list(outcome.groups)
+            pairs = compare_all(outcome.values[:, common], names, groups, baseline=str(baseline))
+            made |= {(int(pair.first), task): pair for pair in pairs}
+    return made
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Duel:
+    """How often one row beats another on the items both have."""
+
+    first: int
+    second: int
+    rate: float
+    """Percent of common items on which the first is better; a tie counts half."""
+    wins: int
+    ties: int
+    losses: int
+
+
+def duels(outcome: Outcome) -> list[Duel]:
+    """Return every ordered pair of rows of a task with an item in common."""
+    found = []
+    for a, first in enumerate(outcome.rows):
+        for b, second in enumerate(outcome.rows):
+            margin = outcome.values[:, a] - outcome.values[:, b]
+            known = margin[~np.isnan(margin)]
+            if a == b or not len(known):
+                continue
+            wins, losses = int((known > 0).sum()), int((known < 0).sum())
+            ties = len(known) - wins - losses
+            rate = 100 * (wins + ties / 2) / len(known)
+            found.append(
+                Duel(first=first, second=second, rate=rate, wins=wins, ties=ties, losses=losses)
+            )
+    return found
+
+
+def default_baseline(methods: Sequence[Method]) -> int | None:
+    """Return the row that others are usually compared with: personalized prompting, else default.
+
+    None where no row is a base model's.
+    """
+    for wanted in ("Personalized prompting", "Base", "Default prompting"):
+        for index, method in enumerate(methods):
+            if method.row.name.method == wanted:
+                return index
+    return None

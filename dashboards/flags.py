@@ -1,0 +1,34 @@
+"""What stands above every table: judges that must not be believed, and controls that win."""
+
+from mipo_eval.controls import winners
+from mipo_eval.records import Score
+from mipo_eval.reports.catalog import model_label
+from mipo_eval.reports.snapshot import Snapshot
+from mipo_eval.signature import short, split
+from mipo_eval.store.runs import Run
+from mipo_eval.store.validations import failing_judges
+
+
+def failings(now: Snapshot, judge: str | None) -> list[str]:
+    """Return why the judge with this key must not be believed; None looks at every judge."""
+    names = {known.key: known.label for known in now.judges}
+    return [
+        f"{names.get(key, short(key))}: {reason}"
+        for key, reasons in failing_judges(now.store).items()
+        if judge in {None, key}
+        for reason in reasons
+    ]
+
+
+def winning_controls(now: Snapshot, suite: str, judge: str | None) -> list[str]:
+    """Return a line for each control entrant that does as well as a model of this suite."""
+    by = short(judge) if judge else None
+    scores: dict[str, tuple[Run, list[Score]]] = {}
+    for run, score in now.scores:
+        if run.suite == suite and split(score.signature).get("judge_key") == by:
+            scores.setdefault(run.run_id, (run, []))[1].append(score)
+    return [
+        f"{model_label(run.model)} ({run.run_id[:8]}): {winner}"
+        for run, own in scores.values()
+        for winner in winners(own)
+    ]
