@@ -12,14 +12,12 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mipo_eval.errors import ConfigError, ModelError
 from mipo_eval.training.job import Job
-
-if TYPE_CHECKING:
-    import torch
 
 STEPS = "steps"
 """Folder in `job.out` that holds what a stopped training continues from."""
@@ -49,6 +47,19 @@ def world_size() -> int:
 def is_main_process() -> bool:
     """Whether this process writes what is written once."""
     return int(os.environ.get("RANK", "0")) == 0
+
+
+@contextmanager
+def main_process_first() -> Iterator[None]:
+    """Let the main process do something before the others, which then find it done."""
+    if world_size() == 1:
+        yield
+        return
+    from accelerate import PartialState
+
+    # Drawing responses may take hours, and the others wait for as long.
+    with PartialState(timeout=timedelta(days=7)).main_process_first():
+        yield
 
 
 def arguments(job: Job) -> dict[str, Any]:
@@ -107,7 +118,9 @@ def load_policy(job: Job) -> tuple[Any, Any]:
     """
     import torch
     from transformers import AutoModelForCausalLM
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
     frozen = job.optimization.lora_rank is not None and job.optimization.precision == "bf16"
     dtype = torch.bfloat16 if frozen and _on_gpu() else torch.float32
     try:
@@ -151,29 +164,46 @@ def adapter_config(job: Job) -> Any | None:
 
 
 def guarded(kind: Any) -> Any:
-    """Return a trainer class that stops at a loss that is not finite, before it moves weights."""
+    """Return a trainer class that stops before weights are moved by what is not finite."""
 
     class Guarded(kind):  # type: ignore[misc]
         def training_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-            # The trainer may take what it does not know out of the inputs.
-            first = inputs.get("input_ids") if isinstance(inputs, Mapping) else None
+            # Noted before: the trainer may take what it does not know out of the inputs.
+            told = ("item_ids", "input_ids")
+            self._last = (
+                {key: inputs.get(key) for key in told} if isinstance(inputs, Mapping) else {}
+            )
             loss = super().training_step(model, inputs, *args, **kwargs)
             if not math.isfinite(float(loss)):
-                _refuse_loss(float(loss), self, first)
+                _refuse("the loss", float(loss), self)
             return loss
+
+        def _get_grad_norm(self, *args: Any, **kwargs: Any) -> Any:
+            norm = super()._get_grad_norm(*args, **kwargs)
+            if norm is not None and not math.isfinite(float(norm)):
+                _refuse("the gradient's norm", float(norm), self)
+            return norm
 
     Guarded.__name__ = kind.__name__
     return Guarded
 
 
-def _refuse_loss(loss: float, trainer: Any, tokens: "torch.Tensor | None") -> None:
-    shown = ""
-    if tokens is not None and tokens.numel():
-        text = trainer.processing_class.decode(tokens[0][:60], skip_special_tokens=True)
-        shown = f", in the batch that begins {' '.join(text.split())[:80]!r}"
+def _batch_shown(inputs: Mapping[str, Any], tokenizer: Any) -> str:
+    """Return words that tell a batch: the ids of its items where it has them, else its text."""
+    if names := inputs.get("item_ids"):
+        return f", in the batch of item{'s' if len(names) > 1 else ''} {', '.join(names)}"
+    tokens = inputs.get("input_ids")
+    if tokens is None or not tokens.numel():
+        return ""
+    text = tokenizer.decode(tokens[0][:60], skip_special_tokens=True)
+    return f", in the batch that begins {' '.join(text.split())[:80]!r}"
+
+
+def _refuse(what: str, value: float, trainer: Any) -> None:
+    shown = _batch_shown(trainer._last, trainer.processing_class)
     kept = last_checkpoint(Path(trainer.args.output_dir))
     raise ModelError(
-        f"the loss is {loss} at step {trainer.state.global_step + 1}{shown}: lower "
+        f"{what} is {value} at step {trainer.state.global_step + 1}{shown}: lower "
         f"optimization.learning_rate; the last good checkpoint is {kept or 'the base model'}"
     )
 
@@ -193,6 +223,9 @@ def run_trainer(trainer: Any, job: Job) -> None:
     Raises:
         ModelError: memory runs out, or the loss is not finite.
     """
+    from transformers import PrinterCallback
+
+    trainer.remove_callback(PrinterCallback)  # it writes to stdout, which is for results
     trainer.add_callback(curve_callback(job))
     resumed = last_checkpoint(job.out / STEPS)
     with memory_errors():
