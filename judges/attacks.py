@@ -54,6 +54,8 @@ class Duel(NamedTuple):
     """The hostile text's; None when one of the two could not be rated."""
     group: str = ""
     """Of the item both texts answer."""
+    why: str = ""
+    """Why there is no outcome, where there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -108,9 +108,14 @@ async def judge_attacks(
     readings = await judge_pairs(store, judge, pairs, advance=advance)
     outcomes: dict[Verdict | None, str | None] = {"a": "win", "b": "loss", "tie": "tie", None: None}
     return tuple(
-        Duel(attack, outcomes[reading.verdict], item.group)  # type: ignore[arg-type]
+        Duel(attack, outcomes[reading.verdict], item.group, why_not(reading))  # type: ignore[arg-type]
         for (item, attack), reading in zip(subjects, readings, strict=True)
     )
+
+
+def why_not(reading: Reading) -> str:
+    """Return why a reading has no verdict; empty where it has one."""
+    return "" if reading.verdict else reading.trouble or next(iter(reading.unread), "")
 
 
 async def _answers(

@@ -263,10 +263,18 @@ def _subsets(
     return found
 
 
+_RATES = ("strict", "tie_tolerant", "tie_rate", "half_ties", "agreement")
+
+
 def standing_json(found: Standing) -> dict[str, Any]:
-    """Return a standing as `--json` shows it."""
-    rates = ("strict", "tie_tolerant", "tie_rate", "half_ties", "agreement")
-    return {name: _score_json(getattr(found, name)) for name in rates} | {"kappa": found.kappa}
+    """Return a standing as `--json` shows it, with intervals."""
+    return {name: _score_json(getattr(found, name)) for name in _RATES} | {"kappa": found.kappa}
+
+
+def _values(found: Standing) -> dict[str, float | None]:
+    """Return the bare numbers of a standing."""
+    scores = {name: getattr(found, name) for name in _RATES}
+    return {name: score and score.value for name, score in scores.items()} | {"kappa": found.kappa}
 
 
 def _score_json(score: Score | None) -> dict[str, Any] | None:
@@ -286,9 +294,12 @@ def quality_json(found: Quality) -> dict[str, Any]:
         "unread": dict(found.unread),
         "unparsed_rate": found.unparsed_rate,
         "failed_calls": found.failed_calls,
-        "judge": standing_json(found.judge),
-        "longest": standing_json(found.longest),
-        "constant": standing_json(found.constant),
+        **_values(found.judge),
+        "standings": {
+            "judge": standing_json(found.judge),
+            "longest": standing_json(found.longest),
+            "constant": standing_json(found.constant),
+        },
         "over_longest": _score_json(found.margin),
         "people": [
             {"first": i, "second": j, **agreement._asdict()}

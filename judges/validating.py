@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mipo_eval import __version__
+from mipo_eval.errors import DataError
 from mipo_eval.judges.attacks import Attack, attack_report, attack_scores
 from mipo_eval.judges.benchmarks import Benchmark
 from mipo_eval.judges.judge import Judge, Protocol
@@ -24,7 +25,7 @@ from mipo_eval.store.engine import now
 from mipo_eval.store.validations import Validation, put_validation
 from mipo_eval.store.verdicts import put_judge
 
-ATTACKED_ITEMS = 5
+ATTACKED_ITEMS = 10
 """How many honest responses each hostile text meets, where nobody says."""
 _DATA_NAME = 64
 
@@ -132,8 +133,8 @@ def _keep(store: Store, found: Examined) -> None:
 
 
 def default_protocol(pairs: Sequence[LabelledPair]) -> Protocol:
-    """Return how a judge is asked where nobody says: ratings where pairs name preferences."""
-    return "rubric" if any(pair.preferences for pair in pairs) else "pairwise"
+    """Return how a judge is asked where nobody says: for ratings, unless no pair names a wish."""
+    return "rubric" if not pairs or any(pair.preferences for pair in pairs) else "pairwise"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,6 +182,11 @@ def attack_judge(
     put_judge(store, judge.key, judge.name, judge.stored_spec)
     duels = asyncio.run(judge_attacks(store, judge, items, hostile, advance=advance))
     report = attack_report(duels)
+    if not report.n:
+        raise DataError(
+            f"the judge gave no verdict in any of {len(duels)} duels with hostile responses; the "
+            f"first has none because: {duels[0].why if duels else 'no item has a reference'}"
+        )
     signed = join(items=short(digest([i.key for i in items])), **judge.signature_parts())
     return Attacked(
         items=len(items),

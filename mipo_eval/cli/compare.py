@@ -92,9 +92,11 @@ def _shown(task: "TaskComparison", correction: str) -> list["RenderableType"]:
     from rich.table import Table
     from rich.text import Text
 
-    from mipo_eval.cli.tables import inert
+    from mipo_eval.cli.tables import failing_lines, inert
+    from mipo_eval.store.validations import MARK
 
-    by = f", judged by {task.judge}" if task.judge else ""
+    mark = f" {MARK}" if task.judge_failings else ""
+    by = f", judged by {task.judge}{mark}" if task.judge else ""
     title = inert(f"{task.task}: {task.metric}{by}")
     title.stylize("bold")
     number = {side.label: str(place) for place, side in enumerate(task.sides, 1)}
@@ -111,7 +113,8 @@ def _shown(task: "TaskComparison", correction: str) -> list["RenderableType"]:
         pairs.add_column(column, justify="right", no_wrap=True)
     for pair in task.comparisons:
         pairs.add_row(f"{number[pair.first]}-{number[pair.second]}", *_pair(pair))
-    parts: list[RenderableType] = [title, values, pairs]
+    failing = failing_lines({"": task.judge_failings}, {"": task.judge or ""})
+    parts: list[RenderableType] = [title, values, pairs, *failing]
     parts += [Text(line, style="yellow") for line in _warnings(task, number)]
     parts += [Text(line, style="dim") for line in _remarks(task)]
     return parts

@@ -1,6 +1,6 @@
 """The main job: what was asked on the command line, turned into an evaluation and shown."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -43,16 +43,18 @@ def run_evaluation(asked: Asked, store_url: str, *, as_json: bool) -> None:
     """Do the main job and print its scores."""
     from mipo_eval.cli.output import Output
     from mipo_eval.store import Store
+    from mipo_eval.store.validations import failing_by_signature
 
     output = Output(as_json=as_json)
     with Store.open(store_url) as store:
         result = evaluate_asked(asked, store, output)
+        failing = failing_by_signature(store)
         if as_json:
-            output.document(result_json(result))
+            output.document(result_json(result, failing))
         else:
             from mipo_eval.cli.tables import score_tables
 
-            output.show(*score_tables(result.scores, result.run))
+            output.show(*score_tables(result.scores, result.run, failing))
             output.note(f"Responses and verdicts: mipo-eval show {result.run.run_id[:12]}")
 
 
@@ -63,9 +65,14 @@ def evaluate_asked(asked: Asked, store: "Store", output: "Output") -> "Result":
     return evaluate(store, build_evaluation(asked, output), output)
 
 
-def result_json(result: "Result") -> dict[str, object]:
-    """Return a run as `--json` shows it."""
+def result_json(
+    result: "Result", failing: Mapping[str, Sequence[str]] | None = None
+) -> dict[str, object]:
+    """Return a run as `--json` shows it, with its judges that failed their validation."""
+    from mipo_eval.signature import split
+
     run = result.run
+    keys = dict.fromkeys(split(score.signature).get("judge_key", "") for score in result.scores)
     return {
         "run_id": run.run_id,
         "model": run.model,
@@ -74,6 +81,7 @@ def result_json(result: "Result") -> dict[str, object]:
         "seed": run.seed,
         "n_items": run.n_items,
         "scores": [score.to_json() for score in result.scores],
+        "failing_judges": {key: list(failing[key]) for key in keys if failing and key in failing},
     }
 
 

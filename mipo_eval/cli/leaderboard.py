@@ -67,6 +67,7 @@ def leaderboard(  # noqa: PLR0913, PLR0917 - one parameter per flag; limited by 
     from mipo_eval.reports.leaderboard import leaderboard as build
     from mipo_eval.reports.paper import published_rows
     from mipo_eval.store import Store
+    from mipo_eval.store.validations import failing_by_signature
 
     output = Output(as_json=as_json)
     rules = read_rows(rows) if rows else []
@@ -76,10 +77,12 @@ def leaderboard(  # noqa: PLR0913, PLR0917 - one parameter per flag; limited by 
     with Store.open(store, mode="read") as opened:
         asked = Asked(suite=suite, judge=judge, ties=ties, rules=tuple(rules))
         sections = build(opened, asked)
+        failing = failing_by_signature(opened)
     known = {index: published_rows(s) if paper else [] for index, s in enumerate(sections)}
     if as_json:
         documents = [section_json(s) for s in sections]
         for index, document in enumerate(documents):
+            document["judge_failings"] = list(_failings(sections[index], failing))
             document["published"] = [
                 {"model": m, "method": n, "cells": {t: _number(p) for t, p in cells.items()}}
                 for m, n, cells in known[index]
@@ -87,7 +90,7 @@ def leaderboard(  # noqa: PLR0913, PLR0917 - one parameter per flag; limited by 
         output.document({"sections": documents})
         return
     for index, section in enumerate(sections):
-        output.show(*_section(section, known[index]))
+        output.show(*_section(section, known[index], _failings(section, failing)))
         if paper and not known[index]:
             output.note(f"The paper has no {section.metric} on {', '.join(section.tasks)}.")
     if not sections:
@@ -98,15 +101,28 @@ def _number(number: "Published") -> dict[str, float | None]:
     return {"value": number.value, "std": number.std}
 
 
-def _section(section: "Section", published: "PublishedRows") -> list["RenderableType"]:
-    from mipo_eval.cli.tables import inert
+def _failings(section: "Section", failing: "Mapping[str, Sequence[str]]") -> "Sequence[str]":
+    """Return why the section's judge failed its validation; nothing if it did not."""
+    from mipo_eval.signature import split
 
-    by = f", judged by {section.judge}" if section.judge else ""
+    keys = (split(signature).get("judge_key", "") for signature in section.signatures.values())
+    return next((failing[key] for key in keys if key in failing), ())
+
+
+def _section(
+    section: "Section", published: "PublishedRows", failings: "Sequence[str]" = ()
+) -> list["RenderableType"]:
+    from mipo_eval.cli.tables import failing_lines, inert
+    from mipo_eval.store.validations import MARK
+
+    mark = f" {MARK}" if failings else ""
+    by = f", judged by {section.judge}{mark}" if section.judge else ""
     common = "".join(f", {part}" for part in _common(section) if part)
     title = inert(f"{section.suite}: {section.metric}{by}{common}")
     title.stylize("bold")
     marks = _marks(section)
     parts: list[RenderableType] = [title]
+    parts += failing_lines({"": failings}, {"": section.judge or ""})
     if len(section.tasks) > 1 or published:
         parts.append(_grid(section, published, marks))
     parts += [_details(section, task, marks) for task in section.tasks]

@@ -175,10 +175,8 @@ def _verdict(found: Examined) -> list[Text]:
         interval = f" [{margin.ci95[0]:.1f}, {margin.ci95[1]:.1f}]" if margin.ci95 else ""
         ahead = f"{margin.value:+.1f}{interval} points over choosing the longer response"
         return [Text(f"passes: {ahead}", style="green")]
-    return [
-        inert_red(f"fails: {reason}; marked wherever its verdicts are shown")
-        for reason in found.quality.failings
-    ]
+    reasons = [inert_red(f"fails: {reason}") for reason in found.quality.failings]
+    return [*reasons, _dim("Its verdicts are marked wherever they are shown.")]
 
 
 def inert_red(text: str) -> Text:

@@ -70,11 +70,13 @@ def show(run: str, samples: int, item_id: str | None, store: str, as_json: bool)
     from mipo_eval.store import Store
     from mipo_eval.store import runs as stored
     from mipo_eval.store.responses import answered
+    from mipo_eval.store.validations import failing_by_signature
 
     output = Output(as_json=as_json)
     with Store.open(store, mode="read") as opened:
         found = stored.find_run(opened, run)
         result = Result(run=found, scores=stored.get_scores(opened, found.run_id))
+        failing = failing_by_signature(opened)
         entries = answered(opened, found.list_key, found.generation_key)
         if item_id is not None:
             entries = (entry for entry in entries if entry.item.item_id == item_id)
@@ -83,10 +85,10 @@ def show(run: str, samples: int, item_id: str | None, store: str, as_json: bool)
             raise ConfigError(f"run {run} has no item {item_id!r}")
         if as_json:
             details = [_sample_json(opened, entry) for entry in chosen]
-            output.document(result_json(result) | {"samples": details})
+            output.document(result_json(result, failing) | {"samples": details})
             return
         if result.scores:
-            output.show(*score_tables(result.scores, found))
+            output.show(*score_tables(result.scores, found, failing))
         else:
             output.note("No scores yet: the run was stopped before its end; repeat its command.")
         for entry in chosen:

@@ -1,7 +1,7 @@
 """Scores, runs and responses as rich tables; every text of a model or a file is shown inert."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import RenderableType
@@ -13,6 +13,7 @@ from mipo_eval.records import Score
 from mipo_eval.reports.labels import DIGITS, LABELS
 from mipo_eval.signature import split
 from mipo_eval.store.runs import Run
+from mipo_eval.store.validations import MARK
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
@@ -25,8 +26,37 @@ def inert(text: str) -> Text:
     return Text(_CONTROL.sub("\ufffd", text))
 
 
-def score_tables(scores: Sequence[Score], run: Run) -> list[RenderableType]:
-    """Return a run's scores: a column per task, a section per judge; then what was left out."""
+Failing = Mapping[str, Sequence[str]]
+"""Judge key as signatures have it, to why the judge must not be believed."""
+
+
+def failing_lines(failing: Failing, names: Mapping[str, str]) -> list[Text]:
+    """Return a line for each of these judges that failed, with the data and the reason.
+
+    Args:
+        failing: why judges must not be believed.
+        names: of the judges that a table uses, by their keys.
+    """
+    lines = []
+    for key, name in names.items():
+        if reasons := failing.get(key):
+            line = inert(f"{MARK} {name} fails its validation on {'; on '.join(reasons)}")
+            line.stylize("bold red")
+            lines.append(line)
+    return lines
+
+
+def score_tables(
+    scores: Sequence[Score], run: Run, failing: Failing | None = None
+) -> list[RenderableType]:
+    """Return a run's scores: a column per task, a section per judge; then what was left out.
+
+    Args:
+        scores: of the run.
+        run: for the title.
+        failing: judges that failed their validation; they are marked.
+    """
+    failing = failing or {}
     tasks = list(dict.fromkeys(score.task for score in scores))
     table = Table(header_style="bold", box=SIMPLE_HEAD)
     table.add_column("metric [95 % interval]")
@@ -34,7 +64,7 @@ def score_tables(scores: Sequence[Score], run: Run) -> list[RenderableType]:
         table.add_column(inert(task), justify="right")
     for section in dict.fromkeys(_section(score) for score in sorted(scores, key=_judge_free)):
         found = _of_section(scores, section)
-        heading = inert(_heading(section))
+        heading = inert(_heading(section) + _mark(found.values(), failing))
         heading.stylize("italic")
         table.add_row(heading, *("" for _ in tasks))
         for metric, label in _labels(found).items():
@@ -49,7 +79,8 @@ def score_tables(scores: Sequence[Score], run: Run) -> list[RenderableType]:
         f"{run.model} on {run.suite}{prompting}, {run.n_items} items (run {run.run_id[:12]})"
     )
     title.stylize("bold")
-    return [title, table, *_alarms(scores), *_left_out(scores), *_how(scores)]
+    marked = failing_lines(failing, _judges(scores))
+    return [title, table, *marked, *_alarms(scores), *_left_out(scores), *_how(scores)]
 
 
 Section = tuple[str | None, str | None]
@@ -68,6 +99,16 @@ def _section(score: Score) -> Section:
 def _of_section(scores: Sequence[Score], section: Section) -> dict[tuple[str, str], Score]:
     """Return the scores of a section by task and plain metric."""
     return {(s.task, control_of(s.metric)[1]): s for s in scores if _section(s) == section}
+
+
+def _judges(scores: Iterable[Score]) -> dict[str, str]:
+    """Return the judges behind scores: key to name."""
+    parts = (split(score.signature) for score in scores)
+    return {own["judge_key"]: own.get("judge", "") for own in parts if "judge_key" in own}
+
+
+def _mark(scores: Iterable[Score], failing: Failing) -> str:
+    return f" {MARK}" if any(key in failing for key in _judges(scores)) else ""
 
 
 def _heading(section: Section) -> str:

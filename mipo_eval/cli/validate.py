@@ -50,7 +50,11 @@ _STORE = "store:"
     help="Prompt of your own, with the slots of the protocol.",
 )
 @click.option("--attack", is_flag=True, help="Also set hostile responses against honest ones.")
-@click.option("--limit", type=click.IntRange(min=1), help="Only the first N pairs of each subset.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    help="Only the first N pairs of each subset; with --attack, N honest responses (default 10).",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of intervals and attacks.")
 @store_option
 @json_option
@@ -108,7 +112,7 @@ def validate(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number i
                 )
                 output.finish()
             if attack:
-                attacked = _attack(opened, asked, pairs, seed, output)
+                attacked = _attack(opened, asked, pairs, (limit, seed), output)
     _print(output, judge, examined, attacked, as_json=as_json)
 
 
@@ -167,15 +171,20 @@ def _from_replies(
 
 
 def _attack(
-    store: "Store", judge: "Judge", pairs: "Sequence[LabelledPair]", seed: int, output: "Output"
+    store: "Store",
+    judge: "Judge",
+    pairs: "Sequence[LabelledPair]",
+    how: tuple[int | None, int],
+    output: "Output",
 ) -> "Attacked":
     from mipo_eval.demo import world
     from mipo_eval.judges.attacks import attacks
     from mipo_eval.judges.validating import ATTACKED_ITEMS, attack_judge, honest_items
     from mipo_eval.keys import item_rng
 
+    limit, seed = how
     demo = sorted(world.items("test"), key=lambda item: item_rng(seed, item.item_id).random())
-    items = (honest_items(pairs, seed) if pairs else demo)[:ATTACKED_ITEMS]
+    items = (honest_items(pairs, seed) if pairs else demo)[: limit or ATTACKED_ITEMS]
     hostile = attacks()
     wishes = 1 if judge.protocol != "rubric" else None
     calls = sum(2 * (wishes or len(item.preferences)) for item in items) * len(hostile)

@@ -165,7 +165,8 @@ def _score_table(table: Table) -> str:
         "".join(f"<td>{escape(name)}</td>" for name in names) + "".join(map(_score_cell, cells))
         for names, cells in table.rows
     ]
-    return _table(head, rows)
+    told = "".join(f"<p>{escape(note)}</p>" for note in table.notes)
+    return _table(head, rows) + told
 
 
 def _score_cell(cell: Cell | None) -> str:

@@ -70,6 +70,8 @@ class RunRecord:
     """What judges rated, in words, per (item, text); of some items, for people to read."""
     replies: Sequence[Reply] = ()
     scores: Sequence[Score] = ()
+    failing: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Judges that failed their validation, by their key in signatures, and why."""
     about: Mapping[str, Any] = field(default_factory=dict)
     """Whatever else the file tells of how the answers were made."""
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from mipo_eval.exchange.records import RunRecord
 from mipo_eval.records import Score
 from mipo_eval.signature import split
+from mipo_eval.store.validations import MARK
 
 COLUMNS = (
     "run_id",
@@ -19,6 +20,7 @@ COLUMNS = (
     "task",
     "metric",
     "judge",
+    "judge_fails",
     "value",
     "ci_low",
     "ci_high",
@@ -85,7 +87,9 @@ class Table(NamedTuple):
     runs: tuple[str, ...]
     """A name per column, each once."""
     rows: tuple[tuple[tuple[str, str, str], tuple[Cell | None, ...]], ...]
-    """(task, metric, judge), and a cell per run."""
+    """(task, metric, judge), and a cell per run; a judge that failed its validation is marked."""
+    notes: tuple[str, ...] = ()
+    """Why marked judges failed, a line each."""
 
 
 def score_rows(runs: Iterable[tuple[str, RunRecord]]) -> list[dict[str, Any]]:
@@ -98,6 +102,7 @@ def score_rows(runs: Iterable[tuple[str, RunRecord]]) -> list[dict[str, Any]]:
             "task": score.task,
             "metric": score.metric,
             "judge": split(score.signature).get("judge"),
+            "judge_fails": "; ".join(_failings(run, score)) or None,
             "value": score.value,
             "ci_low": score.ci95[0] if score.ci95 else None,
             "ci_high": score.ci95[1] if score.ci95 else None,
@@ -109,6 +114,11 @@ def score_rows(runs: Iterable[tuple[str, RunRecord]]) -> list[dict[str, Any]]:
         for run_id, run in runs
         for score in run.scores
     ]
+
+
+def _failings(run: RunRecord, score: Score) -> Sequence[str]:
+    """Return why the judge behind a score failed its validation; nothing if it did not."""
+    return run.failing.get(split(score.signature).get("judge_key", ""), ())
 
 
 def to_csv(rows: Sequence[dict[str, Any]]) -> str:
@@ -161,15 +171,20 @@ def table_of(runs: Sequence[tuple[str, RunRecord]]) -> Table:
     """
     names = _names(runs)
     found: dict[tuple[str, str, str, str], dict[int, Score]] = {}
+    notes: dict[str, None] = {}
     for column, (_, run) in enumerate(runs):
         for score in run.scores:
             parts = split(score.signature)
+            judge = parts.get("judge", "")
+            if failings := _failings(run, score):
+                judge = f"{judge} {MARK}"
+                notes[f"{judge} fails its validation on {'; on '.join(failings)}"] = None
             rule = "|".join(
                 f"{name}:{value}"
                 for name, value in parts.items()
                 if name not in {"judge", "seed", "prompting", "query", "decoding", "version"}
             )
-            key = (score.task, score.metric, parts.get("judge", ""), rule)
+            key = (score.task, score.metric, judge, rule)
             found.setdefault(key, {})[column] = score
     rows = []
     for (task, metric, judge, _), scores in found.items():
@@ -181,7 +196,7 @@ def table_of(runs: Sequence[tuple[str, RunRecord]]) -> Table:
             for column in range(len(runs))
         )
         rows.append(((task, metric, judge), cells))
-    return Table(tuple(names), tuple(rows))
+    return Table(tuple(names), tuple(rows), tuple(notes))
 
 
 def _best(metric: str, values: list[float]) -> float | None:
@@ -239,6 +254,7 @@ def to_markdown(title: str, table: Table) -> str:
         lines.append(f"| {' | '.join([*map(in_markdown, names), *values, _counts(cells)])} |")
     signatures = _signatures(table)
     notes = ["", "Best of each row in bold; 95 % intervals in brackets.", ""]
+    notes += [line for told in table.notes for line in (in_markdown(told), "")]
     return "\n".join([*lines, *notes, *(f"- {in_markdown(s)}" for s in signatures)]) + "\n"
 
 
@@ -282,6 +298,7 @@ def to_latex(title: str, table: Table) -> str:
         counts = _counts(cells).replace("-", "--")
         lines.append(f"{' & '.join([*map(in_latex, names), *values, counts])} \\\\")
     lines += ["\\bottomrule", "\\end{tabular}"]
+    lines += [f"\\par\\noindent {in_latex(told)}" for told in table.notes]
     lines += [f"% {one_line(signature)}" for signature in _signatures(table)]
     return "\n".join(lines) + "\n"
 

@@ -1,7 +1,7 @@
 """Paired comparisons of stored runs, with what differs in how their numbers were made."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mipo_eval.errors import ConfigError, DataError
@@ -20,6 +20,7 @@ from mipo_eval.stats import Comparison, compare_all
 from mipo_eval.stats.significance import Adjust
 from mipo_eval.store import Store
 from mipo_eval.store.runs import Run, find_run, get_scores
+from mipo_eval.store.validations import failing_judges
 
 Parts = Mapping[str, tuple[str | None, str | None]]
 """Part of a signature to its two values."""
@@ -50,6 +51,8 @@ class TaskComparison:
     task: str
     metric: str
     judge: str | None
+    judge_failings: tuple[str, ...]
+    """Why the judge failed its validation, if it did."""
     sides: tuple[Side, ...]
     comparisons: tuple[Comparison, ...]
     """Named by the sides' labels; the correction is over these."""
@@ -101,10 +104,12 @@ def compare_runs(store: Store, names: Sequence[str], wanted: Wanted) -> list[Tas
     shared = [sheet for sheet in sheets if len(sheet.runs) > 1]
     if not shared:
         raise DataError("these runs have no task in common: nothing to pair")
-    return [
+    failings = failing_judges(store).get(judge.key, ()) if judge else ()
+    found = [
         _task(sheet, wanted, labels, scores, (judge, labels[base.run_id] if base else None))
         for sheet in shared
     ]
+    return [replace(task, judge_failings=failings) for task in found]
 
 
 def _same_suite(runs: Sequence[Run]) -> None:
@@ -181,6 +186,7 @@ def _task(
         task=sheet.task,
         metric=sheet.metric,
         judge=judge.label if judge else None,
+        judge_failings=(),
         sides=sides,
         comparisons=tuple(found),
         made_differently=made,
@@ -235,6 +241,7 @@ def comparison_json(found: TaskComparison) -> dict[str, Any]:
         "task": found.task,
         "metric": found.metric,
         "judge": found.judge,
+        "judge_failings": list(found.judge_failings),
         "runs": [
             {
                 "run_id": side.run.run_id,

@@ -7,8 +7,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from mipo_eval.signature import short
 from mipo_eval.store.engine import Store
 from mipo_eval.store.tables import validations
+
+MARK = "(!)"
+"""Stands beside every judge that failed its validation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,3 +71,8 @@ def failing_judges(store: Store) -> dict[str, tuple[str, ...]]:
         if lines:
             found[validation.judge_key] = found.get(validation.judge_key, ()) + lines
     return found
+
+
+def failing_by_signature(store: Store) -> dict[str, tuple[str, ...]]:
+    """Return the same by the `judge_key` that signatures have."""
+    return {short(key): reasons for key, reasons in failing_judges(store).items()}
