@@ -1,9 +1,108 @@
 """Multiple choice and math (the paper's Table 2, Figures 4 and 5)."""
 
-from mipo_eval.dashboards import frame
+from collections.abc import Callable, Sequence
+
+import pandas as pd
+import streamlit as st
+
+from mipo_eval.dashboards import frame, inert
+from mipo_eval.dashboards.answers import (
+    ENTROPY_AXIS,
+    accuracy_table,
+    calibration_plot,
+    calibration_table,
+    entropy_counts,
+    entropy_plot,
+    entropy_table,
+    question_table,
+    runs_by_likelihood,
+)
+from mipo_eval.dashboards.links import run_name
+from mipo_eval.dashboards.pages.numbers import numbers
+from mipo_eval.dashboards.plots import interval_plot
+from mipo_eval.reports.catalog import run_labels
+from mipo_eval.store.runs import Run
+
+_RUN_SUITE = "run `mipo-eval --model CKPT --suite math` or `--suite mcq_letters`"
+_ACCURACY = dict.fromkeys(("value", "low", "high"), "%.1f")
+_ENTROPY = dict.fromkeys(("value", "low", "high", "confidence", "accuracy"), "%.3f")
+_HIDDEN = ("row", "suite", "metric", "signature")
+_RUNS = 4
+"""Runs whose questions are read unless others are chosen."""
 
 
 def show() -> None:
     """Draw the page."""
-    frame.begin("Choice and math", "Answers that can be checked.")
-    frame.nothing_yet("run `mipo-eval --model CKPT --suite mcq`")
+    board = frame.begin("Choice and math", "Answers that can be checked, and how sure models are.")
+    accuracy = board.recall(accuracy_table)
+    entropy = board.recall(entropy_table)
+    if not len(accuracy[accuracy["source"] == "measured"]) and entropy.empty:
+        frame.nothing_yet(_RUN_SUITE)
+    st.subheader("Accuracy")
+    _by_task(accuracy, "accuracy (%)", "task")
+    st.caption(
+        "Filled: measured here, with 95 % intervals. Hollow: Table 2 of the paper, with the "
+        "standard deviation over seeds. A reply without a readable answer is not right."
+    )
+    numbers(board, accuracy, "accuracy", formats=_ACCURACY, left_out=_HIDDEN)
+    _entropies(board, entropy)
+    _questions(board)
+
+
+def _by_task(table: pd.DataFrame, axis: str, key: str) -> None:
+    tasks = list(dict.fromkeys(table["task"]))
+    chosen = frame.choose_some("Tasks", tasks, key) or tasks
+    for task, own in table[table["task"].isin(chosen)].groupby("task", sort=False):
+        st.markdown(f"**{inert.markdown(str(task))}**")
+        st.altair_chart(interval_plot(own, axis=axis))
+
+
+def _entropies(board: frame.Board, table: pd.DataFrame) -> None:
+    st.subheader("Answer entropy")
+    if table.empty:
+        st.info(
+            "No run was asked by likelihood: run `mipo-eval --model CKPT --suite mcq_letters`.",
+            icon=":material/inbox:",
+        )
+        return
+    for (task, questions), own in table.groupby(["task", "questions"], sort=False):
+        st.markdown(f"**{inert.markdown(str(task))}**, {questions}")
+        st.altair_chart(interval_plot(own, axis=ENTROPY_AXIS))
+    st.caption("0: sure of one choice; ln 4 = 1.386: undecided between four (Figures 4 and 5).")
+    numbers(board, table, "entropy", formats=_ENTROPY, left_out=_HIDDEN)
+
+
+def _questions(board: frame.Board) -> None:
+    runs = board.recall(runs_by_likelihood)
+    if not runs:
+        return
+    st.subheader("Question by question")
+    chosen = frame.choose_some("Runs", runs, "runs", default=runs[:_RUNS], show=run_name) or list(
+        runs[:_RUNS]
+    )
+    labels = run_labels(chosen)
+    parts = [(labels[run.run_id], board.recall(question_table, run)) for run in chosen]
+    calibration = _labelled(parts, calibration_table)
+    st.markdown("**Calibration**")
+    st.altair_chart(calibration_plot(calibration))
+    st.caption(
+        "Every dot is a bin of confidence, the larger the more questions; on the dashed line a "
+        "model is right as often as it is sure. Bars are 95 % Wilson intervals."
+    )
+    st.markdown("**Spread of the answer entropy**")
+    st.altair_chart(entropy_plot(_labelled(parts, entropy_counts)))
+    numbers(board, calibration, "calibration", formats=_ENTROPY)
+    run = frame.choose("Questions of", chosen, "questions", show=run_name)
+    _one_run(board, run)
+
+
+def _one_run(board: frame.Board, run: Run) -> None:
+    table = board.recall(question_table, run).sort_values("entropy", ascending=False)
+    shown = table.drop(columns="item_key")
+    numbers(board, shown, "questions", formats={"confidence": "%.3f", "entropy": "%.3f"})
+
+
+def _labelled(
+    parts: Sequence[tuple[str, pd.DataFrame]], make: Callable[[pd.DataFrame], pd.DataFrame]
+) -> pd.DataFrame:
+    return pd.concat([make(table).assign(row=label) for label, table in parts], ignore_index=True)

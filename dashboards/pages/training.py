@@ -1,9 +1,133 @@
 """Learning curves, ablations and pair reports (the paper's Figure 2, Tables 5 and 6)."""
 
-from mipo_eval.dashboards import frame
+import pandas as pd
+import streamlit as st
+
+from mipo_eval.dashboards import frame, inert
+from mipo_eval.dashboards.learning import (
+    STEP_AXIS,
+    axis_title,
+    count_table,
+    curve_metrics,
+    curve_table,
+    flat_table,
+    negatives_table,
+    training_label,
+    training_table,
+)
+from mipo_eval.dashboards.pages.numbers import numbers
+from mipo_eval.dashboards.plots import interval_plot, line_plot
+from mipo_eval.store.trainings import Training, list_trainings
+
+_CURVES = 12
+"""Trainings whose curves are drawn unless others are chosen."""
+_DIGITS = {
+    "learning rate": "%.2g",
+    "ranking accuracy": "%.3f",
+    "loss": "%.4f",
+    "KL": "%.3f",
+    "tokens a second": "%.0f",
+    "minutes": "%.1f",
+}
+_PERCENT = dict.fromkeys(("value", "low", "high"), "%.1f")
 
 
 def show() -> None:
     """Draw the page."""
-    frame.begin("Training", "What was trained, and how it went.")
-    frame.nothing_yet("run `mipo-eval train mipo`")
+    board = frame.begin("Training", "What was trained, and how it went.")
+    trainings = board.recall(list_trainings)
+    if not trainings:
+        st.info(
+            "Nothing was trained here yet: run `mipo-eval train mipo-missing --model demo "
+            "--suite demo --out CKPT`.",
+            icon=":material/inbox:",
+        )
+    else:
+        _curves(board, trainings)
+        _all(board, trainings)
+        _one(trainings)
+    _ablations(board)
+
+
+def _curves(board: frame.Board, trainings: list[Training]) -> None:
+    st.subheader("Learning curves")
+    chosen = (
+        frame.choose_some(
+            "Trainings", trainings, "training", default=trainings[:_CURVES], show=training_label
+        )
+        or trainings[:_CURVES]
+    )
+    metrics = board.recall(curve_metrics, tuple(one.training_id for one in chosen))
+    if not metrics:
+        st.info("These trainings have not reported anything yet.", icon=":material/inbox:")
+        return
+    left, right = st.columns(2)
+    with left:
+        metric = frame.choose("Metric", metrics, "metric", show=axis_title)
+    with right:
+        smoothing = st.slider(
+            "Smoothing", 0.0, 0.95, 0.6, 0.05, key="smoothing", bind="query-params"
+        )
+    curves = board.recall(curve_table, tuple(chosen), metric, smoothing)
+    st.altair_chart(
+        line_plot(
+            curves, x="step", y="value", axes=(STEP_AXIS, axis_title(metric)), colour="training"
+        )
+    )
+    st.caption(
+        "Dots: as reported while training. Lines: their exponential mean. The paper's Figure 2 "
+        "has the ranking accuracy, flat after 6,000 to 7,000 steps."
+    )
+    frame.download(curves, "curves", key="download-curves")
+
+
+def _all(board: frame.Board, trainings: list[Training]) -> None:
+    st.subheader("Trainings")
+    table = board.recall(training_table, tuple(trainings))
+    numbers(board, table, "trainings", formats=_DIGITS)
+
+
+def _one(trainings: list[Training]) -> None:
+    st.subheader("One training")
+    chosen = frame.choose("Training", trainings, "one", show=training_label)
+    if chosen.reason:
+        st.warning(inert.markdown(chosen.reason, 300))
+    left, right = st.columns(2)
+    with left:
+        st.markdown("**Pairs**")
+        if chosen.pair_report is None:
+            st.caption("This method learns from no pairs.")
+        else:
+            st.dataframe(_inert(flat_table(chosen.pair_report)), hide_index=True)
+    with right:
+        st.markdown("**Recipe**")
+        st.dataframe(_inert(flat_table(chosen.recipe)), hide_index=True)
+
+
+def _inert(table: pd.DataFrame) -> pd.DataFrame:
+    return table.map(lambda value: inert.label(str(value), 200))
+
+
+def _ablations(board: frame.Board) -> None:
+    st.subheader("How negatives are made, and how many")
+    strategies, counts = board.recall(negatives_table), board.recall(count_table)
+    left, right = st.columns(2)
+    with left:
+        _ablation(strategies, "negatives", "Table 5")
+    with right:
+        _ablation(counts.assign(count=counts["count"].astype(str)), "count", "Table 6")
+    st.caption(
+        "Filled: checkpoints trained and evaluated from this store, one dot a seed. Hollow: the "
+        "paper, with the standard deviation over seeds. Win rates count a tie as a win."
+    )
+    numbers(board, strategies, "negatives", formats=_PERCENT)
+    numbers(board, counts, "counts", formats=_PERCENT)
+
+
+def _ablation(table: pd.DataFrame, by: str, where: str) -> None:
+    tasks = list(dict.fromkeys(table["task"]))
+    task = frame.choose(f"Data set ({where})", tasks, f"{by}-task")
+    own = table[table["task"] == task].sort_values(by)
+    rows = own[by] + " · " + own["model"]
+    axis = "win rate or accuracy (%)"
+    st.altair_chart(interval_plot(own.assign(row=rows), axis=axis, colour=by))

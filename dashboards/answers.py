@@ -1,0 +1,161 @@
+"""Multiple choice and math: accuracy (Table 2), answer entropy (Figures 4, 5), calibration."""
+
+from collections.abc import Iterator
+
+import altair as alt
+import numpy as np
+import pandas as pd
+import sqlalchemy as sa
+
+from mipo_eval.dashboards.plots import GREY, colour_by
+from mipo_eval.dashboards.scored import published_table, score_table, with_published
+from mipo_eval.metrics.calibration import BINS, choice_outcome
+from mipo_eval.stats import proportion_interval
+from mipo_eval.store import Store
+from mipo_eval.store.responses import answered
+from mipo_eval.store.runs import Run, list_runs
+from mipo_eval.store.tables import scores
+from mipo_eval.tasks.questions import LETTERS
+
+ENTROPIES = {
+    "answer_entropy_correct": "when right",
+    "answer_entropy_wrong": "when wrong",
+    "answer_entropy": "all questions",
+}
+"""Stored metric to the questions it is over."""
+ENTROPY_AXIS = "answer entropy (nats)"
+_ENTROPY_BINS = 24
+
+
+def accuracy_table(store: Store) -> pd.DataFrame:
+    """Return the stored accuracies, with Table 2 below where it has the same tasks."""
+    return with_published(score_table(store, {"accuracy"}), published_table(2, "accuracy"))
+
+
+def entropy_table(store: Store) -> pd.DataFrame:
+    """Return the stored answer entropies; the column `questions` says over which they are."""
+    frame = score_table(store, set(ENTROPIES))
+    return frame.assign(questions=frame["metric"].map(ENTROPIES))
+
+
+def question_table(store: Store, run: Run) -> pd.DataFrame:
+    """Return what the probabilities over the choices say about each question of a run.
+
+    Columns: task, item_key, item_id, choices, correct, confidence (0-1), entropy (nats). Questions
+    that were not asked by likelihood have no probabilities and are left out.
+    """
+    columns = ["task", "item_key", "item_id", "choices", "correct", "confidence", "entropy"]
+    return pd.DataFrame(list(_questions(store, run)), columns=columns)
+
+
+def _questions(store: Store, run: Run) -> Iterator[tuple[object, ...]]:
+    for entry in answered(store, run.list_key, run.generation_key):
+        logprobs = entry.response.choice_logprobs if entry.response else None
+        gold = LETTERS.find(entry.item.reference or "-")
+        if logprobs is None or not 0 <= gold < len(logprobs):
+            continue
+        outcome = choice_outcome(logprobs, gold)
+        yield (
+            entry.task,
+            entry.item.key,
+            entry.item.item_id,
+            len(logprobs),
+            outcome.correct,
+            outcome.confidence,
+            outcome.entropy,
+        )
+
+
+def calibration_table(questions: pd.DataFrame, bins: int = BINS) -> pd.DataFrame:
+    """Return confidence against accuracy in equal-width bins; empty bins are left out.
+
+    Columns: bin, confidence (mean, 0-1), accuracy (0-1), low and high (95 %, Wilson),
+    questions. Bins are closed above, as in the ECE.
+    """
+    columns = ["bin", "confidence", "accuracy", "low", "high", "questions"]
+    if questions.empty:
+        return pd.DataFrame(columns=columns)
+    places = np.clip(np.ceil(questions["confidence"] * bins).astype(int) - 1, 0, bins - 1)
+    lines = []
+    for place, own in questions.groupby(places):
+        right, n = int(own["correct"].sum()), len(own)
+        low, high = proportion_interval(right, n)
+        lines.append((place, own["confidence"].mean(), right / n, low, high, n))
+    return pd.DataFrame(lines, columns=columns)
+
+
+def entropy_counts(questions: pd.DataFrame) -> pd.DataFrame:
+    """Return how entropies are spread, apart for right and wrong answers.
+
+    Columns: answer ("right" or "wrong"), entropy (middle of the bin, nats), start, end, share (of
+    the questions with that answer, 0-1), questions.
+    """
+    columns = ["answer", "entropy", "start", "end", "share", "questions"]
+    if questions.empty:
+        return pd.DataFrame(columns=columns)
+    most = float(np.log(questions["choices"].max()))
+    edges = np.linspace(0.0, most, _ENTROPY_BINS + 1)
+    lines = []
+    for correct, own in questions.groupby("correct"):
+        counts, _ = np.histogram(own["entropy"].clip(0, most), edges)
+        for start, end, count in zip(edges[:-1], edges[1:], counts.tolist(), strict=True):
+            share = count / len(own)
+            name = "right" if correct else "wrong"
+            lines.append((name, (start + end) / 2, start, end, share, count))
+    return pd.DataFrame(lines, columns=columns)
+
+
+def calibration_plot(frame: pd.DataFrame, colour: str = "row") -> alt.LayerChart:
+    """Return accuracy against confidence per bin, with the diagonal of a calibrated model."""
+    square = pd.DataFrame({"confidence": [0.0, 1.0], "accuracy": [0.0, 1.0]})
+    x = alt.X("confidence:Q", title="confidence (0-1)", scale=alt.Scale(domain=[0, 1]))
+    y = alt.Y("accuracy:Q", title="accuracy (0-1)", scale=alt.Scale(domain=[0, 1]))
+    diagonal = alt.Chart(square).mark_line(strokeDash=[4, 4], color=GREY).encode(x=x, y=y)
+    base = alt.Chart(frame).encode(x=x, color=colour_by(frame, colour))
+    bars = base.mark_rule(opacity=0.5).encode(y=alt.Y("low:Q", title="accuracy (0-1)"), y2="high:Q")
+    dots = base.mark_point(filled=True, opacity=1).encode(
+        y=y,
+        size=alt.Size("questions:Q", legend=None, scale=alt.Scale(range=[20, 220])),
+        tooltip=[
+            alt.Tooltip(f"{colour}:N"),
+            alt.Tooltip("confidence:Q", format=".3f"),
+            alt.Tooltip("accuracy:Q", format=".3f"),
+            alt.Tooltip("questions:Q"),
+        ],
+    )
+    lines = base.mark_line(opacity=0.6).encode(y=y)
+    return alt.LayerChart(layer=[diagonal, bars, lines, dots]).properties(height=320)
+
+
+def entropy_plot(frame: pd.DataFrame, colour: str = "row") -> alt.Chart:
+    """Return the spread of entropies; right answers are full lines, wrong ones dashed."""
+    plot: alt.Chart = (
+        alt.Chart(frame)
+        .mark_line(interpolate="step", strokeWidth=2)
+        .encode(
+            x=alt.X("entropy:Q", title=ENTROPY_AXIS),
+            y=alt.Y("share:Q", title="share of questions (0-1)"),
+            color=colour_by(frame, colour),
+            strokeDash=alt.StrokeDash(
+                "answer:N",
+                scale=alt.Scale(domain=["right", "wrong"], range=[[1, 0], [4, 3]]),
+                legend=alt.Legend(title="answer", orient="bottom"),
+            ),
+            tooltip=[
+                alt.Tooltip(f"{colour}:N"),
+                alt.Tooltip("answer:N"),
+                alt.Tooltip("entropy:Q", format=".2f"),
+                alt.Tooltip("questions:Q"),
+            ],
+        )
+        .properties(height=260)
+    )
+    return plot
+
+
+def runs_by_likelihood(store: Store) -> list[Run]:
+    """Return the runs that hold probabilities over the choices, the latest first."""
+    with_entropy = sa.select(scores.c.run_id).where(scores.c.metric == "answer_entropy")
+    with store.read() as connection:
+        found = set(connection.execute(with_entropy).scalars())
+    return [run for run in list_runs(store) if run.run_id in found]

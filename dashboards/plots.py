@@ -1,0 +1,123 @@
+"""The forms of plots that pages share: measured numbers are filled marks, published ones hollow.
+
+Every plot takes the width it is given.
+"""
+
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from mipo_eval.dashboards.looks import PALETTE
+from mipo_eval.dashboards.scored import MEASURED, PAPER
+
+GREY = PALETTE[-1]
+_ROW_HEIGHT = 24
+_LABEL_WIDTH = 190
+"""Pixels for the names of rows; longer names are cut, the tooltip has them in full."""
+_TABLE_ROWS = 60
+"""More rows than this are no plot any more; the table below has them all."""
+
+
+def colour_by(frame: pd.DataFrame, field: str, title: str | None = None) -> alt.Color:
+    """Return a colour per value of a field, in order of appearance, with its legend below."""
+    values = [str(value) for value in dict.fromkeys(frame[field].dropna())]
+    scale = alt.Scale(domain=values, range=[PALETTE[n % len(PALETTE)] for n in range(len(values))])
+    legend = (
+        alt.Legend(title=title, orient="bottom", columns=2, labelLimit=220, symbolLimit=30)
+        if len(values) > 1
+        else None
+    )
+    return alt.Color(f"{field}:N", scale=scale, legend=legend)
+
+
+def interval_plot(
+    frame: pd.DataFrame,
+    *,
+    axis: str,
+    row: str = "row",
+    colour: str = "method",
+    zero: bool = False,
+) -> alt.LayerChart:
+    """Return one line a row with its values as dots and their intervals as bars.
+
+    Args:
+        frame: columns `value`, `low`, `high`, `source` as in `scored.COLUMNS`, `row` and `colour`.
+        axis: what the values are, with their unit.
+        row: column that names the lines.
+        colour: column that colours the dots.
+        zero: whether the axis starts at 0.
+    """
+    rows = list(dict.fromkeys(frame[row]))[:_TABLE_ROWS]
+    shown = frame[frame[row].isin(rows) & frame["value"].notna()]
+    y = alt.Y(
+        f"{row}:N",
+        sort=rows,
+        title=None,
+        axis=alt.Axis(labelLimit=_LABEL_WIDTH, grid=True, domain=False, ticks=False),
+    )
+    scale = alt.Scale(zero=zero, nice=True, padding=8)
+    named = [n for n in ("model", "method", "variant", "seed", "task", "n", "source") if n in shown]
+    tooltip: list[Any] = [*(alt.Tooltip(f"{name}:N") for name in named)]
+    tooltip += [alt.Tooltip(f"{name}:Q", format=".4g") for name in ("value", "low", "high")]
+    base = alt.Chart(shown).encode(y=y, color=colour_by(shown, colour), tooltip=tooltip)
+    bars = (
+        base.transform_filter(alt.datum.low != None)  # noqa: E711 - an expression of Vega
+        .mark_rule(strokeWidth=2, opacity=0.7)
+        .encode(
+            x=alt.X("low:Q", scale=scale, title=axis),
+            x2="high:Q",
+            strokeDash=alt.condition(
+                alt.datum.source == PAPER, alt.value([2, 3]), alt.value([1, 0])
+            ),
+        )
+    )
+    x = alt.X("value:Q", scale=scale, title=axis)
+    filled = (
+        base.transform_filter(alt.datum.source == MEASURED)
+        .mark_point(filled=True, size=80, opacity=1)
+        .encode(x=x)
+    )
+    hollow = (
+        base.transform_filter(alt.datum.source == PAPER)
+        .mark_point(filled=False, size=80, strokeWidth=2, opacity=1)
+        .encode(x=x)
+    )
+    height = _ROW_HEIGHT * max(len(rows), 2)
+    return alt.LayerChart(layer=[bars, filled, hollow]).properties(height=height)
+
+
+def line_plot(
+    frame: pd.DataFrame,
+    *,
+    x: str,
+    y: str,
+    axes: tuple[str, str],
+    colour: str,
+    height: int = 300,
+) -> alt.LayerChart:
+    """Return one line per value of `colour`, over faint dots of what it was smoothed from.
+
+    Args:
+        frame: columns `x`, `y`, `colour`, and `smooth` for the line.
+        x: column along the bottom.
+        y: column of the dots.
+        axes: titles of both axes, with units.
+        colour: column that tells the lines apart.
+        height: of the plot, in pixels.
+    """
+    base = alt.Chart(frame).encode(
+        x=alt.X(f"{x}:Q", title=axes[0], axis=alt.Axis(grid=False)),
+        color=colour_by(frame, colour),
+        tooltip=[
+            alt.Tooltip(f"{colour}:N"),
+            alt.Tooltip(f"{x}:Q"),
+            alt.Tooltip(f"{y}:Q", format=".4g"),
+        ],
+    )
+    scale = alt.Scale(zero=False)
+    dots = base.mark_point(filled=True, size=14, opacity=0.35).encode(
+        y=alt.Y(f"{y}:Q", title=axes[1], scale=scale)
+    )
+    lines = base.mark_line(strokeWidth=2).encode(y=alt.Y("smooth:Q", title=axes[1], scale=scale))
+    return alt.LayerChart(layer=[dots, lines]).properties(height=height)
