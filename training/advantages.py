@@ -38,7 +38,8 @@ def whiten(values: Tensor, mask: Tensor, moments: Tensor) -> Tensor:
     count, total, squares = moments
     mean = total / count
     scale = torch.rsqrt((squares / count - mean**2).clamp(min=0) + 1e-8)
-    return ((values - mean) * scale).to(values.dtype).masked_fill(~mask, 0.0)
+    white: Tensor = (values - mean) * scale
+    return white.to(values.dtype).masked_fill(~mask, 0.0)
 
 
 def token_rewards(

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
-from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers import TrainingArguments, set_seed
 
+from mipo_eval.training.group_trainer import GroupTrainer
 from mipo_eval.training.job import Job
 from mipo_eval.training.losses import dpo_loss
 from mipo_eval.training.packing import TokenGroup
@@ -76,7 +77,21 @@ def make_trainer(model: Any, job: Job, pairs: Pairs, tokenizer: Any) -> Any:
     return guarded(PairTrainer)(model, args=args, job=job, pairs=pairs, processing_class=tokenizer)
 
 
-class PairTrainer(Trainer):  # type: ignore[misc]
+class GroupOutcome(NamedTuple):
+    """Means over the prompts of a batch; scalars."""
+
+    loss: Tensor
+    reward_chosen: Tensor
+    """beta * (log pi - log ref) of the chosen responses."""
+    reward_rejected: Tensor
+    ranking_accuracy: Tensor
+    """Share of pairs whose chosen response has the higher reward; a tie is none."""
+    kl: Tensor
+    """KL(reference || policy) in nats per response, estimated on the chosen responses: they were
+    drawn from the reference."""
+
+
+class PairTrainer(GroupTrainer):
     """Trains on groups with the DPO loss.
 
     Args:
@@ -87,13 +102,13 @@ class PairTrainer(Trainer):  # type: ignore[misc]
         kwargs: more of the Trainer's.
     """
 
+    measures: ClassVar[tuple[str, ...]] = GroupOutcome._fields
+
     def __init__(
         self, model: Any, *, args: TrainingArguments, job: Job, pairs: Pairs, **kwargs: Any
     ) -> None:
         self._job, self._pairs = job, pairs
         self._reference: Tensor | None = None
-        self._sums: dict[bool, list[Tensor]] = {True: [], False: []}
-        self._tokens = 0.0
         super().__init__(
             model,
             args=args,
@@ -102,10 +117,8 @@ class PairTrainer(Trainer):  # type: ignore[misc]
             eval_dataset=Groups(pairs.held_out, first=len(pairs.groups))
             if pairs.held_out
             else None,
-            callbacks=[_ReferenceFirst(self)],
             **kwargs,
         )
-        self.model_accepts_loss_kwargs = False  # a mean over prompts, not a sum over tokens
 
     def make_reference(self) -> None:
         """Read what the reference model says of every response, or compute it and keep it."""
@@ -133,55 +146,8 @@ class PairTrainer(Trainer):  # type: ignore[misc]
         outcome = group_outcome(
             policy, inputs["reference"], inputs["present"], beta=self._pairs.beta
         )
-        tokens = inputs["tokens"].sum().to(policy)
-        measured = [*outcome, tokens, policy.new_tensor(len(policy))]
-        self._sums[bool(model.training)].append(torch.stack(measured).detach())
+        self.measure(model, outcome, tokens=inputs["tokens"].sum(), groups=len(policy))
         return (outcome.loss, {}) if return_outputs else outcome.loss
-
-    def prediction_step(
-        self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None
-    ) -> tuple[Tensor, None, None]:
-        """Return the loss of held-out groups; what else is measured is logged with it."""
-        inputs = self._prepare_inputs(inputs)
-        with torch.no_grad(), self.compute_loss_context_manager():
-            return self.compute_loss(model, inputs), None, None
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add what was measured since the last time, over all devices, to what is logged."""
-        training = not any(key.startswith("eval_") for key in logs)
-        sums, self._sums[training] = self._sums[training], []
-        if sums:
-            logs = {**logs, **self._means(torch.stack(sums), training=training)}
-        super().log(logs, start_time)
-
-    def _means(self, sums: Tensor, *, training: bool) -> dict[str, float]:
-        """Return metrics from the (batches, metrics) means; tokens and prompts are counts."""
-        *means, tokens, prompts = sums.unbind(dim=1)
-        total = torch.stack(
-            [*((mean * prompts).sum() for mean in means), tokens.sum(), prompts.sum()]
-        )
-        *summed, read, count = self.accelerator.reduce(total, "sum").tolist()
-        names = GroupOutcome._fields
-        found = {name: value / count for name, value in zip(names, summed, strict=True)}
-        found.pop("loss")  # the trainer's own
-        if not training:
-            return {f"eval_{name}": value for name, value in found.items()}
-        self._tokens += read
-        return {**found, "num_tokens": self._tokens}
-
-
-class GroupOutcome(NamedTuple):
-    """Means over the prompts of a batch; scalars."""
-
-    loss: Tensor
-    reward_chosen: Tensor
-    """beta * (log pi - log ref) of the chosen responses."""
-    reward_rejected: Tensor
-    ranking_accuracy: Tensor
-    """Share of pairs whose chosen response has the higher reward; a tie is none."""
-    kl: Tensor
-    """KL(reference || policy) in nats per response, estimated on the chosen responses: they were
-    drawn from the reference."""
 
 
 def group_outcome(
@@ -209,13 +175,3 @@ def group_outcome(
         ranking_accuracy=mean((rewards[:, :1] > rewards[:, 1:]).to(rewards)),
         kl=-rewards[:, 0].mean() / beta,
     )
-
-
-class _ReferenceFirst(TrainerCallback):  # type: ignore[misc]
-    """Asks the model for the reference when it is in place, sharded or not, but has not moved."""
-
-    def __init__(self, trainer: PairTrainer) -> None:
-        self._trainer = trainer
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._trainer.make_reference()
