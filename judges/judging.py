@@ -23,7 +23,9 @@ NO_REFERENCE = "item has no reference"
 NO_PREFERENCES = "item has no preferences"
 NOT_JUDGED = "not judged"
 
-_WINDOW = 256
+_WINDOW = 32
+"""Texts looked up at once: while that is done no reply is read, so it must not take long."""
+_FLUSH = 256
 
 
 async def rate(
@@ -55,7 +57,7 @@ async def rate(
             async for request, call in answers:
                 pending.append(_rating(judge, request, call))
                 advance(1)
-                if len(pending) >= _WINDOW:
+                if len(pending) >= _FLUSH:
                     put_ratings(store, pending)
                     pending.clear()
     finally:

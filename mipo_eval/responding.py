@@ -30,6 +30,10 @@ from mipo_eval.suites import Suite, suite_items
 from mipo_eval.tasks.query import Prompting, query_hash
 
 
+KIND = "model_type"
+"""In a run's environment: what tells the family of its model."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asking:
     """Which model is asked what, and how."""
@@ -99,7 +103,7 @@ def _open_run(store: Store, asked: Asking) -> Run:
         list_key=list_key,
         n_items=n_items,
         generation_key=generation_key,
-        environment=_environment(),
+        environment=environment() | {KIND: asked.model.kind},
         created_at=now(),
         updated_at=now(),
     )
@@ -107,19 +111,23 @@ def _open_run(store: Store, asked: Asking) -> Run:
     return run
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Return what the numbers were made with; installed versions, nothing imported."""
     names = ("lm_eval", "torch", "transformers", "vllm", "openai", "sacrebleu", "numpy")
-    installed = {
-        d.metadata["Name"].lower().replace("-", "_"): d.version for d in metadata.distributions()
-    }
     return {
         "mipo_eval": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "command": " ".join(sys.argv[1:]),
-        **{name: installed[name] for name in names if name in installed},
+        **{name: found for name in names if (found := _version(name))},
     }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _generate(store: Store, asked: Asking, run: Run, todo: list[int], progress: Progress) -> None:

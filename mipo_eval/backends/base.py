@@ -1,7 +1,7 @@
 """The seam to everything that can be asked: one request in, one reply or failure out."""
 
 from collections.abc import AsyncGenerator, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from mipo_eval.keys import digest
@@ -42,9 +42,10 @@ class Request:
 
     def to_json(self) -> dict[str, Any]:
         """Return the request as plain data, without the slots: they are in the messages."""
+        # Not `dataclasses.asdict`: its deep copies were a tenth of the time of a short verdict.
         return {
-            "messages": [asdict(message) for message in self.messages],
-            "sampling": asdict(self.sampling),
+            "messages": [{"role": turn.role, "content": turn.content} for turn in self.messages],
+            "sampling": {name: getattr(self.sampling, name) for name in Sampling.__slots__},
             "choices": list(self.choices) if self.choices else None,
         }
 

@@ -12,6 +12,7 @@ from mipo_eval.backends.base import FailureKind, Reply
 from mipo_eval.backends.sending import Trouble, retry_after
 
 if TYPE_CHECKING:
+    import httpx2
     import openai
 
 
@@ -61,6 +62,7 @@ def _first_token(logprobs: Any) -> tuple[tuple[str, float], ...] | None:
 
 def trouble_of(error: Exception, url: str) -> Trouble:
     """Return what an error of the client, or of the HTTP library below it, is in our terms."""
+    import httpx2
     import openai
 
     if isinstance(error, openai.APIStatusError):
@@ -69,11 +71,24 @@ def trouble_of(error: Exception, url: str) -> Trouble:
     while root.__cause__ is not None:
         root = root.__cause__
     # The client calls a dropped connection a timeout; only the root of the chain tells.
-    if isinstance(error, openai.APITimeoutError) and isinstance(root, TimeoutError):
+    late = isinstance(error, openai.APITimeoutError | httpx2.TimeoutException)
+    if late and isinstance(root, TimeoutError):
         return Trouble("timeout", f"{url} did not answer in time", again=True, billed=True)
     reason = clean(f"{type(root).__name__}: {root}")
     reached = not isinstance(root, ConnectionRefusedError | socket.gaierror)
     return Trouble("connection", f"no answer from {url}: {reason}", again=True, billed=reached)
+
+
+def status_error(answer: "httpx2.Response") -> "openai.APIStatusError":
+    """Return the client's error for an answer that is none, with the server's own words."""
+    import openai
+
+    try:
+        body = json.loads(answer.content)
+    except ValueError:
+        body = answer.text
+    told = body.get("error", body) if isinstance(body, dict) else body
+    return openai.APIStatusError(f"status {answer.status_code}", response=answer, body=told)
 
 
 def _status_trouble(error: "openai.APIStatusError", url: str) -> Trouble:

@@ -2,6 +2,7 @@
 
 import asyncio
 import email.utils
+import gc
 import math
 import random
 import time
@@ -148,6 +149,9 @@ class Sender:
         `concurrency` workers take requests from the one iterator, so it is pulled only as fast as
         the server answers; a consumer that is slow holds the workers back in turn.
         """
+        # A full collection looks at every object of every library loaded: a tenth of a second in
+        # which no reply is read. What is there by now stays anyway.
+        gc.freeze()
         iterator = iter(requests)
         done: asyncio.Queue[tuple[Request, Reply | Failure] | None] = asyncio.Queue()
         room = asyncio.Semaphore(2 * self.limits.concurrency)

@@ -4,7 +4,6 @@ The definition is BLEU of every text against all other texts as references, aver
 written that is quadratic; `ngrams.py` finds all matches in time proportional to the words.
 """
 
-from array import array
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -103,39 +102,56 @@ def _bleu(matched: Ints, lengths: Ints, closest: Ints, smoothing: Smoothing) -> 
     return np.where(matched.any(axis=1), penalty * precision, 0.0)
 
 
-def _check(max_order: int, tokenize: str, smoothing: str) -> None:
+def _check(max_order: int, smoothing: str) -> None:
     if max_order < 1:
         raise ConfigError(f"max_order {max_order} is no n-gram length; use 1 or more")
-    if tokenize not in TOKENIZERS:
-        raise ConfigError(f"tokenize {tokenize!r} is unknown; known: {', '.join(TOKENIZERS)}")
     if smoothing not in {"exp", "method1"}:
         raise ConfigError(f"smoothing {smoothing!r} is unknown; known: exp, method1")
 
 
-def _number_words(
-    texts: Sequence[str], tokenize: Tokenize, group_ids: Ints
-) -> tuple[Ints, Ints, Ints]:
-    """Number the words of all texts for `leave_one_out_matches`, apart in every group.
+def number_words(texts: Sequence[str], tokenize: Tokenize) -> list[Ints]:
+    """Return, per text, (words,) numbers from 1 on that are equal where the words are.
 
-    Returns:
-        (positions,) word numbers, (positions,) texts, (texts,) lengths in words.
+    Raises:
+        ConfigError: the tokenizer is unknown.
     """
+    if tokenize not in TOKENIZERS:
+        raise ConfigError(f"tokenize {tokenize!r} is unknown; known: {', '.join(TOKENIZERS)}")
     split = TOKENIZERS[tokenize]()
-    known: defaultdict[str | None, int] = defaultdict()
-    known.default_factory = known.__len__  # a new word gets the next number
-    end = known[None]  # 0
-    numbers, lengths = array("q"), np.zeros(len(texts), dtype=np.int64)
-    for index, text in enumerate(texts):
-        words = split(text)
-        lengths[index] = len(words)
-        numbers.extend(map(known.__getitem__, words))
-        numbers.append(end)
-    positions = np.frombuffer(numbers, dtype=np.int64)
-    text_ids = np.repeat(np.arange(len(texts)), lengths + 1)
-    if group_ids.any():
-        apart = np.where(positions == end, end, positions + group_ids[text_ids] * len(known))
-        positions = np.unique(np.append(apart, end), return_inverse=True)[1][:-1]
-    return positions, text_ids, lengths
+    known: defaultdict[str, int] = defaultdict()
+    known.default_factory = lambda: len(known) + 1  # a new word gets the next number
+    return [np.array([known[word] for word in split(text)], dtype=np.int64) for text in texts]
+
+
+def self_bleu_of_words(
+    words: Sequence[Ints],
+    *,
+    max_order: int = 4,
+    smoothing: Smoothing = "exp",
+    group_ids: Ints | None = None,
+) -> Floats:
+    """Return (texts,) BLEU of each text against all others (of its group), 0-1.
+
+    Args:
+        words: per text, its words as `number_words` gives them.
+        max_order: longest n-gram.
+        smoothing: as in `self_bleu`.
+        group_ids: (texts,) numbers of the groups; None puts all texts in one.
+    """
+    n_texts = len(words)
+    groups = np.zeros(n_texts, dtype=np.int64) if group_ids is None else group_ids
+    lengths = np.array([len(text) for text in words], dtype=np.int64)
+    text_ids = np.repeat(np.arange(n_texts), lengths + 1)
+    positions = np.zeros(int(lengths.sum()) + n_texts, dtype=np.int64)  # 0 ends a text
+    inside = np.ones(len(positions), dtype=bool)
+    inside[np.cumsum(lengths + 1) - 1] = False
+    positions[inside] = np.concatenate(words)
+    if groups.any():
+        base = int(positions.max()) + 1
+        apart = np.where(inside, positions + groups[text_ids] * base, 0)
+        positions = np.unique(np.append(apart, 0), return_inverse=True)[1][:-1]
+    matched = leave_one_out_matches(positions, text_ids, n_texts, max_order)
+    return _bleu(matched, lengths, _closest_lengths(lengths, groups), smoothing)
 
 
 def self_bleu(
@@ -174,7 +190,7 @@ def self_bleu(
         ConfigError: an option is unknown.
         DataError: no text has another one to be compared with, or the lengths differ.
     """
-    _check(max_order, tokenize, smoothing)
+    _check(max_order, smoothing)
     same_length("texts", len(texts), "groups", groups)
     present = [index for index, text in enumerate(texts) if text is not None]
     kept = [text for text in texts if text is not None]
@@ -187,16 +203,17 @@ def self_bleu(
             f"Self-BLEU compares each text with others, but {len(kept)} of {len(texts)} texts are "
             f"present and none has another{where}; give at least two"
         )
-    words, text_ids, lengths = _number_words(kept, tokenize, group_ids)
-    matched = leave_one_out_matches(words, text_ids, len(kept), max_order)
-    values = _bleu(matched, lengths, _closest_lengths(lengths, group_ids), smoothing)
+    words = number_words(kept, tokenize)
+    values = self_bleu_of_words(
+        words, max_order=max_order, smoothing=smoothing, group_ids=group_ids
+    )
     per_text: list[float | None] = [None] * len(texts)
     for index, value, valid in zip(present, values.tolist(), compared.tolist(), strict=True):
         per_text[index] = value if valid else None
     return SelfBleu(
         mean=float(values[compared].mean()),
         per_text=tuple(per_text),
-        empty=int((lengths == 0).sum()),
+        empty=sum(len(text) == 0 for text in words),
     )
 
 

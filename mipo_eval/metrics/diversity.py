@@ -5,18 +5,19 @@ of different size cannot be compared directly. `diversity_scores` therefore draw
 fixed size and reports the mean over the draws.
 """
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mipo_eval.errors import ConfigError, DataError
-from mipo_eval.metrics.bleu import TOKENIZERS, Tokenize, self_bleu
+from mipo_eval.metrics.bleu import Tokenize, number_words, self_bleu_of_words
 from mipo_eval.metrics.means import Reasons, count_reasons, same_length
+from mipo_eval.metrics.ngrams import Ints
 from mipo_eval.records import Score
 from mipo_eval.signature import join
-from mipo_eval.stats.bootstrap import percentile_interval
+from mipo_eval.stats.bootstrap import Floats, percentile_interval
 
 FIXED_SIZE = 80
 """Texts per subset: what the paper's smallest suite (84 items) has."""
@@ -35,10 +36,15 @@ def distinct_n(texts: Sequence[str], n: int = 2, *, tokenize: Tokenize = "13a") 
         ConfigError: n is below 1 or the tokenizer unknown.
         DataError: no text has n words.
     """
-    counts = Counter(gram for words in _split(texts, tokenize) for gram in _ngrams(words, n))
-    if not counts:
-        raise DataError(f"distinct-{n}: none of {len(texts)} texts has {n} words")
-    return len(counts) / counts.total()
+    return _distinct(_grams(number_words(texts, tokenize), n), n)
+
+
+def _distinct(grams: Sequence[Ints], n: int) -> float:
+    """Return the share of different ones among (texts) arrays of n-gram numbers."""
+    every = np.concatenate(grams) if len(grams) else np.zeros(0, dtype=np.int64)
+    if not len(every):
+        raise DataError(f"distinct-{n}: none of {len(grams)} texts has {n} words")
+    return len(np.unique(every)) / len(every)
 
 
 def pairwise_similarity(texts: Sequence[str], n: int = 1, *, tokenize: Tokenize = "13a") -> float:
@@ -56,44 +62,47 @@ def pairwise_similarity(texts: Sequence[str], n: int = 1, *, tokenize: Tokenize 
         ConfigError: n is below 1 or the tokenizer unknown.
         DataError: fewer than two texts have n words.
     """
-    total: Counter[tuple[str, ...]] = Counter()
-    used = 0
-    for words in _split(texts, tokenize):
-        counts = Counter(_ngrams(words, n))
-        if not counts:
-            continue
-        used += 1
-        length = float(np.sqrt(sum(count * count for count in counts.values())))
-        for gram, count in counts.items():
-            total[gram] += count / length  # type: ignore[assignment]
+    return _similarity([_unit(grams) for grams in _grams(number_words(texts, tokenize), n)], n)
+
+
+class _Unit(NamedTuple):
+    """A text's n-gram counts as a sparse vector of length 1."""
+
+    grams: Ints
+    weights: Floats
+
+
+def _unit(grams: Ints) -> _Unit:
+    distinct, counts = np.unique(grams, return_counts=True)
+    return _Unit(distinct, counts / max(float(np.linalg.norm(counts)), 1.0))
+
+
+def _similarity(units: Sequence[_Unit], n: int) -> float:
+    used = sum(len(unit.grams) > 0 for unit in units)
     if used < 2:
         raise DataError(
-            f"similarity compares pairs, but {used} of {len(texts)} texts has {n} words"
+            f"similarity compares pairs, but {used} of {len(units)} texts has {n} words"
         )
-    squared = sum(value * value for value in total.values())
-    return float((squared - used) / (used * (used - 1)))
+    grams = np.unique(np.concatenate([unit.grams for unit in units]), return_inverse=True)[1]
+    total = np.bincount(grams, np.concatenate([unit.weights for unit in units]))
+    return float((total @ total - used) / (used * (used - 1)))
 
 
-def _split(texts: Sequence[str], tokenize: Tokenize) -> list[list[str]]:
-    if tokenize not in TOKENIZERS:
-        raise ConfigError(f"tokenize {tokenize!r} is unknown; known: {', '.join(TOKENIZERS)}")
-    split = TOKENIZERS[tokenize]()
-    return [split(text) for text in texts]
-
-
-def _ngrams(words: Sequence[str], n: int) -> list[tuple[str, ...]]:
+def _grams(words: Sequence[Ints], n: int) -> list[Ints]:
+    """Return, per text, its n-grams as numbers that are equal where the words are."""
     if n < 1:
         raise ConfigError(f"n-grams of {n} words do not exist; use 1 or more")
-    return list(zip(*(words[start:] for start in range(n)), strict=False))
-
-
-MEASURES: dict[str, Callable[[Sequence[str]], float]] = {
-    "self_bleu_4": lambda texts: self_bleu(texts, tokenize="none").mean,
-    "distinct_1": lambda texts: distinct_n(texts, 1, tokenize="none"),
-    "distinct_2": lambda texts: distinct_n(texts, 2, tokenize="none"),
-    "pairwise_similarity": lambda texts: pairwise_similarity(texts, tokenize="none"),
-}
-"""Name of a measure to how it is made from texts whose words are separated by spaces."""
+    base = 1 + max((int(text.max(initial=0)) for text in words), default=0)
+    grams = list(words)
+    for order in range(2, n + 1):
+        longer = [
+            one[:-1] * base + text[order - 1 :] for one, text in zip(grams, words, strict=True)
+        ]
+        ends = np.cumsum([len(text) for text in longer])[:-1]
+        # Numbered again, so that longer n-grams cannot overflow.
+        numbers = np.unique(np.concatenate(longer), return_inverse=True)[1].astype(np.int64)
+        grams = np.split(numbers, ends)
+    return grams
 
 
 def draw_subsets(n_texts: int, size: int, draws: int, seed: int) -> list[NDArray[np.intp]]:
@@ -141,20 +150,32 @@ def diversity_scores(
         for text in texts
     ]
     unscored = count_reasons(absent, reasons, "diversity")
-    # Words are split once (13a), not once per subset.
-    split = TOKENIZERS["13a"]()
-    kept = [" ".join(split(text)) for text in texts if text is not None and text.strip()]
-    subsets = draw_subsets(len(kept), size, draws, seed)
+    present = [text for text in texts if text is not None and text.strip()]
+    subsets = draw_subsets(len(present), size, draws, seed)
+    # Only what was drawn is split into words (13a), and only once.
+    drawn = np.unique(np.concatenate(subsets))
+    places = [np.searchsorted(drawn, subset) for subset in subsets]
+    words = number_words([present[i] for i in drawn], "13a")
+    units = [_unit(text) for text in words]
+    pairs = _grams(words, 2)
+    measures: dict[str, Callable[[Sequence[int]], float]] = {
+        "self_bleu_4": lambda of: float(self_bleu_of_words([words[i] for i in of]).mean()),
+        "distinct_1": lambda of: _distinct([words[i] for i in of], 1),
+        "distinct_2": lambda of: _distinct([pairs[i] for i in of], 2),
+        "pairwise_similarity": lambda of: _similarity([units[i] for i in of], 1),
+    }
     return [
-        _score(metric, [[kept[i] for i in subset] for subset in subsets], len(kept), unscored)
-        for metric in MEASURES
+        _score(
+            metric, [measure(subset.tolist()) for subset in places], size, len(present), unscored
+        )
+        for metric, measure in measures.items()
     ]
 
 
 def _score(
-    metric: str, subsets: Sequence[Sequence[str]], n: int, unscored: Mapping[str, int]
+    metric: str, drawn: Sequence[float], size: int, n: int, unscored: Mapping[str, int]
 ) -> Score:
-    values = np.array([MEASURES[metric](subset) for subset in subsets])
+    values = np.array(drawn)
     smoothing = "exp" if metric == "self_bleu_4" else None
     return Score(
         metric=f"{metric}_fixed",
@@ -162,5 +183,5 @@ def _score(
         n=n,
         unscored_reasons=unscored,
         ci95=percentile_interval(values) if len(values) > 1 else None,
-        signature=join(tok="13a", smooth=smoothing, texts=len(subsets[0]), draws=len(subsets)),
+        signature=join(tok="13a", smooth=smoothing, texts=size, draws=len(values)),
     )

@@ -12,6 +12,7 @@ prints its URL and serves until its standard input is closed.
 import argparse
 import json
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -312,11 +313,21 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     args = parser.parse_args()
     act = replace(ok(args.text), delay=args.latency)
-    server = OpenAIServer(act, keep=False).start(args.port)
+    times: list[float] = []
+
+    def handle(_: Call) -> Act:
+        times[1:] = [time.perf_counter()]  # the first and the latest call
+        return act
+
+    server = OpenAIServer(handle, keep=False).start(args.port)
     sys.stdout.write(server.url + "\n")
     sys.stdout.flush()
     sys.stdin.read()
-    stats = {"calls": server.chats, "most_in_flight": server.most_in_flight}
+    stats = {
+        "calls": server.chats,
+        "most_in_flight": server.most_in_flight,
+        "seconds": times[-1] + args.latency - times[0] if times else 0.0,
+    }
     server.stop()
     sys.stdout.write(json.dumps(stats) + "\n")
 
