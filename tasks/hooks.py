@@ -41,6 +41,7 @@ def load_documents(
         {
             "item_key": item.key,
             "query": render_query(item, prompting),
+            "prompt": item.prompt,
             "reference": item.reference or "",
             "item": item.model_dump_json(),
         }

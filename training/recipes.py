@@ -119,10 +119,10 @@ def load_recipe(
     text = (resources.files(__package__) / "configs" / f"{method}.yaml").read_text("utf-8")
     raw = _parse(text, f"{method}.yaml")
     if config is not None:
-        raw = _merge(raw, _read(config))
+        raw = merge(raw, _read(config))
     for override in overrides:
         key, value = parse_override(override)
-        raw = _merge(raw, _nested(key, value))
+        raw = merge(raw, nested(key, value))
     return make_recipe({"name": method} | raw)
 
 
@@ -142,7 +142,7 @@ def make_recipe(raw: Mapping[str, Any]) -> Recipe:
         "pairs": PairSettings,
         "optimization": Optimization,
     }
-    parts = {
+    parts: dict[str, Any] = {
         key: fill(kind, raw[key], key) for key, kind in nested.items() if raw.get(key) is not None
     }
     recipe: Recipe = fill(Recipe, {**raw, **parts, "settings": settings}, "")
@@ -269,17 +269,18 @@ def _parse(text: str, where: str) -> dict[str, Any]:
     return raw
 
 
-def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """Return `below` with the values of `above`, nested mappings merged key by key."""
     merged = dict(below)
     for key, value in above.items():
         old = merged.get(key)
         both = isinstance(old, Mapping) and isinstance(value, Mapping)
-        merged[key] = _merge(old, value) if both else value  # type: ignore[arg-type]
+        merged[key] = merge(old, value) if both else value  # type: ignore[arg-type]
     return merged
 
 
-def _nested(key: str, value: Any) -> dict[str, Any]:
+def nested(key: str, value: Any) -> dict[str, Any]:
+    """Return {"a": {"b": value}} for the key "a.b"."""
     for part in reversed(key.split(".")):
         value = {part: value}
     return dict(value)

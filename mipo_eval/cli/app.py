@@ -16,6 +16,7 @@ from mipo_eval.cli.plan import plan
 from mipo_eval.cli.reproduce import reproduce
 from mipo_eval.cli.runs import list_runs, show
 from mipo_eval.cli.store import store as store_commands
+from mipo_eval.cli.train import train
 from mipo_eval.cli.validate import validate
 
 
@@ -144,6 +145,7 @@ app.add_command(plan)
 app.add_command(reproduce)
 app.add_command(show)
 app.add_command(store_commands)
+app.add_command(train)
 app.add_command(export_runs)
 app.add_command(import_results)
 app.add_command(validate)

@@ -1,8 +1,10 @@
 """Loading a model into lm-eval, and asking it chunk by chunk."""
 
 import asyncio
+import gc
 import logging
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -141,6 +143,16 @@ class LoadedModel:
         """Items per chunk: what a killed run can lose, and what is sorted by length together."""
         batch = getattr(self._lm, "batch_size", None)
         return 4 * batch if isinstance(batch, int) and batch > 1 else 256
+
+    def close(self) -> None:
+        """Give back the memory of the model, which cannot be asked any more."""
+        lm, self._lm = self._lm, None
+        if hasattr(lm, "close"):
+            lm.close()
+        del lm
+        gc.collect()
+        if (torch := sys.modules.get("torch")) and torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
     def ask(self, task: Any, positions: Sequence[int]) -> list[Response]:
         """Return the responses to the documents of a task at these positions, in their order."""

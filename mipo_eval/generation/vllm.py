@@ -26,6 +26,10 @@ class RecordingVLLM(VLLM):  # type: ignore[misc]
         self.cache_hook = CompletionHook()
         self._seeds = Seeds(seed)
 
+    def close(self) -> None:
+        """Stop the engine, which holds most of the GPU's memory."""
+        _shut_down(weakref.ref(self.model.llm_engine.engine_core))
+
     @staticmethod
     def modify_gen_kwargs(*args: Any, **kwargs: Any) -> tuple[dict[str, Any], list[str], int]:
         """Leave special tokens out of the text, as `hf` and servers do.
