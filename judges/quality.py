@@ -37,7 +37,7 @@ NO_VERDICT = "no verdict in the judge's replies"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class AgainstLabels:
     """How verdicts meet the labels, of a judge or of a rule that it must beat; rates 0-100.
 
     All are over the pairs for which the judge gave a verdict.
@@ -69,9 +69,9 @@ class Quality:
     """Replies asked for."""
     unread: Mapping[str, int]
     """Replies without an answer, by reason."""
-    judge: Standing
-    longest: Standing
-    constant: Standing
+    judge: AgainstLabels
+    longest: AgainstLabels
+    constant: AgainstLabels
     margin: Score
     """How far the judge is ahead of the longest-response judge, in points; paired."""
     people: Mapping[tuple[int, int], PeopleAgreement]
@@ -85,7 +85,7 @@ class Quality:
     length: LengthBias | None
     ratings: RatingSpread | None
     calibration: PreferenceCalibration | None
-    subsets: Mapping[str, Standing]
+    subsets: Mapping[str, AgainstLabels]
     """By subset, where the data have several."""
     failings: tuple[str, ...]
 
@@ -129,9 +129,9 @@ def quality(
         tied_labels=sum(pair.label == "tie" for pair in pairs),
         replies=sum(reading.replies for reading in readings),
         unread=dict(unread.most_common()),
-        judge=standing([r.verdict for r in readings], readings, signature, seed),
-        longest=standing([_where(r, r.longer) for r in readings], readings, signature, seed),
-        constant=standing([_where(r, "tie") for r in readings], readings, signature, seed),
+        judge=against_labels([r.verdict for r in readings], readings, signature, seed),
+        longest=against_labels([_where(r, r.longer) for r in readings], readings, signature, seed),
+        constant=against_labels([_where(r, "tie") for r in readings], readings, signature, seed),
         margin=next(score for score in scores if score.metric == OVER_LONGEST),
         people=people_agreement(pairs),
         orders=order_report(readings) if both else None,
@@ -157,12 +157,12 @@ def _where(reading: Reading, verdict: Verdict) -> Verdict | None:
     return None if reading.verdict is None else verdict
 
 
-def standing(
+def against_labels(
     verdicts: Sequence[Verdict | None],
     readings: Sequence[Reading],
     signature: str,
     seed: int = 0,
-) -> Standing:
+) -> AgainstLabels:
     """Return how verdicts meet the labels of readings.
 
     Args:
@@ -192,7 +192,7 @@ def standing(
 
     read = [(verdict, label) for verdict, label in said if verdict is not None]
     equal = [None if v is None else 100.0 * (v == label) for v, label in said]
-    return Standing(
+    return AgainstLabels(
         strict=decided("judge_accuracy_strict", equal),
         tie_tolerant=decided(
             "judge_accuracy_tie_tolerant",
@@ -255,26 +255,20 @@ def _rate_or_none(
 
 def _subsets(
     readings: Sequence[Reading], names: Sequence[str], signature: str, seed: int
-) -> dict[str, Standing]:
+) -> dict[str, AgainstLabels]:
     found = {}
     for name in names:
         own = [reading for reading in readings if reading.subset == name]
-        found[name] = standing([r.verdict for r in own], own, signature, seed)
+        found[name] = against_labels([r.verdict for r in own], own, signature, seed)
     return found
 
 
 _RATES = ("strict", "tie_tolerant", "tie_rate", "half_ties", "agreement")
 
 
-def standing_json(found: Standing) -> dict[str, Any]:
-    """Return a standing as `--json` shows it, with intervals."""
+def labels_json(found: AgainstLabels) -> dict[str, Any]:
+    """Return how verdicts meet the labels as `--json` shows it, with intervals."""
     return {name: _score_json(getattr(found, name)) for name in _RATES} | {"kappa": found.kappa}
-
-
-def _values(found: Standing) -> dict[str, float | None]:
-    """Return the bare numbers of a standing."""
-    scores = {name: getattr(found, name) for name in _RATES}
-    return {name: score and score.value for name, score in scores.items()} | {"kappa": found.kappa}
 
 
 def _score_json(score: Score | None) -> dict[str, Any] | None:
@@ -294,12 +288,9 @@ def quality_json(found: Quality) -> dict[str, Any]:
         "unread": dict(found.unread),
         "unparsed_rate": found.unparsed_rate,
         "failed_calls": found.failed_calls,
-        **_values(found.judge),
-        "standings": {
-            "judge": standing_json(found.judge),
-            "longest": standing_json(found.longest),
-            "constant": standing_json(found.constant),
-        },
+        "judge": labels_json(found.judge),
+        "longest": labels_json(found.longest),
+        "constant": labels_json(found.constant),
         "over_longest": _score_json(found.margin),
         "people": [
             {"first": i, "second": j, **agreement._asdict()}
@@ -327,6 +318,6 @@ def quality_json(found: Quality) -> dict[str, Any]:
             "largest_share": spread.largest_share,
         },
         "calibration": found.calibration and asdict(found.calibration),
-        "subsets": {name: standing_json(own) for name, own in found.subsets.items()},
+        "subsets": {name: labels_json(own) for name, own in found.subsets.items()},
         "failings": list(found.failings),
     }

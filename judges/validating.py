@@ -4,20 +4,23 @@ Calls go through the ledger: a stopped validation continues, a finished one is s
 nothing.
 """
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from mipo_eval import __version__
+from mipo_eval.backends.pacing import spending
 from mipo_eval.errors import DataError
 from mipo_eval.judges.attacks import Attack, attack_report, attack_scores
 from mipo_eval.judges.benchmarks import Benchmark
 from mipo_eval.judges.judge import Judge, Protocol
 from mipo_eval.judges.labelled import LabelledPair, pairs_key
-from mipo_eval.judges.measuring import Advance, judge_attacks, judge_pairs
+from mipo_eval.judges.loading import FAMILY, load_preset, preset_names
+from mipo_eval.judges.measuring import count_questions, judge_attacks, judge_pairs
 from mipo_eval.judges.quality import Quality, quality, quality_json
 from mipo_eval.keys import digest, item_rng
+from mipo_eval.progress import Progress, Stage, run_shown
 from mipo_eval.records import Item, Score
 from mipo_eval.signature import join, short
 from mipo_eval.store import Store
@@ -27,6 +30,8 @@ from mipo_eval.store.verdicts import put_judge
 
 ATTACKED_ITEMS = 10
 """How many honest responses each hostile text meets, where nobody says."""
+ATTACKS = "hostile responses"
+"""What a validation by attacks is called in the store."""
 _DATA_NAME = 64
 
 
@@ -48,8 +53,8 @@ def examine(
     pairs: Sequence[LabelledPair],
     data: str,
     *,
-    seed: int = 0,
-    advance: Advance = lambda _: None,
+    seed: int,
+    progress: Progress,
 ) -> Examined:
     """Ask a judge about labelled pairs, and store what its quality is.
 
@@ -59,14 +64,17 @@ def examine(
         pairs: labelled ones.
         data: what they are called.
         seed: of the bootstrap.
-        advance: called with how many more replies there are.
+        progress: told how many replies there are.
 
     Raises:
         BackendError: the judge cannot be asked any more; what it answered is stored.
         DataError: not one pair got a verdict.
     """
     put_judge(store, judge.key, judge.name, judge.stored_spec)
-    readings = asyncio.run(judge_pairs(store, judge, pairs, advance=advance))
+    total = count_questions(judge, pairs)
+    stage = Stage(f"replies of {judge.name}", total, partial(spending, judge.backend))
+    asked = judge_pairs(store, judge, pairs, advance=progress.advance)
+    readings = run_shown(asked, progress, stage)
     signed = join(**_about(data, pairs), **judge.signature_parts(), version=__version__)
     found = Examined(
         judge_key=judge.key,
@@ -132,8 +140,19 @@ def _keep(store: Store, found: Examined) -> None:
     put_validation(store, validation)
 
 
-def default_protocol(pairs: Sequence[LabelledPair]) -> Protocol:
-    """Return how a judge is asked where nobody says: for ratings, unless no pair names a wish."""
+def protocol_for(spec: str, pairs: Sequence[LabelledPair]) -> Protocol:
+    """Return how a judge is asked where nobody says: as its preset does, or by what pairs tell.
+
+    For ratings, unless no pair names a wish to rate by.
+
+    Raises:
+        ConfigError: the preset cannot be read.
+    """
+    name = spec.partition("@")[0]
+    if name.endswith((".yaml", ".yml")) or name in set(preset_names()) - {FAMILY}:
+        preferred = load_preset(name).protocol
+        if preferred is not None:
+            return preferred
     return "rubric" if not pairs or any(pair.preferences for pair in pairs) else "pairwise"
 
 
@@ -170,17 +189,21 @@ def attack_judge(
     items: Sequence[Item],
     hostile: Sequence[Attack],
     *,
-    seed: int = 0,
-    advance: Advance = lambda _: None,
+    seed: int,
+    progress: Progress,
 ) -> Attacked:
-    """Let every hostile text meet the honest response to every item.
+    """Let every hostile text meet the honest response to every item, and store what came of it.
 
     Raises:
         BackendError: the judge cannot be asked any more; what it answered is stored.
         DataError: not one duel got a verdict.
     """
     put_judge(store, judge.key, judge.name, judge.stored_spec)
-    duels = asyncio.run(judge_attacks(store, judge, items, hostile, advance=advance))
+    each = sum(len(item.preferences) if judge.protocol == "rubric" else 1 for item in items)
+    what = f"hostile responses before {judge.name}"
+    stage = Stage(what, 2 * each * len(hostile), partial(spending, judge.backend))
+    asked = judge_attacks(store, judge, items, hostile, advance=progress.advance)
+    duels = run_shown(asked, progress, stage)
     report = attack_report(duels)
     if not report.n:
         raise DataError(
@@ -188,13 +211,23 @@ def attack_judge(
             f"first has none because: {duels[0].why if duels else 'no item has a reference'}"
         )
     signed = join(items=short(digest([i.key for i in items])), **judge.signature_parts())
-    return Attacked(
+    found = Attacked(
         items=len(items),
         attacks=len(hostile),
         undecided=report.undecided,
         scores=attack_scores(duels, signature=signed, seed=seed),
         worst=report.worst,
     )
+    validation = Validation(
+        judge_key=judge.key,
+        data=ATTACKS,
+        data_key=digest([[item.key for item in items], [attack.text for attack in hostile]]),
+        figures={"pairs": len(duels), "attacks": attacked_json(found)},
+        failings=(),
+        created_at=now(),
+    )
+    put_validation(store, validation)
+    return found
 
 
 def attacked_json(found: Attacked) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from mipo_eval.cli.tables import inert
 from mipo_eval.judges.benchmarks import PeopleAgreement
-from mipo_eval.judges.quality import Quality, Standing, quality_json
+from mipo_eval.judges.quality import AgainstLabels, Quality, quality_json
 from mipo_eval.judges.validating import Attacked, Examined
 from mipo_eval.records import Score
 from mipo_eval.reports.paper import Published, published_judges
@@ -27,7 +27,7 @@ def quality_tables(found: Examined) -> list[RenderableType]:
     about = found.quality
     title = inert(f"{found.judge} on {found.data}: {_counts(about)}")
     title.stylize("bold")
-    parts: list[RenderableType] = [title, _standings(about), _habits(about)]
+    parts: list[RenderableType] = [title, _against_labels(about), _habits(about)]
     if about.subsets:
         parts.append(_subsets(about))
     if rows := published_judges(found.data):
@@ -37,13 +37,20 @@ def quality_tables(found: Examined) -> list[RenderableType]:
 
 def examined_json(found: Examined) -> dict[str, object]:
     """Return a validation as `--json` shows it."""
+    own = found.quality.judge
+    rates = {"strict": own.strict, "tie_tolerant": own.tie_tolerant, "tie_rate": own.tie_rate}
     return {
         "judge": found.judge,
         "judge_key": found.judge_key,
         "data": found.data,
         "data_key": found.data_key,
         "signature": found.signature,
-        **quality_json(found.quality),
+        "pairs": found.quality.pairs,
+        **{name: score and score.value for name, score in rates.items()},
+        "kappa": own.kappa,
+        "unparsed_rate": found.quality.unparsed_rate,
+        "failings": list(found.quality.failings),
+        "figures": quality_json(found.quality),
         "published": [
             {"judge": row.model, "accuracy": row.method, "data": row.dataset, "value": row.value}
             for row in published_judges(found.data)
@@ -60,12 +67,12 @@ def _counts(about: Quality) -> str:
     return counted
 
 
-def _standings(about: Quality) -> Table:
+def _against_labels(about: Quality) -> Table:
     table = Table(header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("against the labels [95 % interval]")
     for column in ("judge", "longest", "constant"):
         table.add_column(column, justify="right", no_wrap=True)
-    rows: list[Standing] = [about.judge, about.longest, about.constant]
+    rows: list[AgainstLabels] = [about.judge, about.longest, about.constant]
     shown = dict(_RATES)
     if about.tied_labels:
         shown["agreement"] = "same as the label, ties too (%)"

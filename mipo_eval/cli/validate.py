@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mipo_eval.cli.options import json_option, store_option
+from mipo_eval.cli.options import batch_option, json_option, max_cost_option, store_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,6 +56,8 @@ _STORE = "store:"
     help="Only the first N pairs of each subset; with --attack, N honest responses (default 10).",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of intervals and attacks.")
+@max_cost_option
+@batch_option
 @store_option
 @json_option
 def validate(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is limited by a test
@@ -68,6 +70,8 @@ def validate(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number i
     attack: bool,
     limit: int | None,
     seed: int,
+    max_cost: float | None,
+    batch: bool,
     store: str,
     as_json: bool,
 ) -> None:
@@ -83,10 +87,11 @@ def validate(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number i
     "rejected"}. store:WHO takes what WHO labelled on the board, store:people what everybody did.
     """
     from mipo_eval import settings
+    from mipo_eval.backends import Purse
     from mipo_eval.cli.output import Output
     from mipo_eval.errors import ConfigError
     from mipo_eval.judges import load_judge
-    from mipo_eval.judges.validating import default_protocol, examine
+    from mipo_eval.judges.validating import examine, protocol_for
     from mipo_eval.store import Store
 
     output = Output(as_json=as_json)
@@ -103,14 +108,14 @@ def validate(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number i
         else:
             pairs = _pairs(opened, data, folder, limit) if data is not None else ()
             asked = load_judge(
-                judge, protocol=protocol or default_protocol(pairs), prompt_file=prompt
+                judge,
+                protocol=protocol or protocol_for(judge, pairs),
+                prompt_file=prompt,
+                limits=None if max_cost is None else Purse(max_cost),
+                batch=batch,
             )
             if data is not None:
-                output.start(f"replies of {asked.name}", _questions(asked, pairs))
-                examined = examine(
-                    opened, asked, pairs, _shown(data), seed=seed, advance=output.advance
-                )
-                output.finish()
+                examined = examine(opened, asked, pairs, _shown(data), seed=seed, progress=output)
             if attack:
                 attacked = _attack(opened, asked, pairs, (limit, seed), output)
     _print(output, judge, examined, attacked, as_json=as_json)
@@ -133,12 +138,6 @@ def _pairs(
     else:
         pairs = load_pairs(data, folder)
     return first_of_each(pairs, limit)
-
-
-def _questions(judge: "Judge", pairs: "Sequence[LabelledPair]") -> int:
-    from mipo_eval.judges.measuring import count_questions
-
-    return count_questions(judge, pairs)
 
 
 def _from_replies(
@@ -185,13 +184,7 @@ def _attack(
     limit, seed = how
     demo = sorted(world.items("test"), key=lambda item: item_rng(seed, item.item_id).random())
     items = (honest_items(pairs, seed) if pairs else demo)[: limit or ATTACKED_ITEMS]
-    hostile = attacks()
-    wishes = 1 if judge.protocol != "rubric" else None
-    calls = sum(2 * (wishes or len(item.preferences)) for item in items) * len(hostile)
-    output.start(f"replies of {judge.name} to hostile responses", calls)
-    found = attack_judge(store, judge, items, hostile, seed=seed, advance=output.advance)
-    output.finish()
-    return found
+    return attack_judge(store, judge, items, attacks(), seed=seed, progress=output)
 
 
 def _print(

@@ -155,7 +155,7 @@ def _validated(store: Store) -> Validated:
 
 def _validation_entry(number: Published, found: Validated) -> Entry:
     own = found.get((number.model.lower(), TASKS[number.dataset]))
-    score = own and own.figures["standings"]["judge"][number.method.replace("-", "_")]
+    score = own and own.figures.get("judge", {}).get(number.method.replace("-", "_"))
     if not score:
         return _entry(number, None, NOT_VALIDATED)
     return Entry(
