@@ -26,6 +26,8 @@ class _Page(NamedTuple):
     icon: str
 
 
+# Name in the address to page, in the order of the menu. (A comment, since Streamlit may show a
+# string that stands alone in its main script.)
 PAGES = {
     "leaderboard": _Page(leaderboard.show, "Leaderboard", ":material/leaderboard:"),
     "comparison": _Page(comparison.show, "Comparison", ":material/compare_arrows:"),
@@ -37,7 +39,6 @@ PAGES = {
     "run": _Page(run.show, "Run", ":material/receipt_long:"),
     "label": _Page(label.show, "Label", ":material/edit_note:"),
 }
-"""Name in the address to page, in the order of the menu."""
 
 
 def main(first: str = "leaderboard") -> None:

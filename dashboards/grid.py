@@ -179,17 +179,17 @@ def wide(table: pd.DataFrame, tasks: Sequence[str], shown: Sequence[str]) -> Wid
         name = names.get((row["task"], row["signature"]), row["task"])
         line[name] = row["value"]
         line |= {f"{name} \u00b7 {COLUMNS[part]}": _beside(row, part) for part in shown}
-    columns = ["model", "method", "source"]
+    columns = ["method", "model", "source"]
     for name in dict.fromkeys([*tasks, *names.values()]):
         columns += [name, *(f"{name} \u00b7 {COLUMNS[part]}" for part in shown)]
     made = pd.DataFrame(list(lines.values()), index=list(lines), columns=columns)
-    kept = [name for name in columns if name in columns[:2] or _told(made[name])]
+    kept = [name for name in columns if name == "method" or _told(made[name])]
     return Wide(table=made[kept], values=tuple(names.values()), apart=apart)
 
 
 def _told(column: "pd.Series[Any]") -> bool:
     """Return whether a column says anything: it is not empty, nor the same word everywhere."""
-    if column.name == "source":
+    if column.name in {"model", "source"}:
         return column.nunique() > 1
     return bool((column.notna() & (column != "")).any())
 
@@ -246,7 +246,7 @@ def ordered(table: pd.DataFrame, by: str, *, lower: bool) -> pd.DataFrame:
     Rows without a value come last.
     """
     values = [str(name) for name in table if pd.api.types.is_numeric_dtype(table[name])]
-    if by in {"model", "method"}:
+    if by in {"model", "method"} and by in table:
         return table.sort_values(by, kind="stable")
     keys = (
         table[by]

@@ -68,9 +68,9 @@ def markdown(text: str, length: int = LABEL) -> str:
     return line.replace("\\.", "\\.\u2060").replace("\\:", "\\:\u2060").replace("\\@", "\\@\u2060")
 
 
-def line(text: str) -> str:
-    """Return the HTML of a short text as one line."""
-    return f'<div class="mipo-label" dir="auto">{escape(label(text))}</div>'
+def line(text: str, length: int = 400) -> str:
+    """Return the HTML of a short text on one line of its own, cut after `length` characters."""
+    return f'<div class="mipo-label" dir="auto">{escape(label(text, length))}</div>'
 
 
 def block(text: str, *, name: str = "", limit: int = SHOWN) -> str:

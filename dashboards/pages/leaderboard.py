@@ -9,6 +9,7 @@ import streamlit as st
 from mipo_eval.dashboards import contrasts, flags, frame, grid, inert, looks, methods
 from mipo_eval.dashboards.links import run_name
 from mipo_eval.dashboards.methods import Filters, Method, Standing, Topic, View
+from mipo_eval.dashboards.scored import PAPER
 from mipo_eval.reports.labels import LABELS
 
 _WIN_RATE = "win rate against the reference (%)"
@@ -38,15 +39,20 @@ def show() -> None:
     if found is None:
         frame.nothing_yet("no number of this kind: choose another judge or metric")
     _flags(board, view)
-    rows, models = _filtered(found)
     baseline = _baseline(found)
+    with st.expander("Filters, columns, order", icon=":material/tune:"):
+        rows, models = _filtered(found)
+        shown, order, published = _layout(found, compared=baseline is not None)
     comparisons: grid.Comparisons = {}
     if baseline is not None:
         about = (view, baseline)
         comparisons = board.report(contrasts.against, found, view.judge, baseline, about=about)
     measured = grid.numbers(found, rows, comparisons)
-    paper = grid.paper_numbers(found, models)
-    _tables(found, measured, paper, baseline)
+    if published:
+        paper = grid.paper_numbers(found, models)
+        measured = pd.concat([measured, paper], ignore_index=True) if len(paper) else measured
+    label = None if baseline is None else found.methods[baseline].label
+    _table(found, measured, (shown, order, label))
     _behind(found, rows)
 
 
@@ -99,18 +105,18 @@ def _flags(board: frame.Board, view: View) -> None:
 def _filtered(found: Standing) -> tuple[list[Method], list[str]]:
     """Let the reader filter rows; returns what is left, and the base models asked for."""
     facets = methods.facets(found)
-    with st.expander("Filters", icon=":material/filter_list:"):
-        first, second, third = st.columns(3)
-        with first:
-            models = frame.choose_some("Base model", facets.models, "model")
-        with second:
-            promptings = frame.choose_some("Prompting", facets.promptings, "prompting")
-        with third:
-            since = st.date_input("Made since", None, key="since", bind="query-params")
-        names = {signature_name(signature): signature for signature in facets.signatures}
+    first, second, third, fourth = st.columns(4)
+    with first:
+        models = frame.choose_some("Base model", facets.models, "model")
+    with second:
+        promptings = frame.choose_some("Prompting", facets.promptings, "prompting")
+    with third:
+        since = st.date_input("Made since", None, key="since", bind="query-params")
+    names = {signature_name(signature): signature for signature in facets.signatures}
+    with fourth:
         chosen = frame.choose("Signature", [_ALL, *names], "signature")
-        if chosen != _ALL:
-            st.html(inert.block(names[chosen]))
+    if chosen != _ALL:
+        st.html(inert.block(names[chosen]))
     filters = Filters(
         models=models, promptings=promptings, since=since, signature=names.get(chosen)
     )
@@ -139,55 +145,58 @@ def _baseline(found: Standing) -> int | None:
     return None if chosen == _NO_BASELINE else labels.index(chosen)
 
 
-def _tables(
-    found: Standing, measured: pd.DataFrame, paper: pd.DataFrame, baseline: int | None
-) -> None:
-    first, second, third = st.columns([3, 1, 1], vertical_alignment="bottom")
+def _layout(found: Standing, *, compared: bool) -> tuple[list[str], str, bool]:
+    """Let the reader choose columns, order, and whether published rows are shown."""
+    first, second, third = st.columns([2, 1, 1], vertical_alignment="bottom")
     with first:
-        usual = [name for name in grid.SHOWN if baseline is not None or name != "delta"]
+        usual = [name for name in grid.SHOWN if compared or name != "delta"]
         shown = frame.choose_some(
             "Columns", list(grid.COLUMNS), "columns", default=usual, show=grid.COLUMNS.__getitem__
         )
-    tasks = found.section.tasks
     with second:
-        by = frame.choose("Sort by", ["mean", "model", "method", *tasks], "sort")
+        order = frame.choose("Sort by", ["mean", "model", "method", *found.section.tasks], "sort")
     with third:
-        published = not paper.empty and st.toggle(
-            "Published rows", value=True, key="published", bind="query-params"
-        )
-    table = pd.concat([measured, paper], ignore_index=True) if published else measured
+        published = st.toggle("Published rows", True, key="published", bind="query-params")
+    return shown, order, published
+
+
+def _table(found: Standing, table: pd.DataFrame, layout: tuple[list[str], str, str | None]) -> None:
+    """Draw the table, what its columns are, and the download."""
+    shown, order, baseline = layout
     if table.empty:
         st.info("No row passes the filters.")
         return
-    wide = grid.wide(table, tasks, shown)
-    lower = grid.lower_is_better(found.section.metric)
-    best_first = grid.ordered(wide.table, by, lower=lower)
-    st.html(inert.line(_heading(found)))
+    section = found.section
+    wide = grid.wide(table, section.tasks, shown)
+    best_first = grid.ordered(wide.table, order, lower=grid.lower_is_better(section.metric))
+    st.html(inert.line(_heading(found, table)))
     st.dataframe(
         grid.linked(best_first, found.methods),
-        column_config=_column_config(best_first, wide, found.section.metric),
+        column_config=_column_config(best_first, wide, section.metric),
         hide_index=True,
         height="content" if len(best_first) < 30 else 1_050,
         key="table",
     )
-    label = None if baseline is None else found.methods[baseline].label
-    seeds = bool((measured["seeds"] > 1).any())
-    for note in grid.notes(wide, baseline=label, paper=bool(published), seeds=seeds):
+    paper = bool(table["source"].eq(PAPER).any())
+    seeds = bool(table["seeds"].gt(1).any())
+    for note in grid.notes(wide, baseline=baseline, paper=paper, seeds=seeds):
         st.html(inert.line(note))
-    frame.download(table.drop(columns="row"), f"leaderboard-{found.section.suite}", key="csv")
+    frame.download(table.drop(columns="row"), f"leaderboard-{section.suite}", key="csv")
 
 
-def _heading(found: Standing) -> str:
+def _heading(found: Standing, table: pd.DataFrame) -> str:
     section = found.section
+    models = table["model"].unique()
+    common = f", {models[0]}" if len(models) == 1 else ""
     by = f", judged by {section.judge}" if section.judge else ""
-    return f"{section.suite}: {looks.metric_title(section.metric)}{by}"
+    return f"{section.suite}: {looks.metric_title(section.metric)}{by}{common}"
 
 
 def _column_config(table: pd.DataFrame, wide: grid.Wide, metric: str) -> dict[str, Any]:
     places = looks.digits(metric)
     config: dict[str, Any] = {
-        "model": st.column_config.TextColumn("model", pinned=False, width="medium"),
-        "method": st.column_config.TextColumn("method", pinned=True, width="medium"),
+        "model": st.column_config.TextColumn("model", width="medium"),
+        "method": st.column_config.TextColumn("method", pinned=True, width=170),
         "items": st.column_config.LinkColumn(
             "items", display_text="open", width="small", help="Responses and verdicts behind it"
         ),

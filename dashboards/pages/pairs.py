@@ -1,9 +1,243 @@
-"""Two responses side by side, with every verdict."""
+"""The pair browser: two responses side by side, with everything that judges said of them."""
 
-from mipo_eval.dashboards import frame
+from collections.abc import Sequence
+
+import pandas as pd
+import streamlit as st
+
+from mipo_eval.dashboards import detail, frame, inert, looks, pairings
+from mipo_eval.dashboards.links import run_name
+from mipo_eval.dashboards.pairings import OUTCOMES, Pairing, Wanted
+from mipo_eval.reports.catalog import StoredJudge, list_judges
+from mipo_eval.store.runs import Run, list_runs
+
+_REFERENCE = "the reference"
+_ANY = "any judge"
+_UNDECIDED = "undecided"
+_NO_GAP = 0.0
+_WIDEST_GAP = 4.0
+"""Ratings are 1 to 5."""
+_REPLIES = 40
+"""Raw replies drawn at once."""
 
 
 def show() -> None:
     """Draw the page."""
-    frame.begin("Pairs", "Responses and verdicts behind the numbers.")
-    frame.nothing_yet("run `mipo-eval demo`")
+    board = frame.begin("Pairs", "Two responses side by side, with everything that was said.")
+    runs = board.recall(list_runs)
+    if not runs:
+        frame.nothing_yet("no run has begun")
+    first, second = _sides(runs)
+    other = second.run_id if second else None
+    found = board.recall(pairings.pairings, first.run_id, other, live=True)
+    wanted, text = _filters(board.recall(list_judges), found)
+    hits = None
+    if text:
+        hits = board.recall(pairings.search, first.run_id, other, text, live=True)
+    left = pairings.matching(found, wanted, hits)
+    st.html(inert.line(f"{len(left):,} of {looks.count(len(found), 'item')}"))
+    if not left:
+        st.info("No item passes the filters.")
+        return
+    position = _navigate(left, len(found))
+    shown = board.recall(detail.detail, first.run_id, other, position, live=True)
+    if shown is not None:
+        _item(board, shown, found[position], (run_name(first), _name(second)))
+    _list(found, left, wanted)
+    frame.share("pairs", a=run_name(first), b=_name(second), item=position, search=text or None)
+
+
+def _name(run: Run | None) -> str:
+    return run_name(run) if run else _REFERENCE
+
+
+def _sides(runs: Sequence[Run]) -> tuple[Run, Run | None]:
+    one, two = st.columns(2)
+    with one:
+        first = frame.choose("Responses of", runs, "a", show=run_name)
+    others = [run for run in runs if run.suite == first.suite and run.run_id != first.run_id]
+    with two:
+        second = frame.choose("Against", [None, *others], "b", show=_name)
+    return first, second
+
+
+def _filters(judges: Sequence[StoredJudge], found: Sequence[Pairing]) -> tuple[Wanted, str]:
+    """Let the reader filter items; returns the filters and the text to search for."""
+    spoke = {key for pairing in found for key in pairing.verdicts}
+    known = {judge.label: judge.key for judge in judges if judge.key in spoke}
+    with st.expander("Filters", icon=":material/filter_list:"):
+        one, two, three = st.columns(3)
+        with one:
+            text = st.text_input("Search in all texts", key="search", bind="query-params").strip()
+        with two:
+            judge = frame.choose("Judge", [_ANY, *known], "by")
+        with three:
+            outcomes = frame.choose_some("Outcome of the first", [*OUTCOMES, _UNDECIDED], "outcome")
+        one, two, three = st.columns(3, vertical_alignment="bottom")
+        with one:
+            flipped = st.toggle("Order decided (flips)", key="flips", bind="query-params")
+        with two:
+            disputed = st.toggle("Judges differ", key="disputed", bind="query-params")
+        with three:
+            gap = st.slider(
+                "Mean ratings differ by at least",
+                _NO_GAP,
+                _WIDEST_GAP,
+                _NO_GAP,
+                step=0.5,
+                key="gap",
+                bind="query-params",
+            )
+    wanted = Wanted(
+        judge=known.get(judge),
+        outcomes=tuple(outcomes),
+        flipped=flipped,
+        disputed=disputed,
+        gap=gap,
+    )
+    return wanted, text
+
+
+def _navigate(left: Sequence[int], total: int) -> int:
+    """Let the reader step through the items that are left; returns the position shown."""
+    if "item" in st.session_state and st.session_state["item"] not in left:
+        st.session_state["item"] = left[0]
+    back, middle, on = st.columns([1, 1, 1], vertical_alignment="bottom")
+    with middle:
+        position = int(
+            st.number_input("Item", 0, max(total - 1, 0), left[0], key="item", bind="query-params")
+        )
+    before = [place for place in left if place < position]
+    after = [place for place in left if place > position]
+    with back:
+        _step("Previous", "Left", before[-1] if before else None)
+    with on:
+        _step("Next", "Right", after[0] if after else None)
+    return position
+
+
+def _step(name: str, key: str, target: int | None) -> None:
+    st.button(
+        name,
+        shortcut=key,
+        disabled=target is None,
+        on_click=_go_to,
+        args=(target,),
+        width="stretch",
+        key=f"step-{name}",
+    )
+
+
+def _go_to(position: int) -> None:
+    st.session_state["item"] = position
+
+
+def _item(
+    board: frame.Board, shown: detail.Detail, pairing: Pairing, names: tuple[str, str]
+) -> None:
+    """Draw one item: what was asked, both texts, ratings, replies."""
+    item = shown.item
+    st.html(inert.line(f"{shown.task}: {item.item_id}{_summary(pairing)}"))
+    one, two = st.columns(2)
+    with one:
+        frame.text(item.prompt, "prompt", key="prompt")
+    with two:
+        frame.text(item.context or "(none)", "context", key="context")
+    sides = (shown.first, shown.second)
+    titles = tuple(
+        f"{name}{f' ({side.note})' if side.note else ''}"
+        for name, side in zip(names, sides, strict=True)
+    )
+    if shown.first.text is not None and shown.second.text is not None:
+        frame.two_texts(
+            shown.first.text, shown.second.text, (titles[0], titles[1]), key="responses"
+        )
+    else:
+        for column, side, title in zip(st.columns(2), sides, titles, strict=True):
+            with column:
+                absent = f"(no text: {side.reason or 'empty'})"
+                frame.text(side.text if side.text is not None else absent, title, key=title)
+    _ratings(shown)
+    _replies(board, shown)
+
+
+def _summary(pairing: Pairing) -> str:
+    if not pairing.verdicts:
+        return " \u2014 not judged"
+    words = {"win": "first wins", "loss": "second wins", "tie": "tie", None: _UNDECIDED}
+    said = []
+    for verdict in pairing.verdicts.values():
+        gap = "" if verdict.gap is None else f" ({looks.number(verdict.gap, 2, signed=True)})"
+        said.append(f"{words[verdict.outcome]}{gap}{', by order' if verdict.flipped else ''}")
+    return f" \u2014 {'; '.join(said)}"
+
+
+def _ratings(shown: detail.Detail) -> None:
+    if shown.ratings.empty:
+        for index, preference in enumerate(shown.item.preferences):
+            frame.text(preference, f"preference {index + 1}", key=f"preference-{index}")
+        return
+    st.dataframe(
+        shown.ratings,
+        hide_index=True,
+        row_height=58,
+        column_config={
+            "preference": st.column_config.TextColumn("preference", width="large"),
+            "judge": st.column_config.TextColumn("judge", width="small"),
+            "first": st.column_config.NumberColumn("first", width="small", format="%d"),
+            "second": st.column_config.NumberColumn("second", width="small", format="%d"),
+        },
+    )
+
+
+def _replies(board: frame.Board, shown: detail.Detail) -> None:
+    if not shown.said:
+        return
+    with st.expander(f"Raw replies ({len(shown.said)})", icon=":material/chat:"):
+        for number, said in enumerate(shown.said[:_REPLIES]):
+            title = f"{said.judge}, {said.about}: {said.result}"
+            frame.text(said.reply or "(not kept)", title, key=f"reply-{number}")
+        if len(shown.said) > _REPLIES:
+            st.caption(f"{len(shown.said) - _REPLIES} more are in the store.")
+        asked = [said for said in shown.said if said.call_key]
+        if asked and st.toggle("Show what the judge was asked first", key="request"):
+            text = board.recall(detail.request_of, asked[0].call_key)
+            frame.text(text or "(not kept)", asked[0].about, key="request-text")
+
+
+def _list(found: Sequence[Pairing], left: Sequence[int], wanted: Wanted) -> None:
+    """Draw the items that are left, as a table that opens the one that is clicked."""
+    with st.expander(f"All {looks.count(len(left), 'item')}", icon=":material/list:"):
+        places = set(left)
+        rows = [_row(pairing, wanted) for pairing in found if pairing.position in places]
+        st.dataframe(
+            pd.DataFrame(rows),
+            hide_index=True,
+            height=360,
+            key="items",
+            on_select=_open_selected,
+            selection_mode="single-row",
+        )
+        st.session_state["listed"] = list(left)
+
+
+def _row(pairing: Pairing, wanted: Wanted) -> dict[str, object]:
+    verdicts = [
+        verdict for judge, verdict in pairing.verdicts.items() if wanted.judge in {None, judge}
+    ]
+    gaps = [verdict.gap for verdict in verdicts if verdict.gap is not None]
+    return {
+        "item": pairing.position,
+        "task": inert.label(pairing.task),
+        "id": inert.label(pairing.item_id),
+        "outcome": ", ".join(verdict.outcome or _UNDECIDED for verdict in verdicts),
+        "gap": gaps[0] if gaps else None,
+        "order decided": any(verdict.flipped for verdict in verdicts),
+        "judges differ": pairing.disputed,
+    }
+
+
+def _open_selected() -> None:
+    rows = st.session_state["items"]["selection"]["rows"]
+    if rows:
+        st.session_state["item"] = st.session_state["listed"][rows[0]]
