@@ -26,6 +26,9 @@ FAMILY = "family"
 _FAMILIES = {"qwen": "qwen2.5-14b", "llama": "llama-3-8b"}
 """The paper's pairing (appendix): each family is judged by a larger model of its own."""
 
+_RULES = frozenset({"checker"})
+"""Backends that rate by rule and read no prompt."""
+
 _SLOTS: Mapping[Protocol, tuple[frozenset[str], frozenset[str]]] = {
     "rubric": (rubric.REQUIRED_SLOTS, rubric.OPTIONAL_SLOTS),
     "pairwise": (pairwise.REQUIRED_SLOTS, frozenset()),
@@ -99,15 +102,20 @@ def load_preset(name: str) -> Preset:
         raise ConfigError(f"the judge's preset {name}: {where}: {first['msg']}") from None
 
 
-def preferred_protocol(spec: str) -> Protocol | None:
-    """Return the protocol a preset asks to be used by, None where it leaves that open.
+def duel_protocol(spec: str, asked: Protocol | None = None) -> Protocol:
+    """Return how a judge compares two responses: as asked, as its preset says, else pairwise.
+
+    A judge that is a rule only rates; it prefers what it rates higher.
 
     Raises:
         ConfigError: the preset cannot be read.
     """
     name = spec.partition("@")[0]
-    is_preset = name.endswith((".yaml", ".yml")) or name in set(preset_names()) - {FAMILY}
-    return load_preset(name).protocol if is_preset else None
+    preferred, backend = None, spec
+    if name.endswith((".yaml", ".yml")) or name in set(preset_names()) - {FAMILY}:
+        preset = load_preset(name)
+        preferred, backend = preset.protocol, preset.backend
+    return "rubric" if backend in _RULES else asked or preferred or "pairwise"
 
 
 def family_of(model: str) -> str | None:

@@ -17,7 +17,7 @@ from mipo_eval.judges import Judge
 from mipo_eval.judges.judging import rate, with_references
 from mipo_eval.keys import digest
 from mipo_eval.lift import lift_scores
-from mipo_eval.progress import Progress, run_shown
+from mipo_eval.progress import Progress, Stage, run_shown
 from mipo_eval.records import Item, Score
 from mipo_eval.responding import Asking, asking_parts, respond
 from mipo_eval.scoring import (
@@ -90,14 +90,14 @@ def _judge(
     store: Store, run: Run, judge: Judge, rows: Sequence[Scorable], progress: Progress
 ) -> None:
     total = sum(r.n_preferences * (bool(r.text) + bool(r.reference_key)) for r in rows)
-    progress.start(f"ratings by {judge.name}", total, partial(spending, judge.backend))
+    stage = Stage(f"ratings by {judge.name}", total, partial(spending, judge.backend))
 
     def texts() -> Iterator[tuple[Item, str]]:
         for entry in answered(store, run.list_key, run.generation_key):
             yield entry.item, (entry.response.text if entry.response else None) or ""
 
-    run_shown(rate(store, judge, with_references(texts()), advance=progress.advance), progress)
-    progress.finish()
+    work = rate(store, judge, with_references(texts()), advance=progress.advance)
+    run_shown(work, progress, stage)
 
 
 def _scores(
@@ -158,9 +158,8 @@ def _controls(
         pairs = [(e.item, text) for e, text in zip(entries, texts, strict=True) if text]
         total = sum(len(item.preferences) for item, _ in pairs)
         status = partial(spending, judge.backend)
-        progress.start(f"control {control} by {judge.name}", total, status)
-        run_shown(rate(store, judge, pairs, advance=progress.advance), progress)
-        progress.finish()
+        stage = Stage(f"control {control} by {judge.name}", total, status)
+        run_shown(rate(store, judge, pairs, advance=progress.advance), progress, stage)
         ratings = totals(store, judge.key, run.list_key)
         for score in control_scores(rows, texts, ratings, seed=run.seed):
             yield control, score

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 Done = TypeVar("Done")
@@ -26,8 +27,17 @@ class Progress(Protocol):
         ...
 
 
-def run_shown(work: Coroutine[Any, Any, Done], progress: Progress) -> Done:
-    """Run `work` to its end; meanwhile show every second that time passes.
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A part of the work, as its progress is shown."""
+
+    what: str
+    total: int
+    status: Callable[[], str] = str
+
+
+def run_shown(work: Coroutine[Any, Any, Done], progress: Progress, stage: Stage) -> Done:
+    """Run `work` to its end as one stage; meanwhile show every second that time passes.
 
     Otherwise hours of waiting for a batch would look like a hang.
     """
@@ -46,4 +56,8 @@ def run_shown(work: Coroutine[Any, Any, Done], progress: Progress) -> Done:
             with suppress(asyncio.CancelledError):
                 await clock
 
-    return asyncio.run(both())
+    progress.start(stage.what, stage.total, stage.status)
+    try:
+        return asyncio.run(both())
+    finally:
+        progress.finish()

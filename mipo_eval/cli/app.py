@@ -10,6 +10,7 @@ from mipo_eval.cli.compare import compare
 from mipo_eval.cli.data import data
 from mipo_eval.cli.demo import demo
 from mipo_eval.cli.exchange import export_runs, import_results
+from mipo_eval.cli.judge import judge
 from mipo_eval.cli.leaderboard import leaderboard
 from mipo_eval.cli.options import batch_option, json_option, max_cost_option, store_option
 from mipo_eval.cli.plan import plan
@@ -139,6 +140,7 @@ app.add_command(board)
 app.add_command(data)
 app.add_command(compare)
 app.add_command(demo)
+app.add_command(judge)
 app.add_command(leaderboard)
 app.add_command(list_runs)
 app.add_command(plan)

@@ -79,7 +79,7 @@ def prepare(  # noqa: PLR0913, PLR0917 - one parameter per flag
     from mipo_eval.cli.output import Output
     from mipo_eval.cli.tables import inert
     from mipo_eval.errors import ConfigError
-    from mipo_eval.progress import run_shown
+    from mipo_eval.progress import Stage, run_shown
     from mipo_eval.store import Store
     from mipo_eval.tasks import preparation
     from mipo_eval.tasks.preparation.report import report_lines
@@ -107,9 +107,9 @@ def prepare(  # noqa: PLR0913, PLR0917 - one parameter per flag
             reference=load_backend(reference_model, limits=limits) if reference_model else None,
         )
         status = partial(spending, models.extractor)
-        output.start(f"items of {name}", plan.n_train + plan.n_test, status)
-        made = run_shown(preparation.prepare(plan, rows, models, folder, output.advance), output)
-        output.finish()
+        stage = Stage(f"items of {name}", plan.n_train + plan.n_test, status)
+        work = preparation.prepare(plan, rows, models, folder, output.advance)
+        made = run_shown(work, output, stage)
     if as_json:
         output.document(_prepared_json(made))
         return

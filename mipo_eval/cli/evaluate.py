@@ -96,10 +96,10 @@ def build_evaluation(asked: Asked, output: "Output") -> "Evaluation":
     specs = asked.judges or ((suite.judge,) if suite.judge else ())
     load = judge_loader(max_cost=asked.max_cost, batch=asked.batch)
     # What can be wrong is found before a model is looked at, which may take minutes.
-    known = {spec: load(spec, None) for spec in specs if not _is_family(spec)}
+    known = {spec: load(spec, None) for spec in specs if not is_family(spec)}
     decoding = _parse_decoding(asked.decoding)
     model = parse_model(asked.model, demo_model=lambda: demo_model(output))
-    known |= {spec: load(spec, model.kind) for spec in specs if _is_family(spec)}
+    known |= {spec: load(spec, model.kind) for spec in specs if is_family(spec)}
     engine = _parse_settings(
         "--engine", asked.engine, {**ENGINE_SETTINGS[model.engine], **_BESIDE_THE_MODEL}
     )
@@ -136,7 +136,8 @@ def judge_loader(*, max_cost: float | None, batch: bool) -> "Callable[..., Judge
     return load
 
 
-def _is_family(spec: str) -> bool:
+def is_family(spec: str) -> bool:
+    """Whether a judge is chosen by the family of the model under evaluation."""
     from mipo_eval.judges.loading import FAMILY
 
     return spec.partition("@")[0] == FAMILY

@@ -1,6 +1,6 @@
 """Which of two texts a judge preferred, and grades on other scales than ours."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -75,6 +75,15 @@ def get_choices(store: Store, list_key: str, judge_key: str | None = None) -> li
     query = sa.select(choices).where(choices.c.item_key.in_(of_list))
     if judge_key is not None:
         query = query.where(choices.c.judge_key == judge_key)
+    with store.read() as connection:
+        return [Choice(**row._mapping) for row in connection.execute(query)]
+
+
+def choices_on(store: Store, judge_key: str, item_keys: Collection[str]) -> list[Choice]:
+    """Return one judge's choices on these items."""
+    query = sa.select(choices).where(
+        choices.c.judge_key == judge_key, choices.c.item_key.in_(item_keys)
+    )
     with store.read() as connection:
         return [Choice(**row._mapping) for row in connection.execute(query)]
 

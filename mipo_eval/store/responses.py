@@ -89,6 +89,15 @@ def answered(store: Store, list_key: str, generation_key: str) -> Iterator[Answe
             )
 
 
+def texts_of(store: Store, generation_key: str) -> dict[str, tuple[str | None, str | None]]:
+    """Return, by item key, a generation's texts, or None and why there is none."""
+    query = sa.select(responses.c.item_key, responses.c.text, responses.c.reason).where(
+        responses.c.generation_key == generation_key
+    )
+    with store.read() as connection:
+        return {key: (text, reason) for key, text, reason in connection.execute(query)}
+
+
 class Scorable(NamedTuple):
     """What scoring needs of an item and its response; no item body is read."""
 

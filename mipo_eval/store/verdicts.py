@@ -1,6 +1,6 @@
 """What judges said, and what they have not said yet."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -8,6 +8,9 @@ import sqlalchemy as sa
 from mipo_eval.records import Rating
 from mipo_eval.store.engine import Store
 from mipo_eval.store.tables import item_lists, judges, verdicts
+
+_KEYS = 500
+"""Items named in one query."""
 
 
 class Total(NamedTuple):
@@ -80,6 +83,24 @@ def totals(store: Store, judge_key: str, list_key: str) -> dict[tuple[str, str],
             (item, text): Total(int(count), int(points), reason)
             for item, text, count, points, reason in connection.execute(query)
         }
+
+
+def ratings_by(
+    store: Store, judge_key: str, item_keys: Sequence[str]
+) -> dict[tuple[str, str, int], int | None]:
+    """Return one judge's ratings on these items, by item key, text key and aspect."""
+    found: dict[tuple[str, str, int], int | None] = {}
+    columns = (verdicts.c.item_key, verdicts.c.text_key, verdicts.c.aspect, verdicts.c.rating)
+    with store.read() as connection:
+        for start in range(0, len(item_keys), _KEYS):
+            query = sa.select(*columns).where(
+                verdicts.c.judge_key == judge_key,
+                verdicts.c.item_key.in_(item_keys[start : start + _KEYS]),
+            )
+            found |= {
+                (item, text, n): rating for item, text, n, rating in connection.execute(query)
+            }
+    return found
 
 
 def ratings_of(
