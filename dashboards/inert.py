@@ -6,7 +6,7 @@ replaced by visible signs, and a text is isolated, so that it cannot turn what s
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from difflib import SequenceMatcher
 from html import escape
 from typing import NamedTuple
@@ -35,6 +35,9 @@ STYLE = """<style>
   text-decoration: underline; text-decoration-color: #E69F00; text-underline-offset: .18em; }
 .mipo-label { font-size: .875rem; opacity: .75; margin: .3rem 0 .15rem; unicode-bidi: isolate;
   overflow-wrap: anywhere; }
+.mipo-facts { display: flex; flex-wrap: wrap; gap: .3rem 1.6rem; margin: 0 0 .4rem; }
+.mipo-fact { display: flex; flex-direction: column; min-width: 6rem; overflow-wrap: anywhere;
+  unicode-bidi: isolate; }
 .mipo-more { font-size: .875rem; opacity: .75; }
 </style>"""
 """Set once a page; holds no data. Colours work on light and dark: the text keeps the theme's."""
@@ -71,6 +74,16 @@ def markdown(text: str, length: int = LABEL) -> str:
 def line(text: str, length: int = 400) -> str:
     """Return the HTML of a short text on one line of its own, cut after `length` characters."""
     return f'<div class="mipo-label" dir="auto">{escape(label(text, length))}</div>'
+
+
+def facts(values: Mapping[str, str], length: int = 200) -> str:
+    """Return the HTML of facts, a line a name and value; it wraps on a narrow screen."""
+    cells = "".join(
+        f'<div class="mipo-fact"><span class="mipo-label">{escape(label(name))}</span>'
+        f"<span>{escape(label(value, length))}</span></div>"
+        for name, value in values.items()
+    )
+    return f'<div class="mipo-facts" dir="auto">{cells}</div>'
 
 
 def block(text: str, *, name: str = "", limit: int = SHOWN) -> str:

@@ -1,9 +1,138 @@
 """Everything about one run."""
 
-from mipo_eval.dashboards import frame
+import streamlit as st
+
+from mipo_eval.dashboards import facts, frame, inert, looks, watching
+from mipo_eval.dashboards.links import run_name
+from mipo_eval.store.runs import list_runs
+
+_SIBLINGS = 8
 
 
 def show() -> None:
     """Draw the page."""
-    frame.begin("Run", "Everything about one run.")
-    frame.nothing_yet("run `mipo-eval demo`")
+    board = frame.begin("Run", "How one run was made, what it cost, what failed.")
+    runs = board.recall(list_runs)
+    if not runs:
+        frame.nothing_yet("no run has begun")
+    run = frame.choose("Run", runs, "run", show=run_name)
+    _head(board, run.run_id)
+    _scores(board, run.run_id)
+    _failures(board, run.run_id)
+    _costs(board, run.run_id)
+    _made(board, run.run_id)
+    _others(board, run.run_id)
+    frame.share("run", run=run_name(run))
+
+
+def _head(board: frame.Board, run_id: str) -> None:
+    found = board.recall(facts.facts, run_id)
+    run = found.run
+    st.html(inert.block(run.model, name="model"))
+    flying = [f for f in board.recall(watching.in_flight, live=True) if f.run.run_id == run_id]
+    cells = {
+        "suite": run.suite,
+        "prompting": run.prompting or "none",
+        "seed": str(run.seed),
+        "items": f"{run.n_items:,}",
+        "begun (UTC)": f"{run.created_at:%Y-%m-%d %H:%M}",
+        "state": "in flight" if flying else "",
+    }
+    shown = {name: value for name, value in cells.items() if value}
+    st.html(inert.facts(shown))
+    with st.container(horizontal=True):
+        frame.link("pairs", "Its responses and verdicts", a=run_name(run))
+        frame.link("leaderboard", "Leaderboard of its suite", suite=run.suite)
+
+
+def _scores(board: frame.Board, run_id: str) -> None:
+    st.subheader("Numbers")
+    table = board.recall(facts.score_lines, run_id)
+    if table.empty:
+        st.info("No numbers yet: they are made when all responses are judged.")
+        return
+    shown = table.drop(columns="signature").assign(
+        metric=[looks.metric_title(name) for name in table["metric"]]
+    )
+    st.dataframe(
+        shown,
+        hide_index=True,
+        height="content",
+        column_config={
+            "metric": st.column_config.TextColumn("metric", width="medium"),
+            "value": st.column_config.NumberColumn("value", format="%.3f"),
+            "ci_low": st.column_config.NumberColumn("95 % from", format="%.3f"),
+            "ci_high": st.column_config.NumberColumn("to", format="%.3f"),
+        },
+    )
+    frame.download(table, f"run-{run_id[:8]}", key="csv")
+    with st.expander("Signatures", icon=":material/fingerprint:"):
+        for signature, own in table.groupby("signature", sort=False):
+            names = ", ".join(f"{row.task} {row.metric}" for row in own.itertuples())
+            st.html(inert.block(str(signature), name=names))
+
+
+def _failures(board: frame.Board, run_id: str) -> None:
+    st.subheader("Failures")
+    found = board.recall(facts.failures, run_id, live=True)
+    if found.empty:
+        st.html(inert.line("Every item has its response, and every verdict that was asked for."))
+        return
+    run = board.recall(facts.facts, run_id).run
+    st.dataframe(
+        found.drop(columns="first").assign(
+            open=[frame.address("pairs", a=run_name(run), item=int(n)) for n in found["first"]]
+        ),
+        hide_index=True,
+        height="content",
+        column_config={
+            "reason": st.column_config.TextColumn("reason", width="large"),
+            "open": st.column_config.LinkColumn("first of them", display_text="open"),
+        },
+    )
+
+
+def _costs(board: frame.Board, run_id: str) -> None:
+    st.subheader("Cost")
+    st.dataframe(
+        board.recall(facts.costs, run_id, live=True),
+        hide_index=True,
+        height="content",
+        column_config={
+            "calls": st.column_config.NumberColumn("calls", format="localized"),
+            "prompt_tokens": st.column_config.NumberColumn("prompt tokens", format="localized"),
+            "completion_tokens": st.column_config.NumberColumn("reply tokens", format="localized"),
+            "seconds": st.column_config.NumberColumn("seconds, added up", format="%.1f"),
+            "dollars": st.column_config.NumberColumn("US dollars", format="%.4f"),
+        },
+    )
+
+
+def _made(board: frame.Board, run_id: str) -> None:
+    """Show the command that repeats the run, its configuration and environment."""
+    found = board.recall(facts.facts, run_id)
+    st.subheader("Repeat it")
+    if found.command is None:
+        st.html(inert.line(f"Nothing repeats it: {found.why_not}"))
+    else:
+        st.code(inert.visible(facts.quoted(found.command)), language=None, wrap_lines=True)
+        st.html(inert.line(f"mipo-eval reproduce {run_id[:12]} does it and compares the numbers."))
+    if found.recorded:
+        st.html(inert.block(found.recorded, name="first asked for as"))
+    st.subheader("How it was made")
+    st.html(inert.facts(found.environment))
+    with st.expander("Configuration", icon=":material/settings:"):
+        st.code(inert.visible(found.configuration), language=None, wrap_lines=True)
+    for number, spec in enumerate(found.judges):
+        with st.expander(f"Judge {number + 1}", icon=":material/gavel:"):
+            st.code(inert.visible(spec), language=None, wrap_lines=True)
+
+
+def _others(board: frame.Board, run_id: str) -> None:
+    others = board.recall(facts.siblings, run_id)
+    if not others:
+        return
+    st.subheader("Runs over the same items")
+    run = board.recall(facts.facts, run_id).run
+    for other in others[:_SIBLINGS]:
+        frame.link("pairs", f"Against {run_name(other)}", a=run_name(run), b=run_name(other))
