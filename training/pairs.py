@@ -44,8 +44,8 @@ class Plan:
     """Asked as it is for the chosen response."""
     rejected: tuple[Item, ...]
     """The items whose responses are its negatives, as they are asked: with another context,
-    without one, or another item. Their keys name the draws: `meta` holds a mark where one prompt
-    is answered several times. Empty for random strings, which nobody has to be asked for."""
+    without one, or another item. Each has an id of its own (`ID~missing-0`), and so a key and a
+    draw of its own. Empty for random strings, which nobody has to be asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,18 +185,19 @@ def plan_draws(items: Sequence[Item], settings: PairSettings, *, seed: int = 0) 
 def _plan_missing(items: Sequence[Item], n: int, seed: int) -> Iterator[Plan]:
     for item in items:
         if _same(item.context):
-            bare = _with(item, context="")
-            yield Plan(item=item, rejected=tuple(_marked(bare, number) for number in range(n)))
+            bare = tuple(_asked(item, f"missing-{number}", context="") for number in range(n))
+            yield Plan(item=item, rejected=bare)
 
 
 def _plan_random(items: Sequence[Item], n: int, seed: int) -> Iterator[Plan]:
     others = _Others(items, "context")
     for item in items:
         if _same(item.context):
-            drawn = others.draw(item, n, seed)
-            yield Plan(
-                item=item, rejected=tuple(_with(item, context=other.context) for other in drawn)
+            rejected = tuple(
+                _asked(item, f"random-{number}", context=other.context)
+                for number, other in enumerate(others.draw(item, n, seed))
             )
+            yield Plan(item=item, rejected=rejected)
 
 
 def _plan_other_prompts(items: Sequence[Item], n: int, seed: int) -> Iterator[Plan]:
@@ -204,7 +205,8 @@ def _plan_other_prompts(items: Sequence[Item], n: int, seed: int) -> Iterator[Pl
     for item in items:
         # Each a fresh response, not the one that is chosen for that prompt.
         drawn = others.draw(item, n, seed)
-        yield Plan(item=item, rejected=tuple(_marked(other, item.item_id) for other in drawn))
+        rejected = tuple(_asked(other, f"for-{item.item_id}") for other in drawn)
+        yield Plan(item=item, rejected=rejected)
 
 
 def _plan_reshuffle(items: Sequence[Item], n: int, seed: int) -> Iterator[Plan]:
@@ -264,12 +266,8 @@ def _same(text: str) -> str:
     return " ".join(text.split()).casefold()
 
 
-def _marked(item: Item, mark: int | str) -> Item:
-    """Return an item that is asked alike but has a key, and so a draw, of its own."""
-    return _with(item, meta={**item.meta, "draw": mark})
-
-
-def _with(item: Item, **changes: object) -> Item:
+def _asked(item: Item, mark: str, **changes: str) -> Item:
+    """Return an item as it is asked for a negative, with an id, key and draw of its own."""
     # Not model_copy, which would also copy the key once it was asked for.
     fields = {name: getattr(item, name) for name in Item.model_fields}
-    return Item.model_construct(**{**fields, **changes})
+    return Item.model_construct(**{**fields, "item_id": f"{item.item_id}~{mark}", **changes})
