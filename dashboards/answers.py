@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
-from mipo_eval.dashboards.plots import GREY, colour_by
+from mipo_eval.dashboards.plots import GREY, colour_by, legend_height
 from mipo_eval.dashboards.scored import published_table, score_table, with_published
 from mipo_eval.metrics.calibration import BINS, choice_outcome
 from mipo_eval.stats import proportion_interval
@@ -124,7 +124,9 @@ def calibration_plot(frame: pd.DataFrame, colour: str = "row") -> alt.LayerChart
         ],
     )
     lines = base.mark_line(opacity=0.6).encode(y=y)
-    return alt.LayerChart(layer=[diagonal, bars, lines, dots]).properties(height=320)
+    return alt.LayerChart(layer=[diagonal, bars, lines, dots]).properties(
+        height=320 + legend_height(frame, colour)
+    )
 
 
 def entropy_plot(frame: pd.DataFrame, colour: str = "row") -> alt.Chart:
@@ -139,7 +141,7 @@ def entropy_plot(frame: pd.DataFrame, colour: str = "row") -> alt.Chart:
             strokeDash=alt.StrokeDash(
                 "answer:N",
                 scale=alt.Scale(domain=["right", "wrong"], range=[[1, 0], [4, 3]]),
-                legend=alt.Legend(title="answer", orient="bottom"),
+                legend=alt.Legend(title=None, orient="bottom"),
             ),
             tooltip=[
                 alt.Tooltip(f"{colour}:N"),
@@ -148,7 +150,7 @@ def entropy_plot(frame: pd.DataFrame, colour: str = "row") -> alt.Chart:
                 alt.Tooltip("questions:Q"),
             ],
         )
-        .properties(height=260)
+        .properties(height=290 + legend_height(frame, colour))
     )
     return plot
 

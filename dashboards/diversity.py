@@ -10,11 +10,13 @@ from mipo_eval.errors import DataError
 from mipo_eval.metrics import mean_score, self_bleu, self_bleu_score
 from mipo_eval.metrics.bleu import NO_OTHER
 from mipo_eval.records import Score
-from mipo_eval.reports.catalog import run_labels
+from mipo_eval.reports.catalog import row_name, run_labels
+from mipo_eval.reports.trained import trained_rules
 from mipo_eval.scoring import why_no_text
 from mipo_eval.store import Store
 from mipo_eval.store.responses import Scorable, scorable
-from mipo_eval.store.runs import Run
+from mipo_eval.store.runs import Run, list_runs
+from mipo_eval.store.trainings import list_trainings
 
 MEASURES = {
     "self_bleu_4": "Self-BLEU-4 of all texts (0-1, low = diverse)",
@@ -35,6 +37,14 @@ def diversity_table(store: Store, measure: str) -> pd.DataFrame:
     if measure != "self_bleu_4":
         return measured
     return with_published(measured, published_table(4, "self_bleu_4"))
+
+
+def first_untrained(store: Store) -> int:
+    """Return which of `list_runs` trainings start from: personalized prompting, not trained."""
+    rules = trained_rules(list_trainings(store))
+    methods = [row_name(run, rules)[0].method for run in list_runs(store)]
+    wanted = "Personalized prompting"
+    return methods.index(wanted) if wanted in methods else 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 Every plot takes the width it is given.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
@@ -12,7 +13,8 @@ from mipo_eval.dashboards.looks import PALETTE
 from mipo_eval.dashboards.scored import MEASURED, PAPER
 
 GREY = PALETTE[-1]
-_ROW_HEIGHT = 24
+_ROW_HEIGHT, _AXIS_HEIGHT, _LEGEND_HEIGHT, _LEGEND_LINE = 26, 72, 36, 30
+"""Pixels; a page gives a plot its height with axis and legend in it."""
 _LABEL_WIDTH = 190
 """Pixels for the names of rows; longer names are cut, the tooltip has them in full."""
 _TABLE_ROWS = 60
@@ -24,11 +26,30 @@ def colour_by(frame: pd.DataFrame, field: str, title: str | None = None) -> alt.
     values = [str(value) for value in dict.fromkeys(frame[field].dropna())]
     scale = alt.Scale(domain=values, range=[PALETTE[n % len(PALETTE)] for n in range(len(values))])
     legend = (
-        alt.Legend(title=title, orient="bottom", columns=2, labelLimit=220, symbolLimit=30)
+        alt.Legend(
+            title=title,
+            orient="bottom",
+            columns=_legend_columns(values),
+            labelLimit=280,
+            symbolLimit=30,
+        )
         if len(values) > 1
         else None
     )
     return alt.Color(f"{field}:N", scale=scale, legend=legend)
+
+
+def _legend_columns(values: Sequence[str]) -> int:
+    """Return how many entries stand side by side, also on a telephone."""
+    return 1 if max(map(len, values)) > 22 else 2
+
+
+def legend_height(frame: pd.DataFrame, field: str) -> int:
+    """Return the pixels that the legend of `colour_by` takes."""
+    values = [str(value) for value in dict.fromkeys(frame[field].dropna())]
+    if len(values) < 2:
+        return 0
+    return _LEGEND_HEIGHT + _LEGEND_LINE * -(-len(values) // _legend_columns(values))
 
 
 def interval_plot(
@@ -83,7 +104,7 @@ def interval_plot(
         .mark_point(filled=False, size=80, strokeWidth=2, opacity=1)
         .encode(x=x)
     )
-    height = _ROW_HEIGHT * max(len(rows), 2)
+    height = _ROW_HEIGHT * len(rows) + _AXIS_HEIGHT + legend_height(shown, colour)
     return alt.LayerChart(layer=[bars, filled, hollow]).properties(height=height)
 
 
@@ -94,7 +115,7 @@ def line_plot(
     y: str,
     axes: tuple[str, str],
     colour: str,
-    height: int = 300,
+    height: int = 280,
 ) -> alt.LayerChart:
     """Return one line per value of `colour`, over faint dots of what it was smoothed from.
 
@@ -104,7 +125,7 @@ def line_plot(
         y: column of the dots.
         axes: titles of both axes, with units.
         colour: column that tells the lines apart.
-        height: of the plot, in pixels.
+        height: of the plot without its legend, in pixels.
     """
     base = alt.Chart(frame).encode(
         x=alt.X(f"{x}:Q", title=axes[0], axis=alt.Axis(grid=False)),
@@ -120,4 +141,5 @@ def line_plot(
         y=alt.Y(f"{y}:Q", title=axes[1], scale=scale)
     )
     lines = base.mark_line(strokeWidth=2).encode(y=alt.Y("smooth:Q", title=axes[1], scale=scale))
-    return alt.LayerChart(layer=[dots, lines]).properties(height=height)
+    total = height + legend_height(frame, colour)
+    return alt.LayerChart(layer=[dots, lines]).properties(height=total)

@@ -65,9 +65,9 @@ def _entropies(board: frame.Board, table: pd.DataFrame) -> None:
             icon=":material/inbox:",
         )
         return
-    for (task, questions), own in table.groupby(["task", "questions"], sort=False):
-        st.markdown(f"**{inert.markdown(str(task))}**, {questions}")
-        st.altair_chart(interval_plot(own, axis=ENTROPY_AXIS))
+    for task, own in table.groupby("task", sort=False):
+        st.markdown(f"**{inert.markdown(str(task))}**")
+        st.altair_chart(interval_plot(own, axis=ENTROPY_AXIS, colour="questions", zero=True))
     st.caption("0: sure of one choice; ln 4 = 1.386: undecided between four (Figures 4 and 5).")
     numbers(board, table, "entropy", formats=_ENTROPY, left_out=_HIDDEN)
 

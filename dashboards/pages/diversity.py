@@ -8,12 +8,13 @@ from mipo_eval.dashboards.diversity import (
     WITHIN,
     change_table,
     diversity_table,
+    first_untrained,
     within_table,
 )
 from mipo_eval.dashboards.links import run_name
 from mipo_eval.dashboards.pages.numbers import numbers
 from mipo_eval.dashboards.plots import interval_plot
-from mipo_eval.store.runs import Run, list_runs
+from mipo_eval.store.runs import list_runs
 
 _DIGITS = dict.fromkeys(("value", "low", "high", "before", "after", "difference"), "%.3f")
 _HIDDEN = ("row", "suite", "metric", "signature")
@@ -54,7 +55,7 @@ def _before_and_after(board: frame.Board) -> None:
     left, right = st.columns(2)
     with left:
         before = frame.choose(
-            "Before", runs, "before", default=_first_personalized(runs), show=run_name
+            "Before", runs, "before", default=board.recall(first_untrained), show=run_name
         )
     others = [run for run in runs if run.suite == before.suite and run != before]
     if not others:
@@ -75,9 +76,3 @@ def _before_and_after(board: frame.Board) -> None:
         "that ignores its user has 1 here. Differences are paired by item; intervals resample "
         "prompts, with every text's value held fixed."
     )
-
-
-def _first_personalized(runs: list[Run]) -> int:
-    """Return where the latest run with personalized prompting is, which training starts from."""
-    found = (place for place, run in enumerate(runs) if run.prompting == "personalized")
-    return next(found, 0)

@@ -8,18 +8,20 @@ from mipo_eval.dashboards.judged import (
     accuracy_table,
     attack_table,
     control_table,
-    expense_table,
     judge_names,
+    validation_table,
+)
+from mipo_eval.dashboards.leaning import (
     length_plot,
     length_table,
     place_table,
     rating_plot,
     rating_table,
-    validation_table,
 )
 from mipo_eval.dashboards.looks import metric_title
 from mipo_eval.dashboards.pages.numbers import numbers
 from mipo_eval.dashboards.plots import interval_plot
+from mipo_eval.dashboards.spending import expense_table
 from mipo_eval.store.validations import failing_judges
 
 _RATES = dict.fromkeys(("value", "low", "high", "first", "same", "flipped"), "%.1f")

@@ -126,7 +126,6 @@ def _buttons(person: str, pair: Pair) -> None:
                 # button of another pair is another button.
                 key=f"say-{preferred}-{pair.key}",
                 on_click=partial(_say, person, pair, preferred),
-                type="secondary" if preferred is None else "primary",
             )
         done: list[Pair] = st.session_state.setdefault(_LAST, [])
         if done:
@@ -169,15 +168,8 @@ def _people(board: frame.Board, pairs: Stack) -> None:
         st.markdown("**Agreement, over all pairs that two people labelled**")
         shapes = {"agreement": "%.1f", "kappa": "%.2f", "tie_first": "%.1f", "tie_second": "%.1f"}
         numbers(board, agreement, "agreement", formats=shapes)
-    left_out = [
-        f"{count:,} items {why}"
-        for count, why in (
-            (pairs.equal, "have the same text on both sides"),
-            (pairs.absent, "lack one of the texts"),
-        )
-        if count
-    ]
     st.caption(
-        "; ".join([*left_out, "a label is no verdict of a model"]).capitalize()
-        + ". `mipo-eval validate JUDGE --data store:people` measures a judge against these labels."
+        f"Left out: {pairs.equal:,} items with the same text on both sides, {pairs.absent:,} "
+        "without one of the texts. `mipo-eval validate JUDGE --data store:people` measures a judge "
+        "against these labels."
     )

@@ -8,6 +8,7 @@ import streamlit as st
 
 from mipo_eval.dashboards import frame, inert
 from mipo_eval.dashboards.links import address, run_name
+from mipo_eval.dashboards.looks import metric_title
 from mipo_eval.store.runs import list_runs
 
 _OPEN = "run"
@@ -30,7 +31,8 @@ def numbers(
         formats: column to a printf format; others are shown as they are.
         left_out: columns that only the file has.
     """
-    shown = table.drop(columns=[column for column in left_out if column in table]).copy()
+    empty = [column for column in table if len(table) and table[column].isna().all()]
+    shown = table.drop(columns={*empty, *(name for name in left_out if name in table)})
     settings: dict[str, Any] = {
         column: st.column_config.NumberColumn(format=shape)
         for column, shape in (formats or {}).items()
@@ -44,9 +46,13 @@ def numbers(
         settings[_OPEN] = st.column_config.LinkColumn(display_text="open")
     for column in shown.select_dtypes(include=["object", "string"]).columns.difference([_OPEN]):
         shown[column] = shown[column].map(_plain)
-    st.dataframe(shown, hide_index=True, column_config=settings, key=f"table-{name}")
+    if "metric" in shown:
+        shown["metric"] = shown["metric"].map(metric_title, na_action="ignore")
+    st.dataframe(
+        shown, hide_index=True, column_config=settings, key=f"table-{name}", placeholder="\u2013"
+    )
     frame.download(table, name, key=f"download-{name}")
 
 
 def _plain(value: Any) -> Any:
-    return inert.label(value) if isinstance(value, str) else value
+    return inert.label(value) if isinstance(value, str) else "" if value is None else value
