@@ -9,6 +9,7 @@ A method builds its own trainer from these and calls `run_trainer`:
 
 import math
 import os
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -92,7 +93,7 @@ def arguments(job: Job) -> dict[str, Any]:
         "seed": job.seed,
         "save_strategy": "steps",
         "save_steps": job.save_steps,
-        "save_total_limit": 1,
+        "save_total_limit": 2,  # the last may be of weights that fail at the next step
         "logging_steps": 1,
         "logging_nan_inf_filter": False,  # a loss that is not finite must not be hidden
         "report_to": list(job.report_to) or "none",
@@ -201,7 +202,12 @@ def _batch_shown(inputs: Mapping[str, Any], tokenizer: Any) -> str:
 
 def _refuse(what: str, value: float, trainer: Any) -> None:
     shown = _batch_shown(trainer._last, trainer.processing_class)
-    kept = last_checkpoint(Path(trainer.args.output_dir))
+    steps = Path(trainer.args.output_dir)
+    kept = last_checkpoint(steps)
+    if kept is not None and kept.name == f"checkpoint-{trainer.state.global_step}":
+        # Its weights are those that failed just now; the one before is why two are kept.
+        shutil.rmtree(kept, ignore_errors=True)
+        kept = last_checkpoint(steps)
     raise ModelError(
         f"{what} is {value} at step {trainer.state.global_step + 1}{shown}: lower "
         f"optimization.learning_rate; the last good checkpoint is {kept or 'the base model'}"

@@ -1,0 +1,134 @@
+"""Trainings that stop, break or run on several devices end where they would have ended."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mipo_eval.errors import ModelError
+from mipo_eval.training.mipo import DpoSettings, train_dpo
+from tests.training.jobs import Curves, job, weights
+from tests.training.tiny import with_negatives
+
+
+@pytest.mark.parametrize("lora", [None, 4])
+def test_a_stopped_training_continues_to_the_same_weights(
+    tiny_model: Path, tmp_path: Path, lora: int | None
+) -> None:
+    """Stopped between two checkpoints, with batches of two accumulated steps."""
+    how: dict[str, Any] = {"epochs": 2, "lora_rank": lora, "save_steps": 3}
+    straight, halting = tmp_path / "straight", tmp_path / "halting"
+    train_dpo(job(tiny_model, straight, with_negatives(), **how), DpoSettings())
+    stopped = job(tiny_model, halting, with_negatives(), report=Curves(stop_at=5), **how)
+    with pytest.raises(KeyboardInterrupt):
+        train_dpo(stopped, DpoSettings())
+    assert not (halting / "model.safetensors").exists()
+    kept = (halting / "reference.safetensors").stat().st_mtime_ns
+    curves = Curves()
+    train_dpo(job(tiny_model, halting, with_negatives(), report=curves, **how), DpoSettings())
+    assert min(step for step, _ in curves.points) == 4  # from the checkpoint of step 3
+    assert (halting / "reference.safetensors").stat().st_mtime_ns == kept
+    first, second = weights(straight), weights(halting)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+KILLED = """
+import dataclasses, os, signal, sys
+from pathlib import Path
+from mipo_eval.training.mipo import DpoSettings, train_dpo
+from tests.training.jobs import job
+from tests.training.tiny import with_negatives
+
+def kill(step, metrics):
+    if step == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+plan = job(Path(sys.argv[1]), Path(sys.argv[2]), with_negatives(), epochs=2, save_steps=3)
+train_dpo(dataclasses.replace(plan, report=kill), DpoSettings())
+"""
+
+
+def run_python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in a process of its own, where the tests can be imported."""
+    root = str(Path(__file__).parents[2])
+    env = {**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1", **environment}
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+def test_a_killed_process_leaves_what_the_next_continues(tiny_model: Path, tmp_path: Path) -> None:
+    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    how: dict[str, Any] = {"epochs": 2, "save_steps": 3}
+    done = run_python("-c", KILLED, str(tiny_model), str(killed))
+    assert done.returncode == -9, done.stderr
+    # A checkpoint that was being written when the power went is not taken for one.
+    (killed / "steps" / "checkpoint-4").mkdir()
+    train_dpo(job(tiny_model, straight, with_negatives(), **how), DpoSettings())
+    train_dpo(job(tiny_model, killed, with_negatives(), **how), DpoSettings())
+    first, second = weights(straight), weights(killed)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_reference_that_is_gone_cannot_be_made_again(tiny_model: Path, tmp_path: Path) -> None:
+    how: dict[str, Any] = {"epochs": 2, "save_steps": 3}
+    stopped = job(tiny_model, tmp_path, with_negatives(), report=Curves(stop_at=5), **how)
+    with pytest.raises(KeyboardInterrupt):
+        train_dpo(stopped, DpoSettings())
+    (tmp_path / "reference.safetensors").write_bytes(b"cut off")
+    with pytest.raises(ModelError, match="does not hold what the reference model says"):
+        train_dpo(job(tiny_model, tmp_path, with_negatives(), **how), DpoSettings())
+
+
+def test_weights_that_broke_are_not_kept(tiny_model: Path, tmp_path: Path) -> None:
+    """After the first step they are huge but finite, so that there is a checkpoint of them."""
+    how: dict[str, Any] = {"learning_rate": 1e30, "save_steps": 1, "epochs": 2}
+    plan = job(tiny_model, tmp_path, with_negatives(), **how)
+    with pytest.raises(ModelError, match="at step 2, in the batch of .* is the base model"):
+        train_dpo(plan, DpoSettings())
+    assert list((tmp_path / "steps").glob("checkpoint-*")) == []
+
+
+WORKERS = """
+import json, sys
+from pathlib import Path
+from mipo_eval.training.mipo import DpoSettings, train_dpo
+from mipo_eval.training.trainer import is_main_process
+from tests.training.jobs import Curves, job
+from tests.training.tiny import with_negatives
+
+curves = Curves()
+found = with_negatives()
+plan = job(Path(sys.argv[1]), Path(sys.argv[2]), found, report=curves, batch_size=4, epochs=2)
+train_dpo(plan, DpoSettings())
+if is_main_process():
+    Path(sys.argv[3]).write_text(json.dumps(curves.points))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_curve_of_one(tiny_model: Path, tmp_path: Path) -> None:
+    """`accelerate launch` with the shipped configuration, on two CPUs (gloo)."""
+    script, result = tmp_path / "train.py", tmp_path / "curve.json"
+    script.write_text(WORKERS)
+    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    launch += ["--main_process_port", "0"]
+    both = run_python(*launch, str(script), str(tiny_model), str(tmp_path / "b"), str(result))
+    assert both.returncode == 0, both.stderr
+    curves = Curves()
+    how: dict[str, Any] = {"batch_size": 4, "epochs": 2, "report": curves}
+    train_dpo(job(tiny_model, tmp_path / "a", with_negatives(), **how), DpoSettings())
+    one, two = curves.points, json.loads(result.read_text())
+    assert [step for step, _ in one] == [step for step, _ in two] == list(range(1, 7))
+    for metric in ("loss", "reward_chosen", "reward_rejected", "ranking_accuracy", "kl"):
+        expected = [metrics[metric] for _, metrics in one]
+        assert [metrics[metric] for _, metrics in two] == pytest.approx(expected, rel=1e-4)
+    first, second = weights(tmp_path / "a"), weights(tmp_path / "b")
+    for name, tensor in first.items():
+        torch.testing.assert_close(second[name], tensor, rtol=1e-3, atol=1e-5)
