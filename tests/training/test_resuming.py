@@ -89,7 +89,7 @@ def test_weights_that_broke_are_not_kept(tiny_model: Path, tmp_path: Path) -> No
     """After the first step they are huge but finite, so that there is a checkpoint of them."""
     how: dict[str, Any] = {"learning_rate": 1e30, "save_steps": 1, "epochs": 2}
     plan = job(tiny_model, tmp_path, with_negatives(), **how)
-    with pytest.raises(ModelError, match="at step 2, in the batch of .* is the base model"):
+    with pytest.raises(ModelError, match=r"at step 2, in the batch of .* is the base model"):
         train_dpo(plan, DpoSettings())
     assert list((tmp_path / "steps").glob("checkpoint-*")) == []
 
