@@ -22,6 +22,7 @@ from mipo_eval.store import Store
 from mipo_eval.suites import Suite, SuiteTask
 from mipo_eval.tasks.query import query_hash, render_query
 from mipo_eval.tasks.sources import load_source
+from mipo_eval.training.contrastive import with_other_contexts
 from mipo_eval.training.job import Example
 from mipo_eval.training.pairs import build_pairs, plan_draws, usable
 from mipo_eval.training.recipes import ItemSettings, Recipe
@@ -114,9 +115,13 @@ class Maker:
         )
 
     def _own(self, data: TrainingItems) -> Examples:
-        responses = self._draw(data.task.lm_eval_task, data.items, "own responses")
-        found = [usable(responses.get(item.key)) for item in data.items]
-        return self._with_texts(data, data.items, found)
+        items: Sequence[Item] = data.items
+        if self.recipe.algorithm == "contrastive":
+            contexts = self.recipe.settings.contexts
+            items = with_other_contexts(items, contexts=contexts, seed=self.seed)
+        responses = self._draw(data.task.lm_eval_task, items, "own responses")
+        found = [usable(responses.get(item.key)) for item in items]
+        return self._with_texts(data, items, found)
 
     def _reference(self, data: TrainingItems) -> Examples:
         texts = [item.meta.get("solution") or item.reference for item in data.items]
@@ -172,7 +177,7 @@ class Maker:
                 Example(item=item, prompt=prompt, bare_prompt=bare, chosen=text)
                 for (item, text), (prompt, bare) in zip(kept, prompts, strict=True)
             ),
-            items=len(data.items),
+            items=len(items),
             dropped=Counter(why for text, why in found if text is None and why),
         )
 

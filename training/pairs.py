@@ -268,6 +268,4 @@ def _same(text: str) -> str:
 
 def _asked(item: Item, mark: str, **changes: str) -> Item:
     """Return an item as it is asked for a negative, with an id, key and draw of its own."""
-    # Not model_copy, which would also copy the key once it was asked for.
-    fields = {name: getattr(item, name) for name in Item.model_fields}
-    return Item.model_construct(**{**fields, "item_id": f"{item.item_id}~{mark}", **changes})
+    return item.model_copy(update={"item_id": f"{item.item_id}~{mark}", **changes})
