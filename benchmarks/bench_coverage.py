@@ -100,7 +100,8 @@ def paired(rng: np.random.Generator, *, prompts: int, per_prompt: int) -> Draw:
 
 def three_levels(values: Floats, groups: list[int], rng: np.random.Generator) -> Interval:
     """Resample seeds, then groups, and take percentiles: the textbook hierarchical bootstrap."""
-    drawn = replicates(cluster(values.T, groups), rng=rng, resamples=RESAMPLES)
+    seed = int(rng.integers(1 << 31))
+    drawn = replicates(cluster(values.T, groups), seed=seed, resamples=RESAMPLES)
     seeds = rng.integers(len(values), size=(RESAMPLES, len(values)))
     means = np.take_along_axis(drawn, seeds, axis=1).mean(axis=1)
     low, high = np.quantile(means, [0.025, 0.975])

@@ -41,10 +41,3 @@ def test_the_item_shown_is_an_item() -> None:
 @pytest.mark.parametrize("name", [n for n in SUITES if SUITES[n].form == "query"])
 def test_every_personalization_suite_is_named(name: str) -> None:
     assert f"`{name}`" in README
-
-
-def test_no_flag_explosion() -> None:
-    for command in [app, *app.commands.values()]:
-        shared = {"help", "version", "store", "as_json"}  # the same on every command
-        flags = [p for p in command.params if p.name not in shared]
-        assert len(flags) <= 12, command.name

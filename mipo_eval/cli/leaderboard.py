@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     PublishedRows = Sequence[tuple[str, str, Mapping[str, Published]]]
 
 _PUBLISHED = "\u2020"
-_HIGHER_DIGITS = {"self_bleu_4": 3, "rating_mean": 2}
 
 
 @click.command()
@@ -34,6 +33,12 @@ _HIGHER_DIGITS = {"self_bleu_4": 3, "rating_mean": 2}
     default="win",
     show_default=True,
     help="What a tie with the reference is worth.",
+)
+@click.option(
+    "--metric",
+    metavar="M",
+    help="Another metric: net_win_rate, win_rate_excluding_ties, self_bleu_4, answer_entropy, "
+    "context_lift, response_tokens, ...",
 )
 @click.option("--paper", is_flag=True, help=f"Add the published rows, marked {_PUBLISHED}.")
 @click.option(
@@ -54,6 +59,7 @@ def leaderboard(  # noqa: PLR0913, PLR0917 - one parameter per flag; limited by 
     suite: str | None,
     judge: str | None,
     ties: Literal["win", "half", "loss"],
+    metric: str | None,
     paper: bool,
     table: int | None,
     rows: Path | None,
@@ -62,10 +68,12 @@ def leaderboard(  # noqa: PLR0913, PLR0917 - one parameter per flag; limited by 
 ) -> None:
     """Show all methods of the store on all data sets, with ranks, ties and what is missing."""
     from mipo_eval.cli.output import Output
+    from mipo_eval.errors import ConfigError
     from mipo_eval.reports.catalog import read_rows
     from mipo_eval.reports.leaderboard import Asked, section_json
     from mipo_eval.reports.leaderboard import leaderboard as build
     from mipo_eval.reports.paper import published_rows
+    from mipo_eval.reports.snapshot import Snapshot
     from mipo_eval.store import Store
     from mipo_eval.store.validations import failing_by_signature
 
@@ -75,8 +83,11 @@ def leaderboard(  # noqa: PLR0913, PLR0917 - one parameter per flag; limited by 
         _paper_table(output, (store, table, judge), rules, as_json=as_json)
         return
     with Store.open(store, mode="read") as opened:
-        asked = Asked(suite=suite, judge=judge, ties=ties, rules=tuple(rules))
-        sections = build(opened, asked)
+        asked = Asked(suite=suite, judge=judge, ties=ties, metric=metric, rules=tuple(rules))
+        now = Snapshot(opened)
+        sections = build(now, asked)
+        if metric and not sections and now.scores:
+            raise ConfigError(f"no {metric} in {opened.name}: it has {', '.join(now.metrics)}")
         failing = failing_by_signature(opened)
     known = {index: published_rows(s) if paper else [] for index, s in enumerate(sections)}
     if as_json:
@@ -160,9 +171,11 @@ def _name(row: "Row", section: "Section") -> str:
 
 
 def _value(cell: "Cell", metric: str, marks: "Mapping[str, int]") -> str:
+    from mipo_eval.reports.labels import DIGITS
+
     if cell.value is None:
         return "none"
-    digits = _HIGHER_DIGITS.get(metric, 1)
+    digits = DIGITS.get(metric, 1)
     text = f"{cell.value:.{digits}f}"
     if cell.std is not None:
         text += f" \u00b1 {cell.std:.{digits}f}"
@@ -208,14 +221,18 @@ def _details(section: "Section", task: str, marks: "Mapping[str, int]") -> "Tabl
     from rich.table import Table
 
     from mipo_eval.cli.tables import inert
+    from mipo_eval.metrics.directions import direction
+    from mipo_eval.reports.labels import DIGITS
 
     table = Table(header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column(inert(task), overflow="fold", min_width=16)
     for column in ("value", "95 %", "rank", "tie", "n", "ties"):
         table.add_column(column, justify="right", no_wrap=True)
-    digits = _HIGHER_DIGITS.get(section.metric, 1)
+    digits = DIGITS.get(section.metric, 1)
+    sign = 1 if direction(section.metric) == "lower" else -1
     rows = [(row, cell) for row in section.rows if (cell := row.cells.get(task))]
-    for row, cell in sorted(rows, key=lambda both: -(both[1].value or float("-inf"))):
+    rows.sort(key=lambda both: (both[1].value is None, sign * (both[1].value or 0.0)))
+    for row, cell in rows:
         interval = cell.ci95 and f"[{cell.ci95[0]:.{digits}f}, {cell.ci95[1]:.{digits}f}]"
         table.add_row(
             inert(_name(row, section)),
@@ -255,9 +272,11 @@ def _notes(section: "Section", marks: "Mapping[str, int]", *, published: bool) -
                 lines.append(inert(f"{about} {name} on {task}: {cell.best_of_text}"))
     for line in lines:
         line.stylize("yellow")
-    about = "tie: rows that share a letter are not told apart (paired, 5 %, Holm)."
-    seeds = any(cell.std is not None for row in section.rows for cell in row.cells.values())
-    told = [about, "n: items x seeds (without a value)."]
+    cells = [cell for row in section.rows for cell in row.cells.values()]
+    ranked = any(cell.rank is not None for cell in cells)
+    seeds = any(cell.std is not None for cell in cells)
+    told = ["tie: rows that share a letter are not told apart (paired, 5 %, Holm)."] * ranked
+    told.append("n: items x seeds (without a value).")
     told += ["value \u00b1 standard deviation over seeds."] * seeds
     told += [
         f"{_PUBLISHED} published (arXiv 2603.19294): other runs, other judge calls."

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mipo_eval.exchange.records import RunRecord
+from mipo_eval.metrics.directions import direction
 from mipo_eval.records import Score
 from mipo_eval.signature import split
 from mipo_eval.store.validations import MARK
@@ -29,28 +30,6 @@ COLUMNS = (
     "unscored_reasons",
     "signature",
 )
-LOWER_IS_BETTER = frozenset(
-    {
-        "self_bleu_4",
-        "unextracted_rate",
-        "answer_entropy_wrong",
-        "brier",
-        "ece",
-        "truncation_rate",
-        "win_rate_standard_error",
-    }
-)
-"""Metrics of which the lowest is best."""
-UNRANKED = frozenset(
-    {
-        "tie_rate",
-        "response_tokens",
-        "answer_entropy",
-        "answer_entropy_correct",
-        "win_rate_standard_error",
-    }
-)
-"""Metrics that describe rather than rank: nothing is marked best."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 _NUMBER = re.compile(r"[-+]?\d+(\.\d+)?([eE][-+]?\d+)?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069]")
@@ -200,9 +179,10 @@ def table_of(runs: Sequence[tuple[str, RunRecord]]) -> Table:
 
 
 def _best(metric: str, values: list[float]) -> float | None:
-    if len(values) < 2 or metric in UNRANKED:
+    way = direction(metric)
+    if len(values) < 2 or way is None:
         return None
-    return min(values) if metric in LOWER_IS_BETTER else max(values)
+    return min(values) if way == "lower" else max(values)
 
 
 def _names(runs: Sequence[tuple[str, RunRecord]]) -> list[str]:

@@ -149,7 +149,7 @@ def _ece_score(
     clusters = cluster(_gaps(kept, bins), labels)
     interval = None
     if len(clusters) >= 2:
-        drawn = np.abs(replicates(clusters, rng=np.random.default_rng(seed))).sum(axis=1)
+        drawn = np.abs(replicates(clusters, seed=seed)).sum(axis=1)
         interval = percentile_interval(drawn, len(clusters))
     absent = len(outcomes) - len(kept)
     return Score(

@@ -5,7 +5,7 @@ Values are tables of (items, runs) with NaN for what is absent; `groups` names e
 """
 
 from mipo_eval.stats.bootstrap import Crossed, mean_interval, mean_intervals, percentile_interval
-from mipo_eval.stats.comparisons import Comparison, align, compare, compare_all
+from mipo_eval.stats.comparisons import Comparison, align, compare, compare_all, told_apart
 from mipo_eval.stats.intervals import (
     bca_interval,
     constant_rate_interval,
@@ -73,6 +73,7 @@ __all__ = [
     "sign_test",
     "standard_error",
     "table_intervals",
+    "told_apart",
     "two_way_interval",
     "two_way_intervals",
     "two_way_variance",

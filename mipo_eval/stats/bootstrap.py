@@ -8,6 +8,7 @@ described by these two numbers: 10,000 resamples cost one small matrix product. 
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,8 @@ Interval = tuple[float, float]
 RESAMPLES = 10_000
 _CHUNK_CELLS = 2_000_000
 """Cells of a weight matrix held at once (16 MB): memory is bounded whatever is resampled."""
+_KEPT_CELLS = 50_000_000
+"""Largest weight matrix that is kept for the next caller (100 MB as small integers)."""
 
 
 class Crossed(NamedTuple):
@@ -98,10 +101,12 @@ def cluster(
     table = table[:, None] if table.ndim == 1 else table
     ids, n_clusters = cluster_ids(groups, len(table))
     present = ~np.isnan(table)
-    sums = np.zeros((n_clusters, table.shape[1]))
-    counts = np.zeros_like(sums)
-    np.add.at(sums, ids, np.where(present, table, 0.0))
-    np.add.at(counts, ids, present.astype(np.float64))
+    if n_clusters == 0:
+        return Clusters(np.zeros((0, table.shape[1])), np.zeros((0, table.shape[1])))
+    order = np.argsort(ids, kind="stable")
+    starts = np.searchsorted(ids[order], np.arange(n_clusters))
+    sums = np.add.reduceat(np.where(present, table, 0.0)[order], starts)
+    counts = np.add.reduceat(present[order].astype(np.float64), starts)
     used = counts.any(axis=1) | keep_empty
     return Clusters(sums[used], counts[used])
 
@@ -128,14 +133,40 @@ def resample_weights(n_clusters: int, resamples: int, rng: np.random.Generator) 
         yield counted.reshape(size, n_clusters).astype(np.float64)
 
 
-def replicates(
-    clusters: Clusters, *, rng: np.random.Generator, resamples: int = RESAMPLES
-) -> Floats:
+@lru_cache(maxsize=2)
+def _kept_weights(n_clusters: int, resamples: int, seed: int) -> NDArray[np.uint16]:
+    """Return all weights of `resample_weights`, small enough to keep."""
+    kept = np.empty((resamples, n_clusters), dtype=np.uint16)
+    start = 0
+    for weights in resample_weights(n_clusters, resamples, np.random.default_rng(seed)):
+        kept[start : start + len(weights)] = weights
+        start += len(weights)
+    return kept
+
+
+def seeded_weights(n_clusters: int, resamples: int, seed: int) -> Iterator[Floats]:
+    """Yield the weights that belong to a seed, as `resample_weights` draws them.
+
+    They depend on nothing else, so every metric and task of a report with as many clusters has
+    the same: drawn once, they are kept.
+    """
+    if n_clusters > np.iinfo(np.uint16).max or n_clusters * resamples > _KEPT_CELLS:
+        yield from resample_weights(n_clusters, resamples, np.random.default_rng(seed))
+        return
+    kept = _kept_weights(n_clusters, resamples, seed)
+    rows = max(1, _CHUNK_CELLS // max(n_clusters, 1))
+    for start in range(0, resamples, rows):
+        yield kept[start : start + rows].astype(np.float64)
+
+
+def replicates(clusters: Clusters, *, seed: int, resamples: int = RESAMPLES) -> Floats:
     """Return the resampled means, shape (resamples, columns); NaN where a column drew nothing."""
+    # Most columns have a value for every item, and so the same counts: those are weighed once.
+    counts, which = np.unique(clusters.counts, axis=1, return_inverse=True)
     return np.concatenate(
         [
-            ratio(weights @ clusters.sums, weights @ clusters.counts)
-            for weights in resample_weights(len(clusters), resamples, rng)
+            ratio(weights @ clusters.sums, (weights @ counts)[:, which.ravel()])
+            for weights in seeded_weights(len(clusters), resamples, seed)
         ]
     )
 
@@ -197,7 +228,7 @@ def mean_intervals(
     clusters = cluster(values, groups)
     if len(clusters) < 2:
         return [None] * clusters.sums.shape[1]
-    drawn = replicates(clusters, rng=np.random.default_rng(seed), resamples=resamples)
+    drawn = replicates(clusters, seed=seed, resamples=resamples)
     filled = (clusters.counts > 0).sum(axis=0).tolist()
     return [
         percentile_interval(drawn[:, column], n, level=level) if n >= 2 else None

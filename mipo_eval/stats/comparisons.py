@@ -6,7 +6,7 @@ Nothing is silently joined away: items that only one side has are counted beside
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import combinations, islice
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -130,20 +130,48 @@ def compare_all(
     """
     values = np.asarray(table, dtype=np.float64)
     _check(values, names, baseline)
-    pairs = list(_pairs(names, baseline))
     found: list[Comparison] = []
-    for start in range(0, len(pairs), _CHUNK_PAIRS):
-        index = np.array(pairs[start : start + _CHUNK_PAIRS], dtype=np.intp).reshape(-1, 2)
-        found += _compare_chunk(values, names, groups, index, seed)
-    p_values = [comparison.p_permutation for comparison in found]
-    known = [p for p in p_values if p is not None]
-    if len(found) < 2 or not known:
+    for pairs in _chunks(_pairs(names, baseline)):
+        found += _compare_chunk(values, names, groups, pairs, seed)
+    p_values = _adjusted([comparison.p_permutation for comparison in found], method)
+    if len(found) < 2:
         return found
-    adjusted = iter(adjust(known, method).tolist())
-    return [
-        comparison if p is None else replace(comparison, p_adjusted=next(adjusted))
-        for comparison, p in zip(found, p_values, strict=True)
-    ]
+    return [replace(one, p_adjusted=p) for one, p in zip(found, p_values, strict=True)]
+
+
+def told_apart(
+    table: ArrayLike,
+    names: Sequence[str],
+    groups: Labels = None,
+    *,
+    method: Adjust = "holm",
+    alpha: float = 0.05,
+    seed: int = 0,
+) -> set[frozenset[str]]:
+    """Return the pairs of runs that differ: those `compare_all` finds, without their intervals."""
+    values = np.asarray(table, dtype=np.float64)
+    _check(values, names, None)
+    p_values: list[float | None] = []
+    for pairs in _chunks(_pairs(names, None)):
+        differences = _differences(values, names, pairs)
+        p_values += _p_values(cluster(differences, groups, keep_empty=True), seed)
+    found = zip(_pairs(names, None), _adjusted(p_values, method), strict=True)
+    return {
+        frozenset((names[first], names[second]))
+        for (first, second), p in found
+        if p is not None and p < alpha
+    }
+
+
+def _chunks(pairs: Iterator[tuple[int, int]]) -> Iterator[NDArray[np.intp]]:
+    while chunk := list(islice(pairs, _CHUNK_PAIRS)):
+        yield np.array(chunk, dtype=np.intp)
+
+
+def _adjusted(p_values: Sequence[float | None], method: Adjust) -> list[float | None]:
+    """Return p-values corrected for each other; None stays None and counts for nothing."""
+    known = iter(adjust([p for p in p_values if p is not None], method).tolist())
+    return [None if p is None else next(known) for p in p_values]
 
 
 def _check(values: Floats, names: Sequence[str], baseline: str | None) -> None:
@@ -174,15 +202,10 @@ def _compare_chunk(
     seed: int,
 ) -> list[Comparison]:
     present = ~np.isnan(values)
-    differences = values[:, pairs[:, 0]] - values[:, pairs[:, 1]]
+    differences = _differences(values, names, pairs)
     common = (~np.isnan(differences)).sum(axis=0)
-    for pair, n in zip(pairs, common, strict=True):
-        if n == 0:
-            raise DataError(
-                f"{names[pair[0]]} and {names[pair[1]]} have no item in common: nothing to pair"
-            )
     clusters = cluster(differences, groups, keep_empty=True)
-    intervals, p_values = _inference(clusters, seed)
+    intervals, p_values = _intervals(clusters, seed), _p_values(clusters, seed)
     wins, losses = (differences > 0).sum(axis=0), (differences < 0).sum(axis=0)
     p_signs, effects = sign_test(wins, losses), effect_sizes(differences)
     means, errors = clusters.means(), standard_errors(clusters)
@@ -208,14 +231,33 @@ def _compare_chunk(
     ]
 
 
-def _inference(clusters: Clusters, seed: int) -> tuple[list[Interval | None], list[float | None]]:
-    """Return the interval and the permutation p-value of every column; None where undefined."""
+def _differences(values: Floats, names: Sequence[str], pairs: NDArray[np.intp]) -> Floats:
+    """Return (items, pairs) first minus second; NaN where one of them has no value."""
+    differences = values[:, pairs[:, 0]] - values[:, pairs[:, 1]]
+    for pair, n in zip(pairs, (~np.isnan(differences)).sum(axis=0), strict=True):
+        if n == 0:
+            raise DataError(
+                f"{names[pair[0]]} and {names[pair[1]]} have no item in common: nothing to pair"
+            )
+    return differences
+
+
+def _p_values(clusters: Clusters, seed: int) -> list[float | None]:
+    """Return the permutation p-value of every column; None with fewer than two groups."""
     filled = (clusters.counts > 0).sum(axis=0)
     if len(clusters) < 2:
-        return [None] * len(filled), [None] * len(filled)
+        return [None] * len(filled)
     p_values = permutation_test(clusters, seed=seed)
-    drawn = replicates(clusters, rng=np.random.default_rng(seed))
+    return [float(p) if n >= 2 else None for p, n in zip(p_values, filled, strict=True)]
+
+
+def _intervals(clusters: Clusters, seed: int) -> list[Interval | None]:
+    """Return the interval of every column's mean; None with fewer than two groups."""
+    filled = (clusters.counts > 0).sum(axis=0)
     intervals: list[Interval | None] = [None] * len(filled)
+    if len(clusters) < 2:
+        return intervals
+    drawn = replicates(clusters, seed=seed)
     for n in np.unique(filled[filled >= 2]).tolist():
         columns, cut = np.flatnonzero(filled == n), cut_off(n)
         part = drawn[:, columns]
@@ -223,4 +265,4 @@ def _inference(clusters: Clusters, seed: int) -> tuple[list[Interval | None], li
         lows, highs = quantile(part, [cut, 1 - cut], axis=0)
         for column, low, high in zip(columns, lows, highs, strict=True):
             intervals[column] = (float(low), float(high))
-    return intervals, [float(p) if n >= 2 else None for p, n in zip(p_values, filled, strict=True)]
+    return intervals

@@ -60,7 +60,7 @@ def bca_interval(
     if len(clusters) < 2:
         return None
     mean = float(clusters.means()[0])
-    drawn = replicates(clusters, rng=np.random.default_rng(seed), resamples=resamples)[:, 0]
+    drawn = replicates(clusters, seed=seed, resamples=resamples)[:, 0]
     gaps = jackknife_means(clusters)[:, 0]
     gaps = gaps.mean() - gaps
     spread = float((gaps**2).sum())

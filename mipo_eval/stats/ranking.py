@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from mipo_eval.errors import DataError
 from mipo_eval.stats.bootstrap import Floats, cluster, replicates
-from mipo_eval.stats.comparisons import Comparison, compare_all
+from mipo_eval.stats.comparisons import Comparison, told_apart
 from mipo_eval.stats.significance import Adjust
 from mipo_eval.stats.variance import Labels
 
@@ -65,14 +65,11 @@ def rank_runs(
     if np.isnan(means).any():
         empty = [name for name, mean in zip(names, means, strict=True) if np.isnan(mean)]
         raise DataError(f"runs without any value cannot be ranked: {', '.join(empty)}")
-    comparisons = compare_all(values, names, groups, method=method, seed=seed)
-    apart = {
-        frozenset((found.first, found.second)) for found in comparisons if found.significant(alpha)
-    }
+    apart = told_apart(values, names, groups, method=method, alpha=alpha, seed=seed)
     order = [names[i] for i in np.argsort(-means, kind="stable")]
     letters = letter_display(order, apart)
     if len(clusters) >= 2:
-        drawn = replicates(clusters, rng=np.random.default_rng(seed))
+        drawn = replicates(clusters, seed=seed)
         lows, highs = np.quantile(ranks(drawn), [0.025, 0.975], axis=0, method="nearest")
     places = ranks(means[None, :])[0]
     ranked = {

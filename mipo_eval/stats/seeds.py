@@ -76,12 +76,10 @@ def _excess_seed_variance(clusters: Clusters, method_of: Index, n_methods: int) 
     return excess
 
 
-def _item_deviations(
-    clusters: Clusters, method_of: Index, *, rng: np.random.Generator, resamples: int
-) -> Floats:
+def _item_deviations(clusters: Clusters, method_of: Index, *, seed: int, resamples: int) -> Floats:
     """Return (resamples, methods) deviations of the mean over seeds when items are redrawn."""
     average = (method_of[:, None] == np.arange(method_of.max() + 1)) / np.bincount(method_of)
-    drawn = replicates(clusters, rng=rng, resamples=resamples)
+    drawn = replicates(clusters, seed=seed, resamples=resamples)
     # A resample in which a seed has no value says nothing about this seed: no deviation.
     deviations = np.nan_to_num(drawn - clusters.means()) @ average
     # The quantile is taken later, of a sum: the correction for few clusters scales instead.
@@ -137,8 +135,8 @@ def seed_summaries(
     means = clusters.means()
     enough = len(clusters) >= 2
     if enough:
-        rng = np.random.default_rng(seed)
-        items = _item_deviations(clusters, method_of, rng=rng, resamples=resamples)
+        rng = np.random.default_rng((seed, 1))  # another stream than that of the items
+        items = _item_deviations(clusters, method_of, seed=seed, resamples=resamples)
         excess = _excess_seed_variance(clusters, method_of, len(tables))
         degrees = np.maximum(np.bincount(method_of) - 1, 1)
         seeds = rng.standard_t(degrees, size=items.shape) * np.sqrt(np.maximum(excess, 0.0))
@@ -206,8 +204,8 @@ def seed_difference(
     center = means[0] - means[1]
     if len(clusters) < 2:
         return SeedDifference(difference=center, items_ci95=None, ci95=None)
-    rng = np.random.default_rng(seed)
-    items = _item_deviations(clusters, method_of, rng=rng, resamples=resamples)
+    rng = np.random.default_rng((seed, 1))
+    items = _item_deviations(clusters, method_of, seed=seed, resamples=resamples)
     apart = items[:, 0] - items[:, 1]
     excess = _excess_seed_variance(clusters, method_of, 2)
     seeds = np.sqrt(np.maximum(excess.sum(), 0.0)) * rng.standard_t(

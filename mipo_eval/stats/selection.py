@@ -21,7 +21,7 @@ from mipo_eval.stats.bootstrap import (
     cluster,
     percentile_interval,
     ratio,
-    resample_weights,
+    seeded_weights,
 )
 from mipo_eval.stats.variance import Labels
 
@@ -90,8 +90,7 @@ def best_of(
             ci95=None,
             chosen_share=None,
         )
-    rng = np.random.default_rng(seed)
-    drawn, chosen, unseen = _choose_again(clusters, rng)
+    drawn, chosen, unseen = _choose_again(clusters, seed)
     # Noise can put the unseen mean above the shown one; a correction upwards makes no sense.
     corrected = min(float(np.nanmean(unseen)), shown) if len(names) > 1 else shown
     low, high = percentile_interval(drawn[:, best], len(clusters))
@@ -101,7 +100,7 @@ def best_of(
         k=len(names),
         shown=shown,
         corrected=corrected,
-        nested=_nested(clusters, rng, splits),
+        nested=_nested(clusters, np.random.default_rng((seed, 1)), splits),
         ci95=(low + moved, high + moved),
         chosen_share=100 * float((chosen == best).mean()),
     )
@@ -112,7 +111,7 @@ def _best(means: Floats) -> Floats:
     return np.asarray(np.where(np.isnan(means), -np.inf, means).argmax(axis=1))
 
 
-def _choose_again(clusters: Clusters, rng: np.random.Generator) -> tuple[Floats, Floats, Floats]:
+def _choose_again(clusters: Clusters, seed: int) -> tuple[Floats, Floats, Floats]:
     """Repeat the choice on every resample.
 
     Returns:
@@ -120,7 +119,7 @@ def _choose_again(clusters: Clusters, rng: np.random.Generator) -> tuple[Floats,
         chosen one over the clusters not drawn.
     """
     drawn, chosen, unseen = [], [], []
-    for weights in resample_weights(len(clusters), RESAMPLES, rng):
+    for weights in seeded_weights(len(clusters), RESAMPLES, seed):
         means = ratio(weights @ clusters.sums, weights @ clusters.counts)
         best = _best(means)
         left_out = (weights == 0).astype(np.float64)

@@ -10,6 +10,8 @@ import pytest
 
 from mipo_eval.cli import main
 from mipo_eval.reports.catalog import read_rows, row_name
+from mipo_eval.reports.leaderboard import Asked, leaderboard
+from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.store import Store
 from mipo_eval.store.runs import get_scores, list_runs, put_run, put_scores
 from tests.reports.stores import N_ITEMS, Served
@@ -64,6 +66,53 @@ def test_ties_as_losses_turn_the_table(served: Served, capsys: pytest.CaptureFix
     (section,) = _json(capsys, "leaderboard", "--ties", "loss")["sections"]
     assert section["metric"] == "win_rate_strict"
     assert _cells(section)["sft", "Personalized prompting"]["value"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("metric", "model", "value", "n"),
+    [
+        ("net_win_rate", "base", -100.0, 23),
+        ("win_rate_excluding_ties", "sft", 0.0, 12),  # its good answers tie with references
+        ("self_bleu_4", "base", None, N_ITEMS),
+    ],
+)
+def test_other_metrics_can_be_asked_for(
+    served: Served,
+    capsys: pytest.CaptureFixture[str],
+    metric: str,
+    model: str,
+    value: float | None,
+    n: int,
+) -> None:
+    (section,) = _json(capsys, "leaderboard", "--metric", metric)["sections"]
+    cells = _cells(section)
+    cell = cells[model, "Personalized prompting"]
+    assert (section["metric"], cell["n"]) == (metric, n)
+    assert value is None or cell["value"] == pytest.approx(value)
+    values = [row["cells"]["tea"]["value"] for row in section["rows"]]
+    assert values == sorted(values, reverse=metric != "self_bleu_4")  # the best row comes first
+    assert all(found["ci95"] or found["std"] is not None for found in cells.values())
+    assert ("ties:" in section["signatures"]["tea"]) == (metric != "self_bleu_4")
+    assert main(["leaderboard", "--metric", metric]) == 0
+    assert ("tie: rows that share" in capsys.readouterr().out) == (metric != "self_bleu_4")
+
+
+def test_an_unknown_metric_is_answered_with_the_known_ones(
+    served: Served, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["leaderboard", "--metric", "bleu"]) == 2
+    said = capsys.readouterr().err
+    assert "no bleu in" in said
+    assert "net_win_rate, rating_mean, response_tokens, self_bleu_4" in said
+
+
+def test_a_snapshot_shows_what_the_store_does_and_reads_it_once(served: Served) -> None:
+    asked = [Asked(), Asked(ties="half"), Asked(metric="net_win_rate"), Asked(suite="tea")]
+    with Store.open(str(served.path), mode="read") as store:
+        now = Snapshot(store)
+        kept = [leaderboard(now, one) for one in asked]
+        assert kept == [leaderboard(store, one) for one in asked]
+    assert [leaderboard(now, one) for one in asked] == kept  # the store is closed
 
 
 def test_the_best_of_several_variants_is_marked_and_corrected(

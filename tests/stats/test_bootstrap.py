@@ -14,6 +14,7 @@ from mipo_eval.stats.bootstrap import (
     percentile_interval,
     replicates,
     resample_weights,
+    seeded_weights,
 )
 
 NAN = float("nan")
@@ -66,11 +67,28 @@ def test_weights_are_multinomial() -> None:
 def test_replicates_equal_a_plain_loop_over_items() -> None:
     rng = np.random.default_rng(5)
     values, groups = rng.normal(size=40), rng.integers(8, size=40)
-    drawn = replicates(cluster(values, groups.tolist()), rng=np.random.default_rng(7), resamples=50)
+    drawn = replicates(cluster(values, groups.tolist()), seed=7, resamples=50)
     weights = np.concatenate(list(resample_weights(8, 50, np.random.default_rng(7))))
     ids, _ = cluster_ids(groups.tolist(), 40)
     loop = [np.average(values, weights=row[ids]) for row in weights]
     assert drawn[:, 0] == pytest.approx(loop)
+
+
+@pytest.mark.parametrize("kept_cells", [0, 1_000_000])
+def test_weights_of_a_seed_are_the_same_kept_or_drawn_again(kept_cells, monkeypatch) -> None:
+    monkeypatch.setattr(bootstrap, "_KEPT_CELLS", kept_cells)
+    plain = np.concatenate(list(resample_weights(9, 70, np.random.default_rng(3))))
+    for _ in range(2):
+        assert (np.concatenate(list(seeded_weights(9, 70, 3))) == plain).all()
+
+
+def test_columns_with_and_without_gaps_are_weighed_by_their_own_counts() -> None:
+    table = np.random.default_rng(6).normal(size=(30, 3))
+    table[:4, 1] = NAN
+    both = replicates(cluster(table), seed=1, resamples=40)
+    for column in range(3):
+        alone = replicates(cluster(table[:, [column]], keep_empty=True), seed=1, resamples=40)
+        assert both[:, column] == pytest.approx(alone[:, 0])
 
 
 def test_agrees_with_scipy_on_independent_items() -> None:

@@ -6,7 +6,7 @@ import pytest
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.stats import comparisons as module
 from mipo_eval.stats.bootstrap import cluster, mean_interval
-from mipo_eval.stats.comparisons import align, compare, compare_all
+from mipo_eval.stats.comparisons import align, compare, compare_all, told_apart
 from mipo_eval.stats.power import detectable_difference
 from mipo_eval.stats.significance import adjust, permutation_test
 
@@ -112,3 +112,15 @@ def test_identical_runs_do_not_differ() -> None:
 def test_errors(call, error, message) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("method", ["holm", "bh"])
+def test_runs_told_apart_are_those_of_the_comparisons(method) -> None:
+    table, names = runs(count=5), list("abcde")
+    table[:9, 2] = NAN
+    found = compare_all(table, names, method=method, seed=2)
+    apart = {frozenset((pair.first, pair.second)) for pair in found if pair.significant()}
+    assert 0 < len(apart) < len(found)
+    assert told_apart(table, names, method=method, seed=2) == apart
+    with pytest.raises(DataError, match="a and c have no item in common"):
+        told_apart([[1.0, 1.0, NAN], [NAN, 1.0, 1.0]], list("abc"))

@@ -1,0 +1,46 @@
+"""A store as it is now, read part by part and once: for many tables of the same store."""
+
+from functools import cached_property
+
+from mipo_eval.controls import control_of
+from mipo_eval.metrics.rates import METRIC_NAMES
+from mipo_eval.records import Score
+from mipo_eval.reports.catalog import StoredJudge, list_judges, stored_scores
+from mipo_eval.reports.outcomes import DERIVED, Outcomes
+from mipo_eval.store import Store
+from mipo_eval.store.runs import Run
+from mipo_eval.store.trainings import Training, list_trainings
+
+
+class Snapshot:
+    """What reports need of a store. What was read stays as it was; a new look is a new object.
+
+    The first leaderboard reads the verdicts it shows, the next one with another judge, rule for
+    ties or metric only what is new to it. A board keeps one as long as the store does not change.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.outcomes = Outcomes(store)
+
+    @cached_property
+    def scores(self) -> list[tuple[Run, Score]]:
+        """Every score with its run, oldest run first."""
+        return stored_scores(self.store)
+
+    @cached_property
+    def judges(self) -> list[StoredJudge]:
+        """Every judge, by name and key."""
+        return list_judges(self.store)
+
+    @cached_property
+    def trainings(self) -> list[Training]:
+        """Every training, the latest first."""
+        return list_trainings(self.store)
+
+    @property
+    def metrics(self) -> list[str]:
+        """Metrics a leaderboard can show, by name; those of control entrants are none."""
+        stored = {score.metric for _, score in self.scores}
+        derived = set(DERIVED) if METRIC_NAMES["win"] in stored else set()
+        return sorted(metric for metric in stored | derived if not control_of(metric)[0])
