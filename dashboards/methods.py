@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
+from mipo_eval.keys import digest
 from mipo_eval.metrics.rates import METRIC_NAMES
 from mipo_eval.reports.catalog import RowName, RowRule, StoredJudge, column_signature, row_name
 from mipo_eval.reports.leaderboard import Asked, Row, Section, leaderboard
@@ -54,6 +55,8 @@ class View:
     """As it is stored, or one of `outcomes.DERIVED`."""
     apart: bool = False
     """A row per variant of a method."""
+    ranked: bool = True
+    """With ranks and tie groups."""
     rules: tuple[RowRule, ...] = ()
 
 
@@ -80,6 +83,17 @@ class Method:
         return tuple({run.run_id: run for runs in self.runs.values() for run in runs}.values())
 
 
+def labels(methods: Sequence[Method]) -> list[str]:
+    """Return each row's label; rows of one name, which were made differently, get a mark."""
+    names = [method.label for method in methods]
+    return [
+        name
+        if names.count(name) == 1
+        else f"{name} [{short(digest(sorted(method.signatures.items())))}]"
+        for name, method in zip(names, methods, strict=True)
+    ]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
     """A leaderboard with the runs behind its rows."""
@@ -96,6 +110,7 @@ def standing(now: Snapshot, view: View) -> Standing | None:
         metric=view.metric,
         rules=view.rules,
         variants_apart=view.apart,
+        ranked=view.ranked,
     )
     wanted = next((j.label for j in now.judges if j.key == view.judge), None)
     for section in leaderboard(now, asked):

@@ -8,24 +8,14 @@ import streamlit as st
 
 from mipo_eval.dashboards import contrasts, flags, frame, grid, inert, looks, methods
 from mipo_eval.dashboards.links import run_name
-from mipo_eval.dashboards.methods import Filters, Method, Standing, Topic, View
+from mipo_eval.dashboards.methods import Filters, Method, Standing, View
+from mipo_eval.dashboards.pages.views import address_of, choose_view
 from mipo_eval.dashboards.scored import PAPER
-from mipo_eval.reports.labels import LABELS
 
-_WIN_RATE = "win rate against the reference (%)"
-_TIES = {
-    "win_rate_tie_inclusive": "a win (paper)",
-    "win_rate_half_ties": "half",
-    "win_rate_strict": "a loss",
-    "win_rate_excluding_ties": "left out",
-    "net_win_rate": "wins \u2212 losses",
-}
-"""Metric to what a tie counts as under it."""
 _MANY_ROWS = 60
 """Rows above which nothing is compared until a baseline is chosen."""
 _NO_BASELINE = "none"
 _ALL = "all"
-_NO_JUDGE = "without a judge"
 
 
 def show() -> None:
@@ -34,7 +24,7 @@ def show() -> None:
     known = board.report(methods.topics)
     if not known:
         frame.nothing_yet("no run has finished")
-    view = _view(known)
+    view = choose_view(known)
     found = board.report(methods.standing, view)
     if found is None:
         frame.nothing_yet("no number of this kind: choose another judge or metric")
@@ -51,44 +41,10 @@ def show() -> None:
     if published:
         paper = grid.paper_numbers(found, models)
         measured = pd.concat([measured, paper], ignore_index=True) if len(paper) else measured
-    label = None if baseline is None else found.methods[baseline].label
+    label = None if baseline is None else methods.labels(found.methods)[baseline]
     _table(found, measured, (shown, order, label))
     _behind(found, rows)
-
-
-def _view(known: Sequence[Topic]) -> View:
-    """Let the reader choose suite, judge, metric and rule for ties."""
-    suites = list(dict.fromkeys(topic.suite for topic in known))
-    first, second, third = st.columns(3)
-    with first:
-        suite = frame.choose("Suite", suites, "suite")
-    of_suite = [topic for topic in known if topic.suite == suite]
-    with second:
-        topic = frame.choose("Judge", of_suite, "judge", show=judge_name)
-    metrics = _metrics(topic)
-    with third:
-        metric = frame.choose("Number", metrics, "metric", show=looks.metric_title)
-    if metric == _WIN_RATE:
-        metric = frame.switch("A tie with the reference is", _TIES, "ties")
-    return View(
-        suite=suite,
-        judge=topic.judge.key if topic.judge else None,
-        metric=metric,
-        rules=frame.row_rules(),
-    )
-
-
-def _metrics(topic: Topic) -> list[str]:
-    """Return the numbers of a topic, the usual ones first; win rates are one, ruled by ties."""
-    rates = [name for name in topic.metrics if name in _TIES]
-    found = [_WIN_RATE] * bool(rates) + [name for name in topic.metrics if name not in _TIES]
-    usual = [_WIN_RATE, "accuracy", *LABELS]
-    return sorted(found, key=lambda name: usual.index(name) if name in usual else len(usual))
-
-
-def judge_name(topic: Topic) -> str:
-    """Return what the judge of a topic is called in options and addresses."""
-    return topic.judge.label if topic.judge else _NO_JUDGE
+    frame.share("leaderboard", **address_of(view, found.section.judge))
 
 
 def _flags(board: frame.Board, view: View) -> None:
@@ -134,9 +90,9 @@ def signature_name(signature: str) -> str:
 
 
 def _baseline(found: Standing) -> int | None:
-    labels = [method.label for method in found.methods]
+    labels = methods.labels(found.methods)
     usual = contrasts.default_baseline(found.methods)
-    options = [_NO_BASELINE, *dict.fromkeys(labels)]
+    options = [_NO_BASELINE, *labels]
     few = len(labels) <= _MANY_ROWS
     default = 0 if usual is None or not few else options.index(labels[usual])
     first, _ = st.columns([2, 1])
@@ -221,10 +177,10 @@ def _column_config(table: pd.DataFrame, wide: grid.Wide, metric: str) -> dict[st
 def _behind(found: Standing, rows: Sequence[Method]) -> None:
     """Show where the numbers of one row come from."""
     st.subheader("Behind a row")
-    labels = {method.label: method for method in rows}
-    if not labels:
+    if not rows:
         return
-    method = labels[frame.choose("Row", list(labels), "row")]
+    names = dict(zip(methods.labels(rows), rows, strict=True))
+    method = names[frame.choose("Row", list(names), "row")]
     for task, cell in method.row.cells.items():
         places = looks.digits(found.section.metric)
         about = f"{task}: {looks.number(cell.value, places)} {looks.interval(cell.ci95, places)}"
@@ -235,8 +191,3 @@ def _behind(found: Standing, rows: Sequence[Method]) -> None:
                 frame.link("pairs", f"Items of {run_name(run)}", a=run_name(run))
             with second:
                 frame.link("run", f"Run {run.run_id[:8]}", run=run_name(run))
-    frame.share(
-        "leaderboard",
-        suite=found.section.suite,
-        judge=found.section.judge or _NO_JUDGE,
-    )

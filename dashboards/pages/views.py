@@ -1,0 +1,65 @@
+"""Choosing a leaderboard: suite, judge, number and rule for ties, for the pages that need one."""
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from mipo_eval.dashboards import frame, looks
+from mipo_eval.dashboards.methods import Topic, View
+from mipo_eval.reports.labels import LABELS
+
+WIN_RATE = "win rate against the reference (%)"
+TIES = {
+    "win_rate_tie_inclusive": "a win (paper)",
+    "win_rate_half_ties": "half",
+    "win_rate_strict": "a loss",
+    "win_rate_excluding_ties": "left out",
+    "net_win_rate": "wins \u2212 losses",
+}
+"""Metric to what a tie counts as under it."""
+NO_JUDGE = "without a judge"
+
+
+def choose_view(known: Sequence[Topic]) -> View:
+    """Let the reader choose suite, judge, number and rule for ties."""
+    suites = list(dict.fromkeys(topic.suite for topic in known))
+    first, second, third = st.columns(3)
+    with first:
+        suite = frame.choose("Suite", suites, "suite")
+    of_suite = [topic for topic in known if topic.suite == suite]
+    with second:
+        topic = frame.choose("Judge", of_suite, "judge", show=judge_name)
+    with third:
+        metric = frame.choose("Number", numbers(topic), "metric", show=looks.metric_title)
+    if metric == WIN_RATE:
+        metric = frame.switch("A tie with the reference is", TIES, "ties")
+    return View(
+        suite=suite,
+        judge=topic.judge.key if topic.judge else None,
+        metric=metric,
+        rules=frame.row_rules(),
+    )
+
+
+def judge_name(topic: Topic) -> str:
+    """Return what the judge of a topic is called in options and addresses."""
+    return topic.judge.label if topic.judge else NO_JUDGE
+
+
+def numbers(topic: Topic) -> list[str]:
+    """Return the numbers of a topic, the usual ones first; win rates are one, ruled by ties."""
+    rates = [name for name in topic.metrics if name in TIES]
+    found = [WIN_RATE] * bool(rates) + [name for name in topic.metrics if name not in TIES]
+    usual = [WIN_RATE, "accuracy", *LABELS]
+    return sorted(found, key=lambda name: usual.index(name) if name in usual else len(usual))
+
+
+def address_of(view: View, judge: str | None) -> dict[str, str | None]:
+    """Return the parameters that choose a view."""
+    rate = view.metric in TIES
+    return {
+        "suite": view.suite,
+        "judge": judge or NO_JUDGE,
+        "metric": WIN_RATE if rate else looks.metric_title(view.metric),
+        "ties": view.metric if rate else None,
+    }
