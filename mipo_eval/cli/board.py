@@ -45,7 +45,6 @@ def board(
         from streamlit.web import cli as streamlit_cli
     except ModuleNotFoundError:
         raise ConfigError("the board needs streamlit: pip install 'mipo-eval[board]'") from None
-    from mipo_eval.dashboards import app
 
     named = context.get_parameter_source("store") is not click.core.ParameterSource.DEFAULT
     _check(store, named=named)
@@ -53,7 +52,7 @@ def board(
     if rows is not None:
         os.environ[settings.ROWS] = str(rows)
     options = [f"--{name}={value}" for name, value in _QUIET.items() if not _given(streamlit, name)]
-    command = ["run", str(Path(app.__file__)), *options, *streamlit]
+    command = ["run", str(Path(__file__).with_name("board_script.py")), *options, *streamlit]
     streamlit_cli.main(command, prog_name="mipo-eval board", standalone_mode=False)
 
 
