@@ -28,6 +28,9 @@ class Judge:
     prompt: Prompt
     protocol: Protocol = "rubric"
     sampling: Sampling = field(default_factory=Sampling)
+    constrained: bool = True
+    """Whether the backend holds it to the answers asked for, where it can. The paper's judges are
+    not held: what they say instead of an answer is then seen, and unscored."""
 
     @cached_property
     def key(self) -> str:
@@ -39,6 +42,8 @@ class Judge:
                 "prompt": self.prompt.text,
                 "sampling": asdict(self.sampling),
                 "parser": PARSER_VERSION,
+                # Left out where it is as usual, so that keys stay what they were.
+                **({} if self.constrained else {"constrained": False}),
             }
         )
 
@@ -46,7 +51,9 @@ class Judge:
     def stored_spec(self) -> Mapping[str, Any]:
         """What the store keeps of it: how it is asked, and what read its replies."""
         backend = dict(self.backend.identity)
-        return {"spec": self.spec, "backend": backend, **self.signature_parts()}
+        sampling = asdict(self.sampling)
+        about = {"spec": self.spec, "backend": backend, "sampling": sampling}
+        return {**about, **self.signature_parts()}
 
     def signature_parts(self) -> Mapping[str, str]:
         """Return what a number judged by this judge says about it, for `signature.join`."""

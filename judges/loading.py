@@ -54,6 +54,8 @@ class Preset(BaseModel):
     reasoning: str | None = None
     logprobs: int = Field(default=0, ge=0)
     """Alternatives to ask for, for probability-weighted ratings beside the plain ones."""
+    constrained: bool = True
+    """False: let it write what it wants, as the paper does, and read its answer out of that."""
     protocol: Protocol | None = None
     """How it is asked where the command leaves it open, and what `prompt` is for."""
     prompt: str | None = None
@@ -213,6 +215,7 @@ def _from_preset(spec: str, name: str, url: str, asked: Protocol | None, given: 
         prompt=_prompt(protocol, prompt_file),
         protocol=protocol,
         sampling=preset.sampling(),
+        constrained=preset.constrained,
     )
 
 

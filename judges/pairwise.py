@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from mipo_eval.backends import Message, Request
 from mipo_eval.judges.choices import Verdict, merge_orders, parse_choice, parse_verdict
-from mipo_eval.judges.judge import Judge
+from mipo_eval.judges.judge import Judge, Protocol
 from mipo_eval.judges.rubric import UNPARSED, guide
 from mipo_eval.records import Item, text_key
 
@@ -63,7 +63,7 @@ def choice_requests(
             ChoiceRequest(
                 messages=(Message(role="user", content=judge.prompt.render(slots)),),
                 sampling=judge.sampling,
-                choices=choices,
+                choices=choices if judge.constrained else None,
                 slots=slots,
                 item_key=item.key,
                 first_key=text_key(first),
@@ -95,13 +95,27 @@ def read_choice(
         reply: the raw reply, None when there is none.
         status: "ok", or the kind of failure.
     """
+    return read_verdict(judge.protocol, reply, status, swapped=request.swapped)
+
+
+def read_verdict(
+    protocol: Protocol, reply: str | None, status: str = "ok", *, swapped: bool
+) -> tuple[Verdict | None, str | None]:
+    """Return the verdict in a reply, as `read_choice` does, where the request is not at hand.
+
+    Args:
+        protocol: only "pairwise-tie" may answer with a tie.
+        reply: the raw reply, None when there is none.
+        status: "ok", or the kind of failure.
+        swapped: whether the second response was shown in the first place.
+    """
     if reply is None or status != "ok":
         return None, f"call failed: {status}"
-    read = parse_verdict if judge.protocol == "pairwise-tie" else parse_choice
+    read = parse_verdict if protocol == "pairwise-tie" else parse_choice
     named = read(reply)
     if named is None:
         return None, UNPARSED
-    return (_EXCHANGED[named] if request.swapped else named), None
+    return (_EXCHANGED[named] if swapped else named), None
 
 
 _EXCHANGED: dict[Verdict, Verdict] = {"a": "b", "b": "a", "tie": "tie"}

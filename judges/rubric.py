@@ -59,7 +59,7 @@ def rating_requests(judge: Judge, item: Item, text: str) -> tuple[RatingRequest,
             RatingRequest(
                 messages=(Message(role="user", content=judge.prompt.render(slots)),),
                 sampling=judge.sampling,
-                choices=CHOICES,
+                choices=CHOICES if judge.constrained else None,
                 slots=slots,
                 item_key=item.key,
                 text_key=key,

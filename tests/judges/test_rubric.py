@@ -110,3 +110,17 @@ def test_a_call_gives_a_rating_or_a_reason(
     reply: str | None, status: str, expected: tuple[int | None, str | None]
 ) -> None:
     assert read_rating(reply, status) == expected
+
+
+@pytest.mark.parametrize("constrained", [True, False])
+def test_a_judge_that_is_not_held_to_the_ratings_is_another_judge(
+    tmp_path: Path, constrained: bool
+) -> None:
+    file = tmp_path / "mine.yaml"
+    held = "" if constrained else "constrained: false"
+    file.write_text(f"description: mine\nbackend: openai:m@http://localhost:1\n{held}\n")
+    judge = load_judge(str(file))
+    item = Item(item_id="1", prompt="How?", preferences=("Be brief.",))
+    (request,) = rating_requests(judge, item, "Like so.")
+    assert request.choices == (("1", "2", "3", "4", "5") if constrained else None)
+    assert (judge.key == load_judge("openai:m@http://localhost:1").key) == constrained
