@@ -11,6 +11,7 @@ from mipo_eval.cli.data import data
 from mipo_eval.cli.demo import demo
 from mipo_eval.cli.exchange import export_runs, import_results
 from mipo_eval.cli.judge import judge
+from mipo_eval.cli.judges import judges as judge_commands
 from mipo_eval.cli.leaderboard import leaderboard
 from mipo_eval.cli.options import batch_option, json_option, max_cost_option, store_option
 from mipo_eval.cli.plan import plan
@@ -19,6 +20,7 @@ from mipo_eval.cli.runs import list_runs, show
 from mipo_eval.cli.store import store as store_commands
 from mipo_eval.cli.train import train
 from mipo_eval.cli.validate import validate
+from mipo_eval.cli.why import why
 
 
 @click.group(
@@ -151,3 +153,5 @@ app.add_command(train)
 app.add_command(export_runs)
 app.add_command(import_results)
 app.add_command(validate)
+app.add_command(judge_commands)
+app.add_command(why)

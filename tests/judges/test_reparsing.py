@@ -11,8 +11,9 @@ from mipo_eval.backends.scripted import Outcome, ScriptedBackend
 from mipo_eval.errors import DataError
 from mipo_eval.judges import Judge, load_judge
 from mipo_eval.judges import judge as judge_module
+from mipo_eval.judges.explaining import explain_call
 from mipo_eval.judges.judging import rate
-from mipo_eval.judges.reparsing import explain_call, older_judges, reparse
+from mipo_eval.judges.reparsing import older_judges, reparse
 from mipo_eval.records import Item, text_key
 from mipo_eval.store import Store
 from mipo_eval.store.tables import calls

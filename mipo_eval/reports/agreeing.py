@@ -1,0 +1,242 @@
+"""Judge against judge, on the same responses of stored runs: agreement, and families."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import permutations
+from typing import Any, NamedTuple
+
+from mipo_eval.errors import ConfigError, DataError
+from mipo_eval.judges import family_of
+from mipo_eval.judges.comparing import (
+    Agreement,
+    FamilyRatings,
+    agreement_matrix,
+    family_preference,
+)
+from mipo_eval.records import Score
+from mipo_eval.reports.catalog import StoredJudge, find_judge, list_judges, row_name
+from mipo_eval.reports.said import duels_of, items_of, ratings_by, said_of
+from mipo_eval.reports.trained import trained_rules
+from mipo_eval.signature import join, short
+from mipo_eval.store import Store
+from mipo_eval.store.runs import Run
+from mipo_eval.store.trainings import list_trainings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgesAgreement:
+    """How far two judges agree about the same responses."""
+
+    first: StoredJudge
+    second: StoredJudge
+    ratings: Agreement
+    """Of single ratings, response by response and preference by preference."""
+    verdicts: Agreement
+    """Of win, tie or loss against the references."""
+    order: float | None
+    """Kendall's tau-b of how they order the runs by mean rating, -1 to 1; None below three runs."""
+
+
+def agreements(
+    store: Store, runs: Sequence[Run], judges: Sequence[StoredJudge]
+) -> list[JudgesAgreement]:
+    """Return the agreement of every two judges on the responses of runs that both judged.
+
+    Args:
+        store: where verdicts are.
+        runs: whose responses.
+        judges: two or more; people are judges too.
+
+    Raises:
+        ConfigError: fewer than two judges.
+        DataError: no two of the judges judged a response in common.
+    """
+    if len(judges) < 2:
+        raise ConfigError("agreement needs two judges in the store: judge the same runs with both")
+    keys = [judge.key for judge in judges]
+    ratings: dict[str, dict[Any, int]] = {key: {} for key in keys}
+    said: dict[str, dict[Any, str]] = {key: {} for key in keys}
+    means: dict[str, list[float | None]] = {key: [] for key in keys}
+    for run in runs:
+        of_run = ratings_by(store, run, keys)
+        duels = duels_of(store, run)
+        for key in keys:
+            own = of_run[key]
+            ratings[key].update(own)
+            means[key].append(sum(own.values()) / len(own) if own else None)
+            said[key].update(said_of(store, run, key, duels))
+    by_rating = agreement_matrix(_aligned(ratings))
+    by_verdict = agreement_matrix(_aligned(said))
+    known = {judge.key: judge for judge in judges}
+    found = [
+        JudgesAgreement(
+            first=known[a],
+            second=known[b],
+            ratings=by_rating[a, b],
+            verdicts=by_verdict[a, b],
+            order=_tau(means[a], means[b]),
+        )
+        for a, b in by_rating
+    ]
+    if not any(one.ratings.n or one.verdicts.n for one in found):
+        raise DataError("no two of these judges judged a response in common")
+    return found
+
+
+def _aligned(said: Mapping[str, Mapping[Any, Any]]) -> dict[str, list[Any]]:
+    units = list(dict.fromkeys(unit for own in said.values() for unit in own))
+    return {key: [own.get(unit) for unit in units] for key, own in said.items()}
+
+
+def _tau(first: Sequence[float | None], second: Sequence[float | None]) -> float | None:
+    from scipy.stats import kendalltau
+
+    both = [(a, b) for a, b in zip(first, second, strict=True) if a is not None and b is not None]
+    if len(both) < 3:
+        return None
+    tau = float(kendalltau([a for a, _ in both], [b for _, b in both]).statistic)
+    return None if tau != tau else tau  # noqa: PLR0124 - NaN where a judge gives all runs one mean
+
+
+class FamilyTest(NamedTuple):
+    """Whether two judges of two families favour their own."""
+
+    first: StoredJudge
+    second: StoredJudge
+    first_family: str
+    second_family: str
+    means: tuple[float, float, float, float]
+    """Of the first judge for its own and the other family, then of the second for the first
+    judge's family and for its own; over items with all four."""
+    preference: Score
+    """`family_preference`: how much higher both together rate their own, in points of the scale."""
+
+
+@dataclass(frozen=True, slots=True)
+class Families:
+    """Which family judges and runs belong to."""
+
+    given: Mapping[str, str]
+    """Name of a model or judge to its family, where the names do not tell."""
+
+    def of(self, *names: str) -> str | None:
+        """Return the family that one of these names is given, or tells."""
+        for name in names:
+            if name in self.given:
+                return self.given[name]
+        return next((family for name in names if (family := family_of(name))), None)
+
+
+def family_tests(
+    store: Store,
+    runs: Sequence[Run],
+    judges: Sequence[StoredJudge],
+    families: Families,
+    *,
+    seed: int = 0,
+) -> list[FamilyTest]:
+    """Return, for every two judges of different families, whether they favour their own.
+
+    Args:
+        store: where ratings are.
+        runs: of both families, over the same items; several of a family are averaged by item.
+        judges: that rated them.
+        families: what belongs where.
+        seed: of the bootstrap.
+
+    Raises:
+        DataError: there are no two judges of two families with runs of both that both rated.
+    """
+    rules = trained_rules(list_trainings(store))
+    by_family: dict[str, list[Run]] = {}
+    for run in runs:
+        family = families.of(run.run_id[:8], run.model, row_name(run, rules)[0].model)
+        if family is not None:
+            by_family.setdefault(family, []).append(run)
+    own = {judge.key: families.of(judge.name, *_models(judge)) for judge in judges}
+    found = []
+    for first, second in permutations(judges, 2):
+        one, other = own[first.key], own[second.key]
+        if one and other and one < other and one in by_family and other in by_family:
+            both = (by_family[one], by_family[other])
+            test = _family_test(store, (first, second), both, (one, other), seed)
+            if test is not None:
+                found.append(test)
+    if not found:
+        judged = ", ".join(f"{j.label}: {own[j.key] or 'not known'}" for j in judges) or "none"
+        has = ", ".join(f"{name} x {len(of)}" for name, of in by_family.items()) or "none"
+        raise DataError(
+            f"no two judges of two families rated runs of both (judges: {judged}; runs: {has}): "
+            "name what the names do not tell with --family NAME=FAMILY"
+        )
+    return found
+
+
+def _models(judge: StoredJudge) -> tuple[str, ...]:
+    backend = judge.spec.get("backend")
+    model = backend.get("model") if isinstance(backend, Mapping) else None
+    return (str(model),) if model else ()
+
+
+def _family_test(
+    store: Store,
+    judges: tuple[StoredJudge, StoredJudge],
+    runs: tuple[Sequence[Run], Sequence[Run]],
+    families: tuple[str, str],
+    seed: int,
+) -> FamilyTest | None:
+    cells = [_means_by_item(store, of_family, judge.key) for judge in judges for of_family in runs]
+    common = [item for item in cells[0] if all(item in cell for cell in cells)]
+    if not common:
+        return None
+    about = {key: of for run in runs[0] for key, of in items_of(store, run).items()}
+    columns = [[cell[item] for item in common] for cell in cells]
+    signature = join(
+        judges=",".join(short(judge.key) for judge in judges),
+        families=",".join(families),
+        runs=",".join(run.run_id[:8] for of_family in runs for run in of_family),
+        ratings="mean per item",
+    )
+    score = family_preference(
+        FamilyRatings(*columns),
+        signature=signature,
+        groups=[about[item].group for item in common],
+        seed=seed,
+    )
+    means = tuple(sum(column) / len(column) for column in columns)
+    return FamilyTest(*judges, *families, means, score)  # type: ignore[arg-type]
+
+
+def _means_by_item(store: Store, runs: Sequence[Run], judge_key: str) -> dict[str, float]:
+    """Return the mean rating per item over the preferences and over the runs of a family.
+
+    An item with a rating missing is left out: the mean would be of something else.
+    """
+    of_runs = []
+    for run in runs:
+        by_item: dict[str, list[int]] = {}
+        for (item, _, _), rating in ratings_by(store, run, [judge_key])[judge_key].items():
+            by_item.setdefault(item, []).append(rating)
+        about = items_of(store, run)
+        of_runs.append(
+            {
+                item: sum(own) / len(own)
+                for item, own in by_item.items()
+                if len(own) == about[item].wishes
+            }
+        )
+    first, *others = of_runs
+    return {
+        item: sum(own[item] for own in of_runs) / len(of_runs)
+        for item in first
+        if all(item in own for own in others)
+    }
+
+
+def judges_named(store: Store, names: Sequence[str]) -> list[StoredJudge]:
+    """Return the judges of these names, or all of the store.
+
+    Raises:
+        ConfigError: no judge, or several, have one of the names.
+    """
+    return [find_judge(store, name) for name in names] if names else list_judges(store)

@@ -1,0 +1,198 @@
+"""Win rates corrected for a judge's errors, with human labels on some of the items."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mipo_eval.errors import DataError
+from mipo_eval.judges import Verdict
+from mipo_eval.judges.correction import Corrected, prediction_powered, rogan_gladen
+from mipo_eval.judges.labelled import majority, read_pairs
+from mipo_eval.judges.people import find_people, labels_of
+from mipo_eval.metrics import rate_score
+from mipo_eval.metrics.agreement import cohen_kappa
+from mipo_eval.records import Score, text_key
+from mipo_eval.reports.catalog import StoredJudge
+from mipo_eval.reports.said import Duel, Duels, duels_of, said_of
+from mipo_eval.signature import join, short
+from mipo_eval.store import Store
+from mipo_eval.store.items import get_items
+from mipo_eval.store.runs import Run
+
+_CREDIT: Mapping[Verdict, float] = {"a": 1.0, "tie": 0.5, "b": 0.0}
+_EXCHANGED: Mapping[Verdict, Verdict] = {"a": "b", "b": "a", "tie": "tie"}
+
+ASSUMED = {
+    "prediction_powered": "the labelled items are a random sample of all; the judge may err in any "
+    "way",
+    "rogan_gladen": "the judge errs as often on the items without labels as on those with; ties "
+    "are left out",
+}
+"""What each correction rests on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Correction:
+    """A judge's win rate beside what people's labels make of it; rates 0-100, a tie is half."""
+
+    judge: StoredJudge
+    judged: Score
+    """By the judge alone, over all items it decided."""
+    people: Score
+    """By people alone, over the items they labelled."""
+    labelled: int
+    """Items with the word of both."""
+    agreement: float
+    """Share of these, 0-100, on which both say the same."""
+    kappa: float | None
+    prediction_powered: Corrected | None
+    rogan_gladen: Corrected | None
+    absent: Mapping[str, str]
+    """Which correction cannot be made, and why."""
+
+
+Labels = Mapping[Duel, Verdict]
+"""What people say of a run's duels; "a" is the run's own response."""
+
+
+def store_labels(store: Store, people: Sequence[str], duels: Duels) -> Labels:
+    """Return what people said of duels in the store, by majority.
+
+    Raises:
+        ConfigError: nobody of that name has labelled anything.
+    """
+    found: dict[Duel, Verdict] = {}
+    for pair, said in labels_of(store, find_people(store, people)).items():
+        label = majority(said)
+        straight = Duel(pair.item_key, pair.first_key, pair.second_key)
+        turned = Duel(pair.item_key, pair.second_key, pair.first_key)
+        if label is not None and straight in duels:
+            found[straight] = label
+        elif label is not None and turned in duels:
+            found[turned] = _EXCHANGED[label]
+    return found
+
+
+def file_labels(store: Store, run: Run, path: Path, duels: Duels) -> Labels:
+    """Return the labels of a file of pairs that are about a run's duels: same prompt, same texts.
+
+    Raises:
+        DataError: the file cannot be read, or a line of it is wrong.
+    """
+    told: dict[tuple[str, str, str], Verdict] = {}
+    for pair in read_pairs(path):
+        first, second = text_key(pair.first), text_key(pair.second)
+        told[pair.prompt.strip(), first, second] = pair.label
+        told[pair.prompt.strip(), second, first] = _EXCHANGED[pair.label]
+    prompts = {item.key: item.prompt.strip() for _, item in get_items(store, run.list_key)}
+    asked = {duel: (prompts[duel.item_key], duel.own_key, duel.other_key) for duel in duels}
+    return {duel: told[key] for duel, key in asked.items() if key in told}
+
+
+def correct(
+    store: Store,
+    run: Run,
+    judge: StoredJudge,
+    labels: Labels,
+    *,
+    other: Run | None = None,
+    seed: int = 0,
+) -> Correction:
+    """Return a judge's win rate of a run, and the same corrected by labels.
+
+    Args:
+        store: where verdicts are.
+        run: whose responses win or lose.
+        judge: who judged them.
+        labels: of people, for some of the items.
+        other: the run they are compared with; None: the references.
+        seed: of the bootstrap.
+
+    Raises:
+        DataError: the judge said nothing of these pairs, or people nothing of what it judged.
+    """
+    duels = duels_of(store, run, other)
+    said = said_of(store, run, judge.key, duels)
+    if not said:
+        raise DataError(
+            f"{judge.label} has judged no pair of run {run.run_id[:12]}: judge them first"
+        )
+    both = [(said[duel], labels[duel]) for duel in duels if duel in said and duel in labels]
+    if not both:
+        raise DataError(
+            f"no label is about a pair that {judge.label} judged in run {run.run_id[:12]}: label "
+            "some of its items on the board, or in a file with the same prompts and texts"
+        )
+    judge_values = [_credit(said.get(duel)) for duel in duels]
+    people_values = [_credit(labels.get(duel)) for duel in duels]
+    made, absent = _corrections(judge_values, people_values)
+    signature = join(
+        run=run.run_id[:12],
+        against=other.run_id[:12] if other else "reference",
+        judge=judge.name,
+        judge_key=short(judge.key),
+        ties="half",
+    )
+    of_judge = _rate("win_rate_half_ties", judge_values, duels, seed)
+    of_people = _rate("win_rate_by_people", people_values, duels, seed)
+    return Correction(
+        judge=judge,
+        judged=replace(of_judge, signature=signature),
+        people=replace(of_people, signature=signature),
+        labelled=len(both),
+        agreement=100 * sum(a == b for a, b in both) / len(both),
+        kappa=cohen_kappa([a for a, _ in both], [b for _, b in both]),
+        prediction_powered=made.get("prediction_powered"),
+        rogan_gladen=made.get("rogan_gladen"),
+        absent=absent,
+    )
+
+
+def _corrections(
+    judge: Sequence[float | None], people: Sequence[float | None]
+) -> tuple[dict[str, Corrected], dict[str, str]]:
+    """Return the corrections that can be made, and why the others cannot."""
+    methods = {"prediction_powered": prediction_powered, "rogan_gladen": rogan_gladen}
+    made: dict[str, Corrected] = {}
+    absent: dict[str, str] = {}
+    for name, method in methods.items():
+        try:
+            made[name] = method(judge, people)
+        except DataError as error:
+            absent[name] = str(error)
+    return made, absent
+
+
+def _rate(metric: str, values: Sequence[float | None], duels: Duels, seed: int) -> Score:
+    return rate_score(
+        metric,
+        [None if value is None else 100 * value for value in values],
+        signature="",
+        groups=[about.group for about in duels.values()],
+        seed=seed,
+        reasons=["no verdict"] * len(values),
+    )
+
+
+def _credit(verdict: Verdict | None) -> float | None:
+    return None if verdict is None else _CREDIT[verdict]
+
+
+def correction_json(found: Correction) -> dict[str, Any]:
+    """Return a correction as `--json` shows it."""
+    made = {"prediction_powered": found.prediction_powered, "rogan_gladen": found.rogan_gladen}
+    return {
+        "judge": found.judge.label,
+        "judged": found.judged.to_json(),
+        "people": found.people.to_json(),
+        "labelled": found.labelled,
+        "agreement": found.agreement,
+        "kappa": found.kappa,
+        **{
+            name: None if one is None else one._asdict() | {"ci95": list(one.ci95)}
+            for name, one in made.items()
+        },
+        "absent": dict(found.absent),
+        "assumptions": dict(ASSUMED),
+    }
