@@ -128,8 +128,9 @@ def _honest(net: Comparison | None, win: Score, loss: Score) -> Comparison | Non
     if net is None or net.n not in {net.wins, net.ties, net.losses}:
         return net
     if net.ci95 is None or win.ci95 is None or loss.ci95 is None:
-        return net
-    return replace(net, ci95=(win.ci95[0] - loss.ci95[1], win.ci95[1] - loss.ci95[0]))
+        return replace(net, detectable=None)
+    interval = (win.ci95[0] - loss.ci95[1], win.ci95[1] - loss.ci95[0])
+    return replace(net, ci95=interval, detectable=None)
 
 
 def _against_zero(

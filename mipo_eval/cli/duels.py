@@ -8,11 +8,13 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from mipo_eval.backends.pacing import Metered
 from mipo_eval.cli.compare import p_text
 from mipo_eval.cli.tables import failing_lines, inert
 from mipo_eval.duels.apart import Example, Gap, Said
 from mipo_eval.duels.duel import Match
 from mipo_eval.duels.entrants import Entrant
+from mipo_eval.judges import Judge
 from mipo_eval.records import Score
 from mipo_eval.stats import Comparison
 from mipo_eval.store.validations import MARK
@@ -184,28 +186,26 @@ def _apart(match: Match, found: Sequence[Example]) -> list[RenderableType]:
         ):
             body.append(f"{name}: ", style="bold")
             body.append_text(inert(_short(content))).append("\n")
-        for said in example.said:
-            body.append_text(_said(said, letters)).append("\n")
+        for line in (line for said in example.said for line in _said(said, letters)):
+            body.append(f"[{line[0]}] ", style="dim").append_text(inert(line[1])).append("\n")
         head = inert(f"{example.item.item_id}: {letters[example.winner]} is better")
         parts += [head, Padding(body, (0, 0, 0, 2))]
     return parts
 
 
-def _said(said: Said, letters: Mapping[str | None, str]) -> Text:
-    line = Text(f"[{said.judge}] ", style="dim")
-    if said.placed:
-        replies = (
-            f"{letters[placed.shown_first]} first: {_short(placed.reply or 'no reply')}"
-            f" ({letters[placed.winner]})"
-            for placed in said.placed
-        )
-        return line.append_text(inert("; ".join(replies)))
-    rated = (
-        f"{letters['a']} {_rating(rating.first)}, {letters['b']} {_rating(rating.second)}: "
-        f"{rating.preference}"
-        for rating in said.rated
-    )
-    return line.append_text(inert("; ".join(rated) or letters[said.winner]))
+def _said(said: Said, letters: Mapping[str | None, str]) -> list[tuple[str, str]]:
+    """Return what a judge said, line by line, each with the judge's name."""
+    placed = [
+        f"{letters[one.shown_first]} first: {_short(one.reply or 'no reply')}, which is "
+        f"{letters[one.winner]}"
+        for one in said.placed
+    ]
+    rated = [
+        f"{letters['a']} {_rating(one.first)}, {letters['b']} {_rating(one.second)}: "
+        f"{one.preference}"
+        for one in said.rated
+    ]
+    return [(said.judge, line) for line in [*placed, *rated] or [letters[said.winner]]]
 
 
 def _rating(value: int | None) -> str:
@@ -215,3 +215,15 @@ def _rating(value: int | None) -> str:
 def _short(text: str) -> str:
     flat = " ".join(text.split())
     return flat if len(flat) <= _LETTERS else f"{flat[: _LETTERS - 3]}..."
+
+
+def expenses(judges: Sequence[Judge]) -> list[str]:
+    """Return a line for each judge that counts what it was asked now."""
+    lines = []
+    for judge in judges:
+        usage = judge.backend.usage if isinstance(judge.backend, Metered) else None
+        if usage is not None and usage.tries:
+            cost = "" if usage.cost is None else f", ${usage.cost:.4f}"
+            tokens = usage.prompt_tokens + usage.completion_tokens
+            lines.append(f"{judge.name}: {usage.tries:,} calls, {tokens:,} tokens{cost}")
+    return lines

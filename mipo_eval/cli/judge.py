@@ -227,7 +227,7 @@ def _report(
     *,
     as_json: bool,
 ) -> None:
-    from mipo_eval.cli.duels import duel_tables
+    from mipo_eval.cli.duels import duel_tables, expenses
     from mipo_eval.duels.apart import examples, gaps
     from mipo_eval.duels.document import duel_json, example_json, gap_json
     from mipo_eval.store.validations import failing_judges
@@ -241,6 +241,8 @@ def _report(
     wide = [(match, gaps(store, match, most=2 * each)) for match in matches]
     if not as_json:
         output.show(*duel_tables(duel.entrants, list(pairs.values()), apart, wide, failing))
+        for line in expenses(duel.judges):
+            output.note(line)
         return
     document = duel_json(duel.field, duel.entrants, duel.judges, matches, failing=failing)
     document["differ_most"] = [

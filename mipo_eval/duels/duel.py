@@ -1,6 +1,7 @@
 """Judging entrants against each other, and what the verdicts come to."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -94,13 +95,15 @@ def fight(
     texts = {entrant.label: responses_of(store, entrant, items) for entrant in entrants}
     a, *others = entrants
     pairs = {b.label: list(zip(texts[a.label], texts[b.label], strict=True)) for b in others}
+    names = _names(judges)
     sheets: dict[str, list[_Sheet]] = {b.label: [] for b in others}
     for judge in judges:
         ask = _ask_to_rate if judge.protocol == "rubric" else _ask_to_choose
         ask(store, judge, field, list(pairs.values()), progress)
         rated = totals(store, judge.key, field.list_key) if judge.protocol == "rubric" else None
         for b in others:
-            sheets[b.label].append(_sheet(store, judge, items, pairs[b.label], rated))
+            sheet = _sheet(store, judge, items, pairs[b.label], rated)
+            sheets[b.label].append(replace(sheet, name=names[judge.key]))
     if wanted.panel:
         for of_pair in sheets.values():
             of_pair.append(_panel(of_pair, wanted.panel))
@@ -125,6 +128,15 @@ def _check(entrants: Sequence[Entrant], judges: Sequence[Judge], panel: Panel | 
         seen[entrant.key] = entrant.name
     if panel and len(judges) < 2:
         raise ConfigError("a panel needs two judges or more: repeat --judge")
+
+
+def _names(judges: Sequence[Judge]) -> dict[str, str]:
+    """Return what tables call each judge; of two with one name, with the key's beginning."""
+    count = Counter(judge.name for judge in judges)
+    return {
+        judge.key: judge.name if count[judge.name] == 1 else f"{judge.name} ({short(judge.key)})"
+        for judge in judges
+    }
 
 
 _Texts = Sequence[tuple[Text, Text]]
@@ -241,7 +253,7 @@ def _rated_outcome(
 
 
 def _panel(sheets: Sequence[_Sheet], how: Panel) -> _Sheet:
-    names = "+".join(sheet.name for sheet in sheets)
+    names = "+".join(sheet.about["judge"] for sheet in sheets)
     keys = sorted(str(sheet.key) for sheet in sheets)
     return _Sheet(
         name=f"panel ({how})",

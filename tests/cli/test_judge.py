@@ -1,0 +1,581 @@
+"""`mipo-eval judge`: real files and stores, local judges that answer, break and charge."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from mipo_eval import settings
+from mipo_eval.cli import main
+from mipo_eval.records import Item
+from mipo_eval.store import Store
+from mipo_eval.store.choices import Choice
+from mipo_eval.store.tables import calls, choices
+from mipo_eval.tasks.items import write_items
+from mipo_eval.tasks.sources import load_source
+from tests.servers import gemini_server, openai_server
+from tests.servers.gemini_server import GeminiServer
+from tests.servers.http import Act, Call
+from tests.servers.openai_server import OpenAIServer, broken, completion, cut_off, ok, refusal
+
+REPOSITORY = Path(__file__).parents[2]
+N = 12
+
+
+def items(count: int = N) -> list[Item]:
+    return [
+        Item(
+            item_id=f"item-{n}",
+            prompt=f"What is tea number {n}?",
+            context="I like it short.",
+            preferences=("Keep it short.", "Use easy words."),
+            reference=f"Tea number {n} is a drink.",
+            group_id=f"tea-{n // 2}",
+        )
+        for n in range(count)
+    ]
+
+
+def responses(name: str, texts: list[str | None]) -> str:
+    rows = [{"item_id": f"item-{n}", "response": text} for n, text in enumerate(texts)]
+    Path(name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return name
+
+
+@pytest.fixture
+def files() -> tuple[str, ...]:
+    """Arguments: two response files on twelve items; the first is the better one."""
+    write_items(Path("tea.jsonl"), items())
+    good = responses("good.jsonl", [f"A good answer to {n}." for n in range(N)])
+    bad = responses("bad.jsonl", [f"A bad answer to {n}." for n in range(N)])
+    return ("judge", good, bad, "--suite", "tea.jsonl")
+
+
+def run(capsys: pytest.CaptureFixture[str], *argv: str) -> Any:
+    capsys.readouterr()
+    assert main([*argv, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def match(document: Any, judge: str | None = None) -> Any:
+    found = [m for m in document["matches"] if judge in {None, m["judge"]}]
+    assert len(found) == 1
+    return found[0]
+
+
+def text_of(call: Call) -> str:
+    """What the judge is shown."""
+    return str(call.body["messages"][-1]["content"])
+
+
+def better(text: str) -> str:
+    """The name of the place where the good answer stands."""
+    return (
+        "response_a" if text.index("A good answer") < text.index("A bad answer") else "response_b"
+    )
+
+
+def likes_good(call: Call) -> Act:
+    return ok(better(text_of(call)))
+
+
+def judge_at(server: OpenAIServer) -> tuple[str, str]:
+    return "--judge", f"openai:judge@{server.url}"
+
+
+def test_two_response_files_by_a_judge_that_sees_the_difference(
+    files: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with OpenAIServer(likes_good) as server:
+        document = run(capsys, *files, *judge_at(server))
+        assert server.chats == 2 * N
+        found = match(document)
+        assert (found["wins"], found["ties"], found["losses"], found["n"]) == (N, 0, 0, N)
+        assert found["win_rate"]["value"] == 100
+        assert found["net"]["significant"] is True
+        assert found["position_flips"] == 0
+        assert found["protocol"] == "pairwise"
+        assert "orders:both-agree" in found["signature"]
+        [judge] = document["judges"]
+        assert (judge["calls"], judge["cost"]) == (2 * N, 0.0)
+        example = document["differ_most"][0]
+        assert example["winner"] == "A"
+        assert [r["reply"] for r in example["said"][0]["replies"]] == ["response_a", "response_b"]
+        again = run(capsys, *files, *judge_at(server))
+        assert server.chats == 2 * N  # nothing is paid for twice
+        assert again["matches"] == document["matches"]
+    # Not even the server is needed for what was judged.
+    assert run(capsys, *files, "--judge", judge["spec"])["matches"] == document["matches"]
+
+
+def test_the_table_says_who_is_better_and_what_the_judge_said(
+    files: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with OpenAIServer(likes_good) as server:
+        assert main([*files, *judge_at(server)]) == 0
+        shown = capsys.readouterr().out
+        for part in (
+            "A  responses in good.jsonl",
+            "B  responses in bad.jsonl",
+            "tea: A against B, 12 items",
+            "A is better (%)",
+            "100.0 [",
+            "* told apart at 5 %",
+            "where A and B differ most",
+            "item-0: A is better",
+            "A first: response_a, which is A",
+            "judge: 24 calls, 288 tokens, $0.0000",
+        ):
+            assert part in shown
+
+
+def test_a_judge_of_places_only_flips(
+    files: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with OpenAIServer(ok("response_a")) as server:
+        document = run(capsys, *files, *judge_at(server))
+    found = match(document)
+    assert (found["wins"], found["ties"], found["position_flip_rate"]) == (0, N, 100.0)
+    assert document["differ_most"] == []
+
+
+def test_three_judges_and_their_panel(
+    files: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    likes_bad = {"response_a": "response_b", "response_b": "response_a"}
+    with (
+        OpenAIServer(likes_good) as one,
+        OpenAIServer(lambda call: ok(likes_bad[better(text_of(call))])) as two,
+        OpenAIServer(likes_good) as three,
+    ):
+        argv = (*files, *judge_at(one), *judge_at(two), *judge_at(three))
+        document = run(capsys, *argv, "--panel", "majority")
+        *single, panel = document["matches"]
+        assert [m["wins"] for m in single] == [N, 0, N]
+        assert (panel["judge"], panel["wins"]) == ("panel (majority)", N)
+        assert "panel:majority" in panel["signature"]
+        assert panel["judge_key"] is None
+        document = run(capsys, *argv[:-2], "--panel", "mean")
+        assert document["matches"][-1]["ties"] == N
+    assert main([*files, "--judge", "checker", "--panel", "mean"]) == 2
+    assert "a panel needs two judges or more" in capsys.readouterr().err
+
+
+def test_ratings_compare_and_name_the_preferences(
+    files: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def rates(call: Call) -> Act:
+        text = text_of(call)
+        return ok("5" if "A good answer" in text and "easy words" in text else "3")
+
+    with OpenAIServer(rates) as server:
+        argv = (*files, *judge_at(server), "--protocol", "rubric")
+        document = run(capsys, *argv)
+        assert server.chats == 4 * N
+        assert main([*argv]) == 0
+    found = match(document)
+    assert (found["wins"], found["position_flips"]) == (N, None)
+    assert found["rating_difference"]["value"] == 1.0
+    [gap] = document["preference_gaps"]
+    assert (gap["preference"], gap["n"], gap["A"], gap["B"]) == ("Use easy words.", N, 5.0, 3.0)
+    assert document["differ_most"][0]["said"][0]["ratings"][1] == {
+        "preference": "Use easy words.",
+        "A": 5,
+        "B": 3,
+    }
+    shown = capsys.readouterr().out
+    assert "preferences served most differently" in shown
+    assert "[judge] A 5, B 3: Use easy words." in shown
+
+
+def test_what_cannot_be_compared_is_counted_with_its_reason(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_items(Path("tea.jsonl"), items())
+    good: list[str | None] = [f"A good answer to {n}." for n in range(N)]
+    good[0], good[1] = None, "  "
+    responses("good.jsonl", good)
+    responses("bad.jsonl", [*[f"A bad answer to {n}." for n in range(N - 2)], "same"])
+    good[10] = "same"
+    responses("good.jsonl", good)
+
+    def judge(call: Call) -> Act:
+        text = text_of(call)
+        if "number 4?" in text:
+            return refusal()
+        if "number 5?" in text:
+            return ok("Both have merit.")
+        return likes_good(call)
+
+    with OpenAIServer(judge) as server:
+        argv = ("judge", "good.jsonl", "bad.jsonl", "--suite", "tea.jsonl", *judge_at(server))
+        found = match(run(capsys, *argv))
+        asked = server.chats
+        assert asked == 2 * 8  # neither what is missing nor what is the same
+        assert found["unscored_reasons"] == {
+            "A: no response in good.jsonl": 1,
+            "A: empty response": 1,
+            "B: not in bad.jsonl": 1,
+            "call failed: refused": 1,
+            "unparsable reply": 1,
+        }
+        assert (found["n"], found["wins"], found["ties"], found["identical"]) == (7, 6, 1, 1)
+        assert match(run(capsys, *argv)) == found
+        assert server.chats == asked + 2  # only the refused pair is asked again
+
+
+def hostile(call: Call) -> Act:
+    """Misbehaves by item, now and then or for good."""
+    text = text_of(call)
+    if "number 0?" in text:
+        return broken() if call.number % 3 else likes_good(call)
+    if "number 1?" in text:
+        return openai_server.no_choices()
+    if "number 2?" in text:
+        return openai_server.filtered()
+    if "number 3?" in text:
+        return cut_off() if call.number % 2 else likes_good(call)
+    if "number 4?" in text:
+        return openai_server.too_many(retry_after=0) if call.number % 2 else likes_good(call)
+    return likes_good(call)
+
+
+FAST = "limits: {attempts: 8, first_wait: 0.01, longest_wait: 0.02, concurrency: 4}\n"
+
+
+def preset(name: str, backend: str, more: str = "") -> str:
+    Path(name).parent.mkdir(exist_ok=True)
+    Path(name).write_text(f"description: mine\nbackend: {backend}\n{FAST}{more}")
+    return name
+
+
+def test_every_item_ends_judged_or_counted_at_a_server_that_misbehaves(
+    files: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with OpenAIServer(hostile) as server:
+        mine = preset("mine.yaml", f"openai:judge@{server.url}")
+        found = match(run(capsys, *files, "--judge", mine))
+    assert found["unscored_reasons"] == {"call failed: bad_reply": 1, "call failed: refused": 1}
+    assert (found["n"], found["wins"]) == (10, 10)
+
+
+def test_gemini_blocks_and_empty_candidates_are_reasons(
+    files: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def judge(call: Call) -> Act:
+        text = str(call.body["contents"][-1]["parts"][0]["text"])
+        if "number 7?" in text:
+            return gemini_server.blocked_prompt()
+        if "number 8?" in text:
+            return gemini_server.blocked_answer()
+        if "number 9?" in text:
+            return gemini_server.no_candidates()
+        return gemini_server.ok(better(text))
+
+    with GeminiServer(judge) as server:
+        mine = preset("mine.yaml", f"gemini:judge@{server.url}")
+        found = match(run(capsys, *files, "--judge", mine))
+    assert found["n"] == 9
+    assert sum(found["unscored_reasons"].values()) == 3
+    assert set(found["unscored_reasons"]) == {"call failed: refused", "call failed: bad_reply"}
+
+
+@pytest.mark.parametrize("where", [".", "elsewhere"])
+def test_a_users_preset_and_prompt_work_from_any_folder(
+    files: tuple[str, ...],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+) -> None:
+    home = Path.cwd()
+    with OpenAIServer(likes_good) as server:
+        more = "protocol: pairwise\nprompt: mine.txt\n"
+        mine = Path(preset("presets/mine.yaml", f"openai:judge@{server.url}", more))
+        text = "{query} {criteria} Which? {response_a} {response_b} {mark}"
+        mine.with_name("mine.txt").write_text(text)
+        Path(where).mkdir(exist_ok=True)
+        monkeypatch.chdir(where)
+        named = os.path.relpath(home / mine)
+        command, good, bad, flag, suite = files
+        argv = (command, str(home / good), str(home / bad), flag, str(home / suite))
+        found = match(run(capsys, *argv, "--judge", named))
+        assert (found["judge"], found["wins"]) == ("mine", N)
+        assert "Which?" in text_of(server.calls[-1])
+        assert main([*argv, "--judge", named, "--protocol", "rubric"]) == 2
+        assert "has a prompt for the protocol pairwise" in capsys.readouterr().err
+    # The main job rates: it says where to go with a judge that chooses.
+    main_job = ["--model", "lm-eval:dummy", "--suite", str(home / suite), "--judge", named]
+    assert main(main_job) == 2
+    assert "mipo-eval judge MODEL reference --suite S" in capsys.readouterr().err
+
+
+def test_models_runs_and_references_enter_alike(
+    tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_items(Path("tea.jsonl"), items(4))
+
+    def prefers_drinks(call: Call) -> Act:
+        text = text_of(call)
+        return ok("response_a" if "is a drink" in text.partition("called response_b")[0] else "b")
+
+    with OpenAIServer(ok("Served.")) as model, OpenAIServer(prefers_drinks) as judge:
+        served, suite = f"openai:judge@{model.url}", ("--suite", "tea.jsonl")
+        argv = ("--decoding", "max_tokens=4", *judge_at(judge))
+        first = run(capsys, "judge", str(tiny_model), served, "reference", *suite, *argv)
+        assert model.chats == 4  # what is missing is generated
+        assert [m["second"] for m in first["matches"]] == ["B", "C"]
+        assert first["matches"][1]["losses"] == 4
+        assert all(m["net"]["p_adjusted"] is not None for m in first["matches"])
+        ids = [entrant["run_id"] for entrant in first["entrants"]]
+        assert ids[2] is None
+        again = run(capsys, "judge", ids[0][:8], "reference", *argv[2:])
+        assert again["suite"] == "tea"
+        assert again["matches"][0]["losses"] == 4
+        assert model.chats == 4
+        assert main(["judge", ids[0][:8], str(tiny_model), *suite, *argv]) == 2
+        assert "has the very responses of" in capsys.readouterr().err
+        # A run of the main job is the same run.
+        job = ("--model", served, *suite, "--decoding", "max_tokens=4")
+        assert run(capsys, *job)["run_id"] == ids[1]
+
+
+def test_the_checker_chooses_by_its_ratings(capsys: pytest.CaptureFixture[str]) -> None:
+    chosen = list(islice(load_source("demo", Path(), "test"), 6))
+    for name, texts in (
+        ("references.jsonl", [item.reference for item in chosen]),
+        ("nothing.jsonl", ["I do not know."] * 6),
+    ):
+        rows = [
+            {"item_id": item.item_id, "response": text}
+            for item, text in zip(chosen, texts, strict=True)
+        ]
+        Path(name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    argv = ("judge", "references.jsonl", "nothing.jsonl", "--suite", "demo", "--limit", "6")
+    found = match(run(capsys, *argv, "--protocol", "pairwise"))
+    assert (found["judge"], found["protocol"], found["wins"]) == ("checker", "rubric", 6)
+
+
+def priced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a local judge charge a thousand dollars a million tokens of its replies."""
+    table = "as_of: 2026-01-01\nmodels: {judge: {input: 0, output: 1000}}\n"
+    Path("prices.yaml").write_text(table)
+    monkeypatch.setenv(settings.PRICES, str(Path("prices.yaml").absolute()))
+
+
+PAID, MOST = 0.001, 0.016
+"""What a call costs then, with a reply of one token; and with the longest that is allowed."""
+
+
+def test_the_limit_on_the_cost_stops_before_it_is_exceeded_and_is_shared_by_judges(
+    files: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    priced(monkeypatch)
+    with OpenAIServer(likes_good) as one, OpenAIServer(likes_good) as two:
+        argv = [*files, *judge_at(one), *judge_at(two)]
+        limit = 30.5 * PAID + MOST
+        assert main([*argv, "--max-cost", f"{limit}"]) == 2
+        error = capsys.readouterr().err
+        assert (one.chats, two.chats) == (2 * N, 31 - 2 * N)  # one more might cost too much
+        assert f"the limit of ${limit:g} is reached: $0.0310 are spent" in error
+        assert "the same command with a higher --max-cost goes on from there" in error
+        assert error.strip().splitlines()[-1].startswith("mipo-eval: ")
+        document = run(capsys, *argv, "--max-cost", "100")
+        assert (one.chats, two.chats) == (2 * N, 2 * N)  # nothing again of what was stored
+        costs = [judge["cost"] for judge in document["judges"]]
+        assert costs == pytest.approx([0, (4 * N - 31) * PAID])
+        assert [m["wins"] for m in document["matches"]] == [N, N]
+
+
+def test_the_limit_on_the_cost_holds_for_the_main_job(
+    tiny_model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    priced(monkeypatch)
+    write_items(Path("tea.jsonl"), items())
+    argv = ["--model", str(tiny_model), "--suite", "tea.jsonl", "--decoding", "max_tokens=4"]
+    with OpenAIServer(ok("3")) as server:
+        argv += judge_at(server)
+        assert main([*argv, "--max-cost", f"{9.5 * PAID + MOST}"]) == 2
+        assert "is reached: $0.0100 are spent" in capsys.readouterr().err
+        assert server.chats == 10
+        scores = run(capsys, *argv, "--max-cost", "200")["scores"]
+        assert server.chats == 4 * N
+    assert {s["unscored"] for s in scores} == {0}
+
+
+def test_a_limit_needs_a_price(files: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    argv = [*files, "--judge", "openai:unheard-of@https://example.com/v1", "--max-cost", "1"]
+    assert main(argv) == 2
+    assert "add it to a price table and name that file in MIPO_EVAL_PRICES" in (
+        capsys.readouterr().err
+    )
+
+
+def by_line(body: Any) -> dict[str, Any]:
+    return completion(better(str(body["messages"][-1]["content"])))
+
+
+def test_openai_batches_judge_at_half_the_price(
+    files: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    priced(monkeypatch)
+    batches = openai_server.Batches(by_line, looks=0)
+    with OpenAIServer(batches=batches) as server:
+        argv = (*files, *judge_at(server), "--batch")
+        document = run(capsys, *argv, "--max-cost", "100")
+        assert (server.chats, len(batches.batches)) == (0, 1)
+        assert document["judges"][0]["cost"] == pytest.approx(2 * N * PAID / 2)
+        assert match(document)["wins"] == N
+        assert match(run(capsys, *argv)) == match(document)
+        assert len(batches.batches) == 1
+        # What a batch has answered is known without one, too.
+        assert match(run(capsys, *argv[:-1])) == match(document)
+        assert server.chats == 0
+
+
+def test_gemini_batches_judge(files: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    def reply(body: Any) -> dict[str, Any]:
+        text = str(body["contents"][-1]["parts"][0]["text"])
+        return {"response": gemini_server.answer(better(text))}
+
+    with GeminiServer(batches=gemini_server.Batches(reply, looks=0)) as server:
+        argv = (*files, "--judge", f"gemini:judge@{server.url}", "--batch")
+        assert match(run(capsys, *argv))["wins"] == N
+        assert server.chats == 0
+
+
+def test_the_main_job_rates_through_batches(
+    tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_items(Path("tea.jsonl"), items(4))
+    batches = openai_server.Batches(lambda _: completion("3"), looks=0)
+    argv = ("--model", str(tiny_model), "--suite", "tea.jsonl", "--decoding", "max_tokens=4")
+    with OpenAIServer(batches=batches) as server:
+        scores = run(capsys, *argv, *judge_at(server), "--batch")["scores"]
+        assert server.chats == 0
+    assert {s["value"] for s in scores if s["metric"] == "rating_mean"} == {3.0}
+
+
+def start(*argv: str) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    command = [sys.executable, "-m", "mipo_eval", *argv]
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
+
+
+def wait_for(reached: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not reached() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert reached()
+
+
+def stored(table: sa.Table) -> int:
+    if not Path("killed.db").exists():
+        return 0
+    with Store.open("killed.db") as store, store.read() as connection:
+        return int(connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one())
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_duel_continues_where_it_was(
+    capsys: pytest.CaptureFixture[str], how: signal.Signals
+) -> None:
+    count = 150
+    write_items(Path("tea.jsonl"), items(count))
+    for name in ("good", "bad"):
+        responses(f"{name}.jsonl", [f"A {name} answer to {n}." for n in range(count)])
+
+    def slow(call: Call) -> Act:
+        return openai_server.slow(0.02, better(text_of(call)))
+
+    with OpenAIServer(slow) as server:
+        mine = preset("mine.yaml", f"openai:judge@{server.url}")  # four at once
+        argv = ("judge", "good.jsonl", "bad.jsonl", "--suite", "tea.jsonl", "--judge", mine)
+        process = start(*argv, "--store", "killed.db")
+        wait_for(lambda: stored(calls) >= 64)
+        process.send_signal(how)
+        _, error = process.communicate(timeout=60)
+        assert process.returncode == (130 if how is signal.SIGINT else -how)
+        kept, sent = stored(calls), server.chats
+        assert 64 <= kept < 2 * count
+        if how is signal.SIGINT:
+            assert b"the same command continues" in error
+            assert kept >= sent - 4  # only what was in flight is lost
+        found = match(run(capsys, *argv, "--store", "killed.db"))
+        assert server.chats == sent + 2 * count - kept
+    assert (found["wins"], found["n"], found["unscored"]) == (count, count, 0)
+    assert stored(choices) == 2 * count
+
+
+def test_a_batch_is_collected_by_a_later_process(
+    files: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    batches = openai_server.Batches(by_line, looks=10**6)
+    with OpenAIServer(batches=batches) as server:
+        argv = (*files, *judge_at(server), "--batch", "--store", "killed.db")
+        process = start(*argv)
+        wait_for(lambda: bool(batches.batches))
+        process.kill()
+        process.communicate(timeout=60)
+        batches.end("batch_0")
+        assert match(run(capsys, *argv))["wins"] == N
+        assert len(batches.batches) == 1  # nothing was submitted again
+
+
+def test_choices_are_kept_with_their_calls(
+    files: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with OpenAIServer(likes_good) as server:
+        document = run(capsys, *files, *judge_at(server))
+    with Store.open(settings.store_url()) as store, store.read() as connection:
+        rows = [Choice(**row._mapping) for row in connection.execute(sa.select(choices))]
+        known = set(connection.execute(sa.select(calls.c.call_key)).scalars())
+    assert len(rows) == 2 * N
+    assert {row.judge_key for row in rows} == {document["judges"][0]["judge_key"]}
+    assert {row.call_key for row in rows} == known
+    assert {(row.shown_first, row.winner) for row in rows} == {("a", "a"), ("b", "a")}
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["good.jsonl"], "two entrants or more"),
+        (["good.jsonl", "bad.jsonl"], "suite tea has no judge of its own"),
+        (["good.jsonl", "no.jsonl", "--judge", "checker"], "there is no response file at no.jsonl"),
+        (["good.jsonl", "abcd", "--judge", "checker"], "no run 'abcd'"),
+        (["good.jsonl", "./x", "--judge", "checker"], "there is no checkpoint at ./x"),
+        (["good.jsonl", "good.jsonl", "--judge", "checker"], "has the very responses of"),
+        (["good.jsonl", "bad.jsonl", "--judge", "oracle"], "unknown judge 'oracle'"),
+        (["good.jsonl", "bad.jsonl", "--judge", "checker", "--batch"], "has no batch service"),
+        (["good.jsonl", "bad.jsonl", "--judge", "family"], "and good.jsonl is neither"),
+        (["good.jsonl", "bad.jsonl", "--judge", "none.yaml"], "none.yaml cannot be read"),
+    ],
+)
+def test_bad_input_is_one_clear_line(
+    files: tuple[str, ...],
+    capsys: pytest.CaptureFixture[str],
+    argv: list[str],
+    message: str,
+) -> None:
+    assert main(["judge", *argv, "--suite", "tea.jsonl"]) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert "Traceback" not in captured.err
+    assert captured.out == ""
+
+
+def test_a_suite_is_needed_unless_a_run_tells_it(
+    files: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["judge", "good.jsonl", "bad.jsonl", "--judge", "checker"]) == 2
+    assert "name --suite" in capsys.readouterr().err
+    assert main(["judge", "good.jsonl", "bad.jsonl", "--suite", "math"]) == 2
+    assert "compare runs with mipo-eval compare" in capsys.readouterr().err

@@ -1,0 +1,111 @@
+"""What verdicts come to: counts by hand, honest intervals, panels."""
+
+from fractions import Fraction
+
+import pytest
+
+from mipo_eval.errors import DataError
+from mipo_eval.judges.balance import NO_PANEL, Outcome, balance, panel_outcomes
+
+WON, TIED, LOST = Outcome("a", flipped=False), Outcome("tie", flipped=True), Outcome("b")
+NONE = Outcome(None, "call failed: timeout")
+
+
+def groups(count: int) -> list[str]:
+    return [f"prompt-{n}" for n in range(count)]
+
+
+def test_wins_ties_and_losses_by_hand() -> None:
+    outcomes = [*[WON] * 5, *[TIED] * 2, *[LOST._replace(flipped=False)] * 3, NONE]
+    found = balance(outcomes, groups=groups(11))
+    assert (found.win.value, found.tie.value, found.loss.value, found.half.value) == (
+        pytest.approx(50),
+        pytest.approx(20),
+        pytest.approx(30),
+        pytest.approx(60),
+    )
+    assert (found.win.n, found.win.unscored_reasons) == (10, {"call failed: timeout": 1})
+    assert found.net is not None
+    assert found.net.difference == pytest.approx(20)
+    assert (found.net.wins, found.net.ties, found.net.losses) == (5, 2, 3)
+    assert (found.flips, found.flip_rate, found.identical) == (2, pytest.approx(20), 0)
+    assert found.rating is None
+
+
+def test_the_exchange_of_the_entrants_mirrors_everything() -> None:
+    turned = {"a": "b", "b": "a", "tie": "tie"}
+    outcomes = [*[WON] * 7, *[TIED] * 4, *[LOST] * 2]
+    mirrored = [o._replace(winner=turned[str(o.winner)]) for o in outcomes]  # type: ignore[arg-type]
+    one, other = (balance(o, groups=groups(13)) for o in (outcomes, mirrored))
+    assert one.win.value == pytest.approx(other.loss.value)
+    assert one.loss.value == pytest.approx(other.win.value)
+    assert one.win.ci95 == pytest.approx(other.loss.ci95)
+    assert one.net is not None
+    assert other.net is not None
+    assert one.net.difference == -other.net.difference
+    assert one.net.p_permutation == pytest.approx(other.net.p_permutation)
+
+
+def test_identical_responses_are_ties_that_nobody_flipped() -> None:
+    found = balance([Outcome("tie", identical=True)] * 3 + [TIED], groups=groups(4))
+    assert (found.tie.value, found.identical) == (100, 3)
+    assert (found.flips, found.flip_rate) == (1, 100)
+
+
+def test_winning_everything_is_not_certainty() -> None:
+    found = balance([WON] * 20, groups=groups(20))
+    assert found.net is not None
+    assert found.net.difference == 100
+    assert found.net.ci95 is not None
+    low, high = found.net.ci95
+    assert low < 90
+    assert high == pytest.approx(100)
+
+
+def test_without_any_verdict_there_is_no_number() -> None:
+    found = balance([NONE, NONE._replace(reason="unparsable reply")], groups=groups(2))
+    assert found.win.value is None
+    assert (found.win.n, found.win.unscored) == (0, 2)
+    assert found.net is None
+    assert found.flip_rate is None
+    with pytest.raises(DataError, match="no items"):
+        balance([], groups=[])
+
+
+def test_margins_are_paired_in_points_of_the_scale() -> None:
+    margins = [Fraction(3, 2), Fraction(-1, 2), Fraction(0), None]
+    outcomes = [Outcome("a", margin=m) if m is not None else NONE for m in margins]
+    found = balance(outcomes, groups=groups(4))
+    assert found.rating is not None
+    assert found.rating.difference == pytest.approx(1 / 3)
+    assert found.rating.n == 3
+    assert found.flips is None  # a judge that rates sees no places
+
+
+@pytest.mark.parametrize(
+    ("said", "majority", "mean"),
+    [
+        ((WON, WON, LOST), "a", "a"),
+        ((WON, LOST, TIED), "tie", "tie"),
+        ((WON, TIED, TIED), "tie", "a"),
+        ((LOST, LOST, LOST), "b", "b"),
+        ((WON, NONE, NONE), "a", None),
+        ((NONE, NONE, NONE), None, None),
+    ],
+)
+def test_panels(said: tuple[Outcome, ...], majority: str | None, mean: str | None) -> None:
+    rows = [[outcome] for outcome in said]
+    assert panel_outcomes(rows, "majority")[0].winner == majority
+    [found] = panel_outcomes(rows, "mean")
+    assert found.winner == mean
+    if mean is None:
+        assert found.reason == "call failed: timeout"
+
+
+def test_a_panel_of_raters_adds_up_margins_not_votes() -> None:
+    rows = [[Outcome("a", margin=Fraction(4))], [Outcome("b", margin=Fraction(-1))]]
+    [found] = panel_outcomes(rows, "mean")
+    assert (found.winner, found.margin) == ("a", Fraction(3, 2))
+    [mixed] = panel_outcomes([rows[0], [LOST]], "mean")
+    assert (mixed.winner, mixed.margin) == ("tie", None)
+    assert NO_PANEL
