@@ -8,7 +8,7 @@ PIP = -m pip install -qq --disable-pip-version-check -c constraints.txt
 help:  ## list what there is
 	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 18
 
-demo: .venv/hf.stamp  ## evaluate the embedded model in its small world
+demo: .venv/train.stamp  ## train and compare SFT and MIPO in the embedded world
 	.venv/bin/mipo-eval demo
 
 test: .venv/dev.stamp  ## run all tests, with coverage

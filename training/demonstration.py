@@ -1,0 +1,135 @@
+"""The demo world's leaderboard: every method trained on the same base model, with its own recipe.
+
+The recipes are the shipped ones. What differs is what a model of a million parameters and 1,024
+items need: larger steps and batches, float32, responses drawn in larger batches.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mipo_eval.demo.checker import rate
+from mipo_eval.stats.seeds import SeedSummary, seed_summaries
+from mipo_eval.store.responses import Answered
+from mipo_eval.tasks.query import render_query
+from mipo_eval.training.recipes import Recipe, load_recipe
+
+SATISFIED = 4
+"""The least rating of a wish that counts as satisfied (`demo/rules.py`)."""
+
+ITEMS = 1024
+"""Training items, of the world's 2,000."""
+
+_COMMON = (
+    "sampling.batch_size=64",
+    "optimization.batch_size=16",
+    "optimization.micro_batch_size=16",
+    "optimization.precision=float32",
+)
+
+_OWN: Mapping[str, tuple[str, ...]] = {
+    "dpo": ("lr=3e-4",),
+    "sft": ("lr=3e-4",),
+    # A batch counts groups of four contexts here.
+    "contrastive": ("lr=1e-4", "optimization.batch_size=4", "optimization.micro_batch_size=4"),
+    "ppo": (
+        "lr=3e-5",
+        "settings.critic_learning_rate=3e-4",
+        "settings.rollout_batch_size=64",
+        "settings.rollout_micro_batch_size=64",
+        "settings.max_new_tokens=160",
+    ),
+}
+"""By algorithm."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One row of the demo's table."""
+
+    label: str
+    """As the table shows it."""
+    method: str
+    """Name of a recipe."""
+    overrides: tuple[str, ...] = ()
+
+    def recipe(self, items: int) -> Recipe:
+        """Return the recipe with what the demo world needs, on the first so many items."""
+        algorithm = load_recipe(self.method).algorithm
+        overrides = (f"items.limit={items}", *_COMMON, *_OWN[algorithm], *self.overrides)
+        return load_recipe(self.method, overrides=overrides)
+
+
+def _mipo(negatives: str, n: int = 1) -> Entry:
+    several = f" x {n}" if n > 1 else ""
+    return Entry(f"MIPO ({negatives}{several})", f"mipo-{negatives}", (f"pairs.n_negatives={n}",))
+
+
+DEFAULT = (Entry("SFT", "sft"), _mipo("missing"))
+"""What `mipo-eval demo` trains."""
+
+ALL = (
+    *DEFAULT,
+    *(_mipo("missing", n) for n in (3, 5, 10)),
+    *(_mipo("random", n) for n in (1, 3, 5, 10)),
+    *(_mipo("reshuffle", n) for n in (1, 3, 5, 10)),
+    _mipo("random-strings"),
+    Entry("SFT (revision)", "sft-revision"),
+    Entry("InfoNCE", "info-nce"),
+    Entry("SAMI", "sami"),
+    Entry("PPO (MI)", "ppo-mi"),
+    Entry("RLAIF", "rlaif"),
+    Entry("RLAIF (MI)", "rlaif-mi"),
+)
+"""Every method of Table 1, every negative strategy, and N = 1, 3, 5, 10."""
+
+
+def satisfied(answers: Sequence[Answered]) -> list[float]:
+    """Return 100 or 0 per wish of each item, in order: satisfied or not; none where unanswered."""
+    return [
+        float("nan")
+        if answer.response is None or answer.response.text is None
+        else 100.0 * (_rating(answer, wish) >= SATISFIED)
+        for answer in answers
+        for wish in answer.item.preferences
+    ]
+
+
+def _rating(answer: Answered, wish: str) -> int:
+    text = answer.response.text if answer.response else None
+    return rate(render_query(answer.item, "personalized"), text or "", wish)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a method's test responses are worth, over its training seeds."""
+
+    satisfied: SeedSummary
+    """Percent of all wishes."""
+    gain: SeedSummary | None
+    """Points more than the baseline, paired by wish; None for the baseline itself."""
+
+
+def outcomes(
+    tables: Mapping[str, Sequence[Sequence[Answered]]], *, baseline: str, seed: int
+) -> dict[str, Outcome]:
+    """Return how many wishes each method satisfies, and how many more than the baseline.
+
+    Args:
+        tables: by method, per training seed the answered items; the same items everywhere.
+        baseline: the method that was not trained, so it has one run.
+        seed: of the bootstrap, clustered by prompt.
+    """
+    first = next(iter(tables.values()))[0]
+    groups = [answer.item.group for answer in first for _ in answer.item.preferences]
+    # (seeds, wishes) per method
+    values = {name: np.array([satisfied(run) for run in runs]) for name, runs in tables.items()}
+    summaries = seed_summaries(list(values.values()), groups, seed=seed)
+    gains = seed_summaries(
+        [table - values[baseline][:1] for table in values.values()], groups, seed=seed
+    )
+    return {
+        name: Outcome(satisfied=summary, gain=None if name == baseline else gain)
+        for name, summary, gain in zip(tables, summaries, gains, strict=True)
+    }
