@@ -6,7 +6,7 @@ included, and False on the prompt before and on the padding behind. Log-probabil
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -141,6 +141,20 @@ def mean_kl(logprobs: Tensor, reference_logprobs: Tensor, mask: Tensor) -> float
     Estimated from the policy's own samples: unbiased, though one batch may be below zero.
     """
     return float((logprobs - reference_logprobs).masked_fill(~mask, 0.0).sum(dim=1).mean())
+
+
+def learning_rate_share(
+    schedule: Literal["linear", "cosine", "constant"], done: float, warmup: float
+) -> float:
+    """Return the share of the learning rate to use when a share `done` (0-1) of steps is made.
+
+    It rises from 0 over the share `warmup` of all steps, then stays or falls to 0 at the end.
+    """
+    if done < warmup:
+        return done / warmup
+    left = (1 - done) / (1 - warmup) if warmup < 1 else 0.0
+    cosine = (1 - math.cos(math.pi * left)) / 2
+    return {"constant": 1.0, "linear": left, "cosine": cosine}[schedule]
 
 
 @dataclass(slots=True, kw_only=True)

@@ -12,10 +12,11 @@ A response without a reward is None: it is counted and left out of the update, n
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from mipo_eval.backends import Reply
 from mipo_eval.errors import DataError
 from mipo_eval.judges.judge import Judge
 from mipo_eval.judges.rubric import RatingRequest, rating_requests, read_rating
@@ -99,10 +100,11 @@ async def judge_rewards(
     asked = [rating_requests(judge, to_rate(one.example.item), one.text) for one in completions]
     unique = {_name(request): request for requests in asked for request in requests}
     ratings: dict[tuple[str, str, int], int | None] = {}
-    async for request, outcome in judge.backend.answer(unique.values()):
-        reply = getattr(outcome, "text", None)
-        assert isinstance(request, RatingRequest)  # what was sent comes back
-        ratings[_name(request)] = read_rating(reply)[0]
+    async with aclosing(judge.backend.answer(unique.values())) as answers:
+        async for request, outcome in answers:
+            assert isinstance(request, RatingRequest)  # what was sent comes back
+            reply = outcome.text if isinstance(outcome, Reply) else None
+            ratings[_name(request)] = read_rating(reply)[0]
     return [_mean([ratings.get(_name(request)) for request in requests]) for requests in asked]
 
 

@@ -2,6 +2,7 @@
 
 import math
 import statistics
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from mipo_eval.training.advantages import (
     KlController,
     RewardScale,
     generalized_advantages,
+    learning_rate_share,
     masked_mean,
     mean_kl,
     moments,
@@ -156,6 +158,24 @@ def test_kl_control(target: float | None, kl: float, expected: float) -> None:
     controller = KlController(coefficient=0.1, target=target, horizon=100)
     controller.update(kl, responses=8)
     assert controller.coefficient == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "done", "warmup", "share"),
+    [
+        ("constant", 0.9, 0.0, 1.0),
+        ("constant", 0.05, 0.1, 0.5),
+        ("linear", 0.0, 0.0, 1.0),
+        ("linear", 0.25, 0.0, 0.75),
+        ("linear", 0.55, 0.1, 0.5),
+        ("cosine", 0.0, 0.0, 1.0),
+        ("cosine", 0.5, 0.0, 0.5),
+        ("cosine", 0.75, 0.5, 0.5),
+        ("linear", 0.5, 1.0, 0.5),
+    ],
+)
+def test_learning_rate(schedule: Any, done: float, warmup: float, share: float) -> None:
+    assert learning_rate_share(schedule, done, warmup) == pytest.approx(share)
 
 
 def test_rewards_are_scaled_by_all_that_were_seen() -> None:

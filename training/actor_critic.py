@@ -1,0 +1,342 @@
+"""The models of PPO: the policy, its frozen reference and the critic, and what is done with them.
+
+The critic is a second copy of the base model whose head says, at each token, what the rest of the
+response will earn. Under LoRA policy and reference share their weights.
+"""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mipo_eval.errors import ModelError
+from mipo_eval.training.advantages import policy_loss, value_loss
+from mipo_eval.training.job import Example, Job
+from mipo_eval.training.likelihood import IGNORED, Codec, add_likelihood_head, padded
+from mipo_eval.training.mipo import longest_text
+from mipo_eval.training.pair_trainer import with_adapter, without_dropout
+from mipo_eval.training.rewards import Completion, Messages
+from mipo_eval.training.trainer import adapter_config, load_policy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experience:
+    """Responses as the policy wrote them and what was thought of them; all (responses, tokens)."""
+
+    input_ids: Tensor
+    targets: Tensor
+    mask: Tensor
+    """True where the next token is of a response that has a reward."""
+    logprobs: Tensor
+    reference: Tensor
+    """Log-probabilities under the reference model."""
+    values: Tensor
+    advantages: Tensor
+    returns: Tensor
+
+    def rows(self, index: Sequence[int]) -> "Experience":
+        """Return some of the responses."""
+        at = torch.tensor(index, device=self.mask.device)
+        return replace(self, **{one.name: getattr(self, one.name)[at] for one in fields(self)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clipping:
+    """How far one update may go."""
+
+    ratio: float
+    value: float
+    norm: float
+    """Largest norm of a gradient."""
+
+
+class ActorCritic:
+    """Policy, reference and critic on this process's device.
+
+    Args:
+        job: names the base model and how weights are moved.
+        critic_learning_rate: the policy's is the job's.
+        rows: responses in one forward pass where nothing is learned.
+
+    Raises:
+        ModelError: the base model cannot be loaded, or its architecture has no critic.
+    """
+
+    def __init__(self, job: Job, *, critic_learning_rate: float, rows: int) -> None:
+        from accelerate import Accelerator
+
+        how = job.optimization
+        half = how.precision == "bf16" and torch.cuda.is_available()
+        self.accelerator = Accelerator(mixed_precision="bf16" if half else "no")
+        policy, tokenizer = load_policy(job)
+        self.tokenizer, self.codec = tokenizer, Codec.of(tokenizer)
+        self.longest = longest_text(job, policy)
+        self._rows = rows
+        self._rates = {"actor": how.learning_rate, "critic": critic_learning_rate}
+        actor, self._reference = _with_reference(job, policy)
+        critic = _critic(job)
+        if how.gradient_checkpointing:
+            actor.gradient_checkpointing_enable()
+            critic.gradient_checkpointing_enable()
+        make = torch.optim.AdamW
+        trained = {
+            name: make(_trained(model), lr=self._rates[name], weight_decay=how.weight_decay)
+            for name, model in (("actor", actor), ("critic", critic))
+        }
+        self.actor, self.critic, *made = self.accelerator.prepare(actor, critic, *trained.values())
+        self._optimizers = dict(zip(trained, made, strict=True))
+        if self._reference is not None:
+            self._reference.to(self.accelerator.device)
+
+    def write(self, examples: Sequence[Example], *, max_new_tokens: int) -> list[Completion]:
+        """Return a response of the policy to each example's prompt, drawn at temperature 1."""
+        found: list[Completion] = []
+        for some in _pieces(examples, self._rows):
+            prompts = [self.codec.prompt(example.prompt) for example in some]
+            for example, tokens in zip(some, self._generate(prompts, max_new_tokens), strict=True):
+                text = self.tokenizer.decode(tokens, skip_special_tokens=True)
+                found.append(Completion(example=example, text=text, tokens=tokens))
+        return found
+
+    @torch.no_grad()
+    def _generate(self, prompts: Sequence[list[int]], limit: int) -> list[tuple[int, ...]]:
+        from trl.models.utils import unwrap_model_for_generation
+
+        width = max(map(len, prompts))
+        filler = self.tokenizer.pad_token_id
+        ids = torch.tensor([[filler] * (width - len(ids)) + ids for ids in prompts])
+        seen = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts])
+        with unwrap_model_for_generation(self.actor, self.accelerator) as policy:
+            ends = self._ends(policy)
+            policy.eval()
+            with self.accelerator.autocast():
+                written = policy.generate(
+                    input_ids=ids.to(self.accelerator.device),
+                    attention_mask=seen.to(self.accelerator.device),
+                    do_sample=True,
+                    temperature=1.0,
+                    top_k=0,
+                    top_p=1.0,
+                    max_new_tokens=limit,
+                    eos_token_id=sorted(ends),
+                    pad_token_id=filler,
+                )
+            policy.train()
+        return [_up_to_end(row, ends) for row in written[:, width:].tolist()]
+
+    def _ends(self, policy: Any) -> set[int]:
+        own = policy.generation_config.eos_token_id
+        ends = {own} if isinstance(own, int) else set(own or ())
+        return ends | {self.codec.end}
+
+    def ended(self, completion: Completion) -> bool:
+        """Whether a response ended by itself and was not cut at the length limit."""
+        return completion.tokens[-1] in self._ends(self._alone(self.actor))
+
+    def logprobs(self, prompts: Sequence[Messages], responses: Sequence[Sequence[int]]) -> Tensor:
+        """Return (responses,) log pi(y|x) in nats under the policy as it is now."""
+        return summed_logprobs(
+            self._alone(self.actor),
+            self.codec,
+            list(zip(prompts, responses, strict=True)),
+            rows=self._rows,
+        )
+
+    @torch.no_grad()
+    def experience(self, completions: Sequence[Completion], rewarded: Sequence[bool]) -> Experience:
+        """Return responses with the opinions of policy, reference and critic, not yet judged."""
+        batch = self._on_device(
+            padded([(self.codec.prompt(one.example.prompt), one.tokens) for one in completions])
+        )
+        found: dict[str, list[Tensor]] = {"logprobs": [], "reference": [], "values": []}
+        for start in range(0, len(completions), self._rows):
+            some = {name: tensor[start : start + self._rows] for name, tensor in batch.items()}
+            found["logprobs"].append(self._alone(self.actor)(**some))
+            found["reference"].append(self._under_reference(some))
+            found["values"].append(self._value(self._alone(self.critic), some["input_ids"]))
+        thought = {name: torch.cat(parts) for name, parts in found.items()}
+        counted = torch.tensor(rewarded, device=self.accelerator.device)[:, None]
+        nothing = torch.zeros_like(thought["values"])
+        mask = (batch["targets"] != IGNORED) & counted
+        return Experience(**batch, **thought, mask=mask, advantages=nothing, returns=nothing)
+
+    def _under_reference(self, batch: Mapping[str, Tensor]) -> Tensor:
+        found: Tensor
+        if self._reference is not None:
+            found = self._reference(**batch)
+            return found.float()
+        policy = self._alone(self.actor)
+        with policy.disable_adapter():
+            found = policy(**batch)
+            return found
+
+    def _alone(self, model: Any) -> Any:
+        """Return a model that reads without waiting for other processes, to learn nothing."""
+        return self.accelerator.unwrap_model(model)
+
+    def _value(self, critic: Any, input_ids: Tensor) -> Tensor:
+        values: Tensor = critic(input_ids=input_ids, use_cache=False).logits[..., 0]
+        return values.float()
+
+    def update(
+        self, batch: Experience, *, micro: int, clipping: Clipping, rate: float
+    ) -> dict[str, float] | None:
+        """Move policy and critic one step; both losses are means over the batch's tokens.
+
+        Args:
+            batch: this process's part of it.
+            micro: responses in one forward pass.
+            clipping: limits of the step.
+            rate: share of the learning rates to use, 0-1.
+
+        Returns:
+            `policy_loss`, `value_loss` and `clipped` (the share of tokens whose ratio was held);
+            None where no response of the batch has a reward, on any process.
+
+        Raises:
+            FloatingPointError: a loss or gradient is not finite; no weight was moved.
+        """
+        total = self.accelerator.reduce(batch.mask.sum(), "sum")
+        if not total:
+            return None
+        sums = torch.zeros(3, device=self.accelerator.device)
+        pieces = list(_pieces(range(len(batch.mask)), micro))
+        for number, index in enumerate(pieces, start=1):
+            some = batch.rows(index)
+            with self._synchronizing(number == len(pieces)):
+                loss, parts = self._losses(some, clipping)
+                # Gradients of processes are averaged, and these are shares of a sum.
+                share = some.mask.sum() / total * self.accelerator.num_processes
+                self.accelerator.backward(loss * share)
+            sums += parts * share
+        sums = self.accelerator.reduce(sums, "mean")
+        self._step(sums, clipping.norm, rate)
+        return dict(zip(("policy_loss", "value_loss", "clipped"), sums.tolist(), strict=True))
+
+    def _losses(self, some: Experience, clipping: Clipping) -> tuple[Tensor, Tensor]:
+        logprobs = self.actor(input_ids=some.input_ids, targets=some.targets)
+        values = self._value(self.critic, some.input_ids)
+        if not some.mask.any():  # nothing to learn here, but other processes wait for gradients
+            return (logprobs.sum() + values.sum()) * 0.0, values.new_zeros(3)
+        policy = policy_loss(
+            logprobs, some.logprobs, some.advantages, some.mask, clip=clipping.ratio
+        )
+        value = value_loss(values, some.values, some.returns, some.mask, clip=clipping.value)
+        moved = ((logprobs - some.logprobs).exp() - 1).abs() > clipping.ratio
+        clipped = moved.masked_select(some.mask).float().mean()
+        return policy + value, torch.stack([policy, value, clipped]).detach()
+
+    @contextlib.contextmanager
+    def _synchronizing(self, last: bool) -> Iterator[None]:
+        """Let processes exchange gradients with the last part of a batch only."""
+        with contextlib.ExitStack() as stack:
+            if not last:
+                stack.enter_context(self.accelerator.no_sync(self.actor))
+                stack.enter_context(self.accelerator.no_sync(self.critic))
+            yield
+
+    def _step(self, losses: Tensor, norm: float, rate: float) -> None:
+        found = [losses.sum()]
+        for model in (self.actor, self.critic):
+            found.append(self.accelerator.clip_grad_norm_(_trained(model), norm))
+        if not all(bool(torch.isfinite(one)) for one in found):
+            raise FloatingPointError(f"{float(losses.sum())}")
+        for name, optimizer in self._optimizers.items():
+            for group in optimizer.param_groups:
+                group["lr"] = self._rates[name] * rate
+            optimizer.step()
+            optimizer.zero_grad()
+
+    def save_model(self, folder: str) -> None:
+        """Write the policy's weights, or its adapter under LoRA, as safetensors."""
+        policy = self.accelerator.unwrap_model(self.actor)
+        state = self.accelerator.get_state_dict(self.actor)
+        if self.accelerator.is_main_process:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            policy.save_pretrained(folder, state_dict=state)
+
+    def _on_device(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {name: tensor.to(self.accelerator.device) for name, tensor in batch.items()}
+
+
+@torch.no_grad()
+def summed_logprobs(
+    model: Any, codec: Codec, texts: Sequence[tuple[Messages, Sequence[int]]], *, rows: int
+) -> Tensor:
+    """Return (texts,) log pi(y|x) in nats.
+
+    Args:
+        model: with a likelihood head.
+        codec: of the model.
+        texts: prompts, and the ids of their responses.
+        rows: in one forward pass.
+    """
+    device = next(model.parameters()).device
+    found = []
+    for some in _pieces(texts, rows):
+        batch = padded([(codec.prompt(messages), tokens) for messages, tokens in some])
+        found.append(model(**{name: one.to(device) for name, one in batch.items()}).sum(dim=1))
+    return torch.cat(found)
+
+
+def _with_reference(job: Job, policy: Any) -> tuple[Any, Any | None]:
+    """Return what is trained, and the frozen reference where it has weights of its own."""
+    without_dropout(policy)
+    add_likelihood_head(policy)
+    actor = with_adapter(policy, job).train()
+    if job.optimization.lora_rank is not None:
+        return actor, None
+    reference, _ = load_policy(job)
+    add_likelihood_head(reference)
+    if job.optimization.precision == "bf16" and torch.cuda.is_available():
+        reference.to(torch.bfloat16)
+    return actor, reference.eval().requires_grad_(False)
+
+
+def _critic(job: Job) -> Any:
+    """Return the base model with a head of one value per token, which says 0 at the start."""
+    from transformers import AutoConfig, AutoModelForTokenClassification
+    from transformers.utils import logging
+
+    config = AutoConfig.from_pretrained(job.model, num_labels=1, classifier_dropout=0.0)
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()  # that the head is new is no news
+    try:
+        critic = AutoModelForTokenClassification.from_pretrained(
+            job.model, config=config, dtype=torch.float32, use_safetensors=True
+        )
+    except ValueError:
+        raise ModelError(
+            f"{job.model} ({config.model_type}) cannot be made a critic, which PPO needs: use "
+            "algorithm=grpo, which has none"
+        ) from None
+    finally:
+        logging.set_verbosity(level)
+    torch.nn.init.zeros_(critic.score.weight)
+    if critic.score.bias is not None:
+        torch.nn.init.zeros_(critic.score.bias)
+    if job.optimization.lora_rank is None:
+        return critic.train()
+    from peft import get_peft_model
+
+    adapter = adapter_config(job)
+    assert adapter is not None
+    adapter.task_type, adapter.modules_to_save = "TOKEN_CLS", ["score"]
+    return get_peft_model(critic, adapter)
+
+
+def _trained(model: Any) -> list[Any]:
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+def _up_to_end(tokens: list[int], ends: set[int]) -> tuple[int, ...]:
+    last = next((at for at, token in enumerate(tokens) if token in ends), len(tokens) - 1)
+    return tuple(tokens[: last + 1])
+
+
+def _pieces(entries: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    return (entries[start : start + size] for start in range(0, len(entries), size))

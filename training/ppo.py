@@ -1,0 +1,350 @@
+"""PPO with a learned critic (Schulman et al. 2017), as the paper trains PPO (MI), RLAIF and RLVR.
+
+A rollout: the policy answers some prompts, a reward judges the responses, the critic says what it
+expected, and what came out better than expected is made likelier, batch by batch. `advantages.py`
+has the arithmetic and `actor_critic.py` the models.
+"""
+
+import dataclasses
+import json
+import math
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mipo_eval.errors import BackendError, ConfigError, DataError, ModelError
+from mipo_eval.keys import item_rng
+from mipo_eval.training.job import Example, Job
+from mipo_eval.training.rewards import Completion, Reward, RewardSettings, open_reward
+
+_STATE = "trainer_state.json"
+"""Written last: a checkpoint without it was killed half-way. Named as transformers' own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PpoSettings(RewardSettings):
+    """How PPO learns; `optimization` is the actor's. Defaults: PAPER.md, appendix E, as named."""
+
+    critic_learning_rate: float = 9e-6
+    """Appendix E."""
+    rollout_batch_size: int = 8
+    """Responses per rollout over all devices (appendix E)."""
+    rollout_micro_batch_size: int = 2
+    """Responses written or scored at a time on one device (appendix E)."""
+    passes: int = 1
+    """How often each rollout is learned from."""
+    kl_target: float | None = None
+    """KL to hold, in nats per response; None keeps the coefficient `kl`."""
+    kl_horizon: int = 10_000
+    """Responses over which a deviation from the target is made up for."""
+    normalize_reward: bool = True
+    """Rewards in standard deviations from the mean of all that were seen (appendix E)."""
+    discount: float = 1.0
+    decay: float = 0.95
+    """Lambda of the advantages: lower is less noisy and trusts the critic more."""
+    clip: float = 0.2
+    """How far the ratio of new to old probability may move with profit."""
+    value_clip: float = 0.2
+
+    def __post_init__(self) -> None:
+        RewardSettings.__post_init__(self)
+        for name in ("critic_learning_rate", "rollout_batch_size", "rollout_micro_batch_size"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name):g}: it must be above 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PpoOutcome:
+    """What became of a training beside its checkpoint."""
+
+    prompts: int
+    """Prompts trained on."""
+    rollouts: int
+    too_long: int
+    """Prompts that left no room for a response."""
+    unrewarded: int
+    """Responses without a reward, which nothing was learned from."""
+
+
+def train_ppo(job: Job, settings: PpoSettings) -> PpoOutcome:
+    """Train the policy on its own responses and save it to `job.out`.
+
+    Reports per rollout: loss, policy_loss, value_loss, clipped, reward, unrewarded (share of
+    responses), truncated (share), response_tokens, kl (nats per response), kl_coefficient,
+    tokens_per_second; at the end held_out_reward where the job holds examples out.
+
+    Raises:
+        ConfigError: batch sizes do not divide each other, or a setting is wrong.
+        DataError: the examples lack what the reward looks at, or all prompts are too long.
+        ModelError: the model cannot be loaded, memory runs out, or the loss is not finite.
+        BackendError: the judge cannot be asked, or rates nothing.
+    """
+    from mipo_eval.training.trainer import memory_errors, save_result
+
+    check_batches(job, settings)
+    with memory_errors():
+        run = _Ppo(job, settings)
+        with open_reward(settings, job, run.models.logprobs) as reward:
+            run.train(reward)
+            run.measure_held_out(reward)
+    save_result(run, job)
+    return run.outcome()
+
+
+def check_batches(job: Job, settings: PpoSettings) -> None:
+    """Raise where rollouts cannot be split evenly into batches, devices and micro-batches.
+
+    Raises:
+        ConfigError: they cannot.
+    """
+    from mipo_eval.training.trainer import arguments, world_size
+
+    arguments(job)  # checks batch and micro-batch
+    if settings.rollout_batch_size % job.optimization.batch_size:
+        raise ConfigError(
+            f"settings.rollout_batch_size {settings.rollout_batch_size} is no multiple of "
+            f"optimization.batch_size {job.optimization.batch_size} ({world_size()} processes): "
+            "change one of them"
+        )
+
+
+def drawn(count: int, rollout: int, size: int, seed: int) -> list[int]:
+    """Return which of `count` examples a rollout takes: every one once per epoch, shuffled."""
+    places = range(rollout * size, (rollout + 1) * size)
+    orders = {
+        epoch: item_rng(seed, "ppo", "epoch", str(epoch)).sample(range(count), count)
+        for epoch in {place // count for place in places}
+    }
+    return [orders[place // count][place % count] for place in places]
+
+
+class _Ppo:
+    """One training: what it has learned so far is in its models, step, scale and controller."""
+
+    def __init__(self, job: Job, settings: PpoSettings) -> None:
+        from mipo_eval.training.actor_critic import ActorCritic, Clipping
+        from mipo_eval.training.advantages import KlController, RewardScale
+
+        self._job, self._settings = job, settings
+        self.models = ActorCritic(
+            job,
+            critic_learning_rate=settings.critic_learning_rate,
+            rows=settings.rollout_micro_batch_size,
+        )
+        self.accelerator = self.models.accelerator
+        self._examples = self._fitting(job.examples)
+        self._scale = RewardScale()
+        self._kl = KlController(
+            coefficient=settings.kl, target=settings.kl_target, horizon=settings.kl_horizon
+        )
+        self._limits = Clipping(
+            ratio=settings.clip,
+            value=settings.value_clip,
+            norm=job.optimization.max_grad_norm or math.inf,
+        )
+        size, how = settings.rollout_batch_size, job.optimization
+        self._rollouts = math.ceil(len(self._examples) * how.epochs / size)
+        self._steps_each = size // how.batch_size * settings.passes
+        self._step = self._next = self._unrewarded = 0
+
+    def outcome(self) -> PpoOutcome:
+        """Return what became of the training."""
+        return PpoOutcome(
+            prompts=len(self._examples),
+            rollouts=self._rollouts,
+            too_long=len(self._job.examples) - len(self._examples),
+            unrewarded=self._unrewarded,
+        )
+
+    def _fitting(self, examples: Sequence[Example]) -> list[Example]:
+        """Return the examples whose prompt leaves room for a response."""
+        longest = self.models.longest
+        room = math.inf if longest is None else longest - self._settings.max_new_tokens
+        found = [one for one in examples if len(self.models.codec.prompt(one.prompt)) <= room]
+        if examples and not found:
+            raise DataError(
+                f"not one of {len(examples)} prompts is short enough: {longest} tokens in all "
+                f"leave {room} beside settings.max_new_tokens; lower it"
+            )
+        return found
+
+    def train(self, reward: Reward) -> None:
+        """Learn from all rollouts that are left."""
+        self._resume()
+        saved = self._step
+        for number in range(self._next, self._rollouts):
+            began = time.monotonic()
+            metrics, tokens = self._learn(number, reward)
+            self._next = number + 1
+            metrics["tokens_per_second"] = tokens / (time.monotonic() - began)
+            if self.accelerator.is_main_process:
+                self._job.report(self._step, metrics)
+            if self._step - saved >= self._job.save_steps and self._next < self._rollouts:
+                self._save()
+                saved = self._step
+
+    def _learn(self, number: int, reward: Reward) -> tuple[dict[str, float], int]:
+        """Make one rollout and learn from it; return what was measured and its tokens."""
+        size = self._settings.rollout_batch_size
+        index = drawn(len(self._examples), number, size, self._job.seed)
+        completions = self._write([self._examples[i] for i in index], str(number))
+        scores = list(reward(completions))
+        everyone = self._gathered(scores)
+        known = [score for score in everyone if score is not None]
+        self._scale.add(known)
+        self._unrewarded += len(everyone) - len(known)
+        if not self._scale.count:
+            raise BackendError(
+                f"the judge rated not one of the first {len(everyone)} responses: see what it "
+                "replies, or name another with --set settings.judge=NAME"
+            )
+        lengths = self._gathered([len(one.tokens) for one in completions])
+        ended = self._gathered([self.models.ended(one) for one in completions])
+        metrics = {
+            "unrewarded": 1 - len(known) / len(everyone),
+            "truncated": 1 - sum(ended) / len(ended),
+            "response_tokens": sum(lengths) / len(lengths),
+            "kl_coefficient": self._kl.coefficient,
+        }
+        if known:
+            metrics["reward"] = sum(known) / len(known)
+            metrics |= self._updated(number, completions, scores)
+        else:
+            self._step += self._steps_each  # the schedule of a run does not depend on its judge
+        return metrics, sum(lengths)
+
+    def _write(self, examples: Sequence[Example], what: str) -> list[Completion]:
+        """Return responses to this process's part of the examples."""
+        import torch
+
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        # The draws of a rollout depend on its number only, so a resumed run draws the same.
+        torch.manual_seed(item_rng(self._job.seed, "ppo", what, str(rank)).getrandbits(63))
+        limit = self._settings.max_new_tokens
+        return self.models.write(examples[rank::world], max_new_tokens=limit)
+
+    def _updated(
+        self, number: int, completions: Sequence[Completion], scores: Sequence[float | None]
+    ) -> dict[str, float]:
+        """Move the weights, batch by batch; return the mean of what was measured."""
+        import torch
+
+        from mipo_eval.training import advantages as arithmetic
+
+        settings = self._settings
+        scaled = self._scale.scaled if settings.normalize_reward else float
+        earned = torch.tensor(
+            [0.0 if score is None else scaled(score) for score in scores],
+            device=self.accelerator.device,
+        )
+        seen = self.models.experience(completions, [score is not None for score in scores])
+        rewards = arithmetic.token_rewards(
+            earned, seen.logprobs, seen.reference, seen.mask, kl=self._kl.coefficient
+        )
+        found = arithmetic.generalized_advantages(
+            rewards, seen.values, seen.mask, discount=settings.discount, decay=settings.decay
+        )
+        total = self.accelerator.reduce(arithmetic.moments(found.advantages, seen.mask), "sum")
+        white = arithmetic.whiten(found.advantages, seen.mask, total)
+        seen = dataclasses.replace(seen, advantages=white, returns=found.returns)
+        distance = torch.tensor(
+            arithmetic.mean_kl(seen.logprobs, seen.reference, seen.mask),
+            device=self.accelerator.device,
+        )
+        kl = float(self.accelerator.reduce(distance, "mean"))
+        self._kl.update(kl, settings.rollout_batch_size)
+        steps = [one for one in self._steps(number, seen, completions) if one is not None]
+        means = {name: sum(one[name] for one in steps) / len(steps) for name in steps[0]}
+        return means | {"kl": kl, "loss": means["policy_loss"] + means["value_loss"]}
+
+    def _steps(
+        self, number: int, seen: Any, completions: Sequence[Completion]
+    ) -> Iterator[dict[str, float] | None]:
+        from mipo_eval.training import advantages as arithmetic
+
+        how = self._job.optimization
+        size = how.batch_size // self.accelerator.num_processes
+        for turn in range(self._settings.passes):
+            rng = item_rng(self._job.seed, "ppo", "batches", str(number), str(turn))
+            order = rng.sample(range(len(completions)), len(completions))
+            for start in range(0, len(order), size):
+                index = order[start : start + size]
+                done = self._step / (self._rollouts * self._steps_each)
+                share = arithmetic.learning_rate_share(how.schedule, done, how.warmup_ratio)
+                try:
+                    yield self.models.update(
+                        seen.rows(index),
+                        micro=how.micro_batch_size,
+                        clipping=self._limits,
+                        rate=share,
+                    )
+                except FloatingPointError as error:
+                    raise self._not_finite(error, [completions[i] for i in index]) from None
+                self._step += 1
+
+    def _not_finite(self, error: FloatingPointError, batch: Sequence[Completion]) -> ModelError:
+        from mipo_eval.training.trainer import STEPS, last_checkpoint
+
+        items = ", ".join(one.example.item.item_id for one in batch[:4])
+        kept = last_checkpoint(self._job.out / STEPS)
+        return ModelError(
+            f"the loss or its gradient is not finite (loss {error}) at step {self._step + 1}, "
+            f"items {items}: lower optimization.learning_rate; the last good checkpoint is "
+            f"{kept or 'the base model'}"
+        )
+
+    def measure_held_out(self, reward: Reward) -> None:
+        """Report the mean reward of responses to the prompts that were held out."""
+        examples = self._fitting(self._job.held_out)
+        written = self._write(examples, "held out")
+        scores = reward(written) if written else []
+        known = [score for score in self._gathered(list(scores)) if score is not None]
+        if known and self.accelerator.is_main_process:
+            self._job.report(self._step, {"held_out_reward": sum(known) / len(known)})
+
+    def _gathered(self, values: Sequence[Any]) -> list[Any]:
+        """Return the values of all processes."""
+        from accelerate.utils import gather_object
+
+        return list(gather_object(list(values)))
+
+    def save_model(self, folder: str) -> None:
+        """Write the policy's weights."""
+        self.models.save_model(folder)
+
+    def _save(self) -> None:
+        """Keep what a stopped training continues from, and drop what was kept before."""
+        from mipo_eval.training.trainer import STEPS
+
+        folder = self._job.out / STEPS / f"checkpoint-{self._step}"
+        self.accelerator.save_state(str(folder))
+        state = {
+            "global_step": self._step,
+            "rollout": self._next,
+            "kl_coefficient": self._kl.coefficient,
+            "reward_scale": dataclasses.asdict(self._scale),
+            "unrewarded": self._unrewarded,
+        }
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            unfinished = folder / f"{_STATE}.part"
+            unfinished.write_text(json.dumps(state), encoding="utf-8")
+            unfinished.rename(folder / _STATE)
+            for other in folder.parent.glob("checkpoint-*"):
+                if other != folder:
+                    shutil.rmtree(other)
+
+    def _resume(self) -> None:
+        from mipo_eval.training.advantages import RewardScale
+        from mipo_eval.training.trainer import STEPS, last_checkpoint
+
+        folder = last_checkpoint(self._job.out / STEPS)
+        if folder is None:
+            return
+        state = json.loads((folder / _STATE).read_text(encoding="utf-8"))
+        self.accelerator.load_state(str(folder))
+        self._step, self._next = state["global_step"], state["rollout"]
+        self._kl.coefficient, self._unrewarded = state["kl_coefficient"], state["unrewarded"]
+        self._scale = RewardScale(**state["reward_scale"])
