@@ -1,5 +1,6 @@
 """What trainers on groups of responses share: a reference before the first step, and curves."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -26,6 +27,7 @@ class GroupTrainer(Trainer):  # type: ignore[misc]
         self._tokens = 0.0
         super().__init__(*args, callbacks=[_ReferenceFirst(self)], **kwargs)
         self.model_accepts_loss_kwargs = False  # a mean over prompts, not a sum over tokens
+        _keep_precision(self.accelerator)
 
     def make_reference(self) -> None:
         """Read what the reference model says of every response, or compute it and keep it."""
@@ -72,6 +74,19 @@ class GroupTrainer(Trainer):  # type: ignore[misc]
             return {f"eval_{name}": value for name, value in found.items()}
         self._tokens += read
         return {**found, "num_tokens": self._tokens}
+
+
+def _keep_precision(accelerator: Any) -> None:
+    """Keep FSDP2 from rounding what the model returns: log-probabilities are float32 for a reason.
+
+    Sums of hundreds of nats differ by less than bf16 resolves; so do gradients of many devices.
+    """
+    plugin = getattr(accelerator.state, "fsdp_plugin", None)
+    policy = getattr(plugin, "mixed_precision_policy", None)
+    if plugin is not None and policy is not None and plugin.fsdp_version == 2:
+        plugin.mixed_precision_policy = dataclasses.replace(
+            policy, output_dtype=None, reduce_dtype=torch.float32
+        )
 
 
 class _ReferenceFirst(TrainerCallback):  # type: ignore[misc]

@@ -193,7 +193,7 @@ def _logprobs(head: Any, transform: _Transform, hidden: Tensor, targets: Tensor)
         logits = transform(head(states))
         return -functional.cross_entropy(logits, wanted, reduction="none")
 
-    size = max(1, _LOGITS // head.weight.shape[0])
+    size = max(1, _LOGITS // head.out_features)  # its weights may be sharded, their shape with them
     if len(hidden) <= size:
         return piece(hidden, targets)
     pieces = zip(torch.split(hidden, size), torch.split(targets, size), strict=True)

@@ -115,8 +115,9 @@ def choose_reader(
 ) -> "tuple[Reader, str | None]":
     """Return how the model reads groups, and a remark where that is not as it should be."""
     import torch
+    from accelerate.utils import broadcast_object_list
 
-    from mipo_eval.training.reading import Reader, packing_reader
+    from mipo_eval.training.reading import Reader, packing_reader, refusal
 
     filler = tokenizer.pad_token_id or 0
     if attention == "rows":
@@ -125,10 +126,11 @@ def choose_reader(
         raise ConfigError("settings.attention is flex, which needs a GPU: use split or auto")
     longest = max(len(one.prompt) + max(map(len, one.responses)) for one in groups)
     form = "split" if attention == "auto" else attention
-    reader = packing_reader(model, form, longest=longest, filler=filler)
-    if isinstance(reader, Reader):
-        return reader, None
-    why = f"{type(model).__name__} cannot read several responses behind one prompt ({reader})"
+    # The first process decides for all: under FSDP the others have no weights to try it with yet.
+    refused = broadcast_object_list([refusal(model, form, longest=longest)])[0]
+    if refused is None:
+        return packing_reader(model, form, filler=filler), None
+    why = f"{type(model).__name__} cannot read several responses behind one prompt ({refused})"
     if attention != "auto":
         raise ConfigError(f"settings.attention is {form}, but {why}: use auto or rows")
     return Reader(None, filler), f"{why}: every response is read with a prompt of its own, slower"

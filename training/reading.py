@@ -57,38 +57,43 @@ class Reader:
         return response_sums(model(**inputs), segments, present.shape[1])
 
 
-def packing_reader(
-    model: Any, attention: Attention, *, longest: int, filler: int = 0
-) -> Reader | str:
-    """Return a reader of packed rows and set the model up for it, or say why it cannot be.
+def packing_reader(model: Any, attention: Attention, *, filler: int = 0) -> Reader:
+    """Return a reader of packed rows, and set the model up for it; `refusal` says whether it can.
+
+    Args:
+        model: with a likelihood head.
+        attention: the form.
+        filler: token id to pad with.
+    """
+    use_attention(model, attention)
+    return Reader(attention, filler)
+
+
+def refusal(model: Any, attention: Attention, *, longest: int) -> str | None:
+    """Return why a model cannot read packed rows, or None where it can; the model stays as it was.
 
     Tried on short sequences, since models that recur, or shift positions in their own way, take
     the input without complaint. Sliding windows are too long to be noticed so; they are looked up.
 
     Args:
-        model: with a likelihood head; left as it was where it cannot pack.
+        model: with a likelihood head.
         attention: the form.
         longest: tokens of the longest prompt with one response.
-        filler: token id to pad with.
     """
     window = _narrowest_layer(model.config.get_text_config())
     if window < longest:
         return f"a layer of it sees {window:g} tokens back at most, texts have {longest}"
     before = model.config._attn_implementation
-    # Flex is compiled for the device; what it computes is what the dense mask says.
-    tried: Attention = "dense" if attention == "flex" else attention
     try:
+        # Flex is compiled for the device; what it computes is what the dense mask says.
+        tried: Attention = "dense" if attention == "flex" else attention
         use_attention(model, tried)
-        same = _reads_alike(model, Reader(tried, filler))
-        use_attention(model, attention)
+        same = _reads_alike(model, Reader(tried))
     except (TypeError, ValueError, RuntimeError, IndexError) as error:
-        same, why = False, " ".join(str(error).split())[:120]
-    else:
-        why = "it reads packed responses differently from single ones"
-    if not same:
+        return " ".join(str(error).split())[:120]
+    finally:
         model.set_attn_implementation(before)
-        return why
-    return Reader(attention, filler)
+    return None if same else "it reads packed responses differently from single ones"
 
 
 def _narrowest_layer(config: Any) -> float:

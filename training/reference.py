@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import broadcast_object_list
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -43,17 +44,12 @@ def reference_logprobs(
     Raises:
         ModelError: the training goes on from a checkpoint but the kept file is gone or of others.
     """
-    key = digest(
-        [
-            fingerprint(checkpoint_folder(job.model)),
-            [(group.prompt, group.responses) for group in groups],
-            [trainer.args.bf16, str(trainer.model.dtype)],
-        ]
-    )
     path = job.out / FILE
-    kept = _read(path, key)
+    key = _key(trainer, job, groups) if is_main_process() else ""
+    # Only the first process needs to see the folder: on another host it may not be there.
+    kept = broadcast_object_list([_read(path, key) if is_main_process() else None])[0]
     if kept is not None:
-        return kept
+        return torch.tensor(kept)
     adapter = trainer.accelerator.unwrap_model(trainer.model_wrapped)
     is_adapter = hasattr(adapter, "disable_adapter")
     if trainer.state.global_step and not is_adapter:
@@ -66,6 +62,17 @@ def reference_logprobs(
     if is_main_process():
         _write(path, key, found)
     return found
+
+
+def _key(trainer: Any, job: Job, groups: Sequence[TokenGroup]) -> str:
+    """Return what tells this table from others: the model, its precision and the tokens."""
+    return digest(
+        [
+            fingerprint(checkpoint_folder(job.model)),
+            [(group.prompt, group.responses) for group in groups],
+            [trainer.args.bf16, str(trainer.model.dtype)],
+        ]
+    )
 
 
 @torch.no_grad()
@@ -103,13 +110,14 @@ def _batches(groups: Sequence[TokenGroup]) -> list[list[int]]:
     return plan
 
 
-def _read(path: Path, key: str) -> Tensor | None:
+def _read(path: Path, key: str) -> list[list[float]] | None:
     if not path.is_file():
         return None
     try:
         with safe_open(path, framework="pt") as file:
-            table: Tensor = file.get_tensor("logprobs")
-            return table if (file.metadata() or {}).get("key") == key else None
+            known = (file.metadata() or {}).get("key") == key
+            table: list[list[float]] = file.get_tensor("logprobs").tolist()
+            return table if known else None
     except (SafetensorError, OSError):
         return None  # cut off by a crash, or not ours
 

@@ -56,8 +56,7 @@ def test_real_dpo_trace_in_float64(shared_data: Path, attention: Any) -> None:
     text = json.loads((folder / "GROUND_TRUTH_mi_dev.json").read_text())
     model = AutoModelForCausalLM.from_pretrained(folder / "hf", dtype=torch.float64)
     add_likelihood_head(model)
-    reader = packing_reader(model, attention, longest=64) if attention else Reader(None)
-    assert isinstance(reader, Reader)
+    reader = packing_reader(model, attention) if attention else Reader(None)
     responses = [tuple(ids) for ids in text["response_ids"]]
     count = len(responses)
     batch = reader.collate(

@@ -20,7 +20,7 @@ from mipo_eval.training.packing import (
     unpacked,
     visible,
 )
-from mipo_eval.training.reading import Reader, packing_reader
+from mipo_eval.training.reading import Reader, packing_reader, refusal
 from tests.training.tiny import gradients, group, random_model
 
 DOCUMENTED = TokenGroup(item_id="a", prompt=(1, 2, 3), responses=((4, 5), (6, 7, 8)))
@@ -65,8 +65,7 @@ def test_logprobs_and_gradients_equal_those_of_single_rows(
 ) -> None:
     model = random_model(kind)
     add_likelihood_head(model)
-    reader = packing_reader(model, attention, longest=30)
-    assert isinstance(reader, Reader)
+    reader = packing_reader(model, attention)
     results = []
     for one in (reader, Reader(None)):
         logprobs = one.logprobs(model, one.collate(groups))
@@ -83,8 +82,7 @@ def test_gradient_checkpointing_changes_nothing() -> None:
     for checkpointed in (False, True):
         model = random_model("qwen2")
         add_likelihood_head(model)
-        reader = packing_reader(model, "split", longest=30)
-        assert isinstance(reader, Reader)
+        reader = packing_reader(model, "split")
         if checkpointed:
             model.gradient_checkpointing_enable({"use_reentrant": False})
         reader.logprobs(model, reader.collate([group(9, 5, 7)])).sum().backward()
@@ -130,8 +128,8 @@ def test_models_that_cannot_be_packed_are_noticed(
     model = random_model(kind, **more)
     before = model.config._attn_implementation
     add_likelihood_head(model)
-    found = packing_reader(model, "split", longest=30)
-    assert isinstance(found, str)
+    found = refusal(model, "split", longest=30)
+    assert found is not None
     assert reason in found
     assert model.config._attn_implementation == before
 
@@ -143,7 +141,7 @@ def test_models_that_cannot_be_packed_are_noticed(
 def test_a_window_wider_than_the_texts_does_not_matter(kind: str, more: dict[str, Any]) -> None:
     model = random_model(kind, **more).eval()
     add_likelihood_head(model)
-    assert isinstance(packing_reader(model, "split", longest=30), Reader)
+    assert refusal(model, "split", longest=30) is None
 
 
 class _Letters:
