@@ -3,13 +3,13 @@
 What a practitioner would use today in place of PPO; the paper's runs are PPO's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from mipo_eval.errors import ConfigError
 from mipo_eval.training.job import Example, Job
-from mipo_eval.training.rewards import Completion, Reward, RewardSettings, open_reward
+from mipo_eval.training.rewards import Completion, Reward, RewardSettings, open_reward, unrated
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,10 +112,16 @@ def _rows(examples: Sequence[Example], *, first: int) -> list[dict[str, Any]]:
 
 def _as_trl_wants_it(reward: Reward, examples: Sequence[Example], tokenizer: Any) -> Any:
     """Return the reward as a function of trl's columns; `place` names the example."""
+    known = 0
 
     def rewards(
-        *, completion_ids: Sequence[Sequence[int]], place: Sequence[int], **_: Any
+        *,
+        completion_ids: Sequence[Sequence[int]],
+        place: Sequence[int],
+        log_metric: Callable[[str, float], None],
+        **_: Any,
     ) -> list[float | None]:
+        nonlocal known
         written = [
             Completion(
                 example=examples[index],
@@ -124,7 +130,13 @@ def _as_trl_wants_it(reward: Reward, examples: Sequence[Example], tokenizer: Any
             )
             for ids, index in zip(completion_ids, place, strict=True)
         ]
-        return list(reward(written))
+        found = list(reward(written))
+        missing = found.count(None)
+        known += len(found) - missing
+        if not known:
+            raise unrated(len(found))
+        log_metric("unrewarded", missing / len(found))
+        return found
 
     return rewards
 

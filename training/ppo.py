@@ -14,10 +14,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mipo_eval.errors import BackendError, ConfigError, DataError, ModelError
+from mipo_eval.errors import ConfigError, DataError, ModelError
 from mipo_eval.keys import item_rng
 from mipo_eval.training.job import Example, Job
-from mipo_eval.training.rewards import Completion, Reward, RewardSettings, open_reward
+from mipo_eval.training.rewards import Completion, Reward, RewardSettings, open_reward, unrated
 
 _STATE = "trainer_state.json"
 """Written last: a checkpoint without it was killed half-way. Named as transformers' own."""
@@ -196,10 +196,7 @@ class _Ppo:
         self._scale.add(known)
         self._unrewarded += len(everyone) - len(known)
         if not self._scale.count:
-            raise BackendError(
-                f"the judge rated not one of the first {len(everyone)} responses: see what it "
-                "replies, or name another with --set settings.judge=NAME"
-            )
+            raise unrated(len(everyone))
         lengths = self._gathered([len(one.tokens) for one in completions])
         ended = self._gathered([self.models.ended(one) for one in completions])
         metrics = {

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from mipo_eval.backends import Reply
-from mipo_eval.errors import DataError
+from mipo_eval.errors import BackendError, DataError
 from mipo_eval.judges.judge import Judge
 from mipo_eval.judges.rubric import RatingRequest, rating_requests, read_rating
 from mipo_eval.records import Item, Rubric
@@ -187,6 +187,14 @@ def _with_mi(
         None if rating is None else rating + alpha * information
         for rating, information in zip(ratings, extra, strict=True)
     ]
+
+
+def unrated(responses: int) -> BackendError:
+    """Return the error of a judge that has rated nothing since the training began."""
+    return BackendError(
+        f"the judge rated not one of the first {responses} responses: see what it replies, or "
+        "name another with --set settings.judge=NAME"
+    )
 
 
 def check_examples(kind: RewardKind, examples: Sequence[Example]) -> None:

@@ -1,0 +1,56 @@
+"""The same rewards under trl's GRPO."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+from mipo_eval.errors import BackendError
+from mipo_eval.training.grpo import GrpoSettings, train_grpo
+from tests.training.jobs import Curves, examples, job, weights
+
+SETTINGS = GrpoSettings(reward="mi", max_new_tokens=6, generations=4)
+
+
+def test_what_a_training_reports_and_leaves(tiny_model: Path, tmp_path: Path) -> None:
+    curves = Curves()
+    out = tmp_path / "out"
+    made = examples(prompts=3)
+    one = job(tiny_model, out, made[:6], report=curves, micro_batch_size=2, learning_rate=1e-3)
+    train_grpo(dataclasses.replace(one, held_out=made[6:], save_steps=2), SETTINGS)
+    assert max(step for step, _ in curves.points) == 3  # 6 prompts, 2 a step
+    assert len(curves.of("reward")) == 3
+    assert abs(curves.of("reward")[0]) > 0.1
+    assert curves.of("held_out_reward")
+    assert len(curves.of("kl")) == 3
+    before, after = weights(tiny_model), weights(out)
+    assert before.keys() == after.keys()
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+    assert (out / "chat_template.jinja").is_file()
+
+
+def test_a_response_without_a_reward_is_left_out(tiny_model: Path, tmp_path: Path) -> None:
+    replies = tmp_path / "replies.jsonl"
+    replies.write_text('{"reply": "4"}\n{"reply": "?"}\n{"reply": "1"}\n' * 10)
+    curves = Curves()
+    settings = dataclasses.replace(SETTINGS, reward="judge", judge=f"scripted:{replies}")
+    made = examples(prompts=1, contexts=2)
+    one = job(tiny_model, tmp_path / "out", made, report=curves, micro_batch_size=2)
+    train_grpo(one, settings)
+    assert 1.0 <= curves.of("reward")[0] <= 4.0
+    assert 0 < curves.of("unrewarded")[0] < 0.5
+
+
+def test_a_judge_that_rates_nothing_ends_the_training(tiny_model: Path, tmp_path: Path) -> None:
+    replies = tmp_path / "replies.jsonl"
+    replies.write_text('{"reply": "?"}\n' * 30)
+    settings = dataclasses.replace(SETTINGS, reward="judge", judge=f"scripted:{replies}")
+    one = job(tiny_model, tmp_path / "out", examples(prompts=1, contexts=2))
+    with pytest.raises(BackendError, match=r"rated not one of the first \d+ responses"):
+        train_grpo(one, settings)
+
+
+def test_settings_are_checked() -> None:
+    with pytest.raises(ValueError, match="generations is 1: responses are compared"):
+        GrpoSettings(generations=1)
