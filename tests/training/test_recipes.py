@@ -1,0 +1,126 @@
+"""Every recipe loads; layers, single values, and what is refused."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mipo_eval.errors import ConfigError
+from mipo_eval.training.recipes import (
+    ALGORITHMS,
+    load_recipe,
+    make_recipe,
+    merge,
+    nested,
+    recipe_dict,
+    recipe_names,
+    recipe_yaml,
+    resolve,
+)
+
+ROWS = {
+    *(f"mipo-{how}" for how in ("missing", "random", "reshuffle", "random-strings")),
+    *("sft", "sft-revision", "sft-gt", "info-nce", "sami"),
+    *("ppo-mi", "rlaif", "rlaif-mi", "rlaif-gt", "rlvr"),
+}
+
+
+def test_there_is_a_recipe_for_every_reported_row() -> None:
+    assert set(recipe_names()) == ROWS
+
+
+@pytest.mark.parametrize("name", sorted(ROWS))
+def test_a_recipe_is_what_its_yaml_says(name: str) -> None:
+    recipe = load_recipe(name)
+    assert (recipe.name, bool(recipe.about)) == (name, True)
+    assert (recipe.pairs is not None) == (recipe.learns_from in {"pairs", "revision"})
+    assert make_recipe(recipe_dict(recipe)) == recipe
+    assert make_recipe(yaml.safe_load(recipe_yaml(recipe))) == recipe
+    assert recipe.optimization.batch_size == 4  # appendix E
+    assert recipe.optimization.learning_rate in {1e-7, 5e-7}  # appendix E
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_every_algorithm_is_there(algorithm: str) -> None:
+    assert callable(resolve(ALGORITHMS[algorithm].train))
+    resolve(ALGORITHMS[algorithm].settings)()
+
+
+@pytest.mark.parametrize("name", ["ppo-mi", "rlaif", "rlaif-mi", "rlaif-gt", "rlvr"])
+def test_rewards_also_run_under_grpo(name: str) -> None:
+    recipe = load_recipe(name, overrides=["algorithm=grpo"])
+    assert recipe.settings.reward == load_recipe(name).settings.reward
+
+
+def test_mipo_recipes_differ_in_their_negatives_only() -> None:
+    for negatives in ("random", "reshuffle", "random-strings"):
+        other = recipe_dict(load_recipe(f"mipo-{negatives}"))
+        first = recipe_dict(load_recipe("mipo-missing"))
+        assert other["pairs"] == {"negatives": negatives, "n_negatives": 1}
+        changed = {key for key in first if first[key] != other[key]}
+        assert changed == {"name", "about", "pairs"}
+
+
+def test_layers_go_over_each_other(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("optimization: {epochs: 3, learning_rate: 1e-6}\nsettings: {beta: 0.2}\n")
+    recipe = load_recipe("mipo-random", config=mine, overrides=["lr=5e-7", "pairs.n_negatives=3"])
+    assert recipe.optimization.epochs == 3
+    assert recipe.optimization.learning_rate == 5e-7
+    assert recipe.optimization.batch_size == 4
+    assert recipe.settings.beta == 0.2
+    assert recipe.pairs is not None
+    assert (recipe.pairs.negatives, recipe.pairs.n_negatives) == ("random", 3)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("lrx=1", r"unknown lrx; known in a recipe: name, about, algorithm"),
+        ("optimization.lrr=1", r"unknown optimization.lrr; known in optimization: learning_rate"),
+        ("settings.beta=1", r"unknown settings.beta; known in settings: none"),
+        ("optimization.batch_size=four", r"optimization.batch_size: input should be a valid int"),
+        ("optimization=3", r"optimization holds 3: write key: value pairs"),
+        ("lr=0", r"optimization.learning_rate is 0: it must be above 0"),
+        ("items.limit=0", r"items.limit is 0: it must be above 0"),
+        ("items.validation=1", r"items.validation is 1: it is a share between 0 and 1"),
+        ("sampling.top_p=0", r"sampling.top_p lies in \(0, 1\]"),
+        ("pairs.negatives=missing", r"sft learns from own: it makes no pairs"),
+        ("learns_from=pairs", r"sft learns from pairs: it needs the key pairs"),
+        ("algorithm=adam", r"algorithm 'adam' is not known; known: dpo, sft"),
+        ("optimization.epochs", r"write key=value, e.g. lr=5e-7"),
+        ("lr=[1", r"the value cannot be read as YAML"),
+    ],
+)
+def test_what_is_wrong_is_said_with_what_is_known(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_recipe("sft", overrides=[override])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a: [", "mine.yaml is no YAML"),
+        ("- 1", "mine.yaml holds no key: value pairs"),
+        (None, "mine.yaml cannot be read"),
+    ],
+)
+def test_a_broken_config_file(tmp_path: Path, content: str | None, message: str) -> None:
+    mine = tmp_path / "mine.yaml"
+    if content is not None:
+        mine.write_text(content)
+    with pytest.raises(ConfigError, match=message):
+        load_recipe("sft", config=mine)
+
+
+def test_an_unknown_method_lists_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="unknown method 'dpo'; known: info-nce, mipo-missing"):
+        load_recipe("dpo")
+
+
+def test_merging_goes_key_by_key() -> None:
+    assert nested("a.b.c", 1) == {"a": {"b": {"c": 1}}}
+    assert merge({"a": {"b": 1, "c": 2}, "d": 3}, nested("a.b", 5)) == {
+        "a": {"b": 5, "c": 2},
+        "d": 3,
+    }
