@@ -6,6 +6,7 @@ from typing import NamedTuple
 import streamlit as st
 
 from mipo_eval.dashboards import frame, inert
+from mipo_eval.dashboards.links import FIRST
 from mipo_eval.dashboards.pages import (
     answers,
     comparison,
@@ -18,6 +19,11 @@ from mipo_eval.dashboards.pages import (
     training,
 )
 from mipo_eval.errors import MipoEvalError
+
+# The picture in the browser's tab: any icon that has a name would be fetched from elsewhere.
+_ICON = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">
+<circle cx="16" cy="16" r="16" fill="#0072B2"/><circle cx="16" cy="16" r="11" fill="#FFFFFF"/>
+<circle cx="16" cy="16" r="6" fill="#D55E00"/></svg>"""
 
 
 class _Page(NamedTuple):
@@ -41,14 +47,13 @@ PAGES = {
 }
 
 
-def main(first: str = "leaderboard") -> None:
+def main(first: str = FIRST) -> None:
     """Draw the board.
 
     Args:
         first: the page shown when the address names none.
     """
-    # Without an icon of its own: Streamlit has every other one fetched from elsewhere.
-    st.set_page_config(page_title="mipo-eval", layout="wide")
+    st.set_page_config(page_title="mipo-eval", page_icon=_ICON, layout="wide")
     pages = {
         name: st.Page(
             page.show, title=page.title, icon=page.icon, url_path=name, default=name == first

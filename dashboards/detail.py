@@ -50,7 +50,7 @@ class Detail:
     first: Answer
     second: Answer
     ratings: pd.DataFrame
-    """One row per preference and judge: preference, judge, first, second."""
+    """One row per preference and judge: first, second, preference, judge."""
     said: tuple[Said, ...]
 
 
@@ -79,7 +79,7 @@ def detail(store: Store, first: str, second: str | None, position: int) -> Detai
             other = Answer(
                 text=item.reference,
                 reason=None if item.reference else "this item has no reference",
-                note="reference",
+                note="",
             )
         else:
             key = find_run(store, second).generation_key
@@ -145,14 +145,14 @@ def _ratings(
             )
     rows = [
         {
-            "preference": label(f"{aspect + 1}. {_preference(item, aspect)}", 300),
-            "judge": label(judge),
             "first": ratings.get("a"),
             "second": ratings.get("b"),
+            "preference": label(f"{aspect + 1}. {_preference(item, aspect)}", 300),
+            "judge": label(judge),
         }
         for (aspect, judge), ratings in sorted(cells.items())
     ]
-    return pd.DataFrame(rows, columns=["preference", "judge", "first", "second"]), said
+    return pd.DataFrame(rows, columns=["first", "second", "preference", "judge"]), said
 
 
 def _preference(item: Item, aspect: int) -> str:

@@ -17,6 +17,8 @@ TOLD, NOT_TOLD = "told apart (p < 0.05, Holm)", "not told apart"
 _ROW = 26
 _NAMES = 260
 """Pixels for names on an axis."""
+_SLANTED = 170
+_MATRIX_ROW = 36
 _CELLS = 30
 """Rows and columns of a matrix with the numbers written in its cells, at most."""
 
@@ -169,7 +171,7 @@ def matrix_plot(
         for name in table
         if name not in {rows, columns} and pd.api.types.is_numeric_dtype(table[name])
     ]
-    x = alt.Axis(labelLimit=160, labelAngle=-40, domain=False, ticks=False, orient="bottom")
+    x = alt.Axis(labelLimit=_SLANTED, labelAngle=-40, domain=False, ticks=False, orient="bottom")
     base = alt.Chart(table).encode(
         y=alt.Y(f"{rows}:N", sort=downwards, title=None, axis=_axis(downwards)),
         x=alt.X(f"{columns}:N", sort=across, title=None, axis=x),
@@ -189,7 +191,10 @@ def matrix_plot(
                 color=alt.condition(dark, alt.value("#FFFFFF"), alt.value("#1B1E24")),
             )
         )
-    return alt.LayerChart(layer=layers).properties(height=34 * max(len(downwards), 2) + 150)
+    # The height is that of the whole: rows, the slanted names below them, the legend above.
+    slanted = 0.65 * min(_SLANTED, 7 * max(len(name) for name in across) + 10)
+    height = round(_MATRIX_ROW * len(downwards) + slanted + 90)
+    return alt.LayerChart(layer=layers).properties(height=height)
 
 
 def _dark(value: str, ends: tuple[float, ...]) -> str:
@@ -243,8 +248,12 @@ def length_plot(table: pd.DataFrame, axis: str) -> alt.Chart:
         alt.Chart(table)
         .mark_point(filled=True, size=90, opacity=0.9)
         .encode(
-            x=alt.X("tokens:Q", title="response length (tokens)", scale=alt.Scale(zero=False)),
-            y=alt.Y("value:Q", title=axis, scale=alt.Scale(zero=False)),
+            x=alt.X(
+                "tokens:Q",
+                title="response length (tokens)",
+                scale=alt.Scale(zero=False, padding=16),
+            ),
+            y=alt.Y("value:Q", title=axis, scale=alt.Scale(zero=False, padding=16)),
             color=colour,
             tooltip=[
                 alt.Tooltip("row:N", title="method"),

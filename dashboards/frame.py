@@ -311,6 +311,8 @@ def watch(seen: str) -> None:
         return
     if board.results != seen:
         st.rerun()
+    name = board.store.name
+    st.html(inert.line(f"Store: {name if '://' in name else Path(name).name}, read-only"))
     for flight in board.recall(watching.in_flight, live=True):
         run = flight.run
         st.html(inert.line(f"{model_label(run.model)} on {run.suite}"))

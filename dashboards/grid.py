@@ -267,7 +267,9 @@ def linked(table: pd.DataFrame, methods: Sequence[Method]) -> pd.DataFrame:
     for row in table.index:
         runs = methods[row].all_runs if row < FROM_PAPER else ()
         links.append(address("pairs", a=run_name(runs[0])) if runs else None)
-    return table.assign(items=pd.Series(links, index=table.index, dtype=object))
+    made = table.copy()
+    made.insert(1, "items", pd.Series(links, index=table.index, dtype=object))
+    return made
 
 
 def notes(wide: Wide, *, baseline: str | None, paper: bool, seeds: bool) -> list[str]:

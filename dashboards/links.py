@@ -6,6 +6,9 @@ from mipo_eval.dashboards import inert
 from mipo_eval.reports.catalog import model_label
 from mipo_eval.store.runs import Run
 
+FIRST = "leaderboard"
+"""The page that the board's own address shows; it has no other."""
+
 
 def run_name(run: Run) -> str:
     """Return what a run is called in options and addresses: the same wherever it stands."""
@@ -17,4 +20,5 @@ def run_name(run: Run) -> str:
 def address(page: str, **parameters: str | int | None) -> str:
     """Return a relative link to a view; absent parameters are left out."""
     given = {name: str(value) for name, value in parameters.items() if value is not None}
-    return f"{page}?{urlencode(given)}" if given else page
+    path = "./" if page == FIRST else page
+    return f"{path}?{urlencode(given)}" if given else path

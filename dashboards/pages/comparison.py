@@ -65,13 +65,14 @@ def _forest(
     st.dataframe(
         table.drop(columns=["verdict", "task"]),
         hide_index=True,
+        placeholder="\u2013",
         height="content",
         column_config={
             "row": st.column_config.TextColumn("method", width="medium", pinned=True),
             "difference": st.column_config.NumberColumn("\u0394", format=number),
             "low": st.column_config.NumberColumn("95 % from", format=number),
             "high": st.column_config.NumberColumn("to", format=number),
-            "p": st.column_config.NumberColumn("p (Holm)", format="%.3f"),
+            "p": st.column_config.NumberColumn("p (Holm)", format="%.4f"),
             "detectable": st.column_config.NumberColumn("detectable", format=f"%.{places}f"),
             "items": st.column_config.LinkColumn("items", display_text="open"),
         },

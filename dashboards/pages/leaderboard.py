@@ -130,6 +130,7 @@ def _table(found: Standing, table: pd.DataFrame, layout: tuple[list[str], str, s
         grid.linked(best_first, found.methods),
         column_config=_column_config(best_first, wide, section.metric),
         hide_index=True,
+        placeholder="\u2013",
         height="content" if len(best_first) < 30 else 1_050,
         key="table",
     )
@@ -168,7 +169,7 @@ def _column_config(table: pd.DataFrame, wide: grid.Wide, metric: str) -> dict[st
         elif part == grid.COLUMNS["ties"]:
             config[str(name)] = st.column_config.NumberColumn(format="%.0f")
         elif part == grid.COLUMNS["p"]:
-            config[str(name)] = st.column_config.NumberColumn(format="%.3f")
+            config[str(name)] = st.column_config.NumberColumn(format="%.4f")
         elif part == grid.COLUMNS["date"]:
             config[str(name)] = st.column_config.DateColumn()
     return config

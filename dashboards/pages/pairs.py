@@ -180,12 +180,13 @@ def _ratings(shown: detail.Detail) -> None:
     st.dataframe(
         shown.ratings,
         hide_index=True,
+        placeholder="\u2013",
         row_height=58,
         column_config={
             "preference": st.column_config.TextColumn("preference", width="large"),
             "judge": st.column_config.TextColumn("judge", width="small"),
-            "first": st.column_config.NumberColumn("first", width="small", format="%d"),
-            "second": st.column_config.NumberColumn("second", width="small", format="%d"),
+            "first": st.column_config.NumberColumn("first", width=60, format="%d"),
+            "second": st.column_config.NumberColumn("second", width=70, format="%d"),
         },
     )
 
@@ -213,6 +214,7 @@ def _list(found: Sequence[Pairing], left: Sequence[int], wanted: Wanted) -> None
         st.dataframe(
             pd.DataFrame(rows),
             hide_index=True,
+            placeholder="\u2013",
             height=360,
             key="items",
             on_select=_open_selected,

@@ -57,6 +57,7 @@ def _scores(board: frame.Board, run_id: str) -> None:
     st.dataframe(
         shown,
         hide_index=True,
+        placeholder="\u2013",
         height="content",
         column_config={
             "metric": st.column_config.TextColumn("metric", width="medium"),
@@ -84,6 +85,7 @@ def _failures(board: frame.Board, run_id: str) -> None:
             open=[frame.address("pairs", a=run_name(run), item=int(n)) for n in found["first"]]
         ),
         hide_index=True,
+        placeholder="\u2013",
         height="content",
         column_config={
             "reason": st.column_config.TextColumn("reason", width="large"),
@@ -97,6 +99,7 @@ def _costs(board: frame.Board, run_id: str) -> None:
     st.dataframe(
         board.recall(facts.costs, run_id, live=True),
         hide_index=True,
+        placeholder="\u2013",
         height="content",
         column_config={
             "calls": st.column_config.NumberColumn("calls", format="localized"),

@@ -12,7 +12,8 @@ _QUIET = {
     "server.fileWatcherType": "none",
     "client.toolbarMode": "minimal",
     "runner.magicEnabled": "false",
-    "theme.primaryColor": "#0072B2",
+    "theme.light.primaryColor": "#0072B2",
+    "theme.dark.primaryColor": "#3C8DC5",
 }
 """Without these Streamlit calls home, asks for an address, watches our files, and marks in red."""
 
