@@ -52,8 +52,9 @@ class Winner(NamedTuple):
 
     def __str__(self) -> str:
         return (
-            f"control {self.control} does as well as the model in {self.task} ({self.rating:.2f} "
-            f"and {self.own:.2f} by {self.judge}): this judge does not tell them apart"
+            f"broken: control {self.control} does as well as the model in {self.task} "
+            f"({self.rating:.2f} and {self.own:.2f} by {self.judge}): this judge does not tell "
+            "them apart"
         )
 
 

@@ -6,6 +6,7 @@ from mipo_eval.judges.judging import EMPTY, Judged, rubric_scores
 from mipo_eval.metrics import mean_score, rate_score, self_bleu_score
 from mipo_eval.metrics.calibration import ChoiceOutcome, calibration_scores, choice_outcome
 from mipo_eval.metrics.diversity import FIXED_SIZE, diversity_scores
+from mipo_eval.metrics.same_prompt import same_prompt_scores
 from mipo_eval.records import Score, text_key
 from mipo_eval.signature import join
 from mipo_eval.stats import Crossed
@@ -40,6 +41,7 @@ def response_scores(rows: Sequence[Scorable], *, seed: int) -> list[Score]:
         scores.append(self_bleu_score(texts, groups=groups, seed=seed, reasons=reasons))
     if n_texts >= FIXED_SIZE:
         scores += diversity_scores(texts, seed=seed, reasons=reasons)
+    scores += same_prompt_scores(texts, groups, seed=seed, reasons=reasons)
     return scores + ending_scores(rows, seed=seed)
 
 
@@ -71,8 +73,12 @@ def ending_scores(rows: Sequence[Scorable], *, seed: int) -> list[Score]:
 
 def judged_scores(rows: Sequence[Scorable], ratings: Totals, *, seed: int) -> list[Score]:
     """Return win rates, tie rate and mean rating by one judge."""
-    judged = [_judged(row, row.text_key if row.text else None, why_no_text(row)) for row in rows]
-    return rubric_scores(judged, ratings, seed=seed)
+    return rubric_scores(judged_items(rows), ratings, seed=seed)
+
+
+def judged_items(rows: Sequence[Scorable]) -> list[Judged]:
+    """Return what scoring needs of the responses that a judge rates."""
+    return [_judged(row, row.text_key if row.text else None, why_no_text(row)) for row in rows]
 
 
 def control_scores(

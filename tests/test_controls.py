@@ -60,9 +60,14 @@ def test_a_judge_that_likes_echoes_is_named(
         assert main(argv) == 0
         shown = capsys.readouterr().out
         assert main([*argv, "--json"]) == 0
-    assert "control echo does as well as the model in tea (5.00 and 2.00 by judge)" in shown
+    assert "broken: control echo does as well as the model in tea (5.00 and 2.00 by judge)" in shown
     assert "judged by judge: control echo" in shown
-    scores = json.loads(capsys.readouterr().out)["scores"]
+    document = json.loads(capsys.readouterr().out)
+    broken = {flag["control"]: flag for flag in document["broken"]}
+    assert set(broken) == {"echo", "generic", "mismatched"}  # all that is not above the model's 2
+    assert (broken["echo"]["task"], broken["echo"]["judge"]) == ("tea", "judge")
+    assert (broken["echo"]["rating"], broken["echo"]["own"]) == (5.0, 2.0)
+    scores = document["scores"]
     found = {score["metric"]: score for score in scores}
     assert found["rating_mean"]["value"] == 2.0
     assert found["control_echo_rating_mean"]["value"] == 5.0

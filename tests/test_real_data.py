@@ -11,7 +11,14 @@ from tests.servers.http import Act, Call
 from tests.servers.openai_server import OpenAIServer, broken, cut_off, ok, refusal
 
 # Means over subsets of one size, so that suites of different size can be compared.
-FIXED = {"self_bleu_4_fixed", "distinct_1_fixed", "distinct_2_fixed", "pairwise_similarity_fixed"}
+FIXED = {
+    "self_bleu_4_fixed",
+    "self_bleu_4_same_prompt",
+    "self_bleu_4_same_prompt_fixed",
+    "distinct_1_fixed",
+    "distinct_2_fixed",
+    "pairwise_similarity_fixed",
+}
 
 
 def _judge(call: Call) -> Act:

@@ -68,7 +68,8 @@ def evaluate_asked(asked: Asked, store: "Store", output: "Output") -> "Result":
 def result_json(
     result: "Result", failing: Mapping[str, Sequence[str]] | None = None
 ) -> dict[str, object]:
-    """Return a run as `--json` shows it, with its judges that failed their validation."""
+    """Return a run as `--json` shows it, with judges not to be believed: failed, or broken here."""
+    from mipo_eval.controls import winners
     from mipo_eval.signature import split
 
     run = result.run
@@ -82,6 +83,7 @@ def result_json(
         "n_items": run.n_items,
         "scores": [score.to_json() for score in result.scores],
         "failing_judges": {key: list(failing[key]) for key in keys if failing and key in failing},
+        "broken": [winner._asdict() | {"why": str(winner)} for winner in winners(result.scores)],
     }
 
 

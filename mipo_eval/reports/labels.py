@@ -16,6 +16,7 @@ LABELS = {
     "arena_hard_score": "Arena-Hard score (%)",
     "grade_mean": "mean grade",
     "rating_mean": "mean rating (1-5)",
+    "rating_weighted": "mean rating by probability (1-5)",
     "accuracy": "accuracy (%)",
     "accuracy_norm": "accuracy, length-normalised (%)",
     "unextracted_rate": "replies without an answer (%)",
@@ -43,6 +44,7 @@ LABELS = {
 DIGITS = {
     "self_bleu_4": 3,
     "rating_mean": 2,
+    "rating_weighted": 2,
     "grade_mean": 2,
     "win_rate_standard_error": 2,
     "answer_entropy": 3,

@@ -13,6 +13,7 @@ from typing import Any
 from mipo_eval.errors import ConfigError
 from mipo_eval.reports.catalog import RowName, RowRule, list_judges, model_label
 from mipo_eval.reports.leaderboard import Asked, Cell, Section, leaderboard
+from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.store import Store
 from mipo_eval.store.validations import Validation, largest_validations
 
@@ -175,6 +176,7 @@ Find = Callable[[Published, str], Cell | None]
 
 def _finder(store: Store, table: int, judge: str | None, rules: Sequence[RowRule]) -> Find:
     by_variant = table in {5, 6}
+    now = Snapshot(store)
     cells: dict[str, dict[Key, Cell]] = {}
     metrics = {1: (_WIN,), 2: (_ACCURACY,), 3: (_BLEU,), 4: (_BLEU,), 6: (_WIN,)}
     for metric in metrics.get(table, (_WIN, _ACCURACY)):
@@ -186,19 +188,36 @@ def _finder(store: Store, table: int, judge: str | None, rules: Sequence[RowRule
             tasks=tuple(TASKS.values()),
             ranked=False,
         )
-        cells[metric] = _cells(leaderboard(store, asked))
+        cells[metric] = _cells(leaderboard(now, asked))
 
     def find(number: Published, dataset: str) -> Cell | None:
         verifiable = dataset in {"GSM8K", "SVAMP", "ARC-Easy", "ARC-Challenge"}
         metric = _BLEU if table in {3, 4} else _ACCURACY if verifiable else _WIN
-        method, variant = number.method.lower(), None
+        method = number.method.lower()
+        variants: tuple[str | None, ...] = (None,)
         if by_variant and method == "none (base)":
             method = "base" if verifiable else "personalized prompting"
         elif by_variant:
-            method, variant = "mipo", method
-        return cells[metric].get((number.model.lower(), method, variant, TASKS[dataset]))
+            method, variants = "mipo", _variants(method)
+        names = ((number.model.lower(), method, name, TASKS[dataset]) for name in variants)
+        return next((cell for name in names if (cell := cells[metric].get(name))), None)
 
     return find
+
+
+def _variants(column: str) -> tuple[str, ...]:
+    """Return what rows of tables 5 and 6 may be called here, the likeliest first.
+
+    Table 6 says how many negatives and not how they are made; random ones stand for it.
+
+    Example:
+        >>> _variants("3")
+        ('3', 'random x 3', 'missing x 3', 'reshuffling x 3')
+    """
+    if not column.isdigit():
+        return (column,)
+    several = "" if column == "1" else f" x {column}"
+    return (column, *(f"{made}{several}" for made in ("random", "missing", "reshuffling")))
 
 
 def _names(name: RowName) -> tuple[str, str, str | None]:

@@ -1,7 +1,8 @@
 """What the store knows of checkpoints that were trained here, so that tables can name them."""
 
 import glob
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from mipo_eval.reports.catalog import RowRule, model_label
@@ -24,6 +25,10 @@ METHODS = {
 
 NEGATIVES = {"reshuffle": "reshuffling", "random-strings": "random strings"}
 """Negatives as commands name them to the paper's name, where it is another."""
+
+
+_ASKED = {"default": " (default prompting)", None: ""}
+"""How a run was prompted to a mark of its row; the paper's rows are of personalized prompting."""
 
 
 def method_label(method: str) -> str:
@@ -71,13 +76,26 @@ def trained_rules(trainings: Iterable[Training]) -> tuple[RowRule, ...]:
             continue
         strategy, count = negatives_of(training)
         several = f" x {count}" if count is not None and count > 1 else ""
-        rules.append(
+        rules += [
             RowRule(
-                name=glob.escape(training.checkpoint.rstrip("/")),
+                name=name,
+                prompting=prompting,
                 model=model_label(training.model),
-                method=method_label(training.method),
+                method=f"{method_label(training.method)}{asked}",
                 variant=f"{strategy}{several}" if strategy else None,
                 seed=training.seed,
             )
-        )
+            for name in _names(training.checkpoint)
+            for prompting, asked in _ASKED.items()
+        ]
     return tuple(rules)
+
+
+def _names(checkpoint: str) -> Iterator[str]:
+    """Yield what --model may call a checkpoint: in full or from here, in process or by vLLM."""
+    full = checkpoint.rstrip("/")
+    here = os.path.relpath(full)
+    for path in (full, here, f"./{here}"):
+        for name in (path, f"{path}/"):
+            yield glob.escape(name)
+            yield f"vllm:{glob.escape(name)}"

@@ -1,7 +1,10 @@
 """The main job through the command line: real tiny model, real local judge, real store."""
 
+import asyncio
 import json
+import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,13 +15,22 @@ from typing import Any
 import pytest
 
 from mipo_eval.cli import main
+from mipo_eval.cli.output import Output
+from mipo_eval.progress import Stage, run_shown
 from mipo_eval.records import Item
 from mipo_eval.store import Store
 from mipo_eval.store.responses import answered
 from mipo_eval.store.runs import list_runs
 from mipo_eval.tasks.items import write_items
-from tests.servers.http import Act, Call
-from tests.servers.openai_server import OpenAIServer, broken, ok, refusal
+from tests.servers.http import Act, Call, json_act
+from tests.servers.openai_server import (
+    OpenAIServer,
+    Policy,
+    broken,
+    completion,
+    ok,
+    refusal,
+)
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -136,6 +148,8 @@ def test_several_judges_and_no_judge(
     free = _run(capsys, *argv)
     assert {s["metric"] for s in free["scores"]} == {
         "self_bleu_4",
+        "self_bleu_4_same_prompt",
+        "self_bleu_4_same_prompt_fixed",
         "response_tokens",
         "truncation_rate",
     }
@@ -308,3 +322,75 @@ def test_hostile_text_is_shown_inert(capsys: pytest.CaptureFixture[str]) -> None
     assert "\u202e" not in shown
     assert "[bold]no[/bold]" in shown
     assert "tea: [red]a" in shown
+
+
+def test_the_family_judge_is_that_of_the_checkpoint(
+    tiny_model: Path, suite: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    qwen, llama = "Qwen/Qwen2.5-14B-Instruct", "meta-llama/Meta-Llama-3-8B-Instruct"
+    policy = Policy(models=(qwen,))
+    argv = ("--suite", suite, "--decoding", "max_tokens=4")
+    with OpenAIServer(ok("3"), policy=policy) as server:
+        judge = ("--judge", f"family@{server.url}")
+        scores = _run(capsys, "--model", str(tiny_model), *argv, *judge)["scores"]
+        assert {call.body["model"] for call in server.calls if call.body} == {qwen}
+        assert any("judge:qwen2.5-14b" in score["signature"] for score in scores)
+        for kind, message in (("llama", f"does not serve {llama!r}"), ("mistral", "is neither")):
+            other = tmp_path / "qwen-in-name-only"
+            shutil.copytree(tiny_model, other, dirs_exist_ok=True)
+            config = json.loads((other / "config.json").read_text())
+            (other / "config.json").write_text(json.dumps(config | {"model_type": kind}))
+            assert main(["--model", str(other), *argv, *judge]) == 2
+            assert message in capsys.readouterr().err
+        # Of a served model only the name is known.
+        assert main(["--model", f"openai:meta-llama/x@{server.url}", *argv, *judge]) == 2
+        assert llama in capsys.readouterr().err
+
+
+def _unsure(call: Call) -> Act:
+    """Rates 3, and nearly 4 for responses that it finds one of twelve."""
+    text = call.body["messages"][-1]["content"]
+    if "tea number 5?" in text:
+        return ok("3")
+    top = [{"token": t, "logprob": math.log(p)} for t, p in (("3", 0.6), (" 4", 0.4))]
+    body = completion("3")
+    body["choices"][0]["logprobs"] = {"content": [{"token": "3", "top_logprobs": top}]}
+    return json_act(body)
+
+
+def test_probability_weighted_ratings_stand_beside_the_plain_ones(
+    tiny_model: Path, suite: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with OpenAIServer(_unsure) as server:
+        Path("mine.yaml").write_text(
+            f"description: mine\nbackend: openai:judge@{server.url}\nlogprobs: 5\n"
+        )
+        argv = ("--model", str(tiny_model), "--suite", suite, "--decoding", "max_tokens=8")
+        scores = _scores(_run(capsys, *argv, "--judge", "mine.yaml"))
+        assert scores["rating_mean"]["value"] == 3.0
+        weighted = scores["rating_weighted"]
+        assert weighted["value"] == pytest.approx(3.4)
+        assert (weighted["n"], sum(weighted["unscored_reasons"].values())) == (10, 2)
+        assert "weighted:first-token" in weighted["signature"]
+        plain = ("--judge", f"openai:judge@{server.url}")
+        assert "rating_weighted" not in _scores(_run(capsys, *argv, *plain))
+
+
+def test_a_judge_at_work_shows_that_time_passes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    told: list[int] = []
+
+    class Watched(Output):
+        def advance(self, units: int) -> None:
+            told.append(units)
+            super().advance(units)
+
+    async def work() -> str:
+        await asyncio.sleep(2.3)
+        return "done"
+
+    stage = Stage("work", 3, lambda: "$0.10  batch b: 1 of 3 answered")
+    assert run_shown(work(), Watched(as_json=False), stage) == "done"
+    assert told == [0, 0]
+    assert "work: 0/3" in capsys.readouterr().err.replace("\n", " ")
