@@ -1,7 +1,7 @@
 """What a stored call was keyed on: why the same question is not paid for again, and another is."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from mipo_eval.errors import DataError
 from mipo_eval.keys import digest
 from mipo_eval.store import Store
-from mipo_eval.store.tables import calls, choices, grades, items, judges, verdicts
+from mipo_eval.store.runs import Run
+from mipo_eval.store.tables import calls, choices, grades, items, judges, responses, verdicts
 
 _SHOWN_APART = 80
 """Characters shown of texts that differ."""
@@ -104,23 +105,54 @@ class CallAbout(NamedTuple):
 
     key: str
     status: str
+    of: str
+    """"response" or "reference"; for a choice, what the response was compared with."""
     read: Read
 
 
-def calls_about(store: Store, item_keys: Sequence[str]) -> list[CallAbout]:
-    """Return every verdict about these items with its call, judge by judge."""
-    found = [
-        CallAbout(row.call_key, row.status, _read(row))
-        for table in (verdicts, choices, grades)
-        for row in _rows(store, table, table.c.item_key.in_(item_keys))
-    ]
-    return sorted(found, key=lambda one: (one.read.judge, one.read.item_id))
+def calls_about(store: Store, run: Run, item_keys: Sequence[str]) -> list[CallAbout]:
+    """Return the calls behind a run's responses to items, and behind the items' references."""
+    own = sa.select(responses.c.text_key).where(
+        responses.c.generation_key == run.generation_key, responses.c.item_key.in_(item_keys)
+    )
+    reference = sa.select(items.c.reference_key).where(items.c.item_key.in_(item_keys))
+    with store.read() as connection:
+        ours = set(connection.execute(own).scalars())
+        references = set(connection.execute(reference).scalars())
+    found = []
+    for table in (verdicts, choices, grades):
+        for row in _rows(store, table, table.c.item_key.in_(item_keys)):
+            of = _of(row, ours, references)
+            if of is not None:
+                found.append(CallAbout(row.call_key, row.status, of, _read(row)))
+    return sorted(found, key=lambda one: (one.read.judge, one.of, one.read.item_id))
+
+
+def _of(row: Any, ours: Collection[str], references: Collection[str]) -> str | None:
+    """Return what a verdict is about, None if about another run's response."""
+    if not hasattr(row, "text_key_a"):
+        return (
+            "response"
+            if row.text_key in ours
+            else "reference"
+            if row.text_key in references
+            else None
+        )
+    both = {row.text_key_a, row.text_key_b}
+    if not both & set(ours):
+        return None
+    return "against the reference" if both & set(references) else "against another response"
 
 
 _VALUES: Mapping[sa.Table, tuple[sa.Column[Any], ...]] = {
-    verdicts: (verdicts.c.rating, verdicts.c.aspect),
-    choices: (choices.c.winner, choices.c.shown_first),
-    grades: (grades.c.value,),
+    verdicts: (verdicts.c.rating, verdicts.c.text_key, verdicts.c.aspect),
+    choices: (
+        choices.c.winner,
+        choices.c.text_key_a,
+        choices.c.text_key_b,
+        choices.c.shown_first,
+    ),
+    grades: (grades.c.value, grades.c.text_key),
 }
 """Table to the column with what was said, and what it was about."""
 

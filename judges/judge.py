@@ -53,7 +53,7 @@ class Judge:
         backend = dict(self.backend.identity)
         sampling = asdict(self.sampling)
         about = {"spec": self.spec, "backend": backend, "sampling": sampling}
-        return {**about, **self.signature_parts()}
+        return {**about, "constrained": self.constrained, **self.signature_parts()}
 
     def signature_parts(self) -> Mapping[str, str]:
         """Return what a number judged by this judge says about it, for `signature.join`."""

@@ -173,7 +173,7 @@ def load_judge(
         name=_shown(_model_name(kind, backend.identity)),
         spec=spec,
         backend=backend,
-        prompt=_prompt(protocol or "rubric", prompt_file),
+        prompt=prompt_for(protocol or "rubric", prompt_file),
         protocol=protocol or "rubric",
     )
 
@@ -212,7 +212,7 @@ def _from_preset(spec: str, name: str, url: str, asked: Protocol | None, given: 
         name=_shown(Path(name).stem if name.endswith((".yaml", ".yml")) else name),
         spec=spec,
         backend=backend,
-        prompt=_prompt(protocol, prompt_file),
+        prompt=prompt_for(protocol, prompt_file),
         protocol=protocol,
         sampling=preset.sampling(),
         constrained=preset.constrained,
@@ -243,7 +243,12 @@ def _limits(name: str, fields: Mapping[str, Any]) -> Limits:
         raise ConfigError(f"the judge's preset {name}: limits: {error}") from None
 
 
-def _prompt(protocol: Protocol, file: str | Path | None) -> Prompt:
+def prompt_for(protocol: Protocol, file: str | Path | None = None) -> Prompt:
+    """Return the prompt of a protocol: a user's file, or ours.
+
+    Raises:
+        ConfigError: there is no such file, or its slots are not those of the protocol.
+    """
     required, optional = _SLOTS[protocol]
     return load_prompt(file or protocol, required=required, optional=optional)
 

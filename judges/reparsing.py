@@ -1,13 +1,18 @@
 """Reading stored replies again, after the parser changed."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from mipo_eval.backends import Failure, Reply, Request, Sampling
+from mipo_eval.errors import BackendError, ConfigError
 from mipo_eval.judges.judge import Judge
+from mipo_eval.judges.loading import prompt_for
 from mipo_eval.judges.pairwise import read_verdict
 from mipo_eval.judges.rubric import read_rating
+from mipo_eval.signature import short
 from mipo_eval.store import Store
 from mipo_eval.store.tables import calls, choices, judges, verdicts
 from mipo_eval.store.verdicts import put_judge
@@ -29,16 +34,101 @@ class Reparsed(NamedTuple):
 def older_judges(store: Store, judge: Judge) -> tuple[str, ...]:
     """Return the keys of judges that asked the same in the same way and read it otherwise."""
     own = judge.stored_spec
-    asked = {name: own[name] for name in ("protocol", "prompt", "backend", "sampling")}
-    with store.read() as connection:
-        rows = connection.execute(sa.select(judges.c.judge_key, judges.c.spec)).all()
     return tuple(
         key
-        for key, spec in rows
-        if key != judge.key
-        and spec.get("parser") not in {None, own["parser"]}
-        and {name: spec.get(name) for name in asked} == asked
+        for key, _, spec in _stored(store)
+        if key != judge.key and spec["parser"] != own["parser"] and _asked(spec) == _asked(own)
     )
+
+
+def _stored(store: Store) -> list[tuple[str, str, dict[str, Any]]]:
+    """Return key, name and spec of every judge whose replies a parser of ours has read."""
+    query = sa.select(judges.c.judge_key, judges.c.name, judges.c.spec).order_by(judges.c.judge_key)
+    with store.read() as connection:
+        rows = connection.execute(query).all()
+    return [(key, name, spec) for key, name, spec in rows if spec.get("parser") is not None]
+
+
+def _asked(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how a judge was asked, whoever read its replies."""
+    usual = {"sampling": asdict(Sampling()), "constrained": True}
+    names = ("protocol", "prompt", "backend", "sampling", "constrained")
+    return {name: spec.get(name, usual.get(name)) for name in names}
+
+
+class Readers(NamedTuple):
+    """Judges of a store as they read today, and judges that cannot be made again."""
+
+    judges: tuple[Judge, ...]
+    left_out: Mapping[str, str]
+    """Name and key of a judge to why its replies cannot be read again."""
+
+
+def readers(store: Store, names: Sequence[str] = ()) -> Readers:
+    """Return the judges of a store, reading by the present parser; none of them can be asked.
+
+    Args:
+        store: where judges are.
+        names: as users wrote them or as tables call them, or beginnings of keys; none: all.
+
+    Raises:
+        ConfigError: the store has no judge of one of these names.
+    """
+    stored = _stored(store)
+    for wanted in names:
+        if not any(_is_named(wanted, *row) for row in stored):
+            known = ", ".join(sorted({name for _, name, _ in stored})) or "none yet"
+            raise ConfigError(f"no judge {wanted!r} with stored replies; {store.name} has: {known}")
+    found: dict[str, Judge] = {}
+    left_out = {}
+    for key, name, spec in stored:
+        if names and not any(_is_named(wanted, key, name, spec) for wanted in names):
+            continue
+        prompt = prompt_for(spec["protocol"])
+        if short(prompt.hash) != spec["prompt"]:
+            left_out[f"{name} ({short(key)})"] = "it was asked with a prompt that is not ours"
+            continue
+        judge = Judge(
+            name=name,
+            spec=str(spec.get("spec", name)),
+            backend=_Silent(spec["backend"]),
+            prompt=prompt,
+            protocol=spec["protocol"],
+            sampling=Sampling(**_asked(spec)["sampling"]),
+            constrained=_asked(spec)["constrained"],
+        )
+        found.setdefault(judge.key, judge)
+    return Readers(tuple(found.values()), left_out)
+
+
+def _is_named(wanted: str, key: str, name: str, spec: Mapping[str, Any]) -> bool:
+    return wanted in {name, spec.get("spec")} or key.startswith(wanted)
+
+
+class _Silent:
+    """A backend that is only remembered: reading again asks nobody."""
+
+    def __init__(self, identity: Mapping[str, str]) -> None:
+        self.identity = identity
+
+    async def check(self) -> None:
+        """Raise: nobody is there."""
+        raise BackendError("stored replies are read again without a call")
+
+    async def answer(
+        self, requests: Iterable[Request]
+    ) -> AsyncGenerator[tuple[Request, Reply | Failure], None]:
+        """Raise: nobody is there."""
+        await self.check()
+        for request in requests:  # pragma: no cover - what makes it a generator
+            yield request, Failure(kind="refused", detail="")
+
+
+def reparse_judge(
+    store: Store, judge: Judge, *, advance: Callable[[int], None] = lambda _: None
+) -> Reparsed:
+    """Read what older parsers read of a judge again, or what this one did, if there are none."""
+    return reparse(store, judge, older_judges(store, judge) or (judge.key,), advance=advance)
 
 
 def reparse(

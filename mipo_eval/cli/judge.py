@@ -27,7 +27,7 @@ _SHOWN, _IN_DOCUMENT = 2, 10
 
 
 @click.command()
-@click.argument("entrants", nargs=-1, required=True, metavar="A B ...")
+@click.argument("entrants", nargs=-1, metavar="A B ...")
 @click.option("--suite", metavar="S", help="Name of a suite, or FILE.jsonl. Default: A's run's.")
 @click.option(
     "--judge",
@@ -63,6 +63,11 @@ _SHOWN, _IN_DOCUMENT = 2, 10
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder of item files. [default: MIPO_EVAL_DATA or ./data]",
 )
+@click.option(
+    "--reparse",
+    is_flag=True,
+    help="Instead: read the stored replies of the judges (all, or --judge) again, without a call.",
+)
 @max_cost_option
 @batch_option
 @store_option
@@ -78,6 +83,7 @@ def judge(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is l
     seed: int,
     limit: int | None,
     data_dir: Path | None,
+    reparse: bool,
     max_cost: float | None,
     batch: bool,
     store: str,
@@ -99,6 +105,11 @@ def judge(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is l
     from mipo_eval.store import Store
 
     output = Output(as_json=as_json)
+    if reparse:
+        from mipo_eval.cli.reparse import reparse_stored
+
+        reparse_stored(store, entrants, judges, output, as_json=as_json)
+        return
     asked = Asked(
         model="",
         suite=suite or "",

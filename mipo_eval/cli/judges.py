@@ -320,5 +320,5 @@ def _correction_table(found: "Correction", about: str) -> "list[RenderableType]"
         table.add_row(label_text, shown, ends, str(n), assumed)
     kappa = "" if found.kappa is None else f", kappa {found.kappa:.2f}"
     lines = [f"judge and people agree on {found.agreement:.1f} % of {found.labelled} items{kappa}"]
-    lines += [f"no {corrections[key][0]}: {why}" for key, why in found.absent.items()]
+    lines += [f"not {corrections[key][0]}: {why}" for key, why in found.absent.items()]
     return [title, table, *(inert(line) for line in lines)]

@@ -37,7 +37,10 @@ def why(call: str, other: str | None, store: str, as_json: bool) -> None:
         if ":" in call:
             listed = _listed(opened, call)
             if as_json:
-                rows = [{"call": o.key, "status": o.status, **o.read._asdict()} for o in listed]
+                rows = [
+                    {"call": o.key, "status": o.status, "of": o.of, **o.read._asdict()}
+                    for o in listed
+                ]
                 output.document({"calls": rows})
             output.show(*_table(listed))
             return
@@ -65,7 +68,7 @@ def _listed(store: "Store", name: str) -> "list[CallAbout]":
     keys = [item.key for _, item in get_items(store, run.list_key) if item.item_id == item_id]
     if not keys:
         raise ConfigError(f"run {run_name} has no item {item_id!r}")
-    return calls_about(store, keys)
+    return calls_about(store, run, keys)
 
 
 def _table(found: "list[CallAbout]") -> "list[RenderableType]":
@@ -79,11 +82,13 @@ def _table(found: "list[CallAbout]") -> "list[RenderableType]":
         return [Text("No call stands behind this item: nobody was asked about it.")]
     table = Table(header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("call", no_wrap=True)
-    for column in ("judge", "about", "said"):
+    for column in ("judge", "of", "about", "said"):
         table.add_column(column, overflow="fold")
     for one in found:
         said = one.read.value or one.read.reason or one.status
-        table.add_row(one.key[:12], inert(one.read.judge), inert(one.read.about), inert(said))
+        table.add_row(
+            one.key[:12], inert(one.read.judge), one.of, inert(one.read.about), inert(said)
+        )
     return [table]
 
 
