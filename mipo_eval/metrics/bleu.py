@@ -4,10 +4,11 @@ The definition is BLEU of every text against all other texts as references, aver
 written that is quadratic; `ngrams.py` finds all matches in time proportional to the words.
 """
 
+from array import array
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -109,8 +110,32 @@ def _check(max_order: int, smoothing: str) -> None:
         raise ConfigError(f"smoothing {smoothing!r} is unknown; known: exp, method1")
 
 
-def number_words(texts: Sequence[str], tokenize: Tokenize) -> list[Ints]:
-    """Return, per text, (words,) numbers from 1 on that are equal where the words are.
+class Words(NamedTuple):
+    """Texts as numbered words, one after the other in a single array: millions of words fit."""
+
+    numbers: Ints
+    """(words + texts,) from 1 on, equal where the words are; a 0 ends each text."""
+    lengths: Ints
+    """(texts,) words of each text."""
+
+    def split(self) -> list[Ints]:
+        """Return, per text, its words without the 0; views, not copies."""
+        ends = np.cumsum(self.lengths + 1)
+        return [
+            self.numbers[end - length - 1 : end - 1]
+            for end, length in zip(ends.tolist(), self.lengths.tolist(), strict=True)
+        ]
+
+
+def join_words(texts: Sequence[Ints]) -> Words:
+    """Return the texts, each as `Words.split` gives it, as one array again."""
+    end = np.zeros(1, dtype=np.int64)
+    parts = [part for text in texts for part in (text, end)]
+    return Words(np.concatenate(parts), np.array([len(text) for text in texts], dtype=np.int64))
+
+
+def number_words(texts: Sequence[str], tokenize: Tokenize) -> Words:
+    """Number the words of all texts.
 
     Raises:
         ConfigError: the tokenizer is unknown.
@@ -118,13 +143,20 @@ def number_words(texts: Sequence[str], tokenize: Tokenize) -> list[Ints]:
     if tokenize not in TOKENIZERS:
         raise ConfigError(f"tokenize {tokenize!r} is unknown; known: {', '.join(TOKENIZERS)}")
     split = TOKENIZERS[tokenize]()
-    known: defaultdict[str, int] = defaultdict()
-    known.default_factory = lambda: len(known) + 1  # a new word gets the next number
-    return [np.array([known[word] for word in split(text)], dtype=np.int64) for text in texts]
+    known: defaultdict[str | None, int] = defaultdict()
+    known.default_factory = known.__len__  # a new word gets the next number
+    end = known[None]  # 0
+    numbers, lengths = array("q"), np.zeros(len(texts), dtype=np.int64)
+    for index, text in enumerate(texts):
+        words = split(text)
+        lengths[index] = len(words)
+        numbers.extend(map(known.__getitem__, words))
+        numbers.append(end)
+    return Words(np.frombuffer(numbers, dtype=np.int64), lengths)
 
 
 def self_bleu_of_words(
-    words: Sequence[Ints],
+    words: Words,
     *,
     max_order: int = 4,
     smoothing: Smoothing = "exp",
@@ -133,24 +165,19 @@ def self_bleu_of_words(
     """Return (texts,) BLEU of each text against all others (of its group), 0-1.
 
     Args:
-        words: per text, its words as `number_words` gives them.
+        words: the texts.
         max_order: longest n-gram.
         smoothing: as in `self_bleu`.
         group_ids: (texts,) numbers of the groups; None puts all texts in one.
     """
-    n_texts = len(words)
-    groups = np.zeros(n_texts, dtype=np.int64) if group_ids is None else group_ids
-    lengths = np.array([len(text) for text in words], dtype=np.int64)
-    text_ids = np.repeat(np.arange(n_texts), lengths + 1)
-    positions = np.zeros(int(lengths.sum()) + n_texts, dtype=np.int64)  # 0 ends a text
-    inside = np.ones(len(positions), dtype=bool)
-    inside[np.cumsum(lengths + 1) - 1] = False
-    positions[inside] = np.concatenate(words)
+    numbers, lengths = words
+    groups = np.zeros(len(lengths), dtype=np.int64) if group_ids is None else group_ids
+    text_ids = np.repeat(np.arange(len(lengths)), lengths + 1)
     if groups.any():
-        base = int(positions.max()) + 1
-        apart = np.where(inside, positions + groups[text_ids] * base, 0)
-        positions = np.unique(np.append(apart, 0), return_inverse=True)[1][:-1]
-    matched = leave_one_out_matches(positions, text_ids, n_texts, max_order)
+        base = int(numbers.max()) + 1
+        apart = np.where(numbers > 0, numbers + groups[text_ids] * base, 0)
+        numbers = np.unique(np.append(apart, 0), return_inverse=True)[1][:-1]
+    matched = leave_one_out_matches(numbers, text_ids, len(lengths), max_order)
     return _bleu(matched, lengths, _closest_lengths(lengths, groups), smoothing)
 
 
@@ -213,7 +240,7 @@ def self_bleu(
     return SelfBleu(
         mean=float(values[compared].mean()),
         per_text=tuple(per_text),
-        empty=sum(len(text) == 0 for text in words),
+        empty=int((words.lengths == 0).sum()),
     )
 
 
@@ -234,7 +261,8 @@ def self_bleu_score(
         texts: one response per item; None where there is none.
         groups: prompt group per item: the unit of resampling, and of comparison with
             `within_groups`.
-        within_groups: compare only responses to the same prompt.
+        within_groups: compare only responses to the same prompt; the metric is then called
+            `self_bleu_4_same_prompt`.
         seed: of the bootstrap.
         reasons: per item, why it has no response.
 
@@ -248,7 +276,7 @@ def self_bleu_score(
         for i, text in enumerate(texts)
     ]
     return mean_score(
-        "self_bleu_4",
+        "self_bleu_4_same_prompt" if within_groups else "self_bleu_4",
         result.per_text,
         signature=join(
             tok="13a",

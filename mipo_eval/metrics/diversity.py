@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mipo_eval.errors import ConfigError, DataError
-from mipo_eval.metrics.bleu import Tokenize, number_words, self_bleu_of_words
+from mipo_eval.metrics.bleu import Tokenize, join_words, number_words, self_bleu_of_words
 from mipo_eval.metrics.means import Reasons, count_reasons, same_length
 from mipo_eval.metrics.ngrams import Ints
 from mipo_eval.records import Score
@@ -36,7 +36,7 @@ def distinct_n(texts: Sequence[str], n: int = 2, *, tokenize: Tokenize = "13a") 
         ConfigError: n is below 1 or the tokenizer unknown.
         DataError: no text has n words.
     """
-    return _distinct(_grams(number_words(texts, tokenize), n), n)
+    return _distinct(_grams(number_words(texts, tokenize).split(), n), n)
 
 
 def _distinct(grams: Sequence[Ints], n: int) -> float:
@@ -62,7 +62,9 @@ def pairwise_similarity(texts: Sequence[str], n: int = 1, *, tokenize: Tokenize 
         ConfigError: n is below 1 or the tokenizer unknown.
         DataError: fewer than two texts have n words.
     """
-    return _similarity([_unit(grams) for grams in _grams(number_words(texts, tokenize), n)], n)
+    return _similarity(
+        [_unit(grams) for grams in _grams(number_words(texts, tokenize).split(), n)], n
+    )
 
 
 class _Unit(NamedTuple):
@@ -155,11 +157,13 @@ def diversity_scores(
     # Only what was drawn is split into words (13a), and only once.
     drawn = np.unique(np.concatenate(subsets))
     places = [np.searchsorted(drawn, subset) for subset in subsets]
-    words = number_words([present[i] for i in drawn], "13a")
+    words = number_words([present[i] for i in drawn], "13a").split()
     units = [_unit(text) for text in words]
     pairs = _grams(words, 2)
     measures: dict[str, Callable[[Sequence[int]], float]] = {
-        "self_bleu_4": lambda of: float(self_bleu_of_words([words[i] for i in of]).mean()),
+        "self_bleu_4": lambda of: float(
+            self_bleu_of_words(join_words([words[i] for i in of])).mean()
+        ),
         "distinct_1": lambda of: _distinct([words[i] for i in of], 1),
         "distinct_2": lambda of: _distinct([pairs[i] for i in of], 2),
         "pairwise_similarity": lambda of: _similarity([units[i] for i in of], 1),
