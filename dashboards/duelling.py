@@ -177,23 +177,19 @@ def matrix_plot(
         x=alt.X(f"{columns}:N", sort=across, title=None, axis=x),
         tooltip=tooltip,
     )
-    cells = base.mark_rect().encode(
-        color=alt.Color(
-            f"{value}:Q", scale=scale, legend=alt.Legend(title=title, orient="top", labelLimit=60)
-        )
-    )
-    layers = [cells]
-    if len(downwards) * len(across) <= _CELLS * _CELLS and len(across) <= _CELLS:
-        dark = _dark(value, ends)
+    written = len(downwards) <= _CELLS and len(across) <= _CELLS
+    legend = None if written else alt.Legend(title=title, orient="top")
+    layers = [base.mark_rect().encode(color=alt.Color(f"{value}:Q", scale=scale, legend=legend))]
+    if written:
         layers.append(
             base.mark_text(fontSize=12).encode(
                 text=alt.Text(f"{value}:Q", format=".2f" if ends[-1] <= 1 else ".0f"),
-                color=alt.condition(dark, alt.value("#FFFFFF"), alt.value("#1B1E24")),
+                color=alt.condition(_dark(value, ends), alt.value("#FFFFFF"), alt.value("#1B1E24")),
             )
         )
-    # The height is that of the whole: rows, the slanted names below them, the legend above.
+    # The height is that of the whole: rows, the slanted names below them, a legend above.
     slanted = 0.65 * min(_SLANTED, 7 * max(len(name) for name in across) + 10)
-    height = round(_MATRIX_ROW * len(downwards) + slanted + 90)
+    height = round(_MATRIX_ROW * len(downwards) + slanted + (30 if written else 110))
     return alt.LayerChart(layer=layers).properties(height=height)
 
 

@@ -100,13 +100,16 @@ def _flight(store: Store, run: Run) -> Flight:
     )
     totals = sa.select(sa.func.count(), sa.func.max(listed.c.created_at)).select_from(listed)
     # A verdict is found by judge, item and text, in this order: one look-up a judge and response.
-    rated = sa.exists().where(
-        verdicts.c.judge_key == judges.c.judge_key,
-        verdicts.c.item_key == listed.c.item_key,
-        verdicts.c.text_key == listed.c.text_key,
-    )
-    judged = sa.select(sa.func.count(sa.distinct(listed.c.item_key))).where(
-        sa.exists().select_from(judges).where(rated)
+    judged = (
+        sa.select(sa.func.count(sa.distinct(listed.c.item_key)))
+        .select_from(listed)
+        .join(judges, sa.true())
+        .join(
+            verdicts,
+            (verdicts.c.judge_key == judges.c.judge_key)
+            & (verdicts.c.item_key == listed.c.item_key)
+            & (verdicts.c.text_key == listed.c.text_key),
+        )
     )
     with store.read() as connection:
         done, latest = connection.execute(totals).one()

@@ -1,0 +1,88 @@
+"""The board sees what changes in a store, and how far unfinished runs are."""
+
+from datetime import timedelta
+from pathlib import Path
+
+from mipo_eval.dashboards import watching
+from mipo_eval.records import Score
+from mipo_eval.store import Store
+from mipo_eval.store.engine import now
+from mipo_eval.store.items import put_list
+from mipo_eval.store.responses import put_generation, put_responses
+from mipo_eval.store.runs import Run, put_run, put_scores
+from mipo_eval.store.verdicts import put_judge, put_ratings
+from tests.dashboards.scripted import _rating, _response, items
+
+
+def _begun(store: Store, *, hours: float = 0.0) -> Run:
+    of = items(8)
+    list_key, count = put_list(store, [("tea", of)])
+    put_generation(store, "g", {})
+    begun = now() - timedelta(hours=hours)
+    run = Run(
+        run_id="r",
+        model="m",
+        suite="tea",
+        prompting="",
+        seed=0,
+        list_key=list_key,
+        n_items=count,
+        generation_key="g",
+        environment={},
+        created_at=begun,
+        updated_at=begun,
+    )
+    put_run(store, run)
+    return run
+
+
+def test_progress_of_a_run_in_flight(tmp_path: Path) -> None:
+    with Store.open(str(tmp_path / "s.db")) as store:
+        run = _begun(store)
+        put_judge(store, "j", "judge", {})
+        of = items(8)
+        put_responses(store, "g", [_response(item, f"text {item.item_id}") for item in of[:5]])
+        ratings = [_rating(item, f"text {item.item_id}", 0, 3) for item in of[:2]]
+        put_judge(store, ratings[0].judge, "rater", {})
+        put_ratings(store, ratings)
+        (flight,) = watching.in_flight(store)
+        assert (flight.run.run_id, flight.responses, flight.rated) == ("r", 5, 2)
+        assert flight.seconds < 60
+        put_scores(store, run.run_id, [Score(metric="accuracy", value=1.0, n=8, signature="s:1")])
+        assert watching.in_flight(store) == []
+
+
+def test_a_run_that_nobody_continues_is_not_in_flight(tmp_path: Path) -> None:
+    with Store.open(str(tmp_path / "s.db")) as store:
+        _begun(store, hours=2)
+        assert watching.in_flight(store) == []
+
+
+def test_versions_change_with_what_they_stand_for(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    with Store.open(str(path)) as store, Store.open(str(path), mode="read") as reader:
+        run = _begun(store)
+        before = (watching.version(reader), watching.results_version(reader))
+        assert before == (watching.version(reader), watching.results_version(reader))
+        put_responses(store, "g", [_response(items(1)[0], "text")])
+        responded = (watching.version(reader), watching.results_version(reader))
+        assert responded[0] != before[0]
+        assert responded[1] == before[1]
+        put_scores(store, run.run_id, [Score(metric="accuracy", value=1.0, n=8, signature="s:1")])
+        assert watching.results_version(reader) != before[1]
+
+
+def test_an_empty_store_has_nothing_to_show(tmp_path: Path) -> None:
+    with Store.open(str(tmp_path / "s.db")) as store:
+        assert not watching.has_items(store)
+        _begun(store)
+        assert watching.has_items(store)
+
+
+def test_versions_on_postgresql(postgres_url: str) -> None:
+    with Store.open(postgres_url) as store:
+        before = (watching.version(store), watching.results_version(store))
+        _begun(store)
+        assert watching.version(store) != before[0]
+        assert watching.results_version(store) != before[1]
+        assert len(watching.in_flight(store)) == 1
