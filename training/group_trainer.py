@@ -27,7 +27,7 @@ class GroupTrainer(Trainer):  # type: ignore[misc]
         self._tokens = 0.0
         super().__init__(*args, callbacks=[_ReferenceFirst(self)], **kwargs)
         self.model_accepts_loss_kwargs = False  # a mean over prompts, not a sum over tokens
-        _keep_precision(self.accelerator)
+        keep_precision(self.accelerator)
 
     def make_reference(self) -> None:
         """Read what the reference model says of every response, or compute it and keep it."""
@@ -76,7 +76,7 @@ class GroupTrainer(Trainer):  # type: ignore[misc]
         return {**found, "num_tokens": self._tokens}
 
 
-def _keep_precision(accelerator: Any) -> None:
+def keep_precision(accelerator: Any) -> None:
     """Keep FSDP2 from rounding what the model returns: log-probabilities are float32 for a reason.
 
     Sums of hundreds of nats differ by less than bf16 resolves; so do gradients of many devices.

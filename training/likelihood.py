@@ -25,7 +25,7 @@ from mipo_eval.errors import ModelError
 IGNORED = -100
 """Target of a position whose next token is not asked for."""
 
-_LOGITS = 1 << 25
+LOGITS = 1 << 25
 """Logits that exist at a time; more are made in pieces, and each piece again for backward."""
 
 _PROBE = "\x01response\x01"
@@ -193,7 +193,7 @@ def _logprobs(head: Any, transform: _Transform, hidden: Tensor, targets: Tensor)
         logits = transform(head(states))
         return -functional.cross_entropy(logits, wanted, reduction="none")
 
-    size = max(1, _LOGITS // head.out_features)  # its weights may be sharded, their shape with them
+    size = max(1, LOGITS // head.out_features)  # its weights may be sharded, their shape with them
     if len(hidden) <= size:
         return piece(hidden, targets)
     pieces = zip(torch.split(hidden, size), torch.split(targets, size), strict=True)

@@ -87,7 +87,7 @@ def test_equals_the_models_own_logits(
     model.zero_grad()
     add_likelihood_head(model)
     for limit in (1 << 25, 300):  # at once, and three positions at a time
-        monkeypatch.setattr(likelihood, "_LOGITS", limit)
+        monkeypatch.setattr(likelihood, "LOGITS", limit)
         found = model(ids, targets=targets)
         torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
         found.sum().backward()
