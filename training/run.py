@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, is_dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -90,9 +91,11 @@ def check_model(model: ModelSpec, recipe: Recipe) -> None:
     """Refuse what cannot be trained, before anything is generated.
 
     Raises:
-        ConfigError: the model is no checkpoint.
+        ConfigError: the model is no checkpoint, or what trains is not installed.
         ModelError: it has no chat template.
     """
+    if absent := [name for name in ("torch", "trl", "peft") if not find_spec(name)]:
+        raise ConfigError(f"training needs {' and '.join(absent)}: pip install 'mipo-eval[train]'")
     if model.engine not in {"hf", "vllm"}:
         raise ConfigError(
             f"{model.name} cannot be trained: --model takes a checkpoint; to generate with a "
@@ -127,9 +130,7 @@ def train(store: Store, request: Request, progress: Progress) -> Training:
         steps = _steps(request.recipe, len(examples.examples))
         with _Curve(store, training.training_id, progress, steps) as curve:
             outcome = _run(request, examples, held_out, curve)
-        done = record(
-            outcome=outcome, status="done", reason=None, checkpoint=str(request.out.absolute())
-        )
+        done = record(outcome=outcome, status="done", reason=None, checkpoint=str(request.out))
         if is_main_process():
             _finish(store, request, done)
     return done
@@ -231,13 +232,7 @@ def _opened(store: Store, request: Request) -> Training:
     """Return the training's row: a finished one as it is, any other as running."""
     training_id = request.training_id
     known = {one.training_id: one for one in list_trainings(store)}.get(training_id)
-    complete = (request.out / "config.json").is_file() and not (request.out / STEPS).exists()
-    if (
-        known
-        and known.status == "done"
-        and known.checkpoint == str(request.out.absolute())
-        and complete
-    ):
+    if known and known.status == "done" and _is_complete(request.out, known):
         return known
     moment = now()
     training = Training(
@@ -262,7 +257,7 @@ def _opened(store: Store, request: Request) -> Training:
 
 def _is_complete(out: Path, training: Training) -> bool:
     there = (out / "config.json").is_file() and not (out / STEPS).exists()
-    return there and training.checkpoint == str(out.absolute())
+    return there and training.checkpoint == str(out)
 
 
 Record = Callable[..., Training]
@@ -310,6 +305,9 @@ def _finish(store: Store, request: Request, training: Training) -> None:
     curve = get_curve(store, training.training_id)
     card = model_card(training, curve, base=request.model)
     (request.out / "README.md").write_text(card, encoding="utf-8")
+    from mipo_eval.training.reference import FILE
+
+    (request.out / FILE).unlink(missing_ok=True)
     shutil.rmtree(request.out / STEPS, ignore_errors=True)
 
 

@@ -126,6 +126,6 @@ def _adopt(store: Store, out: Path, best: Swept) -> Training:
         if path.name != MARKER:
             path.replace(out / path.name)
     shutil.rmtree(out / FOLDER, ignore_errors=True)
-    training = replace(best.training, checkpoint=str(out.absolute()))
+    training = replace(best.training, checkpoint=str(out))
     put_training(store, training)
     return training

@@ -1,0 +1,248 @@
+"""`mipo-eval train` as a user meets it: a real tiny model, a real server, a real store."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mipo_eval.cli import main
+from mipo_eval.records import Item
+from mipo_eval.store import Store
+from mipo_eval.store.trainings import find_training, get_curve, list_trainings
+from mipo_eval.tasks.items import write_items
+from tests.models import make_model
+from tests.servers.http import Act, Call
+from tests.servers.openai_server import OpenAIServer, ok
+
+QUICK = ("--set", "lr=1e-2", "--set", "optimization.micro_batch_size=2")
+
+
+def _items(count: int = 8) -> list[Item]:
+    wants = ["Be short.", "I am nine.", "I like birds.", "Tell me why."]
+    return [
+        Item(
+            item_id=f"tea-{n}",
+            prompt=f"Tea {n // 4}?",
+            context=f"{wants[n % 4]} I am {n}.",
+            preferences=("Keep it short.",),
+            reference="Tea is a drink.",
+            user_id=f"u{n}",
+            group_id=f"tea-{n // 4}",
+        )
+        for n in range(count)
+    ]
+
+
+@pytest.fixture
+def suite() -> str:
+    write_items(Path("tea.jsonl"), _items())
+    return "tea.jsonl"
+
+
+def _says(call: Call) -> Act:
+    """What a model might say; it depends on the context, and is cut for one item."""
+    text = call.body["messages"][-1]["content"]
+    if "what I want:" not in text:
+        return ok(f"Tea, number {call.body['seed'] % 7}.")
+    wish = text.rpartition("\n")[2]
+    return ok(f"So: {wish}", finish="length" if "I am 3." in wish else "stop")
+
+
+@pytest.fixture
+def server() -> Iterator[OpenAIServer]:
+    with OpenAIServer(_says) as running:
+        yield running
+
+
+def _train(server: OpenAIServer, *argv: str) -> int:
+    return main(["train", *argv, *QUICK, "--set", f"sampling.model=openai:judge@{server.url}"])
+
+
+def _json(capsys: pytest.CaptureFixture[str]) -> Any:
+    return json.loads(capsys.readouterr().out)
+
+
+def _only_training() -> Any:
+    with Store.open("store.db", mode="read") as store:
+        (training,) = list_trainings(store)
+        return training, get_curve(store, training.training_id)
+
+
+def test_mipo_from_items_to_a_checkpoint(
+    tiny_model: Path, suite: str, server: OpenAIServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ("mipo", "--model", str(tiny_model), "--suite", suite, "--out", "out", "--json")
+    assert _train(server, *argv, "--n-negatives", "2") == 0
+    document = _json(capsys)
+    report = document["pair_report"]
+    assert (document["method"], document["status"]) == ("mipo-missing", "done")
+    assert document["checkpoint"] == "out"
+    assert (report["items"], report["examples"], report["pairs"]) == (8, 7, 14)
+    assert report["dropped"] == {"chosen: cut at the length limit": 1}
+    assert report["measured"] == 7
+    assert 0 <= report["ranked_correctly"] <= 1
+    assert report["pmi_chosen"] != report["pmi_rejected"]
+    assert report["shown"][0]["chosen"].startswith("So: ")
+    training, curve = _only_training()
+    assert training.training_id == document["training_id"]
+    assert {"loss", "ranking_accuracy", "reward_chosen"} <= {point.metric for point in curve}
+    assert max(point.step for point in curve) == 2  # seven prompts, four at a time
+    files = {path.name for path in Path("out").iterdir()}
+    assert {"model.safetensors", "config.json", "tokenizer.json", "chat_template.jinja"} <= files
+    assert not {"steps", "training_args.bin", "reference.safetensors"} & files
+    card = Path("out/README.md").read_text()
+    for fact in (training.training_id, "n_negatives: 2", "beta: 0.1", "pmi_chosen", "| loss |"):
+        assert fact in card
+    asked = server.chats
+    assert _train(server, *argv, "--n-negatives", "2") == 0
+    assert _json(capsys)["training_id"] == document["training_id"]
+    assert server.chats == asked, "a finished training is shown, not repeated"
+    assert main(["--model", "out", "--suite", suite, "--decoding", "max_tokens=4", "--json"]) == 0
+    assert _json(capsys)["n_items"] == 8
+
+
+def test_what_one_method_drew_another_uses(
+    tiny_model: Path, suite: str, server: OpenAIServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ("--model", str(tiny_model), "--suite", suite)
+    assert _train(server, "mipo-reshuffle", *common, "--out", "a", "--json") == 0
+    asked = server.chats
+    assert asked == 8
+    assert _train(server, "sft", *common, "--out", "b", "--json") == 0
+    assert server.chats == asked
+
+
+def test_a_failed_training_says_why_and_continues(
+    tiny_model: Path, suite: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refusing = True
+
+    def says(call: Call) -> Act:
+        if refusing and "I am 5." in call.body["messages"][-1]["content"]:
+            return Act(status=401)
+        return _says(call)
+
+    with OpenAIServer(says) as server:
+        argv = ("sft", "--model", str(tiny_model), "--suite", suite, "--out", "out")
+        assert _train(server, *argv) == 2
+        assert "refuses our key" in capsys.readouterr().err
+        training, _ = _only_training()
+        assert training.status == "failed"
+        assert "refuses our key" in training.reason
+        refusing = False
+        assert _train(server, *argv) == 0
+    training, _ = _only_training()
+    assert (training.status, training.reason) == ("done", None)
+
+
+def test_pairs_are_exported_as_trl_reads_them(
+    tiny_model: Path, suite: str, server: OpenAIServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import datasets
+
+    argv = ("mipo", "--model", str(tiny_model), "--suite", suite, "--n-negatives", "2")
+    assert _train(server, *argv, "--pairs", "pairs.jsonl", "--json") == 0
+    assert _json(capsys)["pairs"] == 14
+    assert _train(server, *argv, "--pairs", "pairs.parquet") == 0
+    rows = [json.loads(line) for line in Path("pairs.jsonl").read_text().splitlines()]
+    table = datasets.Dataset.from_parquet("pairs.parquet", cache_dir="cache")
+    assert table.to_list() == rows
+    assert rows[0].keys() == {"prompt", "chosen", "rejected"}
+    assert [message["role"] for message in rows[0]["prompt"]] == ["user"]
+    assert rows[0]["chosen"] == [{"role": "assistant", "content": "So: Be short. I am 0."}]
+    assert not Path("out").exists()
+
+
+def test_a_sweep_chooses_on_held_out_training_items(
+    tiny_model: Path, suite: str, server: OpenAIServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ("mipo", "--model", str(tiny_model), "--suite", suite, "--out", "out", "--json")
+    argv += ("--set", "items.validation=0.5", "--sweep", "lr=1e-9,1e-2")
+    assert _train(server, *argv) == 0
+    document = _json(capsys)
+    tried = {one["value"]: one["figure"] for one in document["sweep"]}
+    assert {one["criterion"] for one in document["sweep"]} == {"held_out_loss"}
+    best = min(tried, key=tried.__getitem__)
+    assert document["recipe"]["optimization"]["learning_rate"] == float(best)
+    assert document["pair_report"]["items"] == 4, "half of the items were held out"
+    assert Path("out/model.safetensors").is_file()
+    assert not Path("out/sweep").exists()
+    with Store.open("store.db", mode="read") as store:
+        assert len(list_trainings(store)) == 2
+        assert find_training(store, document["training_id"]).checkpoint == "out"
+    assert _train(server, *argv) == 0
+    assert _json(capsys) == document
+
+
+def test_what_a_user_has_to_change_is_one_line(
+    tiny_model: Path,
+    suite: str,
+    server: OpenAIServer,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    bare = make_model(tmp_path / "bare", template=None)
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "thesis.tex").write_text("do not delete")
+    write_items(Path("one.jsonl"), _items(1))
+    plain = [Item(item_id=f"i{n}", prompt=f"Tea {n}?") for n in range(4)]
+    write_items(Path("plain.jsonl"), plain)
+    model, base = ("--model", str(tiny_model)), ("--suite", suite, "--out", "out")
+    cases: list[tuple[tuple[str, ...], str]] = [
+        (("sft", "--model", str(bare), *base), "has no chat template: give one with --set chat_te"),
+        (("sft", *model, "--suite", "psoups", "--out", "out"), "has no training split of its own"),
+        (("sft", *model, "--suite", "mcq_letters", "--out", "o"), "has nothing to train on"),
+        (("mipo", *model, *base, "--n-negatives", "9", "--negatives", "random"), "9 other contex"),
+        (("mipo", *model, "--suite", "plain.jsonl", "--out", "p"), "these prompts have none"),
+        (("sft", *model, "--suite", suite, "--out", str(full)), "is not empty: name another fol"),
+        (("sft", *model, "--suite", suite, "--out", "tea.jsonl"), "tea.jsonl is a file: name a"),
+        (("sft", "--model", "openai:judge@http://x/v1", *base), "cannot be trained: --model takes"),
+        (("sft", *model, "--suite", suite, "--pairs", "p.jsonl"), "sft makes no pairs"),
+        (("mipo", *model, "--suite", suite, "--pairs", "p.csv"), "has to end in .jsonl or .parq"),
+        (("mipo", *model, *base, "--sweep", "lr=1e-6"), "name two values or more"),
+        (("sami", *model, "--suite", "one.jsonl", "--out", "s"), "too few for groups"),
+    ]
+    for argv, message in cases:
+        assert _train(server, *argv) == 2, argv
+        said = capsys.readouterr().err.strip().splitlines()
+        assert said[-1].startswith("mipo-eval: "), said
+        assert message in said[-1], said[-1]
+    assert sorted(path.name for path in full.iterdir()) == ["thesis.tex"]
+
+
+def test_responses_that_are_all_alike_make_no_pairs(
+    tiny_model: Path, suite: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with OpenAIServer(lambda _: ok("Tea.")) as server:
+        argv = ("mipo", "--model", str(tiny_model), "--suite", suite, "--out", "out")
+        assert _train(server, *argv) == 2
+    assert "not one of 8 items gives a preference pair (8 x rejected: equal to the chosen" in (
+        capsys.readouterr().err
+    )
+    assert _only_training()[0].status == "failed"
+
+
+def test_another_training_does_not_take_the_folder(
+    tiny_model: Path, suite: str, server: OpenAIServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ("sft", "--model", str(tiny_model), "--suite", suite, "--out", "out")
+    assert _train(server, *argv) == 0
+    before = Path("out/model.safetensors").read_bytes()
+    assert _train(server, *argv, "--seed", "1") == 2
+    assert "out holds another training" in capsys.readouterr().err
+    assert Path("out/model.safetensors").read_bytes() == before
+
+
+def test_the_recipe_is_printed_as_config_takes_it(capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["train", "mipo", "--negatives", "random", "--n-negatives", "3", "--print-config"]
+    assert main(argv) == 0
+    printed = capsys.readouterr().out
+    assert "name: mipo-random\n" in printed
+    Path("mine.yaml").write_text(printed)
+    assert main(["train", "mipo", "--config", "mine.yaml", "--print-config"]) == 0
+    assert capsys.readouterr().out == printed
+    assert main([*argv, "--json"]) == 0
+    assert _json(capsys)["pairs"] == {"negatives": "random", "n_negatives": 3}
