@@ -10,7 +10,7 @@ import numpy as np
 from mipo_eval.errors import DataError
 from mipo_eval.judges.choices import Verdict
 from mipo_eval.judges.comparing import panel_majority, panel_mean
-from mipo_eval.metrics.rates import outcome_rates
+from mipo_eval.metrics.rates import METRIC_NAMES, outcome_rates
 from mipo_eval.records import Score
 from mipo_eval.signature import join
 from mipo_eval.stats import Comparison, compare
@@ -78,10 +78,11 @@ def balance(
     if all(value is None for value in values):
         win = half = tie = loss = _absent(outcomes)
     else:
-        inclusive, half, win, tie = outcome_rates(
-            values, groups=groups, seed=seed, reasons=[o.reason for o in outcomes]
-        )
-        loss = _mirrored(inclusive)
+        reasons = [o.reason for o in outcomes]
+        rates = outcome_rates(values, groups=groups, seed=seed, reasons=reasons)
+        found = {score.metric: score for score in rates}
+        win, half = found[METRIC_NAMES["loss"]], found[METRIC_NAMES["half"]]
+        tie, loss = found["tie_rate"], _mirrored(found[METRIC_NAMES["win"]])
     asked = [o for o in outcomes if o.winner is not None and o.flipped is not None]
     flips = sum(bool(o.flipped) for o in asked) if _has_places(outcomes) else None
     margins = [None if o.margin is None else float(o.margin) for o in outcomes]

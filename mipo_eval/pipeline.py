@@ -15,6 +15,7 @@ from mipo_eval.errors import ModelError
 from mipo_eval.generation.models import ModelSpec
 from mipo_eval.judges import Judge
 from mipo_eval.judges.judging import rate, with_references
+from mipo_eval.judges.weighing import weighted_scores
 from mipo_eval.keys import digest
 from mipo_eval.lift import lift_scores
 from mipo_eval.progress import Progress, Stage, run_shown
@@ -24,6 +25,7 @@ from mipo_eval.scoring import (
     answer_scores,
     control_scores,
     ending_scores,
+    judged_items,
     judged_scores,
     likelihood_scores,
     response_scores,
@@ -124,6 +126,8 @@ def _scores(
             ratings = totals(store, judge.key, run.list_key)
             by = join(**judge.signature_parts())
             judged = judged_scores(of_task, ratings, seed=seed)
+            rated = judged_items(of_task)
+            judged += weighted_scores(store, judge, rated, run.list_key, seed=seed)
             scores += [_signed(score, task.name, context, by) for score in judged]
             if evaluation.controls:
                 scores += [

@@ -1,13 +1,13 @@
 """What judges said, and what they have not said yet."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from mipo_eval.records import Rating
 from mipo_eval.store.engine import Store
-from mipo_eval.store.tables import item_lists, judges, verdicts
+from mipo_eval.store.tables import calls, item_lists, judges, verdicts
 
 _KEYS = 500
 """Items named in one query."""
@@ -101,6 +101,28 @@ def ratings_by(
                 (item, text, n): rating for item, text, n, rating in connection.execute(query)
             }
     return found
+
+
+def first_tokens(
+    store: Store, judge_key: str, list_key: str
+) -> Iterator[tuple[str, str, Sequence[tuple[str, float]] | None]]:
+    """Yield (item key, text key, log-probabilities of the reply's first token) of every verdict.
+
+    The probabilities are None where the judge gave none; failed calls have no reply to weigh.
+    """
+    of_list = sa.select(item_lists.c.item_key).where(item_lists.c.list_key == list_key)
+    query = (
+        sa.select(verdicts.c.item_key, verdicts.c.text_key, calls.c.logprobs)
+        .join(calls, calls.c.call_key == verdicts.c.call_key)
+        .where(
+            verdicts.c.judge_key == judge_key,
+            verdicts.c.item_key.in_(of_list),
+            calls.c.status == "ok",
+        )
+    )
+    with store.read() as connection:
+        for item, text, logprobs in connection.execute(query):
+            yield item, text, [(token, logprob) for token, logprob in logprobs or ()] or None
 
 
 def ratings_of(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from mipo_eval import settings
 from mipo_eval.cli import main
 from mipo_eval.records import Item
 from mipo_eval.tasks.items import read_items, write_items
@@ -40,6 +41,24 @@ def test_prepare_twice_asks_once(raw: Path, capsys: pytest.CaptureFixture[str]) 
     assert "8 items" in capsys.readouterr().out
     assert main(["data", "show", "prism", "--data", "items", "--samples", "1"]) == 0
     assert "wants: Be warm." in capsys.readouterr().out
+
+
+def test_the_limit_on_the_cost_of_preparing(
+    raw: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = Path("prices.yaml")
+    table.write_text("as_of: 2026-01-01\nmodels: {judge: {input: 0, output: 1000}}\n")
+    monkeypatch.setenv(settings.PRICES, str(table.absolute()))
+    argv = ["data", "prepare", "prism", "--source", str(raw), "--train", "30", "--test", "8"]
+    with OpenAIServer(ok('{"tone": "Be warm."}')) as server:  # a reply costs 0.001, 0.512 at most
+        argv += ["--extractor", f"openai:judge@{server.url}", "--data", "items"]
+        assert main([*argv, "--max-cost", "0.5215"]) == 2
+        error = capsys.readouterr().err
+        assert "the limit of $0.5215 is reached: $0.0100 are spent" in error
+        assert "higher --max-cost goes on from there" in error
+        assert server.chats == 10
+        assert main([*argv, "--max-cost", "1"]) == 0
+        assert server.chats == 38
 
 
 @pytest.mark.parametrize(

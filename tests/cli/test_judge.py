@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -25,7 +26,15 @@ from mipo_eval.tasks.sources import load_source
 from tests.servers import gemini_server, openai_server
 from tests.servers.gemini_server import GeminiServer
 from tests.servers.http import Act, Call
-from tests.servers.openai_server import OpenAIServer, broken, completion, cut_off, ok, refusal
+from tests.servers.openai_server import (
+    OpenAIServer,
+    Policy,
+    broken,
+    completion,
+    cut_off,
+    ok,
+    refusal,
+)
 
 REPOSITORY = Path(__file__).parents[2]
 N = 12
@@ -233,23 +242,34 @@ def test_what_cannot_be_compared_is_counted_with_its_reason(
         assert server.chats == asked + 2  # only the refused pair is asked again
 
 
-def hostile(call: Call) -> Act:
-    """Misbehaves by item, now and then or for good."""
-    text = text_of(call)
-    if "number 0?" in text:
-        return broken() if call.number % 3 else likes_good(call)
-    if "number 1?" in text:
-        return openai_server.no_choices()
-    if "number 2?" in text:
-        return openai_server.filtered()
-    if "number 3?" in text:
-        return cut_off() if call.number % 2 else likes_good(call)
-    if "number 4?" in text:
-        return openai_server.too_many(retry_after=0) if call.number % 2 else likes_good(call)
-    return likes_good(call)
+AT_FIRST = {
+    0: [broken(), broken(503)],
+    3: [cut_off()],
+    4: [openai_server.too_many(retry_after=0)],
+    5: [openai_server.too_many()],
+    6: [openai_server.invalid_json()],
+    7: [openai_server.hang_up()],
+    8: [openai_server.slow(2)],
+}
+"""What a hostile server does to the first tries of each question about an item."""
+ALWAYS = {1: openai_server.no_choices(), 2: openai_server.filtered()}
 
 
-FAST = "limits: {attempts: 8, first_wait: 0.01, longest_wait: 0.02, concurrency: 4}\n"
+def hostile() -> Callable[[Call], Act]:
+    """Return a judge that misbehaves by item."""
+    seen: Counter[str] = Counter()
+
+    def judge(call: Call) -> Act:
+        text = text_of(call)
+        number = int(text.partition("tea number ")[2].partition("?")[0])
+        acts = AT_FIRST.get(number, [])[seen[text] :]
+        seen[text] += 1
+        return ALWAYS.get(number) or (acts[0] if acts else likes_good(call))
+
+    return judge
+
+
+FAST = "limits: {attempts: 5, first_wait: 0.01, longest_wait: 0.02, concurrency: 4, timeout: 0.5}\n"
 
 
 def preset(name: str, backend: str, more: str = "") -> str:
@@ -261,9 +281,11 @@ def preset(name: str, backend: str, more: str = "") -> str:
 def test_every_item_ends_judged_or_counted_at_a_server_that_misbehaves(
     files: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with OpenAIServer(hostile) as server:
+    with OpenAIServer(hostile()) as server:
         mine = preset("mine.yaml", f"openai:judge@{server.url}")
         found = match(run(capsys, *files, "--judge", mine))
+        again = sum(len(acts) for acts in AT_FIRST.values())
+        assert server.chats == 2 * (N - 2 + again + 5 + 1)  # five tries, and one of a refusal
     assert found["unscored_reasons"] == {"call failed: bad_reply": 1, "call failed: refused": 1}
     assert (found["n"], found["wins"]) == (10, 10)
 
@@ -283,10 +305,49 @@ def test_gemini_blocks_and_empty_candidates_are_reasons(
 
     with GeminiServer(judge) as server:
         mine = preset("mine.yaml", f"gemini:judge@{server.url}")
-        found = match(run(capsys, *files, "--judge", mine))
+        argv = (*files, "--judge", mine)
+        found = match(run(capsys, *argv))
+        assert server.chats == 2 * (N - 3 + 1 + 1 + 5)
+        assert match(run(capsys, *argv)) == found
+        assert server.chats == 2 * (N - 3 + 2 * (1 + 1 + 5))  # only what failed
     assert found["n"] == 9
-    assert sum(found["unscored_reasons"].values()) == 3
-    assert set(found["unscored_reasons"]) == {"call failed: refused", "call failed: bad_reply"}
+    assert found["unscored_reasons"] == {"call failed: refused": 2, "call failed: bad_reply": 1}
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        (Policy(key="other"), "asks for a key: set OPENAI_API_KEY"),
+        (Policy(models=("llama",)), "does not serve 'judge'; it serves: llama"),
+    ],
+)
+def test_a_judge_that_cannot_be_asked_is_one_line_before_any_call(
+    files: tuple[str, ...], capsys: pytest.CaptureFixture[str], policy: Policy, message: str
+) -> None:
+    for protocol in ("pairwise", "rubric"):
+        with OpenAIServer(policy=policy) as server:
+            assert main([*files, *judge_at(server), "--protocol", protocol]) == 2
+            assert server.chats == 0
+        assert message in capsys.readouterr().err
+
+
+def test_a_key_that_expires_half_way_leaves_the_rest_unscored(
+    files: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    expired = True
+
+    def judge(call: Call) -> Act:
+        return openai_server.expired_key() if expired and call.number >= 8 else likes_good(call)
+
+    with OpenAIServer(judge) as server:
+        mine = preset("mine.yaml", f"openai:judge@{server.url}")
+        found = match(run(capsys, *files, "--judge", mine))
+        assert 8 < server.chats <= 12  # what was in flight; nothing is sent to a dead server
+        assert set(found["unscored_reasons"]) == {"call failed: auth"}
+        assert found["n"] + found["unscored"] == N
+        expired, before = False, server.chats
+        assert match(run(capsys, *files, "--judge", mine))["wins"] == N
+        assert server.chats == before + 2 * N - 8
 
 
 @pytest.mark.parametrize("where", [".", "elsewhere"])
