@@ -44,3 +44,12 @@ def differences(first: str, second: str) -> dict[str, tuple[str | None, str | No
         for name in names
         if left.get(name) != right.get(name)
     }
+
+
+def rule(signature: str) -> str:
+    """Return the parts that say what a number is of and by which rules, not who answered how.
+
+    Runs whose numbers share a rule stand in one row of a table.
+    """
+    who = {"judge", "seed", "prompting", "query", "decoding", "version"}
+    return join(**{name: value for name, value in split(signature).items() if name not in who})

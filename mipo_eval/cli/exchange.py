@@ -1,5 +1,6 @@
 """`mipo-eval export` and `mipo-eval import`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 _SHOWN = 12
 # Written out, not imported: `--help` must not read the readers. A test compares them.
 EXPORTS = ("csv", "parquet", "md", "latex", "json", "html", "alpaca_eval", "lm_eval")
+_TABLES = ("md", "latex", "html")
+"""Formats that set runs side by side."""
 IMPORTS = ("lm_eval", "inspect", "alpaca_eval", "arena_hard", "mt_bench", "judge_replies")
 
 
@@ -39,19 +42,26 @@ def export_runs(
     """Write runs and their scores to a file.
 
     RUN is the beginning of a run's id, as `mipo-eval runs` lists them. csv, parquet and json
-    hold one row per score; md and latex put runs side by side, the best marked; html is a report
+    hold one row per score; md and latex put runs side by side, with the best and who is not told
+    apart from whom marked; html is a report
     in one file that needs no network; alpaca_eval and lm_eval are those tools' own formats.
     """
     from mipo_eval.cli.output import Output
     from mipo_eval.exchange import load_record
     from mipo_eval.exchange.writing import write
+    from mipo_eval.reports.snapshot import Snapshot
+    from mipo_eval.reports.ties import tie_letters
     from mipo_eval.store import Store
     from mipo_eval.store.runs import find_run
 
     output = Output(as_json=as_json)
     with Store.open(store, mode="read") as opened:
         found = {run.run_id: run for run in (find_run(opened, name) for name in runs)}
-        records = [(run_id, load_record(opened, run)) for run_id, run in found.items()]
+        letters = tie_letters(Snapshot(opened), list(found.values())) if wanted in _TABLES else {}
+        records = [
+            (run_id, replace(load_record(opened, run), letters=letters.get(run_id, {})))
+            for run_id, run in found.items()
+        ]
     written = write(records, wanted, path, judge=judge)
     if as_json:
         output.document({"written": [str(file) for file in written], "runs": list(found)})

@@ -94,7 +94,8 @@ def report(runs: Sequence[tuple[str, RunRecord]]) -> str:
         _run_table(runs),
         "<h2>Scores</h2>",
         "<p>With 95 % intervals; the best of each row is marked where at least two runs have a "
-        "number made by the same rules.</p>",
+        "number made by the same rules. Runs of a row that share a letter are not told apart "
+        "(paired, 5 %, Holm).</p>",
         *(f"<h3>{escape(suite)}</h3>\n{_score_table(table)}" for suite, table in tables),
         "<h2>Intervals</h2>",
         *(f"<h3>{escape(suite)}</h3>\n{_plots(table)}" for suite, table in tables),
@@ -174,6 +175,7 @@ def _score_cell(cell: Cell | None) -> str:
         return _number(None, "")
     value, interval = shown(cell.score)
     marked = f"<b>{value}</b>" if cell.best else value
+    marked += f"<sup>{escape(cell.letters)}</sup>" if cell.letters else ""
     left_out = f", {cell.score.unscored} unscored" if cell.score.unscored else ""
     detail = f"<small>{interval} n {cell.score.n}{left_out}</small>"
     return _number(cell.score.value, marked + detail)

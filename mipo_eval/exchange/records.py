@@ -72,6 +72,9 @@ class RunRecord:
     scores: Sequence[Score] = ()
     failing: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Judges that failed their validation, by their key in signatures, and why."""
+    letters: Mapping[tuple[str, str, str], str] = field(default_factory=dict)
+    """Of runs shown together, by (task, metric, signature): those that share a letter are not told
+    apart."""
     about: Mapping[str, Any] = field(default_factory=dict)
     """Whatever else the file tells of how the answers were made."""
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from mipo_eval.exchange.records import RunRecord
 from mipo_eval.metrics.directions import direction
 from mipo_eval.records import Score
-from mipo_eval.signature import split
+from mipo_eval.signature import rule, split
 from mipo_eval.store.validations import MARK
 
 COLUMNS = (
@@ -58,6 +58,8 @@ class Cell(NamedTuple):
     score: Score
     best: bool
     """Whether no other run is better, of at least two."""
+    letters: str = ""
+    """Runs of a row that share one are not told apart."""
 
 
 class Table(NamedTuple):
@@ -69,6 +71,14 @@ class Table(NamedTuple):
     """(task, metric, judge), and a cell per run; a judge that failed its validation is marked."""
     notes: tuple[str, ...] = ()
     """Why marked judges failed, a line each."""
+
+    @property
+    def legend(self) -> str:
+        """What bold, brackets and letters mean."""
+        told = "Best of each row in bold; 95 % intervals in brackets."
+        if any(cell.letters for _, cells in self.rows for cell in cells if cell):
+            told += " Runs of a row that share a letter are not told apart (paired, 5 %, Holm)."
+        return told
 
 
 def score_rows(runs: Iterable[tuple[str, RunRecord]]) -> list[dict[str, Any]]:
@@ -158,24 +168,22 @@ def table_of(runs: Sequence[tuple[str, RunRecord]]) -> Table:
             if failings := _failings(run, score):
                 judge = f"{judge} {MARK}"
                 notes[f"{judge} fails its validation on {'; on '.join(failings)}"] = None
-            rule = "|".join(
-                f"{name}:{value}"
-                for name, value in parts.items()
-                if name not in {"judge", "seed", "prompting", "query", "decoding", "version"}
-            )
-            key = (score.task, score.metric, judge, rule)
+            key = (score.task, score.metric, judge, rule(score.signature))
             found.setdefault(key, {})[column] = score
     rows = []
     for (task, metric, judge, _), scores in found.items():
         best = _best(metric, [s.value for s in scores.values() if s.value is not None])
         cells = tuple(
-            None
-            if (found_score := scores.get(column)) is None
-            else Cell(found_score, found_score.value is not None and found_score.value == best)
-            for column in range(len(runs))
+            None if (own := scores.get(column)) is None else _cell(own, best, run)
+            for column, (_, run) in enumerate(runs)
         )
         rows.append(((task, metric, judge), cells))
     return Table(tuple(names), tuple(rows), tuple(notes))
+
+
+def _cell(score: Score, best: float | None, run: RunRecord) -> Cell:
+    letters = run.letters.get((score.task, score.metric, score.signature), "")
+    return Cell(score, score.value is not None and score.value == best, letters)
 
 
 def _best(metric: str, values: list[float]) -> float | None:
@@ -233,7 +241,7 @@ def to_markdown(title: str, table: Table) -> str:
         values = [_markdown_cell(cell) for cell in cells]
         lines.append(f"| {' | '.join([*map(in_markdown, names), *values, _counts(cells)])} |")
     signatures = _signatures(table)
-    notes = ["", "Best of each row in bold; 95 % intervals in brackets.", ""]
+    notes = ["", table.legend, ""]
     notes += [line for told in table.notes for line in (in_markdown(told), "")]
     return "\n".join([*lines, *notes, *(f"- {in_markdown(s)}" for s in signatures)]) + "\n"
 
@@ -243,6 +251,7 @@ def _markdown_cell(cell: Cell | None) -> str:
         return ""
     value, interval = shown(cell.score)
     bold = f"**{value}**" if cell.best else value
+    bold += f"<sup>{in_markdown(cell.letters)}</sup>" if cell.letters else ""
     return f"{bold} {interval}".strip().replace("[", "\\[").replace("]", "\\]")
 
 
@@ -278,6 +287,7 @@ def to_latex(title: str, table: Table) -> str:
         counts = _counts(cells).replace("-", "--")
         lines.append(f"{' & '.join([*map(in_latex, names), *values, counts])} \\\\")
     lines += ["\\bottomrule", "\\end{tabular}"]
+    lines.append(f"\\par\\noindent {in_latex(table.legend)}")
     lines += [f"\\par\\noindent {in_latex(told)}" for told in table.notes]
     lines += [f"% {one_line(signature)}" for signature in _signatures(table)]
     return "\n".join(lines) + "\n"
@@ -288,4 +298,5 @@ def _latex_cell(cell: Cell | None) -> str:
         return ""
     value, interval = shown(cell.score)
     bold = f"\\textbf{{{value}}}" if cell.best else value
+    bold += f"\\textsuperscript{{{in_latex(cell.letters)}}}" if cell.letters else ""
     return f"{bold} {{\\scriptsize {interval}}}" if interval else bold

@@ -1,0 +1,57 @@
+"""Tie groups in exports: the letters are the leaderboard's, in every format that has a table."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mipo_eval.cli import main
+from mipo_eval.reports.snapshot import Snapshot
+from mipo_eval.reports.ties import tie_letters
+from mipo_eval.store import Store
+from mipo_eval.store.runs import list_runs
+from tests.reports.stores import Served
+
+WON = "win_rate_tie_inclusive"
+
+
+def test_letters_are_those_of_the_leaderboard(
+    served: Served, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # One run a method: the leaderboard then ranks runs too.
+    names = [("mipo-seed0", "personalized"), ("sft-seed0", "personalized"), ("base", "default")]
+    with Store.open(str(served.path), mode="read") as store:
+        by_id = {run.run_id: run for run in list_runs(store)}
+        runs = [by_id[served.runs[name].run_id] for name in names]
+        found = tie_letters(Snapshot(store), runs)
+    own = [
+        {letters for (_, metric, _), letters in found[run.run_id].items() if metric == WON}
+        for run in runs
+    ]
+    assert own == [{"a"}, {"a"}, {"b"}]
+    assert not any(metric == "tie_rate" for _, metric, _ in found[runs[0].run_id])
+    assert tie_letters(Snapshot(store), runs[:1]) == {runs[0].run_id: {}}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "best", "other"),
+    [
+        ("md", "**83.3**<sup>a</sup>", "58.3<sup>a</sup>"),
+        ("latex", r"\textbf{83.3}\textsuperscript{a}", r"58.3\textsuperscript{a}"),
+        ("html", "<b>83.3</b><sup>a</sup>", "58.3<sup>a</sup>"),
+    ],
+)
+def test_best_and_tie_group_are_marked(
+    served: Served, capsys: pytest.CaptureFixture[str], wanted: str, best: str, other: str
+) -> None:
+    runs = [served.id("mipo-seed0"), served.id("sft-seed0"), served.id("base")]
+    assert main(["export", *runs, "--format", wanted, "-o", "table", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["written"] == ["table"]
+    text = Path("table").read_text()
+    assert best in text
+    assert other in text
+    assert "share a letter are not told apart" in text
+    if wanted == "html":
+        return
+    assert main(["export", runs[0], "--format", wanted, "-o", "alone"]) == 0
+    assert "share a letter" not in Path("alone").read_text()
