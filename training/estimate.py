@@ -159,7 +159,7 @@ def _adapter_parameters(skeleton: Any, rank: int) -> int:
 
     head = skeleton.get_output_embeddings()
     layers = [m for m in skeleton.modules() if isinstance(m, torch.nn.Linear) and m is not head]
-    return sum(rank * (layer.in_features + layer.out_features) for layer in layers)
+    return sum(rank * int(layer.in_features + layer.out_features) for layer in layers)
 
 
 def _gathered(skeleton: Any, trained: int, devices: int, *, narrow: bool, lora: int | None) -> int:
@@ -175,8 +175,8 @@ def _gathered(skeleton: Any, trained: int, devices: int, *, narrow: bool, lora: 
 def _layers(skeleton: Any) -> list[Any]:
     import torch
 
-    lists = [m for m in skeleton.modules() if isinstance(m, torch.nn.ModuleList)]
-    return list(max(lists, key=len))
+    lists = [list(m) for m in skeleton.modules() if isinstance(m, torch.nn.ModuleList)]
+    return max(lists, key=len)
 
 
 def _activations(config: Any, workload: Workload, optimization: Optimization) -> int:
@@ -206,4 +206,4 @@ def _activations(config: Any, workload: Workload, optimization: Optimization) ->
         body = layers * layer
     responses = (workload.negatives + 1) * workload.response
     logits = min(responses * config.vocab_size, LOGITS)
-    return body + 3 * 4 * logits  # logits, their softmax and their gradient
+    return int(body + 3 * 4 * logits)  # logits, their softmax and their gradient
