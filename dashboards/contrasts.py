@@ -9,7 +9,7 @@ import numpy as np
 from mipo_eval.dashboards.methods import Method, Standing
 from mipo_eval.metrics.agreement import cohen_kappa
 from mipo_eval.metrics.rates import METRIC_NAMES
-from mipo_eval.reports.outcomes import METRICS, Sheet
+from mipo_eval.reports.outcomes import Sheet, has_values
 from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.signature import short, split
 from mipo_eval.stats import Comparison, compare_all
@@ -42,7 +42,7 @@ def outcomes(
     """
     metric = metric or found.section.metric
     runs = {run.run_id: run for method in found.methods for run in method.all_runs}
-    if metric not in METRICS or not runs:
+    if not has_values(metric, judge) or not runs:
         return {}
     sheets = {sheet.task: sheet for sheet in _sheets(now, tuple(runs.values()), metric, judge)}
     return {

@@ -17,7 +17,7 @@ from mipo_eval.reports.catalog import (
     row_name,
 )
 from mipo_eval.reports.cells import Cell, Column, Line, cell_json, cells_of, stored_score
-from mipo_eval.reports.outcomes import DERIVED, METRICS, Sheet
+from mipo_eval.reports.outcomes import DERIVED, Sheet, has_values
 from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.reports.trained import trained_rules
 from mipo_eval.signature import join, short, split
@@ -135,7 +135,7 @@ def _section(
     }
     lines = _lines(scored, asked)
     sheets: dict[str, Sheet] = {}
-    if metric in METRICS:
+    if has_values(metric, judge.key if judge else None):
         runs = [run for line in lines for run in line.runs]
         found = now.outcomes.sheets(runs, metric, judge.key if judge else None)
         sheets = {sheet.task: sheet for sheet in found}

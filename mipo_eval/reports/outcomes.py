@@ -158,6 +158,11 @@ class Outcomes:
         return _compared(own, self._rated[judge, "", run.list_key], COMPARED[metric])
 
 
+def has_values(metric: str, judge_key: str | None) -> bool:
+    """Return whether a metric has a value per item; an imported judge's numbers have none."""
+    return metric in METRICS and (judge_key is not None or metric not in JUDGED)
+
+
 def outcome_sheets(
     store: Store, runs: Sequence[Run], metric: str, judge_key: str | None = None
 ) -> list[Sheet]:
