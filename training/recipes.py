@@ -214,9 +214,9 @@ def fill(kind: type[_Kind], raw: Any, where: str) -> _Kind:
         return TypeAdapter(kind).validate_python(dict(raw))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
+        field = ".".join(str(part) for part in (where, *first["loc"]) if part != "")
         message = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"{dot}{field}: {message[:1].lower()}{message[1:]}") from None
+        raise ConfigError(f"{field}: {message[:1].lower()}{message[1:]}") from None
 
 
 def _check(recipe: Recipe) -> None:
