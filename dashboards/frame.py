@@ -207,7 +207,10 @@ def choose_some(
 
 
 def switch(label: str, options: Mapping[str, str], key: str) -> str:
-    """Let the user switch between a few fixed options, name to label; the first is the default."""
+    """Let the user switch between a few fixed options, name to label; the first is the default.
+
+    The label stands in the address.
+    """
     names = list(options)
     chosen = st.segmented_control(
         label,

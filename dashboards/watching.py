@@ -68,7 +68,7 @@ class Flight:
     responses: int
     """Items with a response or the reason why there is none."""
     rated: int
-    """Responses with at least one verdict of any judge."""
+    """Responses with a verdict, of the judge that is furthest on."""
     touched: datetime
     """When it last got a response or was asked for."""
 
@@ -99,26 +99,30 @@ def _flight(store: Store, run: Run) -> Flight:
         .subquery()
     )
     totals = sa.select(sa.func.count(), sa.func.max(listed.c.created_at)).select_from(listed)
-    # A verdict is found by judge, item and text, in this order: one look-up a judge and response.
-    judged = (
-        sa.select(sa.func.count(sa.distinct(listed.c.item_key)))
-        .select_from(listed)
-        .join(judges, sa.true())
-        .join(
-            verdicts,
-            (verdicts.c.judge_key == judges.c.judge_key)
-            & (verdicts.c.item_key == listed.c.item_key)
-            & (verdicts.c.text_key == listed.c.text_key),
-        )
-    )
     with store.read() as connection:
         done, latest = connection.execute(totals).one()
-        n_rated = int(connection.execute(judged).scalar_one())
+        known = list(connection.execute(sa.select(judges.c.judge_key)).scalars())
+        rated = [connection.execute(_rated(listed, judge)).scalar_one() for judge in known]
     return Flight(
         run=run,
         responses=int(done),
-        rated=n_rated,
+        rated=max(rated, default=0),
         touched=max(_utc(time) for time in (run.updated_at, latest) if time is not None),
+    )
+
+
+def _rated(listed: sa.Subquery, judge: str) -> sa.Select[int]:
+    # With the judge given, a verdict is found by its key: judge, item, text. The database would
+    # rather read all verdicts if it were to find the judges itself.
+    return (
+        sa.select(sa.func.count(sa.distinct(listed.c.item_key)))
+        .select_from(listed)
+        .join(
+            verdicts,
+            (verdicts.c.judge_key == judge)
+            & (verdicts.c.item_key == listed.c.item_key)
+            & (verdicts.c.text_key == listed.c.text_key),
+        )
     )
 
 

@@ -61,5 +61,5 @@ def address_of(view: View, judge: str | None) -> dict[str, str | None]:
         "suite": view.suite,
         "judge": judge or NO_JUDGE,
         "metric": WIN_RATE if rate else looks.metric_title(view.metric),
-        "ties": view.metric if rate else None,
+        "ties": TIES[view.metric] if rate else None,
     }

@@ -90,7 +90,7 @@ def _options(run: Run, spec: Mapping[str, Any]) -> dict[str, str]:
     decoding = spec.get("decoding")
     if not isinstance(decoding, Mapping):
         raise ConfigError(f"run {run.run_id[:12]} was imported: it has no command to repeat")
-    wanted = ("max_tokens", "temperature", "top_p")
+    wanted = [key for key in ("max_tokens", "temperature", "top_p") if key in decoding]
     found["decoding"] = ",".join(f"{key}={decoding[key]:g}" for key in wanted)
     found["seed"] = str(run.seed)
     if run.prompting:

@@ -1,0 +1,295 @@
+"""Rows of the leaderboard, the runs behind them, their differences, and the tables of both."""
+
+from collections.abc import Iterator
+from datetime import date
+
+import numpy as np
+import pytest
+
+from mipo_eval.dashboards import contrasts, duelling, flags, grid, methods
+from mipo_eval.dashboards.methods import Filters, Standing, View
+from mipo_eval.records import Score
+from mipo_eval.reports.catalog import RowRule
+from mipo_eval.reports.snapshot import Snapshot
+from mipo_eval.store import Store
+from mipo_eval.store.runs import get_scores, put_run, put_scores
+from mipo_eval.store.validations import Validation, put_validation
+from tests.reports.stores import N_ITEMS, Served
+
+WIN = "win_rate_tie_inclusive"
+
+
+@pytest.fixture
+def now(served: Served) -> Iterator[Snapshot]:
+    with Store.open(str(served.path), mode="read") as store:
+        yield Snapshot(store)
+
+
+def view(now: Snapshot, metric: str = WIN, rules: tuple[RowRule, ...] = ()) -> View:
+    return View(suite="tea", judge=now.judges[0].key, metric=metric, rules=rules)
+
+
+def standing(now: Snapshot, metric: str = WIN) -> Standing:
+    found = methods.standing(now, view(now, metric))
+    assert found is not None
+    return found
+
+
+def test_topics_are_suites_by_judge(now: Snapshot) -> None:
+    judged, free = methods.topics(now)
+    assert (judged.suite, judged.judge) == ("tea", now.judges[0])
+    assert WIN in judged.metrics
+    assert free.judge is None
+    assert "response_tokens" in free.metrics
+    assert not {m for topic in (judged, free) for m in topic.metrics if m.startswith("control")}
+
+
+def test_every_row_knows_its_runs(now: Snapshot, served: Served) -> None:
+    found = {method.label: method for method in standing(now).methods}
+    behind = {name: {run.run_id[:12] for run in m.all_runs} for name, m in found.items()}
+    assert behind == {
+        "mipo \u00b7 Personalized prompting": {served.id("mipo-seed0"), served.id("mipo-seed1")},
+        "sft \u00b7 Personalized prompting": {served.id("sft-seed0"), served.id("sft-seed1")},
+        "base \u00b7 Personalized prompting": {served.id("base")},
+        "base \u00b7 Default prompting": {served.id("base", "default")},
+    }
+
+
+def test_a_row_that_is_the_best_variant_names_the_runs_of_that_variant(
+    now: Snapshot, served: Served
+) -> None:
+    rules = (
+        RowRule(name="*mipo-seed0*", model="b", method="MIPO", variant="missing"),
+        RowRule(name="*mipo-seed1*", model="b", method="MIPO", variant="random"),
+    )
+    found = methods.standing(now, view(now, rules=rules))
+    assert found is not None
+    (mipo,) = (method for method in found.methods if method.row.name.method == "MIPO")
+    assert [run.run_id[:12] for run in mipo.all_runs] == [served.id("mipo-seed1")]
+    assert "best of 2 (random)" in (mipo.row.cells["tea"].best_of_text or "")
+
+
+@pytest.mark.parametrize("metric", ["win_rate_excluding_ties", "net_win_rate", "rating_mean"])
+def test_other_numbers_have_the_same_runs_behind_them(now: Snapshot, metric: str) -> None:
+    assert sum(len(method.all_runs) for method in standing(now, metric).methods) == 6
+
+
+def test_a_number_that_is_not_there_is_no_leaderboard(now: Snapshot) -> None:
+    assert methods.standing(now, view(now, "accuracy")) is None
+
+
+@pytest.mark.parametrize(
+    ("filters", "left"),
+    [
+        (Filters(), 4),
+        (Filters(models=("base",)), 2),
+        (Filters(promptings=("default",)), 1),
+        (Filters(models=("sft",), promptings=("default",)), 0),
+        (Filters(since=date(2999, 1, 1)), 0),
+        (Filters(since=date(2000, 1, 1)), 4),
+        (Filters(signature="judge:other"), 0),
+    ],
+)
+def test_filters_keep_what_they_say(now: Snapshot, filters: Filters, left: int) -> None:
+    assert len(methods.filtered(standing(now).methods, filters)) == left
+
+
+def test_the_filter_by_signature_keeps_its_rows(now: Snapshot) -> None:
+    found = standing(now)
+    (signature,) = methods.facets(found).signatures
+    assert len(methods.filtered(found.methods, Filters(signature=signature))) == 4
+
+
+def _remade(served: Served) -> None:
+    """Add a run whose numbers were made another way: with more tokens."""
+    from dataclasses import replace
+
+    with Store.open(str(served.path)) as store:
+        run = served.runs["base", "personalized"]
+        other = replace(run, run_id="f" * 32, model="openai:longer@http://x")
+        put_run(store, other)
+        made = [
+            replace(score, signature=score.signature.replace("greedy-256", "greedy-512"))
+            for score in get_scores(store, run.run_id)
+        ]
+        assert made[0].signature != get_scores(store, run.run_id)[0].signature
+        put_scores(store, other.run_id, made)
+
+
+def test_numbers_made_differently_never_share_a_column(served: Served) -> None:
+    _remade(served)
+    with Store.open(str(served.path), mode="read") as store:
+        now = Snapshot(store)
+        found = standing(now)
+        table = grid.numbers(found, found.methods, {})
+        wide = grid.wide(table, found.section.tasks, ["n"])
+    assert wide.values == ("tea", "tea [1]")
+    assert wide.apart == {"tea [1]": "decoding greedy-512 (not greedy-256)"}
+    both = wide.table[["tea", "tea [1]"]].notna().sum(axis=1)
+    assert (both == 1).all()
+    assert wide.table["tea [1]"].notna().sum() == 1
+    signatures = table.groupby("task")["signature"].nunique()
+    assert signatures["tea"] == 2
+
+
+def test_rows_of_one_name_are_told_apart(served: Served) -> None:
+    from dataclasses import replace
+
+    with Store.open(str(served.path)) as store:
+        run = served.runs["base", "personalized"]
+        put_run(store, replace(run, run_id="e" * 32))
+        made = [
+            replace(score, signature=score.signature.replace("greedy-256", "greedy-512"))
+            for score in get_scores(store, run.run_id)
+        ]
+        put_scores(store, "e" * 32, made)
+        names = methods.labels(standing(Snapshot(store)).methods)
+    assert len(set(names)) == len(names) == 5
+
+
+def test_the_wide_table_is_ordered_best_first(now: Snapshot) -> None:
+    found = standing(now)
+    table = grid.numbers(found, found.methods, {})
+    wide = grid.wide(table, found.section.tasks, grid.SHOWN)
+    best = grid.ordered(wide.table, "mean", lower=False)
+    assert list(best["model"]) == ["mipo", "sft", "base", "base"]
+    assert list(grid.ordered(wide.table, "tea", lower=True)["model"])[-1] == "mipo"
+    assert grid.ordered(wide.table, "model", lower=False)["model"].iloc[0] == "base"
+    assert best["tea"].iloc[0] == pytest.approx(100 * 21 / N_ITEMS)
+
+
+def test_links_lead_to_the_items_behind_a_row(now: Snapshot, served: Served) -> None:
+    found = standing(now)
+    wide = grid.wide(grid.numbers(found, found.methods, {}), found.section.tasks, [])
+    links = grid.linked(wide.table, found.methods)["items"]
+    assert all(link.startswith("pairs?a=") for link in links)
+    assert (
+        served.id("base", "default")[:8]
+        in links.iloc[list(wide.table["method"]).index("Default prompting")]
+    )
+
+
+def test_published_rows_stand_beside_measured_ones(now: Snapshot) -> None:
+    from dataclasses import replace
+
+    found = standing(now)
+    section = replace(found.section, tasks=("ca", "prism"))
+    paper = grid.paper_numbers(replace(found, section=section))
+    assert set(paper["source"]) == {"paper"}
+    assert set(paper["task"]) == {"ca", "prism"}
+    (one,) = paper[
+        (paper["model"] == "Llama-3.2-1B-Instruct")
+        & (paper["method"] == "MIPO")
+        & (paper["task"] == "ca")
+    ].to_dict("records")
+    assert 50 < one["value"] <= 100
+    some = grid.paper_numbers(replace(found, section=section), ["Qwen2.5-7B-Instruct"])
+    assert set(some["model"]) == {"Qwen2.5-7B-Instruct"}
+    wide = grid.wide(paper, section.tasks, ["interval", "n"])
+    assert len(wide.table) == len(paper) / 2
+    assert grid.paper_numbers(found).empty
+
+
+def test_differences_are_those_of_the_command_line(now: Snapshot, served: Served) -> None:
+    from mipo_eval.reports.comparing import Wanted, compare_runs
+
+    found = standing(now)
+    names = [method.label for method in found.methods]
+    baseline = names.index("base \u00b7 Personalized prompting")
+    default = names.index("base \u00b7 Default prompting")
+    usual = contrasts.default_baseline(found.methods)
+    assert usual is not None
+    assert found.methods[usual].row.name.method == "Personalized prompting"
+    made = contrasts.against(now, found, now.judges[0].key, baseline)
+    assert {row for row, _ in made} == set(range(4)) - {baseline}
+    ids = [served.id("base"), served.id("base", "default")]
+    (task,) = compare_runs(now.store, ids, Wanted(baseline=ids[0], metric=WIN))
+    (pair,) = task.comparisons
+    own = made[default, "tea"]
+    assert (own.difference, own.n, own.wins) == (pair.difference, pair.n, pair.wins)
+    table = duelling.forest_table(found, made, baseline)
+    assert len(table) == 3
+    assert table["items"].str.contains("&b=").all()
+
+
+def test_rows_without_items_in_common_are_left_out(now: Snapshot) -> None:
+    from dataclasses import replace
+
+    found = standing(now)
+    lone = replace(found.methods[0], runs={"tea": ()})
+    other = replace(found, methods=(lone, *found.methods[1:]))
+    made = contrasts.against(now, other, now.judges[0].key, 1)
+    assert (0, "tea") not in made
+    assert contrasts.against(now, other, now.judges[0].key, 0) == {}
+
+
+def test_who_beats_whom_adds_up(now: Snapshot) -> None:
+    found = standing(now)
+    outcome = contrasts.outcomes(now, found, now.judges[0].key, "rating_mean")["tea"]
+    rates = {(duel.first, duel.second): duel.rate for duel in contrasts.duels(outcome)}
+    assert len(rates) == 12
+    for (a, b), rate in rates.items():
+        assert rate + rates[b, a] == pytest.approx(100)
+    turned = {(d.first, d.second): d.rate for d in contrasts.duels(outcome, lower=True)}
+    assert turned == {(a, b): rates[b, a] for a, b in rates}
+    table = duelling.duel_table(found, outcome, lower=False)
+    chart = duelling.matrix_plot(
+        table, rows="first", columns="second", value="rate", title="%", ends=(0, 50, 100)
+    )
+    assert chart.to_dict()["height"] > 100
+
+
+def test_a_mean_over_seeds_skips_absent_values() -> None:
+    values = np.array([[1.0, 3.0], [np.nan, 2.0], [np.nan, np.nan]])
+    np.testing.assert_array_equal(contrasts.over_seeds(values), [2.0, 2.0, np.nan])
+
+
+def test_a_judge_agrees_with_itself(now: Snapshot) -> None:
+    (own,) = contrasts.agreements(now, "tea")
+    assert (own.share, own.kappa) == (100.0, 1.0)
+    assert own.n == 6 * N_ITEMS - 1  # one answer of the base model was not rated
+    assert contrasts.agreements(now, "another") == []
+
+
+def test_length_stands_beside_the_result(now: Snapshot) -> None:
+    found = standing(now)
+    lengths = contrasts.outcomes(now, found, None, "response_tokens")
+    made = contrasts.outcomes(now, found, now.judges[0].key)
+    table = duelling.length_table(found, lengths, made)
+    assert set(table["task"]) <= {"tea"}
+    assert duelling.length_plot(table, "win rate (%)").to_dict()["mark"]["type"] == "point"
+
+
+def test_broken_judges_and_winning_controls_are_flagged(served: Served) -> None:
+    with Store.open(str(served.path)) as store:
+        now = Snapshot(store)
+        judge = now.judges[0].key
+        assert flags.failings(now, judge) == []
+        assert flags.winning_controls(now, "tea", judge) == []
+        run = served.runs["base", "personalized"]
+        put_validation(
+            store,
+            Validation(
+                judge_key=judge,
+                data="prism",
+                data_key="d",
+                figures={},
+                failings=["no better than a coin"],
+                created_at=run.created_at,
+            ),
+        )
+        own = next(s for s in get_scores(store, run.run_id) if s.metric == "rating_mean")
+        echo = Score(
+            task="tea",
+            metric="control_echo_rating_mean",
+            value=4.9,
+            n=24,
+            signature=own.signature,
+        )
+        put_scores(store, run.run_id, [echo])
+        now = Snapshot(store)
+        (line,) = flags.failings(now, judge)
+        assert line.endswith("prism: no better than a coin")
+        (control,) = flags.winning_controls(now, "tea", judge)
+        assert "control echo does as well as the model in tea" in control
+        assert flags.winning_controls(now, "other", judge) == []

@@ -1,0 +1,246 @@
+"""The pages of leaderboard, comparison, pairs and runs: they draw, filter, reopen, stay inert."""
+
+from io import StringIO
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from mipo_eval.dashboards.links import FIRST, address, run_name
+from mipo_eval.store import Store
+from mipo_eval.store.runs import list_runs
+from tests.dashboards.opening import open_page, texts
+from tests.dashboards.scripted import N_ITEMS, make_hostile_store, make_store
+
+PAGES = ("leaderboard", "comparison", "pairs", "run")
+NOTHING = "Nothing here yet: run `mipo-eval demo`"
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_store(tmp_path_factory.mktemp("board") / "s.db")
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_hostile_store(tmp_path_factory.mktemp("hostile") / "s.db")
+
+
+def _names(path: Path) -> dict[tuple[str, str], str]:
+    with Store.open(str(path), mode="read") as store:
+        return {(r.model, r.prompting): run_name(r) for r in list_runs(store) if r.suite == "tea"}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_without_a_store_every_page_says_what_to_do(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert [e.value for e in open_page(monkeypatch, tmp_path / "none.db", page).info] == [NOTHING]
+    with Store.open(str(tmp_path / "empty.db")):
+        pass
+    assert [e.value for e in open_page(monkeypatch, tmp_path / "empty.db", page).info] == [NOTHING]
+
+
+def test_what_is_no_store_is_an_error_and_no_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "x.db").write_text("This is not a database, but a text of some length." * 9)
+    test = open_page(monkeypatch, tmp_path / "x.db", "leaderboard")
+    assert [element.value for element in test.error] == ["The board cannot show this."]
+    assert "is not a database" in texts(test)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_hostile_names_and_texts_stay_text(
+    page: str, hostile: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test = open_page(monkeypatch, hostile, page)
+    assert len(test.title) == 1
+    html = texts(test)
+    for mark in ("<script", "<img", "<iframe", "<svg", "<a ", "javascript:window"):
+        assert mark not in html or mark == "javascript:window"
+    for element in [*test.markdown, *test.caption, *test.subheader, *test.title, *test.info]:
+        assert "canary" not in element.value
+
+
+def _table(test: AppTest) -> pd.DataFrame:
+    frame: pd.DataFrame = test.dataframe[0].value
+    return frame
+
+
+def test_the_leaderboard_reopens_from_its_address(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test = open_page(monkeypatch, path, "leaderboard", suite="tea", ties="a loss")
+    assert test.segmented_control(key="ties").value == "win_rate_strict"
+    assert "a tie is a loss" in texts(test)
+    strict = _table(test)["tea"].tolist()
+    test = open_page(monkeypatch, path, "leaderboard", suite="tea")
+    assert "a tie is a win" in texts(test)
+    assert all(a < b for a, b in zip(strict, _table(test)["tea"].tolist(), strict=True))
+
+
+def test_the_link_to_a_view_opens_it_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from urllib.parse import parse_qsl
+
+    test = open_page(monkeypatch, path, "leaderboard", suite="tea", ties="a loss")
+    shared = dict(parse_qsl(test.page_link[-1].proto.query_string))
+    assert shared["ties"] == "a loss"
+    again = open_page(monkeypatch, path, "leaderboard", **shared)
+    assert _table(again).equals(_table(test))
+
+
+def test_the_leaderboard_filters_rows_and_chooses_columns(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test = open_page(monkeypatch, path, "leaderboard", suite="tea")
+    assert len(_table(test)) == 3  # the variants of MIPO are one row
+    assert "tea \u00b7 ties %" in _table(test)
+    test.multiselect(key="prompting").set_value(["default"]).run()
+    assert list(_table(test)["method"]) == ["Default prompting"]
+    test.multiselect(key="prompting").set_value([]).run()
+    test.multiselect(key="columns").set_value(["n"]).run()
+    columns = [name for name in _table(test) if str(name).startswith("tea")]
+    assert columns == ["tea", "tea \u00b7 n"]
+    assert not test.exception
+
+
+def test_the_leaderboard_compares_with_a_baseline(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test = open_page(monkeypatch, path, "leaderboard", suite="tea")
+    table = _table(test).set_index("method")
+    delta = table["tea \u00b7 \u0394"]
+    base = "Personalized prompting"
+    assert pd.isna(delta[base])
+    others = [name for name in table.index if name != base]
+    for name in others:
+        assert delta[name] == pytest.approx(table.loc[name, "tea"] - table.loc[base, "tea"])
+    test.selectbox(key="baseline").set_value("none").run()
+    assert "tea \u00b7 \u0394" not in _table(test)
+
+
+def test_the_leaderboard_flags_a_judge_that_fails(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dataclasses import replace
+    from shutil import copy
+
+    from mipo_eval.store.validations import list_validations, put_validation
+
+    own = Path(copy(path, tmp_path / "s.db"))
+    with Store.open(str(own)) as store:
+        (found,) = list_validations(store)
+        put_validation(store, replace(found, failings=["<b>no</b> better than a coin"]))
+    test = open_page(monkeypatch, own, "leaderboard", suite="tea")
+    assert [e.value for e in test.error] == [
+        "This judge fails its validation: do not believe these numbers."
+    ]
+    assert "prism: &lt;b&gt;no&lt;/b&gt; better than a coin" in texts(test)
+
+
+def test_downloads_parse(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mipo_eval.dashboards import grid, methods
+    from mipo_eval.reports.snapshot import Snapshot
+
+    test = open_page(monkeypatch, path, "leaderboard", suite="tea")
+    assert [button.label for button in test.download_button] == ["Download CSV"]
+    with Store.open(str(path), mode="read") as store:
+        now = Snapshot(store)
+        view = methods.View(suite="tea", judge=now.judges[1].key, metric="rating_mean")
+        found = methods.standing(now, view)
+        assert found is not None
+        table = grid.numbers(found, found.methods, {})
+    read = pd.read_csv(StringIO(table.to_csv(index=False)))
+    assert list(read["value"]) == pytest.approx(list(table["value"]))
+    assert read["signature"].str.contains("judge:rater").all()
+
+
+def test_pairs_reopen_at_their_item(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = _names(path)
+    first = names["out/mipo-missing", "personalized"]
+    second = names["base", "personalized"]
+    test = open_page(monkeypatch, path, "pairs", a=first, b=second, item="7")
+    assert test.number_input(key="item").value == 7
+    assert (test.selectbox(key="a").value.model, test.selectbox(key="b").value.model) == (
+        "out/mipo-missing",
+        "base",
+    )
+    html = texts(test)
+    assert "tea-7" in html
+    assert "How do I make tea number 3?" in html
+    assert "<mark>" in html
+
+
+def test_pairs_step_through_what_the_filters_leave(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = _names(path)["out/mipo-missing", "personalized"]
+    test = open_page(monkeypatch, path, "pairs", a=first)
+    assert f"{N_ITEMS} of {N_ITEMS} items" in texts(test)
+    assert test.button(key="step-Previous").disabled
+    test.text_input(key="search").set_value("tea number 7?").run()
+    assert f"2 of {N_ITEMS} items" in texts(test)
+    assert test.number_input(key="item").value == 14
+    test.button(key="step-Next").click().run()
+    assert test.number_input(key="item").value == 15
+    assert test.button(key="step-Next").disabled
+    test.button(key="step-Previous").click().run()
+    assert test.number_input(key="item").value == 14
+    test.text_input(key="search").set_value("no such text").run()
+    assert [element.value for element in test.info] == ["No item passes the filters."]
+    assert not test.exception
+
+
+def test_pairs_filter_by_outcome(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = _names(path)["base", "default"]
+    counts = {}
+    for outcome in ("win", "tie", "loss"):
+        test = open_page(monkeypatch, path, "pairs", a=first, outcome=[outcome])
+        counts[outcome] = int(texts(test).partition(f" of {N_ITEMS} items")[0].rpartition(">")[2])
+    assert sum(counts.values()) == N_ITEMS
+    assert min(counts.values()) > 0
+
+
+def test_a_long_text_is_cut_until_it_is_asked_for(
+    hostile: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test = open_page(monkeypatch, hostile, "pairs", item="10")
+    short = max(len(element.body) for element in test.html)
+    assert short < 10_000
+    test.toggle(key="all-responses").set_value(True).run()
+    assert 190_000 < max(len(element.body) for element in test.html) < 250_000
+
+
+def test_the_run_page_tells_all_of_a_run(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = _names(path)["out/mipo-random", "personalized"]
+    test = open_page(monkeypatch, path, "run", run=name)
+    html = texts(test)
+    assert "out/mipo-random" in html
+    assert [element.value for element in test.subheader] == [
+        "Numbers",
+        "Failures",
+        "Cost",
+        "Repeat it",
+        "How it was made",
+        "Runs over the same items",
+    ]
+    assert "mipo-eval \\\n  --model out/mipo-random" in test.code[0].value
+
+
+def test_comparison_draws_what_there_is(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    test = open_page(monkeypatch, path, "comparison", suite="tea")
+    headings = [element.value for element in test.subheader]
+    assert headings == ["Paired differences", "Who beats whom", "Length against result"]
+    table: pd.DataFrame = test.dataframe[0].value
+    assert len(table) == 2
+    test.multiselect(key="methods").set_value(test.multiselect(key="methods").value[:2]).run()
+    assert len(test.dataframe[0].value) == 1
+    assert not test.exception
+
+
+def test_addresses() -> None:
+    assert address(FIRST) == "./"
+    assert address(FIRST, suite="a b") == "./?suite=a+b"
+    assert address("pairs", a="x\u00b7y", item=3, b=None) == "pairs?a=x%C2%B7y&item=3"
