@@ -169,7 +169,7 @@ def _gathered(skeleton: Any, trained: int, devices: int, *, narrow: bool, lora: 
         return 2 * trained if narrow and lora is None else 0  # autocast's copies in bf16
     blocks = [sum(p.numel() for p in layer.parameters()) for layer in _layers(skeleton)]
     rest = sum(parameter.numel() for parameter in skeleton.parameters()) - sum(blocks)
-    return width * (2 * max(blocks) + rest)  # a layer and the next, embeddings and head
+    return int(width * (2 * max(blocks) + rest))  # a layer and the next, embeddings and head
 
 
 def _layers(skeleton: Any) -> list[Any]:
