@@ -9,7 +9,7 @@ from typing import NamedTuple
 from mipo_eval.errors import DataError
 from mipo_eval.judges.judge import Judge
 from mipo_eval.judges.loading import load_judge
-from mipo_eval.judges.rubric import RatingRequest, rating_requests, read_rating
+from mipo_eval.judges.rubric import CALL_FAILED, RatingRequest, rating_requests, read_rating
 from mipo_eval.metrics import rating_mean, win_rates
 from mipo_eval.records import Item, Rating, Score, text_key
 from mipo_eval.stats import Crossed
@@ -99,6 +99,19 @@ def _rating(judge: Judge, request: RatingRequest, call: Call) -> Rating:
         reason=reason,
         call_key=call.key,
     )
+
+
+def is_open(reason: str | None) -> bool:
+    """Whether what has no verdict for this reason will be asked: nothing was, or a call failed.
+
+    A reply that could not be read is read again from the ledger, without a call.
+    """
+    return reason in {None, NOT_JUDGED} or str(reason).startswith(CALL_FAILED)
+
+
+def is_unrated(total: Total | None, n_preferences: int) -> bool:
+    """Whether a judge will be asked about a text with so many preferences."""
+    return total is None or (total.rated < n_preferences and is_open(total.reason))
 
 
 class Judged(NamedTuple):

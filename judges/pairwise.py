@@ -13,7 +13,7 @@ from typing import NamedTuple
 from mipo_eval.backends import Message, Request
 from mipo_eval.judges.choices import Verdict, merge_orders, parse_choice, parse_verdict
 from mipo_eval.judges.judge import Judge, Protocol
-from mipo_eval.judges.rubric import UNPARSED, guide
+from mipo_eval.judges.rubric import CALL_FAILED, UNPARSED, guide
 from mipo_eval.records import Item, text_key
 
 CHOICES = ("response_a", "response_b")
@@ -110,7 +110,7 @@ def read_verdict(
         swapped: whether the second response was shown in the first place.
     """
     if reply is None or status != "ok":
-        return None, f"call failed: {status}"
+        return None, f"{CALL_FAILED}: {status}"
     read = parse_verdict if protocol == "pairwise-tie" else parse_choice
     named = read(reply)
     if named is None:

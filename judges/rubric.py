@@ -24,6 +24,8 @@ CHOICES = tuple(str(rating) for rating in range(LOW, HIGH + 1))
 REQUIRED_SLOTS = frozenset({"query", "response", "preference"})
 OPTIONAL_SLOTS = frozenset({"rubric"})
 
+CALL_FAILED = "call failed"
+"""How the reason of a rating begins whose call brought no reply."""
 UNPARSED = "unparsable reply"
 """The reason of a rating whose reply gave no one answer."""
 
@@ -85,6 +87,6 @@ def read_rating(reply: str | None, status: str = "ok") -> tuple[int | None, str 
         status: "ok", or the kind of failure.
     """
     if reply is None or status != "ok":
-        return None, f"call failed: {status}"
+        return None, f"{CALL_FAILED}: {status}"
     rating = parse_rating(reply, LOW, HIGH)
     return rating, None if rating is not None else UNPARSED

@@ -14,7 +14,7 @@ from mipo_eval.controls import CONTROLS, control_metric, control_texts
 from mipo_eval.errors import ModelError
 from mipo_eval.generation.models import ModelSpec
 from mipo_eval.judges import Judge
-from mipo_eval.judges.judging import rate, with_references
+from mipo_eval.judges.judging import is_unrated, rate, with_references
 from mipo_eval.judges.weighing import weighted_scores
 from mipo_eval.keys import digest
 from mipo_eval.lift import lift_scores
@@ -55,6 +55,8 @@ class Result:
 
     run: Run
     scores: list[Score]
+    judges: Sequence[Judge] = ()
+    """Who judged; their backends know what was asked now and what it cost."""
 
 
 def evaluate(store: Store, evaluation: Evaluation, progress: Progress) -> Result:
@@ -75,7 +77,7 @@ def evaluate(store: Store, evaluation: Evaluation, progress: Progress) -> Result
         _judge(store, run, judge, rows, progress)
     scores = _scores(store, evaluation, run, rows, progress)
     put_scores(store, run.run_id, scores)
-    return Result(run=run, scores=scores)
+    return Result(run=run, scores=scores, judges=evaluation.judges)
 
 
 def _require_responses(rows: Sequence[Scorable], model: ModelSpec) -> None:
@@ -93,6 +95,15 @@ def _judge(
 ) -> None:
     total = sum(r.n_preferences * (bool(r.text) + bool(r.reference_key)) for r in rows)
     stage = Stage(f"ratings by {judge.name}", total, partial(spending, judge.backend))
+    known = totals(store, judge.key, run.list_key)
+    texts_of = ((row, row.text_key if row.text else None, row.reference_key) for row in rows)
+    if any(
+        is_unrated(known.get((row.item_key, key)), row.n_preferences)
+        for row, *keys in texts_of
+        for key in keys
+        if key and row.n_preferences
+    ):
+        asyncio.run(judge.backend.check())
 
     def texts() -> Iterator[tuple[Item, str]]:
         for entry in answered(store, run.list_key, run.generation_key):

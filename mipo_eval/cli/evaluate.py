@@ -52,9 +52,12 @@ def run_evaluation(asked: Asked, store_url: str, *, as_json: bool) -> None:
         if as_json:
             output.document(result_json(result, failing))
         else:
+            from mipo_eval.cli.duels import expenses
             from mipo_eval.cli.tables import score_tables
 
             output.show(*score_tables(result.scores, result.run, failing))
+            for line in expenses(result.judges):
+                output.note(line)
             output.note(f"Responses and verdicts: mipo-eval show {result.run.run_id[:12]}")
 
 

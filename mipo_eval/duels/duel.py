@@ -14,7 +14,7 @@ from mipo_eval.errors import ConfigError
 from mipo_eval.judges import Judge, Verdict
 from mipo_eval.judges.balance import Balance, Outcome, Panel, balance, panel_outcomes
 from mipo_eval.judges.choosing import Chosen, Pair, choose, chosen
-from mipo_eval.judges.judging import NO_PREFERENCES, NOT_JUDGED, rate
+from mipo_eval.judges.judging import NO_PREFERENCES, NOT_JUDGED, is_open, is_unrated, rate
 from mipo_eval.keys import digest
 from mipo_eval.progress import Progress, Stage, run_shown
 from mipo_eval.records import Item, text_key
@@ -22,8 +22,6 @@ from mipo_eval.signature import join, short
 from mipo_eval.stats import Crossed, adjust
 from mipo_eval.store import Store
 from mipo_eval.store.verdicts import Total, totals
-
-FAILED = "call failed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +158,8 @@ def _ask_to_choose(
     store: Store, judge: Judge, field: Field, pairs: list[_Texts], progress: Progress
 ) -> None:
     wanted = [pair for texts in pairs for pair in _both(field.items, texts)]
-    if any(_unasked(one.verdict.reason) for one in chosen(store, judge, wanted)):
+    verdicts = [one.verdict for one in chosen(store, judge, wanted)]
+    if any(verdict.winner is None and is_open(verdict.reason) for verdict in verdicts):
         asyncio.run(judge.backend.check())
     stage = Stage(f"choices by {judge.name}", 2 * len(wanted), partial(spending, judge.backend))
     run_shown(choose(store, judge, wanted, advance=progress.advance), progress, stage)
@@ -177,16 +176,11 @@ def _ask_to_rate(
         if text is not None and all(side[0] is not None for side in sides)
     }
     known = totals(store, judge.key, field.list_key)
-    if any(key not in known or _unasked(known[key].reason) for key in wanted):
+    sizes = {key: len(item.preferences) for key, (item, _) in wanted.items()}
+    if any(is_unrated(known.get(key), size) for key, size in sizes.items()):
         asyncio.run(judge.backend.check())
-    total = sum(len(item.preferences) for item, _ in wanted.values())
-    stage = Stage(f"ratings by {judge.name}", total, partial(spending, judge.backend))
+    stage = Stage(f"ratings by {judge.name}", sum(sizes.values()), partial(spending, judge.backend))
     run_shown(rate(store, judge, wanted.values(), advance=progress.advance), progress, stage)
-
-
-def _unasked(reason: str | None) -> bool:
-    """Whether a judge will be asked: nothing was said yet, or a call failed."""
-    return reason == NOT_JUDGED or str(reason).startswith(FAILED)
 
 
 def _both(items: Sequence[Item], texts: _Texts) -> list[Pair]:

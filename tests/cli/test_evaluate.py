@@ -174,6 +174,24 @@ def test_a_judge_that_breaks_for_good_keeps_the_responses(
     assert url in error
 
 
+def test_a_key_that_expired_since_is_one_line_and_known_numbers_need_no_server(
+    tiny_model: Path, suite: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["--model", str(tiny_model), "--suite", suite, "--decoding", "max_tokens=8"]
+    assert main(argv) == 0
+    with OpenAIServer(ok("3"), policy=Policy(key="another")) as server:
+        judged = [*argv, "--judge", f"openai:judge@{server.url}"]
+        assert main(judged) == 2  # the responses are there: nothing else checks the judge
+        assert "set OPENAI_API_KEY" in capsys.readouterr().err
+        assert server.chats == 0
+    with OpenAIServer(ok("3")) as server:
+        judged = [*argv, "--judge", f"openai:judge@{server.url}"]
+        assert main(judged) == 0
+        assert "judge: 48 calls, 576 tokens, $0.0000" in capsys.readouterr().out
+    assert main(judged) == 0
+    assert "calls" not in capsys.readouterr().out
+
+
 def _start(arguments: list[str], cache: str) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "MIPO_EVAL_CACHE": cache}
     command = [sys.executable, "-m", "mipo_eval", *arguments]
