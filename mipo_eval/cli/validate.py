@@ -96,10 +96,10 @@ def validate(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number i
 
     output = Output(as_json=as_json)
     folder = data_dir or settings.data_dir()
-    if data is None and not attack:
-        raise ConfigError("nothing to validate with: name labelled pairs with --data, or --attack")
     if replies and (data is None or attack or protocol or prompt):
         raise ConfigError("--replies goes with --data alone: nobody is asked")
+    if data is None and not attack:
+        raise ConfigError("nothing to validate with: name labelled pairs with --data, or --attack")
     examined: Examined | None = None
     attacked: Attacked | None = None
     with Store.open(store) as opened:
