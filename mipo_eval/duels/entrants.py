@@ -99,6 +99,12 @@ def find_entrant(
     if is_stored_run(name):
         run = find_run(store, name)
         kind = _kind_of(run)
+    elif name != "demo" and not re.search("[/:]", name) and not path.exists():
+        raise ConfigError(
+            f"{name!r} is no entrant: name a run of {store.name} (`mipo-eval runs` lists them), a "
+            "checkpoint's folder or hub id, vllm:PATH, openai:NAME@URL, a response file, demo or "
+            f"{REFERENCE}"
+        )
     else:
         run, kind = respond(name)
     prompting = f", {run.prompting} prompting" if run.prompting else ""

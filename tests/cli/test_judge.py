@@ -613,6 +613,7 @@ def test_choices_are_kept_with_their_calls(
         (["good.jsonl", "no.jsonl", "--judge", "checker"], "there is no response file at no.jsonl"),
         (["good.jsonl", "abcd", "--judge", "checker"], "no run 'abcd'"),
         (["good.jsonl", "./x", "--judge", "checker"], "there is no checkpoint at ./x"),
+        (["good.jsonl", "mine", "--judge", "checker"], "'mine' is no entrant: name a run of"),
         (["good.jsonl", "good.jsonl", "--judge", "checker"], "has the very responses of"),
         (["good.jsonl", "bad.jsonl", "--judge", "oracle"], "unknown judge 'oracle'"),
         (["good.jsonl", "bad.jsonl", "--judge", "checker", "--batch"], "has no batch service"),
