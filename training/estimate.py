@@ -139,6 +139,31 @@ def devices_needed(
     return None
 
 
+def summary(
+    model: str, optimization: Optimization, *, workload: Workload | None = None, memory: float
+) -> list[str]:
+    """Return lines to print: what one device would hold, and how many of `memory` bytes it takes.
+
+    Args:
+        model: as for `estimate_memory`.
+        optimization: the same.
+        workload: the same.
+        memory: of one device, in bytes.
+    """
+    alone = estimate_memory(model, optimization, workload=workload)
+    count = devices_needed(model, optimization, memory=memory, workload=workload)
+    size = f"devices of {memory / GIGABYTE:.0f} GB"
+    if count == 1:
+        return [*alone.lines(), f"fits on one device of {memory / GIGABYTE:.0f} GB"]
+    if count is None:
+        advice = (
+            "set optimization.gradient_checkpointing=true, or lower micro_batch_size or lengths"
+        )
+        return [*alone.lines(), f"no number of {size} is enough for its activations: {advice}"]
+    spread = estimate_memory(model, optimization, devices=count, workload=workload)
+    return [*alone.lines(), f"fits on {count} {size}:", *spread.lines()]
+
+
 def _skeleton(name: str) -> Any:
     """Return the model without memory for its weights."""
     import torch

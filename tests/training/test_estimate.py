@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mipo_eval.errors import ModelError
-from mipo_eval.training.estimate import Workload, devices_needed, estimate_memory
+from mipo_eval.training.estimate import Workload, devices_needed, estimate_memory, summary
 from mipo_eval.training.job import Optimization
 from mipo_eval.training.likelihood import add_likelihood_head
 from mipo_eval.training.reading import packing_reader
@@ -121,6 +121,18 @@ def test_no_number_of_devices_helps_against_activations(tmp_path: Path) -> None:
     model = configuration(tmp_path / "qwen", QWEN_7B)
     long = Workload(prompt=8192, response=4096, negatives=10)
     assert devices_needed(model, Optimization(), memory=80e9, workload=long) is None
+    last = summary(model, Optimization(), workload=long, memory=80e9)[-1]
+    assert last.startswith("no number of devices of 80 GB is enough for its activations: set")
+
+
+def test_summary_says_how_many_devices(tmp_path: Path) -> None:
+    model = configuration(tmp_path / "qwen", QWEN_7B)
+    lines = summary(model, Optimization(), memory=80e9)
+    assert lines[0] == "7.62 B parameters, 7.62 B trained; on one device:"
+    assert lines[6] == "fits on 4 devices of 80 GB:"
+    assert lines[7].endswith("on each of 4 devices, in shards:")
+    light = Optimization(lora_rank=32, gradient_checkpointing=True)
+    assert summary(model, light, memory=80e9)[-1] == "fits on one device of 80 GB"
 
 
 def test_what_is_no_model_is_one_line(tmp_path: Path) -> None:
