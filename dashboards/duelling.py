@@ -17,6 +17,8 @@ TOLD, NOT_TOLD = "told apart (p < 0.05, Holm)", "not told apart"
 _ROW = 26
 _NAMES = 260
 """Pixels for names on an axis."""
+_NAMED = 8
+"""Dots that have their names beside them, at most: more would lie on one another."""
 _SLANTED = 170
 _MATRIX_ROW = 36
 _CELLS = 30
@@ -86,8 +88,8 @@ def forest_plot(table: pd.DataFrame, axis: str) -> alt.LayerChart:
     )
     zero = alt.Chart(pd.DataFrame({"zero": [0]})).mark_rule(strokeDash=[4, 3], opacity=0.6)
     layers = [zero.encode(x=alt.X("zero:Q", title=axis)), bars, dots]
-    height = _ROW * max(len(rows), 2) + 20
-    return alt.LayerChart(layer=layers).properties(height=height)
+    # The height is that of the whole: rows, axis, legend.
+    return alt.LayerChart(layer=layers).properties(height=_ROW * len(rows) + 100)
 
 
 def _axis(names: Sequence[str]) -> alt.Axis:
@@ -162,6 +164,7 @@ def matrix_plot(
         ends: lowest, middle (may be left out) and highest value of the colours.
     """
     downwards, across = (list(dict.fromkeys(table[name])) for name in (rows, columns))
+    across = downwards if set(across) == set(downwards) else across
     # Both ends far from the middle are dark in one theme or the other: numbers get a colour each.
     colours = [PALETTE[3], "#F5F5F5", PALETTE[0]] if len(ends) == 3 else ["#F5F5F5", PALETTE[0]]
     scale = alt.Scale(domain=list(ends), range=colours, clamp=True)
@@ -232,32 +235,27 @@ def length_table(
     return pd.DataFrame(rows, columns=["row", "task", "tokens", "value"])
 
 
-def length_plot(table: pd.DataFrame, axis: str) -> alt.Chart:
-    """Return a dot a row: mean length of its responses across, its number upwards."""
+def length_plot(table: pd.DataFrame, axis: str) -> alt.LayerChart:
+    """Return a dot a row: mean length of its responses across, its number upwards.
+
+    Args:
+        table: of `length_table`.
+        axis: what the numbers are, with their unit.
+    """
     tasks = list(dict.fromkeys(table["task"]))
-    colour = alt.Color(
-        "task:N",
-        scale=alt.Scale(domain=tasks, range=list(PALETTE)),
-        legend=alt.Legend(title=None, orient="bottom") if len(tasks) > 1 else None,
+    legend = alt.Legend(title=None, orient="bottom") if len(tasks) > 1 else None
+    tooltip: list[Any] = [alt.Tooltip("row:N", title="method"), alt.Tooltip("task:N")]
+    tooltip += [alt.Tooltip(f"{name}:Q", format=".1f") for name in ("tokens", "value")]
+    roomy = alt.Scale(zero=False, padding=24)
+    base = alt.Chart(table).encode(
+        x=alt.X("tokens:Q", title="response length (tokens)", scale=roomy),
+        y=alt.Y("value:Q", title=axis, scale=roomy),
+        color=alt.Color(
+            "task:N", scale=alt.Scale(domain=tasks, range=list(PALETTE)), legend=legend
+        ),
+        tooltip=tooltip,
     )
-    plot: alt.Chart = (
-        alt.Chart(table)
-        .mark_point(filled=True, size=90, opacity=0.9)
-        .encode(
-            x=alt.X(
-                "tokens:Q",
-                title="response length (tokens)",
-                scale=alt.Scale(zero=False, padding=16),
-            ),
-            y=alt.Y("value:Q", title=axis, scale=alt.Scale(zero=False, padding=16)),
-            color=colour,
-            tooltip=[
-                alt.Tooltip("row:N", title="method"),
-                alt.Tooltip("task:N"),
-                alt.Tooltip("tokens:Q", format=".1f"),
-                alt.Tooltip("value:Q", format=".1f"),
-            ],
-        )
-        .properties(height=320)
-    )
-    return plot
+    layers = [base.mark_point(filled=True, size=90, opacity=0.9)]
+    if len(table) <= _NAMED:
+        layers.append(base.mark_text(dy=-12, fontSize=11).encode(text=alt.Text("row:N")))
+    return alt.LayerChart(layer=layers).properties(height=340)

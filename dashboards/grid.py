@@ -37,6 +37,9 @@ COLUMNS = {
 SHOWN = ("interval", "delta", "ties", "n", "group")
 """Columns shown unless the reader chooses others."""
 
+_CHOSEN = " *"
+"""Marks a number that is the best of several, chosen on the items it is over."""
+
 Comparisons = Mapping[tuple[int, str], Comparison]
 
 
@@ -196,10 +199,12 @@ def _told(column: "pd.Series[Any]") -> bool:
 
 def _method(row: Mapping[Any, Any]) -> str:
     variant = f" ({row['variant']})" if row["variant"] else ""
-    chosen = (
-        f" \u2014 {row['best_of']}" if isinstance(row["best_of"], str) and row["best_of"] else ""
-    )
-    return f"{row['method']}{variant}{chosen}"
+    return f"{row['method']}{variant}{_CHOSEN if _best_of(row) else ''}"
+
+
+def _best_of(row: Mapping[Any, Any]) -> str:
+    told = row["best_of"]
+    return told if isinstance(told, str) else ""
 
 
 def _beside(row: Mapping[Any, Any], part: str) -> Any:
@@ -272,9 +277,20 @@ def linked(table: pd.DataFrame, methods: Sequence[Method]) -> pd.DataFrame:
     return made
 
 
-def notes(wide: Wide, *, baseline: str | None, paper: bool, seeds: bool) -> list[str]:
-    """Return the lines below a table that say what its columns are."""
+def notes(table: pd.DataFrame, wide: Wide, baseline: str | None) -> list[str]:
+    """Return the lines below a table that say what its marks and columns are.
+
+    Args:
+        table: all numbers shown, one a line.
+        wide: the table shown.
+        baseline: the row that others are compared with.
+    """
     lines = [f"{name}: made differently, {how}" for name, how in wide.apart.items()]
+    lines += [
+        f"{_CHOSEN.strip()} {row['model']} {row['method']} on {row['task']}: {_best_of(row)}"
+        for row in table.to_dict("records")
+        if _best_of(row)
+    ]
     shown = {str(name).rpartition(" \u00b7 ")[2] for name in wide.table}
     if COLUMNS["group"] in shown:
         lines.append("group: rows that share a letter are not told apart (paired, 5 %, Holm)")
@@ -283,8 +299,8 @@ def notes(wide: Wide, *, baseline: str | None, paper: bool, seeds: bool) -> list
             f"\u0394: paired difference to {baseline}; p by permutation, Holm over a column; "
             "detectable: the smallest difference these items could have shown (5 %, power 80 %)"
         )
-    if seeds:
+    if table["seeds"].gt(1).any():
         lines.append("a value is a mean over seeds, \u00b1 seeds their standard deviation")
-    if paper:
+    if table["source"].eq(PAPER).any():
         lines.append("paper: published numbers (arXiv 2603.19294), of other runs and judge calls")
     return lines

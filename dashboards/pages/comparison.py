@@ -72,7 +72,7 @@ def _forest(
             "difference": st.column_config.NumberColumn("\u0394", format=number),
             "low": st.column_config.NumberColumn("95 % from", format=number),
             "high": st.column_config.NumberColumn("to", format=number),
-            "p": st.column_config.NumberColumn("p (Holm)", format="%.4f"),
+            "p": st.column_config.NumberColumn("p (Holm)", format="%.2g"),
             "detectable": st.column_config.NumberColumn("detectable", format=f"%.{places}f"),
             "items": st.column_config.LinkColumn("items", display_text="open"),
         },

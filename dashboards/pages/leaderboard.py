@@ -10,7 +10,6 @@ from mipo_eval.dashboards import contrasts, flags, frame, grid, inert, looks, me
 from mipo_eval.dashboards.links import run_name
 from mipo_eval.dashboards.methods import Filters, Method, Standing, View
 from mipo_eval.dashboards.pages.views import address_of, choose_view
-from mipo_eval.dashboards.scored import PAPER
 
 _MANY_ROWS = 60
 """Rows above which nothing is compared until a baseline is chosen."""
@@ -134,9 +133,7 @@ def _table(found: Standing, table: pd.DataFrame, layout: tuple[list[str], str, s
         height="content" if len(best_first) < 30 else 1_050,
         key="table",
     )
-    paper = bool(table["source"].eq(PAPER).any())
-    seeds = bool(table["seeds"].gt(1).any())
-    for note in grid.notes(wide, baseline=baseline, paper=paper, seeds=seeds):
+    for note in grid.notes(table, wide, baseline):
         st.html(inert.line(note))
     frame.download(table.drop(columns="row"), f"leaderboard-{section.suite}", key="csv")
 
@@ -169,7 +166,7 @@ def _column_config(table: pd.DataFrame, wide: grid.Wide, metric: str) -> dict[st
         elif part == grid.COLUMNS["ties"]:
             config[str(name)] = st.column_config.NumberColumn(format="%.0f")
         elif part == grid.COLUMNS["p"]:
-            config[str(name)] = st.column_config.NumberColumn(format="%.4f")
+            config[str(name)] = st.column_config.NumberColumn(format="%.2g")
         elif part == grid.COLUMNS["date"]:
             config[str(name)] = st.column_config.DateColumn()
     return config

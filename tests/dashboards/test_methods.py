@@ -67,6 +67,10 @@ def test_a_row_that_is_the_best_variant_names_the_runs_of_that_variant(
     (mipo,) = (method for method in found.methods if method.row.name.method == "MIPO")
     assert [run.run_id[:12] for run in mipo.all_runs] == [served.id("mipo-seed1")]
     assert "best of 2 (random)" in (mipo.row.cells["tea"].best_of_text or "")
+    table = grid.numbers(found, found.methods, {})
+    wide = grid.wide(table, found.section.tasks, [])
+    assert "MIPO *" in set(wide.table["method"])
+    assert grid.notes(table, wide, None)[0].startswith("* b MIPO on tea: best of 2 (random), ")
 
 
 @pytest.mark.parametrize("metric", ["win_rate_excluding_ties", "net_win_rate", "rating_mean"])
@@ -257,7 +261,7 @@ def test_length_stands_beside_the_result(now: Snapshot) -> None:
     made = contrasts.outcomes(now, found, now.judges[0].key)
     table = duelling.length_table(found, lengths, made)
     assert set(table["task"]) <= {"tea"}
-    assert duelling.length_plot(table, "win rate (%)").to_dict()["mark"]["type"] == "point"
+    assert len(duelling.length_plot(table, "win rate (%)").to_dict()["layer"]) == 2 - table.empty
 
 
 def test_broken_judges_and_winning_controls_are_flagged(served: Served) -> None:
