@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from mipo_eval.records import Item
+    from mipo_eval.store import Store
+    from mipo_eval.tasks.preparation import Models
     from mipo_eval.tasks.preparation.run import Prepared
 
 data_option = click.option(
@@ -74,7 +76,6 @@ def prepare(  # noqa: PLR0913, PLR0917 - one parameter per flag
     from functools import partial
 
     from mipo_eval import settings
-    from mipo_eval.backends import Limits, Purse, load_backend
     from mipo_eval.backends.pacing import spending
     from mipo_eval.cli.output import Output
     from mipo_eval.cli.tables import inert
@@ -99,13 +100,8 @@ def prepare(  # noqa: PLR0913, PLR0917 - one parameter per flag
         name=name, source=origin, n_train=train or n_train, n_test=test or n_test, seed=split_seed
     )
     folder.mkdir(parents=True, exist_ok=True)
-    limits = Limits(purse=Purse(max_cost))
     with Store.open(store) as opened:
-        models = preparation.Models(
-            store=opened,
-            extractor=load_backend(extractor, limits=limits),
-            reference=load_backend(reference_model, limits=limits) if reference_model else None,
-        )
+        models = _models(opened, extractor, reference_model, max_cost)
         status = partial(spending, models.extractor)
         stage = Stage(f"items of {name}", plan.n_train + plan.n_test, status)
         work = preparation.prepare(plan, rows, models, folder, output.advance)
@@ -116,6 +112,21 @@ def prepare(  # noqa: PLR0913, PLR0917 - one parameter per flag
     output.show(*(inert(line) for line in report_lines(made.report)))
     output.show(inert(f"  written: {made.train}, {made.test}, {made.report_file}"))
     output.note(f"Read some: mipo-eval data show {name} --data {folder}")
+
+
+def _models(
+    store: "Store", extractor: str, reference: str | None, max_cost: float | None
+) -> "Models":
+    """Return who is asked; both are paid from one purse."""
+    from mipo_eval.backends import Limits, Purse, load_backend
+    from mipo_eval.tasks.preparation import Models
+
+    limits = Limits(purse=Purse(max_cost))
+    return Models(
+        store=store,
+        extractor=load_backend(extractor, limits=limits),
+        reference=load_backend(reference, limits=limits) if reference else None,
+    )
 
 
 def _prepared_json(made: "Prepared") -> dict[str, Any]:
