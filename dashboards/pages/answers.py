@@ -39,7 +39,7 @@ def show() -> None:
     if not len(accuracy[accuracy["source"] == "measured"]) and entropy.empty:
         frame.nothing_yet(_RUN_SUITE)
     st.subheader("Accuracy")
-    _by_task(accuracy, "accuracy (%)", "task")
+    _by_task(accuracy, "accuracy (%)", "answers-to")
     st.caption(
         "Filled: measured here, with 95 % intervals. Hollow: Table 2 of the paper, with the "
         "standard deviation over seeds. A reply without a readable answer is not right."
@@ -77,9 +77,9 @@ def _questions(board: frame.Board) -> None:
     if not runs:
         return
     st.subheader("Question by question")
-    chosen = frame.choose_some("Runs", runs, "runs", default=runs[:_RUNS], show=run_name) or list(
-        runs[:_RUNS]
-    )
+    first = runs[:_RUNS]
+    chosen = frame.choose_some("Runs", runs, "by-likelihood", default=first, show=run_name)
+    chosen = chosen or first
     labels = run_labels(chosen)
     parts = [(labels[run.run_id], board.recall(question_table, run)) for run in chosen]
     calibration = _labelled(parts, calibration_table)

@@ -37,7 +37,7 @@ def _suites(board: frame.Board) -> None:
     if not tasks:
         st.info("No run of this store has this measure.", icon=":material/inbox:")
         return
-    shown = table[table["task"].isin(frame.choose_some("Tasks", tasks, "task") or tasks)]
+    shown = table[table["task"].isin(frame.choose_some("Tasks", tasks, "texts-of") or tasks)]
     for task, own in shown.groupby("task", sort=False):
         st.markdown(f"**{inert.markdown(str(task))}**")
         st.altair_chart(interval_plot(own, axis=MEASURES[measure]))

@@ -33,7 +33,7 @@ def show() -> None:
     board = frame.begin("Judges", "Whether a judge can be believed, and what it takes.")
     names = board.recall(judge_names)
     _failing(board)
-    chosen = frame.choose_some("Judges", list(dict.fromkeys(names.values())), "judge")
+    chosen = frame.choose_some("Judges", list(dict.fromkeys(names.values())), "of-judges")
     wanted = chosen or list(names.values())
     _validations(board, wanted)
     _ratings(board, wanted)
@@ -63,7 +63,7 @@ def _validations(board: frame.Board, wanted: list[str]) -> None:
             "No judge was validated here yet: run `mipo-eval validate JUDGE --data NAME`.",
             icon=":material/inbox:",
         )
-    data = frame.choose("Labelled pairs", list(dict.fromkeys(table["data"])), "data")
+    data = frame.choose("Labelled pairs", list(dict.fromkeys(table["data"])), "labels")
     own = table[table["data"] == data]
     shown = own.assign(row=own["judge"])
     st.altair_chart(interval_plot(shown, axis="accuracy (%)", colour="accuracy"))

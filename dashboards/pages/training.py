@@ -53,7 +53,7 @@ def _curves(board: frame.Board, trainings: list[Training]) -> None:
     st.subheader("Learning curves")
     chosen = (
         frame.choose_some(
-            "Trainings", trainings, "training", default=trainings[:_CURVES], show=training_label
+            "Trainings", trainings, "curves-of", default=trainings[:_CURVES], show=training_label
         )
         or trainings[:_CURVES]
     )
@@ -63,7 +63,7 @@ def _curves(board: frame.Board, trainings: list[Training]) -> None:
         return
     left, right = st.columns(2)
     with left:
-        metric = frame.choose("Metric", metrics, "metric", show=axis_title)
+        metric = frame.choose("Metric", metrics, "curve", show=axis_title)
     with right:
         smoothing = st.slider(
             "Smoothing", 0.0, 0.95, 0.6, 0.05, key="smoothing", bind="query-params"
@@ -89,7 +89,7 @@ def _all(board: frame.Board, trainings: list[Training]) -> None:
 
 def _one(trainings: list[Training]) -> None:
     st.subheader("One training")
-    chosen = frame.choose("Training", trainings, "one", show=training_label)
+    chosen = frame.choose("Training", trainings, "training", show=training_label)
     if chosen.reason:
         st.warning(inert.markdown(chosen.reason, 300))
     left, right = st.columns(2)

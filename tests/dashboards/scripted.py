@@ -13,13 +13,15 @@ from pathlib import Path
 
 from mipo_eval.controls import control_metric
 from mipo_eval.keys import digest
+from mipo_eval.metrics import self_bleu_score
+from mipo_eval.metrics.diversity import FIXED_SIZE, diversity_scores
 from mipo_eval.records import Item, Rating, Response, Score, text_key
-from mipo_eval.scoring import judged_scores, likelihood_scores, response_scores
+from mipo_eval.scoring import ending_scores, judged_scores, likelihood_scores
 from mipo_eval.signature import join, short
 from mipo_eval.store import Store
 from mipo_eval.store.choices import Choice, put_choices
 from mipo_eval.store.items import put_list
-from mipo_eval.store.responses import answered, put_generation, put_responses, scorable
+from mipo_eval.store.responses import Scorable, answered, put_generation, put_responses, scorable
 from mipo_eval.store.runs import Run, put_run, put_scores
 from mipo_eval.store.tables import calls
 from mipo_eval.store.trainings import CurvePoint, Training, put_curve, put_training
@@ -27,6 +29,7 @@ from mipo_eval.store.validations import Validation, put_validation
 from mipo_eval.store.verdicts import put_judge, put_ratings, totals
 
 DAY = datetime(2026, 11, 1, 12, tzinfo=UTC)
+DECODING = {"max_tokens": 256, "temperature": 0.0, "top_p": 1.0, "seed": 0}
 RATER, CHOOSER = digest("rater"), digest("chooser")
 MODELS = (
     ("base", "default", 1),
@@ -36,6 +39,22 @@ MODELS = (
 )
 """Model, prompting, and how good it is."""
 N_ITEMS = 96
+CANARY = "http://canary.invalid"
+"""Whoever asks for it has fetched what a text named."""
+HOSTILE = (
+    "<script>window.canary = 1; document.title = 'owned'</script>",
+    f'<img src="{CANARY}/i.png" onerror="window.canary = 1"><svg onload="window.canary = 1">',
+    f"![i]({CANARY}/m.png) [l](javascript:window.canary=1) [r][x] <{CANARY}/a> \n\n[x]: {CANARY}/r",
+    f'<iframe src="{CANARY}/f"></iframe><style>@import "{CANARY}/s"; * {{ display: none }}</style>',
+    "\x1b[31mred\x1b[0m \x1b]0;owned\x07 bell",
+    "\u202eright to left\u202c \u2066isolated\u2069 \u200bzero width",
+    "NUL \x00 byte",
+    r"$$\href{javascript:window.canary=1}{x} \frac{1}{2}$$ $\includegraphics{x}$",
+    '```mermaid\ngraph TD; A["<img src=x onerror=window.canary=1>"] --> B\n```',
+    ":material/home: :red[red] :smile: {{7*7}} ${7*7} | a | b |\n|---|---|\n# Heading\n- list",
+    "long " + "A" * 1_000_000,
+)
+"""What a model, a file or a user may have written."""
 _WORDS = ["tea", "water", "leaf", "cup", "hot", "cold", "slow", "quick", "bitter", "sweet", "green"]
 
 
@@ -62,19 +81,13 @@ def _text(model: str, prompting: str, skill: int, number: int) -> str:
     return f"{model}: " + " ".join(rng.choices(_WORDS, k=8 + 4 * skill))
 
 
-def make_store(path: Path, *, extra: Sequence[tuple[Item, str]] = ()) -> Path:
-    """Fill a new store.
-
-    Args:
-        path: of the store.
-        extra: further items of the suite, each with what every model answers to it.
-    """
+def make_store(path: Path) -> Path:
+    """Fill a new store."""
     with Store.open(str(path)) as store:
         put_judge(store, RATER, "rater", {"judge_key": short(RATER)})
         put_judge(store, CHOOSER, "chooser", {"judge_key": short(CHOOSER)})
-        runs = _personal(
-            store, [*items(), *(item for item, _ in extra)], {i.key: t for i, t in extra}
-        )
+        of = items()
+        runs = [_judged_run(store, of, "tea", place) for place in range(len(MODELS))]
         _choices(store, runs)
         _by_likelihood(store)
         for seed, negatives in ((0, "missing"), (1, "random")):
@@ -84,42 +97,73 @@ def make_store(path: Path, *, extra: Sequence[tuple[Item, str]] = ()) -> Path:
     return path
 
 
-def _personal(store: Store, of: list[Item], extra: dict[str, str]) -> list[Run]:
-    list_key, _ = put_list(store, [("tea", of)])
-    runs = []
-    for place, (model, prompting, skill) in enumerate(MODELS):
-        key = digest([model, prompting])
-        put_generation(store, key, {"model": {"engine": "hf"}, "decoding": {"max_tokens": 256}})
-        texts = {
-            item.key: extra.get(item.key) or _text(model, prompting, skill, number)
-            for number, item in enumerate(of)
-        }
-        put_responses(store, key, [_response(item, texts[item.key]) for item in of])
-        rng = random.Random(place)
-        ratings = [
-            _rating(item, text, aspect, rng.choice((skill, skill, 3, 5, 1)))
-            for item in of
-            for aspect in range(len(item.preferences))
-            for text in (texts[item.key],)
-        ]
-        ratings += [
-            _rating(item, item.reference or "", aspect, 3)
-            for item in of
-            for aspect in range(len(item.preferences))
-        ]
-        put_ratings(store, ratings)
-        run = _run(model, "tea", prompting, (list_key, len(of), key), place)
-        put_run(store, run)
-        rows = list(scorable(store, list_key, key))
-        by = join(judge="rater", judge_key=short(RATER), protocol="rubric")
-        judged = judged_scores(rows, totals(store, RATER, list_key), seed=0)
-        made = [_signed(score, "tea", prompting, by) for score in judged]
-        made += [_signed(score, "tea", prompting) for score in response_scores(rows, seed=0)]
-        echo = next(s for s in made if s.metric == "win_rate_tie_inclusive")
-        made.append(replace(control_metric("echo", echo), value=12.5, ci95=(8.0, 19.0)))
-        put_scores(store, run.run_id, made)
-        runs.append(run)
-    return runs
+def make_hostile_store(path: Path) -> Path:
+    """Fill a new store in which every name and text wants to be run, fetched or laid out."""
+    of = [
+        Item(
+            item_id=f"{n} {text[:40]}",
+            prompt=text[:5_000],
+            context=text[:5_000],
+            preferences=(text[:2_000],),
+            reference=f"reference {text}",
+        )
+        for n, text in enumerate(HOSTILE)
+    ]
+    with Store.open(str(path)) as store:
+        put_judge(store, RATER, HOSTILE[1], {"judge_key": short(RATER)})
+        list_key, _ = put_list(store, [(HOSTILE[0][:60], of)])
+        for place, model in enumerate(HOSTILE[1:3]):
+            texts = [f"{place} {text}" for text in HOSTILE]
+            _run_of(store, (model, "personalized", "s"), (list_key, of, texts), place)
+    return path
+
+
+def _judged_run(store: Store, of: list[Item], task: str, place: int) -> Run:
+    model, prompting, skill = MODELS[place]
+    list_key, _ = put_list(store, [(task, of)])
+    texts = [_text(model, prompting, skill, number) for number in range(len(of))]
+    return _run_of(store, (model, prompting, task), (list_key, of, texts), place)
+
+
+def _run_of(
+    store: Store,
+    named: tuple[str, str, str],
+    answers: tuple[str, list[Item], list[str]],
+    place: int,
+) -> Run:
+    """Store a run with ratings and scores; the run is better the later it comes."""
+    (model, prompting, suite), (list_key, of, texts) = named, answers
+    key = digest([model, prompting])
+    put_generation(store, key, {"model": {"engine": "hf"}, "decoding": DECODING})
+    put_responses(store, key, map(_response, of, texts))
+    rng = random.Random(place)
+    ratings = []
+    for item, text in zip(of, texts, strict=True):
+        for aspect in range(len(item.preferences)):
+            good = min(5, place + 2)
+            ratings.append(_rating(item, text, aspect, rng.choice((good, good, 3, 5, 1))))
+            ratings.append(_rating(item, item.reference or "", aspect, 3))
+    put_ratings(store, ratings)
+    run = _run(model, suite, prompting, (list_key, len(of), key), place)
+    put_run(store, run)
+    rows = list(scorable(store, list_key, key))
+    by = join(judge="rater", judge_key=short(RATER), protocol="rubric")
+    task = rows[0].task
+    judged = judged_scores(rows, totals(store, RATER, list_key), seed=0)
+    made = [_signed(score, task, prompting, by) for score in judged]
+    made += [_signed(score, task, prompting) for score in _free_scores(rows)]
+    echo = next(s for s in made if s.metric == "win_rate_tie_inclusive")
+    made.append(replace(control_metric("echo", echo), value=12.5, ci95=(8.0, 19.0)))
+    put_scores(store, run.run_id, made)
+    return run
+
+
+def _free_scores(rows: Sequence[Scorable]) -> list[Score]:
+    """What the main job computes, with fewer draws: most of its time goes there."""
+    texts = [row.text for row in rows]
+    groups = [row.group for row in rows]
+    fixed = diversity_scores(texts, draws=8) if len(texts) >= FIXED_SIZE else []
+    return [self_bleu_score(texts, groups=groups), *fixed, *ending_scores(rows, seed=0)]
 
 
 def _response(item: Item, text: str, logprobs: tuple[float, ...] | None = None) -> Response:
@@ -209,7 +253,7 @@ def _by_likelihood(store: Store) -> None:
     list_key, _ = put_list(store, [("arc_easy", of)])
     for model, sharpness in (("base", 1.0), ("out/mipo-missing", 2.5)):
         key = digest([model, "letters"])
-        put_generation(store, key, {"model": {"engine": "hf"}})
+        put_generation(store, key, {"model": {"engine": "hf"}, "decoding": DECODING})
         made = []
         for n, item in enumerate(of):
             scores = [rng.gauss(1.0 if choice == n % 4 else 0.0, 1.0) for choice in range(4)]

@@ -1,0 +1,178 @@
+"""A real browser in front of a real server: what it asked for, what it showed, what it ran."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
+
+from mipo_eval import settings
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, Dialog, Locator, Page, Request
+
+SECONDS = 20
+SETTLED = '[data-testid="stApp"][data-test-script-state="notRunning"]'
+_STARTS = 60
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+def find_chromium() -> str | None:
+    """Where a browser is; None without one."""
+    return next((path for name in _BROWSERS if (path := shutil.which(name))), None)
+
+
+@dataclass
+class Board:
+    """A running `mipo-eval board`."""
+
+    url: str
+    store: Path
+
+    def address(self, page: str, **choices: str) -> str:
+        """The address of a view."""
+        return f"{self.url}/{page}" + (f"?{urlencode(choices)}" if choices else "")
+
+
+@contextmanager
+def serve(store: Path, *options: str) -> Iterator[Board]:
+    """Run the command as a user does, until the end of the block."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "mipo_eval", "board", "--store", str(store)]
+    command += [f"--server.port={port}", "--server.address=127.0.0.1", "--server.headless=true"]
+    log = store.with_suffix(".log")
+    environment = {**os.environ, settings.STORE: str(store)}
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [*command, *options], stdout=out, stderr=out, env=environment, cwd=store.parent
+        )
+        base = next((o.partition("=")[2] for o in options if "baseUrlPath" in o), "")
+        board = Board(f"http://127.0.0.1:{port}" + (f"/{base}" if base else ""), store)
+        try:
+            _wait(board, process, log)
+            yield board
+        finally:
+            process.terminate()
+            process.wait(10)
+            print(log.read_text(), file=sys.stderr)  # noqa: T201 - shown where a test fails
+
+
+def _wait(board: Board, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline = time.monotonic() + _STARTS
+    while time.monotonic() < deadline:
+        assert process.poll() is None, log.read_text()
+        with (
+            suppress(OSError),
+            urllib.request.urlopen(f"{board.url}/_stcore/health", timeout=1) as answer,
+        ):
+            if answer.status == 200:
+                return
+        time.sleep(0.05)
+    raise AssertionError(f"the board did not start: {log.read_text()}")
+
+
+@dataclass
+class Visitor:
+    """One person's browser window, and everything it did."""
+
+    board: Board
+    page: "Page"
+    requests: list[str] = field(default_factory=list)
+    dialogs: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, board: Board, context: "BrowserContext") -> "Visitor":
+        """Open a window that notes every request and every dialog."""
+        visitor = cls(board, context.new_page())
+
+        def note(request: "Request") -> None:
+            visitor.requests.append(request.url)
+
+        def answer(dialog: "Dialog") -> None:
+            visitor.dialogs.append(dialog.message)
+            dialog.dismiss()
+
+        context.on("request", note)
+        context.on(
+            "dialog", lambda dialog: (visitor.dialogs.append(dialog.message), dialog.accept())
+        )
+        return visitor
+
+    def open(self, page: str, **choices: str) -> "Visitor":
+        """Go to a view by its address, and wait until all of it is there."""
+        self.page.goto(self.board.address(page, **choices))
+        self.page.get_by_test_id("stSidebarNavLink").first.wait_for(state="attached")
+        return self.settle()
+
+    def turn_to(self, title: str) -> "Visitor":
+        """Go to a page by the menu, without loading the board anew."""
+        unfold = self.page.get_by_test_id("stExpandSidebarButton")
+        if unfold.is_visible():  # on a telephone the menu covers the page
+            unfold.click()
+        self.page.get_by_test_id("stSidebarNavLink").filter(has_text=title).click()
+        self.page.get_by_role("heading", level=1, name=title, exact=True).wait_for()
+        return self.settle()
+
+    def settle(self) -> "Visitor":
+        """Wait until the server has drawn everything."""
+        self.page.wait_for_selector(SETTLED, timeout=SECONDS * 1000)
+        self.page.wait_for_timeout(120)  # a rerun that an element asked for has begun by now
+        self.page.wait_for_selector(SETTLED, timeout=SECONDS * 1000)
+        return self
+
+    @property
+    def errors(self) -> list[str]:
+        """Tracebacks and refusals on the page."""
+        found: Locator = self.page.get_by_test_id("stException")
+        refused = self.page.get_by_text("The board cannot show this.")
+        return [*found.all_inner_texts(), *refused.all_inner_texts()]
+
+    @property
+    def foreign(self) -> list[str]:
+        """Requests to anyone but the board's server."""
+        own = (self.board.url, self.board.url.replace("http", "ws", 1), "data:", "blob:")
+        return [url for url in self.requests if not url.startswith(own)]
+
+    @property
+    def overflow(self) -> int:
+        """Pixels by which the page is wider than the window."""
+        return int(
+            self.page.evaluate(
+                "document.querySelector('[data-testid=stMain]').scrollWidth"
+                " - document.querySelector('[data-testid=stMain]').clientWidth"
+            )
+        )
+
+
+def open_window(
+    browser: "Browser", board: Board, *, width: int = 1280, scheme: str = "light"
+) -> Visitor:
+    """Open a window of that width with the user's taste for light or dark."""
+    context = browser.new_context(
+        viewport={"width": width, "height": 900},
+        color_scheme=scheme,  # type: ignore[arg-type]
+        accept_downloads=True,
+    )
+    context.set_default_timeout(SECONDS * 1000)
+    return Visitor.of(board, context)
+
+
+def downloaded(visitor: Visitor, button: "Locator") -> str:
+    """Press a download button and return what came."""
+    with visitor.page.expect_download() as waited:
+        button.click()
+    return Path(waited.value.path()).read_text(encoding="utf-8-sig")
+
+
+def arguments() -> Sequence[str]:
+    """Root in a container has no sandbox to put the browser in."""
+    return ["--no-sandbox"] if os.geteuid() == 0 else []

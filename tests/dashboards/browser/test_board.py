@@ -1,0 +1,226 @@
+"""The board in a real browser: every page draws, links reopen, filters filter, files parse."""
+
+import csv
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mipo_eval.dashboards.labelling import labels
+from mipo_eval.exchange import read_path, store_runs
+from mipo_eval.store import Store
+from tests.dashboards.browser import driving
+from tests.dashboards.browser.driving import Board, Visitor, open_window, serve
+from tests.dashboards.scripted import CANARY, HOSTILE, make_hostile_store, make_store
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+if driving.find_chromium() is None:
+    pytest.skip("no chromium: apt-get install chromium", allow_module_level=True)
+
+TITLES = (
+    "Leaderboard",
+    "Comparison",
+    "Pairs",
+    "Diversity",
+    "Choice and math",
+    "Training",
+    "Judges",
+    "Run",
+    "Label",
+)
+
+
+@pytest.fixture(scope="module")
+def browser() -> "Iterator[object]":
+    with playwright.sync_playwright() as driver:
+        started = driver.chromium.launch(
+            executable_path=driving.find_chromium(), args=list(driving.arguments())
+        )
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
+    """A store of scripted runs, and one that was imported."""
+    folder = tmp_path_factory.mktemp("board")
+    store = make_store(folder / "store.db")
+    imported = folder / "alpaca.json"
+    imported.write_text(
+        '[{"instruction": "Say tea.", "output_1": "Coffee.", "generator_1": "base", '
+        '"output_2": "Tea.", "generator_2": "imported-model", "annotator": "alpaca-judge", '
+        '"preference": 2}]'
+    )
+    with Store.open(str(store)) as opened:
+        store_runs(opened, read_path(imported).runs)
+    with serve(store) as running:
+        yield running
+
+
+@pytest.fixture
+def visitor(browser: "driving.Browser", board: Board) -> Iterator[Visitor]:
+    opened = open_window(browser, board)
+    yield opened
+    opened.page.context.close()
+    assert opened.foreign == []
+    assert opened.errors == []
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
+    """A store whose every name and text wants to be run."""
+    with serve(make_hostile_store(tmp_path_factory.mktemp("hostile") / "store.db")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def hostile_window(browser: "driving.Browser", hostile: Board) -> Iterator[Visitor]:
+    opened = open_window(browser, hostile)
+    opened.open("")
+    yield opened
+    opened.page.context.close()
+
+
+@pytest.fixture
+def hostile_visitor(hostile_window: Visitor) -> Visitor:
+    """One window for all these tests: what an earlier one did must not show either."""
+    return hostile_window
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_every_page_draws_at_every_width(
+    browser: "driving.Browser", board: Board, width: int, scheme: str
+) -> None:
+    window = open_window(browser, board, width=width, scheme=scheme)
+    window.open("")
+    for title in TITLES:
+        window.turn_to(title)
+        assert window.errors == [], title
+        assert window.overflow <= 0, title
+        assert window.page.get_by_text("Nothing here yet").count() == 0, title
+    assert window.foreign == []
+    window.page.context.close()
+
+
+def test_a_link_opens_a_page_on_a_new_server_with_its_choices_made(
+    browser: "driving.Browser", hostile: Board
+) -> None:
+    # The first request that this server gets is for a page that is not the first one.
+    window = open_window(browser, hostile)
+    window.open("diversity", measure="Self-BLEU-4 of all texts (0-1, low = diverse)")
+    assert window.page.get_by_role("heading", level=1, name="Diversity").is_visible()
+    window.page.context.close()
+
+
+def test_choices_stand_in_the_address_and_reopen(
+    browser: "driving.Browser", visitor: Visitor
+) -> None:
+    visitor.open("diversity")
+    _choose(visitor, "Measure", "distinct words")
+    assert visitor.page.get_by_text("distinct words of 80 texts").count()
+    address = visitor.page.url
+    assert "measure=" in address
+    again = open_window(browser, visitor.board)
+    again.page.goto(address)
+    again.page.get_by_text("distinct words of 80 texts").first.wait_for()
+    again.page.context.close()
+
+
+def test_the_metric_of_learning_curves_changes_the_plot_and_its_file(visitor: Visitor) -> None:
+    visitor.open("training", curve="loss (nats)")
+    before = _rows(driving.downloaded(visitor, visitor.page.get_by_text("Download CSV").first))
+    _choose(visitor, "Metric", "tokens a second")
+    after = _rows(driving.downloaded(visitor, visitor.page.get_by_text("Download CSV").first))
+    assert {*before[0]} >= {"training", "step", "value", "smooth"}
+    assert len(before) == len(after) == 198
+    assert max(float(row["value"]) for row in before) < 1
+    assert min(float(row["value"]) for row in after) > 500
+
+
+def test_every_download_of_the_judges_page_parses(visitor: Visitor) -> None:
+    visitor.open("judges")
+    buttons = visitor.page.get_by_text("Download CSV").all()
+    files = [_rows(driving.downloaded(visitor, button)) for button in buttons]
+    assert len(files) >= 6
+    assert all(files)
+    ratings = next(rows for rows in files if "rating" in rows[0])
+    assert sum(float(row["share"]) for row in ratings) == pytest.approx(1.0)
+
+
+def test_people_label_blind_by_key_and_go_on_where_they_were(
+    browser: "driving.Browser", visitor: Visitor
+) -> None:
+    visitor.open("label", person="Ann")
+    texts = visitor.page.locator(".mipo-text")
+    seen = set()
+    for done, key in enumerate(("1", "2", "0", "s")):
+        visitor.page.get_by_text(f"{done} of 96 pairs").wait_for()
+        seen.add(texts.nth(3).inner_text())
+        visitor.page.keyboard.press(key)
+    visitor.page.get_by_text("4 of 96 pairs").wait_for()
+    assert len(seen) == 4
+    assert _said(visitor.board.store, "Ann") == ["a|b", "a|b", "tie", None]
+    again = open_window(browser, visitor.board)
+    again.open("label", person="Ann")
+    again.page.get_by_text("4 of 96 pairs").wait_for()
+    assert again.page.locator(".mipo-text").nth(3).inner_text() not in seen
+    again.page.context.close()
+
+
+@pytest.mark.parametrize("title", ["Leaderboard", "Comparison", "Pairs", "Judges", "Run"])
+def test_hostile_names_and_texts_are_inert(hostile_visitor: Visitor, title: str) -> None:
+    hostile_visitor.turn_to(title)
+    _check_inert(hostile_visitor)
+
+
+def test_every_hostile_text_is_shown_inert_in_the_pair_browser(hostile_visitor: Visitor) -> None:
+    for item in range(len(HOSTILE)):
+        hostile_visitor.open("pairs", item=str(item))
+        assert hostile_visitor.page.locator(".mipo-text").count() >= 4
+        _check_inert(hostile_visitor)
+
+
+def test_every_hostile_text_is_shown_inert_to_people_who_label(hostile_visitor: Visitor) -> None:
+    hostile_visitor.open("label", person="<img src=x onerror=window.canary=1>")
+    for done in range(len(HOSTILE)):
+        hostile_visitor.page.get_by_text(f"{done} of {len(HOSTILE)} pairs").wait_for()
+        hostile_visitor.settle()
+        _check_inert(hostile_visitor)
+        hostile_visitor.page.keyboard.press("0")
+    hostile_visitor.page.get_by_text("All pairs are labelled").wait_for()
+    _check_inert(hostile_visitor)
+
+
+def _check_inert(visitor: Visitor) -> None:
+    """Nothing foreign was fetched, run or laid out."""
+    assert visitor.errors == []
+    assert visitor.foreign == []
+    assert visitor.dialogs == []
+    assert visitor.page.evaluate("window.canary") is None
+    assert visitor.page.title() != "owned"
+    assert CANARY not in " ".join(visitor.page.evaluate(_SOURCES))
+    assert visitor.page.locator(".mipo-text *:not(mark)").count() == 0
+
+
+_SOURCES = """[...document.querySelectorAll('[src], [href], iframe, script, style')].map(
+    e => `${e.getAttribute('src') ?? ''} ${e.getAttribute('href') ?? ''}`)"""
+
+
+def _choose(visitor: Visitor, label: str, option: str) -> None:
+    visitor.page.get_by_role("combobox", name=label).click()
+    visitor.page.get_by_role("option").filter(has_text=option).first.click()
+    visitor.settle()
+
+
+def _rows(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def _said(path: Path, person: str) -> list[str | None]:
+    """What a person said, by the order of the answers, with both sides told alike."""
+    with Store.open(str(path), mode="read") as store:
+        said = list(labels(store, person).values())
+    order = sorted(said, key=lambda winner: (winner is None, winner == "tie"))
+    return ["a|b" if winner in {"a", "b"} else winner for winner in order]
