@@ -16,6 +16,7 @@ from mipo_eval.backends.gemini import GeminiBackend
 from mipo_eval.backends.gemini_batch import GeminiBatchBackend
 from mipo_eval.backends.openai import OpenAIBackend
 from mipo_eval.backends.openai_batch import OpenAIBatchBackend
+from mipo_eval.backends.pacing import spending
 from mipo_eval.backends.prices import Price
 from mipo_eval.errors import BackendError, ConfigError
 from tests.servers import gemini_server, openai_server
@@ -69,6 +70,35 @@ def test_openai_answers_all_in_one_batch_as_the_other_backend_would_ask() -> Non
     assert backend.identity == plain.identity
     assert backend.body(request("x")) == plain.body(request("x"))
     assert (backend.usage.replies, backend.usage.prompt_tokens) == (50, 550)
+
+
+@pytest.mark.parametrize("where", ["openai", "gemini"])
+def test_a_batch_that_is_waited_for_says_where_it_stands(where: str) -> None:
+    async def watched(backend: Any) -> set[str]:
+        said = set()
+
+        async def watch() -> None:
+            while True:
+                said.add(spending(backend))
+                await asyncio.sleep(0.005)
+
+        watching = asyncio.create_task(watch())
+        async for _ in backend.answer(requests(2)):
+            pass
+        watching.cancel()
+        return said
+
+    if where == "openai":
+        with OpenAIServer(batches=openai_server.Batches(looks=8)) as server:
+            backend: Any = openai_batch(server)
+            said = asyncio.run(watched(backend))
+        assert {"batch batch_0: under way", "batch batch_0: in progress"} <= said
+    else:
+        with GeminiServer(batches=gemini_server.Batches(looks=8)) as server:
+            backend = gemini_batch(server)
+            said = asyncio.run(watched(backend))
+        assert "batch batches/0: pending" in said
+    assert spending(backend) == ""
 
 
 def test_gemini_answers_all_in_one_batch() -> None:

@@ -7,7 +7,7 @@ import pytest
 from mipo_eval import settings
 from mipo_eval.backends import Message, Reply, Request, Sampling
 from mipo_eval.backends.openai import OpenAIBackend
-from mipo_eval.backends.prices import Price, load_prices
+from mipo_eval.backends.prices import FREE, Price, load_prices, price_of
 from mipo_eval.backends.sending import Limits
 from mipo_eval.errors import ConfigError
 
@@ -95,3 +95,18 @@ def test_a_limit_on_the_cost_needs_a_price() -> None:
     OpenAIBackend("anything", "http://localhost:8000", limits=limits)  # one's own server is free
     with pytest.raises(ConfigError, match="MIPO_EVAL_PRICES"):
         OpenAIBackend("unheard-of", "https://example.com/v1", limits=limits)
+
+
+def test_ones_own_server_is_free_unless_ones_own_table_has_its_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert price_of("gpt-4.1", private=True) == FREE  # a model of that name, served at home
+    assert price_of("gpt-4.1", private=False) == load_prices().find("gpt-4.1")
+    assert price_of("unheard-of", private=False) is None
+    path = tmp_path / "prices.yaml"
+    path.write_text("as_of: 2027-01-01\nmodels: {passed-on: {input: 1, output: 4}}\n")
+    monkeypatch.setenv(settings.PRICES, str(path))
+    passed_on = Price(input=1, output=4)
+    assert price_of("passed-on", private=True) == passed_on
+    assert OpenAIBackend("passed-on", "http://localhost:8000").price == passed_on
+    assert OpenAIBackend("gpt-4.1", "http://localhost:8000").price == FREE

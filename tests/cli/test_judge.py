@@ -502,6 +502,27 @@ def test_openai_batches_judge_at_half_the_price(
         assert server.chats == 0
 
 
+def test_a_batch_holds_what_the_limit_on_the_cost_allows(
+    files: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    priced(monkeypatch)
+    batches = openai_server.Batches(by_line, looks=0)
+    with OpenAIServer(batches=batches) as server:
+        argv = [*files, *judge_at(server), "--batch", "--store", "killed.db"]
+        assert main([*argv, "--max-cost", f"{10.5 * MOST / 2}"]) == 2
+        assert "goes on from there" in capsys.readouterr().err
+        asked = [len(batches.files[b["input_file_id"]].splitlines()) for b in _all(batches)]
+        assert asked == [10]
+        assert stored(choices) == 10
+        assert match(run(capsys, *argv, "--max-cost", "1"))["wins"] == N
+        asked = [len(batches.files[b["input_file_id"]].splitlines()) for b in _all(batches)]
+        assert asked == [10, 2 * N - 10]
+
+
+def _all(batches: openai_server.Batches) -> list[dict[str, Any]]:
+    return list(batches.batches.values())
+
+
 def test_gemini_batches_judge(files: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     def reply(body: Any) -> dict[str, Any]:
         text = str(body["contents"][-1]["parts"][0]["text"])
