@@ -67,9 +67,11 @@ def arguments(job: Job) -> dict[str, Any]:
     """Return a job's settings as keyword arguments of TrainingArguments and TRL's configurations.
 
     Raises:
-        ConfigError: the batch cannot be split evenly over devices and micro-batches.
+        ConfigError: the batch cannot be split evenly over devices and micro-batches, or one process
+            sees several GPUs.
     """
     how = job.optimization
+    _one_gpu_each()
     together = how.micro_batch_size * world_size()
     if how.batch_size % together:
         raise ConfigError(
@@ -100,6 +102,17 @@ def arguments(job: Job) -> dict[str, Any]:
         "disable_tqdm": True,
         "dataloader_pin_memory": on_gpu,
     }
+
+
+def _one_gpu_each() -> None:
+    """Refuse what transformers would do with several GPUs in one process: DataParallel."""
+    import torch
+
+    if world_size() == 1 and torch.cuda.device_count() > 1:
+        raise ConfigError(
+            f"one process sees {torch.cuda.device_count()} GPUs: start it with accelerate launch "
+            "(see docs/training.md), or choose one with CUDA_VISIBLE_DEVICES=0"
+        )
 
 
 def _on_gpu() -> bool:
@@ -202,16 +215,25 @@ def _batch_shown(inputs: Mapping[str, Any], tokenizer: Any) -> str:
 
 def _refuse(what: str, value: float, trainer: Any) -> None:
     shown = _batch_shown(trainer._last, trainer.processing_class)
-    steps = Path(trainer.args.output_dir)
-    kept = last_checkpoint(steps)
-    if kept is not None and kept.name == f"checkpoint-{trainer.state.global_step}":
-        # Its weights are those that failed just now; the one before is why two are kept.
-        shutil.rmtree(kept, ignore_errors=True)
-        kept = last_checkpoint(steps)
+    kept = last_good_checkpoint(Path(trainer.args.output_dir), trainer.state.global_step)
     raise ModelError(
         f"{what} is {value} at step {trainer.state.global_step + 1}{shown}: lower "
         f"optimization.learning_rate; the last good checkpoint is {kept or 'the base model'}"
     )
+
+
+def last_good_checkpoint(steps: Path, step: int) -> Path | None:
+    """Drop a checkpoint of weights that turned out to be broken; return the one before.
+
+    Args:
+        steps: the folder of steps.
+        step: the last one made; its weights are those that failed just now.
+    """
+    kept = last_checkpoint(steps)
+    if kept is not None and kept.name == f"checkpoint-{step}":  # which is why two are kept
+        shutil.rmtree(kept, ignore_errors=True)
+        kept = last_checkpoint(steps)
+    return kept
 
 
 def last_checkpoint(steps: Path) -> Path | None:

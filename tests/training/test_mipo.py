@@ -154,6 +154,20 @@ def test_a_model_that_cannot_be_packed_is_trained_all_the_same(
         train_dpo(plan, DpoSettings(attention="split"))
 
 
+def test_running_out_of_memory_is_one_line_and_keeps_the_steps(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    def full(step: int, metrics: Mapping[str, float]) -> None:
+        if step == 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+    plan = job(tiny_model, tmp_path, with_negatives(), save_steps=2)
+    plan = dataclasses.replace(plan, report=full)
+    with pytest.raises(ModelError, match=r"out of memory: lower optimization\.micro_batch_size"):
+        train_dpo(plan, DpoSettings())
+    assert (tmp_path / "steps" / "checkpoint-2" / "trainer_state.json").is_file()
+
+
 def _nothing_chosen(found: list[Example]) -> list[Example]:
     return [dataclasses.replace(found[0], chosen=None), *found[1:]]
 
