@@ -14,10 +14,8 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from mipo_eval.cli.output import Output
-    from mipo_eval.reports.catalog import RowRule
     from mipo_eval.reports.leaderboard import Cell, Row, Section
-    from mipo_eval.reports.paper import Entry, Published
+    from mipo_eval.reports.paper import Published
 
     PublishedRows = Sequence[tuple[str, str, Mapping[str, Published]]]
 
@@ -48,6 +46,21 @@ _PUBLISHED = "\u2020"
     help="Table N (1-7) of the paper: published beside measured.",
 )
 @click.option(
+    "--figure",
+    "number",
+    type=click.IntRange(2, 5),
+    metavar="N",
+    help="Figure N (2-5) of the paper, as data or a picture.",
+)
+@click.option(
+    "-o",
+    "--output",
+    "path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="The figure's: .png, .svg, .vl.json (Vega-Lite), .csv or .json.",
+)
+@click.option(
     "--rows",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
@@ -62,12 +75,15 @@ def leaderboard(  # noqa: PLR0913, PLR0917 - one parameter per flag; limited by 
     metric: str | None,
     paper: bool,
     table: int | None,
+    number: int | None,
+    path: Path | None,
     rows: Path | None,
     store: str,
     as_json: bool,
 ) -> None:
     """Show all methods of the store on all data sets, with ranks, ties and what is missing."""
     from mipo_eval.cli.output import Output
+    from mipo_eval.cli.paper import show_figure, show_table
     from mipo_eval.errors import ConfigError
     from mipo_eval.reports.catalog import read_rows
     from mipo_eval.reports.leaderboard import Asked, section_json
@@ -79,8 +95,13 @@ def leaderboard(  # noqa: PLR0913, PLR0917 - one parameter per flag; limited by 
 
     output = Output(as_json=as_json)
     rules = read_rows(rows) if rows else []
+    if path is not None and number is None:
+        raise ConfigError("--output is of a figure: add --figure 2, 3, 4 or 5")
+    if number is not None:
+        show_figure(output, (store, number, judge), rules, path, as_json=as_json)
+        return
     if table is not None:
-        _paper_table(output, (store, table, judge), rules, as_json=as_json)
+        show_table(output, (store, table, judge), rules, as_json=as_json)
         return
     with Store.open(store, mode="read") as opened:
         asked = Asked(suite=suite, judge=judge, ties=ties, metric=metric, rules=tuple(rules))
@@ -188,6 +209,7 @@ def _grid(section: "Section", published: "PublishedRows", marks: "Mapping[str, i
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
+    from mipo_eval.cli.paper import printed
     from mipo_eval.cli.tables import inert
 
     table = Table(header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
@@ -204,16 +226,9 @@ def _grid(section: "Section", published: "PublishedRows", marks: "Mapping[str, i
     table.add_section()
     for model, method, numbers in published:
         found = [numbers.get(task) for task in section.tasks]
-        shown = [_printed(number.value, number.std) if number else "-" for number in found]
+        shown = [printed(number.value, number.std) if number else "-" for number in found]
         table.add_row(f"{model} {method} {_PUBLISHED}", *shown, style="cyan")
     return table
-
-
-def _printed(value: float | None, std: float | None) -> str:
-    if value is None:
-        return "-"
-    digits = 3 if abs(value) < 1 and value else 1
-    return f"{value:.{digits}f}" + (f" \u00b1 {std:.{digits}f}" if std is not None else "")
 
 
 def _details(section: "Section", task: str, marks: "Mapping[str, int]") -> "Table":
@@ -282,65 +297,3 @@ def _notes(section: "Section", marks: "Mapping[str, int]", *, published: bool) -
         f"{_PUBLISHED} published (arXiv 2603.19294): other runs, other judge calls."
     ] * published
     return [*lines, *(Text(line, style="dim") for line in told)]
-
-
-def _paper_table(
-    output: "Output",
-    about: tuple[str, int, str | None],
-    rules: "Sequence[RowRule]",
-    *,
-    as_json: bool,
-) -> None:
-    from mipo_eval.cli.tables import inert
-    from mipo_eval.reports.paper import TITLES, entry_json, paper_table
-    from mipo_eval.store import Store
-
-    url, number, judge = about
-    with Store.open(url, mode="read") as opened:
-        entries = paper_table(opened, number, judge=judge, rules=rules)
-    if as_json:
-        rows = [entry_json(entry) for entry in entries]
-        output.document({"table": number, "title": TITLES[number], "rows": rows})
-        return
-    title = inert(TITLES[number])
-    title.stylize("bold")
-    output.show(title, _entries(entries))
-    absent = sum(entry.measured is None for entry in entries)
-    output.note(
-        f"{len(entries) - absent} of {len(entries)} numbers measured, {absent} absent. "
-        "Which runs are which method: --rows FILE."
-    )
-    for entry in entries:
-        if entry.best_of:
-            number_ = entry.published
-            output.note(f"{number_.model} {number_.method} on {number_.dataset}: {entry.best_of}")
-
-
-def _entries(entries: "Sequence[Entry]") -> "Table":
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    table = Table(header_style="bold", box=SIMPLE_HEAD)
-    table.add_column("model, method", overflow="fold")
-    table.add_column("data set", no_wrap=True)
-    for column in ("published", "measured", "diff", "n"):
-        table.add_column(column, justify="right", no_wrap=True)
-    model = None
-    for entry in entries:
-        number = entry.published
-        if number.model != model:
-            model = number.model
-            table.add_section()
-            table.add_row(model, style="italic")
-        difference = entry.difference
-        digits = 3 if number.table in {3, 4} else 1
-        table.add_row(
-            f"  {number.method}",
-            number.dataset,
-            _printed(number.value, number.std),
-            "absent" if entry.measured is None else _printed(entry.measured, entry.std),
-            "" if difference is None else f"{difference:+.{digits}f}",
-            "" if entry.n is None else str(entry.n),
-            style="" if entry.measured is not None else "dim",
-        )
-    return table
