@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from mipo_eval.training.recipes import Recipe
     from mipo_eval.training.run import Request
 
+_USUAL_MEMORY = 80e9
+"""Bytes of the GPU that is meant where there is none."""
+
 _NEGATIVES = ("missing", "random", "reshuffle", "random-strings")
 
 
@@ -60,6 +63,7 @@ _NEGATIVES = ("missing", "random", "reshuffle", "random-strings")
     metavar="FILE",
     help="Only make the pairs: .jsonl or .parquet with TRL's preference columns.",
 )
+@click.option("--estimate", is_flag=True, help="Only say how much memory the training takes.")
 @click.option("--print-config", is_flag=True, help="Only print the recipe, as --config takes it.")
 @store_option
 @json_option
@@ -75,6 +79,7 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is l
     overrides: tuple[str, ...],
     sweep: str | None,
     pairs: Path | None,
+    estimate: bool,
     print_config: bool,
     store: str,
     as_json: bool,
@@ -100,6 +105,11 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is l
         return
     if model is None:
         raise click.UsageError("--model CKPT is needed")
+    if estimate:
+        document = _estimate(output, recipe, model)
+        if as_json:
+            output.document(document)
+        return
     if suite is None or (out is None and pairs is None):
         raise click.UsageError("--suite SUITE and --out DIR (or --pairs FILE) are needed")
     request = build_request(output, recipe, model=model, suite=suite, out=out or Path(), seed=seed)
@@ -152,6 +162,26 @@ def build_request(
         out=out,
         seed=seed,
     )
+
+
+def _estimate(output: "Output", recipe: "Recipe", model: str) -> dict[str, object]:
+    """Show what the training would take of a device, from the model's configuration alone."""
+    from dataclasses import asdict
+
+    import torch
+
+    from mipo_eval.cli.evaluate import demo_or
+    from mipo_eval.cli.tables import inert
+    from mipo_eval.training.estimate import Workload, estimate_memory, summary
+
+    workload = Workload(negatives=recipe.pairs.n_negatives if recipe.pairs else 0)
+    here = torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else None
+    name = demo_or(model.removeprefix("vllm:"), output)
+    lines = summary(name, recipe.optimization, workload=workload, memory=here or _USUAL_MEMORY)
+    output.show(*map(inert, lines))
+    output.note(f"For a prompt of {workload.prompt} tokens and responses of {workload.response}.")
+    found = asdict(estimate_memory(name, recipe.optimization, workload=workload))
+    return {"model": model, "workload": asdict(workload), "bytes": found, "summary": lines}
 
 
 def _train(
