@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mipo_eval.duels.duel import Match
     from mipo_eval.duels.entrants import Entrant, Field
     from mipo_eval.judges import Judge, Protocol
+    from mipo_eval.records import Item
     from mipo_eval.store import Store
     from mipo_eval.store.runs import Run
 
@@ -199,6 +200,12 @@ def _field(store: "Store", asked: "Asked", names: Sequence[str]) -> "Field":
         if run is None:
             raise ConfigError("no entrant is a stored run that tells the items: name --suite")
         name, list_key = run.suite, run.list_key
+        if asked.limit:
+            items: dict[str, list[Item]] = {}
+            for task, item in get_items(store, list_key):
+                items.setdefault(task, []).append(item)
+            firsts = [(task, of_task[: asked.limit]) for task, of_task in items.items()]
+            list_key, _ = put_list(store, firsts)
     return Field(suite=name, list_key=list_key, entries=list(get_items(store, list_key)))
 
 

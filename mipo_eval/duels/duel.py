@@ -184,11 +184,11 @@ def _ask_to_rate(
 
 
 def _both(items: Sequence[Item], texts: _Texts) -> list[Pair]:
-    """Return the pairs of the items that both have a response to."""
+    """Return the pairs of the items that say what is wanted, and that both have a response to."""
     return [
         Pair(item, first, second)
         for item, ((first, _), (second, _)) in zip(items, texts, strict=True)
-        if first is not None and second is not None
+        if item.preferences and first is not None and second is not None
     ]
 
 
@@ -210,6 +210,8 @@ def _sheet(
         if first[0] is None or second[0] is None:
             absent = f"A: {first[1]}" if first[0] is None else f"B: {second[1]}"
             outcomes.append(Outcome(None, absent))
+        elif not item.preferences:
+            outcomes.append(Outcome(None, NO_PREFERENCES))
         elif rated is None:
             outcomes.append(_chosen_outcome(said[item.key]))
         else:
@@ -233,8 +235,6 @@ def _chosen_outcome(one: Chosen) -> Outcome:
 def _rated_outcome(
     item: Item, texts: tuple[str, str], rated: Mapping[tuple[str, str], Total]
 ) -> Outcome:
-    if not item.preferences:
-        return Outcome(None, NO_PREFERENCES)
     points = []
     for text in texts:
         total = rated.get((item.key, text_key(text)))

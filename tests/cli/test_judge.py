@@ -655,6 +655,35 @@ def test_bad_input_is_one_clear_line(
     assert captured.out == ""
 
 
+def test_an_item_that_says_no_wish_is_not_judged(capsys: pytest.CaptureFixture[str]) -> None:
+    plain = items(2)[0].model_copy(update={"preferences": ()})
+    write_items(Path("tea.jsonl"), [plain, items(2)[1]])
+    for name in ("good", "bad"):
+        responses(f"{name}.jsonl", [f"A {name} answer to {n}." for n in range(2)])
+
+    def judge(call: Call) -> Act:
+        return likes_good(call) if "called response_b" in text_of(call) else ok("4")
+
+    with OpenAIServer(judge) as server:
+        argv = ("judge", "good.jsonl", "bad.jsonl", "--suite", "tea.jsonl", *judge_at(server))
+        for protocol in ("pairwise", "rubric"):
+            found = match(run(capsys, *argv, "--protocol", protocol))
+            assert found["unscored_reasons"]["item has no preferences"] == 1
+            assert found["net"] is None or found["net"]["ci95"] is None  # a single item
+        assert server.chats == 2 + 4
+
+
+def test_a_limit_holds_for_the_items_of_a_run_too(
+    files: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with OpenAIServer(likes_good) as server:
+        ids = [e["run_id"] for e in run(capsys, *files, *judge_at(server))["entrants"]]
+        argv = ("judge", ids[0][:8], ids[1][:8], "--limit", "5", *judge_at(server))
+        document = run(capsys, *argv)
+        assert server.chats == 2 * N
+    assert (document["n_items"], match(document)["wins"]) == (5, 5)
+
+
 def test_a_suite_is_needed_unless_a_run_tells_it(
     files: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
