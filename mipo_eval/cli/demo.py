@@ -182,7 +182,9 @@ def _table(rows: Sequence[_Row], found: "dict[str, Outcome]") -> "Table":
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         outcome, means = found[row.label], _means(row)
-        cells = [_shown(outcome.satisfied), _shown(outcome.gain, "+") if outcome.gain else ""]
+        # A model that is not told what is wanted is no worse at following it: no gain to show.
+        gain = outcome.gain if row.training_ids else None
+        cells = [_shown(outcome.satisfied), _shown(gain, "+") if gain else ""]
         for metric, (_, digits) in _COLUMNS.items():
             value = means[metric]
             cells.append("none" if value is None else f"{value:.{digits}f}")
@@ -193,7 +195,10 @@ def _table(rows: Sequence[_Row], found: "dict[str, Outcome]") -> "Table":
 def _shown(summary: "SeedSummary", sign: str = "") -> str:
     interval = _interval(summary)
     shown = f"{summary.mean:{sign}.1f}"
-    return f"{shown} [{interval[0]:.0f}, {interval[1]:.0f}]" if interval else shown
+    if interval is None:
+        return shown
+    low, high = (round(bound) + 0 for bound in interval)  # + 0: no minus before a zero
+    return f"{shown} [{low}, {high}]"
 
 
 def _meaning(seeds: int) -> str:
