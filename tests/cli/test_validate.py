@@ -1,6 +1,7 @@
 """validate through the command line: real replies, a local judge, marks in every table."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,14 @@ from mipo_eval.records import Item
 from mipo_eval.store import Store
 from mipo_eval.store.validations import failing_judges, list_validations
 from mipo_eval.tasks.items import write_items
-from tests.servers.http import Act, Call
-from tests.servers.openai_server import OpenAIServer, Policy, expired_key, ok
+from tests.servers.http import Act, Call, json_act
+from tests.servers.openai_server import (
+    OpenAIServer,
+    Policy,
+    completion,
+    expired_key,
+    ok,
+)
 
 PAIRS = [
     {
@@ -288,6 +295,31 @@ def test_hostile_responses_against_honest_ones(
 def test_the_checker_is_not_fooled(capsys: pytest.CaptureFixture[str]) -> None:
     found = document(capsys, "validate", "checker", "--attack", "--limit", "2")["attacks"]
     assert found["hostile_win_rate"]["value"] == 0
+
+
+def unsure(call: Call) -> Act:
+    """As `by_quality`, 80 % sure of each rating; the rest goes to the middle of the scale."""
+    reply = json.loads(by_quality(call).body)["choices"][0]["message"]["content"]
+    body = completion(reply)
+    top = [{"token": reply, "logprob": math.log(0.8)}, {"token": "3", "logprob": math.log(0.2)}]
+    body["choices"][0]["logprobs"] = {"content": [{"token": reply, "top_logprobs": top}]}
+    return json_act(body)
+
+
+def test_how_far_probabilities_of_ratings_can_be_trusted(
+    pairs: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with OpenAIServer(unsure) as server:
+        preset = {"description": "x", "backend": f"openai:judge@{server.url}", "logprobs": 5}
+        Path("mine.yaml").write_text(json.dumps(preset))
+        found = document(capsys, "validate", "mine.yaml", "--data", pairs)
+        shown = printed(capsys, "validate", "mine.yaml", "--data", pairs)
+    calibration = found["figures"]["calibration"]
+    # Two wishes: sums 10, 8 and 6 (0.04) against 4, 5 and 6 (0.04): all but sure of the better.
+    assert calibration["n"] == 24
+    assert calibration["accuracy"] == 100
+    assert calibration["ece"] == pytest.approx(0.04 * 0.04 / 2)
+    assert "calibration error (0-1) 0.001 of weighted ratings" in " ".join(shown.split())
 
 
 def test_scripted_replies(pairs: str, capsys: pytest.CaptureFixture[str]) -> None:
