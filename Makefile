@@ -30,6 +30,9 @@ test-vllm: .venv/dev.stamp  ## build a vLLM for this CPU in .venv-vllm and test 
 	$(PYTHON) tests/vllm/build_env.py
 	.venv/bin/python -m pytest -m vllm
 
+screenshots: .venv/dev.stamp  ## pictures of the board, for the README (needs chromium)
+	.venv/bin/python -m tests.dashboards.screenshots
+
 .venv/%.stamp: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "mipo-eval needs Python 3.11 or newer: make PYTHON=/path/to/it" >&2; exit 1; }
 	@echo "Installing mipo-eval[$*] into .venv; the first time takes a few minutes"
@@ -37,5 +40,5 @@ test-vllm: .venv/dev.stamp  ## build a vLLM for this CPU in .venv-vllm and test 
 	@.venv/bin/python $(PIP) -e '.[$*]'
 	@touch $@
 
-.PHONY: help demo test check wheel-test test-vllm
+.PHONY: help demo test check wheel-test test-vllm screenshots
 .PRECIOUS: .venv/%.stamp

@@ -89,7 +89,7 @@ def forest_plot(table: pd.DataFrame, axis: str) -> alt.LayerChart:
     zero = alt.Chart(pd.DataFrame({"zero": [0]})).mark_rule(strokeDash=[4, 3], opacity=0.6)
     layers = [zero.encode(x=alt.X("zero:Q", title=axis)), bars, dots]
     # The height is that of the whole: rows, axis, legend.
-    return alt.LayerChart(layer=layers).properties(height=_ROW * len(rows) + 100)
+    return alt.LayerChart(layer=layers).properties(height=_ROW * len(rows) + 145)
 
 
 def _axis(names: Sequence[str]) -> alt.Axis:

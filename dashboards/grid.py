@@ -174,6 +174,8 @@ def wide(table: pd.DataFrame, tasks: Sequence[str], shown: Sequence[str]) -> Wid
         shown: which of `COLUMNS`, in this order.
     """
     names, apart = _column_names(table, tasks)
+    values = list(dict.fromkeys([*tasks, *names.values()]))
+    lone = len(values) == 1
     lines: dict[int, dict[str, Any]] = {}
     for row in table.to_dict("records"):
         line = lines.setdefault(
@@ -181,13 +183,23 @@ def wide(table: pd.DataFrame, tasks: Sequence[str], shown: Sequence[str]) -> Wid
         )
         name = names.get((row["task"], row["signature"]), row["task"])
         line[name] = row["value"]
-        line |= {f"{name} \u00b7 {COLUMNS[part]}": _beside(row, part) for part in shown}
+        line |= {_beside_name(name, part, lone=lone): _beside(row, part) for part in shown}
     columns = ["method", "model", "source"]
-    for name in dict.fromkeys([*tasks, *names.values()]):
-        columns += [name, *(f"{name} \u00b7 {COLUMNS[part]}" for part in shown)]
+    for name in values:
+        columns += [name, *(_beside_name(name, part, lone=lone) for part in shown)]
     made = pd.DataFrame(list(lines.values()), index=list(lines), columns=columns)
     kept = [name for name in columns if name == "method" or _told(made[name])]
-    return Wide(table=made[kept], values=tuple(names.values()), apart=apart)
+    told = tuple(name for name in values if name in kept)
+    return Wide(table=made[kept], values=told, apart=apart)
+
+
+def _beside_name(name: str, part: str, *, lone: bool) -> str:
+    return COLUMNS[part] if lone else f"{name} \u00b7 {COLUMNS[part]}"
+
+
+def part_of(column: str) -> str:
+    """Return which of `COLUMNS` a column is, by its title."""
+    return column.rpartition(" \u00b7 ")[2]
 
 
 def _told(column: "pd.Series[Any]") -> bool:
@@ -245,19 +257,15 @@ def _column_names(
     return names, apart
 
 
-def ordered(table: pd.DataFrame, by: str, *, lower: bool) -> pd.DataFrame:
+def ordered(wide: Wide, by: str, *, lower: bool) -> pd.DataFrame:
     """Return the rows of a wide table, best first by one column or by the mean of all values.
 
     Rows without a value come last.
     """
-    values = [str(name) for name in table if pd.api.types.is_numeric_dtype(table[name])]
+    table = wide.table
     if by in {"model", "method"} and by in table:
         return table.sort_values(by, kind="stable")
-    keys = (
-        table[by]
-        if by in values
-        else table[[n for n in values if " \u00b7 " not in n]].mean(axis=1)
-    )
+    keys = table[by] if by in wide.values else table[list(wide.values)].mean(axis=1)
     return table.loc[keys.sort_values(ascending=lower, na_position="last", kind="stable").index]
 
 
@@ -291,7 +299,7 @@ def notes(table: pd.DataFrame, wide: Wide, baseline: str | None) -> list[str]:
         for row in table.to_dict("records")
         if _best_of(row)
     ]
-    shown = {str(name).rpartition(" \u00b7 ")[2] for name in wide.table}
+    shown = {part_of(str(name)) for name in wide.table}
     if COLUMNS["group"] in shown:
         lines.append("group: rows that share a letter are not told apart (paired, 5 %, Holm)")
     if COLUMNS["delta"] in shown and baseline is not None:

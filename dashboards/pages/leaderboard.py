@@ -123,7 +123,7 @@ def _table(found: Standing, table: pd.DataFrame, layout: tuple[list[str], str, s
         return
     section = found.section
     wide = grid.wide(table, section.tasks, shown)
-    best_first = grid.ordered(wide.table, order, lower=grid.lower_is_better(section.metric))
+    best_first = grid.ordered(wide, order, lower=grid.lower_is_better(section.metric))
     st.html(inert.line(_heading(found, table)))
     st.dataframe(
         grid.linked(best_first, found.methods),
@@ -133,8 +133,8 @@ def _table(found: Standing, table: pd.DataFrame, layout: tuple[list[str], str, s
         height="content" if len(best_first) < 30 else 1_050,
         key="table",
     )
-    for note in grid.notes(table, wide, baseline):
-        st.html(inert.line(note))
+    if notes := grid.notes(table, wide, baseline):
+        st.html("".join(inert.line(note) for note in notes))
     frame.download(table.drop(columns="row"), f"leaderboard-{section.suite}", key="csv")
 
 
@@ -156,7 +156,7 @@ def _column_config(table: pd.DataFrame, wide: grid.Wide, metric: str) -> dict[st
         ),
     }
     for name in table:
-        part = str(name).rpartition(" \u00b7 ")[2]
+        part = grid.part_of(str(name))
         if name in wide.values:
             config[str(name)] = st.column_config.NumberColumn(format=f"%.{places}f")
         elif part == grid.COLUMNS["delta"]:

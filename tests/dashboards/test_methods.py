@@ -155,10 +155,10 @@ def test_the_wide_table_is_ordered_best_first(now: Snapshot) -> None:
     found = standing(now)
     table = grid.numbers(found, found.methods, {})
     wide = grid.wide(table, found.section.tasks, grid.SHOWN)
-    best = grid.ordered(wide.table, "mean", lower=False)
+    best = grid.ordered(wide, "mean", lower=False)
     assert list(best["model"]) == ["mipo", "sft", "base", "base"]
-    assert list(grid.ordered(wide.table, "tea", lower=True)["model"])[-1] == "mipo"
-    assert grid.ordered(wide.table, "model", lower=False)["model"].iloc[0] == "base"
+    assert list(grid.ordered(wide, "tea", lower=True)["model"])[-1] == "mipo"
+    assert grid.ordered(wide, "model", lower=False)["model"].iloc[0] == "base"
     assert best["tea"].iloc[0] == pytest.approx(100 * 21 / N_ITEMS)
 
 

@@ -96,13 +96,12 @@ def test_the_leaderboard_filters_rows_and_chooses_columns(
 ) -> None:
     test = open_page(monkeypatch, path, "leaderboard", suite="tea")
     assert len(_table(test)) == 3  # the variants of MIPO are one row
-    assert "tea \u00b7 ties %" in _table(test)
+    assert "ties %" in _table(test)
     test.multiselect(key="prompting").set_value(["default"]).run()
     assert list(_table(test)["method"]) == ["Default prompting"]
     test.multiselect(key="prompting").set_value([]).run()
     test.multiselect(key="columns").set_value(["n"]).run()
-    columns = [name for name in _table(test) if str(name).startswith("tea")]
-    assert columns == ["tea", "tea \u00b7 n"]
+    assert list(_table(test)) == ["method", "items", "tea", "n"]
     assert not test.exception
 
 
@@ -111,14 +110,14 @@ def test_the_leaderboard_compares_with_a_baseline(
 ) -> None:
     test = open_page(monkeypatch, path, "leaderboard", suite="tea")
     table = _table(test).set_index("method")
-    delta = table["tea \u00b7 \u0394"]
+    delta = table["\u0394"]
     base = "Personalized prompting"
     assert pd.isna(delta[base])
     others = [name for name in table.index if name != base]
     for name in others:
         assert delta[name] == pytest.approx(table.loc[name, "tea"] - table.loc[base, "tea"])
     test.selectbox(key="baseline").set_value("none").run()
-    assert "tea \u00b7 \u0394" not in _table(test)
+    assert "\u0394" not in _table(test)
 
 
 def test_the_leaderboard_flags_a_judge_that_fails(

@@ -1,0 +1,84 @@
+"""`mipo-eval board`: it serves, passes options on, and says what is missing."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from mipo_eval import settings
+from mipo_eval.cli import main
+from mipo_eval.store import Store
+
+
+def _fails(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    assert main(["board", *argv]) == 2
+    return capsys.readouterr().err
+
+
+def test_a_named_store_that_is_not_there_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = _fails(capsys, "--store", str(tmp_path / "other.db"))
+    assert f"there is no store at {tmp_path / 'other.db'}: run `mipo-eval demo`" in error
+
+
+def test_a_file_that_is_no_store_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "notes.db").write_text("Not a database, but long enough to be looked at. " * 20)
+    assert "is not a database" in _fails(capsys, "--store", str(tmp_path / "notes.db"))
+
+
+def test_without_streamlit_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "streamlit.web", None)
+    error = _fails(capsys)
+    assert "the board needs streamlit: pip install 'mipo-eval[board]'" in error
+
+
+def test_rows_that_are_not_there_are_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--rows" in _fails(capsys, "--rows", "nowhere.yaml")
+
+
+@pytest.mark.parametrize("existing", [True, False])
+def test_it_serves_under_a_base_path_with_options_of_streamlit(
+    tmp_path: Path, existing: bool
+) -> None:
+    store = tmp_path / "store.db"
+    if existing:
+        Store.open(str(store)).close()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "mipo_eval", "board", f"--server.port={port}"]
+    command += ["--server.address=127.0.0.1", "--server.headless=true"]
+    command += ["--", "--server.baseUrlPath", "eval/board"]
+    environment = {**os.environ, settings.STORE: str(store)}
+    log = tmp_path / "log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=out, cwd=tmp_path, env=environment)
+    try:
+        url = f"http://127.0.0.1:{port}/eval/board/_stcore/health"
+        assert _answers(url, process), log.read_text()
+    finally:
+        process.terminate()
+        process.wait(20)
+    said = log.read_text()
+    assert "Collecting usage statistics" not in said
+    assert ("the board waits for its first run" in said) != existing
+    assert store.exists() == existing  # nothing is written, not even an empty store
+
+
+def _answers(url: str, process: "subprocess.Popen[bytes]") -> bool:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        with suppress(OSError), urllib.request.urlopen(url, timeout=2) as answer:
+            return bool(answer.status == 200)
+        time.sleep(0.1)
+    return False
