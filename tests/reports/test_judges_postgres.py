@@ -1,0 +1,79 @@
+"""What judges said, read back from PostgreSQL as from SQLite."""
+
+import asyncio
+
+from mipo_eval.backends.scripted import ScriptedBackend
+from mipo_eval.judges import Judge, load_judge
+from mipo_eval.judges.choosing import Pair, choose
+from mipo_eval.judges.explaining import calls_about, explain_call
+from mipo_eval.judges.judging import rate
+from mipo_eval.judges.people import people_pairs
+from mipo_eval.judges.reparsing import readers, reparse_judge
+from mipo_eval.reports.agreeing import Families, agreements, family_tests, judges_named
+from mipo_eval.reports.catalog import find_judge
+from mipo_eval.reports.correcting import correct, store_labels
+from mipo_eval.reports.judges import judge_rows
+from mipo_eval.reports.said import duels_of
+from mipo_eval.store import Store
+from mipo_eval.store.engine import now
+from mipo_eval.store.validations import Validation, failing_judges, put_validation
+from tests.reports.judged import ITEMS, add_chooser, add_rater, add_run, text_of
+
+MODELS = ["qwen-1b", "llama-1b"]
+
+
+def test_judges_on_postgres(postgres_url: str) -> None:
+    with Store.open(postgres_url) as store:
+        runs = [add_run(store, model) for model in MODELS]
+        key = add_rater(store, "qwen-j", MODELS, lambda m, n, a: 3 + n % 2 + ("qwen" in m))
+        add_rater(store, "llama-j", MODELS, lambda m, n, a: 3 + n % 2 + ("llama" in m))
+        said = {n: ("a" if n % 2 else "b",) for n in range(10)}
+        add_chooser(store, "ann", said, model="qwen-1b", human=True)
+        assert len(agreements(store, runs, judges_named(store, []))) == 3
+        (test,) = family_tests(
+            store, runs, judges_named(store, ["qwen-j", "llama-j"]), Families({})
+        )
+        assert test.preference.value == 2
+        labels = store_labels(store, ["people"], duels_of(store, runs[0]))
+        assert correct(store, runs[0], find_judge(store, "qwen-j"), labels).labelled == 10
+        assert len(people_pairs(store, ["ann"])) == 10
+        for pairs, failings in ((5, ["constant"]), (50, [])):
+            validation = Validation(
+                judge_key=key,
+                data="d",
+                data_key=str(pairs),
+                figures={"pairs": pairs},
+                failings=failings,
+                created_at=now(),
+            )
+            put_validation(store, validation)
+        assert failing_judges(store) == {}
+        assert {row.judge.name: row.ratings for row in judge_rows(store)}["qwen-j"] == 144
+
+
+def test_stored_replies_on_postgres(postgres_url: str) -> None:
+    judges = [
+        Judge(
+            name=protocol,
+            spec="scripted",
+            backend=ScriptedBackend(lambda r: "response_a" if "response_a" in r.slots else "4"),
+            prompt=load_judge("openai:m@http://localhost:1", protocol=protocol).prompt,  # type: ignore[arg-type]
+            protocol=protocol,  # type: ignore[arg-type]
+        )
+        for protocol in ("rubric", "pairwise")
+    ]
+    with Store.open(postgres_url) as store:
+        run = add_run(store, "qwen-1b")
+        pairs = [(item, text_of("qwen-1b", n)) for n, item in enumerate(ITEMS[:3])]
+        asyncio.run(rate(store, judges[0], pairs))
+        duels = [Pair(item, text, item.reference or "") for item, text in pairs]
+        asyncio.run(choose(store, judges[1], duels))
+        found = readers(store)
+        assert {judge.key for judge in found.judges} == {judge.key for judge in judges}
+        assert sorted(reparse_judge(store, judge) for judge in found.judges) == [
+            (6, 0, 0),
+            (6, 0, 0),
+        ]
+        about = calls_about(store, run, [ITEMS[0].key])
+        assert len(about) == 4
+        assert explain_call(store, about[0].key).verdicts
