@@ -83,17 +83,22 @@ def refusal(model: Any, attention: Attention, *, longest: int) -> str | None:
     window = _narrowest_layer(model.config.get_text_config())
     if window < longest:
         return f"a layer of it sees {window:g} tokens back at most, texts have {longest}"
+    if any(parameter.is_meta for parameter in model.parameters()):
+        return None  # weights arrive later; the first process has them, and decides
     before = model.config._attn_implementation
+    single = _probe(model, Reader(None))  # by the model's own attention
     try:
         # Flex is compiled for the device; what it computes is what the dense mask says.
         tried: Attention = "dense" if attention == "flex" else attention
         use_attention(model, tried)
-        same = _reads_alike(model, Reader(tried))
+        together = _probe(model, Reader(tried))
     except (TypeError, ValueError, RuntimeError, IndexError) as error:
         return " ".join(str(error).split())[:120]
     finally:
         model.set_attn_implementation(before)
-    return None if same else "it reads packed responses differently from single ones"
+    if torch.allclose(together, single, rtol=0.02, atol=0.02):
+        return None
+    return "it reads packed responses differently from single ones"
 
 
 def _narrowest_layer(config: Any) -> float:
@@ -108,20 +113,14 @@ def _narrowest_layer(config: Any) -> float:
 
 
 @torch.no_grad()
-def _reads_alike(model: Any, reader: Reader) -> bool:
-    """Whether responses have the same log-probabilities packed as each behind its own prompt."""
-    if any(parameter.is_meta for parameter in model.parameters()):
-        return True  # weights arrive later; the first process has them, and has tried
+def _probe(model: Any, reader: Reader) -> Tensor:
+    """Return the log-probabilities of the probes."""
     training = model.training
     model.eval()
     try:
-        packed_ones, single_ones = (
-            one.logprobs(model, _to(one.collate(_PROBES), model.device))
-            for one in (reader, Reader(None))
-        )
+        return reader.logprobs(model, _to(reader.collate(_PROBES), model.device))
     finally:
         model.train(training)
-    return torch.allclose(packed_ones, single_ones, rtol=0.02, atol=0.02)
 
 
 def _to(batch: dict[str, Any], device: Any) -> dict[str, Any]:

@@ -119,6 +119,7 @@ def test_flex_attention_and_dense_mask_agree() -> None:
             {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 1},
             "a layer of it sees 8 tokens back at most, texts have 30",
         ),
+        ("gpt_oss", {"head_dim": 8, "num_local_experts": 4}, ""),  # attention with sinks
         ("bloom", {"n_head": 4, "n_layer": 2}, ""),  # positions are distances in the row
     ],
 )
