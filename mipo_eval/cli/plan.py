@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
+    from mipo_eval.pipeline import Evaluation
     from mipo_eval.reports.expenses import Amount
     from mipo_eval.reports.planning import Plan
     from mipo_eval.store import Store
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     help="As for the main job; with --model.",
 )
 @click.option("--decoding", metavar="KEY=VALUE,...", default="", help="As for the main job.")
+@click.option("--engine", metavar="KEY=VALUE,...", default="", help="As for the main job.")
+@click.option("--controls", is_flag=True, help="Count the control entrants too.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first N items of each task.")
 @click.option(
     "--data",
@@ -49,6 +52,8 @@ def plan(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is li
     model: str | None,
     prompting: Literal["personalized", "default"],
     decoding: str,
+    engine: str,
+    controls: bool,
     limit: int | None,
     data_dir: Path | None,
     rate: float | None,
@@ -66,10 +71,8 @@ def plan(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is li
     from mipo_eval.cli.output import Output
     from mipo_eval.errors import ConfigError
     from mipo_eval.judges import load_judge
-    from mipo_eval.keys import digest
     from mipo_eval.reports.planning import Assumed, plan_json
     from mipo_eval.reports.planning import plan as make
-    from mipo_eval.responding import responses_spec
     from mipo_eval.suites import find_suite, suite_items
 
     output = Output(as_json=as_json)
@@ -77,28 +80,39 @@ def plan(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is li
     named = judge or found.judge
     if named is None:
         raise ConfigError(f"suite {found.name} has no judge of its own: name one with --judge")
-    key = kind = None
+    if engine and model is None:
+        raise ConfigError("--engine says how a model is run: name the model with --model")
+    key, kind, besides = None, None, ["runs with a --seed other than 0"]
     if model is not None:
         asked = Asked(
             model=model, suite=suite, prompting=prompting, decoding=decoding, limit=limit,
-            judges=(named,),
+            judges=(named,), engine=engine, data_dir=data_dir,
         )  # fmt: skip
-        evaluation = build_evaluation(asked, output)
-        key, kind = digest(responses_spec(evaluation)), evaluation.model.kind
+        key, kind, scoring = _responses(build_evaluation(asked, output))
+        besides += scoring
     tasks = suite_items(found, data_dir or settings.data_dir(), limit)
     with _opened(store) as opened:
-        made = make(
-            opened,
-            tasks,
-            load_judge(named, judged_model=kind),
-            generation_key=key,
-            assumed=Assumed(rate=rate, rho=rho, tokenizer=tokenizer),
+        assumed = Assumed(
+            rate=rate, rho=rho, tokenizer=tokenizer, controls=controls, not_counted=tuple(besides)
         )
+        loaded = load_judge(named, judged_model=kind)
+        made = make(opened, tasks, loaded, generation_key=key, assumed=assumed)
     about = {"suite": found.name, "judge": named, "model": model}
     if as_json:
         output.document(about | plan_json(made))
     else:
         output.show(*_shown(made, f"{found.name} judged by {named}"))
+
+
+def _responses(evaluation: "Evaluation") -> tuple[str, str | None, list[str]]:
+    """Return the key of the responses, what tells the model's family, and what is not counted."""
+    from mipo_eval.keys import digest
+    from mipo_eval.responding import responses_spec
+
+    scorer = evaluation.scoring_model
+    besides = [f"likelihoods by {scorer}: forward passes on this machine, no calls"]
+    key = digest(responses_spec(evaluation))
+    return key, evaluation.model.kind, besides if scorer else []
 
 
 @contextmanager
@@ -145,7 +159,10 @@ def _shown(made: "Plan", about: str) -> list["RenderableType"]:
         needed = "" if task.needed is None else f"{task.needed:,}"
         power.add_row(inert(task.task), str(task.n), shown, needed, task.assumed)
     note = "can show: smallest difference in points (5 % two-sided, power 80 %)"
-    return [title, needs, power, Text(note, style="dim")]
+    besides = [inert(f"not counted: {line}") for line in made.not_counted]
+    for line in besides:
+        line.stylize("dim")
+    return [title, needs, power, Text(note, style="dim"), *besides]
 
 
 def _amount(amount: "Amount", form: str) -> tuple[str, str]:

@@ -4,6 +4,7 @@ Nothing is asked and nothing is written. What the store has is subtracted; what 
 before the responses exist is counted at its most and said so.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -13,14 +14,16 @@ import numpy as np
 import sqlalchemy as sa
 
 from mipo_eval.backends import Request
+from mipo_eval.controls import CONTROLS, control_texts
 from mipo_eval.errors import ConfigError
 from mipo_eval.judges import Judge, rating_requests
 from mipo_eval.metrics.rates import METRIC_NAMES
-from mipo_eval.records import Item, text_key
+from mipo_eval.records import Item, Response, text_key
 from mipo_eval.reports.expenses import Amount, cost, mean, measure, minutes, tokens
 from mipo_eval.reports.outcomes import outcome_sheets
 from mipo_eval.stats import Design, design_effect, paired_correlation, rate_sd
 from mipo_eval.store import Store
+from mipo_eval.store.responses import Answered
 from mipo_eval.store.runs import list_runs
 from mipo_eval.store.tables import calls, responses
 from mipo_eval.store.verdicts import rated
@@ -68,6 +71,8 @@ class Plan:
     """US dollars."""
     minutes: Amount
     power: tuple[Power, ...]
+    not_counted: tuple[str, ...] = ()
+    """What the run will do besides, one line each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +85,10 @@ class Assumed:
     """Correlation of two methods on an item; None: measured, else 0, as if unpaired."""
     tokenizer: str | None = None
     """Folder with a tokenizer.json, or the file."""
+    controls: bool = False
+    """Whether control entrants are judged too."""
+    not_counted: tuple[str, ...] = ()
+    """What the caller knows will be done besides."""
 
 
 class _Call(NamedTuple):
@@ -112,7 +121,9 @@ def plan(
     items = [item for _, of_task in listed for item in of_task]
     texts = _stored_texts(store, generation_key)
     counts = _Counts()
-    asked = list(_to_ask(store, judge, items, texts, counts))
+    others = _control_texts(listed, texts) if assumed.controls else {}
+    rated_texts = {item.key: [*_texts(item, texts), *others.get(item.key, ())] for item in items}
+    asked = list(_to_ask(store, judge, items, rated_texts, counts))
     stored = sum(1 for item in items if texts.get(item.key) is not None)
     measured = measure(store, judge)
     prompt, completion = tokens(
@@ -132,6 +143,7 @@ def plan(
         cost=cost(judge, prompt, completion),
         minutes=minutes(len(asked), measured),
         power=tuple(_power(store, judge, task, of_task, assumed) for task, of_task in listed),
+        not_counted=assumed.not_counted,
     )
 
 
@@ -153,7 +165,11 @@ def _stored_texts(store: Store, generation_key: str | None) -> dict[str, str]:
 
 
 def _to_ask(
-    store: Store, judge: Judge, items: Sequence[Item], texts: Mapping[str, str], counts: _Counts
+    store: Store,
+    judge: Judge,
+    items: Sequence[Item],
+    texts: Mapping[str, Sequence[tuple[str, bool]]],
+    counts: _Counts,
 ) -> Iterator[_Call]:
     """Yield each distinct request that neither verdicts nor ledger answer."""
     seen: set[str] = set()
@@ -162,7 +178,7 @@ def _to_ask(
         known = rated(store, judge.key, {item.key for item in window})
         wanted: dict[str, _Call] = {}
         for item in window:
-            for text, made in _texts(item, texts):
+            for place, (text, made) in enumerate(texts[item.key]):
                 counts.ratings += len(item.preferences)
                 requests = rating_requests(judge, item, text)
                 for aspect, request in enumerate(requests):
@@ -170,7 +186,11 @@ def _to_ask(
                         counts.known += 1
                         continue
                     # A text that does not exist yet makes a request of its own.
-                    key = request.key(judge.backend.identity) if made else f"{item.key} {aspect}"
+                    key = (
+                        request.key(judge.backend.identity)
+                        if made
+                        else f"{item.key} {place} {aspect}"
+                    )
                     if key not in seen:
                         seen.add(key)
                         wanted[key] = _Call(request, made)
@@ -191,6 +211,35 @@ def _texts(item: Item, texts: Mapping[str, str]) -> Iterator[tuple[str, bool]]:
         yield response, True
     if item.reference:
         yield item.reference, True
+
+
+def _control_texts(
+    tasks: Sequence[tuple[str, Sequence[Item]]], texts: Mapping[str, str]
+) -> dict[str, list[tuple[str, bool]]]:
+    """Return, by item, what --controls rates beside responses and references.
+
+    Another user's response that does not exist yet is counted where there is another user.
+    """
+    found: dict[str, list[tuple[str, bool]]] = defaultdict(list)
+    for task, items in tasks:
+        entries = [_entry(task, item, texts.get(item.key)) for item in items]
+        for control in CONTROLS:
+            if control != "reference":  # rated in any case
+                for item, text in zip(items, control_texts(control, entries, seed=0), strict=True):
+                    if text:
+                        found[item.key].append((text, True))
+        contexts: dict[str, set[str]] = defaultdict(set)
+        for item in items:
+            contexts[item.group].add(item.context)
+        for item in items:
+            if item.key not in texts and len(contexts[item.group]) > 1:
+                found[item.key].append((item.reference or item.prompt, False))
+    return found
+
+
+def _entry(task: str, item: Item, text: str | None) -> Answered:
+    response = None if text is None else Response(item_key=item.key, text=text, prompt_hash="")
+    return Answered(0, task, item, response)
 
 
 def _in_ledger(store: Store, keys: Sequence[str]) -> set[str]:

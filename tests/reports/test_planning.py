@@ -42,6 +42,30 @@ def test_planned_calls_are_the_calls_that_are_made(capsys: pytest.CaptureFixture
         assert done["minutes"]["value"] == 0
 
 
+def test_controls_and_the_chat_template_are_planned_for(
+    tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_items(Path("tea.jsonl"), items(6))
+    Path("plain.jinja").write_text("{% for m in messages %}{{ m['content'] }}\n{% endfor %}")
+    with OpenAIServer(judge) as judges:
+        argv = ["--model", str(tiny_model), "--suite", "tea.jsonl", "--decoding", "max_tokens=4"]
+        argv += ["--judge", f"openai:judge@{judges.url}", "--engine", "chat_template=plain.jinja"]
+        fresh = _json(capsys, "plan", *argv, "--controls")
+        # Each of 6 items: response, reference, generic, echo and another user's, twice each.
+        assert (fresh["ratings"], fresh["on_unmade"]) == (60, 24)
+        _json(capsys, *argv)
+        left = _json(capsys, "plan", *argv, "--controls")
+        assert left["responses_to_make"] == 0
+        assert left["on_unmade"] == 0
+        before = judges.chats
+        _json(capsys, *argv, "--controls")
+        assert judges.chats - before == left["calls"] > 0
+        other = _json(capsys, "plan", *argv[:-2], "--controls")
+        assert other["responses_to_make"] == 6  # without that template they are other responses
+        argv[-1] += f",scoring_model={tiny_model}"
+        assert "likelihoods by" in _json(capsys, "plan", *argv)["not_counted"][1]
+
+
 def test_tokens_money_and_minutes_come_from_the_best_source(
     served: Served, tiny_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -98,6 +122,7 @@ def test_power_is_measured_assumed_or_given(
         (["--suite", "tea.jsonl", "--judge", "oracle"], "unknown judge"),
         (["--suite", "tea.jsonl", "--judge", "openai:x", "--tokenizer", "no"], "no tokenizer.json"),
         (["--suite", "tea.jsonl", "--judge", "openai:x", "--rho", "2"], "is no correlation"),
+        (["--suite", "tea.jsonl", "--judge", "openai:x", "--engine", "dtype=auto"], "with --model"),
     ],
 )
 def test_bad_input_is_one_clear_line(
