@@ -222,8 +222,8 @@ def self_bleu(
     present = [index for index, text in enumerate(texts) if text is not None]
     kept = [text for text in texts if text is not None]
     labels = [0] * len(kept) if groups is None else [groups[index] for index in present]
-    group_ids = cluster_ids(labels, len(kept))[0].astype(np.int64)
-    compared = np.bincount(group_ids)[group_ids] > 1 if kept else np.zeros(0, dtype=bool)
+    ids = cluster_ids(labels, len(kept))[0].astype(np.int64)
+    compared = np.bincount(ids)[ids] > 1 if kept else np.zeros(0, dtype=bool)
     if not compared.any():
         where = "" if groups is None else " in the same group"
         raise DataError(
@@ -231,9 +231,7 @@ def self_bleu(
             f"present and none has another{where}; give at least two"
         )
     words = number_words(kept, tokenize)
-    values = self_bleu_of_words(
-        words, max_order=max_order, smoothing=smoothing, group_ids=group_ids
-    )
+    values = self_bleu_of_words(words, max_order=max_order, smoothing=smoothing, group_ids=ids)
     per_text: list[float | None] = [None] * len(texts)
     for index, value, valid in zip(present, values.tolist(), compared.tolist(), strict=True):
         per_text[index] = value if valid else None
