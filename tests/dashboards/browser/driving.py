@@ -19,7 +19,7 @@ from mipo_eval import settings
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Dialog, Locator, Page, Request
 
-SECONDS = 20
+SECONDS = 40
 SETTLED = '[data-testid="stApp"][data-test-script-state="notRunning"]'
 _STARTS = 60
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from mipo_eval.dashboards.labelling import labels
+from mipo_eval.dashboards.links import run_name
 from mipo_eval.exchange import read_path, store_runs
 from mipo_eval.store import Store
+from mipo_eval.store.runs import list_runs
 from tests.dashboards.browser import driving
 from tests.dashboards.browser.driving import Board, Visitor, open_window, serve
 from tests.dashboards.scripted import CANARY, HOSTILE, make_hostile_store, make_store
@@ -63,9 +65,9 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
 def visitor(browser: "driving.Browser", board: Board) -> Iterator[Visitor]:
     opened = open_window(browser, board)
     yield opened
-    opened.page.context.close()
     assert opened.foreign == []
     assert opened.errors == []
+    opened.page.context.close()
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +154,8 @@ def test_every_download_of_the_judges_page_parses(visitor: Visitor) -> None:
 def test_people_label_blind_by_key_and_go_on_where_they_were(
     browser: "driving.Browser", visitor: Visitor
 ) -> None:
-    visitor.open("label", person="Ann")
+    compared = {"person": "Ann", "of": _latest(visitor.board.store, "tea")}
+    visitor.open("label", **compared)
     texts = visitor.page.locator(".mipo-text")
     seen = set()
     for done, key in enumerate(("1", "2", "0", "s")):
@@ -163,7 +166,7 @@ def test_people_label_blind_by_key_and_go_on_where_they_were(
     assert len(seen) == 4
     assert _said(visitor.board.store, "Ann") == ["a|b", "a|b", "tie", None]
     again = open_window(browser, visitor.board)
-    again.open("label", person="Ann")
+    again.open("label", **compared)
     again.page.get_by_text("4 of 96 pairs").wait_for()
     assert again.page.locator(".mipo-text").nth(3).inner_text() not in seen
     again.page.context.close()
@@ -176,10 +179,14 @@ def test_hostile_names_and_texts_are_inert(hostile_visitor: Visitor, title: str)
 
 
 def test_every_hostile_text_is_shown_inert_in_the_pair_browser(hostile_visitor: Visitor) -> None:
+    hostile_visitor.open("pairs", item="0")
     for item in range(len(HOSTILE)):
-        hostile_visitor.open("pairs", item=str(item))
+        shown = f"document.querySelector('input[type=number]')?.value == '{item}'"
+        hostile_visitor.page.wait_for_function(shown)
+        hostile_visitor.settle()
         assert hostile_visitor.page.locator(".mipo-text").count() >= 4
         _check_inert(hostile_visitor)
+        hostile_visitor.page.keyboard.press("ArrowRight")
 
 
 def test_every_hostile_text_is_shown_inert_to_people_who_label(hostile_visitor: Visitor) -> None:
@@ -216,6 +223,12 @@ def _choose(visitor: Visitor, label: str, option: str) -> None:
 
 def _rows(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
+
+
+def _latest(path: Path, suite: str) -> str:
+    """The name, in addresses, of the latest run of a suite."""
+    with Store.open(str(path), mode="read") as store:
+        return next(run_name(run) for run in list_runs(store) if run.suite == suite)
 
 
 def _said(path: Path, person: str) -> list[str | None]:
