@@ -1,0 +1,158 @@
+"""A training that ends early says how, and the pair report measures what it says it does."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mipo_eval.generation.models import parse_model
+from mipo_eval.records import Item
+from mipo_eval.store import Store
+from mipo_eval.store.trainings import Training, list_trainings
+from mipo_eval.suites import find_suite
+from mipo_eval.tasks.items import write_items
+from mipo_eval.tasks.scoring import ScoringModel
+from mipo_eval.training.examples import Examples, training_items
+from mipo_eval.training.job import Example
+from mipo_eval.training.recipes import load_recipe
+from mipo_eval.training.report import likelihood_figures, pair_report
+from mipo_eval.training.run import Request, train
+from tests.servers.openai_server import OpenAIServer, ok
+from tests.training.jobs import examples, weights
+
+
+class Halting:
+    """Progress that stops the work when the training has come to a step, as Ctrl-C would."""
+
+    def __init__(self, *, at: int | None = None) -> None:
+        self._at, self._stage, self._done = at, "", 0
+
+    def start(self, what: str, total: int, status: Any = None) -> None:
+        self._stage, self._done = what, 0
+
+    def advance(self, units: int) -> None:
+        self._done += units
+        if self._stage == "training" and self._at is not None and self._done >= self._at:
+            raise KeyboardInterrupt
+
+    def finish(self) -> None: ...
+
+
+@pytest.fixture
+def request_of(tiny_model: Path) -> Iterator[Request]:
+    """SFT on twelve items, answered by a server."""
+    items = [
+        Item(item_id=f"i{n}", prompt=f"Tea {n}?", context=f"I am {n}.", group_id=f"g{n}")
+        for n in range(12)
+    ]
+    write_items(Path("tea.jsonl"), items)
+    overrides = ("lr=1e-2", "save_steps=1", "optimization.epochs=2")
+    with OpenAIServer(lambda call: ok(call.body["messages"][-1]["content"][-8:])) as server:
+        suite = find_suite("tea.jsonl")
+        recipe = load_recipe("sft", overrides=overrides)
+        yield Request(
+            recipe=recipe,
+            model=parse_model(str(tiny_model), demo_model=Path),
+            sampling_model=parse_model(f"openai:judge@{server.url}", demo_model=Path),
+            suite=suite,
+            data=tuple(training_items(suite, Path(), recipe.items)),
+            out=Path("halted"),
+            seed=0,
+        )
+
+
+def _stored(store: Store) -> Training:
+    return list_trainings(store)[0]
+
+
+def test_a_training_that_was_interrupted_continues_to_the_same_weights(
+    request_of: Request,
+) -> None:
+    with Store.open("a.db") as store:
+        with pytest.raises(KeyboardInterrupt):
+            train(store, request_of, Halting(at=4))
+        assert (_stored(store).status, _stored(store).reason) == ("stopped", "interrupted")
+        assert _stored(store).checkpoint is None
+        assert _stored(store).pair_report is not None
+        done = train(store, request_of, Halting())
+        assert (done.status, done.reason, done.checkpoint) == ("done", None, "halted")
+    with Store.open("b.db") as store:
+        straight = train(store, replace(request_of, out=Path("straight")), Halting())
+    assert straight.training_id == done.training_id, "where it is written decides nothing"
+    first, second = weights(Path("halted")), weights(Path("straight"))
+    assert all((first[name] == second[name]).all() for name in first)
+
+
+def test_what_decides_the_result_decides_the_id(request_of: Request) -> None:
+    fewer = replace(request_of.data[0], items=request_of.data[0].items[1:])
+    others = [
+        replace(request_of, seed=1),
+        replace(request_of, recipe=load_recipe("sft")),
+        replace(request_of, held_out=request_of.data),
+        replace(request_of, data=(fewer,)),
+    ]
+    assert len({one.training_id for one in (request_of, *others)}) == 5
+
+
+def test_the_report_counts_and_measures(tiny_model: Path) -> None:
+    found = [replace(one, rejected=("no", "not at all")) for one in examples()]
+    made = Examples(examples=tuple(found), items=14, dropped={"chosen: empty": 2})
+    report = pair_report(made, ScoringModel.load(str(tiny_model)), seed=0)
+    assert (report["items"], report["examples"], report["pairs"]) == (14, 12, 24)
+    assert report["dropped"] == {"chosen: empty": 2}
+    assert report["measured"] == 12
+    assert report["rejected_characters"] == (2 + 10) / 2
+    assert len(report["shown"]) == 3
+    assert report == pair_report(
+        replace(made, examples=tuple(reversed(found))), ScoringModel.load(str(tiny_model)), seed=0
+    )
+    assert "measured" not in pair_report(made, None, seed=0)
+
+
+def test_figures_of_prompts_without_contexts_are_absent_not_zero(tiny_model: Path) -> None:
+    found = [replace(one, bare_prompt=one.prompt, rejected=("no",)) for one in examples()]
+    figures = likelihood_figures(found, ScoringModel.load(str(tiny_model)))
+    assert figures["pmi_chosen"] is None
+    assert figures["pmi_rejected"] is None
+    assert figures["ranked_correctly"] is not None
+
+
+def test_what_the_context_adds_is_what_was_recorded_for_real_weights(shared_data: Path) -> None:
+    """PMI of each response under its own context, and the ranking, from an independent matrix."""
+    folder = shared_data / "stories260k"
+    truth = json.loads((folder / "GROUND_TRUTH_mi_dev.json").read_text())
+    scoring = ScoringModel.load(str(folder / "hf"), dtype="float64")
+    # The recorded numbers are of plain text; the end token of a response adds its own.
+    scoring.tokenizer.chat_template = (
+        "{{ bos_token }}{{ messages[0]['content'] }}{% if messages|length > 1 %} "
+        "{{ messages[1]['content'] }}{% endif %}"
+    )
+
+    def turn(text: str) -> tuple[dict[str, str], ...]:
+        return ({"role": "user", "content": text},)
+
+    responses, contexts = truth["responses"], truth["contexts"]
+    found = [
+        Example(
+            item=Item(item_id=str(n), prompt=truth["prompt"], context=context),
+            prompt=turn(f"{context} {truth['prompt']}"),
+            bare_prompt=turn(truth["prompt"]),
+            chosen=responses[n],
+            rejected=(responses[(n + 1) % 4],),
+        )
+        for n, context in enumerate(contexts)
+    ]
+    figures = likelihood_figures(found, scoring)
+    matrix = truth["sum_logprob_matrix"]
+    without = truth["sum_logprob_without_context"]
+    ranked = [matrix[n][n] > matrix[n][(n + 1) % 4] for n in range(4)]
+    rejected = [matrix[n][(n + 1) % 4] - without[(n + 1) % 4] for n in range(4)]
+    assert figures["ranked_correctly"] == sum(ranked) / 4
+    # The end token's own likelihood under two prompts differs by little; all else is exact.
+    expected = sum(truth["pointwise_conditional_mi"]) / 4
+    assert figures["pmi_chosen"] == pytest.approx(expected, abs=0.5)
+    assert figures["pmi_rejected"] == pytest.approx(sum(rejected) / 4, abs=0.5)
+    assert figures["pmi_chosen"] > figures["pmi_rejected"] + 3
