@@ -6,7 +6,9 @@ import streamlit as st
 
 from mipo_eval.dashboards import frame, looks
 from mipo_eval.dashboards.methods import Topic, View
+from mipo_eval.metrics.rates import METRIC_NAMES
 from mipo_eval.reports.labels import LABELS
+from mipo_eval.reports.outcomes import DERIVED
 
 WIN_RATE = "win rate against the reference (%)"
 TIES = {
@@ -32,13 +34,19 @@ def choose_view(known: Sequence[Topic]) -> View:
     with third:
         metric = frame.choose("Number", numbers(topic), "metric", show=looks.metric_title)
     if metric == WIN_RATE:
-        metric = frame.switch("A tie with the reference is", TIES, "ties")
+        metric = frame.switch("A tie with the reference is", _rules(topic), "ties")
     return View(
         suite=suite,
         judge=topic.judge.key if topic.judge else None,
         metric=metric,
         rules=frame.row_rules(),
     )
+
+
+def _rules(topic: Topic) -> dict[str, str]:
+    """Return the rules for ties whose win rate is stored, or follows from one that is."""
+    derived = DERIVED if METRIC_NAMES["win"] in topic.metrics else ()
+    return {rule: told for rule, told in TIES.items() if rule in {*topic.metrics, *derived}}
 
 
 def judge_name(topic: Topic) -> str:

@@ -52,9 +52,18 @@ def board(
     os.environ[settings.STORE] = store
     if rows is not None:
         os.environ[settings.ROWS] = str(rows)
+    _warm()
     options = [f"--{name}={value}" for name, value in _QUIET.items() if not _given(streamlit, name)]
     command = ["run", str(Path(__file__).with_name("board_script.py")), *options, *streamlit]
     streamlit_cli.main(command, prog_name="mipo-eval board", standalone_mode=False)
+
+
+def _warm() -> None:
+    """Import now what the first page would wait for: a second of statistics."""
+    from importlib import import_module
+
+    for name in ("altair", "scipy.stats", "statsmodels.stats.multitest"):
+        import_module(name)
 
 
 def _given(options: tuple[str, ...], name: str) -> bool:
