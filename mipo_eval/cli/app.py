@@ -26,8 +26,8 @@ from mipo_eval.cli.why import why
 @click.group(
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Files and defaults: MIPO_EVAL_STORE, MIPO_EVAL_DATA, MIPO_EVAL_CACHE. "
-    "Keys come from the environment only (OPENAI_API_KEY).",
+    epilog="Files and defaults: MIPO_EVAL_STORE, MIPO_EVAL_DATA, MIPO_EVAL_CACHE, "
+    "MIPO_EVAL_PRICES. Keys come from the environment only (OPENAI_API_KEY, GEMINI_API_KEY).",
 )
 @click.option(
     "--model",

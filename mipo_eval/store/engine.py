@@ -37,6 +37,12 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+def _version(connection: sa.Connection) -> int:
+    """Return the schema of the store behind a connection."""
+    query = sa.select(schema_info.c.value).where(schema_info.c.name == "schema_version")
+    return int(connection.execute(query).scalar_one())
+
+
 class Store:
     """One database, SQLite or PostgreSQL, checked to be ours and of a version we know."""
 
@@ -142,6 +148,8 @@ class Store:
                 connection.execute(sa.text("select pg_advisory_xact_lock(260319294)"))
             tables = set(sa.inspect(connection).get_table_names())
             if schema_info.name in tables:
+                if set(metadata.tables) - tables and _version(connection) == SCHEMA_VERSION:
+                    metadata.create_all(connection)  # tables that came later, with this schema
                 return
             if tables & set(metadata.tables):
                 raise StoreError(f"{self.name} holds other tables: name another with --store")
@@ -150,11 +158,10 @@ class Store:
             self.put(connection, schema_info, [{"name": n, "value": v} for n, v in about.items()])
 
     def _check_version(self) -> None:
-        query = sa.select(schema_info.c.value).where(schema_info.c.name == "schema_version")
         with self.read() as connection:
             if not sa.inspect(connection).has_table(schema_info.name):
                 raise StoreError(f"{self.name} is not a mipo-eval store: name another with --store")
-            version = int(connection.execute(query).scalar_one())
+            version = _version(connection)
         if version > SCHEMA_VERSION:
             raise StoreError(
                 f"{self.name} was written by a newer mipo-eval (schema {version}, this one knows "

@@ -28,6 +28,17 @@ def test_opening_twice_creates_once(store_url: str) -> None:
             assert set(metadata.tables) <= set(sa.inspect(connection).get_table_names())
 
 
+def test_a_store_made_before_a_table_came_gets_it_when_it_is_written(store_url: str) -> None:
+    with Store.open(store_url) as store, store.write() as connection:
+        metadata.tables["validations"].drop(connection)
+        kept = {"generation_key": "g", "spec": {}}
+        store.put(connection, metadata.tables["generations"], [kept])
+    with Store.open(store_url) as store, store.read() as connection:
+        assert set(metadata.tables) <= set(sa.inspect(connection).get_table_names())
+        query = sa.select(metadata.tables["generations"].c.generation_key)
+        assert connection.execute(query).scalars().all() == ["g"]
+
+
 def test_a_newer_store_is_refused(store_url: str) -> None:
     with Store.open(store_url) as store, store.write() as connection:
         connection.execute(
