@@ -1,8 +1,10 @@
 """MIPO's packed training step against trl.DPOTrainer on the same pairs.
 
-    python benchmarks/bench_mipo_training.py [--seconds 100] [--negatives 1 3 5 10]
+    python benchmarks/bench_mipo_training.py [--seconds 60] [--negatives 1 3 5 10]
+    python benchmarks/bench_mipo_training.py --shape 1.5b --attention flex        on a GPU
 
 Same model (a Qwen2 of some 4M random weights), same tokens (prompt 128, responses 64), same loss.
+On a GPU both sides compute in bf16 with float32 weights, as a training does.
 A step is forward, loss and backward of one prompt with its N negatives: for TRL a batch of N pairs,
 for us one packed row. Both have the reference's log-probabilities beforehand, which favours TRL:
 its default computes them in each step ("TRL as it comes"). Steps of both sides take turns, on one
@@ -26,7 +28,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-PROMPT, RESPONSE, VOCABULARY, THREADS = 128, 64, 2048, 1
+PROMPT, RESPONSE, THREADS = 128, 64, 1
+VOCABULARY = 2048
+"""Tokens are drawn from so many; larger shapes have more that are never drawn."""
+SHAPES = {  # hidden, MLP, layers, heads, key heads, vocabulary
+    "tiny": (256, 768, 4, 4, 4, VOCABULARY),
+    "1.5b": (1536, 8960, 28, 12, 2, 151_936),
+}
 BETA = 0.1
 WANTED = {1: 0.95, 10: 3.5}
 """Negatives to the smallest ratio of speeds that is good enough."""
@@ -35,24 +43,25 @@ Step = Callable[[], float]
 """One training step; returns its loss."""
 
 
-def make_model(folder: Path) -> None:
-    """Save a small model with random weights, and the tokenizer trainers ask for, to `folder`."""
+def make_model(folder: Path, shape: str) -> None:
+    """Save a model with random weights, and the tokenizer trainers ask for, to `folder`."""
     import torch
     from tokenizers import Tokenizer, models
     from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
     torch.manual_seed(0)
+    hidden, inner, layers, heads, key_heads, vocabulary = SHAPES[shape]
     config = Qwen2Config(
-        vocab_size=VOCABULARY,
-        hidden_size=256,
-        intermediate_size=768,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=4,
+        vocab_size=vocabulary,
+        hidden_size=hidden,
+        intermediate_size=inner,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=key_heads,
         max_position_embeddings=1024,
         tie_word_embeddings=True,
     )
-    Qwen2ForCausalLM(config).save_pretrained(folder)
+    Qwen2ForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
     words = {f"w{index}": index for index in range(VOCABULARY)}
     raw = Tokenizer(models.WordLevel(words, unk_token="w0"))
     PreTrainedTokenizerFast(
@@ -76,7 +85,7 @@ def make_group(negatives: int) -> Any:
     )
 
 
-def our_step(folder: Path, negatives: int) -> Step:
+def our_step(folder: Path, negatives: int, attention: Any) -> Step:
     """Return MIPO's step as `mipo-eval train mipo` takes it, without the optimizer's part."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -88,13 +97,13 @@ def our_step(folder: Path, negatives: int) -> Step:
 
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     add_likelihood_head(model)
-    reader = packing_reader(model, "split")
+    reader = packing_reader(model, attention)
     group = make_group(negatives)
     job = Job(
         model=str(folder),
         out=folder / "ours",
         examples=(),
-        optimization=Optimization(batch_size=1, precision="float32"),
+        optimization=Optimization(batch_size=1),
         seed=0,
         report=lambda _step, _metrics: None,
     )
@@ -134,7 +143,7 @@ def stock_step(folder: Path, negatives: int, *, reference: bool = True) -> Step:
             precompute_ref_log_probs=reference,
             beta=BETA,
             max_length=None,
-            bf16=False,
+            bf16=on_gpu(),
             gradient_checkpointing=False,
             report_to="none",
             disable_tqdm=True,
@@ -176,18 +185,39 @@ def timed(steps: dict[str, Step], seconds: float) -> dict[str, float]:
     return {name: statistics.median(found) for name, found in times.items()}
 
 
+def on_gpu() -> bool:
+    """Whether there is one."""
+    import torch
+
+    return bool(torch.cuda.is_available())
+
+
 def peak_megabytes(side: str, folder: Path, negatives: int) -> float:
-    """Return the peak memory of some steps above what was held before, in a process of its own."""
+    """Return the peak memory of some steps above what was held before, in a process of its own.
+
+    Args:
+        side: "stock", or our form of attention.
+        folder: of the model.
+        negatives: N.
+    """
     command = [sys.executable, __file__, "--peak", side, str(folder), str(negatives)]
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ)
     return float(json.loads(done.stdout.splitlines()[-1]))
 
 
 def measure_peak(side: str, folder: Path, negatives: int) -> float:
-    """Return megabytes, measured by the kernel in this process (Linux)."""
-    step = our_step(folder, negatives) if side == "ours" else stock_step(folder, negatives)
+    """Return megabytes, measured by the GPU or by the kernel in this process (Linux)."""
+    import torch
+
+    stock = side == "stock"
+    step = stock_step(folder, negatives) if stock else our_step(folder, negatives, side)
     step()  # gradients exist from here on, on both sides
     gc.collect()
+    if on_gpu():
+        torch.cuda.reset_peak_memory_stats()
+        held = torch.cuda.memory_allocated()
+        step()
+        return (torch.cuda.max_memory_allocated() - held) / 1e6
     Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts again
     before = memory("VmRSS")
     for _ in range(3):
@@ -211,6 +241,8 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=60.0, help="for all step times together")
     parser.add_argument("--negatives", type=int, nargs="+", default=[1, 3, 5, 10])
+    parser.add_argument("--shape", choices=SHAPES, default="tiny")
+    parser.add_argument("--attention", choices=("split", "flex", "dense"), default="split")
     parser.add_argument("--peak", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(THREADS)
@@ -224,18 +256,19 @@ def main() -> int:
         sys.stdout.write(f"{json.dumps(measure_peak(side, Path(folder), int(negatives)))}\n")
         return 0
     with tempfile.TemporaryDirectory() as name:
-        make_model(Path(name))
-        return report(Path(name), options.negatives, options.seconds / len(options.negatives))
+        make_model(Path(name), options.shape)
+        return report(Path(name), options)
 
 
-def report(folder: Path, counts: list[int], seconds: float) -> int:
+def report(folder: Path, options: argparse.Namespace) -> int:
     """Print a line per N."""
+    counts, seconds = options.negatives, options.seconds / len(options.negatives)
     print("  N   ours    TRL  ratio  as it comes  tokens ratio  loss differs by  peak ours / TRL")
     good = True
     first = None
     for n in counts:
         steps = {
-            "ours": our_step(folder, n),
+            "ours": our_step(folder, n, options.attention),
             "stock": stock_step(folder, n),
             "plain": stock_step(folder, n, reference=False),
         }
@@ -243,7 +276,7 @@ def report(folder: Path, counts: list[int], seconds: float) -> int:
         times = timed(steps, seconds)
         ratio, plain = times["stock"] / times["ours"], times["plain"] / times["ours"]
         tokens = 2 * n * (PROMPT + RESPONSE) / (PROMPT + (n + 1) * RESPONSE)
-        peaks = [peak_megabytes(side, folder, n) for side in ("ours", "stock")]
+        peaks = [peak_megabytes(side, folder, n) for side in (options.attention, "stock")]
         print(
             f"{n:>3} {times['ours'] * 1e3:>5.0f} ms {times['stock'] * 1e3:>4.0f} ms {ratio:>5.2f}x"
             f" {plain:>10.2f}x {tokens:>12.2f}x {apart:>16.1e}  {peaks[0]:.0f} / {peaks[1]:.0f} MB"
@@ -252,7 +285,11 @@ def report(folder: Path, counts: list[int], seconds: float) -> int:
         first = first or (n, times["ours"])
         grown = (PROMPT + (n + 1) * RESPONSE) / (PROMPT + (first[0] + 1) * RESPONSE)
         slower = times["ours"] / first[1]
-        print(f"    time grew {slower:.2f}x from N = {first[0]}, tokens {grown:.2f}x")
+        speed = (PROMPT + (n + 1) * RESPONSE) / times["ours"]
+        print(
+            f"    {speed:,.0f} tokens/s; time grew {slower:.2f}x from N = {first[0]}, "
+            f"tokens {grown:.2f}x"
+        )
     return 0 if good else 1
 
 
