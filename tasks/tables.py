@@ -80,6 +80,7 @@ def hub_rows(name: str, config: str | None, revision: str | None, split: str) ->
         DataError: the hub cannot be reached, access was not granted, or there is no such split.
     """
     import datasets
+    import httpx2
     from huggingface_hub import errors
 
     try:
@@ -90,7 +91,7 @@ def hub_rows(name: str, config: str | None, revision: str | None, split: str) ->
             f"https://huggingface.co/datasets/{name} and log in with `hf auth login` "
             f"({_first_line(error)})"
         ) from error
-    except (OSError, ValueError, errors.HfHubHTTPError) as error:
+    except (OSError, ValueError, errors.HfHubHTTPError, httpx2.HTTPError) as error:
         raise DataError(
             f"{name} cannot be loaded from the hub ({_first_line(error)}): connect to the network, "
             "or put its files into the data folder"
@@ -104,14 +105,17 @@ def hub_commit(name: str) -> str:
     Raises:
         DataError: the hub cannot be reached, or access was not granted.
     """
+    import httpx2
     from huggingface_hub import HfApi, errors
 
     try:
         return str(HfApi().dataset_info(name).sha)
-    except (OSError, ValueError, errors.HfHubHTTPError, errors.OfflineModeIsEnabled) as error:
+    # What fails below HTTP comes through as the client's own error, which is no OSError.
+    except (OSError, ValueError, errors.HfHubHTTPError, httpx2.HTTPError) as error:
         raise DataError(
             f"{name} cannot be found on the hub ({_first_line(error)}): connect to the network, "
-            "accept its terms if it is gated, or give local files with --source"
+            f"accept its terms at https://huggingface.co/datasets/{name} and log in with `hf auth "
+            "login` if it is gated, or give local files with --source"
         ) from error
 
 

@@ -139,16 +139,38 @@ def _prepared_json(made: "Prepared") -> dict[str, Any]:
 
 
 @data.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument(
+    "files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE..."
+)
 @json_option
-def check(file: Path, as_json: bool) -> None:
-    """Check every line of an item file; the first that is wrong is named with its field."""
-    from collections import Counter
+def check(files: tuple[Path, ...], as_json: bool) -> None:
+    """Check every line of item files; the first that is wrong is named with its field.
 
+    Several files are parts, as train and test: no user and no prompt may stand in two of them.
+    """
     from mipo_eval.cli.output import Output
     from mipo_eval.tasks.items import read_items
+    from mipo_eval.tasks.preparation.split import refuse_overlap
 
     output = Output(as_json=as_json)
+    counted = {str(file): _counts(file) for file in dict.fromkeys(files)}
+    refuse_overlap({file: read_items(Path(file)) for file in counted})
+    if as_json:
+        documents = [{"file": file, **counts} for file, counts in counted.items()]
+        output.document(documents[0] if len(documents) == 1 else {"files": documents})
+        return
+    for file, counts in counted.items():
+        about = [f"{n} {what}" for what, n in counts.items() if n]
+        output.note(f"{file} is an item file: {', '.join(about)}")
+    if len(counted) > 1:
+        output.note("no user and no prompt is in two of them")
+
+
+def _counts(file: Path) -> dict[str, int]:
+    from collections import Counter
+
+    from mipo_eval.tasks.items import read_items
+
     counts: Counter[str] = Counter()
     groups, users = set(), set()
     for item in read_items(file):
@@ -161,11 +183,7 @@ def check(file: Path, as_json: bool) -> None:
         users.add(item.user_id)
     counts["prompt groups"] = len(groups)
     counts["users"] = len(users - {None})
-    if as_json:
-        output.document({"file": str(file), **counts})
-        return
-    about = [f"{n} {what}" for what, n in counts.items() if n]
-    output.note(f"{file} is an item file: {', '.join(about)}")
+    return dict(counts)
 
 
 @data.command("show")

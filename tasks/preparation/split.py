@@ -1,11 +1,12 @@
 """Train and test parts that share no user and no prompt."""
 
 from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from mipo_eval.errors import DataError
 from mipo_eval.keys import digest
+from mipo_eval.records import Item
 
 RESERVE = 1.25
 """Test candidates set aside per item wanted: some will be dropped by the extractor."""
@@ -48,7 +49,7 @@ def split_pools(
     if len(owners) < n_train + n_test:
         raise DataError(
             f"{len(owners)} usable rows for {n_train} training and {n_test} test items: give more "
-            "rows, or ask for fewer (--sizes TRAIN,TEST)"
+            "rows, or ask for fewer (--train N, --test N)"
         )
     # With few rows to spare the reserve shrinks, so that training still has enough candidates.
     spare = len(owners) - n_train - n_test
@@ -69,6 +70,29 @@ def split_pools(
 def overlap(first: Sequence[Hashable], second: Sequence[Hashable]) -> int:
     """Return how many different values occur in both."""
     return len(set(first) & set(second))
+
+
+def refuse_overlap(parts: Mapping[str, Iterable[Item]]) -> None:
+    """Raise DataError where two parts share a user or a prompt.
+
+    Args:
+        parts: items by what a part is called.
+    """
+    owners: dict[tuple[str, str], str] = {}
+    for part, items in parts.items():
+        for item in items:
+            kinds = {"prompt": _normal(item.prompt)}
+            if item.user_id is not None:
+                kinds["user"] = item.user_id
+            for kind, value in kinds.items():
+                other = owners.setdefault((kind, value), part)
+                if other != part:
+                    shown = item.user_id if kind == "user" else item.prompt[:60]
+                    raise DataError(
+                        f"{kind} {shown!r} is in {other} and in {part} (item {item.item_id}): a "
+                        f"model trained on one is not tested on the other; remove the {kind} from "
+                        "one of them, or prepare them anew"
+                    )
 
 
 def near_duplicates(

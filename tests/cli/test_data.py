@@ -90,6 +90,46 @@ def test_bad_input_is_one_clear_line(
     assert not captured.out
 
 
+def test_parts_that_share_a_user_or_a_prompt_are_refused(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    parts = {
+        "train.jsonl": [Item(item_id="a", prompt="Why tea?", user_id="u1")],
+        "test.jsonl": [Item(item_id="b", prompt="Why coffee?", user_id="u2")],
+        "user.jsonl": [Item(item_id="c", prompt="Why milk?", user_id="u1")],
+        "prompt.jsonl": [Item(item_id="d", prompt="why  TEA", user_id="u4")],
+    }
+    for name, found in parts.items():
+        write_items(Path(name), found)
+    assert main(["data", "check", "train.jsonl", "test.jsonl"]) == 0
+    assert "no user and no prompt is in two of them" in capsys.readouterr().out
+    for name, said in (("user", "user 'u1' is in"), ("prompt", "prompt 'why TEA' is in")):
+        assert main(["data", "check", "train.jsonl", "test.jsonl", f"{name}.jsonl"]) == 2
+        error = capsys.readouterr().err
+        assert f"{said} train.jsonl and in {name}.jsonl" in error
+        assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("listens", [False, True])
+def test_a_hub_that_gives_nothing_is_one_clear_line(
+    listens: bool,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import huggingface_hub.constants
+
+    argv = ["data", "prepare", "prism", "--extractor", "openai:m@http://127.0.0.1:1"]
+    with OpenAIServer(ok("{}")) as server:  # it knows no data sets
+        endpoint = server.url.removesuffix("/v1")
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", endpoint)
+        code = main(argv) if listens else None
+    assert (code if listens else main(argv)) == 2
+    error = capsys.readouterr().err
+    assert "HannahRoseKirk/prism-alignment cannot be found on the hub" in error
+    assert "connect to the network, accept its terms at https://huggingface.co" in error
+    assert error.count("\n") == 1
+
+
 def test_check_counts_what_cannot_be_judged(capsys: pytest.CaptureFixture[str]) -> None:
     items = [
         Item(item_id="a", prompt="x", preferences=("y",), reference="z", user_id="u"),
