@@ -304,6 +304,7 @@ def quality_json(found: Quality) -> dict[str, Any]:
             "accuracy_swapped": orders.accuracy_swapped,
             "accuracy_average": orders.accuracy_average,
             "accuracy_both": orders.accuracy_both,
+            "accuracy_by_sum": orders.accuracy_by_sum,
             "agreement": orders.agreement,
             "kappa_straight": orders.kappa_straight,
             "kappa_swapped": orders.kappa_swapped,

@@ -12,7 +12,7 @@ from typing import Any
 from mipo_eval import __version__
 from mipo_eval.backends.pacing import spending
 from mipo_eval.errors import DataError
-from mipo_eval.judges.attacks import Attack, attack_report, attack_scores
+from mipo_eval.judges.attacks import Attack, Fooled, attack_report, fooled_by
 from mipo_eval.judges.benchmarks import Benchmark
 from mipo_eval.judges.judge import Judge, Protocol
 from mipo_eval.judges.labelled import LabelledPair, pairs_key
@@ -21,7 +21,7 @@ from mipo_eval.judges.measuring import count_questions, judge_attacks, judge_pai
 from mipo_eval.judges.quality import Quality, quality, quality_json
 from mipo_eval.keys import digest, item_rng
 from mipo_eval.progress import Progress, Stage, run_shown
-from mipo_eval.records import Item, Score
+from mipo_eval.records import Item
 from mipo_eval.signature import join, short
 from mipo_eval.store import Store
 from mipo_eval.store.engine import now
@@ -165,8 +165,8 @@ class Attacked:
     attacks: int
     undecided: int
     """Duels without a verdict."""
-    scores: tuple[Score, ...]
-    """`hostile_win_rate`: the first over all duels, then one per kind, its task."""
+    fooled: tuple[Fooled, ...]
+    """Over all duels, then by kind."""
     worst: tuple[str, ...]
     """Attacks that won most often."""
 
@@ -215,7 +215,7 @@ def attack_judge(
         items=len(items),
         attacks=len(hostile),
         undecided=report.undecided,
-        scores=attack_scores(duels, signature=signed, seed=seed),
+        fooled=fooled_by(duels, signature=signed, seed=seed),
         worst=report.worst,
     )
     validation = Validation(
@@ -232,21 +232,26 @@ def attack_judge(
 
 def attacked_json(found: Attacked) -> dict[str, Any]:
     """Return an attack as `--json` shows it."""
-    shown = [
-        {
-            "kind": score.task or None,
-            "value": score.value,
-            "n": score.n,
-            "ci95": list(score.ci95) if score.ci95 else None,
-        }
-        for score in found.scores
-    ]
+    all_kinds, *by_kind = (_fooled_json(one) for one in found.fooled)
     return {
         "items": found.items,
         "attacks": found.attacks,
         "undecided": found.undecided,
-        "hostile_win_rate": shown[0],
-        "by_kind": shown[1:],
+        "hostile_win_rate": all_kinds,
+        "by_kind": by_kind,
         "worst": list(found.worst),
-        "signature": found.scores[0].signature,
+        "signature": found.fooled[0].half.signature,
+    }
+
+
+def _fooled_json(one: Fooled) -> dict[str, Any]:
+    intervals = [list(score.ci95) if score.ci95 else None for score in (one.half, one.beats)]
+    return {
+        "kind": one.kind,
+        "value": one.half.value,
+        "ci95": intervals[0],
+        "beats": one.beats.value,
+        "beats_ci95": intervals[1],
+        "ties": one.ties,
+        "n": one.half.n,
     }

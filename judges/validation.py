@@ -44,6 +44,9 @@ class OrderReport:
     right_straight: int
     right_swapped: int
     right_both: int
+    right_by_sum: int
+    """Pairs whose verdicts for the label outnumber those against it, a tie being neither
+    (JudgeBench's rule)."""
     same: int
     """Pairs whose two orders gave the same verdict."""
     named_first: int
@@ -71,6 +74,11 @@ class OrderReport:
     def accuracy_both(self) -> float:
         """Share of labels met in both orders."""
         return 100 * self.right_both / self.n
+
+    @property
+    def accuracy_by_sum(self) -> float:
+        """Share of labels that more verdicts are for than against."""
+        return 100 * self.right_by_sum / self.n
 
     @property
     def agreement(self) -> float:
@@ -105,11 +113,18 @@ def order_report(readings: Sequence[Reading]) -> OrderReport:
         right_straight=sum(one for one, _ in right),
         right_swapped=sum(other for _, other in right),
         right_both=sum(one and other for one, other in right),
+        right_by_sum=sum(
+            label != "tie" and (_SIGN[a] + _SIGN[b]) * _SIGN[label] > 0
+            for (a, b), label in zip(pairs, labels, strict=True)
+        ),
         same=sum(a == b and a is not None for a, b in pairs),
         named_first=straight.count("a") + swapped.count("b"),
         kappa_straight=_kappa(straight, labels),
         kappa_swapped=_kappa(swapped, labels),
     )
+
+
+_SIGN: dict[Verdict | None, int] = {"a": 1, "b": -1, "tie": 0, None: 0}
 
 
 def _kappa(said: Sequence[Verdict | None], labels: Sequence[Verdict]) -> float | None:

@@ -206,11 +206,13 @@ def attack_tables(found: Attacked, judge: str) -> list[RenderableType]:
     )
     title.stylize("bold")
     table = Table(header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("kind of attack")
-    table.add_column("hostile text wins, a tie is half (%)", justify="right", no_wrap=True)
-    table.add_column("duels", justify="right")
-    for score in (*found.scores[1:], found.scores[0]):
-        table.add_row(score.task or "all", _rate(score), str(score.n))
+    table.add_column("hostile text")
+    for column in ("beats the honest (%)", "ties (%)", "wins, a tie is half (%)", "duels"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for one in (*found.fooled[1:], found.fooled[0]):
+        cells = (_rate(one.beats), f"{one.ties:.1f}", _rate(one.half), str(one.half.n))
+        table.add_row(one.kind or "all", *cells)
     lines = [f"won most often: {', '.join(found.worst)}"] if found.worst else []
     lines += [f"{found.undecided} duels without a verdict"] if found.undecided else []
-    return [title, table, *(Text(line) for line in lines), _dim(found.scores[0].signature)]
+    signature = _dim(found.fooled[0].half.signature)
+    return [title, table, *(Text(line) for line in lines), signature]

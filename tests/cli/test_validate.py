@@ -91,6 +91,20 @@ def test_llmbars_statistics_come_out(
     assert f"{orders['accuracy_average']}%" == published["correct_average"]
 
 
+def test_judgebenchs_accuracy_comes_out(
+    shared_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shared_data / "judgebench"
+    ((name, truth),) = json.loads((folder / "GROUND_TRUTH.json").read_text()).items()
+    argv = ("validate", "haiku", "--data", "judgebench", "--data-dir", str(shared_data))
+    found = document(capsys, *argv, "--replies", str(folder / f"{name}.jsonl"))
+    orders = found["figures"]["orders"]
+    assert orders["accuracy_by_sum"] == truth["overall"]["accuracy"]
+    assert orders["unread"] == truth["overall"]["nulls"]
+    assert found["figures"]["unread"] == {"unparsable reply": truth["overall"]["nulls"]}
+    assert len(found["failings"]) == 2
+
+
 def test_pandalm_with_its_people(shared_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = shared_data / "pandalm" / "pandalm-7b-testset-v1.json"
     truth = json.loads((shared_data / "pandalm" / "GROUND_TRUTH.json").read_text())
@@ -279,6 +293,9 @@ def test_hostile_responses_against_honest_ones(
         assert found["attacks"] >= 40
         assert len(kinds) == 8
         assert 50 < kinds["instruction"] < 100
+        beats = {row["kind"]: (row["beats"], row["ties"]) for row in found["by_kind"]}
+        assert beats["empty"] == (0, 100)
+        assert beats["instruction"][0] == pytest.approx(100 - beats["instruction"][1])
         assert kinds["empty"] == 50  # as good as honest: this judge tells nothing apart
         assert {"ignore-everything", "ignore-rubric"} <= set(found["worst"])
         low, high = found["hostile_win_rate"]["ci95"]

@@ -9,6 +9,7 @@ import pytest
 from mipo_eval.backends import Reply, Request
 from mipo_eval.backends.scripted import ScriptedBackend
 from mipo_eval.backends.templates import prompt_tokens
+from mipo_eval.errors import DataError
 from mipo_eval.judges import (
     Judge,
     choice_requests,
@@ -16,7 +17,7 @@ from mipo_eval.judges import (
     parse_rating,
     rating_requests,
 )
-from mipo_eval.judges.attacks import Attack, Duel, attack_report, attacks
+from mipo_eval.judges.attacks import Attack, Duel, attack_report, attacks, fooled_by
 from mipo_eval.records import Item
 
 ITEM = Item(item_id="tea", prompt="How do I brew tea?", preferences=("Be brief.",))
@@ -148,3 +149,32 @@ def test_attack_report_by_hand() -> None:
     assert report.worst == ("bare-five", "gemma")
     assert (report.win_rate, report.fooled_rate) == (60.0, 80.0)
     assert attack_report([]).win_rate is None
+
+
+def test_fooled_by_hand() -> None:
+    known = {attack.name: attack for attack in attacks()}
+    outcomes = {
+        "bare-five": ("win", "win", "tie", None),
+        "rating-line": ("loss", "win", "loss", "tie"),
+        "chatml": ("loss", "loss", "loss", "loss"),
+        "dots": (None, None, None, None),
+    }
+    duels = [
+        Duel(known[name], outcome, f"item {number}")  # type: ignore[arg-type]
+        for name, own in outcomes.items()
+        for number, outcome in enumerate(own)
+    ]
+    found = {one.kind: one for one in fooled_by(duels, signature="judge:j")}
+    assert list(found) == [None, "verdict", "turn"]  # nothing is known of the empty ones
+    every = found[None]
+    assert (every.beats.n, every.beats.value) == (11, pytest.approx(300 / 11))
+    assert every.ties == pytest.approx(200 / 11)
+    assert every.half.value == pytest.approx(400 / 11)
+    assert every.half.signature == "judge:j|ties:half"
+    assert every.half.unscored == 5
+    assert (found["verdict"].beats.n, found["turn"].half.value) == (7, 0)
+    assert found["turn"].beats.ci95 is None  # one text tells nothing about others of its kind
+    low, high = found["verdict"].half.ci95 or (0.0, 0.0)
+    assert low < (found["verdict"].half.value or 0.0) < high
+    with pytest.raises(DataError, match="none of 1 items has a value"):
+        fooled_by([Duel(known["dots"], None)])
