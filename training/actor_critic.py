@@ -93,7 +93,11 @@ class ActorCritic:
             self._reference.to(self.accelerator.device)
 
     def write(self, examples: Sequence[Example], *, max_new_tokens: int) -> list[Completion]:
-        """Return a response of the policy to each example's prompt, drawn at temperature 1."""
+        """Return a response of the policy to each example's prompt, drawn at temperature 1.
+
+        Raises:
+            FloatingPointError: the policy gives no probabilities any more.
+        """
         found: list[Completion] = []
         for some in _pieces(examples, self._rows):
             prompts = [self.codec.prompt(example.prompt) for example in some]
@@ -113,7 +117,7 @@ class ActorCritic:
         with unwrap_model_for_generation(self.actor, self.accelerator) as policy:
             ends = self._ends(policy)
             policy.eval()
-            with self.accelerator.autocast():
+            with self.accelerator.autocast(), _probabilities_expected():
                 written = policy.generate(
                     input_ids=ids.to(self.accelerator.device),
                     attention_mask=seen.to(self.accelerator.device),
@@ -244,7 +248,8 @@ class ActorCritic:
         for model in (self.actor, self.critic):
             found.append(self.accelerator.clip_grad_norm_(_trained(model), norm))
         if not all(bool(torch.isfinite(one)) for one in found):
-            raise FloatingPointError(f"{float(losses.sum())}")
+            loss = float(losses.sum())
+            raise FloatingPointError(f"the loss ({loss:g}) or its gradient is not finite")
         for name, optimizer in self._optimizers.items():
             for group in optimizer.param_groups:
                 group["lr"] = self._rates[name] * rate
@@ -261,6 +266,17 @@ class ActorCritic:
 
     def _on_device(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {name: tensor.to(self.accelerator.device) for name, tensor in batch.items()}
+
+
+@contextlib.contextmanager
+def _probabilities_expected() -> Iterator[None]:
+    """Tell broken weights, which show when the next token is drawn, from other errors."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "probability tensor" not in str(error):
+            raise
+        raise FloatingPointError("the policy's probabilities are not finite") from None
 
 
 @torch.no_grad()

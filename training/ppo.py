@@ -12,6 +12,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from mipo_eval.errors import ConfigError, DataError, ModelError
@@ -144,10 +145,11 @@ class _Ppo:
             value=settings.value_clip,
             norm=job.optimization.max_grad_norm or math.inf,
         )
-        size, how = settings.rollout_batch_size, job.optimization
-        self._rollouts = math.ceil(len(self._examples) * how.epochs / size)
-        self._steps_each = size // how.batch_size * settings.passes
+        size = settings.rollout_batch_size
+        self._rollouts = math.ceil(len(self._examples) * job.optimization.epochs / size)
+        self._steps_each = size // job.optimization.batch_size * settings.passes
         self._step = self._next = self._unrewarded = 0
+        self._saved: Path | None = None
 
     def outcome(self) -> PpoOutcome:
         """Return what became of the training."""
@@ -219,8 +221,11 @@ class _Ppo:
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         # The draws of a rollout depend on its number only, so a resumed run draws the same.
         torch.manual_seed(item_rng(self._job.seed, "ppo", what, str(rank)).getrandbits(63))
-        limit = self._settings.max_new_tokens
-        return self.models.write(examples[rank::world], max_new_tokens=limit)
+        limit, own = self._settings.max_new_tokens, examples[rank::world]
+        try:
+            return self.models.write(own, max_new_tokens=limit)
+        except FloatingPointError as error:
+            raise self._not_finite(error, own) from None
 
     def _updated(
         self, number: int, completions: Sequence[Completion], scores: Sequence[float | None]
@@ -278,18 +283,17 @@ class _Ppo:
                         rate=share,
                     )
                 except FloatingPointError as error:
-                    raise self._not_finite(error, [completions[i] for i in index]) from None
+                    raise self._not_finite(error, [completions[i].example for i in index]) from None
                 self._step += 1
 
-    def _not_finite(self, error: FloatingPointError, batch: Sequence[Completion]) -> ModelError:
-        from mipo_eval.training.trainer import STEPS, last_checkpoint
+    def _not_finite(self, error: FloatingPointError, batch: Sequence[Example]) -> ModelError:
+        from mipo_eval.training.trainer import STEPS, last_good_checkpoint
 
-        items = ", ".join(one.example.item.item_id for one in batch[:4])
-        kept = last_checkpoint(self._job.out / STEPS)
+        items = ", ".join(one.item.item_id for one in batch[:4])
+        kept = last_good_checkpoint(self._job.out / STEPS, self._step)
         return ModelError(
-            f"the loss or its gradient is not finite (loss {error}) at step {self._step + 1}, "
-            f"items {items}: lower optimization.learning_rate; the last good checkpoint is "
-            f"{kept or 'the base model'}"
+            f"{error} at step {self._step + 1}, items {items}: lower optimization.learning_rate; "
+            f"the last good checkpoint is {kept or 'the base model'}"
         )
 
     def measure_held_out(self, reward: Reward) -> None:
@@ -329,15 +333,15 @@ class _Ppo:
             unfinished = folder / f"{_STATE}.part"
             unfinished.write_text(json.dumps(state), encoding="utf-8")
             unfinished.rename(folder / _STATE)
-            for other in folder.parent.glob("checkpoint-*"):
-                if other != folder:
-                    shutil.rmtree(other)
+            for other in set(folder.parent.glob("checkpoint-*")) - {folder, self._saved}:
+                shutil.rmtree(other)
+        self._saved = folder  # kept until the next is proven by a step from it
 
     def _resume(self) -> None:
         from mipo_eval.training.advantages import RewardScale
         from mipo_eval.training.trainer import STEPS, last_checkpoint
 
-        folder = last_checkpoint(self._job.out / STEPS)
+        folder = self._saved = last_checkpoint(self._job.out / STEPS)
         if folder is None:
             return
         state = json.loads((folder / _STATE).read_text(encoding="utf-8"))

@@ -69,8 +69,8 @@ def test_killed_and_resumed_ends_with_equal_weights(tiny_model: Path, tmp_path: 
             report=Curves(stop_at=6),
         )
     assert not (tmp_path / "cut" / "model.safetensors").exists()
-    kept = [path.name for path in (tmp_path / "cut" / "steps").iterdir()]
-    assert kept == ["checkpoint-4"]
+    kept = {path.name for path in (tmp_path / "cut" / "steps").iterdir()}
+    assert kept == {"checkpoint-2", "checkpoint-4"}
     torch.rand(7)  # what was drawn elsewhere in between makes no difference
     again = run(tiny_model, tmp_path / "cut", settings, save_steps=2, epochs=1.5)
     assert again.of("reward") == whole.of("reward")[2:]
@@ -166,13 +166,22 @@ def test_held_out_prompts_are_measured_at_the_end(tiny_model: Path, tmp_path: Pa
     assert len(curves.of("held_out_reward")) == 1
 
 
-def test_a_loss_that_is_not_finite_stops_the_training(tiny_model: Path, tmp_path: Path) -> None:
-    wild = dataclasses.replace(SETTINGS, critic_learning_rate=1e30)
+@pytest.mark.parametrize(
+    ("critic", "actor", "what"),
+    [(1e30, 1e-3, "the loss .* is not finite"), (1e-3, 1e30, "probabilities are not finite")],
+)
+def test_what_is_not_finite_stops_the_training(
+    tiny_model: Path, tmp_path: Path, critic: float, actor: float, what: str
+) -> None:
+    """The weights of the first step are broken, and so is the checkpoint made of them."""
+    wild = dataclasses.replace(SETTINGS, critic_learning_rate=critic, rollout_batch_size=2)
+    how: dict[str, Any] = {"learning_rate": actor, "epochs": 2, "save_steps": 1}
     with pytest.raises(
-        ModelError, match=r"not finite .* at step \d, items What is tea .*lower opt.*base model"
+        ModelError, match=f"{what} at step 2, items What is tea .*: lower opt.* the base model$"
     ):
-        run(tiny_model, tmp_path / "out", wild, epochs=2)
-    assert not (tmp_path / "out" / "model.safetensors").exists()
+        run(tiny_model, tmp_path, wild, **how)
+    assert list((tmp_path / "steps").iterdir()) == []
+    assert not (tmp_path / "model.safetensors").exists()
 
 
 def test_batches_that_do_not_divide_are_refused(tiny_model: Path, tmp_path: Path) -> None:
