@@ -207,7 +207,7 @@ def attack_tables(found: Attacked, judge: str) -> list[RenderableType]:
     title.stylize("bold")
     table = Table(header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("hostile text")
-    for column in ("beats the honest (%)", "ties (%)", "wins, a tie is half (%)", "duels"):
+    for column in ("beats (%)", "ties (%)", "a tie is half (%)", "duels"):
         table.add_column(column, justify="right", no_wrap=True)
     for one in (*found.fooled[1:], found.fooled[0]):
         cells = (_rate(one.beats), f"{one.ties:.1f}", _rate(one.half), str(one.half.n))
