@@ -49,8 +49,12 @@ def asked(by: Judge) -> int:
     return len(by.backend.asked)
 
 
-def test_each_pair_is_asked_in_both_places_and_only_once() -> None:
-    with Store.open("s.db") as store:
+@pytest.mark.parametrize("where", ["sqlite", "postgresql"])
+def test_each_pair_is_asked_in_both_places_and_only_once(
+    where: str, request: pytest.FixtureRequest
+) -> None:
+    url = "s.db" if where == "sqlite" else request.getfixturevalue("postgres_url")
+    with Store.open(url) as store:
         by = judge(likes_good)
         assert run(store, by, PAIRS) == 10
         found = chosen(store, by, PAIRS)
