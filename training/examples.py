@@ -82,7 +82,10 @@ class Maker:
         dropped = _summed(part.dropped for part in parts)
         if not examples:
             reasons = ", ".join(f"{n} x {why}" for why, n in dropped.items()) or "no items"
-            raise DataError(f"{self.suite.name}: no example to learn from ({reasons})")
+            raise DataError(
+                f"{self.suite.name}: no example to learn from ({reasons}): look at the chat "
+                "template, or raise sampling.max_tokens"
+            )
         return Examples(
             examples=examples,
             items=sum(part.items for part in parts),

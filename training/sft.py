@@ -18,6 +18,9 @@ from mipo_eval.training.trainer import (
     run_trainer,
 )
 
+Row = Mapping[str, list[int]]
+"""One example of TRL's tokenised data."""
+
 _IGNORED = -100
 """Label of a token that is not learned."""
 
@@ -27,48 +30,72 @@ class SftSettings:
     """SFT has no settings of its own: appendix E trains it as DPO."""
 
 
-def train_sft(job: Job, settings: SftSettings) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SftOutcome:
+    """What became of a training beside its checkpoint."""
+
+    examples: int
+    """Responses trained on."""
+    dropped: Mapping[str, int]
+    """Examples left out, by reason."""
+
+
+def train_sft(job: Job, settings: SftSettings) -> SftOutcome:
     """Train the job's model on each example's `chosen`, and save the result.
 
     Raises:
         ModelError: the model cannot be loaded, memory runs out, or the loss is not finite.
-        DataError: there is no example with a response.
+        DataError: there is no example with a response that fits into the model.
     """
     from trl import SFTConfig, SFTTrainer
 
+    from mipo_eval.training.mipo import longest_text
+
     model, tokenizer = load_policy(job)
+    longest = longest_text(job, model)
+    rows = _fitting(job.examples, tokenizer, longest)
+    dropped = len(job.examples) - len(rows)
+    if not rows:
+        raise DataError(
+            f"none of {len(job.examples)} examples has a response and fits into {longest} tokens: "
+            "raise optimization.max_length, or use a model with a longer context"
+        )
+    held_out = _fitting(job.held_out, tokenizer, longest)
     trainer = guarded(SFTTrainer)(
         model=model,
-        # Lengths were checked before; TRL would cut at 1,024 tokens without a word.
-        args=SFTConfig(**arguments(job), max_length=None, **_evaluation(job)),
-        train_dataset=_dataset(job.examples, tokenizer),
-        eval_dataset=_dataset(job.held_out, tokenizer) if job.held_out else None,
+        # Lengths are checked above; TRL would cut at 1,024 tokens without a word.
+        args=SFTConfig(**arguments(job), max_length=None, **_evaluation(held_out)),
+        train_dataset=_dataset(rows),
+        eval_dataset=_dataset(held_out) if held_out else None,
         processing_class=tokenizer,
         peft_config=adapter_config(job),
     )
     run_trainer(trainer, job)
+    reason = "no response, or longer than the model takes"
+    return SftOutcome(examples=len(rows), dropped={reason: dropped} if dropped else {})
 
 
-def _evaluation(job: Job) -> dict[str, Any]:
-    if not job.held_out:
-        return {}
-    return {"eval_strategy": "epoch", "eval_on_start": True}
+def _evaluation(held_out: Sequence[Row]) -> dict[str, Any]:
+    return {"eval_strategy": "epoch", "eval_on_start": True} if held_out else {}
 
 
-def _dataset(examples: Sequence[Example], tokenizer: Any) -> Any:
-    from datasets import Dataset
-
+def _fitting(examples: Sequence[Example], tokenizer: Any, longest: int | None) -> list[Row]:
+    """Return the rows of the examples that have a response and are not too long."""
     from mipo_eval.training.likelihood import Codec
 
     codec = Codec.of(tokenizer)
-    rows = [sft_row(example, codec) for example in examples if example.chosen]
-    if not rows:
-        raise DataError("not one example has a response to learn: nothing was trained")
-    return Dataset.from_list(rows)
+    rows = (sft_row(example, codec) for example in examples if example.chosen)
+    return [row for row in rows if longest is None or len(row["input_ids"]) <= longest]
 
 
-def sft_row(example: Example, codec: Any) -> Mapping[str, list[int]]:
-    """Return one row of TRL's tokenised data: (tokens,) `input_ids` and `labels`."""
+def _dataset(rows: Sequence[Row]) -> Any:
+    from datasets import Dataset
+
+    return Dataset.from_list(list(rows))
+
+
+def sft_row(example: Example, codec: Any) -> Row:
+    """Return an example's (tokens,) `input_ids` and `labels`."""
     prompt, response = codec.prompt(example.prompt), codec.response(example.chosen)
     return {
         "input_ids": [*prompt, *response],

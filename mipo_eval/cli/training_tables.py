@@ -68,7 +68,7 @@ def _figures(report: Mapping[str, Any]) -> Table:
     table.add_column("", justify="right")
     for key, label in _FIGURES.items():
         value = report.get(key)
-        if value is not None:
+        if value:
             share = key == "ranked_correctly"
             shown = f"{100 * value:.1f} %" if share else f"{value:.4g}"
             table.add_row(label, shown)
@@ -76,15 +76,20 @@ def _figures(report: Mapping[str, Any]) -> Table:
 
 
 def _left_out(report: Mapping[str, Any]) -> list[Text]:
+    trained: Mapping[str, Any] = report.get("trained") or {}
+    left_out = {
+        "items left out": report.get("dropped"),
+        "negatives left out": report.get("dropped_negatives"),
+        "left out of the training": trained.get("dropped"),
+    }
     lines = []
-    for key, what in (("dropped", "items left out"), ("dropped_negatives", "negatives left out")):
-        if counts := report.get(key):
+    for what, counts in left_out.items():
+        if counts:
             reasons = ", ".join(f"{n} x {why}" for why, n in counts.items())
             line = inert(f"{what}: {reasons}")
             line.stylize("yellow")
             lines.append(line)
-    lines += [inert(note) for note in (report.get("trained") or {}).get("notes", ())]
-    return lines
+    return [*lines, *(inert(note) for note in trained.get("notes", ()))]
 
 
 def _ends(curve: Sequence[CurvePoint]) -> list[tuple[str, float, float]]:

@@ -89,10 +89,16 @@ def test_a_loss_that_is_not_finite_stops_before_it_moves_weights(
     assert not (tmp_path / "model.safetensors").exists()
 
 
-def test_without_responses_there_is_nothing_to_learn(tiny_model: Path, tmp_path: Path) -> None:
-    found = [example("What is tea?", "Be short.")]
-    with pytest.raises(DataError, match="not one example has a response to learn"):
-        train_sft(job(tiny_model, tmp_path, found), SftSettings())
+def test_what_does_not_fit_the_model_is_left_out_and_counted(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    found = [*examples()[:3], example("Tea?", "I am me.", "Tea. " * 200), example("Why?", "I ask.")]
+    outcome = train_sft(job(tiny_model, tmp_path, found), SftSettings())
+    assert outcome.examples == 3
+    assert outcome.dropped == {"no response, or longer than the model takes": 2}
+    message = r"none of 2 examples has a response and fits into 256 tokens: raise optimization.max"
+    with pytest.raises(DataError, match=message):
+        train_sft(job(tiny_model, tmp_path, found[3:]), SftSettings())
 
 
 def test_held_out_examples_are_measured_not_learned(tiny_model: Path, tmp_path: Path) -> None:
