@@ -6,6 +6,7 @@ from itertools import islice, product
 from typing import Any
 
 from mipo_eval.keys import digest
+from mipo_eval.metrics.rates import METRIC_NAMES, Ties
 from mipo_eval.records import Item, Score
 from mipo_eval.signature import join, short
 from mipo_eval.store import Store
@@ -33,7 +34,9 @@ def fill(store: Store, *, methods: int, seeds: int, items: int, preferences: int
         put_generation(store, key, spec)
         run = _run(name, list_key, items, key)
         put_run(store, run)
-        put_scores(store, run.run_id, [_score(items, short(judge_key))])
+        put_scores(
+            store, run.run_id, [_score(items, short(judge_key), ties) for ties in METRIC_NAMES]
+        )
         generations[key] = 0.02 * method
     count = 0
     with store.write() as connection:
@@ -76,13 +79,12 @@ def _run(name: str, list_key: str, items: int, key: str) -> Run:
     )
 
 
-def _score(items: int, judge_key: str) -> Score:
+def _score(items: int, judge_key: str, ties: Ties) -> Score:
     signature = join(
-        suite="generated@1", judge="generated", judge_key=judge_key, ties="win", version="bench"
+        suite="generated@1", judge="generated", judge_key=judge_key, ties=ties, version="bench"
     )
-    return Score(
-        metric="win_rate_tie_inclusive", value=50.0, n=items, signature=signature, task="generated"
-    )
+    metric = METRIC_NAMES[ties]
+    return Score(metric=metric, value=50.0, n=items, signature=signature, task="generated")
 
 
 def _text(key: str, item: Item) -> str:
