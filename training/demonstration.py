@@ -34,11 +34,11 @@ _OWN: Mapping[str, tuple[str, ...]] = {
     # A batch counts groups of four contexts here.
     "contrastive": ("lr=1e-4", "optimization.batch_size=4", "optimization.micro_batch_size=4"),
     "ppo": (
-        "lr=3e-5",
-        "settings.critic_learning_rate=3e-4",
-        "settings.rollout_batch_size=64",
-        "settings.rollout_micro_batch_size=64",
-        "settings.max_new_tokens=160",
+        "lr=1e-4",
+        "settings.critic_learning_rate=1e-3",
+        "settings.rollout_batch_size=32",
+        "settings.rollout_micro_batch_size=32",
+        "settings.max_new_tokens=128",
     ),
 }
 """By algorithm."""
@@ -61,6 +61,11 @@ class Entry:
         return load_recipe(self.method, overrides=overrides)
 
 
+_JUDGE = ("settings.judge=checker",)
+"""Rates in place of the base model, which is too small for it. So RLAIF learns from the very rule
+that measures it, and shows what a perfect judge is worth."""
+
+
 def _mipo(negatives: str, n: int = 1) -> Entry:
     several = f" x {n}" if n > 1 else ""
     return Entry(f"MIPO ({negatives}{several})", f"mipo-{negatives}", (f"pairs.n_negatives={n}",))
@@ -79,8 +84,8 @@ ALL = (
     Entry("InfoNCE", "info-nce"),
     Entry("SAMI", "sami"),
     Entry("PPO (MI)", "ppo-mi"),
-    Entry("RLAIF", "rlaif"),
-    Entry("RLAIF (MI)", "rlaif-mi"),
+    Entry("RLAIF", "rlaif", _JUDGE),
+    Entry("RLAIF (MI)", "rlaif-mi", _JUDGE),
 )
 """Every method of Table 1, every negative strategy, and N = 1, 3, 5, 10."""
 
