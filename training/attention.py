@@ -6,6 +6,7 @@
 - dense: scaled dot-product attention with a (tokens, tokens) mask; works wherever a mask does.
 """
 
+from functools import lru_cache
 from typing import Any, Literal
 
 import torch
@@ -41,16 +42,13 @@ def mask_inputs(
     return {"attention_mask": mask}
 
 
-def split_attention(  # noqa: PLR0913 - the signature is transformers'
+def split_attention(
     module: Any,
     query: Tensor,
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
-    *,
-    scaling: float | None = None,
-    layouts: tuple[Layout, ...] = (),
-    **_: Any,
+    **how: Any,
 ) -> tuple[Tensor, None]:
     """Return (rows, tokens, heads, width) attention of packed rows, or causal ones without layouts.
 
@@ -60,9 +58,11 @@ def split_attention(  # noqa: PLR0913 - the signature is transformers'
         key: (rows, key heads, tokens, width)
         value: (rows, key heads, tokens, width)
         attention_mask: never made for this form.
-        scaling: of the scores; default 1 / sqrt(width).
-        layouts: one per row.
+        how: what transformers hands on; `scaling` of the scores (None: 1 / sqrt(width)), and
+            `layouts`, one per row.
     """
+    layouts: tuple[Layout, ...] = how.get("layouts", ())
+    scaling: float | None = how.get("scaling")
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
         key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
@@ -108,6 +108,7 @@ def _row(query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float
     return torch.cat(parts, dim=1)
 
 
+@lru_cache(maxsize=64)  # the same for all layers, and again in the backward pass
 def _places(layout: Layout, device: torch.device) -> tuple[Tensor | None, Tensor | None]:
     """Return where in the row each place of the padded responses is, and the way back.
 

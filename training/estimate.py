@@ -8,6 +8,7 @@ really keeps. Not counted: CUDA's own 1-2 GB, and what fragments (leave a tenth 
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from mipo_eval.errors import ModelError
@@ -169,6 +170,8 @@ def _skeleton(name: str) -> Any:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    if not Path(name).exists() and (name.count("/") != 1 or name.startswith((".", "/"))):
+        raise ModelError(f"there is no checkpoint at {name}: give a folder or a hub id")
     try:
         config = AutoConfig.from_pretrained(name)
         with torch.device("meta"):

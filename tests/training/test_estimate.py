@@ -135,7 +135,15 @@ def test_summary_says_how_many_devices(tmp_path: Path) -> None:
     assert summary(model, light, memory=80e9)[-1] == "fits on one device of 80 GB"
 
 
-def test_what_is_no_model_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="has no configuration of a language model") as caught:
-        estimate_memory(str(tmp_path), Optimization())
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (".", "has no configuration of a language model"),
+        ("/nowhere/at-all", "there is no checkpoint at /nowhere/at-all: give a folder or a hub id"),
+        ("nowhere", "there is no checkpoint at nowhere: give"),
+    ],
+)
+def test_what_is_no_model_is_one_line(name: str, message: str) -> None:
+    with pytest.raises(ModelError, match=message) as caught:
+        estimate_memory(name, Optimization())
     assert "\n" not in str(caught.value)
