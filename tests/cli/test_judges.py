@@ -10,11 +10,14 @@ import sqlalchemy as sa
 from mipo_eval.backends import Request
 from mipo_eval.backends.scripted import Outcome, ScriptedBackend
 from mipo_eval.cli import main
+from mipo_eval.dashboards.labelling import put_label, stack
 from mipo_eval.judges import Judge, Protocol, load_judge
 from mipo_eval.judges import judge as judge_module
 from mipo_eval.judges.choosing import Pair, choose
 from mipo_eval.judges.judging import rate, with_references
+from mipo_eval.judges.people import people_pairs
 from mipo_eval.store import Store
+from mipo_eval.store.runs import find_run
 from mipo_eval.store.tables import calls, choices, judges, verdicts
 from tests.reports.judged import ITEMS, add_chooser, add_rater, add_run, text_of
 
@@ -94,6 +97,29 @@ def test_a_win_rate_corrected_by_people(capsys: pytest.CaptureFixture[str]) -> N
     assert "agree on 50.0 % of 10 items" in shown
     assert "a random sample" in shown
     assert "nobody called 'zed'" in refused(capsys, *argv[:-1], "zed")
+
+
+@pytest.mark.usefixtures("two_families")
+def test_labels_of_the_board_serve_correction_and_validation(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with Store.open("store.db") as store:
+        run = find_run(store, "qwen-1b")
+        shown = [pair for pair in stack(store, run, None).pairs][:6]
+        for number, pair in enumerate(shown):
+            put_label(store, "Bob", pair, "first" if number % 2 else "second")
+        put_label(store, "Bob", shown[0], None)  # thought better of it: skipped is no label
+        pairs = people_pairs(store, ["Bob"])
+    assert len(pairs) == 5
+    argv = ("judges", "correct", "qwen-1b", "--judge", "qwen-judge")
+    assert document(capsys, *argv, "--labels", "Bob")["labelled"] == 5
+    assert document(capsys, *argv, "--labels", "Bob,ann")["labelled"] >= 10 - 5
+    lines = [{"pair_id": p.pair_id, "shown_first": "first", "reply": "response_a"} for p in pairs]
+    Path("r.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = document(capsys, "validate", "x", "--data", "store:Bob", "--replies", "r.jsonl")
+    right = sum(pair.label == "a" for pair in pairs)
+    assert found["strict"] == pytest.approx(100 * right / 5)
+    assert found["data"] == "store:Bob"
 
 
 def replies(request: Request) -> Outcome:
