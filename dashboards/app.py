@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import streamlit as st
 
-from mipo_eval.dashboards import frame, inert
+from mipo_eval.dashboards import frame, inert, methods
 from mipo_eval.dashboards.links import FIRST
 from mipo_eval.dashboards.pages import (
     answers,
@@ -17,8 +17,10 @@ from mipo_eval.dashboards.pages import (
     pairs,
     run,
     training,
+    views,
 )
 from mipo_eval.errors import MipoEvalError
+from mipo_eval.reports.snapshot import Snapshot
 
 # The picture in the browser's tab: any icon that has a name would be fetched from elsewhere.
 _ICON = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">
@@ -45,6 +47,21 @@ PAGES = {
     "run": _Page(run.show, "Run", ":material/receipt_long:"),
     "label": _Page(label.show, "Label", ":material/edit_note:"),
 }
+
+
+def warm() -> None:
+    """Read what the first page of the store shows, so that its first visitor need not wait."""
+    try:
+        board = frame.open_board()
+        if board is not None:
+            board.read_ahead(_first_page)
+    except MipoEvalError:  # the page says so
+        return
+
+
+def _first_page(now: Snapshot) -> None:
+    if known := methods.topics(now):
+        methods.standing(now, views.first_view(known))
 
 
 def main(first: str = FIRST) -> None:

@@ -43,6 +43,18 @@ def choose_view(known: Sequence[Topic]) -> View:
     )
 
 
+def first_view(known: Sequence[Topic]) -> View:
+    """Return what `choose_view` chooses while nobody has chosen anything."""
+    topic = known[0]
+    metric = numbers(topic)[0]
+    return View(
+        suite=topic.suite,
+        judge=topic.judge.key if topic.judge else None,
+        metric=next(iter(_rules(topic))) if metric == WIN_RATE else metric,
+        rules=frame.row_rules(),
+    )
+
+
 def _rules(topic: Topic) -> dict[str, str]:
     """Return the rules for ties whose win rate is stored, or follows from one that is."""
     derived = DERIVED if METRIC_NAMES["win"] in topic.metrics else ()

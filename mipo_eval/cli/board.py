@@ -59,11 +59,15 @@ def board(
 
 
 def _warm() -> None:
-    """Import now what the first page would wait for: a second of statistics."""
+    """Begin now with what the first page would wait for: imports, and reading the store."""
     from importlib import import_module
+    from threading import Thread
 
-    for name in ("altair", "scipy.stats", "statsmodels.stats.multitest"):
+    from mipo_eval.dashboards import app
+
+    for name in ("scipy.stats", "statsmodels.stats.multitest"):
         import_module(name)
+    Thread(target=app.warm, name="warm", daemon=True).start()
 
 
 def _given(options: tuple[str, ...], name: str) -> bool:

@@ -36,6 +36,8 @@ class Board:
 
     url: str
     store: Path
+    pid: int
+    """Of the server."""
 
     def address(self, page: str, **choices: str) -> str:
         """The address of a view."""
@@ -56,7 +58,7 @@ def serve(store: Path, *options: str) -> Iterator[Board]:
             [*command, *options], stdout=out, stderr=out, env=environment, cwd=store.parent
         )
         base = next((o.partition("=")[2] for o in options if "baseUrlPath" in o), "")
-        board = Board(f"http://127.0.0.1:{port}" + (f"/{base}" if base else ""), store)
+        board = Board(f"http://127.0.0.1:{port}" + (f"/{base}" if base else ""), store, process.pid)
         try:
             _wait(board, process, log)
             yield board
