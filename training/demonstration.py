@@ -23,6 +23,7 @@ ITEMS = 1024
 
 _COMMON = (
     "sampling.batch_size=64",
+    "sampling.max_tokens=192",
     "optimization.batch_size=16",
     "optimization.micro_batch_size=16",
     "optimization.precision=float32",

@@ -116,8 +116,9 @@ def train(store: Store, request: Request, progress: Progress) -> Training:
             command continues.
     """
     check_model(request.model, request.recipe)
-    claim(request.out, request.training_id, request.recipe.name)
-    training = _opened(store, request)
+    with main_process_first():
+        claim(request.out, request.training_id, request.recipe.name)
+        training = _opened(store, request)
     if training.status == "done":
         return training
     with _recorded(store, training) as record:
@@ -158,8 +159,11 @@ def _run(
 
 
 def _steps(recipe: Recipe, examples: int) -> int:
+    """Return about how many optimizer steps there will be, for the progress bar."""
     how = recipe.optimization
-    return max(1, math.ceil(math.ceil(examples / how.batch_size) * how.epochs))
+    of_groups = recipe.algorithm == "contrastive"
+    units = examples / recipe.settings.contexts if of_groups else examples
+    return max(1, math.ceil(math.ceil(units / how.batch_size) * how.epochs))
 
 
 def make_examples(

@@ -93,6 +93,7 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is l
     from mipo_eval.cli.output import Output
     from mipo_eval.store import Store
     from mipo_eval.training.recipes import load_recipe, recipe_dict, recipe_yaml
+    from mipo_eval.training.trainer import is_main_process
 
     output = Output(as_json=as_json)
     name, pair_overrides = _method(method, negatives, n_negatives)
@@ -118,7 +119,7 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is l
             document = _export(output, opened, request, pairs)
         else:
             document = _train(output, opened, request, sweep)
-    if as_json:
+    if as_json and is_main_process():
         output.document(document)
 
 
@@ -193,13 +194,15 @@ def _train(
     from mipo_eval.training.run import train as run_training
     from mipo_eval.training.sweep import parse_sweep
     from mipo_eval.training.sweep import sweep as run_sweep
+    from mipo_eval.training.trainer import is_main_process
 
     if sweep:
         training, swept = run_sweep(store, request, output, over=parse_sweep(sweep))
     else:
         training, swept = run_training(store, request, output), []
-    output.show(*training_tables(training, get_curve(store, training.training_id), swept))
-    output.note(f"Evaluate it: mipo-eval --model {request.out} --suite {training.suite}")
+    if is_main_process():
+        output.show(*training_tables(training, get_curve(store, training.training_id), swept))
+        output.note(f"Evaluate it: mipo-eval --model {request.out} --suite {training.suite}")
     return training_json(training, swept)
 
 
