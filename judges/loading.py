@@ -220,10 +220,15 @@ def _from_preset(spec: str, name: str, url: str, asked: Protocol | None, given: 
 
 
 def _family_preset(model: str | None) -> str:
-    family = family_of(model or "")
+    if model is None:
+        raise ConfigError(
+            "the judge 'family' is chosen by the model under evaluation, and here is none: name a "
+            f"judge, such as {' or '.join(_FAMILIES.values())}"
+        )
+    family = family_of(model)
     if family is None:
         raise ConfigError(
-            f"the judge 'family' knows {' and '.join(_FAMILIES)} models, and {model or 'this'} is "
+            f"the judge 'family' knows {' and '.join(_FAMILIES)} models, and {model} is "
             "neither, by its config.json or its name: name a judge"
         )
     return _FAMILIES[family]

@@ -4,6 +4,7 @@ import datetime
 import re
 from importlib import resources
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import yaml
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, ValidationError
@@ -51,6 +52,14 @@ class Price(BaseModel):
 
 FREE = Price(input=0, output=0)
 """A server of one's own."""
+
+
+@runtime_checkable
+class Priced(Protocol):
+    """A backend that asks a server, which may charge."""
+
+    price: Price | None
+    """Of its model; None where no table has it."""
 
 
 class PriceTable(BaseModel):

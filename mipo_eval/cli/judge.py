@@ -223,18 +223,25 @@ def _respond(
 ) -> "tuple[Run, str]":
     """Return the run of a model, with what it had not answered yet, and what tells its family."""
     from mipo_eval.cli.evaluate import build_evaluation
+    from mipo_eval.pipeline import evaluate
     from mipo_eval.responding import respond
 
     if not asked.suite:
         raise ConfigError(f"{name} is no stored run: name the suite it has to answer with --suite")
 
+    made: list[str] = []
+
     def check_judges() -> None:  # before hours of generation, not after
+        made.append(name)
         for judge in judges:
             asyncio.run(judge.backend.check())
 
     model = replace(asked, model=name, judges=(), batch=False, max_cost=None)
     evaluation = build_evaluation(model, output)
-    return respond(store, evaluation, output, before=check_judges), evaluation.model.kind
+    run = respond(store, evaluation, output, before=check_judges)
+    if made:  # a run of the main job like any other, with the scores that the suite has itself
+        evaluate(store, evaluation, output)
+    return run, evaluation.model.kind
 
 
 def _report(

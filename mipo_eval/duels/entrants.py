@@ -11,20 +11,29 @@ reference         the items' reference responses
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from mipo_eval import __version__
 from mipo_eval.checkpoints import check_checkpoint
 from mipo_eval.duels.files import SUFFIXES, read_responses
 from mipo_eval.errors import ConfigError, DataError, ModelError
 from mipo_eval.judges.judging import EMPTY, NO_REFERENCE
 from mipo_eval.keys import digest
-from mipo_eval.records import Item, Response
+from mipo_eval.records import Item, Response, Score
 from mipo_eval.responding import KIND, environment
+from mipo_eval.scoring import response_scores
+from mipo_eval.signature import join, short
 from mipo_eval.store import Store
 from mipo_eval.store.engine import now
-from mipo_eval.store.responses import put_generation, put_responses, texts_of
-from mipo_eval.store.runs import Run, find_run, put_run
+from mipo_eval.store.responses import (
+    Scorable,
+    put_generation,
+    put_responses,
+    scorable,
+    texts_of,
+)
+from mipo_eval.store.runs import Run, find_run, get_scores, put_run, put_scores
 
 REFERENCE = "reference"
 NOT_GENERATED = "not generated"
@@ -165,7 +174,30 @@ def _of_file(store: Store, path: Path, field: Field) -> tuple[Run, str]:
         updated_at=now(),
     )
     put_run(store, run)
+    if not get_scores(store, run.run_id):
+        put_scores(store, run.run_id, _scores(store, run))
     return run, found.name
+
+
+def _scores(store: Store, run: Run) -> list[Score]:
+    """Return what needs no judge, of responses that no model here made."""
+    rows: dict[str, list[Scorable]] = {}
+    for row in scorable(store, run.list_key, run.generation_key):
+        rows.setdefault(row.task, []).append(row)
+    found = []
+    for task, of_task in rows.items():
+        if not any(row.text for row in of_task):
+            continue
+        signature = join(
+            suite=run.suite,
+            items=short(digest([row.item_key for row in of_task])),
+            responses=short(run.generation_key),
+        )
+        for score in response_scores(of_task, seed=run.seed):
+            parts = (signature, score.signature, join(version=__version__))
+            signed = "|".join(part for part in parts if part)
+            found.append(replace(score, task=task, signature=signed))
+    return found
 
 
 Text = tuple[str | None, str | None]

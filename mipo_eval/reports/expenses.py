@@ -9,7 +9,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from mipo_eval.backends import Limits, Request
-from mipo_eval.backends.prices import load_prices
+from mipo_eval.backends.prices import FREE, Priced, load_prices
 from mipo_eval.errors import ConfigError
 from mipo_eval.judges import Judge
 from mipo_eval.keys import canonical_json
@@ -100,7 +100,7 @@ def tokens(
 
 
 def _kind(judge: Judge) -> str:
-    return judge.spec.partition(":")[0]
+    return judge.backend.identity["backend"]
 
 
 def _tokenizer_file(judge: Judge, named: str | None) -> Path | None:
@@ -136,13 +136,12 @@ def _count(file: Path, asked: Sequence[Request]) -> float:
 
 def cost(judge: Judge, prompt: Amount, completion: Amount) -> Amount:
     """Return the dollars for that many tokens by the dated price table."""
-    kind, _, rest = judge.spec.partition(":")
-    if kind not in {"openai", "gemini"} or "@" in rest:
+    if not isinstance(judge.backend, Priced) or judge.backend.price == FREE:
         return Amount(value=0, source="no charge: a rule, or a server of your own")
-    prices = load_prices()
-    price = prices.find(rest)
+    prices, price = load_prices(), judge.backend.price
     if price is None:
-        why = f"no price of {rest} in the table of {prices.as_of}; add it with MIPO_EVAL_PRICES"
+        model = judge.backend.identity["model"]
+        why = f"no price of {model} in the table of {prices.as_of}; add it with MIPO_EVAL_PRICES"
         return Amount(value=None, source=why)
     dollars = price.cost(round(prompt.value or 0), round(completion.value or 0))
     return Amount(value=dollars, source=f"prices of {prices.as_of}, one by one, not as a batch")

@@ -404,9 +404,14 @@ def test_models_runs_and_references_enter_alike(
         assert model.chats == 4
         assert main(["judge", ids[0][:8], str(tiny_model), *suite, *argv]) == 2
         assert "has the very responses of" in capsys.readouterr().err
-        # A run of the main job is the same run.
+        # It is a run of the main job, and finished.
         job = ("--model", served, *suite, "--decoding", "max_tokens=4")
-        assert run(capsys, *job)["run_id"] == ids[1]
+        shown = run(capsys, "show", ids[1])["scores"]
+        document = run(capsys, *job)
+        assert document["run_id"] == ids[1]
+        assert {s["signature"] for s in shown} == {s["signature"] for s in document["scores"]}
+        assert main(["store", "check"]) == 0
+        assert "unfinished" not in capsys.readouterr().out
 
 
 def test_the_checker_chooses_by_its_ratings(capsys: pytest.CaptureFixture[str]) -> None:

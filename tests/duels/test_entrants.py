@@ -19,12 +19,13 @@ from mipo_eval.duels.entrants import (
 from mipo_eval.errors import ConfigError
 from mipo_eval.judges import family_of
 from mipo_eval.records import Item
+from mipo_eval.reports.labels import LABELS
 from mipo_eval.responding import KIND
 from mipo_eval.store import Store
 from mipo_eval.store.engine import now
 from mipo_eval.store.items import put_list
 from mipo_eval.store.responses import texts_of
-from mipo_eval.store.runs import Run, find_run, put_run
+from mipo_eval.store.runs import Run, find_run, get_scores, put_run
 
 ITEMS = [Item(item_id=str(n), prompt=f"What is {n}?") for n in range(3)]
 ENTRIES = [("tea", item) for item in ITEMS]
@@ -90,6 +91,7 @@ def test_a_name_is_a_run_only_where_nothing_on_disk_has_it() -> None:
 
 def test_a_file_becomes_a_run_that_can_enter_again() -> None:
     rows = [{"item_id": "0", "response": "Zero."}, {"item_id": "1", "response": None}]
+    rows.append({"item_id": "2", "response": "Two."})
     Path("mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     with Store.open("s.db") as store:
         list_key, _ = put_list(store, [("tea", ITEMS)])
@@ -99,11 +101,14 @@ def test_a_file_becomes_a_run_that_can_enter_again() -> None:
         assert responses_of(store, found, ITEMS) == [
             ("Zero.", None),
             (None, "no response in mine.jsonl"),
-            (None, "not in mine.jsonl"),
+            ("Two.", None),
         ]
         run = find_run(store, found.run.run_id)
         assert (run.model, run.suite, run.n_items) == ("mine.jsonl", "tea", 3)
         assert texts_of(store, run.generation_key)[ITEMS[0].key] == ("Zero.", None)
+        scores = get_scores(store, run.run_id)
+        assert "self_bleu_4" in {score.metric for score in scores} <= set(LABELS)
+        assert all("responses:" in score.signature for score in scores)
         again = find_entrant(store, "B", run.run_id[:10], field, respond=never)
         assert again.key == found.key
 

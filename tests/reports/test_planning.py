@@ -90,6 +90,9 @@ def test_tokens_money_and_minutes_come_from_the_best_source(
     assert known["completion_tokens"]["value"] == known["calls"] == 2 * N_ITEMS
     assert known["cost"]["value"] == 0
     assert known["minutes"]["value"] > 0
+    preset = _json(capsys, *asked, "--judge", "gpt-4.1")  # 2 and 8 dollars a million
+    told = round(preset["prompt_tokens"]["value"]), preset["completion_tokens"]["value"]
+    assert preset["cost"]["value"] == pytest.approx((2 * told[0] + 8 * told[1]) / 1e6)
     unpriced = _json(capsys, *asked, "--judge", "openai:gpt-99")
     assert unpriced["cost"]["value"] is None
     assert "no price of gpt-99" in unpriced["cost"]["source"]
