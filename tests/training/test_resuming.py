@@ -113,7 +113,7 @@ if is_main_process():
 
 @pytest.mark.slow
 def test_two_processes_have_the_curve_of_one(tiny_model: Path, tmp_path: Path) -> None:
-    """`accelerate launch` with the shipped configuration, on two CPUs (gloo)."""
+    """`accelerate launch` on two CPUs (gloo), the same global batch."""
     script, result = tmp_path / "train.py", tmp_path / "curve.json"
     script.write_text(WORKERS)
     launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
