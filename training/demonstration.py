@@ -18,9 +18,6 @@ from mipo_eval.training.recipes import Recipe, load_recipe
 SATISFIED = 4
 """The least rating of a wish that counts as satisfied (`demo/rules.py`)."""
 
-ITEMS = 1024
-"""Training items, of the world's 2,000."""
-
 _COMMON = (
     "sampling.batch_size=64",
     "sampling.max_tokens=192",
