@@ -73,10 +73,10 @@ def result_json(
 ) -> dict[str, object]:
     """Return a run as `--json` shows it, with judges not to be believed: failed, or broken here."""
     from mipo_eval.controls import winners
-    from mipo_eval.signature import split
+    from mipo_eval.store.validations import judge_in
 
     run = result.run
-    keys = dict.fromkeys(split(score.signature).get("judge_key", "") for score in result.scores)
+    keys = dict.fromkeys(judge_in(score.signature) or "" for score in result.scores)
     return {
         "run_id": run.run_id,
         "model": run.model,

@@ -13,7 +13,7 @@ from mipo_eval.records import Score
 from mipo_eval.reports.labels import DIGITS, LABELS
 from mipo_eval.signature import split
 from mipo_eval.store.runs import Run
-from mipo_eval.store.validations import MARK
+from mipo_eval.store.validations import MARK, judge_in
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
@@ -103,8 +103,8 @@ def _of_section(scores: Sequence[Score], section: Section) -> dict[tuple[str, st
 
 def _judges(scores: Iterable[Score]) -> dict[str, str]:
     """Return the judges behind scores: key to name."""
-    parts = (split(score.signature) for score in scores)
-    return {own["judge_key"]: own.get("judge", "") for own in parts if "judge_key" in own}
+    named = ((judge_in(score.signature), score) for score in scores)
+    return {key: split(own.signature).get("judge", "") for key, own in named if key is not None}
 
 
 def _mark(scores: Iterable[Score], failing: Failing) -> str:

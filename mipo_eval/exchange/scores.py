@@ -12,7 +12,7 @@ from mipo_eval.exchange.records import RunRecord
 from mipo_eval.metrics.directions import direction
 from mipo_eval.records import Score
 from mipo_eval.signature import rule, split
-from mipo_eval.store.validations import MARK
+from mipo_eval.store.validations import MARK, judge_in
 
 COLUMNS = (
     "run_id",
@@ -107,7 +107,7 @@ def score_rows(runs: Iterable[tuple[str, RunRecord]]) -> list[dict[str, Any]]:
 
 def _failings(run: RunRecord, score: Score) -> Sequence[str]:
     """Return why the judge behind a score failed its validation; nothing if it did not."""
-    return run.failing.get(split(score.signature).get("judge_key", ""), ())
+    return run.failing.get(judge_in(score.signature) or "", ())
 
 
 def to_csv(rows: Sequence[dict[str, Any]]) -> str:

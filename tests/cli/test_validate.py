@@ -230,6 +230,22 @@ def test_a_judge_that_fails_is_marked_wherever_it_is_used(
         assert "mine.jsonl: constant" in Path(f"out.{name}").read_text().replace("\\", "")
 
 
+def test_an_imported_judge_is_marked_too(
+    shared_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shared_data / "llmbar/LLMBar/Adversarial/Neighbor/evaluators/ChatGPT/Vanilla"
+    file = str(folder / "result.json")
+    (run,) = document(capsys, "import", file)["runs"]
+    argv = ("validate", "ChatGPT/Vanilla", "--data", "llmbar", "--replies", file)
+    failings = document(capsys, *argv)["failings"]
+    assert failings[0].startswith("no better than always calling it a tie (19.4 % and 50.0 %")
+    shown = document(capsys, "show", run["run_id"], "--samples", "0")
+    assert list(shown["failing_judges"]) == ["ChatGPT/Vanilla"]
+    assert "judged by ChatGPT/Vanilla (!)" in printed(capsys, "show", run["run_id"])
+    (judge, label) = document(capsys, "judges", "list")["judges"]
+    assert (judge["choices"], label["failings"]) == (268, [])
+
+
 def test_a_trial_on_a_few_pairs_gives_way_to_the_whole(
     pairs: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
