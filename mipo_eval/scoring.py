@@ -1,5 +1,6 @@
 """From stored responses and ratings to scores; each suite's form has its own."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from mipo_eval.judges.judging import EMPTY, Judged, rubric_scores
@@ -101,18 +102,17 @@ def answer_scores(entries: Sequence[Answered], *, seed: int) -> list[Score]:
     """Return accuracy and the rate of replies without a readable answer, 0-100.
 
     A reply without a readable answer is not right (as in the paper), and its rate stands beside
-    the accuracy; an item without any reply is unscored.
+    the accuracy; an item without any reply is unscored. A task without any has an accuracy
+    without a value, so that its reasons are shown.
     """
     replies = [entry.response.text if entry.response else None for entry in entries]
     grades = [
         None if reply is None else grade(entry.item, reply)
         for entry, reply in zip(entries, replies, strict=True)
     ]
-    reasons = [
-        (entry.response.reason if entry.response else None) or "not generated" for entry in entries
-    ]
+    reasons = _why_no_reply(entries)
     if all(found is None for found in grades):
-        return []
+        return [_nothing(reasons, join(extraction="last-answer"))]
     return [
         rate_score(
             metric,
@@ -126,11 +126,23 @@ def answer_scores(entries: Sequence[Answered], *, seed: int) -> list[Score]:
     ]
 
 
+def _why_no_reply(entries: Sequence[Answered]) -> list[str]:
+    return [
+        (entry.response.reason if entry.response else None) or "not generated" for entry in entries
+    ]
+
+
+def _nothing(reasons: Sequence[str], signature: str) -> Score:
+    """Return the accuracy of a task of which not one item has a reply."""
+    counted = dict(Counter(reasons).most_common())
+    return Score(metric="accuracy", value=None, n=0, unscored_reasons=counted, signature=signature)
+
+
 def likelihood_scores(entries: Sequence[Answered], *, choices: str, seed: int) -> list[Score]:
     """Return accuracy, answer entropies and calibration from the choices' log-probabilities."""
     outcomes = [_outcome(entry) for entry in entries]
     if not any(outcomes):
-        return []
+        return [_nothing(_why_no_reply(entries), join(choices=choices))]
     groups = [entry.item.group for entry in entries]
     return calibration_scores(outcomes, choices=choices, groups=groups, seed=seed)
 

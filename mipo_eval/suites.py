@@ -74,6 +74,12 @@ SUITES = {
         _personal("psoups", "P-Soups personas with human-preferred responses"),
         _personal("prefeval", "PrefEval: stated preferences, no reference responses"),
         _personal("demo", "the embedded demo world, scored by rule", judge="checker"),
+        _answers(
+            "verifiable",
+            "everything with an answer to check: math and mcq",
+            *("gsm8k", "svamp", "arc_easy", "arc_challenge", "mmlu"),
+            max_tokens=512,
+        ),
         _answers("math", "exact numbers (Table 2)", "gsm8k", "svamp", max_tokens=512),
         _answers("gsm8k", "GSM8K, 8-shot (200 questions)", max_tokens=512),
         _answers("svamp", "SVAMP, 8-shot (300 questions)", max_tokens=512),

@@ -169,3 +169,30 @@ def test_likelihoods_of_a_real_model(results: dict[str, Any], task: str) -> None
 def test_groups_hold_their_tasks(results: dict[str, Any]) -> None:
     assert set(results["results"]) >= {*GENERATED, *LIKELIHOOD, "math", "mcq"}
     assert "accuracy,none" in results["results"]["math"]
+
+
+def test_the_verifiable_suite_is_math_and_mcq() -> None:
+    """As the lm-eval group of that name is."""
+    from mipo_eval.suites import SUITES
+
+    tasks = {name: set(SUITES[name].tasks) for name in ("verifiable", "math", "mcq")}
+    assert tasks["verifiable"] == tasks["math"] | tasks["mcq"]
+    assert len(SUITES["verifiable"].tasks) == 5
+
+
+@pytest.mark.parametrize("choices", [None, "letters"])
+def test_a_task_without_any_reply_says_why(choices: str | None) -> None:
+    from mipo_eval.records import Item, Response
+    from mipo_eval.scoring import answer_scores, likelihood_scores
+    from mipo_eval.store.responses import Answered
+
+    items = [Item(item_id=str(n), prompt=f"{n}?", reference="A") for n in range(3)]
+    long = [Response(item_key=i.key, text=None, reason="too long", prompt_hash="") for i in items]
+    entries = [Answered(0, "t", i, r) for i, r in zip(items, [*long[:2], None], strict=True)]
+    (score,) = (
+        likelihood_scores(entries, choices=choices, seed=0)
+        if choices
+        else answer_scores(entries, seed=0)
+    )
+    assert (score.metric, score.value, score.n) == ("accuracy", None, 0)
+    assert score.unscored_reasons == {"too long": 2, "not generated": 1}
