@@ -9,7 +9,7 @@ from typing import Any
 
 from mipo_eval.errors import ConfigError
 from mipo_eval.training.job import Example, Job
-from mipo_eval.training.rewards import Completion, Reward, RewardSettings, open_reward, unrated
+from mipo_eval.training.rewards import Completion, Reward, RewardSettings, open_reward
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +112,6 @@ def _rows(examples: Sequence[Example], *, first: int) -> list[dict[str, Any]]:
 
 def _as_trl_wants_it(reward: Reward, examples: Sequence[Example], tokenizer: Any) -> Any:
     """Return the reward as a function of trl's columns; `place` names the example."""
-    known = 0
 
     def rewards(
         *,
@@ -121,7 +120,6 @@ def _as_trl_wants_it(reward: Reward, examples: Sequence[Example], tokenizer: Any
         log_metric: Callable[[str, float], None],
         **_: Any,
     ) -> list[float | None]:
-        nonlocal known
         written = [
             Completion(
                 example=examples[index],
@@ -131,11 +129,7 @@ def _as_trl_wants_it(reward: Reward, examples: Sequence[Example], tokenizer: Any
             for ids, index in zip(completion_ids, place, strict=True)
         ]
         found = list(reward(written))
-        missing = found.count(None)
-        known += len(found) - missing
-        if not known:
-            raise unrated(len(found))
-        log_metric("unrewarded", missing / len(found))
+        log_metric("unrewarded", found.count(None) / len(found))
         return found
 
     return rewards

@@ -18,7 +18,7 @@ from typing import Any
 from mipo_eval.errors import ConfigError, DataError, ModelError
 from mipo_eval.keys import item_rng
 from mipo_eval.training.job import Example, Job
-from mipo_eval.training.rewards import Completion, Reward, RewardSettings, open_reward, unrated
+from mipo_eval.training.rewards import Completion, Reward, RewardSettings, open_reward
 
 _STATE = "trainer_state.json"
 """Written last: a checkpoint without it was killed half-way. Named as transformers' own."""
@@ -72,9 +72,8 @@ class PpoOutcome:
 def train_ppo(job: Job, settings: PpoSettings) -> PpoOutcome:
     """Train the policy on its own responses and save it to `job.out`.
 
-    Reports per rollout: loss, policy_loss, value_loss, clipped, reward, unrewarded (share of
-    responses), truncated (share), response_tokens, kl (nats per response), kl_coefficient,
-    tokens_per_second; at the end held_out_reward where the job holds examples out.
+    Reports per rollout the losses, reward, kl (nats per response), response_tokens, shares of
+    responses (unrewarded, truncated) and more; at the end held_out_reward, where there is any.
 
     Raises:
         ConfigError: batch sizes do not divide each other, or a setting is wrong.
@@ -197,8 +196,6 @@ class _Ppo:
         known = [score for score in everyone if score is not None]
         self._scale.add(known)
         self._unrewarded += len(everyone) - len(known)
-        if not self._scale.count:
-            raise unrated(len(everyone))
         lengths = self._gathered([len(one.tokens) for one in completions])
         ended = self._gathered([self.models.ended(one) for one in completions])
         metrics = {
@@ -341,9 +338,9 @@ class _Ppo:
         from mipo_eval.training.advantages import RewardScale
         from mipo_eval.training.trainer import STEPS, last_checkpoint
 
-        folder = self._saved = last_checkpoint(self._job.out / STEPS)
-        if folder is None:
+        if (folder := last_checkpoint(self._job.out / STEPS)) is None:
             return
+        self._saved = folder
         state = json.loads((folder / _STATE).read_text(encoding="utf-8"))
         self.accelerator.load_state(str(folder))
         self._step, self._next = state["global_step"], state["rollout"]

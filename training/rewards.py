@@ -11,12 +11,13 @@ A response without a reward is None: it is counted and left out of the update, n
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from mipo_eval.backends import Reply
+from mipo_eval.backends import Failure, Reply
 from mipo_eval.errors import BackendError, DataError
 from mipo_eval.judges.judge import Judge
 from mipo_eval.judges.rubric import RatingRequest, rating_requests, read_rating
@@ -86,9 +87,17 @@ def exact_rewards(completions: Sequence[Completion]) -> list[float]:
     return [float(grade(one.example.item, one.text) == "right") for one in completions]
 
 
+class Judged(NamedTuple):
+    """What a judge said of some responses."""
+
+    rewards: list[float | None]
+    reasons: Counter[str]
+    """Why ratings are missing."""
+
+
 async def judge_rewards(
     completions: Sequence[Completion], judge: Judge, to_rate: Callable[[Item], Item]
-) -> list[float | None]:
+) -> Judged:
     """Return the mean rating (1-5) of each response over what `to_rate` makes of its item.
 
     A response with a rating missing has no reward: the mean of the others would favour what the
@@ -100,12 +109,19 @@ async def judge_rewards(
     asked = [rating_requests(judge, to_rate(one.example.item), one.text) for one in completions]
     unique = {_name(request): request for requests in asked for request in requests}
     ratings: dict[tuple[str, str, int], int | None] = {}
+    reasons: Counter[str] = Counter()
     async with aclosing(judge.backend.answer(unique.values())) as answers:
         async for request, outcome in answers:
             assert isinstance(request, RatingRequest)  # what was sent comes back
             reply = outcome.text if isinstance(outcome, Reply) else None
-            ratings[_name(request)] = read_rating(reply)[0]
-    return [_mean([ratings.get(_name(request)) for request in requests]) for requests in asked]
+            rating, _ = read_rating(reply)
+            ratings[_name(request)] = rating
+            if isinstance(outcome, Failure):
+                reasons[outcome.detail] += 1
+            elif rating is None:
+                reasons[f"it replies {outcome.text[:40]!r}"] += 1
+    means = [_mean([ratings.get(_name(request)) for request in requests]) for requests in asked]
+    return Judged(means, reasons)
 
 
 def _name(request: RatingRequest) -> tuple[str, str, int]:
@@ -149,7 +165,7 @@ def open_reward(settings: RewardSettings, job: Job, logprobs: LogProbs) -> Itera
 
     Raises:
         DataError: the examples lack what the reward looks at.
-        BackendError: the judge cannot be asked.
+        BackendError: the judge cannot be asked; the reward raises it where it rates nothing.
         ModelError: the judge's checkpoint is missing or not a language model.
         ConfigError: there is no such judge.
     """
@@ -169,8 +185,17 @@ def open_reward(settings: RewardSettings, job: Job, logprobs: LogProbs) -> Itera
     with asyncio.Runner() as runner:
         runner.run(judge.backend.check())
 
+        rated = 0
+
         def reward(completions: Sequence[Completion]) -> list[float | None]:
-            ratings = runner.run(judge_rewards(completions, judge, to_rate))
+            nonlocal rated
+            ratings, reasons = runner.run(judge_rewards(completions, judge, to_rate))
+            rated += len(ratings) - ratings.count(None)
+            if not rated and reasons:
+                raise BackendError(
+                    f"the judge {judge.name} rated not one of the first {len(ratings)} responses "
+                    f"({reasons.most_common(1)[0][0]}): name another with --set settings.judge=NAME"
+                )
             return ratings if alpha is None else _with_mi(ratings, completions, logprobs, alpha)
 
         yield reward
@@ -187,14 +212,6 @@ def _with_mi(
         None if rating is None else rating + alpha * information
         for rating, information in zip(ratings, extra, strict=True)
     ]
-
-
-def unrated(responses: int) -> BackendError:
-    """Return the error of a judge that has rated nothing since the training began."""
-    return BackendError(
-        f"the judge rated not one of the first {responses} responses: see what it replies, or "
-        "name another with --set settings.judge=NAME"
-    )
 
 
 def check_examples(kind: RewardKind, examples: Sequence[Example]) -> None:

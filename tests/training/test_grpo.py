@@ -47,7 +47,10 @@ def test_a_judge_that_rates_nothing_ends_the_training(tiny_model: Path, tmp_path
     replies.write_text('{"reply": "?"}\n' * 30)
     settings = dataclasses.replace(SETTINGS, reward="judge", judge=f"scripted:{replies}")
     one = job(tiny_model, tmp_path / "out", examples(prompts=1, contexts=2))
-    with pytest.raises(BackendError, match=r"rated not one of the first \d+ responses"):
+    with pytest.raises(
+        BackendError,
+        match=r"scripted rated not one of the first \d+ responses \(it replies '\?'\): name",
+    ):
         train_grpo(one, settings)
 
 

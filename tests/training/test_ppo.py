@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from mipo_eval.errors import BackendError, ConfigError, DataError, ModelError
+from mipo_eval.errors import ConfigError, DataError, ModelError
 from mipo_eval.training.actor_critic import ActorCritic, Clipping
 from mipo_eval.training.advantages import generalized_advantages, token_rewards
 from mipo_eval.training.ppo import PpoOutcome, PpoSettings, _Ppo, drawn, train_ppo
@@ -145,8 +145,12 @@ def test_responses_without_a_reward_are_left_out(tiny_model: Path, tmp_path: Pat
     started.train(half)
     assert curves.of("unrewarded") == [0.5, 0.5, 0.5]
     assert started.outcome().unrewarded == 6
-    with pytest.raises(BackendError, match="the judge rated not one of the first 4 responses"):
-        _Ppo(job(tiny_model, tmp_path, examples()), SETTINGS).train(none)
+    idle = _Ppo(job(tiny_model, tmp_path, examples()), SETTINGS)
+    idle.train(none)
+    assert idle.outcome().unrewarded == 12
+    idle.save_model(str(tmp_path / "idle"))
+    before, after = weights(tiny_model), weights(tmp_path / "idle")
+    assert all(torch.equal(before[name], after[name]) for name in before)
 
 
 def test_lora_leaves_the_adapter_and_a_merged_checkpoint(tiny_model: Path, tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def judged(
     backend: ScriptedBackend, made: Sequence[Completion], to_rate: Any = wishes
 ) -> list[float | None]:
     judge = dataclasses.replace(load_judge("checker"), backend=backend)
-    return asyncio.run(judge_rewards(made, judge, to_rate))
+    return asyncio.run(judge_rewards(made, judge, to_rate)).rewards
 
 
 def test_the_judges_reward_is_the_mean_rating() -> None:
@@ -162,10 +162,13 @@ def test_judge_and_mi_are_added(tiny_model: Path, tmp_path: Path) -> None:
 def test_the_base_model_judges_by_default(tiny_model: Path, tmp_path: Path) -> None:
     made = [completion(one, one.chosen or "") for one in examples(prompts=1, contexts=1)]
     at = job(tiny_model, tmp_path, [one.example for one in made])
-    with open_reward(RewardSettings(reward="judge"), at, None) as reward:  # type: ignore[arg-type]
-        found = reward(made)
-    # Its 256 tokens of context are too few for our prompt, which is no reward, not the lowest one.
-    assert found == [None]
+    with (
+        open_reward(RewardSettings(reward="judge"), at, None) as reward,  # type: ignore[arg-type]
+        pytest.raises(
+            BackendError, match=r"judge tiny rated not one of the first 1 .*room for 256"
+        ),
+    ):
+        reward(made)
 
 
 def test_a_judge_that_cannot_be_asked_is_refused(tmp_path: Path) -> None:
