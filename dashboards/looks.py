@@ -1,4 +1,4 @@
-"""How the board's numbers look: formats, names of metrics with units, scales of colour."""
+"""How the board's numbers look: formats, names of metrics with units, colours."""
 
 import math
 from collections.abc import Sequence
@@ -7,10 +7,6 @@ from mipo_eval.reports.labels import DIGITS, LABELS
 
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8C8C8C")
 """Okabe and Ito's colours without black and yellow, which vanish on dark and on light."""
-DIVERGING = ("#D55E00", "#F5F5F5", "#0072B2")
-"""Low, middle, high: vermillion and blue, which no common colour blindness confuses."""
-SEQUENTIAL = "cividis"
-"""Vega's scheme that looks alike with and without colour blindness."""
 
 
 def metric_title(metric: str) -> str:
@@ -35,13 +31,6 @@ def interval(ends: Sequence[float] | None, places: int = 1) -> str:
     if ends is None:
         return ""
     return f"[{number(ends[0], places)}, {number(ends[1], places)}]"
-
-
-def p_value(value: float | None) -> str:
-    """Return a p-value with as many digits as it bears."""
-    if value is None:
-        return "\u2013"
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def count(done: int, what: str) -> str:
