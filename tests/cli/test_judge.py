@@ -602,16 +602,18 @@ def test_a_killed_duel_continues_where_it_was(
     assert stored(choices) == 2 * count
 
 
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_batch_is_collected_by_a_later_process(
-    files: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+    files: tuple[str, ...], capsys: pytest.CaptureFixture[str], how: signal.Signals
 ) -> None:
     batches = openai_server.Batches(by_line, looks=10**6)
     with OpenAIServer(batches=batches) as server:
         argv = (*files, *judge_at(server), "--batch", "--store", "killed.db")
         process = start(*argv)
         wait_for(lambda: bool(batches.batches))
-        process.kill()
+        process.send_signal(how)
         process.communicate(timeout=60)
+        assert process.returncode == (130 if how is signal.SIGINT else -how)
         batches.end("batch_0")
         assert match(run(capsys, *argv))["wins"] == N
         assert len(batches.batches) == 1  # nothing was submitted again
