@@ -249,10 +249,16 @@ def run_trainer(trainer: Any, job: Job) -> None:
     """Train to the end, from the last checkpoint if there is one, and save the result to `job.out`.
 
     Raises:
+        ConfigError: processes were started that do not train together.
         ModelError: memory runs out, or the loss is not finite.
     """
     from transformers import PrinterCallback
 
+    if trainer.args.world_size != world_size():
+        raise ConfigError(
+            f"{world_size()} processes were started, but {trainer.args.world_size} train together: "
+            "the configuration of accelerate launch does not fit this machine; see docs/training.md"
+        )
     trainer.remove_callback(PrinterCallback)  # it writes to stdout, which is for results
     trainer.add_callback(curve_callback(job))
     resumed = last_checkpoint(job.out / STEPS)

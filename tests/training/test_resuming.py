@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from mipo_eval.errors import ModelError
+from mipo_eval.errors import ConfigError, ModelError
 from mipo_eval.training.mipo import DpoSettings, train_dpo
 from tests.training.jobs import Curves, job, weights
 from tests.training.tiny import with_negatives
@@ -132,3 +132,15 @@ def test_two_processes_have_the_curve_of_one(tiny_model: Path, tmp_path: Path) -
     first, second = weights(tmp_path / "a"), weights(tmp_path / "b")
     for name, tensor in first.items():
         torch.testing.assert_close(second[name], tensor, rtol=1e-3, atol=1e-5)
+
+
+def test_processes_that_do_not_train_together_are_noticed(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A launcher that starts two where each takes itself for the only one."""
+    from mipo_eval.training import trainer
+
+    monkeypatch.setattr(trainer, "world_size", lambda: 2)
+    plan = job(tiny_model, tmp_path, with_negatives(), batch_size=2)
+    with pytest.raises(ConfigError, match="2 processes were started, but 1 train together"):
+        train_dpo(plan, DpoSettings())
