@@ -30,6 +30,8 @@ from mipo_eval.store.verdicts import put_judge
 
 ATTACKED_ITEMS = 10
 """How many honest responses each hostile text meets, where nobody says."""
+FAILED_AT_MOST = 0.1
+"""With a larger share of calls failed, a validation says too little to be kept."""
 ATTACKS = "hostile responses"
 """What a validation by attacks is called in the store."""
 _DATA_NAME = 64
@@ -45,6 +47,11 @@ class Examined:
     data_key: str
     signature: str
     quality: Quality
+
+    @property
+    def kept(self) -> bool:
+        """Whether the store has it: not if too many calls failed, which repeating may cure."""
+        return self.quality.failed_calls <= FAILED_AT_MOST * self.quality.replies
 
 
 def examine(
@@ -129,6 +136,8 @@ def _about(data: str, pairs: Sequence[LabelledPair]) -> dict[str, str]:
 
 
 def _keep(store: Store, found: Examined) -> None:
+    if not found.kept:
+        return
     validation = Validation(
         judge_key=found.judge_key,
         data=found.data,

@@ -50,6 +50,7 @@ def examined_json(found: Examined) -> dict[str, object]:
         "kappa": own.kappa,
         "unparsed_rate": found.quality.unparsed_rate,
         "failings": list(found.quality.failings),
+        "kept": found.kept,
         "figures": quality_json(found.quality),
         "published": [
             {"judge": row.model, "accuracy": row.method, "data": row.dataset, "value": row.value}
@@ -178,6 +179,9 @@ def _two_people(i: int, j: int, agreement: PeopleAgreement) -> str:
 
 def _verdict(found: Examined) -> list[Text]:
     margin = found.quality.margin
+    if not found.kept:
+        failed = f"{found.quality.failed_calls} of {found.quality.replies} replies are missing"
+        return [inert_red(f"not kept: {failed}; repeat the command")]
     if not found.quality.failings:
         interval = f" [{margin.ci95[0]:.1f}, {margin.ci95[1]:.1f}]" if margin.ci95 else ""
         ahead = f"{margin.value:+.1f}{interval} points over choosing the longer response"

@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import pytest
@@ -397,8 +398,30 @@ def test_what_is_wrong_is_said_in_one_line(
     assert told in refused(capsys, "validate", *argv)
 
 
-def test_an_expired_key_stops_at_once(pairs: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with OpenAIServer(expired_key()) as server:
-        error = refused(capsys, "validate", f"openai:judge@{server.url}", "--data", pairs)
-        assert server.chats <= 64
-    assert "key" in error
+def test_an_expired_key_stops_at_once_and_nothing_is_paid_twice(
+    pairs: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answered, valid, one_at_a_time = 0, False, Lock()
+
+    def until_it_expires(call: Call) -> Act:
+        nonlocal answered
+        with one_at_a_time:
+            if answered >= 30 and not valid:
+                return expired_key()
+            answered += 1
+        return by_quality(call)
+
+    with OpenAIServer(until_it_expires) as server:
+        argv = ("validate", f"openai:judge@{server.url}", "--data", pairs)
+        first = document(capsys, *argv)
+        assert (answered, first["kept"]) == (30, False)
+        assert first["figures"]["unread"] == {"call failed: auth": 66}
+        assert server.chats <= 30 + 64
+        assert "not kept: 66 of 96 replies are missing" in printed(capsys, *argv)
+        with Store.open("store.db", mode="read") as store:
+            assert list_validations(store) == []
+        valid = True
+        assert document(capsys, *argv)["strict"] == 100
+        assert answered == 4 * len(PAIRS)
+    with Store.open("store.db", mode="read") as store:
+        assert len(list_validations(store)) == 1
