@@ -42,6 +42,9 @@ from mipo_eval.training.trainer import STEPS, is_main_process, main_process_firs
 MARKER = ".mipo-eval-training"
 """File in an output folder that says which training it holds."""
 
+_BESIDE = {"about", "save_steps", "report_to"}
+"""Keys of a recipe that do not decide what comes out."""
+
 _FLUSH_SECONDS = 2.0
 """How long points of a curve may wait to be stored."""
 
@@ -67,7 +70,7 @@ class Request:
         """Digest of everything that decides the result."""
         return digest(
             {
-                "recipe": recipe_dict(self.recipe),
+                "recipe": {k: v for k, v in recipe_dict(self.recipe).items() if k not in _BESIDE},
                 "chat_template": chat_template(self.recipe),
                 "model": dict(self.model.identity),
                 "suite": self.suite.name,
@@ -95,7 +98,12 @@ def check_model(model: ModelSpec, recipe: Recipe) -> None:
         ModelError: it has no chat template.
     """
     if absent := [name for name in ("torch", "trl", "peft") if not find_spec(name)]:
-        raise ConfigError(f"training needs {' and '.join(absent)}: pip install 'mipo-eval[train]'")
+        raise ConfigError(f"training needs {', '.join(absent)}: pip install 'mipo-eval[train]'")
+    if absent := [name for name in recipe.report_to if not find_spec(name)]:
+        raise ConfigError(
+            f"report_to names {', '.join(absent)}, which is not installed: pip install it, or "
+            "leave it out; the curves are in the store anyway"
+        )
     if model.engine not in {"hf", "vllm"}:
         raise ConfigError(
             f"{model.name} cannot be trained: --model takes a checkpoint; to generate with a "

@@ -95,6 +95,8 @@ def test_what_decides_the_result_decides_the_id(request_of: Request) -> None:
         replace(request_of, data=(fewer,)),
     ]
     assert len({one.training_id for one in (request_of, *others)}) == 5
+    more_often = load_recipe("sft", overrides=["lr=1e-2", "save_steps=7", "optimization.epochs=2"])
+    assert replace(request_of, recipe=more_often).training_id == request_of.training_id
 
 
 def test_the_report_counts_and_measures(tiny_model: Path) -> None:

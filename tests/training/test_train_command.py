@@ -203,6 +203,7 @@ def test_what_a_user_has_to_change_is_one_line(
         (("sft", *model, "--suite", suite, "--pairs", "p.jsonl"), "sft makes no pairs"),
         (("mipo", *model, "--suite", suite, "--pairs", "p.csv"), "has to end in .jsonl or .parq"),
         (("mipo", *model, *base, "--sweep", "lr=1e-6"), "name two values or more"),
+        (("sft", *model, *base, "--set", "report_to=[wandb]"), "report_to names wandb, which is n"),
         (("sami", *model, "--suite", "one.jsonl", "--out", "s"), "too few for groups"),
     ]
     for argv, message in cases:

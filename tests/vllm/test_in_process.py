@@ -26,9 +26,10 @@ ITEMS = [
 ]
 
 
-def run_command(python: Path, model: str, store: Path) -> dict[str, object]:
+def run_command(python: Path, model: str, store: Path, *more: str) -> dict[str, object]:
     """Evaluate ITEMS with the `mipo_eval` of an environment; return its JSON."""
     command = (python, "-m", "mipo_eval", "--model", model, "--suite", "items.jsonl", "--json")
+    command += more
     environment = os.environ | CPU_SETTINGS | {"MIPO_EVAL_STORE": str(store)}
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=300, check=False
@@ -58,3 +59,20 @@ def test_same_checkpoint_same_greedy_responses(
     run_command(Path(sys.executable), str(model), tmp_path / "hf.db")
     assert run["n_items"] == len(ITEMS)
     assert responses(tmp_path / "vllm.db") == responses(tmp_path / "hf.db")
+
+
+def test_a_draw_is_the_items_own_whatever_is_drawn_beside_it(
+    shared_data: Path, tmp_path: Path, vllm_environment: Path
+) -> None:
+    model = widen(shared_data / "stories260k" / "hf", tmp_path / "stories260k")
+    python, drawn = vllm_environment / "bin" / "python", ("--decoding", "temperature=1")
+    twin = ITEMS[0] | {"item_id": "story-2-again"}  # the same prompt
+    both = [*ITEMS, twin]
+    Path("items.jsonl").write_text("".join(f"{json.dumps(item)}\n" for item in both))
+    run_command(python, f"vllm:{model}", tmp_path / "four.db", *drawn)
+    Path("items.jsonl").write_text("".join(f"{json.dumps(item)}\n" for item in both[:0:-1]))
+    run_command(python, f"vllm:{model}", tmp_path / "three.db", *drawn)
+    four, three = responses(tmp_path / "four.db"), responses(tmp_path / "three.db")
+    assert len({text for _, text, *_ in four}) == 4
+    assert len(three) == 3
+    assert set(three) <= set(four)
