@@ -17,8 +17,6 @@ TOLD, NOT_TOLD = "told apart (p < 0.05, Holm)", "not told apart"
 _ROW = 26
 _NAMES = 260
 """Pixels for names on an axis."""
-_NAMED = 8
-"""Dots that have their names beside them, at most: more would lie on one another."""
 _SLANTED = 170
 _MATRIX_ROW = 36
 _CELLS = 30
@@ -235,27 +233,31 @@ def length_table(
     return pd.DataFrame(rows, columns=["row", "task", "tokens", "value"])
 
 
-def length_plot(table: pd.DataFrame, axis: str) -> alt.LayerChart:
+def length_plot(table: pd.DataFrame, axis: str) -> alt.Chart:
     """Return a dot a row: mean length of its responses across, its number upwards.
 
     Args:
         table: of `length_table`.
         axis: what the numbers are, with their unit.
     """
-    tasks = list(dict.fromkeys(table["task"]))
-    legend = alt.Legend(title=None, orient="bottom") if len(tasks) > 1 else None
+    names = list(dict.fromkeys(table["row"]))
+    told: dict[str, Any] = {}
+    if len(names) <= len(PALETTE):
+        legend = alt.Legend(title=None, orient="bottom", columns=2, labelLimit=_NAMES)
+        scale = alt.Scale(domain=names, range=list(PALETTE))
+        told["color"] = alt.Color("row:N", scale=scale, legend=legend)
     tooltip: list[Any] = [alt.Tooltip("row:N", title="method"), alt.Tooltip("task:N")]
     tooltip += [alt.Tooltip(f"{name}:Q", format=".1f") for name in ("tokens", "value")]
-    roomy = alt.Scale(zero=False, padding=24)
-    base = alt.Chart(table).encode(
-        x=alt.X("tokens:Q", title="response length (tokens)", scale=roomy),
-        y=alt.Y("value:Q", title=axis, scale=roomy),
-        color=alt.Color(
-            "task:N", scale=alt.Scale(domain=tasks, range=list(PALETTE)), legend=legend
-        ),
-        tooltip=tooltip,
+    roomy = alt.Scale(zero=False, padding=20)
+    plot: alt.Chart = (
+        alt.Chart(table)
+        .mark_point(filled=True, size=90, opacity=0.9)
+        .encode(
+            x=alt.X("tokens:Q", title="response length (tokens)", scale=roomy),
+            y=alt.Y("value:Q", title=axis, scale=roomy),
+            tooltip=tooltip,
+            **told,
+        )
+        .properties(height=340 + 20 * (len(names) // 2) * bool(told))
     )
-    layers = [base.mark_point(filled=True, size=90, opacity=0.9)]
-    if len(table) <= _NAMED:
-        layers.append(base.mark_text(dy=-12, fontSize=11).encode(text=alt.Text("row:N")))
-    return alt.LayerChart(layer=layers).properties(height=340)
+    return plot

@@ -184,8 +184,6 @@ def _behind(found: Standing, rows: Sequence[Method]) -> None:
         about = f"{task}: {looks.number(cell.value, places)} {looks.interval(cell.ci95, places)}"
         st.html(inert.block(method.signatures[task], name=about))
         for run in method.runs.get(task, ()):
-            first, second = st.columns(2)
-            with first:
+            with st.container(horizontal=True):
                 frame.link("pairs", f"Items of {run_name(run)}", a=run_name(run))
-            with second:
                 frame.link("run", f"Run {run.run_id[:8]}", run=run_name(run))

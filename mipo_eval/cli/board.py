@@ -15,7 +15,9 @@ _QUIET = {
     "theme.light.primaryColor": "#0072B2",
     "theme.dark.primaryColor": "#3C8DC5",
 }
-"""Without these Streamlit calls home, asks for an address, watches our files, and marks in red."""
+"""Without these Streamlit calls home, asks for an address, watches our files, and marks in red.
+
+Without an address to show it also asks a server elsewhere what this machine's own is."""
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -53,7 +55,10 @@ def board(
     if rows is not None:
         os.environ[settings.ROWS] = str(rows)
     _warm()
-    options = [f"--{name}={value}" for name, value in _QUIET.items() if not _given(streamlit, name)]
+    quiet = dict(_QUIET)
+    if not _given(streamlit, "server.address"):
+        quiet["browser.serverAddress"] = "localhost"
+    options = [f"--{name}={value}" for name, value in quiet.items() if not _given(streamlit, name)]
     command = ["run", str(Path(__file__).with_name("board_script.py")), *options, *streamlit]
     streamlit_cli.main(command, prog_name="mipo-eval board", standalone_mode=False)
 

@@ -57,7 +57,7 @@ def test_it_serves_under_a_base_path_with_options_of_streamlit(
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "mipo_eval", "board", f"--server.port={port}"]
-    command += ["--server.address=127.0.0.1", "--server.headless=true"]
+    command += ["--server.headless=true"]
     command += ["--", "--server.baseUrlPath", "eval/board"]
     environment = {**os.environ, settings.STORE: str(store)}
     log = tmp_path / "log"
@@ -71,6 +71,8 @@ def test_it_serves_under_a_base_path_with_options_of_streamlit(
         process.wait(20)
     said = log.read_text()
     assert "Collecting usage statistics" not in said
+    assert "external IP" not in said  # which would have been asked for elsewhere
+    assert f"URL: http://localhost:{port}/eval/board" in said
     assert ("the board waits for its first run" in said) != existing
     assert store.exists() == existing  # nothing is written, not even an empty store
 

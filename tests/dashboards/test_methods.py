@@ -261,7 +261,7 @@ def test_length_stands_beside_the_result(now: Snapshot) -> None:
     made = contrasts.outcomes(now, found, now.judges[0].key)
     table = duelling.length_table(found, lengths, made)
     assert set(table["task"]) <= {"tea"}
-    assert len(duelling.length_plot(table, "win rate (%)").to_dict()["layer"]) == 2 - table.empty
+    assert duelling.length_plot(table, "win rate (%)").to_dict()["mark"]["type"] == "point"
 
 
 def test_broken_judges_and_winning_controls_are_flagged(served: Served) -> None:
