@@ -173,9 +173,15 @@ def answers(store: Store, generation_key: str, listed: ItemList) -> Texts:
         sa.case((~empty, responses.c.item_key + responses.c.text_key)),
         responses.c.reason,
     ).where(responses.c.generation_key == generation_key)
-    rows = {key: (name, reason) for key, name, reason in fetch(store, query)}
-    nothing = (None, NOT_GENERATED)
-    own = [rows.get(key, nothing) for key in listed.keys]
-    names = [name for name, _ in own]
-    absent = {row: own[row][1] or EMPTY for row, name in enumerate(names) if name is None}
+    rows = fetch(store, query)
+    columns: Any = zip(*rows, strict=True) if rows else ((), (), ())
+    keys, made, reasons = columns
+    named = dict(zip(keys, made, strict=True))
+    names = list(map(named.get, listed.keys))
+    absent: dict[int, str] = {}
+    if None in names:
+        why = dict(zip(keys, reasons, strict=True))
+        for row in [row for row, name in enumerate(names) if name is None]:
+            key = listed.keys[row]
+            absent[row] = (why[key] or EMPTY) if key in why else NOT_GENERATED
     return Texts(names, absent)
