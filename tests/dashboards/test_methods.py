@@ -260,7 +260,9 @@ def test_length_stands_beside_the_result(now: Snapshot) -> None:
     lengths = contrasts.outcomes(now, found, None, "response_tokens")
     made = contrasts.outcomes(now, found, now.judges[0].key)
     table = duelling.length_table(found, lengths, made)
-    assert set(table["task"]) <= {"tea"}
+    assert len(table) == len(found.methods)
+    assert set(table["task"]) == {"tea"}
+    assert (table["tokens"] > 0).all()
     assert duelling.length_plot(table, "win rate (%)").to_dict()["mark"]["type"] == "point"
 
 
