@@ -1,5 +1,7 @@
 """The board's entry: `streamlit run` executes it; it names the pages and draws the chosen one."""
 
+import logging
+import threading
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -20,7 +22,6 @@ from mipo_eval.dashboards.pages import (
     views,
 )
 from mipo_eval.errors import MipoEvalError
-from mipo_eval.reports.snapshot import Snapshot
 
 # The picture in the browser's tab: any icon that has a name would be fetched from elsewhere.
 _ICON = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">
@@ -50,18 +51,19 @@ PAGES = {
 
 
 def warm() -> None:
-    """Read what the first page of the store shows, so that its first visitor need not wait."""
+    """Make what the first page shows under every rule for ties, before anybody asks for it."""
+    # Streamlit warns of every thread that serves no visitor; this one is meant not to.
+    context = logging.getLogger("streamlit.runtime.scriptrunner_utils.script_run_context")
+    own = threading.current_thread().name
+    context.addFilter(lambda record: record.threadName != own)
     try:
         board = frame.open_board()
-        if board is not None:
-            board.read_ahead(_first_page)
+        known = board.report(methods.topics) if board else []
+        if board and known:
+            for view in views.first_views(known):
+                board.report(methods.standing, view)
     except MipoEvalError:  # the page says so
         return
-
-
-def _first_page(now: Snapshot) -> None:
-    if known := methods.topics(now):
-        methods.standing(now, views.first_view(known))
 
 
 def main(first: str = FIRST) -> None:

@@ -92,10 +92,6 @@ class Board:
         made: Made = _remembered(self.results, key, (snapshot, function, args))
         return made
 
-    def read_ahead(self, function: Callable[..., object], *args: Any) -> None:
-        """Let a report read what it needs before anybody asks for it; needs no visitor."""
-        function(_snapshot(self.store.name, self.results, self.store), *args)
-
 
 def _key(board: Board, function: Callable[..., Any], args: tuple[Any, ...]) -> str:
     return f"{board.store.name} {function.__module__}.{function.__qualname__} {args!r}"

@@ -43,16 +43,19 @@ def choose_view(known: Sequence[Topic]) -> View:
     )
 
 
-def first_view(known: Sequence[Topic]) -> View:
-    """Return what `choose_view` chooses while nobody has chosen anything."""
+def first_views(known: Sequence[Topic]) -> list[View]:
+    """Return what `choose_view` chooses while nobody has chosen, then with the other rules."""
     topic = known[0]
     metric = numbers(topic)[0]
-    return View(
-        suite=topic.suite,
-        judge=topic.judge.key if topic.judge else None,
-        metric=next(iter(_rules(topic))) if metric == WIN_RATE else metric,
-        rules=frame.row_rules(),
-    )
+    return [
+        View(
+            suite=topic.suite,
+            judge=topic.judge.key if topic.judge else None,
+            metric=one,
+            rules=frame.row_rules(),
+        )
+        for one in (_rules(topic) if metric == WIN_RATE else [metric])
+    ]
 
 
 def _rules(topic: Topic) -> dict[str, str]:
