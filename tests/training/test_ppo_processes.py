@@ -1,0 +1,44 @@
+"""PPO on two processes: rollouts are shared out, and both move the same weights."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.training.jobs import weights
+from tests.training.test_resuming import run_python
+
+WORKERS = """
+import json, sys
+from pathlib import Path
+from mipo_eval.training.ppo import PpoSettings, train_ppo
+from mipo_eval.training.trainer import is_main_process
+from tests.training.jobs import Curves, examples, job
+
+curves = Curves()
+plan = job(Path(sys.argv[1]), Path(sys.argv[2]), examples(), report=curves, save_steps=2)
+settings = PpoSettings(max_new_tokens=6, rollout_batch_size=4, critic_learning_rate=1e-2)
+outcome = train_ppo(plan, settings)
+assert (outcome.prompts, outcome.rollouts) == (12, 3)
+if is_main_process():
+    Path(sys.argv[3]).write_text(json.dumps(curves.points))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_share_a_rollout(tiny_model: Path, tmp_path: Path) -> None:
+    script, result, out = tmp_path / "train.py", tmp_path / "curve.json", tmp_path / "out"
+    script.write_text(WORKERS)
+    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    launch += ["--main_process_port", "0"]
+    both = run_python(*launch, str(script), str(tiny_model), str(out), str(result))
+    assert both.returncode == 0, both.stderr
+    points = json.loads(result.read_text())
+    assert [step for step, _ in points] == [2, 4, 6]
+    # Before the first step the policy is the reference in both; later both have left it.
+    assert points[0][1]["kl"] == pytest.approx(0.0, abs=1e-5)
+    assert points[-1][1]["kl"] > 1e-3
+    before, after = weights(tiny_model), weights(out)
+    assert any(not torch.equal(before[name], after[name]) for name in before)
