@@ -29,8 +29,8 @@ _COMMON = (
 _OWN: Mapping[str, tuple[str, ...]] = {
     "dpo": ("lr=3e-4",),
     "sft": ("lr=3e-4",),
-    # A batch counts groups of four contexts here.
-    "contrastive": ("lr=1e-4", "optimization.batch_size=4", "optimization.micro_batch_size=4"),
+    # A batch counts groups of four contexts here; with four groups a step there are too few steps.
+    "contrastive": ("lr=1e-4", "optimization.batch_size=1", "optimization.micro_batch_size=1"),
     "ppo": (
         "lr=1e-4",
         "settings.critic_learning_rate=1e-3",

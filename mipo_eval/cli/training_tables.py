@@ -28,9 +28,12 @@ _FIGURES = {
 _CURVE = (
     "loss",
     "ranking_accuracy",
+    "mi_lower_bound",
+    "retrieval",
     "reward_chosen",
     "reward_rejected",
     "reward",
+    "unrewarded",
     "kl",
     "held_out_loss",
     "held_out_reward",
