@@ -14,8 +14,8 @@ from mipo_eval.reports.catalog import (
     list_judges,
     run_labels,
 )
-from mipo_eval.reports.outcomes import JUDGED, Sheet, outcome_sheets
-from mipo_eval.signature import differences, short, split
+from mipo_eval.reports.outcomes import DERIVED, JUDGED, Sheet, outcome_sheets
+from mipo_eval.signature import differences, join, short, split
 from mipo_eval.stats import Comparison, compare_all
 from mipo_eval.stats.significance import Adjust
 from mipo_eval.store import Store
@@ -228,10 +228,13 @@ def _sides(
 
 def _signature(scores: Sequence[Score], sheet: Sheet, judge: StoredJudge | None) -> str | None:
     wanted = short(judge.key) if judge else None
+    # What is made from verdicts when asked for is not stored: the win rate was made like it.
+    metric = METRIC_NAMES["win"] if sheet.metric in DERIVED else sheet.metric
     for score in scores:
-        by = split(score.signature).get("judge_key")
-        if (score.task, score.metric, by) == (sheet.task, sheet.metric, wanted):
-            return score.signature
+        parts = split(score.signature)
+        if (score.task, score.metric, parts.get("judge_key")) == (sheet.task, metric, wanted):
+            rule = {"ties": DERIVED[sheet.metric]} if sheet.metric in DERIVED else {}
+            return join(**parts | rule)
     return None
 
 

@@ -158,3 +158,13 @@ def test_runs_of_two_suites_and_of_two_judges_are_refused(
             compare_runs(store, [other, served.id("base")], Wanted())
         with pytest.raises(ConfigError, match=r"no judge rated all of these runs .* by none"):
             compare_runs(store, [unjudged, served.id("base")], Wanted())
+
+
+def test_net_wins_are_compared_and_signed(served: Served) -> None:
+    with Store.open(str(served.path), mode="read") as store:
+        names = [served.id("mipo-seed0"), served.id("base")]
+        (task,) = compare_runs(store, names, Wanted(metric="net_win_rate"))
+    (pair,) = task.comparisons
+    # Of the 23 items of both, mipo wins 19 and loses 4; base loses all.
+    assert pair.difference == pytest.approx(100 * (19 - 4) / 23 + 100)
+    assert all("ties:net" in str(side.signature) for side in task.sides)
