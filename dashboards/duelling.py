@@ -84,7 +84,7 @@ def forest_plot(table: pd.DataFrame, axis: str) -> alt.LayerChart:
     dots = base.mark_point(filled=True, size=80, opacity=1).encode(
         x=alt.X("difference:Q", title=axis)
     )
-    zero = alt.Chart(pd.DataFrame({"zero": [0]})).mark_rule(strokeDash=[4, 3], opacity=0.6)
+    zero = alt.Chart(pd.DataFrame({"zero": [0]})).mark_rule(strokeDash=[4, 3], color=PALETTE[6])
     layers = [zero.encode(x=alt.X("zero:Q", title=axis)), bars, dots]
     # The height is that of the whole: rows, axis, legend.
     return alt.LayerChart(layer=layers).properties(height=_ROW * len(rows) + 145)

@@ -10,7 +10,7 @@ from mipo_eval.metrics.rates import METRIC_NAMES
 from mipo_eval.reports.labels import LABELS
 from mipo_eval.reports.outcomes import DERIVED
 
-WIN_RATE = "win rate against the reference (%)"
+WIN_RATE = "win rate (%)"
 TIES = {
     "win_rate_tie_inclusive": "a win (paper)",
     "win_rate_half_ties": "half",

@@ -11,6 +11,7 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 from mipo_eval.dashboards.links import run_name
+from mipo_eval.dashboards.pairings import pairings
 from mipo_eval.store import Store
 from mipo_eval.store.runs import list_runs
 from tests.dashboards.browser import driving
@@ -32,10 +33,13 @@ def _demo(folder: Path) -> Path:
 
 
 def _choices(store: Path) -> dict[str, dict[str, str]]:
-    """Return what is chosen on each page: the demo's model with its user's context."""
+    """Return what is chosen on each page: the last checkpoint against the demo's base model."""
     with Store.open(str(store), mode="read") as opened:
-        named = {run.prompting: run_name(run) for run in list_runs(opened) if run.suite == "demo"}
-    pair = {"a": named["personalized"], "b": named["default"], "item": "4"}
+        runs = [run for run in list_runs(opened) if run.suite == "demo"]
+        base = next(run for run in runs if (run.model, run.prompting) == ("demo", "personalized"))
+        found = pairings(opened, runs[0].run_id, base.run_id)
+    won = [p.position for p in found if any(v.outcome == "win" for v in p.verdicts.values())]
+    pair = {"a": run_name(runs[0]), "b": run_name(base), "item": str(won[0] if won else 0)}
     return {"leaderboard": {"suite": "demo"}, "comparison": {"suite": "demo"}, "pairs": pair}
 
 
