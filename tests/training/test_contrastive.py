@@ -1,5 +1,6 @@
 """Contrastive training: groups, gradients, resuming."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,24 @@ def test_prompts_are_filled_up_with_other_users_contexts() -> None:
     assert with_other_contexts(found, contexts=3, seed=0) == found
     with pytest.raises(DataError, match="3 different contexts in 3 training items: too few for"):
         with_other_contexts(items, contexts=4, seed=0)
+
+
+def test_real_prompts_of_one_context_each_are_filled_up(shared_data: Path) -> None:
+    """SAMI's own summaries: 250 posts, each under one of two constitutions."""
+    file = "base-mistral-opus-constitution-temperature-0.0.json"
+    rows = json.loads((shared_data / "sami_tldr" / file).read_text())
+    made = [
+        example(rows["question"][at], rows["constitution"][at], rows["response"][at])
+        for at in rows["question"]
+    ]
+    alone = grouped(made, contexts=2, seed=0)
+    assert (alone.groups, alone.dropped.total()) == ([], 250)
+    filled = with_other_contexts([one.item for one in made], contexts=2, seed=0)
+    pairs = grouped(
+        [example(one.prompt, one.context, "Yes.") for one in filled], contexts=2, seed=0
+    )
+    assert len(pairs.groups) == 250
+    assert pairs.dropped == {}
 
 
 def test_settings_need_two_contexts() -> None:

@@ -159,6 +159,18 @@ def test_judge_and_mi_are_added(tiny_model: Path, tmp_path: Path) -> None:
         assert reward(made[::-1]) == [None, 2.5]  # the same loop serves every rollout
 
 
+def test_verifiable_rewards_are_opened(tiny_model: Path, tmp_path: Path) -> None:
+    at = job(tiny_model, tmp_path, [NUMBER])
+    made = [completion(NUMBER, "It is 5."), completion(NUMBER, "It is 6.")]
+    with open_reward(RewardSettings(reward="exact"), at, None) as exact:  # type: ignore[arg-type]
+        assert exact(made) == [1.0, 0.0]
+    replies = tmp_path / "replies.jsonl"
+    replies.write_text('{"reply": "5"}\n{"reply": "1"}\n')
+    shown = RewardSettings(reward="judge-gt", judge=f"scripted:{replies}")
+    with open_reward(shown, at, None) as judged_by:  # type: ignore[arg-type]
+        assert judged_by(made) == [5.0, 1.0]
+
+
 def test_the_base_model_judges_by_default(tiny_model: Path, tmp_path: Path) -> None:
     made = [completion(one, one.chosen or "") for one in examples(prompts=1, contexts=1)]
     at = job(tiny_model, tmp_path, [one.example for one in made])
