@@ -1,7 +1,10 @@
 """`mipo-eval train METHOD`: makes the checkpoint that `mipo-eval --model DIR` evaluates."""
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 import click
 
@@ -114,13 +117,27 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is l
     if suite is None or (out is None and pairs is None):
         raise click.UsageError("--suite SUITE and --out DIR (or --pairs FILE) are needed")
     request = build_request(output, recipe, model=model, suite=suite, out=out or Path(), seed=seed)
-    with Store.open(store) as opened:
+    with _stoppable(), Store.open(store) as opened:
         if pairs is not None:
             document = _export(output, opened, request, pairs)
         else:
             document = _train(output, opened, request, sweep)
     if as_json and is_main_process():
         output.document(document)
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Let a cluster's SIGTERM stop a training as Ctrl-C does: noted, and to be continued."""
+
+    def interrupt(_number: int, _frame: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _method(

@@ -1,6 +1,8 @@
 """`mipo-eval train` as a user meets it: a real tiny model, a real server, a real store."""
 
 import json
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -135,6 +137,29 @@ def test_a_failed_training_says_why_and_continues(
         assert _train(server, *argv) == 0
     training, _ = _only_training()
     assert (training.status, training.reason) == ("done", None)
+
+
+def test_a_cluster_that_stops_a_training_is_no_failure(
+    tiny_model: Path, suite: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stopping = True
+
+    def says(call: Call) -> Act:
+        if stopping:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return _says(call)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with OpenAIServer(says) as server:
+        argv = ("sft", "--model", str(tiny_model), "--suite", suite, "--out", "out")
+        assert _train(server, *argv) == 130
+        assert "the same command continues" in capsys.readouterr().err
+        training, _ = _only_training()
+        assert (training.status, training.reason) == ("stopped", "interrupted")
+        assert signal.getsignal(signal.SIGTERM) == before
+        stopping = False
+        assert _train(server, *argv) == 0
+    assert _only_training()[0].status == "done"
 
 
 def test_pairs_are_exported_as_trl_reads_them(
