@@ -143,6 +143,7 @@ def test_the_metric_of_learning_curves_changes_the_plot_and_its_file(visitor: Vi
 
 def test_every_download_of_the_judges_page_parses(visitor: Visitor) -> None:
     visitor.open("judges")
+    visitor.page.get_by_text("Every call of the ledger").wait_for()
     buttons = visitor.page.get_by_text("Download CSV").all()
     files = [_rows(driving.downloaded(visitor, button)) for button in buttons]
     assert len(files) >= 6
@@ -160,6 +161,7 @@ def test_people_label_blind_by_key_and_go_on_where_they_were(
     seen = set()
     for done, key in enumerate(("1", "2", "0", "s")):
         visitor.page.get_by_text(f"{done} of 96 pairs").wait_for()
+        visitor.settle()  # a key that is struck before its button is there does nothing
         seen.add(texts.nth(3).inner_text())
         visitor.page.keyboard.press(key)
     visitor.page.get_by_text("4 of 96 pairs").wait_for()
