@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from mipo_eval.dashboards import detail, facts, pairings
+from mipo_eval.dashboards import contrasts, detail, facts, pairings
 from mipo_eval.dashboards.pairings import Pairing, Verdict, Wanted
+from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.store import Store
+from mipo_eval.store.merge import merge
 from mipo_eval.store.responses import answered
 from mipo_eval.store.runs import Run, get_scores, list_runs
 from tests.dashboards.scripted import CHOOSER, MODELS, N_ITEMS, RATER, make_store
@@ -211,3 +213,29 @@ def test_numbers_of_a_run_keep_their_intervals(store: Store) -> None:
     row = table[table["metric"] == "win_rate_tie_inclusive"].iloc[0]
     assert row["ci_low"] < row["value"] < row["ci_high"]
     assert (row["n"], row["judge"], row["better"]) == (N_ITEMS, "rater", "higher")
+
+
+def test_the_same_comes_from_postgresql(path: Path, postgres_url: str) -> None:
+    with (
+        Store.open(str(path), mode="read") as store,
+        Store.open(postgres_url) as other,
+    ):
+        merge(other, store)
+        first, second = _runs(store)[1:3]
+        for here in (None, second.run_id):
+            assert pairings.pairings(other, first.run_id, here) == pairings.pairings(
+                store, first.run_id, here
+            )
+        assert pairings.search(other, first.run_id, None, "reference 9:") == {9}
+        one, two = (detail.detail(s, second.run_id, first.run_id, 5) for s in (store, other))
+        assert one is not None
+        assert two is not None
+        assert one.ratings.equals(two.ratings)
+        assert {said.about for said in one.said} == {said.about for said in two.said}
+        for table in (facts.failures, facts.costs, facts.score_lines):
+            assert table(other, first.run_id).equals(table(store, first.run_id))
+        told = [facts.facts(s, first.run_id) for s in (store, other)]
+        assert told[0].command == told[1].command is not None
+        assert told[0].configuration == told[1].configuration
+        now = [Snapshot(s) for s in (store, other)]
+        assert contrasts.agreements(now[0], "tea") == contrasts.agreements(now[1], "tea")
