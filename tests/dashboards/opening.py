@@ -15,7 +15,7 @@ def _script(first: str) -> None:
 
 
 def open_page(
-    monkeypatch: pytest.MonkeyPatch, store: Path, page: str, **choices: str | list[str]
+    monkeypatch: pytest.MonkeyPatch, store: Path | str, page: str, **choices: str | list[str]
 ) -> AppTest:
     """Draw a page of the board on a store, with the choices of its address."""
     monkeypatch.setenv(settings.STORE, str(store))

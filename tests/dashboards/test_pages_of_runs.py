@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from mipo_eval.dashboards.links import FIRST, address, run_name
 from mipo_eval.store import Store
+from mipo_eval.store.merge import merge
 from mipo_eval.store.runs import list_runs
 from tests.dashboards.opening import open_page, texts
 from tests.dashboards.scripted import N_ITEMS, make_hostile_store, make_store
@@ -237,6 +239,19 @@ def test_comparison_draws_what_there_is(path: Path, monkeypatch: pytest.MonkeyPa
     test.multiselect(key="methods").set_value(test.multiselect(key="methods").value[:2]).run()
     assert len(test.dataframe[0].value) == 1
     assert not test.exception
+
+
+def test_pages_draw_from_postgresql(
+    path: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Store.open(str(path), mode="read") as store, Store.open(postgres_url) as other:
+        merge(other, store)
+    for page in PAGES:
+        test = open_page(monkeypatch, postgres_url, page)
+        assert "The board cannot show this." not in [element.value for element in test.error]
+        assert NOTHING not in [element.value for element in test.info]
+        assert test.dataframe
+    st.cache_resource.clear()  # closes the store, so that its database can be dropped
 
 
 def test_addresses() -> None:
