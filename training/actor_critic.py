@@ -71,7 +71,12 @@ class ActorCritic:
 
         how = job.optimization
         half = how.precision == "bf16" and torch.cuda.is_available()
-        self.accelerator = Accelerator(mixed_precision="bf16" if half else "no")
+        self.accelerator = Accelerator(
+            mixed_precision="bf16" if half else "no",
+            log_with=list(job.report_to) or None,
+            project_dir=job.out / "runs",
+        )
+        self.accelerator.init_trackers("mipo-eval")
         policy, tokenizer = load_policy(job)
         self.tokenizer, self.codec = tokenizer, Codec.of(tokenizer)
         self.longest = longest_text(job, policy)

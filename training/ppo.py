@@ -10,7 +10,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,15 +90,12 @@ def train_ppo(job: Job, settings: PpoSettings) -> PpoOutcome:
             run.train(reward)
             run.measure_held_out(reward)
     save_result(run, job)
+    run.accelerator.end_training()
     return run.outcome()
 
 
 def check_batches(job: Job, settings: PpoSettings) -> None:
-    """Raise where rollouts cannot be split evenly into batches, devices and micro-batches.
-
-    Raises:
-        ConfigError: they cannot.
-    """
+    """Raise ConfigError where rollouts cannot be split evenly into batches and devices."""
     from mipo_eval.training.trainer import arguments, world_size
 
     arguments(job)  # checks batch and micro-batch
@@ -180,8 +177,7 @@ class _Ppo:
             metrics, tokens = self._learn(number, reward)
             self._next = number + 1
             metrics["tokens_per_second"] = tokens / (time.monotonic() - began)
-            if self.accelerator.is_main_process:
-                self._job.report(self._step, metrics)
+            self._report(metrics)
             if self._step - saved >= self._job.save_steps and self._next < self._rollouts:
                 self._save()
                 saved = self._step
@@ -299,8 +295,14 @@ class _Ppo:
         written = self._write(examples, "held out")
         scores = reward(written) if written else []
         known = [score for score in self._gathered(list(scores)) if score is not None]
-        if known and self.accelerator.is_main_process:
-            self._job.report(self._step, {"held_out_reward": sum(known) / len(known)})
+        if known:
+            self._report({"held_out_reward": sum(known) / len(known)})
+
+    def _report(self, metrics: Mapping[str, float]) -> None:
+        """Hand on what was measured, also to the user's trackers."""
+        self.accelerator.log(dict(metrics), step=self._step)
+        if self.accelerator.is_main_process:
+            self._job.report(self._step, metrics)
 
     def _gathered(self, values: Sequence[Any]) -> list[Any]:
         """Return the values of all processes."""
