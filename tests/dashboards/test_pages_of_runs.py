@@ -1,7 +1,9 @@
 """The pages of leaderboard, comparison, pairs and runs: they draw, filter, reopen, stay inert."""
 
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
+from shutil import copy
 
 import pandas as pd
 import pytest
@@ -9,11 +11,13 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from mipo_eval.dashboards.links import FIRST, address, run_name
+from mipo_eval.keys import digest
+from mipo_eval.signature import short
 from mipo_eval.store import Store
 from mipo_eval.store.merge import merge
 from mipo_eval.store.runs import list_runs
 from tests.dashboards.opening import open_page, texts
-from tests.dashboards.scripted import N_ITEMS, make_hostile_store, make_store
+from tests.dashboards.scripted import N_ITEMS, RATER, make_hostile_store, make_store
 
 PAGES = ("leaderboard", "comparison", "pairs", "run")
 NOTHING = "Nothing here yet: run `mipo-eval demo`"
@@ -125,9 +129,6 @@ def test_the_leaderboard_compares_with_a_baseline(
 def test_the_leaderboard_flags_a_judge_that_fails(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dataclasses import replace
-    from shutil import copy
-
     from mipo_eval.store.validations import list_validations, put_validation
 
     own = Path(copy(path, tmp_path / "s.db"))
@@ -258,3 +259,81 @@ def test_addresses() -> None:
     assert address(FIRST) == "./"
     assert address(FIRST, suite="a b") == "./?suite=a+b"
     assert address("pairs", a="x\u00b7y", item=3, b=None) == "pairs?a=x%C2%B7y&item=3"
+
+
+def _second_judge(path: Path) -> None:
+    """Add a judge that says what the first one says, but for one run that it likes better."""
+    import sqlalchemy as sa
+
+    from mipo_eval.store.runs import get_scores, put_scores
+    from mipo_eval.store.tables import responses, verdicts
+    from mipo_eval.store.verdicts import put_judge
+
+    other = digest("another rater")
+    with Store.open(str(path)) as store:
+        put_judge(store, other, "another", {"judge_key": short(other)})
+        runs = [run for run in list_runs(store) if run.suite == "tea"]
+        favourite = next(run for run in runs if run.prompting == "default")
+        liked = sa.select(responses.c.text_key).where(
+            responses.c.generation_key == favourite.generation_key
+        )
+        with store.write() as connection:
+            rows = connection.execute(sa.select(verdicts).where(verdicts.c.judge_key == RATER))
+            texts = set(connection.execute(liked).scalars())
+            copies = [
+                dict(row._mapping)
+                | {"judge_key": other, "rating": 5 if row.text_key in texts else row.rating}
+                for row in rows.fetchall()
+            ]
+            store.put(connection, verdicts, copies)
+        for run in runs:
+            made = [
+                replace(
+                    score,
+                    value=100.0 if run is favourite else score.value,
+                    signature=score.signature.replace(short(RATER), short(other)).replace(
+                        "judge:rater", "judge:another"
+                    ),
+                )
+                for score in get_scores(store, run.run_id)
+                if "judge:rater" in score.signature
+            ]
+            put_scores(store, run.run_id, made)
+
+
+def test_several_judges_stand_side_by_side(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mipo_eval.dashboards import contrasts, duelling, methods
+    from mipo_eval.reports.snapshot import Snapshot
+
+    own = Path(copy(path, tmp_path / "two.db"))
+    _second_judge(own)
+    test = open_page(monkeypatch, own, "comparison", suite="tea")
+    headings = [element.value for element in test.subheader]
+    assert "Judges by method" in headings
+    assert "Agreement of judges" in headings
+    with Store.open(str(own), mode="read") as store:
+        now = Snapshot(store)
+        found = contrasts.agreements(now, "tea")
+        assert len(found) == 3
+        (apart,) = (one for one in found if one.first != one.second)
+        assert {(one.share, one.kappa) for one in found if one is not apart} == {(100.0, 1.0)}
+        assert 0 < (apart.kappa or 0) < 1
+        assert apart.n == 4 * N_ITEMS
+        table = duelling.agreement_table(found)
+        assert len(table) == 4
+        standings = {}
+        for judge in now.judges:
+            view = methods.View(suite="tea", judge=judge.key, metric="win_rate_tie_inclusive")
+            standing = methods.standing(now, view)
+            if standing is not None:
+                standings[judge.label] = standing
+        values = duelling.judge_table(standings, "tea").pivot_table(
+            index="row", columns="judge", values="value"
+        )
+    liked = values.loc["base \u00b7 Default prompting"]
+    assert liked.max() == 100.0
+    assert liked.min() < 50
+    rest = values.drop("base \u00b7 Default prompting")
+    assert rest.nunique(axis=1).eq(1).all()
