@@ -121,6 +121,7 @@ def _judges(board: frame.Board, view: View, known: list[methods.Topic], task: st
         rate = view.metric in TIES
         ends = (0, 50, 100) if rate else (table["value"].min(), table["value"].max())
         title = looks.metric_title(view.metric)
+        st.html(inert.line(f"Each judge's {title}, as in the paper's Figure 3."))
         plot = duelling.matrix_plot(
             table, rows="row", columns="judge", value="value", title=title, ends=ends
         )
