@@ -11,8 +11,6 @@ from mipo_eval.dashboards.links import run_name
 from mipo_eval.dashboards.methods import Filters, Method, Standing, View
 from mipo_eval.dashboards.pages.views import address_of, choose_view
 
-_MANY_ROWS = 60
-"""Rows above which nothing is compared until a baseline is chosen."""
 _NO_BASELINE = "none"
 _ALL = "all"
 
@@ -92,8 +90,9 @@ def _baseline(found: Standing) -> int | None:
     labels = methods.labels(found.methods)
     usual = contrasts.default_baseline(found.methods)
     options = [_NO_BASELINE, *labels]
-    few = len(labels) <= _MANY_ROWS
-    default = 0 if usual is None or not few else options.index(labels[usual])
+    # What one model does with its user's context is no measure of what another has learnt.
+    several = len({method.row.name.model for method in found.methods}) > 1
+    default = 0 if usual is None or several else options.index(labels[usual])
     first, _ = st.columns([2, 1])
     with first:
         chosen = frame.choose("\u0394 is the difference to", options, "baseline", default=default)
