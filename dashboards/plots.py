@@ -77,7 +77,7 @@ def interval_plot(
         title=None,
         axis=alt.Axis(labelLimit=_LABEL_WIDTH, grid=True, domain=False, ticks=False),
     )
-    scale = alt.Scale(zero=zero, nice=True, padding=8)
+    scale = alt.Scale(zero=zero, nice=True, padding=0 if zero else 8)
     named = [n for n in ("model", "method", "variant", "seed", "task", "n", "source") if n in shown]
     tooltip: list[Any] = [*(alt.Tooltip(f"{name}:N") for name in named)]
     tooltip += [alt.Tooltip(f"{name}:Q", format=".4g") for name in ("value", "low", "high")]

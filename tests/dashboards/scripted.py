@@ -84,17 +84,22 @@ def _text(model: str, prompting: str, skill: int, number: int) -> str:
 def make_store(path: Path) -> Path:
     """Fill a new store."""
     with Store.open(str(path)) as store:
-        put_judge(store, RATER, "rater", {"judge_key": short(RATER)})
-        put_judge(store, CHOOSER, "chooser", {"judge_key": short(CHOOSER)})
-        of = items()
-        runs = [_judged_run(store, of, "tea", place) for place in range(len(MODELS))]
-        _choices(store, runs)
-        _by_likelihood(store)
-        for seed, negatives in ((0, "missing"), (1, "random")):
-            _training(store, seed, negatives)
-        _validation(store)
-        _calls(store)
+        fill_store(store)
     return path
+
+
+def fill_store(store: Store) -> None:
+    """Put everything into a store."""
+    put_judge(store, RATER, "rater", {"judge_key": short(RATER)})
+    put_judge(store, CHOOSER, "chooser", {"judge_key": short(CHOOSER)})
+    of = items()
+    runs = [_judged_run(store, of, "tea", place) for place in range(len(MODELS))]
+    _choices(store, runs)
+    _by_likelihood(store)
+    for seed, negatives in ((0, "missing"), (1, "random")):
+        _training(store, seed, negatives)
+    _validation(store)
+    _calls(store)
 
 
 def make_hostile_store(path: Path) -> Path:
