@@ -23,11 +23,12 @@ _HIDDEN = ("row", "suite", "metric", "signature")
 def show() -> None:
     """Draw the page."""
     board = frame.begin("Diversity", "How much the responses of a model repeat each other.")
-    _suites(board)
-    _before_and_after(board)
+    measure = _suites(board)
+    chosen = _before_and_after(board)
+    frame.share("diversity", measure=measure, **chosen)
 
 
-def _suites(board: frame.Board) -> None:
+def _suites(board: frame.Board) -> str:
     st.subheader("Over a suite")
     measure = frame.choose(
         "Measure", list(MEASURES), "measure", default=0, show=lambda name: MEASURES[name]
@@ -36,7 +37,7 @@ def _suites(board: frame.Board) -> None:
     tasks = list(dict.fromkeys(table["task"]))
     if not tasks:
         st.info("No run of this store has this measure.", icon=":material/inbox:")
-        return
+        return MEASURES[measure]
     shown = table[table["task"].isin(frame.choose_some("Tasks", tasks, "texts-of") or tasks)]
     for task, own in shown.groupby("task", sort=False):
         st.markdown(f"**{inert.markdown(str(task))}**")
@@ -47,9 +48,10 @@ def _suites(board: frame.Board) -> None:
         "number of texts: between suites compare those of 80 texts."
     )
     numbers(board, shown, "diversity", formats=_DIGITS, left_out=_HIDDEN)
+    return MEASURES[measure]
 
 
-def _before_and_after(board: frame.Board) -> None:
+def _before_and_after(board: frame.Board) -> dict[str, str]:
     st.subheader("Before and after, within prompts")
     runs = board.recall(list_runs)
     left, right = st.columns(2)
@@ -60,7 +62,7 @@ def _before_and_after(board: frame.Board) -> None:
     others = [run for run in runs if run.suite == before.suite and run != before]
     if not others:
         st.info("A second run of the same suite is needed.", icon=":material/inbox:")
-        return
+        return {"before": run_name(before)}
     with right:
         after = frame.choose("After", others, "after", show=run_name)
     within = board.recall(within_table, (before, after))
@@ -76,3 +78,4 @@ def _before_and_after(board: frame.Board) -> None:
         "that ignores its user has 1 here. Differences are paired by item; intervals resample "
         "prompts, with every text's value held fixed."
     )
+    return {"before": run_name(before), "after": run_name(after)}

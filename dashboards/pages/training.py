@@ -36,6 +36,7 @@ def show() -> None:
     """Draw the page."""
     board = frame.begin("Training", "What was trained, and how it went.")
     trainings = board.recall(list_trainings)
+    curve = None
     if not trainings:
         st.info(
             "Nothing was trained here yet: run `mipo-eval train mipo-missing --model demo "
@@ -43,13 +44,14 @@ def show() -> None:
             icon=":material/inbox:",
         )
     else:
-        _curves(board, trainings)
+        curve = _curves(board, trainings)
         _all(board, trainings)
         _one(trainings)
     _ablations(board)
+    frame.share("training", curve=curve)
 
 
-def _curves(board: frame.Board, trainings: list[Training]) -> None:
+def _curves(board: frame.Board, trainings: list[Training]) -> str | None:
     st.subheader("Learning curves")
     chosen = (
         frame.choose_some(
@@ -60,7 +62,7 @@ def _curves(board: frame.Board, trainings: list[Training]) -> None:
     metrics = board.recall(curve_metrics, tuple(one.training_id for one in chosen))
     if not metrics:
         st.info("These trainings have not reported anything yet.", icon=":material/inbox:")
-        return
+        return None
     left, right = st.columns(2)
     with left:
         metric = frame.choose("Metric", metrics, "curve", show=axis_title)
@@ -79,6 +81,7 @@ def _curves(board: frame.Board, trainings: list[Training]) -> None:
         "has the ranking accuracy, flat after 6,000 to 7,000 steps."
     )
     frame.download(curves, "curves", key="download-curves")
+    return axis_title(metric)
 
 
 def _all(board: frame.Board, trainings: list[Training]) -> None:
