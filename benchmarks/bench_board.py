@@ -33,6 +33,8 @@ METHODS, SEEDS, ITEMS, PREFERENCES = 40, 5, 1000, 5
 """(200 runs + 1 reference) x 1000 items x 5 preferences = 1,005,000 verdicts."""
 FIRST_PAGE, FILTER_CHANGE, MEMORY = 2.0, 0.5, 800
 """Seconds, seconds, MiB."""
+_LOOK = 8
+"""Seconds a reader looks at the first page before choosing anything; the server uses them."""
 _PAGES = ("Comparison", "Pairs", "Diversity", "Judges", "Run", "Label")
 _CLICK = """element => new Promise(done => {
   const app = document.querySelector('[data-testid=stApp]');
@@ -107,6 +109,7 @@ def measure(path: Path) -> int:
 
         kept = [shown("first page, browser included", server.timed(first), FIRST_PAGE)]
         print(f"  of it, before the browser drew: {window.page.evaluate(_BLANK):.2f} s")
+        window.page.wait_for_timeout(1000 * _LOOK)
         for name in ("half", "a loss", "half", "a win"):
             spent = server.timed(lambda name=name: click(window, name))
             kept.append(shown(f"a tie is {name}", spent, FILTER_CHANGE))
