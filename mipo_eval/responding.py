@@ -29,7 +29,6 @@ from mipo_eval.store.runs import Run, put_run
 from mipo_eval.suites import Suite, suite_items
 from mipo_eval.tasks.query import Prompting, query_hash
 
-
 KIND = "model_type"
 """In a run's environment: what tells the family of its model."""
 
