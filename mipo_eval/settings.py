@@ -1,5 +1,6 @@
 """Where things live, and the environment variables that move them; read at call time."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -49,3 +50,19 @@ def prices_file() -> Path | None:
     """Return the user's file of token prices, if one is named."""
     name = os.environ.get(PRICES)
     return Path(name) if name else None
+
+
+def silence_libraries() -> None:
+    """Keep the bars and remarks of libraries off the terminal: the command line shows its own.
+
+    To be called before they are imported: tqdm reads its switch only then.
+    """
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # our message says what it retried for
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")  # stdout is for --json
+    for name in ("lm_eval", "lm-eval", "transformers"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)

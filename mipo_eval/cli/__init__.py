@@ -3,7 +3,6 @@
 Modules here import what they need inside their functions, so that `--help` is instant.
 """
 
-import os
 import sys
 from collections.abc import Sequence
 
@@ -11,6 +10,7 @@ import click
 
 from mipo_eval.cli.app import app
 from mipo_eval.errors import MipoEvalError
+from mipo_eval.settings import silence_libraries
 
 __all__ = ["main"]
 
@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 on success, 2 when the user has to change something, 130 when interrupted. Anything
         else is a bug and leaves with its traceback (the interpreter's exit code 1).
     """
-    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # our own message says what it retried for
+    silence_libraries()
     try:
         result = app.main(list(argv) if argv is not None else None, standalone_mode=False)
         return result if isinstance(result, int) else 0

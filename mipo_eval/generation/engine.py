@@ -2,8 +2,6 @@
 
 import asyncio
 import gc
-import logging
-import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +16,7 @@ from mipo_eval.generation.models import _OPENAI_URL, ModelSpec
 from mipo_eval.generation.outcome import Outcome
 from mipo_eval.keys import digest
 from mipo_eval.records import Response, clean_text
+from mipo_eval.settings import silence_libraries
 
 _RECORDING = {
     "hf": "mipo_eval.generation.hf:RecordingHFLM",
@@ -222,7 +221,7 @@ def load_model(model: ModelSpec, options: ModelOptions, decoding: Decoding) -> L
     if model.engine == "openai":
         # lm-eval would only find out after many tries of every request.
         asyncio.run(load_backend(f"openai:{model.target}@{model.url}").check())
-    quiet()
+    silence_libraries()
     with _model_errors():
         lm = _construct(model, options, decoding)
     if options.chat_template:
@@ -277,7 +276,7 @@ def _construct(model: ModelSpec, options: ModelOptions, decoding: Decoding) -> A
 
 def load_task(name: str, metadata: dict[str, Any], decoding: Decoding) -> Any:
     """Return one of our lm-eval tasks with its documents, set to hand out responses only."""
-    quiet()
+    silence_libraries()
     from lm_eval.tasks import TaskManager
 
     folder = str(resources.files("mipo_eval.tasks"))
@@ -289,18 +288,6 @@ def load_task(name: str, metadata: dict[str, Any], decoding: Decoding) -> Any:
         # What ends a reply is the task's affair; how it is drawn is the user's.
         task.set_config(key="generation_kwargs", value=decoding.gen_kwargs(), update=True)
     return task
-
-
-def quiet() -> None:
-    """Keep lm-eval's bars and remarks off the terminal: the command line shows its own."""
-    os.environ.setdefault("TQDM_DISABLE", "1")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-    os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")  # stdout is for --json
-    for name in ("lm_eval", "lm-eval", "transformers"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _seed_torch(set_torch_seed: Any, seed: int, positions: Sequence[int]) -> None:

@@ -209,6 +209,19 @@ def _stored(store: str) -> int:
         return sum(entry.response is not None for entry in entries)
 
 
+def test_only_our_own_progress_is_on_the_terminal(tiny_model: Path, tmp_path: Path) -> None:
+    write_items(Path("tea.jsonl"), _items(4))
+    program = "import sys; from mipo_eval.cli import main; sys.exit(main(sys.argv[1:]))"
+    argv = ["--model", str(tiny_model), "--suite", "tea.jsonl", "--decoding", "max_tokens=4"]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "MIPO_EVAL_CACHE": str(tmp_path)}
+    environment.pop("TQDM_DISABLE", None)
+    done = subprocess.run(
+        [sys.executable, "-c", program, *argv], env=environment, capture_output=True, check=True
+    )
+    assert b"responses of" in done.stderr
+    assert b"it/s" not in done.stderr
+
+
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_killed_run_continues_where_it_was(
     tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], how: signal.Signals
