@@ -1,6 +1,7 @@
 """What every test lives in: no network, no keys, its own folder for all state."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,8 @@ def isolation(
     for name in list(os.environ):
         if any(word in name.upper() for word in _SECRETS) or name.startswith("MIPO_EVAL_"):
             monkeypatch.delenv(name)
+    # Streamlit's AppTest puts its script there, and spawned processes would run that.
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
     monkeypatch.setenv(settings.STORE, str(tmp_path / "store.db"))
     # One cache per test session: the demo model is trained once and then only read.
     monkeypatch.setenv(settings.CACHE, str(tmp_path_factory.getbasetemp() / "cache"))

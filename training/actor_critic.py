@@ -76,6 +76,9 @@ class ActorCritic:
             log_with=list(job.report_to) or None,
             project_dir=job.out / "runs",
         )
+        # Shared by all trainings of a process: one that was stopped between two accumulated
+        # batches leaves it off, and the optimizers of the next would not move.
+        self.accelerator.sync_gradients = True
         self.accelerator.init_trackers("mipo-eval")
         policy, tokenizer = load_policy(job)
         self.tokenizer, self.codec = tokenizer, Codec.of(tokenizer)

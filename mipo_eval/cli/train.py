@@ -131,6 +131,8 @@ def _stoppable() -> Iterator[None]:
     """Let a cluster's SIGTERM stop a training as Ctrl-C does: noted, and to be continued."""
 
     def interrupt(_number: int, _frame: object) -> NoReturn:
+        # Once: a second one must not break off the noting of where the training stopped.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, interrupt)

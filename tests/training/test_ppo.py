@@ -87,6 +87,17 @@ def test_a_checkpoint_that_was_killed_half_way_is_passed_over(
     assert len(run(tiny_model, tmp_path / "out").points) == 3
 
 
+def test_a_training_stopped_between_accumulated_batches_does_not_stop_the_next(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    from accelerate import Accelerator
+
+    Accelerator().sync_gradients = False  # as such a training leaves it
+    curves = Curves()
+    train_ppo(job(tiny_model, tmp_path / "out", examples(), report=curves), SETTINGS)
+    assert curves.of("kl")[-1] > 0.01
+
+
 def test_a_reward_within_reach_is_learned(tiny_model: Path, tmp_path: Path) -> None:
     settings = dataclasses.replace(
         SETTINGS, max_new_tokens=4, rollout_batch_size=32, rollout_micro_batch_size=32, kl=0.0
