@@ -46,10 +46,12 @@ def test_the_served_model_is_the_same_model(
 def test_as_a_judge_its_replies_are_unscored_unless_it_is_held_to_ratings(
     demo: VllmServer, capsys: pytest.CaptureFixture[str], constrained: bool
 ) -> None:
+    # Ours is longer than the 512 tokens that this model reads.
+    Path("short.txt").write_text("{query}\n{response}\n{preference}\nHow well, 1 to 5?\n")
     judge = Path(f"demo-{constrained}.yaml")
     judge.write_text(
         f"description: a model that gives advice\nbackend: openai:{demo.model}@{demo.url}\n"
-        f"constrained: {str(constrained).lower()}\n"
+        f"prompt: short.txt\nprotocol: rubric\nconstrained: {str(constrained).lower()}\n"
     )
     found = scores(capsys, "--model", "demo", "--judge", str(judge))
     win, ties = found["win_rate_tie_inclusive"], found["tie_rate"]
