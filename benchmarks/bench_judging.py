@@ -12,30 +12,16 @@ import argparse
 import asyncio
 import json
 import math
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks.judge_server import JudgeServer
 from mipo_eval.backends import Limits, Message, Reply, Request
 from mipo_eval.backends.openai import OpenAIBackend
 
 ROOT = Path(__file__).parents[1]
-
-
-@contextmanager
-def server(latency: float) -> Iterator[str]:
-    """Run the local OpenAI-compatible server in its own process; yield its URL."""
-    command = [sys.executable, "-m", "tests.servers.openai_server", "--latency", str(latency)]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
-    ) as process:
-        assert process.stdout is not None
-        yield process.stdout.readline().strip()
-        process.communicate()
 
 
 def requests(number: int) -> Iterator[Request]:
@@ -95,7 +81,8 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, default=64)
     parser.add_argument("--peer", action="store_true", help="also time a pool of threads")
     args = parser.parse_args()
-    with server(args.latency) as url:
+    with JudgeServer(args.latency) as server:
+        url = server.url
         backend = OpenAIBackend("judge", url, limits=Limits(concurrency=args.concurrency))
         seconds = asyncio.run(judge(backend, args.requests))
         peer = by_threads(url, args.requests, args.concurrency) if args.peer else None

@@ -1,16 +1,15 @@
 """The main job's limits, each measured in one run of this file.
 
-    python benchmarks/bench_main_job.py [overhead] [judging] [again] [memory]
+    python -m benchmarks.bench_main_job [overhead] [judging] [memory]
 
 overhead  generation in stored chunks against one `lm_eval.simple_evaluate` on the same items
 judging   calls a second through the whole command against a server that answers in 200 ms,
-          as a share of the ideal: concurrency / latency
-again     the same command with everything in the store
+          as a share of the ideal: concurrency / latency; then the same command with everything
+          in the store
 memory    peak memory of the command while it judges 100,000 items
 """
 
 import argparse
-import json
 import os
 import resource
 import statistics
@@ -21,8 +20,8 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Self
 
+from benchmarks.judge_server import REPOSITORY, JudgeServer
 from mipo_eval.generation.engine import (
     ModelOptions,
     decoding_for,
@@ -40,7 +39,6 @@ from mipo_eval.store.responses import put_generation, put_responses
 from mipo_eval.tasks.items import write_items
 from mipo_eval.tasks.query import query_hash, render_query
 
-REPOSITORY = Path(__file__).parents[1]
 CONCURRENCY = 64
 
 
@@ -60,30 +58,6 @@ def answer(n: int) -> str:
     words = ("boil", "the", "water", "warm", "the", "pot", "add", "two", "spoons", "of", "leaves")
     words += ("wait", "four", "minutes", "and", "pour")
     return " ".join(words[(n + i * (1 + n % 7)) % len(words)] for i in range(40)) + f" kettle {n}."
-
-
-class JudgeServer:
-    """The tests' OpenAI server in a process of its own, as a context manager."""
-
-    def __init__(self, latency: float) -> None:
-        command = [sys.executable, "-m", "tests.servers.openai_server", "--latency", str(latency)]
-        self._process = subprocess.Popen(
-            command, cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        assert self._process.stdout is not None
-        self.url = self._process.stdout.readline().strip()
-
-    def seconds(self) -> float:
-        """Stop the server and return the time from its first call to its last answer."""
-        told, _ = self._process.communicate()
-        return float(json.loads(told)["seconds"])
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.wait()
 
 
 def prepare(folder: Path, count: int, url: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 import platform
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -29,6 +29,7 @@ from mipo_eval.store.runs import Run, put_run
 from mipo_eval.suites import Suite, suite_items
 from mipo_eval.tasks.query import Prompting, query_hash
 
+_LIBRARIES = ("lm_eval", "torch", "transformers", "vllm", "openai", "sacrebleu", "numpy")
 KIND = "model_type"
 """In a run's environment: what tells the family of its model."""
 
@@ -110,15 +111,21 @@ def _open_run(store: Store, asked: Asking) -> Run:
     return run
 
 
-def environment() -> dict[str, str]:
-    """Return what the numbers were made with; installed versions, nothing imported."""
-    names = ("lm_eval", "torch", "transformers", "vllm", "openai", "sacrebleu", "numpy")
+def environment(
+    libraries: Iterable[str] = _LIBRARIES, *, command: str | None = None
+) -> dict[str, str]:
+    """Return what numbers are made with: versions, machine, command; nothing is imported.
+
+    Args:
+        libraries: whose versions are told, of those that are installed.
+        command: what was asked for; None: this process's arguments.
+    """
     return {
         "mipo_eval": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "command": " ".join(sys.argv[1:]),
-        **{name: found for name in names if (found := _version(name))},
+        "command": " ".join(sys.argv[1:]) if command is None else command,
+        **{name: found for name in libraries if (found := _version(name))},
     }
 
 

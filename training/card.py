@@ -1,34 +1,22 @@
 """The model card: README.md of a trained checkpoint, with everything needed to repeat it."""
 
-import platform
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import metadata
 from typing import Any
 
 import yaml
 
-from mipo_eval import __version__
 from mipo_eval.generation.models import ModelSpec
+from mipo_eval.responding import environment
 from mipo_eval.store.trainings import CurvePoint, Training
 
 _LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "lm_eval", "vllm")
 
 
-def environment() -> dict[str, str]:
+def training_environment() -> dict[str, str]:
     """Return what a training is made with: versions, machine, command; nothing is imported."""
-    installed = {
-        found.metadata["Name"].lower().replace("-", "_"): found.version
-        for found in metadata.distributions()
-    }
-    return {
-        "mipo_eval": __version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "command": shlex.join(sys.argv[1:]),
-        **{name: installed[name] for name in _LIBRARIES if name in installed},
-    }
+    return environment(_LIBRARIES, command=shlex.join(sys.argv[1:]))
 
 
 def model_card(training: Training, curve: Sequence[CurvePoint], *, base: ModelSpec) -> str:

@@ -9,13 +9,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import TrainingArguments
 
-from mipo_eval.training.group_trainer import GroupTrainer
+from mipo_eval.training.group_trainer import GroupTrainer, group_arguments
 from mipo_eval.training.job import Job
 from mipo_eval.training.losses import info_nce_loss, sami_loss
 from mipo_eval.training.packing import TokenGroup
 from mipo_eval.training.reading import Reader
 from mipo_eval.training.reference import reference_logprobs
-from mipo_eval.training.trainer import arguments, guarded
+from mipo_eval.training.trainer import guarded
 
 Square = Sequence[TokenGroup]
 """A group: one row per context, each with the responses to all contexts, in the same order."""
@@ -58,10 +58,7 @@ class Groups(Dataset[Numbered]):
 
 def make_trainer(model: Any, job: Job, task: Task, tokenizer: Any) -> Any:
     """Return the trainer of a job, ready for `run_trainer`."""
-    every = {"eval_strategy": "steps", "eval_steps": job.save_steps, "eval_on_start": True}
-    options = arguments(job) | (every if task.held_out else {})
-    # Ours is no batch of texts with labels, so nothing of it may be taken out or renamed.
-    args = TrainingArguments(**options, remove_unused_columns=False, label_names=[])
+    args = group_arguments(job, held_out=bool(task.held_out))
     kind = guarded(ContrastiveTrainer)
     return kind(model, args=args, job=job, task=task, processing_class=tokenizer)
 

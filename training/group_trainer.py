@@ -6,7 +6,10 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from transformers import Trainer, TrainerCallback
+from transformers import Trainer, TrainerCallback, TrainingArguments
+
+from mipo_eval.training.job import Job
+from mipo_eval.training.trainer import arguments
 
 
 class GroupTrainer(Trainer):  # type: ignore[misc]
@@ -74,6 +77,14 @@ class GroupTrainer(Trainer):  # type: ignore[misc]
             return {f"eval_{name}": value for name, value in found.items()}
         self._tokens += read
         return {**found, "num_tokens": self._tokens}
+
+
+def group_arguments(job: Job, *, held_out: bool) -> TrainingArguments:
+    """Return the Trainer's arguments for a job, with regular measuring of what is held out."""
+    every = {"eval_strategy": "steps", "eval_steps": job.save_steps, "eval_on_start": True}
+    options = arguments(job) | (every if held_out else {})
+    # Ours is no batch of texts with labels, so nothing of it may be taken out or renamed.
+    return TrainingArguments(**options, remove_unused_columns=False, label_names=[])
 
 
 def keep_precision(accelerator: Any) -> None:

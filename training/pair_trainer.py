@@ -9,13 +9,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import TrainingArguments, set_seed
 
-from mipo_eval.training.group_trainer import GroupTrainer
+from mipo_eval.training.group_trainer import GroupTrainer, group_arguments
 from mipo_eval.training.job import Job
 from mipo_eval.training.losses import dpo_loss
 from mipo_eval.training.packing import TokenGroup
 from mipo_eval.training.reading import Reader
 from mipo_eval.training.reference import reference_logprobs
-from mipo_eval.training.trainer import adapter_config, arguments, guarded
+from mipo_eval.training.trainer import adapter_config, guarded
 
 
 class Pairs(NamedTuple):
@@ -70,10 +70,7 @@ def with_adapter(model: Any, job: Job) -> Any:
 
 def make_trainer(model: Any, job: Job, pairs: Pairs, tokenizer: Any) -> Any:
     """Return the trainer of a job, ready for `run_trainer`."""
-    every = {"eval_strategy": "steps", "eval_steps": job.save_steps, "eval_on_start": True}
-    options = arguments(job) | (every if pairs.held_out else {})
-    # Ours is no batch of texts with labels, so nothing of it may be taken out or renamed.
-    args = TrainingArguments(**options, remove_unused_columns=False, label_names=[])
+    args = group_arguments(job, held_out=bool(pairs.held_out))
     return guarded(PairTrainer)(model, args=args, job=job, pairs=pairs, processing_class=tokenizer)
 
 

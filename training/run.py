@@ -31,7 +31,7 @@ from mipo_eval.store.trainings import (
     put_training,
 )
 from mipo_eval.suites import Suite
-from mipo_eval.training.card import environment, model_card
+from mipo_eval.training.card import model_card, training_environment
 from mipo_eval.training.examples import Examples, Maker, TrainingItems, asking
 from mipo_eval.training.job import Job
 from mipo_eval.training.recipes import ALGORITHMS, Recipe, recipe_dict, resolve
@@ -256,7 +256,7 @@ def _opened(store: Store, request: Request) -> Training:
         checkpoint=None,
         recipe=recipe_dict(request.recipe),
         pair_report=None,
-        environment=environment(),
+        environment=training_environment(),
         status="running",
         reason=None,
         created_at=known.created_at if known else moment,

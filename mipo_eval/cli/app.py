@@ -13,7 +13,14 @@ from mipo_eval.cli.exchange import export_runs, import_results
 from mipo_eval.cli.judge import judge
 from mipo_eval.cli.judges import judges as judge_commands
 from mipo_eval.cli.leaderboard import leaderboard
-from mipo_eval.cli.options import batch_option, json_option, max_cost_option, store_option
+from mipo_eval.cli.options import (
+    batch_option,
+    data_option,
+    json_option,
+    limit_option,
+    max_cost_option,
+    store_option,
+)
 from mipo_eval.cli.plan import plan
 from mipo_eval.cli.reproduce import reproduce
 from mipo_eval.cli.runs import list_runs, show
@@ -57,13 +64,8 @@ from mipo_eval.cli.why import why
     help="max_tokens, temperature, top_p. Default: greedy, at most 256 tokens.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of sampling and intervals.")
-@click.option("--limit", type=click.IntRange(min=1), help="Only the first N items of each task.")
-@click.option(
-    "--data",
-    "data_dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of item files. [default: MIPO_EVAL_DATA or ./data]",
-)
+@limit_option
+@data_option
 @click.option(
     "--engine",
     metavar="KEY=VALUE,...",

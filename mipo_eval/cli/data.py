@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mipo_eval.cli.options import json_option, max_cost_option, store_option
+from mipo_eval.cli.options import data_option, json_option, max_cost_option, store_option
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -14,13 +14,6 @@ if TYPE_CHECKING:
     from mipo_eval.store import Store
     from mipo_eval.tasks.preparation import Models
     from mipo_eval.tasks.preparation.run import Prepared
-
-data_option = click.option(
-    "--data",
-    "data_dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of item files. [default: MIPO_EVAL_DATA or ./data]",
-)
 
 
 @click.group()

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from mipo_eval.cli.options import batch_option, json_option, max_cost_option, store_option
+from mipo_eval.cli.options import (
+    batch_option,
+    data_option,
+    json_option,
+    limit_option,
+    max_cost_option,
+    store_option,
+)
 from mipo_eval.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -57,13 +64,8 @@ _SHOWN, _IN_DOCUMENT = 2, 10
 )
 @click.option("--decoding", metavar="KEY=VALUE,...", default="", help="As for the main job.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of sampling and intervals.")
-@click.option("--limit", type=click.IntRange(min=1), help="Only the first N items of each task.")
-@click.option(
-    "--data",
-    "data_dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of item files. [default: MIPO_EVAL_DATA or ./data]",
-)
+@limit_option
+@data_option
 @click.option(
     "--reparse",
     is_flag=True,

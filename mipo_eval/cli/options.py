@@ -1,6 +1,7 @@
 """Options that several commands share."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -14,6 +15,17 @@ store_option: Decorator = click.option(
     default=settings.store_url,
     metavar="URL",
     help="SQLite file or PostgreSQL URL. [default: MIPO_EVAL_STORE or ./mipo-eval.db]",
+)
+
+limit_option: Decorator = click.option(
+    "--limit", type=click.IntRange(min=1), help="Only the first N items of each task."
+)
+
+data_option: Decorator = click.option(
+    "--data",
+    "data_dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of item files. [default: MIPO_EVAL_DATA or ./data]",
 )
 
 max_cost_option: Decorator = click.option(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from mipo_eval.cli.options import json_option, store_option
+from mipo_eval.cli.options import data_option, json_option, limit_option, store_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,13 +34,8 @@ if TYPE_CHECKING:
 @click.option("--decoding", metavar="KEY=VALUE,...", default="", help="As for the main job.")
 @click.option("--engine", metavar="KEY=VALUE,...", default="", help="As for the main job.")
 @click.option("--controls", is_flag=True, help="Count the control entrants too.")
-@click.option("--limit", type=click.IntRange(min=1), help="Only the first N items of each task.")
-@click.option(
-    "--data",
-    "data_dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of item files. [default: MIPO_EVAL_DATA or ./data]",
-)
+@limit_option
+@data_option
 @click.option("--rate", type=click.FloatRange(0, 100), help="Expected win rate (%).")
 @click.option("--rho", type=float, help="Correlation of two methods on the same item.")
 @click.option("--tokenizer", metavar="PATH", help="The judge's tokenizer.json, or its folder.")
