@@ -29,6 +29,7 @@ __all__ = [
     "choose_some",
     "download",
     "link",
+    "noted",
     "nothing_yet",
     "open_board",
     "row_rules",
@@ -46,9 +47,12 @@ _REMEMBERED = 128
 """Answers kept; tables of some hundred rows mostly."""
 _POLL = "4s"
 _PAGES = "board_pages"
+_CHOICES = "board_choices"
+"""In the session: what the page drawn now has been told, by the keys of its address."""
 
 Made = TypeVar("Made")
 Option = TypeVar("Option")
+Chosen = TypeVar("Chosen")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +141,7 @@ def open_board() -> Board | None:
 
 def begin(title: str, about: str) -> Board:
     """Draw a page's head and return the store; without anything in it, say so and stop."""
+    st.session_state[_CHOICES] = {}
     st.title(title)
     st.caption(about)
     board = open_board()
@@ -184,7 +189,9 @@ def choose(
         bind="query-params",
         format_func=lambda option: inert.label(show(option)),
     )
-    return options[0] if chosen is None else chosen
+    chosen = options[0] if chosen is None else chosen
+    noted(key, inert.label(show(chosen)))
+    return chosen
 
 
 def choose_some(
@@ -196,7 +203,7 @@ def choose_some(
     show: Callable[[Option], str] = str,
 ) -> list[Option]:
     """Let the user choose any of several; none often means all of them."""
-    return st.multiselect(
+    chosen = st.multiselect(
         label,
         options,
         default=list(default),
@@ -204,6 +211,9 @@ def choose_some(
         bind="query-params",
         format_func=lambda option: inert.label(show(option)),
     )
+    # That there is none has to be said where some are the default.
+    noted(key, [inert.label(show(one)) for one in chosen] or ("" if default else None))
+    return chosen
 
 
 def switch(label: str, options: Mapping[str, str], key: str) -> str:
@@ -221,10 +231,32 @@ def switch(label: str, options: Mapping[str, str], key: str) -> str:
         format_func=lambda name: options[name],
         required=True,
     )
-    return chosen or names[0]
+    chosen = chosen or names[0]
+    noted(key, options[chosen])
+    return chosen
 
 
-def link(page: str, label: str, **parameters: str | int | None) -> None:
+def noted(key: str, value: Chosen) -> Chosen:
+    """Note a choice for the link to this view, and return it.
+
+    For what Streamlit's own inputs return; the choices above do so themselves.
+
+    Args:
+        key: of the input, which is bound to the address.
+        value: as chosen; None and an empty list need no word in the address.
+    """
+    if isinstance(value, bool):
+        told: str | list[str] | None = str(value).lower()
+    elif isinstance(value, list):
+        told = [str(one) for one in value] or None
+    else:
+        told = None if value is None else str(value)
+    if told is not None:
+        st.session_state[_CHOICES][key] = told
+    return value
+
+
+def link(page: str, label: str, **parameters: str | int | list[str] | None) -> None:
     """Draw a link to a page of the board with its choices made.
 
     Args:
@@ -232,7 +264,11 @@ def link(page: str, label: str, **parameters: str | int | None) -> None:
         label: plain text; it may hold data.
         parameters: the choices, by their keys.
     """
-    given = {name: str(value) for name, value in parameters.items() if value is not None}
+    given = {
+        name: value if isinstance(value, list) else str(value)
+        for name, value in parameters.items()
+        if value is not None
+    }
     target = st.session_state[_PAGES][page]
     st.page_link(target, label=inert.markdown(label), query_params=given)
 
@@ -242,10 +278,10 @@ def set_pages(pages: Mapping[str, Any]) -> None:
     st.session_state[_PAGES] = dict(pages)
 
 
-def share(page: str, **parameters: str | int | None) -> None:
-    """Draw the link that opens this view again, also after the defaults changed."""
+def share(page: str) -> None:
+    """Draw the link that opens this view again: every choice, also those at their default."""
     st.divider()
-    link(page, "Link to this view", **parameters)
+    link(page, "Link to this view", **st.session_state[_CHOICES])
 
 
 # Texts and tables.

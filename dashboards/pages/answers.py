@@ -47,6 +47,7 @@ def show() -> None:
     numbers(board, accuracy, "accuracy", formats=_ACCURACY, left_out=_HIDDEN)
     _entropies(board, entropy)
     _questions(board)
+    frame.share("answers")
 
 
 def _by_task(table: pd.DataFrame, axis: str, key: str) -> None:

@@ -6,7 +6,7 @@ import streamlit as st
 
 from mipo_eval.dashboards import contrasts, duelling, frame, grid, inert, looks, methods
 from mipo_eval.dashboards.methods import Standing, View
-from mipo_eval.dashboards.pages.views import TIES, address_of, choose_view
+from mipo_eval.dashboards.pages.views import TIES, choose_view
 
 _SHOWN = 12
 """Rows compared unless the reader chooses others."""
@@ -31,7 +31,7 @@ def show() -> None:
     _matrix(board, (view, tuple(rows)), shown, task)
     _judges(board, view, known, task)
     _length(board, (view, tuple(rows)), shown)
-    frame.share("comparison", task=task, **address_of(view, found.section.judge))
+    frame.share("comparison")
 
 
 def _chosen(found: Standing) -> list[int]:

@@ -23,12 +23,12 @@ _HIDDEN = ("row", "suite", "metric", "signature")
 def show() -> None:
     """Draw the page."""
     board = frame.begin("Diversity", "How much the responses of a model repeat each other.")
-    measure = _suites(board)
-    chosen = _before_and_after(board)
-    frame.share("diversity", measure=measure, **chosen)
+    _suites(board)
+    _before_and_after(board)
+    frame.share("diversity")
 
 
-def _suites(board: frame.Board) -> str:
+def _suites(board: frame.Board) -> None:
     st.subheader("Over a suite")
     measure = frame.choose(
         "Measure", list(MEASURES), "measure", default=0, show=lambda name: MEASURES[name]
@@ -37,7 +37,7 @@ def _suites(board: frame.Board) -> str:
     tasks = list(dict.fromkeys(table["task"]))
     if not tasks:
         st.info("No run of this store has this measure.", icon=":material/inbox:")
-        return MEASURES[measure]
+        return
     shown = table[table["task"].isin(frame.choose_some("Tasks", tasks, "texts-of") or tasks)]
     for task, own in shown.groupby("task", sort=False):
         st.markdown(f"**{inert.markdown(str(task))}**")
@@ -48,10 +48,9 @@ def _suites(board: frame.Board) -> str:
         "number of texts: between suites compare those of 80 texts."
     )
     numbers(board, shown, "diversity", formats=_DIGITS, left_out=_HIDDEN)
-    return MEASURES[measure]
 
 
-def _before_and_after(board: frame.Board) -> dict[str, str]:
+def _before_and_after(board: frame.Board) -> None:
     st.subheader("Before and after, within prompts")
     runs = board.recall(list_runs)
     left, right = st.columns(2)
@@ -62,7 +61,7 @@ def _before_and_after(board: frame.Board) -> dict[str, str]:
     others = [run for run in runs if run.suite == before.suite and run != before]
     if not others:
         st.info("A second run of the same suite is needed.", icon=":material/inbox:")
-        return {"before": run_name(before)}
+        return
     with right:
         after = frame.choose("After", others, "after", show=run_name)
     within = board.recall(within_table, (before, after))
@@ -78,4 +77,3 @@ def _before_and_after(board: frame.Board) -> dict[str, str]:
         "that ignores its user has 1 here. Differences are paired by item; intervals resample "
         "prompts, with every text's value held fixed."
     )
-    return {"before": run_name(before), "after": run_name(after)}

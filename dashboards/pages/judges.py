@@ -35,12 +35,12 @@ def show() -> None:
     _failing(board)
     chosen = frame.choose_some("Judges", list(dict.fromkeys(names.values())), "of-judges")
     wanted = chosen or list(names.values())
-    data = _validations(board, wanted)
+    _validations(board, wanted)
     _ratings(board, wanted)
     _places(board, wanted)
     _hostile(board, wanted)
     _expenses(board)
-    frame.share("judges", labels=data)
+    frame.share("judges")
 
 
 def _failing(board: frame.Board) -> None:
@@ -55,7 +55,7 @@ def _of(table: pd.DataFrame, wanted: list[str]) -> pd.DataFrame:
     return table[table["judge"].isin(wanted)] if "judge" in table else table
 
 
-def _validations(board: frame.Board, wanted: list[str]) -> str:
+def _validations(board: frame.Board, wanted: list[str]) -> None:
     st.subheader("Against human labels")
     table = board.recall(accuracy_table)
     table = table[table["judge"].isin(wanted) | (table["source"] == "paper")]
@@ -77,7 +77,6 @@ def _validations(board: frame.Board, wanted: list[str]) -> str:
     if len(found):
         rates = {name: "%.1f" for name in found.columns if name.endswith((")", "kappa"))}
         numbers(board, found, "validations", formats=rates | {"kappa": "%.2f"})
-    return str(data)
 
 
 def _ratings(board: frame.Board, wanted: list[str]) -> None:

@@ -47,7 +47,7 @@ def show() -> None:
     else:
         st.info("Say who you are: your labels are kept under that name.", icon=":material/person:")
     _people(board, pairs)
-    frame.share("label", of=run_name(run), against=_against(other))
+    frame.share("label")  # less who labels: whoever opens it says that for themselves
 
 
 def _what(board: frame.Board) -> tuple[Run | None, Run | None]:

@@ -9,7 +9,7 @@ import streamlit as st
 from mipo_eval.dashboards import contrasts, flags, frame, grid, inert, looks, methods
 from mipo_eval.dashboards.links import run_name
 from mipo_eval.dashboards.methods import Filters, Method, Standing, View
-from mipo_eval.dashboards.pages.views import address_of, choose_view
+from mipo_eval.dashboards.pages.views import choose_view
 
 _NO_BASELINE = "none"
 _ALL = "all"
@@ -41,7 +41,7 @@ def show() -> None:
     label = None if baseline is None else methods.labels(found.methods)[baseline]
     _table(found, measured, (shown, order, label))
     _behind(found, rows)
-    frame.share("leaderboard", **address_of(view, found.section.judge))
+    frame.share("leaderboard")
 
 
 def _flags(board: frame.Board, view: View) -> None:
@@ -65,6 +65,7 @@ def _filtered(found: Standing) -> tuple[list[Method], list[str]]:
         promptings = frame.choose_some("Prompting", facets.promptings, "prompting")
     with third:
         since = st.date_input("Made since", None, key="since", bind="query-params")
+        frame.noted("since", since)
     names = {signature_name(signature): signature for signature in facets.signatures}
     with fourth:
         chosen = frame.choose("Signature", [_ALL, *names], "signature")
@@ -111,6 +112,7 @@ def _layout(found: Standing, *, compared: bool) -> tuple[list[str], str, bool]:
         order = frame.choose("Sort by", ["mean", "model", "method", *found.section.tasks], "sort")
     with third:
         published = st.toggle("Published rows", True, key="published", bind="query-params")
+        frame.noted("published", published)
     return shown, order, published
 
 

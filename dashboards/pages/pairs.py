@@ -38,13 +38,15 @@ def show() -> None:
     st.html(inert.line(f"{len(left):,} of {looks.count(len(found), 'item')}"))
     if not left:
         st.info("No item passes the filters.")
+        frame.share("pairs")
         return
     position = _navigate(left, len(found))
     shown = board.recall(detail.detail, first.run_id, other, position, live=True)
     if shown is not None:
         _item(board, shown, found[position], (run_name(first), _name(second)))
     _list(found, left, wanted)
-    frame.share("pairs", a=run_name(first), b=_name(second), item=position, search=text or None)
+    frame.noted("item", position)
+    frame.share("pairs")
 
 
 def _name(run: Run | None) -> str:
@@ -88,12 +90,14 @@ def _filters(judges: Sequence[StoredJudge], found: Sequence[Pairing]) -> tuple[W
                 key="gap",
                 bind="query-params",
             )
+    for key, value in {"search": text or None, "flips": flipped, "disputed": disputed}.items():
+        frame.noted(key, value)
     wanted = Wanted(
         judge=known.get(judge),
         outcomes=tuple(outcomes),
         flipped=flipped,
         disputed=disputed,
-        gap=gap,
+        gap=frame.noted("gap", gap),
     )
     return wanted, text
 

@@ -22,7 +22,7 @@ def show() -> None:
     _costs(board, run.run_id)
     _made(board, run.run_id)
     _others(board, run.run_id)
-    frame.share("run", run=run_name(run))
+    frame.share("run")
 
 
 def _head(board: frame.Board, run_id: str) -> None:

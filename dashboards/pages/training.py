@@ -36,7 +36,6 @@ def show() -> None:
     """Draw the page."""
     board = frame.begin("Training", "What was trained, and how it went.")
     trainings = board.recall(list_trainings)
-    curve = None
     if not trainings:
         st.info(
             "Nothing was trained here yet: run `mipo-eval train mipo-missing --model demo "
@@ -44,14 +43,14 @@ def show() -> None:
             icon=":material/inbox:",
         )
     else:
-        curve = _curves(board, trainings)
+        _curves(board, trainings)
         _all(board, trainings)
         _one(trainings)
     _ablations(board)
-    frame.share("training", curve=curve)
+    frame.share("training")
 
 
-def _curves(board: frame.Board, trainings: list[Training]) -> str | None:
+def _curves(board: frame.Board, trainings: list[Training]) -> None:
     st.subheader("Learning curves")
     chosen = (
         frame.choose_some(
@@ -62,7 +61,7 @@ def _curves(board: frame.Board, trainings: list[Training]) -> str | None:
     metrics = board.recall(curve_metrics, tuple(one.training_id for one in chosen))
     if not metrics:
         st.info("These trainings have not reported anything yet.", icon=":material/inbox:")
-        return None
+        return
     left, right = st.columns(2)
     with left:
         metric = frame.choose("Metric", metrics, "curve", show=axis_title)
@@ -70,6 +69,7 @@ def _curves(board: frame.Board, trainings: list[Training]) -> str | None:
         smoothing = st.slider(
             "Smoothing", 0.0, 0.95, 0.6, 0.05, key="smoothing", bind="query-params"
         )
+        frame.noted("smoothing", smoothing)
     curves = board.recall(curve_table, tuple(chosen), metric, smoothing)
     st.altair_chart(
         line_plot(
@@ -81,7 +81,6 @@ def _curves(board: frame.Board, trainings: list[Training]) -> str | None:
         "has the ranking accuracy, flat after 6,000 to 7,000 steps."
     )
     frame.download(curves, "curves", key="download-curves")
-    return axis_title(metric)
 
 
 def _all(board: frame.Board, trainings: list[Training]) -> None:

@@ -75,14 +75,3 @@ def numbers(topic: Topic) -> list[str]:
     found = [WIN_RATE] * bool(rates) + [name for name in topic.metrics if name not in TIES]
     usual = [WIN_RATE, "accuracy", *LABELS]
     return sorted(found, key=lambda name: usual.index(name) if name in usual else len(usual))
-
-
-def address_of(view: View, judge: str | None) -> dict[str, str | None]:
-    """Return the parameters that choose a view."""
-    rate = view.metric in TIES
-    return {
-        "suite": view.suite,
-        "judge": judge or NO_JUDGE,
-        "metric": WIN_RATE if rate else looks.metric_title(view.metric),
-        "ties": TIES[view.metric] if rate else None,
-    }
