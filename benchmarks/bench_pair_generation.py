@@ -1,0 +1,170 @@
+"""Pairs drawn beside each other against two separate passes: what vLLM's prefix cache saves.
+
+    python -m benchmarks.bench_pair_generation [--items 64] [--prompt 512] [--response 32]
+
+Needs vLLM (`make test-vllm` builds one for CPUs in .venv-vllm). A Qwen2 of random weights answers
+made-up prompts of the given length; what it says means nothing, how long it takes does. As in
+training, every item wants a chosen response and N negatives: without the context (`missing`) or
+with other users' contexts (`random`). In one pass they stand beside each other, as
+`mipo-eval train` asks for them. In two passes all chosen responses are drawn first and all
+negatives then, and the cache is emptied in between, since that of a data set would not fit.
+Both ways draw the same requests; each is timed three times, in turn.
+"""
+
+import argparse
+import json
+import os
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mipo_eval.generation.engine import (
+    Decoding,
+    LoadedModel,
+    ModelOptions,
+    load_model,
+)
+from mipo_eval.generation.models import parse_model
+from mipo_eval.records import Item
+from mipo_eval.training.pairs import PairSettings, plan_draws
+from mipo_eval.training.sample import load_items
+
+WORDS = 800
+_TASK = "mipo_items"
+_REPEATS = 3
+
+
+def make_model(folder: Path) -> Path:
+    """Save a Qwen2 of about 30 million random weights, with a tokenizer of one token a word."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+    special = ["<pad>", "<end>", "<user>", "<assistant>", "<unk>"]
+    vocabulary = {word: number for number, word in enumerate([*special, *map(_word, range(WORDS))])}
+    raw = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=raw, pad_token="<pad>", eos_token="<end>", unk_token="<unk>"
+    )
+    tokenizer.chat_template = (
+        "{% for m in messages %}<{{ m['role'] }}> {{ m['content'] }} {% endfor %}"
+        "{% if add_generation_prompt %}<assistant>{% endif %}"
+    )
+    torch.manual_seed(0)
+    config = Qwen2Config(
+        vocab_size=len(vocabulary),
+        hidden_size=512,
+        intermediate_size=1536,
+        num_hidden_layers=8,
+        num_attention_heads=8,
+        num_key_value_heads=8,
+        max_position_embeddings=4096,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    Qwen2ForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def _word(number: int) -> str:
+    return f"w{number}"
+
+
+def make_items(count: int, *, prompt: int, context: int) -> list[Item]:
+    """Return items of random words; every one has a user, prompt and context of its own."""
+    rng = random.Random(0)
+
+    def text(length: int) -> str:
+        return " ".join(_word(rng.randrange(WORDS)) for _ in range(length))
+
+    return [
+        Item(item_id=str(n), user_id=str(n), prompt=text(prompt), context=text(context))
+        for n in range(count)
+    ]
+
+
+class Drawer:
+    """Draws responses and forgets, on request, what its engine has read."""
+
+    def __init__(self, model: LoadedModel, engine: Any, decoding: Decoding) -> None:
+        self._model, self._engine, self._decoding = model, engine, decoding
+
+    def forget(self) -> None:
+        """Empty the prefix cache."""
+        self._engine.reset_prefix_cache()
+
+    def draw(self, items: Sequence[Item]) -> int:
+        """Draw a response to every item; returns their tokens."""
+        found = 0
+        with tempfile.TemporaryDirectory() as folder:
+            task = load_items(_TASK, items, Path(folder), self._decoding)
+            for start in range(0, len(items), self._model.chunk_size):
+                chunk = range(start, min(start + self._model.chunk_size, len(items)))
+                found += sum(r.response_tokens or 0 for r in self._model.ask(task, chunk))
+        return found
+
+
+def timed(drawer: Drawer, passes: Sequence[Sequence[Item]]) -> tuple[float, int]:
+    """Return the seconds that the passes take, each on an empty cache, and the tokens drawn."""
+    seconds, tokens = 0.0, 0
+    for items in passes:
+        drawer.forget()
+        start = time.perf_counter()
+        tokens += drawer.draw(items)
+        seconds += time.perf_counter() - start
+    return seconds, tokens
+
+
+def compare(drawer: Drawer, items: Sequence[Item], settings: PairSettings) -> dict[str, Any]:
+    """Return what both ways take."""
+    plans = list(plan_draws(items, settings, seed=0))
+    beside = [[item for plan in plans for item in (plan.item, *plan.rejected)]]
+    chosen = [plan.item for plan in plans]
+    apart = [chosen, [item for plan in plans for item in plan.rejected]]
+    timed(drawer, beside)  # compiles
+    measured = [(timed(drawer, beside), timed(drawer, apart)) for _ in range(_REPEATS)]
+    ratios = [two[0] / one[0] for one, two in measured]
+    return {
+        "negatives": settings.negatives,
+        "n": settings.n_negatives,
+        "requests": len(beside[0]),
+        "tokens": [measured[0][0][1], measured[0][1][1]],
+        "one_pass_s": round(statistics.median(one[0] for one, _ in measured), 2),
+        "two_passes_s": round(statistics.median(two[0] for _, two in measured), 2),
+        "times_as_fast": round(statistics.median(ratios), 2),
+        "ratios": [round(ratio, 2) for ratio in ratios],
+    }
+
+
+def main() -> None:
+    """Measure and print a JSON line for each kind of negatives."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--items", type=int, default=64)
+    parser.add_argument("--prompt", type=int, default=512, help="tokens")
+    parser.add_argument("--context", type=int, default=64, help="tokens")
+    parser.add_argument("--response", type=int, default=32, help="tokens")
+    args = parser.parse_args()
+    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")
+    decoding = Decoding(max_tokens=args.response, temperature=1.0, seed=0)
+    items = make_items(args.items, prompt=args.prompt, context=args.context)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = make_model(Path(temporary) / "model")
+        spec = parse_model(f"vllm:{folder}", demo_model=lambda: folder)
+        options = ModelOptions(arguments={"max_model_len": 4096, "enable_prefix_caching": True})
+        model = load_model(spec, options, decoding)
+        drawer = Drawer(model, model._lm.model, decoding)
+        for negatives, n in (("missing", 1), ("missing", 3), ("random", 3), ("random", 10)):
+            settings = PairSettings(negatives=negatives, n_negatives=n)  # type: ignore[arg-type]
+            shape = {"prompt": args.prompt, "response": args.response, "items": args.items}
+            print(json.dumps(shape | compare(drawer, items, settings)), flush=True)
+        model.close()
+
+
+if __name__ == "__main__":
+    main()
