@@ -41,11 +41,13 @@ def entropy_table(store: Store) -> pd.DataFrame:
 def question_table(store: Store, run: Run) -> pd.DataFrame:
     """Return what the probabilities over the choices say about each question of a run.
 
-    Columns: task, item_key, item_id, choices, correct, confidence (0-1), entropy (nats). Questions
-    that were not asked by likelihood have no probabilities and are left out.
+    Columns: task, item_key, item_id, choices, correct, confidence (0-1), entropy (nats), run_id,
+    position (in the run's list). Questions that were not asked by likelihood have no probabilities
+    and are left out.
     """
     columns = ["task", "item_key", "item_id", "choices", "correct", "confidence", "entropy"]
-    return pd.DataFrame(list(_questions(store, run)), columns=columns)
+    found = pd.DataFrame(list(_questions(store, run)), columns=[*columns, "position"])
+    return found.assign(run_id=run.run_id)
 
 
 def _questions(store: Store, run: Run) -> Iterator[tuple[object, ...]]:
@@ -63,6 +65,7 @@ def _questions(store: Store, run: Run) -> Iterator[tuple[object, ...]]:
             outcome.correct,
             outcome.confidence,
             outcome.entropy,
+            entry.position,
         )
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from mipo_eval.dashboards.contrasts import Agreement, Outcome, duels
 from mipo_eval.dashboards.inert import label
-from mipo_eval.dashboards.links import address, run_name
+from mipo_eval.dashboards.links import TASK, address, run_name
 from mipo_eval.dashboards.looks import PALETTE
 from mipo_eval.dashboards.methods import Standing, labels
 from mipo_eval.stats import Comparison
@@ -37,7 +37,9 @@ def forest_table(
         low, high = pair.ci95 or (None, None)
         p = pair.p_permutation if pair.p_adjusted is None else pair.p_adjusted
         runs = [found.methods[place].runs.get(task, ()) for place in (row, baseline)]
-        behind = {"a": run_name(runs[0][0]), "b": run_name(runs[1][0])} if all(runs) else None
+        behind = None
+        if all(runs):
+            behind = {"a": run_name(runs[0][0]), "b": run_name(runs[1][0]), TASK: task}
         rows.append(
             {
                 "row": label(names[row]),

@@ -13,6 +13,7 @@ from mipo_eval.metrics.rates import METRIC_NAMES
 from mipo_eval.reports.paper import TASKS, published
 from mipo_eval.reports.trained import method_label, negatives_of, recipe_value
 from mipo_eval.store import Store
+from mipo_eval.store.runs import list_runs
 from mipo_eval.store.tables import curves
 from mipo_eval.store.trainings import Training, list_trainings
 
@@ -52,9 +53,19 @@ def training_label(training: Training) -> str:
 
 
 def training_table(store: Store, trainings: Sequence[Training]) -> pd.DataFrame:
-    """Return one line per training: what it was, how it went, and where each curve ended."""
+    """Return one line per training: what it was, how it went, and where each curve ended.
+
+    Column `run_id` is the latest run of its checkpoint, if one was evaluated.
+    """
     last = _last_values(store)
-    return pd.DataFrame([_line(one, last.get(one.training_id, {})) for one in trainings])
+    measured = {run.model.rstrip("/"): run.run_id for run in reversed(list_runs(store))}
+    return pd.DataFrame(
+        [
+            _line(one, last.get(one.training_id, {}))
+            | {"run_id": measured.get((one.checkpoint or "").rstrip("/"))}
+            for one in trainings
+        ]
+    )
 
 
 def _line(training: Training, last: Mapping[str, float]) -> dict[str, Any]:
@@ -256,8 +267,6 @@ def _of_trainings(store: Store) -> pd.DataFrame:
 
 
 def _models_of_runs(store: Store) -> dict[str, str]:
-    from mipo_eval.store.runs import list_runs
-
     return {run.run_id: run.model for run in list_runs(store)}
 
 

@@ -9,6 +9,9 @@ from mipo_eval.store.runs import Run
 FIRST = "leaderboard"
 """The page that the board's own address shows; it has no other."""
 
+TASK = "of-task"
+"""Choice of the page of pairs: only items of this task."""
+
 
 def run_name(run: Run) -> str:
     """Return what a run is called in options and addresses: the same wherever it stands."""

@@ -181,6 +181,7 @@ class Wanted:
     judge: str | None = None
     """Key of the judge that outcome, flip and gap are of; None: of any judge."""
     outcomes: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
     flipped: bool = False
     """Only items on which the order decided."""
     disputed: bool = False
@@ -201,6 +202,7 @@ def matching(found: Sequence[Pairing], wanted: Wanted, hits: frozenset[int] | No
         pairing.position
         for pairing in found
         if (hits is None or pairing.position in hits)
+        and (not wanted.tasks or pairing.task in wanted.tasks)
         and (pairing.disputed or not wanted.disputed)
         and _said(pairing, wanted)
     ]

@@ -82,7 +82,7 @@ def _questions(board: frame.Board) -> None:
     chosen = frame.choose_some("Runs", runs, "by-likelihood", default=first, show=run_name)
     chosen = chosen or first
     labels = run_labels(chosen)
-    parts = [(labels[run.run_id], board.recall(question_table, run)) for run in chosen]
+    parts = [(labels[run.run_id], run.run_id, board.recall(question_table, run)) for run in chosen]
     calibration = _labelled(parts, calibration_table)
     st.markdown("**Calibration**")
     st.altair_chart(calibration_plot(calibration))
@@ -104,6 +104,7 @@ def _one_run(board: frame.Board, run: Run) -> None:
 
 
 def _labelled(
-    parts: Sequence[tuple[str, pd.DataFrame]], make: Callable[[pd.DataFrame], pd.DataFrame]
+    parts: Sequence[tuple[str, str, pd.DataFrame]], make: Callable[[pd.DataFrame], pd.DataFrame]
 ) -> pd.DataFrame:
-    return pd.concat([make(table).assign(row=label) for label, table in parts], ignore_index=True)
+    made = [make(table).assign(row=label, run_id=run_id) for label, run_id, table in parts]
+    return pd.concat(made, ignore_index=True)

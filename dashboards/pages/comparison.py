@@ -5,9 +5,13 @@ from dataclasses import replace
 import streamlit as st
 
 from mipo_eval.dashboards import contrasts, duelling, frame, grid, inert, looks, methods
+from mipo_eval.dashboards.links import TASK, run_name
 from mipo_eval.dashboards.methods import Standing, View
 from mipo_eval.dashboards.pages.views import TIES, choose_view
+from mipo_eval.store.runs import Run
 
+_DISPUTED = 3
+"""Runs with a link to the items on which judges differ."""
 _SHOWN = 12
 """Rows compared unless the reader chooses others."""
 
@@ -126,6 +130,13 @@ def _judges(board: frame.Board, view: View, known: list[methods.Topic], task: st
             table, rows="row", columns="judge", value="value", title=title, ends=ends
         )
         st.altair_chart(plot)
+    methods_of = [method for own in standings.values() for method in own.methods]
+    runs = {run.run_id: run for method in methods_of for run in method.runs.get(task, ())}
+    _agreement(board, view, list(runs.values()), task)
+
+
+def _agreement(board: frame.Board, view: View, runs: list[Run], task: str) -> None:
+    """Draw how judges agree, and lead to where they do not."""
     agreed = duelling.agreement_table(board.report(contrasts.agreements, view.suite))
     if agreed.empty:
         return
@@ -145,6 +156,10 @@ def _judges(board: frame.Board, view: View, known: list[methods.Topic], task: st
         ends=(0, 1),
     )
     st.altair_chart(plot)
+    with st.container(horizontal=True):
+        for run in runs[:_DISPUTED]:
+            label = f"Where judges differ on {run_name(run)}"
+            frame.link("pairs", label, a=run_name(run), disputed="true", **{TASK: task})
 
 
 def _length(board: frame.Board, about: tuple[View, tuple[int, ...]], found: Standing) -> None:

@@ -11,7 +11,7 @@ from mipo_eval.dashboards.diversity import (
     first_untrained,
     within_table,
 )
-from mipo_eval.dashboards.links import run_name
+from mipo_eval.dashboards.links import address, run_name
 from mipo_eval.dashboards.pages.numbers import numbers
 from mipo_eval.dashboards.plots import interval_plot
 from mipo_eval.store.runs import list_runs
@@ -70,7 +70,8 @@ def _before_and_after(board: frame.Board) -> None:
     for task, own in within.groupby("task", sort=False):
         st.markdown(f"**{inert.markdown(str(task))}**")
         st.altair_chart(interval_plot(own, axis=WITHIN, colour="row"))
-    table = board.recall(change_table, before, after)
+    behind = address("pairs", a=run_name(after), b=run_name(before))
+    table = board.recall(change_table, before, after).assign(behind=behind)
     numbers(board, table, "diversity-change", formats=_DIGITS)
     st.caption(
         "Within prompts: each response against those to other users who asked the same. A model "

@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from mipo_eval.dashboards import frame, inert
+from mipo_eval.dashboards import behind, frame, inert
 from mipo_eval.dashboards.judged import (
     accuracy_table,
     attack_table,
@@ -97,6 +97,7 @@ def _ratings(board: frame.Board, wanted: list[str]) -> None:
         "Left: all verdicts with a rating. Right: responses in groups of equal size by length, "
         "95 % intervals; longer responses may be better ones, so a slope alone is no bias."
     )
+    table = table.assign(behind=table["judge_key"].map(board.recall(behind.of_ratings)))
     numbers(board, table, "ratings", formats={"share": "%.3f"}, left_out=("judge_key",))
 
 
@@ -105,6 +106,7 @@ def _places(board: frame.Board, wanted: list[str]) -> None:
     if table.empty:
         return
     st.subheader("Places")
+    table = table.assign(behind=table["judge_key"].map(board.recall(behind.of_choices)))
     numbers(board, table, "places", formats=_RATES, left_out=("judge_key",))
     st.caption(
         "first: of the choices between a response shown first and one shown second, how many named "

@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from mipo_eval.dashboards import contrasts, flags, frame, grid, inert, looks, methods
-from mipo_eval.dashboards.links import run_name
+from mipo_eval.dashboards.links import TASK, run_name
 from mipo_eval.dashboards.methods import Filters, Method, Standing, View
 from mipo_eval.dashboards.pages.views import choose_view
 
@@ -186,5 +186,5 @@ def _behind(found: Standing, rows: Sequence[Method]) -> None:
         st.html(inert.block(method.signatures[task], name=about))
         for run in method.runs.get(task, ()):
             with st.container(horizontal=True):
-                frame.link("pairs", f"Items of {run_name(run)}", a=run_name(run))
+                frame.link("pairs", f"Items of {run_name(run)}", a=run_name(run), **{TASK: task})
                 frame.link("run", f"Run {run.run_id[:8]}", run=run_name(run))

@@ -1,4 +1,4 @@
-"""Tables of numbers on a page: links to the runs behind them, number formats, a download."""
+"""Tables of numbers on a page: links to what is behind them, number formats, a download."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,11 +7,14 @@ import pandas as pd
 import streamlit as st
 
 from mipo_eval.dashboards import frame, inert
-from mipo_eval.dashboards.links import address, run_name
+from mipo_eval.dashboards.links import TASK, address, run_name
 from mipo_eval.dashboards.looks import metric_title
 from mipo_eval.store.runs import list_runs
 
-_OPEN = "run"
+_LINKS = ("items", "run")
+"""Columns with links: to responses and verdicts, and to how a run was made."""
+_ADDRESSED = ("run_id", "position", "behind")
+"""Columns that become links."""
 
 
 def numbers(
@@ -22,11 +25,12 @@ def numbers(
     formats: Mapping[str, str] | None = None,
     left_out: Sequence[str] = (),
 ) -> None:
-    """Show a table, the run behind each line a click away, and offer it as CSV.
+    """Show a table, the items behind each line a click away, and offer it as CSV.
 
     Args:
         board: the store.
-        table: a line a number; where there is a column `run_id`, its run is linked.
+        table: a line a number. Where there is a column `run_id`, its items and the run are linked;
+            with a column `position` that very item; a column `behind` has addresses of its own.
         name: of the file, and of the parts of the page.
         formats: column to a printf format; others are shown as they are.
         left_out: columns that only the file has.
@@ -38,20 +42,46 @@ def numbers(
         for column, shape in (formats or {}).items()
         if column in shown
     }
-    if "run_id" in shown:
-        runs = {run.run_id: run_name(run) for run in board.recall(list_runs)}
-        links = [address("run", run=runs[key]) if key in runs else None for key in shown["run_id"]]
-        shown = shown.drop(columns="run_id")
-        shown[_OPEN] = pd.Series(links, index=shown.index, dtype="object")
-        settings[_OPEN] = st.column_config.LinkColumn(display_text="open")
-    for column in shown.select_dtypes(include=["object", "string"]).columns.difference([_OPEN]):
+    links = _links(board, shown)
+    shown = shown.drop(columns=[column for column in _ADDRESSED if column in shown])
+    for column in shown.select_dtypes(include=["object", "string"]):
         shown[column] = shown[column].map(_plain)
+    for column, targets in links.items():
+        shown[column] = pd.Series(targets, index=shown.index, dtype="object")
+        settings[column] = st.column_config.LinkColumn(display_text="open", width="small")
     if "metric" in shown:
         shown["metric"] = shown["metric"].map(metric_title, na_action="ignore")
     st.dataframe(
         shown, hide_index=True, column_config=settings, key=f"table-{name}", placeholder="\u2013"
     )
-    frame.download(table, name, key=f"download-{name}")
+    frame.download(table.drop(columns="behind", errors="ignore"), name, key=f"download-{name}")
+
+
+def _links(board: frame.Board, shown: pd.DataFrame) -> dict[str, list[str | None]]:
+    """Return the columns of links that a table has, each with an address or None a line."""
+    items, run = _LINKS
+    if "behind" in shown:
+        return {items: [one if isinstance(one, str) else None for one in shown["behind"]]}
+    if "run_id" not in shown:
+        return {}
+    names = {one.run_id: run_name(one) for one in board.recall(list_runs)}
+    known = [names.get(key) for key in shown["run_id"]]
+    lines = shown.reindex(columns=["task", "position"]).to_dict("records")
+    found: dict[str, list[str | None]] = {
+        items: [
+            _items(name, line) if name else None for name, line in zip(known, lines, strict=True)
+        ]
+    }
+    if "position" not in shown:
+        found[run] = [address("run", run=name) if name else None for name in known]
+    return found
+
+
+def _items(run: str, line: Mapping[Any, Any]) -> str:
+    """Return the address of a run's items: of one, of one task, or of all."""
+    if pd.notna(line["position"]):
+        return address("pairs", a=run, item=int(line["position"]))
+    return address("pairs", a=run, **{TASK: line["task"] if pd.notna(line["task"]) else None})
 
 
 def _plain(value: Any) -> Any:

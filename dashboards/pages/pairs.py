@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from mipo_eval.dashboards import detail, frame, inert, looks, pairings
-from mipo_eval.dashboards.links import run_name
+from mipo_eval.dashboards.links import TASK, run_name
 from mipo_eval.dashboards.pairings import OUTCOMES, Pairing, Wanted
 from mipo_eval.reports.catalog import StoredJudge, list_judges
 from mipo_eval.store.runs import Run, list_runs
@@ -75,6 +75,8 @@ def _filters(judges: Sequence[StoredJudge], found: Sequence[Pairing]) -> tuple[W
             judge = frame.choose("Judge", [_ANY, *known], "by")
         with three:
             outcomes = frame.choose_some("Outcome of the first", [*OUTCOMES, _UNDECIDED], "outcome")
+        tasks = list(dict.fromkeys(pairing.task for pairing in found))
+        some = frame.choose_some("Tasks", tasks, TASK) if len(tasks) > 1 else []
         one, two, three = st.columns(3, vertical_alignment="bottom")
         with one:
             flipped = st.toggle("Order decided (flips)", key="flips", bind="query-params")
@@ -95,6 +97,7 @@ def _filters(judges: Sequence[StoredJudge], found: Sequence[Pairing]) -> tuple[W
     wanted = Wanted(
         judge=known.get(judge),
         outcomes=tuple(outcomes),
+        tasks=tuple(some),
         flipped=flipped,
         disputed=disputed,
         gap=frame.noted("gap", gap),

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from mipo_eval.dashboards import facts, frame, inert, looks, watching
-from mipo_eval.dashboards.links import run_name
+from mipo_eval.dashboards.links import TASK, address, run_name
 from mipo_eval.store.runs import list_runs
 
 _SIBLINGS = 8
@@ -51,8 +51,10 @@ def _scores(board: frame.Board, run_id: str) -> None:
     if table.empty:
         st.info("No numbers yet: they are made when all responses are judged.")
         return
+    name = run_name(board.recall(facts.facts, run_id).run)
     shown = table.drop(columns="signature").assign(
-        metric=[looks.metric_title(name) for name in table["metric"]]
+        metric=[looks.metric_title(name) for name in table["metric"]],
+        items=[address("pairs", a=name, **{TASK: task}) for task in table["task"]],
     )
     st.dataframe(
         shown,
@@ -64,6 +66,7 @@ def _scores(board: frame.Board, run_id: str) -> None:
             "value": st.column_config.NumberColumn("value", format="%.3f"),
             "ci_low": st.column_config.NumberColumn("95 % from", format="%.3f"),
             "ci_high": st.column_config.NumberColumn("to", format="%.3f"),
+            "items": st.column_config.LinkColumn("items", display_text="open", width="small"),
         },
     )
     frame.download(table, f"run-{run_id[:8]}", key="csv")

@@ -97,6 +97,8 @@ FOUND = [
         (Wanted(flipped=True), [1]),
         (Wanted(flipped=True, judge="a"), []),
         (Wanted(disputed=True), [0]),
+        (Wanted(tasks=("t", "u")), [0, 1, 2, 3]),
+        (Wanted(tasks=("u",)), []),
         (Wanted(gap=1.0), [0]),
         (Wanted(gap=1.0, judge="b"), []),
         (Wanted(gap=0.5, judge="b"), [0]),
