@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import streamlit as st
 
@@ -74,6 +74,16 @@ def warm() -> None:
         return
 
 
+def _by_name(name: str, page: Any) -> Any:
+    """Return what shows the first page to those who type its name: it has no address but "/"."""
+
+    def turn() -> None:
+        choices = {key: st.query_params.get_all(key) for key in st.query_params}
+        st.switch_page(page, query_params=choices)
+
+    return st.Page(turn, title=page.title, url_path=name, visibility="hidden")
+
+
 def main(first: str = FIRST) -> None:
     """Draw the board.
 
@@ -83,12 +93,16 @@ def main(first: str = FIRST) -> None:
     st.set_page_config(page_title="mipo-eval", page_icon=_ICON, layout="wide")
     pages = {
         name: st.Page(
-            page.show, title=page.title, icon=page.icon, url_path=name, default=name == first
+            page.show,
+            title=page.title,
+            icon=page.icon,
+            url_path="" if name == first else name,
+            default=name == first,
         )
         for name, page in PAGES.items()
     }
     frame.set_pages(pages)
-    chosen = st.navigation(list(pages.values()))
+    chosen = st.navigation([*pages.values(), _by_name(first, pages[first])])
     st.html(inert.STYLE)
     try:
         board = frame.open_board()

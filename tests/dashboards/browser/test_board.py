@@ -3,8 +3,9 @@
 import csv
 import io
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from shutil import copy
 
 import pytest
 
@@ -115,6 +116,27 @@ def test_a_link_opens_a_page_on_a_new_server_with_its_choices_made(
     window.open("diversity", measure="Self-BLEU-4 of all texts (0-1, low = diverse)")
     assert window.page.get_by_role("heading", level=1, name="Diversity").is_visible()
     window.page.context.close()
+
+
+@pytest.mark.parametrize("base", ["", "eval"])
+def test_the_first_page_can_be_typed_by_its_name(
+    base: str, browser: "driving.Browser", board: Board, tmp_path: Path
+) -> None:
+    with ExitStack() as stack:
+        if base:
+            own = Path(copy(board.store, tmp_path / "store.db"))
+            board = stack.enter_context(serve(own, f"--server.baseUrlPath={base}"))
+        window = open_window(browser, board)
+        window.open("leaderboard", suite="tea", ties="half")
+        window.page.get_by_text("a tie is half (%)").wait_for()
+        window.page.get_by_role("heading", level=1, name="Leaderboard").wait_for()
+        assert window.page.url.startswith(f"{board.url}/?")
+        assert window.page.get_by_text("Page not found").count() == 0
+        menu = window.page.get_by_test_id("stSidebarNavLink").all_inner_texts()
+        assert [entry.splitlines()[-1] for entry in menu] == list(TITLES)  # after its icon
+        window.turn_to("Pairs").turn_to("Leaderboard")
+        assert window.errors == []
+        window.page.context.close()
 
 
 def test_choices_stand_in_the_address_and_reopen(
