@@ -42,7 +42,8 @@ def outcomes(
     """
     metric = metric or found.section.metric
     runs = {run.run_id: run for method in found.methods for run in method.all_runs}
-    if not has_values(metric, judge) or not runs:
+    made = found.section.signatures.values() if metric == found.section.metric else ()
+    if not has_values(metric, judge, made) or not runs:
         return {}
     sheets = {sheet.task: sheet for sheet in _sheets(now, tuple(runs.values()), metric, judge)}
     return {

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from mipo_eval.reports.labels import DIGITS, LABELS
+from mipo_eval.reports.labels import LABELS, decimals
 
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8C8C8C")
 """Okabe and Ito's colours without black and yellow, which vanish on dark and on light."""
@@ -16,7 +16,7 @@ def metric_title(metric: str) -> str:
 
 def digits(metric: str) -> int:
     """Return how many decimals a metric is shown with."""
-    return DIGITS.get(metric, 1)
+    return decimals(metric)
 
 
 def number(value: float | None, places: int = 1, *, signed: bool = False) -> str:

@@ -192,11 +192,11 @@ def _name(row: "Row", section: "Section") -> str:
 
 
 def _value(cell: "Cell", metric: str, marks: "Mapping[str, int]") -> str:
-    from mipo_eval.reports.labels import DIGITS
+    from mipo_eval.reports.labels import decimals
 
     if cell.value is None:
         return "none"
-    digits = DIGITS.get(metric, 1)
+    digits = decimals(metric)
     text = f"{cell.value:.{digits}f}"
     if cell.std is not None:
         text += f" \u00b1 {cell.std:.{digits}f}"
@@ -237,13 +237,13 @@ def _details(section: "Section", task: str, marks: "Mapping[str, int]") -> "Tabl
 
     from mipo_eval.cli.tables import inert
     from mipo_eval.metrics.directions import direction
-    from mipo_eval.reports.labels import DIGITS
+    from mipo_eval.reports.labels import decimals
 
     table = Table(header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column(inert(task), overflow="fold", min_width=16)
     for column in ("value", "95 %", "rank", "tie", "n", "ties"):
         table.add_column(column, justify="right", no_wrap=True)
-    digits = DIGITS.get(section.metric, 1)
+    digits = decimals(section.metric)
     sign = 1 if direction(section.metric) == "lower" else -1
     rows = [(row, cell) for row in section.rows if (cell := row.cells.get(task))]
     rows.sort(key=lambda both: (both[1].value is None, sign * (both[1].value or 0.0)))

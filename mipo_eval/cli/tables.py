@@ -10,7 +10,7 @@ from rich.text import Text
 
 from mipo_eval.controls import control_of, winners
 from mipo_eval.records import Score
-from mipo_eval.reports.labels import DIGITS, LABELS
+from mipo_eval.reports.labels import LABELS, decimals
 from mipo_eval.signature import split
 from mipo_eval.store.runs import Run
 from mipo_eval.store.validations import MARK, judge_in
@@ -142,7 +142,7 @@ def _cell(score: Score | None) -> Text:
         return Text("")
     if score.value is None:
         return Text("none", style="yellow")
-    digits = DIGITS.get(score.metric, 1)
+    digits = decimals(score.metric)
     cell = Text(f"{score.value:.{digits}f}")
     if score.ci95:
         low, high = score.ci95

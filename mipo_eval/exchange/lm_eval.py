@@ -1,11 +1,13 @@
 """lm-eval: results_TIME.json with samples_TASK_TIME.jsonl beside it; read and written.
 
-Numbers keep lm-eval's names and scale ("acc" is 0-1). What a sample scored is a grade of the
-judge "METRIC,FILTER", so that items can be compared after the import too.
+Numbers keep lm-eval's names and scale ("acc" is 0-1), but for those that this project's own tasks
+make under it: by these names shares are percent here and 0-1 there. What a sample scored is a grade
+of the judge "METRIC,FILTER", as it was written.
 """
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ from mipo_eval.store.choices import Grade
 SOURCE = "lm_eval"
 _RESULTS = re.compile(r"results_(?P<time>.+)")
 _SAMPLES = re.compile(r"samples_(?P<task>.+)_(?P<time>[^_]*\d{2}[-T:].*)")
+_SHARES = frozenset({"accuracy", "accuracy_norm", "unextracted_rate"})
+"""Metrics of this project's tasks that are 0-1 in lm-eval's files and percent in the store."""
 _NO_VALUE = "no value in the sample"
 
 
@@ -134,8 +138,9 @@ def _scores(results: Row, entries: Sequence[Entry]) -> list[Score]:
             if not comma or metric.endswith("_stderr") or not told:
                 continue
             error = numbers.get(f"{metric}_stderr,{used_filter}")
+            unit = 100.0 if metric in _SHARES else 1.0
             ends = (
-                (value - 1.96 * error, value + 1.96 * error)
+                (unit * (value - 1.96 * error), unit * (value + 1.96 * error))
                 if isinstance(error, int | float)
                 else None
             )
@@ -143,7 +148,7 @@ def _scores(results: Row, entries: Sequence[Entry]) -> list[Score]:
                 Score(
                     task=task,
                     metric=metric,
-                    value=float(value),
+                    value=unit * value,
                     n=int(n) or 1,
                     ci95=ends,
                     signature=join(
@@ -164,14 +169,14 @@ def _means(
     grades: Sequence[Grade], entries: Sequence[Entry], judges: dict[str, JudgeRecord]
 ) -> list[Score]:
     """Return the mean of every metric of samples that come without a results document."""
-    return [
-        score
-        for judge in judges.values()
-        for metric, _, used_filter in (judge.name.partition(","),)
-        for score in grade_scores(
-            entries, grades, judge, metric=metric, scale=f"lm-eval, filter {used_filter}"
-        )
-    ]
+    scores = []
+    for judge in judges.values():
+        metric, _, used = judge.name.partition(",")
+        unit = 100.0 if metric in _SHARES else 1.0
+        told = [g if g.value is None else replace(g, value=unit * g.value) for g in grades]
+        scale = f"lm-eval, filter {used}"
+        scores += grade_scores(entries, told, judge, metric=metric, scale=scale)
+    return scores
 
 
 def results_document(record: RunRecord) -> dict[str, Any]:
@@ -187,8 +192,10 @@ def results_document(record: RunRecord) -> dict[str, Any]:
         parts = split(score.signature)
         used = f"judge:{parts['judge']}" if "judge" in parts else parts.get("filter", "none")
         numbers = results.setdefault(score.task, {"alias": score.task})
-        numbers[f"{score.metric},{used}"] = score.value
-        error = (score.ci95[1] - score.ci95[0]) / (2 * 1.96) if score.ci95 else "N/A"
+        unit = 100.0 if score.metric in _SHARES else 1.0
+        numbers[f"{score.metric},{used}"] = score.value / unit
+        width = score.ci95[1] - score.ci95[0] if score.ci95 else None
+        error = "N/A" if width is None else width / (2 * 1.96 * unit)
         numbers[f"{score.metric}_stderr,{used}"] = error
         most = max(score.n, counts.get(score.task, {}).get("effective", 0))
         counts[score.task] = {"original": most, "effective": most}

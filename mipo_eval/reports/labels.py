@@ -1,5 +1,7 @@
 """What metrics are called on a screen, with their units, and how many decimals they have."""
 
+from mipo_eval.controls import control_of
+
 LABELS = {
     "win_rate_tie_inclusive": "win rate, a tie is a win (%)",
     "tie_rate": "tie rate (%)",
@@ -61,4 +63,12 @@ DIGITS = {
     "pairwise_similarity_fixed": 3,
     "ece": 3,
 }
-"""Metric to decimals; all others have one."""
+"""Metric to decimals; all others of `LABELS` have one."""
+_OF_OTHERS = 3
+"""Decimals of a metric of another tool: it may be a share of 1."""
+
+
+def decimals(metric: str) -> int:
+    """Return how many decimals a metric is shown with; a control's are those of its metric."""
+    name = control_of(metric)[1]
+    return DIGITS.get(name, 1 if name in LABELS else _OF_OTHERS)

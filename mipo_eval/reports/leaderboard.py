@@ -135,7 +135,7 @@ def _section(
     }
     lines = _lines(scored, asked)
     sheets: dict[str, Sheet] = {}
-    if has_values(metric, judge.key if judge else None):
+    if has_values(metric, judge.key if judge else None, signatures.values()):
         runs = [run for line in lines for run in line.runs]
         found = now.outcomes.sheets(runs, metric, judge.key if judge else None)
         sheets = {sheet.task: sheet for sheet in found}

@@ -35,7 +35,9 @@ OF_CHOICES: Mapping[str, Callable[[ChoiceOutcome], _Pair]] = {
     "brier": lambda found: (found.brier, None),
 }
 """Metric to its value for a question asked by likelihood; the reasons are the stored scores'."""
-JUDGE_FREE = ("accuracy", *ENDINGS, *OF_CHOICES)
+CHECKED = ("accuracy", *OF_CHOICES)
+"""Metrics that need an item's answer and how it is checked."""
+JUDGE_FREE = (*CHECKED, *ENDINGS)
 """Metrics without a judge that have one value per item."""
 
 

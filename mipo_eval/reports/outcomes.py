@@ -1,7 +1,7 @@
 """One metric of several runs, item by item and side by side, from stored verdicts and responses."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -10,7 +10,7 @@ import numpy as np
 
 from mipo_eval.errors import ConfigError
 from mipo_eval.metrics.rates import METRIC_NAMES, TIE_CREDIT
-from mipo_eval.reports.measured import JUDGE_FREE, measured
+from mipo_eval.reports.measured import CHECKED, JUDGE_FREE, measured
 from mipo_eval.reports.ratings import (
     NO_REFERENCE,
     Index,
@@ -23,6 +23,7 @@ from mipo_eval.reports.ratings import (
     references,
     without_collection,
 )
+from mipo_eval.signature import split
 from mipo_eval.stats import Crossed
 from mipo_eval.stats.bootstrap import Floats
 from mipo_eval.store import Store
@@ -158,9 +159,23 @@ class Outcomes:
         return _compared(own, self._rated[judge, "", run.list_key], COMPARED[metric])
 
 
-def has_values(metric: str, judge_key: str | None) -> bool:
-    """Return whether a metric has a value per item; an imported judge's numbers have none."""
+def has_values(metric: str, judge_key: str | None, signatures: Iterable[str] = ()) -> bool:
+    """Return whether a metric has a value per item.
+
+    Args:
+        metric: its name.
+        judge_key: whose ratings; an imported judge has no key, and its numbers no values.
+        signatures: of the stored numbers. What another tool checked is not checked again: its
+            items do not say how.
+    """
+    if metric in CHECKED and any(is_imported(signature) for signature in signatures):
+        return False
     return metric in METRICS and (judge_key is not None or metric not in JUDGED)
+
+
+def is_imported(signature: str) -> bool:
+    """Return whether a number came from another tool."""
+    return "source" in split(signature)
 
 
 def outcome_sheets(

@@ -57,7 +57,7 @@ def test_results_and_samples_of_lm_eval_are_taken_whole(output: Path) -> None:
     found = {(score.task, score.metric): score.value for score in record.scores}
     for task in ("mipo_svamp", "mipo_arc_easy_letters"):
         accuracy = told[task]["accuracy,none"]
-        assert found[task, "accuracy"] == accuracy
+        assert found[task, "accuracy"] == pytest.approx(100 * accuracy)
         entries = [entry for entry in record.entries if entry.task == task]
         assert len(entries) == 5
         keys = {entry.item.key for entry in entries}
