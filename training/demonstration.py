@@ -19,7 +19,7 @@ SATISFIED = 4
 """The least rating of a wish that counts as satisfied (`demo/rules.py`)."""
 
 _COMMON = (
-    "sampling.batch_size=64",
+    "sampling.batch_size=256",
     "sampling.max_tokens=192",
     "optimization.batch_size=16",
     "optimization.micro_batch_size=16",
@@ -27,8 +27,8 @@ _COMMON = (
 )
 
 _OWN: Mapping[str, tuple[str, ...]] = {
-    "dpo": ("lr=1.5e-4",),
-    "sft": ("lr=1.5e-4",),
+    "dpo": ("lr=1e-4",),
+    "sft": ("lr=1e-4",),
     # A batch counts groups of four contexts here; with four groups a step there are too few steps.
     "contrastive": ("lr=1e-4", "optimization.batch_size=1", "optimization.micro_batch_size=1"),
     "ppo": (

@@ -1,6 +1,5 @@
 """From the demo world's text to weights: tokenizer, model and training loop of the base model."""
 
-import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ Render = Callable[[Item], str]
 """Turns an item into the user turn a model is asked with; without context if the item has none."""
 
 PAD, END = "<|pad|>", "<|end|>"
+_IGNORED = -100  # as a target of torch's cross-entropy
 _ROLES = ("<|system|>", "<|user|>", "<|assistant|>")
 
 CHAT_TEMPLATE = (
@@ -40,9 +40,12 @@ CHAT_TEMPLATE = (
 class Recipe:
     """Everything that decides the base model's weights, apart from the text itself."""
 
-    steps: int = 1300
+    steps: int = 800
     batch: int = 16
-    learning_rate: float = 5e-3
+    matrix_rate: float = 0.02
+    """Learning rate of the matrices between the layers, which Muon trains."""
+    learning_rate: float = 0.02
+    """Of embeddings, norms and biases, which AdamW trains."""
     beta2: float = 0.95
     warmup_steps: int = 40
     weight_decay: float = 0.01
@@ -216,22 +219,23 @@ def train(
     """Train in place, one step per batch; return the loss of each step in nats per token."""
     import torch
 
-    optimizer = torch.optim.AdamW(
-        model.parameters(),
-        lr=recipe.learning_rate,
-        betas=(0.9, recipe.beta2),
-        weight_decay=recipe.weight_decay,
-    )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, recipe))
+    optimizers = _optimizers(model, recipe)
+    schedules = [
+        torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, recipe))
+        for optimizer in optimizers
+    ]
     losses = []
+    # The fused attention gets slower, not faster, by products in bfloat16 (see `model.py`).
+    model.set_attn_implementation("eager")
     model.train()
     for step, batch in enumerate(plan, start=1):
         loss = answer_loss(model, batch)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad()
+        for optimizer, schedule in zip(optimizers, schedules, strict=True):
+            optimizer.step()
+            schedule.step()
+        model.zero_grad()
         losses.append(loss.item())
         if progress:
             progress(step, len(plan))
@@ -239,27 +243,57 @@ def train(
     return losses
 
 
+def _optimizers(
+    model: "Qwen2ForCausalLM", recipe: Recipe
+) -> "tuple[torch.optim.Optimizer, torch.optim.Optimizer]":
+    """Return Muon for the layers' matrices and AdamW for the rest.
+
+    Muon (Jordan et al., 2024) needs half of AdamW's steps here, for a sixth more time a step.
+    """
+    import torch
+
+    matrices = [weight for weight in model.model.layers.parameters() if weight.ndim == 2]
+    chosen = {id(weight) for weight in matrices}
+    others = [weight for weight in model.parameters() if id(weight) not in chosen]
+    decay = recipe.weight_decay
+    return (
+        torch.optim.Muon(matrices, lr=recipe.matrix_rate, weight_decay=decay),
+        torch.optim.AdamW(
+            others, lr=recipe.learning_rate, betas=(0.9, recipe.beta2), weight_decay=decay
+        ),
+    )
+
+
 def answer_loss(model: "Qwen2ForCausalLM", batch: Sequence[Example]) -> "torch.Tensor":
     """Return the mean cross-entropy over the answers' tokens, in nats; a scalar."""
     import torch
 
-    width = max(len(example.tokens) for example in batch)
-    tokens = torch.zeros(len(batch), width, dtype=torch.long)  # (batch, tokens)
-    answered = torch.zeros(len(batch), width, dtype=torch.bool)
+    width = _rounded(max(len(example.tokens) for example in batch), 16)
+    tokens = torch.zeros(len(batch), width, dtype=torch.long)  # (batch, width)
+    following = torch.full((len(batch), width), _IGNORED)
     for row, example in enumerate(batch):
         length = len(example.tokens)
         tokens[row, :length] = torch.tensor(example.tokens)
-        answered[row, example.prompt_length : length] = True
+        following[row, example.prompt_length - 1 : length - 1] = tokens[
+            row, example.prompt_length : length
+        ]
     # Padding stands at the end, where causal attention never looks back at it: no mask needed.
-    hidden = model.model(input_ids=tokens).last_hidden_state  # (batch, tokens, hidden)
-    # Logits only where the loss is: the vocabulary is an eighth of all arithmetic.
-    logits = model.lm_head(hidden[:, :-1][answered[:, 1:]])  # (answer tokens, vocabulary)
-    return torch.nn.functional.cross_entropy(logits, tokens[:, 1:][answered[:, 1:]])
+    hidden = model.model(input_ids=tokens).last_hidden_state.flatten(0, 1)
+    targets = following.flatten()
+    # Logits only where the loss is: the vocabulary is an eighth of all arithmetic. The last
+    # position of a row has nothing to predict, so it can fill up.
+    chosen = (targets != _IGNORED).nonzero().flatten()
+    spare = _rounded(len(chosen), 128) - len(chosen)
+    chosen = torch.cat([chosen, torch.full((spare,), width - 1)])
+    return torch.nn.functional.cross_entropy(model.lm_head(hidden[chosen]), targets[chosen])
+
+
+def _rounded(size: int, step: int) -> int:
+    """Round up: the library that multiplies compiles its code anew for each new shape."""
+    return size + -size % step
 
 
 def _rate(step: int, recipe: Recipe) -> float:
-    """Return the share of the learning rate at a step: linear warm-up, then a cosine to 5 %."""
-    if step < recipe.warmup_steps:
-        return (step + 1) / recipe.warmup_steps
-    left = (step - recipe.warmup_steps) / max(1, recipe.steps - recipe.warmup_steps)
-    return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1.0, left)))
+    """Return the share of the learning rate at a step: linear warm-up, then linear to nothing."""
+    left = (recipe.steps - step) / max(1, recipe.steps - recipe.warmup_steps)
+    return min((step + 1) / recipe.warmup_steps, max(0.0, left))
