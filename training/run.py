@@ -133,8 +133,9 @@ def train(store: Store, request: Request, progress: Progress) -> Training:
         with main_process_first():
             examples, held_out = make_examples(store, request, progress)
         template = chat_template(request.recipe)
-        if is_main_process() and request.recipe.learns_from != "prompts":
-            scoring = _scoring_model(request.model, template)
+        if is_main_process():
+            has_texts = request.recipe.learns_from != "prompts"
+            scoring = _scoring_model(request.model, template) if has_texts else None
             record(pair_report=pair_report(examples, scoring, seed=request.seed))
         steps = _steps(request.recipe, len(examples.examples))
         with _Curve(store, training.training_id, progress, steps) as curve:

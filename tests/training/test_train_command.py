@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from mipo_eval import settings
 from mipo_eval.cli import main
 from mipo_eval.records import Item
 from mipo_eval.store import Store
@@ -272,3 +273,39 @@ def test_the_recipe_is_printed_as_config_takes_it(capsys: pytest.CaptureFixture[
     assert capsys.readouterr().out == printed
     assert main([*argv, "--json"]) == 0
     assert _json(capsys)["pairs"] == {"negatives": "random", "n_negatives": 3}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["rlvr", "rlaif-gt"])
+def test_math_is_learned_from_rewards(
+    method: str,
+    shared_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Real questions with their eight worked examples, from prompts to a checkpoint."""
+    monkeypatch.setenv(settings.DATA, str(shared_data))
+    model = make_model(tmp_path / "roomy", context=8192)
+    asked: list[str] = []
+
+    def rates(call: Call) -> Act:
+        asked.append(call.body["messages"][-1]["content"])
+        return ok("2")
+
+    with OpenAIServer(rates) as server:
+        argv = ["train", method, "--model", str(model), "--suite", "gsm8k", "--out", "out"]
+        for change in (
+            *("items.limit=4", "optimization.precision=float32", "settings.max_new_tokens=8"),
+            *([f"settings.judge=openai:judge@{server.url}"] if method == "rlaif-gt" else []),
+        ):
+            argv += ["--set", change]
+        assert main([*argv, "--json"]) == 0
+    assert _json(capsys)["pair_report"]["examples"] == 4
+    _, curve = _only_training()
+    (reward,) = [point.value for point in curve if point.metric == "reward"]
+    # Random weights solve nothing, and the judge finds every try equally poor.
+    assert reward == (0 if method == "rlvr" else 2)
+    assert bool(asked) == (method == "rlaif-gt")
+    assert all("The right answer is" in question for question in asked)
+    assert Path("out/model.safetensors").is_file()
