@@ -97,9 +97,8 @@ def measure(path: Path) -> int:
     """Measure, print, and fail when a limit does not hold."""
     began = time.perf_counter()
     with sync_playwright() as driver, serve(path) as board:
-        started = time.perf_counter() - began
-        print(f"server healthy after {started:.2f} s")
         server = Server(board.pid)
+        shown("server healthy", Spent(time.perf_counter() - began, server.processor()))
         browser = driver.chromium.launch(executable_path=find_chromium(), args=list(arguments()))
         window = open_window(browser, board)
 

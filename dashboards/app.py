@@ -3,25 +3,15 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
+from functools import partial
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import streamlit as st
 
 from mipo_eval.dashboards import frame, inert, methods
 from mipo_eval.dashboards.links import FIRST
-from mipo_eval.dashboards.pages import (
-    answers,
-    comparison,
-    diversity,
-    judges,
-    label,
-    leaderboard,
-    pairs,
-    run,
-    training,
-    views,
-)
+from mipo_eval.dashboards.pages import views
 from mipo_eval.errors import MipoEvalError
 
 # The picture in the browser's tab: any icon that has a name would be fetched from elsewhere.
@@ -30,33 +20,43 @@ _ICON = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">
 <circle cx="16" cy="16" r="6" fill="#D55E00"/></svg>"""
 
 
-_FIRST_VISIT = 3.0
-# Seconds that whoever started the server has the processor alone to load the first page.
+_VISITED = threading.Event()
+_FIRST_VISIT, _LOADING = 30.0, 3.0
+# Seconds that whoever started the server has to come, and then to load the page, alone with the
+# processor.
 
 
 class _Page(NamedTuple):
-    show: Callable[[], None]
     title: str
     icon: str
 
 
-# Name in the address to page, in the order of the menu. (A comment, since Streamlit may show a
-# string that stands alone in its main script.)
+# Name in the address, and of the module, to page, in the order of the menu. (A comment, since
+# Streamlit may show a string that stands alone in its main script.)
 PAGES = {
-    "leaderboard": _Page(leaderboard.show, "Leaderboard", ":material/leaderboard:"),
-    "comparison": _Page(comparison.show, "Comparison", ":material/compare_arrows:"),
-    "pairs": _Page(pairs.show, "Pairs", ":material/vertical_split:"),
-    "diversity": _Page(diversity.show, "Diversity", ":material/palette:"),
-    "answers": _Page(answers.show, "Choice and math", ":material/calculate:"),
-    "training": _Page(training.show, "Training", ":material/model_training:"),
-    "judges": _Page(judges.show, "Judges", ":material/gavel:"),
-    "run": _Page(run.show, "Run", ":material/receipt_long:"),
-    "label": _Page(label.show, "Label", ":material/edit_note:"),
+    "leaderboard": _Page("Leaderboard", ":material/leaderboard:"),
+    "comparison": _Page("Comparison", ":material/compare_arrows:"),
+    "pairs": _Page("Pairs", ":material/vertical_split:"),
+    "diversity": _Page("Diversity", ":material/palette:"),
+    "answers": _Page("Choice and math", ":material/calculate:"),
+    "training": _Page("Training", ":material/model_training:"),
+    "judges": _Page("Judges", ":material/gavel:"),
+    "run": _Page("Run", ":material/receipt_long:"),
+    "label": _Page("Label", ":material/edit_note:"),
 }
 
 
-def warm() -> None:
-    """Make what the first page shows under every rule for ties, before anybody asks for it."""
+def show(page: str) -> None:
+    """Draw a page; it is imported only now: most pages need plots, and the first one does not."""
+    import_module(f"mipo_eval.dashboards.pages.{page}").show()
+
+
+def warm(made: threading.Event) -> None:
+    """Make what the first page shows under every rule for ties, before anybody asks for it.
+
+    Args:
+        made: set as soon as the page has what it shows at first.
+    """
     # Streamlit warns of every thread that serves no visitor; this one is meant not to.
     context = logging.getLogger("streamlit.runtime.scriptrunner_utils.script_run_context")
     own = threading.current_thread().name
@@ -67,11 +67,17 @@ def warm() -> None:
         if board and known:
             first, *others = views.first_views(known)
             board.report(methods.standing, first)
-            time.sleep(_FIRST_VISIT)
+            made.set()
+            if _VISITED.wait(_FIRST_VISIT):
+                time.sleep(_LOADING)
             for view in others:
                 board.report(methods.standing, view)
     except MipoEvalError:  # the page says so
         return
+    finally:
+        made.set()
+    for page in PAGES:
+        import_module(f"mipo_eval.dashboards.pages.{page}")
 
 
 def _by_name(name: str, page: Any) -> Any:
@@ -93,7 +99,7 @@ def main(first: str = FIRST) -> None:
     st.set_page_config(page_title="mipo-eval", page_icon=_ICON, layout="wide")
     pages = {
         name: st.Page(
-            page.show,
+            partial(show, name),
             title=page.title,
             icon=page.icon,
             url_path="" if name == first else name,
@@ -112,6 +118,8 @@ def main(first: str = FIRST) -> None:
     except MipoEvalError as error:
         st.error("The board cannot show this.")
         st.html(inert.block(str(error)))
+    finally:
+        _VISITED.set()
 
 
 if __name__ == "__main__":

@@ -1,11 +1,20 @@
 """`mipo-eval board`: the leaderboard in a browser."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from mipo_eval.cli.options import store_option
 
+if TYPE_CHECKING:
+    from threading import Event
+
+_AHEAD = 10.0
+"""Seconds that reading a large store may hold up the server: its address is printed, and a browser
+opened, when the first page is there. A store that takes longer is read on while the server runs."""
+_SERVER = ("streamlit.web.bootstrap", "streamlit.web.server.server", "pandas.io.formats.style")
+"""What Streamlit would import on its way to the first page."""
 _QUIET = {
     "browser.gatherUsageStats": "false",
     "server.showEmailPrompt": "false",
@@ -54,25 +63,32 @@ def board(
     os.environ[settings.STORE] = store
     if rows is not None:
         os.environ[settings.ROWS] = str(rows)
-    _warm()
+    made = _warm()
     quiet = dict(_QUIET)
     if not _given(streamlit, "server.address"):
         quiet["browser.serverAddress"] = "localhost"
     options = [f"--{name}={value}" for name, value in quiet.items() if not _given(streamlit, name)]
+    made.wait(_AHEAD)
     command = ["run", str(Path(__file__).with_name("board_script.py")), *options, *streamlit]
     streamlit_cli.main(command, prog_name="mipo-eval board", standalone_mode=False)
 
 
-def _warm() -> None:
-    """Begin now with what the first page would wait for: imports, and reading the store."""
+def _warm() -> "Event":
+    """Begin now with what the first page would wait for: imports, and reading the store.
+
+    Returns:
+        What is set as soon as the first page can be drawn at once.
+    """
     from importlib import import_module
-    from threading import Thread
+    from threading import Event, Thread
 
     from mipo_eval.dashboards import app
 
-    for name in ("scipy.stats", "statsmodels.stats.multitest"):
+    made = Event()
+    Thread(target=app.warm, args=(made,), name="warm", daemon=True).start()
+    for name in ("mipo_eval.dashboards.pages.leaderboard", "pyarrow", *_SERVER):
         import_module(name)
-    Thread(target=app.warm, name="warm", daemon=True).start()
+    return made
 
 
 def _given(options: tuple[str, ...], name: str) -> bool:

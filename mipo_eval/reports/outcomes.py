@@ -19,6 +19,7 @@ from mipo_eval.reports.ratings import (
     Texts,
     Totals,
     answers,
+    read_answers,
     read_list,
     references,
     without_collection,
@@ -136,10 +137,11 @@ class Outcomes:
         # Adding up is the database's work and holds no lock of Python's: both at the same time.
         with ThreadPoolExecutor(1) as other:
             reading = other.submit(Totals, self._store, judge, lists)
-            for generation, list_key in todo:
-                if (generation, list_key) not in self._texts:
-                    found = answers(self._store, generation, self._lists[list_key])
-                    self._texts[generation, list_key] = found
+            unread = [pair for pair in todo if pair not in self._texts]
+            found = read_answers(self._store, {generation for generation, _ in unread})
+            for generation, list_key in unread:
+                texts = answers(found[generation], self._lists[list_key])
+                self._texts[generation, list_key] = texts
             totals = reading.result()
         for list_key in lists:
             self._texts["", list_key] = references(self._lists[list_key])

@@ -103,32 +103,48 @@ class Rated(NamedTuple):
 
 
 class Totals:
-    """Every text a judge rated, added up in the database: one row a text comes back.
+    """Every text a judge rated, added up in the database: one row an item comes back.
 
     The verdicts are read in the order they are stored in: looking texts up one by one is many
     times slower once a store is larger than the database's page cache.
     """
 
     def __init__(self, store: Store, judge_key: str, lists: Collection[str]) -> None:
+        item, text, rating = (verdicts.c[name] for name in ("item_key", "text_key", "rating"))
         listed = sa.select(item_lists.c.item_key).where(item_lists.c.list_key.in_(lists))
-        query = (
+        asked = (verdicts.c.judge_key == judge_key, item.in_(listed))
+        rated = (
             sa.select(
-                verdicts.c.item_key + verdicts.c.text_key,
-                sa.func.count(verdicts.c.rating),
-                sa.func.coalesce(sa.func.sum(verdicts.c.rating), 0),
-                sa.func.min(verdicts.c.reason),
+                item,
+                text,
+                sa.func.count(rating).label("number"),
+                sa.func.coalesce(sa.func.sum(rating), 0).label("points"),
+                (sa.func.count() - sa.func.count(rating)).label("unread"),
             )
-            .where(verdicts.c.judge_key == judge_key, verdicts.c.item_key.in_(listed))
-            .group_by(verdicts.c.item_key, verdicts.c.text_key)
+            .where(*asked)
+            .group_by(item, text)
+            .subquery()
         )
-        rows = fetch(store, query)
-        columns: Any = zip(*rows, strict=True) if rows else ((), (), (), ())
-        names, numbers, points, reasons = columns
-        self._row = dict(zip(names, range(len(names)), strict=True))
+        told = (rated.c.text_key, *(sa.cast(rated.c[n], sa.Text) for n in ("number", "points")))
+        joined = [sa.func.aggregate_strings(column, ",") for column in told]
+        by_item = sa.select(rated.c.item_key, sa.func.sum(rated.c.unread), *joined)
+        names: list[str] = []
+        numbers: list[str] = []
+        points: list[str] = []
+        unread = 0
+        for key, failed, *columns in fetch(store, by_item.group_by(rated.c.item_key)):
+            texts, own, their = (column.split(",") for column in columns)
+            names += [key + one for one in texts]
+            numbers += own
+            points += their
+            unread += failed
+        self._row: dict[str | None, int] = dict(zip(names, range(len(names)), strict=True))
         # The last row stands for a text without any verdict, and for no text.
-        self._number = np.array([*numbers, 0], dtype=np.float64)
-        self._points = np.array([*points, 0], dtype=np.float64)
-        self._reasons: tuple[str | None, ...] = (*reasons, None)
+        self._number = np.array([*numbers, "0"]).astype(np.float64)
+        self._points = np.array([*points, "0"]).astype(np.float64)
+        why = sa.select(item + text, sa.func.min(verdicts.c.reason)).where(*asked, rating.is_(None))
+        told_why = fetch(store, why.group_by(item, text)) if unread else ()
+        self._reasons: dict[str | None, str | None] = {name: reason for name, reason in told_why}
 
     def of(self, listed: ItemList, texts: "Texts") -> Rated:
         """Return the ratings of one text per item."""
@@ -138,13 +154,13 @@ class Totals:
         if texts.absent:
             whole[list(texts.absent)] = False
         why = {
-            row: texts.absent.get(row) or self._unrated(found[row], listed.wanted[row])
+            row: texts.absent.get(row) or self._unrated(texts.names[row], listed.wanted[row])
             for row in np.flatnonzero(~whole).tolist()
         }
         return Rated(np.where(whole, self._points[found], np.nan), why)
 
-    def _unrated(self, row: int, wanted: float) -> str:
-        return NO_PREFERENCES if not wanted else self._reasons[row] or NOT_JUDGED
+    def _unrated(self, name: str | None, wanted: float) -> str:
+        return NO_PREFERENCES if not wanted else self._reasons.get(name) or NOT_JUDGED
 
 
 class Texts(NamedTuple):
@@ -165,23 +181,41 @@ def references(listed: ItemList) -> Texts:
     return Texts(names, {row: NO_REFERENCE for row, name in enumerate(names) if not name})
 
 
-def answers(store: Store, generation_key: str, listed: ItemList) -> Texts:
+class Answers(NamedTuple):
+    """What a generation answered, by item key."""
+
+    names: Mapping[str, str]
+    """As in `Texts`."""
+    why: Mapping[str, str]
+    """Why there is no text."""
+
+
+def read_answers(store: Store, generations: Collection[str]) -> dict[str, Answers]:
+    """Return what each of these generations answered.
+
+    The keys of a generation come as one row: to hand over a row a response takes most of the time.
+    """
+    key, item, text = (responses.c[name] for name in ("generation_key", "item_key", "text_key"))
+    asked = key.in_(generations)
+    joined = [sa.func.aggregate_strings(column, ",") for column in (item, text)]
+    named = sa.select(key, *joined).where(asked, text != _NOTHING).group_by(key)
+    nothing = sa.select(key, item, responses.c.reason)
+    nothing = nothing.where(asked, text.is_(None) | (text == _NOTHING))
+    why: dict[str, dict[str, str]] = {}
+    for generation, item_key, reason in fetch(store, nothing):
+        why.setdefault(generation, {})[item_key] = reason or EMPTY
+    names: dict[str, dict[str, str]] = {}
+    for generation, items_told, texts_told in fetch(store, named):
+        told = zip(items_told.split(","), texts_told.split(","), strict=True)
+        names[generation] = {one: one + other for one, other in told}
+    return {one: Answers(names.get(one, {}), why.get(one, {})) for one in generations}
+
+
+def answers(found: Answers, listed: ItemList) -> Texts:
     """Return what a generation answered to the items of a list."""
-    empty = responses.c.text_key == _NOTHING
-    query = sa.select(
-        responses.c.item_key,
-        sa.case((~empty, responses.c.item_key + responses.c.text_key)),
-        responses.c.reason,
-    ).where(responses.c.generation_key == generation_key)
-    rows = fetch(store, query)
-    columns: Any = zip(*rows, strict=True) if rows else ((), (), ())
-    keys, made, reasons = columns
-    named = dict(zip(keys, made, strict=True))
-    names = list(map(named.get, listed.keys))
+    names = list(map(found.names.get, listed.keys))
     absent: dict[int, str] = {}
     if None in names:
-        why = dict(zip(keys, reasons, strict=True))
         for row in [row for row, name in enumerate(names) if name is None]:
-            key = listed.keys[row]
-            absent[row] = (why[key] or EMPTY) if key in why else NOT_GENERATED
+            absent[row] = found.why.get(listed.keys[row], NOT_GENERATED)
     return Texts(names, absent)

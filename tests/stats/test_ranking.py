@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import rankdata
 
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.stats.comparisons import compare_all
@@ -50,6 +51,9 @@ def test_more_groups_than_letters_stay_readable() -> None:
 def test_ranks_share_the_better_place() -> None:
     assert ranks(np.array([[3.0, 5.0, 3.0, 1.0]])).tolist() == [[2, 1, 2, 4]]
     assert ranks(np.array([[3.0, NAN], [1.0, 2.0]])).tolist() == [[2, 1]]
+    assert ranks(np.array([[1.0]])).tolist() == [[1]]
+    means = np.random.default_rng(0).integers(0, 4, (200, 9)).astype(float)
+    assert (ranks(means) == rankdata(-means, method="min", axis=1)).all()
 
 
 def table(seed: int = 0, items: int = 300):
