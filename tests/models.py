@@ -1,5 +1,6 @@
 """Tiny models with random weights: real checkpoints, made in a second."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,13 @@ _TEXT = [
 ]
 
 
-def make_model(folder: Path, *, context: int = 256, template: str | None = CHAT_TEMPLATE) -> Path:
-    """Save a Qwen2 of some thousand random parameters, with a byte-level tokenizer, to `folder`."""
+def make_model(
+    folder: Path, *, context: int = 256, template: str | None = CHAT_TEMPLATE, head: int = 16
+) -> Path:
+    """Save a Qwen2 of some thousand random parameters, with a byte-level tokenizer, to `folder`.
+
+    vLLM's attention on CPUs needs heads of 32 numbers or more.
+    """
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
@@ -37,8 +43,8 @@ def make_model(folder: Path, *, context: int = 256, template: str | None = CHAT_
     torch.manual_seed(0)
     config = Qwen2Config(
         vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
+        hidden_size=2 * head,
+        intermediate_size=4 * head,
         num_hidden_layers=2,
         num_attention_heads=2,
         num_key_value_heads=2,
@@ -48,6 +54,36 @@ def make_model(folder: Path, *, context: int = 256, template: str | None = CHAT_
         initializer_range=0.5,  # far from uniform, so that greedy text varies
     )
     Qwen2ForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def make_parrot(folder: Path, reply: str) -> Path:
+    """Save a model that answers every prompt with `reply`, a token of its own, to `folder`.
+
+    Its layers pass on what comes in, so the next token depends on the last one alone: `reply`
+    follows the end of a prompt, and the end mark follows `reply`.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    make_model(folder, context=8192, head=32)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    tokenizer.add_tokens([reply])
+    model.resize_token_embeddings(len(tokenizer))
+    prompt = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "?"}], add_generation_prompt=True, return_dict=True
+    )["input_ids"]
+    chain = [prompt[-1], tokenizer.convert_tokens_to_ids(reply), tokenizer.eos_token_id]
+    with torch.no_grad():
+        for layer in model.model.layers:
+            layer.self_attn.o_proj.weight.zero_()
+            layer.mlp.down_proj.weight.zero_()
+        model.lm_head.weight.zero_()
+        for before, after in pairwise(chain):
+            model.lm_head.weight[after] = model.model.embed_tokens.weight[before]
+    model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
