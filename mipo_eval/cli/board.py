@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _AHEAD = 10.0
 """Seconds that reading a large store may hold up the server: its address is printed, and a browser
 opened, when the first page is there. A store that takes longer is read on while the server runs."""
-_SERVER = ("streamlit.web.bootstrap", "streamlit.web.server.server", "pandas.io.formats.style")
+_SERVER = ("streamlit.web.bootstrap", "streamlit.web.server.server")
 """What Streamlit would import on its way to the first page."""
 _QUIET = {
     "browser.gatherUsageStats": "false",
