@@ -167,9 +167,9 @@ def change_table(store: Store, before: Run, after: Run) -> pd.DataFrame:
     """Return how Self-BLEU-4 changed from one run to another, by task and comparison.
 
     Columns: task, compared with, before, after, difference (after minus before), low and high (its
-    95 % interval), items.
+    95 % interval), n (items).
     """
-    columns = ["task", "compared with", "before", "after", "difference", "low", "high", "items"]
+    columns = ["task", "compared with", "before", "after", "difference", "low", "high", "n"]
     lines = [
         (
             one.task,

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+from mipo_eval.controls import control_of
 from mipo_eval.reports.labels import LABELS, decimals
 
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8C8C8C")
@@ -11,7 +12,9 @@ PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8
 
 def metric_title(metric: str) -> str:
     """Return a metric's name with its unit; one of another tool is called what that calls it."""
-    return LABELS.get(metric, metric.replace("_", " "))
+    control, name = control_of(metric)
+    title = LABELS.get(name, name.replace("_", " "))
+    return f"{control}: {title}" if control else title
 
 
 def digits(metric: str) -> int:

@@ -13,7 +13,13 @@ from mipo_eval.dashboards.looks import PALETTE
 from mipo_eval.dashboards.scored import MEASURED, PAPER
 
 GREY = PALETTE[-1]
-_ROW_HEIGHT, _AXIS_HEIGHT, _LEGEND_HEIGHT, _LEGEND_LINE = 26, 72, 36, 30
+_TWO_LINES = (
+    "indexof(datum.label, ' \u00b7 ') < 0 ? datum.label : "
+    "[substring(datum.label, 0, indexof(datum.label, ' \u00b7 ')), "
+    "substring(datum.label, indexof(datum.label, ' \u00b7 ') + 3)]"
+)
+"""Vega's expression for a row's name: its model above the rest of it."""
+_ROW_HEIGHT, _TWO_LINE_HEIGHT, _AXIS_HEIGHT, _LEGEND_HEIGHT, _LEGEND_LINE = 26, 36, 72, 36, 30
 """Pixels; a page gives a plot its height with axis and legend in it."""
 _LABEL_WIDTH = 190
 """Pixels for the names of rows; longer names are cut, the tooltip has them in full."""
@@ -21,22 +27,23 @@ _TABLE_ROWS = 60
 """More rows than this are no plot any more; the table below has them all."""
 
 
-def colour_by(frame: pd.DataFrame, field: str, title: str | None = None) -> alt.Color:
+def colour_by(frame: pd.DataFrame, field: str, *, legend: bool = True) -> alt.Color:
     """Return a colour per value of a field, in order of appearance, with its legend below."""
     values = [str(value) for value in dict.fromkeys(frame[field].dropna())]
     scale = alt.Scale(domain=values, range=[PALETTE[n % len(PALETTE)] for n in range(len(values))])
-    legend = (
+    below = (
         alt.Legend(
-            title=title,
+            title=None,
             orient="bottom",
             columns=_legend_columns(values),
             labelLimit=280,
             symbolLimit=30,
+            symbolOpacity=1,
         )
-        if len(values) > 1
+        if legend and len(values) > 1
         else None
     )
-    return alt.Color(f"{field}:N", scale=scale, legend=legend)
+    return alt.Color(f"{field}:N", scale=scale, legend=below)
 
 
 def _legend_columns(values: Sequence[str]) -> int:
@@ -71,29 +78,44 @@ def interval_plot(
     """
     rows = list(dict.fromkeys(frame[row]))[:_TABLE_ROWS]
     shown = frame[frame[row].isin(rows) & frame["value"].notna()]
+    two = any(" \u00b7 " in str(name) for name in rows)
     y = alt.Y(
         f"{row}:N",
         sort=rows,
         title=None,
-        axis=alt.Axis(labelLimit=_LABEL_WIDTH, grid=True, domain=False, ticks=False),
+        axis=alt.Axis(
+            labelExpr=_TWO_LINES,
+            labelLimit=_LABEL_WIDTH,
+            labelFlush=False,
+            labelFontSize=11,
+            labelLineHeight=12,
+            labelOffset=-6 if two else 0,  # half a line up, so that both stand around the row's
+            grid=True,
+            domain=False,
+            ticks=False,
+        ),
     )
     scale = alt.Scale(zero=zero, nice=True, padding=0 if zero else 8)
     named = [n for n in ("model", "method", "variant", "seed", "task", "n", "source") if n in shown]
     tooltip: list[Any] = [*(alt.Tooltip(f"{name}:N") for name in named)]
     tooltip += [alt.Tooltip(f"{name}:Q", format=".4g") for name in ("value", "low", "high")]
-    base = alt.Chart(shown).encode(y=y, color=colour_by(shown, colour), tooltip=tooltip)
+    under = alt.Axis(titleAnchor="end")  # a long one runs on below the names of the rows
+    # Where the names of the rows say what the colours do, a legend would only take their room.
+    told = all(str(name) in str(line) for line, name in zip(shown[row], shown[colour], strict=True))
+    colours = colour_by(shown, colour, legend=not told)
+    base = alt.Chart(shown).encode(y=y, color=colours, tooltip=tooltip)
     bars = (
         base.transform_filter(alt.datum.low != None)  # noqa: E711 - an expression of Vega
         .mark_rule(strokeWidth=2, opacity=0.7)
         .encode(
-            x=alt.X("low:Q", scale=scale, title=axis),
+            x=alt.X("low:Q", scale=scale, title=axis, axis=under),
             x2="high:Q",
             strokeDash=alt.condition(
                 alt.datum.source == PAPER, alt.value([2, 3]), alt.value([1, 0])
             ),
         )
     )
-    x = alt.X("value:Q", scale=scale, title=axis)
+    x = alt.X("value:Q", scale=scale, title=axis, axis=under)
     filled = (
         base.transform_filter(alt.datum.source == MEASURED)
         .mark_point(filled=True, size=80, opacity=1)
@@ -104,7 +126,8 @@ def interval_plot(
         .mark_point(filled=False, size=80, strokeWidth=2, opacity=1)
         .encode(x=x)
     )
-    height = _ROW_HEIGHT * len(rows) + _AXIS_HEIGHT + legend_height(shown, colour)
+    height = (_TWO_LINE_HEIGHT if two else _ROW_HEIGHT) * len(rows) + _AXIS_HEIGHT
+    height += 0 if told else legend_height(shown, colour)
     return alt.LayerChart(layer=[bars, filled, hollow]).properties(height=height)
 
 

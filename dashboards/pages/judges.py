@@ -26,6 +26,7 @@ from mipo_eval.store.validations import failing_judges
 
 _RATES = dict.fromkeys(("value", "low", "high", "first", "same", "flipped"), "%.1f")
 _SECONDS = {"seconds_median": "%.2f", "seconds_95": "%.2f", "dollars": "%.4f"}
+_SECONDS |= dict.fromkeys(("prompt_tokens", "completion_tokens"), "localized")
 
 
 def show() -> None:

@@ -13,6 +13,7 @@ from mipo_eval.store.runs import list_runs
 
 _LINKS = ("items", "run")
 """Columns with links: to responses and verdicts, and to how a run was made."""
+_METRIC_WIDTH = 190
 _ADDRESSED = ("run_id", "position", "behind")
 """Columns that become links."""
 
@@ -37,20 +38,24 @@ def numbers(
     """
     empty = [column for column in table if len(table) and table[column].isna().all()]
     shown = table.drop(columns={*empty, *(name for name in left_out if name in table)})
+    counts = [str(column) for column in shown.select_dtypes("integer")]
+    shapes = dict.fromkeys(counts, "localized") | dict(formats or {})
     settings: dict[str, Any] = {
-        column: st.column_config.NumberColumn(format=shape)
-        for column, shape in (formats or {}).items()
+        column: st.column_config.NumberColumn(_title(column), format=shape)
+        for column, shape in shapes.items()
         if column in shown
     }
     links = _links(board, shown)
     shown = shown.drop(columns=[column for column in _ADDRESSED if column in shown])
-    for column in shown.select_dtypes(include=["object", "string"]):
-        shown[column] = shown[column].map(_plain)
-    for column, targets in links.items():
-        shown[column] = pd.Series(targets, index=shown.index, dtype="object")
-        settings[column] = st.column_config.LinkColumn(display_text="open", width="small")
     if "metric" in shown:
         shown["metric"] = shown["metric"].map(metric_title, na_action="ignore")
+    for column in map(str, shown.select_dtypes(include=["object", "string"])):
+        shown[column] = shown[column].map(_plain)
+        width = _METRIC_WIDTH if column == "metric" else None
+        settings.setdefault(column, st.column_config.Column(_title(column), width=width))
+    for place, (column, targets) in enumerate(links.items(), 1):  # in sight on a telephone too
+        shown.insert(place, column, pd.Series(targets, index=shown.index, dtype="object"))
+        settings[column] = st.column_config.LinkColumn(display_text="open", width=70)
     st.dataframe(
         shown, hide_index=True, column_config=settings, key=f"table-{name}", placeholder="\u2013"
     )
@@ -84,5 +89,10 @@ def _items(run: str, line: Mapping[Any, Any]) -> str:
     return address("pairs", a=run, **{TASK: line["task"] if pd.notna(line["task"]) else None})
 
 
+def _title(column: str) -> str:
+    return column.replace("_", " ")
+
+
 def _plain(value: Any) -> Any:
-    return inert.label(value) if isinstance(value, str) else "" if value is None else value
+    """Return a text inert; an empty one is absent, and shown as all that is."""
+    return (inert.label(value) or None) if isinstance(value, str) else value

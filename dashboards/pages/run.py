@@ -1,5 +1,6 @@
 """Everything about one run."""
 
+import pandas as pd
 import streamlit as st
 
 from mipo_eval.dashboards import facts, frame, inert, looks, watching
@@ -54,6 +55,9 @@ def _scores(board: frame.Board, run_id: str) -> None:
     name = run_name(board.recall(facts.facts, run_id).run)
     shown = table.drop(columns="signature").assign(
         metric=[looks.metric_title(name) for name in table["metric"]],
+        value=_rounded(table, "value"),
+        ci_low=_rounded(table, "ci_low"),
+        ci_high=_rounded(table, "ci_high"),
         items=[address("pairs", a=name, **{TASK: task}) for task in table["task"]],
     )
     st.dataframe(
@@ -63,9 +67,8 @@ def _scores(board: frame.Board, run_id: str) -> None:
         height="content",
         column_config={
             "metric": st.column_config.TextColumn("metric", width="medium"),
-            "value": st.column_config.NumberColumn("value", format="%.3f"),
-            "ci_low": st.column_config.NumberColumn("95 % from", format="%.3f"),
-            "ci_high": st.column_config.NumberColumn("to", format="%.3f"),
+            "ci_low": st.column_config.NumberColumn("95 % from"),
+            "ci_high": st.column_config.NumberColumn("to"),
             "items": st.column_config.LinkColumn("items", display_text="open", width="small"),
         },
     )
@@ -74,6 +77,13 @@ def _scores(board: frame.Board, run_id: str) -> None:
         for signature, own in table.groupby("signature", sort=False):
             names = ", ".join(f"{row.task} {row.metric}" for row in own.itertuples())
             st.html(inert.block(str(signature), name=names))
+
+
+def _rounded(table: pd.DataFrame, column: str) -> "pd.Series[float]":
+    """Return numbers of many metrics with the decimals of each."""
+    places = table["metric"].map(looks.digits)
+    told = [round(value, n) for value, n in zip(table[column].astype(float), places, strict=True)]
+    return pd.Series(told, index=table.index, dtype=float)
 
 
 def _failures(board: frame.Board, run_id: str) -> None:

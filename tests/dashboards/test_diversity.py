@@ -63,7 +63,7 @@ def test_a_change_is_the_mean_of_paired_differences(
     before, after = runs["base", "default"], runs["base", "personalized"]
     table = change_table(rich, before, after)
     assert list(table["compared with"]) == ["all texts", "texts of the same prompt"]
-    assert list(table["items"]) == [N_ITEMS, N_ITEMS]
+    assert list(table["n"]) == [N_ITEMS, N_ITEMS]
     for line in table.to_dict("records"):
         assert line["difference"] == pytest.approx(line["after"] - line["before"])
         assert line["low"] <= line["difference"] <= line["high"] < 0

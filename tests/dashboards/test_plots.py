@@ -1,0 +1,50 @@
+"""Plots of intervals: what their rows say, no legend says again."""
+
+import pandas as pd
+import pytest
+
+from mipo_eval.dashboards.looks import digits, metric_title
+from mipo_eval.dashboards.plots import interval_plot
+
+
+def _table(rows: list[tuple[str, str]]) -> pd.DataFrame:
+    table = pd.DataFrame(rows, columns=["row", "method"])
+    return table.assign(value=1.0, low=0.5, high=1.5, source="measured")
+
+
+@pytest.mark.parametrize(
+    ("rows", "legend"),
+    [
+        ([("m \u00b7 SFT", "SFT"), ("m \u00b7 MIPO", "MIPO")], False),
+        ([("judge", "strict"), ("judge", "tie-tolerant")], True),
+        ([("one", "same"), ("two", "same")], False),
+    ],
+)
+def test_a_legend_says_what_the_rows_do_not(rows: list[tuple[str, str]], legend: bool) -> None:
+    plot = interval_plot(_table(rows), axis="x (%)").to_dict()
+    drawn = [layer["encoding"]["color"]["legend"] for layer in plot["layer"]]
+    assert all((one is not None) is legend for one in drawn)
+    assert not legend or drawn[0]["symbolOpacity"] == 1  # not as faint as what it stands for
+
+
+def test_long_names_of_rows_stand_in_two_lines() -> None:
+    two, one = (
+        interval_plot(_table([(name, "a"), (name * 2, "a")]), axis="x (%)").to_dict()
+        for name in ("model \u00b7 a", "a")
+    )
+    axes = [plot["layer"][0]["encoding"]["y"]["axis"] for plot in (two, one)]
+    assert [axis["labelOffset"] for axis in axes] == [-6, 0]
+    assert two["height"] > one["height"]
+
+
+@pytest.mark.parametrize(
+    ("metric", "title", "places"),
+    [
+        ("accuracy", "accuracy (%)", 1),
+        ("rating_mean", "mean rating (1-5)", 2),
+        ("control_echo_rating_mean", "echo: mean rating (1-5)", 2),
+        ("exact_match", "exact match", 3),
+    ],
+)
+def test_metrics_have_names_units_and_decimals(metric: str, title: str, places: int) -> None:
+    assert (metric_title(metric), digits(metric)) == (title, places)
