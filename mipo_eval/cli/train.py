@@ -114,8 +114,7 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is l
         if as_json:
             output.document(document)
         return
-    if suite is None or (out is None and pairs is None):
-        raise click.UsageError("--suite SUITE and --out DIR (or --pairs FILE) are needed")
+    suite = _checked_suite(suite, out, pairs, sweep)
     request = build_request(output, recipe, model=model, suite=suite, out=out or Path(), seed=seed)
     with _stoppable(), Store.open(store) as opened:
         if pairs is not None:
@@ -124,6 +123,14 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is l
             document = _train(output, opened, request, sweep)
     if as_json and is_main_process():
         output.document(document)
+
+
+def _checked_suite(suite: str | None, out: Path | None, pairs: Path | None, sweep: object) -> str:
+    if suite is None or (out is None and pairs is None):
+        raise click.UsageError("--suite SUITE and --out DIR (or --pairs FILE) are needed")
+    if sweep and pairs is not None:
+        raise click.UsageError("--sweep trains and --pairs FILE does not: leave one of them out")
+    return suite
 
 
 @contextmanager

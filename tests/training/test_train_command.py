@@ -309,3 +309,23 @@ def test_math_is_learned_from_rewards(
     assert bool(asked) == (method == "rlaif-gt")
     assert all("The right answer is" in question for question in asked)
     assert Path("out/model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--suite", "demo", "--out", "o"], "--model CKPT is needed"),
+        (["--model", "m", "--out", "o"], "--suite SUITE and --out DIR"),
+        (["--model", "m", "--suite", "demo"], "--suite SUITE and --out DIR"),
+        (
+            ["--model", "m", "--suite", "demo", "--pairs", "p.jsonl", "--sweep", "lr=1,2"],
+            "--sweep trains and --pairs FILE does not",
+        ),
+    ],
+)
+def test_what_is_missing_or_too_much_is_said(
+    argv: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "mipo", *argv]) == 2
+    assert message in capsys.readouterr().err
+    assert not Path("o").exists()
