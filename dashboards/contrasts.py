@@ -83,8 +83,40 @@ def over_seeds(values: Floats) -> Floats:
     return out
 
 
+def against_own(
+    now: Snapshot, found: Standing, judge: str | None
+) -> dict[tuple[int, str], Comparison]:
+    """Compare every row with the baseline of its own base model, as `against` does.
+
+    P-values are corrected over a task's rows of one base model.
+    """
+    models = [method.row.name.model for method in found.methods]
+    made: dict[tuple[int, str], Comparison] = {}
+    for baseline in own_baselines(found.methods):
+        own = [row for row, model in enumerate(models) if model == models[baseline]]
+        made |= against(now, found, judge, baseline, own)
+    return made
+
+
+def own_baselines(methods: Sequence[Method]) -> tuple[int, ...]:
+    """Return the usual baseline of every base model that has one, and another row."""
+    rows: dict[str, list[int]] = {}
+    for row, method in enumerate(methods):
+        rows.setdefault(method.row.name.model, []).append(row)
+    usual = {
+        model: default_baseline([methods[row] for row in own])
+        for model, own in rows.items()
+        if len(own) > 1
+    }
+    return tuple(rows[model][place] for model, place in usual.items() if place is not None)
+
+
 def against(
-    now: Snapshot, found: Standing, judge: str | None, baseline: int
+    now: Snapshot,
+    found: Standing,
+    judge: str | None,
+    baseline: int,
+    rows: Sequence[int] | None = None,
 ) -> dict[tuple[int, str], Comparison]:
     """Compare every row with a baseline, task by task, paired; corrected over a task's rows.
 
@@ -96,6 +128,7 @@ def against(
         found: whose rows.
         judge: key of the judge; None without one.
         baseline: its place in the rows.
+        rows: only these, by their places; all of them without.
 
     Returns:
         By (row, task); a row without an item in common with the baseline is not there.
@@ -107,6 +140,7 @@ def against(
             column
             for column, row in enumerate(outcome.rows)
             if found.methods[row].signatures.get(task) == signature
+            and (rows is None or row in rows)
         ]
         if baseline not in (outcome.rows[column] for column in alike):
             continue

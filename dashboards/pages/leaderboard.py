@@ -12,6 +12,7 @@ from mipo_eval.dashboards.methods import Filters, Method, Standing, View
 from mipo_eval.dashboards.pages.views import choose_view
 
 _NO_BASELINE = "none"
+_OWN = "the same base model with personalized prompting"
 _ALL = "all"
 
 
@@ -29,17 +30,12 @@ def show() -> None:
     baseline = _baseline(found)
     with st.expander("Filters, columns, order", icon=":material/tune:"):
         rows, models = _filtered(found)
-        shown, order, published = _layout(found, compared=baseline is not None)
-    comparisons: grid.Comparisons = {}
-    if baseline is not None:
-        about = (view, baseline)
-        comparisons = board.report(contrasts.against, found, view.judge, baseline, about=about)
-    measured = grid.numbers(found, rows, comparisons)
+        shown, order, published = _layout(found, compared=baseline != _NO_BASELINE)
+    measured = grid.numbers(found, rows, _comparisons(board, found, view, baseline))
     if published:
         paper = grid.paper_numbers(found, models)
         measured = pd.concat([measured, paper], ignore_index=True) if len(paper) else measured
-    label = None if baseline is None else methods.labels(found.methods)[baseline]
-    _table(found, measured, (shown, order, label))
+    _table(found, measured, (shown, order, None if baseline == _NO_BASELINE else baseline))
     _behind(found, rows)
     frame.share("leaderboard")
 
@@ -87,17 +83,31 @@ def signature_name(signature: str) -> str:
     return f"{short(digest(signature))} \u00b7 {', '.join(part for part in shown if part)}"
 
 
-def _baseline(found: Standing) -> int | None:
+def _baseline(found: Standing) -> str:
+    """Let the reader choose what rows are compared with: a row, or one for each base model."""
     labels = methods.labels(found.methods)
     usual = contrasts.default_baseline(found.methods)
-    options = [_NO_BASELINE, *labels]
     # What one model does with its user's context is no measure of what another has learnt.
     several = len({method.row.name.model for method in found.methods}) > 1
+    own = contrasts.own_baselines(found.methods) if several else ()
+    options = [_NO_BASELINE, *([_OWN] if own else []), *labels]
     default = 0 if usual is None or several else options.index(labels[usual])
     first, _ = st.columns([2, 1])
     with first:
-        chosen = frame.choose("\u0394 is the difference to", options, "baseline", default=default)
-    return None if chosen == _NO_BASELINE else labels.index(chosen)
+        default = options.index(_OWN) if own else default
+        return frame.choose("\u0394 is the difference to", options, "baseline", default=default)
+
+
+def _comparisons(
+    board: frame.Board, found: Standing, view: View, baseline: str
+) -> grid.Comparisons:
+    if baseline == _NO_BASELINE:
+        return {}
+    about = (view, baseline)
+    if baseline == _OWN:
+        return board.report(contrasts.against_own, found, view.judge, about=about)
+    row = methods.labels(found.methods).index(baseline)
+    return board.report(contrasts.against, found, view.judge, row, about=about)
 
 
 def _layout(found: Standing, *, compared: bool) -> tuple[list[str], str, bool]:

@@ -130,6 +130,15 @@ def _judged_run(store: Store, of: list[Item], task: str, place: int) -> Run:
     return _run_of(store, (model, prompting, task), (list_key, of, texts), place)
 
 
+def add_base_model(store: Store, name: str) -> None:
+    """Add a second base model to a store, with and without context."""
+    of = items()
+    list_key, _ = put_list(store, [("tea", of)])
+    for place, prompting in ((0, "default"), (3, "personalized")):
+        texts = [_text(name, prompting, 2, number) for number in range(len(of))]
+        _run_of(store, (name, prompting, "tea"), (list_key, of, texts), place)
+
+
 def _run_of(
     store: Store,
     named: tuple[str, str, str],

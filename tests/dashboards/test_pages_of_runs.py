@@ -18,7 +18,13 @@ from mipo_eval.store import Store
 from mipo_eval.store.merge import merge
 from mipo_eval.store.runs import list_runs
 from tests.dashboards.opening import open_page, texts
-from tests.dashboards.scripted import N_ITEMS, RATER, make_hostile_store, make_store
+from tests.dashboards.scripted import (
+    N_ITEMS,
+    RATER,
+    add_base_model,
+    make_hostile_store,
+    make_store,
+)
 
 PAGES = ("leaderboard", "comparison", "pairs", "run")
 NOTHING = "Nothing here yet: run `mipo-eval demo`"
@@ -125,6 +131,28 @@ def test_the_leaderboard_compares_with_a_baseline(
         assert delta[name] == pytest.approx(table.loc[name, "tea"] - table.loc[base, "tea"])
     test.selectbox(key="baseline").set_value("none").run()
     assert "\u0394" not in _table(test)
+
+
+def test_rows_of_several_base_models_are_compared_with_their_own(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = Path(copy(path, tmp_path / "s.db"))
+    with Store.open(str(own)) as store:
+        add_base_model(store, "other")
+    test = open_page(monkeypatch, own, "leaderboard", suite="tea")
+    assert test.selectbox(key="baseline").value.startswith("the same base model")
+    table = _table(test).set_index(["model", "method"])
+    assert len(table) == 5
+    base = "Personalized prompting"
+    for (model, method), row in table.iterrows():  # type: ignore[misc]
+        if method == base:
+            assert pd.isna(row["\u0394"])
+        else:
+            difference = row["tea"] - table.loc[(model, base), "tea"]
+            assert row["\u0394"] == pytest.approx(difference)
+    assert "difference to the same base model with" in texts(test)
+    one = open_page(monkeypatch, own, "leaderboard", baseline="other \u00b7 Default prompting")
+    assert _table(one)["\u0394"].notna().sum() == 4
 
 
 def test_the_leaderboard_flags_a_judge_that_fails(
