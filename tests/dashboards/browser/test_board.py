@@ -155,9 +155,14 @@ def test_choices_stand_in_the_address_and_reopen(
 
 def test_the_metric_of_learning_curves_changes_the_plot_and_its_file(visitor: Visitor) -> None:
     visitor.open("training", curve="loss (nats)")
-    before = _rows(driving.downloaded(visitor, visitor.page.get_by_text("Download CSV").first))
+    button = visitor.page.get_by_text("Download CSV").first
+    before = after = _rows(driving.downloaded(visitor, button))
     _choose(visitor, "Metric", "tokens a second")
-    after = _rows(driving.downloaded(visitor, visitor.page.get_by_text("Download CSV").first))
+    for _ in range(20):  # the page may begin to be drawn again only a while after the choice
+        after = _rows(driving.downloaded(visitor, button))
+        if after != before:
+            break
+        visitor.page.wait_for_timeout(250)
     assert {*before[0]} >= {"training", "step", "value", "smooth"}
     assert len(before) == len(after) == 198
     assert max(float(row["value"]) for row in before) < 1
