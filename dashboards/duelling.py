@@ -73,7 +73,7 @@ def forest_plot(table: pd.DataFrame, axis: str) -> alt.LayerChart:
     colour = alt.Color(
         "verdict:N",
         scale=alt.Scale(domain=[TOLD, NOT_TOLD], range=[PALETTE[0], PALETTE[6]]),
-        legend=alt.Legend(title=None, orient="bottom"),
+        legend=alt.Legend(title=None, orient="bottom", columns=1, symbolOpacity=1),
     )
     tooltip: list[Any] = [alt.Tooltip("row:N", title="method")]
     tooltip += [alt.Tooltip(f"{n}:Q", format="+.2f") for n in ("difference", "low", "high")]
@@ -82,19 +82,31 @@ def forest_plot(table: pd.DataFrame, axis: str) -> alt.LayerChart:
     base = alt.Chart(table).encode(
         y=alt.Y("row:N", sort=rows, title=None, axis=names), color=colour, tooltip=tooltip
     )
-    bars = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=axis), x2="high:Q")
-    dots = base.mark_point(filled=True, size=80, opacity=1).encode(
-        x=alt.X("difference:Q", title=axis)
-    )
+    under = alt.Axis(titleAnchor="end")  # a long one runs on below the names of the rows
+    low, middle = (alt.X(f"{n}:Q", title=axis, axis=under) for n in ("low", "difference"))
+    bars = base.mark_rule(strokeWidth=2).encode(x=low, x2="high:Q")
+    dots = base.mark_point(filled=True, size=80, opacity=1).encode(x=middle)
     zero = alt.Chart(pd.DataFrame({"zero": [0]})).mark_rule(strokeDash=[4, 3], color=PALETTE[6])
-    layers = [zero.encode(x=alt.X("zero:Q", title=axis)), bars, dots]
+    layers = [zero.encode(x=alt.X("zero:Q", title=axis, axis=under)), bars, dots]
     # The height is that of the whole: rows, axis, legend.
-    return alt.LayerChart(layer=layers).properties(height=_ROW * len(rows) + 145)
+    return alt.LayerChart(layer=layers).properties(height=_ROW * len(rows) + 150)
 
 
 def _axis(names: Sequence[str]) -> alt.Axis:
     longest = max((len(name) for name in names), default=0)
-    return alt.Axis(labelLimit=min(_NAMES, 8 * longest + 8), domain=False, ticks=False)
+    limit = min(_NAMES, 8 * longest + 8)
+    return alt.Axis(labelLimit=limit, labelFlush=False, domain=False, ticks=False)
+
+
+def _slanted() -> alt.Axis:
+    return alt.Axis(
+        labelLimit=_SLANTED,
+        labelAngle=-40,
+        labelOverlap=False,  # each column needs its name, however narrow it is
+        domain=False,
+        ticks=False,
+        orient="bottom",
+    )
 
 
 def duel_table(found: Standing, outcome: Outcome, *, lower: bool) -> pd.DataFrame:
@@ -174,10 +186,9 @@ def matrix_plot(
         for name in table
         if name not in {rows, columns} and pd.api.types.is_numeric_dtype(table[name])
     ]
-    x = alt.Axis(labelLimit=_SLANTED, labelAngle=-40, domain=False, ticks=False, orient="bottom")
     base = alt.Chart(table).encode(
         y=alt.Y(f"{rows}:N", sort=downwards, title=None, axis=_axis(downwards)),
-        x=alt.X(f"{columns}:N", sort=across, title=None, axis=x),
+        x=alt.X(f"{columns}:N", sort=across, title=None, axis=_slanted()),
         tooltip=tooltip,
     )
     written = len(downwards) <= _CELLS and len(across) <= _CELLS
@@ -245,7 +256,7 @@ def length_plot(table: pd.DataFrame, axis: str) -> alt.Chart:
     names = list(dict.fromkeys(table["row"]))
     told: dict[str, Any] = {}
     if len(names) <= len(PALETTE):
-        legend = alt.Legend(title=None, orient="bottom", columns=2, labelLimit=_NAMES)
+        legend = alt.Legend(title=None, orient="bottom", columns=1, labelLimit=_NAMES)
         scale = alt.Scale(domain=names, range=list(PALETTE))
         told["color"] = alt.Color("row:N", scale=scale, legend=legend)
     tooltip: list[Any] = [alt.Tooltip("row:N", title="method"), alt.Tooltip("task:N")]
@@ -260,6 +271,6 @@ def length_plot(table: pd.DataFrame, axis: str) -> alt.Chart:
             tooltip=tooltip,
             **told,
         )
-        .properties(height=340 + 20 * (len(names) // 2) * bool(told))
+        .properties(height=330 + 20 * len(names) * bool(told))
     )
     return plot
