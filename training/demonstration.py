@@ -27,8 +27,8 @@ _COMMON = (
 )
 
 _OWN: Mapping[str, tuple[str, ...]] = {
-    "dpo": ("lr=1e-4",),
-    "sft": ("lr=1e-4",),
+    "dpo": ("lr=2e-4",),
+    "sft": ("lr=2e-4",),
     # A batch counts groups of four contexts here; with four groups a step there are too few steps.
     "contrastive": ("lr=1e-4", "optimization.batch_size=1", "optimization.micro_batch_size=1"),
     "ppo": (

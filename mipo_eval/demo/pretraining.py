@@ -48,8 +48,10 @@ class Recipe:
     """Of embeddings, norms and biases, which AdamW trains."""
     beta2: float = 0.95
     warmup_steps: int = 40
+    decay_from: float = 0.6
+    """Share of the training from which on the learning rates fall, in a line, to nothing."""
     weight_decay: float = 0.01
-    short_until: float = 0.5
+    short_until: float = 0.4
     """Share of the training that is on short exchanges: one wish, two sentences of advice."""
     eager_until: float = 0.85
     """Share of the training in whose text every stated wish is followed; see `followed_share`."""
@@ -294,6 +296,6 @@ def _rounded(size: int, step: int) -> int:
 
 
 def _rate(step: int, recipe: Recipe) -> float:
-    """Return the share of the learning rate at a step: linear warm-up, then linear to nothing."""
-    left = (recipe.steps - step) / max(1, recipe.steps - recipe.warmup_steps)
-    return min((step + 1) / recipe.warmup_steps, max(0.0, left))
+    """Return the share of the learning rates at a step: they rise, stay, and fall, in lines."""
+    left = (recipe.steps - step) / (recipe.steps * (1 - recipe.decay_from))
+    return min((step + 1) / recipe.warmup_steps, 1.0, max(0.0, left))
