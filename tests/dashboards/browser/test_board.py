@@ -155,7 +155,7 @@ def test_choices_stand_in_the_address_and_reopen(
 
 def test_the_metric_of_learning_curves_changes_the_plot_and_its_file(visitor: Visitor) -> None:
     visitor.open("training", curve="loss (nats)")
-    button = visitor.page.get_by_text("Download CSV").first
+    button = visitor.page.locator(".st-key-download-curves").get_by_role("button")
     before = after = _rows(driving.downloaded(visitor, button))
     _choose(visitor, "Metric", "tokens a second")
     for _ in range(20):  # the page may begin to be drawn again only a while after the choice
