@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
 from inspect import unwrap
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -30,6 +31,8 @@ _EPSILON = 0.1
 """What nltk's method1 puts in place of a count of zero."""
 _REMEMBERED = 10_000
 """Texts whose words are kept for the next measure."""
+_PART = 1 << 18
+"""Words of groups that are counted at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,13 +185,42 @@ def self_bleu_of_words(
     """
     numbers, lengths = words
     groups = np.zeros(len(lengths), dtype=np.int64) if group_ids is None else group_ids
-    text_ids = np.repeat(np.arange(len(lengths)), lengths + 1)
     if groups.any():
-        base = int(numbers.max()) + 1
-        apart = np.where(numbers > 0, numbers + groups[text_ids] * base, 0)
-        numbers = np.unique(np.append(apart, 0), return_inverse=True)[1][:-1]
-    matched = leave_one_out_matches(numbers, text_ids, len(lengths), max_order)
+        matched = _matched_within(words, groups, max_order)
+    else:
+        text_ids = np.repeat(np.arange(len(lengths)), lengths + 1)
+        matched = leave_one_out_matches(numbers, text_ids, len(lengths), max_order)
     return _bleu(matched, lengths, _closest_lengths(lengths, groups), smoothing)
+
+
+def _matched_within(words: Words, group_ids: Ints, max_order: int) -> Ints:
+    """Return (texts, max_order) n-grams that other texts of the group match.
+
+    Groups never meet, so some are counted at a time: memory does not grow with their number.
+    """
+    sizes = words.lengths + 1
+    starts = np.cumsum(sizes) - sizes
+    order = np.argsort(group_ids, kind="stable")
+    matched = np.zeros((len(order), max_order), dtype=np.int64)
+    for start, stop in _parts(group_ids[order], sizes[order]):
+        texts = order[start:stop]
+        own = sizes[texts]
+        text_ids = np.repeat(np.arange(len(texts)), own)
+        places = np.arange(len(text_ids)) + np.repeat(starts[texts] - (np.cumsum(own) - own), own)
+        numbers = words.numbers[places]
+        # A word of one group is no word of another: each gets numbers of its own.
+        apart = numbers + group_ids[texts][text_ids] * (int(numbers.max()) + 1)
+        known = np.unique(np.where(numbers > 0, apart, -1), return_inverse=True)[1]
+        matched[texts] = leave_one_out_matches(known.ravel(), text_ids, len(texts), max_order)
+    return matched
+
+
+def _parts(groups: Ints, sizes: Ints) -> list[tuple[int, int]]:
+    """Cut texts sorted by group into parts of about `_PART` words, never inside a group."""
+    firsts = np.flatnonzero(np.concatenate([[True], groups[1:] != groups[:-1]]))
+    before = (np.cumsum(sizes) - sizes)[firsts]
+    places = np.unique(np.searchsorted(before, np.arange(_PART, int(sizes.sum()), _PART)))
+    return list(pairwise([0, *firsts[places[places < len(firsts)]].tolist(), len(groups)]))
 
 
 def self_bleu(

@@ -222,3 +222,14 @@ def test_score_carries_tokenizer_smoothing_and_number_of_texts() -> None:
     within = self_bleu_score(["a b", "a b", "a b"], groups=["x", "x", "y"], within_groups=True)
     assert (within.n, within.unscored_reasons) == (2, {"no other text for the prompt": 1})
     assert within.signature == "tok:13a|smooth:exp|refs:same-prompt|texts:3"
+
+
+def test_many_groups_are_each_what_they_are_alone() -> None:
+    rng = random.Random(0)
+    texts = [" ".join(rng.choices("abcdefgh", k=60)) for _ in range(6000)]
+    groups = [number % 2000 for number in range(6000)]  # 366,000 words: more than one part
+    together = self_bleu(texts, tokenize="none", groups=groups).per_text
+    for group in (0, 1, 700, 1432, 1433, 1999):
+        own = [number for number in range(6000) if groups[number] == group]
+        alone = self_bleu([texts[number] for number in own], tokenize="none").per_text
+        assert [together[number] for number in own] == list(alone)
