@@ -1,6 +1,6 @@
 """Pairs drawn beside each other against two separate passes: what vLLM's prefix cache saves.
 
-    python -m benchmarks.bench_pair_generation [--items 64] [--prompt 512] [--response 32]
+    python -m benchmarks.bench_pair_generation [--items 64] [--prompt 256] [--response 32]
 
 Needs vLLM (`make test-vllm` builds one for CPUs in .venv-vllm). A Qwen2 of random weights answers
 made-up prompts of the given length; what it says means nothing, how long it takes does. As in
@@ -19,9 +19,12 @@ import statistics
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mipo_eval.demo import world
+from mipo_eval.demo.pretraining import Recipe, make_tokenizer, tokenizer_texts
 from mipo_eval.generation.engine import (
     Decoding,
     LoadedModel,
@@ -30,40 +33,32 @@ from mipo_eval.generation.engine import (
 )
 from mipo_eval.generation.models import parse_model
 from mipo_eval.records import Item
+from mipo_eval.tasks.query import render_query
 from mipo_eval.training.pairs import PairSettings, plan_draws
 from mipo_eval.training.sample import load_items
 
-WORDS = 800
 _TASK = "mipo_items"
 _REPEATS = 3
+_CONTEXT = 4096
 
 
 def make_model(folder: Path) -> Path:
-    """Save a Qwen2 of about 30 million random weights, with a tokenizer of one token a word."""
+    """Save a Qwen2 of about 30 million random weights, with the demo world's tokenizer."""
     import torch
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+    from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    special = ["<pad>", "<end>", "<user>", "<assistant>", "<unk>"]
-    vocabulary = {word: number for number, word in enumerate([*special, *map(_word, range(WORDS))])}
-    raw = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=raw, pad_token="<pad>", eos_token="<end>", unk_token="<unk>"
-    )
-    tokenizer.chat_template = (
-        "{% for m in messages %}<{{ m['role'] }}> {{ m['content'] }} {% endfor %}"
-        "{% if add_generation_prompt %}<assistant>{% endif %}"
-    )
+    recipe = Recipe(context=_CONTEXT)
+    render = partial(render_query, prompting="personalized")
+    tokenizer = make_tokenizer(tokenizer_texts(render, recipe), recipe)
     torch.manual_seed(0)
     config = Qwen2Config(
-        vocab_size=len(vocabulary),
+        vocab_size=len(tokenizer),
         hidden_size=512,
         intermediate_size=1536,
         num_hidden_layers=8,
         num_attention_heads=8,
         num_key_value_heads=8,
-        max_position_embeddings=4096,
+        max_position_embeddings=_CONTEXT,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
@@ -72,16 +67,13 @@ def make_model(folder: Path) -> Path:
     return folder
 
 
-def _word(number: int) -> str:
-    return f"w{number}"
-
-
 def make_items(count: int, *, prompt: int, context: int) -> list[Item]:
     """Return items of random words; every one has a user, prompt and context of its own."""
     rng = random.Random(0)
+    words = sorted({word for n in range(500) for word in world.exchange(n).answer.split()})
 
     def text(length: int) -> str:
-        return " ".join(_word(rng.randrange(WORDS)) for _ in range(length))
+        return " ".join(rng.choices(words, k=length))
 
     return [
         Item(item_id=str(n), user_id=str(n), prompt=text(prompt), context=text(context))
@@ -146,17 +138,17 @@ def main() -> None:
     """Measure and print a JSON line for each kind of negatives."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--items", type=int, default=64)
-    parser.add_argument("--prompt", type=int, default=512, help="tokens")
-    parser.add_argument("--context", type=int, default=64, help="tokens")
+    parser.add_argument("--prompt", type=int, default=256, help="words")
+    parser.add_argument("--context", type=int, default=32, help="words")
     parser.add_argument("--response", type=int, default=32, help="tokens")
     args = parser.parse_args()
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")
-    decoding = Decoding(max_tokens=args.response, temperature=1.0, seed=0)
+    decoding = Decoding(max_tokens=args.response, seed=0)
     items = make_items(args.items, prompt=args.prompt, context=args.context)
     with tempfile.TemporaryDirectory() as temporary:
         folder = make_model(Path(temporary) / "model")
         spec = parse_model(f"vllm:{folder}", demo_model=lambda: folder)
-        options = ModelOptions(arguments={"max_model_len": 4096, "enable_prefix_caching": True})
+        options = ModelOptions(arguments={"max_model_len": _CONTEXT, "enable_prefix_caching": True})
         model = load_model(spec, options, decoding)
         drawer = Drawer(model, model._lm.model, decoding)
         for negatives, n in (("missing", 1), ("missing", 3), ("random", 3), ("random", 10)):
