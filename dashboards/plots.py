@@ -79,22 +79,7 @@ def interval_plot(
     rows = list(dict.fromkeys(frame[row]))[:_TABLE_ROWS]
     shown = frame[frame[row].isin(rows) & frame["value"].notna()]
     two = any(" \u00b7 " in str(name) for name in rows)
-    y = alt.Y(
-        f"{row}:N",
-        sort=rows,
-        title=None,
-        axis=alt.Axis(
-            labelExpr=_TWO_LINES,
-            labelLimit=_LABEL_WIDTH,
-            labelFlush=False,
-            labelFontSize=11,
-            labelLineHeight=12,
-            labelOffset=-6 if two else 0,  # half a line up, so that both stand around the row's
-            grid=True,
-            domain=False,
-            ticks=False,
-        ),
-    )
+    y = _named_rows(row, rows, two_lines=two)
     scale = alt.Scale(zero=zero, nice=True, padding=0 if zero else 8)
     named = [n for n in ("model", "method", "variant", "seed", "task", "n", "source") if n in shown]
     tooltip: list[Any] = [*(alt.Tooltip(f"{name}:N") for name in named)]
@@ -129,6 +114,22 @@ def interval_plot(
     height = (_TWO_LINE_HEIGHT if two else _ROW_HEIGHT) * len(rows) + _AXIS_HEIGHT
     height += 0 if told else legend_height(shown, colour)
     return alt.LayerChart(layer=[bars, filled, hollow]).properties(height=height)
+
+
+def _named_rows(row: str, rows: Sequence[Any], *, two_lines: bool) -> alt.Y:
+    """Return the lines of a plot in their order, with their names beside them."""
+    axis = alt.Axis(
+        labelExpr=_TWO_LINES,
+        labelLimit=_LABEL_WIDTH,
+        labelFlush=False,
+        labelFontSize=11,
+        labelLineHeight=12,
+        labelOffset=-6 if two_lines else 0,  # half a line up, so that both stand around the row's
+        grid=True,
+        domain=False,
+        ticks=False,
+    )
+    return alt.Y(f"{row}:N", sort=list(rows), title=None, axis=axis)
 
 
 def line_plot(
