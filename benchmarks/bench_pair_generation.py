@@ -35,7 +35,7 @@ from mipo_eval.generation.models import parse_model
 from mipo_eval.records import Item
 from mipo_eval.tasks.query import render_query
 from mipo_eval.training.pairs import PairSettings, plan_draws
-from mipo_eval.training.sample import load_items
+from mipo_eval.training.sample import ask
 
 _TASK = "mipo_items"
 _REPEATS = 3
@@ -93,13 +93,8 @@ class Drawer:
 
     def draw(self, items: Sequence[Item]) -> int:
         """Draw a response to every item; returns their tokens."""
-        found = 0
-        with tempfile.TemporaryDirectory() as folder:
-            task = load_items(_TASK, items, Path(folder), self._decoding)
-            for start in range(0, len(items), self._model.chunk_size):
-                chunk = range(start, min(start + self._model.chunk_size, len(items)))
-                found += sum(r.response_tokens or 0 for r in self._model.ask(task, chunk))
-        return found
+        chunks = ask(self._model, _TASK, items, self._decoding)
+        return sum(response.response_tokens or 0 for chunk in chunks for response in chunk)
 
 
 def timed(drawer: Drawer, passes: Sequence[Sequence[Item]]) -> tuple[float, int]:

@@ -74,7 +74,7 @@ def draw(
         model = load_model(sampler.model, sampler.options, sampler.decoding)
         for task in unique:
             absent = [asked[position] for position in todo if asked[position][0] == task]
-            for chunk in _asked(model, task, [item for _, item in absent], sampler.decoding):
+            for chunk in ask(model, task, [item for _, item in absent], sampler.decoding):
                 put_responses(store, key, chunk)
                 progress.advance(len(chunk))
         model.close()  # what is trained next needs its memory
@@ -83,10 +83,20 @@ def draw(
     return {response.item_key: response for response in found if response is not None}
 
 
-def _asked(
+def ask(
     model: LoadedModel, task: str, items: Sequence[Item], decoding: Decoding
 ) -> Iterator[list[Response]]:
-    """Yield the responses to items chunk by chunk; lm-eval reads them from an item file."""
+    """Yield the responses to items chunk by chunk; lm-eval reads them from an item file.
+
+    Args:
+        model: who is asked.
+        task: name of one of our lm-eval tasks.
+        items: each with an id of its own.
+        decoding: as the model was loaded with.
+
+    Raises:
+        ModelError: the model cannot be asked.
+    """
     if not items:
         return
     with tempfile.TemporaryDirectory(prefix="mipo-eval-") as folder:

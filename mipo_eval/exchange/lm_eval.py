@@ -123,6 +123,11 @@ def _entry(task: str, model: str, row: Row) -> Entry:
     return entry(task, item, reply if isinstance(reply, str) else None, stand_in=model)
 
 
+def _unit(metric: str) -> float:
+    """Return how much larger a number is in the store than in lm-eval's files."""
+    return 100.0 if metric in _SHARES else 1.0
+
+
 def _scores(results: Row, entries: Sequence[Entry]) -> list[Score]:
     """Return the numbers of a results document, each with its standard error in the signature."""
     counts = results.data.get("n-samples") or {}
@@ -138,7 +143,7 @@ def _scores(results: Row, entries: Sequence[Entry]) -> list[Score]:
             if not comma or metric.endswith("_stderr") or not told:
                 continue
             error = numbers.get(f"{metric}_stderr,{used_filter}")
-            unit = 100.0 if metric in _SHARES else 1.0
+            unit = _unit(metric)
             ends = (
                 (unit * (value - 1.96 * error), unit * (value + 1.96 * error))
                 if isinstance(error, int | float)
@@ -172,7 +177,7 @@ def _means(
     scores = []
     for judge in judges.values():
         metric, _, used = judge.name.partition(",")
-        unit = 100.0 if metric in _SHARES else 1.0
+        unit = _unit(metric)
         told = [g if g.value is None else replace(g, value=unit * g.value) for g in grades]
         scale = f"lm-eval, filter {used}"
         scores += grade_scores(entries, told, judge, metric=metric, scale=scale)
@@ -192,7 +197,7 @@ def results_document(record: RunRecord) -> dict[str, Any]:
         parts = split(score.signature)
         used = f"judge:{parts['judge']}" if "judge" in parts else parts.get("filter", "none")
         numbers = results.setdefault(score.task, {"alias": score.task})
-        unit = 100.0 if score.metric in _SHARES else 1.0
+        unit = _unit(score.metric)
         numbers[f"{score.metric},{used}"] = score.value / unit
         width = score.ci95[1] - score.ci95[0] if score.ci95 else None
         error = "N/A" if width is None else width / (2 * 1.96 * unit)

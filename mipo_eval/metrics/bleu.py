@@ -17,7 +17,7 @@ import numpy as np
 
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.metrics.means import Groups, Reasons, mean_score, same_length
-from mipo_eval.metrics.ngrams import Ints, leave_one_out_matches
+from mipo_eval.metrics.ngrams import Ints, leave_one_out_matches, runs, spaced
 from mipo_eval.records import Score
 from mipo_eval.signature import join
 from mipo_eval.stats.bootstrap import Floats, cluster_ids
@@ -217,10 +217,10 @@ def _matched_within(words: Words, group_ids: Ints, max_order: int) -> Ints:
 
 def _parts(groups: Ints, sizes: Ints) -> list[tuple[int, int]]:
     """Cut texts sorted by group into parts of about `_PART` words, never inside a group."""
-    firsts = np.flatnonzero(np.concatenate([[True], groups[1:] != groups[:-1]]))
+    firsts, _ = runs(groups)
     before = (np.cumsum(sizes) - sizes)[firsts]
-    places = np.unique(np.searchsorted(before, np.arange(_PART, int(sizes.sum()), _PART)))
-    return list(pairwise([0, *firsts[places[places < len(firsts)]].tolist(), len(groups)]))
+    chosen = spaced(before, int(sizes.sum()), _PART)
+    return list(pairwise([0, *firsts[chosen].tolist(), len(groups)]))
 
 
 def self_bleu(

@@ -41,7 +41,7 @@ def _window_keys(words: Ints, width: int) -> Keys:
     return keys
 
 
-def _runs(values: Ints) -> tuple[Ints, Ints]:
+def runs(values: Ints) -> tuple[Ints, Ints]:
     """Return where each run of equal neighbours starts, and how long it is."""
     starts = np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]]))
     return starts, np.diff(starts, append=len(values))
@@ -54,9 +54,9 @@ def _clipped(grams: Ints, texts: Ints, text_bits: int) -> tuple[Ints, Ints]:
     sole holder of a maximum is clipped, to the second highest count (0 when nobody else has it).
     """
     pairs = np.sort((grams << text_bits) | texts)
-    starts, counts = _runs(pairs)
+    starts, counts = runs(pairs)
     pairs = pairs[starts]
-    gram_starts, sizes = _runs(pairs >> text_bits)
+    gram_starts, sizes = runs(pairs >> text_bits)
     best = np.repeat(np.maximum.reduceat(counts, gram_starts), sizes)
     is_best = counts == best
     holders = np.repeat(np.add.reduceat(is_best, gram_starts, dtype=np.int64), sizes)
@@ -67,11 +67,15 @@ def _clipped(grams: Ints, texts: Ints, text_bits: int) -> tuple[Ints, Ints]:
 
 def _blocks(first_words: Ints) -> list[tuple[int, int]]:
     """Cut sorted positions into blocks of about `_BLOCK`, never inside a run of one word."""
-    starts, _ = _runs(first_words)
-    wanted = np.arange(_BLOCK, len(first_words), _BLOCK)
-    places = np.unique(np.searchsorted(starts, wanted))
-    cuts = [0, *starts[places[places < len(starts)]].tolist(), len(first_words)]
-    return list(pairwise(cuts))
+    starts, _ = runs(first_words)
+    chosen = spaced(starts, len(first_words), _BLOCK)
+    return list(pairwise([0, *starts[chosen].tolist(), len(first_words)]))
+
+
+def spaced(starts: Ints, total: int, size: int) -> Ints:
+    """Return which of the ascending `starts` come first after each multiple of `size`."""
+    places = np.unique(np.searchsorted(starts, np.arange(size, total, size)))
+    return np.asarray(places[places < len(starts)], dtype=np.int64)
 
 
 def leave_one_out_matches(words: Ints, texts: Ints, n_texts: int, max_order: int) -> Ints:
