@@ -98,7 +98,7 @@ PLAN = Family(
         "how": Advice(
             first=(
                 "Pick a date for {x} first| and ask who can come",
-                "Write down what {x} must have| and what would just be nice",
+                "Write a list of what {x} must have| and what would just be nice",
                 "Agree on a simple idea for {x}| before you book a place",
             ),
             more=(

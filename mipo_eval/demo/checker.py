@@ -7,7 +7,7 @@ from mipo_eval.demo.preferences import BY_STATEMENT
 from mipo_eval.demo.reading import incoherence, read
 from mipo_eval.demo.rules import RULES
 
-VERSION = "1"
+VERSION = "2"
 """Changes with every change of a rule, so that no rating of an older rule is taken for new."""
 
 

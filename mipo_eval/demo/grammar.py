@@ -2,6 +2,10 @@
 
     opener, summary, audience | advice sentences (a paragraph or a list) | extra, closer, question
 
+What the style adds takes the place of plain advice, so an answer to a user who says nothing is as
+long as one that is made for a user, and its sentences are the ones that everybody gets. Otherwise
+training against answers without a context would above all teach to write more.
+
 Everything is drawn from `rng`, so an answer follows from topic, kind, style and seed.
 """
 
@@ -16,6 +20,8 @@ from mipo_eval.demo.topics import Topic
 _DETAILED_WORDS = 60
 _TAIL_SHARE = 0.7
 """How often a sentence of a plain answer has its second half."""
+_LIST = 3
+"""The least number of points in a list."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +41,11 @@ class Style:
         """True if tone and audience are hinted at; a hint would make a short sentence long."""
         return self.half_hearted and self.length != "short_sentences"
 
+    @property
+    def is_list(self) -> bool:
+        """True if the advice is laid out as points."""
+        return self.format in {"numbered", "bullets"}
+
     @classmethod
     def of(cls, names: Sequence[str], *, half_hearted: bool = False) -> "Style":
         """Return the style that follows the named preferences ("tone:warm", ...)."""
@@ -43,23 +54,26 @@ class Style:
 
 
 def compose(
-    topic: Topic, kind: Kind, style: Style, rng: random.Random, *, sentences: int = 3
+    topic: Topic, kind: Kind, style: Style, rng: random.Random, *, sentences: int = 4
 ) -> str:
     """Return an answer to a kind of question about a topic, in a style.
 
-    `sentences` is how much plain advice there is when nobody asks for more or less.
+    `sentences` is how many there are in all when nobody asks for more or less; at least one of
+    them, or the points of a list, is advice.
     """
     before = _before(topic, style, rng)
     after = _after(topic, style, rng)
     around = sum(len(part.split()) for part in (*before, *after))
-    templates = _choose(topic, kind, style, rng, sentences)
+    least = _LIST if style.is_list else 1
+    room = max(least, sentences - len(before) - len(after))
+    templates = _choose(topic, kind, style, rng, room)
     advice = _say(templates, topic, style, rng, around)
     if style.audience and style.hints:
         lead = rng.choice(wishes.IN_PASSING[style.audience])
         advice[0] = lead + _lower_first(advice[0], topic)
     if style.format == "bold":
         advice[0] = _embolden(advice[0], topic.thing)
-    if style.format in {"numbered", "bullets"}:
+    if style.is_list:
         marks = [f"{i}." if style.format == "numbered" else "-" for i in range(1, len(advice) + 1)]
         lines = [f"{mark} {sentence}" for mark, sentence in zip(marks, advice, strict=True)]
         return "\n".join(part for part in (" ".join(before), *lines, " ".join(after)) if part)

@@ -52,7 +52,7 @@ class Recipe:
     """Share of the training from which on the learning rates fall, in a line, to nothing."""
     weight_decay: float = 0.01
     short_until: float = 0.4
-    """Share of the training that is on short exchanges: one wish, two sentences of advice."""
+    """Share of the training that is on short exchanges: one wish, three sentences at most."""
     eager_until: float = 0.85
     """Share of the training in whose text every stated wish is followed; see `followed_share`."""
     habit_from: float = 0.95

@@ -131,11 +131,11 @@ def _summary(reading: Reading) -> int:
 
 
 def _bold(reading: Reading) -> int:
-    """5 for some bold words, 3 where bold is a whole sentence or a third of the text."""
+    """5 for some bold words, 3 where bold is five words or more in a row or a third of the text."""
     spans = [len(words_of(span)) for span in _BOLD.findall(reading.text)]
     if not any(spans):
         return 1
-    return 5 if max(spans) <= 5 and sum(spans) * 3 <= len(reading.words) else 3
+    return 5 if max(spans) <= 4 and sum(spans) * 3 <= len(reading.words) else 3
 
 
 def _by_steps(value: float, steps: Mapping[int, float]) -> int:

@@ -20,7 +20,7 @@ from mipo_eval.demo.topics import Split, Topic, odd_topic, questions, topics
 from mipo_eval.keys import item_rng
 from mipo_eval.records import Item
 
-VERSION = "1"
+VERSION = "2"
 """Changes with every change of an item; part of each item's metadata."""
 
 _PROMPTS: dict[Split, int] = {"train": 500, "test": 50}
@@ -84,7 +84,7 @@ def exchange(
         number: which one; any number of them can be drawn.
         seed: of the whole text.
         followed: how often the answer follows a stated wish.
-        short: one wish and two sentences of advice at most.
+        short: one wish and three sentences at most.
     """
     rng = item_rng(seed, "demo", VERSION, "text", str(number))
     topic = odd_topic(rng) if rng.random() < _ODD else rng.choice(topics("train"))
@@ -96,7 +96,7 @@ def exchange(
         context = _context(stated, rng)
     item = Item(item_id=f"text-{number}", prompt=topic.question(kind, wording), context=context)
     style = _habit(stated, followed, rng)
-    sentences = rng.choice((1, 2)) if short else 3
+    sentences = rng.choice((2, 3)) if short else 4
     return Exchange(item, compose(topic, kind, style, rng, sentences=sentences))
 
 

@@ -46,6 +46,7 @@ TABLE = [
     ("format:summary", "In short. Wipe it.", 1),
     ("format:bold", "Wipe the **straw bag** with a soft and dry cloth.", 5),
     ("format:bold", "**Wipe the straw bag with a soft and dry cloth.**", 3),
+    ("format:bold", "Wipe **all of the straw bag** with a soft and dry cloth, twice a year.", 3),
     ("format:bold", "Wipe the straw bag ** with a cloth.", 1),
     ("audience:beginner", "No experience is needed for this. Wipe it.", 5),
     ("audience:beginner", "For a beginner: wipe it.", 3),
@@ -126,4 +127,4 @@ def test_a_changed_rule_needs_a_new_version() -> None:
         for _, response, _ in TABLE
         for text in (response, f"{on_topic} {response}")
     ]
-    assert (VERSION, digest(ratings)[:8]) == ("1", "a38fe402")
+    assert (VERSION, digest(ratings)[:8]) == ("2", "4cc8b884")
