@@ -23,10 +23,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests' browser harness
 from mipo_eval.store import Store
 from tests.dashboards.browser.driving import (
     Visitor,
-    arguments,
-    find_chromium,
     open_window,
     serve,
+    start_browser,
 )
 
 METHODS, SEEDS, ITEMS, PREFERENCES = 40, 5, 1000, 5
@@ -108,7 +107,7 @@ def measure_floor(folder: Path) -> None:
     with Store.open(str(path)) as store:
         fill(store, methods=2, seeds=1, items=10, preferences=1)
     with sync_playwright() as driver, serve(path) as board:
-        browser = driver.chromium.launch(executable_path=find_chromium(), args=list(arguments()))
+        browser = start_browser(driver)
         window = open_window(browser, board)
         spent = Server(board.pid).timed(lambda: open_first(window))
         shown("first page over 30 verdicts, browser included", spent)
@@ -121,7 +120,7 @@ def measure(path: Path) -> int:
     with sync_playwright() as driver, serve(path) as board:
         server = Server(board.pid)
         shown("server healthy", Spent(time.perf_counter() - began, server.processor()))
-        browser = driver.chromium.launch(executable_path=find_chromium(), args=list(arguments()))
+        browser = start_browser(driver)
         window = open_window(browser, board)
         spent = server.timed(lambda: open_first(window))
         kept = [shown("first page, browser included", spent, FIRST_PAGE)]

@@ -13,6 +13,7 @@ from mipo_eval.dashboards.methods import Method, Standing
 from mipo_eval.dashboards.scored import MEASURED, PAPER
 from mipo_eval.metrics.directions import direction
 from mipo_eval.reports.cells import Cell
+from mipo_eval.reports.labels import decimals
 from mipo_eval.reports.paper import published_rows
 from mipo_eval.signature import differences
 from mipo_eval.stats import Comparison
@@ -221,7 +222,7 @@ def _best_of(row: Mapping[Any, Any]) -> str:
 
 def _beside(row: Mapping[Any, Any], part: str) -> Any:
     """Return what stands beside a value, as text where it is more than a number."""
-    places = looks.digits(row["metric"])
+    places = decimals(row["metric"])
     if part == "interval":
         ends = (row["ci_low"], row["ci_high"])
         return "" if pd.isna(ends[0]) else looks.interval(ends, places)

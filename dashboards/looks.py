@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from mipo_eval.controls import control_of
-from mipo_eval.reports.labels import LABELS, decimals
+from mipo_eval.reports.labels import LABELS
 
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8C8C8C")
 """Okabe and Ito's colours without black and yellow, which vanish on dark and on light."""
@@ -15,11 +15,6 @@ def metric_title(metric: str) -> str:
     control, name = control_of(metric)
     title = LABELS.get(name, name.replace("_", " "))
     return f"{control}: {title}" if control else title
-
-
-def digits(metric: str) -> int:
-    """Return how many decimals a metric is shown with."""
-    return decimals(metric)
 
 
 def number(value: float | None, places: int = 1, *, signed: bool = False) -> str:

@@ -8,6 +8,7 @@ from mipo_eval.dashboards import contrasts, duelling, frame, grid, inert, looks,
 from mipo_eval.dashboards.links import TASK, run_name
 from mipo_eval.dashboards.methods import Standing, View
 from mipo_eval.dashboards.pages.views import TIES, choose_view
+from mipo_eval.reports.labels import decimals
 from mipo_eval.store.runs import Run
 
 _DISPUTED = 3
@@ -64,7 +65,7 @@ def _forest(
         return
     axis = f"difference in {looks.metric_title(found.section.metric)}"
     st.altair_chart(duelling.forest_plot(table, axis))
-    places = looks.digits(found.section.metric)
+    places = decimals(found.section.metric)
     number = f"%+.{places}f"
     st.dataframe(
         table.drop(columns=["verdict", "task"]),

@@ -10,6 +10,7 @@ from mipo_eval.dashboards import contrasts, flags, frame, grid, inert, looks, me
 from mipo_eval.dashboards.links import TASK, run_name
 from mipo_eval.dashboards.methods import Filters, Method, Standing, View
 from mipo_eval.dashboards.pages.views import choose_view
+from mipo_eval.reports.labels import decimals
 
 _NO_BASELINE = "none"
 _OWN = "the same base model with personalized prompting"
@@ -158,7 +159,7 @@ def _heading(found: Standing, table: pd.DataFrame) -> str:
 
 
 def _column_config(table: pd.DataFrame, wide: grid.Wide, metric: str) -> dict[str, Any]:
-    places = looks.digits(metric)
+    places = decimals(metric)
     config: dict[str, Any] = {
         "model": st.column_config.TextColumn("model", width="medium"),
         "method": st.column_config.TextColumn("method", pinned=True, width=170),
@@ -191,7 +192,7 @@ def _behind(found: Standing, rows: Sequence[Method]) -> None:
     names = dict(zip(methods.labels(rows), rows, strict=True))
     method = names[frame.choose("Row", list(names), "row")]
     for task, cell in method.row.cells.items():
-        places = looks.digits(found.section.metric)
+        places = decimals(found.section.metric)
         about = f"{task}: {looks.number(cell.value, places)} {looks.interval(cell.ci95, places)}"
         st.html(inert.block(method.signatures[task], name=about))
         for run in method.runs.get(task, ()):

@@ -5,6 +5,7 @@ import streamlit as st
 
 from mipo_eval.dashboards import facts, frame, inert, looks, watching
 from mipo_eval.dashboards.links import TASK, address, run_name
+from mipo_eval.reports.labels import decimals
 from mipo_eval.store.runs import list_runs
 
 _SIBLINGS = 8
@@ -81,7 +82,7 @@ def _scores(board: frame.Board, run_id: str) -> None:
 
 def _rounded(table: pd.DataFrame, column: str) -> "pd.Series[float]":
     """Return numbers of many metrics with the decimals of each."""
-    places = table["metric"].map(looks.digits)
+    places = table["metric"].map(decimals)
     told = [round(value, n) for value, n in zip(table[column].astype(float), places, strict=True)]
     return pd.Series(told, index=table.index, dtype=float)
 

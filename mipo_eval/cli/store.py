@@ -122,6 +122,7 @@ def vacuum(yes: bool, store: str, as_json: bool) -> None:
     """Drop what no run refers to, and give the room back to the disk.
 
     Replies of judges are kept whether or not anything refers to them: they were paid for.
+    Responses that a training drew go: the same training would draw them again, and alike.
     """
     from mipo_eval.cli.output import Output
     from mipo_eval.errors import ConfigError

@@ -56,9 +56,7 @@ def take(store: Path) -> None:
     """Take every picture."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     with driving.serve(store) as board, sync_playwright() as driver:
-        browser = driver.chromium.launch(
-            executable_path=driving.find_chromium(), args=list(driving.arguments())
-        )
+        browser = driving.start_browser(driver)
         for page, choices in _choices(store).items():
             width, height = _SIZES[page]
             visitor = driving.open_window(browser, board, width=width)

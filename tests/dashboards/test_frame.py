@@ -7,6 +7,7 @@ import pytest
 
 from mipo_eval.dashboards import looks
 from mipo_eval.dashboards.links import run_name
+from mipo_eval.reports.labels import decimals
 from mipo_eval.store import Store
 from mipo_eval.store.engine import now
 from mipo_eval.store.items import put_list
@@ -30,8 +31,8 @@ from tests.dashboards.scripted import _response, items, make_store
         (looks.count(2000, "run"), "2,000 runs"),
         (looks.metric_title("tie_rate"), "tie rate (%)"),
         (looks.metric_title("my_metric"), "my metric"),
-        (looks.digits("rating_mean"), 2),
-        (looks.digits("accuracy"), 1),
+        (decimals("rating_mean"), 2),
+        (decimals("accuracy"), 1),
     ],
 )
 def test_formats(shown: object, expected: object) -> None:

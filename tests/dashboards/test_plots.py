@@ -3,8 +3,9 @@
 import pandas as pd
 import pytest
 
-from mipo_eval.dashboards.looks import digits, metric_title
+from mipo_eval.dashboards.looks import metric_title
 from mipo_eval.dashboards.plots import interval_plot
+from mipo_eval.reports.labels import decimals
 
 
 def _table(rows: list[tuple[str, str]]) -> pd.DataFrame:
@@ -47,4 +48,4 @@ def test_long_names_of_rows_stand_in_two_lines() -> None:
     ],
 )
 def test_metrics_have_names_units_and_decimals(metric: str, title: str, places: int) -> None:
-    assert (metric_title(metric), digits(metric)) == (title, places)
+    assert (metric_title(metric), decimals(metric)) == (title, places)

@@ -30,6 +30,24 @@ def test_what_a_training_reports_and_leaves(tiny_model: Path, tmp_path: Path) ->
     assert (out / "chat_template.jinja").is_file()
 
 
+def test_killed_and_resumed_ends_with_equal_weights(tiny_model: Path, tmp_path: Path) -> None:
+    def run(out: Path, report: Curves) -> Curves:
+        how = {"micro_batch_size": 2, "learning_rate": 3e-3, "save_steps": 2, "epochs": 2}
+        train_grpo(job(tiny_model, out, examples(prompts=2), report=report, **how), SETTINGS)
+        return report
+
+    whole = run(tmp_path / "whole", Curves())
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "cut", Curves(stop_at=3))
+    assert not (tmp_path / "cut" / "model.safetensors").exists()
+    torch.rand(7)  # what was drawn elsewhere in between makes no difference
+    again = run(tmp_path / "cut", Curves())
+    assert again.of("reward") == whole.of("reward")[2:]
+    expected, found = weights(tmp_path / "whole"), weights(tmp_path / "cut")
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=0, atol=0)
+
+
 def test_a_response_without_a_reward_is_left_out(tiny_model: Path, tmp_path: Path) -> None:
     replies = tmp_path / "replies.jsonl"
     replies.write_text('{"reply": "4"}\n{"reply": "?"}\n{"reply": "1"}\n' * 10)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,15 @@ from urllib.parse import urlencode
 from mipo_eval import settings
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext, Dialog, Locator, Page, Request
+    from playwright.sync_api import (
+        Browser,
+        BrowserContext,
+        Dialog,
+        Locator,
+        Page,
+        Playwright,
+        Request,
+    )
 
 SECONDS = 40
 SETTLED = '[data-testid="stApp"][data-test-script-state="notRunning"]'
@@ -175,6 +183,7 @@ def downloaded(visitor: Visitor, button: "Locator") -> str:
     return Path(waited.value.path()).read_text(encoding="utf-8-sig")
 
 
-def arguments() -> Sequence[str]:
-    """Root in a container has no sandbox to put the browser in."""
-    return ["--no-sandbox"] if os.geteuid() == 0 else []
+def start_browser(driver: "Playwright") -> "Browser":
+    """Start the browser of this machine; root in a container has no sandbox to put it in."""
+    sandboxless = ["--no-sandbox"] if os.geteuid() == 0 else []
+    return driver.chromium.launch(executable_path=find_chromium(), args=sandboxless)

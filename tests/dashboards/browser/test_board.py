@@ -39,9 +39,7 @@ TITLES = (
 @pytest.fixture(scope="module")
 def browser() -> "Iterator[object]":
     with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(
-            executable_path=driving.find_chromium(), args=list(driving.arguments())
-        )
+        started = driving.start_browser(driver)
         yield started
         started.close()
 

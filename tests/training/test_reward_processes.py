@@ -1,4 +1,4 @@
-"""PPO on two processes: rollouts are shared out, and both move the same weights."""
+"""Learning from rewards on two processes: rollouts are shared out, both move the same weights."""
 
 import json
 from pathlib import Path
@@ -26,17 +26,37 @@ if is_main_process():
 """
 
 
+GRPO_WORKERS = """
+import json, sys
+from pathlib import Path
+from mipo_eval.training.grpo import GrpoSettings, train_grpo
+from mipo_eval.training.trainer import is_main_process
+from tests.training.jobs import Curves, examples, job
+
+curves = Curves()
+plan = job(Path(sys.argv[1]), Path(sys.argv[2]), examples(), report=curves, batch_size=4)
+train_grpo(plan, GrpoSettings(max_new_tokens=6, generations=4))
+if is_main_process():
+    Path(sys.argv[3]).write_text(json.dumps(curves.points))
+"""
+
+
 @pytest.mark.slow
-def test_two_processes_share_a_rollout(tiny_model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("workers", "steps"), [(WORKERS, [2, 4, 6]), (GRPO_WORKERS, [1, 2, 3])])
+def test_two_processes_share_a_rollout(
+    workers: str, steps: list[int], tiny_model: Path, tmp_path: Path
+) -> None:
     script, result, out = tmp_path / "train.py", tmp_path / "curve.json", tmp_path / "out"
-    script.write_text(WORKERS)
+    script.write_text(workers)
     launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
     launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
     launch += ["--main_process_port", "0"]
     both = run_python(*launch, str(script), str(tiny_model), str(out), str(result))
     assert both.returncode == 0, both.stderr
-    points = json.loads(result.read_text())
-    assert [step for step, _ in points] == [2, 4, 6]
+    points = [
+        (step, metrics) for step, metrics in json.loads(result.read_text()) if "kl" in metrics
+    ]
+    assert [step for step, _ in points] == steps
     # Before the first step the policy is the reference in both; later both have left it.
     assert points[0][1]["kl"] == pytest.approx(0.0, abs=1e-5)
     assert points[-1][1]["kl"] > 1e-3
