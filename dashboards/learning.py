@@ -9,10 +9,12 @@ import pandas as pd
 import sqlalchemy as sa
 
 from mipo_eval.dashboards.scored import MEASURED, PAPER, score_table
+from mipo_eval.dashboards.watching import RECENT, utc
 from mipo_eval.metrics.rates import METRIC_NAMES
 from mipo_eval.reports.paper import TASKS, published
 from mipo_eval.reports.trained import method_label, negatives_of, recipe_value
 from mipo_eval.store import Store
+from mipo_eval.store.engine import now
 from mipo_eval.store.runs import list_runs
 from mipo_eval.store.tables import curves
 from mipo_eval.store.trainings import Training, list_trainings
@@ -70,14 +72,17 @@ def training_table(store: Store, trainings: Sequence[Training]) -> pd.DataFrame:
 
 def _line(training: Training, last: Mapping[str, float]) -> dict[str, Any]:
     strategy, count = negatives_of(training)
+    status, reason = training.status, training.reason
+    if status == "running" and now() - utc(training.updated_at) > RECENT:
+        status, reason = "stopped", "silent for more than an hour: killed, or its machine is gone"
     return {
         "training": training.training_id[:12],
         "method": method_label(training.method),
         "base model": training.model,
         "suite": training.suite,
         "seed": training.seed,
-        "status": training.status,
-        "why": training.reason,
+        "status": status,
+        "why": reason,
         "negatives": strategy,
         "N": count,
         "learning rate": recipe_value(training.recipe, "learning_rate"),

@@ -21,8 +21,8 @@ from mipo_eval.store.tables import (
     verdicts,
 )
 
-_RECENT = timedelta(hours=1)
-"""A run without a response or a restart for so long is not in flight: it was stopped."""
+RECENT = timedelta(hours=1)
+"""What was silent for longer is not at work any more: a run got no response, a training no step."""
 
 
 def version(store: Store) -> str:
@@ -85,7 +85,7 @@ def in_flight(store: Store) -> list[Flight]:
     with store.read() as connection:
         unfinished = [Run(**row._mapping) for row in connection.execute(query)]
     found = [_flight(store, run) for run in unfinished]
-    return [flight for flight in found if flight.seconds < _RECENT.total_seconds()]
+    return [flight for flight in found if flight.seconds < RECENT.total_seconds()]
 
 
 def _flight(store: Store, run: Run) -> Flight:
@@ -107,7 +107,7 @@ def _flight(store: Store, run: Run) -> Flight:
         run=run,
         responses=int(done),
         rated=max(rated, default=0),
-        touched=max(_utc(time) for time in (run.updated_at, latest) if time is not None),
+        touched=max(utc(time) for time in (run.updated_at, latest) if time is not None),
     )
 
 
@@ -126,7 +126,8 @@ def _rated(listed: sa.Subquery, judge: str) -> sa.Select[int]:
     )
 
 
-def _utc(time: datetime) -> datetime:
+def utc(time: datetime) -> datetime:
+    """Return a time of the store with its zone, which SQLite does not keep."""
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 

@@ -29,6 +29,7 @@ from mipo_eval.store.trainings import (
     list_trainings,
     put_curve,
     put_training,
+    touch_training,
 )
 from mipo_eval.suites import Suite
 from mipo_eval.training.card import model_card, training_environment
@@ -46,6 +47,8 @@ _BESIDE = {"about", "save_steps", "report_to"}
 """Keys of a recipe that do not decide what comes out."""
 
 _FLUSH_SECONDS = 2.0
+_TOUCH_SECONDS = 60.0
+"""A training says so often that it is at work: one that was killed cannot say that it is not."""
 """How long points of a curve may wait to be stored."""
 
 
@@ -330,7 +333,7 @@ class _Curve:
     def __init__(self, store: Store, training_id: str, progress: Progress, steps: int) -> None:
         self._store, self._id, self._progress = store, training_id, progress
         self._waiting: list[CurvePoint] = []
-        self._stored = time.monotonic()
+        self._stored = self._touched = time.monotonic()
         self._step, self._steps = 0, steps
 
     def __enter__(self) -> "_Curve":
@@ -360,3 +363,6 @@ class _Curve:
         if waiting:
             put_curve(self._store, self._id, waiting)
         self._stored = time.monotonic()
+        if self._stored - self._touched >= _TOUCH_SECONDS:
+            touch_training(self._store, self._id)
+            self._touched = self._stored

@@ -91,7 +91,8 @@ def _answer(run: Run, entry: Answered, value: Callable[[Answered, Response], _Pa
     if "kind" not in entry.item.meta:
         raise ConfigError(
             f"run {run.run_id[:12]} is of {run.suite}, whose items have no answer to check: "
-            "accuracy is for verifiable suites; use --metric win_rate_tie_inclusive"
+            "accuracies are paired in verifiable suites only (an imported one is a number for all "
+            "items together); name another metric with --metric"
         )
     return value(entry, response)
 

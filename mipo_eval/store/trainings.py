@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import sqlalchemy as sa
 
 from mipo_eval.errors import ConfigError
-from mipo_eval.store.engine import Store
+from mipo_eval.store.engine import Store, now
 from mipo_eval.store.tables import curves, trainings
 
 Status = Literal["running", "done", "stopped", "failed"]
@@ -55,6 +55,13 @@ def put_training(store: Store, training: Training) -> None:
     changing = ["checkpoint", "pair_report", "status", "reason", "updated_at"]
     with store.write() as connection:
         store.put(connection, trainings, [row], replace=changing)
+
+
+def touch_training(store: Store, training_id: str) -> None:
+    """Note that a training is at work; `updated_at` tells when it last was."""
+    query = sa.update(trainings).where(trainings.c.training_id == training_id)
+    with store.write() as connection:
+        connection.execute(query.values(updated_at=now()))
 
 
 def put_curve(store: Store, training_id: str, made: Iterable[CurvePoint]) -> None:

@@ -1,6 +1,8 @@
 """Learning curves, ablations and pair reports as tables."""
 
 from dataclasses import replace
+from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -16,13 +18,16 @@ from mipo_eval.dashboards.learning import (
 )
 from mipo_eval.reports.trained import method_label, recipe_value, trained_rules
 from mipo_eval.store import Store
+from mipo_eval.store.engine import now
 from mipo_eval.store.trainings import (
     CurvePoint,
     Training,
+    find_training,
     get_curve,
     list_trainings,
     put_curve,
     put_training,
+    touch_training,
 )
 
 
@@ -38,6 +43,22 @@ def test_a_training_is_a_line_with_its_last_values(rich: Store, missing: Trainin
     assert (line["method"], line["negatives"], line["N"]) == ("MIPO", "missing", 1)
     assert (line["learning rate"], line["beta"], line["minutes"]) == (1e-7, 0.1, 60.0)
     assert training_label(missing) == f"MIPO, missing, base, seed 0 ({missing.training_id[:6]})"
+
+
+def test_a_training_that_fell_silent_is_not_called_running(rich: Store, missing: Training) -> None:
+    put_training(rich, replace(missing, status="running", reason=None, updated_at=now()))
+    assert _status(rich, missing) == ("running", None)
+    put_training(rich, replace(missing, status="running", updated_at=now() - timedelta(hours=2)))
+    assert _status(rich, missing)[0] == "stopped"
+    assert "silent for more than an hour" in _status(rich, missing)[1]
+    touch_training(rich, missing.training_id)
+    assert _status(rich, missing) == ("running", None)
+
+
+def _status(store: Store, training: Training) -> tuple[Any, Any]:
+    again = find_training(store, training.training_id)
+    (line,) = training_table(store, [again]).to_dict("records")
+    return line["status"], line["why"]
 
 
 def test_curves_are_offered_in_a_fixed_order_and_unknown_ones_last(

@@ -15,6 +15,7 @@ from mipo_eval.store.trainings import Training, list_trainings
 from mipo_eval.suites import find_suite
 from mipo_eval.tasks.items import write_items
 from mipo_eval.tasks.scoring import ScoringModel
+from mipo_eval.training import run
 from mipo_eval.training.examples import Examples, training_items
 from mipo_eval.training.job import Example
 from mipo_eval.training.recipes import load_recipe
@@ -84,6 +85,25 @@ def test_a_training_that_was_interrupted_continues_to_the_same_weights(
     assert straight.training_id == done.training_id, "where it is written decides nothing"
     first, second = weights(Path("halted")), weights(Path("straight"))
     assert all((first[name] == second[name]).all() for name in first)
+
+
+def test_a_training_at_work_says_so(request_of: Request, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "_FLUSH_SECONDS", 0.0)
+    monkeypatch.setattr(run, "_TOUCH_SECONDS", 0.0)
+    seen = []
+
+    class Looking(Halting):
+        def advance(self, units: int) -> None:
+            super().advance(units)
+            if self._stage == "training":
+                seen.append((_stored(store).status, _stored(store).updated_at))
+
+    with Store.open("a.db") as store:
+        train(store, request_of, Looking())
+    assert {status for status, _ in seen} == {"running"}
+    times = [time for _, time in seen]
+    assert times == sorted(times)
+    assert len(set(times)) >= len(times) - 1
 
 
 def test_what_decides_the_result_decides_the_id(request_of: Request) -> None:
