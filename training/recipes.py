@@ -23,8 +23,12 @@ LearnsFrom = Literal["pairs", "own", "revision", "reference", "prompts"]
 """What is made before the training: preference pairs; the model's own responses; those rewritten;
 the true answers; or nothing, since the method draws responses as it goes."""
 
-ALIASES = {"lr": "optimization.learning_rate", "lora": "optimization.lora_rank"}
-"""Short names that `--set` and `--sweep` take."""
+SHORT_NAMES = {
+    "lr": "optimization.learning_rate",
+    "lora": "optimization.lora_rank",
+    "algorithm": "algorithm",
+}
+"""What `--set` and `--sweep` take as well, and the command line as flags: `--lora 32`."""
 
 
 class Algorithm(NamedTuple):
@@ -182,7 +186,7 @@ def parse_override(text: str) -> tuple[str, Any]:
         raise ConfigError(f"--set {text!r}: write key=value, e.g. lr=5e-7 or pairs.n_negatives=3")
     try:
         # YAML 1.1 reads 5e-7 as a text, and the field's type then makes it the number.
-        return ALIASES.get(key.strip(), key.strip()), yaml.safe_load(value)
+        return SHORT_NAMES.get(key.strip(), key.strip()), yaml.safe_load(value)
     except yaml.YAMLError:
         raise ConfigError(f"--set {text!r}: the value cannot be read as YAML") from None
 

@@ -1,7 +1,7 @@
 """`mipo-eval train METHOD`: makes the checkpoint that `mipo-eval --model DIR` evaluates."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NoReturn
@@ -23,7 +23,33 @@ _USUAL_MEMORY = 80e9
 _NEGATIVES = ("missing", "random", "reshuffle", "random-strings")
 
 
-@click.command()
+class _ShortNames(click.Command):
+    """A command to which `--lora 32` is `--set lora=32`, for each short name of a recipe's keys."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Spell the short names out, and parse as ever."""
+        known = {name for parameter in self.get_params(ctx) for name in parameter.opts}
+        return super().parse_args(ctx, list(self._spelled_out(args, known)))
+
+    def _spelled_out(self, args: Sequence[str], known: set[str]) -> Iterator[str]:
+        rest = iter(args)
+        for arg in rest:
+            flag, mark, value = arg.partition("=")
+            if arg.startswith("--") and flag not in known and _is_short_name(flag[2:]):
+                if not mark and (value := next(rest, "")) == "":
+                    raise click.UsageError(f"{flag} needs a value")
+                yield from ("--set", f"{flag[2:]}={value}")
+            else:
+                yield arg
+
+
+def _is_short_name(name: str) -> bool:
+    from mipo_eval.training.recipes import SHORT_NAMES
+
+    return name in SHORT_NAMES
+
+
+@click.command(cls=_ShortNames)
 @click.argument("method")
 @click.option("--model", metavar="CKPT", help="Base model: checkpoint folder, hub id, or demo.")
 @click.option("--suite", metavar="SUITE", help="Suite with a training split, or a FILE.jsonl.")
@@ -53,7 +79,8 @@ _NEGATIVES = ("missing", "random", "reshuffle", "random-strings")
     "overrides",
     multiple=True,
     metavar="KEY=VALUE",
-    help="One key of the recipe, as optimization.epochs=2 or lr=5e-7; repeat for several.",
+    help="One key of the recipe, as optimization.epochs=2; repeat for several. Short names are "
+    "flags too: --lr 5e-7, --lora 32, --algorithm grpo.",
 )
 @click.option(
     "--sweep",

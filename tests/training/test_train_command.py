@@ -38,6 +38,36 @@ def _items(count: int = 8) -> list[Item]:
     ]
 
 
+def _config(capsys: pytest.CaptureFixture[str], *flags: str) -> str:
+    assert main(["train", *flags, "--print-config"]) == 0
+    return capsys.readouterr().out
+
+
+def test_short_names_of_the_recipe_are_flags(capsys: pytest.CaptureFixture[str]) -> None:
+    long = ("--set", "algorithm=grpo", "--set", "lora=32", "--set", "lr=5e-7")
+    short = ("--algorithm", "grpo", "--lora=32", "--lr", "5e-7")
+    spelled_out = _config(capsys, "rlaif", *long)
+    assert _config(capsys, "rlaif", *short) == spelled_out
+    assert "algorithm: grpo" in spelled_out
+    assert "lora_rank: 32" in spelled_out
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--lora"], "--lora needs a value"),
+        (["--lora", "many"], "optimization.lora_rank: input should be a valid integer"),
+        (["--algorithm", "a2c"], "algorithm 'a2c' is not known; known: dpo"),
+        (["--lorra", "32"], "No such option"),
+    ],
+)
+def test_a_short_name_that_is_wrong_is_told(
+    flags: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "rlaif", "--print-config", *flags]) == 2
+    assert told in capsys.readouterr().err
+
+
 @pytest.fixture
 def suite() -> str:
     write_items(Path("tea.jsonl"), _items())
