@@ -27,8 +27,8 @@ _COMMON = (
 )
 
 _OWN: Mapping[str, tuple[str, ...]] = {
-    # Learning rates: chosen by training items 1,024 to 1,223, which no training uses (docs/log.md);
-    # SFT has MIPO's.
+    # Learning rates: chosen by training items 1,024 to 1,223, which no training uses; SFT has
+    # MIPO's (docs/demo.md).
     "dpo": ("lr=2e-4",),
     "sft": ("lr=2e-4",),
     # A batch counts groups of four contexts here; with four groups a step there are too few steps.

@@ -48,7 +48,7 @@ _BESIDE = {"about", "save_steps", "report_to"}
 
 _FLUSH_SECONDS = 2.0
 _TOUCH_SECONDS = 60.0
-"""A training says so often that it is at work: one that was killed cannot say that it is not."""
+"""A training at work says so this often: one that was killed cannot say that it is not."""
 """How long points of a curve may wait to be stored."""
 
 
@@ -132,6 +132,7 @@ def train(store: Store, request: Request, progress: Progress) -> Training:
         training = _opened(store, request)
     if training.status == "done":
         return training
+    progress = _Alive(store, training.training_id, progress)
     with _recorded(store, training) as record:
         with main_process_first():
             examples, held_out = make_examples(store, request, progress)
@@ -327,13 +328,33 @@ def _finish(store: Store, request: Request, training: Training) -> None:
     shutil.rmtree(request.out / STEPS, ignore_errors=True)
 
 
+class _Alive:
+    """Progress of which the store learns, now and then, that there is some."""
+
+    def __init__(self, store: Store, training_id: str, progress: Progress) -> None:
+        self._store, self._id, self._progress = store, training_id, progress
+        self._touched = time.monotonic()
+
+    def start(self, what: str, total: int, status: Callable[[], str] = str) -> None:
+        self._progress.start(what, total, status)
+
+    def advance(self, units: int) -> None:
+        self._progress.advance(units)
+        if is_main_process() and time.monotonic() - self._touched >= _TOUCH_SECONDS:
+            touch_training(self._store, self._id)
+            self._touched = time.monotonic()
+
+    def finish(self) -> None:
+        self._progress.finish()
+
+
 class _Curve:
     """Stores the learning curve as it comes, and shows how far the training is."""
 
     def __init__(self, store: Store, training_id: str, progress: Progress, steps: int) -> None:
         self._store, self._id, self._progress = store, training_id, progress
         self._waiting: list[CurvePoint] = []
-        self._stored = self._touched = time.monotonic()
+        self._stored = time.monotonic()
         self._step, self._steps = 0, steps
 
     def __enter__(self) -> "_Curve":
@@ -363,6 +384,3 @@ class _Curve:
         if waiting:
             put_curve(self._store, self._id, waiting)
         self._stored = time.monotonic()
-        if self._stored - self._touched >= _TOUCH_SECONDS:
-            touch_training(self._store, self._id)
-            self._touched = self._stored
