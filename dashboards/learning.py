@@ -9,12 +9,12 @@ import pandas as pd
 import sqlalchemy as sa
 
 from mipo_eval.dashboards.scored import MEASURED, PAPER, score_table
-from mipo_eval.dashboards.watching import RECENT, utc
+from mipo_eval.dashboards.watching import RECENT
 from mipo_eval.metrics.rates import METRIC_NAMES
 from mipo_eval.reports.paper import TASKS, published
 from mipo_eval.reports.trained import method_label, negatives_of, recipe_value
 from mipo_eval.store import Store
-from mipo_eval.store.engine import now
+from mipo_eval.store.engine import now, utc
 from mipo_eval.store.runs import list_runs
 from mipo_eval.store.tables import curves
 from mipo_eval.store.trainings import Training, list_trainings

@@ -1,13 +1,13 @@
 """What is going on in a store: whether it changed, and how far its unfinished runs are."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import sqlalchemy as sa
 
 from mipo_eval.store import Store
-from mipo_eval.store.engine import now
+from mipo_eval.store.engine import now, utc
 from mipo_eval.store.runs import Run
 from mipo_eval.store.tables import (
     item_lists,
@@ -124,11 +124,6 @@ def _rated(listed: sa.Subquery, judge: str) -> sa.Select[int]:
             & (verdicts.c.text_key == listed.c.text_key),
         )
     )
-
-
-def utc(time: datetime) -> datetime:
-    """Return a time of the store with its zone, which SQLite does not keep."""
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def has_items(store: Store) -> bool:

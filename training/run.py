@@ -47,9 +47,9 @@ _BESIDE = {"about", "save_steps", "report_to"}
 """Keys of a recipe that do not decide what comes out."""
 
 _FLUSH_SECONDS = 2.0
+"""How long points of a curve may wait to be stored."""
 _TOUCH_SECONDS = 60.0
 """A training at work says so this often: one that was killed cannot say that it is not."""
-"""How long points of a curve may wait to be stored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

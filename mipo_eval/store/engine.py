@@ -37,6 +37,11 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+def utc(time: datetime) -> datetime:
+    """Return a time of a store in UTC: SQLite forgets the zone, PostgreSQL uses its own."""
+    return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+
+
 def _version(connection: sa.Connection) -> int:
     """Return the schema of the store behind a connection."""
     query = sa.select(schema_info.c.value).where(schema_info.c.name == "schema_version")

@@ -5,7 +5,7 @@ a source is merged in one transaction, all of it or nothing.
 """
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from mipo_eval.errors import ConfigError
 from mipo_eval.store import tables
-from mipo_eval.store.engine import Store
+from mipo_eval.store.engine import Store, utc
 
 _CHUNK = 500
 
@@ -118,10 +118,10 @@ def _put(
 
 
 def _in_utc(row: dict[str, Any]) -> dict[str, Any]:
-    """Return the row with its times in UTC: SQLite forgets the zone, PostgreSQL uses its own."""
+    """Return the row with its times in UTC."""
     for name, value in row.items():
         if isinstance(value, datetime):
-            row[name] = value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+            row[name] = utc(value)
     return row
 
 

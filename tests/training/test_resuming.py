@@ -61,6 +61,21 @@ def run_python(*arguments: str, **environment: str) -> subprocess.CompletedProce
     return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
 
 
+def points_of_two(workers: str, model: Path, out: Path) -> list[tuple[int, dict[str, float]]]:
+    """Run a script under `accelerate launch` on two CPUs (gloo); returns its learning curve.
+
+    The script's arguments are the model, `out`, and the file it writes the curve to.
+    """
+    script, result = out.with_name("train.py"), out.with_name("curve.json")
+    script.write_text(workers)
+    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    launch += ["--main_process_port", "0"]
+    both = run_python(*launch, str(script), str(model), str(out), str(result))
+    assert both.returncode == 0, both.stderr
+    return [(step, metrics) for step, metrics in json.loads(result.read_text())]
+
+
 @pytest.mark.slow
 def test_a_killed_process_leaves_what_the_next_continues(tiny_model: Path, tmp_path: Path) -> None:
     straight, killed = tmp_path / "straight", tmp_path / "killed"
@@ -113,18 +128,12 @@ if is_main_process():
 
 @pytest.mark.slow
 def test_two_processes_have_the_curve_of_one(tiny_model: Path, tmp_path: Path) -> None:
-    """`accelerate launch` on two CPUs (gloo), the same global batch."""
-    script, result = tmp_path / "train.py", tmp_path / "curve.json"
-    script.write_text(WORKERS)
-    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
-    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    launch += ["--main_process_port", "0"]
-    both = run_python(*launch, str(script), str(tiny_model), str(tmp_path / "b"), str(result))
-    assert both.returncode == 0, both.stderr
+    """The same global batch."""
+    two = points_of_two(WORKERS, tiny_model, tmp_path / "b")
     curves = Curves()
     how: dict[str, Any] = {"batch_size": 4, "epochs": 2, "report": curves}
     train_dpo(job(tiny_model, tmp_path / "a", with_negatives(), **how), DpoSettings())
-    one, two = curves.points, json.loads(result.read_text())
+    one = curves.points
     assert [step for step, _ in one] == [step for step, _ in two] == list(range(1, 7))
     for metric in ("loss", "reward_chosen", "reward_rejected", "ranking_accuracy", "kl"):
         expected = [metrics[metric] for _, metrics in one]

@@ -1,13 +1,12 @@
 """Learning from rewards on two processes: rollouts are shared out, both move the same weights."""
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests.training.jobs import weights
-from tests.training.test_resuming import run_python
+from tests.training.test_resuming import points_of_two
 
 WORKERS = """
 import json, sys
@@ -46,16 +45,9 @@ if is_main_process():
 def test_two_processes_share_a_rollout(
     workers: str, steps: list[int], tiny_model: Path, tmp_path: Path
 ) -> None:
-    script, result, out = tmp_path / "train.py", tmp_path / "curve.json", tmp_path / "out"
-    script.write_text(workers)
-    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
-    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    launch += ["--main_process_port", "0"]
-    both = run_python(*launch, str(script), str(tiny_model), str(out), str(result))
-    assert both.returncode == 0, both.stderr
-    points = [
-        (step, metrics) for step, metrics in json.loads(result.read_text()) if "kl" in metrics
-    ]
+    out = tmp_path / "out"
+    found = points_of_two(workers, tiny_model, out)
+    points = [(step, metrics) for step, metrics in found if "kl" in metrics]
     assert [step for step, _ in points] == steps
     # Before the first step the policy is the reference in both; later both have left it.
     assert points[0][1]["kl"] == pytest.approx(0.0, abs=1e-5)
