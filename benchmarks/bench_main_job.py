@@ -18,7 +18,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 from benchmarks.judge_server import REPOSITORY, JudgeServer
@@ -37,7 +36,7 @@ from mipo_eval.store import Store
 from mipo_eval.store.items import put_list
 from mipo_eval.store.responses import put_generation, put_responses
 from mipo_eval.tasks.items import write_items
-from mipo_eval.tasks.query import query_hash, render_query
+from mipo_eval.tasks.query import query_hash
 
 CONCURRENCY = 64
 
@@ -64,7 +63,7 @@ def prepare(folder: Path, count: int, url: str) -> list[str]:
     """Store `count` responses as if generated, and return the command that judges them."""
     suite = folder / "tea.jsonl"
     write_items(suite, items(count))
-    model = parse_model(f"openai:judge@{url}", demo_model=Path)
+    model = parse_model(f"openai:judge@{url}")
     decoding = decoding_for(model, {}, seed=0)
     spec = generation_spec(
         model,
@@ -101,10 +100,7 @@ def overhead(rounds: int = 3) -> None:
     """Compare our chunks with lm-eval called once, alternating, on the demo model."""
     import lm_eval
 
-    from mipo_eval.demo.model import build_base_model
-
-    render = partial(render_query, prompting="personalized")
-    spec = parse_model("demo", demo_model=lambda: build_base_model(render))
+    spec = parse_model("demo")
     decoding = decoding_for(spec, {"max_tokens": 48}, seed=0)
     model = load_model(spec, ModelOptions(), decoding)
     task = load_task("mipo_demo", {"source": "demo"}, decoding)

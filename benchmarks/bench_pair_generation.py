@@ -142,7 +142,7 @@ def main() -> None:
     items = make_items(args.items, prompt=args.prompt, context=args.context)
     with tempfile.TemporaryDirectory() as temporary:
         folder = make_model(Path(temporary) / "model")
-        spec = parse_model(f"vllm:{folder}", demo_model=lambda: folder)
+        spec = parse_model(f"vllm:{folder}")
         options = ModelOptions(arguments={"max_model_len": _CONTEXT, "enable_prefix_caching": True})
         model = load_model(spec, options, decoding)
         drawer = Drawer(model, model._lm.model, decoding)

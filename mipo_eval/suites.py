@@ -45,9 +45,11 @@ class Suite:
     """Length of a response unless the user says; a worked solution needs more."""
 
 
-def _personal(name: str, about: str, *sources: str, judge: str | None = None) -> Suite:
+def _personal(
+    name: str, about: str, *sources: str, judge: str | None = None, max_tokens: int = 256
+) -> Suite:
     tasks = tuple(SuiteTask(name=s, source=s, lm_eval_task=f"mipo_{s}") for s in sources or (name,))
-    return Suite(name=name, about=about, tasks=tasks, judge=judge)
+    return Suite(name=name, about=about, tasks=tasks, judge=judge, max_tokens=max_tokens)
 
 
 def _answers(name: str, about: str, *sources: str, max_tokens: int = 256) -> Suite:
@@ -73,7 +75,9 @@ SUITES = {
         _personal("mb", "Multifaceted-Bench (84 items)"),
         _personal("psoups", "P-Soups personas with human-preferred responses"),
         _personal("prefeval", "PrefEval: stated preferences, no reference responses"),
-        _personal("demo", "the embedded demo world, scored by rule", judge="checker"),
+        _personal(
+            "demo", "the embedded demo world, scored by rule", judge="checker", max_tokens=160
+        ),
         _answers(
             "verifiable",
             "everything with an answer to check: math and mcq",

@@ -16,6 +16,7 @@ from mipo_eval.keys import item_rng
 from mipo_eval.metrics.context_lift import ContextLikelihoods
 from mipo_eval.records import Item
 from mipo_eval.tasks.query import render_query
+from mipo_eval.threads import fit_threads
 
 Ids = Sequence[int]
 BATCH_TOKENS = 8_192
@@ -96,6 +97,7 @@ class ScoringModel:
             raise ModelError(
                 f"the scoring model {checkpoint} cannot be loaded: {reason}"
             ) from error
+        fit_threads(model, rows=BATCH_TOKENS)
         return cls(checkpoint, model, tokenizer)
 
     @property

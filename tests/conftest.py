@@ -4,6 +4,11 @@ import os
 import sys
 from pathlib import Path
 
+# Before torch is imported, and for every process that a test starts: models of some thousand
+# numbers gain nothing from a second thread, and two that wait for each other lose much beside a
+# busy process.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 
 from mipo_eval import settings
@@ -25,7 +30,7 @@ def isolation(
     # Streamlit's AppTest puts its script there, and spawned processes would run that.
     monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
     monkeypatch.setenv(settings.STORE, str(tmp_path / "store.db"))
-    # One cache per test session: the demo model is trained once and then only read.
+    # One cache per test session: what is made for several tests is made once.
     monkeypatch.setenv(settings.CACHE, str(tmp_path_factory.getbasetemp() / "cache"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")

@@ -1,7 +1,7 @@
 """The demo world's leaderboard: every method trained on the same base model, with its own recipe.
 
-The recipes are the shipped ones. What differs is what a model of a million parameters and 1,024
-items need: larger steps and batches, float32, responses drawn in larger batches.
+The recipes are the shipped ones. What differs is what a model of a million parameters and a few
+hundred items need: larger steps, float32, responses drawn in larger batches.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,22 +19,22 @@ SATISFIED = 4
 """The least rating of a wish that counts as satisfied (`demo/rules.py`)."""
 
 _COMMON = (
-    "sampling.batch_size=256",
-    "sampling.max_tokens=192",
-    "optimization.batch_size=16",
-    "optimization.micro_batch_size=16",
+    "sampling.batch_size=64",
+    "sampling.max_tokens=160",
+    "optimization.batch_size=8",
+    "optimization.micro_batch_size=8",
     "optimization.precision=float32",
 )
 
 _OWN: Mapping[str, tuple[str, ...]] = {
     # Learning rates: chosen by training items 1,024 to 1,223, which no training uses; SFT has
-    # MIPO's (docs/demo.md).
-    "dpo": ("lr=2e-4",),
-    "sft": ("lr=2e-4",),
+    # MIPO's (docs/demo.md, benchmarks/demo_learning_rates.py).
+    "dpo": ("lr=3e-4",),
+    "sft": ("lr=3e-4",),
     # A batch counts groups of four contexts here; with four groups a step there are too few steps.
-    "contrastive": ("lr=2e-4", "optimization.batch_size=1", "optimization.micro_batch_size=1"),
+    "contrastive": ("lr=4e-4", "optimization.batch_size=1", "optimization.micro_batch_size=1"),
     "ppo": (
-        "lr=4e-4",
+        "lr=8e-4",
         "settings.critic_learning_rate=1e-3",
         "settings.rollout_batch_size=32",
         "settings.rollout_micro_batch_size=32",

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mipo_eval.errors import ConfigError, ModelError
+from mipo_eval.threads import fit_threads
 from mipo_eval.training.job import Job
 
 STEPS = "steps"
@@ -36,6 +37,9 @@ _NAMES = {
     "mean_token_accuracy": "token_accuracy",
 }
 """Our name of a metric that TRL logs; others keep theirs."""
+
+_USUAL_TOKENS = 128
+"""Of a prompt with its response, for the choice of threads."""
 
 _LEFT_OUT = {"epoch", "num_tokens", "total_flos", "step_time"}
 
@@ -142,6 +146,7 @@ def load_policy(job: Job) -> tuple[Any, Any]:
     except (OSError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ModelError(f"{job.model} cannot be loaded for training: {reason}") from error
+    fit_threads(model, rows=_USUAL_TOKENS * job.optimization.micro_batch_size)
     return model, load_tokenizer(job)
 
 

@@ -19,6 +19,7 @@ from mipo_eval.backends.packing import can_pack, packed_logits, single_logits
 from mipo_eval.backends.templates import need_chat_template, prompt_tokens, too_long
 from mipo_eval.checkpoints import check_checkpoint, checkpoint_folder, fingerprint
 from mipo_eval.keys import item_rng
+from mipo_eval.threads import fit_threads
 
 if TYPE_CHECKING:
     import torch
@@ -298,7 +299,9 @@ class HfBackend:
         model = AutoModelForCausalLM.from_pretrained(
             self.folder, dtype=dtype, trust_remote_code=False
         )
-        return model.to(self._where).eval()
+        model = model.to(self._where).eval()
+        fit_threads(model, rows=_WINDOW)
+        return model
 
 
 def _advance(row: _Row) -> bool:

@@ -65,7 +65,7 @@ def evaluate_asked(asked: Asked, store: "Store", output: "Output") -> "Result":
     """Do the main job on an open store."""
     from mipo_eval.pipeline import evaluate
 
-    return evaluate(store, build_evaluation(asked, output), output)
+    return evaluate(store, build_evaluation(asked), output)
 
 
 def result_json(
@@ -90,8 +90,9 @@ def result_json(
     }
 
 
-def build_evaluation(asked: Asked, output: "Output") -> "Evaluation":
+def build_evaluation(asked: Asked) -> "Evaluation":
     """Return what the options ask for; nothing is loaded yet."""
+    from mipo_eval.demo.model import demo_or
     from mipo_eval.generation.engine import ENGINE_SETTINGS, decoding_for
     from mipo_eval.generation.models import parse_model
     from mipo_eval.pipeline import Evaluation
@@ -103,7 +104,7 @@ def build_evaluation(asked: Asked, output: "Output") -> "Evaluation":
     # What can be wrong is found before a model is looked at, which may take minutes.
     known = {spec: load(spec, None) for spec in specs if not is_family(spec)}
     decoding = _parse_decoding(asked.decoding)
-    model = parse_model(asked.model, demo_model=lambda: demo_model(output))
+    model = parse_model(asked.model)
     known |= {spec: load(spec, model.kind) for spec in specs if is_family(spec)}
     engine = _parse_settings(
         "--engine", asked.engine, {**ENGINE_SETTINGS[model.engine], **_BESIDE_THE_MODEL}
@@ -119,7 +120,7 @@ def build_evaluation(asked: Asked, output: "Output") -> "Evaluation":
         data_dir=asked.data_dir or settings.data_dir(),
         limit=asked.limit,
         controls=asked.controls,
-        scoring_model=demo_or(str(scorer), output) if scorer else None,
+        scoring_model=demo_or(str(scorer)) if scorer else None,
     )
 
 
@@ -160,11 +161,6 @@ def _rates(judge: "Judge") -> "Judge":
         f"the judge {judge.name} chooses between two responses ({judge.protocol}), and the main "
         f"job rates each: mipo-eval judge MODEL reference --suite S --judge {judge.spec}"
     )
-
-
-def demo_or(checkpoint: str, output: "Output") -> str:
-    """Return a checkpoint's name, with `demo` standing for the demo world's base model."""
-    return str(demo_model(output)) if checkpoint == "demo" else checkpoint
 
 
 def _model_options(settings: dict[str, str | int | float]) -> "ModelOptions":
@@ -214,16 +210,3 @@ def _parse_settings(
         except ValueError:
             raise ConfigError(f"{flag} {part!r}: {value!r} is not a number") from None
     return found
-
-
-def demo_model(output: "Output") -> Path:
-    """Return the demo world's base model, building it once with a progress bar."""
-    from functools import partial
-
-    from mipo_eval.demo.model import build_base_model
-    from mipo_eval.tasks.query import render_query
-
-    return build_base_model(
-        partial(render_query, prompting="personalized"),
-        progress=output.steps("base model of the demo world (built once)"),
-    )

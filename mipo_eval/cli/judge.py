@@ -239,7 +239,7 @@ def _respond(
             asyncio.run(judge.backend.check())
 
     model = replace(asked, model=name, judges=(), batch=False, max_cost=None)
-    evaluation = build_evaluation(model, output)
+    evaluation = build_evaluation(model)
     run = respond(store, evaluation, output, before=check_judges)
     if made:  # a run of the main job like any other, with the scores that the suite has itself
         evaluate(store, evaluation, output)

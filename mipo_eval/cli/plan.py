@@ -83,7 +83,7 @@ def plan(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is li
             model=model, suite=suite, prompting=prompting, decoding=decoding, limit=limit,
             judges=(named,), engine=engine, data_dir=data_dir,
         )  # fmt: skip
-        key, kind, scoring = _responses(build_evaluation(asked, output))
+        key, kind, scoring = _responses(build_evaluation(asked))
         besides += scoring
     tasks = suite_items(found, data_dir or settings.data_dir(), limit)
     with _opened(store) as opened:

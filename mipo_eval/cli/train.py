@@ -143,7 +143,7 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is l
             output.document(document)
         return
     suite = _checked_suite(suite, out, pairs, sweep)
-    request = build_request(output, recipe, model=model, suite=suite, out=out or Path(), seed=seed)
+    request = build_request(recipe, model=model, suite=suite, out=out or Path(), seed=seed)
     with _stoppable(), Store.open(store) as opened:
         if pairs is not None:
             document = _export(output, opened, request, pairs)
@@ -191,27 +191,22 @@ def _method(
     return method, tuple(overrides)
 
 
-def build_request(
-    output: "Output", recipe: "Recipe", *, model: str, suite: str, out: Path, seed: int
-) -> "Request":
+def build_request(recipe: "Recipe", *, model: str, suite: str, out: Path, seed: int) -> "Request":
     """Return what the options ask for; nothing is generated yet."""
     from mipo_eval import settings
-    from mipo_eval.cli.evaluate import demo_model
     from mipo_eval.generation.models import parse_model
     from mipo_eval.suites import find_suite
     from mipo_eval.training.examples import training_items
     from mipo_eval.training.run import Request, check_model
 
     found = find_suite(suite)
-    base = parse_model(model, demo_model=lambda: demo_model(output))
+    base = parse_model(model)
     check_model(base, recipe)
     sampling = recipe.sampling.model
     return Request(
         recipe=recipe,
         model=base,
-        sampling_model=(
-            parse_model(sampling, demo_model=lambda: demo_model(output)) if sampling else base
-        ),
+        sampling_model=parse_model(sampling) if sampling else base,
         suite=found,
         data=tuple(training_items(found, settings.data_dir(), recipe.items)),
         out=out,
@@ -225,13 +220,13 @@ def _estimate(output: "Output", recipe: "Recipe", model: str) -> dict[str, objec
 
     import torch
 
-    from mipo_eval.cli.evaluate import demo_or
     from mipo_eval.cli.tables import inert
+    from mipo_eval.demo.model import demo_or
     from mipo_eval.training.estimate import Workload, estimate_memory, summary
 
     workload = Workload(negatives=recipe.pairs.n_negatives if recipe.pairs else 0)
     here = torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else None
-    name = demo_or(model.removeprefix("vllm:"), output)
+    name = demo_or(model.removeprefix("vllm:"))
     lines = summary(name, recipe.optimization, workload=workload, memory=here or _USUAL_MEMORY)
     output.show(*map(inert, lines))
     output.note(f"For a prompt of {workload.prompt} tokens and responses of {workload.response}.")

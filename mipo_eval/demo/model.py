@@ -1,10 +1,12 @@
-"""The base model of the demo world: trained from scratch once, then read from the cache.
+"""The base model of the demo world: it ships with the package, and can be made again.
 
-    build_base_model(render) -> <cache>/demo-base-1f0c.../   (a folder any HF tool can load)
+    base_model() -> mipo_eval/demo/base_model/        (a folder that any tool for checkpoints reads)
+    rebuild_base_model(render) -> <cache>/demo-base-1f0c.../
 
-About 1M parameters (Qwen2 architecture) and a good minute on two cores. It answers the demo world's
-questions in plain English and follows a stated wish about half of the time: the "instruct
-model" of this world, which the training methods then improve.
+About 1M parameters (Qwen2 architecture). It answers the demo world's questions in plain English and
+follows a stated wish somewhat less than half of the time: the "instruct model" of this world, which
+the training methods then improve. It ships so that everybody's demo begins with the same weights:
+made again, on another processor or by other versions of the libraries, they come out different.
 """
 
 import os
@@ -18,6 +20,7 @@ from itertools import islice
 from pathlib import Path
 
 from mipo_eval import settings
+from mipo_eval.checkpoints import fingerprint
 from mipo_eval.demo.pretraining import (
     Progress,
     Recipe,
@@ -29,20 +32,43 @@ from mipo_eval.demo.pretraining import (
     tokenizer_texts,
     train,
 )
-from mipo_eval.errors import ConfigError
+from mipo_eval.errors import ConfigError, ModelError
 from mipo_eval.keys import digest
 from mipo_eval.records import Item
+from mipo_eval.threads import choose_threads
+
+FINGERPRINT = "9603f1955a6208cd26187d9b7f5c65f8"
+"""Digest of the shipped files (`checkpoints.fingerprint`)."""
 
 _LIBRARIES = ("torch", "transformers", "tokenizers")
 
 
-def build_base_model(
+def base_model() -> Path:
+    """Return the folder of the base model that ships. Its weights are bf16, to be read as float32.
+
+    Raises:
+        ModelError: its files are not those that ship.
+    """
+    folder = Path(str(resources.files(__package__))) / "base_model"
+    if not folder.is_dir() or fingerprint(folder) != FINGERPRINT:
+        raise ModelError(
+            f"the demo's base model in {folder} is not the one that ships: install mipo-eval again"
+        )
+    return folder
+
+
+def demo_or(checkpoint: str) -> str:
+    """Return a checkpoint's name, with `demo` standing for the base model that ships."""
+    return str(base_model()) if checkpoint == "demo" else checkpoint
+
+
+def rebuild_base_model(
     render: Render, *, recipe: Recipe | None = None, progress: Progress | None = None
 ) -> Path:
-    """Return the folder of the base model, training it first if the cache does not have it.
+    """Return the folder of a base model made by the recipe, training it if the cache has none.
 
-    The same machine always makes the same weights. A build that is killed leaves no model behind;
-    of two processes that build at once, the second waits for the first and takes its result.
+    A build that is killed leaves no model behind; of two processes that build at once, the second
+    waits for the first and takes its result.
 
     Args:
         render: turns an item into the user turn, as the evaluation will (`mipo_eval.tasks.query`).
@@ -53,7 +79,7 @@ def build_base_model(
         ConfigError: torch and transformers are not installed, or the cache cannot be written.
     """
     recipe = recipe or Recipe()
-    folder = base_model_folder(render, recipe=recipe)
+    folder = rebuilt_folder(render, recipe=recipe)
     if folder.is_dir():
         return folder
     with _cache_errors(folder.parent):
@@ -66,11 +92,12 @@ def build_base_model(
     return folder
 
 
-def base_model_folder(render: Render, *, recipe: Recipe | None = None) -> Path:
-    """Return where the base model is, or will be once it is built.
+def rebuilt_folder(render: Render, *, recipe: Recipe | None = None) -> Path:
+    """Return where a rebuilt base model is, or will be.
 
-    The name digests everything that decides the weights: the recipe, the sources of the demo world
-    (its text and this recipe's code), the rendering of a user turn, and the libraries.
+    The name digests everything that decides the weights but the processor: the recipe, the sources
+    of the demo world (its text and this recipe's code), the rendering of a user turn, and the
+    libraries.
 
     Raises:
         ConfigError: a library that decides the weights is not installed.
@@ -83,8 +110,7 @@ def _key(render: Render, recipe: Recipe) -> str:
         versions = {name: metadata.version(name) for name in _LIBRARIES}
     except metadata.PackageNotFoundError as error:
         raise ConfigError(
-            f"the demo model is trained on this machine and needs {error.name}:"
-            " pip install 'mipo-eval[hf]'"
+            f"making the demo's base model needs {error.name}: pip install 'mipo-eval[hf]'"
         ) from None
     sources = {
         path.name: path.read_text(encoding="utf-8")
@@ -113,7 +139,8 @@ def _train_and_save(
 
     tokenizer = make_tokenizer(tokenizer_texts(render, recipe), recipe)
     found = list(islice(examples(tokenizer, render, recipe), recipe.steps * recipe.batch))
-    with _deterministic(recipe):
+    choose_threads(recipe.batch * recipe.max_tokens, recipe.hidden)
+    with _deterministic():
         torch.manual_seed(recipe.seed)
         model = make_model(tokenizer, recipe)
         train(model, batches(found, recipe), recipe, progress)
@@ -122,24 +149,20 @@ def _train_and_save(
 
 
 @contextmanager
-def _deterministic(recipe: Recipe) -> Iterator[None]:
+def _deterministic() -> Iterator[None]:
     """Fix what decides the weights besides the data, and put back what the caller had."""
     import torch
 
-    threads = torch.get_num_threads()
     precision = torch.get_float32_matmul_precision()
     strict = torch.are_deterministic_algorithms_enabled()
     with torch.random.fork_rng(devices=[]):
-        torch.set_num_threads(recipe.threads)
-        # Products in bfloat16, sums in float32, where the processor can: twice as fast.
-        torch.set_float32_matmul_precision("medium")
+        torch.set_float32_matmul_precision("highest")
         torch.use_deterministic_algorithms(True)
         try:
             yield
         finally:
             torch.use_deterministic_algorithms(strict)
             torch.set_float32_matmul_precision(precision)
-            torch.set_num_threads(threads)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from mipo_eval.generation.outcome import Outcome
 from mipo_eval.keys import digest
 from mipo_eval.records import Response, clean_text
 from mipo_eval.settings import silence_libraries
+from mipo_eval.threads import fit_threads
 
 _RECORDING = {
     "hf": "mipo_eval.generation.hf:RecordingHFLM",
@@ -264,7 +265,7 @@ def _construct(model: ModelSpec, options: ModelOptions, decoding: Decoding) -> A
 
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     automatic: int | str = _CPU_BATCH if device == "cpu" else "auto"
-    return kind(
+    loaded = kind(
         pretrained=model.target,
         device=device,
         seed=decoding.seed,
@@ -272,6 +273,8 @@ def _construct(model: ModelSpec, options: ModelOptions, decoding: Decoding) -> A
         use_safetensors=True,
         **options.arguments,
     )
+    fit_threads(loaded.model, rows=options.batch_size or _CPU_BATCH)
+    return loaded
 
 
 def load_task(name: str, metadata: dict[str, Any], decoding: Decoding) -> Any:

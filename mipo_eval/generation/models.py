@@ -10,7 +10,7 @@ lm-eval:TYPE:ARGS     any other lm-eval model type with its own arguments (key=v
 A checkpoint is identified by its content, a served model by its name and URL.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +21,7 @@ from mipo_eval.checkpoints import (
     fingerprint,
     has_chat_template,
 )
+from mipo_eval.demo.model import base_model
 from mipo_eval.errors import ConfigError
 
 Engine = Literal["hf", "vllm", "openai", "lm-eval"]
@@ -55,12 +56,11 @@ class ModelSpec:
         return self.model_type or str(loaded or self.target)
 
 
-def parse_model(name: str, *, demo_model: Callable[[], Path]) -> ModelSpec:
+def parse_model(name: str) -> ModelSpec:
     """Return what `--model name` means.
 
     Args:
         name: see the module's table.
-        demo_model: returns the folder of the demo world's base model, building it if needed.
 
     Raises:
         ConfigError: the name has a form that means nothing.
@@ -68,7 +68,7 @@ def parse_model(name: str, *, demo_model: Callable[[], Path]) -> ModelSpec:
     """
     prefix, _, rest = name.partition(":")
     if name == "demo":
-        return _checkpoint("demo", "hf", demo_model())
+        return _checkpoint("demo", "hf", base_model())
     if prefix in {"vllm", "openai", "lm-eval"} and not rest:
         raise ConfigError(f"--model {name!r} names no model: write {prefix}:NAME")
     if prefix == "openai":

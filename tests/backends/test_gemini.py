@@ -11,8 +11,9 @@ from mipo_eval.backends.gemini import GeminiBackend
 from mipo_eval.errors import BackendError, ConfigError
 from tests.servers import gemini_server as acts
 from tests.servers.gemini_server import GeminiServer
+from tests.waiting import HANG
 
-FAST = Limits(concurrency=1, attempts=3, timeout=5, first_wait=0.01, longest_wait=0.02)
+FAST = Limits(concurrency=1, attempts=3, timeout=HANG, first_wait=0.01, longest_wait=0.02)
 CHOICES = ("1", "2", "3", "4", "5")
 
 
@@ -102,7 +103,7 @@ def test_a_passing_trouble_is_overcome(act: str) -> None:
 
 def test_a_slow_server_times_out() -> None:
     limits = Limits(concurrency=1, attempts=2, timeout=0.3, first_wait=0.01)
-    with GeminiServer(acts.slow(5)) as server:
+    with GeminiServer(acts.slow(HANG)) as server:
         [failure] = answers(GeminiBackend("judge", server.url, limits=limits), request())
     assert isinstance(failure, Failure)
     assert (failure.kind, failure.attempts) == ("timeout", 2)
@@ -113,7 +114,7 @@ def test_the_delay_in_the_body_is_waited_for() -> None:
         start = time.perf_counter()
         [reply] = answers(GeminiBackend("judge", server.url, limits=FAST), request())
     assert isinstance(reply, Reply)
-    assert 0.4 <= time.perf_counter() - start < 3
+    assert time.perf_counter() - start >= 0.4
 
 
 def test_a_truncated_or_empty_answer_is_a_reply() -> None:

@@ -5,6 +5,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -14,8 +15,9 @@ from mipo_eval.backends.openai import OpenAIBackend
 from mipo_eval.errors import BackendError, ConfigError
 from tests.servers import openai_server as server_acts
 from tests.servers.openai_server import OpenAIServer, Policy, ok
+from tests.waiting import HANG
 
-FAST = Limits(concurrency=1, attempts=3, timeout=5, first_wait=0.01, longest_wait=0.02)
+FAST = Limits(concurrency=1, attempts=3, timeout=HANG, first_wait=0.01, longest_wait=0.02)
 
 
 def request(text: str = "hi", **options: object) -> Request:
@@ -92,11 +94,12 @@ def test_a_passing_trouble_is_overcome(act: str) -> None:
 
 def test_a_slow_server_times_out_and_is_asked_again() -> None:
     limits = Limits(concurrency=1, attempts=2, timeout=0.3, first_wait=0.01)
-    with OpenAIServer([server_acts.slow(5), ok("2")]) as server:
-        [(_, reply)] = answers(OpenAIBackend("judge", server.url, limits=limits), [request()])
+    patient = replace(limits, timeout=2.0)  # the second answer has to come in time
+    with OpenAIServer([server_acts.slow(HANG), ok("2")]) as server:
+        [(_, reply)] = answers(OpenAIBackend("judge", server.url, limits=patient), [request()])
         assert isinstance(reply, Reply)
         assert server.chats == 2
-    with OpenAIServer(server_acts.slow(5)) as server:
+    with OpenAIServer(server_acts.slow(HANG)) as server:
         [(_, failure)] = answers(OpenAIBackend("judge", server.url, limits=limits), [request()])
         assert isinstance(failure, Failure)
         assert (failure.kind, failure.attempts) == ("timeout", 2)
@@ -107,7 +110,7 @@ def test_retry_after_is_waited_for() -> None:
         start = time.perf_counter()
         [(_, reply)] = answers(OpenAIBackend("judge", server.url, limits=FAST), [request()])
     assert isinstance(reply, Reply)
-    assert 0.4 <= time.perf_counter() - start < 2
+    assert time.perf_counter() - start >= 0.4
 
 
 def test_a_retry_after_of_an_hour_is_not_waited_for() -> None:

@@ -4,7 +4,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 from mipo_eval import settings
 from mipo_eval.cli import main
 from mipo_eval.store import Store
+from tests.waiting import HANG, wait_until
 
 
 def _fails(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
@@ -65,10 +65,11 @@ def test_it_serves_under_a_base_path_with_options_of_streamlit(
         process = subprocess.Popen(command, stdout=out, stderr=out, cwd=tmp_path, env=environment)
     try:
         url = f"http://127.0.0.1:{port}/eval/board/_stcore/health"
-        assert _answers(url, process), log.read_text()
+        wait_until(lambda: _answers(url) or process.poll() is not None, what="the board's server")
+        assert process.poll() is None, log.read_text()
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(HANG)
     said = log.read_text()
     assert "Collecting usage statistics" not in said
     assert "external IP" not in said  # which would have been asked for elsewhere
@@ -77,10 +78,7 @@ def test_it_serves_under_a_base_path_with_options_of_streamlit(
     assert store.exists() == existing  # nothing is written, not even an empty store
 
 
-def _answers(url: str, process: "subprocess.Popen[bytes]") -> bool:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
-        with suppress(OSError), urllib.request.urlopen(url, timeout=2) as answer:
-            return bool(answer.status == 200)
-        time.sleep(0.1)
+def _answers(url: str) -> bool:
+    with suppress(OSError), urllib.request.urlopen(url, timeout=HANG) as answer:
+        return bool(answer.status == 200)
     return False

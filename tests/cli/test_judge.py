@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
+import threading
 from collections import Counter
 from collections.abc import Callable
 from itertools import islice
@@ -35,6 +35,7 @@ from tests.servers.openai_server import (
     ok,
     refusal,
 )
+from tests.waiting import HANG, wait_until
 
 REPOSITORY = Path(__file__).parents[2]
 N = 12
@@ -557,13 +558,6 @@ def start(*argv: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
 
 
-def wait_for(reached: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
-    while not reached() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert reached()
-
-
 def stored(table: sa.Table) -> int:
     if not Path("killed.db").exists():
         return 0
@@ -580,16 +574,19 @@ def test_a_killed_duel_continues_where_it_was(
     for name in ("good", "bad"):
         responses(f"{name}.jsonl", [f"A {name} answer to {n}." for n in range(count)])
 
-    def slow(call: Call) -> Act:
-        return openai_server.slow(0.02, better(text_of(call)))
+    def stalling(call: Call) -> Act:
+        waits = call.number >= 100 and not killed.is_set()
+        return openai_server.slow(HANG if waits else 0.0, better(text_of(call)))
 
-    with OpenAIServer(slow) as server:
+    killed = threading.Event()
+    with OpenAIServer(stalling) as server:
         mine = preset("mine.yaml", f"openai:judge@{server.url}")  # four at once
         argv = ("judge", "good.jsonl", "bad.jsonl", "--suite", "tea.jsonl", "--judge", mine)
         process = start(*argv, "--store", "killed.db")
-        wait_for(lambda: stored(calls) >= 64)
+        wait_until(lambda: stored(calls) >= 64, what="64 stored calls")
         process.send_signal(how)
-        _, error = process.communicate(timeout=60)
+        _, error = process.communicate(timeout=HANG)
+        killed.set()
         assert process.returncode == (130 if how is signal.SIGINT else -how)
         kept, sent = stored(calls), server.chats
         assert 64 <= kept < 2 * count
@@ -610,9 +607,9 @@ def test_a_batch_is_collected_by_a_later_process(
     with OpenAIServer(batches=batches) as server:
         argv = (*files, *judge_at(server), "--batch", "--store", "killed.db")
         process = start(*argv)
-        wait_for(lambda: bool(batches.batches))
+        wait_until(lambda: bool(batches.batches), what="a batch")
         process.send_signal(how)
-        process.communicate(timeout=60)
+        process.communicate(timeout=HANG)
         assert process.returncode == (130 if how is signal.SIGINT else -how)
         batches.end("batch_0")
         assert match(run(capsys, *argv))["wins"] == N

@@ -6,6 +6,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from mipo_eval import settings
+from tests.waiting import HANG
 
 
 def _script(first: str) -> None:
@@ -19,7 +20,7 @@ def open_page(
 ) -> AppTest:
     """Draw a page of the board on a store, with the choices of its address."""
     monkeypatch.setenv(settings.STORE, str(store))
-    test = AppTest.from_function(_script, kwargs={"first": page}, default_timeout=60)
+    test = AppTest.from_function(_script, kwargs={"first": page}, default_timeout=HANG)
     for name, value in choices.items():
         test.query_params[name] = value
     test.run()

@@ -23,10 +23,6 @@ ITEMS = [
 DRAWN = Decoding(max_tokens=10, temperature=1.0, seed=3)
 
 
-def _no_demo() -> Path:
-    raise AssertionError("the demo model is not needed here")
-
-
 def _ask(model: ModelSpec, positions: list[int], decoding: Decoding = DRAWN) -> list[Response]:
     write_items(Path("items.jsonl"), ITEMS)
     options = ModelOptions(batch_size=3 if model.engine == "hf" else None)
@@ -35,7 +31,7 @@ def _ask(model: ModelSpec, positions: list[int], decoding: Decoding = DRAWN) -> 
 
 
 def test_a_draw_does_not_depend_on_its_neighbours(tiny_model: Path) -> None:
-    spec = parse_model(str(tiny_model), demo_model=_no_demo)
+    spec = parse_model(str(tiny_model))
     together = [response.text for response in _ask(spec, [0, 1, 2, 3])]
     assert [_ask(spec, [position])[0].text for position in range(4)] == together
     assert [response.text for response in _ask(spec, [1, 2])] == together[1:3]
@@ -74,7 +70,7 @@ def test_a_served_model_is_sent_each_items_own_seed() -> None:
         return error(500, "try again") if len(calls) == 1 else ok(f"drawn with {call.body['seed']}")
 
     with OpenAIServer(answer) as server:
-        spec = parse_model(f"openai:judge@{server.url}", demo_model=_no_demo)
+        spec = parse_model(f"openai:judge@{server.url}")
         responses = _ask(spec, [0, 1, 2, 3])
     seeds = [item_seed(3, item.key) for item in ITEMS]
     assert [response.text for response in responses] == [f"drawn with {seed}" for seed in seeds]
@@ -84,7 +80,7 @@ def test_a_served_model_is_sent_each_items_own_seed() -> None:
 
 def test_greedy_requests_keep_the_seed_of_the_run() -> None:
     with OpenAIServer(lambda call: ok(str(call.body["seed"]))) as server:
-        spec = parse_model(f"openai:judge@{server.url}", demo_model=_no_demo)
+        spec = parse_model(f"openai:judge@{server.url}")
         assert {r.text for r in _ask(spec, [0, 1, 2, 3], Decoding(seed=7))} == {"7"}
 
 

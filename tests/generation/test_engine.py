@@ -26,12 +26,8 @@ ITEMS = [
 ]
 
 
-def _no_demo() -> Path:
-    raise AssertionError("the demo model is not needed here")
-
-
 def _spec(name: str | Path) -> ModelSpec:
-    return parse_model(str(name), demo_model=_no_demo)
+    return parse_model(str(name))
 
 
 @pytest.fixture

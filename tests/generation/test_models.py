@@ -11,10 +11,6 @@ from mipo_eval.errors import ConfigError, MipoEvalError, ModelError
 from mipo_eval.generation.models import parse_model
 
 
-def _no_demo() -> Path:
-    raise AssertionError("the demo model is not needed here")
-
-
 @pytest.mark.parametrize(
     ("name", "engine", "target", "url"),
     [
@@ -24,7 +20,7 @@ def _no_demo() -> Path:
     ],
 )
 def test_names(name: str, engine: str, target: str, url: str | None) -> None:
-    spec = parse_model(name, demo_model=_no_demo)
+    spec = parse_model(name)
     assert (spec.engine, spec.target, spec.url) == (engine, target, url)
 
 
@@ -55,14 +51,14 @@ def test_names(name: str, engine: str, target: str, url: str | None) -> None:
 )
 def test_names_that_mean_nothing(name: str, error: type[MipoEvalError], message: str) -> None:
     with pytest.raises(error) as caught:
-        parse_model(name, demo_model=_no_demo)
+        parse_model(name)
     assert message in str(caught.value)
 
 
 def test_a_file_is_no_checkpoint() -> None:
     Path("weights").write_text("")
     with pytest.raises(ModelError, match="weights is a file: give the folder"):
-        parse_model("weights", demo_model=_no_demo)
+        parse_model("weights")
 
 
 @pytest.mark.parametrize(
@@ -91,7 +87,7 @@ def test_folders_that_are_no_language_model(files: dict[str, str], message: str)
     for name, text in files.items():
         (folder / name).write_text(text)
     with pytest.raises(ModelError) as caught:
-        parse_model("./checkpoint", demo_model=_no_demo)
+        parse_model("./checkpoint")
     assert message in str(caught.value)
 
 
@@ -99,7 +95,7 @@ def test_a_checkpoint_is_its_content(tiny_model: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(tiny_model, copy)
     assert fingerprint(copy) == fingerprint(tiny_model)
-    spec = parse_model(str(copy), demo_model=_no_demo)
+    spec = parse_model(str(copy))
     assert (spec.max_length, spec.has_chat_template) == (256, True)
     (copy / "notes.md").write_text("not part of the model")
     assert fingerprint(copy) == fingerprint(tiny_model)

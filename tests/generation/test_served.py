@@ -16,7 +16,7 @@ DECODING = Decoding(max_tokens=8)
 
 
 def _load(server: OpenAIServer, model: str = "judge") -> LoadedModel:
-    spec = parse_model(f"openai:{model}@{server.url}", demo_model=Path)
+    spec = parse_model(f"openai:{model}@{server.url}")
     return load_model(spec, ModelOptions(), DECODING)
 
 

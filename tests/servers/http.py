@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from tests.waiting import HANG
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
@@ -84,7 +86,7 @@ class Server:
         async def listen() -> asyncio.Server:
             return await asyncio.start_server(self._connected, "127.0.0.1", port, backlog=2048)
 
-        self._server = asyncio.run_coroutine_threadsafe(listen(), self._loop).result(10)
+        self._server = asyncio.run_coroutine_threadsafe(listen(), self._loop).result(HANG)
         return self
 
     def stop(self) -> None:
@@ -99,9 +101,9 @@ class Server:
             await asyncio.gather(*self._connections, return_exceptions=True)
             await server.wait_closed()
 
-        asyncio.run_coroutine_threadsafe(close(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(close(), self._loop).result(HANG)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(HANG)
         self._loop.close()
 
     def __enter__(self) -> Self:

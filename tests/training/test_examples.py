@@ -72,7 +72,7 @@ def _questions() -> list[Item]:
 def _make(
     method: str, suite: Suite, items: list[Item], server: OpenAIServer, *overrides: str
 ) -> Examples:
-    spec = parse_model(f"openai:judge@{server.url}", demo_model=Path)
+    spec = parse_model(f"openai:judge@{server.url}")
     with Store.open("examples.db") as store:
         maker = Maker(
             recipe=load_recipe(method, overrides=overrides),
@@ -98,7 +98,7 @@ def test_prompts_of_training_are_those_of_generation(tmp_path: Path) -> None:
     """The rendered messages digest to what the engine says it asked."""
     folder = make_model(tmp_path / "wide", context=8192)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    spec = parse_model(str(folder), demo_model=Path)
+    spec = parse_model(str(folder))
     write_items(Path("w.jsonl"), _wishes())
     decoding = Decoding(max_tokens=2)
     for suite, items in ((find_suite("w.jsonl"), _wishes()), (SUITES["gsm8k"], _questions())):

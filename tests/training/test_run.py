@@ -57,8 +57,8 @@ def request_of(tiny_model: Path) -> Iterator[Request]:
         recipe = load_recipe("sft", overrides=overrides)
         yield Request(
             recipe=recipe,
-            model=parse_model(str(tiny_model), demo_model=Path),
-            sampling_model=parse_model(f"openai:judge@{server.url}", demo_model=Path),
+            model=parse_model(str(tiny_model)),
+            sampling_model=parse_model(f"openai:judge@{server.url}"),
             suite=suite,
             data=tuple(training_items(suite, Path(), recipe.items)),
             out=Path("halted"),

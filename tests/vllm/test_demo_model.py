@@ -2,15 +2,13 @@
 
 import json
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mipo_eval.cli import main
-from mipo_eval.demo.model import build_base_model
-from mipo_eval.tasks.query import render_query
+from mipo_eval.demo.model import base_model
 from tests.vllm.server import VllmServer
 
 pytestmark = [pytest.mark.vllm, pytest.mark.slow]
@@ -20,7 +18,7 @@ LIMIT = 40
 
 @pytest.fixture(scope="module")
 def demo(vllm_server: Callable[..., VllmServer]) -> VllmServer:
-    return vllm_server(build_base_model(partial(render_query, prompting="personalized")))
+    return vllm_server(base_model())
 
 
 def scores(capsys: pytest.CaptureFixture[str], *argv: str) -> dict[str, dict[str, Any]]:

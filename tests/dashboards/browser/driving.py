@@ -5,7 +5,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from mipo_eval import settings
+from tests.waiting import HANG, wait_until
 
 if TYPE_CHECKING:
     from playwright.sync_api import (
@@ -27,9 +27,7 @@ if TYPE_CHECKING:
         Request,
     )
 
-SECONDS = 40
 SETTLED = '[data-testid="stApp"][data-test-script-state="notRunning"]'
-_STARTS = 60
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -68,26 +66,22 @@ def serve(store: Path, *options: str) -> Iterator[Board]:
         base = next((o.partition("=")[2] for o in options if "baseUrlPath" in o), "")
         board = Board(f"http://127.0.0.1:{port}" + (f"/{base}" if base else ""), store, process.pid)
         try:
-            _wait(board, process, log)
+            wait_until(
+                lambda: _answers(board) or process.poll() is not None, what="the board's server"
+            )
+            assert process.poll() is None, log.read_text()
             yield board
         finally:
             process.terminate()
-            process.wait(10)
+            process.wait(HANG)
             print(log.read_text(), file=sys.stderr)  # noqa: T201 - shown where a test fails
 
 
-def _wait(board: Board, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    deadline = time.monotonic() + _STARTS
-    while time.monotonic() < deadline:
-        assert process.poll() is None, log.read_text()
-        with (
-            suppress(OSError),
-            urllib.request.urlopen(f"{board.url}/_stcore/health", timeout=1) as answer,
-        ):
-            if answer.status == 200:
-                return
-        time.sleep(0.05)
-    raise AssertionError(f"the board did not start: {log.read_text()}")
+def _answers(board: Board) -> bool:
+    health = f"{board.url}/_stcore/health"
+    with suppress(OSError), urllib.request.urlopen(health, timeout=HANG) as answer:
+        return bool(answer.status == 200)
+    return False
 
 
 @dataclass
@@ -134,9 +128,9 @@ class Visitor:
 
     def settle(self) -> "Visitor":
         """Wait until the server has drawn everything."""
-        self.page.wait_for_selector(SETTLED, timeout=SECONDS * 1000)
+        self.page.wait_for_selector(SETTLED)
         self.page.wait_for_timeout(120)  # a rerun that an element asked for has begun by now
-        self.page.wait_for_selector(SETTLED, timeout=SECONDS * 1000)
+        self.page.wait_for_selector(SETTLED)
         return self
 
     @property
@@ -172,7 +166,7 @@ def open_window(
         color_scheme=scheme,  # type: ignore[arg-type]
         accept_downloads=True,
     )
-    context.set_default_timeout(SECONDS * 1000)
+    context.set_default_timeout(HANG * 1000)
     return Visitor.of(board, context)
 
 

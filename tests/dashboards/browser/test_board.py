@@ -244,7 +244,7 @@ _SOURCES = """[...document.querySelectorAll('[src], [href], iframe, script, styl
 
 def _choose(visitor: Visitor, label: str, option: str) -> None:
     wanted = visitor.page.get_by_role("option").filter(has_text=option).first
-    for _ in range(5):  # a list that opens while the page is drawn again closes again
+    for _ in range(50):  # a list that opens while the page is drawn again closes again
         visitor.page.get_by_role("combobox", name=label).click()
         with suppress(playwright.TimeoutError):
             wanted.click(timeout=3000)

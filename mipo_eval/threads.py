@@ -1,0 +1,80 @@
+"""How many of torch's threads are worth having just now: found by trying.
+
+torch takes one thread per core and lets those that wait spin. Beside another busy process, or where
+a container was given less than the cores it sees, two threads can take three times as long as one;
+on an idle machine a large model wants them all. Only a trial tells, so a model that is loaded onto
+the processor is tried for a fraction of a second.
+"""
+
+import os
+import time
+from functools import cache
+from typing import Any
+
+_ROUNDS = 5
+_ROUND_SECONDS = 0.02
+_MOST_NUMBERS = 1 << 18
+"""In the matrix of the trial: more rows of a wide one would take seconds and change nothing."""
+_GAIN = 0.9
+"""More threads are taken if they need at most this share of the time of fewer."""
+
+
+def fit_threads(model: Any, *, rows: int) -> None:
+    """Give torch as many threads as serve this model best now, from one to one per core.
+
+    Left alone where OMP_NUM_THREADS says how many, and for a model that is not on the processor.
+
+    Args:
+        model: of transformers, loaded.
+        rows: of the matrices it will multiply: texts at a time where it generates, tokens at a time
+            where it learns.
+    """
+    if model.device.type == "cpu" and not os.environ.get("OMP_NUM_THREADS"):
+        choose_threads(rows, int(model.config.get_text_config().hidden_size))
+
+
+def choose_threads(rows: int, width: int) -> int:
+    """Set and return the number of torch's threads that multiplies fastest just now.
+
+    Args:
+        rows: of the matrices to try it with.
+        width: their columns, those of a model's hidden states.
+    """
+    import torch
+
+    fewer, more = 1, 2
+    while more <= _most_threads():
+        if not _better(more, fewer, rows=rows, width=width):
+            break
+        fewer, more = more, 2 * more
+    torch.set_num_threads(fewer)
+    return fewer
+
+
+@cache
+def _most_threads() -> int:
+    """Return how many threads torch came with: one per core it may use."""
+    import torch
+
+    return torch.get_num_threads()
+
+
+def _better(more: int, fewer: int, *, rows: int, width: int) -> bool:
+    """Try both in turn, so that a neighbour's bursts of work meet both alike."""
+    import torch
+
+    rows = max(1, min(rows, _MOST_NUMBERS // width))
+    states, weights = torch.ones(rows, width), torch.ones(width, width)
+
+    def seconds(threads: int, times: int) -> float:
+        torch.set_num_threads(threads)
+        torch.relu(states @ weights)  # starts the threads
+        began = time.perf_counter()
+        for _ in range(times):
+            torch.relu(states @ weights)
+        return time.perf_counter() - began
+
+    with torch.no_grad():
+        times = max(1, round(_ROUND_SECONDS / seconds(fewer, 1)))
+        rounds = [(seconds(more, times), seconds(fewer, times)) for _ in range(_ROUNDS)]
+    return sum(one for one, _ in rounds) < _GAIN * sum(other for _, other in rounds)
