@@ -12,7 +12,7 @@ demo: .venv/train.stamp  ## train and compare SFT and MIPO in the embedded world
 	.venv/bin/mipo-eval demo
 
 test: .venv/dev.stamp  ## run all tests, with coverage
-	.venv/bin/python -m pytest --cov --cov-report=term:skip-covered
+	.venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile --cov --cov-report=term:skip-covered
 
 check: .venv/dev.stamp  ## lint, format, types, layers
 	.venv/bin/ruff check .

@@ -22,10 +22,7 @@ def packages() -> list[str]:
 
 
 def command(*arguments: str, folder: str) -> str:
-    """Return what the installed command prints, run in `folder` with its store there.
-
-    The cache is the user's: an embedded model that `make demo` built is the same one.
-    """
+    """Return what the installed command prints, run in `folder` with its store there."""
     mipo_eval = str(Path(sys.executable).with_name("mipo-eval"))
     environment = os.environ | {"MIPO_EVAL_STORE": str(Path(folder, "store.db"))}
     done = subprocess.run(

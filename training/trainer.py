@@ -146,7 +146,8 @@ def load_policy(job: Job) -> tuple[Any, Any]:
     except (OSError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ModelError(f"{job.model} cannot be loaded for training: {reason}") from error
-    fit_threads(model, rows=_USUAL_TOKENS * job.optimization.micro_batch_size)
+    if not _on_gpu():  # where it goes only later
+        fit_threads(model, rows=_USUAL_TOKENS * job.optimization.micro_batch_size)
     return model, load_tokenizer(job)
 
 

@@ -13,7 +13,7 @@ from mipo_eval.cli import main
 
 @pytest.mark.slow
 def test_mipo_gains_on_the_demo_world_and_sft_does_not(capsys: pytest.CaptureFixture[str]) -> None:
-    """One fixed seed, 1,024 training items, 200 test items; about four minutes on two cores."""
+    """One fixed seed, 384 training items, 200 test items; a minute and a half of one core."""
     assert main(["demo", "--json"]) == 0
     rows = {row["method"]: row for row in json.loads(capsys.readouterr().out)["methods"]}
     assert list(rows) == ["default prompting", "personalized prompting", "SFT", "MIPO (missing)"]
@@ -21,7 +21,7 @@ def test_mipo_gains_on_the_demo_world_and_sft_does_not(capsys: pytest.CaptureFix
     assert share["default prompting"] < 15
     assert 30 < share["personalized prompting"] < 60
     mipo = rows["MIPO (missing)"]["gain"]
-    assert mipo["value"] >= 15
+    assert mipo["value"] >= 10
     assert mipo["ci95"][0] > 0
     assert abs(rows["SFT"]["gain"]["value"]) <= 5
     assert _self_bleu(rows["MIPO (missing)"]) < _self_bleu(rows["SFT"])

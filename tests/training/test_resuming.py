@@ -1,6 +1,5 @@
-"""Trainings that stop, break or run on several devices end where they would have ended."""
+"""Trainings that stop or break end where they would have ended."""
 
-import json
 import os
 import subprocess
 import sys
@@ -61,21 +60,6 @@ def run_python(*arguments: str, **environment: str) -> subprocess.CompletedProce
     return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
 
 
-def points_of_two(workers: str, model: Path, out: Path) -> list[tuple[int, dict[str, float]]]:
-    """Run a script under `accelerate launch` on two CPUs (gloo); returns its learning curve.
-
-    The script's arguments are the model, `out`, and the file it writes the curve to.
-    """
-    script, result = out.with_name("train.py"), out.with_name("curve.json")
-    script.write_text(workers)
-    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
-    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    launch += ["--main_process_port", "0"]
-    both = run_python(*launch, str(script), str(model), str(out), str(result))
-    assert both.returncode == 0, both.stderr
-    return [(step, metrics) for step, metrics in json.loads(result.read_text())]
-
-
 @pytest.mark.slow
 def test_a_killed_process_leaves_what_the_next_continues(tiny_model: Path, tmp_path: Path) -> None:
     straight, killed = tmp_path / "straight", tmp_path / "killed"
@@ -107,40 +91,6 @@ def test_weights_that_broke_are_not_kept(tiny_model: Path, tmp_path: Path) -> No
     with pytest.raises(ModelError, match=r"at step 2, in the batch of .* is the base model"):
         train_dpo(plan, DpoSettings())
     assert list((tmp_path / "steps").glob("checkpoint-*")) == []
-
-
-WORKERS = """
-import json, sys
-from pathlib import Path
-from mipo_eval.training.mipo import DpoSettings, train_dpo
-from mipo_eval.training.trainer import is_main_process
-from tests.training.jobs import Curves, job
-from tests.training.tiny import with_negatives
-
-curves = Curves()
-found = with_negatives()
-plan = job(Path(sys.argv[1]), Path(sys.argv[2]), found, report=curves, batch_size=4, epochs=2)
-train_dpo(plan, DpoSettings())
-if is_main_process():
-    Path(sys.argv[3]).write_text(json.dumps(curves.points))
-"""
-
-
-@pytest.mark.slow
-def test_two_processes_have_the_curve_of_one(tiny_model: Path, tmp_path: Path) -> None:
-    """The same global batch."""
-    two = points_of_two(WORKERS, tiny_model, tmp_path / "b")
-    curves = Curves()
-    how: dict[str, Any] = {"batch_size": 4, "epochs": 2, "report": curves}
-    train_dpo(job(tiny_model, tmp_path / "a", with_negatives(), **how), DpoSettings())
-    one = curves.points
-    assert [step for step, _ in one] == [step for step, _ in two] == list(range(1, 7))
-    for metric in ("loss", "reward_chosen", "reward_rejected", "ranking_accuracy", "kl"):
-        expected = [metrics[metric] for _, metrics in one]
-        assert [metrics[metric] for _, metrics in two] == pytest.approx(expected, rel=1e-4)
-    first, second = weights(tmp_path / "a"), weights(tmp_path / "b")
-    for name, tensor in first.items():
-        torch.testing.assert_close(second[name], tensor, rtol=1e-3, atol=1e-5)
 
 
 def test_processes_that_do_not_train_together_are_noticed(

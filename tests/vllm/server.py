@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import HANG
+
 ENVIRONMENT = Path(__file__).parents[2] / ".venv-vllm"
 CPU_SETTINGS = {
     "VLLM_CPU_KVCACHE_SPACE": "1",  # GB; the default takes most of the memory
     "VLLM_NO_USAGE_STATS": "1",
     "HF_HUB_OFFLINE": "1",
 }
-START_SECONDS = 300
-"""Importing and warming up take about a minute on two free cores."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ def free_port() -> int:
 
 def wait_until_healthy(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
     """Return once the server answers; fail the test, with its last lines, if it never does."""
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + HANG
     while time.monotonic() < deadline and process.poll() is None:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):

@@ -1,0 +1,66 @@
+"""Two processes that `accelerate launch` starts move the same weights as one does."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from mipo_eval.training.mipo import DpoSettings, train_dpo
+from tests.training.jobs import Curves, job, weights
+from tests.training.test_resuming import run_python
+from tests.training.tiny import with_negatives
+from tests.training.two_processes import DPO, METHODS
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Checkpoints and curves of all trainings, on two CPUs (gloo)."""
+    folder = tmp_path_factory.mktemp("two")
+    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    launch += ["--main_process_port", "0", "-m", "tests.training.two_processes"]
+    both = run_python(*launch, str(tiny_model), str(folder))
+    assert both.returncode == 0, both.stderr
+    return folder
+
+
+def _points(trained: Path, method: str) -> list[tuple[int, dict[str, float]]]:
+    curve = json.loads((trained / f"{method}.json").read_text())
+    return [(step, metrics) for step, metrics in curve]
+
+
+def test_two_processes_have_the_curve_of_one(
+    trained: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    """The same global batch."""
+    two, curves = _points(trained, "dpo"), Curves()
+    alone = job(tiny_model, tmp_path, with_negatives(), report=curves, **DPO)
+    train_dpo(alone, DpoSettings())
+    one = curves.points
+    assert [step for step, _ in one] == [step for step, _ in two] == list(range(1, 7))
+    for metric in ("loss", "reward_chosen", "reward_rejected", "ranking_accuracy", "kl"):
+        expected = [metrics[metric] for _, metrics in one]
+        assert [metrics[metric] for _, metrics in two] == pytest.approx(expected, rel=1e-4)
+    first, second = weights(tmp_path), weights(trained / "dpo")
+    for name, tensor in first.items():
+        torch.testing.assert_close(second[name], tensor, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(("method", "steps"), [("ppo", [2, 4, 6]), ("grpo", [1, 2, 3])])
+def test_two_processes_share_a_rollout(
+    method: str, steps: list[int], trained: Path, tiny_model: Path
+) -> None:
+    points = [(step, metrics) for step, metrics in _points(trained, method) if "kl" in metrics]
+    assert [step for step, _ in points] == steps
+    # Before the first step the policy is the reference in both; later both have left it.
+    assert points[0][1]["kl"] == pytest.approx(0.0, abs=1e-5)
+    assert points[-1][1]["kl"] > 1e-3
+    before, after = weights(tiny_model), weights(trained / method)
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+
+
+def test_every_method_left_its_curve(trained: Path) -> None:
+    assert {path.stem for path in trained.glob("*.json")} == set(METHODS)

@@ -1,0 +1,64 @@
+"""Three trainings one after the other, on however many processes `accelerate launch` starts.
+
+    accelerate launch ... -m tests.training.two_processes MODEL FOLDER
+
+Each leaves its checkpoint in `FOLDER/NAME` and its learning curve in `FOLDER/NAME.json`. They share
+their processes, since starting those takes longer than all three.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.training.jobs import Curves, examples, job
+from tests.training.tiny import with_negatives
+
+DPO: dict[str, Any] = {"batch_size": 4, "epochs": 2}
+"""Settings of the job that another process repeats alone."""
+
+
+def _dpo(model: Path, out: Path, curves: Curves) -> None:
+    from mipo_eval.training.mipo import DpoSettings, train_dpo
+
+    train_dpo(job(model, out, with_negatives(), report=curves, **DPO), DpoSettings())
+
+
+def _ppo(model: Path, out: Path, curves: Curves) -> None:
+    from mipo_eval.training.ppo import PpoSettings, train_ppo
+
+    plan = job(model, out, examples(), report=curves, save_steps=2)
+    settings = PpoSettings(max_new_tokens=6, rollout_batch_size=4, critic_learning_rate=1e-2)
+    outcome = train_ppo(plan, settings)
+    assert (outcome.prompts, outcome.rollouts) == (12, 3)
+
+
+def _grpo(model: Path, out: Path, curves: Curves) -> None:
+    from mipo_eval.training.grpo import GrpoSettings, train_grpo
+
+    plan = job(model, out, examples(), report=curves, batch_size=4)
+    train_grpo(plan, GrpoSettings(max_new_tokens=6, generations=4))
+
+
+METHODS: dict[str, Callable[[Path, Path, Curves], None]] = {
+    "dpo": _dpo,
+    "ppo": _ppo,
+    "grpo": _grpo,
+}
+
+
+def main() -> None:
+    """Run all, and write the curves once."""
+    from mipo_eval.training.trainer import is_main_process
+
+    model, folder = map(Path, sys.argv[1:])
+    for name, train in METHODS.items():
+        curves = Curves()
+        train(model, folder / name, curves)
+        if is_main_process():
+            (folder / f"{name}.json").write_text(json.dumps(curves.points))
+
+
+if __name__ == "__main__":
+    main()
