@@ -13,7 +13,7 @@ DATA = "MIPO_EVAL_DATA"
 """Folder of item files; default `./data`."""
 
 CACHE = "MIPO_EVAL_CACHE"
-"""Folder for what can be made again (the demo model); default the user's cache folder."""
+"""Folder for what can be made again (the demo's checkpoints); default the user's cache folder."""
 
 JUDGE = "MIPO_EVAL_JUDGE"
 """Judge that the tasks use when they run under the plain `lm_eval` command."""

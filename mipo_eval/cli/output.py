@@ -122,10 +122,12 @@ class _PlainProgress:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._what, self._total, self._done, self._began, self._said = "", 0, 0, 0.0, 0.0
+        self._ended = False
+        """The last line said that all is done, and need not be repeated."""
         self._status: Callable[[], str] = str
 
     def start(self, what: str, total: int, status: Callable[[], str]) -> None:
-        self._what, self._total, self._done = what, total, 0
+        self._what, self._total, self._done, self._ended = what, total, 0, False
         self._status = status
         self._began = self._said = time.monotonic()
 
@@ -136,10 +138,11 @@ class _PlainProgress:
             self._say()
 
     def finish(self) -> None:
-        self._say()
+        if not self._ended:
+            self._say()
 
     def _say(self) -> None:
-        self._said = time.monotonic()
+        self._said, self._ended = time.monotonic(), self._done == self._total
         seconds = self._said - self._began
         rate = self._done / seconds if seconds else 0.0
         left = (

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from mipo_eval.cli import main
+from mipo_eval.cli import main, output
 from mipo_eval.cli.output import Output
 from mipo_eval.progress import Stage, run_shown
 from mipo_eval.records import Item
@@ -424,3 +424,17 @@ def test_a_judge_at_work_shows_that_time_passes(
     assert run_shown(work(), Watched(as_json=False), stage) == "done"
     assert set(told) == {0}
     assert "work: 0/3" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_the_end_of_a_stage_is_told_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(output, "_PLAIN_SECONDS", 0.0)  # a line for every step
+    shown = Output(as_json=True)
+    for total in (2, 1):
+        shown.start("work", total)
+        for _ in range(total):
+            shown.advance(1)
+        shown.finish()
+    counts = [line.split()[1] for line in capsys.readouterr().err.splitlines()]
+    assert counts == ["1/2", "2/2", "1/1"]
