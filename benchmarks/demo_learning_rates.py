@@ -23,6 +23,7 @@ from mipo_eval.generation.models import parse_model
 from mipo_eval.settings import silence_libraries
 from mipo_eval.store import Store
 from mipo_eval.store.responses import Answered
+from mipo_eval.suites import find_suite
 from mipo_eval.training.demonstration import ALL, Entry, satisfied
 from mipo_eval.training.run import train
 from mipo_eval.training.sample import ask
@@ -35,7 +36,7 @@ def share(checkpoint: str) -> float:
     """Return the percent of wishes that a checkpoint's greedy responses satisfy."""
     items = list(islice(world.items("train"), FIRST, FIRST + COUNT))
     spec = parse_model(checkpoint)
-    decoding = decoding_for(spec, {}, seed=0, max_tokens=160)
+    decoding = decoding_for(spec, {}, seed=0, max_tokens=find_suite("demo").max_tokens)
     model = load_model(spec, ModelOptions(batch_size=64), decoding)
     responses = [one for chunk in ask(model, "mipo_demo", items, decoding) for one in chunk]
     rated = satisfied(

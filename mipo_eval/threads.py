@@ -15,6 +15,8 @@ _ROUNDS = 5
 _ROUND_SECONDS = 0.02
 _MOST_NUMBERS = 1 << 18
 """In the matrix of the trial: more rows of a wide one would take seconds and change nothing."""
+_USUAL_WIDTH = 1024
+"""Of the hidden states, where a configuration does not say."""
 _GAIN = 0.9
 """More threads are taken if they need at most this share of the time of fewer."""
 
@@ -30,7 +32,8 @@ def fit_threads(model: Any, *, rows: int) -> None:
             where it learns.
     """
     if model.device.type == "cpu" and not os.environ.get("OMP_NUM_THREADS"):
-        choose_threads(rows, int(model.config.get_text_config().hidden_size))
+        width = getattr(model.config.get_text_config(), "hidden_size", None)
+        choose_threads(rows, int(width or _USUAL_WIDTH))
 
 
 def choose_threads(rows: int, width: int) -> int:
@@ -42,13 +45,14 @@ def choose_threads(rows: int, width: int) -> int:
     """
     import torch
 
-    fewer, more = 1, 2
-    while more <= _most_threads():
-        if not _better(more, fewer, rows=rows, width=width):
+    most, chosen = _most_threads(), 1
+    while chosen < most:
+        more = min(2 * chosen, most)
+        if not _better(more, chosen, rows=rows, width=width):
             break
-        fewer, more = more, 2 * more
-    torch.set_num_threads(fewer)
-    return fewer
+        chosen = more
+    torch.set_num_threads(chosen)
+    return chosen
 
 
 @cache

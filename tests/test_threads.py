@@ -26,7 +26,7 @@ def nobody_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("cores", "helpful", "wanted"),
-    [(1, 64, 1), (2, 1, 1), (2, 2, 2), (8, 4, 4), (8, 8, 8), (6, 64, 4)],
+    [(1, 64, 1), (2, 1, 1), (2, 2, 2), (8, 4, 4), (8, 8, 8), (6, 64, 6)],
 )
 def test_doubled_as_long_as_it_helps(
     cores: int, helpful: int, wanted: int, monkeypatch: pytest.MonkeyPatch
