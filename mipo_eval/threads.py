@@ -22,16 +22,14 @@ _GAIN = 0.9
 
 
 def fit_threads(model: Any, *, rows: int) -> None:
-    """Give torch as many threads as serve this model best now, from one to one per core.
-
-    Left alone where OMP_NUM_THREADS says how many, and for a model that is not on the processor.
+    """Choose the threads for a model; nothing happens where it is not on the processor.
 
     Args:
         model: of transformers, loaded.
         rows: of the matrices it will multiply: texts at a time where it generates, tokens at a time
             where it learns.
     """
-    if model.device.type == "cpu" and not os.environ.get("OMP_NUM_THREADS"):
+    if model.device.type == "cpu":
         width = getattr(model.config.get_text_config(), "hidden_size", None)
         choose_threads(rows, int(width or _USUAL_WIDTH))
 
@@ -39,12 +37,16 @@ def fit_threads(model: Any, *, rows: int) -> None:
 def choose_threads(rows: int, width: int) -> int:
     """Set and return the number of torch's threads that multiplies fastest just now.
 
+    From one to one per core; where OMP_NUM_THREADS says how many, that holds.
+
     Args:
         rows: of the matrices to try it with.
         width: their columns, those of a model's hidden states.
     """
     import torch
 
+    if os.environ.get("OMP_NUM_THREADS"):
+        return torch.get_num_threads()
     most, chosen = _most_threads(), 1
     while chosen < most:
         more = min(2 * chosen, most)

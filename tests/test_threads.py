@@ -13,15 +13,11 @@ from mipo_eval.generation.models import parse_model
 
 
 @pytest.fixture(autouse=True)
-def as_before() -> Iterator[None]:
+def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.delenv("OMP_NUM_THREADS")
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
-
-
-@pytest.fixture
-def nobody_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
 
 
 @pytest.mark.parametrize(
@@ -49,17 +45,20 @@ def test_a_real_trial_changes_nothing_but_the_threads(monkeypatch: pytest.Monkey
 def test_what_the_user_says_holds(
     said: str | None, tried: bool, monkeypatch: pytest.MonkeyPatch, tiny_model: Path
 ) -> None:
-    trials: list[tuple[int, int]] = []
-    monkeypatch.setattr(threads, "choose_threads", lambda *sizes: trials.append(sizes))
-    if said is None:
-        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    else:
+    trials: list[dict[str, int]] = []
+
+    def better(_more: int, _fewer: int, **sizes: int) -> bool:
+        trials.append(sizes)
+        return False
+
+    monkeypatch.setattr(threads, "_most_threads", lambda: 2)
+    monkeypatch.setattr(threads, "_better", better)
+    if said is not None:
         monkeypatch.setenv("OMP_NUM_THREADS", said)
     load_model(parse_model(str(tiny_model)), ModelOptions(batch_size=8), Decoding()).close()
-    assert trials == ([(8, 32)] if tried else [])
+    assert trials == ([{"rows": 8, "width": 32}] if tried else [])
 
 
-@pytest.mark.usefixtures("nobody_said")
 def test_a_model_elsewhere_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: int) -> None:
         raise AssertionError("tried")
