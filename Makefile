@@ -30,6 +30,9 @@ test-vllm: .venv/dev.stamp  ## build a vLLM for this CPU in .venv-vllm and test 
 	$(PYTHON) tests/vllm/build_env.py
 	.venv/bin/python -m pytest -m vllm
 
+test-rebuild: .venv/dev.stamp  ## make the demo's base model again and test that it behaves alike
+	.venv/bin/python -m pytest -m rebuild
+
 base-model: .venv/dev.stamp  ## make the demo's base model again and put it where it ships
 	.venv/bin/python -m tests.demo.ship_base_model
 
@@ -43,5 +46,5 @@ screenshots: .venv/dev.stamp  ## pictures of the board, for the README (needs ch
 	@.venv/bin/python $(PIP) -e '.[$*]'
 	@touch $@
 
-.PHONY: help demo test check wheel-test test-vllm base-model screenshots
+.PHONY: help demo test check wheel-test test-vllm test-rebuild base-model screenshots
 .PRECIOUS: .venv/%.stamp

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,16 @@ from mipo_eval.demo import model as demo_model
 from mipo_eval.demo import world
 from mipo_eval.demo.checker import rate
 from mipo_eval.demo.model import base_model, rebuild_base_model, rebuilt_folder
-from mipo_eval.demo.pretraining import Recipe, batches, examples, followed_share, make_tokenizer
+from mipo_eval.demo.pretraining import (
+    Recipe,
+    batches,
+    examples,
+    followed_share,
+    make_model,
+    make_tokenizer,
+    tokenizer_texts,
+    train,
+)
 from mipo_eval.demo.reading import incoherence, read
 from mipo_eval.demo.rules import SATISFIED
 from mipo_eval.errors import ConfigError, ModelError
@@ -95,9 +105,28 @@ def test_the_shipped_model_follows_about_half_of_the_wishes(shipped: Loaded) -> 
     _answers_and_follows_about_half_of_the_wishes(shipped)
 
 
-@pytest.mark.slow
+FIRST_LOSSES = (
+    *(7.00088, 6.93871, 6.81020, 6.70927, 6.62662, 6.35986, 6.22684, 6.10955),
+    *(6.03504, 5.88288, 5.82917, 5.67698, 5.86369, 5.97203, 6.02836, 5.76033),
+)
+"""Nats per token, of the training that made the shipped model; equal with AVX2 and AVX-512."""
+
+
+def test_the_recipe_begins_as_it_did_for_the_shipped_model() -> None:
+    recipe = Recipe()
+    tokenizer = make_tokenizer(tokenizer_texts(RENDER, recipe), recipe)
+    assert tokenizer.get_vocab() == load(base_model())[1].get_vocab()
+    found = list(islice(examples(tokenizer, RENDER, recipe), len(FIRST_LOSSES) * recipe.batch))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        model = make_model(tokenizer, recipe)
+    losses = train(model, batches(found, recipe), recipe, None)
+    assert losses == pytest.approx(FIRST_LOSSES, rel=1e-3)
+
+
+@pytest.mark.rebuild
 def test_a_rebuilt_model_behaves_like_the_shipped_one(own_cache: Path) -> None:
-    """The only test that makes one in full: minutes on a slow machine."""
+    """The only test that makes one in full."""
     rebuilt = load(rebuild_base_model(RENDER))
     assert rebuilt[1].get_vocab() == load(base_model())[1].get_vocab()
     _answers_and_follows_about_half_of_the_wishes(rebuilt)
