@@ -85,6 +85,8 @@ def demo(  # noqa: PLR0913, PLR0917 - one parameter per flag; limited by a test
     that, and every checkpoint is asked all test items. Responses are rated by exact rules. What
     was made before is not made again; a stopped demo continues.
     """
+    from rich.text import Text
+
     from mipo_eval.cli.output import Output
     from mipo_eval.store import Store
     from mipo_eval.training.demonstration import ALL, DEFAULT, outcomes
@@ -104,7 +106,7 @@ def demo(  # noqa: PLR0913, PLR0917 - one parameter per flag; limited by a test
     if as_json:
         output.document({"methods": [_row_json(row, found[row.label]) for row in rows]})
         return
-    output.show(_table(rows, found))
+    output.show(Text(), _table(rows, found), Text())
     output.note(_meaning(seeds))
     output.note(f"Responses and verdicts: mipo-eval show {rows[-1].results[0].run.run_id[:12]}")
     output.note("All of it in a browser: mipo-eval board")
@@ -204,7 +206,8 @@ def _table(rows: Sequence[_Row], found: "dict[str, Outcome]") -> "Table":
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    # Without edges the longest rows fit into 80 columns.
+    table = Table(header_style="bold", box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("method", no_wrap=True)
     for name in ("satisfied (%)", "gain", *(label for label, _ in _COLUMNS.values())):
         table.add_column(name, justify="right", no_wrap=True)
