@@ -6,17 +6,17 @@ from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from mipo_eval import settings
-from mipo_eval.cli import main
 from mipo_eval.records import Item
-from mipo_eval.store import Store
-from mipo_eval.store.runs import Run, list_runs
-from mipo_eval.tasks.items import write_items
 from tests.servers.http import Act, Call
 from tests.servers.openai_server import OpenAIServer, Policy, ok
+
+if TYPE_CHECKING:  # this module is read before any test: what a fixture needs it imports itself
+    from mipo_eval.store.runs import Run
 
 N_ITEMS = 24
 QUALITY = {"mipo-seed0": 4, "mipo-seed1": 5, "sft-seed0": 3, "sft-seed1": 3, "base": 2}
@@ -70,7 +70,7 @@ class Served:
     judge: str
     model: str
     """The model server's URL."""
-    runs: dict[tuple[str, str], Run]
+    runs: "dict[tuple[str, str], Run]"
 
     def id(self, name: str, prompting: str = "personalized") -> str:
         """The beginning of a run's id."""
@@ -78,12 +78,18 @@ class Served:
 
 
 def _evaluate(*argv: str) -> None:
+    from mipo_eval.cli import main
+
     with redirect_stdout(StringIO()), redirect_stderr(StringIO()) as errors:
         assert main(list(argv)) == 0, errors.getvalue()
 
 
 @pytest.fixture(scope="session")
 def _served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    from mipo_eval.store import Store
+    from mipo_eval.store.runs import list_runs
+    from mipo_eval.tasks.items import write_items
+
     folder = tmp_path_factory.mktemp("served")
     policy = Policy(models=tuple(QUALITY))
     served = OpenAIServer(model, policy=policy)
