@@ -26,7 +26,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 LIMIT = 180.0
@@ -92,7 +91,6 @@ def run(case: Case) -> tuple[float, float, Any]:
         done = subprocess.run(
             [sys.executable, "-m", "mipo_eval", "demo", "--json"],
             env={**os.environ, **own, **case.environment},
-            cwd=Path.cwd(),
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             check=True,

@@ -20,7 +20,6 @@ SATISFIED = 4
 
 _COMMON = (
     "sampling.batch_size=64",
-    "sampling.max_tokens=160",
     "optimization.batch_size=8",
     "optimization.micro_batch_size=8",
     "optimization.precision=float32",

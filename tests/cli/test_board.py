@@ -4,8 +4,6 @@ import os
 import socket
 import subprocess
 import sys
-import urllib.request
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,7 +11,7 @@ import pytest
 from mipo_eval import settings
 from mipo_eval.cli import main
 from mipo_eval.store import Store
-from tests.waiting import HANG, wait_until
+from tests.waiting import HANG, wait_until_served
 
 
 def _fails(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
@@ -65,8 +63,7 @@ def test_it_serves_under_a_base_path_with_options_of_streamlit(
         process = subprocess.Popen(command, stdout=out, stderr=out, cwd=tmp_path, env=environment)
     try:
         url = f"http://127.0.0.1:{port}/eval/board/_stcore/health"
-        wait_until(lambda: _answers(url) or process.poll() is not None, what="the board's server")
-        assert process.poll() is None, log.read_text()
+        wait_until_served(url, process, log)
     finally:
         process.terminate()
         process.wait(HANG)
@@ -76,9 +73,3 @@ def test_it_serves_under_a_base_path_with_options_of_streamlit(
     assert f"URL: http://localhost:{port}/eval/board" in said
     assert ("the board waits for its first run" in said) != existing
     assert store.exists() == existing  # nothing is written, not even an empty store
-
-
-def _answers(url: str) -> bool:
-    with suppress(OSError), urllib.request.urlopen(url, timeout=HANG) as answer:
-        return bool(answer.status == 200)
-    return False

@@ -4,8 +4,6 @@ import os
 import signal
 import socket
 import subprocess
-import time
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -13,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.waiting import HANG
+from tests.waiting import wait_until_served
 
 ENVIRONMENT = Path(__file__).parents[2] / ".venv-vllm"
 CPU_SETTINGS = {
@@ -40,20 +38,6 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def wait_until_healthy(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    """Return once the server answers; fail the test, with its last lines, if it never does."""
-    deadline = time.monotonic() + HANG
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
-                return
-        except OSError:
-            time.sleep(0.5)
-    stop(process)
-    state = f"ended with {process.returncode}" if process.returncode else "was not ready in time"
-    pytest.fail(f"vllm serve {state}; the end of its log:\n{log.read_text()[-3000:]}")
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
@@ -87,7 +71,7 @@ def serve(
             start_new_session=True,
         )
     try:
-        wait_until_healthy(process, port, log)
+        wait_until_served(f"http://127.0.0.1:{port}/health", process, log)
         yield VllmServer(url=f"http://127.0.0.1:{port}/v1", model=name, log=log)
     finally:
         stop(process)

@@ -5,16 +5,15 @@ import shutil
 import socket
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from mipo_eval import settings
-from tests.waiting import HANG, wait_until
+from tests.waiting import HANG, wait_until_served
 
 if TYPE_CHECKING:
     from playwright.sync_api import (
@@ -66,22 +65,12 @@ def serve(store: Path, *options: str) -> Iterator[Board]:
         base = next((o.partition("=")[2] for o in options if "baseUrlPath" in o), "")
         board = Board(f"http://127.0.0.1:{port}" + (f"/{base}" if base else ""), store, process.pid)
         try:
-            wait_until(
-                lambda: _answers(board) or process.poll() is not None, what="the board's server"
-            )
-            assert process.poll() is None, log.read_text()
+            wait_until_served(f"{board.url}/_stcore/health", process, log)
             yield board
         finally:
             process.terminate()
             process.wait(HANG)
             print(log.read_text(), file=sys.stderr)  # noqa: T201 - shown where a test fails
-
-
-def _answers(board: Board) -> bool:
-    health = f"{board.url}/_stcore/health"
-    with suppress(OSError), urllib.request.urlopen(health, timeout=HANG) as answer:
-        return bool(answer.status == 200)
-    return False
 
 
 @dataclass
