@@ -16,7 +16,7 @@ stands, two are joined as above. A judge that rates prefers the text it rates hi
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, overload
 
 Winner = Literal["a", "b"]
 Verdict = Literal["a", "b", "tie"]
@@ -34,6 +34,10 @@ NO_PREFERENCES = "item has no preferences"
 _EXCHANGED: Mapping[Verdict, Verdict] = {"a": "b", "b": "a", "tie": "tie"}
 
 
+@overload
+def exchanged(verdict: Verdict) -> Verdict: ...
+@overload
+def exchanged(verdict: Verdict | None) -> Verdict | None: ...
 def exchanged(verdict: Verdict | None) -> Verdict | None:
     """Return a verdict in terms of the pair with its texts exchanged."""
     return None if verdict is None else _EXCHANGED[verdict]
