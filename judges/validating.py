@@ -22,7 +22,7 @@ from mipo_eval.judges.quality import Quality, quality, quality_json
 from mipo_eval.keys import digest, item_rng
 from mipo_eval.progress import Progress, Stage, run_shown
 from mipo_eval.records import Item
-from mipo_eval.signature import join, short
+from mipo_eval.signature import Signature, join, short
 from mipo_eval.store import Store
 from mipo_eval.store.engine import now
 from mipo_eval.store.judges import put_judge
@@ -45,7 +45,7 @@ class Examined:
     judge: str
     data: str
     data_key: str
-    signature: str
+    signature: Signature
     quality: Quality
 
     @property
