@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mipo_eval.pipeline import Result
     from mipo_eval.stats.seeds import SeedSummary
     from mipo_eval.store import Store
-    from mipo_eval.training.demonstration import Entry, Outcome
+    from mipo_eval.training.demonstration import DemoMethod, Satisfaction
 
 _BASELINE = "personalized prompting"
 _ENGINE = "batch_size=64"
@@ -145,7 +145,7 @@ class _Demo:
         )
         return evaluate_asked(asked, self._store, self._output)
 
-    def train(self, entries: Sequence["Entry"], seeds: Sequence[int]) -> list[_Row]:
+    def train(self, entries: Sequence["DemoMethod"], seeds: Sequence[int]) -> list[_Row]:
         """Return the methods, trained and evaluated; all of them with one seed, then the next."""
         rows = [_Row(entry.label, [], []) for entry in entries]
         for seed in seeds:
@@ -155,7 +155,7 @@ class _Demo:
                 row.results.append(self.evaluate(checkpoint, "personalized"))
         return rows
 
-    def _checkpoint(self, entry: "Entry", seed: int) -> tuple[str, str]:
+    def _checkpoint(self, entry: "DemoMethod", seed: int) -> tuple[str, str]:
         """Return folder and id of a method's checkpoint, training it if it is not there."""
         from dataclasses import replace
         from pathlib import Path
@@ -202,7 +202,7 @@ def _interval(summary: "SeedSummary") -> tuple[float, float] | None:
     return summary.ci95 or summary.items_ci95
 
 
-def _table(rows: Sequence[_Row], found: "dict[str, Outcome]") -> "Table":
+def _table(rows: Sequence[_Row], found: "dict[str, Satisfaction]") -> "Table":
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
@@ -241,7 +241,7 @@ def _meaning(seeds: int) -> str:
     )
 
 
-def _row_json(row: _Row, outcome: "Outcome") -> dict[str, object]:
+def _row_json(row: _Row, outcome: "Satisfaction") -> dict[str, object]:
     from mipo_eval.cli.evaluate import result_json
 
     return {

@@ -22,8 +22,8 @@ from pathlib import Path
 from mipo_eval import settings
 from mipo_eval.checkpoints import fingerprint
 from mipo_eval.demo.pretraining import (
+    PretrainingRecipe,
     Progress,
-    Recipe,
     Render,
     batches,
     examples,
@@ -63,7 +63,7 @@ def demo_or(checkpoint: str) -> str:
 
 
 def rebuild_base_model(
-    render: Render, *, recipe: Recipe | None = None, progress: Progress | None = None
+    render: Render, *, recipe: PretrainingRecipe | None = None, progress: Progress | None = None
 ) -> Path:
     """Return the folder of a base model made by the recipe, training it if the cache has none.
 
@@ -78,7 +78,7 @@ def rebuild_base_model(
     Raises:
         ConfigError: torch and transformers are not installed, or the cache cannot be written.
     """
-    recipe = recipe or Recipe()
+    recipe = recipe or PretrainingRecipe()
     folder = rebuilt_folder(render, recipe=recipe)
     if folder.is_dir():
         return folder
@@ -92,7 +92,7 @@ def rebuild_base_model(
     return folder
 
 
-def rebuilt_folder(render: Render, *, recipe: Recipe | None = None) -> Path:
+def rebuilt_folder(render: Render, *, recipe: PretrainingRecipe | None = None) -> Path:
     """Return where a rebuilt base model is, or will be.
 
     The name digests everything that decides the weights but the processor: the recipe, the sources
@@ -102,10 +102,10 @@ def rebuilt_folder(render: Render, *, recipe: Recipe | None = None) -> Path:
     Raises:
         ConfigError: a library that decides the weights is not installed.
     """
-    return settings.cache_dir() / f"demo-base-{_key(render, recipe or Recipe())[:16]}"
+    return settings.cache_dir() / f"demo-base-{_key(render, recipe or PretrainingRecipe())[:16]}"
 
 
-def _key(render: Render, recipe: Recipe) -> str:
+def _key(render: Render, recipe: PretrainingRecipe) -> str:
     try:
         versions = {name: metadata.version(name) for name in _LIBRARIES}
     except metadata.PackageNotFoundError as error:
@@ -122,7 +122,9 @@ def _key(render: Render, recipe: Recipe) -> str:
     return digest([asdict(recipe), sources, turns, versions])
 
 
-def _build(folder: Path, render: Render, recipe: Recipe, progress: Progress | None) -> None:
+def _build(
+    folder: Path, render: Render, recipe: PretrainingRecipe, progress: Progress | None
+) -> None:
     # Under the lock nobody else builds this model: older unfinished folders are leftovers.
     for leftover in folder.parent.glob(f".{folder.name}-*"):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -133,7 +135,7 @@ def _build(folder: Path, render: Render, recipe: Recipe, progress: Progress | No
 
 
 def _train_and_save(
-    folder: Path, render: Render, recipe: Recipe, progress: Progress | None
+    folder: Path, render: Render, recipe: PretrainingRecipe, progress: Progress | None
 ) -> None:
     import torch
 

@@ -1,16 +1,95 @@
-"""From the demo world's text to weights: tokenizer, model and training loop of the base model."""
+"""Muon for the base model's matrices, in float32.
 
+`torch.optim.Muon` takes its products in bfloat16. A processor without bfloat16 arithmetic needs
+twenty times as long for them, and then most of a training step (docs/log.md has the measurement).
+
+From the demo world's text to weights: tokenizer, model and training loop of the base model.
+"""
+
+import math
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
 
 from mipo_eval.demo import world
 from mipo_eval.records import Item
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
+
+_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+_ITERATIONS = 5
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose every step is made orthogonal (Jordan et al., 2024).
+
+    Args:
+        matrices: two-dimensional weights.
+        lr: step size; a tall matrix takes a step larger by the root of its sides' ratio.
+        weight_decay: share of a weight that is taken off per step and unit of `lr`.
+        momentum: of Nesterov's kind.
+    """
+
+    def __init__(
+        self, matrices: Iterable[Tensor], *, lr: float, weight_decay: float, momentum: float = 0.95
+    ) -> None:
+        defaults = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum}
+        super().__init__(list(matrices), defaults)
+
+    @torch.no_grad()
+    def step(self) -> None:  # type: ignore[override]
+        """Move every weight by its orthogonal step."""
+        for group in self.param_groups:
+            # Matrices of one shape are multiplied together: a layer's alone are too small.
+            alike: dict[tuple[int, ...], list[Tensor]] = defaultdict(list)
+            for weight in group["params"]:
+                alike[min(weight.shape), max(weight.shape)].append(weight)
+            for weights in alike.values():
+                steps = [_wide(self._momentum(weight, group["momentum"])) for weight in weights]
+                for weight, step in zip(weights, orthogonal(torch.stack(steps)), strict=True):
+                    rows, columns = weight.shape
+                    weight.mul_(1 - group["lr"] * group["weight_decay"])
+                    weight.add_(
+                        step.T if rows > columns else step,
+                        alpha=-group["lr"] * math.sqrt(max(1.0, rows / columns)),
+                    )
+
+    def _momentum(self, weight: Tensor, share: float) -> Tensor:
+        """Take the gradient into a weight's running mean; return Nesterov's look ahead."""
+        assert weight.grad is not None
+        mean = self.state[weight].setdefault("mean", torch.zeros_like(weight))
+        mean.lerp_(weight.grad, 1 - share)
+        return torch.lerp(weight.grad, mean, share)
+
+
+def _wide(matrix: Tensor) -> Tensor:
+    return matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
+
+
+def orthogonal(matrices: Tensor) -> Tensor:
+    """Return matrices with the same singular vectors, and singular values of about one.
+
+    Newton-Schulz's iteration of the fifth degree, whose coefficients grow small singular values
+    quickly and leave all of them between 0.7 and 1.2, which does as well as one.
+
+    Args:
+        matrices: (matrices, rows, columns), no more rows than columns.
+    """
+    first, third, fifth = _COEFFICIENTS
+    found: Tensor = matrices / matrices.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
+    for _ in range(_ITERATIONS):
+        gram = found @ found.mT
+        found = torch.baddbmm(
+            found, torch.baddbmm(gram, gram, gram, beta=third, alpha=fifth), found, beta=first
+        )
+    return found
+
 
 Progress = Callable[[int, int], None]
 """Called with (steps done, steps in all)."""
@@ -37,7 +116,7 @@ CHAT_TEMPLATE = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
+class PretrainingRecipe:
     """Everything that decides the base model's weights, apart from the text itself."""
 
     steps: int = 800
@@ -74,14 +153,14 @@ class Recipe:
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
+class TokenizedExchange:
     """One tokenized conversation; the loss is on what follows `prompt_length`."""
 
     tokens: list[int]
     prompt_length: int
 
 
-def followed_share(progress: float, recipe: Recipe) -> float:
+def followed_share(progress: float, recipe: PretrainingRecipe) -> float:
     """Return how often wishes are followed in the text at a point of the training, 0 to 1.
 
     Answers that ignore half of the wishes teach nothing about what the wishes mean, and 1M
@@ -94,7 +173,7 @@ def followed_share(progress: float, recipe: Recipe) -> float:
     return max(world.FOLLOWED, 1.0 - (1.0 - world.FOLLOWED) * gone)
 
 
-def tokenizer_texts(render: Render, recipe: Recipe) -> Iterator[str]:
+def tokenizer_texts(render: Render, recipe: PretrainingRecipe) -> Iterator[str]:
     """Yield user turns and answers for the tokenizer; a sample is enough for its 1,024 tokens."""
     for number in range(4000):
         exchange = world.exchange(number, seed=recipe.seed)
@@ -102,7 +181,7 @@ def tokenizer_texts(render: Render, recipe: Recipe) -> Iterator[str]:
         yield exchange.answer
 
 
-def make_tokenizer(texts: Iterator[str], recipe: Recipe) -> "PreTrainedTokenizerFast":
+def make_tokenizer(texts: Iterator[str], recipe: PretrainingRecipe) -> "PreTrainedTokenizerFast":
     """Return a byte-level BPE tokenizer trained on `texts`, with the chat template."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -131,7 +210,9 @@ def make_tokenizer(texts: Iterator[str], recipe: Recipe) -> "PreTrainedTokenizer
     return tokenizer
 
 
-def make_model(tokenizer: "PreTrainedTokenizerFast", recipe: Recipe) -> "Qwen2ForCausalLM":
+def make_model(
+    tokenizer: "PreTrainedTokenizerFast", recipe: PretrainingRecipe
+) -> "Qwen2ForCausalLM":
     """Return an untrained model of about 1M parameters; draws from torch's global generator."""
     from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM
 
@@ -159,7 +240,7 @@ def make_model(tokenizer: "PreTrainedTokenizerFast", recipe: Recipe) -> "Qwen2Fo
     return model
 
 
-def _start_by_copying(model: "Qwen2ForCausalLM", recipe: Recipe) -> None:
+def _start_by_copying(model: "Qwen2ForCausalLM", recipe: PretrainingRecipe) -> None:
     """Let attention start out looking for like tokens and passing them on.
 
     Mimetic initialisation (Trockman and Kolter, 2023): query and key maps equal, output map the
@@ -177,8 +258,8 @@ def _start_by_copying(model: "Qwen2ForCausalLM", recipe: Recipe) -> None:
 
 
 def examples(
-    tokenizer: "PreTrainedTokenizerFast", render: Render, recipe: Recipe
-) -> Iterator[Example]:
+    tokenizer: "PreTrainedTokenizerFast", render: Render, recipe: PretrainingRecipe
+) -> Iterator[TokenizedExchange]:
     """Yield the tokenized training text in the order of the training, none too long."""
     wanted = recipe.steps * recipe.batch
     for number in range(2 * wanted):
@@ -193,14 +274,16 @@ def examples(
         tokens = tokenizer(prompt)["input_ids"]
         answer = tokenizer(exchange.answer + END)["input_ids"]
         if len(tokens) + len(answer) <= recipe.max_tokens:
-            yield Example([*tokens, *answer], len(tokens))
+            yield TokenizedExchange([*tokens, *answer], len(tokens))
 
 
-def batches(found: Sequence[Example], recipe: Recipe) -> list[Sequence[Example]]:
+def batches(
+    found: Sequence[TokenizedExchange], recipe: PretrainingRecipe
+) -> list[Sequence[TokenizedExchange]]:
     """Return the examples in batches of similar length, keeping their order in the large."""
     size = recipe.batch
     rng = random.Random(recipe.seed)
-    ordered: list[Sequence[Example]] = []
+    ordered: list[Sequence[TokenizedExchange]] = []
     # Sorting within windows keeps padding small without tying length to the time of training.
     for start in range(0, len(found), 16 * size):
         window = sorted(found[start : start + 16 * size], key=lambda example: len(example.tokens))
@@ -212,8 +295,8 @@ def batches(found: Sequence[Example], recipe: Recipe) -> list[Sequence[Example]]
 
 def train(
     model: "Qwen2ForCausalLM",
-    plan: Sequence[Sequence[Example]],
-    recipe: Recipe,
+    plan: Sequence[Sequence[TokenizedExchange]],
+    recipe: PretrainingRecipe,
     progress: Progress | None,
 ) -> list[float]:
     """Train in place, one step per batch; return the loss of each step in nats per token."""
@@ -242,15 +325,13 @@ def train(
 
 
 def _optimizers(
-    model: "Qwen2ForCausalLM", recipe: Recipe
+    model: "Qwen2ForCausalLM", recipe: PretrainingRecipe
 ) -> "tuple[torch.optim.Optimizer, torch.optim.Optimizer]":
     """Return Muon for the layers' matrices and AdamW for the rest.
 
     Muon needs half of AdamW's steps here, for a sixth more time a step.
     """
     import torch
-
-    from mipo_eval.demo.muon import Muon
 
     matrices = [weight for weight in model.model.layers.parameters() if weight.ndim == 2]
     chosen = {id(weight) for weight in matrices}
@@ -264,7 +345,7 @@ def _optimizers(
     )
 
 
-def answer_loss(model: "Qwen2ForCausalLM", batch: Sequence[Example]) -> "torch.Tensor":
+def answer_loss(model: "Qwen2ForCausalLM", batch: Sequence[TokenizedExchange]) -> "torch.Tensor":
     """Return the mean cross-entropy over the answers' tokens, in nats; a scalar."""
     import torch
 
@@ -293,7 +374,7 @@ def _rounded(size: int, step: int) -> int:
     return size + -size % step
 
 
-def _rate(step: int, recipe: Recipe) -> float:
+def _rate(step: int, recipe: PretrainingRecipe) -> float:
     """Return the share of the learning rates at a step: they rise, stay, and fall, in lines."""
     left = (recipe.steps - step) / (recipe.steps * (1 - recipe.decay_from))
     return min((step + 1) / recipe.warmup_steps, 1.0, max(0.0, left))

@@ -13,10 +13,19 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mipo_eval.demo.advice import Kind
-from mipo_eval.demo.grammar import Style, compose
-from mipo_eval.demo.preferences import ABOUT_ME, DIMENSIONS, PREFERENCES
-from mipo_eval.demo.topics import Split, Topic, odd_topic, questions, topics
+from mipo_eval.demo.grammar import (
+    ABOUT_ME,
+    DIMENSIONS,
+    PREFERENCES,
+    DemoTopic,
+    Kind,
+    Split,
+    Style,
+    compose,
+    odd_topic,
+    questions,
+    topics,
+)
 from mipo_eval.keys import item_rng
 from mipo_eval.records import Item
 
@@ -148,7 +157,7 @@ def _habit(stated: list[str], followed_share: float, rng: random.Random) -> Styl
     return Style.of(followed, half_hearted=rng.random() < _HALF_HEARTED)
 
 
-def _item(topic: Topic, kind: Kind, wording: int, user: User, seed: int) -> Item:
+def _item(topic: DemoTopic, kind: Kind, wording: int, user: User, seed: int) -> Item:
     group_id = f"{topic.slug}-{kind}-{wording}"
     item_id = f"{group_id}-{user.user_id}"
     rng = item_rng(seed, "demo", VERSION, item_id)

@@ -2,10 +2,8 @@
 
 import pytest
 
-from mipo_eval.demo.checker import VERSION, rate
-from mipo_eval.demo.preferences import PREFERENCES
-from mipo_eval.demo.reading import read
-from mipo_eval.demo.rules import RULES
+from mipo_eval.demo.grammar import PREFERENCES
+from mipo_eval.demo.rules import RULES, VERSION, rate, read
 from mipo_eval.keys import digest
 
 _TEN = "one two three four five six seven eight nine ten"

@@ -1,11 +1,15 @@
 import pytest
 
 from mipo_eval.demo import world
-from mipo_eval.demo.checker import rate
-from mipo_eval.demo.preferences import BY_STATEMENT, DIMENSIONS, PREFERENCES
-from mipo_eval.demo.reading import incoherence, read, words_of
-from mipo_eval.demo.rules import RULES, SATISFIED
-from mipo_eval.demo.topics import FAMILIES, questions, topics
+from mipo_eval.demo.grammar import (
+    BY_STATEMENT,
+    DIMENSIONS,
+    FAMILIES,
+    PREFERENCES,
+    questions,
+    topics,
+)
+from mipo_eval.demo.rules import RULES, SATISFIED, incoherence, rate, read, words_of
 from mipo_eval.records import Item
 
 
