@@ -14,9 +14,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mipo_eval.demo.grammar import (
-    ABOUT_ME,
     DIMENSIONS,
     PREFERENCES,
+    QUESTION_FORMS,
+    TEXTS,
+    VALUES,
     DemoTopic,
     Kind,
     Split,
@@ -97,7 +99,7 @@ def exchange(
     """
     rng = item_rng(seed, "demo", VERSION, "text", str(number))
     topic = odd_topic(rng) if rng.random() < _ODD else rng.choice(topics("train"))
-    kind, wording = rng.choice(_QUESTION_FORMS)
+    kind, wording = rng.choice(QUESTION_FORMS)
     stated: list[str] = []
     context = ""
     if rng.random() >= _WITHOUT_CONTEXT:
@@ -109,11 +111,6 @@ def exchange(
     return Exchange(item, compose(topic, kind, style, rng, sentences=sentences))
 
 
-_QUESTION_FORMS: list[tuple[Kind, int]] = list(
-    dict.fromkeys((kind, wording) for _, kind, wording in questions("train"))
-)
-
-
 def _user(split: Split, number: int, seed: int) -> User:
     user_id = f"{split}-user-{number:03}"
     return User(user_id, _taste(item_rng(seed, "demo", VERSION, user_id)))
@@ -122,10 +119,7 @@ def _user(split: Split, number: int, seed: int) -> User:
 def _taste(rng: random.Random) -> tuple[str, ...]:
     """Draw one value per dimension that one answer can have together."""
     while True:
-        taste = tuple(
-            rng.choice([name for name in PREFERENCES if name.startswith(f"{dimension}:")])
-            for dimension in DIMENSIONS
-        )
+        taste = tuple(rng.choice(VALUES[dimension]) for dimension in DIMENSIONS)
         # A list of three points is not very short.
         if not ("length:brief" in taste and {"format:numbered", "format:bullets"} & set(taste)):
             return taste
@@ -142,7 +136,7 @@ def _stated(taste: tuple[str, ...], rng: random.Random) -> list[str]:
 def _context(stated: list[str], rng: random.Random) -> str:
     sentences = [rng.choice(PREFERENCES[name].wordings) for name in stated]
     if rng.random() < 0.4:
-        sentences.insert(rng.randrange(len(sentences) + 1), rng.choice(ABOUT_ME))
+        sentences.insert(rng.randrange(len(sentences) + 1), rng.choice(TEXTS.about_me))
     return " ".join(sentences)
 
 
@@ -152,9 +146,8 @@ def _habit(stated: list[str], followed_share: float, rng: random.Random) -> Styl
     mentioned = {name.partition(":")[0] for name in stated}
     for dimension in DIMENSIONS:
         if dimension not in mentioned and rng.random() < _UNASKED:
-            values = [name for name in PREFERENCES if name.startswith(f"{dimension}:")]
-            followed.append(rng.choice(values))
-    return Style.of(followed, half_hearted=rng.random() < _HALF_HEARTED)
+            followed.append(rng.choice(VALUES[dimension]))
+    return Style.of(*followed, half_hearted=rng.random() < _HALF_HEARTED)
 
 
 def _item(topic: DemoTopic, kind: Kind, wording: int, user: User, seed: int) -> Item:
@@ -164,7 +157,7 @@ def _item(topic: DemoTopic, kind: Kind, wording: int, user: User, seed: int) -> 
     stated = _stated(user.taste, rng)
     context = _context(stated, rng)
     # References are good, not perfect, as those of people are: an answer can beat them.
-    style = Style.of(stated, half_hearted=rng.random() < 2 * _HALF_HEARTED)
+    style = Style.of(*stated, half_hearted=rng.random() < 2 * _HALF_HEARTED)
     return Item(
         item_id=item_id,
         prompt=topic.question(kind, wording),
