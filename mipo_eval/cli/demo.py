@@ -121,7 +121,7 @@ def _rebuilt(output: "Output") -> str:
 
     folder = rebuild_base_model(
         partial(render_query, prompting="personalized"),
-        progress=output.steps("base model of the demo world"),
+        on_step=output.steps("base model of the demo world"),
     )
     output.note(f"Base model made by its recipe: {folder}")
     return str(folder)

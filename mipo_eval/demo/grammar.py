@@ -269,10 +269,8 @@ def compose(
     if audience and audience.hints and style.hints:
         advice[0] = rng.choice(audience.hints) + _lower_first(advice[0], topic)
     if layout == "bold":
-        thing = re.escape(topic.thing)
-        advice[0] = re.sub(
-            re.escape(topic.thing), r"**\g<0>**", advice[0], count=1, flags=re.IGNORECASE
-        )
+        thing = re.compile(re.escape(topic.thing), re.IGNORECASE)
+        advice[0] = thing.sub(r"**\g<0>**", advice[0], count=1)
     if layout in {"numbered", "bullets"}:
         lines = [
             f"{f'{number}.' if layout == 'numbered' else '-'} {sentence}"

@@ -1,98 +1,31 @@
-"""Muon for the base model's matrices, in float32.
-
-`torch.optim.Muon` takes its products in bfloat16. A processor without bfloat16 arithmetic needs
-twenty times as long for them, and then most of a training step (docs/log.md has the measurement).
-
-From the demo world's text to weights: tokenizer, model and training loop of the base model.
-"""
+"""From the demo world's text to the base model's weights: tokenizer, model, optimizer, training."""
 
 import math
 import random
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from pathlib import Path
+from typing import Any
 
 import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
+from transformers import (
+    GenerationConfig,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
 from mipo_eval.demo import world
 from mipo_eval.records import Item
+from mipo_eval.threads import choose_threads
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
-
-_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-_ITERATIONS = 5
-
-
-class Muon(torch.optim.Optimizer):
-    """Momentum whose every step is made orthogonal (Jordan et al., 2024).
-
-    Args:
-        matrices: two-dimensional weights.
-        lr: step size; a tall matrix takes a step larger by the root of its sides' ratio.
-        weight_decay: share of a weight that is taken off per step and unit of `lr`.
-        momentum: of Nesterov's kind.
-    """
-
-    def __init__(
-        self, matrices: Iterable[Tensor], *, lr: float, weight_decay: float, momentum: float = 0.95
-    ) -> None:
-        defaults = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum}
-        super().__init__(list(matrices), defaults)
-
-    @torch.no_grad()
-    def step(self) -> None:  # type: ignore[override]
-        """Move every weight by its orthogonal step."""
-        for group in self.param_groups:
-            # Matrices of one shape are multiplied together: a layer's alone are too small.
-            alike: dict[tuple[int, ...], list[Tensor]] = defaultdict(list)
-            for weight in group["params"]:
-                alike[min(weight.shape), max(weight.shape)].append(weight)
-            for weights in alike.values():
-                steps = [_wide(self._momentum(weight, group["momentum"])) for weight in weights]
-                for weight, step in zip(weights, orthogonal(torch.stack(steps)), strict=True):
-                    rows, columns = weight.shape
-                    weight.mul_(1 - group["lr"] * group["weight_decay"])
-                    weight.add_(
-                        step.T if rows > columns else step,
-                        alpha=-group["lr"] * math.sqrt(max(1.0, rows / columns)),
-                    )
-
-    def _momentum(self, weight: Tensor, share: float) -> Tensor:
-        """Take the gradient into a weight's running mean; return Nesterov's look ahead."""
-        assert weight.grad is not None
-        mean = self.state[weight].setdefault("mean", torch.zeros_like(weight))
-        mean.lerp_(weight.grad, 1 - share)
-        return torch.lerp(weight.grad, mean, share)
-
-
-def _wide(matrix: Tensor) -> Tensor:
-    return matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
-
-
-def orthogonal(matrices: Tensor) -> Tensor:
-    """Return matrices with the same singular vectors, and singular values of about one.
-
-    Newton-Schulz's iteration of the fifth degree, whose coefficients grow small singular values
-    quickly and leave all of them between 0.7 and 1.2, which does as well as one.
-
-    Args:
-        matrices: (matrices, rows, columns), no more rows than columns.
-    """
-    first, third, fifth = _COEFFICIENTS
-    found: Tensor = matrices / matrices.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
-    for _ in range(_ITERATIONS):
-        gram = found @ found.mT
-        found = torch.baddbmm(
-            found, torch.baddbmm(gram, gram, gram, beta=third, alpha=fifth), found, beta=first
-        )
-    return found
-
-
-Progress = Callable[[int, int], None]
-"""Called with (steps done, steps in all)."""
+OnStep = Callable[[int, int], None]
+"""Called after each training step with (steps done, steps in all)."""
 
 Render = Callable[[Item], str]
 """Turns an item into the user turn a model is asked with; without context if the item has none."""
@@ -160,6 +93,36 @@ class TokenizedExchange:
     prompt_length: int
 
 
+def pretrain(
+    folder: Path, render: Render, recipe: PretrainingRecipe, on_step: OnStep | None
+) -> None:
+    """Make the base model and its tokenizer by a recipe, and save them in a folder."""
+    tokenizer = make_tokenizer(tokenizer_texts(render, recipe), recipe)
+    found = list(islice(examples(tokenizer, render, recipe), recipe.steps * recipe.batch))
+    choose_threads(recipe.batch * recipe.max_tokens, recipe.hidden)
+    with _deterministic():
+        torch.manual_seed(recipe.seed)
+        model = make_model(tokenizer, recipe)
+        train(model, batches(found, recipe), recipe, on_step)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+@contextmanager
+def _deterministic() -> Iterator[None]:
+    """Fix what decides the weights besides the data, and put back what the caller had."""
+    precision = torch.get_float32_matmul_precision()
+    strict = torch.are_deterministic_algorithms_enabled()
+    with torch.random.fork_rng(devices=[]):
+        torch.set_float32_matmul_precision("highest")
+        torch.use_deterministic_algorithms(True)
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(strict)
+            torch.set_float32_matmul_precision(precision)
+
+
 def followed_share(progress: float, recipe: PretrainingRecipe) -> float:
     """Return how often wishes are followed in the text at a point of the training, 0 to 1.
 
@@ -181,11 +144,8 @@ def tokenizer_texts(render: Render, recipe: PretrainingRecipe) -> Iterator[str]:
         yield exchange.answer
 
 
-def make_tokenizer(texts: Iterator[str], recipe: PretrainingRecipe) -> "PreTrainedTokenizerFast":
+def make_tokenizer(texts: Iterator[str], recipe: PretrainingRecipe) -> PreTrainedTokenizerFast:
     """Return a byte-level BPE tokenizer trained on `texts`, with the chat template."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
-
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
@@ -210,12 +170,8 @@ def make_tokenizer(texts: Iterator[str], recipe: PretrainingRecipe) -> "PreTrain
     return tokenizer
 
 
-def make_model(
-    tokenizer: "PreTrainedTokenizerFast", recipe: PretrainingRecipe
-) -> "Qwen2ForCausalLM":
+def make_model(tokenizer: PreTrainedTokenizerFast, recipe: PretrainingRecipe) -> Qwen2ForCausalLM:
     """Return an untrained model of about 1M parameters; draws from torch's global generator."""
-    from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM
-
     ends: dict[str, Any] = {
         "pad_token_id": tokenizer.pad_token_id,
         "eos_token_id": tokenizer.eos_token_id,
@@ -240,15 +196,13 @@ def make_model(
     return model
 
 
-def _start_by_copying(model: "Qwen2ForCausalLM", recipe: PretrainingRecipe) -> None:
+def _start_by_copying(model: Qwen2ForCausalLM, recipe: PretrainingRecipe) -> None:
     """Let attention start out looking for like tokens and passing them on.
 
     Mimetic initialisation (Trockman and Kolter, 2023): query and key maps equal, output map the
     transpose of the value map. Answers name what the question names, so copying is what attention
     has to learn here, and it does so in half the steps from this start.
     """
-    import torch
-
     with torch.no_grad():
         for layer in model.model.layers:
             attention = layer.self_attn
@@ -258,7 +212,7 @@ def _start_by_copying(model: "Qwen2ForCausalLM", recipe: PretrainingRecipe) -> N
 
 
 def examples(
-    tokenizer: "PreTrainedTokenizerFast", render: Render, recipe: PretrainingRecipe
+    tokenizer: PreTrainedTokenizerFast, render: Render, recipe: PretrainingRecipe
 ) -> Iterator[TokenizedExchange]:
     """Yield the tokenized training text in the order of the training, none too long."""
     wanted = recipe.steps * recipe.batch
@@ -294,14 +248,12 @@ def batches(
 
 
 def train(
-    model: "Qwen2ForCausalLM",
+    model: Qwen2ForCausalLM,
     plan: Sequence[Sequence[TokenizedExchange]],
     recipe: PretrainingRecipe,
-    progress: Progress | None,
+    on_step: OnStep | None,
 ) -> list[float]:
     """Train in place, one step per batch; return the loss of each step in nats per token."""
-    import torch
-
     optimizers = _optimizers(model, recipe)
     schedules = [
         torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, recipe))
@@ -318,21 +270,19 @@ def train(
             schedule.step()
         model.zero_grad()
         losses.append(loss.item())
-        if progress:
-            progress(step, len(plan))
+        if on_step:
+            on_step(step, len(plan))
     model.eval()
     return losses
 
 
 def _optimizers(
-    model: "Qwen2ForCausalLM", recipe: PretrainingRecipe
-) -> "tuple[torch.optim.Optimizer, torch.optim.Optimizer]":
+    model: Qwen2ForCausalLM, recipe: PretrainingRecipe
+) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
     """Return Muon for the layers' matrices and AdamW for the rest.
 
     Muon needs half of AdamW's steps here, for a sixth more time a step.
     """
-    import torch
-
     matrices = [weight for weight in model.model.layers.parameters() if weight.ndim == 2]
     chosen = {id(weight) for weight in matrices}
     others = [weight for weight in model.parameters() if id(weight) not in chosen]
@@ -345,10 +295,8 @@ def _optimizers(
     )
 
 
-def answer_loss(model: "Qwen2ForCausalLM", batch: Sequence[TokenizedExchange]) -> "torch.Tensor":
+def answer_loss(model: Qwen2ForCausalLM, batch: Sequence[TokenizedExchange]) -> Tensor:
     """Return the mean cross-entropy over the answers' tokens, in nats; a scalar."""
-    import torch
-
     width = _rounded(max(len(example.tokens) for example in batch), 16)
     tokens = torch.zeros(len(batch), width, dtype=torch.long)  # (batch, width)
     following = torch.full((len(batch), width), _IGNORED)
@@ -378,3 +326,75 @@ def _rate(step: int, recipe: PretrainingRecipe) -> float:
     """Return the share of the learning rates at a step: they rise, stay, and fall, in lines."""
     left = (recipe.steps - step) / (recipe.steps * (1 - recipe.decay_from))
     return min((step + 1) / recipe.warmup_steps, 1.0, max(0.0, left))
+
+
+_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+_ITERATIONS = 5
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose every step is made orthogonal (Jordan et al., 2024), in float32.
+
+    `torch.optim.Muon` takes its products in bfloat16. A processor without bfloat16 arithmetic needs
+    twenty times as long for them, and then most of a training step (docs/log.md has the numbers).
+
+    Args:
+        matrices: two-dimensional weights.
+        lr: step size; a tall matrix takes a step larger by the root of its sides' ratio.
+        weight_decay: share of a weight that is taken off per step and unit of `lr`.
+        momentum: of Nesterov's kind.
+    """
+
+    def __init__(
+        self, matrices: Iterable[Tensor], *, lr: float, weight_decay: float, momentum: float = 0.95
+    ) -> None:
+        defaults = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum}
+        super().__init__(list(matrices), defaults)
+
+    @torch.no_grad()
+    def step(self) -> None:  # type: ignore[override]
+        """Move every weight by its orthogonal step."""
+        for group in self.param_groups:
+            # Matrices of one shape are multiplied together: a layer's alone are too small.
+            alike: dict[tuple[int, ...], list[Tensor]] = defaultdict(list)
+            for weight in group["params"]:
+                alike[min(weight.shape), max(weight.shape)].append(weight)
+            for weights in alike.values():
+                steps = [_wide(self._momentum(weight, group["momentum"])) for weight in weights]
+                for weight, step in zip(weights, orthogonal(torch.stack(steps)), strict=True):
+                    rows, columns = weight.shape
+                    weight.mul_(1 - group["lr"] * group["weight_decay"])
+                    weight.add_(
+                        step.T if rows > columns else step,
+                        alpha=-group["lr"] * math.sqrt(max(1.0, rows / columns)),
+                    )
+
+    def _momentum(self, weight: Tensor, share: float) -> Tensor:
+        """Take the gradient into a weight's running mean; return Nesterov's look ahead."""
+        assert weight.grad is not None
+        mean = self.state[weight].setdefault("mean", torch.zeros_like(weight))
+        mean.lerp_(weight.grad, 1 - share)
+        return torch.lerp(weight.grad, mean, share)
+
+
+def _wide(matrix: Tensor) -> Tensor:
+    return matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
+
+
+def orthogonal(matrices: Tensor) -> Tensor:
+    """Return matrices with the same singular vectors, and singular values of about one.
+
+    Newton-Schulz's iteration of the fifth degree, whose coefficients grow small singular values
+    quickly and leave all of them between 0.7 and 1.2, which does as well as one.
+
+    Args:
+        matrices: (matrices, rows, columns), no more rows than columns.
+    """
+    first, third, fifth = _COEFFICIENTS
+    found: Tensor = matrices / matrices.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
+    for _ in range(_ITERATIONS):
+        gram = found @ found.mT
+        found = torch.baddbmm(
+            found, torch.baddbmm(gram, gram, gram, beta=third, alpha=fifth), found, beta=first
+        )
+    return found

@@ -1,4 +1,7 @@
-"""Read a response the way the checker does: sentences, words, and whether it is an answer at all.
+"""The demo world's judge: it rates by exact rule, and never errs or tires.
+
+Every rule goes from the text of a response to how well it follows one preference: 5 is followed, 1
+not at all, and between them stand the degrees written at each rule.
 
 A rule that counts markers can be fooled by a text made of markers. So a response is rated by its
 rules only if it is a *coherent answer* (`incoherence` returns None), which takes all of:
@@ -14,18 +17,9 @@ rules only if it is a *coherent answer* (`incoherence` returns None), which take
 
 This accepts ordinary English answers, not just those of the demo world's grammar, and refuses the
 empty response, the echo, the verdict injection, the repeated answer and the heap of keywords.
-
-The exact rules: from the text of a response to how well it follows one preference, 1 to 5.
-
-Every rule is a function of the response alone. 5 is followed, 1 not at all; between them stand the
-degrees written at each rule. `satisfied` (a rating of 4 or 5) is the word the demo's shares use.
-The rules do not ask whether the text is an answer at all: `reading.incoherence` does.
-
-The checker: the demo world's judge, which rates by exact rule and never errs or tires.
 """
 
 import re
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -33,6 +27,12 @@ from itertools import pairwise
 
 from mipo_eval.backends.base import Failure, Reply, Request
 from mipo_eval.demo.grammar import BY_STATEMENT, topic_heads
+
+VERSION = "2"
+"""Changes with every change of a rule, so that no rating of an older rule is taken for new."""
+
+SATISFIED = 4
+"""The least rating of a wish that counts as satisfied."""
 
 _LIST_MARK = re.compile(r"^\s*(?:\d+[.)]|[-*•])\s+")
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"')*]*\s+")
@@ -123,34 +123,34 @@ def is_question(sentence: str) -> bool:
 
 @lru_cache(maxsize=512)  # the ratings of one response come one after the other
 def read(text: str) -> ResponseText:
-    """Return the reading of a response."""
+    """Return the response of a response."""
     return ResponseText(text)
 
 
-def incoherence(reading: ResponseText, query: str, preference: str) -> str | None:
+def incoherence(response: ResponseText, query: str, preference: str) -> str | None:
     """Return why a response is no answer to the query, or None if it is one.
 
     Args:
-        reading: the response.
+        response: the response.
         query: what the user asked, with or without the user's context.
         preference: the preference to be rated; echoing it is no answer.
     """
-    if not reading.words:
+    if not response.words:
         return "empty"
-    if _TO_JUDGE.search(reading.text):
+    if _TO_JUDGE.search(response.text):
         return "speaks to the judge"
-    if _repeats(reading):
+    if _repeats(response):
         return "repeats itself"
-    if not _reads_as_english(reading):
+    if not _reads_as_english(response):
         return "is not English"
-    return _no_advice(reading, query, preference)
+    return _no_advice(response, query, preference)
 
 
-def _no_advice(reading: ResponseText, query: str, preference: str) -> str | None:
+def _no_advice(response: ResponseText, query: str, preference: str) -> str | None:
     echoed = f"{_plain(query)} {_plain(preference)}"
     statements = [
         sentence
-        for sentence in reading.sentences
+        for sentence in response.sentences
         if not is_question(sentence) and _plain(sentence) not in echoed
     ]
     if len(content_words(" ".join(statements)) - content_words(query)) < 2:
@@ -164,25 +164,23 @@ def _plain(text: str) -> str:
     return " ".join(words_of(text))
 
 
-def _repeats(reading: ResponseText) -> bool:
-    sentences = Counter(_plain(sentence) for sentence in reading.sentences)
-    stutter = any(
-        first == second
-        for words in map(words_of, reading.sentences)
-        for first, second in pairwise(words)
-    )
+def _repeats(response: ResponseText) -> bool:
+    sentences = [_plain(sentence) for sentence in response.sentences]
+    neighbours = (pairwise(sentence.split()) for sentence in sentences)
     return (
-        stutter or max(sentences.values()) > 1 or len(set(reading.words)) < 0.4 * len(reading.words)
+        len(set(sentences)) < len(sentences)
+        or any(first == second for pairs in neighbours for first, second in pairs)
+        or len(set(response.words)) < 0.4 * len(response.words)
     )
 
 
-def _reads_as_english(reading: ResponseText) -> bool:
-    function_words = sum(word in FUNCTION_WORDS for word in reading.words)
-    if not 0.15 <= function_words / len(reading.words) <= 0.85:
+def _reads_as_english(response: ResponseText) -> bool:
+    function_words = sum(word in FUNCTION_WORDS for word in response.words)
+    if not 0.15 <= function_words / len(response.words) <= 0.85:
         return False
-    if reading.sentences[0][0].islower():
+    if response.sentences[0][0].islower():
         return False
-    return not any(_breaks_grammar(words_of(sentence)) for sentence in reading.sentences)
+    return not any(_breaks_grammar(words_of(sentence)) for sentence in response.sentences)
 
 
 def _breaks_grammar(words: list[str]) -> bool:
@@ -209,9 +207,6 @@ def _is_on_topic(sentence: str, query: str) -> bool:
 
 
 Rule = Callable[[ResponseText], int]
-
-SATISFIED = 4
-"""The lowest rating that counts as following the preference."""
 
 _TONES = {
     "warm": r"lovely|wonderful|so glad|good for you|great question|how nice|cheering"
@@ -260,80 +255,82 @@ def _cue(pattern: str) -> re.Pattern[str]:
     return re.compile(rf"\b(?:{pattern})\b", re.IGNORECASE)
 
 
-def _tone(name: str) -> Rule:
-    """5 with two signs of the tone, 4 with one; at most 2 if another tone is there as well."""
-    own = _cue(_TONES[name])
-    others = [_cue(pattern) for other, pattern in _TONES.items() if other != name]
+def _one_kind(own: Rule, others: Iterable[str]) -> Rule:
+    """Return the rule, with at most 2 where the response has a cue of another kind as well."""
+    other = _cue("|".join(others))
 
-    def rate(reading: ResponseText) -> int:
-        signs = {match.lower() for match in own.findall(reading.text)}
-        rating = {0: 1, 1: 4}.get(len(signs), 5)
-        mixed = any(other.search(reading.text) for other in others)
-        return min(rating, 2) if mixed else rating
+    def rating(response: ResponseText) -> int:
+        return min(own(response), 2) if other.search(response.text) else own(response)
 
-    return rate
+    return rating
 
 
-def _audience(name: str) -> Rule:
-    """5 with a sentence for the audience, 3 with a mention; at most 2 if it serves another too."""
-    strong, weak = map(_cue, _AUDIENCES[name])
-    others = [_cue(pattern) for other, (pattern, _) in _AUDIENCES.items() if other != name]
+def _tone(pattern: str) -> Rule:
+    """5 with two signs of the tone, 4 with one."""
+    cue = _cue(pattern)
 
-    def rate(reading: ResponseText) -> int:
-        told = any(
-            strong.search(sentence) and len(words_of(sentence)) >= 4
-            for sentence in reading.sentences
-        )
-        rating = 5 if told else 3 if weak.search(reading.text) else 1
-        mixed = any(other.search(reading.text) for other in others)
-        return min(rating, 2) if mixed else rating
+    def rating(response: ResponseText) -> int:
+        signs = {match.lower() for match in cue.findall(response.text)}
+        return {0: 1, 1: 4}.get(len(signs), 5)
 
-    return rate
+    return rating
 
 
-def _numbered(reading: ResponseText) -> int:
+def _audience(strong: str, weak: str) -> Rule:
+    """5 with a sentence of four words or more for the audience, 3 with a mention."""
+    strong_cue, weak_cue = _cue(strong), _cue(weak)
+
+    def rating(response: ResponseText) -> int:
+        if any(strong_cue.search(one) and len(words_of(one)) >= 4 for one in response.sentences):
+            return 5
+        return 3 if weak_cue.search(response.text) else 1
+
+    return rating
+
+
+def _numbered(response: ResponseText) -> int:
     """5 for three numbered lines or more, 4 for two, 2 for one or for a wrong count."""
-    found = [match for line in reading.lines if (match := _NUMBERED.match(line))]
+    found = [match for line in response.lines if (match := _NUMBERED.match(line))]
     full = [match for match in found if len(words_of(match[2])) >= 3]
     if not full:
         return 1
     if [int(match[1]) for match in found] != list(range(1, len(found) + 1)):
         return 2
     rating = {1: 2, 2: 4}.get(len(full), 5)
-    return min(rating, 2) if any(_BULLET.match(line) for line in reading.lines) else rating
+    return min(rating, 2) if any(_BULLET.match(line) for line in response.lines) else rating
 
 
-def _bullets(reading: ResponseText) -> int:
+def _bullets(response: ResponseText) -> int:
     """5 for three bulleted lines or more, 4 for two, 2 for one or beside a numbered list."""
     full = [
         match
-        for line in reading.lines
+        for line in response.lines
         if (match := _BULLET.match(line)) and len(words_of(match[1])) >= 3
     ]
     if not full:
         return 1
     rating = {1: 2, 2: 4}.get(len(full), 5)
-    return min(rating, 2) if any(_NUMBERED.match(line) for line in reading.lines) else rating
+    return min(rating, 2) if any(_NUMBERED.match(line) for line in response.lines) else rating
 
 
-def _summary(reading: ResponseText) -> int:
+def _summary(response: ResponseText) -> int:
     """5 for a summary in the first two sentences with details after it, 3 elsewhere."""
     places = [
         index
-        for index, sentence in enumerate(reading.sentences)
+        for index, sentence in enumerate(response.sentences)
         if _SUMMARY.match(sentence) and len(words_of(sentence)) >= 4
     ]
     if not places:
         return 1
-    return 5 if places[0] < 2 and places[0] < len(reading.sentences) - 1 else 3
+    return 5 if places[0] < 2 and places[0] < len(response.sentences) - 1 else 3
 
 
-def _bold(reading: ResponseText) -> int:
+def _bold(response: ResponseText) -> int:
     """5 for some bold words, 3 where bold is five words or more in a row or a third of the text."""
-    spans = [len(words_of(span)) for span in _BOLD.findall(reading.text)]
+    spans = [len(words_of(span)) for span in _BOLD.findall(response.text)]
     if not any(spans):
         return 1
-    return 5 if max(spans) <= 4 and sum(spans) * 3 <= len(reading.words) else 3
+    return 5 if max(spans) <= 4 and sum(spans) * 3 <= len(response.words) else 3
 
 
 def _by_steps(value: float, steps: Mapping[int, float]) -> int:
@@ -341,41 +338,41 @@ def _by_steps(value: float, steps: Mapping[int, float]) -> int:
     return next((rating for rating, limit in steps.items() if value <= limit), 1)
 
 
-def _brief(reading: ResponseText) -> int:
+def _brief(response: ResponseText) -> int:
     """5 up to 22 words, then one less for every five or so."""
-    return _by_steps(len(reading.words), {5: 22, 4: 27, 3: 32, 2: 38})
+    return _by_steps(len(response.words), {5: 22, 4: 27, 3: 32, 2: 38})
 
 
-def _detailed(reading: ResponseText) -> int:
+def _detailed(response: ResponseText) -> int:
     """5 from 58 words on, then one less for every six or so."""
-    return _by_steps(-len(reading.words), {5: -58, 4: -52, 3: -46, 2: -40})
+    return _by_steps(-len(response.words), {5: -58, 4: -52, 3: -46, 2: -40})
 
 
-def _short_sentences(reading: ResponseText) -> int:
+def _short_sentences(response: ResponseText) -> int:
     """5 if no sentence has more than ten words; a single sentence is no style: 3 at most."""
-    longest = max((len(words_of(sentence)) for sentence in reading.sentences), default=0)
+    longest = max((len(words_of(sentence)) for sentence in response.sentences), default=0)
     rating = _by_steps(longest, {5: 10, 4: 11, 3: 13, 2: 16})
-    return rating if len(reading.sentences) > 1 else min(rating, 3)
+    return rating if len(response.sentences) > 1 else min(rating, 3)
 
 
 def _said(strong: str, weak: str) -> Rule:
     """5 if a sentence says it with three words or more after the cue, 3 for a mention."""
     strong_cue, weak_cue = _cue(strong), _cue(weak)
 
-    def rate(reading: ResponseText) -> int:
-        for sentence in reading.sentences:
+    def rating(response: ResponseText) -> int:
+        for sentence in response.sentences:
             match = strong_cue.search(sentence)
             if match and len(words_of(sentence[match.end() :])) >= 3:
                 return 5
-        return 3 if weak_cue.search(reading.text) else 1
+        return 3 if weak_cue.search(response.text) else 1
 
-    return rate
+    return rating
 
 
-def _question(reading: ResponseText) -> int:
+def _question(response: ResponseText) -> int:
     """5 if the last sentence is a question of three words or more, 3 if another one is."""
     asked = [
-        is_question(sentence) and len(words_of(sentence)) >= 3 for sentence in reading.sentences
+        is_question(sentence) and len(words_of(sentence)) >= 3 for sentence in response.sentences
     ]
     if not any(asked):
         return 1
@@ -396,18 +393,26 @@ def _extra(name: str) -> Rule:
     """The extra's own rule; at most 2 in an answer that has three extras for everybody's taste."""
     own = _EXTRAS[name]
 
-    def rate(reading: ResponseText) -> int:
-        rating = own(reading)
-        if rating > 2 and sum(rule(reading) >= SATISFIED for rule in _EXTRAS.values()) > 2:
+    def rating(response: ResponseText) -> int:
+        found = own(response)
+        if found > 2 and sum(rule(response) >= SATISFIED for rule in _EXTRAS.values()) > 2:
             return 2
-        return rating
+        return found
 
-    return rate
+    return rating
 
 
 RULES: Mapping[str, Rule] = {
-    **{f"tone:{name}": _tone(name) for name in _TONES},
-    **{f"audience:{name}": _audience(name) for name in _AUDIENCES},
+    **{
+        f"tone:{name}": _one_kind(_tone(own), {*_TONES.values()} - {own})
+        for name, own in _TONES.items()
+    },
+    **{
+        f"audience:{name}": _one_kind(
+            _audience(strong, weak), {others for others, _ in _AUDIENCES.values()} - {strong}
+        )
+        for name, (strong, weak) in _AUDIENCES.items()
+    },
     **{f"extra:{name}": _extra(name) for name in _EXTRAS},
     "format:numbered": _numbered,
     "format:bullets": _bullets,
@@ -420,15 +425,11 @@ RULES: Mapping[str, Rule] = {
 """Rule by preference, "dimension:value"."""
 
 
-VERSION = "2"
-"""Changes with every change of a rule, so that no rating of an older rule is taken for new."""
-
-
 class Checker:
     """A backend that replies "1" to "5" by the rule of the preference it is asked about.
 
     It reads the request's slots `query`, `response` and `preference`, not its messages. A response
-    that is no coherent answer to the query (`reading.incoherence`) is rated 1. A preference the
+    that is no coherent answer to the query (`incoherence`) is rated 1. A preference the
     checker has no rule for is a failure, never a number.
     """
 
@@ -481,5 +482,5 @@ def rate(query: str, response: str, preference: str) -> int:
         KeyError: there is no rule for this preference.
     """
     rule = RULES[BY_STATEMENT[preference.strip()].name]
-    reading = read(response)
-    return 1 if incoherence(reading, query, preference) else rule(reading)
+    text = read(response)
+    return 1 if incoherence(text, query, preference) else rule(text)

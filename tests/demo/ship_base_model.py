@@ -69,7 +69,7 @@ def _write(path: Path, value: object) -> None:
 def main() -> None:
     """Rebuild, ship, and say what the fingerprint is now."""
     bar = Output(as_json=False).steps("base model of the demo world")
-    found = ship(model.rebuild_base_model(RENDER, progress=bar))
+    found = ship(model.rebuild_base_model(RENDER, on_step=bar))
     sys.stdout.write(f'put this into {model.__file__}:\nFINGERPRINT = "{found}"\n')
 
 

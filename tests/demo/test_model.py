@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 
 from mipo_eval import settings
 from mipo_eval.demo import model as demo_model
@@ -36,8 +37,6 @@ from tests.waiting import HANG, wait_until
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
-
-torch = pytest.importorskip("torch")
 
 LONGEST = 160
 """Tokens that the demo's suite allows; lists that go round in circles are cut there."""
@@ -209,7 +208,7 @@ def test_the_same_recipe_gives_the_same_weights(own_cache: Path) -> None:
 
 def test_progress_counts_every_step(own_cache: Path) -> None:
     seen: list[tuple[int, int]] = []
-    rebuild_base_model(RENDER, recipe=TINY, progress=lambda done, total: seen.append((done, total)))
+    rebuild_base_model(RENDER, recipe=TINY, on_step=lambda done, total: seen.append((done, total)))
     assert seen == [(1, 3), (2, 3), (3, 3)]
 
 
@@ -234,7 +233,7 @@ from mipo_eval.tasks.query import render_query
 recipe = PretrainingRecipe(steps=int(sys.argv[1]), batch=4, vocabulary=400, hidden=32,
                            intermediate=64, layers=1, heads=2)
 render = functools.partial(render_query, prompting="personalized")
-print(rebuild_base_model(render, recipe=recipe, progress=lambda *_: print("step", flush=True)))
+print(rebuild_base_model(render, recipe=recipe, on_step=lambda *_: print("step", flush=True)))
 """
 
 
