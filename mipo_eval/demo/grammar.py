@@ -27,17 +27,13 @@ from mipo_eval.errors import ConfigError
 Kind = Literal["how", "need", "avoid", "time"]
 """What is asked about an activity."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
-
 Dimension = Literal["tone", "format", "audience", "length", "extra"]
 DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
-
 Split = Literal["train", "test"]
 
 _DETAILED_WORDS = 60
 _TAIL_SHARE = 0.7
 """How often a sentence of a plain answer has its second half."""
-_LIST = 3
-"""The least number of points in a list."""
 
 
 def _with_known_slots(text: str) -> str:
@@ -260,14 +256,17 @@ def compose(
     """
     before, after = _before(topic, style, rng), _after(topic, style, rng)
     layout = style.value("format")
-    least = _LIST if layout in {"numbered", "bullets"} else 1
+    least = 3 if layout in {"numbered", "bullets"} else 1  # points of a list
     room = max(least, sentences - len(before) - len(after))
     templates = _choose(topic.family.advice[kind], style, rng, room)
     around = sum(len(part.split()) for part in (*before, *after))
     advice = _say(templates, topic, style, rng, around)
     audience = style.wishes.get("audience")
     if audience and audience.hints and style.hints:
-        advice[0] = rng.choice(audience.hints) + _lower_first(advice[0], topic)
+        first = advice[0]
+        if not first.startswith(topic.reference):  # names keep their capital
+            first = first[0].lower() + first[1:]
+        advice[0] = rng.choice(audience.hints) + first
     if layout == "bold":
         thing = re.compile(re.escape(topic.thing), re.IGNORECASE)
         advice[0] = thing.sub(r"**\g<0>**", advice[0], count=1)
@@ -342,10 +341,3 @@ def _say(
         said.append(text.format(x=name, X=name[0].upper() + name[1:], n=amount) + ".")
         words += len(said[-1].split())
     return said
-
-
-def _lower_first(sentence: str, topic: DemoTopic) -> str:
-    """Return the sentence as it goes on after a lead: only names keep their capital."""
-    if sentence.startswith(topic.reference):
-        return sentence
-    return sentence[0].lower() + sentence[1:]

@@ -12,8 +12,6 @@ made again, on another processor or by other versions of the libraries, they com
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from importlib import metadata, resources
 from pathlib import Path
@@ -30,8 +28,6 @@ if TYPE_CHECKING:
 
 FINGERPRINT = "9603f1955a6208cd26187d9b7f5c65f8"
 """Digest of the shipped files (`checkpoints.fingerprint`)."""
-
-_LIBRARIES = ("torch", "transformers", "tokenizers")
 
 
 def base_model() -> Path:
@@ -79,7 +75,7 @@ def rebuild_base_model(
 
     from mipo_eval.demo.pretraining import PretrainingRecipe, pretrain
 
-    with _cache_errors(folder.parent):
+    try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.parent / f"{folder.name}.lock"):
             if folder.is_dir():  # another process built it while we waited
@@ -91,6 +87,11 @@ def rebuild_base_model(
                 unfinished = Path(name, "model")
                 pretrain(unfinished, render, recipe or PretrainingRecipe(), on_step)
                 unfinished.rename(folder)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot keep the demo model in {folder.parent}: {os.strerror(error.errno or 0)};"
+            f" name a folder that can be written in {settings.CACHE}"
+        ) from error
     return folder
 
 
@@ -104,8 +105,9 @@ def rebuilt_folder(render: "Render", *, recipe: "PretrainingRecipe | None" = Non
     Raises:
         ConfigError: a library that decides the weights is not installed.
     """
+    libraries = ("torch", "transformers", "tokenizers")
     try:
-        versions = {name: metadata.version(name) for name in _LIBRARIES}
+        versions = {name: metadata.version(name) for name in libraries}
     except metadata.PackageNotFoundError as error:
         raise ConfigError(
             f"making the demo's base model needs {error.name}: pip install 'mipo-eval[hf]'"
@@ -121,14 +123,3 @@ def rebuilt_folder(render: "Render", *, recipe: "PretrainingRecipe | None" = Non
     turns = [render(probe), render(probe.model_copy(update={"context": ""}))]
     key = digest([asdict(recipe or PretrainingRecipe()), sources, turns, versions])
     return settings.cache_dir() / f"demo-base-{key[:16]}"
-
-
-@contextmanager
-def _cache_errors(cache: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise ConfigError(
-            f"cannot keep the demo model in {cache}: {os.strerror(error.errno or 0)};"
-            f" name a folder that can be written in {settings.CACHE}"
-        ) from error

@@ -13,12 +13,8 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
-from transformers import (
-    GenerationConfig,
-    PreTrainedTokenizerFast,
-    Qwen2Config,
-    Qwen2ForCausalLM,
-)
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from mipo_eval.demo import world
 from mipo_eval.records import Item
@@ -255,10 +251,7 @@ def train(
 ) -> list[float]:
     """Train in place, one step per batch; return the loss of each step in nats per token."""
     optimizers = _optimizers(model, recipe)
-    schedules = [
-        torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, recipe))
-        for optimizer in optimizers
-    ]
+    schedules = [LambdaLR(optimizer, lambda step: _rate(step, recipe)) for optimizer in optimizers]
     losses = []
     model.train()
     for step, batch in enumerate(plan, start=1):

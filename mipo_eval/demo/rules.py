@@ -123,7 +123,7 @@ def is_question(sentence: str) -> bool:
 
 @lru_cache(maxsize=512)  # the ratings of one response come one after the other
 def read(text: str) -> ResponseText:
-    """Return the response of a response."""
+    """Return a response to be taken apart, once for all its rules."""
     return ResponseText(text)
 
 
@@ -131,7 +131,7 @@ def incoherence(response: ResponseText, query: str, preference: str) -> str | No
     """Return why a response is no answer to the query, or None if it is one.
 
     Args:
-        response: the response.
+        response: what is to be rated.
         query: what the user asked, with or without the user's context.
         preference: the preference to be rated; echoing it is no answer.
     """
@@ -187,23 +187,17 @@ def _breaks_grammar(words: list[str]) -> bool:
     """Tell whether two neighbours stand together that no English sentence puts together."""
     if words[-1] in _BEFORE_NOTHING or words[0] in {"of", "than"}:
         return True
-    for first, second in pairwise(words):
-        if first in _DETERMINERS and second in _AFTER_DETERMINER:
-            return True
-        if first in _CONJUNCTIONS and second in _CONJUNCTIONS | {"of", "than"}:
-            return True
-    return False
+    return any(
+        (first in _DETERMINERS and second in _AFTER_DETERMINER)
+        or (first in _CONJUNCTIONS and second in _CONJUNCTIONS | {"of", "than"})
+        for first, second in pairwise(words)
+    )
 
 
 def _is_on_topic(sentence: str, query: str) -> bool:
-    words = words_of(sentence)
-    if len(words) < 4:
-        return False
-    content = content_words(sentence)
-    heads = topic_heads(query) or content_words(query)
-    return bool(content & {_singular(head) for head in heads}) and bool(
-        content - content_words(query)
-    )
+    content, asked = content_words(sentence), content_words(query)
+    heads = {_singular(head) for head in topic_heads(query) or asked}
+    return len(words_of(sentence)) >= 4 and bool(content & heads) and bool(content - asked)
 
 
 Rule = Callable[[ResponseText], int]
@@ -241,8 +235,8 @@ _AUDIENCES = {
 }
 """Per audience: what a sentence for it says, and what a passing mention says."""
 
-_NUMBERED = re.compile(r"^(\d+)[.)]\s+(.*)$")
-_BULLET = re.compile(r"^[-*•]\s+(.*)$")
+_NUMBERED = re.compile(r"^(?P<mark>\d+)[.)]\s+(?P<point>.*)$")
+_BULLET = re.compile(r"^(?P<mark>[-*•])\s+(?P<point>.*)$")
 _BOLD = re.compile(r"\*\*([^*\n]+)\*\*")
 _SUMMARY = re.compile(
     r"^(?:in short|in brief|in a nutshell|the short version|the quick answer|put simply"
@@ -288,29 +282,25 @@ def _audience(strong: str, weak: str) -> Rule:
     return rating
 
 
-def _numbered(response: ResponseText) -> int:
-    """5 for three numbered lines or more, 4 for two, 2 for one or for a wrong count."""
-    found = [match for line in response.lines if (match := _NUMBERED.match(line))]
-    full = [match for match in found if len(words_of(match[2])) >= 3]
-    if not full:
-        return 1
-    if [int(match[1]) for match in found] != list(range(1, len(found) + 1)):
-        return 2
-    rating = {1: 2, 2: 4}.get(len(full), 5)
-    return min(rating, 2) if any(_BULLET.match(line) for line in response.lines) else rating
+def _points(mark: re.Pattern[str], other: re.Pattern[str]) -> Rule:
+    """5 for three marked lines of three words or more, 4 for two.
 
+    2 for one, for a wrong count, and beside the other kind of list.
+    """
 
-def _bullets(response: ResponseText) -> int:
-    """5 for three bulleted lines or more, 4 for two, 2 for one or beside a numbered list."""
-    full = [
-        match
-        for line in response.lines
-        if (match := _BULLET.match(line)) and len(words_of(match[1])) >= 3
-    ]
-    if not full:
-        return 1
-    rating = {1: 2, 2: 4}.get(len(full), 5)
-    return min(rating, 2) if any(_NUMBERED.match(line) for line in response.lines) else rating
+    def rating(response: ResponseText) -> int:
+        found = [match for line in response.lines if (match := mark.match(line))]
+        full = [match for match in found if len(words_of(match["point"])) >= 3]
+        if not full:
+            return 1
+        counted = [int(match["mark"]) for match in found if match["mark"].isdecimal()]
+        if counted not in ([], list(range(1, len(found) + 1))):
+            return 2
+        if any(other.match(line) for line in response.lines):
+            return 2
+        return {1: 2, 2: 4}.get(len(full), 5)
+
+    return rating
 
 
 def _summary(response: ResponseText) -> int:
@@ -338,16 +328,6 @@ def _by_steps(value: float, steps: Mapping[int, float]) -> int:
     return next((rating for rating, limit in steps.items() if value <= limit), 1)
 
 
-def _brief(response: ResponseText) -> int:
-    """5 up to 22 words, then one less for every five or so."""
-    return _by_steps(len(response.words), {5: 22, 4: 27, 3: 32, 2: 38})
-
-
-def _detailed(response: ResponseText) -> int:
-    """5 from 58 words on, then one less for every six or so."""
-    return _by_steps(-len(response.words), {5: -58, 4: -52, 3: -46, 2: -40})
-
-
 def _short_sentences(response: ResponseText) -> int:
     """5 if no sentence has more than ten words; a single sentence is no style: 3 at most."""
     longest = max((len(words_of(sentence)) for sentence in response.sentences), default=0)
@@ -371,9 +351,7 @@ def _said(strong: str, weak: str) -> Rule:
 
 def _question(response: ResponseText) -> int:
     """5 if the last sentence is a question of three words or more, 3 if another one is."""
-    asked = [
-        is_question(sentence) and len(words_of(sentence)) >= 3 for sentence in response.sentences
-    ]
+    asked = [is_question(one) and len(words_of(one)) >= 3 for one in response.sentences]
     if not any(asked):
         return 1
     return 5 if asked[-1] else 3
@@ -414,12 +392,13 @@ RULES: Mapping[str, Rule] = {
         for name, (strong, weak) in _AUDIENCES.items()
     },
     **{f"extra:{name}": _extra(name) for name in _EXTRAS},
-    "format:numbered": _numbered,
-    "format:bullets": _bullets,
+    "format:numbered": _points(_NUMBERED, _BULLET),
+    "format:bullets": _points(_BULLET, _NUMBERED),
     "format:summary": _summary,
     "format:bold": _bold,
-    "length:brief": _brief,
-    "length:detailed": _detailed,
+    # In words: 5 up to 22, then one less for every five or so; 5 from 58 on, every six or so.
+    "length:brief": lambda it: _by_steps(len(it.words), {5: 22, 4: 27, 3: 32, 2: 38}),
+    "length:detailed": lambda it: _by_steps(-len(it.words), {5: -58, 4: -52, 3: -46, 2: -40}),
     "length:short_sentences": _short_sentences,
 }
 """Rule by preference, "dimension:value"."""

@@ -72,18 +72,19 @@ def items(split: Split, *, seed: int = 0) -> Iterator[Item]:
 
     Four users ask each prompt (`group_id`), and each user asks about five (`user_id`).
     """
-    users = [_user(split, number, seed) for number in range(_USERS[split])]
+    everyone = users(split, seed=seed)
     rng = item_rng(seed, "demo", VERSION, split)
     asked = rng.sample(questions(split), _PROMPTS[split])
     for index, (topic, kind, wording) in enumerate(asked):
         for offset in range(_USERS_PER_PROMPT):
-            user = users[(index * _USERS_PER_PROMPT + offset) % len(users)]
+            user = everyone[(index * _USERS_PER_PROMPT + offset) % len(everyone)]
             yield _item(topic, kind, wording, user, seed)
 
 
 def users(split: Split, *, seed: int = 0) -> list[User]:
     """Return the users of a split."""
-    return [_user(split, number, seed) for number in range(_USERS[split])]
+    names = [f"{split}-user-{number:03}" for number in range(_USERS[split])]
+    return [User(name, _taste(item_rng(seed, "demo", VERSION, name))) for name in names]
 
 
 def exchange(
@@ -109,11 +110,6 @@ def exchange(
     style = _habit(stated, followed, rng)
     sentences = rng.choice((2, 3)) if short else 4
     return Exchange(item, compose(topic, kind, style, rng, sentences=sentences))
-
-
-def _user(split: Split, number: int, seed: int) -> User:
-    user_id = f"{split}-user-{number:03}"
-    return User(user_id, _taste(item_rng(seed, "demo", VERSION, user_id)))
 
 
 def _taste(rng: random.Random) -> tuple[str, ...]:
