@@ -9,14 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mipo_eval.demo.rules import rate
+from mipo_eval.demo.rules import SATISFIED, rate
 from mipo_eval.stats.seeds import SeedSummary, seed_summaries
 from mipo_eval.store.responses import Answered
 from mipo_eval.tasks.query import render_query
 from mipo_eval.training.recipes import Recipe, load_recipe
-
-SATISFIED = 4
-"""The least rating of a wish that counts as satisfied (`demo/rules.py`)."""
 
 _COMMON = (
     "sampling.batch_size=64",
@@ -93,18 +90,14 @@ ALL = (
 
 def satisfied(answers: Sequence[Answered]) -> list[float]:
     """Return 100 or 0 per wish of each item, in order: satisfied or not; none where unanswered."""
-    return [
-        float("nan")
-        if answer.response is None or answer.response.text is None
-        else 100.0 * (_rating(answer, wish) >= SATISFIED)
-        for answer in answers
-        for wish in answer.item.preferences
-    ]
-
-
-def _rating(answer: Answered, wish: str) -> int:
-    text = answer.response.text if answer.response else None
-    return rate(render_query(answer.item, "personalized"), text or "", wish)
+    found = []
+    for answer in answers:
+        query = render_query(answer.item, "personalized")
+        text = answer.response.text if answer.response else None
+        for wish in answer.item.preferences:
+            followed = text is not None and rate(query, text, wish) >= SATISFIED
+            found.append(float("nan") if text is None else 100.0 * followed)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
