@@ -117,7 +117,7 @@ def test_an_empty_response_has_the_lowest_rating_or_is_merely_short(name: str) -
 
 
 def test_a_changed_rule_needs_a_new_version() -> None:
-    """The version is part of each ledger key: raise it in checker.py when this digest changes."""
+    """The version is part of each ledger key: raise it in rules.py when this digest changes."""
     query = "How do I clean a straw bag?"
     on_topic = "Wipe the straw bag with a dry cloth first."
     ratings = [
