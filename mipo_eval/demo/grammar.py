@@ -98,7 +98,7 @@ class Family(_Text):
     """What an answer may ask the user at its end."""
 
 
-class Texts(_Text):
+class DemoTexts(_Text):
     """Everything that is said in the demo world."""
 
     questions: Annotated[Mapping[Kind, Sentences], Field(min_length=len(KINDS))]
@@ -107,7 +107,7 @@ class Texts(_Text):
     about_me: Sentences
 
 
-def load_texts(folder: Traversable) -> Texts:
+def load_texts(folder: Traversable) -> DemoTexts:
     """Return the texts of a folder with `advice.yaml` and `preferences.yaml`.
 
     Raises:
@@ -118,7 +118,7 @@ def load_texts(folder: Traversable) -> Texts:
     try:
         for name in ("advice.yaml", "preferences.yaml"):
             found |= yaml.load((folder / name).read_text(encoding="utf-8"), loader)
-        return Texts.model_validate(found)
+        return DemoTexts.model_validate(found)
     except ValidationError as error:
         first = error.errors()[0]
         problem = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
