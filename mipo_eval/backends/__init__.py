@@ -39,7 +39,7 @@ BACKENDS = {
     "vllm": "mipo_eval.backends.vllm:VllmBackend",
     "hf": "mipo_eval.backends.hf:HfBackend",
     "scripted": "mipo_eval.backends.scripted:ScriptedBackend",
-    "checker": "mipo_eval.demo.checker:Checker",
+    "checker": "mipo_eval.demo.rules:Checker",
 }
 """Name to class, imported on first use: client libraries take a second to import."""
 
