@@ -1,6 +1,6 @@
 """What stands above every table: judges that must not be believed, and controls that win."""
 
-from mipo_eval.controls import winners
+from mipo_eval.evaluation.controls import winners
 from mipo_eval.records import Score
 from mipo_eval.reports.catalog import model_label
 from mipo_eval.reports.snapshot import Snapshot

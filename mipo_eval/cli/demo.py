@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from mipo_eval.cli.output import Output
-    from mipo_eval.pipeline import Result
+    from mipo_eval.evaluation.run import Result
     from mipo_eval.stats.seeds import SeedSummary
     from mipo_eval.store import Store
     from mipo_eval.training.demonstration import DemoMethod, Satisfaction

@@ -10,9 +10,9 @@ from mipo_eval.errors import ConfigError
 
 if TYPE_CHECKING:
     from mipo_eval.cli.output import Output
+    from mipo_eval.evaluation.run import Evaluation, Result
     from mipo_eval.generation.engine import ModelOptions
     from mipo_eval.judges import Judge
-    from mipo_eval.pipeline import Evaluation, Result
     from mipo_eval.store import Store
 
 _DECODING: Mapping[str, type] = {"max_tokens": int, "temperature": float, "top_p": float}
@@ -63,7 +63,7 @@ def run_evaluation(asked: Asked, store_url: str, *, as_json: bool) -> None:
 
 def evaluate_asked(asked: Asked, store: "Store", output: "Output") -> "Result":
     """Do the main job on an open store."""
-    from mipo_eval.pipeline import evaluate
+    from mipo_eval.evaluation.run import evaluate
 
     return evaluate(store, build_evaluation(asked), output)
 
@@ -72,7 +72,7 @@ def result_json(
     result: "Result", failing: Mapping[str, Sequence[str]] | None = None
 ) -> dict[str, object]:
     """Return a run as `--json` shows it, with judges not to be believed: failed, or broken here."""
-    from mipo_eval.controls import winners
+    from mipo_eval.evaluation.controls import winners
 
     run = result.run
     keys = dict.fromkeys(score.judge_key or "" for score in result.scores)
@@ -92,9 +92,9 @@ def result_json(
 def build_evaluation(asked: Asked) -> "Evaluation":
     """Return what the options ask for; nothing is loaded yet."""
     from mipo_eval.demo.model import demo_or
+    from mipo_eval.evaluation.run import Evaluation
     from mipo_eval.generation.engine import ENGINE_SETTINGS, decoding_for
     from mipo_eval.generation.models import parse_model
-    from mipo_eval.pipeline import Evaluation
     from mipo_eval.suites import find_suite
 
     suite = find_suite(asked.suite)

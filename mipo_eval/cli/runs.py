@@ -66,7 +66,7 @@ def show(run: str, samples: int, item_id: str | None, store: str, as_json: bool)
     from mipo_eval.cli.output import Output
     from mipo_eval.cli.tables import score_tables
     from mipo_eval.errors import ConfigError
-    from mipo_eval.pipeline import Result
+    from mipo_eval.evaluation.run import Result
     from mipo_eval.store import Store
     from mipo_eval.store import runs as stored
     from mipo_eval.store.responses import answered

@@ -8,7 +8,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from mipo_eval.controls import winners
+from mipo_eval.evaluation.controls import winners
 from mipo_eval.records import Score
 from mipo_eval.reports.labels import LABELS, decimals
 from mipo_eval.store.runs import Run

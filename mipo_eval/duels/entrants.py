@@ -18,11 +18,11 @@ from mipo_eval import __version__
 from mipo_eval.checkpoints import check_checkpoint
 from mipo_eval.duels.files import SUFFIXES, read_responses
 from mipo_eval.errors import ConfigError, DataError, ModelError
+from mipo_eval.evaluation.generate import KIND, environment
+from mipo_eval.evaluation.score import response_scores
 from mipo_eval.judges.judging import EMPTY, NO_REFERENCE
 from mipo_eval.keys import digest
 from mipo_eval.records import Item, Response, Score
-from mipo_eval.responding import KIND, environment
-from mipo_eval.scoring import response_scores
 from mipo_eval.signature import join, short
 from mipo_eval.store import Store
 from mipo_eval.store.engine import now

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mipo_eval.errors import DataError
+from mipo_eval.evaluation.outcomes import COMPARED, DERIVED, Sheet
 from mipo_eval.metrics.directions import direction
 from mipo_eval.records import Score
 from mipo_eval.reports.catalog import RowName, column_signature
-from mipo_eval.reports.outcomes import COMPARED, DERIVED, Sheet
 from mipo_eval.signature import Signature
 from mipo_eval.stats import BestOf, best_of, rank_runs, seed_summaries
 from mipo_eval.stats.bootstrap import Floats, Interval

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mipo_eval.errors import ConfigError, DataError
+from mipo_eval.evaluation.outcomes import DERIVED, JUDGED, Sheet, outcome_sheets
 from mipo_eval.metrics.rates import METRIC_NAMES, Ties
 from mipo_eval.records import Score
 from mipo_eval.reports.catalog import judges_of, run_labels
-from mipo_eval.reports.outcomes import DERIVED, JUDGED, Sheet, outcome_sheets
 from mipo_eval.signature import NOTHING, Signature, join, short
 from mipo_eval.stats import Comparison, compare_all
 from mipo_eval.stats.significance import Adjust

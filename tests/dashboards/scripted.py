@@ -11,11 +11,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from mipo_eval.evaluation.score import ending_scores, judged_scores, likelihood_scores
 from mipo_eval.keys import digest
 from mipo_eval.metrics import self_bleu_score
 from mipo_eval.metrics.diversity import FIXED_SIZE, diversity_scores
 from mipo_eval.records import Item, Rating, Response, Score, text_key
-from mipo_eval.scoring import ending_scores, judged_scores, likelihood_scores
 from mipo_eval.signature import NOTHING, Signature, join, short
 from mipo_eval.store import Store
 from mipo_eval.store.items import put_list

@@ -7,9 +7,9 @@ import pytest
 
 from mipo_eval.cli import main
 from mipo_eval.errors import ConfigError
+from mipo_eval.evaluation.answers import OF_CHOICES
+from mipo_eval.evaluation.outcomes import DERIVED, METRICS, outcome_sheets
 from mipo_eval.reports.comparing import Wanted, compare_runs
-from mipo_eval.reports.measured import OF_CHOICES
-from mipo_eval.reports.outcomes import DERIVED, METRICS, outcome_sheets
 from mipo_eval.store import Store
 from mipo_eval.store.runs import get_scores, list_runs
 from tests.reports.stores import N_ITEMS, Served

@@ -182,8 +182,8 @@ def test_the_verifiable_suite_is_math_and_mcq() -> None:
 
 @pytest.mark.parametrize("choices", [None, "letters"])
 def test_a_task_without_any_reply_says_why(choices: str | None) -> None:
+    from mipo_eval.evaluation.score import answer_scores, likelihood_scores
     from mipo_eval.records import Item, Response
-    from mipo_eval.scoring import answer_scores, likelihood_scores
     from mipo_eval.store.responses import Answered
 
     items = [Item(item_id=str(n), prompt=f"{n}?", reference="A") for n in range(3)]

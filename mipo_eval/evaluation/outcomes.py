@@ -9,9 +9,13 @@ from typing import NamedTuple
 import numpy as np
 
 from mipo_eval.errors import ConfigError
+from mipo_eval.evaluation.answers import CHECKED, JUDGE_FREE, measured
 from mipo_eval.metrics.rates import METRIC_NAMES, TIE_CREDIT
-from mipo_eval.reports.measured import CHECKED, JUDGE_FREE, measured
-from mipo_eval.reports.ratings import (
+from mipo_eval.signature import Signature
+from mipo_eval.stats import Crossed
+from mipo_eval.stats.bootstrap import Floats
+from mipo_eval.store import Store
+from mipo_eval.store.matrix import (
     NO_REFERENCE,
     Index,
     ItemList,
@@ -24,10 +28,6 @@ from mipo_eval.reports.ratings import (
     references,
     without_collection,
 )
-from mipo_eval.signature import Signature
-from mipo_eval.stats import Crossed
-from mipo_eval.stats.bootstrap import Floats
-from mipo_eval.store import Store
 from mipo_eval.store.runs import Run
 
 TIED = "a tie"

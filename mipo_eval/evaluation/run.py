@@ -10,18 +10,11 @@ from functools import partial
 
 from mipo_eval import __version__
 from mipo_eval.backends.pacing import spending
-from mipo_eval.controls import CONTROLS, control_texts
 from mipo_eval.errors import ModelError
-from mipo_eval.generation.models import ModelSpec
-from mipo_eval.judges import Judge
-from mipo_eval.judges.judging import is_unrated, rate, with_references
-from mipo_eval.judges.weighing import weighted_scores
-from mipo_eval.keys import digest
-from mipo_eval.lift import lift_scores
-from mipo_eval.progress import Progress, Stage, run_shown
-from mipo_eval.records import Item, Score
-from mipo_eval.responding import Asking, asking_parts, respond
-from mipo_eval.scoring import (
+from mipo_eval.evaluation.context_lift import lift_scores
+from mipo_eval.evaluation.controls import CONTROLS, control_texts
+from mipo_eval.evaluation.generate import Asking, asking_parts, respond
+from mipo_eval.evaluation.score import (
     answer_scores,
     control_scores,
     ending_scores,
@@ -31,6 +24,13 @@ from mipo_eval.scoring import (
     response_scores,
     why_no_text,
 )
+from mipo_eval.generation.models import ModelSpec
+from mipo_eval.judges import Judge
+from mipo_eval.judges.judging import is_unrated, rate, with_references
+from mipo_eval.judges.weighing import weighted_scores
+from mipo_eval.keys import digest
+from mipo_eval.progress import Progress, Stage, run_shown
+from mipo_eval.records import Item, Score
 from mipo_eval.signature import NOTHING, Signature, join, short
 from mipo_eval.store import Store
 from mipo_eval.store.responses import Answered, Scorable, answered, scorable

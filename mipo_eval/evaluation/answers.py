@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from mipo_eval.errors import ConfigError
 from mipo_eval.metrics.calibration import ChoiceOutcome, choice_outcome
 from mipo_eval.records import Response
-from mipo_eval.reports.ratings import EMPTY, NOT_GENERATED, ItemList, Rated
 from mipo_eval.store import Store
+from mipo_eval.store.matrix import EMPTY, NOT_GENERATED, ItemList, Rated
 from mipo_eval.store.responses import Answered, answered
 from mipo_eval.store.runs import Run
 from mipo_eval.store.tables import responses
