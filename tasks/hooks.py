@@ -17,7 +17,7 @@ from mipo_eval.tasks.sources import load_source
 Document = dict[str, Any]
 
 
-def load_documents(
+def item_documents(
     source: str,
     *,
     prompting: Prompting = "personalized",

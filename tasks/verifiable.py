@@ -28,7 +28,7 @@ Document = dict[str, Any]
 Form = Literal["solution", "letter", "letter_likelihood", "text_likelihood"]
 
 
-def load_documents(
+def question_documents(
     source: str,
     *,
     form: Form,
@@ -53,10 +53,10 @@ def load_documents(
     import datasets
 
     items = load_source(source, Path(data_dir) if data_dir else None, "test")
-    return {"test": datasets.Dataset.from_list([document(i, form) for i in islice(items, limit)])}
+    return {"test": datasets.Dataset.from_list([question_document(i, form) for i in islice(items, limit)])}
 
 
-def document(item: Item, form: Form) -> Document:
+def question_document(item: Item, form: Form) -> Document:
     """Return the lm-eval document of a question.
 
     Its fields: "query" (the prompt), "target" (the answer as text), and for choices "options"

@@ -89,7 +89,7 @@ def prepare(  # noqa: PLR0913, PLR0917 - one parameter per flag
     folder = data_dir or settings.data_dir()
     output = Output(as_json=as_json)
     rows, origin = preparation.raw_rows(name, source)
-    plan = preparation.Plan(
+    plan = preparation.Preparation(
         name=name, source=origin, n_train=train or n_train, n_test=test or n_test, seed=split_seed
     )
     folder.mkdir(parents=True, exist_ok=True)

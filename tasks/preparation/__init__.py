@@ -4,19 +4,19 @@
 `report` says what came out, `run` puts them together.
 """
 
-from mipo_eval.tasks.preparation.plan import PAPER_SIZES, Models, Plan
-from mipo_eval.tasks.preparation.raw import Choice, Dropped, Instruction
+from mipo_eval.tasks.preparation.plan import PAPER_SIZES, Models, Preparation
+from mipo_eval.tasks.preparation.raw import UserChoice, Dropped, Instruction
 from mipo_eval.tasks.preparation.run import Prepared, prepare
 from mipo_eval.tasks.preparation.sources import RAW_SETS, raw_rows
 
 __all__ = [
     "PAPER_SIZES",
     "RAW_SETS",
-    "Choice",
+    "UserChoice",
     "Dropped",
     "Instruction",
     "Models",
-    "Plan",
+    "Preparation",
     "Prepared",
     "prepare",
     "raw_rows",

@@ -25,7 +25,7 @@ _SHOWN = 2_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class Extraction:
     """What a model is asked for one entry."""
 
     key: str
@@ -48,7 +48,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer(Generic[Value]):
+class Extracted(Generic[Value]):
     """What a model wrote for one entry, or why there is nothing."""
 
     key: str
@@ -61,11 +61,11 @@ class Answer(Generic[Value]):
 async def extract(
     store: Store,
     backend: Backend,
-    questions: Iterable[Question],
+    questions: Iterable[Extraction],
     parse: Callable[[str], Value],
     *,
     attempts: int = ATTEMPTS,
-) -> AsyncGenerator[Answer[Value], None]:
+) -> AsyncGenerator[Extracted[Value], None]:
     """Yield an answer per question, as they complete.
 
     Args:
@@ -78,15 +78,15 @@ async def extract(
     Raises:
         BackendError: the model cannot be asked any more; what it answered is stored.
     """
-    ledger: Ledger[Question] = Ledger(store, backend)
-    waiting: Iterable[Question] = questions
+    ledger: Ledger[Extraction] = Ledger(store, backend)
+    waiting: Iterable[Extraction] = questions
     while True:
-        again: list[Question] = []
+        again: list[Extraction] = []
         pairs = ((question, question.request()) for question in waiting)
         async with aclosing(ledger.ask(pairs)) as calls:
             async for question, call in calls:
                 if call.text is None:
-                    yield Answer(key=question.key, value=None, reason=f"call failed: {call.status}")
+                    yield Extracted(key=question.key, value=None, reason=f"call failed: {call.status}")
                     continue
                 try:
                     value = parse(call.text)
@@ -94,11 +94,11 @@ async def extract(
                     if question.attempt < attempts:
                         again.append(question.corrected(call.text, str(error)))
                     else:
-                        yield Answer(
+                        yield Extracted(
                             key=question.key, value=None, reason="bad reply", detail=str(error)
                         )
                     continue
-                yield Answer(key=question.key, value=value)
+                yield Extracted(key=question.key, value=value)
         if not again:
             return
         waiting = again

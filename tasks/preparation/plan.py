@@ -12,7 +12,7 @@ PAPER_SIZES = {"ca": (6_564, 200), "prism": (7_294, 194), "mb": (3_600, 84)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Preparation:
     """What is to be prepared."""
 
     name: str

@@ -27,7 +27,7 @@ class Dropped(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class UserChoice:
     """One user turn with the response the user chose and one they did not."""
 
     source_id: str
@@ -74,7 +74,7 @@ def ca_choices(
     turns: Turns = "first",
     languages: frozenset[str] = frozenset({"en"}),
     seed: int = 0,
-) -> Iterator[Choice | Dropped]:
+) -> Iterator[UserChoice | Dropped]:
     """Yield the choices of Community Alignment.
 
     A row is a conversation of up to four turns, with four responses each, e.g.
@@ -108,7 +108,7 @@ def ca_choices(
                 yield found
                 break
             chosen, rejected = found
-            yield Choice(
+            yield UserChoice(
                 source_id=f"{_text(row['conversation_id'])}-{index}",
                 user_id=_text(row["annotator_id"]),
                 prompt=with_history(history, prompt),
@@ -161,7 +161,7 @@ class _Utterance(BaseModel):
 
 def prism_choices(
     rows: Iterable[Row], where: str, *, turns: Turns = "first"
-) -> Iterator[Choice | Dropped]:
+) -> Iterator[UserChoice | Dropped]:
     """Yield the choices of PRISM, in the order of the conversations in the file.
 
     Rows are the long format: one per response, up to four in the opening turn, e.g.
@@ -198,7 +198,7 @@ def prism_choices(
                 yield found
                 break
             chosen, rejected = found
-            yield Choice(
+            yield UserChoice(
                 source_id=f"{conversation_id}-{turn}",
                 user_id=chosen.user_id,
                 prompt=with_history(history, chosen.user_prompt.strip()),

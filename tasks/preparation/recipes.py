@@ -11,23 +11,9 @@ from mipo_eval.backends.base import Backend, Message
 from mipo_eval.judges.rendering import Prompt, make_prompt
 from mipo_eval.keys import digest
 from mipo_eval.records import Item
-from mipo_eval.tasks.preparation.extract import (
-    Answer,
-    Question,
-    extract,
-    parse_preferences,
-    parse_statements,
-)
-from mipo_eval.tasks.preparation.plan import Models, Plan
-from mipo_eval.tasks.preparation.raw import (
-    DIMENSIONS,
-    Choice,
-    Dropped,
-    Instruction,
-    ca_choices,
-    mb_instructions,
-    prism_choices,
-)
+from mipo_eval.tasks.preparation.extract import Extracted, Extraction, extract, parse_preferences, parse_statements
+from mipo_eval.tasks.preparation.plan import Models, Preparation
+from mipo_eval.tasks.preparation.raw import DIMENSIONS, UserChoice, Dropped, Instruction, ca_choices, mb_instructions, prism_choices
 from mipo_eval.tasks.preparation.split import Pools, split_pools
 from mipo_eval.tasks.query import render_query
 from mipo_eval.tasks.raw import prompt_group
@@ -44,7 +30,7 @@ class Recipe(ABC):
 
     items_each = 1
 
-    def __init__(self, plan: Plan, models: Models) -> None:
+    def __init__(self, plan: Preparation, models: Models) -> None:
         self.plan = plan
         self.models = models
         self.dropped: Counter[str] = Counter()
@@ -76,14 +62,14 @@ class Recipe(ABC):
 class PairRecipe(Recipe):
     """Community Alignment and PRISM: one item per choice a user made."""
 
-    def __init__(self, plan: Plan, rows: Rows, models: Models) -> None:
+    def __init__(self, plan: Preparation, rows: Rows, models: Models) -> None:
         super().__init__(plan, models)
         found = (
             ca_choices(rows, plan.source, seed=plan.seed)
             if plan.name == "ca"
             else prism_choices(rows, plan.source)
         )
-        self.choices: list[Choice] = list(self._keep(found))
+        self.choices: list[UserChoice] = list(self._keep(found))
         self._prompt = _load_prompt("extract_preferences", "query", "chosen", "rejected")
 
     @property
@@ -114,14 +100,14 @@ class PairRecipe(Recipe):
                 else:
                     yield index, [self._item(self.choices[index], answer.value)]
 
-    def _question(self, index: int) -> Question:
+    def _question(self, index: int) -> Extraction:
         choice = self.choices[index]
         text = self._prompt.render(
             {"query": choice.prompt, "chosen": choice.chosen, "rejected": choice.rejected}
         )
-        return Question(key=str(index), messages=(Message(role="user", content=text),))
+        return Extraction(key=str(index), messages=(Message(role="user", content=text),))
 
-    def _item(self, choice: Choice, preferences: Mapping[str, str]) -> Item:
+    def _item(self, choice: UserChoice, preferences: Mapping[str, str]) -> Item:
         return Item(
             item_id=f"{self.plan.name}-{choice.source_id}",
             prompt=choice.prompt,
@@ -139,7 +125,7 @@ class InstructionRecipe(Recipe):
 
     items_each = len(DIMENSIONS)
 
-    def __init__(self, plan: Plan, rows: Rows, models: Models) -> None:
+    def __init__(self, plan: Preparation, rows: Rows, models: Models) -> None:
         super().__init__(plan, models)
         self.rows: list[Instruction] = list(self._keep(mb_instructions(rows, plan.source)))
         self._prompt = _load_prompt("extract_statements", "system", "criteria")
@@ -193,14 +179,14 @@ class InstructionRecipe(Recipe):
             for place, item in enumerate(four)
         }
         questions = (
-            Question(
+            Extraction(
                 key=f"{index} {place}",
                 messages=(Message(role="user", content=render_query(item, "personalized")),),
                 max_tokens=_REFERENCE_TOKENS,
             )
             for (index, place), item in items.items()
         )
-        written: dict[int, dict[int, Answer[str]]] = {index: {} for index in stated}
+        written: dict[int, dict[int, Extracted[str]]] = {index: {} for index in stated}
         async with aclosing(extract(self.models.store, model, questions, _some_text)) as answers:
             async for answer in answers:
                 index, place = map(int, answer.key.split())
@@ -208,13 +194,13 @@ class InstructionRecipe(Recipe):
                 if len(written[index]) == self.items_each:
                     yield index, _referenced(stated[index], written.pop(index), model)
 
-    def _question(self, index: int) -> Question:
+    def _question(self, index: int) -> Extraction:
         row = self.rows[index]
         criteria = "\n".join(
             f"{number}. {rubric.criterion}" for number, rubric in enumerate(row.rubrics, start=1)
         )
         text = self._prompt.render({"system": row.system, "criteria": criteria})
-        return Question(key=str(index), messages=(Message(role="user", content=text),))
+        return Extraction(key=str(index), messages=(Message(role="user", content=text),))
 
     def _items(self, row: Instruction, statements: Mapping[str, str]) -> list[Item]:
         key = digest([row.system, row.prompt])[:16]
@@ -240,7 +226,7 @@ class InstructionRecipe(Recipe):
 
 
 def _referenced(
-    items: list[Item], answers: Mapping[int, Answer[str]], model: Backend
+    items: list[Item], answers: Mapping[int, Extracted[str]], model: Backend
 ) -> list[Item] | str:
     name = " ".join(model.identity.values())
     made = []
@@ -264,7 +250,7 @@ def _load_prompt(name: str, *slots: str) -> Prompt:
     return make_prompt(name, text, required=frozenset(slots))
 
 
-RECIPES: dict[str, Callable[[Plan, Rows, Models], Recipe]] = {
+RECIPES: dict[str, Callable[[Preparation, Rows, Models], Recipe]] = {
     "ca": PairRecipe,
     "prism": PairRecipe,
     "mb": InstructionRecipe,

@@ -11,7 +11,7 @@ from pathlib import Path
 from mipo_eval.errors import DataError
 from mipo_eval.records import Item
 from mipo_eval.tasks.items import write_items
-from mipo_eval.tasks.preparation.plan import Models, Plan
+from mipo_eval.tasks.preparation.plan import Models, Preparation
 from mipo_eval.tasks.preparation.recipes import RECIPES, Recipe, Rows
 from mipo_eval.tasks.preparation.report import Origin, Report, make_report
 from mipo_eval.tasks.sources import prepared_file
@@ -31,7 +31,7 @@ class Prepared:
 
 
 async def prepare(
-    plan: Plan,
+    plan: Preparation,
     rows: Rows,
     models: Models,
     data_dir: Path,

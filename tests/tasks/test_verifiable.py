@@ -11,13 +11,7 @@ from mipo_eval.errors import ConfigError
 from mipo_eval.records import Item
 from mipo_eval.tasks.questions import QUESTION_SETS
 from mipo_eval.tasks.sources import SOURCES
-from mipo_eval.tasks.verifiable import (
-    document,
-    eight_shots,
-    lm_eval_shots,
-    score_likelihoods,
-    score_reply,
-)
+from mipo_eval.tasks.verifiable import question_document, eight_shots, lm_eval_shots, score_likelihoods, score_reply
 
 TASKS = Path(__file__).parents[2] / "tasks"
 YAMLS = sorted(path.name for path in TASKS.glob("*.yaml") if not path.name.startswith("_"))
@@ -67,30 +61,30 @@ def test_each_shot_ends_in_its_number() -> None:
 
 
 def test_documents() -> None:
-    assert document(NUMBER, "solution")["query"] == "Q: 2+3?\nA:"
-    letter = document(CHOICE, "letter")
+    assert question_document(NUMBER, "solution")["query"] == "Q: 2+3?\nA:"
+    letter = question_document(CHOICE, "letter")
     assert letter["query"].startswith("What is wet?\nA. fire\nB. water\nC. sand\n\nReply with")
     assert (letter["target"], letter["gold"]) == ("B", 1)
-    assert document(CHOICE, "letter_likelihood")["options"] == ["A", "B", "C"]
-    texts = document(CHOICE, "text_likelihood")
+    assert question_document(CHOICE, "letter_likelihood")["options"] == ["A", "B", "C"]
+    texts = question_document(CHOICE, "text_likelihood")
     assert texts["options"] == ["fire", "water", "sand"]
     assert texts["query"] == "Question: What is wet?\nAnswer:"
     with pytest.raises(ConfigError, match="its answer is a choice"):
-        document(CHOICE, "solution")
+        question_document(CHOICE, "solution")
     with pytest.raises(ConfigError, match="its answer is a number"):
-        document(NUMBER, "letter")
+        question_document(NUMBER, "letter")
 
 
 @pytest.mark.parametrize(
     ("reply", "accuracy", "unextracted"), [("B", 100, 0), ("C", 0, 0), ("wet things", 0, 100)]
 )
 def test_score_reply(reply: str, accuracy: float, unextracted: float) -> None:
-    scores = score_reply(document(CHOICE, "letter"), [reply])
+    scores = score_reply(question_document(CHOICE, "letter"), [reply])
     assert scores == {"accuracy": accuracy, "unextracted_rate": unextracted}
 
 
 def test_score_likelihoods() -> None:
-    doc = document(CHOICE, "text_likelihood")
+    doc = question_document(CHOICE, "text_likelihood")
     even = score_likelihoods(doc, [(-2.0, False)] * 3)
     assert even["answer_entropy"] == even["answer_entropy_wrong"] == pytest.approx(math.log(3))
     assert even["accuracy"] == 0  # the first of equal choices is taken, and it is wrong

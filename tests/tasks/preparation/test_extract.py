@@ -10,13 +10,7 @@ import pytest
 from mipo_eval.backends import Failure, Message, Request
 from mipo_eval.backends.scripted import ScriptedBackend
 from mipo_eval.store.engine import Store
-from mipo_eval.tasks.preparation.extract import (
-    Answer,
-    Question,
-    extract,
-    parse_preferences,
-    parse_statements,
-)
+from mipo_eval.tasks.preparation.extract import Extracted, Extraction, extract, parse_preferences, parse_statements
 
 GOOD = '{"tone": "Be warm."}'
 
@@ -79,12 +73,12 @@ def test_statements_come_in_the_asked_order() -> None:
 
 def ask(
     script: Callable[[Request], str | Failure], keys: str, store: Path
-) -> tuple[dict[str, Answer[dict[str, str]]], ScriptedBackend]:
+) -> tuple[dict[str, Extracted[dict[str, str]]], ScriptedBackend]:
     backend = ScriptedBackend(script)
 
-    async def run() -> dict[str, Answer[dict[str, str]]]:
+    async def run() -> dict[str, Extracted[dict[str, str]]]:
         with Store.open(str(store)) as opened:
-            questions = (Question(key=k, messages=(Message(role="user", content=k),)) for k in keys)
+            questions = (Extraction(key=k, messages=(Message(role="user", content=k),)) for k in keys)
             answers = extract(opened, backend, questions, parse_preferences)
             return {answer.key: answer async for answer in answers}
 

@@ -9,17 +9,10 @@ from typing import Any
 import pytest
 
 from mipo_eval.errors import DataError
-from mipo_eval.tasks.preparation.raw import (
-    Choice,
-    Dropped,
-    Instruction,
-    ca_choices,
-    mb_instructions,
-    prism_choices,
-)
+from mipo_eval.tasks.preparation.raw import UserChoice, Dropped, Instruction, ca_choices, mb_instructions, prism_choices
 from tests.tasks.preparation.rows import ca_row, mb_row, prism_rows, utterance
 
-Found = Iterable[Choice | Instruction | Dropped]
+Found = Iterable[UserChoice | Instruction | Dropped]
 
 
 def drops(found: Found) -> Counter[str]:
@@ -28,9 +21,9 @@ def drops(found: Found) -> Counter[str]:
 
 def test_prism_opening_turns() -> None:
     choices = list(prism_choices(prism_rows(3), "x"))
-    assert [c.source_id for c in choices if isinstance(c, Choice)] == ["c0-0", "c1-0", "c2-0"]
+    assert [c.source_id for c in choices if isinstance(c, UserChoice)] == ["c0-0", "c1-0", "c2-0"]
     first = choices[0]
-    assert isinstance(first, Choice)
+    assert isinstance(first, UserChoice)
     assert first.prompt == "What should I know about bread number 0, turn 0?"
     assert first.chosen == "Answer 1 of 0-0 on bread."  # score 90
     assert first.rejected == "Answer 2 of 0-0 on bread."  # score 15, the lowest
@@ -38,14 +31,14 @@ def test_prism_opening_turns() -> None:
 
 
 def test_later_turns_carry_the_conversation() -> None:
-    choices = [c for c in prism_choices(prism_rows(1), "x", turns="all") if isinstance(c, Choice)]
+    choices = [c for c in prism_choices(prism_rows(1), "x", turns="all") if isinstance(c, UserChoice)]
     assert [c.source_id for c in choices] == ["c0-0", "c0-1"]
     assert choices[1].prompt == (
         "User: What should I know about bread number 0, turn 0?\n\n"
         "Assistant: Answer 1 of 0-0 on bread.\n\n"
         "User: What should I know about bread number 0, turn 1?"
     )
-    ca = [c for c in ca_choices([ca_row(1, 1)], "x", turns="all") if isinstance(c, Choice)]
+    ca = [c for c in ca_choices([ca_row(1, 1)], "x", turns="all") if isinstance(c, UserChoice)]
     assert [c.source_id for c in ca] == ["1-0", "1-1"]
     assert ca[1].prompt.startswith("User: Tell me about taxes 1 first\n\nAssistant: c on taxes")
 
@@ -69,7 +62,7 @@ def test_prism_drops(changes: list[dict[str, Any]], reason: str) -> None:
 
 def test_community_alignment() -> None:
     [choice] = ca_choices([ca_row(1, 3)], "x")
-    assert isinstance(choice, Choice)
+    assert isinstance(choice, UserChoice)
     assert choice.user_id == "3"
     assert choice.prompt == "Tell me about taxes 1 first"
     assert choice.chosen == "c on taxes 1 first"  # without the end mark
@@ -77,7 +70,7 @@ def test_community_alignment() -> None:
     rejected = {
         entry.rejected[0]
         for entry in ca_choices([ca_row(n, 3) for n in range(40)], "x")
-        if isinstance(entry, Choice)
+        if isinstance(entry, UserChoice)
     }
     assert rejected == {"a", "b", "d"}
 

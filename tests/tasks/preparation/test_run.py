@@ -16,7 +16,7 @@ from mipo_eval.errors import BackendError, ConfigError, DataError
 from mipo_eval.records import Item
 from mipo_eval.store.engine import Store
 from mipo_eval.tasks.items import read_items
-from mipo_eval.tasks.preparation import PAPER_SIZES, Models, Plan, Prepared, prepare, raw_rows
+from mipo_eval.tasks.preparation import PAPER_SIZES, Models, Preparation, Prepared, prepare, raw_rows
 from mipo_eval.tasks.preparation.report import report_lines
 from mipo_eval.tasks.sources import load_source
 from tests.servers.http import Act, Call
@@ -42,7 +42,7 @@ def run(
     *,
     reference: Backend | None = None,
 ) -> Prepared:
-    plan = Plan(name=name, source="rows", n_train=sizes[0], n_test=sizes[1])
+    plan = Preparation(name=name, source="rows", n_train=sizes[0], n_test=sizes[1])
     with Store.open(str(data / "store.db")) as store:
         models = Models(store=store, extractor=extractor, reference=reference)
         return asyncio.run(prepare(plan, rows, models, data))
@@ -215,9 +215,9 @@ def test_sizes_that_cannot_be(tmp_path: Path, sizes: tuple[int, int], message: s
 def test_plans() -> None:
     assert PAPER_SIZES == {"ca": (6564, 200), "prism": (7294, 194), "mb": (3600, 84)}
     with pytest.raises(ConfigError, match=r"mb: 10 training and 4 test items .* multiples of 4"):
-        Plan(name="mb", source="x", n_train=10, n_test=4)
+        Preparation(name="mb", source="x", n_train=10, n_test=4)
     with pytest.raises(ConfigError, match="cannot prepare 'xx'; known: ca, prism, mb"):
-        Plan(name="xx", source="x", n_train=1, n_test=1)
+        Preparation(name="xx", source="x", n_train=1, n_test=1)
 
 
 def write_csv(path: Path, rows: Rows) -> None:
