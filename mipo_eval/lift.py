@@ -18,10 +18,10 @@ from mipo_eval.stats import Crossed
 from mipo_eval.store import Store
 from mipo_eval.store.likelihoods import Entry, get_likelihoods, put_likelihoods
 from mipo_eval.store.responses import Answered
-from mipo_eval.tasks.query import query_hash
+from mipo_eval.tasks.prompt import query_hash
 
 if TYPE_CHECKING:
-    from mipo_eval.tasks.scoring import ContextResult
+    from mipo_eval.tasks.likelihood import ContextResult
 
 CONTEXTS = 8
 """K: the own context and seven others; retrieval by chance is 1/K."""
@@ -96,7 +96,7 @@ def _measure(
     progress: Progress,
 ) -> Iterator[tuple[int, "ContextResult"]]:
     """Yield what was missing, by position, storing it chunk by chunk."""
-    from mipo_eval.tasks.scoring import ScoringModel, score_contexts
+    from mipo_eval.tasks.likelihood import ScoringModel, score_contexts
 
     chunk: list[Entry] = []
     model = ScoringModel.load(scorer.folder)

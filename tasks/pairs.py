@@ -9,7 +9,7 @@ FILE.jsonl   see judges/labelled.py
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -18,8 +18,8 @@ from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.judges.benchmarks import BENCHMARKS, Benchmark, load_benchmark
 from mipo_eval.judges.labelled import LabelledPair, mixed, pairs_of_items, read_pairs
 from mipo_eval.judges.replies import is_reply_file, read_replies
+from mipo_eval.tasks.datasets import psoups
 from mipo_eval.tasks.items import read_items
-from mipo_eval.tasks.raw import psoups_files
 from mipo_eval.tasks.sources import prepared_file
 
 _PREPARED = ("ca", "prism")
@@ -82,8 +82,11 @@ def _found(name: str, data_dir: Path) -> tuple[LabelledPair, ...]:
     if name not in FILES:
         known = ", ".join(SETS)
         raise ConfigError(f"unknown labelled pairs {name!r}; known: {known}, or a FILE.jsonl")
-    files, looked_for = FILES[name](data_dir)
+    patterns = FILES[name]
+    found = [file for pattern in patterns for file in sorted(data_dir.glob(pattern))]
+    files = [file for file in found if ",judge_name=" not in file.name]  # those hold replies too
     if not files:
+        looked_for = ", ".join(str(data_dir / pattern) for pattern in patterns)
         raise DataError(
             f"{name} was not found: looked for {looked_for}; put its files there or name their "
             f"folder with --data-dir or {settings.DATA}"
@@ -119,35 +122,10 @@ def _with_own_ids(pairs: Iterable[LabelledPair]) -> tuple[LabelledPair, ...]:
     return tuple(made)
 
 
-Found = tuple[list[Path], str]
-"""The files of a set, and where they were looked for."""
-
-
-def _llmbar(data_dir: Path) -> Found:
-    pattern = "llmbar/**/dataset.json"
-    return sorted(data_dir.glob(pattern)), str(data_dir / pattern)
-
-
-def _judgebench(data_dir: Path) -> Found:
-    pattern = "judgebench/dataset=judgebench,response_model=*.jsonl"
-    files = [file for file in sorted(data_dir.glob(pattern)) if ",judge_name=" not in file.name]
-    return files, str(data_dir / pattern)
-
-
-def _pandalm(data_dir: Path) -> Found:
-    path = data_dir / "pandalm" / "testset-v1.json"
-    return [path] if path.exists() else [], str(path)
-
-
-def _psoups(data_dir: Path) -> Found:
-    files = psoups_files(data_dir)
-    return list(files.found), ", ".join(files.looked_for)
-
-
-FILES: dict[str, Callable[[Path], Found]] = {
-    "llmbar": _llmbar,
-    "judgebench": _judgebench,
-    "pandalm": _pandalm,
-    "psoups": _psoups,
+FILES = {
+    "llmbar": ("llmbar/**/dataset.json",),
+    "judgebench": ("judgebench/dataset=judgebench,response_model=*.jsonl",),
+    "pandalm": ("pandalm/testset-v1.json",),
+    "psoups": psoups.FILES,
 }
-"""Name to where its files are in the data folder."""
+"""Name to the patterns of its files in the data folder."""

@@ -1,4 +1,4 @@
-"""Verifiable questions (GSM8K, SVAMP, ARC, MMLU) as items, from local files or the hub.
+"""Verifiable questions (GSM8K, SVAMP, ARC, MMLU) as items.
 
 An item's prompt is the whole question, lettered choices included; its reference is the right
 answer: a number ("1080") or a letter ("B"). `meta` holds "kind" ("number" or "choice"), and for
@@ -7,23 +7,19 @@ choices "question" (without them), "choices" and, for MMLU, "subject"; for GSM8K
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mipo_eval.errors import DataError
 from mipo_eval.keys import digest
 from mipo_eval.records import Item, Text
-from mipo_eval.tasks.extraction import extract_number
+from mipo_eval.tasks.answers import LETTERS, extract_number
+from mipo_eval.tasks.datasets import PublishedSet, Split, content_id
 from mipo_eval.tasks.items import explain
-from mipo_eval.tasks.tables import hub_rows, read_rows
-
-Split = Literal["train", "test"]
-LETTERS = "ABCDEFGHIJ"
 
 
 class _Row(BaseModel):
@@ -133,39 +129,72 @@ def _choice(question: str, choices: tuple[str, ...], gold: int, **meta: Any) -> 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QuestionSet:
-    """Where a set of questions comes from and how many of them the paper asks."""
+class QuestionSet(PublishedSet):
+    """A set of questions, and how many of them the paper asks."""
 
-    hub: str
-    config: str | None
-    revision: str
-    """Commit of the hub's repository; the same questions for everybody."""
-    files: Mapping[Split, tuple[str, ...]]
-    """Glob patterns in the data folder, the first with a match is used."""
     read: Callable[[dict[str, Any], str], Item]
+    """Returns the item of a row of a file of this name."""
     paper_test: int | None
     """Test questions the paper asks; None: all."""
     paper_train: int | None = None
     """Training questions the paper uses; None: all."""
     unsplit: str | None = None
-    """A file with all rows of both splits; the test split is drawn from it by seed."""
+    """A file with all rows of both splits; the test split is drawn from it by content."""
+    hub_train: str = "train"
+    """What the hub calls the training split."""
+
+    def items(self, rows: Iterable[dict[str, Any]], where: str, file: str) -> Iterator[Item]:
+        """Yield the questions of rows; their ids are given by `numbered`.
+
+        Raises:
+            DataError: a row is not in the known schema.
+        """
+        for number, row in enumerate(rows, start=1):
+            try:
+                yield self.read(row, file)
+            except ValidationError as error:
+                raise DataError(
+                    f"{where}, row {number}, {explain(error)}; expected the columns of {self.hub} "
+                    f"at {str(self.revision)[:8]}"
+                ) from None
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                raise DataError(f"{where}, row {number}: {error}") from None
 
 
-def _arc_set(config: str, paper_test: int) -> QuestionSet:
+def numbered(name: str, split: Split, items: Iterable[Item]) -> Iterator[Item]:
+    """Give each question an id made of its content; repeated questions are numbered."""
+    seen: Counter[str] = Counter()
+    for item in items:
+        own = content_id(f"{name}-{split}", [item.prompt, item.reference], seen)
+        yield item.model_copy(update={"item_id": own})
+
+
+def drawn_split(items: list[Item], n_test: int, split: Split) -> list[Item]:
+    """Split a file that has none. Not the hub's split, whose draw was not published."""
+    test = {item.prompt for item in sorted(items, key=lambda i: digest(i.prompt))[:n_test]}
+    return [item for item in items if (item.prompt in test) == (split == "test")]
+
+
+def _both(*patterns: str) -> dict[Split, tuple[str, ...]]:
+    """Return patterns of the files of both splits, `{}` being the split's name."""
+    return {
+        "train": tuple(pattern.format("train", "Train") for pattern in patterns),
+        "test": tuple(pattern.format("test", "Test") for pattern in patterns),
+    }
+
+
+def _arc_set(config: str) -> QuestionSet:
     return QuestionSet(
         hub="allenai/ai2_arc",
         config=config,
         revision="210d026faf9955653af8916fad021475a3f00453",
-        files={
-            split: (
-                f"arc/{config}/{split}*.parquet",
-                f"arc/*{config}[-_]{split}.jsonl",
-                f"arc/{config}-{split.title()}.jsonl",
-            )
-            for split in ("train", "test")
-        },
+        files=_both(
+            f"arc/{config}/{{0}}*.parquet",
+            f"arc/*{config}[-_]{{0}}.jsonl",
+            f"arc/{config}-{{1}}.jsonl",
+        ),
         read=_arc,
-        paper_test=paper_test,
+        paper_test=500,
     )
 
 
@@ -174,29 +203,22 @@ QUESTION_SETS = {
         hub="openai/gsm8k",
         config="main",
         revision="e53f048856ff4f594e959d75785d2c2d37b678ee",
-        files={
-            split: (f"gsm8k/main/{split}*.parquet", f"gsm8k/{split}.jsonl")
-            for split in ("train", "test")
-        },
+        files=_both("gsm8k/main/{0}*.parquet", "gsm8k/{0}.jsonl"),
         read=_gsm8k,
         paper_test=200,
         paper_train=5_000,
     ),
     "svamp": QuestionSet(
         hub="ChilleD/SVAMP",
-        config=None,
         revision="5e0bf1e5e7c0e9c4bc39180d224f41f3f801b7ef",
-        files={
-            split: (f"svamp/data/{split}*.parquet", f"svamp/{split}.json*")
-            for split in ("train", "test")
-        },
+        files=_both("svamp/data/{0}*.parquet", "svamp/{0}.json*"),
         read=_svamp,
         paper_test=300,
         paper_train=700,
         unsplit="svamp/SVAMP.json",
     ),
-    "arc_easy": _arc_set("ARC-Easy", 500),
-    "arc_challenge": _arc_set("ARC-Challenge", 500),
+    "arc_easy": _arc_set("ARC-Easy"),
+    "arc_challenge": _arc_set("ARC-Challenge"),
     "mmlu": QuestionSet(
         hub="cais/mmlu",
         config="all",
@@ -207,87 +229,6 @@ QUESTION_SETS = {
         },
         read=_mmlu,
         paper_test=None,
+        hub_train="dev",
     ),
 }
-
-
-def load_questions(
-    name: str, data_dir: Path, split: Split = "test", *, subset: int | None = None, seed: int = 0
-) -> list[Item]:
-    """Return the questions of a set: local files of the data folder first, else the hub.
-
-    Args:
-        name: a key of `QUESTION_SETS`.
-        data_dir: where local files are looked for.
-        split: which part.
-        subset: only so many, drawn by `seed`; None: all, in the order of the file.
-        seed: of the draw. A question's place in it depends on its content only, so the same
-            questions are drawn from the hub, a local file, or a reordered one.
-
-    Raises:
-        DataError: neither local files nor the hub can be read, a row is not in the known schema,
-            or there are fewer questions than `subset`.
-    """
-    spec = QUESTION_SETS[name]
-    items = list(_numbered(name, split, _items(spec, data_dir, split)))
-    if subset is None:
-        return items
-    if len(items) < subset:
-        raise DataError(
-            f"{name} has only {len(items)} {split} questions here, fewer than the {subset} asked "
-            f"for: complete the files in {data_dir}, or ask for fewer (subset; null for all)"
-        )
-    return sorted(items, key=lambda item: digest([seed, item.prompt, item.item_id]))[:subset]
-
-
-def _items(spec: QuestionSet, data_dir: Path, split: Split) -> Iterator[Item]:
-    for pattern in spec.files[split]:
-        if files := sorted(data_dir.glob(pattern)):
-            for path in files:
-                yield from _parsed(spec, read_rows(path), str(path), path.stem)
-            return
-    if spec.unsplit and (path := data_dir / spec.unsplit).is_file():
-        items = list(_parsed(spec, read_rows(path), str(path), path.stem))
-        yield from _drawn_split(items, spec.paper_test or 0, split)
-        return
-    looked_for = [*spec.files[split], *([spec.unsplit] if spec.unsplit else [])]
-    hub_split = "dev" if spec.hub == "cais/mmlu" and split == "train" else split
-    try:
-        rows = hub_rows(spec.hub, spec.config, spec.revision, hub_split)
-    except DataError as error:
-        raise DataError(
-            f"no local file ({', '.join(str(data_dir / name) for name in looked_for)}) and {error}"
-        ) from error
-    yield from _parsed(spec, rows, f"{spec.hub}@{spec.revision[:8]}", spec.hub)
-
-
-def _drawn_split(items: list[Item], n_test: int, split: Split) -> list[Item]:
-    """Split a file that has none. Not the hub's split, whose draw was not published."""
-    test = {item.prompt for item in sorted(items, key=lambda i: digest(i.prompt))[:n_test]}
-    return [item for item in items if (item.prompt in test) == (split == "test")]
-
-
-def _parsed(
-    spec: QuestionSet, rows: Iterable[dict[str, Any]], where: str, file: str
-) -> Iterator[Item]:
-    for number, row in enumerate(rows, start=1):
-        try:
-            yield spec.read(row, file)
-        except ValidationError as error:
-            problem = explain(error.errors(include_url=False)[0])
-            raise DataError(
-                f"{where}, row {number}, {problem}; expected the columns of {spec.hub} at "
-                f"{spec.revision[:8]}"
-            ) from None
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise DataError(f"{where}, row {number}: {error}") from None
-
-
-def _numbered(name: str, split: Split, items: Iterable[Item]) -> Iterator[Item]:
-    """Give each question an id made of its content; repeated questions are numbered."""
-    seen: Counter[str] = Counter()
-    for item in items:
-        content = digest([item.prompt, item.reference])[:16]
-        seen[content] += 1
-        again = f"-{seen[content]}" if seen[content] > 1 else ""
-        yield item.model_copy(update={"item_id": f"{name}-{split}-{content}{again}"})

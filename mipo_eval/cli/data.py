@@ -1,7 +1,7 @@
 """`mipo-eval data prepare|check|show`: from published data sets to item files."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,8 +12,7 @@ if TYPE_CHECKING:
 
     from mipo_eval.records import Item
     from mipo_eval.store import Store
-    from mipo_eval.tasks.preparation import Models
-    from mipo_eval.tasks.preparation.run import Prepared
+    from mipo_eval.tasks.prepare import Models
 
 
 @click.group()
@@ -75,21 +74,15 @@ def prepare(  # noqa: PLR0913, PLR0917 - one parameter per flag
     from mipo_eval.errors import ConfigError
     from mipo_eval.progress import Stage, run_shown
     from mipo_eval.store import Store
-    from mipo_eval.tasks import preparation
-    from mipo_eval.tasks.preparation.report import report_lines
+    from mipo_eval.tasks import prepare as preparing
 
-    if name not in preparation.PAPER_SIZES:
-        known = ", ".join(preparation.PAPER_SIZES)
-        raise ConfigError(
-            f"cannot prepare {name!r}: known are {known}; psoups and prefeval are read as published"
-        )
+    n_train, n_test = preparing.raw_set(name).paper_sizes
     if reference_model and name != "mb":
         raise ConfigError(f"--reference-model is for mb: {name} has responses its users chose")
-    n_train, n_test = preparation.PAPER_SIZES[name]
     folder = data_dir or settings.data_dir()
     output = Output(as_json=as_json)
-    rows, origin = preparation.raw_rows(name, source)
-    plan = preparation.Preparation(
+    rows, origin = preparing.raw_rows(name, source)
+    plan = preparing.Preparation(
         name=name, source=origin, n_train=train or n_train, n_test=test or n_test, seed=split_seed
     )
     folder.mkdir(parents=True, exist_ok=True)
@@ -97,13 +90,18 @@ def prepare(  # noqa: PLR0913, PLR0917 - one parameter per flag
         models = _models(opened, extractor, reference_model, max_cost)
         status = partial(spending, models.extractor)
         stage = Stage(f"items of {name}", plan.n_train + plan.n_test, status)
-        work = preparation.prepare(plan, rows, models, folder, output.advance)
+        work = preparing.prepare(plan, rows, models, folder, output.advance)
         made = run_shown(work, output, stage)
+    files = {
+        "train": str(made.train),
+        "test": str(made.test),
+        "report_file": str(made.report_file),
+    }
     if as_json:
-        output.document(_prepared_json(made))
+        output.document({**files, "report": made.report})
         return
-    output.show(*(inert(line) for line in report_lines(made.report)))
-    output.show(inert(f"  written: {made.train}, {made.test}, {made.report_file}"))
+    output.show(*(inert(line) for line in preparing.report_lines(made.report)))
+    output.show(inert(f"  written: {', '.join(files.values())}"))
     output.note(f"Read some: mipo-eval data show {name} --data {folder}")
 
 
@@ -112,7 +110,7 @@ def _models(
 ) -> "Models":
     """Return who is asked; both are paid from one purse."""
     from mipo_eval.backends import Limits, Purse, load_backend
-    from mipo_eval.tasks.preparation import Models
+    from mipo_eval.tasks.prepare import Models
 
     limits = Limits(purse=Purse(max_cost))
     return Models(
@@ -120,15 +118,6 @@ def _models(
         extractor=load_backend(extractor, limits=limits),
         reference=load_backend(reference, limits=limits) if reference else None,
     )
-
-
-def _prepared_json(made: "Prepared") -> dict[str, Any]:
-    return {
-        "train": str(made.train),
-        "test": str(made.test),
-        "report_file": str(made.report_file),
-        "report": made.report.to_json(),
-    }
 
 
 @data.command()
@@ -143,7 +132,7 @@ def check(files: tuple[Path, ...], as_json: bool) -> None:
     """
     from mipo_eval.cli.output import Output
     from mipo_eval.tasks.items import read_items
-    from mipo_eval.tasks.preparation.split import refuse_overlap
+    from mipo_eval.tasks.split import refuse_overlap
 
     output = Output(as_json=as_json)
     counted = {str(file): _counts(file) for file in dict.fromkeys(files)}

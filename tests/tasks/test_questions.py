@@ -11,9 +11,9 @@ import pytest
 
 from mipo_eval.errors import DataError
 from mipo_eval.records import Item
-from mipo_eval.tasks.grading import grade
-from mipo_eval.tasks.questions import QUESTION_SETS, load_questions
-from mipo_eval.tasks.sources import load_source
+from mipo_eval.tasks.answers import grade
+from mipo_eval.tasks.questions import QUESTION_SETS
+from mipo_eval.tasks.sources import load_questions, load_source
 
 GSM8K = {"question": "2 pens at $540 each?", "answer": "2*540=<<2*540=1080>>1080\n#### 1,080"}
 SVAMP = {"Body": "Ann has 5 pens and gives 2", "Question": "How many are left?", "Answer": 3.0}

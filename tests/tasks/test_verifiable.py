@@ -9,9 +9,15 @@ import pytest
 
 from mipo_eval.errors import ConfigError
 from mipo_eval.records import Item
+from mipo_eval.tasks.hooks import (
+    eight_shots,
+    lm_eval_shots,
+    question_document,
+    score_likelihoods,
+    score_reply,
+)
 from mipo_eval.tasks.questions import QUESTION_SETS
 from mipo_eval.tasks.sources import SOURCES
-from mipo_eval.tasks.verifiable import question_document, eight_shots, lm_eval_shots, score_likelihoods, score_reply
 
 TASKS = Path(__file__).parents[2] / "tasks"
 YAMLS = sorted(path.name for path in TASKS.glob("*.yaml") if not path.name.startswith("_"))

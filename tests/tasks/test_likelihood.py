@@ -15,8 +15,8 @@ from mipo_eval.metrics.context_lift import (
     infonce_term,
 )
 from mipo_eval.records import Item
-from mipo_eval.tasks.query import render_query
-from mipo_eval.tasks.scoring import ScoringModel, TokenPair, draw_contexts, score_contexts
+from mipo_eval.tasks.likelihood import ScoringModel, TokenPair, draw_contexts, score_contexts
+from mipo_eval.tasks.prompt import render_query
 
 Dtype = Literal["float32", "float64"]
 

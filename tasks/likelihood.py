@@ -15,7 +15,7 @@ from mipo_eval.errors import ConfigError, DataError, ModelError
 from mipo_eval.keys import item_rng
 from mipo_eval.metrics.context_lift import ContextLikelihoods
 from mipo_eval.records import Item
-from mipo_eval.tasks.query import render_query
+from mipo_eval.tasks.prompt import render_query
 from mipo_eval.threads import fit_threads
 
 Ids = Sequence[int]
