@@ -8,7 +8,6 @@ takes the responses.
 
 import os
 import re
-from collections.abc import Callable
 from functools import partial
 from importlib import resources
 from itertools import islice
@@ -31,17 +30,34 @@ QuestionForm = Literal["solution", "letter", "letter_likelihood", "text_likeliho
 likelihood of each letter or of each choice's text."""
 
 
-def item_documents(
-    source: str, *, prompting: Prompting = "personalized", **metadata: Any
+def documents(
+    source: str,
+    *,
+    form: QuestionForm | None = None,
+    prompting: Prompting = "personalized",
+    data_dir: str | None = None,
+    limit: int | None = None,
+    **_metadata: object,
 ) -> dict[str, Any]:
     """Return the test documents of a source as lm-eval wants them: {"test": Dataset}.
 
     Args:
         source: a name of `tasks.sources.SOURCES`, or the path of an item file.
-        prompting: with or without the user's context in the query.
-        metadata: of the task; see `_documents`.
+        form: how its questions are asked; None: they are users' prompts.
+        prompting: with or without the user's context in the query, for users' prompts.
+        data_dir: where files are; default `settings.data_dir()`.
+        limit: only the first so many items.
+        _metadata: lm-eval passes all of a task's metadata; the rest is not for us.
+
+    Raises:
+        ConfigError: there is no such source, or the form does not fit its questions.
+        DataError: the items cannot be read.
     """
-    return _documents(source, lambda item: item_document(item, prompting), **metadata)
+    import datasets
+
+    items = islice(load_source(source, Path(data_dir) if data_dir else None, "test"), limit)
+    made = [question_document(i, form) if form else item_document(i, prompting) for i in items]
+    return {"test": datasets.Dataset.from_list(made)}
 
 
 def item_document(item: Item, prompting: Prompting) -> Document:
@@ -53,40 +69,6 @@ def item_document(item: Item, prompting: Prompting) -> Document:
         "reference": item.reference or "",
         "item": item.model_dump_json(),
     }
-
-
-def question_documents(source: str, *, form: QuestionForm, **metadata: Any) -> dict[str, Any]:
-    """Return the questions of a source as lm-eval wants them: {"test": Dataset}.
-
-    Args:
-        source: a set of questions in `tasks.sources.SOURCES`.
-        form: how a question is asked.
-        metadata: of the task; see `_documents`.
-
-    Raises:
-        ConfigError: the form does not fit the questions.
-        DataError: the questions cannot be read.
-    """
-    return _documents(source, lambda item: question_document(item, form), **metadata)
-
-
-def _documents(
-    source: str,
-    document: Callable[[Item], Document],
-    *,
-    data_dir: str | None = None,
-    limit: int | None = None,
-    **_metadata: object,
-) -> dict[str, Any]:
-    """Return the documents of a source's test items, of the first `limit` ones.
-
-    `data_dir` is where files are looked for; default `settings.data_dir()`. lm-eval passes all of a
-    task's metadata; the rest is not for us.
-    """
-    import datasets
-
-    items = load_source(source, Path(data_dir) if data_dir else None, "test")
-    return {"test": datasets.Dataset.from_list([document(i) for i in islice(items, limit)])}
 
 
 def score_response(document: Document, results: list[str]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from mipo_eval import settings
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.keys import digest
 from mipo_eval.records import Item
-from mipo_eval.tasks.datasets import Split, prefeval, psoups
+from mipo_eval.tasks.datasets import Split, psoups
+from mipo_eval.tasks.datasets.prefeval import EXPLICIT, IMPLICIT, prefeval_items
 from mipo_eval.tasks.items import read_items
 from mipo_eval.tasks.questions import QUESTION_SETS, QuestionSet, drawn_split, numbered
 
@@ -43,27 +45,25 @@ def prepared_file(name: str, data_dir: Path, split: Split) -> Path:
     return data_dir / f"{name}-{split}.jsonl"
 
 
-def _prepared(name: str) -> Source:
-    """Return a source that reads what `mipo-eval data prepare` wrote."""
-
-    def load(data_dir: Path, split: Split) -> Iterator[Item]:
-        path = prepared_file(name, data_dir, split)
-        if not path.exists():
-            raise DataError(f"{path} is not there: `mipo-eval data prepare {name}` makes it")
-        return read_items(path)
-
-    return load
-
-
-def _published(
-    name: str, patterns: tuple[str, ...], items: Callable[[Path, Rows], Iterator[Item]]
+def _items(
+    name: str,
+    patterns: tuple[str, ...] = (),
+    read: Callable[[Path, Rows], Iterator[Item]] | None = None,
 ) -> Source:
-    """Return a source that reads a prepared file or else, for the test split, published files."""
+    """Return a source that reads prepared items or else, for the test split, published files.
+
+    Args:
+        name: of the data set.
+        patterns: of its published files in the data folder.
+        read: turns the rows of one of them into items; None: `mipo-eval data prepare` has to.
+    """
 
     def load(data_dir: Path, split: Split) -> Iterator[Item]:
         path = prepared_file(name, data_dir, split)
         if path.exists():
             return read_items(path)
+        if read is None:
+            raise DataError(f"{path} is not there: `mipo-eval data prepare {name}` makes it")
         if split == "train":
             raise DataError(f"{path} is not there, and {name} has no training split of its own")
         files = [file for pattern in patterns for file in sorted(data_dir.glob(pattern))]
@@ -73,7 +73,7 @@ def _published(
                 f"{name} was not found: looked for {path}, {looked_for};"
                 f" put its files there or name their folder in {settings.DATA}"
             )
-        return chain.from_iterable(items(file, read_rows(file)) for file in files)
+        return chain.from_iterable(read(file, read_rows(file)) for file in files)
 
     return load
 
@@ -104,18 +104,13 @@ def _svamp(data_dir: Path, split: Split) -> Iterator[Item]:
 
 SOURCES: dict[str, Source] = {
     "demo": _demo,
-    "ca": _prepared("ca"),
-    "prism": _prepared("prism"),
-    "mb": _prepared("mb"),
-    "psoups": _published("psoups", psoups.FILES, psoups.psoups_items),
-    **{
-        name: _published(name, patterns, prefeval.prefeval_items)
-        for name, patterns in (
-            ("prefeval", prefeval.EXPLICIT + prefeval.IMPLICIT),
-            ("prefeval_explicit", prefeval.EXPLICIT),
-            ("prefeval_implicit", prefeval.IMPLICIT),
-        )
-    },
+    "ca": _items("ca"),
+    "prism": _items("prism"),
+    "mb": _items("mb"),
+    "psoups": _items("psoups", psoups.FILES, psoups.psoups_items),
+    "prefeval": _items("prefeval", EXPLICIT + IMPLICIT, prefeval_items),
+    "prefeval_explicit": _items("prefeval_explicit", EXPLICIT, prefeval_items),
+    "prefeval_implicit": _items("prefeval_implicit", IMPLICIT, prefeval_items),
     "gsm8k": _questions("gsm8k"),
     "gsm8k_full": _questions("gsm8k", full=True),
     "svamp": _svamp,
@@ -249,23 +244,9 @@ def hub_rows(name: str, config: str | None, revision: str | None, split: str) ->
         DataError: the hub cannot be reached, access was not granted, or there is no such split.
     """
     import datasets
-    import httpx2
-    from huggingface_hub import errors
 
-    try:
-        rows = datasets.load_dataset(name, config, revision=revision, split=split)
-    except (datasets.exceptions.DatasetNotFoundError, errors.GatedRepoError) as error:
-        raise DataError(
-            f"{name} cannot be opened on the hub: if it is gated, accept its terms at "
-            f"https://huggingface.co/datasets/{name} and log in with `hf auth login` "
-            f"({_first_line(error)})"
-        ) from error
-    except (OSError, ValueError, errors.HfHubHTTPError, httpx2.HTTPError) as error:
-        raise DataError(
-            f"{name} cannot be loaded from the hub ({_first_line(error)}): connect to the network, "
-            "or put its files into the data folder"
-        ) from error
-    return iter(rows)
+    with _hub(name):
+        return iter(datasets.load_dataset(name, config, revision=revision, split=split))
 
 
 def hub_commit(name: str) -> str:
@@ -274,19 +255,24 @@ def hub_commit(name: str) -> str:
     Raises:
         DataError: the hub cannot be reached, or access was not granted.
     """
+    from huggingface_hub import HfApi
+
+    with _hub(name):
+        return str(HfApi().dataset_info(name).sha)
+
+
+@contextmanager
+def _hub(name: str) -> Iterator[None]:
     import httpx2
-    from huggingface_hub import HfApi, errors
+    from huggingface_hub import errors
 
     try:
-        return str(HfApi().dataset_info(name).sha)
+        yield
     # What fails below HTTP comes through as the client's own error, which is no OSError.
     except (OSError, ValueError, errors.HfHubHTTPError, httpx2.HTTPError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise DataError(
-            f"{name} cannot be found on the hub ({_first_line(error)}): connect to the network, "
-            f"accept its terms at https://huggingface.co/datasets/{name} and log in with `hf auth "
-            "login` if it is gated, or give local files with --source"
+            f"{name} cannot be found on the hub ({reason}): connect to the network, accept its "
+            f"terms at https://huggingface.co/datasets/{name} and log in with `hf auth login` if "
+            "it is gated, or put its files into the data folder (data prepare: give --source)"
         ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

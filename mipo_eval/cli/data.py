@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from mipo_eval.records import Item
-    from mipo_eval.store import Store
-    from mipo_eval.tasks.prepare import Models
 
 
 @click.group()
@@ -68,6 +66,7 @@ def prepare(  # noqa: PLR0913, PLR0917 - one parameter per flag
     from functools import partial
 
     from mipo_eval import settings
+    from mipo_eval.backends import Limits, Purse, load_backend
     from mipo_eval.backends.pacing import spending
     from mipo_eval.cli.output import Output
     from mipo_eval.cli.tables import inert
@@ -87,7 +86,12 @@ def prepare(  # noqa: PLR0913, PLR0917 - one parameter per flag
     )
     folder.mkdir(parents=True, exist_ok=True)
     with Store.open(store) as opened:
-        models = _models(opened, extractor, reference_model, max_cost)
+        limits = Limits(purse=Purse(max_cost))  # both models are paid from one purse
+        models = preparing.Models(
+            store=opened,
+            extractor=load_backend(extractor, limits=limits),
+            reference=load_backend(reference_model, limits=limits) if reference_model else None,
+        )
         status = partial(spending, models.extractor)
         stage = Stage(f"items of {name}", plan.n_train + plan.n_test, status)
         work = preparing.prepare(plan, rows, models, folder, output.advance)
@@ -103,21 +107,6 @@ def prepare(  # noqa: PLR0913, PLR0917 - one parameter per flag
     output.show(*(inert(line) for line in preparing.report_lines(made.report)))
     output.show(inert(f"  written: {', '.join(files.values())}"))
     output.note(f"Read some: mipo-eval data show {name} --data {folder}")
-
-
-def _models(
-    store: "Store", extractor: str, reference: str | None, max_cost: float | None
-) -> "Models":
-    """Return who is asked; both are paid from one purse."""
-    from mipo_eval.backends import Limits, Purse, load_backend
-    from mipo_eval.tasks.prepare import Models
-
-    limits = Limits(purse=Purse(max_cost))
-    return Models(
-        store=store,
-        extractor=load_backend(extractor, limits=limits),
-        reference=load_backend(reference, limits=limits) if reference else None,
-    )
 
 
 @data.command()
