@@ -55,20 +55,20 @@ def documents(
     """
     import datasets
 
+    def document(item: Item) -> Document:
+        if form:
+            return question_document(item, form)
+        return {
+            "item_key": item.key,
+            "query": render_query(item, prompting),
+            "prompt": item.prompt,
+            "reference": item.reference or "",
+            "item": item.model_dump_json(),
+        }
+
     items = islice(load_source(source, Path(data_dir) if data_dir else None, "test"), limit)
-    made = [question_document(i, form) if form else item_document(i, prompting) for i in items]
+    made = [document(item) for item in items]
     return {"test": datasets.Dataset.from_list(made)}
-
-
-def item_document(item: Item, prompting: Prompting) -> Document:
-    """Return the lm-eval document of an item."""
-    return {
-        "item_key": item.key,
-        "query": render_query(item, prompting),
-        "prompt": item.prompt,
-        "reference": item.reference or "",
-        "item": item.model_dump_json(),
-    }
 
 
 def score_response(document: Document, results: list[str]) -> dict[str, Any]:
@@ -87,6 +87,15 @@ def self_bleu_4(responses: list[str]) -> float:
     return self_bleu([text for text in responses if text.strip()]).mean
 
 
+JUDGED_METRICS = (
+    "win_rate_tie_inclusive",
+    "win_rate_half_ties",
+    "win_rate_strict",
+    "tie_rate",
+    "rating_mean",
+)
+
+
 def _judged(metric: str, judged: list[tuple[str, str]]) -> float:
     from mipo_eval.judges.judging import judge_texts
 
@@ -95,23 +104,9 @@ def _judged(metric: str, judged: list[tuple[str, str]]) -> float:
     return scores.get(metric, float("nan"))
 
 
-# Named one by one: YAML can only name a function, not call one.
-win_rate_tie_inclusive = partial(_judged, "win_rate_tie_inclusive")
-"""Share of items rated at least as high as the reference (Table 1)."""
-win_rate_half_ties = partial(_judged, "win_rate_half_ties")
-"""The same with a tie as half a win."""
-win_rate_strict = partial(_judged, "win_rate_strict")
-"""The same with a tie as a loss."""
-tie_rate = partial(_judged, "tie_rate")
-"""Share of items rated exactly as the reference."""
-rating_mean = partial(_judged, "rating_mean")
-"""Mean rating of the responses, 1-5."""
-JUDGED_METRICS = (
-    "win_rate_tie_inclusive",
-    "win_rate_half_ties",
-    "win_rate_strict",
-    "tie_rate",
-    "rating_mean",
+# YAML can only name a function: one for each metric, from the items and responses of a task.
+win_rate_tie_inclusive, win_rate_half_ties, win_rate_strict, tie_rate, rating_mean = (
+    partial(_judged, metric) for metric in JUDGED_METRICS
 )
 
 
@@ -182,35 +177,24 @@ def eight_shots() -> list[dict[str, str]]:
     Raises:
         DataError: the installed lm-eval does not have the examples where they were.
     """
-    return [
-        {"query": f"Q: {question}\nA:", "target": f"{reasoning}\n#### {answer}"}
-        for question, reasoning, answer in lm_eval_shots()
-    ]
-
-
-def lm_eval_shots() -> list[tuple[str, str, str]]:
-    """Return (question, reasoning, answer) of the examples in lm-eval's task `gsm8k_cot`."""
     import yaml
 
     path = resources.files("lm_eval") / "tasks" / "gsm8k" / "gsm8k-cot.yaml"
+    final = re.compile(r"(?<=.) The answer is ([\d,.]*\d)\.$")
+    shots = []
     try:
-        samples = yaml.safe_load(path.read_text(encoding="utf-8"))["fewshot_config"]["samples"]
-        parsed = [
-            (sample["question"], *_split_answer(" ".join(sample["target"].split())))
-            for sample in samples
-        ]
+        for sample in yaml.safe_load(path.read_text("utf-8"))["fewshot_config"]["samples"]:
+            target, ends = final.subn(r"\n#### \1", " ".join(sample["target"].split()))
+            if ends:
+                shots.append({"query": f"Q: {sample['question']}\nA:", "target": target})
     except (OSError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
         raise DataError(
             f"{path}: the worked examples are not as lm-eval 0.4.13 has them ({error}); "
             "install the lm-eval version mipo-eval asks for"
         ) from error
-    if len(parsed) != 8:
-        raise DataError(f"{path}: holds {len(parsed)} worked examples instead of 8")
-    return parsed
-
-
-def _split_answer(target: str) -> tuple[str, str]:
-    match = re.fullmatch(r"(?P<reasoning>.+) The answer is (?P<answer>[\d,.]*\d)\.", target)
-    if match is None:
-        raise ValueError(f"{target!r} does not end in 'The answer is N.'")
-    return match["reasoning"], match["answer"]
+    if len(shots) != 8:
+        raise DataError(
+            f"{path}: holds {len(shots)} worked examples that end in 'The answer is N.' instead of "
+            "8; install the lm-eval version mipo-eval asks for"
+        )
+    return shots

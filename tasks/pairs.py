@@ -19,8 +19,7 @@ from mipo_eval.judges.benchmarks import BENCHMARKS, Benchmark, load_benchmark
 from mipo_eval.judges.labelled import LabelledPair, mixed, pairs_of_items, read_pairs
 from mipo_eval.judges.replies import is_reply_file, read_replies
 from mipo_eval.tasks.datasets import psoups
-from mipo_eval.tasks.items import read_items
-from mipo_eval.tasks.sources import prepared_file
+from mipo_eval.tasks.sources import load_source, prepared_file
 
 _PREPARED = ("ca", "prism")
 SETS = (*BENCHMARKS, *_PREPARED)
@@ -69,9 +68,7 @@ def load_replies(name: str, data_dir: Path, files: Sequence[Path]) -> Benchmark:
         if not benchmark.readings:
             raise DataError(f"{file} holds pairs of {name} and no replies to them")
     pairs = _with_own_ids(pair for benchmark in loaded for pair in benchmark.pairs)
-    return Benchmark(
-        pairs, tuple(reading for benchmark in loaded for reading in benchmark.readings)
-    )
+    return Benchmark(pairs, tuple(chain.from_iterable(found.readings for found in loaded)))
 
 
 def _found(name: str, data_dir: Path) -> tuple[LabelledPair, ...]:
@@ -95,11 +92,9 @@ def _found(name: str, data_dir: Path) -> tuple[LabelledPair, ...]:
 
 
 def _prepared(name: str, data_dir: Path) -> tuple[LabelledPair, ...]:
-    path = prepared_file(name, data_dir, "test")
-    if not path.exists():
-        raise DataError(f"{path} is not there: `mipo-eval data prepare {name}` makes it")
-    pairs = pairs_of_items(read_items(path))
+    pairs = pairs_of_items(load_source(name, data_dir))
     if not pairs:
+        path = prepared_file(name, data_dir, "test")
         raise DataError(
             f"{path}: no item keeps the response its user did not choose (meta.rejected): "
             f"`mipo-eval data prepare {name}` makes items that do"
@@ -111,15 +106,16 @@ def _with_own_ids(pairs: Iterable[LabelledPair]) -> tuple[LabelledPair, ...]:
     """Return pairs of several files with ids that tell them apart."""
     found = tuple(pairs)
     seen = Counter(pair.pair_id for pair in found)
-    made = []
-    for pair in found:
-        if seen[pair.pair_id] > 1 and pair.subset:
-            pair = pair.model_copy(update={"pair_id": f"{pair.subset}/{pair.pair_id}"})  # noqa: PLW2901
-        made.append(pair)
+    made = tuple(
+        pair.model_copy(update={"pair_id": f"{pair.subset}/{pair.pair_id}"})
+        if seen[pair.pair_id] > 1 and pair.subset
+        else pair
+        for pair in found
+    )
     repeated = [name for name, n in Counter(pair.pair_id for pair in made).items() if n > 1]
     if repeated:
         raise DataError(f"the pair {repeated[0]!r} is there more than once: name other files")
-    return tuple(made)
+    return made
 
 
 FILES = {

@@ -1,5 +1,8 @@
 """`mipo-eval data prepare|check|show`: from published data sets to item files."""
 
+from collections import Counter
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,6 +11,8 @@ import click
 from mipo_eval.cli.options import data_option, json_option, max_cost_option, store_option
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from rich.console import RenderableType
 
     from mipo_eval.records import Item
@@ -63,8 +68,6 @@ def prepare(  # noqa: PLR0913, PLR0917 - one parameter per flag
     preparation continues where it was and nothing is paid for twice. Users never stand in both
     parts.
     """
-    from functools import partial
-
     from mipo_eval import settings
     from mipo_eval.backends import Limits, Purse, load_backend
     from mipo_eval.backends.pacing import spending
@@ -96,11 +99,7 @@ def prepare(  # noqa: PLR0913, PLR0917 - one parameter per flag
         stage = Stage(f"items of {name}", plan.n_train + plan.n_test, status)
         work = preparing.prepare(plan, rows, models, folder, output.advance)
         made = run_shown(work, output, stage)
-    files = {
-        "train": str(made.train),
-        "test": str(made.test),
-        "report_file": str(made.report_file),
-    }
+    files = {part: str(getattr(made, part)) for part in ("train", "test", "report_file")}
     if as_json:
         output.document({**files, "report": made.report})
         return
@@ -124,7 +123,7 @@ def check(files: tuple[Path, ...], as_json: bool) -> None:
     from mipo_eval.tasks.split import refuse_overlap
 
     output = Output(as_json=as_json)
-    counted = {str(file): _counts(file) for file in dict.fromkeys(files)}
+    counted = {str(file): _counts(read_items(file)) for file in dict.fromkeys(files)}
     refuse_overlap({file: read_items(Path(file)) for file in counted})
     if as_json:
         documents = [{"file": file, **counts} for file, counts in counted.items()]
@@ -137,14 +136,10 @@ def check(files: tuple[Path, ...], as_json: bool) -> None:
         output.note("no user and no prompt is in two of them")
 
 
-def _counts(file: Path) -> dict[str, int]:
-    from collections import Counter
-
-    from mipo_eval.tasks.items import read_items
-
+def _counts(items: "Iterable[Item]") -> dict[str, int]:
     counts: Counter[str] = Counter()
     groups, users = set(), set()
-    for item in read_items(file):
+    for item in items:
         counts["items"] += 1
         counts["without a context"] += not item.context.strip()
         counts["without preferences (cannot be judged)"] += not item.preferences
@@ -173,8 +168,6 @@ def show_items(
 
     SOURCE is the name of a data set, or an item file.
     """
-    from itertools import islice
-
     from mipo_eval.cli.output import Output
     from mipo_eval.errors import ConfigError
     from mipo_eval.tasks.sources import load_source
