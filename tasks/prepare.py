@@ -127,6 +127,11 @@ class Prepared:
     report_file: Path
     report: Mapping[str, Any]
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the document that `--json` prints."""
+        files = {"train": self.train, "test": self.test, "report_file": self.report_file}
+        return {**{name: str(file) for name, file in files.items()}, "report": self.report}
+
 
 async def prepare(
     plan: Preparation,

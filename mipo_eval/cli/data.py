@@ -1,6 +1,7 @@
 """`mipo-eval data prepare|check|show`: from published data sets to item files."""
 
 from collections import Counter
+from collections.abc import Iterable
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -11,8 +12,6 @@ import click
 from mipo_eval.cli.options import data_option, json_option, max_cost_option, store_option
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from rich.console import RenderableType
 
     from mipo_eval.records import Item
@@ -99,12 +98,10 @@ def prepare(  # noqa: PLR0913, PLR0917 - one parameter per flag
         stage = Stage(f"items of {name}", plan.n_train + plan.n_test, status)
         work = preparing.prepare(plan, rows, models, folder, output.advance)
         made = run_shown(work, output, stage)
-    files = {part: str(getattr(made, part)) for part in ("train", "test", "report_file")}
     if as_json:
-        output.document({**files, "report": made.report})
-        return
+        output.document(made.to_json())
     output.show(*(inert(line) for line in preparing.report_lines(made.report)))
-    output.show(inert(f"  written: {', '.join(files.values())}"))
+    output.show(inert(f"  written: {made.train}, {made.test}, {made.report_file}"))
     output.note(f"Read some: mipo-eval data show {name} --data {folder}")
 
 
@@ -128,7 +125,6 @@ def check(files: tuple[Path, ...], as_json: bool) -> None:
     if as_json:
         documents = [{"file": file, **counts} for file, counts in counted.items()]
         output.document(documents[0] if len(documents) == 1 else {"files": documents})
-        return
     for file, counts in counted.items():
         about = [f"{n} {what}" for what, n in counts.items() if n]
         output.note(f"{file} is an item file: {', '.join(about)}")
@@ -136,7 +132,7 @@ def check(files: tuple[Path, ...], as_json: bool) -> None:
         output.note("no user and no prompt is in two of them")
 
 
-def _counts(items: "Iterable[Item]") -> dict[str, int]:
+def _counts(items: Iterable["Item"]) -> dict[str, int]:
     counts: Counter[str] = Counter()
     groups, users = set(), set()
     for item in items:
@@ -181,9 +177,7 @@ def show_items(
         raise ConfigError(f"{source} has no item {item_id!r}" if item_id else f"{source} is empty")
     if as_json:
         output.document({"items": [item.model_dump(mode="json") for item in chosen]})
-        return
-    for item in chosen:
-        output.show(_panel(item))
+    output.show(*(_panel(item) for item in chosen))
 
 
 def _panel(item: "Item") -> "RenderableType":
@@ -200,6 +194,6 @@ def _panel(item: "Item") -> "RenderableType":
             body.append(f"{name}: ", style="bold")
             body.append_text(inert(content))
             body.append("\n")
-    about = [f"user {item.user_id}" if item.user_id else "", f"group {item.group}"]
-    body.append_text(inert(", ".join(part for part in about if part)))
+    user = f"user {item.user_id}, " if item.user_id else ""
+    body.append_text(inert(f"{user}group {item.group}"))
     return Panel(body, title=inert(item.item_id), title_align="left")

@@ -9,14 +9,12 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticSerializationError
 
 from mipo_eval.errors import DataError
-from mipo_eval.judges.rendering import Prompt, make_prompt
 from mipo_eval.keys import digest
 from mipo_eval.records import Item
 from mipo_eval.tasks.items import explain
@@ -28,9 +26,9 @@ __all__ = [
     "PublishedSet",
     "RawSet",
     "UserChoice",
+    "ask_extractor",
     "checked",
     "content_id",
-    "extractor_prompt",
     "parse_object",
     "parse_preferences",
     "prompt_group",
@@ -114,7 +112,7 @@ class UserChoice:
     def question(self) -> str:
         """Ask for the general wishes behind the choice."""
         texts = {"query": self.prompt, "chosen": self.chosen, "rejected": self.rejected}
-        return extractor_prompt("extract_preferences", *texts).render(texts)
+        return ask_extractor("extract_preferences", texts)
 
     def items(self, wishes: Mapping[str, str]) -> list[Item]:
         """Return the one item; its context is all wishes."""
@@ -175,10 +173,11 @@ def prompt_group(prompt: str) -> str:
     return digest(prompt.strip())
 
 
-@cache
-def extractor_prompt(name: str, *slots: str) -> Prompt:
-    """Return a prompt for the extractor, checked to have these slots."""
-    return make_prompt(name, template(name), required=frozenset(slots))
+def ask_extractor(name: str, texts: Mapping[str, str]) -> str:
+    """Return one of the extractor's prompts with its slots filled."""
+    from mipo_eval.judges.rendering import make_prompt  # asks for all that judging needs
+
+    return make_prompt(name, template(name), required=frozenset(texts)).render(texts)
 
 
 MAX_PREFERENCES = 10

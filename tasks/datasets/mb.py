@@ -18,8 +18,8 @@ from mipo_eval.tasks.datasets import (
     Dropped,
     RawSet,
     Row,
+    ask_extractor,
     checked,
-    extractor_prompt,
     parse_object,
     prompt_group,
     short_text,
@@ -57,7 +57,7 @@ class Instruction(BaseModel):
         """Ask for the four preferences in the person's own words."""
         criteria = (f"{n}. {entry.criteria}" for n, entry in enumerate(self.rubric, start=1))
         texts = {"system": self.system, "criteria": "\n".join(criteria)}
-        return extractor_prompt("extract_statements", *texts).render(texts)
+        return ask_extractor("extract_statements", texts)
 
     def items(self, wishes: Mapping[str, str]) -> list[Item]:
         """Return an item for each dimension."""
