@@ -12,28 +12,32 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, model_validator
 
 from mipo_eval.errors import DataError
 from mipo_eval.keys import digest
 from mipo_eval.records import Item, Text
 from mipo_eval.tasks.answers import LETTERS, extract_number
-from mipo_eval.tasks.datasets import PublishedSet, Split, content_id
-from mipo_eval.tasks.items import explain
+from mipo_eval.tasks.datasets import Columns, PublishedSet, Split, checked, content_id
 
 
-class _Row(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class Gsm8kRow(_Row):
+class Gsm8kRow(Columns):
     """`openai/gsm8k`: the answer is a worked solution that ends in `#### 18`."""
 
     question: Text
     answer: Text
 
 
-class SvampRow(_Row):
+def _gsm8k(row: Gsm8kRow, _file: str) -> Item:
+    gold = extract_number(row.answer) if "####" in row.answer else None
+    if gold is None:
+        raise ValueError("the answer does not end in '#### NUMBER'")
+    # "<<16-3-4=9>>" are notes for a calculator, not part of the text.
+    meta = {"kind": "number", "solution": re.sub(r"<<[^<>]*>>", "", row.answer)}
+    return Item(item_id="-", prompt=row.question, reference=str(gold), meta=meta)
+
+
+class SvampRow(Columns):
     """`ChilleD/SVAMP` and the original SVAMP.json: a story, a question, a number."""
 
     Body: Text
@@ -41,81 +45,75 @@ class SvampRow(_Row):
     Answer: float | Text
 
 
-class HubChoices(_Row):
-    """The choices of `allenai/ai2_arc`."""
+def _svamp(row: SvampRow, _file: str) -> Item:
+    try:
+        gold = Decimal(str(row.Answer)).normalize()
+    except InvalidOperation:
+        raise ValueError(f"the answer {row.Answer!r} is no number") from None
+    story = row.Body if row.Body.endswith((".", "?", "!")) else f"{row.Body}."
+    prompt = f"{story} {row.Question}"
+    return Item(item_id="-", prompt=prompt, reference=f"{gold:f}", meta={"kind": "number"})
 
+
+class _ArcChoices(Columns):
     text: tuple[Text, ...]
     label: tuple[str, ...]
 
 
-class ArcRow(_Row):
+class ArcRow(Columns):
     """`allenai/ai2_arc`; labels are letters or, in some rows, digits."""
 
     question: Text
-    choices: HubChoices
+    choices: _ArcChoices
     answerKey: str
 
+    @model_validator(mode="before")
+    @classmethod
+    def _layout_of_allenai(cls, row: dict[str, Any]) -> dict[str, Any]:
+        """Bring a row of AllenAI's own files into the hub's layout."""
+        stem = row.get("question")
+        if not isinstance(stem, dict) or not isinstance(stem.get("choices"), list):
+            return row
+        own = [choice for choice in stem["choices"] if isinstance(choice, dict)]
+        choices = {key: [choice.get(key) for choice in own] for key in ("text", "label")}
+        return row | {"question": stem.get("stem"), "choices": choices}
 
-class MmluRow(_Row):
+
+def _arc(row: ArcRow, _file: str) -> Item:
+    if row.answerKey not in row.choices.label:
+        raise ValueError(f"the answer {row.answerKey!r} is none of {row.choices.label}")
+    return _choice(row.question, row.choices.text, row.choices.label.index(row.answerKey))
+
+
+class MmluRow(Columns):
     """`cais/mmlu`; the answer is the index of the right choice."""
 
     question: Text
-    choices: tuple[str, ...] = Field(min_length=2)
+    choices: tuple[str, ...] = Field(min_length=2, max_length=len(LETTERS))
     answer: int = Field(ge=0)
-    subject: str = ""
+    subject: str | None = ""
+    """None: the name of the file says it."""
 
-
-def _gsm8k(row: dict[str, Any], _file: str) -> Item:
-    parsed = Gsm8kRow.model_validate(row)
-    gold = extract_number(parsed.answer) if "####" in parsed.answer else None
-    if gold is None:
-        raise ValueError("the answer does not end in '#### NUMBER'")
-    # "<<16-3-4=9>>" are notes for a calculator, not part of the text.
-    solution = re.sub(r"<<[^<>]*>>", "", parsed.answer)
-    meta = {"kind": "number", "solution": solution}
-    return Item(item_id="-", prompt=parsed.question, reference=str(gold), meta=meta)
-
-
-def _svamp(row: dict[str, Any], _file: str) -> Item:
-    parsed = SvampRow.model_validate(row)
-    try:
-        gold = Decimal(str(parsed.Answer)).normalize()
-    except InvalidOperation:
-        raise ValueError(f"the answer {parsed.Answer!r} is no number") from None
-    story = parsed.Body if parsed.Body.endswith((".", "?", "!")) else f"{parsed.Body}."
-    prompt = f"{story} {parsed.Question}"
-    return Item(item_id="-", prompt=prompt, reference=f"{gold:f}", meta={"kind": "number"})
-
-
-def _arc(row: dict[str, Any], _file: str) -> Item:
-    stem = row.get("question")
-    if isinstance(stem, dict) and isinstance(stem.get("choices"), list):  # AllenAI's own files
-        texts, labels = (
-            [choice.get(key) for choice in stem["choices"]] for key in ("text", "label")
-        )
-        row = row | {"question": stem.get("stem"), "choices": {"text": texts, "label": labels}}
-    parsed = ArcRow.model_validate(row)
-    if parsed.answerKey not in parsed.choices.label:
-        raise ValueError(f"the answer {parsed.answerKey!r} is none of {parsed.choices.label}")
-    return _choice(
-        parsed.question, parsed.choices.text, parsed.choices.label.index(parsed.answerKey)
-    )
-
-
-def _mmlu(row: dict[str, Any], file: str) -> Item:
-    if "choice0" in row:  # one file per subject, choices in columns of their own
-        columns = sorted(name for name in row if re.fullmatch(r"choice\d", name))
-        subject = re.sub(r"_(test|dev|val)$", "", file)
-        row = {
-            "question": row["question"],
-            "choices": [row[name] for name in columns],
-            "answer": LETTERS.find(row["answer"]) if row["answer"].isalpha() else row["answer"],
-            "subject": subject,
+    @model_validator(mode="before")
+    @classmethod
+    def _layout_of_a_subject(cls, row: dict[str, Any]) -> dict[str, Any]:
+        """Bring a row of the original files, choices in columns, into the hub's layout."""
+        if "choice0" not in row:
+            return row
+        answer = str(row.get("answer"))
+        return {
+            "question": row.get("question"),
+            "choices": [row[name] for name in sorted(row) if re.fullmatch(r"choice\d", name)],
+            "answer": LETTERS.find(answer) if answer.isalpha() else answer,
+            "subject": None,
         }
-    parsed = MmluRow.model_validate(row)
-    if parsed.answer >= len(parsed.choices):
-        raise ValueError(f"the answer {parsed.answer} is none of {len(parsed.choices)} choices")
-    return _choice(parsed.question, parsed.choices, parsed.answer, subject=parsed.subject)
+
+
+def _mmlu(row: MmluRow, file: str) -> Item:
+    if row.answer >= len(row.choices):
+        raise ValueError(f"the answer {row.answer} is none of {len(row.choices)} choices")
+    subject = re.sub(r"_(test|dev|val)$", "", file) if row.subject is None else row.subject
+    return _choice(row.question, row.choices, row.answer, subject=subject)
 
 
 def _choice(question: str, choices: tuple[str, ...], gold: int, **meta: Any) -> Item:
@@ -132,8 +130,9 @@ def _choice(question: str, choices: tuple[str, ...], gold: int, **meta: Any) -> 
 class QuestionSet(PublishedSet):
     """A set of questions, and how many of them the paper asks."""
 
-    read: Callable[[dict[str, Any], str], Item]
-    """Returns the item of a row of a file of this name."""
+    row: type[Columns]
+    read: Callable[[Any, str], Item]
+    """Makes a question of a row in a file of this name; a ValueError says what is wrong."""
     paper_test: int | None
     """Test questions the paper asks; None: all."""
     paper_train: int | None = None
@@ -149,15 +148,11 @@ class QuestionSet(PublishedSet):
         Raises:
             DataError: a row is not in the known schema.
         """
-        for number, row in enumerate(rows, start=1):
+        columns = f"of {self.hub} at {str(self.revision)[:8]}"
+        for number, (_, row) in enumerate(checked(self.row, rows, where, columns), start=1):
             try:
                 yield self.read(row, file)
-            except ValidationError as error:
-                raise DataError(
-                    f"{where}, row {number}, {explain(error)}; expected the columns of {self.hub} "
-                    f"at {str(self.revision)[:8]}"
-                ) from None
-            except (ValueError, TypeError, KeyError, AttributeError) as error:
+            except ValueError as error:
                 raise DataError(f"{where}, row {number}: {error}") from None
 
 
@@ -193,6 +188,7 @@ def _arc_set(config: str) -> QuestionSet:
             f"arc/*{config}[-_]{{0}}.jsonl",
             f"arc/{config}-{{1}}.jsonl",
         ),
+        row=ArcRow,
         read=_arc,
         paper_test=500,
     )
@@ -204,6 +200,7 @@ QUESTION_SETS = {
         config="main",
         revision="e53f048856ff4f594e959d75785d2c2d37b678ee",
         files=_both("gsm8k/main/{0}*.parquet", "gsm8k/{0}.jsonl"),
+        row=Gsm8kRow,
         read=_gsm8k,
         paper_test=200,
         paper_train=5_000,
@@ -212,6 +209,7 @@ QUESTION_SETS = {
         hub="ChilleD/SVAMP",
         revision="5e0bf1e5e7c0e9c4bc39180d224f41f3f801b7ef",
         files=_both("svamp/data/{0}*.parquet", "svamp/{0}.json*"),
+        row=SvampRow,
         read=_svamp,
         paper_test=300,
         paper_train=700,
@@ -227,6 +225,7 @@ QUESTION_SETS = {
             "test": ("mmlu/all/test*.parquet", "mmlu/test/*_test.csv"),
             "train": ("mmlu/all/dev*.parquet", "mmlu/dev/*_dev.csv"),
         },
+        row=MmluRow,
         read=_mmlu,
         paper_test=None,
         hub_train="dev",

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import PydanticSerializationError
 
 from mipo_eval.errors import DataError
@@ -22,6 +22,7 @@ from mipo_eval.tasks.prompt import template
 
 __all__ = [
     "Candidate",
+    "Columns",
     "Dropped",
     "PublishedSet",
     "RawSet",
@@ -37,7 +38,15 @@ __all__ = [
 
 Row = Mapping[str, Any]
 Split = Literal["train", "test"]
-_Schema = TypeVar("_Schema", bound=BaseModel)
+
+
+class Columns(BaseModel):
+    """The columns of a row that are needed; others may come and go."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+_Schema = TypeVar("_Schema", bound=Columns)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +142,7 @@ class UserChoice:
 def checked(
     schema: type[_Schema], rows: Iterable[Any], where: str, expected: str = ""
 ) -> Iterator[tuple[dict[str, Any], _Schema]]:
-    """Yield each row as it is and in the known schema; other columns may come and go.
+    """Yield each row as it is and in the known schema.
 
     Args:
         schema: the columns that are needed.

@@ -9,10 +9,11 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BeforeValidator
 
 from mipo_eval.keys import item_rng
 from mipo_eval.tasks.datasets import (
+    Columns,
     Dropped,
     RawSet,
     Row,
@@ -33,9 +34,7 @@ def _text(value: object) -> str:
 _Cell = Annotated[str, BeforeValidator(_text)]
 
 
-class _Conversation(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
+class _Conversation(Columns):
     conversation_id: _Cell
     annotator_id: _Cell
     assigned_lang: _Cell

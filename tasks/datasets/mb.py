@@ -10,11 +10,12 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated
 
-from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AliasChoices, Field
 
 from mipo_eval.keys import digest
 from mipo_eval.records import Item, Rubric, Text
 from mipo_eval.tasks.datasets import (
+    Columns,
     Dropped,
     RawSet,
     Row,
@@ -28,17 +29,13 @@ from mipo_eval.tasks.datasets import (
 DIMENSIONS = ("style", "background_knowledge", "informativeness", "harmlessness")
 
 
-class _Criterion(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
+class _Criterion(Columns):
     criteria: Text
     score_descriptions: dict[int, Text]
 
 
-class Instruction(BaseModel):
+class Instruction(Columns):
     """One row; `rubric` is in the order of `DIMENSIONS`."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     # Some prompts of the set hold a written-out "\n" where a line break is meant.
     prompt: Annotated[Text, AfterValidator(lambda text: text.replace("\\n", "\n"))]

@@ -8,28 +8,22 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
 from mipo_eval.records import Item, Text
-from mipo_eval.tasks.datasets import Row, checked, content_id, prompt_group
+from mipo_eval.tasks.datasets import Columns, Row, checked, content_id, prompt_group
 
 EXPLICIT = ("prefeval/explicit_preference/*.json",)
 IMPLICIT = ("prefeval/implicit_preference/persona-driven/*.json",)
 """Where the files of each form are in the data folder."""
 
 
-class Turn(BaseModel):
+class Turn(Columns):
     """One exchange of an earlier conversation."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     user: Text
     assistant: Text
 
 
-class _Question(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
+class _Question(Columns):
     preference: Text
     question: Text
     explanation: str = ""

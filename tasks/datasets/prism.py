@@ -8,10 +8,11 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from mipo_eval.records import Text
 from mipo_eval.tasks.datasets import (
+    Columns,
     Dropped,
     RawSet,
     Row,
@@ -21,9 +22,7 @@ from mipo_eval.tasks.datasets import (
 )
 
 
-class _Utterance(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
+class _Utterance(Columns):
     utterance_id: str
     interaction_id: str
     conversation_id: str

@@ -4,18 +4,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
 from mipo_eval.records import Item, Text
-from mipo_eval.tasks.datasets import Row, checked, content_id, prompt_group
+from mipo_eval.tasks.datasets import Columns, Row, checked, content_id, prompt_group
 
 FILES = ("psoups_alignx/*.json", "psoups/*.json")
 """Where its files are in the data folder."""
 
 
-class _Pair(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
+class _Pair(Columns):
     prompt: Text
     chosen: Text
     rejected: Text
