@@ -40,6 +40,7 @@ _SHOWN = 2_000
 """Characters of a bad reply that are shown back to the model."""
 _REPLY_TOKENS = 512
 _SAMPLES = 3
+"""Items, and pairs of near-duplicates, that the report shows."""
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -387,18 +388,13 @@ def _report_of_part(items: Sequence[Item]) -> dict[str, Any]:
         "prompts": len({item.group_id for item in items}),
         "languages": dict(languages.most_common()),
         "preferences_per_item": float(np.mean([len(item.preferences) for item in items])),
-        "words": {name: _lengths(values) for name, values in texts.items()},
+        "words": {name: _lengths([len(t.split()) for t in own]) for name, own in texts.items()},
     }
 
 
-def _lengths(texts: Sequence[str]) -> dict[str, float]:
-    """Return how many words texts have."""
-    counts = np.array([len(text.split()) for text in texts])
-    return {
-        "median": float(np.median(counts)),
-        "p95": float(np.quantile(counts, 0.95)),
-        "longest": int(counts.max()),
-    }
+def _lengths(words: list[int]) -> dict[str, float]:
+    median, p95 = (float(np.quantile(words, share)) for share in (0.5, 0.95))
+    return {"median": median, "p95": p95, "longest": max(words)}
 
 
 def report_lines(report: Mapping[str, Any]) -> list[str]:
