@@ -36,7 +36,7 @@ from mipo_eval.store import Store
 from mipo_eval.store.items import put_list
 from mipo_eval.store.responses import put_generation, put_responses
 from mipo_eval.tasks.items import write_items
-from mipo_eval.tasks.query import query_hash
+from mipo_eval.tasks.prompt import query_hash
 
 CONCURRENCY = 64
 

@@ -33,7 +33,7 @@ from mipo_eval.generation.engine import (
 )
 from mipo_eval.generation.models import parse_model
 from mipo_eval.records import Item
-from mipo_eval.tasks.query import render_query
+from mipo_eval.tasks.prompt import render_query
 from mipo_eval.training.pairs import PairSettings, plan_draws
 from mipo_eval.training.sample import ask
 

@@ -12,7 +12,7 @@ import numpy as np
 from mipo_eval.demo.rules import SATISFIED, rate
 from mipo_eval.stats.seeds import SeedSummary, seed_summaries
 from mipo_eval.store.responses import Answered
-from mipo_eval.tasks.query import render_query
+from mipo_eval.tasks.prompt import render_query
 from mipo_eval.training.recipes import Recipe, load_recipe
 
 _COMMON = (

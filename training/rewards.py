@@ -22,7 +22,7 @@ from mipo_eval.errors import BackendError, DataError
 from mipo_eval.judges.judge import Judge
 from mipo_eval.judges.rubric import RatingRequest, rating_requests, read_rating
 from mipo_eval.records import Item, Rubric
-from mipo_eval.tasks.grading import grade
+from mipo_eval.tasks.answers import grade
 from mipo_eval.training.job import Example, Job
 
 if TYPE_CHECKING:

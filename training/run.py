@@ -309,7 +309,7 @@ def _recorded(store: Store, training: Training) -> Iterator[Record]:
 
 
 def _scoring_model(model: ModelSpec, template: str | None) -> Any:
-    from mipo_eval.tasks.scoring import ScoringModel
+    from mipo_eval.tasks.likelihood import ScoringModel
 
     scoring = ScoringModel.load(model.target)
     if template:

@@ -125,7 +125,7 @@ def _rebuilt(output: "Output") -> str:
     from functools import partial
 
     from mipo_eval.demo.model import rebuild_base_model
-    from mipo_eval.tasks.query import render_query
+    from mipo_eval.tasks.prompt import render_query
 
     folder = rebuild_base_model(
         partial(render_query, prompting="personalized"),

@@ -61,7 +61,7 @@ def rebuild_base_model(
     waits for the first and takes its result.
 
     Args:
-        render: turns an item into the user turn, as the evaluation will (`mipo_eval.tasks.query`).
+        render: turns an item into the user turn, as the evaluation will (`mipo_eval.tasks.prompt`).
         recipe: the training recipe; the default is the demo's.
         on_step: called after each training step with (steps done, steps in all).
 

@@ -14,8 +14,7 @@ from mipo_eval.store.matrix import EMPTY, NOT_GENERATED, ItemList, Rated
 from mipo_eval.store.responses import Answered, answered
 from mipo_eval.store.runs import Run
 from mipo_eval.store.tables import responses
-from mipo_eval.tasks.grading import grade
-from mipo_eval.tasks.questions import LETTERS
+from mipo_eval.tasks.answers import LETTERS, grade
 
 NOT_TOLD = "the model type does not tell"
 NO_PROBABILITIES = "no probabilities"

@@ -6,11 +6,12 @@ they are made, so that a stopped measurement continues.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from mipo_eval.checkpoints import check_checkpoint, checkpoint_folder, fingerprint
 from mipo_eval.keys import digest
 from mipo_eval.metrics import context_scores
+from mipo_eval.metrics.context_lift import ContextLikelihoods
 from mipo_eval.progress import Progress
 from mipo_eval.records import Score, text_key
 from mipo_eval.signature import short
@@ -18,10 +19,7 @@ from mipo_eval.stats import Crossed
 from mipo_eval.store import Store
 from mipo_eval.store.likelihoods import Entry, get_likelihoods, put_likelihoods
 from mipo_eval.store.responses import Answered
-from mipo_eval.tasks.query import query_hash
-
-if TYPE_CHECKING:
-    from mipo_eval.tasks.scoring import ContextResult
+from mipo_eval.tasks.prompt import query_hash
 
 CONTEXTS = 8
 """K: the own context and seven others; retrieval by chance is 1/K."""
@@ -64,7 +62,10 @@ def lift_scores(
         scorer = _Scorer(key, str(folder), seed)
         results = _measure(store, scorer, entries, missing, progress)
         for index, result in results:
-            found[index], reasons[index] = result.likelihoods, result.reason
+            if isinstance(result, str):
+                reasons[index] = result
+            else:
+                found[index], reasons[index] = result, None
         progress.finish()
     if not any(found):
         return []
@@ -94,17 +95,17 @@ def _measure(
     entries: Sequence[Answered],
     missing: Sequence[str | None],
     progress: Progress,
-) -> Iterator[tuple[int, "ContextResult"]]:
+) -> Iterator[tuple[int, ContextLikelihoods | str]]:
     """Yield what was missing, by position, storing it chunk by chunk."""
-    from mipo_eval.tasks.scoring import ScoringModel, score_contexts
+    from mipo_eval.tasks.likelihood import ScoringModel, score_contexts
 
     chunk: list[Entry] = []
     model = ScoringModel.load(scorer.folder)
     items = [entry.item for entry in entries]
     results = score_contexts(model, items, missing, k=CONTEXTS, seed=scorer.seed)
     for index, result in enumerate(results):
-        if result.likelihoods is not None:
-            chunk.append((*_name(entries[index]), result.likelihoods))
+        if not isinstance(result, str):
+            chunk.append((*_name(entries[index]), result))
         if len(chunk) == _CHUNK or (chunk and index == len(entries) - 1):
             put_likelihoods(store, scorer.key, chunk)
             chunk = []

@@ -20,7 +20,7 @@ from mipo_eval.demo import model, world
 from mipo_eval.demo.pretraining import PretrainingRecipe
 from mipo_eval.keys import digest
 from mipo_eval.records import Item
-from mipo_eval.tasks.query import render_query
+from mipo_eval.tasks.prompt import render_query
 
 RENDER: Callable[[Item], str] = functools.partial(render_query, prompting="personalized")
 SHIPPED = Path(model.__file__).parent / "base_model"

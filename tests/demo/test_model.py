@@ -31,7 +31,7 @@ from mipo_eval.demo.rules import SATISFIED, incoherence, rate, read
 from mipo_eval.errors import ConfigError, ModelError
 from mipo_eval.generation.models import parse_model
 from mipo_eval.records import Item
-from mipo_eval.tasks.query import Prompting, render_query
+from mipo_eval.tasks.prompt import Prompting, render_query
 from tests.demo.ship_base_model import MADE_BY, RENDER, made_by
 from tests.waiting import HANG, wait_until
 
@@ -229,7 +229,7 @@ _BUILD = """
 import functools, sys
 from mipo_eval.demo.model import rebuild_base_model
 from mipo_eval.demo.pretraining import PretrainingRecipe
-from mipo_eval.tasks.query import render_query
+from mipo_eval.tasks.prompt import render_query
 recipe = PretrainingRecipe(steps=int(sys.argv[1]), batch=4, vocabulary=400, hidden=32,
                            intermediate=64, layers=1, heads=2)
 render = functools.partial(render_query, prompting="personalized")

@@ -15,7 +15,7 @@ from mipo_eval.store import Store
 from mipo_eval.store.trainings import Training, list_trainings
 from mipo_eval.suites import find_suite
 from mipo_eval.tasks.items import write_items
-from mipo_eval.tasks.scoring import ScoringModel
+from mipo_eval.tasks.likelihood import ScoringModel
 from mipo_eval.training import run
 from mipo_eval.training.examples import Examples, training_items
 from mipo_eval.training.job import Example

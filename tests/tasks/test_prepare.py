@@ -16,12 +16,19 @@ from mipo_eval.errors import BackendError, ConfigError, DataError
 from mipo_eval.records import Item
 from mipo_eval.store.engine import Store
 from mipo_eval.tasks.items import read_items
-from mipo_eval.tasks.preparation import PAPER_SIZES, Models, Plan, Prepared, prepare, raw_rows
-from mipo_eval.tasks.preparation.report import report_lines
+from mipo_eval.tasks.prepare import (
+    RAW_SETS,
+    Models,
+    Preparation,
+    Prepared,
+    prepare,
+    raw_rows,
+    report_lines,
+)
 from mipo_eval.tasks.sources import load_source
 from tests.servers.http import Act, Call
 from tests.servers.openai_server import OpenAIServer, ok
-from tests.tasks.preparation.rows import (
+from tests.tasks.rows import (
     ca_row,
     failing_first,
     mb_row,
@@ -42,7 +49,7 @@ def run(
     *,
     reference: Backend | None = None,
 ) -> Prepared:
-    plan = Plan(name=name, source="rows", n_train=sizes[0], n_test=sizes[1])
+    plan = Preparation(name=name, source="rows", n_train=sizes[0], n_test=sizes[1])
     with Store.open(str(data / "store.db")) as store:
         models = Models(store=store, extractor=extractor, reference=reference)
         return asyncio.run(prepare(plan, rows, models, data))
@@ -147,14 +154,14 @@ def test_bad_replies_are_replaced_from_the_reserve(tmp_path: Path) -> None:
     train, test = parts(prepared)
     assert (len(train), len(test)) == (30, 8)
     assert "bread" not in "".join(item.prompt for item in (*train, *test))
-    assert prepared.report.dropped["bad reply"] > 0
+    assert prepared.report["dropped"]["bad reply"] > 0
 
 
 def test_a_model_that_learns_from_correction(tmp_path: Path) -> None:
     script = failing_first(preferences, "Sure! I think they like it short.", 2)
     backend = ScriptedBackend(script)
     prepared = run("prism", list(prism_rows()), backend, tmp_path)
-    assert prepared.report.dropped == {}
+    assert prepared.report["dropped"] == {}
     assert len(backend.asked) == 3 * 38
 
 
@@ -213,11 +220,12 @@ def test_sizes_that_cannot_be(tmp_path: Path, sizes: tuple[int, int], message: s
 
 
 def test_plans() -> None:
-    assert PAPER_SIZES == {"ca": (6564, 200), "prism": (7294, 194), "mb": (3600, 84)}
+    sizes = {name: spec.paper_sizes for name, spec in RAW_SETS.items()}
+    assert sizes == {"ca": (6564, 200), "prism": (7294, 194), "mb": (3600, 84)}
     with pytest.raises(ConfigError, match=r"mb: 10 training and 4 test items .* multiples of 4"):
-        Plan(name="mb", source="x", n_train=10, n_test=4)
+        Preparation(name="mb", source="x", n_train=10, n_test=4)
     with pytest.raises(ConfigError, match="cannot prepare 'xx'; known: ca, prism, mb"):
-        Plan(name="xx", source="x", n_train=1, n_test=1)
+        Preparation(name="xx", source="x", n_train=1, n_test=1)
 
 
 def write_csv(path: Path, rows: Rows) -> None:

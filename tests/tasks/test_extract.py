@@ -7,16 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from mipo_eval.backends import Failure, Message, Request
+from mipo_eval.backends import Failure, Request
 from mipo_eval.backends.scripted import ScriptedBackend
 from mipo_eval.store.engine import Store
-from mipo_eval.tasks.preparation.extract import (
-    Answer,
-    Question,
-    extract,
-    parse_preferences,
-    parse_statements,
-)
+from mipo_eval.tasks.datasets import Dropped, parse_preferences
+from mipo_eval.tasks.datasets.mb import parse_statements
+from mipo_eval.tasks.prepare import extract
 
 GOOD = '{"tone": "Be warm."}'
 
@@ -77,16 +73,18 @@ def test_statements_come_in_the_asked_order() -> None:
     assert list(parse_statements(reply, ["style", "depth"])) == ["style", "depth"]
 
 
+Replies = dict[str, dict[str, str] | Dropped]
+
+
 def ask(
     script: Callable[[Request], str | Failure], keys: str, store: Path
-) -> tuple[dict[str, Answer[dict[str, str]]], ScriptedBackend]:
+) -> tuple[Replies, ScriptedBackend]:
     backend = ScriptedBackend(script)
 
-    async def run() -> dict[str, Answer[dict[str, str]]]:
+    async def run() -> Replies:
         with Store.open(str(store)) as opened:
-            questions = (Question(key=k, messages=(Message(role="user", content=k),)) for k in keys)
-            answers = extract(opened, backend, questions, parse_preferences)
-            return {answer.key: answer async for answer in answers}
+            replies = extract(opened, backend, ((k, k) for k in keys), parse_preferences)
+            return {key: reply async for key, reply in replies}
 
     return asyncio.run(run()), backend
 
@@ -98,7 +96,7 @@ def test_a_bad_reply_is_shown_to_the_model(tmp_path: Path) -> None:
         )
 
     answers, backend = ask(script, "ab", tmp_path / "s.db")
-    assert all(answer.value == {"tone": "Be warm."} for answer in answers.values())
+    assert list(answers.values()) == [{"tone": "Be warm."}] * 2
     assert len(backend.asked) == 3
     corrected = backend.asked[-1].messages
     assert [message.role for message in corrected] == ["user", "assistant", "user"]
@@ -108,8 +106,7 @@ def test_a_bad_reply_is_shown_to_the_model(tmp_path: Path) -> None:
 
 def test_it_is_given_up_after_three_attempts(tmp_path: Path) -> None:
     answers, backend = ask(lambda _: "", "a", tmp_path / "s.db")
-    assert answers["a"].reason == "bad reply"
-    assert answers["a"].detail == "it holds no valid JSON object"
+    assert answers["a"] == Dropped("bad reply", "it holds no valid JSON object")
     assert len(backend.asked) == 3
     assert backend.asked[1].messages[1].content == "(empty)"
 
@@ -117,9 +114,9 @@ def test_it_is_given_up_after_three_attempts(tmp_path: Path) -> None:
 def test_failed_calls_are_told_and_asked_again_next_time(tmp_path: Path) -> None:
     failure = Failure(kind="timeout", detail="slow")
     answers, _ = ask(lambda _: failure, "a", tmp_path / "s.db")
-    assert answers["a"].reason == "call failed: timeout"
+    assert answers["a"] == Dropped("call failed: timeout")
     again, backend = ask(lambda _: GOOD, "a", tmp_path / "s.db")
-    assert again["a"].value is not None
+    assert again["a"] == {"tone": "Be warm."}
     assert len(backend.asked) == 1
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mipo_eval.errors import DataError
-from mipo_eval.tasks.preparation.split import near_duplicates, split_pools
+from mipo_eval.tasks.split import near_duplicates, split_pools
 
 
 def entries(count: int, users: int) -> tuple[list[str], list[str]]:

@@ -5,17 +5,17 @@ tokenised once; sequences of similar length share a batch; only the logits of re
 computed.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple
 
 from mipo_eval.errors import ConfigError, DataError, ModelError
 from mipo_eval.keys import item_rng
 from mipo_eval.metrics.context_lift import ContextLikelihoods
 from mipo_eval.records import Item
-from mipo_eval.tasks.query import render_query
+from mipo_eval.tasks.prompt import render_query
 from mipo_eval.threads import fit_threads
 
 Ids = Sequence[int]
@@ -23,7 +23,6 @@ BATCH_TOKENS = 8_192
 """Tokens of one batch, padding included; halved whenever the device runs out of memory."""
 _CHUNK = 64
 """Responses whose sequences are sorted by length together."""
-Entry = TypeVar("Entry")
 
 
 class TokenPair(NamedTuple):
@@ -165,14 +164,6 @@ class ScoringModel:
         ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContextResult:
-    """The likelihoods of one response, or why there are none."""
-
-    likelihoods: ContextLikelihoods | None
-    reason: str | None = None
-
-
 def score_contexts(
     model: ScoringModel,
     items: Sequence[Item],
@@ -180,8 +171,8 @@ def score_contexts(
     *,
     k: int = 8,
     seed: int = 0,
-) -> Iterator[ContextResult]:
-    """Yield, per item, its response's likelihoods without and under K contexts.
+) -> Iterator[ContextLikelihoods | str]:
+    """Yield, per item, its response's likelihoods without and under K contexts, or why not.
 
     Args:
         model: the scoring model.
@@ -196,28 +187,24 @@ def score_contexts(
     if len(items) != len(responses):
         raise DataError(f"{len(items)} items but {len(responses)} responses; give one per item")
     prompt_ids = lru_cache(maxsize=4_096)(model.prompt_ids)
-    drawn = draw_contexts(items, k, seed)
-    for chunk in _batched(zip(items, responses, drawn, strict=True), _CHUNK):
+    entries = zip(items, responses, draw_contexts(items, k, seed), strict=True)
+    while chunk := list(islice(entries, _CHUNK)):
         prepared = [
             _pairs(item, response, contexts, model, prompt_ids)
             for item, response, contexts in chunk
         ]
-        sums = iter(
-            model.logprobs(
-                [pair for pairs in prepared if not isinstance(pairs, str) for pair in pairs]
-            )
-        )
+        asked = [pair for pairs in prepared if not isinstance(pairs, str) for pair in pairs]
+        sums = iter(model.logprobs(asked))
         for pairs in prepared:
             if isinstance(pairs, str):
-                yield ContextResult(likelihoods=None, reason=pairs)
+                yield pairs
                 continue
             without, *within = islice(sums, len(pairs))
-            likelihoods = ContextLikelihoods(
+            yield ContextLikelihoods(
                 without_context=without,
                 with_contexts=tuple(within),
                 tokens=len(pairs[0].response),
             )
-            yield ContextResult(likelihoods=likelihoods)
 
 
 def _pairs(
@@ -245,10 +232,3 @@ def _pairs(
     if model.max_length is not None and longest > model.max_length:
         return f"longer than the scoring model's {model.max_length} tokens"
     return pairs
-
-
-def _batched(entries: Iterable[Entry], size: int) -> Iterator[list[Entry]]:
-    """Yield lists of `size` entries, the last one shorter (itertools.batched, Python 3.12)."""
-    iterator = iter(entries)
-    while chunk := list(islice(iterator, size)):
-        yield chunk

@@ -19,23 +19,20 @@ def render_query(item: Item, prompting: Prompting) -> str:
 
     Personalized prompting of an item without context is its default prompting.
     """
+    # One pass over the template: a slot's name inside a filled text is not filled again.
     if prompting == "personalized" and item.context.strip():
-        return _fill(template("personalized"), prompt=item.prompt, context=item.context)
-    return _fill(template("default"), prompt=item.prompt)
-
-
-@cache
-def template(prompting: Prompting) -> str:
-    """Return the text of a query template."""
-    path = resources.files(__package__) / "prompts" / f"query_{prompting}.txt"
-    return path.read_text(encoding="utf-8").strip()
+        text = template("query_personalized").strip()
+        return text.format(prompt=item.prompt, context=item.context)
+    return template("query_default").strip().format(prompt=item.prompt)
 
 
 def query_hash() -> str:
     """Return the digest of both templates, for signatures."""
-    return digest([template("personalized"), template("default")])
+    return digest([template(f"query_{name}").strip() for name in ("personalized", "default")])
 
 
-def _fill(text: str, **fields: str) -> str:
-    # One pass over the template: a slot's name inside a filled text is not filled again.
-    return text.format_map(fields)
+@cache
+def template(name: str) -> str:
+    """Return the text of one of our prompt files."""
+    path = resources.files("mipo_eval.tasks") / "prompts" / f"{name}.txt"
+    return path.read_text(encoding="utf-8")

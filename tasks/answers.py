@@ -1,6 +1,6 @@
-r"""Reading the final answer out of a model's text: a number, or the letter of a choice.
+r"""The final answer in a model's text, a number or the letter of a choice, and its grade.
 
-Both functions try marks of a final answer in a fixed order and use the first kind that is there;
+Both extractors try marks of a final answer in a fixed order and use the first kind that is there;
 within a kind the last one counts, because models correct themselves. None means that no answer
 could be read: a state of its own beside right and wrong, counted as such.
 
@@ -28,7 +28,12 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from functools import cache
 from itertools import chain
-from typing import NamedTuple
+from typing import Literal, NamedTuple
+
+from mipo_eval.records import Item
+
+LETTERS = "ABCDEFGHIJ"
+"""The labels that the choices of a question get, in order."""
 
 # Typography to ASCII: minus signs, full-width digits, fractions; what LaTeX puts between digits.
 _ASCII = str.maketrans(
@@ -251,3 +256,31 @@ def _agreed(found: Sequence[str], letters: str) -> str | None:
     """Return the letter all of `found` name, in the case of `letters`; None for none or several."""
     names = {name.casefold() for name in found}
     return next((letter for letter in letters if {letter.casefold()} == names), None)
+
+
+Grade = Literal["right", "wrong", "unextracted"]
+
+NEXT_QUESTION = "\nQ:"
+"""Where a base model that was shown examples goes on to make up a question of its own."""
+
+
+def grade(item: Item, reply: str) -> Grade:
+    """Compare the final answer of a reply with the question's.
+
+    Numbers are compared as numbers ("5.0" is 5). "unextracted" is no right answer, so it counts
+    against accuracy; its rate is reported beside it, because it says how much of the loss is form.
+
+    Raises:
+        KeyError: the item is not a verifiable question (see `tasks.questions`).
+    """
+    answer = reply.partition(NEXT_QUESTION)[0]
+    found: Decimal | str | None
+    right: Decimal | str | None
+    if item.meta["kind"] == "number":
+        found, right = extract_number(answer), Decimal(item.reference or "NaN")
+    else:
+        found = extract_choice(answer, LETTERS[: len(item.meta["choices"])])
+        right = item.reference
+    if found is None:
+        return "unextracted"
+    return "right" if found == right else "wrong"

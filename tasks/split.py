@@ -1,7 +1,7 @@
 """Train and test parts that share no user and no prompt."""
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from mipo_eval.errors import DataError
@@ -65,11 +65,6 @@ def split_pools(
         for part in (train, test)
     ]
     return Pools(shuffled[0], shuffled[1], shared_prompts=len(rest) - len(train))
-
-
-def overlap(first: Sequence[Hashable], second: Sequence[Hashable]) -> int:
-    """Return how many different values occur in both."""
-    return len(set(first) & set(second))
 
 
 def refuse_overlap(parts: Mapping[str, Iterable[Item]]) -> None:

@@ -9,17 +9,13 @@ from typing import Any
 import pytest
 
 from mipo_eval.errors import DataError
-from mipo_eval.tasks.preparation.raw import (
-    Choice,
-    Dropped,
-    Instruction,
-    ca_choices,
-    mb_instructions,
-    prism_choices,
-)
-from tests.tasks.preparation.rows import ca_row, mb_row, prism_rows, utterance
+from mipo_eval.tasks.datasets import Dropped, UserChoice
+from mipo_eval.tasks.datasets.ca import ca_choices
+from mipo_eval.tasks.datasets.mb import Instruction, mb_instructions
+from mipo_eval.tasks.datasets.prism import prism_choices
+from tests.tasks.rows import ca_row, mb_row, prism_rows, utterance
 
-Found = Iterable[Choice | Instruction | Dropped]
+Found = Iterable[UserChoice | Instruction | Dropped]
 
 
 def drops(found: Found) -> Counter[str]:
@@ -28,26 +24,13 @@ def drops(found: Found) -> Counter[str]:
 
 def test_prism_opening_turns() -> None:
     choices = list(prism_choices(prism_rows(3), "x"))
-    assert [c.source_id for c in choices if isinstance(c, Choice)] == ["c0-0", "c1-0", "c2-0"]
+    assert [c.source_id for c in choices if isinstance(c, UserChoice)] == ["c0-0", "c1-0", "c2-0"]
     first = choices[0]
-    assert isinstance(first, Choice)
+    assert isinstance(first, UserChoice)
     assert first.prompt == "What should I know about bread number 0, turn 0?"
     assert first.chosen == "Answer 1 of 0-0 on bread."  # score 90
     assert first.rejected == "Answer 2 of 0-0 on bread."  # score 15, the lowest
     assert (first.meta["chosen_score"], first.meta["rejected_score"]) == (90, 15)
-
-
-def test_later_turns_carry_the_conversation() -> None:
-    choices = [c for c in prism_choices(prism_rows(1), "x", turns="all") if isinstance(c, Choice)]
-    assert [c.source_id for c in choices] == ["c0-0", "c0-1"]
-    assert choices[1].prompt == (
-        "User: What should I know about bread number 0, turn 0?\n\n"
-        "Assistant: Answer 1 of 0-0 on bread.\n\n"
-        "User: What should I know about bread number 0, turn 1?"
-    )
-    ca = [c for c in ca_choices([ca_row(1, 1)], "x", turns="all") if isinstance(c, Choice)]
-    assert [c.source_id for c in ca] == ["1-0", "1-1"]
-    assert ca[1].prompt.startswith("User: Tell me about taxes 1 first\n\nAssistant: c on taxes")
 
 
 @pytest.mark.parametrize(
@@ -69,7 +52,7 @@ def test_prism_drops(changes: list[dict[str, Any]], reason: str) -> None:
 
 def test_community_alignment() -> None:
     [choice] = ca_choices([ca_row(1, 3)], "x")
-    assert isinstance(choice, Choice)
+    assert isinstance(choice, UserChoice)
     assert choice.user_id == "3"
     assert choice.prompt == "Tell me about taxes 1 first"
     assert choice.chosen == "c on taxes 1 first"  # without the end mark
@@ -77,7 +60,7 @@ def test_community_alignment() -> None:
     rejected = {
         entry.rejected[0]
         for entry in ca_choices([ca_row(n, 3) for n in range(40)], "x")
-        if isinstance(entry, Choice)
+        if isinstance(entry, UserChoice)
     }
     assert rejected == {"a", "b", "d"}
 
@@ -107,11 +90,13 @@ def test_the_real_instruction_keeps_its_meaning(shared_data: Path) -> None:
     [found] = mb_instructions(rows, "x")
     assert isinstance(found, Instruction)
     assert found.system == rows[0]["system"]
-    assert found.reference == rows[0]["reference_answer"]
+    assert found.reference_answer == rows[0]["reference_answer"]
     assert found.prompt == rows[0]["prompt"].replace("\\n", "\n")
-    for rubric, raw in zip(found.rubrics, rows[0]["rubric"], strict=True):
-        assert rubric.criterion == raw["criteria"]
-        assert {str(k): v for k, v in rubric.scores.items()} == raw["score_descriptions"]
+    for rubric, raw in zip(found.rubric, rows[0]["rubric"], strict=True):
+        assert rubric.criteria == raw["criteria"]
+        assert {str(k): v for k, v in rubric.score_descriptions.items()} == raw[
+            "score_descriptions"
+        ]
     [hub] = mb_instructions([{"rubrics": rows[0].pop("rubric"), **rows[0]}], "x")
     assert hub == found
 
@@ -132,7 +117,7 @@ def without(row: dict[str, Any], column: str) -> dict[str, Any]:
     [
         (
             ca_choices([ca_row(1, 1), without(ca_row(1, 1), "annotator_id")], "f.csv"),
-            "f.csv, row 2: the column annotator_id is missing; expected conversation_id,",
+            "f.csv, row 2, field annotator_id: is missing; add it; expected the columns",
         ),
         (
             prism_choices([without(next(prism_rows(1)), "score")], "u.jsonl"),

@@ -15,8 +15,8 @@ from mipo_eval.metrics.context_lift import (
     infonce_term,
 )
 from mipo_eval.records import Item
-from mipo_eval.tasks.query import render_query
-from mipo_eval.tasks.scoring import ScoringModel, TokenPair, draw_contexts, score_contexts
+from mipo_eval.tasks.likelihood import ScoringModel, TokenPair, draw_contexts, score_contexts
+from mipo_eval.tasks.prompt import render_query
 
 Dtype = Literal["float32", "float64"]
 
@@ -98,7 +98,7 @@ def test_score_contexts(scorer: tuple[ScoringModel, float], truth: dict[str, Any
     suite = items([*truth["contexts"], ""])
     responses = [*truth["responses"], "Lily was happy."]
     results = list(score_contexts(model, suite, responses, k=3))
-    assert results[4].reason == "item without context"
+    assert results[4] == "item without context"
     for item, text, result, contexts in zip(
         suite[:4], responses, results, draw_contexts(suite, 3), strict=False
     ):
@@ -108,11 +108,11 @@ def test_score_contexts(scorer: tuple[ScoringModel, float], truth: dict[str, Any
             queries.append(render_query(changed, "personalized"))
         ids = model.response_ids(text)
         expected = [model.logprobs([TokenPair(model.prompt_ids(q), ids)])[0] for q in queries]
-        assert result.likelihoods is not None
-        got = [result.likelihoods.without_context, *result.likelihoods.with_contexts]
+        assert isinstance(result, ContextLikelihoods)
+        got = [result.without_context, *result.with_contexts]
         assert got == pytest.approx(expected, abs=tolerance)
-        assert result.likelihoods.tokens == len(ids)
-    bound = sum(infonce_term(r.likelihoods) for r in results if r.likelihoods) / 4
+        assert result.tokens == len(ids)
+    bound = sum(infonce_term(r) for r in results if isinstance(r, ContextLikelihoods)) / 4
     assert bound > 0  # through our query templates, too, a response tells its context
 
 
@@ -120,10 +120,9 @@ def test_what_cannot_be_scored(scorer: tuple[ScoringModel, float]) -> None:
     model, _ = scorer
     suite = items(["Lily likes dogs.", "x " * 300])
     results = list(score_contexts(model, suite, [None, ""], k=2))
-    assert [result.reason for result in results] == ["no response", "empty response"]
+    assert results == ["no response", "empty response"]
     [long, _] = score_contexts(model, suite, ["Lily was happy.", "Tom was sad."], k=2)
-    assert long.likelihoods is None
-    assert long.reason == "longer than the scoring model's 512 tokens"
+    assert long == "longer than the scoring model's 512 tokens"
     with pytest.raises(DataError, match="2 items but 1 responses"):
         list(score_contexts(model, suite, ["a"]))
 
