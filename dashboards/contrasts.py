@@ -8,7 +8,7 @@ import numpy as np
 
 from mipo_eval.dashboards.methods import Method, Standing
 from mipo_eval.metrics.agreement import cohen_kappa
-from mipo_eval.metrics.rates import METRIC_NAMES
+from mipo_eval.metrics.win_rate import METRIC_NAMES
 from mipo_eval.reports.outcomes import Sheet, has_values
 from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.signature import short, split

@@ -14,11 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from mipo_eval.errors import ConfigError, DataError
-from mipo_eval.metrics.calibration import (
-    ChoiceOutcome,
-    choice_outcome,
-    expected_calibration_error,
-)
+from mipo_eval.metrics.calibration import ChoiceOutcome, choice_outcome, expected_calibration_error
 from mipo_eval.records import Item
 from mipo_eval.tasks.grading import grade
 from mipo_eval.tasks.questions import LETTERS

@@ -236,7 +236,7 @@ def _details(section: "Section", task: str, marks: "Mapping[str, int]") -> "Tabl
     from rich.table import Table
 
     from mipo_eval.cli.tables import inert
-    from mipo_eval.metrics.directions import direction
+    from mipo_eval.metrics.aggregate import direction
     from mipo_eval.reports.labels import decimals
 
     table = Table(header_style="bold", box=SIMPLE_HEAD, pad_edge=False)

@@ -1,9 +1,10 @@
 """Pure metrics: win rate, Self-BLEU, answer entropy, judge accuracy. No torch, no I/O."""
 
-from mipo_eval.metrics.accuracy import JudgeAccuracy, judge_accuracy
-from mipo_eval.metrics.bleu import SelfBleu, self_bleu, self_bleu_score
+from mipo_eval.metrics.aggregate import mean_score, rate_score, rating_mean
+from mipo_eval.metrics.agreement import JudgeAccuracy, judge_accuracy
 from mipo_eval.metrics.calibration import (
     ChoiceOutcome,
+    answer_entropy,
     calibration_scores,
     choice_outcome,
     expected_calibration_error,
@@ -16,9 +17,8 @@ from mipo_eval.metrics.context_lift import (
     infonce_term,
 )
 from mipo_eval.metrics.diversity import distinct_n, diversity_scores, pairwise_similarity
-from mipo_eval.metrics.entropy import answer_entropy
-from mipo_eval.metrics.means import mean_score, rate_score, rating_mean
-from mipo_eval.metrics.rates import (
+from mipo_eval.metrics.self_bleu import SelfBleu, self_bleu, self_bleu_score
+from mipo_eval.metrics.win_rate import (
     OutcomeSummary,
     outcome_rates,
     outcome_summary,

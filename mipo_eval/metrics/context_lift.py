@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mipo_eval.errors import DataError
-from mipo_eval.metrics.means import Groups, Reasons, mean_score, same_length
+from mipo_eval.metrics.aggregate import Groups, Reasons, mean_score, same_length
 from mipo_eval.records import Score
 from mipo_eval.signature import join
 

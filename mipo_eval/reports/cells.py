@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mipo_eval.errors import DataError
-from mipo_eval.metrics.directions import direction
+from mipo_eval.metrics.aggregate import direction
 from mipo_eval.records import Score
 from mipo_eval.reports.catalog import RowName, column_signature
 from mipo_eval.reports.outcomes import COMPARED, DERIVED, Sheet

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mipo_eval.errors import ConfigError, DataError
-from mipo_eval.metrics.rates import METRIC_NAMES, Ties
+from mipo_eval.metrics.win_rate import METRIC_NAMES, Ties
 from mipo_eval.records import Score
 from mipo_eval.reports.catalog import (
     StoredJudge,
@@ -17,7 +17,7 @@ from mipo_eval.reports.catalog import (
 from mipo_eval.reports.outcomes import DERIVED, JUDGED, Sheet, outcome_sheets
 from mipo_eval.signature import differences, join, short, split
 from mipo_eval.stats import Comparison, compare_all
-from mipo_eval.stats.significance import Adjust
+from mipo_eval.stats.paired import Adjust
 from mipo_eval.store import Store
 from mipo_eval.store.runs import Run, find_run, get_scores
 from mipo_eval.store.validations import failing_judges

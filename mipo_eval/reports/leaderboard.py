@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mipo_eval.metrics.directions import direction
-from mipo_eval.metrics.rates import METRIC_NAMES, Ties
+from mipo_eval.metrics.aggregate import direction
+from mipo_eval.metrics.win_rate import METRIC_NAMES, Ties
 from mipo_eval.records import Score
 from mipo_eval.reports.catalog import (
     RowName,

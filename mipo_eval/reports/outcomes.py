@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mipo_eval.errors import ConfigError
-from mipo_eval.metrics.rates import METRIC_NAMES, TIE_CREDIT
+from mipo_eval.metrics.win_rate import METRIC_NAMES, TIE_CREDIT
 from mipo_eval.reports.measured import CHECKED, JUDGE_FREE, measured
 from mipo_eval.reports.ratings import (
     NO_REFERENCE,

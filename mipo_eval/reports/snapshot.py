@@ -3,7 +3,7 @@
 from functools import cached_property
 
 from mipo_eval.controls import control_of
-from mipo_eval.metrics.rates import METRIC_NAMES
+from mipo_eval.metrics.win_rate import METRIC_NAMES
 from mipo_eval.records import Score
 from mipo_eval.reports.catalog import StoredJudge, list_judges, stored_scores
 from mipo_eval.reports.outcomes import DERIVED, Outcomes

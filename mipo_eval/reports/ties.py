@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from mipo_eval.errors import DataError
-from mipo_eval.metrics.directions import direction
+from mipo_eval.metrics.aggregate import direction
 from mipo_eval.reports.outcomes import JUDGED, METRICS, Sheet
 from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.signature import rule, short, split

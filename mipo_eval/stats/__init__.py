@@ -4,8 +4,15 @@ Values are tables of (items, runs) with NaN for what is absent; `groups` names e
 (prompt group or user). What an option or a unit means stands with each function.
 """
 
-from mipo_eval.stats.bootstrap import Crossed, mean_interval, mean_intervals, percentile_interval
-from mipo_eval.stats.comparisons import Comparison, align, compare, compare_all, told_apart
+from mipo_eval.stats.bootstrap import (
+    Crossed,
+    design_effect,
+    mean_interval,
+    mean_intervals,
+    percentile_interval,
+    standard_error,
+    two_way_variance,
+)
 from mipo_eval.stats.intervals import (
     bca_interval,
     constant_rate_interval,
@@ -21,18 +28,33 @@ from mipo_eval.stats.length import (
     length_controlled,
     length_profile,
 )
+from mipo_eval.stats.paired import (
+    Comparison,
+    adjust,
+    align,
+    compare,
+    compare_all,
+    permutation_test,
+    sign_test,
+    told_apart,
+)
 from mipo_eval.stats.power import Design, detectable_difference, paired_correlation, rate_sd
-from mipo_eval.stats.ranking import Rank, WinMatrix, letter_display, rank_runs, win_matrix
+from mipo_eval.stats.ranking import (
+    BestOf,
+    Rank,
+    WinMatrix,
+    best_of,
+    letter_display,
+    rank_runs,
+    win_matrix,
+)
 from mipo_eval.stats.seeds import (
     SeedDifference,
     SeedSummary,
     seed_difference,
     seed_summaries,
 )
-from mipo_eval.stats.selection import BestOf, best_of
-from mipo_eval.stats.significance import adjust, permutation_test, sign_test
 from mipo_eval.stats.strengths import Strength, bradley_terry
-from mipo_eval.stats.variance import design_effect, standard_error, two_way_variance
 
 __all__ = [
     "BestOf",

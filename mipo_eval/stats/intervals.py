@@ -1,17 +1,19 @@
 """Intervals for special cases: BCa, two kinds of groups at once, proportions, tiny samples."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from mipo_eval.stats.bootstrap import (
+    CHUNK_CELLS,
     RESAMPLES,
     Clusters,
     Crossed,
     Floats,
     Interval,
+    Labels,
     cluster,
     cluster_ids,
     mean_intervals,
@@ -19,10 +21,8 @@ from mipo_eval.stats.bootstrap import (
     ratio,
     replicates,
     resample_weights,
+    two_way_variance,
 )
-from mipo_eval.stats.variance import two_way_variance
-
-Labels = Sequence[Hashable | None] | None
 
 
 def jackknife_means(clusters: Clusters) -> Floats:
@@ -132,7 +132,7 @@ def _pigeonhole(
     present = (~np.isnan(table)).astype(np.float64)
     filled = np.nan_to_num(table)
     sides = [cluster_ids(side, len(table)) for side in labels]
-    step = max(1, 2_000_000 // max(len(table), 1))
+    step = max(1, CHUNK_CELLS // max(len(table), 1))
     drawn = [np.empty((0, table.shape[1]))]
     for start in range(0, resamples, step):
         size = min(step, resamples - start)

@@ -16,14 +16,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from mipo_eval.errors import DataError
 from mipo_eval.stats.bootstrap import (
+    CHUNK_CELLS,
     Floats,
     Interval,
+    Labels,
     cluster_ids,
     mean_interval,
     percentile_interval,
     resample_weights,
 )
-from mipo_eval.stats.variance import Labels
 
 _RIDGE = 0.001
 """Pull of the coefficients to 0, as if by a thousandth of an item: keeps them finite where every
@@ -32,7 +33,6 @@ _REFITS = 2_000
 """Resamples; each is a whole regression, a few hundred microseconds."""
 _STEPS = 25
 _CLOSE = 1e-8
-_CHUNK_CELLS = 2_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,7 +187,7 @@ def _refit_interval(data: _Data, start: Floats, seed: int) -> Interval | None:
     if n_clusters < 2:
         return None
     rng = np.random.default_rng(seed)
-    step = max(1, _CHUNK_CELLS // len(data.targets))
+    step = max(1, CHUNK_CELLS // len(data.targets))
     drawn = []
     for begin in range(0, _REFITS, step):
         size = min(step, _REFITS - begin)

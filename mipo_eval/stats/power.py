@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mipo_eval.errors import ConfigError
-from mipo_eval.stats.variance import Labels, standard_error
+from mipo_eval.stats.bootstrap import Labels, standard_error
 
 
 def _reach(alpha: float, power: float) -> float:

@@ -9,7 +9,7 @@ spread between seeds that item noise alone explains. `benchmarks/bench_coverage.
 coverage, beside the plain resampling of seeds, then groups, then items.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,14 +21,14 @@ from mipo_eval.stats.bootstrap import (
     Clusters,
     Floats,
     Interval,
+    Labels,
     cluster,
+    influence,
     replicates,
     tail,
 )
-from mipo_eval.stats.variance import influence
 
 Index = NDArray[np.intp]
-Labels = Sequence[Hashable | None] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,8 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mipo_eval.errors import DataError
-from mipo_eval.stats.bootstrap import Floats, Interval, cluster_ids
-from mipo_eval.stats.variance import Labels
+from mipo_eval.stats.bootstrap import Floats, Interval, Labels, cluster_ids
 
 TieModel = Literal["half", "davidson"]
 

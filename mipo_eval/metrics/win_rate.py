@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from mipo_eval.errors import ConfigError, DataError
-from mipo_eval.metrics.means import (
+from mipo_eval.metrics.aggregate import (
     NO_SCORE,
     Groups,
     Reasons,
@@ -23,9 +23,8 @@ from mipo_eval.metrics.means import (
 )
 from mipo_eval.records import Score, Values
 from mipo_eval.signature import join
-from mipo_eval.stats.bootstrap import Floats
+from mipo_eval.stats.bootstrap import Floats, standard_error
 from mipo_eval.stats.intervals import rate_intervals
-from mipo_eval.stats.variance import standard_error
 
 Ties = Literal["win", "half", "loss"]
 

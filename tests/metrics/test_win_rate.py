@@ -11,7 +11,7 @@ import pytest
 
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.metrics import outcome_rates, outcome_summary, tie_rate, win_rate, win_rates
-from mipo_eval.metrics.rates import Ties
+from mipo_eval.metrics.win_rate import Ties
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,10 @@
-"""A mean over items as a `Score`: with n, what is missing and why, interval and signature."""
+"""A mean over items as a `Score`: n, what is missing and why, interval; and which way is better."""
 
 import math
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
@@ -140,3 +141,39 @@ def rating_mean(
         seed=seed,
         reasons=reasons,
     )
+
+
+Direction = Literal["higher", "lower"]
+
+LOWER_IS_BETTER = frozenset(
+    {
+        "self_bleu_4",
+        "self_bleu_4_fixed",
+        "self_bleu_4_same_prompt",
+        "self_bleu_4_same_prompt_fixed",
+        "pairwise_similarity_fixed",
+        "unextracted_rate",
+        "brier",
+        "ece",
+        "truncation_rate",
+    }
+)
+DESCRIPTIVE = frozenset(
+    {
+        "tie_rate",
+        "response_tokens",
+        "answer_entropy",
+        "answer_entropy_correct",
+        "answer_entropy_wrong",
+        "win_rate_standard_error",
+    }
+)
+"""Metrics that describe rather than rank. Being undecided is good where the answer is wrong and
+bad where it is right, and an entropy cannot be read without the accuracy beside it."""
+
+
+def direction(metric: str) -> Direction | None:
+    """Return which values of a metric are better; None where neither is."""
+    if metric in DESCRIPTIVE:
+        return None
+    return "lower" if metric in LOWER_IS_BETTER else "higher"
