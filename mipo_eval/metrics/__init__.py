@@ -28,14 +28,17 @@ from mipo_eval.metrics.win_rate import (
 )
 
 __all__ = [
+    "Agreement",
     "ChoiceOutcome",
     "ContextLikelihoods",
     "JudgeAccuracy",
     "OutcomeSummary",
     "SelfBleu",
+    "agreement",
     "answer_entropy",
     "calibration_scores",
     "choice_outcome",
+    "cohen_kappa",
     "context_lift",
     "context_retrieval",
     "context_scores",

@@ -1,8 +1,9 @@
-"""Agreement of two raters, of predictions with gold labels, and of ratings with human choices."""
+"""Agreement of two raters beyond what chance gives, and of ratings with human choices."""
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from mipo_eval.errors import DataError
 from mipo_eval.metrics.aggregate import refuse_non_finite, same_length
@@ -36,50 +37,33 @@ def cohen_kappa(first: Sequence[Hashable], second: Sequence[Hashable]) -> float 
     return (n * observed - expected) / (n * n - expected)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Classification:
-    """How predictions match gold labels; rates are 0-1, as in the published tables."""
+class Agreement(NamedTuple):
+    """How two raters agree over the items that both labelled."""
 
-    accuracy: float
-    macro_precision: float
-    macro_recall: float
-    macro_f1: float
-    """Mean over the gold classes; a class that is never predicted has precision 0."""
-    confusion: dict[tuple[Hashable, Hashable], int]
-    """(gold, predicted) to how often."""
+    n: int
+    """Items that both labelled."""
+    share: float | None
+    """0-100 of equal labels; None where there is no item in common."""
+    kappa: float | None
+    """Cohen's kappa; None also where both always give one and the same label."""
 
 
-def classification(predicted: Sequence[Hashable], gold: Sequence[Hashable]) -> Classification:
-    """Return accuracy and macro-averaged precision, recall and F1 over the classes of `gold`.
+def agreement(first: Sequence[Hashable | None], second: Sequence[Hashable | None]) -> Agreement:
+    """Return how two raters agree: the one place that counts equal labels of two lists.
 
     Args:
-        predicted: one label per item; a label that is no gold class (such as None for an unread
-            reply) counts as wrong.
-        gold: one label per item.
+        first: one label per item; None is missing, and the item is left out.
+        second: one label per item, in the same order.
 
     Raises:
-        DataError: the lengths differ, or there is no item.
+        DataError: the lengths differ.
     """
-    same_length("predicted", len(predicted), "gold", gold)
-    if not gold:
-        raise DataError("a classification needs at least one item with a gold label")
-    confusion = Counter(zip(gold, predicted, strict=True))
-    precisions, recalls, f1s = [], [], []
-    for label, count in Counter(gold).items():
-        hits = confusion[label, label]
-        named = sum(n for (_, said), n in confusion.items() if said == label)
-        precisions.append(hits / named if named else 0.0)
-        recalls.append(hits / count)
-        f1s.append(2 * hits / (named + count))
-    right = sum(n for (label, said), n in confusion.items() if label == said)
-    classes = len(f1s)
-    return Classification(
-        accuracy=right / len(gold),
-        macro_precision=sum(precisions) / classes,
-        macro_recall=sum(recalls) / classes,
-        macro_f1=sum(f1s) / classes,
-        confusion=dict(confusion),
-    )
+    same_length("first", len(first), "second", second)
+    both = [(a, b) for a, b in zip(first, second, strict=True) if a is not None and b is not None]
+    if not both:
+        return Agreement(0, None, None)
+    share = 100 * sum(a == b for a, b in both) / len(both)
+    return Agreement(len(both), share, cohen_kappa(*zip(*both, strict=True)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

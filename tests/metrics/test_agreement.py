@@ -1,4 +1,4 @@
-"""Kappa and classification by hand; real data and published values are in tests/judges."""
+"""Agreement by hand; real data and published values are in tests/judges."""
 
 import math
 
@@ -6,7 +6,7 @@ import pytest
 
 from mipo_eval.errors import DataError
 from mipo_eval.metrics import JudgeAccuracy, judge_accuracy
-from mipo_eval.metrics.agreement import classification, cohen_kappa
+from mipo_eval.metrics.agreement import agreement, cohen_kappa
 
 
 def test_kappa_by_hand() -> None:
@@ -32,20 +32,26 @@ def test_kappa_needs_items_of_equal_number() -> None:
         cohen_kappa(["a"], ["a", "b"])
 
 
-def test_classification_by_hand() -> None:
-    found = classification(["a", "a", "b", None], ["a", "b", "b", "b"])
-    assert found.accuracy == 0.5
-    assert found.macro_precision == pytest.approx((1 / 2 + 1) / 2)
-    assert found.macro_recall == pytest.approx((1 + 1 / 3) / 2)
-    assert found.macro_f1 == pytest.approx((2 / 3 + 1 / 2) / 2)
-    assert found.confusion == {("a", "a"): 1, ("b", "a"): 1, ("b", "b"): 1, ("b", None): 1}
+def test_agreement_is_over_the_items_that_both_labelled() -> None:
+    """scikit-learn 1.9: cohen_kappa_score(list("abca"), list("abbc")) is 3/11."""
+    first = ["a", "b", None, "c", "a", "b"]
+    second = ["a", "b", "a", "b", "c", None]
+    found = agreement(first, second)
+    assert found == (4, 50.0, pytest.approx(3 / 11))
+    assert agreement(second, first) == found
 
 
-def test_a_class_that_is_never_predicted_has_precision_zero() -> None:
-    found = classification(["a", "a"], ["a", "b"])
-    assert found.macro_precision == 0.25
-    with pytest.raises(DataError, match="at least one item"):
-        classification([], [])
+def test_agreement_of_ratings_and_of_one_label() -> None:
+    assert agreement([1, 5, 3], [1, 5, 3]) == (3, 100.0, 1.0)
+    assert agreement(["a", "a"], ["a", "a"]) == (2, 100.0, None)
+    assert agreement([0, False], [0, 0]) == (2, 100.0, None)  # 0 is a label, None is none
+
+
+def test_agreement_without_an_item_in_common_is_absent_not_zero() -> None:
+    assert agreement([None, "a"], ["b", None]) == (0, None, None)
+    assert agreement([], []) == (0, None, None)
+    with pytest.raises(DataError, match="second"):
+        agreement(["a"], [])
 
 
 @pytest.mark.parametrize(
