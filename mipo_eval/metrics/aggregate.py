@@ -162,6 +162,7 @@ DESCRIPTIVE = frozenset(
     {
         "tie_rate",
         "response_tokens",
+        "response_characters",
         "answer_entropy",
         "answer_entropy_correct",
         "answer_entropy_wrong",

@@ -27,12 +27,12 @@ Rule = Callable[[str, int, int], int]
 
 
 def text_of(model: str, number: int) -> str:
-    """What a model answers."""
-    return f"{model} says {number}"
+    """What a model answers; a wordy one adds up to thirty characters."""
+    return f"{model} says {number}" + " at length" * (number % 4 if "wordy" in model else 0)
 
 
-def add_run(store: Store, model: str) -> Run:
-    """Store a run of a model over all items."""
+def add_run(store: Store, model: str, *, tokens: bool = False) -> Run:
+    """Store a run of a model over all items; words are the tokens, where they are told."""
     list_key, n = put_list(store, [("tea", ITEMS)])
     key = f"{model}-generation".ljust(32, "0")[:32]
     put_generation(store, key, {"model": model})
@@ -40,7 +40,13 @@ def add_run(store: Store, model: str) -> Run:
         store,
         key,
         [
-            Response(item_key=item.key, text=text_of(model, number), prompt_hash="p", final=True)
+            Response(
+                item_key=item.key,
+                text=text_of(model, number),
+                prompt_hash="p",
+                final=True,
+                response_tokens=len(text_of(model, number).split()) if tokens else None,
+            )
             for number, item in enumerate(ITEMS)
         ],
     )
