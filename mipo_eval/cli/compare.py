@@ -162,7 +162,7 @@ def _lengths(task: "TaskComparison", number: "Mapping[str, str]") -> list["Rende
     if not task.at_equal_length:
         return []
     table = Table(header_style="bold", box=SIMPLE_HEAD)
-    for column in ("pair", "at equal length [95 %]", "raw", "longer", "by", "effect", "n"):
+    for column in ("pair", "at equal length [95 %]", "raw", "longer", "by", "pays", "n"):
         table.add_column(column, justify="right", no_wrap=True)
     for pair, equal in zip(task.comparisons, task.at_equal_length, strict=True):
         found = equal.found
@@ -176,10 +176,13 @@ def _lengths(task: "TaskComparison", number: "Mapping[str, str]") -> list["Rende
             f"{found.length_effect:+.2f}",
             str(found.n),
         )
-    told = "longer: how often the first run's response is, and by how much on average\n"
-    told += "effect: log-odds that the usual surplus of length earns  ! nearly always longer, or "
-    told += "shorter: equal length was hardly seen"
-    return [table, Text(told, style="dim")]
+    told = [
+        "longer: how often the first run's response is, and by how much on average",
+        "pays: log-odds that one standard deviation more of length earns",
+    ]
+    if any(equal.found.extrapolated for equal in task.at_equal_length):
+        told.append("! nearly always longer, or shorter: equal length was hardly seen")
+    return [table, *(Text(line, style="dim") for line in told)]
 
 
 def p_text(p: float) -> str:

@@ -1,0 +1,105 @@
+"""How strong the methods of a store are head to head: Bradley-Terry, from one judge's verdicts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+from mipo_eval.errors import DataError
+from mipo_eval.reports.catalog import RowName, StoredJudge, find_judge, row_name
+from mipo_eval.reports.leaderboard import Asked
+from mipo_eval.reports.said import duels_of, said_of
+from mipo_eval.reports.snapshot import Snapshot
+from mipo_eval.reports.trained import trained_rules
+from mipo_eval.stats import Game, Strength, bradley_terry
+from mipo_eval.store.runs import Run, list_runs
+
+_CREDIT = {"a": 1.0, "tie": 0.5, "b": 0.0}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuiteStrengths:
+    """The methods of one suite, as one judge or person sees them against each other."""
+
+    suite: str
+    judge: str
+    games: int
+    strengths: tuple[Strength, ...]
+    """Strongest first; empty where there are none."""
+    reason: str | None
+    """Why there are none."""
+
+
+def suite_strengths(now: Snapshot, asked: Asked) -> list[SuiteStrengths]:
+    """Return the strengths of every suite's methods, for every judge with verdicts between them.
+
+    Args:
+        now: the store's state.
+        asked: which suite and judge, and what runs are called; seeds of a method play for it.
+
+    Raises:
+        ConfigError: no such judge.
+    """
+    judges = [find_judge(now.store, asked.judge)] if asked.judge else now.judges
+    rules = (*asked.rules, *trained_rules(now.trainings))
+    suites: dict[str, list[tuple[str, Run]]] = {}
+    for run in list_runs(now.store):
+        if asked.suite in {None, run.suite}:
+            suites.setdefault(run.suite, []).append((_label(row_name(run, rules)[0]), run))
+    found = []
+    for suite, named in suites.items():
+        games = _games(now, named, judges)
+        found += [_fitted(suite, judge, games[judge.key]) for judge in judges if games[judge.key]]
+    return found
+
+
+def _label(name: RowName) -> str:
+    return f"{name.model} {name.method}" + (f" ({name.variant})" if name.variant else "")
+
+
+def _games(
+    now: Snapshot, named: Sequence[tuple[str, Run]], judges: Sequence[StoredJudge]
+) -> dict[str, list[Game]]:
+    """Return by judge what every two runs of different methods come to, item by item."""
+    games: dict[str, list[Game]] = {judge.key: [] for judge in judges}
+    for (first, run), (second, other) in combinations(named, 2):
+        if first == second:
+            continue
+        duels = duels_of(now.store, run, other)
+        for key, own in games.items():
+            said = said_of(now.store, run, key, duels)
+            own += [Game(first, second, _CREDIT[v], duels[d].group) for d, v in said.items()]
+    return games
+
+
+def _fitted(suite: str, judge: StoredJudge, games: Sequence[Game]) -> SuiteStrengths:
+    strengths: tuple[Strength, ...] = ()
+    reason = None
+    try:
+        strengths = tuple(bradley_terry(games))
+    except DataError as error:
+        reason = str(error)
+    return SuiteStrengths(
+        suite=suite, judge=judge.label, games=len(games), strengths=strengths, reason=reason
+    )
+
+
+def strengths_json(found: SuiteStrengths) -> dict[str, Any]:
+    """Return a suite's strengths as `--json` shows them."""
+    return {
+        "suite": found.suite,
+        "judge": found.judge,
+        "games": found.games,
+        "reason": found.reason,
+        "methods": [
+            {
+                "name": one.name,
+                "elo": one.elo,
+                "elo_ci95": list(one.elo_ci95),
+                "log_odds": one.strength,
+                "error": one.error,
+                "games": one.games,
+            }
+            for one in found.strengths
+        ],
+    }
