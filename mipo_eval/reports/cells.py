@@ -132,7 +132,6 @@ def _mirrored(best: BestOf) -> BestOf:
         best,
         shown=-best.shown,
         corrected=None if best.corrected is None else -best.corrected,
-        nested=None if best.nested is None else -best.nested,
         ci95=None if best.ci95 is None else (-best.ci95[1], -best.ci95[0]),
     )
 
@@ -212,9 +211,7 @@ def _uncorrected(line: Line, k: int, shown: float | None) -> BestOf:
         k=k,
         shown=shown or 0.0,
         corrected=None,
-        nested=None,
         ci95=None,
-        chosen_share=None,
     )
 
 

@@ -4,13 +4,13 @@ Values are tables of (items, runs) with NaN for what is absent; `groups` names e
 (prompt group or user). What an option or a unit means stands with each function.
 """
 
-from mipo_eval.stats.bootstrap import Crossed, design_effect, mean_interval, mean_intervals
-from mipo_eval.stats.intervals import bca_interval, proportion_interval, two_way_interval
+from mipo_eval.stats.bootstrap import Crossed, design_effect, mean_intervals
+from mipo_eval.stats.intervals import proportion_interval, two_way_intervals
 from mipo_eval.stats.length import LengthControlled, length_controlled
 from mipo_eval.stats.paired import Comparison, adjust, compare, compare_all
 from mipo_eval.stats.power import Design, paired_correlation, rate_sd
 from mipo_eval.stats.ranking import BestOf, best_of, rank_runs
-from mipo_eval.stats.seeds import SeedSummary, seed_difference, seed_summaries
+from mipo_eval.stats.seeds import SeedSummary, seed_summaries
 from mipo_eval.stats.strengths import Game, Strength, bradley_terry
 
 __all__ = [
@@ -23,20 +23,17 @@ __all__ = [
     "SeedSummary",
     "Strength",
     "adjust",
-    "bca_interval",
     "best_of",
     "bradley_terry",
     "compare",
     "compare_all",
     "design_effect",
     "length_controlled",
-    "mean_interval",
     "mean_intervals",
     "paired_correlation",
     "proportion_interval",
     "rank_runs",
     "rate_sd",
-    "seed_difference",
     "seed_summaries",
-    "two_way_interval",
+    "two_way_intervals",
 ]

@@ -237,19 +237,6 @@ def mean_intervals(
     ]
 
 
-def mean_interval(
-    values: ArrayLike,
-    groups: Labels = None,
-    *,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
-    level: float = 0.95,
-) -> Interval | None:
-    """Return the interval of one mean: `mean_intervals` of a single column."""
-    column = np.asarray(values, dtype=np.float64).reshape(-1, 1)
-    return mean_intervals(column, groups, seed=seed, resamples=resamples, level=level)[0]
-
-
 def influence(clusters: Clusters) -> Floats:
     """Return (clusters, columns): how far each cluster pulls the mean of each column.
 
@@ -260,15 +247,6 @@ def influence(clusters: Clusters) -> Floats:
     pulls = np.zeros_like(residuals)
     np.divide(residuals, total, out=pulls, where=total > 0)
     return pulls
-
-
-def covariance(clusters: Clusters) -> Floats:
-    """Return the (columns, columns) covariance of the means; NaN with fewer than two clusters."""
-    n, columns = clusters.sums.shape
-    if n < 2:
-        return np.full((columns, columns), np.nan)
-    pulls = influence(clusters)
-    return np.asarray(pulls.T @ pulls * (n / (n - 1)))
 
 
 def standard_errors(clusters: Clusters) -> Floats:

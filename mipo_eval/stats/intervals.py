@@ -9,7 +9,6 @@ from numpy.typing import ArrayLike
 from mipo_eval.stats.bootstrap import (
     CHUNK_CELLS,
     RESAMPLES,
-    Clusters,
     Crossed,
     Floats,
     Interval,
@@ -19,69 +18,9 @@ from mipo_eval.stats.bootstrap import (
     mean_intervals,
     percentile_interval,
     ratio,
-    replicates,
     resample_weights,
     two_way_variance,
 )
-
-
-def jackknife_means(clusters: Clusters) -> Floats:
-    """Return (clusters, columns): each column's mean without one cluster."""
-    sums = clusters.sums.sum(axis=0) - clusters.sums
-    counts = clusters.counts.sum(axis=0) - clusters.counts
-    return ratio(sums, counts)
-
-
-def bca_interval(
-    values: ArrayLike,
-    groups: Labels = None,
-    *,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
-    level: float = 0.95,
-) -> Interval | None:
-    """Return the bias-corrected and accelerated bootstrap interval of a mean (Efron 1987).
-
-    Better than the percentile interval where the mean is skewed, as rates near 0 or 100 are.
-
-    Args:
-        values: (items,); NaN marks an absent value.
-        groups: one cluster label per item; None makes every item its own cluster.
-        seed: same seed, same interval.
-        resamples: how many bootstrap resamples.
-        level: coverage aimed at.
-
-    Returns:
-        None with fewer than two clusters; a point when all clusters have the same mean.
-    """
-    from scipy.special import ndtr, ndtri
-
-    clusters = cluster(np.asarray(values, dtype=np.float64).reshape(-1, 1), groups)
-    if len(clusters) < 2:
-        return None
-    mean = float(clusters.means()[0])
-    drawn = replicates(clusters, seed=seed, resamples=resamples)[:, 0]
-    gaps = jackknife_means(clusters)[:, 0]
-    gaps = gaps.mean() - gaps
-    spread = float((gaps**2).sum())
-    if spread <= 1e-24 * max(mean * mean, 1e-300) * len(clusters):
-        return mean, mean
-    acceleration = float((gaps**3).sum()) / (6 * spread**1.5)
-    # Replicates equal to the mean count half: rates take few values.
-    below = ((drawn < mean).sum() + (drawn <= mean).sum()) / (2 * len(drawn))
-    bias = ndtri(np.clip(below, 1 / len(drawn), 1 - 1 / len(drawn)))
-    reach = bias + ndtri(np.array([(1 - level) / 2, (1 + level) / 2]))
-    shares = ndtr(bias + reach / (1 - acceleration * reach))
-    low, high = np.quantile(drawn, shares)
-    return float(low), float(high)
-
-
-def two_way_interval(
-    values: ArrayLike, first: Labels, second: Labels, *, seed: int = 0, resamples: int = RESAMPLES
-) -> Interval | None:
-    """Return the 95 % interval of one mean: `two_way_intervals` of a single column."""
-    column = np.asarray(values, dtype=np.float64).reshape(-1, 1)
-    return two_way_intervals(column, first, second, seed=seed, resamples=resamples)[0]
 
 
 def two_way_intervals(

@@ -5,7 +5,7 @@ The tests take one column per comparison, so the 780 pairs of 40 runs are one ca
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, islice
 from typing import Literal
@@ -186,28 +186,6 @@ class Comparison:
         """Return whether the (corrected, where there is a family) p-value is below `alpha`."""
         p = self.p_permutation if self.p_adjusted is None else self.p_adjusted
         return p is not None and p < alpha
-
-
-def align(
-    runs: Mapping[str, Mapping[str, float | None]],
-) -> tuple[list[str], list[str], Floats]:
-    """Lay runs side by side by item key.
-
-    Args:
-        runs: run name to item key to value; None is an item without a value.
-
-    Returns:
-        Item keys in order of first appearance, run names, and (items, runs) values with NaN for
-        an item that a run does not have or could not score.
-    """
-    keys = list(dict.fromkeys(key for items in runs.values() for key in items))
-    table = np.full((len(keys), len(runs)), np.nan)
-    row = {key: index for index, key in enumerate(keys)}
-    for column, items in enumerate(runs.values()):
-        for key, value in items.items():
-            if value is not None:
-                table[row[key], column] = value
-    return keys, list(runs), table
 
 
 def compare(

@@ -160,36 +160,6 @@ def separated(comparisons: Sequence[Comparison], alpha: float = 0.05) -> float |
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WinMatrix:
-    """How often the row's run beats the column's, on common items."""
-
-    names: tuple[str, ...]
-    rates: Floats
-    """(runs, runs) percent, a tie as half; 50 on the diagonal, NaN without a common item."""
-    n: Floats
-    """(runs, runs) common items."""
-
-
-def win_matrix(table: ArrayLike, names: Sequence[str]) -> WinMatrix:
-    """Compare all runs item by item.
-
-    Args:
-        table: (items, runs) values, higher is better; NaN marks an absent value.
-        names: one per run.
-    """
-    values = np.asarray(table, dtype=np.float64)
-    runs = values.shape[1]
-    credit, common = np.zeros((runs, runs)), np.zeros((runs, runs))
-    for run in range(runs):  # one row at a time: (items, runs) is held, never its square
-        own = values[:, [run]]
-        credit[run] = ((own > values) + 0.5 * (own == values)).sum(axis=0)
-        common[run] = (~np.isnan(own) & ~np.isnan(values)).sum(axis=0)
-    rates = np.full_like(credit, np.nan)
-    np.divide(100 * credit, common, out=rates, where=common > 0)
-    return WinMatrix(names=tuple(names), rates=rates, n=common)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class BestOf:
     """The best of k candidates, chosen and shown on the same items."""
 
@@ -201,17 +171,8 @@ class BestOf:
     corrected: float | None
     """Mean on items the choice did not see; never above `shown`. None with fewer than two
     groups."""
-    nested: float | None
-    """The same by halves: chosen on one half of the groups, measured on the other, averaged."""
     ci95: Interval | None
     """Interval of the best candidate, moved by the correction."""
-    chosen_share: float | None
-    """Percent of resamples in which this candidate is the best: 100 is a clear choice."""
-
-    @property
-    def optimism(self) -> float | None:
-        """By how much the shown value is too high."""
-        return None if self.corrected is None else self.shown - self.corrected
 
 
 def best_of(
@@ -220,7 +181,6 @@ def best_of(
     groups: Labels = None,
     *,
     seed: int = 0,
-    splits: int = 200,
 ) -> BestOf:
     """Choose the candidate with the highest mean, and say what the choice is worth.
 
@@ -228,8 +188,7 @@ def best_of(
         table: (items, candidates) values, higher is better; NaN marks an absent value.
         names: one per candidate.
         groups: prompt group (or user) per item: chosen and measured groups are kept apart.
-        seed: of resamples and splits.
-        splits: how many random halvings `nested` averages over.
+        seed: of the resamples.
 
     Raises:
         DataError: a candidate has no value, or names and columns differ in number.
@@ -244,62 +203,38 @@ def best_of(
     best = int(np.argmax(means))
     shown = float(means[best])
     if len(clusters) < 2:
-        return BestOf(
-            name=names[best],
-            k=len(names),
-            shown=shown,
-            corrected=None,
-            nested=None,
-            ci95=None,
-            chosen_share=None,
-        )
-    drawn, chosen, unseen = _choose_again(clusters, seed)
+        return BestOf(name=names[best], k=len(names), shown=shown, corrected=None, ci95=None)
+    drawn, unseen = _choose_again(clusters, best, seed)
     # Noise can put the unseen mean above the shown one; a correction upwards makes no sense.
     corrected = min(float(np.nanmean(unseen)), shown) if len(names) > 1 else shown
-    low, high = percentile_interval(drawn[:, best], len(clusters))
+    low, high = percentile_interval(drawn, len(clusters))
     moved = corrected - shown
     return BestOf(
         name=names[best],
         k=len(names),
         shown=shown,
         corrected=corrected,
-        nested=_nested(clusters, np.random.default_rng((seed, 1)), splits),
         ci95=(low + moved, high + moved),
-        chosen_share=100 * float((chosen == best).mean()),
     )
 
 
-def _best(means: Floats) -> Floats:
-    """Return (rows,) the column with the highest mean; a column without a mean is never chosen."""
-    return np.asarray(np.where(np.isnan(means), -np.inf, means).argmax(axis=1))
-
-
-def _choose_again(clusters: Clusters, seed: int) -> tuple[Floats, Floats, Floats]:
+def _choose_again(clusters: Clusters, shown: int, seed: int) -> tuple[Floats, Floats]:
     """Repeat the choice on every resample.
 
+    A resample leaves out about a third of the clusters: they had no part in the choice, so the
+    chosen candidate's mean over them has nothing of its luck.
+
     Returns:
-        (resamples, candidates) means, (resamples,) chosen columns, and (resamples,) means of the
-        chosen one over the clusters not drawn.
+        (resamples,) means of the candidate that is shown, and (resamples,) means of the one chosen
+        there over the clusters not drawn.
     """
-    drawn, chosen, unseen = [], [], []
+    drawn, unseen = [], []
     for weights in seeded_weights(len(clusters), RESAMPLES, seed):
         means = ratio(weights @ clusters.sums, weights @ clusters.counts)
-        best = _best(means)
+        # A candidate without a mean is never chosen.
+        best = np.where(np.isnan(means), -np.inf, means).argmax(axis=1)
         left_out = (weights == 0).astype(np.float64)
         others = ratio(left_out @ clusters.sums, left_out @ clusters.counts)
-        drawn.append(means)
-        chosen.append(best)
+        drawn.append(means[:, shown])
         unseen.append(others[np.arange(len(best)), best])
-    return np.concatenate(drawn), np.concatenate(chosen), np.concatenate(unseen)
-
-
-def _nested(clusters: Clusters, rng: np.random.Generator, splits: int) -> float:
-    """Return the mean of candidates chosen on one half of the clusters, over the other half."""
-    order = rng.permuted(np.tile(np.arange(len(clusters)), (splits, 1)), axis=1)
-    first = (order < len(clusters) // 2).astype(np.float64)
-    measured = []
-    for half, other in ((first, 1 - first), (1 - first, first)):
-        best = _best(ratio(half @ clusters.sums, half @ clusters.counts))
-        means = ratio(other @ clusters.sums, other @ clusters.counts)
-        measured.append(means[np.arange(splits), best])
-    return float(np.nanmean(measured))
+    return np.concatenate(drawn), np.concatenate(unseen)

@@ -11,9 +11,7 @@ from mipo_eval.stats.bootstrap import (
     Crossed,
     cluster,
     cluster_ids,
-    covariance,
     design_effect,
-    mean_interval,
     mean_intervals,
     percentile_interval,
     replicates,
@@ -22,6 +20,7 @@ from mipo_eval.stats.bootstrap import (
     standard_error,
     two_way_variance,
 )
+from tests.stats.columns import mean_interval
 
 NAN = float("nan")
 
@@ -165,16 +164,6 @@ def test_clustered_error_equals_statsmodels() -> None:
 )
 def test_one_cluster_has_no_error(values, groups) -> None:
     assert standard_error(values, groups) is None
-
-
-def test_covariance_gives_the_error_of_a_difference() -> None:
-    rng = np.random.default_rng(2)
-    shared = rng.normal(size=(100, 1))
-    table = shared + rng.normal(size=(100, 2))
-    joint = covariance(cluster(table))
-    difference = joint[0, 0] + joint[1, 1] - 2 * joint[0, 1]
-    assert math.sqrt(difference) == pytest.approx(standard_error(table[:, 0] - table[:, 1]))
-    assert np.isnan(covariance(cluster([[1.0, 2.0]]))).all()
 
 
 @pytest.mark.parametrize(("copies", "effect"), [(1, 1.0), (4, 4.0)])

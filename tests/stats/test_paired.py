@@ -6,10 +6,9 @@ from scipy import stats
 
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.stats import paired as module
-from mipo_eval.stats.bootstrap import cluster, mean_interval
+from mipo_eval.stats.bootstrap import cluster, standard_error
 from mipo_eval.stats.paired import (
     adjust,
-    align,
     compare,
     compare_all,
     effect_sizes,
@@ -18,7 +17,8 @@ from mipo_eval.stats.paired import (
     t_test,
     told_apart,
 )
-from mipo_eval.stats.power import detectable_difference
+from mipo_eval.stats.power import detectable_from_error
+from tests.stats.columns import mean_interval
 
 NAN = float("nan")
 
@@ -27,12 +27,6 @@ def runs(seed: int = 0, items: int = 120, count: int = 4):
     rng = np.random.default_rng(seed)
     shared = rng.normal(size=(items, 1))
     return shared + rng.normal(size=(items, count)) + np.arange(count) * 0.3
-
-
-def test_align_keeps_every_item_and_order() -> None:
-    keys, names, table = align({"a": {"x": 1.0, "y": None}, "b": {"z": 2.0, "x": 3.0}})
-    assert (keys, names) == (["x", "y", "z"], ["a", "b"])
-    assert table == pytest.approx(np.array([[1, 3], [NAN, NAN], [NAN, 2]]), nan_ok=True)
 
 
 def test_what_is_missing_is_reported() -> None:
@@ -51,9 +45,8 @@ def test_parts_agree_with_their_own_functions() -> None:
     assert found.ci95 == pytest.approx(mean_interval(differences, groups))
     clusters = cluster(differences, groups)
     assert found.p_permutation == pytest.approx(permutation_test(clusters)[0])
-    assert found.detectable == pytest.approx(
-        detectable_difference(table[:, 1], table[:, 0], groups)
-    )
+    error = standard_error(differences, groups)
+    assert found.detectable == pytest.approx(detectable_from_error(error or 0.0))
     assert found.effect_size == pytest.approx(differences.mean() / differences.std(ddof=1))
     assert found.below_resolution == (abs(found.difference) < found.detectable)  # type: ignore[operator]
 
