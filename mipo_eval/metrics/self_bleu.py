@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache, partial
 from inspect import unwrap
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,6 +107,8 @@ def leave_one_out_matches(words: Ints, texts: Ints, n_texts: int, max_order: int
         (texts, max_order) matched n-grams, each clipped by its highest count in another text.
     """
     matched = np.zeros((max_order, n_texts))
+    # In this order the positions of equal n-grams are neighbours, whatever n: an n-gram's number
+    # is that of the (n-1)-gram before it, raised wherever that or the new word changes.
     order = np.argsort(_window_keys(words, max_order))
     padded = np.concatenate([words, np.zeros(max_order, dtype=np.int64)])
     text_bits = max(1, n_texts.bit_length())
@@ -137,6 +139,8 @@ _REMEMBERED = 10_000
 """Texts whose words are kept for the next measure."""
 _PART = 1 << 18
 """Words of groups that are counted at a time."""
+_END = np.zeros(1, dtype=np.int64)
+"""What ends each text where all stand in one array."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,39 +224,8 @@ def _bleu(matched: Ints, lengths: Ints, closest: Ints, smoothing: Smoothing) -> 
     return np.where(matched.any(axis=1), penalty * precision, 0.0)
 
 
-def _check(max_order: int, smoothing: str) -> None:
-    if max_order < 1:
-        raise ConfigError(f"max_order {max_order} is no n-gram length; use 1 or more")
-    if smoothing not in {"exp", "method1"}:
-        raise ConfigError(f"smoothing {smoothing!r} is unknown; known: exp, method1")
-
-
-class Words(NamedTuple):
-    """Texts as numbered words, one after the other in a single array: millions of words fit."""
-
-    numbers: Ints
-    """(words + texts,) from 1 on, equal where the words are; a 0 ends each text."""
-    lengths: Ints
-    """(texts,) words of each text."""
-
-    def split(self) -> list[Ints]:
-        """Return, per text, its words without the 0; views, not copies."""
-        ends = np.cumsum(self.lengths + 1)
-        return [
-            self.numbers[end - length - 1 : end - 1]
-            for end, length in zip(ends.tolist(), self.lengths.tolist(), strict=True)
-        ]
-
-
-def join_words(texts: Sequence[Ints]) -> Words:
-    """Return the texts, each as `Words.split` gives it, as one array again."""
-    end = np.zeros(1, dtype=np.int64)
-    parts = [part for text in texts for part in (text, end)]
-    return Words(np.concatenate(parts), np.array([len(text) for text in texts], dtype=np.int64))
-
-
-def number_words(texts: Sequence[str], tokenize: Tokenize) -> Words:
-    """Number the words of all texts.
+def number_words(texts: Sequence[str], tokenize: Tokenize) -> list[Ints]:
+    """Return, per text, its words as numbers from 1 on, equal where the words are.
 
     Raises:
         ConfigError: the tokenizer is unknown.
@@ -260,20 +233,19 @@ def number_words(texts: Sequence[str], tokenize: Tokenize) -> Words:
     if tokenize not in TOKENIZERS:
         raise ConfigError(f"tokenize {tokenize!r} is unknown; known: {', '.join(TOKENIZERS)}")
     split = TOKENIZERS[tokenize]()
-    known: defaultdict[str | None, int] = defaultdict()
-    known.default_factory = known.__len__  # a new word gets the next number
-    end = known[None]  # 0
-    numbers, lengths = array("q"), np.zeros(len(texts), dtype=np.int64)
-    for index, text in enumerate(texts):
-        words = split(text)
-        lengths[index] = len(words)
-        numbers.extend(map(known.__getitem__, words))
-        numbers.append(end)
-    return Words(np.frombuffer(numbers, dtype=np.int64), lengths)
+    known: defaultdict[str, int] = defaultdict()
+    known.default_factory = lambda: len(known) + 1  # a new word gets the next number
+    # All words stand in one array of integers, and texts are views of it: millions of words fit.
+    numbers, ends = array("q"), [0]
+    for text in texts:
+        numbers.extend(map(known.__getitem__, split(text)))
+        ends.append(len(numbers))
+    whole = np.array(numbers, dtype=np.int64)
+    return [whole[start:end] for start, end in pairwise(ends)]
 
 
 def self_bleu_of_words(
-    words: Words,
+    texts: Sequence[Ints],
     *,
     max_order: int = 4,
     smoothing: Smoothing = "exp",
@@ -282,41 +254,29 @@ def self_bleu_of_words(
     """Return (texts,) BLEU of each text against all others (of its group), 0-1.
 
     Args:
-        words: the texts.
+        texts: the words of each, as `number_words` gives them.
         max_order: longest n-gram.
         smoothing: as in `self_bleu`.
         group_ids: (texts,) numbers of the groups; None puts all texts in one.
     """
-    numbers, lengths = words
+    lengths = np.array([len(text) for text in texts], dtype=np.int64)
     groups = np.zeros(len(lengths), dtype=np.int64) if group_ids is None else group_ids
-    if groups.any():
-        matched = _matched_within(words, groups, max_order)
-    else:
-        text_ids = np.repeat(np.arange(len(lengths)), lengths + 1)
-        matched = leave_one_out_matches(numbers, text_ids, len(lengths), max_order)
-    return _bleu(matched, lengths, _closest_lengths(lengths, groups), smoothing)
-
-
-def _matched_within(words: Words, group_ids: Ints, max_order: int) -> Ints:
-    """Return (texts, max_order) n-grams that other texts of the group match.
-
-    Groups never meet, so some are counted at a time: memory does not grow with their number.
-    """
-    sizes = words.lengths + 1
-    starts = np.cumsum(sizes) - sizes
-    order = np.argsort(group_ids, kind="stable")
+    order = np.argsort(groups, kind="stable")
     matched = np.zeros((len(order), max_order), dtype=np.int64)
-    for start, stop in _parts(group_ids[order], sizes[order]):
-        texts = order[start:stop]
-        own = sizes[texts]
-        text_ids = np.repeat(np.arange(len(texts)), own)
-        places = np.arange(len(text_ids)) + np.repeat(starts[texts] - (np.cumsum(own) - own), own)
-        numbers = words.numbers[places]
-        # A word of one group is no word of another: each gets numbers of its own.
-        apart = numbers + group_ids[texts][text_ids] * (int(numbers.max()) + 1)
-        known = np.unique(np.where(numbers > 0, apart, -1), return_inverse=True)[1]
-        matched[texts] = leave_one_out_matches(known.ravel(), text_ids, len(texts), max_order)
-    return matched
+    # Groups never meet, so some are counted at a time: memory does not grow with their number.
+    for start, stop in _parts(groups[order], lengths[order] + 1):
+        part = order[start:stop]
+        ended = [words for i in part.tolist() for words in (texts[i], _END)]
+        numbers, text_ids = (
+            np.concatenate(ended),
+            np.repeat(np.arange(len(part)), lengths[part] + 1),
+        )
+        if groups[part[0]] != groups[part[-1]]:
+            # A word of one group is no word of another: each gets numbers of its own.
+            apart = numbers + groups[part][text_ids] * (int(numbers.max()) + 1)
+            numbers = np.unique(np.where(numbers > 0, apart, -1), return_inverse=True)[1].ravel()
+        matched[part] = leave_one_out_matches(numbers, text_ids, len(part), max_order)
+    return _bleu(matched, lengths, _closest_lengths(lengths, groups), smoothing)
 
 
 def _parts(groups: Ints, sizes: Ints) -> list[tuple[int, int]]:
@@ -363,7 +323,10 @@ def self_bleu(
         ConfigError: an option is unknown.
         DataError: no text has another one to be compared with, or the lengths differ.
     """
-    _check(max_order, smoothing)
+    if max_order < 1:
+        raise ConfigError(f"max_order {max_order} is no n-gram length; use 1 or more")
+    if smoothing not in {"exp", "method1"}:
+        raise ConfigError(f"smoothing {smoothing!r} is unknown; known: exp, method1")
     same_length("texts", len(texts), "groups", groups)
     present = [index for index, text in enumerate(texts) if text is not None]
     kept = [text for text in texts if text is not None]
@@ -384,7 +347,7 @@ def self_bleu(
     return SelfBleu(
         mean=float(values[compared].mean()),
         per_text=tuple(per_text),
-        empty=int((words.lengths == 0).sum()),
+        empty=sum(len(text) == 0 for text in words),
     )
 
 

@@ -132,37 +132,16 @@ def win_rate(
 ) -> Score:
     """Return how often a response is rated above its reference (paper, section 5 and Table 1).
 
-    Args:
-        scores: per item the response's rating; None where there is none.
-        reference_scores: per item the reference response's rating; None where there is none.
-        ties: what an equal rating counts as; "win" is the paper's rule.
-        groups: prompt group per item; see `win_rates`.
-        seed: of the bootstrap.
-        reasons: per item, why one of the two ratings is missing.
-
-    Returns:
-        The rate, 0-100. An item with one rating missing is unscored, never a loss or a tie.
+    An item with one rating missing is unscored, never a loss or a tie. Arguments and errors are
+    those of `win_rates`, and `ties` is what an equal rating counts as: "win" is the paper's rule.
 
     Raises:
         ConfigError: `ties` is none of the three rules.
-        DataError: no item has both ratings, a rating is NaN, or the lengths differ.
     """
     if ties not in TIE_CREDIT:
         raise ConfigError(f"ties {ties!r} is no tie rule; known: {', '.join(TIE_CREDIT)}")
     scored = win_rates(scores, reference_scores, groups=groups, seed=seed, reasons=reasons)
     return scored[list(TIE_CREDIT).index(ties)]
-
-
-def tie_rate(
-    scores: Values,
-    reference_scores: Values,
-    *,
-    groups: Groups = None,
-    seed: int = 0,
-    reasons: Reasons = None,
-) -> Score:
-    """Return how often both ratings are equal, 0-100; arguments and errors as `win_rates`."""
-    return win_rates(scores, reference_scores, groups=groups, seed=seed, reasons=reasons)[3]
 
 
 def _outcomes(outcomes: Values) -> tuple[Floats, Absent]:

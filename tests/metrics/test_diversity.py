@@ -8,15 +8,22 @@ from pathlib import Path
 
 import pytest
 
-from mipo_eval.errors import ConfigError, DataError
+from mipo_eval.errors import DataError
 from mipo_eval.metrics import self_bleu
 from mipo_eval.metrics.diversity import (
-    distinct_n,
+    distinct,
     diversity_scores,
     draw_subsets,
-    pairwise_similarity,
+    ngrams,
     same_prompt_scores,
+    similarity,
+    unit_vectors,
 )
+from mipo_eval.metrics.self_bleu import number_words
+
+
+def words_of(texts):
+    return number_words(texts, "none")
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +45,7 @@ def chat(shared_data: Path) -> list[str]:
     ],
 )
 def test_distinct(texts: list[str], n: int, value: float) -> None:
-    assert distinct_n(texts, n) == pytest.approx(value)
+    assert distinct(ngrams(words_of(texts), n), n) == pytest.approx(value)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +61,7 @@ def test_distinct(texts: list[str], n: int, value: float) -> None:
     ],
 )
 def test_similarity(texts: list[str], value: float) -> None:
-    assert pairwise_similarity(texts) == pytest.approx(value)
+    assert similarity(unit_vectors(words_of(texts))) == pytest.approx(value)
 
 
 def cosine(first: Counter[str], second: Counter[str]) -> float:
@@ -67,7 +74,7 @@ def cosine(first: Counter[str], second: Counter[str]) -> float:
 def test_similarity_equals_a_loop_over_pairs(chat: list[str]) -> None:
     counts = [Counter(text.split()) for text in chat[:60]]
     pairs = [cosine(first, second) for first, second in combinations(counts, 2)]
-    assert pairwise_similarity(chat[:60], tokenize="none") == pytest.approx(
+    assert similarity(unit_vectors(words_of(chat[:60]))) == pytest.approx(
         sum(pairs) / len(pairs), abs=1e-12
     )
 
@@ -99,7 +106,8 @@ def test_scores(chat: list[str]) -> None:
         "pairwise_similarity_fixed",
     }
     assert by_name["self_bleu_4_fixed"].value == pytest.approx(self_bleu(chat[:20]).mean)
-    assert by_name["distinct_2_fixed"].value == pytest.approx(distinct_n(chat[:20], 2))
+    words = number_words(chat[:20], "13a")
+    assert by_name["distinct_2_fixed"].value == pytest.approx(distinct(ngrams(words, 2), 2))
     for score in scores:
         assert score.n == 20
         assert score.unscored_reasons == {"cut": 1, "empty response": 1}
@@ -124,13 +132,9 @@ def test_refusals() -> None:
     with pytest.raises(DataError, match="none of 2 items has a value"):
         diversity_scores([None, ""])
     with pytest.raises(DataError, match="distinct-2: none of 1 texts has 2 words"):
-        distinct_n(["a"])
+        distinct(ngrams(words_of(["a"]), 2), 2)
     with pytest.raises(DataError, match="1 of 2 texts has 1 words"):
-        pairwise_similarity(["a", ""])
-    with pytest.raises(ConfigError, match="n-grams of 0 words"):
-        distinct_n(["a"], 0)
-    with pytest.raises(ConfigError, match="tokenize 'words' is unknown"):
-        distinct_n(["a"], tokenize="words")  # type: ignore[arg-type]
+        similarity(unit_vectors(words_of(["a", ""])))
 
 
 WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
