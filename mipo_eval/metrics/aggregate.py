@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -11,9 +11,9 @@ import numpy as np
 from mipo_eval.errors import DataError
 from mipo_eval.records import Score, Values
 from mipo_eval.signature import join
+from mipo_eval.stats.bootstrap import Labels
 from mipo_eval.stats.intervals import rate_intervals, table_intervals
 
-Groups = Sequence[Hashable | None] | None
 Reasons = Sequence[str | None] | None
 
 NO_SCORE = "no score"
@@ -66,7 +66,7 @@ def mean_score(
     values: Values,
     *,
     signature: str,
-    groups: Groups = None,
+    groups: Labels = None,
     seed: int = 0,
     reasons: Reasons = None,
 ) -> Score:
@@ -103,7 +103,7 @@ def rate_score(
     values: Values,
     *,
     signature: str,
-    groups: Groups = None,
+    groups: Labels = None,
     seed: int = 0,
     reasons: Reasons = None,
 ) -> Score:
@@ -120,7 +120,7 @@ def rate_score(
 
 
 def rating_mean(
-    scores: Values, *, groups: Groups = None, seed: int = 0, reasons: Reasons = None
+    scores: Values, *, groups: Labels = None, seed: int = 0, reasons: Reasons = None
 ) -> Score:
     """Return the mean rating of the responses, on the judge's own scale (paper: 1-5).
 

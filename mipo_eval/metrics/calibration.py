@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mipo_eval.errors import DataError
-from mipo_eval.metrics.aggregate import Groups, mean_score, same_length
+from mipo_eval.metrics.aggregate import mean_score, same_length
 from mipo_eval.records import Score, Values
 from mipo_eval.signature import join
-from mipo_eval.stats.bootstrap import cluster, percentile_interval, replicates
+from mipo_eval.stats.bootstrap import Labels, cluster, percentile_interval, replicates
 
 
 def answer_entropy(choice_logprobs: Sequence[float] | NDArray[np.floating]) -> float:
@@ -125,7 +125,7 @@ def calibration_scores(
     outcomes: Sequence[ChoiceOutcome | None],
     *,
     choices: str,
-    groups: Groups = None,
+    groups: Labels = None,
     seed: int = 0,
     bins: int = BINS,
 ) -> list[Score]:
@@ -169,7 +169,7 @@ def calibration_scores(
 
 
 def _ece_score(
-    outcomes: Sequence[ChoiceOutcome | None], groups: Groups, seed: int, bins: int, signature: str
+    outcomes: Sequence[ChoiceOutcome | None], groups: Labels, seed: int, bins: int, signature: str
 ) -> Score:
     kept = [outcome for outcome in outcomes if outcome is not None]
     labels = None if groups is None else [g for o, g in zip(outcomes, groups, strict=True) if o]

@@ -12,7 +12,6 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mipo_eval.errors import DataError
 from mipo_eval.metrics.aggregate import Reasons, count_reasons, same_length
@@ -25,7 +24,7 @@ from mipo_eval.metrics.self_bleu import (
 )
 from mipo_eval.records import Score
 from mipo_eval.signature import join
-from mipo_eval.stats.bootstrap import Floats, cluster_ids, percentile_interval
+from mipo_eval.stats.bootstrap import Floats, Index, cluster_ids, percentile_interval
 
 FIXED_SIZE = 80
 """Texts per subset: what the paper's smallest suite (84 items) has."""
@@ -98,7 +97,7 @@ def similarity(texts: Sequence[UnitVector]) -> float:
     return float((total @ total - used) / (used * (used - 1)))
 
 
-def draw_subsets(n_texts: int, size: int, draws: int, seed: int) -> list[NDArray[np.intp]]:
+def draw_subsets(n_texts: int, size: int, draws: int, seed: int) -> list[Index]:
     """Return (draws) sets of `size` different positions; a single one where nothing can vary.
 
     Raises:
@@ -178,8 +177,6 @@ def _fixed(
         signature=signature,
     )
 
-
-Index = NDArray[np.intp]
 
 _PROMPTS = FIXED_SIZE // 2
 """Prompts per subset: two texts of each are as many texts as the other fixed sizes have."""

@@ -21,10 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mipo_eval.errors import ConfigError, DataError
-from mipo_eval.metrics.aggregate import Groups, Reasons, mean_score, same_length
+from mipo_eval.metrics.aggregate import Reasons, mean_score, same_length
 from mipo_eval.records import Score
 from mipo_eval.signature import join
-from mipo_eval.stats.bootstrap import Floats, cluster_ids
+from mipo_eval.stats.bootstrap import Floats, Labels, cluster_ids
 
 Ints = NDArray[np.int64]
 Keys = NDArray[np.uint64]
@@ -263,7 +263,7 @@ def self_bleu_of_words(
     groups = np.zeros(len(lengths), dtype=np.int64) if group_ids is None else group_ids
     order = np.argsort(groups, kind="stable")
     matched = np.zeros((len(order), max_order), dtype=np.int64)
-    # Groups never meet, so some are counted at a time: memory does not grow with their number.
+    # Labels never meet, so some are counted at a time: memory does not grow with their number.
     for start, stop in _parts(groups[order], lengths[order] + 1):
         part = order[start:stop]
         ended = [words for i in part.tolist() for words in (texts[i], _END)]
@@ -293,7 +293,7 @@ def self_bleu(
     max_order: int = 4,
     tokenize: Tokenize = "13a",
     smoothing: Smoothing = "exp",
-    groups: Groups = None,
+    groups: Labels = None,
 ) -> SelfBleu:
     """Return Self-BLEU: each text against all others as references; exact, in linear time.
 
@@ -354,7 +354,7 @@ def self_bleu(
 def self_bleu_score(
     texts: Sequence[str | None],
     *,
-    groups: Groups = None,
+    groups: Labels = None,
     within_groups: bool = False,
     seed: int = 0,
     reasons: Reasons = None,

@@ -15,7 +15,6 @@ import numpy as np
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.metrics.aggregate import (
     NO_SCORE,
-    Groups,
     Reasons,
     count_reasons,
     refuse_non_finite,
@@ -23,7 +22,7 @@ from mipo_eval.metrics.aggregate import (
 )
 from mipo_eval.records import Score, Values
 from mipo_eval.signature import join
-from mipo_eval.stats.bootstrap import Floats, standard_error
+from mipo_eval.stats.bootstrap import Floats, Labels, standard_error
 from mipo_eval.stats.intervals import rate_intervals
 
 Ties = Literal["win", "half", "loss"]
@@ -65,7 +64,7 @@ def _margins(scores: Values, reference_scores: Values) -> tuple[Floats, Absent]:
 
 
 def _rates(
-    margins: Floats, absent: Absent, *, groups: Groups, seed: int, reasons: Reasons
+    margins: Floats, absent: Absent, *, groups: Labels, seed: int, reasons: Reasons
 ) -> Rates:
     """Return the rate under every tie rule and the tie rate from (items,) margins."""
     same_length("scores", len(absent), "groups", groups)
@@ -97,7 +96,7 @@ def win_rates(
     scores: Values,
     reference_scores: Values,
     *,
-    groups: Groups = None,
+    groups: Labels = None,
     seed: int = 0,
     reasons: Reasons = None,
 ) -> Rates:
@@ -126,7 +125,7 @@ def win_rate(
     reference_scores: Values,
     *,
     ties: Ties = "win",
-    groups: Groups = None,
+    groups: Labels = None,
     seed: int = 0,
     reasons: Reasons = None,
 ) -> Score:
@@ -156,7 +155,7 @@ def _outcomes(outcomes: Values) -> tuple[Floats, Absent]:
 
 
 def outcome_rates(
-    outcomes: Values, *, groups: Groups = None, seed: int = 0, reasons: Reasons = None
+    outcomes: Values, *, groups: Labels = None, seed: int = 0, reasons: Reasons = None
 ) -> Rates:
     """Return what `win_rates` returns, from the verdicts of a pairwise judge.
 
@@ -191,7 +190,7 @@ class OutcomeSummary:
     unscored: int
 
 
-def outcome_summary(outcomes: Values, *, groups: Groups = None) -> OutcomeSummary:
+def outcome_summary(outcomes: Values, *, groups: Labels = None) -> OutcomeSummary:
     """Count wins, losses and ties; arguments and errors as `outcome_rates`."""
     values, absent = _outcomes(outcomes)
     same_length("outcomes", len(absent), "groups", groups)

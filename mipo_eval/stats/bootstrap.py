@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
+Index = NDArray[np.intp]
 Interval = tuple[float, float]
 Labels = Sequence[Hashable | None] | None
 """One cluster label per item; None (for one item, or for all): the item is its own cluster."""
@@ -60,7 +61,7 @@ class Clusters:
         return ratio(self.sums.sum(axis=0), self.counts.sum(axis=0))
 
 
-def cluster_ids(groups: Labels, size: int) -> tuple[NDArray[np.intp], int]:
+def cluster_ids(groups: Labels, size: int) -> tuple[Index, int]:
     """Number the clusters of `size` items in order of first appearance.
 
     Args:
@@ -104,6 +105,8 @@ def cluster(values: ArrayLike, groups: Labels = None, *, keep_empty: bool = Fals
     present = ~np.isnan(table)
     if n_clusters == 0:
         return Clusters(np.zeros((0, table.shape[1])), np.zeros((0, table.shape[1])))
+    # `reduceat` adds up runs of a sorted table: one pass for all columns, where `bincount` would
+    # take one for each.
     order = np.argsort(ids, kind="stable")
     starts = np.searchsorted(ids[order], np.arange(n_clusters))
     sums = np.add.reduceat(np.where(present, table, 0.0)[order], starts)
@@ -299,4 +302,6 @@ def two_way_variance(values: ArrayLike, first: Labels, second: Labels) -> float 
     if errors[0] is None or errors[1] is None or errors[2] is None:
         return None
     one, two, cell = (error**2 for error in errors if error is not None)
+    # With few groups the difference of estimates can fall below either, even below 0; a second
+    # kind of dependence is never taken to make a mean surer than the first alone.
     return max(one + two - cell, one, two)

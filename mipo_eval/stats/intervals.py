@@ -1,4 +1,4 @@
-"""Intervals for special cases: BCa, two kinds of groups at once, proportions, tiny samples."""
+"""Intervals for special cases: two kinds of groups at once, proportions, all groups alike."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -49,6 +49,7 @@ def two_way_intervals(
     labels = [None if side is None else [side[i] for i in kept] for side in (first, second)]
     table = table[used]
     drawn = _pigeonhole(table, labels, np.random.default_rng(seed), resamples)
+    # With few groups of one kind its draws decide the tails, however many the other has.
     rarer = min(cluster_ids(side, len(table))[1] for side in labels)
     intervals: list[Interval | None] = []
     for column, replicate in zip(table.T, drawn.T, strict=True):
@@ -58,7 +59,9 @@ def two_way_intervals(
             continue
         mean = float(np.nanmean(column))
         spread = float(np.nanstd(replicate))
-        # The variance is unbiased already: only Student's tail remains to be corrected for.
+        # The variance is unbiased already: only Student's tail remains to be corrected for. The
+        # interval's cut expects replicates whose variance is (n - 1) / n of the true one, as a
+        # plain bootstrap's is, so the scale takes the same factor.
         scale = np.sqrt(variance * (rarer - 1) / rarer) / spread if spread > 0 else 0.0
         intervals.append(percentile_interval(mean + (replicate - mean) * scale, rarer))
     return intervals
@@ -75,6 +78,8 @@ def _pigeonhole(
     drawn = [np.empty((0, table.shape[1]))]
     for start in range(0, resamples, step):
         size = min(step, resamples - start)
+        # An item counts as often as its prompt and its user were both drawn: a product, as if
+        # rows and columns of a table were resampled.
         weights = np.ones((size, len(table)))
         for ids, n in sides:
             weights *= np.concatenate(list(resample_weights(n, size, rng)))[:, ids]

@@ -18,6 +18,7 @@ from mipo_eval.stats.bootstrap import (
     CHUNK_CELLS,
     Clusters,
     Floats,
+    Index,
     Interval,
     Labels,
     cluster,
@@ -67,6 +68,7 @@ def permutation_test(
         seed: of the draw.
         permutations: how many sign patterns to draw.
     """
+    # The sum stands for the mean: flipping signs changes no count, so both are extreme together.
     n = len(clusters)
     observed = np.abs(clusters.sums.sum(axis=0))
     # Sums that differ only by rounding are equal, or an exact test would depend on the order.
@@ -82,6 +84,9 @@ def permutation_test(
         flips = 2.0 * rng.integers(2, size=(size, n), dtype=np.int8) - 1
         exceeding += (np.abs(flips @ clusters.sums) >= reached).sum(axis=0)
     drawn = (exceeding + 1) / (permutations + 1)
+    # With 10,000 draws no p-value is below 1e-4, and Holm over 780 pairs of runs would make 0.08
+    # of the clearest difference there is. So deep in the tail, where the draws cannot tell 1e-5
+    # from 1e-9, the t-test does; at most what ten such draws would say.
     finest = np.minimum(t_test(clusters), (_FEWEST + 1) / (permutations + 1))
     return np.where(exceeding < _FEWEST, finest, drawn)
 
@@ -260,7 +265,7 @@ def told_apart(
     }
 
 
-def _chunks(pairs: Iterator[tuple[int, int]]) -> Iterator[NDArray[np.intp]]:
+def _chunks(pairs: Iterator[tuple[int, int]]) -> Iterator[Index]:
     while chunk := list(islice(pairs, _CHUNK_PAIRS)):
         yield np.array(chunk, dtype=np.intp)
 
@@ -295,7 +300,7 @@ def _compare_chunk(
     values: Floats,
     names: Sequence[str],
     groups: Labels,
-    pairs: NDArray[np.intp],
+    pairs: Index,
     seed: int,
 ) -> list[Comparison]:
     present = ~np.isnan(values)
@@ -328,7 +333,7 @@ def _compare_chunk(
     ]
 
 
-def _differences(values: Floats, names: Sequence[str], pairs: NDArray[np.intp]) -> Floats:
+def _differences(values: Floats, names: Sequence[str], pairs: Index) -> Floats:
     """Return (items, pairs) first minus second; NaN where one of them has no value."""
     differences = values[:, pairs[:, 0]] - values[:, pairs[:, 1]]
     for pair, n in zip(pairs, (~np.isnan(differences)).sum(axis=0), strict=True):

@@ -13,13 +13,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from mipo_eval.errors import DataError
 from mipo_eval.stats.bootstrap import (
     RESAMPLES,
     Clusters,
     Floats,
+    Index,
     Interval,
     Labels,
     cluster,
@@ -27,8 +28,6 @@ from mipo_eval.stats.bootstrap import (
     replicates,
     tail,
 )
-
-Index = NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +68,8 @@ def _excess_seed_variance(clusters: Clusters, method_of: Index, n_methods: int) 
         if seeds < 2:
             excess[method] = np.nan
             continue
+        # What all seeds share (an item that is hard for every checkpoint) moves their means
+        # together and not apart: only each seed's own part of the pulls is noise between them.
         own_pulls = pulls[:, own]
         apart = own_pulls - own_pulls.mean(axis=1, keepdims=True)
         noise = (apart**2).sum() / (seeds - 1) * n / (n - 1)
@@ -138,6 +139,9 @@ def seed_summaries(
         rng = np.random.default_rng((seed, 1))  # another stream than that of the items
         items = _item_deviations(clusters, method_of, seed=seed, resamples=resamples)
         excess = _excess_seed_variance(clusters, method_of, len(tables))
+        # One draw of items and one of seeds are added per replicate: their quantiles are those of
+        # the sum, where adding two intervals' widths would count both extremes at once. A negative
+        # excess is a variance of 0; one seed has none at all (NaN), and so no interval.
         degrees = np.maximum(np.bincount(method_of) - 1, 1)
         seeds = rng.standard_t(degrees, size=items.shape) * np.sqrt(np.maximum(excess, 0.0))
     summaries = []
