@@ -6,15 +6,16 @@ from itertools import combinations
 from typing import Any
 
 from mipo_eval.errors import DataError
-from mipo_eval.reports.catalog import RowName, StoredJudge, find_judge, row_name
+from mipo_eval.reports.catalog import RowName, row_name
 from mipo_eval.reports.leaderboard import Asked
-from mipo_eval.reports.said import duels_of, said_of
 from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.reports.trained import trained_rules
 from mipo_eval.stats import Game, Strength, bradley_terry
+from mipo_eval.store.judges import StoredJudge, find_judge
+from mipo_eval.store.responses import paired_texts
 from mipo_eval.store.runs import Run, list_runs
-
-_CREDIT = {"a": 1.0, "tie": 0.5, "b": 0.0}
+from mipo_eval.store.verdicts import pair_verdicts
+from mipo_eval.verdict import CREDIT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,10 +66,16 @@ def _games(
     for (first, run), (second, other) in combinations(named, 2):
         if first == second:
             continue
-        duels = duels_of(now.store, run, other)
+        pairs = {row.pair: row.group for row in paired_texts(now.store, run, other) if row.pair}
         for key, own in games.items():
-            said = said_of(now.store, run, key, duels)
-            own += [Game(first, second, _CREDIT[v], duels[d].group) for d, v in said.items()]
+            said = pair_verdicts(now.store, key, list(pairs))
+            if not any(one.winner and not one.identical for one in said):
+                continue  # equal responses are ties to everybody, judged or not
+            own += [
+                Game(first, second, CREDIT[one.winner], group)
+                for one, group in zip(said, pairs.values(), strict=True)
+                if one.winner is not None
+            ]
     return games
 
 

@@ -10,8 +10,9 @@ from mipo_eval.cli import main
 from mipo_eval.records import text_key
 from mipo_eval.stats import Game, bradley_terry
 from mipo_eval.store import Store
-from mipo_eval.store.choices import Choice, Shown, put_choices
-from mipo_eval.store.verdicts import put_judge
+from mipo_eval.store.judges import put_judge
+from mipo_eval.store.verdicts import put_choices
+from mipo_eval.verdict import Choice, Shown
 from tests.reports.judged import ITEMS, add_rater, add_run, open_store, text_of
 
 MODELS = ["one-1b", "two-1b", "three-1b"]
@@ -55,8 +56,8 @@ def test_ratings_of_a_judge_are_games(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "strengths head to head, judged by judge" in capsys.readouterr().out
 
 
-def choose(store: Store, model: str, other: str, winners: list[tuple[str, str]]) -> None:
-    """Store a pairwise judge's choices in both orders."""
+def choose(store: Store, model: str, other: str, winners: list[tuple[str, ...]]) -> None:
+    """Store a pairwise judge's choices, in both orders or in one."""
     put_judge(store, "chooser".ljust(32, "0"), "chooser", {"protocol": "pairwise"})
     orders: tuple[Shown, Shown] = ("a", "b")
     choices = [
@@ -69,7 +70,7 @@ def choose(store: Store, model: str, other: str, winners: list[tuple[str, str]])
             winner=winner,  # type: ignore[arg-type]
         )
         for number, both in enumerate(winners)
-        for shown, winner in zip(orders, both, strict=True)
+        for shown, winner in zip(orders, both, strict=False)
     ]
     with store.write() as connection:
         put_choices(store, connection, choices)
@@ -103,3 +104,18 @@ def test_a_method_that_always_wins_has_no_strength(
     assert found["methods"] == []
     assert "no finite solution" in found["reason"]
     assert _strengths(capsys, path, "--suite", "coffee") == []
+
+
+def test_one_order_is_no_game_and_equal_responses_are_a_tie(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `judge A B` counts them; where nobody judged anything there are no games at all."""
+    path = tmp_path / "judged.db"
+    with open_store(tmp_path) as store:
+        for model in MODELS[:2]:
+            add_run(store, model, same=range(20, 24))
+    assert _strengths(capsys, path) == []
+    with open_store(tmp_path) as store:
+        choose(store, *MODELS[:2], [("a", "a")] * 9 + [("b", "b")] * 3 + [("a",)] * 8)
+    (found,) = _strengths(capsys, path)
+    assert found["games"] == 16
