@@ -9,7 +9,7 @@ from mipo_eval.dashboards.scored import MEASURED, published_table, score_table, 
 from mipo_eval.errors import DataError
 from mipo_eval.evaluation.score import why_no_text
 from mipo_eval.metrics import mean_score, self_bleu, self_bleu_score
-from mipo_eval.metrics.bleu import NO_OTHER
+from mipo_eval.metrics.self_bleu import NO_OTHER
 from mipo_eval.records import Score
 from mipo_eval.reports.catalog import row_name, run_labels
 from mipo_eval.reports.trained import trained_rules

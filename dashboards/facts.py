@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from mipo_eval.dashboards.inert import label
 from mipo_eval.dashboards.spending import backend_of, dollars_for
 from mipo_eval.errors import ConfigError
-from mipo_eval.metrics.directions import direction
+from mipo_eval.metrics.aggregate import direction
 from mipo_eval.reports.reproducing import recipe
 from mipo_eval.signature import short
 from mipo_eval.store import Store

@@ -11,7 +11,7 @@ from mipo_eval.dashboards.inert import label
 from mipo_eval.dashboards.links import address, run_name
 from mipo_eval.dashboards.methods import Method, Standing
 from mipo_eval.dashboards.scored import MEASURED, PAPER
-from mipo_eval.metrics.directions import direction
+from mipo_eval.metrics.aggregate import direction
 from mipo_eval.reports.cells import Cell
 from mipo_eval.reports.labels import decimals
 from mipo_eval.reports.paper import published_rows

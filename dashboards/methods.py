@@ -6,7 +6,7 @@ from datetime import date
 
 from mipo_eval.evaluation.outcomes import DERIVED
 from mipo_eval.keys import digest
-from mipo_eval.metrics.rates import METRIC_NAMES
+from mipo_eval.metrics.win_rate import METRIC_NAMES
 from mipo_eval.reports.catalog import RowName, RowRule, column_signature, row_name
 from mipo_eval.reports.leaderboard import Asked, Row, Section, leaderboard
 from mipo_eval.reports.snapshot import Snapshot

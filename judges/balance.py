@@ -9,7 +9,7 @@ import numpy as np
 
 from mipo_eval.errors import DataError
 from mipo_eval.judges.comparing import panel_majority, panel_mean
-from mipo_eval.metrics.rates import METRIC_NAMES, outcome_rates
+from mipo_eval.metrics.win_rate import METRIC_NAMES, outcome_rates
 from mipo_eval.records import Score
 from mipo_eval.signature import NOTHING, join
 from mipo_eval.stats import Comparison, compare

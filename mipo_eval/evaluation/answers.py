@@ -22,7 +22,7 @@ NO_PROBABILITIES = "no probabilities"
 _Pair = tuple[float | None, str | None]
 """A value, or None and why."""
 
-ENDINGS = ("response_tokens", "truncation_rate")
+ENDINGS = ("response_tokens", "response_characters", "truncation_rate")
 OF_CHOICES: Mapping[str, Callable[[ChoiceOutcome], _Pair]] = {
     "answer_entropy": lambda found: (found.entropy, None),
     "answer_entropy_correct": lambda found: (
@@ -59,7 +59,7 @@ def measured(store: Store, run: Run, listed: ItemList, metric: str) -> Rated:
 
 
 def _endings(store: Store, run: Run, listed: ItemList, metric: str) -> Iterator[_Pair]:
-    """Yield each response's length in tokens, or 100 where it was cut off."""
+    """Yield each response's length in tokens or characters, or 100 where it was cut off."""
     query = sa.select(
         responses.c.item_key,
         responses.c.text,
@@ -77,6 +77,8 @@ def _endings(store: Store, run: Run, listed: ItemList, metric: str) -> Iterator[
             yield None, row.reason or EMPTY
         elif metric == "response_tokens":
             yield (None, NOT_TOLD) if row.response_tokens is None else (row.response_tokens, None)
+        elif metric == "response_characters":
+            yield len(row.text), None
         elif row.finish_reason is None:
             yield None, NOT_TOLD
         else:

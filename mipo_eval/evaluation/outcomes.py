@@ -10,7 +10,7 @@ import numpy as np
 
 from mipo_eval.errors import ConfigError
 from mipo_eval.evaluation.answers import CHECKED, JUDGE_FREE, measured
-from mipo_eval.metrics.rates import METRIC_NAMES, TIE_CREDIT
+from mipo_eval.metrics.win_rate import METRIC_NAMES, TIE_CREDIT
 from mipo_eval.signature import Signature
 from mipo_eval.stats import Crossed
 from mipo_eval.stats.bootstrap import Floats

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from mipo_eval.judges.judging import EMPTY, Judged, rubric_scores
 from mipo_eval.metrics import mean_score, rate_score, self_bleu_score
 from mipo_eval.metrics.calibration import ChoiceOutcome, calibration_scores, choice_outcome
-from mipo_eval.metrics.diversity import FIXED_SIZE, diversity_scores
-from mipo_eval.metrics.same_prompt import same_prompt_scores
+from mipo_eval.metrics.diversity import FIXED_SIZE, diversity_scores, same_prompt_scores
 from mipo_eval.records import Score, text_key
 from mipo_eval.signature import Signature, join
 from mipo_eval.stats import Crossed

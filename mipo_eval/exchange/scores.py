@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mipo_eval.exchange.records import RunRecord
-from mipo_eval.metrics.directions import direction
+from mipo_eval.metrics.aggregate import direction
 from mipo_eval.records import Score
 from mipo_eval.store.validations import MARK
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from mipo_eval.errors import DataError
 from mipo_eval.evaluation.outcomes import COMPARED, DERIVED, Sheet
-from mipo_eval.metrics.directions import direction
+from mipo_eval.metrics.aggregate import direction
 from mipo_eval.records import Score
 from mipo_eval.reports.catalog import RowName, column_signature
 from mipo_eval.signature import Signature
@@ -132,7 +132,6 @@ def _mirrored(best: BestOf) -> BestOf:
         best,
         shown=-best.shown,
         corrected=None if best.corrected is None else -best.corrected,
-        nested=None if best.nested is None else -best.nested,
         ci95=None if best.ci95 is None else (-best.ci95[1], -best.ci95[0]),
     )
 
@@ -212,9 +211,7 @@ def _uncorrected(line: Line, k: int, shown: float | None) -> BestOf:
         k=k,
         shown=shown or 0.0,
         corrected=None,
-        nested=None,
         ci95=None,
-        chosen_share=None,
     )
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mipo_eval.evaluation.outcomes import DERIVED, Sheet, has_values
-from mipo_eval.metrics.directions import direction
-from mipo_eval.metrics.rates import METRIC_NAMES, Ties
+from mipo_eval.metrics.aggregate import direction
+from mipo_eval.metrics.win_rate import METRIC_NAMES, Ties
 from mipo_eval.records import Score
 from mipo_eval.reports.catalog import RowName, RowRule, column_signature, row_name
 from mipo_eval.reports.cells import Cell, Column, Line, cell_json, cells_of, stored_score

@@ -3,7 +3,7 @@
 from functools import cached_property
 
 from mipo_eval.evaluation.outcomes import DERIVED, Outcomes
-from mipo_eval.metrics.rates import METRIC_NAMES
+from mipo_eval.metrics.win_rate import METRIC_NAMES
 from mipo_eval.records import Score
 from mipo_eval.reports.catalog import stored_scores
 from mipo_eval.store import Store

@@ -6,7 +6,7 @@ import numpy as np
 
 from mipo_eval.errors import DataError
 from mipo_eval.evaluation.outcomes import JUDGED, METRICS, Sheet
-from mipo_eval.metrics.directions import direction
+from mipo_eval.metrics.aggregate import direction
 from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.signature import short
 from mipo_eval.stats import rank_runs

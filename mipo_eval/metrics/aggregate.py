@@ -1,18 +1,19 @@
-"""A mean over items as a `Score`: with n, what is missing and why, interval and signature."""
+"""A mean over items as a `Score`: n, what is missing and why, interval; and which way is better."""
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
 from mipo_eval.errors import DataError
 from mipo_eval.records import Score, Values
 from mipo_eval.signature import NOTHING, Signature, join
+from mipo_eval.stats.bootstrap import Labels
 from mipo_eval.stats.intervals import rate_intervals, table_intervals
 
-Groups = Sequence[Hashable | None] | None
 Reasons = Sequence[str | None] | None
 
 NO_SCORE = "no score"
@@ -65,7 +66,7 @@ def mean_score(
     values: Values,
     *,
     signature: Signature = NOTHING,
-    groups: Groups = None,
+    groups: Labels = None,
     seed: int = 0,
     reasons: Reasons = None,
 ) -> Score:
@@ -102,7 +103,7 @@ def rate_score(
     values: Values,
     *,
     signature: Signature = NOTHING,
-    groups: Groups = None,
+    groups: Labels = None,
     seed: int = 0,
     reasons: Reasons = None,
 ) -> Score:
@@ -119,7 +120,7 @@ def rate_score(
 
 
 def rating_mean(
-    scores: Values, *, groups: Groups = None, seed: int = 0, reasons: Reasons = None
+    scores: Values, *, groups: Labels = None, seed: int = 0, reasons: Reasons = None
 ) -> Score:
     """Return the mean rating of the responses, on the judge's own scale (paper: 1-5).
 
@@ -140,3 +141,40 @@ def rating_mean(
         seed=seed,
         reasons=reasons,
     )
+
+
+Direction = Literal["higher", "lower"]
+
+LOWER_IS_BETTER = frozenset(
+    {
+        "self_bleu_4",
+        "self_bleu_4_fixed",
+        "self_bleu_4_same_prompt",
+        "self_bleu_4_same_prompt_fixed",
+        "pairwise_similarity_fixed",
+        "unextracted_rate",
+        "brier",
+        "ece",
+        "truncation_rate",
+    }
+)
+DESCRIPTIVE = frozenset(
+    {
+        "tie_rate",
+        "response_tokens",
+        "response_characters",
+        "answer_entropy",
+        "answer_entropy_correct",
+        "answer_entropy_wrong",
+        "win_rate_standard_error",
+    }
+)
+"""Metrics that describe rather than rank. Being undecided is good where the answer is wrong and
+bad where it is right, and an entropy cannot be read without the accuracy beside it."""
+
+
+def direction(metric: str) -> Direction | None:
+    """Return which values of a metric are better; None where neither is."""
+    if metric in DESCRIPTIVE:
+        return None
+    return "lower" if metric in LOWER_IS_BETTER else "higher"

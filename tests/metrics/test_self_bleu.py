@@ -2,6 +2,7 @@
 
 import json
 import random
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 from sacrebleu.metrics import BLEU
 
 from mipo_eval.errors import ConfigError, DataError
-from mipo_eval.metrics import ngrams, self_bleu, self_bleu_score
+from mipo_eval.metrics import self_bleu, self_bleu_score
 
 PLAIN = ["a", "b", "c", "d", "e!", "f,", "g."]
 ODD = [
@@ -145,7 +146,7 @@ def test_many_different_words_and_small_blocks_change_nothing(monkeypatch) -> No
     rare = [" ".join(f"r{draw.randrange(40_000)}" for _ in range(2000)) for _ in range(20)]
     texts = [f"{text} {noise}" for text, noise in zip(base, rare, strict=True)]
     expected = self_bleu(texts, max_order=5)
-    monkeypatch.setattr(ngrams, "_BLOCK", 50)
+    monkeypatch.setattr(import_module("mipo_eval.metrics.self_bleu"), "_BLOCK", 50)
     assert self_bleu(texts, max_order=5) == expected
     looped = sacrebleu_loop(texts, 5, "13a")
     assert expected.per_text == pytest.approx(looped, abs=1e-12)

@@ -13,9 +13,8 @@ from typing import Literal
 import numpy as np
 
 from mipo_eval.errors import ConfigError, DataError
-from mipo_eval.metrics.means import (
+from mipo_eval.metrics.aggregate import (
     NO_SCORE,
-    Groups,
     Reasons,
     count_reasons,
     refuse_non_finite,
@@ -23,9 +22,8 @@ from mipo_eval.metrics.means import (
 )
 from mipo_eval.records import Score, Values
 from mipo_eval.signature import join
-from mipo_eval.stats.bootstrap import Floats
+from mipo_eval.stats.bootstrap import Floats, Labels, standard_error
 from mipo_eval.stats.intervals import rate_intervals
-from mipo_eval.stats.variance import standard_error
 
 Ties = Literal["win", "half", "loss"]
 
@@ -66,7 +64,7 @@ def _margins(scores: Values, reference_scores: Values) -> tuple[Floats, Absent]:
 
 
 def _rates(
-    margins: Floats, absent: Absent, *, groups: Groups, seed: int, reasons: Reasons
+    margins: Floats, absent: Absent, *, groups: Labels, seed: int, reasons: Reasons
 ) -> Rates:
     """Return the rate under every tie rule and the tie rate from (items,) margins."""
     same_length("scores", len(absent), "groups", groups)
@@ -98,7 +96,7 @@ def win_rates(
     scores: Values,
     reference_scores: Values,
     *,
-    groups: Groups = None,
+    groups: Labels = None,
     seed: int = 0,
     reasons: Reasons = None,
 ) -> Rates:
@@ -127,43 +125,22 @@ def win_rate(
     reference_scores: Values,
     *,
     ties: Ties = "win",
-    groups: Groups = None,
+    groups: Labels = None,
     seed: int = 0,
     reasons: Reasons = None,
 ) -> Score:
     """Return how often a response is rated above its reference (paper, section 5 and Table 1).
 
-    Args:
-        scores: per item the response's rating; None where there is none.
-        reference_scores: per item the reference response's rating; None where there is none.
-        ties: what an equal rating counts as; "win" is the paper's rule.
-        groups: prompt group per item; see `win_rates`.
-        seed: of the bootstrap.
-        reasons: per item, why one of the two ratings is missing.
-
-    Returns:
-        The rate, 0-100. An item with one rating missing is unscored, never a loss or a tie.
+    An item with one rating missing is unscored, never a loss or a tie. Arguments and errors are
+    those of `win_rates`, and `ties` is what an equal rating counts as: "win" is the paper's rule.
 
     Raises:
         ConfigError: `ties` is none of the three rules.
-        DataError: no item has both ratings, a rating is NaN, or the lengths differ.
     """
     if ties not in TIE_CREDIT:
         raise ConfigError(f"ties {ties!r} is no tie rule; known: {', '.join(TIE_CREDIT)}")
     scored = win_rates(scores, reference_scores, groups=groups, seed=seed, reasons=reasons)
     return scored[list(TIE_CREDIT).index(ties)]
-
-
-def tie_rate(
-    scores: Values,
-    reference_scores: Values,
-    *,
-    groups: Groups = None,
-    seed: int = 0,
-    reasons: Reasons = None,
-) -> Score:
-    """Return how often both ratings are equal, 0-100; arguments and errors as `win_rates`."""
-    return win_rates(scores, reference_scores, groups=groups, seed=seed, reasons=reasons)[3]
 
 
 def _outcomes(outcomes: Values) -> tuple[Floats, Absent]:
@@ -178,7 +155,7 @@ def _outcomes(outcomes: Values) -> tuple[Floats, Absent]:
 
 
 def outcome_rates(
-    outcomes: Values, *, groups: Groups = None, seed: int = 0, reasons: Reasons = None
+    outcomes: Values, *, groups: Labels = None, seed: int = 0, reasons: Reasons = None
 ) -> Rates:
     """Return what `win_rates` returns, from the verdicts of a pairwise judge.
 
@@ -213,7 +190,7 @@ class OutcomeSummary:
     unscored: int
 
 
-def outcome_summary(outcomes: Values, *, groups: Groups = None) -> OutcomeSummary:
+def outcome_summary(outcomes: Values, *, groups: Labels = None) -> OutcomeSummary:
     """Count wins, losses and ties; arguments and errors as `outcome_rates`."""
     values, absent = _outcomes(outcomes)
     same_length("outcomes", len(absent), "groups", groups)

@@ -10,8 +10,8 @@ from typing import get_args
 import pytest
 
 from mipo_eval.errors import ConfigError, DataError
-from mipo_eval.metrics import outcome_rates, outcome_summary, tie_rate, win_rate, win_rates
-from mipo_eval.metrics.rates import Ties
+from mipo_eval.metrics import outcome_rates, outcome_summary, win_rate, win_rates
+from mipo_eval.metrics.win_rate import Ties
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,6 @@ def test_rules_from_the_same_ratings(scores, references, win, half, loss, tie) -
     assert win_rate(scores, references).value == win
     assert win_rate(scores, references, ties="half").value == half
     assert win_rate(scores, references, ties="loss").value == loss
-    assert tie_rate(scores, references).value == tie
     assert [score.value for score in win_rates(scores, references)] == [win, half, loss, tie]
 
 
@@ -87,7 +86,7 @@ def test_interval_is_over_groups() -> None:
         (lambda: win_rate([1], [1], groups=[]), DataError, "groups has 0"),
         (lambda: win_rate([1], [1], reasons=[]), DataError, "reasons has 0"),
         (lambda: win_rate([math.nan], [1]), DataError, r"scores\[0\] is nan; use None"),
-        (lambda: tie_rate([1], [math.nan]), DataError, r"reference_scores\[0\] is nan"),
+        (lambda: win_rate([1], [math.nan]), DataError, r"reference_scores\[0\] is nan"),
     ],
 )
 def test_errors_say_what_is_wrong(call, error, message) -> None:

@@ -1,7 +1,11 @@
 """Self-BLEU (Tables 3 and 4): how much each text repeats the others; lower is more diverse.
 
 The definition is BLEU of every text against all other texts as references, averaged. Done as
-written that is quadratic; `ngrams.py` finds all matches in time proportional to the words.
+written that is quadratic; here all matches are found in time proportional to the words. A text's
+n-gram counts for at most as often as it stands in the other text that has it most. So each n-gram
+needs only the highest count in any text, whether one text alone reaches it, and the second highest.
+One sort of all positions by the words that follow puts equal n-grams of every order side by side;
+the rest is counting runs. Exact: nothing is sampled, no hash can collide.
 """
 
 from array import array
@@ -11,16 +15,118 @@ from dataclasses import dataclass
 from functools import cache, lru_cache, partial
 from inspect import unwrap
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mipo_eval.errors import ConfigError, DataError
-from mipo_eval.metrics.means import Groups, Reasons, mean_score, same_length
-from mipo_eval.metrics.ngrams import Ints, leave_one_out_matches, runs, spaced
+from mipo_eval.metrics.aggregate import Reasons, mean_score, same_length
 from mipo_eval.records import Score
 from mipo_eval.signature import join
-from mipo_eval.stats.bootstrap import Floats, cluster_ids
+from mipo_eval.stats.bootstrap import Floats, Labels, cluster_ids
+
+Ints = NDArray[np.int64]
+Keys = NDArray[np.uint64]
+
+_BLOCK = 1 << 16
+"""Positions counted at once: their arrays stay in the processor's cache, whatever the total."""
+
+
+def _shifted(keys: Keys, by: int) -> Keys:
+    """Return `keys` moved `by` places to the left, filled up with 0."""
+    moved = np.zeros_like(keys)
+    moved[: max(len(keys) - by, 0)] = keys[by:]
+    return moved
+
+
+def _window_keys(words: Ints, width: int) -> Keys:
+    """Return per position a key that sorts like the `width` words (or more) that start there."""
+    bits = max(1, int(words.max(initial=0)).bit_length())
+    first = words.astype(np.uint64)
+    keys, covered = first, 1
+    while covered < width and bits * (covered + 1) <= 64:
+        keys = (keys << np.uint64(bits)) | _shifted(first, covered)
+        covered += 1
+    while covered < width:
+        # Too many different words for one key: replace windows by their rank and pair the ranks.
+        ranks = np.unique(keys, return_inverse=True)[1].astype(np.uint64)
+        keys = (ranks << np.uint64(32)) | _shifted(ranks, covered)
+        covered *= 2
+    return keys
+
+
+def runs(values: Ints) -> tuple[Ints, Ints]:
+    """Return where each run of equal neighbours starts, and how long it is."""
+    starts = np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]]))
+    return starts, np.diff(starts, append=len(values))
+
+
+def _clipped(grams: Ints, texts: Ints, text_bits: int) -> tuple[Ints, Ints]:
+    """Return, per n-gram and text that holds it, the text and the clipped count.
+
+    A count below the maximum, or a maximum that another text shares, is never clipped. Only the
+    sole holder of a maximum is clipped, to the second highest count (0 when nobody else has it).
+    """
+    pairs = np.sort((grams << text_bits) | texts)
+    starts, counts = runs(pairs)
+    pairs = pairs[starts]
+    gram_starts, sizes = runs(pairs >> text_bits)
+    best = np.repeat(np.maximum.reduceat(counts, gram_starts), sizes)
+    is_best = counts == best
+    holders = np.repeat(np.add.reduceat(is_best, gram_starts, dtype=np.int64), sizes)
+    second = np.repeat(np.maximum.reduceat(np.where(is_best, 0, counts), gram_starts), sizes)
+    clipped = np.where(is_best & (holders == 1), second, counts)
+    return pairs & ((1 << text_bits) - 1), clipped
+
+
+def _blocks(first_words: Ints) -> list[tuple[int, int]]:
+    """Cut sorted positions into blocks of about `_BLOCK`, never inside a run of one word."""
+    starts, _ = runs(first_words)
+    chosen = spaced(starts, len(first_words), _BLOCK)
+    return list(pairwise([0, *starts[chosen].tolist(), len(first_words)]))
+
+
+def spaced(starts: Ints, total: int, size: int) -> Ints:
+    """Return which of the ascending `starts` come first after each multiple of `size`."""
+    places = np.unique(np.searchsorted(starts, np.arange(size, total, size)))
+    return np.asarray(places[places < len(starts)], dtype=np.int64)
+
+
+def leave_one_out_matches(words: Ints, texts: Ints, n_texts: int, max_order: int) -> Ints:
+    """Count the n-grams of each text that the other texts match.
+
+    Args:
+        words: (positions,) word numbers from 1; 0 stands behind the last word of every text.
+            Texts that must not match each other share no number.
+        texts: (positions,) number of the text a position belongs to.
+        n_texts: how many texts there are.
+        max_order: longest n-gram.
+
+    Returns:
+        (texts, max_order) matched n-grams, each clipped by its highest count in another text.
+    """
+    matched = np.zeros((max_order, n_texts))
+    # In this order the positions of equal n-grams are neighbours, whatever n: an n-gram's number
+    # is that of the (n-1)-gram before it, raised wherever that or the new word changes.
+    order = np.argsort(_window_keys(words, max_order))
+    padded = np.concatenate([words, np.zeros(max_order, dtype=np.int64)])
+    text_bits = max(1, n_texts.bit_length())
+    for start, stop in _blocks(padded[order]):
+        at = order[start:stop]
+        grams = np.zeros(len(at), dtype=np.int64)
+        for n in range(max_order):
+            word = padded[at + n]
+            inside = word != 0
+            at, grams, word = at[inside], grams[inside], word[inside]
+            if not len(at):
+                break
+            changes = (grams[1:] != grams[:-1]) | (word[1:] != word[:-1])
+            grams = np.concatenate([[0], np.cumsum(changes)])
+            holders, clipped = _clipped(grams, texts[at], text_bits)
+            matched[n] += np.bincount(holders, weights=clipped, minlength=n_texts)
+    return matched.T.astype(np.int64)
+
 
 Tokenize = Literal["13a", "nltk", "none"]
 Smoothing = Literal["exp", "method1"]
@@ -33,6 +139,8 @@ _REMEMBERED = 10_000
 """Texts whose words are kept for the next measure."""
 _PART = 1 << 18
 """Words of groups that are counted at a time."""
+_END = np.zeros(1, dtype=np.int64)
+"""What ends each text where all stand in one array."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,39 +224,8 @@ def _bleu(matched: Ints, lengths: Ints, closest: Ints, smoothing: Smoothing) -> 
     return np.where(matched.any(axis=1), penalty * precision, 0.0)
 
 
-def _check(max_order: int, smoothing: str) -> None:
-    if max_order < 1:
-        raise ConfigError(f"max_order {max_order} is no n-gram length; use 1 or more")
-    if smoothing not in {"exp", "method1"}:
-        raise ConfigError(f"smoothing {smoothing!r} is unknown; known: exp, method1")
-
-
-class Words(NamedTuple):
-    """Texts as numbered words, one after the other in a single array: millions of words fit."""
-
-    numbers: Ints
-    """(words + texts,) from 1 on, equal where the words are; a 0 ends each text."""
-    lengths: Ints
-    """(texts,) words of each text."""
-
-    def split(self) -> list[Ints]:
-        """Return, per text, its words without the 0; views, not copies."""
-        ends = np.cumsum(self.lengths + 1)
-        return [
-            self.numbers[end - length - 1 : end - 1]
-            for end, length in zip(ends.tolist(), self.lengths.tolist(), strict=True)
-        ]
-
-
-def join_words(texts: Sequence[Ints]) -> Words:
-    """Return the texts, each as `Words.split` gives it, as one array again."""
-    end = np.zeros(1, dtype=np.int64)
-    parts = [part for text in texts for part in (text, end)]
-    return Words(np.concatenate(parts), np.array([len(text) for text in texts], dtype=np.int64))
-
-
-def number_words(texts: Sequence[str], tokenize: Tokenize) -> Words:
-    """Number the words of all texts.
+def number_words(texts: Sequence[str], tokenize: Tokenize) -> list[Ints]:
+    """Return, per text, its words as numbers from 1 on, equal where the words are.
 
     Raises:
         ConfigError: the tokenizer is unknown.
@@ -156,20 +233,19 @@ def number_words(texts: Sequence[str], tokenize: Tokenize) -> Words:
     if tokenize not in TOKENIZERS:
         raise ConfigError(f"tokenize {tokenize!r} is unknown; known: {', '.join(TOKENIZERS)}")
     split = TOKENIZERS[tokenize]()
-    known: defaultdict[str | None, int] = defaultdict()
-    known.default_factory = known.__len__  # a new word gets the next number
-    end = known[None]  # 0
-    numbers, lengths = array("q"), np.zeros(len(texts), dtype=np.int64)
-    for index, text in enumerate(texts):
-        words = split(text)
-        lengths[index] = len(words)
-        numbers.extend(map(known.__getitem__, words))
-        numbers.append(end)
-    return Words(np.frombuffer(numbers, dtype=np.int64), lengths)
+    known: defaultdict[str, int] = defaultdict()
+    known.default_factory = lambda: len(known) + 1  # a new word gets the next number
+    # All words stand in one array of integers, and texts are views of it: millions of words fit.
+    numbers, ends = array("q"), [0]
+    for text in texts:
+        numbers.extend(map(known.__getitem__, split(text)))
+        ends.append(len(numbers))
+    whole = np.array(numbers, dtype=np.int64)
+    return [whole[start:end] for start, end in pairwise(ends)]
 
 
 def self_bleu_of_words(
-    words: Words,
+    texts: Sequence[Ints],
     *,
     max_order: int = 4,
     smoothing: Smoothing = "exp",
@@ -178,41 +254,29 @@ def self_bleu_of_words(
     """Return (texts,) BLEU of each text against all others (of its group), 0-1.
 
     Args:
-        words: the texts.
+        texts: the words of each, as `number_words` gives them.
         max_order: longest n-gram.
         smoothing: as in `self_bleu`.
         group_ids: (texts,) numbers of the groups; None puts all texts in one.
     """
-    numbers, lengths = words
+    lengths = np.array([len(text) for text in texts], dtype=np.int64)
     groups = np.zeros(len(lengths), dtype=np.int64) if group_ids is None else group_ids
-    if groups.any():
-        matched = _matched_within(words, groups, max_order)
-    else:
-        text_ids = np.repeat(np.arange(len(lengths)), lengths + 1)
-        matched = leave_one_out_matches(numbers, text_ids, len(lengths), max_order)
-    return _bleu(matched, lengths, _closest_lengths(lengths, groups), smoothing)
-
-
-def _matched_within(words: Words, group_ids: Ints, max_order: int) -> Ints:
-    """Return (texts, max_order) n-grams that other texts of the group match.
-
-    Groups never meet, so some are counted at a time: memory does not grow with their number.
-    """
-    sizes = words.lengths + 1
-    starts = np.cumsum(sizes) - sizes
-    order = np.argsort(group_ids, kind="stable")
+    order = np.argsort(groups, kind="stable")
     matched = np.zeros((len(order), max_order), dtype=np.int64)
-    for start, stop in _parts(group_ids[order], sizes[order]):
-        texts = order[start:stop]
-        own = sizes[texts]
-        text_ids = np.repeat(np.arange(len(texts)), own)
-        places = np.arange(len(text_ids)) + np.repeat(starts[texts] - (np.cumsum(own) - own), own)
-        numbers = words.numbers[places]
-        # A word of one group is no word of another: each gets numbers of its own.
-        apart = numbers + group_ids[texts][text_ids] * (int(numbers.max()) + 1)
-        known = np.unique(np.where(numbers > 0, apart, -1), return_inverse=True)[1]
-        matched[texts] = leave_one_out_matches(known.ravel(), text_ids, len(texts), max_order)
-    return matched
+    # Labels never meet, so some are counted at a time: memory does not grow with their number.
+    for start, stop in _parts(groups[order], lengths[order] + 1):
+        part = order[start:stop]
+        ended = [words for i in part.tolist() for words in (texts[i], _END)]
+        numbers, text_ids = (
+            np.concatenate(ended),
+            np.repeat(np.arange(len(part)), lengths[part] + 1),
+        )
+        if groups[part[0]] != groups[part[-1]]:
+            # A word of one group is no word of another: each gets numbers of its own.
+            apart = numbers + groups[part][text_ids] * (int(numbers.max()) + 1)
+            numbers = np.unique(np.where(numbers > 0, apart, -1), return_inverse=True)[1].ravel()
+        matched[part] = leave_one_out_matches(numbers, text_ids, len(part), max_order)
+    return _bleu(matched, lengths, _closest_lengths(lengths, groups), smoothing)
 
 
 def _parts(groups: Ints, sizes: Ints) -> list[tuple[int, int]]:
@@ -229,7 +293,7 @@ def self_bleu(
     max_order: int = 4,
     tokenize: Tokenize = "13a",
     smoothing: Smoothing = "exp",
-    groups: Groups = None,
+    groups: Labels = None,
 ) -> SelfBleu:
     """Return Self-BLEU: each text against all others as references; exact, in linear time.
 
@@ -259,7 +323,10 @@ def self_bleu(
         ConfigError: an option is unknown.
         DataError: no text has another one to be compared with, or the lengths differ.
     """
-    _check(max_order, smoothing)
+    if max_order < 1:
+        raise ConfigError(f"max_order {max_order} is no n-gram length; use 1 or more")
+    if smoothing not in {"exp", "method1"}:
+        raise ConfigError(f"smoothing {smoothing!r} is unknown; known: exp, method1")
     same_length("texts", len(texts), "groups", groups)
     present = [index for index, text in enumerate(texts) if text is not None]
     kept = [text for text in texts if text is not None]
@@ -280,14 +347,14 @@ def self_bleu(
     return SelfBleu(
         mean=float(values[compared].mean()),
         per_text=tuple(per_text),
-        empty=int((words.lengths == 0).sum()),
+        empty=sum(len(text) == 0 for text in words),
     )
 
 
 def self_bleu_score(
     texts: Sequence[str | None],
     *,
-    groups: Groups = None,
+    groups: Labels = None,
     within_groups: bool = False,
     seed: int = 0,
     reasons: Reasons = None,
