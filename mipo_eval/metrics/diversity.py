@@ -165,7 +165,7 @@ def diversity_scores(
 
 
 def _fixed(
-    metric: str, drawn: Floats, counted: tuple[int, Mapping[str, int]], signature: str
+    metric: str, drawn: Floats, counted: tuple[int, Mapping[str, int]], signature: Signature
 ) -> Score:
     """Return the mean over subsets, with their central 95 %; `counted`: items with, and without."""
     return Score(
