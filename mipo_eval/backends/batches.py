@@ -34,7 +34,7 @@ Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class SentBatch:
     """One batch at the provider."""
 
     name: str
@@ -49,19 +49,19 @@ class Job:
 class BatchService(Protocol):
     """A provider's batch service; every method may raise Trouble."""
 
-    async def existing(self) -> list[Job]:
+    async def existing(self) -> list[SentBatch]:
         """Return the jobs with our mark and identity that the provider still knows."""
         ...
 
-    async def submit(self, requests: Mapping[str, Request]) -> Job:
+    async def submit(self, requests: Mapping[str, Request]) -> SentBatch:
         """Start a job for requests by ledger key."""
         ...
 
-    async def refresh(self, job: Job) -> Job:
+    async def refresh(self, job: SentBatch) -> SentBatch:
         """Return the job as it is now."""
         ...
 
-    async def collect(self, job: Job) -> Mapping[str, Outcome]:
+    async def collect(self, job: SentBatch) -> Mapping[str, Outcome]:
         """Return what a job that is done has answered, by ledger key."""
         ...
 
@@ -109,7 +109,7 @@ class BatchSender:
         Raises:
             BackendError: the service cannot be reached; the jobs go on and are found again.
         """
-        old: list[Job] | None = None
+        old: list[SentBatch] | None = None
         source = iter(requests)
         size = self._batch.requests
         while wanted := {self._key(request): request for request in islice(source, size)}:
@@ -119,11 +119,11 @@ class BatchSender:
                 yield wanted.pop(name), outcome
 
     async def _answer(
-        self, wanted: Mapping[str, Request], old: list[Job], service: BatchService
+        self, wanted: Mapping[str, Request], old: list[SentBatch], service: BatchService
     ) -> AsyncGenerator[tuple[str, Outcome], None]:
         """Take what old jobs have or will have, and submit the rest as one new job."""
         left = dict(wanted)
-        running: list[tuple[Job, dict[str, Request]]] = []
+        running: list[tuple[SentBatch, dict[str, Request]]] = []
         for job in old:
             if job.keys is not None and not job.keys & left.keys():
                 continue
@@ -158,7 +158,7 @@ class BatchSender:
                 self._held[name] = reserved
         return refused
 
-    async def _collected(self, job: Job, service: BatchService) -> Mapping[str, Outcome]:
+    async def _collected(self, job: SentBatch, service: BatchService) -> Mapping[str, Outcome]:
         """Wait until a job is done and return what it has answered."""
         wait = _FIRST_LOOK
         while not job.done:
@@ -206,7 +206,7 @@ class BatchSender:
         )
 
 
-def _missing(job: Job) -> Failure:
+def _missing(job: SentBatch) -> Failure:
     return Failure(
         kind="server_error", detail=f"batch {job.name} ended without an answer to this request"
     )

@@ -127,14 +127,14 @@ class GeminiBackend:
             await client.models.get(model=self.model)
         except APIError as error:
             if error.code != 404:
-                raise trouble_of(error, self.url) from None
-        except client_errors() as error:
+                raise status_trouble(error, self.url) from None
+        except connection_errors() as error:
             raise unreachable(error, self.url) from None
         else:
             return
         try:
             models = [model async for model in await client.models.list()]
-        except client_errors() as error:
+        except connection_errors() as error:
             raise unreachable(error, self.url) from None
         served = near([str(model.name).removeprefix("models/") for model in models], self.model)
         raise Trouble(
@@ -170,11 +170,11 @@ class GeminiBackend:
                 model=self.model, contents=list(contents), config=config_of(request, constrained)
             )
         except APIError as error:
-            raise trouble_of(error, self.url) from None
+            raise status_trouble(error, self.url) from None
         except TimeoutError:
             reason = f"{self.url} did not answer in time"
             raise Trouble("timeout", reason, again=True, billed=True) from None
-        except client_errors() as error:
+        except connection_errors() as error:
             raise unreachable(error, self.url) from None
         except ValueError as error:  # no JSON, or JSON of another shape
             reason = clean(f"not an answer in Gemini's form: {error}")
@@ -278,7 +278,7 @@ def _thinking(effort: str) -> Any:
         ) from None
 
 
-def trouble_of(error: "APIError", url: str) -> Trouble:
+def status_trouble(error: "APIError", url: str) -> Trouble:
     """Return what an error status means; Google's own words are kept where safe."""
     words = clean(str(error.message or error.status or ""))
     detail = f"{url} answered {error.code}: {words}"
@@ -309,7 +309,7 @@ def _asked_delay(error: "APIError") -> str | None:
     return headers.get("retry-after") or headers.get("Retry-After")
 
 
-def client_errors() -> tuple[type[Exception], ...]:
+def connection_errors() -> tuple[type[Exception], ...]:
     """What the client lets through from the HTTP library."""
     import aiohttp
 

@@ -7,16 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from mipo_eval.backends.addresses import clean
 from mipo_eval.backends.base import Failure, Reply, Request
-from mipo_eval.backends.batches import MARK, BatchLimits, BatchSender, Job
-from mipo_eval.backends.gemini import (
-    GeminiBackend,
-    client_errors,
-    config_of,
-    contents_of,
-    read_answer,
-    trouble_of,
-    unreachable,
-)
+from mipo_eval.backends.batches import MARK, BatchLimits, BatchSender, SentBatch
+from mipo_eval.backends.gemini import GeminiBackend, connection_errors, config_of, contents_of, read_answer, status_trouble, unreachable
 from mipo_eval.backends.pacing import Usage
 from mipo_eval.backends.sending import Limits, Trouble
 from mipo_eval.keys import digest
@@ -87,8 +79,8 @@ class _Service:
         self._url = backend.url
         self._mark = f"{MARK}-{digest(dict(backend.identity))}"
 
-    async def existing(self) -> list[Job]:
-        async def listed() -> list[Job]:
+    async def existing(self) -> list[SentBatch]:
+        async def listed() -> list[SentBatch]:
             jobs = []
             seen = 0
             async for job in await self._client.batches.list():
@@ -98,12 +90,12 @@ class _Service:
                 if job.display_name == self._mark and job.name:
                     # A list does not tell what is in a job; its results do.
                     done = not _is_running(job)
-                    jobs.append(Job(name=job.name, keys=None, done=done, state=_state(job)))
+                    jobs.append(SentBatch(name=job.name, keys=None, done=done, state=_state(job)))
             return jobs
 
         return await self._mapped(listed())
 
-    async def submit(self, requests: Mapping[str, Request]) -> Job:
+    async def submit(self, requests: Mapping[str, Request]) -> SentBatch:
         from google.genai.types import CreateBatchJobConfig, InlinedRequest
 
         inlined = [
@@ -124,13 +116,13 @@ class _Service:
         )
         if not job.name:
             raise Trouble("bad_reply", f"{self._url} gave the batch no name", again=True)
-        return Job(name=job.name, keys=frozenset(requests), done=not _is_running(job))
+        return SentBatch(name=job.name, keys=frozenset(requests), done=not _is_running(job))
 
-    async def refresh(self, job: Job) -> Job:
+    async def refresh(self, job: SentBatch) -> SentBatch:
         now = await self._mapped(self._client.batches.get(name=job.name))
-        return Job(name=job.name, keys=job.keys, done=not _is_running(now), state=_state(now))
+        return SentBatch(name=job.name, keys=job.keys, done=not _is_running(now), state=_state(now))
 
-    async def collect(self, job: Job) -> Mapping[str, Reply | Failure]:
+    async def collect(self, job: SentBatch) -> Mapping[str, Reply | Failure]:
         ended = await self._mapped(self._client.batches.get(name=job.name))
         answers = (ended.dest.inlined_responses if ended.dest else None) or []
         found: dict[str, Reply | Failure] = {}
@@ -145,8 +137,8 @@ class _Service:
         try:
             return await call
         except APIError as error:
-            raise trouble_of(error, self._url) from None
-        except client_errors() as error:
+            raise status_trouble(error, self._url) from None
+        except connection_errors() as error:
             raise unreachable(error, self._url) from None
         except ValueError as error:  # no JSON, or JSON of another shape
             reason = clean(f"not an answer in Gemini's form: {error}")

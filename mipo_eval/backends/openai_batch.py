@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, aclosing
 from typing import TYPE_CHECKING, Any, Literal
 
 from mipo_eval.backends.base import Failure, Reply, Request
-from mipo_eval.backends.batches import MARK, BatchLimits, BatchSender, Job
+from mipo_eval.backends.batches import MARK, BatchLimits, BatchSender, SentBatch
 from mipo_eval.backends.openai import OpenAIBackend, client_errors
 from mipo_eval.backends.openai_protocol import read_completion, status_kind, trouble_of
 from mipo_eval.backends.pacing import Usage
@@ -81,7 +81,7 @@ class _Service:
         self._backend = backend
         self._mark = digest(dict(backend.identity))
 
-    async def existing(self) -> list[Job]:
+    async def existing(self) -> list[SentBatch]:
         jobs = []
         try:
             seen = 0
@@ -95,7 +95,7 @@ class _Service:
             raise trouble_of(error, self._url) from None
         return [job for job in jobs if job.keys]
 
-    async def submit(self, requests: Mapping[str, Request]) -> Job:
+    async def submit(self, requests: Mapping[str, Request]) -> SentBatch:
         lines = (
             json.dumps(
                 {
@@ -120,13 +120,13 @@ class _Service:
             )
         except client_errors() as error:
             raise trouble_of(error, self._url) from None
-        return Job(name=batch.id, keys=frozenset(requests), done=batch.status in _ENDED)
+        return SentBatch(name=batch.id, keys=frozenset(requests), done=batch.status in _ENDED)
 
-    async def refresh(self, job: Job) -> Job:
+    async def refresh(self, job: SentBatch) -> SentBatch:
         batch = await self._retrieve(job)
-        return Job(name=job.name, keys=job.keys, done=batch.status in _ENDED, state=_state(batch))
+        return SentBatch(name=job.name, keys=job.keys, done=batch.status in _ENDED, state=_state(batch))
 
-    async def collect(self, job: Job) -> Mapping[str, Reply | Failure]:
+    async def collect(self, job: SentBatch) -> Mapping[str, Reply | Failure]:
         batch = await self._retrieve(job)
         if batch.status == "failed":
             errors = batch.errors.data if batch.errors else None
@@ -138,15 +138,15 @@ class _Service:
                 found.update(_outcome(line) for line in await self._lines(file))
         return found
 
-    async def _job(self, batch: "Batch") -> Job:
+    async def _job(self, batch: "Batch") -> SentBatch:
         """Return a batch with the keys it has answered, or will."""
         done = batch.status in _ENDED
         files = (batch.output_file_id,) if done else (batch.input_file_id,)
         lines = [line for file in files if file for line in await self._lines(file)]
         keys = frozenset(line["custom_id"] for line in lines)
-        return Job(name=batch.id, keys=keys, done=done, state=_state(batch))
+        return SentBatch(name=batch.id, keys=keys, done=done, state=_state(batch))
 
-    async def _retrieve(self, job: Job) -> "Batch":
+    async def _retrieve(self, job: SentBatch) -> "Batch":
         try:
             return await self._client.batches.retrieve(job.name)
         except client_errors() as error:

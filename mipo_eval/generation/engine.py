@@ -13,7 +13,7 @@ from typing import Any
 from mipo_eval.backends import load_backend
 from mipo_eval.errors import ConfigError, ModelError
 from mipo_eval.generation.models import _OPENAI_URL, ModelSpec
-from mipo_eval.generation.outcome import Outcome
+from mipo_eval.generation.outcome import RawResponse
 from mipo_eval.keys import digest
 from mipo_eval.records import Response, clean_text
 from mipo_eval.settings import silence_libraries
@@ -175,7 +175,7 @@ class LoadedModel:
         if task.OUTPUT_TYPE == "multiple_choice":
             return [_choice(sample) for sample in samples]
         texts = [str(sample["resps"][0][0]) for sample in samples]
-        outcomes = getattr(self._lm, "outcomes", None) or [Outcome(text=text) for text in texts]
+        outcomes = getattr(self._lm, "outcomes", None) or [RawResponse(text=text) for text in texts]
         return [
             _response(sample, outcome) for sample, outcome in zip(samples, outcomes, strict=True)
         ]
@@ -193,7 +193,7 @@ def _choice(sample: dict[str, Any]) -> Response:
     )
 
 
-def _response(sample: dict[str, Any], outcome: Outcome) -> Response:
+def _response(sample: dict[str, Any], outcome: RawResponse) -> Response:
     text = None if outcome.text is None else clean_text(outcome.text).strip()
     return Response(
         item_key=sample["doc"]["item_key"],

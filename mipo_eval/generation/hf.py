@@ -9,13 +9,13 @@ from transformers import LogitsProcessor, LogitsProcessorList
 from transformers.utils.logging import disable_progress_bar
 
 from mipo_eval.generation.drawing import Seeds
-from mipo_eval.generation.outcome import TOO_LONG, CompletionHook, Outcome, recorded
+from mipo_eval.generation.outcome import TOO_LONG, CompletionHook, RawResponse, recorded
 
 
 class RecordingHFLM(HFLM):  # type: ignore[misc]
     """HFLM whose last `generate_until` can be asked for its outcomes."""
 
-    outcomes: list[Outcome]
+    outcomes: list[RawResponse]
 
     def __init__(self, *args: Any, seed: int = 0, **kwargs: Any) -> None:
         disable_progress_bar()
@@ -43,13 +43,13 @@ class RecordingHFLM(HFLM):  # type: ignore[misc]
         scored: list[tuple[float, bool]] = super().loglikelihood(requests, disable_tqdm=True)
         return scored
 
-    def _too_long(self, request: Any) -> Outcome | None:
+    def _too_long(self, request: Any) -> RawResponse | None:
         context, arguments = request.args
         tokens = len(self.tok_encode(context))
         room = self.max_length - int(arguments.get("max_gen_toks", self.max_gen_toks))
         if tokens <= room:
             return None
-        return Outcome(text=None, reason=TOO_LONG, final=True, prompt_tokens=tokens)
+        return RawResponse(text=None, reason=TOO_LONG, final=True, prompt_tokens=tokens)
 
     def _detect_batch_size(self, requests: Any = None, pos: int = 0) -> int:
         # lm-eval would search again for every chunk.
@@ -97,12 +97,12 @@ class RecordingHFLM(HFLM):  # type: ignore[misc]
 
     def _ended(
         self, row: list[int], ends: set[int], stop: list[str], *, room: int, prompt_tokens: int
-    ) -> Outcome:
+    ) -> RawResponse:
         """Tell a row that stopped by itself from one that ran out of room."""
         pad = self.tokenizer.pad_token_id
         length = next((i for i, token in enumerate(row) if token in ends or token == pad), len(row))
         stopped = length < room or any(s and s in self.tok_decode(row) for s in stop)
-        return Outcome(
+        return RawResponse(
             text=None,
             finish_reason="stop" if stopped else "length",
             prompt_tokens=prompt_tokens,

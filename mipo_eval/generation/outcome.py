@@ -1,7 +1,7 @@
 """What lm-eval does not hand on: why each response ended, and how long it was.
 
 lm-eval's models return texts only. Each of our subclasses overrides `generate_until` with
-`recorded`, which keeps one `Outcome` per request, in the order of the requests.
+`recorded`, which keeps one `RawResponse` per request, in the order of the requests.
 """
 
 from collections import defaultdict, deque
@@ -13,7 +13,7 @@ from mipo_eval.records import FinishReason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class RawResponse:
     """One response as it came out of the model."""
 
     text: str | None
@@ -37,20 +37,20 @@ class CompletionHook:
     """
 
     def __init__(self) -> None:
-        self._announced: deque[Outcome] = deque()
-        self._made: defaultdict[str, deque[Outcome]] = defaultdict(deque)
+        self._announced: deque[RawResponse] = deque()
+        self._made: defaultdict[str, deque[RawResponse]] = defaultdict(deque)
 
-    def announce(self, outcomes: Iterable[Outcome]) -> None:
+    def announce(self, outcomes: Iterable[RawResponse]) -> None:
         """Queue how the next completions ended; their texts follow."""
         self._announced.extend(outcomes)
 
     def add_partial(self, attr: str, request: Any, text: str) -> None:
         """Take the text of a completion (lm-eval's name and signature)."""
-        how = self._announced.popleft() if self._announced else Outcome(text=None)
+        how = self._announced.popleft() if self._announced else RawResponse(text=None)
         outcome = (
             how
             if how.reason
-            else Outcome(
+            else RawResponse(
                 text=text,
                 finish_reason=how.finish_reason,
                 prompt_tokens=how.prompt_tokens,
@@ -59,7 +59,7 @@ class CompletionHook:
         )
         self._made[str(request[0])].append(outcome)
 
-    def take(self, context: str) -> Outcome | None:
+    def take(self, context: str) -> RawResponse | None:
         """Return the next outcome for a context; equal contexts come out in order."""
         made = self._made.get(context)
         return made.popleft() if made else None
@@ -68,9 +68,9 @@ class CompletionHook:
 def recorded(
     requests: list[Any],
     hook: CompletionHook,
-    refuse: Callable[[Any], Outcome | None],
+    refuse: Callable[[Any], RawResponse | None],
     generate: Callable[[list[Any]], list[str]],
-) -> tuple[list[str], list[Outcome]]:
+) -> tuple[list[str], list[RawResponse]]:
     """Generate for the requests that fit; return texts for lm-eval and outcomes for us.
 
     Args:
@@ -88,5 +88,5 @@ def recorded(
             outcomes.append(no)
             continue
         text = next(texts)
-        outcomes.append(hook.take(str(request.args[0])) or Outcome(text=text))
+        outcomes.append(hook.take(str(request.args[0])) or RawResponse(text=text))
     return [outcome.text or "" for outcome in outcomes], outcomes

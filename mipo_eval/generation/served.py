@@ -10,7 +10,7 @@ from lm_eval.models.openai_completions import LocalChatCompletion
 
 from mipo_eval.errors import ModelError
 from mipo_eval.generation.drawing import Seeds, rounds
-from mipo_eval.generation.outcome import CompletionHook, Outcome, recorded
+from mipo_eval.generation.outcome import CompletionHook, RawResponse, recorded
 from mipo_eval.keys import canonical_json
 
 _REFUSED = {400, 404, 413, 422}
@@ -20,7 +20,7 @@ _FINISHED = {"stop": "stop", "length": "length"}
 class RecordingChatCompletion(LocalChatCompletion):  # type: ignore[misc]
     """LocalChatCompletion whose last `generate_until` can be asked for its outcomes."""
 
-    outcomes: list[Outcome]
+    outcomes: list[RawResponse]
 
     def __init__(self, *, hosted: bool, seed: int = 0, **kwargs: Any) -> None:
         super().__init__(seed=seed, **kwargs)
@@ -80,7 +80,7 @@ class RecordingChatCompletion(LocalChatCompletion):  # type: ignore[misc]
             if error.status not in _REFUSED:
                 raise
             reason = f"the server refused the request (HTTP {error.status})"
-            self.cache_hook.announce([Outcome(text=None, reason=reason)])
+            self.cache_hook.announce([RawResponse(text=None, reason=reason)])
             for key in kwargs["cache_keys"]:
                 self.cache_hook.add_partial("generate_until", key, "")
             return [""]
@@ -93,7 +93,7 @@ class RecordingChatCompletion(LocalChatCompletion):  # type: ignore[misc]
         finish = choices[0].get("finish_reason") if choices else None
         self.cache_hook.announce(
             [
-                Outcome(
+                RawResponse(
                     text=None,
                     reason=None if content is not None else f"the server sent no text ({finish})",
                     finish_reason=_FINISHED.get(str(finish)),  # type: ignore[arg-type]

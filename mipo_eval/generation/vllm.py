@@ -9,7 +9,7 @@ from typing import Any
 from lm_eval.models.vllm_causallms import VLLM
 
 from mipo_eval.generation.drawing import Seeds
-from mipo_eval.generation.outcome import TOO_LONG, CompletionHook, Outcome, recorded
+from mipo_eval.generation.outcome import TOO_LONG, CompletionHook, RawResponse, recorded
 
 _FINISHED = {"stop": "stop", "length": "length"}
 
@@ -17,7 +17,7 @@ _FINISHED = {"stop": "stop", "length": "length"}
 class RecordingVLLM(VLLM):  # type: ignore[misc]
     """VLLM whose last `generate_until` can be asked for its outcomes."""
 
-    outcomes: list[Outcome]
+    outcomes: list[RawResponse]
 
     def __init__(self, pretrained: str, *, seed: int = 0, **kwargs: Any) -> None:
         super().__init__(pretrained, seed=seed, **{"dtype": _dtype(pretrained)} | kwargs)
@@ -58,12 +58,12 @@ class RecordingVLLM(VLLM):  # type: ignore[misc]
         scored: list[tuple[float, bool]] = super().loglikelihood(requests, disable_tqdm=True)
         return scored
 
-    def _too_long(self, request: Any) -> Outcome | None:
+    def _too_long(self, request: Any) -> RawResponse | None:
         context, arguments = request.args
         tokens = len(self.tok_encode(context))
         if tokens + int(arguments.get("max_gen_toks", self.max_gen_toks)) <= self.max_length:
             return None
-        return Outcome(text=None, reason=TOO_LONG, final=True, prompt_tokens=tokens)
+        return RawResponse(text=None, reason=TOO_LONG, final=True, prompt_tokens=tokens)
 
     def _model_generate(
         self, requests: Any, generate: bool = False, sampling_params: Any = None
@@ -74,7 +74,7 @@ class RecordingVLLM(VLLM):  # type: ignore[misc]
                     sampling.seed = self._seeds.take(str(tokens))
         outputs = super()._model_generate(requests, generate, sampling_params)
         self.cache_hook.announce(
-            Outcome(
+            RawResponse(
                 text=None,
                 finish_reason=_FINISHED.get(str(output.outputs[0].finish_reason)),  # type: ignore[arg-type]
                 prompt_tokens=len(output.prompt_token_ids),
