@@ -24,8 +24,6 @@ from mipo_eval.threads import fit_threads
 if TYPE_CHECKING:
     import torch
 
-    Tensor = torch.Tensor
-
 _WINDOW = 512
 """Requests sorted by length together; results come out within a window in that order."""
 
@@ -177,7 +175,7 @@ class HfBackend:
                 self._take(row, scores)
         return [(row.request, self._reply(row, next(iter(row.left)))) for row in batch]
 
-    def _take(self, row: _Row, scores: "Tensor") -> None:
+    def _take(self, row: _Row, scores: "torch.Tensor") -> None:
         """Keep the choices that go on with the chosen one of the possible next tokens."""
         import torch
 
@@ -194,14 +192,14 @@ class HfBackend:
         row.left = {choice: tokens for choice, tokens in row.left.items() if tokens[at] == token}
         row.answer.append(token)
 
-    def _next_logits(self, sequences: Sequence[list[int]]) -> list["Tensor"]:
+    def _next_logits(self, sequences: Sequence[list[int]]) -> list["torch.Tensor"]:
         window = self._config.get("sliding_window")
         slides = isinstance(window, int) and window < max(map(len, sequences))
         if slides or not self._packs:
             return single_logits(self._model, sequences)
         return packed_logits(self._model, sequences, room=self._batch_tokens)
 
-    def _alternatives(self, scores: "Tensor", number: int) -> tuple[tuple[str, float], ...]:
+    def _alternatives(self, scores: "torch.Tensor", number: int) -> tuple[tuple[str, float], ...]:
         import torch
 
         best = torch.log_softmax(scores.float(), dim=0).topk(min(number, len(scores)))

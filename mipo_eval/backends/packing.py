@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-    Tensor = torch.Tensor
-
 _PROBES = ([1, 2, 3, 4, 5], [1, 2, 3, 5, 4], [1, 2, 4])
 
 
@@ -62,7 +60,7 @@ def shared_length(first: Sequence[int], second: Sequence[int]) -> int:
     return next((i for i, (a, b) in pairs if a != b), min(len(first), len(second)))
 
 
-def packed_logits(model: Any, sequences: Sequence[list[int]], *, room: int) -> list["Tensor"]:
+def packed_logits(model: Any, sequences: Sequence[list[int]], *, room: int) -> list["torch.Tensor"]:
     """Return, for each sequence, the (vocabulary,) logits of the token after it.
 
     Args:
@@ -72,7 +70,7 @@ def packed_logits(model: Any, sequences: Sequence[list[int]], *, room: int) -> l
     """
     import torch
 
-    found: dict[int, Tensor] = {}
+    found: dict[int, torch.Tensor] = {}
     device = model.device
     for pack in packs(sequences, room):
         ends = sorted(set(pack.ends.values()))
@@ -88,7 +86,7 @@ def packed_logits(model: Any, sequences: Sequence[list[int]], *, room: int) -> l
     return [found[index] for index in range(len(sequences))]
 
 
-def _mask(pack: Pack, dtype: "torch.dtype") -> "Tensor":
+def _mask(pack: Pack, dtype: "torch.dtype") -> "torch.Tensor":
     """Return the (1, 1, tokens, tokens) additive mask: 0 for a token's ancestors and itself."""
     import torch
 
@@ -101,7 +99,7 @@ def _mask(pack: Pack, dtype: "torch.dtype") -> "Tensor":
     return mask.masked_fill_(~seen, torch.finfo(dtype).min)[None, None]
 
 
-def single_logits(model: Any, sequences: Sequence[list[int]]) -> list["Tensor"]:
+def single_logits(model: Any, sequences: Sequence[list[int]]) -> list["torch.Tensor"]:
     """Return what `packed_logits` does, one sequence at a time, for models that cannot pack."""
     import torch
 
