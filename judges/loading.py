@@ -16,11 +16,11 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mipo_eval.backends import BACKENDS, Limits, Purse, Sampling, load_backend
 from mipo_eval.errors import ConfigError
 from mipo_eval.judges import pairwise, rubric
 from mipo_eval.judges.judge import Judge, Protocol
 from mipo_eval.judges.rendering import Prompt, load_prompt
+from mipo_eval.models import BACKENDS, Limits, Purse, Sampling, load_backend
 
 FAMILY = "family"
 _FAMILIES = {"qwen": "qwen2.5-14b", "llama": "llama-3-8b"}

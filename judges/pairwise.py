@@ -10,10 +10,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from mipo_eval.backends import Message, Request
 from mipo_eval.judges.choices import Verdict, merge_orders, parse_choice, parse_verdict
 from mipo_eval.judges.judge import Judge, Protocol
 from mipo_eval.judges.rubric import CALL_FAILED, UNPARSED, guide
+from mipo_eval.models import Message, Request
 from mipo_eval.records import Item, text_key
 
 CHOICES = ("response_a", "response_b")

@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any
 
 from mipo_eval import __version__
-from mipo_eval.backends.pacing import spending
 from mipo_eval.errors import DataError
 from mipo_eval.judges.attacks import Attack, Fooled, attack_report, fooled_by
 from mipo_eval.judges.benchmarks import Benchmark
@@ -20,6 +19,7 @@ from mipo_eval.judges.loading import FAMILY, load_preset, preset_names
 from mipo_eval.judges.measuring import count_questions, judge_attacks, judge_pairs
 from mipo_eval.judges.quality import Quality, quality, quality_json
 from mipo_eval.keys import digest, item_rng
+from mipo_eval.models.prices import spending
 from mipo_eval.progress import Progress, Stage, run_shown
 from mipo_eval.records import Item
 from mipo_eval.signature import join, short

@@ -69,10 +69,10 @@ def prepare(  # noqa: PLR0913, PLR0917 - one parameter per flag
     from functools import partial
 
     from mipo_eval import settings
-    from mipo_eval.backends.pacing import spending
     from mipo_eval.cli.output import Output
     from mipo_eval.cli.tables import inert
     from mipo_eval.errors import ConfigError
+    from mipo_eval.models.prices import spending
     from mipo_eval.progress import Stage, run_shown
     from mipo_eval.store import Store
     from mipo_eval.tasks import preparation
@@ -111,7 +111,7 @@ def _models(
     store: "Store", extractor: str, reference: str | None, max_cost: float | None
 ) -> "Models":
     """Return who is asked; both are paid from one purse."""
-    from mipo_eval.backends import Limits, Purse, load_backend
+    from mipo_eval.models import Limits, Purse, load_backend
     from mipo_eval.tasks.preparation import Models
 
     limits = Limits(purse=Purse(max_cost))

@@ -194,7 +194,7 @@ def _method(
 def build_request(recipe: "Recipe", *, model: str, suite: str, out: Path, seed: int) -> "Request":
     """Return what the options ask for; nothing is generated yet."""
     from mipo_eval import settings
-    from mipo_eval.generation.models import parse_model
+    from mipo_eval.models.spec import parse_model
     from mipo_eval.suites import find_suite
     from mipo_eval.training.examples import training_items
     from mipo_eval.training.run import Request, check_model

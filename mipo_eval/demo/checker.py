@@ -2,10 +2,10 @@
 
 from collections.abc import AsyncIterator, Iterable, Mapping
 
-from mipo_eval.backends.base import Failure, Reply, Request
 from mipo_eval.demo.preferences import BY_STATEMENT
 from mipo_eval.demo.reading import incoherence, read
 from mipo_eval.demo.rules import RULES
+from mipo_eval.models.base import Failure, Reply, Request
 
 VERSION = "2"
 """Changes with every change of a rule, so that no rating of an older rule is taken for new."""

@@ -8,7 +8,6 @@ from fractions import Fraction
 from functools import partial
 
 from mipo_eval import __version__
-from mipo_eval.backends.pacing import spending
 from mipo_eval.duels.entrants import Entrant, Field, Text, responses_of
 from mipo_eval.errors import ConfigError
 from mipo_eval.judges import Judge, Verdict
@@ -16,6 +15,7 @@ from mipo_eval.judges.balance import Balance, Outcome, Panel, balance, panel_out
 from mipo_eval.judges.choosing import Chosen, Pair, choose, chosen
 from mipo_eval.judges.judging import NO_PREFERENCES, NOT_JUDGED, is_open, is_unrated, rate
 from mipo_eval.keys import digest
+from mipo_eval.models.prices import spending
 from mipo_eval.progress import Progress, Stage, run_shown
 from mipo_eval.records import Item, text_key
 from mipo_eval.signature import join, short

@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from mipo_eval.backends import Limits, Request
-from mipo_eval.backends.prices import FREE, Priced, load_prices
 from mipo_eval.errors import ConfigError
 from mipo_eval.judges import Judge
 from mipo_eval.keys import canonical_json
+from mipo_eval.models import Limits, Request
+from mipo_eval.models.prices import FREE, Priced, load_prices
 from mipo_eval.store import Store
 from mipo_eval.store.tables import calls, verdicts
 

@@ -12,7 +12,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
-from mipo_eval.backends.base import Backend, Message, Request, Sampling
+from mipo_eval.models.base import Backend, Message, Request, Sampling
 from mipo_eval.store.engine import Store
 from mipo_eval.store.ledger import Ledger
 

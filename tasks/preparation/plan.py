@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from mipo_eval.backends.base import Backend
 from mipo_eval.errors import ConfigError
+from mipo_eval.models.base import Backend
 from mipo_eval.store.engine import Store
 from mipo_eval.tasks.preparation.raw import DIMENSIONS
 

@@ -7,9 +7,9 @@ from contextlib import aclosing
 from importlib import resources
 from typing import Any
 
-from mipo_eval.backends.base import Backend, Message
 from mipo_eval.judges.rendering import Prompt, make_prompt
 from mipo_eval.keys import digest
+from mipo_eval.models.base import Backend, Message
 from mipo_eval.records import Item
 from mipo_eval.tasks.preparation.extract import (
     Answer,

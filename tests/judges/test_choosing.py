@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 import pytest
 
-from mipo_eval.backends import Failure, Request
-from mipo_eval.backends.scripted import Outcome, ScriptedBackend
 from mipo_eval.judges import Judge, load_judge
 from mipo_eval.judges.choosing import Pair, choose, chosen
+from mipo_eval.models import Failure, Request
+from mipo_eval.models.base import Outcome, ScriptedBackend
 from mipo_eval.records import Item
 from mipo_eval.store import Store
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from mipo_eval.backends import Failure, Reply, Request
-from mipo_eval.backends.scripted import Outcome, ScriptedBackend
 from mipo_eval.judges import Judge, Protocol, load_judge
 from mipo_eval.judges.attacks import attack_report, attacks
 from mipo_eval.judges.labelled import LabelledPair
 from mipo_eval.judges.measuring import judge_attacks, judge_pairs, preference_probability
 from mipo_eval.judges.validation import order_report, preference_calibration, rating_accuracy
+from mipo_eval.models import Failure, Reply, Request
+from mipo_eval.models.base import Outcome, ScriptedBackend
 from mipo_eval.records import Item
 from mipo_eval.store import Store
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mipo_eval.backends import Failure, Message, Request
-from mipo_eval.backends.scripted import ScriptedBackend
+from mipo_eval.models import Failure, Message, Request
+from mipo_eval.models.base import ScriptedBackend
 from mipo_eval.store.engine import Store
 from mipo_eval.tasks.preparation.extract import (
     Answer,

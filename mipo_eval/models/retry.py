@@ -1,0 +1,345 @@
+"""How requests are sent to a server: bounded, lazily, with retries, and stopped when hopeless."""
+
+import asyncio
+import email.utils
+import gc
+import math
+import random
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from dataclasses import dataclass, replace
+
+from mipo_eval.errors import ConfigError
+from mipo_eval.models.base import Failure, FailureKind, Reply, Request
+from mipo_eval.models.prices import (
+    Budget,
+    Pace,
+    Price,
+    Purse,
+    Usage,
+    Width,
+    actual_tokens,
+    estimated_tokens,
+)
+
+_LONGEST_RETRY_AFTER = 300.0
+"""Seconds; a server that asks for a longer pause is not waited for."""
+
+_RAMP = 0.1
+"""Seconds over which the workers start. Started at once they would stay in step for good: all
+replies arrive together, and the server idles while this process works through them."""
+
+_OVERLOAD = frozenset({"rate_limit", "server_error", "timeout"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How hard a server may be pushed, and how long it is waited for."""
+
+    concurrency: int = 64
+    """Requests in flight at most; fewer while the server is overloaded."""
+    attempts: int = 6
+    """Tries of one request, the first included."""
+    timeout: float = 120.0
+    """Seconds for one try, from connecting to the last byte."""
+    first_wait: float = 0.5
+    """Seconds before the second try; doubles with each further one."""
+    longest_wait: float = 30.0
+    """Seconds between two tries at most, unless the server asks for more by Retry-After."""
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+    max_cost: float | None = None
+    """US dollars; nothing is sent that could cost more, even if every reply were the longest."""
+    purse: Purse | None = None
+    """Money shared with other backends; `max_cost` is then not looked at."""
+
+    def money(self) -> Purse:
+        """Return what may be spent."""
+        return self.purse or Purse(self.max_cost)
+
+
+class Trouble(Exception):
+    """One failed try of one request, in our terms; raised where a client's error is caught.
+
+    Args:
+        kind: what the failure is called in the ledger.
+        detail: one line for the user, without any key.
+        again: whether another try can help.
+        after: seconds the server asked to wait, if it did.
+        stops: whether no later request can succeed either (a refused key, a missing model).
+        billed: whether the server may have done the work, and charge for it.
+    """
+
+    sent = True
+
+    def __init__(
+        self,
+        kind: FailureKind,
+        detail: str,
+        *,
+        again: bool = False,
+        after: float | None = None,
+        stops: bool = False,
+        billed: bool = False,
+    ) -> None:
+        super().__init__(detail)
+        self.kind: FailureKind = kind
+        self.detail = detail
+        self.again = again
+        self.after = after
+        self.stops = stops
+        self.billed = billed
+
+
+class NotSent(Trouble):
+    """A try that was given up before anything was sent."""
+
+    sent = False
+
+
+Send = Callable[[Request], Awaitable[Reply]]
+"""Tries one request once; raises Trouble."""
+
+
+class Sender:
+    """Sends requests to one server (or several of the same kind) and remembers if it is dead.
+
+    A server counts as dead when it refuses the key, does not have the model, or when one request
+    used up all its tries without any answer while no other request got through. From then on every
+    request fails at once with that reason, without a call, so that a run of thousands ends in
+    seconds and can be resumed. The same happens when the money is used up.
+
+    Args:
+        limits: concurrency, tries, timeouts, pace and money.
+        price: of the model, None if unknown.
+
+    Raises:
+        ConfigError: there is a limit on the money but no price.
+    """
+
+    def __init__(self, limits: Limits, price: Price | None = None) -> None:
+        purse = limits.money()
+        if purse.limit is not None and price is None:
+            raise ConfigError(
+                "a limit on the cost needs the model's price: add it to a price table and name "
+                "that file in MIPO_EVAL_PRICES"
+            )
+        self.limits = limits
+        self.dead: Failure | None = None
+        self.usage = Usage(cost=None if price is None else 0.0)
+        self._budget = Budget(price, purse)
+        self._width = Width(limits.concurrency)
+        self._requests = _pace(limits.requests_per_minute)
+        self._tokens = _pace(limits.tokens_per_minute)
+        self._not_before = 0.0
+        """Until then (monotonic seconds) the server asked everybody to wait."""
+        self._unanswered = 0
+        """Tries since the server last answered anything at all."""
+
+    def revive(self) -> None:
+        """Forget that the server was dead; for use after it was checked again."""
+        self.dead = None
+        self._unanswered = 0
+
+    async def stream(
+        self, requests: Iterable[Request], send: Send
+    ) -> AsyncGenerator[tuple[Request, Reply | Failure], None]:
+        """Yield every request with its outcome, as they complete.
+
+        `concurrency` workers take requests from the one iterator, so it is pulled only as fast as
+        the server answers; a consumer that is slow holds the workers back in turn.
+        """
+        # A full collection looks at every object of every library loaded: a tenth of a second in
+        # which no reply is read. What is there by now stays anyway.
+        gc.freeze()
+        iterator = iter(requests)
+        done: asyncio.Queue[tuple[Request, Reply | Failure] | None] = asyncio.Queue()
+        room = asyncio.Semaphore(2 * self.limits.concurrency)
+        stopped = asyncio.Event()
+
+        async def work(delay: float) -> None:
+            await asyncio.sleep(delay)
+            while True:
+                await room.acquire()
+                try:
+                    request = next(iterator)
+                except StopIteration:
+                    room.release()
+                    return
+                done.put_nowait((request, await self._ask(request, send, stopped)))
+
+        count = self.limits.concurrency
+        workers = [asyncio.create_task(work(_RAMP * i / count)) for i in range(count)]
+        for worker in workers:
+            worker.add_done_callback(lambda _: done.put_nowait(None))
+        running = len(workers)
+        try:
+            while running:
+                outcome = await done.get()
+                if outcome is None:
+                    running -= 1
+                    _raise_errors(workers)
+                    continue
+                yield outcome
+                room.release()
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+
+    async def _ask(self, request: Request, send: Send, stopped: asyncio.Event) -> Reply | Failure:
+        for attempt in range(1, self.limits.attempts + 1):
+            if self.dead:
+                self.usage.failures += 1
+                return replace(self.dead, attempts=attempt - 1)
+            try:
+                reply = await self._try(request, send, stopped)
+            except Trouble as caught:
+                trouble = caught
+            else:
+                self._unanswered = 0
+                return reply
+            attempts = attempt if trouble.sent else attempt - 1
+            failure = Failure(kind=trouble.kind, detail=trouble.detail, attempts=attempts)
+            self._note(trouble, failure, stopped)
+            if not trouble.again or attempt == self.limits.attempts:
+                self.usage.failures += 1
+                return failure
+            await _pause(self._wait(attempt, trouble.after), stopped)
+        raise AssertionError("the last attempt returns")
+
+    async def _try(self, request: Request, send: Send, stopped: asyncio.Event) -> Reply:
+        """Send once, when width, pace and budget allow it."""
+        round_ = await self._width.enter()
+        reserved = 0.0
+        cost = 0.0
+        try:
+            reserved = await self._reserve(request)
+            estimate = await self._keep_pace(request, stopped)
+            self.usage.tries += 1
+            async with asyncio.timeout(self.limits.timeout):
+                reply = await send(request)
+            cost = self._count(request, reply, estimate)
+            self._width.widen()
+        except TimeoutError:
+            cost = reserved
+            self._width.narrow(round_)
+            seconds = f"{self.limits.timeout:g} s"
+            raise Trouble("timeout", f"no answer within {seconds}", again=True) from None
+        except Trouble as trouble:
+            cost = reserved if trouble.billed else 0.0
+            if trouble.kind in _OVERLOAD:
+                self._width.narrow(round_)
+            if trouble.after is not None:
+                self._not_before = max(self._not_before, time.monotonic() + trouble.after)
+            raise
+        else:
+            return reply
+        finally:
+            self._budget.purse.settle(reserved, cost)
+            self._width.leave()
+
+    async def _reserve(self, request: Request) -> float:
+        """Set the money for a try aside; wait for what is in flight to give some back.
+
+        Raises:
+            Trouble: the money is used up.
+        """
+        while True:
+            reserved = self._budget.reserve(request)
+            if reserved is not None:
+                return reserved
+            if not self._budget.purse.can_free or self.dead:
+                raise NotSent("budget", self._budget.purse.used_up(), stops=True)
+            await asyncio.sleep(0.01)
+
+    async def _keep_pace(self, request: Request, stopped: asyncio.Event) -> int:
+        """Wait for this try's turn and return the tokens it was estimated to take."""
+        estimate = estimated_tokens(request) if self._tokens else 0
+        wait = max(
+            self._not_before - time.monotonic(),
+            self._requests.reserve(1) if self._requests else 0.0,
+            self._tokens.reserve(estimate) if self._tokens else 0.0,
+        )
+        if wait > 0:
+            await _pause(wait, stopped)
+            if self.dead:
+                raise NotSent(self.dead.kind, self.dead.detail)
+        return estimate
+
+    def _count(self, request: Request, reply: Reply, estimate: int) -> float:
+        """Add a reply to the usage and return what it cost."""
+        usage, price = self.usage, self._budget.price
+        usage.replies += 1
+        usage.prompt_tokens += reply.prompt_tokens or 0
+        usage.completion_tokens += reply.completion_tokens or 0
+        if self._tokens and (tokens := actual_tokens(reply)) is not None:
+            self._tokens.correct(tokens - estimate)
+        cost = price.of(reply, request) if price else 0.0
+        if usage.cost is not None:
+            usage.cost += cost
+        return cost
+
+    def _note(self, trouble: Trouble, failure: Failure, stopped: asyncio.Event) -> None:
+        """Find out from one failed try whether the server is dead."""
+        silent = trouble.kind in {"connection", "timeout"}
+        self._unanswered = self._unanswered + 1 if silent else 0
+        tries = self.limits.attempts
+        gave_up = failure.attempts == tries and self._unanswered >= tries
+        if self.dead is None and (trouble.stops or gave_up):
+            self.dead = Failure(kind=failure.kind, detail=f"not asked: {failure.detail}")
+            stopped.set()
+
+    def _wait(self, attempt: int, after: float | None) -> float:
+        """Seconds before the next try: what the server asked for, or doubling with jitter."""
+        if after is not None:
+            # A little later than asked and not all at once: everybody was told the same time.
+            return after + random.uniform(0, 0.1 * after)
+        longest = min(self.limits.longest_wait, self.limits.first_wait * 2 ** (attempt - 1))
+        return random.uniform(longest / 2, longest)
+
+
+def _pace(per_minute: float | None) -> Pace | None:
+    return None if per_minute is None else Pace(per_minute)
+
+
+async def _pause(seconds: float, stopped: asyncio.Event) -> None:
+    """Sleep, but wake when the server is found dead."""
+    try:
+        async with asyncio.timeout(seconds):
+            await stopped.wait()
+    except TimeoutError:
+        return
+
+
+def _raise_errors(workers: Iterable[asyncio.Task[None]]) -> None:
+    """Raise what a worker died of: an error in the caller's iterator, or a bug."""
+    for worker in workers:
+        if worker.done() and not worker.cancelled() and (error := worker.exception()):
+            raise error
+
+
+def retry_after(value: str | None, now: float) -> float | None:
+    """Return the seconds a Retry-After header asks for, or None if it says nothing usable.
+
+    Args:
+        value: the header: seconds, or an HTTP date.
+        now: the time of day in seconds since the epoch, for dates.
+
+    Raises:
+        ValueError: the server asks for longer than five minutes, which is not worth waiting.
+    """
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        parsed = email.utils.parsedate_tz(value)
+        if parsed is None:
+            return None
+        seconds = email.utils.mktime_tz(parsed) - now
+    if math.isnan(seconds) or seconds < 0:
+        return None
+    if seconds > _LONGEST_RETRY_AFTER:
+        raise ValueError(f"the server asks to wait {seconds:.0f} s")
+    return seconds

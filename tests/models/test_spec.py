@@ -1,0 +1,105 @@
+"""What `--model` can name, and what makes a model itself."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from mipo_eval.checkpoints import fingerprint
+from mipo_eval.errors import ConfigError, MipoEvalError, ModelError
+from mipo_eval.models.spec import parse_model
+
+
+@pytest.mark.parametrize(
+    ("name", "engine", "target", "url"),
+    [
+        ("openai:gpt-4.1", "openai", "gpt-4.1", "https://api.openai.com/v1"),
+        ("openai:org/m@http://localhost:8000/v1/", "openai", "org/m", "http://localhost:8000/v1"),
+        ("lm-eval:sglang:pretrained=m,dtype=auto", "lm-eval", "sglang", None),
+    ],
+)
+def test_names(name: str, engine: str, target: str, url: str | None) -> None:
+    spec = parse_model(name)
+    assert (spec.engine, spec.target, spec.url) == (engine, target, url)
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        ("/nowhere/at/all", ModelError, "there is no checkpoint at /nowhere/at/all"),
+        ("./nowhere", ModelError, "there is no checkpoint at ./nowhere"),
+        (
+            "nowhere",
+            ModelError,
+            "there is no checkpoint at nowhere: give a folder",
+        ),
+        (
+            "org/not-cached",
+            ModelError,
+            "org/not-cached is neither a folder here nor a model",
+        ),
+        ("openai:", ConfigError, "names no model: write openai:NAME"),
+        ("openai:m@localhost:8000", ConfigError, "'localhost:8000' is not a URL"),
+        ("lm-eval:hf:pretrained", ConfigError, "key=value,key=value"),
+        (
+            "lm-eval:hf:pretrained=m,trust_remote_code=True",
+            ConfigError,
+            "must not run its own code",
+        ),
+    ],
+)
+def test_names_that_mean_nothing(name: str, error: type[MipoEvalError], message: str) -> None:
+    with pytest.raises(error) as caught:
+        parse_model(name)
+    assert message in str(caught.value)
+
+
+def test_a_file_is_no_checkpoint() -> None:
+    Path("weights").write_text("")
+    with pytest.raises(ModelError, match="weights is a file: give the folder"):
+        parse_model("weights")
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({}, "is not a checkpoint: it has no config.json"),
+        ({"config.json": "{"}, "config.json cannot be read"),
+        ({"config.json": "[]"}, "config.json is not a JSON object"),
+        ({"config.json": "{}"}, "has no weights in safetensors (none)"),
+        (
+            {"config.json": "{}", "pytorch_model.bin": "x"},
+            "(only pytorch_model.bin, which may run code when read)",
+        ),
+        (
+            {
+                "config.json": json.dumps({"architectures": ["BertForSequenceClassification"]}),
+                "model.safetensors": "x",
+            },
+            "is not a language model (BertForSequenceClassification)",
+        ),
+    ],
+)
+def test_folders_that_are_no_language_model(files: dict[str, str], message: str) -> None:
+    folder = Path("checkpoint")
+    folder.mkdir()
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    with pytest.raises(ModelError) as caught:
+        parse_model("./checkpoint")
+    assert message in str(caught.value)
+
+
+def test_a_checkpoint_is_its_content(tiny_model: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_model, copy)
+    assert fingerprint(copy) == fingerprint(tiny_model)
+    spec = parse_model(str(copy))
+    assert (spec.max_length, spec.has_chat_template) == (256, True)
+    (copy / "notes.md").write_text("not part of the model")
+    assert fingerprint(copy) == fingerprint(tiny_model)
+    weights = bytearray((copy / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (copy / "model.safetensors").write_bytes(weights)
+    assert fingerprint(copy) != fingerprint(tiny_model)
