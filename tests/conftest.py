@@ -19,11 +19,6 @@ pytest_plugins = [
     "tests.postgres",
     "tests.vllm.server",
 ]
-    "tests.small_models",
-    "tests.reports.stores",
-    "tests.postgres",
-    "tests.vllm.server",
-]
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 _SECRETS = ("KEY", "TOKEN", "SECRET", "PASSWORD")

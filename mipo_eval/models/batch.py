@@ -410,12 +410,9 @@ def _openai_outcome(line: dict[str, Any]) -> tuple[str, Reply | Failure]:
     return name, Failure(kind=kind, detail=f"in a batch: {message}")
 
 
-Found = TypeVar("Found")
-
 _RUNNING = frozenset({"QUEUED", "PENDING", "RUNNING", "PAUSED", "UPDATING", "CANCELLING"})
 _INLINE = 2_000
 """Requests sent within the call that makes a job, which may have 20 MB."""
-_LOOKED_AT = 200
 
 
 class GeminiBatchBackend(GeminiBackend):
