@@ -120,10 +120,10 @@ class Backend(Protocol):
         ...
 
 
-Outcome = str | Reply | Failure
+ScriptedReply = str | Reply | Failure
 """A string is short for a reply of that text."""
 
-Script = Sequence[Outcome] | Mapping[str, Outcome] | Callable[[Request], Outcome]
+Script = Sequence[ScriptedReply] | Mapping[str, ScriptedReply] | Callable[[Request], ScriptedReply]
 
 
 class ScriptedBackend:
@@ -191,7 +191,7 @@ class ScriptedBackend:
             self.asked.append(request)
             yield request, Reply(text=outcome) if isinstance(outcome, str) else outcome
 
-    def _outcome(self, request: Request) -> Outcome:
+    def _outcome(self, request: Request) -> ScriptedReply:
         if callable(self._script):
             return self._script(request)
         try:

@@ -8,7 +8,7 @@ import pytest
 from mipo_eval.judges import Judge, load_judge
 from mipo_eval.judges.choosing import Pair, choose, chosen
 from mipo_eval.models import Failure, Request
-from mipo_eval.models.base import Outcome, ScriptedBackend
+from mipo_eval.models.base import ScriptedReply, ScriptedBackend
 from mipo_eval.records import Item
 from mipo_eval.store import Store
 
@@ -18,7 +18,7 @@ PAIRS = [
 ]
 
 
-def judge(script: Callable[[Request], Outcome]) -> Judge:
+def judge(script: Callable[[Request], ScriptedReply]) -> Judge:
     like = load_judge("openai:m@http://localhost:1", protocol="pairwise")
     return Judge(
         name="scripted",
@@ -29,7 +29,7 @@ def judge(script: Callable[[Request], Outcome]) -> Judge:
     )
 
 
-def likes_good(request: Request) -> Outcome:
+def likes_good(request: Request) -> ScriptedReply:
     return "response_a" if request.slots["response_a"].startswith("good") else "response_b"
 
 
@@ -100,10 +100,10 @@ def test_equal_texts_are_a_tie_without_a_question() -> None:
         ("either is fine", "unparsable reply"),
     ],
 )
-def test_what_has_no_answer_is_undecided_with_the_reason(trouble: Outcome, reason: str) -> None:
+def test_what_has_no_answer_is_undecided_with_the_reason(trouble: ScriptedReply, reason: str) -> None:
     broken = True
 
-    def script(request: Request) -> Outcome:
+    def script(request: Request) -> ScriptedReply:
         swapped = request.slots["response_b"].startswith("good")
         return trouble if broken and swapped and "What is 3" in request.slots["query"] else "a"
 
