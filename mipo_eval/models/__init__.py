@@ -2,11 +2,10 @@
 
 from mipo_eval.models.base import Backend, Failure, FailureKind, Message, Reply, Request, Sampling
 from mipo_eval.models.prices import Purse
-from mipo_eval.models.retry import Limits
-from mipo_eval.models.spec import BACKENDS, load_backend
+from mipo_eval.models.rate_limit import Limits
+from mipo_eval.models.spec import load_backend
 
 __all__ = [
-    "BACKENDS",
     "Backend",
     "Failure",
     "FailureKind",

@@ -97,6 +97,11 @@ class Failure:
     attempts: int = 1
 
 
+def sendable(text: str) -> str:
+    """Return text a server or a tokenizer can take: model output may hold lone surrogates."""
+    return text.encode("utf-8", "replace").decode()
+
+
 class Backend(Protocol):
     """Anything that answers requests: a server, an engine in this process, a rule."""
 

@@ -7,42 +7,28 @@ Jobs are marked with the identity of the backend, and every request in them carr
 so a later process needs no notes of its own: it lists the jobs with our mark, takes the replies
 that answer what it wants, waits for jobs that will, and submits only the rest.
 
-OpenAI's Batch API: the same requests and replies as `openai`, at half the price.
-
-Gemini's batch mode: the same requests and replies as `gemini`, at half the price.
+A reply is the same however it was asked for. So the identity is that of the backend that asks one
+by one, and what one has asked the other finds in the ledger.
 """
 
 import asyncio
 import json
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
-from contextlib import AsyncExitStack, aclosing
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 from mipo_eval.errors import BackendError, ConfigError
 from mipo_eval.keys import digest
 from mipo_eval.models.base import Failure, Reply, Request
-from mipo_eval.models.gemini import (
-    GeminiBackend,
-    config_of,
-    connection_errors,
-    contents_of,
-    read_answer,
-    status_trouble,
-    unreachable,
-)
-from mipo_eval.models.openai import (
-    OpenAIBackend,
-    client_errors,
-    read_completion,
-    status_kind,
-    trouble_of,
-)
-from mipo_eval.models.prices import Budget, Price, Usage
-from mipo_eval.models.retry import Limits, Trouble
-from mipo_eval.models.spec import clean
+from mipo_eval.models.gemini import GeminiBackend, config_of, contents_of, read_answer
+from mipo_eval.models.openai import OpenAIBackend, read_completion
+from mipo_eval.models.prices import Budget, Usage
+from mipo_eval.models.rate_limit import Limits
+from mipo_eval.models.retry import Found, ServedBackend, Trouble, clean, status_kind
 
 if TYPE_CHECKING:
     import openai
@@ -58,8 +44,11 @@ _FIRST_LOOK = 1.0
 _LATER_LOOKS = 1.5
 """By how much longer each further look is waited for."""
 
-Outcome = Reply | Failure
-Found = TypeVar("Found")
+_LOOKED_AT = 200
+"""Jobs of the account that are looked through for ours, the latest first."""
+
+Listed = TypeVar("Listed")
+"""A job as the provider's client describes it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,24 +64,70 @@ class SentBatch:
     """How far it is, in words."""
 
 
-class BatchService(Protocol):
-    """A provider's batch service; every method may raise Trouble."""
+class BatchService(ABC, Generic[Listed]):
+    """A provider's batch service; every method may raise Trouble.
+
+    Args:
+        backend: what asks the same model one by one.
+        url: of the server.
+    """
+
+    def __init__(self, backend: ServedBackend, url: str) -> None:
+        self._backend = backend
+        self._url = url
+        self._mark = digest(dict(backend.identity))
 
     async def existing(self) -> list[SentBatch]:
         """Return the jobs with our mark and identity that the provider still knows."""
-        ...
 
-    async def submit(self, requests: Mapping[str, Request]) -> SentBatch:
-        """Start a job for requests by ledger key."""
-        ...
+        async def ours() -> list[SentBatch]:
+            found, seen = [], 0
+            async for job in self._latest():
+                seen += 1
+                if seen > _LOOKED_AT:
+                    break
+                if self._is_ours(job):
+                    found.append(await self._described(job))
+            return found
+
+        return await self._mapped(ours())
 
     async def refresh(self, job: SentBatch) -> SentBatch:
         """Return the job as it is now."""
-        ...
+        now = await self._retrieve(job)
+        return replace(job, done=self._is_done(now), state=self._state(now))
 
-    async def collect(self, job: SentBatch) -> Mapping[str, Outcome]:
+    @abstractmethod
+    async def submit(self, requests: Mapping[str, Request]) -> SentBatch:
+        """Start a job for requests by ledger key."""
+
+    @abstractmethod
+    async def collect(self, job: SentBatch) -> Mapping[str, Reply | Failure]:
         """Return what a job that is done has answered, by ledger key."""
-        ...
+
+    @abstractmethod
+    def _latest(self) -> AsyncIterator[Listed]:
+        """Yield the account's jobs, the latest first."""
+
+    @abstractmethod
+    def _is_ours(self, job: Listed) -> bool:
+        """Whether a job has our mark and identity."""
+
+    @abstractmethod
+    async def _described(self, job: Listed) -> SentBatch:
+        """Return a job of an earlier process, with its keys where the provider tells them."""
+
+    @abstractmethod
+    async def _retrieve(self, job: SentBatch) -> Listed: ...
+
+    @abstractmethod
+    def _is_done(self, job: Listed) -> bool: ...
+
+    @abstractmethod
+    def _state(self, job: Listed) -> str: ...
+
+    async def _mapped(self, call: Awaitable[Found]) -> Found:
+        return await self._backend.mapped(call, self._url)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,30 +144,26 @@ class BatchSender:
     """Answers requests through a batch service.
 
     Args:
-        limits: tries of calls to the service, their waits, and money.
+        backend: what asks the same model one by one.
         batch: how batches are cut and watched.
-        price: of the model, one by one; None if unknown.
-        key: the ledger key of a request.
     """
 
-    def __init__(
-        self,
-        limits: Limits,
-        batch: BatchLimits,
-        price: Price | None,
-        key: Callable[[Request], str],
-    ) -> None:
-        self.usage = self._usage = Usage(cost=None if price is None else 0.0)
-        self._limits = limits
+    def __init__(self, backend: ServedBackend, batch: BatchLimits) -> None:
+        self._backend = backend
+        self._limits = backend.limits
         self._batch = batch
-        self._budget = Budget(price and price.in_batches(), limits.money())
-        self._key = key
+        price = backend.price and backend.price.in_batches()
+        self._budget = Budget(price, backend.limits.money())
+        self.usage = self._budget.usage
         self._held: dict[str, float] = {}
         """Money set aside, by ledger key."""
 
+    def _key(self, request: Request) -> str:
+        return request.key(self._backend.identity)
+
     async def stream(
-        self, requests: Iterable[Request], service: BatchService
-    ) -> AsyncGenerator[tuple[Request, Outcome], None]:
+        self, requests: Iterable[Request], service: BatchService[Any]
+    ) -> AsyncGenerator[tuple[Request, Reply | Failure], None]:
         """Yield every request with its outcome, job after job.
 
         Raises:
@@ -148,8 +179,8 @@ class BatchSender:
                 yield wanted.pop(name), outcome
 
     async def _answer(
-        self, wanted: Mapping[str, Request], old: list[SentBatch], service: BatchService
-    ) -> AsyncGenerator[tuple[str, Outcome], None]:
+        self, wanted: Mapping[str, Request], old: list[SentBatch], service: BatchService[Any]
+    ) -> AsyncGenerator[tuple[str, Reply | Failure], None]:
         """Take what old jobs have or will have, and submit the rest as one new job."""
         left = dict(wanted)
         running: list[tuple[SentBatch, dict[str, Request]]] = []
@@ -166,7 +197,7 @@ class BatchSender:
         for name, failure in self._afforded(left):
             yield name, failure
         if left:
-            self._usage.tries += len(left)
+            self.usage.tries += len(left)
             running.append((await self._patiently(lambda: service.submit(left)), left))
         for job, requests in running:
             found = await self._collected(job, service)
@@ -179,7 +210,7 @@ class BatchSender:
         for name, request in list(left.items()):
             reserved = self._budget.reserve(request)
             if reserved is None:
-                self._usage.failures += 1
+                self.usage.failures += 1
                 detail = f"not asked: {self._budget.purse.used_up()}"
                 refused.append((name, Failure(kind="budget", detail=detail, attempts=0)))
                 del left[name]
@@ -187,7 +218,9 @@ class BatchSender:
                 self._held[name] = reserved
         return refused
 
-    async def _collected(self, job: SentBatch, service: BatchService) -> Mapping[str, Outcome]:
+    async def _collected(
+        self, job: SentBatch, service: BatchService[Any]
+    ) -> Mapping[str, Reply | Failure]:
         """Wait until a job is done and return what it has answered."""
         wait = _FIRST_LOOK
         while not job.done:
@@ -198,19 +231,13 @@ class BatchSender:
         self.usage.waiting = ""
         return await self._patiently(lambda: service.collect(job))
 
-    def _counted(self, request: Request, outcome: Outcome) -> Outcome:
+    def _counted(self, request: Request, outcome: Reply | Failure) -> Reply | Failure:
         """Add an outcome to usage and budget, and return it."""
-        usage, price = self._usage, self._budget.price
         cost = 0.0
         if isinstance(outcome, Failure):
-            usage.failures += 1
+            self.usage.failures += 1
         else:
-            usage.replies += 1
-            usage.prompt_tokens += outcome.prompt_tokens or 0
-            usage.completion_tokens += outcome.completion_tokens or 0
-            cost = price.of(outcome, request) if price else 0.0
-            if usage.cost is not None:
-                usage.cost += cost
+            cost = self._budget.count(request, outcome)
         self._budget.purse.settle(self._held.pop(self._key(request), 0.0), cost)
         return outcome
 
@@ -241,27 +268,18 @@ def _missing(job: SentBatch) -> Failure:
     )
 
 
-_ENDPOINT: Literal["/v1/chat/completions"] = "/v1/chat/completions"
-_ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
-_LOOKED_AT = 200
-"""Jobs of the account that are looked through for ours, the latest first."""
-
-
-class OpenAIBatchBackend(OpenAIBackend):
-    """Asks `model` through the Batch API of one server.
-
-    Its identity is that of `OpenAIBackend`: a reply is the same however it was asked for, so what
-    one has asked the other finds in the ledger.
+class _Batched(ServedBackend):
+    """What backends have in common that ask through a batch service; goes before the other base.
 
     Args:
         model: the model's name.
-        base_url: the server; default `OPENAI_BASE_URL`, or OpenAI itself.
+        base_url: the server, where it is not the provider's own.
         limits: tries, waits and money.
         batch: how batches are cut and watched.
-
-    Raises:
-        ConfigError: the model or the URL is not usable, or several URLs are given.
     """
+
+    most_requests: ClassVar[int] = 50_000
+    """What the provider takes in one job."""
 
     def __init__(
         self,
@@ -274,9 +292,9 @@ class OpenAIBatchBackend(OpenAIBackend):
         super().__init__(model, base_url, limits=limits)
         if len(self.urls) > 1:
             raise ConfigError("batches go to one server: give one URL")
-        self._batches = BatchSender(
-            self.limits, batch or BatchLimits(), self.price, lambda one: one.key(self.identity)
-        )
+        given = batch or BatchLimits()
+        most = min(given.requests, self.most_requests)
+        self._batches = BatchSender(self, replace(given, requests=most))
 
     @property
     def usage(self) -> Usage:
@@ -286,70 +304,60 @@ class OpenAIBatchBackend(OpenAIBackend):
     async def answer(
         self, requests: Iterable[Request]
     ) -> AsyncGenerator[tuple[Request, Reply | Failure], None]:
-        """Yield each request with its outcome, as batches are done; see `batches`."""
+        """Yield each request with its outcome, as batches are done."""
+        async with (
+            self._service() as service,
+            aclosing(self._batches.stream(requests, service)) as outcomes,
+        ):
+            async for outcome in outcomes:
+                yield outcome
+
+    @abstractmethod
+    def _service(self) -> AbstractAsyncContextManager[BatchService[Any]]:
+        """Open the provider's service."""
+
+
+_ENDPOINT: Literal["/v1/chat/completions"] = "/v1/chat/completions"
+_ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
+
+
+class OpenAIBatchBackend(_Batched, OpenAIBackend):
+    """Asks a model through OpenAI's Batch API, at OpenAI or one server that has it."""
+
+    @asynccontextmanager
+    async def _service(self) -> AsyncIterator[BatchService[Any]]:
         async with AsyncExitStack() as stack:
             [server] = await self._open(stack)
-            service = _OpenAIService(server.client, server.url, self)
-            async with aclosing(self._batches.stream(requests, service)) as outcomes:
-                async for outcome in outcomes:
-                    yield outcome
+            yield _OpenAIService(self, server.url, server.client)
 
 
-class _OpenAIService:
-    """The Batch API in the terms of `BatchService`."""
+class _OpenAIService(BatchService["Batch"]):
+    """The Batch API, whose requests and replies are files of JSON lines."""
 
-    def __init__(self, client: "openai.AsyncOpenAI", url: str, backend: OpenAIBackend) -> None:
+    def __init__(self, backend: OpenAIBackend, url: str, client: "openai.AsyncOpenAI") -> None:
+        super().__init__(backend, url)
+        self._body = backend.body
         self._client = client
-        self._url = url
-        self._backend = backend
-        self._mark = digest(dict(backend.identity))
-
-    async def existing(self) -> list[SentBatch]:
-        jobs = []
-        try:
-            seen = 0
-            async for batch in self._client.batches.list(limit=100):
-                seen += 1
-                if seen > _LOOKED_AT:
-                    break
-                if (batch.metadata or {}).get(MARK) == self._mark:
-                    jobs.append(await self._job(batch))
-        except client_errors() as error:
-            raise trouble_of(error, self._url) from None
-        return [job for job in jobs if job.keys]
 
     async def submit(self, requests: Mapping[str, Request]) -> SentBatch:
+        about = {"method": "POST", "url": _ENDPOINT}
         lines = (
-            json.dumps(
-                {
-                    "custom_id": name,
-                    "method": "POST",
-                    "url": _ENDPOINT,
-                    "body": self._backend.body(request),
-                }
-            )
+            json.dumps({"custom_id": name, **about, "body": self._body(request)})
             for name, request in requests.items()
         )
         content = "\n".join(lines).encode()
-        try:
-            file = await self._client.files.create(
-                file=("requests.jsonl", content), purpose="batch"
-            )
-            batch = await self._client.batches.create(
+        file = await self._mapped(
+            self._client.files.create(file=("requests.jsonl", content), purpose="batch")
+        )
+        batch = await self._mapped(
+            self._client.batches.create(
                 input_file_id=file.id,
                 endpoint=_ENDPOINT,
                 completion_window="24h",
                 metadata={MARK: self._mark},
             )
-        except client_errors() as error:
-            raise trouble_of(error, self._url) from None
-        return SentBatch(name=batch.id, keys=frozenset(requests), done=batch.status in _ENDED)
-
-    async def refresh(self, job: SentBatch) -> SentBatch:
-        batch = await self._retrieve(job)
-        return SentBatch(
-            name=job.name, keys=job.keys, done=batch.status in _ENDED, state=_openai_state(batch)
         )
+        return SentBatch(name=batch.id, keys=frozenset(requests), done=self._is_done(batch))
 
     async def collect(self, job: SentBatch) -> Mapping[str, Reply | Failure]:
         batch = await self._retrieve(job)
@@ -360,132 +368,85 @@ class _OpenAIService:
         found: dict[str, Reply | Failure] = {}
         for file in (batch.output_file_id, batch.error_file_id):
             if file:
-                found.update(_openai_outcome(line) for line in await self._lines(file))
+                found.update(_line_outcome(line) for line in await self._lines(file))
         return found
 
-    async def _job(self, batch: "Batch") -> SentBatch:
+    async def _latest(self) -> AsyncIterator["Batch"]:
+        async for batch in self._client.batches.list(limit=100):
+            yield batch
+
+    def _is_ours(self, job: "Batch") -> bool:
+        return (job.metadata or {}).get(MARK) == self._mark
+
+    async def _described(self, job: "Batch") -> SentBatch:
         """Return a batch with the keys it has answered, or will."""
-        done = batch.status in _ENDED
-        files = (batch.output_file_id,) if done else (batch.input_file_id,)
-        lines = [line for file in files if file for line in await self._lines(file)]
+        done = self._is_done(job)
+        file = job.output_file_id if done else job.input_file_id
+        lines = await self._lines(file) if file else []
         keys = frozenset(line["custom_id"] for line in lines)
-        return SentBatch(name=batch.id, keys=keys, done=done, state=_openai_state(batch))
+        return SentBatch(name=job.id, keys=keys, done=done, state=self._state(job))
 
     async def _retrieve(self, job: SentBatch) -> "Batch":
-        try:
-            return await self._client.batches.retrieve(job.name)
-        except client_errors() as error:
-            raise trouble_of(error, self._url) from None
+        return await self._mapped(self._client.batches.retrieve(job.name))
+
+    def _is_done(self, job: "Batch") -> bool:
+        return job.status in _ENDED
+
+    def _state(self, job: "Batch") -> str:
+        counts = job.request_counts
+        answered = f", {counts.completed} of {counts.total} answered" if counts else ""
+        return f"{job.status.replace('_', ' ')}{answered}"
 
     async def _lines(self, file: str) -> list[dict[str, Any]]:
-        try:
-            content = (await self._client.files.content(file)).content
-        except client_errors() as error:
-            raise trouble_of(error, self._url) from None
+        content = (await self._mapped(self._client.files.content(file))).content
         try:
             return [json.loads(line) for line in content.splitlines() if line.strip()]
         except ValueError:
             raise Trouble("bad_reply", f"file {file} is not JSONL", again=True) from None
 
 
-def _openai_state(batch: "Batch") -> str:
-    counts = batch.request_counts
-    answered = f", {counts.completed} of {counts.total} answered" if counts else ""
-    return f"{batch.status.replace('_', ' ')}{answered}"
-
-
-def _openai_outcome(line: dict[str, Any]) -> tuple[str, Reply | Failure]:
+def _line_outcome(line: dict[str, Any]) -> tuple[str, Reply | Failure]:
     """Return a request's key and outcome from a line of an output or error file."""
     name = str(line["custom_id"])
     answer = line.get("response") or {}
     status = answer.get("status_code")
     if status == 200:
-        try:
-            return name, read_completion(json.dumps(answer.get("body")).encode())
-        except Trouble as trouble:
-            return name, Failure(kind=trouble.kind, detail=trouble.detail)
+        return name, _outcome(lambda: read_completion(json.dumps(answer.get("body")).encode()))
     error = line.get("error") or (answer.get("body") or {}).get("error") or {}
     message = str(error.get("message") or error.get("code") or "no reason given")
     kind = status_kind(status) if isinstance(status, int) else "server_error"
     return name, Failure(kind=kind, detail=f"in a batch: {message}")
 
 
+def _outcome(read: Callable[[], Reply]) -> Reply | Failure:
+    try:
+        return read()
+    except Trouble as trouble:
+        return Failure(kind=trouble.kind, detail=trouble.detail)
+
+
 _RUNNING = frozenset({"QUEUED", "PENDING", "RUNNING", "PAUSED", "UPDATING", "CANCELLING"})
-_INLINE = 2_000
-"""Requests sent within the call that makes a job, which may have 20 MB."""
 
 
-class GeminiBatchBackend(GeminiBackend):
-    """Asks a Gemini model through its batch mode.
+class GeminiBatchBackend(_Batched, GeminiBackend):
+    """Asks a Gemini model through its batch mode."""
 
-    Its identity is that of `GeminiBackend`: what one has asked the other finds in the ledger.
+    most_requests = 2_000  # they are sent within the call that makes a job, which may have 20 MB
 
-    Args:
-        model: the model's name.
-        base_url: another server that speaks the protocol.
-        limits: tries, waits and money.
-        batch: how batches are cut and watched.
-    """
-
-    def __init__(
-        self,
-        model: str,
-        base_url: str | None = None,
-        *,
-        limits: Limits | None = None,
-        batch: BatchLimits | None = None,
-    ) -> None:
-        super().__init__(model, base_url, limits=limits)
-        given = batch or BatchLimits()
-        self._batches = BatchSender(
-            self.limits,
-            replace(given, requests=min(given.requests, _INLINE)),
-            self.price,
-            lambda one: one.key(self.identity),
-        )
-
-    @property
-    def usage(self) -> Usage:
-        """What was asked for and paid so far."""
-        return self._batches.usage
-
-    async def answer(
-        self, requests: Iterable[Request]
-    ) -> AsyncGenerator[tuple[Request, Reply | Failure], None]:
-        """Yield each request with its outcome, as batches are done; see `batches`."""
+    @asynccontextmanager
+    async def _service(self) -> AsyncIterator[BatchService[Any]]:
         async with self.client() as client:
-            service = _GeminiService(client, self)
-            async with aclosing(self._batches.stream(requests, service)) as outcomes:
-                async for outcome in outcomes:
-                    yield outcome
+            yield _GeminiService(self, self.url, client)
 
 
-class _GeminiService:
-    """Gemini's batch mode in the terms of `BatchService`."""
+class _GeminiService(BatchService["BatchJob"]):
+    """Gemini's batch mode, whose requests and replies stand in the job itself."""
 
-    def __init__(self, client: "AsyncClient", backend: GeminiBackend) -> None:
-        self._client = client
+    def __init__(self, backend: GeminiBackend, url: str, client: "AsyncClient") -> None:
+        super().__init__(backend, url)
         self._model = backend.model
-        self._url = backend.url
-        self._mark = f"{MARK}-{digest(dict(backend.identity))}"
-
-    async def existing(self) -> list[SentBatch]:
-        async def listed() -> list[SentBatch]:
-            jobs = []
-            seen = 0
-            async for job in await self._client.batches.list():
-                seen += 1
-                if seen > _LOOKED_AT:
-                    break
-                if job.display_name == self._mark and job.name:
-                    # A list does not tell what is in a job; its results do.
-                    done = not _is_running(job)
-                    jobs.append(
-                        SentBatch(name=job.name, keys=None, done=done, state=_gemini_state(job))
-                    )
-            return jobs
-
-        return await self._mapped(listed())
+        self._client = client
+        self._shown_as = f"{MARK}-{self._mark}"
 
     async def submit(self, requests: Mapping[str, Request]) -> SentBatch:
         from google.genai.types import CreateBatchJobConfig, InlinedRequest
@@ -499,60 +460,50 @@ class _GeminiService:
             )
             for name, request in requests.items()
         ]
+        config = CreateBatchJobConfig(display_name=self._shown_as)
         job = await self._mapped(
-            self._client.batches.create(
-                model=self._model,
-                src=inlined,
-                config=CreateBatchJobConfig(display_name=self._mark),
-            )
+            self._client.batches.create(model=self._model, src=inlined, config=config)
         )
         if not job.name:
             raise Trouble("bad_reply", f"{self._url} gave the batch no name", again=True)
-        return SentBatch(name=job.name, keys=frozenset(requests), done=not _is_running(job))
-
-    async def refresh(self, job: SentBatch) -> SentBatch:
-        now = await self._mapped(self._client.batches.get(name=job.name))
-        return SentBatch(
-            name=job.name, keys=job.keys, done=not _is_running(now), state=_gemini_state(now)
-        )
+        return SentBatch(name=job.name, keys=frozenset(requests), done=self._is_done(job))
 
     async def collect(self, job: SentBatch) -> Mapping[str, Reply | Failure]:
-        ended = await self._mapped(self._client.batches.get(name=job.name))
+        ended = await self._retrieve(job)
         answers = (ended.dest.inlined_responses if ended.dest else None) or []
-        found: dict[str, Reply | Failure] = {}
-        for answer in answers:
-            if (answer.metadata or {}).get("key"):
-                found[str((answer.metadata or {})["key"])] = _gemini_outcome(answer)
-        return found
+        keys = [(answer.metadata or {}).get("key") for answer in answers]
+        return {
+            str(key): _gemini_outcome(answer)
+            for key, answer in zip(keys, answers, strict=True)
+            if key
+        }
 
-    async def _mapped(self, call: Awaitable[Found]) -> Found:
-        from google.genai.errors import APIError
+    async def _latest(self) -> AsyncIterator["BatchJob"]:
+        async for job in await self._client.batches.list():
+            yield job
 
-        try:
-            return await call
-        except APIError as error:
-            raise status_trouble(error, self._url) from None
-        except connection_errors() as error:
-            raise unreachable(error, self._url) from None
-        except ValueError as error:  # no JSON, or JSON of another shape
-            reason = clean(f"not an answer in Gemini's form: {error}")
-            raise Trouble("bad_reply", reason, again=True) from None
+    def _is_ours(self, job: "BatchJob") -> bool:
+        return job.display_name == self._shown_as and bool(job.name)
 
+    async def _described(self, job: "BatchJob") -> SentBatch:
+        # A list does not tell what is in a job; its results do.
+        done, state = self._is_done(job), self._state(job)
+        return SentBatch(name=str(job.name), keys=None, done=done, state=state)
 
-def _gemini_state(job: "BatchJob") -> str:
-    state = job.state.name.removeprefix("JOB_STATE_") if job.state else "pending"
-    return state.lower().replace("_", " ")
+    async def _retrieve(self, job: SentBatch) -> "BatchJob":
+        return await self._mapped(self._client.batches.get(name=job.name))
 
+    def _is_done(self, job: "BatchJob") -> bool:
+        name = job.state.name.removeprefix("JOB_STATE_") if job.state else "PENDING"
+        return name not in _RUNNING
 
-def _is_running(job: "BatchJob") -> bool:
-    return job.state is None or job.state.name.removeprefix("JOB_STATE_") in _RUNNING
+    def _state(self, job: "BatchJob") -> str:
+        state = job.state.name.removeprefix("JOB_STATE_") if job.state else "pending"
+        return state.lower().replace("_", " ")
 
 
 def _gemini_outcome(answer: Any) -> Reply | Failure:
     if answer.response is None:
         message = answer.error.message if answer.error else "no reason given"
         return Failure(kind="server_error", detail=clean(f"in a batch: {message}"))
-    try:
-        return read_answer(answer.response)
-    except Trouble as trouble:
-        return Failure(kind=trouble.kind, detail=trouble.detail)
+    return _outcome(lambda: read_answer(answer.response))

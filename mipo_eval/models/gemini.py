@@ -1,18 +1,16 @@
 """Google's Gemini models through the google-genai client."""
 
-import os
 import re
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from mipo_eval.errors import BackendError, ConfigError
-from mipo_eval.models.base import Failure, FailureKind, Reply, Request
-from mipo_eval.models.prices import Usage, price_of
-from mipo_eval.models.retry import Limits, Sender, Trouble, retry_after
-from mipo_eval.models.spec import GEMINI_KEYS as KEYS
-from mipo_eval.models.spec import clean, is_private, near, normal_url, sendable
+from mipo_eval.models.base import Reply, Request, sendable
+from mipo_eval.models.rate_limit import Limits
+from mipo_eval.models.retry import Send, ServedBackend, Trouble, clean
+from mipo_eval.models.spec import KEYS, is_private, normal_url
 
 if TYPE_CHECKING:
     from google.genai.client import AsyncClient
@@ -26,7 +24,7 @@ _REFUSALS = frozenset(
 """Finish reasons that mean the model was not allowed to answer; asking again does not help."""
 
 
-class GeminiBackend:
+class GeminiBackend(ServedBackend):
     """Asks a Gemini model.
 
     Blocked prompts and blocked answers are the failure "refused", an answer without a candidate is
@@ -42,28 +40,22 @@ class GeminiBackend:
         ConfigError: the model or the URL is not usable.
     """
 
+    kind = "gemini"
+
     def __init__(
         self, model: str, base_url: str | None = None, *, limits: Limits | None = None
     ) -> None:
-        if not model:
-            raise ConfigError("gemini needs a model name: gemini:MODEL")
-        self.model = model.removeprefix("models/")
-        self.url = normal_url(base_url or _DEFAULT_URL, key=KEYS[0])
-        self.price = price_of(self.model, private=is_private(self.url))
-        self.limits = limits or Limits()
-        self._sender = Sender(self.limits, self.price)
+        super().__init__(model.removeprefix("models/"), base_url, limits=limits)
         self._enum_works: bool | None = None
         """Whether the server takes the enum schema; None until the first answer tells."""
 
-    @property
-    def usage(self) -> Usage:
-        """What was asked for and paid so far."""
-        return self._sender.usage
+    def _servers(self, base_url: str | None) -> tuple[str, ...]:
+        return (normal_url(base_url or _DEFAULT_URL, key=KEYS["gemini"][0]),)
 
     @property
-    def identity(self) -> Mapping[str, str]:
-        """The model and where it is served."""
-        return {"backend": "gemini", "model": self.model, "url": self.url}
+    def url(self) -> str:
+        """Where the model is served."""
+        return self.urls[0]
 
     async def check(self) -> None:
         """Ask the server for this model.
@@ -78,18 +70,14 @@ class GeminiBackend:
                 raise BackendError(trouble.detail) from None
         self._sender.revive()
 
-    async def answer(
-        self, requests: Iterable[Request]
-    ) -> AsyncGenerator[tuple[Request, Reply | Failure], None]:
-        """Yield each request with its outcome, as they complete; see `Backend.answer`."""
+    @asynccontextmanager
+    async def _opened(self) -> AsyncIterator[Send]:
         async with self.client() as client:
 
             async def send(request: Request) -> Reply:
                 return await self._send(client, request)
 
-            async with aclosing(self._sender.stream(requests, send)) as outcomes:
-                async for outcome in outcomes:
-                    yield outcome
+            yield send
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator["AsyncClient"]:
@@ -98,10 +86,7 @@ class GeminiBackend:
         from google import genai
         from google.genai.types import HttpOptions, HttpRetryOptions
 
-        key = _key()
-        if not key and not is_private(self.url):
-            raise BackendError(f"{self.url} needs a key: set the environment variable {KEYS[0]}")
-        limits = self.limits
+        key, limits = self.api_key(self.url), self.limits
         async with aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=limits.concurrency),
             trust_env=not is_private(self.url),
@@ -124,21 +109,18 @@ class GeminiBackend:
 
         try:
             await client.models.get(model=self.model)
-        except APIError as error:
-            if error.code != 404:
-                raise status_trouble(error, self.url) from None
-        except connection_errors() as error:
-            raise unreachable(error, self.url) from None
+        except self.errors() as error:
+            if not (isinstance(error, APIError) and error.code == 404):
+                raise self.trouble(error, self.url) from None
         else:
             return
-        try:
-            models = [model async for model in await client.models.list()]
-        except connection_errors() as error:
-            raise unreachable(error, self.url) from None
-        served = near([str(model.name).removeprefix("models/") for model in models], self.model)
-        raise Trouble(
-            "bad_request", f"{self.url} does not serve {self.model!r}; it serves: {served}"
-        )
+
+        async def listed() -> list[str]:
+            models = await client.models.list()
+            return [str(model.name).removeprefix("models/") async for model in models]
+
+        served = await self.mapped(listed(), self.url)
+        raise Trouble("bad_request", self.not_served(self.url, served))
 
     async def _send(self, client: "AsyncClient", request: Request) -> Reply:
         """Try one request once, without the enum schema where the server rejects it."""
@@ -160,25 +142,43 @@ class GeminiBackend:
     async def _generate(
         self, client: "AsyncClient", request: Request, *, constrained: bool
     ) -> Reply:
+        config = config_of(request, constrained)
+        start = time.perf_counter()
+        made = client.models.generate_content(
+            model=self.model, contents=list(contents_of(request)), config=config
+        )
+        return read_answer(await self.mapped(made, self.url), time.perf_counter() - start)
+
+    def errors(self) -> tuple[type[Exception], ...]:
+        """The client's errors, the HTTP library's, and ValueError for what is no answer."""
+        import aiohttp
         from google.genai.errors import APIError
 
-        contents = contents_of(request)
-        start = time.perf_counter()
-        try:
-            answer = await client.models.generate_content(
-                model=self.model, contents=list(contents), config=config_of(request, constrained)
+        return APIError, aiohttp.ClientError, OSError, ValueError
+
+    def trouble(self, error: Exception, url: str) -> Trouble:
+        """Return what an error is in our terms; Google's own words are kept where safe."""
+        import aiohttp
+        from google.genai.errors import APIError
+
+        if isinstance(error, APIError):
+            words = str(error.message or error.status or "")
+            wrong_key = "API_KEY_INVALID" in str(error.details) or "API key" in clean(words)
+            return self.refusal(
+                url,
+                401 if wrong_key else error.code,
+                words,
+                stops="PerDay" in str(error.details),
+                after=_asked_delay(error),
             )
-        except APIError as error:
-            raise status_trouble(error, self.url) from None
-        except TimeoutError:
-            reason = f"{self.url} did not answer in time"
-            raise Trouble("timeout", reason, again=True, billed=True) from None
-        except connection_errors() as error:
-            raise unreachable(error, self.url) from None
-        except ValueError as error:  # no JSON, or JSON of another shape
+        if isinstance(error, TimeoutError):
+            return Trouble("timeout", f"{url} did not answer in time", again=True, billed=True)
+        if isinstance(error, ValueError):  # no JSON, or JSON of another shape
             reason = clean(f"not an answer in Gemini's form: {error}")
-            raise Trouble("bad_reply", reason, again=True, billed=True) from None
-        return read_answer(answer, time.perf_counter() - start)
+            return Trouble("bad_reply", reason, again=True, billed=True)
+        reason = clean(f"{type(error).__name__}: {error}")
+        reached = not isinstance(error, aiohttp.ClientConnectorError)
+        return Trouble("connection", f"no answer from {url}: {reason}", again=True, billed=reached)
 
 
 def read_answer(answer: "GenerateContentResponse", seconds: float | None = None) -> Reply:
@@ -277,52 +277,9 @@ def _thinking(effort: str) -> Any:
         ) from None
 
 
-def status_trouble(error: "APIError", url: str) -> Trouble:
-    """Return what an error status means; Google's own words are kept where safe."""
-    words = clean(str(error.message or error.status or ""))
-    detail = f"{url} answered {error.code}: {words}"
-    if error.code == 401 or "API_KEY_INVALID" in str(error.details) or "API key" in words:
-        names = " or ".join(KEYS)
-        hint = f"refuses the key in {names}" if _key() else f"asks for a key: set {KEYS[0]}"
-        return Trouble("auth", f"{url} {hint}", stops=True)
-    kind = _KINDS.get(error.code, "server_error" if error.code >= 500 else "bad_request")
-    if error.code in {403, 404} or "PerDay" in str(error.details):
-        return Trouble(kind, detail, stops=True)
-    if kind == "bad_request":
-        return Trouble(kind, detail)
-    try:
-        after = retry_after(_asked_delay(error), time.time())
-    except ValueError as too_long:
-        return Trouble(kind, f"{detail} ({too_long})")
-    return Trouble(kind, detail, again=True, after=after)
-
-
-_KINDS: dict[int, FailureKind] = {403: "auth", 408: "timeout", 429: "rate_limit"}
-
-
 def _asked_delay(error: "APIError") -> str | None:
     """Return the seconds the server asks to wait: in the body's RetryInfo, or in the header."""
     if match := re.search(r"'retryDelay': '([\d.]+)s'", str(error.details)):
         return match[1]
     headers = getattr(error.response, "headers", None) or {}
     return headers.get("retry-after") or headers.get("Retry-After")
-
-
-def connection_errors() -> tuple[type[Exception], ...]:
-    """What the client lets through from the HTTP library."""
-    import aiohttp
-
-    return aiohttp.ClientError, OSError
-
-
-def unreachable(error: Exception, url: str) -> Trouble:
-    """Return what an error of the HTTP library is in our terms."""
-    import aiohttp
-
-    reason = clean(f"{type(error).__name__}: {error}")
-    reached = not isinstance(error, aiohttp.ClientConnectorError)
-    return Trouble("connection", f"no answer from {url}: {reason}", again=True, billed=reached)
-
-
-def _key() -> str | None:
-    return next((os.environ[name] for name in KEYS if os.environ.get(name)), None)

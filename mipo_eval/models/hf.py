@@ -35,8 +35,7 @@ from mipo_eval.checkpoints import (
 )
 from mipo_eval.errors import BackendError
 from mipo_eval.keys import item_rng
-from mipo_eval.models.base import Failure, Reply, Request
-from mipo_eval.models.spec import sendable
+from mipo_eval.models.base import Failure, Reply, Request, sendable
 from mipo_eval.threads import fit_threads
 
 if TYPE_CHECKING:

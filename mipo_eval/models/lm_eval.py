@@ -25,7 +25,7 @@ from typing import Any
 
 from mipo_eval.errors import ConfigError, ModelError
 from mipo_eval.keys import digest
-from mipo_eval.models.spec import _OPENAI_URL, ModelSpec, load_backend
+from mipo_eval.models.spec import OPENAI_URL, ModelSpec, load_backend
 from mipo_eval.records import FinishReason, Response, clean_text
 from mipo_eval.settings import silence_libraries
 from mipo_eval.threads import fit_threads
@@ -275,7 +275,7 @@ def _construct(model: ModelSpec, options: ModelOptions, decoding: Decoding) -> A
             max_retries=5,
             seed=decoding.seed,
             tokenizer_backend=None,
-            hosted=model.url == _OPENAI_URL,
+            hosted=model.url == OPENAI_URL,
         )
     if model.engine == "vllm":
         # 0 asks all at once, as "auto" does, but without vLLM's progress bar, which divides by

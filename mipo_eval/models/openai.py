@@ -1,24 +1,20 @@
-"""Any server that speaks the OpenAI chat-completions protocol: OpenAI itself, vLLM, and others.
-
-What the OpenAI chat-completions protocol says, in our terms: replies and errors.
-"""
+"""Any server that speaks the OpenAI chat-completions protocol: OpenAI itself, vLLM, and others."""
 
 import asyncio
 import json
 import os
 import socket
 import time
-from collections.abc import AsyncGenerator, Iterable, Mapping
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mipo_eval.errors import BackendError, ConfigError
-from mipo_eval.models.base import Failure, FailureKind, Reply, Request
-from mipo_eval.models.prices import Usage, price_of
-from mipo_eval.models.retry import Limits, Sender, Trouble, retry_after
-from mipo_eval.models.spec import OPENAI_KEY as KEY
-from mipo_eval.models.spec import clean, is_private, near, normal_url, sendable
+from mipo_eval.errors import BackendError
+from mipo_eval.models.base import Reply, Request, sendable
+from mipo_eval.models.rate_limit import Limits
+from mipo_eval.models.retry import Send, ServedBackend, Trouble, clean
+from mipo_eval.models.spec import OPENAI_URL, is_private, normal_url
 
 if TYPE_CHECKING:
     import httpx2
@@ -27,7 +23,6 @@ if TYPE_CHECKING:
 URL = "OPENAI_BASE_URL"
 """The environment variable for the default server, as in the openai package."""
 
-_DEFAULT_URL = "https://api.openai.com/v1"
 _CHECK_SECONDS = 20.0
 
 
@@ -42,7 +37,7 @@ class _Server:
     in_flight: int = 0
 
 
-class OpenAIBackend:
+class OpenAIBackend(ServedBackend):
     """Asks `model` on one or more OpenAI-compatible servers.
 
     Constrained choices are sent as vLLM's `structured_outputs` to servers other than OpenAI; a
@@ -59,32 +54,20 @@ class OpenAIBackend:
         ConfigError: the model or a URL is not usable.
     """
 
+    kind = "openai"
+
     def __init__(
         self, model: str, base_url: str | None = None, *, limits: Limits | None = None
     ) -> None:
-        if not model:
-            raise ConfigError("openai needs a model name: openai:MODEL or openai:MODEL@URL")
-        given = base_url or os.environ.get(URL) or _DEFAULT_URL
-        self.model = model
-        self.urls = tuple(sorted({normal_url(part, path="/v1") for part in given.split(",")}))
-        own = all(is_private(url) for url in self.urls)
-        self.price = price_of(model, private=own)
-        self.limits = limits or Limits()
-        self._sender = Sender(self.limits, self.price)
+        super().__init__(model, base_url, limits=limits)
         self._choices_work: bool | None = None
         """Whether the server takes `structured_outputs`; None until the first answer tells."""
         self._rejected: set[str] = set()
         """Optional parameters the server said it does not take."""
 
-    @property
-    def usage(self) -> Usage:
-        """What was asked for and paid so far."""
-        return self._sender.usage
-
-    @property
-    def identity(self) -> Mapping[str, str]:
-        """The model and where it is served; two servers may serve different weights as one name."""
-        return {"backend": "openai", "model": self.model, "url": ",".join(self.urls)}
+    def _servers(self, base_url: str | None) -> tuple[str, ...]:
+        given = base_url or os.environ.get(URL) or OPENAI_URL
+        return tuple(sorted({normal_url(part, path="/v1") for part in given.split(",")}))
 
     async def check(self) -> None:
         """Ask each server for its list of models.
@@ -96,7 +79,7 @@ class OpenAIBackend:
             for server in await self._open(stack):
                 try:
                     async with asyncio.timeout(min(_CHECK_SECONDS, self.limits.timeout)):
-                        served = await _models(server.client)
+                        served = await self._models(server)
                 except Trouble as trouble:
                     raise BackendError(trouble.detail) from None
                 except TimeoutError:
@@ -104,16 +87,11 @@ class OpenAIBackend:
                         f"{server.url} does not answer; is it the right URL?"
                     ) from None
                 if served is not None and self.model not in served:
-                    raise BackendError(
-                        f"{server.url} does not serve {self.model!r}; it serves: "
-                        f"{near(served, self.model)}"
-                    )
+                    raise BackendError(self.not_served(server.url, served))
         self._sender.revive()
 
-    async def answer(
-        self, requests: Iterable[Request]
-    ) -> AsyncGenerator[tuple[Request, Reply | Failure], None]:
-        """Yield each request with its outcome, as they complete; see `Backend.answer`."""
+    @asynccontextmanager
+    async def _opened(self) -> AsyncIterator[Send]:
         async with AsyncExitStack() as stack:
             servers = await self._open(stack)
 
@@ -125,20 +103,13 @@ class OpenAIBackend:
                 finally:
                     server.in_flight -= 1
 
-            async with aclosing(self._sender.stream(requests, send)) as outcomes:
-                async for outcome in outcomes:
-                    yield outcome
+            yield send
 
     async def _open(self, stack: AsyncExitStack) -> list[_Server]:
         """Return a client per server; clients belong to one event loop and end with `stack`."""
-        key = os.environ.get(KEY)
-        servers = []
-        for url in self.urls:
-            if not key and not is_private(url):
-                raise BackendError(f"{url} needs a key: set the environment variable {KEY}")
-            server = _server(url, key, self.limits)
+        servers = [_server(url, self.api_key(url), self.limits) for url in self.urls]
+        for server in servers:
             await stack.enter_async_context(server.client)
-            servers.append(server)
         return servers
 
     async def _send(self, server: _Server, request: Request) -> Reply:
@@ -147,7 +118,7 @@ class OpenAIBackend:
         plain = False
         while True:
             try:
-                reply = await _post(server, body)
+                reply = await self._post(server, body)
             except _Rejected as rejected:
                 if rejected.parameter in _OPTIONAL and rejected.parameter in body:
                     self._rejected.add(rejected.parameter)
@@ -167,7 +138,7 @@ class OpenAIBackend:
     def body(self, request: Request) -> dict[str, Any]:
         """Return what the server is sent for a request."""
         sampling = request.sampling
-        official = self.urls == (_DEFAULT_URL,)
+        official = self.urls == (OPENAI_URL,)
         body: dict[str, Any] = {
             "model": self.model,
             "messages": [
@@ -187,6 +158,77 @@ class OpenAIBackend:
         if request.choices and not official and self._choices_work is not False:
             body["structured_outputs"] = {"choice": list(request.choices)}
         return {name: value for name, value in body.items() if name not in self._rejected}
+
+    async def _post(self, server: _Server, body: Mapping[str, Any]) -> Reply:
+        """Ask for one completion over the client's connections.
+
+        Not through the client's own method: it spends half of the time of a short verdict on copies
+        and checks of a request that is the same but for its text.
+        """
+        start = time.perf_counter()
+        posted = server.http.post(f"{server.url}/chat/completions", json=body)
+        answer = await self.mapped(posted, server.url)
+        if answer.is_success:
+            return read_completion(answer.content, time.perf_counter() - start)
+        told = _status_error(answer)
+        trouble = self.trouble(told, server.url)
+        if answer.status_code in {400, 422}:
+            raise _Rejected(told.param, trouble)
+        raise trouble
+
+    async def _models(self, server: _Server) -> list[str] | None:
+        """Return the models a server lists, or None if it has no such list."""
+        import httpx2
+        import openai
+
+        try:
+            answer = await server.client.get("/models", cast_to=httpx2.Response)
+        except openai.NotFoundError:
+            return None
+        except self.errors() as error:
+            raise self.trouble(error, server.url) from None
+        try:
+            return [str(model["id"]) for model in json.loads(answer.content)["data"]]
+        except (ValueError, KeyError, TypeError):
+            raise Trouble(
+                "bad_reply",
+                f"{server.url} is no OpenAI-compatible server: its list of models cannot be read",
+            ) from None
+
+    def errors(self) -> tuple[type[Exception], ...]:
+        """The client's errors, and what passes it unmapped: answers that are no HTTP, for one."""
+        import aiohttp
+        import httpx2
+        import openai
+
+        return openai.OpenAIError, aiohttp.ClientError, httpx2.HTTPError, OSError
+
+    def trouble(self, error: Exception, url: str) -> Trouble:
+        """Return what an error of the client, or of the HTTP library below it, is in our terms."""
+        import httpx2
+        import openai
+
+        if isinstance(error, openai.APIStatusError):
+            if error.code == "content_filter" and error.status_code != 401:
+                words = clean(_words(error))
+                return Trouble("refused", f"{url} answered {error.status_code}: {words}")
+            return self.refusal(
+                url,
+                error.status_code,
+                _words(error),
+                stops=error.code == "insufficient_quota",
+                after=error.response.headers.get("retry-after"),
+            )
+        root: BaseException = error
+        while root.__cause__ is not None:
+            root = root.__cause__
+        # The client calls a dropped connection a timeout; only the root of the chain tells.
+        late = isinstance(error, openai.APITimeoutError | httpx2.TimeoutException)
+        if late and isinstance(root, TimeoutError):
+            return Trouble("timeout", f"{url} did not answer in time", again=True, billed=True)
+        reason = clean(f"{type(root).__name__}: {root}")
+        reached = not isinstance(root, ConnectionRefusedError | socket.gaierror)
+        return Trouble("connection", f"no answer from {url}: {reason}", again=True, billed=reached)
 
 
 _OPTIONAL = frozenset({"seed", "max_tokens", "logprobs", "top_logprobs"})
@@ -229,59 +271,6 @@ def _server(url: str, key: str | None, limits: Limits) -> _Server:
         if isinstance(value, str) and name.lower() != "content-type":
             http.headers[name] = value
     return _Server(url, client, http)
-
-
-def client_errors() -> tuple[type[Exception], ...]:
-    """The client's errors, and what passes it unmapped: answers that are no HTTP, for one."""
-    import aiohttp
-    import httpx2
-    import openai
-
-    return openai.OpenAIError, aiohttp.ClientError, httpx2.HTTPError, OSError
-
-
-async def _post(server: _Server, body: Mapping[str, Any]) -> Reply:
-    """Ask for one completion over the client's connections.
-
-    Not through the client's own method: it spends half of the time of a short verdict on copies
-    and checks of a request that is the same but for its text.
-    """
-    start = time.perf_counter()
-    try:
-        answer = await server.http.post(f"{server.url}/chat/completions", json=body)
-    except client_errors() as error:
-        raise trouble_of(error, server.url) from None
-    if answer.is_success:
-        return read_completion(answer.content, time.perf_counter() - start)
-    told = status_error(answer)
-    trouble = trouble_of(told, server.url)
-    if answer.status_code in {400, 422}:
-        raise _Rejected(told.param, trouble)
-    raise trouble
-
-
-async def _models(client: "openai.AsyncOpenAI") -> list[str] | None:
-    """Return the models a server lists, or None if it has no such list."""
-    import httpx2
-    import openai
-
-    try:
-        answer = await client.get("/models", cast_to=httpx2.Response)
-    except openai.NotFoundError:
-        return None
-    except client_errors() as error:
-        raise trouble_of(error, _url(client)) from None
-    try:
-        return [str(model["id"]) for model in json.loads(answer.content)["data"]]
-    except (ValueError, KeyError, TypeError):
-        raise Trouble(
-            "bad_reply",
-            f"{_url(client)} is no OpenAI-compatible server: its list of models cannot be read",
-        ) from None
-
-
-def _url(client: "openai.AsyncOpenAI") -> str:
-    return str(client.base_url).rstrip("/")
 
 
 def read_completion(content: bytes, seconds: float | None = None) -> Reply:
@@ -328,26 +317,7 @@ def _first_token(logprobs: Any) -> tuple[tuple[str, float], ...] | None:
         return None
 
 
-def trouble_of(error: Exception, url: str) -> Trouble:
-    """Return what an error of the client, or of the HTTP library below it, is in our terms."""
-    import httpx2
-    import openai
-
-    if isinstance(error, openai.APIStatusError):
-        return _status_trouble(error, url)
-    root: BaseException = error
-    while root.__cause__ is not None:
-        root = root.__cause__
-    # The client calls a dropped connection a timeout; only the root of the chain tells.
-    late = isinstance(error, openai.APITimeoutError | httpx2.TimeoutException)
-    if late and isinstance(root, TimeoutError):
-        return Trouble("timeout", f"{url} did not answer in time", again=True, billed=True)
-    reason = clean(f"{type(root).__name__}: {root}")
-    reached = not isinstance(root, ConnectionRefusedError | socket.gaierror)
-    return Trouble("connection", f"no answer from {url}: {reason}", again=True, billed=reached)
-
-
-def status_error(answer: "httpx2.Response") -> "openai.APIStatusError":
+def _status_error(answer: "httpx2.Response") -> "openai.APIStatusError":
     """Return the client's error for an answer that is none, with the server's own words."""
     import openai
 
@@ -357,42 +327,6 @@ def status_error(answer: "httpx2.Response") -> "openai.APIStatusError":
         body = answer.text
     told = body.get("error", body) if isinstance(body, dict) else body
     return openai.APIStatusError(f"status {answer.status_code}", response=answer, body=told)
-
-
-def _status_trouble(error: "openai.APIStatusError", url: str) -> Trouble:
-    """Return what an HTTP error status means; the server's own words are kept where safe."""
-    status = error.status_code
-    detail = f"{url} answered {status}: {clean(_words(error))}"
-    if status == 401:
-        # The server's words are left out here: some repeat the key.
-        hint = f"refuses the key in {KEY}" if os.environ.get(KEY) else f"asks for a key: set {KEY}"
-        return Trouble("auth", f"{url} {hint}", stops=True)
-    if error.code == "content_filter":
-        return Trouble("refused", detail)
-    kind = status_kind(status)
-    if status in {403, 404} or error.code == "insufficient_quota":
-        return Trouble(kind, detail, stops=True)
-    if kind == "bad_request":
-        return Trouble(kind, detail)
-    try:
-        after = retry_after(error.response.headers.get("retry-after"), time.time())
-    except ValueError as too_long:
-        return Trouble(kind, f"{detail} ({too_long})")
-    return Trouble(kind, detail, again=True, after=after)
-
-
-def status_kind(status: int) -> FailureKind:
-    """Return what an HTTP error status is called in the ledger."""
-    return _KINDS.get(status, "server_error" if status >= 500 else "bad_request")
-
-
-_KINDS: dict[int, FailureKind] = {
-    401: "auth",
-    403: "auth",
-    408: "timeout",
-    409: "server_error",
-    429: "rate_limit",
-}
 
 
 def _words(error: "openai.APIStatusError") -> str:

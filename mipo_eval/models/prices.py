@@ -1,18 +1,7 @@
-"""What tokens cost: a dated table that ships, and the user's own beside it.
+"""What tokens cost, by a dated table that ships and the user's own, and what may be spent."""
 
-How much a server is given at once, a minute, and altogether.
-
-Three things hold a try back before it is sent: the width (how many are in flight, narrowed when the
-server is overloaded and widened again while it answers), the pace (requests and tokens a minute,
-and pauses the server asked for), and the budget (dollars, never exceeded).
-"""
-
-import asyncio
 import datetime
 import re
-import time
-from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -134,40 +123,6 @@ def _read(file: Path) -> PriceTable:
         raise ConfigError(f"the price table {file}: {where}: {first['msg']}") from None
 
 
-Clock = Callable[[], float]
-"""Seconds that only go forward."""
-
-_NARROWER = 0.7
-_BURST_SECONDS = 1.0
-"""How much unused pace may be caught up on at once."""
-
-
-class Pace:
-    """Spreads an amount a minute evenly over time.
-
-    Args:
-        per_minute: requests or tokens.
-        clock: seconds that only go forward.
-    """
-
-    def __init__(self, per_minute: float, clock: Clock = time.monotonic) -> None:
-        self._seconds_each = 60.0 / per_minute
-        self._clock = clock
-        self._free_at = clock()
-
-    def reserve(self, amount: float) -> float:
-        """Take `amount` and return the seconds to wait before using it."""
-        now = self._clock()
-        self._free_at = max(self._free_at, now - _BURST_SECONDS)
-        wait = self._free_at - now
-        self._free_at += amount * self._seconds_each
-        return max(0.0, wait)
-
-    def correct(self, amount: float) -> None:
-        """Take `amount` more, or give some back, once the real amount is known."""
-        self._free_at += amount * self._seconds_each
-
-
 @dataclass(slots=True)
 class Usage:
     """What was asked for and paid so far."""
@@ -246,16 +201,17 @@ class Purse:
 
 
 class Budget:
-    """What one backend takes from a purse; what is in flight counts with the most it can cost.
+    """What one backend asks for and pays; what is in flight counts with the most it can cost.
 
     Args:
-        price: of the model; None if unknown, and then nothing is counted.
+        price: of the model; None if unknown, and then no money is counted.
         purse: where the money comes from.
     """
 
     def __init__(self, price: Price | None, purse: Purse) -> None:
         self.price = price
         self.purse = purse
+        self.usage = Usage(cost=None if price is None else 0.0)
 
     def reserve(self, request: Request) -> float | None:
         """Set aside the most `request` can cost and return it; None if that does not fit now."""
@@ -264,67 +220,12 @@ class Budget:
         most = self.price.most(request)
         return most if not most or self.purse.take(most) else None
 
-
-class Width:
-    """How many tries are in flight at most; halfway between polite and greedy.
-
-    Each overload (429, 5xx, timeout) takes three tenths off, but only once for all the tries that
-    were in flight together; each reply adds its share of one back.
-    """
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._now = float(most)
-        self._in_flight = 0
-        self._round = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
-
-    @property
-    def now(self) -> int:
-        """The present limit."""
-        return int(self._now)
-
-    async def enter(self) -> int:
-        """Wait for a place and return the round it belongs to."""
-        while self._in_flight >= self.now:
-            place = asyncio.get_running_loop().create_future()
-            self._waiting.append(place)
-            await place
-        self._in_flight += 1
-        return self._round
-
-    def leave(self) -> None:
-        """Give the place back."""
-        self._in_flight -= 1
-        self.wake()
-
-    def wake(self) -> None:
-        """Let as many of the waiting look again as there are places."""
-        free = self.now - self._in_flight
-        while self._waiting and free > 0:
-            place = self._waiting.popleft()
-            if not place.done():
-                place.set_result(None)
-                free -= 1
-
-    def widen(self) -> None:
-        """Note a reply."""
-        self._now = min(self._most, self._now + 1 / self._now)
-
-    def narrow(self, round_: int) -> None:
-        """Note an overload that a try of `round_` met."""
-        if round_ == self._round:
-            self._round += 1
-            self._now = max(1.0, self._now * _NARROWER)
-
-
-def estimated_tokens(request: Request) -> int:
-    """Return roughly how many tokens a request takes, for pacing: four characters each."""
-    return sum(len(turn.content) for turn in request.messages) // 4 + request.sampling.max_tokens
-
-
-def actual_tokens(reply: Reply) -> int | None:
-    """Return how many tokens a reply's usage reports, or None if it reports none."""
-    if reply.prompt_tokens is None:
-        return None
-    return reply.prompt_tokens + (reply.completion_tokens or 0)
+    def count(self, request: Request, reply: Reply) -> float:
+        """Add a reply to the usage and return what it cost."""
+        self.usage.replies += 1
+        self.usage.prompt_tokens += reply.prompt_tokens or 0
+        self.usage.completion_tokens += reply.completion_tokens or 0
+        cost = self.price.of(reply, request) if self.price else 0.0
+        if self.usage.cost is not None:
+            self.usage.cost += cost
+        return cost

@@ -4,23 +4,24 @@ import asyncio
 import email.utils
 import gc
 import math
+import os
 import random
+import re
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
-from dataclasses import dataclass, replace
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
+from dataclasses import replace
+from difflib import get_close_matches
+from typing import ClassVar, TypeVar
 
-from mipo_eval.errors import ConfigError
+from mipo_eval.errors import BackendError, ConfigError
 from mipo_eval.models.base import Failure, FailureKind, Reply, Request
-from mipo_eval.models.prices import (
-    Budget,
-    Pace,
-    Price,
-    Purse,
-    Usage,
-    Width,
-    actual_tokens,
-    estimated_tokens,
-)
+from mipo_eval.models.prices import Budget, Price, Usage, price_of
+from mipo_eval.models.rate_limit import Limits, Pace, Width, actual_tokens, estimated_tokens
+from mipo_eval.models.spec import KEYS, is_private
+
+Found = TypeVar("Found")
 
 _LONGEST_RETRY_AFTER = 300.0
 """Seconds; a server that asks for a longer pause is not waited for."""
@@ -29,33 +30,11 @@ _RAMP = 0.1
 """Seconds over which the workers start. Started at once they would stay in step for good: all
 replies arrive together, and the server idles while this process works through them."""
 
+_KEY_LIKE = re.compile(r"\b(?:(?:sk|key|Bearer)[-_ ]|AIza)[\w*.-]{6,}")
+_LISTED = 12
+"""Models named in an error, at most."""
+
 _OVERLOAD = frozenset({"rate_limit", "server_error", "timeout"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """How hard a server may be pushed, and how long it is waited for."""
-
-    concurrency: int = 64
-    """Requests in flight at most; fewer while the server is overloaded."""
-    attempts: int = 6
-    """Tries of one request, the first included."""
-    timeout: float = 120.0
-    """Seconds for one try, from connecting to the last byte."""
-    first_wait: float = 0.5
-    """Seconds before the second try; doubles with each further one."""
-    longest_wait: float = 30.0
-    """Seconds between two tries at most, unless the server asks for more by Retry-After."""
-    requests_per_minute: float | None = None
-    tokens_per_minute: float | None = None
-    max_cost: float | None = None
-    """US dollars; nothing is sent that could cost more, even if every reply were the longest."""
-    purse: Purse | None = None
-    """Money shared with other backends; `max_cost` is then not looked at."""
-
-    def money(self) -> Purse:
-        """Return what may be spent."""
-        return self.purse or Purse(self.max_cost)
 
 
 class Trouble(Exception):
@@ -126,7 +105,6 @@ class Sender:
             )
         self.limits = limits
         self.dead: Failure | None = None
-        self.usage = Usage(cost=None if price is None else 0.0)
         self._budget = Budget(price, purse)
         self._width = Width(limits.concurrency)
         self._requests = _pace(limits.requests_per_minute)
@@ -135,6 +113,11 @@ class Sender:
         """Until then (monotonic seconds) the server asked everybody to wait."""
         self._unanswered = 0
         """Tries since the server last answered anything at all."""
+
+    @property
+    def usage(self) -> Usage:
+        """What was asked for and paid so far."""
+        return self._budget.usage
 
     def revive(self) -> None:
         """Forget that the server was dead; for use after it was checked again."""
@@ -219,7 +202,9 @@ class Sender:
             self.usage.tries += 1
             async with asyncio.timeout(self.limits.timeout):
                 reply = await send(request)
-            cost = self._count(request, reply, estimate)
+            cost = self._budget.count(request, reply)
+            if self._tokens and (tokens := actual_tokens(reply)) is not None:
+                self._tokens.correct(tokens - estimate)
             self._width.widen()
         except TimeoutError:
             cost = reserved
@@ -267,19 +252,6 @@ class Sender:
                 raise NotSent(self.dead.kind, self.dead.detail)
         return estimate
 
-    def _count(self, request: Request, reply: Reply, estimate: int) -> float:
-        """Add a reply to the usage and return what it cost."""
-        usage, price = self.usage, self._budget.price
-        usage.replies += 1
-        usage.prompt_tokens += reply.prompt_tokens or 0
-        usage.completion_tokens += reply.completion_tokens or 0
-        if self._tokens and (tokens := actual_tokens(reply)) is not None:
-            self._tokens.correct(tokens - estimate)
-        cost = price.of(reply, request) if price else 0.0
-        if usage.cost is not None:
-            usage.cost += cost
-        return cost
-
     def _note(self, trouble: Trouble, failure: Failure, stopped: asyncio.Event) -> None:
         """Find out from one failed try whether the server is dead."""
         silent = trouble.kind in {"connection", "timeout"}
@@ -317,6 +289,156 @@ def _raise_errors(workers: Iterable[asyncio.Task[None]]) -> None:
     for worker in workers:
         if worker.done() and not worker.cancelled() and (error := worker.exception()):
             raise error
+
+
+class ServedBackend(ABC):
+    """What the backends that ask a server share: addresses, money, and how requests are streamed.
+
+    Args:
+        model: the name the server knows the model by.
+        base_url: the server, where it is not the provider's own.
+        limits: concurrency, tries, timeouts, pace and money.
+
+    Raises:
+        ConfigError: a URL is not usable, or money is limited and the price unknown.
+    """
+
+    kind: ClassVar[str]
+    """What it is called in identities and before a model's name."""
+
+    def __init__(
+        self, model: str, base_url: str | None = None, *, limits: Limits | None = None
+    ) -> None:
+        self.model = model
+        self.urls = self._servers(base_url)
+        self.limits = limits or Limits()
+        self.price = price_of(model, private=all(is_private(url) for url in self.urls))
+        self._sender = Sender(self.limits, self.price)
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        """The model and where it is served; two servers may serve different weights as one name."""
+        return {"backend": self.kind, "model": self.model, "url": ",".join(self.urls)}
+
+    @property
+    def usage(self) -> Usage:
+        """What was asked for and paid so far."""
+        return self._sender.usage
+
+    async def answer(
+        self, requests: Iterable[Request]
+    ) -> AsyncGenerator[tuple[Request, Reply | Failure], None]:
+        """Yield each request with its outcome, as they complete; see `Backend.answer`."""
+        async with (
+            self._opened() as send,
+            aclosing(self._sender.stream(requests, send)) as outcomes,
+        ):
+            async for outcome in outcomes:
+                yield outcome
+
+    @abstractmethod
+    def _servers(self, base_url: str | None) -> tuple[str, ...]:
+        """Return the URLs to ask, each in its one form."""
+
+    @abstractmethod
+    def _opened(self) -> AbstractAsyncContextManager[Send]:
+        """Open clients, which belong to one event loop, and give what tries a request once."""
+
+    @abstractmethod
+    def errors(self) -> tuple[type[Exception], ...]:
+        """Return what the client raises, and what it lets through from the HTTP library."""
+
+    @abstractmethod
+    def trouble(self, error: Exception, url: str) -> Trouble:
+        """Return what one of these errors is in our terms."""
+
+    async def mapped(self, call: Awaitable[Found], url: str) -> Found:
+        """Await a call of the client.
+
+        Raises:
+            Trouble: the client's error.
+        """
+        try:
+            return await call
+        except self.errors() as error:
+            raise self.trouble(error, url) from None
+
+    def api_key(self, url: str) -> str | None:
+        """Return the key for a server.
+
+        Raises:
+            BackendError: there is none, and the server is not on one's own network.
+        """
+        key = _key(self.kind)
+        if not key and not is_private(url):
+            raise BackendError(
+                f"{url} needs a key: set the environment variable {KEYS[self.kind][0]}"
+            )
+        return key
+
+    def refusal(
+        self, url: str, status: int, words: str, *, stops: bool = False, after: str | None = None
+    ) -> Trouble:
+        """Return what an HTTP error status means; the server's own words are kept where safe.
+
+        Args:
+            url: of the server.
+            status: 401 where the key is what is wrong.
+            words: the server's reason.
+            stops: whether the server says that no later request can succeed either.
+            after: how long it asks to wait, as in a Retry-After header.
+        """
+        if status == 401:
+            # The server's words are left out here: some repeat the key.
+            names = KEYS[self.kind]
+            refused = f"refuses the key in {' or '.join(names)}"
+            hint = refused if _key(self.kind) else f"asks for a key: set {names[0]}"
+            return Trouble("auth", f"{url} {hint}", stops=True)
+        kind, detail = status_kind(status), f"{url} answered {status}: {clean(words)}"
+        if stops or status in {403, 404}:
+            return Trouble(kind, detail, stops=True)
+        if kind == "bad_request":
+            return Trouble(kind, detail)
+        try:
+            wait = retry_after(after, time.time())
+        except ValueError as too_long:
+            return Trouble(kind, f"{detail} ({too_long})")
+        return Trouble(kind, detail, again=True, after=wait)
+
+    def not_served(self, url: str, served: Sequence[str]) -> str:
+        """Return, in words, that a server does not have the model, and the names nearest to it."""
+        names = ", ".join(served) or "nothing"
+        if len(served) > _LISTED:
+            near = get_close_matches(self.model, served, n=_LISTED, cutoff=0.0)
+            names = f"{', '.join(near)} and {len(served) - _LISTED} more"
+        return f"{url} does not serve {self.model!r}; it serves: {names}"
+
+
+def _key(kind: str) -> str | None:
+    return next((key for name in KEYS[kind] if (key := os.environ.get(name))), None)
+
+
+def clean(text: str) -> str:
+    """Return text from a server as one short line that holds no key."""
+    for kind in KEYS:
+        for name in KEYS[kind]:
+            if key := os.environ.get(name):
+                text = text.replace(key, "<key>")
+    return " ".join(_KEY_LIKE.sub("<key>", text).split())[:300]
+
+
+def status_kind(status: int) -> FailureKind:
+    """Return what an HTTP error status is called in the ledger."""
+    return _KINDS.get(status, "server_error" if status >= 500 else "bad_request")
+
+
+_KINDS: dict[int, FailureKind] = {
+    401: "auth",
+    403: "auth",
+    408: "timeout",
+    409: "server_error",
+    429: "rate_limit",
+}
 
 
 def retry_after(value: str | None, now: float) -> float | None:

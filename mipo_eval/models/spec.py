@@ -1,25 +1,26 @@
-"""What `--model` can name, and what a model is: never two models under one name.
+"""How a model is named, evaluated or judging: the one grammar of `--model` and `--judge`.
 
-PATH or hub id        a checkpoint, through lm-eval's `hf`
-vllm:PATH             the same checkpoint, through lm-eval's `vllm`, in this process
-openai:NAME@URL       a served model, through lm-eval's chat-completions model
-openai:NAME           the same at OpenAI
-demo                  the embedded base model, through `hf`
-lm-eval:TYPE:ARGS     any other lm-eval model type with its own arguments (key=value,...)
+KIND:NAME@URL, of which most names need only a part:
 
-A checkpoint is identified by its content, a served model by its name and URL.
+openai:NAME           a served model, at OpenAI; with @URL at any server that speaks its protocol
+gemini:NAME           a Gemini model; judges only
+hf:PATH, vllm:PATH    a checkpoint in this process, through transformers or vLLM
+lm-eval:TYPE:ARGS     any other lm-eval model type, with its arguments (key=value,...); never judges
+scripted:FILE.jsonl   replies that were collected elsewhere; judges only
+checker, demo         the demo world's rule, which judges, and its base model, which is evaluated
+NAME                  for --model a checkpoint, by folder or hub id; for --judge a preset, by name
+                      or by YAML file, with @URL where another server has its model
 
-Servers' URLs, and text from servers made fit to be shown: one form, one line, no key.
+A model under evaluation is identified by what it is (a checkpoint by its content, a served model by
+its name and URL), so that two models never share a name's results.
 """
 
 import importlib
 import inspect
 import ipaddress
-import os
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -32,11 +33,98 @@ from mipo_eval.checkpoints import (
 )
 from mipo_eval.errors import ConfigError
 from mipo_eval.models.base import Backend
-from mipo_eval.models.retry import Limits
+from mipo_eval.models.rate_limit import Limits
 
 Engine = Literal["hf", "vllm", "openai", "lm-eval"]
-_OPENAI_URL = "https://api.openai.com/v1"
+OPENAI_URL = "https://api.openai.com/v1"
+KEYS = {"openai": ("OPENAI_API_KEY",), "gemini": ("GEMINI_API_KEY", "GOOGLE_API_KEY")}
+"""The environment variables keys are read from, at call time; they are stored nowhere."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """What may stand before the colon. Classes are imported on first use: that takes seconds."""
+
+    form: str
+    """How it is written."""
+    backend: str | None = None
+    """What asks it as a judge; None where it never judges."""
+    batch: str | None = None
+    """The same through its provider's batch service: half the price, an answer within a day."""
+    takes: str | None = "model"
+    """The argument of the backend that the name is; None where the kind is the whole name."""
+    engine: Engine | None = None
+    """What runs it under evaluation; None where it only judges."""
+    served: bool = False
+    """Whether @URL may follow."""
+
+
+KINDS: Mapping[str, Kind] = {
+    "openai": Kind(
+        form="openai:MODEL, openai:MODEL@URL",
+        backend="mipo_eval.models.openai:OpenAIBackend",
+        batch="mipo_eval.models.batch:OpenAIBatchBackend",
+        engine="openai",
+        served=True,
+    ),
+    "gemini": Kind(
+        form="gemini:MODEL",
+        backend="mipo_eval.models.gemini:GeminiBackend",
+        batch="mipo_eval.models.batch:GeminiBatchBackend",
+        served=True,
+    ),
+    "hf": Kind(form="hf:PATH", backend="mipo_eval.models.hf:HfBackend", engine="hf"),
+    "vllm": Kind(form="vllm:PATH", backend="mipo_eval.models.vllm:VllmBackend", engine="vllm"),
+    "scripted": Kind(
+        form="scripted:FILE.jsonl",
+        backend="mipo_eval.models.base:ScriptedBackend.from_file",
+        takes="path",
+    ),
+    "checker": Kind(form="checker", backend="mipo_eval.demo.checker:Checker", takes=None),
+    "demo": Kind(form="demo", engine="hf", takes=None),
+    "lm-eval": Kind(form="lm-eval:TYPE:key=value,...", engine="lm-eval"),
+}
 _DEMO = "mipo_eval.demo.model:base_model"
+JUDGES = ", ".join(kind.form for kind in KINDS.values() if kind.backend)
+"""What is asked by name as a judge, beside presets."""
+_MODELS = ", ".join(["PATH", *(kind.form for kind in KINDS.values() if kind.engine)])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelName:
+    """A name taken apart."""
+
+    text: str
+    """As the user gave it."""
+    kind: str | None
+    """One of KINDS; None where the name is a checkpoint or a preset."""
+    name: str
+    url: str = ""
+    """Of another server than the kind's own; several are separated by commas."""
+
+    @property
+    def label(self) -> str:
+        """What tables call it: no kind, no URL, no folders."""
+        if self.kind == "scripted":
+            return self.kind
+        plain = self.text if self.kind == "lm-eval" else self.name or self.text
+        return plain.rstrip("/").rsplit("/", 1)[-1]
+
+
+def read_name(text: str) -> ModelName:
+    """Take a name apart; whether it means anything is for `parse_model` and `load_backend`.
+
+    Example:
+        >>> read_name("openai:org/m@http://localhost:8000").url
+        'http://localhost:8000'
+    """
+    prefix, colon, rest = text.partition(":")
+    kind = KINDS.get(prefix)
+    if kind is None or (kind.takes and not colon):  # "openai" alone may be a folder
+        name, _, url = text.partition("@")
+        return ModelName(text=text, kind=None, name=name, url=url)
+    name, _, url = rest.partition("@") if kind.served else (rest, "", "")
+    return ModelName(text=text, kind=prefix, name=name, url=url)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,54 +158,61 @@ class ModelSpec:
 def parse_model(name: str) -> ModelSpec:
     """Return what `--model name` means.
 
-    Args:
-        name: see the module's table.
-
     Raises:
         ConfigError: the name has a form that means nothing.
         ModelError: the checkpoint is missing, unsafe or not a language model.
     """
-    prefix, _, rest = name.partition(":")
-    if name == "demo":
-        folder: Path = _named(_DEMO)()
-        return _checkpoint("demo", "hf", folder)
-    if prefix in {"vllm", "openai", "lm-eval"} and not rest:
-        raise ConfigError(f"--model {name!r} names no model: write {prefix}:NAME")
-    if prefix == "openai":
-        return _served(name, rest)
-    if prefix == "lm-eval":
-        return _lm_eval_type(name, rest)
-    if prefix == "vllm":
-        return _checkpoint(name, "vllm", checkpoint_folder(rest))
-    return _checkpoint(name, "hf", checkpoint_folder(name))
+    named = read_name(name)
+    if named.kind is None:
+        return _checkpoint(name, "hf", checkpoint_folder(name))
+    kind = KINDS[named.kind]
+    if kind.engine is None or (named.name and not kind.takes):
+        raise ConfigError(f"--model {name!r} is no model that can be evaluated: use {_MODELS}")
+    if kind.takes and not named.name:
+        raise ConfigError(f"--model {name!r} names no model: write {named.kind}:NAME")
+    if kind.engine == "openai":
+        return _served(named)
+    if kind.engine == "lm-eval":
+        return _lm_eval_type(named)
+    folder = checkpoint_folder(named.name) if kind.takes else _imported(_DEMO)()
+    return _checkpoint(name, kind.engine, folder)
 
 
-def _served(name: str, rest: str) -> ModelSpec:
-    model, _, url = rest.partition("@")
-    url = (url or _OPENAI_URL).rstrip("/")
-    if not url.startswith(("http://", "https://")):
-        raise ConfigError(f"--model {name!r}: {url!r} is not a URL; write openai:NAME@http://...")
-    identity = {"engine": "openai", "model": model, "url": url}
-    return ModelSpec(name=name, engine="openai", target=model, url=url, identity=identity)
+def _served(named: ModelName) -> ModelSpec:
+    if "," in named.url:
+        raise ConfigError(
+            f"--model {named.text!r}: a model is evaluated at one server: give one URL"
+        )
+    url = normal_url(named.url, path="/v1") if named.url else OPENAI_URL
+    return ModelSpec(
+        name=named.text,
+        engine="openai",
+        target=named.name,
+        url=url,
+        identity={"engine": "openai", "model": named.name, "url": url},
+    )
 
 
-def _lm_eval_type(name: str, rest: str) -> ModelSpec:
-    kind, _, text = rest.partition(":")
+def _lm_eval_type(named: ModelName) -> ModelSpec:
+    kind, _, text = named.name.partition(":")
     pairs = [part.partition("=") for part in text.split(",") if part]
     if any(not mark for _, mark, _ in pairs):
-        raise ConfigError(f"--model {name!r}: write lm-eval:TYPE:key=value,key=value")
+        raise ConfigError(f"--model {named.text!r}: write lm-eval:TYPE:key=value,key=value")
     arguments = {key: value for key, _, value in pairs}
     if "trust_remote_code" in arguments:
         raise ConfigError(
             "trust_remote_code is not allowed: a checkpoint must not run its own code"
         )
-    identity = {"engine": f"lm-eval:{kind}", **arguments}
     return ModelSpec(
-        name=name, engine="lm-eval", target=kind, arguments=arguments, identity=identity
+        name=named.text,
+        engine="lm-eval",
+        target=kind,
+        arguments=arguments,
+        identity={"engine": f"lm-eval:{kind}", **arguments},
     )
 
 
-def _checkpoint(name: str, engine: Literal["hf", "vllm"], folder: Path) -> ModelSpec:
+def _checkpoint(name: str, engine: Engine, folder: Path) -> ModelSpec:
     config = check_checkpoint(name, folder)
     length = config.get("max_position_embeddings")
     return ModelSpec(
@@ -131,16 +226,54 @@ def _checkpoint(name: str, engine: Literal["hf", "vllm"], folder: Path) -> Model
     )
 
 
-OPENAI_KEY = "OPENAI_API_KEY"
-GEMINI_KEYS = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
-"""The environment variables keys are read from, at call time; they are stored nowhere."""
+def load_backend(
+    spec: str,
+    *,
+    limits: Limits | None = None,
+    options: Mapping[str, Any] | None = None,
+    batch: bool = False,
+    flag: str = "--judge",
+) -> Backend:
+    """Return what asks the model that a name means.
 
-_KEY_LIKE = re.compile(r"\b(?:(?:sk|key|Bearer)[-_ ]|AIza)[\w*.-]{6,}")
-_LISTED = 12
-"""Models named in an error, at most."""
+    Args:
+        spec: one of KINDS that judge, e.g. `openai:MODEL@URL` (several URLs separated by commas).
+        limits: concurrency, tries, timeouts, pace and money, for backends that are servers.
+        options: further arguments of the backend's class, e.g. `tensor_parallel_size`.
+        batch: ask through the provider's batch service.
+        flag: where the user named it, for the error.
+
+    Raises:
+        ConfigError: there is no such backend or option, or the name does not say what to ask.
+        DataError: the file of replies cannot be read.
+        ModelError: the checkpoint is missing or not a language model.
+    """
+    named = read_name(spec)
+    kind = KINDS.get(named.kind or "")
+    if kind is None or kind.backend is None:
+        raise ConfigError(f"unknown {flag.lstrip('-')} {spec!r}: {flag} takes {JUDGES}")
+    if bool(named.name) != bool(kind.takes):
+        raise ConfigError(f"{flag} {spec!r} is not how {named.kind} is asked: use {JUDGES}")
+    if batch and kind.batch is None:
+        with_batches = ", ".join(name for name, other in KINDS.items() if other.batch)
+        raise ConfigError(f"{spec} has no batch service; those have: {with_batches}")
+    make: Callable[..., Backend] = _imported(kind.batch if batch and kind.batch else kind.backend)
+    given: dict[str, Any] = {kind.takes: named.name} if kind.takes else {}
+    if kind.served:
+        given |= {"base_url": named.url or None, "limits": limits}
+    known = inspect.signature(make).parameters.keys() - given.keys()
+    if unknown := sorted((options or {}).keys() - known):
+        names = ", ".join(sorted(known)) or "none"
+        raise ConfigError(f"{spec} has no option {', '.join(unknown)}; known: {names}")
+    return make(**given, **(options or {}))
 
 
-def normal_url(text: str, *, path: str = "", key: str = OPENAI_KEY) -> str:
+def _imported(dotted: str) -> Any:
+    module, _, attribute = dotted.partition(":")
+    return attrgetter(attribute)(importlib.import_module(module))
+
+
+def normal_url(text: str, *, path: str = "", key: str = KEYS["openai"][0]) -> str:
     """Return a server's URL in its one form: lower case, with scheme, no slash at the end.
 
     Args:
@@ -158,7 +291,7 @@ def normal_url(text: str, *, path: str = "", key: str = OPENAI_KEY) -> str:
         parts = urlsplit(text)
         port = parts.port
     except ValueError:
-        raise ConfigError("the judge's URL cannot be read: use http://host:port/v1") from None
+        raise ConfigError("the server's URL cannot be read: use http://host:port/v1") from None
     if parts.username or parts.password or parts.query:
         raise ConfigError(
             f"the URL of {parts.hostname} holds credentials or a query: remove them and set the "
@@ -178,107 +311,3 @@ def is_private(url: str) -> bool:
     except ValueError:
         return "." not in host or host.endswith((".local", ".internal", ".localhost"))
     return address.is_private or address.is_loopback or address.is_link_local
-
-
-def clean(text: str) -> str:
-    """Return text from a server as one short line that holds no key."""
-    for name in (OPENAI_KEY, *GEMINI_KEYS):
-        if key := os.environ.get(name):
-            text = text.replace(key, "<key>")
-    return " ".join(_KEY_LIKE.sub("<key>", text).split())[:300]
-
-
-def sendable(text: str) -> str:
-    """Return text a server can be sent: model output may hold lone surrogates."""
-    return text.encode("utf-8", "replace").decode()
-
-
-def near(served: Sequence[str], wanted: str) -> str:
-    """Return the names nearest to the one wanted, and how many more there are."""
-    if not served:
-        return "nothing"
-    if len(served) <= _LISTED:
-        return ", ".join(served)
-    listed = get_close_matches(wanted, served, n=_LISTED, cutoff=0.0)
-    return f"{', '.join(listed)} and {len(served) - len(listed)} more"
-
-
-BACKENDS = {
-    "openai": "mipo_eval.models.openai:OpenAIBackend",
-    "gemini": "mipo_eval.models.gemini:GeminiBackend",
-    "vllm": "mipo_eval.models.vllm:VllmBackend",
-    "hf": "mipo_eval.models.hf:HfBackend",
-    "scripted": "mipo_eval.models.base:ScriptedBackend",
-    "checker": "mipo_eval.demo.checker:Checker",
-}
-"""Name to class, imported on first use: client libraries take a second to import."""
-
-BATCH_BACKENDS = {
-    "openai": "mipo_eval.models.batch:OpenAIBatchBackend",
-    "gemini": "mipo_eval.models.batch:GeminiBatchBackend",
-}
-"""The same for those that also have a batch service: half the price, an answer within a day."""
-
-_FORMS = (
-    "openai:MODEL, openai:MODEL@URL, gemini:MODEL, hf:PATH, vllm:PATH, scripted:FILE.jsonl, checker"
-)
-
-
-def load_backend(
-    spec: str,
-    *,
-    limits: Limits | None = None,
-    options: Mapping[str, Any] | None = None,
-    batch: bool = False,
-) -> Backend:
-    """Return the backend a spec names.
-
-    Args:
-        spec: `openai:MODEL`, `openai:MODEL@URL` (several URLs separated by commas),
-            `gemini:MODEL`, `hf:PATH`, `vllm:PATH`, `scripted:FILE.jsonl` or `checker`.
-        limits: concurrency, tries, timeouts, pace and money, for backends that are servers.
-        options: further arguments of the backend's class, e.g. `tensor_parallel_size`.
-        batch: ask through the provider's batch service.
-
-    Raises:
-        ConfigError: there is no such backend or option, or the spec does not say what to ask.
-        DataError: the file of replies cannot be read.
-        ModelError: the checkpoint is missing or not a language model.
-    """
-    name, _, rest = spec.partition(":")
-    if name not in BACKENDS:
-        raise ConfigError(f"unknown judge {spec!r}: use {_FORMS}")
-    if bool(rest) == (name == "checker"):
-        raise ConfigError(f"{spec!r} is not how {name} is asked: use {_FORMS}")
-    if batch and name not in BATCH_BACKENDS:
-        raise ConfigError(f"{spec} has no batch service; those have: {', '.join(BATCH_BACKENDS)}")
-    make: Callable[..., Backend] = _named((BATCH_BACKENDS if batch else BACKENDS)[name])
-    if name == "checker":
-        return _made(make, spec, {}, options)
-    if name == "scripted":
-        from mipo_eval.models.base import ScriptedBackend
-
-        return ScriptedBackend.from_file(rest)
-    if name in {"hf", "vllm"}:
-        return _made(make, spec, {"model": rest}, options)
-    model, _, url = rest.partition("@")
-    named = {"model": model, "base_url": url or None, "limits": limits}
-    return _made(make, spec, named, options)
-
-
-def _made(
-    make: Callable[..., Backend],
-    spec: str,
-    named: Mapping[str, Any],
-    options: Mapping[str, Any] | None,
-) -> Backend:
-    known = inspect.signature(make).parameters.keys() - named.keys()
-    if unknown := sorted((options or {}).keys() - known):
-        names = ", ".join(sorted(known)) or "none"
-        raise ConfigError(f"{spec} has no option {', '.join(unknown)}; known: {names}")
-    return make(**named, **(options or {}))
-
-
-def _named(dotted: str) -> Any:
-    module, _, attribute = dotted.partition(":")
-    return getattr(importlib.import_module(module), attribute)

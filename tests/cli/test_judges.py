@@ -15,7 +15,7 @@ from mipo_eval.judges.choosing import Pair, choose
 from mipo_eval.judges.judging import rate, with_references
 from mipo_eval.judges.people import people_pairs
 from mipo_eval.models import Request
-from mipo_eval.models.base import ScriptedReply, ScriptedBackend
+from mipo_eval.models.base import ScriptedBackend, ScriptedReply
 from mipo_eval.store import Store
 from mipo_eval.store.runs import find_run
 from mipo_eval.store.tables import calls, choices, judges, verdicts

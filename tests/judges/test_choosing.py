@@ -8,7 +8,7 @@ import pytest
 from mipo_eval.judges import Judge, load_judge
 from mipo_eval.judges.choosing import Pair, choose, chosen
 from mipo_eval.models import Failure, Request
-from mipo_eval.models.base import ScriptedReply, ScriptedBackend
+from mipo_eval.models.base import ScriptedBackend, ScriptedReply
 from mipo_eval.records import Item
 from mipo_eval.store import Store
 
@@ -100,7 +100,9 @@ def test_equal_texts_are_a_tie_without_a_question() -> None:
         ("either is fine", "unparsable reply"),
     ],
 )
-def test_what_has_no_answer_is_undecided_with_the_reason(trouble: ScriptedReply, reason: str) -> None:
+def test_what_has_no_answer_is_undecided_with_the_reason(
+    trouble: ScriptedReply, reason: str
+) -> None:
     broken = True
 
     def script(request: Request) -> ScriptedReply:

@@ -12,7 +12,7 @@ from mipo_eval.judges.labelled import LabelledPair
 from mipo_eval.judges.measuring import judge_attacks, judge_pairs, preference_probability
 from mipo_eval.judges.validation import order_report, preference_calibration, rating_accuracy
 from mipo_eval.models import Failure, Reply, Request
-from mipo_eval.models.base import ScriptedReply, ScriptedBackend
+from mipo_eval.models.base import ScriptedBackend, ScriptedReply
 from mipo_eval.records import Item
 from mipo_eval.store import Store
 

@@ -13,7 +13,7 @@ from mipo_eval.judges.explaining import explain_call
 from mipo_eval.judges.judging import rate
 from mipo_eval.judges.reparsing import older_judges, reparse
 from mipo_eval.models import Failure, Request
-from mipo_eval.models.base import ScriptedReply, ScriptedBackend
+from mipo_eval.models.base import ScriptedBackend, ScriptedReply
 from mipo_eval.records import Item, text_key
 from mipo_eval.store import Store
 from mipo_eval.store.tables import calls

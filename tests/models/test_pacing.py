@@ -8,7 +8,8 @@ import pytest
 
 from mipo_eval.models import Failure, Limits, Message, Reply, Request, Sampling
 from mipo_eval.models.openai import OpenAIBackend
-from mipo_eval.models.prices import Budget, Pace, Price, Purse, Width
+from mipo_eval.models.prices import Budget, Price, Purse
+from mipo_eval.models.rate_limit import Pace, Width
 from mipo_eval.models.retry import Send, Sender, Trouble
 from tests.servers import openai_server as acts
 from tests.servers.http import Call

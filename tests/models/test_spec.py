@@ -16,6 +16,7 @@ from mipo_eval.models.spec import parse_model
     [
         ("openai:gpt-4.1", "openai", "gpt-4.1", "https://api.openai.com/v1"),
         ("openai:org/m@http://localhost:8000/v1/", "openai", "org/m", "http://localhost:8000/v1"),
+        ("openai:m@localhost:8000", "openai", "m", "http://localhost:8000/v1"),
         ("lm-eval:sglang:pretrained=m,dtype=auto", "lm-eval", "sglang", None),
     ],
 )
@@ -40,7 +41,13 @@ def test_names(name: str, engine: str, target: str, url: str | None) -> None:
             "org/not-cached is neither a folder here nor a model",
         ),
         ("openai:", ConfigError, "names no model: write openai:NAME"),
-        ("openai:m@localhost:8000", ConfigError, "'localhost:8000' is not a URL"),
+        ("openai:m@ftp://host/v1", ConfigError, "'ftp://host/v1' is not a server's URL"),
+        ("openai:m@http://me:hunter2@host/v1", ConfigError, "the URL of host holds credentials"),
+        ("openai:m@http://a,http://b", ConfigError, "give one URL"),
+        ("hf:", ConfigError, "names no model: write hf:NAME"),
+        ("gemini:gemini-2.5-flash", ConfigError, "--model 'gemini:gemini-2.5-flash' is no model"),
+        ("checker", ConfigError, "can be evaluated: use PATH, openai:MODEL, openai:MODEL@URL"),
+        ("demo:x", ConfigError, "demo, lm-eval:TYPE:key=value"),
         ("lm-eval:hf:pretrained", ConfigError, "key=value,key=value"),
         (
             "lm-eval:hf:pretrained=m,trust_remote_code=True",
