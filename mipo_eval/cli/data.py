@@ -117,8 +117,10 @@ def _models(
     limits = Limits(purse=Purse(max_cost))
     return Models(
         store=store,
-        extractor=load_backend(extractor, limits=limits),
-        reference=load_backend(reference, limits=limits) if reference else None,
+        extractor=load_backend(extractor, limits=limits, flag="--extractor"),
+        reference=load_backend(reference, limits=limits, flag="--reference-model")
+        if reference
+        else None,
     )
 
 

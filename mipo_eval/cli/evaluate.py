@@ -145,8 +145,9 @@ def judge_loader(*, max_cost: float | None, batch: bool) -> "Callable[..., Judge
 def is_family(spec: str) -> bool:
     """Whether a judge is chosen by the family of the model under evaluation."""
     from mipo_eval.judges.loading import FAMILY
+    from mipo_eval.models.spec import read_name
 
-    return spec.partition("@")[0] == FAMILY
+    return read_name(spec).name == FAMILY
 
 
 def _rates(judge: "Judge") -> "Judge":

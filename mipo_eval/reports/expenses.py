@@ -13,6 +13,7 @@ from mipo_eval.judges import Judge
 from mipo_eval.keys import canonical_json
 from mipo_eval.models import Limits, Request
 from mipo_eval.models.prices import FREE, Priced, load_prices
+from mipo_eval.models.spec import read_name
 from mipo_eval.store import Store
 from mipo_eval.store.tables import calls, verdicts
 
@@ -109,7 +110,8 @@ def _tokenizer_file(judge: Judge, named: str | None) -> Path | None:
     Raises:
         ConfigError: the named one is not there.
     """
-    target = named or judge.spec.partition(":")[2].partition("@")[0]
+    own = read_name(judge.spec)
+    target = named or (own.name if own.kind else "")
     path = Path(target)
     file = path / "tokenizer.json" if path.is_dir() else path
     if file.name.endswith(".json") and file.is_file():
