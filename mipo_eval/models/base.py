@@ -102,6 +102,10 @@ def sendable(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
+Answers = AsyncGenerator[tuple[Request, Reply | Failure], None]
+"""Each request with its outcome, as they complete."""
+
+
 class Backend(Protocol):
     """Anything that answers requests: a server, an engine in this process, a rule."""
 
@@ -114,9 +118,7 @@ class Backend(Protocol):
         """Raise BackendError, in one clear line, if the backend cannot be asked now."""
         ...
 
-    def answer(
-        self, requests: Iterable[Request]
-    ) -> AsyncGenerator[tuple[Request, Reply | Failure], None]:
+    def answer(self, requests: Iterable[Request]) -> Answers:
         """Yield each request with its outcome, as they complete; pulls `requests` lazily.
 
         Retries, rate limits and concurrency are the backend's own; the number of requests in
@@ -183,9 +185,7 @@ class ScriptedBackend:
     async def check(self) -> None:
         """Do nothing: a script is always there."""
 
-    async def answer(
-        self, requests: Iterable[Request]
-    ) -> AsyncGenerator[tuple[Request, Reply | Failure], None]:
+    async def answer(self, requests: Iterable[Request]) -> Answers:
         """Yield each request with its outcome, in order.
 
         Raises:

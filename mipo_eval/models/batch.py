@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 from mipo_eval.errors import BackendError, ConfigError
 from mipo_eval.keys import digest
-from mipo_eval.models.base import Failure, Reply, Request
+from mipo_eval.models.base import Answers, Failure, Reply, Request
 from mipo_eval.models.gemini import GeminiBackend, config_of, contents_of, read_answer
 from mipo_eval.models.openai import OpenAIBackend, read_completion
 from mipo_eval.models.prices import Budget, Usage
@@ -161,9 +161,7 @@ class BatchSender:
     def _key(self, request: Request) -> str:
         return request.key(self._backend.identity)
 
-    async def stream(
-        self, requests: Iterable[Request], service: BatchService[Any]
-    ) -> AsyncGenerator[tuple[Request, Reply | Failure], None]:
+    async def stream(self, requests: Iterable[Request], service: BatchService[Any]) -> Answers:
         """Yield every request with its outcome, job after job.
 
         Raises:
@@ -301,9 +299,7 @@ class _Batched(ServedBackend):
         """What was asked for and paid so far."""
         return self._batches.usage
 
-    async def answer(
-        self, requests: Iterable[Request]
-    ) -> AsyncGenerator[tuple[Request, Reply | Failure], None]:
+    async def answer(self, requests: Iterable[Request]) -> Answers:
         """Yield each request with its outcome, as batches are done."""
         async with (
             self._service() as service,

@@ -20,11 +20,11 @@ What backends that run a checkpoint themselves share: its chat template and its 
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mipo_eval.checkpoints import (
@@ -35,7 +35,7 @@ from mipo_eval.checkpoints import (
 )
 from mipo_eval.errors import BackendError
 from mipo_eval.keys import item_rng
-from mipo_eval.models.base import Failure, Reply, Request, sendable
+from mipo_eval.models.base import Answers, Failure, Reply, Request, sendable
 from mipo_eval.threads import fit_threads
 
 if TYPE_CHECKING:
@@ -64,7 +64,73 @@ class _Row:
         return len(self.prompt) + len(self.answer)
 
 
-class HfBackend:
+class CheckpointBackend(ABC):
+    """What backends share that run a checkpoint themselves.
+
+    Args:
+        model: folder of a checkpoint, or a hub id.
+
+    Raises:
+        ModelError: there is no such checkpoint, or it is not a language model.
+    """
+
+    def __init__(self, model: str) -> None:
+        self.name = model
+        self.folder = checkpoint_folder(model)
+        self._config = check_checkpoint(model, self.folder)
+
+    @property
+    @abstractmethod
+    def _tokenizer(self) -> Any: ...
+
+    def _identity(self, backend: str, **how: str) -> Mapping[str, str]:
+        """Return the checkpoint by its content, and how it is run."""
+        checkpoint = fingerprint(self.folder)
+        return {"backend": backend, "model": self.name, "checkpoint": checkpoint, **how}
+
+    async def check(self) -> None:
+        """Find out, without loading the weights, whether the checkpoint can judge.
+
+        Raises:
+            BackendError: it has no chat template.
+        """
+        if not has_chat_template(self.folder):
+            raise BackendError(
+                f"{self.name} has no chat template, so it cannot be asked as a judge: use an "
+                "instruction-tuned model, or put a chat_template.jinja into its folder"
+            )
+
+    def _prompt(self, request: Request, answer: int, room: Any) -> list[int] | Failure:
+        """Return a request in the model's own form, up to where its answer begins.
+
+        Args:
+            request: what is asked.
+            answer: tokens the answer may take.
+            room: of the model's context, in tokens; not looked at where it is no number.
+        """
+        from jinja2 import TemplateError
+
+        turns = [{"role": one.role, "content": sendable(one.content)} for one in request.messages]
+        # Templates of models that think know this switch; the others do not look at it.
+        thinking = {"enable_thinking": False} if request.sampling.reasoning == "none" else {}
+        try:
+            text = self._tokenizer.apply_chat_template(
+                turns, add_generation_prompt=True, tokenize=False, **thinking
+            )
+        except TemplateError as error:
+            return Failure(kind="bad_request", detail=f"the chat template refuses this: {error}")
+        tokens: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        needed = len(tokens) + answer
+        if not isinstance(room, int) or needed <= room:
+            return tokens
+        return Failure(
+            kind="bad_request",
+            detail=f"the request and its answer take {needed} tokens, "
+            f"{self.name} has room for {room}",
+        )
+
+
+class HfBackend(CheckpointBackend):
     """Asks a checkpoint through transformers, with its own chat template.
 
     Args:
@@ -73,9 +139,6 @@ class HfBackend:
             answer token by token and leaves it to our parsers.
         batch_tokens: tokens in one forward pass; halved when memory runs out.
         device: where to run; default a GPU if there is one.
-
-    Raises:
-        ModelError: there is no such checkpoint, or it is not a language model.
     """
 
     def __init__(
@@ -86,9 +149,7 @@ class HfBackend:
         batch_tokens: int | None = None,
         device: str | None = None,
     ) -> None:
-        self.name = model
-        self.folder = checkpoint_folder(model)
-        self._config = check_checkpoint(model, self.folder)
+        super().__init__(model)
         self._decoding = decoding
         self._device = device
         self._batch_tokens = batch_tokens or (8192 if self._where.startswith("cuda") else 1024)
@@ -96,23 +157,9 @@ class HfBackend:
     @cached_property
     def identity(self) -> Mapping[str, str]:
         """The checkpoint by its content, and how it is run."""
-        return {
-            "backend": "hf",
-            "model": self.name,
-            "checkpoint": fingerprint(self.folder),
-            "dtype": self._dtype,
-            "decoding": self._decoding,
-        }
+        return self._identity("hf", dtype=self._dtype, decoding=self._decoding)
 
-    async def check(self) -> None:
-        """Find out, without loading the weights, whether the checkpoint can judge.
-
-        Raises:
-            BackendError: it has no chat template.
-        """
-        need_chat_template(self.name, self.folder)
-
-    async def answer(self, requests: Iterable[Request]) -> AsyncGenerator[Outcome, None]:
+    async def answer(self, requests: Iterable[Request]) -> Answers:
         """Yield each request with its outcome; a window of requests at a time, shortest first."""
         source = iter(requests)
         while window := list(islice(source, _WINDOW)):
@@ -128,17 +175,12 @@ class HfBackend:
                     yield outcome
 
     def _row(self, request: Request) -> _Row | Failure:
-        prompt = prompt_tokens(self._tokenizer, request)
-        if isinstance(prompt, Failure):
-            return prompt
         left = {}
         if request.choices and self._decoding == "choices":
             left = {choice: self._choice_tokens(choice) for choice in request.choices}
         answer = max(map(len, left.values())) if left else request.sampling.max_tokens
-        room = self._config.get("max_position_embeddings")
-        if isinstance(room, int) and len(prompt) + answer > room:
-            return too_long(self.name, len(prompt) + answer, room)
-        return _Row(request, prompt, [], left)
+        prompt = self._prompt(request, answer, self._config.get("max_position_embeddings"))
+        return prompt if isinstance(prompt, Failure) else _Row(request, prompt, [], left)
 
     def _choice_tokens(self, choice: str) -> list[int]:
         """A choice and an end mark: "1" must be told from the beginning of "10".
@@ -442,42 +484,4 @@ def can_pack(model: Any) -> bool:
     return all(
         torch.allclose(a.float(), b.float(), rtol=0.02, atol=0.02 * float(b.float().abs().max()))
         for a, b in zip(packed, single_logits(model, sequences), strict=True)
-    )
-
-
-def need_chat_template(name: str, folder: Path) -> None:
-    """Raise if a checkpoint cannot be asked as a judge.
-
-    Raises:
-        BackendError: it has no chat template.
-    """
-    if not has_chat_template(folder):
-        raise BackendError(
-            f"{name} has no chat template, so it cannot be asked as a judge: use an "
-            "instruction-tuned model, or put a chat_template.jinja into its folder"
-        )
-
-
-def prompt_tokens(tokenizer: Any, request: Request) -> list[int] | Failure:
-    """Return a request in the model's own form, up to where its answer begins."""
-    from jinja2 import TemplateError
-
-    turns = [{"role": turn.role, "content": sendable(turn.content)} for turn in request.messages]
-    # Templates of models that think know this switch; the others do not look at it.
-    thinking = {"enable_thinking": False} if request.sampling.reasoning == "none" else {}
-    try:
-        text = tokenizer.apply_chat_template(
-            turns, add_generation_prompt=True, tokenize=False, **thinking
-        )
-    except TemplateError as error:
-        return Failure(kind="bad_request", detail=f"the chat template refuses this: {error}")
-    tokens: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return tokens
-
-
-def too_long(name: str, needed: int, room: int) -> Failure:
-    """Return the failure of a request that does not fit into the model's context."""
-    return Failure(
-        kind="bad_request",
-        detail=f"the request and its answer take {needed} tokens, {name} has room for {room}",
     )

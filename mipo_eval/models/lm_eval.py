@@ -1,24 +1,20 @@
-"""Loading a model into lm-eval, and asking it chunk by chunk.
+"""The seam to lm-eval: a model under evaluation is loaded into it and asked chunk by chunk.
 
-Sampling by item: the same item gets the same draw, in any batch, order or process.
-
-Models draw from one stream of random numbers for a whole batch, so a response would depend on its
-neighbours. Here every request has a seed of its own, digested from the decoding's seed and the
-item's key; each model type is handed it in the form it takes.
-
-What lm-eval does not hand on: why each response ended, and how long it was.
-
-lm-eval's models return texts only. Each of our subclasses overrides `generate_until` with
-`recorded`, which keeps one `RawResponse` per request, in the order of the requests.
+lm-eval's models return texts only, and draw from one stream of random numbers for a whole batch, so
+that a response depends on its neighbours. Our subclasses (`lm_eval_hf`, `lm_eval_served`,
+`lm_eval_vllm`) share `Recording`: it keeps why each response ended and how long it was, leaves
+prompts alone that lm-eval would cut, and hands every request a seed of its own, digested from the
+decoding's seed and the item's key. So the same item gets the same draw, in any batch, order or
+process.
 """
 
 import asyncio
 import gc
 import sys
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib import import_module, resources
 from pathlib import Path
 from typing import Any
@@ -146,7 +142,7 @@ def generation_spec(
 class RawResponse:
     """One response as it came out of the model."""
 
-    text: str | None
+    text: str | None = None
     reason: str | None = None
     """Why there is no text."""
     final: bool = False
@@ -412,9 +408,6 @@ def rounds(names: Sequence[str]) -> list[list[int]]:
     return [found[number] for number in sorted(found)]
 
 
-TOO_LONG = "prompt longer than the model's context"
-
-
 class CompletionHook:
     """Stands where lm-eval keeps its response cache, and sees each completion as it is made.
 
@@ -432,18 +425,8 @@ class CompletionHook:
 
     def add_partial(self, attr: str, request: Any, text: str) -> None:
         """Take the text of a completion (lm-eval's name and signature)."""
-        how = self._announced.popleft() if self._announced else RawResponse(text=None)
-        outcome = (
-            how
-            if how.reason
-            else RawResponse(
-                text=text,
-                finish_reason=how.finish_reason,
-                prompt_tokens=how.prompt_tokens,
-                response_tokens=how.response_tokens,
-            )
-        )
-        self._made[str(request[0])].append(outcome)
+        how = self._announced.popleft() if self._announced else RawResponse()
+        self._made[str(request[0])].append(how if how.reason else replace(how, text=text))
 
     def take(self, context: str) -> RawResponse | None:
         """Return the next outcome for a context; equal contexts come out in order."""
@@ -451,28 +434,45 @@ class CompletionHook:
         return made.popleft() if made else None
 
 
-def recorded(
-    requests: list[Any],
-    hook: CompletionHook,
-    refuse: Callable[[Any], RawResponse | None],
-    generate: Callable[[list[Any]], list[str]],
-) -> tuple[list[str], list[RawResponse]]:
-    """Generate for the requests that fit; return texts for lm-eval and outcomes for us.
+class Recording:
+    """What our subclasses of lm-eval's models have in common; goes before lm-eval's class."""
 
-    Args:
-        requests: lm-eval instances; `args` are (context, generation arguments).
-        hook: installed as the model's cache hook.
-        refuse: returns why a request must not be sent (too long), or None.
-        generate: lm-eval's own `generate_until`.
-    """
-    refused = [refuse(request) for request in requests]
-    sent = [request for request, no in zip(requests, refused, strict=True) if no is None]
-    texts = iter(generate(sent) if sent else [])
-    outcomes = []
-    for request, no in zip(requests, refused, strict=True):
-        if no is not None:
-            outcomes.append(no)
-            continue
-        text = next(texts)
-        outcomes.append(hook.take(str(request.args[0])) or RawResponse(text=text))
-    return [outcome.text or "" for outcome in outcomes], outcomes
+    outcomes: list[RawResponse]
+    """Of the last `generate_until`, in the order of its requests."""
+
+    def _record(self, seed: int) -> None:
+        """Begin to record; last in `__init__`."""
+        self.cache_hook = CompletionHook()
+        self._seeds = Seeds(seed)
+
+    def generate_until(self, requests: list[Any], disable_tqdm: bool = True) -> list[str]:
+        """Generate for the requests that fit, and record (lm-eval's name and signature)."""
+        refused = [self._too_long(request) for request in requests]
+        sent = [request for request, no in zip(requests, refused, strict=True) if no is None]
+        texts = iter(self._generate(sent) if sent else [])
+        self.outcomes = []
+        for request, no in zip(requests, refused, strict=True):
+            made = no or self.cache_hook.take(str(request.args[0]))
+            text = None if no else next(texts)
+            self.outcomes.append(made or RawResponse(text=text))
+        return [outcome.text or "" for outcome in self.outcomes]
+
+    def loglikelihood(
+        self, requests: list[Any], disable_tqdm: bool = True
+    ) -> list[tuple[float, bool]]:
+        """Score continuations, without lm-eval's own bar."""
+        scored: list[tuple[float, bool]] = super().loglikelihood(requests, disable_tqdm=True)  # type: ignore[misc]
+        return scored
+
+    def _generate(self, sent: list[Any]) -> list[str]:
+        texts: list[str] = super().generate_until(sent, disable_tqdm=True)  # type: ignore[misc]
+        return texts
+
+    def _too_long(self: Any, request: Any) -> RawResponse | None:
+        """Return the outcome of a request that must not be sent, or None."""
+        context, arguments = request.args
+        tokens = len(self.tok_encode(context))
+        if tokens + int(arguments.get("max_gen_toks", self.max_gen_toks)) <= self.max_length:
+            return None
+        reason = "prompt longer than the model's context"
+        return RawResponse(reason=reason, final=True, prompt_tokens=tokens)

@@ -8,47 +8,23 @@ from lm_eval.models.huggingface import HFLM
 from transformers import LogitsProcessor, LogitsProcessorList
 from transformers.utils.logging import disable_progress_bar
 
-from mipo_eval.models.lm_eval import TOO_LONG, CompletionHook, RawResponse, Seeds, recorded
+from mipo_eval.models.lm_eval import RawResponse, Recording
 
 
-class RecordingHFLM(HFLM):  # type: ignore[misc]
+class RecordingHFLM(Recording, HFLM):  # type: ignore[misc]
     """HFLM whose last `generate_until` can be asked for its outcomes."""
 
-    outcomes: list[RawResponse]
+    _largest_batch: int | None = None
+    _contexts: Sequence[str] = ()
 
     def __init__(self, *args: Any, seed: int = 0, **kwargs: Any) -> None:
         disable_progress_bar()
         super().__init__(*args, **kwargs)
-        self.cache_hook = CompletionHook()
-        self._largest_batch: int | None = None
-        self._seeds = Seeds(seed)
-        self._contexts: Sequence[str] = ()
+        self._record(seed)
 
-    def generate_until(self, requests: list[Any], disable_tqdm: bool = True) -> list[str]:
-        """Generate, record, and leave prompts alone that lm-eval would truncate silently."""
-
-        def generate(sent: list[Any]) -> list[str]:
-            self._seeds.expect(sent, [str(request.args[0]) for request in sent])
-            texts: list[str] = super(RecordingHFLM, self).generate_until(sent, disable_tqdm=True)
-            return texts
-
-        texts, self.outcomes = recorded(requests, self.cache_hook, self._too_long, generate)
-        return texts
-
-    def loglikelihood(
-        self, requests: list[Any], disable_tqdm: bool = True
-    ) -> list[tuple[float, bool]]:
-        """Score continuations, without lm-eval's own bar."""
-        scored: list[tuple[float, bool]] = super().loglikelihood(requests, disable_tqdm=True)
-        return scored
-
-    def _too_long(self, request: Any) -> RawResponse | None:
-        context, arguments = request.args
-        tokens = len(self.tok_encode(context))
-        room = self.max_length - int(arguments.get("max_gen_toks", self.max_gen_toks))
-        if tokens <= room:
-            return None
-        return RawResponse(text=None, reason=TOO_LONG, final=True, prompt_tokens=tokens)
+    def _generate(self, sent: list[Any]) -> list[str]:
+        self._seeds.expect(sent, [str(request.args[0]) for request in sent])
+        return super()._generate(sent)
 
     def _detect_batch_size(self, requests: Any = None, pos: int = 0) -> int:
         # lm-eval would search again for every chunk.
@@ -102,7 +78,6 @@ class RecordingHFLM(HFLM):  # type: ignore[misc]
         length = next((i for i, token in enumerate(row) if token in ends or token == pad), len(row))
         stopped = length < room or any(s and s in self.tok_decode(row) for s in stop)
         return RawResponse(
-            text=None,
             finish_reason="stop" if stopped else "length",
             prompt_tokens=prompt_tokens,
             response_tokens=length,

@@ -10,57 +10,48 @@ from lm_eval.models.openai_completions import LocalChatCompletion
 
 from mipo_eval.errors import ModelError
 from mipo_eval.keys import canonical_json
-from mipo_eval.models.lm_eval import CompletionHook, RawResponse, Seeds, recorded, rounds
+from mipo_eval.models.lm_eval import RawResponse, Recording, rounds
 
 _REFUSED = {400, 404, 413, 422}
 _FINISHED = {"stop": "stop", "length": "length"}
 
 
-class RecordingChatCompletion(LocalChatCompletion):  # type: ignore[misc]
-    """LocalChatCompletion whose last `generate_until` can be asked for its outcomes."""
+class RecordingChatCompletion(Recording, LocalChatCompletion):  # type: ignore[misc]
+    """LocalChatCompletion whose last `generate_until` can be asked for its outcomes.
 
-    outcomes: list[RawResponse]
+    A server that stops answering is a ModelError.
+    """
 
     def __init__(self, *, hosted: bool, seed: int = 0, **kwargs: Any) -> None:
         super().__init__(seed=seed, **kwargs)
-        self.cache_hook = CompletionHook()
         self._hosted = hosted
-        self._seeds = Seeds(seed)
+        self._record(seed)
 
     @cached_property
     def api_key(self) -> str:
         """The key of OPENAI_API_KEY; a local server needs none."""
         return os.environ.get("OPENAI_API_KEY", "")
 
-    def generate_until(self, requests: list[Any], disable_tqdm: bool = True) -> list[str]:
-        """Generate and record; a server that stops answering is a ModelError."""
+    def _too_long(self, request: Any) -> None:
+        """Leave it to the server, which knows its context."""
 
-        def generate(sent: list[Any]) -> list[str]:
-            texts: list[str] = super(RecordingChatCompletion, self).generate_until(
-                sent, disable_tqdm=True
-            )
-            return texts
-
-        def draw(sent: list[Any]) -> list[str]:
-            if not (sent and sent[0].args[1].get("do_sample")):
-                return generate(sent)
-            # Replies come back in any order, so equal prompts must not be under way together.
-            names = [_name(json.loads(request.args[0].prompt)) for request in sent]
-            texts = [""] * len(sent)
-            for positions in rounds(names):
-                now = [sent[position] for position in positions]
-                self._seeds.expect(now, [names[position] for position in positions])
-                for position, text in zip(positions, generate(now), strict=True):
-                    texts[position] = text
-            return texts
-
-        texts, self.outcomes = recorded(requests, self.cache_hook, lambda _: None, draw)
+    def _generate(self, sent: list[Any]) -> list[str]:
+        if not sent[0].args[1].get("do_sample"):
+            return super()._generate(sent)
+        # Replies come back in any order, so equal prompts must not be under way together.
+        names = [canonical_json(json.loads(request.args[0].prompt)) for request in sent]
+        texts = [""] * len(sent)
+        for positions in rounds(names):
+            now = [sent[position] for position in positions]
+            self._seeds.expect(now, [names[position] for position in positions])
+            for position, text in zip(positions, super()._generate(now), strict=True):
+                texts[position] = text
         return texts
 
     def _create_payload(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         payload: dict[str, Any] = super()._create_payload(*args, **kwargs)
         if payload["temperature"] > 0:
-            payload["seed"] = self._seeds.first(_name(payload["messages"]))
+            payload["seed"] = self._seeds.first(canonical_json(payload["messages"]))
         if not any(payload.get("stop") or []):
             payload.pop("stop", None)  # an empty stop string is refused by some servers
         if self._hosted:
@@ -79,7 +70,7 @@ class RecordingChatCompletion(LocalChatCompletion):  # type: ignore[misc]
             if error.status not in _REFUSED:
                 raise
             reason = f"the server refused the request (HTTP {error.status})"
-            self.cache_hook.announce([RawResponse(text=None, reason=reason)])
+            self.cache_hook.announce([RawResponse(reason=reason)])
             for key in kwargs["cache_keys"]:
                 self.cache_hook.add_partial("generate_until", key, "")
             return [""]
@@ -93,7 +84,6 @@ class RecordingChatCompletion(LocalChatCompletion):  # type: ignore[misc]
         self.cache_hook.announce(
             [
                 RawResponse(
-                    text=None,
                     reason=None if content is not None else f"the server sent no text ({finish})",
                     finish_reason=_FINISHED.get(str(finish)),  # type: ignore[arg-type]
                     prompt_tokens=usage.get("prompt_tokens"),
@@ -102,10 +92,6 @@ class RecordingChatCompletion(LocalChatCompletion):  # type: ignore[misc]
             ]
         )
         return [content or ""]
-
-
-def _name(messages: Any) -> str:
-    return canonical_json(messages)
 
 
 def _content(choices: Any) -> str | None:

@@ -8,22 +8,19 @@ from typing import Any
 
 from lm_eval.models.vllm_causallms import VLLM
 
-from mipo_eval.models.lm_eval import TOO_LONG, CompletionHook, RawResponse, Seeds, recorded
+from mipo_eval.models.lm_eval import RawResponse, Recording
 
 _FINISHED = {"stop": "stop", "length": "length"}
 
 
-class RecordingVLLM(VLLM):  # type: ignore[misc]
+class RecordingVLLM(Recording, VLLM):  # type: ignore[misc]
     """VLLM whose last `generate_until` can be asked for its outcomes."""
-
-    outcomes: list[RawResponse]
 
     def __init__(self, pretrained: str, *, seed: int = 0, **kwargs: Any) -> None:
         super().__init__(pretrained, seed=seed, **{"dtype": _dtype(pretrained)} | kwargs)
+        self._record(seed)
         # The engine is a process that the interpreter would wait for at its end, for ever.
         atexit.register(_shut_down, weakref.ref(self.model.llm_engine.engine_core))
-        self.cache_hook = CompletionHook()
-        self._seeds = Seeds(seed)
 
     def close(self) -> None:
         """Stop the engine, which holds most of the GPU's memory."""
@@ -38,31 +35,10 @@ class RecordingVLLM(VLLM):  # type: ignore[misc]
         settings, until, max_gen_toks = VLLM.modify_gen_kwargs(*args, **kwargs)
         return settings | {"skip_special_tokens": True}, until, max_gen_toks
 
-    def generate_until(self, requests: list[Any], disable_tqdm: bool = True) -> list[str]:
-        """Generate, record, and leave prompts alone that lm-eval would truncate."""
-
-        def generate(sent: list[Any]) -> list[str]:
-            tokens = self.tok_encode([str(request.args[0]) for request in sent])
-            self._seeds.expect(sent, map(str, tokens))
-            texts: list[str] = super(RecordingVLLM, self).generate_until(sent, disable_tqdm=True)
-            return texts
-
-        texts, self.outcomes = recorded(requests, self.cache_hook, self._too_long, generate)
-        return texts
-
-    def loglikelihood(
-        self, requests: list[Any], disable_tqdm: bool = True
-    ) -> list[tuple[float, bool]]:
-        """Score continuations, without lm-eval's own bar."""
-        scored: list[tuple[float, bool]] = super().loglikelihood(requests, disable_tqdm=True)
-        return scored
-
-    def _too_long(self, request: Any) -> RawResponse | None:
-        context, arguments = request.args
-        tokens = len(self.tok_encode(context))
-        if tokens + int(arguments.get("max_gen_toks", self.max_gen_toks)) <= self.max_length:
-            return None
-        return RawResponse(text=None, reason=TOO_LONG, final=True, prompt_tokens=tokens)
+    def _generate(self, sent: list[Any]) -> list[str]:
+        tokens = self.tok_encode([str(request.args[0]) for request in sent])
+        self._seeds.expect(sent, map(str, tokens))
+        return super()._generate(sent)
 
     def _model_generate(
         self, requests: Any, generate: bool = False, sampling_params: Any = None
@@ -74,7 +50,6 @@ class RecordingVLLM(VLLM):  # type: ignore[misc]
         outputs = super()._model_generate(requests, generate, sampling_params)
         self.cache_hook.announce(
             RawResponse(
-                text=None,
                 finish_reason=_FINISHED.get(str(output.outputs[0].finish_reason)),  # type: ignore[arg-type]
                 prompt_tokens=len(output.prompt_token_ids),
                 response_tokens=len(output.outputs[0].token_ids),

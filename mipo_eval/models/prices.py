@@ -55,14 +55,6 @@ FREE = Price(input=0, output=0)
 """A server of one's own."""
 
 
-@runtime_checkable
-class Priced(Protocol):
-    """A backend that asks a server, which may charge."""
-
-    price: Price | None
-    """Of its model; None where no table has it."""
-
-
 class PriceTable(BaseModel):
     """Prices by model name."""
 
@@ -141,7 +133,10 @@ class Usage:
 
 @runtime_checkable
 class Metered(Protocol):
-    """A backend that counts what it is asked and what that costs."""
+    """A backend that asks a server, which may charge, and counts what it is asked."""
+
+    price: Price | None
+    """Of its model; None where no table has it."""
 
     @property
     def usage(self) -> Usage:

@@ -26,12 +26,12 @@ class Pace:
     """Spreads an amount a minute evenly over time.
 
     Args:
-        per_minute: requests or tokens.
+        per_minute: requests or tokens; None for no limit.
         clock: seconds that only go forward.
     """
 
-    def __init__(self, per_minute: float, clock: Clock = time.monotonic) -> None:
-        self._seconds_each = 60.0 / per_minute
+    def __init__(self, per_minute: float | None, clock: Clock = time.monotonic) -> None:
+        self._seconds_each = 0.0 if per_minute is None else 60.0 / per_minute
         self._clock = clock
         self._free_at = clock()
 

@@ -9,14 +9,14 @@ import random
 import re
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, replace
 from difflib import get_close_matches
 from typing import ClassVar, TypeVar
 
 from mipo_eval.errors import BackendError, ConfigError
-from mipo_eval.models.base import Failure, FailureKind, Reply, Request
+from mipo_eval.models.base import Answers, Failure, FailureKind, Reply, Request
 from mipo_eval.models.prices import Budget, Price, Usage, price_of
 from mipo_eval.models.rate_limit import Limits, Pace, Width, actual_tokens, estimated_tokens
 from mipo_eval.models.spec import KEYS, is_private
@@ -37,43 +37,25 @@ _LISTED = 12
 _OVERLOAD = frozenset({"rate_limit", "server_error", "timeout"})
 
 
+@dataclass(eq=False)
 class Trouble(Exception):
-    """One failed try of one request, in our terms; raised where a client's error is caught.
+    """One failed try of one request, in our terms; raised where a client's error is caught."""
 
-    Args:
-        kind: what the failure is called in the ledger.
-        detail: one line for the user, without any key.
-        again: whether another try can help.
-        after: seconds the server asked to wait, if it did.
-        stops: whether no later request can succeed either (a refused key, a missing model).
-        billed: whether the server may have done the work, and charge for it.
-    """
-
-    sent = True
-
-    def __init__(
-        self,
-        kind: FailureKind,
-        detail: str,
-        *,
-        again: bool = False,
-        after: float | None = None,
-        stops: bool = False,
-        billed: bool = False,
-    ) -> None:
-        super().__init__(detail)
-        self.kind: FailureKind = kind
-        self.detail = detail
-        self.again = again
-        self.after = after
-        self.stops = stops
-        self.billed = billed
-
-
-class NotSent(Trouble):
-    """A try that was given up before anything was sent."""
-
-    sent = False
+    kind: FailureKind
+    """What the failure is called in the ledger."""
+    detail: str
+    """One line for the user, without any key."""
+    _: KW_ONLY
+    again: bool = False
+    """Whether another try can help."""
+    after: float | None = None
+    """Seconds the server asked to wait, if it did."""
+    stops: bool = False
+    """Whether no later request can succeed either (a refused key, a missing model)."""
+    billed: bool = False
+    """Whether the server may have done the work, and charge for it."""
+    sent: bool = True
+    """False for a try that was given up before anything was sent."""
 
 
 Send = Callable[[Request], Awaitable[Reply]]
@@ -107,8 +89,8 @@ class Sender:
         self.dead: Failure | None = None
         self._budget = Budget(price, purse)
         self._width = Width(limits.concurrency)
-        self._requests = _pace(limits.requests_per_minute)
-        self._tokens = _pace(limits.tokens_per_minute)
+        self._requests = Pace(limits.requests_per_minute)
+        self._tokens = Pace(limits.tokens_per_minute)
         self._not_before = 0.0
         """Until then (monotonic seconds) the server asked everybody to wait."""
         self._unanswered = 0
@@ -124,9 +106,7 @@ class Sender:
         self.dead = None
         self._unanswered = 0
 
-    async def stream(
-        self, requests: Iterable[Request], send: Send
-    ) -> AsyncGenerator[tuple[Request, Reply | Failure], None]:
+    async def stream(self, requests: Iterable[Request], send: Send) -> Answers:
         """Yield every request with its outcome, as they complete.
 
         `concurrency` workers take requests from the one iterator, so it is pulled only as fast as
@@ -203,7 +183,7 @@ class Sender:
             async with asyncio.timeout(self.limits.timeout):
                 reply = await send(request)
             cost = self._budget.count(request, reply)
-            if self._tokens and (tokens := actual_tokens(reply)) is not None:
+            if (tokens := actual_tokens(reply)) is not None:
                 self._tokens.correct(tokens - estimate)
             self._width.widen()
         except TimeoutError:
@@ -235,21 +215,21 @@ class Sender:
             if reserved is not None:
                 return reserved
             if not self._budget.purse.can_free or self.dead:
-                raise NotSent("budget", self._budget.purse.used_up(), stops=True)
+                raise Trouble("budget", self._budget.purse.used_up(), stops=True, sent=False)
             await asyncio.sleep(0.01)
 
     async def _keep_pace(self, request: Request, stopped: asyncio.Event) -> int:
         """Wait for this try's turn and return the tokens it was estimated to take."""
-        estimate = estimated_tokens(request) if self._tokens else 0
+        estimate = estimated_tokens(request)
         wait = max(
             self._not_before - time.monotonic(),
-            self._requests.reserve(1) if self._requests else 0.0,
-            self._tokens.reserve(estimate) if self._tokens else 0.0,
+            self._requests.reserve(1),
+            self._tokens.reserve(estimate),
         )
         if wait > 0:
             await _pause(wait, stopped)
             if self.dead:
-                raise NotSent(self.dead.kind, self.dead.detail)
+                raise Trouble(self.dead.kind, self.dead.detail, sent=False)
         return estimate
 
     def _note(self, trouble: Trouble, failure: Failure, stopped: asyncio.Event) -> None:
@@ -269,10 +249,6 @@ class Sender:
             return after + random.uniform(0, 0.1 * after)
         longest = min(self.limits.longest_wait, self.limits.first_wait * 2 ** (attempt - 1))
         return random.uniform(longest / 2, longest)
-
-
-def _pace(per_minute: float | None) -> Pace | None:
-    return None if per_minute is None else Pace(per_minute)
 
 
 async def _pause(seconds: float, stopped: asyncio.Event) -> None:
@@ -325,9 +301,7 @@ class ServedBackend(ABC):
         """What was asked for and paid so far."""
         return self._sender.usage
 
-    async def answer(
-        self, requests: Iterable[Request]
-    ) -> AsyncGenerator[tuple[Request, Reply | Failure], None]:
+    async def answer(self, requests: Iterable[Request]) -> Answers:
         """Yield each request with its outcome, as they complete; see `Backend.answer`."""
         async with (
             self._opened() as send,

@@ -3,21 +3,20 @@
 import asyncio
 import atexit
 import importlib.util
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from itertools import islice
 from typing import Any
 
-from mipo_eval.checkpoints import check_checkpoint, checkpoint_folder, fingerprint
 from mipo_eval.errors import BackendError
-from mipo_eval.models.base import Failure, Reply, Request
-from mipo_eval.models.hf import need_chat_template, prompt_tokens, too_long
+from mipo_eval.models.base import Answers, Failure, Reply, Request
+from mipo_eval.models.hf import CheckpointBackend
 
 _WINDOW = 4096
 """Requests handed over together: enough to keep a GPU busy, little enough to hold in memory."""
 
 
-class VllmBackend:
+class VllmBackend(CheckpointBackend):
     """Asks a checkpoint through vLLM, with its own chat template and prefix caching.
 
     Answers with choices are constrained to them while they are written.
@@ -27,9 +26,6 @@ class VllmBackend:
         tensor_parallel_size: GPUs one copy of the model is spread over.
         max_model_len: context in tokens, to save memory; default the model's own.
         dtype: precision of weights and sums; default the checkpoint's.
-
-    Raises:
-        ModelError: there is no such checkpoint, or it is not a language model.
     """
 
     def __init__(
@@ -40,24 +36,16 @@ class VllmBackend:
         max_model_len: int | None = None,
         dtype: str = "auto",
     ) -> None:
-        self.name = model
-        self.folder = checkpoint_folder(model)
-        config = check_checkpoint(model, self.folder)
-        self._dtype = dtype
-        if dtype == "auto":
-            self._dtype = str(config.get("dtype") or config.get("torch_dtype") or "auto")
+        super().__init__(model)
+        own = self._config.get("dtype") or self._config.get("torch_dtype") or "auto"
+        self._dtype = str(own) if dtype == "auto" else dtype
         self._tensor_parallel_size = tensor_parallel_size
         self._max_model_len = max_model_len
 
     @cached_property
     def identity(self) -> Mapping[str, str]:
         """The checkpoint by its content, and how it is run."""
-        return {
-            "backend": "vllm",
-            "model": self.name,
-            "checkpoint": fingerprint(self.folder),
-            "dtype": self._dtype,
-        }
+        return self._identity("vllm", dtype=self._dtype)
 
     async def check(self) -> None:
         """Find out, without loading the weights, whether the checkpoint can judge here.
@@ -67,11 +55,9 @@ class VllmBackend:
         """
         if importlib.util.find_spec("vllm") is None:
             raise BackendError("vLLM is not installed here: pip install 'mipo-eval[vllm]'")
-        need_chat_template(self.name, self.folder)
+        await super().check()
 
-    async def answer(
-        self, requests: Iterable[Request]
-    ) -> AsyncGenerator[tuple[Request, Reply | Failure], None]:
+    async def answer(self, requests: Iterable[Request]) -> Answers:
         """Yield each request with its outcome, a window of them at a time."""
         source = iter(requests)
         while window := list(islice(source, _WINDOW)):
@@ -86,12 +72,8 @@ class VllmBackend:
                 yield outcome
 
     def _tokens(self, request: Request) -> list[int] | Failure:
-        tokens = prompt_tokens(self._tokenizer, request)
-        if isinstance(tokens, Failure):
-            return tokens
-        room: int = self._engine.model_config.max_model_len
-        needed = len(tokens) + request.sampling.max_tokens
-        return tokens if needed <= room else too_long(self.name, needed, room)
+        room = self._llm.llm_engine.model_config.max_model_len
+        return self._prompt(request, request.sampling.max_tokens, room)
 
     def _run(self, ready: list[tuple[Request, list[int]]]) -> list[tuple[Request, Reply]]:
         if not ready:
@@ -116,10 +98,6 @@ class VllmBackend:
             completion_tokens=len(answer.token_ids),
             logprobs=_first_token(answer.logprobs),
         )
-
-    @property
-    def _engine(self) -> Any:
-        return self._llm.llm_engine
 
     @cached_property
     def _tokenizer(self) -> Any:
