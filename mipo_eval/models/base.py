@@ -1,6 +1,6 @@
 """The seam to everything that can be asked: one request in, one reply or failure out.
 
-A backend that replays replies: for tests, examples, and replies collected elsewhere.
+With its fake, which replays replies: for tests, examples, and replies collected elsewhere.
 """
 
 import json

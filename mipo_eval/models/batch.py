@@ -59,9 +59,8 @@ class SentBatch:
     keys: frozenset[str] | None
     """Ledger keys of its requests; None where the provider tells only with the results."""
     done: bool
-    """Whether it has ended, well or not, so that what it has can be collected."""
+    """Whether it has ended, so that what it has can be collected."""
     state: str = "under way"
-    """How far it is, in words."""
 
 
 class BatchService(ABC, Generic[Listed]):
@@ -94,8 +93,8 @@ class BatchService(ABC, Generic[Listed]):
 
     async def refresh(self, job: SentBatch) -> SentBatch:
         """Return the job as it is now."""
-        now = await self._retrieve(job)
-        return replace(job, done=self._is_done(now), state=self._state(now))
+        done, state = self._progress(await self._retrieve(job))
+        return replace(job, done=done, state=state)
 
     @abstractmethod
     async def submit(self, requests: Mapping[str, Request]) -> SentBatch:
@@ -118,13 +117,12 @@ class BatchService(ABC, Generic[Listed]):
         """Return a job of an earlier process, with its keys where the provider tells them."""
 
     @abstractmethod
-    async def _retrieve(self, job: SentBatch) -> Listed: ...
+    async def _retrieve(self, job: SentBatch) -> Listed:
+        """Return a job as the provider describes it now."""
 
     @abstractmethod
-    def _is_done(self, job: Listed) -> bool: ...
-
-    @abstractmethod
-    def _state(self, job: Listed) -> str: ...
+    def _progress(self, job: Listed) -> tuple[bool, str]:
+        """Return whether a job has ended, well or not, and how far it is, in words."""
 
     async def _mapped(self, call: Awaitable[Found]) -> Found:
         return await self._backend.mapped(call, self._url)
@@ -140,43 +138,68 @@ class BatchLimits:
     """Between two looks at a job; the first ones come sooner, since small jobs end soon."""
 
 
-class BatchSender:
-    """Answers requests through a batch service.
+class BatchBackend(ServedBackend):
+    """What backends have in common that ask through a batch service; goes before the other base.
 
     Args:
-        backend: what asks the same model one by one.
+        model: the model's name.
+        base_url: the server, where it is not the provider's own.
+        limits: tries of calls to the service, their waits, and money.
         batch: how batches are cut and watched.
     """
 
-    def __init__(self, backend: ServedBackend, batch: BatchLimits) -> None:
-        self._backend = backend
-        self._limits = backend.limits
-        self._batch = batch
-        price = backend.price and backend.price.in_batches()
-        self._budget = Budget(price, backend.limits.money())
-        self.usage = self._budget.usage
+    most_requests: ClassVar[int] = 50_000
+    """What the provider takes in one job."""
+
+    def __init__(
+        self,
+        model: str,
+        base_url: str | None = None,
+        *,
+        limits: Limits | None = None,
+        batch: BatchLimits | None = None,
+    ) -> None:
+        super().__init__(model, base_url, limits=limits)
+        if len(self.urls) > 1:
+            raise ConfigError("batches go to one server: give one URL")
+        self._batch = batch or BatchLimits()
+        self._budget = Budget(self.price and self.price.in_batches(), self.limits.money())
         self._held: dict[str, float] = {}
         """Money set aside, by ledger key."""
 
-    def _key(self, request: Request) -> str:
-        return request.key(self._backend.identity)
+    @property
+    def usage(self) -> Usage:
+        """What was asked for and paid so far."""
+        return self._budget.usage
 
-    async def stream(self, requests: Iterable[Request], service: BatchService[Any]) -> Answers:
+    @abstractmethod
+    def _service(self) -> AbstractAsyncContextManager[BatchService[Any]]:
+        """Open the provider's service."""
+
+    async def answer(self, requests: Iterable[Request]) -> Answers:
         """Yield every request with its outcome, job after job.
 
         Raises:
             BackendError: the service cannot be reached; the jobs go on and are found again.
         """
+        async with (
+            self._service() as service,
+            aclosing(self._stream(requests, service)) as outcomes,
+        ):
+            async for outcome in outcomes:
+                yield outcome
+
+    async def _stream(self, requests: Iterable[Request], service: BatchService[Any]) -> Answers:
         old: list[SentBatch] | None = None
         source = iter(requests)
-        size = self._batch.requests
-        while wanted := {self._key(request): request for request in islice(source, size)}:
+        size = min(self._batch.requests, self.most_requests)
+        while wanted := {one.key(self.identity): one for one in islice(source, size)}:
             if old is None:
                 old = await self._patiently(service.existing)
-            async for name, outcome in self._answer(wanted, old, service):
+            async for name, outcome in self._answered(wanted, old, service):
                 yield wanted.pop(name), outcome
 
-    async def _answer(
+    async def _answered(
         self, wanted: Mapping[str, Request], old: list[SentBatch], service: BatchService[Any]
     ) -> AsyncGenerator[tuple[str, Reply | Failure], None]:
         """Take what old jobs have or will have, and submit the rest as one new job."""
@@ -199,8 +222,10 @@ class BatchSender:
             running.append((await self._patiently(lambda: service.submit(left)), left))
         for job, requests in running:
             found = await self._collected(job, service)
+            detail = f"batch {job.name} ended without an answer to this request"
+            missing = Failure(kind="server_error", detail=detail)
             for name, request in requests.items():
-                yield name, self._counted(request, found.get(name) or _missing(job))
+                yield name, self._counted(request, found.get(name) or missing)
 
     def _afforded(self, left: dict[str, Request]) -> list[tuple[str, Failure]]:
         """Set money aside for the requests; take out, and return, those it does not suffice for."""
@@ -236,12 +261,12 @@ class BatchSender:
             self.usage.failures += 1
         else:
             cost = self._budget.count(request, outcome)
-        self._budget.purse.settle(self._held.pop(self._key(request), 0.0), cost)
+        self._budget.purse.settle(self._held.pop(request.key(self.identity), 0.0), cost)
         return outcome
 
     async def _patiently(self, call: Callable[[], Awaitable[Found]]) -> Found:
         """Try a call to the service as often as a request is tried elsewhere."""
-        limits = self._limits
+        limits = self.limits
         for attempt in range(1, limits.attempts + 1):
             try:
                 async with asyncio.timeout(limits.timeout):
@@ -260,64 +285,11 @@ class BatchSender:
         )
 
 
-def _missing(job: SentBatch) -> Failure:
-    return Failure(
-        kind="server_error", detail=f"batch {job.name} ended without an answer to this request"
-    )
-
-
-class _Batched(ServedBackend):
-    """What backends have in common that ask through a batch service; goes before the other base.
-
-    Args:
-        model: the model's name.
-        base_url: the server, where it is not the provider's own.
-        limits: tries, waits and money.
-        batch: how batches are cut and watched.
-    """
-
-    most_requests: ClassVar[int] = 50_000
-    """What the provider takes in one job."""
-
-    def __init__(
-        self,
-        model: str,
-        base_url: str | None = None,
-        *,
-        limits: Limits | None = None,
-        batch: BatchLimits | None = None,
-    ) -> None:
-        super().__init__(model, base_url, limits=limits)
-        if len(self.urls) > 1:
-            raise ConfigError("batches go to one server: give one URL")
-        given = batch or BatchLimits()
-        most = min(given.requests, self.most_requests)
-        self._batches = BatchSender(self, replace(given, requests=most))
-
-    @property
-    def usage(self) -> Usage:
-        """What was asked for and paid so far."""
-        return self._batches.usage
-
-    async def answer(self, requests: Iterable[Request]) -> Answers:
-        """Yield each request with its outcome, as batches are done."""
-        async with (
-            self._service() as service,
-            aclosing(self._batches.stream(requests, service)) as outcomes,
-        ):
-            async for outcome in outcomes:
-                yield outcome
-
-    @abstractmethod
-    def _service(self) -> AbstractAsyncContextManager[BatchService[Any]]:
-        """Open the provider's service."""
-
-
 _ENDPOINT: Literal["/v1/chat/completions"] = "/v1/chat/completions"
 _ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
 
 
-class OpenAIBatchBackend(_Batched, OpenAIBackend):
+class OpenAIBatchBackend(BatchBackend, OpenAIBackend):
     """Asks a model through OpenAI's Batch API, at OpenAI or one server that has it."""
 
     @asynccontextmanager
@@ -353,7 +325,8 @@ class _OpenAIService(BatchService["Batch"]):
                 metadata={MARK: self._mark},
             )
         )
-        return SentBatch(name=batch.id, keys=frozenset(requests), done=self._is_done(batch))
+        done, _ = self._progress(batch)
+        return SentBatch(name=batch.id, keys=frozenset(requests), done=done)
 
     async def collect(self, job: SentBatch) -> Mapping[str, Reply | Failure]:
         batch = await self._retrieve(job)
@@ -376,22 +349,19 @@ class _OpenAIService(BatchService["Batch"]):
 
     async def _described(self, job: "Batch") -> SentBatch:
         """Return a batch with the keys it has answered, or will."""
-        done = self._is_done(job)
+        done, state = self._progress(job)
         file = job.output_file_id if done else job.input_file_id
         lines = await self._lines(file) if file else []
         keys = frozenset(line["custom_id"] for line in lines)
-        return SentBatch(name=job.id, keys=keys, done=done, state=self._state(job))
+        return SentBatch(name=job.id, keys=keys, done=done, state=state)
 
     async def _retrieve(self, job: SentBatch) -> "Batch":
         return await self._mapped(self._client.batches.retrieve(job.name))
 
-    def _is_done(self, job: "Batch") -> bool:
-        return job.status in _ENDED
-
-    def _state(self, job: "Batch") -> str:
+    def _progress(self, job: "Batch") -> tuple[bool, str]:
         counts = job.request_counts
         answered = f", {counts.completed} of {counts.total} answered" if counts else ""
-        return f"{job.status.replace('_', ' ')}{answered}"
+        return job.status in _ENDED, f"{job.status.replace('_', ' ')}{answered}"
 
     async def _lines(self, file: str) -> list[dict[str, Any]]:
         content = (await self._mapped(self._client.files.content(file))).content
@@ -424,7 +394,7 @@ def _outcome(read: Callable[[], Reply]) -> Reply | Failure:
 _RUNNING = frozenset({"QUEUED", "PENDING", "RUNNING", "PAUSED", "UPDATING", "CANCELLING"})
 
 
-class GeminiBatchBackend(_Batched, GeminiBackend):
+class GeminiBatchBackend(BatchBackend, GeminiBackend):
     """Asks a Gemini model through its batch mode."""
 
     most_requests = 2_000  # they are sent within the call that makes a job, which may have 20 MB
@@ -462,7 +432,8 @@ class _GeminiService(BatchService["BatchJob"]):
         )
         if not job.name:
             raise Trouble("bad_reply", f"{self._url} gave the batch no name", again=True)
-        return SentBatch(name=job.name, keys=frozenset(requests), done=self._is_done(job))
+        done, _ = self._progress(job)
+        return SentBatch(name=job.name, keys=frozenset(requests), done=done)
 
     async def collect(self, job: SentBatch) -> Mapping[str, Reply | Failure]:
         ended = await self._retrieve(job)
@@ -483,19 +454,15 @@ class _GeminiService(BatchService["BatchJob"]):
 
     async def _described(self, job: "BatchJob") -> SentBatch:
         # A list does not tell what is in a job; its results do.
-        done, state = self._is_done(job), self._state(job)
+        done, state = self._progress(job)
         return SentBatch(name=str(job.name), keys=None, done=done, state=state)
 
     async def _retrieve(self, job: SentBatch) -> "BatchJob":
         return await self._mapped(self._client.batches.get(name=job.name))
 
-    def _is_done(self, job: "BatchJob") -> bool:
-        name = job.state.name.removeprefix("JOB_STATE_") if job.state else "PENDING"
-        return name not in _RUNNING
-
-    def _state(self, job: "BatchJob") -> str:
-        state = job.state.name.removeprefix("JOB_STATE_") if job.state else "pending"
-        return state.lower().replace("_", " ")
+    def _progress(self, job: "BatchJob") -> tuple[bool, str]:
+        state = job.state.name.removeprefix("JOB_STATE_") if job.state else "PENDING"
+        return state not in _RUNNING, state.lower().replace("_", " ")
 
 
 def _gemini_outcome(answer: Any) -> Reply | Failure:

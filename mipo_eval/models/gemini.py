@@ -30,14 +30,6 @@ class GeminiBackend(ServedBackend):
     Blocked prompts and blocked answers are the failure "refused", an answer without a candidate is
     "bad_reply"; neither is ever a reply. Constrained choices are sent as an enum schema; a server
     that rejects it is asked in plain text from then on.
-
-    Args:
-        model: the model's name, e.g. "gemini-2.5-flash".
-        base_url: another server that speaks the protocol.
-        limits: concurrency, tries, timeouts, pace and money.
-
-    Raises:
-        ConfigError: the model or the URL is not usable.
     """
 
     kind = "gemini"

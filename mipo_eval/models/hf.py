@@ -3,20 +3,16 @@
 Where a request names its choices, nothing is generated. The choices are token sequences; what they
 have in common is appended for free, and where they part one forward pass over the prompt shows
 which of the next tokens is the likeliest. For "1" to "5" that is a single pass, many requests at
-once, reading what they share only once (see packing.py); the reply is what greedy generation
-constrained to the choices would have written.
+once; the reply is what greedy generation constrained to the choices would have written.
 
-Next-token logits of many token sequences at once, reading what they share only once.
-
-Requests to a judge have long common beginnings: the instructions are everybody's, and all requests
-about one response share that response too. Sorted, the sequences form a tree; its tokens are laid
-out in one row, and each attends to its ancestors only and has its depth as position. To the model
-every branch is then the sequence it stands for, without padding, and no token is computed twice:
+What many requests share is read only once. Requests to a judge have long common beginnings: the
+instructions are everybody's, and all requests about one response share that response too. Sorted,
+the sequences form a tree; its tokens are laid out in one row, and each attends to its ancestors
+only and has its depth as position. To the model every branch is then the sequence it stands for,
+without padding, and no token is computed twice:
 
     1 2 3 4      row        1 2 3 4 5 6
     1 2 5 6      positions  0 1 2 3 2 3      6 sees 1, 2, 5 and itself
-
-What backends that run a checkpoint themselves share: its chat template and its context.
 """
 
 import asyncio
@@ -44,7 +40,7 @@ if TYPE_CHECKING:
 _WINDOW = 512
 """Requests sorted by length together; results come out within a window in that order."""
 
-Outcome = tuple[Request, Reply | Failure]
+_Answer = tuple[Request, Reply | Failure]
 
 
 @dataclass(slots=True)
@@ -207,7 +203,7 @@ class HfBackend(CheckpointBackend):
         if batch:
             yield batch
 
-    def _run(self, batch: list[_Row]) -> list[Outcome]:
+    def _run(self, batch: list[_Row]) -> list[_Answer]:
         """Answer a batch, in smaller ones where memory runs out."""
         import torch
 
@@ -223,7 +219,7 @@ class HfBackend(CheckpointBackend):
         half = len(batch) // 2
         return self._run(batch[:half]) + self._run(batch[half:])
 
-    def _choose(self, batch: list[_Row]) -> list[Outcome]:
+    def _choose(self, batch: list[_Row]) -> list[_Answer]:
         """Follow the choices' tokens, one forward pass wherever they part."""
         running = batch
         while running := [row for row in running if _advance(row)]:
@@ -266,9 +262,9 @@ class HfBackend(CheckpointBackend):
         texts = [self._tokenizer.convert_tokens_to_string([token]) for token in tokens]
         return tuple(zip(texts, best.values.tolist(), strict=True))
 
-    def _generate(self, batch: list[_Row]) -> list[Outcome]:
+    def _generate(self, batch: list[_Row]) -> list[_Answer]:
         """Write the answers token by token, each group of equal sampling together."""
-        outcomes: list[Outcome] = []
+        outcomes: list[_Answer] = []
         for sampling in {row.request.sampling: None for row in batch}:
             rows = [row for row in batch if row.request.sampling == sampling]
             texts = self._written(rows)

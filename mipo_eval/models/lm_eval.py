@@ -13,7 +13,7 @@ import gc
 import sys
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from importlib import import_module, resources
 from pathlib import Path
@@ -27,11 +27,11 @@ from mipo_eval.settings import silence_libraries
 from mipo_eval.threads import fit_threads
 
 _RECORDING = {
-    "hf": "mipo_eval.models.lm_eval_hf:RecordingHFLM",
-    "vllm": "mipo_eval.models.lm_eval_vllm:RecordingVLLM",
-    "openai": "mipo_eval.models.lm_eval_served:RecordingChatCompletion",
+    "hf": ("mipo_eval.models.lm_eval_hf", "RecordingHFLM", "hf"),
+    "vllm": ("mipo_eval.models.lm_eval_vllm", "RecordingVLLM", "vllm"),
+    "openai": ("mipo_eval.models.lm_eval_served", "RecordingChatCompletion", "hf"),
 }
-_NEEDS = {"hf": "hf", "vllm": "vllm", "openai": "hf"}
+"""Engine to module, class and the extra that installs what they need."""
 _CONCURRENT_REQUESTS = 32
 _CPU_BATCH = 16
 DEFAULT_MAX_TOKENS = 256
@@ -180,7 +180,8 @@ class LoadedModel:
         from lm_eval.evaluator import evaluate
         from lm_eval.utils import set_torch_seed
 
-        _seed_torch(set_torch_seed, self._decoding.seed, positions)
+        # Sampling is seeded by what is sampled: a resumed run draws what an unbroken one would.
+        set_torch_seed(int(digest([self._decoding.seed, list(positions)])[:8], 16))
         with _model_errors():
             # `simple_evaluate` is this plus seconds of collecting the environment, every time.
             results = evaluate(
@@ -197,9 +198,7 @@ class LoadedModel:
             return [_choice(sample) for sample in samples]
         texts = [str(sample["resps"][0][0]) for sample in samples]
         outcomes = getattr(self._lm, "outcomes", None) or [RawResponse(text=text) for text in texts]
-        return [
-            _response(sample, outcome) for sample, outcome in zip(samples, outcomes, strict=True)
-        ]
+        return [_response(*both) for both in zip(samples, outcomes, strict=True)]
 
 
 def _choice(sample: dict[str, Any]) -> Response:
@@ -215,10 +214,9 @@ def _choice(sample: dict[str, Any]) -> Response:
 
 
 def _response(sample: dict[str, Any], outcome: RawResponse) -> Response:
-    text = None if outcome.text is None else clean_text(outcome.text).strip()
     return Response(
         item_key=sample["doc"]["item_key"],
-        text=text,
+        text=None if outcome.text is None else clean_text(outcome.text).strip(),
         reason=outcome.reason,
         final=outcome.final,
         finish_reason=outcome.finish_reason,
@@ -256,13 +254,12 @@ def _construct(model: ModelSpec, options: ModelOptions, decoding: Decoding) -> A
         from lm_eval.api.registry import get_model
 
         return get_model(model.target)(**model.arguments)
-    module, _, name = _RECORDING[model.engine].partition(":")
+    module, name, extra = _RECORDING[model.engine]
     try:
         kind = getattr(import_module(module), name)
     except ModuleNotFoundError as error:
-        raise ModelError(
-            f"{model.name} needs {error.name}: pip install 'mipo-eval[{_NEEDS[model.engine]}]'"
-        ) from error
+        needed = f"{model.name} needs {error.name}: pip install 'mipo-eval[{extra}]'"
+        raise ModelError(needed) from error
     if model.engine == "openai":
         return kind(
             model=model.target,
@@ -314,33 +311,19 @@ def load_task(name: str, metadata: dict[str, Any], decoding: Decoding) -> Any:
     return task
 
 
-def _seed_torch(set_torch_seed: Any, seed: int, positions: Sequence[int]) -> None:
-    # Sampling is seeded by what is sampled, so a resumed run draws what an unbroken one would.
-    set_torch_seed(int(digest([seed, list(positions)])[:8], 16))
-
-
 @contextmanager
 def _model_errors() -> Iterator[None]:
     """Turn what models raise at the seam into one line."""
     from aiohttp import ClientError
 
-    kinds: tuple[type[Exception], ...] = (
-        OSError,
-        ValueError,
-        RuntimeError,
-        AssertionError,
-        ImportError,
-        ClientError,
-    )
-    try:
+    kinds = [OSError, ValueError, RuntimeError, AssertionError, ImportError, ClientError]
+    with suppress(ModuleNotFoundError):  # a served model is asked without it
         from safetensors import SafetensorError
 
-        kinds = (*kinds, SafetensorError)
-    except ModuleNotFoundError:
-        pass  # a served model is asked without it
+        kinds.append(SafetensorError)
     try:
         yield
-    except kinds as error:
+    except tuple(kinds) as error:
         message = " ".join(str(error).split()) or type(error).__name__
         if "out of memory" in message.lower():
             message = "out of memory: lower --engine batch_size=N or --decoding max_tokens=N"

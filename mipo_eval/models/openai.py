@@ -44,14 +44,8 @@ class OpenAIBackend(ServedBackend):
     server that rejects them with 400 is asked in plain text from then on. Either way the reply is
     passed on raw and judged by our parsers.
 
-    Args:
-        model: the name the server knows the model by.
-        base_url: the server; several separated by commas share the requests. Default
-            `OPENAI_BASE_URL`, or OpenAI itself. `http://host:8000` means `http://host:8000/v1`.
-        limits: concurrency, tries and timeouts.
-
-    Raises:
-        ConfigError: the model or a URL is not usable.
+    Several servers, their URLs separated by commas, share the requests; the default is
+    `OPENAI_BASE_URL`, or OpenAI itself. `http://host:8000` means `http://host:8000/v1`.
     """
 
     kind = "openai"
@@ -236,13 +230,12 @@ _OPTIONAL = frozenset({"seed", "max_tokens", "logprobs", "top_logprobs"})
 a rating that is there without them."""
 
 
+@dataclass(eq=False)
 class _Rejected(Exception):
     """The server answered 400, perhaps because of one parameter."""
 
-    def __init__(self, parameter: str | None, trouble: Trouble) -> None:
-        super().__init__(trouble.detail)
-        self.parameter = parameter
-        self.trouble = trouble
+    parameter: str | None
+    trouble: Trouble
 
 
 def _server(url: str, key: str | None, limits: Limits) -> _Server:
