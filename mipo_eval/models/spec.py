@@ -184,12 +184,14 @@ def _served(named: ModelName) -> ModelSpec:
             f"--model {named.text!r}: a model is evaluated at one server: give one URL"
         )
     url = normal_url(named.url, path="/v1") if named.url else OPENAI_URL
+    # As it was typed: the keys of the responses that stores hold were made of that.
+    typed = named.url.rstrip("/") if "://" in named.url else url
     return ModelSpec(
         name=named.text,
         engine="openai",
         target=named.name,
         url=url,
-        identity={"engine": "openai", "model": named.name, "url": url},
+        identity={"engine": "openai", "model": named.name, "url": typed},
     )
 
 

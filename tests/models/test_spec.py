@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from mipo_eval.checkpoints import fingerprint
+from mipo_eval.demo.model import FINGERPRINT
 from mipo_eval.errors import ConfigError, MipoEvalError, ModelError
-from mipo_eval.models.spec import parse_model
+from mipo_eval.models.spec import parse_model, read_name
 
 
 @pytest.mark.parametrize(
@@ -23,6 +24,49 @@ from mipo_eval.models.spec import parse_model
 def test_names(name: str, engine: str, target: str, url: str | None) -> None:
     spec = parse_model(name)
     assert (spec.engine, spec.target, spec.url) == (engine, target, url)
+
+
+@pytest.mark.parametrize(
+    ("name", "identity"),
+    [
+        ("demo", {"engine": "hf", "checkpoint": FINGERPRINT}),
+        (
+            "openai:gpt-4.1",
+            {"engine": "openai", "model": "gpt-4.1", "url": "https://api.openai.com/v1"},
+        ),
+        (
+            "openai:m@http://HOST:8000/",
+            {"engine": "openai", "model": "m", "url": "http://HOST:8000"},
+        ),
+        ("lm-eval:hf:pretrained=m", {"engine": "lm-eval:hf", "pretrained": "m"}),
+        ("lm-eval:dummy", {"engine": "lm-eval:dummy"}),
+    ],
+)
+def test_the_keys_of_stored_responses_stay(name: str, identity: dict[str, str]) -> None:
+    assert parse_model(name).identity == identity
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "plain", "url", "label"),
+    [
+        ("demo", "demo", "", "", "demo"),
+        ("checker", "checker", "", "", "checker"),
+        ("out/m-seed1/", None, "out/m-seed1/", "", "m-seed1"),
+        ("hf:out/m", "hf", "out/m", "", "m"),
+        ("vllm:out/a@b", "vllm", "out/a@b", "", "a@b"),
+        ("openai:org/m@http://a,http://b:1/v1", "openai", "org/m", "http://a,http://b:1/v1", "m"),
+        ("gemini:gemini-2.5-flash", "gemini", "gemini-2.5-flash", "", "gemini-2.5-flash"),
+        ("qwen2.5-14b@localhost:8000", None, "qwen2.5-14b", "localhost:8000", "qwen2.5-14b"),
+        ("family@http://h:1", None, "family", "http://h:1", "family"),
+        ("mine.yaml", None, "mine.yaml", "", "mine.yaml"),
+        ("scripted:said/it.jsonl", "scripted", "said/it.jsonl", "", "scripted"),
+        ("lm-eval:hf:pretrained=org/m", "lm-eval", "hf:pretrained=org/m", "", "m"),
+        ("openai", None, "openai", "", "openai"),
+    ],
+)
+def test_a_name_taken_apart(name: str, kind: str | None, plain: str, url: str, label: str) -> None:
+    named = read_name(name)
+    assert (named.kind, named.name, named.url, named.label) == (kind, plain, url, label)
 
 
 @pytest.mark.parametrize(
