@@ -127,6 +127,14 @@ def read_name(text: str) -> ModelName:
     return ModelName(text=text, kind=prefix, name=name, url=url)
 
 
+def checkpoint_name(text: str) -> str:
+    """Return the folder or hub id a name means; `demo` is that of the base model that ships."""
+    named = read_name(text)
+    if named.kind == "demo" and not named.name:
+        return str(_imported(_DEMO)())
+    return named.name if named.kind in {"hf", "vllm"} else text
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
     """A model under evaluation, known well enough to be named; nothing is loaded yet."""
@@ -163,19 +171,16 @@ def parse_model(name: str) -> ModelSpec:
         ModelError: the checkpoint is missing, unsafe or not a language model.
     """
     named = read_name(name)
-    if named.kind is None:
-        return _checkpoint(name, "hf", checkpoint_folder(name))
-    kind = KINDS[named.kind]
+    kind = KINDS[named.kind or "hf"]
     if kind.engine is None or (named.name and not kind.takes):
         raise ConfigError(f"--model {name!r} is no model that can be evaluated: use {_MODELS}")
-    if kind.takes and not named.name:
+    if named.kind and kind.takes and not named.name:
         raise ConfigError(f"--model {name!r} names no model: write {named.kind}:NAME")
     if kind.engine == "openai":
         return _served(named)
     if kind.engine == "lm-eval":
         return _lm_eval_type(named)
-    folder = checkpoint_folder(named.name) if kind.takes else _imported(_DEMO)()
-    return _checkpoint(name, kind.engine, folder)
+    return _checkpoint(name, kind.engine, checkpoint_folder(checkpoint_name(name)))
 
 
 def _served(named: ModelName) -> ModelSpec:
