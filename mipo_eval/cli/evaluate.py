@@ -92,9 +92,8 @@ def result_json(
 
 def build_evaluation(asked: Asked) -> "Evaluation":
     """Return what the options ask for; nothing is loaded yet."""
-    from mipo_eval.demo.model import demo_or
     from mipo_eval.models.lm_eval import ENGINE_SETTINGS, decoding_for
-    from mipo_eval.models.spec import parse_model
+    from mipo_eval.models.spec import checkpoint_name, parse_model
     from mipo_eval.pipeline import Evaluation
     from mipo_eval.suites import find_suite
 
@@ -120,7 +119,7 @@ def build_evaluation(asked: Asked) -> "Evaluation":
         data_dir=asked.data_dir or settings.data_dir(),
         limit=asked.limit,
         controls=asked.controls,
-        scoring_model=demo_or(str(scorer)) if scorer else None,
+        scoring_model=checkpoint_name(str(scorer)) if scorer else None,
     )
 
 

@@ -20,6 +20,7 @@ from mipo_eval.duels.files import SUFFIXES, read_responses
 from mipo_eval.errors import ConfigError, DataError, ModelError
 from mipo_eval.judges.judging import EMPTY, NO_REFERENCE
 from mipo_eval.keys import digest
+from mipo_eval.models.spec import checkpoint_name
 from mipo_eval.records import Item, Response, Score
 from mipo_eval.responding import KIND, environment
 from mipo_eval.scoring import response_scores
@@ -130,7 +131,7 @@ def _kind_of(run: Run) -> str:
     """Return what tells the family of a stored run's model: its kind, or its name."""
     if kind := run.environment.get(KIND):
         return str(kind)
-    folder = Path(run.model.removeprefix("vllm:"))
+    folder = Path(checkpoint_name(run.model))
     if folder.is_dir():
         try:
             return str(check_checkpoint(run.model, folder).get("model_type") or run.model)
