@@ -12,10 +12,10 @@ from mipo_eval.signature import join, short
 from mipo_eval.store import Store
 from mipo_eval.store.engine import now
 from mipo_eval.store.items import put_list
+from mipo_eval.store.judges import put_judge
 from mipo_eval.store.responses import put_generation
 from mipo_eval.store.runs import Run, put_run, put_scores
 from mipo_eval.store.tables import responses, verdicts
-from mipo_eval.store.verdicts import put_judge
 
 _ROWS = 20_000
 

@@ -13,10 +13,10 @@ from mipo_eval.dashboards.inert import label
 from mipo_eval.dashboards.spending import backend_of, dollars_for
 from mipo_eval.errors import ConfigError
 from mipo_eval.metrics.directions import direction
-from mipo_eval.reports.catalog import list_judges
 from mipo_eval.reports.reproducing import recipe
 from mipo_eval.signature import short, split
 from mipo_eval.store import Store
+from mipo_eval.store.judges import list_judges
 from mipo_eval.store.runs import Run, find_run, generation_spec, get_scores
 from mipo_eval.store.tables import calls, item_lists, items, responses, runs, verdicts
 

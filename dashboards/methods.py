@@ -6,12 +6,13 @@ from datetime import date
 
 from mipo_eval.keys import digest
 from mipo_eval.metrics.rates import METRIC_NAMES
-from mipo_eval.reports.catalog import RowName, RowRule, StoredJudge, column_signature, row_name
+from mipo_eval.reports.catalog import RowName, RowRule, column_signature, row_name
 from mipo_eval.reports.leaderboard import Asked, Row, Section, leaderboard
 from mipo_eval.reports.outcomes import DERIVED
 from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.reports.trained import trained_rules
 from mipo_eval.signature import join, short, split
+from mipo_eval.store.judges import StoredJudge
 from mipo_eval.store.runs import Run
 
 

@@ -5,12 +5,12 @@ from itertools import combinations
 from typing import Literal, NamedTuple
 
 from mipo_eval.errors import DataError
-from mipo_eval.judges.choices import Verdict
 from mipo_eval.metrics import mean_score
 from mipo_eval.metrics.agreement import cohen_kappa
 from mipo_eval.metrics.means import same_length
 from mipo_eval.records import Score, Values
 from mipo_eval.signature import join
+from mipo_eval.verdict import Verdict
 
 
 class Agreement(NamedTuple):

@@ -15,13 +15,13 @@ from mipo_eval.records import Item, Rating, Score, text_key
 from mipo_eval.stats import Crossed
 from mipo_eval.store import Store
 from mipo_eval.store.items import put_list
+from mipo_eval.store.judges import put_judge
 from mipo_eval.store.ledger import Call, Ledger
-from mipo_eval.store.verdicts import Total, put_judge, put_ratings, rated, totals
+from mipo_eval.store.verdicts import put_ratings, rated, totals
+from mipo_eval.verdict import NO_PREFERENCES, NOT_JUDGED, Total
 
 EMPTY = "empty response"
 NO_REFERENCE = "item has no reference"
-NO_PREFERENCES = "item has no preferences"
-NOT_JUDGED = "not judged"
 
 _WINDOW = 32
 """Texts looked up at once: while that is done no reply is read, so it must not take long."""

@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from mipo_eval.judges.attacks import Attack, Duel
-from mipo_eval.judges.choices import Verdict
 from mipo_eval.judges.judge import Judge
 from mipo_eval.judges.labelled import LabelledPair
 from mipo_eval.judges.pairwise import ChoiceRequest, choice_requests, read_choice
@@ -22,6 +21,7 @@ from mipo_eval.models.base import Request
 from mipo_eval.records import Item
 from mipo_eval.store import Store
 from mipo_eval.store.ledger import Call, Ledger
+from mipo_eval.verdict import Verdict
 
 Advance = Callable[[int], None]
 

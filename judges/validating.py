@@ -26,8 +26,8 @@ from mipo_eval.records import Item
 from mipo_eval.signature import join, short
 from mipo_eval.store import Store
 from mipo_eval.store.engine import now
+from mipo_eval.store.judges import put_judge
 from mipo_eval.store.validations import Validation, put_validation
-from mipo_eval.store.verdicts import put_judge
 
 ATTACKED_ITEMS = 10
 """How many honest responses each hostile text meets, where nobody says."""

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mipo_eval.errors import DataError
-from mipo_eval.judges.choices import Verdict
 from mipo_eval.judges.readings import Reading
 from mipo_eval.metrics import (
     JudgeAccuracy,
@@ -24,6 +23,7 @@ from mipo_eval.metrics import (
 from mipo_eval.metrics.agreement import cohen_kappa
 from mipo_eval.records import Score
 from mipo_eval.signature import join
+from mipo_eval.verdict import Verdict
 
 CONSTANT_SHARE = 0.95
 """A judge is constant if this share of its ratings are one number, or of its verdicts are ties."""

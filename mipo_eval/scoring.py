@@ -12,9 +12,9 @@ from mipo_eval.records import Score, text_key
 from mipo_eval.signature import join
 from mipo_eval.stats import Crossed
 from mipo_eval.store.responses import Answered, Scorable
-from mipo_eval.store.verdicts import Total
 from mipo_eval.tasks.grading import grade
 from mipo_eval.tasks.questions import LETTERS
+from mipo_eval.verdict import Total
 
 Totals = dict[tuple[str, str], Total]
 

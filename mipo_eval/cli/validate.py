@@ -151,7 +151,7 @@ def _from_replies(
     from mipo_eval.judges.people import people_pairs
     from mipo_eval.judges.replies import read_replies
     from mipo_eval.judges.validating import examine_replies
-    from mipo_eval.reports.catalog import list_judges
+    from mipo_eval.store.judges import list_judges
     from mipo_eval.tasks.pairs import load_replies
 
     data, folder, files = where

@@ -17,7 +17,7 @@ from mipo_eval.exchange.records import Entry, JudgeRecord, Reading, RunRecord, e
 from mipo_eval.keys import canonical_json
 from mipo_eval.records import Item, Score
 from mipo_eval.signature import join, split
-from mipo_eval.store.choices import Grade
+from mipo_eval.store.verdicts import Grade
 
 SOURCE = "lm_eval"
 _RESULTS = re.compile(r"results_(?P<time>.+)")

@@ -1,11 +1,10 @@
 """What a store has: runs by task, metric and judge; and what a run is called in a table."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
 import yaml
@@ -14,59 +13,15 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_
 from mipo_eval.errors import ConfigError
 from mipo_eval.models.spec import read_name
 from mipo_eval.records import Score
-from mipo_eval.signature import join, short, split
+from mipo_eval.signature import join, split
 from mipo_eval.store import Store
 from mipo_eval.store.runs import Run
-from mipo_eval.store.tables import judges, runs, scores
+from mipo_eval.store.tables import runs, scores
 
 _SEED = re.compile(r"[-_./]seed[-_=]?(\d+)(?=$|[-_./])")
 ROW_PARTS = ("prompting", "seed")
 """Signature parts in which rows of one column may differ: prompting is the row itself, a seed is
 averaged over."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredJudge:
-    """A judge that rated something in this store."""
-
-    key: str
-    name: str
-    spec: Mapping[str, Any]
-
-    @property
-    def label(self) -> str:
-        """The name, with the key's first digits, as signatures have it."""
-        return f"{self.name} ({short(self.key)})"
-
-
-def list_judges(store: Store) -> list[StoredJudge]:
-    """Return every judge of the store, by name and key."""
-    query = sa.select(judges).order_by(judges.c.name, judges.c.judge_key)
-    with store.read() as connection:
-        return [
-            StoredJudge(key=row.judge_key, name=row.name, spec=row.spec)
-            for row in connection.execute(query)
-        ]
-
-
-def find_judge(store: Store, name: str) -> StoredJudge:
-    """Return the judge with this name, spec, or beginning of a key.
-
-    Raises:
-        ConfigError: no judge or several judges match.
-    """
-    known = list_judges(store)
-    found = [
-        judge
-        for judge in known
-        if name in {judge.name, judge.spec.get("spec")} or judge.key.startswith(name)
-    ]
-    if len(found) == 1:
-        return found[0]
-    labels = ", ".join(judge.label for judge in found or known) or "none yet"
-    if found:
-        raise ConfigError(f"judge {name!r} is ambiguous: {labels}; name it by its key")
-    raise ConfigError(f"no judge {name!r} in {store.name}; it has: {labels}")
 
 
 def stored_scores(store: Store) -> list[tuple[Run, Score]]:

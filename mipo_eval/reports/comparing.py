@@ -7,18 +7,13 @@ from typing import Any
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.metrics.rates import METRIC_NAMES, Ties
 from mipo_eval.records import Score
-from mipo_eval.reports.catalog import (
-    StoredJudge,
-    find_judge,
-    judges_of,
-    list_judges,
-    run_labels,
-)
+from mipo_eval.reports.catalog import judges_of, run_labels
 from mipo_eval.reports.outcomes import DERIVED, JUDGED, Sheet, outcome_sheets
 from mipo_eval.signature import differences, join, short, split
 from mipo_eval.stats import Comparison, compare_all
 from mipo_eval.stats.significance import Adjust
 from mipo_eval.store import Store
+from mipo_eval.store.judges import StoredJudge, find_judge, list_judges
 from mipo_eval.store.runs import Run, find_run, get_scores
 from mipo_eval.store.validations import failing_judges
 

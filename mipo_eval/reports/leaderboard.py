@@ -8,20 +8,14 @@ from typing import Any
 from mipo_eval.metrics.directions import direction
 from mipo_eval.metrics.rates import METRIC_NAMES, Ties
 from mipo_eval.records import Score
-from mipo_eval.reports.catalog import (
-    RowName,
-    RowRule,
-    StoredJudge,
-    column_signature,
-    find_judge,
-    row_name,
-)
+from mipo_eval.reports.catalog import RowName, RowRule, column_signature, row_name
 from mipo_eval.reports.cells import Cell, Column, Line, cell_json, cells_of, stored_score
 from mipo_eval.reports.outcomes import DERIVED, Sheet, has_values
 from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.reports.trained import trained_rules
 from mipo_eval.signature import join, short, split
 from mipo_eval.store import Store
+from mipo_eval.store.judges import StoredJudge, find_judge
 from mipo_eval.store.runs import Run
 
 __all__ = ["Asked", "Cell", "Row", "Section", "leaderboard", "section_json"]

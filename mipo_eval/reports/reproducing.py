@@ -8,9 +8,9 @@ from typing import Any
 
 from mipo_eval.errors import ConfigError
 from mipo_eval.records import Score
-from mipo_eval.reports.catalog import list_judges
 from mipo_eval.signature import differences, short, split
 from mipo_eval.store import Store
+from mipo_eval.store.judges import list_judges
 from mipo_eval.store.runs import Run, find_run, generation_spec, get_scores
 
 _FROM_COMMAND = ("suite", "limit", "data", "engine")

@@ -5,9 +5,10 @@ from functools import cached_property
 from mipo_eval.controls import control_of
 from mipo_eval.metrics.rates import METRIC_NAMES
 from mipo_eval.records import Score
-from mipo_eval.reports.catalog import StoredJudge, list_judges, stored_scores
+from mipo_eval.reports.catalog import stored_scores
 from mipo_eval.reports.outcomes import DERIVED, Outcomes
 from mipo_eval.store import Store
+from mipo_eval.store.judges import StoredJudge, list_judges
 from mipo_eval.store.runs import Run
 from mipo_eval.store.trainings import Training, list_trainings
 

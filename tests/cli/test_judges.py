@@ -11,7 +11,7 @@ from mipo_eval.cli import main
 from mipo_eval.dashboards.labelling import put_label, stack
 from mipo_eval.judges import Judge, Protocol, load_judge
 from mipo_eval.judges import judge as judge_module
-from mipo_eval.judges.choosing import Pair, choose
+from mipo_eval.judges.choosing import TextPair, choose
 from mipo_eval.judges.judging import rate, with_references
 from mipo_eval.judges.people import people_pairs
 from mipo_eval.models import Request
@@ -143,7 +143,7 @@ def asked() -> None:
         add_run(store, "qwen-1b")
         pairs = [(item, text_of("qwen-1b", n)) for n, item in enumerate(ITEMS[:3])]
         asyncio.run(rate(store, asked_judge("rubric"), with_references(pairs)))
-        duels = [Pair(item, text, item.reference or "") for item, text in pairs]
+        duels = [TextPair(item, text, item.reference or "") for item, text in pairs]
         asyncio.run(choose(store, asked_judge("pairwise"), duels))
 
 

@@ -19,14 +19,15 @@ from mipo_eval.records import Item, Rating, Response, Score, text_key
 from mipo_eval.scoring import ending_scores, judged_scores, likelihood_scores
 from mipo_eval.signature import join, short
 from mipo_eval.store import Store
-from mipo_eval.store.choices import Choice, put_choices
 from mipo_eval.store.items import put_list
+from mipo_eval.store.judges import put_judge
 from mipo_eval.store.responses import Scorable, answered, put_generation, put_responses, scorable
 from mipo_eval.store.runs import Run, put_run, put_scores
 from mipo_eval.store.tables import calls
 from mipo_eval.store.trainings import CurvePoint, Training, put_curve, put_training
 from mipo_eval.store.validations import Validation, put_validation
-from mipo_eval.store.verdicts import put_judge, put_ratings, totals
+from mipo_eval.store.verdicts import put_choices, put_ratings, totals
+from mipo_eval.verdict import Choice
 
 DAY = datetime(2026, 11, 1, 12, tzinfo=UTC)
 DECODING = {"max_tokens": 256, "temperature": 0.0, "top_p": 1.0, "seed": 0}

@@ -8,9 +8,10 @@ from mipo_eval.records import Score
 from mipo_eval.store import Store
 from mipo_eval.store.engine import now
 from mipo_eval.store.items import put_list
+from mipo_eval.store.judges import put_judge
 from mipo_eval.store.responses import put_generation, put_responses
 from mipo_eval.store.runs import Run, put_run, put_scores
-from mipo_eval.store.verdicts import put_judge, put_ratings
+from mipo_eval.store.verdicts import put_ratings
 from tests.dashboards.scripted import _rating, _response, items
 from tests.waiting import HANG
 

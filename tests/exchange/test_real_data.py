@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mipo_eval.exchange import RunRecord, load_record, read_path, store_runs
-from mipo_eval.exchange.outcomes import item_outcomes
+from mipo_eval.exchange.outcomes import item_verdicts
 from mipo_eval.metrics import OutcomeSummary, outcome_summary
 from mipo_eval.records import Score
 from mipo_eval.signature import split
@@ -30,7 +30,9 @@ def _import(path: Path) -> list[RunRecord]:
 
 def _summary(record: RunRecord, judge: str) -> OutcomeSummary:
     (key,) = (j.key for j in record.judges if j.name == judge)
-    return outcome_summary([o for o, _ in item_outcomes(record.entries, record.choices, key)])
+    return outcome_summary(
+        [one.credit for one in item_verdicts(record.entries, record.choices, key)]
+    )
 
 
 def _scores(record: RunRecord, metric: str, judge: str | None = None) -> dict[str, Score]:

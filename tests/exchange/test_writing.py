@@ -29,11 +29,12 @@ from mipo_eval.exchange.writing import FORMATS, NAMES, write
 from mipo_eval.records import Item, Rating, Response, Score, text_key
 from mipo_eval.signature import split
 from mipo_eval.store import Store
-from mipo_eval.store.choices import Choice
 from mipo_eval.store.items import put_list
+from mipo_eval.store.judges import put_judge
 from mipo_eval.store.responses import put_generation, put_responses
 from mipo_eval.store.runs import Run, list_runs, put_run, put_scores
-from mipo_eval.store.verdicts import put_judge, put_ratings
+from mipo_eval.store.verdicts import put_ratings
+from mipo_eval.verdict import Choice
 
 HOSTILE = (
     '=cmd()|</td></script><script>alert("1")</script> <img src=x onerror=alert(1)> '

@@ -28,7 +28,7 @@ STORED = [m for m in METRICS if m not in {*DERIVED, *OF_CHOICES, "accuracy"}]
 def test_sheets_have_the_means_and_counts_of_the_stored_scores(served: Served, metric: str) -> None:
     """The main job computed these scores by its own way through the same verdicts."""
     with Store.open(str(served.path), mode="read") as store:
-        from mipo_eval.reports.catalog import find_judge
+        from mipo_eval.store.judges import find_judge
 
         runs = list_runs(store)
         (sheet,) = outcome_sheets(store, runs, metric, find_judge(store, "judge").key)

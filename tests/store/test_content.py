@@ -10,6 +10,7 @@ from mipo_eval.errors import ConfigError
 from mipo_eval.records import Item, Rating, Response, Score, text_key
 from mipo_eval.store import Store, runs
 from mipo_eval.store.items import get_items, put_list
+from mipo_eval.store.judges import put_judge
 from mipo_eval.store.responses import (
     answered,
     missing,
@@ -17,7 +18,8 @@ from mipo_eval.store.responses import (
     put_responses,
     scorable,
 )
-from mipo_eval.store.verdicts import Total, put_judge, put_ratings, rated, ratings_of, totals
+from mipo_eval.store.verdicts import put_ratings, rated, ratings_of, totals
+from mipo_eval.verdict import Total
 
 NASTY = "zero\x00width \ud800 and \u202e right-to-left \U0001f600"
 ITEMS = [
