@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from mipo_eval.demo import world
-from mipo_eval.demo.pretraining import Recipe, make_tokenizer, tokenizer_texts
+from mipo_eval.demo.pretraining import PretrainingRecipe, make_tokenizer, tokenizer_texts
 from mipo_eval.models.lm_eval import Decoding, LoadedModel, ModelOptions, load_model
 from mipo_eval.models.spec import parse_model
 from mipo_eval.records import Item
@@ -42,7 +42,7 @@ def make_model(folder: Path) -> Path:
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    recipe = Recipe(context=_CONTEXT)
+    recipe = PretrainingRecipe(context=_CONTEXT)
     render = partial(render_query, prompting="personalized")
     tokenizer = make_tokenizer(tokenizer_texts(render, recipe), recipe)
     torch.manual_seed(0)

@@ -155,7 +155,6 @@ def _change(task: str, pairs: Sequence[_Pair], *, within: bool, seed: int) -> Ch
         difference=mean_score(
             "self_bleu_4_difference",
             [later - earlier for _, earlier, later in pairs],
-            signature="",
             groups=[group for group, _, _ in pairs],
             seed=seed,
             reasons=[NO_OTHER] * len(pairs),

@@ -9,7 +9,7 @@ from mipo_eval.metrics import mean_score
 from mipo_eval.metrics.agreement import cohen_kappa
 from mipo_eval.metrics.means import same_length
 from mipo_eval.records import Score, Values
-from mipo_eval.signature import join
+from mipo_eval.signature import NOTHING, Signature, join
 from mipo_eval.verdict import Verdict
 
 
@@ -67,7 +67,7 @@ class FamilyRatings(NamedTuple):
 def family_preference(
     ratings: FamilyRatings,
     *,
-    signature: str = "",
+    signature: Signature = NOTHING,
     groups: Sequence[Hashable | None] | None = None,
     seed: int = 0,
 ) -> Score:

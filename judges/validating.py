@@ -23,7 +23,7 @@ from mipo_eval.models.prices import spending
 from mipo_eval.models.spec import read_name
 from mipo_eval.progress import Progress, Stage, run_shown
 from mipo_eval.records import Item
-from mipo_eval.signature import join, short
+from mipo_eval.signature import Signature, join, short
 from mipo_eval.store import Store
 from mipo_eval.store.engine import now
 from mipo_eval.store.judges import put_judge
@@ -46,7 +46,7 @@ class Examined:
     judge: str
     data: str
     data_key: str
-    signature: str
+    signature: Signature
     quality: Quality
 
     @property

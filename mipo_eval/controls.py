@@ -10,12 +10,10 @@ A judge under which the first three do as well as the model measures something e
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 from mipo_eval.keys import item_rng
 from mipo_eval.records import Score
-from mipo_eval.signature import split
 from mipo_eval.store.responses import Answered
 
 CONTROLS = ("mismatched", "generic", "echo", "reference")
@@ -26,20 +24,7 @@ GENERIC = (
 )
 
 
-def control_metric(control: str, score: Score) -> Score:
-    """Return a control's score under a name of its own: no table must take it for the model's."""
-    return replace(score, metric=f"control_{control}_{score.metric}")
-
-
-def control_of(metric: str) -> tuple[str | None, str]:
-    """Return whose score a metric is (a control, or None for the model) and the plain metric."""
-    for control in CONTROLS:
-        if metric.startswith(prefix := f"control_{control}_"):
-            return control, metric.removeprefix(prefix)
-    return None, metric
-
-
-class Winner(NamedTuple):
+class WinningControl(NamedTuple):
     """A control that a judge rates as high as the model."""
 
     task: str
@@ -58,15 +43,15 @@ class Winner(NamedTuple):
         )
 
 
-def winners(scores: Iterable[Score]) -> list[Winner]:
+def winners(scores: Iterable[Score]) -> list[WinningControl]:
     """Return the controls that do as well as the model where they must not, of one run."""
     rated = {
-        (score.task, split(score.signature).get("judge", ""), control_of(score.metric)[0]): value
+        (score.task, score.judge or "", score.control): value
         for score in scores
-        if control_of(score.metric)[1] == "rating_mean" and (value := score.value) is not None
+        if score.metric == "rating_mean" and (value := score.value) is not None
     }
     return [
-        Winner(task, judge, control, value, own)
+        WinningControl(task, judge, control, value, own)
         for (task, judge, control), value in rated.items()
         if control is not None
         and control != "reference"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from mipo_eval import __version__
-from mipo_eval.controls import CONTROLS, control_metric, control_texts
+from mipo_eval.controls import CONTROLS, control_texts
 from mipo_eval.errors import ModelError
 from mipo_eval.judges import Judge
 from mipo_eval.judges.judging import is_unrated, rate, with_references
@@ -31,7 +31,7 @@ from mipo_eval.scoring import (
     response_scores,
     why_no_text,
 )
-from mipo_eval.signature import join, short
+from mipo_eval.signature import NOTHING, Signature, join, short
 from mipo_eval.store import Store
 from mipo_eval.store.responses import Answered, Scorable, answered, scorable
 from mipo_eval.store.runs import Run, put_scores
@@ -142,7 +142,7 @@ def _scores(
             scores += [_signed(score, task.name, context, by) for score in judged]
             if evaluation.controls:
                 scores += [
-                    _signed(control_metric(control, score), task.name, context, by)
+                    _signed(score, task.name, context, by.followed_by(join(control=control)))
                     for control, score in _controls(
                         store, run, judge, entries[task.name], of_task, progress
                     )
@@ -180,7 +180,7 @@ def _controls(
             yield control, score
 
 
-def _context(evaluation: Evaluation, item_keys: list[str]) -> str:
+def _context(evaluation: Evaluation, item_keys: list[str]) -> Signature:
     """Return the part of a signature that all scores of a task share."""
     drawn = evaluation.suite.form in {"query", "answer"}
     return join(
@@ -192,6 +192,6 @@ def _context(evaluation: Evaluation, item_keys: list[str]) -> str:
     )
 
 
-def _signed(score: Score, task: str, *parts: str) -> Score:
-    signature = [*parts, score.signature, join(version=__version__)]
-    return replace(score, task=task, signature="|".join(part for part in signature if part))
+def _signed(score: Score, task: str, context: Signature, by: Signature = NOTHING) -> Score:
+    signature = context.followed_by(by, score.signature, join(version=__version__))
+    return replace(score, task=task, signature=signature)

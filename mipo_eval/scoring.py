@@ -9,7 +9,7 @@ from mipo_eval.metrics.calibration import ChoiceOutcome, calibration_scores, cho
 from mipo_eval.metrics.diversity import FIXED_SIZE, diversity_scores
 from mipo_eval.metrics.same_prompt import same_prompt_scores
 from mipo_eval.records import Score, text_key
-from mipo_eval.signature import join
+from mipo_eval.signature import Signature, join
 from mipo_eval.stats import Crossed
 from mipo_eval.store.responses import Answered, Scorable
 from mipo_eval.tasks.grading import grade
@@ -63,7 +63,6 @@ def ending_scores(rows: Sequence[Scorable], *, seed: int) -> list[Score]:
             score = make(
                 metric,
                 known,
-                signature="",
                 groups=_clusters(rows),
                 seed=seed,
                 reasons=[why_no_text(row) or "the model type does not tell" for row in rows],
@@ -132,7 +131,7 @@ def _why_no_reply(entries: Sequence[Answered]) -> list[str]:
     ]
 
 
-def _nothing(reasons: Sequence[str], signature: str) -> Score:
+def _nothing(reasons: Sequence[str], signature: Signature) -> Score:
     """Return the accuracy of a task of which not one item has a reply."""
     counted = dict(Counter(reasons).most_common())
     return Score(metric="accuracy", value=None, n=0, unscored_reasons=counted, signature=signature)

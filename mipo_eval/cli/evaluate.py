@@ -43,12 +43,12 @@ def run_evaluation(asked: Asked, store_url: str, *, as_json: bool) -> None:
     """Do the main job and print its scores."""
     from mipo_eval.cli.output import Output
     from mipo_eval.store import Store
-    from mipo_eval.store.validations import failing_by_signature
+    from mipo_eval.store.validations import failing_by_short_key
 
     output = Output(as_json=as_json)
     with Store.open(store_url) as store:
         result = evaluate_asked(asked, store, output)
-        failing = failing_by_signature(store)
+        failing = failing_by_short_key(store)
         if as_json:
             output.document(result_json(result, failing))
         else:
@@ -73,10 +73,9 @@ def result_json(
 ) -> dict[str, object]:
     """Return a run as `--json` shows it, with judges not to be believed: failed, or broken here."""
     from mipo_eval.controls import winners
-    from mipo_eval.store.validations import judge_in
 
     run = result.run
-    keys = dict.fromkeys(judge_in(score.signature) or "" for score in result.scores)
+    keys = dict.fromkeys(score.judge_key or "" for score in result.scores)
     return {
         "run_id": run.run_id,
         "model": run.model,

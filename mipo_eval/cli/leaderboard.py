@@ -91,7 +91,7 @@ def leaderboard(  # noqa: PLR0913, PLR0917 - one parameter per flag; limited by 
     from mipo_eval.reports.paper import published_rows
     from mipo_eval.reports.snapshot import Snapshot
     from mipo_eval.store import Store
-    from mipo_eval.store.validations import failing_by_signature
+    from mipo_eval.store.validations import failing_by_short_key
 
     output = Output(as_json=as_json)
     rules = read_rows(rows) if rows else []
@@ -109,7 +109,7 @@ def leaderboard(  # noqa: PLR0913, PLR0917 - one parameter per flag; limited by 
         sections = build(now, asked)
         if metric and not sections and now.scores:
             raise ConfigError(f"no {metric} in {opened.name}: it has {', '.join(now.metrics)}")
-        failing = failing_by_signature(opened)
+        failing = failing_by_short_key(opened)
     known = {index: published_rows(s) if paper else [] for index, s in enumerate(sections)}
     if as_json:
         documents = [section_json(s) for s in sections]
@@ -135,9 +135,7 @@ def _number(number: "Published") -> dict[str, float | None]:
 
 def _failings(section: "Section", failing: "Mapping[str, Sequence[str]]") -> "Sequence[str]":
     """Return why the section's judge failed its validation; nothing if it did not."""
-    from mipo_eval.signature import split
-
-    keys = (split(signature).get("judge_key", "") for signature in section.signatures.values())
+    keys = (made.parts.get("judge_key", "") for made in section.signatures.values())
     return next((failing[key] for key in keys if key in failing), ())
 
 

@@ -17,7 +17,7 @@ from mipo_eval.keys import digest
 from mipo_eval.models.prices import spending
 from mipo_eval.progress import Progress, Stage, run_shown
 from mipo_eval.records import Item, text_key
-from mipo_eval.signature import join, short
+from mipo_eval.signature import Signature, join, short
 from mipo_eval.stats import Crossed, adjust
 from mipo_eval.store import Store
 from mipo_eval.store.verdicts import pair_verdicts, totals
@@ -37,7 +37,7 @@ class Match:
     """None for a panel."""
     protocol: str
     balance: Balance
-    signature: str
+    signature: Signature
     entries: tuple["Entry", ...]
     """One per item of the task, in the suite's order."""
 

@@ -195,8 +195,7 @@ def _scores(store: Store, run: Run) -> list[Score]:
             responses=short(run.generation_key),
         )
         for score in response_scores(of_task, seed=run.seed):
-            parts = (signature, score.signature, join(version=__version__))
-            signed = "|".join(part for part in parts if part)
+            signed = signature.followed_by(score.signature, join(version=__version__))
             found.append(replace(score, task=task, signature=signed))
     return found
 

@@ -52,14 +52,14 @@ def choice_scores(
     found = list(outcome_rates(values, groups=groups, reasons=reasons))
     made = [choice for choice in choices if choice.judge_key == judge.key]
     if any(choice.preference is not None for choice in made):
-        mean = mean_score("win_rate", in_percent, signature="", groups=groups, reasons=reasons)
+        mean = mean_score("win_rate", in_percent, groups=groups, reasons=reasons)
         error = outcome_summary(values, groups=groups).standard_error
         found.insert(0, mean)
         if error is not None:
             found.append(replace(mean, metric="win_rate_standard_error", value=error, ci95=None))
     both = any(choice.shown_first == "b" for choice in made)
     return [
-        replace(score, signature="|".join(p for p in (orders, score.signature) if p))
+        replace(score, signature=orders.followed_by(score.signature))
         for score in found
         for orders in (join(orders="both-agree" if both else "one"),)
     ]
@@ -110,13 +110,14 @@ def signed(
         items=short(digest([entry.item.key for entry in entries])),
         source=source,
         judge=in_signature(judge.name) if judge else None,
+        judge_key=short(judge.key) if judge else None,
     )
     version = join(version=__version__)
     return [
         replace(
             score,
             task=task if task is not None else score.task,
-            signature="|".join(part for part in (context, score.signature, version) if part),
+            signature=context.followed_by(score.signature, version),
         )
         for score in scores
     ]

@@ -15,7 +15,7 @@ from mipo_eval.errors import DataError
 from mipo_eval.metrics.entropy import answer_entropy
 from mipo_eval.metrics.means import Groups, mean_score, same_length
 from mipo_eval.records import Score, Values
-from mipo_eval.signature import join
+from mipo_eval.signature import Signature, join
 from mipo_eval.stats.bootstrap import cluster, percentile_interval, replicates
 
 Logprobs = Sequence[float] | NDArray[np.floating]
@@ -141,7 +141,11 @@ def calibration_scores(
 
 
 def _ece_score(
-    outcomes: Sequence[ChoiceOutcome | None], groups: Groups, seed: int, bins: int, signature: str
+    outcomes: Sequence[ChoiceOutcome | None],
+    groups: Groups,
+    seed: int,
+    bins: int,
+    signature: Signature,
 ) -> Score:
     kept = [outcome for outcome in outcomes if outcome is not None]
     labels = None if groups is None else [g for o, g in zip(outcomes, groups, strict=True) if o]
@@ -158,5 +162,5 @@ def _ece_score(
         n=len(kept),
         unscored_reasons={"no probabilities": absent} if absent else {},
         ci95=interval,
-        signature=f"{signature}|{join(bins=bins)}",
+        signature=signature.followed_by(join(bins=bins)),
     )

@@ -9,7 +9,7 @@ import numpy as np
 
 from mipo_eval.errors import DataError
 from mipo_eval.records import Score, Values
-from mipo_eval.signature import join
+from mipo_eval.signature import NOTHING, Signature, join
 from mipo_eval.stats.intervals import rate_intervals, table_intervals
 
 Groups = Sequence[Hashable | None] | None
@@ -64,7 +64,7 @@ def mean_score(
     metric: str,
     values: Values,
     *,
-    signature: str,
+    signature: Signature = NOTHING,
     groups: Groups = None,
     seed: int = 0,
     reasons: Reasons = None,
@@ -101,7 +101,7 @@ def rate_score(
     metric: str,
     values: Values,
     *,
-    signature: str,
+    signature: Signature = NOTHING,
     groups: Groups = None,
     seed: int = 0,
     reasons: Reasons = None,

@@ -9,7 +9,7 @@ from mipo_eval.metrics.rates import METRIC_NAMES, Ties
 from mipo_eval.records import Score
 from mipo_eval.reports.catalog import judges_of, run_labels
 from mipo_eval.reports.outcomes import DERIVED, JUDGED, Sheet, outcome_sheets
-from mipo_eval.signature import differences, join, short, split
+from mipo_eval.signature import NOTHING, Signature, join, short
 from mipo_eval.stats import Comparison, compare_all
 from mipo_eval.stats.significance import Adjust
 from mipo_eval.store import Store
@@ -35,7 +35,7 @@ class Side:
     n: int
     unscored: Mapping[str, int]
     tie_rate: float | None
-    signature: str | None
+    signature: Signature | None
     """Of the stored score; None when the run has none yet."""
 
 
@@ -189,10 +189,10 @@ def _task(
     )
 
 
-def _apart(first: str | None, second: str | None) -> Parts:
+def _apart(first: Signature | None, second: Signature | None) -> Parts:
     if first is None or second is None:
         return {}
-    return differences(first, second)
+    return first.differences(second)
 
 
 def _sides(
@@ -221,15 +221,17 @@ def _sides(
     return sides
 
 
-def _signature(scores: Sequence[Score], sheet: Sheet, judge: StoredJudge | None) -> str | None:
+def _signature(
+    scores: Sequence[Score], sheet: Sheet, judge: StoredJudge | None
+) -> Signature | None:
     wanted = short(judge.key) if judge else None
     # What is made from verdicts when asked for is not stored: the win rate was made like it.
     metric = METRIC_NAMES["win"] if sheet.metric in DERIVED else sheet.metric
     for score in scores:
-        parts = split(score.signature)
-        if (score.task, score.metric, parts.get("judge_key")) == (sheet.task, metric, wanted):
-            rule = {"ties": DERIVED[sheet.metric]} if sheet.metric in DERIVED else {}
-            return join(**parts | rule)
+        if (score.task, score.name, score.judge_key) == (sheet.task, metric, wanted):
+            derived = sheet.metric in DERIVED
+            ties = join(ties=DERIVED[sheet.metric]) if derived else NOTHING
+            return score.signature.followed_by(ties)
     return None
 
 

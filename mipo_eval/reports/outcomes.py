@@ -24,7 +24,7 @@ from mipo_eval.reports.ratings import (
     references,
     without_collection,
 )
-from mipo_eval.signature import split
+from mipo_eval.signature import Signature
 from mipo_eval.stats import Crossed
 from mipo_eval.stats.bootstrap import Floats
 from mipo_eval.store import Store
@@ -161,7 +161,7 @@ class Outcomes:
         return _compared(own, self._rated[judge, "", run.list_key], COMPARED[metric])
 
 
-def has_values(metric: str, judge_key: str | None, signatures: Iterable[str] = ()) -> bool:
+def has_values(metric: str, judge_key: str | None, signatures: Iterable[Signature] = ()) -> bool:
     """Return whether a metric has a value per item.
 
     Args:
@@ -170,14 +170,9 @@ def has_values(metric: str, judge_key: str | None, signatures: Iterable[str] = (
         signatures: of the stored numbers. What another tool checked is not checked again: its
             items do not say how.
     """
-    if metric in CHECKED and any(is_imported(signature) for signature in signatures):
+    if metric in CHECKED and any("source" in signature.parts for signature in signatures):
         return False
     return metric in METRICS and (judge_key is not None or metric not in JUDGED)
-
-
-def is_imported(signature: str) -> bool:
-    """Return whether a number came from another tool."""
-    return "source" in split(signature)
 
 
 def outcome_sheets(

@@ -8,6 +8,7 @@ import pytest
 
 from mipo_eval.errors import DataError
 from mipo_eval.metrics import mean_score, rate_score, rating_mean
+from mipo_eval.signature import join
 from mipo_eval.stats import Crossed
 
 
@@ -19,7 +20,7 @@ def test_rating_mean_leaves_out_what_is_absent() -> None:
 
 
 def test_mean_score_carries_the_callers_name_and_signature() -> None:
-    score = mean_score("response_tokens", [10, 20], signature="tok:demo", groups=["a", "b"])
+    score = mean_score("response_tokens", [10, 20], signature=join(tok="demo"), groups=["a", "b"])
     assert score.to_json() == {
         "task": "",
         "metric": "response_tokens",
@@ -43,26 +44,23 @@ def test_nan_is_refused() -> None:
 
 
 def test_a_perfect_rate_is_not_certain() -> None:
-    sure = mean_score("accuracy", [100] * 20, signature="s")
-    honest = rate_score("accuracy", [100] * 20, signature="s")
+    sure = mean_score("accuracy", [100] * 20)
+    honest = rate_score("accuracy", [100] * 20)
     assert sure.ci95 == (100, 100)
     # Clopper-Pearson of 20 out of 20, from a table.
     assert honest.ci95 == pytest.approx((83.157, 100), abs=1e-3)
-    paired = rate_score("accuracy", [100] * 20, signature="s", groups=[i // 2 for i in range(20)])
+    paired = rate_score("accuracy", [100] * 20, groups=[i // 2 for i in range(20)])
     assert paired.ci95 == pytest.approx((69.150, 100), abs=1e-3)
     mixed = [100.0, 0.0, 100.0, None]
-    assert (
-        rate_score("accuracy", mixed, signature="s").ci95
-        == mean_score("accuracy", mixed, signature="s").ci95
-    )
+    assert rate_score("accuracy", mixed).ci95 == mean_score("accuracy", mixed).ci95
 
 
 def test_users_who_come_back_widen_the_interval() -> None:
     values = [float(user) for _ in range(30) for user in range(6)]
     prompts = [prompt for prompt in range(30) for _ in range(6)]
-    alone = mean_score("m", values, signature="s", groups=prompts).ci95
+    alone = mean_score("m", values, groups=prompts).ci95
     crossed = [Crossed(prompt, user) for prompt, user in zip(prompts, values, strict=True)]
-    both = mean_score("m", values, signature="s", groups=crossed).ci95
+    both = mean_score("m", values, groups=crossed).ci95
     assert alone == (2.5, 2.5)  # every prompt has the same six users
     assert both is not None
     assert both[1] - both[0] > 2

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mipo_eval.demo.muon import Muon, orthogonal
+from mipo_eval.demo.pretraining import Muon, orthogonal
 
 SHAPES = ((8, 8), (16, 8), (8, 24), (8, 8))
 
