@@ -21,15 +21,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.judge_server import REPOSITORY, JudgeServer
-from mipo_eval.generation.engine import (
+from mipo_eval.keys import digest
+from mipo_eval.models.lm_eval import (
     ModelOptions,
     decoding_for,
     generation_spec,
     load_model,
     load_task,
 )
-from mipo_eval.generation.models import parse_model
-from mipo_eval.keys import digest
+from mipo_eval.models.spec import parse_model
 from mipo_eval.records import Item, Response
 from mipo_eval.signature import short
 from mipo_eval.store import Store

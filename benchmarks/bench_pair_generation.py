@@ -25,13 +25,8 @@ from typing import Any
 
 from mipo_eval.demo import world
 from mipo_eval.demo.pretraining import PretrainingRecipe, make_tokenizer, tokenizer_texts
-from mipo_eval.generation.engine import (
-    Decoding,
-    LoadedModel,
-    ModelOptions,
-    load_model,
-)
-from mipo_eval.generation.models import parse_model
+from mipo_eval.models.lm_eval import Decoding, LoadedModel, ModelOptions, load_model
+from mipo_eval.models.spec import parse_model
 from mipo_eval.records import Item
 from mipo_eval.tasks.prompt import render_query
 from mipo_eval.training.pairs import PairSettings, plan_draws

@@ -18,8 +18,8 @@ from mipo_eval.cli.output import Output
 from mipo_eval.cli.train import build_request
 from mipo_eval.demo import TRAINING_ITEMS, world
 from mipo_eval.demo.model import base_model
-from mipo_eval.generation.engine import ModelOptions, decoding_for, load_model
-from mipo_eval.generation.models import parse_model
+from mipo_eval.models.lm_eval import ModelOptions, decoding_for, load_model
+from mipo_eval.models.spec import parse_model
 from mipo_eval.settings import silence_libraries
 from mipo_eval.store import Store
 from mipo_eval.store.responses import Answered

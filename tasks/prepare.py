@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from mipo_eval.backends.base import Backend, Message, Request, Sampling
 from mipo_eval.errors import ConfigError, DataError
+from mipo_eval.models.base import Backend, Message, Request, Sampling
 from mipo_eval.records import Item
 from mipo_eval.store.engine import Store
 from mipo_eval.store.ledger import Ledger

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from mipo_eval.errors import ConfigError, DataError
-from mipo_eval.generation.engine import Decoding
 from mipo_eval.judges.rendering import neutral
 from mipo_eval.keys import digest
+from mipo_eval.models.lm_eval import Decoding
 from mipo_eval.progress import Progress
 from mipo_eval.records import Item, Response
 from mipo_eval.signature import short

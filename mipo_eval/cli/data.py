@@ -68,11 +68,11 @@ def prepare(  # noqa: PLR0913, PLR0917 - one parameter per flag
     parts.
     """
     from mipo_eval import settings
-    from mipo_eval.backends import Limits, Purse, load_backend
-    from mipo_eval.backends.pacing import spending
     from mipo_eval.cli.output import Output
     from mipo_eval.cli.tables import inert
     from mipo_eval.errors import ConfigError
+    from mipo_eval.models import Limits, Purse, load_backend
+    from mipo_eval.models.prices import spending
     from mipo_eval.progress import Stage, run_shown
     from mipo_eval.store import Store
     from mipo_eval.tasks import prepare as preparing
@@ -91,8 +91,10 @@ def prepare(  # noqa: PLR0913, PLR0917 - one parameter per flag
         limits = Limits(purse=Purse(max_cost))  # both models are paid from one purse
         models = preparing.Models(
             store=opened,
-            extractor=load_backend(extractor, limits=limits),
-            reference=load_backend(reference_model, limits=limits) if reference_model else None,
+            extractor=load_backend(extractor, limits=limits, flag="--extractor"),
+            reference=load_backend(reference_model, limits=limits, flag="--reference-model")
+            if reference_model
+            else None,
         )
         status = partial(spending, models.extractor)
         stage = Stage(f"items of {name}", plan.n_train + plan.n_test, status)

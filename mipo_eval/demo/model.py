@@ -44,11 +44,6 @@ def base_model() -> Path:
     return folder
 
 
-def demo_or(checkpoint: str) -> str:
-    """Return a checkpoint's name, with `demo` standing for the base model that ships."""
-    return str(base_model()) if checkpoint == "demo" else checkpoint
-
-
 def rebuild_base_model(
     render: "Render",
     *,

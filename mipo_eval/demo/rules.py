@@ -25,8 +25,8 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import pairwise
 
-from mipo_eval.backends.base import Failure, Reply, Request
 from mipo_eval.demo.grammar import BY_STATEMENT, topic_heads
+from mipo_eval.models.base import Failure, Reply, Request
 
 VERSION = "2"
 """Changes with every change of a rule, so that no rating of an older rule is taken for new."""

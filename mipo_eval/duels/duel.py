@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from mipo_eval import __version__
-from mipo_eval.backends.pacing import spending
 from mipo_eval.duels.entrants import Entrant, Field, Text, responses_of
 from mipo_eval.errors import ConfigError
 from mipo_eval.judges import Judge
@@ -15,6 +14,7 @@ from mipo_eval.judges.balance import Balance, Panel, balance, panel_outcomes
 from mipo_eval.judges.choosing import TextPair, choose
 from mipo_eval.judges.judging import is_open, is_unrated, rate
 from mipo_eval.keys import digest
+from mipo_eval.models.prices import spending
 from mipo_eval.progress import Progress, Stage, run_shown
 from mipo_eval.records import Item, text_key
 from mipo_eval.signature import Signature, join, short

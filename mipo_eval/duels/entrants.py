@@ -22,6 +22,7 @@ from mipo_eval.evaluation.generate import KIND, environment
 from mipo_eval.evaluation.score import response_scores
 from mipo_eval.judges.judging import EMPTY, NO_REFERENCE
 from mipo_eval.keys import digest
+from mipo_eval.models.spec import checkpoint_name
 from mipo_eval.records import Item, Response, Score
 from mipo_eval.signature import join, short
 from mipo_eval.store import Store
@@ -130,7 +131,7 @@ def _kind_of(run: Run) -> str:
     """Return what tells the family of a stored run's model: its kind, or its name."""
     if kind := run.environment.get(KIND):
         return str(kind)
-    folder = Path(run.model.removeprefix("vllm:"))
+    folder = Path(checkpoint_name(run.model))
     if folder.is_dir():
         try:
             return str(check_checkpoint(run.model, folder).get("model_type") or run.model)

@@ -10,15 +10,9 @@ from typing import Any
 
 from mipo_eval import __version__
 from mipo_eval.errors import DataError
-from mipo_eval.generation.engine import (
-    Decoding,
-    ModelOptions,
-    generation_spec,
-    load_model,
-    load_task,
-)
-from mipo_eval.generation.models import ModelSpec
 from mipo_eval.keys import digest
+from mipo_eval.models.lm_eval import Decoding, ModelOptions, generation_spec, load_model, load_task
+from mipo_eval.models.spec import ModelSpec
 from mipo_eval.progress import Progress
 from mipo_eval.signature import short
 from mipo_eval.store import Store

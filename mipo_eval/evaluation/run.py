@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from mipo_eval import __version__
-from mipo_eval.backends.pacing import spending
 from mipo_eval.errors import ModelError
 from mipo_eval.evaluation.context_lift import lift_scores
 from mipo_eval.evaluation.controls import CONTROLS, control_texts
@@ -24,11 +23,12 @@ from mipo_eval.evaluation.score import (
     response_scores,
     why_no_text,
 )
-from mipo_eval.generation.models import ModelSpec
 from mipo_eval.judges import Judge
 from mipo_eval.judges.judging import is_unrated, rate, with_references
 from mipo_eval.judges.weighing import weighted_scores
 from mipo_eval.keys import digest
+from mipo_eval.models.prices import spending
+from mipo_eval.models.spec import ModelSpec
 from mipo_eval.progress import Progress, Stage, run_shown
 from mipo_eval.records import Item, Score
 from mipo_eval.signature import NOTHING, Signature, join, short

@@ -23,7 +23,7 @@ from mipo_eval.metrics.self_bleu import (
     self_bleu_score,
 )
 from mipo_eval.records import Score
-from mipo_eval.signature import join
+from mipo_eval.signature import Signature, join
 from mipo_eval.stats.bootstrap import Floats, Index, cluster_ids, percentile_interval
 
 FIXED_SIZE = 80

@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
 
 from mipo_eval.errors import ConfigError
+from mipo_eval.models.spec import read_name
 from mipo_eval.records import Score
 from mipo_eval.signature import Signature
 from mipo_eval.store import Store
@@ -153,10 +154,7 @@ def row_name(run: Run, rules: Sequence[RowRule] = ()) -> tuple[RowName, tuple[in
 
 def model_label(name: str) -> str:
     """Return the part of a --model that names the model: no prefix, no URL, no folders."""
-    plain = name.partition("@")[0].rstrip("/")
-    for prefix in ("openai:", "vllm:"):
-        plain = plain.removeprefix(prefix)
-    return plain.rsplit("/", 1)[-1]
+    return read_name(name).label
 
 
 def run_labels(chosen: Sequence[Run]) -> dict[str, str]:

@@ -29,7 +29,7 @@ from mipo_eval.demo.pretraining import (
 )
 from mipo_eval.demo.rules import SATISFIED, incoherence, rate, read
 from mipo_eval.errors import ConfigError, ModelError
-from mipo_eval.generation.models import parse_model
+from mipo_eval.models.spec import parse_model
 from mipo_eval.records import Item
 from mipo_eval.tasks.prompt import Prompting, render_query
 from tests.demo.ship_base_model import MADE_BY, RENDER, made_by

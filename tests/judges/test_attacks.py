@@ -6,9 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from mipo_eval.backends import Reply, Request
-from mipo_eval.backends.scripted import ScriptedBackend
-from mipo_eval.backends.templates import prompt_tokens
 from mipo_eval.errors import DataError
 from mipo_eval.judges import (
     Judge,
@@ -18,6 +15,9 @@ from mipo_eval.judges import (
     rating_requests,
 )
 from mipo_eval.judges.attacks import Attack, Duel, attack_report, attacks, fooled_by
+from mipo_eval.models import Reply, Request
+from mipo_eval.models.base import ScriptedBackend
+from mipo_eval.models.hf import prompt_tokens
 from mipo_eval.records import Item
 from mipo_eval.signature import join
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from mipo_eval.backends import Backend, Request
-from mipo_eval.backends.openai import OpenAIBackend
-from mipo_eval.backends.scripted import ScriptedBackend
 from mipo_eval.errors import BackendError, ConfigError, DataError
+from mipo_eval.models import Backend, Request
+from mipo_eval.models.base import ScriptedBackend
+from mipo_eval.models.openai import OpenAIBackend
 from mipo_eval.records import Item
 from mipo_eval.store.engine import Store
 from mipo_eval.tasks.items import read_items

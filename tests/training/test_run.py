@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mipo_eval.generation.models import parse_model
+from mipo_eval.models.spec import parse_model
 from mipo_eval.records import Item
 from mipo_eval.store import Store
 from mipo_eval.store.trainings import Training, list_trainings

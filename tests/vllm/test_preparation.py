@@ -8,7 +8,7 @@ import pytest
 
 from mipo_eval.cli import main
 from mipo_eval.tasks.items import read_items
-from tests.models import make_parrot
+from tests.small_models import make_parrot
 from tests.tasks.rows import prism_rows
 from tests.vllm.server import VllmServer
 
