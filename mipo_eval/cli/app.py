@@ -118,10 +118,10 @@ def app(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is lim
     if not model or not suite:
         missing = "--model" if suite else "--suite"
         raise click.UsageError(f"{missing} is needed too: mipo-eval --model CKPT --suite SUITE")
-    from mipo_eval.cli.evaluate import Asked, run_evaluation
+    from mipo_eval.cli.evaluate import EvaluationOptions, run_evaluation
 
     run_evaluation(
-        Asked(
+        EvaluationOptions(
             model=model,
             suite=suite,
             judges=judges,

@@ -147,9 +147,9 @@ class _Demo:
 
     def evaluate(self, model: str, prompting: Literal["personalized", "default"]) -> "Result":
         """Return the scores of a model on the test items."""
-        from mipo_eval.cli.evaluate import Asked, evaluate_asked
+        from mipo_eval.cli.evaluate import EvaluationOptions, evaluate_asked
 
-        asked = Asked(
+        asked = EvaluationOptions(
             model=model, suite="demo", prompting=prompting, limit=self.limit, engine=_ENGINE
         )
         return evaluate_asked(asked, self.store, self.output)

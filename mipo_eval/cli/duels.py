@@ -10,7 +10,7 @@ from rich.text import Text
 
 from mipo_eval.cli.compare import p_text
 from mipo_eval.cli.tables import failing_lines, inert
-from mipo_eval.duels.apart import Example, Gap, Said
+from mipo_eval.duels.apart import Contrast, Gap, Opinion
 from mipo_eval.duels.duel import Match
 from mipo_eval.duels.entrants import Entrant
 from mipo_eval.judges import Judge
@@ -28,7 +28,7 @@ _LETTERS = 240
 def duel_tables(
     entrants: Sequence[Entrant],
     pairs: Sequence[Sequence[Match]],
-    apart: Mapping[tuple[str, str], Sequence[Example]],
+    apart: Mapping[tuple[str, str], Sequence[Contrast]],
     wide: Sequence[tuple[Match, Sequence[Gap]]],
     failing: Failing,
 ) -> list[RenderableType]:
@@ -170,7 +170,7 @@ def _gaps(found: Sequence[Gap]) -> list[RenderableType]:
     return [table]
 
 
-def _apart(match: Match, found: Sequence[Example]) -> list[RenderableType]:
+def _apart(match: Match, found: Sequence[Contrast]) -> list[RenderableType]:
     if not found:
         return []
     letters = {"a": match.first.label, "b": match.second.label, "tie": "tie", None: "none"}
@@ -193,7 +193,7 @@ def _apart(match: Match, found: Sequence[Example]) -> list[RenderableType]:
     return parts
 
 
-def _said(said: Said, letters: Mapping[str | None, str]) -> list[tuple[str, str]]:
+def _said(said: Opinion, letters: Mapping[str | None, str]) -> list[tuple[str, str]]:
     """Return what a judge said, line by line, each with the judge's name."""
     placed = [
         f"{letters[one.shown_first]} first: {_short(one.reply or 'no reply')}, which is "

@@ -21,7 +21,7 @@ _BESIDE_THE_MODEL: Mapping[str, type] = {"scoring_model": str}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class EvaluationOptions:
     """The main job's options, as given."""
 
     model: str
@@ -39,7 +39,7 @@ class Asked:
     batch: bool = False
 
 
-def run_evaluation(asked: Asked, store_url: str, *, as_json: bool) -> None:
+def run_evaluation(asked: EvaluationOptions, store_url: str, *, as_json: bool) -> None:
     """Do the main job and print its scores."""
     from mipo_eval.cli.output import Output
     from mipo_eval.store import Store
@@ -61,7 +61,7 @@ def run_evaluation(asked: Asked, store_url: str, *, as_json: bool) -> None:
             output.note(f"Responses and verdicts: mipo-eval show {result.run.run_id[:12]}")
 
 
-def evaluate_asked(asked: Asked, store: "Store", output: "Output") -> "Result":
+def evaluate_asked(asked: EvaluationOptions, store: "Store", output: "Output") -> "Result":
     """Do the main job on an open store."""
     from mipo_eval.evaluation.run import evaluate
 
@@ -89,7 +89,7 @@ def result_json(
     }
 
 
-def build_evaluation(asked: Asked) -> "Evaluation":
+def build_evaluation(asked: EvaluationOptions) -> "Evaluation":
     """Return what the options ask for; nothing is loaded yet."""
     from mipo_eval.evaluation.run import Evaluation
     from mipo_eval.models.lm_eval import ENGINE_SETTINGS, decoding_for

@@ -21,7 +21,7 @@ from mipo_eval.cli.options import (
 from mipo_eval.errors import ConfigError
 
 if TYPE_CHECKING:
-    from mipo_eval.cli.evaluate import Asked
+    from mipo_eval.cli.evaluate import EvaluationOptions
     from mipo_eval.cli.output import Output
     from mipo_eval.duels.duel import Match
     from mipo_eval.duels.entrants import Entrant, Field
@@ -102,7 +102,7 @@ def judge(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is l
     a position flip. The checker rates and prefers what it rates higher. Nothing is asked or paid
     for twice; a stopped command continues. docs/judge.md describes the --json document.
     """
-    from mipo_eval.cli.evaluate import Asked
+    from mipo_eval.cli.evaluate import EvaluationOptions
     from mipo_eval.cli.output import Output
     from mipo_eval.duels.duel import Wanted, fight
     from mipo_eval.store import Store
@@ -113,7 +113,7 @@ def judge(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is l
 
         reparse_stored(store, entrants, judges, output, as_json=as_json)
         return
-    asked = Asked(
+    asked = EvaluationOptions(
         model="",
         suite=suite or "",
         judges=judges,

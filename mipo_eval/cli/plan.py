@@ -62,7 +62,7 @@ def plan(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is li
     Asks nobody and writes nothing; what the store has is subtracted.
     """
     from mipo_eval import settings
-    from mipo_eval.cli.evaluate import Asked, build_evaluation
+    from mipo_eval.cli.evaluate import EvaluationOptions, build_evaluation
     from mipo_eval.cli.output import Output
     from mipo_eval.errors import ConfigError
     from mipo_eval.judges import load_judge
@@ -79,7 +79,7 @@ def plan(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is li
         raise ConfigError("--engine says how a model is run: name the model with --model")
     key, kind, besides = None, None, ["runs with a --seed other than 0"]
     if model is not None:
-        asked = Asked(
+        asked = EvaluationOptions(
             model=model, suite=suite, prompting=prompting, decoding=decoding, limit=limit,
             judges=(named,), engine=engine, data_dir=data_dir,
         )  # fmt: skip

@@ -57,12 +57,12 @@ def reproduce(score: str, execute: bool, store: str, as_json: bool) -> None:
 
 def _again(found: "Recipe", output: "Output") -> "Result":
     """Make the run anew in a temporary store."""
-    from mipo_eval.cli.evaluate import Asked, evaluate_asked
+    from mipo_eval.cli.evaluate import EvaluationOptions, evaluate_asked
     from mipo_eval.store import Store
 
     options = dict(found.options)
     limit, data = (options.get(name) for name in ("limit", "data"))
-    asked = Asked(
+    asked = EvaluationOptions(
         model=options["model"],
         suite=options["suite"],
         judges=found.judges,

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from mipo_eval.duels.duel import Entry, Match
+from mipo_eval.duels.duel import JudgedItem, Match
 from mipo_eval.judges import Verdict
 from mipo_eval.records import Item, text_key
 from mipo_eval.store import Store
@@ -15,7 +15,7 @@ from mipo_eval.store.verdicts import ratings_by
 _CREDIT: Mapping[Verdict | None, int] = {"a": 1, "b": -1, "tie": 0, None: 0}
 
 
-class Placed(NamedTuple):
+class PlacedReply(NamedTuple):
     """What a judge replied with one of the two responses in the first place."""
 
     shown_first: str
@@ -24,7 +24,7 @@ class Placed(NamedTuple):
     reply: str | None
 
 
-class Rated(NamedTuple):
+class PreferenceRatings(NamedTuple):
     """What a judge rated the two responses on one preference."""
 
     preference: str
@@ -33,29 +33,29 @@ class Rated(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
+class Opinion:
     """What one judge said of one item."""
 
     judge: str
     winner: Verdict | None
-    placed: tuple[Placed, ...]
+    placed: tuple[PlacedReply, ...]
     """Of judges that choose."""
-    rated: tuple[Rated, ...]
+    rated: tuple[PreferenceRatings, ...]
     """Of judges that rate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Example:
+class Contrast:
     """One item that tells two entrants apart."""
 
     item: Item
     first: str
     second: str
     winner: Verdict
-    said: tuple[Said, ...]
+    said: tuple[Opinion, ...]
 
 
-def examples(store: Store, matches: Sequence[Match], *, each: int) -> list[Example]:
+def examples(store: Store, matches: Sequence[Match], *, each: int) -> list[Contrast]:
     """Return the items where one entrant is most clearly preferred, for each of the two.
 
     Most clearly: by most judges, then by the largest difference in ratings, then between the
@@ -74,7 +74,7 @@ def examples(store: Store, matches: Sequence[Match], *, each: int) -> list[Examp
         margin = sum(float(outcome.margin or 0) for outcome in outcomes)
         if lead:
             leads.append((lead, margin, row, _distance(entry)))
-    found: list[Example] = []
+    found: list[Contrast] = []
     for sign, winner in ((1, "a"), (-1, "b")):
         side = [found_row for found_row in leads if found_row[0] * sign > 0]
         side.sort(key=lambda row: (-sign * row[0], -sign * row[1], -row[3], row[2]))
@@ -85,15 +85,15 @@ def examples(store: Store, matches: Sequence[Match], *, each: int) -> list[Examp
     return found
 
 
-def _distance(entry: Entry) -> float:
+def _distance(entry: JudgedItem) -> float:
     """Return the share of words, 0-1, that only one of the texts has."""
     first, second = (set((text or "").lower().split()) for text, _ in (entry.first, entry.second))
     return len(first ^ second) / len(first | second) if first | second else 0.0
 
 
-def _example(store: Store, matches: Sequence[Match], row: int, winner: Verdict) -> Example:
+def _example(store: Store, matches: Sequence[Match], row: int, winner: Verdict) -> Contrast:
     entry = matches[0].entries[row]
-    return Example(
+    return Contrast(
         item=entry.item,
         first=entry.first[0] or "",
         second=entry.second[0] or "",
@@ -102,29 +102,29 @@ def _example(store: Store, matches: Sequence[Match], row: int, winner: Verdict) 
     )
 
 
-def _said(store: Store, match: Match, entry: Entry) -> Said:
-    placed: tuple[Placed, ...] = ()
-    rated: tuple[Rated, ...] = ()
+def _said(store: Store, match: Match, entry: JudgedItem) -> Opinion:
+    placed: tuple[PlacedReply, ...] = ()
+    rated: tuple[PreferenceRatings, ...] = ()
     if choices := entry.outcome.choices:
         replies = replies_of(store, [choice.call_key for choice in choices if choice.call_key])
         placed = tuple(
-            Placed(choice.shown_first, choice.winner, replies.get(choice.call_key or ""))
+            PlacedReply(choice.shown_first, choice.winner, replies.get(choice.call_key or ""))
             for choice in choices
         )
     elif match.judge_key is not None:
         known = ratings_by(store, match.judge_key, [entry.item.key])
         rated = tuple(_rated(known, entry))
-    return Said(judge=match.judge, winner=entry.outcome.winner, placed=placed, rated=rated)
+    return Opinion(judge=match.judge, winner=entry.outcome.winner, placed=placed, rated=rated)
 
 
 _Ratings = Mapping[tuple[str, str, int], int | None]
 
 
-def _rated(known: _Ratings, entry: Entry) -> list[Rated]:
+def _rated(known: _Ratings, entry: JudgedItem) -> list[PreferenceRatings]:
     item = entry.item
     keys = [None if text is None else text_key(text) for text, _ in (entry.first, entry.second)]
     return [
-        Rated(preference, *(known.get((item.key, str(key), aspect)) for key in keys))
+        PreferenceRatings(preference, *(known.get((item.key, str(key), aspect)) for key in keys))
         for aspect, preference in enumerate(item.preferences)
     ]
 

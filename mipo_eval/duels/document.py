@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mipo_eval.duels.apart import Example, Gap, Said
+from mipo_eval.duels.apart import Contrast, Gap, Opinion
 from mipo_eval.duels.duel import Match
 from mipo_eval.duels.entrants import Entrant, Field
 from mipo_eval.judges import Judge
@@ -103,7 +103,7 @@ def _comparison(found: Comparison) -> dict[str, Any]:
     }
 
 
-def example_json(match: Match, found: Example) -> dict[str, Any]:
+def example_json(match: Match, found: Contrast) -> dict[str, Any]:
     """Return one item that tells two entrants apart, with what each judge said."""
     letters = {"a": match.first.label, "b": match.second.label, "tie": "tie", None: None}
     return {
@@ -118,7 +118,7 @@ def example_json(match: Match, found: Example) -> dict[str, Any]:
     }
 
 
-def _said(said: Said, letters: Mapping[str | None, str | None]) -> dict[str, Any]:
+def _said(said: Opinion, letters: Mapping[str | None, str | None]) -> dict[str, Any]:
     return {
         "judge": said.judge,
         "winner": letters[said.winner],

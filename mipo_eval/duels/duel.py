@@ -43,7 +43,7 @@ class Match:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class JudgedItem:
     """One item of a match."""
 
     item: Item
@@ -253,7 +253,7 @@ def _match(
         balance=balance(outcomes, groups=[Crossed(i.group, i.user_id) for i in items], seed=seed),
         signature=signature,
         entries=tuple(
-            Entry(
+            JudgedItem(
                 item=item,
                 first=texts[row][0],
                 second=texts[row][1],

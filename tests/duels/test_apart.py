@@ -6,7 +6,7 @@ from fractions import Fraction
 import pytest
 
 from mipo_eval.duels.apart import examples, gaps
-from mipo_eval.duels.duel import Entry, Match
+from mipo_eval.duels.duel import JudgedItem, Match
 from mipo_eval.duels.entrants import Entrant
 from mipo_eval.judges.balance import balance
 from mipo_eval.records import Item, Rating, text_key
@@ -36,7 +36,7 @@ def match(
         balance=balance(outcomes, groups=[item.group for item in items]),
         signature=NOTHING,
         entries=tuple(
-            Entry(item=item, first=(first, None), second=(second, None), outcome=outcome)
+            JudgedItem(item=item, first=(first, None), second=(second, None), outcome=outcome)
             for item, (first, second), outcome in zip(items, texts, outcomes, strict=True)
         ),
     )
