@@ -14,7 +14,7 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from mipo_eval.cli.output import Output
+from mipo_eval.cli.render import Output
 from mipo_eval.cli.train import build_request
 from mipo_eval.demo import TRAINING_ITEMS, world
 from mipo_eval.demo.model import base_model

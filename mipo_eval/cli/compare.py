@@ -76,7 +76,7 @@ def compare(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is
     RUN is the beginning of a run's id. A difference smaller than what these items can show (5 %
     two-sided, power 80 %) is marked with ~; it says nothing either way.
     """
-    from mipo_eval.cli.output import Output
+    from mipo_eval.cli.render import Output
     from mipo_eval.reports.comparing import Wanted, compare_runs, comparison_json
     from mipo_eval.store import Store
 
@@ -104,7 +104,7 @@ def _shown(task: "TaskComparison", correction: str) -> list["RenderableType"]:
     from rich.table import Table
     from rich.text import Text
 
-    from mipo_eval.cli.tables import failing_lines, inert
+    from mipo_eval.cli.render import failing_lines, inert
     from mipo_eval.store.validations import MARK
 
     mark = f" {MARK}" if task.judge_failings else ""
@@ -191,7 +191,7 @@ def p_text(p: float) -> str:
 
 
 def _warnings(task: "TaskComparison", number: "Mapping[str, str]") -> list[str]:
-    from mipo_eval.cli.tables import inert
+    from mipo_eval.cli.render import inert
 
     lines = [
         f"{number[first]}-{number[second]} made differently: "

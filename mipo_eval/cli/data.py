@@ -68,8 +68,7 @@ def prepare(  # noqa: PLR0913, PLR0917 - one parameter per flag
     parts.
     """
     from mipo_eval import settings
-    from mipo_eval.cli.output import Output
-    from mipo_eval.cli.tables import inert
+    from mipo_eval.cli.render import Output, inert
     from mipo_eval.errors import ConfigError
     from mipo_eval.models import Limits, Purse, load_backend
     from mipo_eval.models.prices import spending
@@ -117,7 +116,7 @@ def check(files: tuple[Path, ...], as_json: bool) -> None:
 
     Several files are parts, as train and test: no user and no prompt may stand in two of them.
     """
-    from mipo_eval.cli.output import Output
+    from mipo_eval.cli.render import Output
     from mipo_eval.tasks.items import read_items
     from mipo_eval.tasks.split import refuse_overlap
 
@@ -166,7 +165,7 @@ def show_items(
 
     SOURCE is the name of a data set, or an item file.
     """
-    from mipo_eval.cli.output import Output
+    from mipo_eval.cli.render import Output
     from mipo_eval.errors import ConfigError
     from mipo_eval.tasks.sources import load_source
 
@@ -186,7 +185,7 @@ def _panel(item: "Item") -> "RenderableType":
     from rich.panel import Panel
     from rich.text import Text
 
-    from mipo_eval.cli.tables import inert
+    from mipo_eval.cli.render import inert
 
     body = Text()
     parts = [("prompt", item.prompt), ("context", item.context)]

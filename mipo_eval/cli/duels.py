@@ -9,10 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from mipo_eval.cli.compare import p_text
-from mipo_eval.cli.tables import failing_lines, inert
-from mipo_eval.duels.apart import Contrast, Gap, Opinion
-from mipo_eval.duels.duel import Match
-from mipo_eval.duels.entrants import Entrant
+from mipo_eval.cli.render import failing_lines, inert
+from mipo_eval.compare.entrants import Entrant
+from mipo_eval.compare.examples import Contrast, Gap, Opinion
+from mipo_eval.compare.head_to_head import Match
 from mipo_eval.judges import Judge
 from mipo_eval.models.prices import Metered
 from mipo_eval.records import Score

@@ -9,7 +9,7 @@ from mipo_eval import settings
 from mipo_eval.errors import ConfigError
 
 if TYPE_CHECKING:
-    from mipo_eval.cli.output import Output
+    from mipo_eval.cli.render import Output
     from mipo_eval.evaluation.run import Evaluation, Result
     from mipo_eval.judges import Judge
     from mipo_eval.models.lm_eval import ModelOptions
@@ -41,7 +41,7 @@ class EvaluationOptions:
 
 def run_evaluation(asked: EvaluationOptions, store_url: str, *, as_json: bool) -> None:
     """Do the main job and print its scores."""
-    from mipo_eval.cli.output import Output
+    from mipo_eval.cli.render import Output
     from mipo_eval.store import Store
     from mipo_eval.store.validations import failing_by_short_key
 
@@ -53,7 +53,7 @@ def run_evaluation(asked: EvaluationOptions, store_url: str, *, as_json: bool) -
             output.document(result_json(result, failing))
         else:
             from mipo_eval.cli.duels import expenses
-            from mipo_eval.cli.tables import score_tables
+            from mipo_eval.cli.render import score_tables
 
             output.show(*score_tables(result.scores, result.run, failing))
             for line in expenses(result.judges):

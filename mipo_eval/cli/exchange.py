@@ -46,7 +46,7 @@ def export_runs(
     apart from whom marked; html is a report
     in one file that needs no network; alpaca_eval and lm_eval are those tools' own formats.
     """
-    from mipo_eval.cli.output import Output
+    from mipo_eval.cli.render import Output
     from mipo_eval.exchange import load_record
     from mipo_eval.exchange.writing import write
     from mipo_eval.reports.snapshot import Snapshot
@@ -86,7 +86,7 @@ def import_results(path: Path, wanted: str, store: str, as_json: bool) -> None:
 
     All of it or nothing: a malformed file leaves the store as it was. An import can be repeated.
     """
-    from mipo_eval.cli.output import Output
+    from mipo_eval.cli.render import Output
     from mipo_eval.exchange import read_path, store_runs
     from mipo_eval.store import Store
 
@@ -116,7 +116,7 @@ def _summary(reading: "Reading", run_ids: list[str]) -> list["RenderableType"]:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    from mipo_eval.cli.tables import inert
+    from mipo_eval.cli.render import inert
     from mipo_eval.exchange.scores import shown
 
     table = Table(header_style="bold", box=SIMPLE_HEAD)

@@ -21,10 +21,9 @@ from mipo_eval.cli.options import (
 from mipo_eval.errors import ConfigError
 
 if TYPE_CHECKING:
-    from mipo_eval.cli.evaluate import EvaluationOptions
-    from mipo_eval.cli.output import Output
-    from mipo_eval.duels.duel import Match
-    from mipo_eval.duels.entrants import Entrant, Field
+    from mipo_eval.cli.render import Output
+    from mipo_eval.compare.entrants import Entrant, Field
+    from mipo_eval.compare.head_to_head import Match
     from mipo_eval.judges import Judge, Protocol
     from mipo_eval.records import Item
     from mipo_eval.store import Store
@@ -103,8 +102,8 @@ def judge(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is l
     for twice; a stopped command continues. docs/judge.md describes the --json document.
     """
     from mipo_eval.cli.evaluate import EvaluationOptions
-    from mipo_eval.cli.output import Output
-    from mipo_eval.duels.duel import Wanted, fight
+    from mipo_eval.cli.render import Output
+    from mipo_eval.compare.head_to_head import Wanted, fight
     from mipo_eval.store import Store
 
     output = Output(as_json=as_json)
@@ -143,7 +142,7 @@ class _Duel:
 
 def _prepare(
     store: "Store",
-    asked: "Asked",
+    asked: "EvaluationOptions",
     names: Sequence[str],
     protocol: "Protocol | None",
     output: "Output",
@@ -154,7 +153,7 @@ def _prepare(
         MipoEvalError: whatever the user must change.
     """
     from mipo_eval.cli.evaluate import is_family, judge_loader
-    from mipo_eval.duels.entrants import find_entrant, same_family
+    from mipo_eval.compare.entrants import find_entrant, same_family
     from mipo_eval.judges import family_of
     from mipo_eval.judges.loading import duel_protocol
 
@@ -180,10 +179,10 @@ def _prepare(
     return _Duel(field, entrants, [known[spec] for spec in specs])
 
 
-def _field(store: "Store", asked: "Asked", names: Sequence[str]) -> "Field":
+def _field(store: "Store", asked: "EvaluationOptions", names: Sequence[str]) -> "Field":
     """Return the items: the suite's, or without one those of the first run that is named."""
     from mipo_eval import settings
-    from mipo_eval.duels.entrants import Field, is_stored_run
+    from mipo_eval.compare.entrants import Field, is_stored_run
     from mipo_eval.store.items import get_items, put_list
     from mipo_eval.store.runs import find_run
     from mipo_eval.suites import find_suite, suite_items
@@ -221,7 +220,11 @@ def _own_judge(field: "Field") -> tuple[str, ...]:
 
 
 def _respond(
-    store: "Store", asked: "Asked", output: "Output", judges: "Sequence[Judge]", name: str
+    store: "Store",
+    asked: "EvaluationOptions",
+    output: "Output",
+    judges: "Sequence[Judge]",
+    name: str,
 ) -> "tuple[Run, str]":
     """Return the run of a model, with what it had not answered yet, and what tells its family."""
     from mipo_eval.cli.evaluate import build_evaluation
@@ -255,8 +258,8 @@ def _report(
     as_json: bool,
 ) -> None:
     from mipo_eval.cli.duels import duel_tables, expenses
-    from mipo_eval.duels.apart import examples, gaps
-    from mipo_eval.duels.document import duel_json, example_json, gap_json
+    from mipo_eval.compare.document import duel_json, example_json, gap_json
+    from mipo_eval.compare.examples import examples, gaps
     from mipo_eval.store.validations import failing_judges
 
     failing = failing_judges(store)

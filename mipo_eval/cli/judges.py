@@ -38,8 +38,7 @@ def list_them(store: str, as_json: bool) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    from mipo_eval.cli.output import Output
-    from mipo_eval.cli.tables import failing_lines, inert
+    from mipo_eval.cli.render import Output, failing_lines, inert
     from mipo_eval.reports.judges import judge_row_json, judge_rows
     from mipo_eval.store import Store
     from mipo_eval.store.validations import MARK
@@ -88,7 +87,7 @@ def agreement(runs: tuple[str, ...], names: tuple[str, ...], store: str, as_json
     """
     from rich.text import Text
 
-    from mipo_eval.cli.output import Output
+    from mipo_eval.cli.render import Output
     from mipo_eval.reports.agreeing import agreements, judges_named
     from mipo_eval.store import Store
 
@@ -122,7 +121,7 @@ def _agreement_tables(found: "list[JudgesAgreement]") -> "list[RenderableType]":
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    from mipo_eval.cli.tables import inert
+    from mipo_eval.cli.render import inert
 
     labels = list(dict.fromkeys(j.label for one in found for j in (one.first, one.second)))
     number = {label: str(place) for place, label in enumerate(labels, 1)}
@@ -175,7 +174,7 @@ def family(
     estimated is by how many points of the scale both together rate their own family higher; one
     judge being stricter or one family being better does not count.
     """
-    from mipo_eval.cli.output import Output
+    from mipo_eval.cli.render import Output
     from mipo_eval.errors import ConfigError
     from mipo_eval.reports.agreeing import Families, family_tests, judges_named
     from mipo_eval.store import Store
@@ -215,7 +214,7 @@ def _family_table(test: "FamilyTest") -> "list[RenderableType]":
     from rich.table import Table
     from rich.text import Text
 
-    from mipo_eval.cli.tables import inert
+    from mipo_eval.cli.render import inert
 
     table = Table(header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("mean rating by", overflow="fold")
@@ -261,7 +260,7 @@ def correct(  # noqa: PLR0913, PLR0917 - one parameter per flag
     Both corrections are shown with what they assume: prediction-powered inference and
     Rogan-Gladen. A tie is half a win.
     """
-    from mipo_eval.cli.output import Output
+    from mipo_eval.cli.render import Output
     from mipo_eval.reports.correcting import (
         correct as correct_rate,
     )
@@ -295,7 +294,7 @@ def _correction_table(found: "Correction", about: str) -> "list[RenderableType]"
     from rich.table import Table
     from rich.text import Text
 
-    from mipo_eval.cli.tables import inert
+    from mipo_eval.cli.render import inert
     from mipo_eval.reports.correcting import ASSUMED
 
     title = inert(f"{about}: win rate, a tie is half (%)")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from mipo_eval.cli.output import Output
+    from mipo_eval.cli.render import Output
     from mipo_eval.reports.leaderboard import Asked, Cell, Row, Section
     from mipo_eval.reports.paper import Published
     from mipo_eval.reports.strengths import SuiteStrengths
@@ -90,8 +90,8 @@ def leaderboard(  # noqa: PLR0913, PLR0917 - one parameter per flag; limited by 
     as_json: bool,
 ) -> None:
     """Show all methods of the store on all data sets, with ranks, ties and what is missing."""
-    from mipo_eval.cli.output import Output
     from mipo_eval.cli.paper import show_figure, show_table
+    from mipo_eval.cli.render import Output
     from mipo_eval.errors import ConfigError
     from mipo_eval.reports.catalog import read_rows
     from mipo_eval.reports.leaderboard import Asked, section_json
@@ -160,7 +160,7 @@ def _strengths(found: "SuiteStrengths") -> list["RenderableType"]:
     from rich.table import Table
     from rich.text import Text
 
-    from mipo_eval.cli.tables import inert
+    from mipo_eval.cli.render import inert
 
     title = inert(f"{found.suite}: strengths head to head, judged by {found.judge}")
     title.stylize("bold")
@@ -196,7 +196,7 @@ def _failings(section: "Section", failing: "Mapping[str, Sequence[str]]") -> "Se
 def _section(
     section: "Section", published: "PublishedRows", failings: "Sequence[str]" = ()
 ) -> list["RenderableType"]:
-    from mipo_eval.cli.tables import failing_lines, inert
+    from mipo_eval.cli.render import failing_lines, inert
     from mipo_eval.store.validations import MARK
 
     mark = f" {MARK}" if failings else ""
@@ -262,7 +262,7 @@ def _grid(section: "Section", published: "PublishedRows", marks: "Mapping[str, i
     from rich.table import Table
 
     from mipo_eval.cli.paper import printed
-    from mipo_eval.cli.tables import inert
+    from mipo_eval.cli.render import inert
 
     table = Table(header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("method", overflow="fold", min_width=20)
@@ -287,7 +287,7 @@ def _details(section: "Section", task: str, marks: "Mapping[str, int]") -> "Tabl
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    from mipo_eval.cli.tables import inert
+    from mipo_eval.cli.render import inert
     from mipo_eval.metrics.aggregate import direction
     from mipo_eval.reports.labels import decimals
 
@@ -328,7 +328,7 @@ def _rank(cell: "Cell") -> str:
 def _notes(section: "Section", marks: "Mapping[str, int]", *, published: bool) -> list["Text"]:
     from rich.text import Text
 
-    from mipo_eval.cli.tables import inert
+    from mipo_eval.cli.render import inert
 
     lines = [inert(f"[{number}] made differently: {how}") for how, number in marks.items()]
     for row in section.rows:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from mipo_eval.cli.output import Output
+    from mipo_eval.cli.render import Output
     from mipo_eval.reports.catalog import RowRule
     from mipo_eval.reports.figures import Figure
     from mipo_eval.reports.paper import Entry
@@ -47,7 +47,7 @@ def _series(found: "Figure") -> list["RenderableType"]:
     from rich.table import Table
     from rich.text import Text
 
-    from mipo_eval.cli.tables import inert
+    from mipo_eval.cli.render import inert
     from mipo_eval.reports.figures import series
 
     title = inert(found.title)
@@ -71,7 +71,7 @@ def show_table(
     as_json: bool,
 ) -> None:
     """Print a table of the paper with the store's numbers beside the published ones."""
-    from mipo_eval.cli.tables import inert
+    from mipo_eval.cli.render import inert
     from mipo_eval.reports.paper import TITLES, entry_json, paper_table
     from mipo_eval.store import Store
 

@@ -63,7 +63,7 @@ def plan(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is li
     """
     from mipo_eval import settings
     from mipo_eval.cli.evaluate import EvaluationOptions, build_evaluation
-    from mipo_eval.cli.output import Output
+    from mipo_eval.cli.render import Output
     from mipo_eval.errors import ConfigError
     from mipo_eval.judges import load_judge
     from mipo_eval.reports.planning import Assumed, plan_json
@@ -128,7 +128,7 @@ def _shown(made: "Plan", about: str) -> list["RenderableType"]:
     from rich.table import Table
     from rich.text import Text
 
-    from mipo_eval.cli.tables import inert
+    from mipo_eval.cli.render import inert
     from mipo_eval.reports.planning import WANTED_DIFFERENCE
 
     title = inert(about)

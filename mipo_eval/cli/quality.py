@@ -7,7 +7,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from mipo_eval.cli.tables import inert
+from mipo_eval.cli.render import inert
 from mipo_eval.judges.benchmarks import PeopleAgreement
 from mipo_eval.judges.quality import AgainstLabels, Quality, quality_json
 from mipo_eval.judges.validating import Attacked, Examined

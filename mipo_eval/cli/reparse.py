@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from mipo_eval.errors import ConfigError
 
 if TYPE_CHECKING:
-    from mipo_eval.cli.output import Output
+    from mipo_eval.cli.render import Output
     from mipo_eval.judges.reparsing import Reparsed
 
 
@@ -68,7 +68,7 @@ def reparse_stored(
 
 
 def _show(output: "Output", rows: Sequence[_Row], left_out: Mapping[str, str]) -> None:
-    from mipo_eval.cli.tables import inert
+    from mipo_eval.cli.render import inert
 
     for row in rows:
         by = "an older parser" if row.older else "this very parser"

@@ -11,7 +11,7 @@ from mipo_eval.cli.options import json_option, store_option
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from mipo_eval.cli.output import Output
+    from mipo_eval.cli.render import Output
     from mipo_eval.evaluation.run import Result
     from mipo_eval.reports.reproducing import Outcome, Recipe
 
@@ -27,7 +27,7 @@ def reproduce(score: str, execute: bool, store: str, as_json: bool) -> None:
     RUN is the beginning of a run's id. Everything is made anew: responses, ratings, scores; a
     judge that costs money is paid again.
     """
-    from mipo_eval.cli.output import Output
+    from mipo_eval.cli.render import Output
     from mipo_eval.reports.reproducing import outcome_json, outcomes, recipe, recipe_json
     from mipo_eval.store import Store
 
@@ -98,7 +98,7 @@ def _recipe(found: "Recipe") -> list["RenderableType"]:
     from rich.table import Table
     from rich.text import Text
 
-    from mipo_eval.cli.tables import inert
+    from mipo_eval.cli.render import inert
 
     facts = Table(box=None, pad_edge=False, show_header=False)
     facts.add_column(no_wrap=True, style="bold")
@@ -125,7 +125,7 @@ def _outcomes(compared: "list[Outcome]", changed: list[str]) -> list["Renderable
     from rich.table import Table
     from rich.text import Text
 
-    from mipo_eval.cli.tables import inert
+    from mipo_eval.cli.render import inert
 
     table = Table(header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("number", overflow="fold")

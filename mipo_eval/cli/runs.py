@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 @json_option
 def list_runs(store: str, as_json: bool) -> None:
     """List the runs of the store, the latest first."""
-    from mipo_eval.cli.output import Output
-    from mipo_eval.cli.tables import run_table
+    from mipo_eval.cli.render import Output, run_table
     from mipo_eval.store import Store
     from mipo_eval.store import runs as stored
 
@@ -63,8 +62,7 @@ def show(run: str, samples: int, item_id: str | None, store: str, as_json: bool)
     RUN is the beginning of a run's id, as `mipo-eval runs` lists them.
     """
     from mipo_eval.cli.evaluate import result_json
-    from mipo_eval.cli.output import Output
-    from mipo_eval.cli.tables import score_tables
+    from mipo_eval.cli.render import Output, score_tables
     from mipo_eval.errors import ConfigError
     from mipo_eval.evaluation.run import Result
     from mipo_eval.store import Store
@@ -130,7 +128,7 @@ def _sample(store: "Store", entry: "Answered") -> list["RenderableType"]:
     from rich.panel import Panel
     from rich.text import Text
 
-    from mipo_eval.cli.tables import inert
+    from mipo_eval.cli.render import inert
 
     item, response = entry.item, entry.response
     text = response.text if response else None

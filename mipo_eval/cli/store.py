@@ -9,7 +9,7 @@ from mipo_eval.cli.options import json_option, store_option
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from mipo_eval.cli.output import Output
+    from mipo_eval.cli.render import Output
     from mipo_eval.store.check import Finding
     from mipo_eval.store.merge import Merged
 
@@ -29,7 +29,7 @@ def merge(target: str, sources: tuple[str, ...], as_json: bool) -> None:
     Stores are SQLite files or PostgreSQL URLs. A merge can be repeated: what TARGET has is kept,
     and a reply or response that succeeded replaces one that failed, never the reverse.
     """
-    from mipo_eval.cli.output import Output
+    from mipo_eval.cli.render import Output
     from mipo_eval.store import Store
     from mipo_eval.store.merge import merge as merge_stores
     from mipo_eval.store.merge import total_rows
@@ -57,7 +57,7 @@ def _merge_table(source: str, target: str, merged: list["Merged"]) -> list["Rend
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    from mipo_eval.cli.tables import inert
+    from mipo_eval.cli.render import inert
 
     table = Table(header_style="bold", box=SIMPLE_HEAD)
     table.add_column("table")
@@ -79,7 +79,7 @@ def check(store: str, as_json: bool) -> int:
     incomplete item lists. Repeated work, unfinished runs and scores with two signatures are
     listed, and are no error.
     """
-    from mipo_eval.cli.output import Output
+    from mipo_eval.cli.render import Output
     from mipo_eval.store import Store
     from mipo_eval.store.check import check as check_store
 
@@ -99,7 +99,7 @@ def check(store: str, as_json: bool) -> int:
 def _show_findings(output: "Output", name: str, findings: list["Finding"], broken: bool) -> None:
     from rich.text import Text
 
-    from mipo_eval.cli.tables import inert
+    from mipo_eval.cli.render import inert
 
     for finding in findings:
         if not finding.found:
@@ -124,7 +124,7 @@ def vacuum(yes: bool, store: str, as_json: bool) -> None:
     Replies of judges are kept whether or not anything refers to them: they were paid for.
     Responses that a training drew go: the same training would draw them again, and alike.
     """
-    from mipo_eval.cli.output import Output
+    from mipo_eval.cli.render import Output
     from mipo_eval.errors import ConfigError
     from mipo_eval.store import Store
     from mipo_eval.store.vacuum import vacuum as drop_unreferred

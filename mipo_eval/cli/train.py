@@ -12,7 +12,7 @@ from mipo_eval.cli.options import json_option, store_option
 from mipo_eval.errors import ConfigError
 
 if TYPE_CHECKING:
-    from mipo_eval.cli.output import Output
+    from mipo_eval.cli.render import Output
     from mipo_eval.store import Store
     from mipo_eval.training.recipes import Recipe
     from mipo_eval.training.run import Request
@@ -121,7 +121,7 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is l
     of a recipe (an unknown one lists them); mipo stands for mipo-missing or, with --negatives,
     another mipo recipe.
     """
-    from mipo_eval.cli.output import Output
+    from mipo_eval.cli.render import Output
     from mipo_eval.store import Store
     from mipo_eval.training.recipes import load_recipe, recipe_dict, recipe_yaml
     from mipo_eval.training.trainer import is_main_process
@@ -220,7 +220,7 @@ def _estimate(output: "Output", recipe: "Recipe", model: str) -> dict[str, objec
 
     import torch
 
-    from mipo_eval.cli.tables import inert
+    from mipo_eval.cli.render import inert
     from mipo_eval.models.spec import checkpoint_name
     from mipo_eval.training.estimate import Workload, estimate_memory, summary
 

@@ -8,7 +8,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from mipo_eval.cli.tables import inert
+from mipo_eval.cli.render import inert
 from mipo_eval.store.trainings import CurvePoint, Training
 
 if TYPE_CHECKING:

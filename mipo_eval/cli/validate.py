@@ -10,7 +10,7 @@ from mipo_eval.cli.options import batch_option, json_option, max_cost_option, st
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mipo_eval.cli.output import Output
+    from mipo_eval.cli.render import Output
     from mipo_eval.judges import Judge
     from mipo_eval.judges.labelled import LabelledPair
     from mipo_eval.judges.validating import Attacked, Examined
@@ -87,7 +87,7 @@ def validate(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number i
     "rejected"}. store:WHO takes what WHO labelled on the board, store:people what everybody did.
     """
     from mipo_eval import settings
-    from mipo_eval.cli.output import Output
+    from mipo_eval.cli.render import Output
     from mipo_eval.errors import ConfigError
     from mipo_eval.judges import load_judge
     from mipo_eval.judges.validating import examine, protocol_for

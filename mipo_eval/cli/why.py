@@ -28,7 +28,7 @@ def why(call: str, other: str | None, store: str, as_json: bool) -> None:
     CALL is the beginning of a call's key. With a second CALL, says in which parts the two differ.
     RUN:ITEM lists the calls behind a run's response to an item, and its reference.
     """
-    from mipo_eval.cli.output import Output
+    from mipo_eval.cli.render import Output
     from mipo_eval.judges.explaining import differing, explain_call
     from mipo_eval.store import Store
 
@@ -76,7 +76,7 @@ def _table(found: "list[CallAbout]") -> "list[RenderableType]":
     from rich.table import Table
     from rich.text import Text
 
-    from mipo_eval.cli.tables import inert
+    from mipo_eval.cli.render import inert
 
     if not found:
         return [Text("No call stands behind this item: nobody was asked about it.")]
@@ -122,7 +122,7 @@ def _call(found: "StoredCall") -> "list[RenderableType]":
     from rich.panel import Panel
     from rich.text import Text
 
-    from mipo_eval.cli.tables import inert
+    from mipo_eval.cli.render import inert
 
     again = (
         "asking this again is a hit and costs nothing"
@@ -163,7 +163,7 @@ def _apart(
     from rich.table import Table
     from rich.text import Text
 
-    from mipo_eval.cli.tables import inert
+    from mipo_eval.cli.render import inert
 
     if not apart or second is None:
         return [Text("The two calls are the same.")]

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from mipo_eval.cli import main, output
-from mipo_eval.cli.output import Output
+from mipo_eval.cli import main
+from mipo_eval.cli.render import Output
 from mipo_eval.progress import Stage, run_shown
 from mipo_eval.records import Item
 from mipo_eval.store import Store
@@ -429,7 +429,7 @@ def test_a_judge_at_work_shows_that_time_passes(
 def test_the_end_of_a_stage_is_told_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(output, "_PLAIN_SECONDS", 0.0)  # a line for every step
+    monkeypatch.setattr(render, "_PLAIN_SECONDS", 0.0)  # a line for every step
     shown = Output(as_json=True)
     for total in (2, 1):
         shown.start("work", total)

@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 
 from mipo_eval.checkpoints import fingerprint
-from mipo_eval.cli.output import Output
+from mipo_eval.cli.render import Output
 from mipo_eval.demo import model, world
 from mipo_eval.demo.pretraining import PretrainingRecipe
 from mipo_eval.keys import digest

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from mipo_eval.duels.duel import JudgedItem, Match
+from mipo_eval.compare.head_to_head import JudgedItem, Match
 from mipo_eval.judges import Verdict
 from mipo_eval.records import Item, text_key
 from mipo_eval.store import Store

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mipo_eval.duels.files import read_responses
+from mipo_eval.compare.entrants import read_responses
 from mipo_eval.errors import DataError
 from mipo_eval.records import Item
 from mipo_eval.tasks.prompt import render_query

@@ -5,9 +5,9 @@ from fractions import Fraction
 
 import pytest
 
-from mipo_eval.duels.apart import examples, gaps
-from mipo_eval.duels.duel import JudgedItem, Match
-from mipo_eval.duels.entrants import Entrant
+from mipo_eval.compare.entrants import Entrant
+from mipo_eval.compare.examples import examples, gaps
+from mipo_eval.compare.head_to_head import JudgedItem, Match
 from mipo_eval.judges.balance import balance
 from mipo_eval.records import Item, Rating, text_key
 from mipo_eval.signature import NOTHING

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import pytest
 
-from mipo_eval.duels.entrants import (
+from mipo_eval.compare.entrants import (
     Entrant,
     Field,
     find_entrant,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from mipo_eval import __version__
-from mipo_eval.duels.entrants import Entrant, Field, Text, responses_of
+from mipo_eval.compare.entrants import Entrant, Field, Text, responses_of
 from mipo_eval.errors import ConfigError
 from mipo_eval.judges import Judge
 from mipo_eval.judges.balance import Balance, Panel, balance, panel_outcomes
@@ -38,7 +38,7 @@ class Match:
     protocol: str
     balance: Balance
     signature: Signature
-    entries: tuple["Entry", ...]
+    entries: tuple["JudgedItem", ...]
     """One per item of the task, in the suite's order."""
 
 

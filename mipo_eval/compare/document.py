@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mipo_eval.duels.apart import Contrast, Gap, Opinion
-from mipo_eval.duels.duel import Match
-from mipo_eval.duels.entrants import Entrant, Field
+from mipo_eval.compare.entrants import Entrant, Field
+from mipo_eval.compare.examples import Contrast, Gap, Opinion
+from mipo_eval.compare.head_to_head import Match
 from mipo_eval.judges import Judge
 from mipo_eval.models.prices import Metered
 from mipo_eval.records import Score
