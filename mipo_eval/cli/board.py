@@ -1,11 +1,16 @@
-"""`mipo-eval board`: the leaderboard in a browser."""
+"""`mipo-eval board`: the leaderboard in a browser.
+
+This file is also the script that Streamlit runs. It is not the dashboard's own module, because
+Streamlit takes a folder `pages` beside its script for pages of its own: the first visitor of a new
+server who comes by a link to a page would see nothing.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from mipo_eval.cli.options import store_option
+from mipo_eval.cli.options import rows_option, store_option
 
 if TYPE_CHECKING:
     from threading import Event
@@ -30,12 +35,7 @@ Without an address to show it also asks a server elsewhere what this machine's o
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
-@click.option(
-    "--rows",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    metavar="FILE",
-    help="YAML list naming runs, as of `mipo-eval leaderboard`.",
-)
+@rows_option
 @store_option
 @click.argument("streamlit", nargs=-1, type=click.UNPROCESSED, metavar="[-- STREAMLIT OPTIONS]")
 @click.pass_context
@@ -52,6 +52,7 @@ def board(
 
     from mipo_eval import settings
     from mipo_eval.errors import ConfigError
+    from mipo_eval.reports.catalog import read_rows
 
     try:
         from streamlit.web import cli as streamlit_cli
@@ -62,6 +63,7 @@ def board(
     _check(store, named=named)
     os.environ[settings.STORE] = store
     if rows is not None:
+        read_rows(rows)  # what is wrong with it is said here and not on every page
         os.environ[settings.ROWS] = str(rows)
     made = _warm()
     quiet = dict(_QUIET)
@@ -69,7 +71,7 @@ def board(
         quiet["browser.serverAddress"] = "localhost"
     options = [f"--{name}={value}" for name, value in quiet.items() if not _given(streamlit, name)]
     made.wait(_AHEAD)
-    command = ["run", str(Path(__file__).with_name("board_script.py")), *options, *streamlit]
+    command = ["run", __file__, *options, *streamlit]
     streamlit_cli.main(command, prog_name="mipo-eval board", standalone_mode=False)
 
 
@@ -111,3 +113,9 @@ def _check(store: str, *, named: bool) -> None:
         click.echo(
             f"There is no store at {store} yet; the board waits for its first run.", err=True
         )
+
+
+if __name__ == "__main__":
+    from mipo_eval.dashboards.app import main
+
+    main()

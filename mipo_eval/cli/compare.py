@@ -1,17 +1,24 @@
 """`mipo-eval compare RUN RUN ...`."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from mipo_eval.cli.options import json_option, store_option
+from mipo_eval.cli.options import (
+    json_option,
+    seed_option,
+    store_option,
+    stored_judge_option,
+    ties_option,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from rich.console import RenderableType
+    from rich.text import Text
 
-    from mipo_eval.reports.comparing import Side, TaskComparison
+    from mipo_eval.reports.comparing import TaskComparison
     from mipo_eval.stats import Comparison
 
 METRICS = (
@@ -36,14 +43,8 @@ METRICS = (
     metavar="M",
     help="Default: win_rate where a judge has rated, accuracy elsewhere.",
 )
-@click.option("--judge", metavar="J", help="Name or key of a judge in the store.")
-@click.option(
-    "--ties",
-    type=click.Choice(["win", "half", "loss"]),
-    default="win",
-    show_default=True,
-    help="What a tie with the reference is worth.",
-)
+@stored_judge_option()
+@ties_option
 @click.option(
     "--correction",
     type=click.Choice(["holm", "bh"]),
@@ -56,21 +57,10 @@ METRICS = (
     is_flag=True,
     help="Add what the differences would be between equally long responses.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the resampling.")
+@seed_option
 @store_option
 @json_option
-def compare(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is limited by a test
-    runs: tuple[str, ...],
-    baseline: str | None,
-    metric: str | None,
-    judge: str | None,
-    ties: Literal["win", "half", "loss"],
-    correction: Literal["holm", "bh"],
-    control_length: bool,
-    seed: int,
-    store: str,
-    as_json: bool,
-) -> None:
+def compare(runs: tuple[str, ...], store: str, *, as_json: bool, **wanted: Any) -> None:
     """Compare runs item by item: which is better, by how much, and could the suite have told?
 
     RUN is the beginning of a run's id. A difference smaller than what these items can show (5 %
@@ -81,95 +71,67 @@ def compare(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is
     from mipo_eval.store import Store
 
     output = Output(as_json=as_json)
-    wanted = Wanted(
-        metric=metric,
-        judge=judge,
-        ties=ties,
-        baseline=baseline,
-        correction=correction,
-        control_length=control_length,
-        seed=seed,
-    )
     with Store.open(store, mode="read") as opened:
-        found = compare_runs(opened, runs, wanted)
-    if as_json:
-        output.document({"tasks": [comparison_json(task) for task in found]})
-        return
+        found = compare_runs(opened, runs, Wanted(**wanted))
+    output.document({"tasks": [comparison_json(task) for task in found]})
     for task in found:
-        output.show(*_shown(task, correction))
+        output.show(*_shown(task, wanted["correction"]))
 
 
-def _shown(task: "TaskComparison", correction: str) -> list["RenderableType"]:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
-
-    from mipo_eval.cli.render import failing_lines, inert
+def _shown(task: "TaskComparison", correction: str) -> "list[RenderableType]":
+    from mipo_eval.cli.render import Grid, counted, failing_lines, inert, number
     from mipo_eval.store.validations import MARK
 
     mark = f" {MARK}" if task.judge_failings else ""
     by = f", judged by {task.judge}{mark}" if task.judge else ""
-    title = inert(f"{task.task}: {task.metric}{by}")
-    title.stylize("bold")
-    number = {side.label: str(place) for place, side in enumerate(task.sides, 1)}
-    values = Table(header_style="bold", box=SIMPLE_HEAD)
-    values.add_column("#", justify="right")
-    values.add_column("run", overflow="fold")
-    for column in ("value", "ties", "n (unscored)"):
-        values.add_column(column, justify="right")
+    place = {side.label: str(place) for place, side in enumerate(task.sides, 1)}
+    values = Grid("#", "run", numbers=("value", "ties", "n (unscored)"), wrap=True, edge=True)
+    values.columns[0].justify = "right"
     for side in task.sides:
-        values.add_row(number[side.label], inert(side.label), *_side(side))
-    pairs = Table(header_style="bold", box=SIMPLE_HEAD)
+        values.add(
+            place[side.label],
+            side.label,
+            number(side.value, absent="none"),
+            "" if side.tie_rate is None else f"{side.tie_rate:.1f} %",
+            counted(side.n, sum(side.unscored.values())),
+        )
     p = "p" if len(task.comparisons) < 2 else f"p ({correction})"
-    for column in ("pair", "difference [95 %]", "can show", p, "w/t/l", "n", "effect"):
-        pairs.add_column(column, justify="right", no_wrap=True)
+    columns = ("pair", "difference [95 %]", "can show", p, "w/t/l", "n", "effect")
+    pairs = Grid(numbers=columns, edge=True)
     for pair in task.comparisons:
-        pairs.add_row(f"{number[pair.first]}-{number[pair.second]}", *_pair(pair))
+        pairs.add(f"{place[pair.first]}-{place[pair.second]}", *_pair(pair))
+    title = inert(f"{task.task}: {task.metric}{by}", "bold")
     failing = failing_lines({"": task.judge_failings}, {"": task.judge or ""})
-    parts: list[RenderableType] = [title, values, pairs, *_lengths(task, number), *failing]
-    parts += [Text(line, style="yellow") for line in _warnings(task, number)]
-    parts += [Text(line, style="dim") for line in _remarks(task)]
-    return parts
+    return [title, values, pairs, *_lengths(task, place), *failing, *_notes(task, place)]
 
 
-def _side(side: "Side") -> list[str]:
-    value = "none" if side.value is None else f"{side.value:.1f}"
-    ties = "" if side.tie_rate is None else f"{side.tie_rate:.0f} %"
-    unscored = sum(side.unscored.values())
-    return [value, ties, f"{side.n} ({unscored})" if unscored else str(side.n)]
+def _pair(pair: "Comparison") -> "list[str | Text]":
+    from mipo_eval.cli.render import estimate, mark_of, number, p_of
 
-
-def _pair(pair: "Comparison") -> list[str]:
-    interval = f" [{pair.ci95[0]:+.1f}, {pair.ci95[1]:+.1f}]" if pair.ci95 else ""
-    p = pair.p_permutation if pair.p_adjusted is None else pair.p_adjusted
-    mark = "~" if pair.below_resolution else "*" if pair.significant() else " "
     return [
-        f"{pair.difference:+.1f}{interval} {mark}",
-        "" if pair.detectable is None else f"{pair.detectable:.1f}",
-        "" if p is None else p_text(p),
+        estimate(pair.difference, pair.ci95, "+.1f").append(f" {mark_of(pair) or ' '}"),
+        number(pair.detectable),
+        p_of(pair),
         f"{pair.wins}/{pair.ties}/{pair.losses}",
         str(pair.n),
-        "" if pair.effect_size is None else f"{pair.effect_size:+.2f}",
+        number(pair.effect_size, "+.2f"),
     ]
 
 
-def _lengths(task: "TaskComparison", number: "Mapping[str, str]") -> list["RenderableType"]:
+def _lengths(task: "TaskComparison", place: "Mapping[str, str]") -> "list[RenderableType]":
     """Return the table of differences at equal length, where it was asked for."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
+    from mipo_eval.cli.render import Grid, estimate, inert
 
     if not task.at_equal_length:
         return []
-    table = Table(header_style="bold", box=SIMPLE_HEAD)
-    for column in ("pair", "at equal length [95 %]", "raw", "longer", "by", "pays", "n"):
-        table.add_column(column, justify="right", no_wrap=True)
+    columns = ("pair", "at equal length [95 %]", "raw", "longer", "by", "pays", "n")
+    table = Grid(numbers=columns, edge=True)
     for pair, equal in zip(task.comparisons, task.at_equal_length, strict=True):
         found = equal.found
-        interval = f" [{equal.ci95[0]:+.1f}, {equal.ci95[1]:+.1f}]" if equal.ci95 else ""
-        table.add_row(
-            f"{number[pair.first]}-{number[pair.second]}",
-            f"{equal.difference:+.1f}{interval} {'!' if found.extrapolated else ' '}",
+        doubtful = " !" if found.extrapolated else "  "
+        table.add(
+            f"{place[pair.first]}-{place[pair.second]}",
+            estimate(equal.difference, equal.ci95, "+.1f").append(doubtful),
             f"{2 * found.raw_rate - 100:+.1f}",
             f"{found.share_longer:.0f} %",
             f"{found.mean_difference:+.0f} {equal.unit}",
@@ -182,45 +144,37 @@ def _lengths(task: "TaskComparison", number: "Mapping[str, str]") -> list["Rende
     ]
     if any(equal.found.extrapolated for equal in task.at_equal_length):
         told.append("! nearly always longer, or shorter: equal length was hardly seen")
-    return [table, *(Text(line, style="dim") for line in told)]
+    return [table, *(inert(line, "dim") for line in told)]
 
 
-def p_text(p: float) -> str:
-    """Return a p-value with three digits; small ones by their bound."""
-    return "<0.001" if p < 0.001 else f"{p:.3f}"
+def _notes(task: "TaskComparison", place: "Mapping[str, str]") -> "list[Text]":
+    """Return what to know of the comparison: first what deserves a warning."""
+    from mipo_eval.cli.render import inert, listed, p_text
 
-
-def _warnings(task: "TaskComparison", number: "Mapping[str, str]") -> list[str]:
-    from mipo_eval.cli.render import inert
-
-    lines = [
-        f"{number[first]}-{number[second]} made differently: "
+    warnings = [
+        f"{place[first]}-{place[second]} made differently: "
         + ", ".join(f"{name} ({a} / {b})" for name, (a, b) in parts.items())
         for (first, second), parts in task.made_differently.items()
     ]
-    lines += [
-        f"{number[pair.first]}-{number[pair.second]} left out: {pair.only_first} items only run "
-        f"{number[pair.first]} has, {pair.only_second} only run {number[pair.second]} has"
+    warnings += [
+        f"{place[pair.first]}-{place[pair.second]} left out: {pair.only_first} items only run "
+        f"{place[pair.first]} has, {pair.only_second} only run {place[pair.second]} has"
         for pair in task.comparisons
         if pair.only_first or pair.only_second
     ]
     for side in task.sides:
-        reasons = ", ".join(f"{n} x {why}" for why, n in side.unscored.items())
-        lines += [f"unscored in run {number[side.label]}: {reasons}"] if reasons else []
+        if side.unscored:
+            warnings.append(f"unscored in run {place[side.label]}: {listed(side.unscored)}")
         if side.signature is None:
-            lines.append(
-                f"run {number[side.label]} has no stored {task.metric}: it was not finished, "
+            warnings.append(
+                f"run {place[side.label]} has no stored {task.metric}: it was not finished, "
                 "or not scored by this judge"
             )
-    return [inert(line).plain for line in lines]
-
-
-def _remarks(task: "TaskComparison") -> list[str]:
-    lines = [
+    legend = [
         "* told apart at 5 %  ~ smaller than these items can show  w/t/l: won/tied/lost",
         "effect: in standard deviations of the difference  p: permutation by prompt group",
         "exact sign test, uncorrected: " + ", ".join(p_text(c.p_sign) for c in task.comparisons),
     ]
     if any(pair.p_permutation is None for pair in task.comparisons):
-        lines.append("no interval or p: fewer than two prompt groups in common")
-    return lines
+        legend.append("no interval or p: fewer than two prompt groups in common")
+    return [inert(line, "yellow") for line in warnings] + [inert(line, "dim") for line in legend]

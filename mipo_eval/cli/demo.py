@@ -147,7 +147,8 @@ class _Demo:
 
     def evaluate(self, model: str, prompting: Literal["personalized", "default"]) -> "Result":
         """Return the scores of a model on the test items."""
-        from mipo_eval.cli.evaluate import EvaluationOptions, evaluate_asked
+        from mipo_eval.cli.evaluate import evaluate_asked
+        from mipo_eval.cli.options import EvaluationOptions
 
         asked = EvaluationOptions(
             model=model, suite="demo", prompting=prompting, limit=self.limit, engine=_ENGINE

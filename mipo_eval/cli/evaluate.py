@@ -1,11 +1,12 @@
 """The main job: what was asked on the command line, turned into an evaluation and shown."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from mipo_eval import settings
+from mipo_eval.cli.options import EvaluationOptions
 from mipo_eval.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -14,34 +15,16 @@ if TYPE_CHECKING:
     from mipo_eval.judges import Judge
     from mipo_eval.models.lm_eval import ModelOptions
     from mipo_eval.store import Store
+    from mipo_eval.store.runs import Run
 
 _DECODING: Mapping[str, type] = {"max_tokens": int, "temperature": float, "top_p": float}
 _BESIDE_THE_MODEL: Mapping[str, type] = {"scoring_model": str}
 """What `--engine` takes whatever the kind of model: another checkpoint that measures lift."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluationOptions:
-    """The main job's options, as given."""
-
-    model: str
-    suite: str
-    judges: tuple[str, ...] = ()
-    prompting: Literal["personalized", "default"] = "personalized"
-    decoding: str = ""
-    seed: int = 0
-    limit: int | None = None
-    data_dir: Path | None = None
-    engine: str = ""
-    controls: bool = False
-    max_cost: float | None = None
-    """US dollars for all judges together; None is no limit."""
-    batch: bool = False
-
-
 def run_evaluation(asked: EvaluationOptions, store_url: str, *, as_json: bool) -> None:
     """Do the main job and print its scores."""
-    from mipo_eval.cli.render import Output
+    from mipo_eval.cli.render import Output, score_tables
     from mipo_eval.store import Store
     from mipo_eval.store.validations import failing_by_short_key
 
@@ -49,16 +32,11 @@ def run_evaluation(asked: EvaluationOptions, store_url: str, *, as_json: bool) -
     with Store.open(store_url) as store:
         result = evaluate_asked(asked, store, output)
         failing = failing_by_short_key(store)
-        if as_json:
-            output.document(result_json(result, failing))
-        else:
-            from mipo_eval.cli.duels import expenses
-            from mipo_eval.cli.render import score_tables
-
-            output.show(*score_tables(result.scores, result.run, failing))
-            for line in expenses(result.judges):
-                output.note(line)
-            output.note(f"Responses and verdicts: mipo-eval show {result.run.run_id[:12]}")
+    output.document(result_json(result, failing))
+    output.show(*score_tables(result.scores, result.run, failing))
+    for line in expenses(result.judges):
+        output.note(line)
+    output.note(f"Responses and verdicts: mipo-eval show {result.run.run_id[:12]}")
 
 
 def evaluate_asked(asked: EvaluationOptions, store: "Store", output: "Output") -> "Result":
@@ -68,25 +46,38 @@ def evaluate_asked(asked: EvaluationOptions, store: "Store", output: "Output") -
     return evaluate(store, build_evaluation(asked), output)
 
 
+def run_json(run: "Run") -> dict[str, object]:
+    """Return what `--json` says of a run anywhere."""
+    names = ("run_id", "model", "suite", "prompting", "seed", "n_items")
+    return {name: getattr(run, name) for name in names}
+
+
 def result_json(
-    result: "Result", failing: Mapping[str, Sequence[str]] | None = None
+    result: "Result", failing: Mapping[str, Sequence[str]] = MappingProxyType({})
 ) -> dict[str, object]:
     """Return a run as `--json` shows it, with judges not to be believed: failed, or broken here."""
     from mipo_eval.evaluation.controls import winners
 
-    run = result.run
     keys = dict.fromkeys(score.judge_key or "" for score in result.scores)
-    return {
-        "run_id": run.run_id,
-        "model": run.model,
-        "suite": run.suite,
-        "prompting": run.prompting,
-        "seed": run.seed,
-        "n_items": run.n_items,
+    return run_json(result.run) | {
         "scores": [score.to_json() for score in result.scores],
-        "failing_judges": {key: list(failing[key]) for key in keys if failing and key in failing},
+        "failing_judges": {key: list(failing[key]) for key in keys if key in failing},
         "broken": [winner._asdict() | {"why": str(winner)} for winner in winners(result.scores)],
     }
+
+
+def expenses(judges: "Sequence[Judge]") -> list[str]:
+    """Return a line for each judge that counts what it was asked now."""
+    from mipo_eval.models.prices import Metered
+
+    lines = []
+    for judge in judges:
+        usage = judge.backend.usage if isinstance(judge.backend, Metered) else None
+        if usage is not None and usage.tries:
+            cost = "" if usage.cost is None else f", ${usage.cost:.4f}"
+            tokens = usage.prompt_tokens + usage.completion_tokens
+            lines.append(f"{judge.name}: {usage.tries:,} calls, {tokens:,} tokens{cost}")
+    return lines
 
 
 def build_evaluation(asked: EvaluationOptions) -> "Evaluation":
@@ -165,8 +156,9 @@ def _rates(judge: "Judge") -> "Judge":
 def _model_options(settings: dict[str, str | int | float]) -> "ModelOptions":
     from mipo_eval.models.lm_eval import ModelOptions, read_chat_template
 
-    batch_size, device = settings.pop("batch_size", None), settings.pop("device", None)
-    template = settings.pop("chat_template", None)
+    batch_size, device, template = (
+        settings.pop(name, None) for name in ("batch_size", "device", "chat_template")
+    )
     return ModelOptions(
         batch_size=int(batch_size) if batch_size is not None else None,
         device=str(device) if device is not None else None,

@@ -1,48 +1,54 @@
 """`mipo-eval judge A B ...`: entrants of any kind against each other."""
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from string import ascii_uppercase
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from mipo_eval.cli.options import (
+    EvaluationOptions,
     batch_option,
     data_option,
+    decoding_option,
     json_option,
+    judges_option,
     limit_option,
     max_cost_option,
+    prompting_option,
+    seed_option,
     store_option,
+    suite_option,
 )
 from mipo_eval.errors import ConfigError
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.text import Text
+
     from mipo_eval.cli.render import Output
-    from mipo_eval.compare.entrants import Entrant, Field
-    from mipo_eval.compare.head_to_head import Match
+    from mipo_eval.compare.entrants import Field
+    from mipo_eval.compare.examples import Contrast, Gap, Opinion
+    from mipo_eval.compare.head_to_head import Contest, Match
     from mipo_eval.judges import Judge, Protocol
-    from mipo_eval.records import Item
+    from mipo_eval.records import Item, Score
+    from mipo_eval.stats import Comparison
     from mipo_eval.store import Store
     from mipo_eval.store.runs import Run
 
 _SHOWN, _IN_DOCUMENT = 2, 10
 """Items shown per entrant, of those that tell the two apart."""
+_LETTERS = 240
+"""Of a response, in the list of where entrants differ."""
 
 
 @click.command()
 @click.argument("entrants", nargs=-1, metavar="A B ...")
-@click.option("--suite", metavar="S", help="Name of a suite, or FILE.jsonl. Default: A's run's.")
-@click.option(
-    "--judge",
-    "judges",
-    multiple=True,
-    metavar="J",
-    help="As for the main job; repeat for several. Default: the suite's own.",
-)
+@suite_option()
+@judges_option
 @click.option(
     "--protocol",
     type=click.Choice(["pairwise", "pairwise-tie", "rubric"]),
@@ -54,99 +60,81 @@ _SHOWN, _IN_DOCUMENT = 2, 10
     type=click.Choice(["mean", "majority"]),
     help="Also what all judges say together.",
 )
-@click.option(
-    "--prompting",
-    type=click.Choice(["personalized", "default"]),
-    default="personalized",
-    show_default=True,
-    help="As for the main job; for what is not generated yet.",
-)
-@click.option("--decoding", metavar="KEY=VALUE,...", default="", help="As for the main job.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of sampling and intervals.")
+@prompting_option
+@decoding_option
+@seed_option
 @limit_option
 @data_option
-@click.option(
-    "--reparse",
-    is_flag=True,
-    help="Instead: read the stored replies of the judges (all, or --judge) again, without a call.",
-)
 @max_cost_option
 @batch_option
 @store_option
 @json_option
-def judge(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is limited by a test
+def judge(
     entrants: tuple[str, ...],
-    suite: str | None,
-    judges: tuple[str, ...],
     protocol: "Protocol | None",
     panel: Literal["mean", "majority"] | None,
-    prompting: Literal["personalized", "default"],
-    decoding: str,
-    seed: int,
-    limit: int | None,
-    data_dir: Path | None,
-    reparse: bool,
-    max_cost: float | None,
-    batch: bool,
     store: str,
+    *,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Judge A against B (and C, ...): who is preferred, how surely, and on which items.
 
     An entrant is the beginning of a run's id, a model as --model names it (what is missing is
     generated), a file of responses (JSONL of {"item_id", "response"}, or the outputs of
-    alpaca_eval), or `reference`.
+    alpaca_eval), or `reference`. Without --suite the items are those of the first run named.
 
     Each pair is asked about twice with the places exchanged; disagreement is a tie and counted as
     a position flip. The checker rates and prefers what it rates higher. Nothing is asked or paid
     for twice; a stopped command continues. docs/judge.md describes the --json document.
     """
-    from mipo_eval.cli.evaluate import EvaluationOptions
-    from mipo_eval.cli.render import Output
-    from mipo_eval.compare.head_to_head import Wanted, fight
+    from mipo_eval.cli.evaluate import expenses
+    from mipo_eval.cli.render import Output, inert
+    from mipo_eval.compare.examples import example_json, examples, gap_json, gaps
+    from mipo_eval.compare.head_to_head import contest_json, fight
     from mipo_eval.store import Store
+    from mipo_eval.store.validations import failing_judges
 
     output = Output(as_json=as_json)
-    if reparse:
-        from mipo_eval.cli.reparse import reparse_stored
-
-        reparse_stored(store, entrants, judges, output, as_json=as_json)
-        return
-    asked = EvaluationOptions(
-        model="",
-        suite=suite or "",
-        judges=judges,
-        prompting=prompting,
-        decoding=decoding,
-        seed=seed,
-        limit=limit,
-        data_dir=data_dir,
-        max_cost=max_cost,
-        batch=batch,
-    )
+    asked = EvaluationOptions(**options)
     with Store.open(store) as opened:
-        duel = _prepare(opened, asked, entrants, protocol, output)
-        wanted = Wanted(panel=panel, seed=seed)
-        matches = fight(opened, duel.field, duel.entrants, duel.judges, wanted, output)
-        _report(opened, duel, matches, output, as_json=as_json)
+        contest = _contest(opened, asked, entrants, protocol, output)
+        contest = replace(contest, panel=panel, seed=asked.seed)
+        matches = fight(opened, contest, output)
+        failing = failing_judges(opened)
+        pairs: dict[tuple[str, str], list[Match]] = {}
+        for match in matches:
+            pairs.setdefault((match.task, match.second.label), []).append(match)
+        each = _IN_DOCUMENT if as_json else _SHOWN
+        apart = [examples(opened, found, each=each) for found in pairs.values()]
+        wide = [(match, gaps(opened, match, most=2 * each)) for match in matches]
+    output.document(
+        contest_json(contest, matches, failing)
+        | {
+            "differ_most": [
+                example_json(of_pair[0], example)
+                for of_pair, found in zip(pairs.values(), apart, strict=True)
+                for example in found
+            ],
+            "preference_gaps": [gap_json(match, gap) for match, found in wide for gap in found],
+        }
+    )
+    output.show(*(inert(f"{e.label}  {e.about}") for e in contest.entrants))
+    for of_pair, found in zip(pairs.values(), apart, strict=True):
+        output.show(*_pair(of_pair, failing))
+        output.show(*_gaps([gap for match, own in wide if match in of_pair for gap in own]))
+        output.show(*_apart(of_pair[0], found))
+    for line in expenses(contest.judges):
+        output.note(line)
 
 
-@dataclass(frozen=True, slots=True)
-class _Duel:
-    """What the options come to: on what, between whom, judged by whom."""
-
-    field: "Field"
-    entrants: "list[Entrant]"
-    judges: "list[Judge]"
-
-
-def _prepare(
+def _contest(
     store: "Store",
-    asked: "EvaluationOptions",
+    asked: EvaluationOptions,
     names: Sequence[str],
     protocol: "Protocol | None",
     output: "Output",
-) -> _Duel:
+) -> "Contest":
     """Find items, judges and entrants; generate what entrants have not answered.
 
     Raises:
@@ -154,6 +142,7 @@ def _prepare(
     """
     from mipo_eval.cli.evaluate import is_family, judge_loader
     from mipo_eval.compare.entrants import find_entrant, same_family
+    from mipo_eval.compare.head_to_head import Contest
     from mipo_eval.judges import family_of
     from mipo_eval.judges.loading import duel_protocol
 
@@ -176,10 +165,10 @@ def _prepare(
     if any(is_family(spec) for spec in specs):
         kind = same_family(entrants, family_of)
         known |= {spec: load(spec, kind) for spec in specs if is_family(spec)}
-    return _Duel(field, entrants, [known[spec] for spec in specs])
+    return Contest(field=field, entrants=entrants, judges=[known[spec] for spec in specs])
 
 
-def _field(store: "Store", asked: "EvaluationOptions", names: Sequence[str]) -> "Field":
+def _field(store: "Store", asked: EvaluationOptions, names: Sequence[str]) -> "Field":
     """Return the items: the suite's, or without one those of the first run that is named."""
     from mipo_eval import settings
     from mipo_eval.compare.entrants import Field, is_stored_run
@@ -221,7 +210,7 @@ def _own_judge(field: "Field") -> tuple[str, ...]:
 
 def _respond(
     store: "Store",
-    asked: "EvaluationOptions",
+    asked: EvaluationOptions,
     output: "Output",
     judges: "Sequence[Judge]",
     name: str,
@@ -249,34 +238,149 @@ def _respond(
     return run, evaluation.model.kind
 
 
-def _report(
-    store: "Store",
-    duel: _Duel,
-    matches: "Sequence[Match]",
-    output: "Output",
-    *,
-    as_json: bool,
-) -> None:
-    from mipo_eval.cli.duels import duel_tables, expenses
-    from mipo_eval.compare.document import duel_json, example_json, gap_json
-    from mipo_eval.compare.examples import examples, gaps
-    from mipo_eval.store.validations import failing_judges
+def _pair(
+    matches: "Sequence[Match]", failing: Mapping[str, Sequence[str]]
+) -> "list[RenderableType]":
+    """Return how two entrants came out in a task: a column per judge."""
+    from rich.text import Text
 
-    failing = failing_judges(store)
-    pairs: dict[tuple[str, str], list[Match]] = {}
+    from mipo_eval.cli.render import Grid, failing_lines, inert
+    from mipo_eval.store.validations import MARK
+
+    first, second = matches[0].first.label, matches[0].second.label
+    title = f"{matches[0].task}: {first} against {second}, {len(matches[0].entries)} items"
+    headers = []
     for match in matches:
-        pairs.setdefault((match.task, match.second.label), []).append(match)
-    each = _IN_DOCUMENT if as_json else _SHOWN
-    apart = {key: examples(store, found, each=each) for key, found in pairs.items()}
-    wide = [(match, gaps(store, match, most=2 * each)) for match in matches]
-    if not as_json:
-        output.show(*duel_tables(duel.entrants, list(pairs.values()), apart, wide, failing))
-        for line in expenses(duel.judges):
-            output.note(line)
-        return
-    document = duel_json(duel.field, duel.entrants, duel.judges, matches, failing=failing)
-    document["differ_most"] = [
-        example_json(pairs[key][0], example) for key, found in apart.items() for example in found
+        mark = f" {MARK}" if match.judge_key in failing else ""
+        how = "by its ratings" if match.protocol == "rubric" else match.protocol
+        headers.append(f"{match.judge}{mark}\n{how}")
+    table = Grid("[95 % interval]", numbers=headers, wrap=True)
+    for label, cell in _rows(first, second):
+        cells = [cell(match) for match in matches]
+        if any(cells):
+            table.add(label, *cells)
+    names = {match.judge_key: match.judge for match in matches if match.judge_key}
+    remarks = [*failing_lines(failing, names), *_remarks(matches)]
+    return [Text(""), inert(title, "bold"), table, *remarks]
+
+
+def _rows(first: str, second: str) -> "list[tuple[str, Callable[[Match], str | Text]]]":
+    from mipo_eval.cli.render import counted, estimate, mark_of, number, p_of
+
+    def rate(score: "Score") -> "Text":
+        return estimate(score.value, score.ci95)
+
+    def difference(found: "Comparison | None", form: str) -> "str | Text":
+        return estimate(found.difference, found.ci95, form) if found else ""
+
+    def net(found: "Comparison | None") -> "str | Text":
+        if found is None:
+            return ""
+        shown, mark = estimate(found.difference, found.ci95, "+.1f"), mark_of(found)
+        return shown.append(f" {mark}") if mark else shown
+
+    return [
+        (f"{first} is better (%)", lambda m: rate(m.balance.win)),
+        ("tie (%)", lambda m: rate(m.balance.tie)),
+        (f"{second} is better (%)", lambda m: rate(m.balance.loss)),
+        (f"{first}, a tie is half (%)", lambda m: rate(m.balance.half)),
+        ("net, in points", lambda m: net(m.balance.net)),
+        ("  could have shown", lambda m: number(m.balance.net and m.balance.net.detectable)),
+        ("  p (permutation)", lambda m: p_of(m.balance.net) if m.balance.net else ""),
+        ("rating, in points of 5", lambda m: difference(m.balance.rating, "+.2f")),
+        ("position flips (%)", lambda m: number(m.balance.flip_rate)),
+        ("same response, a tie", lambda m: str(m.balance.identical or "")),
+        ("items judged (unscored)", lambda m: counted(m.balance.win.n, m.balance.win.unscored)),
     ]
-    document["preference_gaps"] = [gap_json(match, gap) for match, found in wide for gap in found]
-    output.document(document)
+
+
+def _remarks(matches: "Sequence[Match]") -> "list[Text]":
+    from mipo_eval.cli.render import inert, listed, mark_of
+
+    lines = [
+        inert(f"unscored by {match.judge}: {listed(reasons)}", "yellow")
+        for match in matches
+        if (reasons := match.balance.win.unscored_reasons)
+    ]
+    nets = [match.balance.net for match in matches if match.balance.net]
+    legend = []
+    if any(mark_of(net) == "*" for net in nets):
+        legend.append("* told apart at 5 %")
+    if any(net.below_resolution for net in nets):
+        legend.append("~ smaller than these items can show")
+    if any(net.p_adjusted is not None for net in nets):
+        legend.append("p: corrected for the number of opponents (Holm)")
+    if legend:
+        lines.append(inert("  ".join(legend), "dim"))
+    return [*lines, *(inert(match.signature, "dim") for match in matches)]
+
+
+def _gaps(found: "Sequence[Gap]") -> "list[RenderableType]":
+    from mipo_eval.cli.render import Grid
+
+    if not found:
+        return []
+    numbers = ("mean ratings", "difference", "n")
+    table = Grid("preferences served most differently", numbers=numbers)
+    several = len({gap.judge for gap in found}) > 1
+    for gap in found:
+        table.add(
+            f"{gap.judge}: {gap.preference}" if several else gap.preference,
+            f"{gap.first:.2f} / {gap.second:.2f}",
+            f"{gap.difference:+.2f}",
+            str(gap.n),
+        )
+    return [table]
+
+
+def _apart(match: "Match", found: "Sequence[Contrast]") -> "list[RenderableType]":
+    from rich.padding import Padding
+    from rich.text import Text
+
+    from mipo_eval.cli.render import inert
+
+    if not found:
+        return []
+    letters = {"a": match.first.label, "b": match.second.label, "tie": "tie", None: "none"}
+    title = f"where {letters['a']} and {letters['b']} differ most"
+    parts: list[RenderableType] = [Text(title, style="bold")]
+    for example in found:
+        body = Text()
+        for name, content in (
+            ("asked", example.item.prompt),
+            *(("wants", wish) for wish in example.item.preferences),
+            (letters["a"], example.first),
+            (letters["b"], example.second),
+        ):
+            body.append(f"{name}: ", style="bold")
+            body.append_text(inert(_short(content))).append("\n")
+        for said in example.said:
+            for line in _said(said, letters):
+                body.append(f"[{said.judge}] ", style="dim").append_text(inert(line)).append("\n")
+        head = inert(f"{example.item.item_id}: {letters[example.winner]} is better")
+        parts += [head, Padding(body, (0, 0, 0, 2))]
+    return parts
+
+
+def _said(said: "Opinion", letters: Mapping[str | None, str]) -> list[str]:
+    """Return what a judge said, line by line."""
+    placed = [
+        f"{letters[one.shown_first]} first: {_short(one.reply or 'no reply')}, which is "
+        f"{letters[one.winner]}"
+        for one in said.placed
+    ]
+    rated = [
+        f"{letters['a']} {_rating(one.first)}, {letters['b']} {_rating(one.second)}: "
+        f"{one.preference}"
+        for one in said.rated
+    ]
+    return [*placed, *rated] or [letters[said.winner]]
+
+
+def _rating(value: int | None) -> str:
+    return "none" if value is None else str(value)
+
+
+def _short(text: str) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= _LETTERS else f"{flat[: _LETTERS - 3]}..."

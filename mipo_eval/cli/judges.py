@@ -5,24 +5,23 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mipo_eval.cli.options import json_option, store_option
+from mipo_eval.cli.options import (
+    json_option,
+    seed_option,
+    store_option,
+    stored_judge_option,
+    stored_judges_option,
+)
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from mipo_eval.metrics.agreement import Agreement
+    from mipo_eval.records import Score
     from mipo_eval.reports.agreeing import FamilyTest, JudgesAgreement
-    from mipo_eval.reports.correcting import Correction
+    from mipo_eval.reports.correcting import Corrected, Correction
     from mipo_eval.store import Store
     from mipo_eval.store.runs import Run
-
-judges_option = click.option(
-    "--judge",
-    "names",
-    multiple=True,
-    metavar="J",
-    help="Name or key of a judge in the store; repeat. Default: all.",
-)
 
 
 @click.group()
@@ -33,12 +32,9 @@ def judges() -> None:
 @judges.command("list")
 @store_option
 @json_option
-def list_them(store: str, as_json: bool) -> None:
+def list_them(store: str, *, as_json: bool) -> None:
     """List the judges and people of the store: what they said, and how they were validated."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    from mipo_eval.cli.render import Output, failing_lines, inert
+    from mipo_eval.cli.render import Grid, Output, failing_lines
     from mipo_eval.reports.judges import judge_row_json, judge_rows
     from mipo_eval.store import Store
     from mipo_eval.store.validations import MARK
@@ -46,28 +42,22 @@ def list_them(store: str, as_json: bool) -> None:
     output = Output(as_json=as_json)
     with Store.open(store, mode="read") as opened:
         rows = judge_rows(opened)
-    if as_json:
-        output.document({"judges": [judge_row_json(row) for row in rows]})
-        return
-    table = Table(header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("judge", overflow="fold")
-    table.add_column("protocol", no_wrap=True)
-    for column in ("ratings", "choices"):
-        table.add_column(column, justify="right")
-    table.add_column("strict accuracy (%)", overflow="fold")
-    for row in rows:
-        validated = [f"{data} {value:.1f}" for data, value in row.strict.items()]
-        mark = f" {MARK}" if row.failings else ""
-        table.add_row(
-            inert(f"{row.judge.label}{mark}"),
-            row.protocol,
-            f"{row.ratings:,}" if row.ratings else "",
-            f"{row.choices:,}" if row.choices else "",
-            inert(", ".join(validated) or "not validated"),
-        )
+    output.document({"judges": [judge_row_json(row) for row in rows]})
     if not rows:
         output.note("No judges yet: evaluate with --judge, or validate one.")
         return
+    counts, last = ("ratings", "choices"), "strict accuracy (%)"
+    table = Grid("judge", "protocol", numbers=counts, last=last, wrap=True)
+    table.columns[1].no_wrap = True
+    for row in rows:
+        validated = [f"{data} {value:.1f}" for data, value in row.strict.items()]
+        table.add(
+            f"{row.judge.label} {MARK}" if row.failings else row.judge.label,
+            row.protocol,
+            f"{row.ratings:,}" if row.ratings else "",
+            f"{row.choices:,}" if row.choices else "",
+            ", ".join(validated) or "not validated",
+        )
     failing = {row.judge.key: row.failings for row in rows if row.failings}
     names = {row.judge.key: row.judge.label for row in rows}
     output.show(table, *failing_lines(failing, names))
@@ -75,18 +65,16 @@ def list_them(store: str, as_json: bool) -> None:
 
 @judges.command()
 @click.argument("runs", nargs=-1, metavar="[RUN]...")
-@judges_option
+@stored_judges_option
 @store_option
 @json_option
-def agreement(runs: tuple[str, ...], names: tuple[str, ...], store: str, as_json: bool) -> None:
+def agreement(runs: tuple[str, ...], names: tuple[str, ...], store: str, *, as_json: bool) -> None:
     """Say how far judges agree about the same responses.
 
     RUN is the beginning of a run's id; without one, all runs of the store. Ratings are compared
     one by one, verdicts as win, tie or loss against the references; people who labelled are
     judges too. order: whether they put the runs in the same order (Kendall's tau).
     """
-    from rich.text import Text
-
     from mipo_eval.cli.render import Output
     from mipo_eval.reports.agreeing import agreements, judges_named
     from mipo_eval.store import Store
@@ -94,11 +82,18 @@ def agreement(runs: tuple[str, ...], names: tuple[str, ...], store: str, as_json
     output = Output(as_json=as_json)
     with Store.open(store, mode="read") as opened:
         found = agreements(opened, _runs(opened, runs), judges_named(opened, names))
-    if as_json:
-        output.document({"agreement": [_agreement_json(one) for one in found]})
-        return
+    rows = [
+        {
+            "first": one.first.label,
+            "second": one.second.label,
+            "ratings": one.ratings._asdict(),
+            "verdicts": one.verdicts._asdict(),
+            "order": one.order,
+        }
+        for one in found
+    ]
+    output.document({"agreement": rows})
     output.show(*_agreement_tables(found))
-    output.show(Text("kappa: Cohen's, agreement beyond chance; n: judged by both", style="dim"))
 
 
 def _runs(store: "Store", names: tuple[str, ...]) -> "list[Run]":
@@ -107,49 +102,31 @@ def _runs(store: "Store", names: tuple[str, ...]) -> "list[Run]":
     return [find_run(store, name) for name in names] if names else list_runs(store)
 
 
-def _agreement_json(found: "JudgesAgreement") -> dict[str, object]:
-    return {
-        "first": found.first.label,
-        "second": found.second.label,
-        "ratings": found.ratings._asdict(),
-        "verdicts": found.verdicts._asdict(),
-        "order": found.order,
-    }
-
-
 def _agreement_tables(found: "list[JudgesAgreement]") -> "list[RenderableType]":
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    from mipo_eval.cli.render import inert
+    from mipo_eval.cli.render import Grid, inert, number
 
     labels = list(dict.fromkeys(j.label for one in found for j in (one.first, one.second)))
-    number = {label: str(place) for place, label in enumerate(labels, 1)}
-    table = Table(header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    place = {label: str(place) for place, label in enumerate(labels, 1)}
     columns = ("judges", "same rating", "kappa", "n", "same verdict", "kappa", "n", "order")
-    for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
+    table = Grid(numbers=columns)
+
+    def cells(found: "Agreement") -> tuple[str, str, str]:
+        if not found.n:
+            return "", "", ""
+        return f"{found.share:.1f} %", number(found.kappa, ".2f"), str(found.n)
+
     for one in found:
         if one.ratings.n or one.verdicts.n:
-            table.add_row(
-                f"{number[one.first.label]}-{number[one.second.label]}",
-                *_agreement_cells(one.ratings),
-                *_agreement_cells(one.verdicts),
-                "" if one.order is None else f"{one.order:+.2f}",
-            )
-    return [*(inert(f"{number[label]} {label}") for label in labels), table]
-
-
-def _agreement_cells(found: "Agreement") -> tuple[str, str, str]:
-    if not found.n:
-        return "", "", ""
-    kappa = "" if found.kappa is None else f"{found.kappa:.2f}"
-    return f"{found.share:.1f} %", kappa, str(found.n)
+            pair = f"{place[one.first.label]}-{place[one.second.label]}"
+            order = number(one.order, "+.2f")
+            table.add(pair, *cells(one.ratings), *cells(one.verdicts), order)
+    told = inert("kappa: Cohen's, agreement beyond chance; n: judged by both", "dim")
+    return [*(inert(f"{place[label]} {label}") for label in labels), table, told]
 
 
 @judges.command()
 @click.argument("runs", nargs=-1, metavar="[RUN]...")
-@judges_option
+@stored_judges_option
 @click.option(
     "--family",
     "given",
@@ -157,7 +134,7 @@ def _agreement_cells(found: "Agreement") -> tuple[str, str, str]:
     metavar="NAME=FAMILY",
     help="Of a judge, a --model, or the first 8 digits of a run, where the name does not tell.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the interval.")
+@seed_option
 @store_option
 @json_option
 def family(
@@ -166,6 +143,7 @@ def family(
     given: tuple[str, ...],
     seed: int,
     store: str,
+    *,
     as_json: bool,
 ) -> None:
     """Test whether judges favour responses of their own family.
@@ -187,54 +165,40 @@ def family(
     with Store.open(store, mode="read") as opened:
         chosen = _runs(opened, runs)
         found = family_tests(opened, chosen, judges_named(opened, names), families, seed=seed)
-    if as_json:
-        output.document({"family": [_family_json(test) for test in found]})
-        return
+    output.document({"family": [_family_json(test) for test in found]})
     for test in found:
         output.show(*_family_table(test))
 
 
 def _family_json(test: "FamilyTest") -> dict[str, object]:
+    means = ("first_of_own", "first_of_other", "second_of_other", "second_of_own")
     return {
         "first": test.first.label,
         "second": test.second.label,
         "families": [test.first_family, test.second_family],
-        "means": {
-            "first_of_own": test.means[0],
-            "first_of_other": test.means[1],
-            "second_of_other": test.means[2],
-            "second_of_own": test.means[3],
-        },
+        "means": dict(zip(means, test.means, strict=True)),
         "preference": test.preference.to_json(),
     }
 
 
 def _family_table(test: "FamilyTest") -> "list[RenderableType]":
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
+    from mipo_eval.cli.render import Grid, inert, interval
 
-    from mipo_eval.cli.render import inert
-
-    table = Table(header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("mean rating by", overflow="fold")
-    for name in (test.first_family, test.second_family):
-        table.add_column(inert(f"of {name}"), justify="right")
-    rows = ((test.first, test.means[:2]), (test.second, test.means[2:]))
-    for judge, means in rows:
-        table.add_row(inert(judge.label), *(f"{mean:.2f}" for mean in means))
+    columns = [f"of {name}" for name in (test.first_family, test.second_family)]
+    table = Grid("mean rating by", numbers=columns, wrap=True)
+    for judge, means in ((test.first, test.means[:2]), (test.second, test.means[2:])):
+        table.add(judge.label, *(f"{mean:.2f}" for mean in means))
     score = test.preference
-    interval = f" [{score.ci95[0]:+.2f}, {score.ci95[1]:+.2f}]" if score.ci95 else ""
-    told = f"both together rate their own family {score.value:+.2f}{interval} points higher"
     clear = score.ci95 is not None and score.ci95[0] > 0
     ending = "self-preference" if clear else "no self-preference shown"
-    line = Text(f"{told} ({score.n} items): {ending}", style="yellow" if clear else "")
-    return [table, line]
+    by = f"{score.value:+.2f} {interval(score.ci95, '+.2f')}".rstrip()
+    told = f"both together rate their own family {by} points higher ({score.n} items): {ending}"
+    return [table, inert(told, "yellow" if clear else "")]
 
 
 @judges.command()
 @click.argument("run")
-@click.option("--judge", "name", required=True, metavar="J", help="Name or key in the store.")
+@stored_judge_option(required=True)
 @click.option(
     "--labels",
     default="people",
@@ -243,16 +207,17 @@ def _family_table(test: "FamilyTest") -> "list[RenderableType]":
     help="Who labelled on the board (WHO,WHO; people: everybody), or pairs in a FILE.jsonl.",
 )
 @click.option("--against", metavar="RUN", help="Compared with this run. Default: the references.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the intervals.")
+@seed_option
 @store_option
 @json_option
-def correct(  # noqa: PLR0913, PLR0917 - one parameter per flag
+def correct(  # noqa: PLR0913 - one parameter per flag
     run: str,
-    name: str,
+    judge: str,
     labels: str,
     against: str | None,
     seed: int,
     store: str,
+    *,
     as_json: bool,
 ) -> None:
     """Correct a judge's win rate of RUN by human labels on some of its items.
@@ -261,10 +226,7 @@ def correct(  # noqa: PLR0913, PLR0917 - one parameter per flag
     Rogan-Gladen. A tie is half a win.
     """
     from mipo_eval.cli.render import Output
-    from mipo_eval.reports.correcting import (
-        correct as correct_rate,
-    )
-    from mipo_eval.reports.correcting import correction_json, file_labels, store_labels
+    from mipo_eval.reports import correcting
     from mipo_eval.reports.said import duels_of
     from mipo_eval.store import Store
     from mipo_eval.store.judges import find_judge
@@ -276,48 +238,40 @@ def correct(  # noqa: PLR0913, PLR0917 - one parameter per flag
         other = find_run(opened, against) if against else None
         duels = duels_of(opened, found, other)
         told = (
-            file_labels(opened, found, Path(labels), duels)
+            correcting.file_labels(opened, found, Path(labels), duels)
             if labels.endswith(".jsonl")
-            else store_labels(opened, labels.split(","), duels)
+            else correcting.store_labels(opened, labels.split(","), duels)
         )
-        judge = find_judge(opened, name)
-        corrected = correct_rate(opened, found, judge, told, other=other, seed=seed)
-    if as_json:
-        output.document({"run": found.run_id} | correction_json(corrected))
-        return
+        own = find_judge(opened, judge)
+        corrected = correcting.correct(opened, found, own, told, other=other, seed=seed)
+    output.document({"run": found.run_id} | correcting.correction_json(corrected))
     versus = f"run {other.run_id[:12]}" if other else "the references"
     output.show(*_correction_table(corrected, f"run {found.run_id[:12]} against {versus}"))
 
 
 def _correction_table(found: "Correction", about: str) -> "list[RenderableType]":
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
-
-    from mipo_eval.cli.render import inert
+    from mipo_eval.cli.render import Grid, inert, interval, number
     from mipo_eval.reports.correcting import ASSUMED
 
-    title = inert(f"{about}: win rate, a tie is half (%)")
-    title.stylize("bold")
-    table = Table(header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("by")
-    for column in ("win rate", "95 %", "items"):
-        table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("assumes", overflow="fold", style="dim")
-    rows = [(inert(found.judge.label), found.judged.value, found.judged.ci95, found.judged.n, "")]
-    rows.append((Text("people alone"), found.people.value, found.people.ci95, found.people.n, ""))
-    corrections = {
-        "prediction_powered": ("corrected: prediction-powered", found.prediction_powered),
-        "rogan_gladen": ("corrected: Rogan-Gladen", found.rogan_gladen),
+    names = {
+        "prediction_powered": "corrected: prediction-powered",
+        "rogan_gladen": "corrected: Rogan-Gladen",
     }
-    for key, (label, one) in corrections.items():
+    table = Grid("by", numbers=("win rate", "95 %", "items"), last="assumes")
+    rows: list[tuple[str, Score | Corrected, str]] = [
+        (found.judge.label, found.judged, ""),
+        ("people alone", found.people, ""),
+    ]
+    for key, one in (
+        ("prediction_powered", found.prediction_powered),
+        ("rogan_gladen", found.rogan_gladen),
+    ):
         if one is not None:
-            rows.append((Text(label), one.value, one.ci95, one.n, ASSUMED[key]))
-    for label_text, value, interval, n, assumed in rows:
-        shown = "" if value is None else f"{value:.1f}"
-        ends = f"[{interval[0]:.1f}, {interval[1]:.1f}]" if interval else ""
-        table.add_row(label_text, shown, ends, str(n), assumed)
+            rows.append((names[key], one, ASSUMED[key]))
+    for name, of, assumed in rows:
+        table.add(name, number(of.value), interval(of.ci95), str(of.n), inert(assumed, "dim"))
     kappa = "" if found.kappa is None else f", kappa {found.kappa:.2f}"
     lines = [f"judge and people agree on {found.agreement:.1f} % of {found.labelled} items{kappa}"]
-    lines += [f"not {corrections[key][0]}: {why}" for key, why in found.absent.items()]
+    lines += [f"not {names[key]}: {why}" for key, why in found.absent.items()]
+    title = inert(f"{about}: win rate, a tie is half (%)", "bold")
     return [title, table, *(inert(line) for line in lines)]

@@ -1,22 +1,27 @@
-"""`mipo-eval leaderboard`: the store's methods, the paper's, and the paper's tables."""
+"""`mipo-eval leaderboard`: the store's methods, the paper's, and the paper's tables and figures."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from mipo_eval.cli.options import json_option, store_option
+from mipo_eval.cli.options import (
+    json_option,
+    rows_option,
+    store_option,
+    stored_judge_option,
+    ties_option,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from rich.console import RenderableType
-    from rich.table import Table
     from rich.text import Text
 
-    from mipo_eval.cli.render import Output
+    from mipo_eval.cli.render import Grid, Output
+    from mipo_eval.reports.figures import Figure
     from mipo_eval.reports.leaderboard import Asked, Cell, Row, Section
-    from mipo_eval.reports.paper import Published
+    from mipo_eval.reports.paper import Entry, Published
     from mipo_eval.reports.strengths import SuiteStrengths
 
     PublishedRows = Sequence[tuple[str, str, Mapping[str, Published]]]
@@ -26,14 +31,8 @@ _PUBLISHED = "\u2020"
 
 @click.command()
 @click.option("--suite", metavar="S", help="Only this suite.")
-@click.option("--judge", metavar="J", help="Only this judge: a name or key in the store.")
-@click.option(
-    "--ties",
-    type=click.Choice(["win", "half", "loss"]),
-    default="win",
-    show_default=True,
-    help="What a tie with the reference is worth.",
-)
+@stored_judge_option()
+@ties_option
 @click.option(
     "--metric",
     metavar="M",
@@ -54,7 +53,6 @@ _PUBLISHED = "\u2020"
 )
 @click.option(
     "--figure",
-    "number",
     type=click.IntRange(2, 5),
     metavar="N",
     help="Figure N (2-5) of the paper, as data or a picture.",
@@ -67,145 +65,131 @@ _PUBLISHED = "\u2020"
     metavar="FILE",
     help="The figure's: .png, .svg, .vl.json (Vega-Lite), .csv or .json.",
 )
-@click.option(
-    "--rows",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="YAML list naming runs: {name or run, model, method, variant, seed}.",
-)
+@rows_option
 @store_option
 @json_option
-def leaderboard(  # noqa: PLR0913, PLR0917 - one parameter per flag; limited by a test
-    suite: str | None,
-    judge: str | None,
-    ties: Literal["win", "half", "loss"],
-    metric: str | None,
+def leaderboard(  # noqa: PLR0913 - one parameter per flag
+    *,
     paper: bool,
     strengths: bool,
     table: int | None,
-    number: int | None,
+    figure: int | None,
     path: Path | None,
     rows: Path | None,
     store: str,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Show all methods of the store on all data sets, with ranks, ties and what is missing."""
-    from mipo_eval.cli.paper import show_figure, show_table
     from mipo_eval.cli.render import Output
     from mipo_eval.errors import ConfigError
     from mipo_eval.reports.catalog import read_rows
-    from mipo_eval.reports.leaderboard import Asked, section_json
+    from mipo_eval.reports.leaderboard import Asked
+
+    output = Output(as_json=as_json)
+    asked = Asked(**options, rules=tuple(read_rows(rows) if rows else ()))
+    if path is not None and figure is None:
+        raise ConfigError("--output is of a figure: add --figure 2, 3, 4 or 5")
+    if figure is not None:
+        _show_figure(output, store, figure, asked, path)
+    elif table is not None:
+        _show_table(output, store, table, asked)
+    elif strengths:
+        _show_strengths(output, store, asked)
+    else:
+        _show_sections(output, store, asked, paper=paper)
+
+
+def _show_sections(output: "Output", store: str, asked: "Asked", *, paper: bool) -> None:
+    from mipo_eval.errors import ConfigError
     from mipo_eval.reports.leaderboard import leaderboard as build
+    from mipo_eval.reports.leaderboard import section_json
     from mipo_eval.reports.paper import published_rows
     from mipo_eval.reports.snapshot import Snapshot
     from mipo_eval.store import Store
     from mipo_eval.store.validations import failing_by_short_key
 
-    output = Output(as_json=as_json)
-    rules = read_rows(rows) if rows else []
-    if path is not None and number is None:
-        raise ConfigError("--output is of a figure: add --figure 2, 3, 4 or 5")
-    if number is not None:
-        show_figure(output, (store, number, judge), rules, path, as_json=as_json)
-        return
-    if table is not None:
-        show_table(output, (store, table, judge), rules, as_json=as_json)
-        return
-    asked = Asked(suite=suite, judge=judge, ties=ties, metric=metric, rules=tuple(rules))
-    if strengths:
-        _show_strengths(output, store, asked, as_json=as_json)
-        return
     with Store.open(store, mode="read") as opened:
         now = Snapshot(opened)
         sections = build(now, asked)
-        if metric and not sections and now.scores:
-            raise ConfigError(f"no {metric} in {opened.name}: it has {', '.join(now.metrics)}")
+        if asked.metric and not sections and now.scores:
+            raise ConfigError(
+                f"no {asked.metric} in {opened.name}: it has {', '.join(now.metrics)}"
+            )
         failing = failing_by_short_key(opened)
-    known = {index: published_rows(s) if paper else [] for index, s in enumerate(sections)}
-    if as_json:
-        documents = [
-            section_json(section)
-            | {"judge_failings": list(_failings(section, failing))}
-            | {"published": _published(known[index])}
-            for index, section in enumerate(sections)
-        ]
-        output.document({"sections": documents})
-        return
-    for index, section in enumerate(sections):
-        output.show(*_section(section, known[index], _failings(section, failing)))
-        if paper and not known[index]:
+    known = [published_rows(section) if paper else [] for section in sections]
+    doubts = [_failings(section, failing) for section in sections]
+    documents = [
+        section_json(section)
+        | {"judge_failings": list(failings)}
+        | {"published": _published_json(published)}
+        for section, published, failings in zip(sections, known, doubts, strict=True)
+    ]
+    output.document({"sections": documents})
+    for section, published, failings in zip(sections, known, doubts, strict=True):
+        output.show(*_section(section, published, failings))
+        if paper and not published:
             output.note(f"The paper has no {section.metric} on {', '.join(section.tasks)}.")
     if not sections:
         output.note("No scores to rank yet: evaluate with a judge, or a verifiable suite.")
 
 
-def _show_strengths(output: "Output", store: str, asked: "Asked", *, as_json: bool) -> None:
+def _show_strengths(output: "Output", store: str, asked: "Asked") -> None:
     from mipo_eval.reports.snapshot import Snapshot
     from mipo_eval.reports.strengths import strengths_json, suite_strengths
     from mipo_eval.store import Store
 
     with Store.open(store, mode="read") as opened:
         found = suite_strengths(Snapshot(opened), asked)
-    if as_json:
-        output.document({"strengths": [strengths_json(one) for one in found]})
-        return
+    output.document({"strengths": [strengths_json(one) for one in found]})
     for one in found:
         output.show(*_strengths(one))
     if not found:
         output.note("No judge compared two methods: mipo-eval judge RUN RUN --suite S --judge J.")
 
 
-def _strengths(found: "SuiteStrengths") -> list["RenderableType"]:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
+def _strengths(found: "SuiteStrengths") -> "list[RenderableType]":
+    from mipo_eval.cli.render import Grid, inert, interval
 
-    from mipo_eval.cli.render import inert
-
-    title = inert(f"{found.suite}: strengths head to head, judged by {found.judge}")
-    title.stylize("bold")
+    title = inert(f"{found.suite}: strengths head to head, judged by {found.judge}", "bold")
     if found.reason:
         return [title, inert(found.reason)]
-    table = Table(header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("method", overflow="fold", min_width=20)
-    for column in ("Elo", "95 %", "games"):
-        table.add_column(column, justify="right", no_wrap=True)
+    table = Grid("method", numbers=("Elo", "95 %", "games"))
+    table.columns[0].min_width = 20
     for one in found.strengths:
-        low, high = one.elo_ci95
-        table.add_row(inert(one.name), f"{one.elo:.0f}", f"[{low:.0f}, {high:.0f}]", str(one.games))
+        table.add(one.name, f"{one.elo:.0f}", interval(one.elo_ci95, ".0f"), str(one.games))
     told = "Elo: Bradley-Terry, 1000 is the average method, a tie is half a win; by prompt group."
-    return [title, table, Text(told, style="dim")]
+    return [title, table, inert(told, "dim")]
 
 
-def _published(rows: "PublishedRows") -> list[dict[str, object]]:
-    def number(of: "Published") -> dict[str, float | None]:
-        return {"value": of.value, "std": of.std}
-
+def _published_json(rows: "PublishedRows") -> list[dict[str, object]]:
     return [
-        {"model": m, "method": n, "cells": {task: number(of) for task, of in cells.items()}}
-        for m, n, cells in rows
+        {
+            "model": model,
+            "method": method,
+            "cells": {task: {"value": of.value, "std": of.std} for task, of in cells.items()},
+        }
+        for model, method, cells in rows
     ]
 
 
-def _failings(section: "Section", failing: "Mapping[str, Sequence[str]]") -> "Sequence[str]":
+def _failings(section: "Section", failing: Mapping[str, Sequence[str]]) -> Sequence[str]:
     """Return why the section's judge failed its validation; nothing if it did not."""
     keys = (made.parts.get("judge_key", "") for made in section.signatures.values())
     return next((failing[key] for key in keys if key in failing), ())
 
 
 def _section(
-    section: "Section", published: "PublishedRows", failings: "Sequence[str]" = ()
-) -> list["RenderableType"]:
+    section: "Section", published: "PublishedRows", failings: Sequence[str]
+) -> "list[RenderableType]":
     from mipo_eval.cli.render import failing_lines, inert
     from mipo_eval.store.validations import MARK
 
     mark = f" {MARK}" if failings else ""
     by = f", judged by {section.judge}{mark}" if section.judge else ""
     common = "".join(f", {part}" for part in _common(section) if part)
-    title = inert(f"{section.suite}: {section.metric}{by}{common}")
-    title.stylize("bold")
     marks = _marks(section)
-    parts: list[RenderableType] = [title]
+    parts: list[RenderableType] = [inert(f"{section.suite}: {section.metric}{by}{common}", "bold")]
     parts += failing_lines({"": failings}, {"": section.judge or ""})
     if len(section.tasks) > 1 or published:
         parts.append(_grid(section, published, marks))
@@ -243,7 +227,7 @@ def _name(row: "Row", section: "Section") -> str:
     return " ".join(part for part in parts if part) + variant
 
 
-def _value(cell: "Cell", metric: str, marks: "Mapping[str, int]") -> str:
+def _value(cell: "Cell", metric: str, marks: Mapping[str, int]) -> str:
     from mipo_eval.reports.labels import decimals
 
     if cell.value is None:
@@ -257,65 +241,49 @@ def _value(cell: "Cell", metric: str, marks: "Mapping[str, int]") -> str:
     return text + (f" [{marks[_differs(cell)]}]" if cell.differs else "")
 
 
-def _grid(section: "Section", published: "PublishedRows", marks: "Mapping[str, int]") -> "Table":
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
+def _grid(section: "Section", published: "PublishedRows", marks: Mapping[str, int]) -> "Grid":
+    from mipo_eval.cli.render import Grid
 
-    from mipo_eval.cli.paper import printed
-    from mipo_eval.cli.render import inert
-
-    table = Table(header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("method", overflow="fold", min_width=20)
-    for task in section.tasks:
-        table.add_column(inert(task), justify="right", no_wrap=True)
+    table = Grid("method", numbers=section.tasks)
+    table.columns[0].min_width = 20
     for row in section.rows:
         cells = [row.cells.get(task) for task in section.tasks]
         shown = [
             f"{_value(cell, section.metric, marks)} {cell.letters}".rstrip() if cell else "-"
             for cell in cells
         ]
-        table.add_row(inert(_name(row, section)), *shown)
+        table.add(_name(row, section), *shown)
     table.add_section()
     for model, method, numbers in published:
         found = [numbers.get(task) for task in section.tasks]
-        shown = [printed(number.value, number.std) if number else "-" for number in found]
-        table.add_row(f"{model} {method} {_PUBLISHED}", *shown, style="cyan")
+        shown = [_printed(number.value, number.std) if number else "-" for number in found]
+        table.add(f"{model} {method} {_PUBLISHED}", *shown, style="cyan")
     return table
 
 
-def _details(section: "Section", task: str, marks: "Mapping[str, int]") -> "Table":
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    from mipo_eval.cli.render import inert
+def _details(section: "Section", task: str, marks: Mapping[str, int]) -> "Grid":
+    from mipo_eval.cli.render import Grid, interval
     from mipo_eval.metrics.aggregate import direction
     from mipo_eval.reports.labels import decimals
 
-    table = Table(header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column(inert(task), overflow="fold", min_width=16)
-    for column in ("value", "95 %", "rank", "tie", "n", "ties"):
-        table.add_column(column, justify="right", no_wrap=True)
-    digits = decimals(section.metric)
+    table = Grid(task, numbers=("value", "95 %", "rank", "tie", "n", "ties"))
+    table.columns[0].min_width = 16
     sign = 1 if direction(section.metric) == "lower" else -1
     rows = [(row, cell) for row in section.rows if (cell := row.cells.get(task))]
     rows.sort(key=lambda both: (both[1].value is None, sign * (both[1].value or 0.0)))
     for row, cell in rows:
-        interval = cell.ci95 and f"[{cell.ci95[0]:.{digits}f}, {cell.ci95[1]:.{digits}f}]"
-        table.add_row(
-            inert(_name(row, section)),
+        seeds = f"x{cell.seeds}" if cell.seeds > 1 else ""
+        unscored = f" ({cell.unscored})" if cell.unscored else ""
+        table.add(
+            _name(row, section),
             _value(cell, section.metric, marks),
-            interval or "",
+            interval(cell.ci95, f".{decimals(section.metric)}f"),
             _rank(cell),
             cell.letters,
-            _count(cell),
-            "" if cell.tie_rate is None else f"{cell.tie_rate:.0f} %",
+            f"{cell.n}{seeds}{unscored}",
+            "" if cell.tie_rate is None else f"{cell.tie_rate:.1f} %",
         )
     return table
-
-
-def _count(cell: "Cell") -> str:
-    seeds = f"x{cell.seeds}" if cell.seeds > 1 else ""
-    return f"{cell.n}{seeds} ({cell.unscored})" if cell.unscored else f"{cell.n}{seeds}"
 
 
 def _rank(cell: "Cell") -> str:
@@ -325,27 +293,108 @@ def _rank(cell: "Cell") -> str:
     return str(cell.rank) if low == high == cell.rank else f"{cell.rank} ({low}-{high})"
 
 
-def _notes(section: "Section", marks: "Mapping[str, int]", *, published: bool) -> list["Text"]:
-    from rich.text import Text
-
+def _notes(section: "Section", marks: Mapping[str, int], *, published: bool) -> "list[Text]":
     from mipo_eval.cli.render import inert
 
-    lines = [inert(f"[{number}] made differently: {how}") for how, number in marks.items()]
+    warnings = [f"[{number}] made differently: {how}" for how, number in marks.items()]
     for row in section.rows:
         for task, cell in row.cells.items():
-            if cell.best_of_text:
-                about = f"B{cell.best_of.k if cell.best_of else ''}"
+            if cell.best_of and cell.best_of_text:
                 name = f"{row.name.model} {row.name.method}"
-                lines.append(inert(f"{about} {name} on {task}: {cell.best_of_text}"))
-    for line in lines:
-        line.stylize("yellow")
+                warnings.append(f"B{cell.best_of.k} {name} on {task}: {cell.best_of_text}")
     cells = [cell for row in section.rows for cell in row.cells.values()]
-    ranked = any(cell.rank is not None for cell in cells)
-    seeds = any(cell.std is not None for cell in cells)
-    told = ["tie: rows that share a letter are not told apart (paired, 5 %, Holm)."] * ranked
-    told.append("n: items x seeds (without a value).")
-    told += ["value \u00b1 standard deviation over seeds."] * seeds
-    told += [
-        f"{_PUBLISHED} published (arXiv 2603.19294): other runs, other judge calls."
-    ] * published
-    return [*lines, *(Text(line, style="dim") for line in told)]
+    told = ["n: items x seeds (without a value)."]
+    if any(cell.rank is not None for cell in cells):
+        told.insert(0, "tie: rows that share a letter are not told apart (paired, 5 %, Holm).")
+    if any(cell.std is not None for cell in cells):
+        told.append("value \u00b1 standard deviation over seeds.")
+    if published:
+        told.append(f"{_PUBLISHED} published (arXiv 2603.19294): other runs, other judge calls.")
+    return [inert(line, "yellow") for line in warnings] + [inert(line, "dim") for line in told]
+
+
+def _show_figure(
+    output: "Output", store: str, number: int, asked: "Asked", path: Path | None
+) -> None:
+    """Print a figure's data, and draw it where a file is named."""
+    from mipo_eval.reports.drawing import draw
+    from mipo_eval.reports.figures import figure, figure_json
+    from mipo_eval.reports.snapshot import Snapshot
+    from mipo_eval.store import Store
+
+    with Store.open(store, mode="read") as opened:
+        found = figure(Snapshot(opened), number, judge=asked.judge, rules=asked.rules)
+    if path is not None:
+        draw(found, path)
+    output.document(figure_json(found))
+    output.show(*_series(found))
+    if path is not None:
+        output.note(f"wrote {path}")
+
+
+def _series(found: "Figure") -> "list[RenderableType]":
+    from mipo_eval.cli.render import Grid, inert
+    from mipo_eval.reports.figures import series
+
+    table = Grid("series", numbers=("points", f"mean {found.value}", "last"), wrap=True)
+    for own in series(found):
+        table.add(own.name, str(own.n), f"{own.mean:.3g}", f"{own.last:.3g}")
+    nothing = inert("nothing in the store for it yet", "yellow")
+    told = inert(f"{_PUBLISHED} published: {found.published}", "dim")
+    return [inert(found.title, "bold"), table if found.rows else nothing, told]
+
+
+def _show_table(output: "Output", store: str, number: int, asked: "Asked") -> None:
+    """Print a table of the paper with the store's numbers beside the published ones."""
+    from mipo_eval.cli.render import inert
+    from mipo_eval.reports.paper import TITLES, entry_json, paper_table
+    from mipo_eval.store import Store
+
+    with Store.open(store, mode="read") as opened:
+        entries = paper_table(opened, number, judge=asked.judge, rules=asked.rules)
+    rows = [entry_json(entry) for entry in entries]
+    output.document({"table": number, "title": TITLES[number], "rows": rows})
+    output.show(inert(TITLES[number], "bold"), _entries(entries))
+    absent = sum(entry.measured is None for entry in entries)
+    output.note(
+        f"{len(entries) - absent} of {len(entries)} numbers measured, {absent} absent. "
+        "Which runs are which method: --rows FILE."
+    )
+    for entry in entries:
+        if entry.best_of:
+            of = entry.published
+            output.note(f"{of.model} {of.method} on {of.dataset}: {entry.best_of}")
+
+
+def _entries(entries: "Sequence[Entry]") -> "Grid":
+    from mipo_eval.cli.render import Grid, number
+
+    columns = ("published", "measured", "diff", "n")
+    table = Grid("model, method", "data set", numbers=columns, edge=True)
+    table.columns[1].no_wrap = True
+    model = None
+    for entry in entries:
+        of = entry.published
+        if of.model != model:
+            model = of.model
+            table.add_section()
+            table.add(model, style="italic")
+        absent = entry.measured is None
+        table.add(
+            f"  {of.method}",
+            of.dataset,
+            _printed(of.value, of.std),
+            "absent" if absent else _printed(entry.measured, entry.std),
+            number(entry.difference, "+.3f" if of.table in {3, 4} else "+.1f"),
+            "" if entry.n is None else str(entry.n),
+            style="dim" if absent else "",
+        )
+    return table
+
+
+def _printed(value: float | None, std: float | None) -> str:
+    """Return a number as the paper prints it, with its standard deviation over seeds."""
+    if value is None:
+        return "-"
+    digits = 3 if abs(value) < 1 and value else 1
+    return f"{value:.{digits}f}" + (f" \u00b1 {std:.{digits}f}" if std is not None else "")

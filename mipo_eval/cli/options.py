@@ -1,8 +1,9 @@
-"""Options that several commands share."""
+"""The options that several commands have, each declared once."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -10,11 +11,80 @@ from mipo_eval import settings
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
-store_option: Decorator = click.option(
-    "--store",
-    default=settings.store_url,
-    metavar="URL",
-    help="SQLite file or PostgreSQL URL. [default: MIPO_EVAL_STORE or ./mipo-eval.db]",
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationOptions:
+    """The main job's options, as given."""
+
+    model: str = ""
+    suite: str = ""
+    judges: tuple[str, ...] = ()
+    prompting: Literal["personalized", "default"] = "personalized"
+    decoding: str = ""
+    seed: int = 0
+    limit: int | None = None
+    data_dir: Path | None = None
+    engine: str = ""
+    controls: bool = False
+    max_cost: float | None = None
+    """US dollars for all judges together; None is no limit."""
+    batch: bool = False
+
+
+def suite_option(*, required: bool = False) -> Decorator:
+    """Return `--suite`, which some commands cannot do without."""
+    return click.option(
+        "--suite",
+        required=required,
+        default=None if required else "",
+        metavar="SUITE",
+        help="Name of a suite, or an item file (FILE.jsonl).",
+    )
+
+
+judges_option: Decorator = click.option(
+    "--judge",
+    "judges",
+    multiple=True,
+    metavar="JUDGE",
+    help="Preset (gpt-4.1, qwen2.5-14b@URL, family, ...), your own FILE.yaml, openai:MODEL@URL, "
+    "gemini:MODEL, hf:PATH, vllm:PATH or checker; repeat for several. Default: the suite's own.",
+)
+
+prompting_option: Decorator = click.option(
+    "--prompting",
+    type=click.Choice(["personalized", "default"]),
+    default="personalized",
+    show_default=True,
+    help="With or without the user's context in the query.",
+)
+
+decoding_option: Decorator = click.option(
+    "--decoding",
+    metavar="KEY=VALUE,...",
+    default="",
+    help="max_tokens, temperature, top_p. Default: greedy, at most 256 tokens.",
+)
+
+engine_option: Decorator = click.option(
+    "--engine",
+    metavar="KEY=VALUE,...",
+    default="",
+    help="batch_size, device, dtype; chat_template=FILE (Jinja), for want or in place of the "
+    "checkpoint's own; for vllm also tensor_parallel_size, max_model_len and others. "
+    "scoring_model=CKPT also measures how much likelier the context makes each response.",
+)
+
+controls_option: Decorator = click.option(
+    "--controls", is_flag=True, help="Also judge entrants that must not win: echo, generic, ..."
+)
+
+seed_option: Decorator = click.option(
+    "--seed",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Of sampling and intervals.",
 )
 
 limit_option: Decorator = click.option(
@@ -39,6 +109,43 @@ batch_option: Decorator = click.option(
     "--batch",
     is_flag=True,
     help="Judge through the provider's batch service (OpenAI, Gemini): half the price, slower.",
+)
+
+
+def stored_judge_option(*, required: bool = False) -> Decorator:
+    """Return `--judge` of commands that ask nobody, which some cannot do without."""
+    about = "Name or key of a judge in the store."
+    return click.option("--judge", required=required, metavar="J", help=about)
+
+
+stored_judges_option: Decorator = click.option(
+    "--judge",
+    "names",
+    multiple=True,
+    metavar="J",
+    help="Name or key of a judge in the store; repeat for several. Default: all.",
+)
+
+ties_option: Decorator = click.option(
+    "--ties",
+    type=click.Choice(["win", "half", "loss"]),
+    default="win",
+    show_default=True,
+    help="What a tie with the reference is worth.",
+)
+
+rows_option: Decorator = click.option(
+    "--rows",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="YAML list naming runs: {name or run, model, method, variant, seed}.",
+)
+
+store_option: Decorator = click.option(
+    "--store",
+    default=settings.store_url,
+    metavar="URL",
+    help="SQLite file or PostgreSQL URL. [default: MIPO_EVAL_STORE or ./mipo-eval.db]",
 )
 
 json_option: Decorator = click.option(

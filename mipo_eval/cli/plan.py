@@ -1,13 +1,25 @@
 """`mipo-eval plan`: what a run will need, before it is started."""
 
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from mipo_eval.cli.options import data_option, json_option, limit_option, store_option
+from mipo_eval.cli.options import (
+    EvaluationOptions,
+    controls_option,
+    data_option,
+    decoding_option,
+    engine_option,
+    json_option,
+    limit_option,
+    prompting_option,
+    store_option,
+    suite_option,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,19 +33,13 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--suite", required=True, metavar="S", help="Name of a suite, or FILE.jsonl.")
-@click.option("--judge", metavar="J", help="As for the main job. Default: the suite's own.")
-@click.option("--model", metavar="M", help="Subtract what this model has answered already.")
-@click.option(
-    "--prompting",
-    type=click.Choice(["personalized", "default"]),
-    default="personalized",
-    show_default=True,
-    help="As for the main job; with --model.",
-)
-@click.option("--decoding", metavar="KEY=VALUE,...", default="", help="As for the main job.")
-@click.option("--engine", metavar="KEY=VALUE,...", default="", help="As for the main job.")
-@click.option("--controls", is_flag=True, help="Count the control entrants too.")
+@suite_option(required=True)
+@click.option("--judge", metavar="JUDGE", help="As for the main job. Default: the suite's own.")
+@click.option("--model", metavar="CKPT", help="Subtract what this model has answered already.")
+@prompting_option
+@decoding_option
+@engine_option
+@controls_option
 @limit_option
 @data_option
 @click.option("--rate", type=click.FloatRange(0, 100), help="Expected win rate (%).")
@@ -41,28 +47,23 @@ if TYPE_CHECKING:
 @click.option("--tokenizer", metavar="PATH", help="The judge's tokenizer.json, or its folder.")
 @store_option
 @json_option
-def plan(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is limited by a test
-    suite: str,
+def plan(  # noqa: PLR0913 - one parameter per flag
     judge: str | None,
     model: str | None,
-    prompting: Literal["personalized", "default"],
-    decoding: str,
-    engine: str,
-    controls: bool,
-    limit: int | None,
-    data_dir: Path | None,
     rate: float | None,
     rho: float | None,
     tokenizer: str | None,
     store: str,
+    *,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Say what a run will need: calls, tokens, money, minutes, and what it could detect.
 
     Asks nobody and writes nothing; what the store has is subtracted.
     """
     from mipo_eval import settings
-    from mipo_eval.cli.evaluate import EvaluationOptions, build_evaluation
+    from mipo_eval.cli.evaluate import build_evaluation
     from mipo_eval.cli.render import Output
     from mipo_eval.errors import ConfigError
     from mipo_eval.judges import load_judge
@@ -71,32 +72,30 @@ def plan(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is li
     from mipo_eval.suites import find_suite, suite_items
 
     output = Output(as_json=as_json)
-    found = find_suite(suite)
-    named = judge or found.judge
+    asked = EvaluationOptions(model=model or "", **options)
+    suite = find_suite(asked.suite)
+    named = judge or suite.judge
     if named is None:
-        raise ConfigError(f"suite {found.name} has no judge of its own: name one with --judge")
-    if engine and model is None:
+        raise ConfigError(f"suite {suite.name} has no judge of its own: name one with --judge")
+    if asked.engine and model is None:
         raise ConfigError("--engine says how a model is run: name the model with --model")
     key, kind, besides = None, None, ["runs with a --seed other than 0"]
     if model is not None:
-        asked = EvaluationOptions(
-            model=model, suite=suite, prompting=prompting, decoding=decoding, limit=limit,
-            judges=(named,), engine=engine, data_dir=data_dir,
-        )  # fmt: skip
-        key, kind, scoring = _responses(build_evaluation(asked))
+        key, kind, scoring = _responses(build_evaluation(replace(asked, judges=(named,))))
         besides += scoring
-    tasks = suite_items(found, data_dir or settings.data_dir(), limit)
+    tasks = suite_items(suite, asked.data_dir or settings.data_dir(), asked.limit)
     with _opened(store) as opened:
         assumed = Assumed(
-            rate=rate, rho=rho, tokenizer=tokenizer, controls=controls, not_counted=tuple(besides)
+            rate=rate,
+            rho=rho,
+            tokenizer=tokenizer,
+            controls=asked.controls,
+            not_counted=tuple(besides),
         )
         loaded = load_judge(named, judged_model=kind)
         made = make(opened, tasks, loaded, generation_key=key, assumed=assumed)
-    about = {"suite": found.name, "judge": named, "model": model}
-    if as_json:
-        output.document(about | plan_json(made))
-    else:
-        output.show(*_shown(made, f"{found.name} judged by {named}"))
+    output.document({"suite": suite.name, "judge": named, "model": model} | plan_json(made))
+    output.show(*_shown(made, f"{suite.name} judged by {named}"))
 
 
 def _responses(evaluation: "Evaluation") -> tuple[str, str | None, list[str]]:
@@ -123,16 +122,12 @@ def _opened(url: str) -> "Iterator[Store]":
         yield store
 
 
-def _shown(made: "Plan", about: str) -> list["RenderableType"]:
-    from rich.box import SIMPLE_HEAD
+def _shown(made: "Plan", about: str) -> "list[RenderableType]":
     from rich.table import Table
-    from rich.text import Text
 
-    from mipo_eval.cli.render import inert
+    from mipo_eval.cli.render import Grid, inert, number
     from mipo_eval.reports.planning import WANTED_DIFFERENCE
 
-    title = inert(about)
-    title.stylize("bold")
     needs = Table(box=None, pad_edge=False, show_header=False)
     needs.add_column(no_wrap=True)
     needs.add_column(justify="right", no_wrap=True)
@@ -144,20 +139,14 @@ def _shown(made: "Plan", about: str) -> list["RenderableType"]:
     needs.add_row("reply tokens", *_amount(made.completion_tokens, ",.0f"))
     needs.add_row("US dollars", *_amount(made.cost, ",.2f"))
     needs.add_row("minutes of judging", *_amount(made.minutes, ",.1f"))
-    power = Table(header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
-    power.add_column("task", overflow="fold")
-    for column in ("items", "can show", f"items for {WANTED_DIFFERENCE:g} points"):
-        power.add_column(column, justify="right", no_wrap=True)
-    power.add_column("from", overflow="fold")
+    columns = ("items", "can show", f"items for {WANTED_DIFFERENCE:g} points")
+    power = Grid("task", numbers=columns, last="from")
     for task in made.power:
-        shown = "" if task.detectable is None else f"{task.detectable:.1f}"
-        needed = "" if task.needed is None else f"{task.needed:,}"
-        power.add_row(inert(task.task), str(task.n), shown, needed, task.assumed)
-    note = "can show: smallest difference in points (5 % two-sided, power 80 %)"
-    besides = [inert(f"not counted: {line}") for line in made.not_counted]
-    for line in besides:
-        line.stylize("dim")
-    return [title, needs, power, Text(note, style="dim"), *besides]
+        needed = number(task.needed, ",d")
+        power.add(task.task, str(task.n), number(task.detectable), needed, task.assumed)
+    notes = ["can show: smallest difference in points (5 % two-sided, power 80 %)"]
+    notes += [f"not counted: {line}" for line in made.not_counted]
+    return [inert(about, "bold"), needs, power, *(inert(line, "dim") for line in notes)]
 
 
 def _amount(amount: "Amount", form: str) -> tuple[str, str]:

@@ -1,6 +1,6 @@
-"""What the user sees: documents and tables on stdout, progress and remarks on stderr.
+"""What the user sees: documents, tables and lines on stdout, progress and remarks on stderr.
 
-Scores, runs and responses as rich tables; every text of a model or a file is shown inert.
+A string in a cell or a line is shown inert, as it stands: it may come from a model or a file.
 """
 
 import json
@@ -27,16 +27,23 @@ from rich.text import Text
 from mipo_eval.evaluation.controls import winners
 from mipo_eval.records import Score
 from mipo_eval.reports.labels import LABELS, decimals
+from mipo_eval.stats import Comparison
 from mipo_eval.store.runs import Run
 from mipo_eval.store.validations import MARK
 
+Failing = Mapping[str, Sequence[str]]
+"""By a judge's key, why the judge must not be believed."""
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_OF_CONTROLS = {"win_rate_half_ties", "rating_mean"}
+"""What is shown of a control entrant; all of it is stored."""
 _PLAIN_SECONDS = 10.0
 _PLAIN_SHARE = 0.1
 """Of the time so far: the least between two lines, so that a day is not told in ten seconds."""
 
 
 class Output:
-    """Prints results, and draws the progress of one stage at a time."""
+    """Prints the result of a command, and draws the progress of one stage at a time."""
 
     def __init__(self, *, as_json: bool) -> None:
         self._as_json = as_json
@@ -46,11 +53,13 @@ class Output:
         self._plain = _PlainProgress(self._stderr)
 
     def document(self, value: Mapping[str, object]) -> None:
-        """Print one JSON document."""
-        sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        """Print one JSON document; nothing without `--json`."""
+        if self._as_json:
+            text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+            sys.stdout.write(text + "\n")
 
     def show(self, *parts: RenderableType) -> None:
-        """Print tables and texts; nothing in `--json` mode."""
+        """Print tables and texts; nothing with `--json`."""
         if not self._as_json:
             for part in parts:
                 # A line of text is the terminal's to wrap: what is copied from it stays whole.
@@ -69,10 +78,10 @@ class Output:
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            _Rate(),
+            _Dim(lambda task: f"{task.speed:.1f}/s" if task.speed else ""),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            _Status(status),
+            _Dim(lambda _: status()),
             console=self._stderr,
             transient=True,
         )
@@ -110,22 +119,15 @@ class Output:
         return report
 
 
-class _Rate(ProgressColumn):
-    """Units a second."""
+class _Dim(ProgressColumn):
+    """What is said besides the count: the rate, money spent, where a batch stands."""
 
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:.1f}/s" if task.speed else "", style="dim")
-
-
-class _Status(ProgressColumn):
-    """What a count cannot say: money spent, where a batch stands."""
-
-    def __init__(self, status: Callable[[], str]) -> None:
+    def __init__(self, said: Callable[[Task], str]) -> None:
         super().__init__()
-        self._status = status
+        self._said = said
 
     def render(self, task: Task) -> Text:
-        return Text(self._status(), style="dim")
+        return Text(self._said(task), style="dim")
 
 
 class _PlainProgress:
@@ -157,33 +159,104 @@ class _PlainProgress:
         self._said, self._ended = time.monotonic(), self._done == self._total
         seconds = self._said - self._began
         rate = self._done / seconds if seconds else 0.0
-        left = (
-            f", {(self._total - self._done) / rate:.0f} s left"
-            if rate and self._done < self._total
-            else ""
-        )
-        status = self._status()
+        unfinished = rate and not self._ended
+        left = f", {(self._total - self._done) / rate:.0f} s left" if unfinished else ""
         said = f"{self._what}: {self._done}/{self._total} ({rate:.1f}/s, {seconds:.0f} s{left})"
-        self._console.print(
-            f"{said} {status}" if status else said,
-            markup=False,
-            soft_wrap=True,
-        )
+        self._console.print(f"{said} {self._status()}".rstrip(), markup=False, soft_wrap=True)
 
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-
-_OF_CONTROLS = {"win_rate_half_ties", "rating_mean"}
-"""What is shown of a control entrant; all of it is stored."""
-
-
-def inert(text: str) -> Text:
+def inert(text: str, style: str = "") -> Text:
     """Return text that prints as itself: no markup, no escape sequences, no direction marks."""
-    return Text(_CONTROL.sub("\ufffd", text))
+    return Text(_CONTROL.sub("\ufffd", text), style=style)
 
 
-Failing = Mapping[str, Sequence[str]]
-"""Judge key as signatures have it, to why the judge must not be believed."""
+class Grid(Table):
+    """A table as all commands draw it: words at the left, numbers at the right."""
+
+    def __init__(
+        self,
+        *words: str,
+        numbers: Iterable[str | Text] = (),
+        last: str | None = None,
+        wrap: bool = False,
+        edge: bool = False,
+    ) -> None:
+        """Name the columns.
+
+        Args:
+            words: columns of text, which is folded where the terminal is narrow.
+            numbers: columns of numbers, after the words.
+            last: a column of text after the numbers.
+            wrap: whether numbers may be wrapped, such as those with an interval.
+            edge: whether a space stands before the first column.
+        """
+        super().__init__(header_style="bold", box=SIMPLE_HEAD, pad_edge=edge)
+        for word in words:
+            self.add_column(inert(word), overflow="fold")
+        for number in numbers:
+            header = inert(number) if isinstance(number, str) else number
+            self.add_column(header, justify="right", no_wrap=not wrap)
+        if last is not None:
+            self.add_column(inert(last), overflow="fold")
+
+    def add(self, *cells: str | Text, style: str = "") -> None:
+        """Add a row."""
+        shown = (inert(cell) if isinstance(cell, str) else cell for cell in cells)
+        self.add_row(*shown, style=style or None)
+
+
+def facts(rows: Iterable[Sequence[str]], style: str = "") -> Table:
+    """Return rows of a name, in that style, and what is to be said of it."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True, style=style or None)
+    for name, said in rows:
+        table.add_row(inert(name), inert(said))
+    table.columns[1].overflow = "fold"
+    return table
+
+
+def number(value: float | None, form: str = ".1f", *, absent: str = "") -> str:
+    """Return a number as it is printed, or the word for one that is absent."""
+    return absent if value is None else f"{value:{form}}"
+
+
+def interval(ends: tuple[float, float] | None, form: str = ".1f") -> str:
+    """Return an interval as it is printed; nothing where there is none."""
+    return f"[{ends[0]:{form}}, {ends[1]:{form}}]" if ends else ""
+
+
+def estimate(value: float | None, ends: tuple[float, float] | None, form: str = ".1f") -> Text:
+    """Return a number with its interval."""
+    if value is None:
+        return Text("none", style="yellow")
+    cell = Text(f"{value:{form}}")
+    return cell.append(f" {interval(ends, form)}", style="dim") if ends else cell
+
+
+def counted(n: int, unscored: int) -> Text:
+    """Return how many items have a value, and in brackets how many have none."""
+    cell = Text(str(n))
+    return cell.append(f" ({unscored})", style="yellow") if unscored else cell
+
+
+def listed(reasons: Mapping[str, int]) -> str:
+    """Return why items have no value, with how many each."""
+    return ", ".join(f"{n} x {why}" for why, n in reasons.items())
+
+
+def p_text(p: float | None) -> str:
+    """Return a p-value with three digits; small ones by their bound."""
+    return "" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def p_of(found: Comparison) -> str:
+    """Return a comparison's p-value, corrected where it is one of several."""
+    return p_text(found.p_permutation if found.p_adjusted is None else found.p_adjusted)
+
+
+def mark_of(found: Comparison) -> str:
+    """Return ~ for less than the items can show, * for what is told apart at 5 %."""
+    return "~" if found.below_resolution else "*" if found.significant() else ""
 
 
 def failing_lines(failing: Failing, names: Mapping[str, str]) -> list[Text]:
@@ -193,18 +266,14 @@ def failing_lines(failing: Failing, names: Mapping[str, str]) -> list[Text]:
         failing: why judges must not be believed.
         names: of the judges that a table uses, by their keys.
     """
-    lines = []
-    for key, name in names.items():
-        if reasons := failing.get(key):
-            line = inert(f"{MARK} {name} fails its validation on {'; on '.join(reasons)}")
-            line.stylize("bold red")
-            lines.append(line)
-    return lines
+    return [
+        inert(f"{MARK} {name} fails its validation on {'; on '.join(reasons)}", "bold red")
+        for key, name in names.items()
+        if (reasons := failing.get(key))
+    ]
 
 
-def score_tables(
-    scores: Sequence[Score], run: Run, failing: Failing | None = None
-) -> list[RenderableType]:
+def score_tables(scores: Sequence[Score], run: Run, failing: Failing) -> list[RenderableType]:
     """Return a run's scores: a column per task, a section per judge; then what was left out.
 
     Args:
@@ -212,57 +281,51 @@ def score_tables(
         run: for the title.
         failing: judges that failed their validation; they are marked.
     """
-    failing = failing or {}
     tasks = list(dict.fromkeys(score.task for score in scores))
-    table = Table(header_style="bold", box=SIMPLE_HEAD)
-    table.add_column("metric [95 % interval]")
-    for task in tasks:
-        table.add_column(inert(task), justify="right")
-    for section in dict.fromkeys(_section(score) for score in sorted(scores, key=_judge_free)):
-        found = _of_section(scores, section)
-        heading = inert(_heading(section) + _mark(found.values(), failing))
-        heading.stylize("italic")
-        table.add_row(heading, *("" for _ in tasks))
-        for metric, label in _labels(found).items():
-            shown = section[1] is None or metric in _OF_CONTROLS
-            if shown and any((task, metric) in found for task in tasks):
-                table.add_row(inert(label), *(_cell(found.get((task, metric))) for task in tasks))
-        firsts = [_first(found, task) for task in tasks]
-        table.add_row("items scored (unscored)", *(_count(score) for score in firsts))
+    # What another tool measured comes last, and is called what that tool calls it.
+    labels = LABELS | {s.metric: s.metric for s in scores if s.metric not in LABELS}
+    places = {metric: place for place, metric in enumerate(labels)}
+    ranked = sorted(scores, key=lambda score: places[score.metric])
+    # Of each task and section, the first score's counts stand for all, as its signature does.
+    firsts: dict[tuple[Section, str], Score] = {}
+    for score in ranked:
+        firsts.setdefault((_section(score), score.task), score)
+    table = Grid("metric [95 % interval]", numbers=tasks, wrap=True, edge=True)
+    for section in sorted(dict.fromkeys(map(_section, scores)), key=lambda both: both[0] is None):
+        found: dict[str, dict[str, Score]] = {}
+        for score in ranked:
+            if _section(score) == section:
+                found.setdefault(score.metric, {})[score.task] = score
+        own = [firsts.get((section, task)) for task in tasks]
+        judged = {score.judge_key for score in scores if _section(score) == section}
+        mark = f" {MARK}" if judged & failing.keys() else ""
+        table.add(inert(f"{_heading(section)}{mark}", "italic"))
+        for metric, of_task in found.items():
+            if section[1] is None or metric in _OF_CONTROLS:
+                table.add(labels[metric], *(_cell(of_task.get(task)) for task in tasks))
+        counts = (counted(score.n, score.unscored) if score else "" for score in own)
+        table.add("items scored (unscored)", *counts)
         table.add_section()
     prompting = f", {run.prompting} prompting" if run.prompting else ""
-    title = inert(
-        f"{run.model} on {run.suite}{prompting}, {run.n_items} items (run {run.run_id[:12]})"
-    )
-    title.stylize("bold")
-    marked = failing_lines(failing, _judges(scores))
-    return [title, table, *marked, *_alarms(scores), *_left_out(scores), *_how(scores)]
+    title = f"{run.model} on {run.suite}{prompting}, {run.n_items} items (run {run.run_id[:12]})"
+    judges = {score.judge_key: score.judge or "" for score in scores if score.judge_key}
+    lines = [*failing_lines(failing, judges)]
+    lines += [inert(str(winner), "bold red") for winner in winners(scores)]
+    for section, task in dict.fromkeys((_section(score), score.task) for score in scores):
+        if (first := firsts[section, task]).unscored:
+            said = f"unscored in {task}, {_heading(section)}: {listed(first.unscored_reasons)}"
+            lines.append(inert(said, "yellow"))
+    signatures = {score.task: score.signature for score in reversed(ranked)}
+    lines += [inert(signatures[task], "dim") for task in dict.fromkeys(s.task for s in ranked)]
+    return [inert(title, "bold"), table, *lines]
 
 
 Section = tuple[str | None, str | None]
 """The judge, and the control in place of the model."""
 
 
-def _judge_free(score: Score) -> bool:
-    return _section(score)[0] is None
-
-
 def _section(score: Score) -> Section:
     return score.judge, score.control
-
-
-def _of_section(scores: Sequence[Score], section: Section) -> dict[tuple[str, str], Score]:
-    """Return the scores of a section by task and plain metric."""
-    return {(s.task, s.metric): s for s in scores if _section(s) == section}
-
-
-def _judges(scores: Iterable[Score]) -> dict[str, str]:
-    """Return the judges behind scores: key to name."""
-    return {score.judge_key: score.judge or "" for score in scores if score.judge_key}
-
-
-def _mark(scores: Iterable[Score], failing: Failing) -> str:
-    return f" {MARK}" if any(key in failing for key in _judges(scores)) else ""
 
 
 def _heading(section: Section) -> str:
@@ -272,86 +335,7 @@ def _heading(section: Section) -> str:
     return f"judged by {judge}" + (f": control {control}" if control else "")
 
 
-def _first(found: Mapping[tuple[str, str], Score], task: str) -> Score | None:
-    """Return the score whose counts stand for its section."""
-    return next((found[task, metric] for metric in _labels(found) if (task, metric) in found), None)
-
-
-def _labels(found: Mapping[tuple[str, str], Score]) -> dict[str, str]:
-    """Return the label of every metric; one of another tool is called what that tool calls it."""
-    return LABELS | {metric: metric for _, metric in found if metric not in LABELS}
-
-
-def _count(score: Score | None) -> Text:
-    if score is None:
-        return Text("")
-    counted = Text(str(score.n))
-    if score.unscored:
-        counted.append(f" ({score.unscored})", style="yellow")
-    return counted
-
-
 def _cell(score: Score | None) -> Text:
     if score is None:
         return Text("")
-    if score.value is None:
-        return Text("none", style="yellow")
-    digits = decimals(score.metric)
-    cell = Text(f"{score.value:.{digits}f}")
-    if score.ci95:
-        low, high = score.ci95
-        cell.append(f" [{low:.{digits}f}, {high:.{digits}f}]", style="dim")
-    return cell
-
-
-def _left_out(scores: Sequence[Score]) -> list[Text]:
-    """Return, per task and section, why items have no score."""
-    lines = []
-    for section, task in dict.fromkeys((_section(s), s.task) for s in scores):
-        found = _of_section(scores, section)
-        first = _first(found, task)
-        if first is not None and first.unscored:
-            reasons = ", ".join(f"{n} x {why}" for why, n in first.unscored_reasons.items())
-            line = inert(f"unscored in {task}, {_heading(section)}: {reasons}")
-            line.stylize("yellow")
-            lines.append(line)
-    return lines
-
-
-def _alarms(scores: Sequence[Score]) -> list[Text]:
-    """Return a line for each control that does as well as the model where it must not."""
-    lines = [inert(str(winner)) for winner in winners(scores)]
-    for line in lines:
-        line.stylize("bold red")
-    return lines
-
-
-def _how(scores: Sequence[Score]) -> list[Text]:
-    """Return the signature of each task's first score, as the table orders them."""
-    order = list(LABELS | {score.metric: "" for score in scores})
-    firsts: dict[str, str] = {}
-    for score in sorted(scores, key=lambda score: order.index(score.metric)):
-        firsts.setdefault(score.task, score.signature)
-    lines = [inert(signature) for signature in firsts.values()]
-    for line in lines:
-        line.stylize("dim")
-    return lines
-
-
-def run_table(runs: Sequence[tuple[Run, int]]) -> Table:
-    """Return one row per run; the number is of items that have a response."""
-    table = Table(header_style="bold", box=SIMPLE_HEAD)
-    table.add_column("run", no_wrap=True)
-    table.add_column("model", overflow="fold", min_width=16)
-    for column in ("suite", "prompting", "responses", "touched (UTC)"):
-        table.add_column(column, no_wrap=True, justify="right" if column == "responses" else "left")
-    for run, done in runs:
-        table.add_row(
-            run.run_id[:12],
-            inert(run.model),
-            inert(run.suite),
-            run.prompting,
-            Text(f"{done}/{run.n_items}", style="" if done == run.n_items else "yellow"),
-            f"{run.updated_at:%m-%d %H:%M}",
-        )
-    return table
+    return estimate(score.value, score.ci95, f".{decimals(score.metric)}f")

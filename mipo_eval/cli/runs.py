@@ -1,51 +1,71 @@
-"""`mipo-eval runs` and `mipo-eval show RUN`."""
+"""`mipo-eval runs`, `show RUN` and `reproduce RUN[:TASK[:METRIC]]`."""
 
+from collections.abc import Sequence
 from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import click
 
-from mipo_eval.cli.options import json_option, store_option
+from mipo_eval.cli.options import EvaluationOptions, json_option, store_option
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from mipo_eval.cli.render import Output
+    from mipo_eval.evaluation.run import Result
+    from mipo_eval.reports.reproducing import Outcome, Recipe
     from mipo_eval.store import Store
     from mipo_eval.store.responses import Answered
+    from mipo_eval.store.runs import Run
 
 
 @click.command("runs")
 @store_option
 @json_option
-def list_runs(store: str, as_json: bool) -> None:
+def list_runs(store: str, *, as_json: bool) -> None:
     """List the runs of the store, the latest first."""
-    from mipo_eval.cli.render import Output, run_table
+    from mipo_eval.cli.evaluate import run_json
+    from mipo_eval.cli.render import Output
     from mipo_eval.store import Store
     from mipo_eval.store import runs as stored
 
     output = Output(as_json=as_json)
     with Store.open(store, mode="read") as opened:
         found = [(run, stored.count_responses(opened, run)) for run in stored.list_runs(opened)]
-    if as_json:
-        rows = [
-            {
-                "run_id": run.run_id,
-                "model": run.model,
-                "suite": run.suite,
-                "prompting": run.prompting,
-                "seed": run.seed,
-                "n_items": run.n_items,
-                "responses": done,
-                "updated_at": run.updated_at.isoformat(),
-            }
-            for run, done in found
-        ]
-        output.document({"runs": rows})
-    elif found:
-        output.show(run_table(found))
+    rows = [
+        run_json(run) | {"responses": done, "updated_at": run.updated_at.isoformat()}
+        for run, done in found
+    ]
+    output.document({"runs": rows})
+    if found:
+        output.show(_run_table(found))
         output.note("Scores, responses and verdicts of one: mipo-eval show RUN")
     else:
         output.note("No runs yet: mipo-eval demo makes some.")
+
+
+def _run_table(runs: "Sequence[tuple[Run, int]]") -> "RenderableType":
+    """Return one row per run; the number is of items that have a response."""
+    from rich.text import Text
+
+    from mipo_eval.cli.render import Grid
+
+    columns = ("run", "model", "suite", "prompting")
+    table = Grid(*columns, numbers=["responses"], last="touched (UTC)")
+    for place in (0, 3, -1):  # in 80 columns names of models and suites give way: they are folded
+        table.columns[place].no_wrap = True
+    for run, done in runs:
+        table.add(
+            run.run_id[:12],
+            run.model,
+            run.suite,
+            run.prompting,
+            Text(f"{done}/{run.n_items}", style="" if done == run.n_items else "yellow"),
+            f"{run.updated_at:%m-%d %H:%M}",
+        )
+    return table
 
 
 @click.command()
@@ -56,7 +76,7 @@ def list_runs(store: str, as_json: bool) -> None:
 @click.option("--item", "item_id", metavar="ID", help="Show the response to this item.")
 @store_option
 @json_option
-def show(run: str, samples: int, item_id: str | None, store: str, as_json: bool) -> None:
+def show(run: str, samples: int, item_id: str | None, store: str, *, as_json: bool) -> None:
     """Show a run's scores and some of its responses with their verdicts.
 
     RUN is the beginning of a run's id, as `mipo-eval runs` lists them.
@@ -81,20 +101,35 @@ def show(run: str, samples: int, item_id: str | None, store: str, as_json: bool)
         chosen = list(islice(entries, samples if item_id is None else 1))
         if item_id is not None and not chosen:
             raise ConfigError(f"run {run} has no item {item_id!r}")
-        if as_json:
-            details = [_sample_json(opened, entry) for entry in chosen]
-            output.document(result_json(result, failing) | {"samples": details})
-            return
-        if result.scores:
-            output.show(*score_tables(result.scores, found, failing))
-        else:
-            output.note("No scores yet: the run was stopped before its end; repeat its command.")
-        for entry in chosen:
-            output.show(*_sample(opened, entry))
+        verdicts = [_verdicts(opened, entry) for entry in chosen]
+    samples_json = [_sample_json(*both) for both in zip(chosen, verdicts, strict=True)]
+    output.document(result_json(result, failing) | {"samples": samples_json})
+    if result.scores:
+        output.show(*score_tables(result.scores, found, failing))
+    else:
+        output.note("No scores yet: the run was stopped before its end; repeat its command.")
+    output.show(*(_sample(*both) for both in zip(chosen, verdicts, strict=True)))
 
 
-def _sample_json(store: "Store", entry: "Answered") -> dict[str, object]:
+_Verdicts = dict[str, list[tuple[str, int, int | None, str | None]]]
+"""Of response and reference: judge, place of the preference, rating, why there is none."""
+
+
+def _verdicts(store: "Store", entry: "Answered") -> _Verdicts:
+    from mipo_eval.records import text_key
+    from mipo_eval.store.verdicts import ratings_of
+
+    response = entry.response.text if entry.response else None
+    texts = {"response": response, "reference": entry.item.reference}
+    return {
+        which: ratings_of(store, entry.item.key, text_key(text)) if text else []
+        for which, text in texts.items()
+    }
+
+
+def _sample_json(entry: "Answered", verdicts: _Verdicts) -> dict[str, object]:
     response = entry.response
+    names = ("judge", "preference", "rating", "reason")
     return {
         "task": entry.task,
         "item": entry.item.model_dump(mode="json"),
@@ -102,28 +137,13 @@ def _sample_json(store: "Store", entry: "Answered") -> dict[str, object]:
         "reason": response.reason if response else "not generated",
         "finish_reason": response.finish_reason if response else None,
         "verdicts": {
-            which: [
-                {"judge": judge, "preference": aspect, "rating": rating, "reason": reason}
-                for judge, aspect, rating, reason in _verdicts(store, entry, text)
-            ]
-            for which, text in (
-                ("response", response.text if response else None),
-                ("reference", entry.item.reference),
-            )
+            which: [dict(zip(names, verdict, strict=True)) for verdict in said]
+            for which, said in verdicts.items()
         },
     }
 
 
-def _verdicts(
-    store: "Store", entry: "Answered", text: str | None
-) -> list[tuple[str, int, int | None, str | None]]:
-    from mipo_eval.records import text_key
-    from mipo_eval.store.verdicts import ratings_of
-
-    return ratings_of(store, entry.item.key, text_key(text)) if text else []
-
-
-def _sample(store: "Store", entry: "Answered") -> list["RenderableType"]:
+def _sample(entry: "Answered", verdicts: _Verdicts) -> "RenderableType":
     """Return one response as a person reads it: what was asked, by whom, what came, how rated."""
     from rich.panel import Panel
     from rich.text import Text
@@ -132,34 +152,151 @@ def _sample(store: "Store", entry: "Answered") -> list["RenderableType"]:
 
     item, response = entry.item, entry.response
     text = response.text if response else None
-    body = Text()
-    parts = [("prompt", item.prompt), ("context", item.context), ("response", text)]
+    answer = ("response", text)
     if text is None:
-        parts[2] = ("no response", (response.reason if response else None) or "not generated")
+        answer = ("no response", (response.reason if response else None) or "not generated")
     elif response and response.finish_reason == "length":
-        parts[2] = ("response (cut at the token limit)", text)
-    for name, content in [*parts, ("reference", item.reference)]:
+        answer = ("response (cut at the token limit)", text)
+    body = Text()
+    asked = [("prompt", item.prompt), ("context", item.context)]
+    for name, content in [*asked, answer, ("reference", item.reference)]:
         if content:
             body.append(f"{name}: ", style="bold")
-            body.append_text(inert(content))
-            body.append("\n")
+            body.append_text(inert(content)).append("\n")
+    said = {
+        which: {
+            (judge, aspect): str(reason if rating is None else rating)
+            for judge, aspect, rating, reason in reversed(found)
+        }
+        for which, found in verdicts.items()
+    }
     for aspect, preference in enumerate(item.preferences):
         rated = [
-            f"{judge}: {_said(store, entry, text, judge, aspect)} (reference "
-            f"{_said(store, entry, item.reference, judge, aspect)})"
-            for judge in _judges(store, entry, text)
+            f"{judge}: {said['response'].get((judge, aspect), '-')} (reference "
+            f"{said['reference'].get((judge, aspect), '-')})"
+            for judge in dict.fromkeys(verdict[0] for verdict in verdicts["response"])
         ]
         body.append(f"\n[{'; '.join(rated) or 'not rated'}] ", style="cyan")
         body.append_text(inert(preference))
-    return [Panel(body, title=inert(f"{entry.task}: {item.item_id}"), title_align="left")]
+    return Panel(body, title=inert(f"{entry.task}: {item.item_id}"), title_align="left")
 
 
-def _judges(store: "Store", entry: "Answered", text: str | None) -> list[str]:
-    return list(dict.fromkeys(judge for judge, *_ in _verdicts(store, entry, text)))
+@click.command()
+@click.argument("score", metavar="RUN[:TASK[:METRIC]]")
+@click.option("--run", "execute", is_flag=True, help="Make it again, in a store of its own.")
+@store_option
+@json_option
+def reproduce(score: str, store: str, *, execute: bool, as_json: bool) -> None:
+    """Print the command behind a number; with --run, say whether it comes out again.
+
+    RUN is the beginning of a run's id. Everything is made anew: responses, ratings, scores; a
+    judge that costs money is paid again.
+    """
+    from mipo_eval.cli.render import Output
+    from mipo_eval.reports.reproducing import outcome_json, outcomes, recipe, recipe_json
+    from mipo_eval.store import Store
+
+    output = Output(as_json=as_json)
+    with Store.open(store, mode="read") as opened:
+        found = recipe(opened, score)
+    output.show(*_recipe(found))
+    if not execute:
+        output.document(recipe_json(found))
+        output.note(f"Make it again and compare: mipo-eval reproduce {score} --run")
+        return
+    result = _again(found, output)
+    compared = outcomes(found.scores, result.scores)
+    changed = _changed(found, result)
+    made = {
+        "reproduced": all(outcome.same for outcome in compared),
+        "outcomes": [outcome_json(outcome) for outcome in compared],
+        "changed": changed,
+    }
+    output.document(recipe_json(found) | made)
+    output.show(*_outcomes(compared, changed))
 
 
-def _said(store: "Store", entry: "Answered", text: str | None, judge: str, aspect: int) -> str:
-    for name, index, rating, reason in _verdicts(store, entry, text):
-        if (name, index) == (judge, aspect):
-            return str(rating) if rating is not None else str(reason)
-    return "-"
+def _again(found: "Recipe", output: "Output") -> "Result":
+    """Make the run anew in a temporary store."""
+    from mipo_eval.cli.evaluate import evaluate_asked
+    from mipo_eval.store import Store
+
+    options = dict(found.options)
+    limit, data = (options.get(name) for name in ("limit", "data"))
+    asked = EvaluationOptions(
+        model=options["model"],
+        suite=options["suite"],
+        judges=found.judges,
+        prompting="default" if options.get("prompting") == "default" else "personalized",
+        decoding=options["decoding"],
+        seed=int(options["seed"]),
+        limit=int(limit) if limit else None,
+        data_dir=Path(data) if data else None,
+        engine=options.get("engine", ""),
+        controls="controls" in options,
+    )
+    with TemporaryDirectory() as folder, Store.open(f"{folder}/again.db") as store:
+        return evaluate_asked(asked, store, output)
+
+
+def _changed(found: "Recipe", result: "Result") -> list[str]:
+    """Return what is no longer as it was: items, model, versions."""
+    lines = []
+    if result.run.list_key != found.run.list_key:
+        lines.append("the items of the suite are others than then")
+    if result.run.generation_key != found.run.generation_key:
+        lines.append("the model, its chat template or the query's wording are others than then")
+    now = {k: str(v) for k, v in result.run.environment.items() if k != "command"}
+    then = found.versions
+    return lines + [
+        f"{name}: {then.get(name, 'absent')} then, {now.get(name, 'absent')} now"
+        for name in sorted(then.keys() | now.keys())
+        if then.get(name) != now.get(name)
+    ]
+
+
+def _recipe(found: "Recipe") -> list["RenderableType"]:
+    from rich.text import Text
+
+    from mipo_eval.cli.render import facts, inert, number
+
+    run = found.run
+    rows = [("run", f"{run.run_id[:12]}, made {run.created_at:%Y-%m-%d %H:%M} UTC")]
+    for name in ("model", "asking", "decoding"):
+        part = found.spec.get(name) or {}
+        rows.append((name, ", ".join(f"{key} {value}" for key, value in part.items())))
+    rows += [("judge", judge) for judge in found.judges]
+    rows.append(("with", ", ".join(f"{name} {value}" for name, value in found.versions.items())))
+    for score in found.scores if len(found.scores) <= 3 else ():
+        value = number(score.value, ".6g", absent="none")
+        rows.append((f"{score.task}: {score.metric}", f"{value} (n {score.n})"))
+    return [facts(rows, "bold"), Text(""), inert(found.command)]
+
+
+def _outcomes(compared: "list[Outcome]", changed: list[str]) -> list["RenderableType"]:
+    from mipo_eval.cli.render import Grid, inert, number
+
+    table = Grid("number", numbers=("stored", "again", "n"), last="")
+    for outcome in compared:
+        before, again = outcome.before, outcome.again
+        table.add(
+            f"{before.task}: {before.metric}",
+            number(before.value, ".6g", absent="none"),
+            number(again.value, ".6g", absent="none") if again else "absent",
+            str(before.n) if again is None or again.n == before.n else f"{before.n}/{again.n}",
+            _verdict(outcome),
+        )
+    same = sum(outcome.same for outcome in compared)
+    style = "bold green" if same == len(compared) else "bold yellow"
+    verdict = inert(f"{same} of {len(compared)} numbers came out again.", style)
+    return [table, verdict, *(inert(line, "yellow") for line in changed)]
+
+
+def _verdict(outcome: "Outcome") -> str:
+    if outcome.same:
+        return "same"
+    if outcome.again is None:
+        return "not made again"
+    return {True: "other, within the interval", False: "other, outside", None: "other"}[
+        outcome.within
+    ]

@@ -1,17 +1,8 @@
 """`mipo-eval store merge`, `store check` and `store vacuum`."""
 
-from typing import TYPE_CHECKING
-
 import click
 
 from mipo_eval.cli.options import json_option, store_option
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-    from mipo_eval.cli.render import Output
-    from mipo_eval.store.check import Finding
-    from mipo_eval.store.merge import Merged
 
 
 @click.group()
@@ -29,7 +20,7 @@ def merge(target: str, sources: tuple[str, ...], as_json: bool) -> None:
     Stores are SQLite files or PostgreSQL URLs. A merge can be repeated: what TARGET has is kept,
     and a reply or response that succeeded replaces one that failed, never the reverse.
     """
-    from mipo_eval.cli.render import Output
+    from mipo_eval.cli.render import Grid, Output, inert
     from mipo_eval.store import Store
     from mipo_eval.store.merge import merge as merge_stores
     from mipo_eval.store.merge import total_rows
@@ -42,31 +33,14 @@ def merge(target: str, sources: tuple[str, ...], as_json: bool) -> None:
             output.start(f"rows of {source.name}", total_rows(source))
             merged = merge_stores(opened, source, advance=lambda _, rows: output.advance(rows))
             output.finish()
-            documents.append(
-                {
-                    "source": source.name,
-                    "tables": {m.table: {"read": m.read, "added": m.added} for m in merged},
-                }
-            )
-            output.show(*_merge_table(source.name, opened.name, merged))
-    if as_json:
-        output.document({"merged": documents})
-
-
-def _merge_table(source: str, target: str, merged: list["Merged"]) -> list["RenderableType"]:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    from mipo_eval.cli.render import inert
-
-    table = Table(header_style="bold", box=SIMPLE_HEAD)
-    table.add_column("table")
-    for column in ("rows read", "new"):
-        table.add_column(column, justify="right")
-    for row in merged:
-        if row.read:
-            table.add_row(row.table, f"{row.read:,}", f"{row.added:,}")
-    return [inert(f"{source} merged into {target}"), table]
+            tables = {m.table: {"read": m.read, "added": m.added} for m in merged}
+            documents.append({"source": source.name, "tables": tables})
+            table = Grid("table", numbers=("rows read", "new"), wrap=True, edge=True)
+            for row in merged:
+                if row.read:
+                    table.add(row.table, f"{row.read:,}", f"{row.added:,}")
+            output.show(inert(f"{source.name} merged into {opened.name}"), table)
+    output.document({"merged": documents})
 
 
 @store.command()
@@ -79,7 +53,7 @@ def check(store: str, as_json: bool) -> int:
     incomplete item lists. Repeated work, unfinished runs and scores with two signatures are
     listed, and are no error.
     """
-    from mipo_eval.cli.render import Output
+    from mipo_eval.cli.render import Output, inert
     from mipo_eval.store import Store
     from mipo_eval.store.check import check as check_store
 
@@ -88,30 +62,18 @@ def check(store: str, as_json: bool) -> int:
         findings = check_store(opened)
         name = opened.name
     broken = any(finding.broken and finding.found for finding in findings)
-    if as_json:
-        listed = [f._asdict() | {"examples": list(f.examples)} for f in findings if f.found]
-        output.document({"store": name, "broken": broken, "findings": listed})
-    else:
-        _show_findings(output, name, findings, broken)
-    return 2 if broken else 0
-
-
-def _show_findings(output: "Output", name: str, findings: list["Finding"], broken: bool) -> None:
-    from rich.text import Text
-
-    from mipo_eval.cli.render import inert
-
-    for finding in findings:
-        if not finding.found:
-            continue
-        line = Text(
-            f"{finding.name}: {finding.found:,}", style="red" if finding.broken else "yellow"
-        )
-        output.show(line, *(inert(f"  {example}") for example in finding.examples))
+    found = [finding for finding in findings if finding.found]
+    listed = [finding._asdict() | {"examples": list(finding.examples)} for finding in found]
+    output.document({"store": name, "broken": broken, "findings": listed})
+    for finding in found:
+        style = "red" if finding.broken else "yellow"
+        output.show(inert(f"{finding.name}: {finding.found:,}", style))
+        output.show(*(inert(f"  {example}") for example in finding.examples))
         if finding.found > len(finding.examples):
             output.note(f"  and {finding.found - len(finding.examples):,} more")
     verdict = "is broken: restore a copy, or merge one in" if broken else "is whole"
     output.show(inert(f"{name} {verdict} ({len(findings)} checks)"))
+    return 2 if broken else 0
 
 
 @store.command()
@@ -127,7 +89,7 @@ def vacuum(yes: bool, store: str, as_json: bool) -> None:
     from mipo_eval.cli.render import Output
     from mipo_eval.errors import ConfigError
     from mipo_eval.store import Store
-    from mipo_eval.store.vacuum import vacuum as drop_unreferred
+    from mipo_eval.store.check import vacuum as drop_unreferred
 
     output = Output(as_json=as_json)
     Store.open(store, mode="read").close()  # opening to write would make a store that is not there
@@ -141,7 +103,5 @@ def vacuum(yes: bool, store: str, as_json: bool) -> None:
         dropped = drop_unreferred(opened) if found else {}
         opened.compact()
         name = opened.name
-    if as_json:
-        output.document({"store": name, "dropped": {t: n for t, n in dropped.items() if n}})
-    else:
-        output.note(f"{name}: dropped {listed}" if found else f"{name}: nothing to drop")
+    output.document({"store": name, "dropped": {t: n for t, n in dropped.items() if n}})
+    output.note(f"{name}: dropped {listed}" if found else f"{name}: nothing to drop")

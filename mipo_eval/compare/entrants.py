@@ -1,14 +1,14 @@
-"""Who can enter a duel, and what each answered.
+"""Who can be compared, and what each answered.
 
 RUN               the beginning of a run's id in the store
 CKPT, demo,       a model, as `--model` names it: what it has not answered yet is generated
 vllm:PATH,
 openai:NAME@URL
-FILE.jsonl,       responses made elsewhere (see `files`); kept in the store as a run
+FILE.jsonl,       responses made elsewhere; kept in the store as a run
 FILE.json
 reference         the items' reference responses
 
-Responses that were made elsewhere: JSONL by item, or the outputs of alpaca_eval.
+A file of responses is JSONL by item, or the outputs of alpaca_eval:
 
 {"item_id": "tea-1", "response": "Pour hot water on the leaves."}            one line an item
 [{"instruction": "How do I brew tea?", "output": "Pour ...", "generator": "m"}]     alpaca_eval
@@ -50,7 +50,7 @@ _RUN_ID = re.compile(r"[0-9a-f]{4,32}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entrant:
-    """One side of a duel."""
+    """One of those that are compared."""
 
     label: str
     """A letter: what tables call it."""
@@ -148,28 +148,26 @@ def _kind_of(run: Run) -> str:
 
 def _of_file(store: Store, path: Path, field: Field) -> tuple[Run, str]:
     """Keep a file's responses as a run, so that they can be shown and entered again."""
-    found = read_responses(path, field.items)
-    spec = {"responses": found.name, "texts": digest(sorted(found.texts.items()))}
+    name, texts = read_responses(path, field.items)
+    spec = {"responses": name, "texts": digest(sorted(texts.items()))}
     generation_key = digest(spec)
     put_generation(store, generation_key, spec)
     prompts = {item.key: item.prompt for item in field.items}
-    put_responses(
-        store,
-        generation_key,
-        (
-            Response(
-                item_key=key,
-                text=text,
-                reason=None if text is not None else f"no response in {path.name}",
-                final=True,
-                prompt_hash=digest(prompts[key]),
-            )
-            for key, text in found.texts.items()
-        ),
+    responses = (
+        Response(
+            item_key=key,
+            text=text,
+            reason=None if text is not None else f"no response in {path.name}",
+            final=True,
+            prompt_hash=digest(prompts[key]),
+        )
+        for key, text in texts.items()
     )
+    put_responses(store, generation_key, responses)
+    at = now()
     run = Run(
         run_id=digest([field.suite, field.list_key, generation_key]),
-        model=found.name,
+        model=name,
         suite=field.suite,
         prompting="",
         seed=0,
@@ -177,13 +175,13 @@ def _of_file(store: Store, path: Path, field: Field) -> tuple[Run, str]:
         n_items=len(field.items),
         generation_key=generation_key,
         environment=environment(),
-        created_at=now(),
-        updated_at=now(),
+        created_at=at,
+        updated_at=at,
     )
     put_run(store, run)
     if not get_scores(store, run.run_id):
         put_scores(store, run.run_id, _scores(store, run))
-    return run, found.name
+    return run, name
 
 
 def _scores(store: Store, run: Run) -> list[Score]:
@@ -206,11 +204,11 @@ def _scores(store: Store, run: Run) -> list[Score]:
     return found
 
 
-Text = tuple[str | None, str | None]
+Answer = tuple[str | None, str | None]
 """A response, or None and why there is none."""
 
 
-def responses_of(store: Store, entrant: Entrant, items: Sequence[Item]) -> list[Text]:
+def responses_of(store: Store, entrant: Entrant, items: Sequence[Item]) -> list[Answer]:
     """Return an entrant's response to each item.
 
     Raises:
@@ -231,7 +229,7 @@ def responses_of(store: Store, entrant: Entrant, items: Sequence[Item]) -> list[
     )
 
 
-def _text(made: Mapping[str, Text], item: Item, entrant: Entrant) -> Text:
+def _text(made: Mapping[str, Answer], item: Item, entrant: Entrant) -> Answer:
     is_file = entrant.name.endswith(SUFFIXES)
     absent = f"not in {Path(entrant.name).name}" if is_file else NOT_GENERATED
     text, reason = made.get(item.key, (None, absent))
@@ -241,7 +239,7 @@ def _text(made: Mapping[str, Text], item: Item, entrant: Entrant) -> Text:
 
 
 def same_family(entrants: Sequence[Entrant], family_of: Callable[[str], str | None]) -> str | None:
-    """Return what tells the one family of all models in a duel.
+    """Return what tells the one family of all models compared.
 
     Raises:
         ConfigError: they are of several.
@@ -260,20 +258,10 @@ SUFFIXES = (".jsonl", ".json")
 _SHOWN = 60
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResponseFile:
-    """What a file says to the items of a suite."""
+def read_responses(path: Path, items: Sequence[Item]) -> tuple[str, dict[str, str | None]]:
+    """Return the name of a file's generator, or its own, and its responses by item key.
 
-    name: str
-    """The generator it names, or the file's own name."""
-    texts: Mapping[str, str | None]
-    """Response by item key; None where the file says that there is none."""
-    others: int
-    """Rows about items that the suite does not have."""
-
-
-def read_responses(path: Path, items: Sequence[Item]) -> ResponseFile:
-    """Return a file's responses to these items.
+    A response is None where the file says that there is none.
 
     Rows of alpaca_eval name no item: their instruction is an item's prompt, or the whole query
     with or without the user's context. Where several items have it, there must be as many rows,
@@ -301,7 +289,7 @@ def read_responses(path: Path, items: Sequence[Item]) -> ResponseFile:
         )
     if not texts:
         raise DataError(f"{path}: none of its {len(rows)} rows is about an item of the suite")
-    return ResponseFile(name=name, texts=texts, others=len(rows) - len(texts))
+    return name, texts
 
 
 def _by_id(rows: Sequence[Row], items: Sequence[Item]) -> dict[str, str | None]:

@@ -2,16 +2,16 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from mipo_eval.compare.head_to_head import JudgedItem, Match
+from mipo_eval.compare.head_to_head import JudgedItem, Match, sides_json
 from mipo_eval.judges import Verdict
 from mipo_eval.records import Item, text_key
 from mipo_eval.store import Store
 from mipo_eval.store.ledger import replies_of
 from mipo_eval.store.verdicts import ratings_by
 
+_SIDES: tuple[tuple[int, Verdict], ...] = ((1, "a"), (-1, "b"))
 _CREDIT: Mapping[Verdict | None, int] = {"a": 1, "b": -1, "tie": 0, None: 0}
 
 
@@ -32,8 +32,7 @@ class PreferenceRatings(NamedTuple):
     second: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Opinion:
+class Opinion(NamedTuple):
     """What one judge said of one item."""
 
     judge: str
@@ -44,8 +43,7 @@ class Opinion:
     """Of judges that rate."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contrast:
+class Contrast(NamedTuple):
     """One item that tells two entrants apart."""
 
     item: Item
@@ -75,13 +73,10 @@ def examples(store: Store, matches: Sequence[Match], *, each: int) -> list[Contr
         if lead:
             leads.append((lead, margin, row, _distance(entry)))
     found: list[Contrast] = []
-    for sign, winner in ((1, "a"), (-1, "b")):
-        side = [found_row for found_row in leads if found_row[0] * sign > 0]
-        side.sort(key=lambda row: (-sign * row[0], -sign * row[1], -row[3], row[2]))
-        found += [
-            _example(store, of_judges, row, "a" if winner == "a" else "b")
-            for _, _, row, _ in side[:each]
-        ]
+    for sign, winner in _SIDES:
+        side = [lead for lead in leads if lead[0] * sign > 0]
+        side.sort(key=lambda lead: (-sign * lead[0], -sign * lead[1], -lead[3], lead[2]))
+        found += [_example(store, of_judges, row, winner) for _, _, row, _ in side[:each]]
     return found
 
 
@@ -129,8 +124,7 @@ def _rated(known: _Ratings, entry: JudgedItem) -> list[PreferenceRatings]:
     ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gap:
+class Gap(NamedTuple):
     """How differently two entrants serve one preference."""
 
     judge: str
@@ -162,16 +156,51 @@ def gaps(store: Store, match: Match, *, most: int) -> list[Gap]:
         for rated in _rated(known, entry):
             if rated.first is not None and rated.second is not None:
                 pairs.setdefault(rated.preference, []).append((rated.first, rated.second))
-    found = [
-        Gap(
-            judge=match.judge,
-            preference=preference,
-            n=len(both),
-            first=sum(a for a, _ in both) / len(both),
-            second=sum(b for _, b in both) / len(both),
-        )
-        for preference, both in pairs.items()
-    ]
+    found = []
+    for preference, both in pairs.items():
+        first, second = (sum(ratings) / len(both) for ratings in zip(*both, strict=True))
+        found.append(Gap(match.judge, preference, len(both), first, second))
     found = [gap for gap in found if gap.difference]
     found.sort(key=lambda gap: (-abs(gap.difference) * math.sqrt(gap.n), gap.preference))
     return found[:most]
+
+
+def example_json(match: Match, found: Contrast) -> dict[str, Any]:
+    """Return one item that tells two entrants apart as `--json` shows it, with what judges said."""
+    letters = {"a": match.first.label, "b": match.second.label, "tie": "tie", None: None}
+    return sides_json(match) | {
+        "item_id": found.item.item_id,
+        "prompt": found.item.prompt,
+        "winner": letters[found.winner],
+        "responses": {letters["a"]: found.first, letters["b"]: found.second},
+        "said": [_opinion_json(said, letters) for said in found.said],
+    }
+
+
+def _opinion_json(said: Opinion, letters: Mapping[str | None, str | None]) -> dict[str, Any]:
+    return {
+        "judge": said.judge,
+        "winner": letters[said.winner],
+        "replies": [
+            {"shown_first": letters[reply.shown_first]}
+            | {"winner": letters[reply.winner], "reply": reply.reply}
+            for reply in said.placed
+        ],
+        "ratings": [
+            {"preference": rated.preference}
+            | {str(letters["a"]): rated.first, str(letters["b"]): rated.second}
+            for rated in said.rated
+        ],
+    }
+
+
+def gap_json(match: Match, gap: Gap) -> dict[str, Any]:
+    """Return a preference that a judge's ratings differ on."""
+    return sides_json(match) | {
+        "judge": gap.judge,
+        "preference": gap.preference,
+        "n": gap.n,
+        str(match.first.label): gap.first,
+        str(match.second.label): gap.second,
+        "difference": gap.difference,
+    }

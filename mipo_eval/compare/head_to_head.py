@@ -1,24 +1,28 @@
-"""Judging entrants against each other, and what the verdicts come to."""
+"""Entrants judged against each other, and what the verdicts come to.
+
+docs/judge.md describes the JSON document.
+"""
 
 import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any, NamedTuple
 
 from mipo_eval import __version__
-from mipo_eval.compare.entrants import Entrant, Field, Text, responses_of
+from mipo_eval.compare.entrants import Answer, Entrant, Field, responses_of
 from mipo_eval.errors import ConfigError
 from mipo_eval.judges import Judge
 from mipo_eval.judges.balance import Balance, Panel, balance, panel_outcomes
 from mipo_eval.judges.choosing import TextPair, choose
 from mipo_eval.judges.judging import is_open, is_unrated, rate
 from mipo_eval.keys import digest
-from mipo_eval.models.prices import spending
+from mipo_eval.models.prices import Metered, spending
 from mipo_eval.progress import Progress, Stage, run_shown
-from mipo_eval.records import Item, text_key
+from mipo_eval.records import Item, Score, text_key
 from mipo_eval.signature import Signature, join, short
-from mipo_eval.stats import Crossed, adjust
+from mipo_eval.stats import Comparison, Crossed, adjust
 from mipo_eval.store import Store
 from mipo_eval.store.verdicts import pair_verdicts, totals
 from mipo_eval.verdict import NO_PREFERENCES, PairVerdict
@@ -42,41 +46,34 @@ class Match:
     """One per item of the task, in the suite's order."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JudgedItem:
+class JudgedItem(NamedTuple):
     """One item of a match."""
 
     item: Item
-    first: Text
-    second: Text
+    first: Answer
+    second: Answer
     outcome: PairVerdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """What is made of the verdicts."""
+class Contest:
+    """Who is judged against whom, on what, by whom."""
 
+    field: Field
+    entrants: Sequence[Entrant]
+    """Two or more; the first is compared with each of the others."""
+    judges: Sequence[Judge]
+    """Each by its own protocol; a judge that rates prefers what it rates higher."""
     panel: Panel | None = None
+    """Whether the judges also form a panel."""
     seed: int = 0
+    """Of the intervals."""
 
 
-def fight(
-    store: Store,
-    field: Field,
-    entrants: Sequence[Entrant],
-    judges: Sequence[Judge],
-    wanted: Wanted,
-    progress: Progress,
-) -> list[Match]:
+def fight(store: Store, contest: Contest, progress: Progress) -> list[Match]:
     """Judge the first entrant against each of the others.
 
-    Args:
-        store: where responses are, and where calls, choices and ratings go.
-        field: the items.
-        entrants: two or more; the first is compared with each of the others.
-        judges: each by its own protocol; a judge that rates prefers what it rates higher.
-        wanted: whether judges form a panel, and the seed of intervals.
-        progress: told how far it is.
+    Responses are in the store; calls, choices and ratings go there.
 
     Returns:
         A match for each other entrant, task and judge, panel last.
@@ -86,24 +83,24 @@ def fight(
         BackendError: a judge cannot be asked, or the limit on the cost is reached; what was
             answered is stored.
     """
-    _check(entrants, judges, wanted.panel)
-    items = field.items
-    texts = {entrant.label: responses_of(store, entrant, items) for entrant in entrants}
-    a, *others = entrants
-    pairs = {b.label: list(zip(texts[a.label], texts[b.label], strict=True)) for b in others}
-    names = _names(judges)
+    _check(contest)
+    field, items = contest.field, contest.field.items
+    answers = {e.label: responses_of(store, e, items) for e in contest.entrants}
+    a, *others = contest.entrants
+    pairs = {b.label: list(zip(answers[a.label], answers[b.label], strict=True)) for b in others}
     sheets: dict[str, list[_Sheet]] = {b.label: [] for b in others}
-    for judge in judges:
+    for judge in contest.judges:
         ask = _ask_to_rate if judge.protocol == "rubric" else _ask_to_choose
         ask(store, judge, field, list(pairs.values()), progress)
         for b in others:
-            sheet = _sheet(store, judge, items, pairs[b.label])
-            sheets[b.label].append(replace(sheet, name=names[judge.key]))
-    if wanted.panel:
-        for of_pair in sheets.values():
-            of_pair.append(_panel(of_pair, wanted.panel))
+            sheets[b.label].append(_sheet(store, judge, items, pairs[b.label]))
+    for of_pair in sheets.values():
+        if len({sheet.name for sheet in of_pair}) < len(of_pair):
+            of_pair[:] = _told_apart(of_pair)
+        if contest.panel:
+            of_pair.append(_panel(of_pair, contest.panel))
     matches = [
-        _match(field, task, (a, b), sheet, pairs[b.label], wanted.seed)
+        _match(contest, task, b, sheet, pairs[b.label])
         for task in dict.fromkeys(task for task, _ in field.entries)
         for b in others
         for sheet in sheets[b.label]
@@ -111,30 +108,19 @@ def fight(
     return _corrected(matches) if len(others) > 1 else matches
 
 
-def _check(entrants: Sequence[Entrant], judges: Sequence[Judge], panel: Panel | None) -> None:
-    if len(entrants) < 2:
-        raise ConfigError("a duel needs two entrants: mipo-eval judge A B --suite S --judge J")
+def _check(contest: Contest) -> None:
     seen: dict[str, str] = {}
-    for entrant in entrants:
+    for entrant in contest.entrants:
         if entrant.key in seen:
             raise ConfigError(
                 f"{entrant.name} has the very responses of {seen[entrant.key]}: nothing to compare"
             )
         seen[entrant.key] = entrant.name
-    if panel and len(judges) < 2:
+    if contest.panel and len(contest.judges) < 2:
         raise ConfigError("a panel needs two judges or more: repeat --judge")
 
 
-def _names(judges: Sequence[Judge]) -> dict[str, str]:
-    """Return what tables call each judge; of two with one name, with the key's beginning."""
-    count = Counter(judge.name for judge in judges)
-    return {
-        judge.key: judge.name if count[judge.name] == 1 else f"{judge.name} ({short(judge.key)})"
-        for judge in judges
-    }
-
-
-_Texts = Sequence[tuple[Text, Text]]
+_Answers = Sequence[tuple[Answer, Answer]]
 """Per item what the two entrants answered."""
 
 
@@ -150,7 +136,7 @@ class _Sheet:
 
 
 def _ask_to_choose(
-    store: Store, judge: Judge, field: Field, pairs: list[_Texts], progress: Progress
+    store: Store, judge: Judge, field: Field, pairs: list[_Answers], progress: Progress
 ) -> None:
     wanted = [pair for texts in pairs for pair in _both(field.items, texts)]
     verdicts = pair_verdicts(store, judge.key, [pair.key for pair in wanted])
@@ -161,7 +147,7 @@ def _ask_to_choose(
 
 
 def _ask_to_rate(
-    store: Store, judge: Judge, field: Field, pairs: list[_Texts], progress: Progress
+    store: Store, judge: Judge, field: Field, pairs: list[_Answers], progress: Progress
 ) -> None:
     wanted = {
         (item.key, text_key(text)): (item, text)
@@ -178,7 +164,7 @@ def _ask_to_rate(
     run_shown(rate(store, judge, wanted.values(), advance=progress.advance), progress, stage)
 
 
-def _both(items: Sequence[Item], texts: _Texts) -> list[TextPair]:
+def _both(items: Sequence[Item], texts: _Answers) -> list[TextPair]:
     """Return the pairs of the items that say what is wanted, and that both have a response to."""
     return [
         TextPair(item, first, second)
@@ -187,7 +173,7 @@ def _both(items: Sequence[Item], texts: _Texts) -> list[TextPair]:
     ]
 
 
-def _sheet(store: Store, judge: Judge, items: Sequence[Item], texts: _Texts) -> _Sheet:
+def _sheet(store: Store, judge: Judge, items: Sequence[Item], texts: _Answers) -> _Sheet:
     """Read from the store what a judge says of two entrants."""
     pairs = [pair.key for pair in _both(items, texts)]
     said = dict(zip(pairs, pair_verdicts(store, judge.key, pairs), strict=True))
@@ -221,28 +207,23 @@ def _panel(sheets: Sequence[_Sheet], how: Panel) -> _Sheet:
     )
 
 
-def _match(
-    field: Field,
-    task: str,
-    entrants: tuple[Entrant, Entrant],
-    sheet: _Sheet,
-    texts: _Texts,
-    seed: int,
-) -> Match:
+def _told_apart(sheets: Sequence[_Sheet]) -> list[_Sheet]:
+    """Return the sheets of judges, those of one name with the beginning of their keys."""
+    count = Counter(sheet.name for sheet in sheets)
+    return [
+        sheet
+        if count[sheet.name] == 1
+        else replace(sheet, name=f"{sheet.name} ({short(sheet.key or '')})")
+        for sheet in sheets
+    ]
+
+
+def _match(contest: Contest, task: str, second: Entrant, sheet: _Sheet, answers: _Answers) -> Match:
+    field, first = contest.field, contest.entrants[0]
     rows = [row for row, (name, _) in enumerate(field.entries) if name == task]
     items = [field.entries[row][1] for row in rows]
     outcomes = [sheet.outcomes[row] for row in rows]
-    first, second = entrants
-    signature = join(
-        suite=field.suite,
-        items=short(digest([item.key for item in items])),
-        first=short(first.key),
-        second=short(second.key),
-        **sheet.about,
-        orders=None if sheet.protocol == "rubric" else "both-agree",
-        seed=seed,
-        version=__version__,
-    )
+    groups = [Crossed(item.group, item.user_id) for item in items]
     return Match(
         task=task,
         first=first,
@@ -250,15 +231,19 @@ def _match(
         judge=sheet.name,
         judge_key=sheet.key,
         protocol=sheet.protocol,
-        balance=balance(outcomes, groups=[Crossed(i.group, i.user_id) for i in items], seed=seed),
-        signature=signature,
+        balance=balance(outcomes, groups=groups, seed=contest.seed),
+        signature=join(
+            suite=field.suite,
+            items=short(digest([item.key for item in items])),
+            first=short(first.key),
+            second=short(second.key),
+            **sheet.about,
+            orders=None if sheet.protocol == "rubric" else "both-agree",
+            seed=contest.seed,
+            version=__version__,
+        ),
         entries=tuple(
-            JudgedItem(
-                item=item,
-                first=texts[row][0],
-                second=texts[row][1],
-                outcome=outcome,
-            )
+            JudgedItem(item, *answers[row], outcome)
             for row, item, outcome in zip(rows, items, outcomes, strict=True)
         ),
     )
@@ -280,3 +265,83 @@ def _corrected(matches: Sequence[Match]) -> list[Match]:
             changed = replace(found[number].balance, net=replace(net, p_adjusted=p))
             found[number] = replace(found[number], balance=changed)
     return found
+
+
+def contest_json(
+    contest: Contest, matches: Sequence[Match], failing: Mapping[str, Sequence[str]]
+) -> dict[str, Any]:
+    """Return who was compared, who judged and how it came out; without where they differ most."""
+    return {
+        "suite": contest.field.suite,
+        "n_items": len(contest.field.entries),
+        "entrants": [
+            {"label": entrant.label, "name": entrant.name}
+            | {key: getattr(entrant.run, key, None) for key in ("run_id", "model", "prompting")}
+            for entrant in contest.entrants
+        ],
+        "judges": [_judge(judge, failing.get(judge.key, ())) for judge in contest.judges],
+        "matches": [_match_json(match) for match in matches],
+    }
+
+
+def _judge(judge: Judge, failings: Sequence[str]) -> dict[str, Any]:
+    usage = judge.backend.usage if isinstance(judge.backend, Metered) else None
+    return {
+        "judge": judge.name,
+        "judge_key": judge.key,
+        "spec": judge.spec,
+        "protocol": judge.protocol,
+        "calls": usage and usage.tries,
+        "prompt_tokens": usage and usage.prompt_tokens,
+        "completion_tokens": usage and usage.completion_tokens,
+        "cost": usage and usage.cost,
+        "fails_validation": list(failings),
+    }
+
+
+def sides_json(match: Match) -> dict[str, Any]:
+    """Return what every part of the document that is about two entrants begins with."""
+    return {"task": match.task, "first": match.first.label, "second": match.second.label}
+
+
+def _match_json(match: Match) -> dict[str, Any]:
+    found = match.balance
+    net, rating = found.net, found.rating
+    return sides_json(match) | {
+        "judge": match.judge,
+        "judge_key": match.judge_key,
+        "protocol": match.protocol,
+        "n": found.win.n,
+        "unscored": found.win.unscored,
+        "unscored_reasons": dict(found.win.unscored_reasons),
+        "wins": net.wins if net else 0,
+        "ties": net.ties if net else 0,
+        "losses": net.losses if net else 0,
+        "win_rate": _rate(found.win),
+        "tie_rate": _rate(found.tie),
+        "loss_rate": _rate(found.loss),
+        "win_rate_half_ties": _rate(found.half),
+        "net": net and _comparison(net),
+        "rating_difference": rating and _comparison(rating),
+        "position_flips": found.flips,
+        "position_flip_rate": found.flip_rate,
+        "identical": found.identical,
+        "signature": match.signature,
+    }
+
+
+def _rate(score: Score) -> dict[str, Any]:
+    return {"value": score.value, "ci95": list(score.ci95) if score.ci95 else None}
+
+
+def _comparison(found: Comparison) -> dict[str, Any]:
+    return {
+        "value": found.difference,
+        "ci95": list(found.ci95) if found.ci95 else None,
+        "p_sign": found.p_sign,
+        "p_permutation": found.p_permutation,
+        "p_adjusted": found.p_adjusted,
+        "significant": found.significant(),
+        "detectable": found.detectable,
+        "below_resolution": found.below_resolution,
+    }

@@ -1,5 +1,10 @@
-"""Is a store whole: what is damaged, what deserves a look, and what nothing refers to."""
+"""Is a store whole: what is damaged, what deserves a look, and what nothing refers to.
 
+`vacuum` drops what only runs give a meaning to, when no run does. Kept whatever refers to it: runs,
+scores and every reply of a judge (it was paid for, and it is found again by its request).
+"""
+
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -22,44 +27,36 @@ class Finding(NamedTuple):
     """Some of them, as a person can find them."""
 
 
-class _Link(NamedTuple):
-    """A column whose values have to be keys of another table."""
-
-    name: str
-    column: sa.Column[Any]
-    target: sa.Column[Any]
-
-
-_LINKS = (
-    _Link("list entries without their item", t.item_lists.c.item_key, t.items.c.item_key),
-    _Link("responses without their item", t.responses.c.item_key, t.items.c.item_key),
-    _Link(
-        "responses without their generation",
-        t.responses.c.generation_key,
-        t.generations.c.generation_key,
-    ),
-    _Link("verdicts without their item", t.verdicts.c.item_key, t.items.c.item_key),
-    _Link("verdicts without their judge", t.verdicts.c.judge_key, t.judges.c.judge_key),
-    _Link("verdicts without their call", t.verdicts.c.call_key, t.calls.c.call_key),
-    _Link("choices without their item", t.choices.c.item_key, t.items.c.item_key),
-    _Link("choices without their judge", t.choices.c.judge_key, t.judges.c.judge_key),
-    _Link("choices without their call", t.choices.c.call_key, t.calls.c.call_key),
-    _Link("grades without their item", t.grades.c.item_key, t.items.c.item_key),
-    _Link("grades without their judge", t.grades.c.judge_key, t.judges.c.judge_key),
-    _Link("grades without their call", t.grades.c.call_key, t.calls.c.call_key),
-    _Link("runs without their generation", t.runs.c.generation_key, t.generations.c.generation_key),
-    _Link("scores without their run", t.scores.c.run_id, t.runs.c.run_id),
+_PARENTS = {
+    "item": t.items.c.item_key,
+    "judge": t.judges.c.judge_key,
+    "call": t.calls.c.call_key,
+    "generation": t.generations.c.generation_key,
+    "run": t.runs.c.run_id,
+}
+_CHILDREN: tuple[tuple[str, sa.Table, tuple[str, ...]], ...] = (
+    ("list entries", t.item_lists, ("item",)),
+    ("responses", t.responses, ("item", "generation")),
+    ("verdicts", t.verdicts, ("item", "judge", "call")),
+    ("choices", t.choices, ("item", "judge", "call")),
+    ("grades", t.grades, ("item", "judge", "call")),
+    ("runs", t.runs, ("generation",)),
+    ("scores", t.scores, ("run",)),
 )
+"""Rows that refer to others, by a column of the other table's name."""
 
 
 def check(store: Store) -> list[Finding]:
     """Return every finding, also those that found nothing; changes nothing."""
     with store.read() as connection:
-        findings = [_damage(connection), *(_orphans(connection, link) for link in _LINKS)]
         return [
-            *findings,
+            _damage(connection),
+            *(
+                _orphans(connection, f"{rows} without their {parent}", table, _PARENTS[parent])
+                for rows, table, parents in _CHILDREN
+                for parent in parents
+            ),
             _incomplete_lists(connection),
-            _repeated_items(connection),
             _repeated_calls(connection),
             _signature_conflicts(connection),
             _unfinished(connection),
@@ -78,15 +75,18 @@ def _damage(connection: sa.Connection) -> Finding:
     return _finding(name, True, [str(line) for line in said if line != "ok"])
 
 
-def _orphans(connection: sa.Connection, link: _Link) -> Finding:
+def _orphans(
+    connection: sa.Connection, name: str, table: sa.Table, parent: sa.Column[str]
+) -> Finding:
+    column = table.c[parent.name]
     lost = (
-        sa.select(link.column)
-        .outerjoin(link.target.table, link.column == link.target)
-        .where(link.column.is_not(None), link.target.is_(None))
+        sa.select(column)
+        .outerjoin(parent.table, column == parent)
+        .where(column.is_not(None), parent.is_(None))
     )
     rows = connection.execute(sa.select(sa.func.count()).select_from(lost.subquery())).scalar_one()
     some = connection.execute(lost.distinct().limit(_EXAMPLES)).scalars().all() if rows else ()
-    return Finding(link.name, True, int(rows), tuple(str(key) for key in some))
+    return Finding(name, True, int(rows), tuple(str(key) for key in some))
 
 
 def _incomplete_lists(connection: sa.Connection) -> Finding:
@@ -103,20 +103,6 @@ def _incomplete_lists(connection: sa.Connection) -> Finding:
     )
     found = [f"{run[:12]}: {n} of {of} items" for run, of, n in connection.execute(query)]
     return _finding("runs whose item list is incomplete", True, found)
-
-
-def _repeated_items(connection: sa.Connection) -> Finding:
-    query = (
-        sa.select(t.item_lists.c.list_key, t.items.c.item_id, sa.func.count())
-        .join(t.items, t.items.c.item_key == t.item_lists.c.item_key)
-        .group_by(
-            t.item_lists.c.list_key, t.item_lists.c.task, t.items.c.item_key, t.items.c.item_id
-        )
-        .having(sa.func.count() > 1)
-        .order_by(t.item_lists.c.list_key, t.items.c.item_id)
-    )
-    found = [f"{item} x {n} in {key[:12]}" for key, item, n in connection.execute(query)]
-    return _finding("items that a task has twice", False, found)
 
 
 def _repeated_calls(connection: sa.Connection) -> Finding:
@@ -142,12 +128,12 @@ def _signature_conflicts(connection: sa.Connection) -> Finding:
         if key not in first:
             first[key] = signature
             continue
-        apart = first[key].differences(signature)
-        differing = ", ".join(
-            f"{name} {old or '-'} / {new or '-'}" for name, (old, new) in apart.items()
-        )
-        found.append(f"{run[:12]} {task} {metric}: {differing}")
+        found.append(f"{run[:12]} {task} {metric}: {_listed(first[key].differences(signature))}")
     return _finding("scores with two signatures", False, found)
+
+
+def _listed(parts: Mapping[str, tuple[str | None, str | None]]) -> str:
+    return ", ".join(f"{name} {old or '-'} / {new or '-'}" for name, (old, new) in parts.items())
 
 
 def _unfinished(connection: sa.Connection) -> Finding:
@@ -175,3 +161,46 @@ def _unfinished(connection: sa.Connection) -> Finding:
         for run, of, n, has_scores in connection.execute(query)
     ]
     return _finding("unfinished runs", False, found)
+
+
+_LISTS = sa.select(t.runs.c.list_key)
+_GENERATIONS = sa.select(t.runs.c.generation_key)
+_USED_ITEMS = sa.select(t.item_lists.c.item_key).where(t.item_lists.c.list_key.in_(_LISTS))
+_SAID = (t.verdicts, t.choices, t.grades)
+_TOLD = sa.union(
+    *(sa.select(said.c.call_key).where(said.c.call_key.is_not(None)) for said in _SAID)
+)
+_JUDGES = sa.union(*(sa.select(said.c.judge_key) for said in (*_SAID, t.validations)))
+
+_UNREFERRED: tuple[tuple[sa.Table, sa.ColumnElement[bool]], ...] = (
+    (t.scores, t.scores.c.run_id.not_in(sa.select(t.runs.c.run_id))),
+    (t.curves, t.curves.c.training_id.not_in(sa.select(t.trainings.c.training_id))),
+    (t.item_lists, t.item_lists.c.list_key.not_in(_LISTS)),
+    (
+        t.responses,
+        t.responses.c.generation_key.not_in(_GENERATIONS)
+        | t.responses.c.item_key.not_in(_USED_ITEMS),
+    ),
+    *((rows, rows.c.item_key.not_in(_USED_ITEMS)) for rows in (*_SAID, t.items)),
+    (t.generations, t.generations.c.generation_key.not_in(_GENERATIONS)),
+    (t.judges, t.judges.c.judge_key.not_in(_JUDGES)),
+    (t.calls, (t.calls.c.status != "ok") & t.calls.c.call_key.not_in(_TOLD)),
+)
+"""In this order: what an earlier line drops no longer counts in a later one."""
+
+
+def vacuum(store: Store, *, drop: bool = True) -> dict[str, int]:
+    """Drop what nothing refers to and return how many rows of each table that is.
+
+    Args:
+        store: opened for writing.
+        drop: False counts only, in a transaction that is taken back.
+    """
+    dropped: dict[str, int] = {}
+    with store.write() as connection:
+        for table, condition in _UNREFERRED:
+            result: Any = connection.execute(sa.delete(table).where(condition))
+            dropped[table.name] = int(result.rowcount)
+        if not drop:
+            connection.rollback()
+    return dropped

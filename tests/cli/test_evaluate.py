@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from mipo_eval.cli import main
+from mipo_eval.cli import main, render
 from mipo_eval.cli.render import Output
 from mipo_eval.progress import Stage, run_shown
 from mipo_eval.records import Item

@@ -36,7 +36,7 @@ def match(
         balance=balance(outcomes, groups=[item.group for item in items]),
         signature=NOTHING,
         entries=tuple(
-            JudgedItem(item=item, first=(first, None), second=(second, None), outcome=outcome)
+            JudgedItem(item, (first, None), (second, None), outcome)
             for item, (first, second), outcome in zip(items, texts, outcomes, strict=True)
         ),
     )

@@ -28,8 +28,8 @@ def write(rows: Any, name: str = "mine.jsonl") -> Path:
 
 
 def by_id(path: Path) -> dict[str, str | None]:
-    found = read_responses(path, ITEMS)
-    return {item.item_id: found.texts[item.key] for item in ITEMS if item.key in found.texts}
+    _, texts = read_responses(path, ITEMS)
+    return {item.item_id: texts[item.key] for item in ITEMS if item.key in texts}
 
 
 def test_lines_by_item() -> None:
@@ -40,8 +40,7 @@ def test_lines_by_item() -> None:
     ]
     path = write(rows)
     assert by_id(path) == {"b-1": "To be heard.", "a-1": None}
-    assert read_responses(path, ITEMS).others == 1
-    assert read_responses(path, ITEMS).name == "mine.jsonl"
+    assert read_responses(path, ITEMS)[0] == "mine.jsonl"
 
 
 def output(instruction: str, text: str, generator: str = "gpt") -> dict[str, str]:
@@ -52,7 +51,7 @@ def test_outputs_of_alpaca_eval_by_the_whole_query_or_by_the_prompt_in_order() -
     whole = [output(render_query(item, "personalized"), item.item_id) for item in ITEMS[::-1]]
     path = write(whole, "whole.json")
     assert by_id(path) == {"a-1": "a-1", "a-2": "a-2", "b-1": "b-1"}
-    assert read_responses(path, ITEMS).name == "gpt"
+    assert read_responses(path, ITEMS)[0] == "gpt"
     prompts = [output("What is tea?", "1"), output("Why do birds sing?", "3")]
     prompts.insert(1, output("What is tea?", "2"))
     assert by_id(write(prompts, "prompts.json")) == {"a-1": "1", "a-2": "2", "b-1": "3"}

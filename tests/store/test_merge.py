@@ -11,11 +11,10 @@ import sqlalchemy as sa
 from mipo_eval.errors import ConfigError
 from mipo_eval.records import Item, text_key
 from mipo_eval.store import Store, tables
-from mipo_eval.store.check import check
+from mipo_eval.store.check import check, vacuum
 from mipo_eval.store.items import put_list
 from mipo_eval.store.merge import merge, total_rows
 from mipo_eval.store.runs import list_runs
-from mipo_eval.store.vacuum import vacuum
 
 ITEMS = [
     Item(item_id=f"i{n}", prompt=f"What is tea {n}?", preferences=("Short.",)) for n in range(3)

@@ -8,6 +8,7 @@ import pytest
 
 from mipo_eval.errors import ConfigError
 from mipo_eval.store import Store
+from mipo_eval.store.check import vacuum
 from mipo_eval.store.merge import merge
 from mipo_eval.store.trainings import (
     CurvePoint,
@@ -18,7 +19,6 @@ from mipo_eval.store.trainings import (
     put_curve,
     put_training,
 )
-from mipo_eval.store.vacuum import vacuum
 from mipo_eval.store.validations import (
     Validation,
     failing_judges,
