@@ -16,10 +16,11 @@ from mipo_eval.cli.options import (
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from mipo_eval.judges.correction import Corrected
     from mipo_eval.metrics.agreement import Agreement
     from mipo_eval.records import Score
     from mipo_eval.reports.agreeing import FamilyTest, JudgesAgreement
-    from mipo_eval.reports.correcting import Corrected, Correction
+    from mipo_eval.reports.correcting import Correction
     from mipo_eval.store import Store
     from mipo_eval.store.runs import Run
 
