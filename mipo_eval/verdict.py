@@ -148,6 +148,12 @@ class PairVerdict:
 IDENTICAL = PairVerdict(winner="tie", identical=True)
 
 
+def chooses(judge_spec: Mapping[str, Any]) -> bool:
+    """Whether a judge of the store chooses between texts, as people do, and rates none."""
+    protocol = str(judge_spec.get("protocol", ""))
+    return protocol.startswith("pairwise") or not {"kind", "imported"}.isdisjoint(judge_spec)
+
+
 def orders_of(judge_spec: Mapping[str, Any]) -> Orders:
     """Return in how many orders a judge of the store had to be asked about a pair.
 
