@@ -5,7 +5,7 @@ between by two judges that differ, in every state that a pair can be left in; `t
 responses are the references, so that every pair also stands between two runs. A person labelled
 some of the pairs. Suite "late", eight items: two runs of the main job, rated by two judges, one of
 which refused half of a run at first and rated it after the run had been scored. Two models of
-alpaca_eval are imported.
+AlpacaEval and two of Arena-Hard are imported.
 """
 
 import json
@@ -26,8 +26,8 @@ UNREAD, REFUSED, NEVER = "?", "x", "-"
 PAIRS: Sequence[tuple[str, tuple[str, str], tuple[str, str]]] = (
     ("exchanged, won", ("a", "a"), ("a", "a")),
     ("exchanged, lost", ("b", "b"), ("b", "b")),
-    ("both orders; the judges differ", ("a", "a"), ("b", "b")),
-    ("both orders, won", ("a", "a"), ("a", "a")),
+    ("both ways round; the judges differ", ("a", "a"), ("b", "b")),
+    ("both ways round, won", ("a", "a"), ("a", "a")),
     ("both orders, won; the second judge flips", ("a", "a"), ("a", "b")),
     ("both orders, lost", ("b", "b"), ("b", "b")),
     ("flipped: the first place", ("a", "b"), ("a", "a")),
@@ -45,8 +45,11 @@ PAIRS: Sequence[tuple[str, tuple[str, str], tuple[str, str]]] = (
 )
 """State, and what judges one and two name with the response in the first place, then in the
 second: "a" is the response, "b" the reference."""
-EXCHANGED, EQUAL, ABSENT = 2, 14, 17
-"""How many pairs, the first, are asked about as reference against response; two other states."""
+EXCHANGED, BOTH_WAYS = 2, 4
+"""How many pairs, the first, are asked about as reference against response: some of them only so,
+the others also as response against reference."""
+EQUAL, ABSENT = 14, 17
+"""The pair of equal texts, and the item without a response."""
 
 LABELS = {2: "a", 3: None, 5: "b", 6: "a", 8: "tie", 15: "a"}
 """What the person said of which pair, shown once; None is skipped."""
@@ -63,6 +66,27 @@ SAME = 3
 
 ANNOTATED = {"m1": (2, 2, 1.5, 1, None, 2), "m2": (1, 1, 2, 1, 2, 1.5)}
 """Imported model to the annotator's preference per instruction: 2 is the model, 1 the baseline."""
+
+GAMES: Mapping[str, Sequence[tuple[str | None, ...]]] = {
+    "h1": (
+        ("B>A", "A>B"),  # won
+        ("A>B", "A>B"),  # flipped
+        ("B>A", "A=B"),  # won, then a tie
+        (None, "A>B"),  # unread in one order
+        ("B>A",),  # stopped after the first order
+        ("A>B", "B>A"),  # lost
+    ),
+    "h2": (
+        ("A>B", "B>A"),
+        ("B>A", "A>B"),
+        ("B>>A", "A>>B"),
+        ("A=B", "A=B"),
+        ("A>B", "B>A"),
+        ("B>A", "A>B"),
+    ),
+}
+"""Imported model of Arena-Hard to the verdicts per question: the model stands second, then
+first."""
 
 
 def grouped(number: int) -> tuple[str, str]:
@@ -184,7 +208,21 @@ def _write_files() -> None:
             }
             for n, preference in enumerate(preferences)
         ]
-        Path(f"{model}.json").write_text(json.dumps(rows))
+        Path(f"{model}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    for model, games in GAMES.items():
+        judged = [
+            {
+                "question_id": f"q{n}",
+                "model": model,
+                "baseline": "baseline",
+                "judge": "arena-judge",
+                "games": [
+                    {"judgment": f"{n} {place}: {s}", "score": s} for place, s in enumerate(of)
+                ],
+            }
+            for n, of in enumerate(games)
+        ]
+        Path(f"{model}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in judged))
 
 
 def _main_job(models: str, name: str, judges: Mapping[str, str]) -> tuple[str, ...]:
@@ -210,7 +248,7 @@ def _choose(judges: Mapping[str, str]) -> dict[str, str]:
         files = (f"{name}.jsonl", "reference", "--suite", "tea.jsonl")
         document = json.loads(ask("judge", *files, *by, *to))
         runs[name] = str(document["entrants"][0]["run_id"])
-    ask("judge", "reference", runs["good"], "--limit", str(EXCHANGED), *by, *to)
+    ask("judge", "reference", runs["good"], "--limit", str(BOTH_WAYS), *by, *to)
     return runs
 
 
@@ -256,8 +294,8 @@ def _label(runs: Mapping[str, str]) -> None:
 
 def _import() -> dict[str, str]:
     runs = {}
-    for model in ANNOTATED:
-        document = json.loads(ask("import", f"{model}.json", "--store", "awkward.db", "--json"))
+    for model in (*ANNOTATED, *GAMES):
+        document = json.loads(ask("import", f"{model}.jsonl", "--store", "awkward.db", "--json"))
         [runs[model]] = [str(run["run_id"]) for run in document["runs"]]
     return runs
 
@@ -288,6 +326,4 @@ def awkward_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Awkward]:
             _take_back()
             _label(runs)
             runs |= _import()
-        yield Awkward(
-            path=folder / "awkward.db", judges=judges, runs=runs, main_jobs=main_jobs
-        )
+        yield Awkward(path=folder / "awkward.db", judges=judges, runs=runs, main_jobs=main_jobs)

@@ -20,6 +20,10 @@ from streamlit.testing.v1 import AppTest
 from tests.awkward import Awkward, ask
 
 Facts = Mapping[str, Any]
+PAIRED = (("early", "other"), ("m1", "m2"), ("h1", "h2"))
+"""Runs that are compared with each other."""
+SUITES = {"annotator": "alpaca_eval vs baseline", "arena-judge": "arena_hard vs baseline"}
+"""Imported judge to the suite it judged."""
 RATES = {
     "win_rate_tie_inclusive": "win",
     "win_rate_half_ties": "half",
@@ -81,7 +85,9 @@ def _rate(found: Mapping[str, Any]) -> tuple[float | None, ...]:
 
 
 def _ends(row: Mapping[str, Any]) -> tuple[float | None, ...]:
-    return tuple(None if pd.isna(row[name]) else row[name] for name in ("value", "ci_low", "ci_high"))
+    return tuple(
+        None if pd.isna(row[name]) else row[name] for name in ("value", "ci_low", "ci_high")
+    )
 
 
 def _entrant(world: World, name: str) -> str:
@@ -336,7 +342,7 @@ def compare_side(world: World, about: About) -> Facts:
 
 
 def _neighbours(run: str) -> tuple[str, str]:
-    return ("early", "other") if run in {"early", "other"} else ("m1", "m2")
+    return next(pair for pair in PAIRED if run in pair)
 
 
 def _compared(world: World, judge: str, *more: str, runs: tuple[str, str]) -> Any:
@@ -357,7 +363,7 @@ def compare(world: World, about: About) -> Facts:
 def comparison_page(world: World, about: About) -> Facts:
     """The board's page of comparison: the paired difference to the other run."""
     found = _topic(world, about)
-    how = "Base" if found["suite"].startswith("alpaca") else "Personalized prompting"
+    how = "Base" if about.judge in SUITES else "Personalized prompting"
     test = world.page("comparison", **found, baseline=f"{about.against} \u00b7 {how}")
     tables = [one.value for one in test.dataframe if "difference" in one.value]
     assert tables, [info.value for info in test.info]
@@ -371,9 +377,9 @@ def comparison_page(world: World, about: About) -> Facts:
 
 def _topic(world: World, about: About) -> dict[str, str]:
     """Return the choices of a page that shows one suite by one judge."""
-    if about.judge == "annotator":  # its suite has no other
-        return {"suite": "alpaca_eval vs baseline"}
-    return {"suite": "late", "judge": world.label(about.judge)}
+    suite = SUITES.get(about.judge, "late")
+    # The suite of what was imported has one judge, and no other has to be chosen.
+    return {"suite": suite} | ({} if about.judge in SUITES else {"judge": world.label(about.judge)})
 
 
 def leaderboard_page(world: World, about: About) -> Facts:
@@ -381,7 +387,7 @@ def leaderboard_page(world: World, about: About) -> Facts:
     topic = _topic(world, about)
     found: dict[str, Any] = {}
     for metric in RATES:
-        columns = ["interval", "ties", "n", "unscored"]
+        columns = ["95 %", "ties %", "n", "unscored"]
         test = world.page("leaderboard", **topic, ties=_rule(metric), columns=columns)
         [row] = test.dataframe[0].value.query("model == @about.run").to_dict("records")
         task = topic["suite"].split()[0]
@@ -434,8 +440,7 @@ def _of_rows(rows: Sequence[Mapping[str, Any]], world: World, about: About) -> F
         )
         for row in own
     }
-    reasons = json.loads(counts[2].replace("'", '"').replace("annotator\"s", "annotator's"))
-    return {**rates, "n": counts[0], "unscored": counts[1], "reasons": reasons}
+    return {**rates, "n": counts[0], "unscored": counts[1], "reasons": json.loads(counts[2])}
 
 
 def export_csv(world: World, about: About) -> Facts:

@@ -41,7 +41,12 @@ LATE: Mapping[tuple[str, str], str] = {
     ("other", "other-rater"): "wlwlwlwl",
 }
 """Run and rater to how the run came out."""
-IMPORTED: Mapping[str, str] = {"m1": "wwtl.w", "m2": "llwlwt"}
+IMPORTED: Mapping[str, str] = {
+    "m1": "wwtl.w",
+    "m2": "llwlwt",
+    "h1": "wtt..l",
+    "h2": "lwwtlw",
+}
 
 COUNTS: Mapping[About, Facts] = {
     About(run="good", judge="one"): {
@@ -159,6 +164,32 @@ COUNTS: Mapping[About, Facts] = {
         "win_rate_tie_inclusive:value": 50.0,
         "tie_rate:value": 100 * 1 / 6,
     },
+    About(run="h1", judge="arena-judge"): {
+        "n": 4,
+        "wins": 1,
+        "ties": 2,
+        "losses": 1,
+        "unscored": 2,
+        "reasons": {"no verdict in the judge's reply": 1, "not judged": 1},
+        "flips": 1,
+        "win_rate_strict:value": 25.0,
+        "win_rate_half_ties:value": 50.0,
+        "win_rate_tie_inclusive:value": 75.0,
+        "tie_rate:value": 50.0,
+    },
+    About(run="h2", judge="arena-judge"): {
+        "n": 6,
+        "wins": 3,
+        "ties": 1,
+        "losses": 2,
+        "unscored": 0,
+        "reasons": {},
+        "flips": 0,
+        "win_rate_strict:value": 50.0,
+        "win_rate_half_ties:value": 100 * 3.5 / 6,
+        "win_rate_tie_inclusive:value": 100 * 4 / 6,
+        "tie_rate:value": 100 * 1 / 6,
+    },
 }
 DIFFERENCES: Mapping[About, Facts] = {
     About(run="early", judge="rater", against="other"): {
@@ -174,6 +205,13 @@ DIFFERENCES: Mapping[About, Facts] = {
         "ties": 3,
         "losses": 0,
         "difference:value": 40.0,
+    },
+    About(run="h1", judge="arena-judge", against="h2"): {
+        "n": 4,  # h1 has no verdict on the fourth and the fifth
+        "wins": 1,
+        "ties": 2,
+        "losses": 1,
+        "difference:value": 0.0,
     },
 }
 """Paired, item by item, where a tie with the reference is a win."""
@@ -197,8 +235,10 @@ EARLY, EARLY_2, OTHER = (
     About(run=run, judge=judge)
     for run, judge in (("early", "rater"), ("early", "other-rater"), ("other", "rater"))
 )
-M1, M2 = (About(run=run, judge="annotator") for run in ("m1", "m2"))
 RATED = (EARLY, EARLY_2, OTHER)
+ANNOTATED = tuple(About(run=run, judge="annotator") for run in ("m1", "m2"))
+PLAYED = tuple(About(run=run, judge="arena-judge") for run in ("h1", "h2"))
+SCORED = (*RATED, *ANNOTATED, *PLAYED)
 
 COUNTED = ("n", "unscored", "wins", "ties", "losses")
 RATES = ("win_rate_strict", "win_rate_half_ties", "win_rate_tie_inclusive", "tie_rate")
@@ -232,34 +272,41 @@ SURFACES: Sequence[tuple[str, Ask, Sequence[About], Sequence[str], int]] = (
     ),
     ("judges correct, people", surfaces.correct_people, (ANN,), ("n", "win_rate_half_ties"), 9),
     ("page Pairs", surfaces.pairs_page, (ONE, TWO), (*COUNTED, "flips"), 9),
-    ("page Pairs, person", surfaces.pairs_page, (ANN,), ("n", "wins", "ties", "losses", "flips"), 9),
-    ("page Pairs, rated or imported", surfaces.pairs_page, (*RATED, M1, M2), COUNTED, 9),
+    (
+        "page Pairs, person",
+        surfaces.pairs_page,
+        (ANN,),
+        ("n", "wins", "ties", "losses", "flips"),
+        9,
+    ),
+    ("page Pairs, rated", surfaces.pairs_page, (*RATED, *ANNOTATED), COUNTED, 9),
+    ("page Pairs, imported", surfaces.pairs_page, PLAYED, (*COUNTED, "flips"), 9),
     ("page Judges", surfaces.judges_page, (ONE, TWO), ("asked", "same_rate", "flip_rate"), 9),
-    ("export alpaca_eval", surfaces.alpaca_export, (ONE, TWO, *RATED, M1, M2), COUNTED, 9),
-    ("show", surfaces.show, (*RATED, M1, M2), (*OF_SCORES, "reasons"), 9),
-    ("show, printed", surfaces.show_printed, (*RATED, M1, M2), OF_SCORES, 1),
+    ("export alpaca_eval", surfaces.alpaca_export, (ONE, TWO, *SCORED), COUNTED, 9),
+    ("show", surfaces.show, SCORED, (*OF_SCORES, "reasons"), 9),
+    ("show, printed", surfaces.show_printed, SCORED, OF_SCORES, 1),
     ("main job", surfaces.main_job, RATED, (*OF_SCORES, "reasons"), 9),
-    ("leaderboard", surfaces.leaderboard, (*RATED, M1, M2), OF_SCORES, 9),
+    ("leaderboard", surfaces.leaderboard, SCORED, OF_SCORES, 9),
     (
         "leaderboard, printed",
         surfaces.leaderboard_printed,
-        (*RATED, M1, M2),
+        SCORED,
         ("win_rate_tie_inclusive", "n", "unscored"),
         1,
     ),
     (
         "compare, each run",
         surfaces.compare_side,
-        (EARLY, OTHER, M1, M2),
+        (EARLY, OTHER, *ANNOTATED, *PLAYED),
         ("n", "reasons", "tie_rate:value", *(f"{rate}:value" for rate in RATES[:3])),
         9,
     ),
-    ("page Leaderboard", surfaces.leaderboard_page, (*RATED, M1, M2), (*RATES[:3], "n"), 1),
-    ("page Run", surfaces.run_page, (*RATED, M1, M2), OF_SCORES, 1),
-    ("export csv", surfaces.export_csv, (*RATED, M1, M2), (*OF_SCORES, "reasons"), 9),
-    ("export json", surfaces.export_json, (*RATED, M1, M2), (*OF_SCORES, "reasons"), 9),
-    ("export html", surfaces.export_html, (*RATED, M1, M2), OF_SCORES, 1),
-    ("export md", surfaces.export_md, (*RATED, M1, M2), RATES, 1),
+    ("page Leaderboard", surfaces.leaderboard_page, SCORED, (*RATES[:3], "n"), 1),
+    ("page Run", surfaces.run_page, SCORED, OF_SCORES, 1),
+    ("export csv", surfaces.export_csv, SCORED, (*OF_SCORES, "reasons"), 9),
+    ("export json", surfaces.export_json, SCORED, (*OF_SCORES, "reasons"), 9),
+    ("export html", surfaces.export_html, SCORED, OF_SCORES, 1),
+    ("export md", surfaces.export_md, SCORED, RATES, 1),
 )
 """Surface, how it is asked, about whom, which facts it shows, with how many decimals."""
 BETWEEN_RUNS: Sequence[tuple[str, Ask, Sequence[str]]] = (
@@ -391,10 +438,10 @@ def test_every_surface_tells_the_paired_difference(world: World, ask: Ask, about
 
 Agree = Callable[[World, Sequence[str], Sequence[str]], Facts]
 OF_RATINGS = ("rating n", "rating share", "rating kappa")
-AGREEING: Sequence[tuple[str, Agree, Sequence[str], float]] = (
-    ("judges agreement", surfaces.agreement, ("n", "share", "kappa", *OF_RATINGS), 9),
-    ("page Comparison", surfaces.agreement_page, ("n", "share", "kappa"), 9),
-    ("judges correct", surfaces.agreement_of_correction, ("n", "share", "kappa"), 9),
+AGREEING: Sequence[tuple[str, Agree, Sequence[str]]] = (
+    ("judges agreement", surfaces.agreement, ("n", "share", "kappa", *OF_RATINGS)),
+    ("page Comparison", surfaces.agreement_page, ("n", "share", "kappa")),
+    ("judges correct", surfaces.agreement_of_correction, ("n", "share", "kappa")),
 )
 
 
@@ -402,7 +449,7 @@ AGREEING: Sequence[tuple[str, Agree, Sequence[str], float]] = (
     ("ask", "runs", "judges", "names"),
     [
         pytest.param(ask, runs, judges, names, id=f"{name}: {' and '.join(judges)}")
-        for name, ask, names, _ in AGREEING
+        for name, ask, names in AGREEING
         for runs, judges in AGREEMENTS
         if ask is not surfaces.agreement_of_correction or judges[0] == "ann"
         if ask is not surfaces.agreement_page or judges[0] == "rater"
@@ -435,17 +482,22 @@ def test_the_run_table_counts_items_and_responses(world: World) -> None:
     }
     of_tea = {"good": (len(PAIRS), len(PAIRS) - 1), "twin": (len(PAIRS), len(PAIRS))}
     of_late = {"early": (8, 8), "other": (8, 8)}
-    assert counts == {**of_tea, **of_late, "m1": (6, 6), "m2": (6, 6)}
+    # The file of Arena-Hard's judgments does not hold the texts.
+    assert counts == {**of_tea, **of_late, "m1": (6, 6), "m2": (6, 6), "h1": (6, 0), "h2": (6, 0)}
 
 
-def test_imported_models_are_ranked_without_naming_their_judge(world: World) -> None:
-    sections = world.json("leaderboard", "--suite", "alpaca_eval vs baseline")["sections"]
-    [section] = sections
-    assert "annotator" in str(section["judge"])
+@pytest.mark.parametrize(
+    ("judge", "ranks"), [("annotator", {"m1": 1, "m2": 2}), ("arena-judge", {"h1": 1, "h2": 2})]
+)
+def test_imported_models_are_ranked_without_naming_their_judge(
+    world: World, judge: str, ranks: Mapping[str, int]
+) -> None:
+    [section] = world.json("leaderboard", "--suite", surfaces.SUITES[judge])["sections"]
+    assert judge in str(section["judge"])
     ranked = {
         row["model"]: cell["rank"] for row in section["rows"] for cell in row["cells"].values()
     }
-    assert ranked == {"m1": 1, "m2": 2}
+    assert ranked == ranks
 
 
 @pytest.mark.parametrize("verb", ["says", "suggests", "claims", "states"])
