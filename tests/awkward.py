@@ -2,7 +2,7 @@
 
 Suite "tea", eighteen items: a run from a file of responses (`good`) against the references, chosen
 between by two judges that differ, in every state that a pair can be left in; `twin` is a run whose
-responses are the references, so that every pair also stands between two runs. A person labelled
+responses are the references, so that every pair also stands between two runs. Two people labelled
 some of the pairs. Suite "late", eight items: two runs of the main job, rated by two judges, one of
 which refused half of a run at first and rated it after the run had been scored. Two models of
 AlpacaEval and two of Arena-Hard are imported.
@@ -11,15 +11,19 @@ AlpacaEval and two of Arena-Hard are imported.
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, chdir, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from mipo_eval.records import Item
 from tests.servers.http import Act, Call
 from tests.servers.openai_server import OpenAIServer, Policy, ok, refusal
+
+if TYPE_CHECKING:  # read with every test: what the fixture needs it imports itself
+    from mipo_eval.store.choices import Choice
 
 UNREAD, REFUSED, NEVER = "?", "x", "-"
 
@@ -51,8 +55,11 @@ the others also as response against reference."""
 EQUAL, ABSENT = 14, 17
 """The pair of equal texts, and the item without a response."""
 
-LABELS = {2: "a", 3: None, 5: "b", 6: "a", 8: "tie", 15: "a"}
-"""What the person said of which pair, shown once; None is skipped."""
+LABELS: Mapping[str, Mapping[int, str | None]] = {
+    "ann": {2: "a", 3: None, 5: "b", 6: "a", 8: "tie", 15: "a"},
+    "bob": {2: "a", 5: "a", 6: "b", 8: "tie"},
+}
+"""Person to what they said of which pair, shown once; None is skipped."""
 
 RATED: Mapping[str, Mapping[str, Sequence[int]]] = {
     "early": {"rater": (5, 5, 5, 3, 3, 1, 1, 5), "other-rater": (5, 1, 5, 3, 1, 1, 5, 3)},
@@ -195,7 +202,7 @@ def _write_files() -> None:
         rows = [{"item_id": f"tea-{n}", "response": text} for n, text in enumerate(texts)]
         Path(f"{name}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     for model, preferences in ANNOTATED.items():
-        rows = [
+        annotations = [
             {
                 "dataset": "d",
                 "instruction": f"What is coffee number {n}?",
@@ -208,7 +215,7 @@ def _write_files() -> None:
             }
             for n, preference in enumerate(preferences)
         ]
-        Path(f"{model}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+        Path(f"{model}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in annotations))
     for model, games in GAMES.items():
         judged = [
             {
@@ -240,7 +247,7 @@ def _evaluate(main_jobs: Mapping[str, Sequence[str]]) -> dict[str, str]:
 
 
 def _choose(judges: Mapping[str, str]) -> dict[str, str]:
-    """Judge the pairs; then take back what a judge was stopped before, or asked only turned."""
+    """Judge the pairs of `good`; `twin` is equal to the references, so nobody is asked."""
     by = ("--judge", judges["one"], "--judge", judges["two"])
     to = ("--store", "awkward.db", "--json")
     runs = {}
@@ -248,31 +255,48 @@ def _choose(judges: Mapping[str, str]) -> dict[str, str]:
         files = (f"{name}.jsonl", "reference", "--suite", "tea.jsonl")
         document = json.loads(ask("judge", *files, *by, *to))
         runs[name] = str(document["entrants"][0]["run_id"])
-    ask("judge", "reference", runs["good"], "--limit", str(BOTH_WAYS), *by, *to)
     return runs
 
 
-def _take_back() -> None:
+def _exchange_and_stop() -> None:
+    """Turn pairs round, and take back the second orders that a judge was stopped before."""
     import sqlalchemy as sa
 
-    from mipo_eval.records import text_key
     from mipo_eval.store import Store
+    from mipo_eval.store.choices import choices_on, put_choices
     from mipo_eval.store.tables import calls, choices, judges
 
-    made = _items("tea", len(PAIRS))
-    straight = [(made[n], text_key(f"Response {n}. It is hot.")) for n in range(len(PAIRS))]
-    with Store.open("awkward.db") as store, store.write() as connection:
-        one = sa.select(judges.c.judge_key).where(judges.c.name == "one")
-        for item, key in straight[:EXCHANGED]:
-            about = (choices.c.item_key == item.key) & (choices.c.text_key_a == key)
-            connection.execute(sa.delete(choices).where(about))
-        for number, (_, said, _) in enumerate(PAIRS):
-            if said[1] == NEVER:
-                about = choices.c.item_key == straight[number][0].key
-                about &= (choices.c.shown_first == "b") & choices.c.judge_key.in_(one)
-                asked = connection.execute(sa.select(choices.c.call_key).where(about)).scalars()
-                connection.execute(sa.delete(calls).where(calls.c.call_key.in_(list(asked))))
-                connection.execute(sa.delete(choices).where(about))
+    keys = [item.key for item in _items("tea", len(PAIRS))]
+    with Store.open("awkward.db") as store:
+        with store.read() as connection:
+            asked = sa.select(judges.c.name, judges.c.judge_key)
+            by = {name: key for name, key in connection.execute(asked) if name in {"one", "two"}}
+        made = [one for key in by.values() for one in choices_on(store, key, keys[:BOTH_WAYS])]
+        stopped = [key for key, (_, said, _) in zip(keys, PAIRS, strict=True) if said[1] == NEVER]
+        unmade = [one for one in choices_on(store, by["one"], stopped) if one.shown_first == "b"]
+        lost = [one for one in made if one.item_key in keys[:EXCHANGED]] + unmade
+        with store.write() as connection:
+            put_choices(store, connection, [_turned(one) for one in made])
+            for one in lost:
+                about = [choices.c[name] == getattr(one, name) for name in _KEY]
+                connection.execute(sa.delete(choices).where(*about))
+            failed = calls.c.call_key.in_([one.call_key for one in unmade])
+            connection.execute(sa.delete(calls).where(failed))
+
+
+_KEY = ("judge_key", "item_key", "text_key_a", "text_key_b", "shown_first")
+_OTHER: Mapping[Any, Any] = {"a": "b", "b": "a", "tie": "tie"}
+
+
+def _turned(one: "Choice") -> "Choice":
+    """Return a choice as it is stored when the pair is given the other way round."""
+    return replace(
+        one,
+        text_key_a=one.text_key_b,
+        text_key_b=one.text_key_a,
+        shown_first=_OTHER[one.shown_first],
+        winner=_OTHER[one.winner],
+    )
 
 
 def _label(runs: Mapping[str, str]) -> None:
@@ -282,14 +306,16 @@ def _label(runs: Mapping[str, str]) -> None:
 
     numbers = {item.key: number for number, item in enumerate(_items("tea", len(PAIRS)))}
     with Store.open("awkward.db") as store:
-        for pair in stack(store, find_run(store, runs["good"]), None).pairs:
-            number = numbers[pair.item_key]
-            if number in LABELS:
-                said = LABELS[number]
-                place: Preferred | None = "tie" if said == "tie" else None
-                if said in {"a", "b"}:
-                    place = "first" if said == shown_first("ann", pair) else "second"
-                put_label(store, "ann", pair, place)
+        pairs = stack(store, find_run(store, runs["good"]), None).pairs
+        for person, labels in LABELS.items():
+            for pair in pairs:
+                number = numbers[pair.item_key]
+                if number in labels:
+                    said = labels[number]
+                    place: Preferred | None = "tie" if said == "tie" else None
+                    if said in {"a", "b"}:
+                        place = "first" if said == shown_first(person, pair) else "second"
+                    put_label(store, person, pair, place)
 
 
 def _import() -> dict[str, str]:
@@ -323,7 +349,7 @@ def awkward_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Awkward]:
             late = ("judge", runs["early"], "reference", "--protocol", "rubric")
             ask(*late, "--judge", judges["rater"], "--store", "awkward.db", "--json")
             runs |= _choose(judges)
-            _take_back()
+            _exchange_and_stop()
             _label(runs)
             runs |= _import()
         yield Awkward(path=folder / "awkward.db", judges=judges, runs=runs, main_jobs=main_jobs)

@@ -84,7 +84,7 @@ def _rate(found: Mapping[str, Any]) -> tuple[float | None, ...]:
     return (found["value"], *(found["ci95"] or (None, None)))
 
 
-def _ends(row: Mapping[str, Any]) -> tuple[float | None, ...]:
+def _ends(row: Mapping[Any, Any]) -> tuple[float | None, ...]:
     return tuple(
         None if pd.isna(row[name]) else row[name] for name in ("value", "ci_low", "ci_high")
     )
@@ -170,7 +170,7 @@ def correct(world: World, about: About) -> Facts:
 
 def _corrected(world: World, about: About) -> dict[str, Facts]:
     against = () if about.against == "reference" else ("--against", _entrant(world, about.against))
-    labels = () if about.run == "good" else ("--labels", _label_file(world))
+    labels = ("--labels", "ann" if about.run == "good" else _label_file(world))
     found = world.json(
         "judges", "correct", _entrant(world, about.run), "--judge", about.judge, *against, *labels
     )
@@ -274,16 +274,16 @@ def show_printed(world: World, about: About) -> Facts:
     """The table that `mipo-eval show RUN` prints."""
     shown = world.printed("show", _entrant(world, about.run), "--samples", "0")
     section = shown.partition(f"judged by {about.judge}")[2]
-    section = section.partition("items scored (unscored)")
+    rows, _, rest = section.partition("items scored (unscored)")
     names = {
         "win rate, a tie is a win (%)": "win_rate_tie_inclusive",
         "tie rate (%)": "tie_rate",
         "win rate, a tie is half (%)": "win_rate_half_ties",
         "win rate, a tie is a loss (%)": "win_rate_strict",
     }
-    counted = section[2].splitlines()[0].replace("(", "").replace(")", "").split()
+    counted = rest.splitlines()[0].replace("(", "").replace(")", "").split()
     return {
-        **{name: _shown(_after(section[0], label)) for label, name in names.items()},
+        **{name: _shown(_after(rows, label)) for label, name in names.items()},
         "n": int(counted[0]),
         "unscored": int(counted[1]) if counted[1:] else 0,
     }
@@ -519,7 +519,17 @@ def agreement_page(world: World, runs: Sequence[str], judges: Sequence[str]) -> 
         if (row["first"].split()[0], row["second"].split()[0]) == tuple(judges)
     ]
     assert rows, f"the board shows no agreement of {' and '.join(judges)}"
-    return rows[0]
+    return {name: rows[0][name] for name in ("n", "share", "kappa")}
+
+
+def label_page(world: World, runs: Sequence[str], judges: Sequence[str]) -> Facts:
+    """The board's page of labels: how far two people agree."""
+    test = world.page("label", of=world.run_name(runs[0]))
+    [table] = [one.value for one in test.dataframe if "agreement" in one.value]
+    [row] = [
+        row for row in table.to_dict("records") if (row["first"], row["second"]) == tuple(judges)
+    ]
+    return {"n": row["pairs"], "share": row["agreement"], "kappa": row["kappa"]}
 
 
 def agreement_of_correction(world: World, runs: Sequence[str], judges: Sequence[str]) -> Facts:

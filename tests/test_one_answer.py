@@ -20,11 +20,9 @@ from mipo_eval.judges import parse_choice
 from mipo_eval.metrics.rates import outcome_rates
 from mipo_eval.stats import Crossed, compare
 from tests import surfaces
-from tests.awkward import PAIRS, Awkward, awkward_file, grouped
+from tests.awkward import PAIRS, Awkward, grouped
 from tests.dashboards.opening import open_page
 from tests.surfaces import About, Facts, World
-
-__all__ = ["awkward_file"]
 
 TEA: Mapping[str, str] = {
     # 0         1
@@ -32,6 +30,7 @@ TEA: Mapping[str, str] = {
     "one": "wlwwwlttttt...t...",
     "two": "wllwtlwtwlwwlwtwt.",
     "ann": "..w..lw.t......w..",
+    "bob": "..w..wl.t.........",
 }
 """Who judged to how the run `good` came out, pair by pair, in the order of `PAIRS`."""
 LATE: Mapping[tuple[str, str], str] = {
@@ -96,6 +95,7 @@ COUNTS: Mapping[About, Facts] = {
         "flips": 0,
         "win_rate_half_ties:value": 70.0,
     },
+    About(run="good", judge="bob"): {"n": 4, "wins": 2, "ties": 1, "losses": 1, "flips": 0},
     About(run="early", judge="rater"): {
         "n": 8,
         "wins": 4,
@@ -219,6 +219,7 @@ AGREEMENTS: Mapping[tuple[tuple[str, ...], tuple[str, str]], Facts] = {
     (("good",), ("one", "two")): {"n": 11, "share": 100 * 5 / 11, "kappa": 17 / 83},
     (("good",), ("ann", "one")): {"n": 4, "share": 75.0, "kappa": 7 / 11},
     (("good",), ("ann", "two")): {"n": 5, "share": 60.0, "kappa": 2 / 7},
+    (("good",), ("ann", "bob")): {"n": 4, "share": 50.0, "kappa": 1 / 5},
     (("early", "other"), ("rater", "other-rater")): {
         "n": 15,
         "share": 100 * 11 / 15,
@@ -230,7 +231,7 @@ AGREEMENTS: Mapping[tuple[tuple[str, ...], tuple[str, str]], Facts] = {
 }
 
 VALUES = {"w": 1.0, "t": 0.5, "l": 0.0, ".": None}
-ONE, TWO, ANN = (About(run="good", judge=judge) for judge in ("one", "two", "ann"))
+ONE, TWO, ANN, BOB = (About(run="good", judge=name) for name in ("one", "two", "ann", "bob"))
 EARLY, EARLY_2, OTHER = (
     About(run=run, judge=judge)
     for run, judge in (("early", "rater"), ("early", "other-rater"), ("other", "rater"))
@@ -442,7 +443,19 @@ AGREEING: Sequence[tuple[str, Agree, Sequence[str]]] = (
     ("judges agreement", surfaces.agreement, ("n", "share", "kappa", *OF_RATINGS)),
     ("page Comparison", surfaces.agreement_page, ("n", "share", "kappa")),
     ("judges correct", surfaces.agreement_of_correction, ("n", "share", "kappa")),
+    ("page Label", surfaces.label_page, ("n", "share", "kappa")),
 )
+PEOPLE = {"ann", "bob"}
+
+
+def _is_asked_of(ask: Agree, judges: Sequence[str]) -> bool:
+    """Whether a surface is about such judges: people, people and a judge, judges that rate."""
+    people = PEOPLE & set(judges)
+    if ask is surfaces.agreement_of_correction:
+        return len(people) == 1
+    if ask is surfaces.label_page:
+        return len(people) == 2
+    return ask is not surfaces.agreement_page or "rater" in judges
 
 
 @pytest.mark.parametrize(
@@ -451,8 +464,7 @@ AGREEING: Sequence[tuple[str, Agree, Sequence[str]]] = (
         pytest.param(ask, runs, judges, names, id=f"{name}: {' and '.join(judges)}")
         for name, ask, names in AGREEING
         for runs, judges in AGREEMENTS
-        if ask is not surfaces.agreement_of_correction or judges[0] == "ann"
-        if ask is not surfaces.agreement_page or judges[0] == "rater"
+        if _is_asked_of(ask, judges)
     ],
 )
 def test_every_surface_tells_how_far_two_judges_agree(
@@ -463,7 +475,9 @@ def test_every_surface_tells_how_far_two_judges_agree(
     _must_agree(ask(world, runs, judges), wanted, told)
 
 
-@pytest.mark.parametrize(("runs", "judges"), list(AGREEMENTS))
+@pytest.mark.parametrize(
+    ("runs", "judges"), list(AGREEMENTS), ids=[" and ".join(judges) for _, judges in AGREEMENTS]
+)
 def test_the_printed_agreement_is_that_of_the_document(
     world: World, runs: Sequence[str], judges: Sequence[str]
 ) -> None:
