@@ -319,13 +319,12 @@ def leaderboard_printed(world: World, about: About) -> Facts:
     """The table that `mipo-eval leaderboard` prints."""
     shown = world.printed("leaderboard", "--judge", about.judge)
     row = _after(shown, f"{about.run} ")
-    rate, tied = row.partition("]")[0], re.findall(r"(\d+) %", row)
-    n, unscored = re.findall(r" (\d+)(?: \((\d+)\))?  +\d+ %", row)[0]
+    counted = re.search(r" (\d+)(?: \((\d+)\))?(?: +\d+ %)?$", row)
+    assert counted
     return {
-        "win_rate_tie_inclusive": _shown(rate),
-        "tie_rate:value": float(tied[-1]),
-        "n": int(n),
-        "unscored": int(unscored or 0),
+        "win_rate_tie_inclusive": _shown(row.partition("]")[0]),
+        "n": int(counted[1]),
+        "unscored": int(counted[2] or 0),
     }
 
 
