@@ -20,6 +20,7 @@ from mipo_eval.verdict import (
     Pair,
     PairVerdict,
     Total,
+    chooses,
     from_choices,
     from_totals,
     orders_of,
@@ -90,7 +91,8 @@ def pair_verdicts(store: Store, judge_key: str, pairs: Sequence[Pair]) -> list[P
 
     A judge that chose has its choices joined (see `verdict.py`; whether it had to be asked in both
     orders, the store knows from its protocol), whichever text was named first when it was asked.
-    One that rated prefers what it rated higher. Equal texts are a tie that nobody is asked about.
+    One that rated prefers what it rated higher. Equal texts are a tie that no judge is asked about,
+    and no word of a person.
 
     Args:
         store: where choices and ratings are.
@@ -98,7 +100,7 @@ def pair_verdicts(store: Store, judge_key: str, pairs: Sequence[Pair]) -> list[P
         pairs: any number, of any items.
     """
     spec = specs_of(store, [judge_key]).get(judge_key, {})
-    orders, rates = orders_of(spec), spec.get("protocol") == "rubric"
+    orders, rates = orders_of(spec), not chooses(spec)
     found: list[PairVerdict] = []
     for start in range(0, len(pairs), _KEYS):
         window = pairs[start : start + _KEYS]
@@ -113,7 +115,7 @@ def pair_verdicts(store: Store, judge_key: str, pairs: Sequence[Pair]) -> list[P
         for pair in window:
             own = [*made.get(pair, ()), *made.get(pair.turned(), ())]
             first, second = (ratings.get((pair.item_key, text)) for text in pair[1:])
-            if pair.first == pair.second and not rates:
+            if pair.first == pair.second and not rates and orders != "one":
                 verdict = IDENTICAL
             elif own or not (rates or first or second):
                 verdict = from_choices(pair, own, orders)
@@ -136,7 +138,13 @@ def run_verdicts(
         other: whose responses are the second; None: the references.
         judge_key: who judged.
     """
-    rows = paired_texts(store, run, other)
+    return verdicts_on(store, paired_texts(store, run, other), judge_key)
+
+
+def verdicts_on(
+    store: Store, rows: Sequence[PairedTexts], judge_key: str
+) -> list[tuple[PairedTexts, PairVerdict]]:
+    """Return what one judge makes of these items, as `run_verdicts` does."""
     pairs = list(dict.fromkeys(row.pair for row in rows if row.pair))
     known = dict(zip(pairs, pair_verdicts(store, judge_key, pairs), strict=True))
     return [
@@ -275,12 +283,16 @@ def choices_on(store: Store, judge_key: str, item_keys: Collection[str]) -> list
 
 
 def chosen_pairs(store: Store, judge_keys: Collection[str]) -> list[Pair]:
-    """Return the pairs that these judges or people chose between, each once, its keys in order."""
+    """Return the pairs that these judges or people chose between, each once, as it was stored."""
     keys = (choices.c.item_key, choices.c.text_key_a, choices.c.text_key_b)
     query = sa.select(*keys).where(choices.c.judge_key.in_(judge_keys)).distinct().order_by(*keys)
     with store.read() as connection:
         asked = [Pair(*row) for row in connection.execute(query)]
-    return list(dict.fromkeys(p if p.first <= p.second else p.turned() for p in asked))
+    found: dict[Pair, None] = {}
+    for pair in asked:
+        if pair.turned() not in found:
+            found[pair] = None
+    return list(found)
 
 
 def get_grades(store: Store, list_key: str, judge_key: str | None = None) -> list[Grade]:
