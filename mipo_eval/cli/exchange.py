@@ -11,7 +11,7 @@ from mipo_eval.cli.options import json_option, store_option
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from mipo_eval.exchange import Reading
+    from mipo_eval.exchange import Imported
 
 _SHOWN = 12
 # Written out, not imported: `--help` must not read the readers. A test compares them.

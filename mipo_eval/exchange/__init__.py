@@ -2,13 +2,13 @@
 
 from mipo_eval.exchange.importing import FORMATS, read_path
 from mipo_eval.exchange.loading import load_record
-from mipo_eval.exchange.records import JudgeRecord, Reading, RunRecord
+from mipo_eval.exchange.records import JudgeRecord, Imported, RunRecord
 from mipo_eval.exchange.storing import store_runs
 
 __all__ = [
     "FORMATS",
     "JudgeRecord",
-    "Reading",
+    "Imported",
     "RunRecord",
     "load_record",
     "read_path",

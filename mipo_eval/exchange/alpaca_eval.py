@@ -12,16 +12,9 @@ from typing import Any
 
 from mipo_eval.errors import DataError
 from mipo_eval.exchange.outcomes import choice_scores, item_verdicts, signed
-from mipo_eval.exchange.reading import Row
-from mipo_eval.exchange.records import (
-    Entry,
-    JudgeRecord,
-    Reading,
-    RunRecord,
-    entry,
-    made_reply,
-)
-from mipo_eval.exchange.records import Reply as LedgerReply
+from mipo_eval.exchange.reading import FileRow
+from mipo_eval.exchange.records import ItemRecord, JudgeRecord, Imported, RunRecord, entry, made_reply
+from mipo_eval.exchange.records import ReplyRecord as LedgerReply
 from mipo_eval.keys import digest
 from mipo_eval.records import Item
 from mipo_eval.signature import short
@@ -32,15 +25,15 @@ TASK = "alpaca_eval"
 _UNREAD = "the annotator's reply could not be read"
 
 
-def is_ours(row: Row) -> bool:
+def is_ours(row: FileRow) -> bool:
     """Whether a row is an annotation, or a line of annotations without texts."""
     names = row.data.keys()
     return "preference" in names and ("generator_2" in names or {"model", "baseline"} <= names)
 
 
-def read(rows: Sequence[Row], path: Path, reading: Reading) -> None:
+def read(rows: Sequence[FileRow], path: Path, reading: Imported) -> None:
     """Add what the rows hold: a run for each model, baseline and list of instructions."""
-    by_pair: dict[tuple[str, str], list[Row]] = {}
+    by_pair: dict[tuple[str, str], list[FileRow]] = {}
     for row in rows:
         if "generator_2" in row.data:
             pair = row.text("generator_2"), row.text("generator_1")
@@ -51,7 +44,7 @@ def read(rows: Sequence[Row], path: Path, reading: Reading) -> None:
         _read_annotations(model, baseline, of_pair, reading)
 
 
-def _choice(row: Row, value: Any, judge: JudgeRecord, made: Entry) -> Choice:
+def _choice(row: FileRow, value: Any, judge: JudgeRecord, made: ItemRecord) -> Choice:
     preference = row.as_number(value, "preference")
     if preference is not None and preference != 0 and not 1 <= preference <= 2:
         raise row.wrong(f"preference is {preference}; it is 0, null or between 1 and 2")
@@ -71,7 +64,7 @@ def _choice(row: Row, value: Any, judge: JudgeRecord, made: Entry) -> Choice:
     )
 
 
-def _read_line(row: Row, reading: Reading) -> None:
+def _read_line(row: FileRow, reading: Imported) -> None:
     """Take a line that holds a model's preferences in the order of the instructions."""
     model, baseline = row.text("model"), row.text("baseline")
     judge = JudgeRecord(source=SOURCE, name=row.text("annotator"))
@@ -89,8 +82,8 @@ def _read_line(row: Row, reading: Reading) -> None:
     _add_run(model, baseline, entries, {judge: choices}, reading)
 
 
-def _read_annotations(model: str, baseline: str, rows: list[Row], reading: Reading) -> None:
-    entries: dict[str, Entry] = {}
+def _read_annotations(model: str, baseline: str, rows: list[FileRow], reading: Imported) -> None:
+    entries: dict[str, ItemRecord] = {}
     choices: dict[JudgeRecord, list[Choice]] = {}
     replies: list[LedgerReply] = []
     seen: Counter[tuple[str, str]] = Counter()
@@ -128,9 +121,9 @@ def _read_annotations(model: str, baseline: str, rows: list[Row], reading: Readi
 def _add_run(
     model: str,
     baseline: str,
-    entries: list[Entry],
+    entries: list[ItemRecord],
     choices: dict[JudgeRecord, list[Choice]],
-    reading: Reading,
+    reading: Imported,
     replies: Sequence[LedgerReply] = (),
 ) -> None:
     suite = f"alpaca_eval vs {baseline}"

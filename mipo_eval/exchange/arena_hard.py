@@ -11,16 +11,9 @@ from typing import Any
 import numpy as np
 
 from mipo_eval.exchange.outcomes import choice_scores, signed
-from mipo_eval.exchange.reading import Row
-from mipo_eval.exchange.records import (
-    Entry,
-    JudgeRecord,
-    Reading,
-    RunRecord,
-    entry,
-    made_reply,
-)
-from mipo_eval.exchange.records import Reply as LedgerReply
+from mipo_eval.exchange.reading import FileRow
+from mipo_eval.exchange.records import ItemRecord, JudgeRecord, Imported, RunRecord, entry, made_reply
+from mipo_eval.exchange.records import ReplyRecord as LedgerReply
 from mipo_eval.records import Item, Score
 from mipo_eval.signature import join
 from mipo_eval.verdict import Choice, Shown, Verdict
@@ -42,15 +35,15 @@ _STATISTICS = {"model", "score", "lower", "upper", "results"}
 _LEADERBOARD = {"model", "score", "rating_q025", "rating_q975"}
 
 
-def is_ours(row: Row) -> bool:
+def is_ours(row: FileRow) -> bool:
     """Whether a row is a judgment, or a published score."""
     names = row.data.keys()
     return {"model", "judge", "games"} <= names or names >= _STATISTICS or names >= _LEADERBOARD
 
 
-def read(rows: Sequence[Row], path: Path, reading: Reading) -> None:
+def read(rows: Sequence[FileRow], path: Path, reading: Imported) -> None:
     """Add what the rows hold: a run per model."""
-    judged: dict[tuple[str, str], list[Row]] = {}
+    judged: dict[tuple[str, str], list[FileRow]] = {}
     for row in rows:
         reading.rows += 1
         if "games" in row.data:
@@ -62,7 +55,7 @@ def read(rows: Sequence[Row], path: Path, reading: Reading) -> None:
         reading.runs.append(_judged(model, baseline, of_model, reading))
 
 
-def _published(row: Row, name: str) -> RunRecord:
+def _published(row: FileRow, name: str) -> RunRecord:
     """Return a published score; its interval is made from the replicates where the file has them.
 
     The percentile interval of replicates that a file stores is the one it publishes.
@@ -88,7 +81,7 @@ def _published(row: Row, name: str) -> RunRecord:
     return RunRecord(source=SOURCE, model=model, suite=suite, entries=(), scores=scores)
 
 
-def _number(row: Row, name: str) -> float | None:
+def _number(row: FileRow, name: str) -> float | None:
     text = row.string(name).strip()
     try:
         return row.as_number(float(text), name) if text else None
@@ -96,9 +89,9 @@ def _number(row: Row, name: str) -> float | None:
         raise row.wrong(f"{name} is {text!r}, not a number") from None
 
 
-def _judged(model: str, baseline: str, rows: list[Row], reading: Reading) -> RunRecord:
+def _judged(model: str, baseline: str, rows: list[FileRow], reading: Imported) -> RunRecord:
     suite = f"arena_hard vs {baseline}"
-    entries: dict[str, Entry] = {}
+    entries: dict[str, ItemRecord] = {}
     choices: dict[JudgeRecord, list[Choice]] = {}
     replies: list[LedgerReply] = []
     seen: set[tuple[str, str]] = set()
@@ -145,12 +138,12 @@ def _judged(model: str, baseline: str, rows: list[Row], reading: Reading) -> Run
     )
 
 
-def _judge_name(row: Row) -> str:
+def _judge_name(row: FileRow) -> str:
     return row.text("judge")
 
 
 def _game(
-    game: Row, shown: Shown, judge: JudgeRecord, made: Entry
+    game: FileRow, shown: Shown, judge: JudgeRecord, made: ItemRecord
 ) -> tuple[Choice, LedgerReply | None]:
     """Return the choice of one game; in the file's terms A is whoever was shown first."""
     raw = game.data.get("score")

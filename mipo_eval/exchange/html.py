@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any
 
 from mipo_eval import __version__
-from mipo_eval.exchange.records import Entry, RunRecord
+from mipo_eval.exchange.records import ItemRecord, RunRecord
 from mipo_eval.exchange.scores import Cell, Table, shown, tables_of
 
 _SAMPLES = 5
@@ -276,7 +276,7 @@ def _verdicts(run: RunRecord) -> dict[tuple[str, str], list[str]]:
     return found
 
 
-def _sample(entry: Entry, said: Sequence[str]) -> str:
+def _sample(entry: ItemRecord, said: Sequence[str]) -> str:
     item = entry.item
     parts = [("prompt", item.prompt), ("context", item.context), ("response", entry.text)]
     parts.append(("reference", item.reference))

@@ -13,8 +13,8 @@ from mipo_eval.exchange import (
     lm_eval,
     mt_bench,
 )
-from mipo_eval.exchange.reading import Row, read_rows
-from mipo_eval.exchange.records import Reading
+from mipo_eval.exchange.reading import FileRow, read_rows
+from mipo_eval.exchange.records import Imported
 
 Format = Literal["lm_eval", "alpaca_eval", "arena_hard", "mt_bench", "judge_replies", "inspect"]
 
@@ -22,8 +22,8 @@ Format = Literal["lm_eval", "alpaca_eval", "arena_hard", "mt_bench", "judge_repl
 class _Reader(NamedTuple):
     """How one format is known and read."""
 
-    is_ours: Callable[[Row], bool]
-    read: Callable[[Sequence[Row], Path, Reading], None]
+    is_ours: Callable[[FileRow], bool]
+    read: Callable[[Sequence[FileRow], Path, Imported], None]
 
 
 FORMATS: dict[str, _Reader] = {
@@ -37,7 +37,7 @@ FORMATS: dict[str, _Reader] = {
 _SUFFIXES = {".json", ".jsonl", ".csv", ".eval"}
 
 
-def read_path(path: Path, wanted: str = "auto") -> Reading:
+def read_path(path: Path, wanted: str = "auto") -> Imported:
     """Read a file, or every file of a folder, into records; nothing is stored.
 
     Args:
@@ -48,7 +48,7 @@ def read_path(path: Path, wanted: str = "auto") -> Reading:
         ConfigError: a file is of no known format, or nothing in the folder is.
         DataError: a file is malformed; the message names file and line.
     """
-    reading = Reading()
+    reading = Imported()
     if path.is_file():
         if not _read_file(path, wanted, reading):
             known = f"{wanted} files" if wanted != "auto" else f"one of {', '.join(FORMATS)}"
@@ -65,7 +65,7 @@ def read_path(path: Path, wanted: str = "auto") -> Reading:
     return reading
 
 
-def _read_file(path: Path, wanted: str, reading: Reading) -> bool:
+def _read_file(path: Path, wanted: str, reading: Imported) -> bool:
     """Add what a file holds; False when it is of no known format."""
     rows = inspect_logs.read_archive(path) if path.suffix == ".eval" else list(read_rows(path))
     if not rows:

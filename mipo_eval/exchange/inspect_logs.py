@@ -10,8 +10,8 @@ from typing import Any
 
 from mipo_eval.errors import DataError
 from mipo_eval.exchange.outcomes import grade_scores, signed
-from mipo_eval.exchange.reading import Row, parse
-from mipo_eval.exchange.records import Entry, JudgeRecord, Reading, RunRecord, cleaned, entry
+from mipo_eval.exchange.reading import FileRow, parse
+from mipo_eval.exchange.records import ItemRecord, JudgeRecord, Imported, RunRecord, cleaned, entry
 from mipo_eval.keys import canonical_json
 from mipo_eval.records import Item
 from mipo_eval.store.verdicts import Grade
@@ -22,12 +22,12 @@ _MAX_BYTES = 2**31
 _NO_VALUE = "the scorer gave no number"
 
 
-def is_ours(row: Row) -> bool:
+def is_ours(row: FileRow) -> bool:
     """Whether a row is a log."""
     return isinstance(row.data.get("eval"), dict) and "version" in row.data
 
 
-def read_archive(path: Path) -> list[Row]:
+def read_archive(path: Path) -> list[FileRow]:
     """Return the log in a .eval archive as one row.
 
     Raises:
@@ -50,10 +50,10 @@ def read_archive(path: Path) -> list[Row]:
             ]
     except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError, OSError) as error:
         raise DataError(f"{path}: is not an archive that can be read ({error})") from None
-    return [Row(str(path), cleaned(log))]
+    return [FileRow(str(path), cleaned(log))]
 
 
-def read(rows: Sequence[Row], path: Path, reading: Reading) -> None:
+def read(rows: Sequence[FileRow], path: Path, reading: Imported) -> None:
     """Add a run per log."""
     for row in rows:
         about = row.row("eval")
@@ -63,8 +63,8 @@ def read(rows: Sequence[Row], path: Path, reading: Reading) -> None:
         reading.runs.append(_run(model, task, row.rows("samples"), reading))
 
 
-def _run(model: str, task: str, samples: list[Row], reading: Reading) -> RunRecord:
-    entries: list[Entry] = []
+def _run(model: str, task: str, samples: list[FileRow], reading: Imported) -> RunRecord:
+    entries: list[ItemRecord] = []
     grades: list[Grade] = []
     judges: dict[str, JudgeRecord] = {}
     for sample in samples:
@@ -111,7 +111,7 @@ def _run(model: str, task: str, samples: list[Row], reading: Reading) -> RunReco
     )
 
 
-def _entry(model: str, task: str, sample: Row) -> Entry:
+def _entry(model: str, task: str, sample: FileRow) -> ItemRecord:
     epoch = sample.data.get("epoch") or 1
     target = sample.data.get("target")
     target = target if isinstance(target, str) else canonical_json(target) if target else ""

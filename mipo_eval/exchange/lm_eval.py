@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from mipo_eval.exchange.outcomes import grade_scores, in_signature, signed
-from mipo_eval.exchange.reading import Row, read_rows
-from mipo_eval.exchange.records import Entry, JudgeRecord, Reading, RunRecord, entry
+from mipo_eval.exchange.reading import FileRow, read_rows
+from mipo_eval.exchange.records import ItemRecord, JudgeRecord, Imported, RunRecord, entry
 from mipo_eval.keys import canonical_json
 from mipo_eval.records import Item, Score
 from mipo_eval.signature import join, split
@@ -27,14 +27,14 @@ _SHARES = frozenset({"accuracy", "accuracy_norm", "unextracted_rate"})
 _NO_VALUE = "no value in the sample"
 
 
-def is_ours(row: Row) -> bool:
+def is_ours(row: FileRow) -> bool:
     """Whether a row is a results document or a sample."""
     names = row.data.keys()
     results = isinstance(row.data.get("results"), dict) and bool({"configs", "versions"} & names)
     return results or {"doc_id", "resps", "doc"} <= names
 
 
-def read(rows: Sequence[Row], path: Path, reading: Reading) -> None:
+def read(rows: Sequence[FileRow], path: Path, reading: Imported) -> None:
     """Add a run; samples beside a results document belong to it, in whichever order they come."""
     if "results" in rows[0].data:
         _read_results(rows[0], path, reading)
@@ -50,12 +50,12 @@ def read(rows: Sequence[Row], path: Path, reading: Reading) -> None:
     reading.runs.append(_run(path.parent.name or SOURCE, {task: list(rows)}, None))
 
 
-def _read_results(row: Row, path: Path, reading: Reading) -> None:
+def _read_results(row: FileRow, path: Path, reading: Imported) -> None:
     if path.absolute() in reading.files:
         return
     reading.files.add(path.absolute())
     found = _RESULTS.fullmatch(path.stem)
-    samples: dict[str, list[Row]] = {}
+    samples: dict[str, list[FileRow]] = {}
     for task in row.row("results").data if found else ():
         beside = path.with_name(f"samples_{task}_{found['time'] if found else ''}.jsonl")
         if beside.is_file():
@@ -65,8 +65,8 @@ def _read_results(row: Row, path: Path, reading: Reading) -> None:
     reading.runs.append(_run(str(name or path.parent.name), samples, row))
 
 
-def _run(model: str, samples: dict[str, list[Row]], results: Row | None) -> RunRecord:
-    entries: dict[str, Entry] = {}
+def _run(model: str, samples: dict[str, list[FileRow]], results: FileRow | None) -> RunRecord:
+    entries: dict[str, ItemRecord] = {}
     grades: dict[tuple[str, str], Grade] = {}
     judges: dict[str, JudgeRecord] = {}
     for task, rows in samples.items():
@@ -105,7 +105,7 @@ def _run(model: str, samples: dict[str, list[Row]], results: Row | None) -> RunR
     )
 
 
-def _entry(task: str, model: str, row: Row) -> Entry:
+def _entry(task: str, model: str, row: FileRow) -> ItemRecord:
     first = row.data.get("arguments")
     while isinstance(first, dict | list) and first:
         first = next(iter(first.values())) if isinstance(first, dict) else first[0]
@@ -128,7 +128,7 @@ def _unit(metric: str) -> float:
     return 100.0 if metric in _SHARES else 1.0
 
 
-def _scores(results: Row, entries: Sequence[Entry]) -> list[Score]:
+def _scores(results: FileRow, entries: Sequence[ItemRecord]) -> list[Score]:
     """Return the numbers of a results document, each with its standard error in the signature."""
     counts = results.data.get("n-samples") or {}
     scores = []
@@ -171,7 +171,7 @@ def _scores(results: Row, entries: Sequence[Entry]) -> list[Score]:
 
 
 def _means(
-    grades: Sequence[Grade], entries: Sequence[Entry], judges: dict[str, JudgeRecord]
+    grades: Sequence[Grade], entries: Sequence[ItemRecord], judges: dict[str, JudgeRecord]
 ) -> list[Score]:
     """Return the mean of every metric of samples that come without a results document."""
     scores = []

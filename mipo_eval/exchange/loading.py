@@ -4,7 +4,7 @@ from itertools import islice
 
 import sqlalchemy as sa
 
-from mipo_eval.exchange.records import Entry, JudgeRecord, RunRecord
+from mipo_eval.exchange.records import ItemRecord, JudgeRecord, RunRecord
 from mipo_eval.store import Store, tables
 from mipo_eval.store.responses import answered
 from mipo_eval.store.runs import Run, generation_spec, get_scores
@@ -26,7 +26,7 @@ def load_record(store: Store, run: Run) -> RunRecord:
     spec = generation_spec(store, run.generation_key)
     keys = _text_keys(store, run)
     entries = [
-        Entry(
+        ItemRecord(
             a.task,
             a.item,
             a.response.text if a.response else None,
@@ -68,7 +68,7 @@ def _judges(store: Store) -> dict[str, JudgeRecord]:
         }
 
 
-def _ratings(store: Store, entries: list[Entry]) -> dict[tuple[str, str], list[str]]:
+def _ratings(store: Store, entries: list[ItemRecord]) -> dict[tuple[str, str], list[str]]:
     """Return what was rated of the first items with a text, each preference beside its reference.
 
     Preferences are counted from 1, as a report lists them.
@@ -104,7 +104,7 @@ def _rubric_judges(store: Store, run: Run) -> list[str]:
         return list(connection.execute(query).scalars())
 
 
-def _from_ratings(store: Store, run: Run, judge_key: str, entries: list[Entry]) -> list[Choice]:
+def _from_ratings(store: Store, run: Run, judge_key: str, entries: list[ItemRecord]) -> list[Choice]:
     found = totals(store, judge_key, run.list_key)
     made = []
     for entry in entries:

@@ -7,16 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mipo_eval.exchange.outcomes import choice_scores, grade_scores, signed
-from mipo_eval.exchange.reading import Row
-from mipo_eval.exchange.records import (
-    Entry,
-    JudgeRecord,
-    Reading,
-    RunRecord,
-    entry,
-    made_reply,
-)
-from mipo_eval.exchange.records import Reply as LedgerReply
+from mipo_eval.exchange.reading import FileRow
+from mipo_eval.exchange.records import ItemRecord, JudgeRecord, Imported, RunRecord, entry, made_reply
+from mipo_eval.exchange.records import ReplyRecord as LedgerReply
 from mipo_eval.records import Item
 from mipo_eval.store.verdicts import Grade
 from mipo_eval.verdict import Choice, Shown, Verdict
@@ -27,17 +20,17 @@ _NO_GRADE = "no grade in the judge's reply"
 _TWICE = "an answer judged again by the same judge"
 
 
-def is_ours(row: Row) -> bool:
+def is_ours(row: FileRow) -> bool:
     """Whether a row is a single grade or a judged pair."""
     names = row.data.keys()
     single = {"question_id", "model", "judge", "score", "turn"} <= names
     return single or {"question_id", "model_1", "model_2", "g1_winner", "g2_winner"} <= names
 
 
-def read(rows: Sequence[Row], path: Path, reading: Reading) -> None:
+def read(rows: Sequence[FileRow], path: Path, reading: Imported) -> None:
     """Add what the rows hold: a run per model, or per pair of models."""
-    singles: dict[str, list[Row]] = {}
-    pairs: dict[tuple[str, str], list[Row]] = {}
+    singles: dict[str, list[FileRow]] = {}
+    pairs: dict[tuple[str, str], list[FileRow]] = {}
     for row in rows:
         reading.rows += 1
         if "g1_winner" in row.data:
@@ -50,7 +43,7 @@ def read(rows: Sequence[Row], path: Path, reading: Reading) -> None:
         reading.runs.append(_pair(model, other, of_pair, reading))
 
 
-def _judge(row: Row) -> JudgeRecord:
+def _judge(row: FileRow) -> JudgeRecord:
     """Return the judge: its model; the prompt differs by question and is kept with the reply."""
     judge = row.elements("judge")
     if not judge or not isinstance(judge[0], str):
@@ -58,7 +51,7 @@ def _judge(row: Row) -> JudgeRecord:
     return JudgeRecord(source=SOURCE, name=judge[0])
 
 
-def _entry(row: Row, model: str, baseline: str | None) -> Entry:
+def _entry(row: FileRow, model: str, baseline: str | None) -> ItemRecord:
     question, turn = row.name("question_id"), row.name("turn")
     meta = {"text_absent": True} | ({"baseline": baseline} if baseline else {})
     item = Item(
@@ -71,8 +64,8 @@ def _entry(row: Row, model: str, baseline: str | None) -> Entry:
     return entry(f"turn {turn}", item, None, stand_in=model, **stand_in)
 
 
-def _single(model: str, rows: list[Row], reading: Reading) -> RunRecord:
-    entries: dict[str, Entry] = {}
+def _single(model: str, rows: list[FileRow], reading: Imported) -> RunRecord:
+    entries: dict[str, ItemRecord] = {}
     grades: dict[tuple[str, str], Grade] = {}
     judges: dict[str, JudgeRecord] = {}
     replies = []
@@ -122,13 +115,13 @@ def _single(model: str, rows: list[Row], reading: Reading) -> RunRecord:
     )
 
 
-def _place(row: Row) -> tuple[str, str]:
+def _place(row: FileRow) -> tuple[str, str]:
     """Turn, then question: the order of files differs between models, that of items must not."""
     return row.name("turn"), row.name("question_id").zfill(8)
 
 
-def _pair(model: str, other: str, rows: list[Row], reading: Reading) -> RunRecord:
-    entries: dict[str, Entry] = {}
+def _pair(model: str, other: str, rows: list[FileRow], reading: Imported) -> RunRecord:
+    entries: dict[str, ItemRecord] = {}
     choices: dict[tuple[str, str, str], Choice] = {}
     judges: dict[str, JudgeRecord] = {}
     replies: list[LedgerReply] = []
@@ -172,7 +165,7 @@ def _pair(model: str, other: str, rows: list[Row], reading: Reading) -> RunRecor
 
 
 def _game(
-    row: Row, game: str, shown: Shown, judge: JudgeRecord, made: Entry
+    row: FileRow, game: str, shown: Shown, judge: JudgeRecord, made: ItemRecord
 ) -> tuple[Choice, LedgerReply | None]:
     said = row.text(f"{game}_winner")
     winners: dict[str, Verdict] = {"model_1": "a", "model_2": "b", "tie": "tie"}

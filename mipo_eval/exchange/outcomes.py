@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from mipo_eval import __version__
-from mipo_eval.exchange.records import Entry, JudgeRecord
+from mipo_eval.exchange.records import ItemRecord, JudgeRecord
 from mipo_eval.keys import digest
 from mipo_eval.metrics import mean_score, outcome_rates, outcome_summary, rate_score
 from mipo_eval.records import Score
@@ -19,7 +19,7 @@ def in_signature(name: str) -> str:
 
 
 def item_verdicts(
-    entries: Sequence[Entry], choices: Sequence[Choice], judge_key: str
+    entries: Sequence[ItemRecord], choices: Sequence[Choice], judge_key: str
 ) -> list[PairVerdict]:
     """Return per entry how its text fared against what the judge compared it with."""
     made: dict[tuple[str, str], list[Choice]] = {}
@@ -35,7 +35,7 @@ def item_verdicts(
 
 
 def choice_scores(
-    entries: Sequence[Entry], choices: Sequence[Choice], judge: JudgeRecord
+    entries: Sequence[ItemRecord], choices: Sequence[Choice], judge: JudgeRecord
 ) -> list[Score]:
     """Return win rates by one judge over all entries; empty when it chose nowhere.
 
@@ -66,7 +66,7 @@ def choice_scores(
 
 
 def grade_scores(
-    entries: Sequence[Entry],
+    entries: Sequence[ItemRecord],
     grades: Sequence[Grade],
     judge: JudgeRecord,
     *,
@@ -100,7 +100,7 @@ def signed(
     *,
     source: str,
     suite: str,
-    entries: Sequence[Entry],
+    entries: Sequence[ItemRecord],
     judge: JudgeRecord | None = None,
     task: str | None = None,
 ) -> list[Score]:

@@ -13,7 +13,7 @@ from mipo_eval.exchange.records import cleaned
 _MAX_SHOWN = 40
 
 
-class Row(NamedTuple):
+class FileRow(NamedTuple):
     """One JSON object of a file."""
 
     where: str
@@ -86,7 +86,7 @@ class Row(NamedTuple):
         return _row(f"{self.where}, {name}", self.get(name))
 
 
-def read_rows(path: Path) -> Iterator[Row]:
+def read_rows(path: Path) -> Iterator[FileRow]:
     """Yield the objects of a .jsonl, .json (a list, or one object) or .csv file.
 
     Raises:
@@ -99,7 +99,7 @@ def read_rows(path: Path) -> Iterator[Row]:
             with path.open(encoding="utf-8-sig", newline="") as stream:
                 for number, fields in enumerate(csv.DictReader(stream), start=2):
                     known = {name: value for name, value in fields.items() if name is not None}
-                    yield Row(f"{path}, line {number}", cleaned(known))
+                    yield FileRow(f"{path}, line {number}", cleaned(known))
         else:
             value = parse(path.read_text(encoding="utf-8-sig"), str(path))
             if isinstance(value, list):
@@ -115,7 +115,7 @@ def read_rows(path: Path) -> Iterator[Row]:
         raise DataError(f"{path}: is not CSV ({error})") from None
 
 
-def _lines(path: Path) -> Iterator[Row]:
+def _lines(path: Path) -> Iterator[FileRow]:
     with path.open(encoding="utf-8-sig") as stream:
         for number, line in enumerate(stream, start=1):
             if line.strip():
@@ -134,10 +134,10 @@ def parse(text: str, where: str) -> Any:
         raise DataError(f"{where}: is nested too deeply to be read") from None
 
 
-def _row(where: str, value: Any) -> Row:
+def _row(where: str, value: Any) -> FileRow:
     if not isinstance(value, dict):
         raise DataError(f"{where}: is {_shown(value)}, not a JSON object")
-    return Row(where, cleaned(value))
+    return FileRow(where, cleaned(value))
 
 
 def _shown(value: Any) -> str:

@@ -14,7 +14,7 @@ from mipo_eval.verdict import Choice
 NO_TEXT = "the imported file does not hold the text"
 
 
-class Entry(NamedTuple):
+class ItemRecord(NamedTuple):
     """An item with what the model under evaluation answered."""
 
     task: str
@@ -26,7 +26,7 @@ class Entry(NamedTuple):
     """Of the text it is compared with; None where there is none."""
 
 
-class Reply(NamedTuple):
+class ReplyRecord(NamedTuple):
     """A judge's raw reply, for the ledger."""
 
     call_key: str
@@ -63,13 +63,13 @@ class RunRecord:
     source: str
     model: str
     suite: str
-    entries: Sequence[Entry]
+    entries: Sequence[ItemRecord]
     judges: Sequence[JudgeRecord] = ()
     choices: Sequence[Choice] = ()
     grades: Sequence[Grade] = ()
     ratings: Mapping[tuple[str, str], Sequence[str]] = field(default_factory=dict)
     """What judges rated, in words, per (item, text); of some items, for people to read."""
-    replies: Sequence[Reply] = ()
+    replies: Sequence[ReplyRecord] = ()
     scores: Sequence[Score] = ()
     failing: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Judges that failed their validation, by their key in signatures, and why."""
@@ -93,7 +93,7 @@ class RunRecord:
 
 
 @dataclass(slots=True)
-class Reading:
+class Imported:
     """What has been read so far, and what was left out and why."""
 
     runs: list[RunRecord] = field(default_factory=list)
@@ -114,21 +114,21 @@ def absent_text(*names: str) -> str:
     return digest(["text not held", *names])
 
 
-def made_reply(judge: JudgeRecord, request: Mapping[str, Any], reply: str) -> Reply:
+def made_reply(judge: JudgeRecord, request: Mapping[str, Any], reply: str) -> ReplyRecord:
     """Return the ledger row of a reply; equal requests with equal replies are one row."""
     asked = canonical_json(dict(request))
-    return Reply(digest([judge.spec, asked, reply]), judge.spec, asked, reply)
+    return ReplyRecord(digest([judge.spec, asked, reply]), judge.spec, asked, reply)
 
 
 def entry(
     task: str, item: Item, text: str | None, *, stand_in: str = "", reference_stand_in: str = ""
-) -> Entry:
+) -> ItemRecord:
     """Return an entry; the stand-ins name texts that the file does not hold."""
     reference = text_key(item.reference) if item.reference else None
     key = absent_text(stand_in, item.key) if text is None else text_key(text)
     if reference_stand_in:
         reference = absent_text(reference_stand_in, item.key)
-    return Entry(task, item, text, key, reference)
+    return ItemRecord(task, item, text, key, reference)
 
 
 def cleaned(value: Any) -> Any:
