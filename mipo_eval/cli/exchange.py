@@ -11,7 +11,6 @@ from mipo_eval.cli.options import json_option, store_option
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from mipo_eval.exchange import Imported
 
 _SHOWN = 12
 # Written out, not imported: `--help` must not read the readers. A test compares them.
@@ -47,8 +46,7 @@ def export_runs(
     in one file that needs no network; alpaca_eval and lm_eval are those tools' own formats.
     """
     from mipo_eval.cli.output import Output
-    from mipo_eval.exchange import load_record
-    from mipo_eval.exchange.writing import write
+    from mipo_eval.reports.export import load_record, write
     from mipo_eval.reports.snapshot import Snapshot
     from mipo_eval.reports.ties import tie_letters
     from mipo_eval.store import Store
@@ -87,7 +85,7 @@ def import_results(path: Path, wanted: str, store: str, as_json: bool) -> None:
     All of it or nothing: a malformed file leaves the store as it was. An import can be repeated.
     """
     from mipo_eval.cli.output import Output
-    from mipo_eval.exchange import read_path, store_runs
+    from mipo_eval.importers import read_path, store_runs
     from mipo_eval.store import Store
 
     output = Output(as_json=as_json)
@@ -112,12 +110,12 @@ def import_results(path: Path, wanted: str, store: str, as_json: bool) -> None:
         output.note(f"Scores of one: mipo-eval show {run_ids[0][:12]}")
 
 
-def _summary(reading: "Reading", run_ids: list[str]) -> list["RenderableType"]:
+def _summary(reading: "Imported", run_ids: list[str]) -> list["RenderableType"]:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     from mipo_eval.cli.tables import inert
-    from mipo_eval.exchange.scores import shown
+    from mipo_eval.reports.export import shown
 
     table = Table(header_style="bold", box=SIMPLE_HEAD)
     table.add_column("run", no_wrap=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mipo_eval.errors import DataError
-from mipo_eval.exchange.reading import FileRow, read_rows
+from mipo_eval.importers.base import FileRow, read_rows
 from mipo_eval.records import Item
 from mipo_eval.tasks.query import render_query
 

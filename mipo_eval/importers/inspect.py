@@ -9,9 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from mipo_eval.errors import DataError
-from mipo_eval.exchange.outcomes import grade_scores, signed
-from mipo_eval.exchange.reading import FileRow, parse
-from mipo_eval.exchange.records import ItemRecord, JudgeRecord, Imported, RunRecord, cleaned, entry
+from mipo_eval.importers.base import (
+    FileRow,
+    Imported,
+    ItemRecord,
+    JudgeRecord,
+    RunRecord,
+    cleaned,
+    entry,
+    grade_scores,
+    parse,
+    signed,
+)
 from mipo_eval.keys import canonical_json
 from mipo_eval.records import Item
 from mipo_eval.store.verdicts import Grade

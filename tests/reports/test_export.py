@@ -13,20 +13,23 @@ from typing import Any
 import pytest
 
 from mipo_eval.errors import ConfigError, DataError
-from mipo_eval.exchange import JudgeRecord, RunRecord, load_record, read_path, store_runs
-from mipo_eval.exchange.records import entry
-from mipo_eval.exchange.scores import (
+from mipo_eval.importers import JudgeRecord, RunRecord, read_path, store_runs
+from mipo_eval.importers.base import entry
+from mipo_eval.records import Item, Rating, Response, Score, text_key
+from mipo_eval.reports.export import (
     COLUMNS,
+    FORMATS,
+    NAMES,
     in_latex,
     in_markdown,
+    load_record,
     score_rows,
     table_of,
     to_csv,
     to_latex,
     to_markdown,
+    write,
 )
-from mipo_eval.exchange.writing import FORMATS, NAMES, write
-from mipo_eval.records import Item, Rating, Response, Score, text_key
 from mipo_eval.signature import split
 from mipo_eval.store import Store
 from mipo_eval.store.items import put_list

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from mipo_eval.errors import ConfigError, DataError
-from mipo_eval.exchange import FORMATS, RunRecord, load_record, read_path, store_runs
+from mipo_eval.importers import FORMATS, RunRecord, read_path, store_runs
+from mipo_eval.reports.export import load_record
 from mipo_eval.signature import split
 from mipo_eval.store import Store
 from mipo_eval.store.check import check
@@ -287,7 +288,7 @@ def test_unknown_formats_are_an_error_for_a_file_and_counted_in_a_folder() -> No
 )
 def test_every_format_is_told_from_the_others(wanted: str, value: dict[str, Any]) -> None:
     path = _write("x.jsonl", [value])
-    from mipo_eval.exchange.reading import read_rows
+    from mipo_eval.importers.base import read_rows
 
     (row,) = read_rows(path)
     assert [name for name, reader in FORMATS.items() if reader.is_ours(row)] == [wanted]
@@ -319,9 +320,9 @@ def test_a_name_that_not_every_database_holds_is_refused() -> None:
 
 def test_a_failure_while_storing_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     records = read_path(_write("a.json", [ALPACA, ALPACA | {"generator_2": "other"}])).runs
-    from mipo_eval.exchange import storing
+    from mipo_eval.importers import base
 
-    real, calls = storing.put_choices, 0
+    real, calls = base.put_choices, 0
 
     def fail_second(*arguments: Any) -> None:
         nonlocal calls
@@ -330,7 +331,7 @@ def test_a_failure_while_storing_leaves_nothing(monkeypatch: pytest.MonkeyPatch)
             raise KeyboardInterrupt
         real(*arguments)
 
-    monkeypatch.setattr(storing, "put_choices", fail_second)
+    monkeypatch.setattr(base, "put_choices", fail_second)
     with Store.open("half.db") as store:
         with pytest.raises(KeyboardInterrupt):
             store_runs(store, records)

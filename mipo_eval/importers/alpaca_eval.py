@@ -11,10 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from mipo_eval.errors import DataError
-from mipo_eval.exchange.outcomes import choice_scores, item_verdicts, signed
-from mipo_eval.exchange.reading import FileRow
-from mipo_eval.exchange.records import ItemRecord, JudgeRecord, Imported, RunRecord, entry, made_reply
-from mipo_eval.exchange.records import ReplyRecord as LedgerReply
+from mipo_eval.importers.base import (
+    FileRow,
+    Imported,
+    ItemRecord,
+    JudgeRecord,
+    RunRecord,
+    choice_scores,
+    entry,
+    item_verdicts,
+    made_reply,
+    signed,
+)
+from mipo_eval.importers.base import ReplyRecord as LedgerReply
 from mipo_eval.keys import digest
 from mipo_eval.records import Item
 from mipo_eval.signature import short

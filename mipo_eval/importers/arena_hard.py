@@ -10,10 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from mipo_eval.exchange.outcomes import choice_scores, signed
-from mipo_eval.exchange.reading import FileRow
-from mipo_eval.exchange.records import ItemRecord, JudgeRecord, Imported, RunRecord, entry, made_reply
-from mipo_eval.exchange.records import ReplyRecord as LedgerReply
+from mipo_eval.importers.base import (
+    FileRow,
+    Imported,
+    ItemRecord,
+    JudgeRecord,
+    RunRecord,
+    choice_scores,
+    entry,
+    made_reply,
+    signed,
+)
+from mipo_eval.importers.base import ReplyRecord as LedgerReply
 from mipo_eval.records import Item, Score
 from mipo_eval.signature import join
 from mipo_eval.verdict import Choice, Shown, Verdict

@@ -1,22 +1,21 @@
-"""Which format a file is, and reading files and folders of them."""
+"""Reading files of other tools: which format a file is, and files and folders of them."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from mipo_eval.errors import ConfigError, DataError
-from mipo_eval.exchange import (
-    alpaca_eval,
-    arena_hard,
-    inspect_logs,
-    judge_replies,
-    lm_eval,
-    mt_bench,
+from mipo_eval.importers import alpaca_eval, arena_hard, inspect, judge_replies, lm_eval, mt_bench
+from mipo_eval.importers.base import (
+    FileRow,
+    Imported,
+    JudgeRecord,
+    RunRecord,
+    read_rows,
+    store_runs,
 )
-from mipo_eval.exchange.reading import FileRow, read_rows
-from mipo_eval.exchange.records import Imported
 
-Format = Literal["lm_eval", "alpaca_eval", "arena_hard", "mt_bench", "judge_replies", "inspect"]
+__all__ = ["FORMATS", "Imported", "JudgeRecord", "RunRecord", "read_path", "store_runs"]
 
 
 class _Reader(NamedTuple):
@@ -28,7 +27,7 @@ class _Reader(NamedTuple):
 
 FORMATS: dict[str, _Reader] = {
     "lm_eval": _Reader(lm_eval.is_ours, lm_eval.read),
-    "inspect": _Reader(inspect_logs.is_ours, inspect_logs.read),
+    "inspect": _Reader(inspect.is_ours, inspect.read),
     "alpaca_eval": _Reader(alpaca_eval.is_ours, alpaca_eval.read),
     "arena_hard": _Reader(arena_hard.is_ours, arena_hard.read),
     "mt_bench": _Reader(mt_bench.is_ours, mt_bench.read),
@@ -67,7 +66,7 @@ def read_path(path: Path, wanted: str = "auto") -> Imported:
 
 def _read_file(path: Path, wanted: str, reading: Imported) -> bool:
     """Add what a file holds; False when it is of no known format."""
-    rows = inspect_logs.read_archive(path) if path.suffix == ".eval" else list(read_rows(path))
+    rows = inspect.read_archive(path) if path.suffix == ".eval" else list(read_rows(path))
     if not rows:
         raise DataError(f"{path}: holds no rows")
     candidates = FORMATS if wanted == "auto" else {wanted: FORMATS[wanted]}

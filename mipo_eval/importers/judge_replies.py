@@ -10,10 +10,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mipo_eval.errors import DataError
-from mipo_eval.exchange.outcomes import choice_scores, signed
-from mipo_eval.exchange.reading import FileRow, read_rows
-from mipo_eval.exchange.records import ItemRecord, JudgeRecord, Imported, RunRecord, entry, made_reply
-from mipo_eval.exchange.records import ReplyRecord as LedgerReply
+from mipo_eval.importers.base import (
+    FileRow,
+    Imported,
+    ItemRecord,
+    JudgeRecord,
+    RunRecord,
+    choice_scores,
+    entry,
+    made_reply,
+    read_rows,
+    signed,
+)
+from mipo_eval.importers.base import ReplyRecord as LedgerReply
 from mipo_eval.keys import canonical_json, digest
 from mipo_eval.metrics import rate_score
 from mipo_eval.records import Item, Score

@@ -6,10 +6,19 @@ A pair whose two orders disagree is a tie, as in MT-Bench's own count.
 from collections.abc import Sequence
 from pathlib import Path
 
-from mipo_eval.exchange.outcomes import choice_scores, grade_scores, signed
-from mipo_eval.exchange.reading import FileRow
-from mipo_eval.exchange.records import ItemRecord, JudgeRecord, Imported, RunRecord, entry, made_reply
-from mipo_eval.exchange.records import ReplyRecord as LedgerReply
+from mipo_eval.importers.base import (
+    FileRow,
+    Imported,
+    ItemRecord,
+    JudgeRecord,
+    RunRecord,
+    choice_scores,
+    entry,
+    grade_scores,
+    made_reply,
+    signed,
+)
+from mipo_eval.importers.base import ReplyRecord as LedgerReply
 from mipo_eval.records import Item
 from mipo_eval.store.verdicts import Grade
 from mipo_eval.verdict import Choice, Shown, Verdict

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from mipo_eval.exchange import RunRecord, load_record, read_path, store_runs
-from mipo_eval.exchange.outcomes import item_verdicts
+from mipo_eval.importers import RunRecord, read_path, store_runs
+from mipo_eval.importers.base import item_verdicts
 from mipo_eval.metrics import OutcomeSummary, outcome_summary
 from mipo_eval.records import Score
+from mipo_eval.reports.export import load_record
 from mipo_eval.signature import split
 from mipo_eval.store import Store
 from mipo_eval.store.runs import list_runs

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from mipo_eval.exchange import RunRecord, load_record, read_path, store_runs
-from mipo_eval.exchange.writing import write
+from mipo_eval.importers import RunRecord, read_path, store_runs
+from mipo_eval.reports.export import load_record, write
 from mipo_eval.store import Store
 from mipo_eval.store.runs import list_runs
 

@@ -11,9 +11,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mipo_eval.exchange.outcomes import grade_scores, in_signature, signed
-from mipo_eval.exchange.reading import FileRow, read_rows
-from mipo_eval.exchange.records import ItemRecord, JudgeRecord, Imported, RunRecord, entry
+from mipo_eval.importers.base import (
+    FileRow,
+    Imported,
+    ItemRecord,
+    JudgeRecord,
+    RunRecord,
+    entry,
+    grade_scores,
+    in_signature,
+    read_rows,
+    signed,
+)
 from mipo_eval.keys import canonical_json
 from mipo_eval.records import Item, Score
 from mipo_eval.signature import join, split
