@@ -6,32 +6,25 @@ them a probability plus 1, and 0 or 1.5 a tie; null where the annotator's reply 
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mipo_eval.errors import DataError
 from mipo_eval.importers.base import (
     FileRow,
     Imported,
     ItemRecord,
     JudgeRecord,
+    ReplyRecord,
     RunRecord,
-    choice_scores,
     entry,
-    item_verdicts,
     made_reply,
-    signed,
+    win_rates,
 )
-from mipo_eval.importers.base import ReplyRecord as LedgerReply
 from mipo_eval.keys import digest
 from mipo_eval.records import Item
 from mipo_eval.signature import short
-from mipo_eval.verdict import Choice, Verdict
 
 SOURCE = "alpaca_eval"
-TASK = "alpaca_eval"
-_UNREAD = "the annotator's reply could not be read"
 
 
 def is_ours(row: FileRow) -> bool:
@@ -40,7 +33,7 @@ def is_ours(row: FileRow) -> bool:
     return "preference" in names and ("generator_2" in names or {"model", "baseline"} <= names)
 
 
-def read(rows: Sequence[FileRow], path: Path, reading: Imported) -> None:
+def read(rows: Sequence[FileRow], path: Path, imported: Imported) -> None:
     """Add what the rows hold: a run for each model, baseline and list of instructions."""
     by_pair: dict[tuple[str, str], list[FileRow]] = {}
     for row in rows:
@@ -48,140 +41,78 @@ def read(rows: Sequence[FileRow], path: Path, reading: Imported) -> None:
             pair = row.text("generator_2"), row.text("generator_1")
             by_pair.setdefault(pair, []).append(row)
         else:
-            _read_line(row, reading)
+            imported.runs.append(_read_line(row, imported))
     for (model, baseline), of_pair in by_pair.items():
-        _read_annotations(model, baseline, of_pair, reading)
+        imported.runs.append(_read_annotations(model, baseline, of_pair, imported))
 
 
-def _choice(row: FileRow, value: Any, judge: JudgeRecord, made: ItemRecord) -> Choice:
-    preference = row.as_number(value, "preference")
-    if preference is not None and preference != 0 and not 1 <= preference <= 2:
-        raise row.wrong(f"preference is {preference}; it is 0, null or between 1 and 2")
-    outcome = None if preference is None else 0.5 if preference == 0 else preference - 1
-    winner: Verdict | None = (
-        None if outcome is None else "a" if outcome > 0.5 else "b" if outcome < 0.5 else "tie"
-    )
-    return Choice(
-        judge_key=judge.key,
-        item_key=made.item.key,
-        text_key_a=made.text_key,
-        text_key_b=made.reference_key or "",
-        shown_first="?",
-        winner=winner,
-        preference=outcome,
-        reason=_UNREAD if outcome is None else None,
-    )
+def _run(model: str, baseline: str) -> RunRecord:
+    suite = f"alpaca_eval vs {baseline}"
+    return RunRecord(source=SOURCE, model=model, suite=suite, about={"baseline": baseline})
 
 
-def _read_line(row: FileRow, reading: Imported) -> None:
+def _choose(
+    run: RunRecord,
+    row: FileRow,
+    value: Any,
+    judge: JudgeRecord,
+    made: ItemRecord,
+    reply: ReplyRecord | None = None,
+) -> None:
+    told = row.as_number(value, "preference")
+    if told is not None and told != 0 and not 1 <= told <= 2:
+        raise row.wrong(f"preference is {told}; it is 0, null or between 1 and 2")
+    preference = None if told is None else 0.5 if told == 0 else told - 1
+    run.choose(judge, made, preference, "the annotator's reply could not be read", reply=reply)
+
+
+def _read_line(row: FileRow, imported: Imported) -> RunRecord:
     """Take a line that holds a model's preferences in the order of the instructions."""
     model, baseline = row.text("model"), row.text("baseline")
-    judge = JudgeRecord(source=SOURCE, name=row.text("annotator"))
-    entries, choices = [], []
+    judge = JudgeRecord(SOURCE, row.text("annotator"))
+    run, entries = _run(model, baseline), []
     for number, value in enumerate(row.elements("preference")):
         item = Item(
             item_id=f"alpaca_eval-{number}",
             prompt=f"AlpacaEval instruction {number} (its text is not in the imported file)",
             meta={"baseline": baseline, "text_absent": True},
         )
-        made = entry(TASK, item, None, stand_in=model, reference_stand_in=baseline)
+        made = entry(SOURCE, item, None, stand_in=model, reference_stand_in=baseline)
         entries.append(made)
-        choices.append(_choice(row, value, judge, made))
-    reading.rows += len(entries)
-    _add_run(model, baseline, entries, {judge: choices}, reading)
+        _choose(run, row, value, judge, made)
+    imported.rows += len(entries)
+    run.entries = entries
+    run.scores = win_rates(run)
+    return run
 
 
-def _read_annotations(model: str, baseline: str, rows: list[FileRow], reading: Imported) -> None:
+def _read_annotations(
+    model: str, baseline: str, rows: list[FileRow], imported: Imported
+) -> RunRecord:
+    run = _run(model, baseline)
     entries: dict[str, ItemRecord] = {}
-    choices: dict[JudgeRecord, list[Choice]] = {}
-    replies: list[LedgerReply] = []
     seen: Counter[tuple[str, str]] = Counter()
     for row in rows:
-        reading.rows += 1
+        imported.rows += 1
         instruction = row.text("instruction")
-        annotator = JudgeRecord(source=SOURCE, name=row.text("annotator"))
-        seen[annotator.name, instruction] += 1
+        judge = JudgeRecord(SOURCE, row.text("annotator"))
+        seen[judge.name, instruction] += 1
         item = Item(
-            item_id=f"{short(digest(instruction))}-{seen[annotator.name, instruction]}",
+            item_id=f"{short(digest(instruction))}-{seen[judge.name, instruction]}",
             prompt=instruction,
             reference=row.written("output_1") or None,
             meta={"dataset": row.data.get("dataset"), "baseline": baseline}
             | ({"instruction": instruction} if instruction != instruction.strip() else {}),
         )
-        made = entry(
-            TASK,
-            item,
-            row.written("output_2"),
-            reference_stand_in=("" if item.reference else baseline),
-        )
-        entries.setdefault(item.key, made)
-        choice = _choice(row, row.get("preference"), annotator, entries[item.key])
-        if choice.text_key_a != made.text_key:
-            reading.left_out["another output of the model for the same instruction"] += 1
+        stand_in = "" if item.reference else baseline
+        made = entry(SOURCE, item, row.written("output_2"), reference_stand_in=stand_in)
+        if entries.setdefault(item.key, made).text_key != made.text_key:
+            imported.left_out["another output of the model for the same instruction"] += 1
             continue
         raw = row.data.get("raw_completion")
-        if isinstance(raw, str):
-            replies.append(made_reply(annotator, {"item": item.key, "text": made.text_key}, raw))
-            choice = replace(choice, call_key=replies[-1].call_key)
-        choices.setdefault(annotator, []).append(choice)
-    _add_run(model, baseline, list(entries.values()), choices, reading, replies)
-
-
-def _add_run(
-    model: str,
-    baseline: str,
-    entries: list[ItemRecord],
-    choices: dict[JudgeRecord, list[Choice]],
-    reading: Imported,
-    replies: Sequence[LedgerReply] = (),
-) -> None:
-    suite = f"alpaca_eval vs {baseline}"
-    scores = [
-        score
-        for judge, made in choices.items()
-        for score in signed(
-            choice_scores(entries, made, judge),
-            source=SOURCE,
-            suite=suite,
-            entries=entries,
-            judge=judge,
-            task=TASK,
-        )
-    ]
-    record = RunRecord(
-        source=SOURCE,
-        model=model,
-        suite=suite,
-        entries=entries,
-        judges=list(choices),
-        choices=[choice for made in choices.values() for choice in made],
-        replies=replies,
-        scores=scores,
-        about={"baseline": baseline},
-    )
-    reading.runs.append(record)
-
-
-def annotations(record: RunRecord, judge: JudgeRecord) -> list[dict[str, Any]]:
-    """Return a run's choices by one judge as AlpacaEval writes its annotations.
-
-    Raises:
-        DataError: the judge chose nowhere in this run.
-    """
-    credits = [one.credit for one in item_verdicts(record.entries, record.choices, judge.key)]
-    if all(credit is None for credit in credits):
-        raise DataError(f"{judge.name} chose nowhere in this run: nothing to write")
-    baseline = str(record.about.get("baseline", "reference"))
-    return [
-        {
-            "dataset": made.item.meta.get("dataset") or made.task,
-            "instruction": made.item.meta.get("instruction", made.item.prompt),
-            "output_1": made.item.reference or "",
-            "generator_1": baseline,
-            "output_2": made.text or "",
-            "generator_2": record.model,
-            "annotator": judge.name,
-            "preference": None if credit is None else credit + 1,
-        }
-        for made, credit in zip(record.entries, credits, strict=True)
-    ]
+        about = {"item": item.key, "text": made.text_key}
+        reply = made_reply(judge, about, raw) if isinstance(raw, str) else None
+        _choose(run, row, row.get("preference"), judge, made, reply)
+    run.entries = list(entries.values())
+    run.scores = win_rates(run)
+    return run

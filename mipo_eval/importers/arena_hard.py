@@ -1,12 +1,12 @@
 """Arena-Hard: judgments in both orders, and published scores with their bootstrap replicates.
 
-A judgment has two games: in the first the baseline is A, in the second the model is. Arena-Hard
-counts a strong verdict (>>) three times; here a verdict is one verdict, and the raw one is kept.
+A judgment has two games: in the first the baseline is A, in the second the model is; a question
+with one game alone is not judged. Arena-Hard counts a strong verdict (>>) three times; here a
+verdict is one verdict, and the raw one is kept.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,20 +16,21 @@ from mipo_eval.importers.base import (
     ItemRecord,
     JudgeRecord,
     RunRecord,
-    choice_scores,
     entry,
     made_reply,
     signed,
+    win_rates,
 )
-from mipo_eval.importers.base import ReplyRecord as LedgerReply
 from mipo_eval.records import Item, Score
 from mipo_eval.signature import join
-from mipo_eval.verdict import Choice, Shown, Verdict
+from mipo_eval.verdict import Shown, Verdict, exchanged
 
 SOURCE = "arena_hard"
 QUESTIONS = 500
 """Of Arena-Hard-Auto v0.1, which its published score files do not say themselves."""
 _UNNAMED = "the baseline"
+_GAMES: tuple[Shown, ...] = ("b", "a")
+"""Which text stands first in each game."""
 _VERDICTS: dict[str, Verdict] = {
     "A>>B": "a",
     "A>B": "a",
@@ -38,7 +39,6 @@ _VERDICTS: dict[str, Verdict] = {
     "B>A": "b",
     "B>>A": "b",
 }
-_SWAPPED: dict[Verdict, Verdict] = {"a": "b", "b": "a", "tie": "tie"}
 _STATISTICS = {"model", "score", "lower", "upper", "results"}
 _LEADERBOARD = {"model", "score", "rating_q025", "rating_q975"}
 
@@ -49,18 +49,18 @@ def is_ours(row: FileRow) -> bool:
     return {"model", "judge", "games"} <= names or names >= _STATISTICS or names >= _LEADERBOARD
 
 
-def read(rows: Sequence[FileRow], path: Path, reading: Imported) -> None:
+def read(rows: Sequence[FileRow], path: Path, imported: Imported) -> None:
     """Add what the rows hold: a run per model."""
     judged: dict[tuple[str, str], list[FileRow]] = {}
     for row in rows:
-        reading.rows += 1
+        imported.rows += 1
         if "games" in row.data:
             baseline = row.text("baseline") if row.data.get("baseline") else _UNNAMED
             judged.setdefault((row.text("model"), baseline), []).append(row)
         else:
-            reading.runs.append(_published(row, path.stem))
+            imported.runs.append(_published(row, path.stem))
     for (model, baseline), of_model in judged.items():
-        reading.runs.append(_judged(model, baseline, of_model, reading))
+        imported.runs.append(_judged(model, baseline, of_model, imported))
 
 
 def _published(row: FileRow, name: str) -> RunRecord:
@@ -85,8 +85,8 @@ def _published(row: FileRow, name: str) -> RunRecord:
         signature=join(rule="Bradley-Terry win rate", interval=rule),
     )
     model, suite = row.text("model"), f"arena_hard {name}"
-    scores = signed([score], source=SOURCE, suite=suite, entries=(), task="arena_hard")
-    return RunRecord(source=SOURCE, model=model, suite=suite, entries=(), scores=scores)
+    scores = signed([score], source=SOURCE, suite=suite, entries=(), task=SOURCE)
+    return RunRecord(source=SOURCE, model=model, suite=suite, scores=scores)
 
 
 def _number(row: FileRow, name: str) -> float | None:
@@ -97,19 +97,18 @@ def _number(row: FileRow, name: str) -> float | None:
         raise row.wrong(f"{name} is {text!r}, not a number") from None
 
 
-def _judged(model: str, baseline: str, rows: list[FileRow], reading: Imported) -> RunRecord:
-    suite = f"arena_hard vs {baseline}"
+def _judged(model: str, baseline: str, rows: list[FileRow], imported: Imported) -> RunRecord:
+    suite, about = f"arena_hard vs {baseline}", {"baseline": baseline}
+    run = RunRecord(source=SOURCE, model=model, suite=suite, about=about)
     entries: dict[str, ItemRecord] = {}
-    choices: dict[JudgeRecord, list[Choice]] = {}
-    replies: list[LedgerReply] = []
-    seen: set[tuple[str, str]] = set()
+    seen: set[tuple[JudgeRecord, str]] = set()
     for row in rows:
-        judge = JudgeRecord(source=SOURCE, name=_judge_name(row))
+        judge = JudgeRecord(SOURCE, row.text("judge"))
         question = row.name("uid" if "uid" in row.data else "question_id")
-        if (judge.key, question) in seen:
-            reading.left_out["a question judged again by the same judge"] += 1
+        if (judge, question) in seen:
+            imported.left_out["a question judged again by the same judge"] += 1
             continue
-        seen.add((judge.key, question))
+        seen.add((judge, question))
         item = Item(
             item_id=f"arena_hard-{question}",
             prompt=f"Arena-Hard question {question} (its text is not in the imported file)",
@@ -117,62 +116,28 @@ def _judged(model: str, baseline: str, rows: list[FileRow], reading: Imported) -
         )
         made = entry(SOURCE, item, None, stand_in=model, reference_stand_in=baseline)
         entries[item.key] = made
-        for game, shown in zip(row.rows("games"), ("b", "a"), strict=False):
-            choice, reply = _game(game, "a" if shown == "a" else "b", judge, made)
-            choices.setdefault(judge, []).append(choice)
-            replies += [reply] if reply else []
-    scores = [
-        score
-        for judge, made_by in choices.items()
-        for score in signed(
-            choice_scores(list(entries.values()), made_by, judge),
-            source=SOURCE,
-            suite=suite,
-            entries=list(entries.values()),
-            judge=judge,
-            task=SOURCE,
-        )
-    ]
-    return RunRecord(
-        source=SOURCE,
-        model=model,
-        suite=suite,
-        entries=list(entries.values()),
-        judges=list(choices),
-        choices=[choice for made_by in choices.values() for choice in made_by],
-        replies=replies,
-        scores=scores,
-        about={"baseline": baseline},
-    )
+        for game, shown in zip(row.rows("games"), _GAMES, strict=False):
+            _add_game(run, game, shown, judge, made)
+    run.entries = list(entries.values())
+    run.scores = win_rates(run)
+    return run
 
 
-def _judge_name(row: FileRow) -> str:
-    return row.text("judge")
-
-
-def _game(
-    game: FileRow, shown: Shown, judge: JudgeRecord, made: ItemRecord
-) -> tuple[Choice, LedgerReply | None]:
-    """Return the choice of one game; in the file's terms A is whoever was shown first."""
-    raw = game.data.get("score")
+def _add_game(
+    run: RunRecord, game: FileRow, shown: Shown, judge: JudgeRecord, made: ItemRecord
+) -> None:
+    """Add the choice of one game; in the file's terms A is whoever was shown first."""
+    raw, judgment = game.data.get("score"), game.data.get("judgment")
     verdict = _VERDICTS.get(str(raw))
-    winner = _SWAPPED[verdict] if verdict and shown == "b" else verdict
-    reply = _reply_of(game.data.get("judgment"))
-    row = made_reply(judge, {"item": made.item.key, "text": made.text_key, "first": shown}, reply)
-    choice = Choice(
-        judge_key=judge.key,
-        item_key=made.item.key,
-        text_key_a=made.text_key,
-        text_key_b=made.reference_key or "",
-        shown_first=shown,
-        winner=winner,
-        reason=None if winner else f"verdict {raw}" if raw else "no verdict in the judge's reply",
-        call_key=row.call_key if reply else None,
-    )
-    return choice, row if reply else None
-
-
-def _reply_of(judgment: Any) -> str:
     if isinstance(judgment, dict):
         judgment = judgment.get("answer")
-    return judgment if isinstance(judgment, str) else ""
+    about = {"item": made.item.key, "text": made.text_key, "first": shown}
+    held = isinstance(judgment, str) and judgment
+    run.choose(
+        judge,
+        made,
+        exchanged(verdict) if shown == "b" else verdict,
+        f"verdict {raw}" if raw else "no verdict in the judge's reply",
+        shown=shown,
+        reply=made_reply(judge, about, judgment) if held else None,
+    )

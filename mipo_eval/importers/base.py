@@ -1,154 +1,39 @@
-"""What a file of another tool holds, in our terms; nothing of it is stored yet.
+"""What importers share: the rows of a file, what it holds in our terms, and the scores of that.
 
-Rows of JSON, JSON lines and CSV files; what is wrong is said with file and line.
-
-From imported choices and grades to scores.
-
-What was read goes into a store: all of it in one transaction, or nothing.
+A reader fills a `RunRecord` from the rows of a file; nothing of it is stored yet.
 """
 
 import csv
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import sqlalchemy as sa
-
 from mipo_eval import __version__
 from mipo_eval.errors import DataError
 from mipo_eval.keys import canonical_json, digest
-from mipo_eval.metrics import mean_score, outcome_rates, outcome_summary, rate_score
+from mipo_eval.metrics import mean_score, outcome_rates, outcome_summary
 from mipo_eval.records import Item, Score, clean_text, text_key
-from mipo_eval.signature import join, short
-from mipo_eval.store import Store, tables
-from mipo_eval.store.engine import now
-from mipo_eval.store.items import item_row, key_of_list
-from mipo_eval.store.runs import score_rows
-from mipo_eval.store.verdicts import Grade, put_choices, put_grades
-from mipo_eval.verdict import NOT_JUDGED, Choice, Pair, PairVerdict, from_choices
+from mipo_eval.signature import join, short, split
+from mipo_eval.store.items import key_of_list
+from mipo_eval.store.verdicts import Grade
+from mipo_eval.verdict import (
+    IDENTICAL,
+    NOT_JUDGED,
+    Choice,
+    Pair,
+    PairVerdict,
+    Shown,
+    Verdict,
+    ahead,
+    from_choices,
+    orders_of,
+)
 
-NO_TEXT = "the imported file does not hold the text"
-
-
-class ItemRecord(NamedTuple):
-    """An item with what the model under evaluation answered."""
-
-    task: str
-    item: Item
-    text: str | None
-    text_key: str
-    """Of the text, or a stand-in where the file names a text without holding it."""
-    reference_key: str | None
-    """Of the text it is compared with; None where there is none."""
-
-
-class ReplyRecord(NamedTuple):
-    """A judge's raw reply, for the ledger."""
-
-    call_key: str
-    backend: Mapping[str, str]
-    request: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JudgeRecord:
-    """Who judged, as the file tells."""
-
-    source: str
-    """Format of the file."""
-    name: str
-    stored: str | None = None
-    """The key it has in a store, for a judge that was not imported."""
-
-    @property
-    def spec(self) -> dict[str, str]:
-        """What is known of the judge."""
-        return {"imported": self.source, "name": self.name}
-
-    @property
-    def key(self) -> str:
-        """Content key of the judge."""
-        return self.stored or digest(self.spec)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunRecord:
-    """One model's answers in a file, with what was said of them."""
-
-    source: str
-    model: str
-    suite: str
-    entries: Sequence[ItemRecord]
-    judges: Sequence[JudgeRecord] = ()
-    choices: Sequence[Choice] = ()
-    grades: Sequence[Grade] = ()
-    ratings: Mapping[tuple[str, str], Sequence[str]] = field(default_factory=dict)
-    """What judges rated, in words, per (item, text); of some items, for people to read."""
-    replies: Sequence[ReplyRecord] = ()
-    scores: Sequence[Score] = ()
-    failing: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Judges that failed their validation, by their key in signatures, and why."""
-    letters: Mapping[tuple[str, str, str], str] = field(default_factory=dict)
-    """Of runs shown together, by (task, metric, signature): those that share a letter are not told
-    apart."""
-    about: Mapping[str, Any] = field(default_factory=dict)
-    """Whatever else the file tells of how the answers were made."""
-
-    @property
-    def generation_spec(self) -> dict[str, Any]:
-        """How the answers were made; other texts are another generation."""
-        texts = digest([entry.text_key for entry in self.entries])
-        return {
-            "imported": self.source,
-            "model": self.model,
-            "suite": self.suite,
-            "texts": texts,
-            **self.about,
-        }
-
-
-@dataclass(slots=True)
-class Imported:
-    """What has been read so far, and what was left out and why."""
-
-    runs: list[RunRecord] = field(default_factory=list)
-    rows: int = 0
-    left_out: Counter[str] = field(default_factory=Counter)
-    """Rows or files that were not taken, by reason."""
-    files: set[Path] = field(default_factory=set)
-    """Documents that were read along with another file."""
-
-    @property
-    def taken(self) -> int:
-        """Rows that were taken."""
-        return self.rows - sum(n for why, n in self.left_out.items() if not why.startswith("file"))
-
-
-def absent_text(*names: str) -> str:
-    """Return the stand-in key of a text that a file names but does not hold."""
-    return digest(["text not held", *names])
-
-
-def made_reply(judge: JudgeRecord, request: Mapping[str, Any], reply: str) -> ReplyRecord:
-    """Return the ledger row of a reply; equal requests with equal replies are one row."""
-    asked = canonical_json(dict(request))
-    return ReplyRecord(digest([judge.spec, asked, reply]), judge.spec, asked, reply)
-
-
-def entry(
-    task: str, item: Item, text: str | None, *, stand_in: str = "", reference_stand_in: str = ""
-) -> ItemRecord:
-    """Return an entry; the stand-ins name texts that the file does not hold."""
-    reference = text_key(item.reference) if item.reference else None
-    key = absent_text(stand_in, item.key) if text is None else text_key(text)
-    if reference_stand_in:
-        reference = absent_text(reference_stand_in, item.key)
-    return ItemRecord(task, item, text, key, reference)
+_MAX_SHOWN = 40
 
 
 def cleaned(value: Any) -> Any:
@@ -160,9 +45,6 @@ def cleaned(value: Any) -> Any:
     if isinstance(value, dict):
         return {clean_text(key): cleaned(element) for key, element in value.items()}
     return value
-
-
-_MAX_SHOWN = 40
 
 
 class FileRow(NamedTuple):
@@ -218,9 +100,13 @@ class FileRow(NamedTuple):
             return None
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self.wrong(f"{name} is {_shown(value)}, not a number")
-        if not math.isfinite(value):
-            raise self.wrong(f"{name} is {value}, not a finite number")
-        return float(value)
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if not math.isfinite(number):
+            raise self.wrong(f"{name} is {number}, not a finite number")
+        return number
 
     def elements(self, name: str) -> list[Any]:
         """Return a field that has to be a list."""
@@ -282,6 +168,8 @@ def parse(text: str, where: str) -> Any:
     except json.JSONDecodeError as error:
         line = f", line {error.lineno}" if ", line" not in where else ""
         raise DataError(f"{where}{line}: is not JSON ({error.msg})") from None
+    except ValueError:
+        raise DataError(f"{where}: holds a number of too many digits to be read") from None
     except RecursionError:
         raise DataError(f"{where}: is nested too deeply to be read") from None
 
@@ -297,25 +185,201 @@ def _shown(value: Any) -> str:
     return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 3] + "..."
 
 
+class ItemRecord(NamedTuple):
+    """An item with what the model under evaluation answered."""
+
+    task: str
+    item: Item
+    text: str | None
+    text_key: str
+    """Of the text, or a stand-in where the file names a text without holding it."""
+    reference_key: str | None
+    """Of the text it is compared with; None where there is none."""
+
+
+class ReplyRecord(NamedTuple):
+    """A judge's raw reply, for the ledger."""
+
+    call_key: str
+    backend: Mapping[str, str]
+    request: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeRecord:
+    """Who judged, as the file tells."""
+
+    source: str
+    """Format of the file."""
+    name: str
+
+    @property
+    def spec(self) -> dict[str, str]:
+        """What is known of the judge."""
+        return {"imported": self.source, "name": self.name}
+
+    @property
+    def key(self) -> str:
+        """Content key of the judge."""
+        return digest(self.spec)
+
+
+@dataclass(slots=True, kw_only=True)
+class RunRecord:
+    """One model's answers in a file, with what was said of them."""
+
+    source: str
+    model: str
+    suite: str
+    entries: Sequence[ItemRecord] = ()
+    judges: list[JudgeRecord] = field(default_factory=list)
+    choices: list[Choice] = field(default_factory=list)
+    grades: list[Grade] = field(default_factory=list)
+    replies: list[ReplyRecord] = field(default_factory=list)
+    scores: Sequence[Score] = ()
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """Whatever else the file tells of how the answers were made."""
+
+    @property
+    def generation_spec(self) -> dict[str, Any]:
+        """How the answers were made; other texts are another generation."""
+        texts = digest([entry.text_key for entry in self.entries])
+        return {
+            "imported": self.source,
+            "model": self.model,
+            "suite": self.suite,
+            "texts": texts,
+            **self.about,
+        }
+
+    @property
+    def list_key(self) -> str:
+        """Key of the list of its items."""
+        return key_of_list((entry.task, entry.item.key) for entry in self.entries)
+
+    def choose(
+        self,
+        judge: JudgeRecord,
+        made: ItemRecord,
+        said: Verdict | float | None,
+        reason: str,
+        *,
+        shown: Shown = "?",
+        reply: ReplyRecord | None = None,
+    ) -> None:
+        """Add what a judge said of an answer, "a", and its reference.
+
+        Args:
+            judge: who said it.
+            made: the answer.
+            said: who is better, or the probability that the answer is, or None for neither.
+            reason: why there is no winner, where there is none.
+            shown: which of the two stood first.
+            reply: what the judge wrote.
+        """
+        self._said(judge, reply)
+        preference = said if isinstance(said, float) else None
+        winner = ahead(said - 0.5) if isinstance(said, float) else said
+        choice = Choice(
+            judge_key=judge.key,
+            item_key=made.item.key,
+            text_key_a=made.text_key,
+            text_key_b=made.reference_key or "",
+            shown_first=shown,
+            winner=winner,
+            preference=preference,
+            reason=None if winner else reason,
+            call_key=reply.call_key if reply else None,
+        )
+        self.choices.append(choice)
+
+    def grade(
+        self,
+        judge: JudgeRecord,
+        made: ItemRecord,
+        value: float | None,
+        reason: str,
+        reply: ReplyRecord | None = None,
+    ) -> None:
+        """Add a judge's grade of an answer; the reason is for none."""
+        self._said(judge, reply)
+        grade = Grade(
+            judge_key=judge.key,
+            item_key=made.item.key,
+            text_key=made.text_key,
+            value=value,
+            reason=reason if value is None else None,
+            call_key=reply.call_key if reply else None,
+        )
+        self.grades.append(grade)
+
+    def _said(self, judge: JudgeRecord, reply: ReplyRecord | None) -> None:
+        if judge not in self.judges:
+            self.judges.append(judge)
+        if reply is not None:
+            self.replies.append(reply)
+
+
+@dataclass(slots=True)
+class Imported:
+    """What has been read so far, and what was left out and why."""
+
+    runs: list[RunRecord] = field(default_factory=list)
+    rows: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+    """Rows or files that were not taken, by reason."""
+    files: set[Path] = field(default_factory=set)
+    """Documents that were read along with another file."""
+
+    @property
+    def taken(self) -> int:
+        """Rows that were taken."""
+        return self.rows - sum(n for why, n in self.left_out.items() if not why.startswith("file"))
+
+
+def entry(
+    task: str, item: Item, text: str | None, *, stand_in: str = "", reference_stand_in: str = ""
+) -> ItemRecord:
+    """Return an item with its answer; the stand-ins name texts that the file does not hold."""
+    reference = text_key(item.reference) if item.reference else None
+    key = _absent_text(stand_in, item.key) if text is None else text_key(text)
+    if reference_stand_in:
+        reference = _absent_text(reference_stand_in, item.key)
+    return ItemRecord(task, item, text, key, reference)
+
+
+def _absent_text(*names: str) -> str:
+    """Return the stand-in key of a text that a file names but does not hold."""
+    return digest(["text not held", *names])
+
+
+def made_reply(judge: JudgeRecord, request: Mapping[str, Any], reply: str) -> ReplyRecord:
+    """Return the ledger row of a reply; equal requests with equal replies are one row."""
+    asked = canonical_json(dict(request))
+    return ReplyRecord(digest([judge.spec, asked, reply]), judge.spec, asked, reply)
+
+
 def in_signature(name: str) -> str:
     """Return a foreign name as a signature can hold it."""
     return " ".join(name.replace("|", "/").split())
 
 
 def item_verdicts(
-    entries: Sequence[ItemRecord], choices: Sequence[Choice], judge_key: str
+    entries: Sequence[ItemRecord], choices: Sequence[Choice], judge: JudgeRecord
 ) -> list[PairVerdict]:
-    """Return per entry how its text fared against what the judge compared it with."""
-    made: dict[tuple[str, str], list[Choice]] = {}
+    """Return per entry what a judge makes of its text and the reference, as the store reads it."""
+    made: dict[Pair, list[Choice]] = {}
     for choice in choices:
-        if choice.judge_key == judge_key:
-            made.setdefault((choice.item_key, choice.text_key_a), []).append(choice)
-    found = []
-    for entry in entries:
-        own = made.get((entry.item.key, entry.text_key), [])
-        other = own[0].text_key_b if own else ""
-        found.append(from_choices(Pair(entry.item.key, entry.text_key, other), own, "as made"))
-    return found
+        if choice.judge_key == judge.key:
+            pair = Pair(choice.item_key, choice.text_key_a, choice.text_key_b)
+            made.setdefault(pair, []).append(choice)
+    orders = orders_of(judge.spec)
+    pairs = [Pair(made.item.key, made.text_key, made.reference_key or "") for made in entries]
+    return [
+        IDENTICAL if pair.first == pair.second else from_choices(pair, made.get(pair, ()), orders)
+        for pair in pairs
+    ]
 
 
 def choice_scores(
@@ -326,26 +390,58 @@ def choice_scores(
     Of judges that tell probabilities, `win_rate` is their mean, with its standard error; the
     other rates count winners.
     """
-    verdicts = item_verdicts(entries, choices, judge.key)
+    verdicts = item_verdicts(entries, choices, judge)
     values = [verdict.credit for verdict in verdicts]
-    if all(value is None for value in values):
+    made = [choice for choice in choices if choice.judge_key == judge.key]
+    if not made or all(value is None for value in values):
         return []
     reasons = [verdict.reason for verdict in verdicts]
     groups = [entry.item.group for entry in entries]
-    in_percent = [None if value is None else 100 * value for value in values]
     found = list(outcome_rates(values, groups=groups, reasons=reasons))
-    made = [choice for choice in choices if choice.judge_key == judge.key]
     if any(choice.preference is not None for choice in made):
+        in_percent = [None if value is None else 100 * value for value in values]
         mean = mean_score("win_rate", in_percent, signature="", groups=groups, reasons=reasons)
         error = outcome_summary(values, groups=groups).standard_error
         found.insert(0, mean)
         if error is not None:
             found.append(replace(mean, metric="win_rate_standard_error", value=error, ci95=None))
     both = any(choice.shown_first == "b" for choice in made)
+    orders = "both-agree" if both else "one"
+    return [replace(s, signature=join(orders=orders, **split(s.signature))) for s in found]
+
+
+def win_rates(run: RunRecord) -> list[Score]:
+    """Return the win rates by each judge over each task of a run."""
+    of_tasks: dict[str, list[ItemRecord]] = {}
+    for made in run.entries:
+        of_tasks.setdefault(made.task, []).append(made)
     return [
-        replace(score, signature="|".join(p for p in (orders, score.signature) if p))
-        for score in found
-        for orders in (join(orders="both-agree" if both else "one"),)
+        score
+        for judge in run.judges
+        for task, entries in of_tasks.items()
+        for score in signed(
+            choice_scores(entries, run.choices, judge),
+            source=run.source,
+            suite=run.suite,
+            entries=entries,
+            judge=judge,
+            task=task,
+        )
+    ]
+
+
+def grade_means(run: RunRecord, scale: str) -> list[Score]:
+    """Return the mean grade by each judge, per task and over all of them."""
+    return [
+        score
+        for judge in run.judges
+        for score in signed(
+            grade_scores(run.entries, run.grades, judge, metric="grade_mean", scale=scale),
+            source=run.source,
+            suite=run.suite,
+            entries=run.entries,
+            judge=judge,
+        )
     ]
 
 
@@ -367,8 +463,7 @@ def grade_scores(
         values = [grade.value if grade else None for grade in found]
         if all(value is None for value in values):
             continue
-        make: Callable[..., Score] = rate_score if scale == "0-100" else mean_score
-        score = make(
+        score = mean_score(
             metric,
             values,
             signature=join(scale=scale),
@@ -389,137 +484,17 @@ def signed(
     task: str | None = None,
 ) -> list[Score]:
     """Return the scores with their whole signature: suite, items, source, judge, rules."""
-    context = join(
-        suite=in_signature(suite),
-        items=short(digest([entry.item.key for entry in entries])),
-        source=source,
-        judge=in_signature(judge.name) if judge else None,
-    )
-    version = join(version=__version__)
+    context = {
+        "suite": in_signature(suite),
+        "items": short(digest([entry.item.key for entry in entries])),
+        "source": source,
+        "judge": in_signature(judge.name) if judge else None,
+    }
     return [
         replace(
             score,
-            task=task if task is not None else score.task,
-            signature="|".join(part for part in (context, score.signature, version) if part),
+            task=score.task if task is None else task,
+            signature=join(**{**context, **split(score.signature)}, version=__version__),
         )
         for score in scores
     ]
-
-
-_MAX_NAME = 64
-
-
-def store_runs(store: Store, records: Sequence[RunRecord]) -> list[str]:
-    """Store what was imported and return the run id of each record; can be repeated.
-
-    Raises:
-        DataError: a task or metric has a longer name than the store holds.
-        StoreError: the store cannot be written; nothing of the records is then in it.
-    """
-    for record in records:
-        _check_names(record)
-    with store.write() as connection:
-        return [_store_run(store, connection, record) for record in records]
-
-
-def _check_names(record: RunRecord) -> None:
-    """Refuse what PostgreSQL would refuse and SQLite would take: a store can be merged."""
-    names = {entry.task for entry in record.entries}
-    names |= {name for score in record.scores for name in (score.task, score.metric)}
-    for name in sorted(names):
-        if len(name) > _MAX_NAME:
-            raise DataError(
-                f"{record.source} results of {record.model}: the name {name!r} is longer than "
-                f"{_MAX_NAME} characters: shorten it in the file"
-            )
-
-
-def run_id_of(record: RunRecord) -> str:
-    """Return the id the record's run has in every store."""
-    return digest([record.suite, _list_key(record), digest(record.generation_spec)])
-
-
-def _list_key(record: RunRecord) -> str:
-    return key_of_list((entry.task, entry.item.key) for entry in record.entries)
-
-
-def _store_run(store: Store, connection: sa.Connection, record: RunRecord) -> str:
-    list_key, generation_key = _list_key(record), digest(record.generation_spec)
-    _put_items(store, connection, record, list_key)
-    _put_texts(store, connection, record, generation_key)
-    _put_said(store, connection, record)
-    run_id = run_id_of(record)
-    run = {
-        "run_id": run_id,
-        "model": record.model,
-        "suite": record.suite,
-        "prompting": "",
-        "seed": 0,
-        "list_key": list_key,
-        "n_items": len(record.entries),
-        "generation_key": generation_key,
-        "environment": {"mipo_eval": __version__, "imported": record.source},
-        "created_at": now(),
-        "updated_at": now(),
-    }
-    store.put(connection, tables.runs, [run], replace=["updated_at"])
-    columns = [column.name for column in tables.scores.columns if not column.primary_key]
-    made = score_rows(run_id, record.scores)
-    store.put(connection, tables.scores, made, replace=columns)
-    return run_id
-
-
-def _put_items(store: Store, connection: sa.Connection, record: RunRecord, list_key: str) -> None:
-    rows = [item_row(e.item) | {"reference_key": e.reference_key} for e in record.entries]
-    store.put(connection, tables.items, rows)
-    entries = [
-        {"list_key": list_key, "position": position, "task": e.task, "item_key": e.item.key}
-        for position, e in enumerate(record.entries)
-    ]
-    store.put(connection, tables.item_lists, entries)
-
-
-def _put_texts(
-    store: Store, connection: sa.Connection, record: RunRecord, generation_key: str
-) -> None:
-    generation = {"generation_key": generation_key, "spec": record.generation_spec}
-    store.put(connection, tables.generations, [generation])
-    rows = [
-        {
-            "generation_key": generation_key,
-            "item_key": entry.item.key,
-            "text": entry.text,
-            "text_key": entry.text_key,
-            "reason": NO_TEXT if entry.text is None else None,
-            "final": True,
-            "finish_reason": None,
-            "prompt_hash": digest(entry.item.prompt),
-            "prompt_tokens": None,
-            "response_tokens": None,
-            "choice_logprobs": None,
-            "created_at": now(),
-        }
-        for entry in record.entries
-    ]
-    store.put(connection, tables.responses, rows)
-
-
-def _put_said(store: Store, connection: sa.Connection, record: RunRecord) -> None:
-    judges = [{"judge_key": j.key, "name": j.name, "spec": j.spec} for j in record.judges]
-    store.put(connection, tables.judges, judges)
-    empty = dict.fromkeys(column.name for column in tables.calls.columns)
-    calls = [
-        empty
-        | {
-            "call_key": reply.call_key,
-            "backend": dict(reply.backend),
-            "request": reply.request,
-            "status": "ok",
-            "reply": reply.text,
-            "created_at": now(),
-        }
-        for reply in record.replies
-    ]
-    store.put(connection, tables.calls, calls)
-    put_choices(store, connection, record.choices)
-    put_grades(store, connection, record.grades)

@@ -17,18 +17,15 @@ from mipo_eval.importers.base import (
     RunRecord,
     cleaned,
     entry,
-    grade_scores,
+    grade_means,
     parse,
-    signed,
 )
 from mipo_eval.keys import canonical_json
 from mipo_eval.records import Item
-from mipo_eval.store.verdicts import Grade
 
 SOURCE = "inspect"
 _LETTERS = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}
 _MAX_BYTES = 2**31
-_NO_VALUE = "the scorer gave no number"
 
 
 def is_ours(row: FileRow) -> bool:
@@ -62,62 +59,32 @@ def read_archive(path: Path) -> list[FileRow]:
     return [FileRow(str(path), cleaned(log))]
 
 
-def read(rows: Sequence[FileRow], path: Path, reading: Imported) -> None:
+def read(rows: Sequence[FileRow], path: Path, imported: Imported) -> None:
     """Add a run per log."""
     for row in rows:
         about = row.row("eval")
         model, task = about.text("model"), about.text("task")
         if row.data.get("samples") is None:
             raise row.wrong("holds no samples: write the log with samples")
-        reading.runs.append(_run(model, task, row.rows("samples"), reading))
+        imported.runs.append(_run(model, task, row.rows("samples"), imported))
 
 
-def _run(model: str, task: str, samples: list[FileRow], reading: Imported) -> RunRecord:
+def _run(model: str, task: str, samples: list[FileRow], imported: Imported) -> RunRecord:
+    run = RunRecord(source=SOURCE, model=model, suite=f"inspect/{task}")
     entries: list[ItemRecord] = []
-    grades: list[Grade] = []
-    judges: dict[str, JudgeRecord] = {}
     for sample in samples:
-        reading.rows += 1
+        imported.rows += 1
         if sample.data.get("error"):
-            reading.left_out["a sample that ended in an error"] += 1
+            imported.left_out["a sample that ended in an error"] += 1
             continue
         made = _entry(model, task, sample)
         entries.append(made)
         for scorer, score in (sample.data.get("scores") or {}).items():
-            judge = judges.setdefault(scorer, JudgeRecord(source=SOURCE, name=scorer))
             value = _value(score.get("value")) if isinstance(score, dict) else None
-            grades.append(
-                Grade(
-                    judge_key=judge.key,
-                    item_key=made.item.key,
-                    text_key=made.text_key,
-                    value=value,
-                    reason=_NO_VALUE if value is None else None,
-                )
-            )
-    suite = f"inspect/{task}"
-    scores = [
-        score
-        for judge in judges.values()
-        for score in signed(
-            grade_scores(
-                entries, grades, judge, metric="grade_mean", scale="C=1 P=0.5 I=N=0 or as given"
-            ),
-            source=SOURCE,
-            suite=suite,
-            entries=entries,
-            judge=judge,
-        )
-    ]
-    return RunRecord(
-        source=SOURCE,
-        model=model,
-        suite=suite,
-        entries=entries,
-        judges=list(judges.values()),
-        grades=grades,
-        scores=scores,
-    )
+            run.grade(JudgeRecord(SOURCE, scorer), made, value, "the scorer gave no number")
+    run.entries = entries
+    run.scores = grade_means(run, scale="C=1 P=0.5 I=N=0 or as given")
+    return run
 
 
 def _entry(model: str, task: str, sample: FileRow) -> ItemRecord:

@@ -12,21 +12,17 @@ from mipo_eval.importers.base import (
     ItemRecord,
     JudgeRecord,
     RunRecord,
-    choice_scores,
     entry,
-    grade_scores,
+    grade_means,
     made_reply,
-    signed,
+    win_rates,
 )
-from mipo_eval.importers.base import ReplyRecord as LedgerReply
 from mipo_eval.records import Item
-from mipo_eval.store.verdicts import Grade
-from mipo_eval.verdict import Choice, Shown, Verdict
+from mipo_eval.verdict import Shown, Verdict
 
 SOURCE = "mt_bench"
-_SINGLE, _PAIR = "mt_bench", "mt_bench vs {}"
-_NO_GRADE = "no grade in the judge's reply"
-_TWICE = "an answer judged again by the same judge"
+_GAMES: dict[str, Shown] = {"g1": "a", "g2": "b"}
+_WINNERS: dict[str, Verdict | None] = {"model_1": "a", "model_2": "b", "tie": "tie", "error": None}
 
 
 def is_ours(row: FileRow) -> bool:
@@ -36,92 +32,39 @@ def is_ours(row: FileRow) -> bool:
     return single or {"question_id", "model_1", "model_2", "g1_winner", "g2_winner"} <= names
 
 
-def read(rows: Sequence[FileRow], path: Path, reading: Imported) -> None:
-    """Add what the rows hold: a run per model, or per pair of models."""
-    singles: dict[str, list[FileRow]] = {}
-    pairs: dict[tuple[str, str], list[FileRow]] = {}
-    for row in rows:
-        reading.rows += 1
-        if "g1_winner" in row.data:
-            pairs.setdefault((row.text("model_1"), row.text("model_2")), []).append(row)
-        else:
-            singles.setdefault(row.text("model"), []).append(row)
-    for model, of_model in singles.items():
-        reading.runs.append(_single(model, of_model, reading))
-    for (model, other), of_pair in pairs.items():
-        reading.runs.append(_pair(model, other, of_pair, reading))
+def read(rows: Sequence[FileRow], path: Path, imported: Imported) -> None:
+    """Add what the rows hold: a run per model graded alone, then one per pair of models."""
+    runs: dict[tuple[str, str], list[FileRow]] = {}
+    for row in sorted(rows, key=lambda row: "g1_winner" in row.data):
+        imported.rows += 1
+        pair = "g1_winner" in row.data
+        models = (row.text("model_1"), row.text("model_2")) if pair else (row.text("model"), "")
+        runs.setdefault(models, []).append(row)
+    for (model, other), of_run in runs.items():
+        imported.runs.append(_run(model, other, of_run, imported))
 
 
-def _judge(row: FileRow) -> JudgeRecord:
-    """Return the judge: its model; the prompt differs by question and is kept with the reply."""
-    judge = row.elements("judge")
-    if not judge or not isinstance(judge[0], str):
-        raise row.wrong("judge names no model")
-    return JudgeRecord(source=SOURCE, name=judge[0])
-
-
-def _entry(row: FileRow, model: str, baseline: str | None) -> ItemRecord:
-    question, turn = row.name("question_id"), row.name("turn")
-    meta = {"text_absent": True} | ({"baseline": baseline} if baseline else {})
-    item = Item(
-        item_id=f"mt_bench-{question}-{turn}",
-        prompt=f"MT-Bench question {question}, turn {turn} (its text is not in the imported file)",
-        group_id=f"mt_bench-{question}",
-        meta=meta,
-    )
-    stand_in = {"reference_stand_in": baseline} if baseline else {}
-    return entry(f"turn {turn}", item, None, stand_in=model, **stand_in)
-
-
-def _single(model: str, rows: list[FileRow], reading: Imported) -> RunRecord:
+def _run(model: str, other: str, rows: list[FileRow], imported: Imported) -> RunRecord:
+    """Return the run of a model's grades, or of its pairs with another."""
+    suite = f"mt_bench vs {other}" if other else "mt_bench"
+    about = {"baseline": other} if other else {}
+    run = RunRecord(source=SOURCE, model=model, suite=suite, about=about)
     entries: dict[str, ItemRecord] = {}
-    grades: dict[tuple[str, str], Grade] = {}
-    judges: dict[str, JudgeRecord] = {}
-    replies = []
+    seen: set[tuple[JudgeRecord, str]] = set()
     for row in sorted(rows, key=_place):
-        judge, made = _judge(row), _entry(row, model, None)
-        if (judge.key, made.item.key) in grades:
-            reading.left_out[_TWICE] += 1
+        judge, made = _judge(row), _entry(row, model, other)
+        if (judge, made.item.key) in seen:
+            imported.left_out["an answer judged again by the same judge"] += 1
             continue
-        judges[judge.key] = judge
+        seen.add((judge, made.item.key))
         entries[made.item.key] = made
-        value = row.number("score")
-        if value is not None and value != -1 and not 1 <= value <= 10:
-            raise row.wrong(f"score is {value}; it is 1 to 10, or -1 for none")
-        graded = value is not None and value != -1
-        asked = {"prompt": row.data.get("user_prompt"), "judge": row.elements("judge")}
-        reply = made_reply(judge, asked | {"text": made.text_key}, str(row.data.get("judgment")))
-        replies.append(reply)
-        grades[judge.key, made.item.key] = Grade(
-            judge_key=judge.key,
-            item_key=made.item.key,
-            text_key=made.text_key,
-            value=value if graded else None,
-            reason=None if graded else _NO_GRADE,
-            call_key=reply.call_key,
-        )
-    listed = list(entries.values())
-    scores = [
-        score
-        for judge in judges.values()
-        for score in signed(
-            grade_scores(listed, list(grades.values()), judge, metric="grade_mean", scale="1-10"),
-            source=SOURCE,
-            suite=_SINGLE,
-            entries=listed,
-            judge=judge,
-        )
-    ]
-    return RunRecord(
-        source=SOURCE,
-        model=model,
-        suite=_SINGLE,
-        entries=listed,
-        judges=list(judges.values()),
-        grades=list(grades.values()),
-        replies=replies,
-        scores=scores,
-    )
+        if other:
+            _add_games(run, row, judge, made)
+        else:
+            _add_grade(run, row, judge, made)
+    run.entries = list(entries.values())
+    run.scores = win_rates(run) if other else grade_means(run, scale="1-10")
+    return run
 
 
 def _place(row: FileRow) -> tuple[str, str]:
@@ -129,68 +72,47 @@ def _place(row: FileRow) -> tuple[str, str]:
     return row.name("turn"), row.name("question_id").zfill(8)
 
 
-def _pair(model: str, other: str, rows: list[FileRow], reading: Imported) -> RunRecord:
-    entries: dict[str, ItemRecord] = {}
-    choices: dict[tuple[str, str, str], Choice] = {}
-    judges: dict[str, JudgeRecord] = {}
-    replies: list[LedgerReply] = []
-    for row in sorted(rows, key=_place):
-        judge, made = _judge(row), _entry(row, model, other)
-        if (judge.key, made.item.key, "a") in choices:
-            reading.left_out[_TWICE] += 1
-            continue
-        judges[judge.key] = judge
-        entries[made.item.key] = made
-        for game, shown in (("g1", "a"), ("g2", "b")):
-            choice, reply = _game(row, game, "a" if shown == "a" else "b", judge, made)
-            choices[judge.key, made.item.key, shown] = choice
-            replies += [reply] if reply else []
-    listed, suite = list(entries.values()), _PAIR.format(other)
-    scores = [
-        score
-        for judge in judges.values()
-        for task in dict.fromkeys(made.task for made in listed)
-        for of_task in ([made for made in listed if made.task == task],)
-        for score in signed(
-            choice_scores(of_task, list(choices.values()), judge),
-            source=SOURCE,
-            suite=suite,
-            entries=of_task,
-            judge=judge,
-            task=task,
+def _judge(row: FileRow) -> JudgeRecord:
+    """Return the judge: its model; the prompt differs by question and is kept with the reply."""
+    judge = row.elements("judge")
+    if not judge or not isinstance(judge[0], str):
+        raise row.wrong("judge names no model")
+    return JudgeRecord(SOURCE, judge[0])
+
+
+def _entry(row: FileRow, model: str, baseline: str) -> ItemRecord:
+    question, turn = row.name("question_id"), row.name("turn")
+    item = Item(
+        item_id=f"mt_bench-{question}-{turn}",
+        prompt=f"MT-Bench question {question}, turn {turn} (its text is not in the imported file)",
+        group_id=f"mt_bench-{question}",
+        meta={"text_absent": True} | ({"baseline": baseline} if baseline else {}),
+    )
+    return entry(f"turn {turn}", item, None, stand_in=model, reference_stand_in=baseline)
+
+
+def _add_grade(run: RunRecord, row: FileRow, judge: JudgeRecord, made: ItemRecord) -> None:
+    value = row.number("score")
+    if value is not None and value != -1 and not 1 <= value <= 10:
+        raise row.wrong(f"score is {value}; it is 1 to 10, or -1 for none")
+    asked = {"prompt": row.data.get("user_prompt"), "judge": row.elements("judge")}
+    reply = made_reply(judge, asked | {"text": made.text_key}, str(row.data.get("judgment")))
+    given = None if value == -1 else value
+    run.grade(judge, made, given, "no grade in the judge's reply", reply)
+
+
+def _add_games(run: RunRecord, row: FileRow, judge: JudgeRecord, made: ItemRecord) -> None:
+    for game, shown in _GAMES.items():
+        said, judgment = row.text(f"{game}_winner"), row.data.get(f"{game}_judgment")
+        if said not in _WINNERS:
+            raise row.wrong(f"{game}_winner is {said!r}; it is model_1, model_2, tie or error")
+        asked = {"prompt": row.data.get(f"{game}_user_prompt"), "judge": row.elements("judge")}
+        about = asked | {"item": made.item.key, "first": shown}
+        run.choose(
+            judge,
+            made,
+            _WINNERS[said],
+            "no verdict in the judge's reply",
+            shown=shown,
+            reply=made_reply(judge, about, str(judgment)) if judgment else None,
         )
-    ]
-    return RunRecord(
-        source=SOURCE,
-        model=model,
-        suite=suite,
-        entries=listed,
-        judges=list(judges.values()),
-        choices=list(choices.values()),
-        replies=replies,
-        scores=scores,
-        about={"baseline": other},
-    )
-
-
-def _game(
-    row: FileRow, game: str, shown: Shown, judge: JudgeRecord, made: ItemRecord
-) -> tuple[Choice, LedgerReply | None]:
-    said = row.text(f"{game}_winner")
-    winners: dict[str, Verdict] = {"model_1": "a", "model_2": "b", "tie": "tie"}
-    if said not in winners and said != "error":
-        raise row.wrong(f"{game}_winner is {said!r}; it is model_1, model_2, tie or error")
-    judgment = row.data.get(f"{game}_judgment")
-    asked = {"prompt": row.data.get(f"{game}_user_prompt"), "judge": row.elements("judge")}
-    reply = made_reply(judge, asked | {"item": made.item.key, "first": shown}, str(judgment))
-    choice = Choice(
-        judge_key=judge.key,
-        item_key=made.item.key,
-        text_key_a=made.text_key,
-        text_key_b=made.reference_key or "",
-        shown_first=shown,
-        winner=winners.get(said),
-        reason=None if said in winners else "no verdict in the judge's reply",
-        call_key=reply.call_key if judgment else None,
-    )
-    return choice, reply if judgment else None
