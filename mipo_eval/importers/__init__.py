@@ -110,12 +110,13 @@ def _check_names(record: RunRecord) -> None:
 
 
 def _store_run(store: Store, connection: sa.Connection, record: RunRecord) -> str:
-    spec, list_key, at = record.generation_spec, record.list_key, now()
-    generation_key = digest(spec)
+    list_key, at = record.list_key, now()
+    generation_key = digest(record.generation_spec)
     _put_answers(store, connection, record, generation_key)
     _put_said(store, connection, record)
+    run_id = digest([record.suite, list_key, generation_key])
     run = {
-        "run_id": digest([record.suite, list_key, generation_key]),
+        "run_id": run_id,
         "model": record.model,
         "suite": record.suite,
         "prompting": "",
@@ -129,9 +130,9 @@ def _store_run(store: Store, connection: sa.Connection, record: RunRecord) -> st
     }
     store.put(connection, tables.runs, [run], replace=["updated_at"])
     columns = [column.name for column in tables.scores.columns if not column.primary_key]
-    made = score_rows(run["run_id"], record.scores)
+    made = score_rows(run_id, record.scores)
     store.put(connection, tables.scores, made, replace=columns)
-    return run["run_id"]
+    return run_id
 
 
 def _put_answers(
@@ -165,7 +166,6 @@ def _put_answers(
 
 
 def _put_said(store: Store, connection: sa.Connection, record: RunRecord) -> None:
-    """Store what judges said; it replaces what an earlier file told, as the scores do."""
     judges = [{"judge_key": j.key, "name": j.name, "spec": j.spec} for j in record.judges]
     absent = dict.fromkeys(column.name for column in tables.calls.columns)
     calls = [
@@ -182,6 +182,12 @@ def _put_said(store: Store, connection: sa.Connection, record: RunRecord) -> Non
     ]
     store.put(connection, tables.judges, judges)
     store.put(connection, tables.calls, calls)
-    for table, said in ((tables.choices, record.choices), (tables.grades, record.grades)):
-        told = [column.name for column in table.columns if not column.primary_key]
-        store.put(connection, table, [asdict(one) for one in said], replace=told)
+    choices = [(asdict(choice), choice.winner) for choice in record.choices]
+    grades = [(asdict(grade), grade.value) for grade in record.grades]
+    for table, said in ((tables.choices, choices), (tables.grades, grades)):
+        # What an earlier file told is replaced, as the scores are: by judges that have scores.
+        telling = {row["judge_key"] for row, value in said if value is not None}
+        columns = [column.name for column in table.columns if not column.primary_key]
+        told = [row for row, _ in said if row["judge_key"] in telling]
+        store.put(connection, table, told, replace=columns)
+        store.put(connection, table, [row for row, _ in said if row["judge_key"] not in telling])

@@ -132,12 +132,12 @@ def _add_game(
     if isinstance(judgment, dict):
         judgment = judgment.get("answer")
     about = {"item": made.item.key, "text": made.text_key, "first": shown}
-    held = isinstance(judgment, str) and judgment
+    held = judgment if isinstance(judgment, str) else ""
     run.choose(
         judge,
         made,
         exchanged(verdict) if shown == "b" else verdict,
         f"verdict {raw}" if raw else "no verdict in the judge's reply",
         shown=shown,
-        reply=made_reply(judge, about, judgment) if held else None,
+        reply=made_reply(judge, about, held) if held else None,
     )
