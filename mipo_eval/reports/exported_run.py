@@ -13,7 +13,7 @@ from mipo_eval.store.judges import list_judges
 from mipo_eval.store.responses import answered, paired_texts
 from mipo_eval.store.runs import Run, generation_spec, get_scores
 from mipo_eval.store.validations import failing_by_signature, judge_in
-from mipo_eval.store.verdicts import Grade, get_grades, pair_verdicts, ratings_of
+from mipo_eval.store.verdicts import Grade, get_grades, judges_on, pair_verdicts, ratings_of
 from mipo_eval.verdict import NOT_JUDGED, Pair, PairVerdict
 
 _SAMPLES = 5
@@ -77,7 +77,9 @@ def load_run(
     """Return everything the store holds of a run."""
     names = {judge.key: judge.name for judge in list_judges(store)}
     rows = paired_texts(store, run)
-    verdicts = _verdicts(store, list(dict.fromkeys(row.pair for row in rows if row.pair)), names)
+    pairs = list(dict.fromkeys(row.pair for row in rows if row.pair))
+    asked = judges_on(store, run.list_key)
+    verdicts = _verdicts(store, pairs, [key for key in names if key in asked])
     grades: dict[tuple[str, str | None], dict[str, Grade]] = {}
     for grade in get_grades(store, run.list_key):
         grades.setdefault((grade.item_key, grade.text_key), {})[grade.judge_key] = grade

@@ -142,6 +142,17 @@ def _preferences(store: Store, item_keys: Collection[str]) -> dict[str, int]:
         return {key: n for key, n in rows}
 
 
+def judges_on(store: Store, list_key: str) -> set[str]:
+    """Return the keys of the judges and people that chose or rated on the items of a list."""
+    of_list = sa.select(item_lists.c.item_key).where(item_lists.c.list_key == list_key)
+    queries = [
+        sa.select(table.c.judge_key).where(table.c.item_key.in_(of_list))
+        for table in (choices, verdicts)
+    ]
+    with store.read() as connection:
+        return set(connection.execute(sa.union(*queries)).scalars())
+
+
 def ratings_by(
     store: Store, judge_key: str, item_keys: Sequence[str]
 ) -> dict[tuple[str, str, int], int | None]:
