@@ -90,7 +90,7 @@ def _published(row: FileRow, name: str) -> RunRecord:
 
 
 def _number(row: FileRow, name: str) -> float | None:
-    text = row.string(name).strip()
+    text = row.text(name, empty=True).strip()
     try:
         return row.as_number(float(text), name) if text else None
     except ValueError:

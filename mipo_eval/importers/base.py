@@ -64,24 +64,19 @@ class FileRow(NamedTuple):
             raise self.wrong(f"has no field {name!r}")
         return self.data[name]
 
-    def text(self, name: str) -> str:
-        """Return a field that has to be a text with something in it."""
+    def text(self, name: str, *, empty: bool = False) -> str:
+        """Return a field that has to be a text, with something in it unless it may be empty."""
         value = self.get(name)
-        if not isinstance(value, str) or not value.strip():
-            raise self.wrong(f"{name} is {_shown(value)}, not a text")
-        return value
-
-    def string(self, name: str) -> str:
-        """Return a field that has to be a text; it may be empty."""
-        value = self.get(name)
-        if not isinstance(value, str):
+        if not isinstance(value, str) or not (empty or value.strip()):
             raise self.wrong(f"{name} is {_shown(value)}, not a text")
         return value
 
     def written(self, name: str) -> str:
         """Return a text; a writer may have taken one that reads "true" or "12" for a value."""
         value = self.get(name)
-        return json.dumps(value) if isinstance(value, bool | int | float) else self.string(name)
+        if isinstance(value, bool | int | float):
+            return json.dumps(value)
+        return self.text(name, empty=True)
 
     def name(self, name: str) -> str:
         """Return a field that has to be a text or a whole number, as text."""
@@ -268,15 +263,9 @@ class RunRecord:
         shown: Shown = "?",
         reply: ReplyRecord | None = None,
     ) -> None:
-        """Add what a judge said of an answer, "a", and its reference.
+        """Add who a judge says is better, "a" for the answer, or how probably the answer is.
 
-        Args:
-            judge: who said it.
-            made: the answer.
-            said: who is better, or the probability that the answer is, or None for neither.
-            reason: why there is no winner, where there is none.
-            shown: which of the two stood first.
-            reply: what the judge wrote.
+        None is for a reply that says neither, with the reason.
         """
         self._said(judge, reply)
         preference = said if isinstance(said, float) else None

@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 NAMES = ("csv", "parquet", "md", "latex", "json", "html", "alpaca_eval", "lm_eval")
-_SAMPLE_CHARACTERS = 4000
-_NAME = 44
-"""Characters of a name that fit before a plot's axis."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 _NUMBER = re.compile(r"[-+]?\d+(\.\d+)?([eE][-+]?\d+)?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069]")
@@ -230,22 +227,6 @@ def in_latex(text: str) -> str:
     return one_line(text).translate(_LATEX)
 
 
-def _markdown_cell(cell: ExportCell | None) -> str:
-    if cell is None:
-        return ""
-    bold = f"**{cell.value}**" if cell.best else cell.value
-    bold += f"<sup>{in_markdown(cell.letters)}</sup>" if cell.letters else ""
-    return f"{bold} {cell.interval}".strip().replace("[", "\\[").replace("]", "\\]")
-
-
-def _latex_cell(cell: ExportCell | None) -> str:
-    if cell is None:
-        return ""
-    bold = f"\\textbf{{{cell.value}}}" if cell.best else cell.value
-    bold += f"\\textsuperscript{{{in_latex(cell.letters)}}}" if cell.letters else ""
-    return f"{bold} {{\\scriptsize {cell.interval}}}" if cell.interval else bold
-
-
 def _counts(cells: Sequence[ExportCell | None]) -> str:
     counts = sorted({cell.score.n for cell in cells if cell is not None})
     return str(counts[0]) if len(counts) == 1 else f"{counts[0]}-{counts[-1]}"
@@ -255,7 +236,7 @@ class IntervalPlot(NamedTuple):
     """One metric of a task: a dot and its interval for each run and judge."""
 
     label: str
-    marks: Sequence[tuple[str, Score]]
+    marks: Sequence[tuple[str, ExportCell]]
     ticks: Sequence[float]
     left: int = 320
     """Where the axis begins: names stand before it, values behind its end."""
@@ -270,7 +251,7 @@ class IntervalPlot(NamedTuple):
 def _plots(table: ExportTable) -> list[IntervalPlot]:
     """Return a plot per metric of a task."""
     judges = {judge for (_, _, judge), _ in table.rows}
-    told: dict[str, list[tuple[str, Score]]] = {}
+    told: dict[str, list[tuple[str, ExportCell]]] = {}
     ends: dict[str, list[float]] = {}
     for (task, metric, judge), cells in table.rows:
         for run, cell in zip(table.runs, cells, strict=True):
@@ -279,7 +260,7 @@ def _plots(table: ExportTable) -> list[IntervalPlot]:
             by_run = run if len(judges) == 1 else f"{run}, {judge}" if judge else run
             name = judge if judge and len(table.runs) == 1 else by_run
             label = f"{metric}, {task}"
-            told.setdefault(label, []).append((name, cell.score))
+            told.setdefault(label, []).append((name, cell))
             ends.setdefault(label, []).extend((cell.score.value, *cell.score.ci95))
     return [IntervalPlot(s, told[s], _ticks(min(ends[s]), max(ends[s]))) for s in told]
 
@@ -291,15 +272,6 @@ def _ticks(low: float, high: float) -> list[float]:
     step = next(size * n for n in (1, 2, 5, 10) if size * n >= span / 4)
     first, last = math.floor(low / step), math.ceil(high / step)
     return [step * n for n in range(first, max(last, first + 1) + 1)]
-
-
-def _shortened(text: str) -> str:
-    left = len(text) - _SAMPLE_CHARACTERS
-    return text if left <= 0 else f"{text[:_SAMPLE_CHARACTERS]}\n[{left:,} more characters]"
-
-
-def _middle_out(name: str) -> str:
-    return name if len(name) <= _NAME else f"{name[: _NAME // 2]}…{name[-_NAME // 2 :]}"
 
 
 def _sha256(text: str) -> str:
@@ -320,15 +292,10 @@ def _templates() -> "Environment":
     made.filters |= {
         "one_line": one_line,
         "markdown": in_markdown,
-        "markdown_cell": _markdown_cell,
         "latex": in_latex,
-        "latex_cell": _latex_cell,
         "counts": _counts,
         "plots": _plots,
-        "shortened": _shortened,
-        "middle_out": _middle_out,
         "sha256": _sha256,
-        "value": lambda score: shown(score)[0],
     }
     return made
 

@@ -1,6 +1,6 @@
 """A stored run with all that was said of it, also in the terms of AlpacaEval and lm-eval."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -13,8 +13,8 @@ from mipo_eval.store.judges import list_judges
 from mipo_eval.store.responses import answered, paired_texts
 from mipo_eval.store.runs import Run, generation_spec, get_scores
 from mipo_eval.store.validations import failing_by_signature, judge_in
-from mipo_eval.store.verdicts import Grade, get_grades, judges_on, pair_verdicts, ratings_of
-from mipo_eval.verdict import NOT_JUDGED, Pair, PairVerdict
+from mipo_eval.store.verdicts import Grade, get_grades, judges_on, ratings_of, verdicts_of_all
+from mipo_eval.verdict import PairVerdict
 
 _SAMPLES = 5
 _RATED = 20
@@ -79,7 +79,7 @@ def load_run(
     rows = paired_texts(store, run)
     pairs = list(dict.fromkeys(row.pair for row in rows if row.pair))
     asked = judges_on(store, run.list_key)
-    verdicts = _verdicts(store, pairs, [key for key in names if key in asked])
+    verdicts = verdicts_of_all(store, pairs, [key for key in names if key in asked])
     grades: dict[tuple[str, str | None], dict[str, Grade]] = {}
     for grade in get_grades(store, run.list_key):
         grades.setdefault((grade.item_key, grade.text_key), {})[grade.judge_key] = grade
@@ -106,24 +106,6 @@ def load_run(
         failing=failing_by_signature(store),
         letters=letters or {},
     )
-
-
-def _verdicts(
-    store: Store, pairs: Sequence[Pair], judge_keys: Iterable[str]
-) -> dict[Pair, dict[str, PairVerdict]]:
-    """Return, by pair and judge, the verdicts of all judges that said something of any pair."""
-    found: dict[Pair, dict[str, PairVerdict]] = {pair: {} for pair in pairs}
-    for key in judge_keys:
-        own = {
-            pair: one
-            for pair, one in zip(pairs, pair_verdicts(store, key, pairs), strict=True)
-            if one.choices or one.reason != NOT_JUDGED
-        }
-        # Equal texts are a tie to every judge, also to one that was never asked about this run.
-        if any(one.choices or not one.identical for one in own.values()):
-            for pair, one in own.items():
-                found[pair][key] = one
-    return found
 
 
 def _ratings(store: Store, item_key: str, first: str | None, second: str | None) -> list[str]:

@@ -14,6 +14,7 @@ from mipo_eval.store.judges import specs_of
 from mipo_eval.store.tables import calls, choices, grades, item_lists, items, judges, verdicts
 from mipo_eval.verdict import (
     IDENTICAL,
+    NOT_JUDGED,
     Choice,
     Pair,
     PairVerdict,
@@ -120,6 +121,24 @@ def pair_verdicts(store: Store, judge_key: str, pairs: Sequence[Pair]) -> list[P
                 same = pair.first == pair.second and verdict.winner is not None
                 verdict = replace(verdict, identical=same)
             found.append(verdict)
+    return found
+
+
+def verdicts_of_all(
+    store: Store, pairs: Sequence[Pair], judge_keys: Iterable[str]
+) -> dict[Pair, dict[str, PairVerdict]]:
+    """Return, by pair and judge, the verdicts of the judges that said something of any pair."""
+    found: dict[Pair, dict[str, PairVerdict]] = {pair: {} for pair in pairs}
+    for key in judge_keys:
+        own = {
+            pair: one
+            for pair, one in zip(pairs, pair_verdicts(store, key, pairs), strict=True)
+            if one.choices or one.reason != NOT_JUDGED
+        }
+        # Equal texts are a tie to every judge, also to one that was never asked about these.
+        if any(one.choices or not one.identical for one in own.values()):
+            for pair, one in own.items():
+                found[pair][key] = one
     return found
 
 
