@@ -6,7 +6,7 @@ from itertools import islice, product
 from typing import Any
 
 from mipo_eval.keys import digest
-from mipo_eval.metrics.rates import METRIC_NAMES, Ties
+from mipo_eval.metrics.win_rate import METRIC_NAMES, Ties
 from mipo_eval.records import Item, Score
 from mipo_eval.signature import join, short
 from mipo_eval.store import Store

@@ -7,9 +7,9 @@ import numpy as np
 
 from mipo_eval.dashboards.methods import Method, Standing
 from mipo_eval.errors import MipoEvalError
+from mipo_eval.evaluation.outcomes import Sheet, has_values
 from mipo_eval.reports import agreeing
 from mipo_eval.reports.agreeing import JudgesAgreement
-from mipo_eval.reports.outcomes import Sheet, has_values
 from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.stats import Comparison, compare_all
 from mipo_eval.stats.bootstrap import Floats

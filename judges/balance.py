@@ -9,9 +9,9 @@ import numpy as np
 
 from mipo_eval.errors import DataError
 from mipo_eval.judges.comparing import panel_majority, panel_mean
-from mipo_eval.metrics.rates import METRIC_NAMES, outcome_rates
+from mipo_eval.metrics.win_rate import METRIC_NAMES, outcome_rates
 from mipo_eval.records import Score
-from mipo_eval.signature import join
+from mipo_eval.signature import NOTHING, join
 from mipo_eval.stats import Comparison, compare
 from mipo_eval.verdict import PairVerdict, Verdict, ahead
 
@@ -90,7 +90,9 @@ def _absent(outcomes: Sequence[PairVerdict]) -> Score:
     reasons: dict[str, int] = {}
     for outcome in outcomes:
         reasons[str(outcome.reason)] = reasons.get(str(outcome.reason), 0) + 1
-    return Score(metric="win_rate_strict", value=None, n=0, unscored_reasons=reasons, signature="")
+    return Score(
+        metric="win_rate_strict", value=None, n=0, unscored_reasons=reasons, signature=NOTHING
+    )
 
 
 def _mirrored(inclusive: Score) -> Score:

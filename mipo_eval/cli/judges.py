@@ -10,7 +10,7 @@ from mipo_eval.cli.options import json_option, store_option
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from mipo_eval.judges.comparing import Agreement
+    from mipo_eval.metrics.agreement import Agreement
     from mipo_eval.reports.agreeing import FamilyTest, JudgesAgreement
     from mipo_eval.reports.correcting import Correction
     from mipo_eval.store import Store

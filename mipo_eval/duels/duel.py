@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from mipo_eval import __version__
-from mipo_eval.backends.pacing import spending
 from mipo_eval.duels.entrants import Entrant, Field, Text, responses_of
 from mipo_eval.errors import ConfigError
 from mipo_eval.judges import Judge
@@ -15,9 +14,10 @@ from mipo_eval.judges.balance import Balance, Panel, balance, panel_outcomes
 from mipo_eval.judges.choosing import TextPair, choose
 from mipo_eval.judges.judging import is_open, is_unrated, rate
 from mipo_eval.keys import digest
+from mipo_eval.models.prices import spending
 from mipo_eval.progress import Progress, Stage, run_shown
 from mipo_eval.records import Item, text_key
-from mipo_eval.signature import join, short
+from mipo_eval.signature import Signature, join, short
 from mipo_eval.stats import Crossed, adjust
 from mipo_eval.store import Store
 from mipo_eval.store.verdicts import pair_verdicts, totals
@@ -37,7 +37,7 @@ class Match:
     """None for a panel."""
     protocol: str
     balance: Balance
-    signature: str
+    signature: Signature
     entries: tuple["Entry", ...]
     """One per item of the task, in the suite's order."""
 

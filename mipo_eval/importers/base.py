@@ -17,7 +17,7 @@ from mipo_eval.errors import DataError
 from mipo_eval.keys import canonical_json, digest
 from mipo_eval.metrics import mean_score, outcome_rates, outcome_summary
 from mipo_eval.records import Item, Score, clean_text, text_key
-from mipo_eval.signature import join, short, split
+from mipo_eval.signature import join, short
 from mipo_eval.store.items import key_of_list
 from mipo_eval.store.verdicts import Grade
 from mipo_eval.verdict import (
@@ -389,14 +389,14 @@ def choice_scores(
     found = list(outcome_rates(values, groups=groups, reasons=reasons))
     if any(choice.preference is not None for choice in made):
         in_percent = [None if value is None else 100 * value for value in values]
-        mean = mean_score("win_rate", in_percent, signature="", groups=groups, reasons=reasons)
+        mean = mean_score("win_rate", in_percent, groups=groups, reasons=reasons)
         error = outcome_summary(values, groups=groups).standard_error
         found.insert(0, mean)
         if error is not None:
             found.append(replace(mean, metric="win_rate_standard_error", value=error, ci95=None))
     both = any(choice.shown_first == "b" for choice in made)
-    orders = "both-agree" if both else "one"
-    return [replace(s, signature=join(orders=orders, **split(s.signature))) for s in found]
+    orders = join(orders="both-agree" if both else "one")
+    return [replace(score, signature=orders.followed_by(score.signature)) for score in found]
 
 
 def win_rates(run: RunRecord) -> list[Score]:
@@ -473,17 +473,19 @@ def signed(
     task: str | None = None,
 ) -> list[Score]:
     """Return the scores with their whole signature: suite, items, source, judge, rules."""
-    context = {
-        "suite": in_signature(suite),
-        "items": short(digest([entry.item.key for entry in entries])),
-        "source": source,
-        "judge": in_signature(judge.name) if judge else None,
-    }
+    context = join(
+        suite=in_signature(suite),
+        items=short(digest([entry.item.key for entry in entries])),
+        source=source,
+        judge=in_signature(judge.name) if judge else None,
+        judge_key=short(judge.key) if judge else None,
+    )
+    version = join(version=__version__)
     return [
         replace(
             score,
             task=score.task if task is None else task,
-            signature=join(**{**context, **split(score.signature)}, version=__version__),
+            signature=context.followed_by(score.signature, version),
         )
         for score in scores
     ]

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.judges import family_of
 from mipo_eval.judges.comparing import (
-    Agreement,
     FamilyRatings,
     agreement_matrix,
     family_preference,
 )
+from mipo_eval.metrics.agreement import Agreement
 from mipo_eval.records import Score
 from mipo_eval.reports.catalog import row_name
 from mipo_eval.reports.said import duels_of, items_of, ratings_by, said_of

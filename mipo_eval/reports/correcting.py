@@ -163,7 +163,6 @@ def _rate(metric: str, values: Sequence[float | None], duels: Duels, seed: int) 
     return rate_score(
         metric,
         [None if value is None else 100 * value for value in values],
-        signature="",
         groups=[about.group for about in duels.values()],
         seed=seed,
         reasons=["no verdict"] * len(values),

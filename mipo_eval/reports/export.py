@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mipo_eval import __version__
 from mipo_eval.errors import ConfigError, DataError
-from mipo_eval.metrics.directions import direction
+from mipo_eval.metrics.aggregate import direction
 from mipo_eval.records import Score
 from mipo_eval.reports.exported_run import (
     ExportedRun,
@@ -24,7 +24,6 @@ from mipo_eval.reports.exported_run import (
     lm_eval_results,
     lm_eval_samples,
 )
-from mipo_eval.signature import rule, split
 from mipo_eval.store.validations import MARK
 
 if TYPE_CHECKING:
@@ -99,8 +98,8 @@ def score_rows(runs: Runs) -> list[dict[str, Any]]:
             "model": run.model,
             "suite": run.suite,
             "task": score.task,
-            "metric": score.metric,
-            "judge": split(score.signature).get("judge"),
+            "metric": score.name,
+            "judge": score.judge,
             "judge_fails": "; ".join(run.failings(score)) or None,
             "value": score.value,
             "ci_low": score.ci95[0] if score.ci95 else None,
@@ -136,11 +135,11 @@ def table_of(runs: Runs) -> ExportTable:
     notes: dict[str, None] = {}
     for column, run in enumerate(runs):
         for score in run.scores:
-            judge = split(score.signature).get("judge", "")
+            judge = score.judge or ""
             if failings := run.failings(score):
                 judge = f"{judge} {MARK}"
                 notes[f"{judge} fails its validation on {'; on '.join(failings)}"] = None
-            key = (score.task, score.metric, judge, rule(score.signature))
+            key = (score.task, score.name, judge, score.signature.rule)
             found.setdefault(key, {})[column] = score
     rows = []
     for (task, metric, judge, _), scores in found.items():

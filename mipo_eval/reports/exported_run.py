@@ -7,12 +7,11 @@ from typing import Any, NamedTuple
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.importers.lm_eval import unit
 from mipo_eval.records import Item, Score
-from mipo_eval.signature import split
 from mipo_eval.store import Store
 from mipo_eval.store.judges import list_judges
 from mipo_eval.store.responses import answered, paired_texts
 from mipo_eval.store.runs import Run, generation_spec, get_scores
-from mipo_eval.store.validations import failing_by_signature, judge_in
+from mipo_eval.store.validations import failing_by_short_key
 from mipo_eval.store.verdicts import Grade, get_grades, judges_on, ratings_of, verdicts_of_all
 from mipo_eval.verdict import PairVerdict
 
@@ -68,7 +67,7 @@ class ExportedRun:
 
     def failings(self, score: Score) -> Sequence[str]:
         """Return why the judge behind a score failed its validation; nothing if it did not."""
-        return self.failing.get(judge_in(score.signature) or "", ())
+        return self.failing.get(score.judge_key or "", ())
 
 
 def load_run(
@@ -103,7 +102,7 @@ def load_run(
         judges={key: name for key, name in names.items() if key in used},
         scores=get_scores(store, run.run_id),
         baseline=str(spec.get("baseline", "reference")),
-        failing=failing_by_signature(store),
+        failing=failing_by_short_key(store),
         letters=letters or {},
     )
 
@@ -184,13 +183,13 @@ def lm_eval_results(run: ExportedRun) -> dict[str, Any]:
     for score in sorted(run.scores, key=lambda score: order.get(score.task, len(order))):
         if score.value is None:
             continue
-        parts, scale = split(score.signature), unit(score.metric)
-        used = f"judge:{parts['judge']}" if "judge" in parts else parts.get("filter", "none")
+        filtered, scale = score.signature.parts.get("filter", "none"), unit(score.metric)
+        used = f"judge:{score.judge}" if score.judge else filtered
         width = score.ci95[1] - score.ci95[0] if score.ci95 else None
         results.setdefault(score.task, {"alias": score.task}).update(
             {
-                f"{score.metric},{used}": score.value / scale,
-                f"{score.metric}_stderr,{used}": (
+                f"{score.name},{used}": score.value / scale,
+                f"{score.name}_stderr,{used}": (
                     "N/A" if width is None else width / (2 * 1.96 * scale)
                 ),
             }

@@ -12,7 +12,6 @@ import numpy as np
 from mipo_eval.errors import ConfigError
 from mipo_eval.metrics import outcome_rates
 from mipo_eval.reports.catalog import RowName, RowRule, model_label, row_name
-from mipo_eval.reports.outcomes import is_imported
 from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.reports.trained import method_label, negatives_of, trained_rules
 from mipo_eval.stats import Crossed
@@ -134,7 +133,7 @@ def _entropies(metric: str) -> Callable[..., Iterator[dict[str, Any]]]:
     ) -> Iterator[dict[str, Any]]:
         suites: dict[str, dict[str, Run]] = {}
         for run, score in now.scores:
-            if score.metric == metric and not is_imported(score.signature):
+            if score.metric == metric and not score.is_imported:
                 suites.setdefault(run.suite, {})[run.run_id] = run
         for runs in suites.values():
             for sheet in now.outcomes.sheets(list(runs.values()), metric):

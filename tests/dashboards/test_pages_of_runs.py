@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 from mipo_eval.dashboards.links import FIRST, address, run_name
 from mipo_eval.keys import digest
-from mipo_eval.signature import short
+from mipo_eval.signature import join, short
 from mipo_eval.store import Store
 from mipo_eval.store.merge import merge
 from mipo_eval.store.runs import list_runs
@@ -320,12 +320,12 @@ def _second_judge(path: Path) -> None:
                 replace(
                     score,
                     value=100.0 if run is favourite else score.value,
-                    signature=score.signature.replace(short(RATER), short(other)).replace(
-                        "judge:rater", "judge:another"
+                    signature=score.signature.followed_by(
+                        join(judge="another", judge_key=short(other))
                     ),
                 )
                 for score in get_scores(store, run.run_id)
-                if "judge:rater" in score.signature
+                if score.judge == "rater"
             ]
             put_scores(store, run.run_id, made)
 

@@ -10,6 +10,7 @@ from mipo_eval.duels.duel import Entry, Match
 from mipo_eval.duels.entrants import Entrant
 from mipo_eval.judges.balance import balance
 from mipo_eval.records import Item, Rating, text_key
+from mipo_eval.signature import NOTHING
 from mipo_eval.store import Store
 from mipo_eval.store.verdicts import put_ratings
 from mipo_eval.verdict import PairVerdict
@@ -33,7 +34,7 @@ def match(
         judge_key=judge,
         protocol="rubric",
         balance=balance(outcomes, groups=[item.group for item in items]),
-        signature="",
+        signature=NOTHING,
         entries=tuple(
             Entry(item=item, first=(first, None), second=(second, None), outcome=outcome)
             for item, (first, second), outcome in zip(items, texts, outcomes, strict=True)

@@ -11,7 +11,6 @@ from mipo_eval.importers.base import item_verdicts
 from mipo_eval.metrics import OutcomeSummary, outcome_summary
 from mipo_eval.records import Score
 from mipo_eval.reports.exported_run import ExportedRun, load_run
-from mipo_eval.signature import split
 from mipo_eval.store import Store
 from mipo_eval.store.runs import list_runs
 from mipo_eval.store.verdicts import get_choices
@@ -56,7 +55,7 @@ def _scores(
     return {
         score.task: score
         for score in record.scores
-        if score.metric == metric and judge in {None, split(score.signature).get("judge")}
+        if score.metric == metric and judge in {None, score.judge}
     }
 
 
@@ -88,7 +87,7 @@ def test_alpaca_eval_published_numbers_of_every_model(
         assert error == pytest.approx(published["standard_error"], abs=1e-6)
         discrete = published["discrete_win_rate"]
         assert stored["win_rate_half_ties"] == pytest.approx(discrete, abs=1e-6)
-        assert split(record.scores[0].signature)["source"] == "alpaca_eval"
+        assert record.scores[0].signature.parts["source"] == "alpaca_eval"
 
 
 def test_alpaca_eval_annotations_with_texts(shared_data: Path) -> None:
@@ -113,7 +112,7 @@ def test_mt_bench_means_of_every_model_and_turn(shared_data: Path) -> None:
             "average": pytest.approx(truth["average"][record.model], abs=1e-9),
         }
     assert {r.model for r in records} == truth["average"].keys()
-    assert len({split(r.scores[0].signature)["items"] for r in records}) == 1
+    assert len({r.scores[0].signature.parts["items"] for r in records}) == 1
 
 
 def test_arena_hard_intervals_come_from_the_stored_replicates(shared_data: Path) -> None:

@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 import pytest
 
-from mipo_eval.backends import Failure, Request
-from mipo_eval.backends.scripted import Outcome, ScriptedBackend
 from mipo_eval.judges import Judge, load_judge
 from mipo_eval.judges.choosing import TextPair, choose
+from mipo_eval.models import Failure, Request
+from mipo_eval.models.base import ScriptedBackend, ScriptedReply
 from mipo_eval.records import Item
 from mipo_eval.store import Store
 from mipo_eval.store.verdicts import pair_verdicts
@@ -22,7 +22,7 @@ PAIRS = [
 ]
 
 
-def judge(script: Callable[[Request], Outcome]) -> Judge:
+def judge(script: Callable[[Request], ScriptedReply]) -> Judge:
     like = load_judge("openai:m@http://localhost:1", protocol="pairwise")
     return Judge(
         name="scripted",
@@ -33,7 +33,7 @@ def judge(script: Callable[[Request], Outcome]) -> Judge:
     )
 
 
-def likes_good(request: Request) -> Outcome:
+def likes_good(request: Request) -> ScriptedReply:
     return "response_a" if request.slots["response_a"].startswith("good") else "response_b"
 
 
@@ -108,10 +108,12 @@ def test_equal_texts_are_a_tie_without_a_question() -> None:
         ("either is fine", "unparsable reply"),
     ],
 )
-def test_what_has_no_answer_is_undecided_with_the_reason(trouble: Outcome, reason: str) -> None:
+def test_what_has_no_answer_is_undecided_with_the_reason(
+    trouble: ScriptedReply, reason: str
+) -> None:
     broken = True
 
-    def script(request: Request) -> Outcome:
+    def script(request: Request) -> ScriptedReply:
         swapped = request.slots["response_b"].startswith("good")
         return trouble if broken and swapped and "What is 3" in request.slots["query"] else "a"
 

@@ -28,7 +28,7 @@ from mipo_eval.reports.export import (
     write,
 )
 from mipo_eval.reports.exported_run import ExportedItem, ExportedRun, annotations, load_run
-from mipo_eval.signature import split
+from mipo_eval.signature import join
 from mipo_eval.store import Store, tables
 from mipo_eval.store.items import put_list
 from mipo_eval.store.judges import put_judge
@@ -44,7 +44,7 @@ HOSTILE = (
 
 
 def _score(metric: str, value: float | None, **more: Any) -> Score:
-    signature = more.pop("signature", "suite:s|judge:j|ties:win")
+    signature = more.pop("signature", join(suite="s", judge="j", ties="win"))
     return Score(
         task=more.pop("task", "t"),
         metric=metric,
@@ -90,7 +90,9 @@ def test_the_best_is_the_highest_or_where_low_is_good_the_lowest() -> None:
 
 
 def test_numbers_made_by_other_rules_do_not_compete() -> None:
-    half = _run("three", _score("accuracy", 90.0, signature="suite:s|judge:j|ties:half"))
+    half = _run(
+        "three", _score("accuracy", 90.0, signature=join(suite="s", judge="j", ties="half"))
+    )
     table = table_of([*RUNS, half])
     cells = [row for names, row in table.rows if names[1] == "accuracy"]
     assert [[cell.best if cell else None for cell in row] for row in cells] == [
@@ -185,7 +187,13 @@ class _Page(html.parser.HTMLParser):
 
 def test_the_report_runs_and_loads_nothing_foreign(tmp_path: Path) -> None:
     quiet = [_run("one", _score("accuracy", 40.0, ci95=(30.0, 50.0)))]
-    judged = _score("accuracy", 40.0, ci95=(30.0, 50.0), task=HOSTILE, signature=f"x:{HOSTILE}")
+    judged = _score(
+        "accuracy",
+        40.0,
+        ci95=(30.0, 50.0),
+        task=HOSTILE,
+        signature=join(x=HOSTILE.replace("|", "/")),
+    )
     loud = [_run(HOSTILE, judged, text=HOSTILE)]
     pages = {}
     for name, runs in (("quiet", quiet), ("loud", loud)):
@@ -257,7 +265,9 @@ def _stored_run(store: Store) -> Run:
         updated_at=now(),
     )
     put_run(store, run)
-    score = _score("win_rate_strict", 33.25, ci95=(10.0, 60.0), signature="suite:s|judge:my judge")
+    score = _score(
+        "win_rate_strict", 33.25, ci95=(10.0, 60.0), signature=join(suite="s", judge="my judge")
+    )
     put_scores(store, run.run_id, [score])
     return run
 
@@ -329,7 +339,7 @@ def test_our_scores_and_responses_go_to_lm_eval_and_back() -> None:
     assert (back.model, len(back.items)) == ("m", 3)
     (score,) = back.scores
     assert (score.task, score.metric, score.value, score.n) == ("t", "win_rate_strict", 33.25, 4)
-    assert split(score.signature)["judge"] == "my judge"
+    assert score.judge == "my judge"
     assert [(e.item.prompt, e.text) for e in back.items] == [
         (e.item.prompt, e.text) for e in record.items
     ]

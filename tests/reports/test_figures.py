@@ -12,6 +12,7 @@ import pytest
 from mipo_eval.cli import main
 from mipo_eval.keys import digest
 from mipo_eval.records import Item, Response, Score, text_key
+from mipo_eval.signature import join
 from mipo_eval.store import Store
 from mipo_eval.store.items import put_list
 from mipo_eval.store.judges import put_judge
@@ -44,7 +45,7 @@ def _run(store: Store, model: str, suite: str, items: list[Item], metric: str) -
         updated_at=DAY,
     )
     put_run(store, run)
-    signature = f"suite:{suite}@1"
+    signature = join(suite=f"{suite}@1")
     put_scores(
         store, run.run_id, [Score(task=suite, metric=metric, value=1.0, n=n, signature=signature)]
     )
@@ -126,7 +127,9 @@ def _asked(store: Store) -> None:
         for n in range(N)
     ]
     run = _run(store, "org/base", "arc", items, "answer_entropy_correct")
-    wrong = Score(task="arc", metric="answer_entropy_wrong", value=0, n=2, signature="suite:arc@1")
+    wrong = Score(
+        task="arc", metric="answer_entropy_wrong", value=0, n=2, signature=join(suite="arc@1")
+    )
     put_scores(store, run.run_id, [wrong])
     for n, item in enumerate(items):
         _answer(store, run, [item], ["A"], choice_logprobs=HALF if n % 2 else SURE)

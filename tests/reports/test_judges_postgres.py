@@ -2,13 +2,13 @@
 
 import asyncio
 
-from mipo_eval.backends.scripted import ScriptedBackend
 from mipo_eval.judges import Judge, load_judge
 from mipo_eval.judges.choosing import TextPair, choose
 from mipo_eval.judges.explaining import calls_about, explain_call
 from mipo_eval.judges.judging import rate
 from mipo_eval.judges.people import people_pairs
 from mipo_eval.judges.reparsing import readers, reparse_judge
+from mipo_eval.models.base import ScriptedBackend
 from mipo_eval.reports.agreeing import Families, agreements, family_tests, judges_named
 from mipo_eval.reports.correcting import correct, store_labels
 from mipo_eval.reports.judges import judge_rows
