@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from mipo_eval.errors import ConfigError, DataError
+from mipo_eval.evaluation.score import Numbers
 from mipo_eval.importers.lm_eval import unit
 from mipo_eval.records import Item, Score
 from mipo_eval.store import Store
 from mipo_eval.store.judges import list_judges
 from mipo_eval.store.responses import answered, paired_texts
-from mipo_eval.store.runs import Run, generation_spec, get_scores
+from mipo_eval.store.runs import Run, generation_spec
 from mipo_eval.store.validations import failing_by_short_key
 from mipo_eval.store.verdicts import Grade, get_grades, judges_on, ratings_of, verdicts_of_all
 from mipo_eval.verdict import PairVerdict
@@ -100,7 +101,7 @@ def load_run(
         suite=run.suite,
         items=items,
         judges={key: name for key, name in names.items() if key in used},
-        scores=get_scores(store, run.run_id),
+        scores=Numbers(store).of_run(run),
         baseline=str(spec.get("baseline", "reference")),
         failing=failing_by_short_key(store),
         letters=letters or {},
