@@ -16,6 +16,7 @@ from mipo_eval.store.runs import Run
 from mipo_eval.store.tables import calls, choices, grades, item_lists, items, judges, verdicts
 from mipo_eval.verdict import (
     IDENTICAL,
+    NOT_JUDGED,
     Choice,
     Pair,
     PairVerdict,
@@ -127,6 +128,24 @@ def pair_verdicts(store: Store, judge_key: str, pairs: Sequence[Pair]) -> list[P
     return found
 
 
+def verdicts_of_all(
+    store: Store, pairs: Sequence[Pair], judge_keys: Iterable[str]
+) -> dict[Pair, dict[str, PairVerdict]]:
+    """Return, by pair and judge, the verdicts of the judges that said something of any pair."""
+    found: dict[Pair, dict[str, PairVerdict]] = {pair: {} for pair in pairs}
+    for key in judge_keys:
+        own = {
+            pair: one
+            for pair, one in zip(pairs, pair_verdicts(store, key, pairs), strict=True)
+            if one.choices or one.reason != NOT_JUDGED
+        }
+        # Equal texts are a tie to every judge, also to one that was never asked about these.
+        if any(one.choices or not one.identical for one in own.values()):
+            for pair, one in own.items():
+                found[pair][key] = one
+    return found
+
+
 def run_verdicts(
     store: Store, run: Run, other: Run | None, judge_key: str
 ) -> list[tuple[PairedTexts, PairVerdict]]:
@@ -170,6 +189,17 @@ def _preferences(store: Store, item_keys: Collection[str]) -> dict[str, int]:
     with store.read() as connection:
         rows = connection.execute(query.where(items.c.item_key.in_(item_keys)))
         return {key: n for key, n in rows}
+
+
+def judges_on(store: Store, list_key: str) -> set[str]:
+    """Return the keys of the judges and people that chose or rated on the items of a list."""
+    of_list = sa.select(item_lists.c.item_key).where(item_lists.c.list_key == list_key)
+    queries = [
+        sa.select(table.c.judge_key).where(table.c.item_key.in_(of_list))
+        for table in (choices, verdicts)
+    ]
+    with store.read() as connection:
+        return set(connection.execute(sa.union(*queries)).scalars())
 
 
 def ratings_by(
