@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from mipo_eval.dashboards.scored import MEASURED, PAPER
+from mipo_eval.evaluation.score import Numbers
 from mipo_eval.reports.catalog import row_name, stored_scores
 from mipo_eval.reports.paper import TASKS, published
 from mipo_eval.reports.trained import trained_rules
@@ -144,9 +145,13 @@ def control_table(store: Store) -> pd.DataFrame:
     """
     rules = trained_rules(list_trainings(store))
     found, controlled = [], set()
-    for run, score in stored_scores(store, controls=True):
-        control, metric = score.control, score.metric
-        if metric not in {"win_rate_tie_inclusive", "rating_mean"} or score.value is None:
+    numbers = Numbers(store)
+    for run, stored in stored_scores(store, controls=True):
+        control, metric = stored.control, stored.metric
+        if metric not in {"win_rate_tie_inclusive", "rating_mean"}:
+            continue
+        score = numbers.current(run, stored)
+        if score.value is None:
             continue
         name, _ = row_name(run, rules)
         judge = score.judge or ""

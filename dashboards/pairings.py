@@ -11,8 +11,8 @@ from mipo_eval.store import Store
 from mipo_eval.store.judges import list_judges
 from mipo_eval.store.responses import answered, paired_texts
 from mipo_eval.store.runs import find_run
-from mipo_eval.store.verdicts import pair_verdicts
-from mipo_eval.verdict import NOT_JUDGED, Pair, PairVerdict, Verdict
+from mipo_eval.store.verdicts import verdicts_of_all
+from mipo_eval.verdict import PairVerdict, Verdict
 
 OUTCOMES: Mapping[Verdict, str] = {"a": "win", "tie": "tie", "b": "loss"}
 """What a verdict is called, from the first text's side."""
@@ -48,19 +48,13 @@ def pairings(store: Store, first: str, second: str | None) -> list[Pairing]:
     run = find_run(store, first)
     rows = paired_texts(store, run, find_run(store, second) if second else None)
     pairs = list(dict.fromkeys(row.pair for row in rows if row.pair))
-    said: dict[Pair | None, dict[str, PairVerdict]] = {pair: {} for pair in pairs}
-    for judge in list_judges(store):
-        made = pair_verdicts(store, judge.key, pairs)
-        if any(one.choices or not (one.identical or one.reason == NOT_JUDGED) for one in made):
-            for pair, one in zip(pairs, made, strict=True):
-                if one.reason != NOT_JUDGED or one.choices:
-                    said[pair][judge.key] = one
+    said = verdicts_of_all(store, pairs, [judge.key for judge in list_judges(store)])
     return [
         Pairing(
             position=row.position,
             task=row.task,
             item_id=row.item_id,
-            verdicts=said.get(row.pair, {}),
+            verdicts=said[row.pair] if row.pair else {},
         )
         for row in rows
     ]

@@ -228,7 +228,6 @@ def correct(  # noqa: PLR0913 - one parameter per flag
     """
     from mipo_eval.cli.render import Output
     from mipo_eval.reports import correcting
-    from mipo_eval.reports.said import duels_of
     from mipo_eval.store import Store
     from mipo_eval.store.judges import find_judge
     from mipo_eval.store.runs import find_run
@@ -237,11 +236,10 @@ def correct(  # noqa: PLR0913 - one parameter per flag
     with Store.open(store, mode="read") as opened:
         found = find_run(opened, run)
         other = find_run(opened, against) if against else None
-        duels = duels_of(opened, found, other)
         told = (
-            correcting.file_labels(opened, found, Path(labels), duels)
+            correcting.file_labels(opened, found, Path(labels))
             if labels.endswith(".jsonl")
-            else correcting.store_labels(opened, labels.split(","), duels)
+            else correcting.store_labels(opened, labels.split(","))
         )
         own = find_judge(opened, judge)
         corrected = correcting.correct(opened, found, own, told, other=other, seed=seed)

@@ -24,7 +24,7 @@ from mipo_eval.checkpoints import check_checkpoint
 from mipo_eval.errors import ConfigError, DataError, ModelError
 from mipo_eval.evaluation.generate import KIND, environment
 from mipo_eval.evaluation.score import response_scores
-from mipo_eval.exchange.reading import Row, read_rows
+from mipo_eval.importers.base import FileRow, read_rows
 from mipo_eval.judges.judging import EMPTY, NO_REFERENCE
 from mipo_eval.keys import digest
 from mipo_eval.models.spec import checkpoint_name
@@ -292,7 +292,7 @@ def read_responses(path: Path, items: Sequence[Item]) -> tuple[str, dict[str, st
     return name, texts
 
 
-def _by_id(rows: Sequence[Row], items: Sequence[Item]) -> dict[str, str | None]:
+def _by_id(rows: Sequence[FileRow], items: Sequence[Item]) -> dict[str, str | None]:
     keys = {item.item_id: item.key for item in items}
     texts: dict[str, str | None] = {}
     seen: set[str] = set()
@@ -307,7 +307,7 @@ def _by_id(rows: Sequence[Row], items: Sequence[Item]) -> dict[str, str | None]:
     return texts
 
 
-def _generator(rows: Sequence[Row]) -> str | None:
+def _generator(rows: Sequence[FileRow]) -> str | None:
     names = {row.data["generator"]: row for row in rows if row.data.get("generator")}
     if len(names) > 1:
         second = list(names.values())[1]
@@ -315,8 +315,8 @@ def _generator(rows: Sequence[Row]) -> str | None:
     return str(next(iter(names))) if names else None
 
 
-def _by_instruction(rows: Sequence[Row], items: Sequence[Item]) -> dict[str, str | None]:
-    of_instruction: dict[str, list[Row]] = {}
+def _by_instruction(rows: Sequence[FileRow], items: Sequence[Item]) -> dict[str, str | None]:
+    of_instruction: dict[str, list[FileRow]] = {}
     for row in rows:
         of_instruction.setdefault(row.text("instruction").strip(), []).append(row)
     texts: dict[str, str | None] = {}
