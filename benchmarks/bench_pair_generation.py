@@ -34,8 +34,9 @@ from mipo_eval.generation.engine import (
 from mipo_eval.generation.models import parse_model
 from mipo_eval.records import Item
 from mipo_eval.tasks.query import render_query
-from mipo_eval.training.pairs import PairSettings, plan_draws
-from mipo_eval.training.sample import ask
+from mipo_eval.training.data import ask
+from mipo_eval.training.pairs import plan_draws
+from mipo_eval.training.recipes import PairSettings
 
 _TASK = "mipo_items"
 _REPEATS = 3

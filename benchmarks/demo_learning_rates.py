@@ -24,9 +24,9 @@ from mipo_eval.settings import silence_libraries
 from mipo_eval.store import Store
 from mipo_eval.store.responses import Answered
 from mipo_eval.suites import find_suite
+from mipo_eval.training.data import ask
 from mipo_eval.training.demonstration import ALL, Entry, satisfied
 from mipo_eval.training.run import train
-from mipo_eval.training.sample import ask
 
 FIRST, COUNT = 1024, 200
 FOLDER = Path("demo-learning-rates")

@@ -15,10 +15,9 @@ from torch import Tensor
 
 from mipo_eval.errors import ModelError
 from mipo_eval.training.advantages import policy_loss, value_loss
-from mipo_eval.training.job import Example, Job
-from mipo_eval.training.likelihood import IGNORED, Codec, add_likelihood_head, padded
-from mipo_eval.training.mipo import longest_text
-from mipo_eval.training.pair_trainer import with_adapter, without_dropout
+from mipo_eval.training.data import TrainingExample, TrainingJob
+from mipo_eval.training.dpo import longest_text, with_adapter, without_dropout
+from mipo_eval.training.logprobs import IGNORED, Codec, add_likelihood_head, padded
 from mipo_eval.training.rewards import Completion, Messages
 from mipo_eval.training.trainer import adapter_config, load_policy
 
@@ -66,7 +65,7 @@ class ActorCritic:
         ModelError: the base model cannot be loaded, or its architecture has no critic.
     """
 
-    def __init__(self, job: Job, *, critic_learning_rate: float, rows: int) -> None:
+    def __init__(self, job: TrainingJob, *, critic_learning_rate: float, rows: int) -> None:
         from accelerate import Accelerator
 
         how = job.optimization
@@ -100,7 +99,9 @@ class ActorCritic:
         if self._reference is not None:
             self._reference.to(self.accelerator.device)
 
-    def write(self, examples: Sequence[Example], *, max_new_tokens: int) -> list[Completion]:
+    def write(
+        self, examples: Sequence[TrainingExample], *, max_new_tokens: int
+    ) -> list[Completion]:
         """Return a response of the policy to each example's prompt, drawn at temperature 1.
 
         Raises:
@@ -307,7 +308,7 @@ def summed_logprobs(
     return torch.cat(found)
 
 
-def _with_reference(job: Job, policy: Any) -> tuple[Any, Any | None]:
+def _with_reference(job: TrainingJob, policy: Any) -> tuple[Any, Any | None]:
     """Return what is trained, and the frozen reference where it has weights of its own."""
     without_dropout(policy)
     add_likelihood_head(policy)
@@ -321,7 +322,7 @@ def _with_reference(job: Job, policy: Any) -> tuple[Any, Any | None]:
     return actor, reference.eval().requires_grad_(False)
 
 
-def _critic(job: Job) -> Any:
+def _critic(job: TrainingJob) -> Any:
     """Return the base model with a head of one value per token, which says 0 at the start."""
     from transformers import AutoConfig, AutoModelForTokenClassification
     from transformers.utils import logging

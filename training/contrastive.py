@@ -1,42 +1,30 @@
 """InfoNCE and SAMI (eqs. 6 and 7): K contexts of one prompt, and the K responses to them.
 
 Every response is read under every context of its group, which gives K x K log-probabilities. Each
-prompt-with-context is read once, with all K responses behind it (see packing.py).
-
-Needs no torch to be imported, so that recipes can be checked anywhere.
+prompt-with-context is read once, with all K responses behind it (see packed.py).
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from transformers import TrainingArguments
 
 from mipo_eval.errors import DataError
 from mipo_eval.keys import item_rng
-from mipo_eval.records import Item
-from mipo_eval.training.job import Example, Job
-from mipo_eval.training.mipo import Reading
+from mipo_eval.training.data import TrainingExample, TrainingJob
+from mipo_eval.training.dpo import GroupTrainer, group_arguments, reference_logprobs
+from mipo_eval.training.losses import info_nce_loss, sami_loss
+from mipo_eval.training.packed import GroupReader, TokenGroup
+from mipo_eval.training.recipes import ContrastiveSettings
+from mipo_eval.training.trainer import guarded
 
 if TYPE_CHECKING:
-    from mipo_eval.training.likelihood import Codec
-    from mipo_eval.training.packing import TokenGroup
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContrastiveSettings:
-    """What contrastive training needs beyond an optimizer, whose batch counts groups."""
-
-    loss: Literal["info_nce", "sami"] = "info_nce"
-    contexts: int = 4
-    """K: contexts, and responses, of a group. The paper gives no value."""
-    attention: Reading = "auto"
-    """How the responses behind a prompt are read; see `DpoSettings`."""
-
-    def __post_init__(self) -> None:
-        if self.contexts < 2:
-            raise ValueError(
-                f"contexts is {self.contexts}: a response is told by its context among 2 or more"
-            )
+    from mipo_eval.training.logprobs import Codec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +40,7 @@ class ContrastiveOutcome:
     """What a user should know, such as why nothing was packed."""
 
 
-def train_contrastive(job: Job, settings: ContrastiveSettings) -> ContrastiveOutcome:
+def train_contrastive(job: TrainingJob, settings: ContrastiveSettings) -> ContrastiveOutcome:
     """Train a model to tell its responses by their contexts; the result ends up in `job.out`.
 
     Examples of one prompt are grouped (`grouped`); see `with_other_contexts` for data sets in
@@ -66,13 +54,13 @@ def train_contrastive(job: Job, settings: ContrastiveSettings) -> ContrastiveOut
         DataError: an example has no response, or there is not one group.
         ModelError: the model cannot be loaded, memory runs out, or the loss is not finite.
     """
-    from mipo_eval.training import contrastive_trainer, pair_trainer
-    from mipo_eval.training.likelihood import Codec, add_likelihood_head
-    from mipo_eval.training.mipo import choose_reader, longest_text
+    from mipo_eval.training import dpo
+    from mipo_eval.training.dpo import choose_reader, longest_text
+    from mipo_eval.training.logprobs import Codec, add_likelihood_head
     from mipo_eval.training.trainer import load_policy, run_trainer
 
     model, tokenizer = load_policy(job)
-    pair_trainer.without_dropout(model)
+    dpo.without_dropout(model)
     add_likelihood_head(model)
     codec = Codec.of(tokenizer, job.chat_template)
     longest = longest_text(job, model)
@@ -86,10 +74,10 @@ def train_contrastive(job: Job, settings: ContrastiveSettings) -> ContrastiveOut
         )
     rows = [row for group in (*fitting.groups, *held_out) for row in group]
     reader, note = choose_reader(model, tokenizer, rows, settings.attention)
-    trainer = contrastive_trainer.make_trainer(
-        pair_trainer.with_adapter(model, job),
+    trainer = make_trainer(
+        dpo.with_adapter(model, job),
         job,
-        contrastive_trainer.Task(reader, fitting.groups, held_out, settings.loss),
+        Task(reader, fitting.groups, held_out, settings.loss),
         tokenizer,
     )
     run_trainer(trainer, job)
@@ -105,12 +93,12 @@ def train_contrastive(job: Job, settings: ContrastiveSettings) -> ContrastiveOut
 class Grouping:
     """Examples by prompt."""
 
-    groups: list[tuple[Example, ...]]
+    groups: list[tuple[TrainingExample, ...]]
     dropped: Counter[str]
     """Examples in no group, by reason."""
 
 
-def grouped(examples: Sequence[Example], *, contexts: int, seed: int) -> Grouping:
+def grouped(examples: Sequence[TrainingExample], *, contexts: int, seed: int) -> Grouping:
     """Return groups of 2 to K examples of one prompt, no two with equal contexts.
 
     A prompt with more than K contexts gives several groups; what does not fill one makes a smaller
@@ -125,7 +113,7 @@ def grouped(examples: Sequence[Example], *, contexts: int, seed: int) -> Groupin
     Raises:
         DataError: an example has no response.
     """
-    by_prompt: dict[str, dict[str, Example]] = defaultdict(dict)
+    by_prompt: dict[str, dict[str, TrainingExample]] = defaultdict(dict)
     dropped: Counter[str] = Counter()
     for example in sorted(examples, key=lambda one: one.item.key):
         if not example.chosen:
@@ -148,48 +136,6 @@ def grouped(examples: Sequence[Example], *, contexts: int, seed: int) -> Groupin
     return Grouping(groups, +dropped)
 
 
-def with_other_contexts(items: Sequence[Item], *, contexts: int, seed: int) -> list[Item]:
-    """Return the items, and more of them so that each prompt is asked under K contexts.
-
-    Eqs. 6 and 7 need K responses to one prompt; in most data sets a user's prompt is nobody
-    else's. What is missing is filled with contexts of other users, drawn by the seed and the
-    prompt; such an item has the other user's preferences and no reference.
-
-    Args:
-        items: the training items of one data set.
-        contexts: K.
-        seed: of the draw.
-
-    Raises:
-        DataError: the items have fewer than K different contexts.
-    """
-    owners = {" ".join(item.context.split()): item for item in items if item.context.strip()}
-    if len(owners) < contexts:
-        raise DataError(
-            f"{len(owners)} different contexts in {len(items)} training items: too few for groups "
-            f"of {contexts}; lower settings.contexts, or take a suite with more users"
-        )
-    by_prompt: dict[str, list[Item]] = defaultdict(list)
-    for item in items:
-        if item.context.strip():
-            by_prompt[item.prompt].append(item)
-    found = list(items)
-    for prompt, own in by_prompt.items():
-        known = {" ".join(item.context.split()) for item in own}
-        missing = contexts - len(known)
-        if missing > 0:
-            others = [owners[context] for context in sorted(owners.keys() - known)]
-            drawn = item_rng(seed, "contexts", prompt).sample(others, missing)
-            found += [_asked_by(min(own, key=lambda one: one.key), other) for other in drawn]
-    return found
-
-
-def _asked_by(item: Item, other: Item) -> Item:
-    taken = {name: getattr(other, name) for name in ("context", "preferences", "rubric", "user_id")}
-    name = f"{item.item_id}+{other.item_id}"
-    return item.model_copy(update={**taken, "item_id": name, "reference": None, "meta": {}})
-
-
 @dataclass(frozen=True, slots=True)
 class _Fitting:
     groups: "list[tuple[TokenGroup, ...]]"
@@ -197,14 +143,14 @@ class _Fitting:
 
 
 def _fitting(
-    examples: Sequence[Example],
+    examples: Sequence[TrainingExample],
     codec: "Codec",
     settings: ContrastiveSettings,
     longest: int | None,
     seed: int,
 ) -> _Fitting:
     """Return groups as token ids: a row per context with all responses of the group behind it."""
-    from mipo_eval.training.packing import TokenGroup
+    from mipo_eval.training.packed import TokenGroup
 
     short = [one for one in examples if _fits(one, codec, longest)]
     made = grouped(short, contexts=settings.contexts, seed=seed)
@@ -226,7 +172,155 @@ def _fitting(
     return _Fitting(groups, made.dropped)
 
 
-def _fits(example: Example, codec: "Codec", longest: int | None) -> bool:
+def _fits(example: TrainingExample, codec: "Codec", longest: int | None) -> bool:
     if longest is None or not example.chosen:
         return True
     return len(codec.prompt(example.prompt)) + len(codec.response(example.chosen)) <= longest
+
+
+Square = Sequence[TokenGroup]
+"""A group: one row per context, each with the responses to all contexts, in the same order."""
+
+_LOSSES = {"info_nce": info_nce_loss, "sami": sami_loss}
+
+
+class Task(NamedTuple):
+    """What is learned from, and how it is read."""
+
+    reader: GroupReader
+    groups: Sequence[Square]
+    held_out: Sequence[Square]
+    loss: Literal["info_nce", "sami"]
+
+
+@dataclass(frozen=True, slots=True)
+class NumberedSquare:
+    """A group, and where its first response is in the table of reference log-probabilities."""
+
+    row: int
+    rows: Square
+
+
+class SquareDataset(Dataset[NumberedSquare]):
+    """Groups as torch wants a data set."""
+
+    def __init__(self, groups: Sequence[Square], *, first: int) -> None:
+        self._numbered = []
+        for rows in groups:
+            self._numbered.append(NumberedSquare(first, rows))
+            first += len(rows)
+
+    def __len__(self) -> int:
+        return len(self._numbered)
+
+    def __getitem__(self, index: int) -> NumberedSquare:
+        return self._numbered[index]
+
+
+def make_trainer(model: Any, job: TrainingJob, task: Task, tokenizer: Any) -> Any:
+    """Return the trainer of a job, ready for `run_trainer`."""
+    args = group_arguments(job, held_out=bool(task.held_out))
+    kind = guarded(ContrastiveTrainer)
+    return kind(model, args=args, job=job, task=task, processing_class=tokenizer)
+
+
+class ContrastiveMeasures(NamedTuple):
+    """Means over the groups of a batch; scalars."""
+
+    loss: Tensor
+    mi_lower_bound: Tensor
+    """In nats, at most log K: the negative of eq. 6, whichever loss is trained."""
+    retrieval: Tensor
+    """Share of responses whose own context is the likeliest of the group's; a tie is none."""
+
+
+class ContrastiveTrainer(GroupTrainer):
+    """Trains on groups with the loss of eq. 6 or 7.
+
+    Args:
+        model: the policy, which before its first step is the reference.
+        args: of transformers' Trainer.
+        job: for the place of the reference's log-probabilities.
+        task: what is learned from.
+        kwargs: more of the Trainer's.
+    """
+
+    measures: ClassVar[tuple[str, ...]] = (*ContrastiveMeasures._fields, "kl")
+
+    def __init__(
+        self, model: Any, *, args: TrainingArguments, job: TrainingJob, task: Task, **kwargs: Any
+    ) -> None:
+        self._job, self._task = job, task
+        self._reference: Tensor | None = None
+        first = sum(map(len, task.groups))
+        super().__init__(
+            model,
+            args=args,
+            data_collator=self._collate,
+            train_dataset=SquareDataset(task.groups, first=0),
+            eval_dataset=SquareDataset(task.held_out, first=first) if task.held_out else None,
+            **kwargs,
+        )
+
+    def make_reference(self) -> None:
+        """Read what the reference model says of every response to its own context."""
+        own = [
+            TokenGroup(item_id=row.item_id, prompt=row.prompt, responses=(row.responses[place],))
+            for group in (*self._task.groups, *self._task.held_out)
+            for place, row in enumerate(group)
+        ]
+        table = reference_logprobs(self, self._job, self._task.reader, own)
+        self._reference = table[:, 0]
+
+    def _collate(self, numbered: Sequence[NumberedSquare]) -> dict[str, Any]:
+        rows = [row for one in numbered for row in one.rows]
+        batch = self._task.reader.collate(rows)
+        assert self._reference is not None, "the reference is made when the training begins"
+        batch["reference"] = torch.cat(
+            [self._reference[one.row : one.row + len(one.rows)] for one in numbered]
+        )
+        batch["sizes"] = tuple(len(one.rows) for one in numbered)
+        batch["tokens"] = torch.tensor(sum(row.tokens for row in rows))
+        batch["item_ids"] = tuple(row.item_id for row in rows)
+        return batch
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """Return the mean loss of the batch's groups."""
+        logprobs = self._task.reader.logprobs(model, inputs)
+        squares = [
+            rows[:, : len(rows)] for rows in torch.split(logprobs, inputs["sizes"])
+        ]  # groups may have fewer than K contexts
+        outcome = contrastive_measures(squares, self._task.loss)
+        own = torch.cat([square.diagonal() for square in squares]).detach()
+        kl = (inputs["reference"] - own).mean()
+        self.measure(model, (*outcome, kl), tokens=inputs["tokens"], groups=len(squares))
+        return (outcome.loss, {}) if return_outputs else outcome.loss
+
+
+def contrastive_measures(
+    squares: Sequence[Tensor], loss: Literal["info_nce", "sami"]
+) -> ContrastiveMeasures:
+    """Return loss and measurements of groups; every group weighs the same.
+
+    Args:
+        squares: per group (K, K), entry [i, j] is log pi(y_j|x,c_i) in nats.
+        loss: which of the two is trained.
+    """
+    losses = torch.stack([_LOSSES[loss](square) for square in squares])
+    with torch.no_grad():
+        bounds = torch.stack([-info_nce_loss(square) for square in squares])
+        found = torch.stack([_retrieval(square) for square in squares])
+    return ContrastiveMeasures(losses.mean(), bounds.mean(), found.mean())
+
+
+def _retrieval(square: Tensor) -> Tensor:
+    """Return the () share of columns whose largest entry is the diagonal's alone."""
+    own = torch.eye(len(square), dtype=torch.bool, device=square.device)
+    others = square.masked_fill(own, -torch.inf).amax(dim=0)
+    return (square.diagonal() > others).to(square.dtype).mean()

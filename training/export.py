@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mipo_eval.errors import ConfigError
-from mipo_eval.training.job import Example
+from mipo_eval.training.data import TrainingExample
 
 FORMATS = (".jsonl", ".parquet")
 
@@ -27,7 +27,7 @@ def check_export(path: Path) -> None:
         raise ConfigError(f"--pairs {path}: the name has to end in {' or '.join(FORMATS)}")
 
 
-def export_pairs(path: Path, examples: Sequence[Example]) -> int:
+def export_pairs(path: Path, examples: Sequence[TrainingExample]) -> int:
     """Write one row per pair, as a whole or not at all, and return how many there are.
 
     Raises:
@@ -54,7 +54,7 @@ def export_pairs(path: Path, examples: Sequence[Example]) -> int:
     return len(rows)
 
 
-def preference_rows(examples: Sequence[Example]) -> Iterator[dict[str, Any]]:
+def preference_rows(examples: Sequence[TrainingExample]) -> Iterator[dict[str, Any]]:
     """Yield a row per pair of chosen and rejected response."""
     for example in examples:
         for rejected in example.rejected:

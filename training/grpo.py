@@ -8,28 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from mipo_eval.errors import ConfigError
-from mipo_eval.training.job import Example, Job
-from mipo_eval.training.rewards import Completion, Reward, RewardSettings, open_reward
+from mipo_eval.training.data import TrainingExample, TrainingJob
+from mipo_eval.training.recipes import GrpoSettings
+from mipo_eval.training.rewards import Completion, Reward, open_reward
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GrpoSettings(RewardSettings):
-    """How GRPO learns; `optimization.batch_size` counts prompts."""
-
-    generations: int = 8
-    """Responses per prompt, compared with each other."""
-    passes: int = 1
-    """How often each batch is learned from."""
-    clip: float = 0.2
-    """How far the ratio of new to old probability may move with profit."""
-
-    def __post_init__(self) -> None:
-        RewardSettings.__post_init__(self)
-        if self.generations < 2:
-            raise ValueError(f"generations is {self.generations}: responses are compared, so >= 2")
-
-
-def train_grpo(job: Job, settings: GrpoSettings) -> None:
+def train_grpo(job: TrainingJob, settings: GrpoSettings) -> None:
     """Train the policy on its own responses with `trl.GRPOTrainer` and save it to `job.out`.
 
     A response without a reward is left out of its prompt's comparison.
@@ -43,7 +27,7 @@ def train_grpo(job: Job, settings: GrpoSettings) -> None:
     from datasets import Dataset
     from trl import GRPOConfig, GRPOTrainer
 
-    from mipo_eval.training.likelihood import Codec, add_likelihood_head
+    from mipo_eval.training.logprobs import Codec, add_likelihood_head
     from mipo_eval.training.trainer import adapter_config, guarded, load_policy, run_trainer
 
     model, tokenizer = load_policy(job)
@@ -66,7 +50,7 @@ def train_grpo(job: Job, settings: GrpoSettings) -> None:
         run_trainer(trainer, job)
 
 
-def _options(job: Job, settings: GrpoSettings) -> dict[str, Any]:
+def _options(job: TrainingJob, settings: GrpoSettings) -> dict[str, Any]:
     """Return the arguments of trl's configuration, whose batches count responses, not prompts."""
     from mipo_eval.training.trainer import arguments, world_size
 
@@ -103,14 +87,14 @@ def _options(job: Job, settings: GrpoSettings) -> dict[str, Any]:
     )
 
 
-def _rows(examples: Sequence[Example], *, first: int) -> list[dict[str, Any]]:
+def _rows(examples: Sequence[TrainingExample], *, first: int) -> list[dict[str, Any]]:
     return [
         {"prompt": [dict(message) for message in one.prompt], "place": first + number}
         for number, one in enumerate(examples)
     ]
 
 
-def _as_trl_wants_it(reward: Reward, examples: Sequence[Example], tokenizer: Any) -> Any:
+def _as_trl_wants_it(reward: Reward, examples: Sequence[TrainingExample], tokenizer: Any) -> Any:
     """Return the reward as a function of trl's columns; `place` names the example."""
 
     def rewards(

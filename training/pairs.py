@@ -9,7 +9,7 @@ reshuffle       another item's chosen response, used again
 random-strings  random letters and digits as long as the chosen response
 
 Everything here is pure. What a strategy wants is first planned, and asked of the model by
-`sample.py`; `build_pairs` then joins the texts to pairs and counts what cannot be used. A plan
+`data.py`; `build_pairs` then joins the texts to pairs and counts what cannot be used. A plan
 depends on the seed, the item and the set of items, never on their order.
 """
 
@@ -22,22 +22,13 @@ from typing import Literal
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.keys import item_rng
 from mipo_eval.records import Item, Response
+from mipo_eval.training.recipes import PairSettings
 
-Negatives = Literal["missing", "random", "reshuffle", "random-strings"]
 _ALPHANUMERIC = string.ascii_letters + string.digits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PairSettings:
-    """Where the rejected responses come from."""
-
-    negatives: Negatives = "missing"
-    n_negatives: int = 1
-    """Rejected responses per chosen one; Table 6 compares 1, 3, 5 and 10."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class PairPlan:
     """What one item needs to become a pair."""
 
     item: Item
@@ -49,7 +40,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pair:
+class PreferencePair:
     """A prompt's chosen response with its negatives; N of them are N pairs of one prompt."""
 
     item: Item
@@ -59,10 +50,10 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pairs:
+class PreferencePairs:
     """The pairs of a training set, and what was left out of it."""
 
-    pairs: tuple[Pair, ...]
+    pairs: tuple[PreferencePair, ...]
     dropped: Mapping[str, int] = field(default_factory=dict)
     """Items without a pair, by reason."""
     dropped_negatives: Mapping[str, int] = field(default_factory=dict)
@@ -75,7 +66,7 @@ def build_pairs(
     settings: PairSettings,
     *,
     seed: int = 0,
-) -> Pairs:
+) -> PreferencePairs:
     """Join the responses to planned draws to preference pairs.
 
     A pair whose two responses are equal, or one of whose responses is absent, empty or cut at the
@@ -92,7 +83,7 @@ def build_pairs(
         DataError: the strategy has too little to draw from, or not one pair can be used.
         ConfigError: the strategy does not fit prompts without contexts.
     """
-    pairs: list[Pair] = []
+    pairs: list[PreferencePair] = []
     dropped: Counter[str] = Counter()
     dropped_negatives: Counter[str] = Counter()
     plans = list(plan_draws(items, settings, seed=seed))
@@ -107,7 +98,7 @@ def build_pairs(
         good = tuple(text for text, _ in found if text is not None)
         reasons = [why for _, why in found if why is not None]
         if good:
-            pairs.append(Pair(item=plan.item, chosen=chosen, rejected=good))
+            pairs.append(PreferencePair(item=plan.item, chosen=chosen, rejected=good))
             dropped_negatives.update(reasons)
         else:
             dropped[reasons[0]] += 1
@@ -117,11 +108,15 @@ def build_pairs(
             f"not one of {len(items)} items gives a preference pair ({reasons_seen}): check the "
             "model's responses, or raise sampling.max_tokens"
         )
-    return Pairs(pairs=tuple(pairs), dropped=dropped, dropped_negatives=dropped_negatives)
+    return PreferencePairs(pairs=tuple(pairs), dropped=dropped, dropped_negatives=dropped_negatives)
 
 
 def _negatives(
-    plan: Plan, chosen: str, responses: Mapping[str, Response], settings: PairSettings, seed: int
+    plan: PairPlan,
+    chosen: str,
+    responses: Mapping[str, Response],
+    settings: PairSettings,
+    seed: int,
 ) -> list[tuple[str | None, str | None]]:
     """Return each negative's text, or why there is none."""
     if settings.negatives == "random-strings":
@@ -153,7 +148,9 @@ def random_strings(like: str, n: int, *, seed: int, key: str) -> list[str]:
     return ["".join(rng.choices(_ALPHANUMERIC, k=len(like))) for _ in range(n)]
 
 
-def plan_draws(items: Sequence[Item], settings: PairSettings, *, seed: int = 0) -> Iterator[Plan]:
+def plan_draws(
+    items: Sequence[Item], settings: PairSettings, *, seed: int = 0
+) -> Iterator[PairPlan]:
     """Yield what each item needs, in the order of the items.
 
     Args:
@@ -182,14 +179,14 @@ def plan_draws(items: Sequence[Item], settings: PairSettings, *, seed: int = 0) 
     yield from plans[settings.negatives](items, settings.n_negatives, seed)
 
 
-def _plan_missing(items: Sequence[Item], n: int, seed: int) -> Iterator[Plan]:
+def _plan_missing(items: Sequence[Item], n: int, seed: int) -> Iterator[PairPlan]:
     for item in items:
         if _same(item.context):
             bare = tuple(_asked(item, f"missing-{number}", context="") for number in range(n))
-            yield Plan(item=item, rejected=bare)
+            yield PairPlan(item=item, rejected=bare)
 
 
-def _plan_random(items: Sequence[Item], n: int, seed: int) -> Iterator[Plan]:
+def _plan_random(items: Sequence[Item], n: int, seed: int) -> Iterator[PairPlan]:
     others = _Others(items, "context")
     for item in items:
         if _same(item.context):
@@ -197,29 +194,29 @@ def _plan_random(items: Sequence[Item], n: int, seed: int) -> Iterator[Plan]:
                 _asked(item, f"random-{number}", context=other.context)
                 for number, other in enumerate(others.draw(item, n, seed))
             )
-            yield Plan(item=item, rejected=rejected)
+            yield PairPlan(item=item, rejected=rejected)
 
 
-def _plan_other_prompts(items: Sequence[Item], n: int, seed: int) -> Iterator[Plan]:
+def _plan_other_prompts(items: Sequence[Item], n: int, seed: int) -> Iterator[PairPlan]:
     others = _Others(items, "prompt")
     for item in items:
         # Each a fresh response, not the one that is chosen for that prompt.
         drawn = others.draw(item, n, seed)
         rejected = tuple(_asked(other, f"for-{item.item_id}") for other in drawn)
-        yield Plan(item=item, rejected=rejected)
+        yield PairPlan(item=item, rejected=rejected)
 
 
-def _plan_reshuffle(items: Sequence[Item], n: int, seed: int) -> Iterator[Plan]:
+def _plan_reshuffle(items: Sequence[Item], n: int, seed: int) -> Iterator[PairPlan]:
     with_context = any(_same(item.context) for item in items)
     others = _Others(items, "context" if with_context else "prompt")
     for item in items:
         if _same(item.context) or not with_context:
-            yield Plan(item=item, rejected=tuple(others.draw(item, n, seed)))
+            yield PairPlan(item=item, rejected=tuple(others.draw(item, n, seed)))
 
 
-def _plan_strings(items: Sequence[Item], n: int, seed: int) -> Iterator[Plan]:
+def _plan_strings(items: Sequence[Item], n: int, seed: int) -> Iterator[PairPlan]:
     for item in items:
-        yield Plan(item=item, rejected=())
+        yield PairPlan(item=item, rejected=())
 
 
 class _Others:
@@ -269,3 +266,45 @@ def _same(text: str) -> str:
 def _asked(item: Item, mark: str, **changes: str) -> Item:
     """Return an item as it is asked for a negative, with an id, key and draw of its own."""
     return item.model_copy(update={"item_id": f"{item.item_id}~{mark}", **changes})
+
+
+def with_other_contexts(items: Sequence[Item], *, contexts: int, seed: int) -> list[Item]:
+    """Return the items, and more of them so that each prompt is asked under K contexts.
+
+    Eqs. 6 and 7 need K responses to one prompt; in most data sets a user's prompt is nobody
+    else's. What is missing is filled with contexts of other users, drawn by the seed and the
+    prompt; such an item has the other user's preferences and no reference.
+
+    Args:
+        items: the training items of one data set.
+        contexts: K.
+        seed: of the draw.
+
+    Raises:
+        DataError: the items have fewer than K different contexts.
+    """
+    owners = {" ".join(item.context.split()): item for item in items if item.context.strip()}
+    if len(owners) < contexts:
+        raise DataError(
+            f"{len(owners)} different contexts in {len(items)} training items: too few for groups "
+            f"of {contexts}; lower settings.contexts, or take a suite with more users"
+        )
+    by_prompt: dict[str, list[Item]] = defaultdict(list)
+    for item in items:
+        if item.context.strip():
+            by_prompt[item.prompt].append(item)
+    found = list(items)
+    for prompt, own in by_prompt.items():
+        known = {" ".join(item.context.split()) for item in own}
+        missing = contexts - len(known)
+        if missing > 0:
+            others = [owners[context] for context in sorted(owners.keys() - known)]
+            drawn = item_rng(seed, "contexts", prompt).sample(others, missing)
+            found += [_asked_by(min(own, key=lambda one: one.key), other) for other in drawn]
+    return found
+
+
+def _asked_by(item: Item, other: Item) -> Item:
+    taken = {name: getattr(other, name) for name in ("context", "preferences", "rubric", "user_id")}
+    name = f"{item.item_id}+{other.item_id}"
+    return item.model_copy(update={**taken, "item_id": name, "reference": None, "meta": {}})

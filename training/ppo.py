@@ -17,43 +17,12 @@ from typing import Any
 
 from mipo_eval.errors import ConfigError, DataError, ModelError
 from mipo_eval.keys import item_rng
-from mipo_eval.training.job import Example, Job
-from mipo_eval.training.rewards import Completion, Reward, RewardSettings, open_reward
+from mipo_eval.training.data import TrainingExample, TrainingJob
+from mipo_eval.training.recipes import PpoSettings
+from mipo_eval.training.rewards import Completion, Reward, open_reward
 
 _STATE = "trainer_state.json"
 """Written last: a checkpoint without it was killed half-way. Named as transformers' own."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PpoSettings(RewardSettings):
-    """How PPO learns; `optimization` is the actor's. Defaults: PAPER.md, appendix E, as named."""
-
-    critic_learning_rate: float = 9e-6
-    """Appendix E."""
-    rollout_batch_size: int = 8
-    """Responses per rollout over all devices (appendix E)."""
-    rollout_micro_batch_size: int = 2
-    """Responses written or scored at a time on one device (appendix E)."""
-    passes: int = 1
-    """How often each rollout is learned from."""
-    kl_target: float | None = None
-    """KL to hold, in nats per response; None keeps the coefficient `kl`."""
-    kl_horizon: int = 10_000
-    """Responses over which a deviation from the target is made up for."""
-    normalize_reward: bool = True
-    """Rewards in standard deviations from the mean of all that were seen (appendix E)."""
-    discount: float = 1.0
-    decay: float = 0.95
-    """Lambda of the advantages: lower is less noisy and trusts the critic more."""
-    clip: float = 0.2
-    """How far the ratio of new to old probability may move with profit."""
-    value_clip: float = 0.2
-
-    def __post_init__(self) -> None:
-        RewardSettings.__post_init__(self)
-        for name in ("critic_learning_rate", "rollout_batch_size", "rollout_micro_batch_size"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name):g}: it must be above 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +38,7 @@ class PpoOutcome:
     """Responses without a reward, which nothing was learned from."""
 
 
-def train_ppo(job: Job, settings: PpoSettings) -> PpoOutcome:
+def train_ppo(job: TrainingJob, settings: PpoSettings) -> PpoOutcome:
     """Train the policy on its own responses and save it to `job.out`.
 
     Reports per rollout the losses, reward, kl (nats per response), response_tokens, shares of
@@ -94,7 +63,7 @@ def train_ppo(job: Job, settings: PpoSettings) -> PpoOutcome:
     return run.outcome()
 
 
-def check_batches(job: Job, settings: PpoSettings) -> None:
+def check_batches(job: TrainingJob, settings: PpoSettings) -> None:
     """Raise ConfigError where rollouts cannot be split evenly into batches and devices."""
     from mipo_eval.training.trainer import arguments, world_size
 
@@ -120,7 +89,7 @@ def drawn(count: int, rollout: int, size: int, seed: int) -> list[int]:
 class _Ppo:
     """One training: what it has learned so far is in its models, step, scale and controller."""
 
-    def __init__(self, job: Job, settings: PpoSettings) -> None:
+    def __init__(self, job: TrainingJob, settings: PpoSettings) -> None:
         from mipo_eval.training.actor_critic import ActorCritic, Clipping
         from mipo_eval.training.advantages import KlController, RewardScale
 
@@ -156,7 +125,7 @@ class _Ppo:
             unrewarded=self._unrewarded,
         )
 
-    def _fitting(self, examples: Sequence[Example]) -> list[Example]:
+    def _fitting(self, examples: Sequence[TrainingExample]) -> list[TrainingExample]:
         """Return the examples whose prompt leaves room for a response."""
         longest = self.models.longest
         room = math.inf if longest is None else longest - self._settings.max_new_tokens
@@ -207,7 +176,7 @@ class _Ppo:
             self._step += self._steps_each  # the schedule of a run does not depend on its judge
         return metrics, sum(lengths)
 
-    def _write(self, examples: Sequence[Example], what: str) -> list[Completion]:
+    def _write(self, examples: Sequence[TrainingExample], what: str) -> list[Completion]:
         """Return responses to this process's part of the examples."""
         import torch
 
@@ -279,7 +248,9 @@ class _Ppo:
                     raise self._not_finite(error, [completions[i].example for i in index]) from None
                 self._step += 1
 
-    def _not_finite(self, error: FloatingPointError, batch: Sequence[Example]) -> ModelError:
+    def _not_finite(
+        self, error: FloatingPointError, batch: Sequence[TrainingExample]
+    ) -> ModelError:
         from mipo_eval.training.trainer import STEPS, last_good_checkpoint
 
         items = ", ".join(one.item.item_id for one in batch[:4])

@@ -16,12 +16,20 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from mipo_eval.errors import ConfigError
-from mipo_eval.training.job import Optimization
-from mipo_eval.training.pairs import PairSettings
 
 LearnsFrom = Literal["pairs", "own", "revision", "reference", "prompts"]
 """What is made before the training: preference pairs; the model's own responses; those rewritten;
 the true answers; or nothing, since the method draws responses as it goes."""
+
+Negatives = Literal["missing", "random", "reshuffle", "random-strings"]
+"""Where rejected responses come from; see `pairs.py`."""
+
+AttentionChoice = Literal["auto", "split", "flex", "dense", "rows"]
+"""How responses of one prompt are read: packed behind it in a form of `packed.py`, or "rows", each
+behind its own copy. "auto" packs where the model can, and says where it cannot."""
+
+RewardKind = Literal["mi", "judge", "judge+mi", "exact", "judge-gt"]
+"""What a response earns; see `rewards.py`."""
 
 SHORT_NAMES = {
     "lr": "optimization.learning_rate",
@@ -29,25 +37,6 @@ SHORT_NAMES = {
     "algorithm": "algorithm",
 }
 """What `--set` and `--sweep` take as well, and the command line as flags: `--lora 32`."""
-
-
-class Algorithm(NamedTuple):
-    """Where an algorithm lives: `module:name` of its function and of its settings."""
-
-    train: str
-    settings: str
-
-
-ALGORITHMS = {
-    "dpo": Algorithm("mipo_eval.training.mipo:train_dpo", "mipo_eval.training.mipo:DpoSettings"),
-    "sft": Algorithm("mipo_eval.training.sft:train_sft", "mipo_eval.training.sft:SftSettings"),
-    "contrastive": Algorithm(
-        "mipo_eval.training.contrastive:train_contrastive",
-        "mipo_eval.training.contrastive:ContrastiveSettings",
-    ),
-    "ppo": Algorithm("mipo_eval.training.ppo:train_ppo", "mipo_eval.training.ppo:PpoSettings"),
-    "grpo": Algorithm("mipo_eval.training.grpo:train_grpo", "mipo_eval.training.grpo:GrpoSettings"),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +64,157 @@ class SamplingSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PairSettings:
+    """Where the rejected responses come from."""
+
+    negatives: Negatives = "missing"
+    n_negatives: int = 1
+    """Rejected responses per chosen one; Table 6 compares 1, 3, 5 and 10."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Optimization:
+    """How the weights are moved, whatever the loss. Defaults: PAPER.md, appendix E."""
+
+    learning_rate: float = 1e-7
+    """Swept in the paper over {1e-6, 5e-7, 1e-7}."""
+    epochs: float = 1.0
+    batch_size: int = 4
+    """Prompts per optimizer step over all devices."""
+    micro_batch_size: int = 1
+    """Prompts per forward pass on one device; the rest of the batch is accumulated."""
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    warmup_ratio: float = 0.0
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    precision: Literal["bf16", "float32"] = "bf16"
+    gradient_checkpointing: bool = False
+    lora_rank: int | None = None
+    """None trains all weights; the paper uses rank 32 for 70B."""
+    max_length: int | None = None
+    """Tokens of a prompt with its response; None: what the model takes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DpoSettings:
+    """What DPO on pairs needs beyond an optimizer. Defaults are the paper's."""
+
+    beta: float = 0.1
+    """Strength of the pull to the reference; PAPER.md, appendix E."""
+    attention: AttentionChoice = "auto"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SftSettings:
+    """SFT has no settings of its own: appendix E trains it as DPO."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContrastiveSettings:
+    """What contrastive training needs beyond an optimizer, whose batch counts groups."""
+
+    loss: Literal["info_nce", "sami"] = "info_nce"
+    contexts: int = 4
+    """K: contexts, and responses, of a group. The paper gives no value."""
+    attention: AttentionChoice = "auto"
+
+    def __post_init__(self) -> None:
+        if self.contexts < 2:
+            raise ValueError(
+                f"contexts is {self.contexts}: a response is told by its context among 2 or more"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewardSettings:
+    """What methods that learn from rewards have in common."""
+
+    reward: RewardKind = "mi"
+    judge: str | None = None
+    """Who rates, as `--judge` names it; None: the frozen base model."""
+    alpha: float = 0.1
+    """Weight of the MI reward in `judge+mi`, per nat. The paper gives no value."""
+    max_new_tokens: int = 256
+    """Longest response."""
+    kl: float = 0.001
+    """Penalty for leaving the reference model, in reward per nat; PPO starts with it."""
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens is {self.max_new_tokens}: it must be above 0")
+        if self.kl < 0:
+            raise ValueError(f"kl is {self.kl:g}: a penalty is not below 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PpoSettings(RewardSettings):
+    """How PPO learns; `optimization` is the actor's. Defaults: PAPER.md, appendix E, as named."""
+
+    critic_learning_rate: float = 9e-6
+    """Appendix E."""
+    rollout_batch_size: int = 8
+    """Responses per rollout over all devices (appendix E)."""
+    rollout_micro_batch_size: int = 2
+    """Responses written or scored at a time on one device (appendix E)."""
+    passes: int = 1
+    """How often each rollout is learned from."""
+    kl_target: float | None = None
+    """KL to hold, in nats per response; None keeps the coefficient `kl`."""
+    kl_horizon: int = 10_000
+    """Responses over which a deviation from the target is made up for."""
+    normalize_reward: bool = True
+    """Rewards in standard deviations from the mean of all that were seen (appendix E)."""
+    discount: float = 1.0
+    decay: float = 0.95
+    """Lambda of the advantages: lower is less noisy and trusts the critic more."""
+    clip: float = 0.2
+    """How far the ratio of new to old probability may move with profit."""
+    value_clip: float = 0.2
+
+    def __post_init__(self) -> None:
+        RewardSettings.__post_init__(self)
+        for name in ("critic_learning_rate", "rollout_batch_size", "rollout_micro_batch_size"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name):g}: it must be above 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrpoSettings(RewardSettings):
+    """How GRPO learns; `optimization.batch_size` counts prompts."""
+
+    generations: int = 8
+    """Responses per prompt, compared with each other."""
+    passes: int = 1
+    """How often each batch is learned from."""
+    clip: float = 0.2
+    """How far the ratio of new to old probability may move with profit."""
+
+    def __post_init__(self) -> None:
+        RewardSettings.__post_init__(self)
+        if self.generations < 2:
+            raise ValueError(f"generations is {self.generations}: responses are compared, so >= 2")
+
+
+class Algorithm(NamedTuple):
+    """What an algorithm can be set to, and where it lives: `module:name` of its function."""
+
+    settings: type
+    train: str
+
+
+ALGORITHMS = {
+    "dpo": Algorithm(DpoSettings, "mipo_eval.training.dpo:train_dpo"),
+    "sft": Algorithm(SftSettings, "mipo_eval.training.sft:train_sft"),
+    "contrastive": Algorithm(
+        ContrastiveSettings, "mipo_eval.training.contrastive:train_contrastive"
+    ),
+    "ppo": Algorithm(PpoSettings, "mipo_eval.training.ppo:train_ppo"),
+    "grpo": Algorithm(GrpoSettings, "mipo_eval.training.grpo:train_grpo"),
+}
+"""By name, resolved when trained: a recipe is read without torch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """Everything that decides a training, beside the base model, the suite and the seed."""
 
@@ -89,7 +229,7 @@ class Recipe:
     """Only for what learns from pairs."""
     optimization: Optimization = dataclasses.field(default_factory=Optimization)
     settings: Any
-    """Of the algorithm; see its module."""
+    """Of the algorithm, as `ALGORITHMS` says."""
     chat_template: str | None = None
     """Jinja file in place of, or for want of, the model's own chat template."""
     save_steps: int = 200
@@ -139,7 +279,7 @@ def make_recipe(raw: Mapping[str, Any]) -> Recipe:
     algorithm = raw.get("algorithm")
     if algorithm not in ALGORITHMS:
         raise ConfigError(f"algorithm {algorithm!r} is not known; known: {', '.join(ALGORITHMS)}")
-    settings = fill(resolve(ALGORITHMS[algorithm].settings), raw.get("settings") or {}, "settings")
+    settings: Any = fill(ALGORITHMS[algorithm].settings, raw.get("settings") or {}, "settings")
     nested = {
         "items": ItemSettings,
         "sampling": SamplingSettings,

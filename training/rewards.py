@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from mipo_eval.backends import Failure, Reply
 from mipo_eval.errors import BackendError, DataError
@@ -23,12 +23,11 @@ from mipo_eval.judges.judge import Judge
 from mipo_eval.judges.rubric import RatingRequest, rating_requests, read_rating
 from mipo_eval.records import Item, Rubric
 from mipo_eval.tasks.grading import grade
-from mipo_eval.training.job import Example, Job
+from mipo_eval.training.data import TrainingExample, TrainingJob
+from mipo_eval.training.recipes import RewardKind, RewardSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-RewardKind = Literal["mi", "judge", "judge+mi", "exact", "judge-gt"]
 
 Messages = Sequence[Mapping[str, str]]
 
@@ -38,31 +37,10 @@ policy as it is at the time of the call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RewardSettings:
-    """What methods that learn from rewards have in common."""
-
-    reward: RewardKind = "mi"
-    judge: str | None = None
-    """Who rates, as `--judge` names it; None: the frozen base model."""
-    alpha: float = 0.1
-    """Weight of the MI reward in `judge+mi`, per nat. The paper gives no value."""
-    max_new_tokens: int = 256
-    """Longest response."""
-    kl: float = 0.001
-    """Penalty for leaving the reference model, in reward per nat; PPO starts with it."""
-
-    def __post_init__(self) -> None:
-        if self.max_new_tokens < 1:
-            raise ValueError(f"max_new_tokens is {self.max_new_tokens}: it must be above 0")
-        if self.kl < 0:
-            raise ValueError(f"kl is {self.kl:g}: a penalty is not below 0")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
     """A response the policy wrote to the prompt of an example."""
 
-    example: Example
+    example: TrainingExample
     text: str
     tokens: tuple[int, ...]
     """Its ids, the end token included where the policy set one; never empty."""
@@ -87,7 +65,7 @@ def exact_rewards(completions: Sequence[Completion]) -> list[float]:
     return [float(grade(one.example.item, one.text) == "right") for one in completions]
 
 
-class Judged(NamedTuple):
+class JudgeRewards(NamedTuple):
     """What a judge said of some responses."""
 
     rewards: list[float | None]
@@ -97,7 +75,7 @@ class Judged(NamedTuple):
 
 async def judge_rewards(
     completions: Sequence[Completion], judge: Judge, to_rate: Callable[[Item], Item]
-) -> Judged:
+) -> JudgeRewards:
     """Return the mean rating (1-5) of each response over what `to_rate` makes of its item.
 
     A response with a rating missing has no reward: the mean of the others would favour what the
@@ -121,7 +99,7 @@ async def judge_rewards(
             elif rating is None:
                 reasons[f"it replies {outcome.text[:40]!r}"] += 1
     means = [_mean([ratings.get(_name(request)) for request in requests]) for requests in asked]
-    return Judged(means, reasons)
+    return JudgeRewards(means, reasons)
 
 
 def _name(request: RatingRequest) -> tuple[str, str, int]:
@@ -155,7 +133,7 @@ def right_answer(item: Item) -> Item:
 
 
 @contextmanager
-def open_reward(settings: RewardSettings, job: Job, logprobs: LogProbs) -> Iterator[Reward]:
+def open_reward(settings: RewardSettings, job: TrainingJob, logprobs: LogProbs) -> Iterator[Reward]:
     """Give the reward that the settings name; a judge is loaded at the start and kept.
 
     Args:
@@ -214,7 +192,7 @@ def _with_mi(
     ]
 
 
-def check_examples(kind: RewardKind, examples: Sequence[Example]) -> None:
+def check_examples(kind: RewardKind, examples: Sequence[TrainingExample]) -> None:
     """Raise where a reward would say nothing about these examples.
 
     Raises:

@@ -32,12 +32,16 @@ from mipo_eval.store.trainings import (
     touch_training,
 )
 from mipo_eval.suites import Suite
-from mipo_eval.training.card import model_card, training_environment
-from mipo_eval.training.examples import Examples, Maker, TrainingItems, asking
-from mipo_eval.training.job import Job
+from mipo_eval.training.card import model_card, pair_report, training_environment
+from mipo_eval.training.data import (
+    ExampleMaker,
+    ResponseSampler,
+    TrainingExamples,
+    TrainingItems,
+    TrainingJob,
+    asking,
+)
 from mipo_eval.training.recipes import ALGORITHMS, Recipe, recipe_dict, resolve
-from mipo_eval.training.report import pair_report
-from mipo_eval.training.sample import Sampler
 from mipo_eval.training.trainer import STEPS, is_main_process, main_process_first
 
 MARKER = ".mipo-eval-training"
@@ -53,7 +57,7 @@ _TOUCH_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class TrainingRequest:
     """One training as it is asked for."""
 
     recipe: Recipe
@@ -119,7 +123,7 @@ def check_model(model: ModelSpec, recipe: Recipe) -> None:
         )
 
 
-def train(store: Store, request: Request, progress: Progress) -> Training:
+def train(store: Store, request: TrainingRequest, progress: Progress) -> Training:
     """Do a training, or the rest of it, and return it as stored.
 
     Raises:
@@ -151,11 +155,14 @@ def train(store: Store, request: Request, progress: Progress) -> Training:
 
 
 def _run(
-    request: Request, examples: Examples, held_out: Examples | None, curve: "_Curve"
+    request: TrainingRequest,
+    examples: TrainingExamples,
+    held_out: TrainingExamples | None,
+    curve: "_Curve",
 ) -> object:
     """Run the recipe's algorithm and return what it says of itself."""
     recipe = request.recipe
-    job = Job(
+    job = TrainingJob(
         model=request.model.target,
         out=request.out,
         examples=examples.examples,
@@ -180,10 +187,10 @@ def _steps(recipe: Recipe, examples: int) -> int:
 
 
 def make_examples(
-    store: Store, request: Request, progress: Progress
-) -> tuple[Examples, Examples | None]:
+    store: Store, request: TrainingRequest, progress: Progress
+) -> tuple[TrainingExamples, TrainingExamples | None]:
     """Return what is learned from, and what is measured on; draws what the store does not have."""
-    maker = Maker(
+    maker = ExampleMaker(
         recipe=request.recipe,
         suite=request.suite,
         sampler=sampler_of(request),
@@ -194,14 +201,14 @@ def make_examples(
     return maker.make(request.data), maker.make(request.held_out) if request.held_out else None
 
 
-def sampler_of(request: Request) -> Sampler:
+def sampler_of(request: TrainingRequest) -> ResponseSampler:
     """Return who draws the responses, and how."""
     how = request.recipe.sampling
     model = request.sampling_model
     settings: dict[str, float] = {"temperature": how.temperature, "top_p": how.top_p}
     if how.max_tokens is not None:
         settings["max_tokens"] = how.max_tokens
-    return Sampler(
+    return ResponseSampler(
         model=model,
         options=ModelOptions(
             batch_size=how.batch_size, chat_template=chat_template(request.recipe)
@@ -245,7 +252,7 @@ def _check_owner(out: Path, training_id: str, method: str) -> None:
     )
 
 
-def _opened(store: Store, request: Request) -> Training:
+def _opened(store: Store, request: TrainingRequest) -> Training:
     """Return the training's row: a finished one as it is, any other as running."""
     training_id = request.training_id
     known = {one.training_id: one for one in list_trainings(store)}.get(training_id)
@@ -277,11 +284,11 @@ def _is_complete(out: Path, training: Training) -> bool:
     return there and training.checkpoint == str(out)
 
 
-Record = Callable[..., Training]
+RowUpdate = Callable[..., Training]
 
 
 @contextmanager
-def _recorded(store: Store, training: Training) -> Iterator[Record]:
+def _recorded(store: Store, training: Training) -> Iterator[RowUpdate]:
     """Keep the training's row true, however the work inside ends."""
     latest = training
 
@@ -317,14 +324,14 @@ def _scoring_model(model: ModelSpec, template: str | None) -> Any:
     return scoring
 
 
-def _finish(store: Store, request: Request, training: Training) -> None:
+def _finish(store: Store, request: TrainingRequest, training: Training) -> None:
     """Write the model card, and drop what only a stopped training needs."""
     curve = get_curve(store, training.training_id)
     card = model_card(training, curve, base=request.model)
     (request.out / "README.md").write_text(card, encoding="utf-8")
-    from mipo_eval.training.reference import FILE
+    from mipo_eval.training.dpo import REFERENCE_FILE
 
-    (request.out / FILE).unlink(missing_ok=True)
+    (request.out / REFERENCE_FILE).unlink(missing_ok=True)
     shutil.rmtree(request.out / STEPS, ignore_errors=True)
 
 
@@ -368,7 +375,7 @@ class _Curve:
             self._progress.finish()
 
     def report(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Take what was measured at a step; see `job.Report`."""
+        """Take what was measured at a step; see `job.StepReport`."""
         if not is_main_process():
             return
         self._waiting += [CurvePoint(name, step, value) for name, value in metrics.items()]

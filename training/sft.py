@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mipo_eval.errors import DataError
-from mipo_eval.training.job import Example, Job
+from mipo_eval.training.data import TrainingExample, TrainingJob
+from mipo_eval.training.recipes import SftSettings
 from mipo_eval.training.trainer import (
     adapter_config,
     arguments,
@@ -18,16 +19,11 @@ from mipo_eval.training.trainer import (
     run_trainer,
 )
 
-Row = Mapping[str, list[int]]
+SftRow = Mapping[str, list[int]]
 """One example of TRL's tokenised data."""
 
 _IGNORED = -100
 """Label of a token that is not learned."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SftSettings:
-    """SFT has no settings of its own: appendix E trains it as DPO."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +36,7 @@ class SftOutcome:
     """Examples left out, by reason."""
 
 
-def train_sft(job: Job, settings: SftSettings) -> SftOutcome:
+def train_sft(job: TrainingJob, settings: SftSettings) -> SftOutcome:
     """Train the job's model on each example's `chosen`, and save the result.
 
     Raises:
@@ -49,7 +45,7 @@ def train_sft(job: Job, settings: SftSettings) -> SftOutcome:
     """
     from trl import SFTConfig, SFTTrainer
 
-    from mipo_eval.training.mipo import longest_text
+    from mipo_eval.training.dpo import longest_text
 
     model, tokenizer = load_policy(job)
     longest = longest_text(job, model)
@@ -75,26 +71,28 @@ def train_sft(job: Job, settings: SftSettings) -> SftOutcome:
     return SftOutcome(examples=len(rows), dropped={reason: dropped} if dropped else {})
 
 
-def _evaluation(held_out: Sequence[Row]) -> dict[str, Any]:
+def _evaluation(held_out: Sequence[SftRow]) -> dict[str, Any]:
     return {"eval_strategy": "epoch", "eval_on_start": True} if held_out else {}
 
 
-def _fitting(examples: Sequence[Example], tokenizer: Any, longest: int | None) -> list[Row]:
+def _fitting(
+    examples: Sequence[TrainingExample], tokenizer: Any, longest: int | None
+) -> list[SftRow]:
     """Return the rows of the examples that have a response and are not too long."""
-    from mipo_eval.training.likelihood import Codec
+    from mipo_eval.training.logprobs import Codec
 
     codec = Codec.of(tokenizer)
     rows = (sft_row(example, codec) for example in examples if example.chosen)
     return [row for row in rows if longest is None or len(row["input_ids"]) <= longest]
 
 
-def _dataset(rows: Sequence[Row]) -> Any:
+def _dataset(rows: Sequence[SftRow]) -> Any:
     from datasets import Dataset
 
     return Dataset.from_list(list(rows))
 
 
-def sft_row(example: Example, codec: Any) -> Row:
+def sft_row(example: TrainingExample, codec: Any) -> SftRow:
     """Return an example's (tokens,) `input_ids` and `labels`."""
     prompt, response = codec.prompt(example.prompt), codec.response(example.chosen)
     return {

@@ -21,11 +21,11 @@ from mipo_eval.store.trainings import (
     list_trainings,
     put_training,
 )
-from mipo_eval.training.examples import split_validation
+from mipo_eval.training.data import split_validation
 from mipo_eval.training.recipes import make_recipe, merge, nested, parse_override, recipe_dict
-from mipo_eval.training.run import MARKER, Request, check_model, claim, train
+from mipo_eval.training.run import MARKER, TrainingRequest, check_model, claim, train
 
-FOLDER = "sweep"
+SWEEP_FOLDER = "sweep"
 """Folder in the output that holds the values' trainings until one is chosen."""
 
 _CRITERIA = {"held_out_reward": max, "held_out_loss": min}
@@ -56,7 +56,7 @@ def parse_sweep(text: str) -> tuple[str, list[Any]]:
 
 
 def sweep(
-    store: Store, request: Request, progress: Progress, *, over: tuple[str, Sequence[Any]]
+    store: Store, request: TrainingRequest, progress: Progress, *, over: tuple[str, Sequence[Any]]
 ) -> tuple[Training, list[Swept]]:
     """Train once per value on a part of the items, and keep what does best on the others.
 
@@ -86,7 +86,7 @@ def sweep(
     return (best.training if finished else _adopt(store, request.out, best)), done
 
 
-def _trial(request: Request, key: str, value: Any) -> Request:
+def _trial(request: TrainingRequest, key: str, value: Any) -> TrainingRequest:
     recipe = make_recipe(merge(recipe_dict(request.recipe), nested(key, value)))
     train_items, held_out = split_validation(
         request.data, request.recipe.items.validation, request.seed
@@ -96,7 +96,7 @@ def _trial(request: Request, key: str, value: Any) -> Request:
         recipe=recipe,
         data=tuple(train_items),
         held_out=tuple(held_out),
-        out=request.out / FOLDER / f"{key.rpartition('.')[2]}={value}",
+        out=request.out / SWEEP_FOLDER / f"{key.rpartition('.')[2]}={value}",
     )
 
 
@@ -125,7 +125,7 @@ def _adopt(store: Store, out: Path, best: Swept) -> Training:
     for path in sorted(folder.iterdir(), key=lambda path: path.name == "config.json"):
         if path.name != MARKER:
             path.replace(out / path.name)
-    shutil.rmtree(out / FOLDER, ignore_errors=True)
+    shutil.rmtree(out / SWEEP_FOLDER, ignore_errors=True)
     training = replace(best.training, checkpoint=str(out))
     put_training(store, training)
     return training

@@ -19,7 +19,7 @@ from typing import Any
 
 from mipo_eval.errors import ConfigError, ModelError
 from mipo_eval.threads import fit_threads
-from mipo_eval.training.job import Job
+from mipo_eval.training.data import TrainingJob
 
 STEPS = "steps"
 """Folder in `job.out` that holds what a stopped training continues from."""
@@ -67,7 +67,7 @@ def main_process_first() -> Iterator[None]:
         yield
 
 
-def arguments(job: Job) -> dict[str, Any]:
+def arguments(job: TrainingJob) -> dict[str, Any]:
     """Return a job's settings as keyword arguments of TrainingArguments and TRL's configurations.
 
     Raises:
@@ -125,7 +125,7 @@ def _on_gpu() -> bool:
     return torch.cuda.is_available()
 
 
-def load_policy(job: Job) -> tuple[Any, Any]:
+def load_policy(job: TrainingJob) -> tuple[Any, Any]:
     """Return the model to train and its tokenizer, with the job's chat template.
 
     Weights that are trained are float32 whatever the checkpoint has: steps as small as the paper's
@@ -151,7 +151,7 @@ def load_policy(job: Job) -> tuple[Any, Any]:
     return model, load_tokenizer(job)
 
 
-def load_tokenizer(job: Job) -> Any:
+def load_tokenizer(job: TrainingJob) -> Any:
     """Return the base model's tokenizer, with the job's chat template and something to pad with.
 
     Raises:
@@ -171,7 +171,7 @@ def load_tokenizer(job: Job) -> Any:
     return tokenizer
 
 
-def adapter_config(job: Job) -> Any | None:
+def adapter_config(job: TrainingJob) -> Any | None:
     """Return peft's configuration for the job's LoRA rank; None trains all weights."""
     rank = job.optimization.lora_rank
     if rank is None:
@@ -251,7 +251,7 @@ def last_checkpoint(steps: Path) -> Path | None:
     return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
-def run_trainer(trainer: Any, job: Job) -> None:
+def run_trainer(trainer: Any, job: TrainingJob) -> None:
     """Train to the end, from the last checkpoint if there is one, and save the result to `job.out`.
 
     Raises:
@@ -273,7 +273,7 @@ def run_trainer(trainer: Any, job: Job) -> None:
     save_result(trainer, job)
 
 
-def curve_callback(job: Job) -> Any:
+def curve_callback(job: TrainingJob) -> Any:
     """Return a callback that hands what a trainer logs to the job's `report`."""
     from transformers import TrainerCallback
 
@@ -331,7 +331,7 @@ def memory_errors() -> Iterator[None]:
         ) from error
 
 
-def save_result(trainer: Any, job: Job) -> None:
+def save_result(trainer: Any, job: TrainingJob) -> None:
     """Write weights (in the base model's precision), tokenizer and chat template to `job.out`.
 
     LoRA weights are kept alone in `adapter` and merged into the base model, so that the folder is
@@ -345,7 +345,7 @@ def save_result(trainer: Any, job: Job) -> None:
     trainer.accelerator.wait_for_everyone()
 
 
-def _finish(job: Job, *, lora: bool) -> None:
+def _finish(job: TrainingJob, *, lora: bool) -> None:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 

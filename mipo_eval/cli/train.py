@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mipo_eval.cli.output import Output
     from mipo_eval.store import Store
     from mipo_eval.training.recipes import Recipe
-    from mipo_eval.training.run import Request
+    from mipo_eval.training.run import TrainingRequest
 
 _USUAL_MEMORY = 80e9
 """Bytes of the GPU that is meant where there is none."""
@@ -191,19 +191,21 @@ def _method(
     return method, tuple(overrides)
 
 
-def build_request(recipe: "Recipe", *, model: str, suite: str, out: Path, seed: int) -> "Request":
+def build_request(
+    recipe: "Recipe", *, model: str, suite: str, out: Path, seed: int
+) -> "TrainingRequest":
     """Return what the options ask for; nothing is generated yet."""
     from mipo_eval import settings
     from mipo_eval.generation.models import parse_model
     from mipo_eval.suites import find_suite
-    from mipo_eval.training.examples import training_items
-    from mipo_eval.training.run import Request, check_model
+    from mipo_eval.training.data import training_items
+    from mipo_eval.training.run import TrainingRequest, check_model
 
     found = find_suite(suite)
     base = parse_model(model)
     check_model(base, recipe)
     sampling = recipe.sampling.model
-    return Request(
+    return TrainingRequest(
         recipe=recipe,
         model=base,
         sampling_model=parse_model(sampling) if sampling else base,
@@ -222,7 +224,7 @@ def _estimate(output: "Output", recipe: "Recipe", model: str) -> dict[str, objec
 
     from mipo_eval.cli.tables import inert
     from mipo_eval.demo.model import demo_or
-    from mipo_eval.training.estimate import Workload, estimate_memory, summary
+    from mipo_eval.training.memory import Workload, estimate_memory, summary
 
     workload = Workload(negatives=recipe.pairs.n_negatives if recipe.pairs else 0)
     here = torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else None
@@ -235,7 +237,7 @@ def _estimate(output: "Output", recipe: "Recipe", model: str) -> dict[str, objec
 
 
 def _train(
-    output: "Output", store: "Store", request: "Request", sweep: str | None
+    output: "Output", store: "Store", request: "TrainingRequest", sweep: str | None
 ) -> dict[str, object]:
     """Train, with a sweep where one is asked for, and show what came of it."""
     from mipo_eval.cli.training_tables import training_json, training_tables
@@ -255,7 +257,9 @@ def _train(
     return training_json(training, swept)
 
 
-def _export(output: "Output", store: "Store", request: "Request", path: Path) -> dict[str, object]:
+def _export(
+    output: "Output", store: "Store", request: "TrainingRequest", path: Path
+) -> dict[str, object]:
     """Make the pairs and write them to a file."""
     from mipo_eval.training.export import check_export, export_pairs
     from mipo_eval.training.run import make_examples

@@ -9,18 +9,14 @@ import torch
 from torch import Tensor
 
 from mipo_eval.errors import ConfigError, DataError, ModelError
-from mipo_eval.training import contrastive_trainer, pair_trainer
-from mipo_eval.training.contrastive import (
-    ContrastiveSettings,
-    grouped,
-    train_contrastive,
-    with_other_contexts,
-)
-from mipo_eval.training.contrastive_trainer import contrastive_outcome
-from mipo_eval.training.likelihood import Codec, add_likelihood_head
+from mipo_eval.training import contrastive, dpo
+from mipo_eval.training.contrastive import contrastive_measures, grouped, train_contrastive
+from mipo_eval.training.dpo import choose_reader
+from mipo_eval.training.logprobs import Codec, add_likelihood_head
 from mipo_eval.training.losses import info_nce_loss, sami_loss
-from mipo_eval.training.mipo import choose_reader
-from mipo_eval.training.packing import TokenGroup
+from mipo_eval.training.packed import TokenGroup
+from mipo_eval.training.pairs import with_other_contexts
+from mipo_eval.training.recipes import ContrastiveSettings
 from mipo_eval.training.trainer import load_policy
 from tests.training.jobs import Curves, example, examples, job, weights
 
@@ -103,7 +99,7 @@ def test_settings_need_two_contexts() -> None:
 def test_outcome_by_hand() -> None:
     told = torch.tensor([[0.0, -5.0], [-4.0, 0.0]])
     half = torch.tensor([[-1.0, -2.0, -9.0], [-1.0, -2.0, -9.0], [-3.0, -4.0, -2.0]])
-    found = contrastive_outcome([told, half], "sami")
+    found = contrastive_measures([told, half], "sami")
     assert found.retrieval.item() == pytest.approx((1 + 1 / 3) / 2)
     expected = (sami_loss(told) + sami_loss(half)) / 2
     assert found.loss.item() == pytest.approx(expected.item())
@@ -155,13 +151,13 @@ def test_gradients_are_those_of_separate_passes(
     batch = reader.collate([*groups[0], *groups[1]])
     packed = reader.logprobs(model, batch)
     squares = [packed[:3], packed[3:, :2]]
-    contrastive_outcome(squares, loss).loss.backward()
+    contrastive_measures(squares, loss).loss.backward()
     together = {name: value.grad.clone() for name, value in model.named_parameters()}
     model.zero_grad()
     apart = [one_by_one(model, group) for group in groups]
     for ours, theirs in zip(squares, apart, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-8)
-    contrastive_outcome(apart, loss).loss.backward()
+    contrastive_measures(apart, loss).loss.backward()
     for name, value in model.named_parameters():  # norms are computed in float32 within
         size = float(value.grad.abs().max())
         assert size > 1e-4
@@ -260,4 +256,4 @@ def test_a_batch_that_cannot_be_split_is_refused(tiny_model: Path, tmp_path: Pat
 
 
 def test_the_trainers_are_of_one_family() -> None:
-    assert issubclass(contrastive_trainer.ContrastiveTrainer, pair_trainer.PairTrainer.__mro__[1])
+    assert issubclass(contrastive.ContrastiveTrainer, dpo.PairTrainer.__mro__[1])

@@ -11,7 +11,8 @@ import torch
 from mipo_eval.errors import ConfigError, DataError, ModelError
 from mipo_eval.training.actor_critic import ActorCritic, Clipping
 from mipo_eval.training.advantages import generalized_advantages, token_rewards
-from mipo_eval.training.ppo import PpoOutcome, PpoSettings, _Ppo, drawn, train_ppo
+from mipo_eval.training.ppo import PpoOutcome, _Ppo, drawn, train_ppo
+from mipo_eval.training.recipes import PpoSettings
 from tests.training.jobs import Curves, example, examples, job, weights
 
 SETTINGS = PpoSettings(

@@ -43,7 +43,7 @@ def test_a_recipe_is_what_its_yaml_says(name: str) -> None:
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_every_algorithm_is_there(algorithm: str) -> None:
     assert callable(resolve(ALGORITHMS[algorithm].train))
-    resolve(ALGORITHMS[algorithm].settings)()
+    ALGORITHMS[algorithm].settings()
 
 
 @pytest.mark.parametrize("name", ["ppo-mi", "rlaif", "rlaif-mi", "rlaif-gt", "rlvr"])

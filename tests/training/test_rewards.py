@@ -14,11 +14,11 @@ from mipo_eval.backends.scripted import ScriptedBackend
 from mipo_eval.errors import BackendError, ConfigError, DataError
 from mipo_eval.judges.loading import load_judge
 from mipo_eval.training.actor_critic import summed_logprobs
-from mipo_eval.training.job import Example
-from mipo_eval.training.likelihood import Codec, add_likelihood_head
+from mipo_eval.training.data import TrainingExample
+from mipo_eval.training.logprobs import Codec, add_likelihood_head
+from mipo_eval.training.recipes import RewardSettings
 from mipo_eval.training.rewards import (
     Completion,
-    RewardSettings,
     check_examples,
     exact_rewards,
     judge_rewards,
@@ -31,7 +31,7 @@ from mipo_eval.training.trainer import load_policy
 from tests.training.jobs import example, examples, job
 
 
-def completion(one: Example, text: str, tokens: Sequence[int] = (5, 6, 2)) -> Completion:
+def completion(one: TrainingExample, text: str, tokens: Sequence[int] = (5, 6, 2)) -> Completion:
     return Completion(example=one, text=text, tokens=tuple(tokens))
 
 
@@ -89,7 +89,7 @@ CHOICE = example(
         (CHOICE, "The answer is A", 0.0),
     ],
 )
-def test_exact(one: Example, text: str, reward: float) -> None:
+def test_exact(one: TrainingExample, text: str, reward: float) -> None:
     assert exact_rewards([completion(one, text)]) == [reward]
 
 

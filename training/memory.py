@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from mipo_eval.errors import ModelError
-from mipo_eval.training.job import Optimization
-from mipo_eval.training.likelihood import LOGITS
+from mipo_eval.training.logprobs import LOGITS
+from mipo_eval.training.recipes import Optimization
 
 GIGABYTE = 1e9
 

@@ -1,9 +1,18 @@
-"""From a suite's training items to the examples of a job, whatever the method learns from."""
+"""What every training method is given: the same shape for all of them.
+
+Drawing responses from the reference model, through the engine that evaluates models too.
+
+What is wanted is stored as a list of items like any suite, so a stopped drawing continues and
+nothing is drawn twice. A draw depends on the seed and its item only (`generation/drawing.py`).
+Draws of one prompt stand beside each other, so that engines with a prefix cache read it once.
+
+From a suite's training items to the examples of a job, whatever the method learns from.
+"""
 
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import resources
@@ -12,21 +21,178 @@ from pathlib import Path
 from typing import Any
 
 from mipo_eval.errors import ConfigError, DataError
-from mipo_eval.generation.engine import Decoding
+from mipo_eval.generation.engine import (
+    Decoding,
+    LoadedModel,
+    ModelOptions,
+    generation_spec,
+    load_model,
+    load_task,
+)
+from mipo_eval.generation.models import ModelSpec
 from mipo_eval.judges.rendering import neutral
 from mipo_eval.keys import digest
 from mipo_eval.progress import Progress
 from mipo_eval.records import Item, Response
 from mipo_eval.signature import short
 from mipo_eval.store import Store
+from mipo_eval.store.items import put_list
+from mipo_eval.store.responses import answered, missing, put_generation, put_responses
 from mipo_eval.suites import Suite, SuiteTask
+from mipo_eval.tasks.items import write_items
 from mipo_eval.tasks.query import query_hash, render_query
 from mipo_eval.tasks.sources import load_source
-from mipo_eval.training.contrastive import with_other_contexts
-from mipo_eval.training.job import Example
-from mipo_eval.training.pairs import build_pairs, plan_draws, usable
-from mipo_eval.training.recipes import ItemSettings, Recipe
-from mipo_eval.training.sample import Sampler, draw, load_items
+from mipo_eval.training.pairs import build_pairs, plan_draws, usable, with_other_contexts
+from mipo_eval.training.recipes import ItemSettings, Optimization, Recipe
+
+StepReport = Callable[[int, Mapping[str, float]], None]
+"""Told (optimizer step, metric to value) as a training goes; feeds the learning curves."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingExample:
+    """One training prompt with what is to be learned from it.
+
+    A message is {"role": "user", "content": "..."}; the model's own chat template renders it.
+    """
+
+    item: Item
+    prompt: tuple[Mapping[str, str], ...]
+    """The messages with the user's context (verifiable tasks: with the worked examples)."""
+    bare_prompt: tuple[Mapping[str, str], ...]
+    """The same without the context; equal to `prompt` where there is none."""
+    chosen: str | None = None
+    """The reference model's own response to `prompt`; for SFT, the text to learn."""
+    rejected: tuple[str, ...] = ()
+    """N negatives of the same prompt."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingJob:
+    """One training: a base model, its examples, and where the result goes.
+
+    A method is a function `train_x(job, settings)`. It continues from the last checkpoint in
+    `out / "steps"` if there is one, and ends with weights, tokenizer and chat template in `out`.
+    """
+
+    model: str
+    """Folder of the base model, which is also the reference model."""
+    out: Path
+    examples: Sequence[TrainingExample]
+    optimization: Optimization
+    seed: int
+    report: StepReport
+    chat_template: str | None = None
+    """In place of the model's own."""
+    held_out: Sequence[TrainingExample] = ()
+    """Examples to measure on, never to train on; from the train split."""
+    save_steps: int = 200
+    """Optimizer steps between checkpoints."""
+    report_to: tuple[str, ...] = ()
+    """Trackers of transformers: "tensorboard", "wandb", "trackio"."""
+
+
+WantedItems = Mapping[str, Sequence[Item]]
+"""Items as they are to be asked, by the lm-eval task that asks them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResponseSampler:
+    """Who draws responses, and how."""
+
+    model: ModelSpec
+    options: ModelOptions
+    decoding: Decoding
+    asking: Mapping[str, str]
+    """How an item becomes a prompt: part of the key of its responses."""
+
+
+def draw(
+    store: Store,
+    wanted: WantedItems,
+    sampler: ResponseSampler,
+    progress: Progress,
+    *,
+    what: str = "responses",
+) -> dict[str, Response]:
+    """Return the responses to items, drawing those that the store does not have.
+
+    Args:
+        store: where responses are kept, each chunk as soon as it is drawn.
+        wanted: the items; one that comes twice is drawn once.
+        sampler: who draws.
+        progress: told how far the work is.
+        what: name of the stage.
+
+    Returns:
+        Responses by item key; absent where none could be drawn.
+
+    Raises:
+        ModelError: the model cannot be loaded or asked; what was drawn before is kept.
+    """
+    unique = {task: _unique(items) for task, items in wanted.items()}
+    asked = [(task, item) for task, items in unique.items() for item in items]
+    list_key, _ = put_list(store, unique.items())
+    spec = generation_spec(sampler.model, sampler.options, sampler.decoding, asking=sampler.asking)
+    key = digest(spec)
+    put_generation(store, key, spec)
+    todo = missing(store, list_key, key)
+    if todo:
+        progress.start(f"{what} of {sampler.model.name}", len(asked))
+        progress.advance(len(asked) - len(todo))
+        model = load_model(sampler.model, sampler.options, sampler.decoding)
+        for task in unique:
+            absent = [asked[position] for position in todo if asked[position][0] == task]
+            for chunk in ask(model, task, [item for _, item in absent], sampler.decoding):
+                put_responses(store, key, chunk)
+                progress.advance(len(chunk))
+        model.close()  # what is trained next needs its memory
+        progress.finish()
+    found = (entry.response for entry in answered(store, list_key, key))
+    return {response.item_key: response for response in found if response is not None}
+
+
+def ask(
+    model: LoadedModel, task: str, items: Sequence[Item], decoding: Decoding
+) -> Iterator[list[Response]]:
+    """Yield the responses to items chunk by chunk; lm-eval reads them from an item file.
+
+    Args:
+        model: who is asked.
+        task: name of one of our lm-eval tasks.
+        items: each with an id of its own.
+        decoding: as the model was loaded with.
+
+    Raises:
+        ModelError: the model cannot be asked.
+    """
+    if not items:
+        return
+    with tempfile.TemporaryDirectory(prefix="mipo-eval-") as folder:
+        loaded = load_items(task, items, Path(folder), decoding)
+        for start in range(0, len(items), model.chunk_size):
+            positions = range(start, min(start + model.chunk_size, len(items)))
+            yield model.ask(loaded, positions)
+
+
+def load_items(task: str, items: Sequence[Item], folder: Path, decoding: Decoding) -> Any:
+    """Return an lm-eval task of ours with these items for its documents.
+
+    Args:
+        task: its name.
+        items: each with an id of its own.
+        folder: an existing one, for a file.
+        decoding: of the responses.
+    """
+    file = folder / "items.jsonl"
+    write_items(file, items)
+    about = {"source": str(file), "prompting": "personalized", "data_dir": None, "limit": None}
+    return load_task(task, about, decoding)
+
+
+def _unique(items: Sequence[Item]) -> list[Item]:
+    return list({item.key: item for item in items}.values())
+
 
 Messages = tuple[Mapping[str, str], ...]
 _REVISION = "mipo_verbatim"
@@ -42,27 +208,27 @@ class TrainingItems:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Examples:
+class TrainingExamples:
     """What a method is to learn from, and what was left out."""
 
-    examples: tuple[Example, ...]
+    examples: tuple[TrainingExample, ...]
     items: int
     dropped: Mapping[str, int] = field(default_factory=dict)
     dropped_negatives: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Maker:
+class ExampleMaker:
     """Makes examples: a recipe, who draws responses, and where they are kept."""
 
     recipe: Recipe
     suite: Suite
-    sampler: Sampler
+    sampler: ResponseSampler
     store: Store
     progress: Progress
     seed: int
 
-    def make(self, data: Sequence[TrainingItems]) -> Examples:
+    def make(self, data: Sequence[TrainingItems]) -> TrainingExamples:
         """Return the examples of all data sets.
 
         Raises:
@@ -86,14 +252,14 @@ class Maker:
                 f"{self.suite.name}: no example to learn from ({reasons}): look at the chat "
                 "template, or raise sampling.max_tokens"
             )
-        return Examples(
+        return TrainingExamples(
             examples=examples,
             items=sum(part.items for part in parts),
             dropped=dropped,
             dropped_negatives=_summed(part.dropped_negatives for part in parts),
         )
 
-    def _pairs(self, data: TrainingItems) -> Examples:
+    def _pairs(self, data: TrainingItems) -> TrainingExamples:
         settings = self.recipe.pairs
         assert settings is not None  # checked when the recipe was read
         plans = list(plan_draws(data.items, settings, seed=self.seed))
@@ -101,9 +267,9 @@ class Maker:
         responses = self._draw(data.task.lm_eval_task, asked, "pairs")
         made = build_pairs(data.items, responses, settings, seed=self.seed)
         prompts = self._messages(data.task, [pair.item for pair in made.pairs])
-        return Examples(
+        return TrainingExamples(
             examples=tuple(
-                Example(
+                TrainingExample(
                     item=pair.item,
                     prompt=prompt,
                     bare_prompt=bare,
@@ -117,7 +283,7 @@ class Maker:
             dropped_negatives=made.dropped_negatives,
         )
 
-    def _own(self, data: TrainingItems) -> Examples:
+    def _own(self, data: TrainingItems) -> TrainingExamples:
         items: Sequence[Item] = data.items
         if self.recipe.algorithm == "contrastive":
             contexts = self.recipe.settings.contexts
@@ -126,15 +292,15 @@ class Maker:
         found = [usable(responses.get(item.key)) for item in items]
         return self._with_texts(data, items, found)
 
-    def _reference(self, data: TrainingItems) -> Examples:
+    def _reference(self, data: TrainingItems) -> TrainingExamples:
         texts = [item.meta.get("solution") or item.reference for item in data.items]
         found = [(text, None if text else "no true answer") for text in texts]
         return self._with_texts(data, data.items, found)
 
-    def _prompts(self, data: TrainingItems) -> Examples:
-        return Examples(
+    def _prompts(self, data: TrainingItems) -> TrainingExamples:
+        return TrainingExamples(
             examples=tuple(
-                Example(item=item, prompt=prompt, bare_prompt=bare)
+                TrainingExample(item=item, prompt=prompt, bare_prompt=bare)
                 for item, (prompt, bare) in zip(
                     data.items, self._messages(data.task, data.items), strict=True
                 )
@@ -142,7 +308,7 @@ class Maker:
             items=len(data.items),
         )
 
-    def _revised(self, data: TrainingItems) -> Examples:
+    def _revised(self, data: TrainingItems) -> TrainingExamples:
         """Rewrite the own response: beside a bad one, or (verifiable) with the true answer."""
         if self.suite.form == "answer":
             first = self._own(data)
@@ -156,7 +322,7 @@ class Maker:
         responses = draw(self.store, {_REVISION: asked}, sampler, self.progress, what="revisions")
         found = [usable(responses.get(question.key)) for question in asked]
         revised = self._with_texts(data, items, found)
-        return Examples(
+        return TrainingExamples(
             examples=revised.examples,
             items=first.items,
             dropped=_summed(
@@ -169,15 +335,15 @@ class Maker:
         data: TrainingItems,
         items: Sequence[Item],
         found: Sequence[tuple[str | None, str | None]],
-    ) -> Examples:
+    ) -> TrainingExamples:
         """Return the examples of the items that have a text."""
         kept = [
             (item, text) for item, (text, _) in zip(items, found, strict=True) if text is not None
         ]
         prompts = self._messages(data.task, [item for item, _ in kept])
-        return Examples(
+        return TrainingExamples(
             examples=tuple(
-                Example(item=item, prompt=prompt, bare_prompt=bare, chosen=text)
+                TrainingExample(item=item, prompt=prompt, bare_prompt=bare, chosen=text)
                 for (item, text), (prompt, bare) in zip(kept, prompts, strict=True)
             ),
             items=len(items),
@@ -274,7 +440,7 @@ def _as_json(messages: Sequence[Mapping[str, str]], **_how: Any) -> str:
     return json.dumps(list(messages))
 
 
-def _revision_prompt(name: str, example: Example) -> Item:
+def _revision_prompt(name: str, example: TrainingExample) -> Item:
     """Return what asks the model to rewrite its response, as an item of its own."""
     path = resources.files(__package__) / "prompts" / f"{name}.txt"
     item = example.item

@@ -1,0 +1,398 @@
+"""A prompt with its N + 1 responses as one sequence, so that the prompt is read once.
+
+Three tokens of prompt (1 2 3), a chosen response (4 5) and a rejected one (6 7 8) become one row:
+
+    tokens      1 2 | 3 4 | 3 6 7      every response begins with the last token of the prompt,
+    positions   0 1 | 2 3 | 2 3 4      which predicts its first; its own last token predicts nothing
+    targets     - - | 4 5 | 6 7 8
+    segments    0 0 | 1 1 | 2 2 2      a token sees segment 0 and its own, up to itself
+
+Attention over packed rows: three forms with one result, chosen by `DpoSettings.attention`.
+
+- split: the prompt once, then all responses beside each other with the prompt's keys before their
+  own, so that no pair of tokens is computed that does not see each other. The default.
+- flex: FlexAttention with a block mask: compiled, skips blocks that nobody sees. GPUs only.
+- dense: scaled dot-product attention with a (tokens, tokens) mask; works wherever a mask does.
+
+How a model reads a prompt and its responses: packed into one row, or each in its own.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mipo_eval.training.data import TrainingExample
+from mipo_eval.training.logprobs import IGNORED, Codec, padded
+
+PADDING = -1
+"""Segment of what is behind a row's text; nothing that counts sees it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenGroup:
+    """One example as token ids."""
+
+    item_id: str
+    prompt: tuple[int, ...]
+    responses: tuple[tuple[int, ...], ...]
+    """The chosen one first, then the rejected ones."""
+
+    @property
+    def tokens(self) -> int:
+        """Length of the packed row."""
+        return len(self.prompt) - 1 + sum(map(len, self.responses))
+
+
+class Fitting(NamedTuple):
+    """What of the examples can be trained on."""
+
+    groups: list[TokenGroup]
+    dropped: dict[str, int]
+    """Reason to count of what was left out."""
+
+
+def tokenize(examples: Sequence[TrainingExample], codec: Codec, *, longest: int | None) -> Fitting:
+    """Return the examples as token ids, without what is too long for the model.
+
+    Args:
+        examples: with a chosen response and at least one rejected.
+        codec: of the model that is trained.
+        longest: tokens of a prompt with one response, at most; None: no limit.
+    """
+    groups, dropped = [], {"examples": 0, "negatives": 0}
+    for example in examples:
+        prompt = tuple(codec.prompt(example.prompt))
+        texts = (example.chosen or "", *example.rejected)
+        chosen, *rejected = (tuple(codec.response(text)) for text in texts)
+        room = float("inf") if longest is None else longest - len(prompt)
+        kept = [response for response in rejected if len(response) <= room]
+        dropped["negatives"] += len(rejected) - len(kept)
+        if len(chosen) > room or not kept:
+            dropped["examples"] += 1
+            continue
+        name = example.item.item_id
+        groups.append(TokenGroup(item_id=name, prompt=prompt, responses=(chosen, *kept)))
+    return Fitting(groups, {what: count for what, count in dropped.items() if count})
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where in a row its parts are; travels through the model to the attention."""
+
+    prompt: int
+    """Tokens of segment 0."""
+    responses: tuple[int, ...]
+    """Tokens of segments 1, 2, ..."""
+
+    @classmethod
+    def of(cls, group: TokenGroup) -> "Layout":
+        """Return the layout of a packed group."""
+        return cls(len(group.prompt) - 1, tuple(map(len, group.responses)))
+
+
+def packed(groups: Sequence[TokenGroup], *, filler: int = 0) -> dict[str, Tensor]:
+    """Return groups as rows of one batch, each packed as the module says.
+
+    Returns:
+        `input_ids`, `position_ids`, `targets` and `segments`, all (groups, tokens).
+    """
+    width = max(group.tokens for group in groups)
+    shape = (len(groups), width)
+    ids, positions = torch.full(shape, filler), torch.zeros(shape, dtype=torch.long)
+    targets, segments = torch.full(shape, IGNORED), torch.full(shape, PADDING)
+    for row, group in enumerate(groups):
+        *head, last = group.prompt
+        at = len(head)
+        ids[row, :at] = torch.tensor(head, dtype=torch.long)
+        positions[row, :at] = torch.arange(at)
+        segments[row, :at] = 0
+        for number, response in enumerate(group.responses, start=1):
+            end = at + len(response)
+            ids[row, at:end] = torch.tensor([last, *response[:-1]])
+            positions[row, at:end] = torch.arange(len(head), len(head) + len(response))
+            targets[row, at:end] = torch.tensor(response)
+            segments[row, at:end] = number
+            at = end
+    return {"input_ids": ids, "position_ids": positions, "targets": targets, "segments": segments}
+
+
+def unpacked(groups: Sequence[TokenGroup], *, filler: int = 0) -> dict[str, Tensor]:
+    """Return groups with every response in a row of its own, for models that cannot be packed.
+
+    Returns:
+        `input_ids` and `targets`, (responses of all groups, tokens).
+    """
+    pairs = [(group.prompt, response) for group in groups for response in group.responses]
+    return padded(pairs, filler=filler)
+
+
+def visible(segments: Tensor) -> Tensor:
+    """Return which token sees which: (rows, 1, tokens, tokens), True where it does.
+
+    Args:
+        segments: (rows, tokens) as `packed` returns them.
+    """
+    seen = segments[:, None, :]
+    own = (seen == 0) | (seen == segments[:, :, None])
+    return torch.tril(own)[:, None]
+
+
+def response_sums(logprobs: Tensor, segments: Tensor, count: int) -> Tensor:
+    """Return the (rows, count) log-probability of each response of packed rows, in nats.
+
+    Args:
+        logprobs: (rows, tokens) per token, 0 where the token is of no response.
+        segments: (rows, tokens) as `packed` returns them.
+        count: responses of the row that has the most; rows with fewer end in zeros.
+    """
+    sums = logprobs.new_zeros(len(logprobs), count + 1)
+    return sums.scatter_add(1, segments.clamp(min=0), logprobs)[:, 1:]
+
+
+def block_mask(segments: Tensor) -> Any:
+    """Return what `visible` does as FlexAttention's BlockMask, without making it dense."""
+    from torch.nn.attention.flex_attention import create_block_mask
+
+    def sees(row: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        own = (segments[row, key] == 0) | (segments[row, key] == segments[row, query])
+        return own & (query >= key)
+
+    rows, tokens = segments.shape
+    return create_block_mask(
+        sees, B=rows, H=None, Q_LEN=tokens, KV_LEN=tokens, device=str(segments.device)
+    )
+
+
+Attention = Literal["split", "flex", "dense"]
+
+_IMPLEMENTATIONS = {"split": "mipo_split", "flex": "flex_attention", "dense": "sdpa"}
+
+
+def use_attention(model: Any, attention: Attention) -> None:
+    """Let a model of transformers compute attention in the given form.
+
+    Raises:
+        ValueError: the model does not take it.
+    """
+    from transformers import AttentionInterface
+
+    AttentionInterface.register("mipo_split", split_attention)
+    model.set_attn_implementation(_IMPLEMENTATIONS[attention])
+
+
+def mask_inputs(
+    attention: Attention, segments: Tensor, layouts: tuple[Layout, ...]
+) -> dict[str, Any]:
+    """Return what makes a model keep the parts of packed rows apart, as arguments of its call."""
+    if attention == "split":
+        return {"layouts": layouts}
+    mask = block_mask(segments) if attention == "flex" else visible(segments)
+    return {"attention_mask": mask}
+
+
+def split_attention(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    **how: Any,
+) -> tuple[Tensor, None]:
+    """Return (rows, tokens, heads, width) attention of packed rows, or causal ones without layouts.
+
+    Args:
+        module: the layer that asks.
+        query: (rows, heads, tokens, width)
+        key: (rows, key heads, tokens, width)
+        value: (rows, key heads, tokens, width)
+        attention_mask: never made for this form.
+        how: what transformers hands on; `scaling` of the scores (None: 1 / sqrt(width)), and
+            `layouts`, one per row.
+    """
+    layouts: tuple[Layout, ...] = how.get("layouts", ())
+    scaling: float | None = how.get("scaling")
+    groups = query.shape[1] // key.shape[1]
+    if groups > 1:
+        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    if not layouts:
+        found = functional.scaled_dot_product_attention(
+            query, key, value, is_causal=True, scale=scaling
+        )
+        return found.transpose(1, 2).contiguous(), None
+    rows = [
+        _row(query[row], key[row], value[row], layout, scaling)
+        for row, layout in enumerate(layouts)
+    ]
+    return torch.stack(rows).transpose(1, 2).contiguous(), None
+
+
+def _row(query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float | None) -> Tensor:
+    """Return the (heads, tokens, width) attention of one row."""
+    prompt, count, longest = layout.prompt, len(layout.responses), max(layout.responses)
+    heads, tokens, width = query.shape
+    end = prompt + sum(layout.responses)
+    prompt_part = functional.scaled_dot_product_attention(
+        query[None, :, :prompt], key[None, :, :prompt], value[None, :, :prompt],
+        is_causal=True, scale=scale,
+    )[0]  # fmt: skip
+    at, back = _places(layout, query.device)
+
+    def side_by_side(states: Tensor) -> Tensor:  # (responses, heads, longest, width)
+        own = states[:, prompt:end] if at is None else states.index_select(1, at)
+        return own.reshape(heads, count, longest, width).transpose(0, 1)
+
+    def with_prompt(states: Tensor) -> Tensor:
+        before = states[None, :, :prompt].expand(count, heads, prompt, width)
+        return torch.cat([before, side_by_side(states)], dim=2)
+
+    mask = query.new_ones(longest, prompt + longest, dtype=torch.bool).tril(prompt)
+    own = functional.scaled_dot_product_attention(
+        side_by_side(query), with_prompt(key), with_prompt(value), attn_mask=mask, scale=scale
+    )
+    own = own.transpose(0, 1).flatten(1, 2)
+    parts = [prompt_part, own if back is None else own.index_select(1, back)]
+    if end < tokens:
+        parts.append(query.new_zeros(heads, tokens - end, width))
+    return torch.cat(parts, dim=1)
+
+
+@lru_cache(maxsize=64)  # the same for all layers, and again in the backward pass
+def _places(layout: Layout, device: torch.device) -> tuple[Tensor | None, Tensor | None]:
+    """Return where in the row each place of the padded responses is, and the way back.
+
+    None where all responses are of one length, so that nothing has to move.
+    """
+    longest = max(layout.responses)
+    if min(layout.responses) == longest:
+        return None, None
+    at: list[int] = []
+    back: list[int] = []
+    start = layout.prompt
+    for number, length in enumerate(layout.responses):
+        # What pads a response stands behind it, where its own tokens do not look.
+        at += [*range(start, start + length), *[start] * (longest - length)]
+        back += range(number * longest, number * longest + length)
+        start += length
+    return torch.tensor(at, device=device), torch.tensor(back, device=device)
+
+
+_PROBES = (
+    TokenGroup(item_id="", prompt=(1, 2, 3, 4), responses=((5, 6, 7), (8, 3), (2,))),
+    TokenGroup(item_id="", prompt=(7,), responses=((1, 2), (3, 4, 5))),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class GroupReader:
+    """Makes batches of groups, and reads them."""
+
+    attention: Attention | None
+    """Form of attention over packed rows; None: every response in a row of its own."""
+    filler: int = 0
+    """Token id to pad with."""
+
+    def collate(self, groups: Sequence[TokenGroup]) -> dict[str, Any]:
+        """Return groups as one batch.
+
+        Returns:
+            Besides the tensors of `packed` or `unpacked`: `present`, (groups, responses), True
+            where a group has that many responses, and the `layouts` of packed rows.
+        """
+        counts = torch.tensor([len(group.responses) for group in groups])
+        present = torch.arange(int(counts.max())) < counts[:, None]
+        if self.attention is None:
+            return {**unpacked(groups, filler=self.filler), "present": present}
+        layouts = tuple(map(Layout.of, groups))
+        return {**packed(groups, filler=self.filler), "layouts": layouts, "present": present}
+
+    def logprobs(self, model: Any, batch: dict[str, Any]) -> Tensor:
+        """Return the (groups, responses) log-probabilities of a batch, in nats; 0 where absent.
+
+        Args:
+            model: with a likelihood head.
+            batch: of `collate`, on the model's device.
+        """
+        present: Tensor = batch["present"]
+        inputs = {"input_ids": batch["input_ids"], "targets": batch["targets"]}
+        if self.attention is None:
+            sums: Tensor = model(**inputs).sum(dim=1)
+            return sums.new_zeros(present.shape).masked_scatter(present, sums)
+        segments = batch["segments"]
+        inputs |= {"position_ids": batch["position_ids"]}
+        inputs |= mask_inputs(self.attention, segments, batch["layouts"])
+        return response_sums(model(**inputs), segments, present.shape[1])
+
+
+def packing_reader(model: Any, attention: Attention, *, filler: int = 0) -> GroupReader:
+    """Return a reader of packed rows, and set the model up for it; `refusal` says whether it can.
+
+    Args:
+        model: with a likelihood head.
+        attention: the form.
+        filler: token id to pad with.
+    """
+    use_attention(model, attention)
+    return GroupReader(attention, filler)
+
+
+def refusal(model: Any, attention: Attention, *, longest: int) -> str | None:
+    """Return why a model cannot read packed rows, or None where it can; the model stays as it was.
+
+    Tried on short sequences, since models that recur, or shift positions in their own way, take
+    the input without complaint. Sliding windows are too long to be noticed so; they are looked up.
+
+    Args:
+        model: with a likelihood head.
+        attention: the form.
+        longest: tokens of the longest prompt with one response.
+    """
+    window = _narrowest_layer(model.config.get_text_config())
+    if window < longest:
+        return f"a layer of it sees {window:g} tokens back at most, texts have {longest}"
+    if any(parameter.is_meta for parameter in model.parameters()):
+        return None  # weights arrive later; the first process has them, and decides
+    before = model.config._attn_implementation
+    single = _probe(model, GroupReader(None))  # by the model's own attention
+    try:
+        # Flex is compiled for the device; what it computes is what the dense mask says.
+        tried: Attention = "dense" if attention == "flex" else attention
+        use_attention(model, tried)
+        together = _probe(model, GroupReader(tried))
+    except (TypeError, ValueError, RuntimeError, IndexError) as error:
+        return " ".join(str(error).split())[:120]
+    finally:
+        model.set_attn_implementation(before)
+    if torch.allclose(together, single, rtol=0.02, atol=0.02):
+        return None
+    return "it reads packed responses differently from single ones"
+
+
+def _narrowest_layer(config: Any) -> float:
+    """Return how many tokens back the most short-sighted layer sees; 0 for layers that recur."""
+    window = getattr(config, "sliding_window", None)
+    kinds = set(getattr(config, "layer_types", None) or ())
+    if not kinds:
+        return float(window or "inf")
+    if kinds - {"full_attention", "sliding_attention"}:
+        return 0
+    return float(window or "inf") if "sliding_attention" in kinds else float("inf")
+
+
+@torch.no_grad()
+def _probe(model: Any, reader: GroupReader) -> Tensor:
+    """Return the log-probabilities of the probes."""
+    training = model.training
+    model.eval()
+    try:
+        return reader.logprobs(model, _to(reader.collate(_PROBES), model.device))
+    finally:
+        model.train(training)
+
+
+def _to(batch: dict[str, Any], device: Any) -> dict[str, Any]:
+    return {key: value.to(device) if key != "layouts" else value for key, value in batch.items()}
