@@ -91,7 +91,7 @@ def our_step(folder: Path, negatives: int, attention: Any) -> Step:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from mipo_eval.training.data import TrainingJob
-    from mipo_eval.training.dpo import PairGroups, make_trainer
+    from mipo_eval.training.dpo import GroupTask, GroupTrainer, dpo_measures
     from mipo_eval.training.logprobs import add_likelihood_head
     from mipo_eval.training.packed import packing_reader
     from mipo_eval.training.recipes import Optimization
@@ -109,7 +109,13 @@ def our_step(folder: Path, negatives: int, attention: Any) -> Step:
         report=lambda _step, _metrics: None,
     )
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    trainer = make_trainer(model, job, PairGroups(reader, [group], [], BETA), tokenizer)
+
+    def measure(logprobs: Any, batch: Any) -> Any:
+        reference, present = batch["reference"], batch["present"]
+        return dpo_measures(logprobs, reference, present, beta=BETA)._asdict()
+
+    task = GroupTask([(group,)], [], measure)
+    trainer = GroupTrainer(model, job=job, task=task, reader=reader, processing_class=tokenizer)
     trainer.model_wrapped = trainer.accelerator.prepare_model(model)
     trainer.make_reference()
     return stepper(trainer, trainer.data_collator([trainer.train_dataset[0]]))

@@ -16,10 +16,15 @@ from torch import Tensor
 from mipo_eval.errors import ModelError
 from mipo_eval.training.advantages import policy_loss, value_loss
 from mipo_eval.training.data import TrainingExample, TrainingJob
-from mipo_eval.training.dpo import longest_text, with_adapter, without_dropout
 from mipo_eval.training.logprobs import IGNORED, Codec, add_likelihood_head, padded
 from mipo_eval.training.rewards import Completion, Messages
-from mipo_eval.training.trainer import adapter_config, load_policy
+from mipo_eval.training.trainer import (
+    adapter_config,
+    load_policy,
+    longest_text,
+    with_adapter,
+    without_dropout,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,31 +3,56 @@
 With the sigmoid loss on response tokens only it is what `trl.DPOTrainer` computes on the N pairs.
 What differs is the work: the prompt and the chosen response are read once, not N times, and the
 reference model's log-probabilities are computed once before the training and kept.
+
+`GroupPolicy` and `GroupTrainer` know nothing of pairs: `contrastive.py` trains with them too.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from accelerate.utils import broadcast_object_list
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.utils.data import Dataset
-from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from mipo_eval.checkpoints import checkpoint_folder, fingerprint
 from mipo_eval.errors import ConfigError, DataError, ModelError
 from mipo_eval.keys import digest
-from mipo_eval.training.data import TrainingJob
+from mipo_eval.training.data import TrainingExample, TrainingJob
+from mipo_eval.training.logprobs import Codec, add_likelihood_head
 from mipo_eval.training.losses import dpo_loss
-from mipo_eval.training.packed import GroupReader, TokenGroup
+from mipo_eval.training.packed import GroupReader, Kept, TokenGroup, choose_reader
 from mipo_eval.training.recipes import AttentionChoice, DpoSettings
-from mipo_eval.training.trainer import adapter_config, arguments, guarded, is_main_process
+from mipo_eval.training.trainer import (
+    arguments,
+    guarded,
+    is_main_process,
+    load_policy,
+    longest_text,
+    run_trainer,
+    with_adapter,
+    without_dropout,
+)
+
+REFERENCE_FILE = "reference.safetensors"
+"""File in `job.out` with the reference model's log-probabilities."""
+
+_BATCH_TOKENS = 4096
+"""Tokens of one batch that the reference reads, padding included; one group always fits."""
+
+Rows = Sequence[TokenGroup]
+"""What is learned from at a time: one row for pairs; contrastive, a row per context."""
+
+Measure = Callable[[Tensor, Mapping[str, Any]], Mapping[str, Tensor]]
+"""From the (rows, responses) log-probabilities of a batch, and the batch, to () means over its
+groups by name; `loss` is the first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,37 +82,27 @@ def train_dpo(job: TrainingJob, settings: DpoSettings) -> DpoOutcome:
         DataError: an example has no pair, or none is short enough.
         ModelError: the model cannot be loaded, memory runs out, or the loss is not finite.
     """
-    from mipo_eval.training.logprobs import Codec, add_likelihood_head
-    from mipo_eval.training.packed import tokenize
-    from mipo_eval.training.trainer import load_policy, run_trainer
-
     _check(job, settings)
-    model, tokenizer = load_policy(job)
-    without_dropout(model)
-    add_likelihood_head(model)
-    longest = longest_text(job, model)
-    codec = Codec.of(tokenizer, job.chat_template)
-    fitting = tokenize(job.examples, codec, longest=longest)
-    held_out = tokenize(job.held_out, codec, longest=longest)
+    policy = GroupPolicy.load(job)
+    fitting = tokenize(job.examples, policy.codec, longest=policy.longest)
+    held_out = tokenize(job.held_out, policy.codec, longest=policy.longest)
     if not fitting.groups:
         raise DataError(
-            f"none of {len(job.examples)} examples fits into {longest} tokens: raise "
+            f"none of {len(job.examples)} examples fits into {policy.longest} tokens: raise "
             "optimization.max_length, or use a model with a longer context"
         )
-    groups = [*fitting.groups, *held_out.groups]
-    reader, note = choose_reader(model, tokenizer, groups, settings.attention)
-    trainer = make_trainer(
-        with_adapter(model, job),
-        job,
-        PairGroups(reader, fitting.groups, held_out.groups, settings.beta),
-        tokenizer,
-    )
-    run_trainer(trainer, job)
+
+    def measure(logprobs: Tensor, batch: Mapping[str, Any]) -> Mapping[str, Tensor]:
+        reference, present = batch["reference"], batch["present"]
+        return dpo_measures(logprobs, reference, present, beta=settings.beta)._asdict()
+
+    # A group of pairs is one row: the prompt with its chosen and its rejected responses.
+    groups, others = ([(one,) for one in kept.groups] for kept in (fitting, held_out))
     return DpoOutcome(
-        examples=len(fitting.groups),
+        examples=len(groups),
         pairs=sum(len(group.responses) - 1 for group in fitting.groups),
         dropped=fitting.dropped,
-        notes=(note,) if note else (),
+        notes=policy.train(job, GroupTask(groups, others, measure), settings.attention),
     )
 
 
@@ -100,73 +115,202 @@ def _check(job: TrainingJob, settings: DpoSettings) -> None:
             raise DataError(f"item {example.item.item_id} has no {missing} response: make pairs")
 
 
-def longest_text(job: TrainingJob, model: Any) -> int | None:
-    """Return how many tokens a prompt and one response may have together."""
-    config = model.config.get_text_config()
-    limits = [getattr(config, "max_position_embeddings", None), job.optimization.max_length]
-    return min((limit for limit in limits if limit is not None), default=None)
+def tokenize(
+    examples: Sequence[TrainingExample], codec: Codec, *, longest: int | None
+) -> Kept[TokenGroup]:
+    """Return the examples as token ids, without what is too long for the model.
+
+    Args:
+        examples: with a chosen response and at least one rejected.
+        codec: of the model that is trained.
+        longest: tokens of a prompt with one response, at most; None: no limit.
+    """
+    groups, dropped = [], Counter({"examples": 0, "negatives": 0})
+    for example in examples:
+        prompt = tuple(codec.prompt(example.prompt))
+        texts = (example.chosen or "", *example.rejected)
+        chosen, *rejected = (tuple(codec.response(text)) for text in texts)
+        room = float("inf") if longest is None else longest - len(prompt)
+        kept = [response for response in rejected if len(response) <= room]
+        dropped["negatives"] += len(rejected) - len(kept)
+        if len(chosen) > room or not kept:
+            dropped["examples"] += 1
+            continue
+        name = example.item.item_id
+        groups.append(TokenGroup(item_id=name, prompt=prompt, responses=(chosen, *kept)))
+    return Kept(groups, dict(+dropped))
 
 
-def choose_reader(
-    model: Any, tokenizer: Any, groups: "list[TokenGroup]", attention: AttentionChoice
-) -> "tuple[GroupReader, str | None]":
-    """Return how the model reads groups, and a remark where that is not as it should be."""
-    from mipo_eval.training.packed import GroupReader, packing_reader, refusal
+class DpoMeasures(NamedTuple):
+    """Means over the prompts of a batch; scalars."""
 
-    filler = tokenizer.pad_token_id or 0
-    if attention == "rows":
-        return GroupReader(None, filler), None
-    if attention == "flex" and not torch.cuda.is_available():
-        raise ConfigError("settings.attention is flex, which needs a GPU: use split or auto")
-    longest = max(len(one.prompt) + max(map(len, one.responses)) for one in groups)
-    form = "split" if attention == "auto" else attention
-    # The first process decides for all: under FSDP the others have no weights to try it with yet.
-    refused = broadcast_object_list([refusal(model, form, longest=longest)])[0]
-    if refused is None:
-        return packing_reader(model, form, filler=filler), None
-    why = f"{type(model).__name__} cannot read several responses behind one prompt ({refused})"
-    if attention != "auto":
-        raise ConfigError(f"settings.attention is {form}, but {why}: use auto or rows")
-    return GroupReader(
-        None, filler
-    ), f"{why}: every response is read with a prompt of its own, slower"
+    loss: Tensor
+    reward_chosen: Tensor
+    """beta * (log pi - log ref) of the chosen responses."""
+    reward_rejected: Tensor
+    ranking_accuracy: Tensor
+    """Share of pairs whose chosen response has the higher reward; a tie is none."""
+    kl: Tensor
+    """KL(reference || policy) in nats per response, estimated on the chosen responses: they were
+    drawn from the reference."""
+
+
+def dpo_measures(policy: Tensor, reference: Tensor, present: Tensor, *, beta: float) -> DpoMeasures:
+    """Return loss and measurements of groups; every prompt weighs the same.
+
+    Args:
+        policy: (groups, responses) log pi(y|x) in nats, the chosen response first.
+        reference: (groups, responses) the same under the reference model.
+        present: (groups, responses) False where a group has fewer responses.
+        beta: of the DPO loss.
+    """
+    pairs = present[:, 1:]
+
+    def mean(values: Tensor) -> Tensor:
+        return (values.masked_fill(~pairs, 0.0).sum(dim=1) / pairs.sum(dim=1)).mean()
+
+    losses = dpo_loss(policy[:, :1] - policy[:, 1:], reference[:, :1] - reference[:, 1:], beta=beta)
+    rewards = beta * (policy - reference).detach()
+    return DpoMeasures(
+        loss=mean(losses),
+        reward_chosen=rewards[:, 0].mean(),
+        reward_rejected=mean(rewards[:, 1:]),
+        ranking_accuracy=mean((rewards[:, :1] > rewards[:, 1:]).to(rewards)),
+        kl=-rewards[:, 0].mean() / beta,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class GroupTask:
+    """What is learned from, what is measured on, and by what."""
+
+    groups: Sequence[Rows]
+    held_out: Sequence[Rows]
+    measure: Measure
+    own_only: bool = False
+    """Whether the reference reads of row i of a group response i alone, not all of them."""
+
+    def rows(self) -> list[TokenGroup]:
+        """Return the rows of all groups, in order."""
+        return [row for group in (*self.groups, *self.held_out) for row in group]
+
+    def reference_rows(self) -> list[TokenGroup]:
+        """Return what the reference model reads for each of `rows`."""
+        if not self.own_only:
+            return self.rows()
+        return [
+            dataclasses.replace(row, responses=(row.responses[place],))
+            for group in (*self.groups, *self.held_out)
+            for place, row in enumerate(group)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupPolicy:
+    """A model that reads groups of responses, and what turns texts into its tokens."""
+
+    model: Any
+    tokenizer: Any
+    codec: Codec
+    longest: int | None
+    """Tokens of a prompt with one response, at most."""
+
+    @classmethod
+    def load(cls, job: TrainingJob) -> "GroupPolicy":
+        """Return the job's base model, without dropout and with a likelihood head.
+
+        Raises:
+            ModelError: it cannot be loaded, or its architecture is not known.
+        """
+        model, tokenizer = load_policy(job)
+        without_dropout(model)
+        add_likelihood_head(model)
+        codec = Codec.of(tokenizer, job.chat_template)
+        return cls(model, tokenizer, codec, longest_text(job, model))
+
+    def train(
+        self, job: TrainingJob, task: GroupTask, attention: AttentionChoice
+    ) -> tuple[str, ...]:
+        """Train to the end and save the result; return remarks on how groups were read."""
+        reader, note = choose_reader(self.model, self.tokenizer, task.rows(), attention)
+        model = with_adapter(self.model, job)
+        trainer = guarded(GroupTrainer)(
+            model, job=job, task=task, reader=reader, processing_class=self.tokenizer
+        )
+        run_trainer(trainer, job)
+        return (note,) if note else ()
 
 
 class GroupTrainer(Trainer):  # type: ignore[misc]
-    """Transformers' Trainer with a loss over groups, measured more closely than by its loss.
-
-    A subclass has `compute_loss`, which hands what it measured to `measure`, and `make_reference`.
+    """Transformers' Trainer on groups, measured more closely than by its loss.
 
     Args:
-        args: all of the Trainer's.
-        kwargs: the same.
+        model: the policy, which before its first step is the reference.
+        job: for its settings and the place of the reference's log-probabilities.
+        task: what is learned from.
+        reader: how groups are read.
+        kwargs: more of the Trainer's.
     """
 
-    measures: ClassVar[tuple[str, ...]]
-    """Names of what `compute_loss` measures, in its order."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._sums: dict[bool, list[Tensor]] = {True: [], False: []}
+    def __init__(
+        self, model: Any, *, job: TrainingJob, task: GroupTask, reader: GroupReader, **kwargs: Any
+    ) -> None:
+        self._job, self._task, self._reader = job, task, reader
+        self._reference: Tensor | None = None
+        self._measured: dict[bool, list[dict[str, Tensor]]] = {True: [], False: []}
         self._tokens = 0.0
-        super().__init__(*args, callbacks=[_ReferenceFirst(self)], **kwargs)
+        every = {"eval_strategy": "steps", "eval_steps": job.save_steps, "eval_on_start": True}
+        options = arguments(job) | (every if task.held_out else {})
+        # A group comes with the place of its first row in the table of the reference.
+        numbered: list[tuple[int, Rows]] = []
+        place = 0
+        for group in (*task.groups, *task.held_out):
+            numbered.append((place, group))
+            place += len(group)
+        super().__init__(
+            model,
+            # Ours is no batch of texts with labels: nothing of it may be taken out or renamed.
+            args=TrainingArguments(**options, remove_unused_columns=False, label_names=[]),
+            data_collator=self._collate,
+            train_dataset=numbered[: len(task.groups)],
+            eval_dataset=numbered[len(task.groups) :] or None,
+            callbacks=[_ReferenceFirst(self)],
+            **kwargs,
+        )
         self.model_accepts_loss_kwargs = False  # a mean over prompts, not a sum over tokens
         keep_precision(self.accelerator)
 
     def make_reference(self) -> None:
         """Read what the reference model says of every response, or compute it and keep it."""
-        raise NotImplementedError
+        rows = self._task.reference_rows()
+        self._reference = reference_logprobs(self, self._job, self._reader, rows)
 
-    def measure(self, model: Any, found: Sequence[Tensor], *, tokens: Tensor, groups: int) -> None:
-        """Keep what was measured until the next time something is logged.
+    def _collate(self, numbered: Sequence[tuple[int, Rows]]) -> dict[str, Any]:
+        rows = [row for _, group in numbered for row in group]
+        batch = self._reader.collate(rows)
+        assert self._reference is not None, "the reference is made when the training begins"
+        known = [self._reference[place : place + len(group)] for place, group in numbered]
+        return batch | {
+            "reference": torch.cat(known)[:, : batch["present"].shape[1]],
+            "sizes": tuple(len(group) for _, group in numbered),
+            "tokens": torch.tensor(sum(row.tokens for row in rows)),
+            "item_ids": tuple(row.item_id for row in rows),
+        }
 
-        Args:
-            model: tells by its mode whether it is trained or held out.
-            found: () means over the groups of a batch, in the order of `measures`.
-            tokens: () read.
-            groups: in the batch.
-        """
-        measured = [*found, tokens.to(found[0]), found[0].new_tensor(float(groups))]
-        self._sums[bool(model.training)].append(torch.stack(measured).detach())
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """Return the mean loss of the batch's groups, and keep what else is measured."""
+        found = dict(self._task.measure(self._reader.logprobs(model, inputs), inputs))
+        loss = found["loss"]
+        counts = {"tokens": inputs["tokens"], "groups": torch.tensor(len(inputs["sizes"]))}
+        kept = found | {name: count.to(loss) for name, count in counts.items()}
+        self._measured[bool(model.training)].append({k: v.detach() for k, v in kept.items()})
+        return (loss, {}) if return_outputs else loss
 
     def prediction_step(
         self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None
@@ -179,32 +323,25 @@ class GroupTrainer(Trainer):  # type: ignore[misc]
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add what was measured since the last time, over all devices, to what is logged."""
         training = not any(key.startswith("eval_") for key in logs)
-        sums, self._sums[training] = self._sums[training], []
-        if sums:
-            logs = {**logs, **self._means(torch.stack(sums), training=training)}
+        measured, self._measured[training] = self._measured[training], []
+        if measured:
+            logs = {**logs, **self._means(measured, training=training)}
         super().log(logs, start_time)
 
-    def _means(self, sums: Tensor, *, training: bool) -> dict[str, float]:
-        """Return metrics from the (batches, measures) means; tokens and groups are counts."""
-        *means, tokens, groups = sums.unbind(dim=1)
-        total = torch.stack(
-            [*((mean * groups).sum() for mean in means), tokens.sum(), groups.sum()]
-        )
-        *summed, read, count = self.accelerator.reduce(total, "sum").tolist()
-        found = {name: value / count for name, value in zip(self.measures, summed, strict=True)}
+    def _means(
+        self, measured: Sequence[Mapping[str, Tensor]], *, training: bool
+    ) -> dict[str, float]:
+        """Return the means over all groups of all batches; tokens are counted."""
+        batches = {name: torch.stack([one[name] for one in measured]) for name in measured[0]}
+        tokens, groups = batches.pop("tokens"), batches.pop("groups")
+        sums = [*((mean * groups).sum() for mean in batches.values()), tokens.sum(), groups.sum()]
+        *summed, read, count = self.accelerator.reduce(torch.stack(sums), "sum").tolist()
+        found = {name: value / count for name, value in zip(batches, summed, strict=True)}
         found.pop("loss")  # the trainer's own
         if not training:
             return {f"eval_{name}": value for name, value in found.items()}
         self._tokens += read
         return {**found, "num_tokens": self._tokens}
-
-
-def group_arguments(job: TrainingJob, *, held_out: bool) -> TrainingArguments:
-    """Return the Trainer's arguments for a job, with regular measuring of what is held out."""
-    every = {"eval_strategy": "steps", "eval_steps": job.save_steps, "eval_on_start": True}
-    options = arguments(job) | (every if held_out else {})
-    # Ours is no batch of texts with labels, so nothing of it may be taken out or renamed.
-    return TrainingArguments(**options, remove_unused_columns=False, label_names=[])
 
 
 def keep_precision(accelerator: Any) -> None:
@@ -228,13 +365,6 @@ class _ReferenceFirst(TrainerCallback):  # type: ignore[misc]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._trainer.make_reference()
-
-
-REFERENCE_FILE = "reference.safetensors"
-"""File in `job.out`."""
-
-_BATCH_TOKENS = 4096
-"""Tokens of one batch, padding included; one group always fits."""
 
 
 def reference_logprobs(
@@ -334,163 +464,3 @@ def _write(path: Path, key: str, table: Tensor) -> None:
     unfinished = path.with_suffix(".unfinished")
     save_file({"logprobs": table.contiguous()}, unfinished, metadata={"key": key})
     unfinished.replace(path)
-
-
-class PairGroups(NamedTuple):
-    """What is learned from, and how it is read."""
-
-    reader: GroupReader
-    groups: Sequence[TokenGroup]
-    held_out: Sequence[TokenGroup]
-    beta: float
-
-
-@dataclass(frozen=True, slots=True)
-class NumberedGroup:
-    """A group and its row in the table of reference log-probabilities."""
-
-    row: int
-    group: TokenGroup
-
-
-class GroupDataset(Dataset[NumberedGroup]):
-    """Groups as torch wants a data set."""
-
-    def __init__(self, groups: Sequence[TokenGroup], *, first: int) -> None:
-        self._groups, self._first = groups, first
-
-    def __len__(self) -> int:
-        return len(self._groups)
-
-    def __getitem__(self, index: int) -> NumberedGroup:
-        return NumberedGroup(self._first + index, self._groups[index])
-
-
-def without_dropout(model: Any) -> None:
-    """Turn dropout off: policy and reference are one model in two states, and to be compared."""
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-        if isinstance(getattr(module, "attention_dropout", None), float):
-            module.attention_dropout = 0.0
-
-
-def with_adapter(model: Any, job: TrainingJob) -> Any:
-    """Return the model with new LoRA weights if the job wants them; they change nothing yet."""
-    set_seed(job.seed)
-    config = adapter_config(job)
-    if config is None:
-        return model
-    from peft import get_peft_model
-
-    return get_peft_model(model, config)
-
-
-def make_trainer(model: Any, job: TrainingJob, pairs: PairGroups, tokenizer: Any) -> Any:
-    """Return the trainer of a job, ready for `run_trainer`."""
-    args = group_arguments(job, held_out=bool(pairs.held_out))
-    return guarded(PairTrainer)(model, args=args, job=job, pairs=pairs, processing_class=tokenizer)
-
-
-class DpoMeasures(NamedTuple):
-    """Means over the prompts of a batch; scalars."""
-
-    loss: Tensor
-    reward_chosen: Tensor
-    """beta * (log pi - log ref) of the chosen responses."""
-    reward_rejected: Tensor
-    ranking_accuracy: Tensor
-    """Share of pairs whose chosen response has the higher reward; a tie is none."""
-    kl: Tensor
-    """KL(reference || policy) in nats per response, estimated on the chosen responses: they were
-    drawn from the reference."""
-
-
-class PairTrainer(GroupTrainer):
-    """Trains on groups with the DPO loss.
-
-    Args:
-        model: the policy, which before its first step is the reference.
-        args: of transformers' Trainer.
-        job: for the place of the reference's log-probabilities.
-        pairs: what is learned from.
-        kwargs: more of the Trainer's.
-    """
-
-    measures: ClassVar[tuple[str, ...]] = DpoMeasures._fields
-
-    def __init__(
-        self,
-        model: Any,
-        *,
-        args: TrainingArguments,
-        job: TrainingJob,
-        pairs: PairGroups,
-        **kwargs: Any,
-    ) -> None:
-        self._job, self._pairs = job, pairs
-        self._reference: Tensor | None = None
-        super().__init__(
-            model,
-            args=args,
-            data_collator=self._collate,
-            train_dataset=GroupDataset(pairs.groups, first=0),
-            eval_dataset=GroupDataset(pairs.held_out, first=len(pairs.groups))
-            if pairs.held_out
-            else None,
-            **kwargs,
-        )
-
-    def make_reference(self) -> None:
-        """Read what the reference model says of every response, or compute it and keep it."""
-        groups = [*self._pairs.groups, *self._pairs.held_out]
-        self._reference = reference_logprobs(self, self._job, self._pairs.reader, groups)
-
-    def _collate(self, numbered: Sequence[NumberedGroup]) -> dict[str, Any]:
-        batch = self._pairs.reader.collate([one.group for one in numbered])
-        assert self._reference is not None, "the reference is made when the training begins"
-        rows = self._reference[torch.tensor([one.row for one in numbered])]
-        batch["reference"] = rows[:, : batch["present"].shape[1]]
-        batch["tokens"] = torch.tensor([one.group.tokens for one in numbered])
-        batch["item_ids"] = tuple(one.group.item_id for one in numbered)
-        return batch
-
-    def compute_loss(
-        self,
-        model: Any,
-        inputs: dict[str, Any],
-        return_outputs: bool = False,
-        num_items_in_batch: Any = None,
-    ) -> Any:
-        """Return the mean over prompts of the mean loss of their pairs."""
-        policy = self._pairs.reader.logprobs(model, inputs)
-        outcome = dpo_measures(
-            policy, inputs["reference"], inputs["present"], beta=self._pairs.beta
-        )
-        self.measure(model, outcome, tokens=inputs["tokens"].sum(), groups=len(policy))
-        return (outcome.loss, {}) if return_outputs else outcome.loss
-
-
-def dpo_measures(policy: Tensor, reference: Tensor, present: Tensor, *, beta: float) -> DpoMeasures:
-    """Return loss and measurements of groups; every prompt weighs the same.
-
-    Args:
-        policy: (groups, responses) log pi(y|x) in nats, the chosen response first.
-        reference: (groups, responses) the same under the reference model.
-        present: (groups, responses) False where a group has fewer responses.
-        beta: of the DPO loss.
-    """
-    pairs = present[:, 1:]
-
-    def mean(values: Tensor) -> Tensor:
-        return (values.masked_fill(~pairs, 0.0).sum(dim=1) / pairs.sum(dim=1)).mean()
-
-    losses = dpo_loss(policy[:, :1] - policy[:, 1:], reference[:, :1] - reference[:, 1:], beta=beta)
-    rewards = beta * (policy - reference).detach()
-    return DpoMeasures(
-        loss=mean(losses),
-        reward_chosen=rewards[:, 0].mean(),
-        reward_rejected=mean(rewards[:, 1:]),
-        ranking_accuracy=mean((rewards[:, :1] > rewards[:, 1:]).to(rewards)),
-        kl=-rewards[:, 0].mean() / beta,
-    )

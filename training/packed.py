@@ -7,77 +7,58 @@ Three tokens of prompt (1 2 3), a chosen response (4 5) and a rejected one (6 7 
     targets     - - | 4 5 | 6 7 8
     segments    0 0 | 1 1 | 2 2 2      a token sees segment 0 and its own, up to itself
 
-Attention over packed rows: three forms with one result, chosen by `DpoSettings.attention`.
+Attention over such rows has three forms with one result, chosen by `settings.attention`:
 
 - split: the prompt once, then all responses beside each other with the prompt's keys before their
   own, so that no pair of tokens is computed that does not see each other. The default.
 - flex: FlexAttention with a block mask: compiled, skips blocks that nobody sees. GPUs only.
 - dense: scaled dot-product attention with a (tokens, tokens) mask; works wherever a mask does.
-
-How a model reads a prompt and its responses: packed into one row, or each in its own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mipo_eval.training.data import TrainingExample
-from mipo_eval.training.logprobs import IGNORED, Codec, padded
+from mipo_eval.errors import ConfigError
+from mipo_eval.training.logprobs import IGNORED, padded
+from mipo_eval.training.recipes import AttentionChoice
 
 PADDING = -1
 """Segment of what is behind a row's text; nothing that counts sees it."""
 
+PackedAttention = Literal["split", "flex", "dense"]
+
+_IMPLEMENTATIONS = {"split": "mipo_split", "flex": "flex_attention", "dense": "sdpa"}
+
+_Kept = TypeVar("_Kept")
+
+
+class Kept(NamedTuple, Generic[_Kept]):
+    """What can be trained on, and what was left out."""
+
+    groups: list[_Kept]
+    dropped: Mapping[str, int]
+    """Reason to count."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenGroup:
-    """One example as token ids."""
+    """A prompt and its responses as token ids."""
 
     item_id: str
     prompt: tuple[int, ...]
     responses: tuple[tuple[int, ...], ...]
-    """The chosen one first, then the rejected ones."""
+    """Of a pair: the chosen one first, then the rejected ones."""
 
     @property
     def tokens(self) -> int:
         """Length of the packed row."""
         return len(self.prompt) - 1 + sum(map(len, self.responses))
-
-
-class Fitting(NamedTuple):
-    """What of the examples can be trained on."""
-
-    groups: list[TokenGroup]
-    dropped: dict[str, int]
-    """Reason to count of what was left out."""
-
-
-def tokenize(examples: Sequence[TrainingExample], codec: Codec, *, longest: int | None) -> Fitting:
-    """Return the examples as token ids, without what is too long for the model.
-
-    Args:
-        examples: with a chosen response and at least one rejected.
-        codec: of the model that is trained.
-        longest: tokens of a prompt with one response, at most; None: no limit.
-    """
-    groups, dropped = [], {"examples": 0, "negatives": 0}
-    for example in examples:
-        prompt = tuple(codec.prompt(example.prompt))
-        texts = (example.chosen or "", *example.rejected)
-        chosen, *rejected = (tuple(codec.response(text)) for text in texts)
-        room = float("inf") if longest is None else longest - len(prompt)
-        kept = [response for response in rejected if len(response) <= room]
-        dropped["negatives"] += len(rejected) - len(kept)
-        if len(chosen) > room or not kept:
-            dropped["examples"] += 1
-            continue
-        name = example.item.item_id
-        groups.append(TokenGroup(item_id=name, prompt=prompt, responses=(chosen, *kept)))
-    return Fitting(groups, {what: count for what, count in dropped.items() if count})
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +82,7 @@ def packed(groups: Sequence[TokenGroup], *, filler: int = 0) -> dict[str, Tensor
     Returns:
         `input_ids`, `position_ids`, `targets` and `segments`, all (groups, tokens).
     """
-    width = max(group.tokens for group in groups)
-    shape = (len(groups), width)
+    shape = (len(groups), max(group.tokens for group in groups))
     ids, positions = torch.full(shape, filler), torch.zeros(shape, dtype=torch.long)
     targets, segments = torch.full(shape, IGNORED), torch.full(shape, PADDING)
     for row, group in enumerate(groups):
@@ -113,7 +93,10 @@ def packed(groups: Sequence[TokenGroup], *, filler: int = 0) -> dict[str, Tensor
         segments[row, :at] = 0
         for number, response in enumerate(group.responses, start=1):
             end = at + len(response)
+            # Shifted by one: the prompt's last token predicts the response's first, so it stands
+            # in every segment, and the response's own last token in none.
             ids[row, at:end] = torch.tensor([last, *response[:-1]])
+            # Positions start again behind the prompt, as if no other response stood there.
             positions[row, at:end] = torch.arange(len(head), len(head) + len(response))
             targets[row, at:end] = torch.tensor(response)
             segments[row, at:end] = number
@@ -142,18 +125,6 @@ def visible(segments: Tensor) -> Tensor:
     return torch.tril(own)[:, None]
 
 
-def response_sums(logprobs: Tensor, segments: Tensor, count: int) -> Tensor:
-    """Return the (rows, count) log-probability of each response of packed rows, in nats.
-
-    Args:
-        logprobs: (rows, tokens) per token, 0 where the token is of no response.
-        segments: (rows, tokens) as `packed` returns them.
-        count: responses of the row that has the most; rows with fewer end in zeros.
-    """
-    sums = logprobs.new_zeros(len(logprobs), count + 1)
-    return sums.scatter_add(1, segments.clamp(min=0), logprobs)[:, 1:]
-
-
 def block_mask(segments: Tensor) -> Any:
     """Return what `visible` does as FlexAttention's BlockMask, without making it dense."""
     from torch.nn.attention.flex_attention import create_block_mask
@@ -168,12 +139,20 @@ def block_mask(segments: Tensor) -> Any:
     )
 
 
-Attention = Literal["split", "flex", "dense"]
+def response_sums(logprobs: Tensor, segments: Tensor, count: int) -> Tensor:
+    """Return the (rows, count) log-probability of each response of packed rows, in nats.
 
-_IMPLEMENTATIONS = {"split": "mipo_split", "flex": "flex_attention", "dense": "sdpa"}
+    Args:
+        logprobs: (rows, tokens) per token, 0 where the token is of no response.
+        segments: (rows, tokens) as `packed` returns them.
+        count: responses of the row that has the most; rows with fewer end in zeros.
+    """
+    # Prompt and padding are both added to column 0, which is then left out.
+    sums = logprobs.new_zeros(len(logprobs), count + 1)
+    return sums.scatter_add(1, segments.clamp(min=0), logprobs)[:, 1:]
 
 
-def use_attention(model: Any, attention: Attention) -> None:
+def use_attention(model: Any, attention: PackedAttention) -> None:
     """Let a model of transformers compute attention in the given form.
 
     Raises:
@@ -183,16 +162,6 @@ def use_attention(model: Any, attention: Attention) -> None:
 
     AttentionInterface.register("mipo_split", split_attention)
     model.set_attn_implementation(_IMPLEMENTATIONS[attention])
-
-
-def mask_inputs(
-    attention: Attention, segments: Tensor, layouts: tuple[Layout, ...]
-) -> dict[str, Any]:
-    """Return what makes a model keep the parts of packed rows apart, as arguments of its call."""
-    if attention == "split":
-        return {"layouts": layouts}
-    mask = block_mask(segments) if attention == "flex" else visible(segments)
-    return {"attention_mask": mask}
 
 
 def split_attention(
@@ -242,14 +211,17 @@ def _row(query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float
     )[0]  # fmt: skip
     at, back = _places(layout, query.device)
 
+    # The responses become a batch, padded to the longest, so that one call computes all of them
+    # and no query is multiplied with another response's keys.
     def side_by_side(states: Tensor) -> Tensor:  # (responses, heads, longest, width)
         own = states[:, prompt:end] if at is None else states.index_select(1, at)
         return own.reshape(heads, count, longest, width).transpose(0, 1)
 
-    def with_prompt(states: Tensor) -> Tensor:
+    def with_prompt(states: Tensor) -> Tensor:  # expanded, not copied, until `cat`
         before = states[None, :, :prompt].expand(count, heads, prompt, width)
         return torch.cat([before, side_by_side(states)], dim=2)
 
+    # Query t of a response sees the whole prompt and its own keys up to t: a triangle moved right.
     mask = query.new_ones(longest, prompt + longest, dtype=torch.bool).tril(prompt)
     own = functional.scaled_dot_product_attention(
         side_by_side(query), with_prompt(key), with_prompt(value), attn_mask=mask, scale=scale
@@ -281,17 +253,11 @@ def _places(layout: Layout, device: torch.device) -> tuple[Tensor | None, Tensor
     return torch.tensor(at, device=device), torch.tensor(back, device=device)
 
 
-_PROBES = (
-    TokenGroup(item_id="", prompt=(1, 2, 3, 4), responses=((5, 6, 7), (8, 3), (2,))),
-    TokenGroup(item_id="", prompt=(7,), responses=((1, 2), (3, 4, 5))),
-)
-
-
 @dataclass(frozen=True, slots=True)
 class GroupReader:
     """Makes batches of groups, and reads them."""
 
-    attention: Attention | None
+    attention: PackedAttention | None
     """Form of attention over packed rows; None: every response in a row of its own."""
     filler: int = 0
     """Token id to pad with."""
@@ -323,12 +289,16 @@ class GroupReader:
             sums: Tensor = model(**inputs).sum(dim=1)
             return sums.new_zeros(present.shape).masked_scatter(present, sums)
         segments = batch["segments"]
-        inputs |= {"position_ids": batch["position_ids"]}
-        inputs |= mask_inputs(self.attention, segments, batch["layouts"])
+        inputs["position_ids"] = batch["position_ids"]
+        if self.attention == "split":
+            inputs["layouts"] = batch["layouts"]
+        else:
+            flex = self.attention == "flex"
+            inputs["attention_mask"] = block_mask(segments) if flex else visible(segments)
         return response_sums(model(**inputs), segments, present.shape[1])
 
 
-def packing_reader(model: Any, attention: Attention, *, filler: int = 0) -> GroupReader:
+def packing_reader(model: Any, attention: PackedAttention, *, filler: int = 0) -> GroupReader:
     """Return a reader of packed rows, and set the model up for it; `refusal` says whether it can.
 
     Args:
@@ -340,7 +310,43 @@ def packing_reader(model: Any, attention: Attention, *, filler: int = 0) -> Grou
     return GroupReader(attention, filler)
 
 
-def refusal(model: Any, attention: Attention, *, longest: int) -> str | None:
+def choose_reader(
+    model: Any, tokenizer: Any, groups: Sequence[TokenGroup], attention: AttentionChoice
+) -> tuple[GroupReader, str | None]:
+    """Return how the model reads groups, and a remark where that is not as it should be.
+
+    Raises:
+        ConfigError: the model or the machine cannot do what was asked for.
+    """
+    from accelerate.utils import broadcast_object_list
+
+    filler = tokenizer.pad_token_id or 0
+    if attention == "rows":
+        return GroupReader(None, filler), None
+    if attention == "flex" and not torch.cuda.is_available():
+        raise ConfigError("settings.attention is flex, which needs a GPU: use split or auto")
+    longest = max(len(one.prompt) + max(map(len, one.responses)) for one in groups)
+    form = "split" if attention == "auto" else attention
+    # The first process decides for all: under FSDP the others have no weights to try it with yet.
+    refused = broadcast_object_list([refusal(model, form, longest=longest)])[0]
+    if refused is None:
+        return packing_reader(model, form, filler=filler), None
+    why = f"{type(model).__name__} cannot read several responses behind one prompt ({refused})"
+    if attention != "auto":
+        raise ConfigError(f"settings.attention is {form}, but {why}: use auto or rows")
+    return (
+        GroupReader(None, filler),
+        f"{why}: every response is read with a prompt of its own, slower",
+    )
+
+
+_PROBES = (
+    TokenGroup(item_id="", prompt=(1, 2, 3, 4), responses=((5, 6, 7), (8, 3), (2,))),
+    TokenGroup(item_id="", prompt=(7,), responses=((1, 2), (3, 4, 5))),
+)
+
+
+def refusal(model: Any, attention: PackedAttention, *, longest: int) -> str | None:
     """Return why a model cannot read packed rows, or None where it can; the model stays as it was.
 
     Tried on short sequences, since models that recur, or shift positions in their own way, take
@@ -360,9 +366,8 @@ def refusal(model: Any, attention: Attention, *, longest: int) -> str | None:
     single = _probe(model, GroupReader(None))  # by the model's own attention
     try:
         # Flex is compiled for the device; what it computes is what the dense mask says.
-        tried: Attention = "dense" if attention == "flex" else attention
-        use_attention(model, tried)
-        together = _probe(model, GroupReader(tried))
+        tried: PackedAttention = "dense" if attention == "flex" else attention
+        together = _probe(model, packing_reader(model, tried))
     except (TypeError, ValueError, RuntimeError, IndexError) as error:
         return " ".join(str(error).split())[:120]
     finally:
@@ -374,25 +379,23 @@ def refusal(model: Any, attention: Attention, *, longest: int) -> str | None:
 
 def _narrowest_layer(config: Any) -> float:
     """Return how many tokens back the most short-sighted layer sees; 0 for layers that recur."""
-    window = getattr(config, "sliding_window", None)
+    window = float(getattr(config, "sliding_window", None) or "inf")
     kinds = set(getattr(config, "layer_types", None) or ())
-    if not kinds:
-        return float(window or "inf")
     if kinds - {"full_attention", "sliding_attention"}:
         return 0
-    return float(window or "inf") if "sliding_attention" in kinds else float("inf")
+    return window if not kinds or "sliding_attention" in kinds else float("inf")
 
 
 @torch.no_grad()
 def _probe(model: Any, reader: GroupReader) -> Tensor:
     """Return the log-probabilities of the probes."""
+    batch = {
+        key: value.to(model.device) if isinstance(value, Tensor) else value
+        for key, value in reader.collate(_PROBES).items()
+    }
     training = model.training
     model.eval()
     try:
-        return reader.logprobs(model, _to(reader.collate(_PROBES), model.device))
+        return reader.logprobs(model, batch)
     finally:
         model.train(training)
-
-
-def _to(batch: dict[str, Any], device: Any) -> dict[str, Any]:
-    return {key: value.to(device) if key != "layouts" else value for key, value in batch.items()}

@@ -45,7 +45,7 @@ def train_sft(job: TrainingJob, settings: SftSettings) -> SftOutcome:
     """
     from trl import SFTConfig, SFTTrainer
 
-    from mipo_eval.training.dpo import longest_text
+    from mipo_eval.training.trainer import longest_text
 
     model, tokenizer = load_policy(job)
     longest = longest_text(job, model)

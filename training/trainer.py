@@ -183,6 +183,37 @@ def adapter_config(job: TrainingJob) -> Any | None:
     )
 
 
+def without_dropout(model: Any) -> None:
+    """Turn dropout off: policy and reference are one model in two states, and to be compared."""
+    import torch
+
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        if isinstance(getattr(module, "attention_dropout", None), float):
+            module.attention_dropout = 0.0
+
+
+def with_adapter(model: Any, job: TrainingJob) -> Any:
+    """Return the model with new LoRA weights if the job wants them; they change nothing yet."""
+    from transformers import set_seed
+
+    set_seed(job.seed)
+    config = adapter_config(job)
+    if config is None:
+        return model
+    from peft import get_peft_model
+
+    return get_peft_model(model, config)
+
+
+def longest_text(job: TrainingJob, model: Any) -> int | None:
+    """Return how many tokens a prompt and one response may have together."""
+    config = model.config.get_text_config()
+    limits = [getattr(config, "max_position_embeddings", None), job.optimization.max_length]
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
 def guarded(kind: Any) -> Any:
     """Return a trainer class that stops before weights are moved by what is not finite."""
 

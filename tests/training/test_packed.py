@@ -7,6 +7,7 @@ import torch
 
 from mipo_eval.records import Item
 from mipo_eval.training.data import TrainingExample
+from mipo_eval.training.dpo import tokenize
 from mipo_eval.training.logprobs import IGNORED, add_likelihood_head
 from mipo_eval.training.packed import (
     PADDING,
@@ -19,7 +20,6 @@ from mipo_eval.training.packed import (
     refusal,
     response_sums,
     split_attention,
-    tokenize,
     unpacked,
     visible,
 )
