@@ -134,6 +134,33 @@ def padded(
     return {"input_ids": ids, "targets": targets}
 
 
+@torch.no_grad()
+def summed_logprobs(
+    model: Any,
+    codec: Codec,
+    prompts: Sequence[Sequence[Mapping[str, str]]],
+    responses: Sequence[Sequence[int]],
+    *,
+    rows: int,
+) -> Tensor:
+    """Return (responses,) log pi(y|x) in nats.
+
+    Args:
+        model: with a likelihood head.
+        codec: of the model.
+        prompts: the conversation before each response.
+        responses: their token ids.
+        rows: in one forward pass.
+    """
+    device = next(model.parameters()).device
+    pairs = [(codec.prompt(one), ids) for one, ids in zip(prompts, responses, strict=True)]
+    found = []
+    for start in range(0, len(pairs), rows):
+        batch = padded(pairs[start : start + rows])
+        found.append(model(**{name: one.to(device) for name, one in batch.items()}).sum(dim=1))
+    return torch.cat(found)
+
+
 def add_likelihood_head(model: Any) -> None:
     """Let `model(..., targets=t)` return log-probabilities of the targets instead of logits.
 

@@ -24,6 +24,9 @@ from mipo_eval.training.data import TrainingJob
 STEPS = "steps"
 """Folder in `job.out` that holds what a stopped training continues from."""
 
+STATE = "trainer_state.json"
+"""Written last by transformers and by us: a checkpoint without it was killed half-way."""
+
 ADAPTER = "adapter"
 """Folder in `job.out` that holds the LoRA weights alone, beside the merged checkpoint."""
 
@@ -252,33 +255,32 @@ def _batch_shown(inputs: Mapping[str, Any], tokenizer: Any) -> str:
 
 def _refuse(what: str, value: float, trainer: Any) -> None:
     shown = _batch_shown(trainer._last, trainer.processing_class)
-    kept = last_good_checkpoint(Path(trainer.args.output_dir), trainer.state.global_step)
-    raise ModelError(
-        f"{what} is {value} at step {trainer.state.global_step + 1}{shown}: lower "
-        f"optimization.learning_rate; the last good checkpoint is {kept or 'the base model'}"
-    )
+    steps = Path(trainer.args.output_dir)
+    raise diverged(f"{what} is {value}", steps, trainer.state.global_step, shown)
 
 
-def last_good_checkpoint(steps: Path, step: int) -> Path | None:
-    """Drop a checkpoint of weights that turned out to be broken; return the one before.
+def diverged(what: str, steps: Path, step: int, batch: str) -> ModelError:
+    """Drop the checkpoint of weights that turned out to be broken, and return what to say.
 
     Args:
+        what: is not finite.
         steps: the folder of steps.
         step: the last one made; its weights are those that failed just now.
+        batch: words that tell the batch.
     """
     kept = last_checkpoint(steps)
     if kept is not None and kept.name == f"checkpoint-{step}":  # which is why two are kept
         shutil.rmtree(kept, ignore_errors=True)
         kept = last_checkpoint(steps)
-    return kept
+    return ModelError(
+        f"{what} at step {step + 1}{batch}: lower optimization.learning_rate; the last good "
+        f"checkpoint is {kept or 'the base model'}"
+    )
 
 
 def last_checkpoint(steps: Path) -> Path | None:
-    """Return the last complete checkpoint in the folder of steps; None: start from the beginning.
-
-    The trainer writes its state last, so a checkpoint without one was killed half-way.
-    """
-    complete = [path.parent for path in steps.glob("checkpoint-*/trainer_state.json")]
+    """Return the last complete checkpoint in the folder of steps; None: begin at the start."""
+    complete = [path.parent for path in steps.glob(f"checkpoint-*/{STATE}")]
     return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 

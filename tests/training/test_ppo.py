@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from mipo_eval.errors import ConfigError, DataError, ModelError
-from mipo_eval.training.actor_critic import ActorCritic, Clipping
-from mipo_eval.training.advantages import generalized_advantages, token_rewards
+from mipo_eval.training.actor_critic import ActorCritic
+from mipo_eval.training.losses import generalized_advantages, token_rewards
 from mipo_eval.training.ppo import PpoOutcome, _Ppo, drawn, train_ppo
 from mipo_eval.training.recipes import PpoSettings
 from tests.training.jobs import Curves, example, examples, job, weights
@@ -124,9 +124,12 @@ def test_the_batch_may_be_split_at_will(tiny_model: Path, tmp_path: Path) -> Non
 
 def test_the_first_update_is_plain_policy_gradient(tiny_model: Path, tmp_path: Path) -> None:
     """At ratio 1 nothing is clipped: the loss is minus the mean advantage, whatever the clip."""
-    models = ActorCritic(job(tiny_model, tmp_path, examples()), critic_learning_rate=1e-3, rows=2)
+    settings = PpoSettings(
+        critic_learning_rate=1e-3, max_new_tokens=5, decay=1.0, clip=1e-6, value_clip=1e-6
+    )
+    models = ActorCritic(job(tiny_model, tmp_path, examples()), settings)
     torch.manual_seed(0)
-    made = models.write(examples()[:4], max_new_tokens=5)
+    made = models.write(examples()[:4])
     assert all(1 <= len(one.tokens) <= 5 for one in made)
     seen = models.experience(made, [True, True, False, True])
     assert [int(row.sum()) for row in seen.mask] == [
@@ -139,8 +142,7 @@ def test_the_first_update_is_plain_policy_gradient(tiny_model: Path, tmp_path: P
     earned = token_rewards(torch.ones(4), seen.logprobs, seen.reference, seen.mask, kl=0.1)
     found = generalized_advantages(earned, seen.values, seen.mask, discount=1.0, decay=1.0)
     seen = dataclasses.replace(seen, advantages=found.advantages, returns=found.returns)
-    clipping = Clipping(ratio=1e-6, value=1e-6, norm=1.0)
-    parts = models.update(seen, micro=1, clipping=clipping, rate=1.0)
+    parts = models.update(seen, rate=1.0)
     assert parts["policy_loss"] == pytest.approx(-1.0)
     assert parts["value_loss"] == pytest.approx(0.5)
 
@@ -160,7 +162,7 @@ def test_responses_without_a_reward_are_left_out(tiny_model: Path, tmp_path: Pat
     idle = _Ppo(job(tiny_model, tmp_path, examples()), SETTINGS)
     idle.train(none)
     assert idle.outcome().unrewarded == 12
-    idle.save_model(str(tmp_path / "idle"))
+    idle.models.save_model(str(tmp_path / "idle"))
     before, after = weights(tiny_model), weights(tmp_path / "idle")
     assert all(torch.equal(before[name], after[name]) for name in before)
 
