@@ -13,6 +13,7 @@ import sys
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from mipo_eval.cli.output import Output
 from mipo_eval.cli.train import build_request
@@ -24,7 +25,7 @@ from mipo_eval.settings import silence_libraries
 from mipo_eval.store import Store
 from mipo_eval.store.responses import Answered
 from mipo_eval.suites import find_suite
-from mipo_eval.training.data import ask
+from mipo_eval.training.data import load_items
 from mipo_eval.training.demonstration import ALL, Entry, satisfied
 from mipo_eval.training.run import train
 
@@ -38,7 +39,9 @@ def share(checkpoint: str) -> float:
     spec = parse_model(checkpoint)
     decoding = decoding_for(spec, {}, seed=0, max_tokens=find_suite("demo").max_tokens)
     model = load_model(spec, ModelOptions(batch_size=64), decoding)
-    responses = [one for chunk in ask(model, "mipo_demo", items, decoding) for one in chunk]
+    with TemporaryDirectory() as folder:
+        task = load_items("mipo_demo", items, Path(folder), decoding)
+        responses = model.ask(task, range(len(items)))
     rated = satisfied(
         [
             Answered(position=n, task="demo", item=item, response=response)

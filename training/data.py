@@ -1,20 +1,15 @@
-"""What every training method is given: the same shape for all of them.
+"""What a method learns from: a suite's training items, responses drawn to them, and its examples.
 
-Drawing responses from the reference model, through the engine that evaluates models too.
-
-What is wanted is stored as a list of items like any suite, so a stopped drawing continues and
-nothing is drawn twice. A draw depends on the seed and its item only (`generation/drawing.py`).
-Draws of one prompt stand beside each other, so that engines with a prefix cache read it once.
-
-From a suite's training items to the examples of a job, whatever the method learns from.
+Responses are drawn by the loop that evaluates models too (`responding.draw`) and stored like any
+run's, so a stopped drawing continues and nothing is drawn twice. A draw depends on the seed and
+its item only. Draws of one prompt stand beside each other: a prefix cache reads it once.
 """
 
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from importlib import resources
 from itertools import islice
 from pathlib import Path
@@ -23,7 +18,6 @@ from typing import Any
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.generation.engine import (
     Decoding,
-    LoadedModel,
     ModelOptions,
     generation_spec,
     load_model,
@@ -34,16 +28,21 @@ from mipo_eval.judges.rendering import neutral
 from mipo_eval.keys import digest
 from mipo_eval.progress import Progress
 from mipo_eval.records import Item, Response
-from mipo_eval.signature import short
+from mipo_eval.responding import draw
 from mipo_eval.store import Store
 from mipo_eval.store.items import put_list
-from mipo_eval.store.responses import answered, missing, put_generation, put_responses
+from mipo_eval.store.responses import answered, missing, put_generation
 from mipo_eval.suites import Suite, SuiteTask
 from mipo_eval.tasks.items import write_items
-from mipo_eval.tasks.query import query_hash, render_query
+from mipo_eval.tasks.query import render_query
 from mipo_eval.tasks.sources import load_source
 from mipo_eval.training.pairs import build_pairs, plan_draws, usable, with_other_contexts
 from mipo_eval.training.recipes import ItemSettings, Optimization, Recipe
+
+_REVISION = "mipo_verbatim"
+"""The lm-eval task that asks a prompt as it stands."""
+
+Messages = tuple[Mapping[str, str], ...]
 
 StepReport = Callable[[int, Mapping[str, float]], None]
 """Told (optimizer step, metric to value) as a training goes; feeds the learning curves."""
@@ -57,9 +56,9 @@ class TrainingExample:
     """
 
     item: Item
-    prompt: tuple[Mapping[str, str], ...]
+    prompt: Messages
     """The messages with the user's context (verifiable tasks: with the worked examples)."""
-    bare_prompt: tuple[Mapping[str, str], ...]
+    bare_prompt: Messages
     """The same without the context; equal to `prompt` where there is none."""
     chosen: str | None = None
     """The reference model's own response to `prompt`; for SFT, the text to learn."""
@@ -92,8 +91,12 @@ class TrainingJob:
     """Trackers of transformers: "tensorboard", "wandb", "trackio"."""
 
 
-WantedItems = Mapping[str, Sequence[Item]]
-"""Items as they are to be asked, by the lm-eval task that asks them."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingItems:
+    """The items of one data set."""
+
+    task: SuiteTask
+    items: tuple[Item, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,73 +109,42 @@ class ResponseSampler:
     asking: Mapping[str, str]
     """How an item becomes a prompt: part of the key of its responses."""
 
+    def draw(
+        self, store: Store, task: str, items: Iterable[Item], progress: Progress, *, what: str
+    ) -> dict[str, Response]:
+        """Return the responses to items, drawing those that the store does not have.
 
-def draw(
-    store: Store,
-    wanted: WantedItems,
-    sampler: ResponseSampler,
-    progress: Progress,
-    *,
-    what: str = "responses",
-) -> dict[str, Response]:
-    """Return the responses to items, drawing those that the store does not have.
+        Args:
+            store: where responses are kept, each chunk as soon as it is drawn.
+            task: the lm-eval task that asks the items.
+            items: as they are to be asked; one that comes twice is drawn once.
+            progress: told how far the work is.
+            what: name of the stage.
 
-    Args:
-        store: where responses are kept, each chunk as soon as it is drawn.
-        wanted: the items; one that comes twice is drawn once.
-        sampler: who draws.
-        progress: told how far the work is.
-        what: name of the stage.
+        Returns:
+            Responses by item key; absent where none could be drawn.
 
-    Returns:
-        Responses by item key; absent where none could be drawn.
-
-    Raises:
-        ModelError: the model cannot be loaded or asked; what was drawn before is kept.
-    """
-    unique = {task: _unique(items) for task, items in wanted.items()}
-    asked = [(task, item) for task, items in unique.items() for item in items]
-    list_key, _ = put_list(store, unique.items())
-    spec = generation_spec(sampler.model, sampler.options, sampler.decoding, asking=sampler.asking)
-    key = digest(spec)
-    put_generation(store, key, spec)
-    todo = missing(store, list_key, key)
-    if todo:
-        progress.start(f"{what} of {sampler.model.name}", len(asked))
-        progress.advance(len(asked) - len(todo))
-        model = load_model(sampler.model, sampler.options, sampler.decoding)
-        for task in unique:
-            absent = [asked[position] for position in todo if asked[position][0] == task]
-            for chunk in ask(model, task, [item for _, item in absent], sampler.decoding):
-                put_responses(store, key, chunk)
-                progress.advance(len(chunk))
-        model.close()  # what is trained next needs its memory
-        progress.finish()
-    found = (entry.response for entry in answered(store, list_key, key))
-    return {response.item_key: response for response in found if response is not None}
-
-
-def ask(
-    model: LoadedModel, task: str, items: Sequence[Item], decoding: Decoding
-) -> Iterator[list[Response]]:
-    """Yield the responses to items chunk by chunk; lm-eval reads them from an item file.
-
-    Args:
-        model: who is asked.
-        task: name of one of our lm-eval tasks.
-        items: each with an id of its own.
-        decoding: as the model was loaded with.
-
-    Raises:
-        ModelError: the model cannot be asked.
-    """
-    if not items:
-        return
-    with tempfile.TemporaryDirectory(prefix="mipo-eval-") as folder:
-        loaded = load_items(task, items, Path(folder), decoding)
-        for start in range(0, len(items), model.chunk_size):
-            positions = range(start, min(start + model.chunk_size, len(items)))
-            yield model.ask(loaded, positions)
+        Raises:
+            ModelError: the model cannot be loaded or asked; what was drawn before is kept.
+        """
+        asked = list({item.key: item for item in items}.values())
+        list_key, _ = put_list(store, [(task, asked)])
+        spec = generation_spec(self.model, self.options, self.decoding, asking=self.asking)
+        key = digest(spec)
+        put_generation(store, key, spec)
+        if todo := missing(store, list_key, key):
+            progress.start(f"{what} of {self.model.name}", len(asked))
+            progress.advance(len(asked) - len(todo))
+            model = load_model(self.model, self.options, self.decoding)
+            with tempfile.TemporaryDirectory(prefix="mipo-eval-") as folder:
+                loaded = load_items(
+                    task, [asked[place] for place in todo], Path(folder), self.decoding
+                )
+                draw(store, key, model, [(loaded, range(len(todo)))], progress)
+            model.close()  # what is trained next needs its memory
+            progress.finish()
+        found = (entry.response for entry in answered(store, list_key, key))
+        return {response.item_key: response for response in found if response is not None}
 
 
 def load_items(task: str, items: Sequence[Item], folder: Path, decoding: Decoding) -> Any:
@@ -188,23 +160,6 @@ def load_items(task: str, items: Sequence[Item], folder: Path, decoding: Decodin
     write_items(file, items)
     about = {"source": str(file), "prompting": "personalized", "data_dir": None, "limit": None}
     return load_task(task, about, decoding)
-
-
-def _unique(items: Sequence[Item]) -> list[Item]:
-    return list({item.key: item for item in items}.values())
-
-
-Messages = tuple[Mapping[str, str], ...]
-_REVISION = "mipo_verbatim"
-"""The lm-eval task that asks a prompt as it stands."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingItems:
-    """The items of one data set."""
-
-    task: SuiteTask
-    items: tuple[Item, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,18 +221,9 @@ class ExampleMaker:
         asked = [item for plan in plans for item in (plan.item, *plan.rejected)]
         responses = self._draw(data.task.lm_eval_task, asked, "pairs")
         made = build_pairs(data.items, responses, settings, seed=self.seed)
-        prompts = self._messages(data.task, [pair.item for pair in made.pairs])
+        texts = [(pair.item, pair.chosen, pair.rejected) for pair in made.pairs]
         return TrainingExamples(
-            examples=tuple(
-                TrainingExample(
-                    item=pair.item,
-                    prompt=prompt,
-                    bare_prompt=bare,
-                    chosen=pair.chosen,
-                    rejected=pair.rejected,
-                )
-                for pair, (prompt, bare) in zip(made.pairs, prompts, strict=True)
-            ),
+            examples=self._examples(data.task, texts),
             items=len(data.items),
             dropped=made.dropped,
             dropped_negatives=made.dropped_negatives,
@@ -289,8 +235,7 @@ class ExampleMaker:
             contexts = self.recipe.settings.contexts
             items = with_other_contexts(items, contexts=contexts, seed=self.seed)
         responses = self._draw(data.task.lm_eval_task, items, "own responses")
-        found = [usable(responses.get(item.key)) for item in items]
-        return self._with_texts(data, items, found)
+        return self._with_texts(data, items, [usable(responses.get(item.key)) for item in items])
 
     def _reference(self, data: TrainingItems) -> TrainingExamples:
         texts = [item.meta.get("solution") or item.reference for item in data.items]
@@ -298,36 +243,24 @@ class ExampleMaker:
         return self._with_texts(data, data.items, found)
 
     def _prompts(self, data: TrainingItems) -> TrainingExamples:
-        return TrainingExamples(
-            examples=tuple(
-                TrainingExample(item=item, prompt=prompt, bare_prompt=bare)
-                for item, (prompt, bare) in zip(
-                    data.items, self._messages(data.task, data.items), strict=True
-                )
-            ),
-            items=len(data.items),
-        )
+        examples = self._examples(data.task, [(item, None, ()) for item in data.items])
+        return TrainingExamples(examples=examples, items=len(data.items))
 
     def _revised(self, data: TrainingItems) -> TrainingExamples:
         """Rewrite the own response: beside a bad one, or (verifiable) with the true answer."""
-        if self.suite.form == "answer":
-            first = self._own(data)
-            ask = partial(_revision_prompt, "revise_answer")
-        else:
-            first = self._pairs(data)
-            ask = partial(_revision_prompt, "revise")
-        items = [example.item for example in first.examples]
-        asked = [ask(example) for example in first.examples]
+        answers = self.suite.form == "answer"
+        first = self._own(data) if answers else self._pairs(data)
+        name = "revise_answer" if answers else "revise"
+        asked = [_revision_prompt(name, example) for example in first.examples]
         sampler = replace(self.sampler, asking={"form": "verbatim"})
-        responses = draw(self.store, {_REVISION: asked}, sampler, self.progress, what="revisions")
+        responses = sampler.draw(self.store, _REVISION, asked, self.progress, what="revisions")
         found = [usable(responses.get(question.key)) for question in asked]
-        revised = self._with_texts(data, items, found)
+        revised = self._with_texts(data, [example.item for example in first.examples], found)
+        reasons = {f"revision: {why}": n for why, n in revised.dropped.items()}
         return TrainingExamples(
             examples=revised.examples,
             items=first.items,
-            dropped=_summed(
-                [first.dropped, {f"revision: {why}": n for why, n in revised.dropped.items()}]
-            ),
+            dropped=_summed([first.dropped, reasons]),
         )
 
     def _with_texts(
@@ -336,38 +269,44 @@ class ExampleMaker:
         items: Sequence[Item],
         found: Sequence[tuple[str | None, str | None]],
     ) -> TrainingExamples:
-        """Return the examples of the items that have a text."""
-        kept = [
-            (item, text) for item, (text, _) in zip(items, found, strict=True) if text is not None
+        """Return the examples of the items that have a text to learn; else there is a reason."""
+        texts = [
+            (item, text, ())
+            for item, (text, _) in zip(items, found, strict=True)
+            if text is not None
         ]
-        prompts = self._messages(data.task, [item for item, _ in kept])
         return TrainingExamples(
-            examples=tuple(
-                TrainingExample(item=item, prompt=prompt, bare_prompt=bare, chosen=text)
-                for (item, text), (prompt, bare) in zip(kept, prompts, strict=True)
-            ),
+            examples=self._examples(data.task, texts),
             items=len(items),
             dropped=Counter(why for text, why in found if text is None and why),
         )
 
     def _draw(self, task: str, asked: Sequence[Item], what: str) -> dict[str, Response]:
-        return draw(self.store, {task: asked}, self.sampler, self.progress, what=what)
+        return self.sampler.draw(self.store, task, asked, self.progress, what=what)
 
-    def _messages(self, task: SuiteTask, items: Sequence[Item]) -> list[tuple[Messages, Messages]]:
-        """Return each item's prompt and the same without the user's context."""
-        if self.suite.form == "query":
-            return [
-                (_turn(render_query(item, "personalized")), _turn(render_query(item, "default")))
-                for item in items
-            ]
-        return [(messages, messages) for messages in _question_messages(task, items)]
+    def _examples(
+        self, task: SuiteTask, texts: Sequence[tuple[Item, str | None, tuple[str, ...]]]
+    ) -> tuple[TrainingExample, ...]:
+        """Return examples of items with what is chosen and rejected."""
+        prompts = self._prompts_of(task, [item for item, _, _ in texts])
+        return tuple(
+            TrainingExample(
+                item=item, prompt=prompt, bare_prompt=bare, chosen=chosen, rejected=rejected
+            )
+            for (item, chosen, rejected), (prompt, bare) in zip(texts, prompts, strict=True)
+        )
 
-
-def asking(suite: Suite) -> dict[str, str]:
-    """Return how the suite's items become prompts, as the keys of responses name it."""
-    if suite.form == "query":
-        return {"prompting": "personalized", "query": short(query_hash())}
-    return {"form": suite.form}
+    def _prompts_of(
+        self, task: SuiteTask, items: Sequence[Item]
+    ) -> Iterator[tuple[Messages, Messages]]:
+        """Yield each item's prompt and the same without the user's context."""
+        if self.suite.form != "query":
+            yield from ((messages, messages) for messages in _question_messages(task, items))
+            return
+        for item in items:
+            texts = (render_query(item, "personalized"), render_query(item, "default"))
+            prompt, bare = (({"role": "user", "content": text},) for text in texts)
+            yield prompt, bare
 
 
 def training_items(suite: Suite, data_dir: Path, settings: ItemSettings) -> list[TrainingItems]:
@@ -413,10 +352,6 @@ def split_validation(
         train.append(TrainingItems(task=one.task, items=tuple(parts[0])))
         held_out.append(TrainingItems(task=one.task, items=tuple(parts[1])))
     return train, held_out
-
-
-def _turn(text: str) -> Messages:
-    return ({"role": "user", "content": text},)
 
 
 def _question_messages(task: SuiteTask, items: Sequence[Item]) -> Iterator[Messages]:

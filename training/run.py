@@ -20,6 +20,7 @@ from mipo_eval.generation.engine import ModelOptions, decoding_for, read_chat_te
 from mipo_eval.generation.models import ModelSpec
 from mipo_eval.keys import digest
 from mipo_eval.progress import Progress
+from mipo_eval.responding import asking_parts
 from mipo_eval.store import Store
 from mipo_eval.store.engine import now
 from mipo_eval.store.trainings import (
@@ -39,7 +40,6 @@ from mipo_eval.training.data import (
     TrainingExamples,
     TrainingItems,
     TrainingJob,
-    asking,
 )
 from mipo_eval.training.recipes import ALGORITHMS, Recipe, recipe_dict, resolve
 from mipo_eval.training.trainer import STEPS, is_main_process, main_process_first
@@ -216,7 +216,7 @@ def sampler_of(request: TrainingRequest) -> ResponseSampler:
         decoding=decoding_for(
             model, settings, seed=request.seed, max_tokens=request.suite.max_tokens
         ),
-        asking=asking(request.suite),
+        asking=asking_parts(request.suite, "personalized"),
     )
 
 

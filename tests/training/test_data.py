@@ -12,6 +12,7 @@ from mipo_eval.generation.engine import Decoding, ModelOptions
 from mipo_eval.generation.models import parse_model
 from mipo_eval.keys import digest
 from mipo_eval.records import Item
+from mipo_eval.responding import asking_parts
 from mipo_eval.store import Store
 from mipo_eval.suites import SUITES, Suite, SuiteTask, find_suite
 from mipo_eval.tasks.items import write_items
@@ -20,8 +21,6 @@ from mipo_eval.training.data import (
     ResponseSampler,
     TrainingExamples,
     TrainingItems,
-    asking,
-    draw,
     split_validation,
     training_items,
 )
@@ -82,7 +81,7 @@ def _make(
                 model=spec,
                 options=ModelOptions(),
                 decoding=Decoding(temperature=1.0),
-                asking=asking(suite),
+                asking=asking_parts(suite, "personalized"),
             ),
             store=store,
             progress=Quiet(),
@@ -104,11 +103,14 @@ def test_prompts_of_training_are_those_of_generation(tmp_path: Path) -> None:
     decoding = Decoding(max_tokens=2)
     for suite, items in ((find_suite("w.jsonl"), _wishes()), (SUITES["gsm8k"], _questions())):
         sampler = ResponseSampler(
-            model=spec, options=ModelOptions(), decoding=decoding, asking=asking(suite)
+            model=spec,
+            options=ModelOptions(),
+            decoding=decoding,
+            asking=asking_parts(suite, "personalized"),
         )
         task = suite.tasks[0]
         with Store.open("s.db") as store:
-            asked = draw(store, {task.lm_eval_task: items}, sampler, Quiet())
+            asked = sampler.draw(store, task.lm_eval_task, items, Quiet(), what="responses")
             maker = ExampleMaker(
                 recipe=load_recipe("ppo-mi"),
                 suite=suite,
