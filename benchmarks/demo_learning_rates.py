@@ -16,7 +16,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from mipo_eval.cli.output import Output
-from mipo_eval.cli.train import build_request
 from mipo_eval.demo import TRAINING_ITEMS, world
 from mipo_eval.demo.model import base_model
 from mipo_eval.generation.engine import ModelOptions, decoding_for, load_model
@@ -27,7 +26,7 @@ from mipo_eval.store.responses import Answered
 from mipo_eval.suites import find_suite
 from mipo_eval.training.data import load_items
 from mipo_eval.training.demonstration import ALL, Entry, satisfied
-from mipo_eval.training.run import train
+from mipo_eval.training.run import make_request, train
 
 FIRST, COUNT = 1024, 200
 FOLDER = Path("demo-learning-rates")
@@ -54,7 +53,7 @@ def share(checkpoint: str) -> float:
 def trained(entry: Entry, rate: str, items: int) -> str:
     """Return the folder of a row's checkpoint at a learning rate."""
     entry = replace(entry, overrides=(*entry.overrides, f"lr={rate}"))
-    request = build_request(entry.recipe(items), model="demo", suite="demo", out=Path(), seed=0)
+    request = make_request(entry.recipe(items), model="demo", suite="demo", out=Path(), seed=0)
     request = replace(request, out=FOLDER / request.training_id[:16])
     with Store.open(str(FOLDER / "store.db")) as store:
         train(store, request, Output(as_json=True))

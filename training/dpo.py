@@ -31,6 +31,7 @@ from mipo_eval.training.losses import dpo_loss
 from mipo_eval.training.packed import GroupReader, Kept, TokenGroup, choose_reader
 from mipo_eval.training.recipes import AttentionChoice, DpoSettings
 from mipo_eval.training.trainer import (
+    REFERENCE_FILE,
     arguments,
     guarded,
     is_main_process,
@@ -40,9 +41,6 @@ from mipo_eval.training.trainer import (
     with_adapter,
     without_dropout,
 )
-
-REFERENCE_FILE = "reference.safetensors"
-"""File in `job.out` with the reference model's log-probabilities."""
 
 _BATCH_TOKENS = 4096
 """Tokens of one batch that the reference reads, padding included; one group always fits."""

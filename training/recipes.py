@@ -6,7 +6,7 @@ single values (`--set optimization.learning_rate=5e-7`). Every key must be known
 
 import dataclasses
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -309,10 +309,11 @@ def recipe_yaml(recipe: Recipe) -> str:
     return yaml.safe_dump(recipe_dict(recipe), sort_keys=False, allow_unicode=True)
 
 
-def resolve(dotted: str) -> Any:
-    """Return the object a `module:name` of the registry names, importing its module."""
-    module, _, name = dotted.partition(":")
-    return getattr(importlib.import_module(module), name)
+def load_method(recipe: Recipe) -> Callable[[Any, Any], Any]:
+    """Import the module of a recipe's algorithm; return its function of (job, settings)."""
+    module, _, name = ALGORITHMS[recipe.algorithm].train.partition(":")
+    method: Callable[[Any, Any], Any] = getattr(importlib.import_module(module), name)
+    return method
 
 
 def parse_override(text: str) -> tuple[str, Any]:
@@ -329,6 +330,19 @@ def parse_override(text: str) -> tuple[str, Any]:
         return SHORT_NAMES.get(key.strip(), key.strip()), yaml.safe_load(value)
     except yaml.YAMLError:
         raise ConfigError(f"--set {text!r}: the value cannot be read as YAML") from None
+
+
+def parse_sweep(text: str) -> tuple[str, list[Any]]:
+    """Return key and values of `lr=1e-6,5e-7,1e-7`.
+
+    Raises:
+        ConfigError: it is not of that form, or names fewer than two different values.
+    """
+    key, _, listed = text.partition("=")
+    pairs = [parse_override(f"{key}={value}") for value in listed.split(",") if value.strip()]
+    if len({str(value) for _, value in pairs}) < 2:
+        raise ConfigError(f"--sweep {text!r}: name two values or more, as in lr=1e-6,5e-7,1e-7")
+    return pairs[0][0], [value for _, value in pairs]
 
 
 _Kind = TypeVar("_Kind")

@@ -30,6 +30,9 @@ STATE = "trainer_state.json"
 ADAPTER = "adapter"
 """Folder in `job.out` that holds the LoRA weights alone, beside the merged checkpoint."""
 
+REFERENCE_FILE = "reference.safetensors"
+"""File in `job.out` with what the reference model says of groups of responses (`dpo.py`)."""
+
 _NAMES = {
     "rewards/chosen": "reward_chosen",
     "rewards/rejected": "reward_rejected",

@@ -161,10 +161,9 @@ class _Demo:
         from pathlib import Path
 
         from mipo_eval import settings
-        from mipo_eval.cli.train import build_request
-        from mipo_eval.training.run import train
+        from mipo_eval.training.run import make_request, train
 
-        request = build_request(
+        request = make_request(
             entry.recipe(self._items),
             model=self._base,
             suite="demo",
