@@ -118,6 +118,8 @@ class ActorCritic:
     def _generate(self, prompts: Sequence[list[int]]) -> list[tuple[int, ...]]:
         from trl.models.utils import unwrap_model_for_generation
 
+        # To be written on, prompts are padded in front; to be read, whole texts are padded behind
+        # (`padded`), where causal attention never looks.
         width = max(map(len, prompts))
         filler = self.tokenizer.pad_token_id
         ids = torch.tensor([[filler] * (width - len(ids)) + ids for ids in prompts])
@@ -157,9 +159,11 @@ class ActorCritic:
     @torch.no_grad()
     def experience(self, completions: Sequence[Completion], rewarded: Sequence[bool]) -> Experience:
         """Return responses with the opinions of policy, reference and critic, not yet judged."""
-        batch = self._on_device(
-            padded([(self.codec.prompt(one.example.prompt), one.tokens) for one in completions])
-        )
+        texts = [(self.codec.prompt(one.example.prompt), one.tokens) for one in completions]
+        device = self.accelerator.device
+        batch = {name: tensor.to(device) for name, tensor in padded(texts).items()}
+        # Column t is about the token that follows it: how likely it is, and, from the critic, what
+        # the response will earn from it on, said before it is seen.
         found: dict[str, list[Tensor]] = {"logprobs": [], "reference": [], "values": []}
         for start in range(0, len(completions), self._rows):
             some = {name: tensor[start : start + self._rows] for name, tensor in batch.items()}
@@ -167,20 +171,17 @@ class ActorCritic:
             found["reference"].append(self._under_reference(some))
             found["values"].append(self._value(self._alone(self.critic), some["input_ids"]))
         thought = {name: torch.cat(parts) for name, parts in found.items()}
-        counted = torch.tensor(rewarded, device=self.accelerator.device)[:, None]
+        counted = torch.tensor(rewarded, device=device)[:, None]
         nothing = torch.zeros_like(thought["values"])
         mask = (batch["targets"] != IGNORED) & counted
         return Experience(**batch, **thought, mask=mask, advantages=nothing, returns=nothing)
 
-    def _under_reference(self, batch: Mapping[str, Tensor]) -> Tensor:
-        found: Tensor
+    def _under_reference(self, batch: Mapping[str, Tensor]) -> Any:
         if self._reference is not None:
-            found = self._reference(**batch)
-            return found.float()
+            return self._reference(**batch).float()
         policy = self._alone(self.actor)
         with policy.disable_adapter():
-            found = policy(**batch)
-            return found
+            return policy(**batch)
 
     def _alone(self, model: Any) -> Any:
         """Return a model that reads without waiting for other processes, to learn nothing."""
@@ -211,7 +212,10 @@ class ActorCritic:
         pieces = list(_pieces(range(len(batch.mask)), self._how.micro_batch_size))
         for number, index in enumerate(pieces, start=1):
             some = batch.rows(index)
-            with self._synchronizing(number == len(pieces)):
+            with contextlib.ExitStack() as alone:
+                if number < len(pieces):  # processes exchange gradients with the last part only
+                    alone.enter_context(self.accelerator.no_sync(self.actor))
+                    alone.enter_context(self.accelerator.no_sync(self.critic))
                 loss, parts = self._losses(some)
                 # Gradients of processes are averaged, and these are shares of a sum.
                 share = some.mask.sum() / total * self.accelerator.num_processes
@@ -232,15 +236,6 @@ class ActorCritic:
         moved = ((logprobs - some.logprobs).exp() - 1).abs() > clip
         clipped = moved.masked_select(some.mask).float().mean()
         return policy + value, torch.stack([policy, value, clipped]).detach()
-
-    @contextlib.contextmanager
-    def _synchronizing(self, last: bool) -> Iterator[None]:
-        """Let processes exchange gradients with the last part of a batch only."""
-        with contextlib.ExitStack() as stack:
-            if not last:
-                stack.enter_context(self.accelerator.no_sync(self.actor))
-                stack.enter_context(self.accelerator.no_sync(self.critic))
-            yield
 
     def _step(self, losses: Tensor, rate: float) -> None:
         norm = self._how.max_grad_norm or float("inf")
@@ -263,9 +258,6 @@ class ActorCritic:
         if self.accelerator.is_main_process:
             Path(folder).mkdir(parents=True, exist_ok=True)
             policy.save_pretrained(folder, state_dict=state)
-
-    def _on_device(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return {name: tensor.to(self.accelerator.device) for name, tensor in batch.items()}
 
 
 @contextlib.contextmanager

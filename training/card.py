@@ -1,10 +1,8 @@
-"""The pair report: what a training set looks like, before it is learned from.
+"""What a training tells of itself: a report of its pairs before, and a model card after it.
 
-The model card: README.md of a trained checkpoint, with everything needed to repeat it.
+The card is the README.md of the checkpoint, with everything needed to repeat the training.
 """
 
-import shlex
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -13,7 +11,6 @@ import yaml
 
 from mipo_eval.generation.models import ModelSpec
 from mipo_eval.keys import digest
-from mipo_eval.responding import environment
 from mipo_eval.store.trainings import CurvePoint, Training
 from mipo_eval.training.data import Messages, TrainingExample, TrainingExamples
 
@@ -36,10 +33,7 @@ def pair_report(
     log pi(y|x,c) - log pi(y|x) in nats over a drawn part of the examples: at MIPO's optimum that
     is the reward (PAPER.md, "Method"), so their distance is what there is to learn.
 
-    Args:
-        made: the examples, with what was left out of them.
-        scoring: the reference model; None leaves its figures out.
-        seed: of the draw of measured and shown examples.
+    Without a `scoring` model its figures are left out; the seed draws what is measured and shown.
     """
     examples = made.examples
     report: dict[str, Any] = {
@@ -54,7 +48,15 @@ def pair_report(
     order = sorted(examples, key=lambda example: digest([seed, example.item.key]))
     if scoring is not None:
         report |= likelihood_figures([e for e in order if e.chosen][:MEASURED], scoring)
-    report["shown"] = [_shown(example) for example in order[:_SHOWN]]
+    report["shown"] = [
+        {
+            "item_id": example.item.item_id,
+            "prompt": example.prompt[-1]["content"],
+            "chosen": example.chosen,
+            "rejected": list(example.rejected[:1]),
+        }
+        for example in order[:_SHOWN]
+    ]
     return report
 
 
@@ -72,7 +74,7 @@ def likelihood_figures(
     limit = scoring.max_length or float("inf")
     asked: dict[tuple[str, str], TokenPair] = {}
 
-    def want(prompt: Messages, text: str) -> tuple[str, str]:
+    def want(prompt: Messages, text: str) -> tuple[str, str]:  # what comes twice is read once
         name = (digest(prompt), text)
         if name not in asked:
             asked[name] = TokenPair(codec.prompt(prompt), codec.response(text))
@@ -105,31 +107,8 @@ def _mean(values: Sequence[float]) -> float | None:
     return fmean(values) if values else None
 
 
-def _shown(example: TrainingExample) -> Mapping[str, Any]:
-    return {
-        "item_id": example.item.item_id,
-        "prompt": example.prompt[-1]["content"],
-        "chosen": example.chosen,
-        "rejected": list(example.rejected[:1]),
-    }
-
-
-_LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "lm_eval", "vllm")
-
-
-def training_environment() -> dict[str, str]:
-    """Return what a training is made with: versions, machine, command; nothing is imported."""
-    return environment(_LIBRARIES, command=shlex.join(sys.argv[1:]))
-
-
 def model_card(training: Training, curve: Sequence[CurvePoint], *, base: ModelSpec) -> str:
-    """Return the README.md of a trained checkpoint.
-
-    Args:
-        training: as it is stored.
-        curve: all its points.
-        base: the model it began with.
-    """
+    """Return the README.md of a checkpoint that was trained from `base`."""
     return "\n".join(_card(training, curve, base)) + "\n"
 
 

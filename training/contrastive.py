@@ -85,11 +85,6 @@ def grouped(
     group, and a single rest is left out. Which examples meet depends on the seed and the prompt,
     not on the order of the examples.
 
-    Args:
-        examples: each with the model's own response.
-        contexts: K.
-        seed: of the draw.
-
     Raises:
         DataError: an example has no response.
     """

@@ -130,7 +130,7 @@ class ResponseSampler:
             what: name of the stage.
 
         Returns:
-            Responses by item key; absent where none could be drawn.
+            By item key; absent where none could be drawn.
 
         Raises:
             ModelError: the model cannot be loaded or asked; what was drawn before is kept.
@@ -156,14 +156,7 @@ class ResponseSampler:
 
 
 def load_items(task: str, items: Sequence[Item], folder: Path, decoding: Decoding) -> Any:
-    """Return an lm-eval task of ours with these items for its documents.
-
-    Args:
-        task: its name.
-        items: each with an id of its own.
-        folder: an existing one, for a file.
-        decoding: of the responses.
-    """
+    """Return an lm-eval task of ours whose documents are these items, in a file in `folder`."""
     file = folder / "items.jsonl"
     write_items(file, items)
     about = {"source": str(file), "prompting": "personalized", "data_dir": None, "limit": None}
@@ -397,11 +390,8 @@ def _revision_prompt(name: str, example: TrainingExample) -> Item:
     return Item(item_id=f"{item.item_id}~{name}", prompt=text)
 
 
-def _summed(counts: Any) -> dict[str, int]:
-    total: Counter[str] = Counter()
-    for one in counts:
-        total.update(one)
-    return dict(total)
+def _summed(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    return dict(sum(map(Counter, counts), Counter()))
 
 
 FORMATS = (".jsonl", ".parquet")
@@ -418,14 +408,22 @@ def check_export(path: Path) -> None:
 
 
 def export_pairs(path: Path, examples: Sequence[TrainingExample]) -> int:
-    """Write one row per pair, as a whole or not at all, and return how many there are.
+    """Write a row per pair with TRL's conversational columns; return how many there are.
 
     Raises:
         ConfigError: the file cannot be written.
     """
     import datasets
 
-    rows = list(preference_rows(examples))
+    rows = [
+        {
+            "prompt": [dict(message) for message in example.prompt],
+            "chosen": [{"role": "assistant", "content": example.chosen}],
+            "rejected": [{"role": "assistant", "content": rejected}],
+        }
+        for example in examples
+        for rejected in example.rejected
+    ]
     table = datasets.Dataset.from_list(rows)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
@@ -442,14 +440,3 @@ def export_pairs(path: Path, examples: Sequence[TrainingExample]) -> int:
     finally:
         temporary.unlink(missing_ok=True)
     return len(rows)
-
-
-def preference_rows(examples: Sequence[TrainingExample]) -> Iterator[dict[str, Any]]:
-    """Yield a row per pair of chosen and rejected response."""
-    for example in examples:
-        for rejected in example.rejected:
-            yield {
-                "prompt": [dict(message) for message in example.prompt],
-                "chosen": [{"role": "assistant", "content": example.chosen}],
-                "rejected": [{"role": "assistant", "content": rejected}],
-            }

@@ -71,10 +71,6 @@ def train_dpo(job: TrainingJob, settings: DpoSettings) -> DpoOutcome:
 
     Every prompt weighs the same, however many of its negatives were kept.
 
-    Args:
-        job: its examples need a chosen response and at least one rejected.
-        settings: of the loss.
-
     Raises:
         ConfigError: the batch cannot be split, or the model cannot do what `settings` ask for.
         DataError: an example has no pair, or none is short enough.
@@ -116,13 +112,7 @@ def _check(job: TrainingJob, settings: DpoSettings) -> None:
 def tokenize(
     examples: Sequence[TrainingExample], codec: Codec, *, longest: int | None
 ) -> Kept[TokenGroup]:
-    """Return the examples as token ids, without what is too long for the model.
-
-    Args:
-        examples: with a chosen response and at least one rejected.
-        codec: of the model that is trained.
-        longest: tokens of a prompt with one response, at most; None: no limit.
-    """
+    """Return pairs as token ids, without what has more than `longest` tokens with its prompt."""
     groups, dropped = [], Counter({"examples": 0, "negatives": 0})
     for example in examples:
         prompt = tuple(codec.prompt(example.prompt))
@@ -223,8 +213,7 @@ class GroupPolicy:
         model, tokenizer = load_policy(job)
         without_dropout(model)
         add_likelihood_head(model)
-        codec = Codec.of(tokenizer, job.chat_template)
-        return cls(model, tokenizer, codec, longest_text(job, model))
+        return cls(model, tokenizer, Codec.of(tokenizer), longest_text(job, model))
 
     def train(
         self, job: TrainingJob, task: GroupTask, attention: AttentionChoice
@@ -242,12 +231,8 @@ class GroupPolicy:
 class GroupTrainer(Trainer):  # type: ignore[misc]
     """Transformers' Trainer on groups, measured more closely than by its loss.
 
-    Args:
-        model: the policy, which before its first step is the reference.
-        job: for its settings and the place of the reference's log-probabilities.
-        task: what is learned from.
-        reader: how groups are read.
-        kwargs: more of the Trainer's.
+    Its model is the policy, which before its first step is the reference; `kwargs` are the
+    Trainer's own.
     """
 
     def __init__(
@@ -370,11 +355,9 @@ def reference_logprobs(
 ) -> Tensor:
     """Return the (groups, responses) log-probabilities under the model the training starts from.
 
-    Args:
-        trainer: whose model is in place and, unless it is LoRA's, has not been trained yet.
-        job: says which model, and where to keep the result.
-        reader: how groups are read.
-        groups: all groups, in their order.
+    They are read through the model as the trainer has placed it, sharded or not, so that a
+    reference never needs memory of its own; unless it is LoRA's, it must not have moved yet. A
+    resumed training finds them in its folder.
 
     Raises:
         ModelError: the training goes on from a checkpoint but the kept file is gone or of others.

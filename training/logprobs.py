@@ -40,18 +40,12 @@ class Codec:
     """The token that ends a response in this template."""
 
     @classmethod
-    def of(cls, tokenizer: Any, chat_template: str | None = None) -> "Codec":
+    def of(cls, tokenizer: Any) -> "Codec":
         """Return the codec of a tokenizer of transformers.
-
-        Args:
-            tokenizer: as loaded with the model; `chat_template` replaces the one it has.
-            chat_template: a Jinja template; None for the tokenizer's own.
 
         Raises:
             ModelError: there is no chat template.
         """
-        if chat_template is not None:
-            tokenizer.chat_template = chat_template
         if not tokenizer.chat_template:
             raise ModelError(
                 f"{tokenizer.name_or_path} has no chat template, so there is no form to train it"
@@ -65,17 +59,14 @@ class Codec:
         Raises:
             ModelError: the chat template refuses these messages.
         """
-        return list(self._ids(_rendered(self.tokenizer, messages, add_generation_prompt=True)))
+        text = _rendered(self.tokenizer, messages, add_generation_prompt=True)
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def response(self, text: str) -> list[int]:
         """Return the ids of a response with the token that ends it; text never makes controls."""
         # Responses are model output: what spells "<|im_end|>" in them must stay text.
         encoded = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)
         return [*encoded["input_ids"], self.end]
-
-    def _ids(self, text: str) -> list[int]:
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
 
 
 def _rendered(tokenizer: Any, messages: Sequence[Mapping[str, str]], **how: Any) -> str:
@@ -149,7 +140,7 @@ def summed_logprobs(
         model: with a likelihood head.
         codec: of the model.
         prompts: the conversation before each response.
-        responses: their token ids.
+        responses: token ids.
         rows: in one forward pass.
     """
     device = next(model.parameters()).device

@@ -115,11 +115,7 @@ def unpacked(groups: Sequence[TokenGroup], *, filler: int = 0) -> dict[str, Tens
 
 
 def visible(segments: Tensor) -> Tensor:
-    """Return which token sees which: (rows, 1, tokens, tokens), True where it does.
-
-    Args:
-        segments: (rows, tokens) as `packed` returns them.
-    """
+    """Return which token of (rows, tokens) segments sees which: (rows, 1, tokens, tokens)."""
     seen = segments[:, None, :]
     own = (seen == 0) | (seen == segments[:, :, None])
     return torch.tril(own)[:, None]
@@ -150,18 +146,6 @@ def response_sums(logprobs: Tensor, segments: Tensor, count: int) -> Tensor:
     # Prompt and padding are both added to column 0, which is then left out.
     sums = logprobs.new_zeros(len(logprobs), count + 1)
     return sums.scatter_add(1, segments.clamp(min=0), logprobs)[:, 1:]
-
-
-def use_attention(model: Any, attention: PackedAttention) -> None:
-    """Let a model of transformers compute attention in the given form.
-
-    Raises:
-        ValueError: the model does not take it.
-    """
-    from transformers import AttentionInterface
-
-    AttentionInterface.register("mipo_split", split_attention)
-    model.set_attn_implementation(_IMPLEMENTATIONS[attention])
 
 
 def split_attention(
@@ -279,9 +263,7 @@ class GroupReader:
     def logprobs(self, model: Any, batch: dict[str, Any]) -> Tensor:
         """Return the (groups, responses) log-probabilities of a batch, in nats; 0 where absent.
 
-        Args:
-            model: with a likelihood head.
-            batch: of `collate`, on the model's device.
+        The model has a likelihood head; the batch is of `collate`, on the model's device.
         """
         present: Tensor = batch["present"]
         inputs = {"input_ids": batch["input_ids"], "targets": batch["targets"]}
@@ -301,12 +283,13 @@ class GroupReader:
 def packing_reader(model: Any, attention: PackedAttention, *, filler: int = 0) -> GroupReader:
     """Return a reader of packed rows, and set the model up for it; `refusal` says whether it can.
 
-    Args:
-        model: with a likelihood head.
-        attention: the form.
-        filler: token id to pad with.
+    Raises:
+        ValueError: a model of transformers does not take that form of attention.
     """
-    use_attention(model, attention)
+    from transformers import AttentionInterface
+
+    AttentionInterface.register("mipo_split", split_attention)
+    model.set_attn_implementation(_IMPLEMENTATIONS[attention])
     return GroupReader(attention, filler)
 
 

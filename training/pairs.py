@@ -73,11 +73,11 @@ def build_pairs(
     length limit, teaches nothing or something wrong: it is dropped and counted.
 
     Args:
-        items: the training items of one data set, as they were planned.
+        items: the training items of one data set.
         responses: of the reference model, by the key of the item as it was asked
             (`plan_draws` says which are wanted).
-        settings: the strategy.
-        seed: as it was planned with; also of random strings.
+        settings: the strategy, as it was planned with.
+        seed: the same; also of random strings.
 
     Raises:
         DataError: the strategy has too little to draw from, or not one pair can be used.
@@ -151,72 +151,42 @@ def random_strings(like: str, n: int, *, seed: int, key: str) -> list[str]:
 def plan_draws(
     items: Sequence[Item], settings: PairSettings, *, seed: int = 0
 ) -> Iterator[PairPlan]:
-    """Yield what each item needs, in the order of the items.
+    """Yield what each item needs, in the order of the items; others are drawn from these only.
 
-    Args:
-        items: the training items of one data set; contexts and prompts are drawn from these only.
-        settings: the strategy.
-        seed: of the draw of other contexts and prompts.
+    Where any item has a context, those without one are left out: there is nothing to tell them by.
 
     Raises:
         DataError: too few other contexts or prompts for that many negatives.
         ConfigError: the strategy does not fit prompts without contexts, or N is below 1.
     """
-    if settings.n_negatives < 1:
-        raise ConfigError(f"pairs.n_negatives is {settings.n_negatives}: at least 1 is needed")
+    kind, n = settings.negatives, settings.n_negatives
+    if n < 1:
+        raise ConfigError(f"pairs.n_negatives is {n}: at least 1 is needed")
     with_context = any(_same(item.context) for item in items)
-    if settings.negatives == "missing" and not with_context:
+    if kind == "missing" and not with_context:
         raise ConfigError(
             "negatives 'missing' leave the user's context out, and these prompts have none: take "
             "random or reshuffle"
         )
-    plans = {
-        "missing": _plan_missing,
-        "random": _plan_random if with_context else _plan_other_prompts,
-        "reshuffle": _plan_reshuffle,
-        "random-strings": _plan_strings,
-    }
-    yield from plans[settings.negatives](items, settings.n_negatives, seed)
-
-
-def _plan_missing(items: Sequence[Item], n: int, seed: int) -> Iterator[PairPlan]:
-    for item in items:
-        if _same(item.context):
-            bare = tuple(_asked(item, f"missing-{number}", context="") for number in range(n))
-            yield PairPlan(item=item, rejected=bare)
-
-
-def _plan_random(items: Sequence[Item], n: int, seed: int) -> Iterator[PairPlan]:
-    others = _Others(items, "context")
-    for item in items:
-        if _same(item.context):
-            rejected = tuple(
-                _asked(item, f"random-{number}", context=other.context)
-                for number, other in enumerate(others.draw(item, n, seed))
-            )
-            yield PairPlan(item=item, rejected=rejected)
-
-
-def _plan_other_prompts(items: Sequence[Item], n: int, seed: int) -> Iterator[PairPlan]:
-    others = _Others(items, "prompt")
-    for item in items:
-        # Each a fresh response, not the one that is chosen for that prompt.
-        drawn = others.draw(item, n, seed)
-        rejected = tuple(_asked(other, f"for-{item.item_id}") for other in drawn)
-        yield PairPlan(item=item, rejected=rejected)
-
-
-def _plan_reshuffle(items: Sequence[Item], n: int, seed: int) -> Iterator[PairPlan]:
-    with_context = any(_same(item.context) for item in items)
+    if kind == "random-strings":
+        yield from (PairPlan(item=item, rejected=()) for item in items)
+        return
     others = _Others(items, "context" if with_context else "prompt")
     for item in items:
-        if _same(item.context) or not with_context:
-            yield PairPlan(item=item, rejected=tuple(others.draw(item, n, seed)))
-
-
-def _plan_strings(items: Sequence[Item], n: int, seed: int) -> Iterator[PairPlan]:
-    for item in items:
-        yield PairPlan(item=item, rejected=())
+        if with_context and not _same(item.context):
+            continue
+        if kind == "missing":
+            rejected = [_asked(item, f"missing-{number}", context="") for number in range(n)]
+        else:
+            rejected = others.draw(item, n, seed)
+        if kind == "random" and with_context:
+            rejected = [
+                _asked(item, f"random-{number}", context=other.context)
+                for number, other in enumerate(rejected)
+            ]
+        elif kind == "random":  # a fresh response each, not the one that is chosen for that prompt
+            rejected = [_asked(other, f"for-{item.item_id}") for other in rejected]
+        yield PairPlan(item=item, rejected=tuple(rejected))
 
 
 class _Others:
@@ -274,11 +244,6 @@ def with_other_contexts(items: Sequence[Item], *, contexts: int, seed: int) -> l
     Eqs. 6 and 7 need K responses to one prompt; in most data sets a user's prompt is nobody
     else's. What is missing is filled with contexts of other users, drawn by the seed and the
     prompt; such an item has the other user's preferences and no reference.
-
-    Args:
-        items: the training items of one data set.
-        contexts: K.
-        seed: of the draw.
 
     Raises:
         DataError: the items have fewer than K different contexts.

@@ -349,11 +349,11 @@ _Kind = TypeVar("_Kind")
 
 
 def fill(kind: type[_Kind], raw: Any, where: str) -> _Kind:
-    """Return a frozen record filled from a mapping, strictly.
+    """Return a dataclass filled from a mapping as YAML holds it, strictly.
 
     Args:
-        kind: a dataclass.
-        raw: its fields, as YAML holds them.
+        kind: the dataclass.
+        raw: its fields.
         where: the key the mapping stood under, for messages; "" is the recipe itself.
 
     Raises:
@@ -386,9 +386,7 @@ def _check(recipe: Recipe) -> None:
         "optimization.batch_size": how.batch_size,
         "optimization.micro_batch_size": how.micro_batch_size,
         "save_steps": recipe.save_steps,
-        "items.limit": recipe.items.limit or 1
-        if recipe.items.limit is None
-        else recipe.items.limit,
+        "items.limit": 1 if recipe.items.limit is None else recipe.items.limit,
     }
     for key, value in positive.items():
         if not value > 0:
@@ -399,14 +397,8 @@ def _check(recipe: Recipe) -> None:
         raise ConfigError("sampling.temperature is at least 0 and sampling.top_p lies in (0, 1]")
     with_pairs = recipe.learns_from in {"pairs", "revision"}
     if with_pairs != (recipe.pairs is not None):
-        raise ConfigError(
-            f"{recipe.name} learns from {recipe.learns_from}: it "
-            + (
-                "needs the key pairs"
-                if with_pairs
-                else "makes no pairs, so leave the key pairs out"
-            )
-        )
+        what = "needs the key pairs" if with_pairs else "makes no pairs, so leave the key pairs out"
+        raise ConfigError(f"{recipe.name} learns from {recipe.learns_from}: it {what}")
 
 
 def _read(path: Path) -> dict[str, Any]:

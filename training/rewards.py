@@ -128,10 +128,7 @@ def right_answer(item: Item) -> Item:
 def open_reward(settings: RewardSettings, job: TrainingJob, logprobs: LogProbs) -> Iterator[Reward]:
     """Give the reward that the settings name; a judge is loaded at the start and kept.
 
-    Args:
-        settings: which reward, and who judges.
-        job: its base model judges where the settings name nobody.
-        logprobs: of the learned policy.
+    The job's base model judges where the settings name nobody.
 
     Raises:
         DataError: the examples lack what the reward looks at.

@@ -10,7 +10,9 @@ below the output, and the best one's checkpoint becomes the result.
 
 import math
 import os
+import shlex
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,7 +27,7 @@ from mipo_eval.generation.engine import ModelOptions, decoding_for, read_chat_te
 from mipo_eval.generation.models import ModelSpec, parse_model
 from mipo_eval.keys import digest
 from mipo_eval.progress import Progress
-from mipo_eval.responding import asking_parts
+from mipo_eval.responding import asking_parts, environment
 from mipo_eval.store import Store
 from mipo_eval.store.engine import now
 from mipo_eval.store.trainings import (
@@ -38,7 +40,7 @@ from mipo_eval.store.trainings import (
     touch_training,
 )
 from mipo_eval.suites import Suite, find_suite
-from mipo_eval.training.card import model_card, pair_report, training_environment
+from mipo_eval.training.card import model_card, pair_report
 from mipo_eval.training.data import (
     ExampleMaker,
     ResponseSampler,
@@ -63,6 +65,9 @@ MARKER = ".mipo-eval-training"
 
 SWEEP_FOLDER = "sweep"
 """Folder in the output that holds the values' trainings until one is chosen."""
+
+_LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "lm_eval", "vllm")
+"""Whose versions a training is stored with."""
 
 _BESIDE = {"about", "save_steps", "report_to"}
 """Keys of a recipe that do not decide what comes out."""
@@ -295,7 +300,7 @@ def _opened(store: Store, request: TrainingRequest) -> Training:
         checkpoint=None,
         recipe=recipe_dict(request.recipe),
         pair_report=None,
-        environment=training_environment(),
+        environment=environment(_LIBRARIES, command=shlex.join(sys.argv[1:])),
         status="running",
         reason=None,
         created_at=known.created_at if known else moment,
@@ -422,11 +427,8 @@ def sweep(
 ) -> tuple[Training, list[Swept]]:
     """Train once per value on a part of the items, and keep what does best on the others.
 
-    Args:
-        store: as for a training.
-        request: the training; its output folder receives the chosen checkpoint.
-        progress: told how far the work is.
-        over: a dotted key of the recipe and its values.
+    The request's output folder receives the chosen checkpoint; `over` is a dotted key of the
+    recipe with its values.
 
     Raises:
         ConfigError: a value does not fit, or the method measures nothing on held-out items.

@@ -33,15 +33,7 @@ ADAPTER = "adapter"
 REFERENCE_FILE = "reference.safetensors"
 """File in `job.out` with what the reference model says of groups of responses (`dpo.py`)."""
 
-_NAMES = {
-    "rewards/chosen": "reward_chosen",
-    "rewards/rejected": "reward_rejected",
-    "rewards/accuracies": "ranking_accuracy",
-    "rewards/margins": "reward_margin",
-    "logps/chosen": "logprob_chosen",
-    "logps/rejected": "logprob_rejected",
-    "mean_token_accuracy": "token_accuracy",
-}
+_NAMES = {"mean_token_accuracy": "token_accuracy"}
 """Our name of a metric that TRL logs; others keep theirs."""
 
 _USUAL_TOKENS = 128
@@ -138,7 +130,7 @@ def load_policy(job: TrainingJob) -> tuple[Any, Any]:
     (1e-7) would be rounded away in bf16. Under LoRA the frozen weights stay bf16 on a GPU.
 
     Raises:
-        ModelError: the checkpoint cannot be loaded, or has no chat template.
+        ModelError: the checkpoint cannot be loaded.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -158,20 +150,12 @@ def load_policy(job: TrainingJob) -> tuple[Any, Any]:
 
 
 def load_tokenizer(job: TrainingJob) -> Any:
-    """Return the base model's tokenizer, with the job's chat template and something to pad with.
-
-    Raises:
-        ModelError: there is no chat template, neither the model's nor the job's.
-    """
+    """Return the base model's tokenizer, with the job's chat template and something to pad with."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(job.model)
     if job.chat_template:
         tokenizer.chat_template = job.chat_template
-    if not tokenizer.chat_template:
-        raise ModelError(
-            f"{job.model} has no chat template: give one with --set chat_template=FILE"
-        )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
@@ -226,10 +210,8 @@ def guarded(kind: Any) -> Any:
     class Guarded(kind):  # type: ignore[misc]
         def training_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
             # Noted before: the trainer may take what it does not know out of the inputs.
-            told = ("item_ids", "input_ids")
-            self._last = (
-                {key: inputs.get(key) for key in told} if isinstance(inputs, Mapping) else {}
-            )
+            known = inputs if isinstance(inputs, Mapping) else {}
+            self._last = {key: known.get(key) for key in ("item_ids", "input_ids")}
             loss = super().training_step(model, inputs, *args, **kwargs)
             if not math.isfinite(float(loss)):
                 _refuse("the loss", float(loss), self)
@@ -269,7 +251,7 @@ def diverged(what: str, steps: Path, step: int, batch: str) -> ModelError:
         what: is not finite.
         steps: the folder of steps.
         step: the last one made; its weights are those that failed just now.
-        batch: words that tell the batch.
+        batch: words that tell the batch they failed on.
     """
     kept = last_checkpoint(steps)
     if kept is not None and kept.name == f"checkpoint-{step}":  # which is why two are kept
@@ -335,8 +317,8 @@ def curve_metrics(logs: Mapping[str, Any]) -> dict[str, float]:
     """Return what a trainer logged under our names: `held_out_` in front of what it evaluated.
 
     Example:
-        >>> curve_metrics({"loss": "0.69", "rewards/accuracies": 0.5, "epoch": 0.1})
-        {'loss': 0.69, 'ranking_accuracy': 0.5}
+        >>> curve_metrics({"eval_loss": "0.69", "mean_token_accuracy": 0.5, "epoch": 0.1})
+        {'held_out_loss': 0.69, 'token_accuracy': 0.5}
     """
     found: dict[str, float] = {}
     for key, value in logs.items():

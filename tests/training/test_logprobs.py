@@ -40,7 +40,8 @@ def test_prompt_and_response_join_to_the_templates_conversation(tiny_model: Path
 )
 def test_the_end_mark_is_the_templates(tiny_model: Path, template: str, end: str) -> None:
     tokenizer = load_tokenizer(tiny_model)
-    codec = Codec.of(tokenizer, template)
+    tokenizer.chat_template = template
+    codec = Codec.of(tokenizer)
     assert codec.response("Tea")[-1] == codec.end == tokenizer.convert_tokens_to_ids(end)
 
 
