@@ -6,7 +6,6 @@ prompt-with-context is read once, with all K responses behind it (see packed.py)
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from mipo_eval.errors import DataError
 from mipo_eval.keys import item_rng
-from mipo_eval.training.data import TrainingExample, TrainingJob
+from mipo_eval.training.data import Trained, TrainingExample, TrainingJob
 from mipo_eval.training.dpo import GroupPolicy, GroupTask
 from mipo_eval.training.losses import info_nce_loss, sami_loss
 from mipo_eval.training.packed import Kept, TokenGroup
@@ -23,20 +22,7 @@ from mipo_eval.training.recipes import ContrastiveSettings
 _LOSSES = {"info_nce": info_nce_loss, "sami": sami_loss}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContrastiveOutcome:
-    """What became of a training beside its checkpoint."""
-
-    groups: int
-    """Groups trained on."""
-    responses: int
-    dropped: Mapping[str, int]
-    """Examples left out, by reason."""
-    notes: tuple[str, ...]
-    """What a user should know, such as why nothing was packed."""
-
-
-def train_contrastive(job: TrainingJob, settings: ContrastiveSettings) -> ContrastiveOutcome:
+def train_contrastive(job: TrainingJob, settings: ContrastiveSettings) -> Trained:
     """Train a model to tell its responses by their contexts; the result ends up in `job.out`.
 
     Examples of one prompt are grouped (`grouped`); see `with_other_contexts` for data sets in
@@ -68,12 +54,12 @@ def train_contrastive(job: TrainingJob, settings: ContrastiveSettings) -> Contra
         return contrastive_measures(squares, settings.loss)._asdict() | {"kl": kl}
 
     task = GroupTask(fitting.groups, held_out.groups, measure, own_only=True)
-    return ContrastiveOutcome(
-        groups=len(fitting.groups),
-        responses=sum(map(len, fitting.groups)),
-        dropped=fitting.dropped,
-        notes=policy.train(job, task, settings.attention),
-    )
+    return {
+        "groups": len(fitting.groups),
+        "responses": sum(map(len, fitting.groups)),
+        "dropped": fitting.dropped,
+        "notes": policy.train(job, task, settings.attention),
+    }
 
 
 def grouped(

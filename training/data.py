@@ -74,12 +74,18 @@ class TrainingExample:
     """N negatives of the same prompt."""
 
 
+Trained = Mapping[str, int | Mapping[str, int] | Sequence[str]]
+"""What a method tells of its work, as it is stored: how much it learned from, what it `dropped` by
+reason, and `notes` that a user should see. May be empty."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingJob:
     """One training: a base model, its examples, and where the result goes.
 
-    A method is a function `train_x(job, settings)`. It continues from the last checkpoint in
-    `out / "steps"` if there is one, and ends with weights, tokenizer and chat template in `out`.
+    A method is a function `train_x(job, settings)` that returns `Trained`. It continues from the
+    last checkpoint in `out / "steps"` if there is one, and ends with weights, tokenizer and chat
+    template in `out`.
     """
 
     model: str

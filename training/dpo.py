@@ -25,7 +25,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from mipo_eval.checkpoints import checkpoint_folder, fingerprint
 from mipo_eval.errors import ConfigError, DataError, ModelError
 from mipo_eval.keys import digest
-from mipo_eval.training.data import TrainingExample, TrainingJob
+from mipo_eval.training.data import Trained, TrainingExample, TrainingJob
 from mipo_eval.training.logprobs import Codec, add_likelihood_head
 from mipo_eval.training.losses import dpo_loss
 from mipo_eval.training.packed import GroupReader, Kept, TokenGroup, choose_reader
@@ -53,20 +53,7 @@ Measure = Callable[[Tensor, Mapping[str, Any]], Mapping[str, Tensor]]
 groups by name; `loss` is the first."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DpoOutcome:
-    """What became of a training beside its checkpoint."""
-
-    examples: int
-    """Prompts trained on."""
-    pairs: int
-    dropped: Mapping[str, int]
-    """What was longer than the model or `max_length`: "examples" and "negatives" of others."""
-    notes: tuple[str, ...]
-    """What a user should know, such as why nothing was packed."""
-
-
-def train_dpo(job: TrainingJob, settings: DpoSettings) -> DpoOutcome:
+def train_dpo(job: TrainingJob, settings: DpoSettings) -> Trained:
     """Train a model on preference pairs; weights, tokenizer and template end up in `job.out`.
 
     Every prompt weighs the same, however many of its negatives were kept.
@@ -92,12 +79,12 @@ def train_dpo(job: TrainingJob, settings: DpoSettings) -> DpoOutcome:
 
     # A group of pairs is one row: the prompt with its chosen and its rejected responses.
     groups, others = ([(one,) for one in kept.groups] for kept in (fitting, held_out))
-    return DpoOutcome(
-        examples=len(groups),
-        pairs=sum(len(group.responses) - 1 for group in fitting.groups),
-        dropped=fitting.dropped,
-        notes=policy.train(job, GroupTask(groups, others, measure), settings.attention),
-    )
+    return {
+        "examples": len(groups),
+        "pairs": sum(len(group.responses) - 1 for group in fitting.groups),
+        "dropped": fitting.dropped,
+        "notes": policy.train(job, GroupTask(groups, others, measure), settings.attention),
+    }
 
 
 def _check(job: TrainingJob, settings: DpoSettings) -> None:
@@ -264,9 +251,65 @@ class GroupTrainer(Trainer):  # type: ignore[misc]
         keep_precision(self.accelerator)
 
     def make_reference(self) -> None:
-        """Read what the reference model says of every response, or compute it and keep it."""
-        rows = self._task.reference_rows()
-        self._reference = reference_logprobs(self, self._job, self._reader, rows)
+        """Read what the reference model says of every response, or compute it and keep it.
+
+        It is read through the model as it is placed for training, sharded or not, so that a
+        reference never needs memory of its own; a resumed training finds it in its folder.
+
+        Raises:
+            ModelError: the training goes on from a checkpoint, but the kept file is gone or of
+                other pairs.
+        """
+        rows, path = self._task.reference_rows(), self._job.out / REFERENCE_FILE
+        # Only the first process needs to see the folder: on another host it may not be there.
+        key = self._reference_key(rows) if is_main_process() else ""
+        kept = broadcast_object_list([_read(path, key) if is_main_process() else None])[0]
+        if kept is not None:
+            self._reference = torch.tensor(kept)
+            return
+        adapter = self.accelerator.unwrap_model(self.model_wrapped)
+        is_adapter = hasattr(adapter, "disable_adapter")
+        if self.state.global_step and not is_adapter:
+            raise ModelError(
+                f"{path} does not hold what the reference model says of these pairs, and the model "
+                f"has moved since: start over with an empty folder in place of {self._job.out}"
+            )
+        with adapter.disable_adapter() if is_adapter else nullcontext():
+            self._reference = self._read_rows(rows)
+        if is_main_process():
+            _write(path, key, self._reference)
+
+    def _reference_key(self, rows: Sequence[TokenGroup]) -> str:
+        """Return what tells this table from others: the model, its precision and the tokens."""
+        return digest(
+            [
+                fingerprint(checkpoint_folder(self._job.model)),
+                [(row.prompt, row.responses) for row in rows],
+                [self.args.bf16, str(self.model.dtype)],
+            ]
+        )
+
+    @torch.no_grad()
+    def _read_rows(self, rows: Sequence[TokenGroup]) -> Tensor:
+        """Return the (rows, responses) log-probabilities under the model as it is."""
+        model, place = self.model_wrapped, self.accelerator
+        plan = _batches(rows)
+        table = torch.zeros(len(rows), max(len(row.responses) for row in rows))
+        training = model.training
+        model.eval()
+        # Every process reads its share, and as many batches as the others: models in shards are
+        # read together, so who has nothing left reads a batch once more.
+        for first in range(0, len(plan), place.num_processes):
+            turn = first + place.process_index
+            indices = plan[min(turn, len(plan) - 1)]
+            batch = self._prepare_inputs(self._reader.collate([rows[i] for i in indices]))
+            with self.compute_loss_context_manager():
+                found = self._reader.logprobs(model, batch).float().cpu()
+            if turn < len(plan):
+                table[torch.tensor(indices), : found.shape[1]] = found
+        model.train(training)
+        summed: Tensor = place.reduce(table.to(place.device), "sum").cpu()
+        return summed
 
     def _collate(self, numbered: Sequence[tuple[int, Rows]]) -> dict[str, Any]:
         rows = [row for _, group in numbered for row in group]
@@ -348,71 +391,6 @@ class _ReferenceFirst(TrainerCallback):  # type: ignore[misc]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._trainer.make_reference()
-
-
-def reference_logprobs(
-    trainer: Any, job: TrainingJob, reader: GroupReader, groups: Sequence[TokenGroup]
-) -> Tensor:
-    """Return the (groups, responses) log-probabilities under the model the training starts from.
-
-    They are read through the model as the trainer has placed it, sharded or not, so that a
-    reference never needs memory of its own; unless it is LoRA's, it must not have moved yet. A
-    resumed training finds them in its folder.
-
-    Raises:
-        ModelError: the training goes on from a checkpoint but the kept file is gone or of others.
-    """
-    path = job.out / REFERENCE_FILE
-    key = _key(trainer, job, groups) if is_main_process() else ""
-    # Only the first process needs to see the folder: on another host it may not be there.
-    kept = broadcast_object_list([_read(path, key) if is_main_process() else None])[0]
-    if kept is not None:
-        return torch.tensor(kept)
-    adapter = trainer.accelerator.unwrap_model(trainer.model_wrapped)
-    is_adapter = hasattr(adapter, "disable_adapter")
-    if trainer.state.global_step and not is_adapter:
-        raise ModelError(
-            f"{path} does not hold what the reference model says of these pairs, and the model has"
-            f" moved since: start over with an empty folder in place of {job.out}"
-        )
-    with adapter.disable_adapter() if is_adapter else nullcontext():
-        found = _compute(trainer, reader, groups)
-    if is_main_process():
-        _write(path, key, found)
-    return found
-
-
-def _key(trainer: Any, job: TrainingJob, groups: Sequence[TokenGroup]) -> str:
-    """Return what tells this table from others: the model, its precision and the tokens."""
-    return digest(
-        [
-            fingerprint(checkpoint_folder(job.model)),
-            [(group.prompt, group.responses) for group in groups],
-            [trainer.args.bf16, str(trainer.model.dtype)],
-        ]
-    )
-
-
-@torch.no_grad()
-def _compute(trainer: Any, reader: GroupReader, groups: Sequence[TokenGroup]) -> Tensor:
-    """Return the table; every process reads its share, and as many batches as the others."""
-    model, place = trainer.model_wrapped, trainer.accelerator
-    plan = _batches(groups)
-    table = torch.zeros(len(groups), max(len(group.responses) for group in groups))
-    training = model.training
-    model.eval()
-    for first in range(0, len(plan), place.num_processes):
-        turn = first + place.process_index
-        # Models in shards are read together, so who has nothing left reads a batch once more.
-        indices = plan[min(turn, len(plan) - 1)]
-        batch = trainer._prepare_inputs(reader.collate([groups[i] for i in indices]))
-        with trainer.compute_loss_context_manager():
-            found = reader.logprobs(model, batch).float().cpu()
-        if turn < len(plan):
-            table[torch.tensor(indices), : found.shape[1]] = found
-    model.train(training)
-    summed: Tensor = place.reduce(table.to(place.device), "sum").cpu()
-    return summed
 
 
 def _batches(groups: Sequence[TokenGroup]) -> list[list[int]]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from mipo_eval.errors import ConfigError
-from mipo_eval.training.data import TrainingExample, TrainingJob
+from mipo_eval.training.data import Trained, TrainingExample, TrainingJob
 from mipo_eval.training.logprobs import Codec, add_likelihood_head, summed_logprobs
 from mipo_eval.training.recipes import GrpoSettings
 from mipo_eval.training.rewards import Completion, Reward, open_reward
@@ -21,7 +21,7 @@ from mipo_eval.training.trainer import (
 )
 
 
-def train_grpo(job: TrainingJob, settings: GrpoSettings) -> None:
+def train_grpo(job: TrainingJob, settings: GrpoSettings) -> Trained:
     """Train the policy on its own responses with `trl.GRPOTrainer` and save it to `job.out`.
 
     A response without a reward is left out of its prompt's comparison.
@@ -61,6 +61,7 @@ def train_grpo(job: TrainingJob, settings: GrpoSettings) -> None:
             peft_config=adapter_config(job),
         )
         run_trainer(trainer, job)
+    return {}
 
 
 def _options(job: TrainingJob, settings: GrpoSettings) -> dict[str, Any]:

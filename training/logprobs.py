@@ -11,7 +11,7 @@ every prompt, as it had when it was generated.
 
 import functools
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -182,29 +182,25 @@ def add_likelihood_head(model: Any) -> None:
     _check_head(model)
 
 
-@dataclass(frozen=True, slots=True)
-class _Transform:
-    """What some architectures do to the output of their head."""
-
-    scale: float
-    cap: float | None
-
-    def __call__(self, logits: Tensor) -> Tensor:
-        wide = logits if logits.dtype == torch.float64 else logits.float()
-        if self.scale != 1.0:
-            wide = wide * self.scale
-        return wide if self.cap is None else self.cap * torch.tanh(wide / self.cap)
-
-
-def _logit_transform(config: Any) -> _Transform:
+def _logit_transform(config: Any) -> Callable[[Tensor], Tensor]:
+    """Return what an architecture does to the output of its head: some scale it or cap it."""
     scale = getattr(config, "logit_scale", None)
     if scale is None and (divisor := getattr(config, "logits_scaling", None)):
         scale = 1.0 / divisor
     cap = getattr(config, "final_logit_softcapping", None)
-    return _Transform(1.0 if scale is None else float(scale), cap)
+
+    def transform(logits: Tensor) -> Tensor:
+        wide = logits if logits.dtype == torch.float64 else logits.float()
+        if scale is not None and scale != 1.0:
+            wide = wide * float(scale)
+        return wide if cap is None else float(cap) * torch.tanh(wide / float(cap))
+
+    return transform
 
 
-def _logprobs(head: Any, transform: _Transform, hidden: Tensor, targets: Tensor) -> Tensor:
+def _logprobs(
+    head: Any, transform: Callable[[Tensor], Tensor], hidden: Tensor, targets: Tensor
+) -> Tensor:
     """Return (positions,) log-probabilities from (positions, width) hidden states."""
 
     def piece(states: Tensor, wanted: Tensor) -> Tensor:

@@ -220,6 +220,8 @@ class _Others:
                 f"different ones only {len(self._pool) - len(own)} belong to others: lower "
                 "--n-negatives, or take --negatives missing"
             )
+        # As many more are drawn as may have to be left out; the draw is the item's alone, so one
+        # item more or less in another place of the list changes no other item's negatives.
         rng = item_rng(seed, "negatives", item.key)
         texts = [text for text in rng.sample(self._pool, n + len(own)) if text not in own][:n]
         return [rng.choice(self._items[text]) for text in texts]

@@ -22,7 +22,7 @@ from mipo_eval.errors import ConfigError, DataError, ModelError
 from mipo_eval.keys import item_rng
 from mipo_eval.training import losses
 from mipo_eval.training.actor_critic import ActorCritic
-from mipo_eval.training.data import TrainingExample, TrainingJob
+from mipo_eval.training.data import Trained, TrainingExample, TrainingJob
 from mipo_eval.training.recipes import PpoSettings
 from mipo_eval.training.rewards import Completion, Reward, open_reward
 from mipo_eval.training.trainer import (
@@ -37,20 +37,7 @@ from mipo_eval.training.trainer import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PpoOutcome:
-    """What became of a training beside its checkpoint."""
-
-    prompts: int
-    """Prompts trained on."""
-    rollouts: int
-    too_long: int
-    """Prompts that left no room for a response."""
-    unrewarded: int
-    """Responses without a reward, which nothing was learned from."""
-
-
-def train_ppo(job: TrainingJob, settings: PpoSettings) -> PpoOutcome:
+def train_ppo(job: TrainingJob, settings: PpoSettings) -> Trained:
     """Train the policy on its own responses and save it to `job.out`.
 
     Reports per rollout the losses, reward, kl (nats per response), response_tokens, shares of
@@ -112,14 +99,14 @@ class _Ppo:
         self._step = self._next = self._unrewarded = 0
         self._saved: Path | None = None
 
-    def outcome(self) -> PpoOutcome:
-        """Return what became of the training."""
-        return PpoOutcome(
-            prompts=len(self._examples),
-            rollouts=self._rollouts,
-            too_long=len(self._job.examples) - len(self._examples),
-            unrewarded=self._unrewarded,
-        )
+    def outcome(self) -> Trained:
+        """Return what was learned from, and what was not."""
+        return {
+            "prompts": len(self._examples),
+            "rollouts": self._rollouts,
+            "too_long": len(self._job.examples) - len(self._examples),
+            "unrewarded": self._unrewarded,
+        }
 
     def _fitting(self, examples: Sequence[TrainingExample]) -> list[TrainingExample]:
         """Return the examples whose prompt leaves room for a response."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -195,23 +195,14 @@ class GrpoSettings(RewardSettings):
             raise ValueError(f"generations is {self.generations}: responses are compared, so >= 2")
 
 
-class Algorithm(NamedTuple):
-    """What an algorithm can be set to, and where it lives: `module:name` of its function."""
-
-    settings: type
-    train: str
-
-
-ALGORITHMS = {
-    "dpo": Algorithm(DpoSettings, "mipo_eval.training.dpo:train_dpo"),
-    "sft": Algorithm(SftSettings, "mipo_eval.training.sft:train_sft"),
-    "contrastive": Algorithm(
-        ContrastiveSettings, "mipo_eval.training.contrastive:train_contrastive"
-    ),
-    "ppo": Algorithm(PpoSettings, "mipo_eval.training.ppo:train_ppo"),
-    "grpo": Algorithm(GrpoSettings, "mipo_eval.training.grpo:train_grpo"),
+ALGORITHMS: Mapping[str, type] = {
+    "dpo": DpoSettings,
+    "sft": SftSettings,
+    "contrastive": ContrastiveSettings,
+    "ppo": PpoSettings,
+    "grpo": GrpoSettings,
 }
-"""By name, resolved when trained: a recipe is read without torch."""
+"""What each can be set to. Algorithm x is the function `train_x(job, settings)` of module x."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,9 +268,9 @@ def make_recipe(raw: Mapping[str, Any]) -> Recipe:
         ConfigError: an unknown key, or a value of the wrong kind.
     """
     algorithm = raw.get("algorithm")
-    if algorithm not in ALGORITHMS:
+    if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
         raise ConfigError(f"algorithm {algorithm!r} is not known; known: {', '.join(ALGORITHMS)}")
-    settings: Any = fill(ALGORITHMS[algorithm].settings, raw.get("settings") or {}, "settings")
+    settings: Any = fill(ALGORITHMS[algorithm], raw.get("settings") or {}, "settings")
     nested = {
         "items": ItemSettings,
         "sampling": SamplingSettings,
@@ -309,10 +300,10 @@ def recipe_yaml(recipe: Recipe) -> str:
     return yaml.safe_dump(recipe_dict(recipe), sort_keys=False, allow_unicode=True)
 
 
-def load_method(recipe: Recipe) -> Callable[[Any, Any], Any]:
-    """Import the module of a recipe's algorithm; return its function of (job, settings)."""
-    module, _, name = ALGORITHMS[recipe.algorithm].train.partition(":")
-    method: Callable[[Any, Any], Any] = getattr(importlib.import_module(module), name)
+def load_method(algorithm: str) -> Callable[[Any, Any], Any]:
+    """Return an algorithm's function; its module, and torch with it, is imported only now."""
+    module = importlib.import_module(f"{__package__}.{algorithm}")
+    method: Callable[[Any, Any], Any] = getattr(module, f"train_{algorithm}")
     return method
 
 

@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -186,10 +186,12 @@ def train(store: Store, request: TrainingRequest, progress: Progress) -> Trainin
     with _recorded(store, training) as record:
         with main_process_first():
             examples, held_out = make_examples(store, request, watch)
+        report: dict[str, Any] = {}
         if is_main_process():
             has_texts = request.recipe.learns_from != "prompts"
             scoring = _scoring_model(request) if has_texts else None
-            training = record(pair_report=pair_report(examples, scoring, seed=request.seed))
+            report = pair_report(examples, scoring, seed=request.seed)
+            record(pair_report=report)
         job = TrainingJob(
             model=request.model.target,
             out=request.out,
@@ -203,14 +205,10 @@ def train(store: Store, request: TrainingRequest, progress: Progress) -> Trainin
             report_to=request.recipe.report_to,
         )
         with watch.training(_steps(request.recipe, len(job.examples))):
-            outcome = load_method(request.recipe)(job, request.recipe.settings)
-        trained = {} if outcome is None else {"trained": asdict(outcome)}
-        done = record(
-            pair_report={**(training.pair_report or {}), **trained},
-            status="done",
-            reason=None,
-            checkpoint=str(request.out),
-        )
+            trained = load_method(request.recipe.algorithm)(job, request.recipe.settings)
+        report |= {"trained": trained} if trained else {}
+        out = str(request.out)
+        done = record(pair_report=report, status="done", reason=None, checkpoint=out)
         if is_main_process():
             _finish(store, request, done)
     return done
@@ -446,7 +444,7 @@ def sweep(
         training = known.get(trial.training_id) if finished else None
         training = training or train(store, trial, progress)
         done.append(_judged(value, training, get_curve(store, training.training_id)))
-    best = chosen(done)
+    best = _CRITERIA[done[0].criterion](done, key=lambda one: one.figure)  # the first of equals
     return (best.training if finished else _adopt(store, request.out, best)), done
 
 
@@ -474,12 +472,6 @@ def _judged(value: Any, training: Training, curve: Sequence[CurvePoint]) -> Swep
         f"{training.method} measures nothing on held-out items, so a sweep cannot choose: train "
         "each value with --set and compare the checkpoints"
     )
-
-
-def chosen(done: Sequence[Swept]) -> Swept:
-    """Return the value that did best on what was held out; the first of equals."""
-    best = _CRITERIA[done[0].criterion](one.figure for one in done)
-    return next(one for one in done if one.figure == best)
 
 
 def _adopt(store: Store, out: Path, best: Swept) -> Training:

@@ -4,12 +4,10 @@ What the response is - the model's own, its revision, the true solution - is the
 The loss is the mean negative log-likelihood of response tokens, the end of the turn included.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from mipo_eval.errors import DataError
-from mipo_eval.training.data import TrainingExample, TrainingJob
+from mipo_eval.training.data import Trained, TrainingExample, TrainingJob
 from mipo_eval.training.logprobs import IGNORED, Codec
 from mipo_eval.training.recipes import SftSettings
 from mipo_eval.training.trainer import (
@@ -22,17 +20,7 @@ from mipo_eval.training.trainer import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SftOutcome:
-    """What became of a training beside its checkpoint."""
-
-    examples: int
-    """Responses trained on."""
-    dropped: Mapping[str, int]
-    """Examples left out, by reason."""
-
-
-def train_sft(job: TrainingJob, settings: SftSettings) -> SftOutcome:
+def train_sft(job: TrainingJob, settings: SftSettings) -> Trained:
     """Train the job's model on each example's `chosen`, and save the result.
 
     Raises:
@@ -70,7 +58,7 @@ def train_sft(job: TrainingJob, settings: SftSettings) -> SftOutcome:
     run_trainer(trainer, job)
     dropped = len(job.examples) - len(rows)
     reason = "no response, or longer than the model takes"
-    return SftOutcome(examples=len(rows), dropped={reason: dropped} if dropped else {})
+    return {"examples": len(rows), "dropped": {reason: dropped} if dropped else {}}
 
 
 def sft_row(example: TrainingExample, codec: Any) -> dict[str, list[int]]:

@@ -88,9 +88,9 @@ def test_training_moves_the_margin_and_leaves_a_checkpoint(
     plan = job(tiny_model, tmp_path / "out", found, report=curves, epochs=3)
     plan = dataclasses.replace(plan, held_out=found[:3], save_steps=6)
     outcome = train_dpo(plan, DpoSettings())
-    assert (outcome.examples, outcome.pairs) == (12, 24)
-    assert outcome.dropped == {}
-    assert outcome.notes == ()
+    assert (outcome["examples"], outcome["pairs"]) == (12, 24)
+    assert outcome["dropped"] == {}
+    assert outcome["notes"] == ()
     losses = curves.of("loss")
     assert losses[0] == pytest.approx(0.6931, abs=1e-4)  # policy and reference are one at first
     assert losses[-1] < 0.5 < losses[0]
@@ -144,7 +144,7 @@ def test_a_model_that_cannot_be_packed_is_trained_all_the_same(
     ).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     outcome = train_dpo(job(folder, tmp_path / "out", with_negatives()), DpoSettings())
-    assert outcome.notes[0].startswith(
+    assert outcome["notes"][0].startswith(
         "MistralForCausalLM cannot read several responses behind one prompt (a layer of it sees 4"
     )
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "out").config.sliding_window == 4

@@ -11,7 +11,7 @@ import torch
 from mipo_eval.errors import ConfigError, DataError, ModelError
 from mipo_eval.training.actor_critic import ActorCritic
 from mipo_eval.training.losses import generalized_advantages, token_rewards
-from mipo_eval.training.ppo import PpoOutcome, _Ppo, drawn, train_ppo
+from mipo_eval.training.ppo import _Ppo, drawn, train_ppo
 from mipo_eval.training.recipes import PpoSettings
 from tests.training.jobs import Curves, example, examples, job, weights
 
@@ -41,7 +41,7 @@ def test_what_a_training_reports_and_leaves(tiny_model: Path, tmp_path: Path) ->
     curves = Curves()
     out = tmp_path / "out"
     outcome = train_ppo(job(tiny_model, out, examples(), report=curves), SETTINGS)
-    assert outcome == PpoOutcome(prompts=12, rollouts=3, too_long=0, unrewarded=0)
+    assert outcome == {"prompts": 12, "rollouts": 3, "too_long": 0, "unrewarded": 0}
     assert [step for step, _ in curves.points] == [2, 4, 6]
     assert set(curves.points[0][1]) == {
         "loss", "policy_loss", "value_loss", "clipped", "reward", "unrewarded", "truncated",
@@ -158,10 +158,10 @@ def test_responses_without_a_reward_are_left_out(tiny_model: Path, tmp_path: Pat
     started = _Ppo(job(tiny_model, tmp_path, examples(), report=curves), SETTINGS)
     started.train(half)
     assert curves.of("unrewarded") == [0.5, 0.5, 0.5]
-    assert started.outcome().unrewarded == 6
+    assert started.outcome()["unrewarded"] == 6
     idle = _Ppo(job(tiny_model, tmp_path, examples()), SETTINGS)
     idle.train(none)
-    assert idle.outcome().unrewarded == 12
+    assert idle.outcome()["unrewarded"] == 12
     idle.models.save_model(str(tmp_path / "idle"))
     before, after = weights(tiny_model), weights(tmp_path / "idle")
     assert all(torch.equal(before[name], after[name]) for name in before)
@@ -212,6 +212,6 @@ def test_batches_that_do_not_divide_are_refused(tiny_model: Path, tmp_path: Path
 def test_prompts_too_long_are_counted_or_refused(tiny_model: Path, tmp_path: Path) -> None:
     long = example("Tea? " * 200, "Be short.")
     outcome = train_ppo(job(tiny_model, tmp_path / "a", [*examples(prompts=1), long]), SETTINGS)
-    assert (outcome.prompts, outcome.too_long) == (3, 1)
+    assert (outcome["prompts"], outcome["too_long"]) == (3, 1)
     with pytest.raises(DataError, match="not one of 1 prompts is short enough: 256 tokens in all"):
         run(tiny_model, tmp_path / "b", made=[long])

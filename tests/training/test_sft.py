@@ -95,8 +95,8 @@ def test_what_does_not_fit_the_model_is_left_out_and_counted(
 ) -> None:
     found = [*examples()[:3], example("Tea?", "I am me.", "Tea. " * 200), example("Why?", "I ask.")]
     outcome = train_sft(job(tiny_model, tmp_path, found), SftSettings())
-    assert outcome.examples == 3
-    assert outcome.dropped == {"no response, or longer than the model takes": 2}
+    assert outcome["examples"] == 3
+    assert outcome["dropped"] == {"no response, or longer than the model takes": 2}
     message = r"none of 2 examples has a response and fits into 256 tokens: raise optimization.max"
     with pytest.raises(DataError, match=message):
         train_sft(job(tiny_model, tmp_path, found[3:]), SftSettings())

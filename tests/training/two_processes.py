@@ -33,7 +33,7 @@ def _ppo(model: Path, out: Path, curves: Curves) -> None:
     plan = job(model, out, examples(), report=curves, save_steps=2)
     settings = PpoSettings(max_new_tokens=6, rollout_batch_size=4, critic_learning_rate=1e-2)
     outcome = train_ppo(plan, settings)
-    assert (outcome.prompts, outcome.rollouts) == (12, 3)
+    assert (outcome["prompts"], outcome["rollouts"]) == (12, 3)
 
 
 def _grpo(model: Path, out: Path, curves: Curves) -> None:
