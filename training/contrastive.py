@@ -23,18 +23,13 @@ _LOSSES = {"info_nce": info_nce_loss, "sami": sami_loss}
 
 
 def train_contrastive(job: TrainingJob, settings: ContrastiveSettings) -> Trained:
-    """Train a model to tell its responses by their contexts; the result ends up in `job.out`.
+    """Train a model to tell its responses by their contexts.
 
     Examples of one prompt are grouped (`grouped`); see `with_other_contexts` for data sets in
     which a prompt has one context only. A step is on `optimization.batch_size` groups.
 
     Reports: loss, mi_lower_bound (the negative of eq. 6), retrieval (share of responses whose own
     context is the likeliest), kl (to the reference, nats per response), tokens_per_second.
-
-    Raises:
-        ConfigError: the batch cannot be split, or the model cannot do what `settings` ask for.
-        DataError: an example has no response, or there is not one group.
-        ModelError: the model cannot be loaded, memory runs out, or the loss is not finite.
     """
     policy = GroupPolicy.load(job)
     fitting = _fitting(job.examples, policy, settings, job.seed)
@@ -54,12 +49,10 @@ def train_contrastive(job: TrainingJob, settings: ContrastiveSettings) -> Traine
         return contrastive_measures(squares, settings.loss)._asdict() | {"kl": kl}
 
     task = GroupTask(fitting.groups, held_out.groups, measure, own_only=True)
-    return {
-        "groups": len(fitting.groups),
-        "responses": sum(map(len, fitting.groups)),
-        "dropped": fitting.dropped,
-        "notes": policy.train(job, task, settings.attention),
-    }
+    notes = policy.train(job, task, settings.attention)
+    groups, dropped = fitting.groups, fitting.dropped
+    responses = sum(map(len, groups))
+    return {"groups": len(groups), "responses": responses, "dropped": dropped, "notes": notes}
 
 
 def grouped(

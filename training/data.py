@@ -85,7 +85,10 @@ class TrainingJob:
 
     A method is a function `train_x(job, settings)` that returns `Trained`. It continues from the
     last checkpoint in `out / "steps"` if there is one, and ends with weights, tokenizer and chat
-    template in `out`.
+    template in `out`. It raises a ConfigError where batches cannot be split or a setting does not
+    fit the model, a DataError where examples lack what it learns from or none is short enough, a
+    ModelError where the model cannot be loaded, memory runs out or the loss is not finite, and a
+    BackendError where its judge cannot be asked.
     """
 
     model: str

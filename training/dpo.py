@@ -45,7 +45,7 @@ from mipo_eval.training.trainer import (
 _BATCH_TOKENS = 4096
 """Tokens of one batch that the reference reads, padding included; one group always fits."""
 
-Rows = Sequence[TokenGroup]
+GroupRows = Sequence[TokenGroup]
 """What is learned from at a time: one row for pairs; contrastive, a row per context."""
 
 Measure = Callable[[Tensor, Mapping[str, Any]], Mapping[str, Tensor]]
@@ -54,15 +54,7 @@ groups by name; `loss` is the first."""
 
 
 def train_dpo(job: TrainingJob, settings: DpoSettings) -> Trained:
-    """Train a model on preference pairs; weights, tokenizer and template end up in `job.out`.
-
-    Every prompt weighs the same, however many of its negatives were kept.
-
-    Raises:
-        ConfigError: the batch cannot be split, or the model cannot do what `settings` ask for.
-        DataError: an example has no pair, or none is short enough.
-        ModelError: the model cannot be loaded, memory runs out, or the loss is not finite.
-    """
+    """Train on pairs; every prompt weighs the same, however many of its negatives were kept."""
     _check(job, settings)
     policy = GroupPolicy.load(job)
     fitting = tokenize(job.examples, policy.codec, longest=policy.longest)
@@ -79,12 +71,10 @@ def train_dpo(job: TrainingJob, settings: DpoSettings) -> Trained:
 
     # A group of pairs is one row: the prompt with its chosen and its rejected responses.
     groups, others = ([(one,) for one in kept.groups] for kept in (fitting, held_out))
-    return {
-        "examples": len(groups),
-        "pairs": sum(len(group.responses) - 1 for group in fitting.groups),
-        "dropped": fitting.dropped,
-        "notes": policy.train(job, GroupTask(groups, others, measure), settings.attention),
-    }
+    notes = policy.train(job, GroupTask(groups, others, measure), settings.attention)
+    pairs = sum(len(group.responses) - 1 for group in fitting.groups)
+    dropped = fitting.dropped
+    return {"examples": len(groups), "pairs": pairs, "dropped": dropped, "notes": notes}
 
 
 def _check(job: TrainingJob, settings: DpoSettings) -> None:
@@ -159,8 +149,8 @@ def dpo_measures(policy: Tensor, reference: Tensor, present: Tensor, *, beta: fl
 class GroupTask:
     """What is learned from, what is measured on, and by what."""
 
-    groups: Sequence[Rows]
-    held_out: Sequence[Rows]
+    groups: Sequence[GroupRows]
+    held_out: Sequence[GroupRows]
     measure: Measure
     own_only: bool = False
     """Whether the reference reads of row i of a group response i alone, not all of them."""
@@ -232,7 +222,7 @@ class GroupTrainer(Trainer):  # type: ignore[misc]
         every = {"eval_strategy": "steps", "eval_steps": job.save_steps, "eval_on_start": True}
         options = arguments(job) | (every if task.held_out else {})
         # A group comes with the place of its first row in the table of the reference.
-        numbered: list[tuple[int, Rows]] = []
+        numbered: list[tuple[int, GroupRows]] = []
         place = 0
         for group in (*task.groups, *task.held_out):
             numbered.append((place, group))
@@ -311,7 +301,7 @@ class GroupTrainer(Trainer):  # type: ignore[misc]
         summed: Tensor = place.reduce(table.to(place.device), "sum").cpu()
         return summed
 
-    def _collate(self, numbered: Sequence[tuple[int, Rows]]) -> dict[str, Any]:
+    def _collate(self, numbered: Sequence[tuple[int, GroupRows]]) -> dict[str, Any]:
         rows = [row for _, group in numbered for row in group]
         batch = self._reader.collate(rows)
         assert self._reference is not None, "the reference is made when the training begins"

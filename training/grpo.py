@@ -22,15 +22,9 @@ from mipo_eval.training.trainer import (
 
 
 def train_grpo(job: TrainingJob, settings: GrpoSettings) -> Trained:
-    """Train the policy on its own responses with `trl.GRPOTrainer` and save it to `job.out`.
+    """Train the policy on its own responses with `trl.GRPOTrainer`.
 
     A response without a reward is left out of its prompt's comparison.
-
-    Raises:
-        ConfigError: the batch cannot be split.
-        DataError: the examples lack what the reward looks at.
-        ModelError: the model cannot be loaded, memory runs out, or the loss is not finite.
-        BackendError: the judge cannot be asked.
     """
     from datasets import Dataset
     from trl import GRPOConfig, GRPOTrainer

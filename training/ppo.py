@@ -38,18 +38,18 @@ from mipo_eval.training.trainer import (
 
 
 def train_ppo(job: TrainingJob, settings: PpoSettings) -> Trained:
-    """Train the policy on its own responses and save it to `job.out`.
+    """Train the policy on its own responses.
 
     Reports per rollout the losses, reward, kl (nats per response), response_tokens, shares of
     responses (unrewarded, truncated) and more; at the end held_out_reward, where there is any.
-
-    Raises:
-        ConfigError: batch sizes do not divide each other, or a setting is wrong.
-        DataError: the examples lack what the reward looks at, or all prompts are too long.
-        ModelError: the model cannot be loaded, memory runs out, or the loss is not finite.
-        BackendError: the judge cannot be asked, or rates nothing.
     """
-    _check_batches(job, settings)
+    arguments(job)  # checks batch and micro-batch
+    if settings.rollout_batch_size % job.optimization.batch_size:
+        raise ConfigError(
+            f"settings.rollout_batch_size {settings.rollout_batch_size} is no multiple of "
+            f"optimization.batch_size {job.optimization.batch_size} ({world_size()} processes): "
+            "change one of them"
+        )
     with memory_errors():
         run = _Ppo(job, settings)
         with open_reward(settings, job, run.models.logprobs) as reward:
@@ -58,17 +58,6 @@ def train_ppo(job: TrainingJob, settings: PpoSettings) -> Trained:
     save_result(run.models, job)
     run.accelerator.end_training()
     return run.outcome()
-
-
-def _check_batches(job: TrainingJob, settings: PpoSettings) -> None:
-    """Raise ConfigError where rollouts cannot be split evenly into batches and devices."""
-    arguments(job)  # checks batch and micro-batch
-    if settings.rollout_batch_size % job.optimization.batch_size:
-        raise ConfigError(
-            f"settings.rollout_batch_size {settings.rollout_batch_size} is no multiple of "
-            f"optimization.batch_size {job.optimization.batch_size} ({world_size()} processes): "
-            "change one of them"
-        )
 
 
 def drawn(count: int, rollout: int, size: int, seed: int) -> list[int]:

@@ -21,12 +21,7 @@ from mipo_eval.training.trainer import (
 
 
 def train_sft(job: TrainingJob, settings: SftSettings) -> Trained:
-    """Train the job's model on each example's `chosen`, and save the result.
-
-    Raises:
-        ModelError: the model cannot be loaded, memory runs out, or the loss is not finite.
-        DataError: there is no example with a response that fits into the model.
-    """
+    """Train the job's model on each example's `chosen`."""
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
