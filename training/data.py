@@ -17,7 +17,7 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib import resources
 from itertools import islice
 from pathlib import Path
@@ -36,7 +36,7 @@ from mipo_eval.judges.rendering import neutral
 from mipo_eval.keys import digest
 from mipo_eval.progress import Progress
 from mipo_eval.records import Item, Response
-from mipo_eval.responding import draw
+from mipo_eval.responding import asking_parts, draw
 from mipo_eval.store import Store
 from mipo_eval.store.items import put_list
 from mipo_eval.store.responses import answered, missing, put_generation
@@ -116,54 +116,6 @@ class TrainingItems:
     items: tuple[Item, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResponseSampler:
-    """Who draws responses, and how."""
-
-    model: ModelSpec
-    options: ModelOptions
-    decoding: Decoding
-    asking: Mapping[str, str]
-    """How an item becomes a prompt: part of the key of its responses."""
-
-    def draw(
-        self, store: Store, task: str, items: Iterable[Item], progress: Progress, *, what: str
-    ) -> dict[str, Response]:
-        """Return the responses to items, drawing those that the store does not have.
-
-        Args:
-            store: where responses are kept, each chunk as soon as it is drawn.
-            task: the lm-eval task that asks the items.
-            items: as they are to be asked; one that comes twice is drawn once.
-            progress: told how far the work is.
-            what: name of the stage.
-
-        Returns:
-            By item key; absent where none could be drawn.
-
-        Raises:
-            ModelError: the model cannot be loaded or asked; what was drawn before is kept.
-        """
-        asked = list({item.key: item for item in items}.values())
-        list_key, _ = put_list(store, [(task, asked)])
-        spec = generation_spec(self.model, self.options, self.decoding, asking=self.asking)
-        key = digest(spec)
-        put_generation(store, key, spec)
-        if todo := missing(store, list_key, key):
-            progress.start(f"{what} of {self.model.name}", len(asked))
-            progress.advance(len(asked) - len(todo))
-            model = load_model(self.model, self.options, self.decoding)
-            with tempfile.TemporaryDirectory(prefix="mipo-eval-") as folder:
-                loaded = load_items(
-                    task, [asked[place] for place in todo], Path(folder), self.decoding
-                )
-                draw(store, key, model, [(loaded, range(len(todo)))], progress)
-            model.close()  # what is trained next needs its memory
-            progress.finish()
-        found = (entry.response for entry in answered(store, list_key, key))
-        return {response.item_key: response for response in found if response is not None}
-
-
 def load_items(task: str, items: Sequence[Item], folder: Path, decoding: Decoding) -> Any:
     """Return an lm-eval task of ours whose documents are these items, in a file in `folder`."""
     file = folder / "items.jsonl"
@@ -184,11 +136,14 @@ class TrainingExamples:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExampleMaker:
-    """Makes examples: a recipe, who draws responses, and where they are kept."""
+    """Makes examples: a recipe, who draws responses and how, and where they are kept."""
 
     recipe: Recipe
     suite: Suite
-    sampler: ResponseSampler
+    model: ModelSpec
+    """Who draws."""
+    options: ModelOptions
+    decoding: Decoding
     store: Store
     progress: Progress
     seed: int
@@ -229,7 +184,7 @@ class ExampleMaker:
         assert settings is not None  # checked when the recipe was read
         plans = list(plan_draws(data.items, settings, seed=self.seed))
         asked = [item for plan in plans for item in (plan.item, *plan.rejected)]
-        responses = self._draw(data.task.lm_eval_task, asked, "pairs")
+        responses = self.draw(data.task.lm_eval_task, asked, "pairs")
         made = build_pairs(data.items, responses, settings, seed=self.seed)
         texts = [(pair.item, pair.chosen, pair.rejected) for pair in made.pairs]
         return TrainingExamples(
@@ -244,7 +199,7 @@ class ExampleMaker:
         if self.recipe.algorithm == "contrastive":
             contexts = self.recipe.settings.contexts
             items = with_other_contexts(items, contexts=contexts, seed=self.seed)
-        responses = self._draw(data.task.lm_eval_task, items, "own responses")
+        responses = self.draw(data.task.lm_eval_task, items, "own responses")
         return self._with_texts(data, items, [usable(responses.get(item.key)) for item in items])
 
     def _reference(self, data: TrainingItems) -> TrainingExamples:
@@ -262,8 +217,7 @@ class ExampleMaker:
         first = self._own(data) if answers else self._pairs(data)
         name = "revise_answer" if answers else "revise"
         asked = [_revision_prompt(name, example) for example in first.examples]
-        sampler = replace(self.sampler, asking={"form": "verbatim"})
-        responses = sampler.draw(self.store, _REVISION, asked, self.progress, what="revisions")
+        responses = self.draw(_REVISION, asked, "revisions", asking={"form": "verbatim"})
         found = [usable(responses.get(question.key)) for question in asked]
         revised = self._with_texts(data, [example.item for example in first.examples], found)
         reasons = {f"revision: {why}": n for why, n in revised.dropped.items()}
@@ -291,8 +245,44 @@ class ExampleMaker:
             dropped=Counter(why for text, why in found if text is None and why),
         )
 
-    def _draw(self, task: str, asked: Sequence[Item], what: str) -> dict[str, Response]:
-        return self.sampler.draw(self.store, task, asked, self.progress, what=what)
+    def draw(
+        self,
+        task: str,
+        items: Iterable[Item],
+        what: str,
+        *,
+        asking: Mapping[str, str] | None = None,
+    ) -> dict[str, Response]:
+        """Return the responses to items by item key, drawing those that the store does not have.
+
+        Args:
+            task: the lm-eval task that asks the items.
+            items: as they are to be asked; one that comes twice is drawn once.
+            what: name of the stage.
+            asking: how an item becomes a prompt, a part of the key of its responses; None: as the
+                suite's items do.
+
+        Raises:
+            ModelError: the model cannot be loaded or asked; what was drawn before is kept.
+        """
+        asked = list({item.key: item for item in items}.values())
+        list_key, _ = put_list(self.store, [(task, asked)])
+        asking = asking or asking_parts(self.suite, "personalized")
+        spec = generation_spec(self.model, self.options, self.decoding, asking=asking)
+        key = digest(spec)
+        put_generation(self.store, key, spec)
+        if todo := missing(self.store, list_key, key):
+            self.progress.start(f"{what} of {self.model.name}", len(asked))
+            self.progress.advance(len(asked) - len(todo))
+            model = load_model(self.model, self.options, self.decoding)
+            absent = [asked[place] for place in todo]
+            with tempfile.TemporaryDirectory(prefix="mipo-eval-") as folder:
+                loaded = load_items(task, absent, Path(folder), self.decoding)
+                draw(self.store, key, model, [(loaded, range(len(absent)))], self.progress)
+            model.close()  # what is trained next needs its memory
+            self.progress.finish()
+        found = (entry.response for entry in answered(self.store, list_key, key))
+        return {response.item_key: response for response in found if response is not None}
 
     def _examples(
         self, task: SuiteTask, texts: Sequence[tuple[Item, str | None, tuple[str, ...]]]
@@ -376,13 +366,9 @@ def _question_messages(task: SuiteTask, items: Sequence[Item]) -> Iterator[Messa
                 num_fewshot=loaded.config.num_fewshot or 0,
                 apply_chat_template=True,
                 fewshot_as_multiturn=True,
-                chat_template=_as_json,
+                chat_template=lambda messages, **_how: json.dumps(list(messages)),
             )
             yield tuple(json.loads(text))
-
-
-def _as_json(messages: Sequence[Mapping[str, str]], **_how: Any) -> str:
-    return json.dumps(list(messages))
 
 
 def _revision_prompt(name: str, example: TrainingExample) -> Item:

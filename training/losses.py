@@ -185,12 +185,8 @@ def policy_loss(
 ) -> Tensor:
     """Return the () clipped policy loss (Schulman et al. 2017, eq. 7), the mean over tokens.
 
-    Args:
-        logprobs: (batch, tokens) under the policy being trained.
-        old_logprobs: (batch, tokens) under the policy that wrote the responses.
-        advantages: (batch, tokens).
-        mask: (batch, tokens).
-        clip: how far the ratio of the two may move away from 1 with profit.
+    `old_logprobs` are of the policy that wrote the responses; the ratio to it may move as far as
+    `clip` away from 1 with profit.
     """
     ratio = (logprobs - old_logprobs).masked_fill(~mask, 0.0).exp()
     free = -advantages * ratio
@@ -203,12 +199,8 @@ def value_loss(
 ) -> Tensor:
     """Return the () clipped value loss: half the larger squared error, the mean over tokens.
 
-    Args:
-        values: (batch, tokens) of the critic being trained.
-        old_values: (batch, tokens) of the critic when the responses were written.
-        returns: (batch, tokens).
-        mask: (batch, tokens).
-        clip: how far a value may move with profit, in units of the reward.
+    `old_values` are of the critic when the responses were written; from them a value may move as
+    far as `clip`, in units of the reward, with profit.
     """
     held = old_values + (values - old_values).clamp(-clip, clip)
     worse = torch.maximum((values - returns) ** 2, (held - returns) ** 2)

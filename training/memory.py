@@ -169,19 +169,15 @@ def _adapter_parameters(skeleton: Any, rank: int) -> int:
 
 def _gathered(skeleton: Any, trained: int, devices: int, *, narrow: bool, lora: int | None) -> int:
     """Return what is held beside the kept weights to compute with them, in bytes."""
+    import torch
+
     width = 2 if narrow else 4
     if devices == 1:
         return 2 * trained if narrow and lora is None else 0  # autocast's copies in bf16
-    blocks = [sum(p.numel() for p in layer.parameters()) for layer in _layers(skeleton)]
+    layers = max((m for m in skeleton.modules() if isinstance(m, torch.nn.ModuleList)), key=len)
+    blocks = [sum(p.numel() for p in layer.parameters()) for layer in layers]
     rest = sum(parameter.numel() for parameter in skeleton.parameters()) - sum(blocks)
     return int(width * (2 * max(blocks) + rest))  # a layer and the next, embeddings and head
-
-
-def _layers(skeleton: Any) -> list[Any]:
-    import torch
-
-    lists = [list(m) for m in skeleton.modules() if isinstance(m, torch.nn.ModuleList)]
-    return max(lists, key=len)
 
 
 def _activations(config: Any, workload: Workload, optimization: Optimization) -> int:

@@ -27,7 +27,7 @@ from mipo_eval.generation.engine import ModelOptions, decoding_for, read_chat_te
 from mipo_eval.generation.models import ModelSpec, parse_model
 from mipo_eval.keys import digest
 from mipo_eval.progress import Progress
-from mipo_eval.responding import asking_parts, environment
+from mipo_eval.responding import environment
 from mipo_eval.store import Store
 from mipo_eval.store.engine import now
 from mipo_eval.store.trainings import (
@@ -43,7 +43,6 @@ from mipo_eval.suites import Suite, find_suite
 from mipo_eval.training.card import model_card, pair_report
 from mipo_eval.training.data import (
     ExampleMaker,
-    ResponseSampler,
     TrainingExamples,
     TrainingItems,
     TrainingJob,
@@ -226,30 +225,22 @@ def make_examples(
     store: Store, request: TrainingRequest, progress: Progress
 ) -> tuple[TrainingExamples, TrainingExamples | None]:
     """Return what is learned from, and what is measured on; draws what the store does not have."""
-    maker = ExampleMaker(
-        recipe=request.recipe,
-        suite=request.suite,
-        sampler=_sampler(request),
-        store=store,
-        progress=progress,
-        seed=request.seed,
-    )
-    return maker.make(request.data), maker.make(request.held_out) if request.held_out else None
-
-
-def _sampler(request: TrainingRequest) -> ResponseSampler:
-    """Return who draws the responses, and how."""
     how, model = request.recipe.sampling, request.sampling_model
     chosen: dict[str, float] = {"temperature": how.temperature, "top_p": how.top_p}
     if how.max_tokens is not None:
         chosen["max_tokens"] = how.max_tokens
     length = request.suite.max_tokens
-    return ResponseSampler(
+    maker = ExampleMaker(
+        recipe=request.recipe,
+        suite=request.suite,
         model=model,
         options=ModelOptions(batch_size=how.batch_size, chat_template=request.chat_template),
         decoding=decoding_for(model, chosen, seed=request.seed, max_tokens=length),
-        asking=asking_parts(request.suite, "personalized"),
+        store=store,
+        progress=progress,
+        seed=request.seed,
     )
+    return maker.make(request.data), maker.make(request.held_out) if request.held_out else None
 
 
 def claim(out: Path, training_id: str, method: str) -> None:

@@ -12,13 +12,11 @@ from mipo_eval.generation.engine import Decoding, ModelOptions
 from mipo_eval.generation.models import parse_model
 from mipo_eval.keys import digest
 from mipo_eval.records import Item
-from mipo_eval.responding import asking_parts
 from mipo_eval.store import Store
 from mipo_eval.suites import SUITES, Suite, SuiteTask, find_suite
 from mipo_eval.tasks.items import write_items
 from mipo_eval.training.data import (
     ExampleMaker,
-    ResponseSampler,
     TrainingExamples,
     TrainingItems,
     split_validation,
@@ -77,12 +75,9 @@ def _make(
         maker = ExampleMaker(
             recipe=load_recipe(method, overrides=overrides),
             suite=suite,
-            sampler=ResponseSampler(
-                model=spec,
-                options=ModelOptions(),
-                decoding=Decoding(temperature=1.0),
-                asking=asking_parts(suite, "personalized"),
-            ),
+            model=spec,
+            options=ModelOptions(),
+            decoding=Decoding(temperature=1.0),
             store=store,
             progress=Quiet(),
             seed=0,
@@ -100,25 +95,20 @@ def test_prompts_of_training_are_those_of_generation(tmp_path: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     spec = parse_model(str(folder))
     write_items(Path("w.jsonl"), _wishes())
-    decoding = Decoding(max_tokens=2)
     for suite, items in ((find_suite("w.jsonl"), _wishes()), (SUITES["gsm8k"], _questions())):
-        sampler = ResponseSampler(
-            model=spec,
-            options=ModelOptions(),
-            decoding=decoding,
-            asking=asking_parts(suite, "personalized"),
-        )
         task = suite.tasks[0]
         with Store.open("s.db") as store:
-            asked = sampler.draw(store, task.lm_eval_task, items, Quiet(), what="responses")
             maker = ExampleMaker(
                 recipe=load_recipe("ppo-mi"),
                 suite=suite,
-                sampler=sampler,
+                model=spec,
+                options=ModelOptions(),
+                decoding=Decoding(max_tokens=2),
                 store=store,
                 progress=Quiet(),
                 seed=0,
             )
+            asked = maker.draw(task.lm_eval_task, items, "responses")
             made = maker.make([TrainingItems(task=task, items=tuple(items))])
         assert len(made.examples) == len(items)
         for example in made.examples:
