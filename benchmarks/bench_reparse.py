@@ -13,11 +13,11 @@ import time
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from pathlib import Path
 
-from mipo_eval.backends import Failure, Reply, Request
-from mipo_eval.backends.scripted import ScriptedBackend
 from mipo_eval.judges import Judge, load_judge
 from mipo_eval.judges.judging import rate
 from mipo_eval.judges.reparsing import reparse
+from mipo_eval.models import Failure, Reply, Request
+from mipo_eval.models.base import ScriptedBackend
 from mipo_eval.records import Item
 from mipo_eval.store import Store
 

@@ -3,28 +3,24 @@
 if __name__ != "mipo_eval.judges":  # a second copy of every class would not be equal to the first
     raise ImportError("this folder is mipo_eval.judges: import that, not a bare `judges`")
 
-from mipo_eval.judges.choices import Verdict, Winner, merge_orders, parse_choice, parse_verdict
+from mipo_eval.judges.choices import parse_choice, parse_verdict
 from mipo_eval.judges.judge import Judge, Protocol
 from mipo_eval.judges.loading import Preset, family_of, load_judge, load_preset, preset_names
 from mipo_eval.judges.pairwise import (
     ChoiceRequest,
-    PairCounts,
-    PairVerdict,
     choice_requests,
-    count_pairs,
-    pair_verdict,
     read_choice,
 )
 from mipo_eval.judges.parsing import PARSER_VERSION, parse_rating
 from mipo_eval.judges.rendering import Prompt, load_prompt
 from mipo_eval.judges.rubric import RatingRequest, rating_requests, read_rating
 from mipo_eval.judges.weighted import WeightedRating, weighted_rating
+from mipo_eval.verdict import PairVerdict, Verdict, Winner, merge_orders
 
 __all__ = [
     "PARSER_VERSION",
     "ChoiceRequest",
     "Judge",
-    "PairCounts",
     "PairVerdict",
     "Preset",
     "Prompt",
@@ -34,13 +30,11 @@ __all__ = [
     "WeightedRating",
     "Winner",
     "choice_requests",
-    "count_pairs",
     "family_of",
     "load_judge",
     "load_preset",
     "load_prompt",
     "merge_orders",
-    "pair_verdict",
     "parse_choice",
     "parse_rating",
     "parse_verdict",

@@ -12,16 +12,17 @@ from mipo_eval.judges.loading import load_judge
 from mipo_eval.judges.rubric import CALL_FAILED, RatingRequest, rating_requests, read_rating
 from mipo_eval.metrics import rating_mean, win_rates
 from mipo_eval.records import Item, Rating, Score, text_key
+from mipo_eval.signature import NOTHING
 from mipo_eval.stats import Crossed
 from mipo_eval.store import Store
 from mipo_eval.store.items import put_list
+from mipo_eval.store.judges import put_judge
 from mipo_eval.store.ledger import Call, Ledger
-from mipo_eval.store.verdicts import Total, put_judge, put_ratings, rated, totals
+from mipo_eval.store.verdicts import put_ratings, rated, totals
+from mipo_eval.verdict import NO_PREFERENCES, NOT_JUDGED, Total
 
 EMPTY = "empty response"
 NO_REFERENCE = "item has no reference"
-NO_PREFERENCES = "item has no preferences"
-NOT_JUDGED = "not judged"
 
 _WINDOW = 32
 """Texts looked up at once: while that is done no reply is read, so it must not take long."""
@@ -198,7 +199,7 @@ def _or_absent(
     for reason in reasons:
         counts[str(reason)] = counts.get(str(reason), 0) + 1
     return [
-        Score(metric=metric, value=None, n=0, unscored_reasons=counts, signature="")
+        Score(metric=metric, value=None, n=0, unscored_reasons=counts, signature=NOTHING)
         for metric in metrics
     ]
 

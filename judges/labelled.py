@@ -18,9 +18,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mipo_eval.errors import DataError
-from mipo_eval.judges.choices import Verdict
 from mipo_eval.keys import digest, item_rng
 from mipo_eval.records import Item
+from mipo_eval.verdict import Verdict
 
 ANY_WISH = "The reply does what was asked for, correctly and completely."
 """What a judge goes by where the data name no preferences."""

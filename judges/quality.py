@@ -11,7 +11,6 @@ from typing import Any
 
 from mipo_eval.errors import DataError
 from mipo_eval.judges.benchmarks import PeopleAgreement, people_agreement
-from mipo_eval.judges.choices import Verdict
 from mipo_eval.judges.labelled import LabelledPair
 from mipo_eval.judges.readings import Reading
 from mipo_eval.judges.rubric import UNPARSED
@@ -32,6 +31,8 @@ from mipo_eval.judges.validation import (
 from mipo_eval.metrics import rate_score
 from mipo_eval.metrics.agreement import cohen_kappa
 from mipo_eval.records import Score
+from mipo_eval.signature import Signature
+from mipo_eval.verdict import Verdict
 
 NO_VERDICT = "no verdict in the judge's replies"
 
@@ -102,7 +103,11 @@ class Quality:
 
 
 def quality(
-    pairs: Sequence[LabelledPair], readings: Sequence[Reading], *, signature: str, seed: int = 0
+    pairs: Sequence[LabelledPair],
+    readings: Sequence[Reading],
+    *,
+    signature: Signature,
+    seed: int = 0,
 ) -> Quality:
     """Return every figure about a judge.
 
@@ -160,7 +165,7 @@ def _where(reading: Reading, verdict: Verdict) -> Verdict | None:
 def against_labels(
     verdicts: Sequence[Verdict | None],
     readings: Sequence[Reading],
-    signature: str,
+    signature: Signature,
     seed: int = 0,
 ) -> AgainstLabels:
     """Return how verdicts meet the labels of readings.
@@ -209,7 +214,7 @@ def against_labels(
     )
 
 
-def _first_place(readings: Sequence[Reading], signature: str, seed: int) -> Score | None:
+def _first_place(readings: Sequence[Reading], signature: Signature, seed: int) -> Score | None:
     named: dict[tuple[bool, Verdict | None], float] = {
         (False, "a"): 100.0,
         (False, "b"): 0.0,
@@ -226,7 +231,7 @@ def _first_place(readings: Sequence[Reading], signature: str, seed: int) -> Scor
     )
 
 
-def _same_verdict(readings: Sequence[Reading], signature: str, seed: int) -> Score | None:
+def _same_verdict(readings: Sequence[Reading], signature: Signature, seed: int) -> Score | None:
     values = [
         None if r.straight is None or r.swapped is None else 100.0 * (r.straight == r.swapped)
         for r in readings
@@ -238,7 +243,7 @@ def _rate_or_none(
     metric: str,
     values: Sequence[float | None],
     groups: Sequence[str],
-    signature: str,
+    signature: Signature,
     seed: int,
 ) -> Score | None:
     if all(value is None for value in values):
@@ -254,7 +259,7 @@ def _rate_or_none(
 
 
 def _subsets(
-    readings: Sequence[Reading], names: Sequence[str], signature: str, seed: int
+    readings: Sequence[Reading], names: Sequence[str], signature: Signature, seed: int
 ) -> dict[str, AgainstLabels]:
     found = {}
     for name in names:

@@ -6,16 +6,16 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from mipo_eval.backends import Failure, Reply, Request, Sampling
 from mipo_eval.errors import BackendError, ConfigError
 from mipo_eval.judges.judge import Judge
 from mipo_eval.judges.loading import prompt_for
 from mipo_eval.judges.pairwise import read_verdict
 from mipo_eval.judges.rubric import read_rating
+from mipo_eval.models import Failure, Reply, Request, Sampling
 from mipo_eval.signature import short
 from mipo_eval.store import Store
+from mipo_eval.store.judges import put_judge
 from mipo_eval.store.tables import calls, choices, judges, verdicts
-from mipo_eval.store.verdicts import put_judge
 
 _PAGE = 5_000
 

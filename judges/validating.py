@@ -10,23 +10,24 @@ from functools import partial
 from typing import Any
 
 from mipo_eval import __version__
-from mipo_eval.backends.pacing import spending
 from mipo_eval.errors import DataError
 from mipo_eval.judges.attacks import Attack, Fooled, attack_report, fooled_by
 from mipo_eval.judges.benchmarks import Benchmark
 from mipo_eval.judges.judge import Judge, Protocol
 from mipo_eval.judges.labelled import LabelledPair, pairs_key
-from mipo_eval.judges.loading import FAMILY, load_preset, preset_names
+from mipo_eval.judges.loading import named_preset
 from mipo_eval.judges.measuring import count_questions, judge_attacks, judge_pairs
 from mipo_eval.judges.quality import Quality, quality, quality_json
 from mipo_eval.keys import digest, item_rng
+from mipo_eval.models.prices import spending
+from mipo_eval.models.spec import read_name
 from mipo_eval.progress import Progress, Stage, run_shown
 from mipo_eval.records import Item
-from mipo_eval.signature import join, short
+from mipo_eval.signature import Signature, join, short
 from mipo_eval.store import Store
 from mipo_eval.store.engine import now
+from mipo_eval.store.judges import put_judge
 from mipo_eval.store.validations import Validation, put_validation
-from mipo_eval.store.verdicts import put_judge
 
 ATTACKED_ITEMS = 10
 """How many honest responses each hostile text meets, where nobody says."""
@@ -45,7 +46,7 @@ class Examined:
     judge: str
     data: str
     data_key: str
-    signature: str
+    signature: Signature
     quality: Quality
 
     @property
@@ -157,11 +158,9 @@ def protocol_for(spec: str, pairs: Sequence[LabelledPair]) -> Protocol:
     Raises:
         ConfigError: the preset cannot be read.
     """
-    name = spec.partition("@")[0]
-    if name.endswith((".yaml", ".yml")) or name in set(preset_names()) - {FAMILY}:
-        preferred = load_preset(name).protocol
-        if preferred is not None:
-            return preferred
+    preset = named_preset(read_name(spec))
+    if preset and preset.protocol:
+        return preset.protocol
     return "rubric" if not pairs or any(pair.preferences for pair in pairs) else "pairwise"
 
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mipo_eval.errors import DataError
-from mipo_eval.judges.choices import Verdict
 from mipo_eval.judges.readings import Reading
 from mipo_eval.metrics import (
     JudgeAccuracy,
@@ -23,7 +22,8 @@ from mipo_eval.metrics import (
 )
 from mipo_eval.metrics.agreement import cohen_kappa
 from mipo_eval.records import Score
-from mipo_eval.signature import join
+from mipo_eval.signature import Signature, join
+from mipo_eval.verdict import Verdict
 
 CONSTANT_SHARE = 0.95
 """A judge is constant if this share of its ratings are one number, or of its verdicts are ties."""
@@ -192,7 +192,7 @@ def points(verdict: Verdict | None, label: Verdict) -> float | None:
 
 
 def validation_scores(
-    readings: Sequence[Reading], *, signature: str, seed: int = 0
+    readings: Sequence[Reading], *, signature: Signature, seed: int = 0
 ) -> tuple[Score, ...]:
     """Return the judge's accuracy with half points for ties, the two baselines', and the margin.
 
@@ -227,7 +227,7 @@ def validation_scores(
         OVER_LONGEST: margin,
     }
     groups = [reading.group or str(index) for index, reading in enumerate(readings)]
-    signed = f"{signature}|{join(ties='half')}" if signature else join(ties="half")
+    signed = signature.followed_by(join(ties="half"))
     return tuple(
         # A difference is no rate: it has no bounds that its interval would have to keep.
         (mean_score if metric == OVER_LONGEST else rate_score)(

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 
 from mipo_eval.judges.judge import Judge
-from mipo_eval.judges.judging import NO_PREFERENCES, NOT_JUDGED, Judged
+from mipo_eval.judges.judging import Judged
 from mipo_eval.judges.weighted import weighted_rating
 from mipo_eval.metrics import mean_score
 from mipo_eval.records import Score
 from mipo_eval.signature import join
 from mipo_eval.store import Store
 from mipo_eval.store.verdicts import first_tokens
+from mipo_eval.verdict import NO_PREFERENCES, NOT_JUDGED
 
 METRIC = "rating_weighted"
 

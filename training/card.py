@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from mipo_eval.generation.models import ModelSpec
 from mipo_eval.keys import digest
+from mipo_eval.models.spec import ModelSpec
 from mipo_eval.store.trainings import CurvePoint, Training
 from mipo_eval.training.data import Messages, TrainingExample, TrainingExamples
 
 if TYPE_CHECKING:
-    from mipo_eval.tasks.scoring import ScoringModel
+    from mipo_eval.tasks.likelihood import ScoringModel
 
 MEASURED = 128
 """Examples whose likelihoods are measured: enough for a mean, whatever the training set's size."""
@@ -67,7 +67,7 @@ def likelihood_figures(
 
     Examples that are longer than the model takes are left out.
     """
-    from mipo_eval.tasks.scoring import TokenPair
+    from mipo_eval.tasks.likelihood import TokenPair
     from mipo_eval.training.logprobs import Codec
 
     codec = Codec.of(scoring.tokenizer)

@@ -1,8 +1,8 @@
 """What a method learns from: a suite's training items, responses drawn to them, and its examples.
 
-Responses are drawn by the loop that evaluates models too (`responding.draw`) and stored like any
-run's, so a stopped drawing continues and nothing is drawn twice. A draw depends on the seed and
-its item only. Draws of one prompt stand beside each other: a prefix cache reads it once.
+Responses are drawn by the loop that evaluates models too (`evaluation.generate.draw`) and stored
+like any run's, so a stopped drawing continues and nothing is drawn twice. A draw depends on the
+seed and its item only. Draws of one prompt stand beside each other: a prefix cache reads it once.
 
 Preference pairs as a data set that other trainers read: TRL's conversational columns.
 
@@ -24,25 +24,25 @@ from pathlib import Path
 from typing import Any
 
 from mipo_eval.errors import ConfigError, DataError
-from mipo_eval.generation.engine import (
+from mipo_eval.evaluation.generate import asking_parts, draw
+from mipo_eval.judges.rendering import neutral
+from mipo_eval.keys import digest
+from mipo_eval.models.lm_eval import (
     Decoding,
     ModelOptions,
     generation_spec,
     load_model,
     load_task,
 )
-from mipo_eval.generation.models import ModelSpec
-from mipo_eval.judges.rendering import neutral
-from mipo_eval.keys import digest
+from mipo_eval.models.spec import ModelSpec
 from mipo_eval.progress import Progress
 from mipo_eval.records import Item, Response
-from mipo_eval.responding import asking_parts, draw
 from mipo_eval.store import Store
 from mipo_eval.store.items import put_list
 from mipo_eval.store.responses import answered, missing, put_generation
 from mipo_eval.suites import Suite, SuiteTask
 from mipo_eval.tasks.items import write_items
-from mipo_eval.tasks.query import render_query
+from mipo_eval.tasks.prompt import render_query
 from mipo_eval.tasks.sources import load_source
 from mipo_eval.training.pairs import build_pairs, plan_draws, usable, with_other_contexts
 from mipo_eval.training.recipes import ItemSettings, Optimization, Recipe

@@ -23,11 +23,11 @@ from typing import Any
 
 from mipo_eval import settings
 from mipo_eval.errors import ConfigError, MipoEvalError, ModelError
-from mipo_eval.generation.engine import ModelOptions, decoding_for, read_chat_template
-from mipo_eval.generation.models import ModelSpec, parse_model
+from mipo_eval.evaluation.generate import environment
 from mipo_eval.keys import digest
+from mipo_eval.models.lm_eval import ModelOptions, decoding_for, read_chat_template
+from mipo_eval.models.spec import ModelSpec, parse_model
 from mipo_eval.progress import Progress
-from mipo_eval.responding import environment
 from mipo_eval.store import Store
 from mipo_eval.store.engine import now
 from mipo_eval.store.trainings import (
@@ -331,7 +331,7 @@ def _recorded(store: Store, training: Training) -> Iterator[Callable[..., Traini
 
 
 def _scoring_model(request: TrainingRequest) -> Any:
-    from mipo_eval.tasks.scoring import ScoringModel
+    from mipo_eval.tasks.likelihood import ScoringModel
 
     scoring = ScoringModel.load(request.model.target)
     if template := request.chat_template:

@@ -11,7 +11,7 @@ from pathlib import Path
 from mipo_eval.errors import DataError
 from mipo_eval.exchange.reading import Row, read_rows
 from mipo_eval.records import Item
-from mipo_eval.tasks.query import render_query
+from mipo_eval.tasks.prompt import render_query
 
 SUFFIXES = (".jsonl", ".json")
 _SHOWN = 60

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mipo_eval.errors import DataError
-from mipo_eval.exchange.outcomes import choice_scores, item_outcomes, signed
+from mipo_eval.exchange.outcomes import choice_scores, item_verdicts, signed
 from mipo_eval.exchange.reading import Row
 from mipo_eval.exchange.records import (
     Entry,
@@ -25,7 +25,7 @@ from mipo_eval.exchange.records import Reply as LedgerReply
 from mipo_eval.keys import digest
 from mipo_eval.records import Item
 from mipo_eval.signature import short
-from mipo_eval.store.choices import Choice, Winner
+from mipo_eval.verdict import Choice, Verdict
 
 SOURCE = "alpaca_eval"
 TASK = "alpaca_eval"
@@ -56,7 +56,7 @@ def _choice(row: Row, value: Any, judge: JudgeRecord, made: Entry) -> Choice:
     if preference is not None and preference != 0 and not 1 <= preference <= 2:
         raise row.wrong(f"preference is {preference}; it is 0, null or between 1 and 2")
     outcome = None if preference is None else 0.5 if preference == 0 else preference - 1
-    winner: Winner | None = (
+    winner: Verdict | None = (
         None if outcome is None else "a" if outcome > 0.5 else "b" if outcome < 0.5 else "tie"
     )
     return Choice(
@@ -166,8 +166,8 @@ def annotations(record: RunRecord, judge: JudgeRecord) -> list[dict[str, Any]]:
     Raises:
         DataError: the judge chose nowhere in this run.
     """
-    outcomes = item_outcomes(record.entries, record.choices, judge.key)
-    if all(outcome is None for outcome, _ in outcomes):
+    credits = [one.credit for one in item_verdicts(record.entries, record.choices, judge.key)]
+    if all(credit is None for credit in credits):
         raise DataError(f"{judge.name} chose nowhere in this run: nothing to write")
     baseline = str(record.about.get("baseline", "reference"))
     return [
@@ -179,7 +179,7 @@ def annotations(record: RunRecord, judge: JudgeRecord) -> list[dict[str, Any]]:
             "output_2": made.text or "",
             "generator_2": record.model,
             "annotator": judge.name,
-            "preference": None if outcome is None else outcome + 1,
+            "preference": None if credit is None else credit + 1,
         }
-        for made, (outcome, _) in zip(record.entries, outcomes, strict=True)
+        for made, credit in zip(record.entries, credits, strict=True)
     ]

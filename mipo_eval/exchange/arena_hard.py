@@ -23,13 +23,13 @@ from mipo_eval.exchange.records import (
 from mipo_eval.exchange.records import Reply as LedgerReply
 from mipo_eval.records import Item, Score
 from mipo_eval.signature import join
-from mipo_eval.store.choices import Choice, Shown, Winner
+from mipo_eval.verdict import Choice, Shown, Verdict
 
 SOURCE = "arena_hard"
 QUESTIONS = 500
 """Of Arena-Hard-Auto v0.1, which its published score files do not say themselves."""
 _UNNAMED = "the baseline"
-_VERDICTS: dict[str, Winner] = {
+_VERDICTS: dict[str, Verdict] = {
     "A>>B": "a",
     "A>B": "a",
     "A=B": "tie",
@@ -37,7 +37,7 @@ _VERDICTS: dict[str, Winner] = {
     "B>A": "b",
     "B>>A": "b",
 }
-_SWAPPED: dict[Winner, Winner] = {"a": "b", "b": "a", "tie": "tie"}
+_SWAPPED: dict[Verdict, Verdict] = {"a": "b", "b": "a", "tie": "tie"}
 _STATISTICS = {"model", "score", "lower", "upper", "results"}
 _LEADERBOARD = {"model", "score", "rating_q025", "rating_q975"}
 

@@ -14,7 +14,7 @@ from mipo_eval.exchange.reading import Row, parse
 from mipo_eval.exchange.records import Entry, JudgeRecord, Reading, RunRecord, cleaned, entry
 from mipo_eval.keys import canonical_json
 from mipo_eval.records import Item
-from mipo_eval.store.choices import Grade
+from mipo_eval.store.verdicts import Grade
 
 SOURCE = "inspect"
 _LETTERS = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mipo_eval.errors import DataError
-from mipo_eval.exchange.outcomes import choice_scores, item_outcomes, signed
+from mipo_eval.exchange.outcomes import choice_scores, signed
 from mipo_eval.exchange.reading import Row, read_rows
 from mipo_eval.exchange.records import (
     Entry,
@@ -25,20 +25,20 @@ from mipo_eval.keys import canonical_json, digest
 from mipo_eval.metrics import rate_score
 from mipo_eval.records import Item, Score
 from mipo_eval.signature import join, short
-from mipo_eval.store.choices import Choice, Shown, Winner
+from mipo_eval.verdict import Choice, Shown, Verdict
 
 SOURCE = "judge_replies"
 PANDALM_PAIRS = "testset-v1.json"
-_FLIPPED: dict[Winner, Winner] = {"a": "b", "b": "a", "tie": "tie"}
-_LABELS: dict[str, Winner] = {"A>B": "a", "B>A": "b", "A=B": "tie"}
-_SIGN: dict[Winner | None, int] = {"a": 1, "b": -1, "tie": 0, None: 0}
+_FLIPPED: dict[Verdict, Verdict] = {"a": "b", "b": "a", "tie": "tie"}
+_LABELS: dict[str, Verdict] = {"A>B": "a", "B>A": "b", "A=B": "tie"}
+_SIGN: dict[Verdict | None, int] = {"a": 1, "b": -1, "tie": 0, None: 0}
 
 
 class _Said(NamedTuple):
     """What a judge answered in one order; the winner in terms of the first and second text."""
 
     shown: Shown
-    winner: Winner | None
+    winner: Verdict | None
     reply: str | None
 
 
@@ -46,7 +46,7 @@ class _Pair(NamedTuple):
     """A labelled pair, and what the judge said of it."""
 
     made: Entry
-    labels: dict[str, Winner]
+    labels: dict[str, Verdict]
     """By whom it was labelled."""
     said: tuple[_Said, ...]
 
@@ -97,7 +97,7 @@ def _llmbar(row: Row) -> _Pair:
     first, second = row.written("output_1"), row.written("output_2")
     prompt = row.text("input")
     item = _item(prompt, second, f"llmbar-{short(digest([prompt, first, second]))}")
-    labels: dict[object, Winner] = {1: "a", 2: "b"}
+    labels: dict[object, Verdict] = {1: "a", 2: "b"}
     if row.get("label") not in labels:
         raise row.wrong(f"label is {row.get('label')!r}; it is 1 or 2")
     results = row.rows("results")
@@ -106,7 +106,7 @@ def _llmbar(row: Row) -> _Pair:
         answers = [result.row(name) for result in results if name in result.data]
         if not answers:
             continue
-        winners: dict[str, Winner] = {"1": "a", "2": "b", "tie": "tie"}
+        winners: dict[str, Verdict] = {"1": "a", "2": "b", "tie": "tie"}
         winner = winners.get(str(answers[0].data.get("winner")))
         said.append(_Said("a" if shown == "a" else "b", winner, _llmbar_reply(results[0], name)))
     made = entry("llmbar", item, first)
@@ -150,7 +150,7 @@ def _pandalm(rows: Sequence[Row], path: Path, reading: Reading) -> list[_Pair]:
     beside = path.parent / PANDALM_PAIRS
     if not beside.is_file():
         raise DataError(f"{path} holds verdicts without their pairs: put {PANDALM_PAIRS} beside it")
-    winners: dict[object, Winner] = {0: "tie", 1: "a", 2: "b"}
+    winners: dict[object, Verdict] = {0: "tie", 1: "a", 2: "b"}
     known = {row.get("idx"): row for row in read_rows(beside)}
     pairs = []
     for row in rows:
@@ -210,11 +210,7 @@ def _run(suite: str, judge: JudgeRecord, pairs: list[_Pair]) -> RunRecord:
         for score in signed(
             [
                 *choice_scores(entries, choices, by),
-                *(
-                    _accuracies(pairs, item_outcomes(entries, choices, by.key))
-                    if by == judge
-                    else ()
-                ),
+                *(_accuracies(pairs) if by == judge else ()),
             ],
             source=SOURCE,
             suite=suite,
@@ -251,7 +247,7 @@ def _choice(made: Entry, said: _Said, judge: JudgeRecord) -> tuple[Choice, Ledge
     return choice, reply
 
 
-def majority(labels: Sequence[Winner]) -> Winner | None:
+def majority(labels: Sequence[Verdict]) -> Verdict | None:
     """Return what most people said; None when no label is ahead."""
     ranked = Counter(labels).most_common()
     if not ranked or (len(ranked) > 1 and ranked[0][1] == ranked[1][1]):
@@ -259,9 +255,7 @@ def majority(labels: Sequence[Winner]) -> Winner | None:
     return ranked[0][0]
 
 
-def _accuracies(
-    pairs: Sequence[_Pair], outcomes: Sequence[tuple[float | None, str | None]]
-) -> list[Score]:
+def _accuracies(pairs: Sequence[_Pair]) -> list[Score]:
     """Return how often the judge agrees with the label, under each rule for two orders.
 
     `both`: both orders name the labelled text. `average`: the mean over orders. `sum`: verdicts

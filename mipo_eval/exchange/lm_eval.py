@@ -16,8 +16,8 @@ from mipo_eval.exchange.reading import Row, read_rows
 from mipo_eval.exchange.records import Entry, JudgeRecord, Reading, RunRecord, entry
 from mipo_eval.keys import canonical_json
 from mipo_eval.records import Item, Score
-from mipo_eval.signature import join, split
-from mipo_eval.store.choices import Grade
+from mipo_eval.signature import join
+from mipo_eval.store.verdicts import Grade
 
 SOURCE = "lm_eval"
 _RESULTS = re.compile(r"results_(?P<time>.+)")
@@ -194,14 +194,14 @@ def results_document(record: RunRecord) -> dict[str, Any]:
     for score in sorted(record.scores, key=lambda score: order.get(score.task, len(order))):
         if score.value is None:
             continue
-        parts = split(score.signature)
-        used = f"judge:{parts['judge']}" if "judge" in parts else parts.get("filter", "none")
+        filtered = score.signature.parts.get("filter", "none")
+        used = f"judge:{score.judge}" if score.judge else filtered
         numbers = results.setdefault(score.task, {"alias": score.task})
         unit = _unit(score.metric)
-        numbers[f"{score.metric},{used}"] = score.value / unit
+        numbers[f"{score.name},{used}"] = score.value / unit
         width = score.ci95[1] - score.ci95[0] if score.ci95 else None
         error = "N/A" if width is None else width / (2 * 1.96 * unit)
-        numbers[f"{score.metric}_stderr,{used}"] = error
+        numbers[f"{score.name}_stderr,{used}"] = error
         most = max(score.n, counts.get(score.task, {}).get("effective", 0))
         counts[score.task] = {"original": most, "effective": most}
     return {

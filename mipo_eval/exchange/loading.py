@@ -6,11 +6,11 @@ import sqlalchemy as sa
 
 from mipo_eval.exchange.records import Entry, JudgeRecord, RunRecord
 from mipo_eval.store import Store, tables
-from mipo_eval.store.choices import Choice, get_choices, get_grades
 from mipo_eval.store.responses import answered
 from mipo_eval.store.runs import Run, generation_spec, get_scores
-from mipo_eval.store.validations import failing_by_signature
-from mipo_eval.store.verdicts import ratings_of, totals
+from mipo_eval.store.validations import failing_by_short_key
+from mipo_eval.store.verdicts import get_choices, get_grades, ratings_of, totals
+from mipo_eval.verdict import Choice
 
 _DERIVED = "from ratings"
 _RATED = 20
@@ -52,7 +52,7 @@ def load_record(store: Store, run: Run) -> RunRecord:
         grades=grades,
         ratings=_ratings(store, entries),
         scores=get_scores(store, run.run_id),
-        failing=failing_by_signature(store),
+        failing=failing_by_short_key(store),
         about={name: spec[name] for name in ("baseline",) if name in spec},
     )
 

@@ -18,7 +18,8 @@ from mipo_eval.exchange.records import (
 )
 from mipo_eval.exchange.records import Reply as LedgerReply
 from mipo_eval.records import Item
-from mipo_eval.store.choices import Choice, Grade, Shown, Winner
+from mipo_eval.store.verdicts import Grade
+from mipo_eval.verdict import Choice, Shown, Verdict
 
 SOURCE = "mt_bench"
 _SINGLE, _PAIR = "mt_bench", "mt_bench vs {}"
@@ -174,7 +175,7 @@ def _game(
     row: Row, game: str, shown: Shown, judge: JudgeRecord, made: Entry
 ) -> tuple[Choice, LedgerReply | None]:
     said = row.text(f"{game}_winner")
-    winners: dict[str, Winner] = {"model_1": "a", "model_2": "b", "tie": "tie"}
+    winners: dict[str, Verdict] = {"model_1": "a", "model_2": "b", "tie": "tie"}
     if said not in winners and said != "error":
         raise row.wrong(f"{game}_winner is {said!r}; it is model_1, model_2, tie or error")
     judgment = row.data.get(f"{game}_judgment")

@@ -1,21 +1,16 @@
 """From imported choices and grades to scores."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from mipo_eval import __version__
 from mipo_eval.exchange.records import Entry, JudgeRecord
-from mipo_eval.judges import merge_orders
 from mipo_eval.keys import digest
 from mipo_eval.metrics import mean_score, outcome_rates, outcome_summary, rate_score
 from mipo_eval.records import Score
 from mipo_eval.signature import join, short
-from mipo_eval.store.choices import Choice, Grade, Winner
-
-Outcome = float | None
-
-_CREDIT: Mapping[Winner, float] = {"a": 1.0, "tie": 0.5, "b": 0.0}
-NO_CHOICE = "not judged"
+from mipo_eval.store.verdicts import Grade
+from mipo_eval.verdict import NOT_JUDGED, Choice, Pair, PairVerdict, from_choices
 
 
 def in_signature(name: str) -> str:
@@ -23,30 +18,20 @@ def in_signature(name: str) -> str:
     return " ".join(name.replace("|", "/").split())
 
 
-def item_outcomes(
+def item_verdicts(
     entries: Sequence[Entry], choices: Sequence[Choice], judge_key: str
-) -> list[tuple[Outcome, str | None]]:
-    """Return per entry how its text fared, 0-1, or None and why there is no outcome.
-
-    A probability stands as it is. Of two orders the verdicts are joined: agreement wins,
-    disagreement is a tie, one missing leaves the item without an outcome.
-    """
-    found: dict[tuple[str, str], list[Choice]] = {}
+) -> list[PairVerdict]:
+    """Return per entry how its text fared against what the judge compared it with."""
+    made: dict[tuple[str, str], list[Choice]] = {}
     for choice in choices:
         if choice.judge_key == judge_key:
-            found.setdefault((choice.item_key, choice.text_key_a), []).append(choice)
-    return [_outcome(found.get((e.item.key, e.text_key), ())) for e in entries]
-
-
-def _outcome(made: Sequence[Choice]) -> tuple[Outcome, str | None]:
-    if not made:
-        return None, NO_CHOICE
-    first = made[0]
-    if first.preference is not None:
-        return first.preference, None
-    missing = next((choice.reason for choice in made if choice.winner is None), None)
-    winner = first.winner if len(made) == 1 else merge_orders(first.winner, made[1].winner)
-    return (None, missing or NO_CHOICE) if winner is None else (_CREDIT[winner], None)
+            made.setdefault((choice.item_key, choice.text_key_a), []).append(choice)
+    found = []
+    for entry in entries:
+        own = made.get((entry.item.key, entry.text_key), [])
+        other = own[0].text_key_b if own else ""
+        found.append(from_choices(Pair(entry.item.key, entry.text_key, other), own, "as made"))
+    return found
 
 
 def choice_scores(
@@ -57,24 +42,24 @@ def choice_scores(
     Of judges that tell probabilities, `win_rate` is their mean, with its standard error; the
     other rates count winners.
     """
-    outcomes = item_outcomes(entries, choices, judge.key)
-    values = [outcome for outcome, _ in outcomes]
+    verdicts = item_verdicts(entries, choices, judge.key)
+    values = [verdict.credit for verdict in verdicts]
     if all(value is None for value in values):
         return []
-    reasons = [why for _, why in outcomes]
+    reasons = [verdict.reason for verdict in verdicts]
     groups = [entry.item.group for entry in entries]
     in_percent = [None if value is None else 100 * value for value in values]
     found = list(outcome_rates(values, groups=groups, reasons=reasons))
     made = [choice for choice in choices if choice.judge_key == judge.key]
     if any(choice.preference is not None for choice in made):
-        mean = mean_score("win_rate", in_percent, signature="", groups=groups, reasons=reasons)
+        mean = mean_score("win_rate", in_percent, groups=groups, reasons=reasons)
         error = outcome_summary(values, groups=groups).standard_error
         found.insert(0, mean)
         if error is not None:
             found.append(replace(mean, metric="win_rate_standard_error", value=error, ci95=None))
     both = any(choice.shown_first == "b" for choice in made)
     return [
-        replace(score, signature="|".join(p for p in (orders, score.signature) if p))
+        replace(score, signature=orders.followed_by(score.signature))
         for score in found
         for orders in (join(orders="both-agree" if both else "one"),)
     ]
@@ -104,7 +89,7 @@ def grade_scores(
             values,
             signature=join(scale=scale),
             groups=[entry.item.group for entry in of_task],
-            reasons=[(grade.reason if grade else None) or NO_CHOICE for grade in found],
+            reasons=[(grade.reason if grade else None) or NOT_JUDGED for grade in found],
         )
         scores.append(replace(score, task=task or "average"))
     return scores
@@ -125,13 +110,14 @@ def signed(
         items=short(digest([entry.item.key for entry in entries])),
         source=source,
         judge=in_signature(judge.name) if judge else None,
+        judge_key=short(judge.key) if judge else None,
     )
     version = join(version=__version__)
     return [
         replace(
             score,
             task=task if task is not None else score.task,
-            signature="|".join(part for part in (context, score.signature, version) if part),
+            signature=context.followed_by(score.signature, version),
         )
         for score in scores
     ]

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from mipo_eval.keys import canonical_json, digest
 from mipo_eval.records import Item, Score, clean_text, text_key
-from mipo_eval.store.choices import Choice, Grade
+from mipo_eval.store.verdicts import Grade
+from mipo_eval.verdict import Choice
 
 NO_TEXT = "the imported file does not hold the text"
 

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mipo_eval.exchange.records import RunRecord
-from mipo_eval.metrics.directions import direction
+from mipo_eval.metrics.aggregate import direction
 from mipo_eval.records import Score
-from mipo_eval.signature import rule, split
-from mipo_eval.store.validations import MARK, judge_in
+from mipo_eval.store.validations import MARK
 
 COLUMNS = (
     "run_id",
@@ -89,8 +88,8 @@ def score_rows(runs: Iterable[tuple[str, RunRecord]]) -> list[dict[str, Any]]:
             "model": run.model,
             "suite": run.suite,
             "task": score.task,
-            "metric": score.metric,
-            "judge": split(score.signature).get("judge"),
+            "metric": score.name,
+            "judge": score.judge,
             "judge_fails": "; ".join(_failings(run, score)) or None,
             "value": score.value,
             "ci_low": score.ci95[0] if score.ci95 else None,
@@ -107,7 +106,7 @@ def score_rows(runs: Iterable[tuple[str, RunRecord]]) -> list[dict[str, Any]]:
 
 def _failings(run: RunRecord, score: Score) -> Sequence[str]:
     """Return why the judge behind a score failed its validation; nothing if it did not."""
-    return run.failing.get(judge_in(score.signature) or "", ())
+    return run.failing.get(score.judge_key or "", ())
 
 
 def to_csv(rows: Sequence[dict[str, Any]]) -> str:
@@ -163,12 +162,11 @@ def table_of(runs: Sequence[tuple[str, RunRecord]]) -> Table:
     notes: dict[str, None] = {}
     for column, (_, run) in enumerate(runs):
         for score in run.scores:
-            parts = split(score.signature)
-            judge = parts.get("judge", "")
+            judge = score.judge or ""
             if failings := _failings(run, score):
                 judge = f"{judge} {MARK}"
                 notes[f"{judge} fails its validation on {'; on '.join(failings)}"] = None
-            key = (score.task, score.metric, judge, rule(score.signature))
+            key = (score.task, score.name, judge, score.signature.rule)
             found.setdefault(key, {})[column] = score
     rows = []
     for (task, metric, judge, _), scores in found.items():

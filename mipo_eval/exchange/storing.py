@@ -9,10 +9,10 @@ from mipo_eval.errors import DataError
 from mipo_eval.exchange.records import NO_TEXT, RunRecord
 from mipo_eval.keys import digest
 from mipo_eval.store import Store, tables
-from mipo_eval.store.choices import put_choices, put_grades
 from mipo_eval.store.engine import now
 from mipo_eval.store.items import item_row, key_of_list
 from mipo_eval.store.runs import score_rows
+from mipo_eval.store.verdicts import put_choices, put_grades
 
 _MAX_NAME = 64
 

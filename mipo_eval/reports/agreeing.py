@@ -8,17 +8,18 @@ from typing import Any, NamedTuple
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.judges import family_of
 from mipo_eval.judges.comparing import (
-    Agreement,
     FamilyRatings,
     agreement_matrix,
     family_preference,
 )
+from mipo_eval.metrics.agreement import Agreement
 from mipo_eval.records import Score
-from mipo_eval.reports.catalog import StoredJudge, find_judge, list_judges, row_name
+from mipo_eval.reports.catalog import row_name
 from mipo_eval.reports.said import duels_of, items_of, ratings_by, said_of
 from mipo_eval.reports.trained import trained_rules
 from mipo_eval.signature import join, short
 from mipo_eval.store import Store
+from mipo_eval.store.judges import StoredJudge, find_judge, list_judges
 from mipo_eval.store.runs import Run
 from mipo_eval.store.trainings import list_trainings
 

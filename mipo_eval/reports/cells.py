@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mipo_eval.errors import DataError
-from mipo_eval.metrics.directions import direction
+from mipo_eval.evaluation.outcomes import COMPARED, DERIVED, Sheet
+from mipo_eval.metrics.aggregate import direction
 from mipo_eval.records import Score
 from mipo_eval.reports.catalog import RowName, column_signature
-from mipo_eval.reports.outcomes import COMPARED, DERIVED, Sheet
-from mipo_eval.signature import differences
+from mipo_eval.signature import Signature
 from mipo_eval.stats import BestOf, best_of, rank_runs, seed_summaries
 from mipo_eval.stats.bootstrap import Floats, Interval
 from mipo_eval.stats.intervals import rate_intervals, table_intervals
@@ -76,7 +76,7 @@ class Column(NamedTuple):
 
     task: str
     metric: str
-    signature: str
+    signature: Signature
     """Of most of its rows."""
     sheet: Sheet | None
     """Values per item; None where the metric has none."""
@@ -132,7 +132,6 @@ def _mirrored(best: BestOf) -> BestOf:
         best,
         shown=-best.shown,
         corrected=None if best.corrected is None else -best.corrected,
-        nested=None if best.nested is None else -best.nested,
         ci95=None if best.ci95 is None else (-best.ci95[1], -best.ci95[0]),
     )
 
@@ -166,8 +165,8 @@ def _one_seed(sheet: Sheet, own: int, score: Score | None, column: Column) -> In
     return make(sheet.values[:, [own]], sheet.groups, seed=column.seed)[0]
 
 
-def _differs(score: Score | None, signature: str) -> dict[str, tuple[str | None, str | None]]:
-    return differences(signature, column_signature(score.signature)) if score else {}
+def _differs(score: Score | None, signature: Signature) -> dict[str, tuple[str | None, str | None]]:
+    return signature.differences(column_signature(score.signature)) if score else {}
 
 
 def _stored_cell(group: Sequence[Line], column: Column) -> Cell:
@@ -212,9 +211,7 @@ def _uncorrected(line: Line, k: int, shown: float | None) -> BestOf:
         k=k,
         shown=shown or 0.0,
         corrected=None,
-        nested=None,
         ci95=None,
-        chosen_share=None,
     )
 
 

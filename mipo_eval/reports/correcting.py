@@ -6,22 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from mipo_eval.errors import DataError
-from mipo_eval.judges import Verdict
 from mipo_eval.judges.correction import Corrected, prediction_powered, rogan_gladen
 from mipo_eval.judges.labelled import majority, read_pairs
-from mipo_eval.judges.people import find_people, labels_of
+from mipo_eval.judges.people import labels_of
 from mipo_eval.metrics import rate_score
 from mipo_eval.metrics.agreement import cohen_kappa
 from mipo_eval.records import Score, text_key
-from mipo_eval.reports.catalog import StoredJudge
-from mipo_eval.reports.said import Duel, Duels, duels_of, said_of
+from mipo_eval.reports.said import Duels, duels_of, said_of
 from mipo_eval.signature import join, short
 from mipo_eval.store import Store
 from mipo_eval.store.items import get_items
+from mipo_eval.store.judges import StoredJudge, find_people
 from mipo_eval.store.runs import Run
-
-_CREDIT: Mapping[Verdict, float] = {"a": 1.0, "tie": 0.5, "b": 0.0}
-_EXCHANGED: Mapping[Verdict, Verdict] = {"a": "b", "b": "a", "tie": "tie"}
+from mipo_eval.verdict import CREDIT, Pair, Verdict, exchanged
 
 ASSUMED = {
     "prediction_powered": "the labelled items are a random sample of all; the judge may err in any "
@@ -52,7 +49,7 @@ class Correction:
     """Which correction cannot be made, and why."""
 
 
-Labels = Mapping[Duel, Verdict]
+Labels = Mapping[Pair, Verdict]
 """What people say of a run's duels; "a" is the run's own response."""
 
 
@@ -62,15 +59,13 @@ def store_labels(store: Store, people: Sequence[str], duels: Duels) -> Labels:
     Raises:
         ConfigError: nobody of that name has labelled anything.
     """
-    found: dict[Duel, Verdict] = {}
+    found: dict[Pair, Verdict] = {}
     for pair, said in labels_of(store, find_people(store, people)).items():
         label = majority(said)
-        straight = Duel(pair.item_key, pair.first_key, pair.second_key)
-        turned = Duel(pair.item_key, pair.second_key, pair.first_key)
-        if label is not None and straight in duels:
-            found[straight] = label
-        elif label is not None and turned in duels:
-            found[turned] = _EXCHANGED[label]
+        if label is not None and pair in duels:
+            found[pair] = label
+        elif label is not None and pair.turned() in duels:
+            found[pair.turned()] = exchanged(label)
     return found
 
 
@@ -84,9 +79,9 @@ def file_labels(store: Store, run: Run, path: Path, duels: Duels) -> Labels:
     for pair in read_pairs(path):
         first, second = text_key(pair.first), text_key(pair.second)
         told[pair.prompt.strip(), first, second] = pair.label
-        told[pair.prompt.strip(), second, first] = _EXCHANGED[pair.label]
+        told[pair.prompt.strip(), second, first] = exchanged(pair.label)
     prompts = {item.key: item.prompt.strip() for _, item in get_items(store, run.list_key)}
-    asked = {duel: (prompts[duel.item_key], duel.own_key, duel.other_key) for duel in duels}
+    asked = {duel: (prompts[duel.item_key], duel.first, duel.second) for duel in duels}
     return {duel: told[key] for duel, key in asked.items() if key in told}
 
 
@@ -168,7 +163,6 @@ def _rate(metric: str, values: Sequence[float | None], duels: Duels, seed: int) 
     return rate_score(
         metric,
         [None if value is None else 100 * value for value in values],
-        signature="",
         groups=[about.group for about in duels.values()],
         seed=seed,
         reasons=["no verdict"] * len(values),
@@ -176,7 +170,7 @@ def _rate(metric: str, values: Sequence[float | None], duels: Duels, seed: int) 
 
 
 def _credit(verdict: Verdict | None) -> float | None:
-    return None if verdict is None else _CREDIT[verdict]
+    return None if verdict is None else CREDIT[verdict]
 
 
 def correction_json(found: Correction) -> dict[str, Any]:

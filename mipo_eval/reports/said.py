@@ -9,20 +9,12 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from mipo_eval.judges import Verdict, merge_orders
 from mipo_eval.store import Store
-from mipo_eval.store.choices import Winner
+from mipo_eval.store.responses import paired_texts
 from mipo_eval.store.runs import Run
-from mipo_eval.store.tables import choices, item_lists, items, responses, verdicts
-from mipo_eval.store.verdicts import totals
-
-
-class Duel(NamedTuple):
-    """A run's response and what it is compared with."""
-
-    item_key: str
-    own_key: str
-    other_key: str
+from mipo_eval.store.tables import item_lists, items, responses, verdicts
+from mipo_eval.store.verdicts import pair_verdicts
+from mipo_eval.verdict import Pair, Verdict
 
 
 class About(NamedTuple):
@@ -34,7 +26,7 @@ class About(NamedTuple):
     """How many preferences it has."""
 
 
-Duels = Mapping[Duel, About]
+Duels = Mapping[Pair, About]
 """In the order of a run's items."""
 
 
@@ -43,37 +35,10 @@ def duels_of(store: Store, run: Run, other: Run | None = None) -> Duels:
 
     Items without both texts are left out, and so are equal texts; equal items are there once.
     """
-    one, two = responses.alias(), responses.alias()
-    own = (one.c.item_key == item_lists.c.item_key) & (one.c.generation_key == run.generation_key)
-    query = (
-        sa.select(
-            item_lists.c.item_key,
-            one.c.text_key,
-            items.c.reference_key,
-            items.c.group_id,
-            items.c.n_preferences,
-        )
-        .join(items, items.c.item_key == item_lists.c.item_key)
-        .join(one, own)
-        .where(item_lists.c.list_key == run.list_key)
-        .order_by(item_lists.c.position)
-    )
-    if other is not None:
-        theirs = (two.c.item_key == item_lists.c.item_key) & (
-            two.c.generation_key == other.generation_key
-        )
-        query = query.with_only_columns(
-            item_lists.c.item_key,
-            one.c.text_key,
-            two.c.text_key,
-            items.c.group_id,
-            items.c.n_preferences,
-        ).join(two, theirs)
-    found: dict[Duel, About] = {}
-    with store.read() as connection:
-        for item, own_key, other_key, group, wishes in connection.execute(query):
-            if own_key and other_key and own_key != other_key:
-                found.setdefault(Duel(item, own_key, other_key), About(group or item, wishes))
+    found: dict[Pair, About] = {}
+    for row in paired_texts(store, run, other):
+        if (pair := row.pair) and pair.first != pair.second:
+            found.setdefault(pair, About(row.group, row.n_preferences))
     return found
 
 
@@ -88,58 +53,16 @@ def items_of(store: Store, run: Run) -> dict[str, About]:
         return {item: About(group or item, n) for item, group, n in connection.execute(query)}
 
 
-def said_of(store: Store, run: Run, judge_key: str, duels: Duels) -> dict[Duel, Verdict]:
+def said_of(store: Store, run: Run, judge_key: str, duels: Duels) -> dict[Pair, Verdict]:
     """Return what a judge or a person said of a run's duels, where they said anything.
 
-    "a" is the run's own response. One order that is missing or unread leaves a judge that was
-    asked in both places without a verdict.
+    "a" is the run's own response.
     """
-    found = _rated(store, run, judge_key, duels)
-    found.update(_chosen(store, run, judge_key, duels))
-    return found
-
-
-def _rated(store: Store, run: Run, judge_key: str, duels: Duels) -> dict[Duel, Verdict]:
-    sums = totals(store, judge_key, run.list_key)
-    found: dict[Duel, Verdict] = {}
-    for duel, about in duels.items():
-        own = sums.get((duel.item_key, duel.own_key))
-        other = sums.get((duel.item_key, duel.other_key))
-        if own is not None and other is not None and own.rated == other.rated == about.wishes:
-            ahead = own.points - other.points
-            found[duel] = "tie" if ahead == 0 else "a" if ahead > 0 else "b"
-    return found
-
-
-_EXCHANGED: dict[Winner, Winner] = {"a": "b", "b": "a", "tie": "tie"}
-
-
-def _chosen(store: Store, run: Run, judge_key: str, duels: Duels) -> dict[Duel, Verdict]:
-    of_list = sa.select(item_lists.c.item_key).where(item_lists.c.list_key == run.list_key)
-    query = sa.select(
-        choices.c.item_key,
-        choices.c.text_key_a,
-        choices.c.text_key_b,
-        choices.c.shown_first,
-        choices.c.winner,
-    ).where(choices.c.judge_key == judge_key, choices.c.item_key.in_(of_list))
-    made: dict[Duel, dict[str, Verdict | None]] = {}
-    with store.read() as connection:
-        for item, a, b, shown, winner in connection.execute(query):
-            straight, turned = Duel(item, a, b), Duel(item, b, a)
-            if straight in duels:
-                made.setdefault(straight, {})[shown] = winner
-            elif turned in duels:
-                made.setdefault(turned, {})[f"turned {shown}"] = winner and _EXCHANGED[winner]
-    joined = {duel: _joined(list(orders.values())) for duel, orders in made.items()}
-    return {duel: verdict for duel, verdict in joined.items() if verdict is not None}
-
-
-def _joined(said: Sequence[Verdict | None]) -> Verdict | None:
-    first = said[0]
-    for other in said[1:]:
-        first = merge_orders(first, other)
-    return first
+    pairs = list(duels)
+    said = pair_verdicts(store, judge_key, pairs)
+    return {
+        pair: one.winner for pair, one in zip(pairs, said, strict=True) if one.winner is not None
+    }
 
 
 def ratings_by(

@@ -9,7 +9,6 @@ import pytest
 
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.exchange import FORMATS, RunRecord, load_record, read_path, store_runs
-from mipo_eval.signature import split
 from mipo_eval.store import Store
 from mipo_eval.store.check import check
 from mipo_eval.store.runs import list_runs
@@ -132,7 +131,7 @@ def test_alpaca_eval_preferences(preference: float, win_rate: float, ties: float
     assert _value(record, "win_rate") == win_rate
     assert _value(record, "tie_rate") == ties
     assert (record.model, record.suite) == ("model", "alpaca_eval vs base")
-    assert split(record.scores[0].signature)["judge"] == "judge"
+    assert record.scores[0].judge == "judge"
 
 
 def test_an_annotation_without_a_preference_is_unscored() -> None:
@@ -187,7 +186,7 @@ def test_llmbar_disagreeing_orders_are_half_right_and_a_tie() -> None:
     assert record.suite == "llmbar/Natural"
     assert _value(record, "judge_accuracy_average") == 50.0
     assert _value(record, "judge_accuracy_both") == 0.0
-    mine = [s for s in record.scores if split(s.signature)["judge"] == "GPT-4/CoT"]
+    mine = [s for s in record.scores if s.judge == "GPT-4/CoT"]
     assert {s.metric: s.value for s in mine}["tie_rate"] == 100.0
 
 

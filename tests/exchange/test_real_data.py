@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 
 from mipo_eval.exchange import RunRecord, load_record, read_path, store_runs
-from mipo_eval.exchange.outcomes import item_outcomes
+from mipo_eval.exchange.outcomes import item_verdicts
 from mipo_eval.metrics import OutcomeSummary, outcome_summary
 from mipo_eval.records import Score
-from mipo_eval.signature import split
 from mipo_eval.store import Store
 from mipo_eval.store.runs import list_runs
 
@@ -30,7 +29,9 @@ def _import(path: Path) -> list[RunRecord]:
 
 def _summary(record: RunRecord, judge: str) -> OutcomeSummary:
     (key,) = (j.key for j in record.judges if j.name == judge)
-    return outcome_summary([o for o, _ in item_outcomes(record.entries, record.choices, key)])
+    return outcome_summary(
+        [one.credit for one in item_verdicts(record.entries, record.choices, key)]
+    )
 
 
 def _scores(record: RunRecord, metric: str, judge: str | None = None) -> dict[str, Score]:
@@ -38,7 +39,7 @@ def _scores(record: RunRecord, metric: str, judge: str | None = None) -> dict[st
     return {
         score.task: score
         for score in record.scores
-        if score.metric == metric and judge in {None, split(score.signature).get("judge")}
+        if score.metric == metric and judge in {None, score.judge}
     }
 
 
@@ -70,7 +71,7 @@ def test_alpaca_eval_published_numbers_of_every_model(
         assert error == pytest.approx(published["standard_error"], abs=1e-6)
         discrete = published["discrete_win_rate"]
         assert stored["win_rate_half_ties"] == pytest.approx(discrete, abs=1e-6)
-        assert split(record.scores[0].signature)["source"] == "alpaca_eval"
+        assert record.scores[0].signature.parts["source"] == "alpaca_eval"
 
 
 def test_alpaca_eval_annotations_with_texts(shared_data: Path) -> None:
@@ -95,7 +96,7 @@ def test_mt_bench_means_of_every_model_and_turn(shared_data: Path) -> None:
             "average": pytest.approx(truth["average"][record.model], abs=1e-9),
         }
     assert {r.model for r in records} == truth["average"].keys()
-    assert len({split(r.scores[0].signature)["items"] for r in records}) == 1
+    assert len({r.scores[0].signature.parts["items"] for r in records}) == 1
 
 
 def test_arena_hard_intervals_come_from_the_stored_replicates(shared_data: Path) -> None:

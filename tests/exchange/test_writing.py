@@ -27,13 +27,14 @@ from mipo_eval.exchange.scores import (
 )
 from mipo_eval.exchange.writing import FORMATS, NAMES, write
 from mipo_eval.records import Item, Rating, Response, Score, text_key
-from mipo_eval.signature import split
+from mipo_eval.signature import join
 from mipo_eval.store import Store
-from mipo_eval.store.choices import Choice
 from mipo_eval.store.items import put_list
+from mipo_eval.store.judges import put_judge
 from mipo_eval.store.responses import put_generation, put_responses
 from mipo_eval.store.runs import Run, list_runs, put_run, put_scores
-from mipo_eval.store.verdicts import put_judge, put_ratings
+from mipo_eval.store.verdicts import put_ratings
+from mipo_eval.verdict import Choice
 
 HOSTILE = (
     '=cmd()|</td></script><script>alert("1")</script> <img src=x onerror=alert(1)> '
@@ -42,7 +43,7 @@ HOSTILE = (
 
 
 def _score(metric: str, value: float | None, **more: Any) -> Score:
-    signature = more.pop("signature", "suite:s|judge:j|ties:win")
+    signature = more.pop("signature", join(suite="s", judge="j", ties="win"))
     return Score(
         task=more.pop("task", "t"),
         metric=metric,
@@ -91,7 +92,9 @@ def test_the_best_is_the_highest_or_where_low_is_good_the_lowest() -> None:
 
 
 def test_numbers_made_by_other_rules_do_not_compete() -> None:
-    half = _run("three", _score("accuracy", 90.0, signature="suite:s|judge:j|ties:half"))
+    half = _run(
+        "three", _score("accuracy", 90.0, signature=join(suite="s", judge="j", ties="half"))
+    )
     table = table_of([*RUNS, ("c" * 32, half)])
     cells = [row for names, row in table.rows if names[1] == "accuracy"]
     assert [[cell.best if cell else None for cell in row] for row in cells] == [
@@ -185,7 +188,13 @@ class _Page(html.parser.HTMLParser):
 
 def test_the_report_runs_and_loads_nothing_foreign(tmp_path: Path) -> None:
     quiet = [("a" * 32, _run("one", _score("accuracy", 40.0, ci95=(30.0, 50.0))))]
-    judged = _score("accuracy", 40.0, ci95=(30.0, 50.0), task=HOSTILE, signature=f"x:{HOSTILE}")
+    judged = _score(
+        "accuracy",
+        40.0,
+        ci95=(30.0, 50.0),
+        task=HOSTILE,
+        signature=join(x=HOSTILE.replace("|", "/")),
+    )
     loud = [("a" * 32, _run(HOSTILE, judged, text=HOSTILE))]
     pages = {}
     for name, runs in (("quiet", quiet), ("loud", loud)):
@@ -257,7 +266,9 @@ def _stored_run(store: Store) -> Run:
         updated_at=now(),
     )
     put_run(store, run)
-    score = _score("win_rate_strict", 33.25, ci95=(10.0, 60.0), signature="suite:s|judge:my judge")
+    score = _score(
+        "win_rate_strict", 33.25, ci95=(10.0, 60.0), signature=join(suite="s", judge="my judge")
+    )
     put_scores(store, run.run_id, [score])
     return run
 
@@ -301,7 +312,7 @@ def test_our_scores_and_responses_go_to_lm_eval_and_back() -> None:
     assert (back.model, len(back.entries)) == ("m", 3)
     (score,) = back.scores
     assert (score.task, score.metric, score.value, score.n) == ("t", "win_rate_strict", 33.25, 4)
-    assert split(score.signature)["judge"] == "my judge"
+    assert score.judge == "my judge"
     assert [(e.item.prompt, e.text) for e in back.entries] == [
         (e.item.prompt, e.text) for e in record.entries
     ]

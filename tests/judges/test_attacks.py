@@ -6,9 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from mipo_eval.backends import Reply, Request
-from mipo_eval.backends.scripted import ScriptedBackend
-from mipo_eval.backends.templates import prompt_tokens
 from mipo_eval.errors import DataError
 from mipo_eval.judges import (
     Judge,
@@ -18,7 +15,11 @@ from mipo_eval.judges import (
     rating_requests,
 )
 from mipo_eval.judges.attacks import Attack, Duel, attack_report, attacks, fooled_by
+from mipo_eval.models import Reply, Request
+from mipo_eval.models.base import ScriptedBackend
+from mipo_eval.models.hf import prompt_tokens
 from mipo_eval.records import Item
+from mipo_eval.signature import join
 
 ITEM = Item(item_id="tea", prompt="How do I brew tea?", preferences=("Be brief.",))
 RUBRIC = load_judge("openai:m@http://localhost:1")
@@ -164,7 +165,7 @@ def test_fooled_by_hand() -> None:
         for name, own in outcomes.items()
         for number, outcome in enumerate(own)
     ]
-    found = {one.kind: one for one in fooled_by(duels, signature="judge:j")}
+    found = {one.kind: one for one in fooled_by(duels, signature=join(judge="j"))}
     assert list(found) == [None, "verdict", "turn"]  # nothing is known of the empty ones
     every = found[None]
     assert (every.beats.n, every.beats.value) == (11, pytest.approx(300 / 11))

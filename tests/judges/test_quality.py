@@ -5,11 +5,12 @@ from typing import Any
 import pytest
 
 from mipo_eval.errors import DataError
-from mipo_eval.judges.choices import Verdict
 from mipo_eval.judges.labelled import LabelledPair
 from mipo_eval.judges.quality import Quality, quality, quality_json
 from mipo_eval.judges.readings import Reading
 from mipo_eval.judges.rubric import UNPARSED
+from mipo_eval.signature import NOTHING, join
+from mipo_eval.verdict import Verdict
 
 
 def pair(number: int, label: Verdict, **more: Any) -> LabelledPair:
@@ -33,7 +34,7 @@ def choices() -> Quality:
         Reading.of(own, straight, swapped)
         for own, (_, straight, swapped) in zip(pairs, CHOSEN, strict=True)
     ]
-    return quality(pairs, readings, signature="data:x")
+    return quality(pairs, readings, signature=join(data="x"))
 
 
 def test_a_judge_that_chooses() -> None:
@@ -81,7 +82,7 @@ def test_a_judge_that_rates_several_wishes() -> None:
         )
         for own in pairs
     ]
-    found = quality(pairs, readings, signature="")
+    found = quality(pairs, readings, signature=NOTHING)
     assert found.orders is None
     assert found.first_place is None
     assert found.ratings is not None
@@ -96,7 +97,7 @@ def test_subsets_and_people_stand_beside() -> None:
         for n, people in enumerate([("a", "b"), ("a", "a"), ("b", None), ("a", "a")])
     ]
     readings = [Reading.of(own, "a", "a") for own in pairs]
-    found = quality(pairs, readings, signature="")
+    found = quality(pairs, readings, signature=NOTHING)
     assert {name: own.half_ties.value for name, own in found.subsets.items()} == {
         "even": 0,
         "odd": 100,
@@ -114,7 +115,7 @@ def test_a_judge_without_a_single_verdict_says_why() -> None:
     with pytest.raises(
         DataError, match=r"no verdict on any of 1 pairs.*2 x call failed: auth.*the "
     ):
-        quality(pairs, [failed], signature="")
+        quality(pairs, [failed], signature=NOTHING)
 
 
 def test_json_keeps_what_the_board_reads() -> None:

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from mipo_eval.backends import Failure, Request
-from mipo_eval.backends.scripted import Outcome, ScriptedBackend
 from mipo_eval.errors import DataError
 from mipo_eval.judges import Judge, load_judge
 from mipo_eval.judges import judge as judge_module
 from mipo_eval.judges.explaining import explain_call
 from mipo_eval.judges.judging import rate
 from mipo_eval.judges.reparsing import older_judges, reparse
+from mipo_eval.models import Failure, Request
+from mipo_eval.models.base import ScriptedBackend, ScriptedReply
 from mipo_eval.records import Item, text_key
 from mipo_eval.store import Store
 from mipo_eval.store.tables import calls
@@ -25,7 +25,7 @@ ITEMS = [
 ]
 
 
-def reply(request: Request) -> Outcome:
+def reply(request: Request) -> ScriptedReply:
     if request.slots["query"] == "question 0":
         return Failure(kind="timeout", detail="slow")
     return "Rating: 4" if "brief" in request.slots["preference"] else "no number"

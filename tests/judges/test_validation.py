@@ -7,7 +7,6 @@ import pytest
 
 from mipo_eval.errors import DataError
 from mipo_eval.judges.benchmarks import load_benchmark
-from mipo_eval.judges.choices import Verdict
 from mipo_eval.judges.readings import Reading
 from mipo_eval.judges.validation import (
     LengthBias,
@@ -19,6 +18,8 @@ from mipo_eval.judges.validation import (
     rating_spread,
     validation_scores,
 )
+from mipo_eval.signature import NOTHING, join
+from mipo_eval.verdict import Verdict
 
 
 def chose(label: Verdict, straight: Verdict | None, swapped: Verdict | None, **more: object):  # type: ignore[no-untyped-def]
@@ -117,7 +118,9 @@ def table(judge: str, n: int = 60) -> list[Reading]:
 
 
 def test_scores_stand_beside_the_two_baselines() -> None:
-    scores = {score.metric: score for score in validation_scores(table("right"), signature="d:x")}
+    scores = {
+        score.metric: score for score in validation_scores(table("right"), signature=join(d="x"))
+    }
     assert scores["judge_accuracy_half_ties"].value == 100
     assert scores["longest_accuracy_half_ties"].value == pytest.approx(200 / 3)
     assert scores["constant_accuracy_half_ties"].value == 50
@@ -147,7 +150,7 @@ def test_scores_stand_beside_the_two_baselines() -> None:
 )
 def test_a_judge_that_fails_is_marked(judge: str, expected: tuple[str, ...]) -> None:
     readings = table(judge)
-    assert failings(readings, validation_scores(readings, signature="")) == expected
+    assert failings(readings, validation_scores(readings, signature=NOTHING)) == expected
 
 
 def test_a_judge_that_is_worse_than_a_tie_is_marked() -> None:
@@ -156,7 +159,7 @@ def test_a_judge_that_is_worse_than_a_tie_is_marked() -> None:
         rated("a" if number % 5 < 2 else "b", 5, 2, lengths=LONG if number % 5 == 1 else SHORT)
         for number in range(60)
     ]
-    scores = validation_scores(readings, signature="")
+    scores = validation_scores(readings, signature=NOTHING)
     assert {s.metric: s.value for s in scores}["judge_accuracy_half_ties"] == 40
     told = "no better than always calling it a tie (40.0 % and 50.0 % right"
     assert failings(readings, scores)[0].startswith(told)
@@ -164,13 +167,13 @@ def test_a_judge_that_is_worse_than_a_tie_is_marked() -> None:
 
 def test_a_judge_that_always_ties_by_places_is_constant() -> None:
     readings = [chose("a", "a", "b", lengths=SHORT) for _ in range(30)]
-    found = failings(readings, validation_scores(readings, signature=""))
+    found = failings(readings, validation_scores(readings, signature=NOTHING))
     assert found[0] == "constant: 100 % of its verdicts are ties"
 
 
 def test_pairs_without_a_verdict_are_counted() -> None:
     readings = [*table("right"), rated("a", None, 3, lengths=LONG)]
-    for score in validation_scores(readings, signature=""):
+    for score in validation_scores(readings, signature=NOTHING):
         assert (score.n, score.unscored) == (60, 1)
 
 
@@ -196,7 +199,7 @@ def test_llmbars_adversarial_pairs_tell_real_judges_apart(
 ) -> None:
     folder = shared_data / "llmbar/LLMBar/Adversarial/Neighbor/evaluators" / judge / "Vanilla"
     readings = load_benchmark("llmbar", folder / "result.json").readings
-    scores = validation_scores(readings, signature="")
+    scores = validation_scores(readings, signature=NOTHING)
     value = scores[0].value
     assert value is not None
     assert (value > 50) == passes

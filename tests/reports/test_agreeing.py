@@ -59,17 +59,13 @@ def test_a_pair_stored_the_other_way_round_is_the_same_pair(tmp_path: Path) -> N
         one, other = add_run(store, "qwen-1b"), add_run(store, "llama-1b")
         straight = duels_of(store, one, other)
         turned = duels_of(store, other, one)
-        assert [(d.own_key, d.other_key) for d in straight] == [
-            (d.other_key, d.own_key) for d in turned
-        ]
+        assert [(d.first, d.second) for d in straight] == [(d.second, d.first) for d in turned]
         assert len(straight) == len(ITEMS)
         assert {about.wishes for about in items_of(store, one).values()} == {2}
         # A model against the references, asked about with the reference as the run's own.
         key = add_chooser(store, "two", {0: ("a", "a")}, model="qwen-1b")
         duels = duels_of(store, one)
-        reverse = {
-            d._replace(own_key=d.other_key, other_key=d.own_key): a for d, a in duels.items()
-        }
+        reverse = {d.turned(): a for d, a in duels.items()}
         assert list(said_of(store, one, key, duels).values()) == ["a"]
         assert list(said_of(store, one, key, reverse).values()) == ["b"]
 

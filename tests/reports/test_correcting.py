@@ -7,11 +7,11 @@ import pytest
 
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.judges.correction import prediction_powered, rogan_gladen
-from mipo_eval.judges.people import find_people, people_pairs
-from mipo_eval.reports.catalog import find_judge
+from mipo_eval.judges.people import people_pairs
 from mipo_eval.reports.correcting import correct, correction_json, file_labels, store_labels
 from mipo_eval.reports.said import duels_of
 from mipo_eval.store import Store
+from mipo_eval.store.judges import find_judge, find_people
 from mipo_eval.store.runs import Run
 from tests.reports.judged import ITEMS, add_chooser, add_rater, add_run, open_store, text_of
 

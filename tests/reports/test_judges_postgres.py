@@ -2,20 +2,20 @@
 
 import asyncio
 
-from mipo_eval.backends.scripted import ScriptedBackend
 from mipo_eval.judges import Judge, load_judge
-from mipo_eval.judges.choosing import Pair, choose
+from mipo_eval.judges.choosing import TextPair, choose
 from mipo_eval.judges.explaining import calls_about, explain_call
 from mipo_eval.judges.judging import rate
 from mipo_eval.judges.people import people_pairs
 from mipo_eval.judges.reparsing import readers, reparse_judge
+from mipo_eval.models.base import ScriptedBackend
 from mipo_eval.reports.agreeing import Families, agreements, family_tests, judges_named
-from mipo_eval.reports.catalog import find_judge
 from mipo_eval.reports.correcting import correct, store_labels
 from mipo_eval.reports.judges import judge_rows
 from mipo_eval.reports.said import duels_of
 from mipo_eval.store import Store
 from mipo_eval.store.engine import now
+from mipo_eval.store.judges import find_judge
 from mipo_eval.store.validations import Validation, failing_judges, put_validation
 from tests.reports.judged import ITEMS, add_chooser, add_rater, add_run, text_of
 
@@ -66,7 +66,7 @@ def test_stored_replies_on_postgres(postgres_url: str) -> None:
         run = add_run(store, "qwen-1b")
         pairs = [(item, text_of("qwen-1b", n)) for n, item in enumerate(ITEMS[:3])]
         asyncio.run(rate(store, judges[0], pairs))
-        duels = [Pair(item, text, item.reference or "") for item, text in pairs]
+        duels = [TextPair(item, text, item.reference or "") for item, text in pairs]
         asyncio.run(choose(store, judges[1], duels))
         found = readers(store)
         assert {judge.key for judge in found.judges} == {judge.key for judge in judges}

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mipo_eval.records import Item
-from mipo_eval.tasks.query import render_query
+from mipo_eval.tasks.prompt import render_query
 from mipo_eval.training.data import TrainingExample, TrainingJob
 from mipo_eval.training.recipes import Optimization
 
