@@ -157,7 +157,7 @@ def _context(evaluation: Evaluation, item_keys: list[str]) -> Signature:
     return join(
         suite=f"{evaluation.suite.name}@{evaluation.suite.version}",
         items=short(digest(item_keys)),
-        **asking_parts(evaluation),
+        **asking_parts(evaluation.suite, evaluation.prompting),
         decoding=evaluation.decoding.describe() if drawn else None,
         seed=evaluation.decoding.seed,
     )

@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from mipo_eval.errors import ModelError
-from mipo_eval.training.job import Optimization
-from mipo_eval.training.likelihood import LOGITS
+from mipo_eval.training.logprobs import LOGITS
+from mipo_eval.training.recipes import Optimization
 
 GIGABYTE = 1e9
-
-_MOST_DEVICES = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +32,12 @@ class Workload:
         return self.prompt + (self.negatives + 1) * self.response
 
 
+_CHAT = Workload()
+"""A chat of usual size."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
+class MemoryEstimate:
     """Memory per device, in bytes."""
 
     parameters: int
@@ -55,12 +57,8 @@ class Estimate:
 
     def lines(self) -> list[str]:
         """Return the estimate as lines to print."""
-        spread = (
-            f"on each of {self.devices} devices, in shards" if self.devices > 1 else "on one device"
-        )
-        head = (
-            f"{_billions(self.parameters)} parameters, {_billions(self.trained)} trained; {spread}:"
-        )
+        spread = f"each of {self.devices} devices, in shards" if self.devices > 1 else "one device"
+        size, trained = _billions(self.parameters), _billions(self.trained)
         parts = {
             "weights": self.weights,
             "gradients": self.gradients,
@@ -68,7 +66,10 @@ class Estimate:
             "activations": self.activations,
             "together": self.total,
         }
-        return [head, *(f"  {what:<12} {size / GIGABYTE:8.1f} GB" for what, size in parts.items())]
+        return [
+            f"{size} parameters, {trained} trained; on {spread}:",
+            *(f"  {what:<12} {held / GIGABYTE:8.1f} GB" for what, held in parts.items()),
+        ]
 
 
 def _billions(count: int) -> str:
@@ -76,25 +77,20 @@ def _billions(count: int) -> str:
 
 
 def estimate_memory(
-    model: str,
-    optimization: Optimization,
-    *,
-    devices: int = 1,
-    workload: Workload | None = None,
-) -> Estimate:
+    model: str, optimization: Optimization, *, devices: int = 1, workload: Workload = _CHAT
+) -> MemoryEstimate:
     """Return what a training on packed pairs takes.
 
     Args:
         model: folder, config.json or hub id; weights are not needed.
         optimization: decides what is trained, and in which precision.
         devices: over which FSDP2 or ZeRO-3 spread the model; DDP is like one device.
-        workload: lengths of what is read; the default is a chat of usual size.
+        workload: lengths of what is read.
 
     Raises:
         ModelError: there is no such configuration, or it is of no language model.
     """
     skeleton = _skeleton(model)
-    workload = workload or Workload()
     config = skeleton.config.get_text_config()
     narrow = optimization.precision == "bf16"
     parameters = sum(parameter.numel() for parameter in skeleton.parameters())
@@ -102,7 +98,7 @@ def estimate_memory(
     trained = parameters if rank is None else _adapter_parameters(skeleton, rank)
     frozen = 0 if rank is None else parameters
     kept = 4 * trained + (2 if narrow else 4) * frozen
-    return Estimate(
+    return MemoryEstimate(
         parameters=parameters,
         trained=trained,
         devices=devices,
@@ -114,43 +110,24 @@ def estimate_memory(
 
 
 def devices_needed(
-    model: str,
-    optimization: Optimization,
-    *,
-    memory: float,
-    workload: Workload | None = None,
+    model: str, optimization: Optimization, *, memory: float, workload: Workload = _CHAT
 ) -> int | None:
-    """Return the smallest power of two of devices that a training fits on.
+    """Return the smallest power of two of devices that a training fits on, up to 1,024.
 
-    Args:
-        model: as for `estimate_memory`.
-        optimization: the same.
-        memory: of one device, in bytes; a tenth of it is left free.
-        workload: the same.
-
-    Returns:
-        None where no number helps: activations of one prompt do not fit on one device.
+    A tenth of a device's `memory` (bytes) is left free. None where no number helps: activations of
+    one prompt do not fit on one device.
     """
-    devices = 1
-    while devices <= _MOST_DEVICES:
+    for devices in (1 << power for power in range(11)):
         found = estimate_memory(model, optimization, devices=devices, workload=workload)
         if found.total <= 0.9 * memory:
             return devices
-        devices *= 2
     return None
 
 
 def summary(
-    model: str, optimization: Optimization, *, workload: Workload | None = None, memory: float
+    model: str, optimization: Optimization, *, workload: Workload = _CHAT, memory: float
 ) -> list[str]:
-    """Return lines to print: what one device would hold, and how many of `memory` bytes it takes.
-
-    Args:
-        model: as for `estimate_memory`.
-        optimization: the same.
-        workload: the same.
-        memory: of one device, in bytes.
-    """
+    """Return lines to print: what one device holds, and how many of `memory` bytes it takes."""
     alone = estimate_memory(model, optimization, workload=workload)
     count = devices_needed(model, optimization, memory=memory, workload=workload)
     size = f"devices of {memory / GIGABYTE:.0f} GB"
@@ -192,19 +169,15 @@ def _adapter_parameters(skeleton: Any, rank: int) -> int:
 
 def _gathered(skeleton: Any, trained: int, devices: int, *, narrow: bool, lora: int | None) -> int:
     """Return what is held beside the kept weights to compute with them, in bytes."""
+    import torch
+
     width = 2 if narrow else 4
     if devices == 1:
         return 2 * trained if narrow and lora is None else 0  # autocast's copies in bf16
-    blocks = [sum(p.numel() for p in layer.parameters()) for layer in _layers(skeleton)]
+    layers = max((m for m in skeleton.modules() if isinstance(m, torch.nn.ModuleList)), key=len)
+    blocks = [sum(p.numel() for p in layer.parameters()) for layer in layers]
     rest = sum(parameter.numel() for parameter in skeleton.parameters()) - sum(blocks)
     return int(width * (2 * max(blocks) + rest))  # a layer and the next, embeddings and head
-
-
-def _layers(skeleton: Any) -> list[Any]:
-    import torch
-
-    lists = [list(m) for m in skeleton.modules() if isinstance(m, torch.nn.ModuleList)]
-    return max(lists, key=len)
 
 
 def _activations(config: Any, workload: Workload, optimization: Optimization) -> int:

@@ -8,11 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from mipo_eval.training.advantages import (
-    KlController,
-    RewardScale,
+from mipo_eval.training.losses import (
     generalized_advantages,
-    learning_rate_share,
     masked_mean,
     mean_kl,
     moments,
@@ -21,6 +18,7 @@ from mipo_eval.training.advantages import (
     value_loss,
     whiten,
 )
+from mipo_eval.training.ppo import KlController, RewardScale, learning_rate_share
 
 MASK = torch.tensor([[True, True, True], [True, True, False]])
 JUNK = 1e6

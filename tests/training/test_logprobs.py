@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from mipo_eval.errors import ModelError
-from mipo_eval.training import likelihood
-from mipo_eval.training.likelihood import IGNORED, Codec, add_likelihood_head, padded
+from mipo_eval.training import logprobs
+from mipo_eval.training.logprobs import IGNORED, Codec, add_likelihood_head, padded
 from tests.small_models import CHAT_TEMPLATE
 from tests.training.tiny import random_model
 
@@ -40,7 +40,8 @@ def test_prompt_and_response_join_to_the_templates_conversation(tiny_model: Path
 )
 def test_the_end_mark_is_the_templates(tiny_model: Path, template: str, end: str) -> None:
     tokenizer = load_tokenizer(tiny_model)
-    codec = Codec.of(tokenizer, template)
+    tokenizer.chat_template = template
+    codec = Codec.of(tokenizer)
     assert codec.response("Tea")[-1] == codec.end == tokenizer.convert_tokens_to_ids(end)
 
 
@@ -87,7 +88,7 @@ def test_equals_the_models_own_logits(
     model.zero_grad()
     add_likelihood_head(model)
     for limit in (1 << 25, 300):  # at once, and three positions at a time
-        monkeypatch.setattr(likelihood, "LOGITS", limit)
+        monkeypatch.setattr(logprobs, "LOGITS", limit)
         found = model(ids, targets=targets)
         torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
         found.sum().backward()

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from mipo_eval.errors import ModelError
-from mipo_eval.training.estimate import Workload, devices_needed, estimate_memory, summary
-from mipo_eval.training.job import Optimization
-from mipo_eval.training.likelihood import add_likelihood_head
-from mipo_eval.training.reading import packing_reader
+from mipo_eval.training.logprobs import add_likelihood_head
+from mipo_eval.training.memory import Workload, devices_needed, estimate_memory, summary
+from mipo_eval.training.packed import packing_reader
+from mipo_eval.training.recipes import Optimization
 from tests.training.tiny import group, random_model
 
 LLAMA_70B = {

@@ -15,16 +15,14 @@ from mipo_eval.records import Item
 from mipo_eval.store import Store
 from mipo_eval.suites import SUITES, Suite, SuiteTask, find_suite
 from mipo_eval.tasks.items import write_items
-from mipo_eval.training.examples import (
-    Examples,
-    Maker,
+from mipo_eval.training.data import (
+    ExampleMaker,
+    TrainingExamples,
     TrainingItems,
-    asking,
     split_validation,
     training_items,
 )
 from mipo_eval.training.recipes import ItemSettings, load_recipe
-from mipo_eval.training.sample import Sampler, draw
 from tests.servers.http import Act, Call
 from tests.servers.openai_server import OpenAIServer, ok
 from tests.small_models import make_model
@@ -71,18 +69,15 @@ def _questions() -> list[Item]:
 
 def _make(
     method: str, suite: Suite, items: list[Item], server: OpenAIServer, *overrides: str
-) -> Examples:
+) -> TrainingExamples:
     spec = parse_model(f"openai:judge@{server.url}")
     with Store.open("examples.db") as store:
-        maker = Maker(
+        maker = ExampleMaker(
             recipe=load_recipe(method, overrides=overrides),
             suite=suite,
-            sampler=Sampler(
-                model=spec,
-                options=ModelOptions(),
-                decoding=Decoding(temperature=1.0),
-                asking=asking(suite),
-            ),
+            model=spec,
+            options=ModelOptions(),
+            decoding=Decoding(temperature=1.0),
             store=store,
             progress=Quiet(),
             seed=0,
@@ -100,22 +95,20 @@ def test_prompts_of_training_are_those_of_generation(tmp_path: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     spec = parse_model(str(folder))
     write_items(Path("w.jsonl"), _wishes())
-    decoding = Decoding(max_tokens=2)
     for suite, items in ((find_suite("w.jsonl"), _wishes()), (SUITES["gsm8k"], _questions())):
-        sampler = Sampler(
-            model=spec, options=ModelOptions(), decoding=decoding, asking=asking(suite)
-        )
         task = suite.tasks[0]
         with Store.open("s.db") as store:
-            asked = draw(store, {task.lm_eval_task: items}, sampler, Quiet())
-            maker = Maker(
+            maker = ExampleMaker(
                 recipe=load_recipe("ppo-mi"),
                 suite=suite,
-                sampler=sampler,
+                model=spec,
+                options=ModelOptions(),
+                decoding=Decoding(max_tokens=2),
                 store=store,
                 progress=Quiet(),
                 seed=0,
             )
+            asked = maker.draw(task.lm_eval_task, items, "responses")
             made = maker.make([TrainingItems(task=task, items=tuple(items))])
         assert len(made.examples) == len(items)
         for example in made.examples:

@@ -11,7 +11,7 @@ every prompt, as it had when it was generated.
 
 import functools
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,18 +40,12 @@ class Codec:
     """The token that ends a response in this template."""
 
     @classmethod
-    def of(cls, tokenizer: Any, chat_template: str | None = None) -> "Codec":
+    def of(cls, tokenizer: Any) -> "Codec":
         """Return the codec of a tokenizer of transformers.
-
-        Args:
-            tokenizer: as loaded with the model; `chat_template` replaces the one it has.
-            chat_template: a Jinja template; None for the tokenizer's own.
 
         Raises:
             ModelError: there is no chat template.
         """
-        if chat_template is not None:
-            tokenizer.chat_template = chat_template
         if not tokenizer.chat_template:
             raise ModelError(
                 f"{tokenizer.name_or_path} has no chat template, so there is no form to train it"
@@ -65,17 +59,14 @@ class Codec:
         Raises:
             ModelError: the chat template refuses these messages.
         """
-        return list(self._ids(_rendered(self.tokenizer, messages, add_generation_prompt=True)))
+        text = _rendered(self.tokenizer, messages, add_generation_prompt=True)
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def response(self, text: str) -> list[int]:
         """Return the ids of a response with the token that ends it; text never makes controls."""
         # Responses are model output: what spells "<|im_end|>" in them must stay text.
         encoded = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)
         return [*encoded["input_ids"], self.end]
-
-    def _ids(self, text: str) -> list[int]:
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
 
 
 def _rendered(tokenizer: Any, messages: Sequence[Mapping[str, str]], **how: Any) -> str:
@@ -134,6 +125,33 @@ def padded(
     return {"input_ids": ids, "targets": targets}
 
 
+@torch.no_grad()
+def summed_logprobs(
+    model: Any,
+    codec: Codec,
+    prompts: Sequence[Sequence[Mapping[str, str]]],
+    responses: Sequence[Sequence[int]],
+    *,
+    rows: int,
+) -> Tensor:
+    """Return (responses,) log pi(y|x) in nats.
+
+    Args:
+        model: with a likelihood head.
+        codec: of the model.
+        prompts: the conversation before each response.
+        responses: token ids.
+        rows: in one forward pass.
+    """
+    device = next(model.parameters()).device
+    pairs = [(codec.prompt(one), ids) for one, ids in zip(prompts, responses, strict=True)]
+    found = []
+    for start in range(0, len(pairs), rows):
+        batch = padded(pairs[start : start + rows])
+        found.append(model(**{name: one.to(device) for name, one in batch.items()}).sum(dim=1))
+    return torch.cat(found)
+
+
 def add_likelihood_head(model: Any) -> None:
     """Let `model(..., targets=t)` return log-probabilities of the targets instead of logits.
 
@@ -164,29 +182,25 @@ def add_likelihood_head(model: Any) -> None:
     _check_head(model)
 
 
-@dataclass(frozen=True, slots=True)
-class _Transform:
-    """What some architectures do to the output of their head."""
-
-    scale: float
-    cap: float | None
-
-    def __call__(self, logits: Tensor) -> Tensor:
-        wide = logits if logits.dtype == torch.float64 else logits.float()
-        if self.scale != 1.0:
-            wide = wide * self.scale
-        return wide if self.cap is None else self.cap * torch.tanh(wide / self.cap)
-
-
-def _logit_transform(config: Any) -> _Transform:
+def _logit_transform(config: Any) -> Callable[[Tensor], Tensor]:
+    """Return what an architecture does to the output of its head: some scale it or cap it."""
     scale = getattr(config, "logit_scale", None)
     if scale is None and (divisor := getattr(config, "logits_scaling", None)):
         scale = 1.0 / divisor
     cap = getattr(config, "final_logit_softcapping", None)
-    return _Transform(1.0 if scale is None else float(scale), cap)
+
+    def transform(logits: Tensor) -> Tensor:
+        wide = logits if logits.dtype == torch.float64 else logits.float()
+        if scale is not None and scale != 1.0:
+            wide = wide * float(scale)
+        return wide if cap is None else float(cap) * torch.tanh(wide / float(cap))
+
+    return transform
 
 
-def _logprobs(head: Any, transform: _Transform, hidden: Tensor, targets: Tensor) -> Tensor:
+def _logprobs(
+    head: Any, transform: Callable[[Tensor], Tensor], hidden: Tensor, targets: Tensor
+) -> Tensor:
     """Return (positions,) log-probabilities from (positions, width) hidden states."""
 
     def piece(states: Tensor, wanted: Tensor) -> Tensor:

@@ -9,12 +9,11 @@ import pytest
 import torch
 
 from mipo_eval.errors import ConfigError, DataError, MipoEvalError, ModelError
-from mipo_eval.training.job import Example
-from mipo_eval.training.likelihood import add_likelihood_head
-from mipo_eval.training.mipo import DpoSettings, train_dpo
-from mipo_eval.training.packing import TokenGroup
-from mipo_eval.training.pair_trainer import group_outcome
-from mipo_eval.training.reading import Reader, packing_reader
+from mipo_eval.training.data import TrainingExample
+from mipo_eval.training.dpo import dpo_measures, train_dpo
+from mipo_eval.training.logprobs import add_likelihood_head
+from mipo_eval.training.packed import GroupReader, TokenGroup, packing_reader
+from mipo_eval.training.recipes import DpoSettings
 from tests.training.jobs import Curves, job, weights
 from tests.training.tiny import gradients, group, random_model, with_negatives
 
@@ -62,7 +61,7 @@ def test_equals_trl_on_the_pairs(kind: str, form: Any, tmp_path: Path, tiny_mode
     trainer = stock_trainer(model, groups, tmp_path, AutoTokenizer.from_pretrained(tiny_model))
     ours = random_model(kind)
     add_likelihood_head(ours)
-    reader = Reader(None) if form == "rows" else packing_reader(ours, form)
+    reader = GroupReader(None) if form == "rows" else packing_reader(ours, form)
     batch = reader.collate(groups)
     with torch.no_grad():
         reference = reader.logprobs(ours, batch)
@@ -73,7 +72,7 @@ def test_equals_trl_on_the_pairs(kind: str, form: Any, tmp_path: Path, tiny_mode
                 parameter.add_(0.05 * torch.randn_like(parameter))
     theirs = trainer.compute_loss(model, trainer.data_collator(list(trainer.train_dataset)))
     theirs.backward()
-    found = group_outcome(reader.logprobs(ours, batch), reference, batch["present"], beta=BETA)
+    found = dpo_measures(reader.logprobs(ours, batch), reference, batch["present"], beta=BETA)
     found.loss.backward()
     assert abs(theirs.item() - 0.693) > 0.05  # it says something
     torch.testing.assert_close(found.loss, theirs, rtol=1e-5, atol=0.0)
@@ -89,9 +88,9 @@ def test_training_moves_the_margin_and_leaves_a_checkpoint(
     plan = job(tiny_model, tmp_path / "out", found, report=curves, epochs=3)
     plan = dataclasses.replace(plan, held_out=found[:3], save_steps=6)
     outcome = train_dpo(plan, DpoSettings())
-    assert (outcome.examples, outcome.pairs) == (12, 24)
-    assert outcome.dropped == {}
-    assert outcome.notes == ()
+    assert (outcome["examples"], outcome["pairs"]) == (12, 24)
+    assert outcome["dropped"] == {}
+    assert outcome["notes"] == ()
     losses = curves.of("loss")
     assert losses[0] == pytest.approx(0.6931, abs=1e-4)  # policy and reference are one at first
     assert losses[-1] < 0.5 < losses[0]
@@ -145,7 +144,7 @@ def test_a_model_that_cannot_be_packed_is_trained_all_the_same(
     ).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     outcome = train_dpo(job(folder, tmp_path / "out", with_negatives()), DpoSettings())
-    assert outcome.notes[0].startswith(
+    assert outcome["notes"][0].startswith(
         "MistralForCausalLM cannot read several responses behind one prompt (a layer of it sees 4"
     )
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "out").config.sliding_window == 4
@@ -168,11 +167,11 @@ def test_running_out_of_memory_is_one_line_and_keeps_the_steps(
     assert (tmp_path / "steps" / "checkpoint-2" / "trainer_state.json").is_file()
 
 
-def _nothing_chosen(found: list[Example]) -> list[Example]:
+def _nothing_chosen(found: list[TrainingExample]) -> list[TrainingExample]:
     return [dataclasses.replace(found[0], chosen=None), *found[1:]]
 
 
-def _nothing_rejected(found: list[Example]) -> list[Example]:
+def _nothing_rejected(found: list[TrainingExample]) -> list[TrainingExample]:
     return [dataclasses.replace(found[0], rejected=()), *found[1:]]
 
 

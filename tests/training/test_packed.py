@@ -6,21 +6,23 @@ import pytest
 import torch
 
 from mipo_eval.records import Item
-from mipo_eval.training.attention import split_attention
-from mipo_eval.training.job import Example
-from mipo_eval.training.likelihood import IGNORED, add_likelihood_head
-from mipo_eval.training.packing import (
+from mipo_eval.training.data import TrainingExample
+from mipo_eval.training.dpo import tokenize
+from mipo_eval.training.logprobs import IGNORED, add_likelihood_head
+from mipo_eval.training.packed import (
     PADDING,
+    GroupReader,
     Layout,
     TokenGroup,
     block_mask,
     packed,
+    packing_reader,
+    refusal,
     response_sums,
-    tokenize,
+    split_attention,
     unpacked,
     visible,
 )
-from mipo_eval.training.reading import Reader, packing_reader, refusal
 from tests.training.tiny import gradients, group, random_model
 
 DOCUMENTED = TokenGroup(item_id="a", prompt=(1, 2, 3), responses=((4, 5), (6, 7, 8)))
@@ -67,7 +69,7 @@ def test_logprobs_and_gradients_equal_those_of_single_rows(
     add_likelihood_head(model)
     reader = packing_reader(model, attention)
     results = []
-    for one in (reader, Reader(None)):
+    for one in (reader, GroupReader(None)):
         logprobs = one.logprobs(model, one.collate(groups))
         weights = torch.linspace(-1, 1, logprobs.numel()).reshape(logprobs.shape)
         (logprobs * weights).sum().backward()
@@ -156,10 +158,10 @@ class _Letters:
 
 
 def test_what_is_too_long_is_left_out_and_counted() -> None:
-    def example(prompt: str, chosen: str, *rejected: str) -> Example:
+    def example(prompt: str, chosen: str, *rejected: str) -> TrainingExample:
         messages = ({"role": "user", "content": prompt},)
         item = Item(item_id=prompt, prompt=prompt)
-        return Example(
+        return TrainingExample(
             item=item, prompt=messages, bare_prompt=messages, chosen=chosen, rejected=rejected
         )
 
