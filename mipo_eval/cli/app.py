@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from mipo_eval import __version__
+from mipo_eval.cli import options
 from mipo_eval.cli.board import board
 from mipo_eval.cli.compare import compare
 from mipo_eval.cli.data import data
@@ -13,22 +14,7 @@ from mipo_eval.cli.exchange import export_runs, import_results
 from mipo_eval.cli.judge import judge
 from mipo_eval.cli.judges import judges as judge_commands
 from mipo_eval.cli.leaderboard import leaderboard
-from mipo_eval.cli.options import (
-    EvaluationOptions,
-    batch_option,
-    controls_option,
-    data_option,
-    decoding_option,
-    engine_option,
-    json_option,
-    judges_option,
-    limit_option,
-    max_cost_option,
-    prompting_option,
-    seed_option,
-    store_option,
-    suite_option,
-)
+from mipo_eval.cli.options import EvaluationOptions
 from mipo_eval.cli.plan import plan
 from mipo_eval.cli.runs import list_runs, reproduce, show
 from mipo_eval.cli.store import store as store_commands
@@ -49,28 +35,28 @@ from mipo_eval.cli.why import why
     default="",
     help="Checkpoint folder or hub id, vllm:PATH, openai:NAME@URL, lm-eval:TYPE:ARGS, or demo.",
 )
-@suite_option()
-@judges_option
-@prompting_option
-@decoding_option
-@seed_option
-@limit_option
-@data_option
-@engine_option
-@controls_option
-@max_cost_option
-@batch_option
-@store_option
-@json_option
+@options.suite_option()
+@options.judges_option
+@options.prompting_option
+@options.decoding_option
+@options.seed_option
+@options.limit_option
+@options.data_option
+@options.engine_option
+@options.controls_option
+@options.max_cost_option
+@options.batch_option
+@options.store_option
+@options.json_option
 @click.version_option(__version__, prog_name="mipo-eval")
 @click.pass_context
-def app(context: click.Context, /, store: str, *, as_json: bool, **options: Any) -> None:
+def app(context: click.Context, /, store: str, *, as_json: bool, **given: Any) -> None:
     """Evaluate how well a language model follows the user in front of it.
 
     Without a command, evaluates --model on --suite: responses, ratings, scores with intervals.
     What the store has is not made again: an interrupted run continues, a finished one is shown.
     """
-    asked = EvaluationOptions(**options)
+    asked = EvaluationOptions(**given)
     if context.invoked_subcommand is not None:
         if asked.model or asked.suite:
             raise click.UsageError(

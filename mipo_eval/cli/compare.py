@@ -4,13 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mipo_eval.cli.options import (
-    json_option,
-    seed_option,
-    store_option,
-    stored_judge_option,
-    ties_option,
-)
+from mipo_eval.cli import options
+from mipo_eval.cli.options import reading
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,8 +13,10 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.text import Text
 
+    from mipo_eval.cli.render import Output
     from mipo_eval.reports.comparing import TaskComparison
     from mipo_eval.stats import Comparison
+    from mipo_eval.store import Store
 
 METRICS = (
     "win_rate",
@@ -41,38 +38,33 @@ METRICS = (
     "--metric",
     type=click.Choice(METRICS),
     metavar="M",
-    help="Default: win_rate where a judge has rated, accuracy elsewhere.",
+    help="What to compare. Default: win_rate where a judge has rated, accuracy elsewhere.",
 )
-@stored_judge_option()
-@ties_option
+@options.stored_judge_option()
+@options.ties_option
 @click.option(
     "--correction",
     type=click.Choice(["holm", "bh"]),
     default="holm",
     show_default=True,
-    help="Of p-values, for all comparisons of a task.",
+    help="Of p-values for the number of comparisons: Holm, or Benjamini-Hochberg.",
 )
 @click.option(
     "--control-length",
     is_flag=True,
     help="Add what the differences would be between equally long responses.",
 )
-@seed_option
-@store_option
-@json_option
-def compare(runs: tuple[str, ...], store: str, *, as_json: bool, **wanted: Any) -> None:
+@options.seed_option
+@reading
+def compare(store: "Store", output: "Output", runs: tuple[str, ...], **wanted: Any) -> None:
     """Compare runs item by item: which is better, by how much, and could the suite have told?
 
     RUN is the beginning of a run's id. A difference smaller than what these items can show (5 %
     two-sided, power 80 %) is marked with ~; it says nothing either way.
     """
-    from mipo_eval.cli.render import Output
     from mipo_eval.reports.comparing import Wanted, compare_runs, comparison_json
-    from mipo_eval.store import Store
 
-    output = Output(as_json=as_json)
-    with Store.open(store, mode="read") as opened:
-        found = compare_runs(opened, runs, Wanted(**wanted))
+    found = compare_runs(store, runs, Wanted(**wanted))
     output.document({"tasks": [comparison_json(task) for task in found]})
     for task in found:
         output.show(*_shown(task, wanted["correction"]))

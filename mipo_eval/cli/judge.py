@@ -9,20 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from mipo_eval.cli.options import (
-    EvaluationOptions,
-    batch_option,
-    data_option,
-    decoding_option,
-    json_option,
-    judges_option,
-    limit_option,
-    max_cost_option,
-    prompting_option,
-    seed_option,
-    store_option,
-    suite_option,
-)
+from mipo_eval.cli import options
+from mipo_eval.cli.options import EvaluationOptions
 from mipo_eval.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -47,8 +35,8 @@ _LETTERS = 240
 
 @click.command()
 @click.argument("entrants", nargs=-1, metavar="A B ...")
-@suite_option()
-@judges_option
+@options.suite_option()
+@options.judges_option
 @click.option(
     "--protocol",
     type=click.Choice(["pairwise", "pairwise-tie", "rubric"]),
@@ -60,15 +48,15 @@ _LETTERS = 240
     type=click.Choice(["mean", "majority"]),
     help="Also what all judges say together.",
 )
-@prompting_option
-@decoding_option
-@seed_option
-@limit_option
-@data_option
-@max_cost_option
-@batch_option
-@store_option
-@json_option
+@options.prompting_option
+@options.decoding_option
+@options.seed_option
+@options.limit_option
+@options.data_option
+@options.max_cost_option
+@options.batch_option
+@options.store_option
+@options.json_option
 def judge(
     entrants: tuple[str, ...],
     protocol: "Protocol | None",
@@ -76,7 +64,7 @@ def judge(
     store: str,
     *,
     as_json: bool,
-    **options: Any,
+    **given: Any,
 ) -> None:
     """Judge A against B (and C, ...): who is preferred, how surely, and on which items.
 
@@ -96,7 +84,7 @@ def judge(
     from mipo_eval.store.validations import failing_judges
 
     output = Output(as_json=as_json)
-    asked = EvaluationOptions(**options)
+    asked = EvaluationOptions(**given)
     with Store.open(store) as opened:
         contest = _contest(opened, asked, entrants, protocol, output)
         contest = replace(contest, panel=panel, seed=asked.seed)

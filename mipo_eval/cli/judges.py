@@ -5,17 +5,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mipo_eval.cli.options import (
-    json_option,
-    seed_option,
-    store_option,
-    stored_judge_option,
-    stored_judges_option,
-)
+from mipo_eval.cli import options
+from mipo_eval.cli.options import reading
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from mipo_eval.cli.render import Output
     from mipo_eval.judges.correction import Corrected
     from mipo_eval.metrics.agreement import Agreement
     from mipo_eval.records import Score
@@ -31,18 +27,14 @@ def judges() -> None:
 
 
 @judges.command("list")
-@store_option
-@json_option
-def list_them(store: str, *, as_json: bool) -> None:
+@reading
+def list_them(store: "Store", output: "Output") -> None:
     """List the judges and people of the store: what they said, and how they were validated."""
-    from mipo_eval.cli.render import Grid, Output, failing_lines
+    from mipo_eval.cli.render import Grid, failing_lines
     from mipo_eval.reports.judges import judge_row_json, judge_rows
-    from mipo_eval.store import Store
     from mipo_eval.store.validations import MARK
 
-    output = Output(as_json=as_json)
-    with Store.open(store, mode="read") as opened:
-        rows = judge_rows(opened)
+    rows = judge_rows(store)
     output.document({"judges": [judge_row_json(row) for row in rows]})
     if not rows:
         output.note("No judges yet: evaluate with --judge, or validate one.")
@@ -66,23 +58,20 @@ def list_them(store: str, *, as_json: bool) -> None:
 
 @judges.command()
 @click.argument("runs", nargs=-1, metavar="[RUN]...")
-@stored_judges_option
-@store_option
-@json_option
-def agreement(runs: tuple[str, ...], names: tuple[str, ...], store: str, *, as_json: bool) -> None:
+@options.stored_judges_option
+@reading
+def agreement(
+    store: "Store", output: "Output", runs: tuple[str, ...], names: tuple[str, ...]
+) -> None:
     """Say how far judges agree about the same responses.
 
     RUN is the beginning of a run's id; without one, all runs of the store. Ratings are compared
     one by one, verdicts as win, tie or loss against the references; people who labelled are
     judges too. order: whether they put the runs in the same order (Kendall's tau).
     """
-    from mipo_eval.cli.render import Output
     from mipo_eval.reports.agreeing import agreements, judges_named
-    from mipo_eval.store import Store
 
-    output = Output(as_json=as_json)
-    with Store.open(store, mode="read") as opened:
-        found = agreements(opened, _runs(opened, runs), judges_named(opened, names))
+    found = agreements(store, _runs(store, runs), judges_named(store, names))
     rows = [
         {
             "first": one.first.label,
@@ -127,25 +116,23 @@ def _agreement_tables(found: "list[JudgesAgreement]") -> "list[RenderableType]":
 
 @judges.command()
 @click.argument("runs", nargs=-1, metavar="[RUN]...")
-@stored_judges_option
+@options.stored_judges_option
 @click.option(
     "--family",
     "given",
     multiple=True,
     metavar="NAME=FAMILY",
-    help="Of a judge, a --model, or the first 8 digits of a run, where the name does not tell.",
+    help="Family of a judge, a model or a run (first 8 digits of its id), if no name tells it.",
 )
-@seed_option
-@store_option
-@json_option
+@options.seed_option
+@reading
 def family(
+    store: "Store",
+    output: "Output",
     runs: tuple[str, ...],
     names: tuple[str, ...],
     given: tuple[str, ...],
     seed: int,
-    store: str,
-    *,
-    as_json: bool,
 ) -> None:
     """Test whether judges favour responses of their own family.
 
@@ -153,19 +140,15 @@ def family(
     estimated is by how many points of the scale both together rate their own family higher; one
     judge being stricter or one family being better does not count.
     """
-    from mipo_eval.cli.render import Output
     from mipo_eval.errors import ConfigError
     from mipo_eval.reports.agreeing import Families, family_tests, judges_named
-    from mipo_eval.store import Store
 
-    output = Output(as_json=as_json)
     for text in given:
         if not all(text.partition("=")[::2]):
             raise ConfigError(f"--family {text!r}: say it as NAME=FAMILY, e.g. my-judge=qwen")
     families = Families(dict(text.rpartition("=")[::2] for text in given))
-    with Store.open(store, mode="read") as opened:
-        chosen = _runs(opened, runs)
-        found = family_tests(opened, chosen, judges_named(opened, names), families, seed=seed)
+    chosen = _runs(store, runs)
+    found = family_tests(store, chosen, judges_named(store, names), families, seed=seed)
     output.document({"family": [_family_json(test) for test in found]})
     for test in found:
         output.show(*_family_table(test))
@@ -199,7 +182,7 @@ def _family_table(test: "FamilyTest") -> "list[RenderableType]":
 
 @judges.command()
 @click.argument("run")
-@stored_judge_option(required=True)
+@options.stored_judge_option(required=True)
 @click.option(
     "--labels",
     default="people",
@@ -207,42 +190,36 @@ def _family_table(test: "FamilyTest") -> "list[RenderableType]":
     metavar="WHO|FILE",
     help="Who labelled on the board (WHO,WHO; people: everybody), or pairs in a FILE.jsonl.",
 )
-@click.option("--against", metavar="RUN", help="Compared with this run. Default: the references.")
-@seed_option
-@store_option
-@json_option
-def correct(  # noqa: PLR0913 - one parameter per flag
+@click.option("--against", metavar="RUN", help="The run to compare with. Default: the references.")
+@options.seed_option
+@reading
+def correct(  # noqa: PLR0913, PLR0917 - one parameter per flag
+    store: "Store",
+    output: "Output",
     run: str,
     judge: str,
     labels: str,
     against: str | None,
     seed: int,
-    store: str,
-    *,
-    as_json: bool,
 ) -> None:
     """Correct a judge's win rate of RUN by human labels on some of its items.
 
     Both corrections are shown with what they assume: prediction-powered inference and
     Rogan-Gladen. A tie is half a win.
     """
-    from mipo_eval.cli.render import Output
     from mipo_eval.reports import correcting
-    from mipo_eval.store import Store
     from mipo_eval.store.judges import find_judge
     from mipo_eval.store.runs import find_run
 
-    output = Output(as_json=as_json)
-    with Store.open(store, mode="read") as opened:
-        found = find_run(opened, run)
-        other = find_run(opened, against) if against else None
-        told = (
-            correcting.file_labels(opened, found, Path(labels))
-            if labels.endswith(".jsonl")
-            else correcting.store_labels(opened, labels.split(","))
-        )
-        own = find_judge(opened, judge)
-        corrected = correcting.correct(opened, found, own, told, other=other, seed=seed)
+    found = find_run(store, run)
+    other = find_run(store, against) if against else None
+    told = (
+        correcting.file_labels(store, found, Path(labels))
+        if labels.endswith(".jsonl")
+        else correcting.store_labels(store, labels.split(","))
+    )
+    own = find_judge(store, judge)
+    corrected = correcting.correct(store, found, own, told, other=other, seed=seed)
     output.document({"run": found.run_id} | correcting.correction_json(corrected))
     versus = f"run {other.run_id[:12]}" if other else "the references"
     output.show(*_correction_table(corrected, f"run {found.run_id[:12]} against {versus}"))

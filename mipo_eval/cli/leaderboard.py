@@ -6,13 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mipo_eval.cli.options import (
-    json_option,
-    rows_option,
-    store_option,
-    stored_judge_option,
-    ties_option,
-)
+from mipo_eval.cli import options
+from mipo_eval.cli.options import reading
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -23,6 +18,7 @@ if TYPE_CHECKING:
     from mipo_eval.reports.leaderboard import Asked, Cell, Row, Section
     from mipo_eval.reports.paper import Entry, Published
     from mipo_eval.reports.strengths import SuiteStrengths
+    from mipo_eval.store import Store
 
     PublishedRows = Sequence[tuple[str, str, Mapping[str, Published]]]
 
@@ -31,8 +27,8 @@ _PUBLISHED = "\u2020"
 
 @click.command()
 @click.option("--suite", metavar="S", help="Only this suite.")
-@stored_judge_option()
-@ties_option
+@options.stored_judge_option()
+@options.ties_option
 @click.option(
     "--metric",
     metavar="M",
@@ -63,12 +59,13 @@ _PUBLISHED = "\u2020"
     "path",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="The figure's: .png, .svg, .vl.json (Vega-Lite), .csv or .json.",
+    help="File for the figure: .png, .svg, .vl.json (Vega-Lite), .csv or .json.",
 )
-@rows_option
-@store_option
-@json_option
+@options.rows_option
+@reading
 def leaderboard(  # noqa: PLR0913 - one parameter per flag
+    store: "Store",
+    output: "Output",
     *,
     paper: bool,
     strengths: bool,
@@ -76,18 +73,14 @@ def leaderboard(  # noqa: PLR0913 - one parameter per flag
     figure: int | None,
     path: Path | None,
     rows: Path | None,
-    store: str,
-    as_json: bool,
-    **options: Any,
+    **given: Any,
 ) -> None:
     """Show all methods of the store on all data sets, with ranks, ties and what is missing."""
-    from mipo_eval.cli.render import Output
     from mipo_eval.errors import ConfigError
     from mipo_eval.reports.catalog import read_rows
     from mipo_eval.reports.leaderboard import Asked
 
-    output = Output(as_json=as_json)
-    asked = Asked(**options, rules=tuple(read_rows(rows) if rows else ()))
+    asked = Asked(**given, rules=tuple(read_rows(rows) if rows else ()))
     if path is not None and figure is None:
         raise ConfigError("--output is of a figure: add --figure 2, 3, 4 or 5")
     if figure is not None:
@@ -100,23 +93,19 @@ def leaderboard(  # noqa: PLR0913 - one parameter per flag
         _show_sections(output, store, asked, paper=paper)
 
 
-def _show_sections(output: "Output", store: str, asked: "Asked", *, paper: bool) -> None:
+def _show_sections(output: "Output", store: "Store", asked: "Asked", *, paper: bool) -> None:
     from mipo_eval.errors import ConfigError
     from mipo_eval.reports.leaderboard import leaderboard as build
     from mipo_eval.reports.leaderboard import section_json
     from mipo_eval.reports.paper import published_rows
     from mipo_eval.reports.snapshot import Snapshot
-    from mipo_eval.store import Store
     from mipo_eval.store.validations import failing_by_short_key
 
-    with Store.open(store, mode="read") as opened:
-        now = Snapshot(opened)
-        sections = build(now, asked)
-        if asked.metric and not sections and now.scores:
-            raise ConfigError(
-                f"no {asked.metric} in {opened.name}: it has {', '.join(now.metrics)}"
-            )
-        failing = failing_by_short_key(opened)
+    now = Snapshot(store)
+    sections = build(now, asked)
+    if asked.metric and not sections and now.scores:
+        raise ConfigError(f"no {asked.metric} in {store.name}: it has {', '.join(now.metrics)}")
+    failing = failing_by_short_key(store)
     known = [published_rows(section) if paper else [] for section in sections]
     doubts = [_failings(section, failing) for section in sections]
     documents = [
@@ -134,13 +123,11 @@ def _show_sections(output: "Output", store: str, asked: "Asked", *, paper: bool)
         output.note("No scores to rank yet: evaluate with a judge, or a verifiable suite.")
 
 
-def _show_strengths(output: "Output", store: str, asked: "Asked") -> None:
+def _show_strengths(output: "Output", store: "Store", asked: "Asked") -> None:
     from mipo_eval.reports.snapshot import Snapshot
     from mipo_eval.reports.strengths import strengths_json, suite_strengths
-    from mipo_eval.store import Store
 
-    with Store.open(store, mode="read") as opened:
-        found = suite_strengths(Snapshot(opened), asked)
+    found = suite_strengths(Snapshot(store), asked)
     output.document({"strengths": [strengths_json(one) for one in found]})
     for one in found:
         output.show(*_strengths(one))
@@ -314,16 +301,14 @@ def _notes(section: "Section", marks: Mapping[str, int], *, published: bool) -> 
 
 
 def _show_figure(
-    output: "Output", store: str, number: int, asked: "Asked", path: Path | None
+    output: "Output", store: "Store", number: int, asked: "Asked", path: Path | None
 ) -> None:
     """Print a figure's data, and draw it where a file is named."""
     from mipo_eval.reports.drawing import draw
     from mipo_eval.reports.figures import figure, figure_json
     from mipo_eval.reports.snapshot import Snapshot
-    from mipo_eval.store import Store
 
-    with Store.open(store, mode="read") as opened:
-        found = figure(Snapshot(opened), number, judge=asked.judge, rules=asked.rules)
+    found = figure(Snapshot(store), number, judge=asked.judge, rules=asked.rules)
     if path is not None:
         draw(found, path)
     output.document(figure_json(found))
@@ -344,14 +329,12 @@ def _series(found: "Figure") -> "list[RenderableType]":
     return [inert(found.title, "bold"), table if found.rows else nothing, told]
 
 
-def _show_table(output: "Output", store: str, number: int, asked: "Asked") -> None:
+def _show_table(output: "Output", store: "Store", number: int, asked: "Asked") -> None:
     """Print a table of the paper with the store's numbers beside the published ones."""
     from mipo_eval.cli.render import inert
     from mipo_eval.reports.paper import TITLES, entry_json, paper_table
-    from mipo_eval.store import Store
 
-    with Store.open(store, mode="read") as opened:
-        entries = paper_table(opened, number, judge=asked.judge, rules=asked.rules)
+    entries = paper_table(store, number, judge=asked.judge, rules=asked.rules)
     rows = [entry_json(entry) for entry in entries]
     output.document({"table": number, "title": TITLES[number], "rows": rows})
     output.show(inert(TITLES[number], "bold"), _entries(entries))

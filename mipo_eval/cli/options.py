@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from typing import Any, Literal
 
@@ -63,20 +64,24 @@ decoding_option: Decorator = click.option(
     "--decoding",
     metavar="KEY=VALUE,...",
     default="",
-    help="max_tokens, temperature, top_p. Default: greedy, at most 256 tokens.",
+    help="How to draw responses: max_tokens, temperature, top_p. Default: greedy, at most 256 "
+    "tokens.",
 )
 
 engine_option: Decorator = click.option(
     "--engine",
     metavar="KEY=VALUE,...",
     default="",
-    help="batch_size, device, dtype; chat_template=FILE (Jinja), for want or in place of the "
-    "checkpoint's own; for vllm also tensor_parallel_size, max_model_len and others. "
-    "scoring_model=CKPT also measures how much likelier the context makes each response.",
+    help="How to run the model: batch_size, device, dtype; chat_template=FILE (Jinja), where the "
+    "checkpoint has none or in place of its own; for vllm also tensor_parallel_size, "
+    "max_model_len and others. scoring_model=CKPT also measures how much likelier the context "
+    "makes each response.",
 )
 
 controls_option: Decorator = click.option(
-    "--controls", is_flag=True, help="Also judge entrants that must not win: echo, generic, ..."
+    "--controls",
+    is_flag=True,
+    help="Also judge texts that must not win, such as an echo of the prompt: a test of the judge.",
 )
 
 seed_option: Decorator = click.option(
@@ -84,7 +89,7 @@ seed_option: Decorator = click.option(
     type=int,
     default=0,
     show_default=True,
-    help="Of sampling and intervals.",
+    help="Random seed, of sampling and of intervals.",
 )
 
 limit_option: Decorator = click.option(
@@ -102,7 +107,8 @@ max_cost_option: Decorator = click.option(
     "--max-cost",
     type=click.FloatRange(min=0, min_open=True),
     metavar="USD",
-    help="Stop before a call to a judge that could exceed this; what was answered is kept.",
+    help="Stop before a call to a judge that could cost more than this in all; what was answered "
+    "is kept.",
 )
 
 batch_option: Decorator = click.option(
@@ -151,3 +157,17 @@ store_option: Decorator = click.option(
 json_option: Decorator = click.option(
     "--json", "as_json", is_flag=True, help="One JSON document on stdout; progress on stderr."
 )
+
+
+def reading(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the store that it reads and what it prints with: `--store` and `--json`."""
+
+    @wraps(command)
+    def opened(*, store: str, as_json: bool, **options: Any) -> Any:
+        from mipo_eval.cli.render import Output
+        from mipo_eval.store import Store
+
+        with Store.open(store, mode="read") as read:
+            return command(read, Output(as_json=as_json), **options)
+
+    return store_option(json_option(opened))

@@ -8,18 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mipo_eval.cli.options import (
-    EvaluationOptions,
-    controls_option,
-    data_option,
-    decoding_option,
-    engine_option,
-    json_option,
-    limit_option,
-    prompting_option,
-    store_option,
-    suite_option,
-)
+from mipo_eval.cli import options
+from mipo_eval.cli.options import EvaluationOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,20 +23,24 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@suite_option(required=True)
-@click.option("--judge", metavar="JUDGE", help="As for the main job. Default: the suite's own.")
+@options.suite_option(required=True)
+@click.option(
+    "--judge",
+    metavar="JUDGE",
+    help="One judge, named as for the main job. Default: the suite's own.",
+)
 @click.option("--model", metavar="CKPT", help="Subtract what this model has answered already.")
-@prompting_option
-@decoding_option
-@engine_option
-@controls_option
-@limit_option
-@data_option
+@options.prompting_option
+@options.decoding_option
+@options.engine_option
+@options.controls_option
+@options.limit_option
+@options.data_option
 @click.option("--rate", type=click.FloatRange(0, 100), help="Expected win rate (%).")
 @click.option("--rho", type=float, help="Correlation of two methods on the same item.")
 @click.option("--tokenizer", metavar="PATH", help="The judge's tokenizer.json, or its folder.")
-@store_option
-@json_option
+@options.store_option
+@options.json_option
 def plan(  # noqa: PLR0913 - one parameter per flag
     judge: str | None,
     model: str | None,
@@ -56,7 +50,7 @@ def plan(  # noqa: PLR0913 - one parameter per flag
     store: str,
     *,
     as_json: bool,
-    **options: Any,
+    **given: Any,
 ) -> None:
     """Say what a run will need: calls, tokens, money, minutes, and what it could detect.
 
@@ -72,7 +66,7 @@ def plan(  # noqa: PLR0913 - one parameter per flag
     from mipo_eval.suites import find_suite, suite_items
 
     output = Output(as_json=as_json)
-    asked = EvaluationOptions(model=model or "", **options)
+    asked = EvaluationOptions(model=model or "", **given)
     suite = find_suite(asked.suite)
     named = judge or suite.judge
     if named is None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mipo_eval.cli.options import EvaluationOptions, json_option, store_option
+from mipo_eval.cli.options import EvaluationOptions, reading
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -22,18 +22,13 @@ if TYPE_CHECKING:
 
 
 @click.command("runs")
-@store_option
-@json_option
-def list_runs(store: str, *, as_json: bool) -> None:
+@reading
+def list_runs(store: "Store", output: "Output") -> None:
     """List the runs of the store, the latest first."""
     from mipo_eval.cli.evaluate import run_json
-    from mipo_eval.cli.render import Output
-    from mipo_eval.store import Store
     from mipo_eval.store import runs as stored
 
-    output = Output(as_json=as_json)
-    with Store.open(store, mode="read") as opened:
-        found = [(run, stored.count_responses(opened, run)) for run in stored.list_runs(opened)]
+    found = [(run, stored.count_responses(store, run)) for run in stored.list_runs(store)]
     rows = [
         run_json(run) | {"responses": done, "updated_at": run.updated_at.isoformat()}
         for run, done in found
@@ -71,45 +66,44 @@ def _run_table(runs: "Sequence[tuple[Run, int]]") -> "RenderableType":
 @click.command()
 @click.argument("run")
 @click.option(
-    "--samples", type=click.IntRange(min=0), default=3, show_default=True, help="Responses shown."
+    "--samples",
+    type=click.IntRange(min=0),
+    default=3,
+    show_default=True,
+    help="How many responses.",
 )
 @click.option("--item", "item_id", metavar="ID", help="Show the response to this item.")
-@store_option
-@json_option
-def show(run: str, samples: int, item_id: str | None, store: str, *, as_json: bool) -> None:
+@reading
+def show(store: "Store", output: "Output", run: str, samples: int, item_id: str | None) -> None:
     """Show a run's scores and some of its responses with their verdicts.
 
     RUN is the beginning of a run's id, as `mipo-eval runs` lists them.
     """
     from mipo_eval.cli.evaluate import result_json
-    from mipo_eval.cli.render import Output, score_tables
+    from mipo_eval.cli.render import score_tables
     from mipo_eval.errors import ConfigError
     from mipo_eval.evaluation.run import Result
     from mipo_eval.evaluation.score import Numbers
-    from mipo_eval.store import Store
-    from mipo_eval.store import runs as stored
     from mipo_eval.store.responses import answered
+    from mipo_eval.store.runs import find_run
     from mipo_eval.store.validations import failing_by_short_key
 
-    output = Output(as_json=as_json)
-    with Store.open(store, mode="read") as opened:
-        found = stored.find_run(opened, run)
-        result = Result(run=found, scores=Numbers(opened).of_run(found))
-        failing = failing_by_short_key(opened)
-        entries = answered(opened, found.list_key, found.generation_key)
-        if item_id is not None:
-            entries = (entry for entry in entries if entry.item.item_id == item_id)
-        chosen = list(islice(entries, samples if item_id is None else 1))
-        if item_id is not None and not chosen:
-            raise ConfigError(f"run {run} has no item {item_id!r}")
-        verdicts = [_verdicts(opened, entry) for entry in chosen]
-    samples_json = [_sample_json(*both) for both in zip(chosen, verdicts, strict=True)]
-    output.document(result_json(result, failing) | {"samples": samples_json})
+    found = find_run(store, run)
+    result = Result(run=found, scores=Numbers(store).of_run(found))
+    failing = failing_by_short_key(store)
+    entries = answered(store, found.list_key, found.generation_key)
+    if item_id is not None:
+        entries = (entry for entry in entries if entry.item.item_id == item_id)
+    chosen = list(islice(entries, samples if item_id is None else 1))
+    if item_id is not None and not chosen:
+        raise ConfigError(f"run {run} has no item {item_id!r}")
+    shown = [(entry, _verdicts(store, entry)) for entry in chosen]
+    output.document(result_json(result, failing) | {"samples": [_sample_json(*s) for s in shown]})
     if result.scores:
         output.show(*score_tables(result.scores, found, failing))
     else:
         output.note("No scores yet: the run was stopped before its end; repeat its command.")
-    output.show(*(_sample(*both) for both in zip(chosen, verdicts, strict=True)))
+    output.show(*(_sample(*sample) for sample in shown))
 
 
 _Verdicts = dict[str, list[tuple[str, int, int | None, str | None]]]
@@ -185,21 +179,16 @@ def _sample(entry: "Answered", verdicts: _Verdicts) -> "RenderableType":
 @click.command()
 @click.argument("score", metavar="RUN[:TASK[:METRIC]]")
 @click.option("--run", "execute", is_flag=True, help="Make it again, in a store of its own.")
-@store_option
-@json_option
-def reproduce(score: str, store: str, *, execute: bool, as_json: bool) -> None:
+@reading
+def reproduce(store: "Store", output: "Output", score: str, *, execute: bool) -> None:
     """Print the command behind a number; with --run, say whether it comes out again.
 
     RUN is the beginning of a run's id. Everything is made anew: responses, ratings, scores; a
     judge that costs money is paid again.
     """
-    from mipo_eval.cli.render import Output
     from mipo_eval.reports.reproducing import outcome_json, outcomes, recipe, recipe_json
-    from mipo_eval.store import Store
 
-    output = Output(as_json=as_json)
-    with Store.open(store, mode="read") as opened:
-        found = recipe(opened, score)
+    found = recipe(store, score)
     output.show(*_recipe(found))
     if not execute:
         output.document(recipe_json(found))

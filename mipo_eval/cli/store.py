@@ -1,8 +1,14 @@
 """`mipo-eval store merge`, `store check` and `store vacuum`."""
 
+from typing import TYPE_CHECKING
+
 import click
 
-from mipo_eval.cli.options import json_option, store_option
+from mipo_eval.cli.options import json_option, reading, store_option
+
+if TYPE_CHECKING:
+    from mipo_eval.cli.render import Output
+    from mipo_eval.store import Store
 
 
 @click.group()
@@ -44,27 +50,22 @@ def merge(target: str, sources: tuple[str, ...], as_json: bool) -> None:
 
 
 @store.command()
-@store_option
-@json_option
-def check(store: str, as_json: bool) -> int:
-    """Say whether a store is whole.
+@reading
+def check(store: "Store", output: "Output") -> int:
+    """Say whether a store is whole: nothing damaged, nothing missing.
 
     Exits with 2 when something is broken: damaged pages, rows without what they refer to,
     incomplete item lists. Repeated work, unfinished runs and scores with two signatures are
     listed, and are no error.
     """
-    from mipo_eval.cli.render import Output, inert
-    from mipo_eval.store import Store
+    from mipo_eval.cli.render import inert
     from mipo_eval.store.check import check as check_store
 
-    output = Output(as_json=as_json)
-    with Store.open(store, mode="read") as opened:
-        findings = check_store(opened)
-        name = opened.name
+    findings = check_store(store)
     broken = any(finding.broken and finding.found for finding in findings)
     found = [finding for finding in findings if finding.found]
     listed = [finding._asdict() | {"examples": list(finding.examples)} for finding in found]
-    output.document({"store": name, "broken": broken, "findings": listed})
+    output.document({"store": store.name, "broken": broken, "findings": listed})
     for finding in found:
         style = "red" if finding.broken else "yellow"
         output.show(inert(f"{finding.name}: {finding.found:,}", style))
@@ -72,7 +73,7 @@ def check(store: str, as_json: bool) -> int:
         if finding.found > len(finding.examples):
             output.note(f"  and {finding.found - len(finding.examples):,} more")
     verdict = "is broken: restore a copy, or merge one in" if broken else "is whole"
-    output.show(inert(f"{name} {verdict} ({len(findings)} checks)"))
+    output.show(inert(f"{store.name} {verdict} ({len(findings)} checks)"))
     return 2 if broken else 0
 
 
