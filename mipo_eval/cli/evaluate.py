@@ -131,6 +131,20 @@ def judge_loader(*, max_cost: float | None, batch: bool) -> "Callable[..., Judge
     return load
 
 
+def own_judge(suite: str) -> str:
+    """Return the judge that a suite names where the user names none.
+
+    Raises:
+        ConfigError: it names none.
+    """
+    from mipo_eval.suites import SUITES
+
+    judge = SUITES[suite].judge if suite in SUITES else None
+    if judge is None:
+        raise ConfigError(f"suite {suite} has no judge of its own: name one with --judge")
+    return judge
+
+
 def is_family(spec: str) -> bool:
     """Whether a judge is chosen by the family of the model under evaluation."""
     from mipo_eval.judges.loading import FAMILY

@@ -128,7 +128,7 @@ def _contest(
     Raises:
         MipoEvalError: whatever the user must change.
     """
-    from mipo_eval.cli.evaluate import is_family, judge_loader
+    from mipo_eval.cli.evaluate import is_family, judge_loader, own_judge
     from mipo_eval.compare.entrants import find_entrant, same_family
     from mipo_eval.compare.head_to_head import Contest
     from mipo_eval.judges import family_of
@@ -137,7 +137,7 @@ def _contest(
     if not 2 <= len(names) <= len(ascii_uppercase):
         raise click.UsageError("two entrants or more: mipo-eval judge A B --suite S --judge J")
     field = _field(store, asked, names)
-    specs = tuple(dict.fromkeys(asked.judges)) or _own_judge(field)
+    specs = tuple(dict.fromkeys(asked.judges)) or (own_judge(field.suite),)
     make = judge_loader(max_cost=asked.max_cost, batch=asked.batch)
 
     def load(spec: str, kind: str | None = None) -> "Judge":
@@ -185,15 +185,6 @@ def _field(store: "Store", asked: EvaluationOptions, names: Sequence[str]) -> "F
             firsts = [(task, of_task[: asked.limit]) for task, of_task in items.items()]
             list_key, _ = put_list(store, firsts)
     return Field(suite=name, list_key=list_key, entries=list(get_items(store, list_key)))
-
-
-def _own_judge(field: "Field") -> tuple[str, ...]:
-    from mipo_eval.suites import SUITES
-
-    own = SUITES[field.suite].judge if field.suite in SUITES else None
-    if own is None:
-        raise ConfigError(f"suite {field.suite} has no judge of its own: name one with --judge")
-    return (own,)
 
 
 def _respond(
@@ -352,21 +343,19 @@ def _apart(match: "Match", found: "Sequence[Contrast]") -> "list[RenderableType]
 
 def _said(said: "Opinion", letters: Mapping[str | None, str]) -> list[str]:
     """Return what a judge said, line by line."""
+    from mipo_eval.cli.render import number
+
     placed = [
         f"{letters[one.shown_first]} first: {_short(one.reply or 'no reply')}, which is "
         f"{letters[one.winner]}"
         for one in said.placed
     ]
     rated = [
-        f"{letters['a']} {_rating(one.first)}, {letters['b']} {_rating(one.second)}: "
-        f"{one.preference}"
+        f"{letters['a']} {number(one.first, 'd', absent='none')}, "
+        f"{letters['b']} {number(one.second, 'd', absent='none')}: {one.preference}"
         for one in said.rated
     ]
     return [*placed, *rated] or [letters[said.winner]]
-
-
-def _rating(value: int | None) -> str:
-    return "none" if value is None else str(value)
 
 
 def _short(text: str) -> str:

@@ -57,7 +57,7 @@ def plan(  # noqa: PLR0913 - one parameter per flag
     Asks nobody and writes nothing; what the store has is subtracted.
     """
     from mipo_eval import settings
-    from mipo_eval.cli.evaluate import build_evaluation
+    from mipo_eval.cli.evaluate import build_evaluation, own_judge
     from mipo_eval.cli.render import Output
     from mipo_eval.errors import ConfigError
     from mipo_eval.judges import load_judge
@@ -68,9 +68,7 @@ def plan(  # noqa: PLR0913 - one parameter per flag
     output = Output(as_json=as_json)
     asked = EvaluationOptions(model=model or "", **given)
     suite = find_suite(asked.suite)
-    named = judge or suite.judge
-    if named is None:
-        raise ConfigError(f"suite {suite.name} has no judge of its own: name one with --judge")
+    named = judge or own_judge(suite.name)
     if asked.engine and model is None:
         raise ConfigError("--engine says how a model is run: name the model with --model")
     key, kind, besides = None, None, ["runs with a --seed other than 0"]

@@ -15,7 +15,7 @@ A file of responses is JSONL by item, or the outputs of alpaca_eval:
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -315,12 +315,20 @@ def _generator(rows: Sequence[FileRow]) -> str | None:
     return str(next(iter(names))) if names else None
 
 
+_FORMS: tuple[Callable[[Item], str], ...] = (
+    lambda item: render_query(item, "personalized"),
+    lambda item: render_query(item, "default"),
+    lambda item: item.prompt,
+)
+"""How an item may stand in a file, the most telling form first."""
+
+
 def _by_instruction(rows: Sequence[FileRow], items: Sequence[Item]) -> dict[str, str | None]:
     of_instruction: dict[str, list[FileRow]] = {}
     for row in rows:
         of_instruction.setdefault(row.text("instruction").strip(), []).append(row)
     texts: dict[str, str | None] = {}
-    for form in _forms():
+    for form in _FORMS:
         asked: dict[str, list[Item]] = {}
         for item in items:
             if item.key not in texts:
@@ -335,10 +343,3 @@ def _by_instruction(rows: Sequence[FileRow], items: Sequence[Item]) -> dict[str,
             for item, row in zip(wanting, found, strict=False):
                 texts[item.key] = row.written("output")
     return texts
-
-
-def _forms() -> Iterator[Callable[[Item], str]]:
-    """Yield how an item may stand in a file, the most telling form first."""
-    yield lambda item: render_query(item, "personalized")
-    yield lambda item: render_query(item, "default")
-    yield lambda item: item.prompt

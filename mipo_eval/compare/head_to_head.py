@@ -89,15 +89,15 @@ def fight(store: Store, contest: Contest, progress: Progress) -> list[Match]:
     a, *others = contest.entrants
     pairs = {b.label: list(zip(answers[a.label], answers[b.label], strict=True)) for b in others}
     sheets: dict[str, list[_Sheet]] = {b.label: [] for b in others}
+    count = Counter(judge.name for judge in contest.judges)
     for judge in contest.judges:
+        name = judge.name if count[judge.name] == 1 else f"{judge.name} ({short(judge.key)})"
         ask = _ask_to_rate if judge.protocol == "rubric" else _ask_to_choose
         ask(store, judge, field, list(pairs.values()), progress)
         for b in others:
-            sheets[b.label].append(_sheet(store, judge, items, pairs[b.label]))
-    for of_pair in sheets.values():
-        if len({sheet.name for sheet in of_pair}) < len(of_pair):
-            of_pair[:] = _told_apart(of_pair)
-        if contest.panel:
+            sheets[b.label].append(_sheet(store, judge, name, items, pairs[b.label]))
+    if contest.panel:
+        for of_pair in sheets.values():
             of_pair.append(_panel(of_pair, contest.panel))
     matches = [
         _match(contest, task, b, sheet, pairs[b.label])
@@ -173,7 +173,7 @@ def _both(items: Sequence[Item], texts: _Answers) -> list[TextPair]:
     ]
 
 
-def _sheet(store: Store, judge: Judge, items: Sequence[Item], texts: _Answers) -> _Sheet:
+def _sheet(store: Store, judge: Judge, name: str, items: Sequence[Item], texts: _Answers) -> _Sheet:
     """Read from the store what a judge says of two entrants."""
     pairs = [pair.key for pair in _both(items, texts)]
     said = dict(zip(pairs, pair_verdicts(store, judge.key, pairs), strict=True))
@@ -187,7 +187,7 @@ def _sheet(store: Store, judge: Judge, items: Sequence[Item], texts: _Answers) -
         else:
             outcomes.append(said[TextPair(item, first[0], second[0]).key])
     return _Sheet(
-        name=judge.name,
+        name=name,
         key=judge.key,
         protocol=judge.protocol,
         about=judge.signature_parts(),
@@ -205,17 +205,6 @@ def _panel(sheets: Sequence[_Sheet], how: Panel) -> _Sheet:
         about={"judge": names, "panel": how, "panel_key": short(digest(keys))},
         outcomes=panel_outcomes([sheet.outcomes for sheet in sheets], how),
     )
-
-
-def _told_apart(sheets: Sequence[_Sheet]) -> list[_Sheet]:
-    """Return the sheets of judges, those of one name with the beginning of their keys."""
-    count = Counter(sheet.name for sheet in sheets)
-    return [
-        sheet
-        if count[sheet.name] == 1
-        else replace(sheet, name=f"{sheet.name} ({short(sheet.key or '')})")
-        for sheet in sheets
-    ]
 
 
 def _match(contest: Contest, task: str, second: Entrant, sheet: _Sheet, answers: _Answers) -> Match:

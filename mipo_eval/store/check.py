@@ -68,11 +68,10 @@ def _finding(name: str, broken: bool, found: list[str]) -> Finding:
 
 
 def _damage(connection: sa.Connection) -> Finding:
-    name = "damaged pages of the database"
-    if connection.dialect.name != "sqlite":
-        return Finding(name, True, 0, ())  # PostgreSQL refuses to read them, which is an error
-    said = connection.exec_driver_sql("pragma quick_check(100)").scalars().all()
-    return _finding(name, True, [str(line) for line in said if line != "ok"])
+    said = ["ok"]
+    if connection.dialect.name == "sqlite":  # PostgreSQL refuses to read them, which is an error
+        said = [*connection.exec_driver_sql("pragma quick_check(100)").scalars()]
+    return _finding("damaged pages of the database", True, [line for line in said if line != "ok"])
 
 
 def _orphans(
@@ -106,10 +105,9 @@ def _incomplete_lists(connection: sa.Connection) -> Finding:
 
 
 def _repeated_calls(connection: sa.Connection) -> Finding:
-    backend = sa.cast(t.calls.c.backend, sa.Text)
     query = (
         sa.select(sa.func.min(t.calls.c.call_key), sa.func.count())
-        .group_by(t.calls.c.request, backend)
+        .group_by(t.calls.c.request, sa.cast(t.calls.c.backend, sa.Text))
         .having(sa.func.count() > 1)
     )
     found = [f"{key} x {n}" for key, n in connection.execute(query)]
@@ -125,10 +123,8 @@ def _signature_conflicts(connection: sa.Connection) -> Finding:
     for run, task, metric, parts in connection.execute(sa.select(*columns).order_by(*order)):
         signature = Signature(parts)
         key = (run, task, metric, parts.get("judge"), parts.get("control"))
-        if key not in first:
-            first[key] = signature
-            continue
-        found.append(f"{run[:12]} {task} {metric}: {_listed(first[key].differences(signature))}")
+        if (earlier := first.setdefault(key, signature)) is not signature:
+            found.append(f"{run[:12]} {task} {metric}: {_listed(earlier.differences(signature))}")
     return _finding("scores with two signatures", False, found)
 
 
