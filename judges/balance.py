@@ -8,8 +8,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from mipo_eval.errors import DataError
-from mipo_eval.judges.choices import Verdict
 from mipo_eval.judges.comparing import panel_majority, panel_mean
+from mipo_eval.judges.verdict import Verdict
 from mipo_eval.metrics.rates import METRIC_NAMES, outcome_rates
 from mipo_eval.records import Score
 from mipo_eval.signature import join

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mipo_eval.errors import DataError
-from mipo_eval.judges.choices import Verdict, parse_choice
+from mipo_eval.judges.choices import parse_choice
 from mipo_eval.judges.labelled import LabelledPair, majority
 from mipo_eval.judges.parsing import parse_rating
 from mipo_eval.judges.readings import Reading
+from mipo_eval.judges.verdict import Verdict
 from mipo_eval.metrics.agreement import cohen_kappa
 
 _EXCHANGED: dict[Verdict, Verdict] = {"a": "b", "b": "a", "tie": "tie"}

@@ -8,7 +8,7 @@ conclusion ("Therefore, Output (b) is better."): reasoning may weigh both sides 
 import json
 import re
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
 from mipo_eval.judges.cleaning import (
     clause_before,
@@ -17,9 +17,7 @@ from mipo_eval.judges.cleaning import (
     without_citations,
     without_markup,
 )
-
-Winner = Literal["a", "b"]
-Verdict = Literal["a", "b", "tie"]
+from mipo_eval.judges.verdict import Verdict, Winner
 
 _JSON_KEYS = frozenset(
     {"winner", "answer", "verdict", "choice", "better", "preferred", "decision", "response"}
@@ -174,14 +172,3 @@ def _from_json(pairs: Any) -> Verdict | None:
     value = json.loads(values.pop())
     is_text = isinstance(value, str) and not value.lstrip().startswith("{")
     return parse_verdict(value) if is_text else None
-
-
-def merge_orders(first: Verdict | None, second: Verdict | None) -> Verdict | None:
-    """Join the verdicts of the two presentation orders, both in terms of a and b.
-
-    Agreement wins; disagreement is a tie, the mark of position bias; a missing verdict leaves the
-    pair undecided rather than deciding it on one order.
-    """
-    if first is None or second is None:
-        return None
-    return first if first == second else "tie"

@@ -5,7 +5,7 @@ from itertools import combinations
 from typing import Literal, NamedTuple
 
 from mipo_eval.errors import DataError
-from mipo_eval.judges.choices import Verdict
+from mipo_eval.judges.verdict import Verdict
 from mipo_eval.metrics import mean_score
 from mipo_eval.metrics.agreement import cohen_kappa
 from mipo_eval.metrics.means import same_length

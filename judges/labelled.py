@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mipo_eval.errors import DataError
-from mipo_eval.judges.choices import Verdict
+from mipo_eval.judges.verdict import Verdict
 from mipo_eval.keys import digest, item_rng
 from mipo_eval.records import Item
 

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from mipo_eval.errors import ConfigError, DataError
-from mipo_eval.judges.choices import Verdict
 from mipo_eval.judges.labelled import LabelledPair, majority
+from mipo_eval.judges.verdict import Verdict
 from mipo_eval.records import Item
 from mipo_eval.store import Store
 from mipo_eval.store.choices import Winner

@@ -11,7 +11,6 @@ from typing import Any
 
 from mipo_eval.errors import DataError
 from mipo_eval.judges.benchmarks import PeopleAgreement, people_agreement
-from mipo_eval.judges.choices import Verdict
 from mipo_eval.judges.labelled import LabelledPair
 from mipo_eval.judges.readings import Reading
 from mipo_eval.judges.rubric import UNPARSED
@@ -29,6 +28,7 @@ from mipo_eval.judges.validation import (
     rating_spread,
     validation_scores,
 )
+from mipo_eval.judges.verdict import Verdict
 from mipo_eval.metrics import rate_score
 from mipo_eval.metrics.agreement import cohen_kappa
 from mipo_eval.records import Score

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from mipo_eval.judges.choices import Verdict, merge_orders
 from mipo_eval.judges.rubric import UNPARSED
+from mipo_eval.judges.verdict import Verdict, merge_orders
 
 if TYPE_CHECKING:
     from mipo_eval.judges.labelled import LabelledPair

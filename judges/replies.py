@@ -20,10 +20,11 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mipo_eval.errors import DataError
-from mipo_eval.judges.choices import Verdict, parse_verdict
+from mipo_eval.judges.choices import parse_verdict
 from mipo_eval.judges.labelled import LabelledPair
 from mipo_eval.judges.readings import Reading
 from mipo_eval.judges.rubric import UNPARSED, read_rating
+from mipo_eval.judges.verdict import Verdict
 
 NO_REPLY = "no reply in the file"
 _EXCHANGED: dict[Verdict, Verdict] = {"a": "b", "b": "a", "tie": "tie"}

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mipo_eval.errors import DataError
-from mipo_eval.judges.choices import Verdict
 from mipo_eval.judges.readings import Reading
+from mipo_eval.judges.verdict import Verdict
 from mipo_eval.metrics import (
     JudgeAccuracy,
     choice_outcome,

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from mipo_eval.errors import DataError
-from mipo_eval.judges.choices import Verdict
 from mipo_eval.judges.labelled import LabelledPair
 from mipo_eval.judges.quality import Quality, quality, quality_json
 from mipo_eval.judges.readings import Reading
 from mipo_eval.judges.rubric import UNPARSED
+from mipo_eval.judges.verdict import Verdict
 
 
 def pair(number: int, label: Verdict, **more: Any) -> LabelledPair:

@@ -7,7 +7,6 @@ import pytest
 
 from mipo_eval.errors import DataError
 from mipo_eval.judges.benchmarks import load_benchmark
-from mipo_eval.judges.choices import Verdict
 from mipo_eval.judges.readings import Reading
 from mipo_eval.judges.validation import (
     LengthBias,
@@ -19,6 +18,7 @@ from mipo_eval.judges.validation import (
     rating_spread,
     validation_scores,
 )
+from mipo_eval.judges.verdict import Verdict
 
 
 def chose(label: Verdict, straight: Verdict | None, swapped: Verdict | None, **more: object):  # type: ignore[no-untyped-def]
