@@ -1,6 +1,7 @@
 """`mipo-eval runs` and `mipo-eval show RUN`."""
 
 from itertools import islice
+from textwrap import indent
 from typing import TYPE_CHECKING
 
 import click
@@ -60,7 +61,8 @@ def list_runs(store: str, as_json: bool) -> None:
 def show(run: str, samples: int, item_id: str | None, store: str, as_json: bool) -> None:
     """Show a run's scores and some of its responses with their verdicts.
 
-    RUN is the beginning of a run's id, as `mipo-eval runs` lists them.
+    RUN is the beginning of a run's id, as `mipo-eval runs` lists them. --item also shows what
+    every judge said of the response, with its raw replies.
     """
     from mipo_eval.cli.evaluate import result_json
     from mipo_eval.cli.output import Output
@@ -85,6 +87,8 @@ def show(run: str, samples: int, item_id: str | None, store: str, as_json: bool)
             raise ConfigError(f"run {run} has no item {item_id!r}")
         if as_json:
             details = [_sample_json(opened, entry) for entry in chosen]
+            if item_id is not None:
+                details[0]["said"] = _remarks(opened, chosen[0])
             output.document(result_json(result, failing) | {"samples": details})
             return
         if result.scores:
@@ -93,6 +97,8 @@ def show(run: str, samples: int, item_id: str | None, store: str, as_json: bool)
             output.note("No scores yet: the run was stopped before its end; repeat its command.")
         for entry in chosen:
             output.show(*_sample(opened, entry))
+        if item_id is not None:
+            output.show(*_said_lines(_remarks(opened, chosen[0])))
 
 
 def _sample_json(store: "Store", entry: "Answered") -> dict[str, object]:
@@ -165,3 +171,42 @@ def _said(store: "Store", entry: "Answered", text: str | None, judge: str, aspec
         if (name, index) == (judge, aspect):
             return str(rating) if rating is not None else str(reason)
     return "-"
+
+
+def _remarks(store: "Store", entry: "Answered") -> list[dict[str, object]]:
+    """Return what every judge said of a response, and of the reference, in words."""
+    from mipo_eval.records import text_key
+    from mipo_eval.store.verdicts import remarks_on
+
+    item = entry.item
+    texts = {"response": entry.response and entry.response.text, "reference": item.reference}
+    keys = {of: text_key(text) for of, text in texts.items() if text}
+    told = []
+    for of, key in keys.items():
+        for said in remarks_on(store, item.key, key):
+            about = {}
+            if said.preference is not None:
+                about["preference"] = item.preferences[said.preference]
+            elif said.other_key is not None:
+                if of == "reference":  # a choice stands with the response it is about
+                    continue
+                of_other = "the reference" if said.other_key == keys.get("reference") else "another"
+                about |= {"against": of_other, "shown_first": str(said.shown_first)}
+            row = {"judge": said.judge, "of": of, **about}
+            told.append(row | {"value": said.value, "reason": said.reason, "reply": said.reply})
+    return told
+
+
+def _said_lines(told: list[dict[str, object]]) -> list["RenderableType"]:
+    from mipo_eval.cli.tables import inert
+
+    lines = []
+    for row in told:
+        about = row.get("preference", "")
+        if "against" in row:
+            about = f"against {row['against']}, shown first: {row['shown_first']}"
+        value = row["reason"] if row["value"] is None else row["value"]
+        reply = "" if row["reply"] is None else f"\n{indent(str(row['reply']).strip(), '    ')}"
+        head = f"{row['judge']} on the {row['of']}{about and f' ({about})'}: {value}"
+        lines.append(inert(head + reply))
+    return [*lines]
