@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mipo_eval.errors import DataError
-from mipo_eval.judges.choices import parse_choice
 from mipo_eval.judges.labelled import LabelledPair, majority
-from mipo_eval.judges.parsing import parse_rating
+from mipo_eval.judges.parse import parse_choice, parse_rating
 from mipo_eval.judges.readings import Reading
 from mipo_eval.judges.verdict import Verdict
 from mipo_eval.metrics.agreement import cohen_kappa

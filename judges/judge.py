@@ -6,8 +6,8 @@ from functools import cached_property
 from typing import Any, Literal
 
 from mipo_eval.backends import Backend, Sampling
-from mipo_eval.judges.parsing import PARSER_VERSION
-from mipo_eval.judges.rendering import Prompt
+from mipo_eval.judges.parse import PARSER_VERSION
+from mipo_eval.judges.prompt import Prompt
 from mipo_eval.keys import digest
 from mipo_eval.signature import short
 

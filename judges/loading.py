@@ -20,7 +20,7 @@ from mipo_eval.backends import BACKENDS, Limits, Purse, Sampling, load_backend
 from mipo_eval.errors import ConfigError
 from mipo_eval.judges import pairwise, rubric
 from mipo_eval.judges.judge import Judge, Protocol
-from mipo_eval.judges.rendering import Prompt, load_prompt
+from mipo_eval.judges.prompt import Prompt, load_prompt
 
 FAMILY = "family"
 _FAMILIES = {"qwen": "qwen2.5-14b", "llama": "llama-3-8b"}

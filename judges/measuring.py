@@ -15,10 +15,10 @@ from mipo_eval.judges.attacks import Attack, Duel
 from mipo_eval.judges.judge import Judge
 from mipo_eval.judges.labelled import LabelledPair
 from mipo_eval.judges.pairwise import ChoiceRequest, choice_requests, read_choice
+from mipo_eval.judges.parse import rating_probabilities
 from mipo_eval.judges.readings import Reading
 from mipo_eval.judges.rubric import HIGH, LOW, RatingRequest, rating_requests, read_rating
 from mipo_eval.judges.verdict import Verdict
-from mipo_eval.judges.weighted import rating_probabilities
 from mipo_eval.records import Item
 from mipo_eval.store import Store
 from mipo_eval.store.ledger import Call, Ledger

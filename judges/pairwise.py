@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from mipo_eval.backends import Message, Request
-from mipo_eval.judges.choices import parse_choice, parse_verdict
 from mipo_eval.judges.judge import Judge, Protocol
+from mipo_eval.judges.parse import parse_choice, parse_verdict
 from mipo_eval.judges.rubric import CALL_FAILED, UNPARSED, guide
 from mipo_eval.judges.verdict import Verdict, merge_orders
 from mipo_eval.records import Item, text_key

@@ -20,8 +20,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mipo_eval.errors import DataError
-from mipo_eval.judges.choices import parse_verdict
 from mipo_eval.judges.labelled import LabelledPair
+from mipo_eval.judges.parse import parse_verdict
 from mipo_eval.judges.readings import Reading
 from mipo_eval.judges.rubric import UNPARSED, read_rating
 from mipo_eval.judges.verdict import Verdict

@@ -1,10 +1,10 @@
-"""Probability-weighted ratings of stored verdicts, beside the plain ones (see weighted.py)."""
+"""Probability-weighted ratings of stored verdicts, beside the plain ones (see parse.py)."""
 
 from collections.abc import Sequence
 
 from mipo_eval.judges.judge import Judge
 from mipo_eval.judges.judging import NO_PREFERENCES, NOT_JUDGED, Judged
-from mipo_eval.judges.weighted import weighted_rating
+from mipo_eval.judges.parse import weighted_rating
 from mipo_eval.metrics import mean_score
 from mipo_eval.records import Score
 from mipo_eval.signature import join

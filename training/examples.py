@@ -13,7 +13,7 @@ from typing import Any
 
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.generation.engine import Decoding
-from mipo_eval.judges.rendering import neutral
+from mipo_eval.judges.prompt import neutral
 from mipo_eval.keys import digest
 from mipo_eval.progress import Progress
 from mipo_eval.records import Item, Response

@@ -8,7 +8,7 @@ from importlib import resources
 from typing import Any
 
 from mipo_eval.backends.base import Backend, Message
-from mipo_eval.judges.rendering import Prompt, make_prompt
+from mipo_eval.judges.prompt import Prompt, make_prompt
 from mipo_eval.keys import digest
 from mipo_eval.records import Item
 from mipo_eval.tasks.preparation.extract import (

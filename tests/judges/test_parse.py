@@ -2,7 +2,7 @@
 
 import pytest
 
-from mipo_eval.judges.parsing import parse_rating
+from mipo_eval.judges.parse import parse_rating
 
 RATINGS: list[tuple[str, int | None]] = [
     # a bare answer, however decorated
