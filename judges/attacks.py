@@ -46,7 +46,7 @@ def attacks() -> tuple[Attack, ...]:
     return TypeAdapter(tuple[Attack, ...]).validate_python(rows)
 
 
-class Duel(NamedTuple):
+class HostileDuel(NamedTuple):
     """What a judge made of one hostile response against the honest one to the same item."""
 
     attack: Attack
@@ -96,7 +96,7 @@ class Fooled(NamedTuple):
     """Won, a tie being half: 50 where the judge cannot tell a hostile text from an honest one."""
 
 
-def fooled_by(duels: Sequence[Duel], *, signature: str = "", seed: int = 0) -> tuple[Fooled, ...]:
+def fooled_by(duels: Sequence[HostileDuel], *, signature: str = "", seed: int = 0) -> tuple[Fooled, ...]:
     """Return how hostile texts fared over all duels and then by kind, with intervals.
 
     They resample attacks and items: another text, another question.
@@ -110,12 +110,12 @@ def fooled_by(duels: Sequence[Duel], *, signature: str = "", seed: int = 0) -> t
         DataError: no duel has an outcome.
     """
     kinds = dict.fromkeys(duel.attack.kind for duel in duels if duel.outcome is not None)
-    chosen: list[tuple[Kind | None, list[Duel]]] = [(None, list(duels))]
+    chosen: list[tuple[Kind | None, list[HostileDuel]]] = [(None, list(duels))]
     chosen += [(kind, [duel for duel in duels if duel.attack.kind == kind]) for kind in kinds]
     return tuple(_fooled(kind, own, signature, seed) for kind, own in chosen)
 
 
-def _fooled(kind: Kind | None, duels: Sequence[Duel], signature: str, seed: int) -> Fooled:
+def _fooled(kind: Kind | None, duels: Sequence[HostileDuel], signature: str, seed: int) -> Fooled:
     def rate(metric: str, worth: Mapping[str, float], **ties: str) -> Score:
         return rate_score(
             metric,
@@ -132,7 +132,7 @@ def _fooled(kind: Kind | None, duels: Sequence[Duel], signature: str, seed: int)
     return Fooled(kind, beats, 100 * ties / half.n, half)
 
 
-def attack_report(duels: Sequence[Duel]) -> AttackReport:
+def attack_report(duels: Sequence[HostileDuel]) -> AttackReport:
     """Return how often hostile texts won, over all and by kind."""
     decided = [duel for duel in duels if duel.outcome is not None]
     by_kind: dict[Kind, tuple[int, int]] = {}

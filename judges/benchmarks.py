@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from mipo_eval.errors import DataError
 from mipo_eval.judges.labelled import LabelledPair, majority
 from mipo_eval.judges.parse import parse_choice, parse_rating
-from mipo_eval.judges.readings import Reading
+from mipo_eval.judges.readings import PairReading
 from mipo_eval.judges.verdict import Verdict
 from mipo_eval.metrics.agreement import cohen_kappa
 
@@ -33,7 +33,7 @@ class Benchmark(NamedTuple):
     """Labelled pairs, and what a judge said of each where the file holds replies."""
 
     pairs: tuple[LabelledPair, ...]
-    readings: tuple[Reading, ...]
+    readings: tuple[PairReading, ...]
     """One per pair; empty where the file holds no replies."""
 
 
@@ -85,13 +85,13 @@ def _llmbar_subset(path: Path) -> str:
     return "/".join(names[: names.index("evaluators")] if "evaluators" in names else names)
 
 
-def _llmbar_reading(pair: LabelledPair, result: dict[str, Any]) -> Reading:
+def _llmbar_reading(pair: LabelledPair, result: dict[str, Any]) -> PairReading:
     if "score_1" not in result:
         straight = parse_choice(result["swap = False"]["completion"][0])
         swapped = parse_choice(result["swap = True"]["completion"][0])
-        return Reading.of(pair, straight, _EXCHANGED[swapped] if swapped else None)
+        return PairReading.of(pair, straight, _EXCHANGED[swapped] if swapped else None)
     first, second = (parse_rating(result[key][0], 0, 10) for key in ("score_1", "score_2"))
-    return Reading.of(pair, *llmbar_verdicts(first, second), ratings=(first, second))
+    return PairReading.of(pair, *llmbar_verdicts(first, second), ratings=(first, second))
 
 
 def llmbar_verdicts(first: int | None, second: int | None) -> tuple[Verdict, Verdict]:
@@ -127,7 +127,7 @@ def load_judgebench(path: Path) -> Benchmark:
         said = [_arena_reply(judgment) for judgment in row["judgments"]]
         swapped = said[1] if len(said) > 1 else None
         readings.append(
-            Reading.of(
+            PairReading.of(
                 pair,
                 said[0],
                 _EXCHANGED[swapped] if swapped else None,
@@ -171,7 +171,7 @@ def load_pandalm(path: Path) -> Benchmark:
         verdicts = {str(row["idx"]): _PANDALM[int(row["pandalm_result"])] for row in rows}
         pairs = load_pandalm(path.parent / "testset-v1.json").pairs
         readings = tuple(
-            Reading.of(pair, verdicts.get(pair.pair_id), None, both_orders=False) for pair in pairs
+            PairReading.of(pair, verdicts.get(pair.pair_id), None, both_orders=False) for pair in pairs
         )
         return Benchmark(pairs, readings)
     return Benchmark(tuple(_pandalm_pair(row) for row in rows), ())

@@ -11,12 +11,12 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from mipo_eval.backends.base import Request
-from mipo_eval.judges.attacks import Attack, Duel
+from mipo_eval.judges.attacks import Attack, HostileDuel
 from mipo_eval.judges.judge import Judge
 from mipo_eval.judges.labelled import LabelledPair
 from mipo_eval.judges.pairwise import ChoiceRequest, choice_requests, read_choice
 from mipo_eval.judges.parse import rating_probabilities
-from mipo_eval.judges.readings import Reading
+from mipo_eval.judges.readings import PairReading
 from mipo_eval.judges.rubric import HIGH, LOW, RatingRequest, rating_requests, read_rating
 from mipo_eval.judges.verdict import Verdict
 from mipo_eval.records import Item
@@ -37,7 +37,7 @@ class _Place(NamedTuple):
 
 async def judge_pairs(
     store: Store, judge: Judge, pairs: Sequence[LabelledPair], *, advance: Advance = lambda _: None
-) -> tuple[Reading, ...]:
+) -> tuple[PairReading, ...]:
     """Return what a judge says of labelled pairs, by its protocol.
 
     A judge that rates is asked for every preference of both responses, one that chooses is asked
@@ -60,7 +60,7 @@ async def judge_pairs(
     readings = []
     for index, pair in enumerate(pairs):
         said = [_chosen(judge, asked[index, side], sides[index][side][0]) for side in (0, 1)]
-        made = Reading.of(pair, said[0][0], said[1][0])
+        made = PairReading.of(pair, said[0][0], said[1][0])
         calls = [*sides[index][0], *sides[index][1]]
         readings.append(replace(made, unread=_reasons(said), trouble=_trouble(calls)))
     return tuple(readings)
@@ -80,7 +80,7 @@ async def judge_attacks(
     hostile: Sequence[Attack],
     *,
     advance: Advance = lambda _: None,
-) -> tuple[Duel, ...]:
+) -> tuple[HostileDuel, ...]:
     """Return how hostile responses fare against the items' references, item by item.
 
     Args:
@@ -108,12 +108,12 @@ async def judge_attacks(
     readings = await judge_pairs(store, judge, pairs, advance=advance)
     outcomes: dict[Verdict | None, str | None] = {"a": "win", "b": "loss", "tie": "tie", None: None}
     return tuple(
-        Duel(attack, outcomes[reading.verdict], item.group, why_not(reading))  # type: ignore[arg-type]
+        HostileDuel(attack, outcomes[reading.verdict], item.group, why_not(reading))  # type: ignore[arg-type]
         for (item, attack), reading in zip(subjects, readings, strict=True)
     )
 
 
-def why_not(reading: Reading) -> str:
+def why_not(reading: PairReading) -> str:
     """Return why a reading has no verdict; empty where it has one."""
     return "" if reading.verdict else reading.trouble or next(iter(reading.unread), "")
 
@@ -159,11 +159,11 @@ def _trouble(calls: Iterable[Call]) -> str:
     return next((call.detail or call.status for call in calls if call.status != "ok"), "")
 
 
-def _rated(pair: LabelledPair, first: Sequence[Call], second: Sequence[Call]) -> Reading:
+def _rated(pair: LabelledPair, first: Sequence[Call], second: Sequence[Call]) -> PairReading:
     read = [[read_rating(call.text, call.status) for call in calls] for calls in (first, second)]
     sums = (_total(read[0]), _total(read[1]))
     return replace(
-        Reading.of(pair, None, None, both_orders=False, ratings=sums),
+        PairReading.of(pair, None, None, both_orders=False, ratings=sums),
         given=tuple(rating for rating, _ in (*read[0], *read[1]) if rating is not None),
         probability=preference_probability(_spread(first), _spread(second)),
         replies=len(first) + len(second),

@@ -22,7 +22,7 @@ EVERYBODY = "people"
 _CHUNK = 500
 
 
-class Labelled(NamedTuple):
+class LabelledTexts(NamedTuple):
     """What one person said of two texts of an item."""
 
     item_key: str
@@ -34,7 +34,7 @@ class Labelled(NamedTuple):
 _EXCHANGED: dict[Winner, Winner] = {"a": "b", "b": "a", "tie": "tie"}
 
 
-def labels_of(store: Store, people: Sequence[str]) -> dict[Labelled, list[Verdict | None]]:
+def labels_of(store: Store, people: Sequence[str]) -> dict[LabelledTexts, list[Verdict | None]]:
     """Return what each of these people said, in their order, of every pair that one of them saw.
 
     Who was shown a pair twice and contradicted themselves called it a tie.
@@ -50,11 +50,11 @@ def labels_of(store: Store, people: Sequence[str]) -> dict[Labelled, list[Verdic
         .where(choices.c.judge_key.in_(people), choices.c.winner.is_not(None))
         .order_by(choices.c.item_key, choices.c.text_key_a, choices.c.text_key_b)
     )
-    said: dict[Labelled, dict[str, set[Winner]]] = defaultdict(lambda: defaultdict(set))
+    said: dict[LabelledTexts, dict[str, set[Winner]]] = defaultdict(lambda: defaultdict(set))
     with store.read() as connection:
         for person, item, a, b, winner in connection.execute(query):
-            pair, told = (Labelled(item, a, b), winner) if a <= b else (
-                Labelled(item, b, a), _EXCHANGED[winner],
+            pair, told = (LabelledTexts(item, a, b), winner) if a <= b else (
+                LabelledTexts(item, b, a), _EXCHANGED[winner],
             )  # fmt: skip
             said[pair][person].add(told)
     return {

@@ -12,7 +12,7 @@ from typing import Any
 from mipo_eval.errors import DataError
 from mipo_eval.judges.benchmarks import PeopleAgreement, people_agreement
 from mipo_eval.judges.labelled import LabelledPair
-from mipo_eval.judges.readings import Reading
+from mipo_eval.judges.readings import PairReading
 from mipo_eval.judges.rubric import UNPARSED
 from mipo_eval.judges.validation import (
     OVER_LONGEST,
@@ -102,7 +102,7 @@ class Quality:
 
 
 def quality(
-    pairs: Sequence[LabelledPair], readings: Sequence[Reading], *, signature: str, seed: int = 0
+    pairs: Sequence[LabelledPair], readings: Sequence[PairReading], *, signature: str, seed: int = 0
 ) -> Quality:
     """Return every figure about a judge.
 
@@ -145,21 +145,21 @@ def quality(
     )
 
 
-def _nothing(readings: Sequence[Reading], unread: Mapping[str, int]) -> str:
+def _nothing(readings: Sequence[PairReading], unread: Mapping[str, int]) -> str:
     counted = ", ".join(f"{n} x {why}" for why, n in unread.items())
     trouble = next((reading.trouble for reading in readings if reading.trouble), "")
     said = f"; the first failure says: {trouble}" if trouble else ""
     return f"the judge gave no verdict on any of {len(readings)} pairs ({counted}){said}"
 
 
-def _where(reading: Reading, verdict: Verdict) -> Verdict | None:
+def _where(reading: PairReading, verdict: Verdict) -> Verdict | None:
     """Return what a rule says, where the judge has a verdict too."""
     return None if reading.verdict is None else verdict
 
 
 def against_labels(
     verdicts: Sequence[Verdict | None],
-    readings: Sequence[Reading],
+    readings: Sequence[PairReading],
     signature: str,
     seed: int = 0,
 ) -> AgainstLabels:
@@ -209,7 +209,7 @@ def against_labels(
     )
 
 
-def _first_place(readings: Sequence[Reading], signature: str, seed: int) -> Score | None:
+def _first_place(readings: Sequence[PairReading], signature: str, seed: int) -> Score | None:
     named: dict[tuple[bool, Verdict | None], float] = {
         (False, "a"): 100.0,
         (False, "b"): 0.0,
@@ -226,7 +226,7 @@ def _first_place(readings: Sequence[Reading], signature: str, seed: int) -> Scor
     )
 
 
-def _same_verdict(readings: Sequence[Reading], signature: str, seed: int) -> Score | None:
+def _same_verdict(readings: Sequence[PairReading], signature: str, seed: int) -> Score | None:
     values = [
         None if r.straight is None or r.swapped is None else 100.0 * (r.straight == r.swapped)
         for r in readings
@@ -254,7 +254,7 @@ def _rate_or_none(
 
 
 def _subsets(
-    readings: Sequence[Reading], names: Sequence[str], signature: str, seed: int
+    readings: Sequence[PairReading], names: Sequence[str], signature: str, seed: int
 ) -> dict[str, AgainstLabels]:
     found = {}
     for name in names:

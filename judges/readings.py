@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class PairReading:
     """What a judge said of one labelled pair; "a" is the first response, wherever it was shown."""
 
     label: Verdict

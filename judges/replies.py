@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from mipo_eval.errors import DataError
 from mipo_eval.judges.labelled import LabelledPair
 from mipo_eval.judges.parse import parse_verdict
-from mipo_eval.judges.readings import Reading
+from mipo_eval.judges.readings import PairReading
 from mipo_eval.judges.rubric import UNPARSED, read_rating
 from mipo_eval.judges.verdict import Verdict
 
@@ -60,7 +60,7 @@ def is_reply_file(path: Path) -> bool:
     return isinstance(first, dict) and {"pair_id", "reply"} <= first.keys()
 
 
-def read_replies(path: Path, pairs: Sequence[LabelledPair]) -> tuple[Reading, ...]:
+def read_replies(path: Path, pairs: Sequence[LabelledPair]) -> tuple[PairReading, ...]:
     """Return what stored replies say of pairs, one reading per pair, in their order.
 
     Raises:
@@ -110,7 +110,7 @@ def _lines(path: Path) -> list[tuple[str, StoredReply]]:
     return found
 
 
-def _chosen(pair: LabelledPair, own: Mapping[Place, str | None], both: bool) -> Reading:
+def _chosen(pair: LabelledPair, own: Mapping[Place, str | None], both: bool) -> PairReading:
     said: list[Verdict | None] = []
     reasons = []
     for place in ("first", "second") if both else (_only(own),):
@@ -121,7 +121,7 @@ def _chosen(pair: LabelledPair, own: Mapping[Place, str | None], both: bool) -> 
         elif place == "second":
             verdict = _EXCHANGED[verdict]
         said.append(verdict)
-    made = Reading.of(pair, said[0], said[1] if both else None, both_orders=both)
+    made = PairReading.of(pair, said[0], said[1] if both else None, both_orders=both)
     return _with_reasons(made, len(said), reasons)
 
 
@@ -130,7 +130,7 @@ def _only(own: Mapping[Place, str | None]) -> Which:
     return next((which for which, _ in own), "first")
 
 
-def _rated(pair: LabelledPair, own: Mapping[Place, str | None], _: bool) -> Reading:
+def _rated(pair: LabelledPair, own: Mapping[Place, str | None], _: bool) -> PairReading:
     wishes = range(len(pair.item().preferences))
     sums: list[int | None] = []
     given: list[int] = []
@@ -145,11 +145,11 @@ def _rated(pair: LabelledPair, own: Mapping[Place, str | None], _: bool) -> Read
         read = [rating for rating in ratings if rating is not None]
         given += read
         sums.append(sum(read) if len(read) == len(ratings) else None)
-    made = Reading.of(pair, None, None, both_orders=False, ratings=(sums[0], sums[1]))
+    made = PairReading.of(pair, None, None, both_orders=False, ratings=(sums[0], sums[1]))
     return _with_reasons(made, 2 * len(wishes), reasons, tuple(given))
 
 
 def _with_reasons(
-    made: Reading, replies: int, reasons: Sequence[str], given: tuple[int, ...] = ()
-) -> Reading:
+    made: PairReading, replies: int, reasons: Sequence[str], given: tuple[int, ...] = ()
+) -> PairReading:
     return replace(made, replies=replies, unread=tuple(reasons), given=given)

@@ -38,7 +38,7 @@ _DATA_NAME = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Examined:
+class Examination:
     """One judge's quality on one set of labelled pairs."""
 
     judge_key: str
@@ -62,7 +62,7 @@ def examine(
     *,
     seed: int,
     progress: Progress,
-) -> Examined:
+) -> Examination:
     """Ask a judge about labelled pairs, and store what its quality is.
 
     Args:
@@ -83,7 +83,7 @@ def examine(
     asked = judge_pairs(store, judge, pairs, advance=progress.advance)
     readings = run_shown(asked, progress, stage)
     signed = join(**_about(data, pairs), **judge.signature_parts(), version=__version__)
-    found = Examined(
+    found = Examination(
         judge_key=judge.key,
         judge=judge.name,
         data=data[:_DATA_NAME],
@@ -97,7 +97,7 @@ def examine(
 
 def examine_replies(
     store: Store, judge: tuple[str, str | None], replies: Benchmark, data: str, *, seed: int = 0
-) -> Examined:
+) -> Examination:
     """Store the quality of a judge whose replies were collected elsewhere; nobody is asked.
 
     Args:
@@ -119,7 +119,7 @@ def examine_replies(
     signed = join(
         **_about(data, replies.pairs), judge=name, judge_key=short(key), version=__version__
     )
-    found = Examined(
+    found = Examination(
         judge_key=key,
         judge=name,
         data=data[:_DATA_NAME],
@@ -135,7 +135,7 @@ def _about(data: str, pairs: Sequence[LabelledPair]) -> dict[str, str]:
     return {"data": data, "pairs": short(pairs_key(pairs))}
 
 
-def _keep(store: Store, found: Examined) -> None:
+def _keep(store: Store, found: Examination) -> None:
     if not found.kept:
         return
     validation = Validation(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mipo_eval.errors import DataError
-from mipo_eval.judges.readings import Reading
+from mipo_eval.judges.readings import PairReading
 from mipo_eval.judges.verdict import Verdict
 from mipo_eval.metrics import (
     JudgeAccuracy,
@@ -91,7 +91,7 @@ class OrderReport:
         return 100 * self.named_first / (2 * self.n)
 
 
-def order_report(readings: Sequence[Reading]) -> OrderReport:
+def order_report(readings: Sequence[PairReading]) -> OrderReport:
     """Return how the verdicts of the two orders meet the labels and each other.
 
     Raises:
@@ -132,7 +132,7 @@ def _kappa(said: Sequence[Verdict | None], labels: Sequence[Verdict]) -> float |
     return cohen_kappa(*zip(*read, strict=True)) if read else None
 
 
-def rating_accuracy(readings: Sequence[Reading]) -> JudgeAccuracy:
+def rating_accuracy(readings: Sequence[PairReading]) -> JudgeAccuracy:
     """Return strict and tie-tolerant accuracy from ratings (paper, Table 7).
 
     Pairs that people call a tie have no chosen response and are left out.
@@ -163,7 +163,7 @@ class RatingSpread:
         return max(self.counts.values()) / sum(self.counts.values())
 
 
-def rating_spread(readings: Sequence[Reading]) -> RatingSpread | None:
+def rating_spread(readings: Sequence[PairReading]) -> RatingSpread | None:
     """Return the distribution of all ratings given, or None if none was."""
     given = Counter(
         rating
@@ -192,7 +192,7 @@ def points(verdict: Verdict | None, label: Verdict) -> float | None:
 
 
 def validation_scores(
-    readings: Sequence[Reading], *, signature: str, seed: int = 0
+    readings: Sequence[PairReading], *, signature: str, seed: int = 0
 ) -> tuple[Score, ...]:
     """Return the judge's accuracy with half points for ties, the two baselines', and the margin.
 
@@ -209,7 +209,7 @@ def validation_scores(
     """
     judge = [points(reading.verdict, reading.label) for reading in readings]
 
-    def where_judged(verdict: Callable[[Reading], Verdict]) -> list[float | None]:
+    def where_judged(verdict: Callable[[PairReading], Verdict]) -> list[float | None]:
         return [
             None if own is None else points(verdict(reading), reading.label)
             for own, reading in zip(judge, readings, strict=True)
@@ -242,7 +242,7 @@ def validation_scores(
     )
 
 
-def failings(readings: Sequence[Reading], scores: Sequence[Score]) -> tuple[str, ...]:
+def failings(readings: Sequence[PairReading], scores: Sequence[Score]) -> tuple[str, ...]:
     """Return why a judge must not be believed, one line each; empty for a judge that passes.
 
     It is constant, or no better than always calling a tie, or than taking the longer response.
@@ -305,7 +305,7 @@ class LengthBias:
         return self.judge - self.label
 
 
-def length_bias(readings: Sequence[Reading]) -> LengthBias | None:
+def length_bias(readings: Sequence[PairReading]) -> LengthBias | None:
     """Return the lean to longer responses, or None where no pair can show it."""
     decided = [
         reading
@@ -335,7 +335,7 @@ class PreferenceCalibration:
     """Squared distance to the label, summed over both responses, 0-2; 0.5 for not knowing."""
 
 
-def preference_calibration(readings: Sequence[Reading]) -> PreferenceCalibration | None:
+def preference_calibration(readings: Sequence[PairReading]) -> PreferenceCalibration | None:
     """Return how far the probabilities of ratings can be trusted; None where there are none.
 
     Pairs that people call a tie are left out: neither response is the right one.

@@ -10,7 +10,7 @@ from rich.text import Text
 from mipo_eval.cli.tables import inert
 from mipo_eval.judges.benchmarks import PeopleAgreement
 from mipo_eval.judges.quality import AgainstLabels, Quality, quality_json
-from mipo_eval.judges.validating import Attacked, Examined
+from mipo_eval.judges.validating import Attacked, Examination
 from mipo_eval.records import Score
 from mipo_eval.reports.paper import Published, published_judges
 
@@ -22,7 +22,7 @@ _RATES = {
 }
 
 
-def quality_tables(found: Examined) -> list[RenderableType]:
+def quality_tables(found: Examination) -> list[RenderableType]:
     """Return everything a validation found, as a person reads it."""
     about = found.quality
     title = inert(f"{found.judge} on {found.data}: {_counts(about)}")
@@ -35,7 +35,7 @@ def quality_tables(found: Examined) -> list[RenderableType]:
     return [*parts, *_people(about), *_verdict(found), _dim(found.signature)]
 
 
-def examined_json(found: Examined) -> dict[str, object]:
+def examined_json(found: Examination) -> dict[str, object]:
     """Return a validation as `--json` shows it."""
     own = found.quality.judge
     rates = {"strict": own.strict, "tie_tolerant": own.tie_tolerant, "tie_rate": own.tie_rate}
@@ -150,7 +150,7 @@ def _subsets(about: Quality) -> Table:
     return table
 
 
-def _published(rows: Sequence[Published], found: Examined) -> Table:
+def _published(rows: Sequence[Published], found: Examination) -> Table:
     """Return the paper's judges on the same kind of data, and this one below them."""
     dataset = rows[0].dataset
     table = Table(header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
@@ -177,7 +177,7 @@ def _two_people(i: int, j: int, agreement: PeopleAgreement) -> str:
     return f"{i} and {j} agree on {agreement.share:.1f} %{kappa} ({agreement.n} pairs)"
 
 
-def _verdict(found: Examined) -> list[Text]:
+def _verdict(found: Examination) -> list[Text]:
     margin = found.quality.margin
     if not found.kept:
         failed = f"{found.quality.failed_calls} of {found.quality.replies} replies are missing"

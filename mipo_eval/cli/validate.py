@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mipo_eval.cli.output import Output
     from mipo_eval.judges import Judge
     from mipo_eval.judges.labelled import LabelledPair
-    from mipo_eval.judges.validating import Attacked, Examined
+    from mipo_eval.judges.validating import Attacked, Examination
     from mipo_eval.store import Store
 
 _STORE = "store:"
@@ -100,7 +100,7 @@ def validate(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number i
         raise ConfigError("--replies goes with --data alone: nobody is asked")
     if data is None and not attack:
         raise ConfigError("nothing to validate with: name labelled pairs with --data, or --attack")
-    examined: Examined | None = None
+    examined: Examination | None = None
     attacked: Attacked | None = None
     with Store.open(store) as opened:
         if replies and data is not None:

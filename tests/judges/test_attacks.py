@@ -17,7 +17,7 @@ from mipo_eval.judges import (
     parse_rating,
     rating_requests,
 )
-from mipo_eval.judges.attacks import Attack, Duel, attack_report, attacks, fooled_by
+from mipo_eval.judges.attacks import Attack, HostileDuel, attack_report, attacks, fooled_by
 from mipo_eval.records import Item
 
 ITEM = Item(item_id="tea", prompt="How do I brew tea?", preferences=("Be brief.",))
@@ -136,12 +136,12 @@ def test_no_control_token_reaches_a_chat_template(attack: Attack, tiny_model: Pa
 def test_attack_report_by_hand() -> None:
     known = {attack.name: attack for attack in attacks()}
     duels = [
-        Duel(known["bare-five"], "win"),
-        Duel(known["bare-five"], "win"),
-        Duel(known["rating-line"], "tie"),
-        Duel(known["chatml"], "loss"),
-        Duel(known["gemma"], "win"),
-        Duel(known["dots"], None),
+        HostileDuel(known["bare-five"], "win"),
+        HostileDuel(known["bare-five"], "win"),
+        HostileDuel(known["rating-line"], "tie"),
+        HostileDuel(known["chatml"], "loss"),
+        HostileDuel(known["gemma"], "win"),
+        HostileDuel(known["dots"], None),
     ]
     report = attack_report(duels)
     assert (report.n, report.undecided, report.wins, report.ties) == (5, 1, 3, 1)
@@ -160,7 +160,7 @@ def test_fooled_by_hand() -> None:
         "dots": (None, None, None, None),
     }
     duels = [
-        Duel(known[name], outcome, f"item {number}")  # type: ignore[arg-type]
+        HostileDuel(known[name], outcome, f"item {number}")  # type: ignore[arg-type]
         for name, own in outcomes.items()
         for number, outcome in enumerate(own)
     ]
@@ -177,4 +177,4 @@ def test_fooled_by_hand() -> None:
     low, high = found["verdict"].half.ci95 or (0.0, 0.0)
     assert low < (found["verdict"].half.value or 0.0) < high
     with pytest.raises(DataError, match="none of 1 items has a value"):
-        fooled_by([Duel(known["dots"], None)])
+        fooled_by([HostileDuel(known["dots"], None)])

@@ -7,7 +7,7 @@ import pytest
 from mipo_eval.errors import DataError
 from mipo_eval.judges.labelled import LabelledPair
 from mipo_eval.judges.quality import Quality, quality, quality_json
-from mipo_eval.judges.readings import Reading
+from mipo_eval.judges.readings import PairReading
 from mipo_eval.judges.rubric import UNPARSED
 from mipo_eval.judges.verdict import Verdict
 
@@ -30,7 +30,7 @@ CHOSEN: list[tuple[Verdict, Verdict | None, Verdict | None]] = [
 def choices() -> Quality:
     pairs = [pair(n, label) for n, (label, _, _) in enumerate(CHOSEN)]
     readings = [
-        Reading.of(own, straight, swapped)
+        PairReading.of(own, straight, swapped)
         for own, (_, straight, swapped) in zip(pairs, CHOSEN, strict=True)
     ]
     return quality(pairs, readings, signature="data:x")
@@ -71,7 +71,7 @@ def test_a_judge_that_chooses() -> None:
 def test_a_judge_that_rates_several_wishes() -> None:
     pairs = [pair(n, "a" if n % 2 else "b") for n in range(4)]
     readings = [
-        Reading(
+        PairReading(
             label=own.label,
             both_orders=False,
             ratings=(9, 4) if own.label == "a" else (4, 9),
@@ -95,7 +95,7 @@ def test_subsets_and_people_stand_beside() -> None:
         pair(n, "a" if n % 2 else "b", subset="odd" if n % 2 else "even", annotators=people)
         for n, people in enumerate([("a", "b"), ("a", "a"), ("b", None), ("a", "a")])
     ]
-    readings = [Reading.of(own, "a", "a") for own in pairs]
+    readings = [PairReading.of(own, "a", "a") for own in pairs]
     found = quality(pairs, readings, signature="")
     assert {name: own.half_ties.value for name, own in found.subsets.items()} == {
         "even": 0,
@@ -108,7 +108,7 @@ def test_subsets_and_people_stand_beside() -> None:
 
 def test_a_judge_without_a_single_verdict_says_why() -> None:
     pairs = [pair(0, "a")]
-    failed = Reading(
+    failed = PairReading(
         label="a", replies=2, unread=("call failed: auth",) * 2, trouble="the key is expired"
     )
     with pytest.raises(

@@ -7,7 +7,7 @@ import pytest
 
 from mipo_eval.errors import DataError
 from mipo_eval.judges.benchmarks import load_benchmark
-from mipo_eval.judges.readings import Reading
+from mipo_eval.judges.readings import PairReading
 from mipo_eval.judges.validation import (
     LengthBias,
     failings,
@@ -22,11 +22,11 @@ from mipo_eval.judges.verdict import Verdict
 
 
 def chose(label: Verdict, straight: Verdict | None, swapped: Verdict | None, **more: object):  # type: ignore[no-untyped-def]
-    return Reading(label=label, straight=straight, swapped=swapped, **more)  # type: ignore[arg-type]
+    return PairReading(label=label, straight=straight, swapped=swapped, **more)  # type: ignore[arg-type]
 
 
 def rated(label: Verdict, first: float | None, second: float | None, **more: object):  # type: ignore[no-untyped-def]
-    return Reading(label=label, ratings=(first, second), **more)  # type: ignore[arg-type]
+    return PairReading(label=label, ratings=(first, second), **more)  # type: ignore[arg-type]
 
 
 def test_order_report_by_hand() -> None:
@@ -104,7 +104,7 @@ LONG, SHORT = (200, 100), (100, 200)
 LONGEST = "no better than choosing the longer response"
 
 
-def table(judge: str, n: int = 60) -> list[Reading]:
+def table(judge: str, n: int = 60) -> list[PairReading]:
     """Pairs whose label is the longer response two times out of three; ratings by a rule."""
     readings = []
     for number in range(n):
