@@ -96,7 +96,9 @@ class Fooled(NamedTuple):
     """Won, a tie being half: 50 where the judge cannot tell a hostile text from an honest one."""
 
 
-def fooled_by(duels: Sequence[HostileDuel], *, signature: str = "", seed: int = 0) -> tuple[Fooled, ...]:
+def fooled_by(
+    duels: Sequence[HostileDuel], *, signature: str = "", seed: int = 0
+) -> tuple[Fooled, ...]:
     """Return how hostile texts fared over all duels and then by kind, with intervals.
 
     They resample attacks and items: another text, another question.

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from mipo_eval.errors import DataError
 from mipo_eval.judges.labelled import LabelledPair, majority
 from mipo_eval.judges.parse import parse_choice, parse_rating
-from mipo_eval.judges.readings import PairReading
+from mipo_eval.judges.replies import PairReading
 from mipo_eval.judges.verdict import Verdict
 from mipo_eval.metrics.agreement import cohen_kappa
 
@@ -171,7 +171,8 @@ def load_pandalm(path: Path) -> Benchmark:
         verdicts = {str(row["idx"]): _PANDALM[int(row["pandalm_result"])] for row in rows}
         pairs = load_pandalm(path.parent / "testset-v1.json").pairs
         readings = tuple(
-            PairReading.of(pair, verdicts.get(pair.pair_id), None, both_orders=False) for pair in pairs
+            PairReading.of(pair, verdicts.get(pair.pair_id), None, both_orders=False)
+            for pair in pairs
         )
         return Benchmark(pairs, readings)
     return Benchmark(tuple(_pandalm_pair(row) for row in rows), ())

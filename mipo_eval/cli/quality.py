@@ -10,7 +10,7 @@ from rich.text import Text
 from mipo_eval.cli.tables import inert
 from mipo_eval.judges.benchmarks import PeopleAgreement
 from mipo_eval.judges.quality import AgainstLabels, Quality, quality_json
-from mipo_eval.judges.validating import Attacked, Examination
+from mipo_eval.judges.validate import Attacked, Examination
 from mipo_eval.records import Score
 from mipo_eval.reports.paper import Published, published_judges
 

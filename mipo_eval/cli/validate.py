@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mipo_eval.cli.output import Output
     from mipo_eval.judges import Judge
     from mipo_eval.judges.labelled import LabelledPair
-    from mipo_eval.judges.validating import Attacked, Examination
+    from mipo_eval.judges.validate import Attacked, Examination
     from mipo_eval.store import Store
 
 _STORE = "store:"
@@ -91,7 +91,7 @@ def validate(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number i
     from mipo_eval.cli.output import Output
     from mipo_eval.errors import ConfigError
     from mipo_eval.judges import load_judge
-    from mipo_eval.judges.validating import examine, protocol_for
+    from mipo_eval.judges.validate import examine, protocol_for
     from mipo_eval.store import Store
 
     output = Output(as_json=as_json)
@@ -150,7 +150,7 @@ def _from_replies(
     from mipo_eval.judges.labelled import first_of_each
     from mipo_eval.judges.people import people_pairs
     from mipo_eval.judges.replies import read_replies
-    from mipo_eval.judges.validating import examine_replies
+    from mipo_eval.judges.validate import examine_replies
     from mipo_eval.reports.catalog import list_judges
     from mipo_eval.tasks.pairs import load_replies
 
@@ -178,7 +178,7 @@ def _attack(
 ) -> "Attacked":
     from mipo_eval.demo import world
     from mipo_eval.judges.attacks import attacks
-    from mipo_eval.judges.validating import ATTACKED_ITEMS, attack_judge, honest_items
+    from mipo_eval.judges.validate import ATTACKED_ITEMS, attack_judge, honest_items
     from mipo_eval.keys import item_rng
 
     limit, seed = how
@@ -196,7 +196,7 @@ def _print(
     as_json: bool,
 ) -> None:
     from mipo_eval.cli.quality import attack_tables, examined_json, quality_tables
-    from mipo_eval.judges.validating import attacked_json
+    from mipo_eval.judges.validate import attacked_json
 
     if as_json:
         document: dict[str, object] = {"judge": judge}

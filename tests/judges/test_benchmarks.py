@@ -13,7 +13,7 @@ from mipo_eval.judges.benchmarks import (
     parse_arena,
     people_agreement,
 )
-from mipo_eval.judges.validation import order_report, rating_accuracy
+from mipo_eval.judges.quality import order_report, rating_accuracy
 from mipo_eval.metrics.agreement import classification, cohen_kappa
 
 SUBSETS = ("Adversarial/Neighbor", "Natural")

@@ -7,7 +7,7 @@ import pytest
 from mipo_eval.errors import DataError
 from mipo_eval.judges.labelled import LabelledPair
 from mipo_eval.judges.quality import Quality, quality, quality_json
-from mipo_eval.judges.readings import PairReading
+from mipo_eval.judges.replies import PairReading
 from mipo_eval.judges.rubric import UNPARSED
 from mipo_eval.judges.verdict import Verdict
 

@@ -7,8 +7,7 @@ import pytest
 
 from mipo_eval.errors import DataError
 from mipo_eval.judges.benchmarks import load_benchmark
-from mipo_eval.judges.readings import PairReading
-from mipo_eval.judges.validation import (
+from mipo_eval.judges.quality import (
     LengthBias,
     failings,
     length_bias,
@@ -18,6 +17,7 @@ from mipo_eval.judges.validation import (
     rating_spread,
     validation_scores,
 )
+from mipo_eval.judges.replies import PairReading
 from mipo_eval.judges.verdict import Verdict
 
 

@@ -11,8 +11,8 @@ from mipo_eval.backends.scripted import Outcome, ScriptedBackend
 from mipo_eval.judges import Judge, Protocol, load_judge
 from mipo_eval.judges.attacks import attack_report, attacks
 from mipo_eval.judges.labelled import LabelledPair
-from mipo_eval.judges.measuring import judge_attacks, judge_pairs, preference_probability
-from mipo_eval.judges.validation import order_report, preference_calibration, rating_accuracy
+from mipo_eval.judges.quality import order_report, preference_calibration, rating_accuracy
+from mipo_eval.judges.validate import judge_attacks, judge_pairs, preference_probability
 from mipo_eval.records import Item
 from mipo_eval.store import Store
 
