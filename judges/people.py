@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from mipo_eval.errors import ConfigError, DataError
-from mipo_eval.judges.labelled import LabelledPair, majority
+from mipo_eval.judges.labelled import EXCHANGED, LabelledPair, majority
 from mipo_eval.judges.verdict import Verdict
 from mipo_eval.records import Item
 from mipo_eval.store import Store
@@ -29,9 +29,6 @@ class LabelledTexts(NamedTuple):
     first_key: str
     second_key: str
     """The two keys are in order, so that all people mean the same text by "a"."""
-
-
-_EXCHANGED: dict[Winner, Winner] = {"a": "b", "b": "a", "tie": "tie"}
 
 
 def labels_of(store: Store, people: Sequence[str]) -> dict[LabelledTexts, list[Verdict | None]]:
@@ -54,7 +51,7 @@ def labels_of(store: Store, people: Sequence[str]) -> dict[LabelledTexts, list[V
     with store.read() as connection:
         for person, item, a, b, winner in connection.execute(query):
             pair, told = (LabelledTexts(item, a, b), winner) if a <= b else (
-                LabelledTexts(item, b, a), _EXCHANGED[winner],
+                LabelledTexts(item, b, a), EXCHANGED[winner],
             )  # fmt: skip
             said[pair][person].add(told)
     return {
