@@ -7,13 +7,9 @@ from pathlib import Path
 import pytest
 
 from mipo_eval.errors import DataError
-from mipo_eval.judges.benchmarks import (
-    llmbar_verdicts,
-    load_benchmark,
-    parse_arena,
-    people_agreement,
-)
-from mipo_eval.judges.quality import order_report, rating_accuracy
+from mipo_eval.judges.labelled import pair_rows, people_agreement
+from mipo_eval.judges.quality import order_report, quality
+from mipo_eval.judges.replies import llmbar_verdicts, parse_arena, read_set_replies
 from mipo_eval.metrics.agreement import classification, cohen_kappa
 
 SUBSETS = ("Adversarial/Neighbor", "Natural")
@@ -36,38 +32,51 @@ def share(published: str) -> tuple[int, int]:
 @pytest.mark.parametrize("subset", SUBSETS)
 def test_llmbar(shared_data: Path, subset: str, judge: str, prompt: str) -> None:
     folder = shared_data / "llmbar" / "LLMBar" / subset / "evaluators" / judge / prompt
-    loaded = load_benchmark("llmbar", folder / "result.json")
-    assert {pair.subset for pair in loaded.pairs} == {subset}
-    report = order_report(loaded.readings)
+    readings = read_set_replies("llmbar", folder / "result.json")
+    assert {reading.pair.subset for reading in readings} == {subset}
+    report = order_report(readings)
     published = json.loads((folder / "statistics.json").read_text())
-    assert (report.right_straight, report.n) == share(published["correct_False"])
-    assert (report.right_swapped, report.n) == share(published["correct_True"])
-    assert (report.right_both, report.n) == share(published["correct_both"])
-    assert (report.same, report.n) == share(published["equal"])
+    for ours, theirs in (
+        (report.accuracy_straight, "correct_False"),
+        (report.accuracy_swapped, "correct_True"),
+        (report.accuracy_both, "correct_both"),
+        (report.agreement, "equal"),
+    ):
+        right, n = share(published[theirs])
+        assert (ours, report.n) == (100 * right / n, n)
     assert f"{report.accuracy_average}%" == published["correct_average"]
     truth = json.loads((shared_data / "llmbar" / "GROUND_TRUTH.json").read_text())
     truth = truth[f"LLMBar/{subset}/evaluators/{judge}/{prompt}"]
-    assert report.first_place_rate == pytest.approx(100 * truth["first_position_rate"], abs=1e-12)
-    for ours, name in ((report.kappa_straight, "order1"), (report.kappa_swapped, "order2")):
+    for kappa, name in ((report.kappa_straight, "order1"), (report.kappa_swapped, "order2")):
         if truth.get(f"kappa_{name}") is not None:
-            assert ours == pytest.approx(truth[f"kappa_{name}"], abs=1e-12)
+            assert kappa == pytest.approx(truth[f"kappa_{name}"], abs=1e-12)
+    found = quality(readings, signature="")
     if "pointwise" in truth:
-        accuracy = rating_accuracy(loaded.readings)
-        assert accuracy.n == truth["pointwise"]["parsed"]
-        ties = round(accuracy.tie_rate * accuracy.n / 100)
-        assert ties == truth["pointwise"]["ties"]
+        strict, tolerant, ties = found.judge.strict, found.judge.tie_tolerant, found.judge.tie_rate
+        assert strict is not None
+        assert tolerant is not None
+        assert ties is not None
+        assert strict.n == truth["pointwise"]["parsed"]
+        assert round((ties.value or 0) * ties.n / 100) == truth["pointwise"]["ties"]
         # The published shares are over all pairs, an unread rating counting as wrong.
-        for value, name in ((accuracy.strict, "strict"), (accuracy.tie_tolerant, "tie_tolerant")):
-            over_all = value * accuracy.n / report.n
+        for score, name in ((strict, "strict"), (tolerant, "tie_tolerant")):
+            over_all = (score.value or 0) * score.n / report.n
             assert over_all == pytest.approx(100 * truth["pointwise"][f"{name}_accuracy"])
     else:
         assert report.unread == truth["unparsed"]
+        first = found.first_place_rate
+        assert first is not None
+        named = (first.value or 0) * first.n / (2 * report.n)
+        assert named == pytest.approx(100 * truth["first_position_rate"], abs=1e-9)
 
 
 def test_llmbar_without_replies_is_pairs_only(shared_data: Path) -> None:
-    loaded = load_benchmark("llmbar", shared_data / "llmbar/LLMBar/Natural/dataset.json")
-    assert (len(loaded.pairs), loaded.readings) == (100, ())
-    assert Counter(pair.label for pair in loaded.pairs)["tie"] == 0
+    path = shared_data / "llmbar/LLMBar/Natural/dataset.json"
+    pairs = [pair for pair, _ in pair_rows("llmbar", path)]
+    assert len(pairs) == 100
+    assert Counter(pair.label for pair in pairs)["tie"] == 0
+    with pytest.raises(DataError, match="no replies"):
+        read_set_replies("llmbar", path)
 
 
 @pytest.mark.parametrize(
@@ -79,32 +88,33 @@ def test_llmbars_rule_for_ratings(first: int | None, second: int | None, verdict
 
 
 def test_judgebench(shared_data: Path) -> None:
-    loaded = load_benchmark("judgebench", shared_data / "judgebench" / f"{JUDGEBENCH}.jsonl")
+    loaded = read_set_replies("judgebench", shared_data / "judgebench" / f"{JUDGEBENCH}.jsonl")
     truth = json.loads((shared_data / "judgebench" / "GROUND_TRUTH.json").read_text())[JUDGEBENCH]
     for subset in ("overall", "knowledge", "reasoning", "math", "coding"):
-        readings = [r for r in loaded.readings if subset in {"overall", r.subset}]
+        readings = [r for r in loaded if subset in {"overall", r.pair.subset}]
         expected = truth[subset]
         report = order_report(readings)
         signs = {"a": 1, "b": -1, "tie": 0, None: 0}
         # JudgeBench's rule: the verdicts for the label must outnumber those against it.
         toward = [
-            (signs[r.straight] + signs[r.swapped]) * signs[r.label]  # type: ignore[operator]
+            (signs[r.straight] + signs[r.swapped]) * signs[r.pair.label]  # type: ignore[operator]
             for r in readings
         ]
         assert report.n == expected["n"]
-        assert report.right_by_sum == sum(t > 0 for t in toward)
+        assert report.accuracy_by_sum == 100 * sum(t > 0 for t in toward) / report.n
         assert report.accuracy_by_sum == expected["accuracy"]
         assert sum(t < 0 for t in toward) == expected["incorrect"]
         assert sum(t == 0 for t in toward) == expected["ties"]
         assert report.unread == expected["nulls"]
-        assert report.right_both == expected["both_orders_correct"]
+        assert report.accuracy_both == 100 * expected["both_orders_correct"] / report.n
         assert sum(r.straight != r.swapped for r in readings) == expected["inconsistent"]
 
 
 def test_judgebench_without_replies(shared_data: Path) -> None:
     path = shared_data / "judgebench" / f"{JUDGEBENCH.partition(',judge')[0]}.jsonl"
-    loaded = load_benchmark("judgebench", path)
-    assert (len(loaded.pairs), loaded.readings) == (270, ())
+    assert len(pair_rows("judgebench", path)) == 270
+    with pytest.raises(DataError, match="no replies"):
+        read_set_replies("judgebench", path)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +138,7 @@ def test_parse_arena(reply: str, verdict: str | None) -> None:
 def test_pandalm_people_agree_as_published(shared_data: Path) -> None:
     folder = shared_data / "pandalm"
     truth = json.loads((folder / "GROUND_TRUTH.json").read_text())
-    pairs = load_benchmark("pandalm", folder / "testset-v1.json").pairs
+    pairs = [pair for pair, _ in pair_rows("pandalm", folder / "testset-v1.json")]
     codes = {"tie": "0", "a": "1", "b": "2"}
     counts = Counter(codes[pair.label] for pair in pairs)
     assert (len(pairs), dict(counts)) == (truth["n"], truth["majority_distribution"])
@@ -143,8 +153,8 @@ def test_pandalm_people_agree_as_published(shared_data: Path) -> None:
 def test_pandalm_judge_is_as_accurate_as_published(shared_data: Path) -> None:
     folder = shared_data / "pandalm"
     truth = json.loads((folder / "GROUND_TRUTH.json").read_text())["pandalm-7b"]
-    readings = load_benchmark("pandalm", folder / "pandalm-7b-testset-v1.json").readings
-    said, gold = [r.straight for r in readings], [r.label for r in readings]
+    readings = read_set_replies("pandalm", folder / "pandalm-7b-testset-v1.json")
+    said, gold = [r.straight for r in readings], [r.pair.label for r in readings]
     found = classification(said, gold)
     assert found.accuracy == truth["accuracy"]
     assert found.macro_precision == pytest.approx(truth["macro_precision"], abs=1e-12)
@@ -157,7 +167,8 @@ def test_pandalm_judge_is_as_accurate_as_published(shared_data: Path) -> None:
 
 
 def test_psoups_pairs_carry_the_persona_as_the_preference(shared_data: Path) -> None:
-    pairs = load_benchmark("psoups", shared_data / "psoups_alignx" / "student_phd.json").pairs
+    rows = pair_rows("psoups", shared_data / "psoups_alignx" / "student_phd.json")
+    pairs = [pair for pair, _ in rows]
     assert len(pairs) == 600
     assert {pair.label for pair in pairs} == {"a"}
     assert all(len(pair.preferences) == 1 for pair in pairs)
@@ -169,11 +180,11 @@ def test_a_file_of_another_format_is_named(tmp_path: Path, name: str) -> None:
     path = tmp_path / "other.json"
     path.write_text('[{"a": 1}]\n')
     with pytest.raises(DataError, match=f"is not in the format of {name}"):
-        load_benchmark(name, path)
+        pair_rows(name, path)
     with pytest.raises(DataError, match="cannot be read"):
-        load_benchmark(name, tmp_path / "nowhere.json")
+        pair_rows(name, tmp_path / "nowhere.json")
 
 
 def test_an_unknown_set_lists_the_known() -> None:
     with pytest.raises(DataError, match="known: llmbar, judgebench, pandalm, psoups"):
-        load_benchmark("mtbench", Path("x"))
+        pair_rows("mtbench", Path("x"))
