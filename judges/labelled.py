@@ -160,7 +160,7 @@ def majority(labels: Sequence[Verdict | None]) -> Verdict | None:
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")  # a text may hold other breaks
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read: {error}") from None
     for number, line in enumerate(lines, 1):
@@ -244,13 +244,22 @@ def in_format(name: str, path: Path) -> Iterator[None]:
         raise DataError(f"{path} is not in the format of {name} ({reason})") from error
 
 
+def _json_rows(path: Path) -> list[Any]:
+    """Return the values of a .jsonl file, or of the list that a .json file is."""
+    text = path.read_text(encoding="utf-8-sig")
+    if path.suffix == ".jsonl":
+        return [json.loads(line) for line in text.split("\n") if line.strip()]
+    found = json.loads(text)
+    return found if isinstance(found, list) else [found]
+
+
 def _llmbar(path: Path) -> list[PairRow]:
     parts = path.absolute().parts
     known = [i for i, part in enumerate(parts) if part in {"Adversarial", "Natural"}]
     names = parts[known[-1] : -1] if known else ()
     subset = "/".join(names[: names.index("evaluators")] if "evaluators" in names else names)
     found = []
-    for number, row in enumerate(json.loads(path.read_text(encoding="utf-8"))):
+    for number, row in enumerate(_json_rows(path)):
         if row["label"] not in _LLMBAR:
             raise DataError(f"{path}, row {number + 1}: label is {row['label']!r}; it is 1 or 2")
         pair = LabelledPair(
@@ -266,7 +275,6 @@ def _llmbar(path: Path) -> list[PairRow]:
 
 
 def _judgebench(path: Path) -> list[PairRow]:
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
     return [
         (
             LabelledPair(
@@ -279,13 +287,13 @@ def _judgebench(path: Path) -> list[PairRow]:
             ),
             row,
         )
-        for row in rows
+        for row in _json_rows(path)
     ]
 
 
 def _pandalm(path: Path) -> list[PairRow]:
     path = path / PANDALM_PAIRS if path.is_dir() else path
-    rows = json.loads(path.read_text(encoding="utf-8"))
+    rows = _json_rows(path)
     if "pandalm_result" not in rows[0]:
         return [(_pandalm_pair(row), row) for row in rows]
     beside = path.parent / PANDALM_PAIRS
@@ -314,7 +322,6 @@ def _pandalm_pair(row: Mapping[str, Any]) -> LabelledPair:
 
 def _psoups(path: Path) -> list[PairRow]:
     """Return persona pairs: the chosen response fits the persona, which is the one preference."""
-    rows = json.loads(path.read_text(encoding="utf-8"))
     return [
         (
             LabelledPair(
@@ -328,7 +335,7 @@ def _psoups(path: Path) -> list[PairRow]:
             ),
             row,
         )
-        for number, row in enumerate(rows)
+        for number, row in enumerate(_json_rows(path))
     ]
 
 

@@ -14,7 +14,6 @@ from mipo_eval.judges.labelled import EXCHANGED, LabelledPair, majority
 from mipo_eval.judges.verdict import Verdict
 from mipo_eval.records import Item
 from mipo_eval.store import Store
-from mipo_eval.store.choices import Winner
 from mipo_eval.store.tables import choices, items, judges, responses
 
 EVERYBODY = "people"
@@ -47,7 +46,8 @@ def labels_of(store: Store, people: Sequence[str]) -> dict[LabelledTexts, list[V
         .where(choices.c.judge_key.in_(people), choices.c.winner.is_not(None))
         .order_by(choices.c.item_key, choices.c.text_key_a, choices.c.text_key_b)
     )
-    said: dict[LabelledTexts, dict[str, set[Winner]]] = defaultdict(lambda: defaultdict(set))
+    said: dict[LabelledTexts, dict[str, set[Verdict | None]]]
+    said = defaultdict(lambda: defaultdict(set))
     with store.read() as connection:
         for person, item, a, b, winner in connection.execute(query):
             pair, told = (LabelledTexts(item, a, b), winner) if a <= b else (
@@ -60,7 +60,7 @@ def labels_of(store: Store, people: Sequence[str]) -> dict[LabelledTexts, list[V
     }
 
 
-def _one(told: Collection[Winner]) -> Verdict | None:
+def _one(told: Collection[Verdict | None]) -> Verdict | None:
     return None if not told else next(iter(told)) if len(told) == 1 else "tie"
 
 

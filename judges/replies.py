@@ -150,7 +150,7 @@ def read_replies(path: Path, pairs: Sequence[LabelledPair]) -> tuple[PairReading
 
 def _lines(path: Path) -> list[tuple[str, StoredReply]]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read: {error}") from None
     found = []

@@ -173,7 +173,7 @@ def _said(store: "Store", entry: "Answered", text: str | None, judge: str, aspec
     return "-"
 
 
-def _remarks(store: "Store", entry: "Answered") -> list[dict[str, object]]:
+def _remarks(store: "Store", entry: "Answered") -> list[dict[str, str | None]]:
     """Return what every judge said of a response, and of the reference, in words."""
     from mipo_eval.records import text_key
     from mipo_eval.store.verdicts import remarks_on
@@ -184,29 +184,28 @@ def _remarks(store: "Store", entry: "Answered") -> list[dict[str, object]]:
     told = []
     for of, key in keys.items():
         for said in remarks_on(store, item.key, key):
-            about = {}
+            row: dict[str, str | None] = {"judge": said.judge, "of": of}
             if said.preference is not None:
-                about["preference"] = item.preferences[said.preference]
+                row["preference"] = item.preferences[said.preference]
             elif said.other_key is not None:
                 if of == "reference":  # a choice stands with the response it is about
                     continue
-                of_other = "the reference" if said.other_key == keys.get("reference") else "another"
-                about |= {"against": of_other, "shown_first": str(said.shown_first)}
-            row = {"judge": said.judge, "of": of, **about}
+                to_reference = said.other_key == keys.get("reference")
+                row["against"] = "the reference" if to_reference else "another response"
+                row["shown_first"] = said.shown_first
             told.append(row | {"value": said.value, "reason": said.reason, "reply": said.reply})
     return told
 
 
-def _said_lines(told: list[dict[str, object]]) -> list["RenderableType"]:
+def _said_lines(told: list[dict[str, str | None]]) -> list["RenderableType"]:
     from mipo_eval.cli.tables import inert
 
     lines = []
     for row in told:
-        about = row.get("preference", "")
+        about = row.get("preference") or ""
         if "against" in row:
             about = f"against {row['against']}, shown first: {row['shown_first']}"
-        value = row["reason"] if row["value"] is None else row["value"]
-        reply = "" if row["reply"] is None else f"\n{indent(str(row['reply']).strip(), '    ')}"
-        head = f"{row['judge']} on the {row['of']}{about and f' ({about})'}: {value}"
-        lines.append(inert(head + reply))
+        head = f"{row['judge']} on the {row['of']}{about and f' ({about})'}: "
+        reply = f"\n{indent(row['reply'].strip(), '    ')}" if row["reply"] else ""
+        lines.append(inert(f"{head}{row['value'] or row['reason']}{reply}"))
     return [*lines]

@@ -174,7 +174,7 @@ def remarks_on(store: Store, item_key: str, text_key: str) -> list[Remark]:
     return found
 
 
-def _remark(row: Mapping[str, Any], text_key: str) -> Remark:
+def _remark(row: sa.RowMapping, text_key: str) -> Remark:
     told = (row["reason"], row["reply"])
     if "winner" not in row:
         value = row["rating"] if "rating" in row else row["value"]
