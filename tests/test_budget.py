@@ -12,7 +12,7 @@ from mipo_eval.cli.app import app
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("mipo_eval", "tasks", "judges", "training", "dashboards")
-FILE_LINES, FUNCTION_LINES, ARGUMENTS = 400, 60, 6
+FILE_LINES, FUNCTION_LINES, ARGUMENTS = 500, 60, 6
 COMMAND_FLAGS, ON_EVERY_COMMAND = 12, {"version", "store", "as_json"}
 TABLES = {
     "mipo_eval/demo/advice_home.py": "what the demo world knows about the home",
