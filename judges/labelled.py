@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mipo_eval.errors import DataError
 from mipo_eval.judges.comparing import Agreement, agreement_matrix
-from mipo_eval.judges.verdict import Verdict
+from mipo_eval.judges.verdict import Verdict, exchanged
 from mipo_eval.keys import digest, item_rng
 from mipo_eval.records import Item
 
@@ -114,17 +114,13 @@ def mixed(pairs: Iterable[LabelledPair], *, seed: int = 0) -> tuple[LabelledPair
     )
 
 
-EXCHANGED: dict[Verdict | None, Verdict | None] = {"a": "b", "b": "a", "tie": "tie", None: None}
-"""A verdict, said with the two responses in each other's places."""
-
-
 def _exchanged(pair: LabelledPair) -> LabelledPair:
     return pair.model_copy(
         update={
             "first": pair.second,
             "second": pair.first,
-            "label": EXCHANGED[pair.label],
-            "annotators": tuple(EXCHANGED[said] for said in pair.annotators),
+            "label": exchanged(pair.label),
+            "annotators": tuple(exchanged(said) for said in pair.annotators),
         }
     )
 

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from mipo_eval.errors import ConfigError, DataError
-from mipo_eval.judges.labelled import EXCHANGED, LabelledPair, majority
-from mipo_eval.judges.verdict import Verdict
+from mipo_eval.judges.labelled import LabelledPair, majority
+from mipo_eval.judges.verdict import Verdict, exchanged
 from mipo_eval.records import Item
 from mipo_eval.store import Store
 from mipo_eval.store.tables import choices, items, judges, responses
@@ -51,7 +51,7 @@ def labels_of(store: Store, people: Sequence[str]) -> dict[LabelledTexts, list[V
     with store.read() as connection:
         for person, item, a, b, winner in connection.execute(query):
             pair, told = (LabelledTexts(item, a, b), winner) if a <= b else (
-                LabelledTexts(item, b, a), EXCHANGED[winner],
+                LabelledTexts(item, b, a), exchanged(winner),
             )  # fmt: skip
             said[pair][person].add(told)
     return {

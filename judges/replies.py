@@ -25,10 +25,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mipo_eval.errors import DataError
-from mipo_eval.judges.labelled import ARENA, EXCHANGED, PANDALM, LabelledPair, in_format, pair_rows
+from mipo_eval.judges.labelled import ARENA, PANDALM, LabelledPair, in_format, pair_rows
 from mipo_eval.judges.parse import parse_choice, parse_rating, parse_verdict
 from mipo_eval.judges.rubric import UNPARSED, read_rating
-from mipo_eval.judges.verdict import Verdict, merge_orders
+from mipo_eval.judges.verdict import Verdict, ahead, exchanged, merge_orders
 from mipo_eval.keys import canonical_json
 
 NO_REPLY = "no reply in the file"
@@ -73,20 +73,15 @@ class PairReading:
     @property
     def verdict(self) -> Verdict | None:
         """The judge's one verdict: from its ratings, or from both orders, or from the one asked."""
-        if self.ratings is not None:
-            return _higher(*self.ratings)
-        return merge_orders(self.straight, self.swapped) if self.both_orders else self.straight
+        if self.ratings is None:
+            return merge_orders(self.straight, self.swapped) if self.both_orders else self.straight
+        first, second = self.ratings
+        return None if first is None or second is None else ahead(first - second)
 
     @property
     def longer(self) -> Verdict:
         """Which response is longer."""
-        return _higher(len(self.pair.first), len(self.pair.second)) or "tie"
-
-
-def _higher(first: float | None, second: float | None) -> Verdict | None:
-    if first is None or second is None:
-        return None
-    return "tie" if first == second else "a" if first > second else "b"
+        return ahead(len(self.pair.first) - len(self.pair.second))
 
 
 class StoredReply(BaseModel):
@@ -177,7 +172,7 @@ def _chosen(pair: LabelledPair, own: Mapping[Place, str | None], both: bool) -> 
         verdict = parse_verdict(reply) if reply is not None else None
         if verdict is None:
             reasons.append(NO_REPLY if reply is None else UNPARSED)
-        said.append(EXCHANGED[verdict] if place == "second" else verdict)
+        said.append(exchanged(verdict) if place == "second" else verdict)
     return PairReading(
         pair=pair,
         straight=said[0],
@@ -256,7 +251,7 @@ def _of_orders(
     return PairReading(
         pair=pair,
         straight=said[0],
-        swapped=EXCHANGED[said[1]] if len(said) > 1 else None,
+        swapped=exchanged(said[1]) if len(said) > 1 else None,
         both_orders=len(said) > 1,
         replies=len(said),
         unread=(UNPARSED,) * said.count(None),
