@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -67,7 +67,7 @@ def read_pairs(path: Path) -> tuple[LabelledPair, ...]:
     Raises:
         DataError: the file cannot be read or holds no pair; a line is wrong, and which field.
     """
-    pairs = tuple(_pair(path, number, row) for number, row in _rows(path))
+    pairs = tuple(_pair(where, row) for where, row in json_objects(path))
     if not pairs:
         raise DataError(f"{path} holds no pairs")
     repeated = [name for name, n in Counter(pair.pair_id for pair in pairs).items() if n > 1]
@@ -154,7 +154,12 @@ def majority(labels: Sequence[Verdict | None]) -> Verdict | None:
     return ranked[0][0]
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def json_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield where each line of a JSONL file stands, for messages, and the object it holds.
+
+    Raises:
+        DataError: the file cannot be read, or a line is no JSON object.
+    """
     try:
         lines = path.read_text(encoding="utf-8").split("\n")  # a text may hold other breaks
     except (OSError, UnicodeDecodeError) as error:
@@ -162,28 +167,41 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
+        where = f"{path}, line {number}"
         try:
             row = json.loads(line)
         except ValueError:
-            raise DataError(f"{path}, line {number}: not JSON") from None
+            raise DataError(f"{where}: not JSON") from None
         if not isinstance(row, dict):
-            raise DataError(f"{path}, line {number}: not a JSON object")
-        yield number, row
+            raise DataError(f"{where}: not a JSON object")
+        yield where, row
 
 
-def _pair(path: Path, number: int, row: dict[str, Any]) -> LabelledPair:
-    fields = {"pair_id": str(number), **row}
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def validated(where: str, model: type[Model], fields: Mapping[str, Any]) -> Model:
+    """Return a record from the fields of a line.
+
+    Raises:
+        DataError: a field is wrong, and which.
+    """
+    try:
+        return model.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise DataError(f"{where}: {field or 'the line'}: {first['msg']}") from None
+
+
+def _pair(where: str, row: dict[str, Any]) -> LabelledPair:
+    fields = {"pair_id": where.rpartition(" ")[2], **row}
     if "chosen" in row and "rejected" in row:
         fields = {k: v for k, v in fields.items() if k not in {"chosen", "rejected"}}
         fields |= {"first": row["chosen"], "second": row["rejected"], "label": "a"}
     if "label" not in fields and row.get("annotators"):
         fields["label"] = majority(row["annotators"])
-    try:
-        return LabelledPair.model_validate(fields)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise DataError(f"{path}, line {number}: {where}: {first['msg']}") from None
+    return validated(where, LabelledPair, fields)
 
 
 def people_agreement(pairs: Sequence[LabelledPair]) -> dict[tuple[int, int], Agreement]:

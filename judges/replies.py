@@ -22,10 +22,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from mipo_eval.errors import DataError
-from mipo_eval.judges.labelled import ARENA, PANDALM, LabelledPair, in_format, pair_rows
+from mipo_eval.judges.labelled import (
+    ARENA,
+    PANDALM,
+    LabelledPair,
+    in_format,
+    json_objects,
+    pair_rows,
+    validated,
+)
 from mipo_eval.judges.parse import parse_choice, parse_rating, parse_verdict
 from mipo_eval.judges.rubric import UNPARSED, read_rating
 from mipo_eval.judges.verdict import Verdict, ahead, exchanged, merge_orders
@@ -120,7 +128,8 @@ def read_replies(path: Path, pairs: Sequence[LabelledPair]) -> tuple[PairReading
     known = {pair.pair_id: pair for pair in pairs}
     found: dict[str, dict[Place, str | None]] = {}
     rates: bool | None = None
-    for where, line in _lines(path):
+    for where, row in json_objects(path):
+        line = validated(where, StoredReply, row)
         if line.pair_id not in known:
             raise DataError(f"{where}: no pair has the id {line.pair_id!r}")
         if (line.shown_first is None) == (line.response is None):
@@ -141,24 +150,6 @@ def read_replies(path: Path, pairs: Sequence[LabelledPair]) -> tuple[PairReading
     read = _rated if rates else _chosen
     both = not rates and any(len(own) > 1 for own in found.values())
     return tuple(read(pair, found.get(pair.pair_id, {}), both) for pair in pairs)
-
-
-def _lines(path: Path) -> list[tuple[str, StoredReply]]:
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from None
-    found = []
-    for number, text in enumerate(lines, 1):
-        if text.strip():
-            where = f"{path}, line {number}"
-            try:
-                found.append((where, StoredReply.model_validate_json(text)))
-            except ValidationError as error:
-                first = error.errors()[0]
-                field = ".".join(str(part) for part in first["loc"])
-                raise DataError(f"{where}: {field or 'the line'}: {first['msg']}") from None
-    return found
 
 
 def _chosen(pair: LabelledPair, own: Mapping[Place, str | None], both: bool) -> PairReading:
