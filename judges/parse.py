@@ -70,12 +70,11 @@ _CLAUSE_END = re.compile(
     r"overall|however)\b",
     re.IGNORECASE,
 )
-_SENTENCE_END = re.compile(r"[.!?;\n。！？]")
+_SENTENCE_ENDS = ".!?;\n。！？"
 _MARK = re.compile(r"[:=]|\[\[")
 _LOOK_BACK = 2_000  # characters: a sentence is shorter, and a hostile reply may be long
 _BECAUSE = r"[,]?\s*\b(?:because|since)\b"
 
-# What a reply is wrapped in.
 _INVISIBLE = {"\ufe0f", "\u20e3"}  # emoji variants: a keycap four is a four
 _THINK_END = re.compile(r"</(?:think|thinking|reasoning)>", re.IGNORECASE)
 _THINK_START = re.compile(r"<(?:think|thinking|reasoning)>", re.IGNORECASE)
@@ -86,7 +85,7 @@ _MARKUP = (
     (re.compile(r"\\(?:boxed|text|textbf|mathbf)\{([^{}]*)\}"), r" \1 "),
     (re.compile(r"\$([^$\n]*)\$|\\\(|\\\)|\\\[|\\\]"), r" \1 "),
 )
-"""Code fences, quoted lines, tags, LaTeX boxes and formulas, with what is left of each."""
+"""Code fences, quoted lines, tags, boxes and formulas, with what is left of each."""
 _QUOTED = re.compile(
     r'"([^"]*)"|“([^”]*)”|„([^“”]*)[“”]|«([^»]*)»|「([^」]*)」|『([^』]*)』'
     r"|(?<!\w)'([^'\n]*)'(?!\w)|(?<!\w)‘([^’\n]*)’(?!\w)"
@@ -330,18 +329,19 @@ def _claims(text: str, grammar: _Grammar, read: Callable[[str], Any]) -> Iterato
 
 def _is_denied(text: str, match: re.Match[str], answer: int, hedged: re.Pattern[str]) -> bool:
     """Whether the words before a claim take it back, or put it in someone else's mouth."""
-    before = text[max(0, match.start() - _LOOK_BACK) : match.start()]
-    within = text[match.start() : answer]
-    clause = _CLAUSE_END.split(before)[-1]
-    label = _CLAUSE_END.split(before.rstrip(" :=([{"))[-1]
+    at = match.start()
+    low = max(0, at - _LOOK_BACK)
+    sentence = text[max(low, *(text.rfind(end, low, at) + 1 for end in _SENTENCE_ENDS)) : at]
+    clause = _CLAUSE_END.split(sentence)[-1]
+    label = _CLAUSE_END.split(sentence.rstrip(" :=([{"))[-1]
     # "It ends with these lines:", and then the line.
-    line = before.rpartition("\n")[0].rstrip().rpartition("\n")[2]
+    line = text[low:at].rpartition("\n")[0].rstrip().rpartition("\n")[2]
     return bool(
         (line.endswith(":") and _REPORTED.search(line))
-        or _DENIED.search(f"{clause} {within}")
-        or hedged.search(f"{label} {within}")
+        or _DENIED.search(clause + text[at:answer])
+        or hedged.search(label + text[at:answer])
         or _REPORTED.search(_OWN_WORDS.sub(" ", clause))
-        or _SUPPOSED.search(_SENTENCE_END.split(before)[-1])
+        or _SUPPOSED.search(sentence)
     )
 
 
