@@ -72,7 +72,7 @@ _CLAUSE_END = re.compile(
 )
 _SENTENCE_ENDS = ".!?;\n。！？"
 _MARK = re.compile(r"[:=]|\[\[")
-_LOOK_BACK = 2_000  # characters: a sentence is shorter, and a hostile reply may be long
+_LOOK_BACK = 600  # characters: few sentences are longer, and a hostile reply may be
 _BECAUSE = r"[,]?\s*\b(?:because|since)\b"
 
 _INVISIBLE = {"\ufe0f", "\u20e3"}  # emoji variants: a keycap four is a four
@@ -232,7 +232,7 @@ _CHOICES = _Grammar(
         ),
         re.compile(
             rf"(?:{_CHOICE_LABEL}|{_CHOICE_VERB}|\bit(?:['’]s| is)\b|\bcall it\b)"
-            rf"{_NAME_BETWEEN}{_TIE}|(\bboth\b)[^.\n]*\b(?:equal|equally)\b",
+            rf"{_NAME_BETWEEN}{_TIE}|(\bboth\b)[^.\n]{{0,300}}\b(?:equal|equally)\b",
             re.I,
         ),
     ),
