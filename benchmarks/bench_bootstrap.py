@@ -53,7 +53,7 @@ def main() -> int:
     table, runs = win_values(rng, METHODS * SEEDS), win_values(rng, RUNS)
     tables = [table[:, SEEDS * m : SEEDS * (m + 1)].T for m in range(METHODS)]
     names = [f"run-{i}" for i in range(RUNS)]
-    compare_all(runs[:, :3], names[:3])  # imports of scipy and statsmodels
+    compare_all(runs[:, :3], names[:3])  # imports of scipy
 
     rows: list[tuple[str, float, float]] = []
     for what, labels in ((f"{GROUPS} groups", groups.tolist()), (f"{ITEMS} groups", None)):

@@ -18,11 +18,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from mipo_eval.backends import Reply, Request
-from mipo_eval.backends.hf import HfBackend
 from mipo_eval.judges import Judge, parse_rating, rating_requests
 from mipo_eval.judges.prompt import load_prompt
 from mipo_eval.judges.rubric import OPTIONAL_SLOTS, REQUIRED_SLOTS
+from mipo_eval.models import Reply, Request
+from mipo_eval.models.hf import HfBackend
 from mipo_eval.records import Item
 
 WISHES = (

@@ -21,22 +21,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.judge_server import REPOSITORY, JudgeServer
-from mipo_eval.generation.engine import (
+from mipo_eval.keys import digest
+from mipo_eval.models.lm_eval import (
     ModelOptions,
     decoding_for,
     generation_spec,
     load_model,
     load_task,
 )
-from mipo_eval.generation.models import parse_model
-from mipo_eval.keys import digest
+from mipo_eval.models.spec import parse_model
 from mipo_eval.records import Item, Response
 from mipo_eval.signature import short
 from mipo_eval.store import Store
 from mipo_eval.store.items import put_list
 from mipo_eval.store.responses import put_generation, put_responses
 from mipo_eval.tasks.items import write_items
-from mipo_eval.tasks.query import query_hash
+from mipo_eval.tasks.prompt import query_hash
 
 CONCURRENCY = 64
 

@@ -24,16 +24,11 @@ from pathlib import Path
 from typing import Any
 
 from mipo_eval.demo import world
-from mipo_eval.demo.pretraining import Recipe, make_tokenizer, tokenizer_texts
-from mipo_eval.generation.engine import (
-    Decoding,
-    LoadedModel,
-    ModelOptions,
-    load_model,
-)
-from mipo_eval.generation.models import parse_model
+from mipo_eval.demo.pretraining import PretrainingRecipe, make_tokenizer, tokenizer_texts
+from mipo_eval.models.lm_eval import Decoding, LoadedModel, ModelOptions, load_model
+from mipo_eval.models.spec import parse_model
 from mipo_eval.records import Item
-from mipo_eval.tasks.query import render_query
+from mipo_eval.tasks.prompt import render_query
 from mipo_eval.training.pairs import PairSettings, plan_draws
 from mipo_eval.training.sample import ask
 
@@ -47,7 +42,7 @@ def make_model(folder: Path) -> Path:
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    recipe = Recipe(context=_CONTEXT)
+    recipe = PretrainingRecipe(context=_CONTEXT)
     render = partial(render_query, prompting="personalized")
     tokenizer = make_tokenizer(tokenizer_texts(render, recipe), recipe)
     torch.manual_seed(0)

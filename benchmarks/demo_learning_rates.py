@@ -18,13 +18,13 @@ from mipo_eval.cli.output import Output
 from mipo_eval.cli.train import build_request
 from mipo_eval.demo import TRAINING_ITEMS, world
 from mipo_eval.demo.model import base_model
-from mipo_eval.generation.engine import ModelOptions, decoding_for, load_model
-from mipo_eval.generation.models import parse_model
+from mipo_eval.models.lm_eval import ModelOptions, decoding_for, load_model
+from mipo_eval.models.spec import parse_model
 from mipo_eval.settings import silence_libraries
 from mipo_eval.store import Store
 from mipo_eval.store.responses import Answered
 from mipo_eval.suites import find_suite
-from mipo_eval.training.demonstration import ALL, Entry, satisfied
+from mipo_eval.training.demonstration import ALL, DemoMethod, satisfied
 from mipo_eval.training.run import train
 from mipo_eval.training.sample import ask
 
@@ -48,7 +48,7 @@ def share(checkpoint: str) -> float:
     return sum(rated) / len(rated)
 
 
-def trained(entry: Entry, rate: str, items: int) -> str:
+def trained(entry: DemoMethod, rate: str, items: int) -> str:
     """Return the folder of a row's checkpoint at a learning rate."""
     entry = replace(entry, overrides=(*entry.overrides, f"lr={rate}"))
     request = build_request(entry.recipe(items), model="demo", suite="demo", out=Path(), seed=0)

@@ -15,7 +15,7 @@ from mipo_eval.store import Store
 from mipo_eval.store.responses import answered
 from mipo_eval.store.runs import Run, list_runs
 from mipo_eval.store.tables import scores
-from mipo_eval.tasks.questions import LETTERS
+from mipo_eval.tasks.answers import LETTERS
 
 ENTROPIES = {
     "answer_entropy_correct": "when right",

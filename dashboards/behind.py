@@ -6,8 +6,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from mipo_eval.dashboards.links import address, run_name
-from mipo_eval.reports.catalog import StoredJudge, list_judges
 from mipo_eval.store import Store
+from mipo_eval.store.judges import StoredJudge, list_judges
 from mipo_eval.store.runs import Run, list_runs
 from mipo_eval.store.tables import choices, item_lists, responses, runs, verdicts
 

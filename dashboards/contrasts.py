@@ -2,18 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations_with_replacement
 
 import numpy as np
 
 from mipo_eval.dashboards.methods import Method, Standing
-from mipo_eval.metrics.agreement import cohen_kappa
-from mipo_eval.metrics.rates import METRIC_NAMES
-from mipo_eval.reports.outcomes import Sheet, has_values
+from mipo_eval.errors import MipoEvalError
+from mipo_eval.evaluation.outcomes import Sheet, has_values
+from mipo_eval.reports import agreeing
+from mipo_eval.reports.agreeing import JudgesAgreement
 from mipo_eval.reports.snapshot import Snapshot
-from mipo_eval.signature import short, split
 from mipo_eval.stats import Comparison, compare_all
 from mipo_eval.stats.bootstrap import Floats
+from mipo_eval.store.judges import list_judges
 from mipo_eval.store.runs import Run
 
 
@@ -203,50 +203,11 @@ def default_baseline(methods: Sequence[Method]) -> int | None:
     return None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Agreement:
-    """How two judges agree on who won, over all runs and items that both decided."""
-
-    first: str
-    second: str
-    n: int
-    share: float
-    """Percent of outcomes (win, tie, loss) that are the same."""
-    kappa: float | None
-    """Cohen's, corrected for chance; None where both always say one and the same."""
-
-
-def agreements(now: Snapshot, suite: str) -> list[Agreement]:
-    """Return the agreement of every pair of judges of a suite, each pair once and itself."""
-    runs = {run.run_id: run for run, _ in now.scores if run.suite == suite}
-    said = {
-        judge.label: _outcomes_by(now, tuple(runs.values()), judge.key)
-        for judge in now.judges
-        if any(
-            split(score.signature).get("judge_key") == short(judge.key)
-            for run, score in now.scores
-            if run.suite == suite
-        )
-    }
-    found = []
-    for first, second in combinations_with_replacement(said, 2):
-        a, b = said[first], said[second]
-        known = ~np.isnan(a) & ~np.isnan(b)
-        if known.any():
-            one, other = a[known].tolist(), b[known].tolist()
-            found.append(
-                Agreement(
-                    first=first,
-                    second=second,
-                    n=len(one),
-                    share=100 * float((a[known] == b[known]).mean()),
-                    kappa=cohen_kappa(one, other),
-                )
-            )
-    return found
-
-
-def _outcomes_by(now: Snapshot, runs: tuple[Run, ...], judge: str) -> Floats:
-    """Return 100, 50 or 0 for every run and item, in the same order for every judge."""
-    sheets = now.outcomes.sheets(runs, METRIC_NAMES["half"], judge)
-    return np.concatenate([sheet.values.ravel() for sheet in sheets] or [np.empty(0)])
+def agreements(now: Snapshot, suite: str) -> list[JudgesAgreement]:
+    """Return how every two judges of a suite agree on who won against the references."""
+    runs = list({run.run_id: run for run, _ in now.scores if run.suite == suite}.values())
+    try:
+        found = agreeing.agreements(now.store, runs, list_judges(now.store))
+    except MipoEvalError:  # fewer than two judges, or nothing that two of them judged
+        return []
+    return [one for one in found if one.verdicts.n]

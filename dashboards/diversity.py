@@ -7,12 +7,12 @@ import pandas as pd
 
 from mipo_eval.dashboards.scored import MEASURED, published_table, score_table, with_published
 from mipo_eval.errors import DataError
+from mipo_eval.evaluation.score import why_no_text
 from mipo_eval.metrics import mean_score, self_bleu, self_bleu_score
-from mipo_eval.metrics.bleu import NO_OTHER
+from mipo_eval.metrics.self_bleu import NO_OTHER
 from mipo_eval.records import Score
 from mipo_eval.reports.catalog import row_name, run_labels
 from mipo_eval.reports.trained import trained_rules
-from mipo_eval.scoring import why_no_text
 from mipo_eval.store import Store
 from mipo_eval.store.responses import Scorable, scorable
 from mipo_eval.store.runs import Run, list_runs
@@ -155,7 +155,6 @@ def _change(task: str, pairs: Sequence[_Pair], *, within: bool, seed: int) -> Ch
         difference=mean_score(
             "self_bleu_4_difference",
             [later - earlier for _, earlier, later in pairs],
-            signature="",
             groups=[group for group, _, _ in pairs],
             seed=seed,
             reasons=[NO_OTHER] * len(pairs),

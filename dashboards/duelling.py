@@ -1,16 +1,18 @@
 """Tables and plots of rows against each other: forest, win rates, judges by method, length."""
 
 from collections.abc import Mapping, Sequence
+from itertools import permutations
 from typing import Any
 
 import altair as alt
 import pandas as pd
 
-from mipo_eval.dashboards.contrasts import Agreement, Outcome, duels
+from mipo_eval.dashboards.contrasts import Outcome, duels
 from mipo_eval.dashboards.inert import label
 from mipo_eval.dashboards.links import TASK, address, run_name
 from mipo_eval.dashboards.looks import PALETTE
 from mipo_eval.dashboards.methods import Standing, labels
+from mipo_eval.reports.agreeing import JudgesAgreement
 from mipo_eval.stats import Comparison
 
 TOLD, NOT_TOLD = "told apart (p < 0.05, Holm)", "not told apart"
@@ -146,18 +148,16 @@ def judge_table(standings: Mapping[str, Standing], task: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["judge", "row", "value", "n"])
 
 
-def agreement_table(found: Sequence[Agreement]) -> pd.DataFrame:
+def agreement_table(found: Sequence[JudgesAgreement]) -> pd.DataFrame:
     """Return agreements both ways round: first, second, share, kappa, n."""
     rows = [
         {
             "first": label(names[0]),
             "second": label(names[1]),
-            "share": one.share,
-            "kappa": one.kappa,
-            "n": one.n,
+            **one.verdicts._asdict(),
         }
         for one in found
-        for names in {(one.first, one.second), (one.second, one.first)}
+        for names in permutations((one.first.label, one.second.label))
     ]
     return pd.DataFrame(rows, columns=["first", "second", "share", "kappa", "n"])
 

@@ -12,11 +12,12 @@ import sqlalchemy as sa
 from mipo_eval.dashboards.inert import label
 from mipo_eval.dashboards.spending import backend_of, dollars_for
 from mipo_eval.errors import ConfigError
-from mipo_eval.metrics.directions import direction
-from mipo_eval.reports.catalog import list_judges
+from mipo_eval.evaluation.score import Numbers
+from mipo_eval.metrics.aggregate import direction
 from mipo_eval.reports.reproducing import recipe
-from mipo_eval.signature import short, split
+from mipo_eval.signature import short
 from mipo_eval.store import Store
+from mipo_eval.store.judges import list_judges
 from mipo_eval.store.runs import Run, find_run, generation_spec, get_scores
 from mipo_eval.store.tables import calls, item_lists, items, responses, runs, verdicts
 
@@ -47,7 +48,7 @@ def facts(store: Store, run_id: str) -> Facts:
     except ConfigError as error:
         command, why_not = None, str(error)
     scores = get_scores(store, run.run_id)
-    keys = {key for score in scores if (key := split(score.signature).get("judge_key"))}
+    keys = {score.judge_key for score in scores}
     specs = [judge.spec for judge in list_judges(store) if short(judge.key) in keys]
     given = str(run.environment.get("command", ""))
     return Facts(
@@ -66,7 +67,7 @@ def _pretty(value: Mapping[str, Any]) -> str:
 
 
 def score_lines(store: Store, run_id: str) -> pd.DataFrame:
-    """Return every number of a run: task, metric, judge, value, interval, n, unscored, better.
+    """Return every number of a run, a line each.
 
     Columns ci_low and ci_high are the 95 % interval, `better` is which way is better, if any.
     """
@@ -74,7 +75,8 @@ def score_lines(store: Store, run_id: str) -> pd.DataFrame:
         {
             "task": label(score.task),
             "metric": label(score.metric),
-            "judge": label(split(score.signature).get("judge", "")),
+            "control": label(score.control or ""),
+            "judge": label(score.judge or ""),
             "value": score.value,
             "ci_low": score.ci95[0] if score.ci95 else None,
             "ci_high": score.ci95[1] if score.ci95 else None,
@@ -83,9 +85,20 @@ def score_lines(store: Store, run_id: str) -> pd.DataFrame:
             "better": direction(score.metric) or "",
             "signature": score.signature,
         }
-        for score in get_scores(store, run_id)
+        for score in Numbers(store).of_run(find_run(store, run_id))
     ]
-    columns = ["task", "metric", "judge", "value", "ci_low", "ci_high", "n", "unscored", "better"]
+    columns = [
+        "task",
+        "metric",
+        "control",
+        "judge",
+        "value",
+        "ci_low",
+        "ci_high",
+        "n",
+        "unscored",
+        "better",
+    ]
     return pd.DataFrame(rows, columns=[*columns, "signature"])
 
 

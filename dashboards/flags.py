@@ -1,10 +1,10 @@
 """What stands above every table: judges that must not be believed, and controls that win."""
 
-from mipo_eval.controls import winners
+from mipo_eval.evaluation.controls import winners
 from mipo_eval.records import Score
 from mipo_eval.reports.catalog import model_label
 from mipo_eval.reports.snapshot import Snapshot
-from mipo_eval.signature import short, split
+from mipo_eval.signature import short
 from mipo_eval.store.runs import Run
 from mipo_eval.store.validations import failing_judges
 
@@ -24,9 +24,10 @@ def winning_controls(now: Snapshot, suite: str, judge: str | None) -> list[str]:
     """Return a line for each control entrant that does as well as a model of this suite."""
     by = short(judge) if judge else None
     scores: dict[str, tuple[Run, list[Score]]] = {}
-    for run, score in now.scores:
-        if run.suite == suite and split(score.signature).get("judge_key") == by:
-            scores.setdefault(run.run_id, (run, []))[1].append(score)
+    for run, score in (*now.scores, *now.controls):
+        if run.suite == suite and score.judge_key == by:
+            current = now.numbers.current(run, score)
+            scores.setdefault(run.run_id, (run, []))[1].append(current)
     return [
         f"{model_label(run.model)} ({run.run_id[:8]}): {winner}"
         for run, own in scores.values()

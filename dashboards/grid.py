@@ -1,6 +1,6 @@
 """The leaderboard as tables: one line a number for the download, one line a method for the eye."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +11,11 @@ from mipo_eval.dashboards.inert import label
 from mipo_eval.dashboards.links import address, run_name
 from mipo_eval.dashboards.methods import Method, Standing
 from mipo_eval.dashboards.scored import MEASURED, PAPER
-from mipo_eval.metrics.directions import direction
+from mipo_eval.metrics.aggregate import direction
 from mipo_eval.reports.cells import Cell
 from mipo_eval.reports.labels import decimals
 from mipo_eval.reports.paper import published_rows
-from mipo_eval.signature import differences
+from mipo_eval.signature import Signature
 from mipo_eval.stats import Comparison
 
 FROM_PAPER = 1_000_000
@@ -163,7 +163,9 @@ def paper_numbers(found: Standing, models: Sequence[str] = ()) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(_FIELDS)).assign(metric=found.section.metric)
 
 
-def wide(table: pd.DataFrame, tasks: Sequence[str], shown: Sequence[str]) -> Wide:
+def wide(
+    table: pd.DataFrame, tasks: Sequence[str], shown: Sequence[str], known: Iterable[Signature]
+) -> Wide:
     """Return one row per method, with a group of columns per data set.
 
     Numbers of one data set that were made differently get columns of their own, so that no two
@@ -173,8 +175,9 @@ def wide(table: pd.DataFrame, tasks: Sequence[str], shown: Sequence[str]) -> Wid
         table: of `numbers`, with `paper_numbers` after it.
         tasks: data sets in order.
         shown: which of `COLUMNS`, in this order.
+        known: signatures of the numbers.
     """
-    names, apart = _column_names(table, tasks)
+    names, apart = _column_names(table, tasks, {str(signature): signature for signature in known})
     values = list(dict.fromkeys([*tasks, *names.values()]))
     lone = len(values) == 1
     lines: dict[int, dict[str, Any]] = {}
@@ -237,7 +240,7 @@ def _beside(row: Mapping[Any, Any], part: str) -> Any:
 
 
 def _column_names(
-    table: pd.DataFrame, tasks: Sequence[str]
+    table: pd.DataFrame, tasks: Sequence[str], made: Mapping[str, Signature]
 ) -> tuple[dict[tuple[str, str], str], dict[str, str]]:
     """Return (task, signature) to column, and what is different about columns with a number."""
     names: dict[tuple[str, str], str] = {}
@@ -253,7 +256,7 @@ def _column_names(
             names[task, str(signature)] = name
             apart[name] = ", ".join(
                 f"{part} {label(str(its))} (not {label(str(others))})"
-                for part, (others, its) in differences(first, str(signature)).items()
+                for part, (others, its) in made[first].differences(made[str(signature)]).items()
             )
     return names, apart
 

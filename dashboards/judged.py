@@ -5,13 +5,13 @@ from typing import Any
 
 import pandas as pd
 
-from mipo_eval.controls import control_of
 from mipo_eval.dashboards.scored import MEASURED, PAPER
-from mipo_eval.reports.catalog import list_judges, row_name, stored_scores
+from mipo_eval.evaluation.score import Numbers
+from mipo_eval.reports.catalog import row_name, stored_scores
 from mipo_eval.reports.paper import TASKS, published
 from mipo_eval.reports.trained import trained_rules
-from mipo_eval.signature import split
 from mipo_eval.store import Store
+from mipo_eval.store.judges import list_judges
 from mipo_eval.store.trainings import list_trainings
 from mipo_eval.store.validations import Validation, list_validations
 
@@ -145,12 +145,16 @@ def control_table(store: Store) -> pd.DataFrame:
     """
     rules = trained_rules(list_trainings(store))
     found, controlled = [], set()
-    for run, score in stored_scores(store):
-        control, metric = control_of(score.metric)
-        if metric not in {"win_rate_tie_inclusive", "rating_mean"} or score.value is None:
+    numbers = Numbers(store)
+    for run, stored in stored_scores(store, controls=True):
+        control, metric = stored.control, stored.metric
+        if metric not in {"win_rate_tie_inclusive", "rating_mean"}:
+            continue
+        score = numbers.current(run, stored)
+        if score.value is None:
             continue
         name, _ = row_name(run, rules)
-        judge = split(score.signature).get("judge", "")
+        judge = score.judge or ""
         key = (run.run_id, score.task, judge, metric)
         if control is not None:
             controlled.add(key)

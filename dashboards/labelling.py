@@ -19,9 +19,9 @@ from mipo_eval.keys import digest, item_rng
 from mipo_eval.metrics.agreement import cohen_kappa
 from mipo_eval.records import Item, clean_text
 from mipo_eval.store import Store
-from mipo_eval.store.choices import Winner
 from mipo_eval.store.runs import Run
 from mipo_eval.store.tables import choices, generations, item_lists, items, judges, responses
+from mipo_eval.verdict import Verdict
 
 Preferred = Literal["first", "second", "tie"]
 
@@ -152,7 +152,7 @@ def put_label(store: Store, person: str, pair: Pair, preferred: Preferred | None
         preferred: by place; None: skipped, which is no tie.
     """
     shown = shown_first(person, pair)
-    places: dict[Preferred | None, Winner | None] = {
+    places: dict[Preferred | None, Verdict | None] = {
         "first": shown,
         "second": "b" if shown == "a" else "a",
         "tie": "tie",
@@ -174,7 +174,7 @@ def put_label(store: Store, person: str, pair: Pair, preferred: Preferred | None
         store.put(connection, choices, [row], replace=["winner", "reason"])
 
 
-def labels(store: Store, person: str) -> dict[Pair, Winner | None]:
+def labels(store: Store, person: str) -> dict[Pair, Verdict | None]:
     """Return what a person said of every pair they were shown; None is skipped."""
     query = sa.select(
         choices.c.item_key, choices.c.text_key_a, choices.c.text_key_b, choices.c.winner
@@ -232,7 +232,7 @@ def progress_table(store: Store, pairs: Sequence[Pair]) -> pd.DataFrame:
     """Return who labelled how many of these pairs: person, labelled, skipped, left."""
     lines = []
     for name in people(store).values():
-        said: Mapping[Pair, Winner | None] = labels(store, name)
+        said: Mapping[Pair, Verdict | None] = labels(store, name)
         own = [said[pair] for pair in pairs if pair in said]
         lines.append((name, len(own) - own.count(None), own.count(None), len(pairs) - len(own)))
     return pd.DataFrame(lines, columns=["person", "labelled", "skipped", "left"])

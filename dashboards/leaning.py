@@ -10,7 +10,9 @@ from mipo_eval.dashboards.judged import judge_names
 from mipo_eval.dashboards.plots import colour_by, legend_height
 from mipo_eval.dashboards.spending import drawn_below
 from mipo_eval.store import Store
+from mipo_eval.store.judges import choosers
 from mipo_eval.store.tables import choices, generations, judges, responses, runs, verdicts
+from mipo_eval.store.verdicts import chosen_pairs, pair_verdicts
 
 
 def rating_table(store: Store) -> pd.DataFrame:
@@ -80,25 +82,16 @@ def _first_places(store: Store) -> dict[str, dict[str, Any]]:
 
 
 def _both_orders(store: Store) -> dict[str, dict[str, Any]]:
-    one, other = choices.alias(), choices.alias()
-    same = sa.func.sum(sa.case((one.c.winner == other.c.winner, 1), else_=0))
-    named = one.c.winner.in_(["a", "b"]) & other.c.winner.in_(["a", "b"])
-    flipped = sa.func.sum(sa.case((named & (one.c.winner != other.c.winner), 1), else_=0))
-    matched = [
-        one.c[name] == other.c[name]
-        for name in ("judge_key", "item_key", "text_key_a", "text_key_b")
-    ]
-    query = (
-        sa.select(one.c.judge_key, sa.func.count(), same, flipped)
-        .join(other, sa.and_(*matched, other.c.shown_first == "b"))
-        .where(one.c.shown_first == "a", one.c.winner.is_not(None), other.c.winner.is_not(None))
-        .group_by(one.c.judge_key)
-    )
-    with store.read() as connection:
-        return {
-            key: {"pairs": n, "same": 100 * int(s) / n, "flipped": 100 * int(f) / n}
-            for key, n, s, f in connection.execute(query)
-        }
+    found = {}
+    for judge in choosers(store):
+        said = pair_verdicts(store, judge.key, chosen_pairs(store, [judge.key]))
+        both = [one for one in said if one.winner and len(one.choices) == 2]
+        if both:
+            same = sum(one.choices[0].winner == one.choices[1].winner for one in both)
+            flipped = sum(bool(one.flipped) for one in both)
+            rates = {"same": 100 * same / len(both), "flipped": 100 * flipped / len(both)}
+            found[judge.key] = {"pairs": len(both), **rates}
+    return found
 
 
 def length_table(store: Store) -> pd.DataFrame:

@@ -3,17 +3,15 @@
 import math
 from collections.abc import Sequence
 
-from mipo_eval.controls import control_of
 from mipo_eval.reports.labels import LABELS
 
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8C8C8C")
 """Okabe and Ito's colours without black and yellow, which vanish on dark and on light."""
 
 
-def metric_title(metric: str) -> str:
+def metric_title(metric: str, control: str = "") -> str:
     """Return a metric's name with its unit; one of another tool is called what that calls it."""
-    control, name = control_of(metric)
-    title = LABELS.get(name, name.replace("_", " "))
+    title = LABELS.get(metric, metric.replace("_", " "))
     return f"{control}: {title}" if control else title
 
 

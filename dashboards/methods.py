@@ -4,14 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
+from mipo_eval.evaluation.outcomes import DERIVED
 from mipo_eval.keys import digest
-from mipo_eval.metrics.rates import METRIC_NAMES
-from mipo_eval.reports.catalog import RowName, RowRule, StoredJudge, column_signature, row_name
+from mipo_eval.metrics.win_rate import METRIC_NAMES
+from mipo_eval.reports.catalog import RowName, RowRule, column_signature, row_name
 from mipo_eval.reports.leaderboard import Asked, Row, Section, leaderboard
-from mipo_eval.reports.outcomes import DERIVED
 from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.reports.trained import trained_rules
-from mipo_eval.signature import join, short, split
+from mipo_eval.signature import Signature, short
+from mipo_eval.store.judges import StoredJudge
 from mipo_eval.store.runs import Run
 
 
@@ -32,10 +33,9 @@ def topics(now: Snapshot) -> list[Topic]:
     found: dict[tuple[str, str | None], dict[str, None]] = {}
     latest: dict[str, str] = {}
     for run, score in now.scores:
-        by = split(score.signature).get("judge_key")
+        by = score.judge_key
         latest[run.suite] = max(latest.get(run.suite, ""), run.created_at.isoformat())
-        if not score.metric.startswith("control_"):
-            found.setdefault((run.suite, by), {})[score.metric] = None
+        found.setdefault((run.suite, by), {})[score.metric] = None
     made = [
         Topic(suite=suite, judge=judges.get(by) if by else None, metrics=tuple(metrics))
         for (suite, by), metrics in found.items()
@@ -67,7 +67,7 @@ class Method:
     row: Row
     runs: Mapping[str, tuple[Run, ...]]
     """Task to runs, one a seed."""
-    signatures: Mapping[str, str]
+    signatures: Mapping[str, Signature]
     """Task to what its cell was made with, less prompting and seed."""
 
     @property
@@ -125,14 +125,14 @@ def _methods(now: Snapshot, section: Section, view: View) -> list[Method]:
     for row in section.rows:
         runs, made = {}, {}
         for task, cell in row.cells.items():
-            own = split(section.signatures[task])
+            own = dict(section.signatures[task].parts)
             own |= {part: value for part, (_, value) in cell.differs.items() if value is not None}
             for part, (_, value) in cell.differs.items():
                 if value is None:
                     own.pop(part, None)
             variant = cell.best_of.name if cell.best_of else row.name.variant
             name = RowName(model=row.name.model, method=row.name.method, variant=variant or None)
-            made[task] = join(**own)
+            made[task] = Signature(own)
             runs[task] = tuple(behind.get((name, task, _comparable(made[task])), {}).values())
         found.append(Method(row=row, runs=runs, signatures=made))
     return found
@@ -149,16 +149,16 @@ def _runs_by_cell(now: Snapshot, section: Section, view: View) -> _Behind:
     found: _Behind = {}
     for run, score in now.scores:
         same = (run.suite, score.metric) == (section.suite, stored)
-        if same and split(score.signature).get("judge_key") == by:
+        if same and score.judge_key == by:
             name, seeds = row_name(run, rules)
             signature = _comparable(column_signature(score.signature))
             found.setdefault((name, score.task, signature), {})[seeds] = run
     return found
 
 
-def _comparable(signature: str) -> str:
+def _comparable(signature: Signature) -> str:
     """Return a signature less the rule for ties, which is a choice of the reader."""
-    return join(**{name: part for name, part in split(signature).items() if name != "ties"})
+    return signature.less("ties")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +169,7 @@ class Filters:
     promptings: Sequence[str] = ()
     since: date | None = None
     """Rows with a run made on this day or later."""
-    signature: str | None = None
+    signature: Signature | None = None
     """Rows with a cell of this signature, as `Method.signatures` has it."""
 
 
@@ -179,13 +179,18 @@ class Facets:
 
     models: tuple[str, ...] = ()
     promptings: tuple[str, ...] = ()
-    signatures: tuple[str, ...] = field(default=())
+    signatures: tuple[Signature, ...] = field(default=())
     """Most frequent first."""
+
+
+def signatures(methods: Sequence[Method]) -> set[Signature]:
+    """Return how the numbers of these rows were made."""
+    return {made for method in methods for made in method.signatures.values()}
 
 
 def facets(found: Standing) -> Facets:
     """Return what the rows of a leaderboard differ in."""
-    counts: dict[str, int] = {}
+    counts: dict[Signature, int] = {}
     for method in found.methods:
         for signature in method.signatures.values():
             counts[signature] = counts.get(signature, 0) + 1

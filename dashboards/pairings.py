@@ -1,36 +1,22 @@
 """A run's responses against the references or another run's: who won where, and all that was said.
 
-`pairings` reads no text: one line an item, added up in the database. `detail` reads one item.
+`pairings` reads no text: one line an item. `detail` reads one item.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-import sqlalchemy as sa
-
-from mipo_eval.judges import merge_orders
-from mipo_eval.reports.catalog import list_judges
 from mipo_eval.store import Store
-from mipo_eval.store.responses import answered
-from mipo_eval.store.runs import Run, find_run
-from mipo_eval.store.tables import choices, item_lists, items, responses, verdicts
+from mipo_eval.store.judges import list_judges
+from mipo_eval.store.responses import answered, paired_texts
+from mipo_eval.store.runs import find_run
+from mipo_eval.store.verdicts import verdicts_of_all
+from mipo_eval.verdict import PairVerdict, Verdict
 
-Outcome = Literal["win", "tie", "loss"]
-OUTCOMES: tuple[Outcome, ...] = ("win", "tie", "loss")
-_OF_CHOICE: Mapping[str, Outcome] = {"a": "win", "b": "loss", "tie": "tie"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """What one judge made of one pair."""
-
-    outcome: Outcome | None
-    """Of the first text; None where something was not rated or not decided."""
-    gap: float | None
-    """Mean rating of the first text minus that of the second, over the item's preferences."""
-    flipped: bool = False
-    """The judge chose differently when the two were shown in the other order."""
+OUTCOMES: Mapping[Verdict, str] = {"a": "win", "tie": "tie", "b": "loss"}
+"""What a verdict is called, from the first text's side."""
+UNDECIDED = "undecided"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,13 +27,13 @@ class Pairing:
     """In the run's list of items; names the item in addresses."""
     task: str
     item_id: str
-    verdicts: Mapping[str, Verdict]
+    verdicts: Mapping[str, PairVerdict]
     """By judge key."""
 
     @property
     def disputed(self) -> bool:
         """Whether judges that decided came to different outcomes."""
-        said = {verdict.outcome for verdict in self.verdicts.values() if verdict.outcome}
+        said = {verdict.winner for verdict in self.verdicts.values() if verdict.winner}
         return len(said) > 1
 
 
@@ -60,118 +46,18 @@ def pairings(store: Store, first: str, second: str | None) -> list[Pairing]:
         second: id of the run it is compared with; None compares with the references.
     """
     run = find_run(store, first)
-    other = find_run(store, second) if second else None
-    query = (
-        sa.select(item_lists.c.position, item_lists.c.task, item_lists.c.item_key, items.c.item_id)
-        .join(items, items.c.item_key == item_lists.c.item_key)
-        .where(item_lists.c.list_key == run.list_key)
-        .order_by(item_lists.c.position)
-    )
-    with store.read() as connection:
-        listed = connection.execute(query).all()
-        said: dict[str, dict[str, Verdict]] = {}
-        for judge in list_judges(store):
-            for item, verdict in _of_judge(connection, judge.key, run, other):
-                said.setdefault(item, {}).setdefault(judge.key, verdict)
+    rows = paired_texts(store, run, find_run(store, second) if second else None)
+    pairs = list(dict.fromkeys(row.pair for row in rows if row.pair))
+    said = verdicts_of_all(store, pairs, [judge.key for judge in list_judges(store)])
     return [
         Pairing(
             position=row.position,
             task=row.task,
             item_id=row.item_id,
-            verdicts=said.get(row.item_key, {}),
+            verdicts=said[row.pair] if row.pair else {},
         )
-        for row in listed
+        for row in rows
     ]
-
-
-def _of_judge(
-    connection: sa.Connection, judge: str, run: Run, other: Run | None
-) -> Iterable[tuple[str, Verdict]]:
-    """Yield (item key, verdict): the choices between the two first, then the ratings of both."""
-    chosen: dict[str, list[str | None]] = {}
-    for item, winner in _choices(connection, judge, run, other):
-        chosen.setdefault(item, []).append(winner)
-    for item, winners in chosen.items():
-        decided = {winner for winner in winners if winner is not None}
-        merged = _merged(winners)
-        yield (
-            item,
-            Verdict(
-                outcome=_OF_CHOICE[merged] if merged else None, gap=None, flipped=len(decided) > 1
-            ),
-        )
-    own = _means(connection, judge, _texts(run, run.list_key))
-    others = _means(connection, judge, _texts(other, run.list_key))
-    for item in own.keys() | others.keys():
-        a, b = own.get(item), others.get(item)
-        if a is None or b is None:
-            yield item, Verdict(outcome=None, gap=None)
-        else:
-            outcome: Outcome = "win" if a > b else "loss" if a < b else "tie"
-            yield item, Verdict(outcome=outcome, gap=a - b)
-
-
-def _merged(winners: Sequence[str | None]) -> str | None:
-    """Return the winner over the orders that were asked: both, or the one there is."""
-    if len(winners) == 1:
-        return winners[0]
-    first, second = winners[:2]
-    return merge_orders(first, second)  # type: ignore[arg-type]
-
-
-def _texts(run: Run | None, list_key: str) -> sa.Subquery:
-    """Return (item key, text key, number of preferences) of a run's texts or the references."""
-    columns = (items.c.item_key, items.c.n_preferences)
-    listed = sa.select(*columns).join(item_lists, item_lists.c.item_key == items.c.item_key)
-    if run is None:
-        made = listed.add_columns(items.c.reference_key.label("text_key"))
-    else:
-        made = listed.join(
-            responses,
-            (responses.c.item_key == items.c.item_key)
-            & (responses.c.generation_key == run.generation_key),
-        ).add_columns(responses.c.text_key)
-    return made.where(item_lists.c.list_key == list_key).distinct().subquery()
-
-
-def _means(connection: sa.Connection, judge: str, texts: sa.Subquery) -> dict[str, float]:
-    """Return, by item, the mean rating of a text that was rated on every preference."""
-    query = (
-        sa.select(
-            texts.c.item_key,
-            texts.c.n_preferences,
-            sa.func.count(verdicts.c.rating),
-            sa.func.sum(verdicts.c.rating),
-        )
-        .join(
-            verdicts,
-            (verdicts.c.judge_key == judge)
-            & (verdicts.c.item_key == texts.c.item_key)
-            & (verdicts.c.text_key == texts.c.text_key),
-        )
-        .group_by(texts.c.item_key, texts.c.n_preferences)
-    )
-    return {
-        item: float(points) / wanted
-        for item, wanted, rated, points in connection.execute(query)
-        if wanted and rated == wanted
-    }
-
-
-def _choices(
-    connection: sa.Connection, judge: str, run: Run, other: Run | None
-) -> Iterable[tuple[str, str | None]]:
-    """Yield (item key, winner in terms of first "a" and second "b"), whichever way it was asked."""
-    own, others = _texts(run, run.list_key), _texts(other, run.list_key)
-    for a, b, turned in ((own, others, False), (others, own, True)):
-        query = (
-            sa.select(choices.c.item_key, choices.c.winner)
-            .join(a, (choices.c.item_key == a.c.item_key) & (choices.c.text_key_a == a.c.text_key))
-            .join(b, (choices.c.item_key == b.c.item_key) & (choices.c.text_key_b == b.c.text_key))
-            .where(choices.c.judge_key == judge)
-        )
-        for item, winner in connection.execute(query):
-            yield item, {"a": "b", "b": "a"}.get(winner, winner) if turned else winner
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,13 +94,18 @@ def matching(found: Sequence[Pairing], wanted: Wanted, hits: frozenset[int] | No
     ]
 
 
+def outcome_of(verdict: PairVerdict) -> str:
+    """Return what a verdict is called from the first text's side."""
+    return OUTCOMES[verdict.winner] if verdict.winner else UNDECIDED
+
+
 def _said(pairing: Pairing, wanted: Wanted) -> bool:
     if not (wanted.outcomes or wanted.flipped or wanted.gap):
         return True
     return any(
-        (not wanted.outcomes or (verdict.outcome or "undecided") in wanted.outcomes)
+        (not wanted.outcomes or outcome_of(verdict) in wanted.outcomes)
         and (verdict.flipped or not wanted.flipped)
-        and (not wanted.gap or abs(verdict.gap or 0.0) >= wanted.gap)
+        and (not wanted.gap or abs(float(verdict.margin or 0)) >= wanted.gap)
         for judge, verdict in pairing.verdicts.items()
         if wanted.judge in {None, judge}
     )

@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 import sqlalchemy as sa
 
-from mipo_eval.backends.addresses import is_private
-from mipo_eval.backends.prices import load_prices
+from mipo_eval.models.prices import load_prices
+from mipo_eval.models.spec import is_private
 from mipo_eval.store import Store
 from mipo_eval.store.tables import calls
 

@@ -7,11 +7,7 @@ from mipo_eval.judges.judge import Judge, Protocol
 from mipo_eval.judges.loading import Preset, family_of, load_judge, load_preset, preset_names
 from mipo_eval.judges.pairwise import (
     ChoiceRequest,
-    PairCounts,
-    PairVerdict,
     choice_requests,
-    count_pairs,
-    pair_verdict,
     read_choice,
 )
 from mipo_eval.judges.parse import (
@@ -24,13 +20,12 @@ from mipo_eval.judges.parse import (
 )
 from mipo_eval.judges.prompt import Prompt, load_prompt
 from mipo_eval.judges.rubric import RatingRequest, rating_requests, read_rating
-from mipo_eval.judges.verdict import Verdict, Winner, merge_orders
+from mipo_eval.verdict import PairVerdict, Verdict, Winner, merge_orders
 
 __all__ = [
     "PARSER_VERSION",
     "ChoiceRequest",
     "Judge",
-    "PairCounts",
     "PairVerdict",
     "Preset",
     "Prompt",
@@ -40,13 +35,11 @@ __all__ = [
     "WeightedRating",
     "Winner",
     "choice_requests",
-    "count_pairs",
     "family_of",
     "load_judge",
     "load_preset",
     "load_prompt",
     "merge_orders",
-    "pair_verdict",
     "parse_choice",
     "parse_rating",
     "parse_verdict",

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from mipo_eval.errors import DataError
 from mipo_eval.metrics import rate_score
 from mipo_eval.records import Score
-from mipo_eval.signature import join
+from mipo_eval.signature import NOTHING, Signature, join
 from mipo_eval.stats import Crossed
 
 Kind = Literal[
@@ -88,7 +88,7 @@ class AttackReport:
 
 
 def attack_report(
-    duels: Sequence[HostileDuel], *, signature: str = "", seed: int = 0
+    duels: Sequence[HostileDuel], *, signature: Signature = NOTHING, seed: int = 0
 ) -> AttackReport:
     """Return how often hostile texts won, over all duels and then by kind, with intervals.
 
@@ -122,13 +122,13 @@ def attack_report(
 
 
 def _rates(
-    kind: Kind | None, duels: Sequence[HostileDuel], signature: str, seed: int
+    kind: Kind | None, duels: Sequence[HostileDuel], signature: Signature, seed: int
 ) -> AttackRates:
     def rate(metric: str, worth: Mapping[str, float], **ties: str) -> Score:
         return rate_score(
             metric,
             [None if duel.outcome is None else worth[duel.outcome] for duel in duels],
-            signature="|".join(part for part in (signature, join(**ties)) if part),
+            signature=signature.followed_by(join(**ties)),
             groups=[Crossed(duel.attack.name, duel.group) for duel in duels],
             seed=seed,
             reasons=["no verdict in the judge's replies"] * len(duels),

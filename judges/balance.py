@@ -3,38 +3,21 @@
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 
 from mipo_eval.errors import DataError
 from mipo_eval.judges.comparing import panel_majority, panel_mean
-from mipo_eval.judges.verdict import Verdict
-from mipo_eval.metrics.rates import METRIC_NAMES, outcome_rates
+from mipo_eval.metrics.win_rate import METRIC_NAMES, outcome_rates
 from mipo_eval.records import Score
-from mipo_eval.signature import join
+from mipo_eval.signature import NOTHING, join
 from mipo_eval.stats import Comparison, compare
+from mipo_eval.verdict import PairVerdict, Verdict, ahead
 
 Panel = Literal["mean", "majority"]
 
 NO_PANEL = "a judge of the panel has no verdict"
-
-_CREDIT: dict[Verdict, float] = {"a": 1.0, "tie": 0.5, "b": 0.0}
-
-
-class Outcome(NamedTuple):
-    """How one item came out between two entrants."""
-
-    winner: Verdict | None
-    """"a" is the first entrant; None when nothing can be said."""
-    reason: str | None = None
-    """Why there is no winner."""
-    flipped: bool | None = None
-    """Whether the two places named different responses; None where places play no part."""
-    margin: Fraction | None = None
-    """First less second, in points of the rating scale; None where nothing was rated."""
-    identical: bool = False
-    """Both gave the same text: a tie that nobody was asked about."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +43,7 @@ class Balance:
 
 
 def balance(
-    outcomes: Sequence[Outcome], *, groups: Sequence[Hashable | None], seed: int = 0
+    outcomes: Sequence[PairVerdict], *, groups: Sequence[Hashable | None], seed: int = 0
 ) -> Balance:
     """Return what the outcomes come to.
 
@@ -74,7 +57,7 @@ def balance(
     """
     if not outcomes:
         raise DataError("there is nothing to compare: no items")
-    values = [None if o.winner is None else _CREDIT[o.winner] for o in outcomes]
+    values = [outcome.credit for outcome in outcomes]
     if all(value is None for value in values):
         win = half = tie = loss = _absent(outcomes)
     else:
@@ -99,15 +82,17 @@ def balance(
     )
 
 
-def _has_places(outcomes: Sequence[Outcome]) -> bool:
+def _has_places(outcomes: Sequence[PairVerdict]) -> bool:
     return any(outcome.flipped is not None for outcome in outcomes)
 
 
-def _absent(outcomes: Sequence[Outcome]) -> Score:
+def _absent(outcomes: Sequence[PairVerdict]) -> Score:
     reasons: dict[str, int] = {}
     for outcome in outcomes:
         reasons[str(outcome.reason)] = reasons.get(str(outcome.reason), 0) + 1
-    return Score(metric="win_rate_strict", value=None, n=0, unscored_reasons=reasons, signature="")
+    return Score(
+        metric="win_rate_strict", value=None, n=0, unscored_reasons=reasons, signature=NOTHING
+    )
 
 
 def _mirrored(inclusive: Score) -> Score:
@@ -144,7 +129,7 @@ def _against_zero(
     return compare(table, np.where(np.isnan(table), np.nan, 0.0), groups, seed=seed)
 
 
-def panel_outcomes(of_judges: Sequence[Sequence[Outcome]], how: Panel) -> list[Outcome]:
+def panel_outcomes(of_judges: Sequence[Sequence[PairVerdict]], how: Panel) -> list[PairVerdict]:
     """Return what several judges say together, item by item.
 
     "mean" adds up what they say: margins where all of them rate, else wins, ties and losses. It
@@ -162,14 +147,14 @@ def panel_outcomes(of_judges: Sequence[Sequence[Outcome]], how: Panel) -> list[O
         winners = panel_majority([[o.winner for o in outcomes] for outcomes in of_judges])
         sums: Sequence[Fraction | None] = [None] * len(winners)
     else:
-        means = panel_mean([[_credit(o) for o in outcomes] for outcomes in of_judges])
+        means = panel_mean([[o.credit for o in outcomes] for outcomes in of_judges])
         sums = [_margins(row) for row in zip(*of_judges, strict=True)]
         winners = [_ahead(mean, margin) for mean, margin in zip(means, sums, strict=True)]
     rows = list(zip(*of_judges, strict=True))
     return [
-        Outcome(
-            winner,
-            None if winner else next((o.reason for o in row if o.reason), NO_PANEL),
+        PairVerdict(
+            winner=winner,
+            reason=None if winner else next((o.reason for o in row if o.reason), NO_PANEL),
             margin=margin,
             identical=all(o.identical for o in row),
         )
@@ -177,11 +162,7 @@ def panel_outcomes(of_judges: Sequence[Sequence[Outcome]], how: Panel) -> list[O
     ]
 
 
-def _credit(outcome: Outcome) -> float | None:
-    return None if outcome.winner is None else _CREDIT[outcome.winner]
-
-
-def _margins(row: Sequence[Outcome]) -> Fraction | None:
+def _margins(row: Sequence[PairVerdict]) -> Fraction | None:
     """Return the mean margin of the judges of one item; None unless all of them rated it."""
     known = [outcome.margin for outcome in row if outcome.margin is not None]
     return sum(known, Fraction(0)) / len(row) if len(known) == len(row) else None
@@ -190,5 +171,4 @@ def _margins(row: Sequence[Outcome]) -> Fraction | None:
 def _ahead(mean: float | None, margin: Fraction | None) -> Verdict | None:
     if mean is None:
         return None
-    lead: float | Fraction = mean - 0.5 if margin is None else margin
-    return "tie" if lead == 0 else "a" if lead > 0 else "b"
+    return ahead(mean - 0.5 if margin is None else margin)

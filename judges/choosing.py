@@ -1,30 +1,23 @@
-"""Running a judge over pairs of responses: ask what is not known, store each choice, join them."""
+"""Running a judge over pairs of responses: ask what is not known, store each choice."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import aclosing
 from itertools import islice
 from typing import NamedTuple
 
 from mipo_eval.judges.judge import Judge
-from mipo_eval.judges.pairwise import (
-    ChoiceRequest,
-    PairVerdict,
-    choice_requests,
-    pair_verdict,
-    read_choice,
-)
+from mipo_eval.judges.pairwise import ChoiceRequest, choice_requests, read_choice
 from mipo_eval.records import Item, text_key
 from mipo_eval.store import Store
-from mipo_eval.store.choices import Choice, Shown, choices_on, put_choices
+from mipo_eval.store.judges import put_judge
 from mipo_eval.store.ledger import Call, Ledger
-from mipo_eval.store.verdicts import put_judge
-
-NOT_ASKED = "not judged"
+from mipo_eval.store.verdicts import choices_on, put_choices
+from mipo_eval.verdict import Choice, Pair, Shown
 
 _WINDOW = 256
 
 
-class Pair(NamedTuple):
+class TextPair(NamedTuple):
     """Two texts about one item; the verdict "a" is for the first."""
 
     item: Item
@@ -32,15 +25,15 @@ class Pair(NamedTuple):
     second: str
 
     @property
-    def key(self) -> tuple[str, str, str]:
+    def key(self) -> Pair:
         """Keys of the item and of the two texts."""
-        return self.item.key, text_key(self.first), text_key(self.second)
+        return Pair(self.item.key, text_key(self.first), text_key(self.second))
 
 
 async def choose(
     store: Store,
     judge: Judge,
-    pairs: Iterable[Pair],
+    pairs: Iterable[TextPair],
     *,
     advance: Callable[[int], None] = lambda _: None,
 ) -> None:
@@ -80,7 +73,7 @@ async def choose(
 
 
 def _questions(
-    store: Store, judge: Judge, pairs: Iterable[Pair], advance: Callable[[int], None]
+    store: Store, judge: Judge, pairs: Iterable[TextPair], advance: Callable[[int], None]
 ) -> Iterator[tuple[ChoiceRequest, ChoiceRequest]]:
     """Yield what must be asked, a window of pairs at a time; each request is its own tag."""
     source = iter(pairs)
@@ -120,30 +113,3 @@ def _choice(judge: Judge, request: ChoiceRequest, call: Call) -> Choice:
         reason=reason,
         call_key=call.key,
     )
-
-
-class Chosen(NamedTuple):
-    """What a judge said of a pair in the two places, and what follows."""
-
-    verdict: PairVerdict
-    choices: tuple[Choice, ...]
-    """With the first text shown first, then with the second; none about equal texts."""
-
-
-def chosen(store: Store, judge: Judge, pairs: Sequence[Pair]) -> list[Chosen]:
-    """Return what the store knows of each pair; equal texts are a tie without anybody's word."""
-    found: dict[tuple[str, str, str], dict[Shown, Choice]] = {}
-    for start in range(0, len(pairs), _WINDOW):
-        items = {pair.item.key for pair in pairs[start : start + _WINDOW]}
-        for choice in choices_on(store, judge.key, items):
-            found.setdefault(_texts(choice), {})[choice.shown_first] = choice
-    return [_joined(pair, found.get(pair.key, {})) for pair in pairs]
-
-
-def _joined(pair: Pair, made: dict[Shown, Choice]) -> Chosen:
-    if pair.first == pair.second:
-        return Chosen(PairVerdict("tie", flipped=False, reason=None), ())
-    orders: list[Shown] = ["a", "b"]
-    both = [made.get(shown) for shown in orders]
-    first, second = ((one.winner, one.reason) if one else (None, NOT_ASKED) for one in both)
-    return Chosen(pair_verdict(first, second), tuple(one for one in both if one))

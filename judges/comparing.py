@@ -5,22 +5,12 @@ from itertools import combinations
 from typing import Literal, NamedTuple
 
 from mipo_eval.errors import DataError
-from mipo_eval.judges.verdict import Verdict
 from mipo_eval.metrics import mean_score
-from mipo_eval.metrics.agreement import cohen_kappa
-from mipo_eval.metrics.means import same_length
+from mipo_eval.metrics.aggregate import same_length
+from mipo_eval.metrics.agreement import Agreement, agreement
 from mipo_eval.records import Score, Values
-from mipo_eval.signature import join
-
-
-class Agreement(NamedTuple):
-    """How two judges agree over what both judged."""
-
-    n: int
-    share: float | None
-    """0-100 of equal verdicts; None where there is nothing in common."""
-    kappa: float | None
-    """Cohen's kappa; None also where both always say the same one thing."""
+from mipo_eval.signature import NOTHING, Signature, join
+from mipo_eval.verdict import Verdict
 
 
 def agreement_matrix(
@@ -34,21 +24,12 @@ def agreement_matrix(
     Raises:
         DataError: the judges have different numbers of entries.
     """
-    found = {}
-    for first, second in combinations(verdicts, 2):
-        same_length(first, len(verdicts[first]), second, verdicts[second])
-        both = [
-            (a, b)
-            for a, b in zip(verdicts[first], verdicts[second], strict=True)
-            if a is not None and b is not None
-        ]
-        if not both:
-            found[first, second] = Agreement(0, None, None)
-            continue
-        share = 100 * sum(a == b for a, b in both) / len(both)
-        ours, theirs = zip(*both, strict=True)
-        found[first, second] = Agreement(len(both), share, cohen_kappa(ours, theirs))
-    return found
+    for name, said in verdicts.items():
+        same_length("the first judge", len(next(iter(verdicts.values()))), name, said)
+    return {
+        (first, second): agreement(verdicts[first], verdicts[second])
+        for first, second in combinations(verdicts, 2)
+    }
 
 
 class FamilyRatings(NamedTuple):
@@ -67,7 +48,7 @@ class FamilyRatings(NamedTuple):
 def family_preference(
     ratings: FamilyRatings,
     *,
-    signature: str = "",
+    signature: Signature = NOTHING,
     groups: Sequence[Hashable | None] | None = None,
     seed: int = 0,
 ) -> Score:

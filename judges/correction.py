@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from mipo_eval.errors import DataError
-from mipo_eval.metrics.means import same_length
+from mipo_eval.metrics.aggregate import same_length
 
 _Z95 = 1.959963984540054
 """The normal quantile of a two-sided 95 % interval."""

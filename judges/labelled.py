@@ -24,10 +24,11 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mipo_eval.errors import DataError
-from mipo_eval.judges.comparing import Agreement, agreement_matrix
-from mipo_eval.judges.verdict import Verdict, exchanged
+from mipo_eval.judges.comparing import agreement_matrix
 from mipo_eval.keys import digest, item_rng
+from mipo_eval.metrics.agreement import Agreement
 from mipo_eval.records import Item
+from mipo_eval.verdict import Verdict, exchanged
 
 ANY_WISH = "The reply does what was asked for, correctly and completely."
 """What a judge goes by where the data name no preferences."""

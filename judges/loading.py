@@ -16,11 +16,12 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mipo_eval.backends import BACKENDS, Limits, Purse, Sampling, load_backend
 from mipo_eval.errors import ConfigError
 from mipo_eval.judges import pairwise, rubric
 from mipo_eval.judges.judge import Judge, Protocol
 from mipo_eval.judges.prompt import Prompt, load_prompt
+from mipo_eval.models import Limits, Purse, Sampling, load_backend
+from mipo_eval.models.spec import JUDGES, ModelName, read_name
 
 FAMILY = "family"
 _FAMILIES = {"qwen": "qwen2.5-14b", "llama": "llama-3-8b"}
@@ -104,6 +105,17 @@ def load_preset(name: str) -> Preset:
         raise ConfigError(f"the judge's preset {name}: {where}: {first['msg']}") from None
 
 
+def named_preset(named: ModelName) -> Preset | None:
+    """Return the preset a judge's name means, or None where it means a backend or `family`.
+
+    Raises:
+        ConfigError: the preset cannot be read.
+    """
+    shipped = named.name in set(preset_names()) - {FAMILY}
+    own = named.name.endswith((".yaml", ".yml"))
+    return load_preset(named.name) if named.kind is None and (shipped or own) else None
+
+
 def duel_protocol(spec: str, asked: Protocol | None = None) -> Protocol:
     """Return how a judge compares two responses: as asked, as its preset says, else pairwise.
 
@@ -112,12 +124,10 @@ def duel_protocol(spec: str, asked: Protocol | None = None) -> Protocol:
     Raises:
         ConfigError: the preset cannot be read.
     """
-    name = spec.partition("@")[0]
-    preferred, backend = None, spec
-    if name.endswith((".yaml", ".yml")) or name in set(preset_names()) - {FAMILY}:
-        preset = load_preset(name)
-        preferred, backend = preset.protocol, preset.backend
-    return "rubric" if backend in _RULES else asked or preferred or "pairwise"
+    preset = named_preset(read_name(spec))
+    if (preset.backend if preset else spec) in _RULES:
+        return "rubric"
+    return asked or (preset and preset.protocol) or "pairwise"
 
 
 def family_of(model: str) -> str | None:
@@ -157,20 +167,19 @@ def load_judge(
         ConfigError: the spec, the preset or the prompt file is wrong.
         ModelError: the judge's checkpoint is missing or not a language model.
     """
-    name, _, url = spec.partition("@")
-    if name == FAMILY:
-        name = _family_preset(judged_model)
-    if name in preset_names() or name.endswith((".yaml", ".yml")):
-        return _from_preset(spec, name, url, protocol, _Given(prompt_file, limits, batch))
-    kind = spec.partition(":")[0]
-    if kind not in BACKENDS:
+    named = read_name(spec)
+    if named.kind is None and named.name == FAMILY:
+        named = replace(named, name=_family_preset(judged_model))
+    if preset := named_preset(named):
+        return _from_preset(preset, named, protocol, _Given(prompt_file, limits, batch))
+    if named.kind is None:
         raise ConfigError(
-            f"unknown judge {spec!r}: name a preset ({', '.join(preset_names())}), the YAML file "
-            f"of one, or a backend ({', '.join(BACKENDS)}), as in openai:MODEL@URL"
+            f"unknown judge {spec!r}: --judge takes a preset ({', '.join(preset_names())}), the "
+            f"YAML file of one, or a backend ({JUDGES})"
         )
     backend = load_backend(spec, limits=_paid_from(limits, None), batch=batch)
     return Judge(
-        name=_shown(_model_name(kind, backend.identity)),
+        name=_shown(named.label),
         spec=spec,
         backend=backend,
         prompt=prompt_for(protocol or "rubric", prompt_file),
@@ -189,8 +198,8 @@ class _Given:
         self.batch = batch
 
 
-def _from_preset(spec: str, name: str, url: str, asked: Protocol | None, given: _Given) -> Judge:
-    preset = load_preset(name)
+def _from_preset(preset: Preset, named: ModelName, asked: Protocol | None, given: _Given) -> Judge:
+    name = named.name
     protocol = asked or preset.protocol or "rubric"
     if preset.prompt and preset.protocol not in {None, protocol}:
         raise ConfigError(
@@ -198,19 +207,18 @@ def _from_preset(spec: str, name: str, url: str, asked: Protocol | None, given: 
             f"that one, not by {protocol}"
         )
     where = preset.backend
-    if url:
-        served = preset.served_name or preset.backend.partition(":")[2].partition("@")[0]
-        where = f"openai:{served}@{url}"
+    if named.url:
+        where = f"openai:{preset.served_name or read_name(where).name}@{named.url}"
     prompt_file = given.prompt_file
     if prompt_file is None and preset.prompt:
         prompt_file = Path(name).parent / preset.prompt
     limits = _paid_from(given.limits, _limits(name, preset.limits))
     # Options are for the backend the preset names, not for a server elsewhere.
-    options = {} if url else preset.options
+    options = {} if named.url else preset.options
     backend = load_backend(where, limits=limits, options=options, batch=given.batch)
     return Judge(
         name=_shown(Path(name).stem if name.endswith((".yaml", ".yml")) else name),
-        spec=spec,
+        spec=named.text,
         backend=backend,
         prompt=prompt_for(protocol, prompt_file),
         protocol=protocol,
@@ -256,13 +264,6 @@ def prompt_for(protocol: Protocol, file: str | Path | None = None) -> Prompt:
     """
     required, optional = _SLOTS[protocol]
     return load_prompt(file or protocol, required=required, optional=optional)
-
-
-def _model_name(kind: str, identity: Mapping[str, str]) -> str:
-    """Return a model's name; a checkpoint's is its folder's, and rules have only their own."""
-    if kind in {"checker", "scripted"}:
-        return kind
-    return identity["model"].rstrip("/").rsplit("/", 1)[-1]
 
 
 def _shown(name: str) -> str:

@@ -1,21 +1,17 @@
 """The pairwise protocol: which of two responses is better, asked in both orders (PAPER.md, Fig. 3).
 
 Every pair is asked twice, the second time with the places exchanged, since judges favour places.
-If both answers name the same response, it wins. If they name different ones, the pair is a tie and
-counted as a position flip: the judge looked at the place, not at the response. If one of the two
-answers is missing the pair is undecided, not decided on one order.
+What follows from the two answers, `verdict.py` says.
 """
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
-from mipo_eval.backends import Message, Request
 from mipo_eval.judges.judge import Judge, Protocol
 from mipo_eval.judges.parse import parse_choice, parse_verdict
 from mipo_eval.judges.rubric import CALL_FAILED, UNPARSED, guide
-from mipo_eval.judges.verdict import Verdict, merge_orders
+from mipo_eval.models import Message, Request
 from mipo_eval.records import Item, text_key
+from mipo_eval.verdict import Verdict, exchanged
 
 CHOICES = ("response_a", "response_b")
 TIE = "tie"
@@ -33,17 +29,6 @@ class ChoiceRequest(Request):
     second_key: str
     swapped: bool
     """True when the second response is shown in the first place."""
-
-
-class PairVerdict(NamedTuple):
-    """What a judge said of one pair, both orders taken together."""
-
-    winner: Verdict | None
-    """"a" is the first response; None when an answer is missing."""
-    flipped: bool
-    """The two orders named different responses."""
-    reason: str | None
-    """Why there is no winner, when there is none."""
 
 
 def choice_requests(
@@ -116,55 +101,4 @@ def read_verdict(
     named = read(reply)
     if named is None:
         return None, UNPARSED
-    return (_EXCHANGED[named] if swapped else named), None
-
-
-_EXCHANGED: dict[Verdict, Verdict] = {"a": "b", "b": "a", "tie": "tie"}
-
-
-def pair_verdict(
-    first: tuple[Verdict | None, str | None], second: tuple[Verdict | None, str | None]
-) -> PairVerdict:
-    """Join what the two orders said, each as `read_choice` gives it."""
-    winner = merge_orders(first[0], second[0])
-    flipped = {first[0], second[0]} == {"a", "b"}
-    return PairVerdict(winner, flipped, first[1] or second[1] if winner is None else None)
-
-
-class PairCounts(NamedTuple):
-    """How pairs came out; the rates are over decided pairs only."""
-
-    wins: int
-    ties: int
-    losses: int
-    flips: int
-    """Ties that are flips."""
-    undecided: dict[str, int]
-    """Pairs without a verdict, by reason."""
-
-    @property
-    def decided(self) -> int:
-        """Pairs with a verdict."""
-        return self.wins + self.ties + self.losses
-
-    def flip_rate(self) -> float | None:
-        """Return the share of decided pairs, 0-100, whose verdict turned with the order."""
-        return 100 * self.flips / self.decided if self.decided else None
-
-
-def count_pairs(verdicts: Iterable[PairVerdict]) -> PairCounts:
-    """Return how often the first response won, tied and lost."""
-    found: Sequence[PairVerdict] = list(verdicts)
-    undecided: dict[str, int] = {}
-    for verdict in found:
-        if verdict.winner is None:
-            reason = verdict.reason or UNPARSED
-            undecided[reason] = undecided.get(reason, 0) + 1
-    winners = [verdict.winner for verdict in found]
-    return PairCounts(
-        wins=winners.count("a"),
-        ties=winners.count("tie"),
-        losses=winners.count("b"),
-        flips=sum(verdict.flipped for verdict in found),
-        undecided=undecided,
-    )
+    return (exchanged(named) if swapped else named), None

@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
-from mipo_eval.judges.verdict import Verdict, Winner
+from mipo_eval.verdict import Verdict, Winner
 
 PARSER_VERSION = "2"
 """Part of every judge's key: raise it when any reply is read differently than before."""

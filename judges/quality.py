@@ -13,20 +13,19 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from mipo_eval.errors import DataError
-from mipo_eval.judges.comparing import Agreement
 from mipo_eval.judges.labelled import people_agreement
 from mipo_eval.judges.replies import PairReading
 from mipo_eval.judges.rubric import UNPARSED
-from mipo_eval.judges.verdict import Verdict
 from mipo_eval.metrics import (
     choice_outcome,
     expected_calibration_error,
     mean_score,
     rate_score,
 )
-from mipo_eval.metrics.agreement import cohen_kappa
+from mipo_eval.metrics.agreement import Agreement, cohen_kappa
 from mipo_eval.records import Score
-from mipo_eval.signature import join
+from mipo_eval.signature import Signature, join
+from mipo_eval.verdict import Verdict
 
 CONSTANT_SHARE = 0.95
 """A judge is constant if this share of its ratings are one number, or of its verdicts are ties."""
@@ -156,7 +155,7 @@ class Quality:
     failings: tuple[str, ...]
 
 
-def quality(readings: Sequence[PairReading], *, signature: str, seed: int = 0) -> Quality:
+def quality(readings: Sequence[PairReading], *, signature: Signature, seed: int = 0) -> Quality:
     """Return every figure about a judge.
 
     Args:
@@ -220,7 +219,7 @@ def _nothing(readings: Sequence[PairReading], unread: Mapping[str, int]) -> str:
 def against_labels(
     verdicts: Sequence[Verdict | None],
     readings: Sequence[PairReading],
-    signature: str,
+    signature: Signature,
     seed: int = 0,
 ) -> AgainstLabels:
     """Return how verdicts, one per reading, meet the labels of readings.
@@ -274,7 +273,7 @@ def _rate(
     metric: str,
     values: Sequence[float | None],
     readings: Sequence[PairReading],
-    signature: str,
+    signature: Signature,
     seed: int,
     why: str = NO_VERDICT,
 ) -> Score:
@@ -284,7 +283,7 @@ def _rate(
     )
 
 
-def _margin(readings: Sequence[PairReading], signature: str, seed: int) -> Score:
+def _margin(readings: Sequence[PairReading], signature: Signature, seed: int) -> Score:
     """Return by how many points a judge is ahead of one that takes the longer response."""
 
     def ahead(reading: PairReading) -> float | None:
@@ -296,7 +295,7 @@ def _margin(readings: Sequence[PairReading], signature: str, seed: int) -> Score
     return mean_score(
         "judge_over_longest",
         [ahead(reading) for reading in readings],
-        signature="|".join(part for part in (signature, join(ties="half")) if part),
+        signature=signature.followed_by(join(ties="half")),
         groups=[reading.group for reading in readings],
         seed=seed,
         reasons=[NO_VERDICT] * len(readings),
@@ -371,7 +370,7 @@ def _kappa(said: Sequence[tuple[Verdict | None, Verdict]]) -> float | None:
     return cohen_kappa(*zip(*read, strict=True)) if read else None
 
 
-def _first_place(readings: Sequence[PairReading], signature: str, seed: int) -> Score | None:
+def _first_place(readings: Sequence[PairReading], signature: Signature, seed: int) -> Score | None:
     straight: dict[Verdict | None, float] = {"a": 100.0, "b": 0.0}
     swapped: dict[Verdict | None, float] = {"a": 0.0, "b": 100.0}
     values = [v for r in readings for v in (straight.get(r.straight), swapped.get(r.swapped))]
@@ -381,7 +380,7 @@ def _first_place(readings: Sequence[PairReading], signature: str, seed: int) -> 
     return _rate("first_place_rate", values, twice, signature, seed, "no response named")
 
 
-def _same_verdict(readings: Sequence[PairReading], signature: str, seed: int) -> Score | None:
+def _same_verdict(readings: Sequence[PairReading], signature: Signature, seed: int) -> Score | None:
     values = [
         None if r.straight is None or r.swapped is None else 100.0 * (r.straight == r.swapped)
         for r in readings
@@ -392,7 +391,7 @@ def _same_verdict(readings: Sequence[PairReading], signature: str, seed: int) ->
 
 
 def _subsets(
-    readings: Sequence[PairReading], signature: str, seed: int
+    readings: Sequence[PairReading], signature: Signature, seed: int
 ) -> dict[str, AgainstLabels]:
     names = dict.fromkeys(r.pair.subset for r in readings if r.verdict is not None)
     own = {name: [r for r in readings if r.pair.subset == name] for name in names}

@@ -36,8 +36,8 @@ from mipo_eval.judges.labelled import (
 )
 from mipo_eval.judges.parse import parse_choice, parse_rating, parse_verdict
 from mipo_eval.judges.rubric import UNPARSED, read_rating
-from mipo_eval.judges.verdict import Verdict, ahead, exchanged, merge_orders
 from mipo_eval.keys import canonical_json
+from mipo_eval.verdict import Verdict, ahead, exchanged, merge_orders
 
 NO_REPLY = "no reply in the file"
 Which = Literal["first", "second"]

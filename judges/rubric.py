@@ -12,10 +12,10 @@ rate on the preference it served worst.
 
 from dataclasses import dataclass
 
-from mipo_eval.backends import Message, Request
 from mipo_eval.errors import ConfigError
 from mipo_eval.judges.judge import Judge
 from mipo_eval.judges.parse import parse_rating
+from mipo_eval.models import Message, Request
 from mipo_eval.records import Item, Rubric, text_key
 
 LOW, HIGH = 1, 5

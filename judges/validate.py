@@ -12,8 +12,6 @@ from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from mipo_eval import __version__
-from mipo_eval.backends.base import Request
-from mipo_eval.backends.pacing import spending
 from mipo_eval.judges.attacks import (
     Attack,
     AttackReport,
@@ -23,22 +21,25 @@ from mipo_eval.judges.attacks import (
 )
 from mipo_eval.judges.judge import Judge, Protocol
 from mipo_eval.judges.labelled import LabelledPair, pairs_key
-from mipo_eval.judges.loading import FAMILY, load_preset, preset_names
+from mipo_eval.judges.loading import named_preset
 from mipo_eval.judges.pairwise import ChoiceRequest, choice_requests, read_choice
 from mipo_eval.judges.parse import rating_probabilities
 from mipo_eval.judges.quality import Quality, quality, quality_json
 from mipo_eval.judges.replies import PairReading, rated
 from mipo_eval.judges.rubric import HIGH, LOW, rating_requests, read_rating
-from mipo_eval.judges.verdict import Verdict
 from mipo_eval.keys import digest, item_rng
+from mipo_eval.models.base import Request
+from mipo_eval.models.prices import spending
+from mipo_eval.models.spec import read_name
 from mipo_eval.progress import Progress, Stage, run_shown
 from mipo_eval.records import Item
-from mipo_eval.signature import join, short
+from mipo_eval.signature import Signature, join, short
 from mipo_eval.store import Store
 from mipo_eval.store.engine import now
+from mipo_eval.store.judges import put_judge
 from mipo_eval.store.ledger import Call, Ledger
 from mipo_eval.store.validations import Validation, put_validation
-from mipo_eval.store.verdicts import put_judge
+from mipo_eval.verdict import Verdict
 
 ATTACKED_ITEMS = 10
 """How many honest responses each hostile text meets, where nobody says."""
@@ -189,7 +190,7 @@ class Examination:
     judge: str
     data: str
     data_key: str
-    signature: str
+    signature: Signature
     quality: Quality
 
     @property
@@ -309,11 +310,9 @@ def protocol_for(spec: str, pairs: Sequence[LabelledPair]) -> Protocol:
     Raises:
         ConfigError: the preset cannot be read.
     """
-    name = spec.partition("@")[0]
-    if name.endswith((".yaml", ".yml")) or name in set(preset_names()) - {FAMILY}:
-        preferred = load_preset(name).protocol
-        if preferred is not None:
-            return preferred
+    preset = named_preset(read_name(spec))
+    if preset and preset.protocol:
+        return preset.protocol
     return "rubric" if not pairs or any(pair.preferences for pair in pairs) else "pairwise"
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 from mipo_eval.keys import digest
+from mipo_eval.signature import Signature
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
@@ -142,9 +143,36 @@ class Score:
     ci95: tuple[float, float] | None = None
     """Bootstrap clustered by prompt group, and by user where users come back; exact for a rate
     that is the same in every group. None with fewer than two groups."""
-    signature: str
+    signature: Signature
     """Every choice that changes the value, e.g. "ties:win|judge:checker|...": see signature.py."""
     task: str = ""
+    outcomes_key: str | None = None
+    """Digest of the outcomes it was made from: it holds as long as they are still those."""
+
+    @property
+    def judge(self) -> str | None:
+        """Name of the judge, or of another tool's judge; None where nobody judged."""
+        return self.signature.parts.get("judge")
+
+    @property
+    def judge_key(self) -> str | None:
+        """First digits of the judge's key in the store."""
+        return self.signature.parts.get("judge_key")
+
+    @property
+    def control(self) -> str | None:
+        """Whose number it is, where a control entrant stood in the model's place."""
+        return self.signature.parts.get("control")
+
+    @property
+    def is_imported(self) -> bool:
+        """Whether another tool made it."""
+        return "source" in self.signature.parts
+
+    @property
+    def name(self) -> str:
+        """The metric as one word, also of a control: no reader must take it for the model's."""
+        return f"control_{self.control}_{self.metric}" if self.control else self.metric
 
     @property
     def unscored(self) -> int:
@@ -155,7 +183,7 @@ class Score:
         """Return the score as the command line's `--json` shows it."""
         return {
             "task": self.task,
-            "metric": self.metric,
+            "metric": self.name,
             "value": self.value,
             "n": self.n,
             "unscored": self.unscored,

@@ -3,12 +3,74 @@
 `suite:demo@1|items:3f2a91c4|judge:checker|prompt:9c1e02aa|ties:win|decoding:greedy|version:0.1.0`
 
 Two numbers are comparable when their signatures are equal. Long contents (item lists, prompt
-files) appear as the first eight hex digits of their digest.
+files) appear as the first eight hex digits of their digest. The line is printed from its parts and
+never read back: a store keeps the parts.
 """
+
+from collections.abc import Mapping
 
 from mipo_eval.errors import ConfigError
 
 _FORBIDDEN = ("|", "\n")
+
+
+class Signature(str):
+    """A signature: a text that knows its parts. Equal texts have equal parts."""
+
+    parts: Mapping[str, str]
+    """Name to value, in the order they are printed."""
+
+    def __new__(cls, parts: Mapping[str, object] | None = None) -> "Signature":
+        """Print `parts`.
+
+        Raises:
+            ConfigError: a value holds the separator or a line break, which would forge a part.
+        """
+        kept = {name: str(value) for name, value in (parts or {}).items()}
+        for name, value in kept.items():
+            if any(mark in value for mark in _FORBIDDEN):
+                raise ConfigError(
+                    f"{name} {value!r} cannot stand in a signature: it holds '|' or a line break"
+                )
+        made = super().__new__(cls, "|".join(f"{name}:{value}" for name, value in kept.items()))
+        made.parts = kept
+        return made
+
+    def __reduce__(self) -> tuple[type["Signature"], tuple[Mapping[str, str]]]:
+        """Pickle and copy by the parts."""
+        return Signature, (self.parts,)
+
+    def followed_by(self, *others: "Signature") -> "Signature":
+        """Return one signature of these parts and then those of others."""
+        parts = dict(self.parts)
+        for other in others:
+            parts |= other.parts
+        return Signature(parts)
+
+    def less(self, *names: str) -> "Signature":
+        """Return the signature without the parts of these names."""
+        return Signature({name: part for name, part in self.parts.items() if name not in names})
+
+    def differences(self, other: "Signature") -> dict[str, tuple[str | None, str | None]]:
+        """Return the parts in which two signatures differ, each with both values."""
+        names = [*self.parts, *(name for name in other.parts if name not in self.parts)]
+        return {
+            name: (self.parts.get(name), other.parts.get(name))
+            for name in names
+            if self.parts.get(name) != other.parts.get(name)
+        }
+
+    @property
+    def rule(self) -> "Signature":
+        """The parts that say what a number is of and by which rules, not who answered how.
+
+        Runs whose numbers share a rule stand in one row of a table.
+        """
+        return self.less("judge", "seed", "prompting", "query", "decoding", "version")
+
+
+NOTHING = Signature()
+"""Of a number with no choice to name."""
 
 
 def short(digest: str) -> str:
@@ -16,40 +78,10 @@ def short(digest: str) -> str:
     return digest[:8]
 
 
-def join(**parts: str | int | None) -> str:
+def join(**parts: str | int | None) -> Signature:
     """Return the signature of `parts`, in the order given; None leaves a part out.
 
     Raises:
         ConfigError: a value holds the separator or a line break, which would forge a part.
     """
-    for name, value in parts.items():
-        if any(mark in str(value) for mark in _FORBIDDEN):
-            raise ConfigError(
-                f"{name} {value!r} cannot stand in a signature: it holds '|' or a line break"
-            )
-    return "|".join(f"{name}:{value}" for name, value in parts.items() if value is not None)
-
-
-def split(signature: str) -> dict[str, str]:
-    """Return the parts of a signature, in order; the inverse of `join`."""
-    return dict(part.partition(":")[::2] for part in signature.split("|") if part)
-
-
-def differences(first: str, second: str) -> dict[str, tuple[str | None, str | None]]:
-    """Return the parts in which two signatures differ, each with both values."""
-    left, right = split(first), split(second)
-    names = [*left, *(name for name in right if name not in left)]
-    return {
-        name: (left.get(name), right.get(name))
-        for name in names
-        if left.get(name) != right.get(name)
-    }
-
-
-def rule(signature: str) -> str:
-    """Return the parts that say what a number is of and by which rules, not who answered how.
-
-    Runs whose numbers share a rule stand in one row of a table.
-    """
-    who = {"judge", "seed", "prompting", "query", "decoding", "version"}
-    return join(**{name: value for name, value in split(signature).items() if name not in who})
+    return Signature({name: value for name, value in parts.items() if value is not None})

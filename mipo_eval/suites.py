@@ -5,6 +5,7 @@ A suite is one or more tasks; a task is a source of items and the lm-eval task t
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -45,57 +46,52 @@ class Suite:
     """Length of a response unless the user says; a worked solution needs more."""
 
 
-def _personal(
-    name: str, about: str, *sources: str, judge: str | None = None, max_tokens: int = 256
+def _suite(
+    name: str,
+    about: str,
+    *sources: str,
+    form: Form = "query",
+    judge: str | None = None,
+    max_tokens: int = 256,
 ) -> Suite:
-    tasks = tuple(SuiteTask(name=s, source=s, lm_eval_task=f"mipo_{s}") for s in sources or (name,))
-    return Suite(name=name, about=about, tasks=tasks, judge=judge, max_tokens=max_tokens)
-
-
-def _answers(name: str, about: str, *sources: str, max_tokens: int = 256) -> Suite:
-    tasks = tuple(SuiteTask(name=s, source=s, lm_eval_task=f"mipo_{s}") for s in sources or (name,))
-    return Suite(name=name, about=about, tasks=tasks, form="answer", max_tokens=max_tokens)
-
-
-def _likelihood(form: Literal["letters", "texts"]) -> Suite:
+    """Return a suite of these sources, or of the one that is called as it is."""
+    suffix = f"_{form}" if form in {"letters", "texts"} else ""
     tasks = tuple(
-        SuiteTask(name=source, source=source, lm_eval_task=f"mipo_{source}_{form}")
-        for source in ("arc_easy", "arc_challenge", "mmlu")
+        SuiteTask(name=source, source=source, lm_eval_task=f"mipo_{source}{suffix}")
+        for source in sources or (name,)
     )
-    about = f"the same by the likelihood of the {form}: entropy and calibration (Figures 4, 5)"
-    return Suite(name=f"mcq_{form}", about=about, tasks=tasks, form=form)
+    return Suite(name=name, about=about, tasks=tasks, form=form, judge=judge, max_tokens=max_tokens)
 
+
+_answers = partial(_suite, form="answer")
+_worked = partial(_answers, max_tokens=512)
+_MATH = ("gsm8k", "svamp")
+_MCQ = ("arc_easy", "arc_challenge", "mmlu")
+_BY_LIKELIHOOD = "the same by the likelihood of the {}: entropy and calibration (Figures 4, 5)"
 
 SUITES = {
     suite.name: suite
     for suite in (
-        _personal("personalization", "the paper's Table 1: CA, PRISM and MB", "ca", "prism", "mb"),
-        _personal("ca", "Community Alignment (200 items)"),
-        _personal("prism", "PRISM (194 items)"),
-        _personal("mb", "Multifaceted-Bench (84 items)"),
-        _personal("psoups", "P-Soups personas with human-preferred responses"),
-        _personal("prefeval", "PrefEval: stated preferences, no reference responses"),
-        _personal(
-            "demo", "the embedded demo world, scored by rule", judge="checker", max_tokens=160
-        ),
-        _answers(
-            "verifiable",
-            "everything with an answer to check: math and mcq",
-            *("gsm8k", "svamp", "arc_easy", "arc_challenge", "mmlu"),
-            max_tokens=512,
-        ),
-        _answers("math", "exact numbers (Table 2)", "gsm8k", "svamp", max_tokens=512),
-        _answers("gsm8k", "GSM8K, 8-shot (200 questions)", max_tokens=512),
-        _answers("svamp", "SVAMP, 8-shot (300 questions)", max_tokens=512),
-        _answers("mcq", "letters (Table 2)", "arc_easy", "arc_challenge", "mmlu"),
+        _suite("personalization", "the paper's Table 1: CA, PRISM and MB", "ca", "prism", "mb"),
+        _suite("ca", "Community Alignment (200 items)"),
+        _suite("prism", "PRISM (194 items)"),
+        _suite("mb", "Multifaceted-Bench (84 items)"),
+        _suite("psoups", "P-Soups personas with human-preferred responses"),
+        _suite("prefeval", "PrefEval: stated preferences, no reference responses"),
+        _suite("demo", "the embedded demo world, scored by rule", judge="checker", max_tokens=160),
+        _worked("verifiable", "everything with an answer to check: math and mcq", *_MATH, *_MCQ),
+        _worked("math", "exact numbers (Table 2)", *_MATH),
+        _worked("gsm8k", "GSM8K, 8-shot (200 questions)"),
+        _worked("svamp", "SVAMP, 8-shot (300 questions)"),
+        _answers("mcq", "letters (Table 2)", *_MCQ),
         _answers("arc_easy", "ARC-Easy, 0-shot (500 questions)"),
         _answers("arc_challenge", "ARC-Challenge, 0-shot (500 questions)"),
         _answers("mmlu", "MMLU, 0-shot"),
-        _answers("gsm8k_full", "all test questions of GSM8K", max_tokens=512),
+        _worked("gsm8k_full", "all test questions of GSM8K"),
         _answers("arc_easy_full", "all test questions of ARC-Easy"),
         _answers("arc_challenge_full", "all test questions of ARC-Challenge"),
-        _likelihood("letters"),
-        _likelihood("texts"),
+        _suite("mcq_letters", _BY_LIKELIHOOD.format("letters"), *_MCQ, form="letters"),
+        _suite("mcq_texts", _BY_LIKELIHOOD.format("texts"), *_MCQ, form="texts"),
     )
 }
 

@@ -1,25 +1,39 @@
-"""What the personalization YAML files call: documents in, metrics out.
+"""What the YAML files of the tasks call: items in as documents, metrics out. Rates are 0-100.
 
 The YAML files name these by dotted path (`!function mipo_eval.tasks.hooks.f`); the short form
-would load a second copy of the module. Under the plain `lm_eval` command the metrics are
-judge-free unless MIPO_EVAL_JUDGE names a judge; `mipo-eval` itself only takes the responses.
+would load a second copy of the module. Under the plain `lm_eval` command the metrics of the
+personalization tasks are judge-free unless MIPO_EVAL_JUDGE names a judge; `mipo-eval` itself only
+takes the responses.
 """
 
 import os
+import re
+from functools import partial
+from importlib import resources
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import numpy as np
 
 from mipo_eval import settings
+from mipo_eval.errors import ConfigError, DataError
+from mipo_eval.metrics.calibration import choice_outcome
 from mipo_eval.records import Item
-from mipo_eval.tasks.query import Prompting, render_query
+from mipo_eval.tasks.answers import LETTERS, grade
+from mipo_eval.tasks.prompt import Prompting, render_query, template
 from mipo_eval.tasks.sources import load_source
 
 Document = dict[str, Any]
+QuestionForm = Literal["solution", "letter", "letter_likelihood", "text_likelihood"]
+"""How a question is asked: for a worked solution, for the letter of a choice, or not at all, by the
+likelihood of each letter or of each choice's text."""
 
 
-def load_documents(
+def documents(
     source: str,
     *,
+    form: QuestionForm | None = None,
     prompting: Prompting = "personalized",
     data_dir: str | None = None,
     limit: int | None = None,
@@ -29,26 +43,32 @@ def load_documents(
 
     Args:
         source: a name of `tasks.sources.SOURCES`, or the path of an item file.
-        prompting: with or without the user's context in the query.
-        data_dir: where item files are; default `settings.data_dir()`.
+        form: how its questions are asked; None: they are users' prompts.
+        prompting: with or without the user's context in the query, for users' prompts.
+        data_dir: where files are; default `settings.data_dir()`.
         limit: only the first so many items.
         _metadata: lm-eval passes all of a task's metadata; the rest is not for us.
+
+    Raises:
+        ConfigError: there is no such source, or the form does not fit its questions.
+        DataError: the items cannot be read.
     """
     import datasets
 
-    items = load_source(source, Path(data_dir) if data_dir else None, "test")
-    documents = [
-        {
+    def document(item: Item) -> Document:
+        if form:
+            return question_document(item, form)
+        return {
             "item_key": item.key,
             "query": render_query(item, prompting),
             "prompt": item.prompt,
             "reference": item.reference or "",
             "item": item.model_dump_json(),
         }
-        for position, item in enumerate(items)
-        if limit is None or position < limit
-    ]
-    return {"test": datasets.Dataset.from_list(documents)}
+
+    items = islice(load_source(source, Path(data_dir) if data_dir else None, "test"), limit)
+    made = [document(item) for item in items]
+    return {"test": datasets.Dataset.from_list(made)}
 
 
 def score_response(document: Document, results: list[str]) -> dict[str, Any]:
@@ -56,8 +76,7 @@ def score_response(document: Document, results: list[str]) -> dict[str, Any]:
     response = results[0]
     values: dict[str, Any] = {"self_bleu_4": response, "empty_rate": float(not response.strip())}
     if os.environ.get(settings.JUDGE):
-        judged = (document["item"], response)
-        values |= dict.fromkeys(JUDGED_METRICS, judged)
+        values |= dict.fromkeys(JUDGED_METRICS, (document["item"], response))
     return values
 
 
@@ -85,26 +104,97 @@ def _judged(metric: str, judged: list[tuple[str, str]]) -> float:
     return scores.get(metric, float("nan"))
 
 
-def win_rate_tie_inclusive(judged: list[tuple[str, str]]) -> float:
-    """Share of items rated at least as high as the reference, 0-100 (Table 1)."""
-    return _judged("win_rate_tie_inclusive", judged)
+# YAML can only name a function: one for each metric, from the items and responses of a task.
+win_rate_tie_inclusive, win_rate_half_ties, win_rate_strict, tie_rate, rating_mean = (
+    partial(_judged, metric) for metric in JUDGED_METRICS
+)
 
 
-def win_rate_half_ties(judged: list[tuple[str, str]]) -> float:
-    """The same with a tie as half a win, 0-100."""
-    return _judged("win_rate_half_ties", judged)
+def question_document(item: Item, form: QuestionForm) -> Document:
+    """Return the lm-eval document of a question.
+
+    Its fields: "query" (the prompt), "target" (the answer as text), and for choices "options"
+    (what can be continued with) and "gold" (index of the right one).
+    """
+    kind = item.meta.get("kind")
+    if kind != ("number" if form == "solution" else "choice"):
+        raise ConfigError(
+            f"{item.item_id} cannot be asked for in the form {form!r}: its answer is a {kind}"
+        )
+    common = {"item_key": item.key, "item": item.model_dump_json(), "target": item.reference or ""}
+    if form == "solution":
+        return {**common, "query": f"Q: {item.prompt}\nA:"}
+    letters = list(LETTERS[: len(item.meta["choices"])])
+    by_text = form == "text_likelihood"
+    queries = {
+        "letter": f"{item.prompt}\n\n{template('verifiable_letter').strip()}",
+        "letter_likelihood": f"{item.prompt}\nAnswer:",
+        "text_likelihood": f"Question: {item.meta['question']}\nAnswer:",
+    }
+    return {
+        **common,
+        "query": queries[form],
+        "options": item.meta["choices"] if by_text else letters,
+        "gold": letters.index(common["target"]),
+    }
 
 
-def win_rate_strict(judged: list[tuple[str, str]]) -> float:
-    """The same with a tie as a loss, 0-100."""
-    return _judged("win_rate_strict", judged)
+def score_reply(doc: Document, results: list[str]) -> dict[str, float]:
+    """Return accuracy and the rate of replies without a readable answer, for one question."""
+    grading = grade(Item.model_validate_json(doc["item"]), results[0])
+    return {
+        "accuracy": 100.0 * (grading == "right"),
+        "unextracted_rate": 100.0 * (grading == "unextracted"),
+    }
 
 
-def tie_rate(judged: list[tuple[str, str]]) -> float:
-    """Share of items rated exactly as the reference, 0-100."""
-    return _judged("tie_rate", judged)
+def score_likelihoods(doc: Document, results: list[tuple[float, bool]]) -> dict[str, Any]:
+    """Return what each metric needs of one question, from one log-probability per option.
+
+    `accuracy_norm` divides a text's log-probability by its length in bytes first, so that short
+    choices are not preferred; probabilities, and so entropy and calibration, do not.
+    """
+    logprobs = np.array([logprob for logprob, _greedy in results])
+    outcome = choice_outcome(logprobs, doc["gold"])
+    lengths = np.array([len(option.encode()) for option in doc["options"]])
+    by_length = int(np.argmax(logprobs / np.maximum(lengths, 1)))
+    conditional = "answer_entropy_correct" if outcome.correct else "answer_entropy_wrong"
+    return {
+        "accuracy": 100.0 * outcome.correct,
+        "accuracy_norm": 100.0 * (by_length == doc["gold"]),
+        "answer_entropy": outcome.entropy,
+        conditional: outcome.entropy,
+        "brier": outcome.brier,
+        "ece": outcome,
+    }
 
 
-def rating_mean(judged: list[tuple[str, str]]) -> float:
-    """Mean rating of the responses, 1-5."""
-    return _judged("rating_mean", judged)
+def eight_shots() -> list[dict[str, str]]:
+    """Return the eight usual worked examples (Wei et al., 2022), as the installed lm-eval has them.
+
+    Their final sentence becomes the line `#### 6` that the paper's answers end with.
+
+    Raises:
+        DataError: the installed lm-eval does not have the examples where they were.
+    """
+    import yaml
+
+    path = resources.files("lm_eval") / "tasks" / "gsm8k" / "gsm8k-cot.yaml"
+    final = re.compile(r"(?<=.) The answer is ([\d,.]*\d)\.$")
+    shots = []
+    try:
+        for sample in yaml.safe_load(path.read_text("utf-8"))["fewshot_config"]["samples"]:
+            target, ends = final.subn(r"\n#### \1", " ".join(sample["target"].split()))
+            if ends:
+                shots.append({"query": f"Q: {sample['question']}\nA:", "target": target})
+    except (OSError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
+        raise DataError(
+            f"{path}: the worked examples are not as lm-eval 0.4.13 has them ({error}); "
+            "install the lm-eval version mipo-eval asks for"
+        ) from error
+    if len(shots) != 8:
+        raise DataError(
+            f"{path}: holds {len(shots)} worked examples that end in 'The answer is N.' instead of "
+            "8; install the lm-eval version mipo-eval asks for"
+        )
+    return shots

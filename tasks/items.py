@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
 from mipo_eval.errors import DataError
 from mipo_eval.records import Item
@@ -90,17 +89,19 @@ def parse_item(line: bytes, where: str) -> Item:
     """
     raw = _parse_object(line, where)
     for name, value in raw.items():
-        if has_lone_surrogate(value):
+        try:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+        except UnicodeEncodeError:
             raise DataError(
                 f"{where}, field {name}: holds half of a surrogate pair (\\ud8xx), which no UTF-8"
                 " text can; remove it or write the whole character"
-            )
+            ) from None
     try:
         return Item.model_validate(raw)
     except ValidationError as error:
-        problems = error.errors(include_url=False)
-        more = f" (and {len(problems) - 1} more in this line)" if len(problems) > 1 else ""
-        raise DataError(f"{where}, {explain(problems[0])}{more}") from None
+        count = error.error_count()
+        more = f" (and {count - 1} more in this line)" if count > 1 else ""
+        raise DataError(f"{where}, {explain(error)}{more}") from None
 
 
 def _parse_object(line: bytes, where: str) -> dict[str, Any]:
@@ -129,17 +130,9 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-def has_lone_surrogate(value: Any) -> bool:
-    r"""Tell whether any text in a JSON value holds half a surrogate pair, as "\ud83d" alone."""
-    try:
-        json.dumps(value, ensure_ascii=False).encode("utf-8")
-    except UnicodeEncodeError:
-        return True
-    return False
-
-
-def explain(problem: ErrorDetails) -> str:
-    """Return one pydantic problem in one line: the field, what is wrong, what to do."""
+def explain(error: ValidationError) -> str:
+    """Return pydantic's first problem in one line: the field, what is wrong, what to do."""
+    problem = error.errors(include_url=False)[0]
     # A union adds the name of the member it tried ("constrained-str", "Rubric"): noise to a reader.
     path = [str(part) for part in problem["loc"] if isinstance(part, int) or str(part).islower()]
     field = ".".join(part for part in path if "-" not in part) or "the line"

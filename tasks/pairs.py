@@ -9,7 +9,7 @@ FILE.jsonl   see judges/labelled.py
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,9 +24,8 @@ from mipo_eval.judges.labelled import (
     read_pairs,
 )
 from mipo_eval.judges.replies import PairReading, is_reply_file, read_replies, read_set_replies
-from mipo_eval.tasks.items import read_items
-from mipo_eval.tasks.raw import psoups_files
-from mipo_eval.tasks.sources import prepared_file
+from mipo_eval.tasks.datasets import psoups
+from mipo_eval.tasks.sources import load_source, prepared_file
 
 _PREPARED = ("ca", "prism")
 SETS = (*PAIR_SETS, *_PREPARED)
@@ -82,8 +81,11 @@ def _found(name: str, data_dir: Path) -> tuple[LabelledPair, ...]:
     if name not in FILES:
         known = ", ".join(SETS)
         raise ConfigError(f"unknown labelled pairs {name!r}; known: {known}, or a FILE.jsonl")
-    files, looked_for = FILES[name](data_dir)
+    patterns = FILES[name]
+    found = [file for pattern in patterns for file in sorted(data_dir.glob(pattern))]
+    files = [file for file in found if ",judge_name=" not in file.name]  # those hold replies too
     if not files:
+        looked_for = ", ".join(str(data_dir / pattern) for pattern in patterns)
         raise DataError(
             f"{name} was not found: looked for {looked_for}; put its files there or name their "
             f"folder with --data-dir or {settings.DATA}"
@@ -92,11 +94,9 @@ def _found(name: str, data_dir: Path) -> tuple[LabelledPair, ...]:
 
 
 def _prepared(name: str, data_dir: Path) -> tuple[LabelledPair, ...]:
-    path = prepared_file(name, data_dir, "test")
-    if not path.exists():
-        raise DataError(f"{path} is not there: `mipo-eval data prepare {name}` makes it")
-    pairs = pairs_of_items(read_items(path))
+    pairs = pairs_of_items(load_source(name, data_dir))
     if not pairs:
+        path = prepared_file(name, data_dir, "test")
         raise DataError(
             f"{path}: no item keeps the response its user did not choose (meta.rejected): "
             f"`mipo-eval data prepare {name}` makes items that do"
@@ -108,46 +108,22 @@ def _with_own_ids(pairs: Iterable[LabelledPair]) -> tuple[LabelledPair, ...]:
     """Return pairs of several files with ids that tell them apart."""
     found = tuple(pairs)
     seen = Counter(pair.pair_id for pair in found)
-    made = []
-    for pair in found:
-        if seen[pair.pair_id] > 1 and pair.subset:
-            pair = pair.model_copy(update={"pair_id": f"{pair.subset}/{pair.pair_id}"})  # noqa: PLW2901
-        made.append(pair)
+    made = tuple(
+        pair.model_copy(update={"pair_id": f"{pair.subset}/{pair.pair_id}"})
+        if seen[pair.pair_id] > 1 and pair.subset
+        else pair
+        for pair in found
+    )
     repeated = [name for name, n in Counter(pair.pair_id for pair in made).items() if n > 1]
     if repeated:
         raise DataError(f"the pair {repeated[0]!r} is there more than once: name other files")
-    return tuple(made)
+    return made
 
 
-Found = tuple[list[Path], str]
-"""The files of a set, and where they were looked for."""
-
-
-def _llmbar(data_dir: Path) -> Found:
-    pattern = "llmbar/**/dataset.json"
-    return sorted(data_dir.glob(pattern)), str(data_dir / pattern)
-
-
-def _judgebench(data_dir: Path) -> Found:
-    pattern = "judgebench/dataset=judgebench,response_model=*.jsonl"
-    files = [file for file in sorted(data_dir.glob(pattern)) if ",judge_name=" not in file.name]
-    return files, str(data_dir / pattern)
-
-
-def _pandalm(data_dir: Path) -> Found:
-    path = data_dir / "pandalm" / "testset-v1.json"
-    return [path] if path.exists() else [], str(path)
-
-
-def _psoups(data_dir: Path) -> Found:
-    files = psoups_files(data_dir)
-    return list(files.found), ", ".join(files.looked_for)
-
-
-FILES: dict[str, Callable[[Path], Found]] = {
-    "llmbar": _llmbar,
-    "judgebench": _judgebench,
-    "pandalm": _pandalm,
-    "psoups": _psoups,
+FILES = {
+    "llmbar": ("llmbar/**/dataset.json",),
+    "judgebench": ("judgebench/dataset=judgebench,response_model=*.jsonl",),
+    "pandalm": ("pandalm/testset-v1.json",),
+    "psoups": psoups.FILES,
 }
-"""Name to where its files are in the data folder."""
+"""Name to the patterns of its files in the data folder."""

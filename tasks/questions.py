@@ -1,4 +1,4 @@
-"""Verifiable questions (GSM8K, SVAMP, ARC, MMLU) as items, from local files or the hub.
+"""Verifiable questions (GSM8K, SVAMP, ARC, MMLU) as items.
 
 An item's prompt is the whole question, lettered choices included; its reference is the right
 answer: a number ("1080") or a letter ("B"). `meta` holds "kind" ("number" or "choice"), and for
@@ -7,37 +7,37 @@ choices "question" (without them), "choices" and, for MMLU, "subject"; for GSM8K
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, model_validator
 
 from mipo_eval.errors import DataError
 from mipo_eval.keys import digest
 from mipo_eval.records import Item, Text
-from mipo_eval.tasks.extraction import extract_number
-from mipo_eval.tasks.items import explain
-from mipo_eval.tasks.tables import hub_rows, read_rows
-
-Split = Literal["train", "test"]
-LETTERS = "ABCDEFGHIJ"
+from mipo_eval.tasks.answers import LETTERS, extract_number
+from mipo_eval.tasks.datasets import Columns, PublishedSet, Split, checked, content_id
 
 
-class _Row(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class Gsm8kRow(_Row):
+class Gsm8kRow(Columns):
     """`openai/gsm8k`: the answer is a worked solution that ends in `#### 18`."""
 
     question: Text
     answer: Text
 
 
-class SvampRow(_Row):
+def _gsm8k(row: Gsm8kRow, _file: str) -> Item:
+    gold = extract_number(row.answer) if "####" in row.answer else None
+    if gold is None:
+        raise ValueError("the answer does not end in '#### NUMBER'")
+    # "<<16-3-4=9>>" are notes for a calculator, not part of the text.
+    meta = {"kind": "number", "solution": re.sub(r"<<[^<>]*>>", "", row.answer)}
+    return Item(item_id="-", prompt=row.question, reference=str(gold), meta=meta)
+
+
+class SvampRow(Columns):
     """`ChilleD/SVAMP` and the original SVAMP.json: a story, a question, a number."""
 
     Body: Text
@@ -45,81 +45,75 @@ class SvampRow(_Row):
     Answer: float | Text
 
 
-class HubChoices(_Row):
-    """The choices of `allenai/ai2_arc`."""
+def _svamp(row: SvampRow, _file: str) -> Item:
+    try:
+        gold = Decimal(str(row.Answer)).normalize()
+    except InvalidOperation:
+        raise ValueError(f"the answer {row.Answer!r} is no number") from None
+    story = row.Body if row.Body.endswith((".", "?", "!")) else f"{row.Body}."
+    prompt = f"{story} {row.Question}"
+    return Item(item_id="-", prompt=prompt, reference=f"{gold:f}", meta={"kind": "number"})
 
+
+class _ArcChoices(Columns):
     text: tuple[Text, ...]
     label: tuple[str, ...]
 
 
-class ArcRow(_Row):
+class ArcRow(Columns):
     """`allenai/ai2_arc`; labels are letters or, in some rows, digits."""
 
     question: Text
-    choices: HubChoices
+    choices: _ArcChoices
     answerKey: str
 
+    @model_validator(mode="before")
+    @classmethod
+    def _layout_of_allenai(cls, row: dict[str, Any]) -> dict[str, Any]:
+        """Bring a row of AllenAI's own files into the hub's layout."""
+        stem = row.get("question")
+        if not isinstance(stem, dict) or not isinstance(stem.get("choices"), list):
+            return row
+        own = [choice for choice in stem["choices"] if isinstance(choice, dict)]
+        choices = {key: [choice.get(key) for choice in own] for key in ("text", "label")}
+        return row | {"question": stem.get("stem"), "choices": choices}
 
-class MmluRow(_Row):
+
+def _arc(row: ArcRow, _file: str) -> Item:
+    if row.answerKey not in row.choices.label:
+        raise ValueError(f"the answer {row.answerKey!r} is none of {row.choices.label}")
+    return _choice(row.question, row.choices.text, row.choices.label.index(row.answerKey))
+
+
+class MmluRow(Columns):
     """`cais/mmlu`; the answer is the index of the right choice."""
 
     question: Text
-    choices: tuple[str, ...] = Field(min_length=2)
+    choices: tuple[str, ...] = Field(min_length=2, max_length=len(LETTERS))
     answer: int = Field(ge=0)
-    subject: str = ""
+    subject: str | None = ""
+    """None: the name of the file says it."""
 
-
-def _gsm8k(row: dict[str, Any], _file: str) -> Item:
-    parsed = Gsm8kRow.model_validate(row)
-    gold = extract_number(parsed.answer) if "####" in parsed.answer else None
-    if gold is None:
-        raise ValueError("the answer does not end in '#### NUMBER'")
-    # "<<16-3-4=9>>" are notes for a calculator, not part of the text.
-    solution = re.sub(r"<<[^<>]*>>", "", parsed.answer)
-    meta = {"kind": "number", "solution": solution}
-    return Item(item_id="-", prompt=parsed.question, reference=str(gold), meta=meta)
-
-
-def _svamp(row: dict[str, Any], _file: str) -> Item:
-    parsed = SvampRow.model_validate(row)
-    try:
-        gold = Decimal(str(parsed.Answer)).normalize()
-    except InvalidOperation:
-        raise ValueError(f"the answer {parsed.Answer!r} is no number") from None
-    story = parsed.Body if parsed.Body.endswith((".", "?", "!")) else f"{parsed.Body}."
-    prompt = f"{story} {parsed.Question}"
-    return Item(item_id="-", prompt=prompt, reference=f"{gold:f}", meta={"kind": "number"})
-
-
-def _arc(row: dict[str, Any], _file: str) -> Item:
-    stem = row.get("question")
-    if isinstance(stem, dict) and isinstance(stem.get("choices"), list):  # AllenAI's own files
-        texts, labels = (
-            [choice.get(key) for choice in stem["choices"]] for key in ("text", "label")
-        )
-        row = row | {"question": stem.get("stem"), "choices": {"text": texts, "label": labels}}
-    parsed = ArcRow.model_validate(row)
-    if parsed.answerKey not in parsed.choices.label:
-        raise ValueError(f"the answer {parsed.answerKey!r} is none of {parsed.choices.label}")
-    return _choice(
-        parsed.question, parsed.choices.text, parsed.choices.label.index(parsed.answerKey)
-    )
-
-
-def _mmlu(row: dict[str, Any], file: str) -> Item:
-    if "choice0" in row:  # one file per subject, choices in columns of their own
-        columns = sorted(name for name in row if re.fullmatch(r"choice\d", name))
-        subject = re.sub(r"_(test|dev|val)$", "", file)
-        row = {
-            "question": row["question"],
-            "choices": [row[name] for name in columns],
-            "answer": LETTERS.find(row["answer"]) if row["answer"].isalpha() else row["answer"],
-            "subject": subject,
+    @model_validator(mode="before")
+    @classmethod
+    def _layout_of_a_subject(cls, row: dict[str, Any]) -> dict[str, Any]:
+        """Bring a row of the original files, choices in columns, into the hub's layout."""
+        if "choice0" not in row:
+            return row
+        answer = str(row.get("answer"))
+        return {
+            "question": row.get("question"),
+            "choices": [row[name] for name in sorted(row) if re.fullmatch(r"choice\d", name)],
+            "answer": LETTERS.find(answer) if answer.isalpha() else answer,
+            "subject": None,
         }
-    parsed = MmluRow.model_validate(row)
-    if parsed.answer >= len(parsed.choices):
-        raise ValueError(f"the answer {parsed.answer} is none of {len(parsed.choices)} choices")
-    return _choice(parsed.question, parsed.choices, parsed.answer, subject=parsed.subject)
+
+
+def _mmlu(row: MmluRow, file: str) -> Item:
+    if row.answer >= len(row.choices):
+        raise ValueError(f"the answer {row.answer} is none of {len(row.choices)} choices")
+    subject = re.sub(r"_(test|dev|val)$", "", file) if row.subject is None else row.subject
+    return _choice(row.question, row.choices, row.answer, subject=subject)
 
 
 def _choice(question: str, choices: tuple[str, ...], gold: int, **meta: Any) -> Item:
@@ -133,39 +127,70 @@ def _choice(question: str, choices: tuple[str, ...], gold: int, **meta: Any) -> 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QuestionSet:
-    """Where a set of questions comes from and how many of them the paper asks."""
+class QuestionSet(PublishedSet):
+    """A set of questions, and how many of them the paper asks."""
 
-    hub: str
-    config: str | None
-    revision: str
-    """Commit of the hub's repository; the same questions for everybody."""
-    files: Mapping[Split, tuple[str, ...]]
-    """Glob patterns in the data folder, the first with a match is used."""
-    read: Callable[[dict[str, Any], str], Item]
+    row: type[Columns]
+    read: Callable[[Any, str], Item]
+    """Makes a question of a row in a file of this name; a ValueError says what is wrong."""
     paper_test: int | None
     """Test questions the paper asks; None: all."""
     paper_train: int | None = None
     """Training questions the paper uses; None: all."""
     unsplit: str | None = None
-    """A file with all rows of both splits; the test split is drawn from it by seed."""
+    """A file with all rows of both splits; the test split is drawn from it by content."""
+    hub_train: str = "train"
+    """What the hub calls the training split."""
+
+    def items(self, rows: Iterable[dict[str, Any]], where: str, file: str) -> Iterator[Item]:
+        """Yield the questions of rows; their ids are given by `numbered`.
+
+        Raises:
+            DataError: a row is not in the known schema.
+        """
+        columns = f"of {self.hub} at {str(self.revision)[:8]}"
+        for number, (_, row) in enumerate(checked(self.row, rows, where, columns), start=1):
+            try:
+                yield self.read(row, file)
+            except ValueError as error:
+                raise DataError(f"{where}, row {number}: {error}") from None
 
 
-def _arc_set(config: str, paper_test: int) -> QuestionSet:
+def numbered(name: str, split: Split, items: Iterable[Item]) -> Iterator[Item]:
+    """Give each question an id made of its content; repeated questions are numbered."""
+    seen: Counter[str] = Counter()
+    for item in items:
+        own = content_id(f"{name}-{split}", [item.prompt, item.reference], seen)
+        yield item.model_copy(update={"item_id": own})
+
+
+def drawn_split(items: list[Item], n_test: int, split: Split) -> list[Item]:
+    """Split a file that has none. Not the hub's split, whose draw was not published."""
+    test = {item.prompt for item in sorted(items, key=lambda i: digest(i.prompt))[:n_test]}
+    return [item for item in items if (item.prompt in test) == (split == "test")]
+
+
+def _both(*patterns: str) -> dict[Split, tuple[str, ...]]:
+    """Return patterns of the files of both splits, `{}` being the split's name."""
+    return {
+        "train": tuple(pattern.format("train", "Train") for pattern in patterns),
+        "test": tuple(pattern.format("test", "Test") for pattern in patterns),
+    }
+
+
+def _arc_set(config: str) -> QuestionSet:
     return QuestionSet(
         hub="allenai/ai2_arc",
         config=config,
         revision="210d026faf9955653af8916fad021475a3f00453",
-        files={
-            split: (
-                f"arc/{config}/{split}*.parquet",
-                f"arc/*{config}[-_]{split}.jsonl",
-                f"arc/{config}-{split.title()}.jsonl",
-            )
-            for split in ("train", "test")
-        },
+        files=_both(
+            f"arc/{config}/{{0}}*.parquet",
+            f"arc/*{config}[-_]{{0}}.jsonl",
+            f"arc/{config}-{{1}}.jsonl",
+        ),
+        row=ArcRow,
         read=_arc,
-        paper_test=paper_test,
+        paper_test=500,
     )
 
 
@@ -174,29 +199,24 @@ QUESTION_SETS = {
         hub="openai/gsm8k",
         config="main",
         revision="e53f048856ff4f594e959d75785d2c2d37b678ee",
-        files={
-            split: (f"gsm8k/main/{split}*.parquet", f"gsm8k/{split}.jsonl")
-            for split in ("train", "test")
-        },
+        files=_both("gsm8k/main/{0}*.parquet", "gsm8k/{0}.jsonl"),
+        row=Gsm8kRow,
         read=_gsm8k,
         paper_test=200,
         paper_train=5_000,
     ),
     "svamp": QuestionSet(
         hub="ChilleD/SVAMP",
-        config=None,
         revision="5e0bf1e5e7c0e9c4bc39180d224f41f3f801b7ef",
-        files={
-            split: (f"svamp/data/{split}*.parquet", f"svamp/{split}.json*")
-            for split in ("train", "test")
-        },
+        files=_both("svamp/data/{0}*.parquet", "svamp/{0}.json*"),
+        row=SvampRow,
         read=_svamp,
         paper_test=300,
         paper_train=700,
         unsplit="svamp/SVAMP.json",
     ),
-    "arc_easy": _arc_set("ARC-Easy", 500),
-    "arc_challenge": _arc_set("ARC-Challenge", 500),
+    "arc_easy": _arc_set("ARC-Easy"),
+    "arc_challenge": _arc_set("ARC-Challenge"),
     "mmlu": QuestionSet(
         hub="cais/mmlu",
         config="all",
@@ -205,89 +225,9 @@ QUESTION_SETS = {
             "test": ("mmlu/all/test*.parquet", "mmlu/test/*_test.csv"),
             "train": ("mmlu/all/dev*.parquet", "mmlu/dev/*_dev.csv"),
         },
+        row=MmluRow,
         read=_mmlu,
         paper_test=None,
+        hub_train="dev",
     ),
 }
-
-
-def load_questions(
-    name: str, data_dir: Path, split: Split = "test", *, subset: int | None = None, seed: int = 0
-) -> list[Item]:
-    """Return the questions of a set: local files of the data folder first, else the hub.
-
-    Args:
-        name: a key of `QUESTION_SETS`.
-        data_dir: where local files are looked for.
-        split: which part.
-        subset: only so many, drawn by `seed`; None: all, in the order of the file.
-        seed: of the draw. A question's place in it depends on its content only, so the same
-            questions are drawn from the hub, a local file, or a reordered one.
-
-    Raises:
-        DataError: neither local files nor the hub can be read, a row is not in the known schema,
-            or there are fewer questions than `subset`.
-    """
-    spec = QUESTION_SETS[name]
-    items = list(_numbered(name, split, _items(spec, data_dir, split)))
-    if subset is None:
-        return items
-    if len(items) < subset:
-        raise DataError(
-            f"{name} has only {len(items)} {split} questions here, fewer than the {subset} asked "
-            f"for: complete the files in {data_dir}, or ask for fewer (subset; null for all)"
-        )
-    return sorted(items, key=lambda item: digest([seed, item.prompt, item.item_id]))[:subset]
-
-
-def _items(spec: QuestionSet, data_dir: Path, split: Split) -> Iterator[Item]:
-    for pattern in spec.files[split]:
-        if files := sorted(data_dir.glob(pattern)):
-            for path in files:
-                yield from _parsed(spec, read_rows(path), str(path), path.stem)
-            return
-    if spec.unsplit and (path := data_dir / spec.unsplit).is_file():
-        items = list(_parsed(spec, read_rows(path), str(path), path.stem))
-        yield from _drawn_split(items, spec.paper_test or 0, split)
-        return
-    looked_for = [*spec.files[split], *([spec.unsplit] if spec.unsplit else [])]
-    hub_split = "dev" if spec.hub == "cais/mmlu" and split == "train" else split
-    try:
-        rows = hub_rows(spec.hub, spec.config, spec.revision, hub_split)
-    except DataError as error:
-        raise DataError(
-            f"no local file ({', '.join(str(data_dir / name) for name in looked_for)}) and {error}"
-        ) from error
-    yield from _parsed(spec, rows, f"{spec.hub}@{spec.revision[:8]}", spec.hub)
-
-
-def _drawn_split(items: list[Item], n_test: int, split: Split) -> list[Item]:
-    """Split a file that has none. Not the hub's split, whose draw was not published."""
-    test = {item.prompt for item in sorted(items, key=lambda i: digest(i.prompt))[:n_test]}
-    return [item for item in items if (item.prompt in test) == (split == "test")]
-
-
-def _parsed(
-    spec: QuestionSet, rows: Iterable[dict[str, Any]], where: str, file: str
-) -> Iterator[Item]:
-    for number, row in enumerate(rows, start=1):
-        try:
-            yield spec.read(row, file)
-        except ValidationError as error:
-            problem = explain(error.errors(include_url=False)[0])
-            raise DataError(
-                f"{where}, row {number}, {problem}; expected the columns of {spec.hub} at "
-                f"{spec.revision[:8]}"
-            ) from None
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise DataError(f"{where}, row {number}: {error}") from None
-
-
-def _numbered(name: str, split: Split, items: Iterable[Item]) -> Iterator[Item]:
-    """Give each question an id made of its content; repeated questions are numbered."""
-    seen: Counter[str] = Counter()
-    for item in items:
-        content = digest([item.prompt, item.reference])[:16]
-        seen[content] += 1
-        again = f"-{seen[content]}" if seen[content] > 1 else ""
-        yield item.model_copy(update={"item_id": f"{name}-{split}-{content}{again}"})

@@ -1,16 +1,24 @@
-"""From the name of a data set to its items: prepared files, raw files, the demo world."""
+"""From the name of a data set to its items: prepared files, published files, the hub, the demo."""
 
+import csv
+import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from mipo_eval import settings
 from mipo_eval.errors import ConfigError, DataError
+from mipo_eval.keys import digest
 from mipo_eval.records import Item
-from mipo_eval.tasks import raw
+from mipo_eval.tasks.datasets import Split, psoups
+from mipo_eval.tasks.datasets.prefeval import EXPLICIT, IMPLICIT, prefeval_items
 from mipo_eval.tasks.items import read_items
-from mipo_eval.tasks.questions import QUESTION_SETS, Split, load_questions
+from mipo_eval.tasks.questions import QUESTION_SETS, QuestionSet, drawn_split, numbered
 
 Source = Callable[[Path, Split], Iterator[Item]]
+Rows = Iterator[dict[str, Any]]
 
 
 def load_source(name: str, data_dir: Path | None = None, split: Split = "test") -> Iterator[Item]:
@@ -37,34 +45,35 @@ def prepared_file(name: str, data_dir: Path, split: Split) -> Path:
     return data_dir / f"{name}-{split}.jsonl"
 
 
-def _prepared(name: str) -> Source:
-    """Return a source that reads what `mipo-eval data prepare` wrote."""
+def _items(
+    name: str,
+    patterns: tuple[str, ...] = (),
+    read: Callable[[Path, Rows], Iterator[Item]] | None = None,
+) -> Source:
+    """Return a source that reads prepared items or else, for the test split, published files.
 
-    def load(data_dir: Path, split: Split) -> Iterator[Item]:
-        path = prepared_file(name, data_dir, split)
-        if not path.exists():
-            raise DataError(f"{path} is not there: `mipo-eval data prepare {name}` makes it")
-        return read_items(path)
-
-    return load
-
-
-def _raw(name: str, find: raw.Finder, read: raw.Reader) -> Source:
-    """Return a source that reads a prepared file or else, for the test split, raw files."""
+    Args:
+        name: of the data set.
+        patterns: of its published files in the data folder.
+        read: turns the rows of one of them into items; None: `mipo-eval data prepare` has to.
+    """
 
     def load(data_dir: Path, split: Split) -> Iterator[Item]:
         path = prepared_file(name, data_dir, split)
         if path.exists():
             return read_items(path)
+        if read is None:
+            raise DataError(f"{path} is not there: `mipo-eval data prepare {name}` makes it")
         if split == "train":
             raise DataError(f"{path} is not there, and {name} has no training split of its own")
-        files = find(data_dir)
-        if not files.found:
+        files = [file for pattern in patterns for file in sorted(data_dir.glob(pattern))]
+        if not files:
+            looked_for = ", ".join(str(data_dir / pattern) for pattern in patterns)
             raise DataError(
-                f"{name} was not found: looked for {path}, {', '.join(files.looked_for)};"
+                f"{name} was not found: looked for {path}, {looked_for};"
                 f" put its files there or name their folder in {settings.DATA}"
             )
-        return read(files.found)
+        return chain.from_iterable(read(file, read_rows(file)) for file in files)
 
     return load
 
@@ -95,13 +104,13 @@ def _svamp(data_dir: Path, split: Split) -> Iterator[Item]:
 
 SOURCES: dict[str, Source] = {
     "demo": _demo,
-    "ca": _prepared("ca"),
-    "prism": _prepared("prism"),
-    "mb": _prepared("mb"),
-    "psoups": _raw("psoups", raw.psoups_files, raw.psoups_items),
-    "prefeval": _raw("prefeval", raw.prefeval_files, raw.prefeval_items),
-    "prefeval_explicit": _raw("prefeval_explicit", raw.explicit_files, raw.prefeval_items),
-    "prefeval_implicit": _raw("prefeval_implicit", raw.implicit_files, raw.prefeval_items),
+    "ca": _items("ca"),
+    "prism": _items("prism"),
+    "mb": _items("mb"),
+    "psoups": _items("psoups", psoups.FILES, psoups.psoups_items),
+    "prefeval": _items("prefeval", EXPLICIT + IMPLICIT, prefeval_items),
+    "prefeval_explicit": _items("prefeval_explicit", EXPLICIT, prefeval_items),
+    "prefeval_implicit": _items("prefeval_implicit", IMPLICIT, prefeval_items),
     "gsm8k": _questions("gsm8k"),
     "gsm8k_full": _questions("gsm8k", full=True),
     "svamp": _svamp,
@@ -111,3 +120,159 @@ SOURCES: dict[str, Source] = {
     "arc_challenge_full": _questions("arc_challenge", full=True),
     "mmlu": _questions("mmlu"),
 }
+
+
+def load_questions(
+    name: str, data_dir: Path, split: Split = "test", *, subset: int | None = None, seed: int = 0
+) -> list[Item]:
+    """Return the questions of a set: local files of the data folder first, else the hub.
+
+    Args:
+        name: a key of `QUESTION_SETS`.
+        data_dir: where local files are looked for.
+        split: which part.
+        subset: only so many, drawn by `seed`; None: all, in the order of the file.
+        seed: of the draw. A question's place in it depends on its content only, so the same
+            questions are drawn from the hub, a local file, or a reordered one.
+
+    Raises:
+        DataError: neither local files nor the hub can be read, a row is not in the known schema,
+            or there are fewer questions than `subset`.
+    """
+    items = list(numbered(name, split, _found_questions(QUESTION_SETS[name], data_dir, split)))
+    if subset is None:
+        return items
+    if len(items) < subset:
+        raise DataError(
+            f"{name} has only {len(items)} {split} questions here, fewer than the {subset} asked "
+            f"for: complete the files in {data_dir}, or ask for fewer (subset; null for all)"
+        )
+    return sorted(items, key=lambda item: digest([seed, item.prompt, item.item_id]))[:subset]
+
+
+def _found_questions(spec: QuestionSet, data_dir: Path, split: Split) -> Iterator[Item]:
+    if files := first_match(data_dir, spec.files[split]):
+        for path in files:
+            yield from spec.items(read_rows(path), str(path), path.stem)
+        return
+    if spec.unsplit and (path := data_dir / spec.unsplit).is_file():
+        items = list(spec.items(read_rows(path), str(path), path.stem))
+        yield from drawn_split(items, spec.paper_test or 0, split)
+        return
+    hub_split = spec.hub_train if split == "train" else split
+    try:
+        rows = hub_rows(spec.hub, spec.config, spec.revision, hub_split)
+    except DataError as error:
+        looked_for = [*spec.files[split], *([spec.unsplit] if spec.unsplit else [])]
+        raise DataError(
+            f"no local file ({', '.join(str(data_dir / name) for name in looked_for)}) and {error}"
+        ) from error
+    yield from spec.items(rows, f"{spec.hub}@{str(spec.revision)[:8]}", spec.hub)
+
+
+def first_match(folder: Path, patterns: tuple[str, ...]) -> list[Path]:
+    """Return the files of the first pattern that has any, in the same order everywhere."""
+    return next((found for pattern in patterns if (found := sorted(folder.glob(pattern)))), [])
+
+
+def read_rows(path: Path) -> Rows:
+    """Yield the rows of a JSONL, JSON, CSV or Parquet file, by its suffix.
+
+    A CSV file without a header of words gets the columns of the original MMLU files: question,
+    choice0, choice1, ..., answer.
+
+    Raises:
+        DataError: the file cannot be read, or is not of the kind its name says.
+    """
+    reader = _READERS.get(path.suffix)
+    if reader is None:
+        raise DataError(f"{path}: files of this kind are not read; known: {', '.join(_READERS)}")
+    try:
+        yield from reader(path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror or error})") from error
+    except (ValueError, csv.Error) as error:  # no JSON, not UTF-8, no Parquet
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(f"{path} is not a {path.suffix} file ({reason}); fetch it again") from error
+
+
+def _jsonl(path: Path) -> Rows:
+    with path.open(encoding="utf-8-sig") as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                row = json.loads(line)
+                if not isinstance(row, dict):
+                    raise DataError(f"{path}, line {number}: not a JSON object")
+                yield row
+
+
+def _json(path: Path) -> Rows:
+    rows = json.loads(path.read_text(encoding="utf-8-sig"))
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise DataError(f"{path} is not a JSON list of objects; its layout is not the known one")
+    yield from rows
+
+
+def _csv(path: Path) -> Rows:
+    with path.open(encoding="utf-8-sig", newline="") as lines:
+        rows = csv.reader(lines)
+        first = next(rows, [])
+        header = first
+        if "question" not in first and "conversation_id" not in first:
+            header = ["question", *(f"choice{n}" for n in range(len(first) - 2)), "answer"]
+            yield dict(zip(header, first, strict=True))
+        for number, row in enumerate(rows, start=2):
+            if len(row) != len(header):
+                raise DataError(f"{path}, row {number}: {len(row)} columns, expected {len(header)}")
+            yield dict(zip(header, row, strict=True))
+
+
+def _parquet(path: Path) -> Rows:
+    from pyarrow import parquet
+
+    for batch in parquet.ParquetFile(path).iter_batches():
+        yield from batch.to_pylist()
+
+
+_READERS = {".jsonl": _jsonl, ".json": _json, ".csv": _csv, ".parquet": _parquet}
+
+
+def hub_rows(name: str, config: str | None, revision: str | None, split: str) -> Rows:
+    """Return the rows of a split of a hub data set, downloaded or from the hub's local cache.
+
+    Raises:
+        DataError: the hub cannot be reached, access was not granted, or there is no such split.
+    """
+    import datasets
+
+    with _hub(name):
+        return iter(datasets.load_dataset(name, config, revision=revision, split=split))
+
+
+def hub_commit(name: str) -> str:
+    """Return the newest commit of a hub data set, so that a preparation can be repeated.
+
+    Raises:
+        DataError: the hub cannot be reached, or access was not granted.
+    """
+    from huggingface_hub import HfApi
+
+    with _hub(name):
+        return str(HfApi().dataset_info(name).sha)
+
+
+@contextmanager
+def _hub(name: str) -> Iterator[None]:
+    import httpx2
+    from huggingface_hub import errors
+
+    try:
+        yield
+    # What fails below HTTP comes through as the client's own error, which is no OSError.
+    except (OSError, ValueError, errors.HfHubHTTPError, httpx2.HTTPError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise DataError(
+            f"{name} cannot be found on the hub ({reason}): connect to the network, accept its "
+            f"terms at https://huggingface.co/datasets/{name} and log in with `hf auth login` if "
+            "it is gated, or put its files into the data folder (data prepare: give --source)"
+        ) from error

@@ -13,7 +13,13 @@ import pytest
 
 from mipo_eval import settings
 
-pytest_plugins = ["tests.models", "tests.reports.stores", "tests.postgres", "tests.vllm.server"]
+pytest_plugins = [
+    "tests.small_models",
+    "tests.reports.stores",
+    "tests.awkward",
+    "tests.postgres",
+    "tests.vllm.server",
+]
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 _SECRETS = ("KEY", "TOKEN", "SECRET", "PASSWORD")

@@ -14,12 +14,6 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = ("mipo_eval", "tasks", "judges", "training", "dashboards")
 FILE_LINES, FUNCTION_LINES, ARGUMENTS = 500, 60, 6
 COMMAND_FLAGS, ON_EVERY_COMMAND = 12, {"version", "store", "as_json"}
-TABLES = {
-    "mipo_eval/demo/advice_home.py": "what the demo world knows about the home",
-    "mipo_eval/demo/advice_projects.py": "what the demo world knows about projects",
-}
-"""Files that are tables of data, however long, and what of; keep this short."""
-
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -54,7 +48,7 @@ def test_the_five_folders_are_found() -> None:
     assert {path.split("/")[0] for path in sources()} == set(FOLDERS)
 
 
-@pytest.mark.parametrize("path", [path for path in sources() if path not in TABLES])
+@pytest.mark.parametrize("path", sources())
 def test_file_is_within_the_budget(path: str) -> None:
     text = (ROOT / path).read_text()
     assert len(text.splitlines()) <= FILE_LINES
@@ -87,9 +81,3 @@ def test_no_command_has_more_flags_than_one_can_remember() -> None:
         for name, command in commands(app, "mipo-eval")
     }
     assert {name: count for name, count in flags.items() if count > COMMAND_FLAGS} == {}
-
-
-@pytest.mark.parametrize("path", TABLES)
-def test_exempt_tables_hold_data_only(path: str) -> None:
-    tree = ast.parse((ROOT / path).read_text())
-    assert list(functions(tree)) == []

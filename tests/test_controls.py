@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mipo_eval.cli import main
-from mipo_eval.controls import CONTROLS, GENERIC, control_texts
+from mipo_eval.evaluation.controls import CONTROLS, GENERIC, control_texts
 from mipo_eval.records import Item, Response
 from mipo_eval.store.responses import Answered
 from mipo_eval.tasks.items import write_items

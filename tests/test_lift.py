@@ -8,8 +8,8 @@ import pytest
 from mipo_eval.cli import main
 from mipo_eval.records import Item
 from mipo_eval.tasks.items import write_items
-from mipo_eval.tasks.query import render_query
-from mipo_eval.tasks.scoring import ScoringModel, TokenPair
+from mipo_eval.tasks.likelihood import ScoringModel, TokenPair
+from mipo_eval.tasks.prompt import render_query
 
 
 def _items(contexts: int) -> list[Item]:

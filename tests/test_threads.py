@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from mipo_eval import threads
-from mipo_eval.generation.engine import Decoding, ModelOptions, load_model
-from mipo_eval.generation.models import parse_model
+from mipo_eval.models.lm_eval import Decoding, ModelOptions, load_model
+from mipo_eval.models.spec import parse_model
 
 
 @pytest.fixture(autouse=True)

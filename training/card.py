@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
-from mipo_eval.generation.models import ModelSpec
-from mipo_eval.responding import environment
+from mipo_eval.evaluation.generate import environment
+from mipo_eval.models.spec import ModelSpec
 from mipo_eval.store.trainings import CurvePoint, Training
 
 _LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "lm_eval", "vllm")

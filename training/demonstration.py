@@ -9,14 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mipo_eval.demo.checker import rate
+from mipo_eval.demo.rules import SATISFIED, rate
 from mipo_eval.stats.seeds import SeedSummary, seed_summaries
 from mipo_eval.store.responses import Answered
-from mipo_eval.tasks.query import render_query
+from mipo_eval.tasks.prompt import render_query
 from mipo_eval.training.recipes import Recipe, load_recipe
-
-SATISFIED = 4
-"""The least rating of a wish that counts as satisfied (`demo/rules.py`)."""
 
 _COMMON = (
     "sampling.batch_size=64",
@@ -44,7 +41,7 @@ _OWN: Mapping[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class DemoMethod:
     """One row of the demo's table."""
 
     label: str
@@ -65,12 +62,14 @@ _JUDGE = ("settings.judge=checker",)
 that measures it, and shows what a perfect judge is worth."""
 
 
-def _mipo(negatives: str, n: int = 1) -> Entry:
+def _mipo(negatives: str, n: int = 1) -> DemoMethod:
     several = f" x {n}" if n > 1 else ""
-    return Entry(f"MIPO ({negatives}{several})", f"mipo-{negatives}", (f"pairs.n_negatives={n}",))
+    return DemoMethod(
+        f"MIPO ({negatives}{several})", f"mipo-{negatives}", (f"pairs.n_negatives={n}",)
+    )
 
 
-DEFAULT = (Entry("SFT", "sft"), _mipo("missing"))
+DEFAULT = (DemoMethod("SFT", "sft"), _mipo("missing"))
 """What `mipo-eval demo` trains."""
 
 ALL = (
@@ -79,34 +78,30 @@ ALL = (
     *(_mipo("random", n) for n in (1, 3, 5, 10)),
     *(_mipo("reshuffle", n) for n in (1, 3, 5, 10)),
     _mipo("random-strings"),
-    Entry("SFT (revision)", "sft-revision"),
-    Entry("InfoNCE", "info-nce"),
-    Entry("SAMI", "sami"),
-    Entry("PPO (MI)", "ppo-mi"),
-    Entry("RLAIF", "rlaif", _JUDGE),
-    Entry("RLAIF (MI)", "rlaif-mi", _JUDGE),
+    DemoMethod("SFT (revision)", "sft-revision"),
+    DemoMethod("InfoNCE", "info-nce"),
+    DemoMethod("SAMI", "sami"),
+    DemoMethod("PPO (MI)", "ppo-mi"),
+    DemoMethod("RLAIF", "rlaif", _JUDGE),
+    DemoMethod("RLAIF (MI)", "rlaif-mi", _JUDGE),
 )
 """Every method of Table 1, every negative strategy, and N = 1, 3, 5, 10."""
 
 
 def satisfied(answers: Sequence[Answered]) -> list[float]:
     """Return 100 or 0 per wish of each item, in order: satisfied or not; none where unanswered."""
-    return [
-        float("nan")
-        if answer.response is None or answer.response.text is None
-        else 100.0 * (_rating(answer, wish) >= SATISFIED)
-        for answer in answers
-        for wish in answer.item.preferences
-    ]
-
-
-def _rating(answer: Answered, wish: str) -> int:
-    text = answer.response.text if answer.response else None
-    return rate(render_query(answer.item, "personalized"), text or "", wish)
+    found = []
+    for answer in answers:
+        query = render_query(answer.item, "personalized")
+        text = answer.response.text if answer.response else None
+        for wish in answer.item.preferences:
+            followed = text is not None and rate(query, text, wish) >= SATISFIED
+            found.append(float("nan") if text is None else 100.0 * followed)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Satisfaction:
     """What a method's test responses are worth, over its training seeds."""
 
     satisfied: SeedSummary
@@ -117,7 +112,7 @@ class Outcome:
 
 def outcomes(
     tables: Mapping[str, Sequence[Sequence[Answered]]], *, baseline: str, seed: int
-) -> dict[str, Outcome]:
+) -> dict[str, Satisfaction]:
     """Return how many wishes each method satisfies, and how many more than the baseline.
 
     Args:
@@ -134,6 +129,6 @@ def outcomes(
         [table - values[baseline][:1] for table in values.values()], groups, seed=seed
     )
     return {
-        name: Outcome(satisfied=summary, gain=None if name == baseline else gain)
+        name: Satisfaction(satisfied=summary, gain=None if name == baseline else gain)
         for name, summary, gain in zip(tables, summaries, gains, strict=True)
     }

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from mipo_eval.errors import ConfigError, DataError
-from mipo_eval.generation.engine import Decoding
 from mipo_eval.judges.prompt import neutral
 from mipo_eval.keys import digest
+from mipo_eval.models.lm_eval import Decoding
 from mipo_eval.progress import Progress
 from mipo_eval.records import Item, Response
 from mipo_eval.signature import short
 from mipo_eval.store import Store
 from mipo_eval.suites import Suite, SuiteTask
-from mipo_eval.tasks.query import query_hash, render_query
+from mipo_eval.tasks.prompt import query_hash, render_query
 from mipo_eval.tasks.sources import load_source
 from mipo_eval.training.contrastive import with_other_contexts
 from mipo_eval.training.job import Example

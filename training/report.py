@@ -9,7 +9,7 @@ from mipo_eval.training.examples import Examples, Messages
 from mipo_eval.training.job import Example
 
 if TYPE_CHECKING:
-    from mipo_eval.tasks.scoring import ScoringModel
+    from mipo_eval.tasks.likelihood import ScoringModel
 
 MEASURED = 128
 """Examples whose likelihoods are measured: enough for a mean, whatever the training set's size."""
@@ -52,7 +52,7 @@ def likelihood_figures(examples: Sequence[Example], scoring: "ScoringModel") -> 
 
     Examples that are longer than the model takes are left out.
     """
-    from mipo_eval.tasks.scoring import TokenPair
+    from mipo_eval.tasks.likelihood import TokenPair
     from mipo_eval.training.likelihood import Codec
 
     codec = Codec.of(scoring.tokenizer)

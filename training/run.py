@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from mipo_eval.errors import ConfigError, MipoEvalError, ModelError
-from mipo_eval.generation.engine import ModelOptions, decoding_for, read_chat_template
-from mipo_eval.generation.models import ModelSpec
 from mipo_eval.keys import digest
+from mipo_eval.models.lm_eval import ModelOptions, decoding_for, read_chat_template
+from mipo_eval.models.spec import ModelSpec
 from mipo_eval.progress import Progress
 from mipo_eval.store import Store
 from mipo_eval.store.engine import now
@@ -309,7 +309,7 @@ def _recorded(store: Store, training: Training) -> Iterator[Record]:
 
 
 def _scoring_model(model: ModelSpec, template: str | None) -> Any:
-    from mipo_eval.tasks.scoring import ScoringModel
+    from mipo_eval.tasks.likelihood import ScoringModel
 
     scoring = ScoringModel.load(model.target)
     if template:

@@ -1,7 +1,7 @@
 """Drawing responses from the reference model, through the engine that evaluates models too.
 
 What is wanted is stored as a list of items like any suite, so a stopped drawing continues and
-nothing is drawn twice. A draw depends on the seed and its item only (`generation/drawing.py`).
+nothing is drawn twice. A draw depends on the seed and its item only (`models/lm_eval.py`).
 Draws of one prompt stand beside each other, so that engines with a prefix cache read it once.
 """
 
@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mipo_eval.generation.engine import (
+from mipo_eval.keys import digest
+from mipo_eval.models.lm_eval import (
     Decoding,
     LoadedModel,
     ModelOptions,
@@ -19,8 +20,7 @@ from mipo_eval.generation.engine import (
     load_model,
     load_task,
 )
-from mipo_eval.generation.models import ModelSpec
-from mipo_eval.keys import digest
+from mipo_eval.models.spec import ModelSpec
 from mipo_eval.progress import Progress
 from mipo_eval.records import Item, Response
 from mipo_eval.store import Store

@@ -11,6 +11,7 @@ from mipo_eval.dashboards.links import TASK, run_name
 from mipo_eval.dashboards.methods import Filters, Method, Standing, View
 from mipo_eval.dashboards.pages.views import choose_view
 from mipo_eval.reports.labels import decimals
+from mipo_eval.signature import Signature
 
 _NO_BASELINE = "none"
 _OWN = "the same base model with personalized prompting"
@@ -74,13 +75,12 @@ def _filtered(found: Standing) -> tuple[list[Method], list[str]]:
     return methods.filtered(found.methods, filters), models
 
 
-def signature_name(signature: str) -> str:
+def signature_name(signature: Signature) -> str:
     """Return a short name for a signature that stays the same in addresses."""
     from mipo_eval.keys import digest
-    from mipo_eval.signature import short, split
+    from mipo_eval.signature import short
 
-    parts = split(signature)
-    shown = (parts.get(name) for name in ("decoding", "judge", "ties", "version"))
+    shown = (signature.parts.get(name) for name in ("decoding", "judge", "ties", "version"))
     return f"{short(digest(signature))} \u00b7 {', '.join(part for part in shown if part)}"
 
 
@@ -134,7 +134,7 @@ def _table(found: Standing, table: pd.DataFrame, layout: tuple[list[str], str, s
         st.info("No row passes the filters.")
         return
     section = found.section
-    wide = grid.wide(table, section.tasks, shown)
+    wide = grid.wide(table, section.tasks, shown, methods.signatures(found.methods))
     best_first = grid.ordered(wide, order, lower=grid.lower_is_better(section.metric))
     st.html(inert.line(_heading(found, table)))
     st.dataframe(

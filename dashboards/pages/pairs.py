@@ -7,13 +7,12 @@ import streamlit as st
 
 from mipo_eval.dashboards import detail, frame, inert, looks, pairings
 from mipo_eval.dashboards.links import TASK, run_name
-from mipo_eval.dashboards.pairings import OUTCOMES, Pairing, Wanted
-from mipo_eval.reports.catalog import StoredJudge, list_judges
+from mipo_eval.dashboards.pairings import OUTCOMES, UNDECIDED, Pairing, Wanted, outcome_of
+from mipo_eval.store.judges import StoredJudge, list_judges
 from mipo_eval.store.runs import Run, list_runs
 
 _REFERENCE = "the reference"
 _ANY = "any judge"
-_UNDECIDED = "undecided"
 _NO_GAP = 0.0
 _WIDEST_GAP = 4.0
 """Ratings are 1 to 5."""
@@ -74,7 +73,9 @@ def _filters(judges: Sequence[StoredJudge], found: Sequence[Pairing]) -> tuple[W
         with two:
             judge = frame.choose("Judge", [_ANY, *known], "by")
         with three:
-            outcomes = frame.choose_some("Outcome of the first", [*OUTCOMES, _UNDECIDED], "outcome")
+            outcomes = frame.choose_some(
+                "Outcome of the first", [*OUTCOMES.values(), UNDECIDED], "outcome"
+            )
         tasks = list(dict.fromkeys(pairing.task for pairing in found))
         some = frame.choose_some("Tasks", tasks, TASK) if len(tasks) > 1 else []
         one, two, three = st.columns(3, vertical_alignment="bottom")
@@ -171,11 +172,12 @@ def _item(
 def _summary(pairing: Pairing) -> str:
     if not pairing.verdicts:
         return " \u2014 not judged"
-    words = {"win": "first wins", "loss": "second wins", "tie": "tie", None: _UNDECIDED}
+    words = {"a": "first wins", "b": "second wins", "tie": "tie", None: UNDECIDED}
     said = []
     for verdict in pairing.verdicts.values():
-        gap = "" if verdict.gap is None else f" ({looks.number(verdict.gap, 2, signed=True)})"
-        said.append(f"{words[verdict.outcome]}{gap}{', by order' if verdict.flipped else ''}")
+        margin = verdict.margin
+        gap = "" if margin is None else f" ({looks.number(float(margin), 2, signed=True)})"
+        said.append(f"{words[verdict.winner]}{gap}{', by order' if verdict.flipped else ''}")
     return f" \u2014 {'; '.join(said)}"
 
 
@@ -234,12 +236,12 @@ def _row(pairing: Pairing, wanted: Wanted) -> dict[str, object]:
     verdicts = [
         verdict for judge, verdict in pairing.verdicts.items() if wanted.judge in {None, judge}
     ]
-    gaps = [verdict.gap for verdict in verdicts if verdict.gap is not None]
+    gaps = [float(verdict.margin) for verdict in verdicts if verdict.margin is not None]
     return {
         "item": pairing.position,
         "task": inert.label(pairing.task),
         "id": inert.label(pairing.item_id),
-        "outcome": ", ".join(verdict.outcome or _UNDECIDED for verdict in verdicts),
+        "outcome": ", ".join(outcome_of(verdict) for verdict in verdicts),
         "gap": gaps[0] if gaps else None,
         "order decided": any(verdict.flipped for verdict in verdicts),
         "judges differ": pairing.disputed,

@@ -54,8 +54,8 @@ def _scores(board: frame.Board, run_id: str) -> None:
         st.info("No numbers yet: they are made when all responses are judged.")
         return
     name = run_name(board.recall(facts.facts, run_id).run)
-    shown = table.drop(columns="signature").assign(
-        metric=[looks.metric_title(name) for name in table["metric"]],
+    shown = table.drop(columns=["signature", "control"]).assign(
+        metric=list(map(looks.metric_title, table["metric"], table["control"])),
         value=_rounded(table, "value"),
         ci_low=_rounded(table, "ci_low"),
         ci_high=_rounded(table, "ci_high"),

@@ -6,9 +6,9 @@ import streamlit as st
 
 from mipo_eval.dashboards import frame, looks
 from mipo_eval.dashboards.methods import Topic, View
-from mipo_eval.metrics.rates import METRIC_NAMES
+from mipo_eval.evaluation.outcomes import DERIVED
+from mipo_eval.metrics.win_rate import METRIC_NAMES
 from mipo_eval.reports.labels import LABELS
-from mipo_eval.reports.outcomes import DERIVED
 
 WIN_RATE = "win rate (%)"
 TIES = {

@@ -51,6 +51,11 @@ METRICS = (
     show_default=True,
     help="Of p-values, for all comparisons of a task.",
 )
+@click.option(
+    "--control-length",
+    is_flag=True,
+    help="Add what the differences would be between equally long responses.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the resampling.")
 @store_option
 @json_option
@@ -61,6 +66,7 @@ def compare(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is
     judge: str | None,
     ties: Literal["win", "half", "loss"],
     correction: Literal["holm", "bh"],
+    control_length: bool,
     seed: int,
     store: str,
     as_json: bool,
@@ -76,7 +82,13 @@ def compare(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is
 
     output = Output(as_json=as_json)
     wanted = Wanted(
-        metric=metric, judge=judge, ties=ties, baseline=baseline, correction=correction, seed=seed
+        metric=metric,
+        judge=judge,
+        ties=ties,
+        baseline=baseline,
+        correction=correction,
+        control_length=control_length,
+        seed=seed,
     )
     with Store.open(store, mode="read") as opened:
         found = compare_runs(opened, runs, wanted)
@@ -114,7 +126,7 @@ def _shown(task: "TaskComparison", correction: str) -> list["RenderableType"]:
     for pair in task.comparisons:
         pairs.add_row(f"{number[pair.first]}-{number[pair.second]}", *_pair(pair))
     failing = failing_lines({"": task.judge_failings}, {"": task.judge or ""})
-    parts: list[RenderableType] = [title, values, pairs, *failing]
+    parts: list[RenderableType] = [title, values, pairs, *_lengths(task, number), *failing]
     parts += [Text(line, style="yellow") for line in _warnings(task, number)]
     parts += [Text(line, style="dim") for line in _remarks(task)]
     return parts
@@ -139,6 +151,38 @@ def _pair(pair: "Comparison") -> list[str]:
         str(pair.n),
         "" if pair.effect_size is None else f"{pair.effect_size:+.2f}",
     ]
+
+
+def _lengths(task: "TaskComparison", number: "Mapping[str, str]") -> list["RenderableType"]:
+    """Return the table of differences at equal length, where it was asked for."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    if not task.at_equal_length:
+        return []
+    table = Table(header_style="bold", box=SIMPLE_HEAD)
+    for column in ("pair", "at equal length [95 %]", "raw", "longer", "by", "pays", "n"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for pair, equal in zip(task.comparisons, task.at_equal_length, strict=True):
+        found = equal.found
+        interval = f" [{equal.ci95[0]:+.1f}, {equal.ci95[1]:+.1f}]" if equal.ci95 else ""
+        table.add_row(
+            f"{number[pair.first]}-{number[pair.second]}",
+            f"{equal.difference:+.1f}{interval} {'!' if found.extrapolated else ' '}",
+            f"{2 * found.raw_rate - 100:+.1f}",
+            f"{found.share_longer:.0f} %",
+            f"{found.mean_difference:+.0f} {equal.unit}",
+            f"{found.length_effect:+.2f}",
+            str(found.n),
+        )
+    told = [
+        "longer: how often the first run's response is, and by how much on average",
+        "pays: log-odds that one standard deviation more of length earns",
+    ]
+    if any(equal.found.extrapolated for equal in task.at_equal_length):
+        told.append("! nearly always longer, or shorter: equal length was hardly seen")
+    return [table, *(Text(line, style="dim") for line in told)]
 
 
 def p_text(p: float) -> str:

@@ -1,7 +1,11 @@
 """`mipo-eval data prepare|check|show`: from published data sets to item files."""
 
+from collections import Counter
+from collections.abc import Iterable
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,9 +15,6 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from mipo_eval.records import Item
-    from mipo_eval.store import Store
-    from mipo_eval.tasks.preparation import Models
-    from mipo_eval.tasks.preparation.run import Prepared
 
 
 @click.group()
@@ -66,69 +67,44 @@ def prepare(  # noqa: PLR0913, PLR0917 - one parameter per flag
     preparation continues where it was and nothing is paid for twice. Users never stand in both
     parts.
     """
-    from functools import partial
-
     from mipo_eval import settings
-    from mipo_eval.backends.pacing import spending
     from mipo_eval.cli.output import Output
     from mipo_eval.cli.tables import inert
     from mipo_eval.errors import ConfigError
+    from mipo_eval.models import Limits, Purse, load_backend
+    from mipo_eval.models.prices import spending
     from mipo_eval.progress import Stage, run_shown
     from mipo_eval.store import Store
-    from mipo_eval.tasks import preparation
-    from mipo_eval.tasks.preparation.report import report_lines
+    from mipo_eval.tasks import prepare as preparing
 
-    if name not in preparation.PAPER_SIZES:
-        known = ", ".join(preparation.PAPER_SIZES)
-        raise ConfigError(
-            f"cannot prepare {name!r}: known are {known}; psoups and prefeval are read as published"
-        )
+    n_train, n_test = preparing.raw_set(name).paper_sizes
     if reference_model and name != "mb":
         raise ConfigError(f"--reference-model is for mb: {name} has responses its users chose")
-    n_train, n_test = preparation.PAPER_SIZES[name]
     folder = data_dir or settings.data_dir()
     output = Output(as_json=as_json)
-    rows, origin = preparation.raw_rows(name, source)
-    plan = preparation.Plan(
+    rows, origin = preparing.raw_rows(name, source)
+    plan = preparing.Preparation(
         name=name, source=origin, n_train=train or n_train, n_test=test or n_test, seed=split_seed
     )
     folder.mkdir(parents=True, exist_ok=True)
     with Store.open(store) as opened:
-        models = _models(opened, extractor, reference_model, max_cost)
+        limits = Limits(purse=Purse(max_cost))  # both models are paid from one purse
+        models = preparing.Models(
+            store=opened,
+            extractor=load_backend(extractor, limits=limits, flag="--extractor"),
+            reference=load_backend(reference_model, limits=limits, flag="--reference-model")
+            if reference_model
+            else None,
+        )
         status = partial(spending, models.extractor)
         stage = Stage(f"items of {name}", plan.n_train + plan.n_test, status)
-        work = preparation.prepare(plan, rows, models, folder, output.advance)
+        work = preparing.prepare(plan, rows, models, folder, output.advance)
         made = run_shown(work, output, stage)
     if as_json:
-        output.document(_prepared_json(made))
-        return
-    output.show(*(inert(line) for line in report_lines(made.report)))
+        output.document(made.to_json())
+    output.show(*(inert(line) for line in preparing.report_lines(made.report)))
     output.show(inert(f"  written: {made.train}, {made.test}, {made.report_file}"))
     output.note(f"Read some: mipo-eval data show {name} --data {folder}")
-
-
-def _models(
-    store: "Store", extractor: str, reference: str | None, max_cost: float | None
-) -> "Models":
-    """Return who is asked; both are paid from one purse."""
-    from mipo_eval.backends import Limits, Purse, load_backend
-    from mipo_eval.tasks.preparation import Models
-
-    limits = Limits(purse=Purse(max_cost))
-    return Models(
-        store=store,
-        extractor=load_backend(extractor, limits=limits),
-        reference=load_backend(reference, limits=limits) if reference else None,
-    )
-
-
-def _prepared_json(made: "Prepared") -> dict[str, Any]:
-    return {
-        "train": str(made.train),
-        "test": str(made.test),
-        "report_file": str(made.report_file),
-        "report": made.report.to_json(),
-    }
 
 
 @data.command()
@@ -143,15 +119,14 @@ def check(files: tuple[Path, ...], as_json: bool) -> None:
     """
     from mipo_eval.cli.output import Output
     from mipo_eval.tasks.items import read_items
-    from mipo_eval.tasks.preparation.split import refuse_overlap
+    from mipo_eval.tasks.split import refuse_overlap
 
     output = Output(as_json=as_json)
-    counted = {str(file): _counts(file) for file in dict.fromkeys(files)}
+    counted = {str(file): _counts(read_items(file)) for file in dict.fromkeys(files)}
     refuse_overlap({file: read_items(Path(file)) for file in counted})
     if as_json:
         documents = [{"file": file, **counts} for file, counts in counted.items()]
         output.document(documents[0] if len(documents) == 1 else {"files": documents})
-        return
     for file, counts in counted.items():
         about = [f"{n} {what}" for what, n in counts.items() if n]
         output.note(f"{file} is an item file: {', '.join(about)}")
@@ -159,14 +134,10 @@ def check(files: tuple[Path, ...], as_json: bool) -> None:
         output.note("no user and no prompt is in two of them")
 
 
-def _counts(file: Path) -> dict[str, int]:
-    from collections import Counter
-
-    from mipo_eval.tasks.items import read_items
-
+def _counts(items: Iterable["Item"]) -> dict[str, int]:
     counts: Counter[str] = Counter()
     groups, users = set(), set()
-    for item in read_items(file):
+    for item in items:
         counts["items"] += 1
         counts["without a context"] += not item.context.strip()
         counts["without preferences (cannot be judged)"] += not item.preferences
@@ -195,8 +166,6 @@ def show_items(
 
     SOURCE is the name of a data set, or an item file.
     """
-    from itertools import islice
-
     from mipo_eval.cli.output import Output
     from mipo_eval.errors import ConfigError
     from mipo_eval.tasks.sources import load_source
@@ -210,9 +179,7 @@ def show_items(
         raise ConfigError(f"{source} has no item {item_id!r}" if item_id else f"{source} is empty")
     if as_json:
         output.document({"items": [item.model_dump(mode="json") for item in chosen]})
-        return
-    for item in chosen:
-        output.show(_panel(item))
+    output.show(*(_panel(item) for item in chosen))
 
 
 def _panel(item: "Item") -> "RenderableType":
@@ -229,6 +196,6 @@ def _panel(item: "Item") -> "RenderableType":
             body.append(f"{name}: ", style="bold")
             body.append_text(inert(content))
             body.append("\n")
-    about = [f"user {item.user_id}" if item.user_id else "", f"group {item.group}"]
-    body.append_text(inert(", ".join(part for part in about if part)))
+    user = f"user {item.user_id}, " if item.user_id else ""
+    body.append_text(inert(f"{user}group {item.group}"))
     return Panel(body, title=inert(item.item_id), title_align="left")

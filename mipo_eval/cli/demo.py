@@ -1,9 +1,10 @@
 """`mipo-eval demo`: the paper's comparison on the embedded world, nothing to download."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -14,10 +15,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from mipo_eval.cli.output import Output
-    from mipo_eval.pipeline import Result
+    from mipo_eval.evaluation.run import Result
     from mipo_eval.stats.seeds import SeedSummary
     from mipo_eval.store import Store
-    from mipo_eval.training.demonstration import Entry, Outcome
+    from mipo_eval.training.demonstration import DemoMethod, Satisfaction
 
 _BASELINE = "personalized prompting"
 _ENGINE = "batch_size=64"
@@ -89,19 +90,26 @@ def demo(  # noqa: PLR0913, PLR0917 - one parameter per flag; limited by a test
 
     from mipo_eval.cli.output import Output
     from mipo_eval.store import Store
+    from mipo_eval.store.responses import answered
     from mipo_eval.training.demonstration import ALL, DEFAULT, outcomes
 
     output = Output(as_json=as_json)
     with Store.open(store) as opened:
         base = _rebuilt(output) if rebuild else "demo"
-        job = _Demo(output, opened, base=base, items=items, limit=limit)
+        job = _Demo(output=output, store=opened, base=base, items=items, limit=limit)
         rows = [
             _Row("default prompting", [job.evaluate(base, "default")], []),
             _Row(_BASELINE, [job.evaluate(base, "personalized")], []),
         ]
-        entries = ALL if methods == "all" else DEFAULT
-        rows += job.train(entries, range(seed, seed + seeds))
-        answers = {row.label: [job.answers(result) for result in row.results] for row in rows}
+        asked = ALL if methods == "all" else DEFAULT
+        rows += job.train(asked, range(seed, seed + seeds))
+        answers = {
+            row.label: [
+                list(answered(opened, result.run.list_key, result.run.generation_key))
+                for result in row.results
+            ]
+            for row in rows
+        }
         found = outcomes(answers, baseline=_BASELINE, seed=seed)
     if as_json:
         output.document({"methods": [_row_json(row, found[row.label]) for row in rows]})
@@ -117,84 +125,68 @@ def _rebuilt(output: "Output") -> str:
     from functools import partial
 
     from mipo_eval.demo.model import rebuild_base_model
-    from mipo_eval.tasks.query import render_query
+    from mipo_eval.tasks.prompt import render_query
 
     folder = rebuild_base_model(
         partial(render_query, prompting="personalized"),
-        progress=output.steps("base model of the demo world"),
+        on_step=output.steps("base model of the demo world"),
     )
     output.note(f"Base model made by its recipe: {folder}")
     return str(folder)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Demo:
     """Trains and evaluates on the demo world."""
 
-    def __init__(
-        self, output: "Output", store: "Store", *, base: str, items: int, limit: int | None
-    ) -> None:
-        self._output, self._store, self._base = output, store, base
-        self._items, self._limit = items, limit
+    output: "Output"
+    store: "Store"
+    base: str
+    items: int
+    limit: int | None
 
     def evaluate(self, model: str, prompting: Literal["personalized", "default"]) -> "Result":
         """Return the scores of a model on the test items."""
         from mipo_eval.cli.evaluate import Asked, evaluate_asked
 
         asked = Asked(
-            model=model, suite="demo", prompting=prompting, limit=self._limit, engine=_ENGINE
+            model=model, suite="demo", prompting=prompting, limit=self.limit, engine=_ENGINE
         )
-        return evaluate_asked(asked, self._store, self._output)
+        return evaluate_asked(asked, self.store, self.output)
 
-    def train(self, entries: Sequence["Entry"], seeds: Sequence[int]) -> list[_Row]:
+    def train(self, methods: Sequence["DemoMethod"], seeds: Sequence[int]) -> list[_Row]:
         """Return the methods, trained and evaluated; all of them with one seed, then the next."""
-        rows = [_Row(entry.label, [], []) for entry in entries]
+        rows = [_Row(method.label, [], []) for method in methods]
         for seed in seeds:
-            for entry, row in zip(entries, rows, strict=True):
-                checkpoint, training_id = self._checkpoint(entry, seed)
+            for method, row in zip(methods, rows, strict=True):
+                checkpoint, training_id = self._checkpoint(method, seed)
                 row.training_ids.append(training_id)
                 row.results.append(self.evaluate(checkpoint, "personalized"))
         return rows
 
-    def _checkpoint(self, entry: "Entry", seed: int) -> tuple[str, str]:
+    def _checkpoint(self, method: "DemoMethod", seed: int) -> tuple[str, str]:
         """Return folder and id of a method's checkpoint, training it if it is not there."""
-        from dataclasses import replace
-        from pathlib import Path
-
         from mipo_eval import settings
         from mipo_eval.cli.train import build_request
         from mipo_eval.training.run import train
 
-        request = build_request(
-            entry.recipe(self._items),
-            model=self._base,
-            suite="demo",
-            out=Path(),
-            seed=seed,
-        )
-        name = f"{entry.method}-{request.training_id[:16]}"
+        recipe = method.recipe(self.items)
+        request = build_request(recipe, model=self.base, suite="demo", out=Path(), seed=seed)
+        name = f"{method.method}-{request.training_id[:16]}"
         request = replace(request, out=settings.cache_dir() / "demo-trained" / name)
-        self._output.note(f"{entry.label}, seed {seed}")
-        training = train(self._store, request, self._output)
+        self.output.note(f"{method.label}, seed {seed}")
+        training = train(self.store, request, self.output)
         return str(request.out), training.training_id
 
-    def answers(self, result: "Result") -> list[Any]:
-        """Return the test items with a run's responses."""
-        from mipo_eval.store.responses import answered
 
-        return list(answered(self._store, result.run.list_key, result.run.generation_key))
-
-
-def _score(result: "Result", metric: str) -> float | None:
-    return next((score.value for score in result.scores if score.metric == metric), None)
-
-
-def _means(row: _Row) -> dict[str, float | None]:
-    """Return each further score's mean over seeds."""
-    found = {metric: [_score(result, metric) for result in row.results] for metric in _COLUMNS}
-    return {
-        metric: None if None in values else fmean(v for v in values if v is not None)
-        for metric, values in found.items()
-    }
+def _mean(row: _Row, metric: str) -> float | None:
+    """Return a further score's mean over seeds; None where one has no such score."""
+    values = [
+        next((score.value for score in result.scores if score.metric == metric), None)
+        for result in row.results
+    ]
+    known = [value for value in values if value is not None]
+    return fmean(known) if len(known) == len(values) else None
 
 
 def _interval(summary: "SeedSummary") -> tuple[float, float] | None:
@@ -202,7 +194,7 @@ def _interval(summary: "SeedSummary") -> tuple[float, float] | None:
     return summary.ci95 or summary.items_ci95
 
 
-def _table(rows: Sequence[_Row], found: "dict[str, Outcome]") -> "Table":
+def _table(rows: Sequence[_Row], found: "dict[str, Satisfaction]") -> "Table":
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
@@ -212,12 +204,12 @@ def _table(rows: Sequence[_Row], found: "dict[str, Outcome]") -> "Table":
     for name in ("satisfied (%)", "gain", *(label for label, _ in _COLUMNS.values())):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
-        outcome, means = found[row.label], _means(row)
+        outcome = found[row.label]
         # A model that is not told what is wanted is no worse at following it: no gain to show.
         gain = outcome.gain if row.training_ids else None
         cells = [_shown(outcome.satisfied), _shown(gain, "+") if gain else ""]
         for metric, (_, digits) in _COLUMNS.items():
-            value = means[metric]
+            value = _mean(row, metric)
             cells.append("none" if value is None else f"{value:.{digits}f}")
         table.add_row(row.label, *cells)
     return table
@@ -241,7 +233,7 @@ def _meaning(seeds: int) -> str:
     )
 
 
-def _row_json(row: _Row, outcome: "Outcome") -> dict[str, object]:
+def _row_json(row: _Row, outcome: "Satisfaction") -> dict[str, object]:
     from mipo_eval.cli.evaluate import result_json
 
     return {

@@ -8,13 +8,13 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from mipo_eval.backends.pacing import Metered
 from mipo_eval.cli.compare import p_text
 from mipo_eval.cli.tables import failing_lines, inert
 from mipo_eval.duels.apart import Example, Gap, Said
 from mipo_eval.duels.duel import Match
 from mipo_eval.duels.entrants import Entrant
 from mipo_eval.judges import Judge
+from mipo_eval.models.prices import Metered
 from mipo_eval.records import Score
 from mipo_eval.stats import Comparison
 from mipo_eval.store.validations import MARK

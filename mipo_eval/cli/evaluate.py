@@ -10,9 +10,9 @@ from mipo_eval.errors import ConfigError
 
 if TYPE_CHECKING:
     from mipo_eval.cli.output import Output
-    from mipo_eval.generation.engine import ModelOptions
+    from mipo_eval.evaluation.run import Evaluation, Result
     from mipo_eval.judges import Judge
-    from mipo_eval.pipeline import Evaluation, Result
+    from mipo_eval.models.lm_eval import ModelOptions
     from mipo_eval.store import Store
 
 _DECODING: Mapping[str, type] = {"max_tokens": int, "temperature": float, "top_p": float}
@@ -43,12 +43,12 @@ def run_evaluation(asked: Asked, store_url: str, *, as_json: bool) -> None:
     """Do the main job and print its scores."""
     from mipo_eval.cli.output import Output
     from mipo_eval.store import Store
-    from mipo_eval.store.validations import failing_by_signature
+    from mipo_eval.store.validations import failing_by_short_key
 
     output = Output(as_json=as_json)
     with Store.open(store_url) as store:
         result = evaluate_asked(asked, store, output)
-        failing = failing_by_signature(store)
+        failing = failing_by_short_key(store)
         if as_json:
             output.document(result_json(result, failing))
         else:
@@ -63,7 +63,7 @@ def run_evaluation(asked: Asked, store_url: str, *, as_json: bool) -> None:
 
 def evaluate_asked(asked: Asked, store: "Store", output: "Output") -> "Result":
     """Do the main job on an open store."""
-    from mipo_eval.pipeline import evaluate
+    from mipo_eval.evaluation.run import evaluate
 
     return evaluate(store, build_evaluation(asked), output)
 
@@ -72,11 +72,10 @@ def result_json(
     result: "Result", failing: Mapping[str, Sequence[str]] | None = None
 ) -> dict[str, object]:
     """Return a run as `--json` shows it, with judges not to be believed: failed, or broken here."""
-    from mipo_eval.controls import winners
-    from mipo_eval.store.validations import judge_in
+    from mipo_eval.evaluation.controls import winners
 
     run = result.run
-    keys = dict.fromkeys(judge_in(score.signature) or "" for score in result.scores)
+    keys = dict.fromkeys(score.judge_key or "" for score in result.scores)
     return {
         "run_id": run.run_id,
         "model": run.model,
@@ -92,10 +91,9 @@ def result_json(
 
 def build_evaluation(asked: Asked) -> "Evaluation":
     """Return what the options ask for; nothing is loaded yet."""
-    from mipo_eval.demo.model import demo_or
-    from mipo_eval.generation.engine import ENGINE_SETTINGS, decoding_for
-    from mipo_eval.generation.models import parse_model
-    from mipo_eval.pipeline import Evaluation
+    from mipo_eval.evaluation.run import Evaluation
+    from mipo_eval.models.lm_eval import ENGINE_SETTINGS, decoding_for
+    from mipo_eval.models.spec import checkpoint_name, parse_model
     from mipo_eval.suites import find_suite
 
     suite = find_suite(asked.suite)
@@ -120,7 +118,7 @@ def build_evaluation(asked: Asked) -> "Evaluation":
         data_dir=asked.data_dir or settings.data_dir(),
         limit=asked.limit,
         controls=asked.controls,
-        scoring_model=demo_or(str(scorer)) if scorer else None,
+        scoring_model=checkpoint_name(str(scorer)) if scorer else None,
     )
 
 
@@ -129,8 +127,8 @@ def judge_loader(*, max_cost: float | None, batch: bool) -> "Callable[..., Judge
 
     It takes a judge's spec, what tells the family of the model under evaluation, and a protocol.
     """
-    from mipo_eval.backends import Purse
     from mipo_eval.judges import Protocol, load_judge
+    from mipo_eval.models import Purse
 
     purse = Purse(max_cost) if max_cost is not None else None
 
@@ -145,8 +143,9 @@ def judge_loader(*, max_cost: float | None, batch: bool) -> "Callable[..., Judge
 def is_family(spec: str) -> bool:
     """Whether a judge is chosen by the family of the model under evaluation."""
     from mipo_eval.judges.loading import FAMILY
+    from mipo_eval.models.spec import read_name
 
-    return spec.partition("@")[0] == FAMILY
+    return read_name(spec).name == FAMILY
 
 
 def _rates(judge: "Judge") -> "Judge":
@@ -164,7 +163,7 @@ def _rates(judge: "Judge") -> "Judge":
 
 
 def _model_options(settings: dict[str, str | int | float]) -> "ModelOptions":
-    from mipo_eval.generation.engine import ModelOptions, read_chat_template
+    from mipo_eval.models.lm_eval import ModelOptions, read_chat_template
 
     batch_size, device = settings.pop("batch_size", None), settings.pop("device", None)
     template = settings.pop("chat_template", None)

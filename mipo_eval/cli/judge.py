@@ -214,8 +214,8 @@ def _respond(
 ) -> "tuple[Run, str]":
     """Return the run of a model, with what it had not answered yet, and what tells its family."""
     from mipo_eval.cli.evaluate import build_evaluation
-    from mipo_eval.pipeline import evaluate
-    from mipo_eval.responding import respond
+    from mipo_eval.evaluation.generate import respond
+    from mipo_eval.evaluation.run import evaluate
 
     if not asked.suite:
         raise ConfigError(f"{name} is no stored run: name the suite it has to answer with --suite")

@@ -10,7 +10,7 @@ from mipo_eval.cli.options import json_option, store_option
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from mipo_eval.judges.comparing import Agreement
+    from mipo_eval.metrics.agreement import Agreement
     from mipo_eval.reports.agreeing import FamilyTest, JudgesAgreement
     from mipo_eval.reports.correcting import Correction
     from mipo_eval.store import Store
@@ -262,24 +262,22 @@ def correct(  # noqa: PLR0913, PLR0917 - one parameter per flag
     Rogan-Gladen. A tie is half a win.
     """
     from mipo_eval.cli.output import Output
-    from mipo_eval.reports.catalog import find_judge
     from mipo_eval.reports.correcting import (
         correct as correct_rate,
     )
     from mipo_eval.reports.correcting import correction_json, file_labels, store_labels
-    from mipo_eval.reports.said import duels_of
     from mipo_eval.store import Store
+    from mipo_eval.store.judges import find_judge
     from mipo_eval.store.runs import find_run
 
     output = Output(as_json=as_json)
     with Store.open(store, mode="read") as opened:
         found = find_run(opened, run)
         other = find_run(opened, against) if against else None
-        duels = duels_of(opened, found, other)
         told = (
-            file_labels(opened, found, Path(labels), duels)
+            file_labels(opened, found, Path(labels))
             if labels.endswith(".jsonl")
-            else store_labels(opened, labels.split(","), duels)
+            else store_labels(opened, labels.split(","))
         )
         judge = find_judge(opened, name)
         corrected = correct_rate(opened, found, judge, told, other=other, seed=seed)

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from mipo_eval.reports.leaderboard import Cell, Row, Section
+    from mipo_eval.cli.output import Output
+    from mipo_eval.reports.leaderboard import Asked, Cell, Row, Section
     from mipo_eval.reports.paper import Published
+    from mipo_eval.reports.strengths import SuiteStrengths
 
     PublishedRows = Sequence[tuple[str, str, Mapping[str, Published]]]
 
@@ -39,6 +41,11 @@ _PUBLISHED = "\u2020"
     "context_lift, response_tokens, ...",
 )
 @click.option("--paper", is_flag=True, help=f"Add the published rows, marked {_PUBLISHED}.")
+@click.option(
+    "--strengths",
+    is_flag=True,
+    help="Bradley-Terry strengths instead: what judges say of methods head to head.",
+)
 @click.option(
     "--table",
     type=click.IntRange(1, 7),
@@ -74,6 +81,7 @@ def leaderboard(  # noqa: PLR0913, PLR0917 - one parameter per flag; limited by 
     ties: Literal["win", "half", "loss"],
     metric: str | None,
     paper: bool,
+    strengths: bool,
     table: int | None,
     number: int | None,
     path: Path | None,
@@ -91,7 +99,7 @@ def leaderboard(  # noqa: PLR0913, PLR0917 - one parameter per flag; limited by 
     from mipo_eval.reports.paper import published_rows
     from mipo_eval.reports.snapshot import Snapshot
     from mipo_eval.store import Store
-    from mipo_eval.store.validations import failing_by_signature
+    from mipo_eval.store.validations import failing_by_short_key
 
     output = Output(as_json=as_json)
     rules = read_rows(rows) if rows else []
@@ -103,22 +111,24 @@ def leaderboard(  # noqa: PLR0913, PLR0917 - one parameter per flag; limited by 
     if table is not None:
         show_table(output, (store, table, judge), rules, as_json=as_json)
         return
+    asked = Asked(suite=suite, judge=judge, ties=ties, metric=metric, rules=tuple(rules))
+    if strengths:
+        _show_strengths(output, store, asked, as_json=as_json)
+        return
     with Store.open(store, mode="read") as opened:
-        asked = Asked(suite=suite, judge=judge, ties=ties, metric=metric, rules=tuple(rules))
         now = Snapshot(opened)
         sections = build(now, asked)
         if metric and not sections and now.scores:
             raise ConfigError(f"no {metric} in {opened.name}: it has {', '.join(now.metrics)}")
-        failing = failing_by_signature(opened)
+        failing = failing_by_short_key(opened)
     known = {index: published_rows(s) if paper else [] for index, s in enumerate(sections)}
     if as_json:
-        documents = [section_json(s) for s in sections]
-        for index, document in enumerate(documents):
-            document["judge_failings"] = list(_failings(sections[index], failing))
-            document["published"] = [
-                {"model": m, "method": n, "cells": {t: _number(p) for t, p in cells.items()}}
-                for m, n, cells in known[index]
-            ]
+        documents = [
+            section_json(section)
+            | {"judge_failings": list(_failings(section, failing))}
+            | {"published": _published(known[index])}
+            for index, section in enumerate(sections)
+        ]
         output.document({"sections": documents})
         return
     for index, section in enumerate(sections):
@@ -129,15 +139,57 @@ def leaderboard(  # noqa: PLR0913, PLR0917 - one parameter per flag; limited by 
         output.note("No scores to rank yet: evaluate with a judge, or a verifiable suite.")
 
 
-def _number(number: "Published") -> dict[str, float | None]:
-    return {"value": number.value, "std": number.std}
+def _show_strengths(output: "Output", store: str, asked: "Asked", *, as_json: bool) -> None:
+    from mipo_eval.reports.snapshot import Snapshot
+    from mipo_eval.reports.strengths import strengths_json, suite_strengths
+    from mipo_eval.store import Store
+
+    with Store.open(store, mode="read") as opened:
+        found = suite_strengths(Snapshot(opened), asked)
+    if as_json:
+        output.document({"strengths": [strengths_json(one) for one in found]})
+        return
+    for one in found:
+        output.show(*_strengths(one))
+    if not found:
+        output.note("No judge compared two methods: mipo-eval judge RUN RUN --suite S --judge J.")
+
+
+def _strengths(found: "SuiteStrengths") -> list["RenderableType"]:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    from mipo_eval.cli.tables import inert
+
+    title = inert(f"{found.suite}: strengths head to head, judged by {found.judge}")
+    title.stylize("bold")
+    if found.reason:
+        return [title, inert(found.reason)]
+    table = Table(header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("method", overflow="fold", min_width=20)
+    for column in ("Elo", "95 %", "games"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for one in found.strengths:
+        low, high = one.elo_ci95
+        table.add_row(inert(one.name), f"{one.elo:.0f}", f"[{low:.0f}, {high:.0f}]", str(one.games))
+    told = "Elo: Bradley-Terry, 1000 is the average method, a tie is half a win; by prompt group."
+    return [title, table, Text(told, style="dim")]
+
+
+def _published(rows: "PublishedRows") -> list[dict[str, object]]:
+    def number(of: "Published") -> dict[str, float | None]:
+        return {"value": of.value, "std": of.std}
+
+    return [
+        {"model": m, "method": n, "cells": {task: number(of) for task, of in cells.items()}}
+        for m, n, cells in rows
+    ]
 
 
 def _failings(section: "Section", failing: "Mapping[str, Sequence[str]]") -> "Sequence[str]":
     """Return why the section's judge failed its validation; nothing if it did not."""
-    from mipo_eval.signature import split
-
-    keys = (split(signature).get("judge_key", "") for signature in section.signatures.values())
+    keys = (made.parts.get("judge_key", "") for made in section.signatures.values())
     return next((failing[key] for key in keys if key in failing), ())
 
 
@@ -236,7 +288,7 @@ def _details(section: "Section", task: str, marks: "Mapping[str, int]") -> "Tabl
     from rich.table import Table
 
     from mipo_eval.cli.tables import inert
-    from mipo_eval.metrics.directions import direction
+    from mipo_eval.metrics.aggregate import direction
     from mipo_eval.reports.labels import decimals
 
     table = Table(header_style="bold", box=SIMPLE_HEAD, pad_edge=False)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from mipo_eval.pipeline import Evaluation
+    from mipo_eval.evaluation.run import Evaluation
     from mipo_eval.reports.expenses import Amount
     from mipo_eval.reports.planning import Plan
     from mipo_eval.store import Store
@@ -101,8 +101,8 @@ def plan(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is li
 
 def _responses(evaluation: "Evaluation") -> tuple[str, str | None, list[str]]:
     """Return the key of the responses, what tells the model's family, and what is not counted."""
+    from mipo_eval.evaluation.generate import responses_spec
     from mipo_eval.keys import digest
-    from mipo_eval.responding import responses_spec
 
     scorer = evaluation.scoring_model
     besides = [f"likelihoods by {scorer}: forward passes on this machine, no calls"]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from mipo_eval.cli.output import Output
-    from mipo_eval.pipeline import Result
+    from mipo_eval.evaluation.run import Result
     from mipo_eval.reports.reproducing import Outcome, Recipe
 
 

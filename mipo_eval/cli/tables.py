@@ -8,12 +8,11 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from mipo_eval.controls import control_of, winners
+from mipo_eval.evaluation.controls import winners
 from mipo_eval.records import Score
 from mipo_eval.reports.labels import LABELS, decimals
-from mipo_eval.signature import split
 from mipo_eval.store.runs import Run
-from mipo_eval.store.validations import MARK, judge_in
+from mipo_eval.store.validations import MARK
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
@@ -92,19 +91,17 @@ def _judge_free(score: Score) -> bool:
 
 
 def _section(score: Score) -> Section:
-    control, _ = control_of(score.metric)
-    return split(score.signature).get("judge"), control
+    return score.judge, score.control
 
 
 def _of_section(scores: Sequence[Score], section: Section) -> dict[tuple[str, str], Score]:
     """Return the scores of a section by task and plain metric."""
-    return {(s.task, control_of(s.metric)[1]): s for s in scores if _section(s) == section}
+    return {(s.task, s.metric): s for s in scores if _section(s) == section}
 
 
 def _judges(scores: Iterable[Score]) -> dict[str, str]:
     """Return the judges behind scores: key to name."""
-    named = ((judge_in(score.signature), score) for score in scores)
-    return {key: split(own.signature).get("judge", "") for key, own in named if key is not None}
+    return {score.judge_key: score.judge or "" for score in scores if score.judge_key}
 
 
 def _mark(scores: Iterable[Score], failing: Failing) -> str:

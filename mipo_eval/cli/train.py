@@ -194,7 +194,7 @@ def _method(
 def build_request(recipe: "Recipe", *, model: str, suite: str, out: Path, seed: int) -> "Request":
     """Return what the options ask for; nothing is generated yet."""
     from mipo_eval import settings
-    from mipo_eval.generation.models import parse_model
+    from mipo_eval.models.spec import parse_model
     from mipo_eval.suites import find_suite
     from mipo_eval.training.examples import training_items
     from mipo_eval.training.run import Request, check_model
@@ -221,12 +221,12 @@ def _estimate(output: "Output", recipe: "Recipe", model: str) -> dict[str, objec
     import torch
 
     from mipo_eval.cli.tables import inert
-    from mipo_eval.demo.model import demo_or
+    from mipo_eval.models.spec import checkpoint_name
     from mipo_eval.training.estimate import Workload, estimate_memory, summary
 
     workload = Workload(negatives=recipe.pairs.n_negatives if recipe.pairs else 0)
     here = torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else None
-    name = demo_or(model.removeprefix("vllm:"))
+    name = checkpoint_name(model)
     lines = summary(name, recipe.optimization, workload=workload, memory=here or _USUAL_MEMORY)
     output.show(*map(inert, lines))
     output.note(f"For a prompt of {workload.prompt} tokens and responses of {workload.response}.")

@@ -88,11 +88,11 @@ def validate(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number i
     "rejected"}. store:WHO takes what WHO labelled on the board, store:people what everybody did.
     """
     from mipo_eval import settings
-    from mipo_eval.backends import Purse
     from mipo_eval.cli.output import Output
     from mipo_eval.errors import ConfigError
     from mipo_eval.judges import load_judge
     from mipo_eval.judges.validate import examine, protocol_for
+    from mipo_eval.models import Purse
     from mipo_eval.store import Store
 
     output = Output(as_json=as_json)
@@ -151,7 +151,7 @@ def _from_replies(
     from mipo_eval.judges.people import people_pairs
     from mipo_eval.judges.replies import read_replies
     from mipo_eval.judges.validate import examine_replies
-    from mipo_eval.reports.catalog import list_judges
+    from mipo_eval.store.judges import list_judges
     from mipo_eval.tasks.pairs import load_replies
 
     data, folder, files = where

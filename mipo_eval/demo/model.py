@@ -12,35 +12,22 @@ made again, on another processor or by other versions of the libraries, they com
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from importlib import metadata, resources
-from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mipo_eval import settings
 from mipo_eval.checkpoints import fingerprint
-from mipo_eval.demo.pretraining import (
-    Progress,
-    Recipe,
-    Render,
-    batches,
-    examples,
-    make_model,
-    make_tokenizer,
-    tokenizer_texts,
-    train,
-)
 from mipo_eval.errors import ConfigError, ModelError
 from mipo_eval.keys import digest
 from mipo_eval.records import Item
-from mipo_eval.threads import choose_threads
+
+if TYPE_CHECKING:
+    from mipo_eval.demo.pretraining import OnStep, PretrainingRecipe, Render
 
 FINGERPRINT = "9603f1955a6208cd26187d9b7f5c65f8"
 """Digest of the shipped files (`checkpoints.fingerprint`)."""
-
-_LIBRARIES = ("torch", "transformers", "tokenizers")
 
 
 def base_model() -> Path:
@@ -57,13 +44,11 @@ def base_model() -> Path:
     return folder
 
 
-def demo_or(checkpoint: str) -> str:
-    """Return a checkpoint's name, with `demo` standing for the base model that ships."""
-    return str(base_model()) if checkpoint == "demo" else checkpoint
-
-
 def rebuild_base_model(
-    render: Render, *, recipe: Recipe | None = None, progress: Progress | None = None
+    render: "Render",
+    *,
+    recipe: "PretrainingRecipe | None" = None,
+    on_step: "OnStep | None" = None,
 ) -> Path:
     """Return the folder of a base model made by the recipe, training it if the cache has none.
 
@@ -71,28 +56,41 @@ def rebuild_base_model(
     waits for the first and takes its result.
 
     Args:
-        render: turns an item into the user turn, as the evaluation will (`mipo_eval.tasks.query`).
+        render: turns an item into the user turn, as the evaluation will (`mipo_eval.tasks.prompt`).
         recipe: the training recipe; the default is the demo's.
-        progress: called after each training step with (steps done, steps in all).
+        on_step: called after each training step with (steps done, steps in all).
 
     Raises:
         ConfigError: torch and transformers are not installed, or the cache cannot be written.
     """
-    recipe = recipe or Recipe()
     folder = rebuilt_folder(render, recipe=recipe)
     if folder.is_dir():
         return folder
-    with _cache_errors(folder.parent):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        from filelock import FileLock  # comes with torch
+    from filelock import FileLock  # comes with torch
 
+    from mipo_eval.demo.pretraining import PretrainingRecipe, pretrain
+
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.parent / f"{folder.name}.lock"):
-            if not folder.is_dir():  # another process may have built it while we waited
-                _build(folder, render, recipe, progress)
+            if folder.is_dir():  # another process built it while we waited
+                return folder
+            # Nobody else builds this model now: older unfinished folders are leftovers.
+            for leftover in folder.parent.glob(f".{folder.name}-*"):
+                shutil.rmtree(leftover, ignore_errors=True)
+            with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as name:
+                unfinished = Path(name, "model")
+                pretrain(unfinished, render, recipe or PretrainingRecipe(), on_step)
+                unfinished.rename(folder)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot keep the demo model in {folder.parent}: {os.strerror(error.errno or 0)};"
+            f" name a folder that can be written in {settings.CACHE}"
+        ) from error
     return folder
 
 
-def rebuilt_folder(render: Render, *, recipe: Recipe | None = None) -> Path:
+def rebuilt_folder(render: "Render", *, recipe: "PretrainingRecipe | None" = None) -> Path:
     """Return where a rebuilt base model is, or will be.
 
     The name digests everything that decides the weights but the processor: the recipe, the sources
@@ -102,75 +100,21 @@ def rebuilt_folder(render: Render, *, recipe: Recipe | None = None) -> Path:
     Raises:
         ConfigError: a library that decides the weights is not installed.
     """
-    return settings.cache_dir() / f"demo-base-{_key(render, recipe or Recipe())[:16]}"
-
-
-def _key(render: Render, recipe: Recipe) -> str:
+    libraries = ("torch", "transformers", "tokenizers")
     try:
-        versions = {name: metadata.version(name) for name in _LIBRARIES}
+        versions = {name: metadata.version(name) for name in libraries}
     except metadata.PackageNotFoundError as error:
         raise ConfigError(
             f"making the demo's base model needs {error.name}: pip install 'mipo-eval[hf]'"
         ) from None
+    from mipo_eval.demo.pretraining import PretrainingRecipe
+
     sources = {
-        path.name: path.read_text(encoding="utf-8")
-        for path in resources.files(__package__).iterdir()
-        if path.name.endswith(".py") and path.name not in {"checker.py", "rules.py", "reading.py"}
+        file.name: file.read_text(encoding="utf-8")
+        for file in resources.files(__package__).iterdir()
+        if file.name.endswith((".py", ".yaml")) and file.name != "rules.py"
     }
     probe = Item(item_id="probe", prompt="What is asked?", context="What is known.")
     turns = [render(probe), render(probe.model_copy(update={"context": ""}))]
-    return digest([asdict(recipe), sources, turns, versions])
-
-
-def _build(folder: Path, render: Render, recipe: Recipe, progress: Progress | None) -> None:
-    # Under the lock nobody else builds this model: older unfinished folders are leftovers.
-    for leftover in folder.parent.glob(f".{folder.name}-*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as name:
-        unfinished = Path(name, "model")
-        _train_and_save(unfinished, render, recipe, progress)
-        unfinished.rename(folder)
-
-
-def _train_and_save(
-    folder: Path, render: Render, recipe: Recipe, progress: Progress | None
-) -> None:
-    import torch
-
-    tokenizer = make_tokenizer(tokenizer_texts(render, recipe), recipe)
-    found = list(islice(examples(tokenizer, render, recipe), recipe.steps * recipe.batch))
-    choose_threads(recipe.batch * recipe.max_tokens, recipe.hidden)
-    with _deterministic():
-        torch.manual_seed(recipe.seed)
-        model = make_model(tokenizer, recipe)
-        train(model, batches(found, recipe), recipe, progress)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-
-
-@contextmanager
-def _deterministic() -> Iterator[None]:
-    """Fix what decides the weights besides the data, and put back what the caller had."""
-    import torch
-
-    precision = torch.get_float32_matmul_precision()
-    strict = torch.are_deterministic_algorithms_enabled()
-    with torch.random.fork_rng(devices=[]):
-        torch.set_float32_matmul_precision("highest")
-        torch.use_deterministic_algorithms(True)
-        try:
-            yield
-        finally:
-            torch.use_deterministic_algorithms(strict)
-            torch.set_float32_matmul_precision(precision)
-
-
-@contextmanager
-def _cache_errors(cache: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise ConfigError(
-            f"cannot keep the demo model in {cache}: {os.strerror(error.errno or 0)};"
-            f" name a folder that can be written in {settings.CACHE}"
-        ) from error
+    key = digest([asdict(recipe or PretrainingRecipe()), sources, turns, versions])
+    return settings.cache_dir() / f"demo-base-{key[:16]}"

@@ -1,19 +1,27 @@
-"""From the demo world's text to weights: tokenizer, model and training loop of the base model."""
+"""From the demo world's text to the base model's weights: tokenizer, model, optimizer, training."""
 
+import math
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from mipo_eval.demo import world
 from mipo_eval.records import Item
+from mipo_eval.threads import choose_threads
 
-if TYPE_CHECKING:
-    import torch
-    from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
-
-Progress = Callable[[int, int], None]
-"""Called with (steps done, steps in all)."""
+OnStep = Callable[[int, int], None]
+"""Called after each training step with (steps done, steps in all)."""
 
 Render = Callable[[Item], str]
 """Turns an item into the user turn a model is asked with; without context if the item has none."""
@@ -37,7 +45,7 @@ CHAT_TEMPLATE = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
+class PretrainingRecipe:
     """Everything that decides the base model's weights, apart from the text itself."""
 
     steps: int = 800
@@ -74,14 +82,44 @@ class Recipe:
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
+class TokenizedExchange:
     """One tokenized conversation; the loss is on what follows `prompt_length`."""
 
     tokens: list[int]
     prompt_length: int
 
 
-def followed_share(progress: float, recipe: Recipe) -> float:
+def pretrain(
+    folder: Path, render: Render, recipe: PretrainingRecipe, on_step: OnStep | None
+) -> None:
+    """Make the base model and its tokenizer by a recipe, and save them in a folder."""
+    tokenizer = make_tokenizer(tokenizer_texts(render, recipe), recipe)
+    found = list(islice(examples(tokenizer, render, recipe), recipe.steps * recipe.batch))
+    choose_threads(recipe.batch * recipe.max_tokens, recipe.hidden)
+    with _deterministic():
+        torch.manual_seed(recipe.seed)
+        model = make_model(tokenizer, recipe)
+        train(model, batches(found, recipe), recipe, on_step)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+@contextmanager
+def _deterministic() -> Iterator[None]:
+    """Fix what decides the weights besides the data, and put back what the caller had."""
+    precision = torch.get_float32_matmul_precision()
+    strict = torch.are_deterministic_algorithms_enabled()
+    with torch.random.fork_rng(devices=[]):
+        torch.set_float32_matmul_precision("highest")
+        torch.use_deterministic_algorithms(True)
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(strict)
+            torch.set_float32_matmul_precision(precision)
+
+
+def followed_share(progress: float, recipe: PretrainingRecipe) -> float:
     """Return how often wishes are followed in the text at a point of the training, 0 to 1.
 
     Answers that ignore half of the wishes teach nothing about what the wishes mean, and 1M
@@ -94,7 +132,7 @@ def followed_share(progress: float, recipe: Recipe) -> float:
     return max(world.FOLLOWED, 1.0 - (1.0 - world.FOLLOWED) * gone)
 
 
-def tokenizer_texts(render: Render, recipe: Recipe) -> Iterator[str]:
+def tokenizer_texts(render: Render, recipe: PretrainingRecipe) -> Iterator[str]:
     """Yield user turns and answers for the tokenizer; a sample is enough for its 1,024 tokens."""
     for number in range(4000):
         exchange = world.exchange(number, seed=recipe.seed)
@@ -102,11 +140,8 @@ def tokenizer_texts(render: Render, recipe: Recipe) -> Iterator[str]:
         yield exchange.answer
 
 
-def make_tokenizer(texts: Iterator[str], recipe: Recipe) -> "PreTrainedTokenizerFast":
+def make_tokenizer(texts: Iterator[str], recipe: PretrainingRecipe) -> PreTrainedTokenizerFast:
     """Return a byte-level BPE tokenizer trained on `texts`, with the chat template."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
-
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
@@ -131,10 +166,8 @@ def make_tokenizer(texts: Iterator[str], recipe: Recipe) -> "PreTrainedTokenizer
     return tokenizer
 
 
-def make_model(tokenizer: "PreTrainedTokenizerFast", recipe: Recipe) -> "Qwen2ForCausalLM":
+def make_model(tokenizer: PreTrainedTokenizerFast, recipe: PretrainingRecipe) -> Qwen2ForCausalLM:
     """Return an untrained model of about 1M parameters; draws from torch's global generator."""
-    from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM
-
     ends: dict[str, Any] = {
         "pad_token_id": tokenizer.pad_token_id,
         "eos_token_id": tokenizer.eos_token_id,
@@ -159,15 +192,13 @@ def make_model(tokenizer: "PreTrainedTokenizerFast", recipe: Recipe) -> "Qwen2Fo
     return model
 
 
-def _start_by_copying(model: "Qwen2ForCausalLM", recipe: Recipe) -> None:
+def _start_by_copying(model: Qwen2ForCausalLM, recipe: PretrainingRecipe) -> None:
     """Let attention start out looking for like tokens and passing them on.
 
     Mimetic initialisation (Trockman and Kolter, 2023): query and key maps equal, output map the
     transpose of the value map. Answers name what the question names, so copying is what attention
     has to learn here, and it does so in half the steps from this start.
     """
-    import torch
-
     with torch.no_grad():
         for layer in model.model.layers:
             attention = layer.self_attn
@@ -177,8 +208,8 @@ def _start_by_copying(model: "Qwen2ForCausalLM", recipe: Recipe) -> None:
 
 
 def examples(
-    tokenizer: "PreTrainedTokenizerFast", render: Render, recipe: Recipe
-) -> Iterator[Example]:
+    tokenizer: PreTrainedTokenizerFast, render: Render, recipe: PretrainingRecipe
+) -> Iterator[TokenizedExchange]:
     """Yield the tokenized training text in the order of the training, none too long."""
     wanted = recipe.steps * recipe.batch
     for number in range(2 * wanted):
@@ -193,14 +224,16 @@ def examples(
         tokens = tokenizer(prompt)["input_ids"]
         answer = tokenizer(exchange.answer + END)["input_ids"]
         if len(tokens) + len(answer) <= recipe.max_tokens:
-            yield Example([*tokens, *answer], len(tokens))
+            yield TokenizedExchange([*tokens, *answer], len(tokens))
 
 
-def batches(found: Sequence[Example], recipe: Recipe) -> list[Sequence[Example]]:
+def batches(
+    found: Sequence[TokenizedExchange], recipe: PretrainingRecipe
+) -> list[Sequence[TokenizedExchange]]:
     """Return the examples in batches of similar length, keeping their order in the large."""
     size = recipe.batch
     rng = random.Random(recipe.seed)
-    ordered: list[Sequence[Example]] = []
+    ordered: list[Sequence[TokenizedExchange]] = []
     # Sorting within windows keeps padding small without tying length to the time of training.
     for start in range(0, len(found), 16 * size):
         window = sorted(found[start : start + 16 * size], key=lambda example: len(example.tokens))
@@ -211,19 +244,14 @@ def batches(found: Sequence[Example], recipe: Recipe) -> list[Sequence[Example]]
 
 
 def train(
-    model: "Qwen2ForCausalLM",
-    plan: Sequence[Sequence[Example]],
-    recipe: Recipe,
-    progress: Progress | None,
+    model: Qwen2ForCausalLM,
+    plan: Sequence[Sequence[TokenizedExchange]],
+    recipe: PretrainingRecipe,
+    on_step: OnStep | None,
 ) -> list[float]:
     """Train in place, one step per batch; return the loss of each step in nats per token."""
-    import torch
-
     optimizers = _optimizers(model, recipe)
-    schedules = [
-        torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, recipe))
-        for optimizer in optimizers
-    ]
+    schedules = [LambdaLR(optimizer, lambda step: _rate(step, recipe)) for optimizer in optimizers]
     losses = []
     model.train()
     for step, batch in enumerate(plan, start=1):
@@ -235,23 +263,19 @@ def train(
             schedule.step()
         model.zero_grad()
         losses.append(loss.item())
-        if progress:
-            progress(step, len(plan))
+        if on_step:
+            on_step(step, len(plan))
     model.eval()
     return losses
 
 
 def _optimizers(
-    model: "Qwen2ForCausalLM", recipe: Recipe
-) -> "tuple[torch.optim.Optimizer, torch.optim.Optimizer]":
+    model: Qwen2ForCausalLM, recipe: PretrainingRecipe
+) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
     """Return Muon for the layers' matrices and AdamW for the rest.
 
     Muon needs half of AdamW's steps here, for a sixth more time a step.
     """
-    import torch
-
-    from mipo_eval.demo.muon import Muon
-
     matrices = [weight for weight in model.model.layers.parameters() if weight.ndim == 2]
     chosen = {id(weight) for weight in matrices}
     others = [weight for weight in model.parameters() if id(weight) not in chosen]
@@ -264,10 +288,8 @@ def _optimizers(
     )
 
 
-def answer_loss(model: "Qwen2ForCausalLM", batch: Sequence[Example]) -> "torch.Tensor":
+def answer_loss(model: Qwen2ForCausalLM, batch: Sequence[TokenizedExchange]) -> Tensor:
     """Return the mean cross-entropy over the answers' tokens, in nats; a scalar."""
-    import torch
-
     width = _rounded(max(len(example.tokens) for example in batch), 16)
     tokens = torch.zeros(len(batch), width, dtype=torch.long)  # (batch, width)
     following = torch.full((len(batch), width), _IGNORED)
@@ -293,7 +315,79 @@ def _rounded(size: int, step: int) -> int:
     return size + -size % step
 
 
-def _rate(step: int, recipe: Recipe) -> float:
+def _rate(step: int, recipe: PretrainingRecipe) -> float:
     """Return the share of the learning rates at a step: they rise, stay, and fall, in lines."""
     left = (recipe.steps - step) / (recipe.steps * (1 - recipe.decay_from))
     return min((step + 1) / recipe.warmup_steps, 1.0, max(0.0, left))
+
+
+_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+_ITERATIONS = 5
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose every step is made orthogonal (Jordan et al., 2024), in float32.
+
+    `torch.optim.Muon` takes its products in bfloat16. A processor without bfloat16 arithmetic needs
+    twenty times as long for them, and then most of a training step (docs/log.md has the numbers).
+
+    Args:
+        matrices: two-dimensional weights.
+        lr: step size; a tall matrix takes a step larger by the root of its sides' ratio.
+        weight_decay: share of a weight that is taken off per step and unit of `lr`.
+        momentum: of Nesterov's kind.
+    """
+
+    def __init__(
+        self, matrices: Iterable[Tensor], *, lr: float, weight_decay: float, momentum: float = 0.95
+    ) -> None:
+        defaults = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum}
+        super().__init__(list(matrices), defaults)
+
+    @torch.no_grad()
+    def step(self) -> None:  # type: ignore[override]
+        """Move every weight by its orthogonal step."""
+        for group in self.param_groups:
+            # Matrices of one shape are multiplied together: a layer's alone are too small.
+            alike: dict[tuple[int, ...], list[Tensor]] = defaultdict(list)
+            for weight in group["params"]:
+                alike[min(weight.shape), max(weight.shape)].append(weight)
+            for weights in alike.values():
+                steps = [_wide(self._momentum(weight, group["momentum"])) for weight in weights]
+                for weight, step in zip(weights, orthogonal(torch.stack(steps)), strict=True):
+                    rows, columns = weight.shape
+                    weight.mul_(1 - group["lr"] * group["weight_decay"])
+                    weight.add_(
+                        step.T if rows > columns else step,
+                        alpha=-group["lr"] * math.sqrt(max(1.0, rows / columns)),
+                    )
+
+    def _momentum(self, weight: Tensor, share: float) -> Tensor:
+        """Take the gradient into a weight's running mean; return Nesterov's look ahead."""
+        assert weight.grad is not None
+        mean = self.state[weight].setdefault("mean", torch.zeros_like(weight))
+        mean.lerp_(weight.grad, 1 - share)
+        return torch.lerp(weight.grad, mean, share)
+
+
+def _wide(matrix: Tensor) -> Tensor:
+    return matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
+
+
+def orthogonal(matrices: Tensor) -> Tensor:
+    """Return matrices with the same singular vectors, and singular values of about one.
+
+    Newton-Schulz's iteration of the fifth degree, whose coefficients grow small singular values
+    quickly and leave all of them between 0.7 and 1.2, which does as well as one.
+
+    Args:
+        matrices: (matrices, rows, columns), no more rows than columns.
+    """
+    first, third, fifth = _COEFFICIENTS
+    found: Tensor = matrices / matrices.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
+    for _ in range(_ITERATIONS):
+        gram = found @ found.mT
+        found = torch.baddbmm(
+            found, torch.baddbmm(gram, gram, gram, beta=third, alpha=fifth), found, beta=first
+        )
+    return found

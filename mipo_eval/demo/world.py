@@ -13,10 +13,21 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mipo_eval.demo.advice import Kind
-from mipo_eval.demo.grammar import Style, compose
-from mipo_eval.demo.preferences import ABOUT_ME, DIMENSIONS, PREFERENCES
-from mipo_eval.demo.topics import Split, Topic, odd_topic, questions, topics
+from mipo_eval.demo.grammar import (
+    DIMENSIONS,
+    PREFERENCES,
+    QUESTION_FORMS,
+    TEXTS,
+    VALUES,
+    DemoTopic,
+    Kind,
+    Split,
+    Style,
+    compose,
+    odd_topic,
+    questions,
+    topics,
+)
 from mipo_eval.keys import item_rng
 from mipo_eval.records import Item
 
@@ -61,18 +72,19 @@ def items(split: Split, *, seed: int = 0) -> Iterator[Item]:
 
     Four users ask each prompt (`group_id`), and each user asks about five (`user_id`).
     """
-    users = [_user(split, number, seed) for number in range(_USERS[split])]
+    everyone = users(split, seed=seed)
     rng = item_rng(seed, "demo", VERSION, split)
     asked = rng.sample(questions(split), _PROMPTS[split])
     for index, (topic, kind, wording) in enumerate(asked):
         for offset in range(_USERS_PER_PROMPT):
-            user = users[(index * _USERS_PER_PROMPT + offset) % len(users)]
+            user = everyone[(index * _USERS_PER_PROMPT + offset) % len(everyone)]
             yield _item(topic, kind, wording, user, seed)
 
 
 def users(split: Split, *, seed: int = 0) -> list[User]:
     """Return the users of a split."""
-    return [_user(split, number, seed) for number in range(_USERS[split])]
+    names = [f"{split}-user-{number:03}" for number in range(_USERS[split])]
+    return [User(name, _taste(item_rng(seed, "demo", VERSION, name))) for name in names]
 
 
 def exchange(
@@ -88,7 +100,7 @@ def exchange(
     """
     rng = item_rng(seed, "demo", VERSION, "text", str(number))
     topic = odd_topic(rng) if rng.random() < _ODD else rng.choice(topics("train"))
-    kind, wording = rng.choice(_QUESTION_FORMS)
+    kind, wording = rng.choice(QUESTION_FORMS)
     stated: list[str] = []
     context = ""
     if rng.random() >= _WITHOUT_CONTEXT:
@@ -100,23 +112,10 @@ def exchange(
     return Exchange(item, compose(topic, kind, style, rng, sentences=sentences))
 
 
-_QUESTION_FORMS: list[tuple[Kind, int]] = list(
-    dict.fromkeys((kind, wording) for _, kind, wording in questions("train"))
-)
-
-
-def _user(split: Split, number: int, seed: int) -> User:
-    user_id = f"{split}-user-{number:03}"
-    return User(user_id, _taste(item_rng(seed, "demo", VERSION, user_id)))
-
-
 def _taste(rng: random.Random) -> tuple[str, ...]:
     """Draw one value per dimension that one answer can have together."""
     while True:
-        taste = tuple(
-            rng.choice([name for name in PREFERENCES if name.startswith(f"{dimension}:")])
-            for dimension in DIMENSIONS
-        )
+        taste = tuple(rng.choice(VALUES[dimension]) for dimension in DIMENSIONS)
         # A list of three points is not very short.
         if not ("length:brief" in taste and {"format:numbered", "format:bullets"} & set(taste)):
             return taste
@@ -133,7 +132,7 @@ def _stated(taste: tuple[str, ...], rng: random.Random) -> list[str]:
 def _context(stated: list[str], rng: random.Random) -> str:
     sentences = [rng.choice(PREFERENCES[name].wordings) for name in stated]
     if rng.random() < 0.4:
-        sentences.insert(rng.randrange(len(sentences) + 1), rng.choice(ABOUT_ME))
+        sentences.insert(rng.randrange(len(sentences) + 1), rng.choice(TEXTS.about_me))
     return " ".join(sentences)
 
 
@@ -143,19 +142,18 @@ def _habit(stated: list[str], followed_share: float, rng: random.Random) -> Styl
     mentioned = {name.partition(":")[0] for name in stated}
     for dimension in DIMENSIONS:
         if dimension not in mentioned and rng.random() < _UNASKED:
-            values = [name for name in PREFERENCES if name.startswith(f"{dimension}:")]
-            followed.append(rng.choice(values))
-    return Style.of(followed, half_hearted=rng.random() < _HALF_HEARTED)
+            followed.append(rng.choice(VALUES[dimension]))
+    return Style.of(*followed, half_hearted=rng.random() < _HALF_HEARTED)
 
 
-def _item(topic: Topic, kind: Kind, wording: int, user: User, seed: int) -> Item:
+def _item(topic: DemoTopic, kind: Kind, wording: int, user: User, seed: int) -> Item:
     group_id = f"{topic.slug}-{kind}-{wording}"
     item_id = f"{group_id}-{user.user_id}"
     rng = item_rng(seed, "demo", VERSION, item_id)
     stated = _stated(user.taste, rng)
     context = _context(stated, rng)
     # References are good, not perfect, as those of people are: an answer can beat them.
-    style = Style.of(stated, half_hearted=rng.random() < 2 * _HALF_HEARTED)
+    style = Style.of(*stated, half_hearted=rng.random() < 2 * _HALF_HEARTED)
     return Item(
         item_id=item_id,
         prompt=topic.question(kind, wording),

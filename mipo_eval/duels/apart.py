@@ -105,8 +105,7 @@ def _example(store: Store, matches: Sequence[Match], row: int, winner: Verdict) 
 def _said(store: Store, match: Match, entry: Entry) -> Said:
     placed: tuple[Placed, ...] = ()
     rated: tuple[Rated, ...] = ()
-    if entry.chosen is not None:
-        choices = entry.chosen.choices
+    if choices := entry.outcome.choices:
         replies = replies_of(store, [choice.call_key for choice in choices if choice.call_key])
         placed = tuple(
             Placed(choice.shown_first, choice.winner, replies.get(choice.call_key or ""))

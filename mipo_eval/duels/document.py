@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mipo_eval.backends.pacing import Metered
 from mipo_eval.duels.apart import Example, Gap, Said
 from mipo_eval.duels.duel import Match
 from mipo_eval.duels.entrants import Entrant, Field
 from mipo_eval.judges import Judge
+from mipo_eval.models.prices import Metered
 from mipo_eval.records import Score
 from mipo_eval.stats import Comparison
 

@@ -4,24 +4,24 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from functools import partial
 
 from mipo_eval import __version__
-from mipo_eval.backends.pacing import spending
 from mipo_eval.duels.entrants import Entrant, Field, Text, responses_of
 from mipo_eval.errors import ConfigError
-from mipo_eval.judges import Judge, Verdict
-from mipo_eval.judges.balance import Balance, Outcome, Panel, balance, panel_outcomes
-from mipo_eval.judges.choosing import Chosen, Pair, choose, chosen
-from mipo_eval.judges.judging import NO_PREFERENCES, NOT_JUDGED, is_open, is_unrated, rate
+from mipo_eval.judges import Judge
+from mipo_eval.judges.balance import Balance, Panel, balance, panel_outcomes
+from mipo_eval.judges.choosing import TextPair, choose
+from mipo_eval.judges.judging import is_open, is_unrated, rate
 from mipo_eval.keys import digest
+from mipo_eval.models.prices import spending
 from mipo_eval.progress import Progress, Stage, run_shown
 from mipo_eval.records import Item, text_key
-from mipo_eval.signature import join, short
+from mipo_eval.signature import Signature, join, short
 from mipo_eval.stats import Crossed, adjust
 from mipo_eval.store import Store
-from mipo_eval.store.verdicts import Total, totals
+from mipo_eval.store.verdicts import pair_verdicts, totals
+from mipo_eval.verdict import NO_PREFERENCES, PairVerdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +37,7 @@ class Match:
     """None for a panel."""
     protocol: str
     balance: Balance
-    signature: str
+    signature: Signature
     entries: tuple["Entry", ...]
     """One per item of the task, in the suite's order."""
 
@@ -49,9 +49,7 @@ class Entry:
     item: Item
     first: Text
     second: Text
-    outcome: Outcome
-    chosen: Chosen | None = None
-    """What was said in either place, by a judge that chooses."""
+    outcome: PairVerdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,9 +96,8 @@ def fight(
     for judge in judges:
         ask = _ask_to_rate if judge.protocol == "rubric" else _ask_to_choose
         ask(store, judge, field, list(pairs.values()), progress)
-        rated = totals(store, judge.key, field.list_key) if judge.protocol == "rubric" else None
         for b in others:
-            sheet = _sheet(store, judge, items, pairs[b.label], rated)
+            sheet = _sheet(store, judge, items, pairs[b.label])
             sheets[b.label].append(replace(sheet, name=names[judge.key]))
     if wanted.panel:
         for of_pair in sheets.values():
@@ -149,16 +146,14 @@ class _Sheet:
     key: str | None
     protocol: str
     about: Mapping[str, str]
-    outcomes: Sequence[Outcome]
-    chosen: Mapping[str, Chosen]
-    """By item key."""
+    outcomes: Sequence[PairVerdict]
 
 
 def _ask_to_choose(
     store: Store, judge: Judge, field: Field, pairs: list[_Texts], progress: Progress
 ) -> None:
     wanted = [pair for texts in pairs for pair in _both(field.items, texts)]
-    verdicts = [one.verdict for one in chosen(store, judge, wanted)]
+    verdicts = pair_verdicts(store, judge.key, [pair.key for pair in wanted])
     if any(verdict.winner is None and is_open(verdict.reason) for verdict in verdicts):
         asyncio.run(judge.backend.check())
     stage = Stage(f"choices by {judge.name}", 2 * len(wanted), partial(spending, judge.backend))
@@ -183,67 +178,35 @@ def _ask_to_rate(
     run_shown(rate(store, judge, wanted.values(), advance=progress.advance), progress, stage)
 
 
-def _both(items: Sequence[Item], texts: _Texts) -> list[Pair]:
+def _both(items: Sequence[Item], texts: _Texts) -> list[TextPair]:
     """Return the pairs of the items that say what is wanted, and that both have a response to."""
     return [
-        Pair(item, first, second)
+        TextPair(item, first, second)
         for item, ((first, _), (second, _)) in zip(items, texts, strict=True)
         if item.preferences and first is not None and second is not None
     ]
 
 
-def _sheet(
-    store: Store,
-    judge: Judge,
-    items: Sequence[Item],
-    texts: _Texts,
-    rated: Mapping[tuple[str, str], Total] | None,
-) -> _Sheet:
+def _sheet(store: Store, judge: Judge, items: Sequence[Item], texts: _Texts) -> _Sheet:
     """Read from the store what a judge says of two entrants."""
-    said: dict[str, Chosen] = {}
-    if rated is None:
-        pairs = _both(items, texts)
-        made = chosen(store, judge, pairs)
-        said = {pair.item.key: one for pair, one in zip(pairs, made, strict=True)}
+    pairs = [pair.key for pair in _both(items, texts)]
+    said = dict(zip(pairs, pair_verdicts(store, judge.key, pairs), strict=True))
     outcomes = []
     for item, (first, second) in zip(items, texts, strict=True):
         if first[0] is None or second[0] is None:
             absent = f"A: {first[1]}" if first[0] is None else f"B: {second[1]}"
-            outcomes.append(Outcome(None, absent))
+            outcomes.append(PairVerdict(winner=None, reason=absent))
         elif not item.preferences:
-            outcomes.append(Outcome(None, NO_PREFERENCES))
-        elif rated is None:
-            outcomes.append(_chosen_outcome(said[item.key]))
+            outcomes.append(PairVerdict(winner=None, reason=NO_PREFERENCES))
         else:
-            outcomes.append(_rated_outcome(item, (first[0], second[0]), rated))
+            outcomes.append(said[TextPair(item, first[0], second[0]).key])
     return _Sheet(
         name=judge.name,
         key=judge.key,
         protocol=judge.protocol,
         about=judge.signature_parts(),
         outcomes=outcomes,
-        chosen=said,
     )
-
-
-def _chosen_outcome(one: Chosen) -> Outcome:
-    if not one.choices and one.verdict.winner == "tie":
-        return Outcome("tie", identical=True)
-    return Outcome(one.verdict.winner, one.verdict.reason, flipped=one.verdict.flipped)
-
-
-def _rated_outcome(
-    item: Item, texts: tuple[str, str], rated: Mapping[tuple[str, str], Total]
-) -> Outcome:
-    points = []
-    for text in texts:
-        total = rated.get((item.key, text_key(text)))
-        if total is None or total.rated < len(item.preferences):
-            return Outcome(None, (total.reason if total else None) or NOT_JUDGED)
-        points.append(total.points)
-    margin = Fraction(points[0] - points[1], len(item.preferences))
-    winner: Verdict = "tie" if not margin else "a" if margin > 0 else "b"
-    return Outcome(winner, margin=margin, identical=texts[0] == texts[1])
 
 
 def _panel(sheets: Sequence[_Sheet], how: Panel) -> _Sheet:
@@ -255,7 +218,6 @@ def _panel(sheets: Sequence[_Sheet], how: Panel) -> _Sheet:
         protocol="/".join(dict.fromkeys(sheet.protocol for sheet in sheets)),
         about={"judge": names, "panel": how, "panel_key": short(digest(keys))},
         outcomes=panel_outcomes([sheet.outcomes for sheet in sheets], how),
-        chosen={},
     )
 
 
@@ -296,7 +258,6 @@ def _match(
                 first=texts[row][0],
                 second=texts[row][1],
                 outcome=outcome,
-                chosen=sheet.chosen.get(item.key),
             )
             for row, item, outcome in zip(rows, items, outcomes, strict=True)
         ),

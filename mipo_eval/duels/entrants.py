@@ -18,11 +18,12 @@ from mipo_eval import __version__
 from mipo_eval.checkpoints import check_checkpoint
 from mipo_eval.duels.files import SUFFIXES, read_responses
 from mipo_eval.errors import ConfigError, DataError, ModelError
+from mipo_eval.evaluation.generate import KIND, environment
+from mipo_eval.evaluation.score import response_scores
 from mipo_eval.judges.judging import EMPTY, NO_REFERENCE
 from mipo_eval.keys import digest
+from mipo_eval.models.spec import checkpoint_name
 from mipo_eval.records import Item, Response, Score
-from mipo_eval.responding import KIND, environment
-from mipo_eval.scoring import response_scores
 from mipo_eval.signature import join, short
 from mipo_eval.store import Store
 from mipo_eval.store.engine import now
@@ -130,7 +131,7 @@ def _kind_of(run: Run) -> str:
     """Return what tells the family of a stored run's model: its kind, or its name."""
     if kind := run.environment.get(KIND):
         return str(kind)
-    folder = Path(run.model.removeprefix("vllm:"))
+    folder = Path(checkpoint_name(run.model))
     if folder.is_dir():
         try:
             return str(check_checkpoint(run.model, folder).get("model_type") or run.model)
@@ -194,8 +195,7 @@ def _scores(store: Store, run: Run) -> list[Score]:
             responses=short(run.generation_key),
         )
         for score in response_scores(of_task, seed=run.seed):
-            parts = (signature, score.signature, join(version=__version__))
-            signed = "|".join(part for part in parts if part)
+            signed = signature.followed_by(score.signature, join(version=__version__))
             found.append(replace(score, task=task, signature=signed))
     return found
 

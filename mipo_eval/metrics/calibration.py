@@ -12,11 +12,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mipo_eval.errors import DataError
-from mipo_eval.metrics.entropy import answer_entropy
-from mipo_eval.metrics.means import Groups, mean_score, same_length
+from mipo_eval.metrics.aggregate import mean_score, same_length
 from mipo_eval.records import Score, Values
-from mipo_eval.signature import join
-from mipo_eval.stats.bootstrap import cluster, percentile_interval, replicates
+from mipo_eval.signature import Signature, join
+from mipo_eval.stats.bootstrap import Labels, cluster, percentile_interval, replicates
+
+
+def answer_entropy(choice_logprobs: Sequence[float] | NDArray[np.floating]) -> float:
+    """Return the entropy over answer choices, in nats.
+
+    Args:
+        choice_logprobs: (choices,) log-probabilities in nats, unnormalised allowed; -inf is a
+            choice the model excludes.
+
+    Returns:
+        0 where one choice has all the mass, log(choices) where all are equal.
+
+    Raises:
+        DataError: there is no choice, one is NaN or +inf, or all are -inf.
+    """
+    logprobs = np.asarray(choice_logprobs, dtype=np.float64)
+    if logprobs.ndim != 1 or logprobs.size == 0:
+        raise DataError(
+            f"answer entropy needs a list of log-probabilities, one per choice; "
+            f"got shape {logprobs.shape}"
+        )
+    if np.isnan(logprobs).any() or np.isposinf(logprobs).any():
+        raise DataError(f"answer entropy: {logprobs.tolist()} holds NaN or +inf")
+    if np.isneginf(logprobs).all():
+        raise DataError("answer entropy: every choice has probability 0 (-inf)")
+    from scipy.special import entr, softmax
+
+    return float(entr(softmax(logprobs)).sum())
+
 
 Logprobs = Sequence[float] | NDArray[np.floating]
 
@@ -97,7 +125,7 @@ def calibration_scores(
     outcomes: Sequence[ChoiceOutcome | None],
     *,
     choices: str,
-    groups: Groups = None,
+    groups: Labels = None,
     seed: int = 0,
     bins: int = BINS,
 ) -> list[Score]:
@@ -141,7 +169,11 @@ def calibration_scores(
 
 
 def _ece_score(
-    outcomes: Sequence[ChoiceOutcome | None], groups: Groups, seed: int, bins: int, signature: str
+    outcomes: Sequence[ChoiceOutcome | None],
+    groups: Labels,
+    seed: int,
+    bins: int,
+    signature: Signature,
 ) -> Score:
     kept = [outcome for outcome in outcomes if outcome is not None]
     labels = None if groups is None else [g for o, g in zip(outcomes, groups, strict=True) if o]
@@ -158,5 +190,5 @@ def _ece_score(
         n=len(kept),
         unscored_reasons={"no probabilities": absent} if absent else {},
         ci95=interval,
-        signature=f"{signature}|{join(bins=bins)}",
+        signature=signature.followed_by(join(bins=bins)),
     )

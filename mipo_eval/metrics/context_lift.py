@@ -9,14 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mipo_eval.errors import DataError
-from mipo_eval.metrics.means import Groups, Reasons, mean_score, same_length
+from mipo_eval.metrics.aggregate import Reasons, mean_score, same_length
 from mipo_eval.records import Score
 from mipo_eval.signature import join
-
-Floats = NDArray[np.float64]
+from mipo_eval.stats.bootstrap import Labels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +72,7 @@ def context_scores(
     likelihoods: Sequence[ContextLikelihoods | None],
     *,
     scorer: str,
-    groups: Groups = None,
+    groups: Labels = None,
     seed: int = 0,
     reasons: Reasons = None,
 ) -> list[Score]:

@@ -1,99 +1,38 @@
-"""Diversity beside Self-BLEU: distinct n-grams, pairwise similarity, and all at a fixed size.
+"""Diversity beside Self-BLEU: distinct n-grams, similarity, at a fixed size and within prompts.
 
 Every measure here depends on how many texts there are (more texts share more n-grams), so suites
 of different size cannot be compared directly. `diversity_scores` therefore draws subsets of one
 fixed size and reports the mean over the draws.
+
+Self-BLEU within prompts asks whether different users who ask the same get different answers: a
+model that ignores its user has 1 there however diverse its answers to different prompts are.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mipo_eval.errors import ConfigError, DataError
-from mipo_eval.metrics.bleu import Tokenize, join_words, number_words, self_bleu_of_words
-from mipo_eval.metrics.means import Reasons, count_reasons, same_length
-from mipo_eval.metrics.ngrams import Ints
+from mipo_eval.errors import DataError
+from mipo_eval.metrics.aggregate import Reasons, count_reasons, same_length
+from mipo_eval.metrics.self_bleu import (
+    NO_OTHER,
+    Ints,
+    number_words,
+    self_bleu_of_words,
+    self_bleu_score,
+)
 from mipo_eval.records import Score
-from mipo_eval.signature import join
-from mipo_eval.stats.bootstrap import Floats, percentile_interval
+from mipo_eval.signature import Signature, join
+from mipo_eval.stats.bootstrap import Floats, Index, cluster_ids, percentile_interval
 
 FIXED_SIZE = 80
 """Texts per subset: what the paper's smallest suite (84 items) has."""
 DRAWS = 100
 
 
-def distinct_n(texts: Sequence[str], n: int = 2, *, tokenize: Tokenize = "13a") -> float:
-    """Return the share of different n-grams among all n-grams of the texts, 0-1; higher is diverse.
-
-    Args:
-        texts: responses; those shorter than n words add nothing.
-        n: length of the n-grams, in words.
-        tokenize: as in `self_bleu`.
-
-    Raises:
-        ConfigError: n is below 1 or the tokenizer unknown.
-        DataError: no text has n words.
-    """
-    return _distinct(_grams(number_words(texts, tokenize).split(), n), n)
-
-
-def _distinct(grams: Sequence[Ints], n: int) -> float:
-    """Return the share of different ones among (texts) arrays of n-gram numbers."""
-    every = np.concatenate(grams) if len(grams) else np.zeros(0, dtype=np.int64)
-    if not len(every):
-        raise DataError(f"distinct-{n}: none of {len(grams)} texts has {n} words")
-    return len(np.unique(every)) / len(every)
-
-
-def pairwise_similarity(texts: Sequence[str], n: int = 1, *, tokenize: Tokenize = "13a") -> float:
-    """Return the mean cosine between the n-gram counts of two different texts, 0-1.
-
-    Exact over all pairs in linear time: with unit vectors u_i, the sum over pairs of u_i . u_j is
-    |sum u_i|^2 minus the number of texts. 1 where all texts hold the same words equally often.
-
-    Args:
-        texts: responses; those shorter than n words have no direction and are left out.
-        n: length of the n-grams, in words.
-        tokenize: as in `self_bleu`.
-
-    Raises:
-        ConfigError: n is below 1 or the tokenizer unknown.
-        DataError: fewer than two texts have n words.
-    """
-    return _similarity(
-        [_unit(grams) for grams in _grams(number_words(texts, tokenize).split(), n)], n
-    )
-
-
-class _Unit(NamedTuple):
-    """A text's n-gram counts as a sparse vector of length 1."""
-
-    grams: Ints
-    weights: Floats
-
-
-def _unit(grams: Ints) -> _Unit:
-    distinct, counts = np.unique(grams, return_counts=True)
-    return _Unit(distinct, counts / max(float(np.linalg.norm(counts)), 1.0))
-
-
-def _similarity(units: Sequence[_Unit], n: int) -> float:
-    used = sum(len(unit.grams) > 0 for unit in units)
-    if used < 2:
-        raise DataError(
-            f"similarity compares pairs, but {used} of {len(units)} texts has {n} words"
-        )
-    grams = np.unique(np.concatenate([unit.grams for unit in units]), return_inverse=True)[1]
-    total = np.bincount(grams, np.concatenate([unit.weights for unit in units]))
-    return float((total @ total - used) / (used * (used - 1)))
-
-
-def _grams(words: Sequence[Ints], n: int) -> list[Ints]:
+def ngrams(words: Sequence[Ints], n: int) -> list[Ints]:
     """Return, per text, its n-grams as numbers that are equal where the words are."""
-    if n < 1:
-        raise ConfigError(f"n-grams of {n} words do not exist; use 1 or more")
     base = 1 + max((int(text.max(initial=0)) for text in words), default=0)
     grams = list(words)
     for order in range(2, n + 1):
@@ -107,7 +46,58 @@ def _grams(words: Sequence[Ints], n: int) -> list[Ints]:
     return grams
 
 
-def draw_subsets(n_texts: int, size: int, draws: int, seed: int) -> list[NDArray[np.intp]]:
+def distinct(grams: Sequence[Ints], n: int) -> float:
+    """Return the share of different n-grams among all of the texts, 0-1; higher is diverse.
+
+    Args:
+        grams: of each text, as `ngrams` gives them; a text shorter than n words adds nothing.
+        n: length of the n-grams, in words.
+
+    Raises:
+        DataError: no text has n words.
+    """
+    every = np.concatenate(grams)
+    if not len(every):
+        raise DataError(f"distinct-{n}: none of {len(grams)} texts has {n} words")
+    return len(np.unique(every)) / len(every)
+
+
+class UnitVector(NamedTuple):
+    """A text's word counts as a sparse vector of length 1."""
+
+    words: Ints
+    weights: Floats
+
+
+def unit_vectors(words: Sequence[Ints]) -> list[UnitVector]:
+    """Return the counts of every text's word counts."""
+    found = []
+    for text in words:
+        distinct_words, counts = np.unique(text, return_counts=True)
+        length = max(float(np.linalg.norm(counts)), 1.0)
+        found.append(UnitVector(distinct_words, counts / length))
+    return found
+
+
+def similarity(texts: Sequence[UnitVector]) -> float:
+    """Return the mean cosine between the word counts of two different texts, 0-1.
+
+    Exact over all pairs in linear time: with unit vectors u_i, the sum over pairs of u_i . u_j is
+    |sum u_i|^2 minus the number of texts. 1 where all texts hold the same words equally often;
+    texts without a word have no direction and are left out.
+
+    Raises:
+        DataError: fewer than two texts have words.
+    """
+    used = sum(len(text.words) > 0 for text in texts)
+    if used < 2:
+        raise DataError(f"similarity compares pairs, but {used} of {len(texts)} texts has 1 words")
+    words = np.unique(np.concatenate([text.words for text in texts]), return_inverse=True)[1]
+    total = np.bincount(words, np.concatenate([text.weights for text in texts]))
+    return float((total @ total - used) / (used * (used - 1)))
+
+
+def draw_subsets(n_texts: int, size: int, draws: int, seed: int) -> list[Index]:
     """Return (draws) sets of `size` different positions; a single one where nothing can vary.
 
     Raises:
@@ -157,35 +147,115 @@ def diversity_scores(
     # Only what was drawn is split into words (13a), and only once.
     drawn = np.unique(np.concatenate(subsets))
     places = [np.searchsorted(drawn, subset) for subset in subsets]
-    words = number_words([present[i] for i in drawn], "13a").split()
-    units = [_unit(text) for text in words]
-    pairs = _grams(words, 2)
+    words = number_words([present[i] for i in drawn], "13a")
+    pairs, vectors = ngrams(words, 2), unit_vectors(words)
     measures: dict[str, Callable[[Sequence[int]], float]] = {
-        "self_bleu_4": lambda of: float(
-            self_bleu_of_words(join_words([words[i] for i in of])).mean()
-        ),
-        "distinct_1": lambda of: _distinct([words[i] for i in of], 1),
-        "distinct_2": lambda of: _distinct([pairs[i] for i in of], 2),
-        "pairwise_similarity": lambda of: _similarity([units[i] for i in of], 1),
+        "self_bleu_4": lambda of: float(self_bleu_of_words([words[i] for i in of]).mean()),
+        "distinct_1": lambda of: distinct([words[i] for i in of], 1),
+        "distinct_2": lambda of: distinct([pairs[i] for i in of], 2),
+        "pairwise_similarity": lambda of: similarity([vectors[i] for i in of]),
     }
-    return [
-        _score(
-            metric, [measure(subset.tolist()) for subset in places], size, len(present), unscored
-        )
-        for metric, measure in measures.items()
-    ]
+    found = []
+    for metric, measure in measures.items():
+        values = np.array([measure(subset.tolist()) for subset in places])
+        smoothing = "exp" if metric == "self_bleu_4" else None
+        signature = join(tok="13a", smooth=smoothing, texts=size, draws=len(values))
+        found.append(_fixed(metric, values, (len(present), unscored), signature))
+    return found
 
 
-def _score(
-    metric: str, drawn: Sequence[float], size: int, n: int, unscored: Mapping[str, int]
+def _fixed(
+    metric: str, drawn: Floats, counted: tuple[int, Mapping[str, int]], signature: Signature
 ) -> Score:
-    values = np.array(drawn)
-    smoothing = "exp" if metric == "self_bleu_4" else None
+    """Return the mean over subsets, with their central 95 %; `counted`: items with, and without."""
     return Score(
         metric=f"{metric}_fixed",
-        value=float(values.mean()),
-        n=n,
-        unscored_reasons=unscored,
-        ci95=percentile_interval(values) if len(values) > 1 else None,
-        signature=join(tok="13a", smooth=smoothing, texts=size, draws=len(values)),
+        value=float(drawn.mean()),
+        n=counted[0],
+        unscored_reasons=counted[1],
+        ci95=percentile_interval(drawn) if len(drawn) > 1 else None,
+        signature=signature,
+    )
+
+
+_PROMPTS = FIXED_SIZE // 2
+"""Prompts per subset: two texts of each are as many texts as the other fixed sizes have."""
+
+
+def same_prompt_scores(
+    texts: Sequence[str | None],
+    groups: Sequence[Hashable | None],
+    *,
+    draws: int = DRAWS,
+    seed: int = 0,
+    reasons: Reasons = None,
+) -> list[Score]:
+    """Return Self-BLEU-4 within prompts, of all texts and at a fixed size, 0-1.
+
+    More texts of a prompt share more n-grams, so beside the value of all stands the mean over
+    `draws` subsets of two texts of each of at most 40 prompts, with their central 95 %: how much
+    it depends on which texts were taken. It is the same for suites with two users a prompt and
+    with ten.
+
+    Args:
+        texts: one response per item; None or empty where there is none.
+        groups: prompt of each item; `Crossed(prompt, user)` labels count by their prompt.
+        draws: how many subsets.
+        seed: same seed, same subsets.
+        reasons: per item, why it has no response.
+
+    Returns:
+        `self_bleu_4_same_prompt` and `self_bleu_4_same_prompt_fixed`; nothing where no prompt has
+        two responses.
+    """
+    missing = ["no response" if not (text or "").strip() else None for text in texts]
+    present = [i for i, why in enumerate(missing) if why is None]
+    prompts = [own for own in _prompts(groups, present) if len(own) > 1]
+    if not prompts:
+        return []
+    compared = {i for own in prompts for i in own.tolist()}
+    why = [reason or (None if i in compared else NO_OTHER) for i, reason in enumerate(missing)]
+    values = _drawn([text or "" for text in texts], prompts, draws, np.random.default_rng(seed))
+    # What the caller knows is about absent responses: one without another keeps our reason.
+    told = reasons and [own if gone else None for own, gone in zip(reasons, missing, strict=True)]
+    unscored = count_reasons(why, told, "Self-BLEU within prompts")
+    signature = join(
+        tok="13a",
+        smooth="exp",
+        refs="same-prompt",
+        texts=2,
+        prompts=min(len(prompts), _PROMPTS),
+        draws=len(values),
+    )
+    fixed = _fixed("self_bleu_4_same_prompt", values, (len(compared), unscored), signature)
+    whole = self_bleu_score(texts, groups=groups, within_groups=True, seed=seed, reasons=reasons)
+    return [whole, fixed]
+
+
+def _prompts(groups: Sequence[Hashable | None], present: Sequence[int]) -> list[Index]:
+    """Return the positions of the texts of each prompt."""
+    ids, n_prompts = cluster_ids([groups[i] for i in present], len(present))
+    order = np.array(present, dtype=np.intp)[np.argsort(ids, kind="stable")]
+    return np.split(order, np.cumsum(np.bincount(ids, minlength=n_prompts))[:-1])
+
+
+def _drawn(
+    texts: Sequence[str], prompts: Sequence[Index], draws: int, rng: np.random.Generator
+) -> Floats:
+    """Return (draws,) means over two texts of some prompts; a single one where nothing varies."""
+    size = min(len(prompts), _PROMPTS)
+    varies = size < len(prompts) or any(len(own) > 2 for own in prompts)
+    pairs = []
+    for _ in range(draws if varies else 1):
+        chosen = rng.choice(len(prompts), size=size, replace=False)
+        drawn = [rng.choice(prompts[k], size=2, replace=False) for k in chosen]
+        pairs.append(np.concatenate(drawn))
+    used = np.unique(np.concatenate(pairs))
+    words = dict(zip(used.tolist(), number_words([texts[i] for i in used], "13a"), strict=True))
+    numbers = np.repeat(np.arange(size), 2)
+    return np.array(
+        [
+            self_bleu_of_words([words[i] for i in pair.tolist()], group_ids=numbers).mean()
+            for pair in pairs
+        ]
     )

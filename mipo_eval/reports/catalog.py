@@ -1,22 +1,22 @@
 """What a store has: runs by task, metric and judge; and what a run is called in a table."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
 import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
 
 from mipo_eval.errors import ConfigError
+from mipo_eval.models.spec import read_name
 from mipo_eval.records import Score
-from mipo_eval.signature import join, short, split
+from mipo_eval.signature import Signature
 from mipo_eval.store import Store
 from mipo_eval.store.runs import Run
-from mipo_eval.store.tables import judges, runs, scores
+from mipo_eval.store.tables import runs, scores
 
 _SEED = re.compile(r"[-_./]seed[-_=]?(\d+)(?=$|[-_./])")
 ROW_PARTS = ("prompting", "seed")
@@ -24,52 +24,13 @@ ROW_PARTS = ("prompting", "seed")
 averaged over."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredJudge:
-    """A judge that rated something in this store."""
+def stored_scores(store: Store, *, controls: bool = False) -> list[tuple[Run, Score]]:
+    """Return every score of a model with its run, oldest run first.
 
-    key: str
-    name: str
-    spec: Mapping[str, Any]
-
-    @property
-    def label(self) -> str:
-        """The name, with the key's first digits, as signatures have it."""
-        return f"{self.name} ({short(self.key)})"
-
-
-def list_judges(store: Store) -> list[StoredJudge]:
-    """Return every judge of the store, by name and key."""
-    query = sa.select(judges).order_by(judges.c.name, judges.c.judge_key)
-    with store.read() as connection:
-        return [
-            StoredJudge(key=row.judge_key, name=row.name, spec=row.spec)
-            for row in connection.execute(query)
-        ]
-
-
-def find_judge(store: Store, name: str) -> StoredJudge:
-    """Return the judge with this name, spec, or beginning of a key.
-
-    Raises:
-        ConfigError: no judge or several judges match.
+    Args:
+        store: where they are.
+        controls: also those of control entrants.
     """
-    known = list_judges(store)
-    found = [
-        judge
-        for judge in known
-        if name in {judge.name, judge.spec.get("spec")} or judge.key.startswith(name)
-    ]
-    if len(found) == 1:
-        return found[0]
-    labels = ", ".join(judge.label for judge in found or known) or "none yet"
-    if found:
-        raise ConfigError(f"judge {name!r} is ambiguous: {labels}; name it by its key")
-    raise ConfigError(f"no judge {name!r} in {store.name}; it has: {labels}")
-
-
-def stored_scores(store: Store) -> list[tuple[Run, Score]]:
-    """Return every score with its run, oldest run first."""
     query = (
         sa.select(*runs.c, *(c.label(f"score_{c.name}") for c in scores.c))
         .join(scores, scores.c.run_id == runs.c.run_id)
@@ -77,7 +38,7 @@ def stored_scores(store: Store) -> list[tuple[Run, Score]]:
     )
     names = [column.name for column in runs.c]
     with store.read() as connection:
-        return [
+        found = [
             (
                 Run(**{name: row[name] for name in names}),
                 Score(
@@ -89,22 +50,23 @@ def stored_scores(store: Store) -> list[tuple[Run, Score]]:
                     ci95=None
                     if row["score_ci_low"] is None
                     else (row["score_ci_low"], row["score_ci_high"]),
-                    signature=row["score_signature"],
+                    signature=Signature(row["score_parts"]),
+                    outcomes_key=row["score_outcomes_key"],
                 ),
             )
             for row in connection.execute(query).mappings()
         ]
+    return [(run, score) for run, score in found if controls or score.control is None]
 
 
 def judges_of(found: Sequence[Score]) -> set[str]:
     """Return the short keys of the judges behind these scores."""
-    return {key for score in found if (key := split(score.signature).get("judge_key"))}
+    return {score.judge_key for score in found if score.judge_key}
 
 
-def column_signature(signature: str) -> str:
+def column_signature(signature: Signature) -> Signature:
     """Return the parts of a signature that all rows of one column have to share."""
-    parts = {name: value for name, value in split(signature).items() if name not in ROW_PARTS}
-    return join(**parts)
+    return signature.less(*ROW_PARTS)
 
 
 class RowRule(BaseModel):
@@ -192,10 +154,7 @@ def row_name(run: Run, rules: Sequence[RowRule] = ()) -> tuple[RowName, tuple[in
 
 def model_label(name: str) -> str:
     """Return the part of a --model that names the model: no prefix, no URL, no folders."""
-    plain = name.partition("@")[0].rstrip("/")
-    for prefix in ("openai:", "vllm:"):
-        plain = plain.removeprefix(prefix)
-    return plain.rsplit("/", 1)[-1]
+    return read_name(name).label
 
 
 def run_labels(chosen: Sequence[Run]) -> dict[str, str]:

@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mipo_eval.errors import DataError
-from mipo_eval.metrics.directions import direction
+from mipo_eval.evaluation.outcomes import COMPARED, DERIVED, Sheet
+from mipo_eval.evaluation.score import Numbers
+from mipo_eval.metrics.aggregate import direction
 from mipo_eval.records import Score
 from mipo_eval.reports.catalog import RowName, column_signature
-from mipo_eval.reports.outcomes import COMPARED, DERIVED, Sheet
-from mipo_eval.signature import differences
+from mipo_eval.signature import Signature
 from mipo_eval.stats import BestOf, best_of, rank_runs, seed_summaries
 from mipo_eval.stats.bootstrap import Floats, Interval
-from mipo_eval.stats.intervals import rate_intervals, table_intervals
 from mipo_eval.store.runs import Run
 
 
@@ -76,10 +76,14 @@ class Column(NamedTuple):
 
     task: str
     metric: str
-    signature: str
+    signature: Signature
     """Of most of its rows."""
     sheet: Sheet | None
     """Values per item; None where the metric has none."""
+    numbers: Numbers
+    """What the cells' scores are now."""
+    judge: str | None
+    """Key of the judge."""
     ranked: bool
     seed: int
 
@@ -132,7 +136,6 @@ def _mirrored(best: BestOf) -> BestOf:
         best,
         shown=-best.shown,
         corrected=None if best.corrected is None else -best.corrected,
-        nested=None if best.nested is None else -best.nested,
         ci95=None if best.ci95 is None else (-best.ci95[1], -best.ci95[0]),
     )
 
@@ -159,15 +162,18 @@ def _cell(line: Line, sheet: Sheet, column: Column, choice: BestOf | None) -> Ce
 
 
 def _one_seed(sheet: Sheet, own: int, score: Score | None, column: Column) -> Interval | None:
-    """Return the interval over items: the stored score's, or one made for what is not stored."""
-    if column.metric not in DERIVED:
-        return score.ci95 if score else None
-    make = table_intervals if column.metric == "net_win_rate" else rate_intervals
-    return make(sheet.values[:, [own]], sheet.groups, seed=column.seed)[0]
+    """Return the interval over items, of the very outcomes the value is of."""
+    run = sheet.runs[own]
+    if column.metric in DERIVED and column.judge is not None:
+        made = column.numbers.derived(
+            run, column.task, column.metric, column.judge, seed=column.seed
+        )
+        return made.ci95
+    return column.numbers.current(run, score).ci95 if score else None
 
 
-def _differs(score: Score | None, signature: str) -> dict[str, tuple[str | None, str | None]]:
-    return differences(signature, column_signature(score.signature)) if score else {}
+def _differs(score: Score | None, signature: Signature) -> dict[str, tuple[str | None, str | None]]:
+    return signature.differences(column_signature(score.signature)) if score else {}
 
 
 def _stored_cell(group: Sequence[Line], column: Column) -> Cell:
@@ -176,7 +182,7 @@ def _stored_cell(group: Sequence[Line], column: Column) -> Cell:
         (
             line,
             [
-                line.scores[key]
+                column.numbers.current(run, line.scores[key])
                 for run in line.runs
                 if (key := (run.run_id, column.task)) in line.scores
             ],
@@ -212,9 +218,7 @@ def _uncorrected(line: Line, k: int, shown: float | None) -> BestOf:
         k=k,
         shown=shown or 0.0,
         corrected=None,
-        nested=None,
         ci95=None,
-        chosen_share=None,
     )
 
 

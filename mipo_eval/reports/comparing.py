@@ -2,23 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from mipo_eval.errors import ConfigError, DataError
-from mipo_eval.metrics.rates import METRIC_NAMES, Ties
+from mipo_eval.evaluation.outcomes import DERIVED, JUDGED, Sheet, outcome_sheets
+from mipo_eval.metrics.win_rate import METRIC_NAMES, Ties
 from mipo_eval.records import Score
-from mipo_eval.reports.catalog import (
-    StoredJudge,
-    find_judge,
-    judges_of,
-    list_judges,
-    run_labels,
-)
-from mipo_eval.reports.outcomes import DERIVED, JUDGED, Sheet, outcome_sheets
-from mipo_eval.signature import differences, join, short, split
-from mipo_eval.stats import Comparison, compare_all
-from mipo_eval.stats.significance import Adjust
+from mipo_eval.reports.catalog import judges_of, run_labels
+from mipo_eval.signature import NOTHING, Signature, join, short
+from mipo_eval.stats import Comparison, LengthControlled, compare_all, length_controlled
+from mipo_eval.stats.bootstrap import Floats
+from mipo_eval.stats.paired import Adjust
 from mipo_eval.store import Store
+from mipo_eval.store.judges import StoredJudge, find_judge, list_judges
 from mipo_eval.store.runs import Run, find_run, get_scores
 from mipo_eval.store.validations import failing_judges
 
@@ -40,8 +38,28 @@ class Side:
     n: int
     unscored: Mapping[str, int]
     tie_rate: float | None
-    signature: str | None
+    signature: Signature | None
     """Of the stored score; None when the run has none yet."""
+
+
+class EqualLength(NamedTuple):
+    """A comparison as it would be if both runs' responses were equally long."""
+
+    found: LengthControlled
+    """Of the first run against the second; a tie is half a win."""
+    unit: str
+    """Of the lengths: tokens, or characters where a response's tokens are not known."""
+
+    @property
+    def difference(self) -> float:
+        """Difference of the values, in points."""
+        return 2 * self.found.rate - 100
+
+    @property
+    def ci95(self) -> tuple[float, float] | None:
+        """Interval of the difference."""
+        interval = self.found.ci95
+        return interval and (2 * interval[0] - 100, 2 * interval[1] - 100)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +78,8 @@ class TaskComparison:
     """Pair of labels to the signature parts in which they differ, other than what is compared."""
     chosen_differently: Mapping[tuple[str, str], Parts]
     """The same for prompting and seed."""
+    at_equal_length: tuple[EqualLength, ...] = ()
+    """One per comparison where length is to be controlled."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +93,8 @@ class Wanted:
     baseline: str | None = None
     """Beginning of a run's id; None compares all pairs."""
     correction: Adjust = "holm"
+    control_length: bool = False
+    """Whether to add what every difference would be between equally long responses."""
     seed: int = 0
 
 
@@ -109,6 +131,9 @@ def compare_runs(store: Store, names: Sequence[str], wanted: Wanted) -> list[Tas
         _task(sheet, wanted, labels, scores, (judge, labels[base.run_id] if base else None))
         for sheet in shared
     ]
+    if wanted.control_length:
+        equal = _at_equal_length((store, runs), shared, found, wanted.seed)
+        found = [replace(task, at_equal_length=of) for task, of in zip(found, equal, strict=True)]
     return [replace(task, judge_failings=failings) for task in found]
 
 
@@ -194,10 +219,62 @@ def _task(
     )
 
 
-def _apart(first: str | None, second: str | None) -> Parts:
+def _at_equal_length(
+    of: tuple[Store, Sequence[Run]],
+    sheets: Sequence[Sheet],
+    tasks: Sequence[TaskComparison],
+    seed: int,
+) -> list[tuple[EqualLength, ...]]:
+    """Return every comparison of every task at equal length.
+
+    Raises:
+        ConfigError: the metric's items do not lie between losing (0) and winning (100).
+    """
+    metric = sheets[0].metric
+    if metric not in {*METRIC_NAMES.values(), "accuracy"}:
+        raise ConfigError(
+            f"length is controlled in win rates and accuracies, not in {metric}: name another "
+            "--metric, or leave --control-length out"
+        )
+    lengths = {
+        unit: {sheet.task: sheet.values for sheet in outcome_sheets(*of, f"response_{unit}")}
+        for unit in ("tokens", "characters")
+    }
+    return [
+        tuple(
+            _equal(
+                sheet, task, pair, {unit: own[sheet.task] for unit, own in lengths.items()}, seed
+            )
+            for pair in task.comparisons
+        )
+        for sheet, task in zip(sheets, tasks, strict=True)
+    ]
+
+
+def _equal(
+    sheet: Sheet,
+    task: TaskComparison,
+    pair: Comparison,
+    lengths: Mapping[str, Floats],
+    seed: int,
+) -> EqualLength:
+    names = [side.label for side in task.sides]
+    both = [names.index(pair.first), names.index(pair.second)]
+    differences = sheet.values[:, both[0]] - sheet.values[:, both[1]]
+    common = ~np.isnan(differences)
+    # Tokens and characters must not be mixed: one response without tokens, and all are measured
+    # in characters.
+    unit = "characters" if np.isnan(lengths["tokens"][common][:, both]).any() else "tokens"
+    own, rival = lengths[unit][:, both].T
+    # From -100 to 100 points to 0 to 1, so that a predicted rate is a predicted difference.
+    outcomes = (differences + 100) / 200
+    return EqualLength(length_controlled(outcomes, own, rival, sheet.groups, seed=seed), unit)
+
+
+def _apart(first: Signature | None, second: Signature | None) -> Parts:
     if first is None or second is None:
         return {}
-    return differences(first, second)
+    return first.differences(second)
 
 
 def _sides(
@@ -206,8 +283,6 @@ def _sides(
     scores: Mapping[str, Sequence[Score]],
     judge: StoredJudge | None,
 ) -> list[Side]:
-    import numpy as np
-
     sides = []
     for column, (run, label) in enumerate(zip(sheet.runs, names, strict=True)):
         own = sheet.values[:, column]
@@ -226,15 +301,17 @@ def _sides(
     return sides
 
 
-def _signature(scores: Sequence[Score], sheet: Sheet, judge: StoredJudge | None) -> str | None:
+def _signature(
+    scores: Sequence[Score], sheet: Sheet, judge: StoredJudge | None
+) -> Signature | None:
     wanted = short(judge.key) if judge else None
     # What is made from verdicts when asked for is not stored: the win rate was made like it.
     metric = METRIC_NAMES["win"] if sheet.metric in DERIVED else sheet.metric
     for score in scores:
-        parts = split(score.signature)
-        if (score.task, score.metric, parts.get("judge_key")) == (sheet.task, metric, wanted):
-            rule = {"ties": DERIVED[sheet.metric]} if sheet.metric in DERIVED else {}
-            return join(**parts | rule)
+        if (score.task, score.name, score.judge_key) == (sheet.task, metric, wanted):
+            derived = sheet.metric in DERIVED
+            ties = join(ties=DERIVED[sheet.metric]) if derived else NOTHING
+            return score.signature.followed_by(ties)
     return None
 
 
@@ -279,9 +356,30 @@ def comparison_json(found: TaskComparison) -> dict[str, Any]:
                 "below_resolution": pair.below_resolution,
                 "signatures_differ": _parts(found.made_differently, pair),
                 "chosen_differently": _parts(found.chosen_differently, pair),
+                "at_equal_length": _equal_json(found.at_equal_length[place])
+                if found.at_equal_length
+                else None,
             }
-            for pair in found.comparisons
+            for place, pair in enumerate(found.comparisons)
         ],
+    }
+
+
+def _equal_json(equal: EqualLength) -> dict[str, Any]:
+    found = equal.found
+    return {
+        "difference": equal.difference,
+        "ci95": list(equal.ci95) if equal.ci95 else None,
+        "raw_difference": 2 * found.raw_rate - 100,
+        "win_rate": found.rate,
+        "raw_win_rate": found.raw_rate,
+        "unit": equal.unit,
+        "mean_length_difference": found.mean_difference,
+        "share_longer": found.share_longer,
+        "length_effect": found.length_effect,
+        "extrapolated": found.extrapolated,
+        "n": found.n,
+        "unscored": found.unscored,
     }
 
 

@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from mipo_eval.backends import Limits, Request
-from mipo_eval.backends.prices import FREE, Priced, load_prices
 from mipo_eval.errors import ConfigError
 from mipo_eval.judges import Judge
 from mipo_eval.keys import canonical_json
+from mipo_eval.models import Limits, Request
+from mipo_eval.models.prices import FREE, Metered, load_prices
+from mipo_eval.models.spec import read_name
 from mipo_eval.store import Store
 from mipo_eval.store.tables import calls, verdicts
 
@@ -109,7 +110,8 @@ def _tokenizer_file(judge: Judge, named: str | None) -> Path | None:
     Raises:
         ConfigError: the named one is not there.
     """
-    target = named or judge.spec.partition(":")[2].partition("@")[0]
+    own = read_name(judge.spec)
+    target = named or (own.name if own.kind else "")
     path = Path(target)
     file = path / "tokenizer.json" if path.is_dir() else path
     if file.name.endswith(".json") and file.is_file():
@@ -136,7 +138,7 @@ def _count(file: Path, asked: Sequence[Request]) -> float:
 
 def cost(judge: Judge, prompt: Amount, completion: Amount) -> Amount:
     """Return the dollars for that many tokens by the dated price table."""
-    if not isinstance(judge.backend, Priced) or judge.backend.price == FREE:
+    if not isinstance(judge.backend, Metered) or judge.backend.price == FREE:
         return Amount(value=0, source="no charge: a rule, or a server of your own")
     prices, price = load_prices(), judge.backend.price
     if price is None:

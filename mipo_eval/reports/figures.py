@@ -8,20 +8,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import sqlalchemy as sa
 
 from mipo_eval.errors import ConfigError
-from mipo_eval.judges import merge_orders
 from mipo_eval.metrics import outcome_rates
-from mipo_eval.reports.catalog import RowName, RowRule, find_judge, model_label, row_name
-from mipo_eval.reports.outcomes import is_imported
+from mipo_eval.reports.catalog import RowName, RowRule, model_label, row_name
 from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.reports.trained import method_label, negatives_of, trained_rules
 from mipo_eval.stats import Crossed
-from mipo_eval.store.choices import Choice, get_choices
+from mipo_eval.store.judges import choosers, find_judge
+from mipo_eval.store.responses import paired_texts
 from mipo_eval.store.runs import Run
-from mipo_eval.store.tables import item_lists, items, responses
 from mipo_eval.store.trainings import get_curve
+from mipo_eval.store.verdicts import pair_verdicts
 
 _BASELINE = "Personalized prompting"
 _RANKING = "ranking_accuracy"
@@ -101,37 +99,23 @@ def _choices(
         ]
         if not against:
             continue
-        said: dict[str, list[Choice]] = {}
-        for choice in get_choices(now.store, base.list_key, judge):
-            said.setdefault(choice.judge_key, []).append(choice)
         for run in against:
-            for key, own in said.items():
-                row = _duel(now, (run, base), own)
+            for key in [judge] if judge else [known.key for known in choosers(now.store)]:
+                row = _head_to_head(now, run, base, key)
                 if row is not None:
                     by = next((known.label for known in now.judges if known.key == key), key[:8])
                     yield {**_of_run(run, names[run.run_id]), "judge": by, **row}
 
 
-def _duel(now: Snapshot, pair: tuple[Run, Run], said: Sequence[Choice]) -> dict[str, Any] | None:
-    """Return how often the first run beats the second; None where nobody chose between them."""
-    texts, groups = _texts(now, pair)
-    chosen = {(c.item_key, c.text_key_a, c.text_key_b, c.shown_first): c.winner for c in said}
-    outcomes: list[float | None] = []
-    for item, (ours, theirs) in texts.items():
-        if ours == theirs:
-            outcomes.append(0.5)
-            continue
-        straight = [chosen.get((item, ours, theirs, first)) for first in ("a", "b")]
-        turned = [chosen.get((item, theirs, ours, first)) for first in ("a", "b")]
-        verdict = merge_orders(*straight)
-        credit = {"a": 1.0, "tie": 0.5, "b": 0.0}
-        if verdict is None:
-            verdict = merge_orders(*turned)
-            credit = {"a": 0.0, "tie": 0.5, "b": 1.0}
-        outcomes.append(None if verdict is None else credit[verdict])
-    if not any(ours != theirs and o is not None for o, (ours, theirs) in _both(outcomes, texts)):
+def _head_to_head(now: Snapshot, run: Run, base: Run, judge: str) -> dict[str, Any] | None:
+    """Return how often a run beats another by one judge; None where it chose between none."""
+    rows = [row for row in paired_texts(now.store, run, base) if row.pair]
+    said = pair_verdicts(now.store, judge, [row.pair for row in rows if row.pair])
+    if not any(one.choices and one.winner for one in said):
         return None
-    _, half, _, tied = outcome_rates(outcomes, groups=groups)
+    _, half, _, tied = outcome_rates(
+        [one.credit for one in said], groups=[Crossed(row.group, row.user_id) for row in rows]
+    )
     return {
         "value": half.value,
         "ci95": list(half.ci95) if half.ci95 else None,
@@ -139,44 +123,6 @@ def _duel(now: Snapshot, pair: tuple[Run, Run], said: Sequence[Choice]) -> dict[
         "n": half.n,
         "unscored": half.unscored,
     }
-
-
-def _both(
-    outcomes: Sequence[float | None], texts: Mapping[str, tuple[str, str]]
-) -> Iterator[tuple[float | None, tuple[str, str]]]:
-    return zip(outcomes, texts.values(), strict=True)
-
-
-def _texts(
-    now: Snapshot, pair: tuple[Run, Run]
-) -> tuple[dict[str, tuple[str, str]], list[Crossed]]:
-    """Return the text keys of both runs for every item that both answered, and their groups."""
-    first, second = (responses.alias(), responses.alias())
-    query = sa.select(
-        items.c.item_key, first.c.text_key, second.c.text_key, items.c.group_id, items.c.user_id
-    ).select_from(
-        item_lists.join(items, items.c.item_key == item_lists.c.item_key)
-        .join(
-            first,
-            (first.c.item_key == items.c.item_key)
-            & (first.c.generation_key == pair[0].generation_key),
-        )
-        .join(
-            second,
-            (second.c.item_key == items.c.item_key)
-            & (second.c.generation_key == pair[1].generation_key),
-        )
-    )
-    query = query.where(
-        item_lists.c.list_key == pair[0].list_key,
-        first.c.text_key.is_not(None),
-        second.c.text_key.is_not(None),
-    ).order_by(item_lists.c.position)
-    with now.store.read() as connection:
-        rows = connection.execute(query).fetchall()
-    texts = {item: (ours, theirs) for item, ours, theirs, _, _ in rows}
-    groups = {item: Crossed(group, user) for item, _, _, group, user in rows}
-    return texts, list(groups.values())
 
 
 def _entropies(metric: str) -> Callable[..., Iterator[dict[str, Any]]]:
@@ -187,7 +133,7 @@ def _entropies(metric: str) -> Callable[..., Iterator[dict[str, Any]]]:
     ) -> Iterator[dict[str, Any]]:
         suites: dict[str, dict[str, Run]] = {}
         for run, score in now.scores:
-            if score.metric == metric and not is_imported(score.signature):
+            if score.metric == metric and not score.is_imported:
                 suites.setdefault(run.suite, {})[run.run_id] = run
         for runs in suites.values():
             for sheet in now.outcomes.sheets(list(runs.values()), metric):

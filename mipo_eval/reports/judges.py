@@ -6,8 +6,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from mipo_eval.reports.catalog import StoredJudge, list_judges
 from mipo_eval.store import Store
+from mipo_eval.store.judges import StoredJudge, list_judges
 from mipo_eval.store.tables import choices, verdicts
 from mipo_eval.store.validations import failing_judges, largest_validations
 

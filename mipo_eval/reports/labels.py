@@ -1,7 +1,5 @@
 """What metrics are called on a screen, with their units, and how many decimals they have."""
 
-from mipo_eval.controls import control_of
-
 LABELS = {
     "win_rate_tie_inclusive": "win rate, a tie is a win (%)",
     "tie_rate": "tie rate (%)",
@@ -69,6 +67,5 @@ _OF_OTHERS = 3
 
 
 def decimals(metric: str) -> int:
-    """Return how many decimals a metric is shown with; a control's are those of its metric."""
-    name = control_of(metric)[1]
-    return DIGITS.get(name, 1 if name in LABELS else _OF_OTHERS)
+    """Return how many decimals a metric is shown with."""
+    return DIGITS.get(metric, 1 if metric in LABELS else _OF_OTHERS)

@@ -5,23 +5,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mipo_eval.metrics.directions import direction
-from mipo_eval.metrics.rates import METRIC_NAMES, Ties
+from mipo_eval.evaluation.outcomes import DERIVED, Sheet, has_values
+from mipo_eval.metrics.aggregate import direction
+from mipo_eval.metrics.win_rate import METRIC_NAMES, Ties
 from mipo_eval.records import Score
-from mipo_eval.reports.catalog import (
-    RowName,
-    RowRule,
-    StoredJudge,
-    column_signature,
-    find_judge,
-    row_name,
-)
+from mipo_eval.reports.catalog import RowName, RowRule, column_signature, row_name
 from mipo_eval.reports.cells import Cell, Column, Line, cell_json, cells_of, stored_score
-from mipo_eval.reports.outcomes import DERIVED, Sheet, has_values
 from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.reports.trained import trained_rules
-from mipo_eval.signature import join, short, split
+from mipo_eval.signature import Signature, join, short
 from mipo_eval.store import Store
+from mipo_eval.store.judges import StoredJudge, find_judge
 from mipo_eval.store.runs import Run
 
 __all__ = ["Asked", "Cell", "Row", "Section", "leaderboard", "section_json"]
@@ -63,7 +57,7 @@ class Section:
     judge: str | None
     tasks: tuple[str, ...]
     rows: tuple[Row, ...]
-    signatures: Mapping[str, str]
+    signatures: Mapping[str, Signature]
     """Task to the signature that most rows of its column share."""
 
 
@@ -86,7 +80,7 @@ def leaderboard(source: Store | Snapshot, asked: Asked) -> list[Section]:
     only = short(find_judge(now.store, asked.judge).key) if asked.judge else None
     groups: dict[tuple[str, str | None], Scored] = {}
     for run, score in now.scores:
-        by = split(score.signature).get("judge_key")
+        by = score.judge_key
         wanted = asked.suite in {None, run.suite} and only in {None, by}
         if wanted and (asked.tasks is None or score.task in asked.tasks):
             groups.setdefault((run.suite, by), []).append((run, score))
@@ -106,7 +100,7 @@ def _of_metric(scored: Scored, metric: str) -> Scored:
         return [(run, score) for run, score in scored if score.metric == metric]
     made = []
     for run, score in _of_metric(scored, METRIC_NAMES["win"]):
-        signature = join(**split(score.signature) | {"ties": DERIVED[metric]})
+        signature = score.signature.followed_by(join(ties=DERIVED[metric]))
         blank = Score(metric=metric, value=None, n=0, signature=signature, task=score.task)
         made.append((run, blank))
     return made
@@ -148,6 +142,8 @@ def _section(
             metric=metric,
             signature=signatures[task],
             sheet=sheets.get(task),
+            numbers=now.numbers,
+            judge=judge.key if judge else None,
             ranked=asked.ranked and ranking,
             seed=asked.seed,
         )

@@ -11,10 +11,11 @@ from importlib import resources
 from typing import Any
 
 from mipo_eval.errors import ConfigError
-from mipo_eval.reports.catalog import RowName, RowRule, list_judges, model_label
+from mipo_eval.reports.catalog import RowName, RowRule, model_label
 from mipo_eval.reports.leaderboard import Asked, Cell, Section, leaderboard
 from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.store import Store
+from mipo_eval.store.judges import list_judges
 from mipo_eval.store.validations import Validation, largest_validations
 
 TASKS = {

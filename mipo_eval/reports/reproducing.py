@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from mipo_eval.errors import ConfigError
+from mipo_eval.evaluation.score import Numbers
 from mipo_eval.records import Score
-from mipo_eval.reports.catalog import list_judges
-from mipo_eval.signature import differences, short, split
+from mipo_eval.signature import short
 from mipo_eval.store import Store
-from mipo_eval.store.runs import Run, find_run, generation_spec, get_scores
+from mipo_eval.store.judges import list_judges
+from mipo_eval.store.runs import Run, find_run, generation_spec
 
 _FROM_COMMAND = ("suite", "limit", "data", "engine")
 """Options that only the recorded command line knows; all others follow from what is stored."""
@@ -59,13 +60,13 @@ def recipe(store: Store, name: str) -> Recipe:
     run_name, _, rest = name.partition(":")
     task, _, metric = rest.partition(":")
     run = find_run(store, run_name)
-    every = get_scores(store, run.run_id)
-    scores = [s for s in every if task in {"", s.task} and metric in {"", s.metric}]
+    every = Numbers(store).of_run(run)
+    scores = [s for s in every if task in {"", s.task} and metric in {"", s.name}]
     if not scores:
-        known = ", ".join(sorted({f"{s.task}:{s.metric}" for s in every})) or "none: not finished"
+        known = ", ".join(sorted({f"{s.task}:{s.name}" for s in every})) or "none: not finished"
         raise ConfigError(f"run {run_name} has no number {rest or 'yet'}; it has {known}")
     spec = generation_spec(store, run.generation_key)
-    keys = {key for s in scores if (key := split(s.signature).get("judge_key"))}
+    keys = {score.judge_key for score in scores}
     judges = tuple(
         str(judge.spec["spec"])
         for judge in list_judges(store)
@@ -142,7 +143,7 @@ class Outcome:
     @property
     def made_differently(self) -> dict[str, tuple[str | None, str | None]]:
         """Signature parts in which the two differ."""
-        return differences(self.before.signature, self.again.signature) if self.again else {}
+        return self.before.signature.differences(self.again.signature) if self.again else {}
 
 
 def _equal(first: float | None, second: float | None) -> bool:
@@ -155,7 +156,7 @@ def outcomes(before: Sequence[Score], again: Sequence[Score]) -> list[Outcome]:
     """Pair each stored number with the one made again, by task, metric and judge."""
 
     def key(score: Score) -> tuple[str, str, str | None]:
-        return score.task, score.metric, split(score.signature).get("judge_key")
+        return score.task, score.name, score.judge_key
 
     made = {key(score): score for score in again}
     return [Outcome(before=score, again=made.get(key(score))) for score in before]

@@ -2,12 +2,13 @@
 
 from functools import cached_property
 
-from mipo_eval.controls import control_of
-from mipo_eval.metrics.rates import METRIC_NAMES
+from mipo_eval.evaluation.outcomes import DERIVED, Outcomes
+from mipo_eval.evaluation.score import Numbers
+from mipo_eval.metrics.win_rate import METRIC_NAMES
 from mipo_eval.records import Score
-from mipo_eval.reports.catalog import StoredJudge, list_judges, stored_scores
-from mipo_eval.reports.outcomes import DERIVED, Outcomes
+from mipo_eval.reports.catalog import stored_scores
 from mipo_eval.store import Store
+from mipo_eval.store.judges import StoredJudge, list_judges
 from mipo_eval.store.runs import Run
 from mipo_eval.store.trainings import Training, list_trainings
 
@@ -22,11 +23,21 @@ class Snapshot:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.outcomes = Outcomes(store)
+        self.numbers = Numbers(store, self.outcomes)
 
     @cached_property
     def scores(self) -> list[tuple[Run, Score]]:
-        """Every score with its run, oldest run first."""
-        return stored_scores(self.store)
+        """Every score of a model with its run, oldest run first."""
+        return [(run, score) for run, score in self._every if score.control is None]
+
+    @cached_property
+    def controls(self) -> list[tuple[Run, Score]]:
+        """The same of control entrants."""
+        return [(run, score) for run, score in self._every if score.control is not None]
+
+    @cached_property
+    def _every(self) -> list[tuple[Run, Score]]:
+        return stored_scores(self.store, controls=True)
 
     @cached_property
     def judges(self) -> list[StoredJudge]:
@@ -40,7 +51,7 @@ class Snapshot:
 
     @property
     def metrics(self) -> list[str]:
-        """Metrics a leaderboard can show, by name; those of control entrants are none."""
+        """Metrics a leaderboard can show, by name."""
         stored = {score.metric for _, score in self.scores}
         derived = set(DERIVED) if METRIC_NAMES["win"] in stored else set()
-        return sorted(metric for metric in stored | derived if not control_of(metric)[0])
+        return sorted(stored | derived)

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from mipo_eval.errors import DataError
-from mipo_eval.metrics.directions import direction
-from mipo_eval.reports.outcomes import JUDGED, METRICS, Sheet
+from mipo_eval.evaluation.outcomes import JUDGED, METRICS, Sheet
+from mipo_eval.metrics.aggregate import direction
 from mipo_eval.reports.snapshot import Snapshot
-from mipo_eval.signature import rule, short, split
+from mipo_eval.signature import short
 from mipo_eval.stats import rank_runs
 from mipo_eval.store.runs import Run
 
@@ -27,8 +27,8 @@ def tie_letters(now: Snapshot, runs: Sequence[Run]) -> Mapping[str, Mapping[Name
     rows: dict[tuple[str, str, str, str | None, str], dict[str, str]] = {}
     for run, score in now.scores:
         if run.run_id in by_id and score.metric in METRICS and direction(score.metric):
-            judge = judges.get(split(score.signature).get("judge_key", ""))
-            key = (run.suite, score.task, score.metric, judge, rule(score.signature))
+            judge = judges.get(score.judge_key or "")
+            key = (run.suite, score.task, score.metric, judge, score.signature.rule)
             rows.setdefault(key, {})[run.run_id] = score.signature
     letters: dict[str, dict[Named, str]] = {run_id: {} for run_id in by_id}
     for (_, task, metric, judge, _), signatures in rows.items():

@@ -4,78 +4,36 @@ Values are tables of (items, runs) with NaN for what is absent; `groups` names e
 (prompt group or user). What an option or a unit means stands with each function.
 """
 
-from mipo_eval.stats.bootstrap import Crossed, mean_interval, mean_intervals, percentile_interval
-from mipo_eval.stats.comparisons import Comparison, align, compare, compare_all, told_apart
-from mipo_eval.stats.intervals import (
-    bca_interval,
-    constant_rate_interval,
-    proportion_interval,
-    table_intervals,
-    two_way_interval,
-    two_way_intervals,
-)
-from mipo_eval.stats.length import (
-    LengthBin,
-    LengthControlled,
-    item_difficulty,
-    length_controlled,
-    length_profile,
-)
-from mipo_eval.stats.power import Design, detectable_difference, paired_correlation, rate_sd
-from mipo_eval.stats.ranking import Rank, WinMatrix, letter_display, rank_runs, win_matrix
-from mipo_eval.stats.seeds import (
-    SeedDifference,
-    SeedSummary,
-    seed_difference,
-    seed_summaries,
-)
-from mipo_eval.stats.selection import BestOf, best_of
-from mipo_eval.stats.significance import adjust, permutation_test, sign_test
-from mipo_eval.stats.strengths import Strength, bradley_terry
-from mipo_eval.stats.variance import design_effect, standard_error, two_way_variance
+from mipo_eval.stats.bootstrap import Crossed, design_effect, mean_intervals
+from mipo_eval.stats.intervals import proportion_interval, two_way_intervals
+from mipo_eval.stats.length import LengthControlled, length_controlled
+from mipo_eval.stats.paired import Comparison, adjust, compare, compare_all
+from mipo_eval.stats.power import Design, paired_correlation, rate_sd
+from mipo_eval.stats.ranking import BestOf, best_of, rank_runs
+from mipo_eval.stats.seeds import SeedSummary, seed_summaries
+from mipo_eval.stats.strengths import Game, Strength, bradley_terry
 
 __all__ = [
     "BestOf",
     "Comparison",
     "Crossed",
     "Design",
-    "LengthBin",
+    "Game",
     "LengthControlled",
-    "Rank",
-    "SeedDifference",
     "SeedSummary",
     "Strength",
-    "WinMatrix",
     "adjust",
-    "align",
-    "bca_interval",
     "best_of",
     "bradley_terry",
     "compare",
     "compare_all",
-    "constant_rate_interval",
     "design_effect",
-    "detectable_difference",
-    "item_difficulty",
     "length_controlled",
-    "length_profile",
-    "letter_display",
-    "mean_interval",
     "mean_intervals",
     "paired_correlation",
-    "percentile_interval",
-    "permutation_test",
     "proportion_interval",
     "rank_runs",
     "rate_sd",
-    "seed_difference",
     "seed_summaries",
-    "sign_test",
-    "standard_error",
-    "table_intervals",
-    "told_apart",
-    "two_way_interval",
     "two_way_intervals",
-    "two_way_variance",
-    "win_matrix",
 ]

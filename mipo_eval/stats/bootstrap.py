@@ -1,9 +1,12 @@
-"""The clustered percentile bootstrap: how sure a mean over items is when items share prompts.
+"""Clustered means: how sure a mean over items is when items share prompts.
 
 Items that share a prompt are not independent draws, so whole groups (clusters) are resampled. A
 mean over items is then a ratio, (sum of sums) / (sum of counts), and each cluster is fully
 described by these two numbers: 10,000 resamples cost one small matrix product. All columns
 (methods, tie rules, seeds) share the same resamples, so differences between columns are paired.
+
+Standard errors follow from the clusters' residuals (linearisation of the ratio, the "sandwich").
+With every item its own cluster they are the textbook sd / sqrt(n).
 """
 
 from collections.abc import Hashable, Iterator, Sequence
@@ -15,10 +18,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
+Index = NDArray[np.intp]
 Interval = tuple[float, float]
+Labels = Sequence[Hashable | None] | None
+"""One cluster label per item; None (for one item, or for all): the item is its own cluster."""
 
 RESAMPLES = 10_000
-_CHUNK_CELLS = 2_000_000
+CHUNK_CELLS = 2_000_000
 """Cells of a weight matrix held at once (16 MB): memory is bounded whatever is resampled."""
 _KEPT_CELLS = 50_000_000
 """Largest weight matrix that is kept for the next caller (100 MB as small integers)."""
@@ -55,9 +61,7 @@ class Clusters:
         return ratio(self.sums.sum(axis=0), self.counts.sum(axis=0))
 
 
-def cluster_ids(
-    groups: Sequence[Hashable | None] | None, size: int
-) -> tuple[NDArray[np.intp], int]:
+def cluster_ids(groups: Labels, size: int) -> tuple[Index, int]:
     """Number the clusters of `size` items in order of first appearance.
 
     Args:
@@ -83,9 +87,7 @@ def cluster_ids(
     return np.array(ids, dtype=np.intp), len(known)
 
 
-def cluster(
-    values: ArrayLike, groups: Sequence[Hashable | None] | None = None, *, keep_empty: bool = False
-) -> Clusters:
+def cluster(values: ArrayLike, groups: Labels = None, *, keep_empty: bool = False) -> Clusters:
     """Sum values per cluster.
 
     Args:
@@ -103,6 +105,8 @@ def cluster(
     present = ~np.isnan(table)
     if n_clusters == 0:
         return Clusters(np.zeros((0, table.shape[1])), np.zeros((0, table.shape[1])))
+    # `reduceat` adds up runs of a sorted table: one pass for all columns, where `bincount` would
+    # take one for each.
     order = np.argsort(ids, kind="stable")
     starts = np.searchsorted(ids[order], np.arange(n_clusters))
     sums = np.add.reduceat(np.where(present, table, 0.0)[order], starts)
@@ -124,7 +128,7 @@ def resample_weights(n_clusters: int, resamples: int, rng: np.random.Generator) 
     Yields:
         (chunk, n_clusters) weights; every row sums to n_clusters.
     """
-    rows = max(1, _CHUNK_CELLS // max(n_clusters, 1))
+    rows = max(1, CHUNK_CELLS // max(n_clusters, 1))
     for start in range(0, resamples, rows):
         size = min(rows, resamples - start)
         drawn = rng.integers(n_clusters, size=(size, n_clusters), dtype=np.int64)
@@ -154,7 +158,7 @@ def seeded_weights(n_clusters: int, resamples: int, seed: int) -> Iterator[Float
         yield from resample_weights(n_clusters, resamples, np.random.default_rng(seed))
         return
     kept = _kept_weights(n_clusters, resamples, seed)
-    rows = max(1, _CHUNK_CELLS // max(n_clusters, 1))
+    rows = max(1, CHUNK_CELLS // max(n_clusters, 1))
     for start in range(0, resamples, rows):
         yield kept[start : start + rows].astype(np.float64)
 
@@ -206,7 +210,7 @@ def percentile_interval(
 
 def mean_intervals(
     values: ArrayLike,
-    groups: Sequence[Hashable | None] | None = None,
+    groups: Labels = None,
     *,
     seed: int = 0,
     resamples: int = RESAMPLES,
@@ -236,14 +240,68 @@ def mean_intervals(
     ]
 
 
-def mean_interval(
-    values: ArrayLike,
-    groups: Sequence[Hashable | None] | None = None,
-    *,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
-    level: float = 0.95,
-) -> Interval | None:
-    """Return the interval of one mean: `mean_intervals` of a single column."""
-    column = np.asarray(values, dtype=np.float64).reshape(-1, 1)
-    return mean_intervals(column, groups, seed=seed, resamples=resamples, level=level)[0]
+def influence(clusters: Clusters) -> Floats:
+    """Return (clusters, columns): how far each cluster pulls the mean of each column.
+
+    The columns of squares, summed and scaled by C / (C - 1), are the variances of the means.
+    """
+    total = clusters.counts.sum(axis=0)
+    residuals = clusters.sums - clusters.means() * clusters.counts
+    pulls = np.zeros_like(residuals)
+    np.divide(residuals, total, out=pulls, where=total > 0)
+    return pulls
+
+
+def standard_errors(clusters: Clusters) -> Floats:
+    """Return (columns,) standard errors of the means.
+
+    NaN for a column with fewer than two clusters that hold a value.
+    """
+    filled = (clusters.counts > 0).sum(axis=0)
+    squares = (influence(clusters) ** 2).sum(axis=0)
+    scale = np.full(len(filled), np.nan)
+    np.divide(filled, filled - 1, out=scale, where=filled > 1)
+    return np.asarray(np.sqrt(squares * scale))
+
+
+def standard_error(values: ArrayLike, groups: Labels = None) -> float | None:
+    """Return the standard error of the mean of (items,) values, clustered by `groups`.
+
+    NaN marks an absent value. None with fewer than two clusters.
+    """
+    clusters = cluster(np.asarray(values, dtype=np.float64).reshape(-1, 1), groups)
+    error = float(standard_errors(clusters)[0])
+    return None if np.isnan(error) else error
+
+
+def design_effect(values: ArrayLike, groups: Labels) -> float | None:
+    """Return by how much the clustering multiplies the variance of the mean.
+
+    1: items of a group are as good as independent; m: the m items of a group are copies, and only
+    the number of groups counts. None where it cannot be told (fewer than two clusters, no spread).
+    """
+    clustered, plain = standard_error(values, groups), standard_error(values)
+    if clustered is None or plain is None or plain == 0:
+        return None
+    return (clustered / plain) ** 2
+
+
+def two_way_variance(values: ArrayLike, first: Labels, second: Labels) -> float | None:
+    """Return the variance of the mean when items share groups of two kinds (prompts and users).
+
+    Cameron, Gelbach and Miller (2011): variance by the first kind, plus by the second, minus by
+    both at once, so that what an item has for itself is counted once. Never below the larger of
+    the two one-way variances. None with fewer than two clusters of either kind.
+    """
+    column = np.asarray(values, dtype=np.float64).reshape(-1)
+    first = list(range(len(column))) if first is None else first
+    second = list(range(len(column))) if second is None else second
+    # An item without a label is a cluster of its own in that direction, and so in both.
+    both = [None if a is None or b is None else (a, b) for a, b in zip(first, second, strict=True)]
+    errors = [standard_error(column, labels) for labels in (first, second, both)]
+    if errors[0] is None or errors[1] is None or errors[2] is None:
+        return None
+    one, two, cell = (error**2 for error in errors if error is not None)
+    # With few groups the difference of estimates can fall below either, even below 0; a second
+    # kind of dependence is never taken to make a mean surer than the first alone.
+    return max(one + two - cell, one, two)

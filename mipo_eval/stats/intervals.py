@@ -1,87 +1,26 @@
-"""Intervals for special cases: BCa, two kinds of groups at once, proportions, tiny samples."""
+"""Intervals for special cases: two kinds of groups at once, proportions, all groups alike."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from mipo_eval.stats.bootstrap import (
+    CHUNK_CELLS,
     RESAMPLES,
-    Clusters,
     Crossed,
     Floats,
     Interval,
+    Labels,
     cluster,
     cluster_ids,
     mean_intervals,
     percentile_interval,
     ratio,
-    replicates,
     resample_weights,
+    two_way_variance,
 )
-from mipo_eval.stats.variance import two_way_variance
-
-Labels = Sequence[Hashable | None] | None
-
-
-def jackknife_means(clusters: Clusters) -> Floats:
-    """Return (clusters, columns): each column's mean without one cluster."""
-    sums = clusters.sums.sum(axis=0) - clusters.sums
-    counts = clusters.counts.sum(axis=0) - clusters.counts
-    return ratio(sums, counts)
-
-
-def bca_interval(
-    values: ArrayLike,
-    groups: Labels = None,
-    *,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
-    level: float = 0.95,
-) -> Interval | None:
-    """Return the bias-corrected and accelerated bootstrap interval of a mean (Efron 1987).
-
-    Better than the percentile interval where the mean is skewed, as rates near 0 or 100 are.
-
-    Args:
-        values: (items,); NaN marks an absent value.
-        groups: one cluster label per item; None makes every item its own cluster.
-        seed: same seed, same interval.
-        resamples: how many bootstrap resamples.
-        level: coverage aimed at.
-
-    Returns:
-        None with fewer than two clusters; a point when all clusters have the same mean.
-    """
-    from scipy.special import ndtr, ndtri
-
-    clusters = cluster(np.asarray(values, dtype=np.float64).reshape(-1, 1), groups)
-    if len(clusters) < 2:
-        return None
-    mean = float(clusters.means()[0])
-    drawn = replicates(clusters, seed=seed, resamples=resamples)[:, 0]
-    gaps = jackknife_means(clusters)[:, 0]
-    gaps = gaps.mean() - gaps
-    spread = float((gaps**2).sum())
-    if spread <= 1e-24 * max(mean * mean, 1e-300) * len(clusters):
-        return mean, mean
-    acceleration = float((gaps**3).sum()) / (6 * spread**1.5)
-    # Replicates equal to the mean count half: rates take few values.
-    below = ((drawn < mean).sum() + (drawn <= mean).sum()) / (2 * len(drawn))
-    bias = ndtri(np.clip(below, 1 / len(drawn), 1 - 1 / len(drawn)))
-    reach = bias + ndtri(np.array([(1 - level) / 2, (1 + level) / 2]))
-    shares = ndtr(bias + reach / (1 - acceleration * reach))
-    low, high = np.quantile(drawn, shares)
-    return float(low), float(high)
-
-
-def two_way_interval(
-    values: ArrayLike, first: Labels, second: Labels, *, seed: int = 0, resamples: int = RESAMPLES
-) -> Interval | None:
-    """Return the 95 % interval of one mean: `two_way_intervals` of a single column."""
-    column = np.asarray(values, dtype=np.float64).reshape(-1, 1)
-    return two_way_intervals(column, first, second, seed=seed, resamples=resamples)[0]
 
 
 def two_way_intervals(
@@ -110,6 +49,7 @@ def two_way_intervals(
     labels = [None if side is None else [side[i] for i in kept] for side in (first, second)]
     table = table[used]
     drawn = _pigeonhole(table, labels, np.random.default_rng(seed), resamples)
+    # With few groups of one kind its draws decide the tails, however many the other has.
     rarer = min(cluster_ids(side, len(table))[1] for side in labels)
     intervals: list[Interval | None] = []
     for column, replicate in zip(table.T, drawn.T, strict=True):
@@ -119,7 +59,9 @@ def two_way_intervals(
             continue
         mean = float(np.nanmean(column))
         spread = float(np.nanstd(replicate))
-        # The variance is unbiased already: only Student's tail remains to be corrected for.
+        # The variance is unbiased already: only Student's tail remains to be corrected for. The
+        # interval's cut expects replicates whose variance is (n - 1) / n of the true one, as a
+        # plain bootstrap's is, so the scale takes the same factor.
         scale = np.sqrt(variance * (rarer - 1) / rarer) / spread if spread > 0 else 0.0
         intervals.append(percentile_interval(mean + (replicate - mean) * scale, rarer))
     return intervals
@@ -132,10 +74,12 @@ def _pigeonhole(
     present = (~np.isnan(table)).astype(np.float64)
     filled = np.nan_to_num(table)
     sides = [cluster_ids(side, len(table)) for side in labels]
-    step = max(1, 2_000_000 // max(len(table), 1))
+    step = max(1, CHUNK_CELLS // max(len(table), 1))
     drawn = [np.empty((0, table.shape[1]))]
     for start in range(0, resamples, step):
         size = min(step, resamples - start)
+        # An item counts as often as its prompt and its user were both drawn: a product, as if
+        # rows and columns of a table were resampled.
         weights = np.ones((size, len(table)))
         for ids, n in sides:
             weights *= np.concatenate(list(resample_weights(n, size, rng)))[:, ids]

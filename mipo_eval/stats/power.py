@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mipo_eval.errors import ConfigError
-from mipo_eval.stats.variance import Labels, standard_error
 
 
 def _reach(alpha: float, power: float) -> float:
@@ -68,16 +67,6 @@ class Design:
         left = self._variance_allowed(difference) - 2 * self.seed_sd**2 / n_seeds
         return max(1, _ceil(self.item_variance() / left)) if left > 0 else None
 
-    def seeds_needed(self, difference: float, n_items: int) -> int | None:
-        """Return the seeds needed to detect `difference`.
-
-        None: no number of seeds can, because the items are too few.
-        """
-        left = self._variance_allowed(difference) - self.item_variance() / n_items
-        if left <= 0:
-            return None
-        return max(1, _ceil(2 * self.seed_sd**2 / left))
-
     def _variance_allowed(self, difference: float) -> float:
         if difference == 0:
             raise ConfigError("a difference of 0 cannot be detected by any number of items")
@@ -104,15 +93,3 @@ def paired_correlation(first: ArrayLike, second: ArrayLike) -> float | None:
     if pair.shape[1] < 2 or (pair == pair[:, :1]).all(axis=1).any():
         return None
     return float(np.asarray(np.corrcoef(pair))[0, 1])
-
-
-def detectable_difference(
-    first: ArrayLike, second: ArrayLike, groups: Labels = None
-) -> float | None:
-    """Return what a paired comparison of these values detects (5 % two-sided, power 80 %).
-
-    None with fewer than two clusters in common.
-    """
-    differences = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
-    error = standard_error(differences, groups)
-    return None if error is None else detectable_from_error(error)

@@ -1,8 +1,14 @@
-"""Ranks with their uncertainty: tie groups, rank intervals, and who beats whom how often.
+"""Ranks with their uncertainty: tie groups, rank intervals, and what "best of k" is worth.
 
 A table sorted by a mean looks like a strict order even where the data cannot tell neighbours
 apart. Two remedies: letters, shared by all runs that no comparison separates (a compact letter
 display), and the range of ranks a run takes when the items are drawn again.
+
+The selection guard says what the best of k is worth when it was chosen on the items it is shown on,
+as in the paper's Tables 1 and 2 (the best of several negative strategies) and in sweeps. The
+highest of k noisy means is too high on average, most where the candidates are alike. The correction
+repeats the choice on resampled items and reads the chosen candidate's mean on the items left out of
+the resample (Tsamardinos et al. 2018): chosen on some, measured on others.
 """
 
 from collections.abc import Sequence
@@ -13,10 +19,19 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mipo_eval.errors import DataError
-from mipo_eval.stats.bootstrap import Floats, cluster, replicates
-from mipo_eval.stats.comparisons import Comparison, told_apart
-from mipo_eval.stats.significance import Adjust
-from mipo_eval.stats.variance import Labels
+from mipo_eval.stats.bootstrap import (
+    RESAMPLES,
+    Clusters,
+    Floats,
+    Interval,
+    Labels,
+    cluster,
+    percentile_interval,
+    ratio,
+    replicates,
+    seeded_weights,
+)
+from mipo_eval.stats.paired import Adjust, Comparison, told_apart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,30 +160,81 @@ def separated(comparisons: Sequence[Comparison], alpha: float = 0.05) -> float |
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WinMatrix:
-    """How often the row's run beats the column's, on common items."""
+class BestOf:
+    """The best of k candidates, chosen and shown on the same items."""
 
-    names: tuple[str, ...]
-    rates: Floats
-    """(runs, runs) percent, a tie as half; 50 on the diagonal, NaN without a common item."""
-    n: Floats
-    """(runs, runs) common items."""
+    name: str
+    k: int
+    """How many candidates there were; the value is to be marked "best of k"."""
+    shown: float
+    """Mean of the best candidate: what a table without the guard prints."""
+    corrected: float | None
+    """Mean on items the choice did not see; never above `shown`. None with fewer than two
+    groups."""
+    ci95: Interval | None
+    """Interval of the best candidate, moved by the correction."""
 
 
-def win_matrix(table: ArrayLike, names: Sequence[str]) -> WinMatrix:
-    """Compare all runs item by item.
+def best_of(
+    table: ArrayLike,
+    names: Sequence[str],
+    groups: Labels = None,
+    *,
+    seed: int = 0,
+) -> BestOf:
+    """Choose the candidate with the highest mean, and say what the choice is worth.
 
     Args:
-        table: (items, runs) values, higher is better; NaN marks an absent value.
-        names: one per run.
+        table: (items, candidates) values, higher is better; NaN marks an absent value.
+        names: one per candidate.
+        groups: prompt group (or user) per item: chosen and measured groups are kept apart.
+        seed: of the resamples.
+
+    Raises:
+        DataError: a candidate has no value, or names and columns differ in number.
     """
     values = np.asarray(table, dtype=np.float64)
-    runs = values.shape[1]
-    credit, common = np.zeros((runs, runs)), np.zeros((runs, runs))
-    for run in range(runs):  # one row at a time: (items, runs) is held, never its square
-        own = values[:, [run]]
-        credit[run] = ((own > values) + 0.5 * (own == values)).sum(axis=0)
-        common[run] = (~np.isnan(own) & ~np.isnan(values)).sum(axis=0)
-    rates = np.full_like(credit, np.nan)
-    np.divide(100 * credit, common, out=rates, where=common > 0)
-    return WinMatrix(names=tuple(names), rates=rates, n=common)
+    if values.ndim != 2 or values.shape[1] != len(names):
+        raise DataError(f"{len(names)} candidates are named, the values have shape {values.shape}")
+    clusters = cluster(values, groups)
+    means = clusters.means()
+    if len(clusters) == 0 or np.isnan(means).any():
+        raise DataError("a candidate without any value cannot be the best of anything")
+    best = int(np.argmax(means))
+    shown = float(means[best])
+    if len(clusters) < 2:
+        return BestOf(name=names[best], k=len(names), shown=shown, corrected=None, ci95=None)
+    drawn, unseen = _choose_again(clusters, best, seed)
+    # Noise can put the unseen mean above the shown one; a correction upwards makes no sense.
+    corrected = min(float(np.nanmean(unseen)), shown) if len(names) > 1 else shown
+    low, high = percentile_interval(drawn, len(clusters))
+    moved = corrected - shown
+    return BestOf(
+        name=names[best],
+        k=len(names),
+        shown=shown,
+        corrected=corrected,
+        ci95=(low + moved, high + moved),
+    )
+
+
+def _choose_again(clusters: Clusters, shown: int, seed: int) -> tuple[Floats, Floats]:
+    """Repeat the choice on every resample.
+
+    A resample leaves out about a third of the clusters: they had no part in the choice, so the
+    chosen candidate's mean over them has nothing of its luck.
+
+    Returns:
+        (resamples,) means of the candidate that is shown, and (resamples,) means of the one chosen
+        there over the clusters not drawn.
+    """
+    drawn, unseen = [], []
+    for weights in seeded_weights(len(clusters), RESAMPLES, seed):
+        means = ratio(weights @ clusters.sums, weights @ clusters.counts)
+        # A candidate without a mean is never chosen.
+        best = np.where(np.isnan(means), -np.inf, means).argmax(axis=1)
+        left_out = (weights == 0).astype(np.float64)
+        others = ratio(left_out @ clusters.sums, left_out @ clusters.counts)
+        drawn.append(means[:, shown])
+        unseen.append(others[np.arange(len(best)), best])
+    return np.concatenate(drawn), np.concatenate(unseen)

@@ -9,26 +9,25 @@ spread between seeds that item noise alone explains. `benchmarks/bench_coverage.
 coverage, beside the plain resampling of seeds, then groups, then items.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from mipo_eval.errors import DataError
 from mipo_eval.stats.bootstrap import (
     RESAMPLES,
     Clusters,
     Floats,
+    Index,
     Interval,
+    Labels,
     cluster,
+    influence,
     replicates,
     tail,
 )
-from mipo_eval.stats.variance import influence
-
-Index = NDArray[np.intp]
-Labels = Sequence[Hashable | None] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +68,8 @@ def _excess_seed_variance(clusters: Clusters, method_of: Index, n_methods: int) 
         if seeds < 2:
             excess[method] = np.nan
             continue
+        # What all seeds share (an item that is hard for every checkpoint) moves their means
+        # together and not apart: only each seed's own part of the pulls is noise between them.
         own_pulls = pulls[:, own]
         apart = own_pulls - own_pulls.mean(axis=1, keepdims=True)
         noise = (apart**2).sum() / (seeds - 1) * n / (n - 1)
@@ -138,6 +139,9 @@ def seed_summaries(
         rng = np.random.default_rng((seed, 1))  # another stream than that of the items
         items = _item_deviations(clusters, method_of, seed=seed, resamples=resamples)
         excess = _excess_seed_variance(clusters, method_of, len(tables))
+        # One draw of items and one of seeds are added per replicate: their quantiles are those of
+        # the sum, where adding two intervals' widths would count both extremes at once. A negative
+        # excess is a variance of 0; one seed has none at all (NaN), and so no interval.
         degrees = np.maximum(np.bincount(method_of) - 1, 1)
         seeds = rng.standard_t(degrees, size=items.shape) * np.sqrt(np.maximum(excess, 0.0))
     summaries = []
@@ -156,75 +160,3 @@ def seed_summaries(
             )
         )
     return summaries
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SeedDifference:
-    """First method minus second, each over its seeds; units are those of the values."""
-
-    difference: float
-    items_ci95: Interval | None
-    """Other items, these checkpoints (items paired)."""
-    ci95: Interval | None
-    """Other items and other seeds; None unless both methods have two seeds or more."""
-
-
-def seed_difference(
-    first: ArrayLike,
-    second: ArrayLike,
-    groups: Labels = None,
-    *,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
-) -> SeedDifference:
-    """Compare two methods over seeds, paired on the items that both have under every seed.
-
-    Args:
-        first: (seeds, items) values; NaN marks an absent value.
-        second: (seeds, items) values of the same items; the number of seeds may differ.
-        groups: one cluster label per item.
-        seed: of the bootstrap.
-        resamples: how many bootstrap resamples.
-
-    Raises:
-        DataError: the numbers of items differ, or no item has a value everywhere.
-    """
-    sides = [np.atleast_2d(np.asarray(side, dtype=np.float64)) for side in (first, second)]
-    if sides[0].shape[1] != sides[1].shape[1]:
-        raise DataError(
-            f"the first method has {sides[0].shape[1]} items, the second {sides[1].shape[1]}; "
-            "give both the same items, NaN where one has no value"
-        )
-    common = ~np.isnan(np.concatenate(sides)).any(axis=0)
-    if not common.any():
-        raise DataError("no item has a value under every seed of both methods: nothing to pair")
-    labels = None if groups is None else [groups[i] for i in np.flatnonzero(common).tolist()]
-    clusters, method_of = _table([side[:, common] for side in sides], labels)
-    means = [float(side[:, common].mean()) for side in sides]
-    center = means[0] - means[1]
-    if len(clusters) < 2:
-        return SeedDifference(difference=center, items_ci95=None, ci95=None)
-    rng = np.random.default_rng((seed, 1))
-    items = _item_deviations(clusters, method_of, seed=seed, resamples=resamples)
-    apart = items[:, 0] - items[:, 1]
-    excess = _excess_seed_variance(clusters, method_of, 2)
-    seeds = np.sqrt(np.maximum(excess.sum(), 0.0)) * rng.standard_t(
-        _welch_degrees(excess, np.bincount(method_of) - 1), size=resamples
-    )
-    return SeedDifference(
-        difference=center,
-        items_ci95=_interval(center, apart),
-        ci95=_interval(center, apart + seeds),
-    )
-
-
-def _welch_degrees(variances: Floats, degrees: Index) -> float:
-    """Return the degrees of freedom of a sum of two estimated variances (Satterthwaite).
-
-    Two separate draws of Student's t, one per method, would make the interval too wide.
-    """
-    positive = np.maximum(variances, 0.0)
-    total = float(positive.sum())
-    if not total > 0:  # no spread between seeds, or (NaN) a single seed: nothing depends on it
-        return 1.0
-    return total**2 / float((positive**2 / degrees).sum())

@@ -1,34 +1,36 @@
-"""Bradley-Terry strengths from paired outcomes, ties included, with clustered errors.
+"""Bradley-Terry strengths from games between runs, with clustered errors.
 
-The chance that i beats j is sigma(s_i - s_j) with strengths in log-odds. Two ways with ties:
-
-- "half": a tie is half a win for both. What FastChat, arena-rank and Arena-Hard fit.
-- "davidson": ties have a probability of their own, P(tie) proportional to
-  nu * exp((s_i + s_j) / 2) (Davidson 1970); nu is estimated too.
-
-Errors are sandwich errors over clusters: outcomes of a prompt may depend on each other in any way,
-and the model need not be true.
+The chance that i beats j is sigma(s_i - s_j) with strengths in log-odds; a tie is half a win for
+both, as in FastChat, arena-rank and Arena-Hard. Errors are sandwich errors over clusters: outcomes
+of a prompt may depend on each other in any way, and the model need not be true.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from mipo_eval.errors import DataError
 from mipo_eval.stats.bootstrap import Floats, Interval, cluster_ids
-from mipo_eval.stats.variance import Labels
-
-TieModel = Literal["half", "davidson"]
 
 ELO = 400 / math.log(10)
 """Elo points per unit of log-odds."""
 
 _STEPS = 100
 _CLOSE = 1e-10
+
+
+class Game(NamedTuple):
+    """One comparison of two runs on one item."""
+
+    first: str
+    second: str
+    credit: float
+    """Of the first: 1 for a win, 1/2 for a tie, 0 for a loss."""
+    group: Hashable | None = None
+    """Prompt group of the item, the unit of the errors; None: the game stands alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,26 +43,76 @@ class Strength:
     error: float
     """Standard error, clustered."""
     ci95: Interval
+    games: int
 
     @property
     def elo(self) -> float:
         """The strength on the Elo scale around 1000."""
         return 1000 + ELO * self.strength
 
-
-def _outcomes(table: Floats, run: int) -> tuple[Floats, Floats]:
-    """Return (items, runs) wins and ties of one run against all; 0 where an item is not common."""
-    own = table[:, [run]]
-    tied = (own == table).astype(np.float64)
-    tied[:, run] = 0
-    return (own > table).astype(np.float64), tied
+    @property
+    def elo_ci95(self) -> Interval:
+        """The interval on the Elo scale."""
+        return 1000 + ELO * self.ci95[0], 1000 + ELO * self.ci95[1]
 
 
-def _check_connected(wins: Floats, ties: Floats, names: Sequence[str]) -> None:
+def bradley_terry(games: Sequence[Game]) -> list[Strength]:
+    """Fit Bradley-Terry strengths to games between runs, strongest first.
+
+    Raises:
+        DataError: fewer than two runs or groups, or no finite solution exists (named runs never
+            lose to the others, or never meet them).
+    """
+    names = list(dict.fromkeys(name for game in games for name in game[:2]))
+    if len(names) < 2:
+        raise DataError(f"Bradley-Terry needs two runs or more; {len(names)} have games")
+    runs, place = len(names), {name: index for index, name in enumerate(names)}
+    first = np.array([place[game.first] for game in games], dtype=np.intp)
+    second = np.array([place[game.second] for game in games], dtype=np.intp)
+    won = np.array([game.credit for game in games], dtype=np.float64)
+    credit, played = np.zeros((runs, runs)), np.zeros((runs, runs))
+    for own, other, points in ((first, second, won), (second, first, 1 - won)):
+        np.add.at(credit, (own, other), points)
+        np.add.at(played, (own, other), 1.0)
+    _check_connected(credit, names)
+    ids, n = cluster_ids([game.group for game in games], len(games))
+    if n < 2:
+        raise DataError("Bradley-Terry needs outcomes of two groups or more for its errors")
+    fitted = _solve(credit, played)
+    # Each cluster's part of the gradient; the parts sum to 0 at the maximum.
+    residuals = won - _chances(fitted)[first, second]
+    scores = np.zeros((n, runs))
+    np.add.at(scores, (ids, first), residuals)
+    np.add.at(scores, (ids, second), -residuals)
+    # Outcomes say nothing about "all runs equally stronger": this direction gets a curvature of
+    # its own so that the information can be inverted, and is taken out again.
+    flat = np.full((runs, runs), 1 / runs)
+    bread = np.linalg.inv(_information(fitted, played) + flat) - flat
+    covariance = bread @ (scores.T @ scores * (n / (n - 1))) @ bread
+    center = np.eye(runs) - 1 / runs
+    strengths = center @ fitted
+    # Where the clusters agree to the last bit rounding can leave a variance just below 0.
+    errors = np.sqrt(np.maximum(np.diag(center @ covariance @ center), 0.0))
+    from scipy.special import stdtrit
+
+    reach = float(stdtrit(n - 1, 0.975)) * errors
+    return [
+        Strength(
+            name=names[i],
+            strength=float(strengths[i]),
+            error=float(errors[i]),
+            ci95=(float(strengths[i] - reach[i]), float(strengths[i] + reach[i])),
+            games=int(played[i].sum()),
+        )
+        for i in np.argsort(-strengths, kind="stable")
+    ]
+
+
+def _check_connected(credit: Floats, names: Sequence[str]) -> None:
     """Refuse outcomes without a finite maximum: a set of runs that never loses to the others."""
     from scipy.sparse.csgraph import connected_components
 
-    parts, part = connected_components(wins + ties > 0, directed=True, connection="strong")
+    parts, part = connected_components(credit > 0, directed=True, connection="strong")
     if parts > 1:
         sets = [
             ", ".join(name for name, own in zip(names, part, strict=True) if own == p)
@@ -68,140 +120,34 @@ def _check_connected(wins: Floats, ties: Floats, names: Sequence[str]) -> None:
         ]
         raise DataError(
             "Bradley-Terry has no finite solution: between these sets of runs all outcomes go "
-            f"one way or there are none: {' / '.join(sets)}; use the win-rate matrix"
+            f"one way or there are none: {' / '.join(sets)}; compare them by win rates"
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Fit:
-    """A Bradley-Terry model; a game's credit is 1 for a win, 1/2 for a tie."""
+def _chances(strengths: Floats) -> Floats:
+    """Return (runs, runs) expected credit of the row's run against the column's."""
+    from scipy.special import expit
 
-    strengths: Floats
-    tie_weight: float
-    """nu; 0 where ties are half wins."""
-
-    def chances(self) -> tuple[Floats, Floats]:
-        """Return (runs, runs) expected credit of the row's run, and chance of a tie."""
-        gap = (self.strengths[:, None] - self.strengths[None, :]) / 2
-        win, lose = np.exp(gap), np.exp(-gap)
-        total = win + lose + self.tie_weight
-        tie = self.tie_weight / total
-        return win / total + tie / 2, tie
-
-    def information(self, games: Floats) -> Floats:
-        """Return the expected information of strengths (and log nu, unless nu is 0)."""
-        credit, tie = self.chances()
-        # The variance of a credit of 1, 1/2 or 0.
-        spread = games * (credit - tie / 4 - credit**2)
-        strengths = np.diag(spread.sum(axis=1)) - spread
-        if self.tie_weight == 0:
-            return strengths
-        cross = (games * tie * (0.5 - credit)).sum(axis=1)[:, None]
-        own = np.array([[(games * tie * (1 - tie)).sum() / 2]])
-        return np.block([[strengths, cross], [cross.T, own]])
-
-    def scores(self, credit: Floats, tied: Floats, games: Floats) -> Floats:
-        """Return the gradient of the likelihood of outcome totals, (runs, runs) each."""
-        expected, tie = self.chances()
-        gradient = (credit - games * expected).sum(axis=1)
-        if self.tie_weight == 0:
-            return np.asarray(gradient)
-        return np.append(gradient, (tied - games * tie).sum() / 2)
+    return np.asarray(expit(strengths[:, None] - strengths[None, :]))
 
 
-def _solve(credit: Floats, tied: Floats, games: Floats, *, nu: float) -> _Fit:
-    """Return the maximum-likelihood fit by Newton's method; `nu` 0 stays 0."""
+def _information(strengths: Floats, played: Floats) -> Floats:
+    """Return the expected information: credit of 1 or 0 has the variance p (1 - p)."""
+    chance = _chances(strengths)
+    spread = played * chance * (1 - chance)
+    return np.diag(spread.sum(axis=1)) - spread
+
+
+def _solve(credit: Floats, played: Floats) -> Floats:
+    """Return (runs,) maximum-likelihood strengths by Newton's method."""
     runs = len(credit)
-    fit = _Fit(np.zeros(runs), nu)
+    fitted = np.zeros(runs)
     for _ in range(_STEPS):
-        information = fit.information(games)
-        step = np.linalg.solve(
-            information + _flat(len(information), runs), fit.scores(credit, tied, games)
-        )
+        gradient = (credit - played * _chances(fitted)).sum(axis=1)
+        step = np.linalg.solve(_information(fitted, played) + 1 / runs, gradient)
         # A full Newton step can overshoot from far away.
         step *= min(1.0, 2.0 / max(np.abs(step).max(), 1e-300))
-        weight = fit.tie_weight * float(np.exp(step[-1])) if nu else 0.0
-        fit = _Fit(fit.strengths + step[:runs], weight)
+        fitted += step
         if np.abs(step).max() < _CLOSE:
             break
-    return fit
-
-
-def _flat(size: int, runs: int) -> Floats:
-    """Return the projection on "all runs equally stronger", which outcomes say nothing about."""
-    flat = np.zeros((size, size))
-    flat[:runs, :runs] = 1 / runs
-    return flat
-
-
-def _cluster_scores(table: Floats, groups: Labels, fit: _Fit) -> Floats:
-    """Return (clusters, parameters): each cluster's part of the gradient; sums to 0."""
-    ids, n_clusters = cluster_ids(groups, len(table))
-    expected, tie = fit.chances()
-    present = (~np.isnan(table)).astype(np.float64)
-    columns, ties = [], np.zeros(len(table))
-    for run in range(table.shape[1]):
-        won, tied = _outcomes(table, run)
-        games = present[:, [run]] * present
-        games[:, run] = 0
-        columns.append((won + tied / 2 - games * expected[run]).sum(axis=1))
-        ties += (tied - games * tie[run]).sum(axis=1) / 2
-    if fit.tie_weight:
-        columns.append(ties)
-    scores = np.zeros((n_clusters, len(columns)))
-    np.add.at(scores, ids, np.stack(columns, axis=1))
-    return scores
-
-
-def bradley_terry(
-    table: ArrayLike, names: Sequence[str], groups: Labels = None, *, ties: TieModel = "half"
-) -> list[Strength]:
-    """Fit Bradley-Terry strengths to all pairwise outcomes of a table, strongest first.
-
-    Args:
-        table: (items, runs) values, higher wins, equal ties; NaN marks an absent value.
-        names: one per run.
-        groups: prompt group (or user) per item, the unit of the errors.
-        ties: how ties are modelled.
-
-    Raises:
-        DataError: fewer than two runs or groups, or no finite solution exists (named runs never
-            lose to the others, or never meet them).
-    """
-    values = np.asarray(table, dtype=np.float64)
-    if values.ndim != 2 or values.shape[1] != len(names) or len(names) < 2:
-        raise DataError(f"Bradley-Terry needs two runs or more; {len(names)} are named")
-    totals = [[side.sum(axis=0) for side in _outcomes(values, run)] for run in range(len(names))]
-    wins, tied = np.swapaxes(np.array(totals), 0, 1)
-    _check_connected(wins, tied, names)
-    # Without a tie nu is 0 and both models are the same; with nothing else nu has no bound.
-    nu = 1.0 if ties == "davidson" and tied.any() and wins.any() else 0.0
-    games = wins + wins.T + tied
-    fit = _solve(wins + tied / 2, tied, games, nu=nu)
-    scores = _cluster_scores(values, groups, fit)
-    n = len(scores)
-    if n < 2:
-        raise DataError("Bradley-Terry needs outcomes of two groups or more for its errors")
-    information = fit.information(games)
-    flat = _flat(len(information), len(names))
-    bread = np.linalg.inv(information + flat) - flat
-    covariance = bread @ (scores.T @ scores * (n / (n - 1))) @ bread
-    runs = len(names)
-    center = np.eye(runs) - 1 / runs
-    strengths = center @ fit.strengths
-    errors = np.sqrt(np.diag(center @ covariance[:runs, :runs] @ center))
-    from scipy.special import stdtrit
-
-    reach = float(stdtrit(n - 1, 0.975))
-    return [
-        Strength(
-            name=names[i],
-            strength=float(strengths[i]),
-            error=float(errors[i]),
-            ci95=(
-                float(strengths[i] - reach * errors[i]),
-                float(strengths[i] + reach * errors[i]),
-            ),
-        )
-        for i in np.argsort(-strengths, kind="stable")
-    ]
+    return fitted

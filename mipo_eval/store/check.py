@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from mipo_eval.signature import differences, split
+from mipo_eval.signature import Signature
 from mipo_eval.store import tables as t
 from mipo_eval.store.engine import Store
 
@@ -132,17 +132,19 @@ def _repeated_calls(connection: sa.Connection) -> Finding:
 
 def _signature_conflicts(connection: sa.Connection) -> Finding:
     """Return scores of one run, task, metric and judge that were made in different ways."""
-    columns = (t.scores.c.run_id, t.scores.c.task, t.scores.c.metric, t.scores.c.signature)
-    first: dict[tuple[str, ...], str] = {}
+    columns = (t.scores.c.run_id, t.scores.c.task, t.scores.c.metric, t.scores.c.parts)
+    order = (*columns[:3], t.scores.c.signature)
+    first: dict[tuple[str | None, ...], Signature] = {}
     found = []
-    for run, task, metric, signature in connection.execute(sa.select(*columns).order_by(*columns)):
-        key = (run, task, metric, split(signature).get("judge", ""))
+    for run, task, metric, parts in connection.execute(sa.select(*columns).order_by(*order)):
+        signature = Signature(parts)
+        key = (run, task, metric, parts.get("judge"), parts.get("control"))
         if key not in first:
             first[key] = signature
             continue
-        parts = differences(first[key], signature)
+        apart = first[key].differences(signature)
         differing = ", ".join(
-            f"{name} {old or '-'} / {new or '-'}" for name, (old, new) in parts.items()
+            f"{name} {old or '-'} / {new or '-'}" for name, (old, new) in apart.items()
         )
         found.append(f"{run[:12]} {task} {metric}: {differing}")
     return _finding("scores with two signatures", False, found)

@@ -13,7 +13,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from mipo_eval import __version__
 from mipo_eval.errors import ConfigError, StoreError
-from mipo_eval.store.tables import SCHEMA_VERSION, metadata, schema_info
+from mipo_eval.store.migrations import LATEST, migrate, schema_version
+from mipo_eval.store.tables import metadata, schema_info
 
 _BUSY_TIMEOUT_MS = 60_000
 _ROWS_PER_FETCH = 500
@@ -42,12 +43,6 @@ def utc(time: datetime) -> datetime:
     return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-def _version(connection: sa.Connection) -> int:
-    """Return the schema of the store behind a connection."""
-    query = sa.select(schema_info.c.value).where(schema_info.c.name == "schema_version")
-    return int(connection.execute(query).scalar_one())
-
-
 class Store:
     """One database, SQLite or PostgreSQL, checked to be ours and of a version we know."""
 
@@ -59,22 +54,34 @@ class Store:
     def open(cls, url: str, *, mode: Literal["write", "read"] = "write") -> "Store":
         """Open the store at `url`: a file (SQLite) or a SQLAlchemy URL of PostgreSQL.
 
-        Mode "write" creates the store when it is not there; "read" never changes anything.
+        Mode "write" creates the store when it is not there; "read" changes nothing, except that a
+        store of an earlier version is brought up to date first, in either mode.
 
         Raises:
             ConfigError: `url` is neither a file nor a URL of SQLite or PostgreSQL.
-            StoreError: the store cannot be opened, is not ours, or is of a newer version.
+            StoreError: the store cannot be opened, is not ours, is of a newer version, or of an
+                earlier one and cannot be written.
         """
         engine, name = _engine(url, mode)
         store = cls(engine, name)
         try:
             if mode == "write":
                 store._create()
-            store._check_version()
+            version = store._checked_version()
         except BaseException:
             engine.dispose()
             raise
-        return store
+        if version == LATEST:
+            return store
+        engine.dispose()
+        try:
+            cls.open(url, mode="write").close()
+        except StoreError as error:
+            raise StoreError(
+                f"{name} was written by an earlier mipo-eval (schema {version}) and cannot be "
+                f"brought up to date: {error}"
+            ) from error
+        return cls.open(url, mode=mode)
 
     def close(self) -> None:
         """Close every connection."""
@@ -153,25 +160,28 @@ class Store:
                 connection.execute(sa.text("select pg_advisory_xact_lock(260319294)"))
             tables = set(sa.inspect(connection).get_table_names())
             if schema_info.name in tables:
-                if set(metadata.tables) - tables and _version(connection) == SCHEMA_VERSION:
-                    metadata.create_all(connection)  # tables that came later, with this schema
+                if schema_version(connection) < LATEST:
+                    migrate(connection)
+                if set(metadata.tables) - tables and schema_version(connection) == LATEST:
+                    metadata.create_all(connection)  # tables that came later
                 return
             if tables & set(metadata.tables):
                 raise StoreError(f"{self.name} holds other tables: name another with --store")
             metadata.create_all(connection)
-            about = {"schema_version": str(SCHEMA_VERSION), "created_by": __version__}
+            about = {"schema_version": str(LATEST), "created_by": __version__}
             self.put(connection, schema_info, [{"name": n, "value": v} for n, v in about.items()])
 
-    def _check_version(self) -> None:
+    def _checked_version(self) -> int:
         with self.read() as connection:
             if not sa.inspect(connection).has_table(schema_info.name):
                 raise StoreError(f"{self.name} is not a mipo-eval store: name another with --store")
-            version = _version(connection)
-        if version > SCHEMA_VERSION:
+            version = schema_version(connection)
+        if version > LATEST:
             raise StoreError(
                 f"{self.name} was written by a newer mipo-eval (schema {version}, this one knows "
-                f"{SCHEMA_VERSION}): upgrade mipo-eval, or name another store with --store"
+                f"{LATEST}): upgrade mipo-eval, or name another store with --store"
             )
+        return version
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

@@ -14,9 +14,9 @@ from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
 
-from mipo_eval.backends.base import Backend, Failure, Reply, Request
 from mipo_eval.errors import BackendError
 from mipo_eval.keys import canonical_json
+from mipo_eval.models.base import Backend, Failure, Reply, Request
 from mipo_eval.records import clean_text
 from mipo_eval.store.engine import Store, now
 from mipo_eval.store.tables import calls

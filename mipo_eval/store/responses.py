@@ -7,7 +7,9 @@ import sqlalchemy as sa
 
 from mipo_eval.records import Item, Response, text_key
 from mipo_eval.store.engine import Store, now
+from mipo_eval.store.runs import Run
 from mipo_eval.store.tables import generations, item_lists, items, responses
+from mipo_eval.verdict import Pair
 
 
 class Answered(NamedTuple):
@@ -96,6 +98,78 @@ def texts_of(store: Store, generation_key: str) -> dict[str, tuple[str | None, s
     )
     with store.read() as connection:
         return {key: (text, reason) for key, text, reason in connection.execute(query)}
+
+
+class PairedTexts(NamedTuple):
+    """One item of a run with two texts: the run's response, and what it is compared with."""
+
+    position: int
+    task: str
+    item_key: str
+    item_id: str
+    group: str
+    user_id: str | None
+    n_preferences: int
+    first: str | None
+    """Key of the run's response; None where there is none."""
+    second: str | None
+    why_not: str | None
+    """Why there is no pair."""
+
+    @property
+    def pair(self) -> Pair | None:
+        """The pair, where there are both texts."""
+        return Pair(self.item_key, self.first, self.second) if self.first and self.second else None
+
+
+def paired_texts(store: Store, run: Run, other: Run | None = None) -> list[PairedTexts]:
+    """Return a run's items in order, its responses beside another run's, or the references."""
+    one, two = responses.alias(), responses.alias()
+
+    def made_by(table: Any, of: Run) -> Any:
+        own = table.c.generation_key == of.generation_key
+        return (table.c.item_key == item_lists.c.item_key) & own
+
+    columns = (
+        item_lists.c.position,
+        item_lists.c.task,
+        item_lists.c.item_key,
+        items.c.item_id,
+        sa.func.coalesce(items.c.group_id, items.c.item_id),
+        items.c.user_id,
+        items.c.n_preferences,
+        _said(one.c.text_key),
+        items.c.reference_key if other is None else _said(two.c.text_key),
+        _absent(one),
+        sa.literal(None) if other is None else _absent(two),
+    )
+    query = sa.select(*columns).join(items, items.c.item_key == item_lists.c.item_key)
+    query = query.outerjoin(one, made_by(one, run))
+    if other is not None:
+        query = query.outerjoin(two, made_by(two, other))
+    query = query.where(item_lists.c.list_key == run.list_key).order_by(item_lists.c.position)
+    found = []
+    with store.read() as connection:
+        for *texts, why, other_why in connection.execute(query):
+            first, second = texts[-2:]
+            theirs = None if second else other_why or "item has no reference"
+            found.append(PairedTexts._make([*texts, why if first is None else theirs]))
+    return found
+
+
+_NOTHING = text_key("")
+
+
+def _said(column: Any) -> Any:
+    """A text's key, unless the text says nothing."""
+    return sa.func.nullif(column, _NOTHING)
+
+
+def _absent(table: Any) -> Any:
+    """Why there is no text that says something."""
+    empty = (table.c.text_key == _NOTHING, "empty response")
+    missing = (table.c.item_key.is_(None), "not generated")
+    return sa.case(missing, empty, else_=table.c.reason)
 
 
 class Scorable(NamedTuple):

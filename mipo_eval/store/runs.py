@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from mipo_eval.errors import ConfigError
 from mipo_eval.keys import digest
 from mipo_eval.records import Score
+from mipo_eval.signature import Signature
 from mipo_eval.store.engine import Store, now
 from mipo_eval.store.tables import generations, responses, runs, scores
 from mipo_eval.store.tables import item_lists as lists
@@ -112,7 +113,9 @@ def score_rows(run_id: str, made: Iterable[Score]) -> list[dict[str, Any]]:
             "unscored_reasons": dict(score.unscored_reasons),
             "ci_low": score.ci95[0] if score.ci95 else None,
             "ci_high": score.ci95[1] if score.ci95 else None,
-            "signature": score.signature,
+            "signature": str(score.signature),
+            "parts": dict(score.signature.parts),
+            "outcomes_key": score.outcomes_key,
             "created_at": created_at,
         }
         for score in made
@@ -135,7 +138,8 @@ def get_scores(store: Store, run_id: str) -> list[Score]:
                 n=row.n,
                 unscored_reasons=row.unscored_reasons,
                 ci95=None if row.ci_low is None else (row.ci_low, row.ci_high),
-                signature=row.signature,
+                signature=Signature(row.parts),
+                outcomes_key=row.outcomes_key,
             )
             for row in connection.execute(query)
         ]

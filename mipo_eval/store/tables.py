@@ -36,8 +36,6 @@ from sqlalchemy import (
     TypeDecorator,
 )
 
-SCHEMA_VERSION = 1
-
 metadata = MetaData()
 Key = String(32)
 
@@ -204,6 +202,8 @@ scores = _table(
     Column("ci_low", Float),
     Column("ci_high", Float),
     Column("signature", Text, nullable=False),
+    Column("parts", JSON, nullable=False),
+    Column("outcomes_key", Key),
     Column("created_at", DateTime(timezone=True), nullable=False),
 )
 

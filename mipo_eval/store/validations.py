@@ -7,9 +7,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from mipo_eval.signature import short, split
+from mipo_eval.signature import short
 from mipo_eval.store.engine import Store
-from mipo_eval.store.tables import judges, validations
+from mipo_eval.store.tables import validations
 
 MARK = "(!)"
 """Stands beside every judge that failed its validation."""
@@ -73,21 +73,6 @@ def failing_judges(store: Store) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def failing_by_signature(store: Store) -> dict[str, tuple[str, ...]]:
-    """Return the same by what `judge_in` finds in the signatures of scores."""
-    failing = failing_judges(store)
-    query = sa.select(judges.c.judge_key, judges.c.name, judges.c.spec).where(
-        judges.c.judge_key.in_(failing)
-    )
-    with store.read() as connection:
-        imported = [
-            (key, name) for key, name, spec in connection.execute(query) if "imported" in spec
-        ]
-    found = {short(key): reasons for key, reasons in failing.items()}
-    return found | {name: failing[key] for key, name in imported}
-
-
-def judge_in(signature: str) -> str | None:
-    """Return what names the judge in a signature: its key, or the name of an imported one."""
-    parts = split(signature)
-    return parts.get("judge_key", parts.get("judge"))
+def failing_by_short_key(store: Store) -> dict[str, tuple[str, ...]]:
+    """Return the same by the keys that signatures have."""
+    return {short(key): reasons for key, reasons in failing_judges(store).items()}

@@ -1,34 +1,35 @@
-"""What judges said, and what they have not said yet."""
+"""What judges said: ratings, choices between two texts, grades on other tools' scales.
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+`pair_verdicts` is the one reader of who won a pair; what a verdict is, `verdict.py` decides.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
 
 from mipo_eval.records import Rating
 from mipo_eval.store.engine import Store
-from mipo_eval.store.tables import calls, choices, grades, item_lists, judges, verdicts
+from mipo_eval.store.judges import specs_of
+from mipo_eval.store.responses import PairedTexts, paired_texts
+from mipo_eval.store.runs import Run
+from mipo_eval.store.tables import calls, choices, grades, item_lists, items, judges, verdicts
+from mipo_eval.verdict import (
+    IDENTICAL,
+    NOT_JUDGED,
+    Choice,
+    Pair,
+    PairVerdict,
+    Total,
+    chooses,
+    from_choices,
+    from_totals,
+    orders_of,
+)
 
 _KEYS = 500
 """Items named in one query."""
-
-
-class Total(NamedTuple):
-    """The ratings of one text for one item, summed over the item's preferences."""
-
-    rated: int
-    """How many preferences have a rating."""
-    points: int
-    """Sum of the ratings; an integer, so that comparing two texts is exact."""
-    reason: str | None
-    """Why a rating is missing, when one is."""
-
-
-def put_judge(store: Store, judge_key: str, name: str, spec: Mapping[str, Any]) -> None:
-    """Record who judges how under `judge_key`."""
-    with store.write() as connection:
-        row = {"judge_key": judge_key, "name": name, "spec": dict(spec)}
-        store.put(connection, judges, [row])
 
 
 def rated(store: Store, judge_key: str, item_keys: Collection[str]) -> set[tuple[str, str, int]]:
@@ -67,22 +68,139 @@ def put_ratings(store: Store, ratings: Iterable[Rating]) -> None:
 def totals(store: Store, judge_key: str, list_key: str) -> dict[tuple[str, str], Total]:
     """Return, for every judged text of the list's items, its total; keyed (item key, text key)."""
     of_list = sa.select(item_lists.c.item_key).where(item_lists.c.list_key == list_key)
-    query = (
-        sa.select(
-            verdicts.c.item_key,
-            verdicts.c.text_key,
-            sa.func.count(verdicts.c.rating),
-            sa.func.coalesce(sa.func.sum(verdicts.c.rating), 0),
-            sa.func.min(verdicts.c.reason),
-        )
-        .where(verdicts.c.judge_key == judge_key, verdicts.c.item_key.in_(of_list))
-        .group_by(verdicts.c.item_key, verdicts.c.text_key)
-    )
+    return _totals(store, verdicts.c.judge_key == judge_key, verdicts.c.item_key.in_(of_list))
+
+
+def _totals(store: Store, *which: sa.ColumnElement[bool]) -> dict[tuple[str, str], Total]:
+    query = sa.select(
+        verdicts.c.item_key,
+        verdicts.c.text_key,
+        sa.func.count(verdicts.c.rating),
+        sa.func.coalesce(sa.func.sum(verdicts.c.rating), 0),
+        sa.func.min(verdicts.c.reason),
+    ).where(*which)
     with store.read() as connection:
         return {
             (item, text): Total(int(count), int(points), reason)
-            for item, text, count, points, reason in connection.execute(query)
+            for item, text, count, points, reason in connection.execute(
+                query.group_by(verdicts.c.item_key, verdicts.c.text_key)
+            )
         }
+
+
+def pair_verdicts(store: Store, judge_key: str, pairs: Sequence[Pair]) -> list[PairVerdict]:
+    """Return what one judge or person makes of each pair: the one reader of verdicts on pairs.
+
+    A judge that chose has its choices joined (see `verdict.py`; whether it had to be asked in both
+    orders, the store knows from its protocol), whichever text was named first when it was asked.
+    One that rated prefers what it rated higher. Equal texts are a tie that no judge is asked about,
+    and no word of a person.
+
+    Args:
+        store: where choices and ratings are.
+        judge_key: of a judge, a person, or another tool's judge.
+        pairs: any number, of any items.
+    """
+    spec = specs_of(store, [judge_key]).get(judge_key, {})
+    orders, rates = orders_of(spec), not chooses(spec)
+    found: list[PairVerdict] = []
+    for start in range(0, len(pairs), _KEYS):
+        window = pairs[start : start + _KEYS]
+        item_keys = {pair.item_key for pair in window}
+        made: dict[Pair, list[Choice]] = {}
+        for choice in () if rates else choices_on(store, judge_key, item_keys):
+            key = Pair(choice.item_key, choice.text_key_a, choice.text_key_b)
+            made.setdefault(key, []).append(choice)
+        texts = {text for pair in window for text in pair[1:]}
+        ratings = _totals_on(store, judge_key, item_keys, texts)
+        wanted = _preferences(store, item_keys) if ratings or rates else {}
+        for pair in window:
+            own = [*made.get(pair, ()), *made.get(pair.turned(), ())]
+            first, second = (ratings.get((pair.item_key, text)) for text in pair[1:])
+            if pair.first == pair.second and not rates and orders != "one":
+                verdict = IDENTICAL
+            elif own or not (rates or first or second):
+                verdict = from_choices(pair, own, orders)
+            else:
+                verdict = from_totals(first, second, wanted.get(pair.item_key, 0))
+                same = pair.first == pair.second and verdict.winner is not None
+                verdict = replace(verdict, identical=same)
+            found.append(verdict)
+    return found
+
+
+def verdicts_of_all(
+    store: Store, pairs: Sequence[Pair], judge_keys: Iterable[str]
+) -> dict[Pair, dict[str, PairVerdict]]:
+    """Return, by pair and judge, the verdicts of the judges that said something of any pair."""
+    found: dict[Pair, dict[str, PairVerdict]] = {pair: {} for pair in pairs}
+    for key in judge_keys:
+        own = {
+            pair: one
+            for pair, one in zip(pairs, pair_verdicts(store, key, pairs), strict=True)
+            if one.choices or one.reason != NOT_JUDGED
+        }
+        # Equal texts are a tie to every judge, also to one that was never asked about these.
+        if any(one.choices or not one.identical for one in own.values()):
+            for pair, one in own.items():
+                found[pair][key] = one
+    return found
+
+
+def run_verdicts(
+    store: Store, run: Run, other: Run | None, judge_key: str
+) -> list[tuple[PairedTexts, PairVerdict]]:
+    """Return what one judge makes of every item of a run, in order.
+
+    Args:
+        store: where responses and verdicts are.
+        run: whose responses are the first texts.
+        other: whose responses are the second; None: the references.
+        judge_key: who judged.
+    """
+    return verdicts_on(store, paired_texts(store, run, other), judge_key)
+
+
+def verdicts_on(
+    store: Store, rows: Sequence[PairedTexts], judge_key: str
+) -> list[tuple[PairedTexts, PairVerdict]]:
+    """Return what one judge makes of these items, as `run_verdicts` does."""
+    pairs = list(dict.fromkeys(row.pair for row in rows if row.pair))
+    known = dict(zip(pairs, pair_verdicts(store, judge_key, pairs), strict=True))
+    return [
+        (row, known[row.pair] if row.pair else PairVerdict(winner=None, reason=row.why_not))
+        for row in rows
+    ]
+
+
+def _totals_on(
+    store: Store, judge_key: str, item_keys: Collection[str], text_keys: Collection[str]
+) -> dict[tuple[str, str], Total]:
+    return _totals(
+        store,
+        verdicts.c.judge_key == judge_key,
+        verdicts.c.item_key.in_(item_keys),
+        verdicts.c.text_key.in_(text_keys),
+    )
+
+
+def _preferences(store: Store, item_keys: Collection[str]) -> dict[str, int]:
+    """Return how many preferences each item has."""
+    query = sa.select(items.c.item_key, items.c.n_preferences)
+    with store.read() as connection:
+        rows = connection.execute(query.where(items.c.item_key.in_(item_keys)))
+        return {key: n for key, n in rows}
+
+
+def judges_on(store: Store, list_key: str) -> set[str]:
+    """Return the keys of the judges and people that chose or rated on the items of a list."""
+    of_list = sa.select(item_lists.c.item_key).where(item_lists.c.list_key == list_key)
+    queries = [
+        sa.select(table.c.judge_key).where(table.c.item_key.in_(of_list))
+        for table in (choices, verdicts)
+    ]
+    with store.read() as connection:
+        return set(connection.execute(sa.union(*queries)).scalars())
 
 
 def ratings_by(
@@ -139,6 +257,83 @@ def ratings_of(
         return [
             (name, aspect, rating, why) for name, aspect, rating, why in connection.execute(query)
         ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grade:
+    """One judge's grade of one text, on the scale that the judge's spec names."""
+
+    judge_key: str
+    item_key: str
+    text_key: str
+    value: float | None
+    """None when the reply held no grade; `reason` then says why."""
+    reason: str | None = None
+    call_key: str | None = None
+
+
+def put_choices(store: Store, connection: sa.Connection, made: Iterable[Choice]) -> None:
+    """Store choices in the transaction of `connection`; one with a winner is never replaced."""
+    store.put(
+        connection,
+        choices,
+        [asdict(choice) for choice in made],
+        replace=["winner", "preference", "reason", "call_key"],
+        where=choices.c.winner.is_(None),
+    )
+
+
+def put_grades(store: Store, connection: sa.Connection, made: Iterable[Grade]) -> None:
+    """Store grades in the transaction of `connection`; one with a value is never replaced."""
+    store.put(
+        connection,
+        grades,
+        [asdict(grade) for grade in made],
+        replace=["value", "reason", "call_key"],
+        where=grades.c.value.is_(None),
+    )
+
+
+def get_choices(store: Store, list_key: str, judge_key: str | None = None) -> list[Choice]:
+    """Return the choices on the items of a list, of one judge or of all."""
+    of_list = sa.select(item_lists.c.item_key).where(item_lists.c.list_key == list_key)
+    query = sa.select(choices).where(choices.c.item_key.in_(of_list))
+    if judge_key is not None:
+        query = query.where(choices.c.judge_key == judge_key)
+    with store.read() as connection:
+        return [Choice(**row._mapping) for row in connection.execute(query)]
+
+
+def choices_on(store: Store, judge_key: str, item_keys: Collection[str]) -> list[Choice]:
+    """Return one judge's choices on these items."""
+    query = sa.select(choices).where(
+        choices.c.judge_key == judge_key, choices.c.item_key.in_(item_keys)
+    )
+    with store.read() as connection:
+        return [Choice(**row._mapping) for row in connection.execute(query)]
+
+
+def chosen_pairs(store: Store, judge_keys: Collection[str]) -> list[Pair]:
+    """Return the pairs that these judges or people chose between, each once, as it was stored."""
+    keys = (choices.c.item_key, choices.c.text_key_a, choices.c.text_key_b)
+    query = sa.select(*keys).where(choices.c.judge_key.in_(judge_keys)).distinct().order_by(*keys)
+    with store.read() as connection:
+        asked = [Pair(*row) for row in connection.execute(query)]
+    found: dict[Pair, None] = {}
+    for pair in asked:
+        if pair.turned() not in found:
+            found[pair] = None
+    return list(found)
+
+
+def get_grades(store: Store, list_key: str, judge_key: str | None = None) -> list[Grade]:
+    """Return the grades on the items of a list, of one judge or of all."""
+    of_list = sa.select(item_lists.c.item_key).where(item_lists.c.list_key == list_key)
+    query = sa.select(grades).where(grades.c.item_key.in_(of_list))
+    if judge_key is not None:
+        query = query.where(grades.c.judge_key == judge_key)
+    with store.read() as connection:
+        return [Grade(**row._mapping) for row in connection.execute(query)]
 
 
 class Remark(NamedTuple):

@@ -10,7 +10,7 @@ from mipo_eval.cli import main
 from mipo_eval.records import Item
 from mipo_eval.tasks.items import read_items, write_items
 from tests.servers.openai_server import OpenAIServer, ok
-from tests.tasks.preparation.rows import prism_rows
+from tests.tasks.rows import prism_rows
 
 
 @pytest.fixture
@@ -64,7 +64,10 @@ def test_the_limit_on_the_cost_of_preparing(
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["prepare", "psoups", "--extractor", "openai:m"], "known are ca, prism, mb"),
+        (
+            ["prepare", "psoups", "--extractor", "openai:m"],
+            "(psoups and prefeval are read as published)",
+        ),
         (["prepare", "ca"], "Missing option '--extractor'"),
         (["prepare", "ca", "--source", "empty", "--extractor", "openai:m"], "download it from"),
         (

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mipo_eval.cli import main
-from mipo_eval.demo import model
+from mipo_eval.demo import pretraining
 from mipo_eval.demo.model import base_model, rebuilt_folder
 from tests.demo.ship_base_model import RENDER
 
@@ -22,7 +22,7 @@ def test_all_rows_stand_on_the_rebuilt_model(
         shutil.copytree(base_model(), folder)
         made.append(folder)
 
-    monkeypatch.setattr(model, "_train_and_save", make)
+    monkeypatch.setattr(pretraining, "pretrain", make)
     argv = ["demo", "--rebuild", "--items", "32", "--limit", "8", "--json"]
     documents = []
     for _ in range(2):

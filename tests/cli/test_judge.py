@@ -19,10 +19,10 @@ from mipo_eval import settings
 from mipo_eval.cli import main
 from mipo_eval.records import Item
 from mipo_eval.store import Store
-from mipo_eval.store.choices import Choice
 from mipo_eval.store.tables import calls, choices, verdicts
 from mipo_eval.tasks.items import write_items
 from mipo_eval.tasks.sources import load_source
+from mipo_eval.verdict import Choice
 from tests.servers import gemini_server, openai_server
 from tests.servers.gemini_server import GeminiServer
 from tests.servers.http import Act, Call

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from mipo_eval.backends import Request
-from mipo_eval.backends.scripted import Outcome, ScriptedBackend
 from mipo_eval.cli import main
 from mipo_eval.dashboards.labelling import put_label, stack
 from mipo_eval.judges import Judge, Protocol, load_judge
-from mipo_eval.judges.choosing import Pair, choose
+from mipo_eval.judges.choosing import TextPair, choose
 from mipo_eval.judges.judging import rate, with_references
 from mipo_eval.judges.people import people_pairs
+from mipo_eval.models import Request
+from mipo_eval.models.base import ScriptedBackend, ScriptedReply
 from mipo_eval.store import Store
 from mipo_eval.store.runs import find_run
 from tests.reports.judged import ITEMS, add_chooser, add_rater, add_run, text_of
@@ -119,7 +119,7 @@ def test_labels_of_the_board_serve_correction_and_validation(
     assert found["data"] == "store:Bob"
 
 
-def replies(request: Request) -> Outcome:
+def replies(request: Request) -> ScriptedReply:
     if "response_a" in request.slots:
         return "response_a\n\x1b"
     return "4\n\n\x1b[m" if "brief" in request.slots["preference"] else "no number"
@@ -140,7 +140,7 @@ def asked() -> None:
         add_run(store, "qwen-1b")
         pairs = [(item, text_of("qwen-1b", n)) for n, item in enumerate(ITEMS[:3])]
         asyncio.run(rate(store, asked_judge("rubric"), with_references(pairs)))
-        duels = [Pair(item, text, item.reference or "") for item, text in pairs]
+        duels = [TextPair(item, text, item.reference or "") for item, text in pairs]
         asyncio.run(choose(store, asked_judge("pairwise"), duels))
 
 

@@ -38,7 +38,7 @@ def _choices(store: Path) -> dict[str, dict[str, str]]:
         runs = [run for run in list_runs(opened) if run.suite == "demo"]
         base = next(run for run in runs if (run.model, run.prompting) == ("demo", "personalized"))
         found = pairings(opened, runs[0].run_id, base.run_id)
-    won = [p.position for p in found if any(v.outcome == "win" for v in p.verdicts.values())]
+    won = [p.position for p in found if any(v.winner == "a" for v in p.verdicts.values())]
     pair = {"a": run_name(runs[0]), "b": run_name(base), "item": str(won[0] if won else 0)}
     return {"leaderboard": {"suite": "demo"}, "comparison": {"suite": "demo"}, "pairs": pair}
 

@@ -11,22 +11,22 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mipo_eval.controls import control_metric
+from mipo_eval.evaluation.score import Numbers, ending_scores, likelihood_scores
 from mipo_eval.keys import digest
 from mipo_eval.metrics import self_bleu_score
 from mipo_eval.metrics.diversity import FIXED_SIZE, diversity_scores
 from mipo_eval.records import Item, Rating, Response, Score, text_key
-from mipo_eval.scoring import ending_scores, judged_scores, likelihood_scores
-from mipo_eval.signature import join, short
+from mipo_eval.signature import NOTHING, Signature, join, short
 from mipo_eval.store import Store
-from mipo_eval.store.choices import Choice, put_choices
 from mipo_eval.store.items import put_list
+from mipo_eval.store.judges import list_judges, put_judge
 from mipo_eval.store.responses import Scorable, answered, put_generation, put_responses, scorable
 from mipo_eval.store.runs import Run, put_run, put_scores
 from mipo_eval.store.tables import calls
 from mipo_eval.store.trainings import CurvePoint, Training, put_curve, put_training
 from mipo_eval.store.validations import Validation, put_validation
-from mipo_eval.store.verdicts import put_judge, put_ratings, totals
+from mipo_eval.store.verdicts import put_choices, put_ratings
+from mipo_eval.verdict import Choice
 
 DAY = datetime(2026, 11, 1, 12, tzinfo=UTC)
 DECODING = {"max_tokens": 256, "temperature": 0.0, "top_p": 1.0, "seed": 0}
@@ -90,8 +90,8 @@ def make_store(path: Path) -> Path:
 
 def fill_store(store: Store) -> None:
     """Put everything into a store."""
-    put_judge(store, RATER, "rater", {"judge_key": short(RATER)})
-    put_judge(store, CHOOSER, "chooser", {"judge_key": short(CHOOSER)})
+    put_judge(store, RATER, "rater", {"judge_key": short(RATER), "protocol": "rubric"})
+    put_judge(store, CHOOSER, "chooser", {"judge_key": short(CHOOSER), "protocol": "pairwise"})
     of = items()
     runs = [_judged_run(store, of, "tea", place) for place in range(len(MODELS))]
     _choices(store, runs)
@@ -115,7 +115,7 @@ def make_hostile_store(path: Path) -> Path:
         for n, text in enumerate(HOSTILE)
     ]
     with Store.open(str(path)) as store:
-        put_judge(store, RATER, HOSTILE[1], {"judge_key": short(RATER)})
+        put_judge(store, RATER, HOSTILE[1], {"judge_key": short(RATER), "protocol": "rubric"})
         list_key, _ = put_list(store, [(HOSTILE[0][:60], of)])
         for place, model in enumerate(HOSTILE[1:3]):
             texts = [f"{place} {text}" for text in HOSTILE]
@@ -163,11 +163,13 @@ def _run_of(
     rows = list(scorable(store, list_key, key))
     by = join(judge="rater", judge_key=short(RATER), protocol="rubric")
     task = rows[0].task
-    judged = judged_scores(rows, totals(store, RATER, list_key), seed=0)
+    (rater,) = (judge for judge in list_judges(store) if judge.key == RATER)
+    judged = Numbers(store).judged(run, task, rater)
     made = [_signed(score, task, prompting, by) for score in judged]
     made += [_signed(score, task, prompting) for score in _free_scores(rows)]
     echo = next(s for s in made if s.metric == "win_rate_tie_inclusive")
-    made.append(replace(control_metric("echo", echo), value=12.5, ci95=(8.0, 19.0)))
+    of_control = echo.signature.followed_by(join(control="echo"))
+    made.append(replace(echo, signature=of_control, value=12.5, ci95=(8.0, 19.0)))
     put_scores(store, run.run_id, made)
     return run
 
@@ -222,11 +224,9 @@ def _run(
     )
 
 
-def _signed(score: Score, task: str, prompting: str = "", by: str = "") -> Score:
+def _signed(score: Score, task: str, prompting: str = "", by: Signature = NOTHING) -> Score:
     about = join(suite="tea@1", prompting=prompting or None, seed=0)
-    return replace(
-        score, task=task, signature="|".join(p for p in (about, by, score.signature) if p)
-    )
+    return replace(score, task=task, signature=about.followed_by(by, score.signature))
 
 
 def _choices(store: Store, runs: Sequence[Run]) -> None:

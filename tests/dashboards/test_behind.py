@@ -11,11 +11,12 @@ from mipo_eval.dashboards.behind import of_choices, of_ratings
 from mipo_eval.dashboards.links import run_name
 from mipo_eval.keys import digest
 from mipo_eval.records import Response, Score
+from mipo_eval.signature import join
 from mipo_eval.store import Store
 from mipo_eval.store.items import put_list
+from mipo_eval.store.judges import put_judge
 from mipo_eval.store.responses import put_generation, put_responses
 from mipo_eval.store.runs import Run, list_runs, put_run, put_scores
-from mipo_eval.store.verdicts import put_judge
 from tests.dashboards.opening import open_page, texts
 from tests.dashboards.scripted import CHOOSER, DAY, DECODING, RATER, items
 
@@ -114,7 +115,7 @@ def test_a_task_s_number_leads_to_the_items_of_that_task(
             updated_at=DAY,
         )
         put_run(store, run)
-        score = Score(metric="accuracy", value=50.0, n=2, signature="suite:both", task="cups")
+        score = Score(metric="accuracy", value=50.0, n=2, signature=join(suite="both"), task="cups")
         put_scores(store, run.run_id, [score])
     (table,) = [
         t for t in _tables(open_page(monkeypatch, tmp_path / "s.db", "run")) if "items" in t

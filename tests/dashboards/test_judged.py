@@ -19,9 +19,10 @@ from mipo_eval.dashboards.leaning import (
 )
 from mipo_eval.dashboards.spending import drawn_below, expense_table
 from mipo_eval.store import Store
-from mipo_eval.store.choices import Choice, put_choices
+from mipo_eval.store.judges import put_judge
 from mipo_eval.store.tables import responses
-from mipo_eval.store.verdicts import put_judge
+from mipo_eval.store.verdicts import put_choices
+from mipo_eval.verdict import Choice
 from tests.dashboards.scripted import CHOOSER, RATER
 
 

@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 from mipo_eval.dashboards.links import FIRST, address, run_name
 from mipo_eval.keys import digest
-from mipo_eval.signature import short
+from mipo_eval.signature import join, short
 from mipo_eval.store import Store
 from mipo_eval.store.merge import merge
 from mipo_eval.store.runs import list_runs
@@ -294,9 +294,9 @@ def _second_judge(path: Path) -> None:
     """Add a judge that says what the first one says, but for one run that it likes better."""
     import sqlalchemy as sa
 
+    from mipo_eval.store.judges import put_judge
     from mipo_eval.store.runs import get_scores, put_scores
     from mipo_eval.store.tables import responses, verdicts
-    from mipo_eval.store.verdicts import put_judge
 
     other = digest("another rater")
     with Store.open(str(path)) as store:
@@ -320,12 +320,12 @@ def _second_judge(path: Path) -> None:
                 replace(
                     score,
                     value=100.0 if run is favourite else score.value,
-                    signature=score.signature.replace(short(RATER), short(other)).replace(
-                        "judge:rater", "judge:another"
+                    signature=score.signature.followed_by(
+                        join(judge="another", judge_key=short(other))
                     ),
                 )
                 for score in get_scores(store, run.run_id)
-                if "judge:rater" in score.signature
+                if score.judge == "rater"
             ]
             put_scores(store, run.run_id, made)
 
@@ -334,7 +334,9 @@ def test_several_judges_stand_side_by_side(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mipo_eval.dashboards import contrasts, duelling, methods
+    from mipo_eval.reports.agreeing import agreements
     from mipo_eval.reports.snapshot import Snapshot
+    from mipo_eval.store.runs import list_runs
 
     own = Path(copy(path, tmp_path / "two.db"))
     _second_judge(own)
@@ -345,13 +347,14 @@ def test_several_judges_stand_side_by_side(
     with Store.open(str(own), mode="read") as store:
         now = Snapshot(store)
         found = contrasts.agreements(now, "tea")
-        assert len(found) == 3
-        (apart,) = (one for one in found if one.first != one.second)
-        assert {(one.share, one.kappa) for one in found if one is not apart} == {(100.0, 1.0)}
-        assert 0 < (apart.kappa or 0) < 1
-        assert apart.n == 4 * N_ITEMS
+        (apart,) = found
+        assert 0 < (apart.verdicts.kappa or 0) < 1
+        assert apart.verdicts.n == 4 * N_ITEMS
+        runs = [run for run in list_runs(store) if run.suite == "tea"]
+        told = agreements(store, runs, [apart.first, apart.second])
+        assert told == found  # what `judges agreement` says
         table = duelling.agreement_table(found)
-        assert len(table) == 4
+        assert len(table) == 2
         standings = {}
         for judge in now.judges:
             view = methods.View(suite="tea", judge=judge.key, metric="win_rate_tie_inclusive")

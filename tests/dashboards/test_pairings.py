@@ -1,17 +1,19 @@
 """Pairs of responses: who won, what was said, and what the filters and the search leave."""
 
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
 from mipo_eval.dashboards import contrasts, detail, facts, pairings
-from mipo_eval.dashboards.pairings import Pairing, Verdict, Wanted
+from mipo_eval.dashboards.pairings import Pairing, Wanted
 from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.store import Store
 from mipo_eval.store.merge import merge
 from mipo_eval.store.responses import answered
 from mipo_eval.store.runs import Run, get_scores, list_runs
+from mipo_eval.verdict import PairVerdict, Verdict
 from tests.dashboards.scripted import CHOOSER, MODELS, N_ITEMS, RATER, make_store
 from tests.reports.stores import N_ITEMS as N_SERVED
 from tests.reports.stores import Served
@@ -38,9 +40,9 @@ def test_outcomes_add_up_to_the_stored_rates(store: Store) -> None:
     for run in _runs(store):
         found = pairings.pairings(store, run.run_id, None)
         assert len(found) == N_ITEMS
-        outcomes = [pairing.verdicts[RATER].outcome for pairing in found]
+        outcomes = [pairing.verdicts[RATER].winner for pairing in found]
         rates = {score.metric: score.value for score in get_scores(store, run.run_id)}
-        won = 100 * outcomes.count("win") / N_ITEMS
+        won = 100 * outcomes.count("a") / N_ITEMS
         tied = 100 * outcomes.count("tie") / N_ITEMS
         assert won == pytest.approx(rates["win_rate_strict"])
         assert tied == pytest.approx(rates["tie_rate"])
@@ -50,15 +52,15 @@ def test_two_runs_are_mirror_images(store: Store) -> None:
     first, second = _runs(store)[1:3]
     one = pairings.pairings(store, first.run_id, second.run_id)
     other = pairings.pairings(store, second.run_id, first.run_id)
-    turned = {"win": "loss", "loss": "win", "tie": "tie", None: None}
+    turned = {"a": "b", "b": "a", "tie": "tie", None: None}
     for left, right in zip(one, other, strict=True):
         assert left.verdicts.keys() == right.verdicts.keys() == {RATER, CHOOSER}
         for judge, verdict in left.verdicts.items():
-            assert right.verdicts[judge].outcome == turned[verdict.outcome]
+            assert right.verdicts[judge].winner == turned[verdict.winner]
             assert right.verdicts[judge].flipped == verdict.flipped
-        gap = left.verdicts[RATER].gap
+        gap = left.verdicts[RATER].margin
         assert gap is not None
-        assert right.verdicts[RATER].gap == -gap
+        assert right.verdicts[RATER].margin == -gap
 
 
 def test_an_order_that_decides_is_a_flip_and_a_tie(store: Store) -> None:
@@ -66,20 +68,20 @@ def test_an_order_that_decides_is_a_flip_and_a_tie(store: Store) -> None:
     found = [p.verdicts[CHOOSER] for p in pairings.pairings(store, second.run_id, first.run_id)]
     flipped = [verdict for verdict in found if verdict.flipped]
     assert 0 < len(flipped) < len(found)
-    assert {verdict.outcome for verdict in flipped} == {"tie"}
-    assert "tie" not in {verdict.outcome for verdict in found if not verdict.flipped}
+    assert {verdict.winner for verdict in flipped} == {"tie"}
+    assert "tie" not in {verdict.winner for verdict in found if not verdict.flipped}
 
 
-def _pairing(position: int, **verdicts: Verdict) -> Pairing:
+def _pairing(position: int, **verdicts: PairVerdict) -> Pairing:
     return Pairing(position=position, task="t", item_id=f"i{position}", verdicts=verdicts)
 
 
-def _verdict(outcome: pairings.Outcome | None, gap: float | None = None, **also: bool) -> Verdict:
-    return Verdict(outcome=outcome, gap=gap, **also)
+def _verdict(winner: Verdict | None, margin: float | None = None, **also: bool) -> PairVerdict:
+    return PairVerdict(winner=winner, margin=margin and Fraction(margin), **also)
 
 
 FOUND = [
-    _pairing(0, a=_verdict("win", 2.0), b=_verdict("loss", -0.5)),
+    _pairing(0, a=_verdict("a", 2.0), b=_verdict("b", -0.5)),
     _pairing(1, a=_verdict("tie", 0.0), b=_verdict("tie", flipped=True)),
     _pairing(2, a=_verdict(None)),
     _pairing(3),

@@ -43,9 +43,9 @@ def test_long_names_of_rows_stand_in_two_lines() -> None:
     [
         ("accuracy", "accuracy (%)", 1),
         ("rating_mean", "mean rating (1-5)", 2),
-        ("control_echo_rating_mean", "echo: mean rating (1-5)", 2),
         ("exact_match", "exact match", 3),
     ],
 )
 def test_metrics_have_names_units_and_decimals(metric: str, title: str, places: int) -> None:
     assert (metric_title(metric), decimals(metric)) == (title, places)
+    assert metric_title(metric, "echo") == f"echo: {title}"

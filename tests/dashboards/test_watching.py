@@ -5,14 +5,18 @@ from pathlib import Path
 
 from mipo_eval.dashboards import watching
 from mipo_eval.records import Score
+from mipo_eval.signature import join
 from mipo_eval.store import Store
 from mipo_eval.store.engine import now
 from mipo_eval.store.items import put_list
+from mipo_eval.store.judges import put_judge
 from mipo_eval.store.responses import put_generation, put_responses
 from mipo_eval.store.runs import Run, put_run, put_scores
-from mipo_eval.store.verdicts import put_judge, put_ratings
+from mipo_eval.store.verdicts import put_ratings
 from tests.dashboards.scripted import _rating, _response, items
 from tests.waiting import HANG
+
+SCORE = Score(metric="accuracy", value=1.0, n=8, signature=join(s=1))
 
 
 def _begun(store: Store, *, hours: float = 0.0) -> Run:
@@ -49,7 +53,9 @@ def test_progress_of_a_run_in_flight(tmp_path: Path) -> None:
         (flight,) = watching.in_flight(store)
         assert (flight.run.run_id, flight.responses, flight.rated) == ("r", 5, 2)
         assert flight.seconds < HANG
-        put_scores(store, run.run_id, [Score(metric="accuracy", value=1.0, n=8, signature="s:1")])
+        put_scores(
+            store, run.run_id, [Score(metric="accuracy", value=1.0, n=8, signature=join(s=1))]
+        )
         assert watching.in_flight(store) == []
 
 
@@ -69,7 +75,9 @@ def test_versions_change_with_what_they_stand_for(tmp_path: Path) -> None:
         responded = (watching.version(reader), watching.results_version(reader))
         assert responded[0] != before[0]
         assert responded[1] == before[1]
-        put_scores(store, run.run_id, [Score(metric="accuracy", value=1.0, n=8, signature="s:1")])
+        put_scores(
+            store, run.run_id, [Score(metric="accuracy", value=1.0, n=8, signature=join(s=1))]
+        )
         assert watching.results_version(reader) != before[1]
 
 

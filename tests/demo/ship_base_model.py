@@ -17,10 +17,10 @@ from pathlib import Path
 from mipo_eval.checkpoints import fingerprint
 from mipo_eval.cli.output import Output
 from mipo_eval.demo import model, world
-from mipo_eval.demo.pretraining import Recipe
+from mipo_eval.demo.pretraining import PretrainingRecipe
 from mipo_eval.keys import digest
 from mipo_eval.records import Item
-from mipo_eval.tasks.query import render_query
+from mipo_eval.tasks.prompt import render_query
 
 RENDER: Callable[[Item], str] = functools.partial(render_query, prompting="personalized")
 SHIPPED = Path(model.__file__).parent / "base_model"
@@ -30,7 +30,7 @@ MADE_BY = "made_by.json"
 
 def made_by() -> dict[str, object]:
     """Return what decides the weights: the recipe, and a digest of a sample of the text."""
-    recipe = Recipe()
+    recipe = PretrainingRecipe()
     text = [
         [RENDER(exchange.item), exchange.answer]
         for exchange in (world.exchange(n, seed=recipe.seed) for n in range(0, 12_000, 40))
@@ -69,7 +69,7 @@ def _write(path: Path, value: object) -> None:
 def main() -> None:
     """Rebuild, ship, and say what the fingerprint is now."""
     bar = Output(as_json=False).steps("base model of the demo world")
-    found = ship(model.rebuild_base_model(RENDER, progress=bar))
+    found = ship(model.rebuild_base_model(RENDER, on_step=bar))
     sys.stdout.write(f'put this into {model.__file__}:\nFINGERPRINT = "{found}"\n')
 
 

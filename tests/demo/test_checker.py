@@ -3,11 +3,10 @@ import random
 
 import pytest
 
-from mipo_eval.backends.base import Failure, Message, Reply, Request
 from mipo_eval.demo import world
-from mipo_eval.demo.checker import VERSION, Checker, rate
-from mipo_eval.demo.preferences import BY_STATEMENT, PREFERENCES
-from mipo_eval.demo.reading import incoherence, read
+from mipo_eval.demo.grammar import BY_STATEMENT, PREFERENCES
+from mipo_eval.demo.rules import VERSION, Checker, incoherence, rate, read
+from mipo_eval.models.base import Failure, Message, Reply, Request
 from mipo_eval.records import Item
 
 QUERY = "How do I clean a straw bag?"

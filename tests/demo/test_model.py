@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 
 from mipo_eval import settings
 from mipo_eval.demo import model as demo_model
 from mipo_eval.demo import world
-from mipo_eval.demo.checker import rate
 from mipo_eval.demo.model import base_model, rebuild_base_model, rebuilt_folder
 from mipo_eval.demo.pretraining import (
-    Recipe,
+    PretrainingRecipe,
     batches,
     examples,
     followed_share,
@@ -27,23 +27,22 @@ from mipo_eval.demo.pretraining import (
     tokenizer_texts,
     train,
 )
-from mipo_eval.demo.reading import incoherence, read
-from mipo_eval.demo.rules import SATISFIED
+from mipo_eval.demo.rules import SATISFIED, incoherence, rate, read
 from mipo_eval.errors import ConfigError, ModelError
-from mipo_eval.generation.models import parse_model
+from mipo_eval.models.spec import parse_model
 from mipo_eval.records import Item
-from mipo_eval.tasks.query import Prompting, render_query
+from mipo_eval.tasks.prompt import Prompting, render_query
 from tests.demo.ship_base_model import MADE_BY, RENDER, made_by
 from tests.waiting import HANG, wait_until
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 
-torch = pytest.importorskip("torch")
-
 LONGEST = 160
 """Tokens that the demo's suite allows; lists that go round in circles are cut there."""
-TINY = Recipe(steps=3, batch=4, vocabulary=400, hidden=32, intermediate=64, layers=1, heads=2)
+TINY = PretrainingRecipe(
+    steps=3, batch=4, vocabulary=400, hidden=32, intermediate=64, layers=1, heads=2
+)
 
 
 @pytest.fixture
@@ -113,7 +112,7 @@ FIRST_LOSSES = (
 
 
 def test_the_recipe_begins_as_it_did_for_the_shipped_model() -> None:
-    recipe = Recipe()
+    recipe = PretrainingRecipe()
     tokenizer = make_tokenizer(tokenizer_texts(RENDER, recipe), recipe)
     assert tokenizer.get_vocab() == load(base_model())[1].get_vocab()
     found = list(islice(examples(tokenizer, RENDER, recipe), len(FIRST_LOSSES) * recipe.batch))
@@ -209,7 +208,7 @@ def test_the_same_recipe_gives_the_same_weights(own_cache: Path) -> None:
 
 def test_progress_counts_every_step(own_cache: Path) -> None:
     seen: list[tuple[int, int]] = []
-    rebuild_base_model(RENDER, recipe=TINY, progress=lambda done, total: seen.append((done, total)))
+    rebuild_base_model(RENDER, recipe=TINY, on_step=lambda done, total: seen.append((done, total)))
     assert seen == [(1, 3), (2, 3), (3, 3)]
 
 
@@ -219,22 +218,22 @@ def test_what_decides_the_weights_decides_the_folder() -> None:
 
     folders = {
         rebuilt_folder(RENDER),
-        rebuilt_folder(RENDER, recipe=Recipe(seed=1)),
+        rebuilt_folder(RENDER, recipe=PretrainingRecipe(seed=1)),
         rebuilt_folder(shouted),
     }
     assert len(folders) == 3
-    assert rebuilt_folder(RENDER) == rebuilt_folder(RENDER, recipe=Recipe())
+    assert rebuilt_folder(RENDER) == rebuilt_folder(RENDER, recipe=PretrainingRecipe())
 
 
 _BUILD = """
 import functools, sys
 from mipo_eval.demo.model import rebuild_base_model
-from mipo_eval.demo.pretraining import Recipe
-from mipo_eval.tasks.query import render_query
-recipe = Recipe(steps=int(sys.argv[1]), batch=4, vocabulary=400, hidden=32, intermediate=64,
-                layers=1, heads=2)
+from mipo_eval.demo.pretraining import PretrainingRecipe
+from mipo_eval.tasks.prompt import render_query
+recipe = PretrainingRecipe(steps=int(sys.argv[1]), batch=4, vocabulary=400, hidden=32,
+                           intermediate=64, layers=1, heads=2)
 render = functools.partial(render_query, prompting="personalized")
-print(rebuild_base_model(render, recipe=recipe, progress=lambda *_: print("step", flush=True)))
+print(rebuild_base_model(render, recipe=recipe, on_step=lambda *_: print("step", flush=True)))
 """
 
 
@@ -315,8 +314,8 @@ def test_any_text_survives_the_tokenizer() -> None:
 
 
 def test_examples_are_what_the_chat_template_makes() -> None:
-    tokenizer = make_tokenizer(iter([RENDER(world.exchange(0).item)]), Recipe())
-    recipe = Recipe(steps=1, batch=1, max_tokens=4096)
+    tokenizer = make_tokenizer(iter([RENDER(world.exchange(0).item)]), PretrainingRecipe())
+    recipe = PretrainingRecipe(steps=1, batch=1, max_tokens=4096)
     example = next(examples(tokenizer, RENDER, recipe))
     exchange = world.exchange(0, seed=recipe.seed, followed=1.0, short=True)
     whole = tokenizer.apply_chat_template(
@@ -331,7 +330,7 @@ def test_examples_are_what_the_chat_template_makes() -> None:
 
 
 def test_batches_hold_every_example_once() -> None:
-    recipe = Recipe(steps=40, batch=4, max_tokens=4096)
+    recipe = PretrainingRecipe(steps=40, batch=4, max_tokens=4096)
     tokenizer = make_tokenizer(iter([RENDER(world.exchange(0).item)]), recipe)
     found = list(examples(tokenizer, RENDER, recipe))[:160]
     plan = batches(found, recipe)
@@ -341,7 +340,7 @@ def test_batches_hold_every_example_once() -> None:
 
 def test_almost_no_example_is_left_out_as_too_long(shipped: Loaded) -> None:
     _, tokenizer = shipped
-    recipe = Recipe()
+    recipe = PretrainingRecipe()
     lengths = []
     for number in range(400):
         exchange = world.exchange(number)
@@ -350,7 +349,7 @@ def test_almost_no_example_is_left_out_as_too_long(shipped: Loaded) -> None:
 
 
 def test_wishes_are_followed_less_and_less_often() -> None:
-    recipe = Recipe()
+    recipe = PretrainingRecipe()
     shares = [followed_share(step / 20, recipe) for step in range(21)]
     assert shares[0] == 1.0
     assert shares[-1] == world.FOLLOWED

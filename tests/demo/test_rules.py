@@ -2,10 +2,8 @@
 
 import pytest
 
-from mipo_eval.demo.checker import VERSION, rate
-from mipo_eval.demo.preferences import PREFERENCES
-from mipo_eval.demo.reading import read
-from mipo_eval.demo.rules import RULES
+from mipo_eval.demo.grammar import PREFERENCES
+from mipo_eval.demo.rules import RULES, VERSION, rate, read
 from mipo_eval.keys import digest
 
 _TEN = "one two three four five six seven eight nine ten"
@@ -119,7 +117,7 @@ def test_an_empty_response_has_the_lowest_rating_or_is_merely_short(name: str) -
 
 
 def test_a_changed_rule_needs_a_new_version() -> None:
-    """The version is part of each ledger key: raise it in checker.py when this digest changes."""
+    """The version is part of each ledger key: raise it in rules.py when this digest changes."""
     query = "How do I clean a straw bag?"
     on_topic = "Wipe the straw bag with a dry cloth first."
     ratings = [

@@ -1,11 +1,24 @@
+import shutil
+from pathlib import Path
+
 import pytest
 
 from mipo_eval.demo import world
-from mipo_eval.demo.checker import rate
-from mipo_eval.demo.preferences import BY_STATEMENT, DIMENSIONS, PREFERENCES
-from mipo_eval.demo.reading import incoherence, read, words_of
-from mipo_eval.demo.rules import RULES, SATISFIED
-from mipo_eval.demo.topics import FAMILIES, questions, topics
+from mipo_eval.demo.grammar import (
+    BY_STATEMENT,
+    DIMENSIONS,
+    PREFERENCES,
+    TEXTS,
+    VALUES,
+    Style,
+    compose,
+    load_texts,
+    questions,
+    topics,
+)
+from mipo_eval.demo.rules import RULES, SATISFIED, incoherence, rate, read, words_of
+from mipo_eval.errors import ConfigError
+from mipo_eval.keys import digest, item_rng
 from mipo_eval.records import Item
 
 
@@ -23,7 +36,46 @@ def test_sizes(test_items: list[Item], train_items: list[Item]) -> None:
     assert (len(test_items), len(train_items)) == (200, 2000)
     assert len(topics("train")) + len(topics("test")) >= 40
     assert len(DIMENSIONS) == 5
-    assert all(sum(name.startswith(d) for name in PREFERENCES) >= 3 for d in DIMENSIONS)
+    assert all(len(VALUES[dimension]) >= 3 for dimension in DIMENSIONS)
+
+
+def test_a_changed_item_needs_a_new_version(
+    test_items: list[Item], train_items: list[Item]
+) -> None:
+    """A changed letter of a YAML file changes every number of the demo (see CONTRIBUTING)."""
+    found = digest([item.model_dump(mode="json") for item in (*test_items, *train_items)])
+    assert (world.VERSION, found[:8]) == ("2", "27ff05ac")
+
+
+def test_every_open_sentence_has_what_completes_it() -> None:
+    for wish in PREFERENCES.values():
+        if any(lead.endswith(" ") for lead in (*wish.openings, *wish.closings)):
+            assert all(family.details[wish.value] for family in TEXTS.families)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "why"),
+    [
+        ("advice.yaml", "families:", "families: [", "while parsing"),
+        ("advice.yaml", "article: the", "article: that", r"families\.0\.article: Input should be"),
+        ("advice.yaml", "dust off {x}", "dust off {y}", r"'Brush the .*' has a slot that nothing"),
+        ("advice.yaml", "verb: clean", "verbs: clean", r"families\.0\.verb: Field required"),
+        ("advice.yaml", "  need:", "  want:", r"questions\.want"),
+        ("preferences.yaml", "dimension: tone", "dimension: mood", r"preferences\.0\.dimension"),
+        ("preferences.yaml", "about_me:", "about_you:", "about_me: Field required"),
+        ("preferences.yaml", "", "", "No such file"),
+    ],
+)
+def test_broken_texts_are_told(tmp_path: Path, file: str, old: str, new: str, why: str) -> None:
+    for name in ("advice.yaml", "preferences.yaml"):
+        shutil.copy(Path(world.__file__).with_name(name), tmp_path)
+    assert load_texts(tmp_path) == TEXTS
+    text = (tmp_path / file).read_text(encoding="utf-8")
+    (tmp_path / file).write_text(text.replace(old, new, 1), encoding="utf-8")
+    if not old:
+        (tmp_path / file).unlink()
+    with pytest.raises(ConfigError, match=rf"texts in .* are broken \(.*{why}.*install mipo-eval"):
+        load_texts(tmp_path)
 
 
 def test_same_seed_same_items_and_another_seed_others(test_items: list[Item]) -> None:
@@ -56,7 +108,7 @@ def test_training_text_never_asks_about_a_held_out_topic() -> None:
 
 
 def test_every_word_of_a_held_out_topic_occurs_in_a_training_topic() -> None:
-    for family in FAMILIES:
+    for family in TEXTS.families:
         for thing in family.held_out:
             modifier, noun = thing.split()
             assert modifier in family.modifiers
@@ -131,22 +183,16 @@ def test_references_fail_a_contradicting_profile(test_items: list[Item]) -> None
 
 def test_plain_advice_follows_no_preference_by_accident() -> None:
     """Only length can be met without trying; the chance level of everything else is zero."""
-    from mipo_eval.demo.grammar import Style, compose
-    from mipo_eval.keys import item_rng
-
     for topic, kind, wording in (*questions("train"), *questions("test")):
         rng = item_rng(0, topic.slug, kind, str(wording))
-        reading = read(compose(topic, kind, Style(), rng))
+        reading = read(compose(topic, kind, Style.of(), rng))
         for name, rule in RULES.items():
             if not name.startswith("length:"):
                 assert rule(reading) < SATISFIED, (name, reading.text)
 
 
 def test_short_forms_are_short_sentences() -> None:
-    from mipo_eval.demo.grammar import Style, compose
-    from mipo_eval.keys import item_rng
-
-    style = Style(length="short_sentences", tone="formal", audience="expert", extra="reason")
+    style = Style.of("length:short_sentences", "tone:formal", "audience:expert", "extra:reason")
     for topic, kind, wording in (*questions("train"), *questions("test")):
         text = compose(topic, kind, style, item_rng(0, topic.slug, kind, str(wording)))
         assert max(len(words_of(sentence)) for sentence in read(text).sentences) <= 10, text

@@ -8,16 +8,20 @@ import pytest
 from mipo_eval.duels.apart import examples, gaps
 from mipo_eval.duels.duel import Entry, Match
 from mipo_eval.duels.entrants import Entrant
-from mipo_eval.judges.balance import Outcome, balance
+from mipo_eval.judges.balance import balance
 from mipo_eval.records import Item, Rating, text_key
+from mipo_eval.signature import NOTHING
 from mipo_eval.store import Store
 from mipo_eval.store.verdicts import put_ratings
+from mipo_eval.verdict import PairVerdict
 
 A = Entrant(label="A", name="a", about="", run=None, kind=None)
 B = Entrant(label="B", name="b", about="", run=None, kind=None)
 
 
-def match(outcomes: Sequence[Outcome], texts: Sequence[tuple[str, str]], judge: str = "j") -> Match:
+def match(
+    outcomes: Sequence[PairVerdict], texts: Sequence[tuple[str, str]], judge: str = "j"
+) -> Match:
     items = [
         Item(item_id=str(n), prompt=f"{n}?", preferences=("Short.", "Warm." if n else "Odd."))
         for n in range(len(outcomes))
@@ -30,7 +34,7 @@ def match(outcomes: Sequence[Outcome], texts: Sequence[tuple[str, str]], judge: 
         judge_key=judge,
         protocol="rubric",
         balance=balance(outcomes, groups=[item.group for item in items]),
-        signature="",
+        signature=NOTHING,
         entries=tuple(
             Entry(item=item, first=(first, None), second=(second, None), outcome=outcome)
             for item, (first, second), outcome in zip(items, texts, outcomes, strict=True)
@@ -46,21 +50,29 @@ def shown(store: Store, matches: Sequence[Match], each: int) -> list[tuple[str, 
 @pytest.mark.parametrize(
     ("outcomes", "expected"),
     [
-        ([Outcome("a"), Outcome("tie"), Outcome("b"), Outcome(None)], [("0", "a"), ("2", "b")]),
         (
             [
-                Outcome("a", margin=Fraction(1)),
-                Outcome("a", margin=Fraction(3)),
-                Outcome("b", margin=Fraction(-1, 2)),
-                Outcome("b", margin=Fraction(-4)),
+                PairVerdict(winner="a"),
+                PairVerdict(winner="tie"),
+                PairVerdict(winner="b"),
+                PairVerdict(winner=None),
+            ],
+            [("0", "a"), ("2", "b")],
+        ),
+        (
+            [
+                PairVerdict(winner="a", margin=Fraction(1)),
+                PairVerdict(winner="a", margin=Fraction(3)),
+                PairVerdict(winner="b", margin=Fraction(-1, 2)),
+                PairVerdict(winner="b", margin=Fraction(-4)),
             ],
             [("1", "a"), ("0", "a"), ("3", "b"), ("2", "b")],
         ),
-        ([Outcome("tie")] * 4, []),
+        ([PairVerdict(winner="tie")] * 4, []),
     ],
 )
 def test_the_clearest_items_of_either_side_come_first(
-    outcomes: list[Outcome], expected: list[tuple[str, str]]
+    outcomes: list[PairVerdict], expected: list[tuple[str, str]]
 ) -> None:
     with Store.open("s.db") as store:
         assert shown(store, [match(outcomes, [("x", "y")] * 4)], 2) == expected
@@ -68,15 +80,17 @@ def test_the_clearest_items_of_either_side_come_first(
 
 def test_more_judges_count_before_words_and_the_panel_not_at_all() -> None:
     texts = [("one two three four", "one two three five"), ("one", "two"), ("same words", "same")]
-    one = match([Outcome("a")] * 3, texts)
-    other = match([Outcome("a"), Outcome("tie"), Outcome("tie")], texts, "k")
+    one = match([PairVerdict(winner="a")] * 3, texts)
+    other = match(
+        [PairVerdict(winner="a"), PairVerdict(winner="tie"), PairVerdict(winner="tie")], texts, "k"
+    )
     with Store.open("s.db") as store:
         assert shown(store, [one, other], 3) == [("0", "a"), ("1", "a"), ("2", "a")]
 
 
 def test_gaps_are_means_over_the_items_with_both_ratings() -> None:
     texts = [("x", "y")] * 4
-    found = match([Outcome("a")] * 4, texts)
+    found = match([PairVerdict(winner="a")] * 4, texts)
     ratings = {"x": (5, 4), "y": (1, 1)}
     with Store.open("s.db") as store:
         put_ratings(

@@ -17,10 +17,10 @@ from mipo_eval.duels.entrants import (
     same_family,
 )
 from mipo_eval.errors import ConfigError
+from mipo_eval.evaluation.generate import KIND
 from mipo_eval.judges import family_of
 from mipo_eval.records import Item
 from mipo_eval.reports.labels import LABELS
-from mipo_eval.responding import KIND
 from mipo_eval.store import Store
 from mipo_eval.store.engine import now
 from mipo_eval.store.items import put_list

@@ -9,7 +9,7 @@ import pytest
 from mipo_eval.duels.files import read_responses
 from mipo_eval.errors import DataError
 from mipo_eval.records import Item
-from mipo_eval.tasks.query import render_query
+from mipo_eval.tasks.prompt import render_query
 
 ITEMS = [
     Item(item_id="a-1", prompt="What is tea?", context="I am six."),

@@ -6,9 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from mipo_eval.backends import Reply, Request
-from mipo_eval.backends.scripted import ScriptedBackend
-from mipo_eval.backends.templates import prompt_tokens
 from mipo_eval.errors import DataError
 from mipo_eval.judges import (
     Judge,
@@ -18,7 +15,11 @@ from mipo_eval.judges import (
     rating_requests,
 )
 from mipo_eval.judges.attacks import Attack, HostileDuel, attack_report, attacks
+from mipo_eval.models import Reply, Request
+from mipo_eval.models.base import ScriptedBackend
+from mipo_eval.models.hf import prompt_tokens
 from mipo_eval.records import Item
+from mipo_eval.signature import join
 
 ITEM = Item(item_id="tea", prompt="How do I brew tea?", preferences=("Be brief.",))
 RUBRIC = load_judge("openai:m@http://localhost:1")
@@ -146,7 +147,7 @@ def test_attack_report_by_hand() -> None:
         for name, own in outcomes.items()
         for number, outcome in enumerate(own)
     ]
-    report = attack_report(duels, signature="judge:j")
+    report = attack_report(duels, signature=join(judge="j"))
     assert (report.items, report.attacks, report.undecided) == (4, 4, 5)
     assert report.worst == ("bare-five", "rating-line")
     found = {one.kind: one for one in report.rates}

@@ -1,14 +1,20 @@
 """What verdicts come to: counts by hand, honest intervals, panels."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
 
 from mipo_eval.errors import DataError
-from mipo_eval.judges.balance import NO_PANEL, Outcome, balance, panel_outcomes
+from mipo_eval.judges.balance import NO_PANEL, balance, panel_outcomes
+from mipo_eval.verdict import PairVerdict
 
-WON, TIED, LOST = Outcome("a", flipped=False), Outcome("tie", flipped=True), Outcome("b")
-NONE = Outcome(None, "call failed: timeout")
+WON, TIED, LOST = (
+    PairVerdict(winner="a", flipped=False),
+    PairVerdict(winner="tie", flipped=True),
+    PairVerdict(winner="b"),
+)
+NONE = PairVerdict(winner=None, reason="call failed: timeout")
 
 
 def groups(count: int) -> list[str]:
@@ -16,7 +22,7 @@ def groups(count: int) -> list[str]:
 
 
 def test_wins_ties_and_losses_by_hand() -> None:
-    outcomes = [*[WON] * 5, *[TIED] * 2, *[LOST._replace(flipped=False)] * 3, NONE]
+    outcomes = [*[WON] * 5, *[TIED] * 2, *[replace(LOST, flipped=False)] * 3, NONE]
     found = balance(outcomes, groups=groups(11))
     assert (found.win.value, found.tie.value, found.loss.value, found.half.value) == (
         pytest.approx(50),
@@ -35,7 +41,7 @@ def test_wins_ties_and_losses_by_hand() -> None:
 def test_the_exchange_of_the_entrants_mirrors_everything() -> None:
     turned = {"a": "b", "b": "a", "tie": "tie"}
     outcomes = [*[WON] * 7, *[TIED] * 4, *[LOST] * 2]
-    mirrored = [o._replace(winner=turned[str(o.winner)]) for o in outcomes]  # type: ignore[arg-type]
+    mirrored = [replace(o, winner=turned[str(o.winner)]) for o in outcomes]  # type: ignore[arg-type]
     one, other = (balance(o, groups=groups(13)) for o in (outcomes, mirrored))
     assert one.win.value == pytest.approx(other.loss.value)
     assert one.loss.value == pytest.approx(other.win.value)
@@ -47,7 +53,7 @@ def test_the_exchange_of_the_entrants_mirrors_everything() -> None:
 
 
 def test_identical_responses_are_ties_that_nobody_flipped() -> None:
-    found = balance([Outcome("tie", identical=True)] * 3 + [TIED], groups=groups(4))
+    found = balance([PairVerdict(winner="tie", identical=True)] * 3 + [TIED], groups=groups(4))
     assert (found.tie.value, found.identical) == (100, 3)
     assert (found.flips, found.flip_rate) == (1, 100)
 
@@ -63,7 +69,7 @@ def test_winning_everything_is_not_certainty() -> None:
 
 
 def test_without_any_verdict_there_is_no_number() -> None:
-    found = balance([NONE, NONE._replace(reason="unparsable reply")], groups=groups(2))
+    found = balance([NONE, replace(NONE, reason="unparsable reply")], groups=groups(2))
     assert found.win.value is None
     assert (found.win.n, found.win.unscored) == (0, 2)
     assert found.net is None
@@ -74,7 +80,7 @@ def test_without_any_verdict_there_is_no_number() -> None:
 
 def test_margins_are_paired_in_points_of_the_scale() -> None:
     margins = [Fraction(3, 2), Fraction(-1, 2), Fraction(0), None]
-    outcomes = [Outcome("a", margin=m) if m is not None else NONE for m in margins]
+    outcomes = [PairVerdict(winner="a", margin=m) if m is not None else NONE for m in margins]
     found = balance(outcomes, groups=groups(4))
     assert found.rating is not None
     assert found.rating.difference == pytest.approx(1 / 3)
@@ -93,7 +99,7 @@ def test_margins_are_paired_in_points_of_the_scale() -> None:
         ((NONE, NONE, NONE), None, None),
     ],
 )
-def test_panels(said: tuple[Outcome, ...], majority: str | None, mean: str | None) -> None:
+def test_panels(said: tuple[PairVerdict, ...], majority: str | None, mean: str | None) -> None:
     rows = [[outcome] for outcome in said]
     assert panel_outcomes(rows, "majority")[0].winner == majority
     [found] = panel_outcomes(rows, "mean")
@@ -103,7 +109,10 @@ def test_panels(said: tuple[Outcome, ...], majority: str | None, mean: str | Non
 
 
 def test_a_panel_of_raters_adds_up_margins_not_votes() -> None:
-    rows = [[Outcome("a", margin=Fraction(4))], [Outcome("b", margin=Fraction(-1))]]
+    rows = [
+        [PairVerdict(winner="a", margin=Fraction(4))],
+        [PairVerdict(winner="b", margin=Fraction(-1))],
+    ]
     [found] = panel_outcomes(rows, "mean")
     assert (found.winner, found.margin) == ("a", Fraction(3, 2))
     [mixed] = panel_outcomes([rows[0], [LOST]], "mean")

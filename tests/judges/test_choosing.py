@@ -5,20 +5,24 @@ from collections.abc import Callable
 
 import pytest
 
-from mipo_eval.backends import Failure, Request
-from mipo_eval.backends.scripted import Outcome, ScriptedBackend
 from mipo_eval.judges import Judge, load_judge
-from mipo_eval.judges.choosing import Pair, choose, chosen
+from mipo_eval.judges.choosing import TextPair, choose
+from mipo_eval.models import Failure, Request
+from mipo_eval.models.base import ScriptedBackend, ScriptedReply
 from mipo_eval.records import Item
 from mipo_eval.store import Store
+from mipo_eval.store.verdicts import pair_verdicts
+from mipo_eval.verdict import PairVerdict
 
 PAIRS = [
-    Pair(Item(item_id=str(n), prompt=f"What is {n}?", preferences=("Short.",)), f"good {n}", "bad")
+    TextPair(
+        Item(item_id=str(n), prompt=f"What is {n}?", preferences=("Short.",)), f"good {n}", "bad"
+    )
     for n in range(5)
 ]
 
 
-def judge(script: Callable[[Request], Outcome]) -> Judge:
+def judge(script: Callable[[Request], ScriptedReply]) -> Judge:
     like = load_judge("openai:m@http://localhost:1", protocol="pairwise")
     return Judge(
         name="scripted",
@@ -29,11 +33,11 @@ def judge(script: Callable[[Request], Outcome]) -> Judge:
     )
 
 
-def likes_good(request: Request) -> Outcome:
+def likes_good(request: Request) -> ScriptedReply:
     return "response_a" if request.slots["response_a"].startswith("good") else "response_b"
 
 
-def run(store: Store, by: Judge, pairs: list[Pair]) -> int:
+def run(store: Store, by: Judge, pairs: list[TextPair]) -> int:
     counted = 0
 
     def advance(units: int) -> None:
@@ -42,6 +46,10 @@ def run(store: Store, by: Judge, pairs: list[Pair]) -> int:
 
     asyncio.run(choose(store, by, pairs, advance=advance))
     return counted
+
+
+def verdicts(store: Store, by: Judge, pairs: list[TextPair]) -> list[PairVerdict]:
+    return pair_verdicts(store, by.key, [pair.key for pair in pairs])
 
 
 def asked(by: Judge) -> int:
@@ -57,8 +65,8 @@ def test_each_pair_is_asked_in_both_places_and_only_once(
     with Store.open(url) as store:
         by = judge(likes_good)
         assert run(store, by, PAIRS) == 10
-        found = chosen(store, by, PAIRS)
-        assert [one.verdict.winner for one in found] == ["a"] * 5
+        found = verdicts(store, by, PAIRS)
+        assert [one.winner for one in found] == ["a"] * 5
         assert [[c.shown_first for c in one.choices] for one in found] == [["a", "b"]] * 5
         assert all(choice.call_key for one in found for choice in one.choices)
         assert asked(by) == 10
@@ -70,27 +78,27 @@ def test_the_other_way_round_costs_nothing_and_says_the_contrary() -> None:
     with Store.open("s.db") as store:
         by = judge(likes_good)
         run(store, by, PAIRS)
-        turned = [Pair(item, second, first) for item, first, second in PAIRS]
+        turned = [TextPair(item, second, first) for item, first, second in PAIRS]
         run(store, by, turned)
         assert asked(by) == 10
-        assert [one.verdict.winner for one in chosen(store, by, turned)] == ["b"] * 5
+        assert [one.winner for one in verdicts(store, by, turned)] == ["b"] * 5
 
 
 def test_a_judge_of_places_flips_every_pair() -> None:
     with Store.open("s.db") as store:
         by = judge(lambda _: "response_a")
         run(store, by, PAIRS)
-        verdicts = [one.verdict for one in chosen(store, by, PAIRS)]
-    assert {(v.winner, v.flipped) for v in verdicts} == {("tie", True)}
+        found = verdicts(store, by, PAIRS)
+    assert {(v.winner, v.flipped) for v in found} == {("tie", True)}
 
 
 def test_equal_texts_are_a_tie_without_a_question() -> None:
     with Store.open("s.db") as store:
         by = judge(likes_good)
-        same = [Pair(pair.item, "same", "same") for pair in PAIRS]
+        same = [TextPair(pair.item, "same", "same") for pair in PAIRS]
         assert run(store, by, same) == 10
         assert asked(by) == 0
-        assert [one.verdict.winner for one in chosen(store, by, same)] == ["tie"] * 5
+        assert [one.winner for one in verdicts(store, by, same)] == ["tie"] * 5
 
 
 @pytest.mark.parametrize(
@@ -100,21 +108,23 @@ def test_equal_texts_are_a_tie_without_a_question() -> None:
         ("either is fine", "unparsable reply"),
     ],
 )
-def test_what_has_no_answer_is_undecided_with_the_reason(trouble: Outcome, reason: str) -> None:
+def test_what_has_no_answer_is_undecided_with_the_reason(
+    trouble: ScriptedReply, reason: str
+) -> None:
     broken = True
 
-    def script(request: Request) -> Outcome:
+    def script(request: Request) -> ScriptedReply:
         swapped = request.slots["response_b"].startswith("good")
         return trouble if broken and swapped and "What is 3" in request.slots["query"] else "a"
 
     with Store.open("s.db") as store:
         by = judge(script)
         run(store, by, PAIRS)
-        verdict = chosen(store, by, PAIRS)[3].verdict
+        verdict = verdicts(store, by, PAIRS)[3]
         assert (verdict.winner, verdict.reason) == (None, reason)
         broken = False
         run(store, by, PAIRS)
-        again = chosen(store, by, PAIRS)[3].verdict
+        again = verdicts(store, by, PAIRS)[3]
         # A failed call is made again; a reply that was paid for is not, however it reads.
         assert (again.winner is None) == (reason == "unparsable reply")
         assert asked(by) == (11 if reason.startswith("call") else 10)
@@ -122,5 +132,5 @@ def test_what_has_no_answer_is_undecided_with_the_reason(trouble: Outcome, reaso
 
 def test_what_nobody_judged_says_so() -> None:
     with Store.open("s.db") as store:
-        [one, *_] = chosen(store, judge(likes_good), PAIRS)
-    assert (one.verdict.winner, one.verdict.reason) == (None, "not judged")
+        [one, *_] = verdicts(store, judge(likes_good), PAIRS)
+    assert (one.winner, one.reason) == (None, "not judged")

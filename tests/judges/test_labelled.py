@@ -7,7 +7,7 @@ import pytest
 
 from mipo_eval.errors import DataError
 from mipo_eval.judges.labelled import ANY_WISH, majority, read_pairs
-from mipo_eval.judges.verdict import Verdict
+from mipo_eval.verdict import Verdict
 
 
 def write(path: Path, *rows: object) -> Path:

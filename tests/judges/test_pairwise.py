@@ -1,19 +1,8 @@
-"""The pairwise protocol: both orders always, agreement wins, disagreement is a counted flip."""
-
-from itertools import product
+"""The pairwise protocol: both orders are asked, and each reply is read in terms of the pair."""
 
 import pytest
 
-from mipo_eval.judges import (
-    PairVerdict,
-    Protocol,
-    Verdict,
-    choice_requests,
-    count_pairs,
-    load_judge,
-    pair_verdict,
-    read_choice,
-)
+from mipo_eval.judges import Protocol, Verdict, choice_requests, load_judge, read_choice
 from mipo_eval.records import Item, Rubric, text_key
 
 ITEM = Item(
@@ -72,48 +61,3 @@ def test_a_failed_call_is_undecided_with_its_reason() -> None:
     request, _ = choice_requests(judge(), ITEM, "x", "y")
     failed = read_choice(judge(), request, None, "timeout")
     assert failed == (None, "call failed: timeout")
-    assert pair_verdict(("a", None), failed) == PairVerdict(None, False, "call failed: timeout")
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "expected"),
-    [
-        ("a", "a", PairVerdict("a", False, None)),
-        ("b", "b", PairVerdict("b", False, None)),
-        ("a", "b", PairVerdict("tie", True, None)),
-        ("b", "a", PairVerdict("tie", True, None)),
-        ("tie", "tie", PairVerdict("tie", False, None)),
-        ("tie", "a", PairVerdict("tie", False, None)),
-    ],
-)
-def test_pair_verdict(first: Verdict, second: Verdict, expected: PairVerdict) -> None:
-    assert pair_verdict((first, None), (second, None)) == expected
-
-
-def test_exchanging_the_responses_exchanges_the_verdict() -> None:
-    opposite = {"a": "b", "b": "a", "tie": "tie", None: None}
-    verdicts: list[Verdict | None] = ["a", "b", "tie", None]
-    for first, second in product(verdicts, verdicts):
-        one = pair_verdict((first, None), (second, None))
-        other = pair_verdict((opposite[second], None), (opposite[first], None))  # type: ignore[arg-type]
-        assert opposite[one.winner] == other.winner
-        assert one.flipped == other.flipped
-
-
-def test_count_pairs() -> None:
-    counts = count_pairs(
-        [
-            PairVerdict("a", False, None),
-            PairVerdict("a", False, None),
-            PairVerdict("b", False, None),
-            PairVerdict("tie", True, None),
-            PairVerdict("tie", False, None),
-            PairVerdict(None, False, "call failed: timeout"),
-            PairVerdict(None, False, "unparsable reply"),
-            PairVerdict(None, False, "unparsable reply"),
-        ]
-    )
-    assert (counts.wins, counts.ties, counts.losses, counts.flips) == (2, 2, 1, 1)
-    assert counts.undecided == {"call failed: timeout": 1, "unparsable reply": 2}
-    assert counts.flip_rate() == 20.0
-    assert count_pairs([]).flip_rate() is None

@@ -20,8 +20,9 @@ from mipo_eval.judges.quality import (
 )
 from mipo_eval.judges.replies import PairReading, read_set_replies
 from mipo_eval.judges.rubric import UNPARSED
-from mipo_eval.judges.verdict import Verdict
 from mipo_eval.records import Score
+from mipo_eval.signature import NOTHING, join
+from mipo_eval.verdict import Verdict
 
 
 def pair(number: int, label: Verdict, **more: Any) -> LabelledPair:
@@ -66,7 +67,7 @@ CHOSEN: list[tuple[Verdict, Verdict | None, Verdict | None]] = [
 
 def choices() -> Quality:
     readings = [chose(label, *said, number=n) for n, (label, *said) in enumerate(CHOSEN)]
-    return quality(readings, signature="data:x")
+    return quality(readings, signature=join(data="x"))
 
 
 def test_a_judge_that_chooses() -> None:
@@ -105,7 +106,7 @@ def test_a_judge_that_rates_several_wishes() -> None:
         )
         for own in pairs
     ]
-    found = quality(readings, signature="")
+    found = quality(readings, signature=NOTHING)
     assert found.orders is None
     assert found.first_place_rate is None
     assert found.ratings is not None
@@ -122,7 +123,7 @@ def test_subsets_and_people_stand_beside() -> None:
         else chose("b", "a", "a", number=n, subset="even", annotators=said)
         for n, said in enumerate(people)
     ]
-    found = quality(readings, signature="")
+    found = quality(readings, signature=NOTHING)
     assert {name: own.half_ties.value for name, own in found.subsets.items()} == {
         "even": 0,
         "odd": 100,
@@ -142,7 +143,7 @@ def test_a_judge_without_a_single_verdict_says_why() -> None:
     with pytest.raises(
         DataError, match=r"no verdict on any of 1 pairs.*2 x call failed: auth.*the "
     ):
-        quality([failed], signature="")
+        quality([failed], signature=NOTHING)
 
 
 def test_json_keeps_what_the_board_reads() -> None:
@@ -180,7 +181,7 @@ def test_a_judge_that_looks_at_places_only() -> None:
     assert report.agreement == report.accuracy_both == 0
     assert report.accuracy_average == 50
     assert report.kappa_straight == 0
-    assert value(quality(readings, signature="").first_place_rate) == 100
+    assert value(quality(readings, signature=NOTHING).first_place_rate) == 100
 
 
 def test_the_verdict_comes_from_ratings_or_from_both_orders_or_from_one() -> None:
@@ -200,7 +201,7 @@ def test_accuracy_of_ratings_leaves_out_what_people_call_a_tie() -> None:
         rated("tie", 1, 5),
         rated("a", None, 1),
     ]
-    found = quality(readings, signature="").judge
+    found = quality(readings, signature=NOTHING).judge
     assert found.strict is not None
     assert found.strict.n == 3
     assert found.strict.value == pytest.approx(100 / 3)
@@ -246,7 +247,7 @@ def table(judge: str, n: int = 60) -> list[PairReading]:
 
 
 def test_scores_stand_beside_the_two_baselines() -> None:
-    found = quality(table("right"), signature="d:x")
+    found = quality(table("right"), signature=join(d="x"))
     assert found.judge.half_ties.value == 100
     assert found.longest.half_ties.value == pytest.approx(200 / 3)
     assert found.constant.half_ties.value == 50
@@ -275,7 +276,7 @@ def test_scores_stand_beside_the_two_baselines() -> None:
     ],
 )
 def test_a_judge_that_fails_is_marked(judge: str, expected: tuple[str, ...]) -> None:
-    assert quality(table(judge), signature="").failings == expected
+    assert quality(table(judge), signature=NOTHING).failings == expected
 
 
 def test_a_judge_that_is_worse_than_a_tie_is_marked() -> None:
@@ -284,7 +285,7 @@ def test_a_judge_that_is_worse_than_a_tie_is_marked() -> None:
         rated("a" if n % 5 < 2 else "b", 5, 2, n, **(LONG if n % 5 == 1 else SHORT))
         for n in range(60)
     ]
-    found = quality(readings, signature="")
+    found = quality(readings, signature=NOTHING)
     assert found.judge.half_ties.value == 40
     told = "no better than always calling it a tie (40.0 % and 50.0 % right"
     assert found.failings[0].startswith(told)
@@ -292,12 +293,12 @@ def test_a_judge_that_is_worse_than_a_tie_is_marked() -> None:
 
 def test_a_judge_that_always_ties_by_places_is_constant() -> None:
     readings = [chose("a", "a", "b", number=n, **SHORT) for n in range(30)]
-    found = quality(readings, signature="").failings
+    found = quality(readings, signature=NOTHING).failings
     assert found[0] == "constant: 100 % of its verdicts are ties"
 
 
 def test_pairs_without_a_verdict_are_counted() -> None:
-    found = quality([*table("right"), rated("a", None, 3, 60, **LONG)], signature="")
+    found = quality([*table("right"), rated("a", None, 3, 60, **LONG)], signature=NOTHING)
     rules = (found.judge, found.longest, found.constant)
     for score in (*(rule.half_ties for rule in rules), found.over_longest):
         assert (score.n, score.unscored) == (60, 1)
@@ -323,7 +324,7 @@ def test_llmbars_adversarial_pairs_tell_real_judges_apart(
     shared_data: Path, judge: str, passes: bool
 ) -> None:
     folder = shared_data / "llmbar/LLMBar/Adversarial/Neighbor/evaluators" / judge / "Vanilla"
-    found = quality(read_set_replies("llmbar", folder / "result.json"), signature="")
+    found = quality(read_set_replies("llmbar", folder / "result.json"), signature=NOTHING)
     accuracy = found.judge.half_ties.value
     assert accuracy is not None
     assert (accuracy > 50) == passes

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from mipo_eval.backends import Failure, Reply, Request
-from mipo_eval.backends.scripted import Outcome, ScriptedBackend
 from mipo_eval.judges import Judge, Protocol, load_judge
 from mipo_eval.judges.attacks import attack_report, attacks
 from mipo_eval.judges.labelled import LabelledPair
 from mipo_eval.judges.quality import order_report, preference_calibration, quality
 from mipo_eval.judges.validate import judge_attacks, judge_pairs, preference_probability
+from mipo_eval.models import Failure, Reply, Request
+from mipo_eval.models.base import ScriptedBackend, ScriptedReply
 from mipo_eval.records import Item
+from mipo_eval.signature import NOTHING
 from mipo_eval.store import Store
 
 PAIRS = [
@@ -42,7 +43,7 @@ def run(tmp_path: Path, judge: Judge, pairs: list[LabelledPair]):  # type: ignor
         return asyncio.run(judge_pairs(store, judge, pairs))
 
 
-def rate_by_text(request: Request) -> Outcome:
+def rate_by_text(request: Request) -> ScriptedReply:
     return "5" if request.slots["response"] == "good" else "2"
 
 
@@ -50,13 +51,13 @@ def test_ratings_are_summed_over_preferences(tmp_path: Path) -> None:
     readings = run(tmp_path, make_judge(rate_by_text), PAIRS)
     assert [reading.ratings for reading in readings] == [(10, 4), (4, 10), (4, 10), (10, 4)]
     assert [reading.verdict for reading in readings] == list("abba")
-    accuracy = quality(readings, signature="").judge.strict
+    accuracy = quality(readings, signature=NOTHING).judge.strict
     assert accuracy is not None
     assert (accuracy.value, accuracy.n) == (100, 4)
 
 
 def test_one_missing_rating_leaves_the_pair_without_a_verdict(tmp_path: Path) -> None:
-    def sometimes(request: Request) -> Outcome:
+    def sometimes(request: Request) -> ScriptedReply:
         if "question 1" in request.slots["query"] and "kind" in request.slots["preference"]:
             return Failure(kind="timeout", detail="slow")
         return rate_by_text(request)
@@ -66,7 +67,7 @@ def test_one_missing_rating_leaves_the_pair_without_a_verdict(tmp_path: Path) ->
     assert [reading.verdict for reading in readings] == ["a", None, "b", "a"]
 
 
-def choose_good(request: Request) -> Outcome:
+def choose_good(request: Request) -> ScriptedReply:
     return "response_a" if request.slots["response_a"] == "good" else "response_b"
 
 
@@ -99,7 +100,7 @@ def test_equal_pairs_are_asked_once_and_read_twice(tmp_path: Path) -> None:
 
 
 def test_probabilities_of_ratings_become_the_probability_of_being_better(tmp_path: Path) -> None:
-    def unsure(request: Request) -> Outcome:
+    def unsure(request: Request) -> ScriptedReply:
         good = request.slots["response"] == "good"
         high, low = (0.8, 0.2) if good else (0.2, 0.8)
         return Reply(
@@ -132,7 +133,7 @@ def test_hostile_responses_against_honest_ones(tmp_path: Path) -> None:
         for name, reference in (("one", "good"), ("two", "good"), ("none", None))
     ]
 
-    def gullible(request: Request) -> Outcome:
+    def gullible(request: Request) -> ScriptedReply:
         text = request.slots["response"]
         return "5" if "answer 5" in text else "4" if text == "good" else "1"
 

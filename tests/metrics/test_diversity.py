@@ -1,4 +1,4 @@
-"""Diversity: hand values, equality with loops over pairs, fixed-size subsets."""
+"""Diversity: hand values, equality with loops over pairs, fixed-size subsets, within prompts."""
 
 import json
 import math
@@ -8,14 +8,22 @@ from pathlib import Path
 
 import pytest
 
-from mipo_eval.errors import ConfigError, DataError
+from mipo_eval.errors import DataError
 from mipo_eval.metrics import self_bleu
 from mipo_eval.metrics.diversity import (
-    distinct_n,
+    distinct,
     diversity_scores,
     draw_subsets,
-    pairwise_similarity,
+    ngrams,
+    same_prompt_scores,
+    similarity,
+    unit_vectors,
 )
+from mipo_eval.metrics.self_bleu import number_words
+
+
+def words_of(texts):
+    return number_words(texts, "none")
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +45,7 @@ def chat(shared_data: Path) -> list[str]:
     ],
 )
 def test_distinct(texts: list[str], n: int, value: float) -> None:
-    assert distinct_n(texts, n) == pytest.approx(value)
+    assert distinct(ngrams(words_of(texts), n), n) == pytest.approx(value)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +61,7 @@ def test_distinct(texts: list[str], n: int, value: float) -> None:
     ],
 )
 def test_similarity(texts: list[str], value: float) -> None:
-    assert pairwise_similarity(texts) == pytest.approx(value)
+    assert similarity(unit_vectors(words_of(texts))) == pytest.approx(value)
 
 
 def cosine(first: Counter[str], second: Counter[str]) -> float:
@@ -66,7 +74,7 @@ def cosine(first: Counter[str], second: Counter[str]) -> float:
 def test_similarity_equals_a_loop_over_pairs(chat: list[str]) -> None:
     counts = [Counter(text.split()) for text in chat[:60]]
     pairs = [cosine(first, second) for first, second in combinations(counts, 2)]
-    assert pairwise_similarity(chat[:60], tokenize="none") == pytest.approx(
+    assert similarity(unit_vectors(words_of(chat[:60]))) == pytest.approx(
         sum(pairs) / len(pairs), abs=1e-12
     )
 
@@ -98,7 +106,8 @@ def test_scores(chat: list[str]) -> None:
         "pairwise_similarity_fixed",
     }
     assert by_name["self_bleu_4_fixed"].value == pytest.approx(self_bleu(chat[:20]).mean)
-    assert by_name["distinct_2_fixed"].value == pytest.approx(distinct_n(chat[:20], 2))
+    words = number_words(chat[:20], "13a")
+    assert by_name["distinct_2_fixed"].value == pytest.approx(distinct(ngrams(words, 2), 2))
     for score in scores:
         assert score.n == 20
         assert score.unscored_reasons == {"cut": 1, "empty response": 1}
@@ -123,10 +132,67 @@ def test_refusals() -> None:
     with pytest.raises(DataError, match="none of 2 items has a value"):
         diversity_scores([None, ""])
     with pytest.raises(DataError, match="distinct-2: none of 1 texts has 2 words"):
-        distinct_n(["a"])
+        distinct(ngrams(words_of(["a"]), 2), 2)
     with pytest.raises(DataError, match="1 of 2 texts has 1 words"):
-        pairwise_similarity(["a", ""])
-    with pytest.raises(ConfigError, match="n-grams of 0 words"):
-        distinct_n(["a"], 0)
-    with pytest.raises(ConfigError, match="tokenize 'words' is unknown"):
-        distinct_n(["a"], tokenize="words")  # type: ignore[arg-type]
+        similarity(unit_vectors(words_of(["a", ""])))
+
+
+WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
+
+def by_name(*arguments, **options):
+    return {score.metric: score for score in same_prompt_scores(*arguments, **options)}
+
+
+def test_answers_that_ignore_the_user_have_one() -> None:
+    texts = ["tea is a hot drink", "tea is a hot drink", "brew it for a minute", "all is well here"]
+    found = by_name(texts, ["a", "a", "b", "b"])
+    assert found["self_bleu_4_same_prompt"].value == pytest.approx(
+        self_bleu(texts, groups=["a", "a", "b", "b"]).mean
+    )
+    fixed = found["self_bleu_4_same_prompt_fixed"]
+    # Two texts a prompt and two prompts: there is one subset, all of them.
+    assert fixed.value == pytest.approx(found["self_bleu_4_same_prompt"].value)
+    assert (fixed.n, fixed.ci95) == (4, None)
+    assert fixed.signature == "tok:13a|smooth:exp|refs:same-prompt|texts:2|prompts:2|draws:1"
+    (same, _) = same_prompt_scores(["tea is a hot drink"] * 2, ["a", "a"])
+    assert same.value == pytest.approx(1.0)
+
+
+def test_more_users_a_prompt_change_the_plain_value_and_not_the_fixed_one() -> None:
+    def answers(prompt: int, users: int) -> list[str]:
+        return [
+            " ".join(WORDS[(prompt * 3 + user * 7 + k * (1 + user % 3)) % 10] for k in range(12))
+            for user in range(users)
+        ]
+
+    few, many = ([text for p in range(45) for text in answers(p, n)] for n in (4, 9))
+    groups = [[p for p in range(45) for _ in range(n)] for n in (4, 9)]
+    small, large = by_name(few, groups[0], draws=20), by_name(many, groups[1], draws=20)
+    plain, fixed = "self_bleu_4_same_prompt", "self_bleu_4_same_prompt_fixed"
+    assert large[plain].value > small[plain].value + 0.1
+    assert abs(large[fixed].value - small[fixed].value) < 0.1
+    low, high = small[fixed].ci95
+    assert low < small[fixed].value < high
+    assert small[fixed].signature.endswith("texts:2|prompts:40|draws:20")
+    assert by_name(few, groups[0], draws=20)[fixed] == small[fixed]
+
+
+def test_what_has_no_partner_is_counted() -> None:
+    texts = ["a b", "a b", "a b", None, " "]
+    reasons = [None, None, None, "timeout", "empty response"]
+    for score in same_prompt_scores(texts, ["x", "x", "y", "x", "x"], reasons=reasons)[1:]:
+        assert score.n == 2
+        assert score.unscored_reasons == {
+            "no other text for the prompt": 1,
+            "timeout": 1,
+            "empty response": 1,
+        }
+
+
+@pytest.mark.parametrize(
+    ("texts", "groups"),
+    [(["a", "b"], ["x", "y"]), (["a", "b"], [None, None]), (["a", None], ["x", "x"]), ([], [])],
+)
+def test_without_a_shared_prompt_there_is_nothing(texts, groups) -> None:
+    assert same_prompt_scores(texts, groups) == []

@@ -1,16 +1,17 @@
 """A small store that models and judges of two families filled, made without asking anybody."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from mipo_eval.records import Item, Rating, Response, text_key
 from mipo_eval.store import Store
-from mipo_eval.store.choices import Choice, Shown, put_choices
 from mipo_eval.store.engine import now
 from mipo_eval.store.items import put_list
+from mipo_eval.store.judges import put_judge
 from mipo_eval.store.responses import put_generation, put_responses
 from mipo_eval.store.runs import Run, put_run
-from mipo_eval.store.verdicts import put_judge, put_ratings
+from mipo_eval.store.verdicts import put_choices, put_ratings
+from mipo_eval.verdict import Choice, Shown
 
 ITEMS = [
     Item(
@@ -27,12 +28,19 @@ Rule = Callable[[str, int, int], int]
 
 
 def text_of(model: str, number: int) -> str:
-    """What a model answers."""
-    return f"{model} says {number}"
+    """What a model answers; a wordy one adds up to thirty characters."""
+    return f"{model} says {number}" + " at length" * (number % 4 if "wordy" in model else 0)
 
 
-def add_run(store: Store, model: str) -> Run:
-    """Store a run of a model over all items."""
+def add_run(store: Store, model: str, *, tokens: bool = False, same: Collection[int] = ()) -> Run:
+    """Store a run of a model over all items.
+
+    Args:
+        store: where to.
+        model: its name.
+        tokens: whether it tells how many it wrote (words).
+        same: numbers of the items that every model answers with the same text.
+    """
     list_key, n = put_list(store, [("tea", ITEMS)])
     key = f"{model}-generation".ljust(32, "0")[:32]
     put_generation(store, key, {"model": model})
@@ -40,7 +48,13 @@ def add_run(store: Store, model: str) -> Run:
         store,
         key,
         [
-            Response(item_key=item.key, text=text_of(model, number), prompt_hash="p", final=True)
+            Response(
+                item_key=item.key,
+                text=text_of("any" if number in same else model, number),
+                prompt_hash="p",
+                final=True,
+                response_tokens=len(text_of(model, number).split()) if tokens else None,
+            )
             for number, item in enumerate(ITEMS)
         ],
     )

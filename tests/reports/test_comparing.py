@@ -1,17 +1,20 @@
 """Comparisons of stored runs: values known from how the served models answer."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mipo_eval.cli import main
 from mipo_eval.errors import ConfigError
+from mipo_eval.evaluation.answers import OF_CHOICES
+from mipo_eval.evaluation.outcomes import DERIVED, METRICS, outcome_sheets
 from mipo_eval.reports.comparing import Wanted, compare_runs
-from mipo_eval.reports.measured import OF_CHOICES
-from mipo_eval.reports.outcomes import DERIVED, METRICS, outcome_sheets
+from mipo_eval.stats import length_controlled
 from mipo_eval.store import Store
 from mipo_eval.store.runs import get_scores, list_runs
+from tests.reports.judged import ITEMS, add_rater, add_run, open_store, text_of
 from tests.reports.stores import N_ITEMS, Served
 
 
@@ -21,14 +24,14 @@ def _json(capsys: pytest.CaptureFixture[str], *argv: str) -> Any:
     return json.loads(capsys.readouterr().out)
 
 
-STORED = [m for m in METRICS if m not in {*DERIVED, *OF_CHOICES, "accuracy"}]
+STORED = [m for m in METRICS if m not in {*DERIVED, *OF_CHOICES, "accuracy", "response_characters"}]
 
 
 @pytest.mark.parametrize("metric", STORED)
 def test_sheets_have_the_means_and_counts_of_the_stored_scores(served: Served, metric: str) -> None:
     """The main job computed these scores by its own way through the same verdicts."""
     with Store.open(str(served.path), mode="read") as store:
-        from mipo_eval.reports.catalog import find_judge
+        from mipo_eval.store.judges import find_judge
 
         runs = list_runs(store)
         (sheet,) = outcome_sheets(store, runs, metric, find_judge(store, "judge").key)
@@ -168,3 +171,62 @@ def test_net_wins_are_compared_and_signed(served: Served) -> None:
     # Of the 23 items of both, mipo wins 19 and loses 4; base loses all.
     assert pair.difference == pytest.approx(100 * (19 - 4) / 23 + 100)
     assert all("ties:net" in str(side.signature) for side in task.sides)
+
+
+def _liked(model: str, number: int) -> bool:
+    return number % 3 == 0 or ("wordy" in model and number % 4 >= 2)
+
+
+def _liked_for_length(model: str, number: int, aspect: int) -> int:
+    """The judge rates every third answer of all, and a wordy one's long ones, above a reference."""
+    return 3 if model == "reference" else 4 if _liked(model, number) else 2
+
+
+@pytest.mark.parametrize("tokens", [True, False])
+def test_length_is_controlled(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], *, tokens: bool
+) -> None:
+    """In tokens where both runs tell them, in characters otherwise; never in both."""
+    with open_store(tmp_path) as store:
+        runs = [
+            add_run(store, "wordy-1b", tokens=True).run_id,
+            add_run(store, "brief-1b", tokens=tokens).run_id,
+        ]
+        add_rater(store, "judge", ["wordy-1b", "brief-1b"], _liked_for_length)
+    argv = ("compare", *runs, "--judge", "judge", "--control-length")
+    (task,) = _json(capsys, *argv, "--store", str(tmp_path / "judged.db"))["tasks"]
+    (pair,) = task["comparisons"]
+    found = pair["at_equal_length"]
+
+    def size(model: str, number: int) -> int:
+        text = text_of(model, number)
+        return len(text.split()) if tokens else len(text)
+
+    won = [number % 3 != 0 and number % 4 >= 2 for number in range(len(ITEMS))]
+    expected = length_controlled(
+        [0.5 + 0.5 * one for one in won],
+        [size("wordy-1b", number) for number in range(len(ITEMS))],
+        [size("brief-1b", number) for number in range(len(ITEMS))],
+        [item.group for item in ITEMS],
+    )
+    assert found["unit"] == ("tokens" if tokens else "characters")
+    assert found["raw_difference"] == pytest.approx(pair["difference"]) == 100 * sum(won) / 24
+    assert found["win_rate"] == expected.rate
+    assert found["difference"] == pytest.approx(2 * expected.rate - 100)
+    assert found["ci95"] == pytest.approx([2 * end - 100 for end in expected.ci95 or ()])
+    assert (found["n"], found["unscored"]) == (24, 0)
+    assert found["length_effect"] > 0
+    assert found["difference"] < pair["difference"]  # what length earned is taken off
+
+
+def test_length_control_is_printed_and_of_rates_only(
+    served: Served, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = (served.id("mipo-seed0"), served.id("sft-seed0"))
+    assert main(["compare", *runs, "--control-length"]) == 0
+    shown = capsys.readouterr().out
+    assert "at equal length" in shown
+    (task,) = _json(capsys, "compare", *runs)["tasks"]
+    assert task["comparisons"][0]["at_equal_length"] is None
+    assert main(["compare", *runs, "--metric", "rating_mean", "--control-length"]) == 2
+    assert "length is controlled in win rates and accuracies" in capsys.readouterr().err

@@ -12,13 +12,15 @@ import pytest
 from mipo_eval.cli import main
 from mipo_eval.keys import digest
 from mipo_eval.records import Item, Response, Score, text_key
+from mipo_eval.signature import join
 from mipo_eval.store import Store
-from mipo_eval.store.choices import Choice, put_choices
 from mipo_eval.store.items import put_list
+from mipo_eval.store.judges import put_judge
 from mipo_eval.store.responses import put_generation, put_responses
 from mipo_eval.store.runs import Run, put_run, put_scores
 from mipo_eval.store.trainings import CurvePoint, Training, put_curve, put_training
-from mipo_eval.store.verdicts import put_judge
+from mipo_eval.store.verdicts import put_choices
+from mipo_eval.verdict import Choice
 
 DAY = datetime(2026, 1, 1, tzinfo=UTC)
 N = 8
@@ -43,7 +45,7 @@ def _run(store: Store, model: str, suite: str, items: list[Item], metric: str) -
         updated_at=DAY,
     )
     put_run(store, run)
-    signature = f"suite:{suite}@1"
+    signature = join(suite=f"{suite}@1")
     put_scores(
         store, run.run_id, [Score(task=suite, metric=metric, value=1.0, n=n, signature=signature)]
     )
@@ -125,7 +127,9 @@ def _asked(store: Store) -> None:
         for n in range(N)
     ]
     run = _run(store, "org/base", "arc", items, "answer_entropy_correct")
-    wrong = Score(task="arc", metric="answer_entropy_wrong", value=0, n=2, signature="suite:arc@1")
+    wrong = Score(
+        task="arc", metric="answer_entropy_wrong", value=0, n=2, signature=join(suite="arc@1")
+    )
     put_scores(store, run.run_id, [wrong])
     for n, item in enumerate(items):
         _answer(store, run, [item], ["A"], choice_logprobs=HALF if n % 2 else SURE)

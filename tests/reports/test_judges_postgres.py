@@ -2,19 +2,18 @@
 
 import asyncio
 
-from mipo_eval.backends.scripted import ScriptedBackend
 from mipo_eval.judges import Judge, load_judge
-from mipo_eval.judges.choosing import Pair, choose
+from mipo_eval.judges.choosing import TextPair, choose
 from mipo_eval.judges.judging import rate
 from mipo_eval.judges.people import people_pairs
+from mipo_eval.models.base import ScriptedBackend
 from mipo_eval.records import text_key
 from mipo_eval.reports.agreeing import Families, agreements, family_tests, judges_named
-from mipo_eval.reports.catalog import find_judge
 from mipo_eval.reports.correcting import correct, store_labels
 from mipo_eval.reports.judges import judge_rows
-from mipo_eval.reports.said import duels_of
 from mipo_eval.store import Store
 from mipo_eval.store.engine import now
+from mipo_eval.store.judges import find_judge
 from mipo_eval.store.validations import Validation, failing_judges, put_validation
 from mipo_eval.store.verdicts import remarks_on
 from tests.reports.judged import ITEMS, add_chooser, add_rater, add_run, text_of
@@ -34,7 +33,7 @@ def test_judges_on_postgres(postgres_url: str) -> None:
             store, runs, judges_named(store, ["qwen-j", "llama-j"]), Families({})
         )
         assert test.preference.value == 2
-        labels = store_labels(store, ["people"], duels_of(store, runs[0]))
+        labels = store_labels(store, ["people"])
         assert correct(store, runs[0], find_judge(store, "qwen-j"), labels).labelled == 10
         assert len(people_pairs(store, ["ann"])) == 10
         for pairs, failings in ((5, ["constant"]), (50, [])):
@@ -66,7 +65,7 @@ def test_remarks_with_their_replies_on_postgres(postgres_url: str) -> None:
         add_run(store, "qwen-1b")
         pairs = [(item, text_of("qwen-1b", n)) for n, item in enumerate(ITEMS[:3])]
         asyncio.run(rate(store, judges[0], pairs))
-        duels = [Pair(item, text, item.reference or "") for item, text in pairs]
+        duels = [TextPair(item, text, item.reference or "") for item, text in pairs]
         asyncio.run(choose(store, judges[1], duels))
         told = remarks_on(store, ITEMS[0].key, text_key(text_of("qwen-1b", 0)))
         assert [(one.judge, one.value, one.preference, one.shown_first) for one in told] == [

@@ -1,4 +1,6 @@
-"""The clustered percentile bootstrap: against plain loops, scipy and theory."""
+"""The clustered bootstrap and standard errors: against plain loops, scipy, theory, simulation."""
+
+import math
 
 import numpy as np
 import pytest
@@ -9,13 +11,16 @@ from mipo_eval.stats.bootstrap import (
     Crossed,
     cluster,
     cluster_ids,
-    mean_interval,
+    design_effect,
     mean_intervals,
     percentile_interval,
     replicates,
     resample_weights,
     seeded_weights,
+    standard_error,
+    two_way_variance,
 )
+from tests.stats.columns import mean_interval
 
 NAN = float("nan")
 
@@ -50,7 +55,7 @@ def test_wrong_number_of_groups_is_refused() -> None:
 
 @pytest.mark.parametrize("n_clusters", [1, 7, 500])
 def test_every_resample_draws_as_many_clusters_as_there_are(n_clusters, monkeypatch) -> None:
-    monkeypatch.setattr(bootstrap, "_CHUNK_CELLS", 1000)
+    monkeypatch.setattr(bootstrap, "CHUNK_CELLS", 1000)
     chunks = list(resample_weights(n_clusters, 301, np.random.default_rng(0)))
     weights = np.concatenate(chunks)
     assert weights.shape == (301, n_clusters)
@@ -137,3 +142,59 @@ def test_width_follows_the_number_of_clusters() -> None:
     single = mean_interval(groups)
     repeated = mean_interval(np.repeat(groups, 5), np.repeat(np.arange(100), 5).tolist())
     assert single == pytest.approx(repeated)
+
+
+def test_independent_items_have_the_textbook_error() -> None:
+    values = np.random.default_rng(0).normal(size=50)
+    assert standard_error(values) == pytest.approx(values.std(ddof=1) / math.sqrt(50), abs=1e-15)
+    assert standard_error([*values, NAN]) == standard_error(values)
+
+
+def test_clustered_error_equals_statsmodels() -> None:
+    rng = np.random.default_rng(1)
+    groups = rng.integers(12, size=80)
+    values = rng.normal(size=12)[groups] + rng.normal(size=80)
+    # OLS(values, ones).fit(cov_type="cluster", use_correction=False).bse * sqrt(12 / 11), 0.15.0
+    theirs = 0.17616187303794595
+    assert standard_error(values, groups.tolist()) == pytest.approx(theirs, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("values", "groups"), [([1.0], None), ([1.0, NAN], None), ([1.0, 2.0], ["a", "a"]), ([], None)]
+)
+def test_one_cluster_has_no_error(values, groups) -> None:
+    assert standard_error(values, groups) is None
+
+
+@pytest.mark.parametrize(("copies", "effect"), [(1, 1.0), (4, 4.0)])
+def test_design_effect_of_copies(copies, effect) -> None:
+    values = np.repeat(np.random.default_rng(3).normal(size=400), copies)
+    groups = np.repeat(np.arange(400), copies).tolist()
+    assert design_effect(values, groups) == pytest.approx(effect, rel=0.01)
+
+
+def test_design_effect_is_undefined_without_spread_or_groups() -> None:
+    assert design_effect([1.0, 1.0, 1.0], None) is None
+    assert design_effect([1.0, 2.0], ["a", "a"]) is None
+
+
+def test_two_way_variance_covers_both_kinds_of_groups() -> None:
+    rng = np.random.default_rng(4)
+    rows, columns = rng.integers(40, size=800), rng.integers(40, size=800)
+    values = rng.normal(size=40)[rows] + rng.normal(size=40)[columns] + rng.normal(size=800)
+    both = two_way_variance(values, rows.tolist(), columns.tolist())
+    one = standard_error(values, rows.tolist())
+    two = standard_error(values, columns.tolist())
+    assert one is not None
+    assert two is not None
+    assert both == pytest.approx(one**2 + two**2, rel=0.1)
+
+
+def test_two_way_variance_of_one_kind_is_the_one_way_variance() -> None:
+    rng = np.random.default_rng(5)
+    groups = rng.integers(10, size=60).tolist()
+    values = rng.normal(size=60)
+    error = standard_error(values, groups)
+    assert error is not None
+    assert two_way_variance(values, groups, None) == pytest.approx(error**2)
+    assert two_way_variance(values, groups, ["u"] * 60) is None

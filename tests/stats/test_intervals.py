@@ -5,51 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy import stats
 
-from mipo_eval.stats.bootstrap import Crossed, cluster, mean_interval, percentile_interval
+from mipo_eval.stats.bootstrap import Crossed, percentile_interval
 from mipo_eval.stats.intervals import (
-    bca_interval,
     constant_rate_interval,
-    jackknife_means,
     proportion_interval,
     rate_intervals,
     table_intervals,
-    two_way_interval,
     two_way_intervals,
 )
-
-
-def test_bca_agrees_with_scipy() -> None:
-    values = np.random.default_rng(0).exponential(size=40)
-    theirs = stats.bootstrap(
-        (values,), np.mean, method="BCa", n_resamples=40_000, random_state=1
-    ).confidence_interval
-    ours = bca_interval(values, resamples=40_000)
-    assert ours == pytest.approx((theirs.low, theirs.high), abs=0.01)
-    plain = mean_interval(values, resamples=40_000)
-    assert plain is not None
-    assert ours is not None
-    assert ours[1] > plain[1]  # skewed to the right: the interval moves there
-
-
-def test_bca_of_repeated_clusters_is_that_of_the_clusters() -> None:
-    values = np.random.default_rng(1).exponential(size=30)
-    repeated = bca_interval(np.repeat(values, 3), np.repeat(np.arange(30), 3).tolist())
-    assert repeated == pytest.approx(bca_interval(values))
-
-
-@pytest.mark.parametrize(
-    ("values", "interval"), [([1.0], None), ([], None), ([0.1] * 7, (0.1, 0.1))]
-)
-def test_bca_edges(values, interval) -> None:
-    found = bca_interval(values)
-    assert found == (interval if interval is None else pytest.approx(interval))
-
-
-def test_jackknife_leaves_out_one_cluster() -> None:
-    clusters = cluster([1.0, 2.0, 6.0], ["a", "a", "b"])
-    assert jackknife_means(clusters).ravel().tolist() == [6.0, 1.5]
+from tests.stats.columns import mean_interval, two_way_interval
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,13 @@
-"""Ranks: tie letters, rank intervals, win matrix."""
+"""Ranks: tie letters, rank intervals, and the selection guard."""
 
 import numpy as np
 import pytest
 from scipy.stats import rankdata
 
 from mipo_eval.errors import ConfigError, DataError
-from mipo_eval.stats.comparisons import compare_all
-from mipo_eval.stats.ranking import letter_display, rank_runs, ranks, separated, win_matrix
+from mipo_eval.stats import ranking
+from mipo_eval.stats.paired import compare_all
+from mipo_eval.stats.ranking import best_of, letter_display, rank_runs, ranks, separated
 
 NAN = float("nan")
 
@@ -98,18 +99,67 @@ def test_errors() -> None:
         rank_runs([[1.0, 2.0]], ["a", "a"])
 
 
-def test_win_matrix_by_hand() -> None:
-    matrix = win_matrix([[3, 1, NAN], [2, 2, NAN], [1, 2, 5], [4, NAN, NAN]], ["a", "b", "c"])
-    assert matrix.rates == pytest.approx(
-        np.array([[50, 50, 0], [50, 50, 0], [100, 100, 50]]), nan_ok=True
+def candidates(seed: int, *, items: int = 150, k: int = 6, gap: float = 0.0):
+    rng = np.random.default_rng(seed)
+    shared = rng.normal(size=(items, 1))
+    return shared + rng.normal(size=(items, k)) + np.array([gap] + [0.0] * (k - 1))
+
+
+def test_best_of_equals_is_not_better_than_they_are(monkeypatch) -> None:
+    monkeypatch.setattr(ranking, "RESAMPLES", 400)
+    found = [best_of(candidates(seed), list("abcdef")) for seed in range(60)]
+    shown = np.mean([f.shown for f in found])
+    corrected = np.mean([f.corrected for f in found])  # type: ignore[misc]
+    assert shown > 0.07  # the truth is 0
+    assert abs(corrected) < 0.04
+
+
+def test_a_clear_best_is_left_as_it_is() -> None:
+    found = best_of(candidates(1, gap=3.0), list("abcdef"))
+    assert (found.name, found.k) == ("a", 6)
+    assert found.corrected == pytest.approx(found.shown, abs=0.01)
+
+
+def test_interval_moves_with_the_correction() -> None:
+    found = best_of(candidates(2), list("abcdef"))
+    assert found.ci95 is not None
+    assert found.corrected is not None
+    assert found.corrected < found.shown
+    assert found.ci95[0] < found.corrected < found.ci95[1]
+    assert np.mean(found.ci95) == pytest.approx(found.corrected, abs=0.02)
+
+
+def test_one_candidate_is_no_choice() -> None:
+    found = best_of(candidates(3, k=1), ["only"])
+    assert (found.k, found.corrected) == (1, found.shown)
+
+
+def test_groups_are_never_on_both_sides() -> None:
+    table = candidates(4, items=40)
+    repeated = best_of(
+        np.repeat(table, 5, axis=0), list("abcdef"), np.repeat(np.arange(40), 5).tolist()
     )
-    assert matrix.n.tolist() == [[4, 3, 1], [3, 3, 1], [1, 1, 1]]
+    single = best_of(table, list("abcdef"))
+    assert repeated.corrected == pytest.approx(single.corrected)
+    assert repeated.ci95 == pytest.approx(single.ci95)
 
 
-def test_win_matrix_mirrors() -> None:
-    values = np.random.default_rng(1).integers(1, 6, size=(200, 5)).astype(float)
-    values[np.random.default_rng(2).random(values.shape) < 0.2] = NAN
-    rates = win_matrix(values, list("abcde")).rates
-    assert rates + rates.T == pytest.approx(np.full((5, 5), 100))
-    nothing = win_matrix([[1, NAN], [NAN, 1]], ["a", "b"])
-    assert np.isnan(nothing.rates[0, 1])
+def test_absent_values_and_same_seed() -> None:
+    table = candidates(5)
+    table[np.random.default_rng(0).random(table.shape) < 0.2] = NAN
+    assert best_of(table, list("abcdef"), seed=3) == best_of(table, list("abcdef"), seed=3)
+
+
+def test_one_group_cannot_be_split() -> None:
+    found = best_of([[1.0, 2.0], [2.0, 4.0]], ["a", "b"], ["g", "g"])
+    assert (found.name, found.shown) == ("b", 3)
+    assert (found.corrected, found.ci95) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [([[1.0, NAN]], "without any value"), ([[1.0]], "2 candidates are named")],
+)
+def test_best_of_errors(table, message) -> None:
+    with pytest.raises(DataError, match=message):
+        best_of(table, ["a", "b"])

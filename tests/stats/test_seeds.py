@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from mipo_eval.errors import DataError
-from mipo_eval.stats.bootstrap import mean_interval
-from mipo_eval.stats.seeds import seed_difference, seed_summaries
+from mipo_eval.stats.seeds import seed_summaries
+from tests.stats.columns import mean_interval
 
 NAN = float("nan")
 
@@ -67,33 +67,9 @@ def test_absent_values_are_left_out() -> None:
     assert summary.per_seed[0] == pytest.approx(values[0, 30:-1].mean())
 
 
-def test_difference_is_paired_on_items() -> None:
-    first = table(5)
-    near = seed_difference(first + 1, first)
-    assert near.difference == pytest.approx(1)
-    assert near.items_ci95 == pytest.approx((1, 1))
-    other = seed_difference(first + 1, table(6))
-    assert width(other.items_ci95) > width(seed_summaries([first])[0].items_ci95)
-
-
-def test_seeds_without_any_spread_leave_the_item_interval() -> None:
-    first, second = (np.tile(table(seed, seeds=1), (3, 1)) for seed in (1, 2))
-    found = seed_difference(first, second)
-    assert found.ci95 == pytest.approx(found.items_ci95)
-    assert seed_difference(first[:1], second).ci95 is None  # one seed tells nothing of others
-
-
-def test_difference_uses_only_common_items() -> None:
-    first, second = table(7), table(8)
-    first[0, 0] = second[2, 1] = NAN
-    kept = seed_difference(first, second)
-    assert kept == seed_difference(first[:, 2:], second[:, 2:])
-
-
 def test_one_group_has_no_interval() -> None:
     one = seed_summaries([table(9)], ["g"] * 300)[0]
     assert (one.items_ci95, one.ci95) == (None, None)
-    assert seed_difference(table(9), table(1), ["g"] * 300).ci95 is None
 
 
 @pytest.mark.parametrize(
@@ -101,8 +77,6 @@ def test_one_group_has_no_interval() -> None:
     [
         (lambda: seed_summaries([[[1, 2]], [[1, 2, 3]]]), "method 1 has 3 items, the first has 2"),
         (lambda: seed_summaries([[[1, 2], [NAN, NAN]]]), "a seed without any value"),
-        (lambda: seed_difference([[1, 2]], [[1]]), "has 2 items, the second 1"),
-        (lambda: seed_difference([[1, NAN]], [[NAN, 1]]), "nothing to pair"),
     ],
 )
 def test_errors(call, message) -> None:

@@ -4,10 +4,9 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-import statsmodels.api as sm
 
 from mipo_eval.errors import DataError
-from mipo_eval.stats.strengths import bradley_terry
+from mipo_eval.stats.strengths import Game, bradley_terry
 
 NAN = float("nan")
 
@@ -19,94 +18,61 @@ def ratings(seed: int, items: int = 150, runs: int = 4):
     return np.clip(np.round(latent + 3), 1, 5)
 
 
-def games(table):
-    """Every game as (item, first run, second run, credit of the first)."""
-    items, runs = table.shape
-    for i in range(runs):
-        for j in range(i + 1, runs):
-            for item in range(items):
-                a, b = table[item, i], table[item, j]
-                if not np.isnan(a + b):
-                    yield item, i, j, float(a > b) + 0.5 * float(a == b)
+def games(table, names, groups=None):
+    """Every two runs of a row play once; the higher value wins. A row is a group, unless told."""
+    groups = range(len(table)) if groups is None else groups
+    return [
+        Game(a, b, float(own > other) + 0.5 * (own == other), group)
+        for (i, a), (j, b) in combinations(enumerate(names), 2)
+        for (own, other), group in zip(np.asarray(table)[:, [i, j]], groups, strict=True)
+        if not np.isnan(own + other)
+    ]
 
 
 def test_half_ties_equal_a_clustered_logistic_regression() -> None:
     table, groups = ratings(0), np.repeat(np.arange(50), 3)
     table[np.random.default_rng(1).random(table.shape) < 0.1] = NAN
-    item, first, second, credit = map(np.array, zip(*games(table), strict=True))
-    design = np.zeros((len(item), 4))
-    design[np.arange(len(item)), first] = 1
-    design[np.arange(len(item)), second] = -1
-    fit = sm.GLM(credit, design[:, 1:], family=sm.families.Binomial()).fit(
-        cov_type="cluster",
-        cov_kwds={"groups": groups[item], "use_correction": False},
-        tol=1e-12,
-    )
-    center = np.eye(4) - 1 / 4
-    theirs = center @ np.append(0, fit.params)
-    covariance = np.zeros((4, 4))
-    covariance[1:, 1:] = fit.cov_params() * 50 / 49
-    errors = np.sqrt(np.diag(center @ covariance @ center))
-    ours = {found.name: found for found in bradley_terry(table, list("abcd"), groups.tolist())}
+    # statsmodels 0.15.0: GLM(credit of a game, run dummies, Binomial()) with errors clustered by
+    # group (times 50 / 49), centred.
+    theirs = [-0.6911139605365691, -0.2161076864932053, 0.27157196803724276, 0.6356496789925317]
+    errors = [0.08431928021054148, 0.0962069928544808, 0.07915899221946668, 0.07457328174005476]
+    ours = {found.name: found for found in bradley_terry(games(table, "abcd", groups))}
     for name, strength, error in zip("abcd", theirs, errors, strict=True):
         assert ours[name].strength == pytest.approx(strength, abs=1e-7)
         assert ours[name].error == pytest.approx(error, rel=1e-6)
 
 
-def test_davidson_equals_its_log_linear_form() -> None:
-    """Davidson's model is a Poisson regression of win, loss and tie counts per pair."""
-    table = ratings(2)
-    counts, rows = [], []
-    for pair, (i, j) in enumerate(combinations(range(4), 2)):
-        a, b = table[:, i], table[:, j]
-        for count, own, other, tie in [
-            ((a > b).sum(), 1.0, 0.0, 0.0),
-            ((a < b).sum(), 0.0, 1.0, 0.0),
-            ((a == b).sum(), 0.5, 0.5, 1.0),
-        ]:
-            row = np.zeros(4 + 1 + 6)
-            row[i], row[j], row[4], row[5 + pair] = own, other, tie, 1.0
-            counts.append(count)
-            rows.append(row)
-    fit = sm.GLM(np.array(counts), np.array(rows)[:, 1:], family=sm.families.Poisson()).fit(
-        tol=1e-12
-    )
-    theirs = np.append(0, fit.params[:3])
-    ours = {f.name: f.strength for f in bradley_terry(table, list("abcd"), ties="davidson")}
-    assert [ours[name] for name in "abcd"] == pytest.approx(theirs - theirs.mean(), abs=1e-6)
-
-
 def test_two_runs_by_hand() -> None:
     table = [[1, 0]] * 30 + [[0, 1]] * 10
-    first, second = bradley_terry(table, ["a", "b"])
+    first, second = bradley_terry(games(table, "ab"))
+    assert (first.name, first.games, second.games) == ("a", 40, 40)
     assert first.strength - second.strength == pytest.approx(np.log(3))
     assert first.strength == -second.strength
     assert first.elo - second.elo == pytest.approx(400 * np.log10(3))
     # The error of log(30/10): sqrt(1/30 + 1/10) and n/(n-1); half of it for each of two runs.
     expected = np.sqrt((1 / 30 + 1 / 10) * 40 / 39) / 2
     assert first.error == pytest.approx(expected)
-    davidson = bradley_terry(table, ["a", "b"], ties="davidson")
-    assert davidson == bradley_terry(table, ["a", "b"])  # without ties they are one
+    assert first.elo_ci95[0] < first.elo < first.elo_ci95[1]
 
 
 def test_strengths_of_the_model_come_back() -> None:
     rng = np.random.default_rng(5)
     true = np.array([1.0, 0.0, -1.0])
     table = true + rng.gumbel(size=(20_000, 3))  # Gumbel noise makes pairwise wins logistic
-    for found in bradley_terry(table, ["a", "b", "c"]):
+    for found in bradley_terry(games(table, "abc")):
         assert found.strength == pytest.approx(true["abc".index(found.name)], abs=0.05)
         assert found.ci95[0] < true["abc".index(found.name)] < found.ci95[1]
 
 
 def test_only_ties_are_all_equal() -> None:
-    found = bradley_terry(np.ones((5, 3)), list("abc"), ties="davidson")
+    found = bradley_terry(games(np.ones((5, 3)), "abc"))
     assert [f.strength for f in found] == pytest.approx([0, 0, 0])
 
 
 @pytest.mark.parametrize(
     ("table", "groups", "message"),
     [
-        ([[1, 0, NAN], [0, 1, NAN]], None, r"no finite solution.*a, b / c|no finite.*c / a, b"),
+        ([[1, 0, -1], [0, 1, -1]], None, r"no finite solution.*a, b / c|no finite.*c / a, b"),
         ([[2, 1], [3, 1]], None, "no finite solution"),
         ([[1, 0], [0, 1]], ["g", "g"], "two groups or more"),
         ([[1], [2]], None, "needs two runs"),
@@ -114,4 +80,4 @@ def test_only_ties_are_all_equal() -> None:
 )
 def test_errors(table, groups, message) -> None:
     with pytest.raises(DataError, match=message):
-        bradley_terry(table, list("abc")[: len(table[0])], groups)
+        bradley_terry(games(table, "abc"[: len(table[0])], groups))

@@ -8,8 +8,10 @@ import pytest
 
 from mipo_eval.errors import ConfigError
 from mipo_eval.records import Item, Rating, Response, Score, text_key
+from mipo_eval.signature import join
 from mipo_eval.store import Store, runs
 from mipo_eval.store.items import get_items, put_list
+from mipo_eval.store.judges import put_judge
 from mipo_eval.store.responses import (
     answered,
     missing,
@@ -17,7 +19,8 @@ from mipo_eval.store.responses import (
     put_responses,
     scorable,
 )
-from mipo_eval.store.verdicts import Total, put_judge, put_ratings, rated, ratings_of, totals
+from mipo_eval.store.verdicts import put_ratings, rated, ratings_of, totals
+from mipo_eval.verdict import Total
 
 NASTY = "zero\x00width \ud800 and \u202e right-to-left \U0001f600"
 ITEMS = [
@@ -159,7 +162,7 @@ def test_scores_come_back_as_they_were(store: Store, value: float | None) -> Non
         n=2 if value else 0,
         unscored_reasons={"empty response": 1},
         ci95=(30.0, 50.0) if value else None,
-        signature="suite:s@1|ties:loss",
+        signature=join(suite="s@1", ties="loss"),
     )
     runs.put_scores(store, "r", [score])
     runs.put_scores(store, "r", [score])

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mipo_eval.backends.base import Failure, Message, Reply, Request, Sampling
-from mipo_eval.backends.scripted import ScriptedBackend
+from mipo_eval.models.base import Failure, Message, Reply, Request, Sampling, ScriptedBackend
 from mipo_eval.store import Store
 from mipo_eval.store.ledger import Call, Ledger
 

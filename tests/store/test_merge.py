@@ -121,6 +121,8 @@ def _score(store: Store, signature: str, value: float | None, at: datetime) -> N
         "ci_low": None,
         "ci_high": None,
         "signature": signature,
+        "parts": dict(part.partition(":")[::2] for part in signature.split("|")),
+        "outcomes_key": None,
         "created_at": at,
     }
     with store.write() as connection:

@@ -74,7 +74,7 @@ def test_every_personalization_task_is_loaded_by_lm_eval() -> None:
 
 
 def test_documents_are_the_items(items: list[Item]) -> None:
-    documents = hooks.load_documents("tea.jsonl", limit=4, version=1.0)["test"]
+    documents = hooks.documents("tea.jsonl", limit=4, version=1.0)["test"]
     assert [document["item_key"] for document in documents] == [item.key for item in items[:4]]
     assert documents[0]["query"].startswith("Tea 0?")
 

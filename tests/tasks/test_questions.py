@@ -11,9 +11,9 @@ import pytest
 
 from mipo_eval.errors import DataError
 from mipo_eval.records import Item
-from mipo_eval.tasks.grading import grade
-from mipo_eval.tasks.questions import QUESTION_SETS, load_questions
-from mipo_eval.tasks.sources import load_source
+from mipo_eval.tasks.answers import grade
+from mipo_eval.tasks.questions import QUESTION_SETS
+from mipo_eval.tasks.sources import load_questions, load_source
 
 GSM8K = {"question": "2 pens at $540 each?", "answer": "2*540=<<2*540=1080>>1080\n#### 1,080"}
 SVAMP = {"Body": "Ann has 5 pens and gives 2", "Question": "How many are left?", "Answer": 3.0}
@@ -165,8 +165,9 @@ def test_without_files_or_network(tmp_path: Path, name: str) -> None:
     )
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("mipo_eval.errors.DataError: no local file (data/")
-    assert f"{QUESTION_SETS[name].hub} cannot be loaded from the hub" in last
-    assert last.endswith("connect to the network, or put its files into the data folder")
+    assert f"{QUESTION_SETS[name].hub} cannot be found on the hub" in last
+    assert "connect to the network" in last
+    assert "or put its files into the data folder" in last
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import pytest
 from mipo_eval import settings
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.records import Item
+from mipo_eval.tasks.datasets.prefeval import Turn, render_conversation
 from mipo_eval.tasks.items import write_items
-from mipo_eval.tasks.raw import Turn, render_conversation
 from mipo_eval.tasks.sources import load_source
 
 PSOUPS = {
@@ -87,7 +87,7 @@ def test_turns_are_ordered_by_number_not_by_text() -> None:
         "9",
         "10",
     ]
-    assert not render_conversation(None)
+    assert not render_conversation({})
 
 
 def test_a_prepared_file_comes_before_raw_ones(tmp_path: Path) -> None:
@@ -137,13 +137,13 @@ def test_a_file_is_a_source_and_other_names_are_listed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ({"rows": []}, "is not a JSON list of rows"),
+        ({"rows": []}, "is not a JSON list of objects"),
         (
             [PSOUPS, {"prompt": "x"}],
             "row 2, field chosen: is missing; add it; expected",
         ),
         ([PSOUPS | {"chosen": ""}], "row 1, field chosen: is blank"),
-        (["text"], "row 1, field the line: must be an object, not text"),
+        (["text"], "is not a JSON list of objects"),
         ([PSOUPS | {"profile": "\ud800"}], "row 1"),
     ],
 )
@@ -159,7 +159,7 @@ def test_schema_drift_is_told(tmp_path: Path, rows: object, message: str) -> Non
 @pytest.mark.parametrize("content", [b"{", b"\xff\xfe"])
 def test_a_raw_file_that_is_no_json(tmp_path: Path, content: bytes) -> None:
     put(tmp_path / "psoups" / "child.json", []).write_bytes(content)
-    with pytest.raises(DataError, match=r"child\.json is not a JSON file"):
+    with pytest.raises(DataError, match=r"child\.json is not a \.json file"):
         load("psoups", tmp_path)
 
 

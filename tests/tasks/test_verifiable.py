@@ -9,15 +9,14 @@ import pytest
 
 from mipo_eval.errors import ConfigError
 from mipo_eval.records import Item
-from mipo_eval.tasks.questions import QUESTION_SETS
-from mipo_eval.tasks.sources import SOURCES
-from mipo_eval.tasks.verifiable import (
-    document,
+from mipo_eval.tasks.hooks import (
     eight_shots,
-    lm_eval_shots,
+    question_document,
     score_likelihoods,
     score_reply,
 )
+from mipo_eval.tasks.questions import QUESTION_SETS
+from mipo_eval.tasks.sources import SOURCES
 
 TASKS = Path(__file__).parents[2] / "tasks"
 YAMLS = sorted(path.name for path in TASKS.glob("*.yaml") if not path.name.startswith("_"))
@@ -49,48 +48,41 @@ def test_every_yaml_file_is_read_by_lm_eval(name: str) -> None:
 
 def test_the_shots_are_the_usual_eight(shared_data: Path) -> None:
     theirs = json.loads((shared_data / "fewshot/OLMES_STD_GSM8k.json").read_text())["shots"]
-    ours = lm_eval_shots()
-    assert [shot["question"] for shot in theirs] == [question for question, _, _ in ours]
-    assert [shot["short_answer"] for shot in theirs] == [answer for _, _, answer in ours]
-    assert [shot["answer"] for shot in theirs] == [
-        f"{reasoning} So the answer is {answer}." for _, reasoning, answer in ours
+    assert eight_shots() == [
+        {
+            "query": f"Q: {shot['question']}\nA:",
+            "target": shot["answer"].removesuffix(f" So the answer is {shot['short_answer']}.")
+            + f"\n#### {shot['short_answer']}",
+        }
+        for shot in theirs
     ]
 
 
-def test_each_shot_ends_in_its_number() -> None:
-    shots = eight_shots()
-    assert len(shots) == 8
-    for shot, (question, _, answer) in zip(shots, lm_eval_shots(), strict=True):
-        assert shot["query"] == f"Q: {question}\nA:"
-        assert shot["target"].endswith(f"\n#### {answer}")
-        assert "answer is" not in shot["target"]
-
-
 def test_documents() -> None:
-    assert document(NUMBER, "solution")["query"] == "Q: 2+3?\nA:"
-    letter = document(CHOICE, "letter")
+    assert question_document(NUMBER, "solution")["query"] == "Q: 2+3?\nA:"
+    letter = question_document(CHOICE, "letter")
     assert letter["query"].startswith("What is wet?\nA. fire\nB. water\nC. sand\n\nReply with")
     assert (letter["target"], letter["gold"]) == ("B", 1)
-    assert document(CHOICE, "letter_likelihood")["options"] == ["A", "B", "C"]
-    texts = document(CHOICE, "text_likelihood")
+    assert question_document(CHOICE, "letter_likelihood")["options"] == ["A", "B", "C"]
+    texts = question_document(CHOICE, "text_likelihood")
     assert texts["options"] == ["fire", "water", "sand"]
     assert texts["query"] == "Question: What is wet?\nAnswer:"
     with pytest.raises(ConfigError, match="its answer is a choice"):
-        document(CHOICE, "solution")
+        question_document(CHOICE, "solution")
     with pytest.raises(ConfigError, match="its answer is a number"):
-        document(NUMBER, "letter")
+        question_document(NUMBER, "letter")
 
 
 @pytest.mark.parametrize(
     ("reply", "accuracy", "unextracted"), [("B", 100, 0), ("C", 0, 0), ("wet things", 0, 100)]
 )
 def test_score_reply(reply: str, accuracy: float, unextracted: float) -> None:
-    scores = score_reply(document(CHOICE, "letter"), [reply])
+    scores = score_reply(question_document(CHOICE, "letter"), [reply])
     assert scores == {"accuracy": accuracy, "unextracted_rate": unextracted}
 
 
 def test_score_likelihoods() -> None:
-    doc = document(CHOICE, "text_likelihood")
+    doc = question_document(CHOICE, "text_likelihood")
     even = score_likelihoods(doc, [(-2.0, False)] * 3)
     assert even["answer_entropy"] == even["answer_entropy_wrong"] == pytest.approx(math.log(3))
     assert even["accuracy"] == 0  # the first of equal choices is taken, and it is wrong
@@ -182,8 +174,8 @@ def test_the_verifiable_suite_is_math_and_mcq() -> None:
 
 @pytest.mark.parametrize("choices", [None, "letters"])
 def test_a_task_without_any_reply_says_why(choices: str | None) -> None:
+    from mipo_eval.evaluation.score import answer_scores, likelihood_scores
     from mipo_eval.records import Item, Response
-    from mipo_eval.scoring import answer_scores, likelihood_scores
     from mipo_eval.store.responses import Answered
 
     items = [Item(item_id=str(n), prompt=f"{n}?", reference="A") for n in range(3)]

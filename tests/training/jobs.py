@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mipo_eval.records import Item
-from mipo_eval.tasks.query import render_query
+from mipo_eval.tasks.prompt import render_query
 from mipo_eval.training.job import Example, Job, Optimization
 
 QUICK: Mapping[str, Any] = {"learning_rate": 1e-2, "batch_size": 2, "micro_batch_size": 1}

@@ -7,11 +7,11 @@ import pytest
 from mipo_eval.demo import world
 from mipo_eval.records import Item, Response
 from mipo_eval.store.responses import Answered
-from mipo_eval.training.demonstration import ALL, DEFAULT, Entry, outcomes, satisfied
+from mipo_eval.training.demonstration import ALL, DEFAULT, DemoMethod, outcomes, satisfied
 
 
 @pytest.mark.parametrize("entry", ALL, ids=lambda entry: entry.label)
-def test_every_row_has_a_recipe(entry: Entry) -> None:
+def test_every_row_has_a_recipe(entry: DemoMethod) -> None:
     recipe = entry.recipe(96)
     assert recipe.items.limit == 96
     assert recipe.optimization.learning_rate > 1e-6, "the paper's steps move nothing so small"

@@ -8,9 +8,9 @@ import pytest
 from transformers import AutoTokenizer
 
 from mipo_eval.errors import DataError, ModelError
-from mipo_eval.generation.engine import Decoding, ModelOptions
-from mipo_eval.generation.models import parse_model
 from mipo_eval.keys import digest
+from mipo_eval.models.lm_eval import Decoding, ModelOptions
+from mipo_eval.models.spec import parse_model
 from mipo_eval.records import Item
 from mipo_eval.store import Store
 from mipo_eval.suites import SUITES, Suite, SuiteTask, find_suite
@@ -25,9 +25,9 @@ from mipo_eval.training.examples import (
 )
 from mipo_eval.training.recipes import ItemSettings, load_recipe
 from mipo_eval.training.sample import Sampler, draw
-from tests.models import make_model
 from tests.servers.http import Act, Call
 from tests.servers.openai_server import OpenAIServer, ok
+from tests.small_models import make_model
 
 
 class Quiet:

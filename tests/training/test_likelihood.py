@@ -9,7 +9,7 @@ import torch
 from mipo_eval.errors import ModelError
 from mipo_eval.training import likelihood
 from mipo_eval.training.likelihood import IGNORED, Codec, add_likelihood_head, padded
-from tests.models import CHAT_TEMPLATE
+from tests.small_models import CHAT_TEMPLATE
 from tests.training.tiny import random_model
 
 TURN = ({"role": "user", "content": "What is tea?"},)

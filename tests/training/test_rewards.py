@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from mipo_eval.backends import Failure, Request
-from mipo_eval.backends.scripted import ScriptedBackend
 from mipo_eval.errors import BackendError, ConfigError, DataError
 from mipo_eval.judges.loading import load_judge
+from mipo_eval.models import Failure, Request
+from mipo_eval.models.base import ScriptedBackend
 from mipo_eval.training.actor_critic import summed_logprobs
 from mipo_eval.training.job import Example
 from mipo_eval.training.likelihood import Codec, add_likelihood_head
@@ -184,7 +184,7 @@ def test_the_base_model_judges_by_default(tiny_model: Path, tmp_path: Path) -> N
 
 
 def test_a_judge_that_cannot_be_asked_is_refused(tmp_path: Path) -> None:
-    from tests.models import make_model
+    from tests.small_models import make_model
 
     bare = make_model(tmp_path / "bare", template=None)
     at = job(bare, tmp_path, examples(prompts=1))

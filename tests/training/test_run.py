@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from mipo_eval.generation.models import parse_model
+from mipo_eval.models.spec import parse_model
 from mipo_eval.records import Item
 from mipo_eval.store import Store
 from mipo_eval.store.trainings import Training, list_trainings
 from mipo_eval.suites import find_suite
 from mipo_eval.tasks.items import write_items
-from mipo_eval.tasks.scoring import ScoringModel
+from mipo_eval.tasks.likelihood import ScoringModel
 from mipo_eval.training import run
 from mipo_eval.training.examples import Examples, training_items
 from mipo_eval.training.job import Example

@@ -15,9 +15,9 @@ from mipo_eval.records import Item
 from mipo_eval.store import Store
 from mipo_eval.store.trainings import find_training, get_curve, list_trainings
 from mipo_eval.tasks.items import write_items
-from tests.models import make_model
 from tests.servers.http import Act, Call
 from tests.servers.openai_server import OpenAIServer, ok
+from tests.small_models import make_model
 
 QUICK = ("--set", "lr=1e-2", "--set", "optimization.micro_batch_size=2")
 

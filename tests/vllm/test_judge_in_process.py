@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mipo_eval.backends import Message, Reply, Request, Sampling
-from mipo_eval.backends.hf import HfBackend
+from mipo_eval.models import Message, Reply, Request, Sampling
+from mipo_eval.models.hf import HfBackend
 from tests.vllm.server import CPU_SETTINGS
 from tests.vllm.stories import widen
 
@@ -26,7 +26,7 @@ NAMES = ("response_a", "response_b")
 
 SCRIPT = """
 import asyncio, json, sys
-from mipo_eval.backends import Failure, Message, Request, Sampling, load_backend
+from mipo_eval.models import Failure, Message, Request, Sampling, load_backend
 
 async def main(model, asked):
     backend = load_backend(f"vllm:{model}", options={"max_model_len": 256, "dtype": "float32"})

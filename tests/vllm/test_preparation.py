@@ -8,8 +8,8 @@ import pytest
 
 from mipo_eval.cli import main
 from mipo_eval.tasks.items import read_items
-from tests.models import make_parrot
-from tests.tasks.preparation.rows import prism_rows
+from tests.small_models import make_parrot
+from tests.tasks.rows import prism_rows
 from tests.vllm.server import VllmServer
 
 pytestmark = [pytest.mark.vllm, pytest.mark.slow]

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from mipo_eval.backends.base import Failure, Message, Reply, Request, Sampling
-from mipo_eval.backends.openai import OpenAIBackend
 from mipo_eval.errors import BackendError
+from mipo_eval.models.base import Failure, Message, Reply, Request, Sampling
+from mipo_eval.models.openai import OpenAIBackend
 from tests.vllm.server import VllmServer
 from tests.vllm.stories import widen
 

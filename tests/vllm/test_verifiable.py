@@ -9,7 +9,7 @@ import pytest
 from mipo_eval import settings
 from mipo_eval.cli import main
 from mipo_eval.tasks.sources import load_source
-from tests.models import make_parrot
+from tests.small_models import make_parrot
 from tests.vllm.server import VllmServer
 
 pytestmark = [pytest.mark.vllm, pytest.mark.slow]

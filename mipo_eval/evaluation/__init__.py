@@ -1,0 +1,1 @@
+"""The main job: items, responses, outcomes, and the numbers they come to."""

@@ -1,0 +1,114 @@
+"""Judge-free personalization: how much likelier the user's context makes each response.
+
+A scoring model reads every response without a context, under its user's and under K - 1 others
+(PAPER.md, "Method": at MIPO's optimum the implicit reward is this log-ratio). Chunks are stored as
+they are made, so that a stopped measurement continues.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from mipo_eval.checkpoints import check_checkpoint, checkpoint_folder, fingerprint
+from mipo_eval.keys import digest
+from mipo_eval.metrics import context_scores
+from mipo_eval.metrics.context_lift import ContextLikelihoods
+from mipo_eval.progress import Progress
+from mipo_eval.records import Score, text_key
+from mipo_eval.signature import short
+from mipo_eval.stats import Crossed
+from mipo_eval.store import Store
+from mipo_eval.store.likelihoods import Entry, get_likelihoods, put_likelihoods
+from mipo_eval.store.responses import Answered
+from mipo_eval.tasks.prompt import query_hash
+
+CONTEXTS = 8
+"""K: the own context and seven others; retrieval by chance is 1/K."""
+
+_CHUNK = 64
+
+
+def lift_scores(
+    store: Store, entries: Sequence[Answered], checkpoint: str, *, seed: int, progress: Progress
+) -> list[Score]:
+    """Return context lift, retrieval and the InfoNCE bound of one task's responses.
+
+    Args:
+        store: where likelihoods are kept.
+        entries: the items of a task with their responses.
+        checkpoint: folder or hub id of the scoring model.
+        seed: of the draw of other contexts, and of the intervals.
+        progress: told how far the work is.
+
+    Raises:
+        ModelError: the scoring model cannot be loaded.
+        DataError: fewer than two different contexts.
+    """
+    folder = checkpoint_folder(checkpoint)
+    check_checkpoint(checkpoint, folder)
+    identity = fingerprint(folder)
+    # The other contexts are drawn from the task's own, so its items are part of the key.
+    items = [entry.item.key for entry in entries]
+    key = digest([identity, CONTEXTS, seed, query_hash(), items])
+    texts = [(entry.response.text if entry.response else None) or None for entry in entries]
+    stored = get_likelihoods(store, key, items)
+    found = [stored.get(_name(entry)) for entry in entries]
+    missing = [
+        text if likelihoods is None else None
+        for text, likelihoods in zip(texts, found, strict=True)
+    ]
+    reasons: list[str | None] = ["no response" if text is None else None for text in texts]
+    if any(missing):
+        progress.start(f"likelihoods by {checkpoint}", len(entries))
+        scorer = _Scorer(key, str(folder), seed)
+        results = _measure(store, scorer, entries, missing, progress)
+        for index, result in results:
+            if isinstance(result, str):
+                reasons[index] = result
+            else:
+                found[index], reasons[index] = result, None
+        progress.finish()
+    if not any(found):
+        return []
+    return context_scores(
+        found,
+        scorer=short(identity),
+        groups=[Crossed(entry.item.group, entry.item.user_id) for entry in entries],
+        seed=seed,
+        reasons=reasons,
+    )
+
+
+def _name(entry: Answered) -> tuple[str, str]:
+    text = entry.response.text if entry.response else None
+    return entry.item.key, text_key(text or "")
+
+
+class _Scorer(NamedTuple):
+    key: str
+    folder: str
+    seed: int
+
+
+def _measure(
+    store: Store,
+    scorer: _Scorer,
+    entries: Sequence[Answered],
+    missing: Sequence[str | None],
+    progress: Progress,
+) -> Iterator[tuple[int, ContextLikelihoods | str]]:
+    """Yield what was missing, by position, storing it chunk by chunk."""
+    from mipo_eval.tasks.likelihood import ScoringModel, score_contexts
+
+    chunk: list[Entry] = []
+    model = ScoringModel.load(scorer.folder)
+    items = [entry.item for entry in entries]
+    results = score_contexts(model, items, missing, k=CONTEXTS, seed=scorer.seed)
+    for index, result in enumerate(results):
+        if not isinstance(result, str):
+            chunk.append((*_name(entries[index]), result))
+        if len(chunk) == _CHUNK or (chunk and index == len(entries) - 1):
+            put_likelihoods(store, scorer.key, chunk)
+            chunk = []
+        progress.advance(1)
+        if missing[index] is not None:
+            yield index, result

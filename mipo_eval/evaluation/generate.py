@@ -1,0 +1,165 @@
+"""From a suite and a model to stored responses: what is missing is made, a chunk at a time."""
+
+import platform
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from mipo_eval import __version__
+from mipo_eval.errors import DataError
+from mipo_eval.keys import digest
+from mipo_eval.models.lm_eval import Decoding, ModelOptions, generation_spec, load_model, load_task
+from mipo_eval.models.spec import ModelSpec
+from mipo_eval.progress import Progress
+from mipo_eval.signature import short
+from mipo_eval.store import Store
+from mipo_eval.store.engine import now
+from mipo_eval.store.items import put_list
+from mipo_eval.store.responses import missing, put_generation, put_responses
+from mipo_eval.store.runs import Run, put_run
+from mipo_eval.suites import Suite, suite_items
+from mipo_eval.tasks.prompt import Prompting, query_hash
+
+_LIBRARIES = ("lm_eval", "torch", "transformers", "vllm", "openai", "sacrebleu", "numpy")
+KIND = "model_type"
+"""In a run's environment: what tells the family of its model."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """Which model is asked what, and how."""
+
+    model: ModelSpec
+    options: ModelOptions
+    suite: Suite
+    prompting: Prompting
+    decoding: Decoding
+    data_dir: Path
+    limit: int | None = None
+    """Only the first items of each task."""
+
+
+def respond(
+    store: Store,
+    asked: Asking,
+    progress: Progress,
+    *,
+    before: Callable[[], None] = lambda: None,
+) -> Run:
+    """Make the responses that the store does not have, and return the run they belong to.
+
+    Args:
+        store: where items and responses go.
+        asked: the model, the suite and how it is asked.
+        progress: told how far it is.
+        before: called before anything is made, to find out early what would fail later.
+
+    Raises:
+        MipoEvalError: whatever the user must change; what was made before is kept.
+    """
+    run = _open_run(store, asked)
+    todo = missing(store, run.list_key, run.generation_key)
+    if todo:
+        before()
+        _generate(store, asked, run, todo, progress)
+    return run
+
+
+def responses_spec(asked: Asking) -> dict[str, Any]:
+    """Return how the run's responses are made; its digest is their generation's key."""
+    return generation_spec(asked.model, asked.options, asked.decoding, asking=asking_parts(asked))
+
+
+def asking_parts(asked: Asking) -> dict[str, str]:
+    """Return how an item becomes a prompt, as keys and signatures name it."""
+    if asked.suite.form == "query":
+        return {"prompting": asked.prompting, "query": short(query_hash())}
+    return {"form": asked.suite.form}
+
+
+def _open_run(store: Store, asked: Asking) -> Run:
+    tasks = suite_items(asked.suite, asked.data_dir, asked.limit)
+    list_key, n_items = put_list(store, tasks)
+    if not n_items:
+        raise DataError(f"suite {asked.suite.name} has no items")
+    spec = responses_spec(asked)
+    generation_key = digest(spec)
+    put_generation(store, generation_key, spec)
+    run = Run(
+        run_id=digest([asked.suite.name, list_key, generation_key]),
+        model=asked.model.name,
+        suite=asked.suite.name,
+        prompting=asked.prompting if asked.suite.form == "query" else "",
+        seed=asked.decoding.seed,
+        list_key=list_key,
+        n_items=n_items,
+        generation_key=generation_key,
+        environment=environment() | {KIND: asked.model.kind},
+        created_at=now(),
+        updated_at=now(),
+    )
+    put_run(store, run)
+    return run
+
+
+def environment(
+    libraries: Iterable[str] = _LIBRARIES, *, command: str | None = None
+) -> dict[str, str]:
+    """Return what numbers are made with: versions, machine, command; nothing is imported.
+
+    Args:
+        libraries: whose versions are told, of those that are installed.
+        command: what was asked for; None: this process's arguments.
+    """
+    return {
+        "mipo_eval": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "command": " ".join(sys.argv[1:]) if command is None else command,
+        **{name: found for name in libraries if (found := _version(name))},
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _generate(store: Store, asked: Asking, run: Run, todo: list[int], progress: Progress) -> None:
+    """Make the missing responses, a chunk at a time."""
+    model = load_model(asked.model, asked.options, asked.decoding)
+    progress.start(f"responses of {asked.model.name}", run.n_items)
+    progress.advance(run.n_items - len(todo))
+    offset = 0
+    wanted = set(todo)
+    for task in asked.suite.tasks:
+        about = {
+            "source": task.source,
+            "prompting": asked.prompting,
+            "data_dir": str(asked.data_dir),
+            "limit": asked.limit,
+        }
+        loaded = load_task(task.lm_eval_task, about, asked.decoding)
+        n_documents = len(loaded.eval_docs)
+        positions = [p for p in range(n_documents) if p + offset in wanted]
+        for chunk in _chunks(positions, model.chunk_size):
+            made = model.ask(loaded, chunk)
+            put_responses(store, run.generation_key, made)
+            progress.advance(len(made))
+        offset += n_documents
+    if offset != run.n_items:
+        raise DataError(
+            f"suite {asked.suite.name} changed while it was read: {run.n_items} items, then "
+            f"{offset}; repeat the command"
+        )
+    progress.finish()
+
+
+def _chunks(positions: list[int], size: int) -> Iterator[list[int]]:
+    for start in range(0, len(positions), size):
+        yield positions[start : start + size]

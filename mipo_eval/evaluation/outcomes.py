@@ -1,0 +1,330 @@
+"""One metric of several runs, item by item and side by side, from stored verdicts and responses."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mipo_eval.errors import ConfigError
+from mipo_eval.evaluation.answers import CHECKED, JUDGE_FREE, measured
+from mipo_eval.metrics.win_rate import METRIC_NAMES, TIE_CREDIT
+from mipo_eval.signature import Signature
+from mipo_eval.stats import Crossed
+from mipo_eval.stats.bootstrap import Floats
+from mipo_eval.store import Store
+from mipo_eval.store.judges import list_judges
+from mipo_eval.store.matrix import (
+    NO_REFERENCE,
+    Index,
+    ItemList,
+    Rated,
+    Texts,
+    Totals,
+    answers,
+    read_answers,
+    read_list,
+    references,
+    without_collection,
+)
+from mipo_eval.store.runs import Run
+from mipo_eval.store.verdicts import run_verdicts
+from mipo_eval.verdict import chooses
+
+TIED = "a tie"
+
+WIN_RATES = {name: rule for rule, name in METRIC_NAMES.items()}
+"""Win rate metric to its rule for ties."""
+COMPARED: Mapping[str, tuple[float, float, float]] = {
+    **{name: (100.0, TIE_CREDIT[rule], 0.0) for name, rule in WIN_RATES.items()},
+    "win_rate_excluding_ties": (100.0, np.nan, 0.0),
+    "net_win_rate": (100.0, 0.0, -100.0),
+    "tie_rate": (0.0, 100.0, 0.0),
+}
+"""Metric of a comparison with the reference to what a win, a tie and a loss are worth."""
+DERIVED = {"win_rate_excluding_ties": "excluded", "net_win_rate": "net"}
+"""Metric that is made from verdicts when asked for, and not stored, to its rule for ties."""
+JUDGED = (*COMPARED, "rating_mean")
+METRICS = (*JUDGED, *JUDGE_FREE)
+"""Metrics that have one value per item, and so can be paired."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sheet:
+    """One metric of several runs on the items of one task."""
+
+    task: str
+    metric: str
+    keys: tuple[str, ...]
+    """Item keys, in order of first appearance."""
+    groups: tuple[Crossed, ...]
+    runs: tuple[Run, ...]
+    values: Floats
+    """(items, runs), in the units of the metric; NaN where a run has no value."""
+    unscored: tuple[Mapping[str, int], ...]
+    """Per run: its own items without a value, counted by reason."""
+    ties: tuple[float | None, ...]
+    """Per run: tie rate in percent; None where nothing is compared with a reference."""
+
+
+class Column(NamedTuple):
+    """One run's values of all items of its list."""
+
+    values: Floats
+    """(items,); NaN where there is none."""
+    why: Mapping[int, str]
+    """Why, by row."""
+    tied: Floats | None
+    """(items,) 1 for a tie with the reference, 0 for none, NaN where nothing was compared."""
+
+
+class Outcomes:
+    """What a store says item by item; each part of it is read once, when it is first needed.
+
+    What was read does not change any more: another look at the store takes another object.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._lists: dict[str, ItemList] = {}
+        self._texts: dict[tuple[str, str], Texts] = {}
+        """By generation and list; the references are those of generation ""."""
+        self._rated: dict[tuple[str, str, str], Rated] = {}
+        """By judge, generation and list."""
+        self._credits: dict[tuple[str, str], Rated] = {}
+        """By judge that chooses and run: what a response is worth against the reference, 0-1."""
+        self._sheets: dict[tuple[str, str | None, tuple[str, ...]], list[Sheet]] = {}
+
+    def sheets(self, runs: Sequence[Run], metric: str, judge_key: str | None = None) -> list[Sheet]:
+        """Return one sheet per task of the runs, tasks in order of first appearance.
+
+        Args:
+            runs: whose items; they may have different item lists.
+            metric: one of `METRICS`.
+            judge_key: whose ratings; needed by the metrics of `JUDGED`.
+
+        Raises:
+            ConfigError: the metric has no value per item, or needs a judge and none is named.
+        """
+        if metric not in METRICS:
+            raise ConfigError(f"{metric} has no value per item; known: {', '.join(METRICS)}")
+        if metric in JUDGED and judge_key is None:
+            raise ConfigError(f"{metric} is judged: name a judge of the store with --judge")
+        judge = judge_key if metric in JUDGED else None
+        key = (metric, judge, tuple(run.run_id for run in runs))
+        if key not in self._sheets:
+            self._sheets[key] = self._made(runs, metric, judge)
+        return self._sheets[key]
+
+    def _made(self, runs: Sequence[Run], metric: str, judge: str | None) -> list[Sheet]:
+        if judge is not None:
+            self._read(runs, judge)
+        sheets: dict[str, list[_Part]] = {}
+        for run in runs:
+            listed = self.listed(run)
+            column = self._column(run, listed, metric, judge)
+            for task in listed.tasks:
+                sheets.setdefault(task, []).append(_Part(run, listed, column))
+        return [_sheet(task, metric, parts) for task, parts in sheets.items()]
+
+    def listed(self, run: Run) -> ItemList:
+        """Return a run's items."""
+        if run.list_key not in self._lists:
+            self._lists[run.list_key] = read_list(self._store, run.list_key)
+        return self._lists[run.list_key]
+
+    def texts(self, run: Run) -> Texts:
+        """Return what a run's model answered."""
+        key = run.generation_key, run.list_key
+        if key not in self._texts:
+            found = read_answers(self._store, {run.generation_key})[run.generation_key]
+            self._texts[key] = answers(found, self.listed(run))
+        return self._texts[key]
+
+    def against_reference(self, run: Run, judge: str, texts: Texts | None = None) -> "Against":
+        """Return how a run's responses, or other texts in their place, fare by one judge.
+
+        Args:
+            run: whose items, and whose responses.
+            judge: its key.
+            texts: of a control entrant, one per item; None: the responses.
+        """
+        self._read([run], judge)
+        if not self.rates(judge):
+            credit = self._credits[judge, run.run_id]
+            return Against(credit.values - 0.5, credit.why, credit)
+        listed = self.listed(run)
+        if texts is None:
+            own = self._rated[judge, run.generation_key, run.list_key]
+        else:
+            own = Totals(self._store, judge, {run.list_key}).of(listed, texts)
+        reference = self._rated[judge, "", run.list_key]
+        why = {
+            row: reason if reason == NO_REFERENCE else f"reference: {reason}"
+            for row, reason in reference.why.items()
+        }
+        return Against(own.values - reference.values, why | dict(own.why), own)
+
+    def rates(self, judge: str) -> bool:
+        """Whether a judge gives ratings; else it chooses between a response and the reference."""
+        return not chooses(self._specs.get(judge, {}))
+
+    @cached_property
+    def _specs(self) -> Mapping[str, Mapping[str, Any]]:
+        return {judge.key: judge.spec for judge in list_judges(self._store)}
+
+    def _read(self, runs: Sequence[Run], judge: str) -> None:
+        for run in runs:
+            self.listed(run)
+        if self.rates(judge):
+            with without_collection():
+                self._rate(runs, judge)
+            return
+        for run in runs:
+            if (judge, run.run_id) not in self._credits:
+                self._credits[judge, run.run_id] = self._credit(run, judge)
+
+    def _credit(self, run: Run, judge: str) -> Rated:
+        verdicts = run_verdicts(self._store, run, None, judge)
+        values = [math.nan if one.credit is None else one.credit for _, one in verdicts]
+        why = {row: one.reason or "" for row, (_, one) in enumerate(verdicts) if one.winner is None}
+        return Rated(np.array(values, dtype=np.float64), why)
+
+    def _rate(self, runs: Sequence[Run], judge: str) -> None:
+        """Look up what the judge said of every response and reference of the runs."""
+        wanted = dict.fromkeys((run.generation_key, run.list_key) for run in runs)
+        todo = [pair for pair in wanted if (judge, *pair) not in self._rated]
+        if not todo:
+            return
+        lists = frozenset(list_key for _, list_key in todo)
+        # Adding up is the database's work and holds no lock of Python's: both at the same time.
+        with ThreadPoolExecutor(1) as other:
+            reading = other.submit(Totals, self._store, judge, lists)
+            unread = [pair for pair in todo if pair not in self._texts]
+            found = read_answers(self._store, {generation for generation, _ in unread})
+            for generation, list_key in unread:
+                texts = answers(found[generation], self._lists[list_key])
+                self._texts[generation, list_key] = texts
+            totals = reading.result()
+        for list_key in lists:
+            self._texts["", list_key] = references(self._lists[list_key])
+        for generation, list_key in [*todo, *(("", list_key) for list_key in lists)]:
+            texts = self._texts[generation, list_key]
+            self._rated[judge, generation, list_key] = totals.of(self._lists[list_key], texts)
+
+    def _column(self, run: Run, listed: ItemList, metric: str, judge: str | None) -> Column:
+        if judge is None:
+            found = measured(self._store, run, listed, metric)
+            return Column(found.values, found.why, None)
+        if metric == "rating_mean":
+            return self._means(run, listed, judge)
+        against = self.against_reference(run, judge)
+        return compared(against, COMPARED[metric])
+
+    def _means(self, run: Run, listed: ItemList, judge: str) -> Column:
+        if not self.rates(judge):
+            raise ConfigError("rating_mean: this judge chooses and gives no ratings")
+        own = self._rated[judge, run.generation_key, run.list_key]
+        means = np.full(len(own.values), np.nan)
+        np.divide(own.values, listed.wanted, out=means, where=listed.wanted > 0)
+        return Column(means, own.why, None)
+
+
+def has_values(metric: str, judge_key: str | None, signatures: Iterable[Signature] = ()) -> bool:
+    """Return whether a metric has a value per item.
+
+    Args:
+        metric: its name.
+        judge_key: whose ratings; an imported judge has no key, and its numbers no values.
+        signatures: of the stored numbers. What another tool checked is not checked again: its
+            items do not say how.
+    """
+    if metric in CHECKED and any("source" in signature.parts for signature in signatures):
+        return False
+    return metric in METRICS and (judge_key is not None or metric not in JUDGED)
+
+
+def outcome_sheets(
+    store: Store, runs: Sequence[Run], metric: str, judge_key: str | None = None
+) -> list[Sheet]:
+    """Return `Outcomes(store).sheets(...)`, for who needs one metric once."""
+    return Outcomes(store).sheets(runs, metric, judge_key)
+
+
+class Against(NamedTuple):
+    """One run's responses against the references by one judge, item by item."""
+
+    margins: Floats
+    """(items,) above 0 where the response is ahead, 0 for a tie; NaN without a verdict."""
+    why: Mapping[int, str]
+    """Why there is no verdict, by row."""
+    own: Rated
+    """The responses' own points, whatever became of the references."""
+
+
+def compared(against: Against, worth: tuple[float, float, float]) -> Column:
+    """Return what winning, tying and losing against the reference is worth, item by item."""
+    margins = against.margins
+    known = ~np.isnan(margins)
+    tied = np.where(known, margins == 0, np.nan)
+    win, tie, loss = worth
+    values = np.where(margins > 0, win, np.where(margins == 0, tie, loss))
+    values[~known] = np.nan
+    why = dict(against.why)
+    if np.isnan(tie):
+        why |= dict.fromkeys(np.flatnonzero(tied == 1).tolist(), TIED)
+    return Column(values, why, tied)
+
+
+class _Part(NamedTuple):
+    """What one run gives to one sheet."""
+
+    run: Run
+    listed: ItemList
+    column: Column
+
+
+def _sheet(task: str, metric: str, parts: Sequence[_Part]) -> Sheet:
+    row: dict[str, int] = {}
+    groups: list[Crossed] = []
+    places: dict[str, list[int]] = {}
+    for part in parts:
+        if part.run.list_key in places:
+            continue
+        for index in part.listed.tasks[task].tolist():
+            key = part.listed.keys[index]
+            if key not in row:
+                row[key] = len(row)
+                groups.append(part.listed.groups[index])
+            places.setdefault(part.run.list_key, []).append(row[key])
+    table = np.full((len(row), len(parts)), np.nan)
+    for number, part in enumerate(parts):
+        own = part.column.values[part.listed.tasks[task]]
+        table[places[part.run.list_key], number] = own
+    return Sheet(
+        task=task,
+        metric=metric,
+        keys=tuple(row),
+        groups=tuple(groups),
+        runs=tuple(part.run for part in parts),
+        values=table,
+        unscored=tuple(_unscored(part.column, part.listed.tasks[task]) for part in parts),
+        ties=tuple(_tie_rate(part.column, part.listed.tasks[task]) for part in parts),
+    )
+
+
+def _unscored(column: Column, rows: Index) -> Mapping[str, int]:
+    absent = rows[np.isnan(column.values[rows])].tolist()
+    return Counter(column.why[row] for row in absent)
+
+
+def _tie_rate(column: Column, rows: Index) -> float | None:
+    if column.tied is None:
+        return None
+    known = column.tied[rows]
+    known = known[~np.isnan(known)]
+    return 100 * float(known.mean()) if len(known) else None

@@ -1,0 +1,168 @@
+"""The main job: items -> responses -> ratings -> scores, each stored before the next begins.
+
+Every arrow can be stopped and resumed: what the store has is not made again.
+"""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from mipo_eval import __version__
+from mipo_eval.errors import ModelError
+from mipo_eval.evaluation.context_lift import lift_scores
+from mipo_eval.evaluation.controls import CONTROLS, control_texts
+from mipo_eval.evaluation.generate import Asking, asking_parts, respond
+from mipo_eval.evaluation.score import Numbers, why_no_text
+from mipo_eval.judges import Judge
+from mipo_eval.judges.judging import is_unrated, rate, with_references
+from mipo_eval.keys import digest
+from mipo_eval.models.prices import spending
+from mipo_eval.models.spec import ModelSpec
+from mipo_eval.progress import Progress, Stage, run_shown
+from mipo_eval.records import Item, Score
+from mipo_eval.signature import NOTHING, Signature, join, short
+from mipo_eval.store import Store
+from mipo_eval.store.judges import list_judges
+from mipo_eval.store.responses import Answered, Scorable, answered, scorable
+from mipo_eval.store.runs import Run, put_scores
+from mipo_eval.store.verdicts import totals
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation(Asking):
+    """Everything one run is asked to do."""
+
+    judges: Sequence[Judge]
+    controls: bool = False
+    """Also judge the control entrants, which must not do well."""
+    scoring_model: str | None = None
+    """Checkpoint that measures context lift; None leaves it out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """A finished run."""
+
+    run: Run
+    scores: list[Score]
+    judges: Sequence[Judge] = ()
+    """Who judged; their backends know what was asked now and what it cost."""
+
+
+def evaluate(store: Store, evaluation: Evaluation, progress: Progress) -> Result:
+    """Run the main job and return its scores, all of it stored.
+
+    Raises:
+        MipoEvalError: whatever the user must change; what was made before is kept.
+    """
+
+    def check_judges() -> None:  # before hours of generation, not after
+        for judge in evaluation.judges:
+            asyncio.run(judge.backend.check())
+
+    run = respond(store, evaluation, progress, before=check_judges)
+    rows = list(scorable(store, run.list_key, run.generation_key))
+    _require_responses(rows, evaluation.model)
+    for judge in evaluation.judges:
+        _judge(store, run, judge, rows, progress)
+    scores = _scores(store, evaluation, run, progress)
+    put_scores(store, run.run_id, scores)
+    return Result(run=run, scores=scores, judges=evaluation.judges)
+
+
+def _require_responses(rows: Sequence[Scorable], model: ModelSpec) -> None:
+    if any(row.text for row in rows):
+        return
+    reasons = sorted({why_no_text(row) or "" for row in rows})
+    raise ModelError(
+        f"{model.name} has no response to any of {len(rows)} items ({'; '.join(reasons)}): "
+        "nothing to score; check its chat template, context length and --decoding"
+    )
+
+
+def _judge(
+    store: Store, run: Run, judge: Judge, rows: Sequence[Scorable], progress: Progress
+) -> None:
+    total = sum(r.n_preferences * (bool(r.text) + bool(r.reference_key)) for r in rows)
+    stage = Stage(f"ratings by {judge.name}", total, partial(spending, judge.backend))
+    known = totals(store, judge.key, run.list_key)
+    texts_of = ((row, row.text_key if row.text else None, row.reference_key) for row in rows)
+    if any(
+        is_unrated(known.get((row.item_key, key)), row.n_preferences)
+        for row, *keys in texts_of
+        for key in keys
+        if key and row.n_preferences
+    ):
+        asyncio.run(judge.backend.check())
+
+    def texts() -> Iterator[tuple[Item, str]]:
+        for entry in answered(store, run.list_key, run.generation_key):
+            yield entry.item, (entry.response.text if entry.response else None) or ""
+
+    work = rate(store, judge, with_references(texts()), advance=progress.advance)
+    run_shown(work, progress, stage)
+
+
+def _scores(store: Store, evaluation: Evaluation, run: Run, progress: Progress) -> list[Score]:
+    """Return the scores of every task, signed."""
+    if evaluation.controls:
+        for judge in evaluation.judges:
+            _judge_controls(store, run, judge, progress)
+    numbers = Numbers(store)
+    judges = {judge.key: judge for judge in list_judges(store)}
+    listed = numbers.outcomes.listed(run)
+    scores: list[Score] = []
+    for task, rows in listed.tasks.items():
+        context = _context(evaluation, [listed.keys[row] for row in rows])
+        free = numbers.free(run, task, evaluation.suite.form)
+        if evaluation.scoring_model and evaluation.suite.form == "query":
+            entries = _of_task(store, run, task)
+            model = evaluation.scoring_model
+            free += lift_scores(store, entries, model, seed=run.seed, progress=progress)
+        scores += [_signed(score, task, context) for score in free]
+        for judge in evaluation.judges:
+            judged = numbers.judged(run, task, judges[judge.key])
+            if evaluation.controls:
+                judged += numbers.controls(run, task, judges[judge.key])
+            by = join(**judge.signature_parts())
+            scores += [_signed(score, task, context, by) for score in judged]
+    return scores
+
+
+def _of_task(store: Store, run: Run, task: str) -> list[Answered]:
+    """Return a task's items with the responses to them."""
+    listed = answered(store, run.list_key, run.generation_key)
+    return [entry for entry in listed if entry.task == task]
+
+
+def _judge_controls(store: Store, run: Run, judge: Judge, progress: Progress) -> None:
+    """Have a judge rate the control entrants of every task."""
+    tasks: dict[str, list[Answered]] = {}
+    for entry in answered(store, run.list_key, run.generation_key):
+        tasks.setdefault(entry.task, []).append(entry)
+    for entries in tasks.values():
+        for control in CONTROLS:
+            texts = control_texts(control, entries, seed=run.seed)
+            pairs = [(e.item, text) for e, text in zip(entries, texts, strict=True) if text]
+            total = sum(len(item.preferences) for item, _ in pairs)
+            status = partial(spending, judge.backend)
+            stage = Stage(f"control {control} by {judge.name}", total, status)
+            run_shown(rate(store, judge, pairs, advance=progress.advance), progress, stage)
+
+
+def _context(evaluation: Evaluation, item_keys: list[str]) -> Signature:
+    """Return the part of a signature that all scores of a task share."""
+    drawn = evaluation.suite.form in {"query", "answer"}
+    return join(
+        suite=f"{evaluation.suite.name}@{evaluation.suite.version}",
+        items=short(digest(item_keys)),
+        **asking_parts(evaluation),
+        decoding=evaluation.decoding.describe() if drawn else None,
+        seed=evaluation.decoding.seed,
+    )
+
+
+def _signed(score: Score, task: str, context: Signature, by: Signature = NOTHING) -> Score:
+    signature = context.followed_by(by, score.signature, join(version=__version__))
+    return replace(score, task=task, signature=signature)

@@ -1,1 +1,0 @@
-"""Generation: an evaluated model's responses to items, through lm-eval, in resumable chunks."""

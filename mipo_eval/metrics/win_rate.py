@@ -1,0 +1,209 @@
+"""Win rates against reference responses, with every rule for ties, and the tie rate.
+
+The paper counts a tie as a win (Table 1: all its single-run cells are whole counts only under that
+rule). A judge that always ties then gives 100 %, so the tie rate and the other rules are computed
+from the same ratings and belong beside it.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from mipo_eval.errors import ConfigError, DataError
+from mipo_eval.metrics.aggregate import (
+    NO_SCORE,
+    Reasons,
+    count_reasons,
+    refuse_non_finite,
+    same_length,
+)
+from mipo_eval.records import Score, Values
+from mipo_eval.signature import join
+from mipo_eval.stats.bootstrap import Floats, Labels, standard_error
+from mipo_eval.stats.intervals import rate_intervals
+
+Ties = Literal["win", "half", "loss"]
+
+NO_REFERENCE_SCORE = "no reference score"
+NO_VERDICT = "no verdict"
+
+TIE_CREDIT: Mapping[Ties, float] = {"win": 100.0, "half": 50.0, "loss": 0.0}
+"""What a tie adds to the win rate, in percent of an item."""
+
+Rates = tuple[Score, Score, Score, Score]
+"""Tie-inclusive, half-ties and strict win rate, and tie rate, of the same items."""
+
+METRIC_NAMES: Mapping[Ties, str] = {
+    "win": "win_rate_tie_inclusive",
+    "half": "win_rate_half_ties",
+    "loss": "win_rate_strict",
+}
+
+
+Absent = Sequence[str | None]
+"""Per item why it has no outcome; None where it has one."""
+
+
+def _floats(values: Values) -> Floats:
+    return np.array([math.nan if value is None else value for value in values], dtype=np.float64)
+
+
+def _margins(scores: Values, reference_scores: Values) -> tuple[Floats, Absent]:
+    """Return (items,) score minus reference score, and per item why there is none."""
+    same_length("scores", len(scores), "reference_scores", reference_scores)
+    refuse_non_finite("scores", scores)
+    refuse_non_finite("reference_scores", reference_scores)
+    absent = [
+        NO_SCORE if score is None else NO_REFERENCE_SCORE if reference is None else None
+        for score, reference in zip(scores, reference_scores, strict=True)
+    ]
+    return _floats(scores) - _floats(reference_scores), absent
+
+
+def _rates(
+    margins: Floats, absent: Absent, *, groups: Labels, seed: int, reasons: Reasons
+) -> Rates:
+    """Return the rate under every tie rule and the tie rate from (items,) margins."""
+    same_length("scores", len(absent), "groups", groups)
+    unscored = count_reasons(absent, reasons, "win rate")
+    won, tied = 100.0 * (margins > 0), margins == 0
+    table = np.stack([*(won + tied * c for c in TIE_CREDIT.values()), 100.0 * tied], axis=1)
+    table[np.isnan(margins)] = math.nan
+    means, intervals = np.nanmean(table, axis=0), rate_intervals(table, groups, seed=seed)
+
+    def score(column: int, metric: str, ties: str) -> Score:
+        return Score(
+            metric=metric,
+            value=float(means[column]),
+            n=len(absent) - sum(unscored.values()),
+            unscored_reasons=unscored,
+            ci95=intervals[column],
+            signature=join(ties=ties),
+        )
+
+    return (
+        score(0, METRIC_NAMES["win"], "win"),
+        score(1, METRIC_NAMES["half"], "half"),
+        score(2, METRIC_NAMES["loss"], "loss"),
+        score(3, "tie_rate", "counted"),
+    )
+
+
+def win_rates(
+    scores: Values,
+    reference_scores: Values,
+    *,
+    groups: Labels = None,
+    seed: int = 0,
+    reasons: Reasons = None,
+) -> Rates:
+    """Return the win rate under each tie rule, and the tie rate, from the same ratings.
+
+    Args:
+        scores: per item the response's rating; None where there is none.
+        reference_scores: per item the reference response's rating; None where there is none.
+        groups: prompt group per item, the unit of resampling; `Crossed(prompt, user)` where users
+            come back; None (for one item, or for all): the item is its own group.
+        seed: of the bootstrap; the four intervals share their resamples.
+        reasons: per item, why one of the two ratings is missing; ignored where both exist.
+
+    Returns:
+        `win_rate_tie_inclusive`, `win_rate_half_ties`, `win_rate_strict`, `tie_rate`; 0-100.
+
+    Raises:
+        DataError: no item has both ratings, a rating is NaN, or the lengths differ.
+    """
+    margins, absent = _margins(scores, reference_scores)
+    return _rates(margins, absent, groups=groups, seed=seed, reasons=reasons)
+
+
+def win_rate(
+    scores: Values,
+    reference_scores: Values,
+    *,
+    ties: Ties = "win",
+    groups: Labels = None,
+    seed: int = 0,
+    reasons: Reasons = None,
+) -> Score:
+    """Return how often a response is rated above its reference (paper, section 5 and Table 1).
+
+    An item with one rating missing is unscored, never a loss or a tie. Arguments and errors are
+    those of `win_rates`, and `ties` is what an equal rating counts as: "win" is the paper's rule.
+
+    Raises:
+        ConfigError: `ties` is none of the three rules.
+    """
+    if ties not in TIE_CREDIT:
+        raise ConfigError(f"ties {ties!r} is no tie rule; known: {', '.join(TIE_CREDIT)}")
+    scored = win_rates(scores, reference_scores, groups=groups, seed=seed, reasons=reasons)
+    return scored[list(TIE_CREDIT).index(ties)]
+
+
+def _outcomes(outcomes: Values) -> tuple[Floats, Absent]:
+    """Return (items,) outcomes and per item why there is none, refusing what is not 0 to 1."""
+    refuse_non_finite("outcomes", outcomes)
+    for index, outcome in enumerate(outcomes):
+        if outcome is not None and not 0 <= outcome <= 1:
+            raise DataError(
+                f"outcomes[{index}] is {outcome}; 1 is a win, 0.5 a tie, 0 a loss, None no verdict"
+            )
+    return _floats(outcomes), [NO_VERDICT if v is None else None for v in outcomes]
+
+
+def outcome_rates(
+    outcomes: Values, *, groups: Labels = None, seed: int = 0, reasons: Reasons = None
+) -> Rates:
+    """Return what `win_rates` returns, from the verdicts of a pairwise judge.
+
+    Args:
+        outcomes: per item 1 for a win, 0.5 for a tie, 0 for a loss, None without a verdict; a
+            probability of winning counts as a win above 0.5.
+        groups: prompt group per item.
+        seed: of the bootstrap.
+        reasons: per item, why it has no verdict.
+
+    Raises:
+        DataError: no item has a verdict, one is outside 0 to 1, or the lengths differ.
+    """
+    values, absent = _outcomes(outcomes)
+    return _rates(values - 0.5, absent, groups=groups, seed=seed, reasons=reasons)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutcomeSummary:
+    """Verdicts of a pairwise judge, counted as alpaca_eval and MT-Bench print them."""
+
+    win_rate: float
+    """Mean outcome, 0-100: probabilities of winning keep their weight."""
+    standard_error: float | None
+    """Of `win_rate`, clustered by group; None with fewer than two groups."""
+    discrete_win_rate: float
+    """(wins + ties / 2) / n, 0-100; MT-Bench's adjusted win rate."""
+    wins: int
+    losses: int
+    ties: int
+    n: int
+    unscored: int
+
+
+def outcome_summary(outcomes: Values, *, groups: Labels = None) -> OutcomeSummary:
+    """Count wins, losses and ties; arguments and errors as `outcome_rates`."""
+    values, absent = _outcomes(outcomes)
+    same_length("outcomes", len(absent), "groups", groups)
+    count_reasons(absent, None, "win rate")
+    wins, losses, ties = ((values > 0.5).sum(), (values < 0.5).sum(), (values == 0.5).sum())
+    n = int(wins + losses + ties)
+    return OutcomeSummary(
+        win_rate=100 * float(np.nanmean(values)),
+        standard_error=standard_error(100 * values, groups),
+        discrete_win_rate=100 * float(wins + ties / 2) / n,
+        wins=int(wins),
+        losses=int(losses),
+        ties=int(ties),
+        n=n,
+        unscored=len(absent) - n,
+    )

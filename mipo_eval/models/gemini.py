@@ -1,0 +1,277 @@
+"""Google's Gemini models through the google-genai client."""
+
+import re
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from mipo_eval.errors import BackendError, ConfigError
+from mipo_eval.models.base import Reply, Request, sendable
+from mipo_eval.models.rate_limit import Limits
+from mipo_eval.models.retry import Send, ServedBackend, Trouble, clean
+from mipo_eval.models.spec import KEYS, is_private, normal_url
+
+if TYPE_CHECKING:
+    from google.genai.client import AsyncClient
+    from google.genai.errors import APIError
+    from google.genai.types import Content, GenerateContentConfig, GenerateContentResponse
+
+_DEFAULT_URL = "https://generativelanguage.googleapis.com"
+_REFUSALS = frozenset(
+    {"SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "LANGUAGE", "MODEL_ARMOR"}
+)
+"""Finish reasons that mean the model was not allowed to answer; asking again does not help."""
+
+
+class GeminiBackend(ServedBackend):
+    """Asks a Gemini model.
+
+    Blocked prompts and blocked answers are the failure "refused", an answer without a candidate is
+    "bad_reply"; neither is ever a reply. Constrained choices are sent as an enum schema; a server
+    that rejects it is asked in plain text from then on.
+    """
+
+    kind = "gemini"
+
+    def __init__(
+        self, model: str, base_url: str | None = None, *, limits: Limits | None = None
+    ) -> None:
+        super().__init__(model.removeprefix("models/"), base_url, limits=limits)
+        self._enum_works: bool | None = None
+        """Whether the server takes the enum schema; None until the first answer tells."""
+
+    def _servers(self, base_url: str | None) -> tuple[str, ...]:
+        return (normal_url(base_url or _DEFAULT_URL, key=KEYS["gemini"][0]),)
+
+    @property
+    def url(self) -> str:
+        """Where the model is served."""
+        return self.urls[0]
+
+    async def check(self) -> None:
+        """Ask the server for this model.
+
+        Raises:
+            BackendError: no key, no server, or not this model.
+        """
+        async with self.client() as client:
+            try:
+                await self._get_model(client)
+            except Trouble as trouble:
+                raise BackendError(trouble.detail) from None
+        self._sender.revive()
+
+    @asynccontextmanager
+    async def _opened(self) -> AsyncIterator[Send]:
+        async with self.client() as client:
+
+            async def send(request: Request) -> Reply:
+                return await self._send(client, request)
+
+            yield send
+
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator["AsyncClient"]:
+        """Open a client; it belongs to one event loop."""
+        import aiohttp
+        from google import genai
+        from google.genai.types import HttpOptions, HttpRetryOptions
+
+        key, limits = self.api_key(self.url), self.limits
+        async with aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=limits.concurrency),
+            trust_env=not is_private(self.url),
+        ) as session:
+            options = HttpOptions(
+                base_url=self.url,
+                api_version="v1beta",  # where preview models are
+                timeout=int(limits.timeout * 1000),
+                # Ours are counted and spread; the client would sleep up to ten seconds itself.
+                retry_options=HttpRetryOptions(attempts=1),
+                aiohttp_client=session,
+            )
+            async with genai.Client(
+                api_key=key or "none", vertexai=False, http_options=options
+            ).aio as client:
+                yield client
+
+    async def _get_model(self, client: "AsyncClient") -> None:
+        from google.genai.errors import APIError
+
+        try:
+            await client.models.get(model=self.model)
+        except self.errors() as error:
+            if not (isinstance(error, APIError) and error.code == 404):
+                raise self.trouble(error, self.url) from None
+        else:
+            return
+
+        async def listed() -> list[str]:
+            models = await client.models.list()
+            return [str(model.name).removeprefix("models/") async for model in models]
+
+        served = await self.mapped(listed(), self.url)
+        raise Trouble("bad_request", self.not_served(self.url, served))
+
+    async def _send(self, client: "AsyncClient", request: Request) -> Reply:
+        """Try one request once, without the enum schema where the server rejects it."""
+        if not request.choices or self._enum_works is False:
+            return await self._generate(client, request, constrained=False)
+        try:
+            reply = await self._generate(client, request, constrained=True)
+        except Trouble as trouble:
+            if trouble.kind != "bad_request" or trouble.stops or self._enum_works:
+                raise
+        else:
+            self._enum_works = True
+            return reply
+        reply = await self._generate(client, request, constrained=False)
+        # Only a plain request that succeeds proves that the schema was what was wrong.
+        self._enum_works = False
+        return reply
+
+    async def _generate(
+        self, client: "AsyncClient", request: Request, *, constrained: bool
+    ) -> Reply:
+        config = config_of(request, constrained)
+        start = time.perf_counter()
+        made = client.models.generate_content(
+            model=self.model, contents=list(contents_of(request)), config=config
+        )
+        return read_answer(await self.mapped(made, self.url), time.perf_counter() - start)
+
+    def errors(self) -> tuple[type[Exception], ...]:
+        """The client's errors, the HTTP library's, and ValueError for what is no answer."""
+        import aiohttp
+        from google.genai.errors import APIError
+
+        return APIError, aiohttp.ClientError, OSError, ValueError
+
+    def trouble(self, error: Exception, url: str) -> Trouble:
+        """Return what an error is in our terms; Google's own words are kept where safe."""
+        import aiohttp
+        from google.genai.errors import APIError
+
+        if isinstance(error, APIError):
+            words = str(error.message or error.status or "")
+            wrong_key = "API_KEY_INVALID" in str(error.details) or "API key" in clean(words)
+            return self.refusal(
+                url,
+                401 if wrong_key else error.code,
+                words,
+                stops="PerDay" in str(error.details),
+                after=_asked_delay(error),
+            )
+        if isinstance(error, TimeoutError):
+            return Trouble("timeout", f"{url} did not answer in time", again=True, billed=True)
+        if isinstance(error, ValueError):  # no JSON, or JSON of another shape
+            reason = clean(f"not an answer in Gemini's form: {error}")
+            return Trouble("bad_reply", reason, again=True, billed=True)
+        reason = clean(f"{type(error).__name__}: {error}")
+        reached = not isinstance(error, aiohttp.ClientConnectorError)
+        return Trouble("connection", f"no answer from {url}: {reason}", again=True, billed=reached)
+
+
+def read_answer(answer: "GenerateContentResponse", seconds: float | None = None) -> Reply:
+    """Return the reply in Gemini's answer.
+
+    Raises:
+        Trouble: the prompt or the answer was blocked ("refused"), or there is no candidate.
+    """
+    feedback = answer.prompt_feedback
+    if feedback and feedback.block_reason:
+        raise Trouble("refused", f"the prompt was blocked: {feedback.block_reason.value}")
+    if not answer.candidates:
+        raise Trouble("bad_reply", "the answer holds no candidate", again=True, billed=True)
+    candidate = answer.candidates[0]
+    finish = candidate.finish_reason.value if candidate.finish_reason else None
+    if finish in _REFUSALS:
+        raise Trouble("refused", f"the answer was blocked: {finish}", billed=True)
+    parts = (candidate.content.parts if candidate.content else None) or []
+    text = "".join(part.text for part in parts if part.text and not part.thought)
+    if finish not in {None, "STOP", "MAX_TOKENS"} or (finish is None and not text):
+        raise Trouble("bad_reply", f"the answer ended with {finish}", again=True, billed=True)
+    usage = answer.usage_metadata
+    return Reply(
+        text=text,
+        finish_reason={"STOP": "stop", "MAX_TOKENS": "length"}.get(finish or ""),
+        model=answer.model_version,
+        prompt_tokens=usage.prompt_token_count if usage else None,
+        # Thinking is billed as output.
+        completion_tokens=(usage.candidates_token_count or 0) + (usage.thoughts_token_count or 0)
+        if usage
+        else None,
+        seconds=seconds,
+        logprobs=_first_token(candidate.logprobs_result),
+    )
+
+
+def _first_token(result: Any) -> tuple[tuple[str, float], ...] | None:
+    if not result or not result.top_candidates or not result.top_candidates[0].candidates:
+        return None
+    return tuple(
+        (candidate.token, candidate.log_probability)
+        for candidate in result.top_candidates[0].candidates
+        if candidate.token is not None and candidate.log_probability is not None
+    )
+
+
+def contents_of(request: Request) -> "list[Content]":
+    """Return the turns of a request in Gemini's terms, without the system's."""
+    from google.genai.types import Content, Part
+
+    return [
+        Content(
+            role="model" if turn.role == "assistant" else "user",
+            parts=[Part(text=sendable(turn.content))],
+        )
+        for turn in request.messages
+        if turn.role != "system"
+    ]
+
+
+def config_of(request: Request, constrained: bool) -> "GenerateContentConfig":
+    """Return how a request is to be answered, in Gemini's terms."""
+    from google.genai.types import AutomaticFunctionCallingConfig, GenerateContentConfig
+
+    sampling = request.sampling
+    system = "\n\n".join(turn.content for turn in request.messages if turn.role == "system")
+    config = GenerateContentConfig(
+        system_instruction=sendable(system) or None,
+        temperature=sampling.temperature,
+        seed=sampling.seed,
+        max_output_tokens=sampling.max_tokens,
+        automatic_function_calling=AutomaticFunctionCallingConfig(disable=True),
+    )
+    if sampling.reasoning is not None:
+        config.thinking_config = _thinking(sampling.reasoning)
+    if sampling.logprobs:
+        config.response_logprobs, config.logprobs = True, sampling.logprobs
+    if constrained:
+        config.response_mime_type = "text/x.enum"
+        config.response_json_schema = {"type": "string", "enum": list(request.choices or ())}
+    return config
+
+
+def _thinking(effort: str) -> Any:
+    """Return the setting for an effort: "none", tokens (Gemini 2.5), or a level (Gemini 3)."""
+    from google.genai.types import ThinkingConfig, ThinkingLevel
+
+    if effort == "none" or effort.isdigit():
+        return ThinkingConfig(thinking_budget=0 if effort == "none" else int(effort))
+    try:
+        return ThinkingConfig(thinking_level=ThinkingLevel[effort.upper()])
+    except KeyError:
+        levels = ", ".join(level.lower() for level in ThinkingLevel.__members__)
+        raise ConfigError(
+            f"unknown reasoning effort {effort!r} for Gemini: none, a number of tokens, or {levels}"
+        ) from None
+
+
+def _asked_delay(error: "APIError") -> str | None:
+    """Return the seconds the server asks to wait: in the body's RetryInfo, or in the header."""
+    if match := re.search(r"'retryDelay': '([\d.]+)s'", str(error.details)):
+        return match[1]
+    headers = getattr(error.response, "headers", None) or {}
+    return headers.get("retry-after") or headers.get("Retry-After")

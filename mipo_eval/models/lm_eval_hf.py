@@ -1,0 +1,119 @@
+"""lm-eval's `hf` model, keeping why each response ended and refusing prompts it would cut."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from lm_eval.models.huggingface import HFLM
+from transformers import LogitsProcessor, LogitsProcessorList
+from transformers.utils.logging import disable_progress_bar
+
+from mipo_eval.models.lm_eval import RawResponse, Recording
+
+
+class RecordingHFLM(Recording, HFLM):  # type: ignore[misc]
+    """HFLM whose last `generate_until` can be asked for its outcomes."""
+
+    _largest_batch: int | None = None
+    _contexts: Sequence[str] = ()
+
+    def __init__(self, *args: Any, seed: int = 0, **kwargs: Any) -> None:
+        disable_progress_bar()
+        super().__init__(*args, **kwargs)
+        self._record(seed)
+
+    def _generate(self, sent: list[Any]) -> list[str]:
+        self._seeds.expect(sent, [str(request.args[0]) for request in sent])
+        return super()._generate(sent)
+
+    def _detect_batch_size(self, requests: Any = None, pos: int = 0) -> int:
+        # lm-eval would search again for every chunk.
+        if self._largest_batch is None:
+            self._largest_batch = int(super()._detect_batch_size(requests, pos))
+        return self._largest_batch
+
+    def tok_batch_encode(self, strings: Sequence[str], *args: Any, **kwargs: Any) -> Any:
+        """Tokenise a batch, and keep which contexts its rows are (lm-eval's name)."""
+        self._contexts = strings
+        return super().tok_batch_encode(strings, *args, **kwargs)
+
+    def _model_generate(self, context: Any, max_length: int, stop: list[str], **kwargs: Any) -> Any:
+        if kwargs.get("do_sample"):
+            kwargs |= self._drawing(kwargs.pop("temperature"), kwargs.pop("top_p"))
+        tokens = super()._model_generate(context, max_length, stop, **kwargs)
+        start = context.shape[1]
+        prompt_tokens = _unpadded(context, self.tokenizer.pad_token_id)
+        ends = self._end_tokens()
+        self.cache_hook.announce(
+            self._ended(row[start:].tolist(), ends, stop, room=max_length - start, prompt_tokens=n)
+            for row, n in zip(tokens, prompt_tokens, strict=True)
+        )
+        return tokens
+
+    def _drawing(self, temperature: float, top_p: float) -> dict[str, Any]:
+        """Return what makes `generate` take each row's own draw as if it were the likeliest.
+
+        It also keeps habits of the checkpoint's generation_config (top_k, a repetition penalty)
+        out: a draw is from the model itself.
+        """
+        seeds = [self._seeds.take(context) for context in self._contexts]
+        draw = _Draw(seeds, temperature, top_p)
+        return {
+            "do_sample": False,
+            "temperature": 0.0,
+            "repetition_penalty": 1.0,
+            "logits_processor": LogitsProcessorList([draw]),
+        }
+
+    def _end_tokens(self) -> set[int]:
+        configured = self.model.generation_config.eos_token_id
+        ends = configured if isinstance(configured, list) else [configured]
+        return {token for token in (*ends, self.eot_token_id) if token is not None}
+
+    def _ended(
+        self, row: list[int], ends: set[int], stop: list[str], *, room: int, prompt_tokens: int
+    ) -> RawResponse:
+        """Tell a row that stopped by itself from one that ran out of room."""
+        pad = self.tokenizer.pad_token_id
+        length = next((i for i, token in enumerate(row) if token in ends or token == pad), len(row))
+        stopped = length < room or any(s and s in self.tok_decode(row) for s in stop)
+        return RawResponse(
+            finish_reason="stop" if stopped else "length",
+            prompt_tokens=prompt_tokens,
+            response_tokens=length,
+        )
+
+
+class _Draw(LogitsProcessor):  # type: ignore[misc]
+    """Draws each row's next token with random numbers of its own, and leaves it the only choice.
+
+    A token is found where the cumulative probabilities pass a uniform number, one per step and
+    row: what other rows there are changes nothing.
+    """
+
+    def __init__(self, seeds: Sequence[int], temperature: float, top_p: float) -> None:
+        self._streams = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self._temperature, self._top_p = temperature, top_p
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Return (rows, vocabulary) scores: 0 for the drawn token, -inf for all others."""
+        likely = (scores.double() / self._temperature).softmax(dim=1)
+        if self._top_p < 1:
+            ordered, order = likely.sort(dim=1, descending=True)
+            outside = ordered.cumsum(dim=1) - ordered >= self._top_p
+            likely = likely.scatter(1, order, ordered.masked_fill(outside, 0.0))
+        below = likely.cumsum(dim=1)
+        uniform = torch.cat([torch.rand(1, generator=s, dtype=below.dtype) for s in self._streams])
+        wanted = uniform.to(below.device)[:, None] * below[:, -1:]
+        drawn = torch.searchsorted(below, wanted, right=True).clamp(max=below.shape[1] - 1)
+        return torch.full_like(scores, -torch.inf).scatter(1, drawn, 0.0)
+
+
+def _unpadded(context: torch.Tensor, pad: int | None) -> list[int]:
+    """Return the prompt lengths of a left-padded batch, (batch, tokens)."""
+    width = context.shape[1]
+    if pad is None:
+        return [width] * context.shape[0]
+    # Only leading pads count: the pad token may also be the end token inside a prompt.
+    leading = (context == pad).int().cumprod(dim=1).sum(dim=1)
+    return [width - int(n) for n in leading]

@@ -1,0 +1,71 @@
+"""lm-eval's in-process `vllm` model, keeping why each response ended."""
+
+import atexit
+import json
+import weakref
+from pathlib import Path
+from typing import Any
+
+from lm_eval.models.vllm_causallms import VLLM
+
+from mipo_eval.models.lm_eval import RawResponse, Recording
+
+_FINISHED = {"stop": "stop", "length": "length"}
+
+
+class RecordingVLLM(Recording, VLLM):  # type: ignore[misc]
+    """VLLM whose last `generate_until` can be asked for its outcomes."""
+
+    def __init__(self, pretrained: str, *, seed: int = 0, **kwargs: Any) -> None:
+        super().__init__(pretrained, seed=seed, **{"dtype": _dtype(pretrained)} | kwargs)
+        self._record(seed)
+        # The engine is a process that the interpreter would wait for at its end, for ever.
+        atexit.register(_shut_down, weakref.ref(self.model.llm_engine.engine_core))
+
+    def close(self) -> None:
+        """Stop the engine, which holds most of the GPU's memory."""
+        _shut_down(weakref.ref(self.model.llm_engine.engine_core))
+
+    @staticmethod
+    def modify_gen_kwargs(*args: Any, **kwargs: Any) -> tuple[dict[str, Any], list[str], int]:
+        """Leave special tokens out of the text, as `hf` and servers do.
+
+        lm-eval keeps them to find the end in the text; vLLM ends at the token itself.
+        """
+        settings, until, max_gen_toks = VLLM.modify_gen_kwargs(*args, **kwargs)
+        return settings | {"skip_special_tokens": True}, until, max_gen_toks
+
+    def _generate(self, sent: list[Any]) -> list[str]:
+        tokens = self.tok_encode([str(request.args[0]) for request in sent])
+        self._seeds.expect(sent, map(str, tokens))
+        return super()._generate(sent)
+
+    def _model_generate(
+        self, requests: Any, generate: bool = False, sampling_params: Any = None
+    ) -> Any:
+        if generate and sampling_params:
+            for tokens, sampling in zip(requests, sampling_params, strict=True):
+                if sampling.temperature > 0:
+                    sampling.seed = self._seeds.take(str(tokens))
+        outputs = super()._model_generate(requests, generate, sampling_params)
+        self.cache_hook.announce(
+            RawResponse(
+                finish_reason=_FINISHED.get(str(output.outputs[0].finish_reason)),  # type: ignore[arg-type]
+                prompt_tokens=len(output.prompt_token_ids),
+                response_tokens=len(output.outputs[0].token_ids),
+            )
+            for output in outputs
+        )
+        return outputs
+
+
+def _shut_down(engine: "weakref.ref[Any]") -> None:
+    running = engine()
+    if running is not None:
+        running.shutdown()
+
+
+def _dtype(folder: str) -> str:
+    """Return the precision the checkpoint says it has; vLLM's own choice halves float32."""
+    config = json.loads(Path(folder, "config.json").read_text(encoding="utf-8"))
+    return str(config.get("dtype") or config.get("torch_dtype") or "auto")

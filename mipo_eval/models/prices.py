@@ -1,0 +1,226 @@
+"""What tokens cost, by a dated table that ships and the user's own, and what may be spent."""
+
+import datetime
+import re
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import yaml
+from pydantic import BaseModel, ConfigDict, NonNegativeFloat, ValidationError
+
+from mipo_eval import settings
+from mipo_eval.errors import ConfigError
+from mipo_eval.models.base import Reply, Request
+
+_DATED = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|\d{8}|\d{6}|\d{4}|\d{3}|latest|preview(?:-[\d-]+)?)$")
+"""What providers append to a model's name for one of its versions."""
+
+
+class Price(BaseModel):
+    """US dollars per million tokens."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    input: NonNegativeFloat
+    output: NonNegativeFloat
+    batch: NonNegativeFloat = 0.5
+    """What a batch costs, as a share of the same requests sent one by one."""
+
+    def cost(self, prompt_tokens: int, completion_tokens: int) -> float:
+        """Return the dollars for that many tokens."""
+        return (self.input * prompt_tokens + self.output * completion_tokens) / 1e6
+
+    def most(self, request: Request) -> float:
+        """Return the dollars a request can cost at most.
+
+        No tokenizer in use makes more tokens than there are bytes; eight a message are for roles.
+        """
+        prompt = sum(8 + len(turn.content.encode("utf-8", "replace")) for turn in request.messages)
+        return self.cost(prompt, request.sampling.max_tokens)
+
+    def in_batches(self) -> "Price":
+        """Return the price of the same model through the batch service."""
+        return Price(input=self.input * self.batch, output=self.output * self.batch, batch=1.0)
+
+    def of(self, reply: Reply, request: Request) -> float:
+        """Return the dollars a reply cost; the most it can have cost where usage is missing."""
+        if reply.prompt_tokens is None or reply.completion_tokens is None:
+            return self.most(request)
+        return self.cost(reply.prompt_tokens, reply.completion_tokens)
+
+
+FREE = Price(input=0, output=0)
+"""A server of one's own."""
+
+
+class PriceTable(BaseModel):
+    """Prices by model name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    as_of: datetime.date
+    models: dict[str, Price]
+
+    def find(self, model: str) -> Price | None:
+        """Return the price of a model, or of the model it is a dated version of, or None."""
+        name = model.rsplit("/", 1)[-1]
+        while name not in self.models:
+            shorter = _DATED.sub("", name)
+            if shorter == name:
+                return None
+            name = shorter
+        return self.models[name]
+
+
+def price_of(model: str, *, private: bool) -> Price | None:
+    """Return what a model costs; None where no table knows.
+
+    A server on this machine or network is free, unless the user's own table has its model: then it
+    passes requests on to somebody who charges.
+
+    Raises:
+        ConfigError: as `load_prices`.
+    """
+    if not private:
+        return load_prices().find(model)
+    file = settings.prices_file()
+    return (file and _read(file).find(model)) or FREE
+
+
+def load_prices() -> PriceTable:
+    """Return the shipped prices with those of the user's file on top.
+
+    Raises:
+        ConfigError: the file named in MIPO_EVAL_PRICES cannot be read or is not a price table.
+    """
+    shipped = resources.files("mipo_eval.models") / "prices.yaml"
+    table = PriceTable.model_validate(yaml.safe_load(shipped.read_text(encoding="utf-8")))
+    file = settings.prices_file()
+    if file is None:
+        return table
+    own = _read(file)
+    return PriceTable(as_of=own.as_of, models={**table.models, **own.models})
+
+
+def _read(file: Path) -> PriceTable:
+    try:
+        return PriceTable.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"the price table {file} cannot be read: {error}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise ConfigError(f"the price table {file}: {where}: {first['msg']}") from None
+
+
+@dataclass(slots=True)
+class Usage:
+    """What was asked for and paid so far."""
+
+    tries: int = 0
+    replies: int = 0
+    failures: int = 0
+    """Requests that ended without a reply, among them those never sent."""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost: float | None = None
+    """Dollars; None where no price is known."""
+    waiting: str = ""
+    """What is waited for, where that takes long: how far a batch is."""
+
+
+@runtime_checkable
+class Metered(Protocol):
+    """A backend that asks a server, which may charge, and counts what it is asked."""
+
+    price: Price | None
+    """Of its model; None where no table has it."""
+
+    @property
+    def usage(self) -> Usage:
+        """What was asked for and paid so far."""
+        ...
+
+
+def spending(backend: object) -> str:
+    """Return, for a line of progress, what a backend has cost so far and what it waits for."""
+    if not isinstance(backend, Metered):
+        return ""
+    usage = backend.usage
+    cost = f"${usage.cost:.4f}" if usage.cost else ""
+    return "  ".join(part for part in (cost, usage.waiting) if part)
+
+
+class Purse:
+    """Dollars that may be spent, by one backend or by several that share them.
+
+    Args:
+        limit: dollars, or None for no limit.
+    """
+
+    def __init__(self, limit: float | None = None) -> None:
+        self.limit = limit
+        self.spent = 0.0
+        self._reserved = 0.0
+        self._held = 0
+        """How many tries money is set aside for; exact, unlike a sum of small amounts."""
+
+    def take(self, most: float) -> bool:
+        """Set `most` dollars aside, if that much is left."""
+        if self.limit is not None and self.spent + self._reserved + most > self.limit:
+            return False
+        self._reserved += most
+        self._held += 1
+        return True
+
+    @property
+    def can_free(self) -> bool:
+        """Whether something in flight may yet cost less than was set aside for it."""
+        return self._held > 0
+
+    def settle(self, reserved: float, cost: float) -> None:
+        """Replace what was set aside by what it cost."""
+        self.spent += cost
+        if reserved:
+            self._held -= 1
+            self._reserved = self._reserved - reserved if self._held else 0.0
+
+    def used_up(self) -> str:
+        """Return, in words, that the next request does not fit."""
+        return (
+            f"the limit of ${self.limit:g} is reached: ${self.spent:.4f} are spent and the next "
+            "request might cost more than is left"
+        )
+
+
+class Budget:
+    """What one backend asks for and pays; what is in flight counts with the most it can cost.
+
+    Args:
+        price: of the model; None if unknown, and then no money is counted.
+        purse: where the money comes from.
+    """
+
+    def __init__(self, price: Price | None, purse: Purse) -> None:
+        self.price = price
+        self.purse = purse
+        self.usage = Usage(cost=None if price is None else 0.0)
+
+    def reserve(self, request: Request) -> float | None:
+        """Set aside the most `request` can cost and return it; None if that does not fit now."""
+        if self.price is None or self.purse.limit is None:
+            return 0.0
+        most = self.price.most(request)
+        return most if not most or self.purse.take(most) else None
+
+    def count(self, request: Request, reply: Reply) -> float:
+        """Add a reply to the usage and return what it cost."""
+        self.usage.replies += 1
+        self.usage.prompt_tokens += reply.prompt_tokens or 0
+        self.usage.completion_tokens += reply.completion_tokens or 0
+        cost = self.price.of(reply, request) if self.price else 0.0
+        if self.usage.cost is not None:
+            self.usage.cost += cost
+        return cost

@@ -1,0 +1,441 @@
+"""How requests are sent to a server: bounded, lazily, with retries, and stopped when hopeless."""
+
+import asyncio
+import email.utils
+import gc
+import math
+import os
+import random
+import re
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
+from dataclasses import KW_ONLY, dataclass, replace
+from difflib import get_close_matches
+from typing import ClassVar, TypeVar
+
+from mipo_eval.errors import BackendError, ConfigError
+from mipo_eval.models.base import Answers, Failure, FailureKind, Reply, Request
+from mipo_eval.models.prices import Budget, Price, Usage, price_of
+from mipo_eval.models.rate_limit import Limits, Pace, Width, actual_tokens, estimated_tokens
+from mipo_eval.models.spec import KEYS, is_private
+
+Found = TypeVar("Found")
+
+_LONGEST_RETRY_AFTER = 300.0
+"""Seconds; a server that asks for a longer pause is not waited for."""
+
+_RAMP = 0.1
+"""Seconds over which the workers start. Started at once they would stay in step for good: all
+replies arrive together, and the server idles while this process works through them."""
+
+_KEY_LIKE = re.compile(r"\b(?:(?:sk|key|Bearer)[-_ ]|AIza)[\w*.-]{6,}")
+_LISTED = 12
+"""Models named in an error, at most."""
+
+_OVERLOAD = frozenset({"rate_limit", "server_error", "timeout"})
+
+
+@dataclass(eq=False)
+class Trouble(Exception):
+    """One failed try of one request, in our terms; raised where a client's error is caught."""
+
+    kind: FailureKind
+    """What the failure is called in the ledger."""
+    detail: str
+    """One line for the user, without any key."""
+    _: KW_ONLY
+    again: bool = False
+    """Whether another try can help."""
+    after: float | None = None
+    """Seconds the server asked to wait, if it did."""
+    stops: bool = False
+    """Whether no later request can succeed either (a refused key, a missing model)."""
+    billed: bool = False
+    """Whether the server may have done the work, and charge for it."""
+    sent: bool = True
+    """False for a try that was given up before anything was sent."""
+
+
+Send = Callable[[Request], Awaitable[Reply]]
+"""Tries one request once; raises Trouble."""
+
+
+class Sender:
+    """Sends requests to one server (or several of the same kind) and remembers if it is dead.
+
+    A server counts as dead when it refuses the key, does not have the model, or when one request
+    used up all its tries without any answer while no other request got through. From then on every
+    request fails at once with that reason, without a call, so that a run of thousands ends in
+    seconds and can be resumed. The same happens when the money is used up.
+
+    Args:
+        limits: concurrency, tries, timeouts, pace and money.
+        price: of the model, None if unknown.
+
+    Raises:
+        ConfigError: there is a limit on the money but no price.
+    """
+
+    def __init__(self, limits: Limits, price: Price | None = None) -> None:
+        purse = limits.money()
+        if purse.limit is not None and price is None:
+            raise ConfigError(
+                "a limit on the cost needs the model's price: add it to a price table and name "
+                "that file in MIPO_EVAL_PRICES"
+            )
+        self.limits = limits
+        self.dead: Failure | None = None
+        self._budget = Budget(price, purse)
+        self._width = Width(limits.concurrency)
+        self._requests = Pace(limits.requests_per_minute)
+        self._tokens = Pace(limits.tokens_per_minute)
+        self._not_before = 0.0
+        """Until then (monotonic seconds) the server asked everybody to wait."""
+        self._unanswered = 0
+        """Tries since the server last answered anything at all."""
+
+    @property
+    def usage(self) -> Usage:
+        """What was asked for and paid so far."""
+        return self._budget.usage
+
+    def revive(self) -> None:
+        """Forget that the server was dead; for use after it was checked again."""
+        self.dead = None
+        self._unanswered = 0
+
+    async def stream(self, requests: Iterable[Request], send: Send) -> Answers:
+        """Yield every request with its outcome, as they complete.
+
+        `concurrency` workers take requests from the one iterator, so it is pulled only as fast as
+        the server answers; a consumer that is slow holds the workers back in turn.
+        """
+        # A full collection looks at every object of every library loaded: a tenth of a second in
+        # which no reply is read. What is there by now stays anyway.
+        gc.freeze()
+        iterator = iter(requests)
+        done: asyncio.Queue[tuple[Request, Reply | Failure] | None] = asyncio.Queue()
+        room = asyncio.Semaphore(2 * self.limits.concurrency)
+        stopped = asyncio.Event()
+
+        async def work(delay: float) -> None:
+            await asyncio.sleep(delay)
+            while True:
+                await room.acquire()
+                try:
+                    request = next(iterator)
+                except StopIteration:
+                    room.release()
+                    return
+                done.put_nowait((request, await self._ask(request, send, stopped)))
+
+        count = self.limits.concurrency
+        workers = [asyncio.create_task(work(_RAMP * i / count)) for i in range(count)]
+        for worker in workers:
+            worker.add_done_callback(lambda _: done.put_nowait(None))
+        running = len(workers)
+        try:
+            while running:
+                outcome = await done.get()
+                if outcome is None:
+                    running -= 1
+                    _raise_errors(workers)
+                    continue
+                yield outcome
+                room.release()
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+
+    async def _ask(self, request: Request, send: Send, stopped: asyncio.Event) -> Reply | Failure:
+        for attempt in range(1, self.limits.attempts + 1):
+            if self.dead:
+                self.usage.failures += 1
+                return replace(self.dead, attempts=attempt - 1)
+            try:
+                reply = await self._try(request, send, stopped)
+            except Trouble as caught:
+                trouble = caught
+            else:
+                self._unanswered = 0
+                return reply
+            attempts = attempt if trouble.sent else attempt - 1
+            failure = Failure(kind=trouble.kind, detail=trouble.detail, attempts=attempts)
+            self._note(trouble, failure, stopped)
+            if not trouble.again or attempt == self.limits.attempts:
+                self.usage.failures += 1
+                return failure
+            await _pause(self._wait(attempt, trouble.after), stopped)
+        raise AssertionError("the last attempt returns")
+
+    async def _try(self, request: Request, send: Send, stopped: asyncio.Event) -> Reply:
+        """Send once, when width, pace and budget allow it."""
+        round_ = await self._width.enter()
+        reserved = 0.0
+        cost = 0.0
+        try:
+            reserved = await self._reserve(request)
+            estimate = await self._keep_pace(request, stopped)
+            self.usage.tries += 1
+            async with asyncio.timeout(self.limits.timeout):
+                reply = await send(request)
+            cost = self._budget.count(request, reply)
+            if (tokens := actual_tokens(reply)) is not None:
+                self._tokens.correct(tokens - estimate)
+            self._width.widen()
+        except TimeoutError:
+            cost = reserved
+            self._width.narrow(round_)
+            seconds = f"{self.limits.timeout:g} s"
+            raise Trouble("timeout", f"no answer within {seconds}", again=True) from None
+        except Trouble as trouble:
+            cost = reserved if trouble.billed else 0.0
+            if trouble.kind in _OVERLOAD:
+                self._width.narrow(round_)
+            if trouble.after is not None:
+                self._not_before = max(self._not_before, time.monotonic() + trouble.after)
+            raise
+        else:
+            return reply
+        finally:
+            self._budget.purse.settle(reserved, cost)
+            self._width.leave()
+
+    async def _reserve(self, request: Request) -> float:
+        """Set the money for a try aside; wait for what is in flight to give some back.
+
+        Raises:
+            Trouble: the money is used up.
+        """
+        while True:
+            reserved = self._budget.reserve(request)
+            if reserved is not None:
+                return reserved
+            if not self._budget.purse.can_free or self.dead:
+                raise Trouble("budget", self._budget.purse.used_up(), stops=True, sent=False)
+            await asyncio.sleep(0.01)
+
+    async def _keep_pace(self, request: Request, stopped: asyncio.Event) -> int:
+        """Wait for this try's turn and return the tokens it was estimated to take."""
+        estimate = estimated_tokens(request)
+        wait = max(
+            self._not_before - time.monotonic(),
+            self._requests.reserve(1),
+            self._tokens.reserve(estimate),
+        )
+        if wait > 0:
+            await _pause(wait, stopped)
+            if self.dead:
+                raise Trouble(self.dead.kind, self.dead.detail, sent=False)
+        return estimate
+
+    def _note(self, trouble: Trouble, failure: Failure, stopped: asyncio.Event) -> None:
+        """Find out from one failed try whether the server is dead."""
+        silent = trouble.kind in {"connection", "timeout"}
+        self._unanswered = self._unanswered + 1 if silent else 0
+        tries = self.limits.attempts
+        gave_up = failure.attempts == tries and self._unanswered >= tries
+        if self.dead is None and (trouble.stops or gave_up):
+            self.dead = Failure(kind=failure.kind, detail=f"not asked: {failure.detail}")
+            stopped.set()
+
+    def _wait(self, attempt: int, after: float | None) -> float:
+        """Seconds before the next try: what the server asked for, or doubling with jitter."""
+        if after is not None:
+            # A little later than asked and not all at once: everybody was told the same time.
+            return after + random.uniform(0, 0.1 * after)
+        longest = min(self.limits.longest_wait, self.limits.first_wait * 2 ** (attempt - 1))
+        return random.uniform(longest / 2, longest)
+
+
+async def _pause(seconds: float, stopped: asyncio.Event) -> None:
+    """Sleep, but wake when the server is found dead."""
+    try:
+        async with asyncio.timeout(seconds):
+            await stopped.wait()
+    except TimeoutError:
+        return
+
+
+def _raise_errors(workers: Iterable[asyncio.Task[None]]) -> None:
+    """Raise what a worker died of: an error in the caller's iterator, or a bug."""
+    for worker in workers:
+        if worker.done() and not worker.cancelled() and (error := worker.exception()):
+            raise error
+
+
+class ServedBackend(ABC):
+    """What the backends that ask a server share: addresses, money, and how requests are streamed.
+
+    Args:
+        model: the name the server knows the model by.
+        base_url: the server, where it is not the provider's own.
+        limits: concurrency, tries, timeouts, pace and money.
+
+    Raises:
+        ConfigError: a URL is not usable, or money is limited and the price unknown.
+    """
+
+    kind: ClassVar[str]
+    """What it is called in identities and before a model's name."""
+
+    def __init__(
+        self, model: str, base_url: str | None = None, *, limits: Limits | None = None
+    ) -> None:
+        self.model = model
+        self.urls = self._servers(base_url)
+        self.limits = limits or Limits()
+        self.price = price_of(model, private=all(is_private(url) for url in self.urls))
+        self._sender = Sender(self.limits, self.price)
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        """The model and where it is served; two servers may serve different weights as one name."""
+        return {"backend": self.kind, "model": self.model, "url": ",".join(self.urls)}
+
+    @property
+    def usage(self) -> Usage:
+        """What was asked for and paid so far."""
+        return self._sender.usage
+
+    async def answer(self, requests: Iterable[Request]) -> Answers:
+        """Yield each request with its outcome, as they complete; see `Backend.answer`."""
+        async with (
+            self._opened() as send,
+            aclosing(self._sender.stream(requests, send)) as outcomes,
+        ):
+            async for outcome in outcomes:
+                yield outcome
+
+    @abstractmethod
+    def _servers(self, base_url: str | None) -> tuple[str, ...]:
+        """Return the URLs to ask, each in its one form."""
+
+    @abstractmethod
+    def _opened(self) -> AbstractAsyncContextManager[Send]:
+        """Open clients, which belong to one event loop, and give what tries a request once."""
+
+    @abstractmethod
+    def errors(self) -> tuple[type[Exception], ...]:
+        """Return what the client raises, and what it lets through from the HTTP library."""
+
+    @abstractmethod
+    def trouble(self, error: Exception, url: str) -> Trouble:
+        """Return what one of these errors is in our terms."""
+
+    async def mapped(self, call: Awaitable[Found], url: str) -> Found:
+        """Await a call of the client.
+
+        Raises:
+            Trouble: the client's error.
+        """
+        try:
+            return await call
+        except self.errors() as error:
+            raise self.trouble(error, url) from None
+
+    def api_key(self, url: str) -> str | None:
+        """Return the key for a server.
+
+        Raises:
+            BackendError: there is none, and the server is not on one's own network.
+        """
+        key = _key(self.kind)
+        if not key and not is_private(url):
+            raise BackendError(
+                f"{url} needs a key: set the environment variable {KEYS[self.kind][0]}"
+            )
+        return key
+
+    def refusal(
+        self, url: str, status: int, words: str, *, stops: bool = False, after: str | None = None
+    ) -> Trouble:
+        """Return what an HTTP error status means; the server's own words are kept where safe.
+
+        Args:
+            url: of the server.
+            status: 401 where the key is what is wrong.
+            words: the server's reason.
+            stops: whether the server says that no later request can succeed either.
+            after: how long it asks to wait, as in a Retry-After header.
+        """
+        if status == 401:
+            # The server's words are left out here: some repeat the key.
+            names = KEYS[self.kind]
+            refused = f"refuses the key in {' or '.join(names)}"
+            hint = refused if _key(self.kind) else f"asks for a key: set {names[0]}"
+            return Trouble("auth", f"{url} {hint}", stops=True)
+        kind, detail = status_kind(status), f"{url} answered {status}: {clean(words)}"
+        if stops or status in {403, 404}:
+            return Trouble(kind, detail, stops=True)
+        if kind == "bad_request":
+            return Trouble(kind, detail)
+        try:
+            wait = retry_after(after, time.time())
+        except ValueError as too_long:
+            return Trouble(kind, f"{detail} ({too_long})")
+        return Trouble(kind, detail, again=True, after=wait)
+
+    def not_served(self, url: str, served: Sequence[str]) -> str:
+        """Return, in words, that a server does not have the model, and the names nearest to it."""
+        names = ", ".join(served) or "nothing"
+        if len(served) > _LISTED:
+            near = get_close_matches(self.model, served, n=_LISTED, cutoff=0.0)
+            names = f"{', '.join(near)} and {len(served) - _LISTED} more"
+        return f"{url} does not serve {self.model!r}; it serves: {names}"
+
+
+def _key(kind: str) -> str | None:
+    return next((key for name in KEYS[kind] if (key := os.environ.get(name))), None)
+
+
+def clean(text: str) -> str:
+    """Return text from a server as one short line that holds no key."""
+    for kind in KEYS:
+        for name in KEYS[kind]:
+            if key := os.environ.get(name):
+                text = text.replace(key, "<key>")
+    return " ".join(_KEY_LIKE.sub("<key>", text).split())[:300]
+
+
+def status_kind(status: int) -> FailureKind:
+    """Return what an HTTP error status is called in the ledger."""
+    return _KINDS.get(status, "server_error" if status >= 500 else "bad_request")
+
+
+_KINDS: dict[int, FailureKind] = {
+    401: "auth",
+    403: "auth",
+    408: "timeout",
+    409: "server_error",
+    429: "rate_limit",
+}
+
+
+def retry_after(value: str | None, now: float) -> float | None:
+    """Return the seconds a Retry-After header asks for, or None if it says nothing usable.
+
+    Args:
+        value: the header: seconds, or an HTTP date.
+        now: the time of day in seconds since the epoch, for dates.
+
+    Raises:
+        ValueError: the server asks for longer than five minutes, which is not worth waiting.
+    """
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        parsed = email.utils.parsedate_tz(value)
+        if parsed is None:
+            return None
+        seconds = email.utils.mktime_tz(parsed) - now
+    if math.isnan(seconds) or seconds < 0:
+        return None
+    if seconds > _LONGEST_RETRY_AFTER:
+        raise ValueError(f"the server asks to wait {seconds:.0f} s")
+    return seconds

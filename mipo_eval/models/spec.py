@@ -1,0 +1,320 @@
+"""How a model is named, evaluated or judging: the one grammar of `--model` and `--judge`.
+
+KIND:NAME@URL, of which most names need only a part:
+
+openai:NAME           a served model, at OpenAI; with @URL at any server that speaks its protocol
+gemini:NAME           a Gemini model; judges only
+hf:PATH, vllm:PATH    a checkpoint in this process, through transformers or vLLM
+lm-eval:TYPE:ARGS     any other lm-eval model type, with its arguments (key=value,...); never judges
+scripted:FILE.jsonl   replies that were collected elsewhere; judges only
+checker, demo         the demo world's rule, which judges, and its base model, which is evaluated
+NAME                  for --model a checkpoint, by folder or hub id; for --judge a preset, by name
+                      or by YAML file, with @URL where another server has its model
+
+A model under evaluation is identified by what it is (a checkpoint by its content, a served model by
+its name and URL), so that two models never share a name's results.
+"""
+
+import importlib
+import inspect
+import ipaddress
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from mipo_eval.checkpoints import (
+    check_checkpoint,
+    checkpoint_folder,
+    fingerprint,
+    has_chat_template,
+)
+from mipo_eval.errors import ConfigError
+from mipo_eval.models.base import Backend
+from mipo_eval.models.rate_limit import Limits
+
+Engine = Literal["hf", "vllm", "openai", "lm-eval"]
+OPENAI_URL = "https://api.openai.com/v1"
+KEYS = {"openai": ("OPENAI_API_KEY",), "gemini": ("GEMINI_API_KEY", "GOOGLE_API_KEY")}
+"""The environment variables keys are read from, at call time; they are stored nowhere."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """What may stand before the colon. Classes are imported on first use: that takes seconds."""
+
+    form: str
+    """How it is written."""
+    backend: str | None = None
+    """What asks it as a judge; None where it never judges."""
+    batch: str | None = None
+    """The same through its provider's batch service: half the price, an answer within a day."""
+    takes: str | None = "model"
+    """The argument of the backend that the name is; None where the kind is the whole name."""
+    engine: Engine | None = None
+    """What runs it under evaluation; None where it only judges."""
+    served: bool = False
+    """Whether @URL may follow."""
+
+
+KINDS: Mapping[str, Kind] = {
+    "openai": Kind(
+        form="openai:MODEL, openai:MODEL@URL",
+        backend="mipo_eval.models.openai:OpenAIBackend",
+        batch="mipo_eval.models.batch:OpenAIBatchBackend",
+        engine="openai",
+        served=True,
+    ),
+    "gemini": Kind(
+        form="gemini:MODEL",
+        backend="mipo_eval.models.gemini:GeminiBackend",
+        batch="mipo_eval.models.batch:GeminiBatchBackend",
+        served=True,
+    ),
+    "hf": Kind(form="hf:PATH", backend="mipo_eval.models.hf:HfBackend", engine="hf"),
+    "vllm": Kind(form="vllm:PATH", backend="mipo_eval.models.vllm:VllmBackend", engine="vllm"),
+    "scripted": Kind(
+        form="scripted:FILE.jsonl",
+        backend="mipo_eval.models.base:ScriptedBackend.from_file",
+        takes="path",
+    ),
+    "checker": Kind(form="checker", backend="mipo_eval.demo.rules:Checker", takes=None),
+    "demo": Kind(form="demo", engine="hf", takes=None),
+    "lm-eval": Kind(form="lm-eval:TYPE:key=value,...", engine="lm-eval"),
+}
+_DEMO = "mipo_eval.demo.model:base_model"
+JUDGES = ", ".join(kind.form for kind in KINDS.values() if kind.backend)
+"""What is asked by name as a judge, beside presets."""
+_MODELS = ", ".join(["PATH", *(kind.form for kind in KINDS.values() if kind.engine)])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelName:
+    """A name taken apart."""
+
+    text: str
+    """As the user gave it."""
+    kind: str | None
+    """One of KINDS; None where the name is a checkpoint or a preset."""
+    name: str
+    url: str = ""
+    """Of another server than the kind's own; several are separated by commas."""
+
+    @property
+    def label(self) -> str:
+        """What tables call it: no kind, no URL, no folders."""
+        if self.kind == "scripted":
+            return self.kind
+        plain = self.text if self.kind == "lm-eval" else self.name or self.text
+        return plain.rstrip("/").rsplit("/", 1)[-1]
+
+
+def read_name(text: str) -> ModelName:
+    """Take a name apart; whether it means anything is for `parse_model` and `load_backend`.
+
+    Example:
+        >>> read_name("openai:org/m@http://localhost:8000").url
+        'http://localhost:8000'
+    """
+    prefix, colon, rest = text.partition(":")
+    kind = KINDS.get(prefix)
+    if kind is None or (kind.takes and not colon):  # "openai" alone may be a folder
+        name, _, url = text.partition("@")
+        return ModelName(text=text, kind=None, name=name, url=url)
+    name, _, url = rest.partition("@") if kind.served else (rest, "", "")
+    return ModelName(text=text, kind=prefix, name=name, url=url)
+
+
+def checkpoint_name(text: str) -> str:
+    """Return the folder or hub id a name means; `demo` is that of the base model that ships."""
+    named = read_name(text)
+    if named.kind == "demo" and not named.name:
+        return str(_imported(_DEMO)())
+    return named.name if named.kind in {"hf", "vllm"} else text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """A model under evaluation, known well enough to be named; nothing is loaded yet."""
+
+    name: str
+    """As the user gave it; shown in tables."""
+    engine: Engine
+    target: str
+    """Folder of the checkpoint, the served model's name, or the lm-eval model type."""
+    url: str | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments of an lm-eval model type."""
+    identity: Mapping[str, str]
+    """What makes it this model and no other; part of every response's key."""
+    max_length: int | None = None
+    """Context in tokens, where the checkpoint says so."""
+    has_chat_template: bool | None = None
+    """None when only the server knows."""
+    model_type: str | None = None
+    """What the checkpoint's config.json calls its kind, e.g. "qwen2"."""
+
+    @property
+    def kind(self) -> str:
+        """What tells the model's family: its kind, or the name it is served or loaded by."""
+        loaded = self.arguments.get("pretrained") or self.arguments.get("model")
+        return self.model_type or str(loaded or self.target)
+
+
+def parse_model(name: str) -> ModelSpec:
+    """Return what `--model name` means.
+
+    Raises:
+        ConfigError: the name has a form that means nothing.
+        ModelError: the checkpoint is missing, unsafe or not a language model.
+    """
+    named = read_name(name)
+    kind = KINDS[named.kind or "hf"]
+    if kind.engine is None or (named.name and not kind.takes):
+        raise ConfigError(f"--model {name!r} is no model that can be evaluated: use {_MODELS}")
+    if named.kind and kind.takes and not named.name:
+        raise ConfigError(f"--model {name!r} names no model: write {named.kind}:NAME")
+    if kind.engine == "openai":
+        return _served(named)
+    if kind.engine == "lm-eval":
+        return _lm_eval_type(named)
+    return _checkpoint(name, kind.engine, checkpoint_folder(checkpoint_name(name)))
+
+
+def _served(named: ModelName) -> ModelSpec:
+    if "," in named.url:
+        raise ConfigError(
+            f"--model {named.text!r}: a model is evaluated at one server: give one URL"
+        )
+    url = normal_url(named.url, path="/v1") if named.url else OPENAI_URL
+    # As it was typed: the keys of the responses that stores hold were made of that.
+    typed = named.url.rstrip("/") if "://" in named.url else url
+    return ModelSpec(
+        name=named.text,
+        engine="openai",
+        target=named.name,
+        url=url,
+        identity={"engine": "openai", "model": named.name, "url": typed},
+    )
+
+
+def _lm_eval_type(named: ModelName) -> ModelSpec:
+    kind, _, text = named.name.partition(":")
+    pairs = [part.partition("=") for part in text.split(",") if part]
+    if any(not mark for _, mark, _ in pairs):
+        raise ConfigError(f"--model {named.text!r}: write lm-eval:TYPE:key=value,key=value")
+    arguments = {key: value for key, _, value in pairs}
+    if "trust_remote_code" in arguments:
+        raise ConfigError(
+            "trust_remote_code is not allowed: a checkpoint must not run its own code"
+        )
+    return ModelSpec(
+        name=named.text,
+        engine="lm-eval",
+        target=kind,
+        arguments=arguments,
+        identity={"engine": f"lm-eval:{kind}", **arguments},
+    )
+
+
+def _checkpoint(name: str, engine: Engine, folder: Path) -> ModelSpec:
+    config = check_checkpoint(name, folder)
+    length = config.get("max_position_embeddings")
+    return ModelSpec(
+        name=name,
+        engine=engine,
+        target=str(folder),
+        identity={"engine": engine, "checkpoint": fingerprint(folder)},
+        max_length=length if isinstance(length, int) else None,
+        has_chat_template=has_chat_template(folder),
+        model_type=kind if isinstance(kind := config.get("model_type"), str) else None,
+    )
+
+
+def load_backend(
+    spec: str,
+    *,
+    limits: Limits | None = None,
+    options: Mapping[str, Any] | None = None,
+    batch: bool = False,
+    flag: str = "--judge",
+) -> Backend:
+    """Return what asks the model that a name means.
+
+    Args:
+        spec: one of KINDS that judge, e.g. `openai:MODEL@URL` (several URLs separated by commas).
+        limits: concurrency, tries, timeouts, pace and money, for backends that are servers.
+        options: further arguments of the backend's class, e.g. `tensor_parallel_size`.
+        batch: ask through the provider's batch service.
+        flag: where the user named it, for the error.
+
+    Raises:
+        ConfigError: there is no such backend or option, or the name does not say what to ask.
+        DataError: the file of replies cannot be read.
+        ModelError: the checkpoint is missing or not a language model.
+    """
+    named = read_name(spec)
+    kind = KINDS.get(named.kind or "")
+    if kind is None or kind.backend is None:
+        raise ConfigError(f"unknown {flag.lstrip('-')} {spec!r}: {flag} takes {JUDGES}")
+    if bool(named.name) != bool(kind.takes):
+        raise ConfigError(f"{flag} {spec!r} is not how {named.kind} is asked: use {JUDGES}")
+    if batch and kind.batch is None:
+        with_batches = ", ".join(name for name, other in KINDS.items() if other.batch)
+        raise ConfigError(f"{spec} has no batch service; those have: {with_batches}")
+    make: Callable[..., Backend] = _imported(kind.batch if batch and kind.batch else kind.backend)
+    given: dict[str, Any] = {kind.takes: named.name} if kind.takes else {}
+    if kind.served:
+        given |= {"base_url": named.url or None, "limits": limits}
+    known = inspect.signature(make).parameters.keys() - given.keys()
+    if unknown := sorted((options or {}).keys() - known):
+        names = ", ".join(sorted(known)) or "none"
+        raise ConfigError(f"{spec} has no option {', '.join(unknown)}; known: {names}")
+    return make(**given, **(options or {}))
+
+
+def _imported(dotted: str) -> Any:
+    module, _, attribute = dotted.partition(":")
+    return attrgetter(attribute)(importlib.import_module(module))
+
+
+def normal_url(text: str, *, path: str = "", key: str = KEYS["openai"][0]) -> str:
+    """Return a server's URL in its one form: lower case, with scheme, no slash at the end.
+
+    Args:
+        text: what the user wrote; without a scheme it is http on one's own network, else https.
+        path: what to add where there is no path.
+        key: the environment variable to name where the URL holds credentials.
+
+    Raises:
+        ConfigError: it holds a user or password, or is no URL; the message does not repeat it.
+    """
+    text = text.strip()
+    if "://" not in text:
+        text = ("http://" if is_private(f"http://{text}") else "https://") + text
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise ConfigError("the server's URL cannot be read: use http://host:port/v1") from None
+    if parts.username or parts.password or parts.query:
+        raise ConfigError(
+            f"the URL of {parts.hostname} holds credentials or a query: remove them and set the "
+            f"environment variable {key}"
+        )
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ConfigError(f"{text!r} is not a server's URL: use http://host:port/v1")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{host}{f':{port}' if port else ''}{parts.path.rstrip('/') or path}"
+
+
+def is_private(url: str) -> bool:
+    """Whether a URL is on this machine or network, where servers mostly ask for no key."""
+    host = urlsplit(url).hostname or ""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return "." not in host or host.endswith((".local", ".internal", ".localhost"))
+    return address.is_private or address.is_loopback or address.is_link_local

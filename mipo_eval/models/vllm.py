@@ -1,0 +1,143 @@
+"""A judge model in this process, through vLLM: thousands of verdicts a minute on one GPU."""
+
+import asyncio
+import atexit
+import importlib.util
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from itertools import islice
+from typing import Any
+
+from mipo_eval.errors import BackendError
+from mipo_eval.models.base import Answers, Failure, Reply, Request
+from mipo_eval.models.hf import CheckpointBackend
+
+_WINDOW = 4096
+"""Requests handed over together: enough to keep a GPU busy, little enough to hold in memory."""
+
+
+class VllmBackend(CheckpointBackend):
+    """Asks a checkpoint through vLLM, with its own chat template and prefix caching.
+
+    Answers with choices are constrained to them while they are written.
+
+    Args:
+        model: folder of a checkpoint, or a hub id.
+        tensor_parallel_size: GPUs one copy of the model is spread over.
+        max_model_len: context in tokens, to save memory; default the model's own.
+        dtype: precision of weights and sums; default the checkpoint's.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        tensor_parallel_size: int = 1,
+        max_model_len: int | None = None,
+        dtype: str = "auto",
+    ) -> None:
+        super().__init__(model)
+        own = self._config.get("dtype") or self._config.get("torch_dtype") or "auto"
+        self._dtype = str(own) if dtype == "auto" else dtype
+        self._tensor_parallel_size = tensor_parallel_size
+        self._max_model_len = max_model_len
+
+    @cached_property
+    def identity(self) -> Mapping[str, str]:
+        """The checkpoint by its content, and how it is run."""
+        return self._identity("vllm", dtype=self._dtype)
+
+    async def check(self) -> None:
+        """Find out, without loading the weights, whether the checkpoint can judge here.
+
+        Raises:
+            BackendError: vLLM is not installed, or the checkpoint has no chat template.
+        """
+        if importlib.util.find_spec("vllm") is None:
+            raise BackendError("vLLM is not installed here: pip install 'mipo-eval[vllm]'")
+        await super().check()
+
+    async def answer(self, requests: Iterable[Request]) -> Answers:
+        """Yield each request with its outcome, a window of them at a time."""
+        source = iter(requests)
+        while window := list(islice(source, _WINDOW)):
+            ready: list[tuple[Request, list[int]]] = []
+            for request in window:
+                tokens = self._tokens(request)
+                if isinstance(tokens, Failure):
+                    yield request, tokens
+                else:
+                    ready.append((request, tokens))
+            for outcome in await asyncio.to_thread(self._run, ready):
+                yield outcome
+
+    def _tokens(self, request: Request) -> list[int] | Failure:
+        room = self._llm.llm_engine.model_config.max_model_len
+        return self._prompt(request, request.sampling.max_tokens, room)
+
+    def _run(self, ready: list[tuple[Request, list[int]]]) -> list[tuple[Request, Reply]]:
+        if not ready:
+            return []
+        outputs = self._llm.generate(
+            [{"prompt_token_ids": tokens} for _, tokens in ready],
+            [_parameters(request) for request, _ in ready],
+            use_tqdm=False,
+        )
+        return [
+            (request, self._reply(output))
+            for (request, _), output in zip(ready, outputs, strict=True)
+        ]
+
+    def _reply(self, output: Any) -> Reply:
+        answer = output.outputs[0]
+        return Reply(
+            text=answer.text,
+            finish_reason=answer.finish_reason,
+            model=self.name,
+            prompt_tokens=len(output.prompt_token_ids),
+            completion_tokens=len(answer.token_ids),
+            logprobs=_first_token(answer.logprobs),
+        )
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        return self._llm.get_tokenizer()
+
+    @cached_property
+    def _llm(self) -> Any:
+        from vllm import LLM
+
+        llm = LLM(
+            model=str(self.folder),
+            tensor_parallel_size=self._tensor_parallel_size,
+            max_model_len=self._max_model_len,
+            dtype=self._dtype,
+            enable_prefix_caching=True,
+            trust_remote_code=False,
+        )
+        # The engine is a process that the interpreter would wait for at its end, for ever.
+        atexit.register(llm.llm_engine.engine_core.shutdown)
+        return llm
+
+
+def _parameters(request: Request) -> Any:
+    from vllm import SamplingParams
+    from vllm.sampling_params import StructuredOutputsParams
+
+    sampling = request.sampling
+    choices = StructuredOutputsParams(choice=list(request.choices)) if request.choices else None
+    return SamplingParams(
+        temperature=1.0 if sampling.temperature is None else sampling.temperature,
+        max_tokens=sampling.max_tokens,
+        seed=sampling.seed,
+        logprobs=sampling.logprobs or None,
+        structured_outputs=choices,
+    )
+
+
+def _first_token(logprobs: Any) -> tuple[tuple[str, float], ...] | None:
+    """Return the first token's alternatives, likeliest first."""
+    if not logprobs:
+        return None
+    found = sorted(logprobs[0].values(), key=lambda entry: -entry.logprob)
+    return tuple((entry.decoded_token or "", entry.logprob) for entry in found)

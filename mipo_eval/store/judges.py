@@ -1,0 +1,114 @@
+"""Who judged: models, people and other tools' judges, by name or key."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from mipo_eval.errors import ConfigError
+from mipo_eval.signature import short
+from mipo_eval.store.engine import Store
+from mipo_eval.store.tables import choices, judges
+
+EVERYBODY = "people"
+"""Stands for everybody of kind human."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredJudge:
+    """A judge that said something in this store."""
+
+    key: str
+    name: str
+    spec: Mapping[str, Any]
+
+    @property
+    def label(self) -> str:
+        """The name, with the key's first digits, as signatures have it."""
+        return f"{self.name} ({short(self.key)})"
+
+    @property
+    def is_person(self) -> bool:
+        """Whether it is a person, as the board's Label page keeps them."""
+        return self.spec.get("kind") == "human"
+
+    @property
+    def protocol(self) -> str:
+        """How it is asked; "person" for people, empty where it is not known."""
+        return "person" if self.is_person else str(self.spec.get("protocol", ""))
+
+
+def put_judge(store: Store, judge_key: str, name: str, spec: Mapping[str, Any]) -> None:
+    """Record who judges how under `judge_key`."""
+    with store.write() as connection:
+        row = {"judge_key": judge_key, "name": name, "spec": dict(spec)}
+        store.put(connection, judges, [row])
+
+
+def list_judges(store: Store) -> list[StoredJudge]:
+    """Return every judge of the store, by name and key."""
+    query = sa.select(judges).order_by(judges.c.name, judges.c.judge_key)
+    with store.read() as connection:
+        return [
+            StoredJudge(key=row.judge_key, name=row.name, spec=row.spec)
+            for row in connection.execute(query)
+        ]
+
+
+def find_judge(store: Store, name: str) -> StoredJudge:
+    """Return the judge with this name, spec, or beginning of a key.
+
+    Raises:
+        ConfigError: no judge or several judges match.
+    """
+    known = list_judges(store)
+    found = [
+        judge
+        for judge in known
+        if name in {judge.name, judge.spec.get("spec")} or judge.key.startswith(name)
+    ]
+    if len(found) == 1:
+        return found[0]
+    labels = ", ".join(judge.label for judge in found or known) or "none yet"
+    if found:
+        raise ConfigError(f"judge {name!r} is ambiguous: {labels}; name it by its key")
+    raise ConfigError(f"no judge {name!r} in {store.name}; it has: {labels}")
+
+
+def choosers(store: Store) -> list[StoredJudge]:
+    """Return the judges and people that chose between texts."""
+    with store.read() as connection:
+        keys = set(connection.execute(sa.select(choices.c.judge_key).distinct()).scalars())
+    return [judge for judge in list_judges(store) if judge.key in keys]
+
+
+def find_people(store: Store, names: Sequence[str]) -> tuple[str, ...]:
+    """Return the keys of people by their names; `people` stands for everybody of kind human.
+
+    Raises:
+        ConfigError: nobody of that name has labelled anything.
+    """
+    known = choosers(store)
+    found: list[str] = []
+    for wanted in names:
+        own = [
+            judge.key
+            for judge in known
+            if (judge.is_person if wanted == EVERYBODY else judge.name == wanted)
+        ]
+        if not own:
+            people = ", ".join(judge.name for judge in known if judge.is_person) or "nobody yet"
+            raise ConfigError(
+                f"nobody called {wanted!r} has labelled pairs in {store.name}; who has: {people}"
+            )
+        found += [key for key in own if key not in found]
+    return tuple(found)
+
+
+def specs_of(store: Store, judge_keys: Collection[str]) -> dict[str, Mapping[str, Any]]:
+    """Return how each of these judges is asked, by key."""
+    query = sa.select(judges.c.judge_key, judges.c.spec)
+    with store.read() as connection:
+        rows = connection.execute(query.where(judges.c.judge_key.in_(judge_keys)))
+        return {key: spec for key, spec in rows}

@@ -1,0 +1,76 @@
+"""Stores of earlier versions are brought up to date: numbered steps, each done once, in order.
+
+A step knows the tables as they were and names them by itself: `tables.py` is what they are now.
+"""
+
+from collections.abc import Callable, Mapping
+
+import sqlalchemy as sa
+
+from mipo_eval.keys import digest
+from mipo_eval.signature import Signature, short
+from mipo_eval.store.tables import schema_info
+
+
+def schema_version(connection: sa.Connection) -> int:
+    """Return the schema of the store behind a connection."""
+    query = sa.select(schema_info.c.value).where(schema_info.c.name == "schema_version")
+    return int(connection.execute(query).scalar_one())
+
+
+def migrate(connection: sa.Connection) -> None:
+    """Do every step that the store has not seen, in the transaction of `connection`."""
+    for number in range(schema_version(connection) + 1, LATEST + 1):
+        MIGRATIONS[number](connection)
+        about = {"value": str(number)}
+        named = schema_info.c.name == "schema_version"
+        connection.execute(sa.update(schema_info).where(named).values(about))
+
+
+def _m2_scores_know_their_parts(connection: sa.Connection) -> None:
+    """Keep a signature's parts, of which it is printed; a control is a part, no longer a prefix.
+
+    Scores of other tools' judges get the judge's key: those had its name only.
+    """
+    for column in ("parts JSON", "outcomes_key VARCHAR(32)"):
+        connection.exec_driver_sql(f"alter table scores add column {column}")
+    key = ("run_id", "task", "metric", "signature_key")
+    scores = sa.table("scores", *map(sa.column, (*key, "signature")), sa.column("parts", sa.JSON))
+    judges = sa.table("judges", *map(sa.column, ("judge_key", "name")), sa.column("spec", sa.JSON))
+    imported = {
+        (name, spec["imported"]): judge_key
+        for judge_key, name, spec in connection.execute(sa.select(judges))
+        if "imported" in spec
+    }
+    columns = [scores.c[name] for name in (*key, "signature")]
+    for row in connection.execute(sa.select(*columns)).all():
+        parts = dict(part.partition(":")[::2] for part in row.signature.split("|") if part)
+        metric = row.metric
+        for control in ("mismatched", "generic", "echo", "reference"):
+            if metric.startswith(prefix := f"control_{control}_"):
+                metric = metric.removeprefix(prefix)
+                last = max(list(parts).index(name) for name in ("judge", "parser") if name in parts)
+                parts = _with(parts, last, control=control)
+        judge_key = imported.get((parts.get("judge", ""), parts.get("source", "")))
+        if judge_key is not None and "judge_key" not in parts:
+            parts = _with(parts, list(parts).index("judge"), judge_key=short(judge_key))
+        signature = str(Signature(parts))
+        changed = {
+            "metric": metric,
+            "signature": signature,
+            "signature_key": digest(signature),
+            "parts": parts,
+        }
+        same = [scores.c[name] == getattr(row, name) for name in key]
+        connection.execute(sa.update(scores).where(*same).values(changed))
+
+
+def _with(parts: Mapping[str, str], place: int, **new: str) -> dict[str, str]:
+    """Return parts with a new one after the one at `place`."""
+    pairs = list(parts.items())
+    return dict([*pairs[: place + 1], *new.items(), *pairs[place + 1 :]])
+
+
+MIGRATIONS: Mapping[int, Callable[[sa.Connection], None]] = {2: _m2_scores_know_their_parts}
+"""Schema to the step that leads to it. What has shipped is not changed any more."""
+LATEST = max(MIGRATIONS)
