@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from mipo_eval.judges import Judge, parse_rating, rating_requests
-from mipo_eval.judges.rendering import load_prompt
+from mipo_eval.judges.prompt import load_prompt
 from mipo_eval.judges.rubric import OPTIONAL_SLOTS, REQUIRED_SLOTS
 from mipo_eval.models import Reply, Request
 from mipo_eval.models.hf import HfBackend

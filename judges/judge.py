@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-from mipo_eval.judges.parsing import PARSER_VERSION
-from mipo_eval.judges.rendering import Prompt
+from mipo_eval.judges.parse import PARSER_VERSION
+from mipo_eval.judges.prompt import Prompt
 from mipo_eval.keys import digest
 from mipo_eval.models import Backend, Sampling
 from mipo_eval.signature import short

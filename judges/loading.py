@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mipo_eval.errors import ConfigError
 from mipo_eval.judges import pairwise, rubric
 from mipo_eval.judges.judge import Judge, Protocol
-from mipo_eval.judges.rendering import Prompt, load_prompt
+from mipo_eval.judges.prompt import Prompt, load_prompt
 from mipo_eval.models import Limits, Purse, Sampling, load_backend
 from mipo_eval.models.spec import JUDGES, ModelName, read_name
 

@@ -6,8 +6,8 @@ What follows from the two answers, `verdict.py` says.
 
 from dataclasses import dataclass
 
-from mipo_eval.judges.choices import parse_choice, parse_verdict
 from mipo_eval.judges.judge import Judge, Protocol
+from mipo_eval.judges.parse import parse_choice, parse_verdict
 from mipo_eval.judges.rubric import CALL_FAILED, UNPARSED, guide
 from mipo_eval.models import Message, Request
 from mipo_eval.records import Item, text_key

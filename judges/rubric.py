@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from mipo_eval.errors import ConfigError
 from mipo_eval.judges.judge import Judge
-from mipo_eval.judges.parsing import parse_rating
+from mipo_eval.judges.parse import parse_rating
 from mipo_eval.models import Message, Request
 from mipo_eval.records import Item, Rubric, text_key
 
