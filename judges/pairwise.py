@@ -13,10 +13,10 @@ from mipo_eval.models import Message, Request
 from mipo_eval.records import Item, text_key
 from mipo_eval.verdict import Verdict, exchanged
 
-CHOICES = ("response_a", "response_b")
+PAIR_CHOICES = ("response_a", "response_b")
 TIE = "tie"
 
-REQUIRED_SLOTS = frozenset({"query", "criteria", "response_a", "response_b"})
+PAIR_SLOTS = frozenset({"query", "criteria", "response_a", "response_b"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ def choice_requests(
     judge: Judge, item: Item, first: str, second: str
 ) -> tuple[ChoiceRequest, ChoiceRequest]:
     """Return the two requests about a pair of responses, the second with the places exchanged."""
-    choices = (*CHOICES, TIE) if judge.protocol == "pairwise-tie" else CHOICES
+    choices = (*PAIR_CHOICES, TIE) if judge.protocol == "pairwise-tie" else PAIR_CHOICES
     requests = []
     for swapped in (False, True):
         shown = (second, first) if swapped else (first, second)

@@ -19,10 +19,10 @@ from mipo_eval.models import Message, Request
 from mipo_eval.records import Item, Rubric, text_key
 
 LOW, HIGH = 1, 5
-CHOICES = tuple(str(rating) for rating in range(LOW, HIGH + 1))
+RATING_CHOICES = tuple(str(rating) for rating in range(LOW, HIGH + 1))
 
-REQUIRED_SLOTS = frozenset({"query", "response", "preference"})
-OPTIONAL_SLOTS = frozenset({"rubric"})
+RATING_SLOTS = frozenset({"query", "response", "preference"})
+RATING_OPTIONAL_SLOTS = frozenset({"rubric"})
 
 CALL_FAILED = "call failed"
 """How the reason of a rating begins whose call brought no reply."""
@@ -61,7 +61,7 @@ def rating_requests(judge: Judge, item: Item, text: str) -> tuple[RatingRequest,
             RatingRequest(
                 messages=(Message(role="user", content=judge.prompt.render(slots)),),
                 sampling=judge.sampling,
-                choices=CHOICES if judge.constrained else None,
+                choices=RATING_CHOICES if judge.constrained else None,
                 slots=slots,
                 item_key=item.key,
                 text_key=key,
