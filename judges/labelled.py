@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mipo_eval.errors import DataError
-from mipo_eval.judges.comparing import agreement_matrix
+from mipo_eval.judges.panel import agreement_matrix
 from mipo_eval.keys import digest, item_rng
 from mipo_eval.metrics.agreement import Agreement
 from mipo_eval.records import Item

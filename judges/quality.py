@@ -13,9 +13,9 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from mipo_eval.errors import DataError
+from mipo_eval.judges.judge import UNPARSED
 from mipo_eval.judges.labelled import people_agreement
 from mipo_eval.judges.replies import PairReading
-from mipo_eval.judges.rubric import UNPARSED
 from mipo_eval.metrics import (
     choice_outcome,
     expected_calibration_error,

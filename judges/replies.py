@@ -25,6 +25,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from mipo_eval.errors import DataError
+from mipo_eval.judges.judge import UNPARSED, read_rating
 from mipo_eval.judges.labelled import (
     ARENA,
     PANDALM,
@@ -35,7 +36,6 @@ from mipo_eval.judges.labelled import (
     validated,
 )
 from mipo_eval.judges.parse import parse_choice, parse_rating, parse_verdict
-from mipo_eval.judges.rubric import UNPARSED, read_rating
 from mipo_eval.keys import canonical_json
 from mipo_eval.verdict import Verdict, ahead, exchanged, merge_orders
 

@@ -19,14 +19,22 @@ from mipo_eval.judges.attacks import (
     attack_json,
     attack_report,
 )
-from mipo_eval.judges.judge import Judge, Protocol
+from mipo_eval.judges.judge import (
+    HIGH,
+    LOW,
+    ChoiceRequest,
+    Judge,
+    Protocol,
+    choice_requests,
+    rating_requests,
+    read_choice,
+    read_rating,
+)
 from mipo_eval.judges.labelled import LabelledPair, pairs_key
-from mipo_eval.judges.loading import named_preset
-from mipo_eval.judges.pairwise import ChoiceRequest, choice_requests, read_choice
 from mipo_eval.judges.parse import rating_probabilities
+from mipo_eval.judges.presets import named_preset
 from mipo_eval.judges.quality import Quality, quality, quality_json
 from mipo_eval.judges.replies import PairReading, rated
-from mipo_eval.judges.rubric import HIGH, LOW, rating_requests, read_rating
 from mipo_eval.keys import digest, item_rng
 from mipo_eval.models.base import Request
 from mipo_eval.models.prices import spending

@@ -145,7 +145,7 @@ def _prepare(
     from mipo_eval.cli.evaluate import is_family, judge_loader
     from mipo_eval.duels.entrants import find_entrant, same_family
     from mipo_eval.judges import family_of
-    from mipo_eval.judges.loading import duel_protocol
+    from mipo_eval.judges.presets import duel_protocol
 
     if not 2 <= len(names) <= len(ascii_uppercase):
         raise click.UsageError("two entrants or more: mipo-eval judge A B --suite S --judge J")

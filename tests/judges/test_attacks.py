@@ -17,7 +17,7 @@ from mipo_eval.judges import (
 from mipo_eval.judges.attacks import Attack, HostileDuel, attack_report, attacks
 from mipo_eval.models import Reply, Request
 from mipo_eval.models.base import ScriptedBackend
-from mipo_eval.models.hf import prompt_tokens
+from mipo_eval.models.hf import HfBackend
 from mipo_eval.records import Item
 from mipo_eval.signature import join
 
@@ -122,11 +122,11 @@ def test_no_control_token_reaches_a_chat_template(attack: Attack, tiny_model: Pa
     """The conversation has one turn by us, whatever is judged."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
-    special = set(tokenizer.all_special_ids)
+    special = set(AutoTokenizer.from_pretrained(tiny_model).all_special_ids)
+    backend = HfBackend(str(tiny_model))
 
     def turns(request: Request) -> int:
-        tokens = prompt_tokens(tokenizer, request)
+        tokens = backend._prompt(request, 1, None)
         assert isinstance(tokens, list)
         return sum(token in special for token in tokens)
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from mipo_eval.errors import DataError
+from mipo_eval.judges.judge import UNPARSED
 from mipo_eval.judges.labelled import LabelledPair
 from mipo_eval.judges.quality import (
     LengthBias,
@@ -19,7 +20,6 @@ from mipo_eval.judges.quality import (
     rating_spread,
 )
 from mipo_eval.judges.replies import PairReading, read_set_replies
-from mipo_eval.judges.rubric import UNPARSED
 from mipo_eval.records import Score
 from mipo_eval.signature import NOTHING, join
 from mipo_eval.verdict import Verdict

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from mipo_eval.errors import DataError
+from mipo_eval.judges.judge import UNPARSED
 from mipo_eval.judges.labelled import LabelledPair, pair_rows, people_agreement
 from mipo_eval.judges.quality import order_report, quality
 from mipo_eval.judges.replies import (
@@ -18,7 +19,6 @@ from mipo_eval.judges.replies import (
     read_replies,
     read_set_replies,
 )
-from mipo_eval.judges.rubric import UNPARSED
 from mipo_eval.metrics.agreement import agreement
 from mipo_eval.signature import NOTHING
 

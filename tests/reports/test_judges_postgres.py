@@ -3,9 +3,8 @@
 import asyncio
 
 from mipo_eval.judges import Judge, load_judge
-from mipo_eval.judges.choosing import TextPair, choose
-from mipo_eval.judges.judging import rate
 from mipo_eval.judges.people import people_pairs
+from mipo_eval.judges.run import TextPair, choose, rate
 from mipo_eval.models.base import ScriptedBackend
 from mipo_eval.records import text_key
 from mipo_eval.reports.agreeing import Families, agreements, family_tests, judges_named

@@ -17,9 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mipo_eval.errors import ConfigError
-from mipo_eval.judges.pairwise import PAIR_SLOTS
-from mipo_eval.judges.rubric import RATING_OPTIONAL_SLOTS, RATING_SLOTS
-from mipo_eval.judges.judge import Judge, Protocol
+from mipo_eval.judges.judge import PAIR_SLOTS, RATING_OPTIONAL_SLOTS, RATING_SLOTS, Judge, Protocol
 from mipo_eval.judges.prompt import Prompt, load_prompt
 from mipo_eval.models import Limits, Purse, Sampling, load_backend
 from mipo_eval.models.spec import JUDGES, ModelName, read_name
