@@ -119,7 +119,7 @@ def pair_verdicts(store: Store, judge_key: str, pairs: Sequence[Pair]) -> list[P
             first, second = (ratings.get((pair.item_key, text)) for text in pair[1:])
             if pair.first == pair.second and not rates and orders != "one":
                 verdict = IDENTICAL
-            elif own or not (rates or first or second):
+            elif own or pair.item_key not in wanted:
                 verdict = from_choices(pair, own, orders)
             else:
                 verdict = from_totals(first, second, wanted.get(pair.item_key, 0))
