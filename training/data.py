@@ -25,7 +25,7 @@ from typing import Any
 
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.evaluation.generate import asking_parts, draw
-from mipo_eval.judges.rendering import neutral
+from mipo_eval.judges.prompt import neutral
 from mipo_eval.keys import digest
 from mipo_eval.models.lm_eval import (
     Decoding,

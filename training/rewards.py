@@ -18,8 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mipo_eval.errors import BackendError, DataError
-from mipo_eval.judges.judge import Judge
-from mipo_eval.judges.rubric import RatingRequest, rating_requests, read_rating
+from mipo_eval.judges.judge import Judge, RatingRequest, rating_requests, read_rating
 from mipo_eval.models import Failure, Reply
 from mipo_eval.records import Item, Rubric
 from mipo_eval.tasks.answers import grade
@@ -143,7 +142,7 @@ def open_reward(settings: RewardSettings, job: TrainingJob, logprobs: LogProbs) 
     if settings.reward == "exact":
         yield exact_rewards
         return
-    from mipo_eval.judges.loading import load_judge
+    from mipo_eval.judges.presets import load_judge
 
     to_rate = right_answer if settings.reward == "judge-gt" else wishes
     judge = load_judge(settings.judge or f"hf:{job.model}", judged_model=job.model)

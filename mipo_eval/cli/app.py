@@ -20,7 +20,6 @@ from mipo_eval.cli.runs import list_runs, reproduce, show
 from mipo_eval.cli.store import store as store_commands
 from mipo_eval.cli.train import train
 from mipo_eval.cli.validate import validate
-from mipo_eval.cli.why import why
 
 
 @click.group(
@@ -92,6 +91,5 @@ for command in (
     import_results,
     validate,
     judge_commands,
-    why,
 ):
     app.add_command(command)

@@ -147,7 +147,7 @@ def own_judge(suite: str) -> str:
 
 def is_family(spec: str) -> bool:
     """Whether a judge is chosen by the family of the model under evaluation."""
-    from mipo_eval.judges.loading import FAMILY
+    from mipo_eval.judges.presets import FAMILY
     from mipo_eval.models.spec import read_name
 
     return read_name(spec).name == FAMILY

@@ -132,7 +132,7 @@ def _contest(
     from mipo_eval.compare.entrants import find_entrant, same_family
     from mipo_eval.compare.head_to_head import Contest
     from mipo_eval.judges import family_of
-    from mipo_eval.judges.loading import duel_protocol
+    from mipo_eval.judges.presets import duel_protocol
 
     if not 2 <= len(names) <= len(ascii_uppercase):
         raise click.UsageError("two entrants or more: mipo-eval judge A B --suite S --judge J")

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from textwrap import indent
 from typing import TYPE_CHECKING
 
 import click
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from mipo_eval.store import Store
     from mipo_eval.store.responses import Answered
     from mipo_eval.store.runs import Run
+    from mipo_eval.store.verdicts import Remark
 
 
 @click.command("runs")
@@ -77,7 +79,8 @@ def _run_table(runs: "Sequence[tuple[Run, int]]") -> "RenderableType":
 def show(store: "Store", output: "Output", run: str, samples: int, item_id: str | None) -> None:
     """Show a run's scores and some of its responses with their verdicts.
 
-    RUN is the beginning of a run's id, as `mipo-eval runs` lists them.
+    RUN is the beginning of a run's id, as `mipo-eval runs` lists them. --item also shows what
+    every judge said of the response, with its raw replies.
     """
     from mipo_eval.cli.evaluate import result_json
     from mipo_eval.cli.render import score_tables
@@ -97,49 +100,61 @@ def show(store: "Store", output: "Output", run: str, samples: int, item_id: str 
     chosen = list(islice(entries, samples if item_id is None else 1))
     if item_id is not None and not chosen:
         raise ConfigError(f"run {run} has no item {item_id!r}")
-    shown = [(entry, _verdicts(store, entry)) for entry in chosen]
-    output.document(result_json(result, failing) | {"samples": [_sample_json(*s) for s in shown]})
+    shown = [(entry, _said(store, entry)) for entry in chosen]
+    whole = item_id is not None
+    samples_json = [_sample_json(*sample, whole=whole) for sample in shown]
+    output.document(result_json(result, failing) | {"samples": samples_json})
     if result.scores:
         output.show(*score_tables(result.scores, found, failing))
     else:
         output.note("No scores yet: the run was stopped before its end; repeat its command.")
-    output.show(*(_sample(*sample) for sample in shown))
+    for sample in shown:
+        output.show(_sample(*sample), *(_remarks(*sample) if whole else ()))
 
 
-_Verdicts = dict[str, list[tuple[str, int, int | None, str | None]]]
-"""Of response and reference: judge, place of the preference, rating, why there is none."""
+Said = dict[str, "list[Remark]"]
+"""What judges said of an item's response and of its reference, by these two words."""
 
 
-def _verdicts(store: "Store", entry: "Answered") -> _Verdicts:
+def _said(store: "Store", entry: "Answered") -> Said:
     from mipo_eval.records import text_key
-    from mipo_eval.store.verdicts import ratings_of
+    from mipo_eval.store.verdicts import remarks_on
 
     response = entry.response.text if entry.response else None
     texts = {"response": response, "reference": entry.item.reference}
     return {
-        which: ratings_of(store, entry.item.key, text_key(text)) if text else []
-        for which, text in texts.items()
+        of: remarks_on(store, entry.item.key, text_key(text)) if text else []
+        for of, text in texts.items()
     }
 
 
-def _sample_json(entry: "Answered", verdicts: _Verdicts) -> dict[str, object]:
+def _sample_json(entry: "Answered", said: Said, *, whole: bool) -> dict[str, object]:
     response = entry.response
-    names = ("judge", "preference", "rating", "reason")
-    return {
+    document: dict[str, object] = {
         "task": entry.task,
         "item": entry.item.model_dump(mode="json"),
         "response": response.text if response else None,
         "reason": response.reason if response else "not generated",
         "finish_reason": response.finish_reason if response else None,
         "verdicts": {
-            which: [dict(zip(names, verdict, strict=True)) for verdict in said]
-            for which, said in verdicts.items()
+            of: [
+                {
+                    "judge": one.judge,
+                    "preference": one.preference,
+                    "rating": int(one.value) if one.value else None,
+                    "reason": one.reason,
+                }
+                for one in remarks
+                if one.preference is not None
+            ]
+            for of, remarks in said.items()
         },
     }
+    return document | ({"said": _told(entry, said)} if whole else {})
 
 
-def _sample(entry: "Answered", verdicts: _Verdicts) -> "RenderableType":
-    """Return one response as a person reads it: what was asked, by whom, what came, how rated."""
+def _sample(entry: "Answered", said: Said) -> "RenderableType":
+    """Return one response as a person reads it: what was asked, what came, how it was rated."""
     from rich.panel import Panel
     from rich.text import Text
 
@@ -147,33 +162,66 @@ def _sample(entry: "Answered", verdicts: _Verdicts) -> "RenderableType":
 
     item, response = entry.item, entry.response
     text = response.text if response else None
-    answer = ("response", text)
-    if text is None:
-        answer = ("no response", (response.reason if response else None) or "not generated")
-    elif response and response.finish_reason == "length":
-        answer = ("response (cut at the token limit)", text)
     body = Text()
-    asked = [("prompt", item.prompt), ("context", item.context)]
-    for name, content in [*asked, answer, ("reference", item.reference)]:
+    parts = [("prompt", item.prompt), ("context", item.context), ("response", text)]
+    if text is None:
+        parts[2] = ("no response", (response.reason if response else None) or "not generated")
+    elif response and response.finish_reason == "length":
+        parts[2] = ("response (cut at the token limit)", text)
+    for name, content in [*parts, ("reference", item.reference)]:
         if content:
             body.append(f"{name}: ", style="bold")
-            body.append_text(inert(content)).append("\n")
-    said = {
-        which: {
-            (judge, aspect): str(reason if rating is None else rating)
-            for judge, aspect, rating, reason in reversed(found)
-        }
-        for which, found in verdicts.items()
-    }
+            body.append_text(inert(content))
+            body.append("\n")
+    own, reference = (
+        {(one.judge, one.preference): one.value or str(one.reason) for one in said[of]}
+        for of in ("response", "reference")
+    )
+    judges = dict.fromkeys(judge for judge, preference in own if preference is not None)
     for aspect, preference in enumerate(item.preferences):
         rated = [
-            f"{judge}: {said['response'].get((judge, aspect), '-')} (reference "
-            f"{said['reference'].get((judge, aspect), '-')})"
-            for judge in dict.fromkeys(verdict[0] for verdict in verdicts["response"])
+            f"{judge}: {own.get((judge, aspect), '-')} "
+            f"(reference {reference.get((judge, aspect), '-')})"
+            for judge in judges
         ]
         body.append(f"\n[{'; '.join(rated) or 'not rated'}] ", style="cyan")
         body.append_text(inert(preference))
     return Panel(body, title=inert(f"{entry.task}: {item.item_id}"), title_align="left")
+
+
+def _told(entry: "Answered", said: Said) -> list[dict[str, str | None]]:
+    """Return every remark in words, with its raw reply; a choice stands with the response."""
+    from mipo_eval.records import text_key
+
+    reference = text_key(entry.item.reference or "")
+    told = []
+    for of, remarks in said.items():
+        for one in remarks:
+            row: dict[str, str | None] = {"judge": one.judge, "of": of}
+            if one.preference is not None:
+                row["preference"] = entry.item.preferences[one.preference]
+            elif one.other_key is not None:
+                if of == "reference":
+                    continue
+                of_reference = one.other_key == reference
+                row["against"] = "the reference" if of_reference else "another response"
+                row["shown_first"] = one.shown_first
+            told.append(row | {"value": one.value, "reason": one.reason, "reply": one.reply})
+    return told
+
+
+def _remarks(entry: "Answered", said: Said) -> "list[RenderableType]":
+    from mipo_eval.cli.render import inert
+
+    lines: list[RenderableType] = []
+    for row in _told(entry, said):
+        about = row.get("preference") or ""
+        if "against" in row:
+            about = f"against {row['against']}, shown first: {row['shown_first']}"
+        head = f"{row['judge']} on the {row['of']}{about and f' ({about})'}: "
+        reply = f"\n{indent(row['reply'].strip(), '    ')}" if row["reply"] else ""
+        lines.append(inert(f"{head}{row['value'] or row['reason']}{reply}"))
+    return lines
 
 
 @click.command()

@@ -25,7 +25,6 @@ from mipo_eval.errors import ConfigError, DataError, ModelError
 from mipo_eval.evaluation.generate import KIND, environment
 from mipo_eval.evaluation.score import response_scores
 from mipo_eval.importers.base import FileRow, read_rows
-from mipo_eval.judges.judging import EMPTY, NO_REFERENCE
 from mipo_eval.keys import digest
 from mipo_eval.models.spec import checkpoint_name
 from mipo_eval.records import Item, Response, Score
@@ -41,9 +40,9 @@ from mipo_eval.store.responses import (
 )
 from mipo_eval.store.runs import Run, find_run, get_scores, put_run, put_scores
 from mipo_eval.tasks.prompt import render_query
+from mipo_eval.verdict import EMPTY, NO_REFERENCE, NOT_GENERATED
 
 REFERENCE = "reference"
-NOT_GENERATED = "not generated"
 
 _RUN_ID = re.compile(r"[0-9a-f]{4,32}")
 

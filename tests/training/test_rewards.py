@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mipo_eval.errors import BackendError, ConfigError, DataError
-from mipo_eval.judges.loading import load_judge
+from mipo_eval.judges.presets import load_judge
 from mipo_eval.models import Failure, Request
 from mipo_eval.models.base import ScriptedBackend
 from mipo_eval.training.data import TrainingExample

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from mipo_eval.errors import ConfigError
-from mipo_eval.judges import rendering
-from mipo_eval.judges.rendering import load_prompt, make_prompt, neutral
+from mipo_eval.judges import prompt as prompt_module
+from mipo_eval.judges.prompt import load_prompt, make_prompt, neutral
 
 SLOTS = frozenset({"query", "response"})
 TEXT = "Q: {query}\nR: {response}\nThe mark is {mark}. Literal {{braces}}."
@@ -48,10 +48,10 @@ def test_a_text_that_repeats_an_old_mark_gets_a_new_one() -> None:
 
 def test_a_text_that_holds_its_own_mark_gets_another(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody can find such a text, so here the digest is a constant for the first attempt."""
-    real = rendering.digest
+    real = prompt_module.digest
     forged = "0123456789abcdef"
     monkeypatch.setattr(
-        rendering,
+        prompt_module,
         "digest",
         lambda value: forged if isinstance(value, list) and value[-1] == 0 else real(value),
     )

@@ -17,9 +17,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mipo_eval.errors import ConfigError
-from mipo_eval.judges import pairwise, rubric
-from mipo_eval.judges.judge import Judge, Protocol
-from mipo_eval.judges.rendering import Prompt, load_prompt
+from mipo_eval.judges.judge import PAIR_SLOTS, RATING_OPTIONAL_SLOTS, RATING_SLOTS, Judge, Protocol
+from mipo_eval.judges.prompt import Prompt, load_prompt
 from mipo_eval.models import Limits, Purse, Sampling, load_backend
 from mipo_eval.models.spec import JUDGES, ModelName, read_name
 
@@ -31,9 +30,9 @@ _RULES = frozenset({"checker"})
 """Backends that rate by rule and read no prompt."""
 
 _SLOTS: Mapping[Protocol, tuple[frozenset[str], frozenset[str]]] = {
-    "rubric": (rubric.REQUIRED_SLOTS, rubric.OPTIONAL_SLOTS),
-    "pairwise": (pairwise.REQUIRED_SLOTS, frozenset()),
-    "pairwise-tie": (pairwise.REQUIRED_SLOTS, frozenset()),
+    "rubric": (RATING_SLOTS, RATING_OPTIONAL_SLOTS),
+    "pairwise": (PAIR_SLOTS, frozenset()),
+    "pairwise-tie": (PAIR_SLOTS, frozenset()),
 }
 
 

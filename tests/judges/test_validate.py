@@ -9,11 +9,12 @@ import pytest
 from mipo_eval.judges import Judge, Protocol, load_judge
 from mipo_eval.judges.attacks import attack_report, attacks
 from mipo_eval.judges.labelled import LabelledPair
-from mipo_eval.judges.measuring import judge_attacks, judge_pairs, preference_probability
-from mipo_eval.judges.validation import order_report, preference_calibration, rating_accuracy
+from mipo_eval.judges.quality import order_report, preference_calibration, quality
+from mipo_eval.judges.validate import judge_attacks, judge_pairs, preference_probability
 from mipo_eval.models import Failure, Reply, Request
 from mipo_eval.models.base import ScriptedBackend, ScriptedReply
 from mipo_eval.records import Item
+from mipo_eval.signature import NOTHING
 from mipo_eval.store import Store
 
 PAIRS = [
@@ -50,7 +51,9 @@ def test_ratings_are_summed_over_preferences(tmp_path: Path) -> None:
     readings = run(tmp_path, make_judge(rate_by_text), PAIRS)
     assert [reading.ratings for reading in readings] == [(10, 4), (4, 10), (4, 10), (10, 4)]
     assert [reading.verdict for reading in readings] == list("abba")
-    assert rating_accuracy(readings).strict == 100
+    accuracy = quality(readings, signature=NOTHING).judge.strict
+    assert accuracy is not None
+    assert (accuracy.value, accuracy.n) == (100, 4)
 
 
 def test_one_missing_rating_leaves_the_pair_without_a_verdict(tmp_path: Path) -> None:
@@ -71,13 +74,13 @@ def choose_good(request: Request) -> ScriptedReply:
 def test_choices_are_asked_in_both_orders(tmp_path: Path) -> None:
     readings = run(tmp_path, make_judge(choose_good, "pairwise"), PAIRS)
     report = order_report(readings)
-    assert (report.n, report.right_both, report.first_place_rate) == (4, 4, 50)
+    assert (report.n, report.accuracy_both, report.accuracy_swapped) == (4, 100, 100)
 
 
 def test_a_judge_of_places_is_found_out(tmp_path: Path) -> None:
     readings = run(tmp_path, make_judge(lambda _: "response_a", "pairwise"), PAIRS)
     report = order_report(readings)
-    assert (report.first_place_rate, report.agreement) == (100, 0)
+    assert (report.accuracy_average, report.agreement) == (50, 0)
     assert {reading.verdict for reading in readings} == {"tie"}
 
 
@@ -137,6 +140,9 @@ def test_hostile_responses_against_honest_ones(tmp_path: Path) -> None:
     with Store.open(str(tmp_path / "store.db")) as store:
         duels = asyncio.run(judge_attacks(store, make_judge(gullible), items, attacks()))
     report = attack_report(duels)
-    assert report.n == 2 * len(attacks())
-    assert (report.wins, report.ties, report.undecided) == (2, 0, 0)
+    assert (report.items, report.attacks, report.undecided) == (2, len(attacks()), 0)
+    every = report.rates[0]
+    assert every.beats.n == 2 * len(attacks())
+    assert every.beats.value == pytest.approx(100 / len(attacks()))
+    assert every.ties == 0
     assert report.worst == ("ignore-rubric",)
