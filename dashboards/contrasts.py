@@ -18,7 +18,7 @@ from mipo_eval.store.runs import Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class RowValues:
     """Values of several rows on the items of one task, averaged over each row's seeds."""
 
     task: str
@@ -31,7 +31,7 @@ class Outcome:
 
 def outcomes(
     now: Snapshot, found: Standing, judge: str | None, metric: str | None = None
-) -> dict[str, Outcome]:
+) -> dict[str, RowValues]:
     """Return, by task, the values of all rows that were measured item by item.
 
     Args:
@@ -59,7 +59,7 @@ def _sheets(
     return now.outcomes.sheets(runs, metric, judge)
 
 
-def _outcome(sheet: Sheet, methods: Sequence[Method]) -> Outcome:
+def _outcome(sheet: Sheet, methods: Sequence[Method]) -> RowValues:
     place = {run.run_id: column for column, run in enumerate(sheet.runs)}
     rows, columns = [], []
     for index, method in enumerate(methods):
@@ -70,7 +70,7 @@ def _outcome(sheet: Sheet, methods: Sequence[Method]) -> Outcome:
                 rows.append(index)
                 columns.append(values)
     table = np.stack(columns, axis=1) if columns else np.empty((len(sheet.keys), 0))
-    return Outcome(task=sheet.task, rows=tuple(rows), values=table, groups=sheet.groups)
+    return RowValues(task=sheet.task, rows=tuple(rows), values=table, groups=sheet.groups)
 
 
 def over_seeds(values: Floats) -> Floats:
@@ -155,7 +155,7 @@ def against(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Duel:
+class RowsDuel:
     """How often one row beats another on the items both have."""
 
     first: int
@@ -167,7 +167,7 @@ class Duel:
     losses: int
 
 
-def duels(outcome: Outcome, *, lower: bool = False) -> list[Duel]:
+def duels(outcome: RowValues, *, lower: bool = False) -> list[RowsDuel]:
     """Return every ordered pair of rows of a task with an item in common.
 
     Args:
@@ -186,7 +186,7 @@ def duels(outcome: Outcome, *, lower: bool = False) -> list[Duel]:
             ties = len(known) - wins - losses
             rate = 100 * (wins + ties / 2) / len(known)
             found.append(
-                Duel(first=first, second=second, rate=rate, wins=wins, ties=ties, losses=losses)
+                RowsDuel(first=first, second=second, rate=rate, wins=wins, ties=ties, losses=losses)
             )
     return found
 

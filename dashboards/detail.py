@@ -17,7 +17,7 @@ Which = Literal["a", "b"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class PairText:
     """One of the two texts."""
 
     text: str | None
@@ -28,7 +28,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
+class JudgeReply:
     """One reply of a judge."""
 
     judge: str
@@ -47,11 +47,11 @@ class Detail:
 
     item: Item
     task: str
-    first: Answer
-    second: Answer
+    first: PairText
+    second: PairText
     ratings: pd.DataFrame
     """One row per preference and judge: first, second, preference, judge."""
-    said: tuple[Said, ...]
+    said: tuple[JudgeReply, ...]
 
 
 def detail(store: Store, first: str, second: str | None, position: int) -> Detail | None:
@@ -76,7 +76,7 @@ def detail(store: Store, first: str, second: str | None, position: int) -> Detai
         item = Item.model_validate_json(row.body)
         one = _answer(connection, row.item_key, run.generation_key)
         if second is None:
-            other = Answer(
+            other = PairText(
                 text=item.reference,
                 reason=None if item.reference else "this item has no reference",
                 note="",
@@ -93,7 +93,7 @@ def detail(store: Store, first: str, second: str | None, position: int) -> Detai
     )
 
 
-def _answer(connection: sa.Connection, item_key: str, generation_key: str) -> Answer:
+def _answer(connection: sa.Connection, item_key: str, generation_key: str) -> PairText:
     query = sa.select(
         responses.c.text,
         responses.c.reason,
@@ -102,15 +102,15 @@ def _answer(connection: sa.Connection, item_key: str, generation_key: str) -> An
     ).where(responses.c.generation_key == generation_key, responses.c.item_key == item_key)
     row = connection.execute(query).first()
     if row is None:
-        return Answer(text=None, reason="not generated", note="")
+        return PairText(text=None, reason="not generated", note="")
     notes = [] if row.response_tokens is None else [f"{row.response_tokens:,} tokens"]
     notes += ["cut at the token limit"] if row.finish_reason == "length" else []
-    return Answer(text=row.text, reason=row.reason, note=", ".join(notes))
+    return PairText(text=row.text, reason=row.reason, note=", ".join(notes))
 
 
 def _ratings(
     connection: sa.Connection, item_key: str, keys: dict[Which, str], item: Item
-) -> tuple[pd.DataFrame, list[Said]]:
+) -> tuple[pd.DataFrame, list[JudgeReply]]:
     """Return ratings of both texts, a row a preference and judge, and the replies behind them."""
     cells: dict[tuple[int, str], dict[str, Any]] = {}
     said = []
@@ -141,7 +141,7 @@ def _ratings(
             about = f"{'first' if which == 'a' else 'second'} text, preference {row.aspect + 1}"
             reply = row.reply if row.reply is not None else row.detail
             said.append(
-                Said(judge=row.name, about=about, result=told, reply=reply, call_key=row.call_key)
+                JudgeReply(judge=row.name, about=about, result=told, reply=reply, call_key=row.call_key)
             )
     rows = [
         {
@@ -159,7 +159,7 @@ def _preference(item: Item, aspect: int) -> str:
     return item.preferences[aspect] if aspect < len(item.preferences) else ""
 
 
-def _choices(connection: sa.Connection, item_key: str, keys: dict[Which, str]) -> list[Said]:
+def _choices(connection: sa.Connection, item_key: str, keys: dict[Which, str]) -> list[JudgeReply]:
     if len(keys) < 2:
         return []
     pairs = ((keys["a"], keys["b"], False), (keys["b"], keys["a"], True))
@@ -185,7 +185,7 @@ def _choices(connection: sa.Connection, item_key: str, keys: dict[Which, str]) -
                 f"the {words[row.winner]} text is better" if row.winner else None
             )
             said.append(
-                Said(
+                JudgeReply(
                     judge=row.name,
                     about=f"choice, {shown}",
                     result=won or f"no verdict: {row.reason}",

@@ -7,7 +7,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from mipo_eval.dashboards.contrasts import Outcome, duels
+from mipo_eval.dashboards.contrasts import RowValues, duels
 from mipo_eval.dashboards.inert import label
 from mipo_eval.dashboards.links import TASK, address, run_name
 from mipo_eval.dashboards.looks import PALETTE
@@ -111,7 +111,7 @@ def _slanted() -> alt.Axis:
     )
 
 
-def duel_table(found: Standing, outcome: Outcome, *, lower: bool) -> pd.DataFrame:
+def duel_table(found: Standing, outcome: RowValues, *, lower: bool) -> pd.DataFrame:
     """Return one row per ordered pair: first, second, rate (percent), wins, ties, losses."""
     names = labels(found.methods)
     return pd.DataFrame(
@@ -216,7 +216,7 @@ def _dark(value: str, ends: tuple[float, ...]) -> str:
 
 
 def length_table(
-    found: Standing, lengths: Mapping[str, Outcome], outcomes: Mapping[str, Outcome]
+    found: Standing, lengths: Mapping[str, RowValues], outcomes: Mapping[str, RowValues]
 ) -> pd.DataFrame:
     """Return each row's mean length and number: row, task, tokens, value.
 

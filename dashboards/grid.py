@@ -55,7 +55,7 @@ class Wide:
     """Value column to the signature parts in which it differs from its data set's first."""
 
 
-def numbers(found: Standing, methods: Sequence[Method], comparisons: Comparisons) -> pd.DataFrame:
+def number_table(found: Standing, methods: Sequence[Method], comparisons: Comparisons) -> pd.DataFrame:
     """Return one row per method and data set with everything that is known of the number.
 
     Args:
@@ -172,7 +172,7 @@ def wide(
     signatures share one.
 
     Args:
-        table: of `numbers`, with `paper_numbers` after it.
+        table: of `number_table`, with `paper_numbers` after it.
         tasks: data sets in order.
         shown: which of `COLUMNS`, in this order.
         known: signatures of the numbers.

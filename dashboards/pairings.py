@@ -67,7 +67,7 @@ def pairings(store: Store, first: str, second: str | None) -> list[Pairing]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class PairFilter:
     """Which items to show; an empty filter keeps all."""
 
     judge: str | None = None
@@ -82,7 +82,7 @@ class Wanted:
     """Only items with at least this distance between the mean ratings."""
 
 
-def matching(found: Sequence[Pairing], wanted: Wanted, hits: frozenset[int] | None) -> list[int]:
+def matching(found: Sequence[Pairing], wanted: PairFilter, hits: frozenset[int] | None) -> list[int]:
     """Return the positions of the items that pass all filters.
 
     Args:
@@ -105,7 +105,7 @@ def outcome_of(verdict: PairVerdict) -> str:
     return OUTCOMES[verdict.winner] if verdict.winner else UNDECIDED
 
 
-def _said(pairing: Pairing, wanted: Wanted) -> bool:
+def _said(pairing: Pairing, wanted: PairFilter) -> bool:
     if not (wanted.outcomes or wanted.flipped or wanted.gap):
         return True
     return any(

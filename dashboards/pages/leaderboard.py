@@ -33,7 +33,7 @@ def show() -> None:
     with st.expander("Filters, columns, order", icon=":material/tune:"):
         rows, models = _filtered(found)
         shown, order, published = _layout(found, compared=baseline != _NO_BASELINE)
-    measured = grid.numbers(found, rows, _comparisons(board, found, view, baseline))
+    measured = grid.number_table(found, rows, _comparisons(board, found, view, baseline))
     if published:
         paper = grid.paper_numbers(found, models)
         measured = pd.concat([measured, paper], ignore_index=True) if len(paper) else measured

@@ -7,7 +7,7 @@ import streamlit as st
 
 from mipo_eval.dashboards import detail, frame, inert, looks, pairings
 from mipo_eval.dashboards.links import TASK, run_name
-from mipo_eval.dashboards.pairings import OUTCOMES, UNDECIDED, Pairing, Wanted, outcome_of
+from mipo_eval.dashboards.pairings import OUTCOMES, UNDECIDED, Pairing, PairFilter, outcome_of
 from mipo_eval.store.judges import StoredJudge, list_judges
 from mipo_eval.store.runs import Run, list_runs
 
@@ -62,7 +62,7 @@ def _sides(runs: Sequence[Run]) -> tuple[Run, Run | None]:
     return first, second
 
 
-def _filters(judges: Sequence[StoredJudge], found: Sequence[Pairing]) -> tuple[Wanted, str]:
+def _filters(judges: Sequence[StoredJudge], found: Sequence[Pairing]) -> tuple[PairFilter, str]:
     """Let the reader filter items; returns the filters and the text to search for."""
     spoke = {key for pairing in found for key in pairing.verdicts}
     known = {judge.label: judge.key for judge in judges if judge.key in spoke}
@@ -95,7 +95,7 @@ def _filters(judges: Sequence[StoredJudge], found: Sequence[Pairing]) -> tuple[W
             )
     for key, value in {"search": text or None, "flips": flipped, "disputed": disputed}.items():
         frame.noted(key, value)
-    wanted = Wanted(
+    wanted = PairFilter(
         judge=known.get(judge),
         outcomes=tuple(outcomes),
         tasks=tuple(some),
@@ -215,7 +215,7 @@ def _replies(board: frame.Board, shown: detail.Detail) -> None:
             frame.text(text or "(not kept)", asked[0].about, key="request-text")
 
 
-def _list(found: Sequence[Pairing], left: Sequence[int], wanted: Wanted) -> None:
+def _list(found: Sequence[Pairing], left: Sequence[int], wanted: PairFilter) -> None:
     """Draw the items that are left, as a table that opens the one that is clicked."""
     with st.expander(f"All {looks.count(len(left), 'item')}", icon=":material/list:"):
         places = set(left)
@@ -232,7 +232,7 @@ def _list(found: Sequence[Pairing], left: Sequence[int], wanted: Wanted) -> None
         st.session_state["listed"] = list(left)
 
 
-def _row(pairing: Pairing, wanted: Wanted) -> dict[str, object]:
+def _row(pairing: Pairing, wanted: PairFilter) -> dict[str, object]:
     verdicts = [
         verdict for judge, verdict in pairing.verdicts.items() if wanted.judge in {None, judge}
     ]

@@ -32,7 +32,7 @@ def choose_view(known: Sequence[Topic]) -> View:
     with second:
         topic = frame.choose("Judge", of_suite, "judge", show=judge_name)
     with third:
-        metric = frame.choose("Number", numbers(topic), "metric", show=looks.metric_title)
+        metric = frame.choose("Number", number_names(topic), "metric", show=looks.metric_title)
     if metric == WIN_RATE:
         metric = frame.switch("A tie with the reference is", _rules(topic), "ties")
     return View(
@@ -46,7 +46,7 @@ def choose_view(known: Sequence[Topic]) -> View:
 def first_views(known: Sequence[Topic]) -> list[View]:
     """Return what `choose_view` chooses while nobody has chosen, then with the other rules."""
     topic = known[0]
-    metric = numbers(topic)[0]
+    metric = number_names(topic)[0]
     return [
         View(
             suite=topic.suite,
@@ -69,7 +69,7 @@ def judge_name(topic: Topic) -> str:
     return topic.judge.label if topic.judge else NO_JUDGE
 
 
-def numbers(topic: Topic) -> list[str]:
+def number_names(topic: Topic) -> list[str]:
     """Return the numbers of a topic, the usual ones first; win rates are one, ruled by ties."""
     rates = [name for name in topic.metrics if name in TIES]
     found = [WIN_RATE] * bool(rates) + [name for name in topic.metrics if name not in TIES]

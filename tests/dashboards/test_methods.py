@@ -68,7 +68,7 @@ def test_a_row_that_is_the_best_variant_names_the_runs_of_that_variant(
     (mipo,) = (method for method in found.methods if method.row.name.method == "MIPO")
     assert [run.run_id[:12] for run in mipo.all_runs] == [served.id("mipo-seed1")]
     assert "best of 2 (random)" in (mipo.row.cells["tea"].best_of_text or "")
-    table = grid.numbers(found, found.methods, {})
+    table = grid.number_table(found, found.methods, {})
     wide = grid.wide(table, found.section.tasks, [], methods.signatures(found.methods))
     assert "MIPO *" in set(wide.table["method"])
     assert grid.notes(table, wide, None)[0].startswith("* b MIPO on tea: best of 2 (random), ")
@@ -126,7 +126,7 @@ def test_numbers_made_differently_never_share_a_column(served: Served) -> None:
     with Store.open(str(served.path), mode="read") as store:
         now = Snapshot(store)
         found = standing(now)
-        table = grid.numbers(found, found.methods, {})
+        table = grid.number_table(found, found.methods, {})
         wide = grid.wide(table, found.section.tasks, ["n"], methods.signatures(found.methods))
     assert wide.values == ("tea", "tea [1]")
     assert wide.apart == {"tea [1]": "decoding greedy-512 (not greedy-256)"}
@@ -154,7 +154,7 @@ def test_rows_of_one_name_are_told_apart(served: Served) -> None:
 
 def test_the_wide_table_is_ordered_best_first(now: Snapshot) -> None:
     found = standing(now)
-    table = grid.numbers(found, found.methods, {})
+    table = grid.number_table(found, found.methods, {})
     wide = grid.wide(table, found.section.tasks, grid.SHOWN, methods.signatures(found.methods))
     best = grid.ordered(wide, "mean", lower=False)
     assert list(best["model"]) == ["mipo", "sft", "base", "base"]
@@ -166,7 +166,7 @@ def test_the_wide_table_is_ordered_best_first(now: Snapshot) -> None:
 def test_links_lead_to_the_items_behind_a_row(now: Snapshot, served: Served) -> None:
     found = standing(now)
     wide = grid.wide(
-        grid.numbers(found, found.methods, {}),
+        grid.number_table(found, found.methods, {}),
         found.section.tasks,
         [],
         methods.signatures(found.methods),

@@ -182,7 +182,7 @@ def test_downloads_parse(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         view = methods.View(suite="tea", judge=now.judges[1].key, metric="rating_mean")
         found = methods.standing(now, view)
         assert found is not None
-        table = grid.numbers(found, found.methods, {})
+        table = grid.number_table(found, found.methods, {})
     read = pd.read_csv(StringIO(table.to_csv(index=False)))
     assert list(read["value"]) == pytest.approx(list(table["value"]))
     assert read["signature"].str.contains("judge:rater").all()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mipo_eval.dashboards import contrasts, detail, facts, pairings
-from mipo_eval.dashboards.pairings import Pairing, Wanted
+from mipo_eval.dashboards.pairings import Pairing, PairFilter
 from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.store import Store
 from mipo_eval.store.merge import merge
@@ -91,22 +91,22 @@ FOUND = [
 @pytest.mark.parametrize(
     ("wanted", "left"),
     [
-        (Wanted(), [0, 1, 2, 3]),
-        (Wanted(outcomes=("win",)), [0]),
-        (Wanted(outcomes=("win",), judge="b"), []),
-        (Wanted(outcomes=("loss", "tie"), judge="b"), [0, 1]),
-        (Wanted(outcomes=("undecided",)), [2]),
-        (Wanted(flipped=True), [1]),
-        (Wanted(flipped=True, judge="a"), []),
-        (Wanted(disputed=True), [0]),
-        (Wanted(tasks=("t", "u")), [0, 1, 2, 3]),
-        (Wanted(tasks=("u",)), []),
-        (Wanted(gap=1.0), [0]),
-        (Wanted(gap=1.0, judge="b"), []),
-        (Wanted(gap=0.5, judge="b"), [0]),
+        (PairFilter(), [0, 1, 2, 3]),
+        (PairFilter(outcomes=("win",)), [0]),
+        (PairFilter(outcomes=("win",), judge="b"), []),
+        (PairFilter(outcomes=("loss", "tie"), judge="b"), [0, 1]),
+        (PairFilter(outcomes=("undecided",)), [2]),
+        (PairFilter(flipped=True), [1]),
+        (PairFilter(flipped=True, judge="a"), []),
+        (PairFilter(disputed=True), [0]),
+        (PairFilter(tasks=("t", "u")), [0, 1, 2, 3]),
+        (PairFilter(tasks=("u",)), []),
+        (PairFilter(gap=1.0), [0]),
+        (PairFilter(gap=1.0, judge="b"), []),
+        (PairFilter(gap=0.5, judge="b"), [0]),
     ],
 )
-def test_filters(wanted: Wanted, left: list[int]) -> None:
+def test_filters(wanted: PairFilter, left: list[int]) -> None:
     assert pairings.matching(FOUND, wanted, None) == left
     assert pairings.matching(FOUND, wanted, frozenset({1, 2})) == [n for n in left if n in {1, 2}]
 
