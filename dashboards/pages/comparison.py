@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import streamlit as st
 
-from mipo_eval.dashboards import contrasts, duelling, frame, grid, inert, looks, methods
+from mipo_eval.dashboards import frame, markup, plots
 from mipo_eval.dashboards.links import TASK, run_name
-from mipo_eval.dashboards.methods import Standing, View
-from mipo_eval.dashboards.pages.views import TIES, choose_view
+from mipo_eval.dashboards.pages.leaderboard import TIES, choose_view
+from mipo_eval.dashboards.tables import comparison, leaderboard
+from mipo_eval.dashboards.tables.leaderboard import Standing, View
 from mipo_eval.reports.labels import decimals
 from mipo_eval.store.runs import Run
 
@@ -20,11 +21,11 @@ _SHOWN = 12
 def show() -> None:
     """Draw the page."""
     board = frame.begin("Comparison", "Methods against each other, on the items they share.")
-    known = board.report(methods.topics)
+    known = board.report(leaderboard.topics)
     if not known:
         frame.nothing_yet("no run has finished")
     view = choose_view(known)
-    found = board.report(methods.standing, view)
+    found = board.report(leaderboard.standing, view)
     if found is None:
         frame.nothing_yet("no number of this kind: choose another judge or metric")
     task = found.section.tasks[0]
@@ -40,7 +41,7 @@ def show() -> None:
 
 
 def _chosen(found: Standing) -> list[int]:
-    names = methods.labels(found.methods)
+    names = leaderboard.labels(found.methods)
     chosen = frame.choose_some("Methods", names, "methods", default=names[:_SHOWN])
     return [names.index(name) for name in chosen] or list(range(len(names[:_SHOWN])))
 
@@ -49,22 +50,22 @@ def _forest(
     board: frame.Board, about: tuple[View, tuple[int, ...]], found: Standing, task: str
 ) -> None:
     st.subheader("Paired differences")
-    names = methods.labels(found.methods)
-    usual = contrasts.default_baseline(found.methods) or 0
+    names = leaderboard.labels(found.methods)
+    usual = comparison.default_baseline(found.methods) or 0
     name = frame.choose("Difference to", names, "baseline", default=usual)
     baseline = names.index(name)
     judge = about[0].judge
-    made = board.report(contrasts.against, found, judge, baseline, about=(about, baseline))
+    made = board.report(comparison.against, found, judge, baseline, about=(about, baseline))
     own = {key: pair for key, pair in made.items() if key[1] == task}
-    table = duelling.forest_table(found, own, baseline)
+    table = comparison.forest_table(found, own, baseline)
     if table.empty:
         st.info(
             "Nothing to pair: no other row was measured alike on the same items, or the number "
             "has no value per item."
         )
         return
-    axis = f"difference in {looks.metric_title(found.section.metric)}"
-    st.altair_chart(duelling.forest_plot(table, axis))
+    axis = f"difference in {markup.metric_title(found.section.metric)}"
+    st.altair_chart(plots.forest_plot(table, axis))
     places = decimals(found.section.metric)
     number = f"%+.{places}f"
     st.dataframe(
@@ -90,26 +91,26 @@ def _matrix(
 ) -> None:
     judge = about[0].judge
     metric = "rating_mean" if judge else found.section.metric
-    made = board.report(contrasts.outcomes, found, judge, metric, about=(about, metric))
+    made = board.report(comparison.outcomes, found, judge, metric, about=(about, metric))
     outcome = made.get(task)
     if outcome is None or len(outcome.rows) < 2:
         return
     st.subheader("Who beats whom")
-    lower = grid.lower_is_better(metric)
-    table = duelling.duel_table(found, outcome, lower=lower)
+    lower = leaderboard.lower_is_better(metric)
+    table = comparison.duel_table(found, outcome, lower=lower)
     st.html(
-        inert.line(
-            f"Share of common items on which the row's {looks.metric_title(metric)} is better "
+        markup.line(
+            f"Share of common items on which the row's {markup.metric_title(metric)} is better "
             "than the column's; a tie counts half."
         )
     )
-    plot = duelling.matrix_plot(
+    plot = plots.matrix_plot(
         table, rows="first", columns="second", value="rate", title="row wins (%)", ends=(0, 50, 100)
     )
     st.altair_chart(plot)
 
 
-def _judges(board: frame.Board, view: View, known: list[methods.Topic], task: str) -> None:
+def _judges(board: frame.Board, view: View, known: list[leaderboard.Topic], task: str) -> None:
     """Draw every judge's number of every method (Figure 3), and how judges agree."""
     judged = [t for t in known if t.suite == view.suite and t.judge is not None]
     if len(judged) < 2 or view.judge is None:
@@ -117,17 +118,19 @@ def _judges(board: frame.Board, view: View, known: list[methods.Topic], task: st
     standings = {}
     for topic in judged:
         if topic.judge is not None:
-            own = board.report(methods.standing, replace(view, judge=topic.judge.key, ranked=False))
+            own = board.report(
+                leaderboard.standing, replace(view, judge=topic.judge.key, ranked=False)
+            )
             if own is not None:
                 standings[topic.judge.label] = own
-    table = duelling.judge_table(standings, task)
+    table = comparison.judge_table(standings, task)
     st.subheader("Judges by method")
     if not table.empty:
         rate = view.metric in TIES
         ends = (0, 50, 100) if rate else (table["value"].min(), table["value"].max())
-        title = looks.metric_title(view.metric)
-        st.html(inert.line(f"Each judge's {title}, as in the paper's Figure 3."))
-        plot = duelling.matrix_plot(
+        title = markup.metric_title(view.metric)
+        st.html(markup.line(f"Each judge's {title}, as in the paper's Figure 3."))
+        plot = plots.matrix_plot(
             table, rows="row", columns="judge", value="value", title=title, ends=ends
         )
         st.altair_chart(plot)
@@ -138,17 +141,17 @@ def _judges(board: frame.Board, view: View, known: list[methods.Topic], task: st
 
 def _agreement(board: frame.Board, view: View, runs: list[Run], task: str) -> None:
     """Draw how judges agree, and lead to where they do not."""
-    agreed = duelling.agreement_table(board.report(contrasts.agreements, view.suite))
+    agreed = comparison.agreement_table(board.report(comparison.agreements, view.suite))
     if agreed.empty:
         return
     st.subheader("Agreement of judges")
     st.html(
-        inert.line(
+        markup.line(
             "Cohen's kappa of win, tie and loss against the reference, over all runs and items "
             "that both judges decided; 0 is chance."
         )
     )
-    plot = duelling.matrix_plot(
+    plot = plots.matrix_plot(
         agreed.dropna(subset="kappa"),
         rows="first",
         columns="second",
@@ -166,12 +169,12 @@ def _agreement(board: frame.Board, view: View, runs: list[Run], task: str) -> No
 def _length(board: frame.Board, about: tuple[View, tuple[int, ...]], found: Standing) -> None:
     judge = about[0].judge
     lengths = board.report(
-        contrasts.outcomes, found, None, "response_tokens", about=(about, "tokens")
+        comparison.outcomes, found, None, "response_tokens", about=(about, "tokens")
     )
-    made = board.report(contrasts.outcomes, found, judge, about=(about, "own"))
-    table = duelling.length_table(found, lengths, made)
+    made = board.report(comparison.outcomes, found, judge, about=(about, "own"))
+    table = comparison.length_table(found, lengths, made)
     if table.empty:
         return
     st.subheader("Length against result")
-    st.html(inert.line("A judge that likes length shows as a rise to the right."))
-    st.altair_chart(duelling.length_plot(table, looks.metric_title(found.section.metric)))
+    st.html(markup.line("A judge that likes length shows as a rise to the right."))
+    st.altair_chart(plots.length_plot(table, markup.metric_title(found.section.metric)))

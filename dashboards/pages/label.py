@@ -5,8 +5,10 @@ from functools import partial
 import streamlit as st
 
 from mipo_eval import settings
-from mipo_eval.dashboards import frame, inert
-from mipo_eval.dashboards.labelling import (
+from mipo_eval.dashboards import frame, markup
+from mipo_eval.dashboards.frame import numbers
+from mipo_eval.dashboards.links import run_name
+from mipo_eval.dashboards.tables.label import (
     Pair,
     Preferred,
     Shown,
@@ -20,8 +22,6 @@ from mipo_eval.dashboards.labelling import (
     show_pair,
     stack,
 )
-from mipo_eval.dashboards.links import run_name
-from mipo_eval.dashboards.pages.numbers import numbers
 from mipo_eval.errors import DataError
 from mipo_eval.store import Store
 from mipo_eval.store.runs import Run, list_runs
@@ -79,7 +79,7 @@ def _label(board: frame.Board, person: str, pairs: Stack) -> None:
     try:
         shown = show_pair(board.store, person, pair)
     except DataError as error:
-        st.warning(inert.markdown(str(error), 300))
+        st.warning(markup.markdown(str(error), 300))
         st.button("Skip", on_click=partial(_say, person, pair, None), key=f"absent-{pair.key}")
         return
     _texts(shown, pair)

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from mipo_eval.cli import main
-from mipo_eval.dashboards.labelling import put_label, stack
+from mipo_eval.dashboards.tables.label import put_label, stack
 from mipo_eval.judges import Judge, Protocol, load_judge
 from mipo_eval.judges import judge as judge_module
 from mipo_eval.judges.choosing import TextPair, choose

@@ -5,12 +5,11 @@ import math
 import pandas as pd
 import pytest
 
-from mipo_eval.dashboards.answers import (
+from mipo_eval.dashboards.plots import calibration_plot, entropy_plot
+from mipo_eval.dashboards.tables.answers import (
     accuracy_table,
-    calibration_plot,
     calibration_table,
     entropy_counts,
-    entropy_plot,
     entropy_table,
     question_table,
     runs_by_likelihood,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mipo_eval.dashboards.diversity import (
+from mipo_eval.dashboards.tables.diversity import (
     MEASURES,
     change_table,
     diversity_table,

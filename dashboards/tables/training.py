@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
-from mipo_eval.dashboards.scored import MEASURED, PAPER, score_table
+from mipo_eval.dashboards.tables.scores import MEASURED, PAPER, score_table
 from mipo_eval.dashboards.watching import RECENT
 from mipo_eval.metrics.win_rate import METRIC_NAMES
 from mipo_eval.reports.paper import TASKS, published

@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 import sqlalchemy as sa
 
-from mipo_eval.dashboards.inert import label
-from mipo_eval.dashboards.spending import backend_of, dollars_for
+from mipo_eval.dashboards.markup import label
+from mipo_eval.dashboards.tables.judges import backend_of, dollars_for
 from mipo_eval.errors import ConfigError
 from mipo_eval.metrics.aggregate import direction
 from mipo_eval.reports.reproducing import recipe

@@ -2,13 +2,11 @@
 
 from collections.abc import Iterator
 
-import altair as alt
 import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
-from mipo_eval.dashboards.plots import GREY, colour_by, legend_height
-from mipo_eval.dashboards.scored import published_table, score_table, with_published
+from mipo_eval.dashboards.tables.scores import published_table, score_table, with_published
 from mipo_eval.metrics.calibration import BINS, choice_outcome
 from mipo_eval.stats import proportion_interval
 from mipo_eval.store import Store
@@ -23,7 +21,6 @@ ENTROPIES = {
     "answer_entropy": "all questions",
 }
 """Stored metric to the questions it is over."""
-ENTROPY_AXIS = "answer entropy (nats)"
 _ENTROPY_BINS = 24
 
 
@@ -106,56 +103,6 @@ def entropy_counts(questions: pd.DataFrame) -> pd.DataFrame:
             name = "right" if correct else "wrong"
             lines.append((name, (start + end) / 2, start, end, share, count))
     return pd.DataFrame(lines, columns=columns)
-
-
-def calibration_plot(frame: pd.DataFrame, colour: str = "row") -> alt.LayerChart:
-    """Return accuracy against confidence per bin, with the diagonal of a calibrated model."""
-    square = pd.DataFrame({"confidence": [0.0, 1.0], "accuracy": [0.0, 1.0]})
-    x = alt.X("confidence:Q", title="confidence (0-1)", scale=alt.Scale(domain=[0, 1]))
-    y = alt.Y("accuracy:Q", title="accuracy (0-1)", scale=alt.Scale(domain=[0, 1]))
-    diagonal = alt.Chart(square).mark_line(strokeDash=[4, 4], color=GREY).encode(x=x, y=y)
-    base = alt.Chart(frame).encode(x=x, color=colour_by(frame, colour))
-    bars = base.mark_rule(opacity=0.5).encode(y=alt.Y("low:Q", title="accuracy (0-1)"), y2="high:Q")
-    dots = base.mark_point(filled=True, opacity=1).encode(
-        y=y,
-        size=alt.Size("questions:Q", legend=None, scale=alt.Scale(range=[20, 220])),
-        tooltip=[
-            alt.Tooltip(f"{colour}:N"),
-            alt.Tooltip("confidence:Q", format=".3f"),
-            alt.Tooltip("accuracy:Q", format=".3f"),
-            alt.Tooltip("questions:Q"),
-        ],
-    )
-    lines = base.mark_line(opacity=0.6).encode(y=y)
-    return alt.LayerChart(layer=[diagonal, bars, lines, dots]).properties(
-        height=320 + legend_height(frame, colour)
-    )
-
-
-def entropy_plot(frame: pd.DataFrame, colour: str = "row") -> alt.Chart:
-    """Return the spread of entropies; right answers are full lines, wrong ones dashed."""
-    plot: alt.Chart = (
-        alt.Chart(frame)
-        .mark_line(interpolate="step", strokeWidth=2)
-        .encode(
-            x=alt.X("entropy:Q", title=ENTROPY_AXIS),
-            y=alt.Y("share:Q", title="share of questions (0-1)"),
-            color=colour_by(frame, colour),
-            strokeDash=alt.StrokeDash(
-                "answer:N",
-                scale=alt.Scale(domain=["right", "wrong"], range=[[1, 0], [4, 3]]),
-                legend=alt.Legend(title=None, orient="bottom"),
-            ),
-            tooltip=[
-                alt.Tooltip(f"{colour}:N"),
-                alt.Tooltip("answer:N"),
-                alt.Tooltip("entropy:Q", format=".2f"),
-                alt.Tooltip("questions:Q"),
-            ],
-        )
-        .properties(height=290 + legend_height(frame, colour))
-    )
-    return plot
 
 
 def runs_by_likelihood(store: Store) -> list[Run]:

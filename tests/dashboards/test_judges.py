@@ -3,21 +3,19 @@
 import pandas as pd
 import pytest
 
-from mipo_eval.dashboards.judged import (
+from mipo_eval.dashboards.plots import rating_by_length_plot, rating_plot
+from mipo_eval.dashboards.tables.judges import (
     accuracy_table,
     attack_table,
     control_table,
+    drawn_below,
+    expense_table,
     judge_names,
-    validation_table,
-)
-from mipo_eval.dashboards.leaning import (
-    length_plot,
     length_table,
     place_table,
-    rating_plot,
     rating_table,
+    validation_table,
 )
-from mipo_eval.dashboards.spending import drawn_below, expense_table
 from mipo_eval.store import Store
 from mipo_eval.store.judges import put_judge
 from mipo_eval.store.tables import responses
@@ -109,7 +107,10 @@ def test_lengths_are_those_of_the_rated_responses(rich: Store) -> None:
     counted = table["responses"].sum()
     assert counted == len(different)
     assert table["rating"].between(1, 5).all()
-    assert length_plot(table).to_dict()["layer"][0]["encoding"]["y"]["title"] == "mean rating (1-5)"
+    assert (
+        rating_by_length_plot(table).to_dict()["layer"][0]["encoding"]["y"]["title"]
+        == "mean rating (1-5)"
+    )
 
 
 def test_attacks_and_controls_are_shown_beside_the_model(rich: Store) -> None:

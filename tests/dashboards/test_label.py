@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from mipo_eval.dashboards.labelling import (
+from mipo_eval.dashboards.tables.label import (
     SKIPPED,
     Pair,
     Stack,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mipo_eval.dashboards.learning import (
+from mipo_eval.dashboards.tables.training import (
     axis_title,
     count_table,
     curve_metrics,

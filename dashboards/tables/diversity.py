@@ -5,7 +5,12 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from mipo_eval.dashboards.scored import MEASURED, published_table, score_table, with_published
+from mipo_eval.dashboards.tables.scores import (
+    MEASURED,
+    published_table,
+    score_table,
+    with_published,
+)
 from mipo_eval.errors import DataError
 from mipo_eval.evaluation.score import why_no_text
 from mipo_eval.metrics import mean_score, self_bleu, self_bleu_score

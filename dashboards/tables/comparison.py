@@ -1,11 +1,18 @@
-"""Rows against each other on their common items: paired differences, and who beats whom."""
+"""Rows against each other on their common items: paired differences, and who beats whom.
 
-from collections.abc import Sequence
+Tables and plots of rows against each other: forest, win rates, judges by method, length.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import permutations
 
 import numpy as np
+import pandas as pd
 
-from mipo_eval.dashboards.methods import Method, Standing
+from mipo_eval.dashboards.links import TASK, address, run_name
+from mipo_eval.dashboards.markup import label
+from mipo_eval.dashboards.tables.leaderboard import Method, Standing, labels
 from mipo_eval.errors import MipoEvalError
 from mipo_eval.evaluation.outcomes import Sheet, has_values
 from mipo_eval.reports import agreeing
@@ -211,3 +218,126 @@ def agreements(now: Snapshot, suite: str) -> list[JudgesAgreement]:
     except MipoEvalError:  # fewer than two judges, or nothing that two of them judged
         return []
     return [one for one in found if one.verdicts.n]
+
+
+TOLD, NOT_TOLD = "told apart (p < 0.05, Holm)", "not told apart"
+
+
+def forest_table(
+    found: Standing, comparisons: Mapping[tuple[int, str], Comparison], baseline: int
+) -> pd.DataFrame:
+    """Return one row per comparison with the baseline: difference, interval, tests, items.
+
+    Columns: row, task, difference, low, high, p, verdict (`TOLD` or `NOT_TOLD`), detectable, n,
+    wins, ties, losses, items (address of the pairs behind it).
+    """
+    names = labels(found.methods)
+    rows = []
+    for (row, task), pair in comparisons.items():
+        low, high = pair.ci95 or (None, None)
+        p = pair.p_permutation if pair.p_adjusted is None else pair.p_adjusted
+        runs = [found.methods[place].runs.get(task, ()) for place in (row, baseline)]
+        behind = None
+        if all(runs):
+            behind = {"a": run_name(runs[0][0]), "b": run_name(runs[1][0]), TASK: task}
+        rows.append(
+            {
+                "row": label(names[row]),
+                "task": task,
+                "difference": pair.difference,
+                "low": low,
+                "high": high,
+                "p": p,
+                "verdict": TOLD if pair.significant() else NOT_TOLD,
+                "detectable": pair.detectable,
+                "n": pair.n,
+                "wins": pair.wins,
+                "ties": pair.ties,
+                "losses": pair.losses,
+                "items": address("pairs", **behind) if behind else None,
+            }
+        )
+    columns = ["row", "task", "difference", "low", "high", "p", "verdict", "detectable", "n"]
+    return pd.DataFrame(rows, columns=[*columns, "wins", "ties", "losses", "items"])
+
+
+def duel_table(found: Standing, outcome: RowValues, *, lower: bool) -> pd.DataFrame:
+    """Return one row per ordered pair: first, second, rate (percent), wins, ties, losses."""
+    names = labels(found.methods)
+    return pd.DataFrame(
+        [
+            {
+                "first": label(names[duel.first]),
+                "second": label(names[duel.second]),
+                "rate": duel.rate,
+                "wins": duel.wins,
+                "ties": duel.ties,
+                "losses": duel.losses,
+            }
+            for duel in duels(outcome, lower=lower)
+        ],
+        columns=["first", "second", "rate", "wins", "ties", "losses"],
+    )
+
+
+def judge_table(standings: Mapping[str, Standing], task: str) -> pd.DataFrame:
+    """Return every judge's number of every row of a task: judge, row, value, n.
+
+    Args:
+        standings: name of the judge to its leaderboard, all of the same metric.
+        task: which data set.
+    """
+    rows = []
+    for judge, found in standings.items():
+        for name, method in zip(labels(found.methods), found.methods, strict=True):
+            cell = method.row.cells.get(task)
+            if cell is not None and cell.value is not None:
+                rows.append(
+                    {"judge": label(judge), "row": label(name), "value": cell.value, "n": cell.n}
+                )
+    return pd.DataFrame(rows, columns=["judge", "row", "value", "n"])
+
+
+def agreement_table(found: Sequence[JudgesAgreement]) -> pd.DataFrame:
+    """Return agreements both ways round: first, second, share, kappa, n."""
+    rows = [
+        {
+            "first": label(names[0]),
+            "second": label(names[1]),
+            **one.verdicts._asdict(),
+        }
+        for one in found
+        for names in permutations((one.first.label, one.second.label))
+    ]
+    return pd.DataFrame(rows, columns=["first", "second", "share", "kappa", "n"])
+
+
+def length_table(
+    found: Standing, lengths: Mapping[str, RowValues], outcomes: Mapping[str, RowValues]
+) -> pd.DataFrame:
+    """Return each row's mean length and number: row, task, tokens, value.
+
+    Args:
+        found: whose rows.
+        lengths: by task, response lengths in tokens.
+        outcomes: by task, the leaderboard's numbers.
+    """
+    import numpy as np
+
+    names = labels(found.methods)
+    rows = []
+    for task, measured in lengths.items():
+        for column, row in enumerate(measured.rows):
+            values = outcomes.get(task)
+            if values is None or row not in values.rows:
+                continue
+            own = values.values[:, values.rows.index(row)]
+            rows.append(
+                {
+                    "row": label(names[row]),
+                    "task": task,
+                    "tokens": float(np.nanmean(measured.values[:, column])),
+                    "value": float(np.nanmean(own)),
+                }
+            )
+    return pd.DataFrame(rows, columns=["row", "task", "tokens", "value"])
