@@ -1,25 +1,23 @@
 """Running a judge over responses: ask what is not known, store what comes back, score it."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from itertools import islice
-from typing import NamedTuple
 
 from mipo_eval.errors import DataError
 from mipo_eval.judges.judge import Judge
 from mipo_eval.judges.loading import load_judge
 from mipo_eval.judges.rubric import CALL_FAILED, RatingRequest, rating_requests, read_rating
-from mipo_eval.metrics import rating_mean, win_rates
+from mipo_eval.metrics import outcome_rates, rating_mean
 from mipo_eval.records import Item, Rating, Score, text_key
-from mipo_eval.signature import NOTHING
 from mipo_eval.stats import Crossed
 from mipo_eval.store import Store
 from mipo_eval.store.items import put_list
 from mipo_eval.store.judges import put_judge
 from mipo_eval.store.ledger import Call, Ledger
 from mipo_eval.store.verdicts import put_ratings, rated, totals
-from mipo_eval.verdict import NO_PREFERENCES, NOT_JUDGED, Total
+from mipo_eval.verdict import NOT_JUDGED, Total, from_totals
 
 EMPTY = "empty response"
 NO_REFERENCE = "item has no reference"
@@ -115,95 +113,6 @@ def is_unrated(total: Total | None, n_preferences: int) -> bool:
     return total is None or (total.rated < n_preferences and is_open(total.reason))
 
 
-class Judged(NamedTuple):
-    """What scoring needs of one item: which texts were judged, and what it shares with others."""
-
-    item_key: str
-    group: Crossed
-    n_preferences: int
-    text_key: str | None
-    reason: str | None
-    """Why there is no response to judge."""
-    reference_key: str | None
-
-
-def rubric_scores(
-    items: Sequence[Judged], ratings: Mapping[tuple[str, str], Total], *, seed: int = 0
-) -> list[Score]:
-    """Return win rates under each tie rule, tie rate and mean rating (paper, section 5).
-
-    Responses are compared with their references by the exact sum of their ratings: both have as
-    many as the item has preferences. A response with any rating missing is unscored.
-
-    Args:
-        items: one entry per item, in the suite's order.
-        ratings: totals by (item key, text key).
-        seed: of the bootstrap.
-
-    Returns:
-        The scores; a metric that no item has is there without a value, with the reasons.
-    """
-    groups = [item.group for item in items]
-    own = [_points(item, item.text_key, item.reason, ratings) for item in items]
-    reference = [_points(item, item.reference_key, NO_REFERENCE, ratings) for item in items]
-    points = [p for p, _ in own]
-    reference_points = [p for p, _ in reference]
-    why = [a or (b and f"reference: {b}") for (_, a), (_, b) in zip(own, reference, strict=True)]
-    means = [
-        None if p is None else p / item.n_preferences for p, item in zip(points, items, strict=True)
-    ]
-    reasons = [reason for _, reason in own]
-    scores: list[Score] = []
-    if any(item.reference_key for item in items):
-        scores += _or_absent(
-            ("win_rate_tie_inclusive", "win_rate_half_ties", "win_rate_strict", "tie_rate"),
-            why,
-            lambda: win_rates(points, reference_points, groups=groups, seed=seed, reasons=why),
-        )
-    scores += _or_absent(
-        ("rating_mean",),
-        reasons,
-        lambda: (rating_mean(means, groups=groups, seed=seed, reasons=reasons),),
-    )
-    return scores
-
-
-def _points(
-    item: Judged,
-    key: str | None,
-    absent: str | None,
-    ratings: Mapping[tuple[str, str], Total],
-) -> tuple[int | None, str | None]:
-    """Return the exact sum of a text's ratings, or why there is none."""
-    if key is None:
-        return None, absent
-    if not item.n_preferences:
-        return None, NO_PREFERENCES
-    total = ratings.get((item.item_key, key))
-    if total is None:
-        return None, NOT_JUDGED
-    if total.rated < item.n_preferences:
-        return None, total.reason or NOT_JUDGED
-    return total.points, None
-
-
-def _or_absent(
-    metrics: Sequence[str],
-    reasons: Sequence[str | None],
-    compute: Callable[[], Sequence[Score]],
-) -> Sequence[Score]:
-    """Return the computed scores; when no item has a value, scores that say so."""
-    if any(reason is None for reason in reasons):
-        return compute()
-    counts: dict[str, int] = {}
-    for reason in reasons:
-        counts[str(reason)] = counts.get(str(reason), 0) + 1
-    return [
-        Score(metric=metric, value=None, n=0, unscored_reasons=counts, signature=NOTHING)
-        for metric in metrics
-    ]
-
-
 def judge_texts(
     spec: str, pairs: Sequence[tuple[Item, str]], *, store_url: str
 ) -> dict[str, float]:
@@ -220,24 +129,24 @@ def judge_texts(
     if not pairs:
         raise DataError("there is no response to judge")
     judge = load_judge(spec)
-    judged = []
-    for item, text in pairs:
-        reference = text_key(item.reference) if item.reference else None
-        key, reason = (text_key(text), None) if text.strip() else (None, EMPTY)
-        judged.append(
-            Judged(
-                item.key,
-                Crossed(item.group, item.user_id),
-                len(item.preferences),
-                key,
-                reason,
-                reference,
-            )
-        )
     with Store.open(store_url) as store:
         list_key, _ = put_list(store, [("judged", (item for item, _ in pairs))])
         asyncio.run(rate(store, judge, with_references(pairs)))
-        found = rubric_scores(judged, totals(store, judge.key, list_key))
+        known = totals(store, judge.key, list_key)
+    verdicts = []
+    means = []
+    for item, text in pairs:
+        total = known.get((item.key, text_key(text))) if text.strip() else None
+        other = known.get((item.key, text_key(item.reference))) if item.reference else None
+        verdicts.append(from_totals(total, other, len(item.preferences)))
+        whole = total is not None and 0 < len(item.preferences) == total.rated
+        means.append(total.points / total.rated if total and whole else None)
+    found: list[Score] = []
+    groups = [Crossed(item.group, item.user_id) for item, _ in pairs]
+    if any(verdict.winner for verdict in verdicts):
+        found += outcome_rates([verdict.credit for verdict in verdicts], groups=groups)
+    if any(mean is not None for mean in means):
+        found.append(rating_mean(means, groups=groups))
     return {score.metric: score.value for score in found if score.value is not None}
 
 

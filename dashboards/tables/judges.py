@@ -168,9 +168,13 @@ def control_table(store: Store) -> pd.DataFrame:
     """
     rules = trained_rules(list_trainings(store))
     found, controlled = [], set()
-    for run, score in stored_scores(store, controls=True):
-        control, metric = score.control, score.metric
-        if metric not in {"win_rate_tie_inclusive", "rating_mean"} or score.value is None:
+    numbers = Numbers(store)
+    for run, stored in stored_scores(store, controls=True):
+        control, metric = stored.control, stored.metric
+        if metric not in {"win_rate_tie_inclusive", "rating_mean"}:
+            continue
+        score = numbers.current(run, stored)
+        if score.value is None:
             continue
         name, _ = row_name(run, rules)
         judge = score.judge or ""

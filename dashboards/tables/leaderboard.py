@@ -557,7 +557,8 @@ def winning_controls(now: Snapshot, suite: str, judge: str | None) -> list[str]:
     scores: dict[str, tuple[Run, list[Score]]] = {}
     for run, score in (*now.scores, *now.controls):
         if run.suite == suite and score.judge_key == by:
-            scores.setdefault(run.run_id, (run, []))[1].append(score)
+            current = now.numbers.current(run, score)
+            scores.setdefault(run.run_id, (run, []))[1].append(current)
     return [
         f"{model_label(run.model)} ({run.run_id[:8]}): {winner}"
         for run, own in scores.values()

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from mipo_eval.dashboards.markup import label
 from mipo_eval.dashboards.tables.judges import backend_of, dollars_for
 from mipo_eval.errors import ConfigError
+from mipo_eval.evaluation.score import Numbers
 from mipo_eval.metrics.aggregate import direction
 from mipo_eval.reports.reproducing import recipe
 from mipo_eval.signature import short
@@ -84,7 +85,7 @@ def score_lines(store: Store, run_id: str) -> pd.DataFrame:
             "better": direction(score.metric) or "",
             "signature": score.signature,
         }
-        for score in get_scores(store, run_id)
+        for score in Numbers(store).of_run(find_run(store, run_id))
     ]
     columns = [
         "task",

@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 
 import pandas as pd
 
+from mipo_eval.evaluation.score import Numbers
 from mipo_eval.reports.catalog import RowRule, row_name, stored_scores
 from mipo_eval.reports.paper import TASKS, published
 from mipo_eval.reports.trained import trained_rules
@@ -45,9 +46,11 @@ def score_table(
     """
     named = trained_rules(list_trainings(store)) if rules is None else rules
     lines = []
-    for run, score in stored_scores(store):
-        if score.metric not in metrics:
+    numbers = Numbers(store)
+    for run, stored in stored_scores(store):
+        if stored.metric not in metrics:
             continue
+        score = numbers.current(run, stored)
         name, (trained, _) = row_name(run, named)
         low, high = score.ci95 or (None, None)
         lines.append(

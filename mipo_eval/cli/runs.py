@@ -67,6 +67,7 @@ def show(run: str, samples: int, item_id: str | None, store: str, as_json: bool)
     from mipo_eval.cli.tables import score_tables
     from mipo_eval.errors import ConfigError
     from mipo_eval.evaluation.run import Result
+    from mipo_eval.evaluation.score import Numbers
     from mipo_eval.store import Store
     from mipo_eval.store import runs as stored
     from mipo_eval.store.responses import answered
@@ -75,7 +76,7 @@ def show(run: str, samples: int, item_id: str | None, store: str, as_json: bool)
     output = Output(as_json=as_json)
     with Store.open(store, mode="read") as opened:
         found = stored.find_run(opened, run)
-        result = Result(run=found, scores=stored.get_scores(opened, found.run_id))
+        result = Result(run=found, scores=Numbers(opened).of_run(found))
         failing = failing_by_short_key(opened)
         entries = answered(opened, found.list_key, found.generation_key)
         if item_id is not None:

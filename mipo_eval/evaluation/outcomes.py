@@ -1,10 +1,12 @@
 """One metric of several runs, item by item and side by side, from stored verdicts and responses."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,6 +17,7 @@ from mipo_eval.signature import Signature
 from mipo_eval.stats import Crossed
 from mipo_eval.stats.bootstrap import Floats
 from mipo_eval.store import Store
+from mipo_eval.store.judges import list_judges
 from mipo_eval.store.matrix import (
     NO_REFERENCE,
     Index,
@@ -29,6 +32,7 @@ from mipo_eval.store.matrix import (
     without_collection,
 )
 from mipo_eval.store.runs import Run
+from mipo_eval.store.verdicts import run_verdicts
 
 TIED = "a tie"
 
@@ -43,7 +47,7 @@ COMPARED: Mapping[str, tuple[float, float, float]] = {
 """Metric of a comparison with the reference to what a win, a tie and a loss are worth."""
 DERIVED = {"win_rate_excluding_ties": "excluded", "net_win_rate": "net"}
 """Metric that is made from verdicts when asked for, and not stored, to its rule for ties."""
-JUDGED = (*COMPARED, "rating_mean")
+JUDGED = (*COMPARED, "win_rate", "rating_mean")
 METRICS = (*JUDGED, *JUDGE_FREE)
 """Metrics that have one value per item, and so can be paired."""
 
@@ -66,7 +70,7 @@ class Sheet:
     """Per run: tie rate in percent; None where nothing is compared with a reference."""
 
 
-class _Column(NamedTuple):
+class Column(NamedTuple):
     """One run's values of all items of its list."""
 
     values: Floats
@@ -90,6 +94,8 @@ class Outcomes:
         """By generation and list; the references are those of generation ""."""
         self._rated: dict[tuple[str, str, str], Rated] = {}
         """By judge, generation and list."""
+        self._credits: dict[tuple[str, str], Rated] = {}
+        """By judge that chooses and run: what a response is worth against the reference, 0-1."""
         self._sheets: dict[tuple[str, str | None, tuple[str, ...]], list[Sheet]] = {}
 
     def sheets(self, runs: Sequence[Run], metric: str, judge_key: str | None = None) -> list[Sheet]:
@@ -114,18 +120,78 @@ class Outcomes:
         return self._sheets[key]
 
     def _made(self, runs: Sequence[Run], metric: str, judge: str | None) -> list[Sheet]:
-        for list_key in {run.list_key for run in runs} - self._lists.keys():
-            self._lists[list_key] = read_list(self._store, list_key)
         if judge is not None:
-            with without_collection():
-                self._rate(runs, judge)
+            self._read(runs, judge)
         sheets: dict[str, list[_Part]] = {}
         for run in runs:
-            listed = self._lists[run.list_key]
+            listed = self.listed(run)
             column = self._column(run, listed, metric, judge)
             for task in listed.tasks:
                 sheets.setdefault(task, []).append(_Part(run, listed, column))
         return [_sheet(task, metric, parts) for task, parts in sheets.items()]
+
+    def listed(self, run: Run) -> ItemList:
+        """Return a run's items."""
+        if run.list_key not in self._lists:
+            self._lists[run.list_key] = read_list(self._store, run.list_key)
+        return self._lists[run.list_key]
+
+    def texts(self, run: Run) -> Texts:
+        """Return what a run's model answered."""
+        key = run.generation_key, run.list_key
+        if key not in self._texts:
+            found = read_answers(self._store, {run.generation_key})[run.generation_key]
+            self._texts[key] = answers(found, self.listed(run))
+        return self._texts[key]
+
+    def against_reference(self, run: Run, judge: str, texts: Texts | None = None) -> "Against":
+        """Return how a run's responses, or other texts in their place, fare by one judge.
+
+        Args:
+            run: whose items, and whose responses.
+            judge: its key.
+            texts: of a control entrant, one per item; None: the responses.
+        """
+        self._read([run], judge)
+        if not self.rates(judge):
+            credit = self._credits[judge, run.run_id]
+            return Against(credit.values - 0.5, credit.why, credit)
+        listed = self.listed(run)
+        if texts is None:
+            own = self._rated[judge, run.generation_key, run.list_key]
+        else:
+            own = Totals(self._store, judge, {run.list_key}).of(listed, texts)
+        reference = self._rated[judge, "", run.list_key]
+        why = {
+            row: reason if reason == NO_REFERENCE else f"reference: {reason}"
+            for row, reason in reference.why.items()
+        }
+        return Against(own.values - reference.values, why | dict(own.why), own)
+
+    def rates(self, judge: str) -> bool:
+        """Whether a judge gives ratings; else it chooses between a response and the reference."""
+        return self._specs[judge].get("protocol") == "rubric"
+
+    @cached_property
+    def _specs(self) -> Mapping[str, Mapping[str, Any]]:
+        return {judge.key: judge.spec for judge in list_judges(self._store)}
+
+    def _read(self, runs: Sequence[Run], judge: str) -> None:
+        for run in runs:
+            self.listed(run)
+        if self.rates(judge):
+            with without_collection():
+                self._rate(runs, judge)
+            return
+        for run in runs:
+            if (judge, run.run_id) not in self._credits:
+                self._credits[judge, run.run_id] = self._credit(run, judge)
+
+    def _credit(self, run: Run, judge: str) -> Rated:
+        verdicts = run_verdicts(self._store, run, None, judge)
+        values = [math.nan if one.credit is None else one.credit for _, one in verdicts]
+        why = {row: one.reason or "" for row, (_, one) in enumerate(verdicts) if one.winner is None}
+        return Rated(np.array(values, dtype=np.float64), why)
 
     def _rate(self, runs: Sequence[Run], judge: str) -> None:
         """Look up what the judge said of every response and reference of the runs."""
@@ -149,16 +215,24 @@ class Outcomes:
             texts = self._texts[generation, list_key]
             self._rated[judge, generation, list_key] = totals.of(self._lists[list_key], texts)
 
-    def _column(self, run: Run, listed: ItemList, metric: str, judge: str | None) -> _Column:
+    def _column(self, run: Run, listed: ItemList, metric: str, judge: str | None) -> Column:
         if judge is None:
             found = measured(self._store, run, listed, metric)
-            return _Column(found.values, found.why, None)
-        own = self._rated[judge, run.generation_key, run.list_key]
+            return Column(found.values, found.why, None)
         if metric == "rating_mean":
-            means = np.full(len(own.values), np.nan)
-            np.divide(own.values, listed.wanted, out=means, where=listed.wanted > 0)
-            return _Column(means, own.why, None)
-        return _compared(own, self._rated[judge, "", run.list_key], COMPARED[metric])
+            return self._means(run, listed, judge)
+        against = self.against_reference(run, judge)
+        if metric == "win_rate":
+            return Column(100 * (against.margins + 0.5), against.why, None)
+        return compared(against, COMPARED[metric])
+
+    def _means(self, run: Run, listed: ItemList, judge: str) -> Column:
+        if not self.rates(judge):
+            raise ConfigError("rating_mean: this judge chooses and gives no ratings")
+        own = self._rated[judge, run.generation_key, run.list_key]
+        means = np.full(len(own.values), np.nan)
+        np.divide(own.values, listed.wanted, out=means, where=listed.wanted > 0)
+        return Column(means, own.why, None)
 
 
 def has_values(metric: str, judge_key: str | None, signatures: Iterable[Signature] = ()) -> bool:
@@ -182,22 +256,29 @@ def outcome_sheets(
     return Outcomes(store).sheets(runs, metric, judge_key)
 
 
-def _compared(own: Rated, reference: Rated, worth: tuple[float, float, float]) -> _Column:
+class Against(NamedTuple):
+    """One run's responses against the references by one judge, item by item."""
+
+    margins: Floats
+    """(items,) above 0 where the response is ahead, 0 for a tie; NaN without a verdict."""
+    why: Mapping[int, str]
+    """Why there is no verdict, by row."""
+    own: Rated
+    """The responses' own points, whatever became of the references."""
+
+
+def compared(against: Against, worth: tuple[float, float, float]) -> Column:
     """Return what winning, tying and losing against the reference is worth, item by item."""
-    margins = own.values - reference.values
+    margins = against.margins
     known = ~np.isnan(margins)
     tied = np.where(known, margins == 0, np.nan)
     win, tie, loss = worth
     values = np.where(margins > 0, win, np.where(margins == 0, tie, loss))
     values[~known] = np.nan
-    why = {
-        row: reason if reason == NO_REFERENCE else f"reference: {reason}"
-        for row, reason in reference.why.items()
-    }
-    why |= own.why
+    why = dict(against.why)
     if np.isnan(tie):
         why |= dict.fromkeys(np.flatnonzero(tied == 1).tolist(), TIED)
-    return _Column(values, why, tied)
+    return Column(values, why, tied)
 
 
 class _Part(NamedTuple):
@@ -205,7 +286,7 @@ class _Part(NamedTuple):
 
     run: Run
     listed: ItemList
-    column: _Column
+    column: Column
 
 
 def _sheet(task: str, metric: str, parts: Sequence[_Part]) -> Sheet:
@@ -237,12 +318,12 @@ def _sheet(task: str, metric: str, parts: Sequence[_Part]) -> Sheet:
     )
 
 
-def _unscored(column: _Column, rows: Index) -> Mapping[str, int]:
+def _unscored(column: Column, rows: Index) -> Mapping[str, int]:
     absent = rows[np.isnan(column.values[rows])].tolist()
     return Counter(column.why[row] for row in absent)
 
 
-def _tie_rate(column: _Column, rows: Index) -> float | None:
+def _tie_rate(column: Column, rows: Index) -> float | None:
     if column.tied is None:
         return None
     known = column.tied[rows]

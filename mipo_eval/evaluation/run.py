@@ -13,19 +13,9 @@ from mipo_eval.errors import ModelError
 from mipo_eval.evaluation.context_lift import lift_scores
 from mipo_eval.evaluation.controls import CONTROLS, control_texts
 from mipo_eval.evaluation.generate import Asking, asking_parts, respond
-from mipo_eval.evaluation.score import (
-    answer_scores,
-    control_scores,
-    ending_scores,
-    judged_items,
-    judged_scores,
-    likelihood_scores,
-    response_scores,
-    why_no_text,
-)
+from mipo_eval.evaluation.score import Numbers, why_no_text
 from mipo_eval.judges import Judge
 from mipo_eval.judges.judging import is_unrated, rate, with_references
-from mipo_eval.judges.weighing import weighted_scores
 from mipo_eval.keys import digest
 from mipo_eval.models.prices import spending
 from mipo_eval.models.spec import ModelSpec
@@ -33,6 +23,7 @@ from mipo_eval.progress import Progress, Stage, run_shown
 from mipo_eval.records import Item, Score
 from mipo_eval.signature import NOTHING, Signature, join, short
 from mipo_eval.store import Store
+from mipo_eval.store.judges import list_judges
 from mipo_eval.store.responses import Answered, Scorable, answered, scorable
 from mipo_eval.store.runs import Run, put_scores
 from mipo_eval.store.verdicts import totals
@@ -75,7 +66,7 @@ def evaluate(store: Store, evaluation: Evaluation, progress: Progress) -> Result
     _require_responses(rows, evaluation.model)
     for judge in evaluation.judges:
         _judge(store, run, judge, rows, progress)
-    scores = _scores(store, evaluation, run, rows, progress)
+    scores = _scores(store, evaluation, run, progress)
     put_scores(store, run.run_id, scores)
     return Result(run=run, scores=scores, judges=evaluation.judges)
 
@@ -113,71 +104,51 @@ def _judge(
     run_shown(work, progress, stage)
 
 
-def _scores(
-    store: Store, evaluation: Evaluation, run: Run, rows: Sequence[Scorable], progress: Progress
-) -> list[Score]:
+def _scores(store: Store, evaluation: Evaluation, run: Run, progress: Progress) -> list[Score]:
     """Return the scores of every task, signed."""
-    suite, seed = evaluation.suite, run.seed
-    entries = _entries(store, evaluation, run)
-    scores: list[Score] = []
-    for task in suite.tasks:
-        of_task = [row for row in rows if row.task == task.name]
-        context = _context(evaluation, [row.item_key for row in of_task])
-        if suite.form == "query":
-            free = response_scores(of_task, seed=seed)
-        elif suite.form == "answer":
-            free = answer_scores(entries[task.name], seed=seed) + ending_scores(of_task, seed=seed)
-        else:
-            free = likelihood_scores(entries[task.name], choices=suite.form, seed=seed)
-        if evaluation.scoring_model and suite.form == "query":
-            model = evaluation.scoring_model
-            free += lift_scores(store, entries[task.name], model, seed=seed, progress=progress)
-        scores += [_signed(score, task.name, context) for score in free]
+    if evaluation.controls:
         for judge in evaluation.judges:
-            ratings = totals(store, judge.key, run.list_key)
-            by = join(**judge.signature_parts())
-            judged = judged_scores(of_task, ratings, seed=seed)
-            rated = judged_items(of_task)
-            judged += weighted_scores(store, judge, rated, run.list_key, seed=seed)
-            scores += [_signed(score, task.name, context, by) for score in judged]
+            _judge_controls(store, run, judge, progress)
+    numbers = Numbers(store)
+    judges = {judge.key: judge for judge in list_judges(store)}
+    listed = numbers.outcomes.listed(run)
+    scores: list[Score] = []
+    for task, rows in listed.tasks.items():
+        context = _context(evaluation, [listed.keys[row] for row in rows])
+        free = numbers.free(run, task, evaluation.suite.form)
+        if evaluation.scoring_model and evaluation.suite.form == "query":
+            entries = _of_task(store, run, task)
+            model = evaluation.scoring_model
+            free += lift_scores(store, entries, model, seed=run.seed, progress=progress)
+        scores += [_signed(score, task, context) for score in free]
+        for judge in evaluation.judges:
+            judged = numbers.judged(run, task, judges[judge.key])
             if evaluation.controls:
-                scores += [
-                    _signed(score, task.name, context, by.followed_by(join(control=control)))
-                    for control, score in _controls(
-                        store, run, judge, entries[task.name], of_task, progress
-                    )
-                ]
+                judged += numbers.controls(run, task, judges[judge.key])
+            by = join(**judge.signature_parts())
+            scores += [_signed(score, task, context, by) for score in judged]
     return scores
 
 
-def _entries(store: Store, evaluation: Evaluation, run: Run) -> dict[str, list[Answered]]:
-    """Return items with responses by task, for what needs more of them than their keys."""
-    entries: dict[str, list[Answered]] = {task.name: [] for task in evaluation.suite.tasks}
-    if evaluation.suite.form != "query" or evaluation.controls or evaluation.scoring_model:
-        for entry in answered(store, run.list_key, run.generation_key):
-            entries[entry.task].append(entry)
-    return entries
+def _of_task(store: Store, run: Run, task: str) -> list[Answered]:
+    """Return a task's items with the responses to them."""
+    listed = answered(store, run.list_key, run.generation_key)
+    return [entry for entry in listed if entry.task == task]
 
 
-def _controls(
-    store: Store,
-    run: Run,
-    judge: Judge,
-    entries: Sequence[Answered],
-    rows: Sequence[Scorable],
-    progress: Progress,
-) -> Iterator[tuple[str, Score]]:
-    """Judge the control entrants of one task and yield their scores."""
-    for control in CONTROLS:
-        texts = control_texts(control, entries, seed=run.seed)
-        pairs = [(e.item, text) for e, text in zip(entries, texts, strict=True) if text]
-        total = sum(len(item.preferences) for item, _ in pairs)
-        status = partial(spending, judge.backend)
-        stage = Stage(f"control {control} by {judge.name}", total, status)
-        run_shown(rate(store, judge, pairs, advance=progress.advance), progress, stage)
-        ratings = totals(store, judge.key, run.list_key)
-        for score in control_scores(rows, texts, ratings, seed=run.seed):
-            yield control, score
+def _judge_controls(store: Store, run: Run, judge: Judge, progress: Progress) -> None:
+    """Have a judge rate the control entrants of every task."""
+    tasks: dict[str, list[Answered]] = {}
+    for entry in answered(store, run.list_key, run.generation_key):
+        tasks.setdefault(entry.task, []).append(entry)
+    for entries in tasks.values():
+        for control in CONTROLS:
+            texts = control_texts(control, entries, seed=run.seed)
+            pairs = [(e.item, text) for e, text in zip(entries, texts, strict=True) if text]
+            total = sum(len(item.preferences) for item, _ in pairs)
+            status = partial(spending, judge.backend)
+            stage = Stage(f"control {control} by {judge.name}", total, status)
+            run_shown(rate(store, judge, pairs, advance=progress.advance), progress, stage)
 
 
 def _context(evaluation: Evaluation, item_keys: list[str]) -> Signature:

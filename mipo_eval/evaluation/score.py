@@ -1,20 +1,274 @@
-"""From stored responses and ratings to scores; each suite's form has its own."""
+"""From outcomes to numbers: value, n, what is missing and interval, for every surface.
+
+The main job stores what it makes here. Whoever shows a stored number asks `Numbers.current`, which
+makes it again where its outcomes changed since, as when a judge that refused was asked later: no
+surface shows an interval of other outcomes than its value.
+"""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
 
-from mipo_eval.judges.judging import EMPTY, Judged, rubric_scores
+import numpy as np
+
+from mipo_eval.evaluation.controls import CONTROLS, control_texts
+from mipo_eval.evaluation.outcomes import COMPARED, DERIVED, WIN_RATES, Against, Outcomes, compared
+from mipo_eval.judges import weighted_rating
+from mipo_eval.judges.judging import EMPTY
+from mipo_eval.keys import digest
 from mipo_eval.metrics import mean_score, rate_score, self_bleu_score
 from mipo_eval.metrics.calibration import ChoiceOutcome, calibration_scores, choice_outcome
 from mipo_eval.metrics.diversity import FIXED_SIZE, diversity_scores, same_prompt_scores
 from mipo_eval.records import Score, text_key
-from mipo_eval.signature import Signature, join
+from mipo_eval.signature import NOTHING, Signature, join, short
 from mipo_eval.stats import Crossed
-from mipo_eval.store.responses import Answered, Scorable
+from mipo_eval.stats.bootstrap import Floats
+from mipo_eval.stats.intervals import rate_intervals, table_intervals
+from mipo_eval.store import Store
+from mipo_eval.store.judges import StoredJudge, list_judges
+from mipo_eval.store.matrix import NO_PREFERENCES, NOT_JUDGED, Index, Texts
+from mipo_eval.store.responses import Answered, Scorable, answered, scorable
+from mipo_eval.store.runs import Run, get_scores
+from mipo_eval.store.verdicts import first_tokens
 from mipo_eval.tasks.answers import LETTERS, grade
-from mipo_eval.verdict import Total
 
-Totals = dict[tuple[str, str], Total]
+STORED_RATES = (*WIN_RATES, "tie_rate")
+"""What the main job stores of a comparison with the references."""
+WEIGHTED = "rating_weighted"
+NO_WEIGHTS = "no probabilities, or less than half of them on ratings"
+NO_CONTROL = "the control has no text here"
+
+
+class Numbers:
+    """The numbers of stored runs as their outcomes are now."""
+
+    def __init__(self, store: Store, outcomes: Outcomes | None = None) -> None:
+        self._store = store
+        self.outcomes = outcomes or Outcomes(store)
+        self._again: dict[tuple[object, ...], dict[tuple[str, str | None], Score]] = {}
+        """By run, task, judge and whether of controls: numbers by metric and control."""
+        self._keys: dict[tuple[str, str, str | None], str] = {}
+        self._scorable: tuple[str, list[Scorable]] = ("", [])
+        """The rows of the run that was asked about last."""
+
+    def of_run(self, run: Run) -> list[Score]:
+        """Return every score of a run, by task, metric and signature."""
+        return [self.current(run, score) for score in get_scores(self._store, run.run_id)]
+
+    def current(self, run: Run, score: Score) -> Score:
+        """Return a stored score if its outcomes are still those it was made from, else a new one.
+
+        What cannot be made from the store stays as it is: another tool's numbers, and what only a
+        scoring model can measure.
+        """
+        judge = self._judges.get(score.judge_key) if score.judge_key else None
+        if score.is_imported or (score.judge is not None and judge is None):
+            return score
+        if judge is None and score.outcomes_key is None:
+            return score  # of an earlier version; to measure diversity again would take long
+        if score.outcomes_key == self.outcomes_key(run, score.task, judge.key if judge else None):
+            return score
+        made = self._made(run, score, judge).get((score.metric, score.control))
+        return score if made is None else replace(made, task=score.task, signature=score.signature)
+
+    @cached_property
+    def _judges(self) -> Mapping[str, StoredJudge]:
+        """Judges that rate, by what signatures call them."""
+        known = list_judges(self._store)
+        return {short(judge.key): judge for judge in known if judge.protocol == "rubric"}
+
+    def _made(
+        self, run: Run, score: Score, judge: StoredJudge | None
+    ) -> Mapping[tuple[str, str | None], Score]:
+        key = run.run_id, score.task, score.judge_key, score.control is None
+        if key not in self._again:
+            if judge is None:
+                form = score.signature.parts.get("form", "query")
+                made = self.free(run, score.task, form)
+            elif score.control is None:
+                made = self.judged(run, score.task, judge)
+            else:
+                made = self.controls(run, score.task, judge)
+            self._again[key] = {(one.metric, one.control): one for one in made}
+        return self._again[key]
+
+    def outcomes_key(self, run: Run, task: str, judge: str | None) -> str:
+        """Return a digest of everything that the numbers of a task are made from.
+
+        Of a judge's: the points of every response and how far they are from the reference's. Of
+        those without a judge: the responses.
+        """
+        key = run.run_id, task, judge
+        if key not in self._keys:
+            self._keys[key] = self._outcomes_key(run, task, judge)
+        return self._keys[key]
+
+    def _outcomes_key(self, run: Run, task: str, judge: str | None) -> str:
+        rows = self._rows(run, task).tolist()
+        if judge is None:
+            texts = self.outcomes.texts(run)
+            return digest([(texts.names[row], texts.absent.get(row)) for row in rows])
+        against = self.outcomes.against_reference(run, judge)
+        points = [values[rows].tobytes().hex() for values in (against.margins, against.own.values)]
+        unscored = [row for row in rows if row in against.why]
+        return digest([points, [(against.why[row], against.own.why.get(row)) for row in unscored]])
+
+    def _rows(self, run: Run, task: str) -> Index:
+        return self.outcomes.listed(run).tasks.get(task, np.array([], dtype=np.intp))
+
+    def free(self, run: Run, task: str, form: str) -> list[Score]:
+        """Return what needs no judge.
+
+        Args:
+            run: whose responses.
+            task: of its items.
+            form: how the items are asked, a `suites.Form`.
+        """
+        if self._scorable[0] != run.run_id:
+            listed = scorable(self._store, run.list_key, run.generation_key)
+            self._scorable = (run.run_id, list(listed))
+        rows = [row for row in self._scorable[1] if row.task == task]
+        if form == "query":
+            made = response_scores(rows, seed=run.seed)
+        else:
+            entries = self._entries(run, task)
+            if form == "answer":
+                made = answer_scores(entries, seed=run.seed) + ending_scores(rows, seed=run.seed)
+            else:
+                made = likelihood_scores(entries, choices=form, seed=run.seed)
+        key = self.outcomes_key(run, task, None)
+        return [replace(score, task=task, outcomes_key=key) for score in made]
+
+    def _entries(self, run: Run, task: str) -> list[Answered]:
+        listed = answered(self._store, run.list_key, run.generation_key)
+        return [entry for entry in listed if entry.task == task]
+
+    def judged(self, run: Run, task: str, judge: StoredJudge) -> list[Score]:
+        """Return win rates under each tie rule, tie rate and mean rating (paper, section 5)."""
+        against = self.outcomes.against_reference(run, judge.key)
+        made = [*self._rates(run, task, judge.key, against), self._mean(run, task, judge.key)]
+        if judge.spec.get("sampling", {}).get("logprobs"):
+            made += self._weighted(run, task, judge.key)
+        return made
+
+    def controls(self, run: Run, task: str, judge: StoredJudge) -> list[Score]:
+        """Return what `judged` does of the control entrants, in place of the responses."""
+        entries = self._entries(run, task)
+        listed, rows = self.outcomes.listed(run), self._rows(run, task).tolist()
+        made: list[Score] = []
+        for control in CONTROLS:
+            texts = control_texts(control, entries, seed=run.seed)
+            names: list[str | None] = [None] * len(listed.keys)
+            for row, text in zip(rows, texts, strict=True):
+                names[row] = text and listed.keys[row] + text_key(text)
+            absent = {row: NO_CONTROL for row, name in enumerate(names) if name is None}
+            own = Texts(names, absent)
+            against = self.outcomes.against_reference(run, judge.key, own)
+            scores = [
+                *self._rates(run, task, judge.key, against),
+                self._mean(run, task, judge.key, against),
+            ]
+            made += [
+                replace(one, signature=join(control=control).followed_by(one.signature))
+                for one in scores
+            ]
+        return made
+
+    def derived(self, run: Run, task: str, metric: str, judge: str, *, seed: int) -> Score:
+        """Return one of `DERIVED`, which is made when asked for and not stored."""
+        against = self.outcomes.against_reference(run, judge)
+        return self._compared(run, (task, metric), judge, against, seed=seed)
+
+    def _rates(self, run: Run, task: str, judge: str, against: Against) -> list[Score]:
+        references = self.outcomes.listed(run).references
+        if not any(references[row] for row in self._rows(run, task).tolist()):
+            return []
+        return [
+            self._compared(run, (task, metric), judge, against, seed=run.seed)
+            for metric in STORED_RATES
+        ]
+
+    def _compared(
+        self, run: Run, about: tuple[str, str], judge: str, against: Against, *, seed: int
+    ) -> Score:
+        _, metric = about
+        column = compared(against, COMPARED[metric])
+        ties = DERIVED.get(metric, WIN_RATES.get(metric, "counted"))
+        score = self._score(run, about, (column.values, column.why), seed=seed)
+        key = self.outcomes_key(run, about[0], judge)
+        return replace(score, signature=join(ties=ties), outcomes_key=key)
+
+    def _mean(self, run: Run, task: str, judge: str, against: Against | None = None) -> Score:
+        own = (against or self.outcomes.against_reference(run, judge)).own
+        wanted = self.outcomes.listed(run).wanted
+        means = np.full(len(own.values), np.nan)
+        np.divide(own.values, wanted, out=means, where=wanted > 0)
+        score = self._score(run, (task, "rating_mean"), (means, own.why), seed=run.seed)
+        key = self.outcomes_key(run, task, judge)
+        return replace(score, signature=join(over="items"), outcomes_key=key)
+
+    def _score(
+        self,
+        run: Run,
+        about: tuple[str, str],
+        found: tuple[Floats, Mapping[int, str]],
+        *,
+        seed: int,
+    ) -> Score:
+        """Return one number of one task; without a single value it says why."""
+        task, metric = about
+        rows = self._rows(run, task)
+        values, why = found[0][rows], found[1]
+        absent = np.isnan(values)
+        unscored = Counter(why[row] for row in rows[absent].tolist())
+        blank = Score(
+            task=task,
+            metric=metric,
+            value=None,
+            n=0,
+            unscored_reasons=dict(unscored.most_common()),
+            signature=NOTHING,
+        )
+        if absent.all():
+            return blank
+        groups = self.outcomes.listed(run).groups
+        own = [groups[row] for row in rows.tolist()]
+        rate = metric in COMPARED and metric != "net_win_rate"
+        intervals = (rate_intervals if rate else table_intervals)(values[:, None], own, seed=seed)
+        value = float(np.nanmean(values))
+        return replace(blank, value=value, n=int((~absent).sum()), ci95=intervals[0])
+
+    def _weighted(self, run: Run, task: str, judge: str) -> list[Score]:
+        """Return the mean of the ratings that a judge's probabilities give, if it tells any.
+
+        A response whose rating on one of the preferences cannot be weighted has none, as with
+        plain ratings. No call is made: the probabilities came with the replies.
+        """
+        listed, texts = self.outcomes.listed(run), self.outcomes.texts(run)
+        weighted: dict[str, list[float | None]] = {}
+        for item_key, own_key, logprobs in first_tokens(self._store, judge, run.list_key):
+            weighted.setdefault(item_key + own_key, []).append(weighted_rating(logprobs).value)
+        values = np.full(len(listed.keys), np.nan)
+        why: dict[int, str] = {}
+        for row in self._rows(run, task).tolist():
+            wanted, found = int(listed.wanted[row]), weighted.get(texts.names[row] or "", [])
+            known = [value for value in found if value is not None]
+            if row in texts.absent:
+                why[row] = texts.absent[row]
+            elif not wanted:
+                why[row] = NO_PREFERENCES
+            elif len(known) < wanted:
+                why[row] = NOT_JUDGED if len(found) < wanted else NO_WEIGHTS
+            else:
+                values[row] = sum(known) / len(known)
+        score = self._score(run, (task, WEIGHTED), (values, why), seed=run.seed)
+        if score.value is None:
+            return []
+        signature = join(over="items", weighted="first-token")
+        return [
+            replace(score, signature=signature, outcomes_key=self.outcomes_key(run, task, judge))
+        ]
 
 
 def why_no_text(row: Scorable) -> str | None:
@@ -67,32 +321,6 @@ def ending_scores(rows: Sequence[Scorable], *, seed: int) -> list[Score]:
             )
             scores.append(score)
     return scores
-
-
-def judged_scores(rows: Sequence[Scorable], ratings: Totals, *, seed: int) -> list[Score]:
-    """Return win rates, tie rate and mean rating by one judge."""
-    return rubric_scores(judged_items(rows), ratings, seed=seed)
-
-
-def judged_items(rows: Sequence[Scorable]) -> list[Judged]:
-    """Return what scoring needs of the responses that a judge rates."""
-    return [_judged(row, row.text_key if row.text else None, why_no_text(row)) for row in rows]
-
-
-def control_scores(
-    rows: Sequence[Scorable], texts: Sequence[str | None], ratings: Totals, *, seed: int
-) -> list[Score]:
-    """Return what `judged_scores` does, of a control entrant's texts in place of the responses."""
-    judged = [
-        _judged(row, None if text is None else text_key(text), "the control has no text here")
-        for row, text in zip(rows, texts, strict=True)
-    ]
-    return rubric_scores(judged, ratings, seed=seed)
-
-
-def _judged(row: Scorable, key: str | None, reason: str | None) -> Judged:
-    group = Crossed(row.group, row.user_id)
-    return Judged(row.item_key, group, row.n_preferences, key, reason, row.reference_key)
 
 
 def answer_scores(entries: Sequence[Answered], *, seed: int) -> list[Score]:

@@ -4,10 +4,11 @@ from itertools import islice
 
 import sqlalchemy as sa
 
+from mipo_eval.evaluation.score import Numbers
 from mipo_eval.exchange.records import Entry, JudgeRecord, RunRecord
 from mipo_eval.store import Store, tables
 from mipo_eval.store.responses import answered
-from mipo_eval.store.runs import Run, generation_spec, get_scores
+from mipo_eval.store.runs import Run, generation_spec
 from mipo_eval.store.validations import failing_by_short_key
 from mipo_eval.store.verdicts import get_choices, get_grades, ratings_of, totals
 from mipo_eval.verdict import Choice
@@ -51,7 +52,7 @@ def load_record(store: Store, run: Run) -> RunRecord:
         choices=choices,
         grades=grades,
         ratings=_ratings(store, entries),
-        scores=get_scores(store, run.run_id),
+        scores=Numbers(store).of_run(run),
         failing=failing_by_short_key(store),
         about={name: spec[name] for name in ("baseline",) if name in spec},
     )

@@ -9,13 +9,13 @@ import numpy as np
 
 from mipo_eval.errors import DataError
 from mipo_eval.evaluation.outcomes import COMPARED, DERIVED, Sheet
+from mipo_eval.evaluation.score import Numbers
 from mipo_eval.metrics.aggregate import direction
 from mipo_eval.records import Score
 from mipo_eval.reports.catalog import RowName, column_signature
 from mipo_eval.signature import Signature
 from mipo_eval.stats import BestOf, best_of, rank_runs, seed_summaries
 from mipo_eval.stats.bootstrap import Floats, Interval
-from mipo_eval.stats.intervals import rate_intervals, table_intervals
 from mipo_eval.store.runs import Run
 
 
@@ -80,6 +80,10 @@ class Column(NamedTuple):
     """Of most of its rows."""
     sheet: Sheet | None
     """Values per item; None where the metric has none."""
+    numbers: Numbers
+    """What the cells' scores are now."""
+    judge: str | None
+    """Key of the judge."""
     ranked: bool
     seed: int
 
@@ -158,11 +162,14 @@ def _cell(line: Line, sheet: Sheet, column: Column, choice: BestOf | None) -> Ce
 
 
 def _one_seed(sheet: Sheet, own: int, score: Score | None, column: Column) -> Interval | None:
-    """Return the interval over items: the stored score's, or one made for what is not stored."""
-    if column.metric not in DERIVED:
-        return score.ci95 if score else None
-    make = table_intervals if column.metric == "net_win_rate" else rate_intervals
-    return make(sheet.values[:, [own]], sheet.groups, seed=column.seed)[0]
+    """Return the interval over items, of the very outcomes the value is of."""
+    run = sheet.runs[own]
+    if column.metric in DERIVED and column.judge is not None:
+        made = column.numbers.derived(
+            run, column.task, column.metric, column.judge, seed=column.seed
+        )
+        return made.ci95
+    return column.numbers.current(run, score).ci95 if score else None
 
 
 def _differs(score: Score | None, signature: Signature) -> dict[str, tuple[str | None, str | None]]:
@@ -175,7 +182,7 @@ def _stored_cell(group: Sequence[Line], column: Column) -> Cell:
         (
             line,
             [
-                line.scores[key]
+                column.numbers.current(run, line.scores[key])
                 for run in line.runs
                 if (key := (run.run_id, column.task)) in line.scores
             ],

@@ -142,6 +142,8 @@ def _section(
             metric=metric,
             signature=signatures[task],
             sheet=sheets.get(task),
+            numbers=now.numbers,
+            judge=judge.key if judge else None,
             ranked=asked.ranked and ranking,
             seed=asked.seed,
         )

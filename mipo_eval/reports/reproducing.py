@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from mipo_eval.errors import ConfigError
+from mipo_eval.evaluation.score import Numbers
 from mipo_eval.records import Score
 from mipo_eval.signature import short
 from mipo_eval.store import Store
 from mipo_eval.store.judges import list_judges
-from mipo_eval.store.runs import Run, find_run, generation_spec, get_scores
+from mipo_eval.store.runs import Run, find_run, generation_spec
 
 _FROM_COMMAND = ("suite", "limit", "data", "engine")
 """Options that only the recorded command line knows; all others follow from what is stored."""
@@ -59,7 +60,7 @@ def recipe(store: Store, name: str) -> Recipe:
     run_name, _, rest = name.partition(":")
     task, _, metric = rest.partition(":")
     run = find_run(store, run_name)
-    every = get_scores(store, run.run_id)
+    every = Numbers(store).of_run(run)
     scores = [s for s in every if task in {"", s.task} and metric in {"", s.name}]
     if not scores:
         known = ", ".join(sorted({f"{s.task}:{s.name}" for s in every})) or "none: not finished"

@@ -3,6 +3,7 @@
 from functools import cached_property
 
 from mipo_eval.evaluation.outcomes import DERIVED, Outcomes
+from mipo_eval.evaluation.score import Numbers
 from mipo_eval.metrics.win_rate import METRIC_NAMES
 from mipo_eval.records import Score
 from mipo_eval.reports.catalog import stored_scores
@@ -22,6 +23,7 @@ class Snapshot:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.outcomes = Outcomes(store)
+        self.numbers = Numbers(store, self.outcomes)
 
     @cached_property
     def scores(self) -> list[tuple[Run, Score]]:

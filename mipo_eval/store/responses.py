@@ -113,6 +113,8 @@ class PairedTexts(NamedTuple):
     first: str | None
     """Key of the run's response; None where there is none."""
     second: str | None
+    why_not: str | None
+    """Why there is no pair."""
 
     @property
     def pair(self) -> Pair | None:
@@ -136,16 +138,38 @@ def paired_texts(store: Store, run: Run, other: Run | None = None) -> list[Paire
         sa.func.coalesce(items.c.group_id, items.c.item_id),
         items.c.user_id,
         items.c.n_preferences,
-        one.c.text_key,
+        _said(one.c.text_key),
+        items.c.reference_key if other is None else _said(two.c.text_key),
+        _absent(one),
+        sa.literal(None) if other is None else _absent(two),
     )
-    second = items.c.reference_key if other is None else two.c.text_key
-    query = sa.select(*columns, second).join(items, items.c.item_key == item_lists.c.item_key)
+    query = sa.select(*columns).join(items, items.c.item_key == item_lists.c.item_key)
     query = query.outerjoin(one, made_by(one, run))
     if other is not None:
         query = query.outerjoin(two, made_by(two, other))
     query = query.where(item_lists.c.list_key == run.list_key).order_by(item_lists.c.position)
+    found = []
     with store.read() as connection:
-        return [PairedTexts(*row) for row in connection.execute(query)]
+        for *texts, why, other_why in connection.execute(query):
+            first, second = texts[-2:]
+            theirs = None if second else other_why or "item has no reference"
+            found.append(PairedTexts._make([*texts, why if first is None else theirs]))
+    return found
+
+
+_NOTHING = text_key("")
+
+
+def _said(column: Any) -> Any:
+    """A text's key, unless the text says nothing."""
+    return sa.func.nullif(column, _NOTHING)
+
+
+def _absent(table: Any) -> Any:
+    """Why there is no text that says something."""
+    empty = (table.c.text_key == _NOTHING, "empty response")
+    missing = (table.c.item_key.is_(None), "not generated")
+    return sa.case(missing, empty, else_=table.c.reason)
 
 
 class Scorable(NamedTuple):

@@ -11,6 +11,8 @@ import sqlalchemy as sa
 from mipo_eval.records import Rating
 from mipo_eval.store.engine import Store
 from mipo_eval.store.judges import specs_of
+from mipo_eval.store.responses import PairedTexts, paired_texts
+from mipo_eval.store.runs import Run
 from mipo_eval.store.tables import calls, choices, grades, item_lists, items, judges, verdicts
 from mipo_eval.verdict import (
     IDENTICAL,
@@ -121,6 +123,26 @@ def pair_verdicts(store: Store, judge_key: str, pairs: Sequence[Pair]) -> list[P
                 verdict = replace(verdict, identical=same)
             found.append(verdict)
     return found
+
+
+def run_verdicts(
+    store: Store, run: Run, other: Run | None, judge_key: str
+) -> list[tuple[PairedTexts, PairVerdict]]:
+    """Return what one judge makes of every item of a run, in order.
+
+    Args:
+        store: where responses and verdicts are.
+        run: whose responses are the first texts.
+        other: whose responses are the second; None: the references.
+        judge_key: who judged.
+    """
+    rows = paired_texts(store, run, other)
+    pairs = list(dict.fromkeys(row.pair for row in rows if row.pair))
+    known = dict(zip(pairs, pair_verdicts(store, judge_key, pairs), strict=True))
+    return [
+        (row, known[row.pair] if row.pair else PairVerdict(winner=None, reason=row.why_not))
+        for row in rows
+    ]
 
 
 def _totals_on(

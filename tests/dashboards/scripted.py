@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mipo_eval.evaluation.score import ending_scores, judged_scores, likelihood_scores
+from mipo_eval.evaluation.score import Numbers, ending_scores, likelihood_scores
 from mipo_eval.keys import digest
 from mipo_eval.metrics import self_bleu_score
 from mipo_eval.metrics.diversity import FIXED_SIZE, diversity_scores
@@ -19,13 +19,13 @@ from mipo_eval.records import Item, Rating, Response, Score, text_key
 from mipo_eval.signature import NOTHING, Signature, join, short
 from mipo_eval.store import Store
 from mipo_eval.store.items import put_list
-from mipo_eval.store.judges import put_judge
+from mipo_eval.store.judges import list_judges, put_judge
 from mipo_eval.store.responses import Scorable, answered, put_generation, put_responses, scorable
 from mipo_eval.store.runs import Run, put_run, put_scores
 from mipo_eval.store.tables import calls
 from mipo_eval.store.trainings import CurvePoint, Training, put_curve, put_training
 from mipo_eval.store.validations import Validation, put_validation
-from mipo_eval.store.verdicts import put_choices, put_ratings, totals
+from mipo_eval.store.verdicts import put_choices, put_ratings
 from mipo_eval.verdict import Choice
 
 DAY = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -163,7 +163,8 @@ def _run_of(
     rows = list(scorable(store, list_key, key))
     by = join(judge="rater", judge_key=short(RATER), protocol="rubric")
     task = rows[0].task
-    judged = judged_scores(rows, totals(store, RATER, list_key), seed=0)
+    (rater,) = (judge for judge in list_judges(store) if judge.key == RATER)
+    judged = Numbers(store).judged(run, task, rater)
     made = [_signed(score, task, prompting, by) for score in judged]
     made += [_signed(score, task, prompting) for score in _free_scores(rows)]
     echo = next(s for s in made if s.metric == "win_rate_tie_inclusive")
