@@ -15,14 +15,16 @@ import pandas as pd
 import streamlit as st
 
 from mipo_eval import settings
-from mipo_eval.dashboards import markup, watching
+from mipo_eval.dashboards import markup
 from mipo_eval.dashboards.links import TASK, address, run_name
 from mipo_eval.dashboards.markup import count, metric_title
 from mipo_eval.errors import MipoEvalError
 from mipo_eval.reports.catalog import RowRule, model_label, read_rows
 from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.store import Store
-from mipo_eval.store.runs import list_runs
+from mipo_eval.store.items import has_items
+from mipo_eval.store.runs import list_runs, results_version
+from mipo_eval.store.tallies import in_flight
 
 __all__ = [
     "Board",
@@ -139,7 +141,7 @@ def open_board() -> Board | None:
             return None
         inode = path.stat().st_ino
     store = _opened(url, inode)
-    return Board(store, watching.version(store), watching.results_version(store))
+    return Board(store, store.version(), results_version(store))
 
 
 def begin(title: str, about: str) -> Board:
@@ -148,7 +150,7 @@ def begin(title: str, about: str) -> Board:
     st.title(title)
     st.caption(about)
     board = open_board()
-    if board is None or not watching.has_items(board.store):
+    if board is None or not has_items(board.store):
         nothing_yet()
     return board
 
@@ -355,7 +357,7 @@ def watch(seen: str) -> None:
         st.rerun()
     name = board.store.name
     st.html(markup.line(f"Store: {name if '://' in name else Path(name).name}, read-only"))
-    for flight in board.recall(watching.in_flight, live=True):
+    for flight in board.recall(in_flight, live=True):
         run = flight.run
         st.html(markup.line(f"{model_label(run.model)} on {run.suite}"))
         done = min(flight.responses / run.n_items, 1.0)

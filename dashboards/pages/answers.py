@@ -31,8 +31,8 @@ _RUNS = 4
 def show() -> None:
     """Draw the page."""
     board = frame.begin("Choice and math", "Answers that can be checked, and how sure models are.")
-    accuracy = board.recall(accuracy_table)
-    entropy = board.recall(entropy_table)
+    accuracy = board.report(accuracy_table)
+    entropy = board.report(entropy_table)
     if not len(accuracy[accuracy["source"] == "measured"]) and entropy.empty:
         frame.nothing_yet(_RUN_SUITE)
     st.subheader("Accuracy")
@@ -71,7 +71,7 @@ def _entropies(board: frame.Board, table: pd.DataFrame) -> None:
 
 
 def _questions(board: frame.Board) -> None:
-    runs = board.recall(runs_by_likelihood)
+    runs = board.report(runs_by_likelihood)
     if not runs:
         return
     st.subheader("Question by question")

@@ -33,7 +33,7 @@ def _suites(board: frame.Board) -> None:
     measure = frame.choose(
         "Measure", list(MEASURES), "measure", default=0, show=lambda name: MEASURES[name]
     )
-    table = board.recall(diversity_table, measure)
+    table = board.report(diversity_table, measure)
     tasks = list(dict.fromkeys(table["task"]))
     if not tasks:
         st.info("No run of this store has this measure.", icon=":material/inbox:")

@@ -115,7 +115,7 @@ def _places(board: frame.Board, wanted: list[str]) -> None:
 
 def _hostile(board: frame.Board, wanted: list[str]) -> None:
     attacks = _of(board.recall(attack_table), wanted)
-    controls = _of(board.recall(control_table), wanted)
+    controls = _of(board.report(control_table), wanted)
     st.subheader("Attacks and controls")
     if attacks.empty and controls.empty:
         st.info(

@@ -142,7 +142,7 @@ def _go_to(position: int) -> None:
 
 
 def _item(
-    board: frame.Board, shown: pairs.Detail, pairing: Pairing, names: tuple[str, str]
+    board: frame.Board, shown: pairs.PairDetail, pairing: Pairing, names: tuple[str, str]
 ) -> None:
     """Draw one item: what was asked, both texts, ratings, replies."""
     item = shown.item
@@ -182,7 +182,7 @@ def _summary(pairing: Pairing) -> str:
     return f" \u2014 {'; '.join(said)}"
 
 
-def _ratings(shown: pairs.Detail) -> None:
+def _ratings(shown: pairs.PairDetail) -> None:
     if shown.ratings.empty:
         for index, preference in enumerate(shown.item.preferences):
             frame.text(preference, f"preference {index + 1}", key=f"preference-{index}")
@@ -201,7 +201,7 @@ def _ratings(shown: pairs.Detail) -> None:
     )
 
 
-def _replies(board: frame.Board, shown: pairs.Detail) -> None:
+def _replies(board: frame.Board, shown: pairs.PairDetail) -> None:
     if not shown.said:
         return
     with st.expander(f"Raw replies ({len(shown.said)})", icon=":material/chat:"):

@@ -3,11 +3,12 @@
 import pandas as pd
 import streamlit as st
 
-from mipo_eval.dashboards import frame, markup, watching
+from mipo_eval.dashboards import frame, markup
 from mipo_eval.dashboards.links import TASK, address, run_name
 from mipo_eval.dashboards.tables.run import costs, facts, failures, quoted, score_lines, siblings
 from mipo_eval.reports.labels import decimals
 from mipo_eval.store.runs import list_runs
+from mipo_eval.store.tallies import in_flight
 
 _SIBLINGS = 8
 
@@ -32,7 +33,7 @@ def _head(board: frame.Board, run_id: str) -> None:
     found = board.recall(facts, run_id)
     run = found.run
     st.html(markup.block(run.model, name="model"))
-    flying = [f for f in board.recall(watching.in_flight, live=True) if f.run.run_id == run_id]
+    flying = [f for f in board.recall(in_flight, live=True) if f.run.run_id == run_id]
     cells = {
         "suite": run.suite,
         "prompting": run.prompting or "none",

@@ -112,7 +112,7 @@ def _inert(table: pd.DataFrame) -> pd.DataFrame:
 
 def _ablations(board: frame.Board) -> None:
     st.subheader("How negatives are made, and how many")
-    strategies, counts = board.recall(negatives_table), board.recall(count_table)
+    strategies, counts = board.report(negatives_table), board.report(count_table)
     left, right = st.columns(2)
     with left:
         _ablation(strategies, "negatives", "Table 5")

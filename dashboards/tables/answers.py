@@ -1,18 +1,15 @@
 """Multiple choice and math: accuracy (Table 2), answer entropy (Figures 4, 5), calibration."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pandas as pd
-import sqlalchemy as sa
 
 from mipo_eval.dashboards.tables.scores import published_table, score_table, with_published
 from mipo_eval.metrics.calibration import BINS, choice_outcome
+from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.stats import proportion_interval
 from mipo_eval.store import Store
 from mipo_eval.store.responses import answered
 from mipo_eval.store.runs import Run, list_runs
-from mipo_eval.store.tables import scores
 from mipo_eval.tasks.answers import LETTERS
 
 ENTROPIES = {
@@ -24,14 +21,14 @@ ENTROPIES = {
 _ENTROPY_BINS = 24
 
 
-def accuracy_table(store: Store) -> pd.DataFrame:
+def accuracy_table(now: Snapshot) -> pd.DataFrame:
     """Return the stored accuracies, with Table 2 below where it has the same tasks."""
-    return with_published(score_table(store, {"accuracy"}), published_table(2, "accuracy"))
+    return with_published(score_table(now, {"accuracy"}), published_table(2, "accuracy"))
 
 
-def entropy_table(store: Store) -> pd.DataFrame:
+def entropy_table(now: Snapshot) -> pd.DataFrame:
     """Return the stored answer entropies; the column `questions` says over which they are."""
-    frame = score_table(store, set(ENTROPIES))
+    frame = score_table(now, set(ENTROPIES))
     return frame.assign(questions=frame["metric"].map(ENTROPIES))
 
 
@@ -43,27 +40,16 @@ def question_table(store: Store, run: Run) -> pd.DataFrame:
     and are left out.
     """
     columns = ["task", "item_key", "item_id", "choices", "correct", "confidence", "entropy"]
-    found = pd.DataFrame(list(_questions(store, run)), columns=[*columns, "position"])
-    return found.assign(run_id=run.run_id)
-
-
-def _questions(store: Store, run: Run) -> Iterator[tuple[object, ...]]:
+    lines = []
     for entry in answered(store, run.list_key, run.generation_key):
         logprobs = entry.response.choice_logprobs if entry.response else None
         gold = LETTERS.find(entry.item.reference or "-")
-        if logprobs is None or not 0 <= gold < len(logprobs):
-            continue
-        outcome = choice_outcome(logprobs, gold)
-        yield (
-            entry.task,
-            entry.item.key,
-            entry.item.item_id,
-            len(logprobs),
-            outcome.correct,
-            outcome.confidence,
-            outcome.entropy,
-            entry.position,
-        )
+        if logprobs is not None and 0 <= gold < len(logprobs):
+            found = choice_outcome(logprobs, gold)
+            about = (entry.task, entry.item.key, entry.item.item_id, len(logprobs))
+            told = (found.correct, found.confidence, found.entropy)
+            lines.append((*about, *told, entry.position))
+    return pd.DataFrame(lines, columns=[*columns, "position"]).assign(run_id=run.run_id)
 
 
 def calibration_table(questions: pd.DataFrame, bins: int = BINS) -> pd.DataFrame:
@@ -105,9 +91,7 @@ def entropy_counts(questions: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=columns)
 
 
-def runs_by_likelihood(store: Store) -> list[Run]:
+def runs_by_likelihood(now: Snapshot) -> list[Run]:
     """Return the runs that hold probabilities over the choices, the latest first."""
-    with_entropy = sa.select(scores.c.run_id).where(scores.c.metric == "answer_entropy")
-    with store.read() as connection:
-        found = set(connection.execute(with_entropy).scalars())
-    return [run for run in list_runs(store) if run.run_id in found]
+    asked = {run.run_id for run, score in now.scores if score.metric == "answer_entropy"}
+    return [run for run in list_runs(now.store) if run.run_id in asked]

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from mipo_eval.dashboards.tables.scores import (
-    MEASURED,
+    measured,
+    number_frame,
     published_table,
     score_table,
     with_published,
@@ -15,8 +16,8 @@ from mipo_eval.errors import DataError
 from mipo_eval.evaluation.score import why_no_text
 from mipo_eval.metrics import mean_score, self_bleu, self_bleu_score
 from mipo_eval.metrics.self_bleu import NO_OTHER
-from mipo_eval.records import Score
 from mipo_eval.reports.catalog import row_name, run_labels
+from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.reports.trained import trained_rules
 from mipo_eval.store import Store
 from mipo_eval.store.responses import Scorable, scorable
@@ -36,12 +37,12 @@ suites: every one depends on the number of texts."""
 WITHIN = "Self-BLEU-4 within prompts (0-1, low = diverse)"
 
 
-def diversity_table(store: Store, measure: str) -> pd.DataFrame:
+def diversity_table(now: Snapshot, measure: str) -> pd.DataFrame:
     """Return the stored scores of a measure, with Table 4 below where it has the same tasks."""
-    measured = score_table(store, {measure})
+    found = score_table(now, {measure})
     if measure != "self_bleu_4":
-        return measured
-    return with_published(measured, published_table(4, "self_bleu_4"))
+        return found
+    return with_published(found, published_table(4, "self_bleu_4"))
 
 
 def first_untrained(store: Store) -> int:
@@ -56,7 +57,6 @@ def first_untrained(store: Store) -> int:
 class TextBleu:
     """Self-BLEU-4 of one run's responses to one task, text by text."""
 
-    run: Run
     task: str
     rows: tuple[Scorable, ...]
     overall: tuple[float | None, ...]
@@ -84,63 +84,63 @@ def text_bleu(store: Store, run: Run) -> list[TextBleu]:
             within = self_bleu(texts, groups=[row.group for row in rows]).per_text
         except DataError:
             within = None
-        found.append(TextBleu(run=run, task=task, rows=tuple(rows), overall=overall, within=within))
+        found.append(TextBleu(task=task, rows=tuple(rows), overall=overall, within=within))
     return found
 
 
-def within_prompts(one: TextBleu, *, seed: int = 0) -> Score | None:
-    """Return Self-BLEU-4 among the responses to the same prompt; None where no prompt came twice.
+def within_table(store: Store, runs: Sequence[Run]) -> pd.DataFrame:
+    """Return Self-BLEU-4 within prompts of some runs, with the columns that plots take.
 
     Different users who ask the same should get different answers: a model that ignores its user
-    has 1 here.
+    has 1 here. Tasks in which no prompt came twice are left out.
     """
-    if one.within is None:
-        return None
-    return self_bleu_score(
-        [row.text or None for row in one.rows],
-        groups=[row.group for row in one.rows],
-        within_groups=True,
-        seed=seed,
-        reasons=[why_no_text(row) for row in one.rows],
-    )
+    labels = run_labels(runs)
+    lines = []
+    for run in runs:
+        for one in text_bleu(store, run):
+            if one.within is not None:
+                score = self_bleu_score(
+                    [row.text or None for row in one.rows],
+                    groups=[row.group for row in one.rows],
+                    within_groups=True,
+                    reasons=[why_no_text(row) for row in one.rows],
+                )
+                about = {"row": labels[run.run_id], "task": one.task, "run_id": run.run_id}
+                lines.append(about | measured(score))
+    columns = ("row", "task", "value", "low", "high", "n", "unscored", "source", "run_id")
+    return number_frame(lines, columns)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """Self-BLEU-4 before and after, over the items that both runs answered."""
+def change_table(store: Store, before: Run, after: Run) -> pd.DataFrame:
+    """Return how Self-BLEU-4 changed over the items that both runs answered.
 
-    task: str
-    within: bool
-    before: float
-    after: float
-    difference: Score
-    """After minus before, paired by item and resampled by prompt; below 0 is more diverse."""
-
-
-def changes(
-    before: Sequence[TextBleu], after: Sequence[TextBleu], *, seed: int = 0
-) -> list[Change]:
-    """Return, per task of both runs, how Self-BLEU-4 changed over all texts and within prompts."""
-    earlier = {one.task: one for one in before}
-    found = []
-    for one in after:
-        other = earlier.get(one.task)
-        if other is None:
-            continue
-        for within in (False, True):
-            pairs = _paired(other, one, within=within)
-            if pairs:
-                found.append(_change(one.task, pairs, within=within, seed=seed))
-    return found
+    Columns: task, compared with, before, after, difference (after minus before, paired by item;
+    below 0 is more diverse), low and high (its 95 % interval, resampled by prompt), n (items).
+    """
+    earlier = {one.task: one for one in text_bleu(store, before)}
+    lines = []
+    for one in text_bleu(store, after):
+        for title, kind in (("all texts", "overall"), ("texts of the same prompt", "within")):
+            pairs = _paired(earlier[one.task], one, kind) if one.task in earlier else []
+            if not pairs:
+                continue
+            score = mean_score(
+                "self_bleu_4_difference",
+                [later - first for _, first, later in pairs],
+                groups=[prompt for prompt, _, _ in pairs],
+                reasons=[NO_OTHER] * len(pairs),
+            )
+            _, *sides = zip(*pairs, strict=True)
+            means = [sum(values) / len(pairs) for values in sides]
+            ends = score.ci95 or (None, None)
+            lines.append((one.task, title, *means, score.value, *ends, score.n))
+    columns = ["task", "compared with", "before", "after", "difference", "low", "high", "n"]
+    return pd.DataFrame(lines, columns=columns)
 
 
-_Pair = tuple[str, float, float]
-"""Prompt, value before, value after."""
-
-
-def _paired(before: TextBleu, after: TextBleu, *, within: bool) -> list[_Pair]:
-    values = before.within if within else before.overall
-    others = after.within if within else after.overall
+def _paired(before: TextBleu, after: TextBleu, kind: str) -> list[tuple[str, float, float]]:
+    """Return (prompt, value before, value after) of the items with both."""
+    values, others = getattr(before, kind), getattr(after, kind)
     if values is None or others is None:
         return []
     known = {row.item_key: value for row, value in zip(before.rows, values, strict=True)}
@@ -149,57 +149,3 @@ def _paired(before: TextBleu, after: TextBleu, *, within: bool) -> list[_Pair]:
         for row, value in zip(after.rows, others, strict=True)
         if value is not None and (earlier := known.get(row.item_key)) is not None
     ]
-
-
-def _change(task: str, pairs: Sequence[_Pair], *, within: bool, seed: int) -> Change:
-    return Change(
-        task=task,
-        within=within,
-        before=sum(pair[1] for pair in pairs) / len(pairs),
-        after=sum(pair[2] for pair in pairs) / len(pairs),
-        difference=mean_score(
-            "self_bleu_4_difference",
-            [later - earlier for _, earlier, later in pairs],
-            groups=[group for group, _, _ in pairs],
-            seed=seed,
-            reasons=[NO_OTHER] * len(pairs),
-        ),
-    )
-
-
-def change_table(store: Store, before: Run, after: Run) -> pd.DataFrame:
-    """Return how Self-BLEU-4 changed from one run to another, by task and comparison.
-
-    Columns: task, compared with, before, after, difference (after minus before), low and high (its
-    95 % interval), n (items).
-    """
-    columns = ["task", "compared with", "before", "after", "difference", "low", "high", "n"]
-    lines = [
-        (
-            one.task,
-            "texts of the same prompt" if one.within else "all texts",
-            one.before,
-            one.after,
-            one.difference.value,
-            *(one.difference.ci95 or (None, None)),
-            one.difference.n,
-        )
-        for one in changes(text_bleu(store, before), text_bleu(store, after))
-    ]
-    return pd.DataFrame(lines, columns=columns)
-
-
-def within_table(store: Store, runs: Sequence[Run]) -> pd.DataFrame:
-    """Return Self-BLEU-4 within prompts of some runs, with the columns that plots take."""
-    labels = run_labels(runs)
-    columns = ["row", "task", "value", "low", "high", "n", "unscored", "source", "run_id"]
-    lines = []
-    for run in runs:
-        for one in text_bleu(store, run):
-            score = within_prompts(one)
-            if score is not None:
-                low, high = score.ci95 or (None, None)
-                about = (labels[run.run_id], one.task, score.value, low, high)
-                lines.append((*about, score.n, score.unscored, MEASURED, run.run_id))
-    frame = pd.DataFrame(lines, columns=columns)
-    return frame.astype({"value": float, "low": float, "high": float})

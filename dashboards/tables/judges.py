@@ -1,40 +1,26 @@
-"""Judges against people, hostile texts and control entrants: whether one can be believed.
+"""Whether judges can be believed, what they lean to, what they cost, and where to read them."""
 
-What judges lean to: how they use their scale, the place a response stands at, its length.
-
-What asking judges took: calls, tokens, dollars and seconds, from the ledger.
-
-Addresses of the items behind numbers: pages show them as links beside each line.
-"""
-
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import pandas as pd
-import sqlalchemy as sa
 
 from mipo_eval.dashboards.links import address, run_name
-from mipo_eval.dashboards.tables.scores import MEASURED, PAPER
-from mipo_eval.models.prices import load_prices
-from mipo_eval.models.spec import is_private
-from mipo_eval.reports.catalog import row_name, stored_scores
+from mipo_eval.dashboards.tables.run import dollars_for
+from mipo_eval.dashboards.tables.scores import MEASURED, measured, number_frame, printed
+from mipo_eval.records import Score, text_key
+from mipo_eval.reports.catalog import row_name
 from mipo_eval.reports.paper import TASKS, published
+from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.reports.trained import trained_rules
 from mipo_eval.store import Store
-from mipo_eval.store.judges import StoredJudge, choosers, list_judges
+from mipo_eval.store.engine import sample_below
+from mipo_eval.store.judges import choosers, list_judges
+from mipo_eval.store.ledger import latencies, spending
+from mipo_eval.store.responses import responses_to, text_lengths
 from mipo_eval.store.runs import Run, list_runs
-from mipo_eval.store.tables import (
-    calls,
-    choices,
-    generations,
-    item_lists,
-    judges,
-    responses,
-    runs,
-    verdicts,
-)
-from mipo_eval.store.trainings import list_trainings
+from mipo_eval.store.tallies import choice_counts, latest_rated, mean_ratings, rating_counts
 from mipo_eval.store.validations import Validation, list_validations
 from mipo_eval.store.verdicts import chosen_pairs, pair_verdicts
 
@@ -58,53 +44,52 @@ def accuracy_table(store: Store) -> pd.DataFrame:
     (percent), n, source. The constant judge, which always ties, has 0 and 100.
     """
     names = judge_names(store)
-    lines: list[dict[str, Any]] = []
+    lines = []
     for one in list_validations(store):
-        for figure, accuracy in ACCURACIES.items():
-            found = _figure(one.figures, "judge", figure)
-            if found:
-                low, high = found.get("ci95") or (None, None)
-                lines.append(
-                    {
-                        "judge": names.get(one.judge_key, one.judge_key[:8]),
-                        "judge_key": one.judge_key,
-                        "data": one.data,
-                        "accuracy": accuracy,
-                        "value": found.get("value"),
-                        "low": low,
-                        "high": high,
-                        "n": found.get("n"),
-                        "source": MEASURED,
-                    }
-                )
-    lines += [
-        {
-            "judge": number.model,
-            "data": TASKS.get(number.dataset, number.dataset),
-            "accuracy": number.method,
-            "value": number.value,
-            "source": PAPER,
-        }
-        for number in published(7)
-    ]
+        for name, accuracy in ACCURACIES.items():
+            if found := _figure(one, "judge", name):
+                about = {"judge": names.get(one.judge_key, one.judge_key[:8]), "data": one.data}
+                about |= {"judge_key": one.judge_key, "accuracy": accuracy}
+                lines.append(about | _validated(found))
+    for number in published(7):
+        data = TASKS.get(number.dataset, number.dataset)
+        about = {"judge": number.model, "data": data, "accuracy": number.method}
+        lines.append(about | printed(number))
     columns = ["judge", "judge_key", "data", "accuracy", "value", "low", "high", "n", "source"]
-    frame = pd.DataFrame(lines, columns=columns)
-    for name in ("value", "low", "high"):
-        frame[name] = frame[name].astype(float)
-    return frame
+    return number_frame(lines, columns)
 
 
-def _figure(figures: Mapping[str, Any], *path: str) -> Mapping[str, Any] | None:
-    found: Any = figures
+def _figure(one: Validation, *path: str) -> Mapping[str, Any]:
+    """Return the part of a validation's figures at this path; empty where it has none."""
+    found: Any = one.figures
     for name in path:
         found = found.get(name) if isinstance(found, Mapping) else None
-    return found if isinstance(found, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
+
+
+def _validated(figure: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns of a number that a validation found, as `measured` those of a score."""
+    low, high = figure.get("ci95") or (None, None)
+    about = {"value": figure.get("value"), "low": low, "high": high}
+    return about | {"n": figure.get("n"), "source": MEASURED}
+
+
+_VALIDATED = {
+    "strict (%)": ("judge", "strict"),
+    "tie-tolerant (%)": ("judge", "tie_tolerant"),
+    "tie rate (%)": ("judge", "tie_rate"),
+    "ties half (%)": ("judge", "half_ties"),
+    "longest, ties half (%)": ("longest", "half_ties"),
+    "over longest (points)": ("over_longest",),
+    "named the first place (%)": ("first_place_rate",),
+    "same verdict in both orders (%)": ("same_verdict_rate",),
+}
+"""Column to where its value stands among a validation's figures."""
 
 
 def validation_table(store: Store) -> pd.DataFrame:
     """Return one line per judge and data: accuracies, ties, what it must beat, biases, failings."""
     names = judge_names(store)
-    found = [one for one in list_validations(store) if "judge" in one.figures]
     return pd.DataFrame(
         [
             {
@@ -112,32 +97,16 @@ def validation_table(store: Store) -> pd.DataFrame:
                 "data": one.data,
                 "pairs": one.figures.get("pairs"),
                 "judged": one.figures.get("judged"),
-                **{
-                    title: _value(one, *path)
-                    for title, path in {
-                        "strict (%)": ("judge", "strict"),
-                        "tie-tolerant (%)": ("judge", "tie_tolerant"),
-                        "tie rate (%)": ("judge", "tie_rate"),
-                        "ties half (%)": ("judge", "half_ties"),
-                        "longest, ties half (%)": ("longest", "half_ties"),
-                        "over longest (points)": ("over_longest",),
-                        "named the first place (%)": ("first_place_rate",),
-                        "same verdict in both orders (%)": ("same_verdict_rate",),
-                    }.items()
-                },
-                "kappa": (_figure(one.figures, "judge") or {}).get("kappa"),
-                "excess for longer (points)": (_figure(one.figures, "length") or {}).get("excess"),
+                **{title: _figure(one, *at).get("value") for title, at in _VALIDATED.items()},
+                "kappa": _figure(one, "judge").get("kappa"),
+                "excess for longer (points)": _figure(one, "length").get("excess"),
                 "unparsed (%)": one.figures.get("unparsed_rate"),
                 "failings": "; ".join(one.failings),
             }
-            for one in found
+            for one in list_validations(store)
+            if "judge" in one.figures
         ]
     )
-
-
-def _value(one: Validation, *path: str) -> float | None:
-    found = (_figure(one.figures, *path) or {}).get("value")
-    return None if found is None else float(found)
 
 
 def attack_table(store: Store) -> pd.DataFrame:
@@ -148,59 +117,49 @@ def attack_table(store: Store) -> pd.DataFrame:
     names = judge_names(store)
     lines = []
     for one in list_validations(store):
-        attacks = _figure(one.figures, "attacks") or {}
-        over_all = attacks.get("hostile_win_rate")
-        for kind in [*attacks.get("by_kind", ()), *([over_all] if over_all else ())]:
-            low, high = kind.get("ci95") or (None, None)
-            judge = names.get(one.judge_key, one.judge_key[:8])
-            name = kind["kind"] or "all kinds"
-            about = (judge, one.judge_key, name, kind["value"], low, high, kind["n"], MEASURED)
-            lines.append((*about, f"{judge} · {name}"))
+        attacks = _figure(one, "attacks")
+        judge = names.get(one.judge_key, one.judge_key[:8])
+        for found in (*attacks.get("by_kind", ()), attacks.get("hostile_win_rate")):
+            if found:
+                kind = found["kind"] or "all kinds"
+                about = {"judge": judge, "judge_key": one.judge_key, "kind": kind}
+                lines.append(about | _validated(found) | {"row": f"{judge} · {kind}"})
     columns = ["judge", "judge_key", "kind", "value", "low", "high", "n", "source", "row"]
-    return pd.DataFrame(lines, columns=columns)
+    return number_frame(lines, columns)
 
 
-def control_table(store: Store) -> pd.DataFrame:
+def control_table(now: Snapshot) -> pd.DataFrame:
     """Return win rates of control entrants beside the model's own: they must be far below.
 
     Columns: row, task, judge, entrant ("model", "echo", ...), metric, value, low, high, n, source,
     run_id.
     """
-    rules = trained_rules(list_trainings(store))
-    found, controlled = [], set()
-    numbers = Numbers(store)
-    for run, stored in stored_scores(store, controls=True):
-        control, metric = stored.control, stored.metric
-        if metric not in {"win_rate_tie_inclusive", "rating_mean"}:
+    rules = trained_rules(now.trainings)
+    wanted = {"win_rate_tie_inclusive", "rating_mean"}
+    tried = {_judged_as(run, score) for run, score in now.controls if score.value is not None}
+    lines = []
+    for run, stored in sorted((*now.scores, *now.controls), key=lambda one: _judged_as(*one)):
+        if stored.metric not in wanted or _judged_as(run, stored) not in tried:
             continue
-        score = numbers.current(run, stored)
-        if score.value is None:
-            continue
-        name, _ = row_name(run, rules)
-        judge = score.judge or ""
-        key = (run.run_id, score.task, judge, metric)
-        if control is not None:
-            controlled.add(key)
-        low, high = score.ci95 or (None, None)
-        found.append(
-            (
-                key,
-                {
-                    "row": f"{name.model} · {name.method}",
-                    "task": score.task,
-                    "judge": judge,
-                    "entrant": control or "model",
-                    "metric": metric,
-                    "value": score.value,
-                    "low": low,
-                    "high": high,
-                    "n": score.n,
-                    "source": MEASURED,
-                    "run_id": run.run_id,
-                },
-            )
-        )
-    return pd.DataFrame([line for key, line in found if key in controlled])
+        score = now.numbers.current(run, stored)
+        if score.value is not None:
+            name, _ = row_name(run, rules)
+            about = {
+                "row": f"{name.model} · {name.method}",
+                "task": score.task,
+                "judge": score.judge or "",
+                "entrant": score.control or "model",
+                "metric": score.metric,
+                "run_id": run.run_id,
+            }
+            lines.append(about | measured(score))
+    columns = ["row", "task", "judge", "entrant", "metric", "value", "low", "high", "n", "source"]
+    return number_frame(lines, [*columns, "run_id"])
+
+
+def _judged_as(run: Run, score: Score) -> tuple[datetime, str, str, str, str]:
+    """Return what a control's number has in common with the model's own, oldest run first."""
+    return run.created_at, run.run_id, score.task, score.metric, score.judge or ""
 
 
 def rating_table(store: Store) -> pd.DataFrame:
@@ -208,15 +167,8 @@ def rating_table(store: Store) -> pd.DataFrame:
 
     Verdicts without a rating are a line of their own whose rating is absent.
     """
-    number = sa.func.count().label("verdicts")
-    query = sa.select(verdicts.c.judge_key, verdicts.c.rating, number).group_by(
-        verdicts.c.judge_key, verdicts.c.rating
-    )
-    columns = ["judge_key", "rating", "verdicts"]
-    with store.read() as connection:
-        frame = pd.DataFrame(connection.execute(query).fetchall(), columns=columns)
-    names = judge_names(store)
-    frame["judge"] = frame["judge_key"].map(names)
+    frame = pd.DataFrame(rating_counts(store), columns=["judge_key", "rating", "verdicts"])
+    frame["judge"] = frame["judge_key"].map(judge_names(store))
     frame["rating"] = frame["rating"].astype("Int64")
     frame["share"] = frame["verdicts"] / frame.groupby("judge_key")["verdicts"].transform("sum")
     columns = ["judge", "judge_key", "rating", "verdicts", "share"]
@@ -232,54 +184,31 @@ def place_table(store: Store) -> pd.DataFrame:
     places were exchanged).
     """
     names = judge_names(store)
-    lines = _first_places(store)
-    both = _both_orders(store)
-    return pd.DataFrame(
-        [
-            {"judge": names.get(key, key[:8]), "judge_key": key, **line, **both.get(key, _NO_PAIRS)}
-            for key, line in sorted(lines.items(), key=lambda pair: names.get(pair[0], ""))
-        ]
-    )
-
-
-_NO_PAIRS: dict[str, Any] = {"pairs": 0, "same": None, "flipped": None}
-
-
-def _first_places(store: Store) -> dict[str, dict[str, Any]]:
-    query = sa.select(
-        choices.c.judge_key, choices.c.shown_first, choices.c.winner, sa.func.count()
-    ).group_by(choices.c.judge_key, choices.c.shown_first, choices.c.winner)
-    found: dict[str, dict[str, int]] = {}
-    with store.read() as connection:
-        for key, shown, winner, count in connection.execute(query):
-            line = found.setdefault(key, {"named": 0, "first": 0, "ties": 0, "unread": 0})
-            if winner in {"a", "b"} and shown in {"a", "b"}:
-                line["named"] += count
-                line["first"] += count * (winner == shown)
-            line["ties"] += count * (winner == "tie")
-            line["unread"] += count * (winner is None)
-    return {
-        key: {
-            "choices": line["named"],
-            "first": 100 * line["first"] / line["named"] if line["named"] else None,
-            "ties": line["ties"],
-            "unread": line["unread"],
-        }
-        for key, line in found.items()
-    }
-
-
-def _both_orders(store: Store) -> dict[str, dict[str, Any]]:
-    found = {}
-    for judge in choosers(store):
-        said = pair_verdicts(store, judge.key, chosen_pairs(store, [judge.key]))
-        both = [one for one in said if one.winner and len(one.choices) == 2]
-        if both:
-            same = sum(one.choices[0].winner == one.choices[1].winner for one in both)
-            flipped = sum(bool(one.flipped) for one in both)
-            rates = {"same": 100 * same / len(both), "flipped": 100 * flipped / len(both)}
-            found[judge.key] = {"pairs": len(both), **rates}
-    return found
+    counts = pd.DataFrame(choice_counts(store), columns=["judge_key", "shown", "winner", "n"])
+    lines = []
+    for judge in sorted(choosers(store), key=lambda judge: names[judge.key]):
+        own = counts[counts["judge_key"] == judge.key]
+        placed = own[own["winner"].isin(["a", "b"]) & own["shown"].isin(["a", "b"])]
+        named, first = placed["n"].sum(), placed[placed["winner"] == placed["shown"]]["n"].sum()
+        told = pair_verdicts(store, judge.key, chosen_pairs(store, [judge.key]))
+        both = [one for one in told if one.winner and len(one.choices) == 2]
+        same = [one.choices[0].winner == one.choices[1].winner for one in both]
+        lines.append(
+            {
+                "judge": names[judge.key],
+                "judge_key": judge.key,
+                "choices": int(named),
+                "first": 100 * first / named if named else None,
+                "ties": int(own[own["winner"] == "tie"]["n"].sum()),
+                "unread": int(own[own["winner"].isna()]["n"].sum()),
+                "pairs": len(both),
+                "same": 100 * sum(same) / len(both) if both else None,
+                "flipped": 100 * sum(bool(one.flipped) for one in both) / len(both)
+                if both
+                else None,
+            }
+        )
+    return pd.DataFrame(lines)
 
 
 def length_table(store: Store) -> pd.DataFrame:
@@ -289,21 +218,16 @@ def length_table(store: Store) -> pd.DataFrame:
     high (95 %, normal), responses. Over a sample of items drawn by their keys, so that every run
     is in it alike; bins hold equally many responses.
     """
-    frame = _rated_lengths(store)
-    columns = ["judge", "judge_key", "characters", "start", "end", "rating", "low", "high"]
-    if frame.empty:
-        return pd.DataFrame(columns=[*columns, "responses"])
-    names = judge_names(store)
     lines = []
-    for key, own in frame.groupby("judge_key"):
-        bins = pd.qcut(own["characters"], 8, duplicates="drop") if len(own) > 8 else None
-        groups = [("", own)] if bins is None else own.groupby(bins, observed=True)
-        for _, part in groups:
+    names = judge_names(store)
+    for key, own in _rated_lengths(store).items():
+        bins = pd.qcut(own["characters"], 8, duplicates="drop") if len(own) > 8 else [0] * len(own)
+        for _, part in own.groupby(bins, observed=True):
             mean, n = part["rating"].mean(), len(part)
             half = 1.96 * part["rating"].std() / n**0.5 if n > 1 else None
             lines.append(
                 {
-                    "judge": names.get(str(key), str(key)[:8]),
+                    "judge": names[key],
                     "judge_key": key,
                     "characters": part["characters"].mean(),
                     "start": part["characters"].min(),
@@ -314,55 +238,26 @@ def length_table(store: Store) -> pd.DataFrame:
                     "responses": n,
                 }
             )
-    return pd.DataFrame(lines)
+    columns = ["judge", "judge_key", "characters", "start", "end", "rating", "low", "high"]
+    return pd.DataFrame(lines, columns=[*columns, "responses"])
 
 
-def _rated_lengths(store: Store) -> pd.DataFrame:
-    """Return judge_key, characters and mean rating of responses to a sample of the items.
+def _rated_lengths(store: Store) -> dict[str, pd.DataFrame]:
+    """Return, by judge, characters and mean ratings of responses to a sample of the items.
 
     Both tables are read as ranges of their keys and joined here: over a million verdicts the
     database's own join takes minutes.
     """
-    with store.read() as connection:
-        total = connection.execute(sa.select(sa.func.sum(runs.c.n_items))).scalar() or 0
-        below = drawn_below(int(total))
-        texts = sa.select(
-            responses.c.item_key, responses.c.text_key, sa.func.length(responses.c.text)
-        ).where(
-            responses.c.generation_key.in_(sa.select(generations.c.generation_key)),
-            responses.c.text.is_not(None),
-            *([] if below is None else [responses.c.item_key < below]),
-        )
-        lengths = pd.DataFrame(
-            connection.execute(texts).fetchall(), columns=["item_key", "text_key", "characters"]
-        ).drop_duplicates()
-        keys = connection.execute(sa.select(judges.c.judge_key)).scalars().all()
-        parts = [
-            _mean_ratings(connection, key, below).merge(lengths, on=["item_key", "text_key"])
-            for key in keys
-        ]
-    columns = ["judge_key", "characters", "rating"]
-    found = [part[columns] for part in parts if len(part)]
-    return pd.concat(found) if found else pd.DataFrame(columns=columns)
-
-
-def _mean_ratings(connection: sa.Connection, judge_key: str, below: str | None) -> pd.DataFrame:
-    query = (
-        sa.select(verdicts.c.item_key, verdicts.c.text_key, sa.func.avg(verdicts.c.rating))
-        .where(
-            verdicts.c.judge_key == judge_key,
-            verdicts.c.rating.is_not(None),
-            *([] if below is None else [verdicts.c.item_key < below]),
-        )
-        .group_by(verdicts.c.item_key, verdicts.c.text_key)
-    )
-    rows = [(judge_key, item, text, float(mean)) for item, text, mean in connection.execute(query)]
-    return pd.DataFrame(rows, columns=["judge_key", "item_key", "text_key", "rating"])
-
-
-_SAMPLE = 20_000
-"""Rows that a latency or a bias is measured on, at most about."""
-_HEX = 16**4
+    below = sample_below(sum(run.n_items for run in list_runs(store)))
+    keys = ["item_key", "text_key"]
+    lengths = pd.DataFrame(text_lengths(store, below), columns=[*keys, "characters"])
+    lengths = lengths.drop_duplicates()
+    found = {}
+    for judge in list_judges(store):
+        rated = pd.DataFrame(mean_ratings(store, judge.key, below), columns=[*keys, "rating"])
+        if len(both := rated.merge(lengths, on=keys)):
+            found[judge.key] = both
+    return dict(sorted(found.items()))
 
 
 def expense_table(store: Store) -> pd.DataFrame:
@@ -372,72 +267,28 @@ def expense_table(store: Store) -> pd.DataFrame:
     told), dollars (by the dated price table; 0 for rules and servers of one's own, absent without
     a price), seconds_median, seconds_95 (over a sample of the calls; absent where nobody measured).
     """
-    key = sa.cast(calls.c.backend, sa.Text)
-    query = sa.select(
-        key,
-        sa.func.count(),
-        sa.func.sum(sa.case((calls.c.status != "ok", 1), else_=0)),
-        sa.func.sum(calls.c.prompt_tokens),
-        sa.func.sum(calls.c.completion_tokens),
-    ).group_by(key)
-    with store.read() as connection:
-        rows = connection.execute(query).fetchall()
-    seconds = _latencies(store, sum(row[1] for row in rows))
+    found = spending(store)
+    seconds: dict[str, list[float]] = {}
+    for backend, took in latencies(store, sum(own.calls for own in found)):
+        seconds.setdefault(str(backend), []).append(took)
     lines = []
-    for backend, count, failed, prompt, completion in rows:
-        about = backend_of(backend)
-        own = seconds[seconds["backend"] == backend]["seconds"]
+    for own in found:
+        measured = pd.Series(seconds.get(str(own.backend), []), dtype=float)
         lines.append(
             {
-                "backend": about.get("backend", ""),
-                "model": about.get("model") or about.get("name") or "",
-                "url": about.get("url", ""),
-                "calls": count,
-                "failed": int(failed),
-                "prompt_tokens": None if prompt is None else int(prompt),
-                "completion_tokens": None if completion is None else int(completion),
-                "dollars": dollars_for(about, prompt, completion),
-                "seconds_median": own.median() if len(own) else None,
-                "seconds_95": own.quantile(0.95) if len(own) else None,
+                "backend": own.backend.get("backend", ""),
+                "model": own.backend.get("model") or own.backend.get("name") or "",
+                "url": own.backend.get("url", ""),
+                "calls": own.calls,
+                "failed": own.failed,
+                "prompt_tokens": own.prompt_tokens,
+                "completion_tokens": own.completion_tokens,
+                "dollars": dollars_for(own),
+                "seconds_median": measured.median() if len(measured) else None,
+                "seconds_95": measured.quantile(0.95) if len(measured) else None,
             }
         )
     return pd.DataFrame(lines).sort_values("calls", ascending=False) if lines else pd.DataFrame()
-
-
-def backend_of(written: str) -> dict[str, str]:
-    """Return a backend as the ledger names it: its kind, model and URL."""
-    read = json.loads(written)
-    return {name: str(value) for name, value in read.items()} if isinstance(read, dict) else {}
-
-
-def dollars_for(
-    about: Mapping[str, str], prompt: int | None, completion: int | None
-) -> float | None:
-    """Return what tokens cost one by one; None where price or tokens are not known."""
-    urls = [url for url in about.get("url", "").split(",") if url]
-    if about.get("backend") not in {"openai", "gemini"} or (urls and all(map(is_private, urls))):
-        return 0.0
-    price = load_prices().find(about.get("model", ""))
-    if price is None or prompt is None or completion is None:
-        return None
-    return price.cost(int(prompt), int(completion))
-
-
-def _latencies(store: Store, total: int) -> pd.DataFrame:
-    drawn = drawn_below(total)
-    query = sa.select(sa.cast(calls.c.backend, sa.Text), calls.c.seconds).where(
-        calls.c.seconds.is_not(None), *([] if drawn is None else [calls.c.call_key < drawn])
-    )
-    with store.read() as connection:
-        rows: Sequence[Any] = connection.execute(query).fetchall()
-    return pd.DataFrame(rows, columns=["backend", "seconds"])
-
-
-def drawn_below(total: int) -> str | None:
-    """Return the key below which a sample of about `_SAMPLE` of `total` rows lies; None: all."""
-    if total <= _SAMPLE:
-        return None
-    return f"{max(1, _HEX * _SAMPLE // total):04x}"
 
 
 def of_ratings(store: Store) -> dict[str, str]:
@@ -447,35 +298,11 @@ def of_ratings(store: Store) -> dict[str, str]:
     """
     known = {run.run_id: run for run in list_runs(store)}
     found = {}
-    with store.read() as connection:
-        for judge in list_judges(store):
-            run_id = connection.execute(_latest_rated(judge.key)).scalar()
-            if run_id is not None:
-                found[judge.key] = address("pairs", a=run_name(known[run_id]), by=judge.label)
+    for judge in list_judges(store):
+        run_id = latest_rated(store, judge.key)
+        if run_id is not None:
+            found[judge.key] = address("pairs", a=run_name(known[run_id]), by=judge.label)
     return found
-
-
-def _latest_rated(judge: str) -> sa.Select[Any]:
-    # The join begins with the run's items, so that each look-up is one by key.
-    rated = (
-        sa.select(sa.literal(1))
-        .select_from(item_lists)
-        .join(
-            responses,
-            (responses.c.generation_key == runs.c.generation_key)
-            & (responses.c.item_key == item_lists.c.item_key),
-        )
-        .join(
-            verdicts,
-            (verdicts.c.judge_key == judge)
-            & (verdicts.c.item_key == responses.c.item_key)
-            & (verdicts.c.text_key == responses.c.text_key),
-        )
-        .where(item_lists.c.list_key == runs.c.list_key)
-        .correlate(runs)
-    )
-    latest = sa.select(runs.c.run_id).where(rated.exists())
-    return latest.order_by(runs.c.created_at.desc(), runs.c.run_id).limit(1)
 
 
 def of_choices(store: Store) -> dict[str, str]:
@@ -485,36 +312,18 @@ def of_choices(store: Store) -> dict[str, str]:
     """
     known = list_runs(store)
     found = {}
-    for judge in list_judges(store):
-        pair = _compared(store, judge, known)
-        if pair is not None:
-            first, second = pair
-            found[judge.key] = address(
-                "pairs",
-                a=run_name(first),
-                b=run_name(second) if second else None,
-                by=judge.label,
-            )
+    for judge in choosers(store):
+        pair = chosen_pairs(store, [judge.key])[0]
+        texts = {
+            generation: text_key(response.text)
+            for generation, response in responses_to(store, pair.item_key).items()
+            if response.text is not None
+        }
+        sides = [
+            next((run_name(run) for run in known if texts.get(run.generation_key) == text), None)
+            for text in (pair.first, pair.second)
+        ]
+        first, second = sides if sides[0] else sides[::-1]  # one of them may be no run's
+        if first is not None:
+            found[judge.key] = address("pairs", a=first, b=second, by=judge.label)
     return found
-
-
-def _compared(
-    store: Store, judge: StoredJudge, known: Sequence[Run]
-) -> tuple[Run, Run | None] | None:
-    """Return the latest runs with the texts of a choice; None for a side that is no run's."""
-    query = sa.select(choices.c.item_key, choices.c.text_key_a, choices.c.text_key_b)
-    with store.read() as connection:
-        row = connection.execute(query.where(choices.c.judge_key == judge.key).limit(1)).first()
-        if row is None:
-            return None
-        said = sa.select(responses.c.generation_key, responses.c.text_key).where(
-            responses.c.generation_key.in_({run.generation_key for run in known}),
-            responses.c.item_key == row.item_key,
-        )
-        texts = {generation: text for generation, text in connection.execute(said)}
-    sides = [
-        next((run for run in known if texts.get(run.generation_key) == text), None)
-        for text in (row.text_key_a, row.text_key_b)
-    ]
-    first, second = sides if sides[0] else sides[::-1]
-    return None if first is None else (first, second)

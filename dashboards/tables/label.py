@@ -5,43 +5,29 @@ them (`judges.people`). Everybody gets the pairs in one order, so that several p
 some in common; which response stands first is drawn per person and pair.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Literal, NamedTuple
 
 import pandas as pd
-import sqlalchemy as sa
 
 from mipo_eval.errors import ConfigError, DataError
+from mipo_eval.judges.comparing import agreement_matrix
 from mipo_eval.judges.people import labels_of
 from mipo_eval.keys import digest, item_rng
-from mipo_eval.metrics.agreement import cohen_kappa
-from mipo_eval.records import Item, clean_text
+from mipo_eval.records import Item, clean_text, text_key
 from mipo_eval.store import Store
+from mipo_eval.store.items import get_item
+from mipo_eval.store.judges import StoredJudge, choosers, put_judge
+from mipo_eval.store.responses import paired_texts, responses_to
 from mipo_eval.store.runs import Run
-from mipo_eval.store.tables import choices, generations, item_lists, items, judges, responses
-from mipo_eval.verdict import Verdict
+from mipo_eval.store.verdicts import choices_on, put_choices
+from mipo_eval.verdict import Choice, Pair, Verdict
 
 Preferred = Literal["first", "second", "tie"]
 
 SKIPPED = "skipped by the person"
 _MAX_NAME = 60
-
-
-class Pair(NamedTuple):
-    """Two different texts for one item."""
-
-    item_key: str
-    text_key_a: str
-    """Of the first run's response."""
-    text_key_b: str
-    """Of the second run's, or the reference."""
-
-    @property
-    def key(self) -> str:
-        """Content key of the pair."""
-        return digest(list(self))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,31 +74,23 @@ def stack(store: Store, run: Run, other: Run | None) -> Stack:
         run: whose item list and responses.
         other: the other run; None: the items' references.
     """
-    one, two = responses.alias(), responses.alias()
-    own = (one.c.item_key == item_lists.c.item_key) & (one.c.generation_key == run.generation_key)
-    query = sa.select(item_lists.c.item_key, one.c.text_key, items.c.reference_key)
-    query = query.join(items, items.c.item_key == item_lists.c.item_key).outerjoin(one, own)
-    if other is not None:
-        theirs = (two.c.item_key == item_lists.c.item_key) & (
-            two.c.generation_key == other.generation_key
-        )
-        query = query.with_only_columns(
-            item_lists.c.item_key, one.c.text_key, two.c.text_key
-        ).outerjoin(two, theirs)
-    query = query.where(item_lists.c.list_key == run.list_key).order_by(item_lists.c.position)
-    with store.read() as connection:
-        rows = connection.execute(query).fetchall()
-    pairs = [Pair(*row) for row in rows if row[1] and row[2] and row[1] != row[2]]
-    equal = sum(bool(row[1]) and row[1] == row[2] for row in rows)
+    rows = paired_texts(store, run, other)
+    pairs = [row.pair for row in rows if row.pair and row.first != row.second]
+    equal = sum(row.pair is not None for row in rows) - len(pairs)
     # Equal items may stand in several tasks of a list; one label is enough.
     drawn = list(dict.fromkeys(pairs))
     item_rng(0, run.run_id, other.run_id if other else "reference").shuffle(drawn)
     return Stack(pairs=tuple(drawn), equal=equal, absent=len(rows) - len(pairs) - equal)
 
 
+def key_of(pair: Pair) -> str:
+    """Return the content key of a pair."""
+    return digest(list(pair))
+
+
 def shown_first(person: str, pair: Pair) -> Literal["a", "b"]:
     """Return which text of a pair a person sees first: drawn once, and then always the same."""
-    return "a" if item_rng(0, "label", person, pair.key).random() < 0.5 else "b"
+    return "a" if item_rng(0, "label", person, key_of(pair)).random() < 0.5 else "b"
 
 
 def show_pair(store: Store, person: str, pair: Pair) -> Shown:
@@ -121,22 +99,12 @@ def show_pair(store: Store, person: str, pair: Pair) -> Shown:
     Raises:
         DataError: the store does not hold one of the texts.
     """
-    with store.read() as connection:
-        body, reference = connection.execute(
-            sa.select(items.c.body, items.c.reference_key).where(items.c.item_key == pair.item_key)
-        ).one()
-        found = sa.select(responses.c.text_key, responses.c.text).where(
-            responses.c.generation_key.in_(sa.select(generations.c.generation_key)),
-            responses.c.item_key == pair.item_key,
-            responses.c.text_key.in_([pair.text_key_a, pair.text_key_b]),
-        )
-        texts = {key: text for key, text in connection.execute(found) if text is not None}
-    item = Item.model_validate_json(body)
-    if reference and item.reference is not None:
-        texts.setdefault(reference, item.reference)
-    if pair.text_key_a not in texts or pair.text_key_b not in texts:
+    item = get_item(store, pair.item_key)
+    known = [item.reference, *(made.text for made in responses_to(store, pair.item_key).values())]
+    texts = {text_key(text): text for text in known if text is not None}
+    if pair.first not in texts or pair.second not in texts:
         raise DataError(f"the store does not hold both texts for item {item.item_id}: skip it")
-    first, second = texts[pair.text_key_a], texts[pair.text_key_b]
+    first, second = texts[pair.first], texts[pair.second]
     if shown_first(person, pair) == "b":
         first, second = second, first
     return Shown(item, first, second)
@@ -159,28 +127,26 @@ def put_label(store: Store, person: str, pair: Pair, preferred: Preferred | None
         None: None,
     }
     spec = person_spec(person)
-    judge = {"judge_key": digest(spec), "name": person, "spec": spec}
-    row = {
-        **dict.fromkeys(column.name for column in choices.columns),
-        "judge_key": judge["judge_key"],
-        **pair._asdict(),
-        "shown_first": shown,
-        "winner": places[preferred],
-        "reason": SKIPPED if preferred is None else None,
-    }
+    label = Choice(
+        judge_key=digest(spec),
+        item_key=pair.item_key,
+        text_key_a=pair.first,
+        text_key_b=pair.second,
+        shown_first=shown,
+        winner=places[preferred],
+        reason=SKIPPED if preferred is None else None,
+    )
+    put_judge(store, label.judge_key, person, spec)
     with store.write() as connection:
-        store.put(connection, judges, [judge])
-        # Unlike a model, a person who looks again may know better.
-        store.put(connection, choices, [row], replace=["winner", "reason"])
+        put_choices(store, connection, [label], again=True)
 
 
 def labels(store: Store, person: str) -> dict[Pair, Verdict | None]:
     """Return what a person said of every pair they were shown; None is skipped."""
-    query = sa.select(
-        choices.c.item_key, choices.c.text_key_a, choices.c.text_key_b, choices.c.winner
-    ).where(choices.c.judge_key == digest(person_spec(person)))
-    with store.read() as connection:
-        return {Pair(item, a, b): winner for item, a, b, winner in connection.execute(query)}
+    return {
+        Pair(said.item_key, said.text_key_a, said.text_key_b): said.winner
+        for said in choices_on(store, digest(person_spec(person)))
+    }
 
 
 def next_pair(pairs: Sequence[Pair], said: Collection[Pair]) -> Pair | None:
@@ -188,17 +154,9 @@ def next_pair(pairs: Sequence[Pair], said: Collection[Pair]) -> Pair | None:
     return next((pair for pair in pairs if pair not in said), None)
 
 
-def people(store: Store) -> dict[str, str]:
-    """Return the names of all who labelled something, by key."""
-    known = sa.select(judges.c.judge_key, judges.c.name, judges.c.spec).where(
-        judges.c.judge_key.in_(sa.select(choices.c.judge_key).distinct())
-    )
-    with store.read() as connection:
-        return {
-            key: name
-            for key, name, spec in connection.execute(known.order_by(judges.c.name))
-            if spec.get("kind") == "human"
-        }
+def people(store: Store) -> list[StoredJudge]:
+    """Return all who labelled something, by name."""
+    return [judge for judge in choosers(store) if judge.is_person]
 
 
 def agreement_table(store: Store) -> pd.DataFrame:
@@ -208,31 +166,26 @@ def agreement_table(store: Store) -> pd.DataFrame:
     gave one and the same label only), tie_first and tie_second (% of ties, the base rate that
     kappa depends on).
     """
-    known = people(store)
-    said = list(labels_of(store, list(known)).values())
-    columns = ["first", "second", "pairs", "agreement", "kappa", "tie_first", "tie_second"]
+    names = {person.key: person.name for person in people(store)}
+    told = list(labels_of(store, list(names)).values())
+    said = {key: [one[place] for one in told] for place, key in enumerate(names)}
     lines = []
-    for i, j in combinations(range(len(known)), 2):
-        both = [(one[i], one[j]) for one in said if one[i] is not None and one[j] is not None]
-        if both:
-            names = list(known.values())
-            lines.append((names[i], names[j], *_agreement(both)))
+    for (first, second), found in agreement_matrix(said).items():
+        if found.n:
+            both = [pair for pair in zip(said[first], said[second], strict=True) if all(pair)]
+            ties = [100 * [pair[side] for pair in both].count("tie") / found.n for side in (0, 1)]
+            about = (names[first], names[second], found.n, found.share, found.kappa)
+            lines.append((*about, *ties))
+    columns = ["first", "second", "pairs", "agreement", "kappa", "tie_first", "tie_second"]
     return pd.DataFrame(lines, columns=columns)
-
-
-def _agreement(both: Sequence[tuple[object, object]]) -> tuple[object, ...]:
-    n = len(both)
-    first, second = zip(*both, strict=True)
-    same = 100 * sum(a == b for a, b in both) / n
-    ties = 100 * first.count("tie") / n, 100 * second.count("tie") / n
-    return n, same, cohen_kappa(first, second), *ties
 
 
 def progress_table(store: Store, pairs: Sequence[Pair]) -> pd.DataFrame:
     """Return who labelled how many of these pairs: person, labelled, skipped, left."""
     lines = []
-    for name in people(store).values():
-        said: Mapping[Pair, Verdict | None] = labels(store, name)
+    for person in people(store):
+        said = labels(store, person.name)
         own = [said[pair] for pair in pairs if pair in said]
-        lines.append((name, len(own) - own.count(None), own.count(None), len(pairs) - len(own)))
+        counts = (len(own) - own.count(None), own.count(None), len(pairs) - len(own))
+        lines.append((person.name, *counts))
     return pd.DataFrame(lines, columns=["person", "labelled", "skipped", "left"])

@@ -1,27 +1,25 @@
 """A run's responses against the references or another run's: who won where, and all that was said.
 
-`pairings` reads no text: one line an item. `detail` reads one item.
-
-One item in full: what was asked, what came back, and everything that judges said of it.
+`pairings` reads no text: one line an item. `detail` reads one item: what was asked, what came back,
+and everything that judges said of it.
 """
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
 import pandas as pd
-import sqlalchemy as sa
 
 from mipo_eval.dashboards.markup import label
-from mipo_eval.records import Item, text_key
-from mipo_eval.store import Store
+from mipo_eval.records import Item, Rating, Response, text_key
+from mipo_eval.store import Store, ledger
+from mipo_eval.store.items import item_at
 from mipo_eval.store.judges import list_judges
-from mipo_eval.store.responses import answered, paired_texts
+from mipo_eval.store.responses import answered, paired_texts, responses_to
 from mipo_eval.store.runs import find_run
-from mipo_eval.store.tables import calls, choices, item_lists, items, judges, responses, verdicts
-from mipo_eval.store.verdicts import pair_verdicts
-from mipo_eval.verdict import NOT_JUDGED, Pair, PairVerdict, Verdict
+from mipo_eval.store.verdicts import Told, choices_told, pair_verdicts, ratings_told
+from mipo_eval.verdict import NOT_JUDGED, Choice, Pair, PairVerdict, Verdict
 
 OUTCOMES: Mapping[Verdict, str] = {"a": "win", "tie": "tie", "b": "loss"}
 """What a verdict is called, from the first text's side."""
@@ -59,10 +57,13 @@ def pairings(store: Store, first: str, second: str | None) -> list[Pairing]:
     pairs = list(dict.fromkeys(row.pair for row in rows if row.pair))
     said: dict[Pair | None, dict[str, PairVerdict]] = {pair: {} for pair in pairs}
     for judge in list_judges(store):
-        made = pair_verdicts(store, judge.key, pairs)
-        if any(one.choices or not (one.identical or one.reason == NOT_JUDGED) for one in made):
-            for pair, one in zip(pairs, made, strict=True):
-                if one.reason != NOT_JUDGED or one.choices:
+        made = zip(pairs, pair_verdicts(store, judge.key, pairs), strict=True)
+        told = {pair: one for pair, one in made if one.choices or one.reason != NOT_JUDGED}
+        # Equal texts are a tie to a judge that was asked about these runs; nobody shows them to a
+        # person.
+        if any(one.choices or not one.identical for one in told.values()):
+            for pair, one in told.items():
+                if one.choices or not (one.identical and judge.is_person):
                     said[pair][judge.key] = one
     return [
         Pairing(
@@ -148,22 +149,17 @@ def search(store: Store, first: str, second: str | None, text: str) -> frozenset
     return frozenset(found)
 
 
-Which = Literal["a", "b"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PairText:
+class PairText(NamedTuple):
     """One of the two texts."""
 
     text: str | None
     reason: str | None
     """Why there is no text."""
-    note: str
+    note: str = ""
     """What else is known of it: tokens, whether it was cut."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JudgeReply:
+class JudgeReply(NamedTuple):
     """One reply of a judge."""
 
     judge: str
@@ -177,7 +173,7 @@ class JudgeReply:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Detail:
+class PairDetail:
     """One item with both texts and all verdicts."""
 
     item: Item
@@ -189,7 +185,7 @@ class Detail:
     said: tuple[JudgeReply, ...]
 
 
-def detail(store: Store, first: str, second: str | None, position: int) -> Detail | None:
+def detail(store: Store, first: str, second: str | None, position: int) -> PairDetail | None:
     """Return one item of a run; None where its list has no such position.
 
     Args:
@@ -199,145 +195,88 @@ def detail(store: Store, first: str, second: str | None, position: int) -> Detai
         position: in the run's list.
     """
     run = find_run(store, first)
-    query = (
-        sa.select(item_lists.c.task, items.c.item_key, items.c.body)
-        .join(items, items.c.item_key == item_lists.c.item_key)
-        .where(item_lists.c.list_key == run.list_key, item_lists.c.position == position)
-    )
-    with store.read() as connection:
-        row = connection.execute(query).first()
-        if row is None:
-            return None
-        item = Item.model_validate_json(row.body)
-        one = _answer(connection, row.item_key, run.generation_key)
-        if second is None:
-            other = PairText(
-                text=item.reference,
-                reason=None if item.reference else "this item has no reference",
-                note="",
-            )
-        else:
-            key = find_run(store, second).generation_key
-            other = _answer(connection, row.item_key, key)
-        texts: dict[Which, str | None] = {"a": one.text, "b": other.text}
-        keys = {which: text_key(text) for which, text in texts.items() if text is not None}
-        ratings, rated = _ratings(connection, row.item_key, keys, item)
-        said = (*_choices(connection, row.item_key, keys), *rated)
-    return Detail(
-        item=item, task=row.task, first=one, second=other, ratings=ratings, said=tuple(said)
-    )
-
-
-def _answer(connection: sa.Connection, item_key: str, generation_key: str) -> PairText:
-    query = sa.select(
-        responses.c.text,
-        responses.c.reason,
-        responses.c.finish_reason,
-        responses.c.response_tokens,
-    ).where(responses.c.generation_key == generation_key, responses.c.item_key == item_key)
-    row = connection.execute(query).first()
-    if row is None:
-        return PairText(text=None, reason="not generated", note="")
-    notes = [] if row.response_tokens is None else [f"{row.response_tokens:,} tokens"]
-    notes += ["cut at the token limit"] if row.finish_reason == "length" else []
-    return PairText(text=row.text, reason=row.reason, note=", ".join(notes))
-
-
-def _ratings(
-    connection: sa.Connection, item_key: str, keys: dict[Which, str], item: Item
-) -> tuple[pd.DataFrame, list[JudgeReply]]:
-    """Return ratings of both texts, a row a preference and judge, and the replies behind them."""
-    cells: dict[tuple[int, str], dict[str, Any]] = {}
+    found = item_at(store, run.list_key, position)
+    if found is None:
+        return None
+    task, item = found
+    answers = responses_to(store, item.key)
+    one = _pair_text(answers.get(run.generation_key))
+    if second is not None:
+        other = _pair_text(answers.get(find_run(store, second).generation_key))
+    else:
+        other = PairText(item.reference, None if item.reference else "this item has no reference")
+    keys = [None if side.text is None else text_key(side.text) for side in (one, other)]
+    rated = [ratings_told(store, item.key, key) if key else [] for key in keys]
     said = []
-    for which, key in keys.items():
-        query = (
-            sa.select(
-                judges.c.name,
-                verdicts.c.aspect,
-                verdicts.c.rating,
-                verdicts.c.reason,
-                verdicts.c.call_key,
-                calls.c.reply,
-                calls.c.detail,
-            )
-            .join(judges, judges.c.judge_key == verdicts.c.judge_key)
-            .outerjoin(calls, calls.c.call_key == verdicts.c.call_key)
-            .where(
-                # Named one by one, judges lead to the key of the verdicts.
-                verdicts.c.judge_key.in_(sa.select(judges.c.judge_key)),
-                verdicts.c.item_key == item_key,
-                verdicts.c.text_key == key,
-            )
-            .order_by(verdicts.c.aspect, judges.c.name)
-        )
-        for row in connection.execute(query):
-            cells.setdefault((row.aspect, row.name), {})[which] = row.rating
-            told = str(row.rating) if row.rating is not None else f"no rating: {row.reason}"
-            about = f"{'first' if which == 'a' else 'second'} text, preference {row.aspect + 1}"
-            reply = row.reply if row.reply is not None else row.detail
-            said.append(
-                JudgeReply(
-                    judge=row.name, about=about, result=told, reply=reply, call_key=row.call_key
-                )
-            )
+    if keys[0] and keys[1]:
+        pair = Pair(item.key, keys[0], keys[1])
+        said = [_choice(told, pair) for told in choices_told(store, pair)]
+    for name, ratings in zip(("first", "second"), rated, strict=True):
+        said += [_rating(told, name) for told in ratings]
+    return PairDetail(
+        item=item,
+        task=task,
+        first=one,
+        second=other,
+        ratings=_rating_table(item, *rated),
+        said=tuple(said),
+    )
+
+
+def _pair_text(response: Response | None) -> PairText:
+    if response is None:
+        return PairText(None, "not generated")
+    tokens = response.response_tokens
+    notes = [] if tokens is None else [f"{tokens:,} tokens"]
+    notes += ["cut at the token limit"] if response.finish_reason == "length" else []
+    return PairText(response.text, response.reason, ", ".join(notes))
+
+
+def _rating_table(
+    item: Item, first: Sequence[Told[Rating]], second: Sequence[Told[Rating]]
+) -> pd.DataFrame:
+    """Return the ratings of both texts, a row a preference and judge."""
+    cells: dict[tuple[int, str], dict[str, Any]] = {}
+    for name, side in (("first", first), ("second", second)):
+        for told in side:
+            cells.setdefault((told.said.aspect, told.judge), {})[name] = told.said.rating
+    columns = ["first", "second", "preference", "judge"]
     rows = [
-        {
-            "first": ratings.get("a"),
-            "second": ratings.get("b"),
-            "preference": label(f"{aspect + 1}. {_preference(item, aspect)}", 300),
-            "judge": label(judge),
-        }
+        ratings | {"preference": label(_preference(item, aspect), 300), "judge": label(judge)}
         for (aspect, judge), ratings in sorted(cells.items())
     ]
-    return pd.DataFrame(rows, columns=["first", "second", "preference", "judge"]), said
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _preference(item: Item, aspect: int) -> str:
-    return item.preferences[aspect] if aspect < len(item.preferences) else ""
+    wish = item.preferences[aspect] if aspect < len(item.preferences) else ""
+    return f"{aspect + 1}. {wish}"
 
 
-def _choices(connection: sa.Connection, item_key: str, keys: dict[Which, str]) -> list[JudgeReply]:
-    if len(keys) < 2:
-        return []
-    pairs = ((keys["a"], keys["b"], False), (keys["b"], keys["a"], True))
-    said = []
-    for text_a, text_b, turned in pairs:
-        query = (
-            sa.select(choices, judges.c.name, calls.c.reply, calls.c.detail)
-            .join(judges, judges.c.judge_key == choices.c.judge_key)
-            .outerjoin(calls, calls.c.call_key == choices.c.call_key)
-            .where(
-                choices.c.judge_key.in_(sa.select(judges.c.judge_key)),
-                choices.c.item_key == item_key,
-                choices.c.text_key_a == text_a,
-                choices.c.text_key_b == text_b,
-            )
-            .order_by(judges.c.name, choices.c.shown_first)
-        )
-        words = {"a": "second" if turned else "first", "b": "first" if turned else "second"}
-        for row in connection.execute(query):
-            order = words.get(row.shown_first)
-            shown = f"{order} text shown first" if order else "order not recorded"
-            won = {"tie": "a tie"}.get(row.winner) or (
-                f"the {words[row.winner]} text is better" if row.winner else None
-            )
-            said.append(
-                JudgeReply(
-                    judge=row.name,
-                    about=f"choice, {shown}",
-                    result=won or f"no verdict: {row.reason}",
-                    reply=row.reply if row.reply is not None else row.detail,
-                    call_key=row.call_key,
-                )
-            )
-    return said
+def _rating(told: Told[Rating], which: str) -> JudgeReply:
+    rating = told.said
+    about = f"{which} text, preference {rating.aspect + 1}"
+    result = f"no rating: {rating.reason}" if rating.rating is None else str(rating.rating)
+    return JudgeReply(told.judge, about, result, told.reply, rating.call_key)
+
+
+def _choice(told: Told[Choice], pair: Pair) -> JudgeReply:
+    """Return a choice in the words of the pair shown, whichever way round it was asked."""
+    choice = told.said
+    turned = choice if choice.text_key_a == pair.first else choice.turned()
+    names = {"a": "first", "b": "second"}
+    shown, winner = names.get(turned.shown_first), names.get(turned.winner or "")
+    about = f"choice, {shown} text shown first" if shown else "choice, order not recorded"
+    if turned.winner is None:
+        result = f"no verdict: {choice.reason}"
+    else:
+        result = f"the {winner} text is better" if winner else "a tie"
+    return JudgeReply(told.judge, about, result, told.reply, choice.call_key)
 
 
 def request_of(store: Store, call_key: str) -> str | None:
     """Return the messages a judge was sent, as text; None where the call was not kept."""
-    query = sa.select(calls.c.request).where(calls.c.call_key == call_key)
-    with store.read() as connection:
-        found = connection.execute(query).scalar_one_or_none()
+    found = ledger.request_of(store, call_key)
     if found is None:
         return None
     request = json.loads(found)

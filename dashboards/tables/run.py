@@ -7,19 +7,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-import sqlalchemy as sa
 
 from mipo_eval.dashboards.markup import label
-from mipo_eval.dashboards.tables.judges import backend_of, dollars_for
 from mipo_eval.errors import ConfigError
 from mipo_eval.evaluation.score import Numbers
 from mipo_eval.metrics.aggregate import direction
+from mipo_eval.models.prices import load_prices
+from mipo_eval.models.spec import is_private
 from mipo_eval.reports.reproducing import recipe
 from mipo_eval.signature import short
 from mipo_eval.store import Store
 from mipo_eval.store.judges import list_judges
-from mipo_eval.store.runs import Run, find_run, generation_spec, get_scores
-from mipo_eval.store.tables import calls, item_lists, items, responses, runs, verdicts
+from mipo_eval.store.ledger import Spending
+from mipo_eval.store.responses import response_tokens, unanswered
+from mipo_eval.store.runs import Run, find_run, generation_spec, get_scores, list_runs
+from mipo_eval.store.tallies import judging_spent, unrated
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +73,7 @@ def score_lines(store: Store, run_id: str) -> pd.DataFrame:
 
     Columns ci_low and ci_high are the 95 % interval, `better` is which way is better, if any.
     """
-    rows = [
+    lines = [
         {
             "task": label(score.task),
             "metric": label(score.metric),
@@ -87,19 +89,8 @@ def score_lines(store: Store, run_id: str) -> pd.DataFrame:
         }
         for score in Numbers(store).of_run(find_run(store, run_id))
     ]
-    columns = [
-        "task",
-        "metric",
-        "control",
-        "judge",
-        "value",
-        "ci_low",
-        "ci_high",
-        "n",
-        "unscored",
-        "better",
-    ]
-    return pd.DataFrame(rows, columns=[*columns, "signature"])
+    columns = ["task", "metric", "control", "judge", "value", "ci_low", "ci_high", "n", "unscored"]
+    return pd.DataFrame(lines, columns=[*columns, "better", "signature"])
 
 
 def failures(store: Store, run_id: str) -> pd.DataFrame:
@@ -108,77 +99,17 @@ def failures(store: Store, run_id: str) -> pd.DataFrame:
     Stages are the response, each judge's verdicts on it, and each judge's on the references.
     """
     run = find_run(store, run_id)
-    rows = _unanswered(store, run)
+    found = [("response", unanswered(store, run))]
     for judge in list_judges(store):
-        rows += _unrated(store, run, judge.key, f"verdict of {judge.name}", reference=False)
-        rows += _unrated(store, run, judge.key, f"verdict of {judge.name} on a reference")
-    return pd.DataFrame(rows, columns=["stage", "reason", "items", "first"])
-
-
-def _unanswered(store: Store, run: Run) -> list[dict[str, Any]]:
-    reason = sa.case(
-        (responses.c.item_key.is_(None), "not generated"),
-        (responses.c.text.is_(None), sa.func.coalesce(responses.c.reason, "no text")),
-        else_="empty response",
-    )
-    query = (
-        sa.select(reason, sa.func.count(), sa.func.min(item_lists.c.position))
-        .select_from(item_lists)
-        .outerjoin(
-            responses,
-            (responses.c.item_key == item_lists.c.item_key)
-            & (responses.c.generation_key == run.generation_key),
-        )
-        .where(
-            item_lists.c.list_key == run.list_key,
-            responses.c.text.is_(None) | (responses.c.text == ""),
-        )
-        .group_by(reason)
-    )
-    return _reasons(store, query, "response")
-
-
-def _unrated(
-    store: Store, run: Run, judge: str, stage: str, *, reference: bool = True
-) -> list[dict[str, Any]]:
-    listed = sa.select(item_lists.c.position, items.c.item_key).join(
-        items, items.c.item_key == item_lists.c.item_key
-    )
-    if reference:
-        listed = listed.add_columns(items.c.reference_key.label("text_key"))
-    else:
-        listed = listed.join(
-            responses,
-            (responses.c.item_key == items.c.item_key)
-            & (responses.c.generation_key == run.generation_key),
-        ).add_columns(responses.c.text_key)
-    texts = listed.where(item_lists.c.list_key == run.list_key).subquery()
-    query = (
-        sa.select(
-            verdicts.c.reason,
-            sa.func.count(sa.distinct(texts.c.item_key)),
-            sa.func.min(texts.c.position),
-        )
-        .select_from(texts)
-        .join(
-            verdicts,
-            (verdicts.c.judge_key == judge)
-            & (verdicts.c.item_key == texts.c.item_key)
-            & (verdicts.c.text_key == texts.c.text_key),
-        )
-        .where(verdicts.c.rating.is_(None))
-        .group_by(verdicts.c.reason)
-    )
-    return _reasons(store, query, stage)
-
-
-def _reasons(store: Store, query: sa.Select[Any], stage: str) -> list[dict[str, Any]]:
-    with store.read() as connection:
-        found = connection.execute(query).fetchall()
-    return [
-        {"stage": label(stage), "reason": label(str(why), 200), "items": n, "first": first}
-        for why, n, first in found
+        stage = f"verdict of {judge.name}"
+        found.append((stage, unrated(store, run, judge.key)))
+        found.append((f"{stage} on a reference", unrated(store, run, judge.key, references=True)))
+    lines = [
+        (label(stage), label(why.reason, 200), why.items, why.first)
+        for stage, reasons in found
+        for why in reasons
     ]
+    return pd.DataFrame(lines, columns=["stage", "reason", "items", "first"])
 
 
 def costs(store: Store, run_id: str) -> pd.DataFrame:
@@ -189,100 +120,35 @@ def costs(store: Store, run_id: str) -> pd.DataFrame:
     in each.
     """
     run = find_run(store, run_id)
-    rows = [_response_cost(store, run)]
-    for judge in list_judges(store):
-        rows += _judge_cost(store, run, judge.key, judge.name)
-    columns = ["what", "model", "calls", "prompt_tokens", "completion_tokens", "seconds", "dollars"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def _response_cost(store: Store, run: Run) -> dict[str, Any]:
-    query = (
-        sa.select(
-            sa.func.count(),
-            sa.func.sum(responses.c.prompt_tokens),
-            sa.func.sum(responses.c.response_tokens),
-        )
-        .join(item_lists, item_lists.c.item_key == responses.c.item_key)
-        .where(
-            item_lists.c.list_key == run.list_key,
-            responses.c.generation_key == run.generation_key,
-        )
-    )
-    with store.read() as connection:
-        made, prompt, completion = connection.execute(query).one()
-    return {
-        "what": "responses",
-        "model": label(run.model),
-        "calls": made,
-        "prompt_tokens": _whole(prompt),
-        "completion_tokens": _whole(completion),
-        "seconds": None,
-        "dollars": None,
-    }
-
-
-def _judge_cost(store: Store, run: Run, judge: str, name: str) -> list[dict[str, Any]]:
-    own = (
-        sa.select(verdicts.c.call_key)
-        .select_from(item_lists)
-        .join(
-            responses,
-            (responses.c.item_key == item_lists.c.item_key)
-            & (responses.c.generation_key == run.generation_key),
-        )
-        .join(
-            verdicts,
-            (verdicts.c.judge_key == judge)
-            & (verdicts.c.item_key == responses.c.item_key)
-            & (verdicts.c.text_key == responses.c.text_key),
-        )
-        .where(item_lists.c.list_key == run.list_key)
-        .distinct()
-        .subquery()
-    )
-    backend = sa.cast(calls.c.backend, sa.Text)
-    query = (
-        sa.select(
-            backend,
-            sa.func.count(),
-            sa.func.sum(calls.c.prompt_tokens),
-            sa.func.sum(calls.c.completion_tokens),
-            sa.func.sum(calls.c.seconds),
-        )
-        .join(own, own.c.call_key == calls.c.call_key)
-        .group_by(backend)
-    )
-    with store.read() as connection:
-        found = connection.execute(query).fetchall()
-    return [
-        {
-            "what": f"verdicts of {label(name)}",
-            "model": label(backend_of(written).get("model", "")),
-            "calls": n,
-            "prompt_tokens": _whole(prompt),
-            "completion_tokens": _whole(completion),
-            "seconds": seconds,
-            "dollars": dollars_for(backend_of(written), _whole(prompt), _whole(completion)),
-        }
-        for written, n, prompt, completion, seconds in found
+    lines: list[tuple[object, ...]] = [
+        ("responses", label(run.model), *response_tokens(store, run), None, None)
     ]
+    for judge in list_judges(store):
+        for own in judging_spent(store, run, judge.key):
+            about = (f"verdicts of {label(judge.name)}", label(own.backend.get("model", "")))
+            took = (own.calls, own.prompt_tokens, own.completion_tokens, own.seconds)
+            lines.append((*about, *took, dollars_for(own)))
+    columns = ["what", "model", "calls", "prompt_tokens", "completion_tokens", "seconds", "dollars"]
+    return pd.DataFrame(lines, columns=columns)
 
 
-def _whole(value: Any) -> int | None:
-    return None if value is None else int(value)
+def dollars_for(spent: Spending) -> float | None:
+    """Return what tokens cost one by one; None where price or tokens are not known."""
+    backend, prompt, completion = spent.backend, spent.prompt_tokens, spent.completion_tokens
+    urls = [url for url in backend.get("url", "").split(",") if url]
+    if backend.get("backend") not in {"openai", "gemini"} or (urls and all(map(is_private, urls))):
+        return 0.0
+    price = load_prices().find(backend.get("model", ""))
+    if price is None or prompt is None or completion is None:
+        return None
+    return price.cost(prompt, completion)
 
 
 def siblings(store: Store, run_id: str) -> list[Run]:
     """Return the other runs over the same items, latest first: what it can be compared with."""
     run = find_run(store, run_id)
-    query = (
-        sa.select(runs)
-        .where(runs.c.list_key == run.list_key, runs.c.run_id != run.run_id)
-        .order_by(runs.c.updated_at.desc())
-    )
-    with store.read() as connection:
-        return [Run(**row._mapping) for row in connection.execute(query)]
+    same = [one for one in list_runs(store) if one.list_key == run.list_key]
+    return [one for one in same if one.run_id != run.run_id]
 
 
 def quoted(command: str) -> str:

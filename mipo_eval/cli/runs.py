@@ -23,10 +23,11 @@ def list_runs(store: str, as_json: bool) -> None:
     from mipo_eval.cli.tables import run_table
     from mipo_eval.store import Store
     from mipo_eval.store import runs as stored
+    from mipo_eval.store.responses import count_responses
 
     output = Output(as_json=as_json)
     with Store.open(store, mode="read") as opened:
-        found = [(run, stored.count_responses(opened, run)) for run in stored.list_runs(opened)]
+        found = [(run, count_responses(opened, run)) for run in stored.list_runs(opened)]
     if as_json:
         rows = [
             {

@@ -5,6 +5,7 @@
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 
@@ -220,6 +221,76 @@ def ratings_of(
         ]
 
 
+Said = TypeVar("Said", Rating, Choice)
+
+
+class Told(NamedTuple, Generic[Said]):
+    """What a judge said of a text or a pair of texts, with its reply."""
+
+    judge: str
+    """Name of the judge."""
+    said: Said
+    reply: str | None
+    """As it came, or why the call failed; None where it was not kept."""
+
+
+def ratings_told(store: Store, item_key: str, text_key: str) -> list[Told[Rating]]:
+    """Return what every judge said of one text, by aspect and judge."""
+    told = _told(store, verdicts, item_key, verdicts.c.text_key == text_key)
+    order = [verdicts.c.aspect, judges.c.name]
+    with store.read() as connection:
+        return [
+            Told(
+                row.name,
+                Rating(
+                    judge=row.judge_key,
+                    item_key=item_key,
+                    text_key=text_key,
+                    aspect=row.aspect,
+                    rating=row.rating,
+                    reason=row.reason,
+                    call_key=row.call_key,
+                ),
+                row.said,
+            )
+            for row in connection.execute(told.order_by(*order))
+        ]
+
+
+def choices_told(store: Store, pair: Pair) -> list[Told[Choice]]:
+    """Return what every judge and person said of a pair, as they were asked: this way round first.
+
+    Of each way, by judge and place.
+    """
+    found = []
+    columns = [column.name for column in choices.columns]
+    for item_key, first, second in dict.fromkeys((pair, pair.turned())):
+        asked = (choices.c.text_key_a == first, choices.c.text_key_b == second)
+        query = _told(store, choices, item_key, *asked)
+        with store.read() as connection:
+            for row in connection.execute(query.order_by(judges.c.name, choices.c.shown_first)):
+                choice = Choice(**{name: row._mapping[name] for name in columns})
+                found.append(Told(row.name, choice, row.said))
+    return found
+
+
+def _told(
+    store: Store, table: sa.Table, item_key: str, *texts: sa.ColumnElement[bool]
+) -> sa.Select[Any]:
+    reply = sa.func.coalesce(calls.c.reply, calls.c.detail).label("said")
+    return (
+        sa.select(table, judges.c.name, reply)
+        .join(judges, judges.c.judge_key == table.c.judge_key)
+        .outerjoin(calls, calls.c.call_key == table.c.call_key)
+        .where(
+            # Named one by one, judges lead to the key of the table.
+            table.c.judge_key.in_(sa.select(judges.c.judge_key)),
+            table.c.item_key == item_key,
+            *texts,
+        )
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grade:
     """One judge's grade of one text, on the scale that the judge's spec names."""
@@ -233,14 +304,23 @@ class Grade:
     call_key: str | None = None
 
 
-def put_choices(store: Store, connection: sa.Connection, made: Iterable[Choice]) -> None:
-    """Store choices in the transaction of `connection`; one with a winner is never replaced."""
+def put_choices(
+    store: Store, connection: sa.Connection, made: Iterable[Choice], *, again: bool = False
+) -> None:
+    """Store choices in the transaction of `connection`; one with a winner is never replaced.
+
+    Args:
+        store: whose transaction it is.
+        connection: the transaction.
+        made: the choices.
+        again: replace those too: unlike a model, a person who looks again may know better.
+    """
     store.put(
         connection,
         choices,
         [asdict(choice) for choice in made],
         replace=["winner", "preference", "reason", "call_key"],
-        where=choices.c.winner.is_(None),
+        where=None if again else choices.c.winner.is_(None),
     )
 
 
@@ -265,22 +345,28 @@ def get_choices(store: Store, list_key: str, judge_key: str | None = None) -> li
         return [Choice(**row._mapping) for row in connection.execute(query)]
 
 
-def choices_on(store: Store, judge_key: str, item_keys: Collection[str]) -> list[Choice]:
-    """Return one judge's choices on these items."""
-    query = sa.select(choices).where(
-        choices.c.judge_key == judge_key, choices.c.item_key.in_(item_keys)
-    )
+def choices_on(
+    store: Store, judge_key: str, item_keys: Collection[str] | None = None
+) -> list[Choice]:
+    """Return one judge's choices on these items, or on all."""
+    query = sa.select(choices).where(choices.c.judge_key == judge_key)
+    if item_keys is not None:
+        query = query.where(choices.c.item_key.in_(item_keys))
     with store.read() as connection:
         return [Choice(**row._mapping) for row in connection.execute(query)]
 
 
 def chosen_pairs(store: Store, judge_keys: Collection[str]) -> list[Pair]:
-    """Return the pairs that these judges or people chose between, each once, its keys in order."""
+    """Return the pairs that these judges or people chose between, each once.
+
+    A pair stands as it was stored, so that "a" is the text under evaluation; one that was stored
+    both ways round, as its keys are in order.
+    """
     keys = (choices.c.item_key, choices.c.text_key_a, choices.c.text_key_b)
     query = sa.select(*keys).where(choices.c.judge_key.in_(judge_keys)).distinct().order_by(*keys)
     with store.read() as connection:
-        asked = [Pair(*row) for row in connection.execute(query)]
-    return list(dict.fromkeys(p if p.first <= p.second else p.turned() for p in asked))
+        asked = dict.fromkeys(Pair(*row) for row in connection.execute(query))
+    return [p for p in asked if p.first <= p.second or p.turned() not in asked]
 
 
 def get_grades(store: Store, list_key: str, judge_key: str | None = None) -> list[Grade]:

@@ -8,7 +8,6 @@ from mipo_eval.dashboards.tables.judges import (
     accuracy_table,
     attack_table,
     control_table,
-    drawn_below,
     expense_table,
     judge_names,
     length_table,
@@ -16,7 +15,9 @@ from mipo_eval.dashboards.tables.judges import (
     rating_table,
     validation_table,
 )
+from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.store import Store
+from mipo_eval.store.engine import sample_below
 from mipo_eval.store.judges import put_judge
 from mipo_eval.store.tables import responses
 from mipo_eval.store.verdicts import put_choices
@@ -119,7 +120,7 @@ def test_attacks_and_controls_are_shown_beside_the_model(rich: Store) -> None:
         "instruction": 12.0,
         "all kinds": 9.0,
     }
-    controls = control_table(rich)
+    controls = control_table(Snapshot(rich))
     assert set(controls["entrant"]) == {"model", "echo"}
     assert set(controls["metric"]) == {"win_rate_tie_inclusive"}
     assert len(controls) == 8
@@ -141,7 +142,7 @@ def test_calls_are_added_up_by_who_was_asked(rich: Store) -> None:
     ("total", "below"), [(10, None), (20_000, None), (40_000, "8000"), (10**9, "0001")]
 )
 def test_a_sample_is_drawn_by_key(total: int, below: str | None) -> None:
-    assert drawn_below(total) == below
+    assert sample_below(total) == below
 
 
 def test_an_empty_store_has_empty_tables(rich: Store) -> None:
@@ -150,5 +151,5 @@ def test_an_empty_store_has_empty_tables(rich: Store) -> None:
             connection.exec_driver_sql(f"delete from {table}")
     for function in (rating_table, place_table, length_table, expense_table, attack_table):
         assert function(rich).empty, function.__name__
-    assert control_table(rich).empty
+    assert control_table(Snapshot(rich)).empty
     assert validation_table(rich).empty
