@@ -23,7 +23,7 @@ _CHUNK = 500
 def labels_of(store: Store, people: Sequence[str]) -> dict[Pair, list[Verdict | None]]:
     """Return what each of these people said, in their order, of every pair that one of them saw.
 
-    The keys of a pair's texts are in order, so that all people mean the same text by "a". Who was
+    All people mean the same text by "a": the pair is as it was stored first. Who was
     shown a pair twice and contradicted themselves called it a tie.
     """
     pairs = chosen_pairs(store, people)

@@ -9,8 +9,9 @@ with the places exchanged, since judges favour places (paper, figure 3):
     a       tie        tie
     a       nothing    none: a pair is not decided on one order
 
-People are shown a pair once. What other tools made is joined as far as it was made: one order
-stands, two are joined as above. A judge that rates prefers the text it rates higher.
+So do Arena-Hard and MT-Bench. What the judges of other tools said is joined as far as it was made:
+one order stands, two are joined as above. People are shown a pair once. A judge that rates prefers
+the text it rates higher.
 """
 
 from collections.abc import Iterable, Mapping
@@ -31,6 +32,8 @@ CREDIT: Mapping[Verdict, float] = {"a": 1.0, "tie": 0.5, "b": 0.0}
 NOT_JUDGED = "not judged"
 NO_PREFERENCES = "item has no preferences"
 
+_ASKED_TWICE = frozenset({"arena_hard", "mt_bench"})
+"""Other tools that ask about every pair in both orders."""
 _EXCHANGED: Mapping[Verdict, Verdict] = {"a": "b", "b": "a", "tie": "tie"}
 
 
@@ -148,13 +151,21 @@ class PairVerdict:
 IDENTICAL = PairVerdict(winner="tie", identical=True)
 
 
+def chooses(judge_spec: Mapping[str, Any]) -> bool:
+    """Whether a judge of the store chooses between texts, as people do, and rates none."""
+    protocol = str(judge_spec.get("protocol", ""))
+    return protocol.startswith("pairwise") or not {"kind", "imported"}.isdisjoint(judge_spec)
+
+
 def orders_of(judge_spec: Mapping[str, Any]) -> Orders:
     """Return in how many orders a judge of the store had to be asked about a pair.
 
-    "both": a model asked by one of our pairwise protocols. "one": a person, whose skips are no
-    answers. "as made": another tool's judge, which was asked as that tool does.
+    "both": a model asked by one of our pairwise protocols, or by a tool that asks twice as well.
+    "one": a person, whose skips are no answers. "as made": the judge of any other tool.
     """
     if str(judge_spec.get("protocol", "")).startswith("pairwise"):
+        return "both"
+    if judge_spec.get("imported") in _ASKED_TWICE:
         return "both"
     return "one" if judge_spec.get("kind") == "human" else "as made"
 

@@ -16,6 +16,7 @@ from mipo_eval import settings
 pytest_plugins = [
     "tests.small_models",
     "tests.reports.stores",
+    "tests.awkward",
     "tests.postgres",
     "tests.vllm.server",
 ]

@@ -158,6 +158,8 @@ def test_sums_are_compared_exactly() -> None:
         ({"protocol": "pairwise-tie"}, "both"),
         ({"kind": "human", "name": "ann"}, "one"),
         ({"imported": "alpaca_eval", "name": "weighted"}, "as made"),
+        ({"imported": "arena_hard", "name": "gpt-4"}, "both"),
+        ({"imported": "mt_bench", "name": "gpt-4"}, "both"),
         ({}, "as made"),
     ],
 )

@@ -18,8 +18,8 @@ from mipo_eval.store.items import item_at
 from mipo_eval.store.judges import list_judges
 from mipo_eval.store.responses import answered, paired_texts, responses_to
 from mipo_eval.store.runs import find_run
-from mipo_eval.store.verdicts import Told, choices_told, pair_verdicts, ratings_told
-from mipo_eval.verdict import NOT_JUDGED, Choice, Pair, PairVerdict, Verdict
+from mipo_eval.store.verdicts import Told, choices_told, ratings_told, verdicts_of_all
+from mipo_eval.verdict import Choice, Pair, PairVerdict, Verdict
 
 OUTCOMES: Mapping[Verdict, str] = {"a": "win", "tie": "tie", "b": "loss"}
 """What a verdict is called, from the first text's side."""
@@ -55,22 +55,20 @@ def pairings(store: Store, first: str, second: str | None) -> list[Pairing]:
     run = find_run(store, first)
     rows = paired_texts(store, run, find_run(store, second) if second else None)
     pairs = list(dict.fromkeys(row.pair for row in rows if row.pair))
-    said: dict[Pair | None, dict[str, PairVerdict]] = {pair: {} for pair in pairs}
-    for judge in list_judges(store):
-        made = zip(pairs, pair_verdicts(store, judge.key, pairs), strict=True)
-        told = {pair: one for pair, one in made if one.choices or one.reason != NOT_JUDGED}
-        # Equal texts are a tie to a judge that was asked about these runs; nobody shows them to a
-        # person.
-        if any(one.choices or not one.identical for one in told.values()):
-            for pair, one in told.items():
-                if one.choices or not (one.identical and judge.is_person):
-                    said[pair][judge.key] = one
+    judges = list_judges(store)
+    said = verdicts_of_all(store, pairs, [judge.key for judge in judges])
+    # Equal texts are a tie that no judge has to be asked about; people are not shown them.
+    people = {judge.key for judge in judges if judge.is_person}
     return [
         Pairing(
             position=row.position,
             task=row.task,
             item_id=row.item_id,
-            verdicts=said.get(row.pair, {}),
+            verdicts={
+                key: one
+                for key, one in (said[row.pair] if row.pair else {}).items()
+                if not (one.identical and key in people)
+            },
         )
         for row in rows
     ]

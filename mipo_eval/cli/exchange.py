@@ -1,6 +1,5 @@
 """`mipo-eval export` and `mipo-eval import`."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,8 @@ from mipo_eval.cli.options import json_option, store_option
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from mipo_eval.exchange import Reading
+    from mipo_eval.importers import Imported
+
 
 _SHOWN = 12
 # Written out, not imported: `--help` must not read the readers. A test compares them.
@@ -47,8 +47,8 @@ def export_runs(
     in one file that needs no network; alpaca_eval and lm_eval are those tools' own formats.
     """
     from mipo_eval.cli.output import Output
-    from mipo_eval.exchange import load_record
-    from mipo_eval.exchange.writing import write
+    from mipo_eval.reports.export import write
+    from mipo_eval.reports.exported_run import load_run
     from mipo_eval.reports.snapshot import Snapshot
     from mipo_eval.reports.ties import tie_letters
     from mipo_eval.store import Store
@@ -58,11 +58,8 @@ def export_runs(
     with Store.open(store, mode="read") as opened:
         found = {run.run_id: run for run in (find_run(opened, name) for name in runs)}
         letters = tie_letters(Snapshot(opened), list(found.values())) if wanted in _TABLES else {}
-        records = [
-            (run_id, replace(load_record(opened, run), letters=letters.get(run_id, {})))
-            for run_id, run in found.items()
-        ]
-    written = write(records, wanted, path, judge=judge)
+        loaded = [load_run(opened, run, letters.get(run_id)) for run_id, run in found.items()]
+    written = write(loaded, wanted, path, judge=judge)
     if as_json:
         output.document({"written": [str(file) for file in written], "runs": list(found)})
     for file in written:
@@ -87,37 +84,37 @@ def import_results(path: Path, wanted: str, store: str, as_json: bool) -> None:
     All of it or nothing: a malformed file leaves the store as it was. An import can be repeated.
     """
     from mipo_eval.cli.output import Output
-    from mipo_eval.exchange import read_path, store_runs
+    from mipo_eval.importers import read_path, store_runs
     from mipo_eval.store import Store
 
     output = Output(as_json=as_json)
-    reading = read_path(path, wanted)
+    imported = read_path(path, wanted)
     with Store.open(store) as opened:
-        run_ids = store_runs(opened, reading.runs)
+        run_ids = store_runs(opened, imported.runs)
     if as_json:
         output.document(
             {
-                "rows": reading.rows,
-                "taken": reading.taken,
-                "left_out": dict(reading.left_out),
+                "rows": imported.rows,
+                "taken": imported.taken,
+                "left_out": dict(imported.left_out),
                 "runs": [
                     {"run_id": run_id, "model": r.model, "suite": r.suite, "scores": len(r.scores)}
-                    for run_id, r in zip(run_ids, reading.runs, strict=True)
+                    for run_id, r in zip(run_ids, imported.runs, strict=True)
                 ],
             }
         )
         return
-    output.show(*_summary(reading, run_ids))
+    output.show(*_summary(imported, run_ids))
     if run_ids:
         output.note(f"Scores of one: mipo-eval show {run_ids[0][:12]}")
 
 
-def _summary(reading: "Reading", run_ids: list[str]) -> list["RenderableType"]:
+def _summary(imported: "Imported", run_ids: list[str]) -> list["RenderableType"]:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     from mipo_eval.cli.tables import inert
-    from mipo_eval.exchange.scores import shown
+    from mipo_eval.reports.export import shown
 
     table = Table(header_style="bold", box=SIMPLE_HEAD)
     table.add_column("run", no_wrap=True)
@@ -125,14 +122,14 @@ def _summary(reading: "Reading", run_ids: list[str]) -> list["RenderableType"]:
     table.add_column("suite", overflow="fold")
     table.add_column("items", justify="right")
     table.add_column("first score", justify="right")
-    for run_id, record in list(zip(run_ids, reading.runs, strict=True))[:_SHOWN]:
+    for run_id, record in list(zip(run_ids, imported.runs, strict=True))[:_SHOWN]:
         first = f"{record.scores[0].metric} {shown(record.scores[0])[0]}" if record.scores else "-"
         items = str(len(record.entries))
         table.add_row(run_id[:12], inert(record.model), inert(record.suite), items, inert(first))
     lines: list[RenderableType] = [
-        inert(f"{reading.taken:,} of {reading.rows:,} rows taken, {len(set(run_ids)):,} runs")
+        inert(f"{imported.taken:,} of {imported.rows:,} rows taken, {len(set(run_ids)):,} runs")
     ]
-    lines += [inert(f"left out: {n:,} x {why}") for why, n in reading.left_out.items()]
+    lines += [inert(f"left out: {n:,} x {why}") for why, n in imported.left_out.items()]
     if len(run_ids) > _SHOWN:
         lines.append(inert(f"the first {_SHOWN} of them:"))
     return [*lines, table]

@@ -266,7 +266,6 @@ def correct(  # noqa: PLR0913, PLR0917 - one parameter per flag
         correct as correct_rate,
     )
     from mipo_eval.reports.correcting import correction_json, file_labels, store_labels
-    from mipo_eval.reports.said import duels_of
     from mipo_eval.store import Store
     from mipo_eval.store.judges import find_judge
     from mipo_eval.store.runs import find_run
@@ -275,11 +274,10 @@ def correct(  # noqa: PLR0913, PLR0917 - one parameter per flag
     with Store.open(store, mode="read") as opened:
         found = find_run(opened, run)
         other = find_run(opened, against) if against else None
-        duels = duels_of(opened, found, other)
         told = (
-            file_labels(opened, found, Path(labels), duels)
+            file_labels(opened, found, Path(labels))
             if labels.endswith(".jsonl")
-            else store_labels(opened, labels.split(","), duels)
+            else store_labels(opened, labels.split(","))
         )
         judge = find_judge(opened, name)
         corrected = correct_rate(opened, found, judge, told, other=other, seed=seed)

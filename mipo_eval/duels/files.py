@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mipo_eval.errors import DataError
-from mipo_eval.exchange.reading import Row, read_rows
+from mipo_eval.importers.base import FileRow, read_rows
 from mipo_eval.records import Item
 from mipo_eval.tasks.prompt import render_query
 
@@ -61,7 +61,7 @@ def read_responses(path: Path, items: Sequence[Item]) -> ResponseFile:
     return ResponseFile(name=name, texts=texts, others=len(rows) - len(texts))
 
 
-def _by_id(rows: Sequence[Row], items: Sequence[Item]) -> dict[str, str | None]:
+def _by_id(rows: Sequence[FileRow], items: Sequence[Item]) -> dict[str, str | None]:
     keys = {item.item_id: item.key for item in items}
     texts: dict[str, str | None] = {}
     seen: set[str] = set()
@@ -76,7 +76,7 @@ def _by_id(rows: Sequence[Row], items: Sequence[Item]) -> dict[str, str | None]:
     return texts
 
 
-def _generator(rows: Sequence[Row]) -> str | None:
+def _generator(rows: Sequence[FileRow]) -> str | None:
     names = {row.data["generator"]: row for row in rows if row.data.get("generator")}
     if len(names) > 1:
         second = list(names.values())[1]
@@ -84,8 +84,8 @@ def _generator(rows: Sequence[Row]) -> str | None:
     return str(next(iter(names))) if names else None
 
 
-def _by_instruction(rows: Sequence[Row], items: Sequence[Item]) -> dict[str, str | None]:
-    of_instruction: dict[str, list[Row]] = {}
+def _by_instruction(rows: Sequence[FileRow], items: Sequence[Item]) -> dict[str, str | None]:
+    of_instruction: dict[str, list[FileRow]] = {}
     for row in rows:
         of_instruction.setdefault(row.text("instruction").strip(), []).append(row)
     texts: dict[str, str | None] = {}

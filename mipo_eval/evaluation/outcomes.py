@@ -33,6 +33,7 @@ from mipo_eval.store.matrix import (
 )
 from mipo_eval.store.runs import Run
 from mipo_eval.store.verdicts import run_verdicts
+from mipo_eval.verdict import chooses
 
 TIED = "a tie"
 
@@ -47,7 +48,7 @@ COMPARED: Mapping[str, tuple[float, float, float]] = {
 """Metric of a comparison with the reference to what a win, a tie and a loss are worth."""
 DERIVED = {"win_rate_excluding_ties": "excluded", "net_win_rate": "net"}
 """Metric that is made from verdicts when asked for, and not stored, to its rule for ties."""
-JUDGED = (*COMPARED, "win_rate", "rating_mean")
+JUDGED = (*COMPARED, "rating_mean")
 METRICS = (*JUDGED, *JUDGE_FREE)
 """Metrics that have one value per item, and so can be paired."""
 
@@ -170,7 +171,7 @@ class Outcomes:
 
     def rates(self, judge: str) -> bool:
         """Whether a judge gives ratings; else it chooses between a response and the reference."""
-        return self._specs[judge].get("protocol") == "rubric"
+        return not chooses(self._specs.get(judge, {}))
 
     @cached_property
     def _specs(self) -> Mapping[str, Mapping[str, Any]]:
@@ -222,8 +223,6 @@ class Outcomes:
         if metric == "rating_mean":
             return self._means(run, listed, judge)
         against = self.against_reference(run, judge)
-        if metric == "win_rate":
-            return Column(100 * (against.margins + 0.5), against.why, None)
         return compared(against, COMPARED[metric])
 
     def _means(self, run: Run, listed: ItemList, judge: str) -> Column:

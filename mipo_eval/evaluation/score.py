@@ -32,6 +32,7 @@ from mipo_eval.store.responses import Answered, Scorable, answered, scorable
 from mipo_eval.store.runs import Run, get_scores
 from mipo_eval.store.verdicts import first_tokens
 from mipo_eval.tasks.answers import LETTERS, grade
+from mipo_eval.verdict import chooses
 
 STORED_RATES = (*WIN_RATES, "tie_rate")
 """What the main job stores of a comparison with the references."""
@@ -76,7 +77,7 @@ class Numbers:
     def _judges(self) -> Mapping[str, StoredJudge]:
         """Judges that rate, by what signatures call them."""
         known = list_judges(self._store)
-        return {short(judge.key): judge for judge in known if judge.protocol == "rubric"}
+        return {short(judge.key): judge for judge in known if not chooses(judge.spec)}
 
     def _made(
         self, run: Run, score: Score, judge: StoredJudge | None

@@ -15,13 +15,15 @@ from mipo_eval.judges.comparing import (
 from mipo_eval.metrics.agreement import Agreement
 from mipo_eval.records import Score
 from mipo_eval.reports.catalog import row_name
-from mipo_eval.reports.said import duels_of, items_of, ratings_by, said_of
+from mipo_eval.reports.said import items_of, ratings_by
 from mipo_eval.reports.trained import trained_rules
 from mipo_eval.signature import join, short
 from mipo_eval.store import Store
 from mipo_eval.store.judges import StoredJudge, find_judge, list_judges
+from mipo_eval.store.responses import paired_texts
 from mipo_eval.store.runs import Run
 from mipo_eval.store.trainings import list_trainings
+from mipo_eval.store.verdicts import verdicts_on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,12 +62,13 @@ def agreements(
     means: dict[str, list[float | None]] = {key: [] for key in keys}
     for run in runs:
         of_run = ratings_by(store, run, keys)
-        duels = duels_of(store, run)
+        rows = [row for row in paired_texts(store, run) if row.first != row.second]
         for key in keys:
             own = of_run[key]
             ratings[key].update(own)
             means[key].append(sum(own.values()) / len(own) if own else None)
-            said[key].update(said_of(store, run, key, duels))
+            verdicts = verdicts_on(store, rows, key)
+            said[key].update({row.pair: one.winner for row, one in verdicts if one.winner})
     by_rating = agreement_matrix(_aligned(ratings))
     by_verdict = agreement_matrix(_aligned(said))
     known = {judge.key: judge for judge in judges}

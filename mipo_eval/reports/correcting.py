@@ -9,15 +9,17 @@ from mipo_eval.errors import DataError
 from mipo_eval.judges.correction import Corrected, prediction_powered, rogan_gladen
 from mipo_eval.judges.labelled import majority, read_pairs
 from mipo_eval.judges.people import labels_of
-from mipo_eval.metrics import rate_score
-from mipo_eval.metrics.agreement import cohen_kappa
+from mipo_eval.metrics import outcome_rates
+from mipo_eval.metrics.agreement import agreement
+from mipo_eval.metrics.win_rate import METRIC_NAMES
 from mipo_eval.records import Score, text_key
-from mipo_eval.reports.said import Duels, duels_of, said_of
 from mipo_eval.signature import join, short
+from mipo_eval.stats import Crossed
 from mipo_eval.store import Store
 from mipo_eval.store.items import get_items
 from mipo_eval.store.judges import StoredJudge, find_people
 from mipo_eval.store.runs import Run
+from mipo_eval.store.verdicts import run_verdicts
 from mipo_eval.verdict import CREDIT, Pair, Verdict, exchanged
 
 ASSUMED = {
@@ -50,11 +52,11 @@ class Correction:
 
 
 Labels = Mapping[Pair, Verdict]
-"""What people say of a run's duels; "a" is the run's own response."""
+"""What people say of pairs, each there both ways round."""
 
 
-def store_labels(store: Store, people: Sequence[str], duels: Duels) -> Labels:
-    """Return what people said of duels in the store, by majority.
+def store_labels(store: Store, people: Sequence[str]) -> Labels:
+    """Return what people said in the store, by majority.
 
     Raises:
         ConfigError: nobody of that name has labelled anything.
@@ -62,27 +64,26 @@ def store_labels(store: Store, people: Sequence[str], duels: Duels) -> Labels:
     found: dict[Pair, Verdict] = {}
     for pair, said in labels_of(store, find_people(store, people)).items():
         label = majority(said)
-        if label is not None and pair in duels:
-            found[pair] = label
-        elif label is not None and pair.turned() in duels:
-            found[pair.turned()] = exchanged(label)
+        if label is not None:
+            found |= {pair: label, pair.turned(): exchanged(label)}
     return found
 
 
-def file_labels(store: Store, run: Run, path: Path, duels: Duels) -> Labels:
-    """Return the labels of a file of pairs that are about a run's duels: same prompt, same texts.
+def file_labels(store: Store, run: Run, path: Path) -> Labels:
+    """Return the labels of a file of pairs that are about a run's items: the same prompts.
 
     Raises:
         DataError: the file cannot be read, or a line of it is wrong.
     """
-    told: dict[tuple[str, str, str], Verdict] = {}
-    for pair in read_pairs(path):
-        first, second = text_key(pair.first), text_key(pair.second)
-        told[pair.prompt.strip(), first, second] = pair.label
-        told[pair.prompt.strip(), second, first] = exchanged(pair.label)
-    prompts = {item.key: item.prompt.strip() for _, item in get_items(store, run.list_key)}
-    asked = {duel: (prompts[duel.item_key], duel.first, duel.second) for duel in duels}
-    return {duel: told[key] for duel, key in asked.items() if key in told}
+    asked: dict[str, list[str]] = {}
+    for _, item in get_items(store, run.list_key):
+        asked.setdefault(item.prompt.strip(), []).append(item.key)
+    found: dict[Pair, Verdict] = {}
+    for labelled in read_pairs(path):
+        for key in asked.get(labelled.prompt.strip(), ()):
+            pair = Pair(key, text_key(labelled.first), text_key(labelled.second))
+            found |= {pair: labelled.label, pair.turned(): exchanged(labelled.label)}
+    return found
 
 
 def correct(
@@ -107,20 +108,24 @@ def correct(
     Raises:
         DataError: the judge said nothing of these pairs, or people nothing of what it judged.
     """
-    duels = duels_of(store, run, other)
-    said = said_of(store, run, judge.key, duels)
-    if not said:
+    verdicts = run_verdicts(store, run, other, judge.key)
+    if not any(one.winner for _, one in verdicts):
         raise DataError(
             f"{judge.label} has judged no pair of run {run.run_id[:12]}: judge them first"
         )
-    both = [(said[duel], labels[duel]) for duel in duels if duel in said and duel in labels]
+    told = [labels.get(row.pair) if row.pair else None for row, _ in verdicts]
+    both = [
+        (one.winner, label)
+        for (_, one), label in zip(verdicts, told, strict=True)
+        if one.winner and label
+    ]
     if not both:
         raise DataError(
             f"no label is about a pair that {judge.label} judged in run {run.run_id[:12]}: label "
             "some of its items on the board, or in a file with the same prompts and texts"
         )
-    judge_values = [_credit(said.get(duel)) for duel in duels]
-    people_values = [_credit(labels.get(duel)) for duel in duels]
+    judge_values = [one.credit for _, one in verdicts]
+    people_values = [None if label is None else CREDIT[label] for label in told]
     made, absent = _corrections(judge_values, people_values)
     signature = join(
         run=run.run_id[:12],
@@ -129,15 +134,30 @@ def correct(
         judge_key=short(judge.key),
         ties="half",
     )
-    of_judge = _rate("win_rate_half_ties", judge_values, duels, seed)
-    of_people = _rate("win_rate_by_people", people_values, duels, seed)
+    groups = [Crossed(row.group, row.user_id) for row, _ in verdicts]
+    half = METRIC_NAMES["half"]
+    rates = {
+        name: next(
+            score
+            for score in outcome_rates(values, groups=groups, seed=seed, reasons=why)
+            if score.metric == half
+        )
+        for name, values, why in (
+            (half, judge_values, [one.reason for _, one in verdicts]),
+            ("win_rate_by_people", people_values, ["no label"] * len(told)),
+        )
+    }
+    of_judge, of_people = (
+        replace(rate, metric=name, signature=signature) for name, rate in rates.items()
+    )
+    agreed = agreement([a for a, _ in both], [b for _, b in both])
     return Correction(
         judge=judge,
-        judged=replace(of_judge, signature=signature),
-        people=replace(of_people, signature=signature),
+        judged=of_judge,
+        people=of_people,
         labelled=len(both),
-        agreement=100 * sum(a == b for a, b in both) / len(both),
-        kappa=cohen_kappa([a for a, _ in both], [b for _, b in both]),
+        agreement=agreed.share or 0.0,
+        kappa=agreed.kappa,
         prediction_powered=made.get("prediction_powered"),
         rogan_gladen=made.get("rogan_gladen"),
         absent=absent,
@@ -157,20 +177,6 @@ def _corrections(
         except DataError as error:
             absent[name] = str(error)
     return made, absent
-
-
-def _rate(metric: str, values: Sequence[float | None], duels: Duels, seed: int) -> Score:
-    return rate_score(
-        metric,
-        [None if value is None else 100 * value for value in values],
-        groups=[about.group for about in duels.values()],
-        seed=seed,
-        reasons=["no verdict"] * len(values),
-    )
-
-
-def _credit(verdict: Verdict | None) -> float | None:
-    return None if verdict is None else CREDIT[verdict]
 
 
 def correction_json(found: Correction) -> dict[str, Any]:

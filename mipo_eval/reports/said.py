@@ -10,11 +10,8 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from mipo_eval.store import Store
-from mipo_eval.store.responses import paired_texts
 from mipo_eval.store.runs import Run
 from mipo_eval.store.tables import item_lists, items, responses, verdicts
-from mipo_eval.store.verdicts import pair_verdicts
-from mipo_eval.verdict import Pair, Verdict
 
 
 class About(NamedTuple):
@@ -26,22 +23,6 @@ class About(NamedTuple):
     """How many preferences it has."""
 
 
-Duels = Mapping[Pair, About]
-"""In the order of a run's items."""
-
-
-def duels_of(store: Store, run: Run, other: Run | None = None) -> Duels:
-    """Return a run's responses beside the references, or beside another run's to the same items.
-
-    Items without both texts are left out, and so are equal texts; equal items are there once.
-    """
-    found: dict[Pair, About] = {}
-    for row in paired_texts(store, run, other):
-        if (pair := row.pair) and pair.first != pair.second:
-            found.setdefault(pair, About(row.group, row.n_preferences))
-    return found
-
-
 def items_of(store: Store, run: Run) -> dict[str, About]:
     """Return a run's items by their keys."""
     query = (
@@ -51,18 +32,6 @@ def items_of(store: Store, run: Run) -> dict[str, About]:
     )
     with store.read() as connection:
         return {item: About(group or item, n) for item, group, n in connection.execute(query)}
-
-
-def said_of(store: Store, run: Run, judge_key: str, duels: Duels) -> dict[Pair, Verdict]:
-    """Return what a judge or a person said of a run's duels, where they said anything.
-
-    "a" is the run's own response.
-    """
-    pairs = list(duels)
-    said = pair_verdicts(store, judge_key, pairs)
-    return {
-        pair: one.winner for pair, one in zip(pairs, said, strict=True) if one.winner is not None
-    }
 
 
 def ratings_by(

@@ -132,14 +132,10 @@ def score_rows(run_id: str, made: Iterable[Score]) -> list[dict[str, Any]]:
 
 
 def get_scores(store: Store, run_id: str) -> list[Score]:
-    """Return the scores of a run, by task, metric and signature."""
-    query = (
-        sa.select(scores)
-        .where(scores.c.run_id == run_id)
-        .order_by(scores.c.task, scores.c.metric, scores.c.signature)
-    )
+    """Return the scores of a run, by task, name and signature."""
+    query = sa.select(scores).where(scores.c.run_id == run_id)
     with store.read() as connection:
-        return [
+        found = [
             Score(
                 task=row.task,
                 metric=row.metric,
@@ -152,3 +148,4 @@ def get_scores(store: Store, run_id: str) -> list[Score]:
             )
             for row in connection.execute(query)
         ]
+    return sorted(found, key=lambda score: (score.task, score.name, score.signature))

@@ -17,10 +17,12 @@ from mipo_eval.store.runs import Run
 from mipo_eval.store.tables import calls, choices, grades, item_lists, items, judges, verdicts
 from mipo_eval.verdict import (
     IDENTICAL,
+    NOT_JUDGED,
     Choice,
     Pair,
     PairVerdict,
     Total,
+    chooses,
     from_choices,
     from_totals,
     orders_of,
@@ -91,7 +93,8 @@ def pair_verdicts(store: Store, judge_key: str, pairs: Sequence[Pair]) -> list[P
 
     A judge that chose has its choices joined (see `verdict.py`; whether it had to be asked in both
     orders, the store knows from its protocol), whichever text was named first when it was asked.
-    One that rated prefers what it rated higher. Equal texts are a tie that nobody is asked about.
+    One that rated prefers what it rated higher. Equal texts are a tie that no judge is asked about,
+    and no word of a person.
 
     Args:
         store: where choices and ratings are.
@@ -99,7 +102,7 @@ def pair_verdicts(store: Store, judge_key: str, pairs: Sequence[Pair]) -> list[P
         pairs: any number, of any items.
     """
     spec = specs_of(store, [judge_key]).get(judge_key, {})
-    orders, rates = orders_of(spec), spec.get("protocol") == "rubric"
+    orders, rates = orders_of(spec), not chooses(spec)
     found: list[PairVerdict] = []
     for start in range(0, len(pairs), _KEYS):
         window = pairs[start : start + _KEYS]
@@ -114,7 +117,7 @@ def pair_verdicts(store: Store, judge_key: str, pairs: Sequence[Pair]) -> list[P
         for pair in window:
             own = [*made.get(pair, ()), *made.get(pair.turned(), ())]
             first, second = (ratings.get((pair.item_key, text)) for text in pair[1:])
-            if pair.first == pair.second and not rates:
+            if pair.first == pair.second and not rates and orders != "one":
                 verdict = IDENTICAL
             elif own or not (rates or first or second):
                 verdict = from_choices(pair, own, orders)
@@ -123,6 +126,24 @@ def pair_verdicts(store: Store, judge_key: str, pairs: Sequence[Pair]) -> list[P
                 same = pair.first == pair.second and verdict.winner is not None
                 verdict = replace(verdict, identical=same)
             found.append(verdict)
+    return found
+
+
+def verdicts_of_all(
+    store: Store, pairs: Sequence[Pair], judge_keys: Iterable[str]
+) -> dict[Pair, dict[str, PairVerdict]]:
+    """Return, by pair and judge, the verdicts of the judges that said something of any pair."""
+    found: dict[Pair, dict[str, PairVerdict]] = {pair: {} for pair in pairs}
+    for key in judge_keys:
+        own = {
+            pair: one
+            for pair, one in zip(pairs, pair_verdicts(store, key, pairs), strict=True)
+            if one.choices or one.reason != NOT_JUDGED
+        }
+        # Equal texts are a tie to every judge, also to one that was never asked about these.
+        if any(one.choices or not one.identical for one in own.values()):
+            for pair, one in own.items():
+                found[pair][key] = one
     return found
 
 
@@ -137,7 +158,13 @@ def run_verdicts(
         other: whose responses are the second; None: the references.
         judge_key: who judged.
     """
-    rows = paired_texts(store, run, other)
+    return verdicts_on(store, paired_texts(store, run, other), judge_key)
+
+
+def verdicts_on(
+    store: Store, rows: Sequence[PairedTexts], judge_key: str
+) -> list[tuple[PairedTexts, PairVerdict]]:
+    """Return what one judge makes of these items, as `run_verdicts` does."""
     pairs = list(dict.fromkeys(row.pair for row in rows if row.pair))
     known = dict(zip(pairs, pair_verdicts(store, judge_key, pairs), strict=True))
     return [
@@ -163,6 +190,17 @@ def _preferences(store: Store, item_keys: Collection[str]) -> dict[str, int]:
     with store.read() as connection:
         rows = connection.execute(query.where(items.c.item_key.in_(item_keys)))
         return {key: n for key, n in rows}
+
+
+def judges_on(store: Store, list_key: str) -> set[str]:
+    """Return the keys of the judges and people that chose or rated on the items of a list."""
+    of_list = sa.select(item_lists.c.item_key).where(item_lists.c.list_key == list_key)
+    queries = [
+        sa.select(table.c.judge_key).where(table.c.item_key.in_(of_list))
+        for table in (choices, verdicts)
+    ]
+    with store.read() as connection:
+        return set(connection.execute(sa.union(*queries)).scalars())
 
 
 def ratings_by(
@@ -357,16 +395,16 @@ def choices_on(
 
 
 def chosen_pairs(store: Store, judge_keys: Collection[str]) -> list[Pair]:
-    """Return the pairs that these judges or people chose between, each once.
-
-    A pair stands as it was stored, so that "a" is the text under evaluation; one that was stored
-    both ways round, as its keys are in order.
-    """
+    """Return the pairs that these judges or people chose between, each once, as it was stored."""
     keys = (choices.c.item_key, choices.c.text_key_a, choices.c.text_key_b)
     query = sa.select(*keys).where(choices.c.judge_key.in_(judge_keys)).distinct().order_by(*keys)
     with store.read() as connection:
-        asked = dict.fromkeys(Pair(*row) for row in connection.execute(query))
-    return [p for p in asked if p.first <= p.second or p.turned() not in asked]
+        asked = [Pair(*row) for row in connection.execute(query)]
+    found: dict[Pair, None] = {}
+    for pair in asked:
+        if pair.turned() not in found:
+            found[pair] = None
+    return list(found)
 
 
 def get_grades(store: Store, list_key: str, judge_key: str | None = None) -> list[Grade]:

@@ -7,8 +7,8 @@ import pytest
 
 from mipo_eval.cli import main
 from mipo_eval.cli.exchange import EXPORTS, IMPORTS
-from mipo_eval.exchange import FORMATS
-from mipo_eval.exchange.writing import NAMES
+from mipo_eval.importers import FORMATS
+from mipo_eval.reports.export import NAMES
 
 ROWS = [
     {

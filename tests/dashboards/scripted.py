@@ -90,8 +90,8 @@ def make_store(path: Path) -> Path:
 
 def fill_store(store: Store) -> None:
     """Put everything into a store."""
-    put_judge(store, RATER, "rater", {"judge_key": short(RATER)})
-    put_judge(store, CHOOSER, "chooser", {"judge_key": short(CHOOSER)})
+    put_judge(store, RATER, "rater", {"judge_key": short(RATER), "protocol": "rubric"})
+    put_judge(store, CHOOSER, "chooser", {"judge_key": short(CHOOSER), "protocol": "pairwise"})
     of = items()
     runs = [_judged_run(store, of, "tea", place) for place in range(len(MODELS))]
     _choices(store, runs)
@@ -115,7 +115,7 @@ def make_hostile_store(path: Path) -> Path:
         for n, text in enumerate(HOSTILE)
     ]
     with Store.open(str(path)) as store:
-        put_judge(store, RATER, HOSTILE[1], {"judge_key": short(RATER)})
+        put_judge(store, RATER, HOSTILE[1], {"judge_key": short(RATER), "protocol": "rubric"})
         list_key, _ = put_list(store, [(HOSTILE[0][:60], of)])
         for place, model in enumerate(HOSTILE[1:3]):
             texts = [f"{place} {text}" for text in HOSTILE]

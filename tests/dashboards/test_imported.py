@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mipo_eval.exchange import read_path, store_runs
+from mipo_eval.importers import read_path, store_runs
 from mipo_eval.reports.leaderboard import Asked, leaderboard
 from mipo_eval.store import Store
 from tests.dashboards.opening import open_page, texts

@@ -304,6 +304,7 @@ def test_broken_judges_and_winning_controls_are_flagged(served: Served) -> None:
             value=4.9,
             n=24,
             signature=own.signature.followed_by(join(control="echo")),
+            outcomes_key=own.outcomes_key,
         )
         put_scores(store, run.run_id, [echo])
         now = Snapshot(store)

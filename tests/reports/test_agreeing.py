@@ -6,7 +6,9 @@ import pytest
 
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.reports.agreeing import Families, agreements, family_tests, judges_named
-from mipo_eval.reports.said import duels_of, items_of, said_of
+from mipo_eval.reports.said import items_of
+from mipo_eval.store.responses import paired_texts
+from mipo_eval.store.verdicts import pair_verdicts, run_verdicts
 from tests.reports.judged import ITEMS, add_chooser, add_rater, add_run, open_store
 
 MODELS = ["qwen-1b", "llama-1b"]
@@ -41,9 +43,8 @@ def test_people_and_judges_that_choose_are_compared_by_verdict(tmp_path: Path) -
         both = {0: ("a", "a"), 1: ("a", "a"), 2: ("a", "b"), 3: ("b",)}
         chooser = add_chooser(store, "two", both, model="qwen-1b")
         add_chooser(store, "ann", {0: ("a",), 1: ("b",)}, model="qwen-1b", human=True)
-        said = said_of(store, run, chooser, duels_of(store, run))
-        verdicts = {duel.item_key: verdict for duel, verdict in said.items()}
-        assert [verdicts[item.key] for item in ITEMS[:4]] == ["a", "a", "tie", "b"]
+        said = run_verdicts(store, run, None, chooser)
+        assert [one.winner for _, one in said[:4]] == ["a", "a", "tie", "b"]
         found = {
             (one.first.name, one.second.name): one
             for one in agreements(store, [run], judges_named(store, []))
@@ -57,17 +58,18 @@ def test_people_and_judges_that_choose_are_compared_by_verdict(tmp_path: Path) -
 def test_a_pair_stored_the_other_way_round_is_the_same_pair(tmp_path: Path) -> None:
     with open_store(tmp_path) as store:
         one, other = add_run(store, "qwen-1b"), add_run(store, "llama-1b")
-        straight = duels_of(store, one, other)
-        turned = duels_of(store, other, one)
-        assert [(d.first, d.second) for d in straight] == [(d.second, d.first) for d in turned]
+        straight = [row.pair for row in paired_texts(store, one, other)]
+        turned = [row.pair for row in paired_texts(store, other, one)]
+        assert straight == [pair and pair.turned() for pair in turned]
         assert len(straight) == len(ITEMS)
         assert {about.wishes for about in items_of(store, one).values()} == {2}
         # A model against the references, asked about with the reference as the run's own.
         key = add_chooser(store, "two", {0: ("a", "a")}, model="qwen-1b")
-        duels = duels_of(store, one)
-        reverse = {d.turned(): a for d, a in duels.items()}
-        assert list(said_of(store, one, key, duels).values()) == ["a"]
-        assert list(said_of(store, one, key, reverse).values()) == ["b"]
+        pairs = [row.pair for row in paired_texts(store, one) if row.pair]
+        winners = [one.winner for one in pair_verdicts(store, key, pairs)]
+        reverse = [one.winner for one in pair_verdicts(store, key, [p.turned() for p in pairs])]
+        assert (winners[0], reverse[0]) == ("a", "b")
+        assert not any(winners[1:])
 
 
 def test_the_order_of_runs(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.judges.correction import prediction_powered, rogan_gladen
 from mipo_eval.judges.people import people_pairs
 from mipo_eval.reports.correcting import correct, correction_json, file_labels, store_labels
-from mipo_eval.reports.said import duels_of
 from mipo_eval.store import Store
 from mipo_eval.store.judges import find_judge, find_people
+from mipo_eval.store.responses import paired_texts
 from mipo_eval.store.runs import Run
 from tests.reports.judged import ITEMS, add_chooser, add_rater, add_run, open_store, text_of
 
@@ -36,7 +36,7 @@ def test_both_corrections_are_those_of_the_formulas(tmp_path: Path) -> None:
     store, run = judged(tmp_path)
     with store:
         add_chooser(store, "ann", TRUTH, model="qwen-1b", human=True)
-        labels = store_labels(store, ["ann"], duels_of(store, run))
+        labels = store_labels(store, ["ann"])
         found = correct(store, run, find_judge(store, "j"), labels)
     judge = [1.0 if n < 20 else 0.0 for n in range(24)]
     human = [{"a": 1.0, "b": 0.0}[TRUTH[n][0]] if n in TRUTH else None for n in range(24)]
@@ -72,8 +72,9 @@ def test_labels_of_a_file_are_found_by_their_texts(tmp_path: Path) -> None:
     path = tmp_path / "labels.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     with store:
-        labels = file_labels(store, run, path, duels_of(store, run))
-        assert {duel.item_key: label for duel, label in labels.items()} == {
+        labels = file_labels(store, run, path)
+        pairs = {row.pair for row in paired_texts(store, run)}
+        assert {p.item_key: label for p, label in labels.items() if p in pairs} == {
             ITEMS[0].key: "b",
             ITEMS[1].key: "a",
         }
@@ -88,8 +89,7 @@ def test_against_another_run(tmp_path: Path) -> None:
     with store:
         other = add_run(store, "llama-1b")
         add_rater(store, "k", ["qwen-1b", "llama-1b"], lambda m, n, a: 4 if "qwen" in m else 2)
-        duels = duels_of(store, run, other)
-        labels = dict.fromkeys(list(duels)[:4], "a")
+        labels = dict.fromkeys([row.pair for row in paired_texts(store, run, other)][:4], "a")
         found = correct(store, run, find_judge(store, "k"), labels, other=other)  # type: ignore[arg-type]
         assert (found.judged.value, found.judged.n) == (100, 24)
         assert found.judged.signature.startswith(f"run:{run.run_id[:12]}|against:llama-1b-run")
@@ -105,7 +105,7 @@ def test_what_cannot_be_corrected_says_why(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"idle .* has judged no pair of run qwen-1b-run"):
             correct(store, run, find_judge(store, "idle"), {})
         with pytest.raises(ConfigError, match=r"nobody called 'people' .*who has: nobody yet"):
-            store_labels(store, ["people"], duels_of(store, run))
+            store_labels(store, ["people"])
 
 
 def test_pairs_that_people_labelled_are_a_set_for_validation(tmp_path: Path) -> None:

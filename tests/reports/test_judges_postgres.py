@@ -12,7 +12,6 @@ from mipo_eval.models.base import ScriptedBackend
 from mipo_eval.reports.agreeing import Families, agreements, family_tests, judges_named
 from mipo_eval.reports.correcting import correct, store_labels
 from mipo_eval.reports.judges import judge_rows
-from mipo_eval.reports.said import duels_of
 from mipo_eval.store import Store
 from mipo_eval.store.engine import now
 from mipo_eval.store.judges import find_judge
@@ -34,7 +33,7 @@ def test_judges_on_postgres(postgres_url: str) -> None:
             store, runs, judges_named(store, ["qwen-j", "llama-j"]), Families({})
         )
         assert test.preference.value == 2
-        labels = store_labels(store, ["people"], duels_of(store, runs[0]))
+        labels = store_labels(store, ["people"])
         assert correct(store, runs[0], find_judge(store, "qwen-j"), labels).labelled == 10
         assert len(people_pairs(store, ["ann"])) == 10
         for pairs, failings in ((5, ["constant"]), (50, [])):

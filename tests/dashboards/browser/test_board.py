@@ -11,7 +11,7 @@ import pytest
 
 from mipo_eval.dashboards.links import run_name
 from mipo_eval.dashboards.tables.label import labels
-from mipo_eval.exchange import read_path, store_runs
+from mipo_eval.importers import read_path, store_runs
 from mipo_eval.store import Store
 from mipo_eval.store.runs import list_runs
 from tests.dashboards.browser import driving

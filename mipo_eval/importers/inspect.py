@@ -9,25 +9,31 @@ from pathlib import Path
 from typing import Any
 
 from mipo_eval.errors import DataError
-from mipo_eval.exchange.outcomes import grade_scores, signed
-from mipo_eval.exchange.reading import Row, parse
-from mipo_eval.exchange.records import Entry, JudgeRecord, Reading, RunRecord, cleaned, entry
+from mipo_eval.importers.base import (
+    FileRow,
+    Imported,
+    ItemRecord,
+    JudgeRecord,
+    RunRecord,
+    cleaned,
+    entry,
+    grade_means,
+    parse,
+)
 from mipo_eval.keys import canonical_json
 from mipo_eval.records import Item
-from mipo_eval.store.verdicts import Grade
 
 SOURCE = "inspect"
 _LETTERS = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}
 _MAX_BYTES = 2**31
-_NO_VALUE = "the scorer gave no number"
 
 
-def is_ours(row: Row) -> bool:
+def is_ours(row: FileRow) -> bool:
     """Whether a row is a log."""
     return isinstance(row.data.get("eval"), dict) and "version" in row.data
 
 
-def read_archive(path: Path) -> list[Row]:
+def read_archive(path: Path) -> list[FileRow]:
     """Return the log in a .eval archive as one row.
 
     Raises:
@@ -50,68 +56,38 @@ def read_archive(path: Path) -> list[Row]:
             ]
     except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError, OSError) as error:
         raise DataError(f"{path}: is not an archive that can be read ({error})") from None
-    return [Row(str(path), cleaned(log))]
+    return [FileRow(str(path), cleaned(log))]
 
 
-def read(rows: Sequence[Row], path: Path, reading: Reading) -> None:
+def read(rows: Sequence[FileRow], path: Path, imported: Imported) -> None:
     """Add a run per log."""
     for row in rows:
         about = row.row("eval")
         model, task = about.text("model"), about.text("task")
         if row.data.get("samples") is None:
             raise row.wrong("holds no samples: write the log with samples")
-        reading.runs.append(_run(model, task, row.rows("samples"), reading))
+        imported.runs.append(_run(model, task, row.rows("samples"), imported))
 
 
-def _run(model: str, task: str, samples: list[Row], reading: Reading) -> RunRecord:
-    entries: list[Entry] = []
-    grades: list[Grade] = []
-    judges: dict[str, JudgeRecord] = {}
+def _run(model: str, task: str, samples: list[FileRow], imported: Imported) -> RunRecord:
+    run = RunRecord(source=SOURCE, model=model, suite=f"inspect/{task}")
+    entries: list[ItemRecord] = []
     for sample in samples:
-        reading.rows += 1
+        imported.rows += 1
         if sample.data.get("error"):
-            reading.left_out["a sample that ended in an error"] += 1
+            imported.left_out["a sample that ended in an error"] += 1
             continue
         made = _entry(model, task, sample)
         entries.append(made)
         for scorer, score in (sample.data.get("scores") or {}).items():
-            judge = judges.setdefault(scorer, JudgeRecord(source=SOURCE, name=scorer))
             value = _value(score.get("value")) if isinstance(score, dict) else None
-            grades.append(
-                Grade(
-                    judge_key=judge.key,
-                    item_key=made.item.key,
-                    text_key=made.text_key,
-                    value=value,
-                    reason=_NO_VALUE if value is None else None,
-                )
-            )
-    suite = f"inspect/{task}"
-    scores = [
-        score
-        for judge in judges.values()
-        for score in signed(
-            grade_scores(
-                entries, grades, judge, metric="grade_mean", scale="C=1 P=0.5 I=N=0 or as given"
-            ),
-            source=SOURCE,
-            suite=suite,
-            entries=entries,
-            judge=judge,
-        )
-    ]
-    return RunRecord(
-        source=SOURCE,
-        model=model,
-        suite=suite,
-        entries=entries,
-        judges=list(judges.values()),
-        grades=grades,
-        scores=scores,
-    )
+            run.grade(JudgeRecord(SOURCE, scorer), made, value, "the scorer gave no number")
+    run.entries = entries
+    run.scores = grade_means(run, scale="C=1 P=0.5 I=N=0 or as given")
+    return run
 
 
-def _entry(model: str, task: str, sample: Row) -> Entry:
+def _entry(model: str, task: str, sample: FileRow) -> ItemRecord:
     epoch = sample.data.get("epoch") or 1
     target = sample.data.get("target")
     target = target if isinstance(target, str) else canonical_json(target) if target else ""

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from mipo_eval.errors import ConfigError, DataError
-from mipo_eval.exchange import FORMATS, RunRecord, load_record, read_path, store_runs
+from mipo_eval.importers import FORMATS, read_path, store_runs
+from mipo_eval.reports.exported_run import ExportedRun, load_run
 from mipo_eval.store import Store
 from mipo_eval.store.check import check
 from mipo_eval.store.runs import list_runs
@@ -108,16 +109,16 @@ INSPECT = {
 }
 
 
-def _single(path: Path) -> RunRecord:
+def _single(path: Path) -> ExportedRun:
     """Import a file and return the only run, as the store holds it; the store is whole."""
     with Store.open("one.db") as store:
         store_runs(store, read_path(path).runs)
         (run,) = list_runs(store)
         assert not [f for f in check(store) if f.broken and f.found]
-        return load_record(store, run)
+        return load_run(store, run)
 
 
-def _value(record: RunRecord, metric: str) -> float | None:
+def _value(record: ExportedRun, metric: str) -> float | None:
     (value,) = {score.value for score in record.scores if score.metric == metric}
     return value
 
@@ -144,7 +145,8 @@ def test_an_annotation_without_a_preference_is_unscored() -> None:
 def test_arena_hard_knows_who_was_shown_first() -> None:
     # First game: A is the baseline and wins. Second: A is the model and wins. So: a tie.
     record = _single(_write("a.jsonl", [ARENA]))
-    assert {c.shown_first: c.winner for c in record.choices} == {"b": "b", "a": "a"}
+    ((verdict,),) = (made.verdicts.values() for made in record.items)
+    assert {c.shown_first: c.winner for c in verdict.choices} == {"b": "b", "a": "a"}
     assert _value(record, "tie_rate") == 100.0
 
 
@@ -199,9 +201,9 @@ def test_lm_eval_results_with_samples_are_read_once() -> None:
     assert (score.metric, score.value, score.n) == ("exact_match", 1.0, 1)
     assert score.ci95 == pytest.approx((0.804, 1.196))
     assert record.model == "tiny"
-    (entry,) = record.entries
-    assert (entry.item.prompt, entry.text, entry.task) == ("What is 2+2?", "It is 4", "gsm8k")
-    assert [grade.value for grade in record.grades] == [1.0]
+    (made,) = record.items
+    assert (made.item.prompt, made.text, made.task) == ("What is 2+2?", "It is 4", "gsm8k")
+    assert [grade.value for grade in made.grades.values()] == [1.0]
 
 
 @pytest.mark.parametrize("archive", [False, True])
@@ -224,7 +226,7 @@ def test_inspect_logs(archive: bool) -> None:
     record = _single(path)
     (score,) = record.scores
     assert (score.value, score.n, score.ci95) == (0.5, 3, None)  # one question, thrice
-    assert [entry.item.prompt for entry in record.entries] == ["Why?"] * 3
+    assert [made.item.prompt for made in record.items] == ["Why?"] * 3
 
 
 @pytest.mark.parametrize(
@@ -245,6 +247,12 @@ def test_inspect_logs(archive: bool) -> None:
         ("a.jsonl", json.dumps({"idx": 0, "pandalm_result": 1}), "put testset-v1.json beside it"),
         ("a.json", json.dumps(INSPECT | {"samples": None}), "holds no samples"),
         ("a.eval", "not a zip", "is not an archive that can be read"),
+        ("a.json", f"[{'9' * 4400}]", r"a\.json: holds a number of too many digits"),
+        (
+            "a.jsonl",
+            json.dumps(MT_SINGLE | {"score": 10**400}),
+            "score is inf, not a finite number",
+        ),
     ],
 )
 def test_a_malformed_file_is_named_with_its_line(name: str, content: str, message: str) -> None:
@@ -286,7 +294,7 @@ def test_unknown_formats_are_an_error_for_a_file_and_counted_in_a_folder() -> No
 )
 def test_every_format_is_told_from_the_others(wanted: str, value: dict[str, Any]) -> None:
     path = _write("x.jsonl", [value])
-    from mipo_eval.exchange.reading import read_rows
+    from mipo_eval.importers.base import read_rows
 
     (row,) = read_rows(path)
     assert [name for name, reader in FORMATS.items() if reader.is_ours(row)] == [wanted]
@@ -300,9 +308,9 @@ def test_an_import_can_be_repeated(database: str, request: pytest.FixtureRequest
     path = _write("a.json", [ALPACA | {"annotator": "one|two"}, nasty])
     with Store.open(url) as store:
         first = store_runs(store, read_path(path).runs)
-        before = [load_record(store, run) for run in list_runs(store)]
+        before = [load_run(store, run) for run in list_runs(store)]
         assert store_runs(store, read_path(path).runs) == first
-        assert [load_record(store, run) for run in list_runs(store)] == before
+        assert [load_run(store, run) for run in list_runs(store)] == before
         assert len(before) == 2
         assert not any(f.found for f in check(store) if f.broken)
 
@@ -318,19 +326,81 @@ def test_a_name_that_not_every_database_holds_is_refused() -> None:
 
 def test_a_failure_while_storing_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     records = read_path(_write("a.json", [ALPACA, ALPACA | {"generator_2": "other"}])).runs
-    from mipo_eval.exchange import storing
+    from mipo_eval import importers
 
-    real, calls = storing.put_choices, 0
+    real, calls = importers.score_rows, 0
 
-    def fail_second(*arguments: Any) -> None:
+    def fail_second(*arguments: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls == 2:
             raise KeyboardInterrupt
-        real(*arguments)
+        return real(*arguments)
 
-    monkeypatch.setattr(storing, "put_choices", fail_second)
+    monkeypatch.setattr(importers, "score_rows", fail_second)
     with Store.open("half.db") as store:
         with pytest.raises(KeyboardInterrupt):
             store_runs(store, records)
         assert list_runs(store) == []
+
+
+def _facts(record: ExportedRun) -> dict[str, Any]:
+    """Return the counts of a run's only judge as the store reads them."""
+    (judge,) = record.judges
+    said = [made.verdicts[judge] for made in record.items if judge in made.verdicts]
+    credits = [one.credit for one in said if one.credit is not None]
+    n = len(credits)
+    return {
+        "n": n,
+        "unscored": len(record.items) - n,
+        "win_rate_half_ties": 100 * sum(one.winner == "a" for one in said) / n
+        + 50 * sum(one.winner == "tie" for one in said) / n,
+        "tie_rate": 100 * sum(one.winner == "tie" for one in said) / n,
+    }
+
+
+def _games(question: str, *scores: str | None) -> dict[str, Any]:
+    return ARENA | {"question_id": question, "games": [{"score": score} for score in scores]}
+
+
+AWKWARD: dict[str, tuple[list[dict[str, Any]], dict[str, float]]] = {
+    "arena_hard, one game": (
+        [_games("q1", "B>A", "A>B"), _games("q2", "B>A"), _games("q3")],
+        {"n": 1, "unscored": 2, "win_rate_half_ties": 100.0, "tie_rate": 0.0},
+    ),
+    "arena_hard, one game unread": (
+        [_games("q1", "A>B", "A>B"), _games("q2", "B>A", None)],
+        {"n": 1, "unscored": 1, "win_rate_half_ties": 50.0, "tie_rate": 100.0},
+    ),
+    "mt_bench, one game in error": (
+        [MT_PAIR, MT_PAIR | {"question_id": 82, "g2_winner": "error"}],
+        {"n": 1, "unscored": 1, "win_rate_half_ties": 100.0, "tie_rate": 0.0},
+    ),
+    "alpaca_eval, equal texts": (
+        [ALPACA, ALPACA | {"instruction": "Say cup.", "output_1": "Cup.", "output_2": "Cup."}],
+        {"n": 2, "unscored": 0, "win_rate_half_ties": 75.0, "tie_rate": 50.0},
+    ),
+}
+
+
+@pytest.mark.parametrize("state", AWKWARD)
+def test_imported_scores_are_what_the_store_reads(state: str) -> None:
+    rows, wanted = AWKWARD[state]
+    record = _single(_write("a.jsonl", rows))
+    assert _facts(record) == wanted
+    scores = {score.metric: score for score in record.scores}
+    for metric in ("win_rate_half_ties", "tie_rate"):
+        score = scores[metric]
+        assert (score.value, score.n, score.unscored) == (
+            wanted[metric],
+            wanted["n"],
+            wanted["unscored"],
+        )
+
+
+def test_a_later_file_replaces_what_an_earlier_told() -> None:
+    _single(_write("a.json", [ALPACA, ALPACA | {"instruction": "Say cup."}]))
+    later = [ALPACA | {"preference": 1}, ALPACA | {"instruction": "Say cup.", "preference": None}]
+    record = _single(_write("a.json", later))
+    assert _facts(record) == {"n": 1, "unscored": 1, "win_rate_half_ties": 0.0, "tie_rate": 0.0}
+    assert _value(record, "win_rate_half_ties") == 0.0

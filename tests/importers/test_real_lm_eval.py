@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from mipo_eval.exchange import RunRecord, load_record, read_path, store_runs
-from mipo_eval.exchange.writing import write
+from mipo_eval.importers import read_path, store_runs
+from mipo_eval.reports.export import write
+from mipo_eval.reports.exported_run import ExportedRun, load_run
 from mipo_eval.store import Store
 from mipo_eval.store.runs import list_runs
 
@@ -43,11 +44,11 @@ def output(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> Path:
     return folder
 
 
-def _imported(path: Path, name: str) -> RunRecord:
+def _imported(path: Path, name: str) -> ExportedRun:
     with Store.open(name) as store:
         store_runs(store, read_path(path).runs)
         (run,) = list_runs(store)
-        return load_record(store, run)
+        return load_run(store, run)
 
 
 def test_results_and_samples_of_lm_eval_are_taken_whole(output: Path) -> None:
@@ -58,21 +59,20 @@ def test_results_and_samples_of_lm_eval_are_taken_whole(output: Path) -> None:
     for task in ("mipo_svamp", "mipo_arc_easy_letters"):
         accuracy = told[task]["accuracy,none"]
         assert found[task, "accuracy"] == pytest.approx(100 * accuracy)
-        entries = [entry for entry in record.entries if entry.task == task]
-        assert len(entries) == 5
-        keys = {entry.item.key for entry in entries}
-        (judge,) = (j.key for j in record.judges if j.name == "accuracy,none")
-        grades = [g.value for g in record.grades if g.judge_key == judge and g.item_key in keys]
+        items = [made for made in record.items if made.task == task]
+        assert len(items) == 5
+        (judge,) = (key for key, name in record.judges.items() if name == "accuracy,none")
+        grades = [made.grades[judge].value for made in items]
         assert sum(g or 0.0 for g in grades) / 5 == pytest.approx(accuracy)
     assert {score.n for score in record.scores} == {5}
-    generated = [entry for entry in record.entries if entry.task == "mipo_svamp"]
-    assert all(entry.text is not None for entry in generated)
+    generated = [made for made in record.items if made.task == "mipo_svamp"]
+    assert all(made.text is not None for made in generated)
 
 
 def test_an_imported_run_goes_out_and_comes_back(output: Path) -> None:
     record = _imported(output, "one.db")
     Path("again").mkdir()
-    write([("r", record)], "lm_eval", Path("again/results_2026-01-02T03-04-05.json"))
+    write([record], "lm_eval", Path("again/results_2026-01-02T03-04-05.json"))
     again = _imported(Path("again"), "two.db")
     assert again.model == record.model
     for name in ("value", "n"):
@@ -80,8 +80,10 @@ def test_an_imported_run_goes_out_and_comes_back(output: Path) -> None:
             {(s.task, s.metric): getattr(s, name) for s in r.scores} for r in (record, again)
         )
         assert second == first
-    texts = [(entry.item.prompt, entry.text, entry.task) for entry in record.entries]
-    assert [(entry.item.prompt, entry.text, entry.task) for entry in again.entries] == texts
-    assert sorted(g.value or 0.0 for g in again.grades) == sorted(
-        g.value or 0.0 for g in record.grades
-    )
+    texts = [(made.item.prompt, made.text, made.task) for made in record.items]
+    assert [(made.item.prompt, made.text, made.task) for made in again.items] == texts
+    assert _grades(again) == _grades(record)
+
+
+def _grades(record: ExportedRun) -> list[float]:
+    return sorted(g.value or 0.0 for made in record.items for g in made.grades.values())

@@ -10,17 +10,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mipo_eval.errors import DataError
-from mipo_eval.exchange.outcomes import choice_scores, signed
-from mipo_eval.exchange.reading import Row, read_rows
-from mipo_eval.exchange.records import (
-    Entry,
+from mipo_eval.importers.base import (
+    FileRow,
+    Imported,
+    ItemRecord,
     JudgeRecord,
-    Reading,
     RunRecord,
+    choice_scores,
     entry,
     made_reply,
+    read_rows,
+    signed,
 )
-from mipo_eval.exchange.records import Reply as LedgerReply
+from mipo_eval.importers.base import ReplyRecord as LedgerReply
 from mipo_eval.keys import canonical_json, digest
 from mipo_eval.metrics import rate_score
 from mipo_eval.records import Item, Score
@@ -45,13 +47,13 @@ class _Said(NamedTuple):
 class _Pair(NamedTuple):
     """A labelled pair, and what the judge said of it."""
 
-    made: Entry
+    made: ItemRecord
     labels: dict[str, Verdict]
     """By whom it was labelled."""
     said: tuple[_Said, ...]
 
 
-def is_ours(row: Row) -> bool:
+def is_ours(row: FileRow) -> bool:
     """Whether a row is a pair with a judge's replies."""
     names = row.data.keys()
     return (
@@ -61,7 +63,7 @@ def is_ours(row: Row) -> bool:
     )
 
 
-def read(rows: Sequence[Row], path: Path, reading: Reading) -> None:
+def read(rows: Sequence[FileRow], path: Path, reading: Imported) -> None:
     """Add what the rows hold: one run, judged by one judge and the labels."""
     first = rows[0].data
     reading.rows += len(rows)
@@ -93,7 +95,7 @@ def _item(prompt: str, second: str, item_id: str) -> Item:
     return Item(item_id=item_id, prompt=prompt, reference=second or None)
 
 
-def _llmbar(row: Row) -> _Pair:
+def _llmbar(row: FileRow) -> _Pair:
     first, second = row.written("output_1"), row.written("output_2")
     prompt = row.text("input")
     item = _item(prompt, second, f"llmbar-{short(digest([prompt, first, second]))}")
@@ -113,7 +115,7 @@ def _llmbar(row: Row) -> _Pair:
     return _Pair(made, {"label": labels[row.get("label")]}, tuple(said))
 
 
-def _llmbar_reply(result: Row, name: str) -> str | None:
+def _llmbar_reply(result: FileRow, name: str) -> str | None:
     """Return the raw reply: to the pair, or of prompts that rate each text, both ratings."""
     completion = result.row(name).data.get("completion")
     if isinstance(completion, list) and completion and isinstance(completion[0], str):
@@ -122,14 +124,14 @@ def _llmbar_reply(result: Row, name: str) -> str | None:
     return canonical_json(ratings) if ratings else None
 
 
-def _judgebench_model(row: Row) -> str:
+def _judgebench_model(row: FileRow) -> str:
     for judgment in row.rows("judgments"):
         if isinstance(judgment.data.get("judgment"), dict):
             return str(judgment.data["judgment"].get("judge_model") or "unnamed")
     return "unnamed"
 
 
-def _judgebench(row: Row) -> _Pair:
+def _judgebench(row: FileRow) -> _Pair:
     item = _item(row.text("question"), row.written("response_B"), row.text("pair_id"))
     made = entry(row.text("source"), item, row.written("response_A"))
     if row.get("label") not in _LABELS:
@@ -145,7 +147,7 @@ def _judgebench(row: Row) -> _Pair:
     return _Pair(made, {"label": _LABELS[row.get("label")]}, tuple(said))
 
 
-def _pandalm(rows: Sequence[Row], path: Path, reading: Reading) -> list[_Pair]:
+def _pandalm(rows: Sequence[FileRow], path: Path, reading: Imported) -> list[_Pair]:
     """Return the pairs of PandaLM's test set, which lie in a file beside the replies."""
     beside = path.parent / PANDALM_PAIRS
     if not beside.is_file():
@@ -231,7 +233,7 @@ def _run(suite: str, judge: JudgeRecord, pairs: list[_Pair]) -> RunRecord:
     )
 
 
-def _choice(made: Entry, said: _Said, judge: JudgeRecord) -> tuple[Choice, LedgerReply | None]:
+def _choice(made: ItemRecord, said: _Said, judge: JudgeRecord) -> tuple[Choice, LedgerReply | None]:
     asked = {"item": made.item.key, "text": made.text_key, "first": said.shown}
     reply = None if said.reply is None else made_reply(judge, asked, said.reply)
     choice = Choice(

@@ -7,34 +7,35 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from mipo_eval.errors import ConfigError, DataError
-from mipo_eval.exchange import JudgeRecord, RunRecord, load_record, read_path, store_runs
-from mipo_eval.exchange.records import entry
-from mipo_eval.exchange.scores import (
-    COLUMNS,
+from mipo_eval.importers import read_path, store_runs
+from mipo_eval.records import Item, Rating, Response, Score, text_key
+from mipo_eval.reports.export import (
+    NAMES,
+    TEXTS,
     in_latex,
     in_markdown,
     score_rows,
     table_of,
     to_csv,
-    to_latex,
-    to_markdown,
+    write,
 )
-from mipo_eval.exchange.writing import FORMATS, NAMES, write
-from mipo_eval.records import Item, Rating, Response, Score, text_key
+from mipo_eval.reports.exported_run import ExportedItem, ExportedRun, annotations, load_run
 from mipo_eval.signature import join
-from mipo_eval.store import Store
+from mipo_eval.store import Store, tables
 from mipo_eval.store.items import put_list
 from mipo_eval.store.judges import put_judge
-from mipo_eval.store.responses import put_generation, put_responses
+from mipo_eval.store.responses import paired_texts, put_generation, put_responses
 from mipo_eval.store.runs import Run, list_runs, put_run, put_scores
-from mipo_eval.store.verdicts import put_ratings
-from mipo_eval.verdict import Choice
+from mipo_eval.store.verdicts import put_choices, put_ratings
+from mipo_eval.verdict import Choice, Pair, PairVerdict, Shown, Verdict
 
 HOSTILE = (
     '=cmd()|</td></script><script>alert("1")</script> <img src=x onerror=alert(1)> '
@@ -54,32 +55,29 @@ def _score(metric: str, value: float | None, **more: Any) -> Score:
     )
 
 
-def _run(model: str, *scores: Score, text: str = "Tea.") -> RunRecord:
+def _run(model: str, *scores: Score, run_id: str = "c", text: str = "Tea.") -> ExportedRun:
     item = Item(item_id="i", prompt=f"Why? {text}", reference=f"No. {text}", preferences=(text,))
-    made = entry("t", item, text)
-    judge = JudgeRecord(source="x", name=f"j {text}")
-    choice = Choice(
-        judge_key=judge.key,
-        item_key=item.key,
-        text_key_a=made.text_key,
-        text_key_b=made.reference_key or "",
-        shown_first="a",
-        winner="a",
-    )
-    return RunRecord(
-        source="x",
+    said = [f"j {text}: prefers the response"]
+    made = ExportedItem("t", item, text, {"j": PairVerdict(winner="a")}, said=said)
+    return ExportedRun(
+        run_id=run_id,
         model=model,
         suite="s",
-        entries=[made],
-        judges=[judge],
-        choices=[choice],
+        items=[made],
+        judges={"j": f"j {text}"},
         scores=scores,
     )
 
 
 RUNS = [
-    ("a" * 32, _run("one", _score("accuracy", 40.0, ci95=(30.0, 50.0)), _score("ece", 0.1))),
-    ("b" * 32, _run("two", _score("accuracy", 60.0), _score("ece", 0.2), _score("brier", None))),
+    _run("one", _score("accuracy", 40.0, ci95=(30.0, 50.0)), _score("ece", 0.1), run_id="a" * 32),
+    _run(
+        "two",
+        _score("accuracy", 60.0),
+        _score("ece", 0.2),
+        _score("brier", None),
+        run_id="b" * 32,
+    ),
 ]
 
 
@@ -95,7 +93,7 @@ def test_numbers_made_by_other_rules_do_not_compete() -> None:
     half = _run(
         "three", _score("accuracy", 90.0, signature=join(suite="s", judge="j", ties="half"))
     )
-    table = table_of([*RUNS, ("c" * 32, half)])
+    table = table_of([*RUNS, half])
     cells = [row for names, row in table.rows if names[1] == "accuracy"]
     assert [[cell.best if cell else None for cell in row] for row in cells] == [
         [False, True, None],
@@ -104,15 +102,15 @@ def test_numbers_made_by_other_rules_do_not_compete() -> None:
 
 
 def test_runs_of_one_model_are_told_apart() -> None:
-    runs = [("a" * 32, _run("one")), ("b" * 32, _run("one"))]
-    assert table_of(runs).runs == ("one (aaaaaaaa)", "one (bbbbbbbb)")
+    runs = [_run("one", run_id="a" * 32), _run("one", run_id="b" * 32)]
+    assert table_of(runs).runs == ["one (aaaaaaaa)", "one (bbbbbbbb)"]
 
 
 def test_csv_comes_back_and_has_no_formulas() -> None:
     names = ["=1+1", "+1", "-2", "@x", " =a", "\t=a", "plain", "-2.5", 'a,b\n"c"']
-    runs = [(f"{n}", _run(name, _score("accuracy", -1.5))) for n, name in enumerate(names)]
+    runs = [_run(name, _score("accuracy", -1.5)) for name in names]
     rows = list(csv.DictReader(io.StringIO(to_csv(score_rows(runs)))))
-    assert tuple(rows[0]) == COLUMNS
+    assert list(rows[0]) == list(score_rows(runs)[0])
     assert [row["model"] for row in rows] == [
         "'=1+1",
         "+1",
@@ -143,7 +141,7 @@ def test_json_is_what_the_scores_are(tmp_path: Path) -> None:
 
 
 def test_markdown_marks_the_best_and_escapes() -> None:
-    text = to_markdown("s", table_of([*RUNS, ("c", _run(HOSTILE, _score("accuracy", 1.0)))]))
+    text = TEXTS["md"]([*RUNS, _run(HOSTILE, _score("accuracy", 1.0))])
     assert "**60.0**" in text
     assert "<script" not in text
     assert "<img" not in text
@@ -156,7 +154,8 @@ def test_latex_escapes_every_special_character() -> None:
     assert in_latex("a_b & 50% $x$ #1 ~^{\\}") == (
         r"a\_b \& 50\% \$x\$ \#1 \textasciitilde{}\textasciicircum{}\{\textbackslash{}\}"
     )
-    text = to_latex("line\nbreak", table_of([*RUNS, ("c", _run(HOSTILE))]))
+    broken = [replace(run, suite="line\nbreak") for run in (*RUNS, _run(HOSTILE))]
+    text = TEXTS["latex"](broken)
     assert r"\textbf{60.0}" in text
     assert r"\input" not in text
     assert text.startswith("% line break\n")
@@ -165,7 +164,7 @@ def test_latex_escapes_every_special_character() -> None:
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex here")
 def test_latex_compiles(tmp_path: Path) -> None:
-    write([*RUNS, ("c", _run(HOSTILE))], "latex", tmp_path / "t.tex")
+    write([*RUNS, _run(HOSTILE)], "latex", tmp_path / "t.tex")
     head = "\\documentclass{article}\\usepackage{booktabs}\\usepackage[T1]{fontenc}"
     main = f"{head}\\begin{{document}}\\input{{t}}\\end{{document}}"
     (tmp_path / "m.tex").write_text(main)
@@ -187,7 +186,7 @@ class _Page(html.parser.HTMLParser):
 
 
 def test_the_report_runs_and_loads_nothing_foreign(tmp_path: Path) -> None:
-    quiet = [("a" * 32, _run("one", _score("accuracy", 40.0, ci95=(30.0, 50.0))))]
+    quiet = [_run("one", _score("accuracy", 40.0, ci95=(30.0, 50.0)))]
     judged = _score(
         "accuracy",
         40.0,
@@ -195,7 +194,7 @@ def test_the_report_runs_and_loads_nothing_foreign(tmp_path: Path) -> None:
         task=HOSTILE,
         signature=join(x=HOSTILE.replace("|", "/")),
     )
-    loud = [("a" * 32, _run(HOSTILE, judged, text=HOSTILE))]
+    loud = [_run(HOSTILE, judged, text=HOSTILE)]
     pages = {}
     for name, runs in (("quiet", quiet), ("loud", loud)):
         write(runs, "html", tmp_path / f"{name}.html")
@@ -275,46 +274,74 @@ def _stored_run(store: Store) -> Run:
 
 def test_the_report_shows_each_rating_beside_the_reference() -> None:
     with Store.open("ours.db") as store:
-        record = load_record(store, _stored_run(store))
-    write([("r", record)], "html", Path("r.html"))
+        record = load_run(store, _stored_run(store))
+    write([record], "html", Path("r.html"))
     page = Path("r.html").read_text()
     assert "my judge: preference 1 rated 5 (reference 3)" in page
     assert "my judge: prefers the response" in page
 
 
-def _back(path: Path) -> RunRecord:
+def _back(path: Path) -> ExportedRun:
     """Import a path into a store of its own and return its only run."""
     with Store.open("back.db") as store:
         store_runs(store, read_path(path).runs)
         (run,) = list_runs(store)
-        return load_record(store, run)
+        return load_run(store, run)
 
 
 def test_our_ratings_go_to_alpaca_eval_and_back() -> None:
     with Store.open("ours.db") as store:
-        record = load_record(store, _stored_run(store))
-    write([("r", record)], "alpaca_eval", Path("a.json"))
+        record = load_run(store, _stored_run(store))
+    write([record], "alpaca_eval", Path("a.json"))
     assert [row["preference"] for row in json.loads(Path("a.json").read_text())] == [2.0, 1.5, 1.0]
     back = _back(Path("a.json"))
     values = {score.metric: score.value for score in back.scores}
     assert (values["win_rate"], values["tie_rate"]) == (50.0, pytest.approx(100 / 3))
-    texts = [(e.item.prompt, e.item.reference, e.text) for e in record.entries]
-    assert [(e.item.prompt, e.item.reference, e.text) for e in back.entries] == texts
-    assert back.judges[0].name == "my judge"
+    texts = [(e.item.prompt, e.item.reference, e.text) for e in record.items]
+    assert [(e.item.prompt, e.item.reference, e.text) for e in back.items] == texts
+    assert list(back.judges.values()) == ["my judge"]
+
+
+def test_alpaca_eval_gets_what_the_store_makes_of_a_pair() -> None:
+    """Pairs stored the other way round count, half-asked ones do not, equal texts are a tie."""
+    with Store.open("ours.db") as store:
+        run = _stored_run(store)
+        put_judge(store, "chooser", "chooser", {"protocol": "pairwise"})
+        rows = paired_texts(store, run)
+        (first, second, third) = (row.pair for row in rows)
+        with store.write() as connection:
+            won = [_choice(first, shown, "a").turned() for shown in ("a", "b")]
+            put_choices(store, connection, [*won, _choice(second, "a", "a")])
+            equal = sa.update(tables.items).where(tables.items.c.item_key == third.item_key)
+            connection.execute(equal.values(reference_key=third.first))
+        rows = annotations(load_run(store, run), "chooser")
+    assert [row["preference"] for row in rows] == [2.0, None, 1.5]
+
+
+def _choice(pair: Pair | None, shown: Shown, winner: Verdict) -> Choice:
+    assert pair
+    return Choice(
+        judge_key="chooser",
+        item_key=pair.item_key,
+        text_key_a=pair.first,
+        text_key_b=pair.second,
+        shown_first=shown,
+        winner=winner,
+    )
 
 
 def test_our_scores_and_responses_go_to_lm_eval_and_back() -> None:
     with Store.open("ours.db") as store:
-        record = load_record(store, _stored_run(store))
+        record = load_run(store, _stored_run(store))
     path = Path("results_2026-01-02T03-04-05.json")
-    assert len(write([("r", record)], "lm_eval", path)) == 2
+    assert len(write([record], "lm_eval", path)) == 2
     back = _back(path)
-    assert (back.model, len(back.entries)) == ("m", 3)
+    assert (back.model, len(back.items)) == ("m", 3)
     (score,) = back.scores
     assert (score.task, score.metric, score.value, score.n) == ("t", "win_rate_strict", 33.25, 4)
     assert score.judge == "my judge"
-    assert [(e.item.prompt, e.text) for e in back.entries] == [
-        (e.item.prompt, e.text) for e in record.entries
+    assert [(e.item.prompt, e.text) for e in back.items] == [
+        (e.item.prompt, e.text) for e in record.items
     ]
 
 
@@ -322,7 +349,7 @@ def test_imported_annotations_of_alpaca_eval_go_out_as_they_came(shared_data: Pa
     folder = shared_data / "alpaca_eval" / "weighted_gpt4_turbo"
     (path,) = folder.glob("*.json")
     first = _back(path)
-    write([("r", first)], "alpaca_eval", Path("again.json"))
+    write([first], "alpaca_eval", Path("again.json"))
     came, went = (json.loads(p.read_text()) for p in (path, Path("again.json")))
     for old, new in zip(came, went, strict=True):
         assert new.pop("preference") == pytest.approx(old.pop("preference"), abs=1e-12)
@@ -338,7 +365,7 @@ def test_imported_annotations_of_alpaca_eval_go_out_as_they_came(shared_data: Pa
     [
         ("csv", "none/x.csv", RUNS, ConfigError, "the folder none is not there"),
         ("csv", ".", RUNS, ConfigError, "is a folder: name a file"),
-        ("csv", "x.csv", [("a", _run("one"))], DataError, "none of these runs has a score"),
+        ("csv", "x.csv", [_run("one")], DataError, "none of these runs has a score"),
         ("alpaca_eval", "x.json", RUNS, ConfigError, "holds one run, not 2"),
         ("lm_eval", "x.json", RUNS[:1], ConfigError, r"call the file results_TIME\.json"),
     ],
@@ -352,4 +379,4 @@ def test_what_cannot_be_written(
 
 
 def test_every_format_is_named() -> None:
-    assert set(NAMES) == {*FORMATS, "parquet", "alpaca_eval", "lm_eval"}
+    assert set(NAMES) == {*TEXTS, "parquet", "alpaca_eval", "lm_eval"}

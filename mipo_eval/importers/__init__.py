@@ -1,0 +1,193 @@
+"""Results of other tools: files and folders of a known format are read, then stored whole."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from mipo_eval import __version__
+from mipo_eval.errors import ConfigError, DataError
+from mipo_eval.importers import alpaca_eval, arena_hard, inspect, judge_replies, lm_eval, mt_bench
+from mipo_eval.importers.base import FileRow, Imported, JudgeRecord, RunRecord, read_rows
+from mipo_eval.keys import digest
+from mipo_eval.store import Store, tables
+from mipo_eval.store.engine import now
+from mipo_eval.store.items import item_row
+from mipo_eval.store.runs import score_rows
+
+__all__ = ["FORMATS", "Imported", "JudgeRecord", "RunRecord", "read_path", "store_runs"]
+
+
+class _Reader(NamedTuple):
+    """How one format is known and read."""
+
+    is_ours: Callable[[FileRow], bool]
+    read: Callable[[Sequence[FileRow], Path, Imported], None]
+
+
+FORMATS: dict[str, _Reader] = {
+    "lm_eval": _Reader(lm_eval.is_ours, lm_eval.read),
+    "inspect": _Reader(inspect.is_ours, inspect.read),
+    "alpaca_eval": _Reader(alpaca_eval.is_ours, alpaca_eval.read),
+    "arena_hard": _Reader(arena_hard.is_ours, arena_hard.read),
+    "mt_bench": _Reader(mt_bench.is_ours, mt_bench.read),
+    "judge_replies": _Reader(judge_replies.is_ours, judge_replies.read),
+}
+NO_TEXT = "the imported file does not hold the text"
+_MAX_NAME = 64
+_SUFFIXES = {".json", ".jsonl", ".csv", ".eval"}
+
+
+def read_path(path: Path, wanted: str = "auto") -> Imported:
+    """Read a file, or every file of a folder, into records; nothing is stored.
+
+    Args:
+        path: a file, or a folder searched through and through.
+        wanted: a name of `FORMATS`, or "auto" to tell the format from the fields.
+
+    Raises:
+        ConfigError: a file is of no known format, or nothing in the folder is.
+        DataError: a file is malformed; the message names file and line.
+    """
+    imported = Imported()
+    if path.is_file():
+        if not _read_file(path, wanted, imported):
+            known = f"{wanted} files" if wanted != "auto" else f"one of {', '.join(FORMATS)}"
+            raise ConfigError(f"{path} does not look like {known}: name its format with --format")
+        return imported
+    if not path.is_dir():
+        raise ConfigError(f"there is no file or folder at {path}")
+    files = sorted(f for f in path.rglob("*") if f.suffix in _SUFFIXES and f.is_file())
+    for file in files:
+        if not _read_file(file, wanted, imported):
+            imported.left_out["files of no known format"] += 1
+    if not imported.runs:
+        raise ConfigError(f"nothing in {path} is of a known format ({', '.join(FORMATS)})")
+    return imported
+
+
+def _read_file(path: Path, wanted: str, imported: Imported) -> bool:
+    """Add what a file holds; False when it is of no known format."""
+    rows = inspect.read_archive(path) if path.suffix == ".eval" else list(read_rows(path))
+    if not rows:
+        raise DataError(f"{path}: holds no rows")
+    candidates = FORMATS if wanted == "auto" else {wanted: FORMATS[wanted]}
+    for reader in candidates.values():
+        if reader.is_ours(rows[0]):
+            for row in rows:
+                if not reader.is_ours(row):
+                    raise row.wrong("is not like the rows before it: fields are missing")
+            reader.read(rows, path, imported)
+            return True
+    return False
+
+
+def store_runs(store: Store, records: Sequence[RunRecord]) -> list[str]:
+    """Store what was imported and return the run id of each record; can be repeated.
+
+    Raises:
+        DataError: a task or metric has a longer name than the store holds.
+        StoreError: the store cannot be written; nothing of the records is then in it.
+    """
+    for record in records:
+        _check_names(record)
+    with store.write() as connection:
+        return [_store_run(store, connection, record) for record in records]
+
+
+def _check_names(record: RunRecord) -> None:
+    """Refuse what PostgreSQL would refuse and SQLite would take: a store can be merged."""
+    names = {entry.task for entry in record.entries}
+    names |= {name for score in record.scores for name in (score.task, score.metric)}
+    for name in sorted(names):
+        if len(name) > _MAX_NAME:
+            raise DataError(
+                f"{record.source} results of {record.model}: the name {name!r} is longer than "
+                f"{_MAX_NAME} characters: shorten it in the file"
+            )
+
+
+def _store_run(store: Store, connection: sa.Connection, record: RunRecord) -> str:
+    list_key, at = record.list_key, now()
+    generation_key = digest(record.generation_spec)
+    _put_answers(store, connection, record, generation_key)
+    _put_said(store, connection, record)
+    run_id = digest([record.suite, list_key, generation_key])
+    run = {
+        "run_id": run_id,
+        "model": record.model,
+        "suite": record.suite,
+        "prompting": "",
+        "seed": 0,
+        "list_key": list_key,
+        "n_items": len(record.entries),
+        "generation_key": generation_key,
+        "environment": {"mipo_eval": __version__, "imported": record.source},
+        "created_at": at,
+        "updated_at": at,
+    }
+    store.put(connection, tables.runs, [run], replace=["updated_at"])
+    columns = [column.name for column in tables.scores.columns if not column.primary_key]
+    made = score_rows(run_id, record.scores)
+    store.put(connection, tables.scores, made, replace=columns)
+    return run_id
+
+
+def _put_answers(
+    store: Store, connection: sa.Connection, record: RunRecord, generation_key: str
+) -> None:
+    items = [item_row(e.item) | {"reference_key": e.reference_key} for e in record.entries]
+    listed = [
+        {"list_key": record.list_key, "position": position, "task": e.task, "item_key": e.item.key}
+        for position, e in enumerate(record.entries)
+    ]
+    absent = dict.fromkeys(column.name for column in tables.responses.columns)
+    responses = [
+        absent
+        | {
+            "generation_key": generation_key,
+            "item_key": entry.item.key,
+            "text": entry.text,
+            "text_key": entry.text_key,
+            "reason": NO_TEXT if entry.text is None else None,
+            "final": True,
+            "prompt_hash": digest(entry.item.prompt),
+            "created_at": now(),
+        }
+        for entry in record.entries
+    ]
+    generation = {"generation_key": generation_key, "spec": record.generation_spec}
+    store.put(connection, tables.items, items)
+    store.put(connection, tables.item_lists, listed)
+    store.put(connection, tables.generations, [generation])
+    store.put(connection, tables.responses, responses)
+
+
+def _put_said(store: Store, connection: sa.Connection, record: RunRecord) -> None:
+    judges = [{"judge_key": j.key, "name": j.name, "spec": j.spec} for j in record.judges]
+    absent = dict.fromkeys(column.name for column in tables.calls.columns)
+    calls = [
+        absent
+        | {
+            "call_key": reply.call_key,
+            "backend": dict(reply.backend),
+            "request": reply.request,
+            "status": "ok",
+            "reply": reply.text,
+            "created_at": now(),
+        }
+        for reply in record.replies
+    ]
+    store.put(connection, tables.judges, judges)
+    store.put(connection, tables.calls, calls)
+    choices = [(asdict(choice), choice.winner) for choice in record.choices]
+    grades = [(asdict(grade), grade.value) for grade in record.grades]
+    for table, said in ((tables.choices, choices), (tables.grades, grades)):
+        # What an earlier file told is replaced, as the scores are: by judges that have scores.
+        telling = {row["judge_key"] for row, value in said if value is not None}
+        columns = [column.name for column in table.columns if not column.primary_key]
+        told = [row for row, _ in said if row["judge_key"] in telling]
+        store.put(connection, table, told, replace=columns)
+        store.put(connection, table, [row for row, _ in said if row["judge_key"] not in telling])
