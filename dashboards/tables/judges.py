@@ -9,7 +9,7 @@ import pandas as pd
 from mipo_eval.dashboards.links import address, run_name
 from mipo_eval.dashboards.tables.run import dollars_for
 from mipo_eval.dashboards.tables.scores import MEASURED, measured, number_frame, printed
-from mipo_eval.records import Score, text_key
+from mipo_eval.records import Score
 from mipo_eval.reports.catalog import row_name
 from mipo_eval.reports.paper import TASKS, published
 from mipo_eval.reports.snapshot import Snapshot
@@ -136,13 +136,16 @@ def control_table(now: Snapshot) -> pd.DataFrame:
     """
     rules = trained_rules(now.trainings)
     wanted = {"win_rate_tie_inclusive", "rating_mean"}
-    tried = {_judged_as(run, score) for run, score in now.controls if score.value is not None}
+    found = [
+        (run, now.numbers.current(run, stored))
+        for run, stored in (*now.scores, *now.controls)
+        if stored.metric in wanted
+    ]
+    found = sorted((pair for pair in found if pair[1].value is not None), key=_judged_as)
+    tried = {_judged_as(pair) for pair in found if pair[1].control is not None}
     lines = []
-    for run, stored in sorted((*now.scores, *now.controls), key=lambda one: _judged_as(*one)):
-        if stored.metric not in wanted or _judged_as(run, stored) not in tried:
-            continue
-        score = now.numbers.current(run, stored)
-        if score.value is not None:
+    for run, score in found:
+        if _judged_as((run, score)) in tried:
             name, _ = row_name(run, rules)
             about = {
                 "row": f"{name.model} · {name.method}",
@@ -157,8 +160,9 @@ def control_table(now: Snapshot) -> pd.DataFrame:
     return number_frame(lines, [*columns, "run_id"])
 
 
-def _judged_as(run: Run, score: Score) -> tuple[datetime, str, str, str, str]:
+def _judged_as(found: tuple[Run, Score]) -> tuple[datetime, str, str, str, str]:
     """Return what a control's number has in common with the model's own, oldest run first."""
+    run, score = found
     return run.created_at, run.run_id, score.task, score.metric, score.judge or ""
 
 
@@ -314,15 +318,12 @@ def of_choices(store: Store) -> dict[str, str]:
     found = {}
     for judge in choosers(store):
         pair = chosen_pairs(store, [judge.key])[0]
-        texts = {
-            generation: text_key(response.text)
-            for generation, response in responses_to(store, pair.item_key).items()
-            if response.text is not None
-        }
-        sides = [
-            next((run_name(run) for run in known if texts.get(run.generation_key) == text), None)
-            for text in (pair.first, pair.second)
-        ]
+        made = responses_to(store, pair.item_key)
+        names: dict[str | None, str] = {}
+        for run in known:
+            if run.generation_key in made:
+                names.setdefault(made[run.generation_key].text_key, run_name(run))
+        sides = [names.get(pair.first), names.get(pair.second)]
         first, second = sides if sides[0] else sides[::-1]  # one of them may be no run's
         if first is not None:
             found[judge.key] = address("pairs", a=first, b=second, by=judge.label)

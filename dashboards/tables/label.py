@@ -100,11 +100,13 @@ def show_pair(store: Store, person: str, pair: Pair) -> Shown:
         DataError: the store does not hold one of the texts.
     """
     item = get_item(store, pair.item_key)
-    known = [item.reference, *(made.text for made in responses_to(store, pair.item_key).values())]
-    texts = {text_key(text): text for text in known if text is not None}
-    if pair.first not in texts or pair.second not in texts:
+    made = responses_to(store, pair.item_key).values()
+    texts = {key: response.text for key, response in made if response.text is not None}
+    if item.reference is not None:
+        texts.setdefault(text_key(item.reference), item.reference)
+    first, second = texts.get(pair.first), texts.get(pair.second)
+    if first is None or second is None:
         raise DataError(f"the store does not hold both texts for item {item.item_id}: skip it")
-    first, second = texts[pair.first], texts[pair.second]
     if shown_first(person, pair) == "b":
         first, second = second, first
     return Shown(item, first, second)

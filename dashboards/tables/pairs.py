@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from mipo_eval.dashboards.markup import label
-from mipo_eval.records import Item, Rating, Response, text_key
+from mipo_eval.records import Item, Rating, text_key
 from mipo_eval.store import Store, ledger
 from mipo_eval.store.items import item_at
 from mipo_eval.store.judges import list_judges
-from mipo_eval.store.responses import answered, paired_texts, responses_to
+from mipo_eval.store.responses import Made, answered, paired_texts, responses_to
 from mipo_eval.store.runs import find_run
 from mipo_eval.store.verdicts import Told, choices_told, ratings_told, verdicts_of_all
 from mipo_eval.verdict import Choice, Pair, PairVerdict, Verdict
@@ -150,6 +150,7 @@ def search(store: Store, first: str, second: str | None, text: str) -> frozenset
 class PairText(NamedTuple):
     """One of the two texts."""
 
+    key: str | None
     text: str | None
     reason: str | None
     """Why there is no text."""
@@ -202,12 +203,12 @@ def detail(store: Store, first: str, second: str | None, position: int) -> PairD
     if second is not None:
         other = _pair_text(answers.get(find_run(store, second).generation_key))
     else:
-        other = PairText(item.reference, None if item.reference else "this item has no reference")
-    keys = [None if side.text is None else text_key(side.text) for side in (one, other)]
-    rated = [ratings_told(store, item.key, key) if key else [] for key in keys]
+        key = text_key(item.reference) if item.reference else None
+        other = PairText(key, item.reference, None if key else "this item has no reference")
+    rated = [ratings_told(store, item.key, side.key) if side.key else [] for side in (one, other)]
     said = []
-    if keys[0] and keys[1]:
-        pair = Pair(item.key, keys[0], keys[1])
+    if one.key and other.key:
+        pair = Pair(item.key, one.key, other.key)
         said = [_choice(told, pair) for told in choices_told(store, pair)]
     for name, ratings in zip(("first", "second"), rated, strict=True):
         said += [_rating(told, name) for told in ratings]
@@ -221,13 +222,14 @@ def detail(store: Store, first: str, second: str | None, position: int) -> PairD
     )
 
 
-def _pair_text(response: Response | None) -> PairText:
-    if response is None:
-        return PairText(None, "not generated")
+def _pair_text(made: Made | None) -> PairText:
+    if made is None:
+        return PairText(None, None, "not generated")
+    key, response = made
     tokens = response.response_tokens
     notes = [] if tokens is None else [f"{tokens:,} tokens"]
     notes += ["cut at the token limit"] if response.finish_reason == "length" else []
-    return PairText(response.text, response.reason, ", ".join(notes))
+    return PairText(key, response.text, response.reason, ", ".join(notes))
 
 
 def _rating_table(

@@ -102,15 +102,25 @@ def answered(store: Store, list_key: str, generation_key: str) -> Iterator[Answe
             )
 
 
-def responses_to(store: Store, item_key: str) -> dict[str, Response]:
+class Made(NamedTuple):
+    """A response with the key of its text, which is known also where the text was not imported."""
+
+    text_key: str | None
+    response: Response
+
+
+def responses_to(store: Store, item_key: str) -> dict[str, Made]:
     """Return what every generation answered to one item, by generation key."""
     known = sa.select(generations.c.generation_key)  # named one by one, they lead to the key
     query = sa.select(responses).where(
         responses.c.generation_key.in_(known), responses.c.item_key == item_key
     )
     with store.read() as connection:
-        found = ((row.generation_key, _response(row)) for row in connection.execute(query))
-        return {key: response for key, response in found if response is not None}
+        return {
+            row.generation_key: Made(row.text_key, response)
+            for row in connection.execute(query)
+            if (response := _response(row)) is not None
+        }
 
 
 class Absence(NamedTuple):
