@@ -11,7 +11,7 @@ import streamlit as st
 
 from mipo_eval.dashboards import frame, markup
 from mipo_eval.dashboards.links import FIRST
-from mipo_eval.dashboards.pages.leaderboard import first_views
+from mipo_eval.dashboards.pages.leaderboard import first_choices
 from mipo_eval.dashboards.tables import leaderboard
 from mipo_eval.errors import MipoEvalError
 
@@ -66,13 +66,13 @@ def warm(made: threading.Event) -> None:
         board = frame.open_board()
         known = board.report(leaderboard.topics) if board else []
         if board and known:
-            first, *others = first_views(known)
-            board.report(leaderboard.standing, first)
+            first, *others = first_choices(known)
+            board.report(leaderboard.section, first)
             made.set()
             if _VISITED.wait(_FIRST_VISIT):
                 time.sleep(_LOADING)
             for view in others:
-                board.report(leaderboard.standing, view)
+                board.report(leaderboard.section, view)
     except MipoEvalError:  # the page says so
         return
     finally:

@@ -1,39 +1,56 @@
-"""The leaderboard's rows: which runs are behind each, and what the filters leave of them.
+"""The leaderboard: what there is to choose, the rows, tables of them, and what to be warned of.
 
-The leaderboard as tables: one line a number for the download, one line a method for the eye.
-
-What stands above every table: judges that must not be believed, and controls that win.
+`number_table` has one line a number, for the download; `wide` one line a method, for the eye.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
-from mipo_eval.dashboards import markup
 from mipo_eval.dashboards.links import address, run_name
-from mipo_eval.dashboards.markup import label
+from mipo_eval.dashboards.markup import interval, label
 from mipo_eval.dashboards.tables.scores import MEASURED, PAPER
 from mipo_eval.evaluation.controls import winners
-from mipo_eval.evaluation.outcomes import DERIVED
 from mipo_eval.keys import digest
-from mipo_eval.metrics.aggregate import direction
-from mipo_eval.metrics.win_rate import METRIC_NAMES
 from mipo_eval.records import Score
-from mipo_eval.reports.catalog import RowName, RowRule, column_signature, model_label, row_name
+from mipo_eval.reports.catalog import model_label
 from mipo_eval.reports.cells import Cell
 from mipo_eval.reports.labels import decimals
 from mipo_eval.reports.leaderboard import Asked, Row, Section, leaderboard
 from mipo_eval.reports.paper import published_rows
 from mipo_eval.reports.snapshot import Snapshot
-from mipo_eval.reports.trained import trained_rules
 from mipo_eval.signature import Signature, short
 from mipo_eval.stats import Comparison
 from mipo_eval.store.judges import StoredJudge
 from mipo_eval.store.runs import Run
 from mipo_eval.store.validations import failing_judges
+
+FROM_PAPER = 1_000_000
+"""Place of the first published row."""
+
+COLUMNS = {
+    "interval": "95 %",
+    "delta": "\u0394",
+    "p": "p",
+    "detectable": "detectable",
+    "ties": "ties %",
+    "n": "n",
+    "unscored": "unscored",
+    "seeds": "\u00b1 seeds",
+    "rank": "rank",
+    "group": "group",
+    "date": "made",
+}
+"""What can stand beside each value, to what its column is called."""
+SHOWN = ("interval", "delta", "ties", "n", "group")
+"""Columns shown unless the reader chooses others."""
+
+_CHOSEN = " *"
+"""Marks a number that is the best of several, chosen on the items it is over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,121 +81,42 @@ def topics(now: Snapshot) -> list[Topic]:
     return sorted(made, key=lambda t: (latest[t.suite], t.judge is not None), reverse=True)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class View:
-    """What a leaderboard is asked to show."""
+def section(now: Snapshot, asked: Asked) -> Section | None:
+    """Return the leaderboard of one judge, or without a judge; None where there is no such number.
 
-    suite: str
-    judge: str | None
-    """Key of the judge; None for numbers without a judge."""
-    metric: str
-    """As it is stored, or one of `outcomes.DERIVED`."""
-    apart: bool = False
-    """A row per variant of a method."""
-    ranked: bool = True
-    """With ranks and tie groups."""
-    rules: tuple[RowRule, ...] = ()
+    Args:
+        now: the store.
+        asked: with the key of the judge; None for numbers without a judge.
+    """
+    wanted = next((judge.label for judge in now.judges if judge.key == asked.judge), None)
+    return next((found for found in leaderboard(now, asked) if found.judge == wanted), None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Method:
-    """A row of a leaderboard with the runs it is made of."""
-
-    row: Row
-    runs: Mapping[str, tuple[Run, ...]]
-    """Task to runs, one a seed."""
-    signatures: Mapping[str, Signature]
-    """Task to what its cell was made with, less prompting and seed."""
-
-    @property
-    def label(self) -> str:
-        """Model, method and variant in a line."""
-        name = self.row.name
-        variant = f" ({name.variant})" if name.variant else ""
-        return f"{name.model} \u00b7 {name.method}{variant}"
-
-    @property
-    def all_runs(self) -> tuple[Run, ...]:
-        """Each run once."""
-        return tuple({run.run_id: run for runs in self.runs.values() for run in runs}.values())
+def runs_of(row: Row) -> list[Run]:
+    """Return the runs behind a row, each once."""
+    return list({run.run_id: run for cell in row.cells.values() for run in cell.runs}.values())
 
 
-def labels(methods: Sequence[Method]) -> list[str]:
-    """Return each row's label; rows of one name, which were made differently, get a mark."""
-    names = [method.label for method in methods]
+def labels(rows: Sequence[Row]) -> list[str]:
+    """Return model, method and variant of each row; what shares its name with another is marked."""
+    names = [
+        f"{row.name.model} \u00b7 {row.name.method}"
+        + (f" ({row.name.variant})" if row.name.variant else "")
+        for row in rows
+    ]
     return [
-        name
-        if names.count(name) == 1
-        else f"{name} [{short(digest(sorted(method.signatures.items())))}]"
-        for name, method in zip(names, methods, strict=True)
+        name if names.count(name) == 1 else f"{name} [{_made(row)}]"
+        for name, row in zip(names, rows, strict=True)
     ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """A leaderboard with the runs behind its rows."""
-
-    section: Section
-    methods: tuple[Method, ...]
+def _made(row: Row) -> str:
+    return short(digest(sorted((task, cell.signature) for task, cell in row.cells.items())))
 
 
-def standing(now: Snapshot, view: View) -> Standing | None:
-    """Return the leaderboard of a view; None where there is no such number."""
-    asked = Asked(
-        suite=view.suite,
-        judge=view.judge,
-        metric=view.metric,
-        rules=view.rules,
-        variants_apart=view.apart,
-        ranked=view.ranked,
-    )
-    wanted = next((j.label for j in now.judges if j.key == view.judge), None)
-    for section in leaderboard(now, asked):
-        if section.judge == wanted:
-            return Standing(section=section, methods=tuple(_methods(now, section, view)))
-    return None
-
-
-def _methods(now: Snapshot, section: Section, view: View) -> list[Method]:
-    behind = _runs_by_cell(now, section, view)
-    found = []
-    for row in section.rows:
-        runs, made = {}, {}
-        for task, cell in row.cells.items():
-            own = dict(section.signatures[task].parts)
-            own |= {part: value for part, (_, value) in cell.differs.items() if value is not None}
-            for part, (_, value) in cell.differs.items():
-                if value is None:
-                    own.pop(part, None)
-            variant = cell.best_of.name if cell.best_of else row.name.variant
-            name = RowName(model=row.name.model, method=row.name.method, variant=variant or None)
-            made[task] = Signature(own)
-            runs[task] = tuple(behind.get((name, task, _comparable(made[task])), {}).values())
-        found.append(Method(row=row, runs=runs, signatures=made))
-    return found
-
-
-_Behind = dict[tuple[RowName, str, str], dict[tuple[int, int], Run]]
-
-
-def _runs_by_cell(now: Snapshot, section: Section, view: View) -> _Behind:
-    """Return, by name, task and signature, the latest run of each seed."""
-    rules = (*view.rules, *trained_rules(now.trainings))
-    stored = METRIC_NAMES["win"] if section.metric in DERIVED else section.metric
-    by = short(view.judge) if view.judge else None
-    found: _Behind = {}
-    for run, score in now.scores:
-        same = (run.suite, score.metric) == (section.suite, stored)
-        if same and score.judge_key == by:
-            name, seeds = row_name(run, rules)
-            signature = _comparable(column_signature(score.signature))
-            found.setdefault((name, score.task, signature), {})[seeds] = run
-    return found
-
-
-def _comparable(signature: Signature) -> str:
-    """Return a signature less the rule for ties, which is a choice of the reader."""
-    return signature.less("ties")
+def signatures(rows: Sequence[Row]) -> Counter[Signature]:
+    """Return how the numbers of these rows were made, and how many that way."""
+    return Counter(cell.signature for row in rows for cell in row.cells.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,82 +128,56 @@ class Filters:
     since: date | None = None
     """Rows with a run made on this day or later."""
     signature: Signature | None = None
-    """Rows with a cell of this signature, as `Method.signatures` has it."""
+    """Rows with a cell of this signature, as `Cell.signature` has it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facets:
+class Facets(NamedTuple):
     """What can be filtered for."""
 
-    models: tuple[str, ...] = ()
-    promptings: tuple[str, ...] = ()
-    signatures: tuple[Signature, ...] = field(default=())
+    models: tuple[str, ...]
+    promptings: tuple[str, ...]
+    signatures: tuple[Signature, ...]
     """Most frequent first."""
 
 
-def signatures(methods: Sequence[Method]) -> set[Signature]:
-    """Return how the numbers of these rows were made."""
-    return {made for method in methods for made in method.signatures.values()}
-
-
-def facets(found: Standing) -> Facets:
+def facets(rows: Sequence[Row]) -> Facets:
     """Return what the rows of a leaderboard differ in."""
-    counts: dict[Signature, int] = {}
-    for method in found.methods:
-        for signature in method.signatures.values():
-            counts[signature] = counts.get(signature, 0) + 1
-    promptings = {run.prompting for method in found.methods for run in method.all_runs}
+    promptings = {run.prompting for row in rows for run in runs_of(row)}
     return Facets(
-        models=tuple(sorted({method.row.name.model for method in found.methods})),
+        models=tuple(sorted({row.name.model for row in rows})),
         promptings=tuple(sorted(promptings - {""})),
-        signatures=tuple(sorted(counts, key=lambda s: -counts[s])),
+        signatures=tuple(made for made, _ in signatures(rows).most_common()),
     )
 
 
-def filtered(methods: Sequence[Method], filters: Filters) -> list[Method]:
+def filtered(rows: Sequence[Row], filters: Filters) -> list[Row]:
     """Return the rows that all filters keep, in their order."""
-    return [method for method in methods if _kept(method, filters)]
+    return [row for row in rows if _kept(row, filters)]
 
 
-def _kept(method: Method, filters: Filters) -> bool:
-    runs = method.all_runs
+def _kept(row: Row, filters: Filters) -> bool:
+    runs = runs_of(row)
     made = (run.created_at.date() for run in runs)
     return (
-        (not filters.models or method.row.name.model in filters.models)
+        (not filters.models or row.name.model in filters.models)
         and (not filters.promptings or any(r.prompting in filters.promptings for r in runs))
         and (filters.since is None or any(day >= filters.since for day in made))
-        and (filters.signature is None or filters.signature in method.signatures.values())
+        and (filters.signature is None or filters.signature in signatures([row]))
     )
 
 
-FROM_PAPER = 1_000_000
-"""Place of the first published row."""
-
-COLUMNS = {
-    "interval": "95 %",
-    "delta": "\u0394",
-    "p": "p",
-    "detectable": "detectable",
-    "ties": "ties %",
-    "n": "n",
-    "unscored": "unscored",
-    "seeds": "\u00b1 seeds",
-    "rank": "rank",
-    "group": "group",
-    "date": "made",
-}
-"""What can stand beside each value, to what its column is called."""
-SHOWN = ("interval", "delta", "ties", "n", "group")
-"""Columns shown unless the reader chooses others."""
-
-_CHOSEN = " *"
-"""Marks a number that is the best of several, chosen on the items it is over."""
-
 Comparisons = Mapping[tuple[int, str], Comparison]
+"""By place among all rows, and task."""
+
+_FIELDS = (
+    *("row", "model", "method", "variant", "source", "task", "value", "ci_low", "ci_high"),
+    *("std_seeds", "seeds", "n", "unscored", "tie_rate", "rank", "group", "best_of"),
+    *("difference", "difference_low", "difference_high", "p_adjusted", "detectable"),
+    *("made", "signature", "runs"),
+)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wide:
+class Wide(NamedTuple):
     """One row per method, indexed by its place among all; paper rows from `FROM_PAPER` on."""
 
     table: pd.DataFrame
@@ -275,66 +187,33 @@ class Wide:
     """Value column to the signature parts in which it differs from its data set's first."""
 
 
-def number_table(
-    found: Standing, methods: Sequence[Method], comparisons: Comparisons
-) -> pd.DataFrame:
-    """Return one row per method and data set with everything that is known of the number.
+def number_table(found: Section, rows: Sequence[Row], comparisons: Comparisons) -> pd.DataFrame:
+    """Return one line per row and data set with everything that is known of the number.
 
     Args:
         found: the leaderboard.
-        methods: the rows to show.
-        comparisons: with a baseline, by place among all methods and task.
+        rows: those to show.
+        comparisons: with a baseline.
     """
-    place = {id(method): index for index, method in enumerate(found.methods)}
-    rows = [
-        {"row": place[id(method)]}
-        | _number(method, task, cell, comparisons.get((place[id(method)], task)))
-        for method in methods
-        for task, cell in method.row.cells.items()
+    places = {id(row): place for place, row in enumerate(found.rows)}
+    lines = [
+        {"row": places[id(row)], "task": label(task)}
+        | {"model": label(row.name.model), "method": label(row.name.method)}
+        | {"variant": label(row.name.variant or ""), "source": MEASURED}
+        | _number(cell)
+        | _difference(comparisons.get((places[id(row)], task)))
+        for row in rows
+        for task, cell in row.cells.items()
     ]
-    return pd.DataFrame(rows, columns=list(_FIELDS)).assign(metric=found.section.metric)
+    return pd.DataFrame(lines, columns=list(_FIELDS)).assign(metric=found.metric)
 
 
-_FIELDS = (
-    "row",
-    "model",
-    "method",
-    "variant",
-    "source",
-    "task",
-    "value",
-    "ci_low",
-    "ci_high",
-    "std_seeds",
-    "seeds",
-    "n",
-    "unscored",
-    "tie_rate",
-    "rank",
-    "group",
-    "best_of",
-    "difference",
-    "difference_low",
-    "difference_high",
-    "p_adjusted",
-    "detectable",
-    "made",
-    "signature",
-    "runs",
-)
-
-
-def _number(method: Method, task: str, cell: Cell, comparison: Comparison | None) -> dict[str, Any]:
-    runs = method.runs.get(task, ())
-    row: dict[str, Any] = {
-        "model": label(method.row.name.model),
-        "method": label(method.row.name.method),
-        "variant": label(method.row.name.variant or ""),
-        "source": MEASURED,
-        "task": label(task),
+def _number(cell: Cell) -> dict[str, Any]:
+    low, high = cell.ci95 or (None, None)
+    return {
         "value": cell.value,
-        "ci_low": cell.ci95[0] if cell.ci95 else None,
-        "ci_high": cell.ci95[1] if cell.ci95 else None,
+        "ci_low": low,
+        "ci_high": high,
         "std_seeds": cell.std,
         "seeds": cell.seeds,
         "n": cell.n,
@@ -343,46 +222,44 @@ def _number(method: Method, task: str, cell: Cell, comparison: Comparison | None
         "rank": cell.rank,
         "group": cell.letters,
         "best_of": label(cell.best_of_text or ""),
-        "made": max((run.created_at for run in runs), default=None),
-        "signature": method.signatures.get(task),
-        "runs": " ".join(run.run_id[:12] for run in runs),
+        "made": max((run.created_at for run in cell.runs), default=None),
+        "signature": cell.signature,
+        "runs": " ".join(run.run_id[:12] for run in cell.runs),
     }
-    if comparison is not None:
-        p = comparison.p_permutation if comparison.p_adjusted is None else comparison.p_adjusted
-        low, high = comparison.ci95 or (None, None)
-        row |= {
-            "difference": comparison.difference,
-            "difference_low": low,
-            "difference_high": high,
-            "p_adjusted": p,
-            "detectable": comparison.detectable,
-        }
-    return row
 
 
-def paper_numbers(found: Standing, models: Sequence[str] = ()) -> pd.DataFrame:
+def _difference(pair: Comparison | None) -> dict[str, Any]:
+    if pair is None:
+        return {}
+    low, high = pair.ci95 or (None, None)
+    ends = {"difference_low": low, "difference_high": high}
+    return (
+        {"difference": pair.difference, "p_adjusted": p_of(pair)}
+        | ends
+        | {"detectable": pair.detectable}
+    )
+
+
+def p_of(pair: Comparison) -> float | None:
+    """Return the p-value of a comparison, corrected where it is one of several."""
+    return pair.p_permutation if pair.p_adjusted is None else pair.p_adjusted
+
+
+def paper_numbers(found: Section, models: Sequence[str] = ()) -> pd.DataFrame:
     """Return the paper's numbers of this metric and these data sets; none for another metric.
 
     Args:
         found: the leaderboard.
         models: only these base models; all of them without.
     """
-    rows = [
-        {
-            "row": FROM_PAPER + index,
-            "model": model,
-            "method": method,
-            "variant": "",
-            "source": PAPER,
-            "task": task,
-            "value": number.value,
-            "std_seeds": number.std,
-        }
-        for index, (model, method, cells) in enumerate(published_rows(found.section))
+    lines = [
+        {"row": FROM_PAPER + place, "model": model, "method": method, "variant": ""}
+        | {"source": PAPER, "task": task, "value": number.value, "std_seeds": number.std}
+        for place, (model, method, cells) in enumerate(published_rows(found))
         if not models or model in models
         for task, number in cells.items()
     ]
-    return pd.DataFrame(rows, columns=list(_FIELDS)).assign(metric=found.section.metric)
+    return pd.DataFrame(lines, columns=list(_FIELDS)).assign(metric=found.metric)
 
 
 def wide(
@@ -450,7 +327,7 @@ def _beside(row: Mapping[Any, Any], part: str) -> Any:
     places = decimals(row["metric"])
     if part == "interval":
         ends = (row["ci_low"], row["ci_high"])
-        return "" if pd.isna(ends[0]) else markup.interval(ends, places)
+        return "" if pd.isna(ends[0]) else interval(ends, places)
     field = {
         "delta": "difference",
         "p": "p_adjusted",
@@ -495,16 +372,11 @@ def ordered(wide: Wide, by: str, *, lower: bool) -> pd.DataFrame:
     return table.loc[keys.sort_values(ascending=lower, na_position="last", kind="stable").index]
 
 
-def lower_is_better(metric: str) -> bool:
-    """Return whether smaller numbers are the better ones."""
-    return direction(metric) == "lower"
-
-
-def linked(table: pd.DataFrame, methods: Sequence[Method]) -> pd.DataFrame:
+def linked(table: pd.DataFrame, rows: Sequence[Row]) -> pd.DataFrame:
     """Return a wide table with a column of links to the items behind each measured row."""
     links = []
-    for row in table.index:
-        runs = methods[row].all_runs if row < FROM_PAPER else ()
+    for place in table.index:
+        runs = runs_of(rows[place]) if place < FROM_PAPER else []
         links.append(address("pairs", a=run_name(runs[0])) if runs else None)
     made = table.copy()
     made.insert(1, "items", pd.Series(links, index=table.index, dtype=object))

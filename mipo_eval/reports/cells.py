@@ -112,18 +112,22 @@ def _columns(line: Line, sheet: Sheet) -> list[int]:
     return [k for k, run in enumerate(sheet.runs) if run.run_id in ids]
 
 
-def _over_seeds(line: Line, sheet: Sheet) -> Floats:
-    """Return (items,) the mean over the seeds that have a value; NaN where none has."""
-    own = sheet.values[:, _columns(line, sheet)]
-    counts = (~np.isnan(own)).sum(axis=1)
-    out = np.full(len(own), np.nan)
-    np.divide(np.nansum(own, axis=1), counts, out=out, where=counts > 0)
+def _values(line: Line, sheet: Sheet) -> Floats:
+    """Return (items, seeds) the values of a row."""
+    return sheet.values[:, _columns(line, sheet)]
+
+
+def over_seeds(values: Floats) -> Floats:
+    """Return (items,) the mean of (items, seeds) over the seeds with a value; NaN without any."""
+    counts = (~np.isnan(values)).sum(axis=1)
+    out = np.full(len(values), np.nan)
+    np.divide(np.nansum(values, axis=1), counts, out=out, where=counts > 0)
     return out
 
 
 def _choose(group: Sequence[Line], sheet: Sheet, column: Column) -> tuple[Line, BestOf | None]:
     """Return the best of several variants, with what the choice is worth."""
-    table = np.stack([_over_seeds(line, sheet) for line in group], axis=1)
+    table = np.stack([over_seeds(_values(line, sheet)) for line in group], axis=1)
     known = np.asarray(~np.isnan(table).all(axis=0))
     if len(group) == 1 or known.sum() < 2:
         return group[int(np.argmax(known))], None
@@ -229,7 +233,7 @@ def _with_seeds(
         return list(cells)
     tables = []
     for k in several:
-        values = sheet.values[:, _columns(lines[k], sheet)].T
+        values = _values(lines[k], sheet).T
         tables.append(values[~np.isnan(values).all(axis=1)])
     made = list(cells)
     for k, found in zip(several, seed_summaries(tables, sheet.groups, seed=seed), strict=True):
@@ -249,7 +253,9 @@ def _with_ranks(
     cells: Sequence[Cell], lines: Sequence[Line], sheet: Sheet, column: Column
 ) -> list[Cell]:
     """Add ranks and letters to the cells that can be compared with most of their column."""
-    values = {k: _over_seeds(lines[k], sheet) for k, cell in enumerate(cells) if not cell.differs}
+    values = {
+        k: over_seeds(_values(lines[k], sheet)) for k, cell in enumerate(cells) if not cell.differs
+    }
     alike = [k for k, own in values.items() if not np.isnan(own).all()]
     if len(alike) < 2:
         return list(cells)

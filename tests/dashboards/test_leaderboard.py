@@ -8,9 +8,11 @@ import pytest
 
 from mipo_eval.dashboards import plots
 from mipo_eval.dashboards.tables import comparison, leaderboard
-from mipo_eval.dashboards.tables.leaderboard import Filters, Standing, View
+from mipo_eval.dashboards.tables.leaderboard import Filters
 from mipo_eval.records import Score
 from mipo_eval.reports.catalog import RowRule
+from mipo_eval.reports.cells import over_seeds
+from mipo_eval.reports.leaderboard import Asked, Section
 from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.signature import join
 from mipo_eval.store import Store
@@ -27,12 +29,12 @@ def now(served: Served) -> Iterator[Snapshot]:
         yield Snapshot(store)
 
 
-def view(now: Snapshot, metric: str = WIN, rules: tuple[RowRule, ...] = ()) -> View:
-    return View(suite="tea", judge=now.judges[0].key, metric=metric, rules=rules)
+def view(now: Snapshot, metric: str = WIN, rules: tuple[RowRule, ...] = ()) -> Asked:
+    return Asked(suite="tea", judge=now.judges[0].key, metric=metric, rules=rules)
 
 
-def standing(now: Snapshot, metric: str = WIN) -> Standing:
-    found = leaderboard.standing(now, view(now, metric))
+def standing(now: Snapshot, metric: str = WIN) -> Section:
+    found = leaderboard.section(now, view(now, metric))
     assert found is not None
     return found
 
@@ -47,8 +49,11 @@ def test_topics_are_suites_by_judge(now: Snapshot) -> None:
 
 
 def test_every_row_knows_its_runs(now: Snapshot, served: Served) -> None:
-    found = {method.label: method for method in standing(now).methods}
-    behind = {name: {run.run_id[:12] for run in m.all_runs} for name, m in found.items()}
+    rows = standing(now).rows
+    behind = {
+        name: {run.run_id[:12] for run in leaderboard.runs_of(row)}
+        for name, row in zip(leaderboard.labels(rows), rows, strict=True)
+    }
     assert behind == {
         "mipo \u00b7 Personalized prompting": {served.id("mipo-seed0"), served.id("mipo-seed1")},
         "sft \u00b7 Personalized prompting": {served.id("sft-seed0"), served.id("sft-seed1")},
@@ -64,13 +69,13 @@ def test_a_row_that_is_the_best_variant_names_the_runs_of_that_variant(
         RowRule(name="*mipo-seed0*", model="b", method="MIPO", variant="missing"),
         RowRule(name="*mipo-seed1*", model="b", method="MIPO", variant="random"),
     )
-    found = leaderboard.standing(now, view(now, rules=rules))
+    found = leaderboard.section(now, view(now, rules=rules))
     assert found is not None
-    (mipo,) = (method for method in found.methods if method.row.name.method == "MIPO")
-    assert [run.run_id[:12] for run in mipo.all_runs] == [served.id("mipo-seed1")]
-    assert "best of 2 (random)" in (mipo.row.cells["tea"].best_of_text or "")
-    table = leaderboard.number_table(found, found.methods, {})
-    wide = leaderboard.wide(table, found.section.tasks, [], leaderboard.signatures(found.methods))
+    (mipo,) = (row for row in found.rows if row.name.method == "MIPO")
+    assert [run.run_id[:12] for run in leaderboard.runs_of(mipo)] == [served.id("mipo-seed1")]
+    assert "best of 2 (random)" in (mipo.cells["tea"].best_of_text or "")
+    table = leaderboard.number_table(found, found.rows, {})
+    wide = leaderboard.wide(table, found.tasks, [], leaderboard.signatures(found.rows))
     assert "MIPO *" in set(wide.table["method"])
     assert leaderboard.notes(table, wide, None)[0].startswith(
         "* b MIPO on tea: best of 2 (random), "
@@ -79,11 +84,11 @@ def test_a_row_that_is_the_best_variant_names_the_runs_of_that_variant(
 
 @pytest.mark.parametrize("metric", ["win_rate_excluding_ties", "net_win_rate", "rating_mean"])
 def test_other_numbers_have_the_same_runs_behind_them(now: Snapshot, metric: str) -> None:
-    assert sum(len(method.all_runs) for method in standing(now, metric).methods) == 6
+    assert sum(len(leaderboard.runs_of(row)) for row in standing(now, metric).rows) == 6
 
 
 def test_a_number_that_is_not_there_is_no_leaderboard(now: Snapshot) -> None:
-    assert leaderboard.standing(now, view(now, "accuracy")) is None
+    assert leaderboard.section(now, view(now, "accuracy")) is None
 
 
 @pytest.mark.parametrize(
@@ -99,13 +104,13 @@ def test_a_number_that_is_not_there_is_no_leaderboard(now: Snapshot) -> None:
     ],
 )
 def test_filters_keep_what_they_say(now: Snapshot, filters: Filters, left: int) -> None:
-    assert len(leaderboard.filtered(standing(now).methods, filters)) == left
+    assert len(leaderboard.filtered(standing(now).rows, filters)) == left
 
 
 def test_the_filter_by_signature_keeps_its_rows(now: Snapshot) -> None:
     found = standing(now)
-    (signature,) = leaderboard.facets(found).signatures
-    assert len(leaderboard.filtered(found.methods, Filters(signature=signature))) == 4
+    (signature,) = leaderboard.facets(found.rows).signatures
+    assert len(leaderboard.filtered(found.rows, Filters(signature=signature))) == 4
 
 
 def _remade(served: Served) -> None:
@@ -129,10 +134,8 @@ def test_numbers_made_differently_never_share_a_column(served: Served) -> None:
     with Store.open(str(served.path), mode="read") as store:
         now = Snapshot(store)
         found = standing(now)
-        table = leaderboard.number_table(found, found.methods, {})
-        wide = leaderboard.wide(
-            table, found.section.tasks, ["n"], leaderboard.signatures(found.methods)
-        )
+        table = leaderboard.number_table(found, found.rows, {})
+        wide = leaderboard.wide(table, found.tasks, ["n"], leaderboard.signatures(found.rows))
     assert wide.values == ("tea", "tea [1]")
     assert wide.apart == {"tea [1]": "decoding greedy-512 (not greedy-256)"}
     both = wide.table[["tea", "tea [1]"]].notna().sum(axis=1)
@@ -153,15 +156,15 @@ def test_rows_of_one_name_are_told_apart(served: Served) -> None:
             for score in get_scores(store, run.run_id)
         ]
         put_scores(store, "e" * 32, made)
-        names = leaderboard.labels(standing(Snapshot(store)).methods)
+        names = leaderboard.labels(standing(Snapshot(store)).rows)
     assert len(set(names)) == len(names) == 5
 
 
 def test_the_wide_table_is_ordered_best_first(now: Snapshot) -> None:
     found = standing(now)
-    table = leaderboard.number_table(found, found.methods, {})
+    table = leaderboard.number_table(found, found.rows, {})
     wide = leaderboard.wide(
-        table, found.section.tasks, leaderboard.SHOWN, leaderboard.signatures(found.methods)
+        table, found.tasks, leaderboard.SHOWN, leaderboard.signatures(found.rows)
     )
     best = leaderboard.ordered(wide, "mean", lower=False)
     assert list(best["model"]) == ["mipo", "sft", "base", "base"]
@@ -173,12 +176,12 @@ def test_the_wide_table_is_ordered_best_first(now: Snapshot) -> None:
 def test_links_lead_to_the_items_behind_a_row(now: Snapshot, served: Served) -> None:
     found = standing(now)
     wide = leaderboard.wide(
-        leaderboard.number_table(found, found.methods, {}),
-        found.section.tasks,
+        leaderboard.number_table(found, found.rows, {}),
+        found.tasks,
         [],
-        leaderboard.signatures(found.methods),
+        leaderboard.signatures(found.rows),
     )
-    links = leaderboard.linked(wide.table, found.methods)["items"]
+    links = leaderboard.linked(wide.table, found.rows)["items"]
     assert all(link.startswith("pairs?a=") for link in links)
     assert (
         served.id("base", "default")[:8]
@@ -190,8 +193,8 @@ def test_published_rows_stand_beside_measured_ones(now: Snapshot) -> None:
     from dataclasses import replace
 
     found = standing(now)
-    section = replace(found.section, tasks=("ca", "prism"))
-    paper = leaderboard.paper_numbers(replace(found, section=section))
+    section = replace(found, tasks=("ca", "prism"))
+    paper = leaderboard.paper_numbers(section)
     assert set(paper["source"]) == {"paper"}
     assert set(paper["task"]) == {"ca", "prism"}
     (one,) = paper[
@@ -200,10 +203,10 @@ def test_published_rows_stand_beside_measured_ones(now: Snapshot) -> None:
         & (paper["task"] == "ca")
     ].to_dict("records")
     assert 50 < one["value"] <= 100
-    some = leaderboard.paper_numbers(replace(found, section=section), ["Qwen2.5-7B-Instruct"])
+    some = leaderboard.paper_numbers(section, ["Qwen2.5-7B-Instruct"])
     assert set(some["model"]) == {"Qwen2.5-7B-Instruct"}
     wide = leaderboard.wide(
-        paper, section.tasks, ["interval", "n"], leaderboard.signatures(found.methods)
+        paper, section.tasks, ["interval", "n"], leaderboard.signatures(found.rows)
     )
     assert len(wide.table) == len(paper) / 2
     assert leaderboard.paper_numbers(found).empty
@@ -213,12 +216,12 @@ def test_differences_are_those_of_the_command_line(now: Snapshot, served: Served
     from mipo_eval.reports.comparing import Wanted, compare_runs
 
     found = standing(now)
-    names = [method.label for method in found.methods]
+    names = leaderboard.labels(found.rows)
     baseline = names.index("base \u00b7 Personalized prompting")
     default = names.index("base \u00b7 Default prompting")
-    usual = comparison.default_baseline(found.methods)
+    usual = comparison.default_baseline(found.rows)
     assert usual is not None
-    assert found.methods[usual].row.name.method == "Personalized prompting"
+    assert found.rows[usual].name.method == "Personalized prompting"
     made = comparison.against(now, found, now.judges[0].key, baseline)
     assert {row for row, _ in made} == set(range(4)) - {baseline}
     ids = [served.id("base"), served.id("base", "default")]
@@ -235,8 +238,9 @@ def test_rows_without_items_in_common_are_left_out(now: Snapshot) -> None:
     from dataclasses import replace
 
     found = standing(now)
-    lone = replace(found.methods[0], runs={"tea": ()})
-    other = replace(found, methods=(lone, *found.methods[1:]))
+    first = found.rows[0]
+    lone = replace(first, cells={"tea": replace(first.cells["tea"], runs=())})
+    other = replace(found, rows=(lone, *found.rows[1:]))
     made = comparison.against(now, other, now.judges[0].key, 1)
     assert (0, "tea") not in made
     assert comparison.against(now, other, now.judges[0].key, 0) == {}
@@ -244,14 +248,13 @@ def test_rows_without_items_in_common_are_left_out(now: Snapshot) -> None:
 
 def test_who_beats_whom_adds_up(now: Snapshot) -> None:
     found = standing(now)
-    outcome = comparison.outcomes(now, found, now.judges[0].key, "rating_mean")["tea"]
-    rates = {(duel.first, duel.second): duel.rate for duel in comparison.duels(outcome)}
+    metric, table = comparison.wins(now, found, now.judges[0].key, "tea")
+    assert metric == "rating_mean"
+    rates = {(row.first, row.second): row.rate for row in table.itertuples()}
     assert len(rates) == 12
     for (a, b), rate in rates.items():
         assert rate + rates[b, a] == pytest.approx(100)
-    turned = {(d.first, d.second): d.rate for d in comparison.duels(outcome, lower=True)}
-    assert turned == {(a, b): rates[b, a] for a, b in rates}
-    table = comparison.duel_table(found, outcome, lower=False)
+    assert rates["mipo \u00b7 Personalized prompting", "base \u00b7 Default prompting"] > 50
     chart = plots.matrix_plot(
         table, rows="first", columns="second", value="rate", title="%", ends=(0, 50, 100)
     )
@@ -260,20 +263,18 @@ def test_who_beats_whom_adds_up(now: Snapshot) -> None:
 
 def test_a_mean_over_seeds_skips_absent_values() -> None:
     values = np.array([[1.0, 3.0], [np.nan, 2.0], [np.nan, np.nan]])
-    np.testing.assert_array_equal(comparison.over_seeds(values), [2.0, 2.0, np.nan])
+    np.testing.assert_array_equal(over_seeds(values), [2.0, 2.0, np.nan])
 
 
 def test_one_judge_agrees_with_nobody(now: Snapshot) -> None:
-    assert comparison.agreements(now, "tea") == []
-    assert comparison.agreements(now, "another") == []
+    assert comparison.agreement_table(now, "tea").empty
+    assert comparison.agreement_table(now, "another").empty
 
 
 def test_length_stands_beside_the_result(now: Snapshot) -> None:
     found = standing(now)
-    lengths = comparison.outcomes(now, found, None, "response_tokens")
-    made = comparison.outcomes(now, found, now.judges[0].key)
-    table = comparison.length_table(found, lengths, made)
-    assert len(table) == len(found.methods)
+    table = comparison.length_table(now, found, now.judges[0].key)
+    assert len(table) == len(found.rows)
     assert set(table["task"]) == {"tea"}
     assert (table["tokens"] > 0).all()
     assert plots.length_plot(table, "win rate (%)").to_dict()["mark"]["type"] == "point"

@@ -232,15 +232,15 @@ def test_the_same_comes_from_postgresql(path: Path, postgres_url: str) -> None:
                 store, first.run_id, here
             )
         assert pairs.search(other, first.run_id, None, "reference 9:") == {9}
-        one, two = (pairs.detail(s, second.run_id, first.run_id, 5) for s in (store, other))
-        assert one is not None
-        assert two is not None
-        assert one.ratings.equals(two.ratings)
-        assert {said.about for said in one.said} == {said.about for said in two.said}
+        here, there = (pairs.detail(s, second.run_id, first.run_id, 5) for s in (store, other))
+        assert here is not None
+        assert there is not None
+        assert here.ratings.equals(there.ratings)
+        assert {said.about for said in here.said} == {said.about for said in there.said}
         for table in (failures, costs, score_lines):
             assert table(other, first.run_id).equals(table(store, first.run_id))
         told = [facts(s, first.run_id) for s in (store, other)]
         assert told[0].command == told[1].command is not None
         assert told[0].configuration == told[1].configuration
-        now = [Snapshot(s) for s in (store, other)]
-        assert comparison.agreements(now[0], "tea") == comparison.agreements(now[1], "tea")
+        one, two = (comparison.agreement_table(Snapshot(s), "tea") for s in (store, other))
+        assert one.equals(two)
