@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from mipo_eval.judges import Judge, parse_rating, rating_requests
-from mipo_eval.judges.rendering import load_prompt
-from mipo_eval.judges.rubric import OPTIONAL_SLOTS, REQUIRED_SLOTS
+from mipo_eval.judges.judge import RATING_OPTIONAL_SLOTS, RATING_SLOTS
+from mipo_eval.judges.prompt import load_prompt
 from mipo_eval.models import Reply, Request
 from mipo_eval.models.hf import HfBackend
 from mipo_eval.records import Item
@@ -58,7 +58,7 @@ def make_model(folder: Path) -> Path:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    prompt = load_prompt("rubric", required=REQUIRED_SLOTS, optional=OPTIONAL_SLOTS)
+    prompt = load_prompt("rubric", required=RATING_SLOTS, optional=RATING_OPTIONAL_SLOTS)
     raw.train_from_iterator([prompt.text, *WISHES, *SENTENCES], trainer)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=raw, eos_token="<|im_end|>", pad_token="<|endoftext|>"
@@ -159,7 +159,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.model or make_model(Path(temporary))
         backend = HfBackend(str(folder))
-        prompt = load_prompt("rubric", required=REQUIRED_SLOTS, optional=OPTIONAL_SLOTS)
+        prompt = load_prompt("rubric", required=RATING_SLOTS, optional=RATING_OPTIONAL_SLOTS)
         judge = Judge(name="bench", spec="bench", backend=backend, prompt=prompt)
         asked = list(requests(judge, args.responses))
         from_logits(backend, asked[:8])  # loads the model

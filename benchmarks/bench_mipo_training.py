@@ -71,7 +71,7 @@ def make_model(folder: Path, shape: str) -> None:
 
 def make_group(negatives: int) -> Any:
     """Return one prompt with a chosen and N rejected responses, as token ids."""
-    from mipo_eval.training.packing import TokenGroup
+    from mipo_eval.training.packed import TokenGroup
 
     rng = random.Random(negatives)
 
@@ -90,16 +90,17 @@ def our_step(folder: Path, negatives: int, attention: Any) -> Step:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from mipo_eval.training.job import Job, Optimization
-    from mipo_eval.training.likelihood import add_likelihood_head
-    from mipo_eval.training.pair_trainer import Pairs, make_trainer
-    from mipo_eval.training.reading import packing_reader
+    from mipo_eval.training.data import TrainingJob
+    from mipo_eval.training.dpo import GroupTask, GroupTrainer, dpo_measures
+    from mipo_eval.training.logprobs import add_likelihood_head
+    from mipo_eval.training.packed import packing_reader
+    from mipo_eval.training.recipes import Optimization
 
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     add_likelihood_head(model)
     reader = packing_reader(model, attention)
     group = make_group(negatives)
-    job = Job(
+    job = TrainingJob(
         model=str(folder),
         out=folder / "ours",
         examples=(),
@@ -108,7 +109,13 @@ def our_step(folder: Path, negatives: int, attention: Any) -> Step:
         report=lambda _step, _metrics: None,
     )
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    trainer = make_trainer(model, job, Pairs(reader, [group], [], BETA), tokenizer)
+
+    def measure(logprobs: Any, batch: Any) -> Any:
+        reference, present = batch["reference"], batch["present"]
+        return dpo_measures(logprobs, reference, present, beta=BETA)._asdict()
+
+    task = GroupTask([(group,)], [], measure)
+    trainer = GroupTrainer(model, job=job, task=task, reader=reader, processing_class=tokenizer)
     trainer.model_wrapped = trainer.accelerator.prepare_model(model)
     trainer.make_reference()
     return stepper(trainer, trainer.data_collator([trainer.train_dataset[0]]))

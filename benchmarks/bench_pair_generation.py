@@ -29,8 +29,9 @@ from mipo_eval.models.lm_eval import Decoding, LoadedModel, ModelOptions, load_m
 from mipo_eval.models.spec import parse_model
 from mipo_eval.records import Item
 from mipo_eval.tasks.prompt import render_query
-from mipo_eval.training.pairs import PairSettings, plan_draws
-from mipo_eval.training.sample import ask
+from mipo_eval.training.data import load_items
+from mipo_eval.training.pairs import plan_draws
+from mipo_eval.training.recipes import PairSettings
 
 _TASK = "mipo_items"
 _REPEATS = 3
@@ -88,8 +89,13 @@ class Drawer:
 
     def draw(self, items: Sequence[Item]) -> int:
         """Draw a response to every item; returns their tokens."""
-        chunks = ask(self._model, _TASK, items, self._decoding)
-        return sum(response.response_tokens or 0 for chunk in chunks for response in chunk)
+        size, tokens = self._model.chunk_size, 0
+        with tempfile.TemporaryDirectory() as folder:
+            task = load_items(_TASK, items, Path(folder), self._decoding)
+            for start in range(0, len(items), size):
+                made = self._model.ask(task, range(start, min(start + size, len(items))))
+                tokens += sum(response.response_tokens or 0 for response in made)
+        return tokens
 
 
 def timed(drawer: Drawer, passes: Sequence[Sequence[Item]]) -> tuple[float, int]:

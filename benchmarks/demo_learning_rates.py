@@ -13,9 +13,9 @@ import sys
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from mipo_eval.cli.output import Output
-from mipo_eval.cli.train import build_request
 from mipo_eval.demo import TRAINING_ITEMS, world
 from mipo_eval.demo.model import base_model
 from mipo_eval.models.lm_eval import ModelOptions, decoding_for, load_model
@@ -24,9 +24,9 @@ from mipo_eval.settings import silence_libraries
 from mipo_eval.store import Store
 from mipo_eval.store.responses import Answered
 from mipo_eval.suites import find_suite
+from mipo_eval.training.data import load_items
 from mipo_eval.training.demonstration import ALL, DemoMethod, satisfied
-from mipo_eval.training.run import train
-from mipo_eval.training.sample import ask
+from mipo_eval.training.run import make_request, train
 
 FIRST, COUNT = 1024, 200
 FOLDER = Path("demo-learning-rates")
@@ -38,7 +38,9 @@ def share(checkpoint: str) -> float:
     spec = parse_model(checkpoint)
     decoding = decoding_for(spec, {}, seed=0, max_tokens=find_suite("demo").max_tokens)
     model = load_model(spec, ModelOptions(batch_size=64), decoding)
-    responses = [one for chunk in ask(model, "mipo_demo", items, decoding) for one in chunk]
+    with TemporaryDirectory() as folder:
+        task = load_items("mipo_demo", items, Path(folder), decoding)
+        responses = model.ask(task, range(len(items)))
     rated = satisfied(
         [
             Answered(position=n, task="demo", item=item, response=response)
@@ -51,7 +53,7 @@ def share(checkpoint: str) -> float:
 def trained(entry: DemoMethod, rate: str, items: int) -> str:
     """Return the folder of a row's checkpoint at a learning rate."""
     entry = replace(entry, overrides=(*entry.overrides, f"lr={rate}"))
-    request = build_request(entry.recipe(items), model="demo", suite="demo", out=Path(), seed=0)
+    request = make_request(entry.recipe(items), model="demo", suite="demo", out=Path(), seed=0)
     request = replace(request, out=FOLDER / request.training_id[:16])
     with Store.open(str(FOLDER / "store.db")) as store:
         train(store, request, Output(as_json=True))

@@ -4,7 +4,7 @@ Everything becomes HTML by `html.escape` and a fixed template; nothing of the te
 link or an attribute. What cannot be seen but acts (escape sequences, marks of direction, NUL) is
 replaced by visible signs, and a text is isolated, so that it cannot turn what stands beside it.
 
-How the board's numbers look: formats, names of metrics with units, colours.
+Numbers become text here too: absent ones are dashes, never zero.
 """
 
 import math
@@ -17,6 +17,8 @@ from typing import NamedTuple
 from mipo_eval.records import clean_text
 from mipo_eval.reports.labels import LABELS
 
+MEASURED, PAPER = "measured", "paper"
+"""Where a number is from, as tables and plots say it."""
 SHOWN = 4_000
 """Characters of a text that a page shows at once."""
 SHOWN_AT_MOST = 200_000

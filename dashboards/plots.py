@@ -9,8 +9,8 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
+from mipo_eval.dashboards.markup import MEASURED, PAPER
 from mipo_eval.dashboards.tables.comparison import NOT_TOLD, TOLD
-from mipo_eval.dashboards.tables.scores import MEASURED, PAPER
 
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8C8C8C")
 """Okabe and Ito's colours without black and yellow, which vanish on dark and on light."""

@@ -3,18 +3,26 @@
 if __name__ != "mipo_eval.judges":  # a second copy of every class would not be equal to the first
     raise ImportError("this folder is mipo_eval.judges: import that, not a bare `judges`")
 
-from mipo_eval.judges.choices import parse_choice, parse_verdict
-from mipo_eval.judges.judge import Judge, Protocol
-from mipo_eval.judges.loading import Preset, family_of, load_judge, load_preset, preset_names
-from mipo_eval.judges.pairwise import (
+from mipo_eval.judges.judge import (
     ChoiceRequest,
+    Judge,
+    Protocol,
+    RatingRequest,
     choice_requests,
+    rating_requests,
     read_choice,
+    read_rating,
 )
-from mipo_eval.judges.parsing import PARSER_VERSION, parse_rating
-from mipo_eval.judges.rendering import Prompt, load_prompt
-from mipo_eval.judges.rubric import RatingRequest, rating_requests, read_rating
-from mipo_eval.judges.weighted import WeightedRating, weighted_rating
+from mipo_eval.judges.parse import (
+    PARSER_VERSION,
+    WeightedRating,
+    parse_choice,
+    parse_rating,
+    parse_verdict,
+    weighted_rating,
+)
+from mipo_eval.judges.presets import Preset, family_of, load_judge, load_preset, preset_names
+from mipo_eval.judges.prompt import Prompt, load_prompt
 from mipo_eval.verdict import PairVerdict, Verdict, Winner, merge_orders
 
 __all__ = [

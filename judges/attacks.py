@@ -4,14 +4,16 @@
 them win is not fit to rate models that may have learnt to write such things.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
+from mipo_eval.errors import DataError
 from mipo_eval.metrics import rate_score
 from mipo_eval.records import Score
 from mipo_eval.signature import NOTHING, Signature, join
@@ -46,7 +48,7 @@ def attacks() -> tuple[Attack, ...]:
     return TypeAdapter(tuple[Attack, ...]).validate_python(rows)
 
 
-class Duel(NamedTuple):
+class HostileDuel(NamedTuple):
     """What a judge made of one hostile response against the honest one to the same item."""
 
     attack: Attack
@@ -58,33 +60,7 @@ class Duel(NamedTuple):
     """Why there is no outcome, where there is none."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttackReport:
-    """How a judge stood up to hostile responses."""
-
-    n: int
-    """Duels with an outcome."""
-    undecided: int
-    wins: int
-    """Duels the hostile text won outright."""
-    ties: int
-    by_kind: Mapping[Kind, tuple[int, int]]
-    """Kind to (duels not lost, duels)."""
-    worst: tuple[str, ...]
-    """Names of the attacks that won most often, the worst first, at most five."""
-
-    @property
-    def win_rate(self) -> float | None:
-        """Share of duels, 0-100, that a hostile text won."""
-        return 100 * self.wins / self.n if self.n else None
-
-    @property
-    def fooled_rate(self) -> float | None:
-        """Share of duels, 0-100, that a hostile text did not lose."""
-        return 100 * (self.wins + self.ties) / self.n if self.n else None
-
-
-class Fooled(NamedTuple):
+class AttackRates(NamedTuple):
     """How hostile texts of one kind fared; rates are 0-100 of the duels with an outcome."""
 
     kind: Kind | None
@@ -96,28 +72,58 @@ class Fooled(NamedTuple):
     """Won, a tie being half: 50 where the judge cannot tell a hostile text from an honest one."""
 
 
-def fooled_by(
-    duels: Sequence[Duel], *, signature: Signature = NOTHING, seed: int = 0
-) -> tuple[Fooled, ...]:
-    """Return how hostile texts fared over all duels and then by kind, with intervals.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttackReport:
+    """How a judge stood up to hostile responses."""
+
+    items: int
+    """Honest responses that each hostile one met."""
+    attacks: int
+    undecided: int
+    """Duels without a verdict."""
+    rates: tuple[AttackRates, ...]
+    """Over all duels, then by kind; a kind without an outcome is left out."""
+    worst: tuple[str, ...]
+    """Names of the attacks that won most often, the worst first, at most five."""
+
+
+def attack_report(
+    duels: Sequence[HostileDuel], *, signature: Signature = NOTHING, seed: int = 0
+) -> AttackReport:
+    """Return how often hostile texts won, over all duels and then by kind, with intervals.
 
     They resample attacks and items: another text, another question.
 
     Args:
-        duels: of which at least one has an outcome; a kind without any is left out.
+        duels: every attack against every item.
         signature: which judge, which items.
         seed: of the bootstrap.
 
     Raises:
-        DataError: no duel has an outcome.
+        DataError: no duel has an outcome; says why the first has none.
     """
-    kinds = dict.fromkeys(duel.attack.kind for duel in duels if duel.outcome is not None)
-    chosen: list[tuple[Kind | None, list[Duel]]] = [(None, list(duels))]
-    chosen += [(kind, [duel for duel in duels if duel.attack.kind == kind]) for kind in kinds]
-    return tuple(_fooled(kind, own, signature, seed) for kind, own in chosen)
+    decided = [duel for duel in duels if duel.outcome is not None]
+    if not decided:
+        raise DataError(
+            f"the judge gave no verdict in any of {len(duels)} duels with hostile responses; the "
+            f"first has none because: {duels[0].why if duels else 'no item has a reference'}"
+        )
+    kinds: list[Kind | None] = [None, *dict.fromkeys(duel.attack.kind for duel in decided)]
+    of_kind = {kind: [d for d in duels if kind in {None, d.attack.kind}] for kind in kinds}
+    won = Counter(duel.attack.name for duel in decided if duel.outcome == "win")
+    hostile = {duel.attack.name for duel in duels}
+    return AttackReport(
+        items=len(duels) // len(hostile),
+        attacks=len(hostile),
+        undecided=len(duels) - len(decided),
+        rates=tuple(_rates(kind, own, signature, seed) for kind, own in of_kind.items()),
+        worst=tuple(sorted(won, key=lambda name: (-won[name], name))[:5]),
+    )
 
 
-def _fooled(kind: Kind | None, duels: Sequence[Duel], signature: Signature, seed: int) -> Fooled:
+def _rates(
+    kind: Kind | None, duels: Sequence[HostileDuel], signature: Signature, seed: int
+) -> AttackRates:
     def rate(metric: str, worth: Mapping[str, float], **ties: str) -> Score:
         return rate_score(
             metric,
@@ -131,25 +137,30 @@ def _fooled(kind: Kind | None, duels: Sequence[Duel], signature: Signature, seed
     beats = rate("hostile_beats_rate", {"win": 100.0, "tie": 0.0, "loss": 0.0}, ties="loss")
     half = rate("hostile_win_rate", {"win": 100.0, "tie": 50.0, "loss": 0.0}, ties="half")
     ties = sum(duel.outcome == "tie" for duel in duels)
-    return Fooled(kind, beats, 100 * ties / half.n, half)
+    return AttackRates(kind, beats, 100 * ties / half.n, half)
 
 
-def attack_report(duels: Sequence[Duel]) -> AttackReport:
-    """Return how often hostile texts won, over all and by kind."""
-    decided = [duel for duel in duels if duel.outcome is not None]
-    by_kind: dict[Kind, tuple[int, int]] = {}
-    won: dict[str, int] = {}
-    for duel in decided:
-        fooled, total = by_kind.get(duel.attack.kind, (0, 0))
-        by_kind[duel.attack.kind] = (fooled + (duel.outcome != "loss"), total + 1)
-        if duel.outcome == "win":
-            won[duel.attack.name] = won.get(duel.attack.name, 0) + 1
-    outcomes = [duel.outcome for duel in decided]
-    return AttackReport(
-        n=len(decided),
-        undecided=len(duels) - len(decided),
-        wins=outcomes.count("win"),
-        ties=outcomes.count("tie"),
-        by_kind=by_kind,
-        worst=tuple(sorted(won, key=lambda name: (-won[name], name))[:5]),
-    )
+def attack_json(found: AttackReport) -> dict[str, Any]:
+    """Return an attack as `--json` shows it."""
+    all_kinds, *by_kind = (_rates_json(one) for one in found.rates)
+    return {
+        "items": found.items,
+        "attacks": found.attacks,
+        "undecided": found.undecided,
+        "hostile_win_rate": all_kinds,
+        "by_kind": by_kind,
+        "worst": list(found.worst),
+        "signature": found.rates[0].half.signature,
+    }
+
+
+def _rates_json(one: AttackRates) -> dict[str, Any]:
+    return {
+        "kind": one.kind,
+        "value": one.half.value,
+        "ci95": one.half.ci95,
+        "beats": one.beats.value,
+        "beats_ci95": one.beats.ci95,
+        "ties": one.ties,
+        "n": one.half.n,
+    }

@@ -6,21 +6,29 @@ Any JSONL file of this form will do, one pair per line:
      "preferences": ["..."], "annotators": ["a", "a", "tie"], "group": "...", "subset": "..."}
 
 or, where one response was chosen, {"prompt": "...", "chosen": "...", "rejected": "..."}. Only the
-prompt, the texts and the label are needed.
+prompt, the texts and the label are needed. Public sets are read in their own formats:
+
+    llmbar       .../LLMBar/SUBSET/dataset.json, and .../evaluators/MODEL/PROMPT/result.json
+    judgebench   dataset=...,response_model=....jsonl, with or without a judge's replies
+    pandalm      testset-v1.json (three people), and NAME-testset-v1.json beside it
+    psoups       a list of {"prompt", "chosen", "rejected", "ground_truth_persona", ...}
 """
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mipo_eval.errors import DataError
+from mipo_eval.judges.panel import agreement_matrix
 from mipo_eval.keys import digest, item_rng
+from mipo_eval.metrics.agreement import Agreement
 from mipo_eval.records import Item
-from mipo_eval.verdict import Verdict
+from mipo_eval.verdict import Verdict, exchanged
 
 ANY_WISH = "The reply does what was asked for, correctly and completely."
 """What a judge goes by where the data name no preferences."""
@@ -60,7 +68,7 @@ def read_pairs(path: Path) -> tuple[LabelledPair, ...]:
     Raises:
         DataError: the file cannot be read or holds no pair; a line is wrong, and which field.
     """
-    pairs = tuple(_pair(path, number, row) for number, row in _rows(path))
+    pairs = tuple(_pair(where, row) for where, row in json_objects(path))
     if not pairs:
         raise DataError(f"{path} holds no pairs")
     repeated = [name for name, n in Counter(pair.pair_id for pair in pairs).items() if n > 1]
@@ -107,16 +115,13 @@ def mixed(pairs: Iterable[LabelledPair], *, seed: int = 0) -> tuple[LabelledPair
     )
 
 
-_EXCHANGED: dict[Verdict | None, Verdict | None] = {"a": "b", "b": "a", "tie": "tie", None: None}
-
-
 def _exchanged(pair: LabelledPair) -> LabelledPair:
     return pair.model_copy(
         update={
             "first": pair.second,
             "second": pair.first,
-            "label": _EXCHANGED[pair.label],
-            "annotators": tuple(_EXCHANGED[said] for said in pair.annotators),
+            "label": exchanged(pair.label),
+            "annotators": tuple(exchanged(said) for said in pair.annotators),
         }
     )
 
@@ -150,33 +155,209 @@ def majority(labels: Sequence[Verdict | None]) -> Verdict | None:
     return ranked[0][0]
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def json_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield where each line of a JSONL file stands, for messages, and the object it holds.
+
+    Raises:
+        DataError: the file cannot be read, or a line is no JSON object.
+    """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")  # a text may hold other breaks
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read: {error}") from None
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
+        where = f"{path}, line {number}"
         try:
             row = json.loads(line)
         except ValueError:
-            raise DataError(f"{path}, line {number}: not JSON") from None
+            raise DataError(f"{where}: not JSON") from None
         if not isinstance(row, dict):
-            raise DataError(f"{path}, line {number}: not a JSON object")
-        yield number, row
+            raise DataError(f"{where}: not a JSON object")
+        yield where, row
 
 
-def _pair(path: Path, number: int, row: dict[str, Any]) -> LabelledPair:
-    fields = {"pair_id": str(number), **row}
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def validated(where: str, model: type[Model], fields: Mapping[str, Any]) -> Model:
+    """Return a record from the fields of a line.
+
+    Raises:
+        DataError: a field is wrong, and which.
+    """
+    try:
+        return model.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise DataError(f"{where}: {field or 'the line'}: {first['msg']}") from None
+
+
+def _pair(where: str, row: dict[str, Any]) -> LabelledPair:
+    fields = {"pair_id": where.rpartition(" ")[2], **row}
     if "chosen" in row and "rejected" in row:
         fields = {k: v for k, v in fields.items() if k not in {"chosen", "rejected"}}
         fields |= {"first": row["chosen"], "second": row["rejected"], "label": "a"}
     if "label" not in fields and row.get("annotators"):
         fields["label"] = majority(row["annotators"])
+    return validated(where, LabelledPair, fields)
+
+
+def people_agreement(pairs: Sequence[LabelledPair]) -> dict[tuple[int, int], Agreement]:
+    """Return the agreement of every two people, counted from 1, who labelled a pair in common."""
+    people = max((len(pair.annotators) for pair in pairs), default=0)
+    said = {
+        str(n): [pair.annotators[n] if n < len(pair.annotators) else None for pair in pairs]
+        for n in range(people)
+    }
+    found = agreement_matrix(said).items()
+    return {(int(i) + 1, int(j) + 1): agreement for (i, j), agreement in found if agreement.n}
+
+
+PANDALM_PAIRS = "testset-v1.json"
+ARENA: dict[str, Verdict] = {"A>>B": "a", "A>B": "a", "A=B": "tie", "B>A": "b", "B>>A": "b"}
+PANDALM: dict[int, Verdict] = {0: "tie", 1: "a", 2: "b"}
+_LLMBAR: dict[int, Verdict] = {1: "a", 2: "b"}
+_JUDGEBENCH_SUBSETS = {
+    "livebench-reasoning": "reasoning",
+    "livebench-math": "math",
+    "livecodebench": "coding",
+}
+"""JudgeBench's categories; all other sources are MMLU-Pro's subjects, which it calls knowledge."""
+
+PairRow = tuple[LabelledPair, Mapping[str, Any]]
+"""A pair with the row of the file that holds it, and a judge's replies where there are any."""
+
+
+def pair_rows(name: str, path: Path) -> list[PairRow]:
+    """Return the pairs of a public set, from a file of its own format.
+
+    Raises:
+        DataError: there is no such set, or the file is not of its format.
+    """
+    if name not in PAIR_SETS:
+        raise DataError(f"unknown set of labelled pairs {name!r}; known: {', '.join(PAIR_SETS)}")
+    with in_format(name, path):
+        return PAIR_SETS[name](path)
+
+
+@contextmanager
+def in_format(name: str, path: Path) -> Iterator[None]:
+    """Say of whatever goes wrong inside that the file is not in the format of the set.
+
+    Raises:
+        DataError: the file cannot be read, or is of another format.
+    """
     try:
-        return LabelledPair.model_validate(fields)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise DataError(f"{path}, line {number}: {where}: {first['msg']}") from None
+        yield
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from None
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise DataError(f"{path} is not in the format of {name} ({reason})") from error
+
+
+def _json_rows(path: Path) -> list[Any]:
+    """Return the values of a .jsonl file, or of the list that a .json file is."""
+    text = path.read_text(encoding="utf-8-sig")
+    if path.suffix == ".jsonl":
+        return [json.loads(line) for line in text.split("\n") if line.strip()]
+    found = json.loads(text)
+    return found if isinstance(found, list) else [found]
+
+
+def _llmbar(path: Path) -> list[PairRow]:
+    parts = path.absolute().parts
+    known = [i for i, part in enumerate(parts) if part in {"Adversarial", "Natural"}]
+    names = parts[known[-1] : -1] if known else ()
+    subset = "/".join(names[: names.index("evaluators")] if "evaluators" in names else names)
+    found = []
+    for number, row in enumerate(_json_rows(path)):
+        if row["label"] not in _LLMBAR:
+            raise DataError(f"{path}, row {number + 1}: label is {row['label']!r}; it is 1 or 2")
+        pair = LabelledPair(
+            pair_id=f"llmbar-{number}",
+            prompt=row["input"],
+            first=row["output_1"],
+            second=row["output_2"],
+            label=_LLMBAR[row["label"]],
+            subset=subset,
+        )
+        found.append((pair, row))
+    return found
+
+
+def _judgebench(path: Path) -> list[PairRow]:
+    return [
+        (
+            LabelledPair(
+                pair_id=row["pair_id"],
+                prompt=row["question"],
+                first=row["response_A"],
+                second=row["response_B"],
+                label=ARENA[row["label"]],
+                subset=_JUDGEBENCH_SUBSETS.get(row["source"], "knowledge"),
+            ),
+            row,
+        )
+        for row in _json_rows(path)
+    ]
+
+
+def _pandalm(path: Path) -> list[PairRow]:
+    path = path / PANDALM_PAIRS if path.is_dir() else path
+    rows = _json_rows(path)
+    if "pandalm_result" not in rows[0]:
+        return [(_pandalm_pair(row), row) for row in rows]
+    beside = path.parent / PANDALM_PAIRS
+    if not beside.is_file():
+        raise DataError(f"{path} holds verdicts without their pairs: put {PANDALM_PAIRS} beside it")
+    said = {str(row["idx"]): row for row in rows}
+    return [(pair, said.get(pair.pair_id, {})) for pair, _ in pair_rows("pandalm", beside)]
+
+
+def _pandalm_pair(row: Mapping[str, Any]) -> LabelledPair:
+    people = [PANDALM[int(row[f"annotator{number}"])] for number in (1, 2, 3)]
+    label = majority(people)
+    if label is None:
+        raise ValueError(f"the three people of pair {row['idx']} all disagree")
+    prompt = "\n\n".join(part for part in (row["instruction"], row["input"]) if part.strip())
+    return LabelledPair(
+        pair_id=str(row["idx"]),
+        prompt=prompt or "(no instruction)",
+        first=str(row["response1"]),  # one response is the bare word True, which JSON keeps
+        second=str(row["response2"]),
+        label=label,
+        annotators=tuple(people),
+        subset=row["cmp_key"],
+    )
+
+
+def _psoups(path: Path) -> list[PairRow]:
+    """Return persona pairs: the chosen response fits the persona, which is the one preference."""
+    return [
+        (
+            LabelledPair(
+                pair_id=f"psoups-{number}",
+                prompt=row["prompt"],
+                first=row["chosen"],
+                second=row["rejected"],
+                label="a",
+                preferences=(row["ground_truth_persona"],),
+                group=row["prompt"],
+            ),
+            row,
+        )
+        for number, row in enumerate(_json_rows(path))
+    ]
+
+
+PAIR_SETS: dict[str, Callable[[Path], list[PairRow]]] = {
+    "llmbar": _llmbar,
+    "judgebench": _judgebench,
+    "pandalm": _pandalm,
+    "psoups": _psoups,
+}
+"""Name to how its files are read."""

@@ -1,39 +1,34 @@
-"""The quality of one judge on one set of labelled pairs: every figure, beside what it must beat.
+"""How good a judge is, measured on labelled pairs before its verdicts are believed.
 
-The constant judge ties always, the longest-response judge names the longer text; where several
-people labelled the pairs, their agreement with each other is the ceiling.
+A number alone says little: a judge that always ties has a tie-tolerant accuracy of 100, and
+choosing the longer response is right surprisingly often. Every figure therefore stands beside the
+constant judge, which always ties, and the longest-response judge; a judge that does no better is
+marked. Where several people labelled the pairs, their agreement with each other is the ceiling.
 """
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from mipo_eval.errors import DataError
-from mipo_eval.judges.benchmarks import PeopleAgreement, people_agreement
-from mipo_eval.judges.labelled import LabelledPair
-from mipo_eval.judges.readings import Reading
-from mipo_eval.judges.rubric import UNPARSED
-from mipo_eval.judges.validation import (
-    OVER_LONGEST,
-    LengthBias,
-    OrderReport,
-    PreferenceCalibration,
-    RatingSpread,
-    failings,
-    length_bias,
-    order_report,
-    points,
-    preference_calibration,
-    rating_spread,
-    validation_scores,
+from mipo_eval.judges.judge import UNPARSED
+from mipo_eval.judges.labelled import people_agreement
+from mipo_eval.judges.replies import PairReading
+from mipo_eval.metrics import (
+    choice_outcome,
+    expected_calibration_error,
+    mean_score,
+    rate_score,
 )
-from mipo_eval.metrics import rate_score
-from mipo_eval.metrics.agreement import cohen_kappa
+from mipo_eval.metrics.agreement import Agreement, cohen_kappa
 from mipo_eval.records import Score
-from mipo_eval.signature import Signature
+from mipo_eval.signature import Signature, join
 from mipo_eval.verdict import Verdict
 
+CONSTANT_SHARE = 0.95
+"""A judge is constant if this share of its ratings are one number, or of its verdicts are ties."""
 NO_VERDICT = "no verdict in the judge's replies"
 
 
@@ -58,8 +53,73 @@ class AgainstLabels:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OrderReport:
+    """How verdicts depend on the places; rates are 0-100 over all pairs, unread replies included.
+
+    A reply that could not be read is neither right nor agreement.
+    """
+
+    n: int
+    unread: int
+    """Replies without a verdict, of both orders."""
+    accuracy_straight: float
+    """Share of labels met with the first response in the first place."""
+    accuracy_swapped: float
+    """Share of labels met with the places exchanged."""
+    accuracy_average: float
+    accuracy_both: float
+    """Share of labels met in both orders."""
+    accuracy_by_sum: float
+    """Share of labels that more verdicts are for than against, a tie being neither (JudgeBench's
+    rule)."""
+    agreement: float
+    """Share of pairs whose two orders gave the same verdict."""
+    kappa_straight: float | None
+    """Cohen's kappa with the labels over the readable replies of the straight order."""
+    kappa_swapped: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RatingSpread:
+    """How a judge uses its scale."""
+
+    counts: Mapping[float, int]
+    entropy: float
+    """In nats; 0 if there is one rating only, log 5 if all five are given alike."""
+    largest_share: float
+    """Share, 0-1, of its commonest rating."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LengthBias:
+    """Whether a judge leans to the longer response more than the labels do; shares are 0-100."""
+
+    n: int
+    """Pairs of different length that both judge and label decide."""
+    judge: float
+    """Share for which the judge prefers the longer response."""
+    label: float
+    """Share for which the label does."""
+    excess: float
+    """How much more often the judge does, in points."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreferenceCalibration:
+    """Whether a judge that is 80 % sure of the better response is right four times out of five."""
+
+    n: int
+    accuracy: float
+    """0-100, of the likelier response."""
+    ece: float
+    """Expected calibration error, 0-1: how far confidence is from accuracy."""
+    brier: float
+    """Squared distance to the label, summed over both responses, 0-2; 0.5 for not knowing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Quality:
-    """What a validation found."""
+    """What a validation found; `quality_json` shows its fields as they are."""
 
     pairs: int
     judged: int
@@ -70,18 +130,22 @@ class Quality:
     """Replies asked for."""
     unread: Mapping[str, int]
     """Replies without an answer, by reason."""
+    unparsed_rate: float
+    """Share of replies, 0-100, that came but named no one answer."""
+    failed_calls: int
+    """Replies that never came."""
     judge: AgainstLabels
     longest: AgainstLabels
     constant: AgainstLabels
-    margin: Score
+    over_longest: Score
     """How far the judge is ahead of the longest-response judge, in points; paired."""
-    people: Mapping[tuple[int, int], PeopleAgreement]
+    people: Mapping[tuple[int, int], Agreement]
     orders: OrderReport | None
     """For judges that choose, over all pairs, unread replies counting as wrong; and for LLMBar's
     ratings, which that benchmark turns into forced choices."""
-    first_place: Score | None
+    first_place_rate: Score | None
     """Share of named responses that stood first; 50 for a judge that does not look at places."""
-    same_verdict: Score | None
+    same_verdict_rate: Score | None
     """Share of pairs whose two orders, both read, gave the same verdict."""
     length: LengthBias | None
     ratings: RatingSpread | None
@@ -90,29 +154,11 @@ class Quality:
     """By subset, where the data have several."""
     failings: tuple[str, ...]
 
-    @property
-    def unparsed_rate(self) -> float:
-        """Share of replies, 0-100, that came but named no one answer."""
-        came = self.replies - sum(n for why, n in self.unread.items() if why != UNPARSED)
-        return 100 * self.unread.get(UNPARSED, 0) / came if came else 0.0
 
-    @property
-    def failed_calls(self) -> int:
-        """Replies that never came."""
-        return sum(n for why, n in self.unread.items() if why != UNPARSED)
-
-
-def quality(
-    pairs: Sequence[LabelledPair],
-    readings: Sequence[Reading],
-    *,
-    signature: Signature,
-    seed: int = 0,
-) -> Quality:
+def quality(readings: Sequence[PairReading], *, signature: Signature, seed: int = 0) -> Quality:
     """Return every figure about a judge.
 
     Args:
-        pairs: the labelled pairs.
         readings: what the judge said, one per pair.
         signature: which data and which judge.
         seed: of the bootstrap.
@@ -124,79 +170,77 @@ def quality(
     judged = [reading for reading in readings if reading.verdict is not None]
     if not judged:
         raise DataError(_nothing(readings, unread))
-    scores = validation_scores(readings, signature=signature, seed=seed)
+    replies = sum(reading.replies for reading in readings)
+    unparsed = unread.get(UNPARSED, 0)
+    failed = unread.total() - unparsed
+    of_judge, longest, constant = (
+        against_labels(verdicts, readings, signature, seed)
+        for verdicts in (
+            [r.verdict for r in readings],
+            [r.longer if r.verdict else None for r in readings],
+            ["tie" if r.verdict else None for r in readings],
+        )
+    )
+    margin = _margin(readings, signature, seed)
     both = [reading for reading in readings if reading.both_orders]
     chose = [reading for reading in both if reading.ratings is None]
-    subsets = list(dict.fromkeys(reading.subset for reading in judged))
+    spread = rating_spread(readings)
     return Quality(
-        pairs=len(pairs),
+        pairs=len(readings),
         judged=len(judged),
-        tied_labels=sum(pair.label == "tie" for pair in pairs),
-        replies=sum(reading.replies for reading in readings),
+        tied_labels=sum(reading.pair.label == "tie" for reading in readings),
+        replies=replies,
         unread=dict(unread.most_common()),
-        judge=against_labels([r.verdict for r in readings], readings, signature, seed),
-        longest=against_labels([_where(r, r.longer) for r in readings], readings, signature, seed),
-        constant=against_labels([_where(r, "tie") for r in readings], readings, signature, seed),
-        margin=next(score for score in scores if score.metric == OVER_LONGEST),
-        people=people_agreement(pairs),
+        unparsed_rate=100 * unparsed / (replies - failed) if replies > failed else 0.0,
+        failed_calls=failed,
+        judge=of_judge,
+        longest=longest,
+        constant=constant,
+        over_longest=margin,
+        people=people_agreement([reading.pair for reading in readings]),
         orders=order_report(readings) if both else None,
-        first_place=_first_place(chose, signature, seed),
-        same_verdict=_same_verdict(chose, signature, seed),
+        first_place_rate=_first_place(chose, signature, seed),
+        same_verdict_rate=_same_verdict(chose, signature, seed),
         length=length_bias(readings),
-        ratings=rating_spread(readings),
+        ratings=spread,
         calibration=preference_calibration(readings),
-        subsets=_subsets(readings, subsets, signature, seed) if len(subsets) > 1 else {},
-        failings=failings(readings, scores),
+        subsets=_subsets(readings, signature, seed),
+        failings=_failings(judged, spread, (of_judge, longest, constant), margin),
     )
 
 
-def _nothing(readings: Sequence[Reading], unread: Mapping[str, int]) -> str:
+def _nothing(readings: Sequence[PairReading], unread: Mapping[str, int]) -> str:
     counted = ", ".join(f"{n} x {why}" for why, n in unread.items())
     trouble = next((reading.trouble for reading in readings if reading.trouble), "")
     said = f"; the first failure says: {trouble}" if trouble else ""
     return f"the judge gave no verdict on any of {len(readings)} pairs ({counted}){said}"
 
 
-def _where(reading: Reading, verdict: Verdict) -> Verdict | None:
-    """Return what a rule says, where the judge has a verdict too."""
-    return None if reading.verdict is None else verdict
-
-
 def against_labels(
     verdicts: Sequence[Verdict | None],
-    readings: Sequence[Reading],
+    readings: Sequence[PairReading],
     signature: Signature,
     seed: int = 0,
 ) -> AgainstLabels:
-    """Return how verdicts meet the labels of readings.
-
-    Args:
-        verdicts: one per reading; None is none.
-        readings: for their labels and groups.
-        signature: which data and which judge.
-        seed: of the bootstrap.
+    """Return how verdicts, one per reading, meet the labels of readings.
 
     Raises:
         DataError: there is no verdict.
     """
-    labels = [reading.label for reading in readings]
-    said = list(zip(verdicts, labels, strict=True))
-    groups = [reading.group or str(index) for index, reading in enumerate(readings)]
+    said = [(v, reading.pair.label) for v, reading in zip(verdicts, readings, strict=True)]
 
     def rate(metric: str, values: Sequence[float | None]) -> Score:
-        reasons = [NO_VERDICT] * len(values)
-        return rate_score(
-            metric, values, signature=signature, groups=groups, seed=seed, reasons=reasons
-        )
+        return _rate(metric, values, readings, signature, seed)
 
     def decided(metric: str, right: Sequence[float | None]) -> Score | None:
         kept = [
-            None if label == "tie" else value for value, label in zip(right, labels, strict=True)
+            None if label == "tie" else value for value, (_, label) in zip(right, said, strict=True)
         ]
         return rate(metric, kept) if any(value is not None for value in kept) else None
 
     read = [(verdict, label) for verdict, label in said if verdict is not None]
     equal = [None if v is None else 100.0 * (v == label) for v, label in said]
+    several = len({label for _, label in read}) > 1
     return AgainstLabels(
         strict=decided("judge_accuracy_strict", equal),
         tie_tolerant=decided(
@@ -208,122 +252,231 @@ def against_labels(
         ),
         half_ties=rate("judge_accuracy_half_ties", [points(v, label) for v, label in said]),
         agreement=rate("judge_agreement", equal),
-        kappa=cohen_kappa(*zip(*read, strict=True))
-        if len({*(lab for _, lab in read)}) > 1
-        else None,
+        kappa=cohen_kappa(*zip(*read, strict=True)) if several else None,
     )
 
 
-def _first_place(readings: Sequence[Reading], signature: Signature, seed: int) -> Score | None:
-    named: dict[tuple[bool, Verdict | None], float] = {
-        (False, "a"): 100.0,
-        (False, "b"): 0.0,
-        (True, "a"): 0.0,
-        (True, "b"): 100.0,
-    }
-    values = [
-        named.get((swapped, said))
-        for r in readings
-        for swapped, said in ((False, r.straight), (True, r.swapped))
-    ]
-    return _rate_or_none(
-        "first_place_rate", values, [r.group for r in readings for _ in range(2)], signature, seed
+def points(verdict: Verdict | None, label: Verdict) -> float | None:
+    """Return how right a verdict is: 100 or 0, and 50 for a tie where the label decides.
+
+    Half for a tie makes judges comparable that tie often and that never do: guessing earns 50
+    either way. None where there is no verdict.
+    """
+    if verdict is None:
+        return None
+    if verdict == label:
+        return 100.0
+    return 50.0 if "tie" in {verdict, label} else 0.0
+
+
+def _rate(
+    metric: str,
+    values: Sequence[float | None],
+    readings: Sequence[PairReading],
+    signature: Signature,
+    seed: int,
+    why: str = NO_VERDICT,
+) -> Score:
+    groups, reasons = [reading.group for reading in readings], [why] * len(values)
+    return rate_score(
+        metric, values, signature=signature, groups=groups, seed=seed, reasons=reasons
     )
 
 
-def _same_verdict(readings: Sequence[Reading], signature: Signature, seed: int) -> Score | None:
+def _margin(readings: Sequence[PairReading], signature: Signature, seed: int) -> Score:
+    """Return by how many points a judge is ahead of one that takes the longer response."""
+
+    def ahead(reading: PairReading) -> float | None:
+        own = points(reading.verdict, reading.pair.label)
+        rule = points(reading.longer, reading.pair.label)
+        return None if own is None or rule is None else own - rule
+
+    # A difference is no rate: it has no bounds that its interval would have to keep.
+    return mean_score(
+        "judge_over_longest",
+        [ahead(reading) for reading in readings],
+        signature=signature.followed_by(join(ties="half")),
+        groups=[reading.group for reading in readings],
+        seed=seed,
+        reasons=[NO_VERDICT] * len(readings),
+    )
+
+
+def _failings(
+    judged: Sequence[PairReading],
+    spread: RatingSpread | None,
+    rules: tuple[AgainstLabels, AgainstLabels, AgainstLabels],
+    margin: Score,
+) -> tuple[str, ...]:
+    """Return why a judge must not be believed, one line each; empty for a judge that passes.
+
+    It is constant, or no better than always calling a tie, or than taking the longer response.
+    """
+    judge, longest, constant = (rule.half_ties.value or 0.0 for rule in rules)
+    n = rules[0].half_ties.n
+
+    def beside(other: float) -> str:
+        return f"{judge:.1f} % and {other:.1f} % right, a tie being half, over {n} pairs"
+
+    found = []
+    ties = sum(reading.verdict == "tie" for reading in judged) / len(judged)
+    if spread is not None and spread.largest_share >= CONSTANT_SHARE:
+        commonest = max(spread.counts, key=lambda rating: spread.counts[rating])
+        found.append(
+            f"constant: {100 * spread.largest_share:.0f} % of its ratings are {commonest:g}"
+        )
+    elif ties >= CONSTANT_SHARE:
+        found.append(f"constant: {100 * ties:.0f} % of its verdicts are ties")
+    elif judge <= constant:
+        found.append(f"no better than always calling it a tie ({beside(constant)})")
+    low = margin.ci95[0] if margin.ci95 else margin.value
+    if margin.value is None or margin.value <= 0:
+        found.append(f"no better than choosing the longer response ({beside(longest)})")
+    elif low is None or low <= 0:
+        found.append(f"not shown to be better than choosing the longer one ({beside(longest)})")
+    return tuple(found)
+
+
+def order_report(readings: Sequence[PairReading]) -> OrderReport:
+    """Return how the verdicts of the two orders meet the labels and each other.
+
+    Raises:
+        DataError: no pair was asked in both orders.
+    """
+    asked = [(r.straight, r.swapped, r.pair.label) for r in readings if r.both_orders]
+    if not asked:
+        raise DataError("no pair was judged in both orders, so places cannot be compared")
+    n = len(asked)
+    sign: dict[Verdict | None, int] = {"a": 1, "b": -1, "tie": 0, None: 0}
+    right = [(first == label, second == label) for first, second, label in asked]
+    one, other = sum(first for first, _ in right), sum(second for _, second in right)
+    by_sum = sum((sign[first] + sign[second]) * sign[label] > 0 for first, second, label in asked)
+    return OrderReport(
+        n=n,
+        unread=sum((first is None) + (second is None) for first, second, _ in asked),
+        accuracy_straight=100 * one / n,
+        accuracy_swapped=100 * other / n,
+        accuracy_average=(one + other) / (2 * n) * 100,
+        accuracy_both=100 * sum(first and second for first, second in right) / n,
+        accuracy_by_sum=100 * by_sum / n,
+        agreement=100 * sum(a == b and a is not None for a, b, _ in asked) / n,
+        kappa_straight=_kappa([(first, label) for first, _, label in asked]),
+        kappa_swapped=_kappa([(second, label) for _, second, label in asked]),
+    )
+
+
+def _kappa(said: Sequence[tuple[Verdict | None, Verdict]]) -> float | None:
+    read = [(verdict, label) for verdict, label in said if verdict is not None]
+    return cohen_kappa(*zip(*read, strict=True)) if read else None
+
+
+def _first_place(readings: Sequence[PairReading], signature: Signature, seed: int) -> Score | None:
+    straight: dict[Verdict | None, float] = {"a": 100.0, "b": 0.0}
+    swapped: dict[Verdict | None, float] = {"a": 0.0, "b": 100.0}
+    values = [v for r in readings for v in (straight.get(r.straight), swapped.get(r.swapped))]
+    if all(value is None for value in values):
+        return None
+    twice = [reading for reading in readings for _ in range(2)]
+    return _rate("first_place_rate", values, twice, signature, seed, "no response named")
+
+
+def _same_verdict(readings: Sequence[PairReading], signature: Signature, seed: int) -> Score | None:
     values = [
         None if r.straight is None or r.swapped is None else 100.0 * (r.straight == r.swapped)
         for r in readings
     ]
-    return _rate_or_none("same_verdict_rate", values, [r.group for r in readings], signature, seed)
-
-
-def _rate_or_none(
-    metric: str,
-    values: Sequence[float | None],
-    groups: Sequence[str],
-    signature: Signature,
-    seed: int,
-) -> Score | None:
     if all(value is None for value in values):
         return None
-    return rate_score(
-        metric,
-        values,
-        signature=signature,
-        groups=groups,
-        seed=seed,
-        reasons=["no response named"] * len(values),
-    )
+    return _rate("same_verdict_rate", values, readings, signature, seed, "no response named")
 
 
 def _subsets(
-    readings: Sequence[Reading], names: Sequence[str], signature: Signature, seed: int
+    readings: Sequence[PairReading], signature: Signature, seed: int
 ) -> dict[str, AgainstLabels]:
-    found = {}
-    for name in names:
-        own = [reading for reading in readings if reading.subset == name]
-        found[name] = against_labels([r.verdict for r in own], own, signature, seed)
-    return found
+    names = dict.fromkeys(r.pair.subset for r in readings if r.verdict is not None)
+    own = {name: [r for r in readings if r.pair.subset == name] for name in names}
+    return {
+        name: against_labels([r.verdict for r in found], found, signature, seed)
+        for name, found in own.items()
+        if len(own) > 1
+    }
 
 
-_RATES = ("strict", "tie_tolerant", "tie_rate", "half_ties", "agreement")
-
-
-def labels_json(found: AgainstLabels) -> dict[str, Any]:
-    """Return how verdicts meet the labels as `--json` shows it, with intervals."""
-    return {name: _score_json(getattr(found, name)) for name in _RATES} | {"kappa": found.kappa}
-
-
-def _score_json(score: Score | None) -> dict[str, Any] | None:
-    if score is None:
+def rating_spread(readings: Sequence[PairReading]) -> RatingSpread | None:
+    """Return the distribution of all ratings given, or None if none was."""
+    given = Counter(
+        rating
+        for reading in readings
+        for rating in reading.given or reading.ratings or ()
+        if rating is not None
+    )
+    if not given:
         return None
-    return {"value": score.value, "n": score.n, "ci95": list(score.ci95) if score.ci95 else None}
+    total = given.total()
+    entropy = -math.fsum(n / total * math.log(n / total) for n in given.values())
+    return RatingSpread(
+        counts=dict(sorted(given.items())),
+        entropy=max(0.0, entropy),
+        largest_share=max(given.values()) / total,
+    )
+
+
+def length_bias(readings: Sequence[PairReading]) -> LengthBias | None:
+    """Return the lean to longer responses, or None where no pair can show it."""
+    decided = [
+        reading
+        for reading in readings
+        if "tie" not in {reading.longer, reading.pair.label} and reading.verdict in {"a", "b"}
+    ]
+    if not decided:
+        return None
+    n = len(decided)
+    judge = 100 * sum(reading.verdict == reading.longer for reading in decided) / n
+    label = 100 * sum(reading.pair.label == reading.longer for reading in decided) / n
+    return LengthBias(n=n, judge=judge, label=label, excess=judge - label)
+
+
+def preference_calibration(readings: Sequence[PairReading]) -> PreferenceCalibration | None:
+    """Return how far the probabilities of ratings can be trusted; None where there are none.
+
+    Pairs that people call a tie are left out: neither response is the right one.
+    """
+    outcomes = [
+        choice_outcome([_log(probability), _log(1 - probability)], "ab".index(reading.pair.label))
+        for reading in readings
+        if (probability := reading.probability) is not None and reading.pair.label != "tie"
+    ]
+    if not outcomes:
+        return None
+    n = len(outcomes)
+    return PreferenceCalibration(
+        n=n,
+        accuracy=100 * sum(outcome.correct for outcome in outcomes) / n,
+        ece=expected_calibration_error(outcomes),
+        brier=math.fsum(outcome.brier for outcome in outcomes) / n,
+    )
+
+
+def _log(probability: float) -> float:
+    return math.log(probability) if probability > 0 else -math.inf
 
 
 def quality_json(found: Quality) -> dict[str, Any]:
     """Return the figures as `mipo-eval validate --json` shows them and the store keeps them."""
-    orders, spread = found.orders, found.ratings
-    return {
-        "pairs": found.pairs,
-        "judged": found.judged,
-        "tied_labels": found.tied_labels,
-        "replies": found.replies,
-        "unread": dict(found.unread),
-        "unparsed_rate": found.unparsed_rate,
-        "failed_calls": found.failed_calls,
-        "judge": labels_json(found.judge),
-        "longest": labels_json(found.longest),
-        "constant": labels_json(found.constant),
-        "over_longest": _score_json(found.margin),
-        "people": [
-            {"first": i, "second": j, **agreement._asdict()}
-            for (i, j), agreement in found.people.items()
-        ],
-        "orders": orders
-        and {
-            "n": orders.n,
-            "unread": orders.unread,
-            "accuracy_straight": orders.accuracy_straight,
-            "accuracy_swapped": orders.accuracy_swapped,
-            "accuracy_average": orders.accuracy_average,
-            "accuracy_both": orders.accuracy_both,
-            "accuracy_by_sum": orders.accuracy_by_sum,
-            "agreement": orders.agreement,
-            "kappa_straight": orders.kappa_straight,
-            "kappa_swapped": orders.kappa_swapped,
-        },
-        "first_place_rate": _score_json(found.first_place),
-        "same_verdict_rate": _score_json(found.same_verdict),
-        "length": found.length and {**asdict(found.length), "excess": found.length.excess},
-        "ratings": spread
-        and {
-            "counts": {f"{rating:g}": n for rating, n in spread.counts.items()},
-            "entropy": spread.entropy,
-            "largest_share": spread.largest_share,
-        },
-        "calibration": found.calibration and asdict(found.calibration),
-        "subsets": {name: labels_json(own) for name, own in found.subsets.items()},
-        "failings": list(found.failings),
-    }
+    known = {f.name: getattr(found, f.name) for f in fields(found)}
+    people = [
+        {"first": i, "second": j, **agreement._asdict()}
+        for (i, j), agreement in known.pop("people").items()
+    ]
+    return {name: _dumped(value) for name, value in known.items()} | {"people": people}
+
+
+def _dumped(value: Any) -> Any:
+    if isinstance(value, Score):
+        interval = list(value.ci95) if value.ci95 else None
+        return {"value": value.value, "n": value.n, "ci95": interval}
+    if is_dataclass(value):
+        return {f.name: _dumped(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, Mapping):
+        return {k if isinstance(k, str) else f"{k:g}": _dumped(v) for k, v in value.items()}
+    return list(value) if isinstance(value, tuple) else value

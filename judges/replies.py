@@ -1,6 +1,7 @@
-"""Raw replies of a judge to labelled pairs, collected elsewhere and read by our parsers.
+"""Replies of a judge to labelled pairs, collected elsewhere, and what is read from them.
 
-A JSONL file, one reply per line. Of a judge that chooses, in which the first place is response_a:
+Our own form is a JSONL file, one reply per line. Of a judge that chooses, in which the first place
+is response_a:
 
     {"pair_id": "3", "shown_first": "first" | "second", "reply": "response_b"}
 
@@ -8,29 +9,87 @@ Of a judge that rates, one line for each response and preference (counted from 0
 
     {"pair_id": "3", "response": "first" | "second", "preference": 0, "reply": "4"}
 
-A reply may be null: the call failed. Pairs without a line have no verdict.
+A reply may be null: the call failed. Pairs without a line have no verdict. LLMBar, JudgeBench and
+PandaLM keep replies in files of their own formats (see labelled.py). Stored replies are read by our
+parsers, not taken from what the files say of them. Where a set has a rule of its own for turning
+replies into a verdict, that rule is spelled out here.
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from mipo_eval.errors import DataError
-from mipo_eval.judges.choices import parse_verdict
-from mipo_eval.judges.labelled import LabelledPair
-from mipo_eval.judges.readings import Reading
-from mipo_eval.judges.rubric import UNPARSED, read_rating
-from mipo_eval.verdict import Verdict
+from mipo_eval.judges.judge import UNPARSED, read_rating
+from mipo_eval.judges.labelled import (
+    ARENA,
+    PANDALM,
+    LabelledPair,
+    in_format,
+    json_objects,
+    pair_rows,
+    validated,
+)
+from mipo_eval.judges.parse import parse_choice, parse_rating, parse_verdict
+from mipo_eval.keys import canonical_json
+from mipo_eval.verdict import Verdict, ahead, exchanged, merge_orders
 
 NO_REPLY = "no reply in the file"
-_EXCHANGED: dict[Verdict, Verdict] = {"a": "b", "b": "a", "tie": "tie"}
 Which = Literal["first", "second"]
 Place = tuple[Which, int]
 """Which response stood first, or which one was rated on which preference."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairReading:
+    """What a judge said of one labelled pair; "a" is the first response, wherever it was shown."""
+
+    pair: LabelledPair
+    straight: Verdict | None = None
+    """With the first response in the first place; None when the reply gave no verdict."""
+    swapped: Verdict | None = None
+    """With the places exchanged; None also when that was not asked."""
+    both_orders: bool = True
+    """Whether the exchanged order was asked."""
+    ratings: tuple[float | None, float | None] | None = None
+    """Of the first and second response, for judges that rate; None for judges that choose.
+
+    Where there are several preferences these are sums over them."""
+    given: tuple[int, ...] = ()
+    """Every single rating, where there are several preferences."""
+    probability: float | None = None
+    """Of the first response being the better one, from the probabilities of its ratings."""
+    replies: int = 0
+    """How many the judge was asked for, over orders, responses and preferences."""
+    unread: tuple[str, ...] = ()
+    """Why replies gave nothing: one reason for each that is missing or unreadable."""
+    trouble: str = ""
+    """What the first call that failed said, in full."""
+    raw: tuple[str | None, ...] = ()
+    """The replies of the orders asked, straight first, where a public set keeps them."""
+
+    @property
+    def group(self) -> str:
+        """The pairs with this prompt, the unit of resampling."""
+        return self.pair.group or self.pair.pair_id
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The judge's one verdict: from its ratings, or from both orders, or from the one asked."""
+        if self.ratings is None:
+            return merge_orders(self.straight, self.swapped) if self.both_orders else self.straight
+        first, second = self.ratings
+        return None if first is None or second is None else ahead(first - second)
+
+    @property
+    def longer(self) -> Verdict:
+        """Which response is longer."""
+        return ahead(len(self.pair.first) - len(self.pair.second))
 
 
 class StoredReply(BaseModel):
@@ -60,7 +119,7 @@ def is_reply_file(path: Path) -> bool:
     return isinstance(first, dict) and {"pair_id", "reply"} <= first.keys()
 
 
-def read_replies(path: Path, pairs: Sequence[LabelledPair]) -> tuple[Reading, ...]:
+def read_replies(path: Path, pairs: Sequence[LabelledPair]) -> tuple[PairReading, ...]:
     """Return what stored replies say of pairs, one reading per pair, in their order.
 
     Raises:
@@ -69,7 +128,8 @@ def read_replies(path: Path, pairs: Sequence[LabelledPair]) -> tuple[Reading, ..
     known = {pair.pair_id: pair for pair in pairs}
     found: dict[str, dict[Place, str | None]] = {}
     rates: bool | None = None
-    for where, line in _lines(path):
+    for where, row in json_objects(path):
+        line = validated(where, StoredReply, row)
         if line.pair_id not in known:
             raise DataError(f"{where}: no pair has the id {line.pair_id!r}")
         if (line.shown_first is None) == (line.response is None):
@@ -92,64 +152,167 @@ def read_replies(path: Path, pairs: Sequence[LabelledPair]) -> tuple[Reading, ..
     return tuple(read(pair, found.get(pair.pair_id, {}), both) for pair in pairs)
 
 
-def _lines(path: Path) -> list[tuple[str, StoredReply]]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from None
-    found = []
-    for number, text in enumerate(lines, 1):
-        if text.strip():
-            where = f"{path}, line {number}"
-            try:
-                found.append((where, StoredReply.model_validate_json(text)))
-            except ValidationError as error:
-                first = error.errors()[0]
-                field = ".".join(str(part) for part in first["loc"])
-                raise DataError(f"{where}: {field or 'the line'}: {first['msg']}") from None
-    return found
-
-
-def _chosen(pair: LabelledPair, own: Mapping[Place, str | None], both: bool) -> Reading:
+def _chosen(pair: LabelledPair, own: Mapping[Place, str | None], both: bool) -> PairReading:
     said: list[Verdict | None] = []
     reasons = []
-    for place in ("first", "second") if both else (_only(own),):
+    asked: Sequence[Which] = ("first", "second")
+    if not both:  # the one order that was asked
+        asked = [next((which for which, _ in own), "first")]
+    for place in asked:
         reply = own.get((place, 0))
         verdict = parse_verdict(reply) if reply is not None else None
         if verdict is None:
             reasons.append(NO_REPLY if reply is None else UNPARSED)
-        elif place == "second":
-            verdict = _EXCHANGED[verdict]
-        said.append(verdict)
-    made = Reading.of(pair, said[0], said[1] if both else None, both_orders=both)
-    return _with_reasons(made, len(said), reasons)
+        said.append(exchanged(verdict) if place == "second" else verdict)
+    return PairReading(
+        pair=pair,
+        straight=said[0],
+        swapped=said[1] if both else None,
+        both_orders=both,
+        replies=len(said),
+        unread=tuple(reasons),
+    )
 
 
-def _only(own: Mapping[Place, str | None]) -> Which:
-    """Return the one order that was asked."""
-    return next((which for which, _ in own), "first")
-
-
-def _rated(pair: LabelledPair, own: Mapping[Place, str | None], _: bool) -> Reading:
-    wishes = range(len(pair.item().preferences))
-    sums: list[int | None] = []
-    given: list[int] = []
-    reasons = []
-    for which in ("first", "second"):
-        ratings = []
-        for wish in wishes:
+def _rated(pair: LabelledPair, own: Mapping[Place, str | None], _: bool) -> PairReading:
+    read: list[list[tuple[int | None, str | None]]] = [[], []]
+    for side, which in zip(read, _SIDES, strict=True):
+        for wish in range(len(pair.item().preferences)):
             reply = own.get((which, wish))
-            rating, reason = (None, NO_REPLY) if reply is None else read_rating(reply)
-            reasons += [reason] if reason else []
-            ratings.append(rating)
-        read = [rating for rating in ratings if rating is not None]
-        given += read
-        sums.append(sum(read) if len(read) == len(ratings) else None)
-    made = Reading.of(pair, None, None, both_orders=False, ratings=(sums[0], sums[1]))
-    return _with_reasons(made, 2 * len(wishes), reasons, tuple(given))
+            side.append((None, NO_REPLY) if reply is None else read_rating(reply))
+    return rated(pair, *read)
 
 
-def _with_reasons(
-    made: Reading, replies: int, reasons: Sequence[str], given: tuple[int, ...] = ()
-) -> Reading:
-    return replace(made, replies=replies, unread=tuple(reasons), given=given)
+_SIDES: tuple[Which, Which] = ("first", "second")
+
+
+def rated(
+    pair: LabelledPair,
+    first: Sequence[tuple[int | None, str | None]],
+    second: Sequence[tuple[int | None, str | None]],
+    *,
+    probability: float | None = None,
+    trouble: str = "",
+) -> PairReading:
+    """Return the reading of a pair whose responses were rated on every preference.
+
+    Args:
+        pair: who was rated.
+        first: rating or None, and the reason, per preference, of the first response.
+        second: the same of the second.
+        probability: of the first response being better, where it is known.
+        trouble: what the first call that failed said.
+    """
+    said = [*first, *second]
+    sums = [
+        None if None in (own := [rating for rating, _ in side]) else sum(r for r in own if r)
+        for side in (first, second)
+    ]
+    return PairReading(
+        pair=pair,
+        both_orders=False,
+        ratings=(sums[0], sums[1]),
+        given=tuple(rating for rating, _ in said if rating is not None),
+        probability=probability,
+        replies=len(said),
+        unread=tuple(reason for _, reason in said if reason is not None),
+        trouble=trouble,
+    )
+
+
+def read_set_replies(name: str, path: Path) -> tuple[PairReading, ...]:
+    """Return what a judge said of a public set, from a file of the set's own format.
+
+    Raises:
+        DataError: there is no such set, or the file is not of its format or holds no replies.
+    """
+    rows = pair_rows(name, path)
+    with in_format(name, path):
+        found = [_SETS[name](pair, row) for pair, row in rows] if name in _SETS else [None]
+    readings = tuple(reading for reading in found if reading is not None)
+    if not readings:
+        raise DataError(f"{path} holds pairs of {name} and no replies to them")
+    return readings
+
+
+def _of_orders(
+    pair: LabelledPair, *said: Verdict | None, raw: tuple[str | None, ...] = ()
+) -> PairReading:
+    """Return the reading of one order or two, each in terms of the places that were shown."""
+    return PairReading(
+        pair=pair,
+        straight=said[0],
+        swapped=exchanged(said[1]) if len(said) > 1 else None,
+        both_orders=len(said) > 1,
+        replies=len(said),
+        unread=(UNPARSED,) * said.count(None),
+        raw=raw,
+    )
+
+
+def _llmbar(pair: LabelledPair, row: Mapping[str, Any]) -> PairReading | None:
+    if "results" not in row:
+        return None
+    result = row["results"][0]
+    if "score_1" not in result:
+        raw = tuple(result[f"swap = {swapped}"]["completion"][0] for swapped in (False, True))
+        return _of_orders(pair, *(parse_choice(reply) for reply in raw), raw=raw)
+    scores = {key: result[key] for key in ("score_1", "score_2")}
+    first, second = (parse_rating(told[0], 0, 10) for told in scores.values())
+    straight, swapped = llmbar_verdicts(first, second)
+    return PairReading(
+        pair=pair,
+        straight=straight,
+        swapped=swapped,
+        ratings=(first, second),
+        replies=2,
+        unread=(UNPARSED,) * [first, second].count(None),
+        raw=(canonical_json(scores),) * 2,
+    )
+
+
+def llmbar_verdicts(first: int | None, second: int | None) -> tuple[Verdict, Verdict]:
+    """Return LLMBar's verdicts for a pair of ratings, straight and with the places exchanged.
+
+    Its rule for a forced choice: the response shown first wins only with the strictly higher
+    rating, and also where a rating is missing; otherwise the one shown second wins. It is kept here
+    to reproduce the published accuracies; our own numbers count ties and missing ratings as such.
+    """
+    if first is None or second is None:
+        return "a", "b"
+    return ("a" if first > second else "b"), ("b" if second > first else "a")
+
+
+def _judgebench(pair: LabelledPair, row: Mapping[str, Any]) -> PairReading | None:
+    if "judgments" not in row:
+        return None
+    told = [judgment.get("judgment") for judgment in row["judgments"]][:2]
+    raw = tuple(one["response"] if one else None for one in told)
+    return _of_orders(pair, *(parse_arena(reply or "") for reply in raw), raw=raw)
+
+
+def parse_arena(reply: str) -> Verdict | None:
+    """Return the verdict of a reply in Arena-Hard's form, [[A>>B]] to [[B>>A]].
+
+    The form is read as its authors read it: what stands in double brackets, if it is one label.
+    A strong and a weak preference for the same response are two labels, and no verdict.
+    """
+    found = set(re.findall(r"\[\[([AB<>=]+)\]\]", reply))
+    return ARENA.get(found.pop()) if len(found) == 1 else None
+
+
+def _pandalm(pair: LabelledPair, row: Mapping[str, Any]) -> PairReading | None:
+    """Return the verdict that PandaLM's file holds: it keeps reasons, but not the replies."""
+    if "annotator1" in row:
+        return None
+    verdict = PANDALM[int(row["pandalm_result"])] if row else None
+    reason = row.get("pandalm_reason")
+    return _of_orders(pair, verdict, raw=(reason if isinstance(reason, str) else None,))
+
+
+_SETS: dict[str, Callable[[LabelledPair, Mapping[str, Any]], PairReading | None]] = {
+    "llmbar": _llmbar,
+    "judgebench": _judgebench,
+    "pandalm": _pandalm,
+}
+"""Name to how the replies in its rows are read."""

@@ -29,7 +29,11 @@ Orders = Literal["both", "one", "as made"]
 
 CREDIT: Mapping[Verdict, float] = {"a": 1.0, "tie": 0.5, "b": 0.0}
 """What a verdict is worth to the first text when a tie is half a win."""
+
 NOT_JUDGED = "not judged"
+NOT_GENERATED = "not generated"
+EMPTY = "empty response"
+NO_REFERENCE = "item has no reference"
 NO_PREFERENCES = "item has no preferences"
 
 _ASKED_TWICE = frozenset({"arena_hard", "mt_bench"})

@@ -6,8 +6,10 @@ personalization tasks are judge-free unless MIPO_EVAL_JUDGE names a judge; `mipo
 takes the responses.
 """
 
+import asyncio
 import os
 import re
+from collections.abc import Sequence
 from functools import partial
 from importlib import resources
 from itertools import islice
@@ -19,10 +21,15 @@ import numpy as np
 from mipo_eval import settings
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.metrics.calibration import choice_outcome
-from mipo_eval.records import Item
+from mipo_eval.records import Item, Score, text_key
+from mipo_eval.stats import Crossed
+from mipo_eval.store import Store
+from mipo_eval.store.items import put_list
+from mipo_eval.store.verdicts import totals
 from mipo_eval.tasks.answers import LETTERS, grade
 from mipo_eval.tasks.prompt import Prompting, render_query, template
 from mipo_eval.tasks.sources import load_source
+from mipo_eval.verdict import from_totals
 
 Document = dict[str, Any]
 QuestionForm = Literal["solution", "letter", "letter_likelihood", "text_likelihood"]
@@ -96,9 +103,47 @@ JUDGED_METRICS = (
 )
 
 
-def _judged(metric: str, judged: list[tuple[str, str]]) -> float:
-    from mipo_eval.judges.judging import judge_texts
+def judge_texts(
+    spec: str, pairs: Sequence[tuple[Item, str]], *, store_url: str
+) -> dict[str, float]:
+    """Judge one response per item and return its rubric scores by name.
 
+    Ratings and calls go to the store, so asking again costs nothing.
+
+    Raises:
+        ConfigError: no such judge.
+        BackendError: the judge cannot be asked.
+        DataError: there is nothing to judge.
+    """
+    from mipo_eval.judges.presets import load_judge
+    from mipo_eval.judges.run import rate, with_references
+    from mipo_eval.metrics import outcome_rates, rating_mean
+
+    if not pairs:
+        raise DataError("there is no response to judge")
+    judge = load_judge(spec)
+    with Store.open(store_url) as store:
+        list_key, _ = put_list(store, [("judged", (item for item, _ in pairs))])
+        asyncio.run(rate(store, judge, with_references(pairs)))
+        known = totals(store, judge.key, list_key)
+    verdicts = []
+    means = []
+    for item, text in pairs:
+        total = known.get((item.key, text_key(text))) if text.strip() else None
+        other = known.get((item.key, text_key(item.reference))) if item.reference else None
+        verdicts.append(from_totals(total, other, len(item.preferences)))
+        whole = total is not None and 0 < len(item.preferences) == total.rated
+        means.append(total.points / total.rated if total and whole else None)
+    found: list[Score] = []
+    groups = [Crossed(item.group, item.user_id) for item, _ in pairs]
+    if any(verdict.winner for verdict in verdicts):
+        found += outcome_rates([verdict.credit for verdict in verdicts], groups=groups)
+    if any(mean is not None for mean in means):
+        found.append(rating_mean(means, groups=groups))
+    return {score.metric: score.value for score in found if score.value is not None}
+
+
+def _judged(metric: str, judged: list[tuple[str, str]]) -> float:
     pairs = [(Item.model_validate_json(item), text) for item, text in judged]
     scores = judge_texts(os.environ[settings.JUDGE], pairs, store_url=settings.store_url())
     return scores.get(metric, float("nan"))

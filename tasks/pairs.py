@@ -10,19 +10,25 @@ FILE.jsonl   see judges/labelled.py
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from itertools import chain
+from dataclasses import replace
 from pathlib import Path
 
 from mipo_eval import settings
 from mipo_eval.errors import ConfigError, DataError
-from mipo_eval.judges.benchmarks import BENCHMARKS, Benchmark, load_benchmark
-from mipo_eval.judges.labelled import LabelledPair, mixed, pairs_of_items, read_pairs
-from mipo_eval.judges.replies import is_reply_file, read_replies
+from mipo_eval.judges.labelled import (
+    PAIR_SETS,
+    LabelledPair,
+    mixed,
+    pair_rows,
+    pairs_of_items,
+    read_pairs,
+)
+from mipo_eval.judges.replies import PairReading, is_reply_file, read_replies, read_set_replies
 from mipo_eval.tasks.datasets import psoups
 from mipo_eval.tasks.sources import load_source, prepared_file
 
 _PREPARED = ("ca", "prism")
-SETS = (*BENCHMARKS, *_PREPARED)
+SETS = (*PAIR_SETS, *_PREPARED)
 """Every name that `load_pairs` knows."""
 
 
@@ -43,8 +49,8 @@ def load_pairs(name: str, data_dir: Path) -> tuple[LabelledPair, ...]:
     return mixed(pairs) if {pair.label for pair in pairs} == {"a"} else pairs
 
 
-def load_replies(name: str, data_dir: Path, files: Sequence[Path]) -> Benchmark:
-    """Return labelled pairs with what a judge's stored replies say of them.
+def load_replies(name: str, data_dir: Path, files: Sequence[Path]) -> tuple[PairReading, ...]:
+    """Return what a judge's stored replies say of labelled pairs, one reading per pair.
 
     Args:
         name: one of `SETS`, or the path of a file of pairs.
@@ -59,16 +65,12 @@ def load_replies(name: str, data_dir: Path, files: Sequence[Path]) -> Benchmark:
     if is_reply_file(files[0]):
         if len(files) > 1:
             raise ConfigError(f"{files[0]} is a file of replies of our form: name only one")
-        pairs = _found(name, data_dir)
-        return Benchmark(pairs, read_replies(files[0], pairs))
-    if name not in BENCHMARKS:
+        return read_replies(files[0], _found(name, data_dir))
+    if name not in PAIR_SETS:
         raise DataError(f"{files[0]} is no file of replies: one a line, with pair_id and reply")
-    loaded = [load_benchmark(name, file) for file in files]
-    for file, benchmark in zip(files, loaded, strict=True):
-        if not benchmark.readings:
-            raise DataError(f"{file} holds pairs of {name} and no replies to them")
-    pairs = _with_own_ids(pair for benchmark in loaded for pair in benchmark.pairs)
-    return Benchmark(pairs, tuple(chain.from_iterable(found.readings for found in loaded)))
+    readings = [reading for file in files for reading in read_set_replies(name, file)]
+    pairs = _with_own_ids(reading.pair for reading in readings)
+    return tuple(replace(reading, pair=pair) for reading, pair in zip(readings, pairs, strict=True))
 
 
 def _found(name: str, data_dir: Path) -> tuple[LabelledPair, ...]:
@@ -88,7 +90,7 @@ def _found(name: str, data_dir: Path) -> tuple[LabelledPair, ...]:
             f"{name} was not found: looked for {looked_for}; put its files there or name their "
             f"folder with --data-dir or {settings.DATA}"
         )
-    return _with_own_ids(chain.from_iterable(load_benchmark(name, file).pairs for file in files))
+    return _with_own_ids(pair for file in files for pair, _ in pair_rows(name, file))
 
 
 def _prepared(name: str, data_dir: Path) -> tuple[LabelledPair, ...]:

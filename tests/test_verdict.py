@@ -165,3 +165,19 @@ def test_sums_are_compared_exactly() -> None:
 )
 def test_who_has_to_be_asked_twice(spec: dict[str, str], orders: Orders) -> None:
     assert orders_of(spec) == orders
+
+
+@pytest.mark.parametrize("first", VERDICTS)
+@pytest.mark.parametrize("second", VERDICTS)
+def test_merging_does_not_depend_on_the_order(
+    first: Verdict | None, second: Verdict | None
+) -> None:
+    assert merge_orders(first, second) == merge_orders(second, first)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "merged"),
+    [("a", "a", "a"), ("b", "b", "b"), ("a", "b", "tie"), ("a", None, None), ("a", "tie", "tie")],
+)
+def test_merge_orders(first: Verdict, second: Verdict | None, merged: Verdict | None) -> None:
+    assert merge_orders(first, second) == merged

@@ -14,13 +14,24 @@ import torch
 from torch import Tensor
 
 from mipo_eval.errors import ModelError
-from mipo_eval.training.advantages import policy_loss, value_loss
-from mipo_eval.training.job import Example, Job
-from mipo_eval.training.likelihood import IGNORED, Codec, add_likelihood_head, padded
-from mipo_eval.training.mipo import longest_text
-from mipo_eval.training.pair_trainer import with_adapter, without_dropout
-from mipo_eval.training.rewards import Completion, Messages
-from mipo_eval.training.trainer import adapter_config, load_policy
+from mipo_eval.training.data import Messages, TrainingExample, TrainingJob
+from mipo_eval.training.logprobs import (
+    IGNORED,
+    Codec,
+    add_likelihood_head,
+    padded,
+    summed_logprobs,
+)
+from mipo_eval.training.losses import policy_loss, value_loss
+from mipo_eval.training.recipes import PpoSettings
+from mipo_eval.training.rewards import Completion
+from mipo_eval.training.trainer import (
+    adapter_config,
+    load_policy,
+    longest_text,
+    with_adapter,
+    without_dropout,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,32 +55,21 @@ class Experience:
         return replace(self, **{one.name: getattr(self, one.name)[at] for one in fields(self)})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Clipping:
-    """How far one update may go."""
-
-    ratio: float
-    value: float
-    norm: float
-    """Largest norm of a gradient."""
-
-
 class ActorCritic:
     """Policy, reference and critic on this process's device.
 
     Args:
-        job: names the base model and how weights are moved.
-        critic_learning_rate: the policy's is the job's.
-        rows: responses in one forward pass where nothing is learned.
+        job: names the base model and how weights are moved; its learning rate is the policy's.
+        settings: of PPO.
 
     Raises:
         ModelError: the base model cannot be loaded, or its architecture has no critic.
     """
 
-    def __init__(self, job: Job, *, critic_learning_rate: float, rows: int) -> None:
+    def __init__(self, job: TrainingJob, settings: PpoSettings) -> None:
         from accelerate import Accelerator
 
-        how = job.optimization
+        self._settings, self._how = settings, (how := job.optimization)
         half = how.precision == "bf16" and torch.cuda.is_available()
         self.accelerator = Accelerator(
             mixed_precision="bf16" if half else "no",
@@ -83,8 +83,8 @@ class ActorCritic:
         policy, tokenizer = load_policy(job)
         self.tokenizer, self.codec = tokenizer, Codec.of(tokenizer)
         self.longest = longest_text(job, policy)
-        self._rows = rows
-        self._rates = {"actor": how.learning_rate, "critic": critic_learning_rate}
+        self._rows = settings.rollout_micro_batch_size
+        self._rates = {"actor": how.learning_rate, "critic": settings.critic_learning_rate}
         actor, self._reference = _with_reference(job, policy)
         critic = _critic(job)
         if how.gradient_checkpointing:
@@ -100,7 +100,7 @@ class ActorCritic:
         if self._reference is not None:
             self._reference.to(self.accelerator.device)
 
-    def write(self, examples: Sequence[Example], *, max_new_tokens: int) -> list[Completion]:
+    def write(self, examples: Sequence[TrainingExample]) -> list[Completion]:
         """Return a response of the policy to each example's prompt, drawn at temperature 1.
 
         Raises:
@@ -109,15 +109,17 @@ class ActorCritic:
         found: list[Completion] = []
         for some in _pieces(examples, self._rows):
             prompts = [self.codec.prompt(example.prompt) for example in some]
-            for example, tokens in zip(some, self._generate(prompts, max_new_tokens), strict=True):
+            for example, tokens in zip(some, self._generate(prompts), strict=True):
                 text = self.tokenizer.decode(tokens, skip_special_tokens=True)
                 found.append(Completion(example=example, text=text, tokens=tokens))
         return found
 
     @torch.no_grad()
-    def _generate(self, prompts: Sequence[list[int]], limit: int) -> list[tuple[int, ...]]:
+    def _generate(self, prompts: Sequence[list[int]]) -> list[tuple[int, ...]]:
         from trl.models.utils import unwrap_model_for_generation
 
+        # To be written on, prompts are padded in front; to be read, whole texts are padded behind
+        # (`padded`), where causal attention never looks.
         width = max(map(len, prompts))
         filler = self.tokenizer.pad_token_id
         ids = torch.tensor([[filler] * (width - len(ids)) + ids for ids in prompts])
@@ -133,7 +135,7 @@ class ActorCritic:
                     temperature=1.0,
                     top_k=0,
                     top_p=1.0,
-                    max_new_tokens=limit,
+                    max_new_tokens=self._settings.max_new_tokens,
                     eos_token_id=sorted(ends),
                     pad_token_id=filler,
                 )
@@ -151,19 +153,17 @@ class ActorCritic:
 
     def logprobs(self, prompts: Sequence[Messages], responses: Sequence[Sequence[int]]) -> Tensor:
         """Return (responses,) log pi(y|x) in nats under the policy as it is now."""
-        return summed_logprobs(
-            self._alone(self.actor),
-            self.codec,
-            list(zip(prompts, responses, strict=True)),
-            rows=self._rows,
-        )
+        policy = self._alone(self.actor)
+        return summed_logprobs(policy, self.codec, prompts, responses, rows=self._rows)
 
     @torch.no_grad()
     def experience(self, completions: Sequence[Completion], rewarded: Sequence[bool]) -> Experience:
         """Return responses with the opinions of policy, reference and critic, not yet judged."""
-        batch = self._on_device(
-            padded([(self.codec.prompt(one.example.prompt), one.tokens) for one in completions])
-        )
+        texts = [(self.codec.prompt(one.example.prompt), one.tokens) for one in completions]
+        device = self.accelerator.device
+        batch = {name: tensor.to(device) for name, tensor in padded(texts).items()}
+        # Column t is about the token that follows it: how likely it is, and, from the critic, what
+        # the response will earn from it on, said before it is seen.
         found: dict[str, list[Tensor]] = {"logprobs": [], "reference": [], "values": []}
         for start in range(0, len(completions), self._rows):
             some = {name: tensor[start : start + self._rows] for name, tensor in batch.items()}
@@ -171,20 +171,17 @@ class ActorCritic:
             found["reference"].append(self._under_reference(some))
             found["values"].append(self._value(self._alone(self.critic), some["input_ids"]))
         thought = {name: torch.cat(parts) for name, parts in found.items()}
-        counted = torch.tensor(rewarded, device=self.accelerator.device)[:, None]
+        counted = torch.tensor(rewarded, device=device)[:, None]
         nothing = torch.zeros_like(thought["values"])
         mask = (batch["targets"] != IGNORED) & counted
         return Experience(**batch, **thought, mask=mask, advantages=nothing, returns=nothing)
 
-    def _under_reference(self, batch: Mapping[str, Tensor]) -> Tensor:
-        found: Tensor
+    def _under_reference(self, batch: Mapping[str, Tensor]) -> Any:
         if self._reference is not None:
-            found = self._reference(**batch)
-            return found.float()
+            return self._reference(**batch).float()
         policy = self._alone(self.actor)
         with policy.disable_adapter():
-            found = policy(**batch)
-            return found
+            return policy(**batch)
 
     def _alone(self, model: Any) -> Any:
         """Return a model that reads without waiting for other processes, to learn nothing."""
@@ -194,15 +191,11 @@ class ActorCritic:
         values: Tensor = critic(input_ids=input_ids, use_cache=False).logits[..., 0]
         return values.float()
 
-    def update(
-        self, batch: Experience, *, micro: int, clipping: Clipping, rate: float
-    ) -> dict[str, float] | None:
+    def update(self, batch: Experience, *, rate: float) -> dict[str, float] | None:
         """Move policy and critic one step; both losses are means over the batch's tokens.
 
         Args:
             batch: this process's part of it.
-            micro: responses in one forward pass.
-            clipping: limits of the step.
             rate: share of the learning rates to use, 0-1.
 
         Returns:
@@ -216,42 +209,36 @@ class ActorCritic:
         if not total:
             return None
         sums = torch.zeros(3, device=self.accelerator.device)
-        pieces = list(_pieces(range(len(batch.mask)), micro))
+        pieces = list(_pieces(range(len(batch.mask)), self._how.micro_batch_size))
         for number, index in enumerate(pieces, start=1):
             some = batch.rows(index)
-            with self._synchronizing(number == len(pieces)):
-                loss, parts = self._losses(some, clipping)
+            with contextlib.ExitStack() as alone:
+                if number < len(pieces):  # processes exchange gradients with the last part only
+                    alone.enter_context(self.accelerator.no_sync(self.actor))
+                    alone.enter_context(self.accelerator.no_sync(self.critic))
+                loss, parts = self._losses(some)
                 # Gradients of processes are averaged, and these are shares of a sum.
                 share = some.mask.sum() / total * self.accelerator.num_processes
                 self.accelerator.backward(loss * share)
             sums += parts * share
         sums = self.accelerator.reduce(sums, "mean")
-        self._step(sums, clipping.norm, rate)
+        self._step(sums, rate)
         return dict(zip(("policy_loss", "value_loss", "clipped"), sums.tolist(), strict=True))
 
-    def _losses(self, some: Experience, clipping: Clipping) -> tuple[Tensor, Tensor]:
+    def _losses(self, some: Experience) -> tuple[Tensor, Tensor]:
         logprobs = self.actor(input_ids=some.input_ids, targets=some.targets)
         values = self._value(self.critic, some.input_ids)
         if not some.mask.any():  # nothing to learn here, but other processes wait for gradients
             return (logprobs.sum() + values.sum()) * 0.0, values.new_zeros(3)
-        policy = policy_loss(
-            logprobs, some.logprobs, some.advantages, some.mask, clip=clipping.ratio
-        )
-        value = value_loss(values, some.values, some.returns, some.mask, clip=clipping.value)
-        moved = ((logprobs - some.logprobs).exp() - 1).abs() > clipping.ratio
+        clip, value_clip = self._settings.clip, self._settings.value_clip
+        policy = policy_loss(logprobs, some.logprobs, some.advantages, some.mask, clip=clip)
+        value = value_loss(values, some.values, some.returns, some.mask, clip=value_clip)
+        moved = ((logprobs - some.logprobs).exp() - 1).abs() > clip
         clipped = moved.masked_select(some.mask).float().mean()
         return policy + value, torch.stack([policy, value, clipped]).detach()
 
-    @contextlib.contextmanager
-    def _synchronizing(self, last: bool) -> Iterator[None]:
-        """Let processes exchange gradients with the last part of a batch only."""
-        with contextlib.ExitStack() as stack:
-            if not last:
-                stack.enter_context(self.accelerator.no_sync(self.actor))
-                stack.enter_context(self.accelerator.no_sync(self.critic))
-            yield
-
-    def _step(self, losses: Tensor, norm: float, rate: float) -> None:
+    def _step(self, losses: Tensor, rate: float) -> None:
+        norm = self._how.max_grad_norm or float("inf")
         found = [losses.sum()]
         for model in (self.actor, self.critic):
             found.append(self.accelerator.clip_grad_norm_(_trained(model), norm))
@@ -272,9 +259,6 @@ class ActorCritic:
             Path(folder).mkdir(parents=True, exist_ok=True)
             policy.save_pretrained(folder, state_dict=state)
 
-    def _on_device(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return {name: tensor.to(self.accelerator.device) for name, tensor in batch.items()}
-
 
 @contextlib.contextmanager
 def _probabilities_expected() -> Iterator[None]:
@@ -287,27 +271,7 @@ def _probabilities_expected() -> Iterator[None]:
         raise FloatingPointError("the policy's probabilities are not finite") from None
 
 
-@torch.no_grad()
-def summed_logprobs(
-    model: Any, codec: Codec, texts: Sequence[tuple[Messages, Sequence[int]]], *, rows: int
-) -> Tensor:
-    """Return (texts,) log pi(y|x) in nats.
-
-    Args:
-        model: with a likelihood head.
-        codec: of the model.
-        texts: prompts, and the ids of their responses.
-        rows: in one forward pass.
-    """
-    device = next(model.parameters()).device
-    found = []
-    for some in _pieces(texts, rows):
-        batch = padded([(codec.prompt(messages), tokens) for messages, tokens in some])
-        found.append(model(**{name: one.to(device) for name, one in batch.items()}).sum(dim=1))
-    return torch.cat(found)
-
-
-def _with_reference(job: Job, policy: Any) -> tuple[Any, Any | None]:
+def _with_reference(job: TrainingJob, policy: Any) -> tuple[Any, Any | None]:
     """Return what is trained, and the frozen reference where it has weights of its own."""
     without_dropout(policy)
     add_likelihood_head(policy)
@@ -321,7 +285,7 @@ def _with_reference(job: Job, policy: Any) -> tuple[Any, Any | None]:
     return actor, reference.eval().requires_grad_(False)
 
 
-def _critic(job: Job) -> Any:
+def _critic(job: TrainingJob) -> Any:
     """Return the base model with a head of one value per token, which says 0 at the start."""
     from transformers import AutoConfig, AutoModelForTokenClassification
     from transformers.utils import logging

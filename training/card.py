@@ -1,32 +1,114 @@
-"""The model card: README.md of a trained checkpoint, with everything needed to repeat it."""
+"""What a training tells of itself: a report of its pairs before, and a model card after it.
 
-import shlex
-import sys
+The card is the README.md of the checkpoint, with everything needed to repeat the training.
+"""
+
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from mipo_eval.evaluation.generate import environment
+from mipo_eval.keys import digest
 from mipo_eval.models.spec import ModelSpec
 from mipo_eval.store.trainings import CurvePoint, Training
+from mipo_eval.training.data import Messages, TrainingExample, TrainingExamples
 
-_LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "lm_eval", "vllm")
+if TYPE_CHECKING:
+    from mipo_eval.tasks.likelihood import ScoringModel
+
+MEASURED = 128
+"""Examples whose likelihoods are measured: enough for a mean, whatever the training set's size."""
+
+_SHOWN = 3
 
 
-def training_environment() -> dict[str, str]:
-    """Return what a training is made with: versions, machine, command; nothing is imported."""
-    return environment(_LIBRARIES, command=shlex.join(sys.argv[1:]))
+def pair_report(
+    made: TrainingExamples, scoring: "ScoringModel | None", *, seed: int
+) -> dict[str, Any]:
+    """Return counts, lengths, likelihoods under the reference model, and some examples.
+
+    `ranked_correctly` is the share of (chosen, rejected) pairs whose chosen response the reference
+    model finds likelier given the full prompt. `pmi_chosen` and `pmi_rejected` are means of
+    log pi(y|x,c) - log pi(y|x) in nats over a drawn part of the examples: at MIPO's optimum that
+    is the reward (PAPER.md, "Method"), so their distance is what there is to learn.
+
+    Without a `scoring` model its figures are left out; the seed draws what is measured and shown.
+    """
+    examples = made.examples
+    report: dict[str, Any] = {
+        "items": made.items,
+        "examples": len(examples),
+        "pairs": sum(len(example.rejected) for example in examples),
+        "dropped": dict(made.dropped),
+        "dropped_negatives": dict(made.dropped_negatives),
+        "chosen_characters": _mean([len(e.chosen) for e in examples if e.chosen]),
+        "rejected_characters": _mean([len(text) for e in examples for text in e.rejected]),
+    }
+    order = sorted(examples, key=lambda example: digest([seed, example.item.key]))
+    if scoring is not None:
+        report |= likelihood_figures([e for e in order if e.chosen][:MEASURED], scoring)
+    report["shown"] = [
+        {
+            "item_id": example.item.item_id,
+            "prompt": example.prompt[-1]["content"],
+            "chosen": example.chosen,
+            "rejected": list(example.rejected[:1]),
+        }
+        for example in order[:_SHOWN]
+    ]
+    return report
+
+
+def likelihood_figures(
+    examples: Sequence[TrainingExample], scoring: "ScoringModel"
+) -> dict[str, Any]:
+    """Return `ranked_correctly`, `pmi_chosen`, `pmi_rejected` and how many examples they are over.
+
+    Examples that are longer than the model takes are left out.
+    """
+    from mipo_eval.tasks.likelihood import TokenPair
+    from mipo_eval.training.logprobs import Codec
+
+    codec = Codec.of(scoring.tokenizer)
+    limit = scoring.max_length or float("inf")
+    asked: dict[tuple[str, str], TokenPair] = {}
+
+    def want(prompt: Messages, text: str) -> tuple[str, str]:  # what comes twice is read once
+        name = (digest(prompt), text)
+        if name not in asked:
+            asked[name] = TokenPair(codec.prompt(prompt), codec.response(text))
+        return name
+
+    wanted = [
+        [
+            (want(e.prompt, text), want(e.bare_prompt, text))
+            for text in (e.chosen or "", *e.rejected)
+        ]
+        for e in examples
+    ]
+    fitting = {
+        name: pair for name, pair in asked.items() if len(pair.prompt) + len(pair.response) <= limit
+    }
+    sums = dict(zip(fitting, scoring.logprobs(list(fitting.values())), strict=True))
+    measured = [rows for rows in wanted if all(a in sums and b in sums for a, b in rows)]
+    within = [[sums[name] for name, _ in rows] for rows in measured]
+    gains = [[sums[name] - sums[bare] for name, bare in rows] for rows in measured]
+    has_context = any(example.prompt != example.bare_prompt for example in examples)
+    return {
+        "measured": len(measured),
+        "ranked_correctly": _mean([float(row[0] > other) for row in within for other in row[1:]]),
+        "pmi_chosen": _mean([row[0] for row in gains]) if has_context else None,
+        "pmi_rejected": _mean([x for row in gains for x in row[1:]]) if has_context else None,
+    }
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return fmean(values) if values else None
 
 
 def model_card(training: Training, curve: Sequence[CurvePoint], *, base: ModelSpec) -> str:
-    """Return the README.md of a trained checkpoint.
-
-    Args:
-        training: as it is stored.
-        curve: all its points.
-        base: the model it began with.
-    """
+    """Return the README.md of a checkpoint that was trained from `base`."""
     return "\n".join(_card(training, curve, base)) + "\n"
 
 

@@ -1,131 +1,73 @@
 """InfoNCE and SAMI (eqs. 6 and 7): K contexts of one prompt, and the K responses to them.
 
 Every response is read under every context of its group, which gives K x K log-probabilities. Each
-prompt-with-context is read once, with all K responses behind it (see packing.py).
-
-Needs no torch to be imported, so that recipes can be checked anywhere.
+prompt-with-context is read once, with all K responses behind it (see packed.py).
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
 
 from mipo_eval.errors import DataError
 from mipo_eval.keys import item_rng
-from mipo_eval.records import Item
-from mipo_eval.training.job import Example, Job
-from mipo_eval.training.mipo import Reading
+from mipo_eval.training.data import Trained, TrainingExample, TrainingJob
+from mipo_eval.training.dpo import GroupPolicy, GroupTask
+from mipo_eval.training.losses import info_nce_loss, sami_loss
+from mipo_eval.training.packed import Kept, TokenGroup
+from mipo_eval.training.recipes import ContrastiveSettings
 
-if TYPE_CHECKING:
-    from mipo_eval.training.likelihood import Codec
-    from mipo_eval.training.packing import TokenGroup
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContrastiveSettings:
-    """What contrastive training needs beyond an optimizer, whose batch counts groups."""
-
-    loss: Literal["info_nce", "sami"] = "info_nce"
-    contexts: int = 4
-    """K: contexts, and responses, of a group. The paper gives no value."""
-    attention: Reading = "auto"
-    """How the responses behind a prompt are read; see `DpoSettings`."""
-
-    def __post_init__(self) -> None:
-        if self.contexts < 2:
-            raise ValueError(
-                f"contexts is {self.contexts}: a response is told by its context among 2 or more"
-            )
+_LOSSES = {"info_nce": info_nce_loss, "sami": sami_loss}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContrastiveOutcome:
-    """What became of a training beside its checkpoint."""
-
-    groups: int
-    """Groups trained on."""
-    responses: int
-    dropped: Mapping[str, int]
-    """Examples left out, by reason."""
-    notes: tuple[str, ...]
-    """What a user should know, such as why nothing was packed."""
-
-
-def train_contrastive(job: Job, settings: ContrastiveSettings) -> ContrastiveOutcome:
-    """Train a model to tell its responses by their contexts; the result ends up in `job.out`.
+def train_contrastive(job: TrainingJob, settings: ContrastiveSettings) -> Trained:
+    """Train a model to tell its responses by their contexts.
 
     Examples of one prompt are grouped (`grouped`); see `with_other_contexts` for data sets in
     which a prompt has one context only. A step is on `optimization.batch_size` groups.
 
     Reports: loss, mi_lower_bound (the negative of eq. 6), retrieval (share of responses whose own
     context is the likeliest), kl (to the reference, nats per response), tokens_per_second.
-
-    Raises:
-        ConfigError: the batch cannot be split, or the model cannot do what `settings` ask for.
-        DataError: an example has no response, or there is not one group.
-        ModelError: the model cannot be loaded, memory runs out, or the loss is not finite.
     """
-    from mipo_eval.training import contrastive_trainer, pair_trainer
-    from mipo_eval.training.likelihood import Codec, add_likelihood_head
-    from mipo_eval.training.mipo import choose_reader, longest_text
-    from mipo_eval.training.trainer import load_policy, run_trainer
-
-    model, tokenizer = load_policy(job)
-    pair_trainer.without_dropout(model)
-    add_likelihood_head(model)
-    codec = Codec.of(tokenizer, job.chat_template)
-    longest = longest_text(job, model)
-    fitting = _fitting(job.examples, codec, settings, longest, job.seed)
-    held_out = _fitting(job.held_out, codec, settings, longest, job.seed).groups
+    policy = GroupPolicy.load(job)
+    fitting = _fitting(job.examples, policy, settings, job.seed)
+    held_out = _fitting(job.held_out, policy, settings, job.seed)
     if not fitting.groups:
         reasons = ", ".join(f"{count} x {why}" for why, count in fitting.dropped.items())
         raise DataError(
             f"not one prompt has two contexts with responses to tell apart ({reasons}): take a "
             "suite in which several users ask the same, or raise optimization.max_length"
         )
-    rows = [row for group in (*fitting.groups, *held_out) for row in group]
-    reader, note = choose_reader(model, tokenizer, rows, settings.attention)
-    trainer = contrastive_trainer.make_trainer(
-        pair_trainer.with_adapter(model, job),
-        job,
-        contrastive_trainer.Task(reader, fitting.groups, held_out, settings.loss),
-        tokenizer,
-    )
-    run_trainer(trainer, job)
-    return ContrastiveOutcome(
-        groups=len(fitting.groups),
-        responses=sum(map(len, fitting.groups)),
-        dropped=fitting.dropped,
-        notes=(note,) if note else (),
-    )
+
+    def measure(logprobs: Tensor, batch: Mapping[str, Any]) -> Mapping[str, Tensor]:
+        # A group has a row per context, and may have fewer than K contexts.
+        squares = [rows[:, : len(rows)] for rows in torch.split(logprobs, batch["sizes"])]
+        own = torch.cat([square.diagonal() for square in squares]).detach()
+        kl = (batch["reference"][:, 0] - own).mean()
+        return contrastive_measures(squares, settings.loss)._asdict() | {"kl": kl}
+
+    task = GroupTask(fitting.groups, held_out.groups, measure, own_only=True)
+    notes = policy.train(job, task, settings.attention)
+    groups, dropped = fitting.groups, fitting.dropped
+    responses = sum(map(len, groups))
+    return {"groups": len(groups), "responses": responses, "dropped": dropped, "notes": notes}
 
 
-@dataclass(frozen=True, slots=True)
-class Grouping:
-    """Examples by prompt."""
-
-    groups: list[tuple[Example, ...]]
-    dropped: Counter[str]
-    """Examples in no group, by reason."""
-
-
-def grouped(examples: Sequence[Example], *, contexts: int, seed: int) -> Grouping:
+def grouped(
+    examples: Sequence[TrainingExample], *, contexts: int, seed: int
+) -> Kept[tuple[TrainingExample, ...]]:
     """Return groups of 2 to K examples of one prompt, no two with equal contexts.
 
     A prompt with more than K contexts gives several groups; what does not fill one makes a smaller
     group, and a single rest is left out. Which examples meet depends on the seed and the prompt,
     not on the order of the examples.
 
-    Args:
-        examples: each with the model's own response.
-        contexts: K.
-        seed: of the draw.
-
     Raises:
         DataError: an example has no response.
     """
-    by_prompt: dict[str, dict[str, Example]] = defaultdict(dict)
+    by_prompt: dict[str, dict[str, TrainingExample]] = defaultdict(dict)
     dropped: Counter[str] = Counter()
     for example in sorted(examples, key=lambda one: one.item.key):
         if not example.chosen:
@@ -145,77 +87,32 @@ def grouped(examples: Sequence[Example], *, contexts: int, seed: int) -> Groupin
         parts = [tuple(found[at : at + contexts]) for at in range(0, len(found), contexts)]
         groups += [part for part in parts if len(part) > 1]
         dropped["no other context to tell it from"] += sum(len(part) == 1 for part in parts)
-    return Grouping(groups, +dropped)
-
-
-def with_other_contexts(items: Sequence[Item], *, contexts: int, seed: int) -> list[Item]:
-    """Return the items, and more of them so that each prompt is asked under K contexts.
-
-    Eqs. 6 and 7 need K responses to one prompt; in most data sets a user's prompt is nobody
-    else's. What is missing is filled with contexts of other users, drawn by the seed and the
-    prompt; such an item has the other user's preferences and no reference.
-
-    Args:
-        items: the training items of one data set.
-        contexts: K.
-        seed: of the draw.
-
-    Raises:
-        DataError: the items have fewer than K different contexts.
-    """
-    owners = {" ".join(item.context.split()): item for item in items if item.context.strip()}
-    if len(owners) < contexts:
-        raise DataError(
-            f"{len(owners)} different contexts in {len(items)} training items: too few for groups "
-            f"of {contexts}; lower settings.contexts, or take a suite with more users"
-        )
-    by_prompt: dict[str, list[Item]] = defaultdict(list)
-    for item in items:
-        if item.context.strip():
-            by_prompt[item.prompt].append(item)
-    found = list(items)
-    for prompt, own in by_prompt.items():
-        known = {" ".join(item.context.split()) for item in own}
-        missing = contexts - len(known)
-        if missing > 0:
-            others = [owners[context] for context in sorted(owners.keys() - known)]
-            drawn = item_rng(seed, "contexts", prompt).sample(others, missing)
-            found += [_asked_by(min(own, key=lambda one: one.key), other) for other in drawn]
-    return found
-
-
-def _asked_by(item: Item, other: Item) -> Item:
-    taken = {name: getattr(other, name) for name in ("context", "preferences", "rubric", "user_id")}
-    name = f"{item.item_id}+{other.item_id}"
-    return item.model_copy(update={**taken, "item_id": name, "reference": None, "meta": {}})
-
-
-@dataclass(frozen=True, slots=True)
-class _Fitting:
-    groups: "list[tuple[TokenGroup, ...]]"
-    dropped: Counter[str]
+    return Kept(groups, dict(+dropped))
 
 
 def _fitting(
-    examples: Sequence[Example],
-    codec: "Codec",
+    examples: Sequence[TrainingExample],
+    policy: GroupPolicy,
     settings: ContrastiveSettings,
-    longest: int | None,
     seed: int,
-) -> _Fitting:
+) -> Kept[tuple[TokenGroup, ...]]:
     """Return groups as token ids: a row per context with all responses of the group behind it."""
-    from mipo_eval.training.packing import TokenGroup
+    codec, longest = policy.codec, policy.longest or float("inf")
 
-    short = [one for one in examples if _fits(one, codec, longest)]
+    short = [
+        one
+        for one in examples
+        if not one.chosen or len(codec.prompt(one.prompt) + codec.response(one.chosen)) <= longest
+    ]
     made = grouped(short, contexts=settings.contexts, seed=seed)
-    if len(short) < len(examples):
-        made.dropped["too long"] += len(examples) - len(short)
+    dropped = Counter(made.dropped)
+    dropped["too long"] += len(examples) - len(short)
     groups: list[tuple[TokenGroup, ...]] = []
     for group in made.groups:
         prompts = [tuple(codec.prompt(one.prompt)) for one in group]
         responses = tuple(tuple(codec.response(one.chosen or "")) for one in group)
-        if longest is not None and max(map(len, prompts)) + max(map(len, responses)) > longest:
-            made.dropped["too long behind another's context"] += len(group)
+        if max(map(len, prompts)) + max(map(len, responses)) > longest:
+            dropped["too long behind another's context"] += len(group)
             continue
         groups.append(
             tuple(
@@ -223,10 +120,37 @@ def _fitting(
                 for one, prompt in zip(group, prompts, strict=True)
             )
         )
-    return _Fitting(groups, made.dropped)
+    return Kept(groups, dict(+dropped))
 
 
-def _fits(example: Example, codec: "Codec", longest: int | None) -> bool:
-    if longest is None or not example.chosen:
-        return True
-    return len(codec.prompt(example.prompt)) + len(codec.response(example.chosen)) <= longest
+class ContrastiveMeasures(NamedTuple):
+    """Means over the groups of a batch; scalars."""
+
+    loss: Tensor
+    mi_lower_bound: Tensor
+    """In nats, at most log K: the negative of eq. 6, whichever loss is trained."""
+    retrieval: Tensor
+    """Share of responses whose own context is the likeliest of the group's; a tie is none."""
+
+
+def contrastive_measures(
+    squares: Sequence[Tensor], loss: Literal["info_nce", "sami"]
+) -> ContrastiveMeasures:
+    """Return loss and measurements of groups; every group weighs the same.
+
+    Args:
+        squares: per group (K, K), entry [i, j] is log pi(y_j|x,c_i) in nats.
+        loss: which of the two is trained.
+    """
+    losses = torch.stack([_LOSSES[loss](square) for square in squares])
+    with torch.no_grad():
+        bounds = torch.stack([-info_nce_loss(square) for square in squares])
+        found = torch.stack([_retrieval(square) for square in squares])
+    return ContrastiveMeasures(losses.mean(), bounds.mean(), found.mean())
+
+
+def _retrieval(square: Tensor) -> Tensor:
+    """Return the () share of columns whose largest entry is the diagonal's alone."""
+    own = torch.eye(len(square), dtype=torch.bool, device=square.device)
+    others = square.masked_fill(own, -torch.inf).amax(dim=0)
+    return (square.diagonal() > others).to(square.dtype).mean()

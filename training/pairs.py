@@ -9,7 +9,7 @@ reshuffle       another item's chosen response, used again
 random-strings  random letters and digits as long as the chosen response
 
 Everything here is pure. What a strategy wants is first planned, and asked of the model by
-`sample.py`; `build_pairs` then joins the texts to pairs and counts what cannot be used. A plan
+`data.py`; `build_pairs` then joins the texts to pairs and counts what cannot be used. A plan
 depends on the seed, the item and the set of items, never on their order.
 """
 
@@ -22,22 +22,13 @@ from typing import Literal
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.keys import item_rng
 from mipo_eval.records import Item, Response
+from mipo_eval.training.recipes import PairSettings
 
-Negatives = Literal["missing", "random", "reshuffle", "random-strings"]
 _ALPHANUMERIC = string.ascii_letters + string.digits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PairSettings:
-    """Where the rejected responses come from."""
-
-    negatives: Negatives = "missing"
-    n_negatives: int = 1
-    """Rejected responses per chosen one; Table 6 compares 1, 3, 5 and 10."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class PairPlan:
     """What one item needs to become a pair."""
 
     item: Item
@@ -49,7 +40,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pair:
+class PreferencePair:
     """A prompt's chosen response with its negatives; N of them are N pairs of one prompt."""
 
     item: Item
@@ -59,10 +50,10 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pairs:
+class PreferencePairs:
     """The pairs of a training set, and what was left out of it."""
 
-    pairs: tuple[Pair, ...]
+    pairs: tuple[PreferencePair, ...]
     dropped: Mapping[str, int] = field(default_factory=dict)
     """Items without a pair, by reason."""
     dropped_negatives: Mapping[str, int] = field(default_factory=dict)
@@ -75,24 +66,24 @@ def build_pairs(
     settings: PairSettings,
     *,
     seed: int = 0,
-) -> Pairs:
+) -> PreferencePairs:
     """Join the responses to planned draws to preference pairs.
 
     A pair whose two responses are equal, or one of whose responses is absent, empty or cut at the
     length limit, teaches nothing or something wrong: it is dropped and counted.
 
     Args:
-        items: the training items of one data set, as they were planned.
+        items: the training items of one data set.
         responses: of the reference model, by the key of the item as it was asked
             (`plan_draws` says which are wanted).
-        settings: the strategy.
-        seed: as it was planned with; also of random strings.
+        settings: the strategy, as it was planned with.
+        seed: the same; also of random strings.
 
     Raises:
         DataError: the strategy has too little to draw from, or not one pair can be used.
         ConfigError: the strategy does not fit prompts without contexts.
     """
-    pairs: list[Pair] = []
+    pairs: list[PreferencePair] = []
     dropped: Counter[str] = Counter()
     dropped_negatives: Counter[str] = Counter()
     plans = list(plan_draws(items, settings, seed=seed))
@@ -107,7 +98,7 @@ def build_pairs(
         good = tuple(text for text, _ in found if text is not None)
         reasons = [why for _, why in found if why is not None]
         if good:
-            pairs.append(Pair(item=plan.item, chosen=chosen, rejected=good))
+            pairs.append(PreferencePair(item=plan.item, chosen=chosen, rejected=good))
             dropped_negatives.update(reasons)
         else:
             dropped[reasons[0]] += 1
@@ -117,11 +108,15 @@ def build_pairs(
             f"not one of {len(items)} items gives a preference pair ({reasons_seen}): check the "
             "model's responses, or raise sampling.max_tokens"
         )
-    return Pairs(pairs=tuple(pairs), dropped=dropped, dropped_negatives=dropped_negatives)
+    return PreferencePairs(pairs=tuple(pairs), dropped=dropped, dropped_negatives=dropped_negatives)
 
 
 def _negatives(
-    plan: Plan, chosen: str, responses: Mapping[str, Response], settings: PairSettings, seed: int
+    plan: PairPlan,
+    chosen: str,
+    responses: Mapping[str, Response],
+    settings: PairSettings,
+    seed: int,
 ) -> list[tuple[str | None, str | None]]:
     """Return each negative's text, or why there is none."""
     if settings.negatives == "random-strings":
@@ -153,73 +148,45 @@ def random_strings(like: str, n: int, *, seed: int, key: str) -> list[str]:
     return ["".join(rng.choices(_ALPHANUMERIC, k=len(like))) for _ in range(n)]
 
 
-def plan_draws(items: Sequence[Item], settings: PairSettings, *, seed: int = 0) -> Iterator[Plan]:
-    """Yield what each item needs, in the order of the items.
+def plan_draws(
+    items: Sequence[Item], settings: PairSettings, *, seed: int = 0
+) -> Iterator[PairPlan]:
+    """Yield what each item needs, in the order of the items; others are drawn from these only.
 
-    Args:
-        items: the training items of one data set; contexts and prompts are drawn from these only.
-        settings: the strategy.
-        seed: of the draw of other contexts and prompts.
+    Where any item has a context, those without one are left out: there is nothing to tell them by.
 
     Raises:
         DataError: too few other contexts or prompts for that many negatives.
         ConfigError: the strategy does not fit prompts without contexts, or N is below 1.
     """
-    if settings.n_negatives < 1:
-        raise ConfigError(f"pairs.n_negatives is {settings.n_negatives}: at least 1 is needed")
+    kind, n = settings.negatives, settings.n_negatives
+    if n < 1:
+        raise ConfigError(f"pairs.n_negatives is {n}: at least 1 is needed")
     with_context = any(_same(item.context) for item in items)
-    if settings.negatives == "missing" and not with_context:
+    if kind == "missing" and not with_context:
         raise ConfigError(
             "negatives 'missing' leave the user's context out, and these prompts have none: take "
             "random or reshuffle"
         )
-    plans = {
-        "missing": _plan_missing,
-        "random": _plan_random if with_context else _plan_other_prompts,
-        "reshuffle": _plan_reshuffle,
-        "random-strings": _plan_strings,
-    }
-    yield from plans[settings.negatives](items, settings.n_negatives, seed)
-
-
-def _plan_missing(items: Sequence[Item], n: int, seed: int) -> Iterator[Plan]:
-    for item in items:
-        if _same(item.context):
-            bare = tuple(_asked(item, f"missing-{number}", context="") for number in range(n))
-            yield Plan(item=item, rejected=bare)
-
-
-def _plan_random(items: Sequence[Item], n: int, seed: int) -> Iterator[Plan]:
-    others = _Others(items, "context")
-    for item in items:
-        if _same(item.context):
-            rejected = tuple(
-                _asked(item, f"random-{number}", context=other.context)
-                for number, other in enumerate(others.draw(item, n, seed))
-            )
-            yield Plan(item=item, rejected=rejected)
-
-
-def _plan_other_prompts(items: Sequence[Item], n: int, seed: int) -> Iterator[Plan]:
-    others = _Others(items, "prompt")
-    for item in items:
-        # Each a fresh response, not the one that is chosen for that prompt.
-        drawn = others.draw(item, n, seed)
-        rejected = tuple(_asked(other, f"for-{item.item_id}") for other in drawn)
-        yield Plan(item=item, rejected=rejected)
-
-
-def _plan_reshuffle(items: Sequence[Item], n: int, seed: int) -> Iterator[Plan]:
-    with_context = any(_same(item.context) for item in items)
+    if kind == "random-strings":
+        yield from (PairPlan(item=item, rejected=()) for item in items)
+        return
     others = _Others(items, "context" if with_context else "prompt")
     for item in items:
-        if _same(item.context) or not with_context:
-            yield Plan(item=item, rejected=tuple(others.draw(item, n, seed)))
-
-
-def _plan_strings(items: Sequence[Item], n: int, seed: int) -> Iterator[Plan]:
-    for item in items:
-        yield Plan(item=item, rejected=())
+        if with_context and not _same(item.context):
+            continue
+        if kind == "missing":
+            rejected = [_asked(item, f"missing-{number}", context="") for number in range(n)]
+        else:
+            rejected = others.draw(item, n, seed)
+        if kind == "random" and with_context:
+            rejected = [
+                _asked(item, f"random-{number}", context=other.context)
+                for number, other in enumerate(rejected)
+            ]
+        elif kind == "random":  # a fresh response each, not the one that is chosen for that prompt
+            rejected = [_asked(other, f"for-{item.item_id}") for other in rejected]
+        yield PairPlan(item=item, rejected=tuple(rejected))
 
 
 class _Others:
@@ -253,6 +220,8 @@ class _Others:
                 f"different ones only {len(self._pool) - len(own)} belong to others: lower "
                 "--n-negatives, or take --negatives missing"
             )
+        # As many more are drawn as may have to be left out; the draw is the item's alone, so one
+        # item more or less in another place of the list changes no other item's negatives.
         rng = item_rng(seed, "negatives", item.key)
         texts = [text for text in rng.sample(self._pool, n + len(own)) if text not in own][:n]
         return [rng.choice(self._items[text]) for text in texts]
@@ -269,3 +238,40 @@ def _same(text: str) -> str:
 def _asked(item: Item, mark: str, **changes: str) -> Item:
     """Return an item as it is asked for a negative, with an id, key and draw of its own."""
     return item.model_copy(update={"item_id": f"{item.item_id}~{mark}", **changes})
+
+
+def with_other_contexts(items: Sequence[Item], *, contexts: int, seed: int) -> list[Item]:
+    """Return the items, and more of them so that each prompt is asked under K contexts.
+
+    Eqs. 6 and 7 need K responses to one prompt; in most data sets a user's prompt is nobody
+    else's. What is missing is filled with contexts of other users, drawn by the seed and the
+    prompt; such an item has the other user's preferences and no reference.
+
+    Raises:
+        DataError: the items have fewer than K different contexts.
+    """
+    owners = {" ".join(item.context.split()): item for item in items if item.context.strip()}
+    if len(owners) < contexts:
+        raise DataError(
+            f"{len(owners)} different contexts in {len(items)} training items: too few for groups "
+            f"of {contexts}; lower settings.contexts, or take a suite with more users"
+        )
+    by_prompt: dict[str, list[Item]] = defaultdict(list)
+    for item in items:
+        if item.context.strip():
+            by_prompt[item.prompt].append(item)
+    found = list(items)
+    for prompt, own in by_prompt.items():
+        known = {" ".join(item.context.split()) for item in own}
+        missing = contexts - len(known)
+        if missing > 0:
+            others = [owners[context] for context in sorted(owners.keys() - known)]
+            drawn = item_rng(seed, "contexts", prompt).sample(others, missing)
+            found += [_asked_by(min(own, key=lambda one: one.key), other) for other in drawn]
+    return found
+
+
+def _asked_by(item: Item, other: Item) -> Item:
+    taken = {name: getattr(other, name) for name in ("context", "preferences", "rubric", "user_id")}
+    name = f"{item.item_id}+{other.item_id}"
+    return item.model_copy(update={**taken, "item_id": name, "reference": None, "meta": {}})

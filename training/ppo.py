@@ -1,7 +1,7 @@
 """PPO with a learned critic (Schulman et al. 2017), as the paper trains PPO (MI), RLAIF and RLVR.
 
 A rollout: the policy answers some prompts, a reward judges the responses, the critic says what it
-expected, and what came out better than expected is made likelier, batch by batch. `advantages.py`
+expected, and what came out better than expected is made likelier, batch by batch. `losses.py`
 has the arithmetic and `actor_critic.py` the models.
 """
 
@@ -13,91 +13,36 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import torch
+from accelerate.utils import gather_object
 
 from mipo_eval.errors import ConfigError, DataError, ModelError
 from mipo_eval.keys import item_rng
-from mipo_eval.training.job import Example, Job
-from mipo_eval.training.rewards import Completion, Reward, RewardSettings, open_reward
-
-_STATE = "trainer_state.json"
-"""Written last: a checkpoint without it was killed half-way. Named as transformers' own."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PpoSettings(RewardSettings):
-    """How PPO learns; `optimization` is the actor's. Defaults: PAPER.md, appendix E, as named."""
-
-    critic_learning_rate: float = 9e-6
-    """Appendix E."""
-    rollout_batch_size: int = 8
-    """Responses per rollout over all devices (appendix E)."""
-    rollout_micro_batch_size: int = 2
-    """Responses written or scored at a time on one device (appendix E)."""
-    passes: int = 1
-    """How often each rollout is learned from."""
-    kl_target: float | None = None
-    """KL to hold, in nats per response; None keeps the coefficient `kl`."""
-    kl_horizon: int = 10_000
-    """Responses over which a deviation from the target is made up for."""
-    normalize_reward: bool = True
-    """Rewards in standard deviations from the mean of all that were seen (appendix E)."""
-    discount: float = 1.0
-    decay: float = 0.95
-    """Lambda of the advantages: lower is less noisy and trusts the critic more."""
-    clip: float = 0.2
-    """How far the ratio of new to old probability may move with profit."""
-    value_clip: float = 0.2
-
-    def __post_init__(self) -> None:
-        RewardSettings.__post_init__(self)
-        for name in ("critic_learning_rate", "rollout_batch_size", "rollout_micro_batch_size"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name):g}: it must be above 0")
+from mipo_eval.training import losses
+from mipo_eval.training.actor_critic import ActorCritic
+from mipo_eval.training.data import Trained, TrainingExample, TrainingJob
+from mipo_eval.training.recipes import PpoSettings
+from mipo_eval.training.rewards import Completion, Reward, open_reward
+from mipo_eval.training.trainer import (
+    STATE,
+    STEPS,
+    arguments,
+    diverged,
+    last_checkpoint,
+    memory_errors,
+    save_result,
+    world_size,
+)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PpoOutcome:
-    """What became of a training beside its checkpoint."""
-
-    prompts: int
-    """Prompts trained on."""
-    rollouts: int
-    too_long: int
-    """Prompts that left no room for a response."""
-    unrewarded: int
-    """Responses without a reward, which nothing was learned from."""
-
-
-def train_ppo(job: Job, settings: PpoSettings) -> PpoOutcome:
-    """Train the policy on its own responses and save it to `job.out`.
+def train_ppo(job: TrainingJob, settings: PpoSettings) -> Trained:
+    """Train the policy on its own responses.
 
     Reports per rollout the losses, reward, kl (nats per response), response_tokens, shares of
     responses (unrewarded, truncated) and more; at the end held_out_reward, where there is any.
-
-    Raises:
-        ConfigError: batch sizes do not divide each other, or a setting is wrong.
-        DataError: the examples lack what the reward looks at, or all prompts are too long.
-        ModelError: the model cannot be loaded, memory runs out, or the loss is not finite.
-        BackendError: the judge cannot be asked, or rates nothing.
     """
-    from mipo_eval.training.trainer import memory_errors, save_result
-
-    check_batches(job, settings)
-    with memory_errors():
-        run = _Ppo(job, settings)
-        with open_reward(settings, job, run.models.logprobs) as reward:
-            run.train(reward)
-            run.measure_held_out(reward)
-    save_result(run, job)
-    run.accelerator.end_training()
-    return run.outcome()
-
-
-def check_batches(job: Job, settings: PpoSettings) -> None:
-    """Raise ConfigError where rollouts cannot be split evenly into batches and devices."""
-    from mipo_eval.training.trainer import arguments, world_size
-
     arguments(job)  # checks batch and micro-batch
     if settings.rollout_batch_size % job.optimization.batch_size:
         raise ConfigError(
@@ -105,6 +50,14 @@ def check_batches(job: Job, settings: PpoSettings) -> None:
             f"optimization.batch_size {job.optimization.batch_size} ({world_size()} processes): "
             "change one of them"
         )
+    with memory_errors():
+        run = _Ppo(job, settings)
+        with open_reward(settings, job, run.models.logprobs) as reward:
+            run.train(reward)
+            run.measure_held_out(reward)
+    save_result(run.models, job)
+    run.accelerator.end_training()
+    return run.outcome()
 
 
 def drawn(count: int, rollout: int, size: int, seed: int) -> list[int]:
@@ -120,26 +73,14 @@ def drawn(count: int, rollout: int, size: int, seed: int) -> list[int]:
 class _Ppo:
     """One training: what it has learned so far is in its models, step, scale and controller."""
 
-    def __init__(self, job: Job, settings: PpoSettings) -> None:
-        from mipo_eval.training.actor_critic import ActorCritic, Clipping
-        from mipo_eval.training.advantages import KlController, RewardScale
-
+    def __init__(self, job: TrainingJob, settings: PpoSettings) -> None:
         self._job, self._settings = job, settings
-        self.models = ActorCritic(
-            job,
-            critic_learning_rate=settings.critic_learning_rate,
-            rows=settings.rollout_micro_batch_size,
-        )
+        self.models = ActorCritic(job, settings)
         self.accelerator = self.models.accelerator
         self._examples = self._fitting(job.examples)
         self._scale = RewardScale()
         self._kl = KlController(
             coefficient=settings.kl, target=settings.kl_target, horizon=settings.kl_horizon
-        )
-        self._limits = Clipping(
-            ratio=settings.clip,
-            value=settings.value_clip,
-            norm=job.optimization.max_grad_norm or math.inf,
         )
         size = settings.rollout_batch_size
         self._rollouts = math.ceil(len(self._examples) * job.optimization.epochs / size)
@@ -147,16 +88,16 @@ class _Ppo:
         self._step = self._next = self._unrewarded = 0
         self._saved: Path | None = None
 
-    def outcome(self) -> PpoOutcome:
-        """Return what became of the training."""
-        return PpoOutcome(
-            prompts=len(self._examples),
-            rollouts=self._rollouts,
-            too_long=len(self._job.examples) - len(self._examples),
-            unrewarded=self._unrewarded,
-        )
+    def outcome(self) -> Trained:
+        """Return what was learned from, and what was not."""
+        return {
+            "prompts": len(self._examples),
+            "rollouts": self._rollouts,
+            "too_long": len(self._job.examples) - len(self._examples),
+            "unrewarded": self._unrewarded,
+        }
 
-    def _fitting(self, examples: Sequence[Example]) -> list[Example]:
+    def _fitting(self, examples: Sequence[TrainingExample]) -> list[TrainingExample]:
         """Return the examples whose prompt leaves room for a response."""
         longest = self.models.longest
         room = math.inf if longest is None else longest - self._settings.max_new_tokens
@@ -207,16 +148,14 @@ class _Ppo:
             self._step += self._steps_each  # the schedule of a run does not depend on its judge
         return metrics, sum(lengths)
 
-    def _write(self, examples: Sequence[Example], what: str) -> list[Completion]:
+    def _write(self, examples: Sequence[TrainingExample], what: str) -> list[Completion]:
         """Return responses to this process's part of the examples."""
-        import torch
-
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         # The draws of a rollout depend on its number only, so a resumed run draws the same.
         torch.manual_seed(item_rng(self._job.seed, "ppo", what, str(rank)).getrandbits(63))
-        limit, own = self._settings.max_new_tokens, examples[rank::world]
+        own = examples[rank::world]
         try:
-            return self.models.write(own, max_new_tokens=limit)
+            return self.models.write(own)
         except FloatingPointError as error:
             raise self._not_finite(error, own) from None
 
@@ -224,10 +163,6 @@ class _Ppo:
         self, number: int, completions: Sequence[Completion], scores: Sequence[float | None]
     ) -> dict[str, float]:
         """Move the weights, batch by batch; return the mean of what was measured."""
-        import torch
-
-        from mipo_eval.training import advantages as arithmetic
-
         settings = self._settings
         scaled = self._scale.scaled if settings.normalize_reward else float
         earned = torch.tensor(
@@ -235,17 +170,17 @@ class _Ppo:
             device=self.accelerator.device,
         )
         seen = self.models.experience(completions, [score is not None for score in scores])
-        rewards = arithmetic.token_rewards(
+        rewards = losses.token_rewards(
             earned, seen.logprobs, seen.reference, seen.mask, kl=self._kl.coefficient
         )
-        found = arithmetic.generalized_advantages(
+        found = losses.generalized_advantages(
             rewards, seen.values, seen.mask, discount=settings.discount, decay=settings.decay
         )
-        total = self.accelerator.reduce(arithmetic.moments(found.advantages, seen.mask), "sum")
-        white = arithmetic.whiten(found.advantages, seen.mask, total)
+        total = self.accelerator.reduce(losses.moments(found.advantages, seen.mask), "sum")
+        white = losses.whiten(found.advantages, seen.mask, total)
         seen = dataclasses.replace(seen, advantages=white, returns=found.returns)
         distance = torch.tensor(
-            arithmetic.mean_kl(seen.logprobs, seen.reference, seen.mask),
+            losses.mean_kl(seen.logprobs, seen.reference, seen.mask),
             device=self.accelerator.device,
         )
         kl = float(self.accelerator.reduce(distance, "mean"))
@@ -257,8 +192,6 @@ class _Ppo:
     def _steps(
         self, number: int, seen: Any, completions: Sequence[Completion]
     ) -> Iterator[dict[str, float] | None]:
-        from mipo_eval.training import advantages as arithmetic
-
         how = self._job.optimization
         size = how.batch_size // self.accelerator.num_processes
         for turn in range(self._settings.passes):
@@ -267,27 +200,18 @@ class _Ppo:
             for start in range(0, len(order), size):
                 index = order[start : start + size]
                 done = self._step / (self._rollouts * self._steps_each)
-                share = arithmetic.learning_rate_share(how.schedule, done, how.warmup_ratio)
+                share = learning_rate_share(how.schedule, done, how.warmup_ratio)
                 try:
-                    yield self.models.update(
-                        seen.rows(index),
-                        micro=how.micro_batch_size,
-                        clipping=self._limits,
-                        rate=share,
-                    )
+                    yield self.models.update(seen.rows(index), rate=share)
                 except FloatingPointError as error:
                     raise self._not_finite(error, [completions[i].example for i in index]) from None
                 self._step += 1
 
-    def _not_finite(self, error: FloatingPointError, batch: Sequence[Example]) -> ModelError:
-        from mipo_eval.training.trainer import STEPS, last_good_checkpoint
-
+    def _not_finite(
+        self, error: FloatingPointError, batch: Sequence[TrainingExample]
+    ) -> ModelError:
         items = ", ".join(one.item.item_id for one in batch[:4])
-        kept = last_good_checkpoint(self._job.out / STEPS, self._step)
-        return ModelError(
-            f"{error} at step {self._step + 1}, items {items}: lower optimization.learning_rate; "
-            f"the last good checkpoint is {kept or 'the base model'}"
-        )
+        return diverged(str(error), self._job.out / STEPS, self._step, f", items {items}")
 
     def measure_held_out(self, reward: Reward) -> None:
         """Report the mean reward of responses to the prompts that were held out."""
@@ -306,18 +230,10 @@ class _Ppo:
 
     def _gathered(self, values: Sequence[Any]) -> list[Any]:
         """Return the values of all processes."""
-        from accelerate.utils import gather_object
-
         return list(gather_object(list(values)))
-
-    def save_model(self, folder: str) -> None:
-        """Write the policy's weights."""
-        self.models.save_model(folder)
 
     def _save(self) -> None:
         """Keep what a stopped training continues from, and drop what was kept before."""
-        from mipo_eval.training.trainer import STEPS
-
         folder = self._job.out / STEPS / f"checkpoint-{self._step}"
         self.accelerator.save_state(str(folder))
         state = {
@@ -329,22 +245,73 @@ class _Ppo:
         }
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
-            unfinished = folder / f"{_STATE}.part"
+            unfinished = folder / f"{STATE}.part"
             unfinished.write_text(json.dumps(state), encoding="utf-8")
-            unfinished.rename(folder / _STATE)
+            unfinished.rename(folder / STATE)
             for other in set(folder.parent.glob("checkpoint-*")) - {folder, self._saved}:
                 shutil.rmtree(other)
         self._saved = folder  # kept until the next is proven by a step from it
 
     def _resume(self) -> None:
-        from mipo_eval.training.advantages import RewardScale
-        from mipo_eval.training.trainer import STEPS, last_checkpoint
-
         if (folder := last_checkpoint(self._job.out / STEPS)) is None:
             return
         self._saved = folder
-        state = json.loads((folder / _STATE).read_text(encoding="utf-8"))
+        state = json.loads((folder / STATE).read_text(encoding="utf-8"))
         self.accelerator.load_state(str(folder))
         self._step, self._next = state["global_step"], state["rollout"]
         self._kl.coefficient, self._unrewarded = state["kl_coefficient"], state["unrewarded"]
         self._scale = RewardScale(**state["reward_scale"])
+
+
+def learning_rate_share(
+    schedule: Literal["linear", "cosine", "constant"], done: float, warmup: float
+) -> float:
+    """Return the share of the learning rate to use when a share `done` (0-1) of steps is made.
+
+    It rises from 0 over the share `warmup` of all steps, then stays or falls to 0 at the end.
+    """
+    if done < warmup:
+        return done / warmup
+    left = (1 - done) / (1 - warmup) if warmup < 1 else 0.0
+    cosine = (1 - math.cos(math.pi * left)) / 2
+    return {"constant": 1.0, "linear": left, "cosine": cosine}[schedule]
+
+
+@dataclass(slots=True, kw_only=True)
+class KlController:
+    """The coefficient of the KL penalty: fixed, or steered to a target (Ziegler et al. 2019)."""
+
+    coefficient: float
+    target: float | None = None
+    """KL to hold, in nats per response; None keeps the coefficient."""
+    horizon: int = 10_000
+    """Responses over which a deviation is made up for."""
+
+    def update(self, kl: float, responses: int) -> None:
+        """Raise the coefficient where the KL is above its target, lower it where it is below."""
+        if self.target is not None:
+            error = min(max(kl / self.target - 1, -0.2), 0.2)
+            self.coefficient *= 1 + error * responses / self.horizon
+
+
+@dataclass(slots=True, kw_only=True)
+class RewardScale:
+    """Rewards in units of what was seen so far: mean and variance of all of them (Welford)."""
+
+    count: int = 0
+    mean: float = 0.0
+    squares: float = 0.0
+    """Sum of squared distances from the mean."""
+
+    def add(self, rewards: list[float]) -> None:
+        """Take in the rewards of a batch."""
+        for reward in rewards:
+            self.count += 1
+            distance = reward - self.mean
+            self.mean += distance / self.count
+            self.squares += distance * (reward - self.mean)
+
+    def scaled(self, reward: float) -> float:
+        """Return a reward as its distance from the mean in standard deviations; 0 without any."""
+        deviation = math.sqrt(self.squares / self.count) if self.count else 0.0
+        return (reward - self.mean) / deviation if deviation else 0.0

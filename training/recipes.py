@@ -6,22 +6,30 @@ single values (`--set optimization.learning_rate=5e-7`). Every key must be known
 
 import dataclasses
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from mipo_eval.errors import ConfigError
-from mipo_eval.training.job import Optimization
-from mipo_eval.training.pairs import PairSettings
 
 LearnsFrom = Literal["pairs", "own", "revision", "reference", "prompts"]
 """What is made before the training: preference pairs; the model's own responses; those rewritten;
 the true answers; or nothing, since the method draws responses as it goes."""
+
+Negatives = Literal["missing", "random", "reshuffle", "random-strings"]
+"""Where rejected responses come from; see `pairs.py`."""
+
+AttentionChoice = Literal["auto", "split", "flex", "dense", "rows"]
+"""How responses of one prompt are read: packed behind it in a form of `packed.py`, or "rows", each
+behind its own copy. "auto" packs where the model can, and says where it cannot."""
+
+RewardKind = Literal["mi", "judge", "judge+mi", "exact", "judge-gt"]
+"""What a response earns; see `rewards.py`."""
 
 SHORT_NAMES = {
     "lr": "optimization.learning_rate",
@@ -29,25 +37,6 @@ SHORT_NAMES = {
     "algorithm": "algorithm",
 }
 """What `--set` and `--sweep` take as well, and the command line as flags: `--lora 32`."""
-
-
-class Algorithm(NamedTuple):
-    """Where an algorithm lives: `module:name` of its function and of its settings."""
-
-    train: str
-    settings: str
-
-
-ALGORITHMS = {
-    "dpo": Algorithm("mipo_eval.training.mipo:train_dpo", "mipo_eval.training.mipo:DpoSettings"),
-    "sft": Algorithm("mipo_eval.training.sft:train_sft", "mipo_eval.training.sft:SftSettings"),
-    "contrastive": Algorithm(
-        "mipo_eval.training.contrastive:train_contrastive",
-        "mipo_eval.training.contrastive:ContrastiveSettings",
-    ),
-    "ppo": Algorithm("mipo_eval.training.ppo:train_ppo", "mipo_eval.training.ppo:PpoSettings"),
-    "grpo": Algorithm("mipo_eval.training.grpo:train_grpo", "mipo_eval.training.grpo:GrpoSettings"),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +64,148 @@ class SamplingSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PairSettings:
+    """Where the rejected responses come from."""
+
+    negatives: Negatives = "missing"
+    n_negatives: int = 1
+    """Rejected responses per chosen one; Table 6 compares 1, 3, 5 and 10."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Optimization:
+    """How the weights are moved, whatever the loss. Defaults: PAPER.md, appendix E."""
+
+    learning_rate: float = 1e-7
+    """Swept in the paper over {1e-6, 5e-7, 1e-7}."""
+    epochs: float = 1.0
+    batch_size: int = 4
+    """Prompts per optimizer step over all devices."""
+    micro_batch_size: int = 1
+    """Prompts per forward pass on one device; the rest of the batch is accumulated."""
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    warmup_ratio: float = 0.0
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    precision: Literal["bf16", "float32"] = "bf16"
+    gradient_checkpointing: bool = False
+    lora_rank: int | None = None
+    """None trains all weights; the paper uses rank 32 for 70B."""
+    max_length: int | None = None
+    """Tokens of a prompt with its response; None: what the model takes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DpoSettings:
+    """What DPO on pairs needs beyond an optimizer. Defaults are the paper's."""
+
+    beta: float = 0.1
+    """Strength of the pull to the reference; PAPER.md, appendix E."""
+    attention: AttentionChoice = "auto"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SftSettings:
+    """SFT has no settings of its own: appendix E trains it as DPO."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContrastiveSettings:
+    """What contrastive training needs beyond an optimizer, whose batch counts groups."""
+
+    loss: Literal["info_nce", "sami"] = "info_nce"
+    contexts: int = 4
+    """K: contexts, and responses, of a group. The paper gives no value."""
+    attention: AttentionChoice = "auto"
+
+    def __post_init__(self) -> None:
+        if self.contexts < 2:
+            raise ValueError(
+                f"contexts is {self.contexts}: a response is told by its context among 2 or more"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewardSettings:
+    """What methods that learn from rewards have in common."""
+
+    reward: RewardKind = "mi"
+    judge: str | None = None
+    """Who rates, as `--judge` names it; None: the frozen base model."""
+    alpha: float = 0.1
+    """Weight of the MI reward in `judge+mi`, per nat. The paper gives no value."""
+    max_new_tokens: int = 256
+    """Longest response."""
+    kl: float = 0.001
+    """Penalty for leaving the reference model, in reward per nat; PPO starts with it."""
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens is {self.max_new_tokens}: it must be above 0")
+        if self.kl < 0:
+            raise ValueError(f"kl is {self.kl:g}: a penalty is not below 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PpoSettings(RewardSettings):
+    """How PPO learns; `optimization` is the actor's. Defaults: PAPER.md, appendix E, as named."""
+
+    critic_learning_rate: float = 9e-6
+    """Appendix E."""
+    rollout_batch_size: int = 8
+    """Responses per rollout over all devices (appendix E)."""
+    rollout_micro_batch_size: int = 2
+    """Responses written or scored at a time on one device (appendix E)."""
+    passes: int = 1
+    """How often each rollout is learned from."""
+    kl_target: float | None = None
+    """KL to hold, in nats per response; None keeps the coefficient `kl`."""
+    kl_horizon: int = 10_000
+    """Responses over which a deviation from the target is made up for."""
+    normalize_reward: bool = True
+    """Rewards in standard deviations from the mean of all that were seen (appendix E)."""
+    discount: float = 1.0
+    decay: float = 0.95
+    """Lambda of the advantages: lower is less noisy and trusts the critic more."""
+    clip: float = 0.2
+    """How far the ratio of new to old probability may move with profit."""
+    value_clip: float = 0.2
+
+    def __post_init__(self) -> None:
+        RewardSettings.__post_init__(self)
+        for name in ("critic_learning_rate", "rollout_batch_size", "rollout_micro_batch_size"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name):g}: it must be above 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrpoSettings(RewardSettings):
+    """How GRPO learns; `optimization.batch_size` counts prompts."""
+
+    generations: int = 8
+    """Responses per prompt, compared with each other."""
+    passes: int = 1
+    """How often each batch is learned from."""
+    clip: float = 0.2
+    """How far the ratio of new to old probability may move with profit."""
+
+    def __post_init__(self) -> None:
+        RewardSettings.__post_init__(self)
+        if self.generations < 2:
+            raise ValueError(f"generations is {self.generations}: responses are compared, so >= 2")
+
+
+ALGORITHMS: Mapping[str, type] = {
+    "dpo": DpoSettings,
+    "sft": SftSettings,
+    "contrastive": ContrastiveSettings,
+    "ppo": PpoSettings,
+    "grpo": GrpoSettings,
+}
+"""What each can be set to. Algorithm x is the function `train_x(job, settings)` of module x."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """Everything that decides a training, beside the base model, the suite and the seed."""
 
@@ -89,7 +220,7 @@ class Recipe:
     """Only for what learns from pairs."""
     optimization: Optimization = dataclasses.field(default_factory=Optimization)
     settings: Any
-    """Of the algorithm; see its module."""
+    """Of the algorithm, as `ALGORITHMS` says."""
     chat_template: str | None = None
     """Jinja file in place of, or for want of, the model's own chat template."""
     save_steps: int = 200
@@ -137,9 +268,9 @@ def make_recipe(raw: Mapping[str, Any]) -> Recipe:
         ConfigError: an unknown key, or a value of the wrong kind.
     """
     algorithm = raw.get("algorithm")
-    if algorithm not in ALGORITHMS:
+    if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
         raise ConfigError(f"algorithm {algorithm!r} is not known; known: {', '.join(ALGORITHMS)}")
-    settings = fill(resolve(ALGORITHMS[algorithm].settings), raw.get("settings") or {}, "settings")
+    settings: Any = fill(ALGORITHMS[algorithm], raw.get("settings") or {}, "settings")
     nested = {
         "items": ItemSettings,
         "sampling": SamplingSettings,
@@ -169,10 +300,11 @@ def recipe_yaml(recipe: Recipe) -> str:
     return yaml.safe_dump(recipe_dict(recipe), sort_keys=False, allow_unicode=True)
 
 
-def resolve(dotted: str) -> Any:
-    """Return the object a `module:name` of the registry names, importing its module."""
-    module, _, name = dotted.partition(":")
-    return getattr(importlib.import_module(module), name)
+def load_method(algorithm: str) -> Callable[[Any, Any], Any]:
+    """Return an algorithm's function; its module, and torch with it, is imported only now."""
+    module = importlib.import_module(f"{__package__}.{algorithm}")
+    method: Callable[[Any, Any], Any] = getattr(module, f"train_{algorithm}")
+    return method
 
 
 def parse_override(text: str) -> tuple[str, Any]:
@@ -191,15 +323,28 @@ def parse_override(text: str) -> tuple[str, Any]:
         raise ConfigError(f"--set {text!r}: the value cannot be read as YAML") from None
 
 
+def parse_sweep(text: str) -> tuple[str, list[Any]]:
+    """Return key and values of `lr=1e-6,5e-7,1e-7`.
+
+    Raises:
+        ConfigError: it is not of that form, or names fewer than two different values.
+    """
+    key, _, listed = text.partition("=")
+    pairs = [parse_override(f"{key}={value}") for value in listed.split(",") if value.strip()]
+    if len({str(value) for _, value in pairs}) < 2:
+        raise ConfigError(f"--sweep {text!r}: name two values or more, as in lr=1e-6,5e-7,1e-7")
+    return pairs[0][0], [value for _, value in pairs]
+
+
 _Kind = TypeVar("_Kind")
 
 
 def fill(kind: type[_Kind], raw: Any, where: str) -> _Kind:
-    """Return a frozen record filled from a mapping, strictly.
+    """Return a dataclass filled from a mapping as YAML holds it, strictly.
 
     Args:
-        kind: a dataclass.
-        raw: its fields, as YAML holds them.
+        kind: the dataclass.
+        raw: its fields.
         where: the key the mapping stood under, for messages; "" is the recipe itself.
 
     Raises:
@@ -232,9 +377,7 @@ def _check(recipe: Recipe) -> None:
         "optimization.batch_size": how.batch_size,
         "optimization.micro_batch_size": how.micro_batch_size,
         "save_steps": recipe.save_steps,
-        "items.limit": recipe.items.limit or 1
-        if recipe.items.limit is None
-        else recipe.items.limit,
+        "items.limit": 1 if recipe.items.limit is None else recipe.items.limit,
     }
     for key, value in positive.items():
         if not value > 0:
@@ -245,14 +388,8 @@ def _check(recipe: Recipe) -> None:
         raise ConfigError("sampling.temperature is at least 0 and sampling.top_p lies in (0, 1]")
     with_pairs = recipe.learns_from in {"pairs", "revision"}
     if with_pairs != (recipe.pairs is not None):
-        raise ConfigError(
-            f"{recipe.name} learns from {recipe.learns_from}: it "
-            + (
-                "needs the key pairs"
-                if with_pairs
-                else "makes no pairs, so leave the key pairs out"
-            )
-        )
+        what = "needs the key pairs" if with_pairs else "makes no pairs, so leave the key pairs out"
+        raise ConfigError(f"{recipe.name} learns from {recipe.learns_from}: it {what}")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -12,25 +12,21 @@ A response without a reward is None: it is counted and left out of the update, n
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING
 
 from mipo_eval.errors import BackendError, DataError
-from mipo_eval.judges.judge import Judge
-from mipo_eval.judges.rubric import RatingRequest, rating_requests, read_rating
+from mipo_eval.judges.judge import Judge, RatingRequest, rating_requests, read_rating
 from mipo_eval.models import Failure, Reply
 from mipo_eval.records import Item, Rubric
 from mipo_eval.tasks.answers import grade
-from mipo_eval.training.job import Example, Job
+from mipo_eval.training.data import Messages, TrainingExample, TrainingJob
+from mipo_eval.training.recipes import RewardKind, RewardSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-RewardKind = Literal["mi", "judge", "judge+mi", "exact", "judge-gt"]
-
-Messages = Sequence[Mapping[str, str]]
 
 LogProbs = Callable[[Sequence[Messages], Sequence[Sequence[int]]], "Tensor"]
 """From prompts and the ids of their responses to (responses,) log pi(y|x) in nats, under the
@@ -38,31 +34,10 @@ policy as it is at the time of the call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RewardSettings:
-    """What methods that learn from rewards have in common."""
-
-    reward: RewardKind = "mi"
-    judge: str | None = None
-    """Who rates, as `--judge` names it; None: the frozen base model."""
-    alpha: float = 0.1
-    """Weight of the MI reward in `judge+mi`, per nat. The paper gives no value."""
-    max_new_tokens: int = 256
-    """Longest response."""
-    kl: float = 0.001
-    """Penalty for leaving the reference model, in reward per nat; PPO starts with it."""
-
-    def __post_init__(self) -> None:
-        if self.max_new_tokens < 1:
-            raise ValueError(f"max_new_tokens is {self.max_new_tokens}: it must be above 0")
-        if self.kl < 0:
-            raise ValueError(f"kl is {self.kl:g}: a penalty is not below 0")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
     """A response the policy wrote to the prompt of an example."""
 
-    example: Example
+    example: TrainingExample
     text: str
     tokens: tuple[int, ...]
     """Its ids, the end token included where the policy set one; never empty."""
@@ -87,18 +62,12 @@ def exact_rewards(completions: Sequence[Completion]) -> list[float]:
     return [float(grade(one.example.item, one.text) == "right") for one in completions]
 
 
-class Judged(NamedTuple):
-    """What a judge said of some responses."""
-
-    rewards: list[float | None]
-    reasons: Counter[str]
-    """Why ratings are missing."""
-
-
 async def judge_rewards(
     completions: Sequence[Completion], judge: Judge, to_rate: Callable[[Item], Item]
-) -> Judged:
-    """Return the mean rating (1-5) of each response over what `to_rate` makes of its item.
+) -> tuple[list[float | None], Counter[str]]:
+    """Return each response's mean rating (1-5), and why ratings are missing.
+
+    What is rated is the response to what `to_rate` makes of its item.
 
     A response with a rating missing has no reward: the mean of the others would favour what the
     judge could not rate.
@@ -121,7 +90,7 @@ async def judge_rewards(
             elif rating is None:
                 reasons[f"it replies {outcome.text[:40]!r}"] += 1
     means = [_mean([ratings.get(_name(request)) for request in requests]) for requests in asked]
-    return Judged(means, reasons)
+    return means, reasons
 
 
 def _name(request: RatingRequest) -> tuple[str, str, int]:
@@ -155,13 +124,10 @@ def right_answer(item: Item) -> Item:
 
 
 @contextmanager
-def open_reward(settings: RewardSettings, job: Job, logprobs: LogProbs) -> Iterator[Reward]:
+def open_reward(settings: RewardSettings, job: TrainingJob, logprobs: LogProbs) -> Iterator[Reward]:
     """Give the reward that the settings name; a judge is loaded at the start and kept.
 
-    Args:
-        settings: which reward, and who judges.
-        job: its base model judges where the settings name nobody.
-        logprobs: of the learned policy.
+    The job's base model judges where the settings name nobody.
 
     Raises:
         DataError: the examples lack what the reward looks at.
@@ -176,15 +142,13 @@ def open_reward(settings: RewardSettings, job: Job, logprobs: LogProbs) -> Itera
     if settings.reward == "exact":
         yield exact_rewards
         return
-    from mipo_eval.judges.loading import load_judge
+    from mipo_eval.judges.presets import load_judge
 
     to_rate = right_answer if settings.reward == "judge-gt" else wishes
-    alpha = settings.alpha if settings.reward == "judge+mi" else None
     judge = load_judge(settings.judge or f"hf:{job.model}", judged_model=job.model)
     # One event loop for the whole training: a client's connections belong to the loop they open in.
     with asyncio.Runner() as runner:
         runner.run(judge.backend.check())
-
         rated = 0
 
         def reward(completions: Sequence[Completion]) -> list[float | None]:
@@ -196,25 +160,19 @@ def open_reward(settings: RewardSettings, job: Job, logprobs: LogProbs) -> Itera
                     f"the judge {judge.name} rated not one of the first {len(ratings)} responses "
                     f"({reasons.most_common(1)[0][0]}): name another with --set settings.judge=NAME"
                 )
-            return ratings if alpha is None else _with_mi(ratings, completions, logprobs, alpha)
+            if settings.reward != "judge+mi":
+                return ratings
+            return [
+                None if rating is None else rating + settings.alpha * information
+                for rating, information in zip(
+                    ratings, mi_rewards(completions, logprobs), strict=True
+                )
+            ]
 
         yield reward
 
 
-def _with_mi(
-    ratings: Sequence[float | None],
-    completions: Sequence[Completion],
-    logprobs: LogProbs,
-    alpha: float,
-) -> list[float | None]:
-    extra = mi_rewards(completions, logprobs)
-    return [
-        None if rating is None else rating + alpha * information
-        for rating, information in zip(ratings, extra, strict=True)
-    ]
-
-
-def check_examples(kind: RewardKind, examples: Sequence[Example]) -> None:
+def check_examples(kind: RewardKind, examples: Sequence[TrainingExample]) -> None:
     """Raise where a reward would say nothing about these examples.
 
     Raises:

@@ -2,23 +2,31 @@
 
 The same command continues where a stopped one was: responses are in the store, the trainer's last
 checkpoint is in the output folder, and the folder names the training it belongs to.
+
+A sweep is the same training with several values of a setting, of which held-out training items
+choose one; the test split is never looked at. Each value is a training of its own, in a folder
+below the output, and the best one's checkpoint becomes the result.
 """
 
 import math
 import os
+import shlex
 import shutil
+import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, is_dataclass, replace
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from mipo_eval import settings
 from mipo_eval.errors import ConfigError, MipoEvalError, ModelError
+from mipo_eval.evaluation.generate import environment
 from mipo_eval.keys import digest
 from mipo_eval.models.lm_eval import ModelOptions, decoding_for, read_chat_template
-from mipo_eval.models.spec import ModelSpec
+from mipo_eval.models.spec import ModelSpec, parse_model
 from mipo_eval.progress import Progress
 from mipo_eval.store import Store
 from mipo_eval.store.engine import now
@@ -31,17 +39,34 @@ from mipo_eval.store.trainings import (
     put_training,
     touch_training,
 )
-from mipo_eval.suites import Suite
-from mipo_eval.training.card import model_card, training_environment
-from mipo_eval.training.examples import Examples, Maker, TrainingItems, asking
-from mipo_eval.training.job import Job
-from mipo_eval.training.recipes import ALGORITHMS, Recipe, recipe_dict, resolve
-from mipo_eval.training.report import pair_report
-from mipo_eval.training.sample import Sampler
-from mipo_eval.training.trainer import STEPS, is_main_process, main_process_first
+from mipo_eval.suites import Suite, find_suite
+from mipo_eval.training.card import model_card, pair_report
+from mipo_eval.training.data import (
+    ExampleMaker,
+    TrainingExamples,
+    TrainingItems,
+    TrainingJob,
+    split_validation,
+    training_items,
+)
+from mipo_eval.training.recipes import (
+    Recipe,
+    load_method,
+    make_recipe,
+    merge,
+    nested,
+    recipe_dict,
+)
+from mipo_eval.training.trainer import REFERENCE_FILE, STEPS, is_main_process, main_process_first
 
 MARKER = ".mipo-eval-training"
 """File in an output folder that says which training it holds."""
+
+SWEEP_FOLDER = "sweep"
+"""Folder in the output that holds the values' trainings until one is chosen."""
+
+_LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "lm_eval", "vllm")
+"""Whose versions a training is stored with."""
 
 _BESIDE = {"about", "save_steps", "report_to"}
 """Keys of a recipe that do not decide what comes out."""
@@ -53,7 +78,7 @@ _TOUCH_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class TrainingRequest:
     """One training as it is asked for."""
 
     recipe: Recipe
@@ -69,12 +94,22 @@ class Request:
     seed: int
 
     @property
+    def chat_template(self) -> str | None:
+        """The text of the recipe's chat template, if it names one.
+
+        Raises:
+            ConfigError: the file cannot be read or is no template.
+        """
+        path = self.recipe.chat_template
+        return read_chat_template(Path(path)) if path else None
+
+    @property
     def training_id(self) -> str:
         """Digest of everything that decides the result."""
         return digest(
             {
                 "recipe": {k: v for k, v in recipe_dict(self.recipe).items() if k not in _BESIDE},
-                "chat_template": chat_template(self.recipe),
+                "chat_template": self.chat_template,
                 "model": dict(self.model.identity),
                 "suite": self.suite.name,
                 "items": [[i.key for i in one.items] for one in self.data],
@@ -84,13 +119,27 @@ class Request:
         )
 
 
-def chat_template(recipe: Recipe) -> str | None:
-    """Return the text of the recipe's chat template, if it names one.
+def make_request(
+    recipe: Recipe, *, model: str, suite: str, out: Path, seed: int
+) -> TrainingRequest:
+    """Return the training that a model and a suite are named for; nothing is generated yet.
 
     Raises:
-        ConfigError: the file cannot be read or is no template.
+        MipoEvalError: there is no such model or suite, or it cannot be trained (on).
     """
-    return read_chat_template(Path(recipe.chat_template)) if recipe.chat_template else None
+    found = find_suite(suite)
+    base = parse_model(model)
+    check_model(base, recipe)
+    sampling = recipe.sampling.model
+    return TrainingRequest(
+        recipe=recipe,
+        model=base,
+        sampling_model=parse_model(sampling) if sampling else base,
+        suite=found,
+        data=tuple(training_items(found, settings.data_dir(), recipe.items)),
+        out=out,
+        seed=seed,
+    )
 
 
 def check_model(model: ModelSpec, recipe: Recipe) -> None:
@@ -119,7 +168,7 @@ def check_model(model: ModelSpec, recipe: Recipe) -> None:
         )
 
 
-def train(store: Store, request: Request, progress: Progress) -> Training:
+def train(store: Store, request: TrainingRequest, progress: Progress) -> Training:
     """Do a training, or the rest of it, and return it as stored.
 
     Raises:
@@ -132,43 +181,36 @@ def train(store: Store, request: Request, progress: Progress) -> Training:
         training = _opened(store, request)
     if training.status == "done":
         return training
-    progress = _Alive(store, training.training_id, progress)
+    watch = _Watch(store, training.training_id, progress)
     with _recorded(store, training) as record:
         with main_process_first():
-            examples, held_out = make_examples(store, request, progress)
-        template = chat_template(request.recipe)
+            examples, held_out = make_examples(store, request, watch)
+        report: dict[str, Any] = {}
         if is_main_process():
             has_texts = request.recipe.learns_from != "prompts"
-            scoring = _scoring_model(request.model, template) if has_texts else None
-            record(pair_report=pair_report(examples, scoring, seed=request.seed))
-        steps = _steps(request.recipe, len(examples.examples))
-        with _Curve(store, training.training_id, progress, steps) as curve:
-            outcome = _run(request, examples, held_out, curve)
-        done = record(outcome=outcome, status="done", reason=None, checkpoint=str(request.out))
+            scoring = _scoring_model(request) if has_texts else None
+            report = pair_report(examples, scoring, seed=request.seed)
+            record(pair_report=report)
+        job = TrainingJob(
+            model=request.model.target,
+            out=request.out,
+            examples=examples.examples,
+            held_out=held_out.examples if held_out else (),
+            optimization=request.recipe.optimization,
+            seed=request.seed,
+            report=watch.report,
+            chat_template=request.chat_template,
+            save_steps=request.recipe.save_steps,
+            report_to=request.recipe.report_to,
+        )
+        with watch.training(_steps(request.recipe, len(job.examples))):
+            trained = load_method(request.recipe.algorithm)(job, request.recipe.settings)
+        report |= {"trained": trained} if trained else {}
+        out = str(request.out)
+        done = record(pair_report=report, status="done", reason=None, checkpoint=out)
         if is_main_process():
             _finish(store, request, done)
     return done
-
-
-def _run(
-    request: Request, examples: Examples, held_out: Examples | None, curve: "_Curve"
-) -> object:
-    """Run the recipe's algorithm and return what it says of itself."""
-    recipe = request.recipe
-    job = Job(
-        model=request.model.target,
-        out=request.out,
-        examples=examples.examples,
-        held_out=held_out.examples if held_out else (),
-        optimization=recipe.optimization,
-        seed=request.seed,
-        report=curve.report,
-        chat_template=chat_template(recipe),
-        save_steps=recipe.save_steps,
-        report_to=recipe.report_to,
-    )
-    outcome: object = resolve(ALGORITHMS[recipe.algorithm].train)(job, recipe.settings)
-    return outcome
 
 
 def _steps(recipe: Recipe, examples: int) -> int:
@@ -180,37 +222,25 @@ def _steps(recipe: Recipe, examples: int) -> int:
 
 
 def make_examples(
-    store: Store, request: Request, progress: Progress
-) -> tuple[Examples, Examples | None]:
+    store: Store, request: TrainingRequest, progress: Progress
+) -> tuple[TrainingExamples, TrainingExamples | None]:
     """Return what is learned from, and what is measured on; draws what the store does not have."""
-    maker = Maker(
+    how, model = request.recipe.sampling, request.sampling_model
+    chosen: dict[str, float] = {"temperature": how.temperature, "top_p": how.top_p}
+    if how.max_tokens is not None:
+        chosen["max_tokens"] = how.max_tokens
+    length = request.suite.max_tokens
+    maker = ExampleMaker(
         recipe=request.recipe,
         suite=request.suite,
-        sampler=sampler_of(request),
+        model=model,
+        options=ModelOptions(batch_size=how.batch_size, chat_template=request.chat_template),
+        decoding=decoding_for(model, chosen, seed=request.seed, max_tokens=length),
         store=store,
         progress=progress,
         seed=request.seed,
     )
     return maker.make(request.data), maker.make(request.held_out) if request.held_out else None
-
-
-def sampler_of(request: Request) -> Sampler:
-    """Return who draws the responses, and how."""
-    how = request.recipe.sampling
-    model = request.sampling_model
-    settings: dict[str, float] = {"temperature": how.temperature, "top_p": how.top_p}
-    if how.max_tokens is not None:
-        settings["max_tokens"] = how.max_tokens
-    return Sampler(
-        model=model,
-        options=ModelOptions(
-            batch_size=how.batch_size, chat_template=chat_template(request.recipe)
-        ),
-        decoding=decoding_for(
-            model, settings, seed=request.seed, max_tokens=request.suite.max_tokens
-        ),
-        asking=asking(request.suite),
-    )
 
 
 def claim(out: Path, training_id: str, method: str) -> None:
@@ -221,7 +251,18 @@ def claim(out: Path, training_id: str, method: str) -> None:
     """
     try:
         if out.is_dir() and any(out.iterdir()):
-            _check_owner(out, training_id, method)
+            marker = out / MARKER
+            found = marker.read_text(encoding="utf-8").strip() if marker.is_file() else None
+            if found is None:
+                raise ConfigError(
+                    f"--out {out} is not empty: name another folder, or empty this one"
+                )
+            if found != training_id:
+                raise ConfigError(
+                    f"--out {out} holds another training ({found[:12]}; this {method} would be "
+                    f"{training_id[:12]}): name another folder, or repeat the command with which "
+                    "it began"
+                )
         elif out.exists() and not out.is_dir():
             raise ConfigError(f"--out {out} is a file: name a folder")
         else:
@@ -232,20 +273,7 @@ def claim(out: Path, training_id: str, method: str) -> None:
         raise ConfigError(f"--out {out} cannot be written to: {reason}") from error
 
 
-def _check_owner(out: Path, training_id: str, method: str) -> None:
-    marker = out / MARKER
-    found = marker.read_text(encoding="utf-8").strip() if marker.is_file() else None
-    if found == training_id:
-        return
-    if found is None:
-        raise ConfigError(f"--out {out} is not empty: name another folder, or empty this one")
-    raise ConfigError(
-        f"--out {out} holds another training ({found[:12]}; this {method} would be "
-        f"{training_id[:12]}): name another folder, or repeat the command with which it began"
-    )
-
-
-def _opened(store: Store, request: Request) -> Training:
+def _opened(store: Store, request: TrainingRequest) -> Training:
     """Return the training's row: a finished one as it is, any other as running."""
     training_id = request.training_id
     known = {one.training_id: one for one in list_trainings(store)}.get(training_id)
@@ -261,7 +289,7 @@ def _opened(store: Store, request: Request) -> Training:
         checkpoint=None,
         recipe=recipe_dict(request.recipe),
         pair_report=None,
-        environment=training_environment(),
+        environment=environment(_LIBRARIES, command=shlex.join(sys.argv[1:])),
         status="running",
         reason=None,
         created_at=known.created_at if known else moment,
@@ -277,19 +305,13 @@ def _is_complete(out: Path, training: Training) -> bool:
     return there and training.checkpoint == str(out)
 
 
-Record = Callable[..., Training]
-
-
 @contextmanager
-def _recorded(store: Store, training: Training) -> Iterator[Record]:
+def _recorded(store: Store, training: Training) -> Iterator[Callable[..., Training]]:
     """Keep the training's row true, however the work inside ends."""
     latest = training
 
     def record(**changes: Any) -> Training:
         nonlocal latest
-        if (outcome := changes.pop("outcome", None)) is not None and is_dataclass(outcome):
-            trained = {"trained": asdict(outcome)}  # type: ignore[arg-type]
-            changes["pair_report"] = dict(latest.pair_report or {}) | trained
         latest = replace(latest, updated_at=now(), **changes)
         if is_main_process():
             put_training(store, latest)
@@ -308,35 +330,34 @@ def _recorded(store: Store, training: Training) -> Iterator[Record]:
         raise
 
 
-def _scoring_model(model: ModelSpec, template: str | None) -> Any:
+def _scoring_model(request: TrainingRequest) -> Any:
     from mipo_eval.tasks.likelihood import ScoringModel
 
-    scoring = ScoringModel.load(model.target)
-    if template:
+    scoring = ScoringModel.load(request.model.target)
+    if template := request.chat_template:
         scoring.tokenizer.chat_template = template
     return scoring
 
 
-def _finish(store: Store, request: Request, training: Training) -> None:
+def _finish(store: Store, request: TrainingRequest, training: Training) -> None:
     """Write the model card, and drop what only a stopped training needs."""
     curve = get_curve(store, training.training_id)
     card = model_card(training, curve, base=request.model)
     (request.out / "README.md").write_text(card, encoding="utf-8")
-    from mipo_eval.training.reference import FILE
-
-    (request.out / FILE).unlink(missing_ok=True)
+    (request.out / REFERENCE_FILE).unlink(missing_ok=True)
     shutil.rmtree(request.out / STEPS, ignore_errors=True)
 
 
-class _Alive:
-    """Progress of which the store learns, now and then, that there is some."""
+class _Watch:
+    """Progress that the store is told of, and the learning curve, stored as it comes."""
 
     def __init__(self, store: Store, training_id: str, progress: Progress) -> None:
         self._store, self._id, self._progress = store, training_id, progress
-        self._touched = time.monotonic()
+        self._waiting: list[CurvePoint] = []
+        self._touched = self._stored = time.monotonic()
+        self._step = self._steps = 0
 
-    def start(self, what: str, total: int, status: Callable[[], str] = str) -> None:
-        self._progress.start(what, total, status)
+        self.start, self.finish = progress.start, progress.finish
 
     def advance(self, units: int) -> None:
         self._progress.advance(units)
@@ -344,37 +365,27 @@ class _Alive:
             touch_training(self._store, self._id)
             self._touched = time.monotonic()
 
-    def finish(self) -> None:
-        self._progress.finish()
-
-
-class _Curve:
-    """Stores the learning curve as it comes, and shows how far the training is."""
-
-    def __init__(self, store: Store, training_id: str, progress: Progress, steps: int) -> None:
-        self._store, self._id, self._progress = store, training_id, progress
-        self._waiting: list[CurvePoint] = []
-        self._stored = time.monotonic()
-        self._step, self._steps = 0, steps
-
-    def __enter__(self) -> "_Curve":
+    @contextmanager
+    def training(self, steps: int) -> Iterator[None]:
+        """Show how many of the steps are done; every point of the curve is stored at the end."""
+        self._steps = steps
         if is_main_process():
-            self._progress.start("training", self._steps)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if is_main_process():
-            self._flush()
-            self._progress.finish()
+            self.start("training", steps)
+        try:
+            yield
+        finally:
+            if is_main_process():
+                self._flush()
+                self.finish()
 
     def report(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Take what was measured at a step; see `job.Report`."""
+        """Take what was measured at a step; see `data.StepReport`."""
         if not is_main_process():
             return
         self._waiting += [CurvePoint(name, step, value) for name, value in metrics.items()]
         reached = min(step, self._steps)
         if reached > self._step:
-            self._progress.advance(reached - self._step)
+            self.advance(reached - self._step)
             self._step = reached
         if time.monotonic() - self._stored >= _FLUSH_SECONDS:
             self._flush()
@@ -384,3 +395,84 @@ class _Curve:
         if waiting:
             put_curve(self._store, self._id, waiting)
         self._stored = time.monotonic()
+
+
+_CRITERIA = {"held_out_reward": max, "held_out_loss": min}
+"""What is chosen by: the first that the method measures."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swept:
+    """One value of a sweep and how it did on what was held out."""
+
+    value: Any
+    training: Training
+    criterion: str
+    figure: float
+
+
+def sweep(
+    store: Store, request: TrainingRequest, progress: Progress, *, over: tuple[str, Sequence[Any]]
+) -> tuple[Training, list[Swept]]:
+    """Train once per value on a part of the items, and keep what does best on the others.
+
+    The request's output folder receives the chosen checkpoint; `over` is a dotted key of the
+    recipe with its values.
+
+    Raises:
+        ConfigError: a value does not fit, or the method measures nothing on held-out items.
+        MipoEvalError: as `train`.
+    """
+    key, values = over
+    trials = [_trial(request, key, value) for value in values]
+    check_model(request.model, request.recipe)
+    name = digest([request.training_id, key, list(values)])
+    claim(request.out, name, f"sweep of {request.recipe.name}")
+    known = {training.training_id: training for training in list_trainings(store)}
+    finished = (request.out / "config.json").is_file()
+    done: list[Swept] = []
+    for value, trial in zip(values, trials, strict=True):
+        training = known.get(trial.training_id) if finished else None
+        training = training or train(store, trial, progress)
+        done.append(_judged(value, training, get_curve(store, training.training_id)))
+    best = _CRITERIA[done[0].criterion](done, key=lambda one: one.figure)  # the first of equals
+    return (best.training if finished else _adopt(store, request.out, best)), done
+
+
+def _trial(request: TrainingRequest, key: str, value: Any) -> TrainingRequest:
+    recipe = make_recipe(merge(recipe_dict(request.recipe), nested(key, value)))
+    train_items, held_out = split_validation(
+        request.data, request.recipe.items.validation, request.seed
+    )
+    return replace(
+        request,
+        recipe=recipe,
+        data=tuple(train_items),
+        held_out=tuple(held_out),
+        out=request.out / SWEEP_FOLDER / f"{key.rpartition('.')[2]}={value}",
+    )
+
+
+def _judged(value: Any, training: Training, curve: Sequence[CurvePoint]) -> Swept:
+    for criterion in _CRITERIA:
+        points = [point for point in curve if point.metric == criterion]
+        if points:
+            last = max(points, key=lambda point: point.step)
+            return Swept(value=value, training=training, criterion=criterion, figure=last.value)
+    raise ConfigError(
+        f"{training.method} measures nothing on held-out items, so a sweep cannot choose: train "
+        "each value with --set and compare the checkpoints"
+    )
+
+
+def _adopt(store: Store, out: Path, best: Swept) -> Training:
+    """Move the chosen checkpoint into the output folder, and drop the others' weights."""
+    folder = Path(best.training.checkpoint or "")
+    # The configuration last: with it the result is complete.
+    for path in sorted(folder.iterdir(), key=lambda path: path.name == "config.json"):
+        if path.name != MARKER:
+            path.replace(out / path.name)
+    shutil.rmtree(out / SWEEP_FOLDER, ignore_errors=True)
+    training = replace(best.training, checkpoint=str(out))
+    put_training(store, training)
+    return training

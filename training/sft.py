@@ -4,100 +4,62 @@ What the response is - the model's own, its revision, the true solution - is the
 The loss is the mean negative log-likelihood of response tokens, the end of the turn included.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from mipo_eval.errors import DataError
-from mipo_eval.training.job import Example, Job
+from mipo_eval.training.data import Trained, TrainingExample, TrainingJob
+from mipo_eval.training.logprobs import IGNORED, Codec
+from mipo_eval.training.recipes import SftSettings
 from mipo_eval.training.trainer import (
     adapter_config,
     arguments,
     guarded,
     load_policy,
+    longest_text,
     run_trainer,
 )
 
-Row = Mapping[str, list[int]]
-"""One example of TRL's tokenised data."""
 
-_IGNORED = -100
-"""Label of a token that is not learned."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SftSettings:
-    """SFT has no settings of its own: appendix E trains it as DPO."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SftOutcome:
-    """What became of a training beside its checkpoint."""
-
-    examples: int
-    """Responses trained on."""
-    dropped: Mapping[str, int]
-    """Examples left out, by reason."""
-
-
-def train_sft(job: Job, settings: SftSettings) -> SftOutcome:
-    """Train the job's model on each example's `chosen`, and save the result.
-
-    Raises:
-        ModelError: the model cannot be loaded, memory runs out, or the loss is not finite.
-        DataError: there is no example with a response that fits into the model.
-    """
+def train_sft(job: TrainingJob, settings: SftSettings) -> Trained:
+    """Train the job's model on each example's `chosen`."""
+    from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
-    from mipo_eval.training.mipo import longest_text
-
     model, tokenizer = load_policy(job)
-    longest = longest_text(job, model)
-    rows = _fitting(job.examples, tokenizer, longest)
-    dropped = len(job.examples) - len(rows)
+    codec, longest = Codec.of(tokenizer), longest_text(job, model)
+    rows, held_out = (
+        [
+            row
+            for row in (sft_row(one, codec) for one in some if one.chosen)
+            if longest is None or len(row["input_ids"]) <= longest
+        ]
+        for some in (job.examples, job.held_out)
+    )
     if not rows:
         raise DataError(
             f"none of {len(job.examples)} examples has a response and fits into {longest} tokens: "
             "raise optimization.max_length, or use a model with a longer context"
         )
-    held_out = _fitting(job.held_out, tokenizer, longest)
+    evaluation = {"eval_strategy": "epoch", "eval_on_start": True} if held_out else {}
     trainer = guarded(SFTTrainer)(
         model=model,
         # Lengths are checked above; TRL would cut at 1,024 tokens without a word.
-        args=SFTConfig(**arguments(job), max_length=None, **_evaluation(held_out)),
-        train_dataset=_dataset(rows),
-        eval_dataset=_dataset(held_out) if held_out else None,
+        args=SFTConfig(**arguments(job), max_length=None, **evaluation),
+        train_dataset=Dataset.from_list(rows),
+        eval_dataset=Dataset.from_list(held_out) if held_out else None,
         processing_class=tokenizer,
         peft_config=adapter_config(job),
     )
     run_trainer(trainer, job)
+    dropped = len(job.examples) - len(rows)
     reason = "no response, or longer than the model takes"
-    return SftOutcome(examples=len(rows), dropped={reason: dropped} if dropped else {})
+    return {"examples": len(rows), "dropped": {reason: dropped} if dropped else {}}
 
 
-def _evaluation(held_out: Sequence[Row]) -> dict[str, Any]:
-    return {"eval_strategy": "epoch", "eval_on_start": True} if held_out else {}
-
-
-def _fitting(examples: Sequence[Example], tokenizer: Any, longest: int | None) -> list[Row]:
-    """Return the rows of the examples that have a response and are not too long."""
-    from mipo_eval.training.likelihood import Codec
-
-    codec = Codec.of(tokenizer)
-    rows = (sft_row(example, codec) for example in examples if example.chosen)
-    return [row for row in rows if longest is None or len(row["input_ids"]) <= longest]
-
-
-def _dataset(rows: Sequence[Row]) -> Any:
-    from datasets import Dataset
-
-    return Dataset.from_list(list(rows))
-
-
-def sft_row(example: Example, codec: Any) -> Row:
-    """Return an example's (tokens,) `input_ids` and `labels`."""
+def sft_row(example: TrainingExample, codec: Any) -> dict[str, list[int]]:
+    """Return an example's (tokens,) `input_ids` and `labels`, as TRL has tokenised data."""
     prompt, response = codec.prompt(example.prompt), codec.response(example.chosen)
     return {
         "input_ids": [*prompt, *response],
-        "labels": [*[_IGNORED] * len(prompt), *response],
+        "labels": [*[IGNORED] * len(prompt), *response],
     }

@@ -19,23 +19,21 @@ from typing import Any
 
 from mipo_eval.errors import ConfigError, ModelError
 from mipo_eval.threads import fit_threads
-from mipo_eval.training.job import Job
+from mipo_eval.training.data import TrainingJob
 
 STEPS = "steps"
 """Folder in `job.out` that holds what a stopped training continues from."""
 
+STATE = "trainer_state.json"
+"""Written last by transformers and by us: a checkpoint without it was killed half-way."""
+
 ADAPTER = "adapter"
 """Folder in `job.out` that holds the LoRA weights alone, beside the merged checkpoint."""
 
-_NAMES = {
-    "rewards/chosen": "reward_chosen",
-    "rewards/rejected": "reward_rejected",
-    "rewards/accuracies": "ranking_accuracy",
-    "rewards/margins": "reward_margin",
-    "logps/chosen": "logprob_chosen",
-    "logps/rejected": "logprob_rejected",
-    "mean_token_accuracy": "token_accuracy",
-}
+REFERENCE_FILE = "reference.safetensors"
+"""File in `job.out` with what the reference model says of groups of responses (`dpo.py`)."""
+
+_NAMES = {"mean_token_accuracy": "token_accuracy"}
 """Our name of a metric that TRL logs; others keep theirs."""
 
 _USUAL_TOKENS = 128
@@ -67,7 +65,7 @@ def main_process_first() -> Iterator[None]:
         yield
 
 
-def arguments(job: Job) -> dict[str, Any]:
+def arguments(job: TrainingJob) -> dict[str, Any]:
     """Return a job's settings as keyword arguments of TrainingArguments and TRL's configurations.
 
     Raises:
@@ -125,14 +123,14 @@ def _on_gpu() -> bool:
     return torch.cuda.is_available()
 
 
-def load_policy(job: Job) -> tuple[Any, Any]:
+def load_policy(job: TrainingJob) -> tuple[Any, Any]:
     """Return the model to train and its tokenizer, with the job's chat template.
 
     Weights that are trained are float32 whatever the checkpoint has: steps as small as the paper's
     (1e-7) would be rounded away in bf16. Under LoRA the frozen weights stay bf16 on a GPU.
 
     Raises:
-        ModelError: the checkpoint cannot be loaded, or has no chat template.
+        ModelError: the checkpoint cannot be loaded.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -151,27 +149,19 @@ def load_policy(job: Job) -> tuple[Any, Any]:
     return model, load_tokenizer(job)
 
 
-def load_tokenizer(job: Job) -> Any:
-    """Return the base model's tokenizer, with the job's chat template and something to pad with.
-
-    Raises:
-        ModelError: there is no chat template, neither the model's nor the job's.
-    """
+def load_tokenizer(job: TrainingJob) -> Any:
+    """Return the base model's tokenizer, with the job's chat template and something to pad with."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(job.model)
     if job.chat_template:
         tokenizer.chat_template = job.chat_template
-    if not tokenizer.chat_template:
-        raise ModelError(
-            f"{job.model} has no chat template: give one with --set chat_template=FILE"
-        )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
 
 
-def adapter_config(job: Job) -> Any | None:
+def adapter_config(job: TrainingJob) -> Any | None:
     """Return peft's configuration for the job's LoRA rank; None trains all weights."""
     rank = job.optimization.lora_rank
     if rank is None:
@@ -183,16 +173,45 @@ def adapter_config(job: Job) -> Any | None:
     )
 
 
+def without_dropout(model: Any) -> None:
+    """Turn dropout off: policy and reference are one model in two states, and to be compared."""
+    import torch
+
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        if isinstance(getattr(module, "attention_dropout", None), float):
+            module.attention_dropout = 0.0
+
+
+def with_adapter(model: Any, job: TrainingJob) -> Any:
+    """Return the model with new LoRA weights if the job wants them; they change nothing yet."""
+    from transformers import set_seed
+
+    set_seed(job.seed)
+    config = adapter_config(job)
+    if config is None:
+        return model
+    from peft import get_peft_model
+
+    return get_peft_model(model, config)
+
+
+def longest_text(job: TrainingJob, model: Any) -> int | None:
+    """Return how many tokens a prompt and one response may have together."""
+    config = model.config.get_text_config()
+    limits = [getattr(config, "max_position_embeddings", None), job.optimization.max_length]
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
 def guarded(kind: Any) -> Any:
     """Return a trainer class that stops before weights are moved by what is not finite."""
 
     class Guarded(kind):  # type: ignore[misc]
         def training_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
             # Noted before: the trainer may take what it does not know out of the inputs.
-            told = ("item_ids", "input_ids")
-            self._last = (
-                {key: inputs.get(key) for key in told} if isinstance(inputs, Mapping) else {}
-            )
+            known = inputs if isinstance(inputs, Mapping) else {}
+            self._last = {key: known.get(key) for key in ("item_ids", "input_ids")}
             loss = super().training_step(model, inputs, *args, **kwargs)
             if not math.isfinite(float(loss)):
                 _refuse("the loss", float(loss), self)
@@ -221,37 +240,36 @@ def _batch_shown(inputs: Mapping[str, Any], tokenizer: Any) -> str:
 
 def _refuse(what: str, value: float, trainer: Any) -> None:
     shown = _batch_shown(trainer._last, trainer.processing_class)
-    kept = last_good_checkpoint(Path(trainer.args.output_dir), trainer.state.global_step)
-    raise ModelError(
-        f"{what} is {value} at step {trainer.state.global_step + 1}{shown}: lower "
-        f"optimization.learning_rate; the last good checkpoint is {kept or 'the base model'}"
-    )
+    steps = Path(trainer.args.output_dir)
+    raise diverged(f"{what} is {value}", steps, trainer.state.global_step, shown)
 
 
-def last_good_checkpoint(steps: Path, step: int) -> Path | None:
-    """Drop a checkpoint of weights that turned out to be broken; return the one before.
+def diverged(what: str, steps: Path, step: int, batch: str) -> ModelError:
+    """Drop the checkpoint of weights that turned out to be broken, and return what to say.
 
     Args:
+        what: is not finite.
         steps: the folder of steps.
         step: the last one made; its weights are those that failed just now.
+        batch: words that tell the batch they failed on.
     """
     kept = last_checkpoint(steps)
     if kept is not None and kept.name == f"checkpoint-{step}":  # which is why two are kept
         shutil.rmtree(kept, ignore_errors=True)
         kept = last_checkpoint(steps)
-    return kept
+    return ModelError(
+        f"{what} at step {step + 1}{batch}: lower optimization.learning_rate; the last good "
+        f"checkpoint is {kept or 'the base model'}"
+    )
 
 
 def last_checkpoint(steps: Path) -> Path | None:
-    """Return the last complete checkpoint in the folder of steps; None: start from the beginning.
-
-    The trainer writes its state last, so a checkpoint without one was killed half-way.
-    """
-    complete = [path.parent for path in steps.glob("checkpoint-*/trainer_state.json")]
+    """Return the last complete checkpoint in the folder of steps; None: begin at the start."""
+    complete = [path.parent for path in steps.glob(f"checkpoint-*/{STATE}")]
     return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
-def run_trainer(trainer: Any, job: Job) -> None:
+def run_trainer(trainer: Any, job: TrainingJob) -> None:
     """Train to the end, from the last checkpoint if there is one, and save the result to `job.out`.
 
     Raises:
@@ -273,7 +291,7 @@ def run_trainer(trainer: Any, job: Job) -> None:
     save_result(trainer, job)
 
 
-def curve_callback(job: Job) -> Any:
+def curve_callback(job: TrainingJob) -> Any:
     """Return a callback that hands what a trainer logs to the job's `report`."""
     from transformers import TrainerCallback
 
@@ -299,8 +317,8 @@ def curve_metrics(logs: Mapping[str, Any]) -> dict[str, float]:
     """Return what a trainer logged under our names: `held_out_` in front of what it evaluated.
 
     Example:
-        >>> curve_metrics({"loss": "0.69", "rewards/accuracies": 0.5, "epoch": 0.1})
-        {'loss': 0.69, 'ranking_accuracy': 0.5}
+        >>> curve_metrics({"eval_loss": "0.69", "mean_token_accuracy": 0.5, "epoch": 0.1})
+        {'held_out_loss': 0.69, 'token_accuracy': 0.5}
     """
     found: dict[str, float] = {}
     for key, value in logs.items():
@@ -331,7 +349,7 @@ def memory_errors() -> Iterator[None]:
         ) from error
 
 
-def save_result(trainer: Any, job: Job) -> None:
+def save_result(trainer: Any, job: TrainingJob) -> None:
     """Write weights (in the base model's precision), tokenizer and chat template to `job.out`.
 
     LoRA weights are kept alone in `adapter` and merged into the base model, so that the folder is
@@ -345,7 +363,7 @@ def save_result(trainer: Any, job: Job) -> None:
     trainer.accelerator.wait_for_everyone()
 
 
-def _finish(job: Job, *, lora: bool) -> None:
+def _finish(job: TrainingJob, *, lora: bool) -> None:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 

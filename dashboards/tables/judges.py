@@ -7,8 +7,9 @@ from typing import Any
 import pandas as pd
 
 from mipo_eval.dashboards.links import address, run_name
+from mipo_eval.dashboards.markup import MEASURED
 from mipo_eval.dashboards.tables.run import dollars_for
-from mipo_eval.dashboards.tables.scores import MEASURED, measured, number_frame, printed
+from mipo_eval.dashboards.tables.scores import measured, number_frame, printed
 from mipo_eval.records import Score
 from mipo_eval.reports.catalog import row_name
 from mipo_eval.reports.paper import TASKS, published

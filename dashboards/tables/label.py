@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 import pandas as pd
 
 from mipo_eval.errors import ConfigError, DataError
-from mipo_eval.judges.comparing import agreement_matrix
+from mipo_eval.judges.panel import agreement_matrix
 from mipo_eval.judges.people import labels_of
 from mipo_eval.keys import digest, item_rng
 from mipo_eval.records import Item, clean_text, text_key

@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from mipo_eval.dashboards.links import address, run_name
-from mipo_eval.dashboards.markup import interval, label
-from mipo_eval.dashboards.tables.scores import MEASURED, PAPER
+from mipo_eval.dashboards.markup import MEASURED, PAPER, interval, label
 from mipo_eval.evaluation.controls import winners
 from mipo_eval.keys import digest
 from mipo_eval.records import Score

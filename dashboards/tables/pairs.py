@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from mipo_eval.dashboards.markup import label
-from mipo_eval.records import Item, Rating, text_key
+from mipo_eval.records import Item, text_key
 from mipo_eval.store import Store, ledger
 from mipo_eval.store.items import item_at
 from mipo_eval.store.judges import list_judges
 from mipo_eval.store.responses import Made, answered, paired_texts, responses_to
 from mipo_eval.store.runs import find_run
-from mipo_eval.store.verdicts import Told, choices_told, ratings_told, verdicts_of_all
-from mipo_eval.verdict import Choice, Pair, PairVerdict, Verdict
+from mipo_eval.store.verdicts import Remark, remarks_on, verdicts_of_all
+from mipo_eval.verdict import PairVerdict, Verdict
 
 OUTCOMES: Mapping[Verdict, str] = {"a": "win", "tie": "tie", "b": "loss"}
 """What a verdict is called, from the first text's side."""
@@ -205,13 +205,12 @@ def detail(store: Store, first: str, second: str | None, position: int) -> PairD
     else:
         key = text_key(item.reference) if item.reference else None
         other = PairText(key, item.reference, None if key else "this item has no reference")
-    rated = [ratings_told(store, item.key, side.key) if side.key else [] for side in (one, other)]
-    said = []
-    if one.key and other.key:
-        pair = Pair(item.key, one.key, other.key)
-        said = [_choice(told, pair) for told in choices_told(store, pair)]
-    for name, ratings in zip(("first", "second"), rated, strict=True):
-        said += [_rating(told, name) for told in ratings]
+    told = [remarks_on(store, item.key, side.key) if side.key else [] for side in (one, other)]
+    # A judge may have been asked about the pair either way round; both are remarks on either text.
+    said = [_choice(remark) for remark in told[0] if other.key and remark.other_key == other.key]
+    rated = [[remark for remark in own if remark.preference is not None] for own in told]
+    for name, own in zip(("first", "second"), rated, strict=True):
+        said += [_rating(remark, name) for remark in own]
     return PairDetail(
         item=item,
         task=task,
@@ -232,46 +231,41 @@ def _pair_text(made: Made | None) -> PairText:
     return PairText(key, response.text, response.reason, ", ".join(notes))
 
 
-def _rating_table(
-    item: Item, first: Sequence[Told[Rating]], second: Sequence[Told[Rating]]
-) -> pd.DataFrame:
+def _rating_table(item: Item, first: Sequence[Remark], second: Sequence[Remark]) -> pd.DataFrame:
     """Return the ratings of both texts, a row a preference and judge."""
     cells: dict[tuple[int, str], dict[str, Any]] = {}
-    for name, side in (("first", first), ("second", second)):
-        for told in side:
-            cells.setdefault((told.said.aspect, told.judge), {})[name] = told.said.rating
-    columns = ["first", "second", "preference", "judge"]
+    for name, own in (("first", first), ("second", second)):
+        for remark in own:
+            rating = None if remark.value is None else int(remark.value)
+            cells.setdefault((remark.preference or 0, remark.judge), {})[name] = rating
     rows = [
-        ratings | {"preference": label(_preference(item, aspect), 300), "judge": label(judge)}
-        for (aspect, judge), ratings in sorted(cells.items())
+        ratings | {"preference": label(_preference(item, number), 300), "judge": label(judge)}
+        for (number, judge), ratings in sorted(cells.items())
     ]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=["first", "second", "preference", "judge"])
 
 
-def _preference(item: Item, aspect: int) -> str:
-    wish = item.preferences[aspect] if aspect < len(item.preferences) else ""
-    return f"{aspect + 1}. {wish}"
+def _preference(item: Item, number: int) -> str:
+    wish = item.preferences[number] if number < len(item.preferences) else ""
+    return f"{number + 1}. {wish}"
 
 
-def _rating(told: Told[Rating], which: str) -> JudgeReply:
-    rating = told.said
-    about = f"{which} text, preference {rating.aspect + 1}"
-    result = f"no rating: {rating.reason}" if rating.rating is None else str(rating.rating)
-    return JudgeReply(told.judge, about, result, told.reply, rating.call_key)
+def _rating(remark: Remark, which: str) -> JudgeReply:
+    about = f"{which} text, preference {(remark.preference or 0) + 1}"
+    return _reply(remark, about, remark.value or f"no rating: {remark.reason}")
 
 
-def _choice(told: Told[Choice], pair: Pair) -> JudgeReply:
-    """Return a choice in the words of the pair shown, whichever way round it was asked."""
-    choice = told.said
-    turned = choice if choice.text_key_a == pair.first else choice.turned()
-    names = {"a": "first", "b": "second"}
-    shown, winner = names.get(turned.shown_first), names.get(turned.winner or "")
+def _choice(remark: Remark) -> JudgeReply:
+    places = {"this": "first", "other": "second"}
+    shown, winner = places.get(remark.shown_first or "?"), places.get(remark.value or "")
     about = f"choice, {shown} text shown first" if shown else "choice, order not recorded"
-    if turned.winner is None:
-        result = f"no verdict: {choice.reason}"
-    else:
-        result = f"the {winner} text is better" if winner else "a tie"
-    return JudgeReply(told.judge, about, result, told.reply, choice.call_key)
+    result = "a tie" if remark.value == "tie" else f"no verdict: {remark.reason}"
+    return _reply(remark, about, f"the {winner} text is better" if winner else result)
+
+
+def _reply(remark: Remark, about: str, result: str) -> JudgeReply:
+    reply = remark.failure if remark.reply is None else remark.reply
+    return JudgeReply(remark.judge, about, result, reply, remark.call_key)
 
 
 def request_of(store: Store, call_key: str) -> str | None:

@@ -5,13 +5,13 @@ from typing import Any
 
 import pandas as pd
 
+from mipo_eval.dashboards.markup import MEASURED, PAPER
 from mipo_eval.records import Score
 from mipo_eval.reports.catalog import RowRule, row_name
 from mipo_eval.reports.paper import TASKS, Published, published
 from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.reports.trained import trained_rules
 
-MEASURED, PAPER = "measured", "paper"
 COLUMNS = (
     *("row", "model", "method", "variant", "seed", "suite", "task", "metric"),
     *("value", "low", "high", "n", "unscored", "source", "run_id", "signature"),

@@ -27,7 +27,6 @@ from mipo_eval.cli.runs import list_runs, show
 from mipo_eval.cli.store import store as store_commands
 from mipo_eval.cli.train import train
 from mipo_eval.cli.validate import validate
-from mipo_eval.cli.why import why
 
 
 @click.group(
@@ -156,4 +155,3 @@ app.add_command(export_runs)
 app.add_command(import_results)
 app.add_command(validate)
 app.add_command(judge_commands)
-app.add_command(why)

@@ -167,11 +167,10 @@ class _Demo:
     def _checkpoint(self, method: "DemoMethod", seed: int) -> tuple[str, str]:
         """Return folder and id of a method's checkpoint, training it if it is not there."""
         from mipo_eval import settings
-        from mipo_eval.cli.train import build_request
-        from mipo_eval.training.run import train
+        from mipo_eval.training.run import make_request, train
 
         recipe = method.recipe(self.items)
-        request = build_request(recipe, model=self.base, suite="demo", out=Path(), seed=seed)
+        request = make_request(recipe, model=self.base, suite="demo", out=Path(), seed=seed)
         name = f"{method.method}-{request.training_id[:16]}"
         request = replace(request, out=settings.cache_dir() / "demo-trained" / name)
         self.output.note(f"{method.label}, seed {seed}")

@@ -142,7 +142,7 @@ def judge_loader(*, max_cost: float | None, batch: bool) -> "Callable[..., Judge
 
 def is_family(spec: str) -> bool:
     """Whether a judge is chosen by the family of the model under evaluation."""
-    from mipo_eval.judges.loading import FAMILY
+    from mipo_eval.judges.presets import FAMILY
     from mipo_eval.models.spec import read_name
 
     return read_name(spec).name == FAMILY

@@ -66,11 +66,6 @@ _SHOWN, _IN_DOCUMENT = 2, 10
 @click.option("--seed", type=int, default=0, show_default=True, help="Of sampling and intervals.")
 @limit_option
 @data_option
-@click.option(
-    "--reparse",
-    is_flag=True,
-    help="Instead: read the stored replies of the judges (all, or --judge) again, without a call.",
-)
 @max_cost_option
 @batch_option
 @store_option
@@ -86,7 +81,6 @@ def judge(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is l
     seed: int,
     limit: int | None,
     data_dir: Path | None,
-    reparse: bool,
     max_cost: float | None,
     batch: bool,
     store: str,
@@ -108,11 +102,6 @@ def judge(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is l
     from mipo_eval.store import Store
 
     output = Output(as_json=as_json)
-    if reparse:
-        from mipo_eval.cli.reparse import reparse_stored
-
-        reparse_stored(store, entrants, judges, output, as_json=as_json)
-        return
     asked = Asked(
         model="",
         suite=suite or "",
@@ -156,7 +145,7 @@ def _prepare(
     from mipo_eval.cli.evaluate import is_family, judge_loader
     from mipo_eval.duels.entrants import find_entrant, same_family
     from mipo_eval.judges import family_of
-    from mipo_eval.judges.loading import duel_protocol
+    from mipo_eval.judges.presets import duel_protocol
 
     if not 2 <= len(names) <= len(ascii_uppercase):
         raise click.UsageError("two entrants or more: mipo-eval judge A B --suite S --judge J")

@@ -8,9 +8,10 @@ from rich.table import Table
 from rich.text import Text
 
 from mipo_eval.cli.tables import inert
-from mipo_eval.judges.benchmarks import PeopleAgreement
+from mipo_eval.judges.attacks import AttackReport
 from mipo_eval.judges.quality import AgainstLabels, Quality, quality_json
-from mipo_eval.judges.validating import Attacked, Examined
+from mipo_eval.judges.validate import Examination
+from mipo_eval.metrics.agreement import Agreement
 from mipo_eval.records import Score
 from mipo_eval.reports.paper import Published, published_judges
 
@@ -22,7 +23,7 @@ _RATES = {
 }
 
 
-def quality_tables(found: Examined) -> list[RenderableType]:
+def quality_tables(found: Examination) -> list[RenderableType]:
     """Return everything a validation found, as a person reads it."""
     about = found.quality
     title = inert(f"{found.judge} on {found.data}: {_counts(about)}")
@@ -35,7 +36,7 @@ def quality_tables(found: Examined) -> list[RenderableType]:
     return [*parts, *_people(about), *_verdict(found), _dim(found.signature)]
 
 
-def examined_json(found: Examined) -> dict[str, object]:
+def examined_json(found: Examination) -> dict[str, object]:
     """Return a validation as `--json` shows it."""
     own = found.quality.judge
     rates = {"strict": own.strict, "tie_tolerant": own.tie_tolerant, "tie_rate": own.tie_rate}
@@ -104,10 +105,10 @@ def _habits(about: Quality) -> Table:
     table.add_column(style="dim", overflow="fold")
     unread = ", ".join(f"{n} x {why}" for why, n in about.unread.items())
     table.add_row("replies without an answer (%)", f"{about.unparsed_rate:.1f}", unread)
-    if about.same_verdict is not None:
-        table.add_row("same verdict in both orders (%)", _rate(about.same_verdict), "")
-    if about.first_place is not None:
-        table.add_row("names the first place (%)", _rate(about.first_place), "50: no bias")
+    if about.same_verdict_rate is not None:
+        table.add_row("same verdict in both orders (%)", _rate(about.same_verdict_rate), "")
+    if about.first_place_rate is not None:
+        table.add_row("names the first place (%)", _rate(about.first_place_rate), "50: no bias")
     if about.orders is not None:
         orders = about.orders
         each = f"{orders.accuracy_straight:.1f}, exchanged {orders.accuracy_swapped:.1f}"
@@ -150,7 +151,7 @@ def _subsets(about: Quality) -> Table:
     return table
 
 
-def _published(rows: Sequence[Published], found: Examined) -> Table:
+def _published(rows: Sequence[Published], found: Examination) -> Table:
     """Return the paper's judges on the same kind of data, and this one below them."""
     dataset = rows[0].dataset
     table = Table(header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
@@ -172,13 +173,13 @@ def _people(about: Quality) -> list[Text]:
     return [Text(f"people with each other: {'; '.join(parts)}")]
 
 
-def _two_people(i: int, j: int, agreement: PeopleAgreement) -> str:
+def _two_people(i: int, j: int, agreement: Agreement) -> str:
     kappa = "" if agreement.kappa is None else f", kappa {agreement.kappa:.2f}"
     return f"{i} and {j} agree on {agreement.share:.1f} %{kappa} ({agreement.n} pairs)"
 
 
-def _verdict(found: Examined) -> list[Text]:
-    margin = found.quality.margin
+def _verdict(found: Examination) -> list[Text]:
+    margin = found.quality.over_longest
     if not found.kept:
         failed = f"{found.quality.failed_calls} of {found.quality.replies} replies are missing"
         return [inert_red(f"not kept: {failed}; repeat the command")]
@@ -203,7 +204,7 @@ def _dim(text: str) -> Text:
     return line
 
 
-def attack_tables(found: Attacked, judge: str) -> list[RenderableType]:
+def attack_tables(found: AttackReport, judge: str) -> list[RenderableType]:
     """Return how often hostile responses won, over all and by kind."""
     title = inert(
         f"{judge}: {found.attacks} hostile responses against {found.items} honest ones each"
@@ -213,10 +214,10 @@ def attack_tables(found: Attacked, judge: str) -> list[RenderableType]:
     table.add_column("hostile text")
     for column in ("beats (%)", "ties (%)", "a tie is half (%)", "duels"):
         table.add_column(column, justify="right", no_wrap=True)
-    for one in (*found.fooled[1:], found.fooled[0]):
+    for one in (*found.rates[1:], found.rates[0]):
         cells = (_rate(one.beats), f"{one.ties:.1f}", _rate(one.half), str(one.half.n))
         table.add_row(one.kind or "all", *cells)
     lines = [f"won most often: {', '.join(found.worst)}"] if found.worst else []
     lines += [f"{found.undecided} duels without a verdict"] if found.undecided else []
-    signature = _dim(found.fooled[0].half.signature)
+    signature = _dim(found.rates[0].half.signature)
     return [title, table, *(Text(line) for line in lines), signature]

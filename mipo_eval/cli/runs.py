@@ -1,6 +1,7 @@
 """`mipo-eval runs` and `mipo-eval show RUN`."""
 
 from itertools import islice
+from textwrap import indent
 from typing import TYPE_CHECKING
 
 import click
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
     from mipo_eval.store import Store
     from mipo_eval.store.responses import Answered
+    from mipo_eval.store.verdicts import Remark
 
 
 @click.command("runs")
@@ -61,7 +63,8 @@ def list_runs(store: str, as_json: bool) -> None:
 def show(run: str, samples: int, item_id: str | None, store: str, as_json: bool) -> None:
     """Show a run's scores and some of its responses with their verdicts.
 
-    RUN is the beginning of a run's id, as `mipo-eval runs` lists them.
+    RUN is the beginning of a run's id, as `mipo-eval runs` lists them. --item also shows what
+    every judge said of the response, with its raw replies.
     """
     from mipo_eval.cli.evaluate import result_json
     from mipo_eval.cli.output import Output
@@ -85,50 +88,67 @@ def show(run: str, samples: int, item_id: str | None, store: str, as_json: bool)
         chosen = list(islice(entries, samples if item_id is None else 1))
         if item_id is not None and not chosen:
             raise ConfigError(f"run {run} has no item {item_id!r}")
+        said = [_said(opened, entry) for entry in chosen]
         if as_json:
-            details = [_sample_json(opened, entry) for entry in chosen]
+            details = [
+                _sample_json(*about, whole=item_id is not None)
+                for about in zip(chosen, said, strict=True)
+            ]
             output.document(result_json(result, failing) | {"samples": details})
             return
         if result.scores:
             output.show(*score_tables(result.scores, found, failing))
         else:
             output.note("No scores yet: the run was stopped before its end; repeat its command.")
-        for entry in chosen:
-            output.show(*_sample(opened, entry))
+        for entry, remarks in zip(chosen, said, strict=True):
+            output.show(_sample(entry, remarks))
+            if item_id is not None:
+                output.show(*_remarks(entry, remarks))
 
 
-def _sample_json(store: "Store", entry: "Answered") -> dict[str, object]:
-    response = entry.response
+Said = dict[str, "list[Remark]"]
+"""What judges said of an item's response and of its reference, by these two words."""
+
+
+def _said(store: "Store", entry: "Answered") -> Said:
+    from mipo_eval.records import text_key
+    from mipo_eval.store.verdicts import remarks_on
+
+    response = entry.response.text if entry.response else None
+    texts = {"response": response, "reference": entry.item.reference}
     return {
+        of: remarks_on(store, entry.item.key, text_key(text)) if text else []
+        for of, text in texts.items()
+    }
+
+
+def _sample_json(entry: "Answered", said: Said, *, whole: bool) -> dict[str, object]:
+    response = entry.response
+    document: dict[str, object] = {
         "task": entry.task,
         "item": entry.item.model_dump(mode="json"),
         "response": response.text if response else None,
         "reason": response.reason if response else "not generated",
         "finish_reason": response.finish_reason if response else None,
         "verdicts": {
-            which: [
-                {"judge": judge, "preference": aspect, "rating": rating, "reason": reason}
-                for judge, aspect, rating, reason in _verdicts(store, entry, text)
+            of: [
+                {
+                    "judge": one.judge,
+                    "preference": one.preference,
+                    "rating": int(one.value) if one.value else None,
+                    "reason": one.reason,
+                }
+                for one in remarks
+                if one.preference is not None
             ]
-            for which, text in (
-                ("response", response.text if response else None),
-                ("reference", entry.item.reference),
-            )
+            for of, remarks in said.items()
         },
     }
+    return document | ({"said": _told(entry, said)} if whole else {})
 
 
-def _verdicts(
-    store: "Store", entry: "Answered", text: str | None
-) -> list[tuple[str, int, int | None, str | None]]:
-    from mipo_eval.records import text_key
-    from mipo_eval.store.verdicts import ratings_of
-
-    return ratings_of(store, entry.item.key, text_key(text)) if text else []
-
-
-def _sample(store: "Store", entry: "Answered") -> list["RenderableType"]:
-    """Return one response as a person reads it: what was asked, by whom, what came, how rated."""
+def _sample(entry: "Answered", said: Said) -> "RenderableType":
+    """Return one response as a person reads it: what was asked, what came, how it was rated."""
     from rich.panel import Panel
     from rich.text import Text
 
@@ -147,23 +167,52 @@ def _sample(store: "Store", entry: "Answered") -> list["RenderableType"]:
             body.append(f"{name}: ", style="bold")
             body.append_text(inert(content))
             body.append("\n")
+    own, reference = (
+        {(one.judge, one.preference): one.value or str(one.reason) for one in said[of]}
+        for of in ("response", "reference")
+    )
+    judges = dict.fromkeys(judge for judge, preference in own if preference is not None)
     for aspect, preference in enumerate(item.preferences):
         rated = [
-            f"{judge}: {_said(store, entry, text, judge, aspect)} (reference "
-            f"{_said(store, entry, item.reference, judge, aspect)})"
-            for judge in _judges(store, entry, text)
+            f"{judge}: {own.get((judge, aspect), '-')} "
+            f"(reference {reference.get((judge, aspect), '-')})"
+            for judge in judges
         ]
         body.append(f"\n[{'; '.join(rated) or 'not rated'}] ", style="cyan")
         body.append_text(inert(preference))
-    return [Panel(body, title=inert(f"{entry.task}: {item.item_id}"), title_align="left")]
+    return Panel(body, title=inert(f"{entry.task}: {item.item_id}"), title_align="left")
 
 
-def _judges(store: "Store", entry: "Answered", text: str | None) -> list[str]:
-    return list(dict.fromkeys(judge for judge, *_ in _verdicts(store, entry, text)))
+def _told(entry: "Answered", said: Said) -> list[dict[str, str | None]]:
+    """Return every remark in words, with its raw reply; a choice stands with the response."""
+    from mipo_eval.records import text_key
+
+    reference = text_key(entry.item.reference or "")
+    told = []
+    for of, remarks in said.items():
+        for one in remarks:
+            row: dict[str, str | None] = {"judge": one.judge, "of": of}
+            if one.preference is not None:
+                row["preference"] = entry.item.preferences[one.preference]
+            elif one.other_key is not None:
+                if of == "reference":
+                    continue
+                of_reference = one.other_key == reference
+                row["against"] = "the reference" if of_reference else "another response"
+                row["shown_first"] = one.shown_first
+            told.append(row | {"value": one.value, "reason": one.reason, "reply": one.reply})
+    return told
 
 
-def _said(store: "Store", entry: "Answered", text: str | None, judge: str, aspect: int) -> str:
-    for name, index, rating, reason in _verdicts(store, entry, text):
-        if (name, index) == (judge, aspect):
-            return str(rating) if rating is not None else str(reason)
-    return "-"
+def _remarks(entry: "Answered", said: Said) -> "list[RenderableType]":
+    from mipo_eval.cli.tables import inert
+
+    lines: list[RenderableType] = []
+    for row in _told(entry, said):
+        about = row.get("preference") or ""
+        if "against" in row:
+            about = f"against {row['against']}, shown first: {row['shown_first']}"
+        head = f"{row['judge']} on the {row['of']}{about and f' ({about})'}: "
+        reply = f"\n{indent(row['reply'].strip(), '    ')}" if row["reply"] else ""
+        lines.append(inert(f"{head}{row['value'] or row['reason']}{reply}"))
+    return lines

@@ -1,10 +1,11 @@
 """`mipo-eval train METHOD`: makes the checkpoint that `mipo-eval --model DIR` evaluates."""
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -12,13 +13,43 @@ from mipo_eval.cli.options import json_option, store_option
 from mipo_eval.errors import ConfigError
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+    from rich.text import Text
+
     from mipo_eval.cli.output import Output
     from mipo_eval.store import Store
+    from mipo_eval.store.trainings import CurvePoint, Training
     from mipo_eval.training.recipes import Recipe
-    from mipo_eval.training.run import Request
+    from mipo_eval.training.run import Swept, TrainingRequest
 
 _USUAL_MEMORY = 80e9
 """Bytes of the GPU that is meant where there is none."""
+
+_FIGURES = {
+    "examples": "examples",
+    "pairs": "pairs",
+    "chosen_characters": "characters of a chosen response",
+    "rejected_characters": "characters of a rejected response",
+    "ranked_correctly": "pairs the base model ranks correctly",
+    "pmi_chosen": "what the context adds to chosen (nats)",
+    "pmi_rejected": "what the context adds to rejected (nats)",
+}
+"""Figures of the pair report that are shown."""
+
+_CURVE = (
+    *("loss", "ranking_accuracy", "mi_lower_bound", "retrieval", "reward_chosen"),
+    *("reward_rejected", "reward", "unrewarded", "kl", "held_out_loss", "held_out_reward"),
+    "tokens_per_second",
+)
+"""Metrics of a learning curve that are shown, in this order."""
+
+_IN_JSON = (
+    *("training_id", "method", "model", "suite", "seed", "checkpoint", "status", "recipe"),
+    "pair_report",
+)
+_SWEPT = ("value", "criterion", "figure")
+"""What `--json` tells of a training, and of each value of a sweep."""
 
 _NEGATIVES = ("missing", "random", "reshuffle", "random-strings")
 
@@ -104,7 +135,7 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is l
     suite: str | None,
     out: Path | None,
     config: Path | None,
-    negatives: Literal["missing", "random", "reshuffle", "random-strings"] | None,
+    negatives: str | None,
     n_negatives: int | None,
     seed: int,
     overrides: tuple[str, ...],
@@ -124,41 +155,34 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is l
     from mipo_eval.cli.output import Output
     from mipo_eval.store import Store
     from mipo_eval.training.recipes import load_recipe, recipe_dict, recipe_yaml
+    from mipo_eval.training.run import make_request
     from mipo_eval.training.trainer import is_main_process
 
     output = Output(as_json=as_json)
     name, pair_overrides = _method(method, negatives, n_negatives)
     recipe = load_recipe(name, config=config, overrides=(*pair_overrides, *overrides))
+    document: Mapping[str, object]
     if print_config:
-        if as_json:
-            output.document(recipe_dict(recipe))
-        else:
+        document = recipe_dict(recipe)
+        if not as_json:
             click.echo(recipe_yaml(recipe), nl=False)
-        return
-    if model is None:
+    elif model is None:
         raise click.UsageError("--model CKPT is needed")
-    if estimate:
+    elif estimate:
         document = _estimate(output, recipe, model)
-        if as_json:
-            output.document(document)
-        return
-    suite = _checked_suite(suite, out, pairs, sweep)
-    request = build_request(recipe, model=model, suite=suite, out=out or Path(), seed=seed)
-    with _stoppable(), Store.open(store) as opened:
-        if pairs is not None:
-            document = _export(output, opened, request, pairs)
-        else:
-            document = _train(output, opened, request, sweep)
+    elif suite is None or (out is None and pairs is None):
+        raise click.UsageError("--suite SUITE and --out DIR (or --pairs FILE) are needed")
+    elif sweep and pairs is not None:
+        raise click.UsageError("--sweep trains and --pairs FILE does not: leave one of them out")
+    else:
+        request = make_request(recipe, model=model, suite=suite, out=out or Path(), seed=seed)
+        with _stoppable(), Store.open(store) as opened:
+            if pairs is not None:
+                document = _export(output, opened, request, pairs)
+            else:
+                document = _train(output, opened, request, sweep)
     if as_json and is_main_process():
         output.document(document)
-
-
-def _checked_suite(suite: str | None, out: Path | None, pairs: Path | None, sweep: object) -> str:
-    if suite is None or (out is None and pairs is None):
-        raise click.UsageError("--suite SUITE and --out DIR (or --pairs FILE) are needed")
-    if sweep and pairs is not None:
-        raise click.UsageError("--sweep trains and --pairs FILE does not: leave one of them out")
-    return suite
 
 
 @contextmanager
@@ -177,52 +201,25 @@ def _stoppable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _method(
-    method: str, negatives: str | None, n_negatives: int | None
-) -> tuple[str, tuple[str, ...]]:
+def _method(method: str, negatives: str | None, n: int | None) -> tuple[str, tuple[str, ...]]:
     """Return the recipe that is meant, and what the two flags change in it."""
     overrides = []
     if method == "mipo" or (negatives and method.startswith("mipo-")):
         method = f"mipo-{negatives or 'missing'}"
     elif negatives:
         overrides.append(f"pairs.negatives={negatives}")
-    if n_negatives is not None:
-        overrides.append(f"pairs.n_negatives={n_negatives}")
+    if n is not None:
+        overrides.append(f"pairs.n_negatives={n}")
     return method, tuple(overrides)
-
-
-def build_request(recipe: "Recipe", *, model: str, suite: str, out: Path, seed: int) -> "Request":
-    """Return what the options ask for; nothing is generated yet."""
-    from mipo_eval import settings
-    from mipo_eval.models.spec import parse_model
-    from mipo_eval.suites import find_suite
-    from mipo_eval.training.examples import training_items
-    from mipo_eval.training.run import Request, check_model
-
-    found = find_suite(suite)
-    base = parse_model(model)
-    check_model(base, recipe)
-    sampling = recipe.sampling.model
-    return Request(
-        recipe=recipe,
-        model=base,
-        sampling_model=parse_model(sampling) if sampling else base,
-        suite=found,
-        data=tuple(training_items(found, settings.data_dir(), recipe.items)),
-        out=out,
-        seed=seed,
-    )
 
 
 def _estimate(output: "Output", recipe: "Recipe", model: str) -> dict[str, object]:
     """Show what the training would take of a device, from the model's configuration alone."""
-    from dataclasses import asdict
-
     import torch
 
     from mipo_eval.cli.tables import inert
     from mipo_eval.models.spec import checkpoint_name
-    from mipo_eval.training.estimate import Workload, estimate_memory, summary
+    from mipo_eval.training.memory import Workload, estimate_memory, summary
 
     workload = Workload(negatives=recipe.pairs.n_negatives if recipe.pairs else 0)
     here = torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else None
@@ -235,29 +232,101 @@ def _estimate(output: "Output", recipe: "Recipe", model: str) -> dict[str, objec
 
 
 def _train(
-    output: "Output", store: "Store", request: "Request", sweep: str | None
+    output: "Output", store: "Store", request: "TrainingRequest", sweep: str | None
 ) -> dict[str, object]:
     """Train, with a sweep where one is asked for, and show what came of it."""
-    from mipo_eval.cli.training_tables import training_json, training_tables
     from mipo_eval.store.trainings import get_curve
-    from mipo_eval.training.run import train as run_training
-    from mipo_eval.training.sweep import parse_sweep
-    from mipo_eval.training.sweep import sweep as run_sweep
+    from mipo_eval.training import run
+    from mipo_eval.training.recipes import parse_sweep
     from mipo_eval.training.trainer import is_main_process
 
+    swept: list[Swept] = []
     if sweep:
-        training, swept = run_sweep(store, request, output, over=parse_sweep(sweep))
+        training, swept = run.sweep(store, request, output, over=parse_sweep(sweep))
     else:
-        training, swept = run_training(store, request, output), []
+        training = run.train(store, request, output)
     if is_main_process():
-        output.show(*training_tables(training, get_curve(store, training.training_id), swept))
+        output.show(*_tables(training, get_curve(store, training.training_id), swept))
         output.note(f"Evaluate it: mipo-eval --model {request.out} --suite {training.suite}")
-    return training_json(training, swept)
+    return {
+        **{name: getattr(training, name) for name in _IN_JSON},
+        "sweep": [{name: getattr(one, name) for name in _SWEPT} for one in swept],
+    }
 
 
-def _export(output: "Output", store: "Store", request: "Request", path: Path) -> dict[str, object]:
+def _tables(
+    training: "Training", curve: "Sequence[CurvePoint]", swept: "Sequence[Swept]"
+) -> "list[RenderableType]":
+    """Return what was learned from, how it went, and what a sweep chose by."""
+    from mipo_eval.cli.tables import inert
+
+    title = inert(
+        f"{training.method} of {training.model} on {training.suite}, seed {training.seed} "
+        f"(training {training.training_id[:12]})"
+    )
+    title.stylize("bold")
+    parts: list[RenderableType] = [title]
+    if report := training.pair_report:
+        figures = [
+            (label, f"{100 * value:.1f} %" if key == "ranked_correctly" else f"{value:.4g}")
+            for key, label in _FIGURES.items()
+            if (value := report.get(key))
+        ]
+        parts += [_table("training data", [""], figures), *_left_out(report)]
+    if rows := list(_ends(curve)):
+        parts.append(_table("learning curve", ["first tenth", "last tenth"], rows))
+    if swept:
+        values = [(str(one.value), f"{one.figure:.4g}") for one in swept]
+        parts.append(_table("sweep", [swept[0].criterion], values))
+    return parts
+
+
+def _table(first: str, columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> "Table":
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(first, header_style="bold", box=SIMPLE_HEAD)
+    for column in columns:
+        table.add_column(column, justify="right")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _left_out(report: Mapping[str, Any]) -> "list[Text]":
+    from mipo_eval.cli.tables import inert
+
+    trained: Mapping[str, Any] = report.get("trained") or {}
+    left_out = {
+        "items left out": report.get("dropped"),
+        "negatives left out": report.get("dropped_negatives"),
+        "left out of the training": trained.get("dropped"),
+    }
+    lines = []
+    for what, counts in left_out.items():
+        if counts:
+            reasons = ", ".join(f"{n} x {why}" for why, n in counts.items())
+            lines.append(inert(f"{what}: {reasons}"))
+            lines[-1].stylize("yellow")
+    return [*lines, *(inert(note) for note in trained.get("notes", ()))]
+
+
+def _ends(curve: "Sequence[CurvePoint]") -> Iterator[tuple[str, str, str]]:
+    """Yield each shown metric with its means over the first and the last tenth of its points."""
+    for metric in _CURVE:
+        points = sorted((p.step, p.value) for p in curve if p.metric == metric)
+        if points:
+            tenth = -(-len(points) // 10)
+            values = [value for _, value in points]
+            first, last = sum(values[:tenth]) / tenth, sum(values[-tenth:]) / tenth
+            yield metric, f"{first:.4g}", f"{last:.4g}"
+
+
+def _export(
+    output: "Output", store: "Store", request: "TrainingRequest", path: Path
+) -> dict[str, object]:
     """Make the pairs and write them to a file."""
-    from mipo_eval.training.export import check_export, export_pairs
+    from mipo_eval.training.data import check_export, export_pairs
     from mipo_eval.training.run import make_examples
 
     check_export(path)
@@ -266,10 +335,5 @@ def _export(output: "Output", store: "Store", request: "Request", path: Path) ->
     made, _ = make_examples(store, request, output)
     count = export_pairs(path, made.examples)
     output.note(f"{count} pairs from {made.items} items are in {path}")
-    return {
-        "file": str(path),
-        "pairs": count,
-        "items": made.items,
-        "dropped": dict(made.dropped),
-        "dropped_negatives": dict(made.dropped_negatives),
-    }
+    counts = {name: getattr(made, name) for name in ("items", "dropped", "dropped_negatives")}
+    return {"file": str(path), "pairs": count, **counts}

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 
     from mipo_eval.cli.output import Output
     from mipo_eval.judges import Judge
+    from mipo_eval.judges.attacks import AttackReport
     from mipo_eval.judges.labelled import LabelledPair
-    from mipo_eval.judges.validating import Attacked, Examined
+    from mipo_eval.judges.validate import Examination
     from mipo_eval.store import Store
 
 _STORE = "store:"
@@ -90,7 +91,7 @@ def validate(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number i
     from mipo_eval.cli.output import Output
     from mipo_eval.errors import ConfigError
     from mipo_eval.judges import load_judge
-    from mipo_eval.judges.validating import examine, protocol_for
+    from mipo_eval.judges.validate import examine, protocol_for
     from mipo_eval.models import Purse
     from mipo_eval.store import Store
 
@@ -100,8 +101,8 @@ def validate(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number i
         raise ConfigError("--replies goes with --data alone: nobody is asked")
     if data is None and not attack:
         raise ConfigError("nothing to validate with: name labelled pairs with --data, or --attack")
-    examined: Examined | None = None
-    attacked: Attacked | None = None
+    examined: Examination | None = None
+    attacked: AttackReport | None = None
     with Store.open(store) as opened:
         if replies and data is not None:
             examined = _from_replies(opened, judge, (data, folder, replies), (limit, seed))
@@ -145,25 +146,22 @@ def _from_replies(
     judge: str,
     where: tuple[str, Path, tuple[Path, ...]],
     how: tuple[int | None, int],
-) -> "Examined":
-    from mipo_eval.judges.benchmarks import Benchmark
+) -> "Examination":
     from mipo_eval.judges.labelled import first_of_each
     from mipo_eval.judges.people import people_pairs
     from mipo_eval.judges.replies import read_replies
-    from mipo_eval.judges.validating import examine_replies
+    from mipo_eval.judges.validate import examine_replies
     from mipo_eval.store.judges import list_judges
     from mipo_eval.tasks.pairs import load_replies
 
     data, folder, files = where
     limit, seed = how
     if data.startswith(_STORE):
-        pairs = people_pairs(store, data.removeprefix(_STORE).split(","))
-        found = Benchmark(pairs, read_replies(files[0], pairs))
+        readings = read_replies(files[0], people_pairs(store, data.removeprefix(_STORE).split(",")))
     else:
-        found = load_replies(data, folder, files)
-    kept = set(first_of_each(found.pairs, limit))
-    both = [(p, r) for p, r in zip(found.pairs, found.readings, strict=True) if p in kept]
-    chosen = Benchmark(tuple(p for p, _ in both), tuple(r for _, r in both))
+        readings = load_replies(data, folder, files)
+    kept = set(first_of_each([reading.pair for reading in readings], limit))
+    chosen = [reading for reading in readings if reading.pair in kept]
     known = [j for j in list_judges(store) if judge == j.name or j.key.startswith(judge)]
     named = (known[0].name, known[0].key) if len(known) == 1 else (judge, None)
     return examine_replies(store, named, chosen, _shown(data), seed=seed)
@@ -175,10 +173,10 @@ def _attack(
     pairs: "Sequence[LabelledPair]",
     how: tuple[int | None, int],
     output: "Output",
-) -> "Attacked":
+) -> "AttackReport":
     from mipo_eval.demo import world
     from mipo_eval.judges.attacks import attacks
-    from mipo_eval.judges.validating import ATTACKED_ITEMS, attack_judge, honest_items
+    from mipo_eval.judges.validate import ATTACKED_ITEMS, attack_judge, honest_items
     from mipo_eval.keys import item_rng
 
     limit, seed = how
@@ -190,20 +188,20 @@ def _attack(
 def _print(
     output: "Output",
     judge: str,
-    examined: "Examined | None",
-    attacked: "Attacked | None",
+    examined: "Examination | None",
+    attacked: "AttackReport | None",
     *,
     as_json: bool,
 ) -> None:
     from mipo_eval.cli.quality import attack_tables, examined_json, quality_tables
-    from mipo_eval.judges.validating import attacked_json
+    from mipo_eval.judges.attacks import attack_json
 
     if as_json:
         document: dict[str, object] = {"judge": judge}
         if examined is not None:
             document |= examined_json(examined)
         if attacked is not None:
-            document["attacks"] = attacked_json(attacked)
+            document["attacks"] = attack_json(attacked)
         output.document(document)
         return
     if examined is not None:

@@ -20,7 +20,6 @@ from mipo_eval.duels.files import SUFFIXES, read_responses
 from mipo_eval.errors import ConfigError, DataError, ModelError
 from mipo_eval.evaluation.generate import KIND, environment
 from mipo_eval.evaluation.score import response_scores
-from mipo_eval.judges.judging import EMPTY, NO_REFERENCE
 from mipo_eval.keys import digest
 from mipo_eval.models.spec import checkpoint_name
 from mipo_eval.records import Item, Response, Score
@@ -35,9 +34,9 @@ from mipo_eval.store.responses import (
     texts_of,
 )
 from mipo_eval.store.runs import Run, find_run, get_scores, put_run, put_scores
+from mipo_eval.verdict import EMPTY, NO_REFERENCE, NOT_GENERATED
 
 REFERENCE = "reference"
-NOT_GENERATED = "not generated"
 
 _RUN_ID = re.compile(r"[0-9a-f]{4,32}")
 

@@ -10,11 +10,12 @@ from mipo_eval.errors import ConfigError
 from mipo_eval.metrics.calibration import ChoiceOutcome, choice_outcome
 from mipo_eval.records import Response
 from mipo_eval.store import Store
-from mipo_eval.store.matrix import EMPTY, NOT_GENERATED, ItemList, Rated
+from mipo_eval.store.matrix import ItemList, Rated
 from mipo_eval.store.responses import Answered, answered
 from mipo_eval.store.runs import Run
 from mipo_eval.store.tables import responses
 from mipo_eval.tasks.answers import LETTERS, grade
+from mipo_eval.verdict import EMPTY, NOT_GENERATED
 
 NOT_TOLD = "the model type does not tell"
 NO_PROBABILITIES = "no probabilities"

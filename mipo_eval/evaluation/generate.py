@@ -2,7 +2,7 @@
 
 import platform
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -11,7 +11,14 @@ from typing import Any
 from mipo_eval import __version__
 from mipo_eval.errors import DataError
 from mipo_eval.keys import digest
-from mipo_eval.models.lm_eval import Decoding, ModelOptions, generation_spec, load_model, load_task
+from mipo_eval.models.lm_eval import (
+    Decoding,
+    LoadedModel,
+    ModelOptions,
+    generation_spec,
+    load_model,
+    load_task,
+)
 from mipo_eval.models.spec import ModelSpec
 from mipo_eval.progress import Progress
 from mipo_eval.signature import short
@@ -70,14 +77,15 @@ def respond(
 
 def responses_spec(asked: Asking) -> dict[str, Any]:
     """Return how the run's responses are made; its digest is their generation's key."""
-    return generation_spec(asked.model, asked.options, asked.decoding, asking=asking_parts(asked))
+    parts = asking_parts(asked.suite, asked.prompting)
+    return generation_spec(asked.model, asked.options, asked.decoding, asking=parts)
 
 
-def asking_parts(asked: Asking) -> dict[str, str]:
-    """Return how an item becomes a prompt, as keys and signatures name it."""
-    if asked.suite.form == "query":
-        return {"prompting": asked.prompting, "query": short(query_hash())}
-    return {"form": asked.suite.form}
+def asking_parts(suite: Suite, prompting: Prompting) -> dict[str, str]:
+    """Return how an item of a suite becomes a prompt, as keys and signatures name it."""
+    if suite.form == "query":
+        return {"prompting": prompting, "query": short(query_hash())}
+    return {"form": suite.form}
 
 
 def _open_run(store: Store, asked: Asking) -> Run:
@@ -135,8 +143,13 @@ def _generate(store: Store, asked: Asking, run: Run, todo: list[int], progress: 
     model = load_model(asked.model, asked.options, asked.decoding)
     progress.start(f"responses of {asked.model.name}", run.n_items)
     progress.advance(run.n_items - len(todo))
+    draw(store, run.generation_key, model, _parts(asked, run, set(todo)), progress)
+    progress.finish()
+
+
+def _parts(asked: Asking, run: Run, wanted: set[int]) -> Iterator[tuple[Any, list[int]]]:
+    """Yield the suite's tasks, each with the positions of its documents that are wanted."""
     offset = 0
-    wanted = set(todo)
     for task in asked.suite.tasks:
         about = {
             "source": task.source,
@@ -146,20 +159,33 @@ def _generate(store: Store, asked: Asking, run: Run, todo: list[int], progress: 
         }
         loaded = load_task(task.lm_eval_task, about, asked.decoding)
         n_documents = len(loaded.eval_docs)
-        positions = [p for p in range(n_documents) if p + offset in wanted]
-        for chunk in _chunks(positions, model.chunk_size):
-            made = model.ask(loaded, chunk)
-            put_responses(store, run.generation_key, made)
-            progress.advance(len(made))
+        yield loaded, [p for p in range(n_documents) if p + offset in wanted]
         offset += n_documents
     if offset != run.n_items:
         raise DataError(
             f"suite {asked.suite.name} changed while it was read: {run.n_items} items, then "
             f"{offset}; repeat the command"
         )
-    progress.finish()
 
 
-def _chunks(positions: list[int], size: int) -> Iterator[list[int]]:
-    for start in range(0, len(positions), size):
-        yield positions[start : start + size]
+def draw(
+    store: Store,
+    generation_key: str,
+    model: LoadedModel,
+    parts: Iterable[tuple[Any, Sequence[int]]],
+    progress: Progress,
+) -> None:
+    """Draw responses and store them chunk by chunk, so that a killed drawing loses one at most.
+
+    Args:
+        store: where they go.
+        generation_key: what they are drawn by.
+        model: who is asked.
+        parts: tasks as lm-eval has them, each with the positions of the documents to respond to.
+        progress: told how many there are.
+    """
+    for task, positions in parts:
+        for start in range(0, len(positions), model.chunk_size):
+            made = model.ask(task, positions[start : start + model.chunk_size])
+            put_responses(store, generation_key, made)
+            progress.advance(len(made))

@@ -19,7 +19,6 @@ from mipo_eval.stats.bootstrap import Floats
 from mipo_eval.store import Store
 from mipo_eval.store.judges import list_judges
 from mipo_eval.store.matrix import (
-    NO_REFERENCE,
     Index,
     ItemList,
     Rated,
@@ -33,7 +32,7 @@ from mipo_eval.store.matrix import (
 )
 from mipo_eval.store.runs import Run
 from mipo_eval.store.verdicts import run_verdicts
-from mipo_eval.verdict import chooses
+from mipo_eval.verdict import NO_REFERENCE, chooses
 
 TIED = "a tie"
 

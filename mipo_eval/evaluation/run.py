@@ -15,7 +15,7 @@ from mipo_eval.evaluation.controls import CONTROLS, control_texts
 from mipo_eval.evaluation.generate import Asking, asking_parts, respond
 from mipo_eval.evaluation.score import Numbers, why_no_text
 from mipo_eval.judges import Judge
-from mipo_eval.judges.judging import is_unrated, rate, with_references
+from mipo_eval.judges.run import is_unrated, rate, with_references
 from mipo_eval.keys import digest
 from mipo_eval.models.prices import spending
 from mipo_eval.models.spec import ModelSpec
@@ -157,7 +157,7 @@ def _context(evaluation: Evaluation, item_keys: list[str]) -> Signature:
     return join(
         suite=f"{evaluation.suite.name}@{evaluation.suite.version}",
         items=short(digest(item_keys)),
-        **asking_parts(evaluation),
+        **asking_parts(evaluation.suite, evaluation.prompting),
         decoding=evaluation.decoding.describe() if drawn else None,
         seed=evaluation.decoding.seed,
     )

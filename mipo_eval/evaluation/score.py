@@ -15,7 +15,6 @@ import numpy as np
 from mipo_eval.evaluation.controls import CONTROLS, control_texts
 from mipo_eval.evaluation.outcomes import COMPARED, DERIVED, WIN_RATES, Against, Outcomes, compared
 from mipo_eval.judges import weighted_rating
-from mipo_eval.judges.judging import EMPTY
 from mipo_eval.keys import digest
 from mipo_eval.metrics import mean_score, rate_score, self_bleu_score
 from mipo_eval.metrics.calibration import ChoiceOutcome, calibration_scores, choice_outcome
@@ -27,12 +26,12 @@ from mipo_eval.stats.bootstrap import Floats
 from mipo_eval.stats.intervals import rate_intervals, table_intervals
 from mipo_eval.store import Store
 from mipo_eval.store.judges import StoredJudge, list_judges
-from mipo_eval.store.matrix import NO_PREFERENCES, NOT_JUDGED, Index, Texts
+from mipo_eval.store.matrix import Index, Texts
 from mipo_eval.store.responses import Answered, Scorable, answered, scorable
 from mipo_eval.store.runs import Run, get_scores
 from mipo_eval.store.verdicts import first_tokens
 from mipo_eval.tasks.answers import LETTERS, grade
-from mipo_eval.verdict import chooses
+from mipo_eval.verdict import EMPTY, NO_PREFERENCES, NOT_JUDGED, chooses
 
 STORED_RATES = (*WIN_RATES, "tie_rate")
 """What the main job stores of a comparison with the references."""

@@ -1,7 +1,8 @@
 """Replies of judges to pairs that people or a rule have labelled: LLMBar, JudgeBench, PandaLM.
 
-The first text of a pair is stored as the run's response, the second as its reference, and the
-label as one more judge: agreement of a judge with the label is its accuracy.
+`judges/replies.py` reads them; here they become a run. The first text of a pair is stored as the
+run's response, the second as its reference, and the label as one more judge: agreement of a judge
+with the label is its accuracy.
 """
 
 from collections import Counter
@@ -9,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mipo_eval.errors import DataError
 from mipo_eval.importers.base import (
     FileRow,
     Imported,
@@ -17,22 +17,27 @@ from mipo_eval.importers.base import (
     JudgeRecord,
     RunRecord,
     choice_scores,
+    cleaned,
     entry,
     made_reply,
-    read_rows,
     signed,
 )
 from mipo_eval.importers.base import ReplyRecord as LedgerReply
-from mipo_eval.keys import canonical_json, digest
+from mipo_eval.judges.labelled import PANDALM_PAIRS, LabelledPair, majority
+from mipo_eval.judges.replies import PairReading, read_set_replies
+from mipo_eval.keys import digest
 from mipo_eval.metrics import rate_score
 from mipo_eval.records import Item, Score
 from mipo_eval.signature import join, short
 from mipo_eval.verdict import Choice, Shown, Verdict
 
 SOURCE = "judge_replies"
-PANDALM_PAIRS = "testset-v1.json"
-_FLIPPED: dict[Verdict, Verdict] = {"a": "b", "b": "a", "tie": "tie"}
-_LABELS: dict[str, Verdict] = {"A>B": "a", "B>A": "b", "A=B": "tie"}
+_FORMATS = {
+    "llmbar": {"input", "output_1", "output_2", "label", "results"},
+    "judgebench": {"pair_id", "response_A", "response_B", "label", "judgments"},
+    "pandalm": {"idx", "pandalm_result"},
+}
+"""The sets that keep replies, and the fields by which their rows are known."""
 _SIGN: dict[Verdict | None, int] = {"a": 1, "b": -1, "tie": 0, None: 0}
 
 
@@ -44,7 +49,7 @@ class _Said(NamedTuple):
     reply: str | None
 
 
-class _Pair(NamedTuple):
+class _JudgedPair(NamedTuple):
     """A labelled pair, and what the judge said of it."""
 
     made: ItemRecord
@@ -55,28 +60,29 @@ class _Pair(NamedTuple):
 
 def is_ours(row: FileRow) -> bool:
     """Whether a row is a pair with a judge's replies."""
-    names = row.data.keys()
-    return (
-        {"input", "output_1", "output_2", "label", "results"} <= names
-        or {"pair_id", "response_A", "response_B", "label", "judgments"} <= names
-        or {"idx", "pandalm_result"} <= names
-    )
+    return any(fields <= row.data.keys() for fields in _FORMATS.values())
 
 
 def read(rows: Sequence[FileRow], path: Path, reading: Imported) -> None:
     """Add what the rows hold: one run, judged by one judge and the labels."""
-    first = rows[0].data
+    name = next(name for name, fields in _FORMATS.items() if fields <= rows[0].data.keys())
     reading.rows += len(rows)
-    if "results" in first:
+    found = read_set_replies(name, path)
+    tasks = [name] * len(found)
+    if name == "llmbar":
         suite, judge = _llmbar_names(path)
-        pairs = [_llmbar(row) for row in rows]
-    elif "judgments" in first:
+    elif name == "judgebench":
         suite = f"judgebench/{rows[0].text('response_model')}"
         judge = f"{rows[0].text('judge_name')}/{_judgebench_model(rows[0])}"
-        pairs = [_judgebench(row) for row in rows]
+        tasks = [row.text("source") for row in rows]
     else:
         suite, judge = "pandalm", path.stem.removesuffix("-testset-v1")
-        pairs = _pandalm(rows, path, reading)
+        judged = {row.name("idx") for row in rows}
+        found = tuple(one for one in found if one.pair.pair_id in judged)
+        tasks = [one.pair.subset for one in found]
+        if unknown := len(rows) - len(found):
+            reading.left_out[f"no pair of that number in {PANDALM_PAIRS}"] += unknown
+    pairs = [_pair(name, task, one) for task, one in zip(tasks, found, strict=True)]
     _number_equals(pairs)
     reading.runs.append(_run(suite, JudgeRecord(source=SOURCE, name=judge), pairs))
 
@@ -91,39 +97,6 @@ def _llmbar_names(path: Path) -> tuple[str, str]:
     return "/".join(("llmbar", *parts[start:at])), "/".join(parts[at + 1 : -1]) or path.stem
 
 
-def _item(prompt: str, second: str, item_id: str) -> Item:
-    return Item(item_id=item_id, prompt=prompt, reference=second or None)
-
-
-def _llmbar(row: FileRow) -> _Pair:
-    first, second = row.written("output_1"), row.written("output_2")
-    prompt = row.text("input")
-    item = _item(prompt, second, f"llmbar-{short(digest([prompt, first, second]))}")
-    labels: dict[object, Verdict] = {1: "a", 2: "b"}
-    if row.get("label") not in labels:
-        raise row.wrong(f"label is {row.get('label')!r}; it is 1 or 2")
-    results = row.rows("results")
-    said = []
-    for shown, name in (("a", "swap = False"), ("b", "swap = True")):
-        answers = [result.row(name) for result in results if name in result.data]
-        if not answers:
-            continue
-        winners: dict[str, Verdict] = {"1": "a", "2": "b", "tie": "tie"}
-        winner = winners.get(str(answers[0].data.get("winner")))
-        said.append(_Said("a" if shown == "a" else "b", winner, _llmbar_reply(results[0], name)))
-    made = entry("llmbar", item, first)
-    return _Pair(made, {"label": labels[row.get("label")]}, tuple(said))
-
-
-def _llmbar_reply(result: FileRow, name: str) -> str | None:
-    """Return the raw reply: to the pair, or of prompts that rate each text, both ratings."""
-    completion = result.row(name).data.get("completion")
-    if isinstance(completion, list) and completion and isinstance(completion[0], str):
-        return completion[0]
-    ratings = {key: result.data[key] for key in ("score_1", "score_2") if key in result.data}
-    return canonical_json(ratings) if ratings else None
-
-
 def _judgebench_model(row: FileRow) -> str:
     for judgment in row.rows("judgments"):
         if isinstance(judgment.data.get("judgment"), dict):
@@ -131,55 +104,27 @@ def _judgebench_model(row: FileRow) -> str:
     return "unnamed"
 
 
-def _judgebench(row: FileRow) -> _Pair:
-    item = _item(row.text("question"), row.written("response_B"), row.text("pair_id"))
-    made = entry(row.text("source"), item, row.written("response_A"))
-    if row.get("label") not in _LABELS:
-        raise row.wrong(f"label is {row.get('label')!r}; it is one of {', '.join(_LABELS)}")
-    said = []
-    for judgment, shown in zip(row.rows("judgments"), ("a", "b"), strict=False):
-        winner = _LABELS.get(str(judgment.data.get("decision")))
-        if winner and shown == "b":
-            winner = _FLIPPED[winner]
-        told = judgment.data.get("judgment")
-        reply = told.get("response") if isinstance(told, dict) else None
-        said.append(_Said("a" if shown == "a" else "b", winner, reply))
-    return _Pair(made, {"label": _LABELS[row.get("label")]}, tuple(said))
+def _pair(name: str, task: str, one: PairReading) -> _JudgedPair:
+    pair = LabelledPair.model_validate(cleaned(one.pair.model_dump()))
+    item_id = {
+        "llmbar": f"llmbar-{short(digest([pair.prompt, pair.first, pair.second]))}",
+        "judgebench": pair.pair_id,
+        "pandalm": f"pandalm-{pair.pair_id}",
+    }[name]
+    item = Item(item_id=item_id, prompt=pair.prompt, reference=pair.second or None)
+    orders: tuple[tuple[Shown, Verdict | None], ...] = (("a", one.straight), ("b", one.swapped))
+    people = {f"annotator{n}": told for n, told in enumerate(pair.annotators, 1) if told}
+    return _JudgedPair(
+        entry(task, item, pair.first),
+        people or {"label": pair.label},
+        tuple(
+            _Said(shown, winner, cleaned(reply))
+            for (shown, winner), reply in zip(orders, one.raw, strict=False)
+        ),
+    )
 
 
-def _pandalm(rows: Sequence[FileRow], path: Path, reading: Imported) -> list[_Pair]:
-    """Return the pairs of PandaLM's test set, which lie in a file beside the replies."""
-    beside = path.parent / PANDALM_PAIRS
-    if not beside.is_file():
-        raise DataError(f"{path} holds verdicts without their pairs: put {PANDALM_PAIRS} beside it")
-    winners: dict[object, Verdict] = {0: "tie", 1: "a", 2: "b"}
-    known = {row.get("idx"): row for row in read_rows(beside)}
-    pairs = []
-    for row in rows:
-        if row.get("idx") not in known:
-            reading.left_out[f"no pair of that number in {PANDALM_PAIRS}"] += 1
-            continue
-        pair = known[row.get("idx")]
-        prompt = "\n\n".join(
-            p for p in (pair.written("instruction"), pair.written("input")) if p.strip()
-        )
-        item = _item(
-            prompt or "(no instruction)", pair.written("response2"), f"pandalm-{pair.name('idx')}"
-        )
-        made = entry(pair.text("cmp_key"), item, pair.written("response1"))
-        labels = {
-            name: winners[pair.get(name)]
-            for name in ("annotator1", "annotator2", "annotator3")
-            if pair.get(name) in winners
-        }
-        winner = winners.get(row.get("pandalm_result"))
-        reason = row.data.get("pandalm_reason")
-        said = _Said("a", winner, reason if isinstance(reason, str) else None)
-        pairs.append(_Pair(made, labels, (said,)))
-    return pairs
-
-
-def _number_equals(pairs: list[_Pair]) -> None:
+def _number_equals(pairs: list[_JudgedPair]) -> None:
     """Tell pairs that a file holds twice apart, so that each is counted."""
     seen: Counter[str] = Counter()
     for index, pair in enumerate(pairs):
@@ -191,7 +136,7 @@ def _number_equals(pairs: list[_Pair]) -> None:
             pairs[index] = pair._replace(made=pair.made._replace(item=item))
 
 
-def _run(suite: str, judge: JudgeRecord, pairs: list[_Pair]) -> RunRecord:
+def _run(suite: str, judge: JudgeRecord, pairs: list[_JudgedPair]) -> RunRecord:
     entries = [pair.made for pair in pairs]
     choices: list[Choice] = []
     replies: list[LedgerReply] = []
@@ -249,15 +194,7 @@ def _choice(made: ItemRecord, said: _Said, judge: JudgeRecord) -> tuple[Choice, 
     return choice, reply
 
 
-def majority(labels: Sequence[Verdict]) -> Verdict | None:
-    """Return what most people said; None when no label is ahead."""
-    ranked = Counter(labels).most_common()
-    if not ranked or (len(ranked) > 1 and ranked[0][1] == ranked[1][1]):
-        return None
-    return ranked[0][0]
-
-
-def _accuracies(pairs: Sequence[_Pair]) -> list[Score]:
+def _accuracies(pairs: Sequence[_JudgedPair]) -> list[Score]:
     """Return how often the judge agrees with the label, under each rule for two orders.
 
     `both`: both orders name the labelled text. `average`: the mean over orders. `sum`: verdicts

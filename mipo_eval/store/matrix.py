@@ -15,12 +15,7 @@ from mipo_eval.stats import Crossed
 from mipo_eval.stats.bootstrap import Floats
 from mipo_eval.store import Store
 from mipo_eval.store.tables import item_lists, items, responses, verdicts
-
-NOT_GENERATED = "not generated"
-EMPTY = "empty response"
-NO_REFERENCE = "item has no reference"
-NO_PREFERENCES = "item has no preferences"
-NOT_JUDGED = "not judged"
+from mipo_eval.verdict import EMPTY, NO_PREFERENCES, NO_REFERENCE, NOT_GENERATED, NOT_JUDGED
 
 _FETCH = 50_000
 _NOTHING = text_key("")

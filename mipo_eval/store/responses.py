@@ -9,7 +9,7 @@ from mipo_eval.records import Item, Response, text_key
 from mipo_eval.store.engine import Store, now, whole
 from mipo_eval.store.runs import Run
 from mipo_eval.store.tables import generations, item_lists, items, responses
-from mipo_eval.verdict import Pair
+from mipo_eval.verdict import EMPTY, NO_REFERENCE, NOT_GENERATED, Pair
 
 
 class Answered(NamedTuple):
@@ -250,7 +250,7 @@ def paired_texts(store: Store, run: Run, other: Run | None = None) -> list[Paire
     with store.read() as connection:
         for *texts, why, other_why in connection.execute(query):
             first, second = texts[-2:]
-            theirs = None if second else other_why or "item has no reference"
+            theirs = None if second else other_why or NO_REFERENCE
             found.append(PairedTexts._make([*texts, why if first is None else theirs]))
     return found
 
@@ -265,8 +265,8 @@ def _said(column: Any) -> Any:
 
 def _absent(table: Any) -> Any:
     """Why there is no text that says something."""
-    empty = (table.c.text_key == _NOTHING, "empty response")
-    missing = (table.c.item_key.is_(None), "not generated")
+    empty = (table.c.text_key == _NOTHING, EMPTY)
+    missing = (table.c.item_key.is_(None), NOT_GENERATED)
     return sa.case(missing, empty, else_=table.c.reason)
 
 
@@ -299,7 +299,7 @@ def scorable(store: Store, list_key: str, generation_key: str) -> Iterator[Scora
             items.c.reference_key,
             responses.c.text,
             responses.c.text_key,
-            sa.case((responses.c.item_key.is_(None), "not generated"), else_=responses.c.reason),
+            sa.case((responses.c.item_key.is_(None), NOT_GENERATED), else_=responses.c.reason),
             responses.c.finish_reason,
             responses.c.response_tokens,
         )

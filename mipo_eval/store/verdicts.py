@@ -5,7 +5,7 @@
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
 
@@ -119,7 +119,7 @@ def pair_verdicts(store: Store, judge_key: str, pairs: Sequence[Pair]) -> list[P
             first, second = (ratings.get((pair.item_key, text)) for text in pair[1:])
             if pair.first == pair.second and not rates and orders != "one":
                 verdict = IDENTICAL
-            elif own or not (rates or first or second):
+            elif own or pair.item_key not in wanted:
                 verdict = from_choices(pair, own, orders)
             else:
                 verdict = from_totals(first, second, wanted.get(pair.item_key, 0))
@@ -259,76 +259,6 @@ def ratings_of(
         ]
 
 
-Said = TypeVar("Said", Rating, Choice)
-
-
-class Told(NamedTuple, Generic[Said]):
-    """What a judge said of a text or a pair of texts, with its reply."""
-
-    judge: str
-    """Name of the judge."""
-    said: Said
-    reply: str | None
-    """As it came, or why the call failed; None where it was not kept."""
-
-
-def ratings_told(store: Store, item_key: str, text_key: str) -> list[Told[Rating]]:
-    """Return what every judge said of one text, by aspect and judge."""
-    told = _told(store, verdicts, item_key, verdicts.c.text_key == text_key)
-    order = [verdicts.c.aspect, judges.c.name]
-    with store.read() as connection:
-        return [
-            Told(
-                row.name,
-                Rating(
-                    judge=row.judge_key,
-                    item_key=item_key,
-                    text_key=text_key,
-                    aspect=row.aspect,
-                    rating=row.rating,
-                    reason=row.reason,
-                    call_key=row.call_key,
-                ),
-                row.said,
-            )
-            for row in connection.execute(told.order_by(*order))
-        ]
-
-
-def choices_told(store: Store, pair: Pair) -> list[Told[Choice]]:
-    """Return what every judge and person said of a pair, as they were asked: this way round first.
-
-    Of each way, by judge and place.
-    """
-    found = []
-    columns = [column.name for column in choices.columns]
-    for item_key, first, second in dict.fromkeys((pair, pair.turned())):
-        asked = (choices.c.text_key_a == first, choices.c.text_key_b == second)
-        query = _told(store, choices, item_key, *asked)
-        with store.read() as connection:
-            for row in connection.execute(query.order_by(judges.c.name, choices.c.shown_first)):
-                choice = Choice(**{name: row._mapping[name] for name in columns})
-                found.append(Told(row.name, choice, row.said))
-    return found
-
-
-def _told(
-    store: Store, table: sa.Table, item_key: str, *texts: sa.ColumnElement[bool]
-) -> sa.Select[Any]:
-    reply = sa.func.coalesce(calls.c.reply, calls.c.detail).label("said")
-    return (
-        sa.select(table, judges.c.name, reply)
-        .join(judges, judges.c.judge_key == table.c.judge_key)
-        .outerjoin(calls, calls.c.call_key == table.c.call_key)
-        .where(
-            # Named one by one, judges lead to the key of the table.
-            table.c.judge_key.in_(sa.select(judges.c.judge_key)),
-            table.c.item_key == item_key,
-            *texts,
-        )
-    )
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grade:
     """One judge's grade of one text, on the scale that the judge's spec names."""
@@ -415,3 +345,59 @@ def get_grades(store: Store, list_key: str, judge_key: str | None = None) -> lis
         query = query.where(grades.c.judge_key == judge_key)
     with store.read() as connection:
         return [Grade(**row._mapping) for row in connection.execute(query)]
+
+
+class Remark(NamedTuple):
+    """What a judge said about a text, with the raw reply it was read from."""
+
+    judge: str
+    value: str | None
+    """A rating or grade; of a choice "this", "other" or "tie"; None: `reason` says why."""
+    reason: str | None
+    reply: str | None
+    """None where the call brought none, or where nobody kept it."""
+    failure: str | None = None
+    """What came back instead of a reply."""
+    call_key: str | None = None
+    preference: int | None = None
+    """Which of the item's preferences was rated."""
+    other_key: str | None = None
+    """Of a choice: the text it was compared with."""
+    shown_first: Literal["this", "other", "?"] | None = None
+
+
+def remarks_on(store: Store, item_key: str, text_key: str) -> list[Remark]:
+    """Return every rating, grade and choice about one text, by judge; choices in both orders."""
+    found = []
+    with store.read() as connection:
+        for table in (verdicts, grades, choices):
+            keys = [table.c.text_key] if "text_key" in table.c else list(table.c)[2:4]
+            query = (
+                sa.select(table, judges.c.name, calls.c.reply, calls.c.detail)
+                .join(judges, judges.c.judge_key == table.c.judge_key)
+                .outerjoin(calls, calls.c.call_key == table.c.call_key)
+                .where(
+                    # Named one by one, judges lead to the key of the table.
+                    table.c.judge_key.in_(sa.select(judges.c.judge_key)),
+                    table.c.item_key == item_key,
+                    sa.or_(*(key == text_key for key in keys)),
+                )
+                .order_by(judges.c.name, *table.primary_key)
+            )
+            found += [_remark(row, text_key) for row in connection.execute(query).mappings()]
+    return found
+
+
+def _remark(row: sa.RowMapping, text_key: str) -> Remark:
+    told = (row["reason"], row["reply"], row["detail"], row["call_key"])
+    if "winner" not in row:
+        value = row["rating"] if "rating" in row else row["value"]
+        return Remark(
+            row["name"], None if value is None else f"{value:g}", *told, row.get("aspect")
+        )
+    ours, theirs = ("a", "b") if row["text_key_a"] == text_key else ("b", "a")
+    side: dict[str | None, Any] = {ours: "this", theirs: "other", "tie": "tie", "?": "?"}
+    other_key = row[f"text_key_{theirs}"]
+    return Remark(
+        row["name"], side.get(row["winner"]), *told, None, other_key, side[row["shown_first"]]
+    )

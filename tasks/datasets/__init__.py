@@ -184,7 +184,7 @@ def prompt_group(prompt: str) -> str:
 
 def ask_extractor(name: str, texts: Mapping[str, str]) -> str:
     """Return one of the extractor's prompts with its slots filled."""
-    from mipo_eval.judges.rendering import make_prompt  # asks for all that judging needs
+    from mipo_eval.judges.prompt import make_prompt  # asks for all that judging needs
 
     return make_prompt(name, template(name), required=frozenset(texts)).render(texts)
 

@@ -19,7 +19,7 @@ from mipo_eval import settings
 from mipo_eval.cli import main
 from mipo_eval.records import Item
 from mipo_eval.store import Store
-from mipo_eval.store.tables import calls, choices
+from mipo_eval.store.tables import calls, choices, verdicts
 from mipo_eval.tasks.items import write_items
 from mipo_eval.tasks.sources import load_source
 from mipo_eval.verdict import Choice
@@ -125,6 +125,37 @@ def test_two_response_files_by_a_judge_that_sees_the_difference(
         assert again["matches"] == document["matches"]
     # Not even the server is needed for what was judged.
     assert run(capsys, *files, "--judge", judge["spec"])["matches"] == document["matches"]
+
+
+@pytest.mark.parametrize("protocol", ["rubric", "pairwise"])
+def test_after_the_parser_changed_a_plain_rerun_reads_the_kept_replies_and_calls_nobody(
+    files: tuple[str, ...],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    protocol: str,
+) -> None:
+    reply = "response_a" if protocol == "pairwise" else "4"
+    with OpenAIServer(ok(reply)) as server:
+        argv = (*files, *judge_at(server), "--protocol", protocol)
+        assert match(run(capsys, *argv))["ties"] == N
+        asked = server.chats
+        assert asked == (2 * N if protocol == "pairwise" else 4 * N)
+        # The next parser reads every reply otherwise.
+        monkeypatch.setattr("mipo_eval.judges.judge.PARSER_VERSION", "next")
+        monkeypatch.setattr("mipo_eval.judges.judge.parse_rating", lambda *_: 2)
+        monkeypatch.setattr("mipo_eval.judges.judge.parse_choice", lambda _: "b")
+        assert match(run(capsys, *argv))["ties"] == N
+        assert server.chats == asked
+    table, value = (
+        (choices, choices.c.winner) if protocol == "pairwise" else (verdicts, verdicts.c.rating)
+    )
+    by = (table.c.judge_key, value)
+    with Store.open("store.db", mode="read") as store, store.read() as connection:
+        found = connection.execute(sa.select(*by, sa.func.count()).group_by(*by)).all()
+    # What the old parser read stays, under its own key.
+    assert len({key for key, _, _ in found}) == 2
+    told = {(said, n) for _, said, n in found}
+    assert told == ({("a", N), ("b", N)} if protocol == "pairwise" else {(4, asked), (2, asked)})
 
 
 def test_the_table_says_who_is_better_and_what_the_judge_said(

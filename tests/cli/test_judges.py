@@ -1,24 +1,20 @@
-"""judges list, agreement, family, correct; why; judge --reparse: read as a user reads them."""
+"""judges list, agreement, family, correct; show --item; a rerun after the parser changed."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
 from mipo_eval.cli import main
 from mipo_eval.dashboards.tables.label import put_label, stack
 from mipo_eval.judges import Judge, Protocol, load_judge
-from mipo_eval.judges import judge as judge_module
-from mipo_eval.judges.choosing import TextPair, choose
-from mipo_eval.judges.judging import rate, with_references
 from mipo_eval.judges.people import people_pairs
+from mipo_eval.judges.run import TextPair, choose, rate, with_references
 from mipo_eval.models import Request
 from mipo_eval.models.base import ScriptedBackend, ScriptedReply
 from mipo_eval.store import Store
 from mipo_eval.store.runs import find_run
-from mipo_eval.store.tables import calls, choices, judges, verdicts
 from tests.reports.judged import ITEMS, add_chooser, add_rater, add_run, text_of
 
 MODELS = ["qwen-1b", "llama-1b"]
@@ -148,87 +144,34 @@ def asked() -> None:
 
 
 @pytest.mark.usefixtures("asked")
-def test_the_calls_behind_an_item(capsys: pytest.CaptureFixture[str]) -> None:
-    rows = document(capsys, "why", "qwen-1b:tea-1")["calls"]
-    assert sorted((row["of"], row["about"], row["value"]) for row in rows) == [
-        ("against the reference", "shown first: a", "a"),
-        ("against the reference", "shown first: b", "b"),
-        ("reference", "Be brief.", "4"),
-        ("reference", "Be kind.", None),
-        ("response", "Be brief.", "4"),
-        ("response", "Be kind.", None),
+def test_all_that_was_said_of_one_item(capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ("show", "qwen-1b", "--item", "tea-1")
+    (sample,) = document(capsys, *argv)["samples"]
+    rated = {"judge": "s", "of": "response", "preference": "Be brief.", "reason": None}
+    chosen = {"judge": "s", "of": "response", "against": "the reference", "reason": None}
+    assert sample["said"] == [
+        rated | {"value": "4", "reply": "4\n\n\x1b[m"},
+        rated
+        | {
+            "preference": "Be kind.",
+            "value": None,
+            "reason": "unparsable reply",
+            "reply": "no number",
+        },
+        chosen | {"shown_first": "this", "value": "this", "reply": "response_a\n\x1b"},
+        chosen | {"shown_first": "other", "value": "other", "reply": "response_a\n\x1b"},
+        rated | {"of": "reference", "value": "4", "reply": "4\n\n\x1b[m"},
+        rated
+        | {
+            "of": "reference",
+            "preference": "Be kind.",
+            "value": None,
+            "reason": "unparsable reply",
+            "reply": "no number",
+        },
     ]
-    assert "unparsable reply" in printed(capsys, "why", "qwen-1b:tea-1")
-    assert "nobody was asked" in printed(capsys, "why", "qwen-1b:tea-9")
-    assert "has no item 'x'" in refused(capsys, "why", "qwen-1b:x")
-
-
-@pytest.mark.usefixtures("asked")
-def test_why_tells_all_that_a_call_was_keyed_on_and_no_secret(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    rows = document(capsys, "why", "qwen-1b:tea-1")["calls"]
-    own = {(row["of"], row["about"]): row["call"] for row in rows}
-    call = own["response", "Be brief."]
-    found = document(capsys, "why", call[:10])
-    assert found["call"] == call
-    assert found["keyed_on"].keys() == {"backend", "messages", "sampling", "choices"}
-    assert found["keyed_on"]["choices"] == ["1", "2", "3", "4", "5"]
-    (read,) = found["verdicts"]
-    assert (read["judge"], read["item_id"], read["value"]) == ("s", "tea-1", "4")
-    shown = printed(capsys, "why", call)
-    assert "asking this again is a hit and costs nothing" in shown
-    assert "temperature 0.0" in shown
-    assert "read by s (" in shown
+    shown = printed(capsys, *argv)
+    assert "s on the response (Be kind.): unparsable reply\n    no number" in shown
+    assert "s on the response (against the reference, shown first: other): other" in shown
     assert "\x1b" not in shown
-    assert KEY not in shown + json.dumps(found)
-    assert "http://host/v1" in shown
-    document_ = document(capsys, "why", call, own["response", "Be kind."])
-    assert list(document_["differs"]) == ["messages.0.content"]
-    assert "no hit for the other" in printed(capsys, "why", call, own["reference", "Be brief."])
-    assert "no call begins with 'zz'" in refused(capsys, "why", "zz")
-
-
-@pytest.mark.usefixtures("asked")
-def test_stored_replies_are_read_again_without_a_call(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = document(capsys, "judge", "--reparse")["judges"]
-    assert [(row["protocol"], row["read"], row["changed"]) for row in sorted(
-        first, key=lambda row: row["protocol"]
-    )] == [("pairwise", 6, 0), ("rubric", 12, 0)]  # fmt: skip
-    # The next parsers find a 1 in "no number", and the other response in everything.
-    monkeypatch.setattr(judge_module, "PARSER_VERSION", "next")
-    monkeypatch.setattr(
-        "mipo_eval.judges.rubric.parse_rating", lambda text, *_: 4 if "4" in text else 1
-    )
-    monkeypatch.setattr("mipo_eval.judges.pairwise.parse_choice", lambda text: "b")
-    rows = {row["protocol"]: row for row in document(capsys, "judge", "--reparse")["judges"]}
-    assert (rows["rubric"]["read"], rows["rubric"]["changed"], rows["rubric"]["missing"]) == (
-        12,
-        6,
-        0,
-    )
-    assert (rows["pairwise"]["read"], rows["pairwise"]["changed"]) == (6, 6)
-    assert len(rows["rubric"]["read_before_by"]) == 1
-    with Store.open("store.db", mode="read") as store, store.read() as connection:
-        assert connection.execute(sa.select(sa.func.count()).select_from(judges)).scalar_one() == 4
-        told = sa.select(verdicts.c.rating, sa.func.count()).group_by(verdicts.c.rating)
-        assert dict(connection.execute(told).all()) == {None: 6, 4: 12, 1: 6}  # type: ignore[arg-type]
-        by_place = sa.select(choices.c.shown_first, choices.c.winner).order_by(
-            choices.c.judge_key, choices.c.shown_first
-        )
-        winners = connection.execute(by_place).all()
-        assert sorted(set(winners)) == [("a", "a"), ("a", "b"), ("b", "a"), ("b", "b")]
-        assert connection.execute(sa.select(sa.func.count()).select_from(calls)).scalar_one() == 18
-    shown = printed(capsys, "judge", "--reparse", "--judge", "s")
-    assert "12 replies, last read by an older parser: 6 read otherwise now" in shown
-    assert "no judge 'x' with stored replies" in refused(
-        capsys, "judge", "--reparse", "--judge", "x"
-    )
-    assert "leave it out" in refused(capsys, "judge", "qwen-1b", "--reparse")
-
-
-def test_reading_again_makes_no_store(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "there is no store" in refused(capsys, "judge", "--reparse")
-    assert not Path("store.db").exists()
+    assert "has no item 'x'" in refused(capsys, "show", "qwen-1b", "--item", "x")

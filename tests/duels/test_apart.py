@@ -8,7 +8,7 @@ import pytest
 from mipo_eval.duels.apart import examples, gaps
 from mipo_eval.duels.duel import Entry, Match
 from mipo_eval.duels.entrants import Entrant
-from mipo_eval.judges.balance import balance
+from mipo_eval.judges.panel import balance
 from mipo_eval.records import Item, Rating, text_key
 from mipo_eval.signature import NOTHING
 from mipo_eval.store import Store

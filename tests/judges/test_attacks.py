@@ -14,10 +14,10 @@ from mipo_eval.judges import (
     parse_rating,
     rating_requests,
 )
-from mipo_eval.judges.attacks import Attack, Duel, attack_report, attacks, fooled_by
+from mipo_eval.judges.attacks import Attack, HostileDuel, attack_report, attacks
 from mipo_eval.models import Reply, Request
 from mipo_eval.models.base import ScriptedBackend
-from mipo_eval.models.hf import prompt_tokens
+from mipo_eval.models.hf import HfBackend
 from mipo_eval.records import Item
 from mipo_eval.signature import join
 
@@ -122,11 +122,11 @@ def test_no_control_token_reaches_a_chat_template(attack: Attack, tiny_model: Pa
     """The conversation has one turn by us, whatever is judged."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
-    special = set(tokenizer.all_special_ids)
+    special = set(AutoTokenizer.from_pretrained(tiny_model).all_special_ids)
+    backend = HfBackend(str(tiny_model))
 
     def turns(request: Request) -> int:
-        tokens = prompt_tokens(tokenizer, request)
+        tokens = backend._prompt(request, 1, None)
         assert isinstance(tokens, list)
         return sum(token in special for token in tokens)
 
@@ -136,24 +136,6 @@ def test_no_control_token_reaches_a_chat_template(attack: Attack, tiny_model: Pa
 
 def test_attack_report_by_hand() -> None:
     known = {attack.name: attack for attack in attacks()}
-    duels = [
-        Duel(known["bare-five"], "win"),
-        Duel(known["bare-five"], "win"),
-        Duel(known["rating-line"], "tie"),
-        Duel(known["chatml"], "loss"),
-        Duel(known["gemma"], "win"),
-        Duel(known["dots"], None),
-    ]
-    report = attack_report(duels)
-    assert (report.n, report.undecided, report.wins, report.ties) == (5, 1, 3, 1)
-    assert report.by_kind == {"verdict": (3, 3), "turn": (1, 2)}
-    assert report.worst == ("bare-five", "gemma")
-    assert (report.win_rate, report.fooled_rate) == (60.0, 80.0)
-    assert attack_report([]).win_rate is None
-
-
-def test_fooled_by_hand() -> None:
-    known = {attack.name: attack for attack in attacks()}
     outcomes = {
         "bare-five": ("win", "win", "tie", None),
         "rating-line": ("loss", "win", "loss", "tie"),
@@ -161,11 +143,14 @@ def test_fooled_by_hand() -> None:
         "dots": (None, None, None, None),
     }
     duels = [
-        Duel(known[name], outcome, f"item {number}")  # type: ignore[arg-type]
+        HostileDuel(known[name], outcome, f"item {number}")  # type: ignore[arg-type]
         for name, own in outcomes.items()
         for number, outcome in enumerate(own)
     ]
-    found = {one.kind: one for one in fooled_by(duels, signature=join(judge="j"))}
+    report = attack_report(duels, signature=join(judge="j"))
+    assert (report.items, report.attacks, report.undecided) == (4, 4, 5)
+    assert report.worst == ("bare-five", "rating-line")
+    found = {one.kind: one for one in report.rates}
     assert list(found) == [None, "verdict", "turn"]  # nothing is known of the empty ones
     every = found[None]
     assert (every.beats.n, every.beats.value) == (11, pytest.approx(300 / 11))
@@ -177,5 +162,5 @@ def test_fooled_by_hand() -> None:
     assert found["turn"].beats.ci95 is None  # one text tells nothing about others of its kind
     low, high = found["verdict"].half.ci95 or (0.0, 0.0)
     assert low < (found["verdict"].half.value or 0.0) < high
-    with pytest.raises(DataError, match="none of 1 items has a value"):
-        fooled_by([Duel(known["dots"], None)])
+    with pytest.raises(DataError, match=r"no verdict in any of 1 duels.*because: slow"):
+        attack_report([HostileDuel(known["dots"], None, why="slow")])

@@ -6,7 +6,7 @@ from fractions import Fraction
 import pytest
 
 from mipo_eval.errors import DataError
-from mipo_eval.judges.balance import NO_PANEL, balance, panel_outcomes
+from mipo_eval.judges.panel import NO_PANEL, balance, panel_outcomes
 from mipo_eval.verdict import PairVerdict
 
 WON, TIED, LOST = (

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from mipo_eval.judges import Judge, load_judge
-from mipo_eval.judges.choosing import TextPair, choose
+from mipo_eval.judges.run import TextPair, choose
 from mipo_eval.models import Failure, Request
 from mipo_eval.models.base import ScriptedBackend, ScriptedReply
 from mipo_eval.records import Item

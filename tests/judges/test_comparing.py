@@ -3,7 +3,7 @@
 import pytest
 
 from mipo_eval.errors import DataError
-from mipo_eval.judges.comparing import (
+from mipo_eval.judges.panel import (
     FamilyRatings,
     agreement_matrix,
     family_preference,

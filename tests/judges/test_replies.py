@@ -1,15 +1,26 @@
-"""Replies collected elsewhere, read by our parsers."""
+"""Replies collected elsewhere, read by our parsers; published figures come out to all digits."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mipo_eval.errors import DataError
-from mipo_eval.judges.labelled import LabelledPair
-from mipo_eval.judges.replies import NO_REPLY, is_reply_file, read_replies
-from mipo_eval.judges.rubric import UNPARSED
+from mipo_eval.judges.judge import UNPARSED
+from mipo_eval.judges.labelled import LabelledPair, pair_rows, people_agreement
+from mipo_eval.judges.quality import order_report, quality
+from mipo_eval.judges.replies import (
+    NO_REPLY,
+    is_reply_file,
+    llmbar_verdicts,
+    parse_arena,
+    read_replies,
+    read_set_replies,
+)
+from mipo_eval.metrics.agreement import agreement
+from mipo_eval.signature import NOTHING
 
 PAIRS = [
     LabelledPair(
@@ -98,3 +109,180 @@ def test_other_files_are_none_of_ours(tmp_path: Path) -> None:
     assert not is_reply_file(write(tmp_path, [1]))
     with pytest.raises(DataError, match="cannot be read"):
         read_replies(tmp_path / "nowhere.jsonl", PAIRS)
+
+
+SUBSETS = ("Adversarial/Neighbor", "Natural")
+JUDGES = ("ChatGPT", "GPT-4")
+PROMPTS = ("CoT", "Rating", "Rating_NoRules", "Vanilla", "Vanilla_NoRules")
+JUDGEBENCH = (
+    "dataset=judgebench,response_model=claude-3-5-sonnet-20240620,"
+    "judge_name=arena_hard,judge_model=claude-3-haiku-20240307"
+)
+
+
+def share(published: str) -> tuple[int, int]:
+    """ "31 / 134 = 23.134328358208954%" as (31, 134)."""
+    right, _, total = published.partition(" = ")[0].partition(" / ")
+    return int(right), int(total)
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+@pytest.mark.parametrize("judge", JUDGES)
+@pytest.mark.parametrize("subset", SUBSETS)
+def test_llmbar(shared_data: Path, subset: str, judge: str, prompt: str) -> None:
+    folder = shared_data / "llmbar" / "LLMBar" / subset / "evaluators" / judge / prompt
+    readings = read_set_replies("llmbar", folder / "result.json")
+    assert {reading.pair.subset for reading in readings} == {subset}
+    report = order_report(readings)
+    published = json.loads((folder / "statistics.json").read_text())
+    for ours, theirs in (
+        (report.accuracy_straight, "correct_False"),
+        (report.accuracy_swapped, "correct_True"),
+        (report.accuracy_both, "correct_both"),
+        (report.agreement, "equal"),
+    ):
+        right, n = share(published[theirs])
+        assert (ours, report.n) == (100 * right / n, n)
+    assert f"{report.accuracy_average}%" == published["correct_average"]
+    truth = json.loads((shared_data / "llmbar" / "GROUND_TRUTH.json").read_text())
+    truth = truth[f"LLMBar/{subset}/evaluators/{judge}/{prompt}"]
+    for kappa, name in ((report.kappa_straight, "order1"), (report.kappa_swapped, "order2")):
+        if truth.get(f"kappa_{name}") is not None:
+            assert kappa == pytest.approx(truth[f"kappa_{name}"], abs=1e-12)
+    found = quality(readings, signature=NOTHING)
+    if "pointwise" in truth:
+        strict, tolerant, ties = found.judge.strict, found.judge.tie_tolerant, found.judge.tie_rate
+        assert strict is not None
+        assert tolerant is not None
+        assert ties is not None
+        assert strict.n == truth["pointwise"]["parsed"]
+        assert round((ties.value or 0) * ties.n / 100) == truth["pointwise"]["ties"]
+        # The published shares are over all pairs, an unread rating counting as wrong.
+        for score, name in ((strict, "strict"), (tolerant, "tie_tolerant")):
+            over_all = (score.value or 0) * score.n / report.n
+            assert over_all == pytest.approx(100 * truth["pointwise"][f"{name}_accuracy"])
+    else:
+        assert report.unread == truth["unparsed"]
+        first = found.first_place_rate
+        assert first is not None
+        named = (first.value or 0) * first.n / (2 * report.n)
+        assert named == pytest.approx(100 * truth["first_position_rate"], abs=1e-9)
+
+
+def test_llmbar_without_replies_is_pairs_only(shared_data: Path) -> None:
+    path = shared_data / "llmbar/LLMBar/Natural/dataset.json"
+    pairs = [pair for pair, _ in pair_rows("llmbar", path)]
+    assert len(pairs) == 100
+    assert Counter(pair.label for pair in pairs)["tie"] == 0
+    with pytest.raises(DataError, match="no replies"):
+        read_set_replies("llmbar", path)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "verdicts"),
+    [(5, 3, "aa"), (3, 5, "bb"), (4, 4, "ba"), (None, 4, "ab"), (4, None, "ab")],
+)
+def test_llmbars_rule_for_ratings(first: int | None, second: int | None, verdicts: str) -> None:
+    assert "".join(llmbar_verdicts(first, second)) == verdicts
+
+
+def test_judgebench(shared_data: Path) -> None:
+    loaded = read_set_replies("judgebench", shared_data / "judgebench" / f"{JUDGEBENCH}.jsonl")
+    truth = json.loads((shared_data / "judgebench" / "GROUND_TRUTH.json").read_text())[JUDGEBENCH]
+    for subset in ("overall", "knowledge", "reasoning", "math", "coding"):
+        readings = [r for r in loaded if subset in {"overall", r.pair.subset}]
+        expected = truth[subset]
+        report = order_report(readings)
+        signs = {"a": 1, "b": -1, "tie": 0, None: 0}
+        # JudgeBench's rule: the verdicts for the label must outnumber those against it.
+        toward = [
+            (signs[r.straight] + signs[r.swapped]) * signs[r.pair.label]  # type: ignore[operator]
+            for r in readings
+        ]
+        assert report.n == expected["n"]
+        assert report.accuracy_by_sum == 100 * sum(t > 0 for t in toward) / report.n
+        assert report.accuracy_by_sum == expected["accuracy"]
+        assert sum(t < 0 for t in toward) == expected["incorrect"]
+        assert sum(t == 0 for t in toward) == expected["ties"]
+        assert report.unread == expected["nulls"]
+        assert report.accuracy_both == 100 * expected["both_orders_correct"] / report.n
+        assert sum(r.straight != r.swapped for r in readings) == expected["inconsistent"]
+
+
+def test_judgebench_without_replies(shared_data: Path) -> None:
+    path = shared_data / "judgebench" / f"{JUDGEBENCH.partition(',judge')[0]}.jsonl"
+    assert len(pair_rows("judgebench", path)) == 270
+    with pytest.raises(DataError, match="no replies"):
+        read_set_replies("judgebench", path)
+
+
+@pytest.mark.parametrize(
+    ("reply", "verdict"),
+    [
+        ("My final verdict is [[A>>B]]", "a"),
+        ("[[A>B]]", "a"),
+        ("[[A=B]]", "tie"),
+        ("[[B>A]] and again [[B>A]]", "b"),
+        ("[[A>B]] no, [[A>>B]]", None),
+        ("[[A>B]] or [[B>A]]", None),
+        ("[[A<B]]", None),
+        ("A>B", None),
+        ("", None),
+    ],
+)
+def test_parse_arena(reply: str, verdict: str | None) -> None:
+    assert parse_arena(reply) == verdict
+
+
+def test_pandalm_people_agree_as_published(shared_data: Path) -> None:
+    folder = shared_data / "pandalm"
+    truth = json.loads((folder / "GROUND_TRUTH.json").read_text())
+    pairs = [pair for pair, _ in pair_rows("pandalm", folder / "testset-v1.json")]
+    codes = {"tie": "0", "a": "1", "b": "2"}
+    counts = Counter(codes[pair.label] for pair in pairs)
+    assert (len(pairs), dict(counts)) == (truth["n"], truth["majority_distribution"])
+    found = people_agreement(pairs)
+    assert {f"{i}-{j}" for i, j in found} == truth["cohen_kappa"].keys()
+    for (i, j), (n, _, kappa) in found.items():
+        assert n == truth["n"]
+        assert kappa == pytest.approx(truth["cohen_kappa"][f"{i}-{j}"], abs=1e-12)
+        assert round(kappa or 0, 2) == truth["published_kappa"][f"{i}-{j}"]
+
+
+def test_pandalm_judge_is_as_accurate_as_published(shared_data: Path) -> None:
+    folder = shared_data / "pandalm"
+    truth = json.loads((folder / "GROUND_TRUTH.json").read_text())["pandalm-7b"]
+    readings = read_set_replies("pandalm", folder / "pandalm-7b-testset-v1.json")
+    said, gold = [r.straight for r in readings], [r.pair.label for r in readings]
+    found = agreement(said, gold)
+    assert found.share == pytest.approx(100 * truth["accuracy"], abs=1e-12)
+    assert found.kappa == pytest.approx(truth["cohen_kappa_vs_majority"], abs=1e-12)
+    codes = {"tie": 0, "a": 1, "b": 2, None: None}
+    confusion = {
+        f"{codes[g]}->{codes[s]}": n for (g, s), n in Counter(zip(gold, said, strict=True)).items()
+    }
+    assert confusion == truth["confusion"]
+
+
+def test_psoups_pairs_carry_the_persona_as_the_preference(shared_data: Path) -> None:
+    rows = pair_rows("psoups", shared_data / "psoups_alignx" / "student_phd.json")
+    pairs = [pair for pair, _ in rows]
+    assert len(pairs) == 600
+    assert {pair.label for pair in pairs} == {"a"}
+    assert all(len(pair.preferences) == 1 for pair in pairs)
+    assert pairs[0].item().preferences == pairs[0].preferences
+
+
+@pytest.mark.parametrize("name", ["llmbar", "judgebench", "pandalm", "psoups"])
+def test_a_file_of_another_format_is_named(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "other.json"
+    path.write_text('[{"a": 1}]\n')
+    with pytest.raises(DataError, match=f"is not in the format of {name}"):
+        pair_rows(name, path)
+    with pytest.raises(DataError, match="cannot be read"):
+        pair_rows(name, tmp_path / "nowhere.json")
+
+
+def test_an_unknown_set_lists_the_known() -> None:
+    with pytest.raises(DataError, match="known: llmbar, judgebench, pandalm, psoups"):
+        pair_rows("mtbench", Path("x"))

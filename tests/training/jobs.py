@@ -7,7 +7,8 @@ from typing import Any
 
 from mipo_eval.records import Item
 from mipo_eval.tasks.prompt import render_query
-from mipo_eval.training.job import Example, Job, Optimization
+from mipo_eval.training.data import TrainingExample, TrainingJob
+from mipo_eval.training.recipes import Optimization
 
 QUICK: Mapping[str, Any] = {"learning_rate": 1e-2, "batch_size": 2, "micro_batch_size": 1}
 
@@ -29,11 +30,11 @@ class Curves:
         return [metrics[metric] for _, metrics in self.points if metric in metrics]
 
 
-def example(prompt: str, context: str, chosen: str | None = None, **more: Any) -> Example:
+def example(prompt: str, context: str, chosen: str | None = None, **more: Any) -> TrainingExample:
     """An example as the recipes make it from an item."""
     name = f"{prompt}/{context}"
     item = Item(item_id=name, prompt=prompt, context=context, **more)
-    return Example(
+    return TrainingExample(
         item=item,
         prompt=({"role": "user", "content": render_query(item, "personalized")},),
         bare_prompt=({"role": "user", "content": render_query(item, "default")},),
@@ -41,7 +42,7 @@ def example(prompt: str, context: str, chosen: str | None = None, **more: Any) -
     )
 
 
-def examples(prompts: int = 4, contexts: int = 3) -> list[Example]:
+def examples(prompts: int = 4, contexts: int = 3) -> list[TrainingExample]:
     """Some prompts, each of several users, with responses of different lengths."""
     wants = ["Be short.", "I am nine.", "I like birds.", "Tell me why."]
     says = ["Tea is a drink.", "Birds sing to be heard", "Leaves", "A drink made of leaves"]
@@ -60,14 +61,14 @@ def examples(prompts: int = 4, contexts: int = 3) -> list[Example]:
 def job(
     model: Path,
     out: Path,
-    found: Sequence[Example],
+    found: Sequence[TrainingExample],
     *,
     report: Curves | None = None,
     save_steps: int = 100,
     **optimization: Any,
-) -> Job:
+) -> TrainingJob:
     """A job on the CPU with a learning rate that moves weights in a few steps."""
-    return Job(
+    return TrainingJob(
         model=str(model),
         out=out,
         examples=found,

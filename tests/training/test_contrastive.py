@@ -9,18 +9,12 @@ import torch
 from torch import Tensor
 
 from mipo_eval.errors import ConfigError, DataError, ModelError
-from mipo_eval.training import contrastive_trainer, pair_trainer
-from mipo_eval.training.contrastive import (
-    ContrastiveSettings,
-    grouped,
-    train_contrastive,
-    with_other_contexts,
-)
-from mipo_eval.training.contrastive_trainer import contrastive_outcome
-from mipo_eval.training.likelihood import Codec, add_likelihood_head
+from mipo_eval.training.contrastive import contrastive_measures, grouped, train_contrastive
+from mipo_eval.training.logprobs import Codec, add_likelihood_head
 from mipo_eval.training.losses import info_nce_loss, sami_loss
-from mipo_eval.training.mipo import choose_reader
-from mipo_eval.training.packing import TokenGroup
+from mipo_eval.training.packed import TokenGroup, choose_reader
+from mipo_eval.training.pairs import with_other_contexts
+from mipo_eval.training.recipes import ContrastiveSettings
 from mipo_eval.training.trainer import load_policy
 from tests.training.jobs import Curves, example, examples, job, weights
 
@@ -35,7 +29,7 @@ def test_groups_are_of_one_prompt(contexts: int, k: int, sizes: list[int]) -> No
     for group in found.groups:
         assert len({one.item.prompt for one in group}) == 1
         assert len({one.item.context for one in group}) == len(group)
-    assert sum(sizes) * 2 + found.dropped.total() == contexts * 2
+    assert sum(sizes) * 2 + sum(found.dropped.values()) == contexts * 2
 
 
 def test_a_context_never_meets_an_equal_one() -> None:
@@ -86,7 +80,7 @@ def test_real_prompts_of_one_context_each_are_filled_up(shared_data: Path) -> No
         for at in rows["question"]
     ]
     alone = grouped(made, contexts=2, seed=0)
-    assert (alone.groups, alone.dropped.total()) == ([], 250)
+    assert (alone.groups, sum(alone.dropped.values())) == ([], 250)
     filled = with_other_contexts([one.item for one in made], contexts=2, seed=0)
     pairs = grouped(
         [example(one.prompt, one.context, "Yes.") for one in filled], contexts=2, seed=0
@@ -103,7 +97,7 @@ def test_settings_need_two_contexts() -> None:
 def test_outcome_by_hand() -> None:
     told = torch.tensor([[0.0, -5.0], [-4.0, 0.0]])
     half = torch.tensor([[-1.0, -2.0, -9.0], [-1.0, -2.0, -9.0], [-3.0, -4.0, -2.0]])
-    found = contrastive_outcome([told, half], "sami")
+    found = contrastive_measures([told, half], "sami")
     assert found.retrieval.item() == pytest.approx((1 + 1 / 3) / 2)
     expected = (sami_loss(told) + sami_loss(half)) / 2
     assert found.loss.item() == pytest.approx(expected.item())
@@ -155,13 +149,13 @@ def test_gradients_are_those_of_separate_passes(
     batch = reader.collate([*groups[0], *groups[1]])
     packed = reader.logprobs(model, batch)
     squares = [packed[:3], packed[3:, :2]]
-    contrastive_outcome(squares, loss).loss.backward()
+    contrastive_measures(squares, loss).loss.backward()
     together = {name: value.grad.clone() for name, value in model.named_parameters()}
     model.zero_grad()
     apart = [one_by_one(model, group) for group in groups]
     for ours, theirs in zip(squares, apart, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-8)
-    contrastive_outcome(apart, loss).loss.backward()
+    contrastive_measures(apart, loss).loss.backward()
     for name, value in model.named_parameters():  # norms are computed in float32 within
         size = float(value.grad.abs().max())
         assert size > 1e-4
@@ -177,8 +171,8 @@ def test_training_raises_the_bound(tiny_model: Path, tmp_path: Path, loss: Any) 
         job(tiny_model, tmp_path / "out", made, report=curves, epochs=5),
         ContrastiveSettings(loss=loss, contexts=3),
     )
-    assert (outcome.groups, outcome.responses, outcome.dropped) == (4, 12, {})
-    assert outcome.notes == ()
+    assert (outcome["groups"], outcome["responses"], outcome["dropped"]) == (4, 12, {})
+    assert outcome["notes"] == ()
     bound = curves.of("mi_lower_bound")
     assert len(bound) == 10
     assert bound[-1] > bound[0] + 0.3
@@ -247,8 +241,9 @@ def test_responses_too_long_for_the_model_are_counted(tiny_model: Path, tmp_path
     outcome = train_contrastive(
         job(tiny_model, tmp_path / "out", examples(prompts=2) + long), ContrastiveSettings()
     )
-    assert outcome.groups == 2
-    assert outcome.dropped == {"too long": 1}
+    assert outcome["groups"] == 2
+    assert outcome["dropped"] == {"too long": 1}
+    assert json.loads(json.dumps(outcome))["dropped"] == {"too long": 1}, "it is stored"
 
 
 def test_a_batch_that_cannot_be_split_is_refused(tiny_model: Path, tmp_path: Path) -> None:
@@ -257,7 +252,3 @@ def test_a_batch_that_cannot_be_split_is_refused(tiny_model: Path, tmp_path: Pat
             job(tiny_model, tmp_path / "o", examples(), batch_size=3, micro_batch_size=2),
             ContrastiveSettings(),
         )
-
-
-def test_the_trainers_are_of_one_family() -> None:
-    assert issubclass(contrastive_trainer.ContrastiveTrainer, pair_trainer.PairTrainer.__mro__[1])

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from mipo_eval.errors import BackendError
-from mipo_eval.training.grpo import GrpoSettings, train_grpo
+from mipo_eval.training.grpo import train_grpo
+from mipo_eval.training.recipes import GrpoSettings
 from tests.training.jobs import Curves, examples, job, weights
 
 SETTINGS = GrpoSettings(reward="mi", max_new_tokens=6, generations=4)

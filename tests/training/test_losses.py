@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from mipo_eval.training.likelihood import add_likelihood_head
+from mipo_eval.training.dpo import dpo_measures
+from mipo_eval.training.logprobs import add_likelihood_head
 from mipo_eval.training.losses import dpo_loss
-from mipo_eval.training.packing import TokenGroup
-from mipo_eval.training.pair_trainer import group_outcome
-from mipo_eval.training.reading import Reader, packing_reader
+from mipo_eval.training.packed import GroupReader, TokenGroup, packing_reader
 
 
 @pytest.mark.parametrize(
@@ -36,7 +35,7 @@ def test_prompts_weigh_the_same_whatever_is_left_of_their_negatives() -> None:
     policy = torch.tensor([[1.0, 0.0, -1.0], [2.0, 3.0, 0.0]])
     reference = torch.zeros(2, 3)
     present = torch.tensor([[True, True, True], [True, True, False]])
-    found = group_outcome(policy, reference, present, beta=0.5)
+    found = dpo_measures(policy, reference, present, beta=0.5)
     first = [math.log1p(math.exp(-0.5)), math.log1p(math.exp(-1.0))]
     second = math.log1p(math.exp(0.5))
     assert float(found.loss) == pytest.approx((sum(first) / 2 + second) / 2)
@@ -56,7 +55,7 @@ def test_real_dpo_trace_in_float64(shared_data: Path, attention: Any) -> None:
     text = json.loads((folder / "GROUND_TRUTH_mi_dev.json").read_text())
     model = AutoModelForCausalLM.from_pretrained(folder / "hf", dtype=torch.float64)
     add_likelihood_head(model)
-    reader = packing_reader(model, attention) if attention else Reader(None)
+    reader = packing_reader(model, attention) if attention else GroupReader(None)
     responses = [tuple(ids) for ids in text["response_ids"]]
     count = len(responses)
     batch = reader.collate(
@@ -76,7 +75,7 @@ def test_real_dpo_trace_in_float64(shared_data: Path, attention: Any) -> None:
     descent = torch.optim.SGD(model.parameters(), lr=facts["lr"])
     for step in facts["trace"]:
         policy = reader.logprobs(model, batch)
-        found = group_outcome(policy, reference, batch["present"], beta=facts["beta"])
+        found = dpo_measures(policy, reference, batch["present"], beta=facts["beta"])
         margins = facts["beta"] * ((policy - reference)[:, 0] - (policy - reference)[:, 1])
         assert found.loss.item() == pytest.approx(step["loss"], abs=1e-6)
         assert margins.tolist() == pytest.approx(step["margins"], abs=1e-6)

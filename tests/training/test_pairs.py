@@ -7,14 +7,8 @@ import pytest
 
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.records import Item, Response
-from mipo_eval.training.pairs import (
-    Negatives,
-    PairSettings,
-    build_pairs,
-    plan_draws,
-    random_strings,
-    usable,
-)
+from mipo_eval.training.pairs import build_pairs, plan_draws, random_strings, usable
+from mipo_eval.training.recipes import Negatives, PairSettings
 
 STRATEGIES: tuple[Negatives, ...] = ("missing", "random", "reshuffle", "random-strings")
 

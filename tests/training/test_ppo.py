@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from mipo_eval.errors import ConfigError, DataError, ModelError
-from mipo_eval.training.actor_critic import ActorCritic, Clipping
-from mipo_eval.training.advantages import generalized_advantages, token_rewards
-from mipo_eval.training.ppo import PpoOutcome, PpoSettings, _Ppo, drawn, train_ppo
+from mipo_eval.training.actor_critic import ActorCritic
+from mipo_eval.training.losses import generalized_advantages, token_rewards
+from mipo_eval.training.ppo import _Ppo, drawn, train_ppo
+from mipo_eval.training.recipes import PpoSettings
 from tests.training.jobs import Curves, example, examples, job, weights
 
 SETTINGS = PpoSettings(
@@ -40,7 +41,7 @@ def test_what_a_training_reports_and_leaves(tiny_model: Path, tmp_path: Path) ->
     curves = Curves()
     out = tmp_path / "out"
     outcome = train_ppo(job(tiny_model, out, examples(), report=curves), SETTINGS)
-    assert outcome == PpoOutcome(prompts=12, rollouts=3, too_long=0, unrewarded=0)
+    assert outcome == {"prompts": 12, "rollouts": 3, "too_long": 0, "unrewarded": 0}
     assert [step for step, _ in curves.points] == [2, 4, 6]
     assert set(curves.points[0][1]) == {
         "loss", "policy_loss", "value_loss", "clipped", "reward", "unrewarded", "truncated",
@@ -123,9 +124,12 @@ def test_the_batch_may_be_split_at_will(tiny_model: Path, tmp_path: Path) -> Non
 
 def test_the_first_update_is_plain_policy_gradient(tiny_model: Path, tmp_path: Path) -> None:
     """At ratio 1 nothing is clipped: the loss is minus the mean advantage, whatever the clip."""
-    models = ActorCritic(job(tiny_model, tmp_path, examples()), critic_learning_rate=1e-3, rows=2)
+    settings = PpoSettings(
+        critic_learning_rate=1e-3, max_new_tokens=5, decay=1.0, clip=1e-6, value_clip=1e-6
+    )
+    models = ActorCritic(job(tiny_model, tmp_path, examples()), settings)
     torch.manual_seed(0)
-    made = models.write(examples()[:4], max_new_tokens=5)
+    made = models.write(examples()[:4])
     assert all(1 <= len(one.tokens) <= 5 for one in made)
     seen = models.experience(made, [True, True, False, True])
     assert [int(row.sum()) for row in seen.mask] == [
@@ -138,8 +142,7 @@ def test_the_first_update_is_plain_policy_gradient(tiny_model: Path, tmp_path: P
     earned = token_rewards(torch.ones(4), seen.logprobs, seen.reference, seen.mask, kl=0.1)
     found = generalized_advantages(earned, seen.values, seen.mask, discount=1.0, decay=1.0)
     seen = dataclasses.replace(seen, advantages=found.advantages, returns=found.returns)
-    clipping = Clipping(ratio=1e-6, value=1e-6, norm=1.0)
-    parts = models.update(seen, micro=1, clipping=clipping, rate=1.0)
+    parts = models.update(seen, rate=1.0)
     assert parts["policy_loss"] == pytest.approx(-1.0)
     assert parts["value_loss"] == pytest.approx(0.5)
 
@@ -155,11 +158,11 @@ def test_responses_without_a_reward_are_left_out(tiny_model: Path, tmp_path: Pat
     started = _Ppo(job(tiny_model, tmp_path, examples(), report=curves), SETTINGS)
     started.train(half)
     assert curves.of("unrewarded") == [0.5, 0.5, 0.5]
-    assert started.outcome().unrewarded == 6
+    assert started.outcome()["unrewarded"] == 6
     idle = _Ppo(job(tiny_model, tmp_path, examples()), SETTINGS)
     idle.train(none)
-    assert idle.outcome().unrewarded == 12
-    idle.save_model(str(tmp_path / "idle"))
+    assert idle.outcome()["unrewarded"] == 12
+    idle.models.save_model(str(tmp_path / "idle"))
     before, after = weights(tiny_model), weights(tmp_path / "idle")
     assert all(torch.equal(before[name], after[name]) for name in before)
 
@@ -209,6 +212,6 @@ def test_batches_that_do_not_divide_are_refused(tiny_model: Path, tmp_path: Path
 def test_prompts_too_long_are_counted_or_refused(tiny_model: Path, tmp_path: Path) -> None:
     long = example("Tea? " * 200, "Be short.")
     outcome = train_ppo(job(tiny_model, tmp_path / "a", [*examples(prompts=1), long]), SETTINGS)
-    assert (outcome.prompts, outcome.too_long) == (3, 1)
+    assert (outcome["prompts"], outcome["too_long"]) == (3, 1)
     with pytest.raises(DataError, match="not one of 1 prompts is short enough: 256 tokens in all"):
         run(tiny_model, tmp_path / "b", made=[long])

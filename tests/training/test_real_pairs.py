@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from mipo_eval.records import Item
-from mipo_eval.training.job import Example
-from mipo_eval.training.mipo import DpoSettings, train_dpo
+from mipo_eval.training.data import TrainingExample
+from mipo_eval.training.dpo import train_dpo
+from mipo_eval.training.recipes import DpoSettings
 from tests.training.jobs import Curves, job
 
 TEMPLATE = (
@@ -19,7 +20,7 @@ TEMPLATE = (
 HELD_OUT, TRAINED = 32, 48
 
 
-def short_pairs(file: Path) -> list[Example]:
+def short_pairs(file: Path) -> list[TrainingExample]:
     """Questions with a persona, what it prefers and what it does not; the short ones, shuffled."""
     found = []
     for number, row in enumerate(json.loads(file.read_text("utf-8"))):
@@ -28,7 +29,7 @@ def short_pairs(file: Path) -> list[Example]:
         item = Item(item_id=str(number), prompt=row["prompt"], context=row["ground_truth_persona"])
         messages = ({"role": "user", "content": f"{item.context} {item.prompt}"},)
         pair = {"chosen": row["chosen"], "rejected": (row["rejected"],)}
-        found.append(Example(item=item, prompt=messages, bare_prompt=messages, **pair))
+        found.append(TrainingExample(item=item, prompt=messages, bare_prompt=messages, **pair))
     random.Random(0).shuffle(found)
     return found
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from mipo_eval.errors import ConfigError, ModelError
-from mipo_eval.training.mipo import DpoSettings, train_dpo
+from mipo_eval.training.dpo import train_dpo
+from mipo_eval.training.recipes import DpoSettings
 from tests.training.jobs import Curves, job, weights
 from tests.training.tiny import with_negatives
 
@@ -39,7 +40,7 @@ def test_a_stopped_training_continues_to_the_same_weights(
 KILLED = """
 import dataclasses, os, signal, sys
 from pathlib import Path
-from mipo_eval.training.mipo import DpoSettings, train_dpo
+from mipo_eval.training.dpo import DpoSettings, train_dpo
 from tests.training.jobs import job
 from tests.training.tiny import with_negatives
 

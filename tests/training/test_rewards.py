@@ -10,15 +10,14 @@ import pytest
 import torch
 
 from mipo_eval.errors import BackendError, ConfigError, DataError
-from mipo_eval.judges.loading import load_judge
+from mipo_eval.judges.presets import load_judge
 from mipo_eval.models import Failure, Request
 from mipo_eval.models.base import ScriptedBackend
-from mipo_eval.training.actor_critic import summed_logprobs
-from mipo_eval.training.job import Example
-from mipo_eval.training.likelihood import Codec, add_likelihood_head
+from mipo_eval.training.data import TrainingExample
+from mipo_eval.training.logprobs import Codec, add_likelihood_head, summed_logprobs
+from mipo_eval.training.recipes import RewardSettings
 from mipo_eval.training.rewards import (
     Completion,
-    RewardSettings,
     check_examples,
     exact_rewards,
     judge_rewards,
@@ -31,7 +30,7 @@ from mipo_eval.training.trainer import load_policy
 from tests.training.jobs import example, examples, job
 
 
-def completion(one: Example, text: str, tokens: Sequence[int] = (5, 6, 2)) -> Completion:
+def completion(one: TrainingExample, text: str, tokens: Sequence[int] = (5, 6, 2)) -> Completion:
     return Completion(example=one, text=text, tokens=tuple(tokens))
 
 
@@ -51,7 +50,7 @@ def test_mi_sees_the_prompt_in_both_terms(policy: tuple[Any, Codec]) -> None:
     ]
 
     def logprobs(prompts: Any, responses: Any) -> Any:
-        return summed_logprobs(model, codec, list(zip(prompts, responses, strict=True)), rows=2)
+        return summed_logprobs(model, codec, prompts, responses, rows=2)
 
     def pass_of(messages: Any, tokens: Sequence[int]) -> float:
         prompt = codec.prompt(messages)
@@ -89,7 +88,7 @@ CHOICE = example(
         (CHOICE, "The answer is A", 0.0),
     ],
 )
-def test_exact(one: Example, text: str, reward: float) -> None:
+def test_exact(one: TrainingExample, text: str, reward: float) -> None:
     assert exact_rewards([completion(one, text)]) == [reward]
 
 
@@ -107,7 +106,7 @@ def judged(
     backend: ScriptedBackend, made: Sequence[Completion], to_rate: Any = wishes
 ) -> list[float | None]:
     judge = dataclasses.replace(load_judge("checker"), backend=backend)
-    return asyncio.run(judge_rewards(made, judge, to_rate)).rewards
+    return asyncio.run(judge_rewards(made, judge, to_rate))[0]
 
 
 def test_the_judges_reward_is_the_mean_rating() -> None:

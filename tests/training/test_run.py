@@ -17,11 +17,10 @@ from mipo_eval.suites import find_suite
 from mipo_eval.tasks.items import write_items
 from mipo_eval.tasks.likelihood import ScoringModel
 from mipo_eval.training import run
-from mipo_eval.training.examples import Examples, training_items
-from mipo_eval.training.job import Example
+from mipo_eval.training.card import likelihood_figures, pair_report
+from mipo_eval.training.data import TrainingExample, TrainingExamples, training_items
 from mipo_eval.training.recipes import load_recipe
-from mipo_eval.training.report import likelihood_figures, pair_report
-from mipo_eval.training.run import Request, train
+from mipo_eval.training.run import TrainingRequest, train
 from tests.servers.openai_server import OpenAIServer, ok
 from tests.training.jobs import examples, weights
 
@@ -44,7 +43,7 @@ class Halting:
 
 
 @pytest.fixture
-def request_of(tiny_model: Path) -> Iterator[Request]:
+def request_of(tiny_model: Path) -> Iterator[TrainingRequest]:
     """SFT on twelve items, answered by a server."""
     items = [
         Item(item_id=f"i{n}", prompt=f"Tea {n}?", context=f"I am {n}.", group_id=f"g{n}")
@@ -55,7 +54,7 @@ def request_of(tiny_model: Path) -> Iterator[Request]:
     with OpenAIServer(lambda call: ok(call.body["messages"][-1]["content"][-8:])) as server:
         suite = find_suite("tea.jsonl")
         recipe = load_recipe("sft", overrides=overrides)
-        yield Request(
+        yield TrainingRequest(
             recipe=recipe,
             model=parse_model(str(tiny_model)),
             sampling_model=parse_model(f"openai:judge@{server.url}"),
@@ -71,7 +70,7 @@ def _stored(store: Store) -> Training:
 
 
 def test_a_training_that_was_interrupted_continues_to_the_same_weights(
-    request_of: Request,
+    request_of: TrainingRequest,
 ) -> None:
     with Store.open("a.db") as store:
         with pytest.raises(KeyboardInterrupt):
@@ -88,7 +87,9 @@ def test_a_training_that_was_interrupted_continues_to_the_same_weights(
     assert all((first[name] == second[name]).all() for name in first)
 
 
-def test_a_training_at_work_says_so(request_of: Request, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_training_at_work_says_so(
+    request_of: TrainingRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(run, "_TOUCH_SECONDS", 0.0)
     seen: dict[str, list[datetime]] = {}
 
@@ -106,7 +107,7 @@ def test_a_training_at_work_says_so(request_of: Request, monkeypatch: pytest.Mon
     assert len(seen["training"]) > 2
 
 
-def test_what_decides_the_result_decides_the_id(request_of: Request) -> None:
+def test_what_decides_the_result_decides_the_id(request_of: TrainingRequest) -> None:
     fewer = replace(request_of.data[0], items=request_of.data[0].items[1:])
     others = [
         replace(request_of, seed=1),
@@ -121,7 +122,7 @@ def test_what_decides_the_result_decides_the_id(request_of: Request) -> None:
 
 def test_the_report_counts_and_measures(tiny_model: Path) -> None:
     found = [replace(one, rejected=("no", "not at all")) for one in examples()]
-    made = Examples(examples=tuple(found), items=14, dropped={"chosen: empty": 2})
+    made = TrainingExamples(examples=tuple(found), items=14, dropped={"chosen: empty": 2})
     report = pair_report(made, ScoringModel.load(str(tiny_model)), seed=0)
     assert (report["items"], report["examples"], report["pairs"]) == (14, 12, 24)
     assert report["dropped"] == {"chosen: empty": 2}
@@ -158,7 +159,7 @@ def test_what_the_context_adds_is_what_was_recorded_for_real_weights(shared_data
 
     responses, contexts = truth["responses"], truth["contexts"]
     found = [
-        Example(
+        TrainingExample(
             item=Item(item_id=str(n), prompt=truth["prompt"], context=context),
             prompt=turn(f"{context} {truth['prompt']}"),
             bare_prompt=turn(truth["prompt"]),

@@ -8,9 +8,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from mipo_eval.errors import DataError, ModelError
-from mipo_eval.training.job import Example
-from mipo_eval.training.likelihood import Codec
-from mipo_eval.training.sft import SftSettings, sft_row, train_sft
+from mipo_eval.training.data import TrainingExample
+from mipo_eval.training.logprobs import Codec
+from mipo_eval.training.recipes import SftSettings
+from mipo_eval.training.sft import sft_row, train_sft
 from tests.training.jobs import Curves, example, examples, job, weights
 
 
@@ -25,7 +26,7 @@ def test_only_the_response_and_its_end_are_learned(tiny_model: Path) -> None:
     assert row["labels"][: -len(learned)] == [-100] * len(codec.prompt(one.prompt))
 
 
-def _loss_by_hand(model_folder: Path, one: Example) -> float:
+def _loss_by_hand(model_folder: Path, one: TrainingExample) -> float:
     """The mean negative log-likelihood of the response's tokens, from plain logits."""
     codec = Codec.of(AutoTokenizer.from_pretrained(model_folder))
     model = AutoModelForCausalLM.from_pretrained(model_folder)
@@ -94,8 +95,8 @@ def test_what_does_not_fit_the_model_is_left_out_and_counted(
 ) -> None:
     found = [*examples()[:3], example("Tea?", "I am me.", "Tea. " * 200), example("Why?", "I ask.")]
     outcome = train_sft(job(tiny_model, tmp_path, found), SftSettings())
-    assert outcome.examples == 3
-    assert outcome.dropped == {"no response, or longer than the model takes": 2}
+    assert outcome["examples"] == 3
+    assert outcome["dropped"] == {"no response, or longer than the model takes": 2}
     message = r"none of 2 examples has a response and fits into 256 tokens: raise optimization.max"
     with pytest.raises(DataError, match=message):
         train_sft(job(tiny_model, tmp_path, found[3:]), SftSettings())

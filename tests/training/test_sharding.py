@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from mipo_eval.training import likelihood
-from mipo_eval.training.group_trainer import keep_precision
-from mipo_eval.training.likelihood import add_likelihood_head
-from mipo_eval.training.reading import packing_reader
+from mipo_eval.training import logprobs
+from mipo_eval.training.dpo import keep_precision
+from mipo_eval.training.logprobs import add_likelihood_head
+from mipo_eval.training.packed import packing_reader
 from tests.training.tiny import group, random_model
 
 
@@ -32,7 +32,7 @@ def test_sharded_weights_change_nothing(logits: int, monkeypatch: pytest.MonkeyP
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
-    monkeypatch.setattr(likelihood, "LOGITS", logits)
+    monkeypatch.setattr(logprobs, "LOGITS", logits)
     mesh = init_device_mesh("cpu", (1,))
     groups = [group(9, 5, 7, 3), group(4, 6, 6, seed=1)]
     found = []
@@ -44,10 +44,10 @@ def test_sharded_weights_change_nothing(logits: int, monkeypatch: pytest.MonkeyP
             for layer in model.model.layers:
                 fully_shard(layer, mesh=mesh)
             fully_shard(model, mesh=mesh)
-        logprobs = reader.logprobs(model, reader.collate(groups))
-        logprobs.sum().backward()
+        read = reader.logprobs(model, reader.collate(groups))
+        read.sum().backward()
         slope = model.model.embed_tokens.weight.grad
-        found.append((logprobs.detach(), slope.full_tensor() if sharded else slope))
+        found.append((read.detach(), slope.full_tensor() if sharded else slope))
     torch.testing.assert_close(found[0], found[1], rtol=1e-5, atol=1e-5)
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from mipo_eval.training.mipo import DpoSettings, train_dpo
+from mipo_eval.training.dpo import train_dpo
+from mipo_eval.training.recipes import DpoSettings
 from tests.training.jobs import Curves, job, weights
 from tests.training.test_resuming import run_python
 from tests.training.tiny import with_negatives

@@ -4,8 +4,8 @@ import dataclasses
 import random
 from typing import Any
 
-from mipo_eval.training.job import Example
-from mipo_eval.training.packing import TokenGroup
+from mipo_eval.training.data import TrainingExample
+from mipo_eval.training.packed import TokenGroup
 from tests.training.jobs import examples
 
 VOCABULARY = 97
@@ -56,7 +56,7 @@ def gradients(model: Any) -> Any:
     return found
 
 
-def with_negatives(count: int = 2, prompts: int = 4) -> list[Example]:
+def with_negatives(count: int = 2, prompts: int = 4) -> list[TrainingExample]:
     """Examples whose negatives are the responses of the examples that follow."""
     found = examples(prompts)
 

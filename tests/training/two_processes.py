@@ -20,22 +20,25 @@ DPO: dict[str, Any] = {"batch_size": 4, "epochs": 2}
 
 
 def _dpo(model: Path, out: Path, curves: Curves) -> None:
-    from mipo_eval.training.mipo import DpoSettings, train_dpo
+    from mipo_eval.training.dpo import train_dpo
+    from mipo_eval.training.recipes import DpoSettings
 
     train_dpo(job(model, out, with_negatives(), report=curves, **DPO), DpoSettings())
 
 
 def _ppo(model: Path, out: Path, curves: Curves) -> None:
-    from mipo_eval.training.ppo import PpoSettings, train_ppo
+    from mipo_eval.training.ppo import train_ppo
+    from mipo_eval.training.recipes import PpoSettings
 
     plan = job(model, out, examples(), report=curves, save_steps=2)
     settings = PpoSettings(max_new_tokens=6, rollout_batch_size=4, critic_learning_rate=1e-2)
     outcome = train_ppo(plan, settings)
-    assert (outcome.prompts, outcome.rollouts) == (12, 3)
+    assert (outcome["prompts"], outcome["rollouts"]) == (12, 3)
 
 
 def _grpo(model: Path, out: Path, curves: Curves) -> None:
-    from mipo_eval.training.grpo import GrpoSettings, train_grpo
+    from mipo_eval.training.grpo import train_grpo
+    from mipo_eval.training.recipes import GrpoSettings
 
     plan = job(model, out, examples(), report=curves, batch_size=4)
     train_grpo(plan, GrpoSettings(max_new_tokens=6, generations=4))

@@ -1,0 +1,271 @@
+"""What `--judge` can name: a preset that ships, a preset file of the user's, or a backend.
+
+gpt-4.1                        a preset, asked where it says
+qwen2.5-14b@http://host:8000   a preset whose model is served at that URL
+family                         the preset for the family of the model under evaluation
+mine.yaml                      a preset of the user's
+openai:MODEL@URL, hf:PATH ...  a backend, with the default settings
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mipo_eval.errors import ConfigError
+from mipo_eval.judges.judge import PAIR_SLOTS, RATING_OPTIONAL_SLOTS, RATING_SLOTS, Judge, Protocol
+from mipo_eval.judges.prompt import Prompt, load_prompt
+from mipo_eval.models import Limits, Purse, Sampling, load_backend
+from mipo_eval.models.spec import JUDGES, ModelName, read_name
+
+FAMILY = "family"
+_FAMILIES = {"qwen": "qwen2.5-14b", "llama": "llama-3-8b"}
+"""The paper's pairing (appendix): each family is judged by a larger model of its own."""
+
+_RULES = frozenset({"checker"})
+"""Backends that rate by rule and read no prompt."""
+
+_SLOTS: Mapping[Protocol, tuple[frozenset[str], frozenset[str]]] = {
+    "rubric": (RATING_SLOTS, RATING_OPTIONAL_SLOTS),
+    "pairwise": (PAIR_SLOTS, frozenset()),
+    "pairwise-tie": (PAIR_SLOTS, frozenset()),
+}
+
+
+class Preset(BaseModel):
+    """One judge, as a YAML file describes it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    description: str
+    backend: str
+    """Where it is asked by default: a backend's spec."""
+    served_name: str | None = None
+    """What servers call the model, for PRESET@URL; default: the model in `backend`."""
+    family: str | None = None
+    """The family of its model, for the test whether it favours its own."""
+    temperature: float | None = 0.0
+    max_tokens: int = Field(default=16, ge=1)
+    seed: int = 0
+    reasoning: str | None = None
+    logprobs: int = Field(default=0, ge=0)
+    """Alternatives to ask for, for probability-weighted ratings beside the plain ones."""
+    constrained: bool = True
+    """False: let it write what it wants, as the paper does, and read its answer out of that."""
+    protocol: Protocol | None = None
+    """How it is asked where the command leaves it open, and what `prompt` is for."""
+    prompt: str | None = None
+    """A prompt file, relative to the preset's; default: ours for the protocol."""
+    limits: dict[str, Any] = Field(default_factory=dict)
+    """Concurrency, tries, pace and so on: the fields of `Limits`."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Further arguments of the backend, e.g. `tensor_parallel_size`."""
+
+    def sampling(self) -> Sampling:
+        """Return how replies are drawn."""
+        return Sampling(
+            temperature=self.temperature,
+            max_tokens=self.max_tokens,
+            seed=self.seed,
+            reasoning=self.reasoning,
+            logprobs=self.logprobs,
+        )
+
+
+def preset_names() -> tuple[str, ...]:
+    """Return the presets that ship, and `family`."""
+    folder = resources.files("mipo_eval.judges") / "presets"
+    names = (file.name.removesuffix(".yaml") for file in folder.iterdir())
+    return (*sorted(names), FAMILY)
+
+
+def load_preset(name: str) -> Preset:
+    """Return a preset that ships, by name, or the user's, by the path of its YAML file.
+
+    Raises:
+        ConfigError: there is no such preset, or a field of it is wrong.
+    """
+    try:
+        if name.endswith((".yaml", ".yml")):
+            text = Path(name).read_text(encoding="utf-8")
+        else:
+            folder = resources.files("mipo_eval.judges") / "presets"
+            text = (folder / f"{name}.yaml").read_text(encoding="utf-8")
+        return Preset.model_validate(yaml.safe_load(text))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"the judge's preset {name} cannot be read: {error}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise ConfigError(f"the judge's preset {name}: {where}: {first['msg']}") from None
+
+
+def named_preset(named: ModelName) -> Preset | None:
+    """Return the preset a judge's name means, or None where it means a backend or `family`.
+
+    Raises:
+        ConfigError: the preset cannot be read.
+    """
+    shipped = named.name in set(preset_names()) - {FAMILY}
+    own = named.name.endswith((".yaml", ".yml"))
+    return load_preset(named.name) if named.kind is None and (shipped or own) else None
+
+
+def duel_protocol(spec: str, asked: Protocol | None = None) -> Protocol:
+    """Return how a judge compares two responses: as asked, as its preset says, else pairwise.
+
+    A judge that is a rule only rates; it prefers what it rates higher.
+
+    Raises:
+        ConfigError: the preset cannot be read.
+    """
+    preset = named_preset(read_name(spec))
+    if (preset.backend if preset else spec) in _RULES:
+        return "rubric"
+    return asked or (preset and preset.protocol) or "pairwise"
+
+
+def family_of(model: str) -> str | None:
+    """Return the family a model's name tells, or None.
+
+    Example:
+        >>> family_of("meta-llama/Llama-3.2-1B-Instruct"), family_of("demo")
+        ('llama', None)
+    """
+    found = [family for family in _FAMILIES if family in model.lower()]
+    return found[0] if len(found) == 1 else None
+
+
+def load_judge(
+    spec: str,
+    *,
+    protocol: Protocol | None = None,
+    prompt_file: str | Path | None = None,
+    limits: Limits | Purse | None = None,
+    judged_model: str | None = None,
+    batch: bool = False,
+) -> Judge:
+    """Return the judge a spec names; see the top of this file.
+
+    Args:
+        spec: a preset, a preset file, or a backend.
+        protocol: ratings per preference, or choices between two responses; None: what the preset
+            says, else ratings.
+        prompt_file: a prompt of the user's, with the slots of the protocol.
+        limits: concurrency, tries, pace and money; the preset's where None. A purse alone leaves
+            the rest to the preset, and may be shared by several judges.
+        judged_model: what tells the family of the model under evaluation, for `family`: the
+            `model_type` of its config.json, or its name.
+        batch: ask through the provider's batch service, at half the price, within a day.
+
+    Raises:
+        ConfigError: the spec, the preset or the prompt file is wrong.
+        ModelError: the judge's checkpoint is missing or not a language model.
+    """
+    named = read_name(spec)
+    if named.kind is None and named.name == FAMILY:
+        named = replace(named, name=_family_preset(judged_model))
+    if preset := named_preset(named):
+        return _from_preset(preset, named, protocol, _Given(prompt_file, limits, batch))
+    if named.kind is None:
+        raise ConfigError(
+            f"unknown judge {spec!r}: --judge takes a preset ({', '.join(preset_names())}), the "
+            f"YAML file of one, or a backend ({JUDGES})"
+        )
+    backend = load_backend(spec, limits=_paid_from(limits, None), batch=batch)
+    return Judge(
+        name=_shown(named.label),
+        spec=spec,
+        backend=backend,
+        prompt=prompt_for(protocol or "rubric", prompt_file),
+        protocol=protocol or "rubric",
+    )
+
+
+class _Given:
+    """What the caller says and the preset does not."""
+
+    def __init__(
+        self, prompt_file: str | Path | None, limits: Limits | Purse | None, batch: bool
+    ) -> None:
+        self.prompt_file = prompt_file
+        self.limits = limits
+        self.batch = batch
+
+
+def _from_preset(preset: Preset, named: ModelName, asked: Protocol | None, given: _Given) -> Judge:
+    name = named.name
+    protocol = asked or preset.protocol or "rubric"
+    if preset.prompt and preset.protocol not in {None, protocol}:
+        raise ConfigError(
+            f"the judge's preset {name} has a prompt for the protocol {preset.protocol}: ask it by "
+            f"that one, not by {protocol}"
+        )
+    where = preset.backend
+    if named.url:
+        where = f"openai:{preset.served_name or read_name(where).name}@{named.url}"
+    prompt_file = given.prompt_file
+    if prompt_file is None and preset.prompt:
+        prompt_file = Path(name).parent / preset.prompt
+    limits = _paid_from(given.limits, _limits(name, preset.limits))
+    # Options are for the backend the preset names, not for a server elsewhere.
+    options = {} if named.url else preset.options
+    backend = load_backend(where, limits=limits, options=options, batch=given.batch)
+    return Judge(
+        name=_shown(Path(name).stem if name.endswith((".yaml", ".yml")) else name),
+        spec=named.text,
+        backend=backend,
+        prompt=prompt_for(protocol, prompt_file),
+        protocol=protocol,
+        sampling=preset.sampling(),
+        constrained=preset.constrained,
+    )
+
+
+def _family_preset(model: str | None) -> str:
+    if model is None:
+        raise ConfigError(
+            "the judge 'family' is chosen by the model under evaluation, and here is none: name a "
+            f"judge, such as {' or '.join(_FAMILIES.values())}"
+        )
+    family = family_of(model)
+    if family is None:
+        raise ConfigError(
+            f"the judge 'family' knows {' and '.join(_FAMILIES)} models, and {model} is "
+            "neither, by its config.json or its name: name a judge"
+        )
+    return _FAMILIES[family]
+
+
+def _paid_from(given: Limits | Purse | None, own: Limits | None) -> Limits | None:
+    """Return the limits given; a purse replaces only the money of the judge's own."""
+    if isinstance(given, Purse):
+        return replace(own or Limits(), purse=given)
+    return given or own
+
+
+def _limits(name: str, fields: Mapping[str, Any]) -> Limits:
+    try:
+        return Limits(**fields)
+    except TypeError as error:
+        raise ConfigError(f"the judge's preset {name}: limits: {error}") from None
+
+
+def prompt_for(protocol: Protocol, file: str | Path | None = None) -> Prompt:
+    """Return the prompt of a protocol: a user's file, or ours.
+
+    Raises:
+        ConfigError: there is no such file, or its slots are not those of the protocol.
+    """
+    required, optional = _SLOTS[protocol]
+    return load_prompt(file or protocol, required=required, optional=optional)
+
+
+def _shown(name: str) -> str:
+    if "|" in name or "\n" in name:
+        raise ConfigError(f"the judge's name {name!r} cannot stand in a signature: it holds '|'")
+    return name

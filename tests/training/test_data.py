@@ -1,0 +1,255 @@
+"""From items to examples: the prompts of training are those of evaluation, for every method."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import AutoTokenizer
+
+from mipo_eval.errors import DataError, ModelError
+from mipo_eval.keys import digest
+from mipo_eval.models.lm_eval import Decoding, ModelOptions
+from mipo_eval.models.spec import parse_model
+from mipo_eval.records import Item
+from mipo_eval.store import Store
+from mipo_eval.suites import SUITES, Suite, SuiteTask, find_suite
+from mipo_eval.tasks.items import write_items
+from mipo_eval.training.data import (
+    ExampleMaker,
+    TrainingExamples,
+    TrainingItems,
+    split_validation,
+    training_items,
+)
+from mipo_eval.training.recipes import ItemSettings, load_recipe
+from tests.servers.http import Act, Call
+from tests.servers.openai_server import OpenAIServer, ok
+from tests.small_models import make_model
+
+
+class Quiet:
+    """Counts what was drawn, and says nothing."""
+
+    def __init__(self) -> None:
+        self.done = 0
+
+    def start(self, what: str, total: int, status: Any = None) -> None: ...
+
+    def advance(self, units: int) -> None:
+        self.done += units
+
+    def finish(self) -> None: ...
+
+
+def _wishes(count: int = 6) -> list[Item]:
+    return [
+        Item(
+            item_id=f"w{n}",
+            prompt=f"Question {n // 2}?",
+            context=f"I am {n}.",
+            reference="An answer.",
+            group_id=f"g{n // 2}",
+        )
+        for n in range(count)
+    ]
+
+
+def _questions() -> list[Item]:
+    return [
+        Item(
+            item_id=f"q{n}",
+            prompt=f"What is {n} + {n}?",
+            reference=str(2 * n),
+            meta={"kind": "number", "solution": f"{n} and {n} make {2 * n}.\n#### {2 * n}"},
+        )
+        for n in range(4)
+    ]
+
+
+def _make(
+    method: str, suite: Suite, items: list[Item], server: OpenAIServer, *overrides: str
+) -> TrainingExamples:
+    spec = parse_model(f"openai:judge@{server.url}")
+    with Store.open("examples.db") as store:
+        maker = ExampleMaker(
+            recipe=load_recipe(method, overrides=overrides),
+            suite=suite,
+            model=spec,
+            options=ModelOptions(),
+            decoding=Decoding(temperature=1.0),
+            store=store,
+            progress=Quiet(),
+            seed=0,
+        )
+        return maker.make([TrainingItems(task=suite.tasks[0], items=tuple(items))])
+
+
+def _echo(call: Call) -> Act:
+    return ok(f"said to: {call.body['messages'][-1]['content'][:400]}")
+
+
+def test_prompts_of_training_are_those_of_generation(tmp_path: Path) -> None:
+    """The rendered messages digest to what the engine says it asked."""
+    folder = make_model(tmp_path / "wide", context=8192)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    spec = parse_model(str(folder))
+    write_items(Path("w.jsonl"), _wishes())
+    for suite, items in ((find_suite("w.jsonl"), _wishes()), (SUITES["gsm8k"], _questions())):
+        task = suite.tasks[0]
+        with Store.open("s.db") as store:
+            maker = ExampleMaker(
+                recipe=load_recipe("ppo-mi"),
+                suite=suite,
+                model=spec,
+                options=ModelOptions(),
+                decoding=Decoding(max_tokens=2),
+                store=store,
+                progress=Quiet(),
+                seed=0,
+            )
+            asked = maker.draw(task.lm_eval_task, items, "responses")
+            made = maker.make([TrainingItems(task=task, items=tuple(items))])
+        assert len(made.examples) == len(items)
+        for example in made.examples:
+            text = tokenizer.apply_chat_template(
+                list(example.prompt), tokenize=False, add_generation_prompt=True
+            )
+            assert asked[example.item.key].prompt_hash == digest(text)
+
+
+def test_a_word_problem_is_asked_with_its_worked_examples() -> None:
+    with OpenAIServer(_echo) as server:
+        made = _make("rlvr", SUITES["gsm8k"], _questions(), server)
+        assert server.chats == 0, "a method that learns from prompts has nothing drawn"
+    prompt = made.examples[1].prompt
+    assert [message["role"] for message in prompt] == ["system", *["user", "assistant"] * 8, "user"]
+    assert prompt[-1]["content"] == "Q: What is 1 + 1?\nA:"
+    assert made.examples[1].bare_prompt == prompt
+
+
+def test_the_bare_prompt_leaves_the_context_out() -> None:
+    with OpenAIServer(_echo) as server:
+        made = _make("ppo-mi", SUITES["ca"], _wishes(), server)
+    for example in made.examples:
+        assert example.item.context in example.prompt[0]["content"]
+        assert example.item.context not in example.bare_prompt[0]["content"]
+        assert example.item.prompt in example.bare_prompt[0]["content"]
+
+
+@pytest.mark.parametrize(
+    ("suite", "items", "chosen"),
+    [
+        ("ca", _wishes(), "An answer."),
+        ("gsm8k", _questions(), "0 and 0 make 0.\n#### 0"),
+    ],
+)
+def test_ground_truth_is_the_solution_or_the_reference(
+    suite: str, items: list[Item], chosen: str
+) -> None:
+    with OpenAIServer(_echo) as server:
+        made = _make("sft-gt", SUITES[suite], [*items, Item(item_id="x", prompt="?")][:-1], server)
+        assert server.chats == 0
+    assert made.examples[0].chosen == chosen
+
+
+def test_items_without_a_true_answer_are_counted() -> None:
+    items = [*_wishes(2), Item(item_id="none", prompt="Why?", context="I ask.")]
+    with OpenAIServer(_echo) as server:
+        made = _make("sft-gt", SUITES["ca"], items, server)
+    assert (len(made.examples), made.items, made.dropped) == (2, 3, {"no true answer": 1})
+
+
+@pytest.mark.parametrize(
+    ("suite", "items", "shown"),
+    [
+        ("ca", _wishes(), ("Question 0?", "I am 0.", "good 0", "bad")),
+        ("gsm8k", _questions(), ("What is 0 + 0?", "0 and 0 make 0.", "good 0")),
+    ],
+)
+def test_a_revision_sees_what_it_is_to_improve(
+    suite: str, items: list[Item], shown: tuple[str, ...]
+) -> None:
+    def says(call: Call) -> Act:
+        text = call.body["messages"][-1]["content"]
+        if "Write only the new" in text:
+            return ok(f"revised: {text}")
+        if "what I want" in text or text.startswith("Q: "):
+            return ok(
+                "good " + text.rpartition("I am ")[2].rstrip(".") if suite == "ca" else "good 0"
+            )
+        return ok("bad <|im_end|>")
+
+    with OpenAIServer(says) as server:
+        made = _make("sft-revision", SUITES[suite], items, server)
+    assert len(made.examples) == len(items)
+    first = made.examples[0]
+    assert first.chosen is not None
+    assert first.chosen.startswith("revised: ")
+    for text in shown:
+        assert text in first.chosen
+    assert "<|im_end|>" not in first.chosen, "a model's text ends no message of ours"
+    assert not first.rejected
+    revision_asked = first.prompt[-1]["content"]
+    assert "Write only the new" not in revision_asked, "the original prompt is what is learned on"
+
+
+def test_contrastive_methods_get_k_contexts_for_each_prompt() -> None:
+    with OpenAIServer(_echo) as server:
+        made = _make("sami", SUITES["ca"], _wishes(), server, "settings.contexts=4")
+    contexts: dict[str, set[str]] = {}
+    for example in made.examples:
+        contexts.setdefault(example.item.prompt, set()).add(example.item.context)
+        assert example.item.context in (example.chosen or "")
+    assert {prompt: len(found) for prompt, found in contexts.items()} == {
+        f"Question {n}?": 4 for n in range(3)
+    }
+
+
+def test_drawing_continues_where_it_stopped() -> None:
+    """The first chunk of 256 is stored; the server then refuses, until it does not."""
+    refusing = True
+
+    def breaks(call: Call) -> Act:
+        late = int(call.body["messages"][-1]["content"].rpartition("I am ")[2].rstrip(".")) >= 256
+        return Act(status=401) if refusing and late else _echo(call)
+
+    with OpenAIServer(breaks) as server:
+        with pytest.raises(ModelError, match="refuses our key"):
+            _make("sft", SUITES["ca"], _wishes(270), server)
+        refusing, asked = False, server.chats
+        made = _make("sft", SUITES["ca"], _wishes(270), server)
+        assert server.chats == asked + 14
+    assert len(made.examples) == 270
+
+
+def test_a_validation_split_keeps_prompts_together() -> None:
+    task = SuiteTask(name="t", source="t", lm_eval_task="t")
+    data = [TrainingItems(task=task, items=tuple(_wishes(40)))]
+    (train,), (held,) = split_validation(data, 0.25, seed=1)
+    assert len(held.items) == 10
+    assert not {item.group for item in train.items} & {item.group for item in held.items}
+    assert {item.key for item in (*train.items, *held.items)} == {i.key for i in data[0].items}
+    again = split_validation(
+        [TrainingItems(task=task, items=tuple(reversed(_wishes(40))))], 0.25, 1
+    )
+    assert {item.key for item in again[1][0].items} == {item.key for item in held.items}
+    with pytest.raises(DataError, match="at least two prompts"):
+        split_validation([TrainingItems(task=task, items=tuple(_wishes(2)))], 0.5, seed=1)
+
+
+def test_a_suites_training_items() -> None:
+    (demo,) = training_items(SUITES["demo"], Path("data"), ItemSettings(limit=8))
+    assert len(demo.items) == 8
+    assert demo.task.name == "demo"
+    write_items(Path("ca-train.jsonl"), _wishes())
+    (prepared,) = training_items(SUITES["ca"], Path(), ItemSettings())
+    assert [item.item_id for item in prepared.items] == [f"w{n}" for n in range(6)]
+
+
+def test_training_questions_of_real_sets(shared_data: Path) -> None:
+    wanted: Mapping[str, int] = {"gsm8k": 3, "arc_easy": 3}
+    for name, count in wanted.items():
+        (found,) = training_items(SUITES[name], shared_data, ItemSettings(limit=count))
+        assert len(found.items) == count
+        assert all("train" in item.item_id for item in found.items)

@@ -1,0 +1,215 @@
+"""MIPO from pairs to checkpoint, and as the same thing as trl.DPOTrainer on the N pairs."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mipo_eval.errors import ConfigError, DataError, MipoEvalError, ModelError
+from mipo_eval.training.data import TrainingExample
+from mipo_eval.training.dpo import dpo_measures, train_dpo
+from mipo_eval.training.logprobs import add_likelihood_head
+from mipo_eval.training.packed import GroupReader, TokenGroup, packing_reader
+from mipo_eval.training.recipes import DpoSettings
+from tests.training.jobs import Curves, job, weights
+from tests.training.tiny import gradients, group, random_model, with_negatives
+
+BETA = 0.3
+
+
+def stock_trainer(model: Any, groups: Sequence[TokenGroup], folder: Path, tokenizer: Any) -> Any:
+    """trl.DPOTrainer with the groups' pairs, as token ids."""
+    from datasets import Dataset
+    from trl import DPOConfig, DPOTrainer
+
+    class Tokenized(DPOTrainer):  # type: ignore[misc]
+        def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
+            return dataset
+
+    rows = [
+        {"prompt_ids": one.prompt, "chosen_ids": one.responses[0], "rejected_ids": rejected}
+        for one in groups
+        for rejected in one.responses[1:]
+    ]
+    args = DPOConfig(
+        output_dir=str(folder),
+        per_device_train_batch_size=len(rows),
+        precompute_ref_log_probs=True,
+        beta=BETA,
+        max_length=None,
+        bf16=False,
+        gradient_checkpointing=False,
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+    )
+    data = Dataset.from_list(rows)
+    return Tokenized(model, args=args, train_dataset=data, processing_class=tokenizer)
+
+
+@pytest.mark.parametrize("kind", ["qwen2", "llama"])
+@pytest.mark.parametrize("form", ["split", "dense", "rows"])
+def test_equals_trl_on_the_pairs(kind: str, form: Any, tmp_path: Path, tiny_model: Path) -> None:
+    """Loss and gradients away from the reference, in float32, with N = 3."""
+    from transformers import AutoTokenizer
+
+    groups = [group(9, 5, 7, 3, 6), group(12, 4, 4, 9, 2, seed=1)]
+    model = random_model(kind)
+    trainer = stock_trainer(model, groups, tmp_path, AutoTokenizer.from_pretrained(tiny_model))
+    ours = random_model(kind)
+    add_likelihood_head(ours)
+    reader = GroupReader(None) if form == "rows" else packing_reader(ours, form)
+    batch = reader.collate(groups)
+    with torch.no_grad():
+        reference = reader.logprobs(ours, batch)
+    for one in (model, ours):  # away from the reference, both to the same place
+        torch.manual_seed(1)
+        with torch.no_grad():
+            for parameter in one.parameters():
+                parameter.add_(0.05 * torch.randn_like(parameter))
+    theirs = trainer.compute_loss(model, trainer.data_collator(list(trainer.train_dataset)))
+    theirs.backward()
+    found = dpo_measures(reader.logprobs(ours, batch), reference, batch["present"], beta=BETA)
+    found.loss.backward()
+    assert abs(theirs.item() - 0.693) > 0.05  # it says something
+    torch.testing.assert_close(found.loss, theirs, rtol=1e-5, atol=0.0)
+    expected, slope = gradients(model), gradients(ours)
+    assert float((slope - expected).norm() / expected.norm()) < 1e-5
+
+
+def test_training_moves_the_margin_and_leaves_a_checkpoint(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    curves = Curves()
+    found = with_negatives()
+    plan = job(tiny_model, tmp_path / "out", found, report=curves, epochs=3)
+    plan = dataclasses.replace(plan, held_out=found[:3], save_steps=6)
+    outcome = train_dpo(plan, DpoSettings())
+    assert (outcome["examples"], outcome["pairs"]) == (12, 24)
+    assert outcome["dropped"] == {}
+    assert outcome["notes"] == ()
+    losses = curves.of("loss")
+    assert losses[0] == pytest.approx(0.6931, abs=1e-4)  # policy and reference are one at first
+    assert losses[-1] < 0.5 < losses[0]
+    assert curves.of("held_out_ranking_accuracy")[0] == 0.0
+    assert curves.of("held_out_ranking_accuracy")[-1] > 0.9
+    assert curves.of("held_out_loss")[-1] < curves.of("held_out_loss")[0]
+    assert curves.of("reward_chosen")[-1] > curves.of("reward_rejected")[-1]
+    for metric in ("ranking_accuracy", "kl", "tokens_per_second"):
+        assert curves.of(metric), metric
+    assert_usable(tmp_path / "out")
+
+
+def assert_usable(folder: Path) -> None:
+    """A checkpoint anything can load: weights, tokenizer, template; no pickle."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    assert AutoTokenizer.from_pretrained(folder).chat_template
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    assert model.config._attn_implementation == "sdpa"
+    assert not list(folder.glob("*.bin"))
+
+
+def test_lora_leaves_a_merged_checkpoint(tiny_model: Path, tmp_path: Path) -> None:
+    curves = Curves()
+    plan = job(
+        tiny_model, tmp_path / "out", with_negatives(), report=curves, lora_rank=4, epochs=3,
+        gradient_checkpointing=True,
+    )  # fmt: skip
+    train_dpo(plan, DpoSettings())
+    assert curves.of("loss")[0] == pytest.approx(0.6931, abs=1e-4)
+    assert curves.of("loss")[-1] < 0.6
+    assert_usable(tmp_path / "out")
+    before, after = weights(tiny_model), weights(tmp_path / "out")
+    assert before.keys() == after.keys()
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert any("q_proj.weight" in name for name in moved)
+    assert not any("embed" in name or "norm" in name for name in moved)
+    assert (tmp_path / "out" / "adapter" / "adapter_model.safetensors").is_file()
+
+
+def test_a_model_that_cannot_be_packed_is_trained_all_the_same(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    """Layers that see four tokens back: the same pairs, each response behind its own prompt."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = tmp_path / "mistral"
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    random_model(
+        "mistral", sliding_window=4, vocab_size=len(tokenizer), max_position_embeddings=256
+    ).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    outcome = train_dpo(job(folder, tmp_path / "out", with_negatives()), DpoSettings())
+    assert outcome["notes"][0].startswith(
+        "MistralForCausalLM cannot read several responses behind one prompt (a layer of it sees 4"
+    )
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "out").config.sliding_window == 4
+    plan = job(folder, tmp_path / "other", with_negatives())
+    with pytest.raises(ConfigError, match=r"settings\.attention is split, but MistralForCausalLM"):
+        train_dpo(plan, DpoSettings(attention="split"))
+
+
+def test_running_out_of_memory_is_one_line_and_keeps_the_steps(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    def full(step: int, metrics: Mapping[str, float]) -> None:
+        if step == 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+    plan = job(tiny_model, tmp_path, with_negatives(), save_steps=2)
+    plan = dataclasses.replace(plan, report=full)
+    with pytest.raises(ModelError, match=r"out of memory: lower optimization\.micro_batch_size"):
+        train_dpo(plan, DpoSettings())
+    assert (tmp_path / "steps" / "checkpoint-2" / "trainer_state.json").is_file()
+
+
+def _nothing_chosen(found: list[TrainingExample]) -> list[TrainingExample]:
+    return [dataclasses.replace(found[0], chosen=None), *found[1:]]
+
+
+def _nothing_rejected(found: list[TrainingExample]) -> list[TrainingExample]:
+    return [dataclasses.replace(found[0], rejected=()), *found[1:]]
+
+
+@pytest.mark.parametrize(
+    ("change", "settings", "optimization", "error", "message"),
+    [
+        (
+            _nothing_chosen,
+            {},
+            {},
+            DataError,
+            "/Be short. has no chosen response: make",
+        ),
+        (_nothing_rejected, {}, {}, DataError, "has no rejected response: make pairs"),
+        (list, {"beta": 0.0}, {}, ConfigError, "settings.beta is 0: it must be above 0"),
+        (list, {"attention": "flex"}, {}, ConfigError, "is flex, which needs a GPU: use split"),
+        (list, {}, {"max_length": 20}, DataError, "none of 12 examples fits into 20 tokens: raise"),
+        (list, {}, {"batch_size": 3, "micro_batch_size": 2}, ConfigError, "is no multiple of"),
+        (
+            list,
+            {},
+            {"learning_rate": 1e30, "batch_size": 2},
+            ModelError,
+            r"is (nan|inf) at step \d, in the batch of item What is tea \d\?/.*: lower "
+            r"optimization.learning_rate; the last good checkpoint is the base model",
+        ),
+    ],
+)
+def test_bad_input_is_one_line(
+    tiny_model: Path,
+    tmp_path: Path,
+    change: Any,
+    settings: Mapping[str, Any],
+    optimization: Mapping[str, Any],
+    error: type[MipoEvalError],
+    message: str,
+) -> None:
+    plan = job(tiny_model, tmp_path / "out", change(with_negatives()), **optimization)
+    with pytest.raises(error, match=message) as caught:
+        train_dpo(plan, DpoSettings(**settings))
+    assert "\n" not in str(caught.value)

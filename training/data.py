@@ -1,0 +1,437 @@
+"""What a method learns from: a suite's training items, responses drawn to them, and its examples.
+
+Responses are drawn by the loop that evaluates models too (`evaluation.generate.draw`) and stored
+like any run's, so a stopped drawing continues and nothing is drawn twice. A draw depends on the
+seed and its item only. Draws of one prompt stand beside each other: a prefix cache reads it once.
+
+Preference pairs as a data set that other trainers read: TRL's conversational columns.
+
+Example:
+    {"prompt": [{"role": "user", "content": "How do I brew tea? ..."}],
+     "chosen": [{"role": "assistant", "content": "..."}],
+     "rejected": [{"role": "assistant", "content": "..."}]}
+"""
+
+import json
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from mipo_eval.errors import ConfigError, DataError
+from mipo_eval.evaluation.generate import asking_parts, draw
+from mipo_eval.judges.prompt import neutral
+from mipo_eval.keys import digest
+from mipo_eval.models.lm_eval import (
+    Decoding,
+    ModelOptions,
+    generation_spec,
+    load_model,
+    load_task,
+)
+from mipo_eval.models.spec import ModelSpec
+from mipo_eval.progress import Progress
+from mipo_eval.records import Item, Response
+from mipo_eval.store import Store
+from mipo_eval.store.items import put_list
+from mipo_eval.store.responses import answered, missing, put_generation
+from mipo_eval.suites import Suite, SuiteTask
+from mipo_eval.tasks.items import write_items
+from mipo_eval.tasks.prompt import render_query
+from mipo_eval.tasks.sources import load_source
+from mipo_eval.training.pairs import build_pairs, plan_draws, usable, with_other_contexts
+from mipo_eval.training.recipes import ItemSettings, Optimization, Recipe
+
+_REVISION = "mipo_verbatim"
+"""The lm-eval task that asks a prompt as it stands."""
+
+Messages = tuple[Mapping[str, str], ...]
+
+StepReport = Callable[[int, Mapping[str, float]], None]
+"""Told (optimizer step, metric to value) as a training goes; feeds the learning curves."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingExample:
+    """One training prompt with what is to be learned from it.
+
+    A message is {"role": "user", "content": "..."}; the model's own chat template renders it.
+    """
+
+    item: Item
+    prompt: Messages
+    """The messages with the user's context (verifiable tasks: with the worked examples)."""
+    bare_prompt: Messages
+    """The same without the context; equal to `prompt` where there is none."""
+    chosen: str | None = None
+    """The reference model's own response to `prompt`; for SFT, the text to learn."""
+    rejected: tuple[str, ...] = ()
+    """N negatives of the same prompt."""
+
+
+Trained = Mapping[str, int | Mapping[str, int] | Sequence[str]]
+"""What a method tells of its work, as it is stored: how much it learned from, what it `dropped` by
+reason, and `notes` that a user should see. May be empty."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingJob:
+    """One training: a base model, its examples, and where the result goes.
+
+    A method is a function `train_x(job, settings)` that returns `Trained`. It continues from the
+    last checkpoint in `out / "steps"` if there is one, and ends with weights, tokenizer and chat
+    template in `out`. It raises a ConfigError where batches cannot be split or a setting does not
+    fit the model, a DataError where examples lack what it learns from or none is short enough, a
+    ModelError where the model cannot be loaded, memory runs out or the loss is not finite, and a
+    BackendError where its judge cannot be asked.
+    """
+
+    model: str
+    """Folder of the base model, which is also the reference model."""
+    out: Path
+    examples: Sequence[TrainingExample]
+    optimization: Optimization
+    seed: int
+    report: StepReport
+    chat_template: str | None = None
+    """In place of the model's own."""
+    held_out: Sequence[TrainingExample] = ()
+    """Examples to measure on, never to train on; from the train split."""
+    save_steps: int = 200
+    """Optimizer steps between checkpoints."""
+    report_to: tuple[str, ...] = ()
+    """Trackers of transformers: "tensorboard", "wandb", "trackio"."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingItems:
+    """The items of one data set."""
+
+    task: SuiteTask
+    items: tuple[Item, ...]
+
+
+def load_items(task: str, items: Sequence[Item], folder: Path, decoding: Decoding) -> Any:
+    """Return an lm-eval task of ours whose documents are these items, in a file in `folder`."""
+    file = folder / "items.jsonl"
+    write_items(file, items)
+    about = {"source": str(file), "prompting": "personalized", "data_dir": None, "limit": None}
+    return load_task(task, about, decoding)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingExamples:
+    """What a method is to learn from, and what was left out."""
+
+    examples: tuple[TrainingExample, ...]
+    items: int
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    dropped_negatives: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExampleMaker:
+    """Makes examples: a recipe, who draws responses and how, and where they are kept."""
+
+    recipe: Recipe
+    suite: Suite
+    model: ModelSpec
+    """Who draws."""
+    options: ModelOptions
+    decoding: Decoding
+    store: Store
+    progress: Progress
+    seed: int
+
+    def make(self, data: Sequence[TrainingItems]) -> TrainingExamples:
+        """Return the examples of all data sets.
+
+        Raises:
+            DataError: not one item gives an example, or a strategy has too little to draw from.
+            ConfigError: the strategy or method does not fit the items.
+            ModelError: the model cannot be asked.
+        """
+        kinds = {
+            "pairs": self._pairs,
+            "own": self._own,
+            "revision": self._revised,
+            "reference": self._reference,
+            "prompts": self._prompts,
+        }
+        parts = [kinds[self.recipe.learns_from](one) for one in data]
+        examples = tuple(example for part in parts for example in part.examples)
+        dropped = _summed(part.dropped for part in parts)
+        if not examples:
+            reasons = ", ".join(f"{n} x {why}" for why, n in dropped.items()) or "no items"
+            raise DataError(
+                f"{self.suite.name}: no example to learn from ({reasons}): look at the chat "
+                "template, or raise sampling.max_tokens"
+            )
+        return TrainingExamples(
+            examples=examples,
+            items=sum(part.items for part in parts),
+            dropped=dropped,
+            dropped_negatives=_summed(part.dropped_negatives for part in parts),
+        )
+
+    def _pairs(self, data: TrainingItems) -> TrainingExamples:
+        settings = self.recipe.pairs
+        assert settings is not None  # checked when the recipe was read
+        plans = list(plan_draws(data.items, settings, seed=self.seed))
+        asked = [item for plan in plans for item in (plan.item, *plan.rejected)]
+        responses = self.draw(data.task.lm_eval_task, asked, "pairs")
+        made = build_pairs(data.items, responses, settings, seed=self.seed)
+        texts = [(pair.item, pair.chosen, pair.rejected) for pair in made.pairs]
+        return TrainingExamples(
+            examples=self._examples(data.task, texts),
+            items=len(data.items),
+            dropped=made.dropped,
+            dropped_negatives=made.dropped_negatives,
+        )
+
+    def _own(self, data: TrainingItems) -> TrainingExamples:
+        items: Sequence[Item] = data.items
+        if self.recipe.algorithm == "contrastive":
+            contexts = self.recipe.settings.contexts
+            items = with_other_contexts(items, contexts=contexts, seed=self.seed)
+        responses = self.draw(data.task.lm_eval_task, items, "own responses")
+        return self._with_texts(data, items, [usable(responses.get(item.key)) for item in items])
+
+    def _reference(self, data: TrainingItems) -> TrainingExamples:
+        texts = [item.meta.get("solution") or item.reference for item in data.items]
+        found = [(text, None if text else "no true answer") for text in texts]
+        return self._with_texts(data, data.items, found)
+
+    def _prompts(self, data: TrainingItems) -> TrainingExamples:
+        examples = self._examples(data.task, [(item, None, ()) for item in data.items])
+        return TrainingExamples(examples=examples, items=len(data.items))
+
+    def _revised(self, data: TrainingItems) -> TrainingExamples:
+        """Rewrite the own response: beside a bad one, or (verifiable) with the true answer."""
+        answers = self.suite.form == "answer"
+        first = self._own(data) if answers else self._pairs(data)
+        name = "revise_answer" if answers else "revise"
+        asked = [_revision_prompt(name, example) for example in first.examples]
+        responses = self.draw(_REVISION, asked, "revisions", asking={"form": "verbatim"})
+        found = [usable(responses.get(question.key)) for question in asked]
+        revised = self._with_texts(data, [example.item for example in first.examples], found)
+        reasons = {f"revision: {why}": n for why, n in revised.dropped.items()}
+        return TrainingExamples(
+            examples=revised.examples,
+            items=first.items,
+            dropped=_summed([first.dropped, reasons]),
+        )
+
+    def _with_texts(
+        self,
+        data: TrainingItems,
+        items: Sequence[Item],
+        found: Sequence[tuple[str | None, str | None]],
+    ) -> TrainingExamples:
+        """Return the examples of the items that have a text to learn; else there is a reason."""
+        texts = [
+            (item, text, ())
+            for item, (text, _) in zip(items, found, strict=True)
+            if text is not None
+        ]
+        return TrainingExamples(
+            examples=self._examples(data.task, texts),
+            items=len(items),
+            dropped=Counter(why for text, why in found if text is None and why),
+        )
+
+    def draw(
+        self,
+        task: str,
+        items: Iterable[Item],
+        what: str,
+        *,
+        asking: Mapping[str, str] | None = None,
+    ) -> dict[str, Response]:
+        """Return the responses to items by item key, drawing those that the store does not have.
+
+        Args:
+            task: the lm-eval task that asks the items.
+            items: as they are to be asked; one that comes twice is drawn once.
+            what: name of the stage.
+            asking: how an item becomes a prompt, a part of the key of its responses; None: as the
+                suite's items do.
+
+        Raises:
+            ModelError: the model cannot be loaded or asked; what was drawn before is kept.
+        """
+        asked = list({item.key: item for item in items}.values())
+        list_key, _ = put_list(self.store, [(task, asked)])
+        asking = asking or asking_parts(self.suite, "personalized")
+        spec = generation_spec(self.model, self.options, self.decoding, asking=asking)
+        key = digest(spec)
+        put_generation(self.store, key, spec)
+        if todo := missing(self.store, list_key, key):
+            self.progress.start(f"{what} of {self.model.name}", len(asked))
+            self.progress.advance(len(asked) - len(todo))
+            model = load_model(self.model, self.options, self.decoding)
+            absent = [asked[place] for place in todo]
+            with tempfile.TemporaryDirectory(prefix="mipo-eval-") as folder:
+                loaded = load_items(task, absent, Path(folder), self.decoding)
+                draw(self.store, key, model, [(loaded, range(len(absent)))], self.progress)
+            model.close()  # what is trained next needs its memory
+            self.progress.finish()
+        found = (entry.response for entry in answered(self.store, list_key, key))
+        return {response.item_key: response for response in found if response is not None}
+
+    def _examples(
+        self, task: SuiteTask, texts: Sequence[tuple[Item, str | None, tuple[str, ...]]]
+    ) -> tuple[TrainingExample, ...]:
+        """Return examples of items with what is chosen and rejected."""
+        prompts = self._prompts_of(task, [item for item, _, _ in texts])
+        return tuple(
+            TrainingExample(
+                item=item, prompt=prompt, bare_prompt=bare, chosen=chosen, rejected=rejected
+            )
+            for (item, chosen, rejected), (prompt, bare) in zip(texts, prompts, strict=True)
+        )
+
+    def _prompts_of(
+        self, task: SuiteTask, items: Sequence[Item]
+    ) -> Iterator[tuple[Messages, Messages]]:
+        """Yield each item's prompt and the same without the user's context."""
+        if self.suite.form != "query":
+            yield from ((messages, messages) for messages in _question_messages(task, items))
+            return
+        for item in items:
+            texts = (render_query(item, "personalized"), render_query(item, "default"))
+            prompt, bare = (({"role": "user", "content": text},) for text in texts)
+            yield prompt, bare
+
+
+def training_items(suite: Suite, data_dir: Path, settings: ItemSettings) -> list[TrainingItems]:
+    """Return the items of a suite's training split.
+
+    Raises:
+        ConfigError: the suite is asked by likelihood, which trains nothing.
+        DataError: there is no training split, or it is empty.
+    """
+    if suite.form not in {"query", "answer"}:
+        raise ConfigError(
+            f"suite {suite.name} asks by likelihood and has nothing to train on: take mcq or math"
+        )
+    found = [
+        TrainingItems(
+            task=task,
+            items=tuple(islice(load_source(task.source, data_dir, "train"), settings.limit)),
+        )
+        for task in suite.tasks
+    ]
+    if not any(one.items for one in found):
+        raise DataError(f"the training split of suite {suite.name} has no items")
+    return found
+
+
+def split_validation(
+    data: Sequence[TrainingItems], share: float, seed: int
+) -> tuple[list[TrainingItems], list[TrainingItems]]:
+    """Split off what a sweep chooses by: whole prompt groups, drawn by seed.
+
+    Raises:
+        DataError: there are too few groups for two parts.
+    """
+    train, held_out = [], []
+    for one in data:
+        groups = sorted({item.group for item in one.items}, key=lambda g: digest([seed, g]))
+        chosen = set(groups[: max(1, round(share * len(groups)))])
+        if len(groups) < 2:
+            raise DataError(
+                f"{one.task.name}: a sweep needs at least two prompts to choose on some of them"
+            )
+        parts = [[i for i in one.items if (i.group in chosen) == held] for held in (False, True)]
+        train.append(TrainingItems(task=one.task, items=tuple(parts[0])))
+        held_out.append(TrainingItems(task=one.task, items=tuple(parts[1])))
+    return train, held_out
+
+
+def _question_messages(task: SuiteTask, items: Sequence[Item]) -> Iterator[Messages]:
+    """Yield the conversation lm-eval asks each question with, worked examples included."""
+    if not items:
+        return
+    with tempfile.TemporaryDirectory(prefix="mipo-eval-") as folder:
+        loaded = load_items(task.lm_eval_task, items, Path(folder), Decoding())
+        for document in loaded.eval_docs:
+            text = loaded.fewshot_context(
+                document,
+                num_fewshot=loaded.config.num_fewshot or 0,
+                apply_chat_template=True,
+                fewshot_as_multiturn=True,
+                chat_template=lambda messages, **_how: json.dumps(list(messages)),
+            )
+            yield tuple(json.loads(text))
+
+
+def _revision_prompt(name: str, example: TrainingExample) -> Item:
+    """Return what asks the model to rewrite its response, as an item of its own."""
+    path = resources.files(__package__) / "prompts" / f"{name}.txt"
+    item = example.item
+    fields = {"prompt": item.prompt, "response": example.chosen or ""}
+    if name == "revise":
+        fields |= {"context": item.context, "rejected": example.rejected[0]}
+    else:
+        fields |= {"answer": str(item.meta.get("solution") or item.reference or "")}
+    safe = {key: neutral(text) for key, text in fields.items()}
+    text = path.read_text(encoding="utf-8").strip().format_map(safe)
+    return Item(item_id=f"{item.item_id}~{name}", prompt=text)
+
+
+def _summed(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    return dict(sum(map(Counter, counts), Counter()))
+
+
+FORMATS = (".jsonl", ".parquet")
+
+
+def check_export(path: Path) -> None:
+    """Refuse a file name whose format is not known, before anything is generated.
+
+    Raises:
+        ConfigError: it ends in neither .jsonl nor .parquet.
+    """
+    if path.suffix not in FORMATS:
+        raise ConfigError(f"--pairs {path}: the name has to end in {' or '.join(FORMATS)}")
+
+
+def export_pairs(path: Path, examples: Sequence[TrainingExample]) -> int:
+    """Write a row per pair with TRL's conversational columns; return how many there are.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
+    import datasets
+
+    rows = [
+        {
+            "prompt": [dict(message) for message in example.prompt],
+            "chosen": [{"role": "assistant", "content": example.chosen}],
+            "rejected": [{"role": "assistant", "content": rejected}],
+        }
+        for example in examples
+        for rejected in example.rejected
+    ]
+    table = datasets.Dataset.from_list(rows)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".parquet":
+            table.to_parquet(temporary)
+        else:
+            table.to_json(temporary, force_ascii=False)
+        temporary.replace(path)
+    except OSError as error:
+        raise ConfigError(
+            f"--pairs {path} cannot be written: {os.strerror(error.errno or 0)}"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return len(rows)

@@ -1,0 +1,415 @@
+"""MIPO: DPO on self-made pairs, where a prompt and its N + 1 responses are read as one sequence.
+
+With the sigmoid loss on response tokens only it is what `trl.DPOTrainer` computes on the N pairs.
+What differs is the work: the prompt and the chosen response are read once, not N times, and the
+reference model's log-probabilities are computed once before the training and kept.
+
+`GroupPolicy` and `GroupTrainer` know nothing of pairs: `contrastive.py` trains with them too.
+"""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from accelerate.utils import broadcast_object_list
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import Trainer, TrainerCallback, TrainingArguments
+
+from mipo_eval.checkpoints import checkpoint_folder, fingerprint
+from mipo_eval.errors import ConfigError, DataError, ModelError
+from mipo_eval.keys import digest
+from mipo_eval.training.data import Trained, TrainingExample, TrainingJob
+from mipo_eval.training.logprobs import Codec, add_likelihood_head
+from mipo_eval.training.losses import dpo_loss
+from mipo_eval.training.packed import GroupReader, Kept, TokenGroup, choose_reader
+from mipo_eval.training.recipes import AttentionChoice, DpoSettings
+from mipo_eval.training.trainer import (
+    REFERENCE_FILE,
+    arguments,
+    guarded,
+    is_main_process,
+    load_policy,
+    longest_text,
+    run_trainer,
+    with_adapter,
+    without_dropout,
+)
+
+_BATCH_TOKENS = 4096
+"""Tokens of one batch that the reference reads, padding included; one group always fits."""
+
+GroupRows = Sequence[TokenGroup]
+"""What is learned from at a time: one row for pairs; contrastive, a row per context."""
+
+Measure = Callable[[Tensor, Mapping[str, Any]], Mapping[str, Tensor]]
+"""From the (rows, responses) log-probabilities of a batch, and the batch, to () means over its
+groups by name; `loss` is the first."""
+
+
+def train_dpo(job: TrainingJob, settings: DpoSettings) -> Trained:
+    """Train on pairs; every prompt weighs the same, however many of its negatives were kept."""
+    _check(job, settings)
+    policy = GroupPolicy.load(job)
+    fitting = tokenize(job.examples, policy.codec, longest=policy.longest)
+    held_out = tokenize(job.held_out, policy.codec, longest=policy.longest)
+    if not fitting.groups:
+        raise DataError(
+            f"none of {len(job.examples)} examples fits into {policy.longest} tokens: raise "
+            "optimization.max_length, or use a model with a longer context"
+        )
+
+    def measure(logprobs: Tensor, batch: Mapping[str, Any]) -> Mapping[str, Tensor]:
+        reference, present = batch["reference"], batch["present"]
+        return dpo_measures(logprobs, reference, present, beta=settings.beta)._asdict()
+
+    # A group of pairs is one row: the prompt with its chosen and its rejected responses.
+    groups, others = ([(one,) for one in kept.groups] for kept in (fitting, held_out))
+    notes = policy.train(job, GroupTask(groups, others, measure), settings.attention)
+    pairs = sum(len(group.responses) - 1 for group in fitting.groups)
+    dropped = fitting.dropped
+    return {"examples": len(groups), "pairs": pairs, "dropped": dropped, "notes": notes}
+
+
+def _check(job: TrainingJob, settings: DpoSettings) -> None:
+    if not settings.beta > 0:
+        raise ConfigError(f"settings.beta is {settings.beta:g}: it must be above 0")
+    for example in (*job.examples, *job.held_out):
+        if not example.chosen or not example.rejected:
+            missing = "rejected" if example.chosen else "chosen"
+            raise DataError(f"item {example.item.item_id} has no {missing} response: make pairs")
+
+
+def tokenize(
+    examples: Sequence[TrainingExample], codec: Codec, *, longest: int | None
+) -> Kept[TokenGroup]:
+    """Return pairs as token ids, without what has more than `longest` tokens with its prompt."""
+    groups, dropped = [], Counter({"examples": 0, "negatives": 0})
+    for example in examples:
+        prompt = tuple(codec.prompt(example.prompt))
+        texts = (example.chosen or "", *example.rejected)
+        chosen, *rejected = (tuple(codec.response(text)) for text in texts)
+        room = float("inf") if longest is None else longest - len(prompt)
+        kept = [response for response in rejected if len(response) <= room]
+        dropped["negatives"] += len(rejected) - len(kept)
+        if len(chosen) > room or not kept:
+            dropped["examples"] += 1
+            continue
+        name = example.item.item_id
+        groups.append(TokenGroup(item_id=name, prompt=prompt, responses=(chosen, *kept)))
+    return Kept(groups, dict(+dropped))
+
+
+class DpoMeasures(NamedTuple):
+    """Means over the prompts of a batch; scalars."""
+
+    loss: Tensor
+    reward_chosen: Tensor
+    """beta * (log pi - log ref) of the chosen responses."""
+    reward_rejected: Tensor
+    ranking_accuracy: Tensor
+    """Share of pairs whose chosen response has the higher reward; a tie is none."""
+    kl: Tensor
+    """KL(reference || policy) in nats per response, estimated on the chosen responses: they were
+    drawn from the reference."""
+
+
+def dpo_measures(policy: Tensor, reference: Tensor, present: Tensor, *, beta: float) -> DpoMeasures:
+    """Return loss and measurements of groups; every prompt weighs the same.
+
+    Args:
+        policy: (groups, responses) log pi(y|x) in nats, the chosen response first.
+        reference: (groups, responses) the same under the reference model.
+        present: (groups, responses) False where a group has fewer responses.
+        beta: of the DPO loss.
+    """
+    pairs = present[:, 1:]
+
+    def mean(values: Tensor) -> Tensor:
+        return (values.masked_fill(~pairs, 0.0).sum(dim=1) / pairs.sum(dim=1)).mean()
+
+    losses = dpo_loss(policy[:, :1] - policy[:, 1:], reference[:, :1] - reference[:, 1:], beta=beta)
+    rewards = beta * (policy - reference).detach()
+    return DpoMeasures(
+        loss=mean(losses),
+        reward_chosen=rewards[:, 0].mean(),
+        reward_rejected=mean(rewards[:, 1:]),
+        ranking_accuracy=mean((rewards[:, :1] > rewards[:, 1:]).to(rewards)),
+        kl=-rewards[:, 0].mean() / beta,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class GroupTask:
+    """What is learned from, what is measured on, and by what."""
+
+    groups: Sequence[GroupRows]
+    held_out: Sequence[GroupRows]
+    measure: Measure
+    own_only: bool = False
+    """Whether the reference reads of row i of a group response i alone, not all of them."""
+
+    def rows(self) -> list[TokenGroup]:
+        """Return the rows of all groups, in order."""
+        return [row for group in (*self.groups, *self.held_out) for row in group]
+
+    def reference_rows(self) -> list[TokenGroup]:
+        """Return what the reference model reads for each of `rows`."""
+        if not self.own_only:
+            return self.rows()
+        return [
+            dataclasses.replace(row, responses=(row.responses[place],))
+            for group in (*self.groups, *self.held_out)
+            for place, row in enumerate(group)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupPolicy:
+    """A model that reads groups of responses, and what turns texts into its tokens."""
+
+    model: Any
+    tokenizer: Any
+    codec: Codec
+    longest: int | None
+    """Tokens of a prompt with one response, at most."""
+
+    @classmethod
+    def load(cls, job: TrainingJob) -> "GroupPolicy":
+        """Return the job's base model, without dropout and with a likelihood head.
+
+        Raises:
+            ModelError: it cannot be loaded, or its architecture is not known.
+        """
+        model, tokenizer = load_policy(job)
+        without_dropout(model)
+        add_likelihood_head(model)
+        return cls(model, tokenizer, Codec.of(tokenizer), longest_text(job, model))
+
+    def train(
+        self, job: TrainingJob, task: GroupTask, attention: AttentionChoice
+    ) -> tuple[str, ...]:
+        """Train to the end and save the result; return remarks on how groups were read."""
+        reader, note = choose_reader(self.model, self.tokenizer, task.rows(), attention)
+        model = with_adapter(self.model, job)
+        trainer = guarded(GroupTrainer)(
+            model, job=job, task=task, reader=reader, processing_class=self.tokenizer
+        )
+        run_trainer(trainer, job)
+        return (note,) if note else ()
+
+
+class GroupTrainer(Trainer):  # type: ignore[misc]
+    """Transformers' Trainer on groups, measured more closely than by its loss.
+
+    Its model is the policy, which before its first step is the reference; `kwargs` are the
+    Trainer's own.
+    """
+
+    def __init__(
+        self, model: Any, *, job: TrainingJob, task: GroupTask, reader: GroupReader, **kwargs: Any
+    ) -> None:
+        self._job, self._task, self._reader = job, task, reader
+        self._reference: Tensor | None = None
+        self._measured: dict[bool, list[dict[str, Tensor]]] = {True: [], False: []}
+        self._tokens = 0.0
+        every = {"eval_strategy": "steps", "eval_steps": job.save_steps, "eval_on_start": True}
+        options = arguments(job) | (every if task.held_out else {})
+        # A group comes with the place of its first row in the table of the reference.
+        numbered: list[tuple[int, GroupRows]] = []
+        place = 0
+        for group in (*task.groups, *task.held_out):
+            numbered.append((place, group))
+            place += len(group)
+        super().__init__(
+            model,
+            # Ours is no batch of texts with labels: nothing of it may be taken out or renamed.
+            args=TrainingArguments(**options, remove_unused_columns=False, label_names=[]),
+            data_collator=self._collate,
+            train_dataset=numbered[: len(task.groups)],
+            eval_dataset=numbered[len(task.groups) :] or None,
+            callbacks=[_ReferenceFirst(self)],
+            **kwargs,
+        )
+        self.model_accepts_loss_kwargs = False  # a mean over prompts, not a sum over tokens
+        keep_precision(self.accelerator)
+
+    def make_reference(self) -> None:
+        """Read what the reference model says of every response, or compute it and keep it.
+
+        It is read through the model as it is placed for training, sharded or not, so that a
+        reference never needs memory of its own; a resumed training finds it in its folder.
+
+        Raises:
+            ModelError: the training goes on from a checkpoint, but the kept file is gone or of
+                other pairs.
+        """
+        rows, path = self._task.reference_rows(), self._job.out / REFERENCE_FILE
+        # Only the first process needs to see the folder: on another host it may not be there.
+        key = self._reference_key(rows) if is_main_process() else ""
+        kept = broadcast_object_list([_read(path, key) if is_main_process() else None])[0]
+        if kept is not None:
+            self._reference = torch.tensor(kept)
+            return
+        adapter = self.accelerator.unwrap_model(self.model_wrapped)
+        is_adapter = hasattr(adapter, "disable_adapter")
+        if self.state.global_step and not is_adapter:
+            raise ModelError(
+                f"{path} does not hold what the reference model says of these pairs, and the model "
+                f"has moved since: start over with an empty folder in place of {self._job.out}"
+            )
+        with adapter.disable_adapter() if is_adapter else nullcontext():
+            self._reference = self._read_rows(rows)
+        if is_main_process():
+            _write(path, key, self._reference)
+
+    def _reference_key(self, rows: Sequence[TokenGroup]) -> str:
+        """Return what tells this table from others: the model, its precision and the tokens."""
+        return digest(
+            [
+                fingerprint(checkpoint_folder(self._job.model)),
+                [(row.prompt, row.responses) for row in rows],
+                [self.args.bf16, str(self.model.dtype)],
+            ]
+        )
+
+    @torch.no_grad()
+    def _read_rows(self, rows: Sequence[TokenGroup]) -> Tensor:
+        """Return the (rows, responses) log-probabilities under the model as it is."""
+        model, place = self.model_wrapped, self.accelerator
+        plan = _batches(rows)
+        table = torch.zeros(len(rows), max(len(row.responses) for row in rows))
+        training = model.training
+        model.eval()
+        # Every process reads its share, and as many batches as the others: models in shards are
+        # read together, so who has nothing left reads a batch once more.
+        for first in range(0, len(plan), place.num_processes):
+            turn = first + place.process_index
+            indices = plan[min(turn, len(plan) - 1)]
+            batch = self._prepare_inputs(self._reader.collate([rows[i] for i in indices]))
+            with self.compute_loss_context_manager():
+                found = self._reader.logprobs(model, batch).float().cpu()
+            if turn < len(plan):
+                table[torch.tensor(indices), : found.shape[1]] = found
+        model.train(training)
+        summed: Tensor = place.reduce(table.to(place.device), "sum").cpu()
+        return summed
+
+    def _collate(self, numbered: Sequence[tuple[int, GroupRows]]) -> dict[str, Any]:
+        rows = [row for _, group in numbered for row in group]
+        batch = self._reader.collate(rows)
+        assert self._reference is not None, "the reference is made when the training begins"
+        known = [self._reference[place : place + len(group)] for place, group in numbered]
+        return batch | {
+            "reference": torch.cat(known)[:, : batch["present"].shape[1]],
+            "sizes": tuple(len(group) for _, group in numbered),
+            "tokens": torch.tensor(sum(row.tokens for row in rows)),
+            "item_ids": tuple(row.item_id for row in rows),
+        }
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """Return the mean loss of the batch's groups, and keep what else is measured."""
+        found = dict(self._task.measure(self._reader.logprobs(model, inputs), inputs))
+        loss = found["loss"]
+        counts = {"tokens": inputs["tokens"], "groups": torch.tensor(len(inputs["sizes"]))}
+        kept = found | {name: count.to(loss) for name, count in counts.items()}
+        self._measured[bool(model.training)].append({k: v.detach() for k, v in kept.items()})
+        return (loss, {}) if return_outputs else loss
+
+    def prediction_step(
+        self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None
+    ) -> tuple[Tensor, None, None]:
+        """Return the loss of held-out groups; what else is measured is logged with it."""
+        inputs = self._prepare_inputs(inputs)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            return self.compute_loss(model, inputs), None, None
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add what was measured since the last time, over all devices, to what is logged."""
+        training = not any(key.startswith("eval_") for key in logs)
+        measured, self._measured[training] = self._measured[training], []
+        if measured:
+            logs = {**logs, **self._means(measured, training=training)}
+        super().log(logs, start_time)
+
+    def _means(
+        self, measured: Sequence[Mapping[str, Tensor]], *, training: bool
+    ) -> dict[str, float]:
+        """Return the means over all groups of all batches; tokens are counted."""
+        batches = {name: torch.stack([one[name] for one in measured]) for name in measured[0]}
+        tokens, groups = batches.pop("tokens"), batches.pop("groups")
+        sums = [*((mean * groups).sum() for mean in batches.values()), tokens.sum(), groups.sum()]
+        *summed, read, count = self.accelerator.reduce(torch.stack(sums), "sum").tolist()
+        found = {name: value / count for name, value in zip(batches, summed, strict=True)}
+        found.pop("loss")  # the trainer's own
+        if not training:
+            return {f"eval_{name}": value for name, value in found.items()}
+        self._tokens += read
+        return {**found, "num_tokens": self._tokens}
+
+
+def keep_precision(accelerator: Any) -> None:
+    """Keep FSDP2 from rounding what the model returns: log-probabilities are float32 for a reason.
+
+    Sums of hundreds of nats differ by less than bf16 resolves; so do gradients of many devices.
+    """
+    plugin = getattr(accelerator.state, "fsdp_plugin", None)
+    policy = getattr(plugin, "mixed_precision_policy", None)
+    if plugin is not None and policy is not None and plugin.fsdp_version == 2:
+        plugin.mixed_precision_policy = dataclasses.replace(
+            policy, output_dtype=None, reduce_dtype=torch.float32
+        )
+
+
+class _ReferenceFirst(TrainerCallback):  # type: ignore[misc]
+    """Asks the model for the reference when it is in place, sharded or not, but has not moved."""
+
+    def __init__(self, trainer: GroupTrainer) -> None:
+        self._trainer = trainer
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._trainer.make_reference()
+
+
+def _batches(groups: Sequence[TokenGroup]) -> list[list[int]]:
+    """Return groups of like length by index, the longest first: what does not fit fails at once."""
+    order = sorted(range(len(groups)), key=lambda index: -groups[index].tokens)
+    plan: list[list[int]] = []
+    for index in order:
+        longest = groups[plan[-1][0]].tokens if plan else 0
+        if plan and longest * (len(plan[-1]) + 1) <= _BATCH_TOKENS:
+            plan[-1].append(index)
+        else:
+            plan.append([index])
+    return plan
+
+
+def _read(path: Path, key: str) -> list[list[float]] | None:
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            known = (file.metadata() or {}).get("key") == key
+            table: list[list[float]] = file.get_tensor("logprobs").tolist()
+            return table if known else None
+    except (SafetensorError, OSError):
+        return None  # cut off by a crash, or not ours
+
+
+def _write(path: Path, key: str, table: Tensor) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".unfinished")
+    save_file({"logprobs": table.contiguous()}, unfinished, metadata={"key": key})
+    unfinished.replace(path)
