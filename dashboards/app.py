@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 
 import streamlit as st
 
-from mipo_eval.dashboards import frame, inert, methods
+from mipo_eval.dashboards import frame, markup
 from mipo_eval.dashboards.links import FIRST
-from mipo_eval.dashboards.pages import views
+from mipo_eval.dashboards.pages.leaderboard import first_choices
+from mipo_eval.dashboards.tables import leaderboard
 from mipo_eval.errors import MipoEvalError
 
 # The picture in the browser's tab: any icon that has a name would be fetched from elsewhere.
@@ -63,15 +64,15 @@ def warm(made: threading.Event) -> None:
     context.addFilter(lambda record: record.threadName != own)
     try:
         board = frame.open_board()
-        known = board.report(methods.topics) if board else []
+        known = board.report(leaderboard.topics) if board else []
         if board and known:
-            first, *others = views.first_views(known)
-            board.report(methods.standing, first)
+            first, *others = first_choices(known)
+            board.report(leaderboard.section, first)
             made.set()
             if _VISITED.wait(_FIRST_VISIT):
                 time.sleep(_LOADING)
             for view in others:
-                board.report(methods.standing, view)
+                board.report(leaderboard.section, view)
     except MipoEvalError:  # the page says so
         return
     finally:
@@ -109,7 +110,7 @@ def main(first: str = FIRST) -> None:
     }
     frame.set_pages(pages)
     chosen = st.navigation([*pages.values(), _by_name(first, pages[first])])
-    st.html(inert.STYLE)
+    st.html(markup.STYLE)
     try:
         board = frame.open_board()
         with st.sidebar:
@@ -117,7 +118,7 @@ def main(first: str = FIRST) -> None:
         chosen.run()
     except MipoEvalError as error:
         st.error("The board cannot show this.")
-        st.html(inert.block(str(error)))
+        st.html(markup.block(str(error)))
     finally:
         _VISITED.set()
 

@@ -2,6 +2,8 @@
 
 The store is opened read-only. What a page shows is made by plain functions of the store, and is
 remembered until the store changes, for all sessions together: `Board.recall`.
+
+Tables of numbers on a page: links to what is behind them, number formats, a download.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,13 +15,16 @@ import pandas as pd
 import streamlit as st
 
 from mipo_eval import settings
-from mipo_eval.dashboards import inert, watching
-from mipo_eval.dashboards.links import address, run_name
-from mipo_eval.dashboards.looks import count
+from mipo_eval.dashboards import markup
+from mipo_eval.dashboards.links import TASK, address, run_name
+from mipo_eval.dashboards.markup import count, metric_title
 from mipo_eval.errors import MipoEvalError
 from mipo_eval.reports.catalog import RowRule, model_label, read_rows
 from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.store import Store
+from mipo_eval.store.items import has_items
+from mipo_eval.store.runs import list_runs, results_version
+from mipo_eval.store.tallies import in_flight
 
 __all__ = [
     "Board",
@@ -136,7 +141,7 @@ def open_board() -> Board | None:
             return None
         inode = path.stat().st_ino
     store = _opened(url, inode)
-    return Board(store, watching.version(store), watching.results_version(store))
+    return Board(store, store.version(), results_version(store))
 
 
 def begin(title: str, about: str) -> Board:
@@ -145,7 +150,7 @@ def begin(title: str, about: str) -> Board:
     st.title(title)
     st.caption(about)
     board = open_board()
-    if board is None or not watching.has_items(board.store):
+    if board is None or not has_items(board.store):
         nothing_yet()
     return board
 
@@ -187,10 +192,10 @@ def choose(
         index=default,
         key=key,
         bind="query-params",
-        format_func=lambda option: inert.label(show(option)),
+        format_func=lambda option: markup.label(show(option)),
     )
     chosen = options[0] if chosen is None else chosen
-    noted(key, inert.label(show(chosen)))
+    noted(key, markup.label(show(chosen)))
     return chosen
 
 
@@ -209,10 +214,10 @@ def choose_some(
         default=list(default),
         key=key,
         bind="query-params",
-        format_func=lambda option: inert.label(show(option)),
+        format_func=lambda option: markup.label(show(option)),
     )
     # That there is none has to be said where some are the default.
-    noted(key, [inert.label(show(one)) for one in chosen] or ("" if default else None))
+    noted(key, [markup.label(show(one)) for one in chosen] or ("" if default else None))
     return chosen
 
 
@@ -270,7 +275,7 @@ def link(page: str, label: str, **parameters: str | int | list[str] | None) -> N
         if value is not None
     }
     target = st.session_state[_PAGES][page]
-    st.page_link(target, label=inert.markdown(label), query_params=given)
+    st.page_link(target, label=markup.markdown(label), query_params=given)
 
 
 def set_pages(pages: Mapping[str, Any]) -> None:
@@ -295,26 +300,26 @@ def text(content: str, name: str = "", *, key: str) -> None:
         name: plain text above it.
         key: tells the switch from others of the page.
     """
-    limit = inert.SHOWN
+    limit = markup.SHOWN
     if len(content) > limit and st.toggle(
         f"Show all {len(content):,} characters"
-        if len(content) <= inert.SHOWN_AT_MOST
-        else f"Show {inert.SHOWN_AT_MOST:,} of {len(content):,} characters",
+        if len(content) <= markup.SHOWN_AT_MOST
+        else f"Show {markup.SHOWN_AT_MOST:,} of {len(content):,} characters",
         key=f"all-{key}",
     ):
-        limit = inert.SHOWN_AT_MOST
-    st.html(inert.block(content, name=name, limit=limit))
+        limit = markup.SHOWN_AT_MOST
+    st.html(markup.block(content, name=name, limit=limit))
 
 
 def two_texts(first: str, second: str, names: tuple[str, str], *, key: str) -> None:
     """Show two untrusted texts side by side, inert, with the words that differ marked."""
-    limit = inert.SHOWN
+    limit = markup.SHOWN
     longest = max(len(first), len(second))
     if longest > limit and st.toggle(
-        f"Show more (up to {min(longest, inert.SHOWN_AT_MOST):,} characters)", key=f"all-{key}"
+        f"Show more (up to {min(longest, markup.SHOWN_AT_MOST):,} characters)", key=f"all-{key}"
     ):
-        limit = inert.SHOWN_AT_MOST
-    sides = inert.blocks(first, second, names=names, limit=limit)
+        limit = markup.SHOWN_AT_MOST
+    sides = markup.blocks(first, second, names=names, limit=limit)
     for column, side in zip(st.columns(2), sides, strict=True):
         column.html(side)
 
@@ -351,11 +356,98 @@ def watch(seen: str) -> None:
     if board.results != seen:
         st.rerun()
     name = board.store.name
-    st.html(inert.line(f"Store: {name if '://' in name else Path(name).name}, read-only"))
-    for flight in board.recall(watching.in_flight, live=True):
+    st.html(markup.line(f"Store: {name if '://' in name else Path(name).name}, read-only"))
+    for flight in board.recall(in_flight, live=True):
         run = flight.run
-        st.html(inert.line(f"{model_label(run.model)} on {run.suite}"))
+        st.html(markup.line(f"{model_label(run.model)} on {run.suite}"))
         done = min(flight.responses / run.n_items, 1.0)
         st.progress(done, f"{flight.responses:,} of {count(run.n_items, 'response')}")
         if flight.rated:
             st.progress(min(flight.rated / run.n_items, 1.0), f"{flight.rated:,} judged")
+
+
+_LINKS = ("items", "run")
+"""Columns with links: to responses and verdicts, and to how a run was made."""
+_METRIC_WIDTH = 190
+_ADDRESSED = ("run_id", "position", "behind")
+"""Columns that become links."""
+
+
+def numbers(
+    board: Board,
+    table: pd.DataFrame,
+    name: str,
+    *,
+    formats: Mapping[str, str] | None = None,
+    left_out: Sequence[str] = (),
+) -> None:
+    """Show a table, the items behind each line a click away, and offer it as CSV.
+
+    Args:
+        board: the store.
+        table: a line a number. Where there is a column `run_id`, its items and the run are linked;
+            with a column `position` that very item; a column `behind` has addresses of its own.
+        name: of the file, and of the parts of the page.
+        formats: column to a printf format; others are shown as they are.
+        left_out: columns that only the file has.
+    """
+    empty = [column for column in table if len(table) and table[column].isna().all()]
+    shown = table.drop(columns={*empty, *(name for name in left_out if name in table)})
+    counts = [str(column) for column in shown.select_dtypes("integer")]
+    shapes = dict.fromkeys(counts, "localized") | dict(formats or {})
+    settings: dict[str, Any] = {
+        column: st.column_config.NumberColumn(_title(column), format=shape)
+        for column, shape in shapes.items()
+        if column in shown
+    }
+    links = _links(board, shown)
+    shown = shown.drop(columns=[column for column in _ADDRESSED if column in shown])
+    if "metric" in shown:
+        shown["metric"] = shown["metric"].map(metric_title, na_action="ignore")
+    for column in map(str, shown.select_dtypes(include=["object", "string"])):
+        shown[column] = shown[column].map(_plain)
+        width = _METRIC_WIDTH if column == "metric" else None
+        settings.setdefault(column, st.column_config.Column(_title(column), width=width))
+    for place, (column, targets) in enumerate(links.items(), 1):  # in sight on a telephone too
+        shown.insert(place, column, pd.Series(targets, index=shown.index, dtype="object"))
+        settings[column] = st.column_config.LinkColumn(display_text="open", width=70)
+    st.dataframe(
+        shown, hide_index=True, column_config=settings, key=f"table-{name}", placeholder="\u2013"
+    )
+    download(table.drop(columns="behind", errors="ignore"), name, key=f"download-{name}")
+
+
+def _links(board: Board, shown: pd.DataFrame) -> dict[str, list[str | None]]:
+    """Return the columns of links that a table has, each with an address or None a line."""
+    items, run = _LINKS
+    if "behind" in shown:
+        return {items: [one if isinstance(one, str) else None for one in shown["behind"]]}
+    if "run_id" not in shown:
+        return {}
+    names = {one.run_id: run_name(one) for one in board.recall(list_runs)}
+    known = [names.get(key) for key in shown["run_id"]]
+    lines = shown.reindex(columns=["task", "position"]).to_dict("records")
+    found: dict[str, list[str | None]] = {
+        items: [
+            _items(name, line) if name else None for name, line in zip(known, lines, strict=True)
+        ]
+    }
+    if "position" not in shown:
+        found[run] = [address("run", run=name) if name else None for name in known]
+    return found
+
+
+def _items(run: str, line: Mapping[Any, Any]) -> str:
+    """Return the address of a run's items: of one, of one task, or of all."""
+    if pd.notna(line["position"]):
+        return address("pairs", a=run, item=int(line["position"]))
+    return address("pairs", a=run, **{TASK: line["task"] if pd.notna(line["task"]) else None})
+
+
+def _title(column: str) -> str:
+    return column.replace("_", " ")
+
+
+def _plain(value: Any) -> Any:
+    """Return a text inert; an empty one is absent, and shown as all that is."""
+    return (markup.label(value) or None) if isinstance(value, str) else value

@@ -2,7 +2,7 @@
 
 from urllib.parse import urlencode
 
-from mipo_eval.dashboards import inert
+from mipo_eval.dashboards import markup
 from mipo_eval.reports.catalog import model_label
 from mipo_eval.store.runs import Run
 
@@ -17,7 +17,7 @@ def run_name(run: Run) -> str:
     """Return what a run is called in options and addresses: the same wherever it stands."""
     parts = [run.run_id[:8], model_label(run.model), run.prompting, run.suite]
     parts.append(f"seed {run.seed}" if run.seed else "")
-    return inert.label(" \u00b7 ".join(part for part in parts if part))
+    return markup.label(" \u00b7 ".join(part for part in parts if part))
 
 
 def address(page: str, **parameters: str | int | None) -> str:

@@ -9,9 +9,12 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from mipo_eval.dashboards.looks import PALETTE
-from mipo_eval.dashboards.scored import MEASURED, PAPER
+from mipo_eval.dashboards.markup import MEASURED, PAPER
+from mipo_eval.dashboards.tables.comparison import NOT_TOLD, TOLD
 
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8C8C8C")
+"""Okabe and Ito's colours without black and yellow, which vanish on dark and on light."""
+ENTROPY_AXIS = "answer entropy (nats)"
 GREY = PALETTE[-1]
 _TWO_LINES = (
     "indexof(datum.label, ' \u00b7 ') < 0 ? datum.label : "
@@ -25,6 +28,13 @@ _LABEL_WIDTH = 190
 """Pixels for the names of rows; longer names are cut, the tooltip has them in full."""
 _TABLE_ROWS = 60
 """More rows than this are no plot any more; the table below has them all."""
+_ROW = 26
+_NAMES = 260
+"""Pixels for names on an axis."""
+_SLANTED = 170
+_MATRIX_ROW = 36
+_CELLS = 30
+"""Rows and columns of a matrix with the numbers written in its cells, at most."""
 
 
 def colour_by(frame: pd.DataFrame, field: str, *, legend: bool = True) -> alt.Color:
@@ -167,3 +177,229 @@ def line_plot(
     lines = base.mark_line(strokeWidth=2).encode(y=alt.Y("smooth:Q", title=axes[1], scale=scale))
     total = height + legend_height(frame, colour)
     return alt.LayerChart(layer=[dots, lines]).properties(height=total)
+
+
+def forest_plot(table: pd.DataFrame, axis: str) -> alt.LayerChart:
+    """Return a line a row: the paired difference as a dot, its 95 % interval as a bar, 0 marked.
+
+    Args:
+        table: of `forest_table`, one task.
+        axis: what the differences are of, with its unit.
+    """
+    rows = list(table.sort_values("difference", ascending=False)["row"])
+    names = _axis(rows)
+    colour = alt.Color(
+        "verdict:N",
+        scale=alt.Scale(domain=[TOLD, NOT_TOLD], range=[PALETTE[0], PALETTE[6]]),
+        legend=alt.Legend(title=None, orient="bottom", columns=1, symbolOpacity=1),
+    )
+    tooltip: list[Any] = [alt.Tooltip("row:N", title="method")]
+    tooltip += [alt.Tooltip(f"{n}:Q", format="+.2f") for n in ("difference", "low", "high")]
+    tooltip += [alt.Tooltip("p:Q", format=".3g"), alt.Tooltip("detectable:Q", format=".2f")]
+    tooltip += [alt.Tooltip(f"{name}:Q") for name in ("n", "wins", "ties", "losses")]
+    base = alt.Chart(table).encode(
+        y=alt.Y("row:N", sort=rows, title=None, axis=names), color=colour, tooltip=tooltip
+    )
+    under = alt.Axis(titleAnchor="end")  # a long one runs on below the names of the rows
+    low, middle = (alt.X(f"{n}:Q", title=axis, axis=under) for n in ("low", "difference"))
+    bars = base.mark_rule(strokeWidth=2).encode(x=low, x2="high:Q")
+    dots = base.mark_point(filled=True, size=80, opacity=1).encode(x=middle)
+    zero = alt.Chart(pd.DataFrame({"zero": [0]})).mark_rule(strokeDash=[4, 3], color=PALETTE[6])
+    layers = [zero.encode(x=alt.X("zero:Q", title=axis, axis=under)), bars, dots]
+    # The height is that of the whole: rows, axis, legend.
+    return alt.LayerChart(layer=layers).properties(height=_ROW * len(rows) + 150)
+
+
+def _axis(names: Sequence[str]) -> alt.Axis:
+    longest = max((len(name) for name in names), default=0)
+    limit = min(_NAMES, 8 * longest + 8)
+    return alt.Axis(labelLimit=limit, labelFlush=False, domain=False, ticks=False)
+
+
+def _slanted() -> alt.Axis:
+    return alt.Axis(
+        labelLimit=_SLANTED,
+        labelAngle=-40,
+        labelOverlap=False,  # each column needs its name, however narrow it is
+        domain=False,
+        ticks=False,
+        orient="bottom",
+    )
+
+
+def matrix_plot(
+    table: pd.DataFrame, *, rows: str, columns: str, value: str, title: str, ends: tuple[float, ...]
+) -> alt.LayerChart:
+    """Return a heat map with its numbers.
+
+    Args:
+        table: one row a cell.
+        rows: column that names the rows.
+        columns: column that names the columns.
+        value: column with the numbers.
+        title: of the colours, with the unit.
+        ends: lowest, middle (may be left out) and highest value of the colours.
+    """
+    downwards, across = (list(dict.fromkeys(table[name])) for name in (rows, columns))
+    across = downwards if set(across) == set(downwards) else across
+    # Both ends far from the middle are dark in one theme or the other: numbers get a colour each.
+    colours = [PALETTE[3], "#F5F5F5", PALETTE[0]] if len(ends) == 3 else ["#F5F5F5", PALETTE[0]]
+    scale = alt.Scale(domain=list(ends), range=colours, clamp=True)
+    tooltip: list[Any] = [alt.Tooltip(f"{name}:N") for name in (rows, columns)]
+    tooltip += [
+        alt.Tooltip(f"{name}:Q", format=".3~f")
+        for name in table
+        if name not in {rows, columns} and pd.api.types.is_numeric_dtype(table[name])
+    ]
+    base = alt.Chart(table).encode(
+        y=alt.Y(f"{rows}:N", sort=downwards, title=None, axis=_axis(downwards)),
+        x=alt.X(f"{columns}:N", sort=across, title=None, axis=_slanted()),
+        tooltip=tooltip,
+    )
+    written = len(downwards) <= _CELLS and len(across) <= _CELLS
+    legend = None if written else alt.Legend(title=title, orient="top")
+    layers = [base.mark_rect().encode(color=alt.Color(f"{value}:Q", scale=scale, legend=legend))]
+    if written:
+        layers.append(
+            base.mark_text(fontSize=12).encode(
+                text=alt.Text(f"{value}:Q", format=".2f" if ends[-1] <= 1 else ".0f"),
+                color=alt.condition(_dark(value, ends), alt.value("#FFFFFF"), alt.value("#1B1E24")),
+            )
+        )
+    # The height is that of the whole: rows, the slanted names below them, a legend above.
+    slanted = 0.65 * min(_SLANTED, 7 * max(len(name) for name in across) + 10)
+    height = round(_MATRIX_ROW * len(downwards) + slanted + (30 if written else 110))
+    return alt.LayerChart(layer=layers).properties(height=height)
+
+
+def _dark(value: str, ends: tuple[float, ...]) -> str:
+    """Return Vega's condition for cells so dark that their number has to be white."""
+    span = ends[-1] - ends[-2]
+    high = f"datum.{value} > {ends[-2] + 0.6 * span}"
+    low = f" || datum.{value} < {ends[1] - 0.75 * (ends[1] - ends[0])}" if len(ends) == 3 else ""
+    return high + low
+
+
+def length_plot(table: pd.DataFrame, axis: str) -> alt.Chart:
+    """Return a dot a row: mean length of its responses across, its number upwards.
+
+    Args:
+        table: of `length_table`.
+        axis: what the numbers are, with their unit.
+    """
+    names = list(dict.fromkeys(table["row"]))
+    told: dict[str, Any] = {}
+    if len(names) <= len(PALETTE):
+        legend = alt.Legend(title=None, orient="bottom", columns=1, labelLimit=_NAMES)
+        scale = alt.Scale(domain=names, range=list(PALETTE))
+        told["color"] = alt.Color("row:N", scale=scale, legend=legend)
+    tooltip: list[Any] = [alt.Tooltip("row:N", title="method"), alt.Tooltip("task:N")]
+    tooltip += [alt.Tooltip(f"{name}:Q", format=".1f") for name in ("tokens", "value")]
+    roomy = alt.Scale(zero=False, padding=20)
+    plot: alt.Chart = (
+        alt.Chart(table)
+        .mark_point(filled=True, size=90, opacity=0.9)
+        .encode(
+            x=alt.X("tokens:Q", title="response length (tokens)", scale=roomy),
+            y=alt.Y("value:Q", title=axis, scale=roomy),
+            tooltip=tooltip,
+            **told,
+        )
+        .properties(height=330 + 20 * len(names) * bool(told))
+    )
+    return plot
+
+
+def rating_plot(frame: pd.DataFrame) -> alt.Chart:
+    """Return the share of each rating by judge."""
+    shown = frame[frame["rating"].notna()]
+    plot: alt.Chart = (
+        alt.Chart(shown)
+        .mark_bar()
+        .encode(
+            x=alt.X("rating:O", title="rating (1-5)", axis=alt.Axis(labelAngle=0)),
+            xOffset=alt.XOffset("judge:N"),
+            y=alt.Y("share:Q", title="share of verdicts (0-1)"),
+            color=colour_by(shown, "judge"),
+            tooltip=["judge:N", "rating:O", "verdicts:Q", alt.Tooltip("share:Q", format=".3f")],
+        )
+        .properties(height=260 + legend_height(frame, "judge"))
+    )
+    return plot
+
+
+def rating_by_length_plot(frame: pd.DataFrame) -> alt.LayerChart:
+    """Return mean ratings by the length of responses, a line a judge, with 95 % intervals."""
+    base = alt.Chart(frame).encode(
+        x=alt.X("characters:Q", title="length of the response (characters)"),
+        color=colour_by(frame, "judge"),
+    )
+    scale = alt.Scale(zero=False)
+    bars = base.mark_rule(opacity=0.6).encode(
+        y=alt.Y("low:Q", title="mean rating (1-5)", scale=scale), y2="high:Q"
+    )
+    y = alt.Y("rating:Q", title="mean rating (1-5)", scale=scale)
+    lines = base.mark_line().encode(y=y)
+    dots = base.mark_point(filled=True, size=60, opacity=1).encode(
+        y=y,
+        tooltip=[
+            "judge:N",
+            alt.Tooltip("start:Q", title="from (characters)"),
+            alt.Tooltip("end:Q", title="to (characters)"),
+            alt.Tooltip("rating:Q", format=".2f"),
+            "responses:Q",
+        ],
+    )
+    return alt.LayerChart(layer=[bars, lines, dots]).properties(
+        height=260 + legend_height(frame, "judge")
+    )
+
+
+def calibration_plot(frame: pd.DataFrame, colour: str = "row") -> alt.LayerChart:
+    """Return accuracy against confidence per bin, with the diagonal of a calibrated model."""
+    square = pd.DataFrame({"confidence": [0.0, 1.0], "accuracy": [0.0, 1.0]})
+    x = alt.X("confidence:Q", title="confidence (0-1)", scale=alt.Scale(domain=[0, 1]))
+    y = alt.Y("accuracy:Q", title="accuracy (0-1)", scale=alt.Scale(domain=[0, 1]))
+    diagonal = alt.Chart(square).mark_line(strokeDash=[4, 4], color=GREY).encode(x=x, y=y)
+    base = alt.Chart(frame).encode(x=x, color=colour_by(frame, colour))
+    bars = base.mark_rule(opacity=0.5).encode(y=alt.Y("low:Q", title="accuracy (0-1)"), y2="high:Q")
+    dots = base.mark_point(filled=True, opacity=1).encode(
+        y=y,
+        size=alt.Size("questions:Q", legend=None, scale=alt.Scale(range=[20, 220])),
+        tooltip=[
+            alt.Tooltip(f"{colour}:N"),
+            alt.Tooltip("confidence:Q", format=".3f"),
+            alt.Tooltip("accuracy:Q", format=".3f"),
+            alt.Tooltip("questions:Q"),
+        ],
+    )
+    lines = base.mark_line(opacity=0.6).encode(y=y)
+    return alt.LayerChart(layer=[diagonal, bars, lines, dots]).properties(
+        height=320 + legend_height(frame, colour)
+    )
+
+
+def entropy_plot(frame: pd.DataFrame, colour: str = "row") -> alt.Chart:
+    """Return the spread of entropies; right answers are full lines, wrong ones dashed."""
+    plot: alt.Chart = (
+        alt.Chart(frame)
+        .mark_line(interpolate="step", strokeWidth=2)
+        .encode(
+            x=alt.X("entropy:Q", title=ENTROPY_AXIS),
+            y=alt.Y("share:Q", title="share of questions (0-1)"),
+            color=colour_by(frame, colour),
+            strokeDash=alt.StrokeDash(
+                "answer:N",
+                scale=alt.Scale(domain=["right", "wrong"], range=[[1, 0], [4, 3]]),
+                legend=alt.Legend(title=None, orient="bottom"),
+            ),
+            tooltip=[
+                alt.Tooltip(f"{colour}:N"),
+                alt.Tooltip("answer:N"),
+                alt.Tooltip("entropy:Q", format=".2f"),
+                alt.Tooltip("questions:Q"),
+            ],
+        )
+        .properties(height=290 + legend_height(frame, colour))
+    )
+    return plot

@@ -300,7 +300,7 @@ def _turned(one: "Choice") -> "Choice":
 
 
 def _label(runs: Mapping[str, str]) -> None:
-    from mipo_eval.dashboards.labelling import Preferred, put_label, shown_first, stack
+    from mipo_eval.dashboards.tables.label import Preferred, put_label, shown_first, stack
     from mipo_eval.store import Store
     from mipo_eval.store.runs import find_run
 

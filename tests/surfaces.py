@@ -398,7 +398,7 @@ def leaderboard_page(world: World, about: About) -> Facts:
 
 
 def _rule(metric: str) -> str:
-    from mipo_eval.dashboards.pages.views import TIES
+    from mipo_eval.dashboards.pages.leaderboard import TIES
 
     return TIES[metric]
 
@@ -504,8 +504,7 @@ def agreement_printed(world: World, runs: Sequence[str], judges: Sequence[str]) 
 
 def agreement_page(world: World, runs: Sequence[str], judges: Sequence[str]) -> Facts:
     """The board's agreement of judges over a suite; its page draws it, so its table is asked."""
-    from mipo_eval.dashboards.contrasts import agreements
-    from mipo_eval.dashboards.duelling import agreement_table
+    from mipo_eval.dashboards.tables.comparison import agreement_table, agreements
     from mipo_eval.reports.snapshot import Snapshot
     from mipo_eval.store import Store
 

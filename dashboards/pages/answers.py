@@ -5,21 +5,18 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 import streamlit as st
 
-from mipo_eval.dashboards import frame, inert
-from mipo_eval.dashboards.answers import (
-    ENTROPY_AXIS,
+from mipo_eval.dashboards import frame, markup
+from mipo_eval.dashboards.frame import numbers
+from mipo_eval.dashboards.links import run_name
+from mipo_eval.dashboards.plots import ENTROPY_AXIS, calibration_plot, entropy_plot, interval_plot
+from mipo_eval.dashboards.tables.answers import (
     accuracy_table,
-    calibration_plot,
     calibration_table,
     entropy_counts,
-    entropy_plot,
     entropy_table,
     question_table,
     runs_by_likelihood,
 )
-from mipo_eval.dashboards.links import run_name
-from mipo_eval.dashboards.pages.numbers import numbers
-from mipo_eval.dashboards.plots import interval_plot
 from mipo_eval.reports.catalog import run_labels
 from mipo_eval.store.runs import Run
 
@@ -34,8 +31,8 @@ _RUNS = 4
 def show() -> None:
     """Draw the page."""
     board = frame.begin("Choice and math", "Answers that can be checked, and how sure models are.")
-    accuracy = board.recall(accuracy_table)
-    entropy = board.recall(entropy_table)
+    accuracy = board.report(accuracy_table)
+    entropy = board.report(entropy_table)
     if not len(accuracy[accuracy["source"] == "measured"]) and entropy.empty:
         frame.nothing_yet(_RUN_SUITE)
     st.subheader("Accuracy")
@@ -54,7 +51,7 @@ def _by_task(table: pd.DataFrame, axis: str, key: str) -> None:
     tasks = list(dict.fromkeys(table["task"]))
     chosen = frame.choose_some("Tasks", tasks, key) or tasks
     for task, own in table[table["task"].isin(chosen)].groupby("task", sort=False):
-        st.markdown(f"**{inert.markdown(str(task))}**")
+        st.markdown(f"**{markup.markdown(str(task))}**")
         st.altair_chart(interval_plot(own, axis=axis))
 
 
@@ -67,14 +64,14 @@ def _entropies(board: frame.Board, table: pd.DataFrame) -> None:
         )
         return
     for task, own in table.groupby("task", sort=False):
-        st.markdown(f"**{inert.markdown(str(task))}**")
+        st.markdown(f"**{markup.markdown(str(task))}**")
         st.altair_chart(interval_plot(own, axis=ENTROPY_AXIS, colour="questions", zero=True))
     st.caption("0: sure of one choice; ln 4 = 1.386: undecided between four (Figures 4 and 5).")
     numbers(board, table, "entropy", formats=_ENTROPY, left_out=_HIDDEN)
 
 
 def _questions(board: frame.Board) -> None:
-    runs = board.recall(runs_by_likelihood)
+    runs = board.report(runs_by_likelihood)
     if not runs:
         return
     st.subheader("Question by question")

@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import streamlit as st
 
-from mipo_eval.dashboards import contrasts, duelling, frame, grid, inert, looks, methods
+from mipo_eval.dashboards import frame, markup, plots
 from mipo_eval.dashboards.links import TASK, run_name
-from mipo_eval.dashboards.methods import Standing, View
-from mipo_eval.dashboards.pages.views import TIES, choose_view
+from mipo_eval.dashboards.pages.leaderboard import TIES, choose_leaderboard
+from mipo_eval.dashboards.tables import comparison, leaderboard
 from mipo_eval.reports.labels import decimals
+from mipo_eval.reports.leaderboard import Asked, Section
 from mipo_eval.store.runs import Run
 
 _DISPUTED = 3
@@ -20,52 +21,44 @@ _SHOWN = 12
 def show() -> None:
     """Draw the page."""
     board = frame.begin("Comparison", "Methods against each other, on the items they share.")
-    known = board.report(methods.topics)
-    if not known:
-        frame.nothing_yet("no run has finished")
-    view = choose_view(known)
-    found = board.report(methods.standing, view)
-    if found is None:
-        frame.nothing_yet("no number of this kind: choose another judge or metric")
-    task = found.section.tasks[0]
-    if len(found.section.tasks) > 1:
-        task = frame.choose("Data set", found.section.tasks, "task")
-    rows = _chosen(found)
-    shown = Standing(section=found.section, methods=tuple(found.methods[n] for n in rows))
-    _forest(board, (view, tuple(rows)), shown, task)
-    _matrix(board, (view, tuple(rows)), shown, task)
-    _judges(board, view, known, task)
-    _length(board, (view, tuple(rows)), shown)
+    known, asked, found = choose_leaderboard(board)
+    task = found.tasks[0]
+    if len(found.tasks) > 1:
+        task = frame.choose("Data set", found.tasks, "task")
+    names = leaderboard.labels(found.rows)
+    chosen = frame.choose_some("Methods", names, "methods", default=names[:_SHOWN])
+    places = tuple(names.index(name) for name in chosen or names[:_SHOWN])
+    shown = replace(found, rows=tuple(found.rows[place] for place in places))
+    _forest(board, asked, shown, task)
+    _matrix(board, asked, shown, task)
+    _judges(board, asked, known, task)
+    _length(board, asked, shown)
     frame.share("comparison")
 
 
-def _chosen(found: Standing) -> list[int]:
-    names = methods.labels(found.methods)
-    chosen = frame.choose_some("Methods", names, "methods", default=names[:_SHOWN])
-    return [names.index(name) for name in chosen] or list(range(len(names[:_SHOWN])))
+def _about(asked: Asked, found: Section) -> tuple[object, ...]:
+    """Return what stands for the rows shown in the key of a remembered answer."""
+    return asked, tuple(leaderboard.labels(found.rows))
 
 
-def _forest(
-    board: frame.Board, about: tuple[View, tuple[int, ...]], found: Standing, task: str
-) -> None:
+def _forest(board: frame.Board, asked: Asked, found: Section, task: str) -> None:
     st.subheader("Paired differences")
-    names = methods.labels(found.methods)
-    usual = contrasts.default_baseline(found.methods) or 0
-    name = frame.choose("Difference to", names, "baseline", default=usual)
-    baseline = names.index(name)
-    judge = about[0].judge
-    made = board.report(contrasts.against, found, judge, baseline, about=(about, baseline))
+    names = leaderboard.labels(found.rows)
+    usual = comparison.default_baseline(found.rows) or 0
+    baseline = names.index(frame.choose("Difference to", names, "baseline", default=usual))
+    about = (*_about(asked, found), baseline)
+    made = board.report(comparison.against, found, asked.judge, baseline, about=about)
     own = {key: pair for key, pair in made.items() if key[1] == task}
-    table = duelling.forest_table(found, own, baseline)
+    table = comparison.forest_table(found, own, baseline)
     if table.empty:
         st.info(
             "Nothing to pair: no other row was measured alike on the same items, or the number "
             "has no value per item."
         )
         return
-    axis = f"difference in {looks.metric_title(found.section.metric)}"
-    st.altair_chart(duelling.forest_plot(table, axis))
-    places = decimals(found.section.metric)
+    axis = f"difference in {markup.metric_title(found.metric)}"
+    st.altair_chart(plots.forest_plot(table, axis))
+    places = decimals(found.metric)
     number = f"%+.{places}f"
     st.dataframe(
         table.drop(columns=["verdict", "task"]),
@@ -85,70 +78,69 @@ def _forest(
     frame.download(table.drop(columns="items"), f"differences-{task}", key="forest-csv")
 
 
-def _matrix(
-    board: frame.Board, about: tuple[View, tuple[int, ...]], found: Standing, task: str
-) -> None:
-    judge = about[0].judge
-    metric = "rating_mean" if judge else found.section.metric
-    made = board.report(contrasts.outcomes, found, judge, metric, about=(about, metric))
-    outcome = made.get(task)
-    if outcome is None or len(outcome.rows) < 2:
+def _matrix(board: frame.Board, asked: Asked, found: Section, task: str) -> None:
+    about = (*_about(asked, found), task)
+    made = board.report(comparison.wins, found, asked.judge, task, about=about)
+    if made.table.empty:
         return
     st.subheader("Who beats whom")
-    lower = grid.lower_is_better(metric)
-    table = duelling.duel_table(found, outcome, lower=lower)
     st.html(
-        inert.line(
-            f"Share of common items on which the row's {looks.metric_title(metric)} is better "
-            "than the column's; a tie counts half."
+        markup.line(
+            f"Share of common items on which the row's {markup.metric_title(made.metric)} is "
+            "better than the column's; a tie counts half."
         )
     )
-    plot = duelling.matrix_plot(
-        table, rows="first", columns="second", value="rate", title="row wins (%)", ends=(0, 50, 100)
+    st.altair_chart(
+        plots.matrix_plot(
+            made.table,
+            rows="first",
+            columns="second",
+            value="rate",
+            title="row wins (%)",
+            ends=(0, 50, 100),
+        )
     )
-    st.altair_chart(plot)
 
 
-def _judges(board: frame.Board, view: View, known: list[methods.Topic], task: str) -> None:
+def _judges(board: frame.Board, asked: Asked, known: list[leaderboard.Topic], task: str) -> None:
     """Draw every judge's number of every method (Figure 3), and how judges agree."""
-    judged = [t for t in known if t.suite == view.suite and t.judge is not None]
-    if len(judged) < 2 or view.judge is None:
+    judges = [one.judge for one in known if one.suite == asked.suite and one.judge is not None]
+    if len(judges) < 2 or asked.judge is None:
         return
-    standings = {}
-    for topic in judged:
-        if topic.judge is not None:
-            own = board.report(methods.standing, replace(view, judge=topic.judge.key, ranked=False))
-            if own is not None:
-                standings[topic.judge.label] = own
-    table = duelling.judge_table(standings, task)
+    found = {}
+    for judge in judges:
+        query = replace(asked, judge=judge.key, ranked=False)
+        if (own := board.report(leaderboard.section, query)) is not None:
+            found[judge.label] = own
+    table = comparison.judge_table(found, task)
     st.subheader("Judges by method")
     if not table.empty:
-        rate = view.metric in TIES
+        rate = asked.metric in TIES
         ends = (0, 50, 100) if rate else (table["value"].min(), table["value"].max())
-        title = looks.metric_title(view.metric)
-        st.html(inert.line(f"Each judge's {title}, as in the paper's Figure 3."))
-        plot = duelling.matrix_plot(
+        title = markup.metric_title(asked.metric or "")
+        st.html(markup.line(f"Each judge's {title}, as in the paper's Figure 3."))
+        plot = plots.matrix_plot(
             table, rows="row", columns="judge", value="value", title=title, ends=ends
         )
         st.altair_chart(plot)
-    methods_of = [method for own in standings.values() for method in own.methods]
-    runs = {run.run_id: run for method in methods_of for run in method.runs.get(task, ())}
-    _agreement(board, view, list(runs.values()), task)
+    cells = (row.cells.get(task) for own in found.values() for row in own.rows)
+    runs = {run.run_id: run for cell in cells if cell for run in cell.runs}
+    _agreement(board, asked, list(runs.values()), task)
 
 
-def _agreement(board: frame.Board, view: View, runs: list[Run], task: str) -> None:
+def _agreement(board: frame.Board, asked: Asked, runs: list[Run], task: str) -> None:
     """Draw how judges agree, and lead to where they do not."""
-    agreed = duelling.agreement_table(board.report(contrasts.agreements, view.suite))
+    agreed = board.report(comparison.agreement_table, asked.suite)
     if agreed.empty:
         return
     st.subheader("Agreement of judges")
     st.html(
-        inert.line(
+        markup.line(
             "Cohen's kappa of win, tie and loss against the reference, over all runs and items "
             "that both judges decided; 0 is chance."
         )
     )
-    plot = duelling.matrix_plot(
+    plot = plots.matrix_plot(
         agreed.dropna(subset="kappa"),
         rows="first",
         columns="second",
@@ -163,15 +155,11 @@ def _agreement(board: frame.Board, view: View, runs: list[Run], task: str) -> No
             frame.link("pairs", label, a=run_name(run), disputed="true", **{TASK: task})
 
 
-def _length(board: frame.Board, about: tuple[View, tuple[int, ...]], found: Standing) -> None:
-    judge = about[0].judge
-    lengths = board.report(
-        contrasts.outcomes, found, None, "response_tokens", about=(about, "tokens")
-    )
-    made = board.report(contrasts.outcomes, found, judge, about=(about, "own"))
-    table = duelling.length_table(found, lengths, made)
+def _length(board: frame.Board, asked: Asked, found: Section) -> None:
+    about = _about(asked, found)
+    table = board.report(comparison.length_table, found, asked.judge, about=about)
     if table.empty:
         return
     st.subheader("Length against result")
-    st.html(inert.line("A judge that likes length shows as a rise to the right."))
-    st.altair_chart(duelling.length_plot(table, looks.metric_title(found.section.metric)))
+    st.html(markup.line("A judge that likes length shows as a rise to the right."))
+    st.altair_chart(plots.length_plot(table, markup.metric_title(found.metric)))

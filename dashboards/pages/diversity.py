@@ -2,8 +2,11 @@
 
 import streamlit as st
 
-from mipo_eval.dashboards import frame, inert
-from mipo_eval.dashboards.diversity import (
+from mipo_eval.dashboards import frame, markup
+from mipo_eval.dashboards.frame import numbers
+from mipo_eval.dashboards.links import address, run_name
+from mipo_eval.dashboards.plots import interval_plot
+from mipo_eval.dashboards.tables.diversity import (
     MEASURES,
     WITHIN,
     change_table,
@@ -11,9 +14,6 @@ from mipo_eval.dashboards.diversity import (
     first_untrained,
     within_table,
 )
-from mipo_eval.dashboards.links import address, run_name
-from mipo_eval.dashboards.pages.numbers import numbers
-from mipo_eval.dashboards.plots import interval_plot
 from mipo_eval.store.runs import list_runs
 
 _DIGITS = dict.fromkeys(("value", "low", "high", "before", "after", "difference"), "%.3f")
@@ -33,14 +33,14 @@ def _suites(board: frame.Board) -> None:
     measure = frame.choose(
         "Measure", list(MEASURES), "measure", default=0, show=lambda name: MEASURES[name]
     )
-    table = board.recall(diversity_table, measure)
+    table = board.report(diversity_table, measure)
     tasks = list(dict.fromkeys(table["task"]))
     if not tasks:
         st.info("No run of this store has this measure.", icon=":material/inbox:")
         return
     shown = table[table["task"].isin(frame.choose_some("Tasks", tasks, "texts-of") or tasks)]
     for task, own in shown.groupby("task", sort=False):
-        st.markdown(f"**{inert.markdown(str(task))}**")
+        st.markdown(f"**{markup.markdown(str(task))}**")
         st.altair_chart(interval_plot(own, axis=MEASURES[measure]))
     st.caption(
         "Filled: measured here, with 95 % intervals. Hollow: Table 4 of the paper, which names "
@@ -68,7 +68,7 @@ def _before_and_after(board: frame.Board) -> None:
     if within.empty:
         st.caption("No prompt of this suite was asked for two users: nothing within prompts.")
     for task, own in within.groupby("task", sort=False):
-        st.markdown(f"**{inert.markdown(str(task))}**")
+        st.markdown(f"**{markup.markdown(str(task))}**")
         st.altair_chart(interval_plot(own, axis=WITHIN, colour="row"))
     behind = address("pairs", a=run_name(after), b=run_name(before))
     table = board.recall(change_table, before, after).assign(behind=behind)

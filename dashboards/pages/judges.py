@@ -3,25 +3,23 @@
 import pandas as pd
 import streamlit as st
 
-from mipo_eval.dashboards import behind, frame, inert
-from mipo_eval.dashboards.judged import (
+from mipo_eval.dashboards import frame, markup
+from mipo_eval.dashboards.frame import numbers
+from mipo_eval.dashboards.markup import metric_title
+from mipo_eval.dashboards.plots import interval_plot, rating_by_length_plot, rating_plot
+from mipo_eval.dashboards.tables.judges import (
     accuracy_table,
     attack_table,
     control_table,
+    expense_table,
     judge_names,
+    length_table,
+    of_choices,
+    of_ratings,
+    place_table,
+    rating_table,
     validation_table,
 )
-from mipo_eval.dashboards.leaning import (
-    length_plot,
-    length_table,
-    place_table,
-    rating_plot,
-    rating_table,
-)
-from mipo_eval.dashboards.looks import metric_title
-from mipo_eval.dashboards.pages.numbers import numbers
-from mipo_eval.dashboards.plots import interval_plot
-from mipo_eval.dashboards.spending import expense_table
 from mipo_eval.store.validations import failing_judges
 
 _RATES = dict.fromkeys(("value", "low", "high", "first", "same", "flipped"), "%.1f")
@@ -47,8 +45,8 @@ def show() -> None:
 def _failing(board: frame.Board) -> None:
     names = board.recall(judge_names)
     for key, lines in board.recall(failing_judges).items():
-        name = inert.markdown(names.get(key, key[:8]))
-        why = "; ".join(inert.markdown(line, 200) for line in lines)
+        name = markup.markdown(names.get(key, key[:8]))
+        why = "; ".join(markup.markdown(line, 200) for line in lines)
         st.error(f"**{name}** must not be believed: {why}", icon=":material/report:")
 
 
@@ -93,12 +91,12 @@ def _ratings(board: frame.Board, wanted: list[str]) -> None:
     with right:
         st.markdown("**Ratings by length**")
         if len(lengths):
-            st.altair_chart(length_plot(lengths))
+            st.altair_chart(rating_by_length_plot(lengths))
     st.caption(
         "Left: all verdicts with a rating. Right: responses in groups of equal size by length, "
         "95 % intervals; longer responses may be better ones, so a slope alone is no bias."
     )
-    table = table.assign(behind=table["judge_key"].map(board.recall(behind.of_ratings)))
+    table = table.assign(behind=table["judge_key"].map(board.recall(of_ratings)))
     numbers(board, table, "ratings", formats={"share": "%.3f"}, left_out=("judge_key",))
 
 
@@ -107,7 +105,7 @@ def _places(board: frame.Board, wanted: list[str]) -> None:
     if table.empty:
         return
     st.subheader("Places")
-    table = table.assign(behind=table["judge_key"].map(board.recall(behind.of_choices)))
+    table = table.assign(behind=table["judge_key"].map(board.recall(of_choices)))
     numbers(board, table, "places", formats=_RATES, left_out=("judge_key",))
     st.caption(
         "first: of the choices between a response shown first and one shown second, how many named "
@@ -117,7 +115,7 @@ def _places(board: frame.Board, wanted: list[str]) -> None:
 
 def _hostile(board: frame.Board, wanted: list[str]) -> None:
     attacks = _of(board.recall(attack_table), wanted)
-    controls = _of(board.recall(control_table), wanted)
+    controls = _of(board.report(control_table), wanted)
     st.subheader("Attacks and controls")
     if attacks.empty and controls.empty:
         st.info(

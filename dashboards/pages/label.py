@@ -5,13 +5,15 @@ from functools import partial
 import streamlit as st
 
 from mipo_eval import settings
-from mipo_eval.dashboards import frame, inert
-from mipo_eval.dashboards.labelling import (
-    Pair,
+from mipo_eval.dashboards import frame, markup
+from mipo_eval.dashboards.frame import numbers
+from mipo_eval.dashboards.links import run_name
+from mipo_eval.dashboards.tables.label import (
     Preferred,
     Shown,
     Stack,
     agreement_table,
+    key_of,
     labels,
     next_pair,
     person_name,
@@ -20,11 +22,10 @@ from mipo_eval.dashboards.labelling import (
     show_pair,
     stack,
 )
-from mipo_eval.dashboards.links import run_name
-from mipo_eval.dashboards.pages.numbers import numbers
 from mipo_eval.errors import DataError
 from mipo_eval.store import Store
 from mipo_eval.store.runs import Run, list_runs
+from mipo_eval.verdict import Pair
 
 _LAST = "label-last"
 """In the session: the pairs this person labelled since the page was opened, the latest last."""
@@ -79,8 +80,8 @@ def _label(board: frame.Board, person: str, pairs: Stack) -> None:
     try:
         shown = show_pair(board.store, person, pair)
     except DataError as error:
-        st.warning(inert.markdown(str(error), 300))
-        st.button("Skip", on_click=partial(_say, person, pair, None), key=f"absent-{pair.key}")
+        st.warning(markup.markdown(str(error), 300))
+        st.button("Skip", on_click=partial(_say, person, pair, None), key=f"absent-{key_of(pair)}")
         return
     _texts(shown, pair)
     _buttons(person, pair)
@@ -98,17 +99,17 @@ def _finished(skipped: int, left: list[Pair]) -> None:
 
 def _texts(shown: Shown, pair: Pair) -> None:
     item = shown.item
-    frame.text(item.prompt, "The user asked", key=f"prompt-{pair.key}")
+    frame.text(item.prompt, "The user asked", key=f"prompt-{key_of(pair)}")
     if item.context.strip():
-        frame.text(item.context, "Of the user is known", key=f"context-{pair.key}")
+        frame.text(item.context, "Of the user is known", key=f"context-{key_of(pair)}")
     if item.preferences:
         wishes = "\n".join(f"{n}. {wish}" for n, wish in enumerate(item.preferences, 1))
-        frame.text(wishes, "The user wishes", key=f"wishes-{pair.key}")
+        frame.text(wishes, "The user wishes", key=f"wishes-{key_of(pair)}")
     left, right = st.columns(2)
     with left:
-        frame.text(shown.first, "Response 1", key=f"first-{pair.key}")
+        frame.text(shown.first, "Response 1", key=f"first-{key_of(pair)}")
     with right:
-        frame.text(shown.second, "Response 2", key=f"second-{pair.key}")
+        frame.text(shown.second, "Response 2", key=f"second-{key_of(pair)}")
 
 
 def _buttons(person: str, pair: Pair) -> None:
@@ -125,7 +126,7 @@ def _buttons(person: str, pair: Pair) -> None:
                 shortcut=key,
                 # A key that is held down or struck twice must not answer the next pair unseen: the
                 # button of another pair is another button.
-                key=f"say-{preferred}-{pair.key}",
+                key=f"say-{preferred}-{key_of(pair)}",
                 on_click=partial(_say, person, pair, preferred),
             )
         done: list[Pair] = st.session_state.setdefault(_LAST, [])
@@ -134,7 +135,7 @@ def _buttons(person: str, pair: Pair) -> None:
                 "Back",
                 shortcut="B",
                 icon=":material/undo:",
-                key=f"back-{pair.key}",
+                key=f"back-{key_of(pair)}",
                 on_click=partial(_show_again, done[-1]),
             )
 

@@ -1,4 +1,4 @@
-"""The leaderboard: methods x data sets."""
+"""The leaderboard: methods x data sets; and choosing one, for every page that needs one."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,56 +6,65 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from mipo_eval.dashboards import contrasts, flags, frame, grid, inert, looks, methods
+from mipo_eval.dashboards import frame, markup
 from mipo_eval.dashboards.links import TASK, run_name
-from mipo_eval.dashboards.methods import Filters, Method, Standing, View
-from mipo_eval.dashboards.pages.views import choose_view
-from mipo_eval.reports.labels import decimals
-from mipo_eval.signature import Signature
+from mipo_eval.dashboards.tables import comparison, leaderboard
+from mipo_eval.dashboards.tables.leaderboard import Filters, Topic, Wide
+from mipo_eval.evaluation.outcomes import DERIVED
+from mipo_eval.keys import digest
+from mipo_eval.metrics.aggregate import direction
+from mipo_eval.metrics.win_rate import METRIC_NAMES
+from mipo_eval.reports.labels import LABELS, decimals
+from mipo_eval.reports.leaderboard import Asked, Row, Section
+from mipo_eval.signature import Signature, short
 
 _NO_BASELINE = "none"
 _OWN = "the same base model with personalized prompting"
 _ALL = "all"
+_WIN_RATE = "win rate (%)"
+TIES = {
+    "win_rate_tie_inclusive": "a win (paper)",
+    "win_rate_half_ties": "half",
+    "win_rate_strict": "a loss",
+    "win_rate_excluding_ties": "left out",
+    "net_win_rate": "wins \u2212 losses",
+}
+"""Metric to what a tie counts as under it."""
+_NO_JUDGE = "without a judge"
 
 
 def show() -> None:
     """Draw the page."""
     board = frame.begin("Leaderboard", "Methods by data sets, as in the paper's Table 1.")
-    known = board.report(methods.topics)
-    if not known:
-        frame.nothing_yet("no run has finished")
-    view = choose_view(known)
-    found = board.report(methods.standing, view)
-    if found is None:
-        frame.nothing_yet("no number of this kind: choose another judge or metric")
-    _flags(board, view)
+    _, asked, found = choose_leaderboard(board)
+    _flags(board, asked)
     baseline = _baseline(found)
     with st.expander("Filters, columns, order", icon=":material/tune:"):
         rows, models = _filtered(found)
         shown, order, published = _layout(found, compared=baseline != _NO_BASELINE)
-    measured = grid.numbers(found, rows, _comparisons(board, found, view, baseline))
+    measured = leaderboard.number_table(found, rows, _comparisons(board, found, asked, baseline))
     if published:
-        paper = grid.paper_numbers(found, models)
+        paper = leaderboard.paper_numbers(found, models)
         measured = pd.concat([measured, paper], ignore_index=True) if len(paper) else measured
     _table(found, measured, (shown, order, None if baseline == _NO_BASELINE else baseline))
     _behind(found, rows)
     frame.share("leaderboard")
 
 
-def _flags(board: frame.Board, view: View) -> None:
-    broken = board.report(flags.failings, view.judge) if view.judge else []
+def _flags(board: frame.Board, asked: Asked) -> None:
+    broken = board.report(leaderboard.failings, asked.judge) if asked.judge else []
     if broken:
         st.error("This judge fails its validation: do not believe these numbers.")
-        st.html(inert.block("\n".join(broken)))
-    winning = board.report(flags.winning_controls, view.suite, view.judge)
+        st.html(markup.block("\n".join(broken)))
+    winning = board.report(leaderboard.winning_controls, asked.suite, asked.judge)
     if winning:
         st.warning("Controls that must not do well do as well as a model under this judge.")
-        st.html(inert.block("\n".join(winning)))
+        st.html(markup.block("\n".join(winning)))
 
 
-def _filtered(found: Standing) -> tuple[list[Method], list[str]]:
+def _filtered(found: Section) -> tuple[list[Row], list[str]]:
     """Let the reader filter rows; returns what is left, and the base models asked for."""
-    facets = methods.facets(found)
+    facets = leaderboard.facets(found.rows)
     first, second, third, fourth = st.columns(4)
     with first:
         models = frame.choose_some("Base model", facets.models, "model")
@@ -64,33 +73,30 @@ def _filtered(found: Standing) -> tuple[list[Method], list[str]]:
     with third:
         since = st.date_input("Made since", None, key="since", bind="query-params")
         frame.noted("since", since)
-    names = {signature_name(signature): signature for signature in facets.signatures}
+    names = {_signature_name(signature): signature for signature in facets.signatures}
     with fourth:
         chosen = frame.choose("Signature", [_ALL, *names], "signature")
     if chosen != _ALL:
-        st.html(inert.block(names[chosen]))
+        st.html(markup.block(names[chosen]))
     filters = Filters(
         models=models, promptings=promptings, since=since, signature=names.get(chosen)
     )
-    return methods.filtered(found.methods, filters), models
+    return leaderboard.filtered(found.rows, filters), models
 
 
-def signature_name(signature: Signature) -> str:
+def _signature_name(signature: Signature) -> str:
     """Return a short name for a signature that stays the same in addresses."""
-    from mipo_eval.keys import digest
-    from mipo_eval.signature import short
-
     shown = (signature.parts.get(name) for name in ("decoding", "judge", "ties", "version"))
     return f"{short(digest(signature))} \u00b7 {', '.join(part for part in shown if part)}"
 
 
-def _baseline(found: Standing) -> str:
+def _baseline(found: Section) -> str:
     """Let the reader choose what rows are compared with: a row, or one for each base model."""
-    labels = methods.labels(found.methods)
-    usual = contrasts.default_baseline(found.methods)
+    labels = leaderboard.labels(found.rows)
+    usual = comparison.default_baseline(found.rows)
     # What one model does with its user's context is no measure of what another has learnt.
-    several = len({method.row.name.model for method in found.methods}) > 1
-    own = contrasts.own_baselines(found.methods) if several else ()
+    several = len({row.name.model for row in found.rows}) > 1
+    own = comparison.own_baselines(found.rows) if several else ()
     options = [_NO_BASELINE, *([_OWN] if own else []), *labels]
     default = 0 if usual is None or several else options.index(labels[usual])
     first, _ = st.columns([2, 1])
@@ -100,65 +106,67 @@ def _baseline(found: Standing) -> str:
 
 
 def _comparisons(
-    board: frame.Board, found: Standing, view: View, baseline: str
-) -> grid.Comparisons:
+    board: frame.Board, found: Section, asked: Asked, baseline: str
+) -> leaderboard.Comparisons:
     if baseline == _NO_BASELINE:
         return {}
-    about = (view, baseline)
+    about = (asked, baseline)
     if baseline == _OWN:
-        return board.report(contrasts.against_own, found, view.judge, about=about)
-    row = methods.labels(found.methods).index(baseline)
-    return board.report(contrasts.against, found, view.judge, row, about=about)
+        return board.report(comparison.against_own, found, asked.judge, about=about)
+    row = leaderboard.labels(found.rows).index(baseline)
+    return board.report(comparison.against, found, asked.judge, row, about=about)
 
 
-def _layout(found: Standing, *, compared: bool) -> tuple[list[str], str, bool]:
+def _layout(found: Section, *, compared: bool) -> tuple[list[str], str, bool]:
     """Let the reader choose columns, order, and whether published rows are shown."""
     first, second, third = st.columns([2, 1, 1], vertical_alignment="bottom")
     with first:
-        usual = [name for name in grid.SHOWN if compared or name != "delta"]
+        usual = [name for name in leaderboard.SHOWN if compared or name != "delta"]
         shown = frame.choose_some(
-            "Columns", list(grid.COLUMNS), "columns", default=usual, show=grid.COLUMNS.__getitem__
+            "Columns",
+            list(leaderboard.COLUMNS),
+            "columns",
+            default=usual,
+            show=leaderboard.COLUMNS.__getitem__,
         )
     with second:
-        order = frame.choose("Sort by", ["mean", "model", "method", *found.section.tasks], "sort")
+        order = frame.choose("Sort by", ["mean", "model", "method", *found.tasks], "sort")
     with third:
         published = st.toggle("Published rows", True, key="published", bind="query-params")
         frame.noted("published", published)
     return shown, order, published
 
 
-def _table(found: Standing, table: pd.DataFrame, layout: tuple[list[str], str, str | None]) -> None:
+def _table(found: Section, table: pd.DataFrame, layout: tuple[list[str], str, str | None]) -> None:
     """Draw the table, what its columns are, and the download."""
     shown, order, baseline = layout
     if table.empty:
         st.info("No row passes the filters.")
         return
-    section = found.section
-    wide = grid.wide(table, section.tasks, shown, methods.signatures(found.methods))
-    best_first = grid.ordered(wide, order, lower=grid.lower_is_better(section.metric))
-    st.html(inert.line(_heading(found, table)))
+    wide = leaderboard.wide(table, found.tasks, shown, leaderboard.signatures(found.rows))
+    best_first = leaderboard.ordered(wide, order, lower=direction(found.metric) == "lower")
+    st.html(markup.line(_heading(found, table)))
     st.dataframe(
-        grid.linked(best_first, found.methods),
-        column_config=_column_config(best_first, wide, section.metric),
+        leaderboard.linked(best_first, found.rows),
+        column_config=_column_config(best_first, wide, found.metric),
         hide_index=True,
         placeholder="\u2013",
         height="content" if len(best_first) < 30 else 1_050,
         key="table",
     )
-    if notes := grid.notes(table, wide, baseline):
-        st.html("".join(inert.line(note) for note in notes))
-    frame.download(table.drop(columns="row"), f"leaderboard-{section.suite}", key="csv")
+    if notes := leaderboard.notes(table, wide, baseline):
+        st.html("".join(markup.line(note) for note in notes))
+    frame.download(table.drop(columns="row"), f"leaderboard-{found.suite}", key="csv")
 
 
-def _heading(found: Standing, table: pd.DataFrame) -> str:
-    section = found.section
+def _heading(found: Section, table: pd.DataFrame) -> str:
     models = table["model"].unique()
     common = f", {models[0]}" if len(models) == 1 else ""
-    by = f", judged by {section.judge}" if section.judge else ""
-    return f"{section.suite}: {looks.metric_title(section.metric)}{by}{common}"
+    by = f", judged by {found.judge}" if found.judge else ""
+    return f"{found.suite}: {markup.metric_title(found.metric)}{by}{common}"
 
 
-def _column_config(table: pd.DataFrame, wide: grid.Wide, metric: str) -> dict[str, Any]:
+def _column_config(table: pd.DataFrame, wide: Wide, metric: str) -> dict[str, Any]:
     places = decimals(metric)
     config: dict[str, Any] = {
         "model": st.column_config.TextColumn("model", width="medium"),
@@ -167,35 +175,85 @@ def _column_config(table: pd.DataFrame, wide: grid.Wide, metric: str) -> dict[st
             "items", display_text="open", width="small", help="Responses and verdicts behind it"
         ),
     }
-    for name in table:
-        part = grid.part_of(str(name))
+    columns = leaderboard.COLUMNS
+    number, signed = f"%.{places}f", f"%+.{places}f"
+    formats = {columns["delta"]: signed, columns["detectable"]: number, columns["seeds"]: number}
+    formats |= {columns["ties"]: "%.0f", columns["p"]: "%.2g"}
+    for name in map(str, table):
+        part = leaderboard.part_of(name)
         if name in wide.values:
-            config[str(name)] = st.column_config.NumberColumn(format=f"%.{places}f")
-        elif part == grid.COLUMNS["delta"]:
-            config[str(name)] = st.column_config.NumberColumn(format=f"%+.{places}f")
-        elif part in {grid.COLUMNS["detectable"], grid.COLUMNS["seeds"]}:
-            config[str(name)] = st.column_config.NumberColumn(format=f"%.{places}f")
-        elif part == grid.COLUMNS["ties"]:
-            config[str(name)] = st.column_config.NumberColumn(format="%.0f")
-        elif part == grid.COLUMNS["p"]:
-            config[str(name)] = st.column_config.NumberColumn(format="%.2g")
-        elif part == grid.COLUMNS["date"]:
-            config[str(name)] = st.column_config.DateColumn()
+            config[name] = st.column_config.NumberColumn(format=number)
+        elif part in formats:
+            config[name] = st.column_config.NumberColumn(format=formats[part])
+        elif part == columns["date"]:
+            config[name] = st.column_config.DateColumn()
     return config
 
 
-def _behind(found: Standing, rows: Sequence[Method]) -> None:
+def _behind(found: Section, rows: Sequence[Row]) -> None:
     """Show where the numbers of one row come from."""
     st.subheader("Behind a row")
     if not rows:
         return
-    names = dict(zip(methods.labels(rows), rows, strict=True))
-    method = names[frame.choose("Row", list(names), "row")]
-    for task, cell in method.row.cells.items():
-        places = decimals(found.section.metric)
-        about = f"{task}: {looks.number(cell.value, places)} {looks.interval(cell.ci95, places)}"
-        st.html(inert.block(method.signatures[task], name=about))
-        for run in method.runs.get(task, ()):
+    names = dict(zip(leaderboard.labels(rows), rows, strict=True))
+    places = decimals(found.metric)
+    for task, cell in names[frame.choose("Row", list(names), "row")].cells.items():
+        about = f"{task}: {markup.number(cell.value, places)} {markup.interval(cell.ci95, places)}"
+        st.html(markup.block(cell.signature, name=about))
+        for run in cell.runs:
             with st.container(horizontal=True):
                 frame.link("pairs", f"Items of {run_name(run)}", a=run_name(run), **{TASK: task})
                 frame.link("run", f"Run {run.run_id[:8]}", run=run_name(run))
+
+
+def choose_leaderboard(board: frame.Board) -> tuple[list[Topic], Asked, Section]:
+    """Let the reader choose suite, judge, number and rule for ties; without any, end the page."""
+    known = board.report(leaderboard.topics)
+    if not known:
+        frame.nothing_yet("no run has finished")
+    first, second, third = st.columns(3)
+    with first:
+        suite = frame.choose("Suite", list(dict.fromkeys(one.suite for one in known)), "suite")
+    of_suite = [topic for topic in known if topic.suite == suite]
+    with second:
+        topic = frame.choose("Judge", of_suite, "judge", show=_judge_name)
+    with third:
+        metric = frame.choose("Number", _numbers(topic), "metric", show=markup.metric_title)
+    if metric == _WIN_RATE:
+        metric = frame.switch("A tie with the reference is", _rules(topic), "ties")
+    asked = _asked(topic, metric)
+    found = board.report(leaderboard.section, asked)
+    if found is None:
+        frame.nothing_yet("no number of this kind: choose another judge or metric")
+    return known, asked, found
+
+
+def first_choices(known: Sequence[Topic]) -> list[Asked]:
+    """Return what is asked for while nobody has chosen, then the same with the other rules."""
+    metric = _numbers(known[0])[0]
+    metrics = _rules(known[0]) if metric == _WIN_RATE else [metric]
+    return [_asked(known[0], one) for one in metrics]
+
+
+def _asked(topic: Topic, metric: str) -> Asked:
+    judge = topic.judge.key if topic.judge else None
+    return Asked(suite=topic.suite, judge=judge, metric=metric, rules=frame.row_rules())
+
+
+def _rules(topic: Topic) -> dict[str, str]:
+    """Return the rules for ties whose win rate is stored, or follows from one that is."""
+    derived = DERIVED if METRIC_NAMES["win"] in topic.metrics else ()
+    return {rule: told for rule, told in TIES.items() if rule in {*topic.metrics, *derived}}
+
+
+def _judge_name(topic: Topic) -> str:
+    """Return what the judge of a topic is called in options and addresses."""
+    return topic.judge.label if topic.judge else _NO_JUDGE
+
+
+def _numbers(topic: Topic) -> list[str]:
+    """Return the numbers of a topic, the usual ones first; win rates are one, ruled by ties."""
+    rates = [name for name in topic.metrics if name in TIES]
+    found = [_WIN_RATE] * bool(rates) + [name for name in topic.metrics if name not in TIES]
+    usual = [_WIN_RATE, "accuracy", *LABELS]
+    return sorted(found, key=lambda name: usual.index(name) if name in usual else len(usual))

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from mipo_eval.dashboards import detail, frame, inert, looks, pairings
+from mipo_eval.dashboards import frame, markup
 from mipo_eval.dashboards.links import TASK, run_name
-from mipo_eval.dashboards.pairings import OUTCOMES, UNDECIDED, Pairing, Wanted, outcome_of
+from mipo_eval.dashboards.tables import pairs
+from mipo_eval.dashboards.tables.pairs import OUTCOMES, UNDECIDED, PairFilter, Pairing, outcome_of
 from mipo_eval.store.judges import StoredJudge, list_judges
 from mipo_eval.store.runs import Run, list_runs
 
@@ -28,19 +29,19 @@ def show() -> None:
         frame.nothing_yet("no run has begun")
     first, second = _sides(runs)
     other = second.run_id if second else None
-    found = board.recall(pairings.pairings, first.run_id, other, live=True)
+    found = board.recall(pairs.pairings, first.run_id, other, live=True)
     wanted, text = _filters(board.recall(list_judges), found)
     hits = None
     if text:
-        hits = board.recall(pairings.search, first.run_id, other, text, live=True)
-    left = pairings.matching(found, wanted, hits)
-    st.html(inert.line(f"{len(left):,} of {looks.count(len(found), 'item')}"))
+        hits = board.recall(pairs.search, first.run_id, other, text, live=True)
+    left = pairs.matching(found, wanted, hits)
+    st.html(markup.line(f"{len(left):,} of {markup.count(len(found), 'item')}"))
     if not left:
         st.info("No item passes the filters.")
         frame.share("pairs")
         return
     position = _navigate(left, len(found))
-    shown = board.recall(detail.detail, first.run_id, other, position, live=True)
+    shown = board.recall(pairs.detail, first.run_id, other, position, live=True)
     if shown is not None:
         _item(board, shown, found[position], (run_name(first), _name(second)))
     _list(found, left, wanted)
@@ -62,7 +63,7 @@ def _sides(runs: Sequence[Run]) -> tuple[Run, Run | None]:
     return first, second
 
 
-def _filters(judges: Sequence[StoredJudge], found: Sequence[Pairing]) -> tuple[Wanted, str]:
+def _filters(judges: Sequence[StoredJudge], found: Sequence[Pairing]) -> tuple[PairFilter, str]:
     """Let the reader filter items; returns the filters and the text to search for."""
     spoke = {key for pairing in found for key in pairing.verdicts}
     known = {judge.label: judge.key for judge in judges if judge.key in spoke}
@@ -95,7 +96,7 @@ def _filters(judges: Sequence[StoredJudge], found: Sequence[Pairing]) -> tuple[W
             )
     for key, value in {"search": text or None, "flips": flipped, "disputed": disputed}.items():
         frame.noted(key, value)
-    wanted = Wanted(
+    wanted = PairFilter(
         judge=known.get(judge),
         outcomes=tuple(outcomes),
         tasks=tuple(some),
@@ -141,11 +142,11 @@ def _go_to(position: int) -> None:
 
 
 def _item(
-    board: frame.Board, shown: detail.Detail, pairing: Pairing, names: tuple[str, str]
+    board: frame.Board, shown: pairs.PairDetail, pairing: Pairing, names: tuple[str, str]
 ) -> None:
     """Draw one item: what was asked, both texts, ratings, replies."""
     item = shown.item
-    st.html(inert.line(f"{shown.task}: {item.item_id}{_summary(pairing)}"))
+    st.html(markup.line(f"{shown.task}: {item.item_id}{_summary(pairing)}"))
     one, two = st.columns(2)
     with one:
         frame.text(item.prompt, "prompt", key="prompt")
@@ -176,12 +177,12 @@ def _summary(pairing: Pairing) -> str:
     said = []
     for verdict in pairing.verdicts.values():
         margin = verdict.margin
-        gap = "" if margin is None else f" ({looks.number(float(margin), 2, signed=True)})"
+        gap = "" if margin is None else f" ({markup.number(float(margin), 2, signed=True)})"
         said.append(f"{words[verdict.winner]}{gap}{', by order' if verdict.flipped else ''}")
     return f" \u2014 {'; '.join(said)}"
 
 
-def _ratings(shown: detail.Detail) -> None:
+def _ratings(shown: pairs.PairDetail) -> None:
     if shown.ratings.empty:
         for index, preference in enumerate(shown.item.preferences):
             frame.text(preference, f"preference {index + 1}", key=f"preference-{index}")
@@ -200,7 +201,7 @@ def _ratings(shown: detail.Detail) -> None:
     )
 
 
-def _replies(board: frame.Board, shown: detail.Detail) -> None:
+def _replies(board: frame.Board, shown: pairs.PairDetail) -> None:
     if not shown.said:
         return
     with st.expander(f"Raw replies ({len(shown.said)})", icon=":material/chat:"):
@@ -211,13 +212,13 @@ def _replies(board: frame.Board, shown: detail.Detail) -> None:
             st.caption(f"{len(shown.said) - _REPLIES} more are in the store.")
         asked = [said for said in shown.said if said.call_key]
         if asked and st.toggle("Show what the judge was asked first", key="request"):
-            text = board.recall(detail.request_of, asked[0].call_key)
+            text = board.recall(pairs.request_of, asked[0].call_key)
             frame.text(text or "(not kept)", asked[0].about, key="request-text")
 
 
-def _list(found: Sequence[Pairing], left: Sequence[int], wanted: Wanted) -> None:
+def _list(found: Sequence[Pairing], left: Sequence[int], wanted: PairFilter) -> None:
     """Draw the items that are left, as a table that opens the one that is clicked."""
-    with st.expander(f"All {looks.count(len(left), 'item')}", icon=":material/list:"):
+    with st.expander(f"All {markup.count(len(left), 'item')}", icon=":material/list:"):
         places = set(left)
         rows = [_row(pairing, wanted) for pairing in found if pairing.position in places]
         st.dataframe(
@@ -232,15 +233,15 @@ def _list(found: Sequence[Pairing], left: Sequence[int], wanted: Wanted) -> None
         st.session_state["listed"] = list(left)
 
 
-def _row(pairing: Pairing, wanted: Wanted) -> dict[str, object]:
+def _row(pairing: Pairing, wanted: PairFilter) -> dict[str, object]:
     verdicts = [
         verdict for judge, verdict in pairing.verdicts.items() if wanted.judge in {None, judge}
     ]
     gaps = [float(verdict.margin) for verdict in verdicts if verdict.margin is not None]
     return {
         "item": pairing.position,
-        "task": inert.label(pairing.task),
-        "id": inert.label(pairing.item_id),
+        "task": markup.label(pairing.task),
+        "id": markup.label(pairing.item_id),
         "outcome": ", ".join(outcome_of(verdict) for verdict in verdicts),
         "gap": gaps[0] if gaps else None,
         "order decided": any(verdict.flipped for verdict in verdicts),

@@ -3,10 +3,12 @@
 import pandas as pd
 import streamlit as st
 
-from mipo_eval.dashboards import facts, frame, inert, looks, watching
+from mipo_eval.dashboards import frame, markup
 from mipo_eval.dashboards.links import TASK, address, run_name
+from mipo_eval.dashboards.tables.run import costs, facts, failures, quoted, score_lines, siblings
 from mipo_eval.reports.labels import decimals
 from mipo_eval.store.runs import list_runs
+from mipo_eval.store.tallies import in_flight
 
 _SIBLINGS = 8
 
@@ -28,10 +30,10 @@ def show() -> None:
 
 
 def _head(board: frame.Board, run_id: str) -> None:
-    found = board.recall(facts.facts, run_id)
+    found = board.recall(facts, run_id)
     run = found.run
-    st.html(inert.block(run.model, name="model"))
-    flying = [f for f in board.recall(watching.in_flight, live=True) if f.run.run_id == run_id]
+    st.html(markup.block(run.model, name="model"))
+    flying = [f for f in board.recall(in_flight, live=True) if f.run.run_id == run_id]
     cells = {
         "suite": run.suite,
         "prompting": run.prompting or "none",
@@ -41,7 +43,7 @@ def _head(board: frame.Board, run_id: str) -> None:
         "state": "in flight" if flying else "",
     }
     shown = {name: value for name, value in cells.items() if value}
-    st.html(inert.facts(shown))
+    st.html(markup.facts(shown))
     with st.container(horizontal=True):
         frame.link("pairs", "Its responses and verdicts", a=run_name(run))
         frame.link("leaderboard", "Leaderboard of its suite", suite=run.suite)
@@ -49,13 +51,13 @@ def _head(board: frame.Board, run_id: str) -> None:
 
 def _scores(board: frame.Board, run_id: str) -> None:
     st.subheader("Numbers")
-    table = board.recall(facts.score_lines, run_id)
+    table = board.recall(score_lines, run_id)
     if table.empty:
         st.info("No numbers yet: they are made when all responses are judged.")
         return
-    name = run_name(board.recall(facts.facts, run_id).run)
+    name = run_name(board.recall(facts, run_id).run)
     shown = table.drop(columns=["signature", "control"]).assign(
-        metric=list(map(looks.metric_title, table["metric"], table["control"])),
+        metric=list(map(markup.metric_title, table["metric"], table["control"])),
         value=_rounded(table, "value"),
         ci_low=_rounded(table, "ci_low"),
         ci_high=_rounded(table, "ci_high"),
@@ -77,7 +79,7 @@ def _scores(board: frame.Board, run_id: str) -> None:
     with st.expander("Signatures", icon=":material/fingerprint:"):
         for signature, own in table.groupby("signature", sort=False):
             names = ", ".join(f"{row.task} {row.metric}" for row in own.itertuples())
-            st.html(inert.block(str(signature), name=names))
+            st.html(markup.block(str(signature), name=names))
 
 
 def _rounded(table: pd.DataFrame, column: str) -> "pd.Series[float]":
@@ -89,11 +91,11 @@ def _rounded(table: pd.DataFrame, column: str) -> "pd.Series[float]":
 
 def _failures(board: frame.Board, run_id: str) -> None:
     st.subheader("Failures")
-    found = board.recall(facts.failures, run_id, live=True)
+    found = board.recall(failures, run_id, live=True)
     if found.empty:
-        st.html(inert.line("Every item has its response, and every verdict that was asked for."))
+        st.html(markup.line("Every item has its response, and every verdict that was asked for."))
         return
-    run = board.recall(facts.facts, run_id).run
+    run = board.recall(facts, run_id).run
     st.dataframe(
         found.drop(columns="first").assign(
             open=[frame.address("pairs", a=run_name(run), item=int(n)) for n in found["first"]]
@@ -111,7 +113,7 @@ def _failures(board: frame.Board, run_id: str) -> None:
 def _costs(board: frame.Board, run_id: str) -> None:
     st.subheader("Cost")
     st.dataframe(
-        board.recall(facts.costs, run_id, live=True),
+        board.recall(costs, run_id, live=True),
         hide_index=True,
         placeholder="\u2013",
         height="content",
@@ -127,29 +129,29 @@ def _costs(board: frame.Board, run_id: str) -> None:
 
 def _made(board: frame.Board, run_id: str) -> None:
     """Show the command that repeats the run, its configuration and environment."""
-    found = board.recall(facts.facts, run_id)
+    found = board.recall(facts, run_id)
     st.subheader("Repeat it")
     if found.command is None:
-        st.html(inert.line(f"Nothing repeats it: {found.why_not}"))
+        st.html(markup.line(f"Nothing repeats it: {found.why_not}"))
     else:
-        st.code(inert.visible(facts.quoted(found.command)), language=None, wrap_lines=True)
-        st.html(inert.line(f"mipo-eval reproduce {run_id[:12]} does it and compares the numbers."))
+        st.code(markup.visible(quoted(found.command)), language=None, wrap_lines=True)
+        st.html(markup.line(f"mipo-eval reproduce {run_id[:12]} does it and compares the numbers."))
     if found.recorded:
-        st.html(inert.block(found.recorded, name="first asked for as"))
+        st.html(markup.block(found.recorded, name="first asked for as"))
     st.subheader("How it was made")
-    st.html(inert.facts(found.environment))
+    st.html(markup.facts(found.environment))
     with st.expander("Configuration", icon=":material/settings:"):
-        st.code(inert.visible(found.configuration), language=None, wrap_lines=True)
+        st.code(markup.visible(found.configuration), language=None, wrap_lines=True)
     for number, spec in enumerate(found.judges):
         with st.expander(f"Judge {number + 1}", icon=":material/gavel:"):
-            st.code(inert.visible(spec), language=None, wrap_lines=True)
+            st.code(markup.visible(spec), language=None, wrap_lines=True)
 
 
 def _others(board: frame.Board, run_id: str) -> None:
-    others = board.recall(facts.siblings, run_id)
+    others = board.recall(siblings, run_id)
     if not others:
         return
     st.subheader("Runs over the same items")
-    run = board.recall(facts.facts, run_id).run
+    run = board.recall(facts, run_id).run
     for other in others[:_SIBLINGS]:
         frame.link("pairs", f"Against {run_name(other)}", a=run_name(run), b=run_name(other))

@@ -3,8 +3,10 @@
 import pandas as pd
 import streamlit as st
 
-from mipo_eval.dashboards import frame, inert
-from mipo_eval.dashboards.learning import (
+from mipo_eval.dashboards import frame, markup
+from mipo_eval.dashboards.frame import numbers
+from mipo_eval.dashboards.plots import interval_plot, line_plot
+from mipo_eval.dashboards.tables.training import (
     STEP_AXIS,
     axis_title,
     count_table,
@@ -15,8 +17,6 @@ from mipo_eval.dashboards.learning import (
     training_label,
     training_table,
 )
-from mipo_eval.dashboards.pages.numbers import numbers
-from mipo_eval.dashboards.plots import interval_plot, line_plot
 from mipo_eval.store.trainings import Training, list_trainings
 
 _CURVES = 12
@@ -93,7 +93,7 @@ def _one(trainings: list[Training]) -> None:
     st.subheader("One training")
     chosen = frame.choose("Training", trainings, "training", show=training_label)
     if chosen.reason:
-        st.warning(inert.markdown(chosen.reason, 300))
+        st.warning(markup.markdown(chosen.reason, 300))
     left, right = st.columns(2)
     with left:
         st.markdown("**Pairs**")
@@ -107,12 +107,12 @@ def _one(trainings: list[Training]) -> None:
 
 
 def _inert(table: pd.DataFrame) -> pd.DataFrame:
-    return table.map(lambda value: inert.label(str(value), 200))
+    return table.map(lambda value: markup.label(str(value), 200))
 
 
 def _ablations(board: frame.Board) -> None:
     st.subheader("How negatives are made, and how many")
-    strategies, counts = board.recall(negatives_table), board.recall(count_table)
+    strategies, counts = board.report(negatives_table), board.report(count_table)
     left, right = st.columns(2)
     with left:
         _ablation(strategies, "negatives", "Table 5")

@@ -29,8 +29,9 @@ def list_runs(store: "Store", output: "Output") -> None:
     """List the runs of the store, the latest first."""
     from mipo_eval.cli.evaluate import run_json
     from mipo_eval.store import runs as stored
+    from mipo_eval.store.responses import count_responses
 
-    found = [(run, stored.count_responses(store, run)) for run in stored.list_runs(store)]
+    found = [(run, count_responses(store, run)) for run in stored.list_runs(store)]
     rows = [
         run_json(run) | {"responses": done, "updated_at": run.updated_at.isoformat()}
         for run, done in found

@@ -23,6 +23,10 @@ from mipo_eval.store.runs import Run
 class Cell:
     """One method on one task; units are those of the metric."""
 
+    runs: tuple[Run, ...]
+    """Those it is made of, one a seed: of the variant that was chosen, where there are several."""
+    signature: Signature
+    """What it was made with, less prompting and seed."""
     value: float | None
     """Mean over seeds of the mean over items; None when not one item could be scored."""
     std: float | None = None
@@ -64,11 +68,10 @@ class Line:
     scores: Mapping[tuple[str, str], Score]
     """(run id, task) to stored score."""
 
-
-def stored_score(line: Line, task: str) -> Score | None:
-    """Return the stored score of a row's first run that has one."""
-    found = (line.scores.get((run.run_id, task)) for run in line.runs)
-    return next((score for score in found if score is not None), None)
+    def on(self, task: str) -> list[tuple[Run, Score]]:
+        """Return the runs with a stored score on a task."""
+        found = ((run, self.scores.get((run.run_id, task))) for run in self.runs)
+        return [(run, score) for run, score in found if score is not None]
 
 
 class Column(NamedTuple):
@@ -109,18 +112,22 @@ def _columns(line: Line, sheet: Sheet) -> list[int]:
     return [k for k, run in enumerate(sheet.runs) if run.run_id in ids]
 
 
-def _over_seeds(line: Line, sheet: Sheet) -> Floats:
-    """Return (items,) the mean over the seeds that have a value; NaN where none has."""
-    own = sheet.values[:, _columns(line, sheet)]
-    counts = (~np.isnan(own)).sum(axis=1)
-    out = np.full(len(own), np.nan)
-    np.divide(np.nansum(own, axis=1), counts, out=out, where=counts > 0)
+def _values(line: Line, sheet: Sheet) -> Floats:
+    """Return (items, seeds) the values of a row."""
+    return sheet.values[:, _columns(line, sheet)]
+
+
+def over_seeds(values: Floats) -> Floats:
+    """Return (items,) the mean of (items, seeds) over the seeds with a value; NaN without any."""
+    counts = (~np.isnan(values)).sum(axis=1)
+    out = np.full(len(values), np.nan)
+    np.divide(np.nansum(values, axis=1), counts, out=out, where=counts > 0)
     return out
 
 
 def _choose(group: Sequence[Line], sheet: Sheet, column: Column) -> tuple[Line, BestOf | None]:
     """Return the best of several variants, with what the choice is worth."""
-    table = np.stack([_over_seeds(line, sheet) for line in group], axis=1)
+    table = np.stack([over_seeds(_values(line, sheet)) for line in group], axis=1)
     known = np.asarray(~np.isnan(table).all(axis=0))
     if len(group) == 1 or known.sum() < 2:
         return group[int(np.argmax(known))], None
@@ -146,22 +153,25 @@ def _cell(line: Line, sheet: Sheet, column: Column, choice: BestOf | None) -> Ce
     means = [float(np.nanmean(v)) for v in values.T if not np.isnan(v).all()]
     if not means:  # imported scores come without the items behind them
         return _stored_cell([line], column)
-    score = stored_score(line, sheet.task)
+    made = line.on(sheet.task)
+    signature = column_signature(made[0][1].signature)
     ties = [sheet.ties[k] for k in own]
     told = [tie for tie in ties if tie is not None]
     return Cell(
+        runs=tuple(run for run, _ in made),
+        signature=signature,
         value=float(np.mean(means)),
         seeds=len(means),
         n=int((~np.isnan(values)).any(axis=1).sum()),
         unscored=sum(sum(sheet.unscored[k].values()) for k in own),
-        ci95=_one_seed(sheet, own[0], score, column) if len(own) == 1 else None,
+        ci95=_one_seed(sheet, own[0], made[0][1], column) if len(own) == 1 else None,
         tie_rate=sum(told) / len(told) if told else None,
-        differs=_differs(score, column.signature),
+        differs=column.signature.differences(signature),
         best_of=choice,
     )
 
 
-def _one_seed(sheet: Sheet, own: int, score: Score | None, column: Column) -> Interval | None:
+def _one_seed(sheet: Sheet, own: int, score: Score, column: Column) -> Interval | None:
     """Return the interval over items, of the very outcomes the value is of."""
     run = sheet.runs[own]
     if column.metric in DERIVED and column.judge is not None:
@@ -169,24 +179,13 @@ def _one_seed(sheet: Sheet, own: int, score: Score | None, column: Column) -> In
             run, column.task, column.metric, column.judge, seed=column.seed
         )
         return made.ci95
-    return column.numbers.current(run, score).ci95 if score else None
-
-
-def _differs(score: Score | None, signature: Signature) -> dict[str, tuple[str | None, str | None]]:
-    return signature.differences(column_signature(score.signature)) if score else {}
+    return column.numbers.current(run, score).ci95
 
 
 def _stored_cell(group: Sequence[Line], column: Column) -> Cell:
     """Return a cell of a metric that has no value per item, from stored scores."""
     found = [
-        (
-            line,
-            [
-                column.numbers.current(run, line.scores[key])
-                for run in line.runs
-                if (key := (run.run_id, column.task)) in line.scores
-            ],
-        )
+        (line, [column.numbers.current(run, score) for run, score in line.on(column.task)])
         for line in group
     ]
     means = [_mean(scores) for _, scores in found]
@@ -194,14 +193,17 @@ def _stored_cell(group: Sequence[Line], column: Column) -> Cell:
     best = max(known, key=lambda k: column.sign * (means[k] or 0.0), default=0)
     line, scores = found[best]
     values = [score.value for score in scores if score.value is not None]
+    signature = column_signature(scores[0].signature)
     return Cell(
+        runs=tuple(run for run, _ in line.on(column.task)),
+        signature=signature,
         value=means[best],
         std=float(np.std(values, ddof=1)) if len(values) > 1 else None,
         seeds=len(values),
         n=max(score.n for score in scores),
         unscored=sum(score.unscored for score in scores),
         ci95=scores[0].ci95 if len(scores) == 1 else None,
-        differs=_differs(scores[0], column.signature),
+        differs=column.signature.differences(signature),
         best_of=_uncorrected(line, len(known), means[best]) if len(known) > 1 else None,
     )
 
@@ -231,7 +233,7 @@ def _with_seeds(
         return list(cells)
     tables = []
     for k in several:
-        values = sheet.values[:, _columns(lines[k], sheet)].T
+        values = _values(lines[k], sheet).T
         tables.append(values[~np.isnan(values).all(axis=1)])
     made = list(cells)
     for k, found in zip(several, seed_summaries(tables, sheet.groups, seed=seed), strict=True):
@@ -251,7 +253,9 @@ def _with_ranks(
     cells: Sequence[Cell], lines: Sequence[Line], sheet: Sheet, column: Column
 ) -> list[Cell]:
     """Add ranks and letters to the cells that can be compared with most of their column."""
-    values = {k: _over_seeds(lines[k], sheet) for k, cell in enumerate(cells) if not cell.differs}
+    values = {
+        k: over_seeds(_values(lines[k], sheet)) for k, cell in enumerate(cells) if not cell.differs
+    }
     alike = [k for k, own in values.items() if not np.isnan(own).all()]
     if len(alike) < 2:
         return list(cells)

@@ -10,7 +10,7 @@ from mipo_eval.metrics.aggregate import direction
 from mipo_eval.metrics.win_rate import METRIC_NAMES, Ties
 from mipo_eval.records import Score
 from mipo_eval.reports.catalog import RowName, RowRule, column_signature, row_name
-from mipo_eval.reports.cells import Cell, Column, Line, cell_json, cells_of, stored_score
+from mipo_eval.reports.cells import Cell, Column, Line, cell_json, cells_of
 from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.reports.trained import trained_rules
 from mipo_eval.signature import Signature, join, short
@@ -188,12 +188,12 @@ def _groups(lines: Sequence[Line], task: str, *, apart: bool) -> list[list[Line]
     """Put the variants of a method together, as far as they were made alike on this task."""
     groups: dict[tuple[object, ...], list[Line]] = {}
     for line in lines:
-        score = stored_score(line, task)
-        if score is None:
+        made = line.on(task)
+        if not made:
             continue
         alone = apart or line.name.variant is None
         method = (line.name.model, line.name.method, line.name.variant if alone else "")
-        signature = column_signature(score.signature)
+        signature = column_signature(made[0][1].signature)
         groups.setdefault((*method, signature, id(line) if alone else 0), []).append(line)
     return list(groups.values())
 

@@ -18,6 +18,7 @@ from mipo_eval.store.tables import metadata, schema_info
 
 _BUSY_TIMEOUT_MS = 60_000
 _ROWS_PER_FETCH = 500
+_SAMPLE = 20_000
 _READ_ONLY = "is read-only: make the file and its folder writable, or name another with --store"
 _SQLITE_REMEDY = {
     "readonly": _READ_ONLY,
@@ -41,6 +42,19 @@ def now() -> datetime:
 def utc(time: datetime) -> datetime:
     """Return a time of a store in UTC: SQLite forgets the zone, PostgreSQL uses its own."""
     return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def whole(total: Any) -> int | None:
+    """Return a sum as the number it is: PostgreSQL adds integers up to a decimal."""
+    return None if total is None else int(total)
+
+
+def sample_below(total: int) -> str | None:
+    """Return the key below which about 20,000 of `total` rows lie; None: all of them.
+
+    Keys are digests, so the rows below one are a sample, and the same whenever it is drawn.
+    """
+    return None if total <= _SAMPLE else f"{max(1, 16**4 * _SAMPLE // total):04x}"
 
 
 class Store:
@@ -92,6 +106,22 @@ class Store:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def version(self) -> str:
+        """Return a text that changes whenever anything is committed; cheap."""
+        if self._engine.dialect.name == "postgresql":
+            with self.read() as connection:
+                snapshot = connection.execute(sa.text("select pg_current_snapshot()::text"))
+                return str(snapshot.scalar())
+        path = Path(self.name)
+        marks = []
+        for file in (path, path.with_name(f"{path.name}-wal")):
+            try:
+                found = file.stat()
+            except FileNotFoundError:  # without readers and writers there is no -wal
+                continue
+            marks.append(f"{found.st_ino}.{found.st_size}.{found.st_mtime_ns}")
+        return " ".join(marks)
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:

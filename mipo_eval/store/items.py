@@ -74,6 +74,31 @@ def get_items(store: Store, list_key: str) -> Iterator[tuple[str, Item]]:
             yield task, Item.model_validate_json(body)
 
 
+def item_at(store: Store, list_key: str, position: int) -> tuple[str, Item] | None:
+    """Return the (task, item) pair at a place of a list; None where it has no such place."""
+    query = (
+        sa.select(item_lists.c.task, items.c.body)
+        .join(items, items.c.item_key == item_lists.c.item_key)
+        .where(item_lists.c.list_key == list_key, item_lists.c.position == position)
+    )
+    with store.read() as connection:
+        row = connection.execute(query).first()
+        return None if row is None else (row.task, Item.model_validate_json(row.body))
+
+
+def get_item(store: Store, item_key: str) -> Item:
+    """Return an item of the store by its key."""
+    query = sa.select(items.c.body).where(items.c.item_key == item_key)
+    with store.read() as connection:
+        return Item.model_validate_json(connection.execute(query).scalar_one())
+
+
+def has_items(store: Store) -> bool:
+    """Return whether there is anything in the store."""
+    with store.read() as connection:
+        return connection.execute(sa.select(items.c.item_key).limit(1)).first() is not None
+
+
 def _count(store: Store, list_key: str) -> int:
     query = sa.select(sa.func.count()).where(item_lists.c.list_key == list_key)
     with store.read() as connection:

@@ -4,13 +4,14 @@ Rows are keyed by the digest of the full request (messages, backend, model, samp
 A failure is a state with a reason; it is asked again on the next run and replaced by a success.
 """
 
+import json
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Collection, Iterable, Iterator
+from collections.abc import AsyncGenerator, Collection, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 
@@ -18,7 +19,7 @@ from mipo_eval.errors import BackendError
 from mipo_eval.keys import canonical_json
 from mipo_eval.models.base import Backend, Failure, Reply, Request
 from mipo_eval.records import clean_text
-from mipo_eval.store.engine import Store, now
+from mipo_eval.store.engine import Store, now, sample_below, whole
 from mipo_eval.store.tables import calls
 
 Tag = TypeVar("Tag")
@@ -232,3 +233,64 @@ def replies_of(store: Store, keys: Collection[str]) -> dict[str, str | None]:
     query = sa.select(calls.c.call_key, calls.c.reply).where(calls.c.call_key.in_(keys))
     with store.read() as connection:
         return {key: reply for key, reply in connection.execute(query)}
+
+
+def request_of(store: Store, call_key: str) -> str | None:
+    """Return the request of a call, as JSON; None where it was not kept."""
+    query = sa.select(calls.c.request).where(calls.c.call_key == call_key)
+    with store.read() as connection:
+        return connection.execute(query).scalar_one_or_none()
+
+
+class Spending(NamedTuple):
+    """What was asked of one backend, and what it took; None where no reply says."""
+
+    backend: Mapping[str, str]
+    """Its kind, model and URL, as far as it has them."""
+    calls: int
+    failed: int
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    seconds: float | None
+    """Added up; calls ran side by side."""
+
+
+def spending(store: Store, among: sa.Select[Any] | None = None) -> list[Spending]:
+    """Return what all calls took, or those whose keys a query selects, by backend."""
+    backend = sa.cast(calls.c.backend, sa.Text)
+    query = sa.select(
+        backend,
+        sa.func.count(),
+        sa.func.sum(sa.case((calls.c.status != "ok", 1), else_=0)),
+        sa.func.sum(calls.c.prompt_tokens),
+        sa.func.sum(calls.c.completion_tokens),
+        sa.func.sum(calls.c.seconds),
+    ).group_by(backend)
+    if among is not None:
+        own = among.distinct().subquery()
+        query = query.join(own, own.c.call_key == calls.c.call_key)
+    with store.read() as connection:
+        return [
+            Spending(_backend(told), n, int(failed), whole(prompt), whole(completion), seconds)
+            for told, n, failed, prompt, completion, seconds in connection.execute(query)
+        ]
+
+
+def _backend(written: str) -> dict[str, str]:
+    read = json.loads(written)
+    return {name: str(value) for name, value in read.items()} if isinstance(read, dict) else {}
+
+
+def latencies(store: Store, total: int) -> list[tuple[Mapping[str, str], float]]:
+    """Return (backend, seconds) of a sample of the calls, of those that were measured.
+
+    Args:
+        store: whose ledger.
+        total: how many calls there are.
+    """
+    below = sample_below(total)
+    query = sa.select(sa.cast(calls.c.backend, sa.Text), calls.c.seconds).where(
+        calls.c.seconds.is_not(None), *([] if below is None else [calls.c.call_key < below])
+    )
+    with store.read() as connection:
+        return [(_backend(told), seconds) for told, seconds in connection.execute(query)]

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from mipo_eval.records import Item, Response, text_key
-from mipo_eval.store.engine import Store, now
+from mipo_eval.store.engine import Store, now, whole
 from mipo_eval.store.runs import Run
 from mipo_eval.store.tables import generations, item_lists, items, responses
 from mipo_eval.verdict import EMPTY, NO_REFERENCE, NOT_GENERATED, Pair
@@ -20,6 +20,21 @@ class Answered(NamedTuple):
     item: Item
     response: Response | None
     """None when it was not generated yet."""
+
+
+def listed_responses(generation_key: Any, *, every: bool = False) -> sa.Join:
+    """Join the items of lists with what a generation answered to them.
+
+    It begins with the items, so that each response is found by its key.
+
+    Args:
+        generation_key: a key, or a column of keys.
+        every: also items without a response.
+    """
+    own = (responses.c.item_key == item_lists.c.item_key) & (
+        responses.c.generation_key == generation_key
+    )
+    return item_lists.join(responses, own, isouter=every)
 
 
 def put_generation(store: Store, generation_key: str, spec: Mapping[str, Any]) -> None:
@@ -75,12 +90,8 @@ def answered(store: Store, list_key: str, generation_key: str) -> Iterator[Answe
     """Yield every item of the list, in order, with its response; streamed."""
     query = (
         sa.select(item_lists.c.position, item_lists.c.task, items.c.body, responses)
+        .select_from(listed_responses(generation_key, every=True))
         .join(items, items.c.item_key == item_lists.c.item_key)
-        .outerjoin(
-            responses,
-            (responses.c.item_key == item_lists.c.item_key)
-            & (responses.c.generation_key == generation_key),
-        )
         .where(item_lists.c.list_key == list_key)
         .order_by(item_lists.c.position)
     )
@@ -89,6 +100,93 @@ def answered(store: Store, list_key: str, generation_key: str) -> Iterator[Answe
             yield Answered(
                 row.position, row.task, Item.model_validate_json(row.body), _response(row)
             )
+
+
+class Made(NamedTuple):
+    """A response with the key of its text, which is known also where the text was not imported."""
+
+    text_key: str | None
+    response: Response
+
+
+def responses_to(store: Store, item_key: str) -> dict[str, Made]:
+    """Return what every generation answered to one item, by generation key."""
+    known = sa.select(generations.c.generation_key)  # named one by one, they lead to the key
+    query = sa.select(responses).where(
+        responses.c.generation_key.in_(known), responses.c.item_key == item_key
+    )
+    with store.read() as connection:
+        return {
+            row.generation_key: Made(row.text_key, response)
+            for row in connection.execute(query)
+            if (response := _response(row)) is not None
+        }
+
+
+class Absence(NamedTuple):
+    """Items of a run that have no value, for one reason."""
+
+    reason: str
+    items: int
+    first: int
+    """Position of the first of them."""
+
+
+def unanswered(store: Store, run: Run) -> list[Absence]:
+    """Return why items of a run have no response, or an empty one."""
+    reason = sa.case(
+        (responses.c.item_key.is_(None), "not generated"),
+        (responses.c.text.is_(None), sa.func.coalesce(responses.c.reason, "no text")),
+        else_="empty response",
+    )
+    query = (
+        sa.select(reason, sa.func.count(), sa.func.min(item_lists.c.position))
+        .select_from(listed_responses(run.generation_key, every=True))
+        .where(
+            item_lists.c.list_key == run.list_key,
+            responses.c.text.is_(None) | (responses.c.text == ""),
+        )
+        .group_by(reason)
+    )
+    with store.read() as connection:
+        return [Absence(*row) for row in connection.execute(query)]
+
+
+def count_responses(store: Store, run: Run) -> int:
+    """Return how many items of the run have a response."""
+    query = (
+        sa.select(sa.func.count())
+        .select_from(listed_responses(run.generation_key))
+        .where(item_lists.c.list_key == run.list_key, responses.c.text.is_not(None))
+    )
+    with store.read() as connection:
+        return int(connection.execute(query).scalar_one())
+
+
+def response_tokens(store: Store, run: Run) -> tuple[int, int | None, int | None]:
+    """Return how many responses a run has, and the tokens of their prompts and of themselves."""
+    sums = (sa.func.sum(responses.c.prompt_tokens), sa.func.sum(responses.c.response_tokens))
+    query = (
+        sa.select(sa.func.count(), *sums)
+        .select_from(listed_responses(run.generation_key))
+        .where(item_lists.c.list_key == run.list_key)
+    )
+    with store.read() as connection:
+        made, prompt, completion = connection.execute(query).one()
+    return made, whole(prompt), whole(completion)
+
+
+def text_lengths(store: Store, below: str | None) -> list[tuple[str, str, int]]:
+    """Return (item key, text key, characters) of every response to items with keys below one."""
+    query = sa.select(
+        responses.c.item_key, responses.c.text_key, sa.func.length(responses.c.text)
+    ).where(
+        responses.c.generation_key.in_(sa.select(generations.c.generation_key)),
+        responses.c.text.is_not(None),
+        *([] if below is None else [responses.c.item_key < below]),
+    )
+    with store.read() as connection:
+        return [(item, text, length) for item, text, length in connection.execute(query)]
 
 
 def texts_of(store: Store, generation_key: str) -> dict[str, tuple[str | None, str | None]]:
@@ -205,12 +303,8 @@ def scorable(store: Store, list_key: str, generation_key: str) -> Iterator[Scora
             responses.c.finish_reason,
             responses.c.response_tokens,
         )
+        .select_from(listed_responses(generation_key, every=True))
         .join(items, items.c.item_key == item_lists.c.item_key)
-        .outerjoin(
-            responses,
-            (responses.c.item_key == item_lists.c.item_key)
-            & (responses.c.generation_key == generation_key),
-        )
         .where(item_lists.c.list_key == list_key)
         .order_by(item_lists.c.position)
     )

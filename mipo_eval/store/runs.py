@@ -12,8 +12,7 @@ from mipo_eval.keys import digest
 from mipo_eval.records import Score
 from mipo_eval.signature import Signature
 from mipo_eval.store.engine import Store, now
-from mipo_eval.store.tables import generations, responses, runs, scores
-from mipo_eval.store.tables import item_lists as lists
+from mipo_eval.store.tables import generations, runs, scores, trainings, validations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,21 +74,31 @@ def generation_spec(store: Store, generation_key: str) -> dict[str, Any]:
         return dict(connection.execute(query).scalar_one())
 
 
-def count_responses(store: Store, run: Run) -> int:
-    """Return how many items of the run have a response."""
-    query = (
-        sa.select(sa.func.count())
-        .select_from(lists)
-        .join(
-            responses,
-            (responses.c.item_key == lists.c.item_key)
-            & (responses.c.generation_key == run.generation_key)
-            & responses.c.text.is_not(None),
-        )
-        .where(lists.c.list_key == run.list_key)
+def results_version(store: Store) -> str:
+    """Return a text that changes when a run, a score, a training or a validation does.
+
+    A run in flight writes responses and verdicts all the time, but no numbers before its end.
+    """
+    watched = (
+        (runs, runs.c.updated_at),
+        (scores, scores.c.created_at),
+        (trainings, trainings.c.updated_at),
+        (validations, validations.c.created_at),
     )
+    parts = []
     with store.read() as connection:
-        return int(connection.execute(query).scalar_one())
+        for table, touched in watched:
+            query = sa.select(sa.func.count(), sa.func.max(touched)).select_from(table)
+            parts.append(" ".join(str(part) for part in connection.execute(query).one()))
+    return " ".join(parts)
+
+
+def unscored_runs(store: Store) -> list[Run]:
+    """Return the runs that have no score yet, the latest first."""
+    query = sa.select(runs).where(runs.c.run_id.not_in(sa.select(scores.c.run_id)))
+    with store.read() as connection:
+        found = connection.execute(query.order_by(runs.c.updated_at.desc()))
+        return [Run(**row._mapping) for row in found]
 
 
 def put_scores(store: Store, run_id: str, made: Iterable[Score]) -> None:

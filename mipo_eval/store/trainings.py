@@ -93,13 +93,38 @@ def find_training(store: Store, name: str) -> Training:
     raise ConfigError(f"no training {name!r} in {store.name}")
 
 
-def get_curve(store: Store, training_id: str) -> list[CurvePoint]:
-    """Return all points of a training, by metric and step."""
+def get_curve(store: Store, training_id: str, metric: str | None = None) -> list[CurvePoint]:
+    """Return the points of a training, of one metric or of all, by metric and step."""
     columns = (curves.c.metric, curves.c.step, curves.c.value)
     query = (
         sa.select(*columns)
-        .where(curves.c.training_id == training_id)
+        .where(
+            curves.c.training_id == training_id,
+            *([] if metric is None else [curves.c.metric == metric]),
+        )
         .order_by(curves.c.metric, curves.c.step)
     )
     with store.read() as connection:
         return [CurvePoint(*row) for row in connection.execute(query)]
+
+
+def last_values(store: Store) -> dict[str, dict[str, float]]:
+    """Return, by training and metric, the value at the last step."""
+    ends = (
+        sa.select(
+            curves.c.training_id, curves.c.metric, sa.func.max(curves.c.step).label("last_step")
+        )
+        .group_by(curves.c.training_id, curves.c.metric)
+        .subquery()
+    )
+    query = sa.select(curves.c.training_id, curves.c.metric, curves.c.value).join(
+        ends,
+        (curves.c.training_id == ends.c.training_id)
+        & (curves.c.metric == ends.c.metric)
+        & (curves.c.step == ends.c.last_step),
+    )
+    found: dict[str, dict[str, float]] = {}
+    with store.read() as connection:
+        for training_id, metric, value in connection.execute(query):
+            found.setdefault(training_id, {})[metric] = value
+    return found

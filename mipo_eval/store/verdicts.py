@@ -272,14 +272,23 @@ class Grade:
     call_key: str | None = None
 
 
-def put_choices(store: Store, connection: sa.Connection, made: Iterable[Choice]) -> None:
-    """Store choices in the transaction of `connection`; one with a winner is never replaced."""
+def put_choices(
+    store: Store, connection: sa.Connection, made: Iterable[Choice], *, again: bool = False
+) -> None:
+    """Store choices in the transaction of `connection`; one with a winner is never replaced.
+
+    Args:
+        store: whose transaction it is.
+        connection: the transaction.
+        made: the choices.
+        again: replace those too: unlike a model, a person who looks again may know better.
+    """
     store.put(
         connection,
         choices,
         [asdict(choice) for choice in made],
         replace=["winner", "preference", "reason", "call_key"],
-        where=choices.c.winner.is_(None),
+        where=None if again else choices.c.winner.is_(None),
     )
 
 
@@ -304,11 +313,13 @@ def get_choices(store: Store, list_key: str, judge_key: str | None = None) -> li
         return [Choice(**row._mapping) for row in connection.execute(query)]
 
 
-def choices_on(store: Store, judge_key: str, item_keys: Collection[str]) -> list[Choice]:
-    """Return one judge's choices on these items."""
-    query = sa.select(choices).where(
-        choices.c.judge_key == judge_key, choices.c.item_key.in_(item_keys)
-    )
+def choices_on(
+    store: Store, judge_key: str, item_keys: Collection[str] | None = None
+) -> list[Choice]:
+    """Return one judge's choices on these items, or on all."""
+    query = sa.select(choices).where(choices.c.judge_key == judge_key)
+    if item_keys is not None:
+        query = query.where(choices.c.item_key.in_(item_keys))
     with store.read() as connection:
         return [Choice(**row._mapping) for row in connection.execute(query)]
 
@@ -345,6 +356,9 @@ class Remark(NamedTuple):
     reason: str | None
     reply: str | None
     """None where the call brought none, or where nobody kept it."""
+    failure: str | None = None
+    """What came back instead of a reply."""
+    call_key: str | None = None
     preference: int | None = None
     """Which of the item's preferences was rated."""
     other_key: str | None = None
@@ -359,10 +373,15 @@ def remarks_on(store: Store, item_key: str, text_key: str) -> list[Remark]:
         for table in (verdicts, grades, choices):
             keys = [table.c.text_key] if "text_key" in table.c else list(table.c)[2:4]
             query = (
-                sa.select(table, judges.c.name, calls.c.reply)
+                sa.select(table, judges.c.name, calls.c.reply, calls.c.detail)
                 .join(judges, judges.c.judge_key == table.c.judge_key)
                 .outerjoin(calls, calls.c.call_key == table.c.call_key)
-                .where(table.c.item_key == item_key, sa.or_(*(key == text_key for key in keys)))
+                .where(
+                    # Named one by one, judges lead to the key of the table.
+                    table.c.judge_key.in_(sa.select(judges.c.judge_key)),
+                    table.c.item_key == item_key,
+                    sa.or_(*(key == text_key for key in keys)),
+                )
                 .order_by(judges.c.name, *table.primary_key)
             )
             found += [_remark(row, text_key) for row in connection.execute(query).mappings()]
@@ -370,7 +389,7 @@ def remarks_on(store: Store, item_key: str, text_key: str) -> list[Remark]:
 
 
 def _remark(row: sa.RowMapping, text_key: str) -> Remark:
-    told = (row["reason"], row["reply"])
+    told = (row["reason"], row["reply"], row["detail"], row["call_key"])
     if "winner" not in row:
         value = row["rating"] if "rating" in row else row["value"]
         return Remark(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mipo_eval.cli import main
-from mipo_eval.dashboards.labelling import put_label, stack
+from mipo_eval.dashboards.tables.label import put_label, stack
 from mipo_eval.judges import Judge, Protocol, load_judge
 from mipo_eval.judges.people import people_pairs
 from mipo_eval.judges.run import TextPair, choose, rate, with_references

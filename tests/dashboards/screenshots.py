@@ -11,7 +11,7 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 from mipo_eval.dashboards.links import run_name
-from mipo_eval.dashboards.pairings import pairings
+from mipo_eval.dashboards.tables.pairs import pairings
 from mipo_eval.store import Store
 from mipo_eval.store.runs import list_runs
 from tests.dashboards.browser import driving

@@ -5,17 +5,17 @@ import math
 import pandas as pd
 import pytest
 
-from mipo_eval.dashboards.answers import (
+from mipo_eval.dashboards.plots import calibration_plot, entropy_plot
+from mipo_eval.dashboards.tables.answers import (
     accuracy_table,
-    calibration_plot,
     calibration_table,
     entropy_counts,
-    entropy_plot,
     entropy_table,
     question_table,
     runs_by_likelihood,
 )
 from mipo_eval.metrics import answer_entropy
+from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.store import Store
 from mipo_eval.store.responses import answered
 from mipo_eval.store.runs import list_runs
@@ -28,7 +28,7 @@ def questions(*rows: tuple[bool, float, float]) -> pd.DataFrame:
 
 
 def test_accuracies_stand_above_the_paper_s(rich: Store) -> None:
-    table = accuracy_table(rich)
+    table = accuracy_table(Snapshot(rich))
     assert list(table["source"])[:2] == ["measured", "measured"]
     assert set(table["source"][2:]) == {"paper"}
     assert set(table["task"]) == {"arc_easy"}
@@ -38,13 +38,13 @@ def test_accuracies_stand_above_the_paper_s(rich: Store) -> None:
 
 
 def test_entropies_say_over_which_questions(rich: Store) -> None:
-    table = entropy_table(rich)
+    table = entropy_table(Snapshot(rich))
     assert sorted(table["questions"]) == sorted(["all questions", "when right", "when wrong"] * 2)
     assert table["value"].between(0, math.log(4)).all()
 
 
 def test_questions_are_those_of_the_responses(rich: Store) -> None:
-    run = runs_by_likelihood(rich)[0]
+    run = runs_by_likelihood(Snapshot(rich))[0]
     table = question_table(rich, run).set_index("item_key")
     entries = list(answered(rich, run.list_key, run.generation_key))
     assert len(table) == len(entries) == 80
@@ -56,14 +56,14 @@ def test_questions_are_those_of_the_responses(rich: Store) -> None:
         assert line["entropy"] == pytest.approx(
             answer_entropy(entry.response.choice_logprobs or ())
         )
-    accuracy = accuracy_table(rich).set_index("run_id").loc[run.run_id, "value"]
+    accuracy = accuracy_table(Snapshot(rich)).set_index("run_id").loc[run.run_id, "value"]
     assert 100 * table["correct"].mean() == pytest.approx(accuracy)
 
 
 def test_runs_that_wrote_have_no_probabilities(rich: Store) -> None:
     written = next(run for run in list_runs(rich) if run.suite == "tea")
     assert question_table(rich, written).empty
-    assert written not in runs_by_likelihood(rich)
+    assert written not in runs_by_likelihood(Snapshot(rich))
 
 
 def test_bins_of_confidence_are_closed_above_and_never_empty() -> None:
@@ -89,7 +89,7 @@ def test_shares_of_entropies_add_up_apart_for_right_and_wrong() -> None:
 
 
 def test_plots_name_their_units(rich: Store) -> None:
-    table = question_table(rich, runs_by_likelihood(rich)[0])
+    table = question_table(rich, runs_by_likelihood(Snapshot(rich))[0])
     calibration = calibration_plot(calibration_table(table).assign(row="run")).to_dict()
     assert calibration["layer"][0]["encoding"]["x"]["title"] == "confidence (0-1)"
     entropy = entropy_plot(entropy_counts(table).assign(row="run")).to_dict()

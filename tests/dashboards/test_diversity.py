@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mipo_eval.dashboards.diversity import (
+from mipo_eval.dashboards.tables.diversity import (
     MEASURES,
     change_table,
     diversity_table,
@@ -12,6 +12,7 @@ from mipo_eval.dashboards.diversity import (
     text_bleu,
     within_table,
 )
+from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.store import Store
 from mipo_eval.store.runs import Run, list_runs
 from tests.dashboards.scripted import MODELS, N_ITEMS
@@ -24,7 +25,7 @@ def runs(rich: Store) -> dict[tuple[str, str], Run]:
 
 def test_every_stored_measure_is_a_table_of_named_rows(rich: Store) -> None:
     for measure in MEASURES:
-        table = diversity_table(rich, measure)
+        table = diversity_table(Snapshot(rich), measure)
         assert set(table["metric"]) == {measure}
         assert list(table["method"]) == [
             "Default prompting",
@@ -38,14 +39,14 @@ def test_every_stored_measure_is_a_table_of_named_rows(rich: Store) -> None:
 
 
 def test_the_paper_stands_beside_runs_of_its_own_tasks_only(rich: Store) -> None:
-    assert set(diversity_table(rich, "self_bleu_4")["source"]) == {"measured"}
+    assert set(diversity_table(Snapshot(rich), "self_bleu_4")["source"]) == {"measured"}
     with rich.write() as connection:
         connection.exec_driver_sql("update scores set task = 'mb' where task = 'tea'")
-    table = diversity_table(rich, "self_bleu_4")
+    table = diversity_table(Snapshot(rich), "self_bleu_4")
     paper = table[table["source"] == "paper"]
     assert set(paper["task"]) == {"mb"}
     assert len(paper) == 15
-    assert set(diversity_table(rich, "self_bleu_4_fixed")["source"]) == {"measured"}
+    assert set(diversity_table(Snapshot(rich), "self_bleu_4_fixed")["source"]) == {"measured"}
 
 
 def test_without_a_context_all_users_of_a_prompt_get_one_text(
@@ -74,7 +75,7 @@ def test_a_change_is_the_mean_of_paired_differences(
 
 def test_one_response_cannot_be_compared(tmp_path: Path) -> None:
     with Store.open(str(tmp_path / "empty.db")) as store:
-        assert diversity_table(store, "self_bleu_4").empty
+        assert diversity_table(Snapshot(store), "self_bleu_4").empty
         assert within_table(store, []).empty
 
 

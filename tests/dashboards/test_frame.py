@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mipo_eval.dashboards import looks
+from mipo_eval.dashboards import markup
 from mipo_eval.dashboards.links import run_name
 from mipo_eval.reports.labels import decimals
 from mipo_eval.store import Store
@@ -20,17 +20,17 @@ from tests.dashboards.scripted import _response, items, make_store
 @pytest.mark.parametrize(
     ("shown", "expected"),
     [
-        (looks.number(None), "\u2013"),
-        (looks.number(float("nan")), "\u2013"),
-        (looks.number(0.0), "0.0"),
-        (looks.number(-1234.56, 2), "\u22121,234.56"),
-        (looks.number(3.0, signed=True), "+3.0"),
-        (looks.interval(None), ""),
-        (looks.interval((1.0, 2.5)), "[1.0, 2.5]"),
-        (looks.count(1, "run"), "1 run"),
-        (looks.count(2000, "run"), "2,000 runs"),
-        (looks.metric_title("tie_rate"), "tie rate (%)"),
-        (looks.metric_title("my_metric"), "my metric"),
+        (markup.number(None), "\u2013"),
+        (markup.number(float("nan")), "\u2013"),
+        (markup.number(0.0), "0.0"),
+        (markup.number(-1234.56, 2), "\u22121,234.56"),
+        (markup.number(3.0, signed=True), "+3.0"),
+        (markup.interval(None), ""),
+        (markup.interval((1.0, 2.5)), "[1.0, 2.5]"),
+        (markup.count(1, "run"), "1 run"),
+        (markup.count(2000, "run"), "2,000 runs"),
+        (markup.metric_title("tie_rate"), "tie rate (%)"),
+        (markup.metric_title("my_metric"), "my metric"),
         (decimals("rating_mean"), 2),
         (decimals("accuracy"), 1),
     ],

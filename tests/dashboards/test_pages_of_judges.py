@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mipo_eval.dashboards.labelling import labels
+from mipo_eval.dashboards.tables.label import labels
 from mipo_eval.store import Store
 from tests.dashboards.opening import open_page
 

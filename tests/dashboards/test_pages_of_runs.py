@@ -172,17 +172,18 @@ def test_the_leaderboard_flags_a_judge_that_fails(
 
 
 def test_downloads_parse(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mipo_eval.dashboards import grid, methods
+    from mipo_eval.dashboards.tables import leaderboard
+    from mipo_eval.reports.leaderboard import Asked
     from mipo_eval.reports.snapshot import Snapshot
 
     test = open_page(monkeypatch, path, "leaderboard", suite="tea")
     assert [button.label for button in test.download_button] == ["Download CSV"]
     with Store.open(str(path), mode="read") as store:
         now = Snapshot(store)
-        view = methods.View(suite="tea", judge=now.judges[1].key, metric="rating_mean")
-        found = methods.standing(now, view)
+        view = Asked(suite="tea", judge=now.judges[1].key, metric="rating_mean")
+        found = leaderboard.section(now, view)
         assert found is not None
-        table = grid.numbers(found, found.methods, {})
+        table = leaderboard.number_table(found, found.rows, {})
     read = pd.read_csv(StringIO(table.to_csv(index=False)))
     assert list(read["value"]) == pytest.approx(list(table["value"]))
     assert read["signature"].str.contains("judge:rater").all()
@@ -333,8 +334,9 @@ def _second_judge(path: Path) -> None:
 def test_several_judges_stand_side_by_side(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mipo_eval.dashboards import contrasts, duelling, methods
+    from mipo_eval.dashboards.tables import comparison, leaderboard
     from mipo_eval.reports.agreeing import agreements
+    from mipo_eval.reports.leaderboard import Asked
     from mipo_eval.reports.snapshot import Snapshot
     from mipo_eval.store.runs import list_runs
 
@@ -346,22 +348,20 @@ def test_several_judges_stand_side_by_side(
     assert "Agreement of judges" in headings
     with Store.open(str(own), mode="read") as store:
         now = Snapshot(store)
-        found = contrasts.agreements(now, "tea")
-        (apart,) = found
+        runs = [run for run in list_runs(store) if run.suite == "tea"]
+        told = agreements(store, runs, now.judges)  # what `judges agreement` says
+        (apart,) = (one for one in told if one.verdicts.n)
         assert 0 < (apart.verdicts.kappa or 0) < 1
         assert apart.verdicts.n == 4 * N_ITEMS
-        runs = [run for run in list_runs(store) if run.suite == "tea"]
-        told = agreements(store, runs, [apart.first, apart.second])
-        assert told == found  # what `judges agreement` says
-        table = duelling.agreement_table(found)
-        assert len(table) == 2
+        table = comparison.agreement_table(now, "tea")
+        assert list(table["kappa"]) == [apart.verdicts.kappa] * 2
         standings = {}
         for judge in now.judges:
-            view = methods.View(suite="tea", judge=judge.key, metric="win_rate_tie_inclusive")
-            standing = methods.standing(now, view)
+            view = Asked(suite="tea", judge=judge.key, metric="win_rate_tie_inclusive")
+            standing = leaderboard.section(now, view)
             if standing is not None:
                 standings[judge.label] = standing
-        values = duelling.judge_table(standings, "tea").pivot_table(
+        values = comparison.judge_table(standings, "tea").pivot_table(
             index="row", columns="judge", values="value"
         )
     liked = values.loc["base \u00b7 Default prompting"]

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from mipo_eval.dashboards.looks import metric_title
+from mipo_eval.dashboards.markup import metric_title
 from mipo_eval.dashboards.plots import interval_plot
 from mipo_eval.reports.labels import decimals
 

@@ -4,41 +4,46 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from mipo_eval.dashboards.answers import accuracy_table, entropy_table, question_table
-from mipo_eval.dashboards.answers import runs_by_likelihood as by_likelihood
-from mipo_eval.dashboards.diversity import change_table, diversity_table, within_table
-from mipo_eval.dashboards.judged import (
-    accuracy_table as judge_accuracy,
+from mipo_eval.dashboards.tables.answers import accuracy_table, entropy_table, question_table
+from mipo_eval.dashboards.tables.answers import runs_by_likelihood as by_likelihood
+from mipo_eval.dashboards.tables.diversity import change_table, diversity_table, within_table
+from mipo_eval.dashboards.tables.judges import accuracy_table as judge_accuracy
+from mipo_eval.dashboards.tables.judges import (
+    attack_table,
+    control_table,
+    expense_table,
+    length_table,
+    place_table,
+    rating_table,
+    validation_table,
 )
-from mipo_eval.dashboards.judged import attack_table, control_table, validation_table
-from mipo_eval.dashboards.labelling import agreement_table, put_label, stack
-from mipo_eval.dashboards.leaning import length_table, place_table, rating_table
-from mipo_eval.dashboards.learning import count_table, negatives_table, training_table
-from mipo_eval.dashboards.spending import expense_table
+from mipo_eval.dashboards.tables.label import agreement_table, put_label, stack
+from mipo_eval.dashboards.tables.training import count_table, negatives_table, training_table
+from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.store import Store
 from mipo_eval.store.runs import list_runs
 from mipo_eval.store.trainings import list_trainings
 from tests.dashboards.scripted import fill_store
 
 _TABLES: tuple[Callable[[Store], pd.DataFrame], ...] = (
-    accuracy_table,
-    entropy_table,
+    lambda store: accuracy_table(Snapshot(store)),
+    lambda store: entropy_table(Snapshot(store)),
     judge_accuracy,
     validation_table,
     attack_table,
-    control_table,
+    lambda store: control_table(Snapshot(store)),
     rating_table,
     place_table,
     length_table,
     expense_table,
-    negatives_table,
-    count_table,
+    lambda store: negatives_table(Snapshot(store)),
+    lambda store: count_table(Snapshot(store)),
     agreement_table,
     lambda store: training_table(store, list_trainings(store)),
-    lambda store: diversity_table(store, "self_bleu_4"),
+    lambda store: diversity_table(Snapshot(store), "self_bleu_4"),
     lambda store: within_table(store, _tea(store)[:2]),
     lambda store: change_table(store, *_tea(store)[:2]),
-    lambda store: question_table(store, by_likelihood(store)[0]),
+    lambda store: question_table(store, by_likelihood(Snapshot(store))[0]),
 )
 
 

@@ -9,8 +9,8 @@ from shutil import copy
 
 import pytest
 
-from mipo_eval.dashboards.labelling import labels
 from mipo_eval.dashboards.links import run_name
+from mipo_eval.dashboards.tables.label import labels
 from mipo_eval.importers import read_path, store_runs
 from mipo_eval.store import Store
 from mipo_eval.store.runs import list_runs

@@ -3,22 +3,21 @@
 import pandas as pd
 import pytest
 
-from mipo_eval.dashboards.judged import (
+from mipo_eval.dashboards.plots import rating_by_length_plot, rating_plot
+from mipo_eval.dashboards.tables.judges import (
     accuracy_table,
     attack_table,
     control_table,
+    expense_table,
     judge_names,
-    validation_table,
-)
-from mipo_eval.dashboards.leaning import (
-    length_plot,
     length_table,
     place_table,
-    rating_plot,
     rating_table,
+    validation_table,
 )
-from mipo_eval.dashboards.spending import drawn_below, expense_table
+from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.store import Store
+from mipo_eval.store.engine import sample_below
 from mipo_eval.store.judges import put_judge
 from mipo_eval.store.tables import responses
 from mipo_eval.store.verdicts import put_choices
@@ -109,7 +108,10 @@ def test_lengths_are_those_of_the_rated_responses(rich: Store) -> None:
     counted = table["responses"].sum()
     assert counted == len(different)
     assert table["rating"].between(1, 5).all()
-    assert length_plot(table).to_dict()["layer"][0]["encoding"]["y"]["title"] == "mean rating (1-5)"
+    assert (
+        rating_by_length_plot(table).to_dict()["layer"][0]["encoding"]["y"]["title"]
+        == "mean rating (1-5)"
+    )
 
 
 def test_attacks_and_controls_are_shown_beside_the_model(rich: Store) -> None:
@@ -118,7 +120,7 @@ def test_attacks_and_controls_are_shown_beside_the_model(rich: Store) -> None:
         "instruction": 12.0,
         "all kinds": 9.0,
     }
-    controls = control_table(rich)
+    controls = control_table(Snapshot(rich))
     assert set(controls["entrant"]) == {"model", "echo"}
     assert set(controls["metric"]) == {"win_rate_tie_inclusive"}
     assert len(controls) == 8
@@ -140,7 +142,7 @@ def test_calls_are_added_up_by_who_was_asked(rich: Store) -> None:
     ("total", "below"), [(10, None), (20_000, None), (40_000, "8000"), (10**9, "0001")]
 )
 def test_a_sample_is_drawn_by_key(total: int, below: str | None) -> None:
-    assert drawn_below(total) == below
+    assert sample_below(total) == below
 
 
 def test_an_empty_store_has_empty_tables(rich: Store) -> None:
@@ -149,5 +151,5 @@ def test_an_empty_store_has_empty_tables(rich: Store) -> None:
             connection.exec_driver_sql(f"delete from {table}")
     for function in (rating_table, place_table, length_table, expense_table, attack_table):
         assert function(rich).empty, function.__name__
-    assert control_table(rich).empty
+    assert control_table(Snapshot(rich)).empty
     assert validation_table(rich).empty

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mipo_eval.dashboards.learning import (
+from mipo_eval.dashboards.tables.training import (
     axis_title,
     count_table,
     curve_metrics,
@@ -16,6 +16,7 @@ from mipo_eval.dashboards.learning import (
     training_label,
     training_table,
 )
+from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.reports.trained import method_label, recipe_value, trained_rules
 from mipo_eval.store import Store
 from mipo_eval.store.engine import now
@@ -99,7 +100,7 @@ def test_a_long_curve_is_averaged_over_stretches_and_keeps_its_mean(
 
 
 def test_ablations_join_checkpoints_with_their_runs_and_the_paper(rich: Store) -> None:
-    table = negatives_table(rich)
+    table = negatives_table(Snapshot(rich))
     own = table[(table["source"] == "measured") & (table["task"] == "tea")]
     assert list(own["negatives"]) == ["missing", "random"]
     assert list(own["seed"]) == [0, 1]
@@ -107,15 +108,15 @@ def test_ablations_join_checkpoints_with_their_runs_and_the_paper(rich: Store) -
     paper = table[table["source"] == "paper"]
     assert set(paper["task"]) == {"arc_easy"}, "only tasks that were measured here too"
     assert set(paper["negatives"]) == {"none", "random", "reshuffling"}
-    assert set(count_table(rich)["count"]) == {1, 3, 5, 10}
+    assert set(count_table(Snapshot(rich))["count"]) == {1, 3, 5, 10}
 
 
 def test_without_trainings_the_ablations_are_the_paper_s(rich: Store) -> None:
     with rich.write() as connection:
         connection.exec_driver_sql("delete from trainings")
-    assert set(negatives_table(rich)["source"]) == {"paper"}
-    assert len(negatives_table(rich)) == 96
-    assert len(count_table(rich)) == 16
+    assert set(negatives_table(Snapshot(rich))["source"]) == {"paper"}
+    assert len(negatives_table(Snapshot(rich))) == 96
+    assert len(count_table(Snapshot(rich))) == 16
 
 
 def test_runs_of_checkpoints_are_named_by_what_trained_them(rich: Store, missing: Training) -> None:

@@ -1,23 +1,21 @@
 """Trainings: learning curves (Figure 2), ablations of the negatives (Tables 5, 6), pair reports."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import sqlalchemy as sa
 
-from mipo_eval.dashboards.scored import MEASURED, PAPER, score_table
-from mipo_eval.dashboards.watching import RECENT
+from mipo_eval.dashboards.tables.scores import number_frame, printed, score_table
 from mipo_eval.metrics.win_rate import METRIC_NAMES
 from mipo_eval.reports.paper import TASKS, published
+from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.reports.trained import method_label, negatives_of, recipe_value
 from mipo_eval.store import Store
 from mipo_eval.store.engine import now, utc
 from mipo_eval.store.runs import list_runs
-from mipo_eval.store.tables import curves
-from mipo_eval.store.trainings import Training, list_trainings
+from mipo_eval.store.tallies import RECENT
+from mipo_eval.store.trainings import Training, get_curve, last_values
 
 AXES = {
     "ranking_accuracy": "chosen ranked over rejected (0-1)",
@@ -59,7 +57,7 @@ def training_table(store: Store, trainings: Sequence[Training]) -> pd.DataFrame:
 
     Column `run_id` is the latest run of its checkpoint, if one was evaluated.
     """
-    last = _last_values(store)
+    last = last_values(store)
     measured = {run.model.rstrip("/"): run.run_id for run in reversed(list_runs(store))}
     return pd.DataFrame(
         [
@@ -97,33 +95,10 @@ def _line(training: Training, last: Mapping[str, float]) -> dict[str, Any]:
     }
 
 
-def _last_values(store: Store) -> dict[str, dict[str, float]]:
-    """Return, by training and metric, the value at the last step."""
-    ends = (
-        sa.select(
-            curves.c.training_id, curves.c.metric, sa.func.max(curves.c.step).label("last_step")
-        )
-        .group_by(curves.c.training_id, curves.c.metric)
-        .subquery()
-    )
-    query = sa.select(curves.c.training_id, curves.c.metric, curves.c.value).join(
-        ends,
-        (curves.c.training_id == ends.c.training_id)
-        & (curves.c.metric == ends.c.metric)
-        & (curves.c.step == ends.c.last_step),
-    )
-    found: dict[str, dict[str, float]] = {}
-    with store.read() as connection:
-        for training_id, metric, value in connection.execute(query):
-            found.setdefault(training_id, {})[metric] = value
-    return found
-
-
 def curve_metrics(store: Store, training_ids: Sequence[str]) -> list[str]:
     """Return the metrics these trainings measured, the best known first."""
-    query = sa.select(curves.c.metric).where(curves.c.training_id.in_(training_ids)).distinct()
-    with store.read() as connection:
-        found = set(connection.execute(query).scalars())
+    last = last_values(store)
+    found = {metric for one in training_ids for metric in last.get(one, ())}
     known = [metric for metric in AXES if metric in found]
     return [*known, *sorted(found - set(known))]
 
@@ -143,28 +118,15 @@ def curve_table(
         metric: name of the metric.
         smoothing: 0 (none) to below 1.
     """
-    query = (
-        sa.select(curves.c.training_id, curves.c.step, curves.c.value)
-        .where(
-            curves.c.metric == metric,
-            curves.c.training_id.in_([one.training_id for one in trainings]),
-        )
-        .order_by(curves.c.training_id, curves.c.step)
-    )
-    columns = ["training_id", "step", "value"]
-    with store.read() as connection:
-        frame = pd.DataFrame(connection.execute(query).fetchall(), columns=columns)
-    labels = {one.training_id: training_label(one) for one in trainings}
-    parts = [
-        _thinned(own).assign(training_id=key, training=labels[str(key)])
-        for key, own in frame.groupby("training_id", sort=False)
-    ]
-    if not parts:
-        return pd.DataFrame(columns=["training", *columns, "smooth"])
-    return pd.concat(
-        [part.assign(smooth=_smoothed(part["value"].tolist(), smoothing)) for part in parts],
-        ignore_index=True,
-    )
+    parts = []
+    for one in sorted(trainings, key=lambda training: training.training_id):
+        if points := get_curve(store, one.training_id, metric):
+            own = _thinned(pd.DataFrame(points))
+            smooth = _smoothed(own["value"].tolist(), smoothing)
+            label = training_label(one)
+            parts.append(own.assign(training_id=one.training_id, training=label, smooth=smooth))
+    columns = ["training", "training_id", "step", "value", "smooth"]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
 
 
 def _thinned(curve: pd.DataFrame) -> pd.DataFrame:
@@ -187,76 +149,60 @@ def _smoothed(values: Sequence[float], weight: float) -> list[float]:
     return out
 
 
-def negatives_table(store: Store) -> pd.DataFrame:
+def negatives_table(now: Snapshot) -> pd.DataFrame:
     """Return scores of MIPO checkpoints by how their negatives were made, with Table 5 below.
 
     Columns: task, metric, model, negatives, value, low, high, n, seed, source, run_id; only N = 1.
     The paper's rows are of the tasks that the store has too, or all where it has none.
     """
-    measured = _of_trainings(store)
+    measured = _of_trainings(now)
     own = measured[(measured["count"] == 1) & measured["negatives"].notna()]
     known = [
-        {
-            "task": TASKS[one.dataset],
-            "model": one.model,
-            "negatives": "none" if one.method == _BASE else one.method,
-            "value": one.value,
-            "low": math.nan if one.std is None else one.value - one.std,
-            "high": math.nan if one.std is None else one.value + one.std,
-            "source": PAPER,
-        }
+        {"task": TASKS[one.dataset], "model": one.model}
+        | {"negatives": "none" if one.method == _BASE else one.method}
+        | printed(one)
         for one in published(5)
         if one.dataset in TASKS
     ]
     return _joined(own, known)
 
 
-def count_table(store: Store) -> pd.DataFrame:
+def count_table(now: Snapshot) -> pd.DataFrame:
     """Return scores of MIPO checkpoints by negatives per positive, with Table 6 below.
 
     Columns as in `negatives_table`, and `count` for N. The paper's row of random strings is no
     count and stands in `negatives_table`'s measured rows only.
     """
-    measured = _of_trainings(store)
-    own = measured[measured["count"].notna()]
+    measured = _of_trainings(now)
     known = [
-        {
-            "task": TASKS["MB"],
-            "model": one.model,
-            "count": int(one.method),
-            "value": one.value,
-            "source": PAPER,
-        }
+        {"task": TASKS["MB"], "model": one.model, "count": int(one.method)} | printed(one)
         for one in published(6)
         if one.method.isdecimal()
     ]
-    return _joined(own, known)
+    return _joined(measured[measured["count"].notna()], known)
 
 
 def _joined(measured: pd.DataFrame, known: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    paper = pd.DataFrame(list(known)).reindex(columns=measured.columns)
+    paper = number_frame(known, list(measured.columns))
     tasks = set(measured["task"])
     if tasks & set(paper["task"]):
         paper = paper[paper["task"].isin(tasks)]
     return paper if measured.empty else pd.concat([measured, paper], ignore_index=True)
 
 
-def _of_trainings(store: Store) -> pd.DataFrame:
+def _of_trainings(now: Snapshot) -> pd.DataFrame:
     """Return win rates and accuracies of checkpoints that MIPO trained, with their negatives."""
     columns = ["task", "metric", "model", "negatives", "count", "value", "low", "high", "n", "seed"]
     columns += ["source", "run_id"]
-    lines = []
     trained = {
         one.checkpoint.rstrip("/"): one
-        for one in reversed(list_trainings(store))
+        for one in reversed(now.trainings)
         if one.checkpoint and method_label(one.method) == "MIPO"
     }
-    if not trained:
-        return pd.DataFrame(columns=columns)
-    scores = score_table(store, {_WIN, _ACCURACY}, rules=())
-    models = _models_of_runs(store)
-    for row in scores.to_dict("records"):
-        training = trained.get(models[row["run_id"]].rstrip("/"))
+    models = {run.run_id: run.model.rstrip("/") for run, _ in now.scores}
+    lines = []
+    for row in score_table(now, {_WIN, _ACCURACY}, rules=()).to_dict("records"):
+        training = trained.get(models[row["run_id"]])
         if training is None:
             continue
         strategy, count = negatives_of(training)
@@ -265,14 +211,9 @@ def _of_trainings(store: Store) -> pd.DataFrame:
             "negatives": strategy,
             "count": count or 1,
             "seed": training.seed,
-            "source": MEASURED,
         }
         lines.append({name: (row | about)[name] for name in columns})
     return pd.DataFrame(lines, columns=columns)
-
-
-def _models_of_runs(store: Store) -> dict[str, str]:
-    return {run.run_id: run.model for run in list_runs(store)}
 
 
 def flat_table(report: Mapping[str, Any]) -> pd.DataFrame:

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from mipo_eval.dashboards.behind import of_choices, of_ratings
 from mipo_eval.dashboards.links import run_name
+from mipo_eval.dashboards.tables.judges import of_choices, of_ratings
 from mipo_eval.keys import digest
 from mipo_eval.records import Response, Score
 from mipo_eval.signature import join

@@ -3,16 +3,22 @@
 Everything becomes HTML by `html.escape` and a fixed template; nothing of the text is a tag, a
 link or an attribute. What cannot be seen but acts (escape sequences, marks of direction, NUL) is
 replaced by visible signs, and a text is isolated, so that it cannot turn what stands beside it.
+
+Numbers become text here too: absent ones are dashes, never zero.
 """
 
+import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
 from html import escape
 from typing import NamedTuple
 
 from mipo_eval.records import clean_text
+from mipo_eval.reports.labels import LABELS
 
+MEASURED, PAPER = "measured", "paper"
+"""Where a number is from, as tables and plots say it."""
 SHOWN = 4_000
 """Characters of a text that a page shows at once."""
 SHOWN_AT_MOST = 200_000
@@ -129,3 +135,28 @@ def _framed(content: str, name: str, left: int) -> str:
     heading = line(name) if name else ""
     more = f'<div class="mipo-more">{left:,} more characters</div>' if left > 0 else ""
     return f'{heading}<div class="mipo-text" dir="auto">{content}</div>{more}'
+
+
+def metric_title(metric: str, control: str = "") -> str:
+    """Return a metric's name with its unit; one of another tool is called what that calls it."""
+    title = LABELS.get(metric, metric.replace("_", " "))
+    return f"{control}: {title}" if control else title
+
+
+def number(value: float | None, places: int = 1, *, signed: bool = False) -> str:
+    """Return a number as text; an absent one is a dash, never zero."""
+    if value is None or math.isnan(value):
+        return "\u2013"
+    return f"{value:{'+' if signed else ''},.{places}f}".replace("-", "\u2212")
+
+
+def interval(ends: Sequence[float] | None, places: int = 1) -> str:
+    """Return an interval as text; an absent one is empty."""
+    if ends is None:
+        return ""
+    return f"[{number(ends[0], places)}, {number(ends[1], places)}]"
+
+
+def count(done: int, what: str) -> str:
+    """Return "1 run" or "2 runs"."""
+    return f"{done:,} {what}" + ("" if done == 1 else "s")

@@ -3,18 +3,17 @@
 from datetime import timedelta
 from pathlib import Path
 
-from mipo_eval.dashboards import watching
 from mipo_eval.records import Score
 from mipo_eval.signature import join
 from mipo_eval.store import Store
 from mipo_eval.store.engine import now
-from mipo_eval.store.items import put_list
+from mipo_eval.store.items import has_items, put_list
 from mipo_eval.store.judges import put_judge
 from mipo_eval.store.responses import put_generation, put_responses
-from mipo_eval.store.runs import Run, put_run, put_scores
+from mipo_eval.store.runs import Run, put_run, put_scores, results_version
+from mipo_eval.store.tallies import in_flight
 from mipo_eval.store.verdicts import put_ratings
 from tests.dashboards.scripted import _rating, _response, items
-from tests.waiting import HANG
 
 SCORE = Score(metric="accuracy", value=1.0, n=8, signature=join(s=1))
 
@@ -50,48 +49,47 @@ def test_progress_of_a_run_in_flight(tmp_path: Path) -> None:
         ratings = [_rating(item, f"text {item.item_id}", 0, 3) for item in of[:2]]
         put_judge(store, ratings[0].judge, "rater", {})
         put_ratings(store, ratings)
-        (flight,) = watching.in_flight(store)
+        (flight,) = in_flight(store)
         assert (flight.run.run_id, flight.responses, flight.rated) == ("r", 5, 2)
-        assert flight.seconds < HANG
         put_scores(
             store, run.run_id, [Score(metric="accuracy", value=1.0, n=8, signature=join(s=1))]
         )
-        assert watching.in_flight(store) == []
+        assert in_flight(store) == []
 
 
 def test_a_run_that_nobody_continues_is_not_in_flight(tmp_path: Path) -> None:
     with Store.open(str(tmp_path / "s.db")) as store:
         _begun(store, hours=2)
-        assert watching.in_flight(store) == []
+        assert in_flight(store) == []
 
 
 def test_versions_change_with_what_they_stand_for(tmp_path: Path) -> None:
     path = tmp_path / "s.db"
     with Store.open(str(path)) as store, Store.open(str(path), mode="read") as reader:
         run = _begun(store)
-        before = (watching.version(reader), watching.results_version(reader))
-        assert before == (watching.version(reader), watching.results_version(reader))
+        before = (reader.version(), results_version(reader))
+        assert before == (reader.version(), results_version(reader))
         put_responses(store, "g", [_response(items(1)[0], "text")])
-        responded = (watching.version(reader), watching.results_version(reader))
+        responded = (reader.version(), results_version(reader))
         assert responded[0] != before[0]
         assert responded[1] == before[1]
         put_scores(
             store, run.run_id, [Score(metric="accuracy", value=1.0, n=8, signature=join(s=1))]
         )
-        assert watching.results_version(reader) != before[1]
+        assert results_version(reader) != before[1]
 
 
 def test_an_empty_store_has_nothing_to_show(tmp_path: Path) -> None:
     with Store.open(str(tmp_path / "s.db")) as store:
-        assert not watching.has_items(store)
+        assert not has_items(store)
         _begun(store)
-        assert watching.has_items(store)
+        assert has_items(store)
 
 
 def test_versions_on_postgresql(postgres_url: str) -> None:
     with Store.open(postgres_url) as store:
-        before = (watching.version(store), watching.results_version(store))
+        before = (store.version(), results_version(store))
         _begun(store)
-        assert watching.version(store) != before[0]
-        assert watching.results_version(store) != before[1]
-        assert len(watching.in_flight(store)) == 1
+        assert store.version() != before[0]
+        assert results_version(store) != before[1]
+        assert len(in_flight(store)) == 1

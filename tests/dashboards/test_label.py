@@ -4,9 +4,8 @@ from collections import Counter
 
 import pytest
 
-from mipo_eval.dashboards.labelling import (
+from mipo_eval.dashboards.tables.label import (
     SKIPPED,
-    Pair,
     Stack,
     agreement_table,
     labels,
@@ -25,6 +24,7 @@ from mipo_eval.keys import digest
 from mipo_eval.store import Store
 from mipo_eval.store.runs import Run, list_runs
 from mipo_eval.store.tables import choices
+from mipo_eval.verdict import Pair
 from tests.dashboards.scripted import N_ITEMS
 
 
@@ -146,6 +146,6 @@ def test_a_name_that_is_none_is_refused(written: str) -> None:
 
 
 def test_a_text_that_is_gone_is_said(rich: Store, pairs: Stack) -> None:
-    gone = pairs.pairs[0]._replace(text_key_a="00" * 16)
+    gone = pairs.pairs[0]._replace(first="00" * 16)
     with pytest.raises(DataError, match="does not hold both texts for item tea-"):
         show_pair(rich, "Ann", gone)

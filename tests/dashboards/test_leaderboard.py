@@ -6,10 +6,13 @@ from datetime import date
 import numpy as np
 import pytest
 
-from mipo_eval.dashboards import contrasts, duelling, flags, grid, methods
-from mipo_eval.dashboards.methods import Filters, Standing, View
+from mipo_eval.dashboards import plots
+from mipo_eval.dashboards.tables import comparison, leaderboard
+from mipo_eval.dashboards.tables.leaderboard import Filters
 from mipo_eval.records import Score
 from mipo_eval.reports.catalog import RowRule
+from mipo_eval.reports.cells import over_seeds
+from mipo_eval.reports.leaderboard import Asked, Section
 from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.signature import join
 from mipo_eval.store import Store
@@ -26,18 +29,18 @@ def now(served: Served) -> Iterator[Snapshot]:
         yield Snapshot(store)
 
 
-def view(now: Snapshot, metric: str = WIN, rules: tuple[RowRule, ...] = ()) -> View:
-    return View(suite="tea", judge=now.judges[0].key, metric=metric, rules=rules)
+def view(now: Snapshot, metric: str = WIN, rules: tuple[RowRule, ...] = ()) -> Asked:
+    return Asked(suite="tea", judge=now.judges[0].key, metric=metric, rules=rules)
 
 
-def standing(now: Snapshot, metric: str = WIN) -> Standing:
-    found = methods.standing(now, view(now, metric))
+def standing(now: Snapshot, metric: str = WIN) -> Section:
+    found = leaderboard.section(now, view(now, metric))
     assert found is not None
     return found
 
 
 def test_topics_are_suites_by_judge(now: Snapshot) -> None:
-    judged, free = methods.topics(now)
+    judged, free = leaderboard.topics(now)
     assert (judged.suite, judged.judge) == ("tea", now.judges[0])
     assert WIN in judged.metrics
     assert free.judge is None
@@ -46,8 +49,11 @@ def test_topics_are_suites_by_judge(now: Snapshot) -> None:
 
 
 def test_every_row_knows_its_runs(now: Snapshot, served: Served) -> None:
-    found = {method.label: method for method in standing(now).methods}
-    behind = {name: {run.run_id[:12] for run in m.all_runs} for name, m in found.items()}
+    rows = standing(now).rows
+    behind = {
+        name: {run.run_id[:12] for run in leaderboard.runs_of(row)}
+        for name, row in zip(leaderboard.labels(rows), rows, strict=True)
+    }
     assert behind == {
         "mipo \u00b7 Personalized prompting": {served.id("mipo-seed0"), served.id("mipo-seed1")},
         "sft \u00b7 Personalized prompting": {served.id("sft-seed0"), served.id("sft-seed1")},
@@ -63,24 +69,26 @@ def test_a_row_that_is_the_best_variant_names_the_runs_of_that_variant(
         RowRule(name="*mipo-seed0*", model="b", method="MIPO", variant="missing"),
         RowRule(name="*mipo-seed1*", model="b", method="MIPO", variant="random"),
     )
-    found = methods.standing(now, view(now, rules=rules))
+    found = leaderboard.section(now, view(now, rules=rules))
     assert found is not None
-    (mipo,) = (method for method in found.methods if method.row.name.method == "MIPO")
-    assert [run.run_id[:12] for run in mipo.all_runs] == [served.id("mipo-seed1")]
-    assert "best of 2 (random)" in (mipo.row.cells["tea"].best_of_text or "")
-    table = grid.numbers(found, found.methods, {})
-    wide = grid.wide(table, found.section.tasks, [], methods.signatures(found.methods))
+    (mipo,) = (row for row in found.rows if row.name.method == "MIPO")
+    assert [run.run_id[:12] for run in leaderboard.runs_of(mipo)] == [served.id("mipo-seed1")]
+    assert "best of 2 (random)" in (mipo.cells["tea"].best_of_text or "")
+    table = leaderboard.number_table(found, found.rows, {})
+    wide = leaderboard.wide(table, found.tasks, [], leaderboard.signatures(found.rows))
     assert "MIPO *" in set(wide.table["method"])
-    assert grid.notes(table, wide, None)[0].startswith("* b MIPO on tea: best of 2 (random), ")
+    assert leaderboard.notes(table, wide, None)[0].startswith(
+        "* b MIPO on tea: best of 2 (random), "
+    )
 
 
 @pytest.mark.parametrize("metric", ["win_rate_excluding_ties", "net_win_rate", "rating_mean"])
 def test_other_numbers_have_the_same_runs_behind_them(now: Snapshot, metric: str) -> None:
-    assert sum(len(method.all_runs) for method in standing(now, metric).methods) == 6
+    assert sum(len(leaderboard.runs_of(row)) for row in standing(now, metric).rows) == 6
 
 
 def test_a_number_that_is_not_there_is_no_leaderboard(now: Snapshot) -> None:
-    assert methods.standing(now, view(now, "accuracy")) is None
+    assert leaderboard.section(now, view(now, "accuracy")) is None
 
 
 @pytest.mark.parametrize(
@@ -96,13 +104,13 @@ def test_a_number_that_is_not_there_is_no_leaderboard(now: Snapshot) -> None:
     ],
 )
 def test_filters_keep_what_they_say(now: Snapshot, filters: Filters, left: int) -> None:
-    assert len(methods.filtered(standing(now).methods, filters)) == left
+    assert len(leaderboard.filtered(standing(now).rows, filters)) == left
 
 
 def test_the_filter_by_signature_keeps_its_rows(now: Snapshot) -> None:
     found = standing(now)
-    (signature,) = methods.facets(found).signatures
-    assert len(methods.filtered(found.methods, Filters(signature=signature))) == 4
+    (signature,) = leaderboard.facets(found.rows).signatures
+    assert len(leaderboard.filtered(found.rows, Filters(signature=signature))) == 4
 
 
 def _remade(served: Served) -> None:
@@ -126,8 +134,8 @@ def test_numbers_made_differently_never_share_a_column(served: Served) -> None:
     with Store.open(str(served.path), mode="read") as store:
         now = Snapshot(store)
         found = standing(now)
-        table = grid.numbers(found, found.methods, {})
-        wide = grid.wide(table, found.section.tasks, ["n"], methods.signatures(found.methods))
+        table = leaderboard.number_table(found, found.rows, {})
+        wide = leaderboard.wide(table, found.tasks, ["n"], leaderboard.signatures(found.rows))
     assert wide.values == ("tea", "tea [1]")
     assert wide.apart == {"tea [1]": "decoding greedy-512 (not greedy-256)"}
     both = wide.table[["tea", "tea [1]"]].notna().sum(axis=1)
@@ -148,30 +156,32 @@ def test_rows_of_one_name_are_told_apart(served: Served) -> None:
             for score in get_scores(store, run.run_id)
         ]
         put_scores(store, "e" * 32, made)
-        names = methods.labels(standing(Snapshot(store)).methods)
+        names = leaderboard.labels(standing(Snapshot(store)).rows)
     assert len(set(names)) == len(names) == 5
 
 
 def test_the_wide_table_is_ordered_best_first(now: Snapshot) -> None:
     found = standing(now)
-    table = grid.numbers(found, found.methods, {})
-    wide = grid.wide(table, found.section.tasks, grid.SHOWN, methods.signatures(found.methods))
-    best = grid.ordered(wide, "mean", lower=False)
+    table = leaderboard.number_table(found, found.rows, {})
+    wide = leaderboard.wide(
+        table, found.tasks, leaderboard.SHOWN, leaderboard.signatures(found.rows)
+    )
+    best = leaderboard.ordered(wide, "mean", lower=False)
     assert list(best["model"]) == ["mipo", "sft", "base", "base"]
-    assert list(grid.ordered(wide, "tea", lower=True)["model"])[-1] == "mipo"
-    assert grid.ordered(wide, "model", lower=False)["model"].iloc[0] == "base"
+    assert list(leaderboard.ordered(wide, "tea", lower=True)["model"])[-1] == "mipo"
+    assert leaderboard.ordered(wide, "model", lower=False)["model"].iloc[0] == "base"
     assert best["tea"].iloc[0] == pytest.approx(100 * 21 / N_ITEMS)
 
 
 def test_links_lead_to_the_items_behind_a_row(now: Snapshot, served: Served) -> None:
     found = standing(now)
-    wide = grid.wide(
-        grid.numbers(found, found.methods, {}),
-        found.section.tasks,
+    wide = leaderboard.wide(
+        leaderboard.number_table(found, found.rows, {}),
+        found.tasks,
         [],
-        methods.signatures(found.methods),
+        leaderboard.signatures(found.rows),
     )
-    links = grid.linked(wide.table, found.methods)["items"]
+    links = leaderboard.linked(wide.table, found.rows)["items"]
     assert all(link.startswith("pairs?a=") for link in links)
     assert (
         served.id("base", "default")[:8]
@@ -183,8 +193,8 @@ def test_published_rows_stand_beside_measured_ones(now: Snapshot) -> None:
     from dataclasses import replace
 
     found = standing(now)
-    section = replace(found.section, tasks=("ca", "prism"))
-    paper = grid.paper_numbers(replace(found, section=section))
+    section = replace(found, tasks=("ca", "prism"))
+    paper = leaderboard.paper_numbers(section)
     assert set(paper["source"]) == {"paper"}
     assert set(paper["task"]) == {"ca", "prism"}
     (one,) = paper[
@@ -193,31 +203,33 @@ def test_published_rows_stand_beside_measured_ones(now: Snapshot) -> None:
         & (paper["task"] == "ca")
     ].to_dict("records")
     assert 50 < one["value"] <= 100
-    some = grid.paper_numbers(replace(found, section=section), ["Qwen2.5-7B-Instruct"])
+    some = leaderboard.paper_numbers(section, ["Qwen2.5-7B-Instruct"])
     assert set(some["model"]) == {"Qwen2.5-7B-Instruct"}
-    wide = grid.wide(paper, section.tasks, ["interval", "n"], methods.signatures(found.methods))
+    wide = leaderboard.wide(
+        paper, section.tasks, ["interval", "n"], leaderboard.signatures(found.rows)
+    )
     assert len(wide.table) == len(paper) / 2
-    assert grid.paper_numbers(found).empty
+    assert leaderboard.paper_numbers(found).empty
 
 
 def test_differences_are_those_of_the_command_line(now: Snapshot, served: Served) -> None:
     from mipo_eval.reports.comparing import Wanted, compare_runs
 
     found = standing(now)
-    names = [method.label for method in found.methods]
+    names = leaderboard.labels(found.rows)
     baseline = names.index("base \u00b7 Personalized prompting")
     default = names.index("base \u00b7 Default prompting")
-    usual = contrasts.default_baseline(found.methods)
+    usual = comparison.default_baseline(found.rows)
     assert usual is not None
-    assert found.methods[usual].row.name.method == "Personalized prompting"
-    made = contrasts.against(now, found, now.judges[0].key, baseline)
+    assert found.rows[usual].name.method == "Personalized prompting"
+    made = comparison.against(now, found, now.judges[0].key, baseline)
     assert {row for row, _ in made} == set(range(4)) - {baseline}
     ids = [served.id("base"), served.id("base", "default")]
     (task,) = compare_runs(now.store, ids, Wanted(baseline=ids[0], metric=WIN))
     (pair,) = task.comparisons
     own = made[default, "tea"]
     assert (own.difference, own.n, own.wins) == (pair.difference, pair.n, pair.wins)
-    table = duelling.forest_table(found, made, baseline)
+    table = comparison.forest_table(found, made, baseline)
     assert len(table) == 3
     assert table["items"].str.contains("&b=").all()
 
@@ -226,24 +238,24 @@ def test_rows_without_items_in_common_are_left_out(now: Snapshot) -> None:
     from dataclasses import replace
 
     found = standing(now)
-    lone = replace(found.methods[0], runs={"tea": ()})
-    other = replace(found, methods=(lone, *found.methods[1:]))
-    made = contrasts.against(now, other, now.judges[0].key, 1)
+    first = found.rows[0]
+    lone = replace(first, cells={"tea": replace(first.cells["tea"], runs=())})
+    other = replace(found, rows=(lone, *found.rows[1:]))
+    made = comparison.against(now, other, now.judges[0].key, 1)
     assert (0, "tea") not in made
-    assert contrasts.against(now, other, now.judges[0].key, 0) == {}
+    assert comparison.against(now, other, now.judges[0].key, 0) == {}
 
 
 def test_who_beats_whom_adds_up(now: Snapshot) -> None:
     found = standing(now)
-    outcome = contrasts.outcomes(now, found, now.judges[0].key, "rating_mean")["tea"]
-    rates = {(duel.first, duel.second): duel.rate for duel in contrasts.duels(outcome)}
+    metric, table = comparison.wins(now, found, now.judges[0].key, "tea")
+    assert metric == "rating_mean"
+    rates = {(row.first, row.second): row.rate for row in table.itertuples()}
     assert len(rates) == 12
     for (a, b), rate in rates.items():
         assert rate + rates[b, a] == pytest.approx(100)
-    turned = {(d.first, d.second): d.rate for d in contrasts.duels(outcome, lower=True)}
-    assert turned == {(a, b): rates[b, a] for a, b in rates}
-    table = duelling.duel_table(found, outcome, lower=False)
-    chart = duelling.matrix_plot(
+    assert rates["mipo \u00b7 Personalized prompting", "base \u00b7 Default prompting"] > 50
+    chart = plots.matrix_plot(
         table, rows="first", columns="second", value="rate", title="%", ends=(0, 50, 100)
     )
     assert chart.to_dict()["height"] > 100
@@ -251,31 +263,29 @@ def test_who_beats_whom_adds_up(now: Snapshot) -> None:
 
 def test_a_mean_over_seeds_skips_absent_values() -> None:
     values = np.array([[1.0, 3.0], [np.nan, 2.0], [np.nan, np.nan]])
-    np.testing.assert_array_equal(contrasts.over_seeds(values), [2.0, 2.0, np.nan])
+    np.testing.assert_array_equal(over_seeds(values), [2.0, 2.0, np.nan])
 
 
 def test_one_judge_agrees_with_nobody(now: Snapshot) -> None:
-    assert contrasts.agreements(now, "tea") == []
-    assert contrasts.agreements(now, "another") == []
+    assert comparison.agreement_table(now, "tea").empty
+    assert comparison.agreement_table(now, "another").empty
 
 
 def test_length_stands_beside_the_result(now: Snapshot) -> None:
     found = standing(now)
-    lengths = contrasts.outcomes(now, found, None, "response_tokens")
-    made = contrasts.outcomes(now, found, now.judges[0].key)
-    table = duelling.length_table(found, lengths, made)
-    assert len(table) == len(found.methods)
+    table = comparison.length_table(now, found, now.judges[0].key)
+    assert len(table) == len(found.rows)
     assert set(table["task"]) == {"tea"}
     assert (table["tokens"] > 0).all()
-    assert duelling.length_plot(table, "win rate (%)").to_dict()["mark"]["type"] == "point"
+    assert plots.length_plot(table, "win rate (%)").to_dict()["mark"]["type"] == "point"
 
 
 def test_broken_judges_and_winning_controls_are_flagged(served: Served) -> None:
     with Store.open(str(served.path)) as store:
         now = Snapshot(store)
         judge = now.judges[0].key
-        assert flags.failings(now, judge) == []
-        assert flags.winning_controls(now, "tea", judge) == []
+        assert leaderboard.failings(now, judge) == []
+        assert leaderboard.winning_controls(now, "tea", judge) == []
         run = served.runs["base", "personalized"]
         put_validation(
             store,
@@ -299,8 +309,8 @@ def test_broken_judges_and_winning_controls_are_flagged(served: Served) -> None:
         )
         put_scores(store, run.run_id, [echo])
         now = Snapshot(store)
-        (line,) = flags.failings(now, judge)
+        (line,) = leaderboard.failings(now, judge)
         assert line.endswith("prism: no better than a coin")
-        (control,) = flags.winning_controls(now, "tea", judge)
+        (control,) = leaderboard.winning_controls(now, "tea", judge)
         assert "control echo does as well as the model in tea" in control
-        assert flags.winning_controls(now, "other", judge) == []
+        assert leaderboard.winning_controls(now, "other", judge) == []

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from mipo_eval.dashboards import contrasts, detail, facts, pairings
-from mipo_eval.dashboards.pairings import Pairing, Wanted
+from mipo_eval.dashboards.tables import comparison, pairs
+from mipo_eval.dashboards.tables.pairs import PairFilter, Pairing
+from mipo_eval.dashboards.tables.run import costs, facts, failures, quoted, score_lines, siblings
 from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.store import Store
 from mipo_eval.store.merge import merge
@@ -38,7 +39,7 @@ def _runs(store: Store) -> list[Run]:
 
 def test_outcomes_add_up_to_the_stored_rates(store: Store) -> None:
     for run in _runs(store):
-        found = pairings.pairings(store, run.run_id, None)
+        found = pairs.pairings(store, run.run_id, None)
         assert len(found) == N_ITEMS
         outcomes = [pairing.verdicts[RATER].winner for pairing in found]
         rates = {score.metric: score.value for score in get_scores(store, run.run_id)}
@@ -50,8 +51,8 @@ def test_outcomes_add_up_to_the_stored_rates(store: Store) -> None:
 
 def test_two_runs_are_mirror_images(store: Store) -> None:
     first, second = _runs(store)[1:3]
-    one = pairings.pairings(store, first.run_id, second.run_id)
-    other = pairings.pairings(store, second.run_id, first.run_id)
+    one = pairs.pairings(store, first.run_id, second.run_id)
+    other = pairs.pairings(store, second.run_id, first.run_id)
     turned = {"a": "b", "b": "a", "tie": "tie", None: None}
     for left, right in zip(one, other, strict=True):
         assert left.verdicts.keys() == right.verdicts.keys() == {RATER, CHOOSER}
@@ -65,7 +66,7 @@ def test_two_runs_are_mirror_images(store: Store) -> None:
 
 def test_an_order_that_decides_is_a_flip_and_a_tie(store: Store) -> None:
     first, second = _runs(store)[1:3]
-    found = [p.verdicts[CHOOSER] for p in pairings.pairings(store, second.run_id, first.run_id)]
+    found = [p.verdicts[CHOOSER] for p in pairs.pairings(store, second.run_id, first.run_id)]
     flipped = [verdict for verdict in found if verdict.flipped]
     assert 0 < len(flipped) < len(found)
     assert {verdict.winner for verdict in flipped} == {"tie"}
@@ -91,47 +92,47 @@ FOUND = [
 @pytest.mark.parametrize(
     ("wanted", "left"),
     [
-        (Wanted(), [0, 1, 2, 3]),
-        (Wanted(outcomes=("win",)), [0]),
-        (Wanted(outcomes=("win",), judge="b"), []),
-        (Wanted(outcomes=("loss", "tie"), judge="b"), [0, 1]),
-        (Wanted(outcomes=("undecided",)), [2]),
-        (Wanted(flipped=True), [1]),
-        (Wanted(flipped=True, judge="a"), []),
-        (Wanted(disputed=True), [0]),
-        (Wanted(tasks=("t", "u")), [0, 1, 2, 3]),
-        (Wanted(tasks=("u",)), []),
-        (Wanted(gap=1.0), [0]),
-        (Wanted(gap=1.0, judge="b"), []),
-        (Wanted(gap=0.5, judge="b"), [0]),
+        (PairFilter(), [0, 1, 2, 3]),
+        (PairFilter(outcomes=("win",)), [0]),
+        (PairFilter(outcomes=("win",), judge="b"), []),
+        (PairFilter(outcomes=("loss", "tie"), judge="b"), [0, 1]),
+        (PairFilter(outcomes=("undecided",)), [2]),
+        (PairFilter(flipped=True), [1]),
+        (PairFilter(flipped=True, judge="a"), []),
+        (PairFilter(disputed=True), [0]),
+        (PairFilter(tasks=("t", "u")), [0, 1, 2, 3]),
+        (PairFilter(tasks=("u",)), []),
+        (PairFilter(gap=1.0), [0]),
+        (PairFilter(gap=1.0, judge="b"), []),
+        (PairFilter(gap=0.5, judge="b"), [0]),
     ],
 )
-def test_filters(wanted: Wanted, left: list[int]) -> None:
-    assert pairings.matching(FOUND, wanted, None) == left
-    assert pairings.matching(FOUND, wanted, frozenset({1, 2})) == [n for n in left if n in {1, 2}]
+def test_filters(wanted: PairFilter, left: list[int]) -> None:
+    assert pairs.matching(FOUND, wanted, None) == left
+    assert pairs.matching(FOUND, wanted, frozenset({1, 2})) == [n for n in left if n in {1, 2}]
 
 
 def test_search_reads_every_text_of_an_item(store: Store) -> None:
     first, second = _runs(store)[1:3]
     run, other = first.run_id, second.run_id
-    assert pairings.search(store, run, None, "TEA NUMBER 7?") == {14, 15}
-    assert pairings.search(store, run, None, "reference 9:") == {9}
-    assert pairings.search(store, run, None, "i am nine") == set(range(1, N_ITEMS, 2))
-    assert pairings.search(store, run, None, "easy words") == set(range(N_ITEMS))
+    assert pairs.search(store, run, None, "TEA NUMBER 7?") == {14, 15}
+    assert pairs.search(store, run, None, "reference 9:") == {9}
+    assert pairs.search(store, run, None, "i am nine") == set(range(1, N_ITEMS, 2))
+    assert pairs.search(store, run, None, "easy words") == set(range(N_ITEMS))
     text = next(
         entry.response.text
         for entry in answered(store, second.list_key, second.generation_key)
         if entry.position == 5 and entry.response
     )
     assert text is not None
-    assert pairings.search(store, run, None, text) == set()
-    assert pairings.search(store, run, other, text) == {5}
-    assert pairings.search(store, run, None, "100%") == set()
+    assert pairs.search(store, run, None, text) == set()
+    assert pairs.search(store, run, other, text) == {5}
+    assert pairs.search(store, run, None, "100%") == set()
 
 
 def test_detail_has_both_texts_and_all_that_was_said(store: Store) -> None:
     first, second = _runs(store)[1:3]
-    found = detail.detail(store, second.run_id, first.run_id, 5)
+    found = pairs.detail(store, second.run_id, first.run_id, 5)
     assert found is not None
     assert found.item.item_id == "tea-5"
     assert (found.first.text or "").startswith("out/mipo-missing: ")
@@ -140,7 +141,7 @@ def test_detail_has_both_texts_and_all_that_was_said(store: Store) -> None:
     assert found.ratings[["first", "second"]].notna().all(axis=None)
     orders = {said.about for said in found.said if said.judge == "chooser"}
     assert orders == {"choice, first text shown first", "choice, second text shown first"}
-    turned = detail.detail(store, first.run_id, second.run_id, 5)
+    turned = pairs.detail(store, first.run_id, second.run_id, 5)
     assert turned is not None
     results = [{s.about: s.result for s in f.said if s.judge == "chooser"} for f in (found, turned)]
     for about, result in results[0].items():
@@ -148,13 +149,13 @@ def test_detail_has_both_texts_and_all_that_was_said(store: Store) -> None:
         key = " ".join(swap.get(word, word) for word in about.split(" "))
         key = key.replace("shown second", "shown first")
         assert results[1][key] == " ".join(swap.get(word, word) for word in result.split(" "))
-    assert detail.detail(store, first.run_id, None, N_ITEMS) is None
+    assert pairs.detail(store, first.run_id, None, N_ITEMS) is None
 
 
 def test_detail_of_a_run_shows_raw_replies_and_requests(served: Served) -> None:
     with Store.open(str(served.path), mode="read") as store:
         run = served.runs["base", "personalized"]
-        found = detail.detail(store, run.run_id, None, 5)
+        found = pairs.detail(store, run.run_id, None, 5)
         assert found is not None
         own = [said for said in found.said if said.about.startswith("first")]
         assert [said.reply for said in own] == ["hard to say"] * 2
@@ -162,25 +163,25 @@ def test_detail_of_a_run_shows_raw_replies_and_requests(served: Served) -> None:
         assert [said.reply for said in found.said if said.about.startswith("second")] == ["3"] * 2
         key = own[0].call_key
         assert key is not None
-        request = detail.request_of(store, key)
+        request = pairs.request_of(store, key)
         assert request is not None
         assert "base on 5" in request
         assert "[user]" in request
-        assert detail.request_of(store, "no such call") is None
+        assert pairs.request_of(store, "no such call") is None
 
 
 def test_failures_are_counted_with_their_reasons(served: Served) -> None:
     with Store.open(str(served.path), mode="read") as store:
-        base = facts.failures(store, served.id("base"))
+        base = failures(store, served.id("base"))
         assert list(base["stage"]) == ["verdict of judge"]
         assert list(base["items"]) == [1]
         assert list(base["first"]) == [5]
-        assert facts.failures(store, served.id("mipo-seed0")).empty
+        assert failures(store, served.id("mipo-seed0")).empty
 
 
 def test_cost_counts_every_call_once(served: Served) -> None:
     with Store.open(str(served.path), mode="read") as store:
-        table = facts.costs(store, served.id("mipo-seed0")).set_index("what")
+        table = costs(store, served.id("mipo-seed0")).set_index("what")
         assert table.loc["responses", "calls"] == N_SERVED
         assert table.loc["verdicts of judge", "calls"] == 2 * N_SERVED
         assert table.loc["verdicts of judge", "dollars"] == 0.0
@@ -188,32 +189,32 @@ def test_cost_counts_every_call_once(served: Served) -> None:
 
 def test_facts_name_the_command_that_repeats_a_run(store: Store) -> None:
     run = _runs(store)[1]
-    found = facts.facts(store, run.run_id)
+    found = facts(store, run.run_id)
     assert found.why_not is None
     assert found.command is not None
     assert found.command.startswith("mipo-eval --model base --suite tea --decoding max_tokens=256")
     assert '"max_tokens": 256' in found.configuration
     assert found.recorded == "mipo-eval --model base --suite tea"
     assert len(found.judges) == 1
-    others = {(other.model, other.prompting) for other in facts.siblings(store, run.run_id)}
+    others = {(other.model, other.prompting) for other in siblings(store, run.run_id)}
     assert others == {(m, p) for m, p, _ in MODELS} - {("base", "personalized")}
 
 
 def test_a_run_that_nothing_repeats_says_why(served: Served) -> None:
     with Store.open(str(served.path), mode="read") as store:
-        found = facts.facts(store, served.id("base"))
+        found = facts(store, served.id("base"))
     assert found.command is None
     assert "tea.jsonl" in (found.why_not or "")
 
 
 def test_a_command_is_broken_before_its_options() -> None:
-    made = facts.quoted("mipo-eval --model 'a b' --suite demo")
+    made = quoted("mipo-eval --model 'a b' --suite demo")
     assert made == "mipo-eval \\\n  --model 'a b' \\\n  --suite demo"
 
 
 def test_numbers_of_a_run_keep_their_intervals(store: Store) -> None:
     run = _runs(store)[2]
-    table = facts.score_lines(store, run.run_id)
+    table = score_lines(store, run.run_id)
     row = table[table["metric"] == "win_rate_tie_inclusive"].iloc[0]
     assert row["ci_low"] < row["value"] < row["ci_high"]
     assert (row["n"], row["judge"], row["better"]) == (N_ITEMS, "rater", "higher")
@@ -227,19 +228,19 @@ def test_the_same_comes_from_postgresql(path: Path, postgres_url: str) -> None:
         merge(other, store)
         first, second = _runs(store)[1:3]
         for here in (None, second.run_id):
-            assert pairings.pairings(other, first.run_id, here) == pairings.pairings(
+            assert pairs.pairings(other, first.run_id, here) == pairs.pairings(
                 store, first.run_id, here
             )
-        assert pairings.search(other, first.run_id, None, "reference 9:") == {9}
-        one, two = (detail.detail(s, second.run_id, first.run_id, 5) for s in (store, other))
-        assert one is not None
-        assert two is not None
-        assert one.ratings.equals(two.ratings)
-        assert {said.about for said in one.said} == {said.about for said in two.said}
-        for table in (facts.failures, facts.costs, facts.score_lines):
+        assert pairs.search(other, first.run_id, None, "reference 9:") == {9}
+        here, there = (pairs.detail(s, second.run_id, first.run_id, 5) for s in (store, other))
+        assert here is not None
+        assert there is not None
+        assert here.ratings.equals(there.ratings)
+        assert {said.about for said in here.said} == {said.about for said in there.said}
+        for table in (failures, costs, score_lines):
             assert table(other, first.run_id).equals(table(store, first.run_id))
-        told = [facts.facts(s, first.run_id) for s in (store, other)]
+        told = [facts(s, first.run_id) for s in (store, other)]
         assert told[0].command == told[1].command is not None
         assert told[0].configuration == told[1].configuration
-        now = [Snapshot(s) for s in (store, other)]
-        assert contrasts.agreements(now[0], "tea") == contrasts.agreements(now[1], "tea")
+        one, two = (comparison.agreement_table(Snapshot(s), "tea") for s in (store, other))
+        assert one.equals(two)

@@ -1,0 +1,1 @@
+"""The tables of the board, a module a page: pandas from a store, without Streamlit."""

@@ -1,0 +1,437 @@
+"""The leaderboard: what there is to choose, the rows, tables of them, and what to be warned of.
+
+`number_table` has one line a number, for the download; `wide` one line a method, for the eye.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from mipo_eval.dashboards.links import address, run_name
+from mipo_eval.dashboards.markup import MEASURED, PAPER, interval, label
+from mipo_eval.evaluation.controls import winners
+from mipo_eval.keys import digest
+from mipo_eval.records import Score
+from mipo_eval.reports.catalog import model_label
+from mipo_eval.reports.cells import Cell
+from mipo_eval.reports.labels import decimals
+from mipo_eval.reports.leaderboard import Asked, Row, Section, leaderboard
+from mipo_eval.reports.paper import published_rows
+from mipo_eval.reports.snapshot import Snapshot
+from mipo_eval.signature import Signature, short
+from mipo_eval.stats import Comparison
+from mipo_eval.store.judges import StoredJudge
+from mipo_eval.store.runs import Run
+from mipo_eval.store.validations import failing_judges
+
+FROM_PAPER = 1_000_000
+"""Place of the first published row."""
+
+COLUMNS = {
+    "interval": "95 %",
+    "delta": "\u0394",
+    "p": "p",
+    "detectable": "detectable",
+    "ties": "ties %",
+    "n": "n",
+    "unscored": "unscored",
+    "seeds": "\u00b1 seeds",
+    "rank": "rank",
+    "group": "group",
+    "date": "made",
+}
+"""What can stand beside each value, to what its column is called."""
+SHOWN = ("interval", "delta", "ties", "n", "group")
+"""Columns shown unless the reader chooses others."""
+
+_CHOSEN = " *"
+"""Marks a number that is the best of several, chosen on the items it is over."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topic:
+    """One suite under one judge, of which there is a leaderboard."""
+
+    suite: str
+    judge: StoredJudge | None
+    """None for numbers without a judge."""
+    metrics: tuple[str, ...]
+    """Those that are stored, in order of first appearance; controls left out."""
+
+
+def topics(now: Snapshot) -> list[Topic]:
+    """Return what leaderboards a store has, the suite of the latest run first."""
+    judges = {short(judge.key): judge for judge in now.judges}
+    found: dict[tuple[str, str | None], dict[str, None]] = {}
+    latest: dict[str, str] = {}
+    for run, score in now.scores:
+        by = score.judge_key
+        latest[run.suite] = max(latest.get(run.suite, ""), run.created_at.isoformat())
+        found.setdefault((run.suite, by), {})[score.metric] = None
+    made = [
+        Topic(suite=suite, judge=judges.get(by) if by else None, metrics=tuple(metrics))
+        for (suite, by), metrics in found.items()
+        if by is None or by in judges
+    ]
+    return sorted(made, key=lambda t: (latest[t.suite], t.judge is not None), reverse=True)
+
+
+def section(now: Snapshot, asked: Asked) -> Section | None:
+    """Return the leaderboard of one judge, or without a judge; None where there is no such number.
+
+    Args:
+        now: the store.
+        asked: with the key of the judge; None for numbers without a judge.
+    """
+    wanted = next((judge.label for judge in now.judges if judge.key == asked.judge), None)
+    return next((found for found in leaderboard(now, asked) if found.judge == wanted), None)
+
+
+def runs_of(row: Row) -> list[Run]:
+    """Return the runs behind a row, each once."""
+    return list({run.run_id: run for cell in row.cells.values() for run in cell.runs}.values())
+
+
+def labels(rows: Sequence[Row]) -> list[str]:
+    """Return model, method and variant of each row; what shares its name with another is marked."""
+    names = [
+        f"{row.name.model} \u00b7 {row.name.method}"
+        + (f" ({row.name.variant})" if row.name.variant else "")
+        for row in rows
+    ]
+    return [
+        name if names.count(name) == 1 else f"{name} [{_made(row)}]"
+        for name, row in zip(names, rows, strict=True)
+    ]
+
+
+def _made(row: Row) -> str:
+    return short(digest(sorted((task, cell.signature) for task, cell in row.cells.items())))
+
+
+def signatures(rows: Sequence[Row]) -> Counter[Signature]:
+    """Return how the numbers of these rows were made, and how many that way."""
+    return Counter(cell.signature for row in rows for cell in row.cells.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """Which rows to keep; an empty filter keeps all."""
+
+    models: Sequence[str] = ()
+    promptings: Sequence[str] = ()
+    since: date | None = None
+    """Rows with a run made on this day or later."""
+    signature: Signature | None = None
+    """Rows with a cell of this signature, as `Cell.signature` has it."""
+
+
+class Facets(NamedTuple):
+    """What can be filtered for."""
+
+    models: tuple[str, ...]
+    promptings: tuple[str, ...]
+    signatures: tuple[Signature, ...]
+    """Most frequent first."""
+
+
+def facets(rows: Sequence[Row]) -> Facets:
+    """Return what the rows of a leaderboard differ in."""
+    promptings = {run.prompting for row in rows for run in runs_of(row)}
+    return Facets(
+        models=tuple(sorted({row.name.model for row in rows})),
+        promptings=tuple(sorted(promptings - {""})),
+        signatures=tuple(made for made, _ in signatures(rows).most_common()),
+    )
+
+
+def filtered(rows: Sequence[Row], filters: Filters) -> list[Row]:
+    """Return the rows that all filters keep, in their order."""
+    return [row for row in rows if _kept(row, filters)]
+
+
+def _kept(row: Row, filters: Filters) -> bool:
+    runs = runs_of(row)
+    made = (run.created_at.date() for run in runs)
+    return (
+        (not filters.models or row.name.model in filters.models)
+        and (not filters.promptings or any(r.prompting in filters.promptings for r in runs))
+        and (filters.since is None or any(day >= filters.since for day in made))
+        and (filters.signature is None or filters.signature in signatures([row]))
+    )
+
+
+Comparisons = Mapping[tuple[int, str], Comparison]
+"""By place among all rows, and task."""
+
+_FIELDS = (
+    *("row", "model", "method", "variant", "source", "task", "value", "ci_low", "ci_high"),
+    *("std_seeds", "seeds", "n", "unscored", "tie_rate", "rank", "group", "best_of"),
+    *("difference", "difference_low", "difference_high", "p_adjusted", "detectable"),
+    *("made", "signature", "runs"),
+)
+
+
+class Wide(NamedTuple):
+    """One row per method, indexed by its place among all; paper rows from `FROM_PAPER` on."""
+
+    table: pd.DataFrame
+    values: tuple[str, ...]
+    """The columns that hold the metric's values."""
+    apart: Mapping[str, str]
+    """Value column to the signature parts in which it differs from its data set's first."""
+
+
+def number_table(found: Section, rows: Sequence[Row], comparisons: Comparisons) -> pd.DataFrame:
+    """Return one line per row and data set with everything that is known of the number.
+
+    Args:
+        found: the leaderboard.
+        rows: those to show.
+        comparisons: with a baseline.
+    """
+    places = {id(row): place for place, row in enumerate(found.rows)}
+    lines = [
+        {"row": places[id(row)], "task": label(task)}
+        | {"model": label(row.name.model), "method": label(row.name.method)}
+        | {"variant": label(row.name.variant or ""), "source": MEASURED}
+        | _number(cell)
+        | _difference(comparisons.get((places[id(row)], task)))
+        for row in rows
+        for task, cell in row.cells.items()
+    ]
+    return pd.DataFrame(lines, columns=list(_FIELDS)).assign(metric=found.metric)
+
+
+def _number(cell: Cell) -> dict[str, Any]:
+    low, high = cell.ci95 or (None, None)
+    return {
+        "value": cell.value,
+        "ci_low": low,
+        "ci_high": high,
+        "std_seeds": cell.std,
+        "seeds": cell.seeds,
+        "n": cell.n,
+        "unscored": cell.unscored,
+        "tie_rate": cell.tie_rate,
+        "rank": cell.rank,
+        "group": cell.letters,
+        "best_of": label(cell.best_of_text or ""),
+        "made": max((run.created_at for run in cell.runs), default=None),
+        "signature": cell.signature,
+        "runs": " ".join(run.run_id[:12] for run in cell.runs),
+    }
+
+
+def _difference(pair: Comparison | None) -> dict[str, Any]:
+    if pair is None:
+        return {}
+    low, high = pair.ci95 or (None, None)
+    ends = {"difference_low": low, "difference_high": high}
+    return (
+        {"difference": pair.difference, "p_adjusted": p_of(pair)}
+        | ends
+        | {"detectable": pair.detectable}
+    )
+
+
+def p_of(pair: Comparison) -> float | None:
+    """Return the p-value of a comparison, corrected where it is one of several."""
+    return pair.p_permutation if pair.p_adjusted is None else pair.p_adjusted
+
+
+def paper_numbers(found: Section, models: Sequence[str] = ()) -> pd.DataFrame:
+    """Return the paper's numbers of this metric and these data sets; none for another metric.
+
+    Args:
+        found: the leaderboard.
+        models: only these base models; all of them without.
+    """
+    lines = [
+        {"row": FROM_PAPER + place, "model": model, "method": method, "variant": ""}
+        | {"source": PAPER, "task": task, "value": number.value, "std_seeds": number.std}
+        for place, (model, method, cells) in enumerate(published_rows(found))
+        if not models or model in models
+        for task, number in cells.items()
+    ]
+    return pd.DataFrame(lines, columns=list(_FIELDS)).assign(metric=found.metric)
+
+
+def wide(
+    table: pd.DataFrame, tasks: Sequence[str], shown: Sequence[str], known: Iterable[Signature]
+) -> Wide:
+    """Return one row per method, with a group of columns per data set.
+
+    Numbers of one data set that were made differently get columns of their own, so that no two
+    signatures share one.
+
+    Args:
+        table: of `number_table`, with `paper_numbers` after it.
+        tasks: data sets in order.
+        shown: which of `COLUMNS`, in this order.
+        known: signatures of the numbers.
+    """
+    names, apart = _column_names(table, tasks, {str(signature): signature for signature in known})
+    values = list(dict.fromkeys([*tasks, *names.values()]))
+    lone = len(values) == 1
+    lines: dict[int, dict[str, Any]] = {}
+    for row in table.to_dict("records"):
+        line = lines.setdefault(
+            row["row"], {"model": row["model"], "method": _method(row), "source": row["source"]}
+        )
+        name = names.get((row["task"], row["signature"]), row["task"])
+        line[name] = row["value"]
+        line |= {_beside_name(name, part, lone=lone): _beside(row, part) for part in shown}
+    columns = ["method", "model", "source"]
+    for name in values:
+        columns += [name, *(_beside_name(name, part, lone=lone) for part in shown)]
+    made = pd.DataFrame(list(lines.values()), index=list(lines), columns=columns)
+    kept = [name for name in columns if name == "method" or _told(made[name])]
+    told = tuple(name for name in values if name in kept)
+    return Wide(table=made[kept], values=told, apart=apart)
+
+
+def _beside_name(name: str, part: str, *, lone: bool) -> str:
+    return COLUMNS[part] if lone else f"{name} \u00b7 {COLUMNS[part]}"
+
+
+def part_of(column: str) -> str:
+    """Return which of `COLUMNS` a column is, by its title."""
+    return column.rpartition(" \u00b7 ")[2]
+
+
+def _told(column: "pd.Series[Any]") -> bool:
+    """Return whether a column says anything: it is not empty, nor the same word everywhere."""
+    if column.name in {"model", "source"}:
+        return column.nunique() > 1
+    return bool((column.notna() & (column != "")).any())
+
+
+def _method(row: Mapping[Any, Any]) -> str:
+    variant = f" ({row['variant']})" if row["variant"] else ""
+    return f"{row['method']}{variant}{_CHOSEN if _best_of(row) else ''}"
+
+
+def _best_of(row: Mapping[Any, Any]) -> str:
+    told = row["best_of"]
+    return told if isinstance(told, str) else ""
+
+
+def _beside(row: Mapping[Any, Any], part: str) -> Any:
+    """Return what stands beside a value, as text where it is more than a number."""
+    places = decimals(row["metric"])
+    if part == "interval":
+        ends = (row["ci_low"], row["ci_high"])
+        return "" if pd.isna(ends[0]) else interval(ends, places)
+    field = {
+        "delta": "difference",
+        "p": "p_adjusted",
+        "ties": "tie_rate",
+        "seeds": "std_seeds",
+        "date": "made",
+    }.get(part, part)
+    return row[field]
+
+
+def _column_names(
+    table: pd.DataFrame, tasks: Sequence[str], made: Mapping[str, Signature]
+) -> tuple[dict[tuple[str, str], str], dict[str, str]]:
+    """Return (task, signature) to column, and what is different about columns with a number."""
+    names: dict[tuple[str, str], str] = {}
+    apart: dict[str, str] = {}
+    for task in tasks:
+        own = table[(table["task"] == task) & table["signature"].notna()]["signature"]
+        for signature, _ in own.value_counts(sort=True).items():
+            first = next((s for t, s in names if t == task), None)
+            if first is None:
+                names[task, str(signature)] = task
+                continue
+            name = f"{task} [{len(apart) + 1}]"
+            names[task, str(signature)] = name
+            apart[name] = ", ".join(
+                f"{part} {label(str(its))} (not {label(str(others))})"
+                for part, (others, its) in made[first].differences(made[str(signature)]).items()
+            )
+    return names, apart
+
+
+def ordered(wide: Wide, by: str, *, lower: bool) -> pd.DataFrame:
+    """Return the rows of a wide table, best first by one column or by the mean of all values.
+
+    Rows without a value come last.
+    """
+    table = wide.table
+    if by in {"model", "method"} and by in table:
+        return table.sort_values(by, kind="stable")
+    keys = table[by] if by in wide.values else table[list(wide.values)].mean(axis=1)
+    return table.loc[keys.sort_values(ascending=lower, na_position="last", kind="stable").index]
+
+
+def linked(table: pd.DataFrame, rows: Sequence[Row]) -> pd.DataFrame:
+    """Return a wide table with a column of links to the items behind each measured row."""
+    links = []
+    for place in table.index:
+        runs = runs_of(rows[place]) if place < FROM_PAPER else []
+        links.append(address("pairs", a=run_name(runs[0])) if runs else None)
+    made = table.copy()
+    made.insert(1, "items", pd.Series(links, index=table.index, dtype=object))
+    return made
+
+
+def notes(table: pd.DataFrame, wide: Wide, baseline: str | None) -> list[str]:
+    """Return the lines below a table that say what its marks and columns are.
+
+    Args:
+        table: all numbers shown, one a line.
+        wide: the table shown.
+        baseline: the row that others are compared with.
+    """
+    lines = [f"{name}: made differently, {how}" for name, how in wide.apart.items()]
+    lines += [
+        f"{_CHOSEN.strip()} {row['model']} {row['method']} on {row['task']}: {_best_of(row)}"
+        for row in table.to_dict("records")
+        if _best_of(row)
+    ]
+    shown = {part_of(str(name)) for name in wide.table}
+    if COLUMNS["group"] in shown:
+        lines.append("group: rows that share a letter are not told apart (paired, 5 %, Holm)")
+    if COLUMNS["delta"] in shown and baseline is not None:
+        lines.append(
+            f"\u0394: paired difference to {baseline}; p by permutation, Holm over a column; "
+            "detectable: the smallest difference these items could have shown (5 %, power 80 %)"
+        )
+    if table["seeds"].gt(1).any():
+        lines.append("a value is a mean over seeds, \u00b1 seeds their standard deviation")
+    if table["source"].eq(PAPER).any():
+        lines.append("paper: published numbers (arXiv 2603.19294), of other runs and judge calls")
+    return lines
+
+
+def failings(now: Snapshot, judge: str | None) -> list[str]:
+    """Return why the judge with this key must not be believed; None looks at every judge."""
+    names = {known.key: known.label for known in now.judges}
+    return [
+        f"{names.get(key, short(key))}: {reason}"
+        for key, reasons in failing_judges(now.store).items()
+        if judge in {None, key}
+        for reason in reasons
+    ]
+
+
+def winning_controls(now: Snapshot, suite: str, judge: str | None) -> list[str]:
+    """Return a line for each control entrant that does as well as a model of this suite."""
+    by = short(judge) if judge else None
+    scores: dict[str, tuple[Run, list[Score]]] = {}
+    for run, score in (*now.scores, *now.controls):
+        if run.suite == suite and score.judge_key == by:
+            current = now.numbers.current(run, score)
+            scores.setdefault(run.run_id, (run, []))[1].append(current)
+    return [
+        f"{model_label(run.model)} ({run.run_id[:8]}): {winner}"
+        for run, own in scores.values()
+        for winner in winners(own)
+    ]
