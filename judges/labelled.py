@@ -18,15 +18,15 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import combinations, zip_longest
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mipo_eval.errors import DataError
-from mipo_eval.judges.panel import agreement_matrix
 from mipo_eval.keys import digest, item_rng
-from mipo_eval.metrics.agreement import Agreement
+from mipo_eval.metrics.agreement import Agreement, agreement
 from mipo_eval.records import Item
 from mipo_eval.verdict import Verdict, exchanged
 
@@ -77,15 +77,11 @@ def read_pairs(path: Path) -> tuple[LabelledPair, ...]:
     return pairs
 
 
-def pairs_of_items(items: Iterable[Item], *, seed: int = 0) -> tuple[LabelledPair, ...]:
+def pairs_of_items(items: Iterable[Item]) -> tuple[LabelledPair, ...]:
     """Return a pair per item whose user chose the reference over a response that was kept.
 
     Prepared items of Community Alignment and PRISM keep it as `meta["rejected"]`; items without
     one are passed over.
-
-    Args:
-        items: prepared ones.
-        seed: of which response is called the first.
     """
     pairs = (
         LabelledPair(
@@ -100,17 +96,17 @@ def pairs_of_items(items: Iterable[Item], *, seed: int = 0) -> tuple[LabelledPai
         for item in items
         if item.reference and isinstance(item.meta.get("rejected"), str)
     )
-    return mixed(pairs, seed=seed)
+    return mixed(pairs)
 
 
-def mixed(pairs: Iterable[LabelledPair], *, seed: int = 0) -> tuple[LabelledPair, ...]:
+def mixed(pairs: Iterable[LabelledPair]) -> tuple[LabelledPair, ...]:
     """Return the pairs with first and second exchanged in about half of them.
 
     Where the chosen response always comes first, saying "a" every time would be a perfect judge,
     and Cohen's kappa would have nothing to measure. The draw of a pair depends on it alone.
     """
     return tuple(
-        _exchanged(pair) if item_rng(seed, "place", pair.pair_id).random() < 0.5 else pair
+        _exchanged(pair) if item_rng(0, "place", pair.pair_id).random() < 0.5 else pair
         for pair in pairs
     )
 
@@ -207,13 +203,11 @@ def _pair(where: str, row: dict[str, Any]) -> LabelledPair:
 
 def people_agreement(pairs: Sequence[LabelledPair]) -> dict[tuple[int, int], Agreement]:
     """Return the agreement of every two people, counted from 1, who labelled a pair in common."""
-    people = max((len(pair.annotators) for pair in pairs), default=0)
-    said = {
-        str(n): [pair.annotators[n] if n < len(pair.annotators) else None for pair in pairs]
-        for n in range(people)
+    said = list(zip_longest(*(pair.annotators for pair in pairs)))  # per person, all pairs
+    found = {
+        (i + 1, j + 1): agreement(said[i], said[j]) for i, j in combinations(range(len(said)), 2)
     }
-    found = agreement_matrix(said).items()
-    return {(int(i) + 1, int(j) + 1): agreement for (i, j), agreement in found if agreement.n}
+    return {people: own for people, own in found.items() if own.n}
 
 
 PANDALM_PAIRS = "testset-v1.json"

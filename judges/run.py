@@ -16,18 +16,17 @@ from mipo_eval.judges.judge import (
     read_rating,
 )
 from mipo_eval.records import Item, Rating, text_key
-from mipo_eval.store import Store
+from mipo_eval.store.engine import Store
 from mipo_eval.store.judges import put_judge
 from mipo_eval.store.ledger import Call, Ledger
 from mipo_eval.store.verdicts import choices_on, put_choices, put_ratings, rated
-from mipo_eval.verdict import NOT_JUDGED, Choice, Pair, Shown, Total
+from mipo_eval.verdict import NOT_JUDGED, Choice, Pair, Total
 
 _TEXTS = 32
 """Texts looked up at once: while that is done no reply is read, so it must not take long."""
 _PAIRS = 256
 _FLUSH = 256
 """Verdicts stored at once."""
-
 
 Asked = TypeVar("Asked", RatingRequest, ChoiceRequest)
 Made = TypeVar("Made", Rating, Choice)
@@ -53,11 +52,24 @@ async def rate(
     Raises:
         BackendError: the judge cannot be asked any more; what it answered is stored.
     """
+
+    def read(request: RatingRequest, call: Call) -> Rating:
+        rating, reason = read_rating(call.text, call.status)
+        return Rating(
+            judge=judge.key,
+            item_key=request.item_key,
+            text_key=request.text_key,
+            aspect=request.aspect,
+            rating=rating,
+            reason=reason,
+            call_key=call.key,
+        )
+
     await _ask(
         store,
         judge,
         _rating_questions(store, judge, texts, advance),
-        read=lambda request, call: _rating(judge, request, call),
+        read=read,
         keep=lambda made: put_ratings(store, made),
         advance=advance,
     )
@@ -113,19 +125,6 @@ def _rating_questions(
             if missing:
                 requests = rating_requests(judge, item, text)
                 yield from ((requests[aspect], requests[aspect]) for aspect in missing)
-
-
-def _rating(judge: Judge, request: RatingRequest, call: Call) -> Rating:
-    rating, reason = read_rating(call.text, call.status)
-    return Rating(
-        judge=judge.key,
-        item_key=request.item_key,
-        text_key=request.text_key,
-        aspect=request.aspect,
-        rating=rating,
-        reason=reason,
-        call_key=call.key,
-    )
 
 
 def is_open(reason: str | None) -> bool:
@@ -185,6 +184,19 @@ async def choose(
         BackendError: the judge cannot be asked any more; what it answered is stored.
     """
 
+    def read(request: ChoiceRequest, call: Call) -> Choice:
+        winner, reason = read_choice(judge, request, call.text, call.status)
+        return Choice(
+            judge_key=judge.key,
+            item_key=request.item_key,
+            text_key_a=request.first_key,
+            text_key_b=request.second_key,
+            shown_first="b" if request.swapped else "a",
+            winner=winner,
+            reason=reason,
+            call_key=call.key,
+        )
+
     def keep(made: list[Choice]) -> None:
         with store.write() as connection:
             put_choices(store, connection, made)
@@ -193,7 +205,7 @@ async def choose(
         store,
         judge,
         _choice_questions(store, judge, pairs, advance),
-        read=lambda request, call: _choice(judge, request, call),
+        read=read,
         keep=keep,
         advance=advance,
     )
@@ -208,35 +220,13 @@ def _choice_questions(
         asked = [pair for pair in window if pair.first != pair.second]
         advance(2 * (len(window) - len(asked)))
         known = {
-            (*_texts(choice), choice.shown_first)
-            for choice in choices_on(store, judge.key, {pair.item.key for pair in asked})
-            if choice.winner is not None
+            (one.item_key, one.text_key_a, one.text_key_b, one.shown_first == "b")
+            for one in choices_on(store, judge.key, {pair.item.key for pair in asked})
+            if one.winner is not None
         }
         for pair in asked:
             for request in choice_requests(judge, pair.item, pair.first, pair.second):
-                if (*pair.key, _shown_first(request)) in known:
+                if (*pair.key, request.swapped) in known:
                     advance(1)
                 else:
                     yield request, request
-
-
-def _texts(choice: Choice) -> tuple[str, str, str]:
-    return choice.item_key, choice.text_key_a, choice.text_key_b
-
-
-def _shown_first(request: ChoiceRequest) -> Shown:
-    return "b" if request.swapped else "a"
-
-
-def _choice(judge: Judge, request: ChoiceRequest, call: Call) -> Choice:
-    winner, reason = read_choice(judge, request, call.text, call.status)
-    return Choice(
-        judge_key=judge.key,
-        item_key=request.item_key,
-        text_key_a=request.first_key,
-        text_key_b=request.second_key,
-        shown_first=_shown_first(request),
-        winner=winner,
-        reason=reason,
-        call_key=call.key,
-    )

@@ -8,9 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from mipo_eval.cli.tables import inert
-from mipo_eval.judges.attacks import AttackReport
 from mipo_eval.judges.quality import AgainstLabels, Quality, quality_json
-from mipo_eval.judges.validate import Examination
+from mipo_eval.judges.validate import AttackReport, Examination
 from mipo_eval.metrics.agreement import Agreement
 from mipo_eval.records import Score
 from mipo_eval.reports.paper import Published, published_judges

@@ -12,9 +12,8 @@ if TYPE_CHECKING:
 
     from mipo_eval.cli.output import Output
     from mipo_eval.judges import Judge
-    from mipo_eval.judges.attacks import AttackReport
     from mipo_eval.judges.labelled import LabelledPair
-    from mipo_eval.judges.validate import Examination
+    from mipo_eval.judges.validate import AttackReport, Examination
     from mipo_eval.store import Store
 
 _STORE = "store:"
@@ -175,8 +174,7 @@ def _attack(
     output: "Output",
 ) -> "AttackReport":
     from mipo_eval.demo import world
-    from mipo_eval.judges.attacks import attacks
-    from mipo_eval.judges.validate import ATTACKED_ITEMS, attack_judge, honest_items
+    from mipo_eval.judges.validate import ATTACKED_ITEMS, attack_judge, attacks, honest_items
     from mipo_eval.keys import item_rng
 
     limit, seed = how
@@ -194,7 +192,7 @@ def _print(
     as_json: bool,
 ) -> None:
     from mipo_eval.cli.quality import attack_tables, examined_json, quality_tables
-    from mipo_eval.judges.attacks import attack_json
+    from mipo_eval.judges.validate import attack_json
 
     if as_json:
         document: dict[str, object] = {"judge": judge}

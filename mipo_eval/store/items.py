@@ -1,7 +1,7 @@
 """Items and the ordered lists that suites are."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import sqlalchemy as sa
@@ -72,6 +72,12 @@ def get_items(store: Store, list_key: str) -> Iterator[tuple[str, Item]]:
     with store.read() as connection:
         for task, body in connection.execute(query):
             yield task, Item.model_validate_json(body)
+
+
+def items_by_key(store: Store, keys: Collection[str]) -> dict[str, Item]:
+    """Return the items with these keys that the store has."""
+    bodies = store.by_key(sa.select(items.c.item_key, items.c.body), items.c.item_key, keys)
+    return {key: Item.model_validate_json(body) for key, body in bodies}
 
 
 def _count(store: Store, list_key: str) -> int:

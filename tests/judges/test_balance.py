@@ -97,6 +97,7 @@ def test_margins_are_paired_in_points_of_the_scale() -> None:
         ((LOST, LOST, LOST), "b", "b"),
         ((WON, NONE, NONE), "a", None),
         ((NONE, NONE, NONE), None, None),
+        ((WON, LOST), "tie", "tie"),
     ],
 )
 def test_panels(said: tuple[PairVerdict, ...], majority: str | None, mean: str | None) -> None:
@@ -118,3 +119,10 @@ def test_a_panel_of_raters_adds_up_margins_not_votes() -> None:
     [mixed] = panel_outcomes([rows[0], [LOST]], "mean")
     assert (mixed.winner, mixed.margin) == ("tie", None)
     assert NO_PANEL
+
+
+def test_a_panel_has_judges_of_the_same_items() -> None:
+    with pytest.raises(DataError, match="at least one judge"):
+        panel_outcomes([], "mean")
+    with pytest.raises(DataError, match="judge 2"):
+        panel_outcomes([[WON], []], "majority")

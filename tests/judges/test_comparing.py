@@ -7,8 +7,6 @@ from mipo_eval.judges.panel import (
     FamilyRatings,
     agreement_matrix,
     family_preference,
-    panel_majority,
-    panel_mean,
 )
 
 
@@ -51,16 +49,3 @@ def test_an_item_without_all_four_ratings_is_left_out() -> None:
     assert (score.n, score.unscored_reasons) == (39, {"a rating is missing": 1})
     with pytest.raises(DataError, match="own_of_other"):
         family_preference(ratings._replace(own_of_other=[1.0]))
-
-
-def test_panel_mean() -> None:
-    assert panel_mean([[4, 3, None], [2, 4, 5]]) == [3, 3.5, None]
-    with pytest.raises(DataError, match="at least one judge"):
-        panel_mean([])
-
-
-def test_panel_majority() -> None:
-    votes = [["a", "a", "a", None], ["a", "b", None, None], ["b", "tie", None, None]]
-    assert panel_majority(votes) == ["a", "tie", "a", None]  # type: ignore[arg-type]
-    with pytest.raises(DataError, match="judge 2"):
-        panel_majority([["a"], []])
