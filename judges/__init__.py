@@ -15,7 +15,6 @@ from mipo_eval.judges.judge import (
 )
 from mipo_eval.judges.parse import (
     PARSER_VERSION,
-    WeightedRating,
     parse_choice,
     parse_rating,
     parse_verdict,

@@ -88,7 +88,6 @@ def family_preference(
 
 
 Panel = Literal["mean", "majority"]
-
 NO_PANEL = "a judge of the panel has no verdict"
 
 

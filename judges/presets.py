@@ -70,13 +70,7 @@ class Preset(BaseModel):
 
     def sampling(self) -> Sampling:
         """Return how replies are drawn."""
-        return Sampling(
-            temperature=self.temperature,
-            max_tokens=self.max_tokens,
-            seed=self.seed,
-            reasoning=self.reasoning,
-            logprobs=self.logprobs,
-        )
+        return Sampling(**self.model_dump(include=set(Sampling.__dataclass_fields__)))
 
 
 def preset_names() -> tuple[str, ...]:
@@ -172,44 +166,44 @@ def load_judge(
     named = read_name(spec)
     if named.kind is None and named.name == FAMILY:
         named = replace(named, name=_family_preset(judged_model))
-    preset = named_preset(named)
-    if preset is None and named.kind is None:
-        raise ConfigError(
-            f"unknown judge {spec!r}: --judge takes a preset ({', '.join(preset_names())}), the "
-            f"YAML file of one, or a backend ({JUDGES})"
-        )
-    served = preset is not None and bool(named.url)
-    name = Path(named.name).stem if named.name.endswith(_YAML) else named.name
-    if preset is None:  # a backend is a preset that leaves everything as it is
-        preset, name = Preset(description="", backend=spec), named.label
+    name, preset = _described(named)
     protocol = protocol or preset.protocol or "rubric"
     if preset.prompt and preset.protocol not in {None, protocol}:
         raise ConfigError(
             f"the judge's preset {named.name} has a prompt for the protocol {preset.protocol}: ask "
             f"it by that one, not by {protocol}"
         )
-    where = preset.backend
-    if served:
-        where = f"openai:{preset.served_name or read_name(where).name}@{named.url}"
     if prompt_file is None and preset.prompt:
         prompt_file = Path(named.name).parent / preset.prompt
-    if "|" in name or "\n" in name:
-        raise ConfigError(f"the judge's name {name!r} cannot stand in a signature: it holds '|'")
+    where, options = preset.backend, preset.options
+    if named.kind is None and named.url:
+        where = f"openai:{preset.served_name or read_name(where).name}@{named.url}"
+        options = {}  # they are for the backend that the preset names
+    limits = _limits(named.name, preset.limits, limits)
     return Judge(
         name=name,
-        spec=named.text,
-        backend=load_backend(
-            where,
-            limits=_limits(named.name, preset.limits, limits),
-            # Options are for the backend the preset names, not for a server elsewhere.
-            options={} if served else preset.options,
-            batch=batch,
-        ),
+        spec=spec,
+        backend=load_backend(where, limits=limits, options=options, batch=batch),
         prompt=prompt_for(protocol, prompt_file),
         protocol=protocol,
         sampling=preset.sampling(),
         constrained=preset.constrained,
     )
+
+
+def _described(named: ModelName) -> tuple[str, Preset]:
+    """Return a judge's name and preset; a bare backend has one that leaves everything as it is."""
+    preset = named_preset(named)
+    if preset is None and named.kind is None:
+        raise ConfigError(
+            f"unknown judge {named.text!r}: --judge takes a preset ({', '.join(preset_names())}), "
+            f"the YAML file of one, or a backend ({JUDGES})"
+        )
+    own = Path(named.name).stem if named.name.endswith(_YAML) else named.name
+    name = named.label if preset is None else own
+    if "|" in name or "\n" in name:
+        raise ConfigError(f"the judge's name {name!r} cannot stand in a signature: it holds '|'")
+    return name, preset or Preset(description="", backend=named.text)
 
 
 def _limits(name: str, fields: Mapping[str, Any], given: Limits | Purse | None) -> Limits:

@@ -153,12 +153,7 @@ class Quality:
 
 
 def quality(readings: Sequence[PairReading], *, signature: Signature, seed: int = 0) -> Quality:
-    """Return every figure about a judge.
-
-    Args:
-        readings: what the judge said, one per pair.
-        signature: which data and which judge.
-        seed: of the bootstrap.
+    """Return every figure about a judge, from what it said of each pair.
 
     Raises:
         DataError: no pair has a verdict; says why.
@@ -181,6 +176,7 @@ def quality(readings: Sequence[PairReading], *, signature: Signature, seed: int 
     margin = _margin(readings, signature, seed)
     both = [reading for reading in readings if reading.both_orders]
     chose = [reading for reading in both if reading.ratings is None]
+    first_place, same_verdict = _places(chose, signature, seed)
     spread = rating_spread(readings)
     return Quality(
         pairs=len(readings),
@@ -196,8 +192,8 @@ def quality(readings: Sequence[PairReading], *, signature: Signature, seed: int 
         over_longest=margin,
         people=people_agreement([reading.pair for reading in readings]),
         orders=order_report(readings) if both else None,
-        first_place_rate=_first_place(chose, signature, seed),
-        same_verdict_rate=_same_verdict(chose, signature, seed),
+        first_place_rate=first_place,
+        same_verdict_rate=same_verdict,
         length=length_bias(readings),
         ratings=spread,
         calibration=preference_calibration(readings),
@@ -360,24 +356,26 @@ def order_report(readings: Sequence[PairReading]) -> OrderReport:
     )
 
 
-def _first_place(readings: Sequence[PairReading], signature: Signature, seed: int) -> Score | None:
+def _places(
+    readings: Sequence[PairReading], signature: Signature, seed: int
+) -> tuple[Score | None, Score | None]:
+    """Return how often the response named stood first, and how often both orders say the same."""
     straight: dict[Verdict | None, float] = {"a": 100.0, "b": 0.0}
     swapped: dict[Verdict | None, float] = {"a": 0.0, "b": 100.0}
-    values = [v for r in readings for v in (straight.get(r.straight), swapped.get(r.swapped))]
-    if _is_empty(values):
-        return None
-    twice = [reading for reading in readings for _ in range(2)]
-    return _rate("first_place_rate", values, twice, signature, seed, "no response named")
-
-
-def _same_verdict(readings: Sequence[PairReading], signature: Signature, seed: int) -> Score | None:
-    values = [
+    firsts = [v for r in readings for v in (straight.get(r.straight), swapped.get(r.swapped))]
+    same = [
         None if r.straight is None or r.swapped is None else 100.0 * (r.straight == r.swapped)
         for r in readings
     ]
-    if _is_empty(values):
-        return None
-    return _rate("same_verdict_rate", values, readings, signature, seed, "no response named")
+
+    def rate(
+        metric: str, values: Sequence[float | None], of: Sequence[PairReading]
+    ) -> Score | None:
+        why = "no response named"
+        return None if _is_empty(values) else _rate(metric, values, of, signature, seed, why)
+
+    twice = [reading for reading in readings for _ in range(2)]
+    return rate("first_place_rate", firsts, twice), rate("same_verdict_rate", same, readings)
 
 
 def _subsets(

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -156,13 +156,9 @@ def _rated(
     )
 
 
-class _Tag(NamedTuple):
-    """Which request of which pair."""
-
-    pair: int
-    side: int
-    """0 for the first text or order, 1 for the second."""
-    request: Request
+_Told = tuple[Request, Call]
+_Tag = tuple[list[_Told], Request]
+"""Where the answer goes, and what it answers."""
 
 
 async def judge_pairs(
@@ -182,27 +178,27 @@ async def judge_pairs(
     """
     told: list[tuple[list[_Told], list[_Told]]] = [([], []) for _ in pairs]
     ledger: Ledger[_Tag] = Ledger(store, judge.backend)
-    async with aclosing(ledger.ask(_questions(judge, pairs))) as answers:
-        async for tag, call in answers:
-            told[tag.pair][tag.side].append((tag.request, call))
+    async with aclosing(ledger.ask(_questions(judge, pairs, told))) as answers:
+        async for (side, request), call in answers:
+            side.append((request, call))
             advance(1)
     return tuple(_reading(judge, pair, sides) for pair, sides in zip(pairs, told, strict=True))
 
 
-_Told = tuple[Request, Call]
-
-
-def _questions(judge: Judge, pairs: Sequence[LabelledPair]) -> Iterator[tuple[_Tag, Request]]:
-    for number, pair in enumerate(pairs):
+def _questions(
+    judge: Judge, pairs: Sequence[LabelledPair], told: Sequence[Iterable[list[_Told]]]
+) -> Iterator[tuple[_Tag, Request]]:
+    """Yield what is asked of each text, or in each order."""
+    for pair, answers in zip(pairs, told, strict=True):
         item = pair.item()
         sides: Iterable[Iterable[Request]]
         if judge.protocol == "rubric":
             sides = (rating_requests(judge, item, text) for text in (pair.first, pair.second))
         else:
             sides = ((one,) for one in choice_requests(judge, item, pair.first, pair.second))
-        for side, requests in enumerate(sides):
+        for side, requests in zip(answers, sides, strict=True):
             for request in requests:
-                yield _Tag(number, side, request), request
+                yield (side, request), request
 
 
 def count_questions(judge: Judge, pairs: Sequence[LabelledPair]) -> int:

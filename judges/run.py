@@ -46,7 +46,7 @@ async def rate(
     Args:
         store: where ratings and calls go.
         judge: who rates.
-        texts: (item, text) pairs; the text is a response or the item's reference.
+        texts: responses, or the items' references, with their items.
         advance: called with how many more ratings are known.
 
     Raises:

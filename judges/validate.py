@@ -71,15 +71,7 @@ def examine(
     seed: int,
     progress: Progress,
 ) -> Examination:
-    """Ask a judge about labelled pairs, and store what its quality is.
-
-    Args:
-        store: where calls and the validation are kept.
-        judge: who is asked, by its own protocol.
-        pairs: labelled ones.
-        data: what they are called.
-        seed: of the bootstrap.
-        progress: told how many replies there are.
+    """Ask a judge about labelled pairs, called `data`, and store what its quality is.
 
     Raises:
         BackendError: the judge cannot be asked any more; what it answered is stored.

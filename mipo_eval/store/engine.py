@@ -102,7 +102,7 @@ class Store:
 
     def by_key(
         self, query: sa.Select[Any], column: sa.ColumnElement[str], keys: Collection[str]
-    ) -> Iterator[sa.Row[Any]]:
+    ) -> Iterator[Any]:
         """Yield a query's rows whose column is one of these keys, some hundreds at a time."""
         wanted = sorted(keys)
         with self.read() as connection:
