@@ -217,9 +217,10 @@ def panel_outcomes(of_judges: Sequence[Sequence[PairVerdict]], how: Panel) -> li
 
 def _majority(row: Sequence[PairVerdict]) -> Verdict | None:
     votes = [outcome.winner for outcome in row if outcome.winner is not None]
-    names: tuple[Verdict, Verdict] = ("a", "b")
-    named = next((name for name in names if 2 * votes.count(name) > len(votes)), "tie")
-    return named if votes else None
+    for name in votes:
+        if 2 * votes.count(name) > len(votes):
+            return name
+    return "tie" if votes else None
 
 
 def _mean(row: Sequence[PairVerdict]) -> tuple[Verdict | None, Fraction | None]:

@@ -13,7 +13,7 @@ from mipo_eval.cli.tables import failing_lines, inert
 from mipo_eval.duels.apart import Example, Gap, Said
 from mipo_eval.duels.duel import Match
 from mipo_eval.duels.entrants import Entrant
-from mipo_eval.judges import Judge
+from mipo_eval.judges.judge import Judge
 from mipo_eval.models.prices import Metered
 from mipo_eval.records import Score
 from mipo_eval.stats import Comparison

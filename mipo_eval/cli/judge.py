@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mipo_eval.cli.output import Output
     from mipo_eval.duels.duel import Match
     from mipo_eval.duels.entrants import Entrant, Field
-    from mipo_eval.judges import Judge, Protocol
+    from mipo_eval.judges.judge import Judge, Protocol
     from mipo_eval.records import Item
     from mipo_eval.store import Store
     from mipo_eval.store.runs import Run
@@ -144,8 +144,7 @@ def _prepare(
     """
     from mipo_eval.cli.evaluate import is_family, judge_loader
     from mipo_eval.duels.entrants import find_entrant, same_family
-    from mipo_eval.judges import family_of
-    from mipo_eval.judges.presets import duel_protocol
+    from mipo_eval.judges.presets import duel_protocol, family_of
 
     if not 2 <= len(names) <= len(ascii_uppercase):
         raise click.UsageError("two entrants or more: mipo-eval judge A B --suite S --judge J")

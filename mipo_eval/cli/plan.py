@@ -65,7 +65,7 @@ def plan(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is li
     from mipo_eval.cli.evaluate import Asked, build_evaluation
     from mipo_eval.cli.output import Output
     from mipo_eval.errors import ConfigError
-    from mipo_eval.judges import load_judge
+    from mipo_eval.judges.presets import load_judge
     from mipo_eval.reports.planning import Assumed, plan_json
     from mipo_eval.reports.planning import plan as make
     from mipo_eval.suites import find_suite, suite_items

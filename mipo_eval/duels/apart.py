@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from mipo_eval.duels.duel import Entry, Match
-from mipo_eval.judges import Verdict
 from mipo_eval.records import Item, text_key
 from mipo_eval.store import Store
 from mipo_eval.store.ledger import replies_of
 from mipo_eval.store.verdicts import ratings_by
+from mipo_eval.verdict import Verdict
 
 _CREDIT: Mapping[Verdict | None, int] = {"a": 1, "b": -1, "tie": 0, None: 0}
 

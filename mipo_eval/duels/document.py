@@ -6,7 +6,7 @@ from typing import Any
 from mipo_eval.duels.apart import Example, Gap, Said
 from mipo_eval.duels.duel import Match
 from mipo_eval.duels.entrants import Entrant, Field
-from mipo_eval.judges import Judge
+from mipo_eval.judges.judge import Judge
 from mipo_eval.models.prices import Metered
 from mipo_eval.records import Score
 from mipo_eval.stats import Comparison

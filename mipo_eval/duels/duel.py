@@ -9,7 +9,7 @@ from functools import partial
 from mipo_eval import __version__
 from mipo_eval.duels.entrants import Entrant, Field, Text, responses_of
 from mipo_eval.errors import ConfigError
-from mipo_eval.judges import Judge
+from mipo_eval.judges.judge import Judge
 from mipo_eval.judges.panel import Balance, Panel, balance, panel_outcomes
 from mipo_eval.judges.run import TextPair, choose, is_open, is_unrated, rate
 from mipo_eval.keys import digest

@@ -7,14 +7,10 @@ from pathlib import Path
 import pytest
 
 from mipo_eval.errors import DataError
-from mipo_eval.judges import (
-    Judge,
-    choice_requests,
-    load_judge,
-    parse_rating,
-    rating_requests,
-)
+from mipo_eval.judges.judge import Judge, choice_requests, rating_requests
 from mipo_eval.judges.labelled import LabelledPair
+from mipo_eval.judges.parse import parse_rating
+from mipo_eval.judges.presets import load_judge
 from mipo_eval.judges.replies import PairReading
 from mipo_eval.judges.validate import Attack, HostileDuel, attack_report, attacks
 from mipo_eval.models import Reply, Request

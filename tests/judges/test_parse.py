@@ -6,14 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mipo_eval.judges import (
-    Verdict,
-    Winner,
-    parse_choice,
-    parse_rating,
-    parse_verdict,
-    weighted_rating,
-)
+from mipo_eval.judges.parse import parse_choice, parse_rating, parse_verdict, weighted_rating
+from mipo_eval.verdict import Verdict, Winner
 
 RATINGS: list[tuple[str, int | None]] = [
     # a bare answer, however decorated

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from mipo_eval.judges import Judge, Protocol, load_judge
+from mipo_eval.judges.judge import Judge, Protocol
 from mipo_eval.judges.labelled import LabelledPair
+from mipo_eval.judges.presets import load_judge
 from mipo_eval.judges.quality import order_report, preference_calibration, quality
 from mipo_eval.judges.replies import judge_pairs, preference_probability
 from mipo_eval.judges.validate import HostileDuel, attack_report, attacks, duel_pairs
