@@ -54,11 +54,7 @@ def prediction_powered(judge: Sequence[float | None], human: Sequence[float | No
 def rogan_gladen(judge: Sequence[float | None], human: Sequence[float | None]) -> Corrected:
     """Return the win rate corrected by the judge's sensitivity and specificity.
 
-    Ties have no place in it: an item that either calls a tie is left out.
-
-    Args:
-        judge: per item the outcome by the judge: 1 win, 0 loss; None is missing.
-        human: per item the outcome by people; None where nobody was asked.
+    It takes what `prediction_powered` does; an item that either calls a tie is left out.
 
     Raises:
         DataError: people saw no win or no loss, or the judge is no better than chance on them.

@@ -143,12 +143,7 @@ def guide(rubric: str | Rubric) -> str:
 
 
 def read_rating(reply: str | None, status: str = "ok") -> tuple[int | None, str | None]:
-    """Return the rating in a ledger call, or None and the reason.
-
-    Args:
-        reply: the raw reply, None when there is none.
-        status: "ok", or the kind of failure.
-    """
+    """Return the rating in a ledger call's raw reply, or None and the reason."""
     if reply is None or status != "ok":
         return None, f"{CALL_FAILED}: {status}"
     rating = parse_rating(reply, LOW, HIGH)

@@ -234,7 +234,7 @@ def pair_rows(name: str, path: Path) -> list[PairRow]:
     if name not in PAIR_SETS:
         raise DataError(f"unknown set of labelled pairs {name!r}; known: {', '.join(PAIR_SETS)}")
     with in_format(name, path):
-        return PAIR_SETS[name](path)
+        return list(PAIR_SETS[name](path))
 
 
 @contextmanager
@@ -262,12 +262,11 @@ def _json_rows(path: Path) -> list[Any]:
     return found if isinstance(found, list) else [found]
 
 
-def _llmbar(path: Path) -> list[PairRow]:
+def _llmbar(path: Path) -> Iterator[PairRow]:
     parts = path.absolute().parts
     known = [i for i, part in enumerate(parts) if part in {"Adversarial", "Natural"}]
     names = parts[known[-1] : -1] if known else ()
     subset = "/".join(names[: names.index("evaluators")] if "evaluators" in names else names)
-    found = []
     for number, row in enumerate(_json_rows(path)):
         if row["label"] not in _LLMBAR:
             raise DataError(f"{path}, row {number + 1}: label is {row['label']!r}; it is 1 or 2")
@@ -279,37 +278,34 @@ def _llmbar(path: Path) -> list[PairRow]:
             label=_LLMBAR[row["label"]],
             subset=subset,
         )
-        found.append((pair, row))
-    return found
+        yield pair, row
 
 
-def _judgebench(path: Path) -> list[PairRow]:
-    return [
-        (
-            LabelledPair(
-                pair_id=row["pair_id"],
-                prompt=row["question"],
-                first=row["response_A"],
-                second=row["response_B"],
-                label=ARENA[row["label"]],
-                subset=_JUDGEBENCH_SUBSETS.get(row["source"], "knowledge"),
-            ),
-            row,
+def _judgebench(path: Path) -> Iterator[PairRow]:
+    for row in _json_rows(path):
+        pair = LabelledPair(
+            pair_id=row["pair_id"],
+            prompt=row["question"],
+            first=row["response_A"],
+            second=row["response_B"],
+            label=ARENA[row["label"]],
+            subset=_JUDGEBENCH_SUBSETS.get(row["source"], "knowledge"),
         )
-        for row in _json_rows(path)
-    ]
+        yield pair, row
 
 
-def _pandalm(path: Path) -> list[PairRow]:
+def _pandalm(path: Path) -> Iterator[PairRow]:
     path = path / PANDALM_PAIRS if path.is_dir() else path
     rows = _json_rows(path)
     if "pandalm_result" not in rows[0]:
-        return [(_pandalm_pair(row), row) for row in rows]
+        yield from ((_pandalm_pair(row), row) for row in rows)
+        return
     beside = path.parent / PANDALM_PAIRS
     if not beside.is_file():
         raise DataError(f"{path} holds verdicts without their pairs: put {PANDALM_PAIRS} beside it")
     said = {str(row["idx"]): row for row in rows}
-    return [(pair, said.get(pair.pair_id, {})) for pair, _ in pair_rows("pandalm", beside)]
+    for pair, _ in pair_rows("pandalm", beside):
+        yield pair, said.get(pair.pair_id, {})
 
 
 def _pandalm_pair(row: Mapping[str, Any]) -> LabelledPair:
@@ -329,26 +325,22 @@ def _pandalm_pair(row: Mapping[str, Any]) -> LabelledPair:
     )
 
 
-def _psoups(path: Path) -> list[PairRow]:
-    """Return persona pairs: the chosen response fits the persona, which is the one preference."""
-    return [
-        (
-            LabelledPair(
-                pair_id=f"psoups-{number}",
-                prompt=row["prompt"],
-                first=row["chosen"],
-                second=row["rejected"],
-                label="a",
-                preferences=(row["ground_truth_persona"],),
-                group=row["prompt"],
-            ),
-            row,
+def _psoups(path: Path) -> Iterator[PairRow]:
+    """Yield persona pairs: the chosen response fits the persona, which is the one preference."""
+    for number, row in enumerate(_json_rows(path)):
+        pair = LabelledPair(
+            pair_id=f"psoups-{number}",
+            prompt=row["prompt"],
+            first=row["chosen"],
+            second=row["rejected"],
+            label="a",
+            preferences=(row["ground_truth_persona"],),
+            group=row["prompt"],
         )
-        for number, row in enumerate(_json_rows(path))
-    ]
+        yield pair, row
 
 
-PAIR_SETS: dict[str, Callable[[Path], list[PairRow]]] = {
+PAIR_SETS: Mapping[str, Callable[[Path], Iterator[PairRow]]] = {
     "llmbar": _llmbar,
     "judgebench": _judgebench,
     "pandalm": _pandalm,

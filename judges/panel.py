@@ -62,12 +62,6 @@ def family_preference(
     judge being stricter, or one family being better, cancels out. Zero means that both judges see
     the same difference between the families; an interval above zero means self-preference.
 
-    Args:
-        ratings: one entry per item in each of the four lists; None is missing.
-        signature: which judges and which responses.
-        groups: prompt group per item.
-        seed: of the bootstrap.
-
     Raises:
         DataError: no item has all four ratings, or the lengths differ.
     """
@@ -116,12 +110,9 @@ class Balance:
 def balance(
     outcomes: Sequence[PairVerdict], *, groups: Sequence[Hashable | None], seed: int = 0
 ) -> Balance:
-    """Return what the outcomes come to.
+    """Return what the outcomes, one per item, come to.
 
-    Args:
-        outcomes: one per item.
-        groups: prompt group (and user) per item: what is resampled, and permuted, together.
-        seed: of the bootstrap and the permutations.
+    `groups` are the items' prompt groups (and users): what is resampled, and permuted, together.
 
     Raises:
         DataError: there are no outcomes, or the lengths differ.
@@ -189,15 +180,11 @@ def _against_zero(
 
 
 def panel_outcomes(of_judges: Sequence[Sequence[PairVerdict]], how: Panel) -> list[PairVerdict]:
-    """Return what several judges say together, item by item.
+    """Return what several judges say together; each has one outcome per item, in the same order.
 
     "mean" adds up what they say: margins where all of them rate, else wins, ties and losses. It
     needs every judge's word. "majority" takes the entrant that more than half of the judges who
     have a verdict prefer; without one it is a tie.
-
-    Args:
-        of_judges: per judge, one outcome per item; all judges in the same order of items.
-        how: "mean" or "majority".
 
     Raises:
         DataError: there is no judge, or the judges have different numbers of items.

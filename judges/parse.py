@@ -244,12 +244,7 @@ _ANY_NAME = re.compile(rf"{_EITHER}|{_TIE}", re.IGNORECASE)
 
 
 def parse_rating(reply: str, low: int = 1, high: int = 5) -> int | None:
-    """Return the one rating a reply gives, or None.
-
-    Args:
-        reply: what the judge said, raw.
-        low: lowest rating of the scale.
-        high: highest rating of the scale.
+    """Return the one rating from `low` to `high` that a raw reply gives, or None.
 
     Example:
         >>> parse_rating("On a scale of 1 to 5, I'd rate this a 4."), parse_rating("4 or 5")

@@ -247,9 +247,7 @@ def preference_probability(
 ) -> float | None:
     """Return the probability that the first of two independent sums is higher, ties counting half.
 
-    Args:
-        first: probabilities of the first text's sums of ratings, from the lowest possible sum.
-        second: the same of the second text, over the same preferences.
+    Each is given as the probabilities of its values, from the lowest possible one.
     """
     if first is None or second is None:
         return None

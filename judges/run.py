@@ -42,12 +42,7 @@ async def rate(
     """Have a judge rate texts on every preference of their items; store each rating.
 
     What is rated already is not asked again. Texts are streamed: any number in bounded memory.
-
-    Args:
-        store: where ratings and calls go.
-        judge: who rates.
-        texts: responses, or the items' references, with their items.
-        advance: called with how many more ratings are known.
+    `advance` is told how many more ratings are known.
 
     Raises:
         BackendError: the judge cannot be asked any more; what it answered is stored.
@@ -78,13 +73,13 @@ async def rate(
 async def _ask(
     store: Store,
     judge: Judge,
-    questions: Iterable[tuple[Asked, Asked]],
+    questions: Iterable[Asked],
     *,
     read: Callable[[Asked, Call], Made],
     keep: Callable[[list[Made]], None],
     advance: Callable[[int], None],
 ) -> None:
-    """Ask questions, each its own tag, and keep what is read of the replies, many at a time.
+    """Ask questions, and keep what is read of the replies, many at a time.
 
     What was answered is kept whatever happens, also when the user stops it.
     """
@@ -92,7 +87,7 @@ async def _ask(
     pending: list[Made] = []
     ledger: Ledger[Asked] = Ledger(store, judge.backend)
     try:
-        async with aclosing(ledger.ask(iter(questions))) as answers:
+        async with aclosing(ledger.ask((each, each) for each in questions)) as answers:
             async for request, call in answers:
                 pending.append(read(request, call))
                 advance(1)
@@ -109,8 +104,8 @@ def _rating_questions(
     judge: Judge,
     texts: Iterable[tuple[Item, str]],
     advance: Callable[[int], None],
-) -> Iterator[tuple[RatingRequest, RatingRequest]]:
-    """Yield what must be asked, a window of texts at a time; each request is its own tag."""
+) -> Iterator[RatingRequest]:
+    """Yield what must be asked, a window of texts at a time."""
     source = iter(texts)
     while window := list(islice(source, _TEXTS)):
         known = rated(store, judge.key, {item.key for item, _ in window})
@@ -124,7 +119,7 @@ def _rating_questions(
             advance(len(item.preferences) - len(missing))
             if missing:
                 requests = rating_requests(judge, item, text)
-                yield from ((requests[aspect], requests[aspect]) for aspect in missing)
+                yield from (requests[aspect] for aspect in missing)
 
 
 def is_open(reason: str | None) -> bool:
@@ -172,13 +167,8 @@ async def choose(
     """Have a judge choose between the texts of each pair, in both places; store each choice.
 
     What is chosen already is not asked again, and equal texts are not asked about at all. Pairs
-    are streamed: any number in bounded memory.
-
-    Args:
-        store: where choices and calls go.
-        judge: who chooses; its protocol is a pairwise one.
-        pairs: what to choose between.
-        advance: called with how many more choices are known, two a pair.
+    are streamed: any number in bounded memory. `advance` is told how many more choices are known,
+    two a pair.
 
     Raises:
         BackendError: the judge cannot be asked any more; what it answered is stored.
@@ -213,8 +203,8 @@ async def choose(
 
 def _choice_questions(
     store: Store, judge: Judge, pairs: Iterable[TextPair], advance: Callable[[int], None]
-) -> Iterator[tuple[ChoiceRequest, ChoiceRequest]]:
-    """Yield what must be asked, a window of pairs at a time; each request is its own tag."""
+) -> Iterator[ChoiceRequest]:
+    """Yield what must be asked, a window of pairs at a time."""
     source = iter(pairs)
     while window := list(islice(source, _PAIRS)):
         asked = [pair for pair in window if pair.first != pair.second]
@@ -229,4 +219,4 @@ def _choice_questions(
                 if (*pair.key, request.swapped) in known:
                     advance(1)
                 else:
-                    yield request, request
+                    yield request

@@ -91,13 +91,8 @@ def examine_replies(
 ) -> Examination:
     """Store the quality of a judge whose replies were collected elsewhere; nobody is asked.
 
-    Args:
-        store: where the validation is kept.
-        judge: its name, and its key if the store knows it; otherwise it has the key that
-            `mipo-eval import` gives to a judge of that name.
-        readings: what the judge said of labelled pairs.
-        data: what the pairs are called.
-        seed: of the bootstrap.
+    `judge` is its name, and its key if the store knows it; otherwise it has the key that
+    `mipo-eval import` gives to a judge of that name.
 
     Raises:
         DataError: not one pair got a verdict.
