@@ -1,10 +1,12 @@
 """Imports go downwards only, and the rule that says so sees the four linked folders."""
 
+import ast
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import grimp
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -43,3 +45,52 @@ def test_a_forbidden_import_breaks_its_contract(
     done = lint_imports(tmp_path)
     assert done.returncode == 1
     assert any(broken in row and row.endswith("BROKEN") for row in done.stdout.splitlines())
+
+
+MAX_DEPTH = 14
+"""Modules between a command and what it stands on: a reader has to go through all of them."""
+
+
+@pytest.fixture(scope="module")
+def graph() -> grimp.ImportGraph:
+    return grimp.build_graph("mipo_eval", include_external_packages=True)
+
+
+def own_imports(graph: grimp.ImportGraph, module: str) -> set[str]:
+    return {
+        name
+        for name in graph.find_modules_directly_imported_by(module)
+        if name.startswith("mipo_eval")
+    }
+
+
+def test_no_chain_of_imports_is_long(graph: grimp.ImportGraph) -> None:
+    known: dict[str, tuple[str, ...]] = {}
+
+    def chain(module: str) -> tuple[str, ...]:
+        """The longest chain of imports that begins with a module; there are no circles."""
+        if module not in known:
+            below = [chain(name) for name in own_imports(graph, module)]
+            known[module] = (module, *max(below, key=len, default=()))
+        return known[module]
+
+    own = sorted(name for name in graph.modules if name.startswith("mipo_eval"))
+    longest = max((chain(name) for name in own), key=len)
+    assert 5 < len(longest) <= MAX_DEPTH, " > ".join(longest)
+
+
+def test_only_the_store_speaks_sql(graph: grimp.ImportGraph) -> None:
+    speakers = graph.find_modules_that_directly_import("sqlalchemy")
+    assert "mipo_eval.store.engine" in speakers
+    assert {name for name in speakers if not name.startswith("mipo_eval.store.")} == set()
+
+
+def test_no_public_type_name_stands_in_two_modules() -> None:
+    places: dict[str, list[str]] = {}
+    for folder in FOLDERS:
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            for node in ast.parse(path.read_text()).body:
+                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                    places.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+    assert len(places) > 100
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
