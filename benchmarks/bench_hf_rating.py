@@ -18,8 +18,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from mipo_eval.judges import Judge, parse_rating, rating_requests
-from mipo_eval.judges.judge import RATING_OPTIONAL_SLOTS, RATING_SLOTS
+from mipo_eval.judges.judge import RATING_OPTIONAL_SLOTS, RATING_SLOTS, Judge, rating_requests
+from mipo_eval.judges.parse import parse_rating
 from mipo_eval.judges.prompt import load_prompt
 from mipo_eval.models import Reply, Request
 from mipo_eval.models.hf import HfBackend

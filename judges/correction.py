@@ -12,6 +12,7 @@ Two estimates stand beside the uncorrected rate, since they rest on different as
 
 import math
 from collections.abc import Sequence
+from statistics import fmean
 from typing import NamedTuple
 
 from mipo_eval.errors import DataError
@@ -44,7 +45,7 @@ def prediction_powered(judge: Sequence[float | None], human: Sequence[float | No
     """
     known, paired = _outcomes(judge, human)
     errors = [true - said for said, true in paired]
-    value = _mean(known) + _mean(errors)
+    value = fmean(known) + fmean(errors)
     # The labelled items are among all; the two means are taken as independent, as usual.
     variance = _variance(known) / len(known) + _variance(errors) / len(errors)
     return _bounded(value, math.sqrt(variance), len(known), len(paired))
@@ -53,11 +54,7 @@ def prediction_powered(judge: Sequence[float | None], human: Sequence[float | No
 def rogan_gladen(judge: Sequence[float | None], human: Sequence[float | None]) -> Corrected:
     """Return the win rate corrected by the judge's sensitivity and specificity.
 
-    Ties have no place in it: an item that either calls a tie is left out.
-
-    Args:
-        judge: per item the outcome by the judge: 1 win, 0 loss; None is missing.
-        human: per item the outcome by people; None where nobody was asked.
+    It takes what `prediction_powered` does; an item that either calls a tie is left out.
 
     Raises:
         DataError: people saw no win or no loss, or the judge is no better than chance on them.
@@ -71,14 +68,14 @@ def rogan_gladen(judge: Sequence[float | None], human: Sequence[float | None]) -
         raise DataError(
             "the correction needs items that people call a win and ones they call a loss"
         )
-    sensitivity, specificity = _mean(of_wins), _mean(of_losses)
+    sensitivity, specificity = fmean(of_wins), fmean(of_losses)
     skill = sensitivity + specificity - 1
     if skill <= 0:
         raise DataError(
             f"the judge is no better than chance on the labelled items (sensitivity "
             f"{sensitivity:.2f}, specificity {specificity:.2f}): nothing can be corrected with it"
         )
-    rate = _mean(known)
+    rate = fmean(known)
     value = (rate + specificity - 1) / skill
     # Delta method (Rogan and Gladen's own). It takes the three shares as coming from different
     # items; the labelled ones are among all, which makes the interval a little too wide.
@@ -108,14 +105,10 @@ def _outcomes(
     return known, paired
 
 
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
-
-
 def _variance(values: Sequence[float]) -> float:
     if len(values) < 2:
         return 0.0
-    mean = _mean(values)
+    mean = fmean(values)
     return math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
 
 

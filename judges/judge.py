@@ -21,7 +21,7 @@ from mipo_eval.errors import ConfigError
 from mipo_eval.judges.parse import PARSER_VERSION, parse_choice, parse_rating, parse_verdict
 from mipo_eval.judges.prompt import Prompt
 from mipo_eval.keys import digest
-from mipo_eval.models import Backend, Message, Request, Sampling
+from mipo_eval.models.base import Backend, Message, Request, Sampling
 from mipo_eval.records import Item, Rubric, text_key
 from mipo_eval.signature import short
 from mipo_eval.verdict import Verdict, exchanged
@@ -82,7 +82,7 @@ class Judge:
 
 
 LOW, HIGH = 1, 5
-RATING_CHOICES = tuple(str(rating) for rating in range(LOW, HIGH + 1))
+_RATING_CHOICES = tuple(str(rating) for rating in range(LOW, HIGH + 1))
 
 RATING_SLOTS = frozenset({"query", "response", "preference"})
 RATING_OPTIONAL_SLOTS = frozenset({"rubric"})
@@ -124,7 +124,7 @@ def rating_requests(judge: Judge, item: Item, text: str) -> tuple[RatingRequest,
             RatingRequest(
                 messages=(Message(role="user", content=judge.prompt.render(slots)),),
                 sampling=judge.sampling,
-                choices=RATING_CHOICES if judge.constrained else None,
+                choices=_RATING_CHOICES if judge.constrained else None,
                 slots=slots,
                 item_key=item.key,
                 text_key=key,
@@ -143,21 +143,14 @@ def guide(rubric: str | Rubric) -> str:
 
 
 def read_rating(reply: str | None, status: str = "ok") -> tuple[int | None, str | None]:
-    """Return the rating in a ledger call, or None and the reason.
-
-    Args:
-        reply: the raw reply, None when there is none.
-        status: "ok", or the kind of failure.
-    """
+    """Return the rating in a ledger call's raw reply, or None and the reason."""
     if reply is None or status != "ok":
         return None, f"{CALL_FAILED}: {status}"
     rating = parse_rating(reply, LOW, HIGH)
     return rating, None if rating is not None else UNPARSED
 
 
-PAIR_CHOICES = ("response_a", "response_b")
-TIE = "tie"
-
+_PAIR_CHOICES = ("response_a", "response_b")
 PAIR_SLOTS = frozenset({"query", "criteria", "response_a", "response_b"})
 
 
@@ -177,7 +170,7 @@ def choice_requests(
     judge: Judge, item: Item, first: str, second: str
 ) -> tuple[ChoiceRequest, ChoiceRequest]:
     """Return the two requests about a pair of responses, the second with the places exchanged."""
-    choices = (*PAIR_CHOICES, TIE) if judge.protocol == "pairwise-tie" else PAIR_CHOICES
+    choices = (*_PAIR_CHOICES, "tie") if judge.protocol == "pairwise-tie" else _PAIR_CHOICES
     requests = []
     for swapped in (False, True):
         shown = (second, first) if swapped else (first, second)
@@ -215,21 +208,14 @@ def criteria(item: Item) -> str:
 def read_choice(
     judge: Judge, request: ChoiceRequest, reply: str | None, status: str = "ok"
 ) -> tuple[Verdict | None, str | None]:
-    """Return the verdict in a ledger call, in terms of first and second, or None and the reason.
-
-    Args:
-        judge: who was asked; only "pairwise-tie" may answer with a tie.
-        request: what was asked; it knows which response stood where.
-        reply: the raw reply, None when there is none.
-        status: "ok", or the kind of failure.
-    """
+    """Return the verdict in a ledger call, in terms of first and second, or None and the reason."""
     return read_verdict(judge.protocol, reply, status, swapped=request.swapped)
 
 
 def read_verdict(
     protocol: Protocol, reply: str | None, status: str = "ok", *, swapped: bool
 ) -> tuple[Verdict | None, str | None]:
-    """Return the verdict in a reply, as `read_choice` does, where the request is not at hand.
+    """Return the verdict in a reply, in terms of first and second, or None and the reason.
 
     Args:
         protocol: only "pairwise-tie" may answer with a tie.

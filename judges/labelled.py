@@ -18,15 +18,15 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import combinations, zip_longest
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mipo_eval.errors import DataError
-from mipo_eval.judges.panel import agreement_matrix
 from mipo_eval.keys import digest, item_rng
-from mipo_eval.metrics.agreement import Agreement
+from mipo_eval.metrics.agreement import Agreement, agreement
 from mipo_eval.records import Item
 from mipo_eval.verdict import Verdict, exchanged
 
@@ -77,15 +77,11 @@ def read_pairs(path: Path) -> tuple[LabelledPair, ...]:
     return pairs
 
 
-def pairs_of_items(items: Iterable[Item], *, seed: int = 0) -> tuple[LabelledPair, ...]:
+def pairs_of_items(items: Iterable[Item]) -> tuple[LabelledPair, ...]:
     """Return a pair per item whose user chose the reference over a response that was kept.
 
     Prepared items of Community Alignment and PRISM keep it as `meta["rejected"]`; items without
     one are passed over.
-
-    Args:
-        items: prepared ones.
-        seed: of which response is called the first.
     """
     pairs = (
         LabelledPair(
@@ -100,17 +96,17 @@ def pairs_of_items(items: Iterable[Item], *, seed: int = 0) -> tuple[LabelledPai
         for item in items
         if item.reference and isinstance(item.meta.get("rejected"), str)
     )
-    return mixed(pairs, seed=seed)
+    return mixed(pairs)
 
 
-def mixed(pairs: Iterable[LabelledPair], *, seed: int = 0) -> tuple[LabelledPair, ...]:
+def mixed(pairs: Iterable[LabelledPair]) -> tuple[LabelledPair, ...]:
     """Return the pairs with first and second exchanged in about half of them.
 
     Where the chosen response always comes first, saying "a" every time would be a perfect judge,
     and Cohen's kappa would have nothing to measure. The draw of a pair depends on it alone.
     """
     return tuple(
-        _exchanged(pair) if item_rng(seed, "place", pair.pair_id).random() < 0.5 else pair
+        _exchanged(pair) if item_rng(0, "place", pair.pair_id).random() < 0.5 else pair
         for pair in pairs
     )
 
@@ -207,13 +203,11 @@ def _pair(where: str, row: dict[str, Any]) -> LabelledPair:
 
 def people_agreement(pairs: Sequence[LabelledPair]) -> dict[tuple[int, int], Agreement]:
     """Return the agreement of every two people, counted from 1, who labelled a pair in common."""
-    people = max((len(pair.annotators) for pair in pairs), default=0)
-    said = {
-        str(n): [pair.annotators[n] if n < len(pair.annotators) else None for pair in pairs]
-        for n in range(people)
+    said = list(zip_longest(*(pair.annotators for pair in pairs)))  # per person, all pairs
+    found = {
+        (i + 1, j + 1): agreement(said[i], said[j]) for i, j in combinations(range(len(said)), 2)
     }
-    found = agreement_matrix(said).items()
-    return {(int(i) + 1, int(j) + 1): agreement for (i, j), agreement in found if agreement.n}
+    return {people: own for people, own in found.items() if own.n}
 
 
 PANDALM_PAIRS = "testset-v1.json"
@@ -240,7 +234,7 @@ def pair_rows(name: str, path: Path) -> list[PairRow]:
     if name not in PAIR_SETS:
         raise DataError(f"unknown set of labelled pairs {name!r}; known: {', '.join(PAIR_SETS)}")
     with in_format(name, path):
-        return PAIR_SETS[name](path)
+        return list(PAIR_SETS[name](path))
 
 
 @contextmanager
@@ -268,12 +262,11 @@ def _json_rows(path: Path) -> list[Any]:
     return found if isinstance(found, list) else [found]
 
 
-def _llmbar(path: Path) -> list[PairRow]:
+def _llmbar(path: Path) -> Iterator[PairRow]:
     parts = path.absolute().parts
     known = [i for i, part in enumerate(parts) if part in {"Adversarial", "Natural"}]
     names = parts[known[-1] : -1] if known else ()
     subset = "/".join(names[: names.index("evaluators")] if "evaluators" in names else names)
-    found = []
     for number, row in enumerate(_json_rows(path)):
         if row["label"] not in _LLMBAR:
             raise DataError(f"{path}, row {number + 1}: label is {row['label']!r}; it is 1 or 2")
@@ -285,37 +278,34 @@ def _llmbar(path: Path) -> list[PairRow]:
             label=_LLMBAR[row["label"]],
             subset=subset,
         )
-        found.append((pair, row))
-    return found
+        yield pair, row
 
 
-def _judgebench(path: Path) -> list[PairRow]:
-    return [
-        (
-            LabelledPair(
-                pair_id=row["pair_id"],
-                prompt=row["question"],
-                first=row["response_A"],
-                second=row["response_B"],
-                label=ARENA[row["label"]],
-                subset=_JUDGEBENCH_SUBSETS.get(row["source"], "knowledge"),
-            ),
-            row,
+def _judgebench(path: Path) -> Iterator[PairRow]:
+    for row in _json_rows(path):
+        pair = LabelledPair(
+            pair_id=row["pair_id"],
+            prompt=row["question"],
+            first=row["response_A"],
+            second=row["response_B"],
+            label=ARENA[row["label"]],
+            subset=_JUDGEBENCH_SUBSETS.get(row["source"], "knowledge"),
         )
-        for row in _json_rows(path)
-    ]
+        yield pair, row
 
 
-def _pandalm(path: Path) -> list[PairRow]:
+def _pandalm(path: Path) -> Iterator[PairRow]:
     path = path / PANDALM_PAIRS if path.is_dir() else path
     rows = _json_rows(path)
     if "pandalm_result" not in rows[0]:
-        return [(_pandalm_pair(row), row) for row in rows]
+        yield from ((_pandalm_pair(row), row) for row in rows)
+        return
     beside = path.parent / PANDALM_PAIRS
     if not beside.is_file():
         raise DataError(f"{path} holds verdicts without their pairs: put {PANDALM_PAIRS} beside it")
     said = {str(row["idx"]): row for row in rows}
-    return [(pair, said.get(pair.pair_id, {})) for pair, _ in pair_rows("pandalm", beside)]
+    for pair, _ in pair_rows("pandalm", beside):
+        yield pair, said.get(pair.pair_id, {})
 
 
 def _pandalm_pair(row: Mapping[str, Any]) -> LabelledPair:
@@ -335,26 +325,22 @@ def _pandalm_pair(row: Mapping[str, Any]) -> LabelledPair:
     )
 
 
-def _psoups(path: Path) -> list[PairRow]:
-    """Return persona pairs: the chosen response fits the persona, which is the one preference."""
-    return [
-        (
-            LabelledPair(
-                pair_id=f"psoups-{number}",
-                prompt=row["prompt"],
-                first=row["chosen"],
-                second=row["rejected"],
-                label="a",
-                preferences=(row["ground_truth_persona"],),
-                group=row["prompt"],
-            ),
-            row,
+def _psoups(path: Path) -> Iterator[PairRow]:
+    """Yield persona pairs: the chosen response fits the persona, which is the one preference."""
+    for number, row in enumerate(_json_rows(path)):
+        pair = LabelledPair(
+            pair_id=f"psoups-{number}",
+            prompt=row["prompt"],
+            first=row["chosen"],
+            second=row["rejected"],
+            label="a",
+            preferences=(row["ground_truth_persona"],),
+            group=row["prompt"],
         )
-        for number, row in enumerate(_json_rows(path))
-    ]
+        yield pair, row
 
 
-PAIR_SETS: dict[str, Callable[[Path], list[PairRow]]] = {
+PAIR_SETS: Mapping[str, Callable[[Path], Iterator[PairRow]]] = {
     "llmbar": _llmbar,
     "judgebench": _judgebench,
     "pandalm": _pandalm,

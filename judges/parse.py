@@ -244,12 +244,7 @@ _ANY_NAME = re.compile(rf"{_EITHER}|{_TIE}", re.IGNORECASE)
 
 
 def parse_rating(reply: str, low: int = 1, high: int = 5) -> int | None:
-    """Return the one rating a reply gives, or None.
-
-    Args:
-        reply: what the judge said, raw.
-        low: lowest rating of the scale.
-        high: highest rating of the scale.
+    """Return the one rating from `low` to `high` that a raw reply gives, or None.
 
     Example:
         >>> parse_rating("On a scale of 1 to 5, I'd rate this a 4."), parse_rating("4 or 5")
@@ -444,36 +439,16 @@ LEAST_MASS = 0.5
 """Below this probability on the scale the judge was about to say something else."""
 
 
-class WeightedRating(NamedTuple):
-    """The mean of the scale under the judge's own probabilities, with what it rests on.
-
-    It stands beside the plain rating, never in its place: it tells apart responses that get the
-    same number.
-    """
-
-    value: float | None
-    """None when the scale has less than half of the probability, or no probabilities came."""
-    mass: float
-    """Probability, 0-1, that the first token of the reply was a rating at all."""
-
-
 def weighted_rating(
     logprobs: Iterable[tuple[str, float]] | None, low: int = 1, high: int = 5
-) -> WeightedRating:
+) -> float | None:
     """Return the mean rating under the probabilities of the reply's first token.
 
-    Spellings of one rating (" 4", "4") are added up; everything else is left out and the rest is
-    scaled to one. Nothing is cut off: the share left out is told by `mass`.
-
-    Args:
-        logprobs: (token, log-probability in nats) of the first token's alternatives.
-        low: lowest rating; it and the highest must be single digits.
-        high: highest rating.
+    It stands beside the plain rating, never in its place: it tells apart responses that get the
+    same number. None where the judge gave no probabilities, or less than half of them to the scale.
     """
-    weights = _weights(logprobs, low, high)
-    shares = _scaled(weights)
-    mean = None if shares is None else low + math.fsum(i * p for i, p in enumerate(shares))
-    return WeightedRating(mean, min(1.0, math.fsum(weights)))
+    shares = rating_probabilities(logprobs, low, high)
+    return None if shares is None else low + math.fsum(i * p for i, p in enumerate(shares))
 
 
 def rating_probabilities(
@@ -481,20 +456,18 @@ def rating_probabilities(
 ) -> tuple[float, ...] | None:
     """Return the probability of each rating, lowest first, summing to one.
 
-    None where the judge gave no probabilities, or less than half of them to the scale.
+    Spellings of one rating (" 4", "4") are added up; everything else is left out and the rest is
+    scaled to one. None as in `weighted_rating`.
+
+    Args:
+        logprobs: (token, log-probability in nats) of the first token's alternatives.
+        low: lowest rating; it and the highest must be single digits.
+        high: highest rating.
     """
-    return _scaled(_weights(logprobs, low, high))
-
-
-def _weights(logprobs: Iterable[tuple[str, float]] | None, low: int, high: int) -> list[float]:
     weights = [0.0] * (high - low + 1)
     for token, logprob in logprobs or ():
         text = plain(token)
         if text.isdecimal() and low <= int(text) <= high:
             weights[int(text) - low] += math.exp(logprob)
-    return weights
-
-
-def _scaled(weights: list[float]) -> tuple[float, ...] | None:
     mass = math.fsum(weights)
     return None if mass < LEAST_MASS else tuple(weight / mass for weight in weights)

@@ -19,10 +19,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mipo_eval.errors import ConfigError
 from mipo_eval.judges.judge import PAIR_SLOTS, RATING_OPTIONAL_SLOTS, RATING_SLOTS, Judge, Protocol
 from mipo_eval.judges.prompt import Prompt, load_prompt
-from mipo_eval.models import Limits, Purse, Sampling, load_backend
-from mipo_eval.models.spec import JUDGES, ModelName, read_name
+from mipo_eval.models.base import Sampling
+from mipo_eval.models.prices import Purse
+from mipo_eval.models.rate_limit import Limits
+from mipo_eval.models.spec import JUDGES, ModelName, load_backend, read_name
 
 FAMILY = "family"
+_YAML = (".yaml", ".yml")
 _FAMILIES = {"qwen": "qwen2.5-14b", "llama": "llama-3-8b"}
 """The paper's pairing (appendix): each family is judged by a larger model of its own."""
 
@@ -67,13 +70,7 @@ class Preset(BaseModel):
 
     def sampling(self) -> Sampling:
         """Return how replies are drawn."""
-        return Sampling(
-            temperature=self.temperature,
-            max_tokens=self.max_tokens,
-            seed=self.seed,
-            reasoning=self.reasoning,
-            logprobs=self.logprobs,
-        )
+        return Sampling(**self.model_dump(include=set(Sampling.__dataclass_fields__)))
 
 
 def preset_names() -> tuple[str, ...]:
@@ -90,7 +87,7 @@ def load_preset(name: str) -> Preset:
         ConfigError: there is no such preset, or a field of it is wrong.
     """
     try:
-        if name.endswith((".yaml", ".yml")):
+        if name.endswith(_YAML):
             text = Path(name).read_text(encoding="utf-8")
         else:
             folder = resources.files("mipo_eval.judges") / "presets"
@@ -111,7 +108,7 @@ def named_preset(named: ModelName) -> Preset | None:
         ConfigError: the preset cannot be read.
     """
     shipped = named.name in set(preset_names()) - {FAMILY}
-    own = named.name.endswith((".yaml", ".yml"))
+    own = named.name.endswith(_YAML)
     return load_preset(named.name) if named.kind is None and (shipped or own) else None
 
 
@@ -169,61 +166,53 @@ def load_judge(
     named = read_name(spec)
     if named.kind is None and named.name == FAMILY:
         named = replace(named, name=_family_preset(judged_model))
-    if preset := named_preset(named):
-        return _from_preset(preset, named, protocol, _Given(prompt_file, limits, batch))
-    if named.kind is None:
-        raise ConfigError(
-            f"unknown judge {spec!r}: --judge takes a preset ({', '.join(preset_names())}), the "
-            f"YAML file of one, or a backend ({JUDGES})"
-        )
-    backend = load_backend(spec, limits=_paid_from(limits, None), batch=batch)
-    return Judge(
-        name=_shown(named.label),
-        spec=spec,
-        backend=backend,
-        prompt=prompt_for(protocol or "rubric", prompt_file),
-        protocol=protocol or "rubric",
-    )
-
-
-class _Given:
-    """What the caller says and the preset does not."""
-
-    def __init__(
-        self, prompt_file: str | Path | None, limits: Limits | Purse | None, batch: bool
-    ) -> None:
-        self.prompt_file = prompt_file
-        self.limits = limits
-        self.batch = batch
-
-
-def _from_preset(preset: Preset, named: ModelName, asked: Protocol | None, given: _Given) -> Judge:
-    name = named.name
-    protocol = asked or preset.protocol or "rubric"
+    name, preset = _described(named)
+    protocol = protocol or preset.protocol or "rubric"
     if preset.prompt and preset.protocol not in {None, protocol}:
         raise ConfigError(
-            f"the judge's preset {name} has a prompt for the protocol {preset.protocol}: ask it by "
-            f"that one, not by {protocol}"
+            f"the judge's preset {named.name} has a prompt for the protocol {preset.protocol}: ask "
+            f"it by that one, not by {protocol}"
         )
-    where = preset.backend
-    if named.url:
-        where = f"openai:{preset.served_name or read_name(where).name}@{named.url}"
-    prompt_file = given.prompt_file
     if prompt_file is None and preset.prompt:
-        prompt_file = Path(name).parent / preset.prompt
-    limits = _paid_from(given.limits, _limits(name, preset.limits))
-    # Options are for the backend the preset names, not for a server elsewhere.
-    options = {} if named.url else preset.options
-    backend = load_backend(where, limits=limits, options=options, batch=given.batch)
+        prompt_file = Path(named.name).parent / preset.prompt
+    where, options = preset.backend, preset.options
+    if named.kind is None and named.url:
+        where = f"openai:{preset.served_name or read_name(where).name}@{named.url}"
+        options = {}  # they are for the backend that the preset names
+    limits = _limits(named.name, preset.limits, limits)
     return Judge(
-        name=_shown(Path(name).stem if name.endswith((".yaml", ".yml")) else name),
-        spec=named.text,
-        backend=backend,
+        name=name,
+        spec=spec,
+        backend=load_backend(where, limits=limits, options=options, batch=batch),
         prompt=prompt_for(protocol, prompt_file),
         protocol=protocol,
         sampling=preset.sampling(),
         constrained=preset.constrained,
     )
+
+
+def _described(named: ModelName) -> tuple[str, Preset]:
+    """Return a judge's name and preset; a bare backend has one that leaves everything as it is."""
+    preset = named_preset(named)
+    if preset is None and named.kind is None:
+        raise ConfigError(
+            f"unknown judge {named.text!r}: --judge takes a preset ({', '.join(preset_names())}), "
+            f"the YAML file of one, or a backend ({JUDGES})"
+        )
+    own = Path(named.name).stem if named.name.endswith(_YAML) else named.name
+    name = named.label if preset is None else own
+    if "|" in name or "\n" in name:
+        raise ConfigError(f"the judge's name {name!r} cannot stand in a signature: it holds '|'")
+    return name, preset or Preset(description="", backend=named.text)
+
+
+def _limits(name: str, fields: Mapping[str, Any], given: Limits | Purse | None) -> Limits:
+    """Return the limits given; a purse replaces only the money of the preset's own."""
+    try:
+        own = Limits(**fields)
+    except TypeError as error:
+        raise ConfigError(f"the judge's preset {name}: limits: {error}") from None
+    return replace(own, purse=given) if isinstance(given, Purse) else given or own
 
 
 def _family_preset(model: str | None) -> str:
@@ -241,20 +230,6 @@ def _family_preset(model: str | None) -> str:
     return _FAMILIES[family]
 
 
-def _paid_from(given: Limits | Purse | None, own: Limits | None) -> Limits | None:
-    """Return the limits given; a purse replaces only the money of the judge's own."""
-    if isinstance(given, Purse):
-        return replace(own or Limits(), purse=given)
-    return given or own
-
-
-def _limits(name: str, fields: Mapping[str, Any]) -> Limits:
-    try:
-        return Limits(**fields)
-    except TypeError as error:
-        raise ConfigError(f"the judge's preset {name}: limits: {error}") from None
-
-
 def prompt_for(protocol: Protocol, file: str | Path | None = None) -> Prompt:
     """Return the prompt of a protocol: a user's file, or ours.
 
@@ -263,9 +238,3 @@ def prompt_for(protocol: Protocol, file: str | Path | None = None) -> Prompt:
     """
     required, optional = _SLOTS[protocol]
     return load_prompt(file or protocol, required=required, optional=optional)
-
-
-def _shown(name: str) -> str:
-    if "|" in name or "\n" in name:
-        raise ConfigError(f"the judge's name {name!r} cannot stand in a signature: it holds '|'")
-    return name

@@ -63,10 +63,7 @@ class Prompt:
         return digest(self.text)
 
     def render(self, fields: Mapping[str, str]) -> str:
-        """Fill the slots; an empty text leaves its slot out altogether.
-
-        Args:
-            fields: text by slot name, exactly the prompt's slots (`mark` is ours to fill).
+        """Fill the slots, but `mark`, which is ours; an empty text leaves its slot out altogether.
 
         Raises:
             ConfigError: the fields are not the prompt's slots.
@@ -102,12 +99,9 @@ class Prompt:
 def load_prompt(
     file: str | Path, *, required: frozenset[str], optional: frozenset[str] = frozenset()
 ) -> Prompt:
-    """Return a prompt file of ours, by name, or the user's, by path.
+    """Return a prompt file of ours, by name ("rubric"), or the user's, by path.
 
-    Args:
-        file: the name of a shipped prompt ("rubric"), or a path.
-        required: slots the file must have.
-        optional: slots it may have; `mark` is always allowed.
+    It must have the required slots, and may have the optional ones and `mark`.
 
     Raises:
         ConfigError: there is no such file, or its slots are not those.

@@ -10,19 +10,16 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
+from functools import partial
 from typing import Any
 
 from mipo_eval.errors import DataError
 from mipo_eval.judges.judge import UNPARSED
 from mipo_eval.judges.labelled import people_agreement
 from mipo_eval.judges.replies import PairReading
-from mipo_eval.metrics import (
-    choice_outcome,
-    expected_calibration_error,
-    mean_score,
-    rate_score,
-)
-from mipo_eval.metrics.agreement import Agreement, cohen_kappa
+from mipo_eval.metrics.aggregate import mean_score, rate_score
+from mipo_eval.metrics.agreement import Agreement, agreement
+from mipo_eval.metrics.calibration import choice_outcome, expected_calibration_error
 from mipo_eval.records import Score
 from mipo_eval.signature import Signature, join
 from mipo_eval.verdict import Verdict
@@ -156,12 +153,7 @@ class Quality:
 
 
 def quality(readings: Sequence[PairReading], *, signature: Signature, seed: int = 0) -> Quality:
-    """Return every figure about a judge.
-
-    Args:
-        readings: what the judge said, one per pair.
-        signature: which data and which judge.
-        seed: of the bootstrap.
+    """Return every figure about a judge, from what it said of each pair.
 
     Raises:
         DataError: no pair has a verdict; says why.
@@ -184,6 +176,7 @@ def quality(readings: Sequence[PairReading], *, signature: Signature, seed: int 
     margin = _margin(readings, signature, seed)
     both = [reading for reading in readings if reading.both_orders]
     chose = [reading for reading in both if reading.ratings is None]
+    first_place, same_verdict = _places(chose, signature, seed)
     spread = rating_spread(readings)
     return Quality(
         pairs=len(readings),
@@ -199,8 +192,8 @@ def quality(readings: Sequence[PairReading], *, signature: Signature, seed: int 
         over_longest=margin,
         people=people_agreement([reading.pair for reading in readings]),
         orders=order_report(readings) if both else None,
-        first_place_rate=_first_place(chose, signature, seed),
-        same_verdict_rate=_same_verdict(chose, signature, seed),
+        first_place_rate=first_place,
+        same_verdict_rate=same_verdict,
         length=length_bias(readings),
         ratings=spread,
         calibration=preference_calibration(readings),
@@ -227,33 +220,30 @@ def against_labels(
     Raises:
         DataError: there is no verdict.
     """
-    said = [(v, reading.pair.label) for v, reading in zip(verdicts, readings, strict=True)]
-
-    def rate(metric: str, values: Sequence[float | None]) -> Score:
-        return _rate(metric, values, readings, signature, seed)
-
-    def decided(metric: str, right: Sequence[float | None]) -> Score | None:
-        kept = [
-            None if label == "tie" else value for value, (_, label) in zip(right, said, strict=True)
-        ]
-        return rate(metric, kept) if any(value is not None for value in kept) else None
-
-    read = [(verdict, label) for verdict, label in said if verdict is not None]
+    rate = partial(_rate, readings=readings, signature=signature, seed=seed)
+    labels = [reading.pair.label for reading in readings]
+    said = list(zip(verdicts, labels, strict=True))
     equal = [None if v is None else 100.0 * (v == label) for v, label in said]
-    several = len({label for _, label in read}) > 1
+    no_loss = [None if v is None else 100.0 * (v in {label, "tie"}) for v, label in said]
+    tied = [None if v is None else 100.0 * (v == "tie") for v, _ in said]
+
+    def decided(metric: str, values: Sequence[float | None]) -> Score | None:
+        kept = [None if label == "tie" else v for v, label in zip(values, labels, strict=True)]
+        return None if _is_empty(kept) else rate(metric, kept)
+
+    several = len({label for verdict, label in said if verdict is not None}) > 1
     return AgainstLabels(
         strict=decided("judge_accuracy_strict", equal),
-        tie_tolerant=decided(
-            "judge_accuracy_tie_tolerant",
-            [None if v is None else 100.0 * (v in {label, "tie"}) for v, label in said],
-        ),
-        tie_rate=decided(
-            "judge_tie_rate", [None if v is None else 100.0 * (v == "tie") for v, _ in said]
-        ),
+        tie_tolerant=decided("judge_accuracy_tie_tolerant", no_loss),
+        tie_rate=decided("judge_tie_rate", tied),
         half_ties=rate("judge_accuracy_half_ties", [points(v, label) for v, label in said]),
         agreement=rate("judge_agreement", equal),
-        kappa=cohen_kappa(*zip(*read, strict=True)) if several else None,
+        kappa=agreement(verdicts, labels).kappa if several else None,
     )
+
+
+def _is_empty(values: Sequence[float | None]) -> bool:
+    return all(value is None for value in values)
 
 
 def points(verdict: Verdict | None, label: Verdict) -> float | None:
@@ -347,47 +337,45 @@ def order_report(readings: Sequence[PairReading]) -> OrderReport:
     if not asked:
         raise DataError("no pair was judged in both orders, so places cannot be compared")
     n = len(asked)
+    firsts, seconds, labels = zip(*asked, strict=True)
     sign: dict[Verdict | None, int] = {"a": 1, "b": -1, "tie": 0, None: 0}
     right = [(first == label, second == label) for first, second, label in asked]
     one, other = sum(first for first, _ in right), sum(second for _, second in right)
     by_sum = sum((sign[first] + sign[second]) * sign[label] > 0 for first, second, label in asked)
     return OrderReport(
         n=n,
-        unread=sum((first is None) + (second is None) for first, second, _ in asked),
+        unread=firsts.count(None) + seconds.count(None),
         accuracy_straight=100 * one / n,
         accuracy_swapped=100 * other / n,
         accuracy_average=(one + other) / (2 * n) * 100,
         accuracy_both=100 * sum(first and second for first, second in right) / n,
         accuracy_by_sum=100 * by_sum / n,
         agreement=100 * sum(a == b and a is not None for a, b, _ in asked) / n,
-        kappa_straight=_kappa([(first, label) for first, _, label in asked]),
-        kappa_swapped=_kappa([(second, label) for _, second, label in asked]),
+        kappa_straight=agreement(firsts, labels).kappa,
+        kappa_swapped=agreement(seconds, labels).kappa,
     )
 
 
-def _kappa(said: Sequence[tuple[Verdict | None, Verdict]]) -> float | None:
-    read = [(verdict, label) for verdict, label in said if verdict is not None]
-    return cohen_kappa(*zip(*read, strict=True)) if read else None
-
-
-def _first_place(readings: Sequence[PairReading], signature: Signature, seed: int) -> Score | None:
+def _places(
+    readings: Sequence[PairReading], signature: Signature, seed: int
+) -> tuple[Score | None, Score | None]:
+    """Return how often the response named stood first, and how often both orders say the same."""
     straight: dict[Verdict | None, float] = {"a": 100.0, "b": 0.0}
     swapped: dict[Verdict | None, float] = {"a": 0.0, "b": 100.0}
-    values = [v for r in readings for v in (straight.get(r.straight), swapped.get(r.swapped))]
-    if all(value is None for value in values):
-        return None
-    twice = [reading for reading in readings for _ in range(2)]
-    return _rate("first_place_rate", values, twice, signature, seed, "no response named")
-
-
-def _same_verdict(readings: Sequence[PairReading], signature: Signature, seed: int) -> Score | None:
-    values = [
+    firsts = [v for r in readings for v in (straight.get(r.straight), swapped.get(r.swapped))]
+    same = [
         None if r.straight is None or r.swapped is None else 100.0 * (r.straight == r.swapped)
         for r in readings
     ]
-    if all(value is None for value in values):
-        return None
-    return _rate("same_verdict_rate", values, readings, signature, seed, "no response named")
+
+    def rate(
+        metric: str, values: Sequence[float | None], of: Sequence[PairReading]
+    ) -> Score | None:
+        why = "no response named"
+        return None if _is_empty(values) else _rate(metric, values, of, signature, seed, why)
+
+    twice = [reading for reading in readings for _ in range(2)]
+    return rate("first_place_rate", firsts, twice), rate("same_verdict_rate", same, readings)
 
 
 def _subsets(

@@ -1,4 +1,4 @@
-"""Replies of a judge to labelled pairs, collected elsewhere, and what is read from them.
+"""What a judge says of labelled pairs: asked here, or replies that were collected elsewhere.
 
 Our own form is a JSONL file, one reply per line. Of a judge that chooses, in which the first place
 is response_a:
@@ -16,8 +16,10 @@ replies into a verdict, that rule is spelled out here.
 """
 
 import json
+import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -25,7 +27,18 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from mipo_eval.errors import DataError
-from mipo_eval.judges.judge import UNPARSED, read_rating
+from mipo_eval.judges.judge import (
+    HIGH,
+    LOW,
+    UNPARSED,
+    ChoiceRequest,
+    Judge,
+    choice_requests,
+    rating_requests,
+    read_choice,
+    read_rating,
+    read_verdict,
+)
 from mipo_eval.judges.labelled import (
     ARENA,
     PANDALM,
@@ -35,14 +48,20 @@ from mipo_eval.judges.labelled import (
     pair_rows,
     validated,
 )
-from mipo_eval.judges.parse import parse_choice, parse_rating, parse_verdict
+from mipo_eval.judges.parse import parse_choice, parse_rating, rating_probabilities
 from mipo_eval.keys import canonical_json
+from mipo_eval.models.base import Request
+from mipo_eval.store.engine import Store
+from mipo_eval.store.ledger import Call, Ledger
 from mipo_eval.verdict import Verdict, ahead, exchanged, merge_orders
 
 NO_REPLY = "no reply in the file"
 Which = Literal["first", "second"]
 Place = tuple[Which, int]
 """Which response stood first, or which one was rated on which preference."""
+Said = tuple[Verdict | None, str | None]
+"""A verdict in terms of the pair, or None and why there is none."""
+Rated = tuple[int | None, str | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +109,154 @@ class PairReading:
     def longer(self) -> Verdict:
         """Which response is longer."""
         return ahead(len(self.pair.first) - len(self.pair.second))
+
+
+def _chosen(
+    pair: LabelledPair,
+    said: Sequence[Said],
+    *,
+    trouble: str = "",
+    raw: tuple[str | None, ...] = (),
+) -> PairReading:
+    """Return the reading of a pair from what was said in one order or in two."""
+    return PairReading(
+        pair=pair,
+        straight=said[0][0],
+        swapped=said[1][0] if len(said) > 1 else None,
+        both_orders=len(said) > 1,
+        replies=len(said),
+        unread=tuple(why for _, why in said if why is not None),
+        trouble=trouble,
+        raw=raw,
+    )
+
+
+def _rated(
+    pair: LabelledPair,
+    sides: Sequence[Sequence[Rated]],
+    *,
+    probability: float | None = None,
+    trouble: str = "",
+) -> PairReading:
+    """Return the reading of a pair from the ratings of its two responses, one a preference."""
+    sums = []
+    for side in sides:
+        own = [rating for rating, _ in side if rating is not None]
+        sums.append(sum(own) if len(own) == len(side) else None)
+    said = [one for side in sides for one in side]
+    return PairReading(
+        pair=pair,
+        both_orders=False,
+        ratings=(sums[0], sums[1]),
+        given=tuple(rating for rating, _ in said if rating is not None),
+        probability=probability,
+        replies=len(said),
+        unread=tuple(why for _, why in said if why is not None),
+        trouble=trouble,
+    )
+
+
+_Told = tuple[Request, Call]
+_Tag = tuple[list[_Told], Request]
+"""Where the answer goes, and what it answers."""
+
+
+async def judge_pairs(
+    store: Store,
+    judge: Judge,
+    pairs: Sequence[LabelledPair],
+    *,
+    advance: Callable[[int], None] = lambda _: None,
+) -> tuple[PairReading, ...]:
+    """Return what a judge says of labelled pairs, by its protocol.
+
+    A judge that rates is asked for every preference of both responses, one that chooses is asked
+    in both orders.
+
+    Raises:
+        BackendError: the judge cannot be asked any more; what it answered is stored.
+    """
+    told: list[tuple[list[_Told], list[_Told]]] = [([], []) for _ in pairs]
+    ledger: Ledger[_Tag] = Ledger(store, judge.backend)
+    async with aclosing(ledger.ask(_questions(judge, pairs, told))) as answers:
+        async for (side, request), call in answers:
+            side.append((request, call))
+            advance(1)
+    return tuple(_reading(judge, pair, sides) for pair, sides in zip(pairs, told, strict=True))
+
+
+def _questions(
+    judge: Judge, pairs: Sequence[LabelledPair], told: Sequence[Iterable[list[_Told]]]
+) -> Iterator[tuple[_Tag, Request]]:
+    """Yield what is asked of each text, or in each order."""
+    for pair, answers in zip(pairs, told, strict=True):
+        item = pair.item()
+        sides: Iterable[Iterable[Request]]
+        if judge.protocol == "rubric":
+            sides = (rating_requests(judge, item, text) for text in (pair.first, pair.second))
+        else:
+            sides = ((one,) for one in choice_requests(judge, item, pair.first, pair.second))
+        for side, requests in zip(answers, sides, strict=True):
+            for request in requests:
+                yield (side, request), request
+
+
+def count_questions(judge: Judge, pairs: Sequence[LabelledPair]) -> int:
+    """Return how many replies `judge_pairs` needs, those that the ledger has among them."""
+    if judge.protocol != "rubric":
+        return 2 * len(pairs)
+    return sum(2 * len(pair.item().preferences) for pair in pairs)
+
+
+def _reading(judge: Judge, pair: LabelledPair, sides: Sequence[Sequence[_Told]]) -> PairReading:
+    told = [one for side in sides for one in side]
+    trouble = next((c.detail or c.status for _, c in told if c.status != "ok"), "")
+    if judge.protocol != "rubric":
+        said = [
+            read_choice(judge, request, call.text, call.status)
+            for request, call in told
+            if isinstance(request, ChoiceRequest)
+        ]
+        return _chosen(pair, said, trouble=trouble)
+    first, second = (_sum_probabilities(call for _, call in side) for side in sides)
+    return _rated(
+        pair,
+        [[read_rating(call.text, call.status) for _, call in side] for side in sides],
+        probability=preference_probability(first, second),
+        trouble=trouble,
+    )
+
+
+def _sum_probabilities(calls: Iterable[Call]) -> list[float] | None:
+    """Return the probabilities of a text's sums of ratings, from the lowest, if all are known."""
+    total = [1.0]
+    for call in calls:
+        probabilities = rating_probabilities(call.logprobs, LOW, HIGH)
+        if probabilities is None:
+            return None
+        sums = [0.0] * (len(total) + len(probabilities) - 1)
+        for i, a in enumerate(total):
+            for j, b in enumerate(probabilities):
+                sums[i + j] += a * b
+        total = sums
+    return total
+
+
+def preference_probability(
+    first: Sequence[float] | None, second: Sequence[float] | None
+) -> float | None:
+    """Return the probability that the first of two independent sums is higher, ties counting half.
+
+    Each is given as the probabilities of its values, from the lowest possible one.
+    """
+    if first is None or second is None:
+        return None
+    parts = [
+        a * b * (1.0 if i > j else 0.5 if i == j else 0.0)
+        for i, a in enumerate(first)
+        for j, b in enumerate(second)
+    ]
+    return min(1.0, math.fsum(parts))
 
 
 class StoredReply(BaseModel):
@@ -147,77 +314,34 @@ def read_replies(path: Path, pairs: Sequence[LabelledPair]) -> tuple[PairReading
         own[line.place] = line.reply
     if rates is None:
         raise DataError(f"{path} holds no replies")
-    read = _rated if rates else _chosen
-    both = not rates and any(len(own) > 1 for own in found.values())
-    return tuple(read(pair, found.get(pair.pair_id, {}), both) for pair in pairs)
+    if rates:
+        return tuple(_stored_ratings(pair, found.get(pair.pair_id, {})) for pair in pairs)
+    both = any(len(own) > 1 for own in found.values())
+    return tuple(_stored_choices(pair, found.get(pair.pair_id, {}), both) for pair in pairs)
 
 
-def _chosen(pair: LabelledPair, own: Mapping[Place, str | None], both: bool) -> PairReading:
-    said: list[Verdict | None] = []
-    reasons = []
-    asked: Sequence[Which] = ("first", "second")
+def _stored_choices(pair: LabelledPair, own: Mapping[Place, str | None], both: bool) -> PairReading:
+    asked: Sequence[Which] = _SIDES
     if not both:  # the one order that was asked
         asked = [next((which for which, _ in own), "first")]
-    for place in asked:
-        reply = own.get((place, 0))
-        verdict = parse_verdict(reply) if reply is not None else None
-        if verdict is None:
-            reasons.append(NO_REPLY if reply is None else UNPARSED)
-        said.append(exchanged(verdict) if place == "second" else verdict)
-    return PairReading(
-        pair=pair,
-        straight=said[0],
-        swapped=said[1] if both else None,
-        both_orders=both,
-        replies=len(said),
-        unread=tuple(reasons),
-    )
+    said: list[Said] = []
+    for which in asked:
+        reply = own.get((which, 0))
+        read = read_verdict("pairwise-tie", reply, swapped=which == "second")
+        said.append((None, NO_REPLY) if reply is None else read)
+    return _chosen(pair, said)
 
 
-def _rated(pair: LabelledPair, own: Mapping[Place, str | None], _: bool) -> PairReading:
-    read: list[list[tuple[int | None, str | None]]] = [[], []]
-    for side, which in zip(read, _SIDES, strict=True):
+def _stored_ratings(pair: LabelledPair, own: Mapping[Place, str | None]) -> PairReading:
+    sides: list[list[Rated]] = [[], []]
+    for side, which in zip(sides, _SIDES, strict=True):
         for wish in range(len(pair.item().preferences)):
             reply = own.get((which, wish))
             side.append((None, NO_REPLY) if reply is None else read_rating(reply))
-    return rated(pair, *read)
+    return _rated(pair, sides)
 
 
 _SIDES: tuple[Which, Which] = ("first", "second")
-
-
-def rated(
-    pair: LabelledPair,
-    first: Sequence[tuple[int | None, str | None]],
-    second: Sequence[tuple[int | None, str | None]],
-    *,
-    probability: float | None = None,
-    trouble: str = "",
-) -> PairReading:
-    """Return the reading of a pair whose responses were rated on every preference.
-
-    Args:
-        pair: who was rated.
-        first: rating or None, and the reason, per preference, of the first response.
-        second: the same of the second.
-        probability: of the first response being better, where it is known.
-        trouble: what the first call that failed said.
-    """
-    said = [*first, *second]
-    sums = [
-        None if None in (own := [rating for rating, _ in side]) else sum(r for r in own if r)
-        for side in (first, second)
-    ]
-    return PairReading(
-        pair=pair,
-        both_orders=False,
-        ratings=(sums[0], sums[1]),
-        given=tuple(rating for rating, _ in said if rating is not None),
-        probability=probability,
-        replies=len(said),
-        unread=tuple(reason for _, reason in said if reason is not None),
-        trouble=trouble,
-    )
 
 
 def read_set_replies(name: str, path: Path) -> tuple[PairReading, ...]:
@@ -236,18 +360,12 @@ def read_set_replies(name: str, path: Path) -> tuple[PairReading, ...]:
 
 
 def _of_orders(
-    pair: LabelledPair, *said: Verdict | None, raw: tuple[str | None, ...] = ()
+    pair: LabelledPair, *shown: Verdict | None, raw: tuple[str | None, ...] = ()
 ) -> PairReading:
     """Return the reading of one order or two, each in terms of the places that were shown."""
-    return PairReading(
-        pair=pair,
-        straight=said[0],
-        swapped=exchanged(said[1]) if len(said) > 1 else None,
-        both_orders=len(said) > 1,
-        replies=len(said),
-        unread=(UNPARSED,) * said.count(None),
-        raw=raw,
-    )
+    own = (shown[0], *(exchanged(verdict) for verdict in shown[1:]))
+    said = [(verdict, UNPARSED if verdict is None else None) for verdict in own]
+    return _chosen(pair, said, raw=raw)
 
 
 def _llmbar(pair: LabelledPair, row: Mapping[str, Any]) -> PairReading | None:

@@ -16,18 +16,17 @@ from mipo_eval.judges.judge import (
     read_rating,
 )
 from mipo_eval.records import Item, Rating, text_key
-from mipo_eval.store import Store
+from mipo_eval.store.engine import Store
 from mipo_eval.store.judges import put_judge
 from mipo_eval.store.ledger import Call, Ledger
 from mipo_eval.store.verdicts import choices_on, put_choices, put_ratings, rated
-from mipo_eval.verdict import NOT_JUDGED, Choice, Pair, Shown, Total
+from mipo_eval.verdict import NOT_JUDGED, Choice, Pair, Total
 
 _TEXTS = 32
 """Texts looked up at once: while that is done no reply is read, so it must not take long."""
 _PAIRS = 256
 _FLUSH = 256
 """Verdicts stored at once."""
-
 
 Asked = TypeVar("Asked", RatingRequest, ChoiceRequest)
 Made = TypeVar("Made", Rating, Choice)
@@ -43,21 +42,29 @@ async def rate(
     """Have a judge rate texts on every preference of their items; store each rating.
 
     What is rated already is not asked again. Texts are streamed: any number in bounded memory.
-
-    Args:
-        store: where ratings and calls go.
-        judge: who rates.
-        texts: (item, text) pairs; the text is a response or the item's reference.
-        advance: called with how many more ratings are known.
+    `advance` is told how many more ratings are known.
 
     Raises:
         BackendError: the judge cannot be asked any more; what it answered is stored.
     """
+
+    def read(request: RatingRequest, call: Call) -> Rating:
+        rating, reason = read_rating(call.text, call.status)
+        return Rating(
+            judge=judge.key,
+            item_key=request.item_key,
+            text_key=request.text_key,
+            aspect=request.aspect,
+            rating=rating,
+            reason=reason,
+            call_key=call.key,
+        )
+
     await _ask(
         store,
         judge,
         _rating_questions(store, judge, texts, advance),
-        read=lambda request, call: _rating(judge, request, call),
+        read=read,
         keep=lambda made: put_ratings(store, made),
         advance=advance,
     )
@@ -66,13 +73,13 @@ async def rate(
 async def _ask(
     store: Store,
     judge: Judge,
-    questions: Iterable[tuple[Asked, Asked]],
+    questions: Iterable[Asked],
     *,
     read: Callable[[Asked, Call], Made],
     keep: Callable[[list[Made]], None],
     advance: Callable[[int], None],
 ) -> None:
-    """Ask questions, each its own tag, and keep what is read of the replies, many at a time.
+    """Ask questions, and keep what is read of the replies, many at a time.
 
     What was answered is kept whatever happens, also when the user stops it.
     """
@@ -80,7 +87,7 @@ async def _ask(
     pending: list[Made] = []
     ledger: Ledger[Asked] = Ledger(store, judge.backend)
     try:
-        async with aclosing(ledger.ask(iter(questions))) as answers:
+        async with aclosing(ledger.ask((each, each) for each in questions)) as answers:
             async for request, call in answers:
                 pending.append(read(request, call))
                 advance(1)
@@ -97,8 +104,8 @@ def _rating_questions(
     judge: Judge,
     texts: Iterable[tuple[Item, str]],
     advance: Callable[[int], None],
-) -> Iterator[tuple[RatingRequest, RatingRequest]]:
-    """Yield what must be asked, a window of texts at a time; each request is its own tag."""
+) -> Iterator[RatingRequest]:
+    """Yield what must be asked, a window of texts at a time."""
     source = iter(texts)
     while window := list(islice(source, _TEXTS)):
         known = rated(store, judge.key, {item.key for item, _ in window})
@@ -112,20 +119,7 @@ def _rating_questions(
             advance(len(item.preferences) - len(missing))
             if missing:
                 requests = rating_requests(judge, item, text)
-                yield from ((requests[aspect], requests[aspect]) for aspect in missing)
-
-
-def _rating(judge: Judge, request: RatingRequest, call: Call) -> Rating:
-    rating, reason = read_rating(call.text, call.status)
-    return Rating(
-        judge=judge.key,
-        item_key=request.item_key,
-        text_key=request.text_key,
-        aspect=request.aspect,
-        rating=rating,
-        reason=reason,
-        call_key=call.key,
-    )
+                yield from (requests[aspect] for aspect in missing)
 
 
 def is_open(reason: str | None) -> bool:
@@ -173,17 +167,25 @@ async def choose(
     """Have a judge choose between the texts of each pair, in both places; store each choice.
 
     What is chosen already is not asked again, and equal texts are not asked about at all. Pairs
-    are streamed: any number in bounded memory.
-
-    Args:
-        store: where choices and calls go.
-        judge: who chooses; its protocol is a pairwise one.
-        pairs: what to choose between.
-        advance: called with how many more choices are known, two a pair.
+    are streamed: any number in bounded memory. `advance` is told how many more choices are known,
+    two a pair.
 
     Raises:
         BackendError: the judge cannot be asked any more; what it answered is stored.
     """
+
+    def read(request: ChoiceRequest, call: Call) -> Choice:
+        winner, reason = read_choice(judge, request, call.text, call.status)
+        return Choice(
+            judge_key=judge.key,
+            item_key=request.item_key,
+            text_key_a=request.first_key,
+            text_key_b=request.second_key,
+            shown_first="b" if request.swapped else "a",
+            winner=winner,
+            reason=reason,
+            call_key=call.key,
+        )
 
     def keep(made: list[Choice]) -> None:
         with store.write() as connection:
@@ -193,7 +195,7 @@ async def choose(
         store,
         judge,
         _choice_questions(store, judge, pairs, advance),
-        read=lambda request, call: _choice(judge, request, call),
+        read=read,
         keep=keep,
         advance=advance,
     )
@@ -201,42 +203,20 @@ async def choose(
 
 def _choice_questions(
     store: Store, judge: Judge, pairs: Iterable[TextPair], advance: Callable[[int], None]
-) -> Iterator[tuple[ChoiceRequest, ChoiceRequest]]:
-    """Yield what must be asked, a window of pairs at a time; each request is its own tag."""
+) -> Iterator[ChoiceRequest]:
+    """Yield what must be asked, a window of pairs at a time."""
     source = iter(pairs)
     while window := list(islice(source, _PAIRS)):
         asked = [pair for pair in window if pair.first != pair.second]
         advance(2 * (len(window) - len(asked)))
         known = {
-            (*_texts(choice), choice.shown_first)
-            for choice in choices_on(store, judge.key, {pair.item.key for pair in asked})
-            if choice.winner is not None
+            (one.item_key, one.text_key_a, one.text_key_b, one.shown_first == "b")
+            for one in choices_on(store, judge.key, {pair.item.key for pair in asked})
+            if one.winner is not None
         }
         for pair in asked:
             for request in choice_requests(judge, pair.item, pair.first, pair.second):
-                if (*pair.key, _shown_first(request)) in known:
+                if (*pair.key, request.swapped) in known:
                     advance(1)
                 else:
-                    yield request, request
-
-
-def _texts(choice: Choice) -> tuple[str, str, str]:
-    return choice.item_key, choice.text_key_a, choice.text_key_b
-
-
-def _shown_first(request: ChoiceRequest) -> Shown:
-    return "b" if request.swapped else "a"
-
-
-def _choice(judge: Judge, request: ChoiceRequest, call: Call) -> Choice:
-    winner, reason = read_choice(judge, request, call.text, call.status)
-    return Choice(
-        judge_key=judge.key,
-        item_key=request.item_key,
-        text_key_a=request.first_key,
-        text_key_b=request.second_key,
-        shown_first=_shown_first(request),
-        winner=winner,
-        reason=reason,
-        call_key=call.key,
-    )
+                    yield request

@@ -2,50 +2,39 @@
 
 Calls go through the ledger: a stopped validation continues, a finished one is shown again for
 nothing. A pair whose replies are missing or unreadable has no verdict, with its reasons counted.
+
+The hostile texts are those of `attacks.yaml`. They are rated and compared like any response; a
+judge that lets one that only asks to win beat an honest one is not fit to rate models that may have
+learnt to write such things.
 """
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import aclosing
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib import resources
 from typing import Any, Literal, NamedTuple
 
+import yaml
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+
 from mipo_eval import __version__
-from mipo_eval.judges.attacks import (
-    Attack,
-    AttackReport,
-    HostileDuel,
-    attack_json,
-    attack_report,
-)
-from mipo_eval.judges.judge import (
-    HIGH,
-    LOW,
-    ChoiceRequest,
-    Judge,
-    Protocol,
-    choice_requests,
-    rating_requests,
-    read_choice,
-    read_rating,
-)
+from mipo_eval.errors import DataError
+from mipo_eval.judges.judge import Judge, Protocol
 from mipo_eval.judges.labelled import LabelledPair, pairs_key
-from mipo_eval.judges.parse import rating_probabilities
 from mipo_eval.judges.presets import named_preset
-from mipo_eval.judges.quality import Quality, quality, quality_json
-from mipo_eval.judges.replies import PairReading, rated
+from mipo_eval.judges.quality import NO_VERDICT, Quality, quality, quality_json
+from mipo_eval.judges.replies import PairReading, count_questions, judge_pairs
 from mipo_eval.keys import digest, item_rng
-from mipo_eval.models.base import Request
+from mipo_eval.metrics.aggregate import rate_score
 from mipo_eval.models.prices import spending
 from mipo_eval.models.spec import read_name
 from mipo_eval.progress import Progress, Stage, run_shown
-from mipo_eval.records import Item
-from mipo_eval.signature import Signature, join, short
-from mipo_eval.store import Store
-from mipo_eval.store.engine import now
+from mipo_eval.records import Item, Score
+from mipo_eval.signature import NOTHING, Signature, join, short
+from mipo_eval.stats.bootstrap import Crossed
+from mipo_eval.store.engine import Store, now
 from mipo_eval.store.judges import put_judge
-from mipo_eval.store.ledger import Call, Ledger
 from mipo_eval.store.validations import Validation, put_validation
 from mipo_eval.verdict import Verdict
 
@@ -53,141 +42,7 @@ ATTACKED_ITEMS = 10
 """How many honest responses each hostile text meets, where nobody says."""
 FAILED_AT_MOST = 0.1
 """With a larger share of calls failed, a validation says too little to be kept."""
-ATTACKS = "hostile responses"
-"""What a validation by attacks is called in the store."""
 _DATA_NAME = 64
-_OUTCOMES: dict[Verdict | None, Literal["win", "loss", "tie"] | None] = {
-    "a": "win",
-    "b": "loss",
-    "tie": "tie",
-    None: None,
-}
-Advance = Callable[[int], None]
-
-
-class _Place(NamedTuple):
-    """Which request of which pair."""
-
-    pair: int
-    side: int
-    """0 for the first text or order, 1 for the second."""
-    request: Request
-
-
-async def judge_pairs(
-    store: Store, judge: Judge, pairs: Sequence[LabelledPair], *, advance: Advance = lambda _: None
-) -> tuple[PairReading, ...]:
-    """Return what a judge says of labelled pairs, by its protocol.
-
-    A judge that rates is asked for every preference of both responses, one that chooses is asked
-    in both orders.
-
-    Raises:
-        BackendError: the judge cannot be asked any more; what it answered is stored.
-    """
-    told: list[tuple[list[_Told], list[_Told]]] = [([], []) for _ in pairs]
-    ledger: Ledger[_Place] = Ledger(store, judge.backend)
-    async with aclosing(ledger.ask(_questions(judge, pairs))) as answers:
-        async for place, call in answers:
-            told[place.pair][place.side].append((place.request, call))
-            advance(1)
-    read = _rated if judge.protocol == "rubric" else _chosen
-    return tuple(read(judge, pair, *sides) for pair, sides in zip(pairs, told, strict=True))
-
-
-_Told = tuple[Request, Call]
-
-
-def _questions(judge: Judge, pairs: Sequence[LabelledPair]) -> Iterator[tuple[_Place, Request]]:
-    for number, pair in enumerate(pairs):
-        item = pair.item()
-        sides: Iterable[Iterable[Request]]
-        if judge.protocol == "rubric":
-            sides = (rating_requests(judge, item, text) for text in (pair.first, pair.second))
-        else:
-            sides = ((one,) for one in choice_requests(judge, item, pair.first, pair.second))
-        for side, requests in enumerate(sides):
-            for request in requests:
-                yield _Place(number, side, request), request
-
-
-def count_questions(judge: Judge, pairs: Sequence[LabelledPair]) -> int:
-    """Return how many replies `judge_pairs` needs, those that the ledger has among them."""
-    if judge.protocol != "rubric":
-        return 2 * len(pairs)
-    return sum(2 * len(pair.item().preferences) for pair in pairs)
-
-
-def _trouble(calls: Iterable[Call]) -> str:
-    return next((call.detail or call.status for call in calls if call.status != "ok"), "")
-
-
-def _chosen(
-    judge: Judge, pair: LabelledPair, first: Sequence[_Told], second: Sequence[_Told]
-) -> PairReading:
-    (straight, why), (swapped, why_swapped) = (
-        read_choice(judge, request, call.text, call.status)
-        for request, call in (*first, *second)
-        if isinstance(request, ChoiceRequest)
-    )
-    return PairReading(
-        pair=pair,
-        straight=straight,
-        swapped=swapped,
-        replies=2,
-        unread=tuple(reason for reason in (why, why_swapped) if reason is not None),
-        trouble=_trouble(call for _, call in (*first, *second)),
-    )
-
-
-def _rated(
-    _: Judge, pair: LabelledPair, first: Sequence[_Told], second: Sequence[_Told]
-) -> PairReading:
-    calls = [[call for _, call in side] for side in (first, second)]
-    return rated(
-        pair,
-        *([read_rating(call.text, call.status) for call in side] for side in calls),
-        probability=preference_probability(_spread(calls[0]), _spread(calls[1])),
-        trouble=_trouble([*calls[0], *calls[1]]),
-    )
-
-
-def _spread(calls: Sequence[Call]) -> tuple[float, ...] | None:
-    """Return the probabilities of a text's sums of ratings, from the lowest, if all are known."""
-    total: tuple[float, ...] = (1.0,)
-    for call in calls:
-        probabilities = rating_probabilities(call.logprobs, LOW, HIGH)
-        if probabilities is None:
-            return None
-        total = _convolved(total, probabilities)
-    return total
-
-
-def _convolved(first: Sequence[float], second: Sequence[float]) -> tuple[float, ...]:
-    sums = [0.0] * (len(first) + len(second) - 1)
-    for i, a in enumerate(first):
-        for j, b in enumerate(second):
-            sums[i + j] += a * b
-    return tuple(sums)
-
-
-def preference_probability(
-    first: Sequence[float] | None, second: Sequence[float] | None
-) -> float | None:
-    """Return the probability that the first of two independent sums is higher, ties counting half.
-
-    Args:
-        first: probabilities of the first text's sums of ratings, from the lowest possible sum.
-        second: the same of the second text, over the same preferences.
-    """
-    if first is None or second is None:
-        return None
-    parts = [
-        a * b * (1.0 if i > j else 0.5 if i == j else 0.0)
-        for i, a in enumerate(first)
-        for j, b in enumerate(second)
-    ]
-    return min(1.0, math.fsum(parts))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,25 +71,13 @@ def examine(
     seed: int,
     progress: Progress,
 ) -> Examination:
-    """Ask a judge about labelled pairs, and store what its quality is.
-
-    Args:
-        store: where calls and the validation are kept.
-        judge: who is asked, by its own protocol.
-        pairs: labelled ones.
-        data: what they are called.
-        seed: of the bootstrap.
-        progress: told how many replies there are.
+    """Ask a judge about labelled pairs, called `data`, and store what its quality is.
 
     Raises:
         BackendError: the judge cannot be asked any more; what it answered is stored.
         DataError: not one pair got a verdict.
     """
-    put_judge(store, judge.key, judge.name, judge.stored_spec)
-    total = count_questions(judge, pairs)
-    stage = Stage(f"replies of {judge.name}", total, partial(spending, judge.backend))
-    asked = judge_pairs(store, judge, pairs, advance=progress.advance)
-    readings = run_shown(asked, progress, stage)
+    readings = _ask(store, judge, pairs, f"replies of {judge.name}", progress)
     return _examined(store, (judge.key, judge.signature_parts()), readings, data, seed)
 
 
@@ -248,13 +91,8 @@ def examine_replies(
 ) -> Examination:
     """Store the quality of a judge whose replies were collected elsewhere; nobody is asked.
 
-    Args:
-        store: where the validation is kept.
-        judge: its name, and its key if the store knows it; otherwise it has the key that
-            `mipo-eval import` gives to a judge of that name.
-        readings: what the judge said of labelled pairs.
-        data: what the pairs are called.
-        seed: of the bootstrap.
+    `judge` is its name, and its key if the store knows it; otherwise it has the key that
+    `mipo-eval import` gives to a judge of that name.
 
     Raises:
         DataError: not one pair got a verdict.
@@ -287,27 +125,25 @@ def _examined(
         quality=quality(readings, signature=signed, seed=seed),
     )
     if found.kept:
-        figures = {"signature": signed, **quality_json(found.quality)}
-        _put(store, key, (found.data, data_key), figures, found.quality.failings)
+        validation = Validation(
+            judge_key=key,
+            data=found.data,
+            data_key=data_key,
+            figures={"signature": signed, **quality_json(found.quality)},
+            failings=found.quality.failings,
+            created_at=now(),
+        )
+        put_validation(store, validation)
     return found
 
 
-def _put(
-    store: Store,
-    judge_key: str,
-    data: tuple[str, str],
-    figures: Mapping[str, Any],
-    failings: Sequence[str] = (),
-) -> None:
-    validation = Validation(
-        judge_key=judge_key,
-        data=data[0],
-        data_key=data[1],
-        figures=figures,
-        failings=failings,
-        created_at=now(),
-    )
-    put_validation(store, validation)
+def _ask(
+    store: Store, judge: Judge, pairs: Sequence[LabelledPair], what: str, progress: Progress
+) -> tuple[PairReading, ...]:
+    put_judge(store, judge.key, judge.name, judge.stored_spec)
+    stage = Stage(what, count_questions(judge, pairs), partial(spending, judge.backend))
+    asked = judge_pairs(store, judge, pairs, advance=progress.advance)
+    return run_shown(asked, progress, stage)
 
 
 def protocol_for(spec: str, pairs: Sequence[LabelledPair]) -> Protocol:
@@ -324,6 +160,28 @@ def protocol_for(spec: str, pairs: Sequence[LabelledPair]) -> Protocol:
     return "rubric" if not pairs or any(pair.preferences for pair in pairs) else "pairwise"
 
 
+Kind = Literal[
+    "instruction", "verdict", "delimiter", "turn", "authority", "persuasion", "unicode", "empty"
+]
+
+
+class Attack(BaseModel):
+    """One hostile response."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    kind: Kind
+    text: str
+
+
+def attacks() -> tuple[Attack, ...]:
+    """Return the hostile responses that ship."""
+    file = resources.files("mipo_eval.judges") / "attacks.yaml"
+    rows = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return TypeAdapter(tuple[Attack, ...]).validate_python(rows)
+
+
 def honest_items(pairs: Sequence[LabelledPair], seed: int = 0) -> list[Item]:
     """Return pairs as items whose reference is the better response, in an order drawn by seed."""
     order = sorted(pairs, key=lambda pair: item_rng(seed, "attacked", pair.pair_id).random())
@@ -336,48 +194,38 @@ def honest_items(pairs: Sequence[LabelledPair], seed: int = 0) -> list[Item]:
     ]
 
 
-async def judge_attacks(
-    store: Store,
-    judge: Judge,
-    items: Sequence[Item],
-    hostile: Sequence[Attack],
-    *,
-    advance: Advance = lambda _: None,
-) -> tuple[HostileDuel, ...]:
-    """Return how hostile responses fare against the items' references, item by item.
+class HostileDuel(NamedTuple):
+    """A hostile response, "a", against the honest one to the same item, and what a judge said."""
 
-    Args:
-        store: where the calls are kept.
-        judge: who rates ("rubric") or chooses.
-        items: with preferences and an honest reference each.
-        hostile: the responses that only ask to win.
-        advance: called with how many more calls are done.
+    attack: Attack
+    said: PairReading
 
-    Raises:
-        BackendError: the judge cannot be asked any more; what it answered is stored.
-    """
-    duels = [(item, attack) for item in items if item.reference for attack in hostile]
-    pairs = [
-        LabelledPair(
-            pair_id=str(index),
-            prompt=item.prompt,
-            first=attack.text,
-            second=item.reference or "",
-            label="b",
-            preferences=item.preferences,
-        )
-        for index, (item, attack) in enumerate(duels)
-    ]
-    readings = await judge_pairs(store, judge, pairs, advance=advance)
-    return tuple(
-        HostileDuel(
-            attack,
-            _OUTCOMES[reading.verdict],
-            item.group,
-            "" if reading.verdict else reading.trouble or next(iter(reading.unread), ""),
-        )
-        for (item, attack), reading in zip(duels, readings, strict=True)
-    )
+
+class AttackRates(NamedTuple):
+    """How hostile texts of one kind fared; rates are 0-100 of the duels with an outcome."""
+
+    kind: Kind | None
+    """None: all kinds."""
+    beats: Score
+    """The hostile text won outright."""
+    ties: float
+    half: Score
+    """Won, a tie being half: 50 where the judge cannot tell a hostile text from an honest one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttackReport:
+    """How a judge stood up to hostile responses."""
+
+    items: int
+    """Honest responses that each hostile one met."""
+    attacks: int
+    undecided: int
+    """Duels without a verdict."""
+    rates: tuple[AttackRates, ...]
+    """Over all duels, then by kind; a kind without an outcome is left out."""
+    worst: tuple[str, ...]
+    """Names of the attacks that won most often, the worst first, at most five."""
 
 
 def attack_judge(
@@ -395,15 +243,123 @@ def attack_judge(
         BackendError: the judge cannot be asked any more; what it answered is stored.
         DataError: not one duel got a verdict.
     """
-    put_judge(store, judge.key, judge.name, judge.stored_spec)
-    each = sum(len(item.preferences) if judge.protocol == "rubric" else 1 for item in items)
+    duels = duel_pairs(items, hostile)
     what = f"hostile responses before {judge.name}"
-    stage = Stage(what, 2 * each * len(hostile), partial(spending, judge.backend))
-    asked = judge_attacks(store, judge, items, hostile, advance=progress.advance)
-    duels = run_shown(asked, progress, stage)
+    said = _ask(store, judge, [pair for _, pair in duels], what, progress)
     keys = [item.key for item in items]
-    signed = join(items=short(digest(keys)), **judge.signature_parts())
-    found = attack_report(duels, signature=signed, seed=seed)
-    data = (ATTACKS, digest([keys, [attack.text for attack in hostile]]))
-    _put(store, judge.key, data, {"pairs": len(duels), "attacks": attack_json(found)})
+    found = attack_report(
+        [HostileDuel(attack, reading) for (attack, _), reading in zip(duels, said, strict=True)],
+        signature=join(items=short(digest(keys)), **judge.signature_parts()),
+        seed=seed,
+    )
+    validation = Validation(
+        judge_key=judge.key,
+        data="hostile responses",
+        data_key=digest([keys, [attack.text for attack in hostile]]),
+        figures={"pairs": len(duels), "attacks": attack_json(found)},
+        failings=(),
+        created_at=now(),
+    )
+    put_validation(store, validation)
     return found
+
+
+def duel_pairs(
+    items: Sequence[Item], hostile: Sequence[Attack]
+) -> list[tuple[Attack, LabelledPair]]:
+    """Return every hostile response beside the honest one to every item that has a reference."""
+    duels = [(attack, item) for item in items if item.reference for attack in hostile]
+    return [
+        (
+            attack,
+            LabelledPair(
+                pair_id=str(index),
+                prompt=item.prompt,
+                first=attack.text,
+                second=item.reference or "",
+                label="b",
+                preferences=item.preferences,
+                group=item.group,
+            ),
+        )
+        for index, (attack, item) in enumerate(duels)
+    ]
+
+
+def attack_report(
+    duels: Sequence[HostileDuel], *, signature: Signature = NOTHING, seed: int = 0
+) -> AttackReport:
+    """Return how often hostile texts won, over all duels and then by kind, with intervals.
+
+    They resample attacks and items: another text, another question.
+
+    Raises:
+        DataError: no duel has an outcome; says why the first has none.
+    """
+    decided = [duel for duel in duels if duel.said.verdict is not None]
+    if not decided:
+        first = duels[0].said if duels else None
+        why = "no item has a reference"
+        if first is not None:
+            why = first.trouble or next(iter(first.unread), "")
+        raise DataError(
+            f"the judge gave no verdict in any of {len(duels)} duels with hostile responses; the "
+            f"first has none because: {why}"
+        )
+    kinds: list[Kind | None] = [None, *dict.fromkeys(duel.attack.kind for duel in decided)]
+    of_kind = {kind: [d for d in duels if kind in {None, d.attack.kind}] for kind in kinds}
+    won = Counter(duel.attack.name for duel in decided if duel.said.verdict == "a")
+    hostile = {duel.attack.name for duel in duels}
+    return AttackReport(
+        items=len(duels) // len(hostile),
+        attacks=len(hostile),
+        undecided=len(duels) - len(decided),
+        rates=tuple(_rates(kind, own, signature, seed) for kind, own in of_kind.items()),
+        worst=tuple(sorted(won, key=lambda name: (-won[name], name))[:5]),
+    )
+
+
+def _rates(
+    kind: Kind | None, duels: Sequence[HostileDuel], signature: Signature, seed: int
+) -> AttackRates:
+    verdicts = [duel.said.verdict for duel in duels]
+
+    def rate(metric: str, worth: Mapping[Verdict, float], **ties: str) -> Score:
+        return rate_score(
+            metric,
+            [None if verdict is None else worth[verdict] for verdict in verdicts],
+            signature=signature.followed_by(join(**ties)),
+            groups=[Crossed(duel.attack.name, duel.said.group) for duel in duels],
+            seed=seed,
+            reasons=[NO_VERDICT] * len(duels),
+        )
+
+    beats = rate("hostile_beats_rate", {"a": 100.0, "tie": 0.0, "b": 0.0}, ties="loss")
+    half = rate("hostile_win_rate", {"a": 100.0, "tie": 50.0, "b": 0.0}, ties="half")
+    return AttackRates(kind, beats, 100 * verdicts.count("tie") / half.n, half)
+
+
+def attack_json(found: AttackReport) -> dict[str, Any]:
+    """Return an attack as `--json` shows it."""
+    all_kinds, *by_kind = (_rates_json(one) for one in found.rates)
+    return {
+        "items": found.items,
+        "attacks": found.attacks,
+        "undecided": found.undecided,
+        "hostile_win_rate": all_kinds,
+        "by_kind": by_kind,
+        "worst": list(found.worst),
+        "signature": found.rates[0].half.signature,
+    }
+
+
+def _rates_json(one: AttackRates) -> dict[str, Any]:
+    return {
+        "kind": one.kind,
+        "value": one.half.value,
+        "ci95": one.half.ci95,
+        "beats": one.beats.value,
+        "beats_ci95": one.beats.ci95,
+        "ties": one.ties,
+        "n": one.half.n,
+    }

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from mipo_eval.judges import parse_choice
+from mipo_eval.judges.parse import parse_choice
 from mipo_eval.metrics.win_rate import outcome_rates
 from mipo_eval.stats import Crossed, compare
 from tests import surfaces

@@ -12,7 +12,7 @@ from mipo_eval.errors import ConfigError
 if TYPE_CHECKING:
     from mipo_eval.cli.render import Output
     from mipo_eval.evaluation.run import Evaluation, Result
-    from mipo_eval.judges import Judge
+    from mipo_eval.judges.judge import Judge
     from mipo_eval.models.lm_eval import ModelOptions
     from mipo_eval.store import Store
     from mipo_eval.store.runs import Run
@@ -118,7 +118,8 @@ def judge_loader(*, max_cost: float | None, batch: bool) -> "Callable[..., Judge
 
     It takes a judge's spec, what tells the family of the model under evaluation, and a protocol.
     """
-    from mipo_eval.judges import Protocol, load_judge
+    from mipo_eval.judges.judge import Protocol
+    from mipo_eval.judges.presets import load_judge
     from mipo_eval.models import Purse
 
     purse = Purse(max_cost) if max_cost is not None else None

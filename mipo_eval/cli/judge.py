@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mipo_eval.compare.entrants import Field
     from mipo_eval.compare.examples import Contrast, Gap, Opinion
     from mipo_eval.compare.head_to_head import Contest, Match
-    from mipo_eval.judges import Judge, Protocol
+    from mipo_eval.judges.judge import Judge, Protocol
     from mipo_eval.records import Item, Score
     from mipo_eval.stats import Comparison
     from mipo_eval.store import Store
@@ -131,8 +131,7 @@ def _contest(
     from mipo_eval.cli.evaluate import is_family, judge_loader, own_judge
     from mipo_eval.compare.entrants import find_entrant, same_family
     from mipo_eval.compare.head_to_head import Contest
-    from mipo_eval.judges import family_of
-    from mipo_eval.judges.presets import duel_protocol
+    from mipo_eval.judges.presets import duel_protocol, family_of
 
     if not 2 <= len(names) <= len(ascii_uppercase):
         raise click.UsageError("two entrants or more: mipo-eval judge A B --suite S --judge J")

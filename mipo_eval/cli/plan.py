@@ -60,7 +60,7 @@ def plan(  # noqa: PLR0913 - one parameter per flag
     from mipo_eval.cli.evaluate import build_evaluation, own_judge
     from mipo_eval.cli.render import Output
     from mipo_eval.errors import ConfigError
-    from mipo_eval.judges import load_judge
+    from mipo_eval.judges.presets import load_judge
     from mipo_eval.reports.planning import Assumed, plan_json
     from mipo_eval.reports.planning import plan as make
     from mipo_eval.suites import find_suite, suite_items

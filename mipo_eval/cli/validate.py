@@ -5,17 +5,25 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mipo_eval import settings
 from mipo_eval.cli.options import batch_option, json_option, max_cost_option, store_option
+from mipo_eval.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rich.console import RenderableType
+    from rich.table import Table
+    from rich.text import Text
+
     from mipo_eval.cli.render import Output
-    from mipo_eval.judges import Judge
-    from mipo_eval.judges.attacks import AttackReport
+    from mipo_eval.judges.judge import Judge
     from mipo_eval.judges.labelled import LabelledPair
-    from mipo_eval.judges.validate import Examination
-    from mipo_eval.store import Store
+    from mipo_eval.judges.quality import Quality
+    from mipo_eval.judges.validate import AttackReport, Examination
+    from mipo_eval.records import Score
+    from mipo_eval.reports.paper import Published
+    from mipo_eval.store.engine import Store
 
 _STORE = "store:"
 
@@ -87,25 +95,24 @@ def validate(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number i
     "preferences": [...], "annotators": ["a", ...], "group", "subset"}, or {"prompt", "chosen",
     "rejected"}. store:WHO takes what WHO labelled on the board, store:people what everybody did.
     """
-    from mipo_eval import settings
     from mipo_eval.cli.render import Output
-    from mipo_eval.errors import ConfigError
-    from mipo_eval.judges import load_judge
-    from mipo_eval.judges.validate import examine, protocol_for
-    from mipo_eval.models import Purse
-    from mipo_eval.store import Store
+    from mipo_eval.judges.presets import load_judge
+    from mipo_eval.judges.validate import attack_json, examine, protocol_for
+    from mipo_eval.models.prices import Purse
+    from mipo_eval.store.engine import Store
 
-    output = Output(as_json=as_json)
-    folder = data_dir or settings.data_dir()
     if replies and (data is None or attack or protocol or prompt):
         raise ConfigError("--replies goes with --data alone: nobody is asked")
     if data is None and not attack:
         raise ConfigError("nothing to validate with: name labelled pairs with --data, or --attack")
-    examined: Examination | None = None
-    attacked: AttackReport | None = None
+    output = Output(as_json=as_json)
+    folder = data_dir or settings.data_dir()
+    document: dict[str, object] = {"judge": judge}
     with Store.open(store) as opened:
         if replies and data is not None:
-            examined = _from_replies(opened, judge, (data, folder, replies), (limit, seed))
+            found = _from_replies(opened, judge, (data, folder, replies), (limit, seed))
+            output.show(*_quality(found))
+            document |= _quality_json(found)
         else:
             pairs = _pairs(opened, data, folder, limit) if data is not None else ()
             asked = load_judge(
@@ -116,10 +123,15 @@ def validate(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number i
                 batch=batch,
             )
             if data is not None:
-                examined = examine(opened, asked, pairs, _shown(data), seed=seed, progress=output)
+                found = examine(opened, asked, pairs, _shown(data), seed=seed, progress=output)
+                output.show(*_quality(found))
+                document |= _quality_json(found)
             if attack:
                 attacked = _attack(opened, asked, pairs, (limit, seed), output)
-    _print(output, judge, examined, attacked, as_json=as_json)
+                output.show(*_attacked(attacked, judge))
+                document["attacks"] = attack_json(attacked)
+    if as_json:
+        output.document(document)
 
 
 def _shown(data: str) -> str:
@@ -134,10 +146,8 @@ def _pairs(
     from mipo_eval.judges.people import people_pairs
     from mipo_eval.tasks.pairs import load_pairs
 
-    if data.startswith(_STORE):
-        pairs = people_pairs(store, data.removeprefix(_STORE).split(","))
-    else:
-        pairs = load_pairs(data, folder)
+    people = data.removeprefix(_STORE).split(",")
+    pairs = people_pairs(store, people) if data.startswith(_STORE) else load_pairs(data, folder)
     return first_of_each(pairs, limit)
 
 
@@ -148,7 +158,6 @@ def _from_replies(
     how: tuple[int | None, int],
 ) -> "Examination":
     from mipo_eval.judges.labelled import first_of_each
-    from mipo_eval.judges.people import people_pairs
     from mipo_eval.judges.replies import read_replies
     from mipo_eval.judges.validate import examine_replies
     from mipo_eval.store.judges import list_judges
@@ -157,7 +166,7 @@ def _from_replies(
     data, folder, files = where
     limit, seed = how
     if data.startswith(_STORE):
-        readings = read_replies(files[0], people_pairs(store, data.removeprefix(_STORE).split(",")))
+        readings = read_replies(files[0], _pairs(store, data, folder, None))
     else:
         readings = load_replies(data, folder, files)
     kept = set(first_of_each([reading.pair for reading in readings], limit))
@@ -175,8 +184,7 @@ def _attack(
     output: "Output",
 ) -> "AttackReport":
     from mipo_eval.demo import world
-    from mipo_eval.judges.attacks import attacks
-    from mipo_eval.judges.validate import ATTACKED_ITEMS, attack_judge, honest_items
+    from mipo_eval.judges.validate import ATTACKED_ITEMS, attack_judge, attacks, honest_items
     from mipo_eval.keys import item_rng
 
     limit, seed = how
@@ -185,26 +193,197 @@ def _attack(
     return attack_judge(store, judge, items, attacks(), seed=seed, progress=output)
 
 
-def _print(
-    output: "Output",
-    judge: str,
-    examined: "Examination | None",
-    attacked: "AttackReport | None",
-    *,
-    as_json: bool,
-) -> None:
-    from mipo_eval.cli.quality import attack_tables, examined_json, quality_tables
-    from mipo_eval.judges.attacks import attack_json
+_RATES = {
+    "strict": "strict accuracy (%)",
+    "tie_tolerant": "tie-tolerant accuracy (%)",
+    "tie_rate": "tie rate (%)",
+    "half_ties": "accuracy, a tie is half (%)",
+}
 
-    if as_json:
-        document: dict[str, object] = {"judge": judge}
-        if examined is not None:
-            document |= examined_json(examined)
-        if attacked is not None:
-            document["attacks"] = attack_json(attacked)
-        output.document(document)
-        return
-    if examined is not None:
-        output.show(*quality_tables(examined))
-    if attacked is not None:
-        output.show(*attack_tables(attacked, judge))
+
+def _quality(found: "Examination") -> "list[RenderableType]":
+    """Return everything a validation found, as a person reads it."""
+    from mipo_eval.reports.paper import published_judges
+
+    about = found.quality
+    title = _text(f"{found.judge} on {found.data}: {_counts(about)}", "bold")
+    parts: list[RenderableType] = [title, _against_labels(about), _habits(about)]
+    if about.subsets:
+        parts.append(_subsets(about))
+    if rows := published_judges(found.data):
+        parts.append(_published(rows, found))
+    return [*parts, *_people(about), *_verdict(found), _text(found.signature, "dim")]
+
+
+def _quality_json(found: "Examination") -> dict[str, object]:
+    from mipo_eval.judges.quality import quality_json
+    from mipo_eval.reports.paper import published_judges
+
+    own = found.quality.judge
+    rates = {"strict": own.strict, "tie_tolerant": own.tie_tolerant, "tie_rate": own.tie_rate}
+    return {
+        "judge": found.judge,
+        "judge_key": found.judge_key,
+        "data": found.data,
+        "data_key": found.data_key,
+        "signature": found.signature,
+        "pairs": found.quality.pairs,
+        **{name: score and score.value for name, score in rates.items()},
+        "kappa": own.kappa,
+        "unparsed_rate": found.quality.unparsed_rate,
+        "failings": list(found.quality.failings),
+        "kept": found.kept,
+        "figures": quality_json(found.quality),
+        "published": [
+            {"judge": row.model, "accuracy": row.method, "data": row.dataset, "value": row.value}
+            for row in published_judges(found.data)
+        ],
+    }
+
+
+def _counts(about: "Quality") -> str:
+    counted = f"{about.pairs} pairs"
+    if about.tied_labels:
+        counted += f" ({about.tied_labels} that people tie)"
+    if about.judged < about.pairs:
+        counted += f", {about.pairs - about.judged} without a verdict"
+    return counted
+
+
+def _against_labels(about: "Quality") -> "Table":
+    table = _table("against the labels [95 % interval]", "judge", "longest", "constant")
+    rules = (about.judge, about.longest, about.constant)
+    shown = dict(_RATES)
+    if about.tied_labels:
+        shown["agreement"] = "same as the label, ties too (%)"
+    for name, label in shown.items():
+        table.add_row(label, *(_rate(getattr(r, name), interval=r is about.judge) for r in rules))
+    table.add_row("Cohen's kappa", *(_kappa(rule.kappa) for rule in rules))
+    return table
+
+
+def _table(first: str, *columns: str) -> "Table":
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column(first, overflow="fold")
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
+
+
+def _text(text: str, style: str = "") -> "Text":
+    from mipo_eval.cli.render import inert
+
+    line = inert(text)
+    if style:
+        line.stylize(style)
+    return line
+
+
+def _rate(score: "Score | None", *, interval: bool = True) -> "Text":
+    if score is None or score.value is None:
+        return _text("")
+    cell = _text(f"{score.value:.1f}")
+    if interval and score.ci95:
+        cell.append(f" [{score.ci95[0]:.1f}, {score.ci95[1]:.1f}]", style="dim")
+    return cell
+
+
+def _kappa(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def _habits(about: "Quality") -> "Table":
+    """Return what else tells a judge's verdicts from judgement: places, length, one number."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(style="dim", overflow="fold")
+    unread = ", ".join(f"{n} x {why}" for why, n in about.unread.items())
+    table.add_row("replies without an answer (%)", f"{about.unparsed_rate:.1f}", unread)
+    if about.same_verdict_rate is not None:
+        table.add_row("same verdict in both orders (%)", _rate(about.same_verdict_rate), "")
+    if about.first_place_rate is not None:
+        table.add_row("names the first place (%)", _rate(about.first_place_rate), "50: no bias")
+    if about.orders is not None:
+        orders = about.orders
+        each = f"{orders.accuracy_straight:.1f}, exchanged {orders.accuracy_swapped:.1f}"
+        forced = "ratings forced to a choice: " if about.ratings is not None else ""
+        table.add_row(
+            "right in both orders (%)",
+            f"{orders.accuracy_both:.1f}",
+            f"{forced}as given {each}; unread is wrong",
+        )
+    if about.length is not None:
+        length = about.length
+        told = f"labels do {length.label:.1f}: {length.excess:+.1f} points, {length.n} pairs"
+        table.add_row("prefers the longer response (%)", f"{length.judge:.1f}", told)
+    if about.ratings is not None:
+        spread = about.ratings
+        counts = ", ".join(f"{rating:g} x {n}" for rating, n in spread.counts.items())
+        table.add_row("entropy of its ratings (nats)", f"{spread.entropy:.2f}", counts)
+    if about.calibration is not None:
+        own = about.calibration
+        told = (
+            f"right {own.accuracy:.1f} %, Brier {own.brier:.3f} (0.5: knows nothing), {own.n} pairs"
+        )
+        table.add_row("calibration error (0-1)", f"{own.ece:.3f}", told)
+    return table
+
+
+def _subsets(about: "Quality") -> "Table":
+    table = _table("subset", "pairs", "strict", "tie-tolerant", "kappa")
+    for name, own in about.subsets.items():
+        rates = (_rate(own.strict), _rate(own.tie_tolerant, interval=False))
+        table.add_row(_text(name or "(none)"), str(own.half_ties.n), *rates, _kappa(own.kappa))
+    return table
+
+
+def _published(rows: "Sequence[Published]", found: "Examination") -> "Table":
+    """Return the paper's judges on the same kind of data, and this one below them."""
+    title = f"Table 7 of the paper, {rows[0].dataset} (\u2020 other pairs, other calls)"
+    table = _table(title, "strict", "tie-tolerant")
+    for model in dict.fromkeys(row.model for row in rows):
+        values = {row.method: f"{row.value:.1f}" for row in rows if row.model == model}
+        table.add_row(f"{model} \u2020", values["strict"], values["tie-tolerant"], style="cyan")
+    own = found.quality.judge
+    table.add_row(_text(found.judge), _rate(own.strict), _rate(own.tie_tolerant, interval=False))
+    return table
+
+
+def _people(about: "Quality") -> "list[Text]":
+    parts = []
+    for (i, j), own in about.people.items():
+        kappa = "" if own.kappa is None else f", kappa {own.kappa:.2f}"
+        parts.append(f"{i} and {j} agree on {own.share:.1f} %{kappa} ({own.n} pairs)")
+    return [_text(f"people with each other: {'; '.join(parts)}")] if parts else []
+
+
+def _verdict(found: "Examination") -> "list[Text]":
+    about, margin = found.quality, found.quality.over_longest
+    if not found.kept:
+        failed = f"{about.failed_calls} of {about.replies} replies are missing"
+        return [_text(f"not kept: {failed}; repeat the command", "bold red")]
+    if not about.failings:
+        interval = f" [{margin.ci95[0]:.1f}, {margin.ci95[1]:.1f}]" if margin.ci95 else ""
+        ahead = f"{margin.value:+.1f}{interval} points over choosing the longer response"
+        return [_text(f"passes: {ahead}", "green")]
+    reasons = [_text(f"fails: {reason}", "bold red") for reason in about.failings]
+    return [*reasons, _text("Its verdicts are marked wherever they are shown.", "dim")]
+
+
+def _attacked(found: "AttackReport", judge: str) -> "list[RenderableType]":
+    """Return how often hostile responses won, over all and by kind."""
+    met = f"{found.attacks} hostile responses against {found.items} honest ones each"
+    table = _table("hostile text", "beats (%)", "ties (%)", "a tie is half (%)", "duels")
+    for one in (*found.rates[1:], found.rates[0]):
+        cells = (_rate(one.beats), f"{one.ties:.1f}", _rate(one.half), str(one.half.n))
+        table.add_row(one.kind or "all", *cells)
+    lines = [f"won most often: {', '.join(found.worst)}"] if found.worst else []
+    lines += [f"{found.undecided} duels without a verdict"] if found.undecided else []
+    signature = _text(found.rates[0].half.signature, "dim")
+    return [_text(f"{judge}: {met}", "bold"), table, *(_text(line) for line in lines), signature]

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from mipo_eval.compare.head_to_head import JudgedItem, Match, sides_json
-from mipo_eval.judges import Verdict
 from mipo_eval.records import Item, text_key
 from mipo_eval.store import Store
 from mipo_eval.store.ledger import replies_of
 from mipo_eval.store.verdicts import ratings_by
+from mipo_eval.verdict import Verdict
 
 _SIDES: tuple[tuple[int, Verdict], ...] = ((1, "a"), (-1, "b"))
 _CREDIT: Mapping[Verdict | None, int] = {"a": 1, "b": -1, "tie": 0, None: 0}

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from mipo_eval import __version__
 from mipo_eval.compare.entrants import Answer, Entrant, Field, responses_of
 from mipo_eval.errors import ConfigError
-from mipo_eval.judges import Judge
+from mipo_eval.judges.judge import Judge
 from mipo_eval.judges.panel import Balance, Panel, balance, panel_outcomes
 from mipo_eval.judges.run import TextPair, choose, is_open, is_unrated, rate
 from mipo_eval.keys import digest

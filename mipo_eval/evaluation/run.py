@@ -14,7 +14,7 @@ from mipo_eval.evaluation.context_lift import lift_scores
 from mipo_eval.evaluation.controls import CONTROLS, control_texts
 from mipo_eval.evaluation.generate import Asking, asking_parts, respond
 from mipo_eval.evaluation.score import Numbers, why_no_text
-from mipo_eval.judges import Judge
+from mipo_eval.judges.judge import Judge
 from mipo_eval.judges.run import is_unrated, rate, with_references
 from mipo_eval.keys import digest
 from mipo_eval.models.prices import spending

@@ -14,7 +14,7 @@ import numpy as np
 
 from mipo_eval.evaluation.controls import CONTROLS, control_texts
 from mipo_eval.evaluation.outcomes import COMPARED, DERIVED, WIN_RATES, Against, Outcomes, compared
-from mipo_eval.judges import weighted_rating
+from mipo_eval.judges.parse import weighted_rating
 from mipo_eval.keys import digest
 from mipo_eval.metrics import mean_score, rate_score, self_bleu_score
 from mipo_eval.metrics.calibration import ChoiceOutcome, calibration_scores, choice_outcome
@@ -248,7 +248,7 @@ class Numbers:
         listed, texts = self.outcomes.listed(run), self.outcomes.texts(run)
         weighted: dict[str, list[float | None]] = {}
         for item_key, own_key, logprobs in first_tokens(self._store, judge, run.list_key):
-            weighted.setdefault(item_key + own_key, []).append(weighted_rating(logprobs).value)
+            weighted.setdefault(item_key + own_key, []).append(weighted_rating(logprobs))
         values = np.full(len(listed.keys), np.nan)
         why: dict[int, str] = {}
         for row in self._rows(run, task).tolist():

@@ -6,8 +6,8 @@ from itertools import permutations
 from typing import Any, NamedTuple
 
 from mipo_eval.errors import ConfigError, DataError
-from mipo_eval.judges import family_of
 from mipo_eval.judges.panel import FamilyRatings, agreement_matrix, family_preference
+from mipo_eval.judges.presets import family_of
 from mipo_eval.metrics.agreement import Agreement
 from mipo_eval.records import Score
 from mipo_eval.reports.catalog import row_name

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from mipo_eval.errors import ConfigError
-from mipo_eval.judges import Judge
+from mipo_eval.judges.judge import Judge
 from mipo_eval.keys import canonical_json
 from mipo_eval.models import Limits, Request
 from mipo_eval.models.prices import FREE, Metered, load_prices

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from mipo_eval.errors import ConfigError
 from mipo_eval.evaluation.controls import CONTROLS, control_texts
 from mipo_eval.evaluation.outcomes import outcome_sheets
-from mipo_eval.judges import Judge, rating_requests
+from mipo_eval.judges.judge import Judge, rating_requests
 from mipo_eval.metrics.win_rate import METRIC_NAMES
 from mipo_eval.models import Request
 from mipo_eval.records import Item, Response, text_key

@@ -1,7 +1,7 @@
 """Opening a store, its transactions, and its errors."""
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from mipo_eval.store.tables import metadata, schema_info
 _BUSY_TIMEOUT_MS = 60_000
 _ROWS_PER_FETCH = 500
 _SAMPLE = 20_000
+_KEYS = 500
 _READ_ONLY = "is read-only: make the file and its folder writable, or name another with --store"
 _SQLITE_REMEDY = {
     "readonly": _READ_ONLY,
@@ -128,6 +129,16 @@ class Store:
         """A read transaction: one consistent view; large results can be streamed."""
         with self._errors(), self._engine.connect() as connection:
             yield connection.execution_options(yield_per=_ROWS_PER_FETCH)
+
+    def by_key(
+        self, query: sa.Select[Any], column: sa.ColumnElement[str], keys: Collection[str]
+    ) -> Iterator[Any]:
+        """Yield a query's rows whose column is one of these keys, some hundreds at a time."""
+        wanted = sorted(keys)
+        with self.read() as connection:
+            for start in range(0, len(wanted), _KEYS):
+                chunk = wanted[start : start + _KEYS]
+                yield from connection.execute(query.where(column.in_(chunk)))
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:

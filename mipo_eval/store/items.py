@@ -1,7 +1,7 @@
 """Items and the ordered lists that suites are."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import sqlalchemy as sa
@@ -97,6 +97,12 @@ def has_items(store: Store) -> bool:
     """Return whether there is anything in the store."""
     with store.read() as connection:
         return connection.execute(sa.select(items.c.item_key).limit(1)).first() is not None
+
+
+def items_by_key(store: Store, keys: Collection[str]) -> dict[str, Item]:
+    """Return the items with these keys that the store has."""
+    bodies = store.by_key(sa.select(items.c.item_key, items.c.body), items.c.item_key, keys)
+    return {key: Item.model_validate_json(body) for key, body in bodies}
 
 
 def _count(store: Store, list_key: str) -> int:

@@ -1,6 +1,6 @@
 """What models answered, and what they have not answered yet."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -196,6 +196,12 @@ def texts_of(store: Store, generation_key: str) -> dict[str, tuple[str | None, s
     )
     with store.read() as connection:
         return {key: (text, reason) for key, text, reason in connection.execute(query)}
+
+
+def texts_by_key(store: Store, keys: Collection[str]) -> dict[str, str]:
+    """Return the responses with these text keys that the store has."""
+    query = sa.select(responses.c.text_key, responses.c.text).where(responses.c.text.is_not(None))
+    return {key: text for key, text in store.by_key(query, responses.c.text_key, keys)}
 
 
 class PairedTexts(NamedTuple):

@@ -8,8 +8,9 @@ import pytest
 
 from mipo_eval.cli import main
 from mipo_eval.dashboards.tables.label import put_label, stack
-from mipo_eval.judges import Judge, Protocol, load_judge
+from mipo_eval.judges.judge import Judge, Protocol
 from mipo_eval.judges.people import people_pairs
+from mipo_eval.judges.presets import load_judge
 from mipo_eval.judges.run import TextPair, choose, rate, with_references
 from mipo_eval.models import Request
 from mipo_eval.models.base import ScriptedBackend, ScriptedReply

@@ -18,7 +18,7 @@ from mipo_eval.compare.entrants import (
 )
 from mipo_eval.errors import ConfigError
 from mipo_eval.evaluation.generate import KIND
-from mipo_eval.judges import family_of
+from mipo_eval.judges.presets import family_of
 from mipo_eval.records import Item
 from mipo_eval.reports.labels import LABELS
 from mipo_eval.store import Store

@@ -7,19 +7,18 @@ from pathlib import Path
 import pytest
 
 from mipo_eval.errors import DataError
-from mipo_eval.judges import (
-    Judge,
-    choice_requests,
-    load_judge,
-    parse_rating,
-    rating_requests,
-)
-from mipo_eval.judges.attacks import Attack, HostileDuel, attack_report, attacks
+from mipo_eval.judges.judge import Judge, choice_requests, rating_requests
+from mipo_eval.judges.labelled import LabelledPair
+from mipo_eval.judges.parse import parse_rating
+from mipo_eval.judges.presets import load_judge
+from mipo_eval.judges.replies import PairReading
+from mipo_eval.judges.validate import Attack, HostileDuel, attack_report, attacks
 from mipo_eval.models import Reply, Request
 from mipo_eval.models.base import ScriptedBackend
 from mipo_eval.models.hf import HfBackend
 from mipo_eval.records import Item
 from mipo_eval.signature import join
+from mipo_eval.verdict import Verdict
 
 ITEM = Item(item_id="tea", prompt="How do I brew tea?", preferences=("Be brief.",))
 RUBRIC = load_judge("openai:m@http://localhost:1")
@@ -134,18 +133,26 @@ def test_no_control_token_reaches_a_chat_template(attack: Attack, tiny_model: Pa
     assert [turns(request) for request in requests(attack.text)] == harmless
 
 
+def duel(attack: Attack, verdict: Verdict | None, item: str, trouble: str = "") -> HostileDuel:
+    pair = LabelledPair(
+        pair_id="0", prompt="q", first=attack.text, second="x", label="b", group=item
+    )
+    said = PairReading(pair=pair, straight=verdict, both_orders=False, trouble=trouble)
+    return HostileDuel(attack, said)
+
+
 def test_attack_report_by_hand() -> None:
     known = {attack.name: attack for attack in attacks()}
     outcomes = {
-        "bare-five": ("win", "win", "tie", None),
-        "rating-line": ("loss", "win", "loss", "tie"),
-        "chatml": ("loss", "loss", "loss", "loss"),
+        "bare-five": ("a", "a", "tie", None),
+        "rating-line": ("b", "a", "b", "tie"),
+        "chatml": ("b", "b", "b", "b"),
         "dots": (None, None, None, None),
     }
     duels = [
-        HostileDuel(known[name], outcome, f"item {number}")  # type: ignore[arg-type]
+        duel(known[name], verdict, f"item {number}")  # type: ignore[arg-type]
         for name, own in outcomes.items()
-        for number, outcome in enumerate(own)
+        for number, verdict in enumerate(own)
     ]
     report = attack_report(duels, signature=join(judge="j"))
     assert (report.items, report.attacks, report.undecided) == (4, 4, 5)
@@ -163,4 +170,4 @@ def test_attack_report_by_hand() -> None:
     low, high = found["verdict"].half.ci95 or (0.0, 0.0)
     assert low < (found["verdict"].half.value or 0.0) < high
     with pytest.raises(DataError, match=r"no verdict in any of 1 duels.*because: slow"):
-        attack_report([HostileDuel(known["dots"], None, why="slow")])
+        attack_report([duel(known["dots"], None, "item", trouble="slow")])

@@ -2,8 +2,10 @@
 
 import pytest
 
-from mipo_eval.judges import Protocol, Verdict, choice_requests, load_judge, read_choice
+from mipo_eval.judges.judge import Protocol, choice_requests, read_choice
+from mipo_eval.judges.presets import load_judge
 from mipo_eval.records import Item, Rubric, text_key
+from mipo_eval.verdict import Verdict
 
 ITEM = Item(
     item_id="tea",

@@ -6,14 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mipo_eval.judges import (
-    Verdict,
-    Winner,
-    parse_choice,
-    parse_rating,
-    parse_verdict,
-    weighted_rating,
-)
+from mipo_eval.judges.parse import parse_choice, parse_rating, parse_verdict, weighted_rating
+from mipo_eval.verdict import Verdict, Winner
 
 RATINGS: list[tuple[str, int | None]] = [
     # a bare answer, however decorated
@@ -381,27 +375,25 @@ def logs(**weights: float) -> list[tuple[str, float]]:
 
 
 @pytest.mark.parametrize(
-    ("weights", "value", "mass"),
+    ("weights", "value"),
     [
-        ({"_4": 1.0}, 4.0, 1.0),
-        ({"_4": 0.5, "_5": 0.5}, 4.5, 1.0),
-        ({"_1": 0.25, "_5": 0.25, "_x": 0.5}, 3.0, 0.5),
-        ({"_4": 0.6, "_6": 0.3, "_0": 0.1}, 4.0, 0.6),
-        ({"_4": 0.4, "_The": 0.6}, None, 0.4),
+        ({"_4": 1.0}, 4.0),
+        ({"_4": 0.5, "_5": 0.5}, 4.5),
+        ({"_1": 0.25, "_5": 0.25, "_x": 0.5}, 3.0),
+        ({"_4": 0.6, "_6": 0.3, "_0": 0.1}, 4.0),
+        ({"_4": 0.4, "_The": 0.6}, None),
     ],
 )
-def test_by_hand(weights: dict[str, float], value: float | None, mass: float) -> None:
+def test_by_hand(weights: dict[str, float], value: float | None) -> None:
     found = weighted_rating(logs(**weights))
-    assert found.value == (None if value is None else pytest.approx(value))
-    assert found.mass == pytest.approx(mass)
+    assert found == (None if value is None else pytest.approx(value))
 
 
 def test_spellings_of_one_rating_are_added_up() -> None:
     tokens = [("4", math.log(0.3)), (" 4", math.log(0.3)), ("２", math.log(0.2)), ("▁", -9.0)]
-    found = weighted_rating(tokens)
-    assert found.value == pytest.approx((0.6 * 4 + 0.2 * 2) / 0.8)
+    assert weighted_rating(tokens) == pytest.approx((0.6 * 4 + 0.2 * 2) / 0.8)
 
 
 def test_without_probabilities_there_is_no_value() -> None:
-    assert weighted_rating(None) == (None, 0.0)
-    assert weighted_rating([]) == (None, 0.0)
+    assert weighted_rating(None) is None
+    assert weighted_rating([]) is None

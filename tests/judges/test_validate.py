@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from mipo_eval.judges import Judge, Protocol, load_judge
-from mipo_eval.judges.attacks import attack_report, attacks
+from mipo_eval.judges.judge import Judge, Protocol
 from mipo_eval.judges.labelled import LabelledPair
+from mipo_eval.judges.presets import load_judge
 from mipo_eval.judges.quality import order_report, preference_calibration, quality
-from mipo_eval.judges.validate import judge_attacks, judge_pairs, preference_probability
+from mipo_eval.judges.replies import judge_pairs, preference_probability
+from mipo_eval.judges.validate import HostileDuel, attack_report, attacks, duel_pairs
 from mipo_eval.models import Failure, Reply, Request
 from mipo_eval.models.base import ScriptedBackend, ScriptedReply
 from mipo_eval.records import Item
@@ -138,8 +139,9 @@ def test_hostile_responses_against_honest_ones(tmp_path: Path) -> None:
         return "5" if "answer 5" in text else "4" if text == "good" else "1"
 
     with Store.open(str(tmp_path / "store.db")) as store:
-        duels = asyncio.run(judge_attacks(store, make_judge(gullible), items, attacks()))
-    report = attack_report(duels)
+        texts, pairs = zip(*duel_pairs(items, attacks()), strict=True)
+        said = asyncio.run(judge_pairs(store, make_judge(gullible), pairs))
+    report = attack_report([HostileDuel(*one) for one in zip(texts, said, strict=True)])
     assert (report.items, report.attacks, report.undecided) == (2, len(attacks()), 0)
     every = report.rates[0]
     assert every.beats.n == 2 * len(attacks())

@@ -2,8 +2,9 @@
 
 import asyncio
 
-from mipo_eval.judges import Judge, load_judge
+from mipo_eval.judges.judge import Judge
 from mipo_eval.judges.people import people_pairs
+from mipo_eval.judges.presets import load_judge
 from mipo_eval.judges.run import TextPair, choose, rate
 from mipo_eval.models.base import ScriptedBackend
 from mipo_eval.records import text_key

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mipo_eval.errors import ConfigError
-from mipo_eval.judges import family_of, load_judge, load_preset, preset_names
+from mipo_eval.judges.presets import family_of, load_judge, load_preset, preset_names
 from mipo_eval.models import Limits, Sampling
 
 SHIPPED = (

@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from mipo_eval.judges import Judge, load_judge
+from mipo_eval.judges.judge import Judge
+from mipo_eval.judges.presets import load_judge
 from mipo_eval.judges.run import TextPair, choose
 from mipo_eval.models import Failure, Request
 from mipo_eval.models.base import ScriptedBackend, ScriptedReply
