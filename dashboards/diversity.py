@@ -8,8 +8,8 @@ import pandas as pd
 from mipo_eval.dashboards.scored import MEASURED, published_table, score_table, with_published
 from mipo_eval.errors import DataError
 from mipo_eval.evaluation.score import why_no_text
-from mipo_eval.metrics import mean_score, self_bleu, self_bleu_score
-from mipo_eval.metrics.self_bleu import NO_OTHER
+from mipo_eval.metrics.aggregate import mean_score
+from mipo_eval.metrics.self_bleu import NO_OTHER, self_bleu, self_bleu_score
 from mipo_eval.records import Score
 from mipo_eval.reports.catalog import row_name, run_labels
 from mipo_eval.reports.trained import trained_rules

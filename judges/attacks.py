@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from mipo_eval.errors import DataError
-from mipo_eval.metrics import rate_score
+from mipo_eval.metrics.aggregate import rate_score
 from mipo_eval.records import Score
 from mipo_eval.signature import NOTHING, Signature, join
 from mipo_eval.stats import Crossed

@@ -9,8 +9,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from mipo_eval.errors import DataError
-from mipo_eval.metrics import mean_score
-from mipo_eval.metrics.aggregate import same_length
+from mipo_eval.metrics.aggregate import mean_score, same_length
 from mipo_eval.metrics.agreement import Agreement, agreement
 from mipo_eval.metrics.win_rate import METRIC_NAMES, outcome_rates
 from mipo_eval.records import Score, Values

@@ -16,13 +16,9 @@ from mipo_eval.errors import DataError
 from mipo_eval.judges.judge import UNPARSED
 from mipo_eval.judges.labelled import people_agreement
 from mipo_eval.judges.replies import PairReading
-from mipo_eval.metrics import (
-    choice_outcome,
-    expected_calibration_error,
-    mean_score,
-    rate_score,
-)
+from mipo_eval.metrics.aggregate import mean_score, rate_score
 from mipo_eval.metrics.agreement import Agreement, cohen_kappa
+from mipo_eval.metrics.calibration import choice_outcome, expected_calibration_error
 from mipo_eval.records import Score
 from mipo_eval.signature import Signature, join
 from mipo_eval.verdict import Verdict

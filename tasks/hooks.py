@@ -89,7 +89,7 @@ def score_response(document: Document, results: list[str]) -> dict[str, Any]:
 
 def self_bleu_4(responses: list[str]) -> float:
     """Self-BLEU-4 of all responses, 0-1; lower is more diverse (Tables 3 and 4)."""
-    from mipo_eval.metrics import self_bleu
+    from mipo_eval.metrics.self_bleu import self_bleu
 
     return self_bleu([text for text in responses if text.strip()]).mean
 
@@ -117,7 +117,8 @@ def judge_texts(
     """
     from mipo_eval.judges.presets import load_judge
     from mipo_eval.judges.run import rate, with_references
-    from mipo_eval.metrics import outcome_rates, rating_mean
+    from mipo_eval.metrics.aggregate import rating_mean
+    from mipo_eval.metrics.win_rate import outcome_rates
 
     if not pairs:
         raise DataError("there is no response to judge")

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 from mipo_eval import __version__
 from mipo_eval.errors import DataError
 from mipo_eval.keys import canonical_json, digest
-from mipo_eval.metrics import mean_score, outcome_rates, outcome_summary
+from mipo_eval.metrics.aggregate import mean_score
+from mipo_eval.metrics.win_rate import outcome_rates, outcome_summary
 from mipo_eval.records import Item, Score, clean_text, text_key
 from mipo_eval.signature import join, short
 from mipo_eval.store.items import key_of_list

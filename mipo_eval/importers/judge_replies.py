@@ -26,7 +26,7 @@ from mipo_eval.importers.base import ReplyRecord as LedgerReply
 from mipo_eval.judges.labelled import PANDALM_PAIRS, LabelledPair, majority
 from mipo_eval.judges.replies import PairReading, read_set_replies
 from mipo_eval.keys import digest
-from mipo_eval.metrics import rate_score
+from mipo_eval.metrics.aggregate import rate_score
 from mipo_eval.records import Item, Score
 from mipo_eval.signature import join, short
 from mipo_eval.verdict import Choice, Shown, Verdict

@@ -8,7 +8,7 @@ import pytest
 
 from mipo_eval.importers import RunRecord, read_path, store_runs
 from mipo_eval.importers.base import item_verdicts
-from mipo_eval.metrics import OutcomeSummary, outcome_summary
+from mipo_eval.metrics.win_rate import OutcomeSummary, outcome_summary
 from mipo_eval.records import Score
 from mipo_eval.reports.exported_run import ExportedRun, load_run
 from mipo_eval.store import Store

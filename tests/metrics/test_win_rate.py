@@ -10,8 +10,8 @@ from typing import get_args
 import pytest
 
 from mipo_eval.errors import ConfigError, DataError
-from mipo_eval.metrics import outcome_rates, outcome_summary, win_rate, win_rates
-from mipo_eval.metrics.win_rate import Ties
+from mipo_eval.metrics import win_rate
+from mipo_eval.metrics.win_rate import Ties, outcome_rates, outcome_summary, win_rates
 
 
 @pytest.mark.parametrize(
