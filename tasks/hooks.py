@@ -22,8 +22,8 @@ from mipo_eval import settings
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.metrics.calibration import choice_outcome
 from mipo_eval.records import Item, Score, text_key
-from mipo_eval.stats import Crossed
-from mipo_eval.store import Store
+from mipo_eval.stats.bootstrap import Crossed
+from mipo_eval.store.engine import Store
 from mipo_eval.store.items import put_list
 from mipo_eval.store.verdicts import totals
 from mipo_eval.tasks.answers import LETTERS, grade

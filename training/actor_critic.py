@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from mipo_eval.errors import ModelError
-from mipo_eval.training.data import Messages, TrainingExample, TrainingJob
 from mipo_eval.training.logprobs import (
     IGNORED,
     Codec,
@@ -26,6 +25,9 @@ from mipo_eval.training.losses import policy_loss, value_loss
 from mipo_eval.training.recipes import PpoSettings
 from mipo_eval.training.rewards import Completion
 from mipo_eval.training.trainer import (
+    Messages,
+    TrainingExample,
+    TrainingJob,
     adapter_config,
     load_policy,
     longest_text,

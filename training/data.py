@@ -16,7 +16,7 @@ import json
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from itertools import islice
@@ -37,75 +37,19 @@ from mipo_eval.models.lm_eval import (
 from mipo_eval.models.spec import ModelSpec
 from mipo_eval.progress import Progress
 from mipo_eval.records import Item, Response
-from mipo_eval.store import Store
+from mipo_eval.store.engine import Store
 from mipo_eval.store.items import put_list
 from mipo_eval.store.responses import answered, missing, put_generation
-from mipo_eval.suites import Suite, SuiteTask
 from mipo_eval.tasks.items import write_items
 from mipo_eval.tasks.prompt import render_query
 from mipo_eval.tasks.sources import load_source
+from mipo_eval.tasks.suites import Suite, SuiteTask
 from mipo_eval.training.pairs import build_pairs, plan_draws, usable, with_other_contexts
-from mipo_eval.training.recipes import ItemSettings, Optimization, Recipe
+from mipo_eval.training.recipes import ItemSettings, Recipe
+from mipo_eval.training.trainer import Messages, TrainingExample
 
 _REVISION = "mipo_verbatim"
 """The lm-eval task that asks a prompt as it stands."""
-
-Messages = tuple[Mapping[str, str], ...]
-
-StepReport = Callable[[int, Mapping[str, float]], None]
-"""Told (optimizer step, metric to value) as a training goes; feeds the learning curves."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingExample:
-    """One training prompt with what is to be learned from it.
-
-    A message is {"role": "user", "content": "..."}; the model's own chat template renders it.
-    """
-
-    item: Item
-    prompt: Messages
-    """The messages with the user's context (verifiable tasks: with the worked examples)."""
-    bare_prompt: Messages
-    """The same without the context; equal to `prompt` where there is none."""
-    chosen: str | None = None
-    """The reference model's own response to `prompt`; for SFT, the text to learn."""
-    rejected: tuple[str, ...] = ()
-    """N negatives of the same prompt."""
-
-
-Trained = Mapping[str, int | Mapping[str, int] | Sequence[str]]
-"""What a method tells of its work, as it is stored: how much it learned from, what it `dropped` by
-reason, and `notes` that a user should see. May be empty."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingJob:
-    """One training: a base model, its examples, and where the result goes.
-
-    A method is a function `train_x(job, settings)` that returns `Trained`. It continues from the
-    last checkpoint in `out / "steps"` if there is one, and ends with weights, tokenizer and chat
-    template in `out`. It raises a ConfigError where batches cannot be split or a setting does not
-    fit the model, a DataError where examples lack what it learns from or none is short enough, a
-    ModelError where the model cannot be loaded, memory runs out or the loss is not finite, and a
-    BackendError where its judge cannot be asked.
-    """
-
-    model: str
-    """Folder of the base model, which is also the reference model."""
-    out: Path
-    examples: Sequence[TrainingExample]
-    optimization: Optimization
-    seed: int
-    report: StepReport
-    chat_template: str | None = None
-    """In place of the model's own."""
-    held_out: Sequence[TrainingExample] = ()
-    """Examples to measure on, never to train on; from the train split."""
-    save_steps: int = 200
-    """Optimizer steps between checkpoints."""
-    report_to: tuple[str, ...] = ()
-    """Trackers of transformers: "tensorboard", "wandb", "trackio"."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

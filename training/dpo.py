@@ -25,13 +25,15 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from mipo_eval.checkpoints import checkpoint_folder, fingerprint
 from mipo_eval.errors import ConfigError, DataError, ModelError
 from mipo_eval.keys import digest
-from mipo_eval.training.data import Trained, TrainingExample, TrainingJob
 from mipo_eval.training.logprobs import Codec, add_likelihood_head
 from mipo_eval.training.losses import dpo_loss
 from mipo_eval.training.packed import GroupReader, Kept, TokenGroup, choose_reader
 from mipo_eval.training.recipes import AttentionChoice, DpoSettings
 from mipo_eval.training.trainer import (
     REFERENCE_FILE,
+    Trained,
+    TrainingExample,
+    TrainingJob,
     arguments,
     guarded,
     is_main_process,

@@ -22,12 +22,14 @@ from mipo_eval.errors import ConfigError, DataError, ModelError
 from mipo_eval.keys import item_rng
 from mipo_eval.training import losses
 from mipo_eval.training.actor_critic import ActorCritic
-from mipo_eval.training.data import Trained, TrainingExample, TrainingJob
 from mipo_eval.training.recipes import PpoSettings
 from mipo_eval.training.rewards import Completion, Reward, open_reward
 from mipo_eval.training.trainer import (
     STATE,
     STEPS,
+    Trained,
+    TrainingExample,
+    TrainingJob,
     arguments,
     diverged,
     last_checkpoint,

@@ -28,8 +28,7 @@ from mipo_eval.keys import digest
 from mipo_eval.models.lm_eval import ModelOptions, decoding_for, read_chat_template
 from mipo_eval.models.spec import ModelSpec, parse_model
 from mipo_eval.progress import Progress
-from mipo_eval.store import Store
-from mipo_eval.store.engine import now
+from mipo_eval.store.engine import Store, now
 from mipo_eval.store.trainings import (
     CurvePoint,
     Training,
@@ -39,13 +38,12 @@ from mipo_eval.store.trainings import (
     put_training,
     touch_training,
 )
-from mipo_eval.suites import Suite, find_suite
+from mipo_eval.tasks.suites import Suite, find_suite
 from mipo_eval.training.card import model_card, pair_report
 from mipo_eval.training.data import (
     ExampleMaker,
     TrainingExamples,
     TrainingItems,
-    TrainingJob,
     split_validation,
     training_items,
 )
@@ -57,7 +55,13 @@ from mipo_eval.training.recipes import (
     nested,
     recipe_dict,
 )
-from mipo_eval.training.trainer import REFERENCE_FILE, STEPS, is_main_process, main_process_first
+from mipo_eval.training.trainer import (
+    REFERENCE_FILE,
+    STEPS,
+    TrainingJob,
+    is_main_process,
+    main_process_first,
+)
 
 MARKER = ".mipo-eval-training"
 """File in an output folder that says which training it holds."""

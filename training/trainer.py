@@ -1,6 +1,6 @@
-"""What all methods on transformers' Trainer share: arguments, weights, curves, resuming, saving.
+"""What all methods share: the job they are given, arguments, weights, curves, resuming, saving.
 
-A method builds its own trainer from these and calls `run_trainer`:
+A method on transformers' Trainer builds its own from these and calls `run_trainer`:
 
     model, tokenizer = load_policy(job)
     trainer = guarded(SFTTrainer)(model, args=SFTConfig(**arguments(job), ...), ...)
@@ -11,15 +11,17 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from mipo_eval.errors import ConfigError, ModelError
+from mipo_eval.records import Item
 from mipo_eval.threads import fit_threads
-from mipo_eval.training.data import TrainingJob
+from mipo_eval.training.recipes import Optimization
 
 STEPS = "steps"
 """Folder in `job.out` that holds what a stopped training continues from."""
@@ -40,6 +42,64 @@ _USUAL_TOKENS = 128
 """Of a prompt with its response, for the choice of threads."""
 
 _LEFT_OUT = {"epoch", "num_tokens", "total_flos", "step_time"}
+
+
+Messages = tuple[Mapping[str, str], ...]
+
+StepReport = Callable[[int, Mapping[str, float]], None]
+"""Told (optimizer step, metric to value) as a training goes; feeds the learning curves."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingExample:
+    """One training prompt with what is to be learned from it.
+
+    A message is {"role": "user", "content": "..."}; the model's own chat template renders it.
+    """
+
+    item: Item
+    prompt: Messages
+    """The messages with the user's context (verifiable tasks: with the worked examples)."""
+    bare_prompt: Messages
+    """The same without the context; equal to `prompt` where there is none."""
+    chosen: str | None = None
+    """The reference model's own response to `prompt`; for SFT, the text to learn."""
+    rejected: tuple[str, ...] = ()
+    """N negatives of the same prompt."""
+
+
+Trained = Mapping[str, int | Mapping[str, int] | Sequence[str]]
+"""What a method tells of its work, as it is stored: how much it learned from, what it `dropped` by
+reason, and `notes` that a user should see. May be empty."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingJob:
+    """One training: a base model, its examples, and where the result goes.
+
+    A method is a function `train_x(job, settings)` that returns `Trained`. It continues from the
+    last checkpoint in `out / "steps"` if there is one, and ends with weights, tokenizer and chat
+    template in `out`. It raises a ConfigError where batches cannot be split or a setting does not
+    fit the model, a DataError where examples lack what it learns from or none is short enough, a
+    ModelError where the model cannot be loaded, memory runs out or the loss is not finite, and a
+    BackendError where its judge cannot be asked.
+    """
+
+    model: str
+    """Folder of the base model, which is also the reference model."""
+    out: Path
+    examples: Sequence[TrainingExample]
+    optimization: Optimization
+    seed: int
+    report: StepReport
+    chat_template: str | None = None
+    """In place of the model's own."""
+    held_out: Sequence[TrainingExample] = ()
+    """Examples to measure on, never to train on; from the train split."""
+    save_steps: int = 200
+    """Optimizer steps between checkpoints."""
+    report_to: tuple[str, ...] = ()
+    """Trackers of transformers: "tensorboard", "wandb", "trackio"."""
 
 
 def world_size() -> int:

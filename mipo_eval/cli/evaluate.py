@@ -94,7 +94,7 @@ def build_evaluation(asked: Asked) -> "Evaluation":
     from mipo_eval.evaluation.run import Evaluation
     from mipo_eval.models.lm_eval import ENGINE_SETTINGS, decoding_for
     from mipo_eval.models.spec import checkpoint_name, parse_model
-    from mipo_eval.suites import find_suite
+    from mipo_eval.tasks.suites import find_suite
 
     suite = find_suite(asked.suite)
     specs = asked.judges or ((suite.judge,) if suite.judge else ())

@@ -175,7 +175,7 @@ def _field(store: "Store", asked: "Asked", names: Sequence[str]) -> "Field":
     from mipo_eval.duels.entrants import Field, is_stored_run
     from mipo_eval.store.items import get_items, put_list
     from mipo_eval.store.runs import find_run
-    from mipo_eval.suites import find_suite, suite_items
+    from mipo_eval.tasks.suites import find_suite, suite_items
 
     if asked.suite:
         suite = find_suite(asked.suite)
@@ -201,7 +201,7 @@ def _field(store: "Store", asked: "Asked", names: Sequence[str]) -> "Field":
 
 
 def _own_judge(field: "Field") -> tuple[str, ...]:
-    from mipo_eval.suites import SUITES
+    from mipo_eval.tasks.suites import SUITES
 
     own = SUITES[field.suite].judge if field.suite in SUITES else None
     if own is None:

@@ -68,7 +68,7 @@ def plan(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is li
     from mipo_eval.judges import load_judge
     from mipo_eval.reports.planning import Assumed, plan_json
     from mipo_eval.reports.planning import plan as make
-    from mipo_eval.suites import find_suite, suite_items
+    from mipo_eval.tasks.suites import find_suite, suite_items
 
     output = Output(as_json=as_json)
     found = find_suite(suite)

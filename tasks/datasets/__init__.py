@@ -7,7 +7,7 @@ sets share stands here.
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
@@ -57,7 +57,7 @@ class PublishedSet:
     config: str | None = None
     revision: str | None = None
     """Commit of the hub's repository, the same rows for everybody; None: the newest, recorded."""
-    files: Mapping[Split, tuple[str, ...]]
+    files: Mapping[Split, Sequence[str]]
     """Patterns of its files once downloaded; the first with a match is used."""
 
 

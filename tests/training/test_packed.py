@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from mipo_eval.records import Item
-from mipo_eval.training.data import TrainingExample
 from mipo_eval.training.dpo import tokenize
 from mipo_eval.training.logprobs import IGNORED, add_likelihood_head
 from mipo_eval.training.packed import (
@@ -23,6 +22,7 @@ from mipo_eval.training.packed import (
     unpacked,
     visible,
 )
+from mipo_eval.training.trainer import TrainingExample
 from tests.training.tiny import gradients, group, random_model
 
 DOCUMENTED = TokenGroup(item_id="a", prompt=(1, 2, 3), responses=((4, 5), (6, 7, 8)))
