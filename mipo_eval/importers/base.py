@@ -16,9 +16,10 @@ from mipo_eval import __version__
 from mipo_eval.errors import DataError
 from mipo_eval.keys import canonical_json, digest
 from mipo_eval.metrics.aggregate import mean_score
-from mipo_eval.metrics.win_rate import outcome_rates, outcome_summary
+from mipo_eval.metrics.win_rate import outcome_rates
 from mipo_eval.records import Item, Score, clean_text, text_key
 from mipo_eval.signature import join, short
+from mipo_eval.stats.bootstrap import standard_error
 from mipo_eval.store.items import key_of_list
 from mipo_eval.store.verdicts import Grade
 from mipo_eval.verdict import (
@@ -34,6 +35,7 @@ from mipo_eval.verdict import (
     orders_of,
 )
 
+NO_VERDICT = "no verdict in the judge's reply"
 _MAX_SHOWN = 40
 
 
@@ -391,7 +393,7 @@ def choice_scores(
     if any(choice.preference is not None for choice in made):
         in_percent = [None if value is None else 100 * value for value in values]
         mean = mean_score("win_rate", in_percent, groups=groups, reasons=reasons)
-        error = outcome_summary(values, groups=groups).standard_error
+        error = standard_error([math.nan if v is None else v for v in in_percent], groups)
         found.insert(0, mean)
         if error is not None:
             found.append(replace(mean, metric="win_rate_standard_error", value=error, ci95=None))
@@ -410,12 +412,7 @@ def win_rates(run: RunRecord) -> list[Score]:
         for judge in run.judges
         for task, entries in of_tasks.items()
         for score in signed(
-            choice_scores(entries, run.choices, judge),
-            source=run.source,
-            suite=run.suite,
-            entries=entries,
-            judge=judge,
-            task=task,
+            run, choice_scores(entries, run.choices, judge), entries=entries, judge=judge, task=task
         )
     ]
 
@@ -426,10 +423,8 @@ def grade_means(run: RunRecord, scale: str) -> list[Score]:
         score
         for judge in run.judges
         for score in signed(
+            run,
             grade_scores(run.entries, run.grades, judge, metric="grade_mean", scale=scale),
-            source=run.source,
-            suite=run.suite,
-            entries=run.entries,
             judge=judge,
         )
     ]
@@ -465,19 +460,19 @@ def grade_scores(
 
 
 def signed(
+    run: RunRecord,
     scores: Sequence[Score],
     *,
-    source: str,
-    suite: str,
-    entries: Sequence[ItemRecord],
+    entries: Sequence[ItemRecord] | None = None,
     judge: JudgeRecord | None = None,
     task: str | None = None,
 ) -> list[Score]:
-    """Return the scores with their whole signature: suite, items, source, judge, rules."""
+    """Return scores of a run, or of some of its entries, with their whole signature."""
+    scored = run.entries if entries is None else entries
     context = join(
-        suite=in_signature(suite),
-        items=short(digest([entry.item.key for entry in entries])),
-        source=source,
+        suite=in_signature(run.suite),
+        items=short(digest([entry.item.key for entry in scored])),
+        source=run.source,
         judge=in_signature(judge.name) if judge else None,
         judge_key=short(judge.key) if judge else None,
     )
