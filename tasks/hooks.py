@@ -127,8 +127,7 @@ def judge_texts(
         list_key, _ = put_list(store, [("judged", (item for item, _ in pairs))])
         asyncio.run(rate(store, judge, with_references(pairs)))
         known = totals(store, judge.key, list_key)
-    verdicts = []
-    means = []
+    verdicts, means = [], []
     for item, text in pairs:
         total = known.get((item.key, text_key(text))) if text.strip() else None
         other = known.get((item.key, text_key(item.reference))) if item.reference else None

@@ -33,13 +33,9 @@ SETS = (*PAIR_SETS, *_PREPARED)
 
 
 def load_pairs(name: str, data_dir: Path) -> tuple[LabelledPair, ...]:
-    """Return labelled pairs, each with an id of its own.
+    """Return labelled pairs, each with an id of its own, by a name of `SETS` or of a file.
 
     Where the chosen response always comes first, the two are exchanged in about half of the pairs.
-
-    Args:
-        name: one of `SETS`, or the path of a file (`something.jsonl`).
-        data_dir: where the files of a named set are looked for.
 
     Raises:
         ConfigError: no such set.
@@ -52,11 +48,8 @@ def load_pairs(name: str, data_dir: Path) -> tuple[LabelledPair, ...]:
 def load_replies(name: str, data_dir: Path, files: Sequence[Path]) -> tuple[PairReading, ...]:
     """Return what a judge's stored replies say of labelled pairs, one reading per pair.
 
-    Args:
-        name: one of `SETS`, or the path of a file of pairs.
-        data_dir: where the files of a named set are looked for.
-        files: replies in the set's own format, which holds the pairs too (LLMBar's `result.json`,
-            JudgeBench's and PandaLM's files), or one file of the form of judges/replies.py.
+    The files are of the set's own format, which holds the pairs too (LLMBar's `result.json`,
+    JudgeBench's and PandaLM's files), or one file of the form of judges/replies.py.
 
     Raises:
         ConfigError: no such set.

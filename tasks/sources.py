@@ -53,10 +53,8 @@ def _items(
 ) -> Source:
     """Return a source that reads prepared items or else, for the test split, published files.
 
-    Args:
-        name: of the data set.
-        patterns: of its published files in the data folder.
-        read: turns the rows of one of them into items; None: `mipo-eval data prepare` has to.
+    `read` turns the rows of a file that has one of the `patterns` into items; without it
+    `mipo-eval data prepare` has to.
     """
 
     def load(data_dir: Path, split: Split) -> Iterator[Item]:
@@ -128,13 +126,9 @@ def load_questions(
 ) -> list[Item]:
     """Return the questions of a set: local files of the data folder first, else the hub.
 
-    Args:
-        name: a key of `QUESTION_SETS`.
-        data_dir: where local files are looked for.
-        split: which part.
-        subset: only so many, drawn by `seed`; None: all, in the order of the file.
-        seed: of the draw. A question's place in it depends on its content only, so the same
-            questions are drawn from the hub, a local file, or a reordered one.
+    `subset` draws so many of them; None: all, in the order of the file. A question's place in the
+    draw depends on its content only, so the same questions are drawn from the hub, a local file,
+    or a reordered one.
 
     Raises:
         DataError: neither local files nor the hub can be read, a row is not in the known schema,
