@@ -40,11 +40,17 @@ from mipo_eval.records import Item, Response
 from mipo_eval.store.engine import Store
 from mipo_eval.store.items import put_list
 from mipo_eval.store.responses import answered, missing, put_generation
-from mipo_eval.tasks.items import write_items
+from mipo_eval.tasks.items import replacing, write_items
 from mipo_eval.tasks.prompt import render_query
 from mipo_eval.tasks.sources import load_source
 from mipo_eval.tasks.suites import Suite, SuiteTask
-from mipo_eval.training.pairs import build_pairs, plan_draws, usable, with_other_contexts
+from mipo_eval.training.pairs import (
+    Usable,
+    build_pairs,
+    plan_draws,
+    usable,
+    with_other_contexts,
+)
 from mipo_eval.training.recipes import ItemSettings, Recipe
 from mipo_eval.training.trainer import Messages, TrainingExample
 
@@ -172,17 +178,11 @@ class ExampleMaker:
         )
 
     def _with_texts(
-        self,
-        data: TrainingItems,
-        items: Sequence[Item],
-        found: Sequence[tuple[str | None, str | None]],
+        self, data: TrainingItems, items: Sequence[Item], found: Sequence[Usable]
     ) -> TrainingExamples:
         """Return the examples of the items that have a text to learn; else there is a reason."""
-        texts = [
-            (item, text, ())
-            for item, (text, _) in zip(items, found, strict=True)
-            if text is not None
-        ]
+        pairs = zip(items, found, strict=True)
+        texts = [(item, text, ()) for item, (text, _) in pairs if text is not None]
         return TrainingExamples(
             examples=self._examples(data.task, texts),
             items=len(items),
@@ -199,12 +199,9 @@ class ExampleMaker:
     ) -> dict[str, Response]:
         """Return the responses to items by item key, drawing those that the store does not have.
 
-        Args:
-            task: the lm-eval task that asks the items.
-            items: as they are to be asked; one that comes twice is drawn once.
-            what: name of the stage.
-            asking: how an item becomes a prompt, a part of the key of its responses; None: as the
-                suite's items do.
+        The lm-eval `task` asks the items as they are; one that comes twice is drawn once. `what`
+        names the stage. `asking` is how an item becomes a prompt, a part of the key of its
+        responses; None: as the suite's items do.
 
         Raises:
             ModelError: the model cannot be loaded or asked; what was drawn before is kept.
@@ -293,8 +290,8 @@ def split_validation(
                 f"{one.task.name}: a sweep needs at least two prompts to choose on some of them"
             )
         parts = [[i for i in one.items if (i.group in chosen) == held] for held in (False, True)]
-        train.append(TrainingItems(task=one.task, items=tuple(parts[0])))
-        held_out.append(TrainingItems(task=one.task, items=tuple(parts[1])))
+        for part, items in zip((train, held_out), parts, strict=True):
+            part.append(TrainingItems(task=one.task, items=tuple(items)))
     return train, held_out
 
 
@@ -364,18 +361,14 @@ def export_pairs(path: Path, examples: Sequence[TrainingExample]) -> int:
         for rejected in example.rejected
     ]
     table = datasets.Dataset.from_list(rows)
-    temporary = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix == ".parquet":
-            table.to_parquet(temporary)
-        else:
-            table.to_json(temporary, force_ascii=False)
-        temporary.replace(path)
+        with replacing(path) as part:
+            if path.suffix == ".parquet":
+                table.to_parquet(part)
+            else:
+                table.to_json(part, force_ascii=False)
     except OSError as error:
-        raise ConfigError(
-            f"--pairs {path} cannot be written: {os.strerror(error.errno or 0)}"
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+        reason = os.strerror(error.errno or 0)
+        raise ConfigError(f"--pairs {path} cannot be written: {reason}") from error
     return len(rows)

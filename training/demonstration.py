@@ -70,10 +70,8 @@ def outcomes(
 ) -> dict[str, Satisfaction]:
     """Return how many wishes each method satisfies, and how many more than the baseline.
 
-    Args:
-        tables: by method, per training seed the answered items; the same items everywhere.
-        baseline: the method that was not trained, so it has one run.
-        seed: of the bootstrap, clustered by prompt.
+    A method has per training seed the answered items, the same everywhere; the baseline was not
+    trained, so it has one run. The bootstrap is clustered by prompt.
     """
     first = next(iter(tables.values()))[0]
     groups = [answer.item.group for answer in first for _ in answer.item.preferences]

@@ -138,10 +138,8 @@ def block_mask(segments: Tensor) -> Any:
 def response_sums(logprobs: Tensor, segments: Tensor, count: int) -> Tensor:
     """Return the (rows, count) log-probability of each response of packed rows, in nats.
 
-    Args:
-        logprobs: (rows, tokens) per token, 0 where the token is of no response.
-        segments: (rows, tokens) as `packed` returns them.
-        count: responses of the row that has the most; rows with fewer end in zeros.
+    From (rows, tokens) log-probabilities, 0 where a token is of no response, and segments as of
+    `packed`. Rows with fewer responses than `count` end in zeros.
     """
     # Prompt and padding are both added to column 0, which is then left out.
     sums = logprobs.new_zeros(len(logprobs), count + 1)
@@ -334,11 +332,7 @@ def refusal(model: Any, attention: PackedAttention, *, longest: int) -> str | No
 
     Tried on short sequences, since models that recur, or shift positions in their own way, take
     the input without complaint. Sliding windows are too long to be noticed so; they are looked up.
-
-    Args:
-        model: with a likelihood head.
-        attention: the form.
-        longest: tokens of the longest prompt with one response.
+    The model has a likelihood head; `longest` is of a prompt with one response, in tokens.
     """
     window = _narrowest_layer(model.config.get_text_config())
     if window < longest:

@@ -20,6 +20,7 @@ from accelerate.utils import gather_object
 
 from mipo_eval.errors import ConfigError, DataError, ModelError
 from mipo_eval.keys import item_rng
+from mipo_eval.tasks.items import replacing
 from mipo_eval.training import losses
 from mipo_eval.training.actor_critic import ActorCritic
 from mipo_eval.training.recipes import PpoSettings
@@ -247,9 +248,8 @@ class _Ppo:
         }
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
-            unfinished = folder / f"{STATE}.part"
-            unfinished.write_text(json.dumps(state), encoding="utf-8")
-            unfinished.rename(folder / STATE)
+            with replacing(folder / STATE) as part:
+                part.write_text(json.dumps(state), encoding="utf-8")
             for other in set(folder.parent.glob("checkpoint-*")) - {folder, self._saved}:
                 shutil.rmtree(other)
         self._saved = folder  # kept until the next is proven by a step from it

@@ -281,7 +281,8 @@ def _opened(store: Store, request: TrainingRequest) -> Training:
     """Return the training's row: a finished one as it is, any other as running."""
     training_id = request.training_id
     known = {one.training_id: one for one in list_trainings(store)}.get(training_id)
-    if known and known.status == "done" and _is_complete(request.out, known):
+    complete = (request.out / "config.json").is_file() and not (request.out / STEPS).exists()
+    if known and known.status == "done" and complete and known.checkpoint == str(request.out):
         return known
     moment = now()
     training = Training(
@@ -302,11 +303,6 @@ def _opened(store: Store, request: TrainingRequest) -> Training:
     if is_main_process():
         put_training(store, training)
     return training
-
-
-def _is_complete(out: Path, training: Training) -> bool:
-    there = (out / "config.json").is_file() and not (out / STEPS).exists()
-    return there and training.checkpoint == str(out)
 
 
 @contextmanager

@@ -132,15 +132,21 @@ def arguments(job: TrainingJob) -> dict[str, Any]:
         ConfigError: the batch cannot be split evenly over devices and micro-batches, or one process
             sees several GPUs.
     """
+    import torch
+
+    if world_size() == 1 and torch.cuda.device_count() > 1:  # transformers: DataParallel
+        raise ConfigError(
+            f"one process sees {torch.cuda.device_count()} GPUs: start it with accelerate launch "
+            "(see docs/training.md), or choose one with CUDA_VISIBLE_DEVICES=0"
+        )
     how = job.optimization
-    _one_gpu_each()
     together = how.micro_batch_size * world_size()
     if how.batch_size % together:
         raise ConfigError(
             f"optimization.batch_size {how.batch_size} is no multiple of micro_batch_size "
             f"{how.micro_batch_size} x {world_size()} processes: change one of them"
         )
-    on_gpu = _on_gpu()
+    on_gpu = torch.cuda.is_available()
     return {
         "output_dir": str(job.out / STEPS),
         "per_device_train_batch_size": how.micro_batch_size,
@@ -166,23 +172,6 @@ def arguments(job: TrainingJob) -> dict[str, Any]:
     }
 
 
-def _one_gpu_each() -> None:
-    """Refuse what transformers would do with several GPUs in one process: DataParallel."""
-    import torch
-
-    if world_size() == 1 and torch.cuda.device_count() > 1:
-        raise ConfigError(
-            f"one process sees {torch.cuda.device_count()} GPUs: start it with accelerate launch "
-            "(see docs/training.md), or choose one with CUDA_VISIBLE_DEVICES=0"
-        )
-
-
-def _on_gpu() -> bool:
-    import torch
-
-    return torch.cuda.is_available()
-
-
 def load_policy(job: TrainingJob) -> tuple[Any, Any]:
     """Return the model to train and its tokenizer, with the job's chat template.
 
@@ -198,13 +187,13 @@ def load_policy(job: TrainingJob) -> tuple[Any, Any]:
 
     disable_progress_bar()
     frozen = job.optimization.lora_rank is not None and job.optimization.precision == "bf16"
-    dtype = torch.bfloat16 if frozen and _on_gpu() else torch.float32
+    dtype = torch.bfloat16 if frozen and torch.cuda.is_available() else torch.float32
     try:
         model = AutoModelForCausalLM.from_pretrained(job.model, dtype=dtype, use_safetensors=True)
     except (OSError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ModelError(f"{job.model} cannot be loaded for training: {reason}") from error
-    if not _on_gpu():  # where it goes only later
+    if not torch.cuda.is_available():  # where it goes only later
         fit_threads(model, rows=_USUAL_TOKENS * job.optimization.micro_batch_size)
     return model, load_tokenizer(job)
 
@@ -273,15 +262,20 @@ def guarded(kind: Any) -> Any:
             known = inputs if isinstance(inputs, Mapping) else {}
             self._last = {key: known.get(key) for key in ("item_ids", "input_ids")}
             loss = super().training_step(model, inputs, *args, **kwargs)
-            if not math.isfinite(float(loss)):
-                _refuse("the loss", float(loss), self)
+            self._check("the loss", loss)
             return loss
 
         def _get_grad_norm(self, *args: Any, **kwargs: Any) -> Any:
             norm = super()._get_grad_norm(*args, **kwargs)
-            if norm is not None and not math.isfinite(float(norm)):
-                _refuse("the gradient's norm", float(norm), self)
+            if norm is not None:
+                self._check("the gradient's norm", norm)
             return norm
+
+        def _check(self, what: str, value: Any) -> None:
+            if not math.isfinite(float(value)):
+                shown = _batch_shown(self._last, self.processing_class)
+                steps, step = Path(self.args.output_dir), self.state.global_step
+                raise diverged(f"{what} is {float(value)}", steps, step, shown)
 
     Guarded.__name__ = kind.__name__
     return Guarded
@@ -298,20 +292,10 @@ def _batch_shown(inputs: Mapping[str, Any], tokenizer: Any) -> str:
     return f", in the batch that begins {' '.join(text.split())[:80]!r}"
 
 
-def _refuse(what: str, value: float, trainer: Any) -> None:
-    shown = _batch_shown(trainer._last, trainer.processing_class)
-    steps = Path(trainer.args.output_dir)
-    raise diverged(f"{what} is {value}", steps, trainer.state.global_step, shown)
-
-
 def diverged(what: str, steps: Path, step: int, batch: str) -> ModelError:
     """Drop the checkpoint of weights that turned out to be broken, and return what to say.
 
-    Args:
-        what: is not finite.
-        steps: the folder of steps.
-        step: the last one made; its weights are those that failed just now.
-        batch: words that tell the batch they failed on.
+    `what` is not finite, after the last `step` made, whose weights failed just now on the `batch`.
     """
     kept = last_checkpoint(steps)
     if kept is not None and kept.name == f"checkpoint-{step}":  # which is why two are kept
