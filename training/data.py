@@ -281,7 +281,8 @@ def split_validation(
     Raises:
         DataError: there are too few groups for two parts.
     """
-    train, held_out = [], []
+    train: list[TrainingItems] = []
+    held_out: list[TrainingItems] = []
     for one in data:
         groups = sorted({item.group for item in one.items}, key=lambda g: digest([seed, g]))
         chosen = set(groups[: max(1, round(share * len(groups)))])
