@@ -21,6 +21,7 @@ import numpy as np
 from mipo_eval import settings
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.metrics.calibration import choice_outcome
+from mipo_eval.metrics.win_rate import METRIC_NAMES
 from mipo_eval.records import Item, Score, text_key
 from mipo_eval.stats.bootstrap import Crossed
 from mipo_eval.store.engine import Store
@@ -48,13 +49,8 @@ def documents(
 ) -> dict[str, Any]:
     """Return the test documents of a source as lm-eval wants them: {"test": Dataset}.
 
-    Args:
-        source: a name of `tasks.sources.SOURCES`, or the path of an item file.
-        form: how its questions are asked; None: they are users' prompts.
-        prompting: with or without the user's context in the query, for users' prompts.
-        data_dir: where files are; default `settings.data_dir()`.
-        limit: only the first so many items.
-        _metadata: lm-eval passes all of a task's metadata; the rest is not for us.
+    lm-eval passes all of a task's metadata, and the rest is not for us. Without a `form` the items
+    are users' prompts, not questions; `prompting` is for those.
 
     Raises:
         ConfigError: there is no such source, or the form does not fit its questions.
@@ -94,13 +90,7 @@ def self_bleu_4(responses: list[str]) -> float:
     return self_bleu([text for text in responses if text.strip()]).mean
 
 
-JUDGED_METRICS = (
-    "win_rate_tie_inclusive",
-    "win_rate_half_ties",
-    "win_rate_strict",
-    "tie_rate",
-    "rating_mean",
-)
+JUDGED_METRICS = (*METRIC_NAMES.values(), "tie_rate", "rating_mean")
 
 
 def judge_texts(

@@ -34,12 +34,6 @@ def read_items(path: Path) -> Iterator[Item]:
         {"item_id": "tea-u1", "prompt": "How do I brew tea?", "context": "I am nine.",
          "preferences": ["Use words a child knows."], "reference": "Ask a grown-up to ..."}
 
-    Args:
-        path: a JSONL file in UTF-8, one item per line.
-
-    Yields:
-        The items, in the order of the file.
-
     Raises:
         DataError: the file is missing, not a file, unreadable or empty (raised at the call), or a
             line is no valid item or repeats an id (raised on reaching it); names file and line.
@@ -78,11 +72,7 @@ def _read(path: Path) -> Iterator[Item]:
 
 
 def parse_item(line: bytes, where: str) -> Item:
-    """Return the item of one line of an item file.
-
-    Args:
-        line: UTF-8 JSON.
-        where: file and line, opening every message.
+    """Return the item of one line of an item file; file and line, `where`, open every message.
 
     Raises:
         DataError: the line is no valid item; one line with the field and what to do.

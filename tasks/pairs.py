@@ -70,7 +70,12 @@ def _found(name: str, data_dir: Path) -> tuple[LabelledPair, ...]:
     if name.endswith(".jsonl"):
         return read_pairs(Path(name))
     if name in _PREPARED:
-        return _prepared(name, data_dir)
+        if not (pairs := pairs_of_items(load_source(name, data_dir))):
+            raise DataError(
+                f"{prepared_file(name, data_dir, 'test')}: no item keeps the response its user did "
+                f"not choose (meta.rejected): `mipo-eval data prepare {name}` makes items that do"
+            )
+        return pairs
     if name not in FILES:
         known = ", ".join(SETS)
         raise ConfigError(f"unknown labelled pairs {name!r}; known: {known}, or a FILE.jsonl")
@@ -84,17 +89,6 @@ def _found(name: str, data_dir: Path) -> tuple[LabelledPair, ...]:
             f"folder with --data-dir or {settings.DATA}"
         )
     return _with_own_ids(pair for file in files for pair, _ in pair_rows(name, file))
-
-
-def _prepared(name: str, data_dir: Path) -> tuple[LabelledPair, ...]:
-    pairs = pairs_of_items(load_source(name, data_dir))
-    if not pairs:
-        path = prepared_file(name, data_dir, "test")
-        raise DataError(
-            f"{path}: no item keeps the response its user did not choose (meta.rejected): "
-            f"`mipo-eval data prepare {name}` makes items that do"
-        )
-    return pairs
 
 
 def _with_own_ids(pairs: Iterable[LabelledPair]) -> tuple[LabelledPair, ...]:

@@ -23,12 +23,9 @@ Rows = Iterator[dict[str, Any]]
 
 
 def load_source(name: str, data_dir: Path | None = None, split: Split = "test") -> Iterator[Item]:
-    """Return the items of a data set, streamed where its files allow it.
+    """Return the items of a data set, or of an item file by its path, streamed where possible.
 
-    Args:
-        name: a key of `SOURCES`, or the path of an item file (`something.jsonl`).
-        data_dir: where files are looked for; default `settings.data_dir()`. Not used for a path.
-        split: which part; an item file given by path has only the one.
+    An item file has only one part, whatever the `split`.
 
     Raises:
         ConfigError: no such source.

@@ -13,8 +13,7 @@ import yaml
 from mipo_eval.keys import digest
 from mipo_eval.models.spec import ModelSpec
 from mipo_eval.store.trainings import CurvePoint, Training
-from mipo_eval.training.data import TrainingExamples
-from mipo_eval.training.trainer import Messages, TrainingExample
+from mipo_eval.training.trainer import Messages, TrainingExample, TrainingExamples
 
 if TYPE_CHECKING:
     from mipo_eval.tasks.likelihood import ScoringModel

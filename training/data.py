@@ -3,13 +3,6 @@
 Responses are drawn by the loop that evaluates models too (`evaluation.generate.draw`) and stored
 like any run's, so a stopped drawing continues and nothing is drawn twice. A draw depends on the
 seed and its item only. Draws of one prompt stand beside each other: a prefix cache reads it once.
-
-Preference pairs as a data set that other trainers read: TRL's conversational columns.
-
-Example:
-    {"prompt": [{"role": "user", "content": "How do I brew tea? ..."}],
-     "chosen": [{"role": "assistant", "content": "..."}],
-     "rejected": [{"role": "assistant", "content": "..."}]}
 """
 
 import json
@@ -17,7 +10,7 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import resources
 from itertools import islice
 from pathlib import Path
@@ -52,7 +45,7 @@ from mipo_eval.training.pairs import (
     with_other_contexts,
 )
 from mipo_eval.training.recipes import ItemSettings, Recipe
-from mipo_eval.training.trainer import Messages, TrainingExample
+from mipo_eval.training.trainer import Messages, TrainingExample, TrainingExamples
 
 _REVISION = "mipo_verbatim"
 """The lm-eval task that asks a prompt as it stands."""
@@ -72,16 +65,6 @@ def load_items(task: str, items: Sequence[Item], folder: Path, decoding: Decodin
     write_items(file, items)
     about = {"source": str(file), "prompting": "personalized", "data_dir": None, "limit": None}
     return load_task(task, about, decoding)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingExamples:
-    """What a method is to learn from, and what was left out."""
-
-    examples: tuple[TrainingExample, ...]
-    items: int
-    dropped: Mapping[str, int] = field(default_factory=dict)
-    dropped_negatives: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,7 +233,9 @@ class ExampleMaker:
             yield prompt, bare
 
 
-def training_items(suite: Suite, data_dir: Path, settings: ItemSettings) -> list[TrainingItems]:
+def training_items(
+    suite: Suite, data_dir: Path, settings: ItemSettings
+) -> tuple[TrainingItems, ...]:
     """Return the items of a suite's training split.
 
     Raises:
@@ -261,13 +246,11 @@ def training_items(suite: Suite, data_dir: Path, settings: ItemSettings) -> list
         raise ConfigError(
             f"suite {suite.name} asks by likelihood and has nothing to train on: take mcq or math"
         )
-    found = [
-        TrainingItems(
-            task=task,
-            items=tuple(islice(load_source(task.source, data_dir, "train"), settings.limit)),
-        )
-        for task in suite.tasks
-    ]
+    read = {task: load_source(task.source, data_dir, "train") for task in suite.tasks}
+    found = tuple(
+        TrainingItems(task=task, items=tuple(islice(items, settings.limit)))
+        for task, items in read.items()
+    )
     if not any(one.items for one in found):
         raise DataError(f"the training split of suite {suite.name} has no items")
     return found
@@ -275,7 +258,7 @@ def training_items(suite: Suite, data_dir: Path, settings: ItemSettings) -> list
 
 def split_validation(
     data: Sequence[TrainingItems], share: float, seed: int
-) -> tuple[list[TrainingItems], list[TrainingItems]]:
+) -> tuple[tuple[TrainingItems, ...], tuple[TrainingItems, ...]]:
     """Split off what a sweep chooses by: whole prompt groups, drawn by seed.
 
     Raises:
@@ -293,7 +276,7 @@ def split_validation(
         parts = [[i for i in one.items if (i.group in chosen) == held] for held in (False, True)]
         for part, items in zip((train, held_out), parts, strict=True):
             part.append(TrainingItems(task=one.task, items=tuple(items)))
-    return train, held_out
+    return tuple(train), tuple(held_out)
 
 
 def _question_messages(task: SuiteTask, items: Sequence[Item]) -> Iterator[Messages]:
@@ -345,7 +328,9 @@ def check_export(path: Path) -> None:
 
 
 def export_pairs(path: Path, examples: Sequence[TrainingExample]) -> int:
-    """Write a row per pair with TRL's conversational columns; return how many there are.
+    """Write a row per pair, for other trainers to read; return how many there are.
+
+    The columns `prompt`, `chosen` and `rejected` are conversations, as TRL has them.
 
     Raises:
         ConfigError: the file cannot be written.

@@ -104,16 +104,6 @@ def packed(groups: Sequence[TokenGroup], *, filler: int = 0) -> dict[str, Tensor
     return {"input_ids": ids, "position_ids": positions, "targets": targets, "segments": segments}
 
 
-def unpacked(groups: Sequence[TokenGroup], *, filler: int = 0) -> dict[str, Tensor]:
-    """Return groups with every response in a row of its own, for models that cannot be packed.
-
-    Returns:
-        `input_ids` and `targets`, (responses of all groups, tokens).
-    """
-    pairs = [(group.prompt, response) for group in groups for response in group.responses]
-    return padded(pairs, filler=filler)
-
-
 def visible(segments: Tensor) -> Tensor:
     """Return which token of (rows, tokens) segments sees which: (rows, 1, tokens, tokens)."""
     seen = segments[:, None, :]
@@ -248,13 +238,14 @@ class GroupReader:
         """Return groups as one batch.
 
         Returns:
-            Besides the tensors of `packed` or `unpacked`: `present`, (groups, responses), True
-            where a group has that many responses, and the `layouts` of packed rows.
+            The tensors of `packed`, or of `padded` with a row per response; `present`, (groups,
+            responses), True where a group has that many; and the `layouts` of packed rows.
         """
         counts = torch.tensor([len(group.responses) for group in groups])
         present = torch.arange(int(counts.max())) < counts[:, None]
         if self.attention is None:
-            return {**unpacked(groups, filler=self.filler), "present": present}
+            rows = [(group.prompt, response) for group in groups for response in group.responses]
+            return {**padded(rows, filler=self.filler), "present": present}
         layouts = tuple(map(Layout.of, groups))
         return {**packed(groups, filler=self.filler), "layouts": layouts, "present": present}
 

@@ -132,12 +132,12 @@ class _Ppo:
         index = drawn(len(self._examples), number, size, self._job.seed)
         completions = self._write([self._examples[i] for i in index], str(number))
         scores = list(reward(completions))
-        everyone = self._gathered(scores)
+        everyone = gather_object(scores)
         known = [score for score in everyone if score is not None]
         self._scale.add(known)
         self._unrewarded += len(everyone) - len(known)
-        lengths = self._gathered([len(one.tokens) for one in completions])
-        ended = self._gathered([self.models.ended(one) for one in completions])
+        lengths = gather_object([len(one.tokens) for one in completions])
+        ended = gather_object([self.models.ended(one) for one in completions])
         metrics = {
             "unrewarded": 1 - len(known) / len(everyone),
             "truncated": 1 - sum(ended) / len(ended),
@@ -221,7 +221,7 @@ class _Ppo:
         examples = self._fitting(self._job.held_out)
         written = self._write(examples, "held out")
         scores = reward(written) if written else []
-        known = [score for score in self._gathered(list(scores)) if score is not None]
+        known = [score for score in gather_object(list(scores)) if score is not None]
         if known:
             self._report({"held_out_reward": sum(known) / len(known)})
 
@@ -230,10 +230,6 @@ class _Ppo:
         self.accelerator.log(dict(metrics), step=self._step)
         if self.accelerator.is_main_process:
             self._job.report(self._step, metrics)
-
-    def _gathered(self, values: Sequence[Any]) -> list[Any]:
-        """Return the values of all processes."""
-        return list(gather_object(list(values)))
 
     def _save(self) -> None:
         """Keep what a stopped training continues from, and drop what was kept before."""

@@ -40,13 +40,7 @@ from mipo_eval.store.trainings import (
 )
 from mipo_eval.tasks.suites import Suite, find_suite
 from mipo_eval.training.card import model_card, pair_report
-from mipo_eval.training.data import (
-    ExampleMaker,
-    TrainingExamples,
-    TrainingItems,
-    split_validation,
-    training_items,
-)
+from mipo_eval.training.data import ExampleMaker, TrainingItems, split_validation, training_items
 from mipo_eval.training.recipes import (
     Recipe,
     load_method,
@@ -58,6 +52,7 @@ from mipo_eval.training.recipes import (
 from mipo_eval.training.trainer import (
     REFERENCE_FILE,
     STEPS,
+    TrainingExamples,
     TrainingJob,
     is_main_process,
     main_process_first,
@@ -140,7 +135,7 @@ def make_request(
         model=base,
         sampling_model=parse_model(sampling) if sampling else base,
         suite=found,
-        data=tuple(training_items(found, settings.data_dir(), recipe.items)),
+        data=training_items(found, settings.data_dir(), recipe.items),
         out=out,
         seed=seed,
     )
@@ -441,16 +436,10 @@ def sweep(
 
 def _trial(request: TrainingRequest, key: str, value: Any) -> TrainingRequest:
     recipe = make_recipe(merge(recipe_dict(request.recipe), nested(key, value)))
-    train_items, held_out = split_validation(
-        request.data, request.recipe.items.validation, request.seed
-    )
-    return replace(
-        request,
-        recipe=recipe,
-        data=tuple(train_items),
-        held_out=tuple(held_out),
-        out=request.out / SWEEP_FOLDER / f"{key.rpartition('.')[2]}={value}",
-    )
+    share = request.recipe.items.validation
+    data, held_out = split_validation(request.data, share, request.seed)
+    out = request.out / SWEEP_FOLDER / f"{key.rpartition('.')[2]}={value}"
+    return replace(request, recipe=recipe, data=data, held_out=held_out, out=out)
 
 
 def _judged(value: Any, training: Training, curve: Sequence[CurvePoint]) -> Swept:

@@ -13,7 +13,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,16 @@ class TrainingExample:
     """The reference model's own response to `prompt`; for SFT, the text to learn."""
     rejected: tuple[str, ...] = ()
     """N negatives of the same prompt."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingExamples:
+    """What a method is to learn from, and what was left out."""
+
+    examples: tuple[TrainingExample, ...]
+    items: int
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    dropped_negatives: Mapping[str, int] = field(default_factory=dict)
 
 
 Trained = Mapping[str, int | Mapping[str, int] | Sequence[str]]

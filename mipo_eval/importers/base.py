@@ -407,27 +407,21 @@ def win_rates(run: RunRecord) -> list[Score]:
     of_tasks: dict[str, list[ItemRecord]] = {}
     for made in run.entries:
         of_tasks.setdefault(made.task, []).append(made)
-    return [
-        score
-        for judge in run.judges
-        for task, entries in of_tasks.items()
-        for score in signed(
-            run, choice_scores(entries, run.choices, judge), entries=entries, judge=judge, task=task
-        )
-    ]
+    scores: list[Score] = []
+    for judge in run.judges:
+        for task, entries in of_tasks.items():
+            rates = choice_scores(entries, run.choices, judge)
+            scores += signed(run, rates, entries=entries, judge=judge, task=task)
+    return scores
 
 
 def grade_means(run: RunRecord, scale: str) -> list[Score]:
     """Return the mean grade by each judge, per task and over all of them."""
-    return [
-        score
-        for judge in run.judges
-        for score in signed(
-            run,
-            grade_scores(run.entries, run.grades, judge, metric="grade_mean", scale=scale),
-            judge=judge,
-        )
-    ]
+    scores: list[Score] = []
+    for judge in run.judges:
+        means = grade_scores(run.entries, run.grades, judge, metric="grade_mean", scale=scale)
+        scores += signed(run, means, judge=judge)
+    return scores
 
 
 def grade_scores(

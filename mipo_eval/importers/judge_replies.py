@@ -112,16 +112,11 @@ def _run(run: RunRecord, tasks: Sequence[str], found: Sequence[PairReading]) -> 
         golds.append(majority(list(labels.values())))
     run.entries = entries
     accuracies = _accuracies(run, judge, golds)
-    run.scores = [
-        score
-        for by in run.judges
-        for score in signed(
-            run,
-            [*choice_scores(entries, run.choices, by), *(accuracies if by == judge else ())],
-            judge=by,
-            task="pairs",
-        )
-    ]
+    scores: list[Score] = []
+    for by in run.judges:
+        rates = [*choice_scores(entries, run.choices, by), *(accuracies if by == judge else ())]
+        scores += signed(run, rates, judge=by, task="pairs")
+    run.scores = scores
     return run
 
 

@@ -128,11 +128,7 @@ def checked(
 ) -> Iterator[tuple[dict[str, Any], _Schema]]:
     """Yield each row as it is and in the known schema.
 
-    Args:
-        schema: the columns that are needed.
-        rows: as published.
-        where: file or data set, opening every message.
-        expected: what to call the columns in messages, where not by their names.
+    `where` opens every message; `expected` is what they call the columns, if not by their names.
 
     Raises:
         DataError: a column is missing or of another type, or holds half a character.

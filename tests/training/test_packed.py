@@ -19,7 +19,6 @@ from mipo_eval.training.packed import (
     refusal,
     response_sums,
     split_attention,
-    unpacked,
     visible,
 )
 from mipo_eval.training.trainer import TrainingExample
@@ -37,7 +36,7 @@ def test_packed_rows_are_as_documented() -> None:
     assert batch["targets"].tolist() == [[no, no, 4, 5, 6, 7, 8], [10, 11, no, no, no, no, no]]
     assert batch["segments"].tolist() == [[0, 0, 1, 1, 2, 2, 2], [1, 2, *[PADDING] * 5]]
     assert DOCUMENTED.tokens == 7
-    rows = unpacked([DOCUMENTED])
+    rows = GroupReader(None).collate([DOCUMENTED])
     assert rows["input_ids"].tolist() == [[1, 2, 3, 4, 0], [1, 2, 3, 6, 7]]
 
 

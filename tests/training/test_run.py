@@ -18,10 +18,10 @@ from mipo_eval.tasks.likelihood import ScoringModel
 from mipo_eval.tasks.suites import find_suite
 from mipo_eval.training import run
 from mipo_eval.training.card import likelihood_figures, pair_report
-from mipo_eval.training.data import TrainingExamples, training_items
+from mipo_eval.training.data import training_items
 from mipo_eval.training.recipes import load_recipe
 from mipo_eval.training.run import TrainingRequest, train
-from mipo_eval.training.trainer import TrainingExample
+from mipo_eval.training.trainer import TrainingExample, TrainingExamples
 from tests.servers.openai_server import OpenAIServer, ok
 from tests.training.jobs import examples, weights
 
