@@ -90,11 +90,11 @@ def our_step(folder: Path, negatives: int, attention: Any) -> Step:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from mipo_eval.training.data import TrainingJob
     from mipo_eval.training.dpo import GroupTask, GroupTrainer, dpo_measures
     from mipo_eval.training.logprobs import add_likelihood_head
     from mipo_eval.training.packed import packing_reader
     from mipo_eval.training.recipes import Optimization
+    from mipo_eval.training.trainer import TrainingJob
 
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     add_likelihood_head(model)

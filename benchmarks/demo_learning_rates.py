@@ -23,7 +23,7 @@ from mipo_eval.models.spec import parse_model
 from mipo_eval.settings import silence_libraries
 from mipo_eval.store import Store
 from mipo_eval.store.responses import Answered
-from mipo_eval.suites import find_suite
+from mipo_eval.tasks.suites import find_suite
 from mipo_eval.training.data import load_items
 from mipo_eval.training.demonstration import ALL, DemoMethod, satisfied
 from mipo_eval.training.run import make_request, train

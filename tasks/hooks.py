@@ -21,9 +21,10 @@ import numpy as np
 from mipo_eval import settings
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.metrics.calibration import choice_outcome
+from mipo_eval.metrics.win_rate import METRIC_NAMES
 from mipo_eval.records import Item, Score, text_key
-from mipo_eval.stats import Crossed
-from mipo_eval.store import Store
+from mipo_eval.stats.bootstrap import Crossed
+from mipo_eval.store.engine import Store
 from mipo_eval.store.items import put_list
 from mipo_eval.store.verdicts import totals
 from mipo_eval.tasks.answers import LETTERS, grade
@@ -48,13 +49,8 @@ def documents(
 ) -> dict[str, Any]:
     """Return the test documents of a source as lm-eval wants them: {"test": Dataset}.
 
-    Args:
-        source: a name of `tasks.sources.SOURCES`, or the path of an item file.
-        form: how its questions are asked; None: they are users' prompts.
-        prompting: with or without the user's context in the query, for users' prompts.
-        data_dir: where files are; default `settings.data_dir()`.
-        limit: only the first so many items.
-        _metadata: lm-eval passes all of a task's metadata; the rest is not for us.
+    lm-eval passes all of a task's metadata, and the rest is not for us. Without a `form` the items
+    are users' prompts, not questions; `prompting` is for those.
 
     Raises:
         ConfigError: there is no such source, or the form does not fit its questions.
@@ -89,18 +85,12 @@ def score_response(document: Document, results: list[str]) -> dict[str, Any]:
 
 def self_bleu_4(responses: list[str]) -> float:
     """Self-BLEU-4 of all responses, 0-1; lower is more diverse (Tables 3 and 4)."""
-    from mipo_eval.metrics import self_bleu
+    from mipo_eval.metrics.self_bleu import self_bleu
 
     return self_bleu([text for text in responses if text.strip()]).mean
 
 
-JUDGED_METRICS = (
-    "win_rate_tie_inclusive",
-    "win_rate_half_ties",
-    "win_rate_strict",
-    "tie_rate",
-    "rating_mean",
-)
+JUDGED_METRICS = (*METRIC_NAMES.values(), "tie_rate", "rating_mean")
 
 
 def judge_texts(
@@ -117,7 +107,8 @@ def judge_texts(
     """
     from mipo_eval.judges.presets import load_judge
     from mipo_eval.judges.run import rate, with_references
-    from mipo_eval.metrics import outcome_rates, rating_mean
+    from mipo_eval.metrics.aggregate import rating_mean
+    from mipo_eval.metrics.win_rate import outcome_rates
 
     if not pairs:
         raise DataError("there is no response to judge")
@@ -126,8 +117,7 @@ def judge_texts(
         list_key, _ = put_list(store, [("judged", (item for item, _ in pairs))])
         asyncio.run(rate(store, judge, with_references(pairs)))
         known = totals(store, judge.key, list_key)
-    verdicts = []
-    means = []
+    verdicts, means = [], []
     for item, text in pairs:
         total = known.get((item.key, text_key(text))) if text.strip() else None
         other = known.get((item.key, text_key(item.reference))) if item.reference else None

@@ -34,12 +34,6 @@ def read_items(path: Path) -> Iterator[Item]:
         {"item_id": "tea-u1", "prompt": "How do I brew tea?", "context": "I am nine.",
          "preferences": ["Use words a child knows."], "reference": "Ask a grown-up to ..."}
 
-    Args:
-        path: a JSONL file in UTF-8, one item per line.
-
-    Yields:
-        The items, in the order of the file.
-
     Raises:
         DataError: the file is missing, not a file, unreadable or empty (raised at the call), or a
             line is no valid item or repeats an id (raised on reaching it); names file and line.
@@ -78,11 +72,7 @@ def _read(path: Path) -> Iterator[Item]:
 
 
 def parse_item(line: bytes, where: str) -> Item:
-    """Return the item of one line of an item file.
-
-    Args:
-        line: UTF-8 JSON.
-        where: file and line, opening every message.
+    """Return the item of one line of an item file; file and line, `where`, open every message.
 
     Raises:
         DataError: the line is no valid item; one line with the field and what to do.
@@ -151,11 +141,26 @@ def explain(error: ValidationError) -> str:
     return f"field {field}: {message[:1].lower()}{message[1:]}"
 
 
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a file to write that takes the place of `path` at the end, as a whole or not at all.
+
+    A stopped or failed writing leaves the old file as it was. The folder has to be there.
+    """
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    os.close(handle)
+    part = Path(name)
+    try:
+        yield part
+        part.chmod(0o644)  # mkstemp makes private files; data is to be shared
+        part.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
 def write_items(path: Path, items: Iterable[Item]) -> int:
     """Write an item file as a whole or not at all, and return how many items it holds.
-
-    The lines go to a temporary file beside `path` that replaces it at the end, so a stopped or
-    failed writing leaves the old file as it was.
 
     Raises:
         DataError: two items share an id, an item cannot be written as UTF-8, there is no item, or
@@ -164,12 +169,7 @@ def write_items(path: Path, items: Iterable[Item]) -> int:
     seen: set[str] = set()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
+        with replacing(path) as part, part.open("wb") as file:
             for item in items:
                 if item.item_id in seen:
                     raise DataError(
@@ -181,13 +181,10 @@ def write_items(path: Path, items: Iterable[Item]) -> int:
                 raise DataError(f"{path}: there are no items to write; the file was left as it was")
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o644)  # mkstemp makes private files; data is to be shared
-        temporary.replace(path)
     except OSError as error:
-        raise _unwritable(path, error) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        raise DataError(
+            f"{path} cannot be written ({error.strerror}): check the folder and the free space"
+        ) from error
     return len(seen)
 
 
@@ -198,9 +195,3 @@ def _line(item: Item, path: Path) -> bytes:
         return text.encode("utf-8") + b"\n"
     except (ValueError, TypeError) as error:  # a lone surrogate, NaN or a non-JSON value in meta
         raise DataError(f"{path}: item {item.item_id!r} cannot be written ({error})") from error
-
-
-def _unwritable(path: Path, error: OSError) -> DataError:
-    return DataError(
-        f"{path} cannot be written ({error.strerror}): check the folder and the free space"
-    )

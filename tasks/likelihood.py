@@ -35,10 +35,8 @@ class TokenPair(NamedTuple):
 def draw_contexts(items: Sequence[Item], k: int, seed: int = 0) -> Iterator[tuple[str, ...]]:
     """Yield K contexts per item: its own, then K - 1 different ones of other items.
 
-    Args:
-        items: of one suite; those without a context are skipped (they yield an empty tuple).
-        k: how many contexts, the own one included; fewer where the suite has fewer.
-        seed: of the draw, which depends on nothing else but the item and the set of contexts.
+    Fewer where the suite has fewer; an item without a context yields an empty tuple. A draw depends
+    on nothing but the seed, the item and the set of contexts.
 
     Raises:
         DataError: fewer than two different contexts.
@@ -92,10 +90,8 @@ class ScoringModel:
             tokenizer = AutoTokenizer.from_pretrained(checkpoint)
             model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=dtype).to(place).eval()
         except (OSError, ValueError, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:300]
-            raise ModelError(
-                f"the scoring model {checkpoint} cannot be loaded: {reason}"
-            ) from error
+            why = " ".join(str(error).split())[:300]
+            raise ModelError(f"the scoring model {checkpoint} cannot be loaded: {why}") from error
         fit_threads(model, rows=BATCH_TOKENS)
         return cls(checkpoint, model, tokenizer)
 
@@ -123,9 +119,8 @@ class ScoringModel:
     ) -> list[float]:
         """Return log p(response | prompt) in nats, summed over the response's tokens.
 
-        Args:
-            pairs: prompts and responses, neither of them empty.
-            batch_tokens: upper limit of a batch's size, padding included; one sequence always fits.
+        No prompt or response is empty. A batch has `batch_tokens` at most, padding included; one
+        sequence always fits.
         """
         order = sorted(
             range(len(pairs)), key=lambda i: -(len(pairs[i].prompt) + len(pairs[i].response))
@@ -174,12 +169,8 @@ def score_contexts(
 ) -> Iterator[ContextLikelihoods | str]:
     """Yield, per item, its response's likelihoods without and under K contexts, or why not.
 
-    Args:
-        model: the scoring model.
-        items: of one suite.
-        responses: one per item; None where there is none.
-        k: contexts per response, the own one included; see `draw_contexts`.
-        seed: of the draw of other contexts.
+    The items are of one suite, the responses one per item, and None where there is none; `k` and
+    `seed` are of `draw_contexts`.
 
     Raises:
         DataError: the suite has fewer than two contexts, or the lengths differ.
@@ -220,13 +211,8 @@ def _pairs(
         return "no response" if response is None else "empty response"
     if not contexts:
         return "item without context"
-    queries = [
-        render_query(item, "default"),
-        *(
-            render_query(item.model_copy(update={"context": context}), "personalized")
-            for context in contexts
-        ),
-    ]
+    within = [item.model_copy(update={"context": context}) for context in contexts]
+    queries = [render_query(item, "default"), *(render_query(i, "personalized") for i in within)]
     pairs = [TokenPair(prompt_ids(query), response_ids) for query in queries]
     longest = max(len(pair.prompt) + len(pair.response) for pair in pairs)
     if model.max_length is not None and longest > model.max_length:

@@ -33,13 +33,9 @@ SETS = (*PAIR_SETS, *_PREPARED)
 
 
 def load_pairs(name: str, data_dir: Path) -> tuple[LabelledPair, ...]:
-    """Return labelled pairs, each with an id of its own.
+    """Return labelled pairs, each with an id of its own, by a name of `SETS` or of a file.
 
     Where the chosen response always comes first, the two are exchanged in about half of the pairs.
-
-    Args:
-        name: one of `SETS`, or the path of a file (`something.jsonl`).
-        data_dir: where the files of a named set are looked for.
 
     Raises:
         ConfigError: no such set.
@@ -52,11 +48,8 @@ def load_pairs(name: str, data_dir: Path) -> tuple[LabelledPair, ...]:
 def load_replies(name: str, data_dir: Path, files: Sequence[Path]) -> tuple[PairReading, ...]:
     """Return what a judge's stored replies say of labelled pairs, one reading per pair.
 
-    Args:
-        name: one of `SETS`, or the path of a file of pairs.
-        data_dir: where the files of a named set are looked for.
-        files: replies in the set's own format, which holds the pairs too (LLMBar's `result.json`,
-            JudgeBench's and PandaLM's files), or one file of the form of judges/replies.py.
+    The files are of the set's own format, which holds the pairs too (LLMBar's `result.json`,
+    JudgeBench's and PandaLM's files), or one file of the form of judges/replies.py.
 
     Raises:
         ConfigError: no such set.
@@ -77,7 +70,12 @@ def _found(name: str, data_dir: Path) -> tuple[LabelledPair, ...]:
     if name.endswith(".jsonl"):
         return read_pairs(Path(name))
     if name in _PREPARED:
-        return _prepared(name, data_dir)
+        if not (pairs := pairs_of_items(load_source(name, data_dir))):
+            raise DataError(
+                f"{prepared_file(name, data_dir, 'test')}: no item keeps the response its user did "
+                f"not choose (meta.rejected): `mipo-eval data prepare {name}` makes items that do"
+            )
+        return pairs
     if name not in FILES:
         known = ", ".join(SETS)
         raise ConfigError(f"unknown labelled pairs {name!r}; known: {known}, or a FILE.jsonl")
@@ -91,17 +89,6 @@ def _found(name: str, data_dir: Path) -> tuple[LabelledPair, ...]:
             f"folder with --data-dir or {settings.DATA}"
         )
     return _with_own_ids(pair for file in files for pair, _ in pair_rows(name, file))
-
-
-def _prepared(name: str, data_dir: Path) -> tuple[LabelledPair, ...]:
-    pairs = pairs_of_items(load_source(name, data_dir))
-    if not pairs:
-        path = prepared_file(name, data_dir, "test")
-        raise DataError(
-            f"{path}: no item keeps the response its user did not choose (meta.rejected): "
-            f"`mipo-eval data prepare {name}` makes items that do"
-        )
-    return pairs
 
 
 def _with_own_ids(pairs: Iterable[LabelledPair]) -> tuple[LabelledPair, ...]:

@@ -63,9 +63,7 @@ def raw_set(name: str) -> RawSet:
 def raw_rows(name: str, source: str) -> tuple[Iterator[Row], str]:
     """Return the rows of a data set and what to call their origin.
 
-    Args:
-        name: a key of `RAW_SETS`.
-        source: "hub", "hub@COMMIT", or a file or folder.
+    The `source` is "hub", "hub@COMMIT", or a file or folder.
 
     Raises:
         ConfigError: no such data set.
@@ -144,14 +142,8 @@ async def prepare(
     """Make the item files of a data set, test part first.
 
     Every model reply is in the store's ledger, so a stopped or failed preparation loses nothing:
-    the same call continues it. Equal plan, rows and replies give equal files.
-
-    Args:
-        plan: what to make.
-        rows: the raw rows.
-        models: who infers preferences.
-        data_dir: where the files go.
-        advance: called with how many more entries were finished.
+    the same call continues it. Equal plan, rows and replies give equal files. `advance` is called
+    with how many more entries were finished.
 
     Raises:
         DataError: rows are not in the known schema, or too few items can be made.
@@ -170,11 +162,9 @@ async def prepare(
     )
     paths: dict[Split, Path] = {}
     parts: dict[Split, list[Item]] = {}
-    wanted: dict[Split, tuple[list[int], int]] = {
-        "test": (pools.test, plan.n_test),
-        "train": (pools.train, plan.n_train),
-    }
-    for split, (pool, size) in wanted.items():
+    splits: tuple[Split, ...] = ("test", "train")
+    for split in splits:
+        pool, size = getattr(pools, split), getattr(plan, f"n_{split}")
         paths[split] = prepared_file(plan.name, data_dir, split)
         parts[split] = await work.fill(split, pool, size)
         write_items(paths[split], parts[split])
@@ -315,11 +305,8 @@ async def extract(
     A bad reply is not simply asked for again (a greedy model would repeat itself): it is shown to
     the model with what is wrong about it.
 
-    Args:
-        store: holds the ledger.
-        backend: the model.
-        questions: what to ask, each with a key that comes back with its reply.
-        parse: reads a reply; a ValueError says what is wrong with it, in words for the model.
+    Each question comes with a key, which comes back with its reply. Where `parse` cannot read one
+    it raises a ValueError that says what is wrong, in words for the model.
 
     Raises:
         BackendError: the model cannot be asked any more; what it answered is stored.

@@ -6,53 +6,62 @@ choices "question" (without them), "choices" and, for MMLU, "subject"; for GSM8K
 """
 
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+import tomllib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from importlib import resources
 from typing import Any
 
 from pydantic import Field, model_validator
 
 from mipo_eval.errors import DataError
-from mipo_eval.keys import digest
 from mipo_eval.records import Item, Text
 from mipo_eval.tasks.answers import LETTERS, extract_number
-from mipo_eval.tasks.datasets import Columns, PublishedSet, Split, checked, content_id
+from mipo_eval.tasks.datasets import Columns, PublishedSet, checked
 
 
-class Gsm8kRow(Columns):
+class QuestionRow(Columns, ABC):
+    """A row that is a question."""
+
+    @abstractmethod
+    def item(self, file: str) -> Item:
+        """Return the question, read from a file of this name; a ValueError says what is wrong."""
+
+
+class Gsm8kRow(QuestionRow):
     """`openai/gsm8k`: the answer is a worked solution that ends in `#### 18`."""
 
     question: Text
     answer: Text
 
+    def item(self, file: str) -> Item:
+        """Return the question, with the worked solution."""
+        gold = extract_number(self.answer) if "####" in self.answer else None
+        if gold is None:
+            raise ValueError("the answer does not end in '#### NUMBER'")
+        # "<<16-3-4=9>>" are notes for a calculator, not part of the text.
+        meta = {"kind": "number", "solution": re.sub(r"<<[^<>]*>>", "", self.answer)}
+        return Item(item_id="-", prompt=self.question, reference=str(gold), meta=meta)
 
-def _gsm8k(row: Gsm8kRow, _file: str) -> Item:
-    gold = extract_number(row.answer) if "####" in row.answer else None
-    if gold is None:
-        raise ValueError("the answer does not end in '#### NUMBER'")
-    # "<<16-3-4=9>>" are notes for a calculator, not part of the text.
-    meta = {"kind": "number", "solution": re.sub(r"<<[^<>]*>>", "", row.answer)}
-    return Item(item_id="-", prompt=row.question, reference=str(gold), meta=meta)
 
-
-class SvampRow(Columns):
+class SvampRow(QuestionRow):
     """`ChilleD/SVAMP` and the original SVAMP.json: a story, a question, a number."""
 
     Body: Text
     Question: Text
     Answer: float | Text
 
-
-def _svamp(row: SvampRow, _file: str) -> Item:
-    try:
-        gold = Decimal(str(row.Answer)).normalize()
-    except InvalidOperation:
-        raise ValueError(f"the answer {row.Answer!r} is no number") from None
-    story = row.Body if row.Body.endswith((".", "?", "!")) else f"{row.Body}."
-    prompt = f"{story} {row.Question}"
-    return Item(item_id="-", prompt=prompt, reference=f"{gold:f}", meta={"kind": "number"})
+    def item(self, file: str) -> Item:
+        """Return story and question as one prompt."""
+        try:
+            gold = Decimal(str(self.Answer)).normalize()
+        except InvalidOperation:
+            raise ValueError(f"the answer {self.Answer!r} is no number") from None
+        story = self.Body if self.Body.endswith((".", "?", "!")) else f"{self.Body}."
+        prompt = f"{story} {self.Question}"
+        return Item(item_id="-", prompt=prompt, reference=f"{gold:f}", meta={"kind": "number"})
 
 
 class _ArcChoices(Columns):
@@ -60,7 +69,7 @@ class _ArcChoices(Columns):
     label: tuple[str, ...]
 
 
-class ArcRow(Columns):
+class ArcRow(QuestionRow):
     """`allenai/ai2_arc`; labels are letters or, in some rows, digits."""
 
     question: Text
@@ -78,14 +87,14 @@ class ArcRow(Columns):
         choices = {key: [choice.get(key) for choice in own] for key in ("text", "label")}
         return row | {"question": stem.get("stem"), "choices": choices}
 
+    def item(self, file: str) -> Item:
+        """Return the question with its choices lettered anew."""
+        if self.answerKey not in self.choices.label:
+            raise ValueError(f"the answer {self.answerKey!r} is none of {self.choices.label}")
+        return _choice(self.question, self.choices.text, self.choices.label.index(self.answerKey))
 
-def _arc(row: ArcRow, _file: str) -> Item:
-    if row.answerKey not in row.choices.label:
-        raise ValueError(f"the answer {row.answerKey!r} is none of {row.choices.label}")
-    return _choice(row.question, row.choices.text, row.choices.label.index(row.answerKey))
 
-
-class MmluRow(Columns):
+class MmluRow(QuestionRow):
     """`cais/mmlu`; the answer is the index of the right choice."""
 
     question: Text
@@ -108,12 +117,12 @@ class MmluRow(Columns):
             "subject": None,
         }
 
-
-def _mmlu(row: MmluRow, file: str) -> Item:
-    if row.answer >= len(row.choices):
-        raise ValueError(f"the answer {row.answer} is none of {len(row.choices)} choices")
-    subject = re.sub(r"_(test|dev|val)$", "", file) if row.subject is None else row.subject
-    return _choice(row.question, row.choices, row.answer, subject=subject)
+    def item(self, file: str) -> Item:
+        """Return the question; a row that names no subject is of that in the file's name."""
+        if self.answer >= len(self.choices):
+            raise ValueError(f"the answer {self.answer} is none of {len(self.choices)} choices")
+        subject = re.sub(r"_(test|dev|val)$", "", file) if self.subject is None else self.subject
+        return _choice(self.question, self.choices, self.answer, subject=subject)
 
 
 def _choice(question: str, choices: tuple[str, ...], gold: int, **meta: Any) -> Item:
@@ -130,10 +139,8 @@ def _choice(question: str, choices: tuple[str, ...], gold: int, **meta: Any) -> 
 class QuestionSet(PublishedSet):
     """A set of questions, and how many of them the paper asks."""
 
-    row: type[Columns]
-    read: Callable[[Any, str], Item]
-    """Makes a question of a row in a file of this name; a ValueError says what is wrong."""
-    paper_test: int | None
+    row: type[QuestionRow]
+    paper_test: int | None = None
     """Test questions the paper asks; None: all."""
     paper_train: int | None = None
     """Training questions the paper uses; None: all."""
@@ -143,7 +150,7 @@ class QuestionSet(PublishedSet):
     """What the hub calls the training split."""
 
     def items(self, rows: Iterable[dict[str, Any]], where: str, file: str) -> Iterator[Item]:
-        """Yield the questions of rows; their ids are given by `numbered`.
+        """Yield the questions of rows; `load_questions` gives them ids.
 
         Raises:
             DataError: a row is not in the known schema.
@@ -151,83 +158,22 @@ class QuestionSet(PublishedSet):
         columns = f"of {self.hub} at {str(self.revision)[:8]}"
         for number, (_, row) in enumerate(checked(self.row, rows, where, columns), start=1):
             try:
-                yield self.read(row, file)
+                yield row.item(file)
             except ValueError as error:
                 raise DataError(f"{where}, row {number}: {error}") from None
 
 
-def numbered(name: str, split: Split, items: Iterable[Item]) -> Iterator[Item]:
-    """Give each question an id made of its content; repeated questions are numbered."""
-    seen: Counter[str] = Counter()
-    for item in items:
-        own = content_id(f"{name}-{split}", [item.prompt, item.reference], seen)
-        yield item.model_copy(update={"item_id": own})
-
-
-def drawn_split(items: list[Item], n_test: int, split: Split) -> list[Item]:
-    """Split a file that has none. Not the hub's split, whose draw was not published."""
-    test = {item.prompt for item in sorted(items, key=lambda i: digest(i.prompt))[:n_test]}
-    return [item for item in items if (item.prompt in test) == (split == "test")]
-
-
-def _both(*patterns: str) -> dict[Split, tuple[str, ...]]:
-    """Return patterns of the files of both splits, `{}` being the split's name."""
-    return {
-        "train": tuple(pattern.format("train", "Train") for pattern in patterns),
-        "test": tuple(pattern.format("test", "Test") for pattern in patterns),
-    }
-
-
-def _arc_set(config: str) -> QuestionSet:
-    return QuestionSet(
-        hub="allenai/ai2_arc",
-        config=config,
-        revision="210d026faf9955653af8916fad021475a3f00453",
-        files=_both(
-            f"arc/{config}/{{0}}*.parquet",
-            f"arc/*{config}[-_]{{0}}.jsonl",
-            f"arc/{config}-{{1}}.jsonl",
-        ),
-        row=ArcRow,
-        read=_arc,
-        paper_test=500,
-    )
-
+_ROWS: dict[str, type[QuestionRow]] = {
+    "gsm8k": Gsm8kRow,
+    "svamp": SvampRow,
+    "arc_easy": ArcRow,
+    "arc_challenge": ArcRow,
+    "mmlu": MmluRow,
+}
 
 QUESTION_SETS = {
-    "gsm8k": QuestionSet(
-        hub="openai/gsm8k",
-        config="main",
-        revision="e53f048856ff4f594e959d75785d2c2d37b678ee",
-        files=_both("gsm8k/main/{0}*.parquet", "gsm8k/{0}.jsonl"),
-        row=Gsm8kRow,
-        read=_gsm8k,
-        paper_test=200,
-        paper_train=5_000,
-    ),
-    "svamp": QuestionSet(
-        hub="ChilleD/SVAMP",
-        revision="5e0bf1e5e7c0e9c4bc39180d224f41f3f801b7ef",
-        files=_both("svamp/data/{0}*.parquet", "svamp/{0}.json*"),
-        row=SvampRow,
-        read=_svamp,
-        paper_test=300,
-        paper_train=700,
-        unsplit="svamp/SVAMP.json",
-    ),
-    "arc_easy": _arc_set("ARC-Easy"),
-    "arc_challenge": _arc_set("ARC-Challenge"),
-    "mmlu": QuestionSet(
-        hub="cais/mmlu",
-        config="all",
-        revision="c30699e8356da336a370243923dbaf21066bb9fe",
-        files={
-            "test": ("mmlu/all/test*.parquet", "mmlu/test/*_test.csv"),
-            "train": ("mmlu/all/dev*.parquet", "mmlu/dev/*_dev.csv"),
-        },
-        row=MmluRow,
-        read=_mmlu,
-        paper_test=None,
-        hub_train="dev",
-    ),
+    name: QuestionSet(**about, row=_ROWS[name])
+    for name, about in tomllib.loads(
+        (resources.files(__package__) / "questions.toml").read_text(encoding="utf-8")
+    ).items()
 }

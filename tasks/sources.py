@@ -2,7 +2,8 @@
 
 import csv
 import json
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -12,22 +13,19 @@ from mipo_eval import settings
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.keys import digest
 from mipo_eval.records import Item
-from mipo_eval.tasks.datasets import Split, psoups
+from mipo_eval.tasks.datasets import Split, content_id, psoups
 from mipo_eval.tasks.datasets.prefeval import EXPLICIT, IMPLICIT, prefeval_items
 from mipo_eval.tasks.items import read_items
-from mipo_eval.tasks.questions import QUESTION_SETS, QuestionSet, drawn_split, numbered
+from mipo_eval.tasks.questions import QUESTION_SETS, QuestionSet
 
 Source = Callable[[Path, Split], Iterator[Item]]
 Rows = Iterator[dict[str, Any]]
 
 
 def load_source(name: str, data_dir: Path | None = None, split: Split = "test") -> Iterator[Item]:
-    """Return the items of a data set, streamed where its files allow it.
+    """Return the items of a data set, or of an item file by its path, streamed where possible.
 
-    Args:
-        name: a key of `SOURCES`, or the path of an item file (`something.jsonl`).
-        data_dir: where files are looked for; default `settings.data_dir()`. Not used for a path.
-        split: which part; an item file given by path has only the one.
+    An item file has only one part, whatever the `split`.
 
     Raises:
         ConfigError: no such source.
@@ -52,10 +50,8 @@ def _items(
 ) -> Source:
     """Return a source that reads prepared items or else, for the test split, published files.
 
-    Args:
-        name: of the data set.
-        patterns: of its published files in the data folder.
-        read: turns the rows of one of them into items; None: `mipo-eval data prepare` has to.
+    `read` turns the rows of a file that has one of the `patterns` into items; without it
+    `mipo-eval data prepare` has to.
     """
 
     def load(data_dir: Path, split: Split) -> Iterator[Item]:
@@ -127,19 +123,19 @@ def load_questions(
 ) -> list[Item]:
     """Return the questions of a set: local files of the data folder first, else the hub.
 
-    Args:
-        name: a key of `QUESTION_SETS`.
-        data_dir: where local files are looked for.
-        split: which part.
-        subset: only so many, drawn by `seed`; None: all, in the order of the file.
-        seed: of the draw. A question's place in it depends on its content only, so the same
-            questions are drawn from the hub, a local file, or a reordered one.
+    `subset` draws so many of them; None: all, in the order of the file. A question's place in the
+    draw depends on its content only, so the same questions are drawn from the hub, a local file,
+    or a reordered one.
 
     Raises:
         DataError: neither local files nor the hub can be read, a row is not in the known schema,
             or there are fewer questions than `subset`.
     """
-    items = list(numbered(name, split, _found_questions(QUESTION_SETS[name], data_dir, split)))
+    items: list[Item] = []
+    seen: Counter[str] = Counter()
+    for item in _found_questions(QUESTION_SETS[name], data_dir, split):
+        own = content_id(f"{name}-{split}", [item.prompt, item.reference], seen)
+        items.append(item.model_copy(update={"item_id": own}))
     if subset is None:
         return items
     if len(items) < subset:
@@ -157,7 +153,10 @@ def _found_questions(spec: QuestionSet, data_dir: Path, split: Split) -> Iterato
         return
     if spec.unsplit and (path := data_dir / spec.unsplit).is_file():
         items = list(spec.items(read_rows(path), str(path), path.stem))
-        yield from drawn_split(items, spec.paper_test or 0, split)
+        # Not the hub's split, whose draw was not published: one by content.
+        drawn = sorted(items, key=lambda item: digest(item.prompt))[: spec.paper_test]
+        test = {item.prompt for item in drawn}
+        yield from (item for item in items if (item.prompt in test) == (split == "test"))
         return
     hub_split = spec.hub_train if split == "train" else split
     try:
@@ -170,7 +169,7 @@ def _found_questions(spec: QuestionSet, data_dir: Path, split: Split) -> Iterato
     yield from spec.items(rows, f"{spec.hub}@{str(spec.revision)[:8]}", spec.hub)
 
 
-def first_match(folder: Path, patterns: tuple[str, ...]) -> list[Path]:
+def first_match(folder: Path, patterns: Sequence[str]) -> list[Path]:
     """Return the files of the first pattern that has any, in the same order everywhere."""
     return next((found for pattern in patterns if (found := sorted(folder.glob(pattern)))), [])
 

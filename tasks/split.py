@@ -29,15 +29,8 @@ def split_pools(
     Owners go to the test part in an order drawn by `seed` until it holds `RESERVE` times `n_test`
     entries; all others are for training, save those that ask a prompt of the test part.
 
-    Args:
-        owners: per entry, who must not be in both parts: a user, or an instruction.
-        prompts: per entry, what it asks.
-        n_train: entries wanted for training.
-        n_test: entries wanted for testing.
-        seed: of the order; it depends on the owners' names only.
-
-    Returns:
-        Positions in `owners`.
+    `owners` are per entry who must not be in both parts: a user, or an instruction; `prompts` what
+    it asks. The order depends on the owners' names only. What comes back are positions in `owners`.
 
     Raises:
         DataError: there are fewer entries than wanted.
@@ -68,11 +61,7 @@ def split_pools(
 
 
 def refuse_overlap(parts: Mapping[str, Iterable[Item]]) -> None:
-    """Raise DataError where two parts share a user or a prompt.
-
-    Args:
-        parts: items by what a part is called.
-    """
+    """Raise DataError where two parts, by what they are called, share a user or a prompt."""
     owners: dict[tuple[str, str], str] = {}
     for part, items in parts.items():
         for item in items:

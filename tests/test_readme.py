@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from mipo_eval.cli.app import app
 from mipo_eval.records import Item
-from mipo_eval.suites import SUITES
+from mipo_eval.tasks.suites import SUITES
 
 REPOSITORY = Path(__file__).parents[1]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")

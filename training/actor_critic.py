@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from mipo_eval.errors import ModelError
-from mipo_eval.training.data import Messages, TrainingExample, TrainingJob
 from mipo_eval.training.logprobs import (
     IGNORED,
     Codec,
@@ -26,6 +25,9 @@ from mipo_eval.training.losses import policy_loss, value_loss
 from mipo_eval.training.recipes import PpoSettings
 from mipo_eval.training.rewards import Completion
 from mipo_eval.training.trainer import (
+    Messages,
+    TrainingExample,
+    TrainingJob,
     adapter_config,
     load_policy,
     longest_text,
@@ -58,9 +60,7 @@ class Experience:
 class ActorCritic:
     """Policy, reference and critic on this process's device.
 
-    Args:
-        job: names the base model and how weights are moved; its learning rate is the policy's.
-        settings: of PPO.
+    The job's learning rate is the policy's.
 
     Raises:
         ModelError: the base model cannot be loaded, or its architecture has no critic.
@@ -194,9 +194,7 @@ class ActorCritic:
     def update(self, batch: Experience, *, rate: float) -> dict[str, float] | None:
         """Move policy and critic one step; both losses are means over the batch's tokens.
 
-        Args:
-            batch: this process's part of it.
-            rate: share of the learning rates to use, 0-1.
+        The batch is this process's part of it, `rate` the share of the learning rates to use, 0-1.
 
         Returns:
             `policy_loss`, `value_loss` and `clipped` (the share of tokens whose ratio was held);

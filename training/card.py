@@ -3,7 +3,8 @@
 The card is the README.md of the checkpoint, with everything needed to repeat the training.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from importlib import resources
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import yaml
 from mipo_eval.keys import digest
 from mipo_eval.models.spec import ModelSpec
 from mipo_eval.store.trainings import CurvePoint, Training
-from mipo_eval.training.data import Messages, TrainingExample, TrainingExamples
+from mipo_eval.training.trainer import Messages, TrainingExample, TrainingExamples
 
 if TYPE_CHECKING:
     from mipo_eval.tasks.likelihood import ScoringModel
@@ -109,35 +110,32 @@ def _mean(values: Sequence[float]) -> float | None:
 
 def model_card(training: Training, curve: Sequence[CurvePoint], *, base: ModelSpec) -> str:
     """Return the README.md of a checkpoint that was trained from `base`."""
-    return "\n".join(_card(training, curve, base)) + "\n"
+    from jinja2 import Environment
 
-
-def _card(training: Training, curve: Sequence[CurvePoint], base: ModelSpec) -> Iterator[str]:
     head = {
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
         **({"base_model": base.name} if base.name.count("/") == 1 else {}),
         "tags": ["mipo-eval", training.method],
     }
-    yield "---"
-    yield yaml.safe_dump(head, sort_keys=False).strip()
-    yield "---"
-    yield f"\n# {training.method} of {training.model} on {training.suite}, seed {training.seed}\n"
-    yield str(training.recipe.get("about", "")) + "\n"
-    yield "```"
-    yield f"mipo-eval {training.environment.get('command', '')}"
-    yield "```"
-    yield f"\nTraining `{training.training_id}`, finished {training.updated_at:%Y-%m-%d %H:%M} UTC."
-    yield f"Base model `{base.name}`: {dict(base.identity)}."
-    yield "\n## Recipe\n\n```yaml"
-    yield yaml.safe_dump(dict(training.recipe), sort_keys=False, allow_unicode=True).strip()
-    yield "```"
-    if training.pair_report:
-        yield from _table("Training data", _figures(training.pair_report))
-    last = {point.metric: point.value for point in sorted(curve, key=lambda point: point.step)}
-    if last:
-        yield from _table("Last values of the learning curve", last)
-    yield from _table("Made with", training.environment)
+    recipe = yaml.safe_dump(dict(training.recipe), sort_keys=False, allow_unicode=True)
+    template = (resources.files(__package__) / "model_card.md.jinja").read_text(encoding="utf-8")
+    pages = Environment(trim_blocks=True, keep_trailing_newline=True, autoescape=False)
+    pages.filters["cell"] = _cell
+    return pages.from_string(template).render(
+        head=yaml.safe_dump(head, sort_keys=False).strip(),
+        training=training,
+        base=base,
+        identity=dict(base.identity),
+        recipe=recipe.strip(),
+        tables={
+            "Training data": _figures(training.pair_report or {}),
+            "Last values of the learning curve": {
+                point.metric: point.value for point in sorted(curve, key=lambda point: point.step)
+            },
+            "Made with": training.environment,
+        },
+    )
 
 
 def _figures(report: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,8 +149,6 @@ def _figures(report: Mapping[str, Any]) -> dict[str, Any]:
     return figures
 
 
-def _table(title: str, rows: Mapping[str, Any]) -> Iterator[str]:
-    yield f"\n## {title}\n\n| what | value |\n|---|---|"
-    for name, value in rows.items():
-        shown = f"{value:.6g}" if isinstance(value, float) else str(value)
-        yield "| {} | {} |".format(*(cell.replace("|", "\\|") for cell in (name, shown)))
+def _cell(value: object) -> str:
+    shown = f"{value:.6g}" if isinstance(value, float) else str(value)
+    return shown.replace("|", "\\|")

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from mipo_eval.errors import DataError
 from mipo_eval.keys import item_rng
-from mipo_eval.training.data import Trained, TrainingExample, TrainingJob
 from mipo_eval.training.dpo import GroupPolicy, GroupTask
 from mipo_eval.training.losses import info_nce_loss, sami_loss
 from mipo_eval.training.packed import Kept, TokenGroup
 from mipo_eval.training.recipes import ContrastiveSettings
+from mipo_eval.training.trainer import Trained, TrainingExample, TrainingJob
 
 _LOSSES = {"info_nce": info_nce_loss, "sami": sami_loss}
 

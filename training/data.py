@@ -3,21 +3,14 @@
 Responses are drawn by the loop that evaluates models too (`evaluation.generate.draw`) and stored
 like any run's, so a stopped drawing continues and nothing is drawn twice. A draw depends on the
 seed and its item only. Draws of one prompt stand beside each other: a prefix cache reads it once.
-
-Preference pairs as a data set that other trainers read: TRL's conversational columns.
-
-Example:
-    {"prompt": [{"role": "user", "content": "How do I brew tea? ..."}],
-     "chosen": [{"role": "assistant", "content": "..."}],
-     "rejected": [{"role": "assistant", "content": "..."}]}
 """
 
 import json
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import resources
 from itertools import islice
 from pathlib import Path
@@ -37,75 +30,25 @@ from mipo_eval.models.lm_eval import (
 from mipo_eval.models.spec import ModelSpec
 from mipo_eval.progress import Progress
 from mipo_eval.records import Item, Response
-from mipo_eval.store import Store
+from mipo_eval.store.engine import Store
 from mipo_eval.store.items import put_list
 from mipo_eval.store.responses import answered, missing, put_generation
-from mipo_eval.suites import Suite, SuiteTask
-from mipo_eval.tasks.items import write_items
+from mipo_eval.tasks.items import replacing, write_items
 from mipo_eval.tasks.prompt import render_query
 from mipo_eval.tasks.sources import load_source
-from mipo_eval.training.pairs import build_pairs, plan_draws, usable, with_other_contexts
-from mipo_eval.training.recipes import ItemSettings, Optimization, Recipe
+from mipo_eval.tasks.suites import Suite, SuiteTask
+from mipo_eval.training.pairs import (
+    Usable,
+    build_pairs,
+    plan_draws,
+    usable,
+    with_other_contexts,
+)
+from mipo_eval.training.recipes import ItemSettings, Recipe
+from mipo_eval.training.trainer import Messages, TrainingExample, TrainingExamples
 
 _REVISION = "mipo_verbatim"
 """The lm-eval task that asks a prompt as it stands."""
-
-Messages = tuple[Mapping[str, str], ...]
-
-StepReport = Callable[[int, Mapping[str, float]], None]
-"""Told (optimizer step, metric to value) as a training goes; feeds the learning curves."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingExample:
-    """One training prompt with what is to be learned from it.
-
-    A message is {"role": "user", "content": "..."}; the model's own chat template renders it.
-    """
-
-    item: Item
-    prompt: Messages
-    """The messages with the user's context (verifiable tasks: with the worked examples)."""
-    bare_prompt: Messages
-    """The same without the context; equal to `prompt` where there is none."""
-    chosen: str | None = None
-    """The reference model's own response to `prompt`; for SFT, the text to learn."""
-    rejected: tuple[str, ...] = ()
-    """N negatives of the same prompt."""
-
-
-Trained = Mapping[str, int | Mapping[str, int] | Sequence[str]]
-"""What a method tells of its work, as it is stored: how much it learned from, what it `dropped` by
-reason, and `notes` that a user should see. May be empty."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingJob:
-    """One training: a base model, its examples, and where the result goes.
-
-    A method is a function `train_x(job, settings)` that returns `Trained`. It continues from the
-    last checkpoint in `out / "steps"` if there is one, and ends with weights, tokenizer and chat
-    template in `out`. It raises a ConfigError where batches cannot be split or a setting does not
-    fit the model, a DataError where examples lack what it learns from or none is short enough, a
-    ModelError where the model cannot be loaded, memory runs out or the loss is not finite, and a
-    BackendError where its judge cannot be asked.
-    """
-
-    model: str
-    """Folder of the base model, which is also the reference model."""
-    out: Path
-    examples: Sequence[TrainingExample]
-    optimization: Optimization
-    seed: int
-    report: StepReport
-    chat_template: str | None = None
-    """In place of the model's own."""
-    held_out: Sequence[TrainingExample] = ()
-    """Examples to measure on, never to train on; from the train split."""
-    save_steps: int = 200
-    """Optimizer steps between checkpoints."""
-    report_to: tuple[str, ...] = ()
-    """Trackers of transformers: "tensorboard", "wandb", "trackio"."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,16 +65,6 @@ def load_items(task: str, items: Sequence[Item], folder: Path, decoding: Decodin
     write_items(file, items)
     about = {"source": str(file), "prompting": "personalized", "data_dir": None, "limit": None}
     return load_task(task, about, decoding)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingExamples:
-    """What a method is to learn from, and what was left out."""
-
-    examples: tuple[TrainingExample, ...]
-    items: int
-    dropped: Mapping[str, int] = field(default_factory=dict)
-    dropped_negatives: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,17 +161,11 @@ class ExampleMaker:
         )
 
     def _with_texts(
-        self,
-        data: TrainingItems,
-        items: Sequence[Item],
-        found: Sequence[tuple[str | None, str | None]],
+        self, data: TrainingItems, items: Sequence[Item], found: Sequence[Usable]
     ) -> TrainingExamples:
         """Return the examples of the items that have a text to learn; else there is a reason."""
-        texts = [
-            (item, text, ())
-            for item, (text, _) in zip(items, found, strict=True)
-            if text is not None
-        ]
+        pairs = zip(items, found, strict=True)
+        texts = [(item, text, ()) for item, (text, _) in pairs if text is not None]
         return TrainingExamples(
             examples=self._examples(data.task, texts),
             items=len(items),
@@ -255,12 +182,9 @@ class ExampleMaker:
     ) -> dict[str, Response]:
         """Return the responses to items by item key, drawing those that the store does not have.
 
-        Args:
-            task: the lm-eval task that asks the items.
-            items: as they are to be asked; one that comes twice is drawn once.
-            what: name of the stage.
-            asking: how an item becomes a prompt, a part of the key of its responses; None: as the
-                suite's items do.
+        The lm-eval `task` asks the items as they are; one that comes twice is drawn once. `what`
+        names the stage. `asking` is how an item becomes a prompt, a part of the key of its
+        responses; None: as the suite's items do.
 
         Raises:
             ModelError: the model cannot be loaded or asked; what was drawn before is kept.
@@ -309,7 +233,9 @@ class ExampleMaker:
             yield prompt, bare
 
 
-def training_items(suite: Suite, data_dir: Path, settings: ItemSettings) -> list[TrainingItems]:
+def training_items(
+    suite: Suite, data_dir: Path, settings: ItemSettings
+) -> tuple[TrainingItems, ...]:
     """Return the items of a suite's training split.
 
     Raises:
@@ -320,13 +246,11 @@ def training_items(suite: Suite, data_dir: Path, settings: ItemSettings) -> list
         raise ConfigError(
             f"suite {suite.name} asks by likelihood and has nothing to train on: take mcq or math"
         )
-    found = [
-        TrainingItems(
-            task=task,
-            items=tuple(islice(load_source(task.source, data_dir, "train"), settings.limit)),
-        )
-        for task in suite.tasks
-    ]
+    read = {task: load_source(task.source, data_dir, "train") for task in suite.tasks}
+    found = tuple(
+        TrainingItems(task=task, items=tuple(islice(items, settings.limit)))
+        for task, items in read.items()
+    )
     if not any(one.items for one in found):
         raise DataError(f"the training split of suite {suite.name} has no items")
     return found
@@ -334,13 +258,14 @@ def training_items(suite: Suite, data_dir: Path, settings: ItemSettings) -> list
 
 def split_validation(
     data: Sequence[TrainingItems], share: float, seed: int
-) -> tuple[list[TrainingItems], list[TrainingItems]]:
+) -> tuple[tuple[TrainingItems, ...], tuple[TrainingItems, ...]]:
     """Split off what a sweep chooses by: whole prompt groups, drawn by seed.
 
     Raises:
         DataError: there are too few groups for two parts.
     """
-    train, held_out = [], []
+    train: list[TrainingItems] = []
+    held_out: list[TrainingItems] = []
     for one in data:
         groups = sorted({item.group for item in one.items}, key=lambda g: digest([seed, g]))
         chosen = set(groups[: max(1, round(share * len(groups)))])
@@ -349,9 +274,9 @@ def split_validation(
                 f"{one.task.name}: a sweep needs at least two prompts to choose on some of them"
             )
         parts = [[i for i in one.items if (i.group in chosen) == held] for held in (False, True)]
-        train.append(TrainingItems(task=one.task, items=tuple(parts[0])))
-        held_out.append(TrainingItems(task=one.task, items=tuple(parts[1])))
-    return train, held_out
+        for part, items in zip((train, held_out), parts, strict=True):
+            part.append(TrainingItems(task=one.task, items=tuple(items)))
+    return tuple(train), tuple(held_out)
 
 
 def _question_messages(task: SuiteTask, items: Sequence[Item]) -> Iterator[Messages]:
@@ -403,7 +328,9 @@ def check_export(path: Path) -> None:
 
 
 def export_pairs(path: Path, examples: Sequence[TrainingExample]) -> int:
-    """Write a row per pair with TRL's conversational columns; return how many there are.
+    """Write a row per pair, for other trainers to read; return how many there are.
+
+    The columns `prompt`, `chosen` and `rejected` are conversations, as TRL has them.
 
     Raises:
         ConfigError: the file cannot be written.
@@ -420,18 +347,14 @@ def export_pairs(path: Path, examples: Sequence[TrainingExample]) -> int:
         for rejected in example.rejected
     ]
     table = datasets.Dataset.from_list(rows)
-    temporary = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix == ".parquet":
-            table.to_parquet(temporary)
-        else:
-            table.to_json(temporary, force_ascii=False)
-        temporary.replace(path)
+        with replacing(path) as part:
+            if path.suffix == ".parquet":
+                table.to_parquet(part)
+            else:
+                table.to_json(part, force_ascii=False)
     except OSError as error:
-        raise ConfigError(
-            f"--pairs {path} cannot be written: {os.strerror(error.errno or 0)}"
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+        reason = os.strerror(error.errno or 0)
+        raise ConfigError(f"--pairs {path} cannot be written: {reason}") from error
     return len(rows)

@@ -25,13 +25,16 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from mipo_eval.checkpoints import checkpoint_folder, fingerprint
 from mipo_eval.errors import ConfigError, DataError, ModelError
 from mipo_eval.keys import digest
-from mipo_eval.training.data import Trained, TrainingExample, TrainingJob
+from mipo_eval.tasks.items import replacing
 from mipo_eval.training.logprobs import Codec, add_likelihood_head
 from mipo_eval.training.losses import dpo_loss
 from mipo_eval.training.packed import GroupReader, Kept, TokenGroup, choose_reader
 from mipo_eval.training.recipes import AttentionChoice, DpoSettings
 from mipo_eval.training.trainer import (
     REFERENCE_FILE,
+    Trained,
+    TrainingExample,
+    TrainingJob,
     arguments,
     guarded,
     is_main_process,
@@ -123,11 +126,8 @@ class DpoMeasures(NamedTuple):
 def dpo_measures(policy: Tensor, reference: Tensor, present: Tensor, *, beta: float) -> DpoMeasures:
     """Return loss and measurements of groups; every prompt weighs the same.
 
-    Args:
-        policy: (groups, responses) log pi(y|x) in nats, the chosen response first.
-        reference: (groups, responses) the same under the reference model.
-        present: (groups, responses) False where a group has fewer responses.
-        beta: of the DPO loss.
+    All are (groups, responses): log pi(y|x) in nats of policy and of reference, the chosen
+    response first, and what is `present`, False where a group has fewer responses.
     """
     pairs = present[:, 1:]
 
@@ -267,7 +267,10 @@ class GroupTrainer(Trainer):  # type: ignore[misc]
         with adapter.disable_adapter() if is_adapter else nullcontext():
             self._reference = self._read_rows(rows)
         if is_main_process():
-            _write(path, key, self._reference)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as part:
+                table = {"logprobs": self._reference.contiguous()}
+                save_file(table, part, metadata={"key": key})
 
     def _reference_key(self, rows: Sequence[TokenGroup]) -> str:
         """Return what tells this table from others: the model, its precision and the tokens."""
@@ -406,10 +409,3 @@ def _read(path: Path, key: str) -> list[list[float]] | None:
             return table if known else None
     except (SafetensorError, OSError):
         return None  # cut off by a crash, or not ours
-
-
-def _write(path: Path, key: str, table: Tensor) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".unfinished")
-    save_file({"logprobs": table.contiguous()}, unfinished, metadata={"key": key})
-    unfinished.replace(path)

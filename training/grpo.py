@@ -7,11 +7,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from mipo_eval.errors import ConfigError
-from mipo_eval.training.data import Trained, TrainingExample, TrainingJob
 from mipo_eval.training.logprobs import Codec, add_likelihood_head, summed_logprobs
 from mipo_eval.training.recipes import GrpoSettings
 from mipo_eval.training.rewards import Completion, Reward, open_reward
 from mipo_eval.training.trainer import (
+    Trained,
+    TrainingExample,
+    TrainingJob,
     adapter_config,
     arguments,
     guarded,

@@ -107,9 +107,7 @@ def padded(
 
     Causal attention never sees what is behind, so neither a mask nor positions are needed.
 
-    Args:
-        pairs: token ids of a prompt and of a response, neither empty.
-        filler: id to pad with.
+    Neither a prompt nor a response is empty.
 
     Returns:
         `input_ids` and `targets`, both (rows, tokens). A row holds all but the last token;
@@ -134,14 +132,9 @@ def summed_logprobs(
     *,
     rows: int,
 ) -> Tensor:
-    """Return (responses,) log pi(y|x) in nats.
+    """Return (responses,) log pi(y|x) in nats of responses, as token ids, to conversations.
 
-    Args:
-        model: with a likelihood head.
-        codec: of the model.
-        prompts: the conversation before each response.
-        responses: token ids.
-        rows: in one forward pass.
+    The model has a likelihood head and reads `rows` of them in one forward pass.
     """
     device = next(model.parameters()).device
     pairs = [(codec.prompt(one), ids) for one, ids in zip(prompts, responses, strict=True)]

@@ -81,11 +81,8 @@ def estimate_memory(
 ) -> MemoryEstimate:
     """Return what a training on packed pairs takes.
 
-    Args:
-        model: folder, config.json or hub id; weights are not needed.
-        optimization: decides what is trained, and in which precision.
-        devices: over which FSDP2 or ZeRO-3 spread the model; DDP is like one device.
-        workload: lengths of what is read.
+    The model is a folder, config.json or hub id; weights are not needed. FSDP2 or ZeRO-3 spread it
+    over the devices; DDP is like one device.
 
     Raises:
         ModelError: there is no such configuration, or it is of no language model.

@@ -104,16 +104,6 @@ def packed(groups: Sequence[TokenGroup], *, filler: int = 0) -> dict[str, Tensor
     return {"input_ids": ids, "position_ids": positions, "targets": targets, "segments": segments}
 
 
-def unpacked(groups: Sequence[TokenGroup], *, filler: int = 0) -> dict[str, Tensor]:
-    """Return groups with every response in a row of its own, for models that cannot be packed.
-
-    Returns:
-        `input_ids` and `targets`, (responses of all groups, tokens).
-    """
-    pairs = [(group.prompt, response) for group in groups for response in group.responses]
-    return padded(pairs, filler=filler)
-
-
 def visible(segments: Tensor) -> Tensor:
     """Return which token of (rows, tokens) segments sees which: (rows, 1, tokens, tokens)."""
     seen = segments[:, None, :]
@@ -138,10 +128,8 @@ def block_mask(segments: Tensor) -> Any:
 def response_sums(logprobs: Tensor, segments: Tensor, count: int) -> Tensor:
     """Return the (rows, count) log-probability of each response of packed rows, in nats.
 
-    Args:
-        logprobs: (rows, tokens) per token, 0 where the token is of no response.
-        segments: (rows, tokens) as `packed` returns them.
-        count: responses of the row that has the most; rows with fewer end in zeros.
+    From (rows, tokens) log-probabilities, 0 where a token is of no response, and segments as of
+    `packed`. Rows with fewer responses than `count` end in zeros.
     """
     # Prompt and padding are both added to column 0, which is then left out.
     sums = logprobs.new_zeros(len(logprobs), count + 1)
@@ -250,13 +238,14 @@ class GroupReader:
         """Return groups as one batch.
 
         Returns:
-            Besides the tensors of `packed` or `unpacked`: `present`, (groups, responses), True
-            where a group has that many responses, and the `layouts` of packed rows.
+            The tensors of `packed`, or of `padded` with a row per response; `present`, (groups,
+            responses), True where a group has that many; and the `layouts` of packed rows.
         """
         counts = torch.tensor([len(group.responses) for group in groups])
         present = torch.arange(int(counts.max())) < counts[:, None]
         if self.attention is None:
-            return {**unpacked(groups, filler=self.filler), "present": present}
+            rows = [(group.prompt, response) for group in groups for response in group.responses]
+            return {**padded(rows, filler=self.filler), "present": present}
         layouts = tuple(map(Layout.of, groups))
         return {**packed(groups, filler=self.filler), "layouts": layouts, "present": present}
 
@@ -334,11 +323,7 @@ def refusal(model: Any, attention: PackedAttention, *, longest: int) -> str | No
 
     Tried on short sequences, since models that recur, or shift positions in their own way, take
     the input without complaint. Sliding windows are too long to be noticed so; they are looked up.
-
-    Args:
-        model: with a likelihood head.
-        attention: the form.
-        longest: tokens of the longest prompt with one response.
+    The model has a likelihood head; `longest` is of a prompt with one response, in tokens.
     """
     window = _narrowest_layer(model.config.get_text_config())
     if window < longest:

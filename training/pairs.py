@@ -24,6 +24,8 @@ from mipo_eval.keys import item_rng
 from mipo_eval.records import Item, Response
 from mipo_eval.training.recipes import PairSettings
 
+Usable = tuple[str | None, str | None]
+"""A text that can be learned from, or None and why there is none."""
 _ALPHANUMERIC = string.ascii_letters + string.digits
 
 
@@ -72,12 +74,8 @@ def build_pairs(
     A pair whose two responses are equal, or one of whose responses is absent, empty or cut at the
     length limit, teaches nothing or something wrong: it is dropped and counted.
 
-    Args:
-        items: the training items of one data set.
-        responses: of the reference model, by the key of the item as it was asked
-            (`plan_draws` says which are wanted).
-        settings: the strategy, as it was planned with.
-        seed: the same; also of random strings.
+    The items are of one data set; responses are the reference model's, by the key of the item as
+    it was asked (`plan_draws` says which are wanted, from the same settings and seed).
 
     Raises:
         DataError: the strategy has too little to draw from, or not one pair can be used.
@@ -117,12 +115,11 @@ def _negatives(
     responses: Mapping[str, Response],
     settings: PairSettings,
     seed: int,
-) -> list[tuple[str | None, str | None]]:
-    """Return each negative's text, or why there is none."""
+) -> list[Usable]:
     if settings.negatives == "random-strings":
         texts = random_strings(chosen, settings.n_negatives, seed=seed, key=plan.item.key)
         return [(text, None) for text in texts]
-    found: list[tuple[str | None, str | None]] = []
+    found: list[Usable] = []
     for asked in plan.rejected:
         text, reason = usable(responses.get(asked.key))
         if text == chosen:
@@ -131,8 +128,8 @@ def _negatives(
     return found
 
 
-def usable(response: Response | None) -> tuple[str | None, str | None]:
-    """Return the text of a response that can be learned from, or None and why it cannot."""
+def usable(response: Response | None) -> Usable:
+    """Return the text of a response that can be learned from."""
     if response is None or response.text is None:
         return None, (response.reason if response else None) or "not generated"
     if not response.text.strip():

@@ -20,14 +20,17 @@ from accelerate.utils import gather_object
 
 from mipo_eval.errors import ConfigError, DataError, ModelError
 from mipo_eval.keys import item_rng
+from mipo_eval.tasks.items import replacing
 from mipo_eval.training import losses
 from mipo_eval.training.actor_critic import ActorCritic
-from mipo_eval.training.data import Trained, TrainingExample, TrainingJob
 from mipo_eval.training.recipes import PpoSettings
 from mipo_eval.training.rewards import Completion, Reward, open_reward
 from mipo_eval.training.trainer import (
     STATE,
     STEPS,
+    Trained,
+    TrainingExample,
+    TrainingJob,
     arguments,
     diverged,
     last_checkpoint,
@@ -129,12 +132,12 @@ class _Ppo:
         index = drawn(len(self._examples), number, size, self._job.seed)
         completions = self._write([self._examples[i] for i in index], str(number))
         scores = list(reward(completions))
-        everyone = self._gathered(scores)
+        everyone = gather_object(scores)
         known = [score for score in everyone if score is not None]
         self._scale.add(known)
         self._unrewarded += len(everyone) - len(known)
-        lengths = self._gathered([len(one.tokens) for one in completions])
-        ended = self._gathered([self.models.ended(one) for one in completions])
+        lengths = gather_object([len(one.tokens) for one in completions])
+        ended = gather_object([self.models.ended(one) for one in completions])
         metrics = {
             "unrewarded": 1 - len(known) / len(everyone),
             "truncated": 1 - sum(ended) / len(ended),
@@ -218,7 +221,7 @@ class _Ppo:
         examples = self._fitting(self._job.held_out)
         written = self._write(examples, "held out")
         scores = reward(written) if written else []
-        known = [score for score in self._gathered(list(scores)) if score is not None]
+        known = [score for score in gather_object(list(scores)) if score is not None]
         if known:
             self._report({"held_out_reward": sum(known) / len(known)})
 
@@ -227,10 +230,6 @@ class _Ppo:
         self.accelerator.log(dict(metrics), step=self._step)
         if self.accelerator.is_main_process:
             self._job.report(self._step, metrics)
-
-    def _gathered(self, values: Sequence[Any]) -> list[Any]:
-        """Return the values of all processes."""
-        return list(gather_object(list(values)))
 
     def _save(self) -> None:
         """Keep what a stopped training continues from, and drop what was kept before."""
@@ -245,9 +244,8 @@ class _Ppo:
         }
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
-            unfinished = folder / f"{STATE}.part"
-            unfinished.write_text(json.dumps(state), encoding="utf-8")
-            unfinished.rename(folder / STATE)
+            with replacing(folder / STATE) as part:
+                part.write_text(json.dumps(state), encoding="utf-8")
             for other in set(folder.parent.glob("checkpoint-*")) - {folder, self._saved}:
                 shutil.rmtree(other)
         self._saved = folder  # kept until the next is proven by a step from it

@@ -238,12 +238,7 @@ def recipe_names() -> tuple[str, ...]:
 def load_recipe(
     method: str, *, config: Path | None = None, overrides: Sequence[str] = ()
 ) -> Recipe:
-    """Return a method's recipe.
-
-    Args:
-        method: a name of `recipe_names()`.
-        config: a YAML file of the user's with some of a recipe's keys.
-        overrides: `key=value` with dotted keys; values are read as YAML.
+    """Return a method's recipe, with the keys of a user's YAML file and `key=value` overrides.
 
     Raises:
         ConfigError: no such method, an unknown key, or a value of the wrong kind.
@@ -342,10 +337,7 @@ _Kind = TypeVar("_Kind")
 def fill(kind: type[_Kind], raw: Any, where: str) -> _Kind:
     """Return a dataclass filled from a mapping as YAML holds it, strictly.
 
-    Args:
-        kind: the dataclass.
-        raw: its fields.
-        where: the key the mapping stood under, for messages; "" is the recipe itself.
+    `where` is the key the mapping stood under, for messages; "" is the recipe itself.
 
     Raises:
         ConfigError: an unknown key, a missing one, or a value of the wrong kind.

@@ -28,8 +28,7 @@ from mipo_eval.keys import digest
 from mipo_eval.models.lm_eval import ModelOptions, decoding_for, read_chat_template
 from mipo_eval.models.spec import ModelSpec, parse_model
 from mipo_eval.progress import Progress
-from mipo_eval.store import Store
-from mipo_eval.store.engine import now
+from mipo_eval.store.engine import Store, now
 from mipo_eval.store.trainings import (
     CurvePoint,
     Training,
@@ -39,16 +38,9 @@ from mipo_eval.store.trainings import (
     put_training,
     touch_training,
 )
-from mipo_eval.suites import Suite, find_suite
+from mipo_eval.tasks.suites import Suite, find_suite
 from mipo_eval.training.card import model_card, pair_report
-from mipo_eval.training.data import (
-    ExampleMaker,
-    TrainingExamples,
-    TrainingItems,
-    TrainingJob,
-    split_validation,
-    training_items,
-)
+from mipo_eval.training.data import ExampleMaker, TrainingItems, split_validation, training_items
 from mipo_eval.training.recipes import (
     Recipe,
     load_method,
@@ -57,7 +49,14 @@ from mipo_eval.training.recipes import (
     nested,
     recipe_dict,
 )
-from mipo_eval.training.trainer import REFERENCE_FILE, STEPS, is_main_process, main_process_first
+from mipo_eval.training.trainer import (
+    REFERENCE_FILE,
+    STEPS,
+    TrainingExamples,
+    TrainingJob,
+    is_main_process,
+    main_process_first,
+)
 
 MARKER = ".mipo-eval-training"
 """File in an output folder that says which training it holds."""
@@ -136,7 +135,7 @@ def make_request(
         model=base,
         sampling_model=parse_model(sampling) if sampling else base,
         suite=found,
-        data=tuple(training_items(found, settings.data_dir(), recipe.items)),
+        data=training_items(found, settings.data_dir(), recipe.items),
         out=out,
         seed=seed,
     )
@@ -277,7 +276,8 @@ def _opened(store: Store, request: TrainingRequest) -> Training:
     """Return the training's row: a finished one as it is, any other as running."""
     training_id = request.training_id
     known = {one.training_id: one for one in list_trainings(store)}.get(training_id)
-    if known and known.status == "done" and _is_complete(request.out, known):
+    complete = (request.out / "config.json").is_file() and not (request.out / STEPS).exists()
+    if known and known.status == "done" and complete and known.checkpoint == str(request.out):
         return known
     moment = now()
     training = Training(
@@ -298,11 +298,6 @@ def _opened(store: Store, request: TrainingRequest) -> Training:
     if is_main_process():
         put_training(store, training)
     return training
-
-
-def _is_complete(out: Path, training: Training) -> bool:
-    there = (out / "config.json").is_file() and not (out / STEPS).exists()
-    return there and training.checkpoint == str(out)
 
 
 @contextmanager
@@ -441,16 +436,10 @@ def sweep(
 
 def _trial(request: TrainingRequest, key: str, value: Any) -> TrainingRequest:
     recipe = make_recipe(merge(recipe_dict(request.recipe), nested(key, value)))
-    train_items, held_out = split_validation(
-        request.data, request.recipe.items.validation, request.seed
-    )
-    return replace(
-        request,
-        recipe=recipe,
-        data=tuple(train_items),
-        held_out=tuple(held_out),
-        out=request.out / SWEEP_FOLDER / f"{key.rpartition('.')[2]}={value}",
-    )
+    share = request.recipe.items.validation
+    data, held_out = split_validation(request.data, share, request.seed)
+    out = request.out / SWEEP_FOLDER / f"{key.rpartition('.')[2]}={value}"
+    return replace(request, recipe=recipe, data=data, held_out=held_out, out=out)
 
 
 def _judged(value: Any, training: Training, curve: Sequence[CurvePoint]) -> Swept:

@@ -7,10 +7,12 @@ The loss is the mean negative log-likelihood of response tokens, the end of the 
 from typing import Any
 
 from mipo_eval.errors import DataError
-from mipo_eval.training.data import Trained, TrainingExample, TrainingJob
 from mipo_eval.training.logprobs import IGNORED, Codec
 from mipo_eval.training.recipes import SftSettings
 from mipo_eval.training.trainer import (
+    Trained,
+    TrainingExample,
+    TrainingJob,
     adapter_config,
     arguments,
     guarded,

@@ -1,6 +1,6 @@
-"""What all methods on transformers' Trainer share: arguments, weights, curves, resuming, saving.
+"""What all methods share: the job they are given, arguments, weights, curves, resuming, saving.
 
-A method builds its own trainer from these and calls `run_trainer`:
+A method on transformers' Trainer builds its own from these and calls `run_trainer`:
 
     model, tokenizer = load_policy(job)
     trainer = guarded(SFTTrainer)(model, args=SFTConfig(**arguments(job), ...), ...)
@@ -11,15 +11,17 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from mipo_eval.errors import ConfigError, ModelError
+from mipo_eval.records import Item
 from mipo_eval.threads import fit_threads
-from mipo_eval.training.data import TrainingJob
+from mipo_eval.training.recipes import Optimization
 
 STEPS = "steps"
 """Folder in `job.out` that holds what a stopped training continues from."""
@@ -40,6 +42,74 @@ _USUAL_TOKENS = 128
 """Of a prompt with its response, for the choice of threads."""
 
 _LEFT_OUT = {"epoch", "num_tokens", "total_flos", "step_time"}
+
+
+Messages = tuple[Mapping[str, str], ...]
+
+StepReport = Callable[[int, Mapping[str, float]], None]
+"""Told (optimizer step, metric to value) as a training goes; feeds the learning curves."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingExample:
+    """One training prompt with what is to be learned from it.
+
+    A message is {"role": "user", "content": "..."}; the model's own chat template renders it.
+    """
+
+    item: Item
+    prompt: Messages
+    """The messages with the user's context (verifiable tasks: with the worked examples)."""
+    bare_prompt: Messages
+    """The same without the context; equal to `prompt` where there is none."""
+    chosen: str | None = None
+    """The reference model's own response to `prompt`; for SFT, the text to learn."""
+    rejected: tuple[str, ...] = ()
+    """N negatives of the same prompt."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingExamples:
+    """What a method is to learn from, and what was left out."""
+
+    examples: tuple[TrainingExample, ...]
+    items: int
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    dropped_negatives: Mapping[str, int] = field(default_factory=dict)
+
+
+Trained = Mapping[str, int | Mapping[str, int] | Sequence[str]]
+"""What a method tells of its work, as it is stored: how much it learned from, what it `dropped` by
+reason, and `notes` that a user should see. May be empty."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingJob:
+    """One training: a base model, its examples, and where the result goes.
+
+    A method is a function `train_x(job, settings)` that returns `Trained`. It continues from the
+    last checkpoint in `out / "steps"` if there is one, and ends with weights, tokenizer and chat
+    template in `out`. It raises a ConfigError where batches cannot be split or a setting does not
+    fit the model, a DataError where examples lack what it learns from or none is short enough, a
+    ModelError where the model cannot be loaded, memory runs out or the loss is not finite, and a
+    BackendError where its judge cannot be asked.
+    """
+
+    model: str
+    """Folder of the base model, which is also the reference model."""
+    out: Path
+    examples: Sequence[TrainingExample]
+    optimization: Optimization
+    seed: int
+    report: StepReport
+    chat_template: str | None = None
+    """In place of the model's own."""
+    held_out: Sequence[TrainingExample] = ()
+    """Examples to measure on, never to train on; from the train split."""
+    save_steps: int = 200
+    """Optimizer steps between checkpoints."""
+    report_to: tuple[str, ...] = ()
+    """Trackers of transformers: "tensorboard", "wandb", "trackio"."""
 
 
 def world_size() -> int:
@@ -72,15 +142,21 @@ def arguments(job: TrainingJob) -> dict[str, Any]:
         ConfigError: the batch cannot be split evenly over devices and micro-batches, or one process
             sees several GPUs.
     """
+    import torch
+
+    if world_size() == 1 and torch.cuda.device_count() > 1:  # transformers: DataParallel
+        raise ConfigError(
+            f"one process sees {torch.cuda.device_count()} GPUs: start it with accelerate launch "
+            "(see docs/training.md), or choose one with CUDA_VISIBLE_DEVICES=0"
+        )
     how = job.optimization
-    _one_gpu_each()
     together = how.micro_batch_size * world_size()
     if how.batch_size % together:
         raise ConfigError(
             f"optimization.batch_size {how.batch_size} is no multiple of micro_batch_size "
             f"{how.micro_batch_size} x {world_size()} processes: change one of them"
         )
-    on_gpu = _on_gpu()
+    on_gpu = torch.cuda.is_available()
     return {
         "output_dir": str(job.out / STEPS),
         "per_device_train_batch_size": how.micro_batch_size,
@@ -106,23 +182,6 @@ def arguments(job: TrainingJob) -> dict[str, Any]:
     }
 
 
-def _one_gpu_each() -> None:
-    """Refuse what transformers would do with several GPUs in one process: DataParallel."""
-    import torch
-
-    if world_size() == 1 and torch.cuda.device_count() > 1:
-        raise ConfigError(
-            f"one process sees {torch.cuda.device_count()} GPUs: start it with accelerate launch "
-            "(see docs/training.md), or choose one with CUDA_VISIBLE_DEVICES=0"
-        )
-
-
-def _on_gpu() -> bool:
-    import torch
-
-    return torch.cuda.is_available()
-
-
 def load_policy(job: TrainingJob) -> tuple[Any, Any]:
     """Return the model to train and its tokenizer, with the job's chat template.
 
@@ -138,13 +197,13 @@ def load_policy(job: TrainingJob) -> tuple[Any, Any]:
 
     disable_progress_bar()
     frozen = job.optimization.lora_rank is not None and job.optimization.precision == "bf16"
-    dtype = torch.bfloat16 if frozen and _on_gpu() else torch.float32
+    dtype = torch.bfloat16 if frozen and torch.cuda.is_available() else torch.float32
     try:
         model = AutoModelForCausalLM.from_pretrained(job.model, dtype=dtype, use_safetensors=True)
     except (OSError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ModelError(f"{job.model} cannot be loaded for training: {reason}") from error
-    if not _on_gpu():  # where it goes only later
+    if not torch.cuda.is_available():  # where it goes only later
         fit_threads(model, rows=_USUAL_TOKENS * job.optimization.micro_batch_size)
     return model, load_tokenizer(job)
 
@@ -213,15 +272,20 @@ def guarded(kind: Any) -> Any:
             known = inputs if isinstance(inputs, Mapping) else {}
             self._last = {key: known.get(key) for key in ("item_ids", "input_ids")}
             loss = super().training_step(model, inputs, *args, **kwargs)
-            if not math.isfinite(float(loss)):
-                _refuse("the loss", float(loss), self)
+            self._check("the loss", loss)
             return loss
 
         def _get_grad_norm(self, *args: Any, **kwargs: Any) -> Any:
             norm = super()._get_grad_norm(*args, **kwargs)
-            if norm is not None and not math.isfinite(float(norm)):
-                _refuse("the gradient's norm", float(norm), self)
+            if norm is not None:
+                self._check("the gradient's norm", norm)
             return norm
+
+        def _check(self, what: str, value: Any) -> None:
+            if not math.isfinite(float(value)):
+                shown = _batch_shown(self._last, self.processing_class)
+                steps, step = Path(self.args.output_dir), self.state.global_step
+                raise diverged(f"{what} is {float(value)}", steps, step, shown)
 
     Guarded.__name__ = kind.__name__
     return Guarded
@@ -238,20 +302,10 @@ def _batch_shown(inputs: Mapping[str, Any], tokenizer: Any) -> str:
     return f", in the batch that begins {' '.join(text.split())[:80]!r}"
 
 
-def _refuse(what: str, value: float, trainer: Any) -> None:
-    shown = _batch_shown(trainer._last, trainer.processing_class)
-    steps = Path(trainer.args.output_dir)
-    raise diverged(f"{what} is {value}", steps, trainer.state.global_step, shown)
-
-
 def diverged(what: str, steps: Path, step: int, batch: str) -> ModelError:
     """Drop the checkpoint of weights that turned out to be broken, and return what to say.
 
-    Args:
-        what: is not finite.
-        steps: the folder of steps.
-        step: the last one made; its weights are those that failed just now.
-        batch: words that tell the batch they failed on.
+    `what` is not finite, after the last `step` made, whose weights failed just now on the `batch`.
     """
     kept = last_checkpoint(steps)
     if kept is not None and kept.name == f"checkpoint-{step}":  # which is why two are kept

@@ -14,8 +14,8 @@ from mipo_eval.dashboards.tables.scores import (
 )
 from mipo_eval.errors import DataError
 from mipo_eval.evaluation.score import why_no_text
-from mipo_eval.metrics import mean_score, self_bleu, self_bleu_score
-from mipo_eval.metrics.self_bleu import NO_OTHER
+from mipo_eval.metrics.aggregate import mean_score
+from mipo_eval.metrics.self_bleu import NO_OTHER, self_bleu, self_bleu_score
 from mipo_eval.reports.catalog import row_name, run_labels
 from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.reports.trained import trained_rules

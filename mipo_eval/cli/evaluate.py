@@ -85,7 +85,7 @@ def build_evaluation(asked: EvaluationOptions) -> "Evaluation":
     from mipo_eval.evaluation.run import Evaluation
     from mipo_eval.models.lm_eval import ENGINE_SETTINGS, decoding_for
     from mipo_eval.models.spec import checkpoint_name, parse_model
-    from mipo_eval.suites import find_suite
+    from mipo_eval.tasks.suites import find_suite
 
     suite = find_suite(asked.suite)
     specs = asked.judges or ((suite.judge,) if suite.judge else ())
@@ -138,7 +138,7 @@ def own_judge(suite: str) -> str:
     Raises:
         ConfigError: it names none.
     """
-    from mipo_eval.suites import SUITES
+    from mipo_eval.tasks.suites import SUITES
 
     judge = SUITES[suite].judge if suite in SUITES else None
     if judge is None:

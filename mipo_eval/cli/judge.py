@@ -161,7 +161,7 @@ def _field(store: "Store", asked: EvaluationOptions, names: Sequence[str]) -> "F
     from mipo_eval.compare.entrants import Field, is_stored_run
     from mipo_eval.store.items import get_items, put_list
     from mipo_eval.store.runs import find_run
-    from mipo_eval.suites import find_suite, suite_items
+    from mipo_eval.tasks.suites import find_suite, suite_items
 
     if asked.suite:
         suite = find_suite(asked.suite)

@@ -63,7 +63,7 @@ def plan(  # noqa: PLR0913 - one parameter per flag
     from mipo_eval.judges.presets import load_judge
     from mipo_eval.reports.planning import Assumed, plan_json
     from mipo_eval.reports.planning import plan as make
-    from mipo_eval.suites import find_suite, suite_items
+    from mipo_eval.tasks.suites import find_suite, suite_items
 
     output = Output(as_json=as_json)
     asked = EvaluationOptions(model=model or "", **given)

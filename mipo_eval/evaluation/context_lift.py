@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 from mipo_eval.checkpoints import check_checkpoint, checkpoint_folder, fingerprint
 from mipo_eval.keys import digest
-from mipo_eval.metrics import context_scores
-from mipo_eval.metrics.context_lift import ContextLikelihoods
+from mipo_eval.metrics.context_lift import ContextLikelihoods, context_scores
 from mipo_eval.progress import Progress
 from mipo_eval.records import Score, text_key
 from mipo_eval.signature import short

@@ -27,8 +27,8 @@ from mipo_eval.store.engine import now
 from mipo_eval.store.items import put_list
 from mipo_eval.store.responses import missing, put_generation, put_responses
 from mipo_eval.store.runs import Run, put_run
-from mipo_eval.suites import Suite, suite_items
 from mipo_eval.tasks.prompt import Prompting, query_hash
+from mipo_eval.tasks.suites import Suite, suite_items
 
 _LIBRARIES = ("lm_eval", "torch", "transformers", "vllm", "openai", "sacrebleu", "numpy")
 KIND = "model_type"

@@ -16,9 +16,10 @@ from mipo_eval.evaluation.controls import CONTROLS, control_texts
 from mipo_eval.evaluation.outcomes import COMPARED, DERIVED, WIN_RATES, Against, Outcomes, compared
 from mipo_eval.judges.parse import weighted_rating
 from mipo_eval.keys import digest
-from mipo_eval.metrics import mean_score, rate_score, self_bleu_score
+from mipo_eval.metrics.aggregate import mean_score, rate_score
 from mipo_eval.metrics.calibration import ChoiceOutcome, calibration_scores, choice_outcome
 from mipo_eval.metrics.diversity import FIXED_SIZE, diversity_scores, same_prompt_scores
+from mipo_eval.metrics.self_bleu import self_bleu_score
 from mipo_eval.records import Score, text_key
 from mipo_eval.signature import NOTHING, Signature, join, short
 from mipo_eval.stats import Crossed

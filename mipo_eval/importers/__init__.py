@@ -12,8 +12,8 @@ from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.importers import alpaca_eval, arena_hard, inspect, judge_replies, lm_eval, mt_bench
 from mipo_eval.importers.base import FileRow, Imported, JudgeRecord, RunRecord, read_rows
 from mipo_eval.keys import digest
-from mipo_eval.store import Store, tables
-from mipo_eval.store.engine import now
+from mipo_eval.store import tables
+from mipo_eval.store.engine import Store, now
 from mipo_eval.store.items import item_row
 from mipo_eval.store.runs import score_rows
 

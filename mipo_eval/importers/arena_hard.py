@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from mipo_eval.importers.base import (
+    NO_VERDICT,
     FileRow,
     Imported,
     ItemRecord,
@@ -84,9 +85,9 @@ def _published(row: FileRow, name: str) -> RunRecord:
         ci95=None if low is None or high is None else (float(low), float(high)),
         signature=join(rule="Bradley-Terry win rate", interval=rule),
     )
-    model, suite = row.text("model"), f"arena_hard {name}"
-    scores = signed([score], source=SOURCE, suite=suite, entries=(), task=SOURCE)
-    return RunRecord(source=SOURCE, model=model, suite=suite, scores=scores)
+    run = RunRecord(source=SOURCE, model=row.text("model"), suite=f"arena_hard {name}")
+    run.scores = signed(run, [score], task=SOURCE)
+    return run
 
 
 def _number(row: FileRow, name: str) -> float | None:
@@ -137,7 +138,7 @@ def _add_game(
         judge,
         made,
         exchanged(verdict) if shown == "b" else verdict,
-        f"verdict {raw}" if raw else "no verdict in the judge's reply",
+        f"verdict {raw}" if raw else NO_VERDICT,
         shown=shown,
         reply=made_reply(judge, about, held) if held else None,
     )

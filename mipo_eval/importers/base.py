@@ -15,9 +15,11 @@ from typing import Any, NamedTuple
 from mipo_eval import __version__
 from mipo_eval.errors import DataError
 from mipo_eval.keys import canonical_json, digest
-from mipo_eval.metrics import mean_score, outcome_rates, outcome_summary
+from mipo_eval.metrics.aggregate import mean_score
+from mipo_eval.metrics.win_rate import outcome_rates
 from mipo_eval.records import Item, Score, clean_text, text_key
 from mipo_eval.signature import join, short
+from mipo_eval.stats.bootstrap import standard_error
 from mipo_eval.store.items import key_of_list
 from mipo_eval.store.verdicts import Grade
 from mipo_eval.verdict import (
@@ -33,6 +35,7 @@ from mipo_eval.verdict import (
     orders_of,
 )
 
+NO_VERDICT = "no verdict in the judge's reply"
 _MAX_SHOWN = 40
 
 
@@ -390,7 +393,7 @@ def choice_scores(
     if any(choice.preference is not None for choice in made):
         in_percent = [None if value is None else 100 * value for value in values]
         mean = mean_score("win_rate", in_percent, groups=groups, reasons=reasons)
-        error = outcome_summary(values, groups=groups).standard_error
+        error = standard_error([math.nan if v is None else v for v in in_percent], groups)
         found.insert(0, mean)
         if error is not None:
             found.append(replace(mean, metric="win_rate_standard_error", value=error, ci95=None))
@@ -404,34 +407,21 @@ def win_rates(run: RunRecord) -> list[Score]:
     of_tasks: dict[str, list[ItemRecord]] = {}
     for made in run.entries:
         of_tasks.setdefault(made.task, []).append(made)
-    return [
-        score
-        for judge in run.judges
-        for task, entries in of_tasks.items()
-        for score in signed(
-            choice_scores(entries, run.choices, judge),
-            source=run.source,
-            suite=run.suite,
-            entries=entries,
-            judge=judge,
-            task=task,
-        )
-    ]
+    scores: list[Score] = []
+    for judge in run.judges:
+        for task, entries in of_tasks.items():
+            rates = choice_scores(entries, run.choices, judge)
+            scores += signed(run, rates, entries=entries, judge=judge, task=task)
+    return scores
 
 
 def grade_means(run: RunRecord, scale: str) -> list[Score]:
     """Return the mean grade by each judge, per task and over all of them."""
-    return [
-        score
-        for judge in run.judges
-        for score in signed(
-            grade_scores(run.entries, run.grades, judge, metric="grade_mean", scale=scale),
-            source=run.source,
-            suite=run.suite,
-            entries=run.entries,
-            judge=judge,
-        )
-    ]
+    scores: list[Score] = []
+    for judge in run.judges:
+        means = grade_scores(run.entries, run.grades, judge, metric="grade_mean", scale=scale)
+        scores += signed(run, means, judge=judge)
+    return scores
 
 
 def grade_scores(
@@ -464,19 +454,19 @@ def grade_scores(
 
 
 def signed(
+    run: RunRecord,
     scores: Sequence[Score],
     *,
-    source: str,
-    suite: str,
-    entries: Sequence[ItemRecord],
+    entries: Sequence[ItemRecord] | None = None,
     judge: JudgeRecord | None = None,
     task: str | None = None,
 ) -> list[Score]:
-    """Return the scores with their whole signature: suite, items, source, judge, rules."""
+    """Return scores of a run, or of some of its entries, with their whole signature."""
+    scored = run.entries if entries is None else entries
     context = join(
-        suite=in_signature(suite),
-        items=short(digest([entry.item.key for entry in entries])),
-        source=source,
+        suite=in_signature(run.suite),
+        items=short(digest([entry.item.key for entry in scored])),
+        source=run.source,
         judge=in_signature(judge.name) if judge else None,
         judge_key=short(judge.key) if judge else None,
     )

@@ -93,7 +93,7 @@ def _run(
     run.grades = list({(g.judge_key, g.item_key): g for g in run.grades}.values())
     run.entries = list(entries.values())
     scores = _scores(results, run.entries) if results else _means(run)
-    run.scores = signed(scores, source=SOURCE, suite=suite, entries=run.entries)
+    run.scores = signed(run, scores)
     return run
 
 

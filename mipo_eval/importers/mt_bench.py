@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mipo_eval.importers.base import (
+    NO_VERDICT,
     FileRow,
     Imported,
     ItemRecord,
@@ -112,7 +113,7 @@ def _add_games(run: RunRecord, row: FileRow, judge: JudgeRecord, made: ItemRecor
             judge,
             made,
             _WINNERS[said],
-            "no verdict in the judge's reply",
+            NO_VERDICT,
             shown=shown,
             reply=made_reply(judge, about, str(judgment)) if judgment else None,
         )

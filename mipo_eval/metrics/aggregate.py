@@ -124,26 +124,13 @@ def rating_mean(
 ) -> Score:
     """Return the mean rating of the responses, on the judge's own scale (paper: 1-5).
 
-    Args:
-        scores: per item the response's aggregated rating; None where there is none.
-        groups: prompt group per item.
-        seed: of the bootstrap.
-        reasons: per item, why it has no rating.
-
-    Raises:
-        DataError: no item has a rating, one is NaN, or the lengths differ.
+    As `mean_score`; `scores` are the responses' aggregated ratings, one per item.
     """
+    over = join(over="items")
     return mean_score(
-        "rating_mean",
-        scores,
-        signature=join(over="items"),
-        groups=groups,
-        seed=seed,
-        reasons=reasons,
+        "rating_mean", scores, signature=over, groups=groups, seed=seed, reasons=reasons
     )
 
-
-Direction = Literal["higher", "lower"]
 
 LOWER_IS_BETTER = frozenset(
     {
@@ -173,7 +160,7 @@ DESCRIPTIVE = frozenset(
 bad where it is right, and an entropy cannot be read without the accuracy beside it."""
 
 
-def direction(metric: str) -> Direction | None:
+def direction(metric: str) -> Literal["higher", "lower"] | None:
     """Return which values of a metric are better; None where neither is."""
     if metric in DESCRIPTIVE:
         return None

@@ -68,11 +68,7 @@ class ChoiceOutcome:
 
 
 def choice_outcome(choice_logprobs: Logprobs, gold: int) -> ChoiceOutcome:
-    """Return entropy, confidence and Brier score of one question.
-
-    Args:
-        choice_logprobs: (choices,) log-probabilities in nats, unnormalised allowed.
-        gold: index of the right choice.
+    """Return entropy, confidence and Brier score of one question; `gold` is the right choice.
 
     Raises:
         DataError: `gold` is no choice, or the log-probabilities are no distribution.
@@ -131,12 +127,8 @@ def calibration_scores(
 ) -> list[Score]:
     """Return accuracy, entropies, Brier score and ECE of a set of questions as `Score`s.
 
-    Args:
-        outcomes: one per question; None where the model gave no probabilities.
-        choices: what the log-probabilities are of, for the signature: "letters" or "texts".
-        groups: per question the label of its cluster (a passage, a subject); None: independent.
-        seed: of the bootstrap.
-        bins: of the calibration error.
+    An outcome is None where the model gave no probabilities; `choices` is what they are of, for
+    the signature: "letters" or "texts". Groups are clusters of questions (a passage, a subject).
 
     Returns:
         `accuracy` (0-100), `answer_entropy` (nats), `answer_entropy_correct` and

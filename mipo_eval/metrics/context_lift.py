@@ -78,12 +78,7 @@ def context_scores(
 ) -> list[Score]:
     """Return the judge-free personalization metrics of a set of responses.
 
-    Args:
-        likelihoods: one per response; None where there is none.
-        scorer: the scoring model, for the signature.
-        groups: prompt group per response.
-        seed: of the bootstrap.
-        reasons: per response, why it has no likelihood.
+    The `scorer` is the scoring model, for the signature; all else is as in `mean_score`.
 
     Returns:
         `context_lift` and `infonce_bound` (nats), `context_lift_per_token` (nats per token) and

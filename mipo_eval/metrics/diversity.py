@@ -126,12 +126,8 @@ def diversity_scores(
     95 %: how much the value depends on which texts of this suite were taken. With fewer than
     twice `size` texts the subsets overlap and it is too narrow; with exactly `size` it is absent.
 
-    Args:
-        texts: one response per item; None where there is none.
-        size: texts per subset; equal sizes make suites comparable.
-        draws: how many subsets.
-        seed: same seed, same subsets.
-        reasons: per item, why it has no response.
+    A text is a response, None where there is none; `reasons` tell why. Equal sizes make suites
+    comparable.
 
     Raises:
         DataError: fewer than `size` texts have words.
@@ -197,12 +193,8 @@ def same_prompt_scores(
     it depends on which texts were taken. It is the same for suites with two users a prompt and
     with ten.
 
-    Args:
-        texts: one response per item; None or empty where there is none.
-        groups: prompt of each item; `Crossed(prompt, user)` labels count by their prompt.
-        draws: how many subsets.
-        seed: same seed, same subsets.
-        reasons: per item, why it has no response.
+    Groups are the items' prompts; `Crossed(prompt, user)` labels count by their prompt. All else
+    is as in `diversity_scores`.
 
     Returns:
         `self_bleu_4_same_prompt` and `self_bleu_4_same_prompt_fixed`; nothing where no prompt has

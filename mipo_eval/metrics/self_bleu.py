@@ -253,11 +253,8 @@ def self_bleu_of_words(
 ) -> Floats:
     """Return (texts,) BLEU of each text against all others (of its group), 0-1.
 
-    Args:
-        texts: the words of each, as `number_words` gives them.
-        max_order: longest n-gram.
-        smoothing: as in `self_bleu`.
-        group_ids: (texts,) numbers of the groups; None puts all texts in one.
+    Texts are as of `number_words`, options as of `self_bleu`; without `group_ids`, (texts,)
+    numbers, all are one group.
     """
     lengths = np.array([len(text) for text in texts], dtype=np.int64)
     groups = np.zeros(len(lengths), dtype=np.int64) if group_ids is None else group_ids
@@ -364,14 +361,8 @@ def self_bleu_score(
     The interval resamples prompt groups with every text's value held fixed, so it tells how much
     texts differ in value, not how the set of references would.
 
-    Args:
-        texts: one response per item; None where there is none.
-        groups: prompt group per item: the unit of resampling, and of comparison with
-            `within_groups`.
-        within_groups: compare only responses to the same prompt; the metric is then called
-            `self_bleu_4_same_prompt`.
-        seed: of the bootstrap.
-        reasons: per item, why it has no response.
+    With `within_groups` only responses to the same prompt are compared, and the metric is called
+    `self_bleu_4_same_prompt`. All else is as in `mean_score`.
 
     Raises:
         DataError: fewer than two responses, or the lengths differ.

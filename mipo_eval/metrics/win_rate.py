@@ -7,7 +7,6 @@ from the same ratings and belong beside it.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -22,7 +21,7 @@ from mipo_eval.metrics.aggregate import (
 )
 from mipo_eval.records import Score, Values
 from mipo_eval.signature import join
-from mipo_eval.stats.bootstrap import Floats, Labels, standard_error
+from mipo_eval.stats.bootstrap import Floats, Labels
 from mipo_eval.stats.intervals import rate_intervals
 
 Ties = Literal["win", "half", "loss"]
@@ -43,30 +42,22 @@ METRIC_NAMES: Mapping[Ties, str] = {
 }
 
 
-Absent = Sequence[str | None]
-"""Per item why it has no outcome; None where it has one."""
-
-
 def _floats(values: Values) -> Floats:
     return np.array([math.nan if value is None else value for value in values], dtype=np.float64)
 
 
-def _margins(scores: Values, reference_scores: Values) -> tuple[Floats, Absent]:
-    """Return (items,) score minus reference score, and per item why there is none."""
-    same_length("scores", len(scores), "reference_scores", reference_scores)
-    refuse_non_finite("scores", scores)
-    refuse_non_finite("reference_scores", reference_scores)
-    absent = [
-        NO_SCORE if score is None else NO_REFERENCE_SCORE if reference is None else None
-        for score, reference in zip(scores, reference_scores, strict=True)
-    ]
-    return _floats(scores) - _floats(reference_scores), absent
-
-
 def _rates(
-    margins: Floats, absent: Absent, *, groups: Labels, seed: int, reasons: Reasons
+    margins: Floats,
+    absent: Sequence[str | None],
+    *,
+    groups: Labels,
+    seed: int,
+    reasons: Reasons,
 ) -> Rates:
-    """Return the rate under every tie rule and the tie rate from (items,) margins."""
+    """Return the rate under every tie rule and the tie rate from (items,) margins.
+
+    `absent` tells per item why it has no margin, None where it has one.
+    """
     same_length("scores", len(absent), "groups", groups)
     unscored = count_reasons(absent, reasons, "win rate")
     won, tied = 100.0 * (margins > 0), margins == 0
@@ -116,7 +107,14 @@ def win_rates(
     Raises:
         DataError: no item has both ratings, a rating is NaN, or the lengths differ.
     """
-    margins, absent = _margins(scores, reference_scores)
+    same_length("scores", len(scores), "reference_scores", reference_scores)
+    refuse_non_finite("scores", scores)
+    refuse_non_finite("reference_scores", reference_scores)
+    absent = [
+        NO_SCORE if score is None else NO_REFERENCE_SCORE if reference is None else None
+        for score, reference in zip(scores, reference_scores, strict=True)
+    ]
+    margins = _floats(scores) - _floats(reference_scores)
     return _rates(margins, absent, groups=groups, seed=seed, reasons=reasons)
 
 
@@ -143,67 +141,22 @@ def win_rate(
     return scored[list(TIE_CREDIT).index(ties)]
 
 
-def _outcomes(outcomes: Values) -> tuple[Floats, Absent]:
-    """Return (items,) outcomes and per item why there is none, refusing what is not 0 to 1."""
+def outcome_rates(
+    outcomes: Values, *, groups: Labels = None, seed: int = 0, reasons: Reasons = None
+) -> Rates:
+    """Return what `win_rates` returns, from the verdicts of a pairwise judge.
+
+    An outcome is 1 for a win, 0.5 for a tie, 0 for a loss, None without a verdict; a probability
+    of winning counts as a win above 0.5. All else is as in `win_rates`.
+
+    Raises:
+        DataError: no item has a verdict, one is outside 0 to 1, or the lengths differ.
+    """
     refuse_non_finite("outcomes", outcomes)
     for index, outcome in enumerate(outcomes):
         if outcome is not None and not 0 <= outcome <= 1:
             raise DataError(
                 f"outcomes[{index}] is {outcome}; 1 is a win, 0.5 a tie, 0 a loss, None no verdict"
             )
-    return _floats(outcomes), [NO_VERDICT if v is None else None for v in outcomes]
-
-
-def outcome_rates(
-    outcomes: Values, *, groups: Labels = None, seed: int = 0, reasons: Reasons = None
-) -> Rates:
-    """Return what `win_rates` returns, from the verdicts of a pairwise judge.
-
-    Args:
-        outcomes: per item 1 for a win, 0.5 for a tie, 0 for a loss, None without a verdict; a
-            probability of winning counts as a win above 0.5.
-        groups: prompt group per item.
-        seed: of the bootstrap.
-        reasons: per item, why it has no verdict.
-
-    Raises:
-        DataError: no item has a verdict, one is outside 0 to 1, or the lengths differ.
-    """
-    values, absent = _outcomes(outcomes)
-    return _rates(values - 0.5, absent, groups=groups, seed=seed, reasons=reasons)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutcomeSummary:
-    """Verdicts of a pairwise judge, counted as alpaca_eval and MT-Bench print them."""
-
-    win_rate: float
-    """Mean outcome, 0-100: probabilities of winning keep their weight."""
-    standard_error: float | None
-    """Of `win_rate`, clustered by group; None with fewer than two groups."""
-    discrete_win_rate: float
-    """(wins + ties / 2) / n, 0-100; MT-Bench's adjusted win rate."""
-    wins: int
-    losses: int
-    ties: int
-    n: int
-    unscored: int
-
-
-def outcome_summary(outcomes: Values, *, groups: Labels = None) -> OutcomeSummary:
-    """Count wins, losses and ties; arguments and errors as `outcome_rates`."""
-    values, absent = _outcomes(outcomes)
-    same_length("outcomes", len(absent), "groups", groups)
-    count_reasons(absent, None, "win rate")
-    wins, losses, ties = ((values > 0.5).sum(), (values < 0.5).sum(), (values == 0.5).sum())
-    n = int(wins + losses + ties)
-    return OutcomeSummary(
-        win_rate=100 * float(np.nanmean(values)),
-        standard_error=standard_error(100 * values, groups),
-        discrete_win_rate=100 * float(wins + ties / 2) / n,
-        wins=int(wins),
-        losses=int(losses),
-        ties=int(ties),
-        n=n,
-        unscored=len(absent) - n,
-    )
+    absent = [NO_VERDICT if outcome is None else None for outcome in outcomes]
+    return _rates(_floats(outcomes) - 0.5, absent, groups=groups, seed=seed, reasons=reasons)

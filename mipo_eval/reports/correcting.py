@@ -9,9 +9,8 @@ from mipo_eval.errors import DataError
 from mipo_eval.judges.correction import Corrected, prediction_powered, rogan_gladen
 from mipo_eval.judges.labelled import majority, read_pairs
 from mipo_eval.judges.people import labels_of
-from mipo_eval.metrics import outcome_rates
 from mipo_eval.metrics.agreement import agreement
-from mipo_eval.metrics.win_rate import METRIC_NAMES
+from mipo_eval.metrics.win_rate import METRIC_NAMES, outcome_rates
 from mipo_eval.records import Score, text_key
 from mipo_eval.signature import join, short
 from mipo_eval.stats import Crossed

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mipo_eval.errors import ConfigError
-from mipo_eval.metrics import outcome_rates
+from mipo_eval.metrics.win_rate import outcome_rates
 from mipo_eval.reports.catalog import RowName, RowRule, model_label, row_name
 from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.reports.trained import method_label, negatives_of, trained_rules

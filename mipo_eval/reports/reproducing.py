@@ -77,7 +77,7 @@ def recipe(store: Store, name: str) -> Recipe:
 
 
 def _options(run: Run, spec: Mapping[str, Any]) -> dict[str, str]:
-    from mipo_eval.suites import SUITES
+    from mipo_eval.tasks.suites import SUITES
 
     given = parse_command(str(run.environment.get("command", "")))
     found = {name: given[name] for name in (*_FROM_COMMAND, *_FLAGS) if name in given}

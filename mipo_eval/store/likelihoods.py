@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable
 
 import sqlalchemy as sa
 
-from mipo_eval.metrics import ContextLikelihoods
+from mipo_eval.metrics.context_lift import ContextLikelihoods
 from mipo_eval.store.engine import Store
 from mipo_eval.store.tables import likelihoods
 

@@ -7,7 +7,7 @@ sets share stands here.
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
@@ -19,22 +19,6 @@ from mipo_eval.keys import digest
 from mipo_eval.records import Item
 from mipo_eval.tasks.items import explain
 from mipo_eval.tasks.prompt import template
-
-__all__ = [
-    "Candidate",
-    "Columns",
-    "Dropped",
-    "PublishedSet",
-    "RawSet",
-    "UserChoice",
-    "ask_extractor",
-    "checked",
-    "content_id",
-    "parse_object",
-    "parse_preferences",
-    "prompt_group",
-    "short_text",
-]
 
 Row = Mapping[str, Any]
 Split = Literal["train", "test"]
@@ -57,7 +41,7 @@ class PublishedSet:
     config: str | None = None
     revision: str | None = None
     """Commit of the hub's repository, the same rows for everybody; None: the newest, recorded."""
-    files: Mapping[Split, tuple[str, ...]]
+    files: Mapping[Split, Sequence[str]]
     """Patterns of its files once downloaded; the first with a match is used."""
 
 
@@ -144,11 +128,7 @@ def checked(
 ) -> Iterator[tuple[dict[str, Any], _Schema]]:
     """Yield each row as it is and in the known schema.
 
-    Args:
-        schema: the columns that are needed.
-        rows: as published.
-        where: file or data set, opening every message.
-        expected: what to call the columns in messages, where not by their names.
+    `where` opens every message; `expected` is what they call the columns, if not by their names.
 
     Raises:
         DataError: a column is missing or of another type, or holds half a character.

@@ -57,12 +57,8 @@ def ca_choices(rows: Iterable[Row], where: str, seed: int = 0) -> Iterator[UserC
 
 
 def _choice(row: _Conversation, seed: int) -> UserChoice | Dropped:
-    responses = {
-        "response_a": row.first_turn_response_a,
-        "response_b": row.first_turn_response_b,
-        "response_c": row.first_turn_response_c,
-        "response_d": row.first_turn_response_d,
-    }
+    four = (f"response_{letter}" for letter in "abcd")
+    responses: dict[str, str] = {name: getattr(row, f"first_turn_{name}") for name in four}
     if row.assigned_lang != "en":
         return Dropped(f"language {row.assigned_lang or 'unknown'}")
     if not row.first_turn_prompt:

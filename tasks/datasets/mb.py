@@ -99,17 +99,16 @@ def mb_instructions(
             yield row
 
 
-def parse_statements(reply: str, names: Iterable[str] = DIMENSIONS) -> dict[str, str]:
-    """Return one first-person statement per name, in their order.
+def parse_statements(reply: str) -> dict[str, str]:
+    """Return one first-person statement per dimension, in their order.
 
     Raises:
         ValueError: the reply is not of that form; says how.
     """
     value = parse_object(reply)
-    wanted = list(names)
-    if set(value) != set(wanted):
-        raise ValueError(f"its keys are {sorted(value)}; they must be {wanted}")
-    statements = {name: short_text(name, value[name]) for name in wanted}
+    if set(value) != set(DIMENSIONS):
+        raise ValueError(f"its keys are {sorted(value)}; they must be {list(DIMENSIONS)}")
+    statements = {name: short_text(name, value[name]) for name in DIMENSIONS}
     for name, text in statements.items():
         if not re.search(r"\b(?:I|I'm|I'd|I've|me|my|mine)\b", text):
             raise ValueError(f"the statement {name!r} does not speak in the first person")

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from mipo_eval.evaluation.score import Numbers, ending_scores, likelihood_scores
 from mipo_eval.keys import digest
-from mipo_eval.metrics import self_bleu_score
 from mipo_eval.metrics.diversity import FIXED_SIZE, diversity_scores
+from mipo_eval.metrics.self_bleu import self_bleu_score
 from mipo_eval.records import Item, Rating, Response, Score, text_key
 from mipo_eval.signature import NOTHING, Signature, join, short
 from mipo_eval.store import Store

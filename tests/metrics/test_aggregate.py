@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mipo_eval.errors import DataError
-from mipo_eval.metrics import mean_score, rate_score, rating_mean
+from mipo_eval.metrics.aggregate import mean_score, rate_score, rating_mean
 from mipo_eval.signature import join
 from mipo_eval.stats import Crossed
 

@@ -5,8 +5,8 @@ import math
 import pytest
 
 from mipo_eval.errors import DataError
-from mipo_eval.metrics import JudgeAccuracy, judge_accuracy
-from mipo_eval.metrics.agreement import agreement, cohen_kappa
+from mipo_eval.metrics import judge_accuracy
+from mipo_eval.metrics.agreement import JudgeAccuracy, agreement, cohen_kappa
 
 
 def test_kappa_by_hand() -> None:

@@ -11,7 +11,8 @@ from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 from sacrebleu.metrics import BLEU
 
 from mipo_eval.errors import ConfigError, DataError
-from mipo_eval.metrics import self_bleu, self_bleu_score
+from mipo_eval.metrics import self_bleu
+from mipo_eval.metrics.self_bleu import self_bleu_score
 
 PLAIN = ["a", "b", "c", "d", "e!", "f,", "g."]
 ODD = [

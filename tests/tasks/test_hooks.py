@@ -11,9 +11,9 @@ import pytest
 
 from mipo_eval import settings
 from mipo_eval.records import Item
-from mipo_eval.suites import SUITES
 from mipo_eval.tasks import hooks
 from mipo_eval.tasks.items import write_items
+from mipo_eval.tasks.suites import SUITES
 from tests.servers.openai_server import OpenAIServer, ok
 
 REPOSITORY = Path(__file__).parents[2]

@@ -165,7 +165,7 @@ def test_groups_hold_their_tasks(results: dict[str, Any]) -> None:
 
 def test_the_verifiable_suite_is_math_and_mcq() -> None:
     """As the lm-eval group of that name is."""
-    from mipo_eval.suites import SUITES
+    from mipo_eval.tasks.suites import SUITES
 
     tasks = {name: set(SUITES[name].tasks) for name in ("verifiable", "math", "mcq")}
     assert tasks["verifiable"] == tasks["math"] | tasks["mcq"]

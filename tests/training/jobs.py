@@ -7,8 +7,8 @@ from typing import Any
 
 from mipo_eval.records import Item
 from mipo_eval.tasks.prompt import render_query
-from mipo_eval.training.data import TrainingExample, TrainingJob
 from mipo_eval.training.recipes import Optimization
+from mipo_eval.training.trainer import TrainingExample, TrainingJob
 
 QUICK: Mapping[str, Any] = {"learning_rate": 1e-2, "batch_size": 2, "micro_batch_size": 1}
 

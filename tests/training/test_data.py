@@ -13,16 +13,11 @@ from mipo_eval.models.lm_eval import Decoding, ModelOptions
 from mipo_eval.models.spec import parse_model
 from mipo_eval.records import Item
 from mipo_eval.store import Store
-from mipo_eval.suites import SUITES, Suite, SuiteTask, find_suite
 from mipo_eval.tasks.items import write_items
-from mipo_eval.training.data import (
-    ExampleMaker,
-    TrainingExamples,
-    TrainingItems,
-    split_validation,
-    training_items,
-)
+from mipo_eval.tasks.suites import SUITES, Suite, SuiteTask, find_suite
+from mipo_eval.training.data import ExampleMaker, TrainingItems, split_validation, training_items
 from mipo_eval.training.recipes import ItemSettings, load_recipe
+from mipo_eval.training.trainer import TrainingExamples
 from tests.servers.http import Act, Call
 from tests.servers.openai_server import OpenAIServer, ok
 from tests.small_models import make_model

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from mipo_eval.records import Item
-from mipo_eval.training.data import TrainingExample
 from mipo_eval.training.dpo import tokenize
 from mipo_eval.training.logprobs import IGNORED, add_likelihood_head
 from mipo_eval.training.packed import (
@@ -20,9 +19,9 @@ from mipo_eval.training.packed import (
     refusal,
     response_sums,
     split_attention,
-    unpacked,
     visible,
 )
+from mipo_eval.training.trainer import TrainingExample
 from tests.training.tiny import gradients, group, random_model
 
 DOCUMENTED = TokenGroup(item_id="a", prompt=(1, 2, 3), responses=((4, 5), (6, 7, 8)))
@@ -37,7 +36,7 @@ def test_packed_rows_are_as_documented() -> None:
     assert batch["targets"].tolist() == [[no, no, 4, 5, 6, 7, 8], [10, 11, no, no, no, no, no]]
     assert batch["segments"].tolist() == [[0, 0, 1, 1, 2, 2, 2], [1, 2, *[PADDING] * 5]]
     assert DOCUMENTED.tokens == 7
-    rows = unpacked([DOCUMENTED])
+    rows = GroupReader(None).collate([DOCUMENTED])
     assert rows["input_ids"].tolist() == [[1, 2, 3, 4, 0], [1, 2, 3, 6, 7]]
 
 

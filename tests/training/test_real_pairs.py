@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from mipo_eval.records import Item
-from mipo_eval.training.data import TrainingExample
 from mipo_eval.training.dpo import train_dpo
 from mipo_eval.training.recipes import DpoSettings
+from mipo_eval.training.trainer import TrainingExample
 from tests.training.jobs import Curves, job
 
 TEMPLATE = (

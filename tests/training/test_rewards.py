@@ -13,7 +13,6 @@ from mipo_eval.errors import BackendError, ConfigError, DataError
 from mipo_eval.judges.presets import load_judge
 from mipo_eval.models import Failure, Request
 from mipo_eval.models.base import ScriptedBackend
-from mipo_eval.training.data import TrainingExample
 from mipo_eval.training.logprobs import Codec, add_likelihood_head, summed_logprobs
 from mipo_eval.training.recipes import RewardSettings
 from mipo_eval.training.rewards import (
@@ -26,7 +25,7 @@ from mipo_eval.training.rewards import (
     right_answer,
     wishes,
 )
-from mipo_eval.training.trainer import load_policy
+from mipo_eval.training.trainer import TrainingExample, load_policy
 from tests.training.jobs import example, examples, job
 
 

@@ -13,14 +13,15 @@ from mipo_eval.models.spec import parse_model
 from mipo_eval.records import Item
 from mipo_eval.store import Store
 from mipo_eval.store.trainings import Training, list_trainings
-from mipo_eval.suites import find_suite
 from mipo_eval.tasks.items import write_items
 from mipo_eval.tasks.likelihood import ScoringModel
+from mipo_eval.tasks.suites import find_suite
 from mipo_eval.training import run
 from mipo_eval.training.card import likelihood_figures, pair_report
-from mipo_eval.training.data import TrainingExample, TrainingExamples, training_items
+from mipo_eval.training.data import training_items
 from mipo_eval.training.recipes import load_recipe
 from mipo_eval.training.run import TrainingRequest, train
+from mipo_eval.training.trainer import TrainingExample, TrainingExamples
 from tests.servers.openai_server import OpenAIServer, ok
 from tests.training.jobs import examples, weights
 

@@ -8,10 +8,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from mipo_eval.errors import DataError, ModelError
-from mipo_eval.training.data import TrainingExample
 from mipo_eval.training.logprobs import Codec
 from mipo_eval.training.recipes import SftSettings
 from mipo_eval.training.sft import sft_row, train_sft
+from mipo_eval.training.trainer import TrainingExample
 from tests.training.jobs import Curves, example, examples, job, weights
 
 

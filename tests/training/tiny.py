@@ -4,8 +4,8 @@ import dataclasses
 import random
 from typing import Any
 
-from mipo_eval.training.data import TrainingExample
 from mipo_eval.training.packed import TokenGroup
+from mipo_eval.training.trainer import TrainingExample
 from tests.training.jobs import examples
 
 VOCABULARY = 97

@@ -1,11 +1,12 @@
-"""Suites: what a name after `--suite` means.
+"""Suites: what a name after `--suite` means; `suites.toml` holds those that ship.
 
 A suite is one or more tasks; a task is a source of items and the lm-eval task that asks them.
 """
 
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
+from importlib import resources
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -46,54 +47,18 @@ class Suite:
     """Length of a response unless the user says; a worked solution needs more."""
 
 
-def _suite(
-    name: str,
-    about: str,
-    *sources: str,
-    form: Form = "query",
-    judge: str | None = None,
-    max_tokens: int = 256,
-) -> Suite:
-    """Return a suite of these sources, or of the one that is called as it is."""
-    suffix = f"_{form}" if form in {"letters", "texts"} else ""
-    tasks = tuple(
-        SuiteTask(name=source, source=source, lm_eval_task=f"mipo_{source}{suffix}")
-        for source in sources or (name,)
-    )
-    return Suite(name=name, about=about, tasks=tasks, form=form, judge=judge, max_tokens=max_tokens)
+def _shipped() -> Iterator[Suite]:
+    text = (resources.files(__package__) / "suites.toml").read_text(encoding="utf-8")
+    for name, about in tomllib.loads(text).items():
+        suffix = f"_{form}" if (form := about.get("form")) in {"letters", "texts"} else ""
+        tasks = tuple(
+            SuiteTask(name=source, source=source, lm_eval_task=f"mipo_{source}{suffix}")
+            for source in about.pop("sources", [name])
+        )
+        yield Suite(name=name, tasks=tasks, **about)
 
 
-_answers = partial(_suite, form="answer")
-_worked = partial(_answers, max_tokens=512)
-_MATH = ("gsm8k", "svamp")
-_MCQ = ("arc_easy", "arc_challenge", "mmlu")
-_BY_LIKELIHOOD = "the same by the likelihood of the {}: entropy and calibration (Figures 4, 5)"
-
-SUITES = {
-    suite.name: suite
-    for suite in (
-        _suite("personalization", "the paper's Table 1: CA, PRISM and MB", "ca", "prism", "mb"),
-        _suite("ca", "Community Alignment (200 items)"),
-        _suite("prism", "PRISM (194 items)"),
-        _suite("mb", "Multifaceted-Bench (84 items)"),
-        _suite("psoups", "P-Soups personas with human-preferred responses"),
-        _suite("prefeval", "PrefEval: stated preferences, no reference responses"),
-        _suite("demo", "the embedded demo world, scored by rule", judge="checker", max_tokens=160),
-        _worked("verifiable", "everything with an answer to check: math and mcq", *_MATH, *_MCQ),
-        _worked("math", "exact numbers (Table 2)", *_MATH),
-        _worked("gsm8k", "GSM8K, 8-shot (200 questions)"),
-        _worked("svamp", "SVAMP, 8-shot (300 questions)"),
-        _answers("mcq", "letters (Table 2)", *_MCQ),
-        _answers("arc_easy", "ARC-Easy, 0-shot (500 questions)"),
-        _answers("arc_challenge", "ARC-Challenge, 0-shot (500 questions)"),
-        _answers("mmlu", "MMLU, 0-shot"),
-        _worked("gsm8k_full", "all test questions of GSM8K"),
-        _answers("arc_easy_full", "all test questions of ARC-Easy"),
-        _answers("arc_challenge_full", "all test questions of ARC-Challenge"),
-        _suite("mcq_letters", _BY_LIKELIHOOD.format("letters"), *_MCQ, form="letters"),
-        _suite("mcq_texts", _BY_LIKELIHOOD.format("texts"), *_MCQ, form="texts"),
-    )
-}
+SUITES = {suite.name: suite for suite in _shipped()}
 
 
 def find_suite(name: str) -> Suite:
