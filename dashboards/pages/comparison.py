@@ -9,7 +9,7 @@ from mipo_eval.dashboards.links import TASK, run_name
 from mipo_eval.dashboards.pages.leaderboard import TIES, choose_leaderboard
 from mipo_eval.dashboards.tables import comparison, leaderboard
 from mipo_eval.reports.labels import decimals
-from mipo_eval.reports.leaderboard import Asked, Section
+from mipo_eval.reports.leaderboard import LeaderboardQuery, Section
 from mipo_eval.store.runs import Run
 
 _DISPUTED = 3
@@ -36,12 +36,12 @@ def show() -> None:
     frame.share("comparison")
 
 
-def _about(asked: Asked, found: Section) -> tuple[object, ...]:
+def _about(asked: LeaderboardQuery, found: Section) -> tuple[object, ...]:
     """Return what stands for the rows shown in the key of a remembered answer."""
     return asked, tuple(leaderboard.labels(found.rows))
 
 
-def _forest(board: frame.Board, asked: Asked, found: Section, task: str) -> None:
+def _forest(board: frame.Board, asked: LeaderboardQuery, found: Section, task: str) -> None:
     st.subheader("Paired differences")
     names = leaderboard.labels(found.rows)
     usual = comparison.default_baseline(found.rows) or 0
@@ -78,7 +78,7 @@ def _forest(board: frame.Board, asked: Asked, found: Section, task: str) -> None
     frame.download(table.drop(columns="items"), f"differences-{task}", key="forest-csv")
 
 
-def _matrix(board: frame.Board, asked: Asked, found: Section, task: str) -> None:
+def _matrix(board: frame.Board, asked: LeaderboardQuery, found: Section, task: str) -> None:
     about = (*_about(asked, found), task)
     made = board.report(comparison.wins, found, asked.judge, task, about=about)
     if made.table.empty:
@@ -102,7 +102,7 @@ def _matrix(board: frame.Board, asked: Asked, found: Section, task: str) -> None
     )
 
 
-def _judges(board: frame.Board, asked: Asked, known: list[leaderboard.Topic], task: str) -> None:
+def _judges(board: frame.Board, asked: LeaderboardQuery, known: list[leaderboard.Topic], task: str) -> None:
     """Draw every judge's number of every method (Figure 3), and how judges agree."""
     judges = [one.judge for one in known if one.suite == asked.suite and one.judge is not None]
     if len(judges) < 2 or asked.judge is None:
@@ -128,7 +128,7 @@ def _judges(board: frame.Board, asked: Asked, known: list[leaderboard.Topic], ta
     _agreement(board, asked, list(runs.values()), task)
 
 
-def _agreement(board: frame.Board, asked: Asked, runs: list[Run], task: str) -> None:
+def _agreement(board: frame.Board, asked: LeaderboardQuery, runs: list[Run], task: str) -> None:
     """Draw how judges agree, and lead to where they do not."""
     agreed = board.report(comparison.agreement_table, asked.suite)
     if agreed.empty:
@@ -155,7 +155,7 @@ def _agreement(board: frame.Board, asked: Asked, runs: list[Run], task: str) -> 
             frame.link("pairs", label, a=run_name(run), disputed="true", **{TASK: task})
 
 
-def _length(board: frame.Board, asked: Asked, found: Section) -> None:
+def _length(board: frame.Board, asked: LeaderboardQuery, found: Section) -> None:
     about = _about(asked, found)
     table = board.report(comparison.length_table, found, asked.judge, about=about)
     if table.empty:

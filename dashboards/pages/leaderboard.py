@@ -15,7 +15,7 @@ from mipo_eval.keys import digest
 from mipo_eval.metrics.aggregate import direction
 from mipo_eval.metrics.win_rate import METRIC_NAMES
 from mipo_eval.reports.labels import LABELS, decimals
-from mipo_eval.reports.leaderboard import Asked, Row, Section
+from mipo_eval.reports.leaderboard import LeaderboardQuery, Row, Section
 from mipo_eval.signature import Signature, short
 
 _NO_BASELINE = "none"
@@ -51,7 +51,7 @@ def show() -> None:
     frame.share("leaderboard")
 
 
-def _flags(board: frame.Board, asked: Asked) -> None:
+def _flags(board: frame.Board, asked: LeaderboardQuery) -> None:
     broken = board.report(leaderboard.failings, asked.judge) if asked.judge else []
     if broken:
         st.error("This judge fails its validation: do not believe these numbers.")
@@ -106,7 +106,7 @@ def _baseline(found: Section) -> str:
 
 
 def _comparisons(
-    board: frame.Board, found: Section, asked: Asked, baseline: str
+    board: frame.Board, found: Section, asked: LeaderboardQuery, baseline: str
 ) -> leaderboard.Comparisons:
     if baseline == _NO_BASELINE:
         return {}
@@ -206,7 +206,7 @@ def _behind(found: Section, rows: Sequence[Row]) -> None:
                 frame.link("run", f"Run {run.run_id[:8]}", run=run_name(run))
 
 
-def choose_leaderboard(board: frame.Board) -> tuple[list[Topic], Asked, Section]:
+def choose_leaderboard(board: frame.Board) -> tuple[list[Topic], LeaderboardQuery, Section]:
     """Let the reader choose suite, judge, number and rule for ties; without any, end the page."""
     known = board.report(leaderboard.topics)
     if not known:
@@ -228,16 +228,16 @@ def choose_leaderboard(board: frame.Board) -> tuple[list[Topic], Asked, Section]
     return known, asked, found
 
 
-def first_choices(known: Sequence[Topic]) -> list[Asked]:
+def first_choices(known: Sequence[Topic]) -> list[LeaderboardQuery]:
     """Return what is asked for while nobody has chosen, then the same with the other rules."""
     metric = _numbers(known[0])[0]
     metrics = _rules(known[0]) if metric == _WIN_RATE else [metric]
     return [_asked(known[0], one) for one in metrics]
 
 
-def _asked(topic: Topic, metric: str) -> Asked:
+def _asked(topic: Topic, metric: str) -> LeaderboardQuery:
     judge = topic.judge.key if topic.judge else None
-    return Asked(suite=topic.suite, judge=judge, metric=metric, rules=frame.row_rules())
+    return LeaderboardQuery(suite=topic.suite, judge=judge, metric=metric, rules=frame.row_rules())
 
 
 def _rules(topic: Topic) -> dict[str, str]:

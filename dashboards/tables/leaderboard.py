@@ -19,7 +19,7 @@ from mipo_eval.records import Score
 from mipo_eval.reports.catalog import model_label
 from mipo_eval.reports.cells import Cell
 from mipo_eval.reports.labels import decimals
-from mipo_eval.reports.leaderboard import Asked, Row, Section, leaderboard
+from mipo_eval.reports.leaderboard import LeaderboardQuery, Row, Section, leaderboard
 from mipo_eval.reports.paper import published_rows
 from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.signature import Signature, short
@@ -80,7 +80,7 @@ def topics(now: Snapshot) -> list[Topic]:
     return sorted(made, key=lambda t: (latest[t.suite], t.judge is not None), reverse=True)
 
 
-def section(now: Snapshot, asked: Asked) -> Section | None:
+def section(now: Snapshot, asked: LeaderboardQuery) -> Section | None:
     """Return the leaderboard of one judge, or without a judge; None where there is no such number.
 
     Args:

@@ -62,9 +62,9 @@ def compare(store: "Store", output: "Output", runs: tuple[str, ...], **wanted: A
     RUN is the beginning of a run's id. A difference smaller than what these items can show (5 %
     two-sided, power 80 %) is marked with ~; it says nothing either way.
     """
-    from mipo_eval.reports.comparing import Wanted, compare_runs, comparison_json
+    from mipo_eval.reports.comparing import ComparisonQuery, compare_runs, comparison_json
 
-    found = compare_runs(store, runs, Wanted(**wanted))
+    found = compare_runs(store, runs, ComparisonQuery(**wanted))
     output.document({"tasks": [comparison_json(task) for task in found]})
     for task in found:
         output.show(*_shown(task, wanted["correction"]))

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from mipo_eval.cli.render import Grid, Output
     from mipo_eval.reports.figures import Figure
-    from mipo_eval.reports.leaderboard import Asked, Cell, Row, Section
-    from mipo_eval.reports.paper import Entry, Published
+    from mipo_eval.reports.leaderboard import LeaderboardQuery, Cell, Row, Section
+    from mipo_eval.reports.paper import PaperEntry, Published
     from mipo_eval.reports.strengths import SuiteStrengths
     from mipo_eval.store import Store
 
@@ -78,9 +78,9 @@ def leaderboard(  # noqa: PLR0913 - one parameter per flag
     """Show all methods of the store on all data sets, with ranks, ties and what is missing."""
     from mipo_eval.errors import ConfigError
     from mipo_eval.reports.catalog import read_rows
-    from mipo_eval.reports.leaderboard import Asked
+    from mipo_eval.reports.leaderboard import LeaderboardQuery
 
-    asked = Asked(**given, rules=tuple(read_rows(rows) if rows else ()))
+    asked = LeaderboardQuery(**given, rules=tuple(read_rows(rows) if rows else ()))
     if path is not None and figure is None:
         raise ConfigError("--output is of a figure: add --figure 2, 3, 4 or 5")
     if figure is not None:

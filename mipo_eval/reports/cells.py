@@ -74,7 +74,7 @@ class Line:
         return [(run, score) for run, score in found if score is not None]
 
 
-class Column(NamedTuple):
+class _Column(NamedTuple):
     """What all cells of one task share."""
 
     task: str
@@ -96,7 +96,7 @@ class Column(NamedTuple):
         return -1 if direction(self.metric) == "lower" else 1
 
 
-def cells_of(groups: Sequence[Sequence[Line]], column: Column) -> list[Cell]:
+def cells_of(groups: Sequence[Sequence[Line]], column: _Column) -> list[Cell]:
     """Return the cells of one task, one per group of variants."""
     if column.sheet is None:
         return [_stored_cell(group, column) for group in groups]
@@ -125,7 +125,7 @@ def over_seeds(values: Floats) -> Floats:
     return out
 
 
-def _choose(group: Sequence[Line], sheet: Sheet, column: Column) -> tuple[Line, BestOf | None]:
+def _choose(group: Sequence[Line], sheet: Sheet, column: _Column) -> tuple[Line, BestOf | None]:
     """Return the best of several variants, with what the choice is worth."""
     table = np.stack([over_seeds(_values(line, sheet)) for line in group], axis=1)
     known = np.asarray(~np.isnan(table).all(axis=0))
@@ -147,7 +147,7 @@ def _mirrored(best: BestOf) -> BestOf:
     )
 
 
-def _cell(line: Line, sheet: Sheet, column: Column, choice: BestOf | None) -> Cell:
+def _cell(line: Line, sheet: Sheet, column: _Column, choice: BestOf | None) -> Cell:
     own = _columns(line, sheet)
     values = sheet.values[:, own]
     means = [float(np.nanmean(v)) for v in values.T if not np.isnan(v).all()]
@@ -171,7 +171,7 @@ def _cell(line: Line, sheet: Sheet, column: Column, choice: BestOf | None) -> Ce
     )
 
 
-def _one_seed(sheet: Sheet, own: int, score: Score, column: Column) -> Interval | None:
+def _one_seed(sheet: Sheet, own: int, score: Score, column: _Column) -> Interval | None:
     """Return the interval over items, of the very outcomes the value is of."""
     run = sheet.runs[own]
     if column.metric in DERIVED and column.judge is not None:
@@ -182,7 +182,7 @@ def _one_seed(sheet: Sheet, own: int, score: Score, column: Column) -> Interval 
     return column.numbers.current(run, score).ci95
 
 
-def _stored_cell(group: Sequence[Line], column: Column) -> Cell:
+def _stored_cell(group: Sequence[Line], column: _Column) -> Cell:
     """Return a cell of a metric that has no value per item, from stored scores."""
     found = [
         (line, [column.numbers.current(run, score) for run, score in line.on(column.task)])
@@ -250,7 +250,7 @@ def _possible(interval: Interval | None, metric: str) -> Interval | None:
 
 
 def _with_ranks(
-    cells: Sequence[Cell], lines: Sequence[Line], sheet: Sheet, column: Column
+    cells: Sequence[Cell], lines: Sequence[Line], sheet: Sheet, column: _Column
 ) -> list[Cell]:
     """Add ranks and letters to the cells that can be compared with most of their column."""
     values = {

@@ -12,7 +12,7 @@ from mipo_eval.dashboards.tables.leaderboard import Filters
 from mipo_eval.records import Score
 from mipo_eval.reports.catalog import RowRule
 from mipo_eval.reports.cells import over_seeds
-from mipo_eval.reports.leaderboard import Asked, Section
+from mipo_eval.reports.leaderboard import LeaderboardQuery, Section
 from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.signature import join
 from mipo_eval.store import Store
@@ -29,8 +29,8 @@ def now(served: Served) -> Iterator[Snapshot]:
         yield Snapshot(store)
 
 
-def view(now: Snapshot, metric: str = WIN, rules: tuple[RowRule, ...] = ()) -> Asked:
-    return Asked(suite="tea", judge=now.judges[0].key, metric=metric, rules=rules)
+def view(now: Snapshot, metric: str = WIN, rules: tuple[RowRule, ...] = ()) -> LeaderboardQuery:
+    return LeaderboardQuery(suite="tea", judge=now.judges[0].key, metric=metric, rules=rules)
 
 
 def standing(now: Snapshot, metric: str = WIN) -> Section:
@@ -213,7 +213,7 @@ def test_published_rows_stand_beside_measured_ones(now: Snapshot) -> None:
 
 
 def test_differences_are_those_of_the_command_line(now: Snapshot, served: Served) -> None:
-    from mipo_eval.reports.comparing import Wanted, compare_runs
+    from mipo_eval.reports.comparing import ComparisonQuery, compare_runs
 
     found = standing(now)
     names = leaderboard.labels(found.rows)
@@ -225,7 +225,7 @@ def test_differences_are_those_of_the_command_line(now: Snapshot, served: Served
     made = comparison.against(now, found, now.judges[0].key, baseline)
     assert {row for row, _ in made} == set(range(4)) - {baseline}
     ids = [served.id("base"), served.id("base", "default")]
-    (task,) = compare_runs(now.store, ids, Wanted(baseline=ids[0], metric=WIN))
+    (task,) = compare_runs(now.store, ids, ComparisonQuery(baseline=ids[0], metric=WIN))
     (pair,) = task.comparisons
     own = made[default, "tea"]
     assert (own.difference, own.n, own.wins) == (pair.difference, pair.n, pair.wins)

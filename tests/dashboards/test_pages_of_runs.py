@@ -173,14 +173,14 @@ def test_the_leaderboard_flags_a_judge_that_fails(
 
 def test_downloads_parse(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mipo_eval.dashboards.tables import leaderboard
-    from mipo_eval.reports.leaderboard import Asked
+    from mipo_eval.reports.leaderboard import LeaderboardQuery
     from mipo_eval.reports.snapshot import Snapshot
 
     test = open_page(monkeypatch, path, "leaderboard", suite="tea")
     assert [button.label for button in test.download_button] == ["Download CSV"]
     with Store.open(str(path), mode="read") as store:
         now = Snapshot(store)
-        view = Asked(suite="tea", judge=now.judges[1].key, metric="rating_mean")
+        view = LeaderboardQuery(suite="tea", judge=now.judges[1].key, metric="rating_mean")
         found = leaderboard.section(now, view)
         assert found is not None
         table = leaderboard.number_table(found, found.rows, {})
@@ -336,7 +336,7 @@ def test_several_judges_stand_side_by_side(
 ) -> None:
     from mipo_eval.dashboards.tables import comparison, leaderboard
     from mipo_eval.reports.agreeing import agreements
-    from mipo_eval.reports.leaderboard import Asked
+    from mipo_eval.reports.leaderboard import LeaderboardQuery
     from mipo_eval.reports.snapshot import Snapshot
     from mipo_eval.store.runs import list_runs
 
@@ -357,7 +357,7 @@ def test_several_judges_stand_side_by_side(
         assert list(table["kappa"]) == [apart.verdicts.kappa] * 2
         standings = {}
         for judge in now.judges:
-            view = Asked(suite="tea", judge=judge.key, metric="win_rate_tie_inclusive")
+            view = LeaderboardQuery(suite="tea", judge=judge.key, metric="win_rate_tie_inclusive")
             standing = leaderboard.section(now, view)
             if standing is not None:
                 standings[judge.label] = standing
