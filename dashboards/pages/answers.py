@@ -17,7 +17,7 @@ from mipo_eval.dashboards.tables.answers import (
     question_table,
     runs_by_likelihood,
 )
-from mipo_eval.reports.catalog import run_labels
+from mipo_eval.reports.names import run_labels
 from mipo_eval.store.runs import Run
 
 _RUN_SUITE = "run `mipo-eval --model CKPT --suite math` or `--suite mcq_letters`"

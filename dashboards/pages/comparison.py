@@ -102,7 +102,9 @@ def _matrix(board: frame.Board, asked: LeaderboardQuery, found: Section, task: s
     )
 
 
-def _judges(board: frame.Board, asked: LeaderboardQuery, known: list[leaderboard.Topic], task: str) -> None:
+def _judges(
+    board: frame.Board, asked: LeaderboardQuery, known: list[leaderboard.Topic], task: str
+) -> None:
     """Draw every judge's number of every method (Figure 3), and how judges agree."""
     judges = [one.judge for one in known if one.suite == asked.suite and one.judge is not None]
     if len(judges) < 2 or asked.judge is None:

@@ -14,7 +14,7 @@ from mipo_eval.evaluation.score import Numbers
 from mipo_eval.metrics.aggregate import direction
 from mipo_eval.models.prices import load_prices
 from mipo_eval.models.spec import is_private
-from mipo_eval.reports.reproducing import recipe
+from mipo_eval.reports.reproduction import recipe
 from mipo_eval.signature import short
 from mipo_eval.store import Store
 from mipo_eval.store.judges import list_judges

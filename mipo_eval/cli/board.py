@@ -52,7 +52,7 @@ def board(
 
     from mipo_eval import settings
     from mipo_eval.errors import ConfigError
-    from mipo_eval.reports.catalog import read_rows
+    from mipo_eval.reports.names import read_rows
 
     try:
         from streamlit.web import cli as streamlit_cli

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from mipo_eval.cli.render import Output
-    from mipo_eval.reports.comparing import TaskComparison
+    from mipo_eval.reports.comparison import TaskComparison
     from mipo_eval.stats import Comparison
     from mipo_eval.store import Store
 
@@ -62,7 +62,7 @@ def compare(store: "Store", output: "Output", runs: tuple[str, ...], **wanted: A
     RUN is the beginning of a run's id. A difference smaller than what these items can show (5 %
     two-sided, power 80 %) is marked with ~; it says nothing either way.
     """
-    from mipo_eval.reports.comparing import ComparisonQuery, compare_runs, comparison_json
+    from mipo_eval.reports.comparison import ComparisonQuery, compare_runs, comparison_json
 
     found = compare_runs(store, runs, ComparisonQuery(**wanted))
     output.document({"tasks": [comparison_json(task) for task in found]})

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from mipo_eval.judges.correction import Corrected
     from mipo_eval.metrics.agreement import Agreement
     from mipo_eval.records import Score
-    from mipo_eval.reports.agreeing import FamilyTest, JudgesAgreement
-    from mipo_eval.reports.correcting import Correction
+    from mipo_eval.reports.agreement import FamilyTest, JudgesAgreement
+    from mipo_eval.reports.correction import Correction
     from mipo_eval.store import Store
     from mipo_eval.store.runs import Run
 
@@ -31,7 +31,7 @@ def judges() -> None:
 def list_them(store: "Store", output: "Output") -> None:
     """List the judges and people of the store: what they said, and how they were validated."""
     from mipo_eval.cli.render import Grid, failing_lines
-    from mipo_eval.reports.judges import judge_row_json, judge_rows
+    from mipo_eval.reports.agreement import judge_row_json, judge_rows
     from mipo_eval.store.validations import MARK
 
     rows = judge_rows(store)
@@ -69,7 +69,7 @@ def agreement(
     one by one, verdicts as win, tie or loss against the references; people who labelled are
     judges too. order: whether they put the runs in the same order (Kendall's tau).
     """
-    from mipo_eval.reports.agreeing import agreements, judges_named
+    from mipo_eval.reports.agreement import agreements, judges_named
 
     found = agreements(store, _runs(store, runs), judges_named(store, names))
     rows = [
@@ -141,7 +141,7 @@ def family(
     judge being stricter or one family being better does not count.
     """
     from mipo_eval.errors import ConfigError
-    from mipo_eval.reports.agreeing import Families, family_tests, judges_named
+    from mipo_eval.reports.agreement import Families, family_tests, judges_named
 
     for text in given:
         if not all(text.partition("=")[::2]):
@@ -207,27 +207,27 @@ def correct(  # noqa: PLR0913, PLR0917 - one parameter per flag
     Both corrections are shown with what they assume: prediction-powered inference and
     Rogan-Gladen. A tie is half a win.
     """
-    from mipo_eval.reports import correcting
+    from mipo_eval.reports import correction
     from mipo_eval.store.judges import find_judge
     from mipo_eval.store.runs import find_run
 
     found = find_run(store, run)
     other = find_run(store, against) if against else None
     told = (
-        correcting.file_labels(store, found, Path(labels))
+        correction.file_labels(store, found, Path(labels))
         if labels.endswith(".jsonl")
-        else correcting.store_labels(store, labels.split(","))
+        else correction.store_labels(store, labels.split(","))
     )
     own = find_judge(store, judge)
-    corrected = correcting.correct(store, found, own, told, other=other, seed=seed)
-    output.document({"run": found.run_id} | correcting.correction_json(corrected))
+    corrected = correction.correct(store, found, own, told, other=other, seed=seed)
+    output.document({"run": found.run_id} | correction.correction_json(corrected))
     versus = f"run {other.run_id[:12]}" if other else "the references"
     output.show(*_correction_table(corrected, f"run {found.run_id[:12]} against {versus}"))
 
 
 def _correction_table(found: "Correction", about: str) -> "list[RenderableType]":
     from mipo_eval.cli.render import Grid, inert, interval, number
-    from mipo_eval.reports.correcting import ASSUMED
+    from mipo_eval.reports.correction import ASSUMED
 
     names = {
         "prediction_powered": "corrected: prediction-powered",

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from mipo_eval.cli.render import Grid, Output
+    from mipo_eval.reports.comparison import SuiteStrengths
     from mipo_eval.reports.figures import Figure
-    from mipo_eval.reports.leaderboard import LeaderboardQuery, Cell, Row, Section
-    from mipo_eval.reports.paper import PaperEntry, Published
-    from mipo_eval.reports.strengths import SuiteStrengths
+    from mipo_eval.reports.leaderboard import Cell, Row, Section
+    from mipo_eval.reports.paper import Published
     from mipo_eval.store import Store
 
     PublishedRows = Sequence[tuple[str, str, Mapping[str, Published]]]
@@ -77,8 +77,8 @@ def leaderboard(  # noqa: PLR0913 - one parameter per flag
 ) -> None:
     """Show all methods of the store on all data sets, with ranks, ties and what is missing."""
     from mipo_eval.errors import ConfigError
-    from mipo_eval.reports.catalog import read_rows
     from mipo_eval.reports.leaderboard import LeaderboardQuery
+    from mipo_eval.reports.names import read_rows
 
     asked = LeaderboardQuery(**given, rules=tuple(read_rows(rows) if rows else ()))
     if path is not None and figure is None:
@@ -93,7 +93,9 @@ def leaderboard(  # noqa: PLR0913 - one parameter per flag
         _show_sections(output, store, asked, paper=paper)
 
 
-def _show_sections(output: "Output", store: "Store", asked: "Asked", *, paper: bool) -> None:
+def _show_sections(
+    output: "Output", store: "Store", asked: "LeaderboardQuery", *, paper: bool
+) -> None:
     from mipo_eval.errors import ConfigError
     from mipo_eval.reports.leaderboard import leaderboard as build
     from mipo_eval.reports.leaderboard import section_json
@@ -123,9 +125,9 @@ def _show_sections(output: "Output", store: "Store", asked: "Asked", *, paper: b
         output.note("No scores to rank yet: evaluate with a judge, or a verifiable suite.")
 
 
-def _show_strengths(output: "Output", store: "Store", asked: "Asked") -> None:
+def _show_strengths(output: "Output", store: "Store", asked: "LeaderboardQuery") -> None:
+    from mipo_eval.reports.comparison import strengths_json, suite_strengths
     from mipo_eval.reports.snapshot import Snapshot
-    from mipo_eval.reports.strengths import strengths_json, suite_strengths
 
     found = suite_strengths(Snapshot(store), asked)
     output.document({"strengths": [strengths_json(one) for one in found]})
@@ -301,11 +303,10 @@ def _notes(section: "Section", marks: Mapping[str, int], *, published: bool) -> 
 
 
 def _show_figure(
-    output: "Output", store: "Store", number: int, asked: "Asked", path: Path | None
+    output: "Output", store: "Store", number: int, asked: "LeaderboardQuery", path: Path | None
 ) -> None:
     """Print a figure's data, and draw it where a file is named."""
-    from mipo_eval.reports.drawing import draw
-    from mipo_eval.reports.figures import figure, figure_json
+    from mipo_eval.reports.figures import draw, figure, figure_json
     from mipo_eval.reports.snapshot import Snapshot
 
     found = figure(Snapshot(store), number, judge=asked.judge, rules=asked.rules)
@@ -329,7 +330,7 @@ def _series(found: "Figure") -> "list[RenderableType]":
     return [inert(found.title, "bold"), table if found.rows else nothing, told]
 
 
-def _show_table(output: "Output", store: "Store", number: int, asked: "Asked") -> None:
+def _show_table(output: "Output", store: "Store", number: int, asked: "LeaderboardQuery") -> None:
     """Print a table of the paper with the store's numbers beside the published ones."""
     from mipo_eval.cli.render import inert
     from mipo_eval.reports.paper import TITLES, entry_json, paper_table
@@ -349,7 +350,7 @@ def _show_table(output: "Output", store: "Store", number: int, asked: "Asked") -
             output.note(f"{of.model} {of.method} on {of.dataset}: {entry.best_of}")
 
 
-def _entries(entries: "Sequence[Entry]") -> "Grid":
+def _entries(entries: "Sequence[PaperEntry]") -> "Grid":
     from mipo_eval.cli.render import Grid, number
 
     columns = ("published", "measured", "diff", "n")

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from mipo_eval.cli.render import Output
     from mipo_eval.evaluation.run import Result
-    from mipo_eval.reports.reproducing import Repeated, Reproduction
     from mipo_eval.store import Store
     from mipo_eval.store.responses import Answered
     from mipo_eval.store.runs import Run
@@ -235,7 +234,7 @@ def reproduce(store: "Store", output: "Output", score: str, *, execute: bool) ->
     RUN is the beginning of a run's id. Everything is made anew: responses, ratings, scores; a
     judge that costs money is paid again.
     """
-    from mipo_eval.reports.reproducing import outcome_json, outcomes, recipe, recipe_json
+    from mipo_eval.reports.reproduction import outcome_json, outcomes, recipe, recipe_json
 
     found = recipe(store, score)
     output.show(*_recipe(found))
@@ -255,7 +254,7 @@ def reproduce(store: "Store", output: "Output", score: str, *, execute: bool) ->
     output.show(*_outcomes(compared, changed))
 
 
-def _again(found: "Recipe", output: "Output") -> "Result":
+def _again(found: "Reproduction", output: "Output") -> "Result":
     """Make the run anew in a temporary store."""
     from mipo_eval.cli.evaluate import evaluate_asked
     from mipo_eval.store import Store
@@ -278,7 +277,7 @@ def _again(found: "Recipe", output: "Output") -> "Result":
         return evaluate_asked(asked, store, output)
 
 
-def _changed(found: "Recipe", result: "Result") -> list[str]:
+def _changed(found: "Reproduction", result: "Result") -> list[str]:
     """Return what is no longer as it was: items, model, versions."""
     lines = []
     if result.run.list_key != found.run.list_key:
@@ -294,7 +293,7 @@ def _changed(found: "Recipe", result: "Result") -> list[str]:
     ]
 
 
-def _recipe(found: "Recipe") -> list["RenderableType"]:
+def _recipe(found: "Reproduction") -> list["RenderableType"]:
     from rich.text import Text
 
     from mipo_eval.cli.render import facts, inert, number
@@ -312,7 +311,7 @@ def _recipe(found: "Recipe") -> list["RenderableType"]:
     return [facts(rows, "bold"), Text(""), inert(found.command)]
 
 
-def _outcomes(compared: "list[Outcome]", changed: list[str]) -> list["RenderableType"]:
+def _outcomes(compared: "list[Repeated]", changed: list[str]) -> list["RenderableType"]:
     from mipo_eval.cli.render import Grid, inert, number
 
     table = Grid("number", numbers=("stored", "again", "n"), last="")
@@ -331,7 +330,7 @@ def _outcomes(compared: "list[Outcome]", changed: list[str]) -> list["Renderable
     return [table, verdict, *(inert(line, "yellow") for line in changed)]
 
 
-def _verdict(outcome: "Outcome") -> str:
+def _verdict(outcome: "Repeated") -> str:
     if outcome.same:
         return "same"
     if outcome.again is None:

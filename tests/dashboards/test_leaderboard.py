@@ -10,9 +10,8 @@ from mipo_eval.dashboards import plots
 from mipo_eval.dashboards.tables import comparison, leaderboard
 from mipo_eval.dashboards.tables.leaderboard import Filters
 from mipo_eval.records import Score
-from mipo_eval.reports.catalog import RowRule
-from mipo_eval.reports.cells import over_seeds
-from mipo_eval.reports.leaderboard import LeaderboardQuery, Section
+from mipo_eval.reports.leaderboard import LeaderboardQuery, Section, over_seeds
+from mipo_eval.reports.names import RowRule
 from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.signature import join
 from mipo_eval.store import Store
@@ -213,7 +212,7 @@ def test_published_rows_stand_beside_measured_ones(now: Snapshot) -> None:
 
 
 def test_differences_are_those_of_the_command_line(now: Snapshot, served: Served) -> None:
-    from mipo_eval.reports.comparing import ComparisonQuery, compare_runs
+    from mipo_eval.reports.comparison import ComparisonQuery, compare_runs
 
     found = standing(now)
     names = leaderboard.labels(found.rows)

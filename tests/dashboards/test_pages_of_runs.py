@@ -335,7 +335,7 @@ def test_several_judges_stand_side_by_side(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mipo_eval.dashboards.tables import comparison, leaderboard
-    from mipo_eval.reports.agreeing import agreements
+    from mipo_eval.reports.agreement import agreements
     from mipo_eval.reports.leaderboard import LeaderboardQuery
     from mipo_eval.reports.snapshot import Snapshot
     from mipo_eval.store.runs import list_runs
