@@ -19,8 +19,8 @@ import pandas as pd
 import sqlalchemy as sa
 from generated_store import fill
 
-from mipo_eval.reports.comparing import Wanted, compare_runs
-from mipo_eval.reports.leaderboard import Asked, leaderboard
+from mipo_eval.reports.comparing import ComparisonQuery, compare_runs
+from mipo_eval.reports.leaderboard import LeaderboardQuery, leaderboard
 from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.store import Store
 from mipo_eval.store.runs import list_runs
@@ -56,15 +56,15 @@ def measure(store: Store) -> int:
         count = connection.execute(sa.select(sa.func.count()).select_from(verdicts)).scalar_one()
     runs = [run.run_id for run in list_runs(store)]
     print(f"{count:,} verdicts, {len(runs)} runs, {METHODS} methods x {SEEDS} seeds")
-    values = Asked(ranked=False)
+    values = LeaderboardQuery(ranked=False)
     kept = Snapshot(store)
     # Another seed draws everything again: dearer than any filter of the board.
     seeds = itertools.count()
     rows: list[tuple[str, Callable[[], object]]] = [
-        ("leaderboard with ranks and tie letters", lambda: leaderboard(store, Asked())),
+        ("leaderboard with ranks and tie letters", lambda: leaderboard(store, LeaderboardQuery())),
         ("leaderboard: means, seeds, intervals, ties", lambda: leaderboard(store, values)),
-        ("the board's next filter", lambda: leaderboard(kept, Asked(seed=next(seeds)))),
-        ("two runs compared", lambda: compare_runs(store, runs[:2], Wanted())),
+        ("the board's next filter", lambda: leaderboard(kept, LeaderboardQuery(seed=next(seeds)))),
+        ("two runs compared", lambda: compare_runs(store, runs[:2], ComparisonQuery())),
     ]
     rows[0][1]()  # imports of scipy
     leaderboard(kept, values)

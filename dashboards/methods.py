@@ -8,7 +8,7 @@ from mipo_eval.evaluation.outcomes import DERIVED
 from mipo_eval.keys import digest
 from mipo_eval.metrics.win_rate import METRIC_NAMES
 from mipo_eval.reports.catalog import RowName, RowRule, column_signature, row_name
-from mipo_eval.reports.leaderboard import Asked, Row, Section, leaderboard
+from mipo_eval.reports.leaderboard import LeaderboardQuery, Row, Section, leaderboard
 from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.reports.trained import trained_rules
 from mipo_eval.signature import Signature, short
@@ -104,7 +104,7 @@ class Standing:
 
 def standing(now: Snapshot, view: View) -> Standing | None:
     """Return the leaderboard of a view; None where there is no such number."""
-    asked = Asked(
+    asked = LeaderboardQuery(
         suite=view.suite,
         judge=view.judge,
         metric=view.metric,

@@ -77,11 +77,11 @@ def compare(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is
     two-sided, power 80 %) is marked with ~; it says nothing either way.
     """
     from mipo_eval.cli.output import Output
-    from mipo_eval.reports.comparing import Wanted, compare_runs, comparison_json
+    from mipo_eval.reports.comparing import ComparisonQuery, compare_runs, comparison_json
     from mipo_eval.store import Store
 
     output = Output(as_json=as_json)
-    wanted = Wanted(
+    wanted = ComparisonQuery(
         metric=metric,
         judge=judge,
         ties=ties,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from mipo_eval.cli.output import Output
-    from mipo_eval.reports.leaderboard import Asked, Cell, Row, Section
+    from mipo_eval.reports.leaderboard import LeaderboardQuery, Cell, Row, Section
     from mipo_eval.reports.paper import Published
     from mipo_eval.reports.strengths import SuiteStrengths
 
@@ -94,7 +94,7 @@ def leaderboard(  # noqa: PLR0913, PLR0917 - one parameter per flag; limited by 
     from mipo_eval.cli.paper import show_figure, show_table
     from mipo_eval.errors import ConfigError
     from mipo_eval.reports.catalog import read_rows
-    from mipo_eval.reports.leaderboard import Asked, section_json
+    from mipo_eval.reports.leaderboard import LeaderboardQuery, section_json
     from mipo_eval.reports.leaderboard import leaderboard as build
     from mipo_eval.reports.paper import published_rows
     from mipo_eval.reports.snapshot import Snapshot
@@ -111,7 +111,7 @@ def leaderboard(  # noqa: PLR0913, PLR0917 - one parameter per flag; limited by 
     if table is not None:
         show_table(output, (store, table, judge), rules, as_json=as_json)
         return
-    asked = Asked(suite=suite, judge=judge, ties=ties, metric=metric, rules=tuple(rules))
+    asked = LeaderboardQuery(suite=suite, judge=judge, ties=ties, metric=metric, rules=tuple(rules))
     if strengths:
         _show_strengths(output, store, asked, as_json=as_json)
         return

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mipo_eval.cli.output import Output
     from mipo_eval.reports.catalog import RowRule
     from mipo_eval.reports.figures import Figure
-    from mipo_eval.reports.paper import Entry
+    from mipo_eval.reports.paper import PaperEntry
 
 
 def show_figure(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from mipo_eval.evaluation.run import Evaluation
     from mipo_eval.reports.expenses import Amount
-    from mipo_eval.reports.planning import Plan
+    from mipo_eval.reports.planning import JudgingPlan
     from mipo_eval.store import Store
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from mipo_eval.cli.output import Output
     from mipo_eval.evaluation.run import Result
-    from mipo_eval.reports.reproducing import Outcome, Recipe
+    from mipo_eval.reports.reproducing import Repeated, Reproduction
 
 
 @click.command()

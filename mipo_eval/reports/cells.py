@@ -71,7 +71,7 @@ def stored_score(line: Line, task: str) -> Score | None:
     return next((score for score in found if score is not None), None)
 
 
-class Column(NamedTuple):
+class _Column(NamedTuple):
     """What all cells of one task share."""
 
     task: str
@@ -93,7 +93,7 @@ class Column(NamedTuple):
         return -1 if direction(self.metric) == "lower" else 1
 
 
-def cells_of(groups: Sequence[Sequence[Line]], column: Column) -> list[Cell]:
+def cells_of(groups: Sequence[Sequence[Line]], column: _Column) -> list[Cell]:
     """Return the cells of one task, one per group of variants."""
     if column.sheet is None:
         return [_stored_cell(group, column) for group in groups]
@@ -118,7 +118,7 @@ def _over_seeds(line: Line, sheet: Sheet) -> Floats:
     return out
 
 
-def _choose(group: Sequence[Line], sheet: Sheet, column: Column) -> tuple[Line, BestOf | None]:
+def _choose(group: Sequence[Line], sheet: Sheet, column: _Column) -> tuple[Line, BestOf | None]:
     """Return the best of several variants, with what the choice is worth."""
     table = np.stack([_over_seeds(line, sheet) for line in group], axis=1)
     known = np.asarray(~np.isnan(table).all(axis=0))
@@ -140,7 +140,7 @@ def _mirrored(best: BestOf) -> BestOf:
     )
 
 
-def _cell(line: Line, sheet: Sheet, column: Column, choice: BestOf | None) -> Cell:
+def _cell(line: Line, sheet: Sheet, column: _Column, choice: BestOf | None) -> Cell:
     own = _columns(line, sheet)
     values = sheet.values[:, own]
     means = [float(np.nanmean(v)) for v in values.T if not np.isnan(v).all()]
@@ -161,7 +161,7 @@ def _cell(line: Line, sheet: Sheet, column: Column, choice: BestOf | None) -> Ce
     )
 
 
-def _one_seed(sheet: Sheet, own: int, score: Score | None, column: Column) -> Interval | None:
+def _one_seed(sheet: Sheet, own: int, score: Score | None, column: _Column) -> Interval | None:
     """Return the interval over items, of the very outcomes the value is of."""
     run = sheet.runs[own]
     if column.metric in DERIVED and column.judge is not None:
@@ -176,7 +176,7 @@ def _differs(score: Score | None, signature: Signature) -> dict[str, tuple[str |
     return signature.differences(column_signature(score.signature)) if score else {}
 
 
-def _stored_cell(group: Sequence[Line], column: Column) -> Cell:
+def _stored_cell(group: Sequence[Line], column: _Column) -> Cell:
     """Return a cell of a metric that has no value per item, from stored scores."""
     found = [
         (
@@ -248,7 +248,7 @@ def _possible(interval: Interval | None, metric: str) -> Interval | None:
 
 
 def _with_ranks(
-    cells: Sequence[Cell], lines: Sequence[Line], sheet: Sheet, column: Column
+    cells: Sequence[Cell], lines: Sequence[Line], sheet: Sheet, column: _Column
 ) -> list[Cell]:
     """Add ranks and letters to the cells that can be compared with most of their column."""
     values = {k: _over_seeds(lines[k], sheet) for k, cell in enumerate(cells) if not cell.differs}

@@ -83,7 +83,7 @@ class TaskComparison:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class ComparisonQuery:
     """What is to be compared, and how."""
 
     metric: str | None = None
@@ -98,7 +98,7 @@ class Wanted:
     seed: int = 0
 
 
-def compare_runs(store: Store, names: Sequence[str], wanted: Wanted) -> list[TaskComparison]:
+def compare_runs(store: Store, names: Sequence[str], wanted: ComparisonQuery) -> list[TaskComparison]:
     """Compare stored runs on their common items, task by task.
 
     Args:
@@ -144,7 +144,7 @@ def _same_suite(runs: Sequence[Run]) -> None:
         raise ConfigError(f"runs of different suites cannot be paired (suite: {shown})")
 
 
-def _metric(wanted: Wanted, scores: Mapping[str, Sequence[Score]]) -> str:
+def _metric(wanted: ComparisonQuery, scores: Mapping[str, Sequence[Score]]) -> str:
     if wanted.metric == "win_rate":
         return METRIC_NAMES[wanted.ties]
     if wanted.metric is not None:
@@ -181,7 +181,7 @@ def _judge(store: Store, name: str | None, scores: Mapping[str, Sequence[Score]]
 
 def _task(
     sheet: Sheet,
-    wanted: Wanted,
+    wanted: ComparisonQuery,
     labels: Mapping[str, str],
     scores: Mapping[str, Sequence[Score]],
     by: tuple[StoredJudge | None, str | None],

@@ -48,12 +48,12 @@ def _chart(found: Figure) -> "alt.LayerChart":
     rows = [{**row, "series": series_name(row)} for row in found.rows]
     base = alt.Chart(alt.InlineData(values=rows))
     names = list(dict.fromkeys(row["series"] for row in rows))
-    layers = {2: _lines, 3: _points}.get(found.number, _boxes)(base, names, found.value)
+    layers = {2: _line_marks, 3: _points}.get(found.number, _boxes)(base, names, found.value)
     height = _HEIGHT if found.number == 2 else _ROW * max(len(names), 2)
     return alt.LayerChart(layer=layers, title=found.title, width=_WIDTH, height=height)
 
 
-def _lines(base: "alt.Chart", names: list[str], value: str) -> list["alt.Chart"]:
+def _line_marks(base: "alt.Chart", names: list[str], value: str) -> list["alt.Chart"]:
     import altair as alt
 
     legend = alt.Legend(orient="bottom", columns=1, labelLimit=_WIDTH)

@@ -60,12 +60,12 @@ def measure(store: Store, judge: Judge) -> Measured:
     return Measured(
         n=len(rows),
         tokens_a_character=sum(n for _, n in prompts) / characters if characters else None,
-        completion=mean([row.completion_tokens for row in rows]),
-        seconds=mean([row.seconds for row in rows]),
+        completion=_mean_known([row.completion_tokens for row in rows]),
+        seconds=_mean_known([row.seconds for row in rows]),
     )
 
 
-def mean(values: Sequence[float | None]) -> float | None:
+def _mean_known(values: Sequence[float | None]) -> float | None:
     """Return the mean of the values that are there; None without any."""
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None

@@ -10,7 +10,7 @@ from mipo_eval.metrics.aggregate import direction
 from mipo_eval.metrics.win_rate import METRIC_NAMES, Ties
 from mipo_eval.records import Score
 from mipo_eval.reports.catalog import RowName, RowRule, column_signature, row_name
-from mipo_eval.reports.cells import Cell, Column, Line, cell_json, cells_of, stored_score
+from mipo_eval.reports.cells import Cell, _Column, Line, cell_json, cells_of, stored_score
 from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.reports.trained import trained_rules
 from mipo_eval.signature import Signature, join, short
@@ -18,11 +18,11 @@ from mipo_eval.store import Store
 from mipo_eval.store.judges import StoredJudge, find_judge
 from mipo_eval.store.runs import Run
 
-__all__ = ["Asked", "Cell", "Row", "Section", "leaderboard", "section_json"]
+__all__ = ["LeaderboardQuery", "Cell", "Row", "Section", "leaderboard", "section_json"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class LeaderboardQuery:
     """What a leaderboard is to show."""
 
     suite: str | None = None
@@ -64,7 +64,7 @@ class Section:
 Scored = list[tuple[Run, Score]]
 
 
-def leaderboard(source: Store | Snapshot, asked: Asked) -> list[Section]:
+def leaderboard(source: Store | Snapshot, asked: LeaderboardQuery) -> list[Section]:
     """Return a section for each suite, metric and judge of the store, best rows first.
 
     Args:
@@ -114,7 +114,7 @@ def _primary(scored: Scored, ties: Ties, *, judged: bool) -> str | None:
 
 def _section(
     now: Snapshot,
-    asked: Asked,
+    asked: LeaderboardQuery,
     about: tuple[str, str],
     scored: Scored,
     judge: StoredJudge | None,
@@ -137,7 +137,7 @@ def _section(
     rows: dict[int, tuple[RowName, dict[str, Cell]]] = {}
     for task in tasks:
         groups = _groups(lines, task, apart=asked.variants_apart or not ranking)
-        column = Column(
+        column = _Column(
             task=task,
             metric=metric,
             signature=signatures[task],
@@ -168,7 +168,7 @@ def _order(row: Row, tasks: Sequence[str], sign: int) -> tuple[bool, float]:
     return not known, -sign * sum(known) / len(known) if known else 0.0
 
 
-def _lines(scored: Scored, asked: Asked) -> list[Line]:
+def _lines(scored: Scored, asked: LeaderboardQuery) -> list[Line]:
     """Gather runs into rows: same name and made alike; the latest run of each seed."""
     made: dict[str, set[str]] = {}
     for run, score in scored:

@@ -12,7 +12,7 @@ from typing import Any
 
 from mipo_eval.errors import ConfigError
 from mipo_eval.reports.catalog import RowName, RowRule, model_label
-from mipo_eval.reports.leaderboard import Asked, Cell, Section, leaderboard
+from mipo_eval.reports.leaderboard import LeaderboardQuery, Cell, Section, leaderboard
 from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.store import Store
 from mipo_eval.store.judges import list_judges
@@ -59,7 +59,7 @@ class Published:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class PaperEntry:
     """A published number with the store's own beside it."""
 
     published: Published
@@ -114,7 +114,7 @@ def _numbers(table: int, row: Mapping[str, str]) -> Iterable[Published]:
 
 def paper_table(
     store: Store, table: int, *, judge: str | None = None, rules: Sequence[RowRule] = ()
-) -> list[Entry]:
+) -> list[PaperEntry]:
     """Return a table of the paper with what the store has measured beside each number.
 
     Args:
@@ -155,12 +155,12 @@ def _validated(store: Store) -> Validated:
     }
 
 
-def _validation_entry(number: Published, found: Validated) -> Entry:
+def _validation_entry(number: Published, found: Validated) -> PaperEntry:
     own = found.get((number.model.lower(), TASKS[number.dataset]))
     score = own and own.figures.get("judge", {}).get(number.method.replace("-", "_"))
     if not score:
         return _entry(number, None, NOT_VALIDATED)
-    return Entry(
+    return PaperEntry(
         published=number,
         measured=score["value"],
         std=None,
@@ -181,7 +181,7 @@ def _finder(store: Store, table: int, judge: str | None, rules: Sequence[RowRule
     cells: dict[str, dict[Key, Cell]] = {}
     metrics = {1: (_WIN,), 2: (_ACCURACY,), 3: (_BLEU,), 4: (_BLEU,), 6: (_WIN,)}
     for metric in metrics.get(table, (_WIN, _ACCURACY)):
-        asked = Asked(
+        asked = LeaderboardQuery(
             metric=metric,
             judge=judge if metric == _WIN else None,
             rules=tuple(rules),
@@ -243,7 +243,7 @@ def _cells(sections: Sequence[Section]) -> dict[Key, Cell]:
     }
 
 
-def _measured(number: Published, find: Find) -> Entry:
+def _measured(number: Published, find: Find) -> PaperEntry:
     if number.dataset != _AVERAGE:
         return _entry(number, find(number, number.dataset), NOT_MEASURED)
     verifiable = number.table == 2
@@ -253,7 +253,7 @@ def _measured(number: Published, find: Find) -> Entry:
     if len(values) < len(wanted):
         missing = [d for d, cell in parts.items() if cell is None or cell.value is None]
         return _entry(number, None, f"{NOT_MEASURED}: {', '.join(missing)}")
-    return Entry(
+    return PaperEntry(
         published=number,
         measured=sum(values) / len(values),
         std=None,
@@ -263,11 +263,11 @@ def _measured(number: Published, find: Find) -> Entry:
     )
 
 
-def _entry(number: Published, cell: Cell | None, absent: str) -> Entry:
+def _entry(number: Published, cell: Cell | None, absent: str) -> PaperEntry:
     if cell is None or cell.value is None:
         why = absent if cell is None else "no item could be scored"
-        return Entry(published=number, measured=None, std=None, n=None, seeds=None, absent=why)
-    return Entry(
+        return PaperEntry(published=number, measured=None, std=None, n=None, seeds=None, absent=why)
+    return PaperEntry(
         published=number,
         measured=cell.value,
         std=cell.std,
@@ -278,7 +278,7 @@ def _entry(number: Published, cell: Cell | None, absent: str) -> Entry:
     )
 
 
-def entry_json(entry: Entry) -> dict[str, Any]:
+def entry_json(entry: PaperEntry) -> dict[str, Any]:
     """Return an entry as `--json` shows it."""
     number = entry.published
     return {

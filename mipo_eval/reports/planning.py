@@ -20,7 +20,7 @@ from mipo_eval.judges import Judge, rating_requests
 from mipo_eval.metrics.win_rate import METRIC_NAMES
 from mipo_eval.models import Request
 from mipo_eval.records import Item, Response, text_key
-from mipo_eval.reports.expenses import Amount, cost, mean, measure, minutes, tokens
+from mipo_eval.reports.expenses import Amount, cost, _mean_known, measure, minutes, tokens
 from mipo_eval.stats import Design, design_effect, paired_correlation, rate_sd
 from mipo_eval.store import Store
 from mipo_eval.store.responses import Answered
@@ -49,7 +49,7 @@ class Power:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class JudgingPlan:
     """What a run will need."""
 
     items: int
@@ -104,7 +104,7 @@ def plan(
     *,
     generation_key: str | None,
     assumed: Assumed,
-) -> Plan:
+) -> JudgingPlan:
     """Return what judging a model's responses to these items will need.
 
     Args:
@@ -129,7 +129,7 @@ def plan(
     prompt, completion = tokens(
         judge, [call.request for call in asked], measured, assumed.tokenizer
     )
-    return Plan(
+    return JudgingPlan(
         items=len(items),
         responses_to_make=len(items) - stored,
         responses_stored=stored,
@@ -265,7 +265,7 @@ def _power(store: Store, judge: Judge, task: str, items: Sequence[Item], assumed
         for b in range(a + 1, table.shape[1])
     ]
     effects = [design_effect(v, groups) for v in table.T if not np.isnan(v).all()]
-    spread, rho, effect = mean(spreads), mean(pairs), mean(effects)
+    spread, rho, effect = _mean_known(spreads), _mean_known(pairs), _mean_known(effects)
     if assumed.rate is not None or not spread:
         spread = rate_sd(50.0 if assumed.rate is None else assumed.rate)
         said = "win rate 50 %" if assumed.rate is None else f"win rate {assumed.rate:g} %"
@@ -312,7 +312,7 @@ def _stored_outcomes(
     return np.stack(columns, axis=1) if columns else np.empty((len(items), 0)), groups
 
 
-def plan_json(made: Plan) -> dict[str, Any]:
+def plan_json(made: JudgingPlan) -> dict[str, Any]:
     """Return a plan as `--json` shows it."""
     from dataclasses import asdict
 

@@ -20,7 +20,7 @@ _FLAGS = ("controls",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
+class Reproduction:
     """How a run's numbers were made."""
 
     run: Run
@@ -51,7 +51,7 @@ class Recipe:
         return {k: str(v) for k, v in self.run.environment.items() if k != "command"}
 
 
-def recipe(store: Store, name: str) -> Recipe:
+def recipe(store: Store, name: str) -> Reproduction:
     """Return how the numbers named RUN, RUN:TASK or RUN:TASK:METRIC were made.
 
     Raises:
@@ -73,7 +73,7 @@ def recipe(store: Store, name: str) -> Recipe:
         if short(judge.key) in keys and "spec" in judge.spec
     )
     options = {"model": run.model} | _options(run, spec)
-    return Recipe(run=run, spec=spec, options=options, judges=judges, scores=tuple(scores))
+    return Reproduction(run=run, spec=spec, options=options, judges=judges, scores=tuple(scores))
 
 
 def _options(run: Run, spec: Mapping[str, Any]) -> dict[str, str]:
@@ -116,7 +116,7 @@ def parse_command(command: str) -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Repeated:
     """One number, stored and made again."""
 
     before: Score
@@ -152,17 +152,17 @@ def _equal(first: float | None, second: float | None) -> bool:
     return math.isclose(first, second, rel_tol=1e-9, abs_tol=1e-12)
 
 
-def outcomes(before: Sequence[Score], again: Sequence[Score]) -> list[Outcome]:
+def outcomes(before: Sequence[Score], again: Sequence[Score]) -> list[Repeated]:
     """Pair each stored number with the one made again, by task, metric and judge."""
 
     def key(score: Score) -> tuple[str, str, str | None]:
         return score.task, score.name, score.judge_key
 
     made = {key(score): score for score in again}
-    return [Outcome(before=score, again=made.get(key(score))) for score in before]
+    return [Repeated(before=score, again=made.get(key(score))) for score in before]
 
 
-def recipe_json(found: Recipe) -> dict[str, Any]:
+def recipe_json(found: Reproduction) -> dict[str, Any]:
     """Return a recipe as `--json` shows it."""
     return {
         "run_id": found.run.run_id,
@@ -175,7 +175,7 @@ def recipe_json(found: Recipe) -> dict[str, Any]:
     }
 
 
-def outcome_json(found: Outcome) -> dict[str, Any]:
+def outcome_json(found: Repeated) -> dict[str, Any]:
     """Return one number made again as `--json` shows it."""
     return {
         "task": found.before.task,

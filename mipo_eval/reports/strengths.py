@@ -7,7 +7,7 @@ from typing import Any
 
 from mipo_eval.errors import DataError
 from mipo_eval.reports.catalog import RowName, row_name
-from mipo_eval.reports.leaderboard import Asked
+from mipo_eval.reports.leaderboard import LeaderboardQuery
 from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.reports.trained import trained_rules
 from mipo_eval.stats import Game, Strength, bradley_terry
@@ -31,7 +31,7 @@ class SuiteStrengths:
     """Why there are none."""
 
 
-def suite_strengths(now: Snapshot, asked: Asked) -> list[SuiteStrengths]:
+def suite_strengths(now: Snapshot, asked: LeaderboardQuery) -> list[SuiteStrengths]:
     """Return the strengths of every suite's methods, for every judge with verdicts between them.
 
     Args:
@@ -46,7 +46,7 @@ def suite_strengths(now: Snapshot, asked: Asked) -> list[SuiteStrengths]:
     suites: dict[str, list[tuple[str, Run]]] = {}
     for run in list_runs(now.store):
         if asked.suite in {None, run.suite}:
-            suites.setdefault(run.suite, []).append((_label(row_name(run, rules)[0]), run))
+            suites.setdefault(run.suite, []).append((_method_label(row_name(run, rules)[0]), run))
     found = []
     for suite, named in suites.items():
         games = _games(now, named, judges)
@@ -54,7 +54,7 @@ def suite_strengths(now: Snapshot, asked: Asked) -> list[SuiteStrengths]:
     return found
 
 
-def _label(name: RowName) -> str:
+def _method_label(name: RowName) -> str:
     return f"{name.model} {name.method}" + (f" ({name.variant})" if name.variant else "")
 
 

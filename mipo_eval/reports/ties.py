@@ -36,12 +36,12 @@ def tie_letters(now: Snapshot, runs: Sequence[Run]) -> Mapping[str, Mapping[Name
             continue
         sheets = now.outcomes.sheets([by_id[run_id] for run_id in signatures], metric, judge)
         sheet = next((sheet for sheet in sheets if sheet.task == task), None)
-        for run_id, own in _letters(sheet).items():
+        for run_id, own in _letters_of(sheet).items():
             letters[run_id][task, metric, signatures[run_id]] = own
     return letters
 
 
-def _letters(sheet: Sheet | None) -> dict[str, str]:
+def _letters_of(sheet: Sheet | None) -> dict[str, str]:
     if sheet is None:
         return {}
     known = np.flatnonzero(~np.isnan(sheet.values).all(axis=0)).tolist()

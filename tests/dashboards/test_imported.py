@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from mipo_eval.importers import read_path, store_runs
-from mipo_eval.reports.leaderboard import Asked, leaderboard
+from mipo_eval.reports.leaderboard import LeaderboardQuery, leaderboard
 from mipo_eval.store import Store
 from tests.dashboards.opening import open_page, texts
 
@@ -56,8 +56,8 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_an_imported_accuracy_is_shown_as_it_was_told(path: Path) -> None:
     with Store.open(str(path), mode="read") as store:
-        (section,) = leaderboard(store, Asked())
-        (other,) = leaderboard(store, Asked(metric="acc"))
+        (section,) = leaderboard(store, LeaderboardQuery())
+        (other,) = leaderboard(store, LeaderboardQuery(metric="acc"))
     assert section.metric == "accuracy"
     cells = {row.name.model: row.cells["arc_easy"] for row in section.rows}
     assert {model: cell.value for model, cell in cells.items()} == {"one": 80.0, "two": 40.0}

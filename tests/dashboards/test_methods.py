@@ -201,7 +201,7 @@ def test_published_rows_stand_beside_measured_ones(now: Snapshot) -> None:
 
 
 def test_differences_are_those_of_the_command_line(now: Snapshot, served: Served) -> None:
-    from mipo_eval.reports.comparing import Wanted, compare_runs
+    from mipo_eval.reports.comparing import ComparisonQuery, compare_runs
 
     found = standing(now)
     names = [method.label for method in found.methods]
@@ -213,7 +213,7 @@ def test_differences_are_those_of_the_command_line(now: Snapshot, served: Served
     made = contrasts.against(now, found, now.judges[0].key, baseline)
     assert {row for row, _ in made} == set(range(4)) - {baseline}
     ids = [served.id("base"), served.id("base", "default")]
-    (task,) = compare_runs(now.store, ids, Wanted(baseline=ids[0], metric=WIN))
+    (task,) = compare_runs(now.store, ids, ComparisonQuery(baseline=ids[0], metric=WIN))
     (pair,) = task.comparisons
     own = made[default, "tea"]
     assert (own.difference, own.n, own.wins) == (pair.difference, pair.n, pair.wins)

@@ -10,7 +10,7 @@ from mipo_eval.cli import main
 from mipo_eval.errors import ConfigError
 from mipo_eval.evaluation.answers import OF_CHOICES
 from mipo_eval.evaluation.outcomes import DERIVED, METRICS, outcome_sheets
-from mipo_eval.reports.comparing import Wanted, compare_runs
+from mipo_eval.reports.comparing import ComparisonQuery, compare_runs
 from mipo_eval.stats import length_controlled
 from mipo_eval.store import Store
 from mipo_eval.store.runs import get_scores, list_runs
@@ -52,7 +52,7 @@ def test_sheets_have_the_means_and_counts_of_the_stored_scores(served: Served, m
 
 def test_a_comparison_counts_pairs_and_what_is_missing(served: Served) -> None:
     with Store.open(str(served.path), mode="read") as store:
-        (task,) = compare_runs(store, [served.id("mipo-seed0"), served.id("base")], Wanted())
+        (task,) = compare_runs(store, [served.id("mipo-seed0"), served.id("base")], ComparisonQuery())
     (pair,) = task.comparisons
     # mipo wins 20 of 24; base wins none: its good answers are rated below the reference.
     assert pair.first.startswith(served.id("mipo-seed0")[:8])
@@ -158,15 +158,15 @@ def test_runs_of_two_suites_and_of_two_judges_are_refused(
     unjudged = _json(capsys, *argv, "--suite", "tea.jsonl")["run_id"]
     with Store.open(str(served.path), mode="read") as store:
         with pytest.raises(ConfigError, match="runs of different suites"):
-            compare_runs(store, [other, served.id("base")], Wanted())
+            compare_runs(store, [other, served.id("base")], ComparisonQuery())
         with pytest.raises(ConfigError, match=r"no judge rated all of these runs .* by none"):
-            compare_runs(store, [unjudged, served.id("base")], Wanted())
+            compare_runs(store, [unjudged, served.id("base")], ComparisonQuery())
 
 
 def test_net_wins_are_compared_and_signed(served: Served) -> None:
     with Store.open(str(served.path), mode="read") as store:
         names = [served.id("mipo-seed0"), served.id("base")]
-        (task,) = compare_runs(store, names, Wanted(metric="net_win_rate"))
+        (task,) = compare_runs(store, names, ComparisonQuery(metric="net_win_rate"))
     (pair,) = task.comparisons
     # Of the 23 items of both, mipo wins 19 and loses 4; base loses all.
     assert pair.difference == pytest.approx(100 * (19 - 4) / 23 + 100)
