@@ -19,7 +19,7 @@ import pandas as pd
 import sqlalchemy as sa
 from generated_store import fill
 
-from mipo_eval.reports.comparing import ComparisonQuery, compare_runs
+from mipo_eval.reports.comparison import ComparisonQuery, compare_runs
 from mipo_eval.reports.leaderboard import LeaderboardQuery, leaderboard
 from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.store import Store

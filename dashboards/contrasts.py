@@ -8,8 +8,8 @@ import numpy as np
 from mipo_eval.dashboards.methods import Method, Standing
 from mipo_eval.errors import MipoEvalError
 from mipo_eval.evaluation.outcomes import Sheet, has_values
-from mipo_eval.reports import agreeing
-from mipo_eval.reports.agreeing import JudgesAgreement
+from mipo_eval.reports import agreement
+from mipo_eval.reports.agreement import JudgesAgreement
 from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.stats import Comparison, compare_all
 from mipo_eval.stats.bootstrap import Floats
@@ -207,7 +207,7 @@ def agreements(now: Snapshot, suite: str) -> list[JudgesAgreement]:
     """Return how every two judges of a suite agree on who won against the references."""
     runs = list({run.run_id: run for run, _ in now.scores if run.suite == suite}.values())
     try:
-        found = agreeing.agreements(now.store, runs, list_judges(now.store))
+        found = agreement.agreements(now.store, runs, list_judges(now.store))
     except MipoEvalError:  # fewer than two judges, or nothing that two of them judged
         return []
     return [one for one in found if one.verdicts.n]

@@ -11,8 +11,7 @@ from mipo_eval.evaluation.score import why_no_text
 from mipo_eval.metrics import mean_score, self_bleu, self_bleu_score
 from mipo_eval.metrics.self_bleu import NO_OTHER
 from mipo_eval.records import Score
-from mipo_eval.reports.catalog import row_name, run_labels
-from mipo_eval.reports.trained import trained_rules
+from mipo_eval.reports.names import row_name, run_labels, trained_rules
 from mipo_eval.store import Store
 from mipo_eval.store.responses import Scorable, scorable
 from mipo_eval.store.runs import Run, list_runs

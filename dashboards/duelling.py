@@ -12,7 +12,7 @@ from mipo_eval.dashboards.inert import label
 from mipo_eval.dashboards.links import TASK, address, run_name
 from mipo_eval.dashboards.looks import PALETTE
 from mipo_eval.dashboards.methods import Standing, labels
-from mipo_eval.reports.agreeing import JudgesAgreement
+from mipo_eval.reports.agreement import JudgesAgreement
 from mipo_eval.stats import Comparison
 
 TOLD, NOT_TOLD = "told apart (p < 0.05, Holm)", "not told apart"

@@ -14,7 +14,7 @@ from mipo_eval.dashboards.spending import backend_of, dollars_for
 from mipo_eval.errors import ConfigError
 from mipo_eval.evaluation.score import Numbers
 from mipo_eval.metrics.aggregate import direction
-from mipo_eval.reports.reproducing import recipe
+from mipo_eval.reports.reproduction import recipe
 from mipo_eval.signature import short
 from mipo_eval.store import Store
 from mipo_eval.store.judges import list_judges

@@ -2,7 +2,7 @@
 
 from mipo_eval.evaluation.controls import winners
 from mipo_eval.records import Score
-from mipo_eval.reports.catalog import model_label
+from mipo_eval.reports.names import model_label
 from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.signature import short
 from mipo_eval.store.runs import Run

@@ -12,8 +12,8 @@ from mipo_eval.dashboards.links import address, run_name
 from mipo_eval.dashboards.methods import Method, Standing
 from mipo_eval.dashboards.scored import MEASURED, PAPER
 from mipo_eval.metrics.aggregate import direction
-from mipo_eval.reports.cells import Cell
 from mipo_eval.reports.labels import decimals
+from mipo_eval.reports.leaderboard import Cell
 from mipo_eval.reports.paper import published_rows
 from mipo_eval.signature import Signature
 from mipo_eval.stats import Comparison

@@ -7,9 +7,8 @@ import pandas as pd
 
 from mipo_eval.dashboards.scored import MEASURED, PAPER
 from mipo_eval.evaluation.score import Numbers
-from mipo_eval.reports.catalog import row_name, stored_scores
+from mipo_eval.reports.names import row_name, stored_scores, trained_rules
 from mipo_eval.reports.paper import TASKS, published
-from mipo_eval.reports.trained import trained_rules
 from mipo_eval.store import Store
 from mipo_eval.store.judges import list_judges
 from mipo_eval.store.trainings import list_trainings

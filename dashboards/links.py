@@ -3,7 +3,7 @@
 from urllib.parse import urlencode
 
 from mipo_eval.dashboards import inert
-from mipo_eval.reports.catalog import model_label
+from mipo_eval.reports.names import model_label
 from mipo_eval.store.runs import Run
 
 FIRST = "leaderboard"

@@ -20,7 +20,7 @@ from mipo_eval.dashboards.answers import (
 from mipo_eval.dashboards.links import run_name
 from mipo_eval.dashboards.pages.numbers import numbers
 from mipo_eval.dashboards.plots import interval_plot
-from mipo_eval.reports.catalog import run_labels
+from mipo_eval.reports.names import run_labels
 from mipo_eval.store.runs import Run
 
 _RUN_SUITE = "run `mipo-eval --model CKPT --suite math` or `--suite mcq_letters`"

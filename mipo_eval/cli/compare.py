@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from mipo_eval.reports.comparing import Side, TaskComparison
+    from mipo_eval.reports.comparison import Side, TaskComparison
     from mipo_eval.stats import Comparison
 
 METRICS = (
@@ -77,7 +77,7 @@ def compare(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is
     two-sided, power 80 %) is marked with ~; it says nothing either way.
     """
     from mipo_eval.cli.output import Output
-    from mipo_eval.reports.comparing import ComparisonQuery, compare_runs, comparison_json
+    from mipo_eval.reports.comparison import ComparisonQuery, compare_runs, comparison_json
     from mipo_eval.store import Store
 
     output = Output(as_json=as_json)

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from mipo_eval.metrics.agreement import Agreement
-    from mipo_eval.reports.agreeing import FamilyTest, JudgesAgreement
-    from mipo_eval.reports.correcting import Correction
+    from mipo_eval.reports.agreement import FamilyTest, JudgesAgreement
+    from mipo_eval.reports.correction import Correction
     from mipo_eval.store import Store
     from mipo_eval.store.runs import Run
 
@@ -40,7 +40,7 @@ def list_them(store: str, as_json: bool) -> None:
 
     from mipo_eval.cli.output import Output
     from mipo_eval.cli.tables import failing_lines, inert
-    from mipo_eval.reports.judges import judge_row_json, judge_rows
+    from mipo_eval.reports.agreement import judge_row_json, judge_rows
     from mipo_eval.store import Store
     from mipo_eval.store.validations import MARK
 
@@ -89,7 +89,7 @@ def agreement(runs: tuple[str, ...], names: tuple[str, ...], store: str, as_json
     from rich.text import Text
 
     from mipo_eval.cli.output import Output
-    from mipo_eval.reports.agreeing import agreements, judges_named
+    from mipo_eval.reports.agreement import agreements, judges_named
     from mipo_eval.store import Store
 
     output = Output(as_json=as_json)
@@ -177,7 +177,7 @@ def family(
     """
     from mipo_eval.cli.output import Output
     from mipo_eval.errors import ConfigError
-    from mipo_eval.reports.agreeing import Families, family_tests, judges_named
+    from mipo_eval.reports.agreement import Families, family_tests, judges_named
     from mipo_eval.store import Store
 
     output = Output(as_json=as_json)
@@ -262,10 +262,8 @@ def correct(  # noqa: PLR0913, PLR0917 - one parameter per flag
     Rogan-Gladen. A tie is half a win.
     """
     from mipo_eval.cli.output import Output
-    from mipo_eval.reports.correcting import (
-        correct as correct_rate,
-    )
-    from mipo_eval.reports.correcting import correction_json, file_labels, store_labels
+    from mipo_eval.reports.correction import correct as correct_rate
+    from mipo_eval.reports.correction import correction_json, file_labels, store_labels
     from mipo_eval.store import Store
     from mipo_eval.store.judges import find_judge
     from mipo_eval.store.runs import find_run
@@ -294,7 +292,7 @@ def _correction_table(found: "Correction", about: str) -> "list[RenderableType]"
     from rich.text import Text
 
     from mipo_eval.cli.tables import inert
-    from mipo_eval.reports.correcting import ASSUMED
+    from mipo_eval.reports.correction import ASSUMED
 
     title = inert(f"{about}: win rate, a tie is half (%)")
     title.stylize("bold")

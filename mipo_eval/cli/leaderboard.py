@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from mipo_eval.cli.output import Output
-    from mipo_eval.reports.leaderboard import LeaderboardQuery, Cell, Row, Section
+    from mipo_eval.reports.comparison import SuiteStrengths
+    from mipo_eval.reports.leaderboard import Cell, LeaderboardQuery, Row, Section
     from mipo_eval.reports.paper import Published
-    from mipo_eval.reports.strengths import SuiteStrengths
 
     PublishedRows = Sequence[tuple[str, str, Mapping[str, Published]]]
 
@@ -93,9 +93,9 @@ def leaderboard(  # noqa: PLR0913, PLR0917 - one parameter per flag; limited by 
     from mipo_eval.cli.output import Output
     from mipo_eval.cli.paper import show_figure, show_table
     from mipo_eval.errors import ConfigError
-    from mipo_eval.reports.catalog import read_rows
     from mipo_eval.reports.leaderboard import LeaderboardQuery, section_json
     from mipo_eval.reports.leaderboard import leaderboard as build
+    from mipo_eval.reports.names import read_rows
     from mipo_eval.reports.paper import published_rows
     from mipo_eval.reports.snapshot import Snapshot
     from mipo_eval.store import Store
@@ -139,9 +139,11 @@ def leaderboard(  # noqa: PLR0913, PLR0917 - one parameter per flag; limited by 
         output.note("No scores to rank yet: evaluate with a judge, or a verifiable suite.")
 
 
-def _show_strengths(output: "Output", store: str, asked: "Asked", *, as_json: bool) -> None:
+def _show_strengths(
+    output: "Output", store: str, asked: "LeaderboardQuery", *, as_json: bool
+) -> None:
+    from mipo_eval.reports.comparison import strengths_json, suite_strengths
     from mipo_eval.reports.snapshot import Snapshot
-    from mipo_eval.reports.strengths import strengths_json, suite_strengths
     from mipo_eval.store import Store
 
     with Store.open(store, mode="read") as opened:

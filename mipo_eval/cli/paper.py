@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from mipo_eval.cli.output import Output
-    from mipo_eval.reports.catalog import RowRule
     from mipo_eval.reports.figures import Figure
+    from mipo_eval.reports.names import RowRule
     from mipo_eval.reports.paper import PaperEntry
 
 
@@ -24,8 +24,7 @@ def show_figure(
     as_json: bool,
 ) -> None:
     """Print a figure's data, and draw it where a file is named."""
-    from mipo_eval.reports.drawing import draw
-    from mipo_eval.reports.figures import figure, figure_json
+    from mipo_eval.reports.figures import draw, figure, figure_json
     from mipo_eval.reports.snapshot import Snapshot
     from mipo_eval.store import Store
 
@@ -96,7 +95,7 @@ def show_table(
             output.note(f"{number_.model} {number_.method} on {number_.dataset}: {entry.best_of}")
 
 
-def _entries(entries: "Sequence[Entry]") -> "Table":
+def _entries(entries: "Sequence[PaperEntry]") -> "Table":
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 

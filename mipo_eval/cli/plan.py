@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from mipo_eval.evaluation.run import Evaluation
-    from mipo_eval.reports.expenses import Amount
-    from mipo_eval.reports.planning import JudgingPlan
+    from mipo_eval.reports.plan import Amount, JudgingPlan
     from mipo_eval.store import Store
 
 
@@ -66,8 +65,8 @@ def plan(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is li
     from mipo_eval.cli.output import Output
     from mipo_eval.errors import ConfigError
     from mipo_eval.judges import load_judge
-    from mipo_eval.reports.planning import Assumed, plan_json
-    from mipo_eval.reports.planning import plan as make
+    from mipo_eval.reports.plan import Assumed, plan_json
+    from mipo_eval.reports.plan import plan as make
     from mipo_eval.suites import find_suite, suite_items
 
     output = Output(as_json=as_json)
@@ -123,13 +122,13 @@ def _opened(url: str) -> "Iterator[Store]":
         yield store
 
 
-def _shown(made: "Plan", about: str) -> list["RenderableType"]:
+def _shown(made: "JudgingPlan", about: str) -> list["RenderableType"]:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
     from mipo_eval.cli.tables import inert
-    from mipo_eval.reports.planning import WANTED_DIFFERENCE
+    from mipo_eval.reports.plan import WANTED_DIFFERENCE
 
     title = inert(about)
     title.stylize("bold")
@@ -164,11 +163,11 @@ def _amount(amount: "Amount", form: str) -> tuple[str, str]:
     return "not known" if amount.value is None else f"{amount.value:{form}}", amount.source
 
 
-def _stored(made: "Plan") -> str:
+def _stored(made: "JudgingPlan") -> str:
     return f"{made.responses_stored:,} stored" if made.responses_stored else ""
 
 
-def _subtracted(made: "Plan") -> str:
+def _subtracted(made: "JudgingPlan") -> str:
     parts = [f"of {made.ratings:,} ratings; {made.known:,} rated, {made.in_ledger:,} in the ledger"]
     if made.on_unmade:
         parts.append(f"{made.on_unmade:,} on responses not made yet")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from mipo_eval.cli.output import Output
     from mipo_eval.evaluation.run import Result
-    from mipo_eval.reports.reproducing import Repeated, Reproduction
+    from mipo_eval.reports.reproduction import Repeated, Reproduction
 
 
 @click.command()
@@ -28,7 +28,7 @@ def reproduce(score: str, execute: bool, store: str, as_json: bool) -> None:
     judge that costs money is paid again.
     """
     from mipo_eval.cli.output import Output
-    from mipo_eval.reports.reproducing import outcome_json, outcomes, recipe, recipe_json
+    from mipo_eval.reports.reproduction import outcome_json, outcomes, recipe, recipe_json
     from mipo_eval.store import Store
 
     output = Output(as_json=as_json)
@@ -55,7 +55,7 @@ def reproduce(score: str, execute: bool, store: str, as_json: bool) -> None:
         output.show(*_outcomes(compared, changed))
 
 
-def _again(found: "Recipe", output: "Output") -> "Result":
+def _again(found: "Reproduction", output: "Output") -> "Result":
     """Make the run anew in a temporary store."""
     from mipo_eval.cli.evaluate import Asked, evaluate_asked
     from mipo_eval.store import Store
@@ -78,7 +78,7 @@ def _again(found: "Recipe", output: "Output") -> "Result":
         return evaluate_asked(asked, store, output)
 
 
-def _changed(found: "Recipe", result: "Result") -> list[str]:
+def _changed(found: "Reproduction", result: "Result") -> list[str]:
     """Return what is no longer as it was: items, model, versions."""
     lines = []
     if result.run.list_key != found.run.list_key:
@@ -94,7 +94,7 @@ def _changed(found: "Recipe", result: "Result") -> list[str]:
     ]
 
 
-def _recipe(found: "Recipe") -> list["RenderableType"]:
+def _recipe(found: "Reproduction") -> list["RenderableType"]:
     from rich.table import Table
     from rich.text import Text
 
@@ -120,7 +120,7 @@ def _number(value: float | None) -> str:
     return "none" if value is None else f"{value:.6g}"
 
 
-def _outcomes(compared: "list[Outcome]", changed: list[str]) -> list["RenderableType"]:
+def _outcomes(compared: "list[Repeated]", changed: list[str]) -> list["RenderableType"]:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
@@ -149,7 +149,7 @@ def _outcomes(compared: "list[Outcome]", changed: list[str]) -> list["Renderable
     return [table, *lines]
 
 
-def _verdict(outcome: "Outcome") -> str:
+def _verdict(outcome: "Repeated") -> str:
     if outcome.same:
         return "same"
     if outcome.again is None:

@@ -6,7 +6,7 @@ from mipo_eval.evaluation.outcomes import DERIVED, Outcomes
 from mipo_eval.evaluation.score import Numbers
 from mipo_eval.metrics.win_rate import METRIC_NAMES
 from mipo_eval.records import Score
-from mipo_eval.reports.catalog import stored_scores
+from mipo_eval.reports.names import stored_scores
 from mipo_eval.store import Store
 from mipo_eval.store.judges import StoredJudge, list_judges
 from mipo_eval.store.runs import Run

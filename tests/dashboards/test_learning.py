@@ -16,7 +16,7 @@ from mipo_eval.dashboards.learning import (
     training_label,
     training_table,
 )
-from mipo_eval.reports.trained import method_label, recipe_value, trained_rules
+from mipo_eval.reports.names import method_label, recipe_value, trained_rules
 from mipo_eval.store import Store
 from mipo_eval.store.engine import now
 from mipo_eval.store.trainings import (

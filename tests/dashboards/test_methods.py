@@ -9,7 +9,7 @@ import pytest
 from mipo_eval.dashboards import contrasts, duelling, flags, grid, methods
 from mipo_eval.dashboards.methods import Filters, Standing, View
 from mipo_eval.records import Score
-from mipo_eval.reports.catalog import RowRule
+from mipo_eval.reports.names import RowRule
 from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.signature import join
 from mipo_eval.store import Store
@@ -201,7 +201,7 @@ def test_published_rows_stand_beside_measured_ones(now: Snapshot) -> None:
 
 
 def test_differences_are_those_of_the_command_line(now: Snapshot, served: Served) -> None:
-    from mipo_eval.reports.comparing import ComparisonQuery, compare_runs
+    from mipo_eval.reports.comparison import ComparisonQuery, compare_runs
 
     found = standing(now)
     names = [method.label for method in found.methods]

@@ -334,7 +334,7 @@ def test_several_judges_stand_side_by_side(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mipo_eval.dashboards import contrasts, duelling, methods
-    from mipo_eval.reports.agreeing import agreements
+    from mipo_eval.reports.agreement import agreements
     from mipo_eval.reports.snapshot import Snapshot
     from mipo_eval.store.runs import list_runs
 

@@ -9,9 +9,8 @@ from mipo_eval.judges.judging import rate
 from mipo_eval.judges.people import people_pairs
 from mipo_eval.judges.reparsing import readers, reparse_judge
 from mipo_eval.models.base import ScriptedBackend
-from mipo_eval.reports.agreeing import Families, agreements, family_tests, judges_named
-from mipo_eval.reports.correcting import correct, store_labels
-from mipo_eval.reports.judges import judge_rows
+from mipo_eval.reports.agreement import Families, agreements, family_tests, judge_rows, judges_named
+from mipo_eval.reports.correction import correct, store_labels
 from mipo_eval.store import Store
 from mipo_eval.store.engine import now
 from mipo_eval.store.judges import find_judge

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from mipo_eval.cli import main
-from mipo_eval.reports.catalog import read_rows, row_name
 from mipo_eval.reports.leaderboard import LeaderboardQuery, leaderboard
+from mipo_eval.reports.names import read_rows, row_name
 from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.store import Store
 from mipo_eval.store.runs import get_scores, list_runs, put_run, put_scores
@@ -107,7 +107,12 @@ def test_an_unknown_metric_is_answered_with_the_known_ones(
 
 
 def test_a_snapshot_shows_what_the_store_does_and_reads_it_once(served: Served) -> None:
-    asked = [LeaderboardQuery(), LeaderboardQuery(ties="half"), LeaderboardQuery(metric="net_win_rate"), LeaderboardQuery(suite="tea")]
+    asked = [
+        LeaderboardQuery(),
+        LeaderboardQuery(ties="half"),
+        LeaderboardQuery(metric="net_win_rate"),
+        LeaderboardQuery(suite="tea"),
+    ]
     with Store.open(str(served.path), mode="read") as store:
         now = Snapshot(store)
         kept = [leaderboard(now, one) for one in asked]

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from mipo_eval.cli import main
-from mipo_eval.reports.catalog import row_name
-from mipo_eval.reports.trained import trained_rules
+from mipo_eval.reports.names import row_name, trained_rules
 from mipo_eval.store import Store
 from mipo_eval.store.runs import list_runs, put_run
 from mipo_eval.store.trainings import Training, put_training

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mipo_eval.cli import main
-from mipo_eval.reports.reproducing import parse_command
+from mipo_eval.reports.reproduction import parse_command
 from mipo_eval.tasks.items import write_items
 from tests.reports.stores import Served, items, judge, model
 from tests.servers.http import Act, Call

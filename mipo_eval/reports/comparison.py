@@ -1,7 +1,11 @@
-"""Paired comparisons of stored runs, with what differs in how their numbers were made."""
+"""Paired comparisons of stored runs, with what differs in how their numbers were made.
+
+How strong the methods of a store are head to head: Bradley-Terry, from one judge's verdicts.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,15 +14,28 @@ from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.evaluation.outcomes import DERIVED, JUDGED, Sheet, outcome_sheets
 from mipo_eval.metrics.win_rate import METRIC_NAMES, Ties
 from mipo_eval.records import Score
-from mipo_eval.reports.catalog import judges_of, run_labels
+from mipo_eval.reports.leaderboard import LeaderboardQuery
+from mipo_eval.reports.names import RowName, judges_of, row_name, run_labels, trained_rules
+from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.signature import NOTHING, Signature, join, short
-from mipo_eval.stats import Comparison, LengthControlled, compare_all, length_controlled
+from mipo_eval.stats import (
+    Comparison,
+    Game,
+    LengthControlled,
+    Strength,
+    bradley_terry,
+    compare_all,
+    length_controlled,
+)
 from mipo_eval.stats.bootstrap import Floats
 from mipo_eval.stats.paired import Adjust
 from mipo_eval.store import Store
 from mipo_eval.store.judges import StoredJudge, find_judge, list_judges
-from mipo_eval.store.runs import Run, find_run, get_scores
+from mipo_eval.store.responses import paired_texts
+from mipo_eval.store.runs import Run, find_run, get_scores, list_runs
 from mipo_eval.store.validations import failing_judges
+from mipo_eval.store.verdicts import pair_verdicts
+from mipo_eval.verdict import CREDIT
 
 Parts = Mapping[str, tuple[str | None, str | None]]
 """Part of a signature to its two values."""
@@ -98,7 +115,9 @@ class ComparisonQuery:
     seed: int = 0
 
 
-def compare_runs(store: Store, names: Sequence[str], wanted: ComparisonQuery) -> list[TaskComparison]:
+def compare_runs(
+    store: Store, names: Sequence[str], wanted: ComparisonQuery
+) -> list[TaskComparison]:
     """Compare stored runs on their common items, task by task.
 
     Args:
@@ -386,3 +405,97 @@ def _equal_json(equal: EqualLength) -> dict[str, Any]:
 def _parts(found: Mapping[tuple[str, str], Parts], pair: Comparison) -> dict[str, list[str | None]]:
     parts = found.get((pair.first, pair.second), {})
     return {name: list(both) for name, both in parts.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuiteStrengths:
+    """The methods of one suite, as one judge or person sees them against each other."""
+
+    suite: str
+    judge: str
+    games: int
+    strengths: tuple[Strength, ...]
+    """Strongest first; empty where there are none."""
+    reason: str | None
+    """Why there are none."""
+
+
+def suite_strengths(now: Snapshot, asked: LeaderboardQuery) -> list[SuiteStrengths]:
+    """Return the strengths of every suite's methods, for every judge with verdicts between them.
+
+    Args:
+        now: the store's state.
+        asked: which suite and judge, and what runs are called; seeds of a method play for it.
+
+    Raises:
+        ConfigError: no such judge.
+    """
+    judges = [find_judge(now.store, asked.judge)] if asked.judge else now.judges
+    rules = (*asked.rules, *trained_rules(now.trainings))
+    suites: dict[str, list[tuple[str, Run]]] = {}
+    for run in list_runs(now.store):
+        if asked.suite in {None, run.suite}:
+            suites.setdefault(run.suite, []).append((_method_label(row_name(run, rules)[0]), run))
+    found = []
+    for suite, named in suites.items():
+        games = _games(now, named, judges)
+        found += [_fitted(suite, judge, games[judge.key]) for judge in judges if games[judge.key]]
+    return found
+
+
+def _method_label(name: RowName) -> str:
+    return f"{name.model} {name.method}" + (f" ({name.variant})" if name.variant else "")
+
+
+def _games(
+    now: Snapshot, named: Sequence[tuple[str, Run]], judges: Sequence[StoredJudge]
+) -> dict[str, list[Game]]:
+    """Return by judge what every two runs of different methods come to, item by item."""
+    games: dict[str, list[Game]] = {judge.key: [] for judge in judges}
+    for (first, run), (second, other) in combinations(named, 2):
+        if first == second:
+            continue
+        pairs = {row.pair: row.group for row in paired_texts(now.store, run, other) if row.pair}
+        for key, own in games.items():
+            said = pair_verdicts(now.store, key, list(pairs))
+            if not any(one.winner and not one.identical for one in said):
+                continue  # equal responses are ties to everybody, judged or not
+            own += [
+                Game(first, second, CREDIT[one.winner], group)
+                for one, group in zip(said, pairs.values(), strict=True)
+                if one.winner is not None
+            ]
+    return games
+
+
+def _fitted(suite: str, judge: StoredJudge, games: Sequence[Game]) -> SuiteStrengths:
+    strengths: tuple[Strength, ...] = ()
+    reason = None
+    try:
+        strengths = tuple(bradley_terry(games))
+    except DataError as error:
+        reason = str(error)
+    return SuiteStrengths(
+        suite=suite, judge=judge.label, games=len(games), strengths=strengths, reason=reason
+    )
+
+
+def strengths_json(found: SuiteStrengths) -> dict[str, Any]:
+    """Return a suite's strengths as `--json` shows them."""
+    return {
+        "suite": found.suite,
+        "judge": found.judge,
+        "games": found.games,
+        "reason": found.reason,
+        "methods": [
+            {
+                "name": one.name,
+                "elo": one.elo,
+                "elo_ci95": list(one.elo_ci95),
+                "log_odds": one.strength,
+                "error": one.error,
+                "games": one.games,
+            }
+            for one in found.strengths
+        ],
+    }

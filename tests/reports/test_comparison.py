@@ -10,7 +10,7 @@ from mipo_eval.cli import main
 from mipo_eval.errors import ConfigError
 from mipo_eval.evaluation.answers import OF_CHOICES
 from mipo_eval.evaluation.outcomes import DERIVED, METRICS, outcome_sheets
-from mipo_eval.reports.comparing import ComparisonQuery, compare_runs
+from mipo_eval.reports.comparison import ComparisonQuery, compare_runs
 from mipo_eval.stats import length_controlled
 from mipo_eval.store import Store
 from mipo_eval.store.runs import get_scores, list_runs
@@ -52,7 +52,9 @@ def test_sheets_have_the_means_and_counts_of_the_stored_scores(served: Served, m
 
 def test_a_comparison_counts_pairs_and_what_is_missing(served: Served) -> None:
     with Store.open(str(served.path), mode="read") as store:
-        (task,) = compare_runs(store, [served.id("mipo-seed0"), served.id("base")], ComparisonQuery())
+        (task,) = compare_runs(
+            store, [served.id("mipo-seed0"), served.id("base")], ComparisonQuery()
+        )
     (pair,) = task.comparisons
     # mipo wins 20 of 24; base wins none: its good answers are rated below the reference.
     assert pair.first.startswith(served.id("mipo-seed0")[:8])

@@ -1,9 +1,19 @@
-"""Judge against judge, on the same responses of stored runs: agreement, and families."""
+"""What judges and people said of the responses of stored runs, read back alike from any protocol.
+
+A judge that rates prefers what it rates higher; one that chooses prefers what it named in both
+places; a person, what they labelled.
+
+Judge against judge, on the same responses of stored runs: agreement, and families.
+
+The judges of a store: what they said, and what their validations found.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 from typing import Any, NamedTuple
+
+import sqlalchemy as sa
 
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.judges import family_of
@@ -14,16 +24,72 @@ from mipo_eval.judges.comparing import (
 )
 from mipo_eval.metrics.agreement import Agreement
 from mipo_eval.records import Score
-from mipo_eval.reports.catalog import row_name
-from mipo_eval.reports.said import items_of, ratings_by
-from mipo_eval.reports.trained import trained_rules
+from mipo_eval.reports.names import row_name, trained_rules
 from mipo_eval.signature import join, short
 from mipo_eval.store import Store
 from mipo_eval.store.judges import StoredJudge, find_judge, list_judges
 from mipo_eval.store.responses import paired_texts
 from mipo_eval.store.runs import Run
+from mipo_eval.store.tables import choices, item_lists, items, responses, verdicts
 from mipo_eval.store.trainings import list_trainings
+from mipo_eval.store.validations import failing_judges, largest_validations
 from mipo_eval.store.verdicts import verdicts_on
+
+
+class About(NamedTuple):
+    """What statistics need of an item."""
+
+    group: str
+    """Of its prompt: what is resampled together."""
+    wishes: int
+    """How many preferences it has."""
+
+
+def items_of(store: Store, run: Run) -> dict[str, About]:
+    """Return a run's items by their keys."""
+    query = (
+        sa.select(items.c.item_key, items.c.group_id, items.c.n_preferences)
+        .join(item_lists, items.c.item_key == item_lists.c.item_key)
+        .where(item_lists.c.list_key == run.list_key)
+    )
+    with store.read() as connection:
+        return {item: About(group or item, n) for item, group, n in connection.execute(query)}
+
+
+def ratings_by(
+    store: Store, run: Run, judge_keys: Sequence[str]
+) -> Mapping[str, dict[tuple[str, str, int], int]]:
+    """Return every rating that judges gave to a run's own responses.
+
+    By judge, keyed by item, text and preference; judges that rated nothing of it are there too.
+    """
+    own = (
+        sa.select(responses.c.item_key, responses.c.text_key)
+        .where(responses.c.generation_key == run.generation_key)
+        .subquery()
+    )
+    of_list = sa.select(item_lists.c.item_key).where(item_lists.c.list_key == run.list_key)
+    same_text = (own.c.item_key == verdicts.c.item_key) & (own.c.text_key == verdicts.c.text_key)
+    query = (
+        sa.select(
+            verdicts.c.judge_key,
+            verdicts.c.item_key,
+            verdicts.c.text_key,
+            verdicts.c.aspect,
+            verdicts.c.rating,
+        )
+        .join(own, same_text)
+        .where(
+            verdicts.c.judge_key.in_(judge_keys),
+            verdicts.c.item_key.in_(of_list),
+            verdicts.c.rating.is_not(None),
+        )
+    )
+    found: dict[str, dict[tuple[str, str, int], int]] = {key: {} for key in judge_keys}
+    with store.read() as connection:
+        for judge, item, text, aspect, rating in connection.execute(query):
+            found[judge][item, text, aspect] = rating
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,3 +310,61 @@ def judges_named(store: Store, names: Sequence[str]) -> list[StoredJudge]:
         ConfigError: no judge, or several, have one of the names.
     """
     return [find_judge(store, name) for name in names] if names else list_judges(store)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeRow:
+    """One judge or person."""
+
+    judge: StoredJudge
+    protocol: str
+    """"person" for people; empty where it is not known."""
+    ratings: int
+    choices: int
+    strict: Mapping[str, float]
+    """Strict accuracy, 0-100, by data it was validated on."""
+    failings: Sequence[str]
+
+
+def judge_rows(store: Store) -> list[JudgeRow]:
+    """Return every judge of the store, by name."""
+    counts = [_counts(store, table) for table in (verdicts, choices)]
+    failing = failing_judges(store)
+    strict: dict[str, dict[str, float]] = {}
+    for own in largest_validations(store):
+        score = own.figures.get("judge", {}).get("strict")
+        if score:
+            strict.setdefault(own.judge_key, {})[own.data] = score["value"]
+    return [
+        JudgeRow(
+            judge=judge,
+            protocol="person"
+            if judge.spec.get("kind") == "human"
+            else str(judge.spec.get("protocol", "")),
+            ratings=counts[0].get(judge.key, 0),
+            choices=counts[1].get(judge.key, 0),
+            strict=strict.get(judge.key, {}),
+            failings=failing.get(judge.key, ()),
+        )
+        for judge in list_judges(store)
+    ]
+
+
+def _counts(store: Store, table: sa.Table) -> dict[str, int]:
+    query = sa.select(table.c.judge_key, sa.func.count()).group_by(table.c.judge_key)
+    with store.read() as connection:
+        return {key: int(n) for key, n in connection.execute(query)}
+
+
+def judge_row_json(row: JudgeRow) -> dict[str, Any]:
+    """Return a judge as `--json` shows it."""
+    return {
+        "name": row.judge.name,
+        "key": row.judge.key,
+        "spec": row.judge.spec.get("spec"),
+        "protocol": row.protocol,
+        "ratings": row.ratings,
+        "choices": row.choices,
+        "strict_accuracy": dict(row.strict),
+        "failings": list(row.failings),
+    }

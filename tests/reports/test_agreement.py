@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from mipo_eval.errors import ConfigError, DataError
-from mipo_eval.reports.agreeing import Families, agreements, family_tests, judges_named
-from mipo_eval.reports.said import items_of
+from mipo_eval.reports.agreement import Families, agreements, family_tests, items_of, judges_named
 from mipo_eval.store.responses import paired_texts
 from mipo_eval.store.verdicts import pair_verdicts, run_verdicts
 from tests.reports.judged import ITEMS, add_chooser, add_rater, add_run, open_store
