@@ -8,9 +8,9 @@ import numpy as np
 from mipo_eval.dashboards.methods import Method, Standing
 from mipo_eval.errors import MipoEvalError
 from mipo_eval.evaluation.outcomes import Sheet, has_values
+from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.reports import agreement
 from mipo_eval.reports.agreement import JudgesAgreement
-from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.stats import Comparison, compare_all
 from mipo_eval.stats.bootstrap import Floats
 from mipo_eval.store.judges import list_judges

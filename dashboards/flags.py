@@ -1,9 +1,9 @@
 """What stands above every table: judges that must not be believed, and controls that win."""
 
 from mipo_eval.evaluation.controls import winners
+from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.records import Score
 from mipo_eval.reports.names import model_label
-from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.signature import short
 from mipo_eval.store.runs import Run
 from mipo_eval.store.validations import failing_judges

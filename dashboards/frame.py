@@ -17,8 +17,8 @@ from mipo_eval.dashboards import inert, watching
 from mipo_eval.dashboards.links import address, run_name
 from mipo_eval.dashboards.looks import count
 from mipo_eval.errors import MipoEvalError
+from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.reports.names import RowRule, model_label, read_rows
-from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.store import Store
 
 __all__ = [

@@ -7,10 +7,11 @@ import pandas as pd
 
 from mipo_eval.dashboards.scored import MEASURED, PAPER
 from mipo_eval.evaluation.score import Numbers
-from mipo_eval.reports.names import row_name, stored_scores, trained_rules
+from mipo_eval.reports.names import row_name, trained_rules
 from mipo_eval.reports.paper import TASKS, published
 from mipo_eval.store import Store
 from mipo_eval.store.judges import list_judges
+from mipo_eval.store.runs import stored_scores
 from mipo_eval.store.trainings import list_trainings
 from mipo_eval.store.validations import Validation, list_validations
 
@@ -145,7 +146,7 @@ def control_table(store: Store) -> pd.DataFrame:
     rules = trained_rules(list_trainings(store))
     found, controlled = [], set()
     numbers = Numbers(store)
-    for run, stored in stored_scores(store, controls=True):
+    for run, stored in stored_scores(store):
         control, metric = stored.control, stored.metric
         if metric not in {"win_rate_tie_inclusive", "rating_mean"}:
             continue

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from datetime import date
 
 from mipo_eval.evaluation.outcomes import DERIVED
+from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.keys import digest
 from mipo_eval.metrics.win_rate import METRIC_NAMES
 from mipo_eval.reports.leaderboard import LeaderboardQuery, Row, Section, leaderboard
 from mipo_eval.reports.names import RowName, RowRule, column_signature, row_name, trained_rules
-from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.signature import Signature, short
 from mipo_eval.store.judges import StoredJudge
 from mipo_eval.store.runs import Run

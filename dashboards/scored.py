@@ -5,9 +5,10 @@ from collections.abc import Collection, Sequence
 import pandas as pd
 
 from mipo_eval.evaluation.score import Numbers
-from mipo_eval.reports.names import RowRule, row_name, stored_scores, trained_rules
+from mipo_eval.reports.names import RowRule, row_name, trained_rules
 from mipo_eval.reports.paper import TASKS, published
 from mipo_eval.store import Store
+from mipo_eval.store.runs import stored_scores
 from mipo_eval.store.trainings import list_trainings
 
 MEASURED, PAPER = "measured", "paper"
@@ -47,7 +48,7 @@ def score_table(
     lines = []
     numbers = Numbers(store)
     for run, stored in stored_scores(store):
-        if stored.metric not in metrics:
+        if stored.control is not None or stored.metric not in metrics:
             continue
         score = numbers.current(run, stored)
         name, (trained, _) = row_name(run, named)

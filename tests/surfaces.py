@@ -506,7 +506,7 @@ def agreement_page(world: World, runs: Sequence[str], judges: Sequence[str]) -> 
     """The board's agreement of judges over a suite; its page draws it, so its table is asked."""
     from mipo_eval.dashboards.contrasts import agreements
     from mipo_eval.dashboards.duelling import agreement_table
-    from mipo_eval.reports.snapshot import Snapshot
+    from mipo_eval.evaluation.score import Snapshot
     from mipo_eval.store import Store
 
     suite = "late" if "early" in runs else "tea"

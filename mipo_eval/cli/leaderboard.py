@@ -93,11 +93,11 @@ def leaderboard(  # noqa: PLR0913, PLR0917 - one parameter per flag; limited by 
     from mipo_eval.cli.output import Output
     from mipo_eval.cli.paper import show_figure, show_table
     from mipo_eval.errors import ConfigError
+    from mipo_eval.evaluation.score import Snapshot
     from mipo_eval.reports.leaderboard import LeaderboardQuery, section_json
     from mipo_eval.reports.leaderboard import leaderboard as build
     from mipo_eval.reports.names import read_rows
     from mipo_eval.reports.paper import published_rows
-    from mipo_eval.reports.snapshot import Snapshot
     from mipo_eval.store import Store
     from mipo_eval.store.validations import failing_by_short_key
 
@@ -142,8 +142,8 @@ def leaderboard(  # noqa: PLR0913, PLR0917 - one parameter per flag; limited by 
 def _show_strengths(
     output: "Output", store: str, asked: "LeaderboardQuery", *, as_json: bool
 ) -> None:
+    from mipo_eval.evaluation.score import Snapshot
     from mipo_eval.reports.comparison import strengths_json, suite_strengths
-    from mipo_eval.reports.snapshot import Snapshot
     from mipo_eval.store import Store
 
     with Store.open(store, mode="read") as opened:

@@ -24,8 +24,8 @@ def show_figure(
     as_json: bool,
 ) -> None:
     """Print a figure's data, and draw it where a file is named."""
+    from mipo_eval.evaluation.score import Snapshot
     from mipo_eval.reports.figures import draw, figure, figure_json
-    from mipo_eval.reports.snapshot import Snapshot
     from mipo_eval.store import Store
 
     url, number, judge = about

@@ -4,16 +4,14 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
-import sqlalchemy as sa
 
 from mipo_eval.errors import ConfigError
 from mipo_eval.metrics.calibration import ChoiceOutcome, choice_outcome
 from mipo_eval.records import Response
 from mipo_eval.store import Store
-from mipo_eval.store.matrix import EMPTY, NOT_GENERATED, ItemList, Rated
-from mipo_eval.store.responses import Answered, answered
+from mipo_eval.store.matrix import EMPTY, NOT_GENERATED, Rated
+from mipo_eval.store.responses import Answered, answered, scorable
 from mipo_eval.store.runs import Run
-from mipo_eval.store.tables import responses
 from mipo_eval.tasks.answers import LETTERS, grade
 
 NOT_TOLD = "the model type does not tell"
@@ -40,14 +38,14 @@ JUDGE_FREE = (*CHECKED, *ENDINGS)
 """Metrics without a judge that have one value per item."""
 
 
-def measured(store: Store, run: Run, listed: ItemList, metric: str) -> Rated:
+def measured(store: Store, run: Run, metric: str) -> Rated:
     """Return one of `JUDGE_FREE` for every item of a run.
 
     Raises:
         ConfigError: accuracy is asked of items that have no answer to check.
     """
     if metric in ENDINGS:
-        pairs = list(_endings(store, run, listed, metric))
+        pairs = list(_endings(store, run, metric))
     else:
         value = _accuracy if metric == "accuracy" else _of_choices(metric)
         entries = answered(store, run.list_key, run.generation_key)
@@ -58,22 +56,10 @@ def measured(store: Store, run: Run, listed: ItemList, metric: str) -> Rated:
     )
 
 
-def _endings(store: Store, run: Run, listed: ItemList, metric: str) -> Iterator[_Pair]:
+def _endings(store: Store, run: Run, metric: str) -> Iterator[_Pair]:
     """Yield each response's length in tokens or characters, or 100 where it was cut off."""
-    query = sa.select(
-        responses.c.item_key,
-        responses.c.text,
-        responses.c.reason,
-        responses.c.finish_reason,
-        responses.c.response_tokens,
-    ).where(responses.c.generation_key == run.generation_key)
-    with store.read() as connection:
-        found = {row.item_key: row for row in connection.execute(query)}
-    for key in listed.keys:
-        row = found.get(key)
-        if row is None:
-            yield None, NOT_GENERATED
-        elif not row.text:
+    for row in scorable(store, run.list_key, run.generation_key):
+        if not row.text:
             yield None, row.reason or EMPTY
         elif metric == "response_tokens":
             yield (None, NOT_TOLD) if row.response_tokens is None else (row.response_tokens, None)

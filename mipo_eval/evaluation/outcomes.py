@@ -218,7 +218,7 @@ class Outcomes:
 
     def _column(self, run: Run, listed: ItemList, metric: str, judge: str | None) -> Column:
         if judge is None:
-            found = measured(self._store, run, listed, metric)
+            found = measured(self._store, run, metric)
             return Column(found.values, found.why, None)
         if metric == "rating_mean":
             return self._means(run, listed, judge)

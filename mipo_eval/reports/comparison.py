@@ -12,11 +12,11 @@ import numpy as np
 
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.evaluation.outcomes import DERIVED, JUDGED, Sheet, outcome_sheets
+from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.metrics.win_rate import METRIC_NAMES, Ties
 from mipo_eval.records import Score
 from mipo_eval.reports.leaderboard import LeaderboardQuery
 from mipo_eval.reports.names import RowName, judges_of, row_name, run_labels, trained_rules
-from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.signature import NOTHING, Signature, join, short
 from mipo_eval.stats import (
     Comparison,

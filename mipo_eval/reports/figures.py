@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mipo_eval.errors import ConfigError
+from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.metrics import outcome_rates
 from mipo_eval.reports.names import (
     RowName,
@@ -26,7 +27,6 @@ from mipo_eval.reports.names import (
     row_name,
     trained_rules,
 )
-from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.stats import Crossed
 from mipo_eval.store.judges import choosers, find_judge
 from mipo_eval.store.responses import paired_texts

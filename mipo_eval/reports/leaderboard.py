@@ -15,12 +15,11 @@ import numpy as np
 
 from mipo_eval.errors import DataError
 from mipo_eval.evaluation.outcomes import COMPARED, DERIVED, JUDGED, METRICS, Sheet, has_values
-from mipo_eval.evaluation.score import Numbers
+from mipo_eval.evaluation.score import Numbers, Snapshot
 from mipo_eval.metrics.aggregate import direction
 from mipo_eval.metrics.win_rate import METRIC_NAMES, Ties
 from mipo_eval.records import Score
 from mipo_eval.reports.names import RowName, RowRule, column_signature, row_name, trained_rules
-from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.signature import Signature, join, short
 from mipo_eval.stats import BestOf, best_of, rank_runs, seed_summaries
 from mipo_eval.stats.bootstrap import Floats, Interval

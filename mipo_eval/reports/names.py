@@ -12,63 +12,19 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-import sqlalchemy as sa
 import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
 
 from mipo_eval.errors import ConfigError
 from mipo_eval.models.spec import read_name
-from mipo_eval.records import Score
 from mipo_eval.signature import Signature
-from mipo_eval.store import Store
 from mipo_eval.store.runs import Run
-from mipo_eval.store.tables import runs, scores
 from mipo_eval.store.trainings import Training
 
 _SEED = re.compile(r"[-_./]seed[-_=]?(\d+)(?=$|[-_./])")
 ROW_PARTS = ("prompting", "seed")
 """Signature parts in which rows of one column may differ: prompting is the row itself, a seed is
 averaged over."""
-
-
-def stored_scores(store: Store, *, controls: bool = False) -> list[tuple[Run, Score]]:
-    """Return every score of a model with its run, oldest run first.
-
-    Args:
-        store: where they are.
-        controls: also those of control entrants.
-    """
-    query = (
-        sa.select(*runs.c, *(c.label(f"score_{c.name}") for c in scores.c))
-        .join(scores, scores.c.run_id == runs.c.run_id)
-        .order_by(runs.c.created_at, runs.c.run_id, scores.c.task, scores.c.metric)
-    )
-    names = [column.name for column in runs.c]
-    with store.read() as connection:
-        found = [
-            (
-                Run(**{name: row[name] for name in names}),
-                Score(
-                    task=row["score_task"],
-                    metric=row["score_metric"],
-                    value=row["score_value"],
-                    n=row["score_n"],
-                    unscored_reasons=row["score_unscored_reasons"],
-                    ci95=None
-                    if row["score_ci_low"] is None
-                    else (row["score_ci_low"], row["score_ci_high"]),
-                    signature=Signature(row["score_parts"]),
-                    outcomes_key=row["score_outcomes_key"],
-                ),
-            )
-            for row in connection.execute(query).mappings()
-        ]
-    return [(run, score) for run, score in found if controls or score.control is None]
-
-
-def judges_of(found: Sequence[Score]) -> set[str]:
-    """Return the short keys of the judges behind these scores."""
-    return {score.judge_key for score in found if score.judge_key}
 
 
 def column_signature(signature: Signature) -> Signature:

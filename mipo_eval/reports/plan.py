@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import sqlalchemy as sa
 
 from mipo_eval.errors import ConfigError
 from mipo_eval.evaluation.controls import CONTROLS, control_texts
@@ -28,9 +27,9 @@ from mipo_eval.models.spec import read_name
 from mipo_eval.records import Item, Response, text_key
 from mipo_eval.stats import Design, design_effect, paired_correlation, rate_sd
 from mipo_eval.store import Store
-from mipo_eval.store.responses import Answered
+from mipo_eval.store.ledger import answered_calls, call_sizes
+from mipo_eval.store.responses import Answered, texts_of
 from mipo_eval.store.runs import list_runs
-from mipo_eval.store.tables import calls, responses, verdicts
 from mipo_eval.store.verdicts import rated
 
 _WINDOW = 256
@@ -61,17 +60,8 @@ class Measured(NamedTuple):
 
 def measure(store: Store, judge: Judge) -> Measured:
     """Return what stored calls of this judge took."""
-    of_judge = sa.select(verdicts.c.call_key).where(verdicts.c.judge_key == judge.key)
-    query = (
-        sa.select(
-            calls.c.request, calls.c.prompt_tokens, calls.c.completion_tokens, calls.c.seconds
-        )
-        .where(calls.c.status == "ok", calls.c.call_key.in_(of_judge))
-        .limit(_SAMPLE)
-    )
-    with store.read() as connection:
-        rows = connection.execute(query).fetchall()
-    prompts = [(len(row.request), row.prompt_tokens) for row in rows if row.prompt_tokens]
+    rows = call_sizes(store, judge.key, _SAMPLE)
+    prompts = [(row.characters, row.prompt_tokens) for row in rows if row.prompt_tokens]
     characters = sum(size for size, _ in prompts)
     return Measured(
         n=len(rows),
@@ -305,11 +295,8 @@ class _Counts:
 def _stored_texts(store: Store, generation_key: str | None) -> dict[str, str]:
     if generation_key is None:
         return {}
-    query = sa.select(responses.c.item_key, responses.c.text).where(
-        responses.c.generation_key == generation_key, responses.c.text.is_not(None)
-    )
-    with store.read() as connection:
-        return {key: text for key, text in connection.execute(query)}
+    told = texts_of(store, generation_key)
+    return {key: text for key, (text, _) in told.items() if text is not None}
 
 
 def _to_ask(
@@ -342,7 +329,7 @@ def _to_ask(
                     if key not in seen:
                         seen.add(key)
                         wanted[key] = _Call(request, made)
-        answered = _in_ledger(store, [key for key, call in wanted.items() if call.made])
+        answered = answered_calls(store, [key for key, call in wanted.items() if call.made])
         counts.in_ledger += len(answered)
         yield from (call for key, call in wanted.items() if key not in answered)
 
@@ -388,18 +375,6 @@ def _control_texts(
 def _entry(task: str, item: Item, text: str | None) -> Answered:
     response = None if text is None else Response(item_key=item.key, text=text, prompt_hash="")
     return Answered(0, task, item, response)
-
-
-def _in_ledger(store: Store, keys: Sequence[str]) -> set[str]:
-    found: set[str] = set()
-    with store.read() as connection:
-        for start in range(0, len(keys), 500):
-            part = keys[start : start + 500]
-            query = sa.select(calls.c.call_key).where(
-                calls.c.call_key.in_(part), calls.c.status == "ok"
-            )
-            found |= set(connection.execute(query).scalars())
-    return found
 
 
 def _power(store: Store, judge: Judge, task: str, items: Sequence[Item], assumed: Assumed) -> Power:

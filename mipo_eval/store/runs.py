@@ -130,16 +130,31 @@ def get_scores(store: Store, run_id: str) -> list[Score]:
         .order_by(scores.c.task, scores.c.metric, scores.c.signature)
     )
     with store.read() as connection:
-        return [
-            Score(
-                task=row.task,
-                metric=row.metric,
-                value=row.value,
-                n=row.n,
-                unscored_reasons=row.unscored_reasons,
-                ci95=None if row.ci_low is None else (row.ci_low, row.ci_high),
-                signature=Signature(row.parts),
-                outcomes_key=row.outcomes_key,
-            )
-            for row in connection.execute(query)
-        ]
+        return [_score(row) for row in connection.execute(query)]
+
+
+def stored_scores(store: Store) -> list[tuple[Run, Score]]:
+    """Return every score with its run, oldest run first; those of control entrants too."""
+    known = {run.run_id: run for run in list_runs(store)}
+    query = (
+        sa.select(scores)
+        .join(runs, scores.c.run_id == runs.c.run_id)
+        .order_by(runs.c.created_at, runs.c.run_id, scores.c.task, scores.c.metric)
+    )
+    with store.read() as connection:
+        rows = connection.execute(query)
+        # A run may have begun since the runs were read.
+        return [(known[row.run_id], _score(row)) for row in rows if row.run_id in known]
+
+
+def _score(row: Any) -> Score:
+    return Score(
+        task=row.task,
+        metric=row.metric,
+        value=row.value,
+        n=row.n,
+        unscored_reasons=row.unscored_reasons,
+        ci95=None if row.ci_low is None else (row.ci_low, row.ci_high),
+        signature=Signature(row.parts),
+        outcomes_key=row.outcomes_key,
+    )

@@ -8,9 +8,9 @@ import pytest
 
 from mipo_eval.dashboards import contrasts, duelling, flags, grid, methods
 from mipo_eval.dashboards.methods import Filters, Standing, View
+from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.records import Score
 from mipo_eval.reports.names import RowRule
-from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.signature import join
 from mipo_eval.store import Store
 from mipo_eval.store.runs import get_scores, put_run, put_scores

@@ -8,7 +8,7 @@ import pytest
 
 from mipo_eval.dashboards import contrasts, detail, facts, pairings
 from mipo_eval.dashboards.pairings import Pairing, Wanted
-from mipo_eval.reports.snapshot import Snapshot
+from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.store import Store
 from mipo_eval.store.merge import merge
 from mipo_eval.store.responses import answered
