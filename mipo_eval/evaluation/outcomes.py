@@ -70,6 +70,14 @@ class Sheet:
     ties: tuple[float | None, ...]
     """Per run: tie rate in percent; None where nothing is compared with a reference."""
 
+    def n(self, column: int) -> int:
+        """Return how many items of a run have a value."""
+        return int((~np.isnan(self.values[:, column])).sum())
+
+    def mean(self, column: int) -> float | None:
+        """Return a run's mean over its items with a value; None without any."""
+        return float(np.nanmean(self.values[:, column])) if self.n(column) else None
+
 
 class Column(NamedTuple):
     """One run's values of all items of its list."""
