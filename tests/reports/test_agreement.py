@@ -43,13 +43,15 @@ def test_people_and_judges_that_choose_are_compared_by_verdict(tmp_path: Path) -
         chooser = add_chooser(store, "two", both, model="qwen-1b")
         add_chooser(store, "ann", {0: ("a",), 1: ("b",)}, model="qwen-1b", human=True)
         said = run_verdicts(store, run, None, chooser)
-        assert [one.winner for _, one in said[:4]] == ["a", "a", "tie", "b"]
+        # The last pair was asked about in one order only.
+        assert [one.winner for _, one in said[:4]] == ["a", "a", "tie", None]
         found = {
             (one.first.name, one.second.name): one
             for one in agreements(store, [run], judges_named(store, []))
         }
     assert found["one", "two"].ratings.n == 0
-    assert (found["one", "two"].verdicts.n, found["one", "two"].verdicts.share) == (4, 50)
+    assert found["one", "two"].verdicts.n == 3
+    assert found["one", "two"].verdicts.share == pytest.approx(100 / 3)
     assert found["ann", "one"].verdicts.share == 100
     assert found["ann", "two"].verdicts.share == 50
 
