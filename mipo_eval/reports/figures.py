@@ -123,7 +123,7 @@ def _choices(
                 **_of_run(run, own),
                 "judge": labels.get(key, key[:8]),
                 "value": half.value,
-                "ci95": half.ci95,
+                "ci95": list(half.ci95) if half.ci95 else None,
                 "tie_rate": tied.value,
                 "n": half.n,
                 "unscored": half.unscored,
@@ -327,11 +327,13 @@ def _rows_csv(found: Figure) -> str:
     return stream.getvalue()
 
 
+def _json(value: object) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+
+
 FORMS: Mapping[str, Callable[[Figure], str | bytes]] = {
-    ".vl.json": lambda found: (
-        json.dumps(_chart(found).to_dict(), indent=1, ensure_ascii=False) + "\n"
-    ),
-    ".json": lambda found: json.dumps(figure_json(found), indent=1, ensure_ascii=False) + "\n",
+    ".vl.json": lambda found: _json(_chart(found).to_dict()),
+    ".json": lambda found: _json(figure_json(found)),
     ".csv": _rows_csv,
     ".svg": lambda found: _picture(found, "svg"),
     ".png": lambda found: _picture(found, "png"),

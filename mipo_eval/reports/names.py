@@ -1,7 +1,4 @@
-"""What a store has: runs by task, metric and judge; and what a run is called in a table.
-
-What the store knows of checkpoints that were trained here, so that tables can name them.
-"""
+"""What a run is called in tables: its row, by a rows file, its training or its --model."""
 
 import glob
 import os
@@ -99,20 +96,16 @@ def row_name(run: Run, rules: Sequence[RowRule] = ()) -> tuple[RowName, tuple[in
     Without a rule the model is what --model named, less a `seed` mark such as "-seed3", and the
     method is how it was prompted: whether a checkpoint was trained cannot be seen from outside.
     """
-    plain = model_label(_SEED.sub("", run.model.partition("@")[0]))
-    marks = _SEED.findall(run.model.partition("@")[0])
-    prompted = {"": "Base"}.get(run.prompting, f"{run.prompting.capitalize()} prompting")
+    spelt = run.model.partition("@")[0]
+    marks = _SEED.findall(spelt)
+    model = model_label(_SEED.sub("", spelt))
+    method = f"{run.prompting.capitalize()} prompting" if run.prompting else "Base"
+    trained, variant = int(marks[-1]) if marks else 0, None
     rule = next((rule for rule in rules if rule.matches(run)), None)
-    trained = int(marks[-1]) if marks else 0
-    if rule is None:
-        name = RowName(model=plain, method=prompted)
-        return name, (trained, run.seed)
-    name = RowName(
-        model=rule.model or plain,
-        method=rule.method or prompted,
-        variant=rule.variant,
-    )
-    return name, (trained if rule.seed is None else rule.seed, run.seed)
+    if rule is not None:
+        model, method, variant = rule.model or model, rule.method or method, rule.variant
+        trained = trained if rule.seed is None else rule.seed
+    return RowName(model=model, method=method, variant=variant), (trained, run.seed)
 
 
 def model_label(name: str) -> str:
