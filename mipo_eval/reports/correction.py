@@ -12,7 +12,7 @@ from mipo_eval.judges.people import labels_of
 from mipo_eval.metrics import outcome_rates
 from mipo_eval.metrics.agreement import agreement
 from mipo_eval.metrics.win_rate import METRIC_NAMES
-from mipo_eval.records import Score, text_key
+from mipo_eval.records import Score, Values, text_key
 from mipo_eval.signature import join, short
 from mipo_eval.stats import Crossed
 from mipo_eval.store import Store
@@ -124,9 +124,15 @@ def correct(
             f"no label is about a pair that {judge.label} judged in run {run.run_id[:12]}: label "
             "some of its items on the board, or in a file with the same prompts and texts"
         )
-    judge_values = [one.credit for _, one in verdicts]
-    people_values = [None if label is None else CREDIT[label] for label in told]
-    made, absent = _corrections(judge_values, people_values)
+    by_judge = [one.credit for _, one in verdicts]
+    by_people = [None if label is None else CREDIT[label] for label in told]
+    made: dict[str, Corrected] = {}
+    absent: dict[str, str] = {}
+    for method in (prediction_powered, rogan_gladen):
+        try:
+            made[method.__name__] = method(by_judge, by_people)
+        except DataError as error:
+            absent[method.__name__] = str(error)
     signature = join(
         run=run.run_id[:12],
         against=other.run_id[:12] if other else "reference",
@@ -135,26 +141,16 @@ def correct(
         ties="half",
     )
     groups = [Crossed(row.group, row.user_id) for row, _ in verdicts]
-    half = METRIC_NAMES["half"]
-    rates = {
-        name: next(
-            score
-            for score in outcome_rates(values, groups=groups, seed=seed, reasons=why)
-            if score.metric == half
-        )
-        for name, values, why in (
-            (half, judge_values, [one.reason for _, one in verdicts]),
-            ("win_rate_by_people", people_values, ["no label"] * len(told)),
-        )
-    }
-    of_judge, of_people = (
-        replace(rate, metric=name, signature=signature) for name, rate in rates.items()
-    )
+
+    def rate(metric: str, values: Values, reasons: Sequence[str | None]) -> Score:
+        _, half, *_ = outcome_rates(values, groups=groups, seed=seed, reasons=reasons)
+        return replace(half, metric=metric, signature=signature)
+
     agreed = agreement([a for a, _ in both], [b for _, b in both])
     return Correction(
         judge=judge,
-        judged=of_judge,
-        people=of_people,
+        judged=rate(METRIC_NAMES["half"], by_judge, [one.reason for _, one in verdicts]),
+        people=rate("win_rate_by_people", by_people, ["no label"] * len(told)),
         labelled=len(both),
         agreement=agreed.share or 0.0,
         kappa=agreed.kappa,
@@ -162,21 +158,6 @@ def correct(
         rogan_gladen=made.get("rogan_gladen"),
         absent=absent,
     )
-
-
-def _corrections(
-    judge: Sequence[float | None], people: Sequence[float | None]
-) -> tuple[dict[str, Corrected], dict[str, str]]:
-    """Return the corrections that can be made, and why the others cannot."""
-    methods = {"prediction_powered": prediction_powered, "rogan_gladen": rogan_gladen}
-    made: dict[str, Corrected] = {}
-    absent: dict[str, str] = {}
-    for name, method in methods.items():
-        try:
-            made[name] = method(judge, people)
-        except DataError as error:
-            absent[name] = str(error)
-    return made, absent
 
 
 def correction_json(found: Correction) -> dict[str, Any]:
@@ -189,10 +170,7 @@ def correction_json(found: Correction) -> dict[str, Any]:
         "labelled": found.labelled,
         "agreement": found.agreement,
         "kappa": found.kappa,
-        **{
-            name: None if one is None else one._asdict() | {"ci95": list(one.ci95)}
-            for name, one in made.items()
-        },
-        "absent": dict(found.absent),
-        "assumptions": dict(ASSUMED),
+        **{name: one and one._asdict() for name, one in made.items()},
+        "absent": found.absent,
+        "assumptions": ASSUMED,
     }
