@@ -126,17 +126,7 @@ def compare_runs(
         ConfigError: a run, judge or metric is unknown, or the runs are of different suites.
         DataError: two runs have no item in common.
     """
-    chosen = {run.run_id: run for run in (find_run(store, name) for name in names)}
-    base = find_run(store, wanted.baseline) if wanted.baseline else None
-    if base:
-        chosen |= {base.run_id: base}
-    runs = list(chosen.values())
-    if len(runs) < 2:
-        raise ConfigError("a comparison needs two different runs: `mipo-eval runs` lists them")
-    suites = {run.suite: run.run_id[:8] for run in runs}
-    if len(suites) > 1:
-        shown = ", ".join(f"{run} is of {suite}" for suite, run in suites.items())
-        raise ConfigError(f"runs of different suites cannot be paired (suite: {shown})")
+    runs, base = _runs(store, names, wanted.baseline)
     scores = {run.run_id: get_scores(store, run.run_id) for run in runs}
     metric = _metric(wanted, scores)
     judge = _judge(store, wanted.judge, scores) if metric in JUDGED else None
@@ -155,7 +145,7 @@ def compare_runs(
             sheet.values,
             names,
             sheet.groups,
-            baseline=labels[base.run_id] if base in sheet.runs and base else None,
+            baseline=labels[base.run_id] if base and base in sheet.runs else None,
             method=wanted.correction,
             seed=wanted.seed,
         )
@@ -181,6 +171,22 @@ def compare_runs(
             )
         )
     return found
+
+
+def _runs(store: Store, names: Sequence[str], baseline: str | None) -> tuple[list[Run], Run | None]:
+    """Return the runs to be compared, each once, and the baseline among them."""
+    chosen = {run.run_id: run for run in (find_run(store, name) for name in names)}
+    base = find_run(store, baseline) if baseline else None
+    if base:
+        chosen |= {base.run_id: base}
+    runs = list(chosen.values())
+    if len(runs) < 2:
+        raise ConfigError("a comparison needs two different runs: `mipo-eval runs` lists them")
+    suites = {run.suite: run.run_id[:8] for run in runs}
+    if len(suites) > 1:
+        shown = ", ".join(f"{run} is of {suite}" for suite, run in suites.items())
+        raise ConfigError(f"runs of different suites cannot be paired (suite: {shown})")
+    return runs, base
 
 
 def _metric(wanted: ComparisonQuery, scores: Mapping[str, Sequence[Score]]) -> str:

@@ -20,7 +20,7 @@ from mipo_eval.store.items import get_items
 from mipo_eval.store.judges import StoredJudge, find_people
 from mipo_eval.store.runs import Run
 from mipo_eval.store.verdicts import run_verdicts
-from mipo_eval.verdict import CREDIT, Pair, Verdict, exchanged
+from mipo_eval.verdict import CREDIT, Pair, PairVerdict, Verdict, exchanged
 
 ASSUMED = {
     "prediction_powered": "the labelled items are a random sample of all; the judge may err in any "
@@ -109,30 +109,11 @@ def correct(
         DataError: the judge said nothing of these pairs, or people nothing of what it judged.
     """
     verdicts = run_verdicts(store, run, other, judge.key)
-    if not any(one.winner for _, one in verdicts):
-        raise DataError(
-            f"{judge.label} has judged no pair of run {run.run_id[:12]}: judge them first"
-        )
     told = [labels.get(row.pair) if row.pair else None for row, _ in verdicts]
-    both = [
-        (one.winner, label)
-        for (_, one), label in zip(verdicts, told, strict=True)
-        if one.winner and label
-    ]
-    if not both:
-        raise DataError(
-            f"no label is about a pair that {judge.label} judged in run {run.run_id[:12]}: label "
-            "some of its items on the board, or in a file with the same prompts and texts"
-        )
+    both = _said_by_both(run, judge, [one for _, one in verdicts], told)
     by_judge = [one.credit for _, one in verdicts]
     by_people = [None if label is None else CREDIT[label] for label in told]
-    made: dict[str, Corrected] = {}
-    absent: dict[str, str] = {}
-    for method in (prediction_powered, rogan_gladen):
-        try:
-            made[method.__name__] = method(by_judge, by_people)
-        except DataError as error:
-            absent[method.__name__] = str(error)
+    made, absent = _corrections(by_judge, by_people)
     signature = join(
         run=run.run_id[:12],
         against=other.run_id[:12] if other else "reference",
@@ -158,6 +139,43 @@ def correct(
         rogan_gladen=made.get("rogan_gladen"),
         absent=absent,
     )
+
+
+def _said_by_both(
+    run: Run,
+    judge: StoredJudge,
+    verdicts: Sequence[PairVerdict],
+    told: Sequence[Verdict | None],
+) -> list[tuple[Verdict, Verdict]]:
+    """Return what the judge and people say of the items on which both say something.
+
+    Raises:
+        DataError: the judge says nothing at all, or people nothing of what it judged.
+    """
+    if not any(one.winner for one in verdicts):
+        raise DataError(
+            f"{judge.label} has judged no pair of run {run.run_id[:12]}: judge them first"
+        )
+    pairs = zip(verdicts, told, strict=True)
+    both = [(one.winner, label) for one, label in pairs if one.winner and label]
+    if not both:
+        raise DataError(
+            f"no label is about a pair that {judge.label} judged in run {run.run_id[:12]}: label "
+            "some of its items on the board, or in a file with the same prompts and texts"
+        )
+    return both
+
+
+def _corrections(judge: Values, people: Values) -> tuple[dict[str, Corrected], dict[str, str]]:
+    """Return the corrections that can be made, and why the others cannot."""
+    made: dict[str, Corrected] = {}
+    absent: dict[str, str] = {}
+    for method in (prediction_powered, rogan_gladen):
+        try:
+            made[method.__name__] = method(judge, people)
+        except DataError as error:
+            absent[method.__name__] = str(error)
+    return made, absent
 
 
 def correction_json(found: Correction) -> dict[str, Any]:

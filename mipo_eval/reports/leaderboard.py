@@ -140,9 +140,8 @@ def _of_metric(scored: Scored, metric: str) -> Scored:
     made = []
     for run, won in _of_metric(scored, METRIC_NAMES["win"]):
         signature = won.signature.followed_by(join(ties=DERIVED[metric]))
-        made.append(
-            (run, Score(metric=metric, value=None, n=0, signature=signature, task=won.task))
-        )
+        blank = Score(task=won.task, metric=metric, value=None, n=0, signature=signature)
+        made.append((run, blank))
     return made
 
 
@@ -203,8 +202,8 @@ def _section(
 
 
 def _order(row: Row, tasks: Sequence[str], sign: int) -> tuple[bool, float]:
-    values = [cell.value for task in tasks if (cell := row.cells.get(task)) is not None]
-    known = [value for value in values if value is not None]
+    cells = (row.cells.get(task) for task in tasks)
+    known = [cell.value for cell in cells if cell is not None and cell.value is not None]
     return not known, -sign * sum(known) / len(known) if known else 0.0
 
 
@@ -289,7 +288,8 @@ def _over_seeds(line: _Line, sheet: Sheet) -> Floats:
     """Return (items,) the mean over the seeds that have a value; NaN where none has."""
     own = sheet.values[:, _columns(line, sheet)]
     counts = (~np.isnan(own)).sum(axis=1)
-    return np.nansum(own, axis=1) / np.where(counts, counts, np.nan)
+    means: Floats = np.nansum(own, axis=1) / np.where(counts, counts, np.nan)
+    return means
 
 
 def _choose(group: Sequence[_Line], sheet: Sheet, column: _Column) -> tuple[_Line, BestOf | None]:
@@ -494,8 +494,7 @@ def _cell_json(cell: Cell) -> dict[str, Any]:
     told["signature_differs"] = told.pop("differs")
     chosen = told.pop("best_of")
     told["best_of"] = chosen and {
-        "k": chosen["k"],
-        "variant": chosen["name"],
-        "corrected": chosen["corrected"],
+        as_shown: chosen[name]
+        for as_shown, name in (("k", "k"), ("variant", "name"), ("corrected", "corrected"))
     }
     return told
