@@ -7,7 +7,6 @@ import numpy as np
 
 from mipo_eval.errors import ConfigError
 from mipo_eval.metrics.calibration import ChoiceOutcome, choice_outcome
-from mipo_eval.records import Response
 from mipo_eval.store import Store
 from mipo_eval.store.matrix import EMPTY, NOT_GENERATED, Rated
 from mipo_eval.store.responses import Answered, answered, scorable
@@ -71,7 +70,7 @@ def _endings(store: Store, run: Run, metric: str) -> Iterator[_Pair]:
             yield 100.0 * (row.finish_reason == "length"), None
 
 
-def _answer(run: Run, entry: Answered, value: Callable[[Answered, Response], _Pair]) -> _Pair:
+def _answer(run: Run, entry: Answered, value: Callable[[Answered], _Pair]) -> _Pair:
     response = entry.response
     if response is None or response.text is None:
         return None, (response.reason if response else None) or NOT_GENERATED
@@ -81,26 +80,29 @@ def _answer(run: Run, entry: Answered, value: Callable[[Answered, Response], _Pa
             "accuracies are paired in verifiable suites only (an imported one is a number for all "
             "items together); name another metric with --metric"
         )
-    return value(entry, response)
+    return value(entry)
 
 
-def _outcome(entry: Answered, response: Response) -> ChoiceOutcome | None:
-    if response.choice_logprobs is None:
+def chosen(entry: Answered) -> ChoiceOutcome | None:
+    """Return how the choices of a question asked by likelihood came out; None for any other."""
+    if entry.response is None or entry.response.choice_logprobs is None:
         return None
-    return choice_outcome(response.choice_logprobs, LETTERS.index(entry.item.reference or ""))
+    gold = LETTERS.index(entry.item.reference or "")
+    return choice_outcome(entry.response.choice_logprobs, gold)
 
 
-def _accuracy(entry: Answered, response: Response) -> _Pair:
+def _accuracy(entry: Answered) -> _Pair:
     """Return 100 for a right answer and 0 for any other reply."""
-    outcome = _outcome(entry, response)
+    outcome = chosen(entry)
     if outcome is not None:
         return 100.0 * outcome.correct, None
-    return 100.0 * (grade(entry.item, response.text or "") == "right"), None
+    reply = entry.response.text if entry.response else None
+    return 100.0 * (grade(entry.item, reply or "") == "right"), None
 
 
-def _of_choices(metric: str) -> Callable[[Answered, Response], _Pair]:
-    def value(entry: Answered, response: Response) -> _Pair:
-        outcome = _outcome(entry, response)
+def _of_choices(metric: str) -> Callable[[Answered], _Pair]:
+    def value(entry: Answered) -> _Pair:
+        outcome = chosen(entry)
         return (None, NO_PROBABILITIES) if outcome is None else OF_CHOICES[metric](outcome)
 
     return value

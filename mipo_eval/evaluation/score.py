@@ -12,13 +12,14 @@ from functools import cached_property
 
 import numpy as np
 
+from mipo_eval.evaluation.answers import chosen
 from mipo_eval.evaluation.controls import CONTROLS, control_texts
 from mipo_eval.evaluation.outcomes import COMPARED, DERIVED, WIN_RATES, Against, Outcomes, compared
 from mipo_eval.judges import weighted_rating
 from mipo_eval.judges.judging import EMPTY
 from mipo_eval.keys import digest
 from mipo_eval.metrics import mean_score, rate_score, self_bleu_score
-from mipo_eval.metrics.calibration import ChoiceOutcome, calibration_scores, choice_outcome
+from mipo_eval.metrics.calibration import calibration_scores
 from mipo_eval.metrics.diversity import FIXED_SIZE, diversity_scores, same_prompt_scores
 from mipo_eval.metrics.win_rate import METRIC_NAMES
 from mipo_eval.records import Score, text_key
@@ -33,7 +34,7 @@ from mipo_eval.store.responses import Answered, Scorable, answered, scorable
 from mipo_eval.store.runs import Run, get_scores, stored_scores
 from mipo_eval.store.trainings import Training, list_trainings
 from mipo_eval.store.verdicts import first_tokens
-from mipo_eval.tasks.answers import LETTERS, grade
+from mipo_eval.tasks.answers import grade
 from mipo_eval.verdict import chooses
 
 STORED_RATES = (*WIN_RATES, "tie_rate")
@@ -412,15 +413,8 @@ def _nothing(reasons: Sequence[str], signature: Signature) -> Score:
 
 def likelihood_scores(entries: Sequence[Answered], *, choices: str, seed: int) -> list[Score]:
     """Return accuracy, answer entropies and calibration from the choices' log-probabilities."""
-    outcomes = [_outcome(entry) for entry in entries]
+    outcomes = [chosen(entry) for entry in entries]
     if not any(outcomes):
         return [_nothing(_why_no_reply(entries), join(choices=choices))]
     groups = [entry.item.group for entry in entries]
     return calibration_scores(outcomes, choices=choices, groups=groups, seed=seed)
-
-
-def _outcome(entry: Answered) -> ChoiceOutcome | None:
-    if entry.response is None or entry.response.choice_logprobs is None:
-        return None
-    gold = LETTERS.index(entry.item.reference or "")
-    return choice_outcome(entry.response.choice_logprobs, gold)
