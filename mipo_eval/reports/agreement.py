@@ -6,14 +6,14 @@ Whether a judge rated or chose, or a person labelled, is all one: the store read
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import permutations
+from itertools import combinations, permutations
 from typing import Any, NamedTuple
 
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.evaluation.outcomes import Outcomes
 from mipo_eval.judges import family_of
-from mipo_eval.judges.comparing import FamilyRatings, agreement_matrix, family_preference
-from mipo_eval.metrics.agreement import Agreement
+from mipo_eval.judges.comparing import FamilyRatings, family_preference
+from mipo_eval.metrics.agreement import Agreement, agreement
 from mipo_eval.records import Score
 from mipo_eval.reports.names import row_name, trained_rules
 from mipo_eval.signature import join, short
@@ -57,7 +57,8 @@ def agreements(
     """
     if len(judges) < 2:
         raise ConfigError("agreement needs two judges in the store: judge the same runs with both")
-    keys = [judge.key for judge in judges]
+    known = {judge.key: judge for judge in judges}
+    keys = list(known)
     ratings: dict[str, dict[Any, int]] = {key: {} for key in keys}
     said: dict[str, dict[Any, str]] = {key: {} for key in keys}
     means: dict[str, list[float | None]] = {key: [] for key in keys}
@@ -70,27 +71,25 @@ def agreements(
             means[key].append(sum(own.values()) / len(own) if own else None)
             verdicts = verdicts_on(store, rows, key)
             said[key].update({row.pair: one.winner for row, one in verdicts if one.winner})
-    by_rating = agreement_matrix(_aligned(ratings))
-    by_verdict = agreement_matrix(_aligned(said))
-    known = {judge.key: judge for judge in judges}
     found = [
         JudgesAgreement(
-            first=known[a],
-            second=known[b],
-            ratings=by_rating[a, b],
-            verdicts=by_verdict[a, b],
-            order=_tau(means[a], means[b]),
+            first=a,
+            second=b,
+            ratings=_agreement(ratings[a.key], ratings[b.key]),
+            verdicts=_agreement(said[a.key], said[b.key]),
+            order=_tau(means[a.key], means[b.key]),
         )
-        for a, b in by_rating
+        for a, b in combinations(known.values(), 2)
     ]
     if not any(one.ratings.n or one.verdicts.n for one in found):
         raise DataError("no two of these judges judged a response in common")
     return found
 
 
-def _aligned(said: Mapping[str, Mapping[Any, Any]]) -> dict[str, list[Any]]:
-    units = list(dict.fromkeys(unit for own in said.values() for unit in own))
-    return {key: [own.get(unit) for unit in units] for key, own in said.items()}
+def _agreement(first: Mapping[Any, Hashable], second: Mapping[Any, Hashable]) -> Agreement:
+    """Return the agreement on the units that both judged."""
+    both = [unit for unit in first if unit in second]
+    return agreement([first[unit] for unit in both], [second[unit] for unit in both])
 
 
 def _tau(first: Sequence[float | None], second: Sequence[float | None]) -> float | None:

@@ -7,7 +7,7 @@ before the responses exist is counted at its most and said so.
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import islice
+from itertools import combinations, islice
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from mipo_eval.models.prices import FREE, Metered, load_prices
 from mipo_eval.models.spec import read_name
 from mipo_eval.records import Item, Response, text_key
 from mipo_eval.stats import Design, design_effect, paired_correlation, rate_sd
+from mipo_eval.stats.bootstrap import Floats
 from mipo_eval.store import Store
 from mipo_eval.store.ledger import CallSize, answered_calls, call_sizes
 from mipo_eval.store.responses import Answered, texts_of
@@ -349,14 +350,11 @@ def _minutes(n_calls: int, stored: Sequence[CallSize]) -> Amount:
 def _power(store: Store, judge: Judge, task: str, items: Sequence[Item], assumed: Assumed) -> Power:
     """Return what the task can detect between two methods rated on the same items."""
     n = sum(1 for item in items if item.preferences and item.reference)
-    table, groups = _stored_outcomes(store, judge, task, items)
-    spreads = [float(np.nanstd(v)) for v in table.T if not np.isnan(v).all()]
-    pairs = [
-        paired_correlation(table[:, a], table[:, b])
-        for a in range(table.shape[1])
-        for b in range(a + 1, table.shape[1])
-    ]
-    effects = [design_effect(v, groups) for v in table.T if not np.isnan(v).all()]
+    table = _stored_outcomes(store, judge, task, items)
+    groups = [item.group for item in items]
+    spreads = [float(np.nanstd(v)) for v in table.T]
+    pairs = [paired_correlation(a, b) for a, b in combinations(table.T, 2)]
+    effects = [design_effect(v, groups) for v in table.T]
     spread, rho, effect = _mean(spreads), _mean(pairs), _mean(effects)
     if assumed.rate is not None or not spread:
         spread = rate_sd(50.0 if assumed.rate is None else assumed.rate)
@@ -384,24 +382,16 @@ def _power(store: Store, judge: Judge, task: str, items: Sequence[Item], assumed
     )
 
 
-def _stored_outcomes(
-    store: Store, judge: Judge, task: str, items: Sequence[Item]
-) -> tuple[Any, list[str | None]]:
+def _stored_outcomes(store: Store, judge: Judge, task: str, items: Sequence[Item]) -> Floats:
     """Return (items, runs) win/loss values that this judge gave on these items before."""
-    keys = {item.key: row for row, item in enumerate(items)}
-    groups: list[str | None] = [item.group for item in items]
-    columns = []
     for sheet in outcome_sheets(store, list_runs(store), METRIC_NAMES["win"], judge.key):
-        if sheet.task != task:
-            continue
-        for values in sheet.values.T:
-            column = np.full(len(items), np.nan)
-            for key, value in zip(sheet.keys, values, strict=True):
-                if key in keys:
-                    column[keys[key]] = value
-            if not np.isnan(column).all():
-                columns.append(column)
-    return np.stack(columns, axis=1) if columns else np.empty((len(items), 0)), groups
+        if sheet.task == task:
+            place = {key: row for row, key in enumerate(sheet.keys)}
+            nothing = np.full((1, len(sheet.runs)), np.nan)
+            # The last row stands for an item that no run has had.
+            table = np.vstack([sheet.values, nothing])[[place.get(i.key, -1) for i in items]]
+            return np.asarray(table[:, ~np.isnan(table).all(axis=0)])
+    return np.empty((len(items), 0))
 
 
 def plan_json(made: JudgingPlan) -> dict[str, Any]:
