@@ -19,9 +19,9 @@ import pandas as pd
 import sqlalchemy as sa
 from generated_store import fill
 
+from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.reports.comparison import ComparisonQuery, compare_runs
 from mipo_eval.reports.leaderboard import LeaderboardQuery, leaderboard
-from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.store import Store
 from mipo_eval.store.runs import list_runs
 from mipo_eval.store.tables import verdicts

@@ -505,7 +505,7 @@ def agreement_printed(world: World, runs: Sequence[str], judges: Sequence[str]) 
 def agreement_page(world: World, runs: Sequence[str], judges: Sequence[str]) -> Facts:
     """The board's agreement of judges over a suite; its page draws it, so its table is asked."""
     from mipo_eval.dashboards.tables.comparison import agreement_table, agreements
-    from mipo_eval.reports.snapshot import Snapshot
+    from mipo_eval.evaluation.score import Snapshot
     from mipo_eval.store import Store
 
     suite = "late" if "early" in runs else "tea"

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 
 from mipo_eval.dashboards.tables.scores import published_table, score_table, with_published
+from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.metrics.calibration import BINS, choice_outcome
-from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.stats import proportion_interval
 from mipo_eval.store import Store
 from mipo_eval.store.responses import answered

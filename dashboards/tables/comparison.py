@@ -13,10 +13,10 @@ from mipo_eval.dashboards.markup import label
 from mipo_eval.dashboards.tables.leaderboard import Comparisons, labels, p_of
 from mipo_eval.errors import MipoEvalError
 from mipo_eval.evaluation.outcomes import has_values
+from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.metrics.aggregate import direction
 from mipo_eval.reports.agreement import agreements
 from mipo_eval.reports.leaderboard import Row, Section, over_seeds
-from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.stats import Comparison, compare_all
 from mipo_eval.stats.bootstrap import Floats
 

@@ -10,10 +10,10 @@ from mipo_eval.dashboards.links import address, run_name
 from mipo_eval.dashboards.markup import MEASURED
 from mipo_eval.dashboards.tables.run import dollars_for
 from mipo_eval.dashboards.tables.scores import measured, number_frame, printed
+from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.records import Score
 from mipo_eval.reports.names import row_name, trained_rules
 from mipo_eval.reports.paper import TASKS, published
-from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.store import Store
 from mipo_eval.store.engine import sample_below
 from mipo_eval.store.judges import choosers, list_judges

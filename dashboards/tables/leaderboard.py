@@ -14,13 +14,13 @@ import pandas as pd
 from mipo_eval.dashboards.links import address, run_name
 from mipo_eval.dashboards.markup import MEASURED, PAPER, interval, label
 from mipo_eval.evaluation.controls import winners
+from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.keys import digest
 from mipo_eval.records import Score
 from mipo_eval.reports.labels import decimals
 from mipo_eval.reports.leaderboard import Cell, LeaderboardQuery, Row, Section, leaderboard
 from mipo_eval.reports.names import model_label
 from mipo_eval.reports.paper import published_rows
-from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.signature import Signature, short
 from mipo_eval.stats import Comparison
 from mipo_eval.store.judges import StoredJudge

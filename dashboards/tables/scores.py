@@ -6,10 +6,10 @@ from typing import Any
 import pandas as pd
 
 from mipo_eval.dashboards.markup import MEASURED, PAPER
+from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.records import Score
 from mipo_eval.reports.names import RowRule, row_name, trained_rules
 from mipo_eval.reports.paper import TASKS, Published, published
-from mipo_eval.reports.snapshot import Snapshot
 
 COLUMNS = (
     *("row", "model", "method", "variant", "seed", "suite", "task", "metric"),

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 
 from mipo_eval.dashboards.tables.scores import number_frame, printed, score_table
+from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.metrics.win_rate import METRIC_NAMES
 from mipo_eval.reports.names import method_label, negatives_of, recipe_value
 from mipo_eval.reports.paper import TASKS, published
-from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.store import Store
 from mipo_eval.store.engine import now, utc
 from mipo_eval.store.runs import list_runs

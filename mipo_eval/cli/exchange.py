@@ -47,10 +47,10 @@ def export_runs(
     in one file that needs no network; alpaca_eval and lm_eval are those tools' own formats.
     """
     from mipo_eval.cli.render import Output
+    from mipo_eval.evaluation.score import Snapshot
     from mipo_eval.reports.export import write
     from mipo_eval.reports.exported_run import load_run
     from mipo_eval.reports.leaderboard import tie_letters
-    from mipo_eval.reports.snapshot import Snapshot
     from mipo_eval.store import Store
     from mipo_eval.store.runs import find_run
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from mipo_eval.cli.render import Grid, Output
     from mipo_eval.reports.comparison import SuiteStrengths
     from mipo_eval.reports.figures import Figure
-    from mipo_eval.reports.leaderboard import Cell, Row, Section
-    from mipo_eval.reports.paper import Published
+    from mipo_eval.reports.leaderboard import Cell, LeaderboardQuery, Row, Section
+    from mipo_eval.reports.paper import PaperEntry, Published
     from mipo_eval.store import Store
 
     PublishedRows = Sequence[tuple[str, str, Mapping[str, Published]]]
@@ -97,10 +97,10 @@ def _show_sections(
     output: "Output", store: "Store", asked: "LeaderboardQuery", *, paper: bool
 ) -> None:
     from mipo_eval.errors import ConfigError
+    from mipo_eval.evaluation.score import Snapshot
     from mipo_eval.reports.leaderboard import leaderboard as build
     from mipo_eval.reports.leaderboard import section_json
     from mipo_eval.reports.paper import published_rows
-    from mipo_eval.reports.snapshot import Snapshot
     from mipo_eval.store.validations import failing_by_short_key
 
     now = Snapshot(store)
@@ -126,8 +126,8 @@ def _show_sections(
 
 
 def _show_strengths(output: "Output", store: "Store", asked: "LeaderboardQuery") -> None:
+    from mipo_eval.evaluation.score import Snapshot
     from mipo_eval.reports.comparison import strengths_json, suite_strengths
-    from mipo_eval.reports.snapshot import Snapshot
 
     found = suite_strengths(Snapshot(store), asked)
     output.document({"strengths": [strengths_json(one) for one in found]})
@@ -306,8 +306,8 @@ def _show_figure(
     output: "Output", store: "Store", number: int, asked: "LeaderboardQuery", path: Path | None
 ) -> None:
     """Print a figure's data, and draw it where a file is named."""
+    from mipo_eval.evaluation.score import Snapshot
     from mipo_eval.reports.figures import draw, figure, figure_json
-    from mipo_eval.reports.snapshot import Snapshot
 
     found = figure(Snapshot(store), number, judge=asked.judge, rules=asked.rules)
     if path is not None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from mipo_eval.evaluation.run import Evaluation
-    from mipo_eval.reports.plan import Amount
+    from mipo_eval.reports.plan import Amount, JudgingPlan
     from mipo_eval.store import Store
 
 

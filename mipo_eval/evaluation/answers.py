@@ -4,16 +4,13 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
-import sqlalchemy as sa
 
 from mipo_eval.errors import ConfigError
 from mipo_eval.metrics.calibration import ChoiceOutcome, choice_outcome
-from mipo_eval.records import Response
 from mipo_eval.store import Store
-from mipo_eval.store.matrix import ItemList, Rated
-from mipo_eval.store.responses import Answered, answered
+from mipo_eval.store.matrix import Rated
+from mipo_eval.store.responses import Answered, answered, scorable
 from mipo_eval.store.runs import Run
-from mipo_eval.store.tables import responses
 from mipo_eval.tasks.answers import LETTERS, grade
 from mipo_eval.verdict import EMPTY, NOT_GENERATED
 
@@ -41,14 +38,14 @@ JUDGE_FREE = (*CHECKED, *ENDINGS)
 """Metrics without a judge that have one value per item."""
 
 
-def measured(store: Store, run: Run, listed: ItemList, metric: str) -> Rated:
+def measured(store: Store, run: Run, metric: str) -> Rated:
     """Return one of `JUDGE_FREE` for every item of a run.
 
     Raises:
         ConfigError: accuracy is asked of items that have no answer to check.
     """
     if metric in ENDINGS:
-        pairs = list(_endings(store, run, listed, metric))
+        pairs = list(_endings(store, run, metric))
     else:
         value = _accuracy if metric == "accuracy" else _of_choices(metric)
         entries = answered(store, run.list_key, run.generation_key)
@@ -59,22 +56,10 @@ def measured(store: Store, run: Run, listed: ItemList, metric: str) -> Rated:
     )
 
 
-def _endings(store: Store, run: Run, listed: ItemList, metric: str) -> Iterator[_Pair]:
+def _endings(store: Store, run: Run, metric: str) -> Iterator[_Pair]:
     """Yield each response's length in tokens or characters, or 100 where it was cut off."""
-    query = sa.select(
-        responses.c.item_key,
-        responses.c.text,
-        responses.c.reason,
-        responses.c.finish_reason,
-        responses.c.response_tokens,
-    ).where(responses.c.generation_key == run.generation_key)
-    with store.read() as connection:
-        found = {row.item_key: row for row in connection.execute(query)}
-    for key in listed.keys:
-        row = found.get(key)
-        if row is None:
-            yield None, NOT_GENERATED
-        elif not row.text:
+    for row in scorable(store, run.list_key, run.generation_key):
+        if not row.text:
             yield None, row.reason or EMPTY
         elif metric == "response_tokens":
             yield (None, NOT_TOLD) if row.response_tokens is None else (row.response_tokens, None)
@@ -86,7 +71,7 @@ def _endings(store: Store, run: Run, listed: ItemList, metric: str) -> Iterator[
             yield 100.0 * (row.finish_reason == "length"), None
 
 
-def _answer(run: Run, entry: Answered, value: Callable[[Answered, Response], _Pair]) -> _Pair:
+def _answer(run: Run, entry: Answered, value: Callable[[Answered], _Pair]) -> _Pair:
     response = entry.response
     if response is None or response.text is None:
         return None, (response.reason if response else None) or NOT_GENERATED
@@ -96,26 +81,29 @@ def _answer(run: Run, entry: Answered, value: Callable[[Answered, Response], _Pa
             "accuracies are paired in verifiable suites only (an imported one is a number for all "
             "items together); name another metric with --metric"
         )
-    return value(entry, response)
+    return value(entry)
 
 
-def _outcome(entry: Answered, response: Response) -> ChoiceOutcome | None:
-    if response.choice_logprobs is None:
+def chosen(entry: Answered) -> ChoiceOutcome | None:
+    """Return how the choices of a question asked by likelihood came out; None for any other."""
+    if entry.response is None or entry.response.choice_logprobs is None:
         return None
-    return choice_outcome(response.choice_logprobs, LETTERS.index(entry.item.reference or ""))
+    gold = LETTERS.index(entry.item.reference or "")
+    return choice_outcome(entry.response.choice_logprobs, gold)
 
 
-def _accuracy(entry: Answered, response: Response) -> _Pair:
+def _accuracy(entry: Answered) -> _Pair:
     """Return 100 for a right answer and 0 for any other reply."""
-    outcome = _outcome(entry, response)
+    outcome = chosen(entry)
     if outcome is not None:
         return 100.0 * outcome.correct, None
-    return 100.0 * (grade(entry.item, response.text or "") == "right"), None
+    reply = entry.response.text if entry.response else None
+    return 100.0 * (grade(entry.item, reply or "") == "right"), None
 
 
-def _of_choices(metric: str) -> Callable[[Answered, Response], _Pair]:
-    def value(entry: Answered, response: Response) -> _Pair:
-        outcome = _outcome(entry, response)
+def _of_choices(metric: str) -> Callable[[Answered], _Pair]:
+    def value(entry: Answered) -> _Pair:
+        outcome = chosen(entry)
         return (None, NO_PROBABILITIES) if outcome is None else OF_CHOICES[metric](outcome)
 
     return value

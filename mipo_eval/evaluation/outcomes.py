@@ -69,6 +69,14 @@ class Sheet:
     ties: tuple[float | None, ...]
     """Per run: tie rate in percent; None where nothing is compared with a reference."""
 
+    def n(self, column: int) -> int:
+        """Return how many items of a run have a value."""
+        return int((~np.isnan(self.values[:, column])).sum())
+
+    def mean(self, column: int) -> float | None:
+        """Return a run's mean over its items with a value; None without any."""
+        return float(np.nanmean(self.values[:, column])) if self.n(column) else None
+
 
 class Column(NamedTuple):
     """One run's values of all items of its list."""
@@ -217,7 +225,7 @@ class Outcomes:
 
     def _column(self, run: Run, listed: ItemList, metric: str, judge: str | None) -> Column:
         if judge is None:
-            found = measured(self._store, run, listed, metric)
+            found = measured(self._store, run, metric)
             return Column(found.values, found.why, None)
         if metric == "rating_mean":
             return self._means(run, listed, judge)

@@ -12,14 +12,16 @@ from functools import cached_property
 
 import numpy as np
 
+from mipo_eval.evaluation.answers import chosen
 from mipo_eval.evaluation.controls import CONTROLS, control_texts
 from mipo_eval.evaluation.outcomes import COMPARED, DERIVED, WIN_RATES, Against, Outcomes, compared
 from mipo_eval.judges.parse import weighted_rating
 from mipo_eval.keys import digest
 from mipo_eval.metrics.aggregate import mean_score, rate_score
-from mipo_eval.metrics.calibration import ChoiceOutcome, calibration_scores, choice_outcome
+from mipo_eval.metrics.calibration import calibration_scores
 from mipo_eval.metrics.diversity import FIXED_SIZE, diversity_scores, same_prompt_scores
 from mipo_eval.metrics.self_bleu import self_bleu_score
+from mipo_eval.metrics.win_rate import METRIC_NAMES
 from mipo_eval.records import Score, text_key
 from mipo_eval.signature import NOTHING, Signature, join, short
 from mipo_eval.stats import Crossed
@@ -29,9 +31,10 @@ from mipo_eval.store import Store
 from mipo_eval.store.judges import StoredJudge, list_judges
 from mipo_eval.store.matrix import Index, Texts
 from mipo_eval.store.responses import Answered, Scorable, answered, scorable
-from mipo_eval.store.runs import Run, get_scores
+from mipo_eval.store.runs import Run, get_scores, stored_scores
+from mipo_eval.store.trainings import Training, list_trainings
 from mipo_eval.store.verdicts import first_tokens
-from mipo_eval.tasks.answers import LETTERS, grade
+from mipo_eval.tasks.answers import grade
 from mipo_eval.verdict import EMPTY, NO_PREFERENCES, NOT_JUDGED, chooses
 
 STORED_RATES = (*WIN_RATES, "tie_rate")
@@ -272,6 +275,50 @@ class Numbers:
         ]
 
 
+class Snapshot:
+    """What reports need of a store. What was read stays as it was; a new look is a new object.
+
+    The first leaderboard reads the verdicts it shows, the next one with another judge, rule for
+    ties or metric only what is new to it. A board keeps one as long as the store does not change.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.outcomes = Outcomes(store)
+        self.numbers = Numbers(store, self.outcomes)
+
+    @cached_property
+    def scores(self) -> list[tuple[Run, Score]]:
+        """Every score of a model with its run, oldest run first."""
+        return [(run, score) for run, score in self._every if score.control is None]
+
+    @cached_property
+    def controls(self) -> list[tuple[Run, Score]]:
+        """The same of control entrants."""
+        return [(run, score) for run, score in self._every if score.control is not None]
+
+    @cached_property
+    def _every(self) -> list[tuple[Run, Score]]:
+        return stored_scores(self.store)
+
+    @cached_property
+    def judges(self) -> list[StoredJudge]:
+        """Every judge, by name and key."""
+        return list_judges(self.store)
+
+    @cached_property
+    def trainings(self) -> list[Training]:
+        """Every training, the latest first."""
+        return list_trainings(self.store)
+
+    @property
+    def metrics(self) -> list[str]:
+        """Metrics a leaderboard can show, by name."""
+        stored = {score.metric for _, score in self.scores}
+        derived = set(DERIVED) if METRIC_NAMES["win"] in stored else set()
+        return sorted(stored | derived)
+
+
 def why_no_text(row: Scorable) -> str | None:
     """Return why an item has no response that says something; None when it has one."""
     if row.text is None:
@@ -366,15 +413,8 @@ def _nothing(reasons: Sequence[str], signature: Signature) -> Score:
 
 def likelihood_scores(entries: Sequence[Answered], *, choices: str, seed: int) -> list[Score]:
     """Return accuracy, answer entropies and calibration from the choices' log-probabilities."""
-    outcomes = [_outcome(entry) for entry in entries]
+    outcomes = [chosen(entry) for entry in entries]
     if not any(outcomes):
         return [_nothing(_why_no_reply(entries), join(choices=choices))]
     groups = [entry.item.group for entry in entries]
     return calibration_scores(outcomes, choices=choices, groups=groups, seed=seed)
-
-
-def _outcome(entry: Answered) -> ChoiceOutcome | None:
-    if entry.response is None or entry.response.choice_logprobs is None:
-        return None
-    gold = LETTERS.index(entry.item.reference or "")
-    return choice_outcome(entry.response.choice_logprobs, gold)

@@ -1,11 +1,15 @@
 """Reports: what a store says, as frozen records; nothing here asks a model or draws on a screen.
 
-outcomes      one metric of several runs on the items of each task, side by side
-catalog       which runs, judges and signatures the store has; what a run is called in a table
-comparing     paired comparisons of runs, with what differs in how they were made
+names         what runs, models and trainings are called in tables
+labels        what metrics are called, and their decimals
 leaderboard   methods x data sets: means, seeds, ranks, tie letters, tie rates, best-of-k guard
+comparison    runs against each other: paired, at equal length, and all methods head to head
 paper         the published numbers, and the store laid out as the paper's tables
-expenses      tokens, money and minutes of asking a judge, each with its source
-planning      before a run: calls, tokens, money, minutes, and what the suite can detect
-reproducing   the command behind a number, and whether it came out again
+figures       the paper's figures from the store, as data and as pictures
+agreement     judge against judge: who agrees with whom, and who favours its own family
+correction    a judge's win rate corrected by what people said
+plan          before a run: calls, tokens, money, minutes, and what the suite can detect
+reproduction  the command behind a number, and whether it came out again
+exported_run  a run with all that was said of it, also in other tools' terms
+export        runs in files
 """

@@ -1,24 +1,19 @@
-"""What judges and people said of the responses of stored runs, read back alike from any protocol.
+"""Judge against judge on the same responses: who agrees with whom, and who favours its own family.
 
-A judge that rates prefers what it rates higher; one that chooses prefers what it named in both
-places; a person, what they labelled.
-
-Judge against judge, on the same responses of stored runs: agreement, and families.
-
-The judges of a store: what they said, and what their validations found.
+Whether a judge rated or chose, or a person labelled, is all one: the store reads verdicts alike.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import permutations
+from itertools import combinations, permutations
 from typing import Any, NamedTuple
 
-import sqlalchemy as sa
-
 from mipo_eval.errors import ConfigError, DataError
-from mipo_eval.judges.panel import FamilyRatings, agreement_matrix, family_preference
+from mipo_eval.evaluation.outcomes import Outcomes
+from mipo_eval.judges.panel import FamilyRatings, family_preference
 from mipo_eval.judges.presets import family_of
-from mipo_eval.metrics.agreement import Agreement
+from mipo_eval.metrics.agreement import Agreement, agreement
 from mipo_eval.records import Score
 from mipo_eval.reports.names import row_name, trained_rules
 from mipo_eval.signature import join, short
@@ -26,66 +21,10 @@ from mipo_eval.store import Store
 from mipo_eval.store.judges import StoredJudge, find_judge, list_judges
 from mipo_eval.store.responses import paired_texts
 from mipo_eval.store.runs import Run
-from mipo_eval.store.tables import choices, item_lists, items, responses, verdicts
 from mipo_eval.store.trainings import list_trainings
 from mipo_eval.store.validations import failing_judges, largest_validations
-from mipo_eval.store.verdicts import verdicts_on
-
-
-class About(NamedTuple):
-    """What statistics need of an item."""
-
-    group: str
-    """Of its prompt: what is resampled together."""
-    wishes: int
-    """How many preferences it has."""
-
-
-def items_of(store: Store, run: Run) -> dict[str, About]:
-    """Return a run's items by their keys."""
-    query = (
-        sa.select(items.c.item_key, items.c.group_id, items.c.n_preferences)
-        .join(item_lists, items.c.item_key == item_lists.c.item_key)
-        .where(item_lists.c.list_key == run.list_key)
-    )
-    with store.read() as connection:
-        return {item: About(group or item, n) for item, group, n in connection.execute(query)}
-
-
-def ratings_by(
-    store: Store, run: Run, judge_keys: Sequence[str]
-) -> Mapping[str, dict[tuple[str, str, int], int]]:
-    """Return every rating that judges gave to a run's own responses.
-
-    By judge, keyed by item, text and preference; judges that rated nothing of it are there too.
-    """
-    own = (
-        sa.select(responses.c.item_key, responses.c.text_key)
-        .where(responses.c.generation_key == run.generation_key)
-        .subquery()
-    )
-    of_list = sa.select(item_lists.c.item_key).where(item_lists.c.list_key == run.list_key)
-    same_text = (own.c.item_key == verdicts.c.item_key) & (own.c.text_key == verdicts.c.text_key)
-    query = (
-        sa.select(
-            verdicts.c.judge_key,
-            verdicts.c.item_key,
-            verdicts.c.text_key,
-            verdicts.c.aspect,
-            verdicts.c.rating,
-        )
-        .join(own, same_text)
-        .where(
-            verdicts.c.judge_key.in_(judge_keys),
-            verdicts.c.item_key.in_(of_list),
-            verdicts.c.rating.is_not(None),
-        )
-    )
-    found: dict[str, dict[tuple[str, str, int], int]] = {key: {} for key in judge_keys}
-    with store.read() as connection:
-        for judge, item, text, aspect, rating in connection.execute(query):
-            found[judge][item, text, aspect] = rating
-    return found
+from mipo_eval.store.verdicts import Counted, count_verdicts, run_ratings, verdicts_on
+from mipo_eval.verdict import chooses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,12 +57,13 @@ def agreements(
     """
     if len(judges) < 2:
         raise ConfigError("agreement needs two judges in the store: judge the same runs with both")
-    keys = [judge.key for judge in judges]
+    known = {judge.key: judge for judge in judges}
+    keys = list(known)
     ratings: dict[str, dict[Any, int]] = {key: {} for key in keys}
     said: dict[str, dict[Any, str]] = {key: {} for key in keys}
     means: dict[str, list[float | None]] = {key: [] for key in keys}
     for run in runs:
-        of_run = ratings_by(store, run, keys)
+        of_run = run_ratings(store, run, keys)
         rows = [row for row in paired_texts(store, run) if row.first != row.second]
         for key in keys:
             own = of_run[key]
@@ -131,27 +71,25 @@ def agreements(
             means[key].append(sum(own.values()) / len(own) if own else None)
             verdicts = verdicts_on(store, rows, key)
             said[key].update({row.pair: one.winner for row, one in verdicts if one.winner})
-    by_rating = agreement_matrix(_aligned(ratings))
-    by_verdict = agreement_matrix(_aligned(said))
-    known = {judge.key: judge for judge in judges}
     found = [
         JudgesAgreement(
-            first=known[a],
-            second=known[b],
-            ratings=by_rating[a, b],
-            verdicts=by_verdict[a, b],
-            order=_tau(means[a], means[b]),
+            first=a,
+            second=b,
+            ratings=_agreement(ratings[a.key], ratings[b.key]),
+            verdicts=_agreement(said[a.key], said[b.key]),
+            order=_tau(means[a.key], means[b.key]),
         )
-        for a, b in by_rating
+        for a, b in combinations(known.values(), 2)
     ]
     if not any(one.ratings.n or one.verdicts.n for one in found):
         raise DataError("no two of these judges judged a response in common")
     return found
 
 
-def _aligned(said: Mapping[str, Mapping[Any, Any]]) -> dict[str, list[Any]]:
-    units = list(dict.fromkeys(unit for own in said.values() for unit in own))
-    return {key: [own.get(unit) for unit in units] for key, own in said.items()}
+def _agreement(first: Mapping[Any, Hashable], second: Mapping[Any, Hashable]) -> Agreement:
+    """Return the agreement on the units that both judged."""
+    both = [unit for unit in first if unit in second]
+    return agreement([first[unit] for unit in both], [second[unit] for unit in both])
 
 
 def _tau(first: Sequence[float | None], second: Sequence[float | None]) -> float | None:
@@ -220,12 +158,13 @@ def family_tests(
         if family is not None:
             by_family.setdefault(family, []).append(run)
     own = {judge.key: families.of(judge.name, *_models(judge)) for judge in judges}
+    outcomes = Outcomes(store)
     found = []
-    for first, second in permutations(judges, 2):
+    for first, second in permutations([one for one in judges if not chooses(one.spec)], 2):
         one, other = own[first.key], own[second.key]
         if one and other and one < other and one in by_family and other in by_family:
             both = (by_family[one], by_family[other])
-            test = _family_test(store, (first, second), both, (one, other), seed)
+            test = _family_test(outcomes, (first, second), both, (one, other), seed)
             if test is not None:
                 found.append(test)
     if not found:
@@ -245,18 +184,19 @@ def _models(judge: StoredJudge) -> tuple[str, ...]:
 
 
 def _family_test(
-    store: Store,
+    outcomes: Outcomes,
     judges: tuple[StoredJudge, StoredJudge],
     runs: tuple[Sequence[Run], Sequence[Run]],
     families: tuple[str, str],
     seed: int,
 ) -> FamilyTest | None:
-    cells = [_means_by_item(store, of_family, judge.key) for judge in judges for of_family in runs]
-    common = [item for item in cells[0] if all(item in cell for cell in cells)]
+    cells = [
+        _means_by_item(outcomes, of_family, judge.key) for judge in judges for of_family in runs
+    ]
+    common = [item for item in sorted(cells[0]) if all(item in cell for cell in cells)]
     if not common:
         return None
-    about = {key: of for run in runs[0] for key, of in items_of(store, run).items()}
-    columns = [[cell[item] for item in common] for cell in cells]
+    columns = [[cell[item][0] for item in common] for cell in cells]
     signature = join(
         judges=",".join(short(judge.key) for judge in judges),
         families=",".join(families),
@@ -266,37 +206,28 @@ def _family_test(
     score = family_preference(
         FamilyRatings(*columns),
         signature=signature,
-        groups=[about[item].group for item in common],
+        groups=[cells[0][item][1] for item in common],
         seed=seed,
     )
     means = tuple(sum(column) / len(column) for column in columns)
     return FamilyTest(*judges, *families, means, score)  # type: ignore[arg-type]
 
 
-def _means_by_item(store: Store, runs: Sequence[Run], judge_key: str) -> dict[str, float]:
-    """Return the mean rating per item over the preferences and over the runs of a family.
+def _means_by_item(
+    outcomes: Outcomes, runs: Sequence[Run], judge: str
+) -> dict[str, tuple[float, Hashable]]:
+    """Return by item the mean rating over preferences and then a family's runs, and its prompt.
 
     An item with a rating missing is left out: the mean would be of something else.
     """
-    of_runs = []
-    for run in runs:
-        by_item: dict[str, list[int]] = {}
-        for (item, _, _), rating in ratings_by(store, run, [judge_key])[judge_key].items():
-            by_item.setdefault(item, []).append(rating)
-        about = items_of(store, run)
-        of_runs.append(
-            {
-                item: sum(own) / len(own)
-                for item, own in by_item.items()
-                if len(own) == about[item].wishes
-            }
-        )
-    first, *others = of_runs
-    return {
-        item: sum(own[item] for own in of_runs) / len(of_runs)
-        for item in first
-        if all(item in own for own in others)
-    }
+    found: dict[str, tuple[float, Hashable]] = {}
+    for sheet in outcomes.sheets(runs, "rating_mean", judge):
+        if len(sheet.runs) < len(runs):
+            continue
+        for key, group, row in zip(sheet.keys, sheet.groups, sheet.values.tolist(), strict=True):
+            if not any(map(math.isnan, row)):
+                found[key] = (sum(row) / len(runs), group.prompt)
+    return found
 
 
 def judges_named(store: Store, names: Sequence[str]) -> list[StoredJudge]:
@@ -314,7 +245,6 @@ class JudgeRow:
 
     judge: StoredJudge
     protocol: str
-    """"person" for people; empty where it is not known."""
     ratings: int
     choices: int
     strict: Mapping[str, float]
@@ -324,7 +254,7 @@ class JudgeRow:
 
 def judge_rows(store: Store) -> list[JudgeRow]:
     """Return every judge of the store, by name."""
-    counts = [_counts(store, table) for table in (verdicts, choices)]
+    said = count_verdicts(store)
     failing = failing_judges(store)
     strict: dict[str, dict[str, float]] = {}
     for own in largest_validations(store):
@@ -334,22 +264,13 @@ def judge_rows(store: Store) -> list[JudgeRow]:
     return [
         JudgeRow(
             judge=judge,
-            protocol="person"
-            if judge.spec.get("kind") == "human"
-            else str(judge.spec.get("protocol", "")),
-            ratings=counts[0].get(judge.key, 0),
-            choices=counts[1].get(judge.key, 0),
+            protocol=judge.protocol,
+            **said.get(judge.key, Counted(0, 0))._asdict(),
             strict=strict.get(judge.key, {}),
             failings=failing.get(judge.key, ()),
         )
         for judge in list_judges(store)
     ]
-
-
-def _counts(store: Store, table: sa.Table) -> dict[str, int]:
-    query = sa.select(table.c.judge_key, sa.func.count()).group_by(table.c.judge_key)
-    with store.read() as connection:
-        return {key: int(n) for key, n in connection.execute(query)}
 
 
 def judge_row_json(row: JudgeRow) -> dict[str, Any]:

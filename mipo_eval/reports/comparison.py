@@ -1,22 +1,19 @@
-"""Paired comparisons of stored runs, with what differs in how their numbers were made.
-
-How strong the methods of a store are head to head: Bradley-Terry, from one judge's verdicts.
-"""
+"""Stored runs against each other: paired, at equal length, and all methods head to head."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from mipo_eval.errors import ConfigError, DataError
-from mipo_eval.evaluation.outcomes import DERIVED, JUDGED, Sheet, outcome_sheets
+from mipo_eval.evaluation.outcomes import DERIVED, JUDGED, Outcomes, Sheet
+from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.metrics.win_rate import METRIC_NAMES, Ties
 from mipo_eval.records import Score
 from mipo_eval.reports.leaderboard import LeaderboardQuery
-from mipo_eval.reports.names import RowName, judges_of, row_name, run_labels, trained_rules
-from mipo_eval.reports.snapshot import Snapshot
+from mipo_eval.reports.names import row_name, run_labels, trained_rules
 from mipo_eval.signature import NOTHING, Signature, join, short
 from mipo_eval.stats import (
     Comparison,
@@ -37,11 +34,11 @@ from mipo_eval.store.validations import failing_judges
 from mipo_eval.store.verdicts import pair_verdicts
 from mipo_eval.verdict import CREDIT
 
-Parts = Mapping[str, tuple[str | None, str | None]]
-"""Part of a signature to its two values."""
-
 _SUBJECT = {"seed", "prompting"}
 """Parts in which two runs may differ on purpose: what is compared, not how it is measured."""
+
+Pairs = Mapping[tuple[str, str], Mapping[str, tuple[str | None, str | None]]]
+"""Two sides' labels to the signature parts in which they differ, each with both values."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,9 +88,9 @@ class TaskComparison:
     sides: tuple[Side, ...]
     comparisons: tuple[Comparison, ...]
     """Named by the sides' labels; the correction is over these."""
-    made_differently: Mapping[tuple[str, str], Parts]
-    """Pair of labels to the signature parts in which they differ, other than what is compared."""
-    chosen_differently: Mapping[tuple[str, str], Parts]
+    made_differently: Pairs
+    """Where two sides differ in other things than what is compared; only pairs that do."""
+    chosen_differently: Pairs
     """The same for prompting and seed."""
     at_equal_length: tuple[EqualLength, ...] = ()
     """One per comparison where length is to be controlled."""
@@ -129,52 +126,78 @@ def compare_runs(
         ConfigError: a run, judge or metric is unknown, or the runs are of different suites.
         DataError: two runs have no item in common.
     """
+    runs, base = _runs(store, names, wanted.baseline)
+    scores = {run.run_id: get_scores(store, run.run_id) for run in runs}
+    metric = _metric(wanted, scores)
+    judge = _judge(store, wanted.judge, scores) if metric in JUDGED else None
+    outcomes = Outcomes(store)
+    sheets = outcomes.sheets(runs, metric, judge.key if judge else None)
+    shared = [sheet for sheet in sheets if len(sheet.runs) > 1]
+    if not shared:
+        raise DataError("these runs have no task in common: nothing to pair")
+    failings = failing_judges(store).get(judge.key, ()) if judge else ()
+    labels = run_labels(runs)
+    lengths = _lengths(outcomes, runs, metric) if wanted.control_length else {}
+    found = []
+    for sheet in shared:
+        names = [labels[run.run_id] for run in sheet.runs]
+        pairs = compare_all(
+            sheet.values,
+            names,
+            sheet.groups,
+            baseline=labels[base.run_id] if base and base in sheet.runs else None,
+            method=wanted.correction,
+            seed=wanted.seed,
+        )
+        sides = _sides(sheet, names, scores, judge)
+        made, subject = _differences(pairs, {side.label: side.signature for side in sides})
+        found.append(
+            TaskComparison(
+                task=sheet.task,
+                metric=metric,
+                judge=judge.label if judge else None,
+                judge_failings=failings,
+                sides=sides,
+                comparisons=tuple(pairs),
+                made_differently=made,
+                chosen_differently=subject,
+                at_equal_length=tuple(
+                    _at_equal_length(
+                        sheet, [names.index(pair.first), names.index(pair.second)], lengths, wanted
+                    )
+                    for pair in pairs
+                    if lengths
+                ),
+            )
+        )
+    return found
+
+
+def _runs(store: Store, names: Sequence[str], baseline: str | None) -> tuple[list[Run], Run | None]:
+    """Return the runs to be compared, each once, and the baseline among them."""
     chosen = {run.run_id: run for run in (find_run(store, name) for name in names)}
-    base = find_run(store, wanted.baseline) if wanted.baseline else None
+    base = find_run(store, baseline) if baseline else None
     if base:
         chosen |= {base.run_id: base}
     runs = list(chosen.values())
     if len(runs) < 2:
         raise ConfigError("a comparison needs two different runs: `mipo-eval runs` lists them")
-    _same_suite(runs)
-    scores = {run.run_id: get_scores(store, run.run_id) for run in runs}
-    metric = _metric(wanted, scores)
-    judge = _judge(store, wanted.judge, scores) if metric in JUDGED else None
-    labels = run_labels(runs)
-    sheets = outcome_sheets(store, runs, metric, judge.key if judge else None)
-    shared = [sheet for sheet in sheets if len(sheet.runs) > 1]
-    if not shared:
-        raise DataError("these runs have no task in common: nothing to pair")
-    failings = failing_judges(store).get(judge.key, ()) if judge else ()
-    found = [
-        _task(sheet, wanted, labels, scores, (judge, labels[base.run_id] if base else None))
-        for sheet in shared
-    ]
-    if wanted.control_length:
-        equal = _at_equal_length((store, runs), shared, found, wanted.seed)
-        found = [replace(task, at_equal_length=of) for task, of in zip(found, equal, strict=True)]
-    return [replace(task, judge_failings=failings) for task in found]
-
-
-def _same_suite(runs: Sequence[Run]) -> None:
     suites = {run.suite: run.run_id[:8] for run in runs}
     if len(suites) > 1:
         shown = ", ".join(f"{run} is of {suite}" for suite, run in suites.items())
         raise ConfigError(f"runs of different suites cannot be paired (suite: {shown})")
+    return runs, base
 
 
 def _metric(wanted: ComparisonQuery, scores: Mapping[str, Sequence[Score]]) -> str:
-    if wanted.metric == "win_rate":
-        return METRIC_NAMES[wanted.ties]
-    if wanted.metric is not None:
-        return wanted.metric
+    if wanted.metric not in {None, "win_rate"}:
+        return str(wanted.metric)
     found = {score.metric for own in scores.values() for score in own}
-    if METRIC_NAMES["win"] in found or wanted.judge:
+    if METRIC_NAMES["win"] in found or wanted.judge or wanted.metric:
         return METRIC_NAMES[wanted.ties]
-    if "accuracy" in found:
-        return "accuracy"
-    if "rating_mean" in found:
-        return "rating_mean"
+    for metric in ("accuracy", "rating_mean"):
+        if metric in found:
+            return metric
     raise ConfigError(
         "these runs have neither a judged score nor an accuracy: judge them first, or name a "
         "metric with --metric (response_tokens, truncation_rate)"
@@ -184,7 +207,11 @@ def _metric(wanted: ComparisonQuery, scores: Mapping[str, Sequence[Score]]) -> s
 def _judge(store: Store, name: str | None, scores: Mapping[str, Sequence[Score]]) -> StoredJudge:
     if name is not None:
         return find_judge(store, name)
-    common = set.intersection(*(judges_of(own) for own in scores.values()))
+    rated = {
+        run_id: {score.judge_key for score in own if score.judge_key}
+        for run_id, own in scores.items()
+    }
+    common = set.intersection(*rated.values())
     if len(common) == 1:
         return find_judge(store, common.pop())
     known = {short(judge.key): judge.label for judge in list_judges(store)}
@@ -192,108 +219,28 @@ def _judge(store: Store, name: str | None, scores: Mapping[str, Sequence[Score]]
         which = ", ".join(known[key] for key in sorted(common))
         raise ConfigError(f"several judges rated these runs: {which}; choose one with --judge")
     by = "; ".join(
-        f"{run_id[:8]} by {', '.join(known[key] for key in sorted(judges_of(own))) or 'none'}"
-        for run_id, own in scores.items()
+        f"{run_id[:8]} by {', '.join(known[key] for key in sorted(keys)) or 'none'}"
+        for run_id, keys in rated.items()
     )
     raise ConfigError(f"no judge rated all of these runs (judge: {by}): judge them alike first")
 
 
-def _task(
-    sheet: Sheet,
-    wanted: ComparisonQuery,
-    labels: Mapping[str, str],
-    scores: Mapping[str, Sequence[Score]],
-    by: tuple[StoredJudge | None, str | None],
-) -> TaskComparison:
-    judge, baseline = by
-    names = [labels[run.run_id] for run in sheet.runs]
-    found = compare_all(
-        sheet.values,
-        names,
-        sheet.groups,
-        baseline=baseline if baseline in names else None,
-        method=wanted.correction,
-        seed=wanted.seed,
-    )
-    sides = tuple(_sides(sheet, names, scores, judge))
-    signatures = {side.label: side.signature for side in sides}
-    made: dict[tuple[str, str], Parts] = {}
-    chosen: dict[tuple[str, str], Parts] = {}
-    for comparison in found:
-        pair = (comparison.first, comparison.second)
-        apart = _apart(signatures[pair[0]], signatures[pair[1]])
+def _differences(
+    pairs: Sequence[Comparison], signatures: Mapping[str, Signature | None]
+) -> tuple[Pairs, Pairs]:
+    """Return in which parts the two of each pair differ: of how they are measured, and of what."""
+    made, chosen = {}, {}
+    for pair in pairs:
+        first, second = signatures[pair.first], signatures[pair.second]
+        if first is None or second is None:
+            continue
+        apart = first.differences(second)
+        key = (pair.first, pair.second)
         if measured := {name: both for name, both in apart.items() if name not in _SUBJECT}:
-            made[pair] = measured
+            made[key] = measured
         if subject := {name: both for name, both in apart.items() if name in _SUBJECT}:
-            chosen[pair] = subject
-    return TaskComparison(
-        task=sheet.task,
-        metric=sheet.metric,
-        judge=judge.label if judge else None,
-        judge_failings=(),
-        sides=sides,
-        comparisons=tuple(found),
-        made_differently=made,
-        chosen_differently=chosen,
-    )
-
-
-def _at_equal_length(
-    of: tuple[Store, Sequence[Run]],
-    sheets: Sequence[Sheet],
-    tasks: Sequence[TaskComparison],
-    seed: int,
-) -> list[tuple[EqualLength, ...]]:
-    """Return every comparison of every task at equal length.
-
-    Raises:
-        ConfigError: the metric's items do not lie between losing (0) and winning (100).
-    """
-    metric = sheets[0].metric
-    if metric not in {*METRIC_NAMES.values(), "accuracy"}:
-        raise ConfigError(
-            f"length is controlled in win rates and accuracies, not in {metric}: name another "
-            "--metric, or leave --control-length out"
-        )
-    lengths = {
-        unit: {sheet.task: sheet.values for sheet in outcome_sheets(*of, f"response_{unit}")}
-        for unit in ("tokens", "characters")
-    }
-    return [
-        tuple(
-            _equal(
-                sheet, task, pair, {unit: own[sheet.task] for unit, own in lengths.items()}, seed
-            )
-            for pair in task.comparisons
-        )
-        for sheet, task in zip(sheets, tasks, strict=True)
-    ]
-
-
-def _equal(
-    sheet: Sheet,
-    task: TaskComparison,
-    pair: Comparison,
-    lengths: Mapping[str, Floats],
-    seed: int,
-) -> EqualLength:
-    names = [side.label for side in task.sides]
-    both = [names.index(pair.first), names.index(pair.second)]
-    differences = sheet.values[:, both[0]] - sheet.values[:, both[1]]
-    common = ~np.isnan(differences)
-    # Tokens and characters must not be mixed: one response without tokens, and all are measured
-    # in characters.
-    unit = "characters" if np.isnan(lengths["tokens"][common][:, both]).any() else "tokens"
-    own, rival = lengths[unit][:, both].T
-    # From -100 to 100 points to 0 to 1, so that a predicted rate is a predicted difference.
-    outcomes = (differences + 100) / 200
-    return EqualLength(length_controlled(outcomes, own, rival, sheet.groups, seed=seed), unit)
-
-
-def _apart(first: Signature | None, second: Signature | None) -> Parts:
-    if first is None or second is None:
-        return {}
-    return first.differences(second)
+            chosen[key] = subject
+    return made, chosen
 
 
 def _sides(
@@ -301,37 +248,71 @@ def _sides(
     names: Sequence[str],
     scores: Mapping[str, Sequence[Score]],
     judge: StoredJudge | None,
-) -> list[Side]:
-    sides = []
-    for column, (run, label) in enumerate(zip(sheet.runs, names, strict=True)):
-        own = sheet.values[:, column]
-        n = int((~np.isnan(own)).sum())
-        sides.append(
-            Side(
-                run=run,
-                label=label,
-                value=float(np.nanmean(own)) if n else None,
-                n=n,
-                unscored=sheet.unscored[column],
-                tie_rate=sheet.ties[column],
-                signature=_signature(scores[run.run_id], sheet, judge),
-            )
-        )
-    return sides
-
-
-def _signature(
-    scores: Sequence[Score], sheet: Sheet, judge: StoredJudge | None
-) -> Signature | None:
+) -> tuple[Side, ...]:
     wanted = short(judge.key) if judge else None
     # What is made from verdicts when asked for is not stored: the win rate was made like it.
-    metric = METRIC_NAMES["win"] if sheet.metric in DERIVED else sheet.metric
-    for score in scores:
-        if (score.task, score.name, score.judge_key) == (sheet.task, metric, wanted):
-            derived = sheet.metric in DERIVED
-            ties = join(ties=DERIVED[sheet.metric]) if derived else NOTHING
-            return score.signature.followed_by(ties)
-    return None
+    stored = METRIC_NAMES["win"] if sheet.metric in DERIVED else sheet.metric
+    ties = join(ties=DERIVED[sheet.metric]) if sheet.metric in DERIVED else NOTHING
+    return tuple(
+        Side(
+            run=run,
+            label=label,
+            value=sheet.mean(column),
+            n=sheet.n(column),
+            unscored=sheet.unscored[column],
+            tie_rate=sheet.ties[column],
+            signature=next(
+                (
+                    score.signature.followed_by(ties)
+                    for score in scores[run.run_id]
+                    if (score.task, score.name, score.judge_key) == (sheet.task, stored, wanted)
+                ),
+                None,
+            ),
+        )
+        for column, (run, label) in enumerate(zip(sheet.runs, names, strict=True))
+    )
+
+
+def _lengths(
+    outcomes: Outcomes, runs: Sequence[Run], metric: str
+) -> Mapping[tuple[str, str], Floats]:
+    """Return the lengths of all responses, by unit and task.
+
+    Raises:
+        ConfigError: the metric's items do not lie between losing (0) and winning (100).
+    """
+    if metric not in {*METRIC_NAMES.values(), "accuracy"}:
+        raise ConfigError(
+            f"length is controlled in win rates and accuracies, not in {metric}: name another "
+            "--metric, or leave --control-length out"
+        )
+    return {
+        (unit, sheet.task): sheet.values
+        for unit in ("tokens", "characters")
+        for sheet in outcomes.sheets(runs, f"response_{unit}")
+    }
+
+
+def _at_equal_length(
+    sheet: Sheet,
+    both: list[int],
+    lengths: Mapping[tuple[str, str], Floats],
+    wanted: ComparisonQuery,
+) -> EqualLength:
+    """Return how two columns of a sheet compare at equal length."""
+    differences = sheet.values[:, both[0]] - sheet.values[:, both[1]]
+    common = ~np.isnan(differences)
+    # Tokens and characters must not be mixed: one response without tokens, and all are measured
+    # in characters.
+    unknown = np.isnan(lengths["tokens", sheet.task][common][:, both]).any()
+    unit = "characters" if unknown else "tokens"
+    own, rival = lengths[unit, sheet.task][:, both].T
+    # From -100 to 100 points to 0 to 1, so that a predicted rate is a predicted difference.
+    outcomes = (differences + 100) / 200
+    return EqualLength(
+        length_controlled(outcomes, own, rival, sheet.groups, seed=wanted.seed), unit
+    )
 
 
 def comparison_json(found: TaskComparison) -> dict[str, Any]:
@@ -340,7 +321,7 @@ def comparison_json(found: TaskComparison) -> dict[str, Any]:
         "task": found.task,
         "metric": found.metric,
         "judge": found.judge,
-        "judge_failings": list(found.judge_failings),
+        "judge_failings": found.judge_failings,
         "runs": [
             {
                 "run_id": side.run.run_id,
@@ -348,7 +329,7 @@ def comparison_json(found: TaskComparison) -> dict[str, Any]:
                 "model": side.run.model,
                 "value": side.value,
                 "n": side.n,
-                "unscored_reasons": dict(side.unscored),
+                "unscored_reasons": side.unscored,
                 "tie_rate": side.tie_rate,
                 "signature": side.signature,
             }
@@ -359,7 +340,7 @@ def comparison_json(found: TaskComparison) -> dict[str, Any]:
                 "first": pair.first,
                 "second": pair.second,
                 "difference": pair.difference,
-                "ci95": list(pair.ci95) if pair.ci95 else None,
+                "ci95": pair.ci95,
                 "n": pair.n,
                 "only_first": pair.only_first,
                 "only_second": pair.only_second,
@@ -373,8 +354,8 @@ def comparison_json(found: TaskComparison) -> dict[str, Any]:
                 "effect_size": pair.effect_size,
                 "detectable": pair.detectable,
                 "below_resolution": pair.below_resolution,
-                "signatures_differ": _parts(found.made_differently, pair),
-                "chosen_differently": _parts(found.chosen_differently, pair),
+                "signatures_differ": found.made_differently.get((pair.first, pair.second), {}),
+                "chosen_differently": found.chosen_differently.get((pair.first, pair.second), {}),
                 "at_equal_length": _equal_json(found.at_equal_length[place])
                 if found.at_equal_length
                 else None,
@@ -388,7 +369,7 @@ def _equal_json(equal: EqualLength) -> dict[str, Any]:
     found = equal.found
     return {
         "difference": equal.difference,
-        "ci95": list(equal.ci95) if equal.ci95 else None,
+        "ci95": equal.ci95,
         "raw_difference": 2 * found.raw_rate - 100,
         "win_rate": found.rate,
         "raw_win_rate": found.raw_rate,
@@ -402,11 +383,6 @@ def _equal_json(equal: EqualLength) -> dict[str, Any]:
     }
 
 
-def _parts(found: Mapping[tuple[str, str], Parts], pair: Comparison) -> dict[str, list[str | None]]:
-    parts = found.get((pair.first, pair.second), {})
-    return {name: list(both) for name, both in parts.items()}
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SuiteStrengths:
     """The methods of one suite, as one judge or person sees them against each other."""
@@ -414,10 +390,10 @@ class SuiteStrengths:
     suite: str
     judge: str
     games: int
-    strengths: tuple[Strength, ...]
-    """Strongest first; empty where there are none."""
     reason: str | None
-    """Why there are none."""
+    """Why there are no strengths."""
+    strengths: tuple[Strength, ...]
+    """Bradley-Terry, strongest first; empty where there are none."""
 
 
 def suite_strengths(now: Snapshot, asked: LeaderboardQuery) -> list[SuiteStrengths]:
@@ -435,16 +411,29 @@ def suite_strengths(now: Snapshot, asked: LeaderboardQuery) -> list[SuiteStrengt
     suites: dict[str, list[tuple[str, Run]]] = {}
     for run in list_runs(now.store):
         if asked.suite in {None, run.suite}:
-            suites.setdefault(run.suite, []).append((_method_label(row_name(run, rules)[0]), run))
+            name = row_name(run, rules)[0]
+            label = f"{name.model} {name.method}" + (f" ({name.variant})" if name.variant else "")
+            suites.setdefault(run.suite, []).append((label, run))
     found = []
     for suite, named in suites.items():
         games = _games(now, named, judges)
-        found += [_fitted(suite, judge, games[judge.key]) for judge in judges if games[judge.key]]
+        for judge in (judge for judge in judges if games[judge.key]):
+            strengths: tuple[Strength, ...] = ()
+            reason = None
+            try:
+                strengths = tuple(bradley_terry(games[judge.key]))
+            except DataError as error:
+                reason = str(error)
+            found.append(
+                SuiteStrengths(
+                    suite=suite,
+                    judge=judge.label,
+                    games=len(games[judge.key]),
+                    reason=reason,
+                    strengths=strengths,
+                )
+            )
     return found
-
-
-def _method_label(name: RowName) -> str:
-    return f"{name.model} {name.method}" + (f" ({name.variant})" if name.variant else "")
 
 
 def _games(
@@ -468,18 +457,6 @@ def _games(
     return games
 
 
-def _fitted(suite: str, judge: StoredJudge, games: Sequence[Game]) -> SuiteStrengths:
-    strengths: tuple[Strength, ...] = ()
-    reason = None
-    try:
-        strengths = tuple(bradley_terry(games))
-    except DataError as error:
-        reason = str(error)
-    return SuiteStrengths(
-        suite=suite, judge=judge.label, games=len(games), strengths=strengths, reason=reason
-    )
-
-
 def strengths_json(found: SuiteStrengths) -> dict[str, Any]:
     """Return a suite's strengths as `--json` shows them."""
     return {
@@ -491,7 +468,7 @@ def strengths_json(found: SuiteStrengths) -> dict[str, Any]:
             {
                 "name": one.name,
                 "elo": one.elo,
-                "elo_ci95": list(one.elo_ci95),
+                "elo_ci95": one.elo_ci95,
                 "log_odds": one.strength,
                 "error": one.error,
                 "games": one.games,

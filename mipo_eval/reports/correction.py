@@ -11,7 +11,7 @@ from mipo_eval.judges.labelled import majority, read_pairs
 from mipo_eval.judges.people import labels_of
 from mipo_eval.metrics.agreement import agreement
 from mipo_eval.metrics.win_rate import METRIC_NAMES, outcome_rates
-from mipo_eval.records import Score, text_key
+from mipo_eval.records import Score, Values, text_key
 from mipo_eval.signature import join, short
 from mipo_eval.stats import Crossed
 from mipo_eval.store import Store
@@ -19,7 +19,7 @@ from mipo_eval.store.items import get_items
 from mipo_eval.store.judges import StoredJudge, find_people
 from mipo_eval.store.runs import Run
 from mipo_eval.store.verdicts import run_verdicts
-from mipo_eval.verdict import CREDIT, Pair, Verdict, exchanged
+from mipo_eval.verdict import CREDIT, Pair, PairVerdict, Verdict, exchanged
 
 ASSUMED = {
     "prediction_powered": "the labelled items are a random sample of all; the judge may err in any "
@@ -108,24 +108,11 @@ def correct(
         DataError: the judge said nothing of these pairs, or people nothing of what it judged.
     """
     verdicts = run_verdicts(store, run, other, judge.key)
-    if not any(one.winner for _, one in verdicts):
-        raise DataError(
-            f"{judge.label} has judged no pair of run {run.run_id[:12]}: judge them first"
-        )
     told = [labels.get(row.pair) if row.pair else None for row, _ in verdicts]
-    both = [
-        (one.winner, label)
-        for (_, one), label in zip(verdicts, told, strict=True)
-        if one.winner and label
-    ]
-    if not both:
-        raise DataError(
-            f"no label is about a pair that {judge.label} judged in run {run.run_id[:12]}: label "
-            "some of its items on the board, or in a file with the same prompts and texts"
-        )
-    judge_values = [one.credit for _, one in verdicts]
-    people_values = [None if label is None else CREDIT[label] for label in told]
-    made, absent = _corrections(judge_values, people_values)
+    both = _said_by_both(run, judge, [one for _, one in verdicts], told)
+    by_judge = [one.credit for _, one in verdicts]
+    by_people = [None if label is None else CREDIT[label] for label in told]
+    made, absent = _corrections(by_judge, by_people)
     signature = join(
         run=run.run_id[:12],
         against=other.run_id[:12] if other else "reference",
@@ -134,26 +121,16 @@ def correct(
         ties="half",
     )
     groups = [Crossed(row.group, row.user_id) for row, _ in verdicts]
-    half = METRIC_NAMES["half"]
-    rates = {
-        name: next(
-            score
-            for score in outcome_rates(values, groups=groups, seed=seed, reasons=why)
-            if score.metric == half
-        )
-        for name, values, why in (
-            (half, judge_values, [one.reason for _, one in verdicts]),
-            ("win_rate_by_people", people_values, ["no label"] * len(told)),
-        )
-    }
-    of_judge, of_people = (
-        replace(rate, metric=name, signature=signature) for name, rate in rates.items()
-    )
+
+    def rate(metric: str, values: Values, reasons: Sequence[str | None]) -> Score:
+        _, half, *_ = outcome_rates(values, groups=groups, seed=seed, reasons=reasons)
+        return replace(half, metric=metric, signature=signature)
+
     agreed = agreement([a for a, _ in both], [b for _, b in both])
     return Correction(
         judge=judge,
-        judged=of_judge,
-        people=of_people,
+        judged=rate(METRIC_NAMES["half"], by_judge, [one.reason for _, one in verdicts]),
+        people=rate("win_rate_by_people", by_people, ["no label"] * len(told)),
         labelled=len(both),
         agreement=agreed.share or 0.0,
         kappa=agreed.kappa,
@@ -163,18 +140,40 @@ def correct(
     )
 
 
-def _corrections(
-    judge: Sequence[float | None], people: Sequence[float | None]
-) -> tuple[dict[str, Corrected], dict[str, str]]:
+def _said_by_both(
+    run: Run,
+    judge: StoredJudge,
+    verdicts: Sequence[PairVerdict],
+    told: Sequence[Verdict | None],
+) -> list[tuple[Verdict, Verdict]]:
+    """Return what the judge and people say of the items on which both say something.
+
+    Raises:
+        DataError: the judge says nothing at all, or people nothing of what it judged.
+    """
+    if not any(one.winner for one in verdicts):
+        raise DataError(
+            f"{judge.label} has judged no pair of run {run.run_id[:12]}: judge them first"
+        )
+    pairs = zip(verdicts, told, strict=True)
+    both = [(one.winner, label) for one, label in pairs if one.winner and label]
+    if not both:
+        raise DataError(
+            f"no label is about a pair that {judge.label} judged in run {run.run_id[:12]}: label "
+            "some of its items on the board, or in a file with the same prompts and texts"
+        )
+    return both
+
+
+def _corrections(judge: Values, people: Values) -> tuple[dict[str, Corrected], dict[str, str]]:
     """Return the corrections that can be made, and why the others cannot."""
-    methods = {"prediction_powered": prediction_powered, "rogan_gladen": rogan_gladen}
     made: dict[str, Corrected] = {}
     absent: dict[str, str] = {}
-    for name, method in methods.items():
+    for method in (prediction_powered, rogan_gladen):
         try:
-            made[name] = method(judge, people)
+            made[method.__name__] = method(judge, people)
         except DataError as error:
-            absent[name] = str(error)
+            absent[method.__name__] = str(error)
     return made, absent
 
 
@@ -188,10 +187,7 @@ def correction_json(found: Correction) -> dict[str, Any]:
         "labelled": found.labelled,
         "agreement": found.agreement,
         "kappa": found.kappa,
-        **{
-            name: None if one is None else one._asdict() | {"ci95": list(one.ci95)}
-            for name, one in made.items()
-        },
-        "absent": dict(found.absent),
-        "assumptions": dict(ASSUMED),
+        **{name: one and one._asdict() for name, one in made.items()},
+        "absent": found.absent,
+        "assumptions": ASSUMED,
     }

@@ -1,8 +1,6 @@
-"""The paper's figures 2 to 5 from the store, as data.
+"""The paper's figures 2 to 5 from the store: as data, and as pictures that need no network.
 
 The figures' own values are not published as numbers: what the text says of them is a remark.
-
-Figures as pictures: Vega-Lite for the web, SVG and PNG for papers; no network is needed.
 """
 
 import csv
@@ -10,12 +8,14 @@ import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from mipo_eval.errors import ConfigError
+from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.metrics.win_rate import outcome_rates
 from mipo_eval.reports.names import (
     RowName,
@@ -26,13 +26,12 @@ from mipo_eval.reports.names import (
     row_name,
     trained_rules,
 )
-from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.stats import Crossed
 from mipo_eval.store.judges import choosers, find_judge
 from mipo_eval.store.responses import paired_texts
 from mipo_eval.store.runs import Run
 from mipo_eval.store.trainings import get_curve
-from mipo_eval.store.verdicts import pair_verdicts
+from mipo_eval.store.verdicts import verdicts_on
 
 if TYPE_CHECKING:
     import altair as alt
@@ -104,41 +103,31 @@ def _choices(
     """Yield the win rate of every method against its base model's personalized prompting."""
     runs = {run.run_id: run for run, _ in now.scores}.values()
     names = {run.run_id: row_name(run, rules)[0] for run in runs}
-    bases = [run for run in runs if names[run.run_id].method == _BASELINE]
-    for base in bases:
-        against = [
-            run
-            for run in runs
-            if run.list_key == base.list_key
-            and names[run.run_id].model == names[base.run_id].model
-            and names[run.run_id].method != _BASELINE
-        ]
-        if not against:
+    labels = {known.key: known.label for known in now.judges}
+    for base, run in product(runs, runs):
+        ours, own = names[base.run_id], names[run.run_id]
+        if ours.method != _BASELINE or own.method == _BASELINE:
             continue
-        for run in against:
-            for key in [judge] if judge else [known.key for known in choosers(now.store)]:
-                row = _head_to_head(now, run, base, key)
-                if row is not None:
-                    by = next((known.label for known in now.judges if known.key == key), key[:8])
-                    yield {**_of_run(run, names[run.run_id]), "judge": by, **row}
-
-
-def _head_to_head(now: Snapshot, run: Run, base: Run, judge: str) -> dict[str, Any] | None:
-    """Return how often a run beats another by one judge; None where it chose between none."""
-    rows = [row for row in paired_texts(now.store, run, base) if row.pair]
-    said = pair_verdicts(now.store, judge, [row.pair for row in rows if row.pair])
-    if not any(one.choices and one.winner for one in said):
-        return None
-    _, half, _, tied = outcome_rates(
-        [one.credit for one in said], groups=[Crossed(row.group, row.user_id) for row in rows]
-    )
-    return {
-        "value": half.value,
-        "ci95": list(half.ci95) if half.ci95 else None,
-        "tie_rate": tied.value,
-        "n": half.n,
-        "unscored": half.unscored,
-    }
+        if (run.list_key, own.model) != (base.list_key, ours.model):
+            continue
+        rows = [row for row in paired_texts(now.store, run, base) if row.pair]
+        for key in [judge] if judge else [known.key for known in choosers(now.store)]:
+            said = [one for _, one in verdicts_on(now.store, rows, key)]
+            if not any(one.choices and one.winner for one in said):
+                continue
+            _, half, _, tied = outcome_rates(
+                [one.credit for one in said],
+                groups=[Crossed(row.group, row.user_id) for row in rows],
+            )
+            yield {
+                **_of_run(run, own),
+                "judge": labels.get(key, key[:8]),
+                "value": half.value,
+                "ci95": list(half.ci95) if half.ci95 else None,
+                "tie_rate": tied.value,
+                "n": half.n,
+                "unscored": half.unscored,
+            }
 
 
 def _entropies(metric: str) -> Callable[..., Iterator[dict[str, Any]]]:
@@ -210,12 +199,11 @@ def figure_json(found: Figure) -> dict[str, Any]:
         "title": found.title,
         "value": found.value,
         "published": found.published,
-        "rows": [dict(row) for row in found.rows],
+        "rows": found.rows,
     }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Series:
+class Series(NamedTuple):
     """The marks of a figure that belong together: a training, a judge and method, or a run."""
 
     name: str
@@ -230,10 +218,7 @@ def series(found: Figure) -> list[Series]:
     own: dict[str, list[float]] = {}
     for row in found.rows:
         own.setdefault(series_name(row), []).append(row["value"])
-    return [
-        Series(name=name, n=len(values), mean=sum(values) / len(values), last=values[-1])
-        for name, values in own.items()
-    ]
+    return [Series(name, len(of), sum(of) / len(of), of[-1]) for name, of in own.items()]
 
 
 def series_name(row: Mapping[str, Any]) -> str:
@@ -266,12 +251,6 @@ def draw(found: Figure, path: Path) -> None:
         raise ConfigError(f"the store has nothing for figure {found.number}: nothing is drawn")
     made = FORMS[form](found)
     path.write_bytes(made if isinstance(made, bytes) else made.encode())
-
-
-def vega(found: Figure) -> dict[str, Any]:
-    """Return a figure as a Vega-Lite specification with its data inside."""
-    spec: dict[str, Any] = _chart(found).to_dict()
-    return spec
 
 
 def _chart(found: Figure) -> "alt.LayerChart":
@@ -326,20 +305,18 @@ def _boxes(base: "alt.Chart", names: list[str], value: str) -> list["alt.Chart"]
     ]
 
 
-def _picture(found: Figure, form: str) -> str | bytes:
-    chart = _chart(found)
+def _picture(found: Figure, form: str) -> Any:
+    """Return a figure as SVG text or PNG bytes."""
+    spec = _chart(found).to_dict()
     try:
         import vl_convert
     except ModuleNotFoundError:
         raise ConfigError(
             "SVG and PNG need vl-convert: pip install 'mipo-eval[board]', or write .vl.json"
         ) from None
-    spec = chart.to_dict()
     if form == "svg":
-        text: str = vl_convert.vegalite_to_svg(spec)
-        return text
-    pixels: bytes = vl_convert.vegalite_to_png(spec, scale=2)
-    return pixels
+        return vl_convert.vegalite_to_svg(spec)
+    return vl_convert.vegalite_to_png(spec, scale=2)
 
 
 def _rows_csv(found: Figure) -> str:
@@ -350,9 +327,13 @@ def _rows_csv(found: Figure) -> str:
     return stream.getvalue()
 
 
+def _json(value: object) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+
+
 FORMS: Mapping[str, Callable[[Figure], str | bytes]] = {
-    ".vl.json": lambda found: json.dumps(vega(found), indent=1, ensure_ascii=False) + "\n",
-    ".json": lambda found: json.dumps(figure_json(found), indent=1, ensure_ascii=False) + "\n",
+    ".vl.json": lambda found: _json(_chart(found).to_dict()),
+    ".json": lambda found: _json(figure_json(found)),
     ".csv": _rows_csv,
     ".svg": lambda found: _picture(found, "svg"),
     ".png": lambda found: _picture(found, "png"),

@@ -1,51 +1,51 @@
-"""One column of a leaderboard: values over seeds, intervals, ranks, tie letters, tie rates.
-
-The leaderboard: methods x tasks, with seeds, intervals, ranks, tie letters and tie rates.
-
-Tie groups of runs that are shown side by side: which of them no comparison tells apart.
-"""
+"""The leaderboard: methods x tasks, with seeds, intervals, ranks, tie letters and tie rates."""
 
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from mipo_eval.errors import DataError
 from mipo_eval.evaluation.outcomes import COMPARED, DERIVED, JUDGED, METRICS, Sheet, has_values
-from mipo_eval.evaluation.score import Numbers
+from mipo_eval.evaluation.score import Numbers, Snapshot
 from mipo_eval.metrics.aggregate import direction
 from mipo_eval.metrics.win_rate import METRIC_NAMES, Ties
 from mipo_eval.records import Score
 from mipo_eval.reports.names import RowName, RowRule, column_signature, row_name, trained_rules
-from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.signature import Signature, join, short
 from mipo_eval.stats import BestOf, best_of, rank_runs, seed_summaries
 from mipo_eval.stats.bootstrap import Floats, Interval
+from mipo_eval.stats.ranking import Rank
 from mipo_eval.store import Store
 from mipo_eval.store.judges import StoredJudge, find_judge
 from mipo_eval.store.runs import Run
 
-__all__ = [
-    "Cell",
-    "LeaderboardQuery",
-    "Row",
-    "Section",
-    "leaderboard",
-    "section_json",
-]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaderboardQuery:
+    """What a leaderboard is to show."""
+
+    suite: str | None = None
+    judge: str | None = None
+    ties: Ties = "win"
+    metric: str | None = None
+    """None: the win rate of judged suites (mean rating without references), else accuracy."""
+    rules: tuple[RowRule, ...] = ()
+    """What runs are called; after them come the names of the checkpoints trained here."""
+    variants_apart: bool = False
+    """A row per variant of a method, instead of the best of them with its mark."""
+    tasks: tuple[str, ...] | None = None
+    ranked: bool = True
+    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
     """One method on one task; units are those of the metric."""
 
-    runs: tuple[Run, ...]
-    """Those it is made of, one a seed: of the variant that was chosen, where there are several."""
-    signature: Signature
-    """What it was made with, less prompting and seed."""
     value: float | None
     """Mean over seeds of the mean over items; None when not one item could be scored."""
     std: float | None = None
@@ -67,6 +67,10 @@ class Cell:
     """Signature parts in which it differs from the column's, (column's, its own)."""
     best_of: BestOf | None = None
     """The best of several variants, chosen on these items; with the corrected estimate."""
+    runs: tuple[Run, ...]
+    """Those it is made of, one a seed: of the variant that was chosen, where there are several."""
+    signature: Signature
+    """What it was made with, less prompting and seed."""
 
     @property
     def best_of_text(self) -> str | None:
@@ -76,259 +80,6 @@ class Cell:
         corrected = self.best_of.corrected
         shown = "not known" if corrected is None else f"{corrected:.1f}"
         return f"best of {self.best_of.k} ({self.best_of.name}), corrected {shown}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """A row before it is measured: its runs by seed."""
-
-    name: RowName
-    runs: tuple[Run, ...]
-    scores: Mapping[tuple[str, str], Score]
-    """(run id, task) to stored score."""
-
-    def on(self, task: str) -> list[tuple[Run, Score]]:
-        """Return the runs with a stored score on a task."""
-        found = ((run, self.scores.get((run.run_id, task))) for run in self.runs)
-        return [(run, score) for run, score in found if score is not None]
-
-
-class _Column(NamedTuple):
-    """What all cells of one task share."""
-
-    task: str
-    metric: str
-    signature: Signature
-    """Of most of its rows."""
-    sheet: Sheet | None
-    """Values per item; None where the metric has none."""
-    numbers: Numbers
-    """What the cells' scores are now."""
-    judge: str | None
-    """Key of the judge."""
-    ranked: bool
-    seed: int
-
-    @property
-    def sign(self) -> int:
-        """-1 where lower is better."""
-        return -1 if direction(self.metric) == "lower" else 1
-
-
-def cells_of(groups: Sequence[Sequence[Line]], column: _Column) -> list[Cell]:
-    """Return the cells of one task, one per group of variants."""
-    if column.sheet is None:
-        return [_stored_cell(group, column) for group in groups]
-    chosen = [_choose(group, column.sheet, column) for group in groups]
-    lines = [line for line, _ in chosen]
-    cells = [_cell(line, column.sheet, column, choice) for line, choice in chosen]
-    cells = _with_seeds(cells, lines, column.sheet, column.seed)
-    return _with_ranks(cells, lines, column.sheet, column) if column.ranked else cells
-
-
-def _columns(line: Line, sheet: Sheet) -> list[int]:
-    ids = {run.run_id for run in line.runs}
-    return [k for k, run in enumerate(sheet.runs) if run.run_id in ids]
-
-
-def _values(line: Line, sheet: Sheet) -> Floats:
-    """Return (items, seeds) the values of a row."""
-    return sheet.values[:, _columns(line, sheet)]
-
-
-def over_seeds(values: Floats) -> Floats:
-    """Return (items,) the mean of (items, seeds) over the seeds with a value; NaN without any."""
-    counts = (~np.isnan(values)).sum(axis=1)
-    out = np.full(len(values), np.nan)
-    np.divide(np.nansum(values, axis=1), counts, out=out, where=counts > 0)
-    return out
-
-
-def _choose(group: Sequence[Line], sheet: Sheet, column: _Column) -> tuple[Line, BestOf | None]:
-    """Return the best of several variants, with what the choice is worth."""
-    table = np.stack([over_seeds(_values(line, sheet)) for line in group], axis=1)
-    known = np.asarray(~np.isnan(table).all(axis=0))
-    if len(group) == 1 or known.sum() < 2:
-        return group[int(np.argmax(known))], None
-    lines = [line for line, has in zip(group, known, strict=True) if has]
-    names = [line.name.variant or "" for line in lines]
-    best = best_of(column.sign * table[:, known], names, sheet.groups, seed=column.seed)
-    return lines[names.index(best.name)], best if column.sign > 0 else _mirrored(best)
-
-
-def _mirrored(best: BestOf) -> BestOf:
-    """Return a choice among values whose sign was changed in the units of the metric."""
-    return replace(
-        best,
-        shown=-best.shown,
-        corrected=None if best.corrected is None else -best.corrected,
-        ci95=None if best.ci95 is None else (-best.ci95[1], -best.ci95[0]),
-    )
-
-
-def _cell(line: Line, sheet: Sheet, column: _Column, choice: BestOf | None) -> Cell:
-    own = _columns(line, sheet)
-    values = sheet.values[:, own]
-    means = [float(np.nanmean(v)) for v in values.T if not np.isnan(v).all()]
-    if not means:  # imported scores come without the items behind them
-        return _stored_cell([line], column)
-    made = line.on(sheet.task)
-    signature = column_signature(made[0][1].signature)
-    ties = [sheet.ties[k] for k in own]
-    told = [tie for tie in ties if tie is not None]
-    return Cell(
-        runs=tuple(run for run, _ in made),
-        signature=signature,
-        value=float(np.mean(means)),
-        seeds=len(means),
-        n=int((~np.isnan(values)).any(axis=1).sum()),
-        unscored=sum(sum(sheet.unscored[k].values()) for k in own),
-        ci95=_one_seed(sheet, own[0], made[0][1], column) if len(own) == 1 else None,
-        tie_rate=sum(told) / len(told) if told else None,
-        differs=column.signature.differences(signature),
-        best_of=choice,
-    )
-
-
-def _one_seed(sheet: Sheet, own: int, score: Score, column: _Column) -> Interval | None:
-    """Return the interval over items, of the very outcomes the value is of."""
-    run = sheet.runs[own]
-    if column.metric in DERIVED and column.judge is not None:
-        made = column.numbers.derived(
-            run, column.task, column.metric, column.judge, seed=column.seed
-        )
-        return made.ci95
-    return column.numbers.current(run, score).ci95
-
-
-def _stored_cell(group: Sequence[Line], column: _Column) -> Cell:
-    """Return a cell of a metric that has no value per item, from stored scores."""
-    found = [
-        (line, [column.numbers.current(run, score) for run, score in line.on(column.task)])
-        for line in group
-    ]
-    means = [_mean(scores) for _, scores in found]
-    known = [k for k, mean in enumerate(means) if mean is not None]
-    best = max(known, key=lambda k: column.sign * (means[k] or 0.0), default=0)
-    line, scores = found[best]
-    values = [score.value for score in scores if score.value is not None]
-    signature = column_signature(scores[0].signature)
-    return Cell(
-        runs=tuple(run for run, _ in line.on(column.task)),
-        signature=signature,
-        value=means[best],
-        std=float(np.std(values, ddof=1)) if len(values) > 1 else None,
-        seeds=len(values),
-        n=max(score.n for score in scores),
-        unscored=sum(score.unscored for score in scores),
-        ci95=scores[0].ci95 if len(scores) == 1 else None,
-        differs=column.signature.differences(signature),
-        best_of=_uncorrected(line, len(known), means[best]) if len(known) > 1 else None,
-    )
-
-
-def _mean(scores: Sequence[Score]) -> float | None:
-    values = [score.value for score in scores if score.value is not None]
-    return float(np.mean(values)) if values else None
-
-
-def _uncorrected(line: Line, k: int, shown: float | None) -> BestOf:
-    """Return the mark of a choice whose worth cannot be known without values per item."""
-    return BestOf(
-        name=line.name.variant or "",
-        k=k,
-        shown=shown or 0.0,
-        corrected=None,
-        ci95=None,
-    )
-
-
-def _with_seeds(
-    cells: Sequence[Cell], lines: Sequence[Line], sheet: Sheet, seed: int
-) -> list[Cell]:
-    """Add the spread over seeds, and intervals over items and seeds, where there are several."""
-    several = [k for k, cell in enumerate(cells) if cell.seeds > 1 and cell.std is None]
-    if not several:
-        return list(cells)
-    tables = []
-    for k in several:
-        values = _values(lines[k], sheet).T
-        tables.append(values[~np.isnan(values).all(axis=1)])
-    made = list(cells)
-    for k, found in zip(several, seed_summaries(tables, sheet.groups, seed=seed), strict=True):
-        made[k] = replace(cells[k], std=found.std, ci95=_possible(found.ci95, sheet.metric))
-    return made
-
-
-def _possible(interval: Interval | None, metric: str) -> Interval | None:
-    """Keep an interval within what the metric can be: the t-distribution of seeds has no ends."""
-    known = {"rating_mean": (1.0, 5.0), "net_win_rate": (-100.0, 100.0)}
-    rate = metric in COMPARED or metric in {"accuracy", "truncation_rate"}
-    low, high = known.get(metric, (0.0, 100.0 if rate else math.inf))
-    return (max(interval[0], low), min(interval[1], high)) if interval else None
-
-
-def _with_ranks(
-    cells: Sequence[Cell], lines: Sequence[Line], sheet: Sheet, column: _Column
-) -> list[Cell]:
-    """Add ranks and letters to the cells that can be compared with most of their column."""
-    values = {
-        k: over_seeds(_values(lines[k], sheet)) for k, cell in enumerate(cells) if not cell.differs
-    }
-    alike = [k for k, own in values.items() if not np.isnan(own).all()]
-    if len(alike) < 2:
-        return list(cells)
-    table = np.stack([values[k] for k in alike], axis=1)
-    try:
-        ranked = rank_runs(
-            column.sign * table, [str(k) for k in alike], sheet.groups, seed=column.seed
-        )
-    except DataError:  # two rows have no scored item in common: there is no order to speak of
-        return list(cells)
-    made = list(cells)
-    for rank in ranked:
-        k = int(rank.name)
-        made[k] = replace(cells[k], rank=rank.rank, rank_ci95=rank.rank_ci95, letters=rank.letters)
-    return made
-
-
-def cell_json(cell: Cell) -> dict[str, Any]:
-    """Return a cell as `--json` shows it."""
-    chosen = cell.best_of
-    return {
-        "value": cell.value,
-        "std": cell.std,
-        "seeds": cell.seeds,
-        "n": cell.n,
-        "unscored": cell.unscored,
-        "ci95": list(cell.ci95) if cell.ci95 else None,
-        "tie_rate": cell.tie_rate,
-        "rank": cell.rank,
-        "rank_ci95": list(cell.rank_ci95) if cell.rank_ci95 else None,
-        "letters": cell.letters,
-        "signature_differs": {name: list(both) for name, both in cell.differs.items()},
-        "best_of": None
-        if chosen is None
-        else {"k": chosen.k, "variant": chosen.name, "corrected": chosen.corrected},
-    }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeaderboardQuery:
-    """What a leaderboard is to show."""
-
-    suite: str | None = None
-    judge: str | None = None
-    ties: Ties = "win"
-    metric: str | None = None
-    """None: the win rate of judged suites (mean rating without references), else accuracy."""
-    rules: tuple[RowRule, ...] = ()
-    """What runs are called; after them come the names of the checkpoints trained here."""
-    variants_apart: bool = False
-    """A row per variant of a method, instead of the best of them with its mark."""
-    tasks: tuple[str, ...] | None = None
-    ranked: bool = True
-    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -391,9 +142,9 @@ def _of_metric(scored: Scored, metric: str) -> Scored:
     if metric not in DERIVED:
         return [(run, score) for run, score in scored if score.metric == metric]
     made = []
-    for run, score in _of_metric(scored, METRIC_NAMES["win"]):
-        signature = score.signature.followed_by(join(ties=DERIVED[metric]))
-        blank = Score(metric=metric, value=None, n=0, signature=signature, task=score.task)
+    for run, won in _of_metric(scored, METRIC_NAMES["win"]):
+        signature = won.signature.followed_by(join(ties=DERIVED[metric]))
+        blank = Score(task=won.task, metric=metric, value=None, n=0, signature=signature)
         made.append((run, blank))
     return made
 
@@ -419,12 +170,12 @@ def _section(
         ).most_common(1)[0][0]
         for task in tasks
     }
+    key = judge.key if judge else None
     lines = _lines(scored, asked)
     sheets: dict[str, Sheet] = {}
-    if has_values(metric, judge.key if judge else None, signatures.values()):
+    if has_values(metric, key, signatures.values()):
         runs = [run for line in lines for run in line.runs]
-        found = now.outcomes.sheets(runs, metric, judge.key if judge else None)
-        sheets = {sheet.task: sheet for sheet in found}
+        sheets = {sheet.task: sheet for sheet in now.outcomes.sheets(runs, metric, key)}
     ranking = direction(metric) is not None
     rows: dict[int, tuple[RowName, dict[str, Cell]]] = {}
     for task in tasks:
@@ -435,15 +186,15 @@ def _section(
             signature=signatures[task],
             sheet=sheets.get(task),
             numbers=now.numbers,
-            judge=judge.key if judge else None,
+            judge=key,
             ranked=asked.ranked and ranking,
             seed=asked.seed,
         )
-        for group, cell in zip(groups, cells_of(groups, column), strict=True):
+        for group, cell in zip(groups, _cells(groups, column), strict=True):
             name = group[0].name if len(group) == 1 else replace(group[0].name, variant=None)
             rows.setdefault(id(group[0]), (name, {}))[1][task] = cell
     made = [Row(name=name, cells=cells) for name, cells in rows.values()]
-    made.sort(key=lambda row: _order(row, tasks, -1 if direction(metric) == "lower" else 1))
+    made.sort(key=lambda row: _order(row, tasks, _sign(metric)))
     return Section(
         suite=suite,
         metric=metric,
@@ -455,12 +206,27 @@ def _section(
 
 
 def _order(row: Row, tasks: Sequence[str], sign: int) -> tuple[bool, float]:
-    values = [cell.value for task in tasks if (cell := row.cells.get(task)) is not None]
-    known = [value for value in values if value is not None]
+    cells = (row.cells.get(task) for task in tasks)
+    known = [cell.value for cell in cells if cell is not None and cell.value is not None]
     return not known, -sign * sum(known) / len(known) if known else 0.0
 
 
-def _lines(scored: Scored, asked: LeaderboardQuery) -> list[Line]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Line:
+    """A row before it is measured: its runs by seed."""
+
+    name: RowName
+    runs: tuple[Run, ...]
+    scores: Mapping[tuple[str, str], Score]
+    """(run id, task) to stored score."""
+
+    def on(self, task: str) -> list[tuple[Run, Score]]:
+        """Return the runs with a stored score on a task."""
+        found = ((run, self.scores.get((run.run_id, task))) for run in self.runs)
+        return [(run, score) for run, score in found if score is not None]
+
+
+def _lines(scored: Scored, asked: LeaderboardQuery) -> list[_Line]:
     """Gather runs into rows: same name and made alike; the latest run of each seed."""
     made: dict[str, set[str]] = {}
     for run, score in scored:
@@ -471,42 +237,209 @@ def _lines(scored: Scored, asked: LeaderboardQuery) -> list[Line]:
         lines.setdefault((name, frozenset(made[run.run_id])), {})[seeds] = run
     scores = {(run.run_id, score.task): score for run, score in scored}
     return [
-        Line(name=name, runs=tuple(runs.values()), scores=scores)
+        _Line(name=name, runs=tuple(runs.values()), scores=scores)
         for (name, _), runs in lines.items()
     ]
 
 
-def _groups(lines: Sequence[Line], task: str, *, apart: bool) -> list[list[Line]]:
+def _groups(lines: Sequence[_Line], task: str, *, apart: bool) -> list[list[_Line]]:
     """Put the variants of a method together, as far as they were made alike on this task."""
-    groups: dict[tuple[object, ...], list[Line]] = {}
+    groups: dict[tuple[object, ...], list[_Line]] = {}
     for line in lines:
-        made = line.on(task)
-        if not made:
+        if not (on := line.on(task)):
             continue
         alone = apart or line.name.variant is None
         method = (line.name.model, line.name.method, line.name.variant if alone else "")
-        signature = column_signature(made[0][1].signature)
+        signature = column_signature(on[0][1].signature)
         groups.setdefault((*method, signature, id(line) if alone else 0), []).append(line)
     return list(groups.values())
 
 
-def section_json(section: Section) -> dict[str, Any]:
-    """Return a section as `--json` shows it."""
-    return {
-        "suite": section.suite,
-        "metric": section.metric,
-        "judge": section.judge,
-        "signatures": dict(section.signatures),
-        "rows": [
-            {
-                "model": row.name.model,
-                "method": row.name.method,
-                "variant": row.name.variant,
-                "cells": {task: cell_json(cell) for task, cell in row.cells.items()},
-            }
-            for row in section.rows
-        ],
-    }
+class _Column(NamedTuple):
+    """What all cells of one task share."""
+
+    task: str
+    metric: str
+    signature: Signature
+    """Of most of its rows."""
+    sheet: Sheet | None
+    """Values per item; None where the metric has none."""
+    numbers: Numbers
+    """What the cells' scores are now."""
+    judge: str | None
+    """Key of the judge."""
+    ranked: bool
+    seed: int
+
+
+def _cells(groups: Sequence[Sequence[_Line]], column: _Column) -> list[Cell]:
+    """Return the cells of one task, one per group of variants."""
+    if column.sheet is None:
+        return [_stored_cell(group, column) for group in groups]
+    chosen = [_choose(group, column.sheet, column) for group in groups]
+    lines = [line for line, _ in chosen]
+    cells = [_cell(line, column.sheet, column, choice) for line, choice in chosen]
+    cells = _with_seeds(cells, lines, column.sheet, column.seed)
+    return _with_ranks(cells, lines, column.sheet, column) if column.ranked else cells
+
+
+def _columns(line: _Line, sheet: Sheet) -> list[int]:
+    ids = {run.run_id for run in line.runs}
+    return [k for k, run in enumerate(sheet.runs) if run.run_id in ids]
+
+
+def over_seeds(values: Floats) -> Floats:
+    """Return (items,) the mean of (items, seeds) over the seeds with a value; NaN without any."""
+    counts = (~np.isnan(values)).sum(axis=1)
+    means: Floats = np.nansum(values, axis=1) / np.where(counts, counts, np.nan)
+    return means
+
+
+def _choose(group: Sequence[_Line], sheet: Sheet, column: _Column) -> tuple[_Line, BestOf | None]:
+    """Return the best of several variants, with what the choice is worth."""
+    table = np.stack([over_seeds(sheet.values[:, _columns(line, sheet)]) for line in group], axis=1)
+    known = np.asarray(~np.isnan(table).all(axis=0))
+    if len(group) == 1 or known.sum() < 2:
+        return group[int(np.argmax(known))], None
+    lines = [line for line, has in zip(group, known, strict=True) if has]
+    names = [line.name.variant or "" for line in lines]
+    sign = _sign(sheet.metric)
+    best = best_of(sign * table[:, known], names, sheet.groups, seed=column.seed)
+    return lines[names.index(best.name)], best if sign > 0 else _mirrored(best)
+
+
+def _mirrored(best: BestOf) -> BestOf:
+    """Return a choice among values whose sign was changed in the units of the metric."""
+    return replace(
+        best,
+        shown=-best.shown,
+        corrected=None if best.corrected is None else -best.corrected,
+        ci95=None if best.ci95 is None else (-best.ci95[1], -best.ci95[0]),
+    )
+
+
+def _cell(line: _Line, sheet: Sheet, column: _Column, choice: BestOf | None) -> Cell:
+    own = _columns(line, sheet)
+    means = [mean for k in own if (mean := sheet.mean(k)) is not None]
+    if not means:  # imported scores come without the items behind them
+        return _stored_cell([line], column)
+    made = line.on(sheet.task)
+    signature = column_signature(made[0][1].signature)
+    told = [tie for k in own if (tie := sheet.ties[k]) is not None]
+    return Cell(
+        value=float(np.mean(means)),
+        seeds=len(means),
+        n=int((~np.isnan(sheet.values[:, own])).any(axis=1).sum()),
+        unscored=sum(sum(sheet.unscored[k].values()) for k in own),
+        ci95=_one_seed(sheet, own[0], made[0][1], column) if len(own) == 1 else None,
+        tie_rate=sum(told) / len(told) if told else None,
+        differs=column.signature.differences(signature),
+        runs=tuple(run for run, _ in made),
+        signature=signature,
+        best_of=choice,
+    )
+
+
+def _one_seed(sheet: Sheet, own: int, score: Score, column: _Column) -> Interval | None:
+    """Return the interval over items, of the very outcomes the value is of."""
+    run = sheet.runs[own]
+    if column.metric in DERIVED and column.judge is not None:
+        made = column.numbers.derived
+        return made(run, column.task, column.metric, column.judge, seed=column.seed).ci95
+    return column.numbers.current(run, score).ci95
+
+
+def _stored_cell(group: Sequence[_Line], column: _Column) -> Cell:
+    """Return a cell of a metric that has no value per item, from stored scores."""
+    found = [
+        [column.numbers.current(run, score) for run, score in line.on(column.task)]
+        for line in group
+    ]
+    values = [[score.value for score in of if score.value is not None] for of in found]
+    means = {k: float(np.mean(own)) for k, own in enumerate(values) if own}
+    best = max(means, key=lambda k: _sign(column.metric) * means[k], default=0)
+    line, scores, several = group[best], found[best], len(values[best]) > 1
+    signature = column_signature(scores[0].signature)
+    # What a choice is worth cannot be known without values per item.
+    choice = BestOf(
+        name=line.name.variant or "",
+        k=len(means),
+        shown=means.get(best, 0.0),
+        corrected=None,
+        ci95=None,
+    )
+    return Cell(
+        value=means.get(best),
+        std=float(np.std(values[best], ddof=1)) if several else None,
+        seeds=len(values[best]),
+        n=max(score.n for score in scores),
+        unscored=sum(score.unscored for score in scores),
+        ci95=scores[0].ci95 if len(scores) == 1 else None,
+        differs=column.signature.differences(signature),
+        runs=tuple(run for run, _ in line.on(column.task)),
+        signature=signature,
+        best_of=choice if len(means) > 1 else None,
+    )
+
+
+def _with_seeds(
+    cells: Sequence[Cell], lines: Sequence[_Line], sheet: Sheet, seed: int
+) -> list[Cell]:
+    """Add the spread over seeds, and intervals over items and seeds, where there are several."""
+    made = list(cells)
+    several = [k for k, cell in enumerate(cells) if cell.seeds > 1 and cell.std is None]
+    if not several:
+        return made
+    tables = []
+    for k in several:
+        values = sheet.values[:, _columns(lines[k], sheet)].T
+        tables.append(values[~np.isnan(values).all(axis=1)])
+    for k, found in zip(several, seed_summaries(tables, sheet.groups, seed=seed), strict=True):
+        made[k] = replace(cells[k], std=found.std, ci95=_possible(found.ci95, sheet.metric))
+    return made
+
+
+def _possible(interval: Interval | None, metric: str) -> Interval | None:
+    """Keep an interval within what the metric can be: the t-distribution of seeds has no ends."""
+    known = {"rating_mean": (1.0, 5.0), "net_win_rate": (-100.0, 100.0)}
+    rate = metric in COMPARED or metric in {"accuracy", "truncation_rate"}
+    low, high = known.get(metric, (0.0, 100.0 if rate else math.inf))
+    return (max(interval[0], low), min(interval[1], high)) if interval else None
+
+
+def _with_ranks(
+    cells: Sequence[Cell], lines: Sequence[_Line], sheet: Sheet, column: _Column
+) -> list[Cell]:
+    """Add ranks and letters to the cells that can be compared with most of their column."""
+    alike = [k for k, cell in enumerate(cells) if not cell.differs]
+    made = list(cells)
+    if not alike:
+        return made
+    table = np.stack(
+        [over_seeds(sheet.values[:, _columns(lines[k], sheet)]) for k in alike], axis=1
+    )
+    for place, rank in _ranks(table, sheet, seed=column.seed).items():
+        k = alike[place]
+        made[k] = replace(cells[k], rank=rank.rank, rank_ci95=rank.rank_ci95, letters=rank.letters)
+    return made
+
+
+def _ranks(table: Floats, sheet: Sheet, *, seed: int = 0) -> dict[int, Rank]:
+    """Return the ranks of columns over a sheet's items; of those without a value there is none."""
+    known = np.flatnonzero(~np.isnan(table).all(axis=0)).tolist()
+    if len(known) < 2:
+        return {}
+    names = [str(k) for k in known]
+    try:
+        ranked = rank_runs(_sign(sheet.metric) * table[:, known], names, sheet.groups, seed=seed)
+    except DataError:  # two of them have no scored item in common: there is no order to speak of
+        return {}
+    return {int(rank.name): rank for rank in ranked}
+
+
+def _sign(metric: str) -> int:
+    """Return -1 where lower is better."""
+    return -1 if direction(metric) == "lower" else 1
 
 
 Named = tuple[str, str, str]
@@ -532,22 +465,40 @@ def tie_letters(now: Snapshot, runs: Sequence[Run]) -> Mapping[str, Mapping[Name
         if len(signatures) < 2 or (metric in JUDGED and judge is None):
             continue
         sheets = now.outcomes.sheets([by_id[run_id] for run_id in signatures], metric, judge)
-        sheet = next((sheet for sheet in sheets if sheet.task == task), None)
-        for run_id, own in _letters_of(sheet).items():
-            letters[run_id][task, metric, signatures[run_id]] = own
+        for sheet in (sheet for sheet in sheets if sheet.task == task):
+            for column, rank in _ranks(sheet.values, sheet).items():
+                run_id = sheet.runs[column].run_id
+                letters[run_id][task, metric, signatures[run_id]] = rank.letters
     return letters
 
 
-def _letters_of(sheet: Sheet | None) -> dict[str, str]:
-    if sheet is None:
-        return {}
-    known = np.flatnonzero(~np.isnan(sheet.values).all(axis=0)).tolist()
-    if len(known) < 2:
-        return {}
-    sign = -1 if direction(sheet.metric) == "lower" else 1
-    names = [sheet.runs[column].run_id for column in known]
-    try:
-        ranked = rank_runs(sign * sheet.values[:, known], names, sheet.groups)
-    except DataError:  # two of them have no scored item in common
-        return {}
-    return {rank.name: rank.letters for rank in ranked}
+def section_json(section: Section) -> dict[str, Any]:
+    """Return a section as `--json` shows it."""
+    return {
+        "suite": section.suite,
+        "metric": section.metric,
+        "judge": section.judge,
+        "signatures": section.signatures,
+        "rows": [
+            {
+                "model": row.name.model,
+                "method": row.name.method,
+                "variant": row.name.variant,
+                "cells": {task: _cell_json(cell) for task, cell in row.cells.items()},
+            }
+            for row in section.rows
+        ],
+    }
+
+
+def _cell_json(cell: Cell) -> dict[str, Any]:
+    """Return a cell as `--json` shows it."""
+    told = asdict(replace(cell, runs=()))
+    del told["runs"], told["signature"]
+    told["signature_differs"] = told.pop("differs")
+    chosen = told.pop("best_of")
+    told["best_of"] = chosen and {
+        as_shown: chosen[name]
+        for as_shown, name in (("k", "k"), ("variant", "name"), ("corrected", "corrected"))
+    }
+    return told

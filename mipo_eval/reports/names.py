@@ -1,7 +1,4 @@
-"""What a store has: runs by task, metric and judge; and what a run is called in a table.
-
-What the store knows of checkpoints that were trained here, so that tables can name them.
-"""
+"""What a run is called in tables: its row, by a rows file, its training or its --model."""
 
 import glob
 import os
@@ -12,63 +9,19 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-import sqlalchemy as sa
 import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
 
 from mipo_eval.errors import ConfigError
 from mipo_eval.models.spec import read_name
-from mipo_eval.records import Score
 from mipo_eval.signature import Signature
-from mipo_eval.store import Store
 from mipo_eval.store.runs import Run
-from mipo_eval.store.tables import runs, scores
 from mipo_eval.store.trainings import Training
 
 _SEED = re.compile(r"[-_./]seed[-_=]?(\d+)(?=$|[-_./])")
 ROW_PARTS = ("prompting", "seed")
 """Signature parts in which rows of one column may differ: prompting is the row itself, a seed is
 averaged over."""
-
-
-def stored_scores(store: Store, *, controls: bool = False) -> list[tuple[Run, Score]]:
-    """Return every score of a model with its run, oldest run first.
-
-    Args:
-        store: where they are.
-        controls: also those of control entrants.
-    """
-    query = (
-        sa.select(*runs.c, *(c.label(f"score_{c.name}") for c in scores.c))
-        .join(scores, scores.c.run_id == runs.c.run_id)
-        .order_by(runs.c.created_at, runs.c.run_id, scores.c.task, scores.c.metric)
-    )
-    names = [column.name for column in runs.c]
-    with store.read() as connection:
-        found = [
-            (
-                Run(**{name: row[name] for name in names}),
-                Score(
-                    task=row["score_task"],
-                    metric=row["score_metric"],
-                    value=row["score_value"],
-                    n=row["score_n"],
-                    unscored_reasons=row["score_unscored_reasons"],
-                    ci95=None
-                    if row["score_ci_low"] is None
-                    else (row["score_ci_low"], row["score_ci_high"]),
-                    signature=Signature(row["score_parts"]),
-                    outcomes_key=row["score_outcomes_key"],
-                ),
-            )
-            for row in connection.execute(query).mappings()
-        ]
-    return [(run, score) for run, score in found if controls or score.control is None]
-
-
-def judges_of(found: Sequence[Score]) -> set[str]:
-    """Return the short keys of the judges behind these scores."""
-    return {score.judge_key for score in found if score.judge_key}
 
 
 def column_signature(signature: Signature) -> Signature:
@@ -143,20 +96,16 @@ def row_name(run: Run, rules: Sequence[RowRule] = ()) -> tuple[RowName, tuple[in
     Without a rule the model is what --model named, less a `seed` mark such as "-seed3", and the
     method is how it was prompted: whether a checkpoint was trained cannot be seen from outside.
     """
-    plain = model_label(_SEED.sub("", run.model.partition("@")[0]))
-    marks = _SEED.findall(run.model.partition("@")[0])
-    prompted = {"": "Base"}.get(run.prompting, f"{run.prompting.capitalize()} prompting")
+    spelt = run.model.partition("@")[0]
+    marks = _SEED.findall(spelt)
+    model = model_label(_SEED.sub("", spelt))
+    method = f"{run.prompting.capitalize()} prompting" if run.prompting else "Base"
+    trained, variant = int(marks[-1]) if marks else 0, None
     rule = next((rule for rule in rules if rule.matches(run)), None)
-    trained = int(marks[-1]) if marks else 0
-    if rule is None:
-        name = RowName(model=plain, method=prompted)
-        return name, (trained, run.seed)
-    name = RowName(
-        model=rule.model or plain,
-        method=rule.method or prompted,
-        variant=rule.variant,
-    )
-    return name, (trained if rule.seed is None else rule.seed, run.seed)
+    if rule is not None:
+        model, method, variant = rule.model or model, rule.method or method, rule.variant
+        trained = trained if rule.seed is None else rule.seed
+    return RowName(model=model, method=method, variant=variant), (trained, run.seed)
 
 
 def model_label(name: str) -> str:

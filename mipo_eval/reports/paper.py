@@ -11,9 +11,9 @@ from importlib import resources
 from typing import Any
 
 from mipo_eval.errors import ConfigError
+from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.reports.leaderboard import Cell, LeaderboardQuery, Section, leaderboard
-from mipo_eval.reports.names import RowName, RowRule, model_label
-from mipo_eval.reports.snapshot import Snapshot
+from mipo_eval.reports.names import RowRule, model_label
 from mipo_eval.store import Store
 from mipo_eval.store.judges import list_judges
 from mipo_eval.store.validations import Validation, largest_validations
@@ -63,11 +63,11 @@ class PaperEntry:
     """A published number with the store's own beside it."""
 
     published: Published
-    measured: float | None
-    std: float | None
-    n: int | None
-    seeds: int | None
-    absent: str | None
+    measured: float | None = None
+    std: float | None = None
+    n: int | None = None
+    seeds: int | None = None
+    absent: str | None = None
     """Why there is no measured value; None when there is one."""
     best_of: str | None = None
     """"best of k (variant), corrected x" where the measured value was chosen among k."""
@@ -139,11 +139,8 @@ def published_judges(data: str) -> list[Published]:
     return [number for number in published(7) if TASKS.get(number.dataset) == data]
 
 
-Validated = Mapping[tuple[str, str], Validation]
-"""By model in lower case and name of the data."""
-
-
-def _validated(store: Store) -> Validated:
+def _validated(store: Store) -> dict[tuple[str, str], Validation]:
+    """Return validations by the judge's model in lower case and the name of the data."""
     models = {
         judge.key: model_label(str((judge.spec.get("backend") or {}).get("model", judge.name)))
         for judge in list_judges(store)
@@ -155,19 +152,12 @@ def _validated(store: Store) -> Validated:
     }
 
 
-def _validation_entry(number: Published, found: Validated) -> PaperEntry:
+def _validation_entry(number: Published, found: Mapping[tuple[str, str], Validation]) -> PaperEntry:
     own = found.get((number.model.lower(), TASKS[number.dataset]))
     score = own and own.figures.get("judge", {}).get(number.method.replace("-", "_"))
     if not score:
-        return _entry(number, None, NOT_VALIDATED)
-    return PaperEntry(
-        published=number,
-        measured=score["value"],
-        std=None,
-        n=score["n"],
-        seeds=1,
-        absent=None,
-    )
+        return PaperEntry(published=number, absent=NOT_VALIDATED)
+    return PaperEntry(published=number, measured=score["value"], n=score["n"], seeds=1)
 
 
 Key = tuple[str, str, str | None, str]
@@ -192,7 +182,7 @@ def _finder(store: Store, table: int, judge: str | None, rules: Sequence[RowRule
         cells[metric] = _cells(leaderboard(now, asked))
 
     def find(number: Published, dataset: str) -> Cell | None:
-        verifiable = dataset in {"GSM8K", "SVAMP", "ARC-Easy", "ARC-Challenge"}
+        verifiable = dataset in tuple(TASKS)[3:]
         metric = _BLEU if table in {3, 4} else _ACCURACY if verifiable else _WIN
         method = number.method.lower()
         variants: tuple[str | None, ...] = (None,)
@@ -221,10 +211,6 @@ def _variants(column: str) -> tuple[str, ...]:
     return (column, *(f"{made}{several}" for made in ("random", "missing", "reshuffling")))
 
 
-def _names(name: RowName) -> tuple[str, str, str | None]:
-    return name.model.lower(), name.method.lower(), name.variant.lower() if name.variant else None
-
-
 def _cells(sections: Sequence[Section]) -> dict[Key, Cell]:
     judges = sorted({section.judge for section in sections if section.judge})
     if len(judges) > 1:
@@ -245,36 +231,28 @@ def _cells(sections: Sequence[Section]) -> dict[Key, Cell]:
 
 def _measured(number: Published, find: Find) -> PaperEntry:
     if number.dataset != _AVERAGE:
-        return _entry(number, find(number, number.dataset), NOT_MEASURED)
-    verifiable = number.table == 2
-    wanted = tuple(TASKS)[3:] if verifiable else tuple(TASKS)[:3]
-    parts = {dataset: find(number, dataset) for dataset in wanted}
-    values = [cell.value for cell in parts.values() if cell and cell.value is not None]
-    if len(values) < len(wanted):
-        missing = [d for d, cell in parts.items() if cell is None or cell.value is None]
-        return _entry(number, None, f"{NOT_MEASURED}: {', '.join(missing)}")
+        cell = find(number, number.dataset)
+        if cell is None or cell.value is None:
+            why = NOT_MEASURED if cell is None else "no item could be scored"
+            return PaperEntry(published=number, absent=why)
+        return PaperEntry(
+            published=number,
+            measured=cell.value,
+            std=cell.std,
+            n=cell.n,
+            seeds=cell.seeds,
+            best_of=cell.best_of_text,
+        )
+    wanted = tuple(TASKS)[3:] if number.table == 2 else tuple(TASKS)[:3]
+    cells = {dataset: find(number, dataset) for dataset in wanted}
+    known = {d: cell for d, cell in cells.items() if cell is not None and cell.value is not None}
+    if missing := [dataset for dataset in wanted if dataset not in known]:
+        return PaperEntry(published=number, absent=f"{NOT_MEASURED}: {', '.join(missing)}")
     return PaperEntry(
         published=number,
-        measured=sum(values) / len(values),
-        std=None,
-        n=sum(cell.n for cell in parts.values() if cell),
-        seeds=min(cell.seeds for cell in parts.values() if cell),
-        absent=None,
-    )
-
-
-def _entry(number: Published, cell: Cell | None, absent: str) -> PaperEntry:
-    if cell is None or cell.value is None:
-        why = absent if cell is None else "no item could be scored"
-        return PaperEntry(published=number, measured=None, std=None, n=None, seeds=None, absent=why)
-    return PaperEntry(
-        published=number,
-        measured=cell.value,
-        std=cell.std,
-        n=cell.n,
-        seeds=cell.seeds,
-        absent=None,
-        best_of=cell.best_of_text,
+        measured=sum(cell.value or 0.0 for cell in known.values()) / len(known),
+        n=sum(cell.n for cell in known.values()),
+        seeds=min(cell.seeds for cell in known.values()),
     )
 
 

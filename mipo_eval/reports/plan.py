@@ -1,6 +1,4 @@
-"""What asking a judge takes: tokens, money and minutes, each with where the number comes from.
-
-Before a run: exact judge calls, tokens, money, minutes, and what the suite can detect.
+"""Before a run: exact judge calls, tokens, money, minutes, and what the suite can detect.
 
 Nothing is asked and nothing is written. What the store has is subtracted; what cannot be known
 before the responses exist is counted at its most and said so.
@@ -8,13 +6,12 @@ before the responses exist is counted at its most and said so.
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import asdict, dataclass, field
+from itertools import combinations, islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import sqlalchemy as sa
 
 from mipo_eval.errors import ConfigError
 from mipo_eval.evaluation.controls import CONTROLS, control_texts
@@ -27,19 +24,32 @@ from mipo_eval.models.prices import FREE, Metered, load_prices
 from mipo_eval.models.spec import read_name
 from mipo_eval.records import Item, Response, text_key
 from mipo_eval.stats import Design, design_effect, paired_correlation, rate_sd
+from mipo_eval.stats.bootstrap import Floats
 from mipo_eval.store import Store
-from mipo_eval.store.responses import Answered
+from mipo_eval.store.ledger import CallSize, answered_calls, call_sizes
+from mipo_eval.store.responses import Answered, texts_of
 from mipo_eval.store.runs import list_runs
-from mipo_eval.store.tables import calls, responses, verdicts
 from mipo_eval.store.verdicts import rated
 
 _WINDOW = 256
+
+
 _SAMPLE = 200
+
+
 _CHARACTERS_A_TOKEN = 4.0
 """Of English text, for want of a tokenizer."""
+
+
 _TOKENS_A_MESSAGE = 8
 """For the roles and marks of a chat template."""
+
+
 _BY_RULE = {"checker", "scripted"}
+
+
+WANTED_DIFFERENCE = 3.0
+"""Points: what the paper colours as a difference."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,138 +58,6 @@ class Amount:
 
     value: float | None
     source: str
-
-
-class Measured(NamedTuple):
-    """What calls of this judge took; None where no call says."""
-
-    n: int
-    tokens_a_character: float | None
-    completion: float | None
-    seconds: float | None
-
-
-def measure(store: Store, judge: Judge) -> Measured:
-    """Return what stored calls of this judge took."""
-    of_judge = sa.select(verdicts.c.call_key).where(verdicts.c.judge_key == judge.key)
-    query = (
-        sa.select(
-            calls.c.request, calls.c.prompt_tokens, calls.c.completion_tokens, calls.c.seconds
-        )
-        .where(calls.c.status == "ok", calls.c.call_key.in_(of_judge))
-        .limit(_SAMPLE)
-    )
-    with store.read() as connection:
-        rows = connection.execute(query).fetchall()
-    prompts = [(len(row.request), row.prompt_tokens) for row in rows if row.prompt_tokens]
-    characters = sum(size for size, _ in prompts)
-    return Measured(
-        n=len(rows),
-        tokens_a_character=sum(n for _, n in prompts) / characters if characters else None,
-        completion=_mean_known([row.completion_tokens for row in rows]),
-        seconds=_mean_known([row.seconds for row in rows]),
-    )
-
-
-def _mean_known(values: Sequence[float | None]) -> float | None:
-    """Return the mean of the values that are there; None without any."""
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
-
-
-def tokens(
-    judge: Judge, asked: Sequence[Request], measured: Measured, tokenizer: str | None
-) -> tuple[Amount, Amount]:
-    """Return prompt and reply tokens of the requests, from the best source there is.
-
-    Raises:
-        ConfigError: the named tokenizer is not there.
-    """
-    if _kind(judge) in _BY_RULE:
-        return Amount(value=0, source="a rule reads no tokens"), Amount(value=0, source="a rule")
-    told = measured.completion
-    if told is None:
-        most = judge.sampling.max_tokens * len(asked)
-        completion = Amount(value=most, source=f"at most {judge.sampling.max_tokens} a reply")
-    else:
-        completion = Amount(value=told * len(asked), source=f"mean of {measured.n} stored calls")
-    file = _tokenizer_file(judge, tokenizer)
-    if file is not None:
-        return Amount(value=_count(file, asked), source=f"tokenizer {file.parent.name}"), completion
-    if measured.tokens_a_character is not None:
-        size = sum(len(canonical_json(request.to_json())) for request in asked)
-        source = f"estimate from {measured.n} stored calls of this judge"
-        return Amount(value=size * measured.tokens_a_character, source=source), completion
-    size = sum(len(turn.content) for request in asked for turn in request.messages)
-    source = f"rough estimate: {_CHARACTERS_A_TOKEN:g} characters a token; see --tokenizer"
-    overhead = _TOKENS_A_MESSAGE * len(asked)
-    return Amount(value=size / _CHARACTERS_A_TOKEN + overhead, source=source), completion
-
-
-def _kind(judge: Judge) -> str:
-    return judge.backend.identity["backend"]
-
-
-def _tokenizer_file(judge: Judge, named: str | None) -> Path | None:
-    """Return the judge's tokenizer: the one named, or that of a checkpoint on this machine.
-
-    Raises:
-        ConfigError: the named one is not there.
-    """
-    own = read_name(judge.spec)
-    target = named or (own.name if own.kind else "")
-    path = Path(target)
-    file = path / "tokenizer.json" if path.is_dir() else path
-    if file.name.endswith(".json") and file.is_file():
-        return file.absolute()
-    if named:
-        raise ConfigError(f"--tokenizer {named}: there is no tokenizer.json")
-    return None
-
-
-def _count(file: Path, asked: Sequence[Request]) -> float:
-    try:
-        from tokenizers import Tokenizer
-    except ModuleNotFoundError:
-        raise ConfigError("counting tokens needs tokenizers: pip install 'mipo-eval[hf]'") from None
-    tokenizer = Tokenizer.from_file(str(file))
-    total = 0
-    source = iter(asked)
-    while window := list(islice(source, _WINDOW)):
-        texts = [turn.content for request in window for turn in request.messages]
-        encoded = tokenizer.encode_batch(texts, add_special_tokens=False)
-        total += sum(len(text.ids) + _TOKENS_A_MESSAGE for text in encoded)
-    return total
-
-
-def cost(judge: Judge, prompt: Amount, completion: Amount) -> Amount:
-    """Return the dollars for that many tokens by the dated price table."""
-    if not isinstance(judge.backend, Metered) or judge.backend.price == FREE:
-        return Amount(value=0, source="no charge: a rule, or a server of your own")
-    prices, price = load_prices(), judge.backend.price
-    if price is None:
-        model = judge.backend.identity["model"]
-        why = f"no price of {model} in the table of {prices.as_of}; add it with MIPO_EVAL_PRICES"
-        return Amount(value=None, source=why)
-    dollars = price.cost(round(prompt.value or 0), round(completion.value or 0))
-    return Amount(value=dollars, source=f"prices of {prices.as_of}, one by one, not as a batch")
-
-
-def minutes(n_calls: int, measured: Measured) -> Amount:
-    """Return how long the calls take at the usual number in flight."""
-    if n_calls == 0:
-        return Amount(value=0, source="nothing to ask")
-    if measured.seconds is None:
-        return Amount(value=None, source="no stored call of this judge tells how long it takes")
-    at_once = Limits().concurrency
-    source = f"{measured.seconds:.2f} s a call ({measured.n} stored), {at_once} at once"
-    rounds = max(n_calls / at_once, 1.0)
-    return Amount(value=rounds * measured.seconds / 60, source=source)
-
-
-_planning_WINDOW = 256
-WANTED_DIFFERENCE = 3.0
-"""Points: what the paper colours as a difference."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,12 +118,6 @@ class Assumed:
     """What the caller knows will be done besides."""
 
 
-class _Call(NamedTuple):
-    request: Request
-    made: bool
-    """Whether the text to be rated exists."""
-
-
 def plan(
     store: Store,
     tasks: Iterable[tuple[str, Iterable[Item]]],
@@ -268,49 +140,41 @@ def plan(
     """
     listed = [(task, list(items)) for task, items in tasks]
     items = [item for _, of_task in listed for item in of_task]
-    texts = _stored_texts(store, generation_key)
-    counts = _Counts()
+    told = texts_of(store, generation_key) if generation_key else {}
+    texts = {key: text for key, (text, _) in told.items() if text is not None}
     others = _control_texts(listed, texts) if assumed.controls else {}
     rated_texts = {item.key: [*_texts(item, texts), *others.get(item.key, ())] for item in items}
-    asked = list(_to_ask(store, judge, items, rated_texts, counts))
-    stored = sum(1 for item in items if texts.get(item.key) is not None)
-    measured = measure(store, judge)
-    prompt, completion = tokens(
-        judge, [call.request for call in asked], measured, assumed.tokenizer
-    )
+    asked = _to_ask(store, judge, items, rated_texts)
+    have = sum(item.key in texts for item in items)
+    stored = call_sizes(store, judge.key, _SAMPLE)
+    prompt, completion = _tokens(judge, asked.requests, stored, assumed.tokenizer)
     return JudgingPlan(
         items=len(items),
-        responses_to_make=len(items) - stored,
-        responses_stored=stored,
-        ratings=counts.ratings,
-        known=counts.known,
-        in_ledger=counts.in_ledger,
-        calls=len(asked),
-        on_unmade=sum(not call.made for call in asked),
+        responses_to_make=len(items) - have,
+        responses_stored=have,
+        ratings=asked.ratings,
+        known=asked.known,
+        in_ledger=asked.in_ledger,
+        calls=len(asked.requests),
+        on_unmade=asked.on_unmade,
         prompt_tokens=prompt,
         completion_tokens=completion,
-        cost=cost(judge, prompt, completion),
-        minutes=minutes(len(asked), measured),
+        cost=_cost(judge, prompt, completion),
+        minutes=_minutes(len(asked.requests), stored),
         power=tuple(_power(store, judge, task, of_task, assumed) for task, of_task in listed),
         not_counted=assumed.not_counted,
     )
 
 
 @dataclass(slots=True)
-class _Counts:
+class _Asked:
+    """What there is to ask, and what there is not."""
+
+    requests: list[Request] = field(default_factory=list)
+    on_unmade: int = 0
     ratings: int = 0
     known: int = 0
     in_ledger: int = 0
-
-
-def _stored_texts(store: Store, generation_key: str | None) -> dict[str, str]:
-    if generation_key is None:
-        return {}
-    query = sa.select(responses.c.item_key, responses.c.text).where(
-        responses.c.generation_key == generation_key, responses.c.text.is_not(None)
-    )
-    with store.read() as connection:
-        return {key: text for key, text in connection.execute(query)}
 
 
 def _to_ask(
@@ -318,34 +182,33 @@ def _to_ask(
     judge: Judge,
     items: Sequence[Item],
     texts: Mapping[str, Sequence[tuple[str, bool]]],
-    counts: _Counts,
-) -> Iterator[_Call]:
-    """Yield each distinct request that neither verdicts nor ledger answer."""
+) -> _Asked:
+    """Return each distinct request that neither verdicts nor ledger answer."""
+    asked = _Asked()
     seen: set[str] = set()
     source = iter(items)
-    while window := list(islice(source, _planning_WINDOW)):
+    while window := list(islice(source, _WINDOW)):
         known = rated(store, judge.key, {item.key for item in window})
-        wanted: dict[str, _Call] = {}
+        wanted: dict[str, tuple[Request, bool]] = {}
         for item in window:
             for place, (text, made) in enumerate(texts[item.key]):
-                counts.ratings += len(item.preferences)
-                requests = rating_requests(judge, item, text)
-                for aspect, request in enumerate(requests):
+                asked.ratings += len(item.preferences)
+                for aspect, request in enumerate(rating_requests(judge, item, text)):
                     if made and (item.key, text_key(text), aspect) in known:
-                        counts.known += 1
+                        asked.known += 1
                         continue
                     # A text that does not exist yet makes a request of its own.
-                    key = (
-                        request.key(judge.backend.identity)
-                        if made
-                        else f"{item.key} {place} {aspect}"
-                    )
+                    own = f"{item.key} {place} {aspect}"
+                    key = request.key(judge.backend.identity) if made else own
                     if key not in seen:
                         seen.add(key)
-                        wanted[key] = _Call(request, made)
-        answered = _in_ledger(store, [key for key, call in wanted.items() if call.made])
-        counts.in_ledger += len(answered)
-        yield from (call for key, call in wanted.items() if key not in answered)
+                        wanted[key] = request, made
+        answered = answered_calls(store, [key for key, (_, made) in wanted.items() if made])
+        asked.in_ledger += len(answered)
+        left = [call for key, call in wanted.items() if key not in answered]
+        asked.requests += [request for request, _ in left]
+        asked.on_unmade += sum(not made for _, made in left)
+    return asked
 
 
 def _texts(item: Item, texts: Mapping[str, str]) -> Iterator[tuple[str, bool]]:
@@ -391,30 +254,108 @@ def _entry(task: str, item: Item, text: str | None) -> Answered:
     return Answered(0, task, item, response)
 
 
-def _in_ledger(store: Store, keys: Sequence[str]) -> set[str]:
-    found: set[str] = set()
-    with store.read() as connection:
-        for start in range(0, len(keys), 500):
-            part = keys[start : start + 500]
-            query = sa.select(calls.c.call_key).where(
-                calls.c.call_key.in_(part), calls.c.status == "ok"
-            )
-            found |= set(connection.execute(query).scalars())
-    return found
+def _tokens(
+    judge: Judge, asked: Sequence[Request], stored: Sequence[CallSize], tokenizer: str | None
+) -> tuple[Amount, Amount]:
+    """Return prompt and reply tokens of the requests, from the best source there is.
+
+    Raises:
+        ConfigError: the named tokenizer is not there.
+    """
+    if judge.backend.identity["backend"] in _BY_RULE:
+        return Amount(value=0, source="a rule reads no tokens"), Amount(value=0, source="a rule")
+    told = _mean([call.completion_tokens for call in stored])
+    if told is None:
+        most = judge.sampling.max_tokens * len(asked)
+        completion = Amount(value=most, source=f"at most {judge.sampling.max_tokens} a reply")
+    else:
+        completion = Amount(value=told * len(asked), source=f"mean of {len(stored)} stored calls")
+    file = _tokenizer_file(judge, tokenizer)
+    if file is not None:
+        return Amount(value=_count(file, asked), source=f"tokenizer {file.parent.name}"), completion
+    prompts = [(call.prompt_tokens, call.characters) for call in stored if call.prompt_tokens]
+    if prompts:
+        size = sum(len(canonical_json(request.to_json())) for request in asked)
+        source = f"estimate from {len(stored)} stored calls of this judge"
+        rate = sum(n for n, _ in prompts) / sum(characters for _, characters in prompts)
+        return Amount(value=size * rate, source=source), completion
+    size = sum(len(turn.content) for request in asked for turn in request.messages)
+    source = f"rough estimate: {_CHARACTERS_A_TOKEN:g} characters a token; see --tokenizer"
+    overhead = _TOKENS_A_MESSAGE * len(asked)
+    return Amount(value=size / _CHARACTERS_A_TOKEN + overhead, source=source), completion
+
+
+def _tokenizer_file(judge: Judge, named: str | None) -> Path | None:
+    """Return the judge's tokenizer: the one named, or that of a checkpoint on this machine.
+
+    Raises:
+        ConfigError: the named one is not there.
+    """
+    own = read_name(judge.spec)
+    target = named or (own.name if own.kind else "")
+    path = Path(target)
+    file = path / "tokenizer.json" if path.is_dir() else path
+    if file.name.endswith(".json") and file.is_file():
+        return file.absolute()
+    if named:
+        raise ConfigError(f"--tokenizer {named}: there is no tokenizer.json")
+    return None
+
+
+def _count(file: Path, asked: Sequence[Request]) -> float:
+    try:
+        from tokenizers import Tokenizer
+    except ModuleNotFoundError:
+        raise ConfigError("counting tokens needs tokenizers: pip install 'mipo-eval[hf]'") from None
+    tokenizer = Tokenizer.from_file(str(file))
+    total = 0
+    source = iter(asked)
+    while window := list(islice(source, _WINDOW)):
+        texts = [turn.content for request in window for turn in request.messages]
+        encoded = tokenizer.encode_batch(texts, add_special_tokens=False)
+        total += sum(len(text.ids) + _TOKENS_A_MESSAGE for text in encoded)
+    return total
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _cost(judge: Judge, prompt: Amount, completion: Amount) -> Amount:
+    """Return the dollars for that many tokens by the dated price table."""
+    if not isinstance(judge.backend, Metered) or judge.backend.price == FREE:
+        return Amount(value=0, source="no charge: a rule, or a server of your own")
+    prices, price = load_prices(), judge.backend.price
+    if price is None:
+        model = judge.backend.identity["model"]
+        why = f"no price of {model} in the table of {prices.as_of}; add it with MIPO_EVAL_PRICES"
+        return Amount(value=None, source=why)
+    dollars = price.cost(round(prompt.value or 0), round(completion.value or 0))
+    return Amount(value=dollars, source=f"prices of {prices.as_of}, one by one, not as a batch")
+
+
+def _minutes(n_calls: int, stored: Sequence[CallSize]) -> Amount:
+    """Return how long the calls take at the usual number in flight."""
+    if n_calls == 0:
+        return Amount(value=0, source="nothing to ask")
+    seconds = _mean([call.seconds for call in stored])
+    if seconds is None:
+        return Amount(value=None, source="no stored call of this judge tells how long it takes")
+    at_once = Limits().concurrency
+    source = f"{seconds:.2f} s a call ({len(stored)} stored), {at_once} at once"
+    return Amount(value=max(n_calls / at_once, 1.0) * seconds / 60, source=source)
 
 
 def _power(store: Store, judge: Judge, task: str, items: Sequence[Item], assumed: Assumed) -> Power:
     """Return what the task can detect between two methods rated on the same items."""
     n = sum(1 for item in items if item.preferences and item.reference)
-    table, groups = _stored_outcomes(store, judge, task, items)
-    spreads = [float(np.nanstd(v)) for v in table.T if not np.isnan(v).all()]
-    pairs = [
-        paired_correlation(table[:, a], table[:, b])
-        for a in range(table.shape[1])
-        for b in range(a + 1, table.shape[1])
-    ]
-    effects = [design_effect(v, groups) for v in table.T if not np.isnan(v).all()]
-    spread, rho, effect = _mean_known(spreads), _mean_known(pairs), _mean_known(effects)
+    table = _stored_outcomes(store, judge, task, items)
+    groups = [item.group for item in items]
+    spreads = [float(np.nanstd(v)) for v in table.T]
+    pairs = [paired_correlation(a, b) for a, b in combinations(table.T, 2)]
+    effects = [design_effect(v, groups) for v in table.T]
+    spread, rho, effect = _mean(spreads), _mean(pairs), _mean(effects)
     if assumed.rate is not None or not spread:
         spread = rate_sd(50.0 if assumed.rate is None else assumed.rate)
         said = "win rate 50 %" if assumed.rate is None else f"win rate {assumed.rate:g} %"
@@ -441,28 +382,18 @@ def _power(store: Store, judge: Judge, task: str, items: Sequence[Item], assumed
     )
 
 
-def _stored_outcomes(
-    store: Store, judge: Judge, task: str, items: Sequence[Item]
-) -> tuple[Any, list[str | None]]:
+def _stored_outcomes(store: Store, judge: Judge, task: str, items: Sequence[Item]) -> Floats:
     """Return (items, runs) win/loss values that this judge gave on these items before."""
-    keys = {item.key: row for row, item in enumerate(items)}
-    groups: list[str | None] = [item.group for item in items]
-    columns = []
     for sheet in outcome_sheets(store, list_runs(store), METRIC_NAMES["win"], judge.key):
-        if sheet.task != task:
-            continue
-        for values in sheet.values.T:
-            column = np.full(len(items), np.nan)
-            for key, value in zip(sheet.keys, values, strict=True):
-                if key in keys:
-                    column[keys[key]] = value
-            if not np.isnan(column).all():
-                columns.append(column)
-    return np.stack(columns, axis=1) if columns else np.empty((len(items), 0)), groups
+        if sheet.task == task:
+            place = {key: row for row, key in enumerate(sheet.keys)}
+            nothing = np.full((1, len(sheet.runs)), np.nan)
+            # The last row stands for an item that no run has had.
+            table = np.vstack([sheet.values, nothing])[[place.get(i.key, -1) for i in items]]
+            return np.asarray(table[:, ~np.isnan(table).all(axis=0)])
+    return np.empty((len(items), 0))
 
 
 def plan_json(made: JudgingPlan) -> dict[str, Any]:
     """Return a plan as `--json` shows it."""
-    from dataclasses import asdict
-
     return asdict(made) | {"wanted_difference": WANTED_DIFFERENCE}

@@ -140,11 +140,6 @@ class Repeated:
             return None
         return self.before.ci95[0] <= value <= self.before.ci95[1]
 
-    @property
-    def made_differently(self) -> dict[str, tuple[str | None, str | None]]:
-        """Signature parts in which the two differ."""
-        return self.before.signature.differences(self.again.signature) if self.again else {}
-
 
 def _equal(first: float | None, second: float | None) -> bool:
     if first is None or second is None:
@@ -168,8 +163,8 @@ def recipe_json(found: Reproduction) -> dict[str, Any]:
         "run_id": found.run.run_id,
         "command": found.command,
         "recorded_command": found.run.environment.get("command"),
-        "spec": dict(found.spec),
-        "judges": list(found.judges),
+        "spec": found.spec,
+        "judges": found.judges,
         "versions": found.versions,
         "scores": [score.to_json() for score in found.scores],
     }
@@ -177,14 +172,15 @@ def recipe_json(found: Reproduction) -> dict[str, Any]:
 
 def outcome_json(found: Repeated) -> dict[str, Any]:
     """Return one number made again as `--json` shows it."""
+    before, again = found.before, found.again
     return {
-        "task": found.before.task,
-        "metric": found.before.metric,
-        "before": found.before.value,
-        "again": found.again.value if found.again else None,
-        "n_before": found.before.n,
-        "n_again": found.again.n if found.again else None,
+        "task": before.task,
+        "metric": before.metric,
+        "before": before.value,
+        "again": again and again.value,
+        "n_before": before.n,
+        "n_again": again and again.n,
         "same": found.same,
         "within_ci95": found.within,
-        "signatures_differ": {name: list(both) for name, both in found.made_differently.items()},
+        "signatures_differ": before.signature.differences(again.signature) if again else {},
     }

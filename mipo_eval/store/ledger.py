@@ -7,7 +7,7 @@ A failure is a state with a reason; it is asked again on the next run and replac
 import json
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Collection, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from itertools import islice
@@ -20,7 +20,7 @@ from mipo_eval.keys import canonical_json
 from mipo_eval.models.base import Backend, Failure, Reply, Request
 from mipo_eval.records import clean_text
 from mipo_eval.store.engine import Store, now, sample_below, whole
-from mipo_eval.store.tables import calls
+from mipo_eval.store.tables import calls, verdicts
 
 Tag = TypeVar("Tag")
 
@@ -28,6 +28,8 @@ _WINDOW = 32
 _FLUSH_ROWS = 64
 _FLUSH_SECONDS = 0.5
 _MAX_WAITING_HITS = 4096
+_KEYS = 500
+"""Calls named in one query."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -294,3 +296,34 @@ def latencies(store: Store, total: int) -> list[tuple[Mapping[str, str], float]]
     )
     with store.read() as connection:
         return [(_backend(told), seconds) for told, seconds in connection.execute(query)]
+
+
+def answered_calls(store: Store, keys: Sequence[str]) -> set[str]:
+    """Return which of these calls have a reply."""
+    found: set[str] = set()
+    with store.read() as connection:
+        for start in range(0, len(keys), _KEYS):
+            query = sa.select(calls.c.call_key).where(
+                calls.c.call_key.in_(keys[start : start + _KEYS]), calls.c.status == "ok"
+            )
+            found |= set(connection.execute(query).scalars())
+    return found
+
+
+class CallSize(NamedTuple):
+    """What one answered call took; None where the reply does not say."""
+
+    characters: int
+    """Of the request, written as JSON."""
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    seconds: float | None
+
+
+def call_sizes(store: Store, judge_key: str, limit: int) -> list[CallSize]:
+    """Return what some of a judge's calls for ratings took."""
+    own = sa.select(verdicts.c.call_key).where(verdicts.c.judge_key == judge_key)
+    told = (calls.c.request, calls.c.prompt_tokens, calls.c.completion_tokens, calls.c.seconds)
+    query = sa.select(*told).where(calls.c.status == "ok", calls.c.call_key.in_(own)).limit(limit)
+    with store.read() as connection:
+        return [CallSize(len(request), *took) for request, *took in connection.execute(query)]

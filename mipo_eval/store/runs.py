@@ -135,17 +135,32 @@ def get_scores(store: Store, run_id: str) -> list[Score]:
     """Return the scores of a run, by task, name and signature."""
     query = sa.select(scores).where(scores.c.run_id == run_id)
     with store.read() as connection:
-        found = [
-            Score(
-                task=row.task,
-                metric=row.metric,
-                value=row.value,
-                n=row.n,
-                unscored_reasons=row.unscored_reasons,
-                ci95=None if row.ci_low is None else (row.ci_low, row.ci_high),
-                signature=Signature(row.parts),
-                outcomes_key=row.outcomes_key,
-            )
-            for row in connection.execute(query)
-        ]
+        found = [_score(row) for row in connection.execute(query)]
     return sorted(found, key=lambda score: (score.task, score.name, score.signature))
+
+
+def stored_scores(store: Store) -> list[tuple[Run, Score]]:
+    """Return every score with its run, oldest run first; those of control entrants too."""
+    known = {run.run_id: run for run in list_runs(store)}
+    query = (
+        sa.select(scores)
+        .join(runs, scores.c.run_id == runs.c.run_id)
+        .order_by(runs.c.created_at, runs.c.run_id, scores.c.task, scores.c.metric)
+    )
+    with store.read() as connection:
+        rows = connection.execute(query)
+        # A run may have begun since the runs were read.
+        return [(known[row.run_id], _score(row)) for row in rows if row.run_id in known]
+
+
+def _score(row: Any) -> Score:
+    return Score(
+        task=row.task,
+        metric=row.metric,
+        value=row.value,
+        n=row.n,
+        unscored_reasons=row.unscored_reasons,
+        ci95=None if row.ci_low is None else (row.ci_low, row.ci_high),
+        signature=Signature(row.parts),
+        outcomes_key=row.outcomes_key,
+    )

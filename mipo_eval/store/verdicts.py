@@ -14,7 +14,16 @@ from mipo_eval.store.engine import Store
 from mipo_eval.store.judges import specs_of
 from mipo_eval.store.responses import PairedTexts, paired_texts
 from mipo_eval.store.runs import Run
-from mipo_eval.store.tables import calls, choices, grades, item_lists, items, judges, verdicts
+from mipo_eval.store.tables import (
+    calls,
+    choices,
+    grades,
+    item_lists,
+    items,
+    judges,
+    responses,
+    verdicts,
+)
 from mipo_eval.verdict import (
     IDENTICAL,
     NOT_JUDGED,
@@ -219,6 +228,51 @@ def ratings_by(
                 (item, text, n): rating for item, text, n, rating in connection.execute(query)
             }
     return found
+
+
+def run_ratings(
+    store: Store, run: Run, judge_keys: Sequence[str]
+) -> dict[str, dict[tuple[str, str, int], int]]:
+    """Return every rating that judges gave to a run's own responses.
+
+    By judge, keyed by item, text and preference; judges that rated nothing of it are there too.
+    """
+    own = (responses.c.item_key == verdicts.c.item_key, responses.c.text_key == verdicts.c.text_key)
+    of_list = sa.select(item_lists.c.item_key).where(item_lists.c.list_key == run.list_key)
+    columns = ("judge_key", "item_key", "text_key", "aspect", "rating")
+    query = (
+        sa.select(*(verdicts.c[name] for name in columns))
+        .join(responses, sa.and_(*own))
+        .where(
+            responses.c.generation_key == run.generation_key,
+            verdicts.c.judge_key.in_(judge_keys),
+            verdicts.c.item_key.in_(of_list),
+            verdicts.c.rating.is_not(None),
+        )
+    )
+    found: dict[str, dict[tuple[str, str, int], int]] = {key: {} for key in judge_keys}
+    with store.read() as connection:
+        for judge, item, text, aspect, rating in connection.execute(query):
+            found[judge][item, text, aspect] = rating
+    return found
+
+
+class Counted(NamedTuple):
+    """How much one judge or person said."""
+
+    ratings: int
+    choices: int
+
+
+def count_verdicts(store: Store) -> dict[str, Counted]:
+    """Return, by judge, how many ratings and choices the store has; also of those without one."""
+    by_table: list[dict[str, int]] = []
+    with store.read() as connection:
+        for key in (verdicts.c.judge_key, choices.c.judge_key):
+            rows = connection.execute(sa.select(key, sa.func.count()).group_by(key))
+            by_table.append({judge: int(n) for judge, n in rows})
+    ratings, chosen = by_table
+    return {key: Counted(ratings.get(key, 0), chosen.get(key, 0)) for key in ratings | chosen}
 
 
 def first_tokens(

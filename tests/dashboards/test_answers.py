@@ -14,8 +14,8 @@ from mipo_eval.dashboards.tables.answers import (
     question_table,
     runs_by_likelihood,
 )
+from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.metrics import answer_entropy
-from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.store import Store
 from mipo_eval.store.responses import answered
 from mipo_eval.store.runs import list_runs

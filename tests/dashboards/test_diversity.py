@@ -12,7 +12,7 @@ from mipo_eval.dashboards.tables.diversity import (
     text_bleu,
     within_table,
 )
-from mipo_eval.reports.snapshot import Snapshot
+from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.store import Store
 from mipo_eval.store.runs import Run, list_runs
 from tests.dashboards.scripted import MODELS, N_ITEMS

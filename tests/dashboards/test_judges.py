@@ -15,7 +15,7 @@ from mipo_eval.dashboards.tables.judges import (
     rating_table,
     validation_table,
 )
-from mipo_eval.reports.snapshot import Snapshot
+from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.store import Store
 from mipo_eval.store.engine import sample_below
 from mipo_eval.store.judges import put_judge

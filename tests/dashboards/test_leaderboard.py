@@ -9,10 +9,10 @@ import pytest
 from mipo_eval.dashboards import plots
 from mipo_eval.dashboards.tables import comparison, leaderboard
 from mipo_eval.dashboards.tables.leaderboard import Filters
+from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.records import Score
 from mipo_eval.reports.leaderboard import LeaderboardQuery, Section, over_seeds
 from mipo_eval.reports.names import RowRule
-from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.signature import join
 from mipo_eval.store import Store
 from mipo_eval.store.runs import get_scores, put_run, put_scores

@@ -173,8 +173,8 @@ def test_the_leaderboard_flags_a_judge_that_fails(
 
 def test_downloads_parse(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mipo_eval.dashboards.tables import leaderboard
+    from mipo_eval.evaluation.score import Snapshot
     from mipo_eval.reports.leaderboard import LeaderboardQuery
-    from mipo_eval.reports.snapshot import Snapshot
 
     test = open_page(monkeypatch, path, "leaderboard", suite="tea")
     assert [button.label for button in test.download_button] == ["Download CSV"]
@@ -335,9 +335,9 @@ def test_several_judges_stand_side_by_side(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mipo_eval.dashboards.tables import comparison, leaderboard
+    from mipo_eval.evaluation.score import Snapshot
     from mipo_eval.reports.agreement import agreements
     from mipo_eval.reports.leaderboard import LeaderboardQuery
-    from mipo_eval.reports.snapshot import Snapshot
     from mipo_eval.store.runs import list_runs
 
     own = Path(copy(path, tmp_path / "two.db"))

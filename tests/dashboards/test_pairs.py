@@ -9,7 +9,7 @@ import pytest
 from mipo_eval.dashboards.tables import comparison, pairs
 from mipo_eval.dashboards.tables.pairs import PairFilter, Pairing
 from mipo_eval.dashboards.tables.run import costs, facts, failures, quoted, score_lines, siblings
-from mipo_eval.reports.snapshot import Snapshot
+from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.store import Store
 from mipo_eval.store.merge import merge
 from mipo_eval.store.responses import answered

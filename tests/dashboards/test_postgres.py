@@ -19,7 +19,7 @@ from mipo_eval.dashboards.tables.judges import (
 )
 from mipo_eval.dashboards.tables.label import agreement_table, put_label, stack
 from mipo_eval.dashboards.tables.training import count_table, negatives_table, training_table
-from mipo_eval.reports.snapshot import Snapshot
+from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.store import Store
 from mipo_eval.store.runs import list_runs
 from mipo_eval.store.trainings import list_trainings

@@ -16,8 +16,8 @@ from mipo_eval.dashboards.tables.training import (
     training_label,
     training_table,
 )
+from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.reports.names import method_label, recipe_value, trained_rules
-from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.store import Store
 from mipo_eval.store.engine import now
 from mipo_eval.store.trainings import (

@@ -114,7 +114,9 @@ def add_chooser(
         human: whether it is a person.
     """
     key = f"{name}-key".ljust(32, "0")[:32]
-    put_judge(store, key, name, {"kind": "human", "name": name} if human else {"protocol": "x"})
+    put_judge(
+        store, key, name, {"kind": "human", "name": name} if human else {"protocol": "pairwise"}
+    )
     orders: tuple[Shown, Shown] = ("a", "b")
     with store.write() as connection:
         put_choices(

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from mipo_eval.cli import main
+from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.reports.leaderboard import LeaderboardQuery, leaderboard
 from mipo_eval.reports.names import read_rows, row_name
-from mipo_eval.reports.snapshot import Snapshot
 from mipo_eval.store import Store
 from mipo_eval.store.runs import get_scores, list_runs, put_run, put_scores
 from tests.reports.stores import N_ITEMS, Served

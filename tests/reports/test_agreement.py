@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mipo_eval.errors import ConfigError, DataError
-from mipo_eval.reports.agreement import Families, agreements, family_tests, items_of, judges_named
+from mipo_eval.reports.agreement import Families, agreements, family_tests, judges_named
 from mipo_eval.store.responses import paired_texts
 from mipo_eval.store.verdicts import pair_verdicts, run_verdicts
 from tests.reports.judged import ITEMS, add_chooser, add_rater, add_run, open_store
@@ -43,13 +43,15 @@ def test_people_and_judges_that_choose_are_compared_by_verdict(tmp_path: Path) -
         chooser = add_chooser(store, "two", both, model="qwen-1b")
         add_chooser(store, "ann", {0: ("a",), 1: ("b",)}, model="qwen-1b", human=True)
         said = run_verdicts(store, run, None, chooser)
-        assert [one.winner for _, one in said[:4]] == ["a", "a", "tie", "b"]
+        # The last pair was asked about in one order only.
+        assert [one.winner for _, one in said[:4]] == ["a", "a", "tie", None]
         found = {
             (one.first.name, one.second.name): one
             for one in agreements(store, [run], judges_named(store, []))
         }
     assert found["one", "two"].ratings.n == 0
-    assert (found["one", "two"].verdicts.n, found["one", "two"].verdicts.share) == (4, 50)
+    assert found["one", "two"].verdicts.n == 3
+    assert found["one", "two"].verdicts.share == pytest.approx(100 / 3)
     assert found["ann", "one"].verdicts.share == 100
     assert found["ann", "two"].verdicts.share == 50
 
@@ -61,7 +63,6 @@ def test_a_pair_stored_the_other_way_round_is_the_same_pair(tmp_path: Path) -> N
         turned = [row.pair for row in paired_texts(store, other, one)]
         assert straight == [pair and pair.turned() for pair in turned]
         assert len(straight) == len(ITEMS)
-        assert {about.wishes for about in items_of(store, one).values()} == {2}
         # A model against the references, asked about with the reference as the run's own.
         key = add_chooser(store, "two", {0: ("a", "a")}, model="qwen-1b")
         pairs = [row.pair for row in paired_texts(store, one) if row.pair]
