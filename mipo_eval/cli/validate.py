@@ -193,14 +193,6 @@ def _attack(
     return attack_judge(store, judge, items, attacks(), seed=seed, progress=output)
 
 
-_RATES = {
-    "strict": "strict accuracy (%)",
-    "tie_tolerant": "tie-tolerant accuracy (%)",
-    "tie_rate": "tie rate (%)",
-    "half_ties": "accuracy, a tie is half (%)",
-}
-
-
 def _quality(found: "Examination") -> "list[RenderableType]":
     """Return everything a validation found, as a person reads it."""
     from mipo_eval.reports.paper import published_judges
@@ -253,7 +245,12 @@ def _counts(about: "Quality") -> str:
 def _against_labels(about: "Quality") -> "Table":
     table = _table("against the labels [95 % interval]", "judge", "longest", "constant")
     rules = (about.judge, about.longest, about.constant)
-    shown = dict(_RATES)
+    shown = {
+        "strict": "strict accuracy (%)",
+        "tie_tolerant": "tie-tolerant accuracy (%)",
+        "tie_rate": "tie rate (%)",
+        "half_ties": "accuracy, a tie is half (%)",
+    }
     if about.tied_labels:
         shown["agreement"] = "same as the label, ties too (%)"
     for name, label in shown.items():
@@ -313,11 +310,8 @@ def _habits(about: "Quality") -> "Table":
         orders = about.orders
         each = f"{orders.accuracy_straight:.1f}, exchanged {orders.accuracy_swapped:.1f}"
         forced = "ratings forced to a choice: " if about.ratings is not None else ""
-        table.add_row(
-            "right in both orders (%)",
-            f"{orders.accuracy_both:.1f}",
-            f"{forced}as given {each}; unread is wrong",
-        )
+        told = f"{forced}as given {each}; unread is wrong"
+        table.add_row("right in both orders (%)", f"{orders.accuracy_both:.1f}", told)
     if about.length is not None:
         length = about.length
         told = f"labels do {length.label:.1f}: {length.excess:+.1f} points, {length.n} pairs"
@@ -328,9 +322,8 @@ def _habits(about: "Quality") -> "Table":
         table.add_row("entropy of its ratings (nats)", f"{spread.entropy:.2f}", counts)
     if about.calibration is not None:
         own = about.calibration
-        told = (
-            f"right {own.accuracy:.1f} %, Brier {own.brier:.3f} (0.5: knows nothing), {own.n} pairs"
-        )
+        brier = f"Brier {own.brier:.3f} (0.5: knows nothing)"
+        told = f"right {own.accuracy:.1f} %, {brier}, {own.n} pairs"
         table.add_row("calibration error (0-1)", f"{own.ece:.3f}", told)
     return table
 
