@@ -310,15 +310,24 @@ def test_an_empty_response_among_others_is_unscored(
     assert (win["n"], win["unscored_reasons"]) == (2, {"empty response": 2})
 
 
-def test_show_and_runs(tiny_model: Path, suite: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_and_runs(
+    tiny_model: Path,
+    suite: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with OpenAIServer(ok("3")) as server:
         argv = ("--model", str(tiny_model), "--suite", suite, "--decoding", "max_tokens=8")
         document = _run(capsys, *argv, "--judge", f"openai:judge@{server.url}")
     run_id = document["run_id"]
     (row,) = _run(capsys, "runs")["runs"]
     assert (row["run_id"], row["responses"], row["n_items"]) == (run_id, 12, 12)
+    monkeypatch.setenv("COLUMNS", "80")
     assert main(["runs"]) == 0
-    assert run_id[:12] in capsys.readouterr().out
+    listed = capsys.readouterr().out
+    assert run_id[:12] in listed
+    assert "touched (UTC)" in listed  # the last column is there on a narrow terminal too
+    monkeypatch.delenv("COLUMNS")
     shown = _run(capsys, "show", run_id[:8], "--samples", "2")
     assert shown["scores"] == sorted(
         document["scores"], key=lambda s: (s["task"], s["metric"], s["signature"])
