@@ -48,32 +48,6 @@ class Pace:
         self._free_at += amount * self._seconds_each
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """How hard a server may be pushed, and how long it is waited for."""
-
-    concurrency: int = 64
-    """Requests in flight at most; fewer while the server is overloaded."""
-    attempts: int = 6
-    """Tries of one request, the first included."""
-    timeout: float = 120.0
-    """Seconds for one try, from connecting to the last byte."""
-    first_wait: float = 0.5
-    """Seconds before the second try; doubles with each further one."""
-    longest_wait: float = 30.0
-    """Seconds between two tries at most, unless the server asks for more by Retry-After."""
-    requests_per_minute: float | None = None
-    tokens_per_minute: float | None = None
-    max_cost: float | None = None
-    """US dollars; nothing is sent that could cost more, even if every reply were the longest."""
-    purse: Purse | None = None
-    """Money shared with other backends; `max_cost` is then not looked at."""
-
-    def money(self) -> Purse:
-        """Return what may be spent."""
-        return self.purse or Purse(self.max_cost)
-
-
 class Width:
     """How many tries are in flight at most; halfway between polite and greedy.
 
