@@ -21,7 +21,7 @@ from mipo_eval.errors import ConfigError
 from mipo_eval.judges.parse import PARSER_VERSION, parse_choice, parse_rating, parse_verdict
 from mipo_eval.judges.prompt import Prompt
 from mipo_eval.keys import digest
-from mipo_eval.models import Backend, Message, Request, Sampling
+from mipo_eval.models.base import Backend, Message, Request, Sampling
 from mipo_eval.records import Item, Rubric, text_key
 from mipo_eval.signature import short
 from mipo_eval.verdict import Verdict, exchanged

@@ -19,8 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mipo_eval.errors import ConfigError
 from mipo_eval.judges.judge import PAIR_SLOTS, RATING_OPTIONAL_SLOTS, RATING_SLOTS, Judge, Protocol
 from mipo_eval.judges.prompt import Prompt, load_prompt
-from mipo_eval.models import Limits, Purse, Sampling, load_backend
-from mipo_eval.models.spec import JUDGES, ModelName, read_name
+from mipo_eval.models.base import Limits, Purse, Sampling
+from mipo_eval.models.spec import JUDGES, ModelName, load_backend, read_name
 
 FAMILY = "family"
 _FAMILIES = {"qwen": "qwen2.5-14b", "llama": "llama-3-8b"}

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from mipo_eval.errors import BackendError, DataError
 from mipo_eval.judges.judge import Judge, RatingRequest, rating_requests, read_rating
-from mipo_eval.models import Failure, Reply
+from mipo_eval.models.base import Failure, Reply
 from mipo_eval.records import Item, Rubric
 from mipo_eval.tasks.answers import grade
 from mipo_eval.training.data import Messages, TrainingExample, TrainingJob

@@ -128,7 +128,7 @@ def judge_loader(*, max_cost: float | None, batch: bool) -> "Callable[..., Judge
     It takes a judge's spec, what tells the family of the model under evaluation, and a protocol.
     """
     from mipo_eval.judges import Protocol, load_judge
-    from mipo_eval.models import Purse
+    from mipo_eval.models.base import Purse
 
     purse = Purse(max_cost) if max_cost is not None else None
 

@@ -92,7 +92,7 @@ def validate(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number i
     from mipo_eval.errors import ConfigError
     from mipo_eval.judges import load_judge
     from mipo_eval.judges.validate import examine, protocol_for
-    from mipo_eval.models import Purse
+    from mipo_eval.models.base import Purse
     from mipo_eval.store import Store
 
     output = Output(as_json=as_json)

@@ -23,11 +23,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 from mipo_eval.errors import BackendError, ConfigError
 from mipo_eval.keys import digest
-from mipo_eval.models.base import Answers, Failure, Reply, Request
+from mipo_eval.models.base import Answers, Failure, Limits, Reply, Request
 from mipo_eval.models.gemini import GeminiBackend, config_of, contents_of, read_answer
 from mipo_eval.models.openai import OpenAIBackend, read_completion
 from mipo_eval.models.prices import Budget, Usage
-from mipo_eval.models.rate_limit import Limits
 from mipo_eval.models.retry import Found, ServedBackend, Trouble, clean, status_kind
 
 if TYPE_CHECKING:

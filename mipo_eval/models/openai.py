@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mipo_eval.errors import BackendError
-from mipo_eval.models.base import Reply, Request, sendable
-from mipo_eval.models.rate_limit import Limits
+from mipo_eval.models.base import Limits, Reply, Request, sendable
 from mipo_eval.models.retry import Send, ServedBackend, Trouble, clean
 from mipo_eval.models.spec import OPENAI_URL, is_private, normal_url
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeFloat, ValidationError
 
 from mipo_eval import settings
 from mipo_eval.errors import ConfigError
-from mipo_eval.models.base import Reply, Request
+from mipo_eval.models.base import Purse, Reply, Request
 
 _DATED = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|\d{8}|\d{6}|\d{4}|\d{3}|latest|preview(?:-[\d-]+)?)$")
 """What providers append to a model's name for one of its versions."""

@@ -9,10 +9,8 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from mipo_eval.models.base import Reply, Request
-from mipo_eval.models.prices import Purse
 
 Clock = Callable[[], float]
 """Seconds that only go forward."""

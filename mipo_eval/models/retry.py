@@ -16,9 +16,9 @@ from difflib import get_close_matches
 from typing import ClassVar, TypeVar
 
 from mipo_eval.errors import BackendError, ConfigError
-from mipo_eval.models.base import Answers, Failure, FailureKind, Reply, Request
+from mipo_eval.models.base import Answers, Failure, FailureKind, Limits, Reply, Request
 from mipo_eval.models.prices import Budget, Price, Usage, price_of
-from mipo_eval.models.rate_limit import Limits, Pace, Width, actual_tokens, estimated_tokens
+from mipo_eval.models.rate_limit import Pace, Width, actual_tokens, estimated_tokens
 from mipo_eval.models.spec import KEYS, is_private
 
 Found = TypeVar("Found")

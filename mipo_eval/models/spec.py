@@ -32,8 +32,7 @@ from mipo_eval.checkpoints import (
     has_chat_template,
 )
 from mipo_eval.errors import ConfigError
-from mipo_eval.models.base import Backend
-from mipo_eval.models.rate_limit import Limits
+from mipo_eval.models.base import Backend, Limits
 
 Engine = Literal["hf", "vllm", "openai", "lm-eval"]
 OPENAI_URL = "https://api.openai.com/v1"

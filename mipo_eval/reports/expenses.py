@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from mipo_eval.errors import ConfigError
 from mipo_eval.judges import Judge
 from mipo_eval.keys import canonical_json
-from mipo_eval.models import Limits, Request
+from mipo_eval.models.base import Limits, Request
 from mipo_eval.models.prices import FREE, Metered, load_prices
 from mipo_eval.models.spec import read_name
 from mipo_eval.store import Store

@@ -18,7 +18,7 @@ from mipo_eval.evaluation.controls import CONTROLS, control_texts
 from mipo_eval.evaluation.outcomes import outcome_sheets
 from mipo_eval.judges import Judge, rating_requests
 from mipo_eval.metrics.win_rate import METRIC_NAMES
-from mipo_eval.models import Request
+from mipo_eval.models.base import Request
 from mipo_eval.records import Item, Response, text_key
 from mipo_eval.reports.expenses import Amount, cost, mean, measure, minutes, tokens
 from mipo_eval.stats import Design, design_effect, paired_correlation, rate_sd

@@ -15,8 +15,7 @@ from mipo_eval.judges import (
     rating_requests,
 )
 from mipo_eval.judges.attacks import Attack, HostileDuel, attack_report, attacks
-from mipo_eval.models import Reply, Request
-from mipo_eval.models.base import ScriptedBackend
+from mipo_eval.models.base import Reply, Request, ScriptedBackend
 from mipo_eval.models.hf import HfBackend
 from mipo_eval.records import Item
 from mipo_eval.signature import join

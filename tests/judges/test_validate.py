@@ -11,8 +11,7 @@ from mipo_eval.judges.attacks import attack_report, attacks
 from mipo_eval.judges.labelled import LabelledPair
 from mipo_eval.judges.quality import order_report, preference_calibration, quality
 from mipo_eval.judges.validate import judge_attacks, judge_pairs, preference_probability
-from mipo_eval.models import Failure, Reply, Request
-from mipo_eval.models.base import ScriptedBackend, ScriptedReply
+from mipo_eval.models.base import Failure, Reply, Request, ScriptedBackend, ScriptedReply
 from mipo_eval.records import Item
 from mipo_eval.signature import NOTHING
 from mipo_eval.store import Store

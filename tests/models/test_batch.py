@@ -11,7 +11,7 @@ import pytest
 
 from mipo_eval import settings
 from mipo_eval.errors import BackendError, ConfigError
-from mipo_eval.models import Failure, Limits, Message, Reply, Request, Sampling
+from mipo_eval.models.base import Failure, Limits, Message, Reply, Request, Sampling
 from mipo_eval.models.batch import BatchLimits, GeminiBatchBackend, OpenAIBatchBackend
 from mipo_eval.models.gemini import GeminiBackend
 from mipo_eval.models.openai import OpenAIBackend

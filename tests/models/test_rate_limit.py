@@ -6,9 +6,9 @@ from collections import Counter
 
 import pytest
 
-from mipo_eval.models import Failure, Limits, Message, Reply, Request, Sampling
+from mipo_eval.models.base import Failure, Limits, Message, Purse, Reply, Request, Sampling
 from mipo_eval.models.openai import OpenAIBackend
-from mipo_eval.models.prices import Budget, Price, Purse
+from mipo_eval.models.prices import Budget, Price
 from mipo_eval.models.rate_limit import Pace, Width
 from mipo_eval.models.retry import Send, Sender, Trouble
 from tests.servers import openai_server as acts

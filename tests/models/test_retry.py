@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from mipo_eval.models.rate_limit import Limits
+from mipo_eval.models.base import Limits
 from mipo_eval.models.retry import Sender, retry_after
 
 NOW = 1_700_000_000.0
