@@ -4,6 +4,7 @@ With its fake, which replays replies: for tests, examples, and replies collected
 """
 
 import json
+import random
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -163,6 +164,14 @@ class Limits:
     def money(self) -> Purse:
         """Return what may be spent."""
         return self.purse or Purse(self.max_cost)
+
+    def wait(self, attempt: int, after: float | None = None) -> float:
+        """Seconds to the next try: what the server asked for (`after`), or doubling with jitter."""
+        if after is not None:
+            # A little later than asked and not all at once: everybody was told the same time.
+            return after + random.uniform(0, 0.1 * after)
+        longest = min(self.longest_wait, self.first_wait * 2 ** (attempt - 1))
+        return random.uniform(longest / 2, longest)
 
 
 def sendable(text: str) -> str:

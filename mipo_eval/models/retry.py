@@ -5,7 +5,6 @@ import email.utils
 import gc
 import math
 import os
-import random
 import re
 import time
 from abc import ABC, abstractmethod
@@ -168,7 +167,7 @@ class Sender:
             if not trouble.again or attempt == self.limits.attempts:
                 self.usage.failures += 1
                 return failure
-            await _pause(self._wait(attempt, trouble.after), stopped)
+            await _pause(self.limits.wait(attempt, trouble.after), stopped)
         raise AssertionError("the last attempt returns")
 
     async def _try(self, request: Request, send: Send, stopped: asyncio.Event) -> Reply:
@@ -241,14 +240,6 @@ class Sender:
         if self.dead is None and (trouble.stops or gave_up):
             self.dead = Failure(kind=failure.kind, detail=f"not asked: {failure.detail}")
             stopped.set()
-
-    def _wait(self, attempt: int, after: float | None) -> float:
-        """Seconds before the next try: what the server asked for, or doubling with jitter."""
-        if after is not None:
-            # A little later than asked and not all at once: everybody was told the same time.
-            return after + random.uniform(0, 0.1 * after)
-        longest = min(self.limits.longest_wait, self.limits.first_wait * 2 ** (attempt - 1))
-        return random.uniform(longest / 2, longest)
 
 
 async def _pause(seconds: float, stopped: asyncio.Event) -> None:
@@ -326,8 +317,8 @@ class ServedBackend(ABC):
     def trouble(self, error: Exception, url: str) -> Trouble:
         """Return what one of these errors is in our terms."""
 
-    async def mapped(self, call: Awaitable[Found], url: str) -> Found:
-        """Await a call of the client.
+    async def mapped(self, call: Awaitable[Found], url: str = "") -> Found:
+        """Await a call of the client to `url`, or to the only server there is.
 
         Raises:
             Trouble: the client's error.
@@ -335,7 +326,7 @@ class ServedBackend(ABC):
         try:
             return await call
         except self.errors() as error:
-            raise self.trouble(error, url) from None
+            raise self.trouble(error, url or self.urls[0]) from None
 
     def api_key(self, url: str) -> str | None:
         """Return the key for a server.

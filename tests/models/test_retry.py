@@ -36,11 +36,11 @@ def test_a_retry_after_too_far_away_is_refused(header: str) -> None:
 
 
 def test_waits_double_stay_below_their_limit_and_differ() -> None:
-    sender = Sender(Limits(first_wait=1, longest_wait=6))
-    waits = [[sender._wait(attempt, None) for _ in range(200)] for attempt in range(1, 6)]
+    limits = Limits(first_wait=1, longest_wait=6)
+    waits = [[limits.wait(attempt, None) for _ in range(200)] for attempt in range(1, 6)]
     for low, high, drawn in zip((0.5, 1, 2, 3, 3), (1, 2, 4, 6, 6), waits, strict=True):
         assert low <= min(drawn) < max(drawn) <= high
-    asked = [sender._wait(1, 3.0) for _ in range(200)]
+    asked = [limits.wait(1, 3.0) for _ in range(200)]
     assert 3.0 <= min(asked) < max(asked) <= 3.3
 
 
