@@ -104,7 +104,7 @@ class BatchBackend(ServedBackend, Generic[Client, Job]):
     # What a provider's service does; every one of these may raise Trouble.
 
     @abstractmethod
-    def client(self) -> AbstractAsyncContextManager[Client]:
+    def _service(self) -> AbstractAsyncContextManager[Client]:
         """Open the provider's client."""
 
     @abstractmethod
@@ -143,7 +143,7 @@ class BatchBackend(ServedBackend, Generic[Client, Job]):
         """
         old: list[SentBatch] | None = None
         source = iter(requests)
-        async with self.client() as client:
+        async with self._service() as client:
             while wanted := {
                 one.key(self.identity): one for one in islice(source, self._job_requests)
             }:
@@ -270,8 +270,7 @@ class OpenAIBatchBackend(BatchBackend["openai.AsyncOpenAI", "Batch"], OpenAIBack
     """
 
     @asynccontextmanager
-    async def client(self) -> AsyncIterator["openai.AsyncOpenAI"]:
-        """Open a client; it belongs to one event loop."""
+    async def _service(self) -> AsyncIterator["openai.AsyncOpenAI"]:
         async with AsyncExitStack() as stack:
             [server] = await self._open(stack)
             yield server.client
@@ -371,9 +370,8 @@ class GeminiBatchBackend(BatchBackend["AsyncClient", "BatchJob"], GeminiBackend)
 
     most_requests = 2_000  # they are sent within the call that makes a job, which may have 20 MB
 
-    def client(self) -> AbstractAsyncContextManager["AsyncClient"]:
-        """Open a client; it belongs to one event loop."""
-        return GeminiBackend.client(self)
+    def _service(self) -> AbstractAsyncContextManager["AsyncClient"]:
+        return self.client()
 
     async def _submit(self, client: "AsyncClient", requests: Mapping[str, Request]) -> "BatchJob":
         from google.genai.types import CreateBatchJobConfig, InlinedRequest

@@ -54,11 +54,25 @@ class GeminiBackend(ServedBackend):
         Raises:
             BackendError: no key, no server, or not this model.
         """
+        from google.genai.errors import APIError
+
+        async def served(client: "AsyncClient") -> list[str]:
+            try:
+                await client.models.get(model=self.model)
+            except APIError as error:
+                if error.code != 404:
+                    raise
+                models = await client.models.list()
+                return [str(model.name).removeprefix("models/") async for model in models]
+            return [self.model]
+
         async with self.client() as client:
             try:
-                await self._get_model(client)
+                names = await self.mapped(served(client))
             except Trouble as trouble:
                 raise BackendError(trouble.detail) from None
+        if self.model not in names:
+            raise BackendError(self.not_served(self.url, names))
         self._sender.revive()
 
     @asynccontextmanager
@@ -95,50 +109,31 @@ class GeminiBackend(ServedBackend):
             ).aio as client:
                 yield client
 
-    async def _get_model(self, client: "AsyncClient") -> None:
-        from google.genai.errors import APIError
-
-        try:
-            await client.models.get(model=self.model)
-        except self.errors() as error:
-            if not (isinstance(error, APIError) and error.code == 404):
-                raise self.trouble(error, self.url) from None
-        else:
-            return
-
-        async def listed() -> list[str]:
-            models = await client.models.list()
-            return [str(model.name).removeprefix("models/") async for model in models]
-
-        served = await self.mapped(listed(), self.url)
-        raise Trouble("bad_request", self.not_served(self.url, served))
-
     async def _send(self, client: "AsyncClient", request: Request) -> Reply:
         """Try one request once, without the enum schema where the server rejects it."""
-        if not request.choices or self._enum_works is False:
-            return await self._generate(client, request, constrained=False)
+        constrained = bool(request.choices) and self._enum_works is not False
         try:
-            reply = await self._generate(client, request, constrained=True)
+            reply = await self._generate(client, request, constrained)
         except Trouble as trouble:
-            if trouble.kind != "bad_request" or trouble.stops or self._enum_works:
+            hopeless = trouble.kind != "bad_request" or trouble.stops or self._enum_works
+            if not constrained or hopeless:
                 raise
+            reply = await self._generate(client, request, constrained=False)
+            # Only a plain request that succeeds proves that the schema was what was wrong.
+            self._enum_works = False
         else:
-            self._enum_works = True
-            return reply
-        reply = await self._generate(client, request, constrained=False)
-        # Only a plain request that succeeds proves that the schema was what was wrong.
-        self._enum_works = False
+            if constrained:
+                self._enum_works = True
         return reply
 
-    async def _generate(
-        self, client: "AsyncClient", request: Request, *, constrained: bool
-    ) -> Reply:
-        config = config_of(request, constrained)
+    async def _generate(self, client: "AsyncClient", request: Request, constrained: bool) -> Reply:
         start = time.perf_counter()
         made = client.models.generate_content(
-            model=self.model, contents=list(contents_of(request)), config=config
+            model=self.model,
+            contents=list(contents_of(request)),
+            config=config_of(request, constrained),
         )
-        return read_answer(await self.mapped(made, self.url), time.perf_counter() - start)
+        return read_answer(await self.mapped(made), time.perf_counter() - start)
 
     def errors(self) -> tuple[type[Exception], ...]:
         """The client's errors, the HTTP library's, and ValueError for what is no answer."""

@@ -22,10 +22,6 @@ class RecordingHFLM(Recording, HFLM):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self._record(seed)
 
-    def _generate(self, sent: list[Any]) -> list[str]:
-        self._seeds.expect(sent, [str(request.args[0]) for request in sent])
-        return super()._generate(sent)
-
     def _detect_batch_size(self, requests: Any = None, pos: int = 0) -> int:
         # lm-eval would search again for every chunk.
         if self._largest_batch is None:

@@ -107,19 +107,22 @@ class OpenAIBackend(ServedBackend):
 
     async def _send(self, server: _Server, request: Request) -> Reply:
         """Try one request once; what the server does not take is left out and remembered."""
+        import openai
+
         body = self.body(request)
         plain = False
         while True:
             try:
                 reply = await self._post(server, body)
-            except _Rejected as rejected:
-                if rejected.parameter in _OPTIONAL and rejected.parameter in body:
-                    self._rejected.add(rejected.parameter)
+            except openai.APIStatusError as error:
+                rejected = error.status_code in {400, 422}
+                if rejected and error.param in _OPTIONAL and error.param in body:
+                    self._rejected.add(error.param)
                     body = self.body(request)
-                elif "structured_outputs" in body and not self._choices_work:
+                elif rejected and "structured_outputs" in body and not self._choices_work:
                     plain = True
                 else:
-                    raise rejected.trouble from None
+                    raise self.trouble(error, server.url) from None
                 if plain:
                     body.pop("structured_outputs", None)
                 continue
@@ -161,25 +164,17 @@ class OpenAIBackend(ServedBackend):
         start = time.perf_counter()
         posted = server.http.post(f"{server.url}/chat/completions", json=body)
         answer = await self.mapped(posted, server.url)
-        if answer.is_success:
-            return read_completion(answer.content, time.perf_counter() - start)
-        told = _status_error(answer)
-        trouble = self.trouble(told, server.url)
-        if answer.status_code in {400, 422}:
-            raise _Rejected(told.param, trouble)
-        raise trouble
+        if not answer.is_success:
+            raise _status_error(answer)
+        return read_completion(answer.content, time.perf_counter() - start)
 
     async def _models(self, server: _Server) -> list[str] | None:
         """Return the models a server lists, or None if it has no such list."""
-        import httpx2
-        import openai
-
-        try:
-            answer = await server.client.get("/models", cast_to=httpx2.Response)
-        except openai.NotFoundError:
+        answer = await self.mapped(server.http.get(f"{server.url}/models"), server.url)
+        if answer.status_code == 404:
             return None
-        except self.errors() as error:
-            raise self.trouble(error, server.url) from None
+        if not answer.is_success:
+            raise self.trouble(_status_error(answer), server.url)
         try:
             return [str(model["id"]) for model in json.loads(answer.content)["data"]]
         except (ValueError, KeyError, TypeError):
@@ -227,14 +222,6 @@ class OpenAIBackend(ServedBackend):
 _OPTIONAL = frozenset({"seed", "max_tokens", "logprobs", "top_logprobs"})
 """A temperature of 0 needs no seed, max_tokens has a newer name, and log-probabilities only refine
 a rating that is there without them."""
-
-
-@dataclass(eq=False)
-class _Rejected(Exception):
-    """The server answered 400, perhaps because of one parameter."""
-
-    parameter: str | None
-    trouble: Trouble
 
 
 def _server(url: str, key: str | None, limits: Limits) -> _Server:

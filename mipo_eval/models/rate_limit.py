@@ -10,8 +10,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from mipo_eval.models.base import Reply, Request
-
 Clock = Callable[[], float]
 """Seconds that only go forward."""
 
@@ -75,12 +73,8 @@ class Width:
         return self._round
 
     def leave(self) -> None:
-        """Give the place back."""
+        """Give the place back; as many of the waiting look again as there are places."""
         self._in_flight -= 1
-        self.wake()
-
-    def wake(self) -> None:
-        """Let as many of the waiting look again as there are places."""
         free = self.now - self._in_flight
         while self._waiting and free > 0:
             place = self._waiting.popleft()
@@ -97,15 +91,3 @@ class Width:
         if round_ == self._round:
             self._round += 1
             self._now = max(1.0, self._now * _NARROWER)
-
-
-def estimated_tokens(request: Request) -> int:
-    """Return roughly how many tokens a request takes, for pacing: four characters each."""
-    return sum(len(turn.content) for turn in request.messages) // 4 + request.sampling.max_tokens
-
-
-def actual_tokens(reply: Reply) -> int | None:
-    """Return how many tokens a reply's usage reports, or None if it reports none."""
-    if reply.prompt_tokens is None:
-        return None
-    return reply.prompt_tokens + (reply.completion_tokens or 0)

@@ -17,7 +17,7 @@ from typing import ClassVar, TypeVar
 from mipo_eval.errors import BackendError, ConfigError
 from mipo_eval.models.base import Answers, Failure, FailureKind, Limits, Reply, Request
 from mipo_eval.models.prices import Budget, Price, Usage, price_of
-from mipo_eval.models.rate_limit import Pace, Width, actual_tokens, estimated_tokens
+from mipo_eval.models.rate_limit import Pace, Width
 from mipo_eval.models.spec import KEYS, is_private
 
 Found = TypeVar("Found")
@@ -115,7 +115,7 @@ class Sender:
         # which no reply is read. What is there by now stays anyway.
         gc.freeze()
         iterator = iter(requests)
-        done: asyncio.Queue[tuple[Request, Reply | Failure] | None] = asyncio.Queue()
+        done: asyncio.Queue[tuple[Request, Reply | Failure] | asyncio.Task[None]] = asyncio.Queue()
         room = asyncio.Semaphore(2 * self.limits.concurrency)
         stopped = asyncio.Event()
 
@@ -133,17 +133,17 @@ class Sender:
         count = self.limits.concurrency
         workers = [asyncio.create_task(work(_RAMP * i / count)) for i in range(count)]
         for worker in workers:
-            worker.add_done_callback(lambda _: done.put_nowait(None))
+            worker.add_done_callback(done.put_nowait)
         running = len(workers)
         try:
             while running:
                 outcome = await done.get()
-                if outcome is None:
+                if isinstance(outcome, asyncio.Task):
                     running -= 1
-                    _raise_errors(workers)
-                    continue
-                yield outcome
-                room.release()
+                    outcome.result()  # raises what it died of: the caller's iterator, or a bug
+                else:
+                    yield outcome
+                    room.release()
         finally:
             for worker in workers:
                 worker.cancel()
@@ -155,12 +155,9 @@ class Sender:
                 self.usage.failures += 1
                 return replace(self.dead, attempts=attempt - 1)
             try:
-                reply = await self._try(request, send, stopped)
+                return await self._try(request, send, stopped)
             except Trouble as caught:
                 trouble = caught
-            else:
-                self._unanswered = 0
-                return reply
             attempts = attempt if trouble.sent else attempt - 1
             failure = Failure(kind=trouble.kind, detail=trouble.detail, attempts=attempts)
             self._note(trouble, failure, stopped)
@@ -182,9 +179,11 @@ class Sender:
             async with asyncio.timeout(self.limits.timeout):
                 reply = await send(request)
             cost = self._budget.count(request, reply)
-            if (tokens := actual_tokens(reply)) is not None:
+            if reply.prompt_tokens is not None:
+                tokens = reply.prompt_tokens + (reply.completion_tokens or 0)
                 self._tokens.correct(tokens - estimate)
             self._width.widen()
+            self._unanswered = 0
         except TimeoutError:
             cost = reserved
             self._width.narrow(round_)
@@ -219,7 +218,8 @@ class Sender:
 
     async def _keep_pace(self, request: Request, stopped: asyncio.Event) -> int:
         """Wait for this try's turn and return the tokens it was estimated to take."""
-        estimate = estimated_tokens(request)
+        characters = sum(len(turn.content) for turn in request.messages)
+        estimate = characters // 4 + request.sampling.max_tokens
         wait = max(
             self._not_before - time.monotonic(),
             self._requests.reserve(1),
@@ -249,13 +249,6 @@ async def _pause(seconds: float, stopped: asyncio.Event) -> None:
             await stopped.wait()
     except TimeoutError:
         return
-
-
-def _raise_errors(workers: Iterable[asyncio.Task[None]]) -> None:
-    """Raise what a worker died of: an error in the caller's iterator, or a bug."""
-    for worker in workers:
-        if worker.done() and not worker.cancelled() and (error := worker.exception()):
-            raise error
 
 
 class ServedBackend(ABC):
@@ -328,13 +321,16 @@ class ServedBackend(ABC):
         except self.errors() as error:
             raise self.trouble(error, url or self.urls[0]) from None
 
+    def _key(self) -> str | None:
+        return next((key for name in KEYS[self.kind] if (key := os.environ.get(name))), None)
+
     def api_key(self, url: str) -> str | None:
         """Return the key for a server.
 
         Raises:
             BackendError: there is none, and the server is not on one's own network.
         """
-        key = _key(self.kind)
+        key = self._key()
         if not key and not is_private(url):
             raise BackendError(
                 f"{url} needs a key: set the environment variable {KEYS[self.kind][0]}"
@@ -357,7 +353,7 @@ class ServedBackend(ABC):
             # The server's words are left out here: some repeat the key.
             names = KEYS[self.kind]
             refused = f"refuses the key in {' or '.join(names)}"
-            hint = refused if _key(self.kind) else f"asks for a key: set {names[0]}"
+            hint = refused if self._key() else f"asks for a key: set {names[0]}"
             return Trouble("auth", f"{url} {hint}", stops=True)
         kind, detail = status_kind(status), f"{url} answered {status}: {clean(words)}"
         if stops or status in {403, 404}:
@@ -377,10 +373,6 @@ class ServedBackend(ABC):
             near = get_close_matches(self.model, served, n=_LISTED, cutoff=0.0)
             names = f"{', '.join(near)} and {len(served) - _LISTED} more"
         return f"{url} does not serve {self.model!r}; it serves: {names}"
-
-
-def _key(kind: str) -> str | None:
-    return next((key for name in KEYS[kind] if (key := os.environ.get(name))), None)
 
 
 def clean(text: str) -> str:
