@@ -99,11 +99,7 @@ class Failure:
 
 
 class Purse:
-    """Dollars that may be spent, by one backend or by several that share them.
-
-    Args:
-        limit: dollars, or None for no limit.
-    """
+    """Dollars that may be spent, by one backend or by several that share them; None: any number."""
 
     def __init__(self, limit: float | None = None) -> None:
         self.limit = limit

@@ -355,7 +355,7 @@ def _outcome(read: Callable[[], Reply]) -> Reply | Failure:
     try:
         return read()
     except Trouble as trouble:
-        return Failure(kind=trouble.kind, detail=trouble.detail)
+        return trouble.failure()
 
 
 _RUNNING = frozenset({"QUEUED", "PENDING", "RUNNING", "PAUSED", "UPDATING", "CANCELLING"})

@@ -156,9 +156,7 @@ def spending(backend: object) -> str:
 class Budget:
     """What one backend asks for and pays; what is in flight counts with the most it can cost.
 
-    Args:
-        price: of the model; None if unknown, and then no money is counted.
-        purse: where the money comes from.
+    Without a price no money is counted.
     """
 
     def __init__(self, price: Price | None, purse: Purse) -> None:

@@ -10,23 +10,20 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-Clock = Callable[[], float]
-"""Seconds that only go forward."""
-
 _NARROWER = 0.7
 _BURST_SECONDS = 1.0
 """How much unused pace may be caught up on at once."""
 
 
 class Pace:
-    """Spreads an amount a minute evenly over time.
+    """Spreads an amount a minute evenly over time; None is no limit.
 
-    Args:
-        per_minute: requests or tokens; None for no limit.
-        clock: seconds that only go forward.
+    `clock` gives seconds that only go forward.
     """
 
-    def __init__(self, per_minute: float | None, clock: Clock = time.monotonic) -> None:
+    def __init__(
+        self, per_minute: float | None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._seconds_each = 0.0 if per_minute is None else 60.0 / per_minute
         self._clock = clock
         self._free_at = clock()

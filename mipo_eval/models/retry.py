@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import KW_ONLY, dataclass, replace
 from difflib import get_close_matches
+from itertools import chain
 from typing import ClassVar, TypeVar
 
 from mipo_eval.errors import BackendError, ConfigError
@@ -56,6 +57,10 @@ class Trouble(Exception):
     sent: bool = True
     """False for a try that was given up before anything was sent."""
 
+    def failure(self, attempts: int = 1) -> Failure:
+        """Return what a request that got no further than this has for an outcome."""
+        return Failure(kind=self.kind, detail=self.detail, attempts=attempts)
+
 
 Send = Callable[[Request], Awaitable[Reply]]
 """Tries one request once; raises Trouble."""
@@ -68,10 +73,6 @@ class Sender:
     used up all its tries without any answer while no other request got through. From then on every
     request fails at once with that reason, without a call, so that a run of thousands ends in
     seconds and can be resumed. The same happens when the money is used up.
-
-    Args:
-        limits: concurrency, tries, timeouts, pace and money.
-        price: of the model, None if unknown.
 
     Raises:
         ConfigError: there is a limit on the money but no price.
@@ -158,8 +159,7 @@ class Sender:
                 return await self._try(request, send, stopped)
             except Trouble as caught:
                 trouble = caught
-            attempts = attempt if trouble.sent else attempt - 1
-            failure = Failure(kind=trouble.kind, detail=trouble.detail, attempts=attempts)
+            failure = trouble.failure(attempt if trouble.sent else attempt - 1)
             self._note(trouble, failure, stopped)
             if not trouble.again or attempt == self.limits.attempts:
                 self.usage.failures += 1
@@ -257,7 +257,7 @@ class ServedBackend(ABC):
     Args:
         model: the name the server knows the model by.
         base_url: the server, where it is not the provider's own.
-        limits: concurrency, tries, timeouts, pace and money.
+        limits: how hard it may be pushed.
 
     Raises:
         ConfigError: a URL is not usable, or money is limited and the price unknown.
@@ -346,7 +346,7 @@ class ServedBackend(ABC):
             url: of the server.
             status: 401 where the key is what is wrong.
             words: the server's reason.
-            stops: whether the server says that no later request can succeed either.
+            stops: as in `Trouble`.
             after: how long it asks to wait, as in a Retry-After header.
         """
         if status == 401:
@@ -377,10 +377,9 @@ class ServedBackend(ABC):
 
 def clean(text: str) -> str:
     """Return text from a server as one short line that holds no key."""
-    for kind in KEYS:
-        for name in KEYS[kind]:
-            if key := os.environ.get(name):
-                text = text.replace(key, "<key>")
+    for name in chain(*KEYS.values()):
+        if key := os.environ.get(name):
+            text = text.replace(key, "<key>")
     return " ".join(_KEY_LIKE.sub("<key>", text).split())[:300]
 
 

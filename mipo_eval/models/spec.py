@@ -21,7 +21,6 @@ import ipaddress
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from operator import attrgetter
-from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -94,7 +93,6 @@ class ModelName:
     """A name taken apart."""
 
     text: str
-    """As the user gave it."""
     kind: str | None
     """One of KINDS; None where the name is a checkpoint or a preset."""
     name: str
@@ -139,7 +137,7 @@ class ModelSpec:
     """A model under evaluation, known well enough to be named; nothing is loaded yet."""
 
     name: str
-    """As the user gave it; shown in tables."""
+    """As the user gave it."""
     engine: Engine
     target: str
     """Folder of the checkpoint, the served model's name, or the lm-eval model type."""
@@ -179,7 +177,7 @@ def parse_model(name: str) -> ModelSpec:
         return _served(named)
     if kind.engine == "lm-eval":
         return _lm_eval_type(named)
-    return _checkpoint(name, kind.engine, checkpoint_folder(checkpoint_name(name)))
+    return _checkpoint(name, kind.engine)
 
 
 def _served(named: ModelName) -> ModelSpec:
@@ -218,7 +216,8 @@ def _lm_eval_type(named: ModelName) -> ModelSpec:
     )
 
 
-def _checkpoint(name: str, engine: Engine, folder: Path) -> ModelSpec:
+def _checkpoint(name: str, engine: Engine) -> ModelSpec:
+    folder = checkpoint_folder(checkpoint_name(name))
     config = check_checkpoint(name, folder)
     length = config.get("max_position_embeddings")
     return ModelSpec(
@@ -244,7 +243,7 @@ def load_backend(
 
     Args:
         spec: one of KINDS that judge, e.g. `openai:MODEL@URL` (several URLs separated by commas).
-        limits: concurrency, tries, timeouts, pace and money, for backends that are servers.
+        limits: for backends that are servers.
         options: further arguments of the backend's class, e.g. `tensor_parallel_size`.
         batch: ask through the provider's batch service.
         flag: where the user named it, for the error.
