@@ -26,7 +26,7 @@ from mipo_eval.models.base import Answers, Failure, Limits, Reply, Request
 from mipo_eval.models.gemini import GeminiBackend, config_of, contents_of, read_answer
 from mipo_eval.models.openai import OpenAIBackend, read_completion
 from mipo_eval.models.prices import Budget, Usage
-from mipo_eval.models.retry import Found, ServedBackend, Trouble, clean, status_kind
+from mipo_eval.models.server import Found, ServedBackend, Trouble, clean, status_kind
 
 if TYPE_CHECKING:
     import openai

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mipo_eval.errors import BackendError
 from mipo_eval.models.base import Limits, Reply, Request, sendable
-from mipo_eval.models.retry import Send, ServedBackend, Trouble, clean
+from mipo_eval.models.server import Send, ServedBackend, Trouble, clean
 from mipo_eval.models.spec import OPENAI_URL, is_private, normal_url
 
 if TYPE_CHECKING:

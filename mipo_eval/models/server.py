@@ -1,4 +1,9 @@
-"""How requests are sent to a server: bounded, lazily, with retries, and stopped when hopeless."""
+"""A server that is asked: bounded, lazily, with retries, and no more when that is hopeless.
+
+Two things hold a try back before it is sent, beside the money (`prices`): the width (how many are
+in flight, narrowed when the server is overloaded and widened again while it answers), and the pace
+(requests and tokens a minute).
+"""
 
 import asyncio
 import email.utils
@@ -8,8 +13,9 @@ import os
 import re
 import time
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing
+from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from dataclasses import KW_ONLY, dataclass, replace
 from difflib import get_close_matches
 from itertools import chain
@@ -18,7 +24,6 @@ from typing import ClassVar, TypeVar
 from mipo_eval.errors import BackendError, ConfigError
 from mipo_eval.models.base import Answers, Failure, FailureKind, Limits, Reply, Request
 from mipo_eval.models.prices import Budget, Price, Usage, price_of
-from mipo_eval.models.rate_limit import Pace, Width
 from mipo_eval.models.spec import KEYS, is_private
 
 Found = TypeVar("Found")
@@ -35,6 +40,84 @@ _LISTED = 12
 """Models named in an error, at most."""
 
 _OVERLOAD = frozenset({"rate_limit", "server_error", "timeout"})
+_NARROWER = 0.7
+_BURST_SECONDS = 1.0
+"""How much unused pace may be caught up on at once."""
+
+
+class Pace:
+    """Spreads an amount a minute evenly over time; None is no limit.
+
+    `clock` gives seconds that only go forward.
+    """
+
+    def __init__(
+        self, per_minute: float | None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._seconds_each = 0.0 if per_minute is None else 60.0 / per_minute
+        self._clock = clock
+        self._free_at = clock()
+
+    def reserve(self, amount: float) -> float:
+        """Take `amount` and return the seconds to wait before using it."""
+        now = self._clock()
+        self._free_at = max(self._free_at, now - _BURST_SECONDS)
+        wait = self._free_at - now
+        self._free_at += amount * self._seconds_each
+        return max(0.0, wait)
+
+    def correct(self, amount: float) -> None:
+        """Take `amount` more, or give some back, once the real amount is known."""
+        self._free_at += amount * self._seconds_each
+
+
+class Width:
+    """How many tries are in flight at most; halfway between polite and greedy.
+
+    Each overload (429, 5xx, timeout) takes three tenths off, but only once for all the tries that
+    were in flight together; each reply adds its share of one back.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._now = float(most)
+        self._in_flight = 0
+        self._round = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    @property
+    def now(self) -> int:
+        """The present limit."""
+        return int(self._now)
+
+    async def enter(self) -> int:
+        """Wait for a place and return the round it belongs to."""
+        while self._in_flight >= self.now:
+            place = asyncio.get_running_loop().create_future()
+            self._waiting.append(place)
+            await place
+        self._in_flight += 1
+        return self._round
+
+    def leave(self) -> None:
+        """Give the place back; as many of the waiting look again as there are places."""
+        self._in_flight -= 1
+        free = self.now - self._in_flight
+        while self._waiting and free > 0:
+            place = self._waiting.popleft()
+            if not place.done():
+                place.set_result(None)
+                free -= 1
+
+    def widen(self) -> None:
+        """Note a reply."""
+        self._now = min(self._most, self._now + 1 / self._now)
+
+    def narrow(self, round_: int) -> None:
+        """Note an overload that a try of `round_` met."""
+        if round_ == self._round:
+            self._round += 1
+            self._now = max(1.0, self._now * _NARROWER)
 
 
 @dataclass(eq=False)
@@ -102,7 +185,7 @@ class Sender:
         return self._budget.usage
 
     def revive(self) -> None:
-        """Forget that the server was dead; for use after it was checked again."""
+        """Forget that the server was dead: it was checked again."""
         self.dead = None
         self._unanswered = 0
 
@@ -187,8 +270,8 @@ class Sender:
         except TimeoutError:
             cost = reserved
             self._width.narrow(round_)
-            seconds = f"{self.limits.timeout:g} s"
-            raise Trouble("timeout", f"no answer within {seconds}", again=True) from None
+            late = f"no answer within {self.limits.timeout:g} s"
+            raise Trouble("timeout", late, again=True) from None
         except Trouble as trouble:
             cost = reserved if trouble.billed else 0.0
             if trouble.kind in _OVERLOAD:
@@ -235,8 +318,7 @@ class Sender:
         """Find out from one failed try whether the server is dead."""
         silent = trouble.kind in {"connection", "timeout"}
         self._unanswered = self._unanswered + 1 if silent else 0
-        tries = self.limits.attempts
-        gave_up = failure.attempts == tries and self._unanswered >= tries
+        gave_up = self._unanswered >= failure.attempts == self.limits.attempts
         if self.dead is None and (trouble.stops or gave_up):
             self.dead = Failure(kind=failure.kind, detail=f"not asked: {failure.detail}")
             stopped.set()
@@ -244,11 +326,9 @@ class Sender:
 
 async def _pause(seconds: float, stopped: asyncio.Event) -> None:
     """Sleep, but wake when the server is found dead."""
-    try:
+    with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await stopped.wait()
-    except TimeoutError:
-        return
 
 
 class ServedBackend(ABC):
@@ -347,7 +427,7 @@ class ServedBackend(ABC):
             status: 401 where the key is what is wrong.
             words: the server's reason.
             stops: as in `Trouble`.
-            after: how long it asks to wait, as in a Retry-After header.
+            after: its Retry-After header, or what says the same.
         """
         if status == 401:
             # The server's words are left out here: some repeat the key.
@@ -361,10 +441,9 @@ class ServedBackend(ABC):
         if kind == "bad_request":
             return Trouble(kind, detail)
         try:
-            wait = retry_after(after, time.time())
+            return Trouble(kind, detail, again=True, after=retry_after(after, time.time()))
         except ValueError as too_long:
             return Trouble(kind, f"{detail} ({too_long})")
-        return Trouble(kind, detail, again=True, after=wait)
 
     def not_served(self, url: str, served: Sequence[str]) -> str:
         """Return, in words, that a server does not have the model, and the names nearest to it."""
@@ -385,34 +464,25 @@ def clean(text: str) -> str:
 
 def status_kind(status: int) -> FailureKind:
     """Return what an HTTP error status is called in the ledger."""
-    return _KINDS.get(status, "server_error" if status >= 500 else "bad_request")
-
-
-_KINDS: dict[int, FailureKind] = {
-    401: "auth",
-    403: "auth",
-    408: "timeout",
-    409: "server_error",
-    429: "rate_limit",
-}
+    if status in {401, 403}:
+        return "auth"
+    if status in {408, 429}:
+        return "timeout" if status == 408 else "rate_limit"
+    return "server_error" if status >= 500 or status == 409 else "bad_request"
 
 
 def retry_after(value: str | None, now: float) -> float | None:
     """Return the seconds a Retry-After header asks for, or None if it says nothing usable.
 
-    Args:
-        value: the header: seconds, or an HTTP date.
-        now: the time of day in seconds since the epoch, for dates.
+    The header holds seconds, or an HTTP date, for which `now` is in seconds since the epoch.
 
     Raises:
         ValueError: the server asks for longer than five minutes, which is not worth waiting.
     """
-    if value is None:
-        return None
     try:
-        seconds = float(value)
+        seconds = float(value or "")
     except ValueError:
-        parsed = email.utils.parsedate_tz(value)
+        parsed = email.utils.parsedate_tz(value or "")
         if parsed is None:
             return None
         seconds = email.utils.mktime_tz(parsed) - now
