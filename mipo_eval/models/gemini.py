@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from mipo_eval.errors import BackendError, ConfigError
+from mipo_eval.errors import ConfigError
 from mipo_eval.models.base import Limits, Reply, Request, sendable
 from mipo_eval.models.server import Send, ServedBackend, Trouble, clean
 from mipo_eval.models.spec import KEYS, is_private, normal_url
@@ -49,11 +49,7 @@ class GeminiBackend(ServedBackend):
         return self.urls[0]
 
     async def check(self) -> None:
-        """Ask the server for this model.
-
-        Raises:
-            BackendError: no key, no server, or not this model.
-        """
+        """Ask the server for this model; see `Backend.check`."""
         from google.genai.errors import APIError
 
         async def served(client: "AsyncClient") -> list[str]:
@@ -67,12 +63,7 @@ class GeminiBackend(ServedBackend):
             return [self.model]
 
         async with self.client() as client:
-            try:
-                names = await self.mapped(served(client))
-            except Trouble as trouble:
-                raise BackendError(trouble.detail) from None
-        if self.model not in names:
-            raise BackendError(self.not_served(self.url, names))
+            await self.check_served(self.url, self.mapped(served(client)))
         self._sender.revive()
 
     @asynccontextmanager

@@ -114,11 +114,7 @@ class CheckpointBackend(ABC):
         return {"backend": backend, "model": self.name, "checkpoint": checkpoint, **how}
 
     async def check(self) -> None:
-        """Find out, without loading the weights, whether the checkpoint can judge.
-
-        Raises:
-            BackendError: it has no chat template.
-        """
+        """Find out, without loading the weights, whether the checkpoint can judge."""
         if not has_chat_template(self.folder):
             raise BackendError(
                 f"{self.name} has no chat template, so it cannot be asked as a judge: use an "
@@ -148,11 +144,8 @@ class CheckpointBackend(ABC):
         needed = len(tokens) + answer
         if not isinstance(room, int) or needed <= room:
             return tokens
-        return Failure(
-            kind="bad_request",
-            detail=f"the request and its answer take {needed} tokens, "
-            f"{self.name} has room for {room}",
-        )
+        asked = f"the request and its answer take {needed} tokens"
+        return Failure(kind="bad_request", detail=f"{asked}, {self.name} has room for {room}")
 
 
 class HfBackend(CheckpointBackend):
@@ -283,15 +276,11 @@ class HfBackend(CheckpointBackend):
         outcomes: list[Outcome] = []
         for sampling in {row.request.sampling: None for row in batch}:
             rows = [row for row in batch if row.request.sampling == sampling]
-            texts = self._written(rows)
-            outcomes += [
-                (row.request, self._reply(row, text, ended=ended, written=count))
-                for row, (text, count, ended) in zip(rows, texts, strict=True)
-            ]
+            outcomes += zip((row.request for row in rows), self._written(rows), strict=True)
         return outcomes
 
-    def _written(self, rows: Sequence[PromptRow]) -> Iterator[tuple[str, int, bool]]:
-        """Yield each answer's text, its tokens, and whether it ended by itself."""
+    def _written(self, rows: Sequence[PromptRow]) -> Iterator[Reply]:
+        """Yield the answers to rows of equal sampling."""
         import torch
 
         sampling = rows[0].request.sampling
@@ -311,10 +300,12 @@ class HfBackend(CheckpointBackend):
                 eos_token_id=self._end,
                 pad_token_id=self._tokenizer.pad_token_id,
             )
-        for row in tokens[:, padded["input_ids"].shape[1] :].tolist():
-            ended = self._end in row
-            own = row[: row.index(self._end)] if ended else row
-            yield self._tokenizer.decode(own, skip_special_tokens=True), len(own) + ended, ended
+        written = tokens[:, padded["input_ids"].shape[1] :].tolist()
+        for row, answer in zip(rows, written, strict=True):
+            ended = self._end in answer
+            own = answer[: answer.index(self._end)] if ended else answer
+            text = self._tokenizer.decode(own, skip_special_tokens=True)
+            yield self._reply(row, text, ended=ended, written=len(own) + ended)
 
     def _reply(self, row: PromptRow, text: str, *, ended: bool = True, written: int = 1) -> Reply:
         return Reply(

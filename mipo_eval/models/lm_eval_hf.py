@@ -39,7 +39,8 @@ class RecordingHFLM(Recording, HFLM):  # type: ignore[misc]
         tokens = super()._model_generate(context, max_length, stop, **kwargs)
         start = context.shape[1]
         prompt_tokens = _unpadded(context, self.tokenizer.pad_token_id)
-        ends = self._end_tokens()
+        configured = self.model.generation_config.eos_token_id
+        ends = {*(configured if isinstance(configured, list) else [configured]), self.eot_token_id}
         self.cache_hook.announce(
             self._ended(row[start:].tolist(), ends, stop, room=max_length - start, prompt_tokens=n)
             for row, n in zip(tokens, prompt_tokens, strict=True)
@@ -61,13 +62,14 @@ class RecordingHFLM(Recording, HFLM):  # type: ignore[misc]
             "logits_processor": LogitsProcessorList([draw]),
         }
 
-    def _end_tokens(self) -> set[int]:
-        configured = self.model.generation_config.eos_token_id
-        ends = configured if isinstance(configured, list) else [configured]
-        return {token for token in (*ends, self.eot_token_id) if token is not None}
-
     def _ended(
-        self, row: list[int], ends: set[int], stop: list[str], *, room: int, prompt_tokens: int
+        self,
+        row: list[int],
+        ends: set[int | None],
+        stop: list[str],
+        *,
+        room: int,
+        prompt_tokens: int,
     ) -> RawResponse:
         """Tell a row that stopped by itself from one that ran out of room."""
         pad = self.tokenizer.pad_token_id

@@ -2,6 +2,7 @@
 
 import json
 import os
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
@@ -79,7 +80,11 @@ class RecordingChatCompletion(Recording, LocalChatCompletion):  # type: ignore[m
         """Read a reply and announce how it ended, before lm-eval hands its text on."""
         answer = outputs if isinstance(outputs, dict) else {}
         choices, usage = answer.get("choices"), answer.get("usage") or {}
-        content = _content(choices)
+        content = None
+        with suppress(TypeError, IndexError, KeyError):
+            content = choices[0]["message"]["content"]
+        if not isinstance(content, str):
+            content = None
         finish = choices[0].get("finish_reason") if choices else None
         ended = RawResponse(
             reason=None if content is not None else f"the server sent no text ({finish})",
@@ -89,11 +94,3 @@ class RecordingChatCompletion(Recording, LocalChatCompletion):  # type: ignore[m
         )
         self.cache_hook.announce([ended])
         return [content or ""]
-
-
-def _content(choices: Any) -> str | None:
-    try:
-        content = choices[0]["message"]["content"]
-    except (TypeError, IndexError, KeyError):
-        return None
-    return content if isinstance(content, str) else None

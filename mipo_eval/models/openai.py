@@ -1,6 +1,5 @@
 """Any server that speaks the OpenAI chat-completions protocol: OpenAI itself, vLLM, and others."""
 
-import asyncio
 import json
 import os
 import socket
@@ -10,7 +9,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mipo_eval.errors import BackendError
 from mipo_eval.models.base import Limits, Reply, Request, sendable
 from mipo_eval.models.server import Send, ServedBackend, Trouble, clean
 from mipo_eval.models.spec import OPENAI_URL, is_private, normal_url
@@ -21,8 +19,6 @@ if TYPE_CHECKING:
 
 URL = "OPENAI_BASE_URL"
 """The environment variable for the default server, as in the openai package."""
-
-_CHECK_SECONDS = 20.0
 
 
 @dataclass(slots=True)
@@ -63,24 +59,10 @@ class OpenAIBackend(ServedBackend):
         return tuple(sorted({normal_url(part, path="/v1") for part in given.split(",")}))
 
     async def check(self) -> None:
-        """Ask each server for its list of models.
-
-        Raises:
-            BackendError: no key, no server, or not this model.
-        """
+        """Ask each server for its list of models; see `Backend.check`."""
         async with AsyncExitStack() as stack:
             for server in await self._open(stack):
-                try:
-                    async with asyncio.timeout(min(_CHECK_SECONDS, self.limits.timeout)):
-                        served = await self._models(server)
-                except Trouble as trouble:
-                    raise BackendError(trouble.detail) from None
-                except TimeoutError:
-                    raise BackendError(
-                        f"{server.url} does not answer; is it the right URL?"
-                    ) from None
-                if served is not None and self.model not in served:
-                    raise BackendError(self.not_served(server.url, served))
+                await self.check_served(server.url, self._models(server))
         self._sender.revive()
 
     @asynccontextmanager

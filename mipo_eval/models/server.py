@@ -35,6 +35,7 @@ _RAMP = 0.1
 """Seconds over which the workers start. Started at once they would stay in step for good: all
 replies arrive together, and the server idles while this process works through them."""
 
+_CHECK_SECONDS = 20.0
 _KEY_LIKE = re.compile(r"\b(?:(?:sk|key|Bearer)[-_ ]|AIza)[\w*.-]{6,}")
 _LISTED = 12
 """Models named in an error, at most."""
@@ -445,13 +446,22 @@ class ServedBackend(ABC):
         except ValueError as too_long:
             return Trouble(kind, f"{detail} ({too_long})")
 
-    def not_served(self, url: str, served: Sequence[str]) -> str:
-        """Return, in words, that a server does not have the model, and the names nearest to it."""
+    async def check_served(self, url: str, listed: Awaitable[Sequence[str] | None]) -> None:
+        """Raise BackendError unless a server has the model; None where it has no list of them."""
+        try:
+            async with asyncio.timeout(min(_CHECK_SECONDS, self.limits.timeout)):
+                served = await listed
+        except Trouble as trouble:
+            raise BackendError(trouble.detail) from None
+        except TimeoutError:
+            raise BackendError(f"{url} does not answer; is it the right URL?") from None
+        if served is None or self.model in served:
+            return
         names = ", ".join(served) or "nothing"
         if len(served) > _LISTED:
             near = get_close_matches(self.model, served, n=_LISTED, cutoff=0.0)
             names = f"{', '.join(near)} and {len(served) - _LISTED} more"
-        return f"{url} does not serve {self.model!r}; it serves: {names}"
+        raise BackendError(f"{url} does not serve {self.model!r}; it serves: {names}")
 
 
 def clean(text: str) -> str:

@@ -45,11 +45,7 @@ class VllmBackend(CheckpointBackend):
         return self._identity("vllm", dtype=self._dtype)
 
     async def check(self) -> None:
-        """Find out, without loading the weights, whether the checkpoint can judge here.
-
-        Raises:
-            BackendError: vLLM is not installed, or the checkpoint has no chat template.
-        """
+        """Find out, without loading the weights, whether the checkpoint can judge here."""
         if importlib.util.find_spec("vllm") is None:
             raise BackendError("vLLM is not installed here: pip install 'mipo-eval[vllm]'")
         await super().check()
