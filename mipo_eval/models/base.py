@@ -214,9 +214,6 @@ class ScriptedBackend:
             request's last message to its reply; or a function of the request.
         name: part of the identity; give two scripts two names to keep their calls apart.
 
-    Attributes:
-        asked: the requests answered so far, in order.
-
     Example:
         >>> backend = ScriptedBackend(["4", Failure(kind="timeout", detail="too slow"), "2"])
     """
@@ -225,6 +222,7 @@ class ScriptedBackend:
         self._script = script
         self._name = name
         self.asked: list[Request] = []
+        """The requests answered so far, in order."""
 
     @classmethod
     def from_file(cls, path: str | Path) -> "ScriptedBackend":
@@ -259,11 +257,7 @@ class ScriptedBackend:
         """Do nothing: a script is always there."""
 
     async def answer(self, requests: Iterable[Request]) -> Answers:
-        """Yield each request with its outcome, in order.
-
-        Raises:
-            BackendError: the script holds no reply for a request.
-        """
+        """Yield each request with its outcome, in order; BackendError where the script ends."""
         for request in requests:
             outcome = self._outcome(request)
             self.asked.append(request)

@@ -14,11 +14,19 @@ by one, and what one has asked the other finds in the ledger.
 import asyncio
 import json
 from abc import abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+)
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from mipo_eval.errors import BackendError, ConfigError
 from mipo_eval.keys import digest
@@ -197,19 +205,17 @@ class BatchBackend(ServedBackend, Generic[Client, Job]):
             for name, request in requests.items():
                 yield name, self._counted(request, found.get(name) or missing)
 
-    def _afforded(self, left: dict[str, Request]) -> list[tuple[str, Failure]]:
-        """Set money aside for the requests; take out, and return, those it does not suffice for."""
-        refused = []
+    def _afforded(self, left: dict[str, Request]) -> Iterator[tuple[str, Failure]]:
+        """Set money aside for the requests; take out, and yield, those it does not suffice for."""
         for name, request in list(left.items()):
             reserved = self._budget.reserve(request)
-            if reserved is None:
-                self.usage.failures += 1
-                detail = f"not asked: {self._budget.purse.used_up()}"
-                refused.append((name, Failure(kind="budget", detail=detail, attempts=0)))
-                del left[name]
-            else:
+            if reserved is not None:
                 self._held[name] = reserved
-        return refused
+                continue
+            del left[name]
+            self.usage.failures += 1
+            detail = f"not asked: {self._budget.purse.used_up()}"
+            yield name, Failure(kind="budget", detail=detail, attempts=0)
 
     async def _collected(self, job: SentBatch, client: Client) -> Mapping[str, Reply | Failure]:
         """Wait until a job is done and return what it has answered."""
@@ -259,7 +265,6 @@ class BatchBackend(ServedBackend, Generic[Client, Job]):
         )
 
 
-_ENDPOINT: Literal["/v1/chat/completions"] = "/v1/chat/completions"
 _ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
 
 
@@ -278,7 +283,7 @@ class OpenAIBatchBackend(BatchBackend["openai.AsyncOpenAI", "Batch"], OpenAIBack
     async def _submit(
         self, client: "openai.AsyncOpenAI", requests: Mapping[str, Request]
     ) -> "Batch":
-        about = {"method": "POST", "url": _ENDPOINT}
+        about = {"method": "POST", "url": "/v1/chat/completions"}
         lines = (
             json.dumps({"custom_id": name, **about, "body": self.body(request)})
             for name, request in requests.items()
@@ -290,7 +295,7 @@ class OpenAIBatchBackend(BatchBackend["openai.AsyncOpenAI", "Batch"], OpenAIBack
         return await self.mapped(
             client.batches.create(
                 input_file_id=file.id,
-                endpoint=_ENDPOINT,
+                endpoint="/v1/chat/completions",
                 completion_window="24h",
                 metadata={MARK: self._mark},
             )
@@ -388,7 +393,7 @@ class GeminiBatchBackend(BatchBackend["AsyncClient", "BatchJob"], GeminiBackend)
         config = CreateBatchJobConfig(display_name=f"{MARK}-{self._mark}")
         job = await self.mapped(client.batches.create(model=self.model, src=inlined, config=config))
         if not job.name:
-            raise Trouble("bad_reply", f"{self.url} gave the batch no name", again=True)
+            raise Trouble("bad_reply", f"{self.urls[0]} gave the batch no name", again=True)
         return job
 
     async def _retrieve(self, client: "AsyncClient", name: str) -> "BatchJob":

@@ -43,11 +43,6 @@ class GeminiBackend(ServedBackend):
     def _servers(self, base_url: str | None) -> tuple[str, ...]:
         return (normal_url(base_url or _DEFAULT_URL, key=KEYS["gemini"][0]),)
 
-    @property
-    def url(self) -> str:
-        """Where the model is served."""
-        return self.urls[0]
-
     async def check(self) -> None:
         """Ask the server for this model; see `Backend.check`."""
         from google.genai.errors import APIError
@@ -63,8 +58,7 @@ class GeminiBackend(ServedBackend):
             return [self.model]
 
         async with self.client() as client:
-            await self.check_served(self.url, self.mapped(served(client)))
-        self._sender.revive()
+            await self.check_served(self.urls[0], self.mapped(served(client)))
 
     @asynccontextmanager
     async def _opened(self) -> AsyncIterator[Send]:
@@ -82,13 +76,13 @@ class GeminiBackend(ServedBackend):
         from google import genai
         from google.genai.types import HttpOptions, HttpRetryOptions
 
-        key, limits = self.api_key(self.url), self.limits
+        key, limits = self.api_key(self.urls[0]), self.limits
         async with aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=limits.concurrency),
-            trust_env=not is_private(self.url),
+            trust_env=not is_private(self.urls[0]),
         ) as session:
             options = HttpOptions(
-                base_url=self.url,
+                base_url=self.urls[0],
                 api_version="v1beta",  # where preview models are
                 timeout=int(limits.timeout * 1000),
                 # Ours are counted and spread; the client would sleep up to ten seconds itself.
@@ -195,11 +189,8 @@ def read_answer(answer: "GenerateContentResponse", seconds: float | None = None)
 def _first_token(result: Any) -> tuple[tuple[str, float], ...] | None:
     if not result or not result.top_candidates or not result.top_candidates[0].candidates:
         return None
-    return tuple(
-        (candidate.token, candidate.log_probability)
-        for candidate in result.top_candidates[0].candidates
-        if candidate.token is not None and candidate.log_probability is not None
-    )
+    best = ((one.token, one.log_probability) for one in result.top_candidates[0].candidates)
+    return tuple(both for both in best if None not in both)
 
 
 def contents_of(request: Request) -> "list[Content]":

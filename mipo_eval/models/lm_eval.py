@@ -145,13 +145,11 @@ FINISHED: Mapping[object, FinishReason] = {"stop": "stop", "length": "length"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawResponse:
-    """One response as it came out of the model."""
+    """One response as it came out of the model; its fields are those of `Response`."""
 
     text: str | None = None
     reason: str | None = None
-    """Why there is no text."""
     final: bool = False
-    """True when asking again would fail again."""
     finish_reason: FinishReason | None = None
     prompt_tokens: int | None = None
     response_tokens: int | None = None

@@ -39,10 +39,8 @@ class RecordingHFLM(Recording, HFLM):  # type: ignore[misc]
         tokens = super()._model_generate(context, max_length, stop, **kwargs)
         start = context.shape[1]
         prompt_tokens = _unpadded(context, self.tokenizer.pad_token_id)
-        configured = self.model.generation_config.eos_token_id
-        ends = {*(configured if isinstance(configured, list) else [configured]), self.eot_token_id}
         self.cache_hook.announce(
-            self._ended(row[start:].tolist(), ends, stop, room=max_length - start, prompt_tokens=n)
+            self._ended(row[start:].tolist(), stop, room=max_length - start, prompt_tokens=n)
             for row, n in zip(tokens, prompt_tokens, strict=True)
         )
         return tokens
@@ -63,17 +61,13 @@ class RecordingHFLM(Recording, HFLM):  # type: ignore[misc]
         }
 
     def _ended(
-        self,
-        row: list[int],
-        ends: set[int | None],
-        stop: list[str],
-        *,
-        room: int,
-        prompt_tokens: int,
+        self, row: list[int], stop: list[str], *, room: int, prompt_tokens: int
     ) -> RawResponse:
         """Tell a row that stopped by itself from one that ran out of room."""
-        pad = self.tokenizer.pad_token_id
-        length = next((i for i, token in enumerate(row) if token in ends or token == pad), len(row))
+        configured = self.model.generation_config.eos_token_id
+        ends = {*(configured if isinstance(configured, list) else [configured]), self.eot_token_id}
+        ends.add(self.tokenizer.pad_token_id)
+        length = next((i for i, token in enumerate(row) if token in ends), len(row))
         stopped = length < room or any(s and s in self.tok_decode(row) for s in stop)
         return RawResponse(
             finish_reason="stop" if stopped else "length",

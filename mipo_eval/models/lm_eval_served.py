@@ -79,7 +79,8 @@ class RecordingChatCompletion(Recording, LocalChatCompletion):  # type: ignore[m
     def parse_generations(self, outputs: Any, **kwargs: Any) -> list[str]:
         """Read a reply and announce how it ended, before lm-eval hands its text on."""
         answer = outputs if isinstance(outputs, dict) else {}
-        choices, usage = answer.get("choices"), answer.get("usage") or {}
+        choices: Any = answer.get("choices")
+        usage = answer.get("usage") or {}
         content = None
         with suppress(TypeError, IndexError, KeyError):
             content = choices[0]["message"]["content"]

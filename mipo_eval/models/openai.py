@@ -63,7 +63,6 @@ class OpenAIBackend(ServedBackend):
         async with AsyncExitStack() as stack:
             for server in await self._open(stack):
                 await self.check_served(server.url, self._models(server))
-        self._sender.revive()
 
     @asynccontextmanager
     async def _opened(self) -> AsyncIterator[Send]:

@@ -75,13 +75,10 @@ class PriceTable(BaseModel):
 
 
 def price_of(model: str, *, private: bool) -> Price | None:
-    """Return what a model costs; None where no table knows.
+    """Return what a model costs; None where no table knows. Raises as `load_prices` does.
 
     A server on this machine or network is free, unless the user's own table has its model: then it
     passes requests on to somebody who charges.
-
-    Raises:
-        ConfigError: as `load_prices`.
     """
     if not private:
         return load_prices().find(model)

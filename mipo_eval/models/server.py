@@ -254,8 +254,7 @@ class Sender:
     async def _try(self, request: Request, send: Send, stopped: asyncio.Event) -> Reply:
         """Send once, when width, pace and budget allow it."""
         round_ = await self._width.enter()
-        reserved = 0.0
-        cost = 0.0
+        reserved = cost = 0.0
         try:
             reserved = await self._reserve(request)
             estimate = await self._keep_pace(request, stopped)
@@ -287,11 +286,7 @@ class Sender:
             self._width.leave()
 
     async def _reserve(self, request: Request) -> float:
-        """Set the money for a try aside; wait for what is in flight to give some back.
-
-        Raises:
-            Trouble: the money is used up.
-        """
+        """Set the money for a try aside; wait for what is in flight to give some back."""
         while True:
             reserved = self._budget.reserve(request)
             if reserved is not None:
@@ -392,11 +387,7 @@ class ServedBackend(ABC):
         """Return what one of these errors is in our terms."""
 
     async def mapped(self, call: Awaitable[Found], url: str = "") -> Found:
-        """Await a call of the client to `url`, or to the only server there is.
-
-        Raises:
-            Trouble: the client's error.
-        """
+        """Await a call of the client to `url`, or the only server; its errors become Trouble."""
         try:
             return await call
         except self.errors() as error:
@@ -447,7 +438,7 @@ class ServedBackend(ABC):
             return Trouble(kind, f"{detail} ({too_long})")
 
     async def check_served(self, url: str, listed: Awaitable[Sequence[str] | None]) -> None:
-        """Raise BackendError unless a server has the model; None where it has no list of them."""
+        """Raise BackendError unless a server has the model, or (None) no list of its models."""
         try:
             async with asyncio.timeout(min(_CHECK_SECONDS, self.limits.timeout)):
                 served = await listed
@@ -456,6 +447,7 @@ class ServedBackend(ABC):
         except TimeoutError:
             raise BackendError(f"{url} does not answer; is it the right URL?") from None
         if served is None or self.model in served:
+            self._sender.revive()
             return
         names = ", ".join(served) or "nothing"
         if len(served) > _LISTED:

@@ -182,9 +182,8 @@ def parse_model(name: str) -> ModelSpec:
 
 def _served(named: ModelName) -> ModelSpec:
     if "," in named.url:
-        raise ConfigError(
-            f"--model {named.text!r}: a model is evaluated at one server: give one URL"
-        )
+        wrong = f"--model {named.text!r}"
+        raise ConfigError(f"{wrong}: a model is evaluated at one server: give one URL")
     url = normal_url(named.url, path="/v1") if named.url else OPENAI_URL
     # As it was typed: the keys of the responses that stores hold were made of that.
     typed = named.url.rstrip("/") if "://" in named.url else url
@@ -204,9 +203,8 @@ def _lm_eval_type(named: ModelName) -> ModelSpec:
         raise ConfigError(f"--model {named.text!r}: write lm-eval:TYPE:key=value,key=value")
     arguments = {key: value for key, _, value in pairs}
     if "trust_remote_code" in arguments:
-        raise ConfigError(
-            "trust_remote_code is not allowed: a checkpoint must not run its own code"
-        )
+        reason = "a checkpoint must not run its own code"
+        raise ConfigError(f"trust_remote_code is not allowed: {reason}")
     return ModelSpec(
         name=named.text,
         engine="lm-eval",
