@@ -271,10 +271,8 @@ class ScriptedBackend:
                 return self._script[request.messages[-1].content]
             return self._script[len(self.asked)]
         except (KeyError, IndexError):
-            start = request.messages[-1].content[:60]
-            raise BackendError(
-                f"the script holds no reply for request {len(self.asked) + 1} ({start!r}...)"
-            ) from None
+            which = f"request {len(self.asked) + 1} ({request.messages[-1].content[:60]!r}...)"
+            raise BackendError(f"the script holds no reply for {which}") from None
 
 
 def _row(path: Path, number: int, line: str) -> tuple[str | None, str]:

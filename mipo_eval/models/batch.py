@@ -75,9 +75,7 @@ class BatchBackend(ServedBackend, Generic[Client, Job]):
     """What backends have in common that ask through a batch service; goes before the other base.
 
     Args:
-        model: the model's name.
-        base_url: the server, where it is not the provider's own.
-        limits: tries of calls to the service, their waits, and money.
+        model, base_url, limits: as in `ServedBackend`.
         job_requests: in one job at most; they are kept in memory until it is done.
         poll_seconds: between two looks at a job; the first come sooner, since small jobs end soon.
     """

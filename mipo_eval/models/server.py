@@ -404,9 +404,8 @@ class ServedBackend(ABC):
         """
         key = self._key()
         if not key and not is_private(url):
-            raise BackendError(
-                f"{url} needs a key: set the environment variable {KEYS[self.kind][0]}"
-            )
+            variable = KEYS[self.kind][0]
+            raise BackendError(f"{url} needs a key: set the environment variable {variable}")
         return key
 
     def refusal(

@@ -17,7 +17,7 @@ class VllmBackend(CheckpointBackend):
     Answers with choices are constrained to them while they are written.
 
     Args:
-        model: folder of a checkpoint, or a hub id.
+        model: as in `CheckpointBackend`.
         tensor_parallel_size: GPUs one copy of the model is spread over.
         max_model_len: context in tokens, to save memory; default the model's own.
         dtype: precision of weights and sums; default the checkpoint's.
