@@ -21,7 +21,7 @@ from typing import Any
 from mipo_eval.judges.judge import RATING_OPTIONAL_SLOTS, RATING_SLOTS, Judge, rating_requests
 from mipo_eval.judges.parse import parse_rating
 from mipo_eval.judges.prompt import load_prompt
-from mipo_eval.models import Reply, Request
+from mipo_eval.models.base import Reply, Request
 from mipo_eval.models.hf import HfBackend
 from mipo_eval.records import Item
 

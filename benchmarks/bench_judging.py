@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from benchmarks.judge_server import JudgeServer
-from mipo_eval.models import Limits, Message, Reply, Request
+from mipo_eval.models.base import Limits, Message, Reply, Request
 from mipo_eval.models.openai import OpenAIBackend
 
 ROOT = Path(__file__).parents[1]

@@ -19,9 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mipo_eval.errors import ConfigError
 from mipo_eval.judges.judge import PAIR_SLOTS, RATING_OPTIONAL_SLOTS, RATING_SLOTS, Judge, Protocol
 from mipo_eval.judges.prompt import Prompt, load_prompt
-from mipo_eval.models.base import Sampling
-from mipo_eval.models.prices import Purse
-from mipo_eval.models.rate_limit import Limits
+from mipo_eval.models.base import Limits, Purse, Sampling
 from mipo_eval.models.spec import JUDGES, ModelName, load_backend, read_name
 
 FAMILY = "family"

@@ -41,7 +41,8 @@ def _from_hub(name: str) -> Path:
             LocalEntryNotFoundError,
         )
     except ModuleNotFoundError:
-        raise ModelError(_NEEDS_HF) from None
+        needed = "local checkpoints need torch and transformers: pip install 'mipo-eval[hf]'"
+        raise ModelError(needed) from None
     try:
         return Path(snapshot_download(name, allow_patterns=[f"*{s}" for s in _IDENTITY_SUFFIXES]))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
@@ -51,32 +52,12 @@ def _from_hub(name: str) -> Path:
         ) from error
 
 
-_NEEDS_HF = "local checkpoints need torch and transformers: pip install 'mipo-eval[hf]'"
-
-
 def check_checkpoint(name: str, folder: Path) -> dict[str, Any]:
     """Return the configuration of a checkpoint that is a language model with safe weights.
 
     Raises:
         ModelError: it is not; the message says what it is instead.
     """
-    config = _read_config(name, folder)
-    if not any(folder.glob("*.safetensors")):
-        unsafe = [path.name for pattern in _UNSAFE_WEIGHTS for path in folder.glob(pattern)]
-        found = (
-            f"only {', '.join(sorted(unsafe))}, which may run code when read" if unsafe else "none"
-        )
-        raise ModelError(
-            f"{name} has no weights in safetensors ({found}): save it with safe_serialization=True"
-        )
-    architectures = config.get("architectures") or []
-    if not any(a.endswith(("ForCausalLM", "ForConditionalGeneration")) for a in architectures):
-        what = ", ".join(architectures) or "no architecture in config.json"
-        raise ModelError(f"{name} is not a language model ({what}): nothing to generate with")
-    return config
-
-
-def _read_config(name: str, folder: Path) -> dict[str, Any]:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -85,6 +66,17 @@ def _read_config(name: str, folder: Path) -> dict[str, Any]:
         raise ModelError(f"{folder / 'config.json'} cannot be read: {error}") from error
     if not isinstance(config, dict):
         raise ModelError(f"{folder / 'config.json'} is not a JSON object")
+    if not any(folder.glob("*.safetensors")):
+        unsafe = [path.name for pattern in _UNSAFE_WEIGHTS for path in folder.glob(pattern)]
+        names = ", ".join(sorted(unsafe))
+        found = f"only {names}, which may run code when read" if unsafe else "none"
+        raise ModelError(
+            f"{name} has no weights in safetensors ({found}): save it with safe_serialization=True"
+        )
+    architectures = config.get("architectures") or []
+    if not any(a.endswith(("ForCausalLM", "ForConditionalGeneration")) for a in architectures):
+        what = ", ".join(architectures) or "no architecture in config.json"
+        raise ModelError(f"{name} is not a language model ({what}): nothing to generate with")
     return config
 
 

@@ -22,12 +22,10 @@ _GAIN = 0.9
 
 
 def fit_threads(model: Any, *, rows: int) -> None:
-    """Choose the threads for a model; nothing happens where it is not on the processor.
+    """Choose the threads for a loaded model; nothing happens where it is not on the processor.
 
-    Args:
-        model: of transformers, loaded.
-        rows: of the matrices it will multiply: texts at a time where it generates, tokens at a time
-            where it learns.
+    `rows` are those of the matrices it will multiply: texts at a time where it generates, tokens at
+    a time where it learns.
     """
     if model.device.type == "cpu":
         width = getattr(model.config.get_text_config(), "hidden_size", None)
@@ -37,11 +35,8 @@ def fit_threads(model: Any, *, rows: int) -> None:
 def choose_threads(rows: int, width: int) -> int:
     """Set and return the number of torch's threads that multiplies fastest just now.
 
-    From one to one per core; where OMP_NUM_THREADS says how many, that holds.
-
-    Args:
-        rows: of the matrices to try it with.
-        width: their columns, those of a model's hidden states.
+    From one to one per core; where OMP_NUM_THREADS says how many, that holds. Matrices are tried
+    of so many rows, and of the width of a model's hidden states.
     """
     import torch
 

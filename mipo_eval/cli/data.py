@@ -70,8 +70,9 @@ def prepare(  # noqa: PLR0913, PLR0917 - one parameter per flag
     from mipo_eval import settings
     from mipo_eval.cli.render import Output, inert
     from mipo_eval.errors import ConfigError
-    from mipo_eval.models import Limits, Purse, load_backend
+    from mipo_eval.models.base import Limits, Purse
     from mipo_eval.models.prices import spending
+    from mipo_eval.models.spec import load_backend
     from mipo_eval.progress import Stage, run_shown
     from mipo_eval.store import Store
     from mipo_eval.tasks import prepare as preparing

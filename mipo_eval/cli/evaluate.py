@@ -120,7 +120,7 @@ def judge_loader(*, max_cost: float | None, batch: bool) -> "Callable[..., Judge
     """
     from mipo_eval.judges.judge import Protocol
     from mipo_eval.judges.presets import load_judge
-    from mipo_eval.models import Purse
+    from mipo_eval.models.base import Purse
 
     purse = Purse(max_cost) if max_cost is not None else None
 

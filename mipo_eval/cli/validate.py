@@ -98,7 +98,7 @@ def validate(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number i
     from mipo_eval.cli.render import Output
     from mipo_eval.judges.presets import load_judge
     from mipo_eval.judges.validate import attack_json, examine, protocol_for
-    from mipo_eval.models.prices import Purse
+    from mipo_eval.models.base import Purse
     from mipo_eval.store.engine import Store
 
     if replies and (data is None or attack or protocol or prompt):

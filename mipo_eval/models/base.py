@@ -4,6 +4,7 @@ With its fake, which replays replies: for tests, examples, and replies collected
 """
 
 import json
+import random
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,6 +98,78 @@ class Failure:
     attempts: int = 1
 
 
+class Purse:
+    """Dollars that may be spent, by one backend or by several that share them; None: any number."""
+
+    def __init__(self, limit: float | None = None) -> None:
+        self.limit = limit
+        self.spent = 0.0
+        self._reserved = 0.0
+        self._held = 0
+        """How many tries money is set aside for; exact, unlike a sum of small amounts."""
+
+    def take(self, most: float) -> bool:
+        """Set `most` dollars aside, if that much is left."""
+        if self.limit is not None and self.spent + self._reserved + most > self.limit:
+            return False
+        self._reserved += most
+        self._held += 1
+        return True
+
+    @property
+    def can_free(self) -> bool:
+        """Whether something in flight may yet cost less than was set aside for it."""
+        return self._held > 0
+
+    def settle(self, reserved: float, cost: float) -> None:
+        """Replace what was set aside by what it cost."""
+        self.spent += cost
+        if reserved:
+            self._held -= 1
+            self._reserved = self._reserved - reserved if self._held else 0.0
+
+    def used_up(self) -> str:
+        """Return, in words, that the next request does not fit."""
+        return (
+            f"the limit of ${self.limit:g} is reached: ${self.spent:.4f} are spent and the next "
+            "request might cost more than is left"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How hard a server may be pushed, and how long it is waited for."""
+
+    concurrency: int = 64
+    """Requests in flight at most; fewer while the server is overloaded."""
+    attempts: int = 6
+    """Tries of one request, the first included."""
+    timeout: float = 120.0
+    """Seconds for one try, from connecting to the last byte."""
+    first_wait: float = 0.5
+    """Seconds before the second try; doubles with each further one."""
+    longest_wait: float = 30.0
+    """Seconds between two tries at most, unless the server asks for more by Retry-After."""
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+    max_cost: float | None = None
+    """US dollars; nothing is sent that could cost more, even if every reply were the longest."""
+    purse: Purse | None = None
+    """Money shared with other backends; `max_cost` is then not looked at."""
+
+    def money(self) -> Purse:
+        """Return what may be spent."""
+        return self.purse or Purse(self.max_cost)
+
+    def wait(self, attempt: int, after: float | None = None) -> float:
+        """Seconds to the next try: what the server asked for (`after`), or doubling with jitter."""
+        if after is not None:
+            # A little later than asked and not all at once: everybody was told the same time.
+            return after + random.uniform(0, 0.1 * after)
+        longest = min(self.longest_wait, self.first_wait * 2 ** (attempt - 1))
+        return random.uniform(longest / 2, longest)
+
+
 def sendable(text: str) -> str:
     """Return text a server or a tokenizer can take: model output may hold lone surrogates."""
     return text.encode("utf-8", "replace").decode()
@@ -141,9 +214,6 @@ class ScriptedBackend:
             request's last message to its reply; or a function of the request.
         name: part of the identity; give two scripts two names to keep their calls apart.
 
-    Attributes:
-        asked: the requests answered so far, in order.
-
     Example:
         >>> backend = ScriptedBackend(["4", Failure(kind="timeout", detail="too slow"), "2"])
     """
@@ -152,6 +222,7 @@ class ScriptedBackend:
         self._script = script
         self._name = name
         self.asked: list[Request] = []
+        """The requests answered so far, in order."""
 
     @classmethod
     def from_file(cls, path: str | Path) -> "ScriptedBackend":
@@ -186,11 +257,7 @@ class ScriptedBackend:
         """Do nothing: a script is always there."""
 
     async def answer(self, requests: Iterable[Request]) -> Answers:
-        """Yield each request with its outcome, in order.
-
-        Raises:
-            BackendError: the script holds no reply for a request.
-        """
+        """Yield each request with its outcome, in order; BackendError where the script ends."""
         for request in requests:
             outcome = self._outcome(request)
             self.asked.append(request)
@@ -204,10 +271,8 @@ class ScriptedBackend:
                 return self._script[request.messages[-1].content]
             return self._script[len(self.asked)]
         except (KeyError, IndexError):
-            start = request.messages[-1].content[:60]
-            raise BackendError(
-                f"the script holds no reply for request {len(self.asked) + 1} ({start!r}...)"
-            ) from None
+            which = f"request {len(self.asked) + 1} ({request.messages[-1].content[:60]!r}...)"
+            raise BackendError(f"the script holds no reply for {which}") from None
 
 
 def _row(path: Path, number: int, line: str) -> tuple[str | None, str]:

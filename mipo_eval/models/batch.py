@@ -13,22 +13,28 @@ by one, and what one has asked the other finds in the ledger.
 
 import asyncio
 import json
-import random
-from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from abc import abstractmethod
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+)
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from mipo_eval.errors import BackendError, ConfigError
 from mipo_eval.keys import digest
-from mipo_eval.models.base import Answers, Failure, Reply, Request
+from mipo_eval.models.base import Answers, Failure, Limits, Reply, Request
 from mipo_eval.models.gemini import GeminiBackend, config_of, contents_of, read_answer
 from mipo_eval.models.openai import OpenAIBackend, read_completion
 from mipo_eval.models.prices import Budget, Usage
-from mipo_eval.models.rate_limit import Limits
-from mipo_eval.models.retry import Found, ServedBackend, Trouble, clean, status_kind
+from mipo_eval.models.server import Found, ServedBackend, Trouble, clean, status_kind
 
 if TYPE_CHECKING:
     import openai
@@ -47,8 +53,9 @@ _LATER_LOOKS = 1.5
 _LOOKED_AT = 200
 """Jobs of the account that are looked through for ours, the latest first."""
 
-Listed = TypeVar("Listed")
-"""A job as the provider's client describes it."""
+Client = TypeVar("Client")
+Job = TypeVar("Job")
+"""As the provider's client describes it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,96 +63,21 @@ class SentBatch:
     """One batch at the provider."""
 
     name: str
-    keys: frozenset[str] | None
+    keys: frozenset[str] | None = None
     """Ledger keys of its requests; None where the provider tells only with the results."""
     done: bool
-    """Whether it has ended, so that what it has can be collected."""
-    state: str = "under way"
+    """Whether it has ended, well or not, so that what it has can be collected."""
+    state: str
+    """How far it is, in words."""
 
 
-class BatchService(ABC, Generic[Listed]):
-    """A provider's batch service; every method may raise Trouble.
-
-    Args:
-        backend: what asks the same model one by one.
-        url: of the server.
-    """
-
-    def __init__(self, backend: ServedBackend, url: str) -> None:
-        self._backend = backend
-        self._url = url
-        self._mark = digest(dict(backend.identity))
-
-    async def existing(self) -> list[SentBatch]:
-        """Return the jobs with our mark and identity that the provider still knows."""
-
-        async def ours() -> list[SentBatch]:
-            found, seen = [], 0
-            async for job in self._latest():
-                seen += 1
-                if seen > _LOOKED_AT:
-                    break
-                if self._is_ours(job):
-                    found.append(await self._described(job))
-            return found
-
-        return await self._mapped(ours())
-
-    async def refresh(self, job: SentBatch) -> SentBatch:
-        """Return the job as it is now."""
-        done, state = self._progress(await self._retrieve(job))
-        return replace(job, done=done, state=state)
-
-    @abstractmethod
-    async def submit(self, requests: Mapping[str, Request]) -> SentBatch:
-        """Start a job for requests by ledger key."""
-
-    @abstractmethod
-    async def collect(self, job: SentBatch) -> Mapping[str, Reply | Failure]:
-        """Return what a job that is done has answered, by ledger key."""
-
-    @abstractmethod
-    def _latest(self) -> AsyncIterator[Listed]:
-        """Yield the account's jobs, the latest first."""
-
-    @abstractmethod
-    def _is_ours(self, job: Listed) -> bool:
-        """Whether a job has our mark and identity."""
-
-    @abstractmethod
-    async def _described(self, job: Listed) -> SentBatch:
-        """Return a job of an earlier process, with its keys where the provider tells them."""
-
-    @abstractmethod
-    async def _retrieve(self, job: SentBatch) -> Listed:
-        """Return a job as the provider describes it now."""
-
-    @abstractmethod
-    def _progress(self, job: Listed) -> tuple[bool, str]:
-        """Return whether a job has ended, well or not, and how far it is, in words."""
-
-    async def _mapped(self, call: Awaitable[Found]) -> Found:
-        return await self._backend.mapped(call, self._url)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatchLimits:
-    """How batches are cut and watched."""
-
-    requests: int = 20_000
-    """In one job at most; they are kept in memory until it is done."""
-    poll_seconds: float = 30.0
-    """Between two looks at a job; the first ones come sooner, since small jobs end soon."""
-
-
-class BatchBackend(ServedBackend):
+class BatchBackend(ServedBackend, Generic[Client, Job]):
     """What backends have in common that ask through a batch service; goes before the other base.
 
     Args:
-        model: the model's name.
-        base_url: the server, where it is not the provider's own.
-        limits: tries of calls to the service, their waits, and money.
-        batch: how batches are cut and watched.
+        model, base_url, limits: as in `ServedBackend`.
+        job_requests: in one job at most; they are kept in memory until it is done.
+        poll_seconds: between two looks at a job; the first come sooner, since small jobs end soon.
     """
 
     most_requests: ClassVar[int] = 50_000
@@ -157,12 +89,15 @@ class BatchBackend(ServedBackend):
         base_url: str | None = None,
         *,
         limits: Limits | None = None,
-        batch: BatchLimits | None = None,
+        job_requests: int = 20_000,
+        poll_seconds: float = 30.0,
     ) -> None:
         super().__init__(model, base_url, limits=limits)
         if len(self.urls) > 1:
             raise ConfigError("batches go to one server: give one URL")
-        self._batch = batch or BatchLimits()
+        self._job_requests = min(job_requests, self.most_requests)
+        self._poll_seconds = poll_seconds
+        self._mark = digest(dict(self.identity))
         self._budget = Budget(self.price and self.price.in_batches(), self.limits.money())
         self._held: dict[str, float] = {}
         """Money set aside, by ledger key."""
@@ -172,9 +107,39 @@ class BatchBackend(ServedBackend):
         """What was asked for and paid so far."""
         return self._budget.usage
 
+    # What a provider's service does; every one of these may raise Trouble.
+
     @abstractmethod
-    def _service(self) -> AbstractAsyncContextManager[BatchService[Any]]:
-        """Open the provider's service."""
+    def _service(self) -> AbstractAsyncContextManager[Client]:
+        """Open the provider's client."""
+
+    @abstractmethod
+    async def _submit(self, client: Client, requests: Mapping[str, Request]) -> Job:
+        """Start a job for requests by ledger key."""
+
+    @abstractmethod
+    async def _retrieve(self, client: Client, name: str) -> Job:
+        """Return a job as the provider describes it now."""
+
+    @abstractmethod
+    async def _outcomes(self, client: Client, job: Job) -> Mapping[str, Reply | Failure]:
+        """Return what a job that is done has answered, by ledger key."""
+
+    @abstractmethod
+    def _latest(self, client: Client) -> AsyncIterator[Job]:
+        """Yield the account's jobs, the latest first."""
+
+    @abstractmethod
+    def _is_ours(self, job: Job) -> bool:
+        """Whether a job has our mark and identity."""
+
+    @abstractmethod
+    def _sent(self, job: Job) -> SentBatch:
+        """Return what a job is to us."""
+
+    async def _keys(self, client: Client, job: Job) -> frozenset[str] | None:
+        """Return the keys that a job of an earlier process has answered, or will."""
+        return None  # told with the results only
 
     async def answer(self, requests: Iterable[Request]) -> Answers:
         """Yield every request with its outcome, job after job.
@@ -182,25 +147,35 @@ class BatchBackend(ServedBackend):
         Raises:
             BackendError: the service cannot be reached; the jobs go on and are found again.
         """
-        async with (
-            self._service() as service,
-            aclosing(self._stream(requests, service)) as outcomes,
-        ):
-            async for outcome in outcomes:
-                yield outcome
-
-    async def _stream(self, requests: Iterable[Request], service: BatchService[Any]) -> Answers:
         old: list[SentBatch] | None = None
         source = iter(requests)
-        size = min(self._batch.requests, self.most_requests)
-        while wanted := {one.key(self.identity): one for one in islice(source, size)}:
-            if old is None:
-                old = await self._patiently(service.existing)
-            async for name, outcome in self._answered(wanted, old, service):
-                yield wanted.pop(name), outcome
+        async with self._service() as client:
+            while wanted := {
+                one.key(self.identity): one for one in islice(source, self._job_requests)
+            }:
+                if old is None:
+                    old = await self._patiently(lambda: self._existing(client))
+                async with aclosing(self._answered(wanted, old, client)) as outcomes:
+                    async for name, outcome in outcomes:
+                        yield wanted.pop(name), outcome
+
+    async def _existing(self, client: Client) -> list[SentBatch]:
+        """Return the jobs with our mark and identity that the provider still knows."""
+
+        async def ours() -> list[SentBatch]:
+            found, seen = [], 0
+            async for job in self._latest(client):
+                seen += 1
+                if seen > _LOOKED_AT:
+                    break
+                if self._is_ours(job):
+                    found.append(replace(self._sent(job), keys=await self._keys(client, job)))
+            return found
+
+        return await self.mapped(ours())
 
     async def _answered(
-        self, wanted: Mapping[str, Request], old: list[SentBatch], service: BatchService[Any]
+        self, wanted: Mapping[str, Request], old: list[SentBatch], client: Client
     ) -> AsyncGenerator[tuple[str, Reply | Failure], None]:
         """Take what old jobs have or will have, and submit the rest as one new job."""
         left = dict(wanted)
@@ -211,7 +186,7 @@ class BatchBackend(ServedBackend):
             if not job.done and job.keys is not None:
                 running.append((job, {name: left.pop(name) for name in job.keys & left.keys()}))
                 continue
-            for name, outcome in (await self._collected(job, service)).items():
+            for name, outcome in (await self._collected(job, client)).items():
                 # A failure in an old job is asked again now; only a reply is taken from it.
                 if name in left and isinstance(outcome, Reply):
                     yield name, self._counted(left.pop(name), outcome)
@@ -219,40 +194,44 @@ class BatchBackend(ServedBackend):
             yield name, failure
         if left:
             self.usage.tries += len(left)
-            running.append((await self._patiently(lambda: service.submit(left)), left))
+            made = self._sent(await self._patiently(lambda: self._submit(client, left)))
+            running.append((replace(made, keys=frozenset(left), state="under way"), left))
         for job, requests in running:
-            found = await self._collected(job, service)
+            found = await self._collected(job, client)
             detail = f"batch {job.name} ended without an answer to this request"
             missing = Failure(kind="server_error", detail=detail)
             for name, request in requests.items():
                 yield name, self._counted(request, found.get(name) or missing)
 
-    def _afforded(self, left: dict[str, Request]) -> list[tuple[str, Failure]]:
-        """Set money aside for the requests; take out, and return, those it does not suffice for."""
-        refused = []
+    def _afforded(self, left: dict[str, Request]) -> Iterator[tuple[str, Failure]]:
+        """Set money aside for the requests; take out, and yield, those it does not suffice for."""
         for name, request in list(left.items()):
             reserved = self._budget.reserve(request)
-            if reserved is None:
-                self.usage.failures += 1
-                detail = f"not asked: {self._budget.purse.used_up()}"
-                refused.append((name, Failure(kind="budget", detail=detail, attempts=0)))
-                del left[name]
-            else:
+            if reserved is not None:
                 self._held[name] = reserved
-        return refused
+                continue
+            del left[name]
+            self.usage.failures += 1
+            detail = f"not asked: {self._budget.purse.used_up()}"
+            yield name, Failure(kind="budget", detail=detail, attempts=0)
 
-    async def _collected(
-        self, job: SentBatch, service: BatchService[Any]
-    ) -> Mapping[str, Reply | Failure]:
+    async def _collected(self, job: SentBatch, client: Client) -> Mapping[str, Reply | Failure]:
         """Wait until a job is done and return what it has answered."""
+
+        async def latest() -> SentBatch:
+            return self._sent(await self._retrieve(client, job.name))
+
+        async def outcomes() -> Mapping[str, Reply | Failure]:
+            return await self._outcomes(client, await self._retrieve(client, job.name))
+
         wait = _FIRST_LOOK
         while not job.done:
             self.usage.waiting = f"batch {job.name}: {job.state}"
-            await asyncio.sleep(min(wait, self._batch.poll_seconds))
+            await asyncio.sleep(min(wait, self._poll_seconds))
             wait *= _LATER_LOOKS
-            job = await self._patiently(lambda now=job: service.refresh(now))  # type: ignore[misc]
+            job = await self._patiently(latest)
         self.usage.waiting = ""
-        return await self._patiently(lambda: service.collect(job))
+        return await self._patiently(outcomes)
 
     def _counted(self, request: Request, outcome: Reply | Failure) -> Reply | Failure:
         """Add an outcome to usage and budget, and return it."""
@@ -277,94 +256,85 @@ class BatchBackend(ServedBackend):
                 trouble = caught
             if not trouble.again or attempt == limits.attempts:
                 break
-            longest = min(limits.longest_wait, limits.first_wait * 2 ** (attempt - 1))
-            await asyncio.sleep(max(trouble.after or 0.0, random.uniform(longest / 2, longest)))
+            await asyncio.sleep(max(trouble.after or 0.0, limits.wait(attempt)))
         raise BackendError(
             f"{trouble.detail}; batches already submitted go on there: run the same command again "
             "to collect them"
         )
 
 
-_ENDPOINT: Literal["/v1/chat/completions"] = "/v1/chat/completions"
 _ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
 
 
-class OpenAIBatchBackend(BatchBackend, OpenAIBackend):
-    """Asks a model through OpenAI's Batch API, at OpenAI or one server that has it."""
+class OpenAIBatchBackend(BatchBackend["openai.AsyncOpenAI", "Batch"], OpenAIBackend):
+    """Asks a model through OpenAI's Batch API, at OpenAI or one server that has it.
+
+    Its requests and replies are files of JSON lines.
+    """
 
     @asynccontextmanager
-    async def _service(self) -> AsyncIterator[BatchService[Any]]:
+    async def _service(self) -> AsyncIterator["openai.AsyncOpenAI"]:
         async with AsyncExitStack() as stack:
             [server] = await self._open(stack)
-            yield _OpenAIService(self, server.url, server.client)
+            yield server.client
 
-
-class _OpenAIService(BatchService["Batch"]):
-    """The Batch API, whose requests and replies are files of JSON lines."""
-
-    def __init__(self, backend: OpenAIBackend, url: str, client: "openai.AsyncOpenAI") -> None:
-        super().__init__(backend, url)
-        self._body = backend.body
-        self._client = client
-
-    async def submit(self, requests: Mapping[str, Request]) -> SentBatch:
-        about = {"method": "POST", "url": _ENDPOINT}
+    async def _submit(
+        self, client: "openai.AsyncOpenAI", requests: Mapping[str, Request]
+    ) -> "Batch":
+        about = {"method": "POST", "url": "/v1/chat/completions"}
         lines = (
-            json.dumps({"custom_id": name, **about, "body": self._body(request)})
+            json.dumps({"custom_id": name, **about, "body": self.body(request)})
             for name, request in requests.items()
         )
         content = "\n".join(lines).encode()
-        file = await self._mapped(
-            self._client.files.create(file=("requests.jsonl", content), purpose="batch")
+        file = await self.mapped(
+            client.files.create(file=("requests.jsonl", content), purpose="batch")
         )
-        batch = await self._mapped(
-            self._client.batches.create(
+        return await self.mapped(
+            client.batches.create(
                 input_file_id=file.id,
-                endpoint=_ENDPOINT,
+                endpoint="/v1/chat/completions",
                 completion_window="24h",
                 metadata={MARK: self._mark},
             )
         )
-        done, _ = self._progress(batch)
-        return SentBatch(name=batch.id, keys=frozenset(requests), done=done)
 
-    async def collect(self, job: SentBatch) -> Mapping[str, Reply | Failure]:
-        batch = await self._retrieve(job)
-        if batch.status == "failed":
-            errors = batch.errors.data if batch.errors else None
+    async def _retrieve(self, client: "openai.AsyncOpenAI", name: str) -> "Batch":
+        return await self.mapped(client.batches.retrieve(name))
+
+    async def _outcomes(
+        self, client: "openai.AsyncOpenAI", job: "Batch"
+    ) -> Mapping[str, Reply | Failure]:
+        if job.status == "failed":
+            errors = job.errors.data if job.errors else None
             reason = errors[0].message if errors else "no reason given"
-            raise Trouble("bad_request", f"{self._url} refused batch {job.name}: {reason}")
+            raise Trouble("bad_request", f"{self.urls[0]} refused batch {job.id}: {reason}")
         found: dict[str, Reply | Failure] = {}
-        for file in (batch.output_file_id, batch.error_file_id):
+        for file in (job.output_file_id, job.error_file_id):
             if file:
-                found.update(_line_outcome(line) for line in await self._lines(file))
+                found.update(_line_outcome(line) for line in await self._lines(client, file))
         return found
 
-    async def _latest(self) -> AsyncIterator["Batch"]:
-        async for batch in self._client.batches.list(limit=100):
+    async def _latest(self, client: "openai.AsyncOpenAI") -> AsyncIterator["Batch"]:
+        async for batch in client.batches.list(limit=100):
             yield batch
 
     def _is_ours(self, job: "Batch") -> bool:
         return (job.metadata or {}).get(MARK) == self._mark
 
-    async def _described(self, job: "Batch") -> SentBatch:
-        """Return a batch with the keys it has answered, or will."""
-        done, state = self._progress(job)
-        file = job.output_file_id if done else job.input_file_id
-        lines = await self._lines(file) if file else []
-        keys = frozenset(line["custom_id"] for line in lines)
-        return SentBatch(name=job.id, keys=keys, done=done, state=state)
-
-    async def _retrieve(self, job: SentBatch) -> "Batch":
-        return await self._mapped(self._client.batches.retrieve(job.name))
-
-    def _progress(self, job: "Batch") -> tuple[bool, str]:
+    def _sent(self, job: "Batch") -> SentBatch:
         counts = job.request_counts
         answered = f", {counts.completed} of {counts.total} answered" if counts else ""
-        return job.status in _ENDED, f"{job.status.replace('_', ' ')}{answered}"
+        state = f"{job.status.replace('_', ' ')}{answered}"
+        return SentBatch(name=job.id, done=job.status in _ENDED, state=state)
 
-    async def _lines(self, file: str) -> list[dict[str, Any]]:
-        content = (await self._mapped(self._client.files.content(file))).content
+    async def _keys(self, client: "openai.AsyncOpenAI", job: "Batch") -> frozenset[str]:
+        file = job.output_file_id if job.status in _ENDED else job.input_file_id
+        lines = await self._lines(client, file) if file else []
+        return frozenset(line["custom_id"] for line in lines)
+
+    async def _lines(self, client: "openai.AsyncOpenAI", file: str) -> list[dict[str, Any]]:
+        content = (await self.mapped(client.files.content(file))).content
         try:
             return [json.loads(line) for line in content.splitlines() if line.strip()]
         except ValueError:
@@ -388,81 +358,63 @@ def _outcome(read: Callable[[], Reply]) -> Reply | Failure:
     try:
         return read()
     except Trouble as trouble:
-        return Failure(kind=trouble.kind, detail=trouble.detail)
+        return trouble.failure()
 
 
 _RUNNING = frozenset({"QUEUED", "PENDING", "RUNNING", "PAUSED", "UPDATING", "CANCELLING"})
 
 
-class GeminiBatchBackend(BatchBackend, GeminiBackend):
-    """Asks a Gemini model through its batch mode."""
+class GeminiBatchBackend(BatchBackend["AsyncClient", "BatchJob"], GeminiBackend):
+    """Asks a Gemini model through its batch mode.
+
+    Its requests and replies stand in the job itself. A list does not tell what is in a job; its
+    results do.
+    """
 
     most_requests = 2_000  # they are sent within the call that makes a job, which may have 20 MB
 
-    @asynccontextmanager
-    async def _service(self) -> AsyncIterator[BatchService[Any]]:
-        async with self.client() as client:
-            yield _GeminiService(self, self.url, client)
+    def _service(self) -> AbstractAsyncContextManager["AsyncClient"]:
+        return self.client()
 
-
-class _GeminiService(BatchService["BatchJob"]):
-    """Gemini's batch mode, whose requests and replies stand in the job itself."""
-
-    def __init__(self, backend: GeminiBackend, url: str, client: "AsyncClient") -> None:
-        super().__init__(backend, url)
-        self._model = backend.model
-        self._client = client
-        self._shown_as = f"{MARK}-{self._mark}"
-
-    async def submit(self, requests: Mapping[str, Request]) -> SentBatch:
+    async def _submit(self, client: "AsyncClient", requests: Mapping[str, Request]) -> "BatchJob":
         from google.genai.types import CreateBatchJobConfig, InlinedRequest
 
         inlined = [
             InlinedRequest(
-                model=self._model,
+                model=self.model,
                 contents=list(contents_of(request)),
                 config=config_of(request, constrained=bool(request.choices)),
                 metadata={"key": name},
             )
             for name, request in requests.items()
         ]
-        config = CreateBatchJobConfig(display_name=self._shown_as)
-        job = await self._mapped(
-            self._client.batches.create(model=self._model, src=inlined, config=config)
-        )
+        config = CreateBatchJobConfig(display_name=f"{MARK}-{self._mark}")
+        job = await self.mapped(client.batches.create(model=self.model, src=inlined, config=config))
         if not job.name:
-            raise Trouble("bad_reply", f"{self._url} gave the batch no name", again=True)
-        done, _ = self._progress(job)
-        return SentBatch(name=job.name, keys=frozenset(requests), done=done)
+            raise Trouble("bad_reply", f"{self.urls[0]} gave the batch no name", again=True)
+        return job
 
-    async def collect(self, job: SentBatch) -> Mapping[str, Reply | Failure]:
-        ended = await self._retrieve(job)
-        answers = (ended.dest.inlined_responses if ended.dest else None) or []
-        keys = [(answer.metadata or {}).get("key") for answer in answers]
-        return {
-            str(key): _gemini_outcome(answer)
-            for key, answer in zip(keys, answers, strict=True)
-            if key
-        }
+    async def _retrieve(self, client: "AsyncClient", name: str) -> "BatchJob":
+        return await self.mapped(client.batches.get(name=name))
 
-    async def _latest(self) -> AsyncIterator["BatchJob"]:
-        async for job in await self._client.batches.list():
+    async def _outcomes(
+        self, client: "AsyncClient", job: "BatchJob"
+    ) -> Mapping[str, Reply | Failure]:
+        answers = (job.dest.inlined_responses if job.dest else None) or []
+        keyed = (((answer.metadata or {}).get("key"), answer) for answer in answers)
+        return {str(key): _gemini_outcome(answer) for key, answer in keyed if key}
+
+    async def _latest(self, client: "AsyncClient") -> AsyncIterator["BatchJob"]:
+        async for job in await client.batches.list():
             yield job
 
     def _is_ours(self, job: "BatchJob") -> bool:
-        return job.display_name == self._shown_as and bool(job.name)
+        return job.display_name == f"{MARK}-{self._mark}" and bool(job.name)
 
-    async def _described(self, job: "BatchJob") -> SentBatch:
-        # A list does not tell what is in a job; its results do.
-        done, state = self._progress(job)
-        return SentBatch(name=str(job.name), keys=None, done=done, state=state)
-
-    async def _retrieve(self, job: SentBatch) -> "BatchJob":
-        return await self._mapped(self._client.batches.get(name=job.name))
-
-    def _progress(self, job: "BatchJob") -> tuple[bool, str]:
+    def _sent(self, job: "BatchJob") -> SentBatch:
         state = job.state.name.removeprefix("JOB_STATE_") if job.state else "PENDING"
-        return state not in _RUNNING, state.lower().replace("_", " ")
+        words = state.lower().replace("_", " ")
+        return SentBatch(name=str(job.name), done=state not in _RUNNING, state=words)
 
 
 def _gemini_outcome(answer: Any) -> Reply | Failure:

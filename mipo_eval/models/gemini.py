@@ -6,10 +6,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from mipo_eval.errors import BackendError, ConfigError
-from mipo_eval.models.base import Reply, Request, sendable
-from mipo_eval.models.rate_limit import Limits
-from mipo_eval.models.retry import Send, ServedBackend, Trouble, clean
+from mipo_eval.errors import ConfigError
+from mipo_eval.models.base import Limits, Reply, Request, sendable
+from mipo_eval.models.server import Send, ServedBackend, Trouble, clean
 from mipo_eval.models.spec import KEYS, is_private, normal_url
 
 if TYPE_CHECKING:
@@ -44,23 +43,22 @@ class GeminiBackend(ServedBackend):
     def _servers(self, base_url: str | None) -> tuple[str, ...]:
         return (normal_url(base_url or _DEFAULT_URL, key=KEYS["gemini"][0]),)
 
-    @property
-    def url(self) -> str:
-        """Where the model is served."""
-        return self.urls[0]
-
     async def check(self) -> None:
-        """Ask the server for this model.
+        """Ask the server for this model; see `Backend.check`."""
+        from google.genai.errors import APIError
 
-        Raises:
-            BackendError: no key, no server, or not this model.
-        """
-        async with self.client() as client:
+        async def served(client: "AsyncClient") -> list[str]:
             try:
-                await self._get_model(client)
-            except Trouble as trouble:
-                raise BackendError(trouble.detail) from None
-        self._sender.revive()
+                await client.models.get(model=self.model)
+            except APIError as error:
+                if error.code != 404:
+                    raise
+                models = await client.models.list()
+                return [str(model.name).removeprefix("models/") async for model in models]
+            return [self.model]
+
+        async with self.client() as client:
+            await self.check_served(self.urls[0], self.mapped(served(client)))
 
     @asynccontextmanager
     async def _opened(self) -> AsyncIterator[Send]:
@@ -78,13 +76,13 @@ class GeminiBackend(ServedBackend):
         from google import genai
         from google.genai.types import HttpOptions, HttpRetryOptions
 
-        key, limits = self.api_key(self.url), self.limits
+        key, limits = self.api_key(self.urls[0]), self.limits
         async with aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=limits.concurrency),
-            trust_env=not is_private(self.url),
+            trust_env=not is_private(self.urls[0]),
         ) as session:
             options = HttpOptions(
-                base_url=self.url,
+                base_url=self.urls[0],
                 api_version="v1beta",  # where preview models are
                 timeout=int(limits.timeout * 1000),
                 # Ours are counted and spread; the client would sleep up to ten seconds itself.
@@ -96,50 +94,31 @@ class GeminiBackend(ServedBackend):
             ).aio as client:
                 yield client
 
-    async def _get_model(self, client: "AsyncClient") -> None:
-        from google.genai.errors import APIError
-
-        try:
-            await client.models.get(model=self.model)
-        except self.errors() as error:
-            if not (isinstance(error, APIError) and error.code == 404):
-                raise self.trouble(error, self.url) from None
-        else:
-            return
-
-        async def listed() -> list[str]:
-            models = await client.models.list()
-            return [str(model.name).removeprefix("models/") async for model in models]
-
-        served = await self.mapped(listed(), self.url)
-        raise Trouble("bad_request", self.not_served(self.url, served))
-
     async def _send(self, client: "AsyncClient", request: Request) -> Reply:
         """Try one request once, without the enum schema where the server rejects it."""
-        if not request.choices or self._enum_works is False:
-            return await self._generate(client, request, constrained=False)
+        constrained = bool(request.choices) and self._enum_works is not False
         try:
-            reply = await self._generate(client, request, constrained=True)
+            reply = await self._generate(client, request, constrained)
         except Trouble as trouble:
-            if trouble.kind != "bad_request" or trouble.stops or self._enum_works:
+            hopeless = trouble.kind != "bad_request" or trouble.stops or self._enum_works
+            if not constrained or hopeless:
                 raise
+            reply = await self._generate(client, request, constrained=False)
+            # Only a plain request that succeeds proves that the schema was what was wrong.
+            self._enum_works = False
         else:
-            self._enum_works = True
-            return reply
-        reply = await self._generate(client, request, constrained=False)
-        # Only a plain request that succeeds proves that the schema was what was wrong.
-        self._enum_works = False
+            if constrained:
+                self._enum_works = True
         return reply
 
-    async def _generate(
-        self, client: "AsyncClient", request: Request, *, constrained: bool
-    ) -> Reply:
-        config = config_of(request, constrained)
+    async def _generate(self, client: "AsyncClient", request: Request, constrained: bool) -> Reply:
         start = time.perf_counter()
         made = client.models.generate_content(
-            model=self.model, contents=list(contents_of(request)), config=config
+            model=self.model,
+            contents=list(contents_of(request)),
+            config=config_of(request, constrained),
         )
-        return read_answer(await self.mapped(made, self.url), time.perf_counter() - start)
+        return read_answer(await self.mapped(made), time.perf_counter() - start)
 
     def errors(self) -> tuple[type[Exception], ...]:
         """The client's errors, the HTTP library's, and ValueError for what is no answer."""
@@ -210,11 +189,8 @@ def read_answer(answer: "GenerateContentResponse", seconds: float | None = None)
 def _first_token(result: Any) -> tuple[tuple[str, float], ...] | None:
     if not result or not result.top_candidates or not result.top_candidates[0].candidates:
         return None
-    return tuple(
-        (candidate.token, candidate.log_probability)
-        for candidate in result.top_candidates[0].candidates
-        if candidate.token is not None and candidate.log_probability is not None
-    )
+    best = ((one.token, one.log_probability) for one in result.top_candidates[0].candidates)
+    return tuple(both for both in best if None not in both)
 
 
 def contents_of(request: Request) -> "list[Content]":

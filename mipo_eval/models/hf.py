@@ -18,10 +18,10 @@ without padding, and no token is computed twice:
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from mipo_eval.checkpoints import (
     check_checkpoint,
@@ -37,26 +37,24 @@ from mipo_eval.threads import fit_threads
 if TYPE_CHECKING:
     import torch
 
-_WINDOW = 512
-"""Requests sorted by length together; results come out within a window in that order."""
-
-_Answer = tuple[Request, Reply | Failure]
+Outcome = tuple[Request, Reply | Failure]
 
 
 @dataclass(slots=True)
-class _Row:
+class PromptRow:
     """One request on its way through the model."""
 
     request: Request
     prompt: list[int]
-    answer: list[int]
-    """Tokens of the choice found so far."""
-    left: dict[str, list[int]]
+    left: dict[str, list[int]] = field(default_factory=dict)
     """The choices still possible, with all their tokens and an end mark."""
+    answer: list[int] = field(default_factory=list)
+    """Tokens of the choice found so far."""
     logprobs: tuple[tuple[str, float], ...] | None = None
 
     @property
     def length(self) -> int:
+        """Tokens so far."""
         return len(self.prompt) + len(self.answer)
 
 
@@ -70,6 +68,9 @@ class CheckpointBackend(ABC):
         ModelError: there is no such checkpoint, or it is not a language model.
     """
 
+    window: ClassVar[int]
+    """Requests that are taken together."""
+
     def __init__(self, model: str) -> None:
         self.name = model
         self.folder = checkpoint_folder(model)
@@ -79,17 +80,41 @@ class CheckpointBackend(ABC):
     @abstractmethod
     def _tokenizer(self) -> Any: ...
 
+    @abstractmethod
+    def _row(self, request: Request) -> PromptRow | Failure:
+        """Return a request with its prompt, or why it cannot be asked."""
+
+    def _batches(self, rows: list[PromptRow]) -> Iterator[list[PromptRow]]:
+        """Yield what is run together."""
+        if rows:
+            yield rows
+
+    @abstractmethod
+    def _run(self, batch: list[PromptRow]) -> list[Outcome]:
+        """Answer a batch."""
+
+    async def answer(self, requests: Iterable[Request]) -> Answers:
+        """Yield each request with its outcome, a window of them at a time."""
+        source = iter(requests)
+        while window := list(islice(source, self.window)):
+            rows: list[PromptRow] = []
+            for request in window:
+                row = self._row(request)
+                if isinstance(row, Failure):
+                    yield request, row
+                else:
+                    rows.append(row)
+            for batch in self._batches(rows):
+                for outcome in await asyncio.to_thread(self._run, batch):
+                    yield outcome
+
     def _identity(self, backend: str, **how: str) -> Mapping[str, str]:
         """Return the checkpoint by its content, and how it is run."""
         checkpoint = fingerprint(self.folder)
         return {"backend": backend, "model": self.name, "checkpoint": checkpoint, **how}
 
     async def check(self) -> None:
-        """Find out, without loading the weights, whether the checkpoint can judge.
-
-        Raises:
-            BackendError: it has no chat template.
-        """
+        """Find out, without loading the weights, whether the checkpoint can judge."""
         if not has_chat_template(self.folder):
             raise BackendError(
                 f"{self.name} has no chat template, so it cannot be asked as a judge: use an "
@@ -119,11 +144,8 @@ class CheckpointBackend(ABC):
         needed = len(tokens) + answer
         if not isinstance(room, int) or needed <= room:
             return tokens
-        return Failure(
-            kind="bad_request",
-            detail=f"the request and its answer take {needed} tokens, "
-            f"{self.name} has room for {room}",
-        )
+        asked = f"the request and its answer take {needed} tokens"
+        return Failure(kind="bad_request", detail=f"{asked}, {self.name} has room for {room}")
 
 
 class HfBackend(CheckpointBackend):
@@ -136,6 +158,8 @@ class HfBackend(CheckpointBackend):
         batch_tokens: tokens in one forward pass; halved when memory runs out.
         device: where to run; default a GPU if there is one.
     """
+
+    window = 512  # sorted by length, so the shortest come out first
 
     def __init__(
         self,
@@ -155,28 +179,13 @@ class HfBackend(CheckpointBackend):
         """The checkpoint by its content, and how it is run."""
         return self._identity("hf", dtype=self._dtype, decoding=self._decoding)
 
-    async def answer(self, requests: Iterable[Request]) -> Answers:
-        """Yield each request with its outcome; a window of requests at a time, shortest first."""
-        source = iter(requests)
-        while window := list(islice(source, _WINDOW)):
-            rows: list[_Row] = []
-            for request in window:
-                row = self._row(request)
-                if isinstance(row, Failure):
-                    yield request, row
-                else:
-                    rows.append(row)
-            for batch in self._batches(rows):
-                for outcome in await asyncio.to_thread(self._run, batch):
-                    yield outcome
-
-    def _row(self, request: Request) -> _Row | Failure:
+    def _row(self, request: Request) -> PromptRow | Failure:
         left = {}
         if request.choices and self._decoding == "choices":
             left = {choice: self._choice_tokens(choice) for choice in request.choices}
         answer = max(map(len, left.values())) if left else request.sampling.max_tokens
         prompt = self._prompt(request, answer, self._config.get("max_position_embeddings"))
-        return prompt if isinstance(prompt, Failure) else _Row(request, prompt, [], left)
+        return prompt if isinstance(prompt, Failure) else PromptRow(request, prompt, left)
 
     def _choice_tokens(self, choice: str) -> list[int]:
         """A choice and an end mark: "1" must be told from the beginning of "10".
@@ -190,11 +199,11 @@ class HfBackend(CheckpointBackend):
             before, both = [], self._tokenizer(choice, add_special_tokens=False)["input_ids"]
         return [*both[len(before) :], self._end]
 
-    def _batches(self, rows: Sequence[_Row]) -> Iterator[list[_Row]]:
+    def _batches(self, rows: list[PromptRow]) -> Iterator[list[PromptRow]]:
         """Yield what can be chosen together, then what must be written, by length."""
         if choosing := [row for row in rows if row.left]:
             yield choosing
-        batch: list[_Row] = []
+        batch: list[PromptRow] = []
         for row in sorted((row for row in rows if not row.left), key=lambda row: row.length):
             if batch and (len(batch) + 1) * row.length > self._batch_tokens:
                 yield batch
@@ -203,7 +212,7 @@ class HfBackend(CheckpointBackend):
         if batch:
             yield batch
 
-    def _run(self, batch: list[_Row]) -> list[_Answer]:
+    def _run(self, batch: list[PromptRow]) -> list[Outcome]:
         """Answer a batch, in smaller ones where memory runs out."""
         import torch
 
@@ -219,7 +228,7 @@ class HfBackend(CheckpointBackend):
         half = len(batch) // 2
         return self._run(batch[:half]) + self._run(batch[half:])
 
-    def _choose(self, batch: list[_Row]) -> list[_Answer]:
+    def _choose(self, batch: list[PromptRow]) -> list[Outcome]:
         """Follow the choices' tokens, one forward pass wherever they part."""
         running = batch
         while running := [row for row in running if _advance(row)]:
@@ -230,7 +239,7 @@ class HfBackend(CheckpointBackend):
                 self._take(row, scores)
         return [(row.request, self._reply(row, next(iter(row.left)))) for row in batch]
 
-    def _take(self, row: _Row, scores: "torch.Tensor") -> None:
+    def _take(self, row: PromptRow, scores: "torch.Tensor") -> None:
         """Keep the choices that go on with the chosen one of the possible next tokens."""
         import torch
 
@@ -262,20 +271,16 @@ class HfBackend(CheckpointBackend):
         texts = [self._tokenizer.convert_tokens_to_string([token]) for token in tokens]
         return tuple(zip(texts, best.values.tolist(), strict=True))
 
-    def _generate(self, batch: list[_Row]) -> list[_Answer]:
+    def _generate(self, batch: list[PromptRow]) -> list[Outcome]:
         """Write the answers token by token, each group of equal sampling together."""
-        outcomes: list[_Answer] = []
+        outcomes: list[Outcome] = []
         for sampling in {row.request.sampling: None for row in batch}:
             rows = [row for row in batch if row.request.sampling == sampling]
-            texts = self._written(rows)
-            outcomes += [
-                (row.request, self._reply(row, text, ended=ended, written=count))
-                for row, (text, count, ended) in zip(rows, texts, strict=True)
-            ]
+            outcomes += zip((row.request for row in rows), self._written(rows), strict=True)
         return outcomes
 
-    def _written(self, rows: Sequence[_Row]) -> Iterator[tuple[str, int, bool]]:
-        """Yield each answer's text, its tokens, and whether it ended by itself."""
+    def _written(self, rows: Sequence[PromptRow]) -> Iterator[Reply]:
+        """Yield the answers to rows of equal sampling."""
         import torch
 
         sampling = rows[0].request.sampling
@@ -295,12 +300,14 @@ class HfBackend(CheckpointBackend):
                 eos_token_id=self._end,
                 pad_token_id=self._tokenizer.pad_token_id,
             )
-        for row in tokens[:, padded["input_ids"].shape[1] :].tolist():
-            ended = self._end in row
-            own = row[: row.index(self._end)] if ended else row
-            yield self._tokenizer.decode(own, skip_special_tokens=True), len(own) + ended, ended
+        written = tokens[:, padded["input_ids"].shape[1] :].tolist()
+        for row, answer in zip(rows, written, strict=True):
+            ended = self._end in answer
+            own = answer[: answer.index(self._end)] if ended else answer
+            text = self._tokenizer.decode(own, skip_special_tokens=True)
+            yield self._reply(row, text, ended=ended, written=len(own) + ended)
 
-    def _reply(self, row: _Row, text: str, *, ended: bool = True, written: int = 1) -> Reply:
+    def _reply(self, row: PromptRow, text: str, *, ended: bool = True, written: int = 1) -> Reply:
         return Reply(
             text=text,
             finish_reason="stop" if ended else "length",
@@ -348,16 +355,15 @@ class HfBackend(CheckpointBackend):
         import torch
         from transformers import AutoModelForCausalLM
 
-        dtype = getattr(torch, self._dtype)
         model = AutoModelForCausalLM.from_pretrained(
-            self.folder, dtype=dtype, trust_remote_code=False
+            self.folder, dtype=getattr(torch, self._dtype), trust_remote_code=False
         )
         model = model.to(self._where).eval()
-        fit_threads(model, rows=_WINDOW)
+        fit_threads(model, rows=self.window)
         return model
 
 
-def _advance(row: _Row) -> bool:
+def _advance(row: PromptRow) -> bool:
     """Append what the possible choices have in common; True where the model must decide."""
     while len(row.left) > 1:
         following = {tokens[len(row.answer)] for tokens in row.left.values()}
@@ -365,9 +371,6 @@ def _advance(row: _Row) -> bool:
             return True
         row.answer.append(following.pop())
     return False
-
-
-_PROBES = ([1, 2, 3, 4, 5], [1, 2, 3, 5, 4], [1, 2, 4])
 
 
 @dataclass(frozen=True, slots=True)
@@ -472,7 +475,7 @@ def can_pack(model: Any) -> bool:
     """
     import torch
 
-    sequences = [list(probe) for probe in _PROBES]
+    sequences = [[1, 2, 3, 4, 5], [1, 2, 3, 5, 4], [1, 2, 4]]
     try:
         packed = packed_logits(model, sequences, room=100)
     except (TypeError, ValueError, RuntimeError, IndexError):

@@ -15,6 +15,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from importlib import import_module, resources
 from pathlib import Path
 from typing import Any
@@ -138,15 +139,17 @@ def generation_spec(
     }
 
 
+FINISHED: Mapping[object, FinishReason] = {"stop": "stop", "length": "length"}
+"""What engines call the end of a response, as far as we tell ends apart."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawResponse:
-    """One response as it came out of the model."""
+    """One response as it came out of the model; its fields are those of `Response`."""
 
     text: str | None = None
     reason: str | None = None
-    """Why there is no text."""
     final: bool = False
-    """True when asking again would fail again."""
     finish_reason: FinishReason | None = None
     prompt_tokens: int | None = None
     response_tokens: int | None = None
@@ -214,16 +217,11 @@ def _choice(sample: dict[str, Any]) -> Response:
 
 
 def _response(sample: dict[str, Any], outcome: RawResponse) -> Response:
-    return Response(
-        item_key=sample["doc"]["item_key"],
-        text=None if outcome.text is None else clean_text(outcome.text).strip(),
-        reason=outcome.reason,
-        final=outcome.final,
-        finish_reason=outcome.finish_reason,
-        prompt_hash=digest(str(sample["arguments"][0][0])),
-        prompt_tokens=outcome.prompt_tokens,
-        response_tokens=outcome.response_tokens,
-    )
+    made = asdict(outcome)
+    if outcome.text is not None:
+        made["text"] = clean_text(outcome.text).strip()
+    prompt_hash = digest(str(sample["arguments"][0][0]))
+    return Response(item_key=sample["doc"]["item_key"], prompt_hash=prompt_hash, **made)
 
 
 def load_model(model: ModelSpec, options: ModelOptions, decoding: Decoding) -> LoadedModel:
@@ -270,27 +268,16 @@ def _construct(model: ModelSpec, options: ModelOptions, decoding: Decoding) -> A
             tokenizer_backend=None,
             hosted=model.url == OPENAI_URL,
         )
+    kind = partial(kind, pretrained=model.target, seed=decoding.seed, **options.arguments)
     if model.engine == "vllm":
         # 0 asks all at once, as "auto" does, but without vLLM's progress bar, which divides by
         # the time it has been shown: none at all under TQDM_DISABLE.
-        return kind(
-            pretrained=model.target,
-            batch_size=options.batch_size or 0,
-            seed=decoding.seed,
-            **options.arguments,
-        )
+        return kind(batch_size=options.batch_size or 0)
     import torch
 
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    automatic: int | str = _CPU_BATCH if device == "cpu" else "auto"
-    loaded = kind(
-        pretrained=model.target,
-        device=device,
-        seed=decoding.seed,
-        batch_size=options.batch_size or automatic,
-        use_safetensors=True,
-        **options.arguments,
-    )
+    batch_size = options.batch_size or (_CPU_BATCH if device == "cpu" else "auto")
+    loaded = kind(device=device, batch_size=batch_size, use_safetensors=True)
     fit_threads(loaded.model, rows=options.batch_size or _CPU_BATCH)
     return loaded
 
@@ -428,6 +415,10 @@ class Recording:
         self.cache_hook = CompletionHook()
         self._seeds = Seeds(seed)
 
+    def _names(self, sent: list[Any]) -> list[str]:
+        """Return what the model sees of each request, by which it takes its seed."""
+        return [str(request.args[0]) for request in sent]
+
     def generate_until(self, requests: list[Any], disable_tqdm: bool = True) -> list[str]:
         """Generate for the requests that fit, and record (lm-eval's name and signature)."""
         refused = [self._too_long(request) for request in requests]
@@ -435,9 +426,8 @@ class Recording:
         texts = iter(self._generate(sent) if sent else [])
         self.outcomes = []
         for request, no in zip(requests, refused, strict=True):
-            made = no or self.cache_hook.take(str(request.args[0]))
-            text = None if no else next(texts)
-            self.outcomes.append(made or RawResponse(text=text))
+            made = no or RawResponse(text=next(texts))
+            self.outcomes.append(no or self.cache_hook.take(str(request.args[0])) or made)
         return [outcome.text or "" for outcome in self.outcomes]
 
     def loglikelihood(
@@ -448,6 +438,7 @@ class Recording:
         return scored
 
     def _generate(self, sent: list[Any]) -> list[str]:
+        self._seeds.expect(sent, self._names(sent))
         texts: list[str] = super().generate_until(sent, disable_tqdm=True)  # type: ignore[misc]
         return texts
 

@@ -22,10 +22,6 @@ class RecordingHFLM(Recording, HFLM):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self._record(seed)
 
-    def _generate(self, sent: list[Any]) -> list[str]:
-        self._seeds.expect(sent, [str(request.args[0]) for request in sent])
-        return super()._generate(sent)
-
     def _detect_batch_size(self, requests: Any = None, pos: int = 0) -> int:
         # lm-eval would search again for every chunk.
         if self._largest_batch is None:
@@ -43,9 +39,8 @@ class RecordingHFLM(Recording, HFLM):  # type: ignore[misc]
         tokens = super()._model_generate(context, max_length, stop, **kwargs)
         start = context.shape[1]
         prompt_tokens = _unpadded(context, self.tokenizer.pad_token_id)
-        ends = self._end_tokens()
         self.cache_hook.announce(
-            self._ended(row[start:].tolist(), ends, stop, room=max_length - start, prompt_tokens=n)
+            self._ended(row[start:].tolist(), stop, room=max_length - start, prompt_tokens=n)
             for row, n in zip(tokens, prompt_tokens, strict=True)
         )
         return tokens
@@ -65,17 +60,14 @@ class RecordingHFLM(Recording, HFLM):  # type: ignore[misc]
             "logits_processor": LogitsProcessorList([draw]),
         }
 
-    def _end_tokens(self) -> set[int]:
-        configured = self.model.generation_config.eos_token_id
-        ends = configured if isinstance(configured, list) else [configured]
-        return {token for token in (*ends, self.eot_token_id) if token is not None}
-
     def _ended(
-        self, row: list[int], ends: set[int], stop: list[str], *, room: int, prompt_tokens: int
+        self, row: list[int], stop: list[str], *, room: int, prompt_tokens: int
     ) -> RawResponse:
         """Tell a row that stopped by itself from one that ran out of room."""
-        pad = self.tokenizer.pad_token_id
-        length = next((i for i, token in enumerate(row) if token in ends or token == pad), len(row))
+        configured = self.model.generation_config.eos_token_id
+        ends = {*(configured if isinstance(configured, list) else [configured]), self.eot_token_id}
+        ends.add(self.tokenizer.pad_token_id)
+        length = next((i for i, token in enumerate(row) if token in ends), len(row))
         stopped = length < room or any(s and s in self.tok_decode(row) for s in stop)
         return RawResponse(
             finish_reason="stop" if stopped else "length",

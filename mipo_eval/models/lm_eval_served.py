@@ -2,6 +2,7 @@
 
 import json
 import os
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
@@ -10,10 +11,9 @@ from lm_eval.models.openai_completions import LocalChatCompletion
 
 from mipo_eval.errors import ModelError
 from mipo_eval.keys import canonical_json
-from mipo_eval.models.lm_eval import RawResponse, Recording, rounds
+from mipo_eval.models.lm_eval import FINISHED, RawResponse, Recording, rounds
 
 _REFUSED = {400, 404, 413, 422}
-_FINISHED = {"stop": "stop", "length": "length"}
 
 
 class RecordingChatCompletion(Recording, LocalChatCompletion):  # type: ignore[misc]
@@ -39,14 +39,15 @@ class RecordingChatCompletion(Recording, LocalChatCompletion):  # type: ignore[m
         if not sent[0].args[1].get("do_sample"):
             return super()._generate(sent)
         # Replies come back in any order, so equal prompts must not be under way together.
-        names = [canonical_json(json.loads(request.args[0].prompt)) for request in sent]
         texts = [""] * len(sent)
-        for positions in rounds(names):
+        for positions in rounds(self._names(sent)):
             now = [sent[position] for position in positions]
-            self._seeds.expect(now, [names[position] for position in positions])
             for position, text in zip(positions, super()._generate(now), strict=True):
                 texts[position] = text
         return texts
+
+    def _names(self, sent: list[Any]) -> list[str]:
+        return [canonical_json(json.loads(request.args[0].prompt)) for request in sent]
 
     def _create_payload(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         payload: dict[str, Any] = super()._create_payload(*args, **kwargs)
@@ -77,26 +78,20 @@ class RecordingChatCompletion(Recording, LocalChatCompletion):  # type: ignore[m
 
     def parse_generations(self, outputs: Any, **kwargs: Any) -> list[str]:
         """Read a reply and announce how it ended, before lm-eval hands its text on."""
-        choices = outputs.get("choices") if isinstance(outputs, dict) else None
-        content = _content(choices)
-        usage = outputs.get("usage") or {} if isinstance(outputs, dict) else {}
+        answer = outputs if isinstance(outputs, dict) else {}
+        choices: Any = answer.get("choices")
+        usage = answer.get("usage") or {}
+        content = None
+        with suppress(TypeError, IndexError, KeyError):
+            content = choices[0]["message"]["content"]
+        if not isinstance(content, str):
+            content = None
         finish = choices[0].get("finish_reason") if choices else None
-        self.cache_hook.announce(
-            [
-                RawResponse(
-                    reason=None if content is not None else f"the server sent no text ({finish})",
-                    finish_reason=_FINISHED.get(str(finish)),  # type: ignore[arg-type]
-                    prompt_tokens=usage.get("prompt_tokens"),
-                    response_tokens=usage.get("completion_tokens"),
-                )
-            ]
+        ended = RawResponse(
+            reason=None if content is not None else f"the server sent no text ({finish})",
+            finish_reason=FINISHED.get(str(finish)),
+            prompt_tokens=usage.get("prompt_tokens"),
+            response_tokens=usage.get("completion_tokens"),
         )
+        self.cache_hook.announce([ended])
         return [content or ""]
-
-
-def _content(choices: Any) -> str | None:
-    try:
-        content = choices[0]["message"]["content"]
-    except (TypeError, IndexError, KeyError):
-        return None
-    return content if isinstance(content, str) else None

@@ -8,9 +8,7 @@ from typing import Any
 
 from lm_eval.models.vllm_causallms import VLLM
 
-from mipo_eval.models.lm_eval import RawResponse, Recording
-
-_FINISHED = {"stop": "stop", "length": "length"}
+from mipo_eval.models.lm_eval import FINISHED, RawResponse, Recording
 
 
 class RecordingVLLM(Recording, VLLM):  # type: ignore[misc]
@@ -24,7 +22,7 @@ class RecordingVLLM(Recording, VLLM):  # type: ignore[misc]
 
     def close(self) -> None:
         """Stop the engine, which holds most of the GPU's memory."""
-        _shut_down(weakref.ref(self.model.llm_engine.engine_core))
+        self.model.llm_engine.engine_core.shutdown()
 
     @staticmethod
     def modify_gen_kwargs(*args: Any, **kwargs: Any) -> tuple[dict[str, Any], list[str], int]:
@@ -35,10 +33,8 @@ class RecordingVLLM(Recording, VLLM):  # type: ignore[misc]
         settings, until, max_gen_toks = VLLM.modify_gen_kwargs(*args, **kwargs)
         return settings | {"skip_special_tokens": True}, until, max_gen_toks
 
-    def _generate(self, sent: list[Any]) -> list[str]:
-        tokens = self.tok_encode([str(request.args[0]) for request in sent])
-        self._seeds.expect(sent, map(str, tokens))
-        return super()._generate(sent)
+    def _names(self, sent: list[Any]) -> list[str]:
+        return [str(tokens) for tokens in self.tok_encode(super()._names(sent))]
 
     def _model_generate(
         self, requests: Any, generate: bool = False, sampling_params: Any = None
@@ -50,7 +46,7 @@ class RecordingVLLM(Recording, VLLM):  # type: ignore[misc]
         outputs = super()._model_generate(requests, generate, sampling_params)
         self.cache_hook.announce(
             RawResponse(
-                finish_reason=_FINISHED.get(str(output.outputs[0].finish_reason)),  # type: ignore[arg-type]
+                finish_reason=FINISHED.get(output.outputs[0].finish_reason),
                 prompt_tokens=len(output.prompt_token_ids),
                 response_tokens=len(output.outputs[0].token_ids),
             )

@@ -1,6 +1,5 @@
 """Any server that speaks the OpenAI chat-completions protocol: OpenAI itself, vLLM, and others."""
 
-import asyncio
 import json
 import os
 import socket
@@ -10,10 +9,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mipo_eval.errors import BackendError
-from mipo_eval.models.base import Reply, Request, sendable
-from mipo_eval.models.rate_limit import Limits
-from mipo_eval.models.retry import Send, ServedBackend, Trouble, clean
+from mipo_eval.models.base import Limits, Reply, Request, sendable
+from mipo_eval.models.server import Send, ServedBackend, Trouble, clean
 from mipo_eval.models.spec import OPENAI_URL, is_private, normal_url
 
 if TYPE_CHECKING:
@@ -22,8 +19,6 @@ if TYPE_CHECKING:
 
 URL = "OPENAI_BASE_URL"
 """The environment variable for the default server, as in the openai package."""
-
-_CHECK_SECONDS = 20.0
 
 
 @dataclass(slots=True)
@@ -64,25 +59,10 @@ class OpenAIBackend(ServedBackend):
         return tuple(sorted({normal_url(part, path="/v1") for part in given.split(",")}))
 
     async def check(self) -> None:
-        """Ask each server for its list of models.
-
-        Raises:
-            BackendError: no key, no server, or not this model.
-        """
+        """Ask each server for its list of models; see `Backend.check`."""
         async with AsyncExitStack() as stack:
             for server in await self._open(stack):
-                try:
-                    async with asyncio.timeout(min(_CHECK_SECONDS, self.limits.timeout)):
-                        served = await self._models(server)
-                except Trouble as trouble:
-                    raise BackendError(trouble.detail) from None
-                except TimeoutError:
-                    raise BackendError(
-                        f"{server.url} does not answer; is it the right URL?"
-                    ) from None
-                if served is not None and self.model not in served:
-                    raise BackendError(self.not_served(server.url, served))
-        self._sender.revive()
+                await self.check_served(server.url, self._models(server))
 
     @asynccontextmanager
     async def _opened(self) -> AsyncIterator[Send]:
@@ -108,19 +88,22 @@ class OpenAIBackend(ServedBackend):
 
     async def _send(self, server: _Server, request: Request) -> Reply:
         """Try one request once; what the server does not take is left out and remembered."""
+        import openai
+
         body = self.body(request)
         plain = False
         while True:
             try:
                 reply = await self._post(server, body)
-            except _Rejected as rejected:
-                if rejected.parameter in _OPTIONAL and rejected.parameter in body:
-                    self._rejected.add(rejected.parameter)
+            except openai.APIStatusError as error:
+                rejected = error.status_code in {400, 422}
+                if rejected and error.param in _OPTIONAL and error.param in body:
+                    self._rejected.add(error.param)
                     body = self.body(request)
-                elif "structured_outputs" in body and not self._choices_work:
+                elif rejected and "structured_outputs" in body and not self._choices_work:
                     plain = True
                 else:
-                    raise rejected.trouble from None
+                    raise self.trouble(error, server.url) from None
                 if plain:
                     body.pop("structured_outputs", None)
                 continue
@@ -162,25 +145,17 @@ class OpenAIBackend(ServedBackend):
         start = time.perf_counter()
         posted = server.http.post(f"{server.url}/chat/completions", json=body)
         answer = await self.mapped(posted, server.url)
-        if answer.is_success:
-            return read_completion(answer.content, time.perf_counter() - start)
-        told = _status_error(answer)
-        trouble = self.trouble(told, server.url)
-        if answer.status_code in {400, 422}:
-            raise _Rejected(told.param, trouble)
-        raise trouble
+        if not answer.is_success:
+            raise _status_error(answer)
+        return read_completion(answer.content, time.perf_counter() - start)
 
     async def _models(self, server: _Server) -> list[str] | None:
         """Return the models a server lists, or None if it has no such list."""
-        import httpx2
-        import openai
-
-        try:
-            answer = await server.client.get("/models", cast_to=httpx2.Response)
-        except openai.NotFoundError:
+        answer = await self.mapped(server.http.get(f"{server.url}/models"), server.url)
+        if answer.status_code == 404:
             return None
-        except self.errors() as error:
-            raise self.trouble(error, server.url) from None
+        if not answer.is_success:
+            raise self.trouble(_status_error(answer), server.url)
         try:
             return [str(model["id"]) for model in json.loads(answer.content)["data"]]
         except (ValueError, KeyError, TypeError):
@@ -228,14 +203,6 @@ class OpenAIBackend(ServedBackend):
 _OPTIONAL = frozenset({"seed", "max_tokens", "logprobs", "top_logprobs"})
 """A temperature of 0 needs no seed, max_tokens has a newer name, and log-probabilities only refine
 a rating that is there without them."""
-
-
-@dataclass(eq=False)
-class _Rejected(Exception):
-    """The server answered 400, perhaps because of one parameter."""
-
-    parameter: str | None
-    trouble: Trouble
 
 
 def _server(url: str, key: str | None, limits: Limits) -> _Server:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeFloat, ValidationError
 
 from mipo_eval import settings
 from mipo_eval.errors import ConfigError
-from mipo_eval.models.base import Reply, Request
+from mipo_eval.models.base import Purse, Reply, Request
 
 _DATED = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|\d{8}|\d{6}|\d{4}|\d{3}|latest|preview(?:-[\d-]+)?)$")
 """What providers append to a model's name for one of its versions."""
@@ -75,13 +75,10 @@ class PriceTable(BaseModel):
 
 
 def price_of(model: str, *, private: bool) -> Price | None:
-    """Return what a model costs; None where no table knows.
+    """Return what a model costs; None where no table knows. Raises as `load_prices` does.
 
     A server on this machine or network is free, unless the user's own table has its model: then it
     passes requests on to somebody who charges.
-
-    Raises:
-        ConfigError: as `load_prices`.
     """
     if not private:
         return load_prices().find(model)
@@ -153,54 +150,10 @@ def spending(backend: object) -> str:
     return "  ".join(part for part in (cost, usage.waiting) if part)
 
 
-class Purse:
-    """Dollars that may be spent, by one backend or by several that share them.
-
-    Args:
-        limit: dollars, or None for no limit.
-    """
-
-    def __init__(self, limit: float | None = None) -> None:
-        self.limit = limit
-        self.spent = 0.0
-        self._reserved = 0.0
-        self._held = 0
-        """How many tries money is set aside for; exact, unlike a sum of small amounts."""
-
-    def take(self, most: float) -> bool:
-        """Set `most` dollars aside, if that much is left."""
-        if self.limit is not None and self.spent + self._reserved + most > self.limit:
-            return False
-        self._reserved += most
-        self._held += 1
-        return True
-
-    @property
-    def can_free(self) -> bool:
-        """Whether something in flight may yet cost less than was set aside for it."""
-        return self._held > 0
-
-    def settle(self, reserved: float, cost: float) -> None:
-        """Replace what was set aside by what it cost."""
-        self.spent += cost
-        if reserved:
-            self._held -= 1
-            self._reserved = self._reserved - reserved if self._held else 0.0
-
-    def used_up(self) -> str:
-        """Return, in words, that the next request does not fit."""
-        return (
-            f"the limit of ${self.limit:g} is reached: ${self.spent:.4f} are spent and the next "
-            "request might cost more than is left"
-        )
-
-
 class Budget:
     """What one backend asks for and pays; what is in flight counts with the most it can cost.
 
-    Args:
-        price: of the model; None if unknown, and then no money is counted.
-        purse: where the money comes from.
+    Without a price no money is counted.
     """
 
     def __init__(self, price: Price | None, purse: Purse) -> None:

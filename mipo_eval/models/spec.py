@@ -21,7 +21,6 @@ import ipaddress
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from operator import attrgetter
-from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -32,8 +31,7 @@ from mipo_eval.checkpoints import (
     has_chat_template,
 )
 from mipo_eval.errors import ConfigError
-from mipo_eval.models.base import Backend
-from mipo_eval.models.rate_limit import Limits
+from mipo_eval.models.base import Backend, Limits
 
 Engine = Literal["hf", "vllm", "openai", "lm-eval"]
 OPENAI_URL = "https://api.openai.com/v1"
@@ -95,7 +93,6 @@ class ModelName:
     """A name taken apart."""
 
     text: str
-    """As the user gave it."""
     kind: str | None
     """One of KINDS; None where the name is a checkpoint or a preset."""
     name: str
@@ -140,7 +137,7 @@ class ModelSpec:
     """A model under evaluation, known well enough to be named; nothing is loaded yet."""
 
     name: str
-    """As the user gave it; shown in tables."""
+    """As the user gave it."""
     engine: Engine
     target: str
     """Folder of the checkpoint, the served model's name, or the lm-eval model type."""
@@ -180,14 +177,13 @@ def parse_model(name: str) -> ModelSpec:
         return _served(named)
     if kind.engine == "lm-eval":
         return _lm_eval_type(named)
-    return _checkpoint(name, kind.engine, checkpoint_folder(checkpoint_name(name)))
+    return _checkpoint(name, kind.engine)
 
 
 def _served(named: ModelName) -> ModelSpec:
     if "," in named.url:
-        raise ConfigError(
-            f"--model {named.text!r}: a model is evaluated at one server: give one URL"
-        )
+        wrong = f"--model {named.text!r}"
+        raise ConfigError(f"{wrong}: a model is evaluated at one server: give one URL")
     url = normal_url(named.url, path="/v1") if named.url else OPENAI_URL
     # As it was typed: the keys of the responses that stores hold were made of that.
     typed = named.url.rstrip("/") if "://" in named.url else url
@@ -207,9 +203,8 @@ def _lm_eval_type(named: ModelName) -> ModelSpec:
         raise ConfigError(f"--model {named.text!r}: write lm-eval:TYPE:key=value,key=value")
     arguments = {key: value for key, _, value in pairs}
     if "trust_remote_code" in arguments:
-        raise ConfigError(
-            "trust_remote_code is not allowed: a checkpoint must not run its own code"
-        )
+        reason = "a checkpoint must not run its own code"
+        raise ConfigError(f"trust_remote_code is not allowed: {reason}")
     return ModelSpec(
         name=named.text,
         engine="lm-eval",
@@ -219,7 +214,8 @@ def _lm_eval_type(named: ModelName) -> ModelSpec:
     )
 
 
-def _checkpoint(name: str, engine: Engine, folder: Path) -> ModelSpec:
+def _checkpoint(name: str, engine: Engine) -> ModelSpec:
+    folder = checkpoint_folder(checkpoint_name(name))
     config = check_checkpoint(name, folder)
     length = config.get("max_position_embeddings")
     return ModelSpec(
@@ -245,7 +241,7 @@ def load_backend(
 
     Args:
         spec: one of KINDS that judge, e.g. `openai:MODEL@URL` (several URLs separated by commas).
-        limits: concurrency, tries, timeouts, pace and money, for backends that are servers.
+        limits: for backends that are servers.
         options: further arguments of the backend's class, e.g. `tensor_parallel_size`.
         batch: ask through the provider's batch service.
         flag: where the user named it, for the error.

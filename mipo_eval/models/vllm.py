@@ -1,19 +1,14 @@
 """A judge model in this process, through vLLM: thousands of verdicts a minute on one GPU."""
 
-import asyncio
 import atexit
 import importlib.util
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
-from itertools import islice
 from typing import Any
 
 from mipo_eval.errors import BackendError
-from mipo_eval.models.base import Answers, Failure, Reply, Request
-from mipo_eval.models.hf import CheckpointBackend
-
-_WINDOW = 4096
-"""Requests handed over together: enough to keep a GPU busy, little enough to hold in memory."""
+from mipo_eval.models.base import Failure, Reply, Request
+from mipo_eval.models.hf import CheckpointBackend, Outcome, PromptRow
 
 
 class VllmBackend(CheckpointBackend):
@@ -22,11 +17,13 @@ class VllmBackend(CheckpointBackend):
     Answers with choices are constrained to them while they are written.
 
     Args:
-        model: folder of a checkpoint, or a hub id.
+        model: as in `CheckpointBackend`.
         tensor_parallel_size: GPUs one copy of the model is spread over.
         max_model_len: context in tokens, to save memory; default the model's own.
         dtype: precision of weights and sums; default the checkpoint's.
     """
+
+    window = 4096  # enough to keep a GPU busy, little enough to hold in memory
 
     def __init__(
         self,
@@ -48,45 +45,23 @@ class VllmBackend(CheckpointBackend):
         return self._identity("vllm", dtype=self._dtype)
 
     async def check(self) -> None:
-        """Find out, without loading the weights, whether the checkpoint can judge here.
-
-        Raises:
-            BackendError: vLLM is not installed, or the checkpoint has no chat template.
-        """
+        """Find out, without loading the weights, whether the checkpoint can judge here."""
         if importlib.util.find_spec("vllm") is None:
             raise BackendError("vLLM is not installed here: pip install 'mipo-eval[vllm]'")
         await super().check()
 
-    async def answer(self, requests: Iterable[Request]) -> Answers:
-        """Yield each request with its outcome, a window of them at a time."""
-        source = iter(requests)
-        while window := list(islice(source, _WINDOW)):
-            ready: list[tuple[Request, list[int]]] = []
-            for request in window:
-                tokens = self._tokens(request)
-                if isinstance(tokens, Failure):
-                    yield request, tokens
-                else:
-                    ready.append((request, tokens))
-            for outcome in await asyncio.to_thread(self._run, ready):
-                yield outcome
-
-    def _tokens(self, request: Request) -> list[int] | Failure:
+    def _row(self, request: Request) -> PromptRow | Failure:
         room = self._llm.llm_engine.model_config.max_model_len
-        return self._prompt(request, request.sampling.max_tokens, room)
+        prompt = self._prompt(request, request.sampling.max_tokens, room)
+        return prompt if isinstance(prompt, Failure) else PromptRow(request, prompt)
 
-    def _run(self, ready: list[tuple[Request, list[int]]]) -> list[tuple[Request, Reply]]:
-        if not ready:
-            return []
+    def _run(self, batch: list[PromptRow]) -> list[Outcome]:
         outputs = self._llm.generate(
-            [{"prompt_token_ids": tokens} for _, tokens in ready],
-            [_parameters(request) for request, _ in ready],
+            [{"prompt_token_ids": row.prompt} for row in batch],
+            [_parameters(row.request) for row in batch],
             use_tqdm=False,
         )
-        return [
-            (request, self._reply(output))
-            for (request, _), output in zip(ready, outputs, strict=True)
-        ]
+        return [(row.request, self._reply(out)) for row, out in zip(batch, outputs, strict=True)]
 
     def _reply(self, output: Any) -> Reply:
         answer = output.outputs[0]

@@ -19,7 +19,7 @@ from mipo_eval.evaluation.outcomes import outcome_sheets
 from mipo_eval.judges.judge import Judge, rating_requests
 from mipo_eval.keys import canonical_json
 from mipo_eval.metrics.win_rate import METRIC_NAMES
-from mipo_eval.models import Limits, Request
+from mipo_eval.models.base import Limits, Request
 from mipo_eval.models.prices import FREE, Metered, load_prices
 from mipo_eval.models.spec import read_name
 from mipo_eval.records import Item, Response, text_key

@@ -12,8 +12,7 @@ from mipo_eval.judges.judge import Judge, Protocol
 from mipo_eval.judges.people import people_pairs
 from mipo_eval.judges.presets import load_judge
 from mipo_eval.judges.run import TextPair, choose, rate, with_references
-from mipo_eval.models import Request
-from mipo_eval.models.base import ScriptedBackend, ScriptedReply
+from mipo_eval.models.base import Request, ScriptedBackend, ScriptedReply
 from mipo_eval.store import Store
 from mipo_eval.store.runs import find_run
 from tests.reports.judged import ITEMS, add_chooser, add_rater, add_run, text_of

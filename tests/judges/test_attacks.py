@@ -13,8 +13,7 @@ from mipo_eval.judges.parse import parse_rating
 from mipo_eval.judges.presets import load_judge
 from mipo_eval.judges.replies import PairReading
 from mipo_eval.judges.validate import Attack, HostileDuel, attack_report, attacks
-from mipo_eval.models import Reply, Request
-from mipo_eval.models.base import ScriptedBackend
+from mipo_eval.models.base import Reply, Request, ScriptedBackend
 from mipo_eval.models.hf import HfBackend
 from mipo_eval.records import Item
 from mipo_eval.signature import join

@@ -6,7 +6,7 @@ import pytest
 
 from mipo_eval.errors import ConfigError
 from mipo_eval.judges.presets import family_of, load_judge, load_preset, preset_names
-from mipo_eval.models import Limits, Sampling
+from mipo_eval.models.base import Limits, Sampling
 
 SHIPPED = (
     "gemini-2.5-flash",

@@ -7,7 +7,7 @@ import pytest
 from mipo_eval.errors import ConfigError
 from mipo_eval.judges.judge import Judge, rating_requests, read_rating
 from mipo_eval.judges.presets import load_judge
-from mipo_eval.models import Limits
+from mipo_eval.models.base import Limits
 from mipo_eval.records import Item, Rubric, text_key
 from mipo_eval.signature import join
 

@@ -8,8 +8,7 @@ import pytest
 from mipo_eval.judges.judge import Judge
 from mipo_eval.judges.presets import load_judge
 from mipo_eval.judges.run import TextPair, choose
-from mipo_eval.models import Failure, Request
-from mipo_eval.models.base import ScriptedBackend, ScriptedReply
+from mipo_eval.models.base import Failure, Request, ScriptedBackend, ScriptedReply
 from mipo_eval.records import Item
 from mipo_eval.store import Store
 from mipo_eval.store.verdicts import pair_verdicts

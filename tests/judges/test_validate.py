@@ -12,8 +12,7 @@ from mipo_eval.judges.presets import load_judge
 from mipo_eval.judges.quality import order_report, preference_calibration, quality
 from mipo_eval.judges.replies import judge_pairs, preference_probability
 from mipo_eval.judges.validate import HostileDuel, attack_report, attacks, duel_pairs
-from mipo_eval.models import Failure, Reply, Request
-from mipo_eval.models.base import ScriptedBackend, ScriptedReply
+from mipo_eval.models.base import Failure, Reply, Request, ScriptedBackend, ScriptedReply
 from mipo_eval.records import Item
 from mipo_eval.signature import NOTHING
 from mipo_eval.store import Store

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from mipo_eval.errors import BackendError, DataError
-from mipo_eval.models import Failure, Message, Reply, Request, load_backend
-from mipo_eval.models.base import ScriptedBackend
+from mipo_eval.models.base import Failure, Message, Reply, Request, ScriptedBackend
+from mipo_eval.models.spec import load_backend
 
 
 def request(text: str) -> Request:

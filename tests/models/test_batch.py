@@ -11,8 +11,8 @@ import pytest
 
 from mipo_eval import settings
 from mipo_eval.errors import BackendError, ConfigError
-from mipo_eval.models import Failure, Limits, Message, Reply, Request, Sampling
-from mipo_eval.models.batch import BatchLimits, GeminiBatchBackend, OpenAIBatchBackend
+from mipo_eval.models.base import Failure, Limits, Message, Reply, Request, Sampling
+from mipo_eval.models.batch import GeminiBatchBackend, OpenAIBatchBackend
 from mipo_eval.models.gemini import GeminiBackend
 from mipo_eval.models.openai import OpenAIBackend
 from mipo_eval.models.prices import Price, spending
@@ -22,7 +22,7 @@ from tests.servers.openai_server import OpenAIServer
 from tests.waiting import HANG
 
 FAST = Limits(attempts=3, timeout=HANG, first_wait=0.01, longest_wait=0.02)
-QUICK = BatchLimits(poll_seconds=0.01)
+QUICK: dict[str, Any] = {"limits": FAST, "poll_seconds": 0.01}
 
 
 def request(text: str) -> Request:
@@ -45,11 +45,11 @@ def answers(backend: Any, asked: Iterable[Request]) -> dict[str, Reply | Failure
 
 
 def openai_batch(server: OpenAIServer, **options: Any) -> OpenAIBatchBackend:
-    return OpenAIBatchBackend("judge", server.url, **{"limits": FAST, "batch": QUICK} | options)
+    return OpenAIBatchBackend("judge", server.url, **QUICK | options)
 
 
 def gemini_batch(server: GeminiServer, **options: Any) -> GeminiBatchBackend:
-    return GeminiBatchBackend("judge", server.url, **{"limits": FAST, "batch": QUICK} | options)
+    return GeminiBatchBackend("judge", server.url, **QUICK | options)
 
 
 def asked_at_openai(batches: openai_server.Batches) -> int:
@@ -113,9 +113,8 @@ def test_gemini_answers_all_in_one_batch() -> None:
 
 def test_large_numbers_are_cut_into_jobs() -> None:
     batches = openai_server.Batches()
-    limits = BatchLimits(requests=20, poll_seconds=0.01)
     with OpenAIServer(batches=batches) as server:
-        found = answers(openai_batch(server, batch=limits), requests(50))
+        found = answers(openai_batch(server, job_requests=20), requests(50))
     assert len(found) == 50
     assert len(batches.batches) == 3
 
@@ -170,7 +169,7 @@ def test_jobs_of_another_model_are_left_alone() -> None:
     batches = openai_server.Batches()
     policy = openai_server.Policy(models=("judge", "other"))
     with OpenAIServer(batches=batches, policy=policy) as server:
-        answers(OpenAIBatchBackend("other", server.url, limits=FAST, batch=QUICK), requests(5))
+        answers(OpenAIBatchBackend("other", server.url, **QUICK), requests(5))
         answers(openai_batch(server), requests(5))
         assert len(batches.batches) == 2
 

@@ -7,8 +7,9 @@ import time
 import pytest
 
 from mipo_eval.errors import BackendError, ConfigError
-from mipo_eval.models import Failure, Limits, Message, Reply, Request, Sampling, load_backend
+from mipo_eval.models.base import Failure, Limits, Message, Reply, Request, Sampling
 from mipo_eval.models.gemini import GeminiBackend
+from mipo_eval.models.spec import load_backend
 from tests.servers import gemini_server as acts
 from tests.servers.gemini_server import GeminiServer
 from tests.waiting import HANG

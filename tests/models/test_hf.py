@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from mipo_eval.errors import BackendError, ModelError
-from mipo_eval.models import Failure, Message, Reply, Request, Sampling, load_backend
+from mipo_eval.models.base import Failure, Message, Reply, Request, Sampling
 from mipo_eval.models.hf import HfBackend
+from mipo_eval.models.spec import load_backend
 
 RATINGS = ("1", "2", "3", "4", "5")
 NAMES = ("response_a", "response_b", "tie")

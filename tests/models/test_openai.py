@@ -10,9 +10,9 @@ from dataclasses import replace
 import pytest
 
 from mipo_eval.errors import BackendError, ConfigError
-from mipo_eval.models import Failure, Limits, Message, Reply, Request, Sampling, load_backend
+from mipo_eval.models.base import Failure, Limits, Message, Reply, Request, Sampling
 from mipo_eval.models.openai import OpenAIBackend
-from mipo_eval.models.spec import normal_url
+from mipo_eval.models.spec import load_backend, normal_url
 from tests.servers import openai_server as server_acts
 from tests.servers.openai_server import OpenAIServer, Policy, ok
 from tests.waiting import HANG

@@ -6,10 +6,9 @@ import pytest
 
 from mipo_eval import settings
 from mipo_eval.errors import ConfigError
-from mipo_eval.models import Message, Reply, Request, Sampling
+from mipo_eval.models.base import Limits, Message, Reply, Request, Sampling
 from mipo_eval.models.openai import OpenAIBackend
 from mipo_eval.models.prices import FREE, Price, load_prices, price_of
-from mipo_eval.models.rate_limit import Limits
 
 PAPERS_JUDGES = ("gpt-4.1", "gpt-5.2", "gemini-2.5-flash", "gemini-3.1-flash-lite-preview")
 

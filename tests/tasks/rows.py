@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from mipo_eval.models import Request
+from mipo_eval.models.base import Request
 
 TOPICS = ("bread", "taxes", "running", "sleep", "gardens", "chess", "trains", "paint")
 

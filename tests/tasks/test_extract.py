@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mipo_eval.models import Failure, Request
-from mipo_eval.models.base import ScriptedBackend
+from mipo_eval.models.base import Failure, Request, ScriptedBackend
 from mipo_eval.store.engine import Store
 from mipo_eval.tasks.datasets import Dropped, parse_preferences
 from mipo_eval.tasks.datasets.mb import parse_statements

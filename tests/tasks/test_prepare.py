@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from mipo_eval.errors import BackendError, ConfigError, DataError
-from mipo_eval.models import Backend, Request
-from mipo_eval.models.base import ScriptedBackend
+from mipo_eval.models.base import Backend, Request, ScriptedBackend
 from mipo_eval.models.openai import OpenAIBackend
 from mipo_eval.records import Item
 from mipo_eval.store.engine import Store

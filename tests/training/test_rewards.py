@@ -11,8 +11,7 @@ import torch
 
 from mipo_eval.errors import BackendError, ConfigError, DataError
 from mipo_eval.judges.presets import load_judge
-from mipo_eval.models import Failure, Request
-from mipo_eval.models.base import ScriptedBackend
+from mipo_eval.models.base import Failure, Request, ScriptedBackend
 from mipo_eval.training.logprobs import Codec, add_likelihood_head, summed_logprobs
 from mipo_eval.training.recipes import RewardSettings
 from mipo_eval.training.rewards import (

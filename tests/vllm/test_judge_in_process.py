@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mipo_eval.models import Message, Reply, Request, Sampling
+from mipo_eval.models.base import Message, Reply, Request, Sampling
 from mipo_eval.models.hf import HfBackend
 from tests.vllm.server import CPU_SETTINGS
 from tests.vllm.stories import widen

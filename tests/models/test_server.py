@@ -1,4 +1,4 @@
-"""Width, pace and budget: how much a server is given at once, a minute, and altogether."""
+"""How much a server is given at once, a minute and altogether, and what is tried again when."""
 
 import asyncio
 import time
@@ -6,11 +6,10 @@ from collections import Counter
 
 import pytest
 
-from mipo_eval.models import Failure, Limits, Message, Reply, Request, Sampling
+from mipo_eval.models.base import Failure, Limits, Message, Purse, Reply, Request, Sampling
 from mipo_eval.models.openai import OpenAIBackend
-from mipo_eval.models.prices import Budget, Price, Purse
-from mipo_eval.models.rate_limit import Pace, Width
-from mipo_eval.models.retry import Send, Sender, Trouble
+from mipo_eval.models.prices import Budget, Price
+from mipo_eval.models.server import Pace, Send, Sender, Trouble, Width, retry_after
 from tests.servers import openai_server as acts
 from tests.servers.http import Call
 from tests.servers.openai_server import OpenAIServer
@@ -196,3 +195,50 @@ def test_usage_without_a_price_has_no_cost() -> None:
     usage = sender.usage
     assert (usage.tries, usage.replies, usage.failures) == (3, 3, 0)
     assert (usage.prompt_tokens, usage.completion_tokens, usage.cost) == (15, 3, None)
+
+
+NOW = 1_700_000_000.0
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        (None, None),
+        ("", None),
+        ("2", 2.0),
+        ("0", 0.0),
+        ("1.5", 1.5),
+        ("-1", None),
+        ("nan", None),
+        ("soon", None),
+        ("Tue, 14 Nov 2023 22:13:50 GMT", 30.0),
+        ("Tue, 14 Nov 2023 22:13:10 GMT", None),
+    ],
+)
+def test_retry_after(header: str | None, seconds: float | None) -> None:
+    assert retry_after(header, NOW) == seconds
+
+
+@pytest.mark.parametrize("header", ["301", "inf", "Wed, 15 Nov 2023 22:13:50 GMT"])
+def test_a_retry_after_too_far_away_is_refused(header: str) -> None:
+    with pytest.raises(ValueError, match="asks to wait"):
+        retry_after(header, NOW)
+
+
+def test_waits_double_stay_below_their_limit_and_differ() -> None:
+    limits = Limits(first_wait=1, longest_wait=6)
+    waits = [[limits.wait(attempt, None) for _ in range(200)] for attempt in range(1, 6)]
+    for low, high, drawn in zip((0.5, 1, 2, 3, 3), (1, 2, 4, 6, 6), waits, strict=True):
+        assert low <= min(drawn) < max(drawn) <= high
+    asked = [limits.wait(1, 3.0) for _ in range(200)]
+    assert 3.0 <= min(asked) < max(asked) <= 3.3
+
+
+def test_nothing_to_ask_ends_at_once() -> None:
+    async def collect() -> list[object]:
+        async def send(_: object) -> None:
+            raise AssertionError("nothing to send")
+
+        return [outcome async for outcome in Sender(Limits()).stream([], send)]  # type: ignore[arg-type]
+
+    assert asyncio.run(collect()) == []

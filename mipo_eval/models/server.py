@@ -1,24 +1,29 @@
-"""How requests are sent to a server: bounded, lazily, with retries, and stopped when hopeless."""
+"""A server that is asked: bounded, lazily, with retries, and no more when that is hopeless.
+
+Two things hold a try back before it is sent, beside the money (`prices`): the width (how many are
+in flight, narrowed when the server is overloaded and widened again while it answers), and the pace
+(requests and tokens a minute).
+"""
 
 import asyncio
 import email.utils
 import gc
 import math
 import os
-import random
 import re
 import time
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing
+from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from dataclasses import KW_ONLY, dataclass, replace
 from difflib import get_close_matches
+from itertools import chain
 from typing import ClassVar, TypeVar
 
 from mipo_eval.errors import BackendError, ConfigError
-from mipo_eval.models.base import Answers, Failure, FailureKind, Reply, Request
+from mipo_eval.models.base import Answers, Failure, FailureKind, Limits, Reply, Request
 from mipo_eval.models.prices import Budget, Price, Usage, price_of
-from mipo_eval.models.rate_limit import Limits, Pace, Width, actual_tokens, estimated_tokens
 from mipo_eval.models.spec import KEYS, is_private
 
 Found = TypeVar("Found")
@@ -30,11 +35,90 @@ _RAMP = 0.1
 """Seconds over which the workers start. Started at once they would stay in step for good: all
 replies arrive together, and the server idles while this process works through them."""
 
+_CHECK_SECONDS = 20.0
 _KEY_LIKE = re.compile(r"\b(?:(?:sk|key|Bearer)[-_ ]|AIza)[\w*.-]{6,}")
 _LISTED = 12
 """Models named in an error, at most."""
 
 _OVERLOAD = frozenset({"rate_limit", "server_error", "timeout"})
+_NARROWER = 0.7
+_BURST_SECONDS = 1.0
+"""How much unused pace may be caught up on at once."""
+
+
+class Pace:
+    """Spreads an amount a minute evenly over time; None is no limit.
+
+    `clock` gives seconds that only go forward.
+    """
+
+    def __init__(
+        self, per_minute: float | None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._seconds_each = 0.0 if per_minute is None else 60.0 / per_minute
+        self._clock = clock
+        self._free_at = clock()
+
+    def reserve(self, amount: float) -> float:
+        """Take `amount` and return the seconds to wait before using it."""
+        now = self._clock()
+        self._free_at = max(self._free_at, now - _BURST_SECONDS)
+        wait = self._free_at - now
+        self._free_at += amount * self._seconds_each
+        return max(0.0, wait)
+
+    def correct(self, amount: float) -> None:
+        """Take `amount` more, or give some back, once the real amount is known."""
+        self._free_at += amount * self._seconds_each
+
+
+class Width:
+    """How many tries are in flight at most; halfway between polite and greedy.
+
+    Each overload (429, 5xx, timeout) takes three tenths off, but only once for all the tries that
+    were in flight together; each reply adds its share of one back.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._now = float(most)
+        self._in_flight = 0
+        self._round = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    @property
+    def now(self) -> int:
+        """The present limit."""
+        return int(self._now)
+
+    async def enter(self) -> int:
+        """Wait for a place and return the round it belongs to."""
+        while self._in_flight >= self.now:
+            place = asyncio.get_running_loop().create_future()
+            self._waiting.append(place)
+            await place
+        self._in_flight += 1
+        return self._round
+
+    def leave(self) -> None:
+        """Give the place back; as many of the waiting look again as there are places."""
+        self._in_flight -= 1
+        free = self.now - self._in_flight
+        while self._waiting and free > 0:
+            place = self._waiting.popleft()
+            if not place.done():
+                place.set_result(None)
+                free -= 1
+
+    def widen(self) -> None:
+        """Note a reply."""
+        self._now = min(self._most, self._now + 1 / self._now)
+
+    def narrow(self, round_: int) -> None:
+        """Note an overload that a try of `round_` met."""
+        if round_ == self._round:
+            self._round += 1
+            self._now = max(1.0, self._now * _NARROWER)
 
 
 @dataclass(eq=False)
@@ -57,6 +141,10 @@ class Trouble(Exception):
     sent: bool = True
     """False for a try that was given up before anything was sent."""
 
+    def failure(self, attempts: int = 1) -> Failure:
+        """Return what a request that got no further than this has for an outcome."""
+        return Failure(kind=self.kind, detail=self.detail, attempts=attempts)
+
 
 Send = Callable[[Request], Awaitable[Reply]]
 """Tries one request once; raises Trouble."""
@@ -69,10 +157,6 @@ class Sender:
     used up all its tries without any answer while no other request got through. From then on every
     request fails at once with that reason, without a call, so that a run of thousands ends in
     seconds and can be resumed. The same happens when the money is used up.
-
-    Args:
-        limits: concurrency, tries, timeouts, pace and money.
-        price: of the model, None if unknown.
 
     Raises:
         ConfigError: there is a limit on the money but no price.
@@ -102,7 +186,7 @@ class Sender:
         return self._budget.usage
 
     def revive(self) -> None:
-        """Forget that the server was dead; for use after it was checked again."""
+        """Forget that the server was dead: it was checked again."""
         self.dead = None
         self._unanswered = 0
 
@@ -116,7 +200,7 @@ class Sender:
         # which no reply is read. What is there by now stays anyway.
         gc.freeze()
         iterator = iter(requests)
-        done: asyncio.Queue[tuple[Request, Reply | Failure] | None] = asyncio.Queue()
+        done: asyncio.Queue[tuple[Request, Reply | Failure] | asyncio.Task[None]] = asyncio.Queue()
         room = asyncio.Semaphore(2 * self.limits.concurrency)
         stopped = asyncio.Event()
 
@@ -134,17 +218,17 @@ class Sender:
         count = self.limits.concurrency
         workers = [asyncio.create_task(work(_RAMP * i / count)) for i in range(count)]
         for worker in workers:
-            worker.add_done_callback(lambda _: done.put_nowait(None))
+            worker.add_done_callback(done.put_nowait)
         running = len(workers)
         try:
             while running:
                 outcome = await done.get()
-                if outcome is None:
+                if isinstance(outcome, asyncio.Task):
                     running -= 1
-                    _raise_errors(workers)
-                    continue
-                yield outcome
-                room.release()
+                    outcome.result()  # raises what it died of: the caller's iterator, or a bug
+                else:
+                    yield outcome
+                    room.release()
         finally:
             for worker in workers:
                 worker.cancel()
@@ -156,26 +240,21 @@ class Sender:
                 self.usage.failures += 1
                 return replace(self.dead, attempts=attempt - 1)
             try:
-                reply = await self._try(request, send, stopped)
+                return await self._try(request, send, stopped)
             except Trouble as caught:
                 trouble = caught
-            else:
-                self._unanswered = 0
-                return reply
-            attempts = attempt if trouble.sent else attempt - 1
-            failure = Failure(kind=trouble.kind, detail=trouble.detail, attempts=attempts)
+            failure = trouble.failure(attempt if trouble.sent else attempt - 1)
             self._note(trouble, failure, stopped)
             if not trouble.again or attempt == self.limits.attempts:
                 self.usage.failures += 1
                 return failure
-            await _pause(self._wait(attempt, trouble.after), stopped)
+            await _pause(self.limits.wait(attempt, trouble.after), stopped)
         raise AssertionError("the last attempt returns")
 
     async def _try(self, request: Request, send: Send, stopped: asyncio.Event) -> Reply:
         """Send once, when width, pace and budget allow it."""
         round_ = await self._width.enter()
-        reserved = 0.0
-        cost = 0.0
+        reserved = cost = 0.0
         try:
             reserved = await self._reserve(request)
             estimate = await self._keep_pace(request, stopped)
@@ -183,14 +262,16 @@ class Sender:
             async with asyncio.timeout(self.limits.timeout):
                 reply = await send(request)
             cost = self._budget.count(request, reply)
-            if (tokens := actual_tokens(reply)) is not None:
+            if reply.prompt_tokens is not None:
+                tokens = reply.prompt_tokens + (reply.completion_tokens or 0)
                 self._tokens.correct(tokens - estimate)
             self._width.widen()
+            self._unanswered = 0
         except TimeoutError:
             cost = reserved
             self._width.narrow(round_)
-            seconds = f"{self.limits.timeout:g} s"
-            raise Trouble("timeout", f"no answer within {seconds}", again=True) from None
+            late = f"no answer within {self.limits.timeout:g} s"
+            raise Trouble("timeout", late, again=True) from None
         except Trouble as trouble:
             cost = reserved if trouble.billed else 0.0
             if trouble.kind in _OVERLOAD:
@@ -205,11 +286,7 @@ class Sender:
             self._width.leave()
 
     async def _reserve(self, request: Request) -> float:
-        """Set the money for a try aside; wait for what is in flight to give some back.
-
-        Raises:
-            Trouble: the money is used up.
-        """
+        """Set the money for a try aside; wait for what is in flight to give some back."""
         while True:
             reserved = self._budget.reserve(request)
             if reserved is not None:
@@ -220,7 +297,8 @@ class Sender:
 
     async def _keep_pace(self, request: Request, stopped: asyncio.Event) -> int:
         """Wait for this try's turn and return the tokens it was estimated to take."""
-        estimate = estimated_tokens(request)
+        characters = sum(len(turn.content) for turn in request.messages)
+        estimate = characters // 4 + request.sampling.max_tokens
         wait = max(
             self._not_before - time.monotonic(),
             self._requests.reserve(1),
@@ -236,35 +314,17 @@ class Sender:
         """Find out from one failed try whether the server is dead."""
         silent = trouble.kind in {"connection", "timeout"}
         self._unanswered = self._unanswered + 1 if silent else 0
-        tries = self.limits.attempts
-        gave_up = failure.attempts == tries and self._unanswered >= tries
+        gave_up = self._unanswered >= failure.attempts == self.limits.attempts
         if self.dead is None and (trouble.stops or gave_up):
             self.dead = Failure(kind=failure.kind, detail=f"not asked: {failure.detail}")
             stopped.set()
 
-    def _wait(self, attempt: int, after: float | None) -> float:
-        """Seconds before the next try: what the server asked for, or doubling with jitter."""
-        if after is not None:
-            # A little later than asked and not all at once: everybody was told the same time.
-            return after + random.uniform(0, 0.1 * after)
-        longest = min(self.limits.longest_wait, self.limits.first_wait * 2 ** (attempt - 1))
-        return random.uniform(longest / 2, longest)
-
 
 async def _pause(seconds: float, stopped: asyncio.Event) -> None:
     """Sleep, but wake when the server is found dead."""
-    try:
+    with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await stopped.wait()
-    except TimeoutError:
-        return
-
-
-def _raise_errors(workers: Iterable[asyncio.Task[None]]) -> None:
-    """Raise what a worker died of: an error in the caller's iterator, or a bug."""
-    for worker in workers:
-        if worker.done() and not worker.cancelled() and (error := worker.exception()):
-            raise error
 
 
 class ServedBackend(ABC):
@@ -273,7 +333,7 @@ class ServedBackend(ABC):
     Args:
         model: the name the server knows the model by.
         base_url: the server, where it is not the provider's own.
-        limits: concurrency, tries, timeouts, pace and money.
+        limits: how hard it may be pushed.
 
     Raises:
         ConfigError: a URL is not usable, or money is limited and the price unknown.
@@ -326,16 +386,15 @@ class ServedBackend(ABC):
     def trouble(self, error: Exception, url: str) -> Trouble:
         """Return what one of these errors is in our terms."""
 
-    async def mapped(self, call: Awaitable[Found], url: str) -> Found:
-        """Await a call of the client.
-
-        Raises:
-            Trouble: the client's error.
-        """
+    async def mapped(self, call: Awaitable[Found], url: str = "") -> Found:
+        """Await a call of the client to `url`, or the only server; its errors become Trouble."""
         try:
             return await call
         except self.errors() as error:
-            raise self.trouble(error, url) from None
+            raise self.trouble(error, url or self.urls[0]) from None
+
+    def _key(self) -> str | None:
+        return next((key for name in KEYS[self.kind] if (key := os.environ.get(name))), None)
 
     def api_key(self, url: str) -> str | None:
         """Return the key for a server.
@@ -343,11 +402,10 @@ class ServedBackend(ABC):
         Raises:
             BackendError: there is none, and the server is not on one's own network.
         """
-        key = _key(self.kind)
+        key = self._key()
         if not key and not is_private(url):
-            raise BackendError(
-                f"{url} needs a key: set the environment variable {KEYS[self.kind][0]}"
-            )
+            variable = KEYS[self.kind][0]
+            raise BackendError(f"{url} needs a key: set the environment variable {variable}")
         return key
 
     def refusal(
@@ -359,14 +417,14 @@ class ServedBackend(ABC):
             url: of the server.
             status: 401 where the key is what is wrong.
             words: the server's reason.
-            stops: whether the server says that no later request can succeed either.
-            after: how long it asks to wait, as in a Retry-After header.
+            stops: as in `Trouble`.
+            after: its Retry-After header, or what says the same.
         """
         if status == 401:
             # The server's words are left out here: some repeat the key.
             names = KEYS[self.kind]
             refused = f"refuses the key in {' or '.join(names)}"
-            hint = refused if _key(self.kind) else f"asks for a key: set {names[0]}"
+            hint = refused if self._key() else f"asks for a key: set {names[0]}"
             return Trouble("auth", f"{url} {hint}", stops=True)
         kind, detail = status_kind(status), f"{url} answered {status}: {clean(words)}"
         if stops or status in {403, 404}:
@@ -374,63 +432,58 @@ class ServedBackend(ABC):
         if kind == "bad_request":
             return Trouble(kind, detail)
         try:
-            wait = retry_after(after, time.time())
+            return Trouble(kind, detail, again=True, after=retry_after(after, time.time()))
         except ValueError as too_long:
             return Trouble(kind, f"{detail} ({too_long})")
-        return Trouble(kind, detail, again=True, after=wait)
 
-    def not_served(self, url: str, served: Sequence[str]) -> str:
-        """Return, in words, that a server does not have the model, and the names nearest to it."""
+    async def check_served(self, url: str, listed: Awaitable[Sequence[str] | None]) -> None:
+        """Raise BackendError unless a server has the model, or (None) no list of its models."""
+        try:
+            async with asyncio.timeout(min(_CHECK_SECONDS, self.limits.timeout)):
+                served = await listed
+        except Trouble as trouble:
+            raise BackendError(trouble.detail) from None
+        except TimeoutError:
+            raise BackendError(f"{url} does not answer; is it the right URL?") from None
+        if served is None or self.model in served:
+            self._sender.revive()
+            return
         names = ", ".join(served) or "nothing"
         if len(served) > _LISTED:
             near = get_close_matches(self.model, served, n=_LISTED, cutoff=0.0)
             names = f"{', '.join(near)} and {len(served) - _LISTED} more"
-        return f"{url} does not serve {self.model!r}; it serves: {names}"
-
-
-def _key(kind: str) -> str | None:
-    return next((key for name in KEYS[kind] if (key := os.environ.get(name))), None)
+        raise BackendError(f"{url} does not serve {self.model!r}; it serves: {names}")
 
 
 def clean(text: str) -> str:
     """Return text from a server as one short line that holds no key."""
-    for kind in KEYS:
-        for name in KEYS[kind]:
-            if key := os.environ.get(name):
-                text = text.replace(key, "<key>")
+    for name in chain(*KEYS.values()):
+        if key := os.environ.get(name):
+            text = text.replace(key, "<key>")
     return " ".join(_KEY_LIKE.sub("<key>", text).split())[:300]
 
 
 def status_kind(status: int) -> FailureKind:
     """Return what an HTTP error status is called in the ledger."""
-    return _KINDS.get(status, "server_error" if status >= 500 else "bad_request")
-
-
-_KINDS: dict[int, FailureKind] = {
-    401: "auth",
-    403: "auth",
-    408: "timeout",
-    409: "server_error",
-    429: "rate_limit",
-}
+    if status in {401, 403}:
+        return "auth"
+    if status in {408, 429}:
+        return "timeout" if status == 408 else "rate_limit"
+    return "server_error" if status >= 500 or status == 409 else "bad_request"
 
 
 def retry_after(value: str | None, now: float) -> float | None:
     """Return the seconds a Retry-After header asks for, or None if it says nothing usable.
 
-    Args:
-        value: the header: seconds, or an HTTP date.
-        now: the time of day in seconds since the epoch, for dates.
+    The header holds seconds, or an HTTP date, for which `now` is in seconds since the epoch.
 
     Raises:
         ValueError: the server asks for longer than five minutes, which is not worth waiting.
     """
-    if value is None:
-        return None
     try:
-        seconds = float(value)
+        seconds = float(value or "")
     except ValueError:
-        parsed = email.utils.parsedate_tz(value)
+        parsed = email.utils.parsedate_tz(value or "")
         if parsed is None:
             return None
         seconds = email.utils.mktime_tz(parsed) - now
