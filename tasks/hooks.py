@@ -9,7 +9,6 @@ takes the responses.
 import asyncio
 import os
 import re
-from collections.abc import Sequence
 from functools import partial
 from importlib import resources
 from itertools import islice
@@ -93,12 +92,10 @@ def self_bleu_4(responses: list[str]) -> float:
 JUDGED_METRICS = (*METRIC_NAMES.values(), "tie_rate", "rating_mean")
 
 
-def judge_texts(
-    spec: str, pairs: Sequence[tuple[Item, str]], *, store_url: str
-) -> dict[str, float]:
-    """Judge one response per item and return its rubric scores by name.
+def _judged(metric: str, judged: list[tuple[str, str]]) -> float:
+    """Judge items and their responses, and return a rubric score; NaN where there is none.
 
-    Ratings and calls go to the store, so asking again costs nothing.
+    Ratings and calls go to the store, so every metric after the first costs nothing.
 
     Raises:
         ConfigError: no such judge.
@@ -110,10 +107,11 @@ def judge_texts(
     from mipo_eval.metrics.aggregate import rating_mean
     from mipo_eval.metrics.win_rate import outcome_rates
 
+    pairs = [(Item.model_validate_json(item), text) for item, text in judged]
     if not pairs:
         raise DataError("there is no response to judge")
-    judge = load_judge(spec)
-    with Store.open(store_url) as store:
+    judge = load_judge(os.environ[settings.JUDGE])
+    with Store.open(settings.store_url()) as store:
         list_key, _ = put_list(store, [("judged", (item for item, _ in pairs))])
         asyncio.run(rate(store, judge, with_references(pairs)))
         known = totals(store, judge.key, list_key)
@@ -130,13 +128,8 @@ def judge_texts(
         found += outcome_rates([verdict.credit for verdict in verdicts], groups=groups)
     if any(mean is not None for mean in means):
         found.append(rating_mean(means, groups=groups))
-    return {score.metric: score.value for score in found if score.value is not None}
-
-
-def _judged(metric: str, judged: list[tuple[str, str]]) -> float:
-    pairs = [(Item.model_validate_json(item), text) for item, text in judged]
-    scores = judge_texts(os.environ[settings.JUDGE], pairs, store_url=settings.store_url())
-    return scores.get(metric, float("nan"))
+    values = {score.metric: score.value for score in found}
+    return float("nan") if (value := values.get(metric)) is None else value
 
 
 # YAML can only name a function: one for each metric, from the items and responses of a task.

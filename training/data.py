@@ -34,7 +34,7 @@ from mipo_eval.store.engine import Store
 from mipo_eval.store.items import put_list
 from mipo_eval.store.responses import answered, missing, put_generation
 from mipo_eval.tasks.items import replacing, write_items
-from mipo_eval.tasks.prompt import render_query
+from mipo_eval.tasks.prompt import Prompting, render_query
 from mipo_eval.tasks.sources import load_source
 from mipo_eval.tasks.suites import Suite, SuiteTask
 from mipo_eval.training.pairs import (
@@ -212,7 +212,12 @@ class ExampleMaker:
         self, task: SuiteTask, texts: Sequence[tuple[Item, str | None, tuple[str, ...]]]
     ) -> tuple[TrainingExample, ...]:
         """Return examples of items with what is chosen and rejected."""
-        prompts = self._prompts_of(task, [item for item, _, _ in texts])
+        items = [item for item, _, _ in texts]
+        prompts: Iterable[tuple[Messages, Messages]]
+        if self.suite.form == "query":
+            prompts = ((_asking(i, "personalized"), _asking(i, "default")) for i in items)
+        else:
+            prompts = ((messages, messages) for messages in _question_messages(task, items))
         return tuple(
             TrainingExample(
                 item=item, prompt=prompt, bare_prompt=bare, chosen=chosen, rejected=rejected
@@ -220,17 +225,9 @@ class ExampleMaker:
             for (item, chosen, rejected), (prompt, bare) in zip(texts, prompts, strict=True)
         )
 
-    def _prompts_of(
-        self, task: SuiteTask, items: Sequence[Item]
-    ) -> Iterator[tuple[Messages, Messages]]:
-        """Yield each item's prompt and the same without the user's context."""
-        if self.suite.form != "query":
-            yield from ((messages, messages) for messages in _question_messages(task, items))
-            return
-        for item in items:
-            texts = (render_query(item, "personalized"), render_query(item, "default"))
-            prompt, bare = (({"role": "user", "content": text},) for text in texts)
-            yield prompt, bare
+
+def _asking(item: Item, prompting: Prompting) -> Messages:
+    return ({"role": "user", "content": render_query(item, prompting)},)
 
 
 def training_items(

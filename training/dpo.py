@@ -155,16 +155,10 @@ class GroupTask:
     own_only: bool = False
     """Whether the reference reads of row i of a group response i alone, not all of them."""
 
-    def rows(self) -> list[TokenGroup]:
-        """Return the rows of all groups, in order."""
-        return [row for group in (*self.groups, *self.held_out) for row in group]
-
     def reference_rows(self) -> list[TokenGroup]:
-        """Return what the reference model reads for each of `rows`."""
-        if not self.own_only:
-            return self.rows()
+        """Return what the reference model reads for each row of all groups, in order."""
         return [
-            dataclasses.replace(row, responses=(row.responses[place],))
+            dataclasses.replace(row, responses=(row.responses[place],)) if self.own_only else row
             for group in (*self.groups, *self.held_out)
             for place, row in enumerate(group)
         ]
@@ -196,7 +190,8 @@ class GroupPolicy:
         self, job: TrainingJob, task: GroupTask, attention: AttentionChoice
     ) -> tuple[str, ...]:
         """Train to the end and save the result; return remarks on how groups were read."""
-        reader, note = choose_reader(self.model, self.tokenizer, task.rows(), attention)
+        rows = [row for group in (*task.groups, *task.held_out) for row in group]
+        reader, note = choose_reader(self.model, self.tokenizer, rows, attention)
         model = with_adapter(self.model, job)
         trainer = guarded(GroupTrainer)(
             model, job=job, task=task, reader=reader, processing_class=self.tokenizer

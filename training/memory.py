@@ -106,18 +106,18 @@ def estimate_memory(
     )
 
 
-def devices_needed(
+def smallest_fit(
     model: str, optimization: Optimization, *, memory: float, workload: Workload = _CHAT
-) -> int | None:
-    """Return the smallest power of two of devices that a training fits on, up to 1,024.
+) -> MemoryEstimate | None:
+    """Return what a training takes of the fewest devices it fits on: a power of two, up to 1,024.
 
     A tenth of a device's `memory` (bytes) is left free. None where no number helps: activations of
     one prompt do not fit on one device.
     """
-    for devices in (1 << power for power in range(11)):
-        found = estimate_memory(model, optimization, devices=devices, workload=workload)
+    for power in range(11):
+        found = estimate_memory(model, optimization, devices=1 << power, workload=workload)
         if found.total <= 0.9 * memory:
-            return devices
+            return found
     return None
 
 
@@ -126,17 +126,17 @@ def summary(
 ) -> list[str]:
     """Return lines to print: what one device holds, and how many of `memory` bytes it takes."""
     alone = estimate_memory(model, optimization, workload=workload)
-    count = devices_needed(model, optimization, memory=memory, workload=workload)
-    size = f"devices of {memory / GIGABYTE:.0f} GB"
-    if count == 1:
-        return [*alone.lines(), f"fits on one device of {memory / GIGABYTE:.0f} GB"]
-    if count is None:
+    spread = smallest_fit(model, optimization, memory=memory, workload=workload)
+    size = f"{memory / GIGABYTE:.0f} GB"
+    if spread is None:
         advice = (
             "set optimization.gradient_checkpointing=true, or lower micro_batch_size or lengths"
         )
-        return [*alone.lines(), f"no number of {size} is enough for its activations: {advice}"]
-    spread = estimate_memory(model, optimization, devices=count, workload=workload)
-    return [*alone.lines(), f"fits on {count} {size}:", *spread.lines()]
+        refusal = f"no number of devices of {size} is enough for its activations: {advice}"
+        return [*alone.lines(), refusal]
+    if spread.devices == 1:
+        return [*alone.lines(), f"fits on one device of {size}"]
+    return [*alone.lines(), f"fits on {spread.devices} devices of {size}:", *spread.lines()]
 
 
 def _skeleton(name: str) -> Any:

@@ -249,7 +249,11 @@ def load_recipe(
     text = (resources.files(__package__) / "configs" / f"{method}.yaml").read_text("utf-8")
     raw = _parse(text, f"{method}.yaml")
     if config is not None:
-        raw = merge(raw, _read(config))
+        try:
+            own = config.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"--config {config} cannot be read: {error}") from None
+        raw = merge(raw, _parse(own, str(config)))
     for override in overrides:
         key, value = parse_override(override)
         raw = merge(raw, nested(key, value))
@@ -382,14 +386,6 @@ def _check(recipe: Recipe) -> None:
     if with_pairs != (recipe.pairs is not None):
         what = "needs the key pairs" if with_pairs else "makes no pairs, so leave the key pairs out"
         raise ConfigError(f"{recipe.name} learns from {recipe.learns_from}: it {what}")
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--config {path} cannot be read: {error}") from None
-    return _parse(text, str(path))
 
 
 def _parse(text: str, where: str) -> dict[str, Any]:

@@ -17,7 +17,16 @@ from mipo_eval.store.engine import Store, now
 from mipo_eval.store.items import item_row
 from mipo_eval.store.runs import score_rows
 
-__all__ = ["FORMATS", "Imported", "JudgeRecord", "RunRecord", "read_path", "store_runs"]
+__all__ = [
+    "FORMATS",
+    "FileRow",
+    "Imported",
+    "JudgeRecord",
+    "RunRecord",
+    "read_path",
+    "read_rows",
+    "store_runs",
+]
 
 
 class _Reader(NamedTuple):

@@ -20,6 +20,22 @@ from mipo_eval.records import Item
 from mipo_eval.tasks.items import explain
 from mipo_eval.tasks.prompt import template
 
+__all__ = [
+    "Candidate",
+    "Columns",
+    "Dropped",
+    "PublishedSet",
+    "RawSet",
+    "UserChoice",
+    "ask_extractor",
+    "checked",
+    "content_id",
+    "parse_object",
+    "parse_preferences",
+    "prompt_group",
+    "short_text",
+]
+
 Row = Mapping[str, Any]
 Split = Literal["train", "test"]
 

@@ -10,7 +10,7 @@ import pytest
 from mipo_eval.models.base import Failure, Request, ScriptedBackend
 from mipo_eval.store.engine import Store
 from mipo_eval.tasks.datasets import Dropped, parse_preferences
-from mipo_eval.tasks.datasets.mb import parse_statements
+from mipo_eval.tasks.datasets.mb import DIMENSIONS, parse_statements
 from mipo_eval.tasks.prepare import extract
 
 GOOD = '{"tone": "Be warm."}'
@@ -58,18 +58,18 @@ def test_abbreviations_end_no_sentence() -> None:
 @pytest.mark.parametrize(
     ("reply", "problem"),
     [
-        ('{"style": "I like it."}', r"its keys are \['style'\]; they must be \['style', 'depth'\]"),
-        ('{"style": "I like it.", "depth": "Be deep."}', "'depth' does not speak in the first"),
+        ({"style": "I like it."}, r"its keys are \['style'\]; they must be \['style', 'background"),
+        (dict.fromkeys(DIMENSIONS, "I like it.") | {"style": "Be deep."}, "'style' does not speak"),
     ],
 )
-def test_bad_statements(reply: str, problem: str) -> None:
+def test_bad_statements(reply: dict[str, str], problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
-        parse_statements(reply, ["style", "depth"])
+        parse_statements(json.dumps(reply))
 
 
 def test_statements_come_in_the_asked_order() -> None:
-    reply = '{"depth": "I know maths.", "style": "Make me laugh."}'
-    assert list(parse_statements(reply, ["style", "depth"])) == ["style", "depth"]
+    reply = dict.fromkeys(reversed(DIMENSIONS), "Make me laugh.")
+    assert tuple(parse_statements(json.dumps(reply))) == DIMENSIONS
 
 
 Replies = dict[str, dict[str, str] | Dropped]

@@ -9,7 +9,7 @@ import torch
 
 from mipo_eval.errors import ModelError
 from mipo_eval.training.logprobs import add_likelihood_head
-from mipo_eval.training.memory import Workload, devices_needed, estimate_memory, summary
+from mipo_eval.training.memory import Workload, estimate_memory, smallest_fit, summary
 from mipo_eval.training.packed import packing_reader
 from mipo_eval.training.recipes import Optimization
 from tests.training.tiny import group, random_model
@@ -94,7 +94,9 @@ def test_full_training_of_7b(tmp_path: Path) -> None:
     assert shared.gradients == found.gradients // 8
     assert shared.total < found.total / 4
     assert shared.activations == found.activations
-    assert devices_needed(model, Optimization(), memory=80e9) == 4
+    fewest = smallest_fit(model, Optimization(), memory=80e9)
+    assert fewest is not None
+    assert fewest.devices == 4
 
 
 def test_70b_with_lora(tmp_path: Path) -> None:
@@ -104,7 +106,9 @@ def test_70b_with_lora(tmp_path: Path) -> None:
     assert found.parameters == 70_553_706_496
     assert found.trained == 414_187_520  # rank 32 on q, k, v, o, gate, up and down of 80 layers
     assert found.weights == 2 * found.parameters + 4 * found.trained
-    assert devices_needed(model, how, memory=80e9) == 4
+    fewest = smallest_fit(model, how, memory=80e9)
+    assert fewest is not None
+    assert fewest.devices == 4
     plain = Optimization(lora_rank=32)
     assert estimate_memory(model, plain).activations > 10 * found.activations
     assert estimate_memory(model, how, devices=8).lines() == [
@@ -120,7 +124,7 @@ def test_70b_with_lora(tmp_path: Path) -> None:
 def test_no_number_of_devices_helps_against_activations(tmp_path: Path) -> None:
     model = configuration(tmp_path / "qwen", QWEN_7B)
     long = Workload(prompt=8192, response=4096, negatives=10)
-    assert devices_needed(model, Optimization(), memory=80e9, workload=long) is None
+    assert smallest_fit(model, Optimization(), memory=80e9, workload=long) is None
     last = summary(model, Optimization(), workload=long, memory=80e9)[-1]
     assert last.startswith("no number of devices of 80 GB is enough for its activations: set")
 
