@@ -21,7 +21,7 @@ from mipo_eval.dashboards.markup import count, metric_title
 from mipo_eval.errors import MipoEvalError
 from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.reports.names import RowRule, model_label, read_rows
-from mipo_eval.store import Store
+from mipo_eval.store.engine import Store
 from mipo_eval.store.items import has_items
 from mipo_eval.store.runs import list_runs, results_version
 from mipo_eval.store.tallies import in_flight

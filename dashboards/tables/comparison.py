@@ -17,8 +17,8 @@ from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.metrics.aggregate import direction
 from mipo_eval.reports.agreement import agreements
 from mipo_eval.reports.leaderboard import Row, Section, over_seeds
-from mipo_eval.stats import Comparison, compare_all
 from mipo_eval.stats.bootstrap import Floats
+from mipo_eval.stats.paired import Comparison, compare_all
 
 TOLD, NOT_TOLD = "told apart (p < 0.05, Holm)", "not told apart"
 

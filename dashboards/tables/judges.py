@@ -14,8 +14,7 @@ from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.records import Score
 from mipo_eval.reports.names import row_name, trained_rules
 from mipo_eval.reports.paper import TASKS, published
-from mipo_eval.store import Store
-from mipo_eval.store.engine import sample_below
+from mipo_eval.store.engine import Store, sample_below
 from mipo_eval.store.judges import choosers, list_judges
 from mipo_eval.store.ledger import latencies, spending
 from mipo_eval.store.responses import responses_to, text_lengths

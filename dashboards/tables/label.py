@@ -16,7 +16,7 @@ from mipo_eval.judges.panel import agreement_matrix
 from mipo_eval.judges.people import labels_of
 from mipo_eval.keys import digest, item_rng
 from mipo_eval.records import Item, clean_text, text_key
-from mipo_eval.store import Store
+from mipo_eval.store.engine import Store
 from mipo_eval.store.items import get_item
 from mipo_eval.store.judges import StoredJudge, choosers, put_judge
 from mipo_eval.store.responses import paired_texts, responses_to

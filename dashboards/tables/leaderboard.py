@@ -22,7 +22,7 @@ from mipo_eval.reports.leaderboard import Cell, LeaderboardQuery, Row, Section, 
 from mipo_eval.reports.names import model_label
 from mipo_eval.reports.paper import published_rows
 from mipo_eval.signature import Signature, short
-from mipo_eval.stats import Comparison
+from mipo_eval.stats.paired import Comparison
 from mipo_eval.store.judges import StoredJudge
 from mipo_eval.store.runs import Run
 from mipo_eval.store.validations import failing_judges

@@ -13,7 +13,8 @@ import pandas as pd
 
 from mipo_eval.dashboards.markup import label
 from mipo_eval.records import Item, text_key
-from mipo_eval.store import Store, ledger
+from mipo_eval.store import ledger
+from mipo_eval.store.engine import Store
 from mipo_eval.store.items import item_at
 from mipo_eval.store.judges import list_judges
 from mipo_eval.store.responses import Made, answered, paired_texts, responses_to

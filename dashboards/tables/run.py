@@ -16,7 +16,7 @@ from mipo_eval.models.prices import load_prices
 from mipo_eval.models.spec import is_private
 from mipo_eval.reports.reproduction import recipe
 from mipo_eval.signature import short
-from mipo_eval.store import Store
+from mipo_eval.store.engine import Store
 from mipo_eval.store.judges import list_judges
 from mipo_eval.store.ledger import Spending
 from mipo_eval.store.responses import response_tokens, unanswered

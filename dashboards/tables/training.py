@@ -11,8 +11,7 @@ from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.metrics.win_rate import METRIC_NAMES
 from mipo_eval.reports.names import method_label, negatives_of, recipe_value
 from mipo_eval.reports.paper import TASKS, published
-from mipo_eval.store import Store
-from mipo_eval.store.engine import now, utc
+from mipo_eval.store.engine import Store, now, utc
 from mipo_eval.store.runs import list_runs
 from mipo_eval.store.tallies import RECENT
 from mipo_eval.store.trainings import Training, get_curve, last_values

@@ -105,7 +105,7 @@ def _check(store: str, *, named: bool) -> None:
     Raises:
         MipoEvalError: it cannot be opened.
     """
-    from mipo_eval.store import Store
+    from mipo_eval.store.engine import Store
 
     if named or "://" in store or Path(store).exists():
         Store.open(store, mode="read").close()

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from mipo_eval.cli.render import Output
     from mipo_eval.reports.comparison import TaskComparison
-    from mipo_eval.stats import Comparison
-    from mipo_eval.store import Store
+    from mipo_eval.stats.paired import Comparison
+    from mipo_eval.store.engine import Store
 
 METRICS = (
     "win_rate",

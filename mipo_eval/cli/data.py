@@ -74,7 +74,7 @@ def prepare(  # noqa: PLR0913, PLR0917 - one parameter per flag
     from mipo_eval.models.prices import spending
     from mipo_eval.models.spec import load_backend
     from mipo_eval.progress import Stage, run_shown
-    from mipo_eval.store import Store
+    from mipo_eval.store.engine import Store
     from mipo_eval.tasks import prepare as preparing
 
     n_train, n_test = preparing.raw_set(name).paper_sizes

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mipo_eval.cli.render import Output
     from mipo_eval.evaluation.run import Result
     from mipo_eval.stats.seeds import SeedSummary
-    from mipo_eval.store import Store
+    from mipo_eval.store.engine import Store
     from mipo_eval.training.demonstration import DemoMethod, Satisfaction
 
 _BASELINE = "personalized prompting"
@@ -89,7 +89,7 @@ def demo(  # noqa: PLR0913, PLR0917 - one parameter per flag; limited by a test
     from rich.text import Text
 
     from mipo_eval.cli.render import Output
-    from mipo_eval.store import Store
+    from mipo_eval.store.engine import Store
     from mipo_eval.store.responses import answered
     from mipo_eval.training.demonstration import ALL, DEFAULT, outcomes
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mipo_eval.evaluation.run import Evaluation, Result
     from mipo_eval.judges.judge import Judge
     from mipo_eval.models.lm_eval import ModelOptions
-    from mipo_eval.store import Store
+    from mipo_eval.store.engine import Store
     from mipo_eval.store.runs import Run
 
 _DECODING: Mapping[str, type] = {"max_tokens": int, "temperature": float, "top_p": float}
@@ -25,7 +25,7 @@ _BESIDE_THE_MODEL: Mapping[str, type] = {"scoring_model": str}
 def run_evaluation(asked: EvaluationOptions, store_url: str, *, as_json: bool) -> None:
     """Do the main job and print its scores."""
     from mipo_eval.cli.render import Output, score_tables
-    from mipo_eval.store import Store
+    from mipo_eval.store.engine import Store
     from mipo_eval.store.validations import failing_by_short_key
 
     output = Output(as_json=as_json)

@@ -10,7 +10,7 @@ from mipo_eval.cli.options import json_option, store_option
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from mipo_eval.importers import Imported
+    from mipo_eval.importers.base import Imported
 
 
 _SHOWN = 12
@@ -51,7 +51,7 @@ def export_runs(
     from mipo_eval.reports.export import write
     from mipo_eval.reports.exported_run import load_run
     from mipo_eval.reports.leaderboard import tie_letters
-    from mipo_eval.store import Store
+    from mipo_eval.store.engine import Store
     from mipo_eval.store.runs import find_run
 
     output = Output(as_json=as_json)
@@ -85,7 +85,7 @@ def import_results(path: Path, wanted: str, store: str, as_json: bool) -> None:
     """
     from mipo_eval.cli.render import Output
     from mipo_eval.importers import read_path, store_runs
-    from mipo_eval.store import Store
+    from mipo_eval.store.engine import Store
 
     output = Output(as_json=as_json)
     imported = read_path(path, wanted)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from mipo_eval.compare.head_to_head import Contest, Match
     from mipo_eval.judges.judge import Judge, Protocol
     from mipo_eval.records import Item, Score
-    from mipo_eval.stats import Comparison
-    from mipo_eval.store import Store
+    from mipo_eval.stats.paired import Comparison
+    from mipo_eval.store.engine import Store
     from mipo_eval.store.runs import Run
 
 _SHOWN, _IN_DOCUMENT = 2, 10
@@ -80,7 +80,7 @@ def judge(
     from mipo_eval.cli.render import Output, inert
     from mipo_eval.compare.examples import example_json, examples, gap_json, gaps
     from mipo_eval.compare.head_to_head import contest_json, fight
-    from mipo_eval.store import Store
+    from mipo_eval.store.engine import Store
     from mipo_eval.store.validations import failing_judges
 
     output = Output(as_json=as_json)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mipo_eval.records import Score
     from mipo_eval.reports.agreement import FamilyTest, JudgesAgreement
     from mipo_eval.reports.correction import Correction
-    from mipo_eval.store import Store
+    from mipo_eval.store.engine import Store
     from mipo_eval.store.runs import Run
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mipo_eval.reports.figures import Figure
     from mipo_eval.reports.leaderboard import Cell, LeaderboardQuery, Row, Section
     from mipo_eval.reports.paper import PaperEntry, Published
-    from mipo_eval.store import Store
+    from mipo_eval.store.engine import Store
 
     PublishedRows = Sequence[tuple[str, str, Mapping[str, Published]]]
 

@@ -165,7 +165,7 @@ def reading(command: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(command)
     def opened(*, store: str, as_json: bool, **options: Any) -> Any:
         from mipo_eval.cli.render import Output
-        from mipo_eval.store import Store
+        from mipo_eval.store.engine import Store
 
         with Store.open(store, mode="read") as read:
             return command(read, Output(as_json=as_json), **options)

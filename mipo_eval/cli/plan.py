@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from mipo_eval.evaluation.run import Evaluation
     from mipo_eval.reports.plan import Amount, JudgingPlan
-    from mipo_eval.store import Store
+    from mipo_eval.store.engine import Store
 
 
 @click.command()
@@ -103,7 +103,7 @@ def _responses(evaluation: "Evaluation") -> tuple[str, str | None, list[str]]:
 @contextmanager
 def _opened(url: str) -> "Iterator[Store]":
     """Open the store to read; where there is none yet, an empty one that is thrown away."""
-    from mipo_eval.store import Store
+    from mipo_eval.store.engine import Store
 
     if "://" in url or Path(url).exists():
         with Store.open(url, mode="read") as store:

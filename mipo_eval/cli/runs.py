@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mipo_eval.cli.render import Output
     from mipo_eval.evaluation.run import Result
     from mipo_eval.reports.reproduction import Repeated, Reproduction
-    from mipo_eval.store import Store
+    from mipo_eval.store.engine import Store
     from mipo_eval.store.responses import Answered
     from mipo_eval.store.runs import Run
     from mipo_eval.store.verdicts import Remark
@@ -258,7 +258,7 @@ def reproduce(store: "Store", output: "Output", score: str, *, execute: bool) ->
 def _again(found: "Reproduction", output: "Output") -> "Result":
     """Make the run anew in a temporary store."""
     from mipo_eval.cli.evaluate import evaluate_asked
-    from mipo_eval.store import Store
+    from mipo_eval.store.engine import Store
 
     options = dict(found.options)
     limit, data = (options.get(name) for name in ("limit", "data"))

@@ -8,7 +8,7 @@ from mipo_eval.cli.options import json_option, reading, store_option
 
 if TYPE_CHECKING:
     from mipo_eval.cli.render import Output
-    from mipo_eval.store import Store
+    from mipo_eval.store.engine import Store
 
 
 @click.group()
@@ -27,7 +27,7 @@ def merge(target: str, sources: tuple[str, ...], as_json: bool) -> None:
     and a reply or response that succeeded replaces one that failed, never the reverse.
     """
     from mipo_eval.cli.render import Grid, Output, inert
-    from mipo_eval.store import Store
+    from mipo_eval.store.engine import Store
     from mipo_eval.store.merge import merge as merge_stores
     from mipo_eval.store.merge import total_rows
 
@@ -89,8 +89,8 @@ def vacuum(yes: bool, store: str, as_json: bool) -> None:
     """
     from mipo_eval.cli.render import Output
     from mipo_eval.errors import ConfigError
-    from mipo_eval.store import Store
     from mipo_eval.store.check import vacuum as drop_unreferred
+    from mipo_eval.store.engine import Store
 
     output = Output(as_json=as_json)
     Store.open(store, mode="read").close()  # opening to write would make a store that is not there

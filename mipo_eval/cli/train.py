@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from mipo_eval.cli.render import Output
-    from mipo_eval.store import Store
+    from mipo_eval.store.engine import Store
     from mipo_eval.store.trainings import CurvePoint, Training
     from mipo_eval.training.recipes import Recipe
     from mipo_eval.training.run import Swept, TrainingRequest
@@ -153,7 +153,7 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is l
     another mipo recipe.
     """
     from mipo_eval.cli.render import Output
-    from mipo_eval.store import Store
+    from mipo_eval.store.engine import Store
     from mipo_eval.training.recipes import load_recipe, recipe_dict, recipe_yaml
     from mipo_eval.training.run import make_request
     from mipo_eval.training.trainer import is_main_process

@@ -29,8 +29,7 @@ from mipo_eval.keys import digest
 from mipo_eval.models.spec import checkpoint_name
 from mipo_eval.records import Item, Response, Score
 from mipo_eval.signature import join, short
-from mipo_eval.store import Store
-from mipo_eval.store.engine import now
+from mipo_eval.store.engine import Store, now
 from mipo_eval.store.responses import (
     Scorable,
     put_generation,

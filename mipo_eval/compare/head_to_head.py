@@ -21,8 +21,9 @@ from mipo_eval.models.prices import Metered, spending
 from mipo_eval.progress import Progress, Stage, run_shown
 from mipo_eval.records import Item, Score, text_key
 from mipo_eval.signature import Signature, join, short
-from mipo_eval.stats import Comparison, Crossed, adjust
-from mipo_eval.store import Store
+from mipo_eval.stats.bootstrap import Crossed
+from mipo_eval.stats.paired import Comparison, adjust
+from mipo_eval.store.engine import Store
 from mipo_eval.store.verdicts import pair_verdicts, totals
 from mipo_eval.verdict import NO_PREFERENCES, PairVerdict
 

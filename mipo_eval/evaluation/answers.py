@@ -7,7 +7,7 @@ import numpy as np
 
 from mipo_eval.errors import ConfigError
 from mipo_eval.metrics.calibration import ChoiceOutcome, choice_outcome
-from mipo_eval.store import Store
+from mipo_eval.store.engine import Store
 from mipo_eval.store.matrix import Rated
 from mipo_eval.store.responses import Answered, answered, scorable
 from mipo_eval.store.runs import Run

@@ -14,8 +14,8 @@ from mipo_eval.metrics.context_lift import ContextLikelihoods, context_scores
 from mipo_eval.progress import Progress
 from mipo_eval.records import Score, text_key
 from mipo_eval.signature import short
-from mipo_eval.stats import Crossed
-from mipo_eval.store import Store
+from mipo_eval.stats.bootstrap import Crossed
+from mipo_eval.store.engine import Store
 from mipo_eval.store.likelihoods import Entry, get_likelihoods, put_likelihoods
 from mipo_eval.store.responses import Answered
 from mipo_eval.tasks.prompt import query_hash

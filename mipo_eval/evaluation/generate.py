@@ -22,8 +22,7 @@ from mipo_eval.models.lm_eval import (
 from mipo_eval.models.spec import ModelSpec
 from mipo_eval.progress import Progress
 from mipo_eval.signature import short
-from mipo_eval.store import Store
-from mipo_eval.store.engine import now
+from mipo_eval.store.engine import Store, now
 from mipo_eval.store.items import put_list
 from mipo_eval.store.responses import missing, put_generation, put_responses
 from mipo_eval.store.runs import Run, put_run

@@ -14,9 +14,8 @@ from mipo_eval.errors import ConfigError
 from mipo_eval.evaluation.answers import CHECKED, JUDGE_FREE, measured
 from mipo_eval.metrics.win_rate import METRIC_NAMES, TIE_CREDIT
 from mipo_eval.signature import Signature
-from mipo_eval.stats import Crossed
-from mipo_eval.stats.bootstrap import Floats
-from mipo_eval.store import Store
+from mipo_eval.stats.bootstrap import Crossed, Floats
+from mipo_eval.store.engine import Store
 from mipo_eval.store.judges import list_judges
 from mipo_eval.store.matrix import (
     Index,

@@ -24,10 +24,9 @@ from mipo_eval.metrics.self_bleu import self_bleu_score
 from mipo_eval.metrics.win_rate import METRIC_NAMES
 from mipo_eval.records import Score, text_key
 from mipo_eval.signature import NOTHING, Signature, join, short
-from mipo_eval.stats import Crossed
-from mipo_eval.stats.bootstrap import Floats
+from mipo_eval.stats.bootstrap import Crossed, Floats
 from mipo_eval.stats.intervals import rate_intervals, table_intervals
-from mipo_eval.store import Store
+from mipo_eval.store.engine import Store
 from mipo_eval.store.judges import StoredJudge, list_judges
 from mipo_eval.store.matrix import Index, Texts
 from mipo_eval.store.responses import Answered, Scorable, answered, scorable

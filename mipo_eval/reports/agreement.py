@@ -17,7 +17,7 @@ from mipo_eval.metrics.agreement import Agreement, agreement
 from mipo_eval.records import Score
 from mipo_eval.reports.names import row_name, trained_rules
 from mipo_eval.signature import join, short
-from mipo_eval.store import Store
+from mipo_eval.store.engine import Store
 from mipo_eval.store.judges import StoredJudge, find_judge, list_judges
 from mipo_eval.store.responses import paired_texts
 from mipo_eval.store.runs import Run

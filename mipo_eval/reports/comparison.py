@@ -15,18 +15,11 @@ from mipo_eval.records import Score
 from mipo_eval.reports.leaderboard import LeaderboardQuery
 from mipo_eval.reports.names import row_name, run_labels, trained_rules
 from mipo_eval.signature import NOTHING, Signature, join, short
-from mipo_eval.stats import (
-    Comparison,
-    Game,
-    LengthControlled,
-    Strength,
-    bradley_terry,
-    compare_all,
-    length_controlled,
-)
 from mipo_eval.stats.bootstrap import Floats
-from mipo_eval.stats.paired import Adjust
-from mipo_eval.store import Store
+from mipo_eval.stats.length import LengthControlled, length_controlled
+from mipo_eval.stats.paired import Adjust, Comparison, compare_all
+from mipo_eval.stats.strengths import Game, Strength, bradley_terry
+from mipo_eval.store.engine import Store
 from mipo_eval.store.judges import StoredJudge, find_judge, list_judges
 from mipo_eval.store.responses import paired_texts
 from mipo_eval.store.runs import Run, find_run, get_scores, list_runs

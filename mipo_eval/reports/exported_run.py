@@ -8,7 +8,7 @@ from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.evaluation.score import Numbers
 from mipo_eval.importers.lm_eval import unit
 from mipo_eval.records import Item, Score
-from mipo_eval.store import Store
+from mipo_eval.store.engine import Store
 from mipo_eval.store.judges import list_judges
 from mipo_eval.store.responses import answered, paired_texts
 from mipo_eval.store.runs import Run, generation_spec

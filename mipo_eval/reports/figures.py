@@ -26,7 +26,7 @@ from mipo_eval.reports.names import (
     row_name,
     trained_rules,
 )
-from mipo_eval.stats import Crossed
+from mipo_eval.stats.bootstrap import Crossed
 from mipo_eval.store.judges import choosers, find_judge
 from mipo_eval.store.responses import paired_texts
 from mipo_eval.store.runs import Run

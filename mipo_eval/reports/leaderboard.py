@@ -16,10 +16,10 @@ from mipo_eval.metrics.win_rate import METRIC_NAMES, Ties
 from mipo_eval.records import Score
 from mipo_eval.reports.names import RowName, RowRule, column_signature, row_name, trained_rules
 from mipo_eval.signature import Signature, join, short
-from mipo_eval.stats import BestOf, best_of, rank_runs, seed_summaries
 from mipo_eval.stats.bootstrap import Floats, Interval
-from mipo_eval.stats.ranking import Rank
-from mipo_eval.store import Store
+from mipo_eval.stats.ranking import BestOf, Rank, best_of, rank_runs
+from mipo_eval.stats.seeds import seed_summaries
+from mipo_eval.store.engine import Store
 from mipo_eval.store.judges import StoredJudge, find_judge
 from mipo_eval.store.runs import Run
 

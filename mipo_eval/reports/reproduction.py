@@ -10,7 +10,7 @@ from mipo_eval.errors import ConfigError
 from mipo_eval.evaluation.score import Numbers
 from mipo_eval.records import Score
 from mipo_eval.signature import short
-from mipo_eval.store import Store
+from mipo_eval.store.engine import Store
 from mipo_eval.store.judges import list_judges
 from mipo_eval.store.runs import Run, find_run, generation_spec
 

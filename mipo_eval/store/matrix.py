@@ -11,9 +11,8 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from mipo_eval.records import text_key
-from mipo_eval.stats import Crossed
-from mipo_eval.stats.bootstrap import Floats
-from mipo_eval.store import Store
+from mipo_eval.stats.bootstrap import Crossed, Floats
+from mipo_eval.store.engine import Store
 from mipo_eval.store.tables import item_lists, items, responses, verdicts
 from mipo_eval.verdict import EMPTY, NO_PREFERENCES, NO_REFERENCE, NOT_GENERATED, NOT_JUDGED
 
