@@ -7,14 +7,14 @@ from typing import Any
 
 from mipo_eval.keys import digest
 from mipo_eval.metrics.win_rate import METRIC_NAMES, Ties
-from mipo_eval.records import Item, Score
+from mipo_eval.records import Item, Run, Score
 from mipo_eval.signature import join, short
 from mipo_eval.store import Store
 from mipo_eval.store.engine import now
 from mipo_eval.store.items import put_list
 from mipo_eval.store.judges import put_judge
 from mipo_eval.store.responses import put_generation
-from mipo_eval.store.runs import Run, put_run, put_scores
+from mipo_eval.store.runs import put_run, put_scores
 from mipo_eval.store.tables import responses, verdicts
 
 _ROWS = 20_000

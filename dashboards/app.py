@@ -11,7 +11,6 @@ import streamlit as st
 
 from mipo_eval.dashboards import frame, markup
 from mipo_eval.dashboards.links import FIRST
-from mipo_eval.dashboards.pages.leaderboard import first_choices
 from mipo_eval.dashboards.tables import leaderboard
 from mipo_eval.errors import MipoEvalError
 
@@ -66,7 +65,7 @@ def warm(made: threading.Event) -> None:
         board = frame.open_board()
         known = board.report(leaderboard.topics) if board else []
         if board and known:
-            first, *others = first_choices(known)
+            first, *others = leaderboard.first_choices(known, frame.row_rules())
             board.report(leaderboard.section, first)
             made.set()
             if _VISITED.wait(_FIRST_VISIT):

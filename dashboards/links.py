@@ -3,8 +3,8 @@
 from urllib.parse import urlencode
 
 from mipo_eval.dashboards import markup
+from mipo_eval.records import Run
 from mipo_eval.reports.names import model_label
-from mipo_eval.store.runs import Run
 
 FIRST = "leaderboard"
 """The page that the board's own address shows; it has no other."""

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
@@ -125,6 +126,26 @@ class Rating:
     reason: str | None
     call_key: str
     """The ledger row this rating was read from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A generation over the items of a suite, as asked for on the command line."""
+
+    run_id: str
+    model: str
+    """As the user named it."""
+    suite: str
+    prompting: str
+    """"personalized" or "default"; empty where items have no user."""
+    seed: int
+    list_key: str
+    n_items: int
+    generation_key: str
+    environment: Mapping[str, Any]
+    """Versions, platform and command of the first time this run was asked for."""
+    created_at: datetime
+    updated_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

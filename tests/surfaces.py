@@ -398,7 +398,7 @@ def leaderboard_page(world: World, about: About) -> Facts:
 
 
 def _rule(metric: str) -> str:
-    from mipo_eval.dashboards.pages.leaderboard import TIES
+    from mipo_eval.dashboards.tables.leaderboard import TIES
 
     return TIES[metric]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
-from mipo_eval.cli.app import app
+from mipo_eval.cli import app
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("mipo_eval", "tasks", "judges", "training", "dashboards")

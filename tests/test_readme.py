@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from mipo_eval.cli.app import app
+from mipo_eval.cli import app
 from mipo_eval.records import Item
 from mipo_eval.tasks.suites import SUITES
 

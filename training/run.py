@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from mipo_eval import settings
+from mipo_eval.environment import environment
 from mipo_eval.errors import ConfigError, MipoEvalError, ModelError
-from mipo_eval.evaluation.generate import environment
 from mipo_eval.keys import digest
 from mipo_eval.models.lm_eval import ModelOptions, decoding_for, read_chat_template
 from mipo_eval.models.spec import ModelSpec, parse_model

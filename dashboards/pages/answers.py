@@ -17,8 +17,8 @@ from mipo_eval.dashboards.tables.answers import (
     question_table,
     runs_by_likelihood,
 )
+from mipo_eval.records import Run
 from mipo_eval.reports.names import run_labels
-from mipo_eval.store.runs import Run
 
 _RUN_SUITE = "run `mipo-eval --model CKPT --suite math` or `--suite mcq_letters`"
 _ACCURACY = dict.fromkeys(("value", "low", "high"), "%.1f")

@@ -6,11 +6,12 @@ import streamlit as st
 
 from mipo_eval.dashboards import frame, markup, plots
 from mipo_eval.dashboards.links import TASK, run_name
-from mipo_eval.dashboards.pages.leaderboard import TIES, choose_leaderboard
+from mipo_eval.dashboards.pages.leaderboard import choose_leaderboard
 from mipo_eval.dashboards.tables import comparison, leaderboard
+from mipo_eval.dashboards.tables.leaderboard import TIES
+from mipo_eval.records import Run
 from mipo_eval.reports.labels import decimals
 from mipo_eval.reports.leaderboard import LeaderboardQuery, Section
-from mipo_eval.store.runs import Run
 
 _DISPUTED = 3
 """Runs with a link to the items on which judges differ."""

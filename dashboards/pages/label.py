@@ -23,8 +23,9 @@ from mipo_eval.dashboards.tables.label import (
     stack,
 )
 from mipo_eval.errors import DataError
+from mipo_eval.records import Run
 from mipo_eval.store.engine import Store
-from mipo_eval.store.runs import Run, list_runs
+from mipo_eval.store.runs import list_runs
 from mipo_eval.verdict import Pair
 
 _LAST = "label-last"

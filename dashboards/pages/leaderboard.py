@@ -10,26 +10,15 @@ from mipo_eval.dashboards import frame, markup
 from mipo_eval.dashboards.links import TASK, run_name
 from mipo_eval.dashboards.tables import comparison, leaderboard
 from mipo_eval.dashboards.tables.leaderboard import Filters, Topic, Wide
-from mipo_eval.evaluation.outcomes import DERIVED
 from mipo_eval.keys import digest
 from mipo_eval.metrics.aggregate import direction
-from mipo_eval.metrics.win_rate import METRIC_NAMES
-from mipo_eval.reports.labels import LABELS, decimals
+from mipo_eval.reports.labels import decimals
 from mipo_eval.reports.leaderboard import LeaderboardQuery, Row, Section
 from mipo_eval.signature import Signature, short
 
 _NO_BASELINE = "none"
 _OWN = "the same base model with personalized prompting"
 _ALL = "all"
-_WIN_RATE = "win rate (%)"
-TIES = {
-    "win_rate_tie_inclusive": "a win (paper)",
-    "win_rate_half_ties": "half",
-    "win_rate_strict": "a loss",
-    "win_rate_excluding_ties": "left out",
-    "net_win_rate": "wins \u2212 losses",
-}
-"""Metric to what a tie counts as under it."""
 _NO_JUDGE = "without a judge"
 
 
@@ -218,42 +207,18 @@ def choose_leaderboard(board: frame.Board) -> tuple[list[Topic], LeaderboardQuer
     with second:
         topic = frame.choose("Judge", of_suite, "judge", show=_judge_name)
     with third:
-        metric = frame.choose("Number", _numbers(topic), "metric", show=markup.metric_title)
-    if metric == _WIN_RATE:
-        metric = frame.switch("A tie with the reference is", _rules(topic), "ties")
-    asked = _asked(topic, metric)
+        metric = frame.choose(
+            "Number", leaderboard.numbers(topic), "metric", show=markup.metric_title
+        )
+    if metric == leaderboard.WIN_RATE:
+        metric = frame.switch("A tie with the reference is", leaderboard.tie_rules(topic), "ties")
+    asked = leaderboard.query_of(topic, metric, frame.row_rules())
     found = board.report(leaderboard.section, asked)
     if found is None:
         frame.nothing_yet("no number of this kind: choose another judge or metric")
     return known, asked, found
 
 
-def first_choices(known: Sequence[Topic]) -> list[LeaderboardQuery]:
-    """Return what is asked for while nobody has chosen, then the same with the other rules."""
-    metric = _numbers(known[0])[0]
-    metrics = _rules(known[0]) if metric == _WIN_RATE else [metric]
-    return [_asked(known[0], one) for one in metrics]
-
-
-def _asked(topic: Topic, metric: str) -> LeaderboardQuery:
-    judge = topic.judge.key if topic.judge else None
-    return LeaderboardQuery(suite=topic.suite, judge=judge, metric=metric, rules=frame.row_rules())
-
-
-def _rules(topic: Topic) -> dict[str, str]:
-    """Return the rules for ties whose win rate is stored, or follows from one that is."""
-    derived = DERIVED if METRIC_NAMES["win"] in topic.metrics else ()
-    return {rule: told for rule, told in TIES.items() if rule in {*topic.metrics, *derived}}
-
-
 def _judge_name(topic: Topic) -> str:
     """Return what the judge of a topic is called in options and addresses."""
     return topic.judge.label if topic.judge else _NO_JUDGE
-
-
-def _numbers(topic: Topic) -> list[str]:
-    """Return the numbers of a topic, the usual ones first; win rates are one, ruled by ties."""
-    rates = [name for name in topic.metrics if name in TIES]
-    found = [_WIN_RATE] * bool(rates) + [name for name in topic.metrics if name not in TIES]
-    usual = [_WIN_RATE, "accuracy", *LABELS]
-    return sorted(found, key=lambda name: usual.index(name) if name in usual else len(usual))

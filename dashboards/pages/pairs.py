@@ -9,8 +9,9 @@ from mipo_eval.dashboards import frame, markup
 from mipo_eval.dashboards.links import TASK, run_name
 from mipo_eval.dashboards.tables import pairs
 from mipo_eval.dashboards.tables.pairs import OUTCOMES, UNDECIDED, PairFilter, Pairing, outcome_of
+from mipo_eval.records import Run
 from mipo_eval.store.judges import StoredJudge, list_judges
-from mipo_eval.store.runs import Run, list_runs
+from mipo_eval.store.runs import list_runs
 
 _REFERENCE = "the reference"
 _ANY = "any judge"

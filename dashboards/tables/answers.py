@@ -6,10 +6,11 @@ import pandas as pd
 from mipo_eval.dashboards.tables.scores import published_table, score_table, with_published
 from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.metrics.calibration import BINS, choice_outcome
+from mipo_eval.records import Run
 from mipo_eval.stats.intervals import proportion_interval
 from mipo_eval.store.engine import Store
 from mipo_eval.store.responses import answered
-from mipo_eval.store.runs import Run, list_runs
+from mipo_eval.store.runs import list_runs
 from mipo_eval.tasks.answers import LETTERS
 
 ENTROPIES = {

@@ -16,10 +16,11 @@ from mipo_eval.errors import DataError
 from mipo_eval.evaluation.score import Snapshot, why_no_text
 from mipo_eval.metrics.aggregate import mean_score
 from mipo_eval.metrics.self_bleu import NO_OTHER, self_bleu, self_bleu_score
+from mipo_eval.records import Run
 from mipo_eval.reports.names import row_name, run_labels, trained_rules
 from mipo_eval.store.engine import Store
 from mipo_eval.store.responses import Scorable, scorable
-from mipo_eval.store.runs import Run, list_runs
+from mipo_eval.store.runs import list_runs
 from mipo_eval.store.trainings import list_trainings
 
 MEASURES = {

@@ -11,14 +11,14 @@ from mipo_eval.dashboards.markup import MEASURED
 from mipo_eval.dashboards.tables.run import dollars_for
 from mipo_eval.dashboards.tables.scores import measured, number_frame, printed
 from mipo_eval.evaluation.score import Snapshot
-from mipo_eval.records import Score
+from mipo_eval.records import Run, Score
 from mipo_eval.reports.names import row_name, trained_rules
 from mipo_eval.reports.paper import TASKS, published
 from mipo_eval.store.engine import Store, sample_below
 from mipo_eval.store.judges import choosers, list_judges
 from mipo_eval.store.ledger import latencies, spending
 from mipo_eval.store.responses import responses_to, text_lengths
-from mipo_eval.store.runs import Run, list_runs
+from mipo_eval.store.runs import list_runs
 from mipo_eval.store.tallies import choice_counts, latest_rated, mean_ratings, rating_counts
 from mipo_eval.store.validations import Validation, list_validations
 from mipo_eval.store.verdicts import chosen_pairs, pair_verdicts

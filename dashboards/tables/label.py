@@ -15,12 +15,11 @@ from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.judges.panel import agreement_matrix
 from mipo_eval.judges.people import labels_of
 from mipo_eval.keys import digest, item_rng
-from mipo_eval.records import Item, clean_text, text_key
+from mipo_eval.records import Item, Run, clean_text, text_key
 from mipo_eval.store.engine import Store
 from mipo_eval.store.items import get_item
 from mipo_eval.store.judges import StoredJudge, choosers, put_judge
 from mipo_eval.store.responses import paired_texts, responses_to
-from mipo_eval.store.runs import Run
 from mipo_eval.store.verdicts import choices_on, put_choices
 from mipo_eval.verdict import Choice, Pair, Verdict
 

@@ -14,18 +14,29 @@ import pandas as pd
 from mipo_eval.dashboards.links import address, run_name
 from mipo_eval.dashboards.markup import MEASURED, PAPER, interval, label
 from mipo_eval.evaluation.controls import winners
+from mipo_eval.evaluation.outcomes import DERIVED
 from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.keys import digest
-from mipo_eval.records import Score
-from mipo_eval.reports.labels import decimals
+from mipo_eval.metrics.win_rate import METRIC_NAMES
+from mipo_eval.records import Run, Score
+from mipo_eval.reports.labels import LABELS, decimals
 from mipo_eval.reports.leaderboard import Cell, LeaderboardQuery, Row, Section, leaderboard
-from mipo_eval.reports.names import model_label
+from mipo_eval.reports.names import RowRule, model_label
 from mipo_eval.reports.paper import published_rows
 from mipo_eval.signature import Signature, short
 from mipo_eval.stats.paired import Comparison
 from mipo_eval.store.judges import StoredJudge
-from mipo_eval.store.runs import Run
 from mipo_eval.store.validations import failing_judges
+
+WIN_RATE = "win rate (%)"
+TIES = {
+    "win_rate_tie_inclusive": "a win (paper)",
+    "win_rate_half_ties": "half",
+    "win_rate_strict": "a loss",
+    "win_rate_excluding_ties": "left out",
+    "net_win_rate": "wins \u2212 losses",
+}
+"""Metric to what a tie counts as under it."""
 
 FROM_PAPER = 1_000_000
 """Place of the first published row."""
@@ -434,3 +445,30 @@ def winning_controls(now: Snapshot, suite: str, judge: str | None) -> list[str]:
         for run, own in scores.values()
         for winner in winners(own)
     ]
+
+
+def first_choices(known: Sequence[Topic], rules: tuple[RowRule, ...]) -> list[LeaderboardQuery]:
+    """Return what is asked for while nobody has chosen, then the same with the other rules."""
+    metric = numbers(known[0])[0]
+    metrics = tie_rules(known[0]) if metric == WIN_RATE else [metric]
+    return [query_of(known[0], one, rules) for one in metrics]
+
+
+def query_of(topic: Topic, metric: str, rules: tuple[RowRule, ...]) -> LeaderboardQuery:
+    """Return what is asked for by a topic and a metric; `rules` say what runs are called."""
+    judge = topic.judge.key if topic.judge else None
+    return LeaderboardQuery(suite=topic.suite, judge=judge, metric=metric, rules=rules)
+
+
+def tie_rules(topic: Topic) -> dict[str, str]:
+    """Return the rules for ties whose win rate is stored, or follows from one that is."""
+    derived = DERIVED if METRIC_NAMES["win"] in topic.metrics else ()
+    return {rule: told for rule, told in TIES.items() if rule in {*topic.metrics, *derived}}
+
+
+def numbers(topic: Topic) -> list[str]:
+    """Return the numbers of a topic, the usual ones first; win rates are one, ruled by ties."""
+    rates = [name for name in topic.metrics if name in TIES]
+    found = [WIN_RATE] * bool(rates) + [name for name in topic.metrics if name not in TIES]
+    usual = [WIN_RATE, "accuracy", *LABELS]
+    return sorted(found, key=lambda name: usual.index(name) if name in usual else len(usual))

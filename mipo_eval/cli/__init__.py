@@ -1,18 +1,35 @@
 """The command line: `mipo-eval --model CKPT --suite SUITE`, and one thin module per command.
 
-Modules here import what they need inside their functions, so that `--help` is instant.
+The root command is the main job when no subcommand is named. Modules here import what they need
+inside their functions, so that `--help` is instant.
 """
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import click
 
-from mipo_eval.cli.app import app
+from mipo_eval import __version__
+from mipo_eval.cli import options
+from mipo_eval.cli.board import board
+from mipo_eval.cli.compare import compare
+from mipo_eval.cli.data import data
+from mipo_eval.cli.demo import demo
+from mipo_eval.cli.exchange import export_runs, import_results
+from mipo_eval.cli.judge import judge
+from mipo_eval.cli.judges import judges as judge_commands
+from mipo_eval.cli.leaderboard import leaderboard
+from mipo_eval.cli.options import EvaluationOptions
+from mipo_eval.cli.plan import plan
+from mipo_eval.cli.runs import list_runs, reproduce, show
+from mipo_eval.cli.store import store as store_commands
+from mipo_eval.cli.train import train
+from mipo_eval.cli.validate import validate
 from mipo_eval.errors import MipoEvalError
 from mipo_eval.settings import silence_libraries
 
-__all__ = ["main"]
+__all__ = ["app", "main"]
 
 INTERRUPTED = 130
 
@@ -42,3 +59,76 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _one_line(message: str) -> str:
     return " ".join(message.split())
+
+
+@click.group(
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Files and defaults: MIPO_EVAL_STORE, MIPO_EVAL_DATA, MIPO_EVAL_CACHE, "
+    "MIPO_EVAL_PRICES. Keys come from the environment only (OPENAI_API_KEY, GEMINI_API_KEY).",
+)
+@click.option(
+    "--model",
+    metavar="CKPT",
+    default="",
+    help="Checkpoint folder or hub id, vllm:PATH, openai:NAME@URL, lm-eval:TYPE:ARGS, or demo.",
+)
+@options.suite_option()
+@options.judges_option
+@options.prompting_option
+@options.decoding_option
+@options.seed_option
+@options.limit_option
+@options.data_option
+@options.engine_option
+@options.controls_option
+@options.max_cost_option
+@options.batch_option
+@options.store_option
+@options.json_option
+@click.version_option(__version__, prog_name="mipo-eval")
+@click.pass_context
+def app(context: click.Context, /, store: str, *, as_json: bool, **given: Any) -> None:
+    """Evaluate how well a language model follows the user in front of it.
+
+    Without a command, evaluates --model on --suite: responses, ratings, scores with intervals.
+    What the store has is not made again: an interrupted run continues, a finished one is shown.
+    """
+    asked = EvaluationOptions(**given)
+    if context.invoked_subcommand is not None:
+        if asked.model or asked.suite:
+            raise click.UsageError(
+                f"options before {context.invoked_subcommand!r} belong to the main job: "
+                "put them after the command's name"
+            )
+        return
+    if not asked.model and not asked.suite:
+        click.echo(context.get_help())
+        return
+    if not asked.model or not asked.suite:
+        missing = "--model" if asked.suite else "--suite"
+        raise click.UsageError(f"{missing} is needed too: mipo-eval --model CKPT --suite SUITE")
+    from mipo_eval.cli.evaluate import run_evaluation
+
+    run_evaluation(asked, store, as_json=as_json)
+
+
+for command in (
+    board,
+    compare,
+    data,
+    demo,
+    judge,
+    leaderboard,
+    list_runs,
+    plan,
+    reproduce,
+    show,
+    store_commands,
+    train,
+    export_runs,
+    import_results,
+    validate,
+    judge_commands,
+):
+    app.add_command(command)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from mipo_eval.evaluation.run import Evaluation, Result
     from mipo_eval.judges.judge import Judge
     from mipo_eval.models.lm_eval import ModelOptions
+    from mipo_eval.records import Run
     from mipo_eval.store.engine import Store
-    from mipo_eval.store.runs import Run
 
 _DECODING: Mapping[str, type] = {"max_tokens": int, "temperature": float, "top_p": float}
 _BESIDE_THE_MODEL: Mapping[str, type] = {"scoring_model": str}

@@ -22,10 +22,9 @@ if TYPE_CHECKING:
     from mipo_eval.compare.examples import Contrast, Gap, Opinion
     from mipo_eval.compare.head_to_head import Contest, Match
     from mipo_eval.judges.judge import Judge, Protocol
-    from mipo_eval.records import Item, Score
+    from mipo_eval.records import Item, Run, Score
     from mipo_eval.stats.paired import Comparison
     from mipo_eval.store.engine import Store
-    from mipo_eval.store.runs import Run
 
 _SHOWN, _IN_DOCUMENT = 2, 10
 """Items shown per entrant, of those that tell the two apart."""

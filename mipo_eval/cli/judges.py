@@ -14,11 +14,10 @@ if TYPE_CHECKING:
     from mipo_eval.cli.render import Output
     from mipo_eval.judges.correction import Corrected
     from mipo_eval.metrics.agreement import Agreement
-    from mipo_eval.records import Score
+    from mipo_eval.records import Run, Score
     from mipo_eval.reports.agreement import FamilyTest, JudgesAgreement
     from mipo_eval.reports.correction import Correction
     from mipo_eval.store.engine import Store
-    from mipo_eval.store.runs import Run
 
 
 @click.group()

@@ -25,10 +25,9 @@ from rich.table import Table
 from rich.text import Text
 
 from mipo_eval.evaluation.controls import winners
-from mipo_eval.records import Score
+from mipo_eval.records import Run, Score
 from mipo_eval.reports.labels import LABELS, decimals
 from mipo_eval.stats.paired import Comparison
-from mipo_eval.store.runs import Run
 from mipo_eval.store.validations import MARK
 
 Failing = Mapping[str, Sequence[str]]

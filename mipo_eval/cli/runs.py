@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
     from mipo_eval.cli.render import Output
     from mipo_eval.evaluation.run import Result
+    from mipo_eval.records import Run
     from mipo_eval.reports.reproduction import Repeated, Reproduction
     from mipo_eval.store.engine import Store
     from mipo_eval.store.responses import Answered
-    from mipo_eval.store.runs import Run
     from mipo_eval.store.verdicts import Remark
 
 

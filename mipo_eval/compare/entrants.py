@@ -21,13 +21,13 @@ from pathlib import Path
 
 from mipo_eval import __version__
 from mipo_eval.checkpoints import check_checkpoint
+from mipo_eval.environment import KIND, environment
 from mipo_eval.errors import ConfigError, DataError, ModelError
-from mipo_eval.evaluation.generate import KIND, environment
 from mipo_eval.evaluation.score import response_scores
 from mipo_eval.importers.base import FileRow, read_rows
 from mipo_eval.keys import digest
 from mipo_eval.models.spec import checkpoint_name
-from mipo_eval.records import Item, Response, Score
+from mipo_eval.records import Item, Response, Run, Score
 from mipo_eval.signature import join, short
 from mipo_eval.store.engine import Store, now
 from mipo_eval.store.responses import (
@@ -37,7 +37,7 @@ from mipo_eval.store.responses import (
     scorable,
     texts_of,
 )
-from mipo_eval.store.runs import Run, find_run, get_scores, put_run, put_scores
+from mipo_eval.store.runs import find_run, get_scores, put_run, put_scores
 from mipo_eval.tasks.prompt import render_query
 from mipo_eval.verdict import EMPTY, NO_REFERENCE, NOT_GENERATED
 

@@ -1,14 +1,11 @@
 """From a suite and a model to stored responses: what is missing is made, a chunk at a time."""
 
-import platform
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from mipo_eval import __version__
+from mipo_eval.environment import KIND, environment
 from mipo_eval.errors import DataError
 from mipo_eval.keys import digest
 from mipo_eval.models.lm_eval import (
@@ -21,17 +18,14 @@ from mipo_eval.models.lm_eval import (
 )
 from mipo_eval.models.spec import ModelSpec
 from mipo_eval.progress import Progress
+from mipo_eval.records import Run
 from mipo_eval.signature import short
 from mipo_eval.store.engine import Store, now
 from mipo_eval.store.items import put_list
 from mipo_eval.store.responses import missing, put_generation, put_responses
-from mipo_eval.store.runs import Run, put_run
+from mipo_eval.store.runs import put_run
 from mipo_eval.tasks.prompt import Prompting, query_hash
 from mipo_eval.tasks.suites import Suite, suite_items
-
-_LIBRARIES = ("lm_eval", "torch", "transformers", "vllm", "openai", "sacrebleu", "numpy")
-KIND = "model_type"
-"""In a run's environment: what tells the family of its model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,31 +104,6 @@ def _open_run(store: Store, asked: Asking) -> Run:
     )
     put_run(store, run)
     return run
-
-
-def environment(
-    libraries: Iterable[str] = _LIBRARIES, *, command: str | None = None
-) -> dict[str, str]:
-    """Return what numbers are made with: versions, machine, command; nothing is imported.
-
-    Args:
-        libraries: whose versions are told, of those that are installed.
-        command: what was asked for; None: this process's arguments.
-    """
-    return {
-        "mipo_eval": __version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "command": " ".join(sys.argv[1:]) if command is None else command,
-        **{name: found for name in libraries if (found := _version(name))},
-    }
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _generate(store: Store, asked: Asking, run: Run, todo: list[int], progress: Progress) -> None:

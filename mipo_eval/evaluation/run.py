@@ -20,12 +20,12 @@ from mipo_eval.keys import digest
 from mipo_eval.models.prices import spending
 from mipo_eval.models.spec import ModelSpec
 from mipo_eval.progress import Progress, Stage, run_shown
-from mipo_eval.records import Item, Score
+from mipo_eval.records import Item, Run, Score
 from mipo_eval.signature import NOTHING, Signature, join, short
 from mipo_eval.store.engine import Store
 from mipo_eval.store.judges import list_judges
 from mipo_eval.store.responses import Answered, Scorable, answered, scorable
-from mipo_eval.store.runs import Run, put_scores
+from mipo_eval.store.runs import put_scores
 from mipo_eval.store.verdicts import totals
 
 

@@ -12,9 +12,16 @@ from functools import cached_property
 
 import numpy as np
 
-from mipo_eval.evaluation.answers import chosen
 from mipo_eval.evaluation.controls import CONTROLS, control_texts
-from mipo_eval.evaluation.outcomes import COMPARED, DERIVED, WIN_RATES, Against, Outcomes, compared
+from mipo_eval.evaluation.outcomes import (
+    COMPARED,
+    DERIVED,
+    WIN_RATES,
+    Against,
+    Outcomes,
+    chosen,
+    compared,
+)
 from mipo_eval.judges.parse import weighted_rating
 from mipo_eval.keys import digest
 from mipo_eval.metrics.aggregate import mean_score, rate_score
@@ -22,7 +29,7 @@ from mipo_eval.metrics.calibration import calibration_scores
 from mipo_eval.metrics.diversity import FIXED_SIZE, diversity_scores, same_prompt_scores
 from mipo_eval.metrics.self_bleu import self_bleu_score
 from mipo_eval.metrics.win_rate import METRIC_NAMES
-from mipo_eval.records import Score, text_key
+from mipo_eval.records import Run, Score, text_key
 from mipo_eval.signature import NOTHING, Signature, join, short
 from mipo_eval.stats.bootstrap import Crossed, Floats
 from mipo_eval.stats.intervals import rate_intervals, table_intervals
@@ -30,7 +37,7 @@ from mipo_eval.store.engine import Store
 from mipo_eval.store.judges import StoredJudge, list_judges
 from mipo_eval.store.matrix import Index, Texts
 from mipo_eval.store.responses import Answered, Scorable, answered, scorable
-from mipo_eval.store.runs import Run, get_scores, stored_scores
+from mipo_eval.store.runs import get_scores, stored_scores
 from mipo_eval.store.trainings import Training, list_trainings
 from mipo_eval.store.verdicts import first_tokens
 from mipo_eval.tasks.answers import grade

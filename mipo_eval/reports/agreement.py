@@ -14,13 +14,12 @@ from mipo_eval.evaluation.outcomes import Outcomes
 from mipo_eval.judges.panel import FamilyRatings, family_preference
 from mipo_eval.judges.presets import family_of
 from mipo_eval.metrics.agreement import Agreement, agreement
-from mipo_eval.records import Score
+from mipo_eval.records import Run, Score
 from mipo_eval.reports.names import row_name, trained_rules
 from mipo_eval.signature import join, short
 from mipo_eval.store.engine import Store
 from mipo_eval.store.judges import StoredJudge, find_judge, list_judges
 from mipo_eval.store.responses import paired_texts
-from mipo_eval.store.runs import Run
 from mipo_eval.store.trainings import list_trainings
 from mipo_eval.store.validations import failing_judges, largest_validations
 from mipo_eval.store.verdicts import Counted, count_verdicts, run_ratings, verdicts_on

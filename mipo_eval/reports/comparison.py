@@ -11,7 +11,7 @@ from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.evaluation.outcomes import DERIVED, JUDGED, Outcomes, Sheet
 from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.metrics.win_rate import METRIC_NAMES, Ties
-from mipo_eval.records import Score
+from mipo_eval.records import Run, Score
 from mipo_eval.reports.leaderboard import LeaderboardQuery
 from mipo_eval.reports.names import row_name, run_labels, trained_rules
 from mipo_eval.signature import NOTHING, Signature, join, short
@@ -22,7 +22,7 @@ from mipo_eval.stats.strengths import Game, Strength, bradley_terry
 from mipo_eval.store.engine import Store
 from mipo_eval.store.judges import StoredJudge, find_judge, list_judges
 from mipo_eval.store.responses import paired_texts
-from mipo_eval.store.runs import Run, find_run, get_scores, list_runs
+from mipo_eval.store.runs import find_run, get_scores, list_runs
 from mipo_eval.store.validations import failing_judges
 from mipo_eval.store.verdicts import pair_verdicts
 from mipo_eval.verdict import CREDIT

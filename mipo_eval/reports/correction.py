@@ -11,13 +11,12 @@ from mipo_eval.judges.labelled import majority, read_pairs
 from mipo_eval.judges.people import labels_of
 from mipo_eval.metrics.agreement import agreement
 from mipo_eval.metrics.win_rate import METRIC_NAMES, outcome_rates
-from mipo_eval.records import Score, Values, text_key
+from mipo_eval.records import Run, Score, Values, text_key
 from mipo_eval.signature import join, short
 from mipo_eval.stats.bootstrap import Crossed
 from mipo_eval.store.engine import Store
 from mipo_eval.store.items import get_items
 from mipo_eval.store.judges import StoredJudge, find_people
-from mipo_eval.store.runs import Run
 from mipo_eval.store.verdicts import run_verdicts
 from mipo_eval.verdict import CREDIT, Pair, PairVerdict, Verdict, exchanged
 

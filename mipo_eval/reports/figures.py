@@ -17,6 +17,7 @@ import numpy as np
 from mipo_eval.errors import ConfigError
 from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.metrics.win_rate import outcome_rates
+from mipo_eval.records import Run
 from mipo_eval.reports.names import (
     RowName,
     RowRule,
@@ -29,7 +30,6 @@ from mipo_eval.reports.names import (
 from mipo_eval.stats.bootstrap import Crossed
 from mipo_eval.store.judges import choosers, find_judge
 from mipo_eval.store.responses import paired_texts
-from mipo_eval.store.runs import Run
 from mipo_eval.store.trainings import get_curve
 from mipo_eval.store.verdicts import verdicts_on
 

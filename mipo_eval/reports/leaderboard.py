@@ -13,7 +13,7 @@ from mipo_eval.evaluation.outcomes import COMPARED, DERIVED, JUDGED, METRICS, Sh
 from mipo_eval.evaluation.score import Numbers, Snapshot
 from mipo_eval.metrics.aggregate import direction
 from mipo_eval.metrics.win_rate import METRIC_NAMES, Ties
-from mipo_eval.records import Score
+from mipo_eval.records import Run, Score
 from mipo_eval.reports.names import RowName, RowRule, column_signature, row_name, trained_rules
 from mipo_eval.signature import Signature, join, short
 from mipo_eval.stats.bootstrap import Floats, Interval
@@ -21,7 +21,6 @@ from mipo_eval.stats.ranking import BestOf, Rank, best_of, rank_runs
 from mipo_eval.stats.seeds import seed_summaries
 from mipo_eval.store.engine import Store
 from mipo_eval.store.judges import StoredJudge, find_judge
-from mipo_eval.store.runs import Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_
 
 from mipo_eval.errors import ConfigError
 from mipo_eval.models.spec import read_name
+from mipo_eval.records import Run
 from mipo_eval.signature import Signature
-from mipo_eval.store.runs import Run
 from mipo_eval.store.trainings import Training
 
 _SEED = re.compile(r"[-_./]seed[-_=]?(\d+)(?=$|[-_./])")

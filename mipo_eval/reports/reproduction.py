@@ -8,11 +8,11 @@ from typing import Any
 
 from mipo_eval.errors import ConfigError
 from mipo_eval.evaluation.score import Numbers
-from mipo_eval.records import Score
+from mipo_eval.records import Run, Score
 from mipo_eval.signature import short
 from mipo_eval.store.engine import Store
 from mipo_eval.store.judges import list_judges
-from mipo_eval.store.runs import Run, find_run, generation_spec
+from mipo_eval.store.runs import find_run, generation_spec
 
 _FROM_COMMAND = ("suite", "limit", "data", "engine")
 """Options that only the recorded command line knows; all others follow from what is stored."""

@@ -1,6 +1,7 @@
 """Stores of earlier versions are brought up to date: numbered steps, each done once, in order.
 
-A step knows the tables as they were and names them by itself: `tables.py` is what they are now.
+A step knows the tables and texts as they were and writes them by itself: the rest of the package is
+what they are now.
 """
 
 from collections.abc import Callable, Mapping
@@ -8,7 +9,6 @@ from collections.abc import Callable, Mapping
 import sqlalchemy as sa
 
 from mipo_eval.keys import digest
-from mipo_eval.signature import Signature, short
 from mipo_eval.store.tables import schema_info
 
 
@@ -53,8 +53,8 @@ def _m2_scores_know_their_parts(connection: sa.Connection) -> None:
                 parts = _with(parts, last, control=control)
         judge_key = imported.get((parts.get("judge", ""), parts.get("source", "")))
         if judge_key is not None and "judge_key" not in parts:
-            parts = _with(parts, list(parts).index("judge"), judge_key=short(judge_key))
-        signature = str(Signature(parts))
+            parts = _with(parts, list(parts).index("judge"), judge_key=judge_key[:8])
+        signature = "|".join(f"{name}:{value}" for name, value in parts.items())
         changed = {
             "metric": metric,
             "signature": signature,

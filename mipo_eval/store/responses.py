@@ -5,9 +5,8 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from mipo_eval.records import Item, Response, text_key
+from mipo_eval.records import Item, Response, Run, text_key
 from mipo_eval.store.engine import Store, now, whole
-from mipo_eval.store.runs import Run
 from mipo_eval.store.tables import generations, item_lists, items, responses
 from mipo_eval.verdict import EMPTY, NO_REFERENCE, NOT_GENERATED, Pair
 

@@ -1,38 +1,16 @@
 """Runs and their scores."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterable
 from typing import Any
 
 import sqlalchemy as sa
 
 from mipo_eval.errors import ConfigError
 from mipo_eval.keys import digest
-from mipo_eval.records import Score
+from mipo_eval.records import Run, Score
 from mipo_eval.signature import Signature
 from mipo_eval.store.engine import Store, now
 from mipo_eval.store.tables import generations, runs, scores, trainings, validations
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """A generation over the items of a suite, as asked for on the command line."""
-
-    run_id: str
-    model: str
-    """As the user named it."""
-    suite: str
-    prompting: str
-    """"personalized" or "default"; empty where items have no user."""
-    seed: int
-    list_key: str
-    n_items: int
-    generation_key: str
-    environment: Mapping[str, Any]
-    """Versions, platform and command of the first time this run was asked for."""
-    created_at: datetime
-    updated_at: datetime
 
 
 def put_run(store: Store, run: Run) -> None:

@@ -9,11 +9,10 @@ from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
 
-from mipo_eval.records import Rating
+from mipo_eval.records import Rating, Run
 from mipo_eval.store.engine import Store
 from mipo_eval.store.judges import specs_of
 from mipo_eval.store.responses import PairedTexts, paired_texts
-from mipo_eval.store.runs import Run
 from mipo_eval.store.tables import (
     calls,
     choices,

@@ -16,16 +16,16 @@ from mipo_eval.compare.entrants import (
     responses_of,
     same_family,
 )
+from mipo_eval.environment import KIND
 from mipo_eval.errors import ConfigError
-from mipo_eval.evaluation.generate import KIND
 from mipo_eval.judges.presets import family_of
-from mipo_eval.records import Item
+from mipo_eval.records import Item, Run
 from mipo_eval.reports.labels import LABELS
 from mipo_eval.store import Store
 from mipo_eval.store.engine import now
 from mipo_eval.store.items import put_list
 from mipo_eval.store.responses import texts_of
-from mipo_eval.store.runs import Run, find_run, get_scores, put_run
+from mipo_eval.store.runs import find_run, get_scores, put_run
 
 ITEMS = [Item(item_id=str(n), prompt=f"What is {n}?") for n in range(3)]
 ENTRIES = [("tea", item) for item in ITEMS]

@@ -15,13 +15,13 @@ from mipo_eval.evaluation.score import Numbers, ending_scores, likelihood_scores
 from mipo_eval.keys import digest
 from mipo_eval.metrics.diversity import FIXED_SIZE, diversity_scores
 from mipo_eval.metrics.self_bleu import self_bleu_score
-from mipo_eval.records import Item, Rating, Response, Score, text_key
+from mipo_eval.records import Item, Rating, Response, Run, Score, text_key
 from mipo_eval.signature import NOTHING, Signature, join, short
 from mipo_eval.store import Store
 from mipo_eval.store.items import put_list
 from mipo_eval.store.judges import list_judges, put_judge
 from mipo_eval.store.responses import Scorable, answered, put_generation, put_responses, scorable
-from mipo_eval.store.runs import Run, put_run, put_scores
+from mipo_eval.store.runs import put_run, put_scores
 from mipo_eval.store.tables import calls
 from mipo_eval.store.trainings import CurvePoint, Training, put_curve, put_training
 from mipo_eval.store.validations import Validation, put_validation

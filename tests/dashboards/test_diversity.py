@@ -13,8 +13,9 @@ from mipo_eval.dashboards.tables.diversity import (
     within_table,
 )
 from mipo_eval.evaluation.score import Snapshot
+from mipo_eval.records import Run
 from mipo_eval.store import Store
-from mipo_eval.store.runs import Run, list_runs
+from mipo_eval.store.runs import list_runs
 from tests.dashboards.scripted import MODELS, N_ITEMS
 
 

@@ -3,14 +3,14 @@
 from datetime import timedelta
 from pathlib import Path
 
-from mipo_eval.records import Score
+from mipo_eval.records import Run, Score
 from mipo_eval.signature import join
 from mipo_eval.store import Store
 from mipo_eval.store.engine import now
 from mipo_eval.store.items import has_items, put_list
 from mipo_eval.store.judges import put_judge
 from mipo_eval.store.responses import put_generation, put_responses
-from mipo_eval.store.runs import Run, put_run, put_scores, results_version
+from mipo_eval.store.runs import put_run, put_scores, results_version
 from mipo_eval.store.tallies import in_flight
 from mipo_eval.store.verdicts import put_ratings
 from tests.dashboards.scripted import _rating, _response, items

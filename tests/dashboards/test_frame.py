@@ -7,12 +7,13 @@ import pytest
 
 from mipo_eval.dashboards import markup
 from mipo_eval.dashboards.links import run_name
+from mipo_eval.records import Run
 from mipo_eval.reports.labels import decimals
 from mipo_eval.store import Store
 from mipo_eval.store.engine import now
 from mipo_eval.store.items import put_list
 from mipo_eval.store.responses import put_generation, put_responses
-from mipo_eval.store.runs import Run, list_runs, put_run
+from mipo_eval.store.runs import list_runs, put_run
 from tests.dashboards.opening import open_page, texts
 from tests.dashboards.scripted import _response, items, make_store
 

@@ -21,8 +21,9 @@ from mipo_eval.dashboards.tables.label import (
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.judges.people import people_pairs
 from mipo_eval.keys import digest
+from mipo_eval.records import Run
 from mipo_eval.store import Store
-from mipo_eval.store.runs import Run, list_runs
+from mipo_eval.store.runs import list_runs
 from mipo_eval.store.tables import choices
 from mipo_eval.verdict import Pair
 from tests.dashboards.scripted import N_ITEMS

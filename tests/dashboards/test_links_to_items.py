@@ -10,13 +10,13 @@ from streamlit.testing.v1 import AppTest
 from mipo_eval.dashboards.links import run_name
 from mipo_eval.dashboards.tables.judges import of_choices, of_ratings
 from mipo_eval.keys import digest
-from mipo_eval.records import Response, Score
+from mipo_eval.records import Response, Run, Score
 from mipo_eval.signature import join
 from mipo_eval.store import Store
 from mipo_eval.store.items import put_list
 from mipo_eval.store.judges import put_judge
 from mipo_eval.store.responses import put_generation, put_responses
-from mipo_eval.store.runs import Run, list_runs, put_run, put_scores
+from mipo_eval.store.runs import list_runs, put_run, put_scores
 from tests.dashboards.opening import open_page, texts
 from tests.dashboards.scripted import CHOOSER, DAY, DECODING, RATER, items
 

@@ -10,10 +10,11 @@ from mipo_eval.dashboards.tables import comparison, pairs
 from mipo_eval.dashboards.tables.pairs import PairFilter, Pairing
 from mipo_eval.dashboards.tables.run import costs, facts, failures, quoted, score_lines, siblings
 from mipo_eval.evaluation.score import Snapshot
+from mipo_eval.records import Run
 from mipo_eval.store import Store
 from mipo_eval.store.merge import merge
 from mipo_eval.store.responses import answered
-from mipo_eval.store.runs import Run, get_scores, list_runs
+from mipo_eval.store.runs import get_scores, list_runs
 from mipo_eval.verdict import PairVerdict, Verdict
 from tests.dashboards.scripted import CHOOSER, MODELS, N_ITEMS, RATER, make_store
 from tests.reports.stores import N_ITEMS as N_SERVED

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
-from mipo_eval.records import Item, Rating, Response, text_key
+from mipo_eval.records import Item, Rating, Response, Run, text_key
 from mipo_eval.store import Store
 from mipo_eval.store.engine import now
 from mipo_eval.store.items import put_list
 from mipo_eval.store.judges import put_judge
 from mipo_eval.store.responses import put_generation, put_responses
-from mipo_eval.store.runs import Run, put_run
+from mipo_eval.store.runs import put_run
 from mipo_eval.store.verdicts import put_choices, put_ratings
 from mipo_eval.verdict import Choice, Shown
 

@@ -16,7 +16,7 @@ from tests.servers.http import Act, Call
 from tests.servers.openai_server import OpenAIServer, Policy, ok
 
 if TYPE_CHECKING:  # this module is read before any test: what a fixture needs it imports itself
-    from mipo_eval.store.runs import Run
+    from mipo_eval.records import Run
 
 N_ITEMS = 24
 QUALITY = {"mipo-seed0": 4, "mipo-seed1": 5, "sft-seed0": 3, "sft-seed1": 3, "base": 2}

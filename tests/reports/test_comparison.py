@@ -8,8 +8,7 @@ import pytest
 
 from mipo_eval.cli import main
 from mipo_eval.errors import ConfigError
-from mipo_eval.evaluation.answers import OF_CHOICES
-from mipo_eval.evaluation.outcomes import DERIVED, METRICS, outcome_sheets
+from mipo_eval.evaluation.outcomes import DERIVED, METRICS, OF_CHOICES, outcome_sheets
 from mipo_eval.reports.comparison import ComparisonQuery, compare_runs
 from mipo_eval.stats import length_controlled
 from mipo_eval.store import Store

@@ -8,11 +8,11 @@ import pytest
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.judges.correction import prediction_powered, rogan_gladen
 from mipo_eval.judges.people import people_pairs
+from mipo_eval.records import Run
 from mipo_eval.reports.correction import correct, correction_json, file_labels, store_labels
 from mipo_eval.store import Store
 from mipo_eval.store.judges import find_judge, find_people
 from mipo_eval.store.responses import paired_texts
-from mipo_eval.store.runs import Run
 from tests.reports.judged import ITEMS, add_chooser, add_rater, add_run, open_store, text_of
 
 

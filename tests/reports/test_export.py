@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.importers import read_path, store_runs
-from mipo_eval.records import Item, Rating, Response, Score, text_key
+from mipo_eval.records import Item, Rating, Response, Run, Score, text_key
 from mipo_eval.reports.export import (
     NAMES,
     TEXTS,
@@ -33,7 +33,7 @@ from mipo_eval.store import Store, tables
 from mipo_eval.store.items import put_list
 from mipo_eval.store.judges import put_judge
 from mipo_eval.store.responses import paired_texts, put_generation, put_responses
-from mipo_eval.store.runs import Run, list_runs, put_run, put_scores
+from mipo_eval.store.runs import list_runs, put_run, put_scores
 from mipo_eval.store.verdicts import put_choices, put_ratings
 from mipo_eval.verdict import Choice, Pair, PairVerdict, Shown, Verdict
 

@@ -11,13 +11,13 @@ import pytest
 
 from mipo_eval.cli import main
 from mipo_eval.keys import digest
-from mipo_eval.records import Item, Response, Score, text_key
+from mipo_eval.records import Item, Response, Run, Score, text_key
 from mipo_eval.signature import join
 from mipo_eval.store import Store
 from mipo_eval.store.items import put_list
 from mipo_eval.store.judges import put_judge
 from mipo_eval.store.responses import put_generation, put_responses
-from mipo_eval.store.runs import Run, put_run, put_scores
+from mipo_eval.store.runs import put_run, put_scores
 from mipo_eval.store.trainings import CurvePoint, Training, put_curve, put_training
 from mipo_eval.store.verdicts import put_choices
 from mipo_eval.verdict import Choice
