@@ -16,7 +16,7 @@ from mipo_eval.records import Score, text_key
 from mipo_eval.signature import short
 from mipo_eval.stats.bootstrap import Crossed
 from mipo_eval.store.engine import Store
-from mipo_eval.store.likelihoods import Entry, get_likelihoods, put_likelihoods
+from mipo_eval.store.likelihoods import LikelihoodEntry, get_likelihoods, put_likelihoods
 from mipo_eval.store.responses import Answered
 from mipo_eval.tasks.prompt import query_hash
 
@@ -98,7 +98,7 @@ def _measure(
     """Yield what was missing, by position, storing it chunk by chunk."""
     from mipo_eval.tasks.likelihood import ScoringModel, score_contexts
 
-    chunk: list[Entry] = []
+    chunk: list[LikelihoodEntry] = []
     model = ScoringModel.load(scorer.folder)
     items = [entry.item for entry in entries]
     results = score_contexts(model, items, missing, k=CONTEXTS, seed=scorer.seed)

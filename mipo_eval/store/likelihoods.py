@@ -8,11 +8,11 @@ from mipo_eval.metrics.context_lift import ContextLikelihoods
 from mipo_eval.store.engine import Store
 from mipo_eval.store.tables import likelihoods
 
-Entry = tuple[str, str, ContextLikelihoods]
+LikelihoodEntry = tuple[str, str, ContextLikelihoods]
 """Item key, text key, and what was found."""
 
 
-def put_likelihoods(store: Store, scorer_key: str, entries: Iterable[Entry]) -> None:
+def put_likelihoods(store: Store, scorer_key: str, entries: Iterable[LikelihoodEntry]) -> None:
     """Store likelihoods; what is there already is kept."""
     rows = [
         {
