@@ -51,8 +51,8 @@ from mipo_eval.judges.labelled import (
 from mipo_eval.judges.parse import parse_choice, parse_rating, rating_probabilities
 from mipo_eval.keys import canonical_json
 from mipo_eval.models.base import Request
+from mipo_eval.store.calls import Call, Ledger
 from mipo_eval.store.engine import Store
-from mipo_eval.store.ledger import Call, Ledger
 from mipo_eval.verdict import Verdict, ahead, exchanged, merge_orders
 
 NO_REPLY = "no reply in the file"

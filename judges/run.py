@@ -16,9 +16,9 @@ from mipo_eval.judges.judge import (
     read_rating,
 )
 from mipo_eval.records import Item, Rating, text_key
+from mipo_eval.store.calls import Call, Ledger
 from mipo_eval.store.engine import Store
 from mipo_eval.store.judges import put_judge
-from mipo_eval.store.ledger import Call, Ledger
 from mipo_eval.store.verdicts import choices_on, put_choices, put_ratings, rated
 from mipo_eval.verdict import NOT_JUDGED, Choice, Pair, Total
 

@@ -34,8 +34,7 @@ from mipo_eval.records import Item, Score
 from mipo_eval.signature import NOTHING, Signature, join, short
 from mipo_eval.stats.bootstrap import Crossed
 from mipo_eval.store.engine import Store, now
-from mipo_eval.store.judges import put_judge
-from mipo_eval.store.validations import Validation, put_validation
+from mipo_eval.store.judges import Validation, put_judge, put_validation
 from mipo_eval.verdict import Verdict
 
 ATTACKED_ITEMS = 10

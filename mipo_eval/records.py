@@ -1,5 +1,6 @@
 """The facts that cross module borders, one frozen record each."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
+from mipo_eval.errors import DataError
 from mipo_eval.keys import digest
 from mipo_eval.signature import Signature
 
@@ -99,6 +101,25 @@ class Response:
     response_tokens: int | None = None
     choice_logprobs: tuple[float, ...] | None = None
     """(choices,) log p in nats, when the item was asked by likelihood; `text` is the likeliest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContextLikelihoods:
+    """Log-probabilities of one response, in nats, summed over its tokens."""
+
+    without_context: float
+    """log p(y|x)"""
+    with_contexts: tuple[float, ...]
+    """(K,) log p(y|x,c_k); the response's own context comes first, the others are other users'."""
+    tokens: int
+    """Length of the response."""
+
+    def __post_init__(self) -> None:
+        values = (self.without_context, *self.with_contexts)
+        if not self.with_contexts or any(math.isnan(value) for value in values):
+            raise DataError(f"log-probabilities {values} hold NaN or no context")
+        if self.tokens < 1:
+            raise DataError("a response without tokens has no likelihood under a context")
 
 
 def clean_text(text: str) -> str:

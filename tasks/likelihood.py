@@ -13,8 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from mipo_eval.errors import ConfigError, DataError, ModelError
 from mipo_eval.keys import item_rng
-from mipo_eval.metrics.context_lift import ContextLikelihoods
-from mipo_eval.records import Item
+from mipo_eval.records import ContextLikelihoods, Item
 from mipo_eval.tasks.prompt import render_query
 from mipo_eval.threads import fit_threads
 

@@ -19,8 +19,8 @@ import numpy as np
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.models.base import Backend, Message, Request, Sampling
 from mipo_eval.records import Item
+from mipo_eval.store.calls import Ledger
 from mipo_eval.store.engine import Store
-from mipo_eval.store.ledger import Ledger
 from mipo_eval.tasks.datasets import Candidate, Dropped, RawSet, Row, Split
 from mipo_eval.tasks.datasets.ca import CA
 from mipo_eval.tasks.datasets.mb import MB

@@ -20,7 +20,7 @@ from mipo_eval.dashboards.tables.judges import (
     rating_table,
     validation_table,
 )
-from mipo_eval.store.validations import failing_judges
+from mipo_eval.store.judges import failing_judges
 
 _RATES = dict.fromkeys(("value", "low", "high", "first", "same", "flipped"), "%.1f")
 _SECONDS = {"seconds_median": "%.2f", "seconds_95": "%.2f", "dollars": "%.4f"}

@@ -14,13 +14,12 @@ from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.records import Run, Score
 from mipo_eval.reports.names import row_name, trained_rules
 from mipo_eval.reports.paper import TASKS, published
+from mipo_eval.store.calls import latencies, spending
 from mipo_eval.store.engine import Store, sample_below
-from mipo_eval.store.judges import choosers, list_judges
-from mipo_eval.store.ledger import latencies, spending
+from mipo_eval.store.judges import Validation, choosers, list_judges, list_validations
 from mipo_eval.store.responses import responses_to, text_lengths
 from mipo_eval.store.runs import list_runs
 from mipo_eval.store.tallies import choice_counts, latest_rated, mean_ratings, rating_counts
-from mipo_eval.store.validations import Validation, list_validations
 from mipo_eval.store.verdicts import chosen_pairs, pair_verdicts
 
 ACCURACIES = {"strict": "strict", "tie_tolerant": "tie-tolerant"}

@@ -25,8 +25,7 @@ from mipo_eval.reports.names import RowRule, model_label
 from mipo_eval.reports.paper import published_rows
 from mipo_eval.signature import Signature, short
 from mipo_eval.stats.paired import Comparison
-from mipo_eval.store.judges import StoredJudge
-from mipo_eval.store.validations import failing_judges
+from mipo_eval.store.judges import StoredJudge, failing_judges
 
 WIN_RATE = "win rate (%)"
 TIES = {

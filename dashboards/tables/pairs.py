@@ -13,7 +13,7 @@ import pandas as pd
 
 from mipo_eval.dashboards.markup import label
 from mipo_eval.records import Item, text_key
-from mipo_eval.store import ledger
+from mipo_eval.store import calls
 from mipo_eval.store.engine import Store
 from mipo_eval.store.items import item_at
 from mipo_eval.store.judges import list_judges
@@ -271,7 +271,7 @@ def _reply(remark: Remark, about: str, result: str) -> JudgeReply:
 
 def request_of(store: Store, call_key: str) -> str | None:
     """Return the messages a judge was sent, as text; None where the call was not kept."""
-    found = ledger.request_of(store, call_key)
+    found = calls.request_of(store, call_key)
     if found is None:
         return None
     request = json.loads(found)

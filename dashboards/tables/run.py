@@ -17,9 +17,9 @@ from mipo_eval.models.spec import is_private
 from mipo_eval.records import Run
 from mipo_eval.reports.reproduction import recipe
 from mipo_eval.signature import short
+from mipo_eval.store.calls import Spending
 from mipo_eval.store.engine import Store
 from mipo_eval.store.judges import list_judges
-from mipo_eval.store.ledger import Spending
 from mipo_eval.store.responses import response_tokens, unanswered
 from mipo_eval.store.runs import find_run, generation_spec, get_scores, list_runs
 from mipo_eval.store.tallies import judging_spent, unrated

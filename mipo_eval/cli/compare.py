@@ -72,7 +72,7 @@ def compare(store: "Store", output: "Output", runs: tuple[str, ...], **wanted: A
 
 def _shown(task: "TaskComparison", correction: str) -> "list[RenderableType]":
     from mipo_eval.cli.render import Grid, counted, failing_lines, inert, number
-    from mipo_eval.store.validations import MARK
+    from mipo_eval.store.judges import MARK
 
     mark = f" {MARK}" if task.judge_failings else ""
     by = f", judged by {task.judge}{mark}" if task.judge else ""

@@ -26,7 +26,7 @@ def run_evaluation(asked: EvaluationOptions, store_url: str, *, as_json: bool) -
     """Do the main job and print its scores."""
     from mipo_eval.cli.render import Output, score_tables
     from mipo_eval.store.engine import Store
-    from mipo_eval.store.validations import failing_by_short_key
+    from mipo_eval.store.judges import failing_by_short_key
 
     output = Output(as_json=as_json)
     with Store.open(store_url) as store:

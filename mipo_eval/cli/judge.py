@@ -80,7 +80,7 @@ def judge(
     from mipo_eval.compare.examples import example_json, examples, gap_json, gaps
     from mipo_eval.compare.head_to_head import contest_json, fight
     from mipo_eval.store.engine import Store
-    from mipo_eval.store.validations import failing_judges
+    from mipo_eval.store.judges import failing_judges
 
     output = Output(as_json=as_json)
     asked = EvaluationOptions(**given)
@@ -222,7 +222,7 @@ def _pair(
     from rich.text import Text
 
     from mipo_eval.cli.render import Grid, failing_lines, inert
-    from mipo_eval.store.validations import MARK
+    from mipo_eval.store.judges import MARK
 
     first, second = matches[0].first.label, matches[0].second.label
     title = f"{matches[0].task}: {first} against {second}, {len(matches[0].entries)} items"

@@ -31,7 +31,7 @@ def list_them(store: "Store", output: "Output") -> None:
     """List the judges and people of the store: what they said, and how they were validated."""
     from mipo_eval.cli.render import Grid, failing_lines
     from mipo_eval.reports.agreement import judge_row_json, judge_rows
-    from mipo_eval.store.validations import MARK
+    from mipo_eval.store.judges import MARK
 
     rows = judge_rows(store)
     output.document({"judges": [judge_row_json(row) for row in rows]})

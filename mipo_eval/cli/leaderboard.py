@@ -101,7 +101,7 @@ def _show_sections(
     from mipo_eval.reports.leaderboard import leaderboard as build
     from mipo_eval.reports.leaderboard import section_json
     from mipo_eval.reports.paper import published_rows
-    from mipo_eval.store.validations import failing_by_short_key
+    from mipo_eval.store.judges import failing_by_short_key
 
     now = Snapshot(store)
     sections = build(now, asked)
@@ -172,7 +172,7 @@ def _section(
     section: "Section", published: "PublishedRows", failings: Sequence[str]
 ) -> "list[RenderableType]":
     from mipo_eval.cli.render import failing_lines, inert
-    from mipo_eval.store.validations import MARK
+    from mipo_eval.store.judges import MARK
 
     mark = f" {MARK}" if failings else ""
     by = f", judged by {section.judge}{mark}" if section.judge else ""

@@ -28,7 +28,7 @@ from mipo_eval.evaluation.controls import winners
 from mipo_eval.records import Run, Score
 from mipo_eval.reports.labels import LABELS, decimals
 from mipo_eval.stats.paired import Comparison
-from mipo_eval.store.validations import MARK
+from mipo_eval.store.judges import MARK
 
 Failing = Mapping[str, Sequence[str]]
 """By a judge's key, why the judge must not be believed."""

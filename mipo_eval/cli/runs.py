@@ -88,9 +88,9 @@ def show(store: "Store", output: "Output", run: str, samples: int, item_id: str 
     from mipo_eval.errors import ConfigError
     from mipo_eval.evaluation.run import Result
     from mipo_eval.evaluation.score import Numbers
+    from mipo_eval.store.judges import failing_by_short_key
     from mipo_eval.store.responses import answered
     from mipo_eval.store.runs import find_run
-    from mipo_eval.store.validations import failing_by_short_key
 
     found = find_run(store, run)
     result = Result(run=found, scores=Numbers(store).of_run(found))

@@ -30,13 +30,7 @@ from mipo_eval.models.spec import checkpoint_name
 from mipo_eval.records import Item, Response, Run, Score
 from mipo_eval.signature import join, short
 from mipo_eval.store.engine import Store, now
-from mipo_eval.store.responses import (
-    Scorable,
-    put_generation,
-    put_responses,
-    scorable,
-    texts_of,
-)
+from mipo_eval.store.responses import Scorable, put_generation, put_responses, scorable, texts_of
 from mipo_eval.store.runs import find_run, get_scores, put_run, put_scores
 from mipo_eval.tasks.prompt import render_query
 from mipo_eval.verdict import EMPTY, NO_REFERENCE, NOT_GENERATED

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 from mipo_eval.compare.head_to_head import JudgedItem, Match, sides_json
 from mipo_eval.records import Item, text_key
+from mipo_eval.store.calls import replies_of
 from mipo_eval.store.engine import Store
-from mipo_eval.store.ledger import replies_of
 from mipo_eval.store.verdicts import ratings_by
 from mipo_eval.verdict import Verdict
 

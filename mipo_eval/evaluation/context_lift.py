@@ -10,14 +10,13 @@ from typing import NamedTuple
 
 from mipo_eval.checkpoints import check_checkpoint, checkpoint_folder, fingerprint
 from mipo_eval.keys import digest
-from mipo_eval.metrics.context_lift import ContextLikelihoods, context_scores
+from mipo_eval.metrics.context_lift import context_scores
 from mipo_eval.progress import Progress
-from mipo_eval.records import Score, text_key
+from mipo_eval.records import ContextLikelihoods, Score, text_key
 from mipo_eval.signature import short
 from mipo_eval.stats.bootstrap import Crossed
 from mipo_eval.store.engine import Store
-from mipo_eval.store.likelihoods import LikelihoodEntry, get_likelihoods, put_likelihoods
-from mipo_eval.store.responses import Answered
+from mipo_eval.store.responses import Answered, LikelihoodEntry, get_likelihoods, put_likelihoods
 from mipo_eval.tasks.prompt import query_hash
 
 CONTEXTS = 8

@@ -1,6 +1,6 @@
 """One metric of several runs, item by item and side by side, from stored verdicts and responses.
 
-What needs no judge (lengths, accuracy, answer entropies) is measured here; what a judge said is read.
+What needs no judge (lengths, accuracy, answer entropies) is measured here.
 """
 
 import math
@@ -20,8 +20,7 @@ from mipo_eval.records import Run
 from mipo_eval.signature import Signature
 from mipo_eval.stats.bootstrap import Crossed, Floats
 from mipo_eval.store.engine import Store
-from mipo_eval.store.judges import list_judges
-from mipo_eval.store.matrix import (
+from mipo_eval.store.items import (
     Index,
     ItemList,
     Rated,
@@ -33,6 +32,7 @@ from mipo_eval.store.matrix import (
     references,
     without_collection,
 )
+from mipo_eval.store.judges import list_judges
 from mipo_eval.store.responses import Answered, answered, scorable
 from mipo_eval.store.verdicts import run_verdicts
 from mipo_eval.tasks.answers import LETTERS, grade

@@ -34,8 +34,8 @@ from mipo_eval.signature import NOTHING, Signature, join, short
 from mipo_eval.stats.bootstrap import Crossed, Floats
 from mipo_eval.stats.intervals import rate_intervals, table_intervals
 from mipo_eval.store.engine import Store
+from mipo_eval.store.items import Index, Texts
 from mipo_eval.store.judges import StoredJudge, list_judges
-from mipo_eval.store.matrix import Index, Texts
 from mipo_eval.store.responses import Answered, Scorable, answered, scorable
 from mipo_eval.store.runs import get_scores, stored_scores
 from mipo_eval.store.trainings import Training, list_trainings

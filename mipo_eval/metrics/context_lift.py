@@ -6,34 +6,14 @@ under several contexts c. Notation as in the paper (PAPER.md, "Method").
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from mipo_eval.errors import DataError
 from mipo_eval.metrics.aggregate import Reasons, mean_score, same_length
-from mipo_eval.records import Score
+from mipo_eval.records import ContextLikelihoods, Score
 from mipo_eval.signature import join
 from mipo_eval.stats.bootstrap import Labels
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContextLikelihoods:
-    """Log-probabilities of one response, in nats, summed over its tokens."""
-
-    without_context: float
-    """log p(y|x)"""
-    with_contexts: tuple[float, ...]
-    """(K,) log p(y|x,c_k); the response's own context comes first, the others are other users'."""
-    tokens: int
-    """Length of the response."""
-
-    def __post_init__(self) -> None:
-        values = (self.without_context, *self.with_contexts)
-        if not self.with_contexts or any(math.isnan(value) for value in values):
-            raise DataError(f"log-probabilities {values} hold NaN or no context")
-        if self.tokens < 1:
-            raise DataError("a response without tokens has no likelihood under a context")
 
 
 def context_lift(likelihoods: ContextLikelihoods) -> float:

@@ -18,10 +18,15 @@ from mipo_eval.records import Run, Score
 from mipo_eval.reports.names import row_name, trained_rules
 from mipo_eval.signature import join, short
 from mipo_eval.store.engine import Store
-from mipo_eval.store.judges import StoredJudge, find_judge, list_judges
+from mipo_eval.store.judges import (
+    StoredJudge,
+    failing_judges,
+    find_judge,
+    largest_validations,
+    list_judges,
+)
 from mipo_eval.store.responses import paired_texts
 from mipo_eval.store.trainings import list_trainings
-from mipo_eval.store.validations import failing_judges, largest_validations
 from mipo_eval.store.verdicts import Counted, count_verdicts, run_ratings, verdicts_on
 from mipo_eval.verdict import chooses
 

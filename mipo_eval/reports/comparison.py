@@ -20,10 +20,9 @@ from mipo_eval.stats.length import LengthControlled, length_controlled
 from mipo_eval.stats.paired import Adjust, Comparison, compare_all
 from mipo_eval.stats.strengths import Game, Strength, bradley_terry
 from mipo_eval.store.engine import Store
-from mipo_eval.store.judges import StoredJudge, find_judge, list_judges
+from mipo_eval.store.judges import StoredJudge, failing_judges, find_judge, list_judges
 from mipo_eval.store.responses import paired_texts
 from mipo_eval.store.runs import find_run, get_scores, list_runs
-from mipo_eval.store.validations import failing_judges
 from mipo_eval.store.verdicts import pair_verdicts
 from mipo_eval.verdict import CREDIT
 

@@ -6,10 +6,9 @@ import hashlib
 import io
 import json
 import math
-import os
 import re
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,7 +23,8 @@ from mipo_eval.reports.exported_run import (
     lm_eval_results,
     lm_eval_samples,
 )
-from mipo_eval.store.validations import MARK
+from mipo_eval.store.judges import MARK
+from mipo_eval.tasks.items import replacing
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -349,28 +349,23 @@ def write(runs: Runs, wanted: str, path: Path, *, judge: str | None = None) -> l
     elif not any(run.scores for run in runs):
         raise DataError("none of these runs has a score: finish one, or name another")
     elif wanted == "parquet":
-        _replace_with(path, lambda part: to_parquet(score_rows(runs), part))
+        with _written(path) as part:
+            to_parquet(score_rows(runs), part)
     else:
         _replace(path, TEXTS[wanted](runs))
     return [path]
 
 
 def _replace(path: Path, text: str) -> None:
-    _replace_with(path, lambda part: part.write_text(text, encoding="utf-8", newline="\n"))
+    with _written(path) as part:
+        part.write_text(text, encoding="utf-8", newline="\n")
 
 
-def _replace_with(path: Path, make: Callable[[Path], object]) -> None:
-    """Make a file under another name first: a reader never sees half of it."""
+@contextmanager
+def _written(path: Path) -> Iterator[Path]:
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        os.close(handle)
-        part = Path(name)
-        try:
-            make(part)
-            part.chmod(0o644)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        with replacing(path) as part:
+            yield part
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror}") from None
 

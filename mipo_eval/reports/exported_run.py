@@ -9,10 +9,9 @@ from mipo_eval.evaluation.score import Numbers
 from mipo_eval.importers.lm_eval import unit
 from mipo_eval.records import Item, Run, Score
 from mipo_eval.store.engine import Store
-from mipo_eval.store.judges import list_judges
+from mipo_eval.store.judges import failing_by_short_key, list_judges
 from mipo_eval.store.responses import answered, paired_texts
 from mipo_eval.store.runs import generation_spec
-from mipo_eval.store.validations import failing_by_short_key
 from mipo_eval.store.verdicts import Grade, get_grades, judges_on, ratings_of, verdicts_of_all
 from mipo_eval.verdict import PairVerdict
 

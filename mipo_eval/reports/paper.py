@@ -15,8 +15,7 @@ from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.reports.leaderboard import Cell, LeaderboardQuery, Section, leaderboard
 from mipo_eval.reports.names import RowRule, model_label
 from mipo_eval.store.engine import Store
-from mipo_eval.store.judges import list_judges
-from mipo_eval.store.validations import Validation, largest_validations
+from mipo_eval.store.judges import Validation, largest_validations, list_judges
 
 TASKS = {
     "CA": "ca",

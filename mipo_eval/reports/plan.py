@@ -25,8 +25,8 @@ from mipo_eval.models.spec import read_name
 from mipo_eval.records import Item, Response, text_key
 from mipo_eval.stats.bootstrap import Floats, design_effect
 from mipo_eval.stats.power import Design, paired_correlation, rate_sd
+from mipo_eval.store.calls import CallSize, answered_calls, call_sizes
 from mipo_eval.store.engine import Store
-from mipo_eval.store.ledger import CallSize, answered_calls, call_sizes
 from mipo_eval.store.responses import Answered, texts_of
 from mipo_eval.store.runs import list_runs
 from mipo_eval.store.verdicts import rated

@@ -1,14 +1,21 @@
-"""Items and the ordered lists that suites are."""
+"""Items, the ordered lists that suites are, and texts and ratings of whole lists as arrays."""
 
+import gc
 import hashlib
-from collections.abc import Collection, Iterable, Iterator
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import repeat
+from typing import Any, NamedTuple
 
+import numpy as np
 import sqlalchemy as sa
+from numpy.typing import NDArray
 
 from mipo_eval.records import Item, text_key
+from mipo_eval.stats.bootstrap import Crossed, Floats
 from mipo_eval.store.engine import Store
-from mipo_eval.store.tables import item_lists, items
+from mipo_eval.store.tables import item_lists, items, responses, verdicts
+from mipo_eval.verdict import EMPTY, NO_PREFERENCES, NO_REFERENCE, NOT_GENERATED, NOT_JUDGED
 
 _CHUNK = 1000
 
@@ -122,3 +129,202 @@ def _put_items(store: Store, chunk: list[Item]) -> None:
     if rows:
         with store.write() as connection:
             store.put(connection, items, rows)
+
+
+_FETCH = 50_000
+_NOTHING = text_key("")
+
+Index = NDArray[np.intp]
+Why = Mapping[int, str]
+"""Row of an item that has no value to the reason."""
+
+
+class ItemList(NamedTuple):
+    """The items of a suite, in order; one entry per item in each field."""
+
+    tasks: Mapping[str, Index]
+    """Task to the rows of its items."""
+    keys: Sequence[str]
+    groups: Sequence[Crossed]
+    wanted: Floats
+    """How many preferences an item has, and so how many ratings a text needs."""
+    references: Sequence[str | None]
+    """Keys of the reference texts."""
+
+
+def read_list(store: Store, list_key: str) -> ItemList:
+    """Return the items of a list."""
+    query = (
+        sa.select(
+            item_lists.c.task,
+            item_lists.c.item_key,
+            items.c.group_id,
+            items.c.user_id,
+            items.c.n_preferences,
+            items.c.reference_key,
+        )
+        .join(items, items.c.item_key == item_lists.c.item_key)
+        .where(item_lists.c.list_key == list_key)
+        .order_by(item_lists.c.position)
+    )
+    rows = fetch(store, query)
+    tasks: dict[str, list[int]] = {}
+    for row, (task, *_) in enumerate(rows):
+        tasks.setdefault(task, []).append(row)
+    return ItemList(
+        tasks={task: np.array(own, dtype=np.intp) for task, own in tasks.items()},
+        keys=[key for _, key, *_ in rows],
+        groups=[Crossed(group, user) for _, _, group, user, *_ in rows],
+        wanted=np.array([wanted for *_, wanted, _ in rows], dtype=np.float64),
+        references=[reference for *_, reference in rows],
+    )
+
+
+def fetch(store: Store, query: sa.Select[Any]) -> list[Any]:
+    """Return all rows of a query at once."""
+    with store.read() as connection:
+        result = connection.execution_options(yield_per=_FETCH).execute(query)
+        return [row for part in result.partitions() for row in part]
+
+
+@contextmanager
+def without_collection() -> Iterator[None]:
+    """Hold Python's cycle collector while much is read.
+
+    Hundreds of thousands of tuples without a cycle among them: looking for one takes half the
+    time.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+class Rated(NamedTuple):
+    """One number per item of a list: a text's ratings added up, or what was measured of it."""
+
+    values: Floats
+    """(items,); NaN where there is none, as when one of a text's ratings is missing."""
+    why: Why
+
+
+class Totals:
+    """Every text a judge rated, added up in the database: one row an item comes back.
+
+    The verdicts are read in the order they are stored in: looking texts up one by one is many
+    times slower once a store is larger than the database's page cache.
+    """
+
+    def __init__(self, store: Store, judge_key: str, lists: Collection[str]) -> None:
+        item, text, rating = (verdicts.c[name] for name in ("item_key", "text_key", "rating"))
+        listed = sa.select(item_lists.c.item_key).where(item_lists.c.list_key.in_(lists))
+        asked = (verdicts.c.judge_key == judge_key, item.in_(listed))
+        rated = (
+            sa.select(
+                item,
+                text,
+                sa.func.count(rating).label("number"),
+                sa.func.coalesce(sa.func.sum(rating), 0).label("points"),
+                (sa.func.count() - sa.func.count(rating)).label("unread"),
+            )
+            .where(*asked)
+            .group_by(item, text)
+            .subquery()
+        )
+        told = (rated.c.text_key, *(sa.cast(rated.c[n], sa.Text) for n in ("number", "points")))
+        joined = [sa.func.aggregate_strings(column, ",") for column in told]
+        by_item = sa.select(rated.c.item_key, sa.func.sum(rated.c.unread), *joined)
+        names: list[str] = []
+        numbers: list[str] = []
+        points: list[str] = []
+        unread = 0
+        for key, failed, *columns in fetch(store, by_item.group_by(rated.c.item_key)):
+            texts, own, their = (column.split(",") for column in columns)
+            names += [key + one for one in texts]
+            numbers += own
+            points += their
+            unread += failed
+        self._row: dict[str | None, int] = dict(zip(names, range(len(names)), strict=True))
+        # The last row stands for a text without any verdict, and for no text.
+        self._number = np.array([*numbers, "0"]).astype(np.float64)
+        self._points = np.array([*points, "0"]).astype(np.float64)
+        why = sa.select(item + text, sa.func.min(verdicts.c.reason)).where(*asked, rating.is_(None))
+        told_why = fetch(store, why.group_by(item, text)) if unread else ()
+        self._reasons: dict[str | None, str | None] = {name: reason for name, reason in told_why}
+
+    def of(self, listed: ItemList, texts: "Texts") -> Rated:
+        """Return the ratings of one text per item."""
+        last = len(self._number) - 1
+        found = np.fromiter(map(self._row.get, texts.names, repeat(last)), np.intp)
+        whole = (self._number[found] == listed.wanted) & (listed.wanted > 0)
+        if texts.absent:
+            whole[list(texts.absent)] = False
+        why = {
+            row: texts.absent.get(row) or self._unrated(texts.names[row], listed.wanted[row])
+            for row in np.flatnonzero(~whole).tolist()
+        }
+        return Rated(np.where(whole, self._points[found], np.nan), why)
+
+    def _unrated(self, name: str | None, wanted: float) -> str:
+        return NO_PREFERENCES if not wanted else self._reasons.get(name) or NOT_JUDGED
+
+
+class Texts(NamedTuple):
+    """One text per item of a list."""
+
+    names: Sequence[str | None]
+    """The item's key and the text's in one; None where there is no text."""
+    absent: Why
+    """Why there is none."""
+
+
+def references(listed: ItemList) -> Texts:
+    """Return the reference texts of a list."""
+    names = [
+        reference and key + reference
+        for key, reference in zip(listed.keys, listed.references, strict=True)
+    ]
+    return Texts(names, {row: NO_REFERENCE for row, name in enumerate(names) if not name})
+
+
+class Answers(NamedTuple):
+    """What a generation answered, by item key."""
+
+    names: Mapping[str, str]
+    """As in `Texts`."""
+    why: Mapping[str, str]
+    """Why there is no text."""
+
+
+def read_answers(store: Store, generations: Collection[str]) -> dict[str, Answers]:
+    """Return what each of these generations answered.
+
+    The keys of a generation come as one row: to hand over a row a response takes most of the time.
+    """
+    key, item, text = (responses.c[name] for name in ("generation_key", "item_key", "text_key"))
+    asked = key.in_(generations)
+    joined = [sa.func.aggregate_strings(column, ",") for column in (item, text)]
+    named = sa.select(key, *joined).where(asked, text != _NOTHING).group_by(key)
+    nothing = sa.select(key, item, responses.c.reason)
+    nothing = nothing.where(asked, text.is_(None) | (text == _NOTHING))
+    why: dict[str, dict[str, str]] = {}
+    for generation, item_key, reason in fetch(store, nothing):
+        why.setdefault(generation, {})[item_key] = reason or EMPTY
+    names: dict[str, dict[str, str]] = {}
+    for generation, items_told, texts_told in fetch(store, named):
+        told = zip(items_told.split(","), texts_told.split(","), strict=True)
+        names[generation] = {one: one + other for one, other in told}
+    return {one: Answers(names.get(one, {}), why.get(one, {})) for one in generations}
+
+
+def answers(found: Answers, listed: ItemList) -> Texts:
+    """Return what a generation answered to the items of a list."""
+    names = list(map(found.names.get, listed.keys))
+    absent: dict[int, str] = {}
+    if None in names:
+        for row in [row for row, name in enumerate(names) if name is None]:
+            absent[row] = found.why.get(listed.keys[row], NOT_GENERATED)
+    return Texts(names, absent)

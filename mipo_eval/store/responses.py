@@ -1,13 +1,13 @@
-"""What models answered, and what they have not answered yet."""
+"""What models answered or have not answered yet, and how likely a scoring model finds it."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from mipo_eval.records import Item, Response, Run, text_key
+from mipo_eval.records import ContextLikelihoods, Item, Response, Run, text_key
 from mipo_eval.store.engine import Store, now, whole
-from mipo_eval.store.tables import generations, item_lists, items, responses
+from mipo_eval.store.tables import generations, item_lists, items, likelihoods, responses
 from mipo_eval.verdict import EMPTY, NO_REFERENCE, NOT_GENERATED, Pair
 
 
@@ -332,3 +332,42 @@ def _response(row: Any) -> Response | None:
         response_tokens=row.response_tokens,
         choice_logprobs=None if row.choice_logprobs is None else tuple(row.choice_logprobs),
     )
+
+
+LikelihoodEntry = tuple[str, str, ContextLikelihoods]
+"""Item key, text key, and what was found."""
+
+
+def put_likelihoods(store: Store, scorer_key: str, entries: Iterable[LikelihoodEntry]) -> None:
+    """Store likelihoods; what is there already is kept."""
+    rows = [
+        {
+            "scorer_key": scorer_key,
+            "item_key": item_key,
+            "text_key": text_key,
+            "without_context": found.without_context,
+            "with_contexts": list(found.with_contexts),
+            "tokens": found.tokens,
+        }
+        for item_key, text_key, found in entries
+    ]
+    with store.write() as connection:
+        store.put(connection, likelihoods, rows)
+
+
+def get_likelihoods(
+    store: Store, scorer_key: str, item_keys: Collection[str]
+) -> dict[tuple[str, str], ContextLikelihoods]:
+    """Return what is stored for these items, keyed (item key, text key)."""
+    query = sa.select(likelihoods).where(
+        likelihoods.c.scorer_key == scorer_key, likelihoods.c.item_key.in_(item_keys)
+    )
+    with store.read() as connection:
+        return {
+            (row.item_key, row.text_key): ContextLikelihoods(
+                without_context=row.without_context,
+                with_contexts=tuple(row.with_contexts),
+                tokens=row.tokens,
+            )
+            for row in connection.execute(query)
+        }

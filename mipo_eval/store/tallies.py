@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from mipo_eval.records import Run
+from mipo_eval.store.calls import Spending, spending
 from mipo_eval.store.engine import Store, now, utc
 from mipo_eval.store.judges import list_judges
-from mipo_eval.store.ledger import Spending, spending
 from mipo_eval.store.responses import Absence, listed_responses
 from mipo_eval.store.runs import unscored_runs
 from mipo_eval.store.tables import choices, item_lists, items, responses, runs, verdicts

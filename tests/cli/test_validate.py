@@ -11,7 +11,7 @@ import pytest
 from mipo_eval.cli import main
 from mipo_eval.records import Item
 from mipo_eval.store import Store
-from mipo_eval.store.validations import failing_judges, list_validations
+from mipo_eval.store.judges import failing_judges, list_validations
 from mipo_eval.tasks.items import write_items
 from tests.servers.http import Act, Call, json_act
 from tests.servers.openai_server import (

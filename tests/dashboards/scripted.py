@@ -19,12 +19,11 @@ from mipo_eval.records import Item, Rating, Response, Run, Score, text_key
 from mipo_eval.signature import NOTHING, Signature, join, short
 from mipo_eval.store import Store
 from mipo_eval.store.items import put_list
-from mipo_eval.store.judges import list_judges, put_judge
+from mipo_eval.store.judges import Validation, list_judges, put_judge, put_validation
 from mipo_eval.store.responses import Scorable, answered, put_generation, put_responses, scorable
 from mipo_eval.store.runs import put_run, put_scores
 from mipo_eval.store.tables import calls
 from mipo_eval.store.trainings import CurvePoint, Training, put_curve, put_training
-from mipo_eval.store.validations import Validation, put_validation
 from mipo_eval.store.verdicts import put_choices, put_ratings
 from mipo_eval.verdict import Choice
 

@@ -15,8 +15,8 @@ from mipo_eval.reports.leaderboard import LeaderboardQuery, Section, over_seeds
 from mipo_eval.reports.names import RowRule
 from mipo_eval.signature import join
 from mipo_eval.store import Store
+from mipo_eval.store.judges import Validation, put_validation
 from mipo_eval.store.runs import get_scores, put_run, put_scores
-from mipo_eval.store.validations import Validation, put_validation
 from tests.reports.stores import N_ITEMS, Served
 
 WIN = "win_rate_tie_inclusive"

@@ -158,7 +158,7 @@ def test_rows_of_several_base_models_are_compared_with_their_own(
 def test_the_leaderboard_flags_a_judge_that_fails(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mipo_eval.store.validations import list_validations, put_validation
+    from mipo_eval.store.judges import list_validations, put_validation
 
     own = Path(copy(path, tmp_path / "s.db"))
     with Store.open(str(own)) as store:

@@ -7,12 +7,12 @@ import pytest
 
 from mipo_eval.errors import DataError
 from mipo_eval.metrics.context_lift import (
-    ContextLikelihoods,
     context_lift,
     context_retrieval,
     context_scores,
     infonce_term,
 )
+from mipo_eval.records import ContextLikelihoods
 
 
 def given(*with_contexts: float, without: float = -10.0, tokens: int = 5) -> ContextLikelihoods:

@@ -13,8 +13,7 @@ from mipo_eval.reports.agreement import Families, agreements, family_tests, judg
 from mipo_eval.reports.correction import correct, store_labels
 from mipo_eval.store import Store
 from mipo_eval.store.engine import now
-from mipo_eval.store.judges import find_judge
-from mipo_eval.store.validations import Validation, failing_judges, put_validation
+from mipo_eval.store.judges import Validation, failing_judges, find_judge, put_validation
 from tests.reports.judged import ITEMS, add_chooser, add_rater, add_run, text_of
 
 MODELS = ["qwen-1b", "llama-1b"]

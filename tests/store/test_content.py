@@ -12,13 +12,7 @@ from mipo_eval.signature import join
 from mipo_eval.store import Store, runs
 from mipo_eval.store.items import get_items, put_list
 from mipo_eval.store.judges import put_judge
-from mipo_eval.store.responses import (
-    answered,
-    missing,
-    put_generation,
-    put_responses,
-    scorable,
-)
+from mipo_eval.store.responses import answered, missing, put_generation, put_responses, scorable
 from mipo_eval.store.verdicts import put_ratings, rated, ratings_of, totals
 from mipo_eval.verdict import Total
 

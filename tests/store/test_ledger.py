@@ -8,7 +8,7 @@ import pytest
 
 from mipo_eval.models.base import Failure, Message, Reply, Request, Sampling, ScriptedBackend
 from mipo_eval.store import Store
-from mipo_eval.store.ledger import Call, Ledger
+from mipo_eval.store.calls import Call, Ledger
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 from mipo_eval.errors import ConfigError
 from mipo_eval.store import Store
 from mipo_eval.store.check import vacuum
+from mipo_eval.store.judges import Validation, failing_judges, list_validations, put_validation
 from mipo_eval.store.merge import merge
 from mipo_eval.store.trainings import (
     CurvePoint,
@@ -18,12 +19,6 @@ from mipo_eval.store.trainings import (
     list_trainings,
     put_curve,
     put_training,
-)
-from mipo_eval.store.validations import (
-    Validation,
-    failing_judges,
-    list_validations,
-    put_validation,
 )
 
 TRAINING = Training(

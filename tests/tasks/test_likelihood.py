@@ -8,13 +8,8 @@ from typing import Any, Literal
 import pytest
 
 from mipo_eval.errors import ConfigError, DataError, ModelError
-from mipo_eval.metrics.context_lift import (
-    ContextLikelihoods,
-    context_lift,
-    context_retrieval,
-    infonce_term,
-)
-from mipo_eval.records import Item
+from mipo_eval.metrics.context_lift import context_lift, context_retrieval, infonce_term
+from mipo_eval.records import ContextLikelihoods, Item
 from mipo_eval.tasks.likelihood import ScoringModel, TokenPair, draw_contexts, score_contexts
 from mipo_eval.tasks.prompt import render_query
 
