@@ -104,7 +104,7 @@ def _judged(metric: str, judged: list[tuple[str, str]]) -> float:
     """
     from mipo_eval.judges.presets import load_judge
     from mipo_eval.judges.run import rate, with_references
-    from mipo_eval.metrics.aggregate import rating_mean
+    from mipo_eval.metrics.aggregate import mean_score
     from mipo_eval.metrics.win_rate import outcome_rates
 
     pairs = [(Item.model_validate_json(item), text) for item, text in judged]
@@ -127,7 +127,7 @@ def _judged(metric: str, judged: list[tuple[str, str]]) -> float:
     if any(verdict.winner for verdict in verdicts):
         found += outcome_rates([verdict.credit for verdict in verdicts], groups=groups)
     if any(mean is not None for mean in means):
-        found.append(rating_mean(means, groups=groups))
+        found.append(mean_score("rating_mean", means, groups=groups))
     values = {score.metric: score.value for score in found}
     return float("nan") if (value := values.get(metric)) is None else value
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from mipo_eval.errors import DataError
 from mipo_eval.records import Score, Values
-from mipo_eval.signature import NOTHING, Signature, join
+from mipo_eval.signature import NOTHING, Signature
 from mipo_eval.stats.bootstrap import Labels
 from mipo_eval.stats.intervals import rate_intervals, table_intervals
 
@@ -117,19 +117,6 @@ def rate_score(
     )
     table = np.array([math.nan if v is None else v for v in values])
     return replace(score, ci95=rate_intervals(table[:, None], groups, seed=seed)[0])
-
-
-def rating_mean(
-    scores: Values, *, groups: Labels = None, seed: int = 0, reasons: Reasons = None
-) -> Score:
-    """Return the mean rating of the responses, on the judge's own scale (paper: 1-5).
-
-    As `mean_score`; `scores` are the responses' aggregated ratings, one per item.
-    """
-    over = join(over="items")
-    return mean_score(
-        "rating_mean", scores, signature=over, groups=groups, seed=seed, reasons=reasons
-    )
 
 
 LOWER_IS_BETTER = frozenset(

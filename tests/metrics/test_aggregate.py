@@ -7,16 +7,17 @@ from pathlib import Path
 import pytest
 
 from mipo_eval.errors import DataError
-from mipo_eval.metrics.aggregate import mean_score, rate_score, rating_mean
+from mipo_eval.metrics.aggregate import mean_score, rate_score
 from mipo_eval.signature import join
 from mipo_eval.stats import Crossed
 
 
 def test_rating_mean_leaves_out_what_is_absent() -> None:
-    score = rating_mean([1, None, 5, 3], reasons=[None, "unparsable reply", None, None])
+    score = mean_score(
+        "rating_mean", [1, None, 5, 3], reasons=[None, "unparsable reply", None, None]
+    )
     assert (score.metric, score.value, score.n) == ("rating_mean", 3, 3)
     assert score.unscored_reasons == {"unparsable reply": 1}
-    assert score.signature == "over:items"
 
 
 def test_mean_score_carries_the_callers_name_and_signature() -> None:
@@ -35,12 +36,12 @@ def test_mean_score_carries_the_callers_name_and_signature() -> None:
 
 def test_reasons_are_listed_when_nothing_is_scored() -> None:
     with pytest.raises(DataError, match=r"none of 2 items has a value \(timeout: 2\)"):
-        rating_mean([None, None], reasons=["timeout", "timeout"])
+        mean_score("rating_mean", [None, None], reasons=["timeout", "timeout"])
 
 
 def test_nan_is_refused() -> None:
     with pytest.raises(DataError, match=r"rating_mean\[1\] is nan"):
-        rating_mean([1, math.nan])
+        mean_score("rating_mean", [1, math.nan])
 
 
 def test_a_perfect_rate_is_not_certain() -> None:
@@ -73,6 +74,11 @@ def test_published_means_of_mt_bench(shared_data: Path, model: str) -> None:
     rows = [row for row in map(json.loads, lines) if row["model"] == model]
     for turn in (1, 2):
         ratings = [row["score"] for row in rows if row["turn"] == turn]
-        assert rating_mean(ratings).value == truth["single_llama2_finetunes"][f"turn{turn}"][model]
-    both = rating_mean([row["score"] for row in rows], groups=[row["question_id"] for row in rows])
+        assert (
+            mean_score("rating_mean", ratings).value
+            == truth["single_llama2_finetunes"][f"turn{turn}"][model]
+        )
+    both = mean_score(
+        "rating_mean", [row["score"] for row in rows], groups=[row["question_id"] for row in rows]
+    )
     assert both.value == pytest.approx(truth["single_llama2_finetunes"]["average"][model])
