@@ -49,8 +49,7 @@ def export_runs(
     from mipo_eval.cli.render import Output
     from mipo_eval.evaluation.score import Snapshot
     from mipo_eval.reports.export import write
-    from mipo_eval.reports.exported_run import load_run
-    from mipo_eval.reports.leaderboard import tie_letters
+    from mipo_eval.reports.exported_run import load_run, tie_letters
     from mipo_eval.store.engine import Store
     from mipo_eval.store.runs import find_run
 

@@ -5,9 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from mipo_eval.errors import ConfigError, DataError
-from mipo_eval.evaluation.score import Numbers
+from mipo_eval.evaluation.outcomes import JUDGED, METRICS
+from mipo_eval.evaluation.score import Numbers, Snapshot
 from mipo_eval.importers.lm_eval import unit
+from mipo_eval.metrics.aggregate import direction
 from mipo_eval.records import Item, Run, Score
+from mipo_eval.reports.leaderboard import ranks
+from mipo_eval.signature import short
 from mipo_eval.store.engine import Store
 from mipo_eval.store.judges import failing_by_short_key, list_judges
 from mipo_eval.store.responses import answered, paired_texts
@@ -230,3 +234,33 @@ def lm_eval_samples(run: ExportedRun) -> dict[str, list[dict[str, Any]]]:
             }
             written.setdefault(made.task, []).append(row | metrics)
     return written
+
+
+Named = tuple[str, str, str]
+"""Task, metric and signature of a score."""
+
+
+def tie_letters(now: Snapshot, runs: Sequence[Run]) -> Mapping[str, Mapping[Named, str]]:
+    """Return, by run id and score, the letters a run shares with those it is not told apart from.
+
+    Only scores by the same rules are compared, item by item; a metric without values per item,
+    one that ranks nothing, and imported numbers without their items have no letters.
+    """
+    by_id = {run.run_id: run for run in runs}
+    judges = {short(judge.key): judge.key for judge in now.judges}
+    rows: dict[tuple[str, str, str, str | None, str], dict[str, str]] = {}
+    for run, score in now.scores:
+        if run.run_id in by_id and score.metric in METRICS and direction(score.metric):
+            judge = judges.get(score.judge_key or "")
+            key = (run.suite, score.task, score.metric, judge, score.signature.rule)
+            rows.setdefault(key, {})[run.run_id] = score.signature
+    letters: dict[str, dict[Named, str]] = {run_id: {} for run_id in by_id}
+    for (_, task, metric, judge, _), signatures in rows.items():
+        if len(signatures) < 2 or (metric in JUDGED and judge is None):
+            continue
+        sheets = now.outcomes.sheets([by_id[run_id] for run_id in signatures], metric, judge)
+        for sheet in (sheet for sheet in sheets if sheet.task == task):
+            for column, rank in ranks(sheet.values, sheet).items():
+                run_id = sheet.runs[column].run_id
+                letters[run_id][task, metric, signatures[run_id]] = rank.letters
+    return letters

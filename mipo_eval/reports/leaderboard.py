@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mipo_eval.errors import DataError
-from mipo_eval.evaluation.outcomes import COMPARED, DERIVED, JUDGED, METRICS, Sheet, has_values
+from mipo_eval.evaluation.outcomes import COMPARED, DERIVED, Sheet, has_values
 from mipo_eval.evaluation.score import Numbers, Snapshot
 from mipo_eval.metrics.aggregate import direction
 from mipo_eval.metrics.win_rate import METRIC_NAMES, Ties
@@ -417,13 +417,13 @@ def _with_ranks(
     table = np.stack(
         [over_seeds(sheet.values[:, _columns(lines[k], sheet)]) for k in alike], axis=1
     )
-    for place, rank in _ranks(table, sheet, seed=column.seed).items():
+    for place, rank in ranks(table, sheet, seed=column.seed).items():
         k = alike[place]
         made[k] = replace(cells[k], rank=rank.rank, rank_ci95=rank.rank_ci95, letters=rank.letters)
     return made
 
 
-def _ranks(table: Floats, sheet: Sheet, *, seed: int = 0) -> dict[int, Rank]:
+def ranks(table: Floats, sheet: Sheet, *, seed: int = 0) -> dict[int, Rank]:
     """Return the ranks of columns over a sheet's items; of those without a value there is none."""
     known = np.flatnonzero(~np.isnan(table).all(axis=0)).tolist()
     if len(known) < 2:
@@ -439,36 +439,6 @@ def _ranks(table: Floats, sheet: Sheet, *, seed: int = 0) -> dict[int, Rank]:
 def _sign(metric: str) -> int:
     """Return -1 where lower is better."""
     return -1 if direction(metric) == "lower" else 1
-
-
-Named = tuple[str, str, str]
-"""Task, metric and signature of a score."""
-
-
-def tie_letters(now: Snapshot, runs: Sequence[Run]) -> Mapping[str, Mapping[Named, str]]:
-    """Return, by run id and score, the letters a run shares with those it is not told apart from.
-
-    Only scores by the same rules are compared, item by item; a metric without values per item,
-    one that ranks nothing, and imported numbers without their items have no letters.
-    """
-    by_id = {run.run_id: run for run in runs}
-    judges = {short(judge.key): judge.key for judge in now.judges}
-    rows: dict[tuple[str, str, str, str | None, str], dict[str, str]] = {}
-    for run, score in now.scores:
-        if run.run_id in by_id and score.metric in METRICS and direction(score.metric):
-            judge = judges.get(score.judge_key or "")
-            key = (run.suite, score.task, score.metric, judge, score.signature.rule)
-            rows.setdefault(key, {})[run.run_id] = score.signature
-    letters: dict[str, dict[Named, str]] = {run_id: {} for run_id in by_id}
-    for (_, task, metric, judge, _), signatures in rows.items():
-        if len(signatures) < 2 or (metric in JUDGED and judge is None):
-            continue
-        sheets = now.outcomes.sheets([by_id[run_id] for run_id in signatures], metric, judge)
-        for sheet in (sheet for sheet in sheets if sheet.task == task):
-            for column, rank in _ranks(sheet.values, sheet).items():
-                run_id = sheet.runs[column].run_id
-                letters[run_id][task, metric, signatures[run_id]] = rank.letters
-    return letters
 
 
 def section_json(section: Section) -> dict[str, Any]:

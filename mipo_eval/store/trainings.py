@@ -7,7 +7,6 @@ from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
 
-from mipo_eval.errors import ConfigError
 from mipo_eval.store.engine import Store, now
 from mipo_eval.store.tables import curves, trainings
 
@@ -76,21 +75,6 @@ def list_trainings(store: Store) -> list[Training]:
     query = sa.select(trainings).order_by(trainings.c.updated_at.desc(), trainings.c.training_id)
     with store.read() as connection:
         return [Training(**row._mapping) for row in connection.execute(query)]
-
-
-def find_training(store: Store, name: str) -> Training:
-    """Return the training whose id starts with `name`.
-
-    Raises:
-        ConfigError: no training or several match.
-    """
-    found = [one for one in list_trainings(store) if one.training_id.startswith(name)]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        ids = ", ".join(sorted(one.training_id[:12] for one in found)[:5])
-        raise ConfigError(f"training {name!r} is ambiguous in {store.name}: it may be {ids}")
-    raise ConfigError(f"no training {name!r} in {store.name}")
 
 
 def get_curve(store: Store, training_id: str, metric: str | None = None) -> list[CurvePoint]:

@@ -345,27 +345,6 @@ def put_choices(
     )
 
 
-def put_grades(store: Store, connection: sa.Connection, made: Iterable[Grade]) -> None:
-    """Store grades in the transaction of `connection`; one with a value is never replaced."""
-    store.put(
-        connection,
-        grades,
-        [asdict(grade) for grade in made],
-        replace=["value", "reason", "call_key"],
-        where=grades.c.value.is_(None),
-    )
-
-
-def get_choices(store: Store, list_key: str, judge_key: str | None = None) -> list[Choice]:
-    """Return the choices on the items of a list, of one judge or of all."""
-    of_list = sa.select(item_lists.c.item_key).where(item_lists.c.list_key == list_key)
-    query = sa.select(choices).where(choices.c.item_key.in_(of_list))
-    if judge_key is not None:
-        query = query.where(choices.c.judge_key == judge_key)
-    with store.read() as connection:
-        return [Choice(**row._mapping) for row in connection.execute(query)]
-
-
 def choices_on(
     store: Store, judge_key: str, item_keys: Collection[str] | None = None
 ) -> list[Choice]:

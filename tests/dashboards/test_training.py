@@ -23,7 +23,6 @@ from mipo_eval.store.engine import now
 from mipo_eval.store.trainings import (
     CurvePoint,
     Training,
-    find_training,
     get_curve,
     list_trainings,
     put_curve,
@@ -57,7 +56,7 @@ def test_a_training_that_fell_silent_is_not_called_running(rich: Store, missing:
 
 
 def _status(store: Store, training: Training) -> tuple[Any, Any]:
-    again = find_training(store, training.training_id)
+    (again,) = (t for t in list_trainings(store) if t.training_id == training.training_id)
     (line,) = training_table(store, [again]).to_dict("records")
     return line["status"], line["why"]
 

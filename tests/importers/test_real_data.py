@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from mipo_eval.importers import RunRecord, read_path, store_runs
 from mipo_eval.importers.base import item_verdicts
@@ -13,7 +14,7 @@ from mipo_eval.records import Score
 from mipo_eval.reports.exported_run import ExportedRun, load_run
 from mipo_eval.store import Store
 from mipo_eval.store.runs import list_runs
-from mipo_eval.store.verdicts import get_choices
+from mipo_eval.store.tables import choices
 from mipo_eval.verdict import Choice, PairVerdict
 
 
@@ -51,7 +52,10 @@ def _choices(judge: str | None = None) -> list[Choice]:
     """Return what was stored of the import, by one judge or by all."""
     with Store.open("imported.db", mode="read") as store:
         (run,) = list_runs(store)
-        return get_choices(store, run.list_key, judge)
+        with store.read() as connection:
+            made = [Choice(**row._mapping) for row in connection.execute(sa.select(choices))]
+    assert run.n_items
+    return [choice for choice in made if judge in {None, choice.judge_key}]
 
 
 def _scores(

@@ -7,7 +7,7 @@ import pytest
 
 from mipo_eval.cli import main
 from mipo_eval.evaluation.score import Snapshot
-from mipo_eval.reports.leaderboard import tie_letters
+from mipo_eval.reports.exported_run import tie_letters
 from mipo_eval.store import Store
 from mipo_eval.store.runs import list_runs
 from tests.reports.stores import Served

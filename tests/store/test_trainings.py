@@ -4,9 +4,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pytest
-
-from mipo_eval.errors import ConfigError
 from mipo_eval.store import Store
 from mipo_eval.store.check import vacuum
 from mipo_eval.store.judges import Validation, failing_judges, list_validations, put_validation
@@ -14,7 +11,6 @@ from mipo_eval.store.merge import merge
 from mipo_eval.store.trainings import (
     CurvePoint,
     Training,
-    find_training,
     get_curve,
     list_trainings,
     put_curve,
@@ -49,15 +45,13 @@ VALIDATION = Validation(
 )
 
 
-def test_a_training_goes_on_and_is_found_by_the_start_of_its_id() -> None:
+def test_a_training_goes_on_under_its_id() -> None:
     with Store.open("sqlite:///one.db") as store:
         put_training(store, TRAINING)
         put_training(store, DONE)
         (found,) = list_trainings(store)
         assert (found.status, found.checkpoint) == ("done", "out")
-        assert find_training(store, "a1a1").recipe == {"beta": 0.1}
-        with pytest.raises(ConfigError, match="no training 'ff'"):
-            find_training(store, "ff")
+        assert found.recipe == {"beta": 0.1}
 
 
 def test_a_step_that_is_measured_again_replaces_the_earlier_one() -> None:

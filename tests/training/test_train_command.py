@@ -13,7 +13,7 @@ from mipo_eval import settings
 from mipo_eval.cli import main
 from mipo_eval.records import Item
 from mipo_eval.store import Store
-from mipo_eval.store.trainings import find_training, get_curve, list_trainings
+from mipo_eval.store.trainings import get_curve, list_trainings
 from mipo_eval.tasks.items import write_items
 from tests.servers.http import Act, Call
 from tests.servers.openai_server import OpenAIServer, ok
@@ -226,8 +226,9 @@ def test_a_sweep_chooses_on_held_out_training_items(
     assert Path("out/model.safetensors").is_file()
     assert not Path("out/sweep").exists()
     with Store.open("store.db", mode="read") as store:
-        assert len(list_trainings(store)) == 2
-        assert find_training(store, document["training_id"]).checkpoint == "out"
+        stored = {one.training_id: one.checkpoint for one in list_trainings(store)}
+    assert len(stored) == 2
+    assert stored[document["training_id"]] == "out"
     assert _train(server, *argv) == 0
     assert _json(capsys) == document
 
