@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from mipo_eval import __version__
-from mipo_eval.cli import options
+from mipo_eval.cli import options, train
 from mipo_eval.cli.board import board
 from mipo_eval.cli.compare import compare
 from mipo_eval.cli.data import data
@@ -20,11 +20,9 @@ from mipo_eval.cli.exchange import export_runs, import_results
 from mipo_eval.cli.judge import judge
 from mipo_eval.cli.judges import judges as judge_commands
 from mipo_eval.cli.leaderboard import leaderboard
-from mipo_eval.cli.options import EvaluationOptions
 from mipo_eval.cli.plan import plan
 from mipo_eval.cli.runs import list_runs, reproduce, show
 from mipo_eval.cli.store import store as store_commands
-from mipo_eval.cli.train import train
 from mipo_eval.cli.validate import validate
 from mipo_eval.errors import MipoEvalError
 from mipo_eval.settings import silence_libraries
@@ -94,7 +92,7 @@ def app(context: click.Context, /, store: str, *, as_json: bool, **given: Any) -
     Without a command, evaluates --model on --suite: responses, ratings, scores with intervals.
     What the store has is not made again: an interrupted run continues, a finished one is shown.
     """
-    asked = EvaluationOptions(**given)
+    asked = options.EvaluationOptions(**given)
     if context.invoked_subcommand is not None:
         if asked.model or asked.suite:
             raise click.UsageError(
@@ -125,7 +123,7 @@ for command in (
     reproduce,
     show,
     store_commands,
-    train,
+    train.train,
     export_runs,
     import_results,
     validate,

@@ -107,12 +107,10 @@ def validate(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number i
         raise ConfigError("nothing to validate with: name labelled pairs with --data, or --attack")
     output = Output(as_json=as_json)
     folder = data_dir or settings.data_dir()
-    document: dict[str, object] = {"judge": judge}
     with Store.open(store) as opened:
+        found = attacked = None
         if replies and data is not None:
             found = _from_replies(opened, judge, (data, folder, replies), (limit, seed))
-            output.show(*_quality(found))
-            document |= _quality_json(found)
         else:
             pairs = _pairs(opened, data, folder, limit) if data is not None else ()
             asked = load_judge(
@@ -124,14 +122,12 @@ def validate(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number i
             )
             if data is not None:
                 found = examine(opened, asked, pairs, _shown(data), seed=seed, progress=output)
-                output.show(*_quality(found))
-                document |= _quality_json(found)
             if attack:
                 attacked = _attack(opened, asked, pairs, (limit, seed), output)
-                output.show(*_attacked(attacked, judge))
-                document["attacks"] = attack_json(attacked)
-    if as_json:
-        output.document(document)
+    output.show(*(_quality(found) if found else ()))
+    output.show(*(_attacked(attacked, judge) if attacked else ()))
+    attacks = {"attacks": attack_json(attacked)} if attacked else {}
+    output.document({"judge": judge} | (_quality_json(found) if found else {}) | attacks)
 
 
 def _shown(data: str) -> str:

@@ -1,19 +1,16 @@
 """Results of other tools: files and folders of a known format are read, then stored whole."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
-
-import sqlalchemy as sa
 
 from mipo_eval import __version__
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.importers import alpaca_eval, arena_hard, inspect, judge_replies, lm_eval, mt_bench
 from mipo_eval.importers.base import FileRow, Imported, JudgeRecord, RunRecord, read_rows
 from mipo_eval.keys import digest
-from mipo_eval.store import tables
-from mipo_eval.store.engine import Store, now
+from mipo_eval.store.engine import Rows, Store, now
 from mipo_eval.store.items import item_row
 from mipo_eval.store.runs import score_rows
 
@@ -102,8 +99,8 @@ def store_runs(store: Store, records: Sequence[RunRecord]) -> list[str]:
     """
     for record in records:
         _check_names(record)
-    with store.write() as connection:
-        return [_store_run(store, connection, record) for record in records]
+    store.put_rows(rows for record in records for rows in _rows(record))
+    return [record.run_id for record in records]
 
 
 def _check_names(record: RunRecord) -> None:
@@ -118,44 +115,41 @@ def _check_names(record: RunRecord) -> None:
             )
 
 
-def _store_run(store: Store, connection: sa.Connection, record: RunRecord) -> str:
-    list_key, at = record.list_key, now()
-    generation_key = digest(record.generation_spec)
-    _put_answers(store, connection, record, generation_key)
-    _put_said(store, connection, record)
-    run_id = digest([record.suite, list_key, generation_key])
+def _rows(record: RunRecord) -> Iterator[Rows]:
+    """Yield everything a record puts into the store."""
+    at = now()
+    yield from _answers(record)
+    yield from _said(record)
     run = {
-        "run_id": run_id,
+        "run_id": record.run_id,
         "model": record.model,
         "suite": record.suite,
         "prompting": "",
         "seed": 0,
-        "list_key": list_key,
+        "list_key": record.list_key,
         "n_items": len(record.entries),
-        "generation_key": generation_key,
+        "generation_key": record.generation_key,
         "environment": {"mipo_eval": __version__, "imported": record.source},
         "created_at": at,
         "updated_at": at,
     }
-    store.put(connection, tables.runs, [run], replace=["updated_at"])
-    columns = [column.name for column in tables.scores.columns if not column.primary_key]
-    made = score_rows(run_id, record.scores)
-    store.put(connection, tables.scores, made, replace=columns)
-    return run_id
+    yield Rows("runs", [run], replace=("updated_at",))
+    yield Rows("scores", score_rows(record.run_id, record.scores), replace=None)
 
 
-def _put_answers(
-    store: Store, connection: sa.Connection, record: RunRecord, generation_key: str
-) -> None:
+def _answers(record: RunRecord) -> Iterator[Rows]:
+    list_key, generation_key = record.list_key, record.generation_key
     items = [item_row(e.item) | {"reference_key": e.reference_key} for e in record.entries]
+    yield Rows("items", items)
     listed = [
-        {"list_key": record.list_key, "position": position, "task": e.task, "item_key": e.item.key}
+        {"list_key": list_key, "position": position, "task": e.task, "item_key": e.item.key}
         for position, e in enumerate(record.entries)
     ]
-    absent = dict.fromkeys(column.name for column in tables.responses.columns)
+    yield Rows("item_lists", listed)
+    spec = record.generation_spec
+    yield Rows("generations", [{"generation_key": generation_key, "spec": spec}])
     responses = [
-        absent
-        | {
+        {
             "generation_key": generation_key,
             "item_key": entry.item.key,
             "text": entry.text,
@@ -167,19 +161,15 @@ def _put_answers(
         }
         for entry in record.entries
     ]
-    generation = {"generation_key": generation_key, "spec": record.generation_spec}
-    store.put(connection, tables.items, items)
-    store.put(connection, tables.item_lists, listed)
-    store.put(connection, tables.generations, [generation])
-    store.put(connection, tables.responses, responses)
+    yield Rows("responses", responses)
 
 
-def _put_said(store: Store, connection: sa.Connection, record: RunRecord) -> None:
-    judges = [{"judge_key": j.key, "name": j.name, "spec": j.spec} for j in record.judges]
-    absent = dict.fromkeys(column.name for column in tables.calls.columns)
+def _said(record: RunRecord) -> Iterator[Rows]:
+    yield Rows(
+        "judges", [{"judge_key": j.key, "name": j.name, "spec": j.spec} for j in record.judges]
+    )
     calls = [
-        absent
-        | {
+        {
             "call_key": reply.call_key,
             "backend": dict(reply.backend),
             "request": reply.request,
@@ -189,14 +179,11 @@ def _put_said(store: Store, connection: sa.Connection, record: RunRecord) -> Non
         }
         for reply in record.replies
     ]
-    store.put(connection, tables.judges, judges)
-    store.put(connection, tables.calls, calls)
+    yield Rows("calls", calls)
     choices = [(asdict(choice), choice.winner) for choice in record.choices]
     grades = [(asdict(grade), grade.value) for grade in record.grades]
-    for table, said in ((tables.choices, choices), (tables.grades, grades)):
+    for table, said in (("choices", choices), ("grades", grades)):
         # What an earlier file told is replaced, as the scores are: by judges that have scores.
         telling = {row["judge_key"] for row, value in said if value is not None}
-        columns = [column.name for column in table.columns if not column.primary_key]
-        told = [row for row, _ in said if row["judge_key"] in telling]
-        store.put(connection, table, told, replace=columns)
-        store.put(connection, table, [row for row, _ in said if row["judge_key"] not in telling])
+        yield Rows(table, [row for row, _ in said if row["judge_key"] in telling], replace=None)
+        yield Rows(table, [row for row, _ in said if row["judge_key"] not in telling])

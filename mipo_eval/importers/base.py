@@ -256,6 +256,16 @@ class RunRecord:
         """Key of the list of its items."""
         return key_of_list((entry.task, entry.item.key) for entry in self.entries)
 
+    @property
+    def generation_key(self) -> str:
+        """Key of its answers."""
+        return digest(self.generation_spec)
+
+    @property
+    def run_id(self) -> str:
+        """Id that the run has in every store."""
+        return digest([self.suite, self.list_key, self.generation_key])
+
     def choose(
         self,
         judge: JudgeRecord,

@@ -296,19 +296,17 @@ def self_bleu(
 
     With `smoothing="exp"` a text's value is that of `sacrebleu.BLEU(tokenize=...,
     max_ngram_order=max_order, effective_order=True).sentence_score(text, others) / 100`: effective
-    order is on because sacreBLEU advises it for single sentences. With `smoothing="method1"` it is
-    `nltk.translate.bleu_score.sentence_bleu` with uniform weights and
-    `SmoothingFunction().method1`, Texygen's definition. The value depends on all of these choices
-    and on the number of texts; compare only what shares them.
+    order is on because sacreBLEU advises it for single sentences. With "method1" it is nltk's
+    `sentence_bleu` with uniform weights and `SmoothingFunction().method1`, Texygen's definition.
+    The value depends on all of these choices and on the number of texts.
 
     Args:
         texts: responses; None for an absent one, which is no reference either.
         max_order: longest n-gram.
         tokenize: "13a" is sacreBLEU's default; "none" splits at whitespace; "nltk" is
             `NLTKWordTokenizer` on the whole text. `nltk.word_tokenize` would first split sentences
-            with the punkt model, which is a download; published "nltk words" figures that were
-            made without it are reproduced to 1e-9. With punkt, a full stop that ends a sentence
-            inside the text becomes a token of its own; here only the last one does.
+            with the punkt model, a download, by which a full stop inside the text becomes a token
+            of its own; here only the last one does.
         smoothing: what replaces an n-gram precision of zero.
         groups: one label per text: each is compared only with others of its label (Self-BLEU
             within prompts). None: with all others. A label of None stands alone.

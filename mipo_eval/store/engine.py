@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import exc
@@ -56,6 +56,15 @@ def sample_below(total: int) -> str | None:
     Keys are digests, so the rows below one are a sample, and the same whenever it is drawn.
     """
     return None if total <= _SAMPLE else f"{max(1, 16**4 * _SAMPLE // total):04x}"
+
+
+class Rows(NamedTuple):
+    """Rows for one table; columns that are not named are absent."""
+
+    table: str
+    rows: Sequence[Mapping[str, Any]]
+    replace: Sequence[str] | None = ()
+    """Columns taken from the new row where the key is there already; None: all of them."""
 
 
 class Store:
@@ -175,6 +184,17 @@ class Store:
             statement = statement.on_conflict_do_nothing(index_elements=keys)
         if values := [dict(row) for row in rows]:
             connection.execute(statement, values)
+
+    def put_rows(self, several: Iterable[Rows]) -> None:
+        """Insert rows of several tables: all of them or, on any error, none."""
+        with self.write() as connection:
+            for name, rows, replace in several:
+                table = metadata.tables[name]
+                absent = dict.fromkeys(column.name for column in table.columns)
+                others = [column.name for column in table.columns if not column.primary_key]
+                filled = (absent | dict(row) for row in rows)
+                replaced = others if replace is None else replace
+                self.put(connection, table, filled, replace=replaced)
 
     def compact(self) -> None:
         """Give the room of dropped rows back to the disk."""
