@@ -319,7 +319,7 @@ def leaderboard_printed(world: World, about: About) -> Facts:
     """The table that `mipo-eval leaderboard` prints."""
     shown = world.printed("leaderboard", "--judge", about.judge)
     row = _after(shown, f"{about.run} ")
-    counted = re.search(r" (\d+)(?: \((\d+)\))?(?: +\d+ %)?$", row)
+    counted = re.search(r" (\d+)(?: \((\d+)\))?(?: +([\d.]+) %)?$", row)
     assert counted
     return {
         "win_rate_tie_inclusive": _shown(row.partition("]")[0]),
@@ -504,13 +504,13 @@ def agreement_printed(world: World, runs: Sequence[str], judges: Sequence[str]) 
 
 def agreement_page(world: World, runs: Sequence[str], judges: Sequence[str]) -> Facts:
     """The board's agreement of judges over a suite; its page draws it, so its table is asked."""
-    from mipo_eval.dashboards.tables.comparison import agreement_table, agreements
+    from mipo_eval.dashboards.tables.comparison import agreement_table
     from mipo_eval.evaluation.score import Snapshot
     from mipo_eval.store import Store
 
     suite = "late" if "early" in runs else "tea"
     with Store.open(str(world.path), mode="read") as store:
-        table = agreement_table(agreements(Snapshot(store), suite))
+        table = agreement_table(Snapshot(store), suite)
     rows = [
         row
         for row in table.to_dict("records")

@@ -117,7 +117,7 @@ def _scores(store: Store, evaluation: Evaluation, run: Run, progress: Progress) 
         context = _context(evaluation, [listed.keys[row] for row in rows])
         free = numbers.free(run, task, evaluation.suite.form)
         if evaluation.scoring_model and evaluation.suite.form == "query":
-            entries = _of_task(store, run, task)
+            entries = list(answered(store, run.list_key, run.generation_key, task))
             model = evaluation.scoring_model
             free += lift_scores(store, entries, model, seed=run.seed, progress=progress)
         scores += [_signed(score, task, context) for score in free]
@@ -128,12 +128,6 @@ def _scores(store: Store, evaluation: Evaluation, run: Run, progress: Progress) 
             by = join(**judge.signature_parts())
             scores += [_signed(score, task, context, by) for score in judged]
     return scores
-
-
-def _of_task(store: Store, run: Run, task: str) -> list[Answered]:
-    """Return a task's items with the responses to them."""
-    listed = answered(store, run.list_key, run.generation_key)
-    return [entry for entry in listed if entry.task == task]
 
 
 def _judge_controls(store: Store, run: Run, judge: Judge, progress: Progress) -> None:

@@ -151,8 +151,7 @@ class Numbers:
         return [replace(score, task=task, outcomes_key=key) for score in made]
 
     def _entries(self, run: Run, task: str) -> list[Answered]:
-        listed = answered(self._store, run.list_key, run.generation_key)
-        return [entry for entry in listed if entry.task == task]
+        return list(answered(self._store, run.list_key, run.generation_key, task))
 
     def judged(self, run: Run, task: str, judge: StoredJudge) -> list[Score]:
         """Return win rates under each tie rule, tie rate and mean rating (paper, section 5)."""

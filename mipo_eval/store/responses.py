@@ -85,8 +85,10 @@ def put_responses(store: Store, generation_key: str, made: Iterable[Response]) -
         store.put(connection, responses, rows, replace=columns, where=responses.c.text.is_(None))
 
 
-def answered(store: Store, list_key: str, generation_key: str) -> Iterator[Answered]:
-    """Yield every item of the list, in order, with its response; streamed."""
+def answered(
+    store: Store, list_key: str, generation_key: str, task: str | None = None
+) -> Iterator[Answered]:
+    """Yield every item of the list, or of one of its tasks, with its response; streamed."""
     query = (
         sa.select(item_lists.c.position, item_lists.c.task, items.c.body, responses)
         .select_from(listed_responses(generation_key, every=True))
@@ -94,6 +96,8 @@ def answered(store: Store, list_key: str, generation_key: str) -> Iterator[Answe
         .where(item_lists.c.list_key == list_key)
         .order_by(item_lists.c.position)
     )
+    if task is not None:
+        query = query.where(item_lists.c.task == task)
     with store.read() as connection:
         for row in connection.execute(query):
             yield Answered(
@@ -227,12 +231,7 @@ class PairedTexts(NamedTuple):
 
 def paired_texts(store: Store, run: Run, other: Run | None = None) -> list[PairedTexts]:
     """Return a run's items in order, its responses beside another run's, or the references."""
-    one, two = responses.alias(), responses.alias()
-
-    def made_by(table: Any, of: Run) -> Any:
-        own = table.c.generation_key == of.generation_key
-        return (table.c.item_key == item_lists.c.item_key) & own
-
+    two = responses.alias()
     columns = (
         item_lists.c.position,
         item_lists.c.task,
@@ -241,22 +240,24 @@ def paired_texts(store: Store, run: Run, other: Run | None = None) -> list[Paire
         sa.func.coalesce(items.c.group_id, items.c.item_id),
         items.c.user_id,
         items.c.n_preferences,
-        _said(one.c.text_key),
+        _said(responses.c.text_key),
         items.c.reference_key if other is None else _said(two.c.text_key),
-        _absent(one),
+        _absent(responses),
         sa.literal(None) if other is None else _absent(two),
     )
-    query = sa.select(*columns).join(items, items.c.item_key == item_lists.c.item_key)
-    query = query.outerjoin(one, made_by(one, run))
+    texts = listed_responses(run.generation_key, every=True)
     if other is not None:
-        query = query.outerjoin(two, made_by(two, other))
+        theirs = two.c.generation_key == other.generation_key
+        texts = texts.outerjoin(two, (two.c.item_key == item_lists.c.item_key) & theirs)
+    query = sa.select(*columns).select_from(texts)
+    query = query.join(items, items.c.item_key == item_lists.c.item_key)
     query = query.where(item_lists.c.list_key == run.list_key).order_by(item_lists.c.position)
     found = []
     with store.read() as connection:
-        for *texts, why, other_why in connection.execute(query):
-            first, second = texts[-2:]
-            theirs = None if second else other_why or NO_REFERENCE
-            found.append(PairedTexts._make([*texts, why if first is None else theirs]))
+        for *about, why, other_why in connection.execute(query):
+            first, second = about[-2:]
+            absent = None if second else other_why or NO_REFERENCE
+            found.append(PairedTexts._make([*about, why if first is None else absent]))
     return found
 
 
