@@ -2,18 +2,18 @@
 
 import asyncio
 
-from mipo_eval.judges.explaining import calls_about, explain_call
 from mipo_eval.judges.judge import Judge
 from mipo_eval.judges.people import people_pairs
 from mipo_eval.judges.presets import load_judge
-from mipo_eval.judges.reparsing import readers, reparse_judge
 from mipo_eval.judges.run import TextPair, choose, rate
 from mipo_eval.models.base import ScriptedBackend
+from mipo_eval.records import text_key
 from mipo_eval.reports.agreement import Families, agreements, family_tests, judge_rows, judges_named
 from mipo_eval.reports.correction import correct, store_labels
 from mipo_eval.store import Store
 from mipo_eval.store.engine import now
 from mipo_eval.store.judges import Validation, failing_judges, find_judge, put_validation
+from mipo_eval.store.verdicts import remarks_on
 from tests.reports.judged import ITEMS, add_chooser, add_rater, add_run, text_of
 
 MODELS = ["qwen-1b", "llama-1b"]
@@ -60,17 +60,15 @@ def test_stored_replies_on_postgres(postgres_url: str) -> None:
         for protocol in ("rubric", "pairwise")
     ]
     with Store.open(postgres_url) as store:
-        run = add_run(store, "qwen-1b")
+        add_run(store, "qwen-1b")
         pairs = [(item, text_of("qwen-1b", n)) for n, item in enumerate(ITEMS[:3])]
         asyncio.run(rate(store, judges[0], pairs))
         duels = [TextPair(item, text, item.reference or "") for item, text in pairs]
         asyncio.run(choose(store, judges[1], duels))
-        found = readers(store)
-        assert {judge.key for judge in found.judges} == {judge.key for judge in judges}
-        assert sorted(reparse_judge(store, judge) for judge in found.judges) == [
-            (6, 0, 0),
-            (6, 0, 0),
+        told = remarks_on(store, ITEMS[0].key, text_key(text_of("qwen-1b", 0)))
+        assert [(one.judge, one.value, one.preference, one.shown_first) for one in told] == [
+            ("rubric", "4", 0, None),
+            ("rubric", "4", 1, None),
+            ("pairwise", "this", None, "this"),
+            ("pairwise", "other", None, "other"),
         ]
-        about = calls_about(store, run, [ITEMS[0].key])
-        assert len(about) == 4
-        assert explain_call(store, about[0].key).verdicts
