@@ -71,7 +71,7 @@ def ahead(margin: float | Fraction) -> Verdict:
     return "tie" if margin == 0 else "a" if margin > 0 else "b"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Choice:
     """One judge's choice between two texts for one item, in one order of presentation."""
 

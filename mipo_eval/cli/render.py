@@ -8,6 +8,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, RenderableType
@@ -27,8 +28,10 @@ from rich.text import Text
 from mipo_eval.evaluation.controls import winners
 from mipo_eval.records import Run, Score
 from mipo_eval.reports.labels import LABELS, decimals
-from mipo_eval.stats.paired import Comparison
 from mipo_eval.store.judges import MARK
+
+if TYPE_CHECKING:
+    from mipo_eval.stats.paired import Comparison
 
 Failing = Mapping[str, Sequence[str]]
 """By a judge's key, why the judge must not be believed."""
@@ -248,12 +251,12 @@ def p_text(p: float | None) -> str:
     return "" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def p_of(found: Comparison) -> str:
+def p_of(found: "Comparison") -> str:
     """Return a comparison's p-value, corrected where it is one of several."""
     return p_text(found.p_permutation if found.p_adjusted is None else found.p_adjusted)
 
 
-def mark_of(found: Comparison) -> str:
+def mark_of(found: "Comparison") -> str:
     """Return ~ for less than the items can show, * for what is told apart at 5 %."""
     return "~" if found.below_resolution else "*" if found.significant() else ""
 

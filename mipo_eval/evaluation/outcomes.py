@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,8 +34,8 @@ from mipo_eval.store.items import (
     without_collection,
 )
 from mipo_eval.store.judges import list_judges
-from mipo_eval.store.responses import Answered, answered, scorable
-from mipo_eval.store.verdicts import run_verdicts
+from mipo_eval.store.responses import Answered, answered, paired_texts, scorable
+from mipo_eval.store.verdicts import verdicts_on
 from mipo_eval.tasks.answers import LETTERS, grade
 from mipo_eval.verdict import EMPTY, NO_REFERENCE, NOT_GENERATED, chooses
 
@@ -290,15 +291,14 @@ class Outcomes:
             with without_collection():
                 self._rate(runs, judge)
             return
-        for run in runs:
-            if (judge, run.run_id) not in self._credits:
-                self._credits[judge, run.run_id] = self._credit(run, judge)
-
-    def _credit(self, run: Run, judge: str) -> Rated:
-        verdicts = run_verdicts(self._store, run, None, judge)
-        values = [math.nan if one.credit is None else one.credit for _, one in verdicts]
-        why = {row: one.reason or "" for row, (_, one) in enumerate(verdicts) if one.winner is None}
-        return Rated(np.array(values, dtype=np.float64), why)
+        todo = [run for run in runs if (judge, run.run_id) not in self._credits]
+        rows = [paired_texts(self._store, run) for run in todo]
+        said = iter(verdicts_on(self._store, [row for own in rows for row in own], judge))
+        for run, own in zip(todo, rows, strict=True):
+            of_run = [one for _, one in islice(said, len(own))]
+            values = [math.nan if one.credit is None else one.credit for one in of_run]
+            why = {row: one.reason or "" for row, one in enumerate(of_run) if one.winner is None}
+            self._credits[judge, run.run_id] = Rated(np.array(values, dtype=np.float64), why)
 
     def _rate(self, runs: Sequence[Run], judge: str) -> None:
         """Look up what the judge said of every response and reference of the runs."""

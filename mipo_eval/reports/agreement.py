@@ -25,9 +25,9 @@ from mipo_eval.store.judges import (
     largest_validations,
     list_judges,
 )
-from mipo_eval.store.responses import paired_texts
+from mipo_eval.store.responses import PairedTexts, paired_texts
 from mipo_eval.store.trainings import list_trainings
-from mipo_eval.store.verdicts import Counted, count_verdicts, run_ratings, verdicts_on
+from mipo_eval.store.verdicts import Counted, count_verdicts, judges_on, run_ratings, verdicts_on
 from mipo_eval.verdict import chooses
 
 
@@ -62,18 +62,19 @@ def agreements(
     if len(judges) < 2:
         raise ConfigError("agreement needs two judges in the store: judge the same runs with both")
     known = {judge.key: judge for judge in judges}
-    keys = list(known)
-    ratings: dict[str, dict[Any, int]] = {key: {} for key in keys}
-    said: dict[str, dict[Any, str]] = {key: {} for key in keys}
-    means: dict[str, list[float | None]] = {key: [] for key in keys}
+    ratings: dict[str, dict[Any, int]] = {key: {} for key in known}
+    rows: dict[str, list[PairedTexts]] = {}
+    means: dict[str, list[float | None]] = {key: [] for key in known}
     for run in runs:
-        of_run = run_ratings(store, run, keys)
-        rows = [row for row in paired_texts(store, run) if row.first != row.second]
-        for key in keys:
-            own = of_run[key]
+        of_list = rows.setdefault(run.list_key, [])
+        of_list += [row for row in paired_texts(store, run) if row.first != row.second]
+        for key, own in run_ratings(store, run, list(known)).items():
             ratings[key].update(own)
             means[key].append(sum(own.values()) / len(own) if own else None)
-            verdicts = verdicts_on(store, rows, key)
+    said: dict[str, dict[Any, str]] = {key: {} for key in known}
+    for list_key, of_list in rows.items():
+        for key in known.keys() & judges_on(store, list_key):
+            verdicts = verdicts_on(store, of_list, key)
             said[key].update({row.pair: one.winner for row, one in verdicts if one.winner})
     found = [
         JudgesAgreement(

@@ -57,20 +57,21 @@ def list_judges(store: Store) -> list[StoredJudge]:
         ]
 
 
+def _asked(judge: StoredJudge) -> dict[str, Any]:
+    """Return how a judge is asked, whichever version of the parser read its replies."""
+    return {name: how for name, how in judge.spec.items() if name not in {"parser", "judge_key"}}
+
+
 def find_judge(store: Store, name: str) -> StoredJudge:
-    """Return the judge with this name, spec, or beginning of a key.
+    """Return the judge with this name, spec, or beginning of a key; as its replies are read now.
 
     Raises:
         ConfigError: no judge or several judges match.
     """
     known = list_judges(store)
-    found = [
-        judge
-        for judge in known
-        if name in {judge.name, judge.spec.get("spec")} or judge.key.startswith(name)
-    ]
-    if len(found) == 1:
-        return found[0]
+    found = [j for j in known if name in {j.name, j.spec.get("spec")} or j.key.startswith(name)]
+    if found and all(_asked(judge) == _asked(found[0]) for judge in found):
+        return max(found, key=lambda judge: int(judge.spec.get("parser", 0)))
     labels = ", ".join(judge.label for judge in found or known) or "none yet"
     if found:
         raise ConfigError(f"judge {name!r} is ambiguous: {labels}; name it by its key")

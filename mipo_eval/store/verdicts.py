@@ -173,7 +173,7 @@ def verdicts_on(
     store: Store, rows: Sequence[PairedTexts], judge_key: str
 ) -> list[tuple[PairedTexts, PairVerdict]]:
     """Return what one judge makes of these items, as `run_verdicts` does."""
-    pairs = list(dict.fromkeys(row.pair for row in rows if row.pair))
+    pairs = sorted({row.pair for row in rows if row.pair})  # an item's are looked up together
     known = dict(zip(pairs, pair_verdicts(store, judge_key, pairs), strict=True))
     return [
         (row, known[row.pair] if row.pair else PairVerdict(winner=None, reason=row.why_not))
@@ -353,7 +353,7 @@ def choices_on(
     if item_keys is not None:
         query = query.where(choices.c.item_key.in_(item_keys))
     with store.read() as connection:
-        return [Choice(**row._mapping) for row in connection.execute(query)]
+        return [Choice(*row) for row in connection.execute(query)]
 
 
 def chosen_pairs(store: Store, judge_keys: Collection[str]) -> list[Pair]:
