@@ -14,7 +14,7 @@ ASKED: dict[str, Any] = {"protocol": "rubric", "spec": "openai:qwen", "prompt": 
 
 @pytest.mark.parametrize("name", ["qwen", "openai:qwen"])
 def test_of_judges_asked_alike_the_newest_parsers_is_meant(tmp_path: Path, name: str) -> None:
-    with Store.open(tmp_path / "s.db") as store:
+    with Store.open(str(tmp_path / "s.db")) as store:
         for key, parser in (("c", "2"), ("a", "1"), ("b", "10")):
             put_judge(store, key * 32, "qwen", {**ASKED, "parser": parser, "judge_key": key * 32})
         assert find_judge(store, name).key == "b" * 32
@@ -22,7 +22,7 @@ def test_of_judges_asked_alike_the_newest_parsers_is_meant(tmp_path: Path, name:
 
 
 def test_judges_asked_differently_are_not_guessed_between(tmp_path: Path) -> None:
-    with Store.open(tmp_path / "s.db") as store:
+    with Store.open(str(tmp_path / "s.db")) as store:
         put_judge(store, "a" * 32, "qwen", {**ASKED, "parser": "1"})
         put_judge(store, "b" * 32, "qwen", {**ASKED, "prompt": "bb", "parser": "2"})
         with pytest.raises(ConfigError, match="ambiguous: .*; name it by its key"):
