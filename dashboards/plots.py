@@ -73,30 +73,30 @@ def interval_plot(
     frame: pd.DataFrame,
     *,
     axis: str,
-    row: str = "row",
     colour: str = "method",
     zero: bool = False,
 ) -> alt.LayerChart:
     """Return one line a row with its values as dots and their intervals as bars.
 
     Args:
-        frame: columns `value`, `low`, `high`, `source` as in `scored.COLUMNS`, `row` and `colour`.
+        frame: columns `value`, `low`, `high`, `source` as in `tables.scores.COLUMNS`, `row` and `colour`.
         axis: what the values are, with their unit.
-        row: column that names the lines.
         colour: column that colours the dots.
         zero: whether the axis starts at 0.
     """
-    rows = list(dict.fromkeys(frame[row]))[:_TABLE_ROWS]
-    shown = frame[frame[row].isin(rows) & frame["value"].notna()]
+    rows = list(dict.fromkeys(frame["row"]))[:_TABLE_ROWS]
+    shown = frame[frame["row"].isin(rows) & frame["value"].notna()]
     two = any(" \u00b7 " in str(name) for name in rows)
-    y = _named_rows(row, rows, two_lines=two)
+    y = _named_rows(rows, two_lines=two)
     scale = alt.Scale(zero=zero, nice=True, padding=0 if zero else 8)
     named = [n for n in ("model", "method", "variant", "seed", "task", "n", "source") if n in shown]
     tooltip: list[Any] = [*(alt.Tooltip(f"{name}:N") for name in named)]
     tooltip += [alt.Tooltip(f"{name}:Q", format=".4g") for name in ("value", "low", "high")]
     under = alt.Axis(titleAnchor="end")  # a long one runs on below the names of the rows
     # Where the names of the rows say what the colours do, a legend would only take their room.
-    told = all(str(name) in str(line) for line, name in zip(shown[row], shown[colour], strict=True))
+    told = all(
+        str(name) in str(line) for line, name in zip(shown["row"], shown[colour], strict=True)
+    )
     colours = colour_by(shown, colour, legend=not told)
     base = alt.Chart(shown).encode(y=y, color=colours, tooltip=tooltip)
     bars = (
@@ -126,7 +126,7 @@ def interval_plot(
     return alt.LayerChart(layer=[bars, filled, hollow]).properties(height=height)
 
 
-def _named_rows(row: str, rows: Sequence[Any], *, two_lines: bool) -> alt.Y:
+def _named_rows(rows: Sequence[Any], *, two_lines: bool) -> alt.Y:
     """Return the lines of a plot in their order, with their names beside them."""
     axis = alt.Axis(
         labelExpr=_TWO_LINES,
@@ -139,17 +139,11 @@ def _named_rows(row: str, rows: Sequence[Any], *, two_lines: bool) -> alt.Y:
         domain=False,
         ticks=False,
     )
-    return alt.Y(f"{row}:N", sort=list(rows), title=None, axis=axis)
+    return alt.Y("row:N", sort=list(rows), title=None, axis=axis)
 
 
 def line_plot(
-    frame: pd.DataFrame,
-    *,
-    x: str,
-    y: str,
-    axes: tuple[str, str],
-    colour: str,
-    height: int = 280,
+    frame: pd.DataFrame, *, x: str, y: str, axes: tuple[str, str], colour: str
 ) -> alt.LayerChart:
     """Return one line per value of `colour`, over faint dots of what it was smoothed from.
 
@@ -159,7 +153,6 @@ def line_plot(
         y: column of the dots.
         axes: titles of both axes, with units.
         colour: column that tells the lines apart.
-        height: of the plot without its legend, in pixels.
     """
     base = alt.Chart(frame).encode(
         x=alt.X(f"{x}:Q", title=axes[0], axis=alt.Axis(grid=False)),
@@ -175,7 +168,7 @@ def line_plot(
         y=alt.Y(f"{y}:Q", title=axes[1], scale=scale)
     )
     lines = base.mark_line(strokeWidth=2).encode(y=alt.Y("smooth:Q", title=axes[1], scale=scale))
-    total = height + legend_height(frame, colour)
+    total = 280 + legend_height(frame, colour)
     return alt.LayerChart(layer=[dots, lines]).properties(height=total)
 
 

@@ -13,14 +13,14 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from mipo_eval.errors import ConfigError
 from mipo_eval.judges.judge import PAIR_SLOTS, RATING_OPTIONAL_SLOTS, RATING_SLOTS, Judge, Protocol
 from mipo_eval.judges.prompt import Prompt, load_prompt
 from mipo_eval.models.base import Limits, Purse, Sampling
 from mipo_eval.models.spec import JUDGES, ModelName, load_backend, read_name
+from mipo_eval.settings import read_yaml
 
 FAMILY = "family"
 _YAML = (".yaml", ".yml")
@@ -84,19 +84,9 @@ def load_preset(name: str) -> Preset:
     Raises:
         ConfigError: there is no such preset, or a field of it is wrong.
     """
-    try:
-        if name.endswith(_YAML):
-            text = Path(name).read_text(encoding="utf-8")
-        else:
-            folder = resources.files("mipo_eval.judges") / "presets"
-            text = (folder / f"{name}.yaml").read_text(encoding="utf-8")
-        return Preset.model_validate(yaml.safe_load(text))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"the judge's preset {name} cannot be read: {error}") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise ConfigError(f"the judge's preset {name}: {where}: {first['msg']}") from None
+    shipped = resources.files("mipo_eval.judges") / "presets" / f"{name}.yaml"
+    file = Path(name) if name.endswith(_YAML) else shipped
+    return read_yaml(file, f"the judge's preset {name}", Preset)
 
 
 def named_preset(named: ModelName) -> Preset | None:

@@ -1,10 +1,16 @@
-"""Where things live, and the environment variables that move them; read at call time."""
+"""Where things live, the environment variables that move them, and the reading of YAML files."""
 
 import logging
 import os
+from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import TypeVar
 
 import platformdirs
+
+from mipo_eval.errors import ConfigError
+
+Form = TypeVar("Form")
 
 STORE = "MIPO_EVAL_STORE"
 """URL or file of the store; default `./mipo-eval.db`."""
@@ -50,6 +56,26 @@ def prices_file() -> Path | None:
     """Return the user's file of token prices, if one is named."""
     name = os.environ.get(PRICES)
     return Path(name) if name else None
+
+
+def read_yaml(file: Traversable, what: str, form: type[Form], *, part: str = "") -> Form:
+    """Return what a YAML file says, in a form that pydantic can check.
+
+    Raises:
+        ConfigError: the file, called `what`, cannot be read or says something else, and in which
+            `part`.
+    """
+    import yaml
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(form).validate_python(yaml.safe_load(file.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{what} cannot be read: {error}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(place) for place in first["loc"]) or "the file"
+        raise ConfigError(f"{what}: {part}{where}: {first['msg']}") from None
 
 
 def silence_libraries() -> None:

@@ -53,7 +53,7 @@ MAX_DEPTH = 14
 
 @pytest.fixture(scope="module")
 def graph() -> grimp.ImportGraph:
-    return grimp.build_graph("mipo_eval", include_external_packages=True)
+    return grimp.build_graph("mipo_eval", include_external_packages=True, cache_dir=None)
 
 
 def own_imports(graph: grimp.ImportGraph, module: str) -> set[str]:

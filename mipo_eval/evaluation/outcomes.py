@@ -189,6 +189,10 @@ class Column(NamedTuple):
     """(items,) 1 for a tie with the reference, 0 for none, NaN where nothing was compared."""
 
 
+_FEW = 4
+"""Up to so many generations, texts are looked up one by one: reading all of a list takes longer."""
+
+
 class Outcomes:
     """What a store says item by item; each part of it is read once, when it is first needed.
 
@@ -309,7 +313,8 @@ class Outcomes:
         lists = frozenset(list_key for _, list_key in todo)
         # Adding up is the database's work and holds no lock of Python's: both at the same time.
         with ThreadPoolExecutor(1) as other:
-            reading = other.submit(Totals, self._store, judge, lists)
+            of = {generation for generation, _ in todo}
+            reading = other.submit(Totals, self._store, judge, lists, of if len(of) <= _FEW else ())
             unread = [pair for pair in todo if pair not in self._texts]
             found = read_answers(self._store, {generation for generation, _ in unread})
             for generation, list_key in unread:

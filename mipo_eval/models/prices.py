@@ -4,14 +4,12 @@ import datetime
 import re
 from dataclasses import dataclass
 from importlib import resources
-from pathlib import Path
+from importlib.resources.abc import Traversable
 from typing import Protocol, runtime_checkable
 
-import yaml
-from pydantic import BaseModel, ConfigDict, NonNegativeFloat, ValidationError
+from pydantic import BaseModel, ConfigDict, NonNegativeFloat
 
 from mipo_eval import settings
-from mipo_eval.errors import ConfigError
 from mipo_eval.models.base import Purse, Reply, Request
 
 _DATED = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|\d{8}|\d{6}|\d{4}|\d{3}|latest|preview(?:-[\d-]+)?)$")
@@ -93,7 +91,7 @@ def load_prices() -> PriceTable:
         ConfigError: the file named in MIPO_EVAL_PRICES cannot be read or is not a price table.
     """
     shipped = resources.files("mipo_eval.models") / "prices.yaml"
-    table = PriceTable.model_validate(yaml.safe_load(shipped.read_text(encoding="utf-8")))
+    table = _read(shipped)
     file = settings.prices_file()
     if file is None:
         return table
@@ -101,15 +99,8 @@ def load_prices() -> PriceTable:
     return PriceTable(as_of=own.as_of, models={**table.models, **own.models})
 
 
-def _read(file: Path) -> PriceTable:
-    try:
-        return PriceTable.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"the price table {file} cannot be read: {error}") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise ConfigError(f"the price table {file}: {where}: {first['msg']}") from None
+def _read(file: Traversable) -> PriceTable:
+    return settings.read_yaml(file, f"the price table {file}", PriceTable)
 
 
 @dataclass(slots=True)

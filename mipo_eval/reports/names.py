@@ -9,12 +9,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 
-from mipo_eval.errors import ConfigError
 from mipo_eval.models.spec import read_name
 from mipo_eval.records import Run
+from mipo_eval.settings import read_yaml
 from mipo_eval.signature import Signature
 from mipo_eval.store.trainings import Training
 
@@ -70,15 +69,7 @@ def read_rows(path: Path) -> list[RowRule]:
     Raises:
         ConfigError: the file cannot be read or is not of this form.
     """
-    try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return TypeAdapter(list[RowRule]).validate_python(entries)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"--rows {path} cannot be read: {error}") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise ConfigError(f"--rows {path}: entry {where}: {first['msg']}") from None
+    return read_yaml(path, f"--rows {path}", list[RowRule], part="entry ")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

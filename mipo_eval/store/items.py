@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mipo_eval.records import Item, text_key
 from mipo_eval.stats.bootstrap import Crossed, Floats
 from mipo_eval.store.engine import Store
-from mipo_eval.store.tables import item_lists, items, responses, verdicts
+from mipo_eval.store.tables import LISTED, item_lists, items, responses, verdicts
 from mipo_eval.verdict import EMPTY, NO_PREFERENCES, NO_REFERENCE, NOT_GENERATED, NOT_JUDGED
 
 _CHUNK = 1000
@@ -155,14 +155,7 @@ class ItemList(NamedTuple):
 def read_list(store: Store, list_key: str) -> ItemList:
     """Return the items of a list."""
     query = (
-        sa.select(
-            item_lists.c.task,
-            item_lists.c.item_key,
-            items.c.group_id,
-            items.c.user_id,
-            items.c.n_preferences,
-            items.c.reference_key,
-        )
+        sa.select(*LISTED)
         .join(items, items.c.item_key == item_lists.c.item_key)
         .where(item_lists.c.list_key == list_key)
         .order_by(item_lists.c.position)
@@ -215,13 +208,29 @@ class Totals:
     """Every text a judge rated, added up in the database: one row an item comes back.
 
     The verdicts are read in the order they are stored in: looking texts up one by one is many
-    times slower once a store is larger than the database's page cache.
+    times slower once a store is larger than the database's page cache. It is faster for the
+    responses of a few generations and the references, the only texts where `of` is given.
     """
 
-    def __init__(self, store: Store, judge_key: str, lists: Collection[str]) -> None:
-        item, text, rating = (verdicts.c[name] for name in ("item_key", "text_key", "rating"))
+    def __init__(
+        self, store: Store, judge_key: str, lists: Collection[str], of: Collection[str] = ()
+    ) -> None:
+        rating, own_judge = verdicts.c.rating, verdicts.c.judge_key == judge_key
         listed = sa.select(item_lists.c.item_key).where(item_lists.c.list_key.in_(lists))
-        asked = (verdicts.c.judge_key == judge_key, item.in_(listed))
+        named: sa.FromClause = verdicts
+        source: sa.FromClause = verdicts
+        if of:
+            own = sa.select(responses.c.item_key, responses.c.text_key)
+            theirs = sa.select(items.c.item_key, items.c.reference_key.label("text_key"))
+            named = sa.union(
+                own.where(responses.c.generation_key.in_(of)),
+                theirs.where(items.c.item_key.in_(listed)),
+            ).subquery()
+            # An outer join: SQLite would read all of a judge's verdicts for an inner one.
+            same = (verdicts.c[name] == named.c[name] for name in ("item_key", "text_key"))
+            source = named.outerjoin(verdicts, sa.and_(own_judge, *same))
+        item, text = named.c.item_key, named.c.text_key
+        asked = (item.in_(listed), text.is_not(None) if of else own_judge)
         rated = (
             sa.select(
                 item,
@@ -230,6 +239,7 @@ class Totals:
                 sa.func.coalesce(sa.func.sum(rating), 0).label("points"),
                 (sa.func.count() - sa.func.count(rating)).label("unread"),
             )
+            .select_from(source)
             .where(*asked)
             .group_by(item, text)
             .subquery()
@@ -251,8 +261,9 @@ class Totals:
         # The last row stands for a text without any verdict, and for no text.
         self._number = np.array([*numbers, "0"]).astype(np.float64)
         self._points = np.array([*points, "0"]).astype(np.float64)
-        why = sa.select(item + text, sa.func.min(verdicts.c.reason)).where(*asked, rating.is_(None))
-        told_why = fetch(store, why.group_by(item, text)) if unread else ()
+        why = sa.select(item + text, sa.func.min(verdicts.c.reason)).select_from(source)
+        why = why.where(*asked, rating.is_(None)).group_by(item, text)
+        told_why = fetch(store, why) if unread else ()
         self._reasons: dict[str | None, str | None] = {name: reason for name, reason in told_why}
 
     def of(self, listed: ItemList, texts: "Texts") -> Rated:

@@ -57,11 +57,6 @@ def list_judges(store: Store) -> list[StoredJudge]:
         ]
 
 
-def _asked(judge: StoredJudge) -> dict[str, Any]:
-    """Return how a judge is asked, whichever version of the parser read its replies."""
-    return {name: how for name, how in judge.spec.items() if name not in {"parser", "judge_key"}}
-
-
 def find_judge(store: Store, name: str) -> StoredJudge:
     """Return the judge with this name, spec, or beginning of a key; as its replies are read now.
 
@@ -70,7 +65,8 @@ def find_judge(store: Store, name: str) -> StoredJudge:
     """
     known = list_judges(store)
     found = [j for j in known if name in {j.name, j.spec.get("spec")} or j.key.startswith(name)]
-    if found and all(_asked(judge) == _asked(found[0]) for judge in found):
+    asked = [{**judge.spec, "parser": None, "judge_key": None} for judge in found]
+    if found and all(one == asked[0] for one in asked):  # only the parser's version differs
         return max(found, key=lambda judge: int(judge.spec.get("parser", 0)))
     labels = ", ".join(judge.label for judge in found or known) or "none yet"
     if found:

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from mipo_eval.records import ContextLikelihoods, Item, Response, Run, text_key
 from mipo_eval.store.engine import Store, now, whole
-from mipo_eval.store.tables import generations, item_lists, items, likelihoods, responses
+from mipo_eval.store.tables import LISTED, generations, item_lists, items, likelihoods, responses
 from mipo_eval.verdict import EMPTY, NO_REFERENCE, NOT_GENERATED, Pair
 
 
@@ -297,12 +297,7 @@ def scorable(store: Store, list_key: str, generation_key: str) -> Iterator[Scora
     """Yield what scoring needs of every item of the list, in order; streamed."""
     query = (
         sa.select(
-            item_lists.c.task,
-            item_lists.c.item_key,
-            items.c.group_id,
-            items.c.user_id,
-            items.c.n_preferences,
-            items.c.reference_key,
+            *LISTED,
             responses.c.text,
             responses.c.text_key,
             sa.case((responses.c.item_key.is_(None), NOT_GENERATED), else_=responses.c.reason),

@@ -85,6 +85,10 @@ item_lists = _table(
     Column("item_key", Key, nullable=False),
 )
 
+_ABOUT = ("group_id", "user_id", "n_preferences", "reference_key")
+LISTED = (item_lists.c.task, item_lists.c.item_key, *(items.c[name] for name in _ABOUT))
+"""What statistics need to know of the items of a list."""
+
 generations = _table(
     "generations",
     Column("generation_key", Key, primary_key=True),

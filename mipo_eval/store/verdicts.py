@@ -38,6 +38,8 @@ from mipo_eval.verdict import (
 
 _KEYS = 500
 """Items named in one query."""
+_RATED = 50
+"""Of ratings: SQLite looks for every named text under every named item."""
 
 
 def rated(store: Store, judge_key: str, item_keys: Collection[str]) -> set[tuple[str, str, int]]:
@@ -112,15 +114,21 @@ def pair_verdicts(store: Store, judge_key: str, pairs: Sequence[Pair]) -> list[P
     spec = specs_of(store, [judge_key]).get(judge_key, {})
     orders, rates = orders_of(spec), not chooses(spec)
     found: list[PairVerdict] = []
-    for start in range(0, len(pairs), _KEYS):
-        window = pairs[start : start + _KEYS]
+    size = _RATED if rates else _KEYS
+    for start in range(0, len(pairs), size):
+        window = pairs[start : start + size]
         item_keys = {pair.item_key for pair in window}
         made: dict[Pair, list[Choice]] = {}
         for choice in () if rates else choices_on(store, judge_key, item_keys):
             key = Pair(choice.item_key, choice.text_key_a, choice.text_key_b)
             made.setdefault(key, []).append(choice)
         texts = {text for pair in window for text in pair[1:]}
-        ratings = _totals_on(store, judge_key, item_keys, texts)
+        ratings = _totals(
+            store,
+            verdicts.c.judge_key == judge_key,
+            verdicts.c.item_key.in_(item_keys),
+            verdicts.c.text_key.in_(texts),
+        )
         wanted = _preferences(store, item_keys) if ratings or rates else {}
         for pair in window:
             own = [*made.get(pair, ()), *made.get(pair.turned(), ())]
@@ -179,17 +187,6 @@ def verdicts_on(
         (row, known[row.pair] if row.pair else PairVerdict(winner=None, reason=row.why_not))
         for row in rows
     ]
-
-
-def _totals_on(
-    store: Store, judge_key: str, item_keys: Collection[str], text_keys: Collection[str]
-) -> dict[tuple[str, str], Total]:
-    return _totals(
-        store,
-        verdicts.c.judge_key == judge_key,
-        verdicts.c.item_key.in_(item_keys),
-        verdicts.c.text_key.in_(text_keys),
-    )
 
 
 def _preferences(store: Store, item_keys: Collection[str]) -> dict[str, int]:
@@ -369,12 +366,10 @@ def chosen_pairs(store: Store, judge_keys: Collection[str]) -> list[Pair]:
     return list(found)
 
 
-def get_grades(store: Store, list_key: str, judge_key: str | None = None) -> list[Grade]:
-    """Return the grades on the items of a list, of one judge or of all."""
+def get_grades(store: Store, list_key: str) -> list[Grade]:
+    """Return the grades on the items of a list."""
     of_list = sa.select(item_lists.c.item_key).where(item_lists.c.list_key == list_key)
     query = sa.select(grades).where(grades.c.item_key.in_(of_list))
-    if judge_key is not None:
-        query = query.where(grades.c.judge_key == judge_key)
     with store.read() as connection:
         return [Grade(**row._mapping) for row in connection.execute(query)]
 
