@@ -79,7 +79,8 @@ def interval_plot(
     """Return one line a row with its values as dots and their intervals as bars.
 
     Args:
-        frame: columns `value`, `low`, `high`, `source` as in `tables.scores.COLUMNS`, `row` and `colour`.
+        frame: columns `value`, `low`, `high`, `source`, as in `tables.scores.COLUMNS`, and `row`
+            and `colour`.
         axis: what the values are, with their unit.
         colour: column that colours the dots.
         zero: whether the axis starts at 0.

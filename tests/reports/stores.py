@@ -93,16 +93,17 @@ def _served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("served")
     policy = Policy(models=tuple(QUALITY))
     served = OpenAIServer(model, policy=policy)
-    with served as models, OpenAIServer(judge) as judges, chdir(folder):
-        write_items(Path("tea.jsonl"), items())
-        by = f"openai:judge@{judges.url}"
-        wanted = [(name, "personalized") for name in QUALITY] + [("base", "default")]
-        for name, prompting in wanted:
-            argv = ["--model", f"openai:{name}@{models.url}", "--suite", "tea.jsonl"]
-            argv += ["--judge", by, "--prompting", prompting, "--store", "served.db"]
-            _evaluate(*argv)
-        with Store.open("served.db", mode="read") as opened:
-            runs = list_runs(opened)
+    with served as models, OpenAIServer(judge) as judges:
+        with chdir(folder):
+            write_items(Path("tea.jsonl"), items())
+            by = f"openai:judge@{judges.url}"
+            wanted = [(name, "personalized") for name in QUALITY] + [("base", "default")]
+            for name, prompting in wanted:
+                argv = ["--model", f"openai:{name}@{models.url}", "--suite", "tea.jsonl"]
+                argv += ["--judge", by, "--prompting", prompting, "--store", "served.db"]
+                _evaluate(*argv)
+            with Store.open("served.db", mode="read") as opened:
+                runs = list_runs(opened)
         named = {(r.model.split(":")[1].split("@")[0], r.prompting): r for r in runs}
         yield Served(folder / "served.db", by, models.url, named)
 
