@@ -38,7 +38,7 @@ from mipo_eval.verdict import (
 
 _KEYS = 500
 """Items named in one query."""
-_RATED = 50
+_RATED = 25
 """Of ratings: SQLite looks for every named text under every named item."""
 
 
