@@ -178,8 +178,9 @@ class Score:
     """Rates are 0-100, Self-BLEU 0-1, ratings 1-5, entropies and lifts in nats.
 
     None when not one item could be scored: no value is not a value of zero."""
-    n: int
-    """Items the value is over; 0 exactly when there is no value."""
+    n: int | None
+    """Items the value is over; 0 exactly when there is no value, None where another tool that made
+    it does not say over how many."""
     unscored_reasons: Mapping[str, int] = field(default_factory=dict)
     """Items left out, counted by reason."""
     ci95: tuple[float, float] | None = None

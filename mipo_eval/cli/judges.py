@@ -1,6 +1,5 @@
 """`mipo-eval judges list|agreement|family|correct`: the judges of a store, looked at themselves."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -207,14 +206,15 @@ def correct(  # noqa: PLR0913, PLR0917 - one parameter per flag
     Rogan-Gladen. A tie is half a win.
     """
     from mipo_eval.reports import correction
+    from mipo_eval.rows import names_rows
     from mipo_eval.store.judges import find_judge
     from mipo_eval.store.runs import find_run
 
     found = find_run(store, run)
     other = find_run(store, against) if against else None
     told = (
-        correction.file_labels(store, found, Path(labels))
-        if labels.endswith(".jsonl")
+        correction.file_labels(store, found, labels)
+        if names_rows(labels)
         else correction.store_labels(store, labels.split(","))
     )
     own = find_judge(store, judge)

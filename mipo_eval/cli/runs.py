@@ -308,7 +308,9 @@ def _recipe(found: "Reproduction") -> list["RenderableType"]:
     rows.append(("with", ", ".join(f"{name} {value}" for name, value in found.versions.items())))
     for score in found.scores if len(found.scores) <= 3 else ():
         value = number(score.value, ".6g", absent="none")
-        rows.append((f"{score.task}: {score.metric}", f"{value} (n {score.n})"))
+        rows.append(
+            (f"{score.task}: {score.metric}", f"{value} (n {'?' if score.n is None else score.n})")
+        )
     return [facts(rows, "bold"), Text(""), inert(found.command)]
 
 

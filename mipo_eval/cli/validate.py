@@ -132,7 +132,9 @@ def validate(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number i
 
 def _shown(data: str) -> str:
     """Return what pairs are called: a set's name, or a file's without its folders."""
-    return Path(data).name if data.endswith(".jsonl") else data
+    from mipo_eval.rows import names_rows
+
+    return Path(data).name if names_rows(data) else data
 
 
 def _pairs(
