@@ -277,7 +277,10 @@ class StoredReply(BaseModel):
 
 def is_reply_file(path: Path) -> bool:
     """Return whether a file looks like one of ours, by its first line."""
-    first = next(read_rows(path), None) if path.is_file() else None
+    try:
+        first = next(read_rows(path), None)
+    except DataError:
+        return False
     return first is not None and {"pair_id", "reply"} <= first.data.keys()
 
 

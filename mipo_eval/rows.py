@@ -28,7 +28,7 @@ from mipo_eval.records import clean_text
 HUB = "hf://"
 """What the name of a data set on the hub opens with."""
 HUB_FORM = "hf://OWNER/NAME[/CONFIG][@REVISION][:SPLIT]"
-FORMS = f"FILE.jsonl, .json or .parquet (.gz too), or {HUB_FORM}"
+FORMS = f"a FILE.jsonl, .json or .parquet (.gz too), or {HUB_FORM}"
 """What names rows, for messages."""
 _SUFFIXES = (".jsonl", ".json", ".parquet")
 _HUB = re.compile(
@@ -114,14 +114,19 @@ class FileRow(NamedTuple):
         return _row(f"{self.where}, {name}", self.get(name))
 
 
+def is_hub(source: str | Path) -> bool:
+    """Whether rows are those of a data set on the hub."""
+    return str(source).startswith(HUB)
+
+
 def names_rows(name: str) -> bool:
     """Whether a name is that of a file of rows, or of a data set on the hub, by its form."""
-    return name.startswith(HUB) or name.removesuffix(".gz").endswith(_SUFFIXES)
+    return is_hub(name) or name.removesuffix(".gz").endswith(_SUFFIXES)
 
 
 def is_columnar(name: str | Path) -> bool:
     """Whether every row has every column, so that null stands for what is absent."""
-    return str(name).startswith(HUB) or Path(name).suffix == ".parquet"
+    return is_hub(name) or Path(name).suffix == ".parquet"
 
 
 def without_nulls(row: FileRow) -> FileRow:
@@ -137,7 +142,7 @@ def _present(value: Any) -> Any:
 
 def short_name(source: str | Path) -> str:
     """Return what rows are called: a data set's name on the hub, or a file's without its form."""
-    if str(source).startswith(HUB):
+    if is_hub(source):
         return str(source).removeprefix(HUB).replace(":", "/")
     name = Path(source).name.removesuffix(".gz")
     return Path(name).stem
@@ -153,7 +158,7 @@ def read_rows(source: str | Path, *, exact: bool = False) -> Iterator[FileRow]:
     Raises:
         DataError: it is not there, cannot be read, or holds something else; with the line.
     """
-    if str(source).startswith(HUB):
+    if is_hub(source):
         return _rows(_hub_split(str(source)), exact=exact)
     path = Path(source)
     if path.is_dir():
@@ -422,11 +427,17 @@ def hub_rows(
     """Return the rows of a split of a hub data set, downloaded or from the hub's local cache.
 
     Raises:
+        ConfigError: a folder here has the name of the data set.
         DataError: the hub cannot be reached, access was not granted, there is no such split, or
             there are several and none is named.
     """
     import datasets
 
+    if Path(name).exists():
+        raise ConfigError(
+            f"a folder {name} is here and would be read in place of the hub's data set: name one "
+            "of its files, or work in another folder"
+        )
     with reaching_hub(name):
         found = datasets.load_dataset(name, config, revision=revision, split=split)
     if isinstance(found, dict):
@@ -447,9 +458,11 @@ def reaching_hub(name: str) -> Iterator[None]:
         yield
     # What fails below HTTP comes through as the client's own error, which is no OSError.
     except (OSError, ValueError, DatasetsError, errors.HfHubHTTPError, httpx2.HTTPError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        told = str(error.__cause__ or error).strip().splitlines()
+        reason = (told or [type(error).__name__])[0][:200]
         raise DataError(
-            f"{name} cannot be found on the hub ({reason}): connect to the network, accept its "
-            f"terms at https://huggingface.co/datasets/{name} and log in with `hf auth login` if "
-            "it is gated, or put its files into the data folder (data prepare: give --source)"
+            f"{name} cannot be found on the hub ({reason}): check its name, configuration and "
+            "split, connect to the network, accept its terms at "
+            f"https://huggingface.co/datasets/{name} and log in with `hf auth login` if it is "
+            "gated, or put its files into the data folder (data prepare: give --source)"
         ) from error

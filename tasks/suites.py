@@ -13,7 +13,7 @@ from typing import Literal
 
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.records import Item
-from mipo_eval.rows import FORMS, HUB, names_rows, short_name
+from mipo_eval.rows import FORMS, is_hub, names_rows, short_name
 from mipo_eval.tasks.sources import load_source
 
 Form = Literal["query", "answer", "letters", "texts"]
@@ -73,7 +73,7 @@ def find_suite(name: str) -> Suite:
         return SUITES[name]
     if names_rows(name):
         source = name
-        if not name.startswith(HUB):
+        if not is_hub(name):
             if not Path(name).is_file():
                 raise DataError(f"there is no item file at {name}")
             source = str(Path(name).absolute())

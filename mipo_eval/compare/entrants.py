@@ -27,7 +27,7 @@ from mipo_eval.evaluation.score import response_scores
 from mipo_eval.keys import digest
 from mipo_eval.models.spec import checkpoint_name
 from mipo_eval.records import Item, Response, Run, Score
-from mipo_eval.rows import HUB, FileRow, names_rows, read_rows
+from mipo_eval.rows import HUB, FileRow, is_hub, names_rows, read_rows
 from mipo_eval.signature import join, short
 from mipo_eval.store.engine import Store, now
 from mipo_eval.store.responses import Scorable, put_generation, put_responses, scorable, texts_of
@@ -99,7 +99,7 @@ def find_entrant(
     if name == REFERENCE:
         return Entrant(label=label, name=name, about="the references", run=None, kind=None)
     if names_rows(name):
-        if not (name.startswith(HUB) or Path(name).is_file()):
+        if not (is_hub(name) or Path(name).is_file()):
             raise DataError(f"there is no response file at {name}")
         run, kind = _of_file(store, name, field)
         return Entrant(label=label, name=name, about=f"responses in {name}", run=run, kind=kind)
@@ -248,7 +248,7 @@ def same_family(entrants: Sequence[Entrant], family_of: Callable[[str], str | No
 _SHOWN = 60
 
 
-def read_responses(source: str, items: Sequence[Item]) -> tuple[str, dict[str, str | None]]:
+def read_responses(source: Path | str, items: Sequence[Item]) -> tuple[str, dict[str, str | None]]:
     """Return the name of a file's generator, or its own, and its responses by item key.
 
     A response is None where the file says that there is none.
@@ -268,7 +268,7 @@ def read_responses(source: str, items: Sequence[Item]) -> tuple[str, dict[str, s
     rows = list(read_rows(source))
     if not rows:
         raise DataError(f"{source} holds no responses")
-    file_name = source.removeprefix(HUB) if source.startswith(HUB) else Path(source).name
+    file_name = str(source).removeprefix(HUB) if is_hub(source) else Path(source).name
     if "item_id" in rows[0].data:
         name, texts = file_name, _by_id(rows, items)
     elif {"instruction", "output"} <= rows[0].data.keys():

@@ -19,7 +19,7 @@ from mipo_eval.importers import (
 from mipo_eval.importers.base import Imported, JudgeRecord, RunRecord
 from mipo_eval.importers.earlier import kept_apart, others_of_the_name
 from mipo_eval.keys import digest
-from mipo_eval.rows import HUB, FileRow, read_rows
+from mipo_eval.rows import FileRow, is_hub, read_rows
 from mipo_eval.store.engine import Rows, Store, now
 from mipo_eval.store.items import item_row
 from mipo_eval.store.runs import score_rows
@@ -69,7 +69,7 @@ def read_path(source: Path | str, wanted: str = "auto") -> Imported:
             line.
     """
     imported, path = Imported(), Path(source)
-    if path.is_file() or str(source).startswith(HUB):
+    if path.is_file() or is_hub(source):
         if not _read_file(source, wanted, imported):
             known = f"{wanted} files" if wanted != "auto" else f"one of {', '.join(FORMATS)}"
             raise ConfigError(f"{source} does not look like {known}: name its format with --format")
