@@ -82,6 +82,9 @@ def _counted(row: FileRow, task: str) -> int | None:
     configs = row.data.get("config_tasks")
     if not isinstance(configs, dict):
         return None
-    config: Any = configs.get(task) or configs.get(task.rpartition("|")[0])
+    name = task.rpartition("|")[0]
+    # Versions differ in whether a configuration is named with its suite, its shots, or neither.
+    known = [key for key in configs if key in {task, name} or key.endswith(f"|{name}")]
+    config: Any = configs[known[0]] if known else None
     n = config.get("effective_num_docs") if isinstance(config, dict) else None
     return n if isinstance(n, int) and n > 0 else None

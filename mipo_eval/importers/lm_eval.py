@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mipo_eval.errors import DataError
 from mipo_eval.importers.base import (
     Imported,
     ItemRecord,
@@ -29,7 +30,7 @@ from mipo_eval.importers.base import (
 )
 from mipo_eval.keys import canonical_json
 from mipo_eval.records import Item, Score
-from mipo_eval.rows import FileRow, read_rows, short_name
+from mipo_eval.rows import FileRow, parse, read_rows, short_name
 from mipo_eval.signature import join
 
 SOURCE = "lm_eval"
@@ -97,7 +98,14 @@ def _arguments(row: FileRow) -> dict[str, Any]:
     given = config.get("model_args") if isinstance(config, dict) else None
     if isinstance(given, dict):
         return given
-    parts = str(given or "").split(",")
+    text = str(given or "").strip()
+    if text.startswith("{"):  # given on the command line as JSON, and kept as it was
+        try:
+            found = parse(text, row.where)
+        except DataError:
+            return {}
+        return found if isinstance(found, dict) else {}
+    parts = text.split(",")
     return {name.strip(): value for name, mark, value in (p.partition("=") for p in parts) if mark}
 
 
@@ -198,10 +206,12 @@ def _scores(results: FileRow, entries: Sequence[ItemRecord]) -> list[Score]:
         for name, value in numbers.items():
             metric, comma, used = name.partition(",")
             number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not number or metric.endswith("_stderr") or metric in {"sample_len", "alias"}:
+            # NaN, which is null here, is a number that could not be made: one over nothing.
+            lost = value is None and bool(comma)
+            if not (number or lost) or metric.endswith("_stderr") or metric == "sample_len":
                 continue
             error = numbers.get(f"{metric}_stderr{comma}{used}")
-            n = _counted(results, task, name) or held or None
+            n = 0 if lost else _counted(results, task, name) or held or None
             scores.append(_score(task, metric, used or "none", (value, error), n))
     return scores
 
@@ -230,17 +240,19 @@ def _counted(results: FileRow, task: str, name: str) -> int | None:
     return sum(known) if len(known) == len(of_parts) else None
 
 
-def _score(task: str, metric: str, used: str, number: tuple[float, Any], n: int | None) -> Score:
+def _score(
+    task: str, metric: str, used: str, number: tuple[float | None, Any], n: int | None
+) -> Score:
     """Return a number of a results document, told with its standard error, or none."""
     value, error, scale = number[0], number[1], unit(metric)
     judge = used.removeprefix("judge:") if used.startswith("judge:") else None
     ends = None
-    if isinstance(error, int | float):
+    if value is not None and isinstance(error, int | float):
         ends = scale * (value - 1.96 * error), scale * (value + 1.96 * error)
     return Score(
         task=task,
         metric=metric,
-        value=scale * value,
+        value=None if value is None else scale * value,
         n=n,
         ci95=ends,
         signature=join(
