@@ -186,7 +186,8 @@ def _family_table(test: "FamilyTest") -> "list[RenderableType]":
     default="people",
     show_default=True,
     metavar="WHO|FILE",
-    help="Who labelled on the board (WHO,WHO; people: everybody), or pairs in a FILE.jsonl.",
+    help="Who labelled on the board (WHO,WHO; people: everybody), or pairs in a FILE.jsonl "
+    "(.parquet, hf://...).",
 )
 @click.option("--against", metavar="RUN", help="The run to compare with. Default: the references.")
 @options.seed_option

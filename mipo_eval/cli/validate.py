@@ -33,7 +33,8 @@ _STORE = "store:"
 @click.option(
     "--data",
     metavar="NAME|FILE",
-    help="llmbar, judgebench, pandalm, psoups, ca, prism, pairs in a FILE.jsonl, or store:WHO.",
+    help="llmbar, judgebench, pandalm, psoups, ca, prism, pairs in a FILE.jsonl (.parquet, "
+    "hf://...), or store:WHO.",
 )
 @click.option(
     "--data-dir",
