@@ -1,7 +1,6 @@
 """The facts that cross module borders, one frozen record each."""
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,8 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 from mipo_eval.errors import DataError
 from mipo_eval.keys import digest
 from mipo_eval.signature import Signature
-
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
@@ -120,11 +117,6 @@ class ContextLikelihoods:
             raise DataError(f"log-probabilities {values} hold NaN or no context")
         if self.tokens < 1:
             raise DataError("a response without tokens has no likelihood under a context")
-
-
-def clean_text(text: str) -> str:
-    """Replace what no database stores (NUL, lone surrogates) by U+FFFD; all else is kept."""
-    return _UNSTORABLE.sub("\ufffd", text)
 
 
 def text_key(text: str) -> str:

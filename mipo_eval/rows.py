@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from mipo_eval.errors import ConfigError, DataError
-from mipo_eval.records import clean_text
+from mipo_eval.keys import clean_text
 
 HUB = "hf://"
 """What the name of a data set on the hub opens with."""

@@ -78,7 +78,11 @@ def read_path(source: Path | str, wanted: str = "auto") -> Imported:
         return imported
     if not path.is_dir():
         raise ConfigError(f"there is no file or folder at {path}")
-    files = sorted(f for f in path.rglob("*") if f.suffix in _SUFFIXES | {".gz"} and f.is_file())
+    files = sorted(
+        file
+        for file in path.rglob("*")
+        if Path(file.name.removesuffix(".gz")).suffix in _SUFFIXES and file.is_file()
+    )
     for file in files:
         if not file.stat().st_size:
             imported.left_out["files that are empty"] += 1

@@ -6,69 +6,57 @@ neither may take the other's place: a number would stand beside verdicts that it
 The answer then gets a key of its own, and what was said of it goes with it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
-
-import sqlalchemy as sa
 
 from mipo_eval.importers.base import RunRecord
 from mipo_eval.keys import digest
 from mipo_eval.rows import shown
 from mipo_eval.store.engine import Store
-from mipo_eval.store.runs import list_runs
-from mipo_eval.store.tables import choices, generations, grades, responses
+from mipo_eval.store.items import read_answers
+from mipo_eval.store.runs import generation_spec, list_runs
+from mipo_eval.store.verdicts import Grade, choices_on, grades_by
+from mipo_eval.verdict import Choice
 
 Place = tuple[str, ...]
 """Judge, item, text (for a choice both), and in which order they were shown."""
-Said = Mapping[Place, Any]
 
 
 def kept_apart(store: Store, records: Sequence[RunRecord]) -> list[RunRecord]:
     """Return records in which no judge says otherwise of a text than the store or one before."""
-    with store.read() as connection:
-        known = dict(_said_in(connection, {j.key for one in records for j in one.judges}))
-        made = []
-        for record in records:
-            moved = _keys_of(connection, record)
-            if moved is None:
-                items = {
-                    place[1]
-                    for place, value in _said_by(record)
-                    if place in known and known[place] != value
-                }
-                moved = {
-                    entry.item.key: digest(["said otherwise", record.run_id, entry.text_key])
-                    for entry in record.entries
-                    if entry.item.key in items
-                }
-            made.append(_moved(record, moved))
-            known.update(_said_by(made[-1]))
+    judges = {judge.key for record in records for judge in record.judges}
+    known: dict[Place, Any] = {}
+    for judge in judges:
+        known.update(_said(grades_by(store, judge), choices_on(store, judge)))
+    made = []
+    for record in records:
+        moved = _keys_of(store, record)
+        if moved is None:
+            said = _said(record.grades, record.choices)
+            items = {place[1] for place, value in said if known.get(place, value) != value}
+            moved = {
+                entry.item.key: digest(["said otherwise", record.run_id, entry.text_key])
+                for entry in record.entries
+                if entry.item.key in items
+            }
+        made.append(_moved(record, moved))
+        known.update(_said(made[-1].grades, made[-1].choices))
     return made
 
 
-def _keys_of(connection: sa.Connection, record: RunRecord) -> dict[str, str] | None:
+def _keys_of(store: Store, record: RunRecord) -> dict[str, str] | None:
     """Return the keys that a run's answers have in the store; None when it is not there."""
-    query = sa.select(responses.c.item_key, responses.c.text_key).where(
-        responses.c.generation_key == record.generation_key
-    )
-    return {item: text for item, text in connection.execute(query)} or None
+    (found,) = read_answers(store, [record.generation_key]).values()
+    if not found.names and not found.why:
+        return None
+    return {item: name.removeprefix(item) for item, name in found.names.items()}
 
 
-def _said_in(connection: sa.Connection, judges: set[str]) -> Iterator[tuple[Place, Any]]:
-    graded = sa.select(grades).where(grades.c.judge_key.in_(judges))
-    for row in connection.execute(graded):
-        yield (row.judge_key, row.item_key, row.text_key), row.value
-    chosen = sa.select(choices).where(choices.c.judge_key.in_(judges))
-    for row in connection.execute(chosen):
-        place = (row.judge_key, row.item_key, row.text_key_a, row.text_key_b, row.shown_first)
-        yield place, (row.winner, row.preference)
-
-
-def _said_by(record: RunRecord) -> Iterator[tuple[Place, Any]]:
-    for grade in record.grades:
-        yield (grade.judge_key, grade.item_key, grade.text_key), grade.value
-    for one in record.choices:
+def _said(grades: Iterable[Grade], choices: Iterable[Choice]) -> Iterator[tuple[Place, Any]]:
+    for grade in grades:
+        yield (grade.judge_key, grade.item_key, grade.text_key), (grade.value,)
+    for one in choices:
         place = (one.judge_key, one.item_key, one.text_key_a, one.text_key_b, one.shown_first)
         yield place, (one.winner, one.preference)
 
@@ -92,16 +80,12 @@ def others_of_the_name(store: Store, records: Sequence[RunRecord]) -> list[str]:
     """
     specs: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {}
     wanted = {(record.model, record.suite) for record in records}
-    runs = [run for run in list_runs(store) if (run.model, run.suite) in wanted]
-    keys = {run.generation_key for run in runs}
-    query = sa.select(generations).where(generations.c.generation_key.in_(keys))
-    with store.read() as connection:
-        made = {row.generation_key: dict(row.spec) for row in connection.execute(query)}
-    for run in runs:
-        spec = made.get(run.generation_key, {})
-        if "told" in spec:
-            name = (str(spec["imported"]), run.model, run.suite)
-            specs.setdefault(name, {})[run.run_id] = spec
+    for run in list_runs(store):
+        if (run.model, run.suite) in wanted:
+            spec = generation_spec(store, run.generation_key)
+            if "told" in spec:
+                name = (str(spec["imported"]), run.model, run.suite)
+                specs.setdefault(name, {})[run.run_id] = spec
     lines = []
     for record in records:
         own = specs.setdefault((record.source, record.model, record.suite), {})
