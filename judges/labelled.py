@@ -229,7 +229,7 @@ def in_format(name: str, path: Path) -> Iterator[None]:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read: {error}") from None
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-        reason = f"{type(error).__name__}: {error}"
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise DataError(f"{path} is not in the format of {name} ({reason})") from error
 
 

@@ -36,7 +36,7 @@ _HUB = re.compile(
     r"(?:@(?P<revision>[^:]+))?(?::(?P<split>.+))?"
 )
 _BOM = b"\xef\xbb\xbf"
-_OTHER_BOMS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+_OTHER_BOMS = (b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
 _GZIP, _PARQUET = b"\x1f\x8b", b"PAR1"
 _DEEPEST = 100
 """Objects and lists in one another: far beyond any data, and far from Python's own limit."""
@@ -343,12 +343,11 @@ def _placed(path: Path, *, exact: bool) -> Placed:
         return
     with _reading(path) as stream:
         first = stream.readline()
-        if first.startswith(_PARQUET):
+        if first.startswith(_PARQUET) or path.suffix == ".parquet":
             yield from _parquet(path)
             return
-        for mark, name in _OTHER_BOMS.items():
-            if first.startswith(mark):
-                raise DataError(f"{path}: is {name} text; save the file as UTF-8")
+        if first.startswith(_OTHER_BOMS):
+            raise DataError(f"{path}: is UTF-16 or UTF-32 text; save the file as UTF-8")
         yield from _json(stream, first.removeprefix(_BOM), path, exact=exact)
 
 

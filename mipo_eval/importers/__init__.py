@@ -18,6 +18,7 @@ from mipo_eval.importers import (
 )
 from mipo_eval.importers.base import Imported, JudgeRecord, RunRecord
 from mipo_eval.importers.earlier import kept_apart, others_of_the_name
+from mipo_eval.judges.labelled import in_format
 from mipo_eval.keys import digest
 from mipo_eval.rows import FileRow, is_hub, read_rows
 from mipo_eval.store.engine import Rows, Store, now
@@ -105,12 +106,13 @@ def _read_file(source: Path | str, wanted: str, imported: Imported) -> bool:
     if not rows:
         raise DataError(f"{source}: holds no rows")
     candidates = FORMATS if wanted == "auto" else {wanted: FORMATS[wanted]}
-    for reader in candidates.values():
+    for name, reader in candidates.items():
         if reader.is_ours(rows[0]):
             for row in rows:
                 if not reader.is_ours(row):
                     raise row.wrong("is not like the rows before it: fields are missing")
-            reader.read(rows, path, imported)
+            with in_format(name, path):
+                reader.read(rows, path, imported)
             return True
     return False
 

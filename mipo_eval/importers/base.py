@@ -209,6 +209,11 @@ def told(rows: Iterable[FileRow]) -> str:
     return digest([row.data for row in rows])
 
 
+def part(value: Any) -> Mapping[str, Any]:
+    """Return an object of a file, empty where something else stands in its place."""
+    return value if isinstance(value, dict) else {}
+
+
 def facts(**known: Any) -> dict[str, Any]:
     """Return what is told of a run, without what is not."""
     return {name: value for name, value in known.items() if value not in (None, "", {}, [])}

@@ -22,6 +22,8 @@ from mipo_eval.importers.base import (
     entry,
     facts,
     grade_means,
+    in_signature,
+    part,
     signed,
     told,
 )
@@ -125,16 +127,17 @@ def _run(row: FileRow, samples: list[FileRow], imported: Imported) -> RunRecord:
 
 def _missing(row: FileRow, samples: Sequence[FileRow]) -> tuple[str, int] | None:
     """Return why a log holds fewer samples than it was to have, and how many are not there."""
-    results, about = row.data.get("results"), row.row("eval").data
-    dataset, config = about.get("dataset") or {}, about.get("config") or {}
-    total = results.get("total_samples") if isinstance(results, dict) else None
+    about = row.row("eval").data
+    dataset, config = part(about.get("dataset")), part(about.get("config"))
+    total = part(row.data.get("results")).get("total_samples")
     if not isinstance(total, int):
         ids, size = dataset.get("sample_ids"), dataset.get("samples")
         total = len(ids) if isinstance(ids, list) else size if isinstance(size, int) else 0
         limit = config.get("limit")
         if isinstance(limit, int) and not isinstance(ids, list):
             total = min(total, limit)
-        total *= config.get("epochs") or 1
+        epochs = config.get("epochs")
+        total *= epochs if isinstance(epochs, int) and epochs > 0 else 1
     status = row.data.get("status")
     absent = total - len(samples)
     if absent <= 0 or (not samples and status == "success"):
@@ -172,7 +175,7 @@ def _grade(run: RunRecord, sample: FileRow, made: ItemRecord) -> bool:
         scores = {"score": sample.data["score"]} if sample.data.get("score") else {}
     found = False
     for scorer, score in scores.items():
-        given = score.get("value") if isinstance(score, dict) else None
+        given = part(score).get("value")
         for name, value in _values(str(scorer), given):
             number = _number(value)
             found = found or number is not None
@@ -206,30 +209,24 @@ def _number(value: Any) -> float | None:
 
 def _headline(run: RunRecord, row: FileRow, task: str) -> list[Score]:
     """Return the metrics that Inspect itself made, as the header has them."""
-    results = row.data.get("results")
-    told_of = results.get("scores") if isinstance(results, dict) else None
+    results = part(row.data.get("results"))
+    scorers = results.get("scores")
     made: list[Score] = []
-    for own in told_of if isinstance(told_of, list) else ():
-        metrics = own.get("metrics") if isinstance(own, dict) else None
-        if not isinstance(metrics, dict):
-            continue
+    for own in map(part, scorers if isinstance(scorers, list) else ()):
         judge = JudgeRecord(SOURCE, str(own.get("name") or own.get("scorer") or "scorer"))
-        n = next(
-            (own[k] for k in ("scored_samples",) if isinstance(own.get(k), int)),
-            results.get("completed_samples") if isinstance(results, dict) else None,
-        )
-        scores = list(_metrics(metrics, n if isinstance(n, int) and n > 0 else None))
+        n = own.get("scored_samples")
+        n = n if isinstance(n, int) else results.get("completed_samples")
+        scores = list(_metrics(own, n if isinstance(n, int) and n > 0 else None))
         if scores and judge not in run.judges:
             run.judges.append(judge)
         made += signed(run, scores, judge=judge, task=task)
     return made
 
 
-def _metrics(metrics: Mapping[str, Any], n: int | None) -> Iterator[Score]:
-    values = {
-        name: metric.get("value") if isinstance(metric, dict) else metric
-        for name, metric in metrics.items()
-    }
+def _metrics(own: Mapping[str, Any], n: int | None) -> Iterator[Score]:
+    """Yield what a scorer's values came to; epochs may be reduced in several ways."""
+    values = {name: part(one).get("value") for name, one in part(own.get("metrics")).items()}
+    reducer = in_signature(str(own["reducer"])) if own.get("reducer") else None
     error = values.get("stderr")
     for name, value in values.items():
         if name == "stderr" or isinstance(value, bool) or not isinstance(value, int | float):
@@ -238,7 +235,7 @@ def _metrics(metrics: Mapping[str, Any], n: int | None) -> Iterator[Score]:
         ends = None
         if isinstance(error, int | float) and name in {"accuracy", "mean"}:
             ends = scale * (value - 1.96 * error), scale * (value + 1.96 * error)
-        signature = join(rule="Inspect's own", interval="normal" if ends else None)
+        signature = join(rule="Inspect's own", reducer=reducer, interval="normal" if ends else None)
         yield Score(metric=name, value=scale * value, n=n, ci95=ends, signature=signature)
 
 
@@ -252,13 +249,10 @@ def _entry(answers: str, task: str, sample: FileRow) -> ItemRecord:
         reference=target.strip() or None,
         group_id=sample.name("id"),
     )
-    output = sample.data.get("output")
-    completion = None
-    if isinstance(output, dict):
-        completion = output.get("completion")
-        choices = output.get("choices") or []
-        if not completion and choices and isinstance(choices[0], dict):
-            completion = _text([choices[0].get("message")])
+    output = part(sample.data.get("output"))
+    completion, choices = output.get("completion"), output.get("choices")
+    if not completion and isinstance(choices, list) and choices:
+        completion = _text(part(choices[0]).get("message"))
     return entry(task, item, completion if isinstance(completion, str) else None, stand_in=answers)
 
 

@@ -5,9 +5,8 @@ Names and scale are lighteval's own ("em" is 0-1).
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from mipo_eval.importers.base import Imported, RunRecord, facts, in_signature, signed, told
+from mipo_eval.importers.base import Imported, RunRecord, facts, in_signature, part, signed, told
 from mipo_eval.records import Score
 from mipo_eval.rows import FileRow
 from mipo_eval.signature import join
@@ -44,11 +43,12 @@ def read(rows: Sequence[FileRow], path: Path, imported: Imported) -> None:
 
 
 def _model(general: FileRow) -> str | None:
-    config = general.data.get("model_config")
-    config = config if isinstance(config, dict) else {}
+    config = part(general.data.get("model_config"))
     name = general.data.get("model_name") or config.get("model_name")
-    revision = config.get("revision")
-    return f"{name}@{revision}" if name and revision not in {None, "", "main"} else name
+    if not name:
+        return None
+    revision = config.get("revision") or "main"
+    return str(name) if revision == "main" else f"{name}@{revision}"
 
 
 def _scores(row: FileRow) -> list[Score]:
@@ -79,12 +79,9 @@ def _scores(row: FileRow) -> list[Score]:
 
 def _counted(row: FileRow, task: str) -> int | None:
     """Return over how many questions a task is; its configuration is named without the shots."""
-    configs = row.data.get("config_tasks")
-    if not isinstance(configs, dict):
-        return None
+    configs = part(row.data.get("config_tasks"))
     name = task.rpartition("|")[0]
     # Versions differ in whether a configuration is named with its suite, its shots, or neither.
     known = [key for key in configs if key in {task, name} or key.endswith(f"|{name}")]
-    config: Any = configs[known[0]] if known else None
-    n = config.get("effective_num_docs") if isinstance(config, dict) else None
+    n = part(configs[known[0]]).get("effective_num_docs") if known else None
     return n if isinstance(n, int) and n > 0 else None

@@ -25,6 +25,7 @@ from mipo_eval.importers.base import (
     facts,
     grade_scores,
     in_signature,
+    part,
     signed,
     told,
 )
@@ -94,8 +95,7 @@ def _read_results(row: FileRow, path: Path, imported: Imported) -> None:
 
 def _arguments(row: FileRow) -> dict[str, Any]:
     """Return the arguments of the model, which the file has as one text or as an object."""
-    config = row.data.get("config")
-    given = config.get("model_args") if isinstance(config, dict) else None
+    given = part(row.data.get("config")).get("model_args")
     if isinstance(given, dict):
         return given
     text = str(given or "").strip()
@@ -104,7 +104,7 @@ def _arguments(row: FileRow) -> dict[str, Any]:
             found = parse(text, row.where)
         except DataError:
             return {}
-        return found if isinstance(found, dict) else {}
+        return dict(part(found))
     parts = text.split(",")
     return {name.strip(): value for name, mark, value in (p.partition("=") for p in parts) if mark}
 
@@ -122,9 +122,8 @@ def _model(row: FileRow) -> str | None:
 
 
 def _about(row: FileRow) -> dict[str, Any]:
-    config = row.data.get("config")
-    of_config = config if isinstance(config, dict) else {}
-    known = {name: of_config.get(name) for name in _OF_CONFIG}
+    config = part(row.data.get("config"))
+    known = {name: config.get(name) for name in _OF_CONFIG}
     return facts(**known, **{name: row.data.get(name) for name in _OF_DOCUMENT})
 
 
@@ -216,26 +215,26 @@ def _scores(results: FileRow, entries: Sequence[ItemRecord]) -> list[Score]:
     return scores
 
 
-def _counted(results: FileRow, task: str, name: str) -> int | None:
-    """Return over how many samples a number is, where the document says it."""
-    numbers = results.row("results").data.get(task)
-    numbers = numbers if isinstance(numbers, dict) else {}
-    counts = results.data.get("n-samples")
-    counts = counts if isinstance(counts, dict) else {}
-    own = numbers.get("sample_count")
+def _counted(
+    results: FileRow, task: str, name: str, above: frozenset[str] = frozenset()
+) -> int | None:
+    """Return over how many samples a number is, where the document says it.
+
+    A group is over the samples of its tasks; `above` are the groups it is part of itself.
+    """
+    numbers = part(results.row("results").data.get(task))
     candidates = (
-        own.get(name) if isinstance(own, dict) else None,
-        (counts.get(task) or {}).get("effective"),
+        part(numbers.get("sample_count")).get(name),
+        part(part(results.data.get("n-samples")).get(task)).get("effective"),
         numbers.get("sample_len"),
     )
     for counted in candidates:
         if isinstance(counted, int) and counted > 0:
             return counted
-    of_groups = results.data.get("group_subtasks")
-    parts = of_groups.get(task) if isinstance(of_groups, dict) else None
-    if not isinstance(parts, list) or not parts or task in parts:
+    tasks = part(results.data.get("group_subtasks")).get(task)
+    if not isinstance(tasks, list) or not tasks or task in above:
         return None
-    of_parts = [_counted(results, str(part), name) for part in parts]
+    of_parts = [_counted(results, str(one), name, above | {task}) for one in tasks]
     known = [n for n in of_parts if n is not None]
     return sum(known) if len(known) == len(of_parts) else None
 

@@ -251,6 +251,18 @@ def test_a_header_stands_beside_the_means_of_its_samples() -> None:
     }
 
 
+def test_each_way_to_reduce_epochs_is_a_number_of_its_own() -> None:
+    own = RESULTS["scores"][0]  # type: ignore[index]
+    ways = [
+        {**own, "reducer": way, "metrics": {"accuracy": {"value": value}}}
+        for way, value in (("mean", 0.5), ("pass_at_2", 0.75))
+    ]
+    with Store.open("ways.db") as store:
+        store_runs(store, read(log(samples=None, results=RESULTS | {"scores": ways})).runs)
+        (run,) = list_runs(store)
+        assert sorted(score.value or 0.0 for score in load_run(store, run).scores) == [50.0, 75.0]
+
+
 @pytest.mark.parametrize(
     ("about", "missing"),
     [
@@ -409,3 +421,33 @@ def test_results_come_in_every_form_of_rows() -> None:
     Path("in/empty.jsonl").write_bytes(b"")
     reading = read_path(Path("in"))
     assert (len(reading.runs), reading.left_out) == (2, {"files that are empty": 1})
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (log(eval={"task": "t", "model": "m", "dataset": "x", "config": "y"}), None),
+        (log(samples="x"), 'samples is "x", not a list'),
+        (log(results={"scores": ["x", {"metrics": {"a": 5}}]}), None),
+        (scored("C") | {"results": 5}, None),
+        (results(config={"model_args": 5}, **{"n-samples": {"sum": 7}}), None),
+        (results(group_subtasks={"sum": ["b"], "b": ["sum"]}), None),
+        (results(results={"sum": 5}), "results of sum are not an object"),
+        (ARENA | {"games": {"a": 1}}, 'games is {"a": 1}, not a list'),
+        (ARENA | {"games": [{"score": ["A>B"], "judgment": 5}]}, None),
+        (MT_SINGLE | {"tstamp": 1e300}, None),
+        (MT_SINGLE | {"tstamp": "now"}, 'tstamp is "now", not a number'),
+        ({"config_general": {"model_name": 5}, "results": {"t|0": {"em": 1}}}, None),
+        ({"config_general": {}, "results": {"t|0": 5}}, r"results of t\|0 are not an object"),
+    ],
+)
+def test_something_else_in_a_place_is_passed_over_or_one_line(
+    value: dict[str, Any], message: str | None
+) -> None:
+    if message is None:
+        assert len(read(value).runs) == 1
+        return
+    with pytest.raises(DataError, match=message) as caught:
+        read(value)
+    assert str(caught.value).startswith("x.json")
+    assert "\n" not in str(caught.value)

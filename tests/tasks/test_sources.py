@@ -156,7 +156,7 @@ def test_schema_drift_is_told(tmp_path: Path, rows: object, message: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [(b"{", "line 1: is not JSON"), (b"\xff\xfe", "is UTF-16 text")]
+    ("content", "message"), [(b"{", "line 1: is not JSON"), (b"\xff\xfe", "is UTF-16 or")]
 )
 def test_a_raw_file_that_is_no_json(tmp_path: Path, content: bytes, message: str) -> None:
     put(tmp_path / "psoups" / "child.json", []).write_bytes(content)
