@@ -7,13 +7,13 @@ judge for each. What Inspect itself made of them stands in the header and is kep
 
 import math
 import re
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mipo_eval.errors import DataError
+from mipo_eval.importers.archive import read_members
 from mipo_eval.importers.base import (
     Imported,
     ItemRecord,
@@ -40,7 +40,6 @@ _ANSWERS = {"yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
 _ATTACHMENT = re.compile(r"attachment://(\w+)")
 _STARTED = "_journal/start.json"
 """What an archive has from its beginning; its header is written at the end."""
-_MAX_BYTES = 2**31
 _ABOUT = ("created", "run_id", "task_id", "task_version", "task_args", "model_args",
           "model_base_url", "model_generate_config", "model_roles", "config",
           "revision")  # fmt: skip
@@ -57,24 +56,14 @@ def read_archive(path: Path) -> list[FileRow]:
     Raises:
         DataError: the file is no archive of a log.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if sum(info.file_size for info in archive.infolist()) > _MAX_BYTES:
-                raise DataError(f"{path}: unpacks to more than 2 GiB")
-            names = archive.namelist()
-            head = next((name for name in ("header.json", _STARTED) if name in names), None)
-            if head is None:
-                raise DataError(f"{path}: has no header.json: it is no log")
-            log = parse(archive.read(head), f"{path}, {head}")
-            if not isinstance(log, dict):
-                raise DataError(f"{path}, {head}: is not a JSON object")
-            log["samples"] = [
-                parse(archive.read(name), f"{path}, {name}")
-                for name in sorted(names)
-                if name.startswith("samples/") and name.endswith(".json")
-            ]
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError) as error:
-        raise DataError(f"{path}: is not an archive that can be read ({error})") from None
+    members = read_members(path, ("header.json", _STARTED), "samples/")
+    head = next((name for name in members if not name.startswith("samples/")), None)
+    if head is None:
+        raise DataError(f"{path}: has no header.json: it is no log")
+    log, *samples = (parse(content, f"{path}, {name}") for name, content in members.items())
+    if not isinstance(log, dict):
+        raise DataError(f"{path}, {head}: is not a JSON object")
+    log["samples"] = samples
     return [FileRow(str(path), cleaned({"status": "started"} | log, str(path)))]
 
 

@@ -3,6 +3,7 @@
 import gzip
 import json
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -297,6 +298,35 @@ def test_an_archive_that_was_cut_off_is_read_as_far_as_it_goes() -> None:
         made.writestr("other.json", "{}")
     with pytest.raises(DataError, match=r"has no header\.json"):
         read_path(Path("none.eval"))
+
+
+def _zstandard(path: str, members: dict[str, Any], *, damaged: bool = False) -> None:
+    """Write an archive as today's Inspect does, with what this Python's zipfile cannot write."""
+    with zipfile.ZipFile(path, "w") as made:
+        for name, value in members.items():
+            content = json.dumps(value).encode()
+            half = len(content) // 2  # more than one frame, as of large samples
+            frames = [
+                pa.compress(c, codec="zstd", asbytes=True) for c in (content[:half], content[half:])
+            ]
+            made.writestr(name, b"".join(frames))
+            info = made.getinfo(name)
+            info.compress_type, info.file_size = 93, len(content)
+            info.CRC = zlib.crc32(content) + damaged
+
+
+def test_an_archive_packed_with_zstandard_is_read() -> None:
+    members = {
+        "header.json": {name: value for name, value in INSPECT.items() if name != "samples"},
+        "samples/1_epoch_1.json": INSPECT["samples"][0],  # type: ignore[index]
+        "samples/1_epoch_2.json": INSPECT["samples"][1],  # type: ignore[index]
+    }
+    _zstandard("log.eval", members)
+    reading = read_path(Path("log.eval"))
+    assert numbers(reading) == {("theory", "grade_mean"): (0.5, 2)}
+    _zstandard("bad.eval", members, damaged=True)
+    with pytest.raises(DataError, match=r"bad\.eval: .* \(header\.json is damaged\)"):
+        read_path(Path("bad.eval"))
 
 
 def test_attachments_are_found_inside_messages() -> None:
