@@ -93,7 +93,8 @@ def import_results(source: str, wanted: str, store: str, as_json: bool) -> None:
     Parquet, Inspect's .eval, and hf://OWNER/NAME:SPLIT for a data set on the hub.
     """
     from mipo_eval.cli.render import Output
-    from mipo_eval.importers import others_of_the_name, read_path, store_runs
+    from mipo_eval.importers import read_path, store_runs
+    from mipo_eval.importers.earlier import others_of_the_name
     from mipo_eval.store.engine import Store
 
     output = Output(as_json=as_json)

@@ -10,6 +10,7 @@ from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.importers import (
     alpaca_eval,
     arena_hard,
+    earlier,
     inspect,
     judge_replies,
     lighteval,
@@ -17,7 +18,6 @@ from mipo_eval.importers import (
     mt_bench,
 )
 from mipo_eval.importers.base import Imported, JudgeRecord, RunRecord
-from mipo_eval.importers.earlier import kept_apart, others_of_the_name
 from mipo_eval.judges.labelled import in_format
 from mipo_eval.keys import digest
 from mipo_eval.rows import FileRow, is_hub, read_rows
@@ -30,7 +30,6 @@ __all__ = [
     "Imported",
     "JudgeRecord",
     "RunRecord",
-    "others_of_the_name",
     "read_path",
     "store_runs",
 ]
@@ -126,7 +125,7 @@ def store_runs(store: Store, records: Sequence[RunRecord]) -> list[str]:
     """
     for record in records:
         _check_names(record)
-    store.put_rows(rows for record in kept_apart(store, records) for rows in _rows(record))
+    store.put_rows(rows for record in earlier.kept_apart(store, records) for rows in _rows(record))
     return [record.run_id for record in records]
 
 

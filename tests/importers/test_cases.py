@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from mipo_eval.cli import main
-from mipo_eval.importers import others_of_the_name, read_path, store_runs
+from mipo_eval.importers import read_path, store_runs
+from mipo_eval.importers.earlier import others_of_the_name
 from mipo_eval.reports.exported_run import ExportedRun, load_run
 from mipo_eval.store import Store
 from mipo_eval.store.check import check
