@@ -115,7 +115,9 @@ def _add_grade(run: RunRecord, row: FileRow, judge: JudgeRecord, made: ItemRecor
     if value is not None and value != -1 and not 1 <= value <= 10:
         raise row.wrong(f"score is {value}; it is 1 to 10, or -1 for none")
     asked = {"prompt": row.data.get("user_prompt"), "judge": row.elements("judge")}
-    reply = made_reply(judge, asked | {"text": made.text_key}, str(row.data.get("judgment")))
+    judgment = row.data.get("judgment")
+    about = asked | {"text": made.text_key}
+    reply = made_reply(judge, about, str(judgment)) if judgment else None
     given = None if value == -1 else value
     run.grade(judge, made, given, "no grade in the judge's reply", reply)
 

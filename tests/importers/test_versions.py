@@ -481,3 +481,9 @@ def test_something_else_in_a_place_is_passed_over_or_one_line(
         read(value)
     assert str(caught.value).startswith("x.json")
     assert "\n" not in str(caught.value)
+
+
+def test_a_grade_without_its_reply_has_none() -> None:
+    (run,) = read(MT_SINGLE | {"judgment": None}).runs
+    assert run.replies == []
+    assert [grade.value for grade in run.grades] == [8.5]
