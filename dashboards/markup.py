@@ -14,7 +14,7 @@ from difflib import SequenceMatcher
 from html import escape
 from typing import NamedTuple
 
-from mipo_eval.records import clean_text
+from mipo_eval.keys import clean_text
 from mipo_eval.reports.labels import LABELS
 
 MEASURED, PAPER = "measured", "paper"

@@ -1,6 +1,6 @@
 """Pairs of responses that people, or a rule, have labelled: what a judge is measured against.
 
-Any JSONL file of this form will do, one pair per line:
+Any file of this form will do (`FORMS` of mipo_eval/rows.py), one pair per row:
 
     {"prompt": "...", "first": "...", "second": "...", "label": "a" | "b" | "tie",
      "preferences": ["..."], "annotators": ["a", "a", "tie"], "group": "...", "subset": "..."}
@@ -14,7 +14,6 @@ prompt, the texts and the label are needed. Public sets are read in their own fo
     psoups       a list of {"prompt", "chosen", "rejected", "ground_truth_persona", ...}
 """
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,6 +27,7 @@ from mipo_eval.errors import DataError
 from mipo_eval.keys import digest, item_rng
 from mipo_eval.metrics.agreement import Agreement, agreement
 from mipo_eval.records import Item
+from mipo_eval.rows import is_columnar, read_rows, without_nulls
 from mipo_eval.verdict import Verdict, exchanged
 
 ANY_WISH = "The reply does what was asked for, correctly and completely."
@@ -62,18 +62,21 @@ class LabelledPair(BaseModel):
         )
 
 
-def read_pairs(path: Path) -> tuple[LabelledPair, ...]:
-    """Return the pairs of a file in the form of this module, in order.
+def read_pairs(source: Path | str) -> tuple[LabelledPair, ...]:
+    """Return the pairs of a file, or of a data set on the hub, in the form of this module.
 
     Raises:
         DataError: the file cannot be read or holds no pair; a line is wrong, and which field.
     """
-    pairs = tuple(_pair(where, row) for where, row in json_objects(path))
+    found = read_rows(source)
+    if is_columnar(source):
+        found = map(without_nulls, found)
+    pairs = tuple(_pair(where, row) for where, row in found)
     if not pairs:
-        raise DataError(f"{path} holds no pairs")
+        raise DataError(f"{source} holds no pairs")
     repeated = [name for name, n in Counter(pair.pair_id for pair in pairs).items() if n > 1]
     if repeated:
-        raise DataError(f"{path}: the pair_id {repeated[0]!r} is there more than once")
+        raise DataError(f"{source}: the pair_id {repeated[0]!r} is there more than once")
     return pairs
 
 
@@ -151,29 +154,6 @@ def majority(labels: Sequence[Verdict | None]) -> Verdict | None:
     return ranked[0][0]
 
 
-def json_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield where each line of a JSONL file stands, for messages, and the object it holds.
-
-    Raises:
-        DataError: the file cannot be read, or a line is no JSON object.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")  # a text may hold other breaks
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from None
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        where = f"{path}, line {number}"
-        try:
-            row = json.loads(line)
-        except ValueError:
-            raise DataError(f"{where}: not JSON") from None
-        if not isinstance(row, dict):
-            raise DataError(f"{where}: not a JSON object")
-        yield where, row
-
-
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -249,17 +229,12 @@ def in_format(name: str, path: Path) -> Iterator[None]:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read: {error}") from None
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-        reason = f"{type(error).__name__}: {error}"
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise DataError(f"{path} is not in the format of {name} ({reason})") from error
 
 
-def _json_rows(path: Path) -> list[Any]:
-    """Return the values of a .jsonl file, or of the list that a .json file is."""
-    text = path.read_text(encoding="utf-8-sig")
-    if path.suffix == ".jsonl":
-        return [json.loads(line) for line in text.split("\n") if line.strip()]
-    found = json.loads(text)
-    return found if isinstance(found, list) else [found]
+def _rows(path: Path) -> list[dict[str, Any]]:
+    return [row.data for row in read_rows(path)]
 
 
 def _llmbar(path: Path) -> Iterator[PairRow]:
@@ -267,7 +242,7 @@ def _llmbar(path: Path) -> Iterator[PairRow]:
     known = [i for i, part in enumerate(parts) if part in {"Adversarial", "Natural"}]
     names = parts[known[-1] : -1] if known else ()
     subset = "/".join(names[: names.index("evaluators")] if "evaluators" in names else names)
-    for number, row in enumerate(_json_rows(path)):
+    for number, row in enumerate(_rows(path)):
         if row["label"] not in _LLMBAR:
             raise DataError(f"{path}, row {number + 1}: label is {row['label']!r}; it is 1 or 2")
         pair = LabelledPair(
@@ -282,7 +257,7 @@ def _llmbar(path: Path) -> Iterator[PairRow]:
 
 
 def _judgebench(path: Path) -> Iterator[PairRow]:
-    for row in _json_rows(path):
+    for row in _rows(path):
         pair = LabelledPair(
             pair_id=row["pair_id"],
             prompt=row["question"],
@@ -296,7 +271,7 @@ def _judgebench(path: Path) -> Iterator[PairRow]:
 
 def _pandalm(path: Path) -> Iterator[PairRow]:
     path = path / PANDALM_PAIRS if path.is_dir() else path
-    rows = _json_rows(path)
+    rows = _rows(path)
     if "pandalm_result" not in rows[0]:
         yield from ((_pandalm_pair(row), row) for row in rows)
         return
@@ -327,7 +302,7 @@ def _pandalm_pair(row: Mapping[str, Any]) -> LabelledPair:
 
 def _psoups(path: Path) -> Iterator[PairRow]:
     """Yield persona pairs: the chosen response fits the persona, which is the one preference."""
-    for number, row in enumerate(_json_rows(path)):
+    for number, row in enumerate(_rows(path)):
         pair = LabelledPair(
             pair_id=f"psoups-{number}",
             prompt=row["prompt"],

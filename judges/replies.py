@@ -15,7 +15,6 @@ parsers, not taken from what the files say of them. Where a set has a rule of it
 replies into a verdict, that rule is spelled out here.
 """
 
-import json
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -44,13 +43,13 @@ from mipo_eval.judges.labelled import (
     PANDALM,
     LabelledPair,
     in_format,
-    json_objects,
     pair_rows,
     validated,
 )
 from mipo_eval.judges.parse import parse_choice, parse_rating, rating_probabilities
 from mipo_eval.keys import canonical_json
 from mipo_eval.models.base import Request
+from mipo_eval.rows import is_columnar, read_rows, without_nulls
 from mipo_eval.store.calls import Call, Ledger
 from mipo_eval.store.engine import Store
 from mipo_eval.verdict import Verdict, ahead, exchanged, merge_orders
@@ -279,11 +278,10 @@ class StoredReply(BaseModel):
 def is_reply_file(path: Path) -> bool:
     """Return whether a file looks like one of ours, by its first line."""
     try:
-        with path.open(encoding="utf-8") as file:
-            first = json.loads(file.readline())
-    except (OSError, ValueError):
+        first = next(read_rows(path), None)
+    except DataError:
         return False
-    return isinstance(first, dict) and {"pair_id", "reply"} <= first.keys()
+    return first is not None and {"pair_id", "reply"} <= first.data.keys()
 
 
 def read_replies(path: Path, pairs: Sequence[LabelledPair]) -> tuple[PairReading, ...]:
@@ -295,8 +293,10 @@ def read_replies(path: Path, pairs: Sequence[LabelledPair]) -> tuple[PairReading
     known = {pair.pair_id: pair for pair in pairs}
     found: dict[str, dict[Place, str | None]] = {}
     rates: bool | None = None
-    for where, row in json_objects(path):
-        line = validated(where, StoredReply, row)
+    columnar = is_columnar(path)
+    for row in read_rows(path):
+        where, fields = without_nulls(row) if columnar else row
+        line = validated(where, StoredReply, {"reply": None} | fields if columnar else fields)
         if line.pair_id not in known:
             raise DataError(f"{where}: no pair has the id {line.pair_id!r}")
         if (line.shown_first is None) == (line.response is None):

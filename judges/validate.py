@@ -335,7 +335,7 @@ def _rates(
 
     beats = rate("hostile_beats_rate", {"a": 100.0, "tie": 0.0, "b": 0.0}, ties="loss")
     half = rate("hostile_win_rate", {"a": 100.0, "tie": 50.0, "b": 0.0}, ties="half")
-    return AttackRates(kind, beats, 100 * verdicts.count("tie") / half.n, half)
+    return AttackRates(kind, beats, 100 * verdicts.count("tie") / (half.n or 1), half)
 
 
 def attack_json(found: AttackReport) -> dict[str, Any]:

@@ -1,9 +1,12 @@
-"""Content keys and per-item randomness: the same thing has the same name on every machine."""
+"""Content keys, per-item randomness, storable texts: the same thing is the same everywhere."""
 
 import hashlib
 import json
 import random
+import re
 from typing import Any
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def canonical_json(value: Any) -> str:
@@ -34,3 +37,8 @@ def item_rng(seed: int, *key: str) -> random.Random:
     `hash(str)` differs between processes, so the key is digested instead.
     """
     return random.Random(digest([seed, *key]))
+
+
+def clean_text(text: str) -> str:
+    """Replace what no database stores (NUL, lone surrogates) by U+FFFD; all else is kept."""
+    return _UNSTORABLE.sub("\ufffd", text)

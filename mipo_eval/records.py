@@ -1,7 +1,6 @@
 """The facts that cross module borders, one frozen record each."""
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,8 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 from mipo_eval.errors import DataError
 from mipo_eval.keys import digest
 from mipo_eval.signature import Signature
-
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
@@ -122,11 +119,6 @@ class ContextLikelihoods:
             raise DataError("a response without tokens has no likelihood under a context")
 
 
-def clean_text(text: str) -> str:
-    """Replace what no database stores (NUL, lone surrogates) by U+FFFD; all else is kept."""
-    return _UNSTORABLE.sub("\ufffd", text)
-
-
 def text_key(text: str) -> str:
     """Return the content key of a response text, used by verdicts to name what was judged."""
     return digest(text)
@@ -178,8 +170,9 @@ class Score:
     """Rates are 0-100, Self-BLEU 0-1, ratings 1-5, entropies and lifts in nats.
 
     None when not one item could be scored: no value is not a value of zero."""
-    n: int
-    """Items the value is over; 0 exactly when there is no value."""
+    n: int | None
+    """Items the value is over; 0 exactly when there is no value, None where another tool that made
+    it does not say over how many."""
     unscored_reasons: Mapping[str, int] = field(default_factory=dict)
     """Items left out, counted by reason."""
     ci95: tuple[float, float] | None = None

@@ -1,4 +1,4 @@
-"""Item files: JSONL, one `records.Item` per line, read and written one line at a time."""
+"""Item files: one `records.Item` per row, read and written one row at a time; written as JSONL."""
 
 import contextlib
 import json
@@ -6,14 +6,13 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
 
 from pydantic import ValidationError
 
 from mipo_eval.errors import DataError
 from mipo_eval.records import Item
+from mipo_eval.rows import FileRow, is_columnar, read_rows, without_nulls
 
-_BOM = b"\xef\xbb\xbf"
 _KINDS = {dict: "an object", list: "a list", str: "text", bool: "true/false", type(None): "null"}
 _WANTED = {
     "string_type": "text",
@@ -24,8 +23,8 @@ _WANTED = {
 }
 
 
-def read_items(path: Path) -> Iterator[Item]:
-    """Read an item file lazily; memory grows only with the ids, kept to find duplicates.
+def read_items(source: Path | str) -> Iterator[Item]:
+    """Read an item file, or a data set on the hub; memory grows only with the ids.
 
     Blank lines and a byte order mark are passed over. Nothing else is: the first wrong line ends
     the reading, because a suite with holes would silently be another suite.
@@ -34,90 +33,47 @@ def read_items(path: Path) -> Iterator[Item]:
         {"item_id": "tea-u1", "prompt": "How do I brew tea?", "context": "I am nine.",
          "preferences": ["Use words a child knows."], "reference": "Ask a grown-up to ..."}
 
+    Of Parquet and the hub, where every row has every column, null is what is absent.
+
     Raises:
-        DataError: the file is missing, not a file, unreadable or empty (raised at the call), or a
-            line is no valid item or repeats an id (raised on reaching it); names file and line.
+        DataError: the file is missing, not a file, unreadable or empty (raised at the call where
+            that can be seen), or a line is no valid item or repeats an id (raised on reaching it);
+            names file and line.
     """
-    if path.is_dir():
-        raise DataError(f"{path} is a folder: name one item file in it, for example {path}/X.jsonl")
-    if not path.exists():
-        raise DataError(f"{path} is not there: check the path of the item file")
+    path = Path(source)
     if path.is_file() and not path.stat().st_size:
         raise DataError(f"{path} is empty: an item file holds one JSON object per line")
-    return _read(path)
+    return _read(source, read_rows(source, exact=True))
 
 
-def _read(path: Path) -> Iterator[Item]:
-    first_line: dict[str, int] = {}
-    try:
-        with path.open("rb") as lines:  # bytes: only "\n" ends a line, as JSONL has it
-            for number, raw in enumerate(lines, start=1):
-                content = (raw.removeprefix(_BOM) if number == 1 else raw).rstrip()
-                if not content:
-                    continue
-                item = parse_item(content, f"{path}, line {number}")
-                if item.item_id in first_line:
-                    raise DataError(
-                        f"{path}, line {number}, field item_id: {item.item_id!r} was already used"
-                        f" in line {first_line[item.item_id]}; give every item its own id"
-                    )
-                first_line[item.item_id] = number
-                yield item
-    except OSError as error:
-        raise DataError(
-            f"{path} cannot be read ({error.strerror}): check its permissions"
-        ) from error
-    if not first_line:
-        raise DataError(f"{path} holds only blank lines: an item file holds one object per line")
+def _read(source: Path | str, rows: Iterable[FileRow]) -> Iterator[Item]:
+    first: dict[str, str] = {}
+    for row in rows:
+        item = _item(without_nulls(row) if is_columnar(source) else row)
+        place = row.where.removeprefix(f"{source}, ")
+        if item.item_id in first:
+            raise DataError(
+                f"{row.where}, field item_id: {item.item_id!r} was already used in "
+                f"{first[item.item_id]}; give every item its own id"
+            )
+        first[item.item_id] = place
+        yield item
+    if not first:
+        raise DataError(f"{source} holds no items: an item file holds one object per line")
 
 
-def parse_item(line: bytes, where: str) -> Item:
-    """Return the item of one line of an item file; file and line, `where`, open every message.
+def _item(row: FileRow) -> Item:
+    """Return the item of one line of an item file; file and line open every message.
 
     Raises:
         DataError: the line is no valid item; one line with the field and what to do.
     """
-    raw = _parse_object(line, where)
-    for name, value in raw.items():
-        try:
-            json.dumps(value, ensure_ascii=False).encode("utf-8")
-        except UnicodeEncodeError:
-            raise DataError(
-                f"{where}, field {name}: holds half of a surrogate pair (\\ud8xx), which no UTF-8"
-                " text can; remove it or write the whole character"
-            ) from None
     try:
-        return Item.model_validate(raw)
+        return Item.model_validate(row.data)
     except ValidationError as error:
         count = error.error_count()
         more = f" (and {count - 1} more in this line)" if count > 1 else ""
-        raise DataError(f"{where}, {explain(error)}{more}") from None
-
-
-def _parse_object(line: bytes, where: str) -> dict[str, Any]:
-    try:
-        text = line.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{where}: not UTF-8 at byte {error.start + 1}; save the file as UTF-8"
-        ) from None
-    try:
-        raw = json.loads(text, parse_constant=_refuse_constant)
-    except json.JSONDecodeError as error:
-        raise DataError(
-            f"{where}, column {error.colno}: not valid JSON ({error.msg}); an item file holds one"
-            " complete JSON object per line"
-        ) from None
-    except (ValueError, RecursionError) as error:  # NaN, a number of 4,300 digits, deep nesting
-        raise DataError(f"{where}: cannot be read as JSON ({error}); correct the value") from None
-    if not isinstance(raw, dict):
-        kind = _KINDS.get(type(raw), "a number")
-        raise DataError(f"{where}: {kind}, not a JSON object; write one object per line")
-    return raw
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
+        raise DataError(f"{row.where}, {explain(error)}{more}") from None
 
 
 def explain(error: ValidationError) -> str:

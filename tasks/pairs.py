@@ -5,7 +5,7 @@ judgebench   judgebench/dataset=judgebench,response_model=*.jsonl
 pandalm      pandalm/testset-v1.json                              with its three people
 psoups       psoups_alignx/*.json, psoups/*.json                  the persona is the preference
 ca, prism    ca-test.jsonl, prism-test.jsonl                      as `data prepare` makes them
-FILE.jsonl   see judges/labelled.py
+FILE.jsonl   or another form of mipo_eval/rows.py: see judges/labelled.py
 """
 
 from collections import Counter
@@ -24,6 +24,7 @@ from mipo_eval.judges.labelled import (
     read_pairs,
 )
 from mipo_eval.judges.replies import PairReading, is_reply_file, read_replies, read_set_replies
+from mipo_eval.rows import FORMS, names_rows
 from mipo_eval.tasks.datasets import psoups
 from mipo_eval.tasks.sources import load_source, prepared_file
 
@@ -67,8 +68,8 @@ def load_replies(name: str, data_dir: Path, files: Sequence[Path]) -> tuple[Pair
 
 
 def _found(name: str, data_dir: Path) -> tuple[LabelledPair, ...]:
-    if name.endswith(".jsonl"):
-        return read_pairs(Path(name))
+    if names_rows(name):
+        return read_pairs(name)
     if name in _PREPARED:
         if not (pairs := pairs_of_items(load_source(name, data_dir))):
             raise DataError(
@@ -78,7 +79,7 @@ def _found(name: str, data_dir: Path) -> tuple[LabelledPair, ...]:
         return pairs
     if name not in FILES:
         known = ", ".join(SETS)
-        raise ConfigError(f"unknown labelled pairs {name!r}; known: {known}, or a FILE.jsonl")
+        raise ConfigError(f"unknown labelled pairs {name!r}; known: {known}, or {FORMS}")
     patterns = FILES[name]
     found = [file for pattern in patterns for file in sorted(data_dir.glob(pattern))]
     files = [file for file in found if ",judge_name=" not in file.name]  # those hold replies too

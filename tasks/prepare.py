@@ -19,6 +19,7 @@ import numpy as np
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.models.base import Backend, Message, Request, Sampling
 from mipo_eval.records import Item
+from mipo_eval.rows import hub_rows
 from mipo_eval.store.calls import Ledger
 from mipo_eval.store.engine import Store
 from mipo_eval.tasks.datasets import Candidate, Dropped, RawSet, Row, Split
@@ -27,7 +28,7 @@ from mipo_eval.tasks.datasets.mb import MB
 from mipo_eval.tasks.datasets.prism import PRISM
 from mipo_eval.tasks.items import write_items
 from mipo_eval.tasks.prompt import render_query
-from mipo_eval.tasks.sources import first_match, hub_commit, hub_rows, prepared_file, read_rows
+from mipo_eval.tasks.sources import first_match, hub_commit, prepared_file, read_rows
 from mipo_eval.tasks.split import near_duplicates, split_pools
 
 RAW_SETS = {"ca": CA, "prism": PRISM, "mb": MB}

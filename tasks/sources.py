@@ -1,15 +1,12 @@
 """From the name of a data set to its items: prepared files, published files, the hub, the demo."""
 
-import csv
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from mipo_eval import settings
+from mipo_eval import rows, settings
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.keys import digest
 from mipo_eval.records import Item
@@ -23,7 +20,7 @@ Rows = Iterator[dict[str, Any]]
 
 
 def load_source(name: str, data_dir: Path | None = None, split: Split = "test") -> Iterator[Item]:
-    """Return the items of a data set, or of an item file by its path, streamed where possible.
+    """Return the items of a data set, or of an item file by its name, streamed where possible.
 
     An item file has only one part, whatever the `split`.
 
@@ -33,9 +30,9 @@ def load_source(name: str, data_dir: Path | None = None, split: Split = "test") 
     """
     if name in SOURCES:
         return SOURCES[name](data_dir or settings.data_dir(), split)
-    if name.endswith(".jsonl"):
-        return read_items(Path(name))
-    raise ConfigError(f"unknown data set {name!r}; known: {', '.join(SOURCES)}, or a FILE.jsonl")
+    if rows.names_rows(name):
+        return read_items(name)
+    raise ConfigError(f"unknown data set {name!r}; known: {', '.join(SOURCES)}, or {rows.FORMS}")
 
 
 def prepared_file(name: str, data_dir: Path, split: Split) -> Path:
@@ -160,13 +157,13 @@ def _found_questions(spec: QuestionSet, data_dir: Path, split: Split) -> Iterato
         return
     hub_split = spec.hub_train if split == "train" else split
     try:
-        rows = hub_rows(spec.hub, spec.config, spec.revision, hub_split)
+        found = rows.hub_rows(spec.hub, spec.config, spec.revision, hub_split)
     except DataError as error:
         looked_for = [*spec.files[split], *([spec.unsplit] if spec.unsplit else [])]
         raise DataError(
             f"no local file ({', '.join(str(data_dir / name) for name in looked_for)}) and {error}"
         ) from error
-    yield from spec.items(rows, f"{spec.hub}@{str(spec.revision)[:8]}", spec.hub)
+    yield from spec.items(found, f"{spec.hub}@{str(spec.revision)[:8]}", spec.hub)
 
 
 def first_match(folder: Path, patterns: Sequence[str]) -> list[Path]:
@@ -175,7 +172,7 @@ def first_match(folder: Path, patterns: Sequence[str]) -> list[Path]:
 
 
 def read_rows(path: Path) -> Rows:
-    """Yield the rows of a JSONL, JSON, CSV or Parquet file, by its suffix.
+    """Yield the rows of a JSONL, JSON, CSV or Parquet file.
 
     A CSV file without a header of words gets the columns of the original MMLU files: question,
     choice0, choice1, ..., answer.
@@ -183,69 +180,22 @@ def read_rows(path: Path) -> Rows:
     Raises:
         DataError: the file cannot be read, or is not of the kind its name says.
     """
-    reader = _READERS.get(path.suffix)
-    if reader is None:
-        raise DataError(f"{path}: files of this kind are not read; known: {', '.join(_READERS)}")
-    try:
-        yield from reader(path)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror or error})") from error
-    except (ValueError, csv.Error) as error:  # no JSON, not UTF-8, no Parquet
-        reason = " ".join(str(error).split())[:200]
-        raise DataError(f"{path} is not a {path.suffix} file ({reason}); fetch it again") from error
-
-
-def _jsonl(path: Path) -> Rows:
-    with path.open(encoding="utf-8-sig") as lines:
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                row = json.loads(line)
-                if not isinstance(row, dict):
-                    raise DataError(f"{path}, line {number}: not a JSON object")
-                yield row
-
-
-def _json(path: Path) -> Rows:
-    rows = json.loads(path.read_text(encoding="utf-8-sig"))
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise DataError(f"{path} is not a JSON list of objects; its layout is not the known one")
-    yield from rows
+    if path.suffix == ".csv":
+        yield from _csv(path)
+    else:
+        yield from (row.data for row in rows.read_rows(path))
 
 
 def _csv(path: Path) -> Rows:
-    with path.open(encoding="utf-8-sig", newline="") as lines:
-        rows = csv.reader(lines)
-        first = next(rows, [])
-        header = first
-        if "question" not in first and "conversation_id" not in first:
-            header = ["question", *(f"choice{n}" for n in range(len(first) - 2)), "answer"]
-            yield dict(zip(header, first, strict=True))
-        for number, row in enumerate(rows, start=2):
-            if len(row) != len(header):
-                raise DataError(f"{path}, row {number}: {len(row)} columns, expected {len(header)}")
-            yield dict(zip(header, row, strict=True))
-
-
-def _parquet(path: Path) -> Rows:
-    from pyarrow import parquet
-
-    for batch in parquet.ParquetFile(path).iter_batches():
-        yield from batch.to_pylist()
-
-
-_READERS = {".jsonl": _jsonl, ".json": _json, ".csv": _csv, ".parquet": _parquet}
-
-
-def hub_rows(name: str, config: str | None, revision: str | None, split: str) -> Rows:
-    """Return the rows of a split of a hub data set, downloaded or from the hub's local cache.
-
-    Raises:
-        DataError: the hub cannot be reached, access was not granted, or there is no such split.
-    """
-    import datasets
-
-    with _hub(name):
-        return iter(datasets.load_dataset(name, config, revision=revision, split=split))
+    (_, first), *_ = chain(islice(rows.csv_cells(path), 1), [(0, [])])
+    if "question" in first or "conversation_id" in first:
+        yield from (row.data for row in rows.read_rows(path))
+        return
+    header = ["question", *(f"choice{n}" for n in range(len(first) - 2)), "answer"]
+    for number, row in rows.csv_cells(path):
+        if len(row) != len(header):
+            raise DataError(f"{path}, row {number}: {len(row)} columns, expected {len(header)}")
+        yield dict(zip(header, row, strict=True))
 
 
 def hub_commit(name: str) -> str:
@@ -256,22 +206,5 @@ def hub_commit(name: str) -> str:
     """
     from huggingface_hub import HfApi
 
-    with _hub(name):
+    with rows.reaching_hub(name):
         return str(HfApi().dataset_info(name).sha)
-
-
-@contextmanager
-def _hub(name: str) -> Iterator[None]:
-    import httpx2
-    from huggingface_hub import errors
-
-    try:
-        yield
-    # What fails below HTTP comes through as the client's own error, which is no OSError.
-    except (OSError, ValueError, errors.HfHubHTTPError, httpx2.HTTPError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise DataError(
-            f"{name} cannot be found on the hub ({reason}): connect to the network, accept its "
-            f"terms at https://huggingface.co/datasets/{name} and log in with `hf auth login` if "
-            "it is gated, or put its files into the data folder (data prepare: give --source)"
-        ) from error

@@ -13,6 +13,7 @@ from typing import Literal
 
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.records import Item
+from mipo_eval.rows import FORMS, is_hub, names_rows, short_name
 from mipo_eval.tasks.sources import load_source
 
 Form = Literal["query", "answer", "letters", "texts"]
@@ -27,7 +28,7 @@ class SuiteTask:
     name: str
     """As tables and scores show it."""
     source: str
-    """A name of `tasks.sources.SOURCES`, or the path of an item file."""
+    """A name of `tasks.sources.SOURCES`, or of an item file or a data set on the hub."""
     lm_eval_task: str
 
 
@@ -70,13 +71,16 @@ def find_suite(name: str) -> Suite:
     """
     if name in SUITES:
         return SUITES[name]
-    if name.endswith(".jsonl"):
-        path = Path(name)
-        if not path.is_file():
-            raise DataError(f"there is no item file at {name}")
-        task = SuiteTask(name=path.stem, source=str(path.absolute()), lm_eval_task="mipo_items")
-        return Suite(name=path.stem, about=f"items of {name}", tasks=(task,))
-    raise ConfigError(f"unknown suite {name!r}; known: {', '.join(SUITES)}, or a FILE.jsonl")
+    if names_rows(name):
+        source = name
+        if not is_hub(name):
+            if not Path(name).is_file():
+                raise DataError(f"there is no item file at {name}")
+            source = str(Path(name).absolute())
+        called = short_name(name)
+        task = SuiteTask(name=called, source=source, lm_eval_task="mipo_items")
+        return Suite(name=called, about=f"items of {name}", tasks=(task,))
+    raise ConfigError(f"unknown suite {name!r}; known: {', '.join(SUITES)}, or {FORMS}")
 
 
 def suite_items(

@@ -14,8 +14,8 @@ import pandas as pd
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.judges.panel import agreement_matrix
 from mipo_eval.judges.people import labels_of
-from mipo_eval.keys import digest, item_rng
-from mipo_eval.records import Item, Run, clean_text, text_key
+from mipo_eval.keys import clean_text, digest, item_rng
+from mipo_eval.records import Item, Run, text_key
 from mipo_eval.store.engine import Store
 from mipo_eval.store.items import get_item
 from mipo_eval.store.judges import StoredJudge, choosers, put_judge

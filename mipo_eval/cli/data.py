@@ -108,12 +108,10 @@ def prepare(  # noqa: PLR0913, PLR0917 - one parameter per flag
 
 
 @data.command()
-@click.argument(
-    "files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE..."
-)
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @json_option
-def check(files: tuple[Path, ...], as_json: bool) -> None:
-    """Check every line of item files; the first that is wrong is named with its field.
+def check(files: tuple[str, ...], as_json: bool) -> None:
+    """Check every row of item files; the first that is wrong is named with its field.
 
     Several files are parts, as train and test: no user and no prompt may stand in two of them.
     """
@@ -122,8 +120,8 @@ def check(files: tuple[Path, ...], as_json: bool) -> None:
     from mipo_eval.tasks.split import refuse_overlap
 
     output = Output(as_json=as_json)
-    counted = {str(file): _counts(read_items(file)) for file in dict.fromkeys(files)}
-    refuse_overlap({file: read_items(Path(file)) for file in counted})
+    counted = {file: _counts(read_items(file)) for file in dict.fromkeys(files)}
+    refuse_overlap({file: read_items(file) for file in counted})
     if as_json:
         documents = [{"file": file, **counts} for file, counts in counted.items()]
         output.document(documents[0] if len(documents) == 1 else {"files": documents})

@@ -18,7 +18,15 @@ _SHOWN = 12
 EXPORTS = ("csv", "parquet", "md", "latex", "json", "html", "alpaca_eval", "lm_eval")
 _TABLES = ("md", "latex", "html")
 """Formats that set runs side by side."""
-IMPORTS = ("lm_eval", "inspect", "alpaca_eval", "arena_hard", "mt_bench", "judge_replies")
+IMPORTS = (
+    "lm_eval",
+    "lighteval",
+    "inspect",
+    "alpaca_eval",
+    "arena_hard",
+    "mt_bench",
+    "judge_replies",
+)
 
 
 @click.command("export")
@@ -66,7 +74,7 @@ def export_runs(
 
 
 @click.command("import")
-@click.argument("path", type=click.Path(path_type=Path), metavar="FILE|FOLDER")
+@click.argument("source", metavar="FILE|FOLDER")
 @click.option(
     "--format",
     "wanted",
@@ -77,18 +85,22 @@ def export_runs(
 )
 @store_option
 @json_option
-def import_results(path: Path, wanted: str, store: str, as_json: bool) -> None:
+def import_results(source: str, wanted: str, store: str, as_json: bool) -> None:
     """Read results of other tools into the store, with signatures of their own.
 
-    All of it or nothing: a malformed file leaves the store as it was. An import can be repeated.
+    All of it or nothing: a malformed file leaves the store as it was. An import can be repeated; a
+    file that tells anything else than an earlier one is another run. JSON, JSONL (.gz too), CSV,
+    Parquet, Inspect's .eval, and hf://OWNER/NAME:SPLIT for a data set on the hub.
     """
     from mipo_eval.cli.render import Output
     from mipo_eval.importers import read_path, store_runs
+    from mipo_eval.importers.earlier import others_of_the_name
     from mipo_eval.store.engine import Store
 
     output = Output(as_json=as_json)
-    imported = read_path(path, wanted)
+    imported = read_path(source, wanted)
     with Store.open(store) as opened:
+        others = others_of_the_name(opened, imported.runs)
         run_ids = store_runs(opened, imported.runs)
     if as_json:
         output.document(
@@ -96,6 +108,8 @@ def import_results(path: Path, wanted: str, store: str, as_json: bool) -> None:
                 "rows": imported.rows,
                 "taken": imported.taken,
                 "left_out": dict(imported.left_out),
+                "without_value": dict(imported.without_value),
+                "others_of_the_name": others,
                 "runs": [
                     {"run_id": run_id, "model": r.model, "suite": r.suite, "scores": len(r.scores)}
                     for run_id, r in zip(run_ids, imported.runs, strict=True)
@@ -103,12 +117,12 @@ def import_results(path: Path, wanted: str, store: str, as_json: bool) -> None:
             }
         )
         return
-    output.show(*_summary(imported, run_ids))
+    output.show(*_summary(imported, run_ids, others))
     if run_ids:
         output.note(f"Scores of one: mipo-eval show {run_ids[0][:12]}")
 
 
-def _summary(imported: "Imported", run_ids: list[str]) -> list["RenderableType"]:
+def _summary(imported: "Imported", run_ids: list[str], others: list[str]) -> list["RenderableType"]:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
@@ -129,6 +143,10 @@ def _summary(imported: "Imported", run_ids: list[str]) -> list["RenderableType"]
         inert(f"{imported.taken:,} of {imported.rows:,} rows taken, {len(set(run_ids)):,} runs")
     ]
     lines += [inert(f"left out: {n:,} x {why}") for why, n in imported.left_out.items()]
+    lines += [inert(f"no value: {n:,} x {why}") for why, n in imported.without_value.items()]
+    lines += [inert(line) for line in others[:_SHOWN]]
+    if len(others) > _SHOWN:
+        lines.append(inert(f"... and {len(others) - _SHOWN:,} more runs that share a name"))
     if len(run_ids) > _SHOWN:
         lines.append(inert(f"the first {_SHOWN} of them:"))
     return [*lines, table]

@@ -1,6 +1,5 @@
 """`mipo-eval judges list|agreement|family|correct`: the judges of a store, looked at themselves."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -187,7 +186,8 @@ def _family_table(test: "FamilyTest") -> "list[RenderableType]":
     default="people",
     show_default=True,
     metavar="WHO|FILE",
-    help="Who labelled on the board (WHO,WHO; people: everybody), or pairs in a FILE.jsonl.",
+    help="Who labelled on the board (WHO,WHO; people: everybody), or pairs in a FILE.jsonl "
+    "(.parquet, hf://...).",
 )
 @click.option("--against", metavar="RUN", help="The run to compare with. Default: the references.")
 @options.seed_option
@@ -207,14 +207,15 @@ def correct(  # noqa: PLR0913, PLR0917 - one parameter per flag
     Rogan-Gladen. A tie is half a win.
     """
     from mipo_eval.reports import correction
+    from mipo_eval.rows import names_rows
     from mipo_eval.store.judges import find_judge
     from mipo_eval.store.runs import find_run
 
     found = find_run(store, run)
     other = find_run(store, against) if against else None
     told = (
-        correction.file_labels(store, found, Path(labels))
-        if labels.endswith(".jsonl")
+        correction.file_labels(store, found, labels)
+        if names_rows(labels)
         else correction.store_labels(store, labels.split(","))
     )
     own = find_judge(store, judge)

@@ -269,7 +269,7 @@ def _details(section: "Section", task: str, marks: Mapping[str, int]) -> "Grid":
             interval(cell.ci95, f".{decimals(section.metric)}f"),
             _rank(cell),
             cell.letters,
-            f"{cell.n}{seeds}{unscored}",
+            f"{'?' if cell.n is None else cell.n}{seeds}{unscored}",
             "" if cell.tie_rate is None else f"{cell.tie_rate:.1f} %",
         )
     return table

@@ -39,7 +39,8 @@ def suite_option(*, required: bool = False) -> Decorator:
         required=required,
         default=None if required else "",
         metavar="SUITE",
-        help="Name of a suite, or an item file (FILE.jsonl).",
+        help="Name of a suite, an item file (.jsonl, .json, .parquet; .gz too), or "
+        "hf://OWNER/NAME:SPLIT.",
     )
 
 

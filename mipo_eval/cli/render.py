@@ -235,9 +235,9 @@ def estimate(value: float | None, ends: tuple[float, float] | None, form: str = 
     return cell.append(f" {interval(ends, form)}", style="dim") if ends else cell
 
 
-def counted(n: int, unscored: int) -> Text:
+def counted(n: int | None, unscored: int) -> Text:
     """Return how many items have a value, and in brackets how many have none."""
-    cell = Text(str(n))
+    cell = Text("?" if n is None else str(n))
     return cell.append(f" ({unscored})", style="yellow") if unscored else cell
 
 

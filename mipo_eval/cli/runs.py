@@ -121,12 +121,9 @@ def _said(store: "Store", entry: "Answered") -> Said:
     from mipo_eval.records import text_key
     from mipo_eval.store.verdicts import remarks_on
 
-    response = entry.response.text if entry.response else None
-    texts = {"response": response, "reference": entry.item.reference}
-    return {
-        of: remarks_on(store, entry.item.key, text_key(text)) if text else []
-        for of, text in texts.items()
-    }
+    reference = entry.item.reference
+    keys = {"response": entry.text_key, "reference": text_key(reference) if reference else None}
+    return {of: remarks_on(store, entry.item.key, key) if key else [] for of, key in keys.items()}
 
 
 def _sample_json(entry: "Answered", said: Said, *, whole: bool) -> dict[str, object]:
@@ -308,7 +305,9 @@ def _recipe(found: "Reproduction") -> list["RenderableType"]:
     rows.append(("with", ", ".join(f"{name} {value}" for name, value in found.versions.items())))
     for score in found.scores if len(found.scores) <= 3 else ():
         value = number(score.value, ".6g", absent="none")
-        rows.append((f"{score.task}: {score.metric}", f"{value} (n {score.n})"))
+        rows.append(
+            (f"{score.task}: {score.metric}", f"{value} (n {'?' if score.n is None else score.n})")
+        )
     return [facts(rows, "bold"), Text(""), inert(found.command)]
 
 

@@ -84,7 +84,11 @@ def _is_short_name(name: str) -> bool:
 @click.command(cls=_ShortNames)
 @click.argument("method")
 @click.option("--model", metavar="CKPT", help="Base model: checkpoint folder, hub id, or demo.")
-@click.option("--suite", metavar="SUITE", help="Suite with a training split, or a FILE.jsonl.")
+@click.option(
+    "--suite",
+    metavar="SUITE",
+    help="Suite with a training split, or a FILE.jsonl (.parquet, hf://...).",
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path),

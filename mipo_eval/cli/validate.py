@@ -33,7 +33,8 @@ _STORE = "store:"
 @click.option(
     "--data",
     metavar="NAME|FILE",
-    help="llmbar, judgebench, pandalm, psoups, ca, prism, pairs in a FILE.jsonl, or store:WHO.",
+    help="llmbar, judgebench, pandalm, psoups, ca, prism, pairs in a FILE.jsonl (.parquet, "
+    "hf://...), or store:WHO.",
 )
 @click.option(
     "--data-dir",
@@ -132,7 +133,9 @@ def validate(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number i
 
 def _shown(data: str) -> str:
     """Return what pairs are called: a set's name, or a file's without its folders."""
-    return Path(data).name if data.endswith(".jsonl") else data
+    from mipo_eval.rows import names_rows
+
+    return Path(data).name if names_rows(data) else data
 
 
 def _pairs(

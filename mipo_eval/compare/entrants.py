@@ -4,8 +4,8 @@ RUN               the beginning of a run's id in the store
 CKPT, demo,       a model, as `--model` names it: what it has not answered yet is generated
 vllm:PATH,
 openai:NAME@URL
-FILE.jsonl,       responses made elsewhere; kept in the store as a run
-FILE.json
+FILE.jsonl,       responses made elsewhere, in any form of rows.py; kept in the store as a run
+hf://OWNER/NAME
 reference         the items' reference responses
 
 A file of responses is JSONL by item, or the outputs of alpaca_eval:
@@ -24,10 +24,10 @@ from mipo_eval.checkpoints import check_checkpoint
 from mipo_eval.environment import KIND, environment
 from mipo_eval.errors import ConfigError, DataError, ModelError
 from mipo_eval.evaluation.score import response_scores
-from mipo_eval.importers.base import FileRow, read_rows
 from mipo_eval.keys import digest
 from mipo_eval.models.spec import checkpoint_name
 from mipo_eval.records import Item, Response, Run, Score
+from mipo_eval.rows import HUB, FileRow, is_hub, names_rows, read_rows
 from mipo_eval.signature import join, short
 from mipo_eval.store.engine import Store, now
 from mipo_eval.store.responses import Scorable, put_generation, put_responses, scorable, texts_of
@@ -98,16 +98,15 @@ def find_entrant(
     """
     if name == REFERENCE:
         return Entrant(label=label, name=name, about="the references", run=None, kind=None)
-    path = Path(name)
-    if name.endswith(SUFFIXES):
-        if not path.is_file():
+    if names_rows(name):
+        if not (is_hub(name) or Path(name).is_file()):
             raise DataError(f"there is no response file at {name}")
-        run, kind = _of_file(store, path, field)
+        run, kind = _of_file(store, name, field)
         return Entrant(label=label, name=name, about=f"responses in {name}", run=run, kind=kind)
     if is_stored_run(name):
         run = find_run(store, name)
         kind = _kind_of(run)
-    elif name != "demo" and not re.search("[/:]", name) and not path.exists():
+    elif name != "demo" and not re.search("[/:]", name) and not Path(name).exists():
         raise ConfigError(
             f"{name!r} is no entrant: name a run of {store.name} (`mipo-eval runs` lists them), a "
             "checkpoint's folder or hub id, vllm:PATH, openai:NAME@URL, a response file, demo or "
@@ -138,9 +137,9 @@ def _kind_of(run: Run) -> str:
     return run.model
 
 
-def _of_file(store: Store, path: Path, field: Field) -> tuple[Run, str]:
+def _of_file(store: Store, source: str, field: Field) -> tuple[Run, str]:
     """Keep a file's responses as a run, so that they can be shown and entered again."""
-    name, texts = read_responses(path, field.items)
+    name, texts = read_responses(source, field.items)
     spec = {"responses": name, "texts": digest(sorted(texts.items()))}
     generation_key = digest(spec)
     put_generation(store, generation_key, spec)
@@ -149,7 +148,7 @@ def _of_file(store: Store, path: Path, field: Field) -> tuple[Run, str]:
         Response(
             item_key=key,
             text=text,
-            reason=None if text is not None else f"no response in {path.name}",
+            reason=None if text is not None else f"no response in {Path(source).name}",
             final=True,
             prompt_hash=digest(prompts[key]),
         )
@@ -222,7 +221,7 @@ def responses_of(store: Store, entrant: Entrant, items: Sequence[Item]) -> list[
 
 
 def _text(made: Mapping[str, Answer], item: Item, entrant: Entrant) -> Answer:
-    is_file = entrant.name.endswith(SUFFIXES)
+    is_file = names_rows(entrant.name)
     absent = f"not in {Path(entrant.name).name}" if is_file else NOT_GENERATED
     text, reason = made.get(item.key, (None, absent))
     if text is None:
@@ -246,11 +245,10 @@ def same_family(entrants: Sequence[Entrant], family_of: Callable[[str], str | No
     return next(iter(kinds.values()), None)
 
 
-SUFFIXES = (".jsonl", ".json")
 _SHOWN = 60
 
 
-def read_responses(path: Path, items: Sequence[Item]) -> tuple[str, dict[str, str | None]]:
+def read_responses(source: Path | str, items: Sequence[Item]) -> tuple[str, dict[str, str | None]]:
     """Return the name of a file's generator, or its own, and its responses by item key.
 
     A response is None where the file says that there is none.
@@ -260,27 +258,28 @@ def read_responses(path: Path, items: Sequence[Item]) -> tuple[str, dict[str, st
     in the items' order.
 
     Args:
-        path: a .jsonl or .json file.
+        source: a file or a data set on the hub, as rows.py reads them.
         items: the items that responses are wanted for.
 
     Raises:
         DataError: the file cannot be read, a row is malformed or there twice, or no row is about
             any of the items.
     """
-    rows = list(read_rows(path))
+    rows = list(read_rows(source))
     if not rows:
-        raise DataError(f"{path} holds no responses")
+        raise DataError(f"{source} holds no responses")
+    file_name = str(source).removeprefix(HUB) if is_hub(source) else Path(source).name
     if "item_id" in rows[0].data:
-        name, texts = path.name, _by_id(rows, items)
+        name, texts = file_name, _by_id(rows, items)
     elif {"instruction", "output"} <= rows[0].data.keys():
-        name, texts = _generator(rows) or path.name, _by_instruction(rows, items)
+        name, texts = _generator(rows) or file_name, _by_instruction(rows, items)
     else:
         raise rows[0].wrong(
             'is no response: write {"item_id": ..., "response": ...}, or alpaca_eval\'s '
             '{"instruction": ..., "output": ..., "generator": ...}'
         )
     if not texts:
-        raise DataError(f"{path}: none of its {len(rows)} rows is about an item of the suite")
+        raise DataError(f"{source}: none of its {len(rows)} rows is about an item of the suite")
     return name, texts
 
 

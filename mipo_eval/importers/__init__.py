@@ -7,21 +7,30 @@ from typing import NamedTuple
 
 from mipo_eval import __version__
 from mipo_eval.errors import ConfigError, DataError
-from mipo_eval.importers import alpaca_eval, arena_hard, inspect, judge_replies, lm_eval, mt_bench
-from mipo_eval.importers.base import FileRow, Imported, JudgeRecord, RunRecord, read_rows
+from mipo_eval.importers import (
+    alpaca_eval,
+    arena_hard,
+    earlier,
+    inspect,
+    judge_replies,
+    lighteval,
+    lm_eval,
+    mt_bench,
+)
+from mipo_eval.importers.base import Imported, JudgeRecord, RunRecord
+from mipo_eval.judges.labelled import in_format
 from mipo_eval.keys import digest
+from mipo_eval.rows import FileRow, is_hub, read_rows
 from mipo_eval.store.engine import Rows, Store, now
 from mipo_eval.store.items import item_row
 from mipo_eval.store.runs import score_rows
 
 __all__ = [
     "FORMATS",
-    "FileRow",
     "Imported",
     "JudgeRecord",
     "RunRecord",
     "read_path",
-    "read_rows",
     "store_runs",
 ]
 
@@ -35,6 +44,7 @@ class _Reader(NamedTuple):
 
 FORMATS: dict[str, _Reader] = {
     "lm_eval": _Reader(lm_eval.is_ours, lm_eval.read),
+    "lighteval": _Reader(lighteval.is_ours, lighteval.read),
     "inspect": _Reader(inspect.is_ours, inspect.read),
     "alpaca_eval": _Reader(alpaca_eval.is_ours, alpaca_eval.read),
     "arena_hard": _Reader(arena_hard.is_ours, arena_hard.read),
@@ -43,49 +53,65 @@ FORMATS: dict[str, _Reader] = {
 }
 NO_TEXT = "the imported file does not hold the text"
 _MAX_NAME = 64
-_SUFFIXES = {".json", ".jsonl", ".csv", ".eval"}
+_SUFFIXES = {".json", ".jsonl", ".csv", ".eval", ".parquet"}
 
 
-def read_path(path: Path, wanted: str = "auto") -> Imported:
+def read_path(source: Path | str, wanted: str = "auto") -> Imported:
     """Read a file, or every file of a folder, into records; nothing is stored.
 
     Args:
-        path: a file, or a folder searched through and through.
+        source: a file, a folder searched through and through, or a data set on the hub.
         wanted: a name of `FORMATS`, or "auto" to tell the format from the fields.
 
     Raises:
         ConfigError: a file is of no known format, or nothing in the folder is.
-        DataError: a file is malformed; the message names file and line.
+        DataError: a file is malformed, or nothing of it can be taken; the message names file and
+            line.
     """
-    imported = Imported()
-    if path.is_file():
-        if not _read_file(path, wanted, imported):
+    imported, path = Imported(), Path(source)
+    if path.is_file() or is_hub(source):
+        if not _read_file(source, wanted, imported):
             known = f"{wanted} files" if wanted != "auto" else f"one of {', '.join(FORMATS)}"
-            raise ConfigError(f"{path} does not look like {known}: name its format with --format")
+            raise ConfigError(f"{source} does not look like {known}: name its format with --format")
+        if not imported.runs:
+            raise DataError(f"{source}: nothing of it can be taken ({_listed(imported)})")
         return imported
     if not path.is_dir():
         raise ConfigError(f"there is no file or folder at {path}")
-    files = sorted(f for f in path.rglob("*") if f.suffix in _SUFFIXES and f.is_file())
+    files = sorted(
+        file
+        for file in path.rglob("*")
+        if Path(file.name.removesuffix(".gz")).suffix in _SUFFIXES and file.is_file()
+    )
     for file in files:
-        if not _read_file(file, wanted, imported):
+        if not file.stat().st_size:
+            imported.left_out["files that are empty"] += 1
+        elif not _read_file(file, wanted, imported):
             imported.left_out["files of no known format"] += 1
     if not imported.runs:
-        raise ConfigError(f"nothing in {path} is of a known format ({', '.join(FORMATS)})")
+        left = f"; left out: {_listed(imported)}" if imported.left_out else ""
+        raise ConfigError(f"nothing in {path} is of a known format ({', '.join(FORMATS)}){left}")
     return imported
 
 
-def _read_file(path: Path, wanted: str, imported: Imported) -> bool:
+def _listed(imported: Imported) -> str:
+    return ", ".join(f"{n} x {why}" for why, n in imported.left_out.items())
+
+
+def _read_file(source: Path | str, wanted: str, imported: Imported) -> bool:
     """Add what a file holds; False when it is of no known format."""
-    rows = inspect.read_archive(path) if path.suffix == ".eval" else list(read_rows(path))
+    path = Path(source)
+    rows = inspect.read_archive(path) if path.suffix == ".eval" else list(read_rows(source))
     if not rows:
-        raise DataError(f"{path}: holds no rows")
+        raise DataError(f"{source}: holds no rows")
     candidates = FORMATS if wanted == "auto" else {wanted: FORMATS[wanted]}
-    for reader in candidates.values():
+    for name, reader in candidates.items():
         if reader.is_ours(rows[0]):
             for row in rows:
                 if not reader.is_ours(row):
                     raise row.wrong("is not like the rows before it: fields are missing")
-            reader.read(rows, path, imported)
+            with in_format(name, path):
+                reader.read(rows, path, imported)
             return True
     return False
 
@@ -99,7 +125,7 @@ def store_runs(store: Store, records: Sequence[RunRecord]) -> list[str]:
     """
     for record in records:
         _check_names(record)
-    store.put_rows(rows for record in records for rows in _rows(record))
+    store.put_rows(rows for record in earlier.kept_apart(store, records) for rows in _rows(record))
     return [record.run_id for record in records]
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from mipo_eval.importers.base import (
-    FileRow,
     Imported,
     ItemRecord,
     JudgeRecord,
@@ -18,10 +17,12 @@ from mipo_eval.importers.base import (
     RunRecord,
     entry,
     made_reply,
+    told,
     win_rates,
 )
 from mipo_eval.keys import digest
 from mipo_eval.records import Item
+from mipo_eval.rows import FileRow
 from mipo_eval.signature import short
 
 SOURCE = "alpaca_eval"
@@ -46,9 +47,17 @@ def read(rows: Sequence[FileRow], path: Path, imported: Imported) -> None:
         imported.runs.append(_read_annotations(model, baseline, of_pair, imported))
 
 
-def _run(model: str, baseline: str) -> RunRecord:
-    suite = f"alpaca_eval vs {baseline}"
-    return RunRecord(source=SOURCE, model=model, suite=suite, about={"baseline": baseline})
+def _run(model: str, baseline: str, rows: Sequence[FileRow]) -> RunRecord:
+    return RunRecord(
+        source=SOURCE,
+        model=model,
+        suite=f"alpaca_eval vs {baseline}",
+        told=told(rows),
+        about={
+            "baseline": baseline,
+            "annotator": ", ".join(sorted({row.text("annotator") for row in rows})),
+        },
+    )
 
 
 def _choose(
@@ -59,10 +68,10 @@ def _choose(
     made: ItemRecord,
     reply: ReplyRecord | None = None,
 ) -> None:
-    told = row.as_number(value, "preference")
-    if told is not None and told != 0 and not 1 <= told <= 2:
-        raise row.wrong(f"preference is {told}; it is 0, null or between 1 and 2")
-    preference = None if told is None else 0.5 if told == 0 else told - 1
+    given = row.as_number(value, "preference")
+    if given is not None and given != 0 and not 1 <= given <= 2:
+        raise row.wrong(f"preference is {given}; it is 0, null or between 1 and 2")
+    preference = None if given is None else 0.5 if given == 0 else given - 1
     run.choose(judge, made, preference, "the annotator's reply could not be read", reply=reply)
 
 
@@ -70,14 +79,14 @@ def _read_line(row: FileRow, imported: Imported) -> RunRecord:
     """Take a line that holds a model's preferences in the order of the instructions."""
     model, baseline = row.text("model"), row.text("baseline")
     judge = JudgeRecord(SOURCE, row.text("annotator"))
-    run, entries = _run(model, baseline), []
+    run, entries = _run(model, baseline, [row]), []
     for number, value in enumerate(row.elements("preference")):
         item = Item(
             item_id=f"alpaca_eval-{number}",
             prompt=f"AlpacaEval instruction {number} (its text is not in the imported file)",
             meta={"baseline": baseline, "text_absent": True},
         )
-        made = entry(SOURCE, item, None, stand_in=model, reference_stand_in=baseline)
+        made = entry(SOURCE, item, None, stand_in=run.told, reference_stand_in=baseline)
         entries.append(made)
         _choose(run, row, value, judge, made)
     imported.rows += len(entries)
@@ -89,7 +98,7 @@ def _read_line(row: FileRow, imported: Imported) -> RunRecord:
 def _read_annotations(
     model: str, baseline: str, rows: list[FileRow], imported: Imported
 ) -> RunRecord:
-    run = _run(model, baseline)
+    run = _run(model, baseline, rows)
     entries: dict[str, ItemRecord] = {}
     seen: Counter[tuple[str, str]] = Counter()
     for row in rows:

@@ -1,23 +1,21 @@
-"""What importers share: the rows of a file, what it holds in our terms, and the scores of that.
+"""What importers share: what a file holds in our terms, and the scores of that.
 
 A reader fills a `RunRecord` from the rows of a file; nothing of it is stored yet.
 """
 
-import csv
-import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mipo_eval import __version__
-from mipo_eval.errors import DataError
 from mipo_eval.keys import canonical_json, digest
 from mipo_eval.metrics.aggregate import mean_score
 from mipo_eval.metrics.win_rate import outcome_rates
-from mipo_eval.records import Item, Score, clean_text, text_key
+from mipo_eval.records import Item, Score, text_key
+from mipo_eval.rows import FileRow
 from mipo_eval.signature import join, short
 from mipo_eval.stats.bootstrap import standard_error
 from mipo_eval.store.items import key_of_list
@@ -36,151 +34,6 @@ from mipo_eval.verdict import (
 )
 
 NO_VERDICT = "no verdict in the judge's reply"
-_MAX_SHOWN = 40
-
-
-def cleaned(value: Any) -> Any:
-    """Return a JSON value with every text as a database can hold it."""
-    if isinstance(value, str):
-        return clean_text(value)
-    if isinstance(value, list):
-        return [cleaned(element) for element in value]
-    if isinstance(value, dict):
-        return {clean_text(key): cleaned(element) for key, element in value.items()}
-    return value
-
-
-class FileRow(NamedTuple):
-    """One JSON object of a file."""
-
-    where: str
-    """File and line, or file and row, for messages."""
-    data: dict[str, Any]
-
-    def wrong(self, what: str) -> DataError:
-        """Return the error that this row is wrong."""
-        return DataError(f"{self.where}: {what}")
-
-    def get(self, name: str) -> Any:
-        """Return a field that has to be there."""
-        if name not in self.data:
-            raise self.wrong(f"has no field {name!r}")
-        return self.data[name]
-
-    def text(self, name: str, *, empty: bool = False) -> str:
-        """Return a field that has to be a text, with something in it unless it may be empty."""
-        value = self.get(name)
-        if not isinstance(value, str) or not (empty or value.strip()):
-            raise self.wrong(f"{name} is {_shown(value)}, not a text")
-        return value
-
-    def written(self, name: str) -> str:
-        """Return a text; a writer may have taken one that reads "true" or "12" for a value."""
-        value = self.get(name)
-        if isinstance(value, bool | int | float):
-            return json.dumps(value)
-        return self.text(name, empty=True)
-
-    def name(self, name: str) -> str:
-        """Return a field that has to be a text or a whole number, as text."""
-        value = self.get(name)
-        if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
-            raise self.wrong(f"{name} is {_shown(value)}, not a name")
-        return str(value)
-
-    def number(self, name: str) -> float | None:
-        """Return a field that has to be a finite number or null."""
-        return self.as_number(self.get(name), name)
-
-    def as_number(self, value: Any, name: str) -> float | None:
-        """Return a value that has to be a finite number or null."""
-        if value is None:
-            return None
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise self.wrong(f"{name} is {_shown(value)}, not a number")
-        try:
-            number = float(value)
-        except OverflowError:
-            number = math.inf
-        if not math.isfinite(number):
-            raise self.wrong(f"{name} is {number}, not a finite number")
-        return number
-
-    def elements(self, name: str) -> list[Any]:
-        """Return a field that has to be a list."""
-        value = self.get(name)
-        if not isinstance(value, list):
-            raise self.wrong(f"{name} is {_shown(value)}, not a list")
-        return value
-
-    def rows(self, name: str) -> "list[FileRow]":
-        """Return a field that has to be a list of objects."""
-        return [_row(f"{self.where}, {name}[{n}]", v) for n, v in enumerate(self.elements(name))]
-
-    def row(self, name: str) -> "FileRow":
-        """Return a field that has to be an object."""
-        return _row(f"{self.where}, {name}", self.get(name))
-
-
-def read_rows(path: Path) -> Iterator[FileRow]:
-    """Yield the objects of a .jsonl, .json (a list, or one object) or .csv file.
-
-    Raises:
-        DataError: the file cannot be read, or holds something else; with the line.
-    """
-    try:
-        if path.suffix == ".jsonl":
-            yield from _lines(path)
-        elif path.suffix == ".csv":
-            with path.open(encoding="utf-8-sig", newline="") as stream:
-                for number, fields in enumerate(csv.DictReader(stream), start=2):
-                    known = {name: value for name, value in fields.items() if name is not None}
-                    yield FileRow(f"{path}, line {number}", cleaned(known))
-        else:
-            value = parse(path.read_text(encoding="utf-8-sig"), str(path))
-            if isinstance(value, list):
-                for number, element in enumerate(value, start=1):
-                    yield _row(f"{path}, row {number}", element)
-            else:
-                yield _row(str(path), value)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is not UTF-8 text (byte {error.start})") from None
-    except csv.Error as error:
-        raise DataError(f"{path}: is not CSV ({error})") from None
-
-
-def _lines(path: Path) -> Iterator[FileRow]:
-    with path.open(encoding="utf-8-sig") as stream:
-        for number, line in enumerate(stream, start=1):
-            if line.strip():
-                where = f"{path}, line {number}"
-                yield _row(where, parse(line, where))
-
-
-def parse(text: str, where: str) -> Any:
-    """Return the JSON value of a text; NaN and infinities, which JSON lacks, are null."""
-    try:
-        return json.loads(text, parse_constant=lambda _: None)
-    except json.JSONDecodeError as error:
-        line = f", line {error.lineno}" if ", line" not in where else ""
-        raise DataError(f"{where}{line}: is not JSON ({error.msg})") from None
-    except ValueError:
-        raise DataError(f"{where}: holds a number of too many digits to be read") from None
-    except RecursionError:
-        raise DataError(f"{where}: is nested too deeply to be read") from None
-
-
-def _row(where: str, value: Any) -> FileRow:
-    if not isinstance(value, dict):
-        raise DataError(f"{where}: is {_shown(value)}, not a JSON object")
-    return FileRow(where, cleaned(value))
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 3] + "..."
 
 
 class ItemRecord(NamedTuple):
@@ -230,6 +83,8 @@ class RunRecord:
     source: str
     model: str
     suite: str
+    told: str
+    """Digest of all that the file says of this run: a file that says anything else is another."""
     entries: Sequence[ItemRecord] = ()
     judges: list[JudgeRecord] = field(default_factory=list)
     choices: list[Choice] = field(default_factory=list)
@@ -237,17 +92,16 @@ class RunRecord:
     replies: list[ReplyRecord] = field(default_factory=list)
     scores: Sequence[Score] = ()
     about: Mapping[str, Any] = field(default_factory=dict)
-    """Whatever else the file tells of how the answers were made."""
+    """What a reader wants to know of how the answers were made: arguments, dates, judges."""
 
     @property
     def generation_spec(self) -> dict[str, Any]:
-        """How the answers were made; other texts are another generation."""
-        texts = digest([entry.text_key for entry in self.entries])
+        """How the answers were made; a file that tells anything else is of other answers."""
         return {
             "imported": self.source,
             "model": self.model,
             "suite": self.suite,
-            "texts": texts,
+            "told": self.told,
             **self.about,
         }
 
@@ -335,9 +189,34 @@ class Imported:
     """Documents that were read along with another file."""
 
     @property
+    def without_value(self) -> Counter[str]:
+        """Verdicts and grades of the rows taken that say nothing, by reason."""
+        return Counter(
+            reason
+            for run in self.runs
+            for reason in (*(c.reason for c in run.choices), *(g.reason for g in run.grades))
+            if reason is not None
+        )
+
+    @property
     def taken(self) -> int:
         """Rows that were taken."""
         return self.rows - sum(n for why, n in self.left_out.items() if not why.startswith("file"))
+
+
+def told(rows: Iterable[FileRow]) -> str:
+    """Return the digest of all that rows say."""
+    return digest([row.data for row in rows])
+
+
+def part(value: Any) -> Mapping[str, Any]:
+    """Return an object of a file, empty where something else stands in its place."""
+    return value if isinstance(value, dict) else {}
+
+
+def facts(**known: Any) -> dict[str, Any]:
+    """Return what is told of a run, without what is not."""
+    return {name: value for name, value in known.items() if value not in (None, "", {}, [])}
 
 
 def entry(

@@ -11,13 +11,11 @@ from pathlib import Path
 
 from mipo_eval.importers.base import (
     NO_VERDICT,
-    FileRow,
     Imported,
     ItemRecord,
     JudgeRecord,
     RunRecord,
     choice_scores,
-    cleaned,
     entry,
     made_reply,
     signed,
@@ -27,6 +25,7 @@ from mipo_eval.judges.replies import PairReading, read_set_replies
 from mipo_eval.keys import digest
 from mipo_eval.metrics.aggregate import rate_score
 from mipo_eval.records import Item, Score
+from mipo_eval.rows import FileRow
 from mipo_eval.signature import join, short
 from mipo_eval.verdict import Shown, Verdict
 
@@ -68,6 +67,8 @@ def read(rows: Sequence[FileRow], path: Path, reading: Imported) -> None:
         source=SOURCE,
         model="the first text of each pair",
         suite=suite,
+        # Of the pairs alone: what several judges said of the same pairs belongs together.
+        told=digest([one.pair.model_dump(mode="json") for one in found]),
         judges=[JudgeRecord(SOURCE, judge)],
     )
     reading.runs.append(_run(run, tasks, found))
@@ -97,13 +98,13 @@ def _run(run: RunRecord, tasks: Sequence[str], found: Sequence[PairReading]) -> 
     golds: list[Verdict | None] = []
     seen: Counter[str] = Counter()
     for task, one in zip(tasks, found, strict=True):
-        pair = LabelledPair.model_validate(cleaned(one.pair.model_dump()))
+        pair = one.pair
         made = entry(task, _item(name, pair, seen), pair.first)
         entries.append(made)
         orders: tuple[tuple[Shown, Verdict | None], ...] = (("a", one.straight), ("b", one.swapped))
         for (shown, winner), raw in zip(orders, one.raw, strict=False):
             about = {"item": made.item.key, "text": made.text_key, "first": shown}
-            reply = None if raw is None else made_reply(judge, about, cleaned(raw))
+            reply = None if raw is None else made_reply(judge, about, raw)
             run.choose(judge, made, winner, NO_VERDICT, shown=shown, reply=reply)
         people = {f"annotator{n}": told for n, told in enumerate(pair.annotators, 1) if told}
         labels = people or {"label": pair.label}

@@ -4,21 +4,24 @@ A pair whose two orders disagree is a tie, as in MT-Bench's own count.
 """
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from mipo_eval.importers.base import (
     NO_VERDICT,
-    FileRow,
     Imported,
     ItemRecord,
     JudgeRecord,
     RunRecord,
     entry,
+    facts,
     grade_means,
     made_reply,
+    told,
     win_rates,
 )
 from mipo_eval.records import Item
+from mipo_eval.rows import FileRow
 from mipo_eval.verdict import Shown, Verdict
 
 SOURCE = "mt_bench"
@@ -47,13 +50,18 @@ def read(rows: Sequence[FileRow], path: Path, imported: Imported) -> None:
 
 def _run(model: str, other: str, rows: list[FileRow], imported: Imported) -> RunRecord:
     """Return the run of a model's grades, or of its pairs with another."""
-    suite = f"mt_bench vs {other}" if other else "mt_bench"
-    about = {"baseline": other} if other else {}
-    run = RunRecord(source=SOURCE, model=model, suite=suite, about=about)
+    prompts = {" ".join(map(str, row.elements("judge"))) for row in rows}
+    run = RunRecord(
+        source=SOURCE,
+        model=model,
+        suite=f"mt_bench vs {other}" if other else "mt_bench",
+        told=told(rows),
+        about=facts(baseline=other, judge=", ".join(sorted(prompts)), date=_date(rows)),
+    )
     entries: dict[str, ItemRecord] = {}
     seen: set[tuple[JudgeRecord, str]] = set()
     for row in sorted(rows, key=_place):
-        judge, made = _judge(row), _entry(row, model, other)
+        judge, made = _judge(row), _entry(row, run.told, other)
         if (judge, made.item.key) in seen:
             imported.left_out["an answer judged again by the same judge"] += 1
             continue
@@ -66,6 +74,16 @@ def _run(model: str, other: str, rows: list[FileRow], imported: Imported) -> Run
     run.entries = list(entries.values())
     run.scores = win_rates(run) if other else grade_means(run, scale="1-10")
     return run
+
+
+def _date(rows: Sequence[FileRow]) -> str | None:
+    """Return when the first row was written."""
+    times = [row.as_number(row.data.get("tstamp"), "tstamp") for row in rows]
+    known = [time for time in times if time is not None]
+    try:
+        return datetime.fromtimestamp(min(known), UTC).isoformat() if known else None
+    except (OverflowError, OSError, ValueError):  # no time that a clock can show
+        return None
 
 
 def _place(row: FileRow) -> tuple[str, str]:
@@ -81,7 +99,7 @@ def _judge(row: FileRow) -> JudgeRecord:
     return JudgeRecord(SOURCE, judge[0])
 
 
-def _entry(row: FileRow, model: str, baseline: str) -> ItemRecord:
+def _entry(row: FileRow, answers: str, baseline: str) -> ItemRecord:
     question, turn = row.name("question_id"), row.name("turn")
     item = Item(
         item_id=f"mt_bench-{question}-{turn}",
@@ -89,7 +107,7 @@ def _entry(row: FileRow, model: str, baseline: str) -> ItemRecord:
         group_id=f"mt_bench-{question}",
         meta={"text_absent": True} | ({"baseline": baseline} if baseline else {}),
     )
-    return entry(f"turn {turn}", item, None, stand_in=model, reference_stand_in=baseline)
+    return entry(f"turn {turn}", item, None, stand_in=answers, reference_stand_in=baseline)
 
 
 def _add_grade(run: RunRecord, row: FileRow, judge: JudgeRecord, made: ItemRecord) -> None:
@@ -97,7 +115,9 @@ def _add_grade(run: RunRecord, row: FileRow, judge: JudgeRecord, made: ItemRecor
     if value is not None and value != -1 and not 1 <= value <= 10:
         raise row.wrong(f"score is {value}; it is 1 to 10, or -1 for none")
     asked = {"prompt": row.data.get("user_prompt"), "judge": row.elements("judge")}
-    reply = made_reply(judge, asked | {"text": made.text_key}, str(row.data.get("judgment")))
+    judgment = row.data.get("judgment")
+    about = asked | {"text": made.text_key}
+    reply = made_reply(judge, about, str(judgment)) if judgment else None
     given = None if value == -1 else value
     run.grade(judge, made, given, "no grade in the judge's reply", reply)
 

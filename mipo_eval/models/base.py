@@ -3,7 +3,6 @@
 With its fake, which replays replies: for tests, examples, and replies collected elsewhere.
 """
 
-import json
 import random
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import Any, Literal, Protocol
 
 from mipo_eval.errors import BackendError, DataError
 from mipo_eval.keys import digest
+from mipo_eval.rows import FileRow, read_rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,12 +234,7 @@ class ScriptedBackend:
         Raises:
             DataError: the file cannot be read or a line is not of this form.
         """
-        path = Path(path)
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read: {error.strerror}") from None
-        rows = [_row(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
+        rows = [_script_row(row) for row in read_rows(path)]
         prompts = {prompt for prompt, _ in rows if prompt is not None}
         name = f"scripted-{digest(rows)[:12]}"
         if not prompts:
@@ -275,12 +270,8 @@ class ScriptedBackend:
             raise BackendError(f"the script holds no reply for {which}") from None
 
 
-def _row(path: Path, number: int, line: str) -> tuple[str | None, str]:
-    try:
-        row = json.loads(line)
-        reply, prompt = row["reply"], row.get("prompt")
-    except (ValueError, KeyError, TypeError, AttributeError):
-        reply = prompt = None
+def _script_row(row: FileRow) -> tuple[str | None, str]:
+    reply, prompt = row.data.get("reply"), row.data.get("prompt")
     if not isinstance(reply, str) or not isinstance(prompt, str | None):
-        raise DataError(f'{path}, line {number}: needs {{"reply": TEXT}}, with "prompt" if wanted')
+        raise row.wrong('needs {"reply": TEXT}, with "prompt" if wanted')
     return prompt, reply

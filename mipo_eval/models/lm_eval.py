@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from mipo_eval.errors import ConfigError, ModelError
-from mipo_eval.keys import digest
+from mipo_eval.keys import clean_text, digest
 from mipo_eval.models.spec import OPENAI_URL, ModelSpec, load_backend
-from mipo_eval.records import FinishReason, Response, clean_text
+from mipo_eval.records import FinishReason, Response
 from mipo_eval.settings import silence_libraries
 from mipo_eval.threads import fit_threads
 

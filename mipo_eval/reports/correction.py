@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from mipo_eval.errors import DataError
@@ -68,7 +67,7 @@ def store_labels(store: Store, people: Sequence[str]) -> Labels:
     return found
 
 
-def file_labels(store: Store, run: Run, path: Path) -> Labels:
+def file_labels(store: Store, run: Run, source: str) -> Labels:
     """Return the labels of a file of pairs that are about a run's items: the same prompts.
 
     Raises:
@@ -78,7 +77,7 @@ def file_labels(store: Store, run: Run, path: Path) -> Labels:
     for _, item in get_items(store, run.list_key):
         asked.setdefault(item.prompt.strip(), []).append(item.key)
     found: dict[Pair, Verdict] = {}
-    for labelled in read_pairs(path):
+    for labelled in read_pairs(source):
         for key in asked.get(labelled.prompt.strip(), ()):
             pair = Pair(key, text_key(labelled.first), text_key(labelled.second))
             found |= {pair: labelled.label, pair.turned(): exchanged(labelled.label)}

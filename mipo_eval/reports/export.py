@@ -227,7 +227,9 @@ def in_latex(text: str) -> str:
 
 
 def _counts(cells: Sequence[ExportCell | None]) -> str:
-    counts = sorted({cell.score.n for cell in cells if cell is not None})
+    counts = sorted({c.score.n for c in cells if c is not None and c.score.n is not None})
+    if not counts:
+        return "?"
     return str(counts[0]) if len(counts) == 1 else f"{counts[0]}-{counts[-1]}"
 
 

@@ -198,8 +198,9 @@ def lm_eval_results(run: ExportedRun) -> dict[str, Any]:
                 ),
             }
         )
-        most = max(score.n, counts.get(score.task, {}).get("effective", 0))
-        counts[score.task] = {"original": most, "effective": most}
+        if score.n is not None:
+            most = max(score.n, counts.get(score.task, {}).get("effective", 0))
+            counts[score.task] = {"original": most, "effective": most}
     return {
         "results": results,
         "configs": {task: {"task": task} for task in results},

@@ -50,8 +50,8 @@ class Cell:
     std: float | None = None
     """Over seeds (n - 1); None for one seed."""
     seeds: int
-    n: int
-    """Items with a value under at least one seed."""
+    n: int | None
+    """Items with a value under at least one seed; None where an imported number does not say."""
     unscored: int
     """Items without a value, summed over seeds."""
     ci95: Interval | None = None
@@ -233,7 +233,11 @@ def _lines(scored: Scored, asked: LeaderboardQuery) -> list[_Line]:
     lines: dict[tuple[RowName, frozenset[str]], dict[tuple[int, int], Run]] = {}
     for run in {run.run_id: run for run, _ in scored}.values():
         name, seeds = row_name(run, asked.rules)
-        lines.setdefault((name, frozenset(made[run.run_id])), {})[seeds] = run
+        alike = frozenset(made[run.run_id])
+        if "imported" in run.environment and seeds in lines.get((name, alike), {}):
+            # Another file of that model is not this one done again.
+            name = replace(name, model=f"{name.model} ({run.run_id[:8]})")
+        lines.setdefault((name, alike), {})[seeds] = run
     scores = {(run.run_id, score.task): score for run, score in scored}
     return [
         _Line(name=name, runs=tuple(runs.values()), scores=scores)
@@ -371,7 +375,7 @@ def _stored_cell(group: Sequence[_Line], column: _Column) -> Cell:
         value=means.get(best),
         std=float(np.std(values[best], ddof=1)) if several else None,
         seeds=len(values[best]),
-        n=max(score.n for score in scores),
+        n=max((score.n for score in scores if score.n is not None), default=None),
         unscored=sum(score.unscored for score in scores),
         ci95=scores[0].ci95 if len(scores) == 1 else None,
         differs=column.signature.differences(signature),

@@ -247,10 +247,11 @@ def _measured(number: Published, find: Find) -> PaperEntry:
     known = {d: cell for d, cell in cells.items() if cell is not None and cell.value is not None}
     if missing := [dataset for dataset in wanted if dataset not in known]:
         return PaperEntry(published=number, absent=f"{NOT_MEASURED}: {', '.join(missing)}")
+    counts = [cell.n for cell in known.values() if cell.n is not None]
     return PaperEntry(
         published=number,
         measured=sum(cell.value or 0.0 for cell in known.values()) / len(known),
-        n=sum(cell.n for cell in known.values()),
+        n=sum(counts) if len(counts) == len(known) else None,
         seeds=min(cell.seeds for cell in known.values()),
     )
 

@@ -16,9 +16,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import sqlalchemy as sa
 
 from mipo_eval.errors import BackendError
-from mipo_eval.keys import canonical_json
+from mipo_eval.keys import canonical_json, clean_text
 from mipo_eval.models.base import Backend, Failure, Reply, Request
-from mipo_eval.records import clean_text
 from mipo_eval.store.engine import Store, now, sample_below, whole
 from mipo_eval.store.tables import calls, verdicts
 

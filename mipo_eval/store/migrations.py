@@ -71,6 +71,31 @@ def _with(parts: Mapping[str, str], place: int, **new: str) -> dict[str, str]:
     return dict([*pairs[: place + 1], *new.items(), *pairs[place + 1 :]])
 
 
-MIGRATIONS: Mapping[int, Callable[[sa.Connection], None]] = {2: _m2_scores_know_their_parts}
+def _m3_n_may_be_unknown(connection: sa.Connection) -> None:
+    """Let a score be over nobody knows how many items: files of other tools do not always say."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("alter table scores alter column n drop not null")
+        return
+    connection.exec_driver_sql("alter table scores rename to scores_2")
+    connection.exec_driver_sql(
+        """create table scores (
+        run_id varchar(32) not null, task varchar(64) not null, metric varchar(64) not null,
+        signature_key varchar(32) not null, value float, n integer, unscored_reasons json not null,
+        ci_low float, ci_high float, signature text not null, parts json not null,
+        outcomes_key varchar(32), created_at datetime not null,
+        primary key (run_id, task, metric, signature_key)) without rowid"""
+    )
+    columns = (
+        "run_id, task, metric, signature_key, value, n, unscored_reasons, ci_low, ci_high, "
+        "signature, parts, outcomes_key, created_at"
+    )
+    connection.exec_driver_sql(f"insert into scores ({columns}) select {columns} from scores_2")
+    connection.exec_driver_sql("drop table scores_2")
+
+
+MIGRATIONS: Mapping[int, Callable[[sa.Connection], None]] = {
+    2: _m2_scores_know_their_parts,
+    3: _m3_n_may_be_unknown,
+}
 """Schema to the step that leads to it. What has shipped is not changed any more."""
 LATEST = max(MIGRATIONS)

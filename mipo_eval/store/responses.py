@@ -19,6 +19,8 @@ class Answered(NamedTuple):
     item: Item
     response: Response | None
     """None when it was not generated yet."""
+    text_key: str | None = None
+    """By which judges know the response, also where its text was not imported."""
 
 
 def listed_responses(generation_key: Any, *, every: bool = False) -> sa.Join:
@@ -100,9 +102,8 @@ def answered(
         query = query.where(item_lists.c.task == task)
     with store.read() as connection:
         for row in connection.execute(query):
-            yield Answered(
-                row.position, row.task, Item.model_validate_json(row.body), _response(row)
-            )
+            item = Item.model_validate_json(row.body)
+            yield Answered(row.position, row.task, item, _response(row), row.text_key)
 
 
 class Made(NamedTuple):

@@ -201,7 +201,7 @@ scores = _table(
     Column("metric", String(64), primary_key=True),
     Column("signature_key", Key, primary_key=True),
     Column("value", Float),
-    Column("n", Integer, nullable=False),
+    Column("n", Integer),
     Column("unscored_reasons", JSON, nullable=False),
     Column("ci_low", Float),
     Column("ci_high", Float),

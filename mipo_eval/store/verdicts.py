@@ -379,6 +379,13 @@ class Remark(NamedTuple):
     shown_first: Literal["this", "other", "?"] | None = None
 
 
+def grades_by(store: Store, judge_key: str) -> list[Grade]:
+    """Return every grade of one judge."""
+    query = sa.select(grades).where(grades.c.judge_key == judge_key)
+    with store.read() as connection:
+        return [Grade(**row._mapping) for row in connection.execute(query)]
+
+
 def remarks_on(store: Store, item_key: str, text_key: str) -> list[Remark]:
     """Return every rating, grade and choice about one text, by judge; choices in both orders."""
     found = []

@@ -57,7 +57,7 @@ def test_a_malformed_file_is_one_line_and_leaves_no_store(
     Path("bad.jsonl").write_text('{"a": 1}\n{"a":\n')
     assert main(["import", "bad.jsonl"]) == 2
     error = capsys.readouterr().err
-    assert error == "mipo-eval: bad.jsonl, line 2: is not JSON (Expecting value)\n"
+    assert error == "mipo-eval: bad.jsonl, line 2: is not JSON (Expecting value, column 1)\n"
     assert not Path("store.db").exists()
 
 

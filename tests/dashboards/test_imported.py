@@ -82,3 +82,23 @@ def test_the_pages_show_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(shown) > len(measured)  # Table 2 beside it, in the same unit
     test = open_page(monkeypatch, path, "pairs")
     assert "10 of 10 items" in texts(test)
+
+
+def test_an_unknown_number_of_items_is_shown_as_unknown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Versions of lm-eval before 0.4.3 do not say over how many samples a number is."""
+    told = {"results": {"sum": {"accuracy,none": 0.5}}, "versions": {"sum": 1}}
+    file = tmp_path / "results.json"
+    with Store.open(str(tmp_path / "s.db")) as store:
+        for args in ("pretrained=org/m", "pretrained=org/m,dtype=float16"):
+            file.write_text(json.dumps(told | {"config": {"model_args": args}}))
+            (run_id,) = store_runs(store, read_path(file).runs)
+        (section,) = leaderboard(store, LeaderboardQuery())
+    assert [row.cells["sum"].n for row in section.rows] == [None, None]
+    # Two files of one model are two rows: neither is the other done again.
+    assert {row.name.model for row in section.rows} == {"m", f"m ({run_id[:8]})"}
+    for page, query in (("leaderboard", {"published": "false"}), ("run", {"run": run_id})):
+        test = open_page(monkeypatch, tmp_path / "s.db", page, **query)
+        assert not test.error
+        assert not test.exception

@@ -263,7 +263,7 @@ def test_a_malformed_file_is_named_with_its_line(name: str, content: str, messag
 
 def test_bytes_that_are_no_text_are_refused() -> None:
     Path("a.jsonl").write_bytes(b'{"a": "\xff"}')
-    with pytest.raises(DataError, match=r"a\.jsonl: is not UTF-8 text"):
+    with pytest.raises(DataError, match=r"a\.jsonl, line 1: is not UTF-8 text"):
         read_path(Path("a.jsonl"))
 
 
@@ -294,7 +294,7 @@ def test_unknown_formats_are_an_error_for_a_file_and_counted_in_a_folder() -> No
 )
 def test_every_format_is_told_from_the_others(wanted: str, value: dict[str, Any]) -> None:
     path = _write("x.jsonl", [value])
-    from mipo_eval.importers.base import read_rows
+    from mipo_eval.rows import read_rows
 
     (row,) = read_rows(path)
     assert [name for name, reader in FORMATS.items() if reader.is_ours(row)] == [wanted]
@@ -398,9 +398,17 @@ def test_imported_scores_are_what_the_store_reads(state: str) -> None:
         )
 
 
-def test_a_later_file_replaces_what_an_earlier_told() -> None:
-    _single(_write("a.json", [ALPACA, ALPACA | {"instruction": "Say cup."}]))
+def test_a_later_file_takes_nothing_from_an_earlier_one() -> None:
+    first = [ALPACA, ALPACA | {"instruction": "Say cup."}]
     later = [ALPACA | {"preference": 1}, ALPACA | {"instruction": "Say cup.", "preference": None}]
-    record = _single(_write("a.json", later))
-    assert _facts(record) == {"n": 1, "unscored": 1, "win_rate_half_ties": 0.0, "tie_rate": 0.0}
-    assert _value(record, "win_rate_half_ties") == 0.0
+    with Store.open("one.db") as store:
+        for rows in (first, later, first):
+            store_runs(store, read_path(_write("a.json", rows)).runs)
+        found = [load_run(store, run) for run in list_runs(store)]
+        assert not [f for f in check(store) if f.broken and f.found]
+    assert sorted((_facts(r)["n"], _value(r, "win_rate_half_ties")) for r in found) == [
+        (1, 0.0),
+        (2, 100.0),
+    ]
+    for record in found:
+        assert _facts(record)["win_rate_half_ties"] == _value(record, "win_rate_half_ties")

@@ -36,7 +36,7 @@ def test_three_ways_to_write_a_pair(tmp_path: Path) -> None:
     ("rows", "message"),
     [
         ([], "holds no pairs"),
-        ([PAIR, [1]], "line 2: not a JSON object"),
+        ([PAIR, [1]], "line 2: is .*, not a JSON object"),
         ([{**PAIR, "label": "c"}], "line 1: label: Input should be"),
         ([{**PAIR, "prompt": ""}], "line 1: prompt: String should have"),
         ([{**PAIR, "extra": 1}], "line 1: extra: Extra inputs"),
@@ -53,11 +53,11 @@ def test_a_wrong_file_names_line_and_field(
 
 
 def test_what_is_no_file_of_pairs(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="is not there"):
         read_pairs(tmp_path / "nowhere.jsonl")
     path = tmp_path / "broken.jsonl"
     path.write_text('{"prompt": \n')
-    with pytest.raises(DataError, match="line 1: not JSON"):
+    with pytest.raises(DataError, match="line 1: is not JSON"):
         read_pairs(path)
 
 

@@ -107,7 +107,7 @@ def test_a_wrong_line_is_named(tmp_path: Path, rows: list[Any], told: str) -> No
 def test_other_files_are_none_of_ours(tmp_path: Path) -> None:
     assert not is_reply_file(tmp_path / "nowhere.jsonl")
     assert not is_reply_file(write(tmp_path, [1]))
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="is not there"):
         read_replies(tmp_path / "nowhere.jsonl", PAIRS)
 
 
@@ -279,7 +279,7 @@ def test_a_file_of_another_format_is_named(tmp_path: Path, name: str) -> None:
     path.write_text('[{"a": 1}]\n')
     with pytest.raises(DataError, match=f"is not in the format of {name}"):
         pair_rows(name, path)
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="is not there"):
         pair_rows(name, tmp_path / "nowhere.json")
 
 

@@ -60,10 +60,10 @@ def test_a_file_of_replies(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("4\n", "line 1: needs"),
+        ("4\n", "line 1: is 4, not a JSON object"),
         ('{"reply": "4"}\n{"answer": "4"}\n', "line 2: needs"),
         ('{"reply": 4}\n', "line 1: needs"),
-        ('{"reply": "4"\n', "line 1: needs"),
+        ('{"reply": "4"\n', "line 1: is not JSON"),
         ('{"reply": "4"}\n{"prompt": "a", "reply": "4"}\n', "prompts must be on every line"),
         ('{"prompt": "a", "reply": "4"}\n{"prompt": "a", "reply": "3"}\n', "each only once"),
     ],
@@ -76,5 +76,5 @@ def test_a_bad_file_names_its_line(tmp_path: Path, content: str, message: str) -
 
 
 def test_a_missing_file_is_named() -> None:
-    with pytest.raises(DataError, match=r"nowhere\.jsonl: cannot be read"):
+    with pytest.raises(DataError, match=r"nowhere\.jsonl is not there"):
         load_backend("scripted:nowhere.jsonl")

@@ -78,7 +78,7 @@ def test_scorable_says_why_there_is_no_text(store: Store) -> None:
 
 
 def test_model_text_no_database_can_hold_is_refused_before_it_is_keyed(store: Store) -> None:
-    from mipo_eval.records import clean_text
+    from mipo_eval.keys import clean_text
 
     key, _ = put_list(store, [("t", ITEMS)])
     put_responses(store, "g", [_said(ITEMS[0], clean_text(NASTY))])

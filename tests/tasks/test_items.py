@@ -59,11 +59,11 @@ def test_blank_lines_bom_and_crlf_are_passed_over(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("second_line", "message"),
     [
-        ('{"item_id": "b"', "line 2, column 16: not valid JSON"),
-        ("[1]", "line 2: a list, not a JSON object; write one object per line"),
-        ('"b"', "line 2: text, not a JSON object"),
-        ("7", "line 2: a number, not a JSON object"),
-        ("null", "line 2: null, not a JSON object"),
+        ('{"item_id": "b"', "line 2: is not JSON (Expecting"),
+        ("[1]", "line 2: is a list, not a JSON object"),
+        ('"b"', 'line 2: is "b", not a JSON object'),
+        ("7", "line 2: is 7, not a JSON object"),
+        ("null", "line 2: is null, not a JSON object"),
         (line(promt="x"), "line 2, field promt: is not known (known: item_id, prompt, context,"),
         (without("prompt"), "line 2, field prompt: is missing; add it"),
         (line(prompt=" \t"), "line 2, field prompt: is blank"),
@@ -78,9 +78,19 @@ def test_blank_lines_bom_and_crlf_are_passed_over(tmp_path: Path) -> None:
         (line(item_id=None, prompt=None), "(and 1 more in this line)"),
         ('{"item_id": "b", "prompt": "\\ud83d"}', "line 2, field prompt: holds half of a surrog"),
         (line(item_id="b", meta={"a": [{"\udc00": 1}]}), "line 2, field meta: holds half of a"),
-        ('{"item_id": "b", "prompt": "p", "meta": {"x": NaN}}', "line 2: cannot be read as JSON"),
-        ('{"item_id": ' + "9" * 5000 + "}", "line 2: cannot be read as JSON"),
-        ("[" * 100_000, "line 2: cannot be read as JSON"),
+        (
+            '{"item_id": "b", "prompt": "p", "meta": {"x": NaN}}',
+            "line 2: holds NaN, which is not JSON",
+        ),
+        ('{"item_id": ' + "9" * 5000 + "}", "line 2: holds a number of too many digits"),
+        ("[" * 100_000, "line 2: is nested too deeply"),
+        (line(meta={"a": float("inf")}), "line 2: holds Infinity, which is not JSON"),
+        (line().replace("368", "3\\ud8008"), "line 2, field meta: holds half of a surrog"),
+        (
+            line(item_id="b", meta={"a": 1}).replace("1}", "1e999}"),
+            "field meta is inf, not a finite",
+        ),
+        ('{"item_id": "b", "item_id": "c"}', 'has the field "item_id" twice in one object'),
     ],
 )
 def test_errors_name_file_line_and_field(tmp_path: Path, second_line: str, message: str) -> None:
@@ -103,12 +113,10 @@ def test_items_before_the_wrong_line_come_out(tmp_path: Path) -> None:
 def test_not_utf8(tmp_path: Path) -> None:
     path = tmp_path / "items.jsonl"
     path.write_bytes('{"item_id": "é"'.encode("latin-1"))
-    assert error(path) == f"{path}, line 1: not UTF-8 at byte 14; save the file as UTF-8"
+    assert error(path) == f"{path}, line 1: is not UTF-8 text (byte 14); save the file as UTF-8"
 
 
-@pytest.mark.parametrize(
-    ("content", "message"), [(b"", "is empty"), (b"\n \n", "holds only blank lines")]
-)
+@pytest.mark.parametrize(("content", "message"), [(b"", "is empty"), (b"\n \n", "holds no items")])
 def test_no_items(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "items.jsonl"
     path.write_bytes(content)
@@ -118,7 +126,7 @@ def test_no_items(tmp_path: Path, content: bytes, message: str) -> None:
 def test_missing_file_and_folder_are_told_at_the_call(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no\.jsonl is not there: check the path"):
         read_items(tmp_path / "no.jsonl")
-    with pytest.raises(DataError, match=r"is a folder: name one item file in it"):
+    with pytest.raises(DataError, match=r"is a folder: name one file in it"):
         read_items(tmp_path)
 
 

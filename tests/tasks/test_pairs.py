@@ -108,7 +108,7 @@ def test_replies_come_with_their_pairs(shared_data: Path) -> None:
         ("judgebench", DataError, "looked for .*response_model="),
         ("psoups", DataError, r"looked for .*psoups_alignx.*psoups/\*\.json"),
         ("prism", DataError, "`mipo-eval data prepare prism` makes it"),
-        ("no.jsonl", DataError, "cannot be read"),
+        ("no.jsonl", DataError, "is not there"),
     ],
 )
 def test_what_is_not_there_is_named(

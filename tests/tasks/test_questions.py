@@ -129,7 +129,7 @@ def test_a_broken_file_is_told(tmp_path: Path) -> None:
     path = tmp_path / "gsm8k" / "main" / "test-0.parquet"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"PAR1 no")
-    with pytest.raises(DataError, match=r"test-0\.parquet is not a \.parquet file"):
+    with pytest.raises(DataError, match=r"test-0\.parquet: is not a Parquet file"):
         load_questions("gsm8k", tmp_path)
 
 

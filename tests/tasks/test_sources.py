@@ -137,14 +137,13 @@ def test_a_file_is_a_source_and_other_names_are_listed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ({"rows": []}, "is not a JSON list of objects"),
+        ({"rows": []}, "field prompt: is missing"),
         (
             [PSOUPS, {"prompt": "x"}],
             "row 2, field chosen: is missing; add it; expected",
         ),
         ([PSOUPS | {"chosen": ""}], "row 1, field chosen: is blank"),
-        (["text"], "is not a JSON list of objects"),
-        ([PSOUPS | {"profile": "\ud800"}], "row 1"),
+        (["text"], 'row 1: is "text", not a JSON object'),
     ],
 )
 def test_schema_drift_is_told(tmp_path: Path, rows: object, message: str) -> None:
@@ -156,10 +155,12 @@ def test_schema_drift_is_told(tmp_path: Path, rows: object, message: str) -> Non
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("content", [b"{", b"\xff\xfe"])
-def test_a_raw_file_that_is_no_json(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "message"), [(b"{", "line 1: is not JSON"), (b"\xff\xfe", "is UTF-16 or")]
+)
+def test_a_raw_file_that_is_no_json(tmp_path: Path, content: bytes, message: str) -> None:
     put(tmp_path / "psoups" / "child.json", []).write_bytes(content)
-    with pytest.raises(DataError, match=r"child\.json is not a \.json file"):
+    with pytest.raises(DataError, match=rf"child\.json.*{message}"):
         load("psoups", tmp_path)
 
 
