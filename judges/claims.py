@@ -35,6 +35,7 @@ _OWN_WORDS = re.compile(
     re.IGNORECASE,
 )
 """The judge speaking for itself, which is no report."""
+_OWN = re.compile(r"\b(?:I|we|my|our)\b|\b(?:final|overall)\s+\w+(?:\s+is)?:", re.IGNORECASE)
 _SUPPOSED = re.compile(
     r"\b(?:if|unless|had|were|would have|could have|should have|according to (?:the )?(?:response|"
     r"assistant|output|answer|model|text|reply))\b",
@@ -139,10 +140,11 @@ def _is_denied(text: str, match: re.Match[str], answer: int, hedged: re.Pattern[
     clause = _CLAUSE_END.split(sentence)[-1]
     introduced = sentence.rstrip(" =([{")
     label = _CLAUSE_END.split(introduced.rstrip(" :"))[-1]
-    # "It ends with these lines:", and then the line.
+    # "It ends with these lines:", and then the line; "my verdict is:" would be the judge's own.
     line = text[low:at].rpartition("\n")[0].rstrip().rpartition("\n")[2]
+    above = line[max(map(line.rfind, ".!?")) + 1 :] if line.endswith(":") else ""
     return bool(
-        (line.endswith(":") and _REPORTED.search(line))
+        (_REPORTED.search(above) and not _OWN.search(above))
         or (introduced.endswith(":") and _SAYS.search(_OWN_WORDS.sub(" ", label)))
         or _DENIED.search(clause + text[at:answer])
         or hedged.search(label + text[at:answer])
@@ -257,8 +259,16 @@ _ADVERB = (
     r"(?:clearly|slightly|much|overall|definitely|significantly|far|a bit|a little|marginally|"
     r"obviously|therefore|also|still|generally|the|a|one)"
 )
+_NO_PROSE = (
+    rf"(?=[ ]?(?:$|[^\w\s]|(?:because|since|as|over|for|due|by|wins)\b|(?:{_ADVERB}\s+){{0,2}}better\b))"
+)
+"""Behind a name that is an answer: not the predicate of a sentence about it."""
 _IS = rf"{_IN_PROSE}\s+(?:(?:is|was|seems|appears|would be|to be)\s+){{1,4}}(?:{_ADVERB}\s+){{0,4}}"
 _BETTER = r"(?:better|best|superior|preferred|preferable|stronger|winner)\b"
+_FLAW = (
+    r"(?:general|generic|verbose|wordy|vague|repetitive|confus|bias|limited|superficial|complex|"
+    r"complicated|harmful|formal|casual)"
+)
 _IN_ONE_RESPECT = r"\s+(?:at|in|on)\b"
 CHOICES = Grammar(
     forms=(
@@ -280,8 +290,8 @@ CHOICES = Grammar(
                 re.M | re.I,
             ),
         ),
-        ("said", re.compile(rf"{_CHOICE_LABEL}{_COPULA}{_NAME_BETWEEN}{_IN_PROSE}", re.I)),
-        ("said", re.compile(rf"{_CHOICE_VERB}{_NAME_BETWEEN}{_IN_PROSE}", re.I)),
+        ("said", re.compile(rf"{_CHOICE_LABEL}{_COPULA}{_NAME_BETWEEN}{_IN_PROSE}{_NO_PROSE}", re.M | re.I)),
+        ("said", re.compile(rf"{_CHOICE_VERB}{_NAME_BETWEEN}{_IN_PROSE}{_NO_PROSE}", re.M | re.I)),
         (
             "said",
             re.compile(
@@ -290,6 +300,7 @@ CHOICES = Grammar(
                 re.I,
             ),
         ),
+        ("said", re.compile(rf"{_IS}more\s+(?!{_FLAW})\w+(?:\s+and\s+\S+)?\s+(?:because|as|since)\b", re.I)),
         ("weak", re.compile(rf"{_IS}(?:more\s+\w+|{_BETTER}{_IN_ONE_RESPECT})", re.I)),
         ("id", re.compile(r"[:=]\s*response_([ab])(?=\W*$)", re.M | re.I)),
         (

@@ -218,24 +218,22 @@ def _without_headings(claims: list[Claim], last_line: int) -> list[Claim]:
 def _ends_in(text: str, claims: Sequence[Claim], value: Any, grammar: Grammar) -> bool:
     """Whether a reply that was cut had said its verdict before: in its end, or as a first line.
 
-    A name at the end may open a sentence, so it must be labelled, marked, or closed by a full stop.
-    A first line that is nothing but the answer, as it was asked for, was complete.
+    A name at the end may open a sentence, so it must be marked, labelled, or all there is. A first
+    line that is nothing but the answer, as it was asked for, was complete.
     """
     first_line, _, rest = text.partition("\n")
     if rest and grammar.as_asked.fullmatch(first_line):
         return True
     conclusion = CONCLUSION.search(text)
+    at_word = text.rfind("\n") + 2 >= len(text)  # one letter on the last line: of any word
     for claim in claims:
         if claim.value != value or claim.taken_back:
             continue
         if conclusion and conclusion[2] and claim.start >= conclusion.start(1):
             return True
-        if not claim.apart or text[claim.end :].strip(" .!\"')]}"):
-            continue
-        alone = not rest or text.endswith((".", "!"))
-        introduced = text[: claim.start].rstrip(" \n([{\"'").endswith((":", "="))
-        if claim.kind == "mark" or alone or introduced:
-            return True
+        if claim.apart and not text[claim.end :].strip(" .!\"')]}"):
+            if claim.kind == "mark" or not rest or (claim.kind == "said" and not at_word):
+                return True
     return False
 
 
