@@ -108,7 +108,7 @@ def find_claims(text: str, grammar: Grammar, read: Callable[[str], Any]) -> Iter
         for match in pattern.finditer(text):
             at = match.start()
             heading = kind == "line" and match[0].lstrip().startswith("#")
-            if at < last_line and (kind == "id" or heading):
+            if heading and at < last_line:
                 continue
             worded = kind not in {"line", "opening"}
             if worded and grammar.of_others.search(text[max(0, at - 60) : at]):
@@ -154,14 +154,17 @@ def _is_denied(text: str, match: re.Match[str], answer: int, hedged: re.Pattern[
     )
 
 
+# In some languages the adjective comes last, as in "veredicto final".
+_FINAL = r"(?:[ ](?:finale?|final[ae]s?|definitiv[eoa]?|global|general|total[e]?))?"
+
 # Ratings: a number.
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _RATING_LABEL = (
     r"(?:\b(?:rating|score|grade|answer(?!\s+\d)|verdict|mark|evaluation|assessment|overall|"
-    r"bewertung|punktzahl|note|évaluation|calificación|puntuación|valoración|puntaje|"
+    r"(?:gesamt|end)?(?:bewertung|punktzahl|note)|évaluation|calificación|puntuación|valoración|puntaje|"
     r"nota|avaliação|pontuação|valutazione|punteggio|voto|оценка|рейтинг|балл|"
     r"ocena|beoordeling|betyg|puan)\b|"
-    r"評分|评分|得分|分数|评级|評価|評点|スコア|点数|평점|점수|등급|التقييم|الدرجة|रेटिंग|अंक)"
+    r"評分|评分|得分|分数|总分|總分|评级|評価|評点|スコア|点数|평점|점수|총점|등급|التقييم|الدرجة|रेटिंग|अंक)"
 )
 _UNIT = (
     r"(?:[ ]*(?:stars?|points?|sterne?n?|punkte?n?|étoiles?|estrellas?|puntos?|pontos?|punti|"
@@ -188,7 +191,7 @@ RATINGS = Grammar(
             "opening",
             re.compile(rf"^[ (\[]*({_NUMBER}){_UNIT}[ )\]]*(?:[-–—:,;(]|{_BECAUSE})", re.M | re.I),
         ),
-        ("said", re.compile(rf"{_RATING_LABEL}[\s)\]}}|]*[:=]{_JOIN}*({_NUMBER})", re.I)),
+        ("said", re.compile(rf"{_RATING_LABEL}{_FINAL}[\s)\]}}|]*[:=]{_JOIN}*({_NUMBER})", re.I)),
         (
             "said",
             re.compile(
@@ -248,6 +251,7 @@ _CHOICE_VERB = (
     r"\b(?:choose|chose|prefer|pick|select|go with|favou?r|vote for|say|conclude(?: that)?)\b"
 )
 _COPULA = (
+    rf"{_FINAL}"
     r"(?:\s*(?:[:=\-–—>|\n]|\b(?:is|was|would be|must be|goes to|ist|est|es|é|è|это)\b|"
     r"是|为|為|は|은|는))"
 )
@@ -318,7 +322,7 @@ CHOICES = Grammar(
         # "the correct answer is B" is about the question, "Response A's answer is B" about a text;
         # of "Response A and B" the second is half.
         r"\b(?:correct|right|own|reference|expected|gold)\s+(?:final\s+)?\Z"
-        rf"|{_NAME}['’]?s?\s+(?:\w+\s+){{0,2}}\Z"
+        rf"|{_NAMED}[\s_-]*[(]?[ab][)]?(?:['’]s?)?[ ](?:\w+[ ]){{0,2}}\Z"
         rf"|{_EITHER}\s*(?:and|or|&|/)\s*\Z",
         re.IGNORECASE,
     ),

@@ -176,6 +176,8 @@ def _agreed(text: str, claims: Sequence[Claim]) -> Any:
     )
     values = {claim.value for claim in own}
     if len(values) > 1:
+        if any(claim.apart and claim.start >= last_line and claim.kind != "id" for claim in own):
+            own = [claim for claim in own if claim.kind != "id"]  # "tone: response_a"
         if any(claim.apart and claim.start >= last_line for claim in own):
             values = {claim.value for claim in own if claim.apart or claim.start >= last_line}
         else:
