@@ -91,6 +91,8 @@ CALL_FAILED = "call failed"
 """How the reason of a rating begins whose call brought no reply."""
 UNPARSED = "unparsable reply"
 """The reason of a rating whose reply gave no one answer."""
+CUT = "reply cut off before an answer"
+"""The reason where there was no room for more, and what came does not end in an answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,12 +144,25 @@ def guide(rubric: str | Rubric) -> str:
     return "\n".join([rubric.criterion, *scores])
 
 
-def read_rating(reply: str | None, status: str = "ok") -> tuple[int | None, str | None]:
-    """Return the rating in a ledger call's raw reply, or None and the reason."""
+def read_rating(
+    reply: str | None, status: str = "ok", *, cut: bool = False
+) -> tuple[int | None, str | None]:
+    """Return the rating in a ledger call's raw reply, or None and the reason.
+
+    Args:
+        reply: None when there is none.
+        status: "ok", or the kind of failure.
+        cut: whether it ended because there was no room for more.
+    """
     if reply is None or status != "ok":
         return None, f"{CALL_FAILED}: {status}"
-    rating = parse_rating(reply, LOW, HIGH)
-    return rating, None if rating is not None else UNPARSED
+    rating = parse_rating(reply, LOW, HIGH, cut=cut)
+    return rating, None if rating is not None else unread(cut=cut)
+
+
+def unread(*, cut: bool) -> str:
+    """Return why a reply that came, whole or cut, gave nothing."""
+    return CUT if cut else UNPARSED
 
 
 _PAIR_CHOICES = ("response_a", "response_b")
@@ -206,14 +221,24 @@ def criteria(item: Item) -> str:
 
 
 def read_choice(
-    judge: Judge, request: ChoiceRequest, reply: str | None, status: str = "ok"
+    judge: Judge,
+    request: ChoiceRequest,
+    reply: str | None,
+    status: str = "ok",
+    *,
+    cut: bool = False,
 ) -> tuple[Verdict | None, str | None]:
     """Return the verdict in a ledger call, in terms of first and second, or None and the reason."""
-    return read_verdict(judge.protocol, reply, status, swapped=request.swapped)
+    return read_verdict(judge.protocol, reply, status, swapped=request.swapped, cut=cut)
 
 
 def read_verdict(
-    protocol: Protocol, reply: str | None, status: str = "ok", *, swapped: bool
+    protocol: Protocol,
+    reply: str | None,
+    status: str = "ok",
+    *,
+    swapped: bool,
+    cut: bool = False,
 ) -> tuple[Verdict | None, str | None]:
     """Return the verdict in a reply, in terms of first and second, or None and the reason.
 
@@ -222,11 +247,12 @@ def read_verdict(
         reply: the raw reply, None when there is none.
         status: "ok", or the kind of failure.
         swapped: whether the second response was shown in the first place.
+        cut: whether the reply ended because there was no room for more.
     """
     if reply is None or status != "ok":
         return None, f"{CALL_FAILED}: {status}"
     read = parse_verdict if protocol == "pairwise-tie" else parse_choice
-    named = read(reply)
+    named = read(reply, cut=cut)
     if named is None:
-        return None, UNPARSED
+        return None, unread(cut=cut)
     return (exchanged(named) if swapped else named), None

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from mipo_eval.errors import DataError
-from mipo_eval.judges.judge import UNPARSED
+from mipo_eval.judges.judge import CUT, UNPARSED
 from mipo_eval.judges.labelled import people_agreement
 from mipo_eval.judges.replies import PairReading
 from mipo_eval.metrics.aggregate import mean_score, rate_score
@@ -128,7 +128,7 @@ class Quality:
     unread: Mapping[str, int]
     """Replies without an answer, by reason."""
     unparsed_rate: float
-    """Share of replies, 0-100, that came but named no one answer."""
+    """Share of replies, 0-100, that came but named no one answer, cut ones among them."""
     failed_calls: int
     """Replies that never came."""
     judge: AgainstLabels
@@ -163,7 +163,7 @@ def quality(readings: Sequence[PairReading], *, signature: Signature, seed: int 
     if not judged:
         raise DataError(_nothing(readings, unread))
     replies = sum(reading.replies for reading in readings)
-    unparsed = unread.get(UNPARSED, 0)
+    unparsed = unread[UNPARSED] + unread[CUT]
     failed = unread.total() - unparsed
     of_judge, longest, constant = (
         against_labels(verdicts, readings, signature, seed)

@@ -82,8 +82,9 @@ async def judge_rewards(
     async with aclosing(judge.backend.answer(unique.values())) as answers:
         async for request, outcome in answers:
             assert isinstance(request, RatingRequest)  # what was sent comes back
-            reply = outcome.text if isinstance(outcome, Reply) else None
-            rating, _ = read_rating(reply)
+            rating = None
+            if isinstance(outcome, Reply):
+                rating, _ = read_rating(outcome.text, cut=outcome.cut)
             ratings[_name(request)] = rating
             if isinstance(outcome, Failure):
                 reasons[outcome.detail] += 1

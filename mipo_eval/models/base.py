@@ -75,6 +75,16 @@ class Reply:
     logprobs: tuple[tuple[str, float], ...] | None = None
     """(token, log-probability in nats) of the first token's alternatives, where asked for."""
 
+    @property
+    def cut(self) -> bool:
+        """Whether it ended because there was no room for more."""
+        return was_cut(self.finish_reason)
+
+
+def was_cut(finish_reason: str | None) -> bool:
+    """Whether a text ended because there was no room for more."""
+    return finish_reason == "length"
+
 
 FailureKind = Literal[
     "timeout",

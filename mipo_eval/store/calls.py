@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from mipo_eval.errors import BackendError
 from mipo_eval.keys import canonical_json
-from mipo_eval.models.base import Backend, Failure, Reply, Request
+from mipo_eval.models.base import Backend, Failure, Reply, Request, was_cut
 from mipo_eval.records import clean_text
 from mipo_eval.store.engine import Store, now, sample_below, whole
 from mipo_eval.store.tables import calls, verdicts
@@ -44,6 +44,8 @@ class Call:
     """The raw reply; None unless the status is "ok"."""
     logprobs: tuple[tuple[str, float], ...] | None
     """(token, log-probability) of the first token's alternatives, where they were asked for."""
+    cut: bool
+    """Whether the reply ended because there was no room for more."""
     stored: bool
     """True when the reply was in the ledger already: nothing was paid for it now."""
 
@@ -136,9 +138,8 @@ class Ledger(Generic[Tag]):
         return missing
 
     def _look_up(self, keys: list[str]) -> dict[str, Call]:
-        query = sa.select(calls.c.call_key, calls.c.reply, calls.c.logprobs).where(
-            calls.c.call_key.in_(keys), calls.c.status == "ok"
-        )
+        told = (calls.c.call_key, calls.c.reply, calls.c.logprobs, calls.c.finish_reason)
+        query = sa.select(*told).where(calls.c.call_key.in_(keys), calls.c.status == "ok")
         with self._store.read() as connection:
             return {
                 key: Call(
@@ -147,9 +148,10 @@ class Ledger(Generic[Tag]):
                     detail=None,
                     text=reply,
                     logprobs=_pairs(logprobs),
+                    cut=was_cut(finish_reason),
                     stored=True,
                 )
-                for key, reply, logprobs in connection.execute(query)
+                for key, reply, logprobs, finish_reason in connection.execute(query)
             }
 
     async def _ask_backend(
@@ -187,6 +189,7 @@ class Ledger(Generic[Tag]):
                 detail=row["detail"],
                 text=row["reply"],
                 logprobs=_pairs(row["logprobs"]),
+                cut=was_cut(row["finish_reason"]),
                 stored=False,
             )
             answers.extend((tag, call) for tag in self._in_flight.pop(key, []))
