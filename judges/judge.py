@@ -13,7 +13,7 @@ exchanged (paper, figure 3). What follows from the two answers, `verdict.py` say
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
@@ -55,7 +55,7 @@ class Judge:
                 "backend": dict(self.backend.identity),
                 "protocol": self.protocol,
                 "prompt": self.prompt.text,
-                "sampling": asdict(self.sampling),
+                "sampling": self.sampling.to_json(),
                 "parser": PARSER_VERSION,
                 # Left out where it is as usual, so that keys stay what they were.
                 **({} if self.constrained else {"constrained": False}),
@@ -66,7 +66,7 @@ class Judge:
     def stored_spec(self) -> Mapping[str, Any]:
         """What the store keeps of it: how it is asked, and what read its replies."""
         backend = dict(self.backend.identity)
-        sampling = asdict(self.sampling)
+        sampling = self.sampling.to_json()
         about = {"spec": self.spec, "backend": backend, "sampling": sampling}
         return {**about, "constrained": self.constrained, **self.signature_parts()}
 
