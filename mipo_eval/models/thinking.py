@@ -16,8 +16,8 @@ closes a pair that stands in the text, or is a word of a sentence ("the </think>
 """
 
 import re
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 CUT = "cut inside the thinking"
 """Why there is no response where a reply ended before its thinking did."""
@@ -64,10 +64,13 @@ _FRAMES = (
     ("", "[END FINAL RESPONSE]"),
 )
 """What some models put around the answer behind their thinking."""
-_OPENED = "<|channel|>analysis<|message|>"
-CONTROLS = frozenset(
+_ANALYSIS = _Pair(
+    "<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>"
+)
+"""What is around a thinking of gpt-oss that is all it thinks; more may follow, see `_channels`."""
+_CONTROLS = (
     {mark for pair in _PAIRS for mark in (pair.opening, pair.closing)}
-    | {mark for frame in _FRAMES for mark in frame}
+    | {mark for frame in _FRAMES for mark in frame if mark}
     | {"<|channel>", "<|channel|>", "<|message|>", "<|start|>", "<|constrain|>"}
 )
 """Marks that some tokenizers count among the control tokens, which texts are rid of."""
@@ -87,6 +90,8 @@ _TALKED_ABOUT = re.compile(
     r"[^\S\n]*(?:\.\.\.|\u2026)?[^\S\n]+"
     r"(?:is|are|was|and|or|tags?|tokens?|marks?|markers?|blocks?|means|opens?|starts?|begins?)\b"
 )
+_PROMPT_END = 16
+"""Tokens; an opening mark has fewer, whatever the tokenizer."""
 _SENTENCE_BEFORE = re.compile(r"[\w,;][^\S\n]+\Z")
 _SENTENCE_AFTER = re.compile(r"\s*\Z|[^\S\n]+[a-z]|[.,:;!?)]")
 
@@ -116,8 +121,15 @@ def response_of(reply: str) -> str:
     return take_apart(reply).response or ""
 
 
+def _opened(prompt: str) -> _Pair | None:
+    """Return the pair whose opening mark a prompt ends with."""
+    end = prompt.rstrip()
+    known = (pair for pair in (_ANALYSIS, *_PAIRS) if pair.alone)
+    return next((pair for pair in known if end.endswith(pair.opening)), None)
+
+
 def continued(prompt: str, reply: str) -> str:
-    r"""Return a reply after the opening mark that its prompt ended with, if it ended with one.
+    r"""Return a reply behind the opening mark that its prompt ended with, if it ended with one.
 
     Otherwise a reply that was cut inside a thinking looked like any other.
 
@@ -125,11 +137,52 @@ def continued(prompt: str, reply: str) -> str:
         >>> continued("<|im_start|>assistant\n<think>\n", "7 or")
         '<think>\n7 or'
     """
-    end = prompt.rstrip()
-    for opening in (_OPENED, *(pair.opening for pair in _PAIRS if pair.alone)):
-        if end.endswith(opening) and not reply.lstrip().startswith(opening):
-            return prompt[len(end) - len(opening) :] + reply
-    return reply
+    pair = _opened(prompt)
+    if pair is None or reply.lstrip().startswith(pair.opening):
+        return reply
+    return prompt[prompt.rindex(pair.opening) :] + reply
+
+
+def written(tokenizer: Any, prompt: Sequence[int], answer: Sequence[int]) -> str:
+    """Return what a checkpoint wrote as text, without control tokens but with marks of thinking.
+
+    Args:
+        tokenizer: of transformers.
+        prompt: token ids of the prompt.
+        answer: token ids that followed.
+    """
+    end = tokenizer.decode(list(prompt[-_PROMPT_END:]), skip_special_tokens=False)
+    return continued(end, decoded(tokenizer, answer))
+
+
+def decoded(tokenizer: Any, tokens: Sequence[int]) -> str:
+    """Return tokens as text, without control tokens except for marks of thinking."""
+    added = getattr(tokenizer, "added_tokens_decoder", {})
+    marks = {i: str(token) for i, token in added.items() if str(token) in _CONTROLS}
+    text, run = "", list[int]()
+    for token in tokens:
+        if token in marks:
+            text += tokenizer.decode(run, skip_special_tokens=True) + marks[token]
+            run = []
+        else:
+            run.append(token)
+    last: str = tokenizer.decode(run, skip_special_tokens=True) if run else ""
+    return text + last
+
+
+def closing_mark(prompt: str, reply: str) -> str | None:
+    """Return what closes the thinking that a reply is in, by its beginning; None outside of one."""
+    start = reply.lstrip()
+    if start.startswith(_ANALYSIS.opening):
+        return _ANALYSIS.closing
+    pair = _opened(prompt) or _opening(start)
+    return pair.closing if pair else None
+
+
+def may_open(reply: str) -> bool:
+    """Whether so much of a reply may become an opening mark."""
+    start = reply.lstrip()
+    return any(pair.opening.startswith(start) for pair in (_ANALYSIS, *_PAIRS))
 
 
 def _between_marks(reply: str) -> Parts | None:

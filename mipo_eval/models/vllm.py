@@ -9,6 +9,13 @@ from typing import Any
 from mipo_eval.errors import BackendError
 from mipo_eval.models.base import Failure, Reply, Request
 from mipo_eval.models.hf import CheckpointBackend, Outcome, PromptRow
+from mipo_eval.models.thinking import written
+
+
+NO_BUDGET = (
+    "vLLM in this process cannot keep a thinking_budget: serve the model with `vllm serve "
+    "--reasoning-parser NAME` and name its URL, or run it by hf:PATH"
+)
 
 
 class VllmBackend(CheckpointBackend):
@@ -51,6 +58,8 @@ class VllmBackend(CheckpointBackend):
         await super().check()
 
     def _row(self, request: Request) -> PromptRow | Failure:
+        if request.sampling.effort.budget is not None:
+            return Failure(kind="bad_request", detail=NO_BUDGET)
         room = self._llm.llm_engine.model_config.max_model_len
         prompt = self._prompt(request, request.sampling.max_tokens, room)
         return prompt if isinstance(prompt, Failure) else PromptRow(request, prompt)
@@ -61,12 +70,15 @@ class VllmBackend(CheckpointBackend):
             [_parameters(row.request) for row in batch],
             use_tqdm=False,
         )
-        return [(row.request, self._reply(out)) for row, out in zip(batch, outputs, strict=True)]
+        return [
+            (row.request, self._reply(row, out)) for row, out in zip(batch, outputs, strict=True)
+        ]
 
-    def _reply(self, output: Any) -> Reply:
+    def _reply(self, row: PromptRow, output: Any) -> Reply:
         answer = output.outputs[0]
+        held = bool(row.request.choices)  # to an answer, from its first token on
         return Reply(
-            text=answer.text,
+            text=answer.text if held else written(self._tokenizer, row.prompt, answer.token_ids),
             finish_reason=answer.finish_reason,
             model=self.name,
             prompt_tokens=len(output.prompt_token_ids),
