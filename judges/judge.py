@@ -22,6 +22,7 @@ from mipo_eval.judges.parse import PARSER_VERSION, parse_choice, parse_rating, p
 from mipo_eval.judges.prompt import Prompt
 from mipo_eval.keys import digest
 from mipo_eval.models.base import Backend, Message, Request, Sampling
+from mipo_eval.models.thinking import take_apart
 from mipo_eval.records import Item, Rubric, text_key
 from mipo_eval.signature import short
 from mipo_eval.verdict import Verdict, exchanged
@@ -89,6 +90,8 @@ RATING_OPTIONAL_SLOTS = frozenset({"rubric"})
 
 CALL_FAILED = "call failed"
 """How the reason of a rating begins whose call brought no reply."""
+CUT_JUDGE = "the judge was cut inside its thinking"
+"""The reason of a rating whose reply ended before its answer began."""
 UNPARSED = "unparsable reply"
 """The reason of a rating whose reply gave no one answer."""
 
@@ -146,6 +149,8 @@ def read_rating(reply: str | None, status: str = "ok") -> tuple[int | None, str 
     """Return the rating in a ledger call's raw reply, or None and the reason."""
     if reply is None or status != "ok":
         return None, f"{CALL_FAILED}: {status}"
+    if take_apart(reply).response is None:
+        return None, CUT_JUDGE
     rating = parse_rating(reply, LOW, HIGH)
     return rating, None if rating is not None else UNPARSED
 
@@ -225,6 +230,8 @@ def read_verdict(
     """
     if reply is None or status != "ok":
         return None, f"{CALL_FAILED}: {status}"
+    if take_apart(reply).response is None:
+        return None, CUT_JUDGE
     read = parse_verdict if protocol == "pairwise-tie" else parse_choice
     named = read(reply)
     if named is None:

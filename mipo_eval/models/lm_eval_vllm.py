@@ -47,7 +47,7 @@ class RecordingVLLM(Recording, VLLM):  # type: ignore[misc]
         outputs = super()._model_generate(requests, generate, sampling_params)
         for output in outputs if generate else ():
             for answer in output.outputs:  # vLLM leaves marks of thinking out that are tokens
-                answer.text = decoded(self.tokenizer, answer.token_ids)
+                answer.text = decoded(self.tokenizer, answer.token_ids, answer.text)
         self.cache_hook.announce(
             RawResponse(
                 finish_reason=FINISHED.get(output.outputs[0].finish_reason),

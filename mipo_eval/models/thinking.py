@@ -103,6 +103,8 @@ def take_apart(reply: str, *, apart: str | None = None) -> Parts:
         reply: as it came; `continued` where the prompt is known.
         apart: the thinking, where a server gives it beside the reply.
 
+    Where a server gives no text at all, see `marked`.
+
     Example:
         >>> take_apart("<think>7 or 8?</think>\n\nEight.")
         Parts(response='Eight.', thinking='7 or 8?')
@@ -114,6 +116,15 @@ def take_apart(reply: str, *, apart: str | None = None) -> Parts:
         thoughts = [apart.strip(), *filter(None, [rest.thinking])]
         return Parts(rest.response or None, "\n\n".join(thoughts))
     return _channels(reply) or _channel_names(reply) or _between_marks(reply) or Parts(reply, None)
+
+
+def marked(text: str, *, apart: str | None, finish: str | None) -> str:
+    """Return a server's text, or an opening mark where it was cut before it had any.
+
+    A text that is empty although a thinking stands beside it, or although all the tokens that
+    were allowed have been written, was cut inside its thinking.
+    """
+    return "<think>" if not text.strip() and (apart or finish == "length") else text
 
 
 def response_of(reply: str) -> str:
@@ -143,22 +154,33 @@ def continued(prompt: str, reply: str) -> str:
     return prompt[prompt.rindex(pair.opening) :] + reply
 
 
-def written(tokenizer: Any, prompt: Sequence[int], answer: Sequence[int]) -> str:
+def written(
+    tokenizer: Any, prompt: Sequence[int], answer: Sequence[int], text: str | None = None
+) -> str:
     """Return what a checkpoint wrote as text, without control tokens but with marks of thinking.
 
     Args:
         tokenizer: of transformers.
         prompt: token ids of the prompt.
         answer: token ids that followed.
+        text: what an engine made of them, see `decoded`.
     """
     end = tokenizer.decode(list(prompt[-_PROMPT_END:]), skip_special_tokens=False)
-    return continued(end, decoded(tokenizer, answer))
+    return continued(end, decoded(tokenizer, answer, text))
 
 
-def decoded(tokenizer: Any, tokens: Sequence[int]) -> str:
-    """Return tokens as text, without control tokens except for marks of thinking."""
+def decoded(tokenizer: Any, tokens: Sequence[int], text: str | None = None) -> str:
+    """Return tokens as text, without control tokens except for marks of thinking.
+
+    Args:
+        tokenizer: of transformers.
+        tokens: what was written.
+        text: what an engine made of them; it stays as it is unless marks are missing from it.
+    """
     added = getattr(tokenizer, "added_tokens_decoder", {})
-    marks = {i: str(token) for i, token in added.items() if str(token) in _CONTROLS}
+    marks = {i: str(one) for i, one in added.items() if one.special and str(one) in _CONTROLS}
+    if text is not None and marks.keys().isdisjoint(tokens):
+        return text
     text, run = "", list[int]()
     for token in tokens:
         if token in marks:

@@ -78,13 +78,16 @@ class VllmBackend(CheckpointBackend):
         answer = output.outputs[0]
         held = bool(row.request.choices)  # to an answer, from its first token on
         return Reply(
-            text=answer.text if held else written(self._tokenizer, row.prompt, answer.token_ids),
+            text=answer.text if held else self._written(row, answer),
             finish_reason=answer.finish_reason,
             model=self.name,
             prompt_tokens=len(output.prompt_token_ids),
             completion_tokens=len(answer.token_ids),
             logprobs=_first_token(answer.logprobs),
         )
+
+    def _written(self, row: PromptRow, answer: Any) -> str:
+        return written(self._tokenizer, row.prompt, answer.token_ids, answer.text)
 
     @cached_property
     def _tokenizer(self) -> Any:
