@@ -141,6 +141,39 @@ def checked_effort(
     return Effort(template=dict(template), level=level, budget=budget, body=dict(body))
 
 
+_TAKEN: Mapping[str, frozenset[str]] = {
+    "hf": frozenset({"chat_template_kwargs", "reasoning_effort", "thinking_budget"}),
+    "vllm": frozenset({"chat_template_kwargs", "reasoning_effort"}),
+    "openai": frozenset(
+        {"chat_template_kwargs", "reasoning_effort", "thinking_budget", "extra_body"}
+    ),
+    "gemini": frozenset({"thinking_budget"}),
+}
+"""What each kind of model can be told."""
+_INSTEAD = {
+    ("vllm", "thinking_budget"): "vLLM in this process cannot keep one: serve the model with "
+    "`vllm serve --reasoning-parser NAME` and name its URL, or run it by hf:PATH",
+    ("hf", "extra_body"): "it is for servers",
+    ("vllm", "extra_body"): "it is for servers",
+    ("lm-eval", ""): "write it among the model's own arguments, lm-eval:TYPE:NAME=VALUE,...",
+}
+
+
+def check_effort(effort: Effort, kind: str, *, where: str) -> None:
+    """Find out whether a kind of model can be told all of this.
+
+    Raises:
+        ConfigError: it cannot; with what to do instead, where there is something.
+    """
+    for name in effort.parts():
+        if name not in _TAKEN.get(kind, ()):
+            known = ", ".join(sorted(_TAKEN.get(kind, ()))) or "none"
+            instead = _INSTEAD.get((kind, name)) or _INSTEAD.get((kind, ""))
+            raise ConfigError(
+                f"{where}: {name} cannot be set here: {instead or f'it takes {known}'}"
+            )
+
+
 def _put(into: dict[str, Any], path: list[str], value: Any, *, where: str) -> None:
     for name in path[:-1]:
         into = into.setdefault(name, {})

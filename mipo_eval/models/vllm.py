@@ -12,12 +12,6 @@ from mipo_eval.models.hf import CheckpointBackend, Outcome, PromptRow
 from mipo_eval.models.thinking import written
 
 
-NO_BUDGET = (
-    "vLLM in this process cannot keep a thinking_budget: serve the model with `vllm serve "
-    "--reasoning-parser NAME` and name its URL, or run it by hf:PATH"
-)
-
-
 class VllmBackend(CheckpointBackend):
     """Asks a checkpoint through vLLM, with its own chat template and prefix caching.
 
@@ -58,8 +52,6 @@ class VllmBackend(CheckpointBackend):
         await super().check()
 
     def _row(self, request: Request) -> PromptRow | Failure:
-        if request.sampling.effort.budget is not None:
-            return Failure(kind="bad_request", detail=NO_BUDGET)
         room = self._llm.llm_engine.model_config.max_model_len
         prompt = self._prompt(request, request.sampling.max_tokens, room)
         return prompt if isinstance(prompt, Failure) else PromptRow(request, prompt)

@@ -303,6 +303,12 @@ class Scorable(NamedTuple):
     response_tokens: int | None
     thinking_tokens: int | None
 
+    @property
+    def thought(self) -> int | None:
+        """Tokens of thinking, 0 where all the tokens are the response's; None: nobody tells."""
+        whole = 0 if self.response_tokens is not None else None
+        return whole if self.thinking_tokens is None else self.thinking_tokens
+
 
 def scorable(store: Store, list_key: str, generation_key: str) -> Iterator[Scorable]:
     """Yield what scoring needs of every item of the list, in order; streamed."""
