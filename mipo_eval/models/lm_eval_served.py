@@ -14,6 +14,7 @@ from mipo_eval.keys import canonical_json
 from mipo_eval.models.effort import Effort
 from mipo_eval.models.lm_eval import FINISHED, RawResponse, Recording, rounds
 from mipo_eval.models.openai import given_thinking
+from mipo_eval.models.thinking import marked
 
 _REFUSED = {400, 404, 413, 422}
 
@@ -88,9 +89,11 @@ class RecordingChatCompletion(Recording, LocalChatCompletion):  # type: ignore[m
         with suppress(TypeError, IndexError, KeyError, AttributeError):
             content = choices[0]["message"]["content"]
             thinking = given_thinking(choices[0]["message"])
-        if not isinstance(content, str):
-            content = "" if thinking else None  # cut inside its thinking, or refused
         finish = choices[0].get("finish_reason") if choices else None
+        if not isinstance(content, str):
+            content = "" if thinking or finish == "length" else None
+        if content is not None:
+            content = marked(content, apart=thinking, finish=finish)
         told = usage.get("completion_tokens_details") or {}
         ended = RawResponse(
             reason=None if content is not None else f"the server sent no text ({finish})",

@@ -112,9 +112,11 @@ def take_apart(reply: str, *, apart: str | None = None) -> Parts:
         Parts(response=None, thinking='7 or')
     """
     if apart and apart.strip():
-        rest = take_apart(reply)
+        # A mark later in the text is the text's own: the server has taken the thinking off.
+        rest = take_apart(reply) if _opening(reply) else Parts(reply, None)
         thoughts = [apart.strip(), *filter(None, [rest.thinking])]
-        return Parts(rest.response or None, "\n\n".join(thoughts))
+        said = rest.response if rest.response and rest.response.strip() else None
+        return Parts(said, "\n\n".join(thoughts))
     return _channels(reply) or _channel_names(reply) or _between_marks(reply) or Parts(reply, None)
 
 
