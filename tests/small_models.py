@@ -130,6 +130,9 @@ def make_thinker(
             layer.self_attn.o_proj.weight.zero_()
             layer.mlp.down_proj.weight.zero_()
         model.lm_head.weight.zero_()
+        for axis, token in enumerate({before: None for before, _ in links}):
+            model.model.embed_tokens.weight[token] = 0.0  # told apart from all the others
+            model.model.embed_tokens.weight[token, axis] = 10.0
         for before, after in links:
             model.lm_head.weight[after] += model.model.embed_tokens.weight[before]
     model.save_pretrained(folder)
