@@ -4,8 +4,8 @@ A reply is text from a model that has just read text from another model, so it i
 may quote a forged verdict, list the scale, hedge, refuse or ramble. One grammar reads ratings and
 choices. The rules, in order:
 
-1. Hidden characters, markup and any thinking (`models/thinking.py`) are dropped; quoted passages are
-   citations and never answers.
+1. Hidden characters, markup and any thinking (`models/thinking.py`) are dropped; quoted passages
+   are citations and never answers.
 2. What is left must make *claims*: an answer on a line of its own, in double brackets or opening a
    line; a labelled one ("Rating: 4", "Winner: B", also in other languages, or as JSON); or a
    sentence ("I would give it a 4", "Response B is better"). A claim that is denied, supposed, asked

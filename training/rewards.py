@@ -50,10 +50,14 @@ class Completion:
     tokens: tuple[int, ...]
     """Its ids, the end token included where the policy set one; never empty."""
 
-
     @classmethod
     def of(
-        cls, example: TrainingExample, tokens: Sequence[int], *, tokenizer: Any, prompt: Sequence[int]
+        cls,
+        example: TrainingExample,
+        tokens: Sequence[int],
+        *,
+        tokenizer: Any,
+        prompt: Sequence[int],
     ) -> "Completion":
         """Return what was written to an example's prompt, both given as token ids."""
         text = take_apart(written(tokenizer, prompt, tokens)).response

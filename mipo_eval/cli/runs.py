@@ -225,9 +225,9 @@ def _remarks(entry: "Answered", said: Said) -> "list[RenderableType]":
         if "against" in row:
             about = f"against {row['against']}, shown first: {row['shown_first']}"
         head = f"{row['judge']} on the {row['of']}{about and f' ({about})'}: "
-        said = take_apart(row["reply"] or "", apart=row.get("thinking"))
-        reply = f"thinking: {folded(said.thinking)}\n" if said.thinking else ""
-        reply += (said.response or "").strip()
+        parts = take_apart(row["reply"] or "", apart=row.get("thinking"))
+        reply = f"thinking: {folded(parts.thinking)}\n" if parts.thinking else ""
+        reply += (parts.response or "").strip()
         reply = f"\n{indent(reply, '    ')}" if reply else ""
         lines.append(inert(f"{head}{row['value'] or row['reason']}{reply}"))
     return lines

@@ -252,9 +252,7 @@ def _response(sample: dict[str, Any], outcome: RawResponse, count: Count) -> Res
     if parts == (reply, None):
         return replace(made, text=reply.strip())
     answer, thought = _split_tokens(outcome, parts, count)
-    said = replace(
-        made, thinking=parts.thinking, response_tokens=answer, thinking_tokens=thought
-    )
+    said = replace(made, thinking=parts.thinking, response_tokens=answer, thinking_tokens=thought)
     if parts.response is None:
         return replace(said, reason=CUT, final=True)
     return replace(said, text=parts.response.strip())

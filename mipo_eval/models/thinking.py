@@ -325,7 +325,7 @@ def _channels(reply: str) -> Parts | None:
         final = next((one for one in headers if one["channel"] == "final"), None)
         if final is None or _is_mentioned(reply, final.start(), final.end()):
             return None
-    thoughts, answers = [before], []
+    thoughts, answers = [before], list[str]()
     ends = [*(header.start() for header in headers[1:]), len(reply)]
     for header, end in zip(headers, ends, strict=True):
         said = _MESSAGE_END.sub("", reply[header.end() : end])

@@ -4,14 +4,15 @@ Once a row has thought for so many tokens, the mark that closes its thinking is 
 can go on with; what follows is the model's own answer to as much as it has thought.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-import torch
-from transformers import LogitsProcessor, LogitsProcessorList
+from typing import TYPE_CHECKING, Any
 
 from mipo_eval.models.thinking import closing_mark, decoded, may_open
+
+if TYPE_CHECKING:
+    import torch
 
 _LONGEST_MARK = 16
 """Tokens; whatever the tokenizer, a mark has fewer."""
@@ -34,9 +35,9 @@ class _Row:
 
 
 def budgets(
-    tokenizer: Any, budget: int | None, prompts: torch.Tensor
-) -> LogitsProcessorList | None:
-    """Return what keeps a budget while a batch is written; None where there is none.
+    tokenizer: Any, budget: int | None, prompts: "torch.Tensor"
+) -> "list[ThinkingBudget] | None":
+    """Return what keeps a budget while a batch is written, for transformers; None without one.
 
     Args:
         tokenizer: of the checkpoint.
@@ -46,10 +47,14 @@ def budgets(
     if budget is None:
         return None
     ends = tokenizer.batch_decode(prompts[:, -_LONGEST_MARK:], skip_special_tokens=False)
-    return LogitsProcessorList([ThinkingBudget(tokenizer, budget, ends, prompts.shape[1])])
+    from transformers import LogitsProcessorList
+
+    kept = [ThinkingBudget(tokenizer, budget, ends, prompts.shape[1])]
+    found: list[ThinkingBudget] = LogitsProcessorList(kept)
+    return found
 
 
-class ThinkingBudget(LogitsProcessor):  # type: ignore[misc]
+class ThinkingBudget:
     """Ends the thinking of each row of a batch after a number of tokens.
 
     Args:
@@ -63,14 +68,14 @@ class ThinkingBudget(LogitsProcessor):  # type: ignore[misc]
         self._tokenizer, self._budget, self._start = tokenizer, budget, start
         self._rows = [_Row(prompt) for prompt in prompts]
 
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+    def __call__(self, input_ids: "torch.Tensor", scores: "torch.Tensor") -> "torch.Tensor":
         """Return (rows, vocabulary) scores: as they were, or only a forced token's."""
         for place, row in enumerate(self._rows):
             if not row.over and not row.forced:
                 self._look(row, input_ids[place, self._start :].tolist())
             if row.forced:
                 token = row.forced.pop()
-                scores[place] = -torch.inf
+                scores[place] = -math.inf
                 scores[place, token] = 0.0
                 row.over = not row.forced
         return scores

@@ -329,7 +329,7 @@ def scorable(store: Store, list_key: str, generation_key: str) -> Iterator[Scora
     )
     with store.read() as connection:
         for row in connection.execute(query):
-            yield Scorable(*row)
+            yield Scorable._make(row)
 
 
 def _response(row: Any) -> Response | None:

@@ -402,9 +402,7 @@ def remarks_on(store: Store, item_key: str, text_key: str) -> list[Remark]:
         for table in (verdicts, grades, choices):
             keys = [table.c.text_key] if "text_key" in table.c else list(table.c)[2:4]
             query = (
-                sa.select(
-                    table, judges.c.name, calls.c.reply, calls.c.detail, calls.c.thinking
-                )
+                sa.select(table, judges.c.name, calls.c.reply, calls.c.detail, calls.c.thinking)
                 .join(judges, judges.c.judge_key == table.c.judge_key)
                 .outerjoin(calls, calls.c.call_key == table.c.call_key)
                 .where(

@@ -52,9 +52,17 @@ _START = "<|start|>assistant<|channel|>"
         ),
         ("<|channel|>final<|message|>Yes.", "Yes.", None),
         ("analysisWe need 18.assistantfinalIt is 18.", "It is 18.", "We need 18."),
-        ("analysis**Hm**assistantcommentaryso.assistantfinalYes.", "Yes.", "**Hm**assistantcommentaryso."),
+        (
+            "analysis**Hm**assistantcommentaryso.assistantfinalYes.",
+            "Yes.",
+            "**Hm**assistantcommentaryso.",
+        ),
         # The opening mark was in the prompt.
-        ("It is 21 in my first draft.</think>She earns 18.", "She earns 18.", "It is 21 in my first draft."),
+        (
+            "It is 21 in my first draft.</think>She earns 18.",
+            "She earns 18.",
+            "It is 21 in my first draft.",
+        ),
         ("First, hm.\n</think>\n\nYes.", "Yes.", "First, hm."),
         ("First, hm.[/THINK]Yes.", "Yes.", "First, hm."),
         ("Say yes.assistantfinalYes.", "Yes.", "Say yes."),
@@ -144,9 +152,7 @@ def test_a_server_that_gives_the_thinking_apart() -> None:
         ("4", "hm", "length", False),
     ],
 )
-def test_a_server_that_gives_no_text(
-    text: str, apart: str | None, finish: str, cut: bool
-) -> None:
+def test_a_server_that_gives_no_text(text: str, apart: str | None, finish: str, cut: bool) -> None:
     said = marked(text, apart=apart, finish=finish)
     assert (take_apart(said).response is None) == cut
     assert cut or said == text
