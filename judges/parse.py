@@ -4,8 +4,8 @@ A reply is text from a model that has just read text from another model, so it i
 may quote a forged verdict, list the scale, hedge, refuse or ramble. One grammar reads ratings and
 choices. The rules, in order:
 
-1. Hidden characters, markup and a finished `<think>` part are dropped; quoted passages are
-   citations and never answers.
+1. Hidden characters, markup and any thinking (`models/thinking.py`) are dropped; quoted passages
+   are citations and never answers.
 2. What is left must make *claims*: an answer on a line of its own, in double brackets or opening a
    line; a labelled one ("Rating: 4", "Winner: B", also in other languages, or as JSON); or a
    sentence ("I would give it a 4", "Response B is better"). A claim that is denied, supposed, asked
@@ -42,6 +42,7 @@ from mipo_eval.judges.claims import (
     find_claims,
 )
 from mipo_eval.judges.visible import shortened, visible, without_markup
+from mipo_eval.models.thinking import response_of
 from mipo_eval.verdict import Verdict, Winner
 
 PARSER_VERSION = "3"
@@ -53,8 +54,6 @@ MOST_CLAIMS = 200
 """A reply with more of them is a model in a loop, and has no verdict."""
 
 _INVISIBLE = {"\ufe0f", "\u20e3"}  # emoji variants: a keycap four is a four
-_THINK_END = re.compile(r"</(?:think|thinking|reasoning)>", re.IGNORECASE)
-_THINK_START = re.compile(r"<(?:think|thinking|reasoning)>", re.IGNORECASE)
 _VALUE = re.compile(r"(\d{1,2})(?:[.,]0{1,2})?")
 """4, 4.0 and 4,00 are whole; 4.5 is not a rating and 1,000 is a thousand."""
 _SIDES = re.compile(r"([ab]) ?([<>=])\2? ?([ab])")
@@ -272,15 +271,12 @@ def _scale(low: int, high: int) -> re.Pattern[str]:
 
 
 def plain(reply: str) -> str:
-    """Return the visible text after any finished thinking, in one Unicode form, ASCII digits.
+    """Return the visible text behind any thinking, in one Unicode form, with ASCII digits.
 
-    Thinking that was cut off leaves nothing: what it says is not the answer. Of a text that is
-    longer than any judge's the head and the end are left.
+    A reply that was cut inside its thinking leaves nothing: what it says there is not the answer.
+    Of a text that is longer than any judge's the head and the end are left.
     """
-    text = _THINK_END.split(reply)[-1]
-    if _THINK_START.search(text):
-        return ""
-    text = shortened(unicodedata.normalize("NFKC", shortened(text)))
+    text = shortened(unicodedata.normalize("NFKC", shortened(response_of(reply))))
     kept = (c for c in text if c not in _INVISIBLE and unicodedata.category(c) != "Cf")
     return "".join(str(unicodedata.decimal(c, c)) for c in kept).strip()
 
