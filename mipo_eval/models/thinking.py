@@ -56,6 +56,10 @@ _PAIRS = (
     _Pair("Here's my thought process:", "Here's my response:", alone=False),
     _Pair("Here are my reasoning steps:", "[BEGIN FINAL RESPONSE]"),  # Apriel
 )
+_CLOSINGS = re.compile(
+    rf"(?:\s*(?:{'|'.join(re.escape(pair.closing) for pair in _PAIRS if pair.alone)}))+",
+    re.IGNORECASE,
+)
 _FRAMES = (
     ("<|begin_of_solution|>", "<|end_of_solution|>"),
     ("<|START_RESPONSE|>", "<|END_RESPONSE|>"),
@@ -286,11 +290,8 @@ def _in_sentence(text: str, start: int, end: int) -> bool:
 
 def _without_closings(text: str) -> str:
     """Return an answer without closing marks that were repeated before it."""
-    start = text.lstrip()
-    for pair in _PAIRS:
-        if pair.alone and start.casefold().startswith(pair.closing.casefold()):
-            return _without_closings(start[len(pair.closing) :])
-    return text
+    repeated = _CLOSINGS.match(text)
+    return text[repeated.end() :] if repeated else text
 
 
 def _framed(reply: str) -> Parts | None:
