@@ -28,7 +28,7 @@ from rich.text import Text
 from mipo_eval.evaluation.controls import winners
 from mipo_eval.records import Run, Score
 from mipo_eval.reports.labels import LABELS, decimals
-from mipo_eval.store.judges import MARK
+from mipo_eval.store.judges import MARK, reasons_text
 
 if TYPE_CHECKING:
     from mipo_eval.stats.paired import Comparison
@@ -275,14 +275,14 @@ def mark_of(found: "Comparison") -> str:
 
 
 def failing_lines(failing: Failing, names: Mapping[str, str]) -> list[Text]:
-    """Return a line for each of these judges that failed, with the data and the reason.
+    """Return a line for each of these judges that must not be believed, with the reasons.
 
     Args:
         failing: why judges must not be believed.
         names: of the judges that a table uses, by their keys.
     """
     return [
-        inert(f"{MARK} {name} fails its validation on {'; on '.join(reasons)}", "bold red")
+        inert(f"{MARK} {name} {reasons_text(reasons)}", "bold red")
         for key, name in names.items()
         if (reasons := failing.get(key))
     ]
@@ -294,7 +294,7 @@ def score_tables(scores: Sequence[Score], run: Run, failing: Failing) -> list[Re
     Args:
         scores: of the run.
         run: for the title.
-        failing: judges that failed their validation; they are marked.
+        failing: judges that must not be believed; they are marked.
     """
     tasks = list(dict.fromkeys(score.task for score in scores))
     # What another tool measured comes last, and is called what that tool calls it.
