@@ -185,7 +185,10 @@ _RATING_VERB = (
 _NUMBER_EDGE = r"[ \"'()\[\]{}<>.!,#=|]*"
 RATINGS = Grammar(
     forms=(
-        ("mark", re.compile(rf"\[\[ ?(?:{_RATING_LABEL} ?[:=]? ?)?({_NUMBER}(?: ?/ ?\d+)?) ?\]\]", re.I)),
+        (
+            "mark",
+            re.compile(rf"\[\[ ?(?:{_RATING_LABEL} ?[:=]? ?)?({_NUMBER}(?: ?/ ?\d+)?) ?\]\]", re.I),
+        ),
         ("line", re.compile(rf"^{_NUMBER_EDGE}({_NUMBER}){_UNIT}{_NUMBER_EDGE}$", re.M | re.I)),
         (
             "opening",
@@ -264,7 +267,8 @@ _ADVERB = (
     r"obviously|therefore|also|still|generally|the|a|one)"
 )
 _NO_PROSE = (
-    rf"(?=[ ]?(?:$|[^\w\s]|(?:because|since|as|over|for|due|by|wins)\b|(?:{_ADVERB}\s+){{0,2}}better\b))"
+    r"(?=[ ]?(?:$|[^\w\s]|(?:because|since|as|over|for|due|by|wins)\b"
+    rf"|(?:{_ADVERB}\s+){{0,2}}better\b))"
 )
 """Behind a name that is an answer: not the predicate of a sentence about it."""
 _IS = rf"{_IN_PROSE}\s+(?:(?:is|was|seems|appears|would be|to be)\s+){{1,4}}(?:{_ADVERB}\s+){{0,4}}"
@@ -294,7 +298,12 @@ CHOICES = Grammar(
                 re.M | re.I,
             ),
         ),
-        ("said", re.compile(rf"{_CHOICE_LABEL}{_COPULA}{_NAME_BETWEEN}{_IN_PROSE}{_NO_PROSE}", re.M | re.I)),
+        (
+            "said",
+            re.compile(
+                rf"{_CHOICE_LABEL}{_COPULA}{_NAME_BETWEEN}{_IN_PROSE}{_NO_PROSE}", re.M | re.I
+            ),
+        ),
         ("said", re.compile(rf"{_CHOICE_VERB}{_NAME_BETWEEN}{_IN_PROSE}{_NO_PROSE}", re.M | re.I)),
         (
             "said",
@@ -304,7 +313,12 @@ CHOICES = Grammar(
                 re.I,
             ),
         ),
-        ("said", re.compile(rf"{_IS}more\s+(?!{_FLAW})\w+(?:\s+and\s+\S+)?\s+(?:because|as|since)\b", re.I)),
+        (
+            "said",
+            re.compile(
+                rf"{_IS}more\s+(?!{_FLAW})\w+(?:\s+and\s+\S+)?\s+(?:because|as|since)\b", re.I
+            ),
+        ),
         ("weak", re.compile(rf"{_IS}(?:more\s+\w+|{_BETTER}{_IN_ONE_RESPECT})", re.I)),
         ("id", re.compile(r"[:=]\s*response_([ab])(?=\W*$)", re.M | re.I)),
         (

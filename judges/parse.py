@@ -5,17 +5,22 @@ may quote a forged verdict, list the scale, hedge, refuse or ramble. One grammar
 choices. The rules, in order:
 
 1. Hidden characters, markup and any thinking (`models/thinking.py`) are dropped; quoted passages
-   are citations and never answers.
-2. What is left must make *claims*: an answer on a line of its own, in double brackets or opening a
-   line; a labelled one ("Rating: 4", "Winner: B", also in other languages, or as JSON); or a
-   sentence ("I would give it a 4", "Response B is better"). A claim that is denied, supposed, asked
-   or put in someone else's mouth, or that is off the scale, says None.
-3. All claims must agree. Where they do not, the reply may still end in a verdict: a claim set apart
-   on its last line that no other such claim contradicts, or a last sentence that concludes
-   ("Therefore, Response B is better."), since reasoning weighs both sides before it decides.
-4. Mentioning a response is not choosing it, but a number may be an answer. So every other number in
-   the reply must agree with a claimed rating, unless a claim is the last number of the reply or the
-   only number of its first line. Mentions of the scale itself ("1 to 5", "/5") do not count.
+   are citations and never answers (`visible.py`).
+2. What is left must make *claims* (`claims.py`): an answer in double brackets, on a line of its own
+   or opening one with a reason; a labelled one ("Rating: 4", "Winner: B", also in other languages,
+   or as JSON); or a sentence ("I would give it a 4", "Response B is better"). A claim that is
+   denied, supposed, asked or put in someone else's mouth, or that is off the scale, says None. A
+   name that only opens a sentence ("Response B, on the other hand, ...") claims nothing.
+3. The reply's own final mark wins: what stands in double brackets, at the end of its line, beats
+   whatever was weighed before it. Two different final marks say None.
+4. Without a mark all claims must agree. Where they do not, the reply may still end in a verdict: a
+   claim set apart on its last line that no other such claim contradicts, or a last sentence that
+   concludes ("Therefore, Response B is better."), since reasoning weighs both sides first.
+5. Mentioning a response is not choosing it, but a number may be an answer. So without a mark every
+   other number in the reply must agree with a claimed rating, unless a claim is the last number of
+   the reply or the only number of its first line. Mentions of the scale itself ("1 to 5", "/5") do
+   not count.
+6. A reply that was cut has a verdict only if its end is one, or its first line is the bare answer.
 
 The price is a few more unparsed replies; they are counted and shown, a wrong guess would not be.
 """
@@ -232,9 +237,9 @@ def _ends_in(text: str, claims: Sequence[Claim], value: Any, grammar: Grammar) -
             continue
         if conclusion and conclusion[2] and claim.start >= conclusion.start(1):
             return True
-        if claim.apart and not text[claim.end :].strip(" .!\"')]}"):
-            if claim.kind == "mark" or not rest or (claim.kind == "said" and not at_word):
-                return True
+        is_whole = claim.kind == "mark" or not rest or (claim.kind == "said" and not at_word)
+        if is_whole and claim.apart and not text[claim.end :].strip(" .!\"')]}"):
+            return True
     return False
 
 

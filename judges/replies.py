@@ -9,7 +9,7 @@ Of a judge that rates, one line for each response and preference (counted from 0
 
     {"pair_id": "3", "response": "first" | "second", "preference": 0, "reply": "4"}
 
-A reply may be null: the call failed. `"finish_reason": "length"` beside it says that it was cut off.
+A reply may be null: the call failed. `"finish_reason": "length"` beside it says that it was cut.
 Pairs without a line have no verdict. LLMBar, JudgeBench and
 PandaLM keep replies in files of their own formats (see labelled.py). Stored replies are read by our
 parsers, not taken from what the files say of them. Where a set has a rule of its own for turning
@@ -222,10 +222,7 @@ def _reading(judge: Judge, pair: LabelledPair, sides: Sequence[Sequence[_Told]])
     first, second = (_sum_probabilities(call for _, call in side) for side in sides)
     return _rated(
         pair,
-        [
-            [read_rating(call.text, call.status, cut=call.cut) for _, call in side]
-            for side in sides
-        ],
+        [[read_rating(call.text, call.status, cut=call.cut) for _, call in side] for side in sides],
         probability=preference_probability(first, second),
         trouble=trouble,
     )
@@ -343,8 +340,8 @@ def _stored_choices(
         if line is None or line.reply is None:
             said.append((None, NO_REPLY))
         else:
-            how = {"swapped": which == "second", "cut": line.cut}
-            said.append(read_verdict("pairwise-tie", line.reply, **how))
+            swapped = which == "second"
+            said.append(read_verdict("pairwise-tie", line.reply, swapped=swapped, cut=line.cut))
     return _chosen(pair, said)
 
 

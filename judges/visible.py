@@ -41,7 +41,9 @@ def shortened(text: str) -> str:
     return f"{text[:_HEAD]}\n…\n{text[-(LONGEST - _HEAD) :]}"
 
 
-def visible(text: str, *, emphasis: str, cites: Callable[[str], bool], bare: re.Pattern[str]) -> str:
+def visible(
+    text: str, *, emphasis: str, cites: Callable[[str], bool], bare: re.Pattern[str]
+) -> str:
     """Return a text without markup, emphasis and citations, each run of blanks being one.
 
     Args:

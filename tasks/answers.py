@@ -13,8 +13,8 @@ Numbers, in order of preference:
        "A:" at the start of a line): the first number behind it, and where it begins an equation
        its result;
     4. where none of these marks stands: the last number in the text.
-A box or phrase without any number ("the answer is twelve"), or one with several ("8 or 9", "5 + 7"),
-gives None: the text says where its answer is, so another number in it would be a guess.
+A box or phrase without any number ("the answer is twelve"), or one with several ("8 or 9",
+"5 + 7"), gives None: the text says where its answer is, so another number in it would be a guess.
 
 Letters, in order of preference:
     1. the last `\boxed{}`;
@@ -174,7 +174,10 @@ def _choice_patterns(letters: str) -> _ChoicePatterns:
         rf"|({plain})(?![\w'\u2019-]|\.\d)"
         rf"|({words})(?=[*_]*\s+(?:because|since|as|is|due|for|and|or|with|which|[-\u2014(])))"
     )
-    said = rf"(?<!/)\b(?:answer|choice|option)\b(?:[*_]{{0,4}}\s*\([^()\n]{{0,200}}\))?[\s*_]{{0,12}}(?:{_SAYS})"
+    said = (
+        r"(?<!/)\b(?:answer|choice|option)\b(?:[*_]{0,4}\s*\([^()\n]{0,200}\))?"
+        rf"[\s*_]{{0,12}}(?:{_SAYS})"
+    )
     chosen = r"\b(?:choose|select|pick|go\s+with)\b"
     return _ChoicePatterns(
         phrases=(

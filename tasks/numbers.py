@@ -21,9 +21,9 @@ _NOISE = re.compile(r"\{,\}|\\[,;!: ]|\\(?=[$%])|[\u2009\u202f\u00a0](?=\d)|(?<=
 
 _LONGEST = 100
 """Digits of a number that somebody meant."""
-_DIGITS = r"\d+(?:[.,'’_]\d+)*|(?<![\w.])\.\d+"
+_DIGITS = r"\d+(?:[.,'\u2019_]\d+)*|(?<![\w.])\.\d+"
 _ENGLISH = re.compile(
-    r"(?:\d{1,3}(?:,\d{3})+|\d{1,3}(?:['’_]\d{3})+|\d{1,2}(?:,\d{2})+,\d{3}|\d+)?(?:\.\d+)?"
+    r"(?:\d{1,3}(?:,\d{3})+|\d{1,3}(?:['\u2019_]\d{3})+|\d{1,2}(?:,\d{2})+,\d{3}|\d+)?(?:\.\d+)?"
 )
 """Groups of three, as in English and in Swiss, those of India, or none."""
 _SCALES = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
@@ -41,7 +41,7 @@ _NUMBER = re.compile(
 )
 
 _UNIT = r"\s?(?:[%°]|[A-Za-z.]{1,20}(?:\s[A-Za-z.]{1,20})?)?"
-_SIGN = r"(?:[-+*/×÷·x^]|\\(?:times|cdot|div)|plus|minus|times|divided\s+by)"
+_SIGN = r"(?:[-+*/\u00d7\u00f7\u00b7x^]|\\(?:times|cdot|div)|plus|minus|times|divided\s+by)"
 _OPEN, _CLOSED = r"[\s$({\[]*", r"[\s$)}\]]*"
 _PLUS = re.compile(rf"(?:{_UNIT}){_CLOSED}{_SIGN}{_OPEN}")
 _EQUALS = re.compile(rf"(?:{_UNIT}){_CLOSED}={_OPEN}")
@@ -99,7 +99,7 @@ def _english(digits: str) -> Decimal | None:
     sign, plain = ("-", digits[1:]) if digits.startswith("-") else ("", digits)
     if len(plain) > _LONGEST or not _ENGLISH.fullmatch(plain):
         return None
-    return Decimal(sign + re.sub(r"[,'’_]", "", plain))
+    return Decimal(sign + re.sub(r"[,'\u2019_]", "", plain))
 
 
 def _is_negative(match: re.Match[str], text: str) -> bool:

@@ -1,4 +1,4 @@
-"""A mention is not a verdict, the reply's own final mark is, and a reply that was cut ends in one."""
+"""A mention is not a verdict, the reply's own final mark is, and a cut reply has to end in one."""
 
 import json
 import time
@@ -206,7 +206,17 @@ def test_a_cut_reply_has_a_rating_only_if_its_end_is_one(
 
 LOOPS = [
     *("rating ", "rating is ", "$ ", "*", "answer*", "\n", " ", "\t", '"', "“", " '", "```\n"),
-    *("[[A", "[[4]]", "Rating 4 ", "A is more ", "Response A ", "both ", '{"rating":', "> ", "a\u0301"),
+    *(
+        "[[A",
+        "[[4]]",
+        "Rating 4 ",
+        "A is more ",
+        "Response A ",
+        "both ",
+        '{"rating":',
+        "> ",
+        "a\u0301",
+    ),
     *("1,", "- 1", "is the ", "final answer ", "\\boxed{", "<a", "Winner: A\n", "because ", "评分"),
 ]
 
@@ -258,6 +268,8 @@ def test_real_replies_cut_before_their_mark_are_never_read_wrongly(shared_data: 
 
 def test_real_replies_of_prometheus_are_read(shared_data: Path) -> None:
     rows = json.loads((shared_data / "prometheus_eval" / "vicuna_eval.json").read_text())
-    told = [pair for row in rows for pair in zip(row["gpt4_feedback"], row["gpt4_score"], strict=True)]
+    told = [
+        pair for row in rows for pair in zip(row["gpt4_feedback"], row["gpt4_score"], strict=True)
+    ]
     read = [parse_rating(f"{feedback} [RESULT] {score}") == score for feedback, score in told]
     assert (len(read), all(read)) == (960, True)

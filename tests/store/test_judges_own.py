@@ -93,5 +93,8 @@ def test_people_are_not_judged(store: Store) -> None:
 def test_the_reasons_are_one_line() -> None:
     own, failed = "tells nothing apart: 100 % of its ratings are 1", "llmbar: constant"
     assert reasons_text((own,)) == own
-    assert reasons_text((failed, "mine: worse")) == "fails its validation on llmbar: constant; on mine: worse"
+    assert (
+        reasons_text((failed, "mine: worse"))
+        == "fails its validation on llmbar: constant; on mine: worse"
+    )
     assert reasons_text((own, failed)) == f"{own}; fails its validation on llmbar: constant"

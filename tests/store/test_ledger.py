@@ -55,7 +55,9 @@ def test_a_failure_is_a_state_with_a_reason_and_is_asked_again(store: Store) -> 
 def test_a_cut_reply_is_known_as_one_when_it_is_asked_for_again(store: Store) -> None:
     backend = ScriptedBackend([Reply(text="Response A", finish_reason="length"), Reply(text="4")])
     asked = [_ask(Ledger(store, backend), ["a", "b"]) for _ in range(2)]
-    assert [[call.cut for call in calls["a"] + calls["b"]] for calls in asked] == [[True, False]] * 2
+    assert [[call.cut for call in calls["a"] + calls["b"]] for calls in asked] == [
+        [True, False]
+    ] * 2
     assert len(backend.asked) == 2
 
 

@@ -164,7 +164,21 @@ def test_any_text_is_answered_without_an_error(text: str) -> None:
 @pytest.mark.parametrize(
     "word",
     [
-        *("1 ", "\n", "\\boxed{", "-", "answer ", "9", "1,", "*", "(A", "{", "#### ", "answer is ", "#"),
+        *(
+            "1 ",
+            "\n",
+            "\\boxed{",
+            "-",
+            "answer ",
+            "9",
+            "1,",
+            "*",
+            "(A",
+            "{",
+            "#### ",
+            "answer is ",
+            "#",
+        ),
         *("5 + ", "5 = ", "A) red ", "answer: A) ", "1'2", "answer (x", "1 234 ", "5 or "),
     ],
 )
@@ -350,7 +364,10 @@ def test_gpt3_on_svamp(shared_data: Path) -> None:
     ]
     # The record takes the first number of "the answer is 63 - 30 = 33".
     assert len(differing) == 7
-    assert all(f"= {row['gt']}" in row["completion"].replace("=", "= ").replace("  ", " ") for row in differing)
+    assert all(
+        f"= {row['gt']}" in row["completion"].replace("=", "= ").replace("  ", " ")
+        for row in differing
+    )
     assert 100 * (sum(ours) - 7) / len(rows) == pytest.approx(58.8)
 
 
