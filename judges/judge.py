@@ -13,7 +13,7 @@ exchanged (paper, figure 3). What follows from the two answers, `verdict.py` say
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
@@ -22,6 +22,7 @@ from mipo_eval.judges.parse import PARSER_VERSION, parse_choice, parse_rating, p
 from mipo_eval.judges.prompt import Prompt
 from mipo_eval.keys import digest
 from mipo_eval.models.base import Backend, Message, Request, Sampling
+from mipo_eval.models.thinking import take_apart
 from mipo_eval.records import Item, Rubric, text_key
 from mipo_eval.signature import short
 from mipo_eval.verdict import Verdict, exchanged
@@ -55,7 +56,7 @@ class Judge:
                 "backend": dict(self.backend.identity),
                 "protocol": self.protocol,
                 "prompt": self.prompt.text,
-                "sampling": asdict(self.sampling),
+                "sampling": self.sampling.to_json(),
                 "parser": PARSER_VERSION,
                 # Left out where it is as usual, so that keys stay what they were.
                 **({} if self.constrained else {"constrained": False}),
@@ -66,7 +67,7 @@ class Judge:
     def stored_spec(self) -> Mapping[str, Any]:
         """What the store keeps of it: how it is asked, and what read its replies."""
         backend = dict(self.backend.identity)
-        sampling = asdict(self.sampling)
+        sampling = self.sampling.to_json()
         about = {"spec": self.spec, "backend": backend, "sampling": sampling}
         return {**about, "constrained": self.constrained, **self.signature_parts()}
 
@@ -89,8 +90,12 @@ RATING_OPTIONAL_SLOTS = frozenset({"rubric"})
 
 CALL_FAILED = "call failed"
 """How the reason of a rating begins whose call brought no reply."""
+CUT_JUDGE = "the judge was cut inside its thinking"
+"""The reason of a rating whose reply ended before its answer began."""
 UNPARSED = "unparsable reply"
 """The reason of a rating whose reply gave no one answer."""
+CUT = "reply cut off before an answer"
+"""The reason where there was no room for more, and what came does not end in an answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,12 +147,27 @@ def guide(rubric: str | Rubric) -> str:
     return "\n".join([rubric.criterion, *scores])
 
 
-def read_rating(reply: str | None, status: str = "ok") -> tuple[int | None, str | None]:
-    """Return the rating in a ledger call's raw reply, or None and the reason."""
+def read_rating(
+    reply: str | None, status: str = "ok", *, cut: bool = False
+) -> tuple[int | None, str | None]:
+    """Return the rating in a ledger call's raw reply, or None and the reason.
+
+    Args:
+        reply: None when there is none.
+        status: "ok", or the kind of failure.
+        cut: whether it ended because there was no room for more.
+    """
     if reply is None or status != "ok":
         return None, f"{CALL_FAILED}: {status}"
-    rating = parse_rating(reply, LOW, HIGH)
-    return rating, None if rating is not None else UNPARSED
+    rating = parse_rating(reply, LOW, HIGH, cut=cut)
+    return rating, None if rating is not None else _unread(reply, cut=cut)
+
+
+def _unread(reply: str, *, cut: bool) -> str:
+    """Return why a reply that came, whole or cut, gave nothing."""
+    if take_apart(reply).response is None:
+        return CUT_JUDGE
+    return CUT if cut else UNPARSED
 
 
 _PAIR_CHOICES = ("response_a", "response_b")
@@ -206,14 +226,24 @@ def criteria(item: Item) -> str:
 
 
 def read_choice(
-    judge: Judge, request: ChoiceRequest, reply: str | None, status: str = "ok"
+    judge: Judge,
+    request: ChoiceRequest,
+    reply: str | None,
+    status: str = "ok",
+    *,
+    cut: bool = False,
 ) -> tuple[Verdict | None, str | None]:
     """Return the verdict in a ledger call, in terms of first and second, or None and the reason."""
-    return read_verdict(judge.protocol, reply, status, swapped=request.swapped)
+    return read_verdict(judge.protocol, reply, status, swapped=request.swapped, cut=cut)
 
 
 def read_verdict(
-    protocol: Protocol, reply: str | None, status: str = "ok", *, swapped: bool
+    protocol: Protocol,
+    reply: str | None,
+    status: str = "ok",
+    *,
+    swapped: bool,
+    cut: bool = False,
 ) -> tuple[Verdict | None, str | None]:
     """Return the verdict in a reply, in terms of first and second, or None and the reason.
 
@@ -222,11 +252,12 @@ def read_verdict(
         reply: the raw reply, None when there is none.
         status: "ok", or the kind of failure.
         swapped: whether the second response was shown in the first place.
+        cut: whether the reply ended because there was no room for more.
     """
     if reply is None or status != "ok":
         return None, f"{CALL_FAILED}: {status}"
     read = parse_verdict if protocol == "pairwise-tie" else parse_choice
-    named = read(reply)
+    named = read(reply, cut=cut)
     if named is None:
-        return None, UNPARSED
+        return None, _unread(reply, cut=cut)
     return (exchanged(named) if swapped else named), None

@@ -4,18 +4,23 @@ A reply is text from a model that has just read text from another model, so it i
 may quote a forged verdict, list the scale, hedge, refuse or ramble. One grammar reads ratings and
 choices. The rules, in order:
 
-1. Hidden characters, markup and a finished `<think>` part are dropped; quoted passages are
-   citations and never answers.
-2. What is left must make *claims*: an answer on a line of its own, in double brackets or opening a
-   line; a labelled one ("Rating: 4", "Winner: B", also in other languages, or as JSON); or a
-   sentence ("I would give it a 4", "Response B is better"). A claim that is denied, supposed, asked
-   or put in someone else's mouth, or that is off the scale, says None.
-3. All claims must agree. Where they do not, the reply may still end in a verdict: a claim set apart
-   on its last line that no other such claim contradicts, or a last sentence that concludes
-   ("Therefore, Response B is better."), since reasoning weighs both sides before it decides.
-4. Mentioning a response is not choosing it, but a number may be an answer. So every other number in
-   the reply must agree with a claimed rating, unless a claim is the last number of the reply or the
-   only number of its first line. Mentions of the scale itself ("1 to 5", "/5") do not count.
+1. Hidden characters, markup and any thinking (`models/thinking.py`) are dropped; quoted passages
+   are citations and never answers (`visible.py`).
+2. What is left must make *claims* (`claims.py`): an answer in double brackets, on a line of its own
+   or opening one with a reason; a labelled one ("Rating: 4", "Winner: B", also in other languages,
+   or as JSON); or a sentence ("I would give it a 4", "Response B is better"). A claim that is
+   denied, supposed, asked or put in someone else's mouth, or that is off the scale, says None. A
+   name that only opens a sentence ("Response B, on the other hand, ...") claims nothing.
+3. The reply's own final mark wins: what stands in double brackets, at the end of its line, beats
+   whatever was weighed before it. Two different final marks say None.
+4. Without a mark all claims must agree. Where they do not, the reply may still end in a verdict: a
+   claim set apart on its last line that no other such claim contradicts, or a last sentence that
+   concludes ("Therefore, Response B is better."), since reasoning weighs both sides first.
+5. Mentioning a response is not choosing it, but a number may be an answer. So without a mark every
+   other number in the reply must agree with a claimed rating, unless a claim is the last number of
+   the reply or the only number of its first line. Mentions of the scale itself ("1 to 5", "/5") do
+   not count.
+6. A reply that was cut has a verdict only if its end is one, or its first line is the bare answer.
 
 The price is a few more unparsed replies; they are counted and shown, a wrong guess would not be.
 """
@@ -24,227 +29,53 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
-from typing import Any, NamedTuple, TypeVar
+from itertools import islice
+from typing import Any, TypeVar
 
+from mipo_eval.judges.claims import (
+    CHOICES,
+    CONCLUSION,
+    NUMBER,
+    NUMBER_WORD,
+    RATINGS,
+    SCALE_OF_MARKS,
+    WORDS,
+    Claim,
+    Grammar,
+    find_claims,
+)
+from mipo_eval.judges.visible import shortened, visible, without_markup
+from mipo_eval.models.thinking import response_of
 from mipo_eval.verdict import Verdict, Winner
 
-PARSER_VERSION = "2"
+PARSER_VERSION = "3"
 """Part of every judge's key: raise it when any reply is read differently than before."""
 
 Said = TypeVar("Said", int, Verdict)
 
-# The words by which a claim is taken back, and by which a text concludes; for both questions.
-_DENIED = re.compile(
-    r"\b(?:not|never|cannot|neither|nor|no(?!\s+(?:doubt|question))|instead|rather|than|unable|"
-    r"refused?|declined?|whether|either|maybe|perhaps)\b|n['’]t\b",
-    re.IGNORECASE,
-)
-_REPORTED = re.compile(
-    r"\b(?:claim(?:s|ed)?|says?|said|ask(?:s|ed)?|told|tells?|instruct(?:s|ed)?|demand(?:s|ed)?|"
-    r"states?|stated|writes?|wrote|wants?|tries|tried|suggest(?:s|ed)?|argue[sd]?|assert(?:s|ed)?|"
-    r"insist(?:s|ed)?|declare[sd]?|announce[sd]?|implie[sd]|concludes|request(?:s|ed)?|ignore|"
-    r"disregard|override|must|reads|contains?|includes?|ends?\s+with)\b",
-    re.IGNORECASE,
-)
-_OWN_WORDS = re.compile(
-    r"\b(?:I|we)(?:['’]d|['’]ll)?\s+(?:(?:would|will|can|must|have\s+to|\w+ly)\s+)*"
-    r"(?:say|said|claim|state|suggest|argue|conclude|declare)\b",
-    re.IGNORECASE,
-)
-"""The judge speaking for itself, which is no report."""
-_SUPPOSED = re.compile(
-    r"\b(?:if|unless|had|were|would have|could have|should have|according to (?:the )?(?:response|"
-    r"assistant|output|answer|model|text|reply))\b",
-    re.IGNORECASE,
-)
-_SO = r"(?:so|therefore|thus|hence|finally|in conclusion|in summary|to sum up)"
-_CONCLUSION = re.compile(
-    rf"(?:^|[.!?\n])\s*((?:{_SO}|overall|(?:my |the )?final (?:answer|verdict|decision|choice))\b"
-    r"[^.!?\n]*)[.!]?\s*\Z",
-    re.IGNORECASE,
-)
-_CLAUSE_END = re.compile(
-    rf"[.!?;:,\n。！？，、]|\b(?:{_SO}|because|while|whereas|although|though|but|and|since|which|"
-    r"overall|however)\b",
-    re.IGNORECASE,
-)
-_SENTENCE_ENDS = ".!?;\n。！？"
-_MARK = re.compile(r"[:=]|\[\[")
-_LOOK_BACK = 600  # characters: few sentences are longer, and a hostile reply may be
-_BECAUSE = r"[,]?\s*\b(?:because|since)\b"
+MOST_CLAIMS = 200
+"""A reply with more of them is a model in a loop, and has no verdict."""
 
 _INVISIBLE = {"\ufe0f", "\u20e3"}  # emoji variants: a keycap four is a four
-_THINK_END = re.compile(r"</(?:think|thinking|reasoning)>", re.IGNORECASE)
-_THINK_START = re.compile(r"<(?:think|thinking|reasoning)>", re.IGNORECASE)
-_MARKUP = (
-    (re.compile(r"^\s*```\w*\s*$", re.MULTILINE), ""),
-    (re.compile(r"^\s*>.*$", re.MULTILINE), ""),
-    (re.compile(r"</?[A-Za-z|!][^<>\n]{0,40}>"), " "),
-    (re.compile(r"\\(?:boxed|text|textbf|mathbf)\{([^{}]*)\}"), r" \1 "),
-    (re.compile(r"\$([^$\n]*)\$|\\\(|\\\)|\\\[|\\\]"), r" \1 "),
-)
-"""Code fences, quoted lines, tags, boxes and formulas, with what is left of each."""
-_QUOTED = re.compile(
-    r'"([^"]*)"|“([^”]*)”|„([^“”]*)[“”]|«([^»]*)»|「([^」]*)」|『([^』]*)』'
-    r"|(?<!\w)'([^'\n]*)'(?!\w)|(?<!\w)‘([^’\n]*)’(?!\w)"
-)
-_OPEN_QUOTE = re.compile(r'"[^"]*\Z')
-
-
-class _Claim(NamedTuple):
-    """One place where a reply gives an answer."""
-
-    start: int
-    """Where the answer itself starts."""
-    value: Any
-    """None when it is denied, supposed, reported, asked, or not on the scale."""
-    apart: bool
-    """Whether it ends its line and is bare, in double brackets or after a colon: a verdict."""
-
-
-class _Grammar(NamedTuple):
-    """The forms of a claim; the group of a form that matched is the answer."""
-
-    plain: Sequence[re.Pattern[str]]
-    """On a line of its own, or opening one: what stands before it cannot take it back."""
-    worded: Sequence[re.Pattern[str]]
-    """After a label, or in a sentence."""
-    after: re.Pattern[str]
-    """What may follow a claim that ends its line."""
-    hedged: re.Pattern[str]
-    """What takes back a worded claim besides the words above."""
-
-
-# Ratings: a number.
-_WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
-_RATING_KEYS = frozenset({"rating", "score", "grade", "answer", "verdict", "overall_rating"})
-_RATING_LABEL = (
-    r"(?:\b(?:rating|score|grade|answer(?!\s+\d)|verdict|mark|evaluation|assessment|overall|"
-    r"bewertung|punktzahl|note|évaluation|calificación|puntuación|valoración|puntaje|"
-    r"nota|avaliação|pontuação|valutazione|punteggio|voto|оценка|рейтинг|балл|"
-    r"ocena|beoordeling|betyg|puan)\b|"
-    r"評分|评分|得分|分数|评级|評価|評点|スコア|点数|평점|점수|등급|التقييم|الدرجة|रेटिंग|अंक)"
-)
-_UNIT = (
-    r"(?:[ ]*(?:stars?|points?|sterne?n?|punkte?n?|étoiles?|estrellas?|puntos?|pontos?|punti|"
-    r"분|点|점|星|★|⭐))?"
-)
-_NUMBER = r"(?<![A-Za-z\d])(?:(?<![\w)])[-+\u2212])?\d+(?:[.,]\d+)*(?:%|\+|°|[A-Za-z]+)?"
-_TOKEN = re.compile(_NUMBER)
 _VALUE = re.compile(r"(\d{1,2})(?:[.,]0{1,2})?")
 """4, 4.0 and 4,00 are whole; 4.5 is not a rating and 1,000 is a thousand."""
-_JOIN = r"[\s:=\-–—>(\[{|،]"
-_NUMBER_BETWEEN = (
-    rf"(?:{_JOIN}|\b(?:is|was|be|being|would|should|will|of|a|an|the|this|that|it|its|to|as|at|"
-    r"for|response|text|reply|preference|item|given|solid|strong|clear|rating|score|grade|"
-    r"ist|est|es|é|è|eine?|une?|una?|um|uma)\b|是|为|為|は|が|を|는|은|है){0,40}?"
-)
-_RATING_VERB = (
-    r"\b(?:rate[sd]?|give[sn]?|gave|giving|score[sd]?|assign(?:ed)?|award(?:ed)?|graded?|say|"
-    r"choose|pick|go with|deserves?|earns?|gets?|merits?|receives?|settle on)\b"
-)
-_NUMBER_EDGE = r"[\s\"'()\[\]{}<>.!,#=|]*"
-_RATINGS = _Grammar(
-    plain=(
-        re.compile(rf"^{_NUMBER_EDGE}({_NUMBER}){_UNIT}{_NUMBER_EDGE}$", re.M | re.I),
-        re.compile(rf"^[\s(\[]*({_NUMBER}){_UNIT}[\s)\]]*(?:[-–—:,;(]|{_BECAUSE})", re.M | re.I),
-    ),
-    worded=(
-        re.compile(rf"{_RATING_LABEL}[\s)\]}}|]*[:=]{_JOIN}*({_NUMBER})", re.I),
-        re.compile(
-            rf"(?:{_RATING_LABEL}|{_RATING_VERB}|\b{_SO}\b[,:]?){_NUMBER_BETWEEN}({_NUMBER})", re.I
-        ),
-        re.compile(rf"\[\[\s*({_NUMBER})\s*\]\]"),
-    ),
-    after=re.compile(rf"{_UNIT}{_NUMBER_EDGE}$", re.M | re.I),
-    hedged=re.compile(
-        r"\b(?:almost|nearly|least|most|below|above|under|over|short|lacks?|fails?|merely)\b"
-        r"|[<>≤≥≠~≈]",
-        re.IGNORECASE,
-    ),
-)
-_BARE_NUMBER = re.compile(rf"\s*{_NUMBER}\s*\.?\s*")
-_NUMBER_WORD = re.compile(
-    rf"{_NUMBER_EDGE}(?:(?:{_RATING_LABEL}|{_RATING_VERB}){_NUMBER_BETWEEN})?"
-    rf"\s*({'|'.join(_WORDS)}){_UNIT}{_NUMBER_EDGE}",
-    re.IGNORECASE,
-)
-
-# Choices: a name, or a tie.
+_SIDES = re.compile(r"([ab]) ?([<>=])\2? ?([ab])")
+_RATING_KEYS = frozenset({"rating", "score", "grade", "answer", "verdict", "overall_rating"})
 _CHOICE_KEYS = frozenset(
     {"winner", "answer", "verdict", "choice", "better", "preferred", "decision", "response"}
 )
-_NAME = (
-    r"(?:(?<![^\W_])(?:responses?|assistant|output|option|answer|model|candidate|text|reply|version|"
-    r"choice|respuesta|réponse|risposta|resposta|antwort|ответ|回答|回复|응답|답변)"
-    r"[\s_-]*[(\[\"']*([ab])(?![\w'’])[)\]\"']*)"
-)
-_MARKED = r"\[{1,2}([ab])\]{1,2}|\(([ab])\)"
-_EITHER = rf"(?:{_NAME}|{_MARKED}|(?<![\w'’.])([ab])(?![\w'’]))"
-_IN_PROSE = rf"(?:{_NAME}|{_MARKED}|(?<![\w'’.])((?-i:[ABb]))(?![\w'’]))"
-"""A lone small "a" is the article."""
-_TIE = (
-    r"(\ba\s+(?:tie|draw)\b|\btie[ds]?\b|\bdraw\b|\[\[c\]\]|\bboth\s+(?:are\s+)?equal(?:ly)?\b|"
-    r"\bequally\s+(?:good|bad|well|helpful|strong)\b|\bneither\s+is\s+better\b)"
-)
-_NAME_EDGE = r"[\s\"'{}<>.!,:;#=|]*"
-_CHOICE_LABEL = (
-    r"(?:\b(?:answer|verdict|winner|choice|decision|judge?ment|selection|preference|preferred|"
-    r"conclusion|result|better(?:\s+(?:one|response|output|answer|option|assistant))?|"
-    r"best(?:\s+(?:one|response|output|answer|option|assistant))?|"
-    r"veredicto|ganadora?|conclusión|urteil|gewinner|ergebnis|gagnante?|vainqueur|vencedora?|"
-    r"vincitore|veredito|verdetto|вывод|победитель|вердикт|ответ|respuesta|antwort|réponse)\b|"
-    r"结论|結論|胜者|获胜者|答案|选择|勝者|판정|결론|승자|정답|선택)"
-)
-_CHOICE_VERB = (
-    r"\b(?:choose|chose|prefer|pick|select|go with|favou?r|vote for|say|conclude(?: that)?)\b"
-)
-_NAME_BETWEEN = r"(?:[\s:=\-–—>|]|\b(?:is|was|would be|must be|the|that|it|this|to|be)\b){0,40}"
-_ADVERB = (
-    r"(?:clearly|slightly|much|overall|definitely|significantly|far|a bit|a little|marginally|"
-    r"obviously|therefore|also|still|generally|the|a|more|one)"
-)
-_GOOD = (
-    r"(?:better|best|superior|preferred|preferable|stronger|winner|more\s+\w+(?:ly)?"
-    r"(?:\s+(?:response|output|answer|one))?)"
-)
-_CHOICES = _Grammar(
-    plain=(
-        re.compile(rf"^{_NAME_EDGE}{_EITHER}{_NAME_EDGE}(?<!:)$", re.M | re.I),
-        re.compile(
-            rf"^\s*(?:{_NAME}\s*\.|{_IN_PROSE}\s*(?:[-–—]|\([^()\n]*\)\W*$|{_BECAUSE}))",
-            re.M | re.I,
-        ),
-        re.compile(rf"^{_NAME_EDGE}{_TIE}{_NAME_EDGE}$", re.M | re.I),
-    ),
-    worded=(
-        re.compile(rf"(?:{_CHOICE_LABEL}|{_CHOICE_VERB}){_NAME_BETWEEN}{_IN_PROSE}", re.I),
-        re.compile(
-            rf"{_IN_PROSE}\s+(?:(?:is|was|seems|appears|would be|to be)\s+)+"
-            rf"(?:{_ADVERB}\s+)*{_GOOD}\b|{_IN_PROSE}\s+(?:clearly\s+)?wins\b",
-            re.I,
-        ),
-        re.compile(
-            r"\[\[(?:([ab])(?:>{1,2}[ab])?|([ab]=[ab]))\]\]|[:=]\s*response_([ab])(?=\W*$)",
-            re.M | re.I,
-        ),
-        re.compile(
-            rf"(?:{_CHOICE_LABEL}|{_CHOICE_VERB}|\bit(?:['’]s| is)\b|\bcall it\b)"
-            rf"{_NAME_BETWEEN}{_TIE}|(\bboth\b)[^.\n]{{0,300}}\b(?:equal|equally)\b",
-            re.I,
-        ),
-    ),
-    after=re.compile(rf"{_NAME_EDGE}$", re.M),
-    hedged=re.compile(r"\b(?:worse|worst|weaker|weakest|loser|losing|rejected)\b", re.IGNORECASE),
-)
-_BARE_NAME = re.compile(rf"\s*{_EITHER}\s*", re.IGNORECASE)
-_ANY_NAME = re.compile(rf"{_EITHER}|{_TIE}", re.IGNORECASE)
 
 
-def parse_rating(reply: str, low: int = 1, high: int = 5) -> int | None:
+def parse_rating(reply: str, low: int = 1, high: int = 5, *, cut: bool = False) -> int | None:
     """Return the one rating from `low` to `high` that a raw reply gives, or None.
+
+    Args:
+        reply: what the judge wrote.
+        low: lowest rating.
+        high: highest rating.
+        cut: whether the reply ended because there was no room for more.
 
     Example:
         >>> parse_rating("On a scale of 1 to 5, I'd rate this a 4."), parse_rating("4 or 5")
@@ -260,107 +91,167 @@ def parse_rating(reply: str, low: int = 1, high: int = 5) -> int | None:
     text = plain(reply)
     if (pairs := _json_object(text)) is not None:
         return _one_value(pairs, _RATING_KEYS, from_json)
-    text = _without_markup(text, emphasis="*`_")
-    text = _without_citations(text, lambda part: bool(re.search(r"\d", part)), _BARE_NUMBER)
-    text = _scale(low, high).sub(" ", text)
-    if word := _NUMBER_WORD.fullmatch(text):
-        return _number(str(_WORDS.index(word[1].lower())), low, high)
+    text = _visible(text, RATINGS, emphasis="*`_")
+    text = _scale(low, high).sub(" ", SCALE_OF_MARKS.sub(" ", text))
+    if word := NUMBER_WORD.fullmatch(text):
+        return _number(str(WORDS.index(word[1].lower())), low, high)
     numbers = {
         match.start(): _number(match[0], low, high)
-        for match in _TOKEN.finditer(text)
+        for match in NUMBER.finditer(text)
         if not match[0][-1].isalpha()  # "4th" and "3D" are words
     }
-    claims = [
-        claim
-        for claim in _claims(text, _RATINGS, lambda told: _number(told, low, high))
-        if claim.start in numbers
-    ]
+    found = _claims(text, RATINGS, lambda told: _number(told, low, high))
+    claims = [claim for claim in found if claim.start in numbers]
     value: int | None = _agreed(text, claims)
-    return value if _stands_alone(text, claims, numbers, value) else None
+    if value is None or not (_marks(claims) or _stands_alone(text, claims, numbers, value)):
+        return None
+    may_go_on = 10 * value <= high and text[-1:].isdigit()
+    return None if cut and (may_go_on or not _ends_in(text, claims, value, RATINGS)) else value
 
 
-def parse_choice(reply: str) -> Winner | None:
+def parse_choice(reply: str, *, cut: bool = False) -> Winner | None:
     """Return which response a reply names as the better one, or None.
 
     Example:
         >>> parse_choice("Therefore, Response B is better."), parse_choice("Response A or B")
         ('b', None)
     """
-    verdict = parse_verdict(reply)
+    verdict = parse_verdict(reply, cut=cut)
     return None if verdict == "tie" else verdict
 
 
-def parse_verdict(reply: str) -> Verdict | None:
-    """Return the response a reply names, "tie" where it says so, or None."""
+def parse_verdict(reply: str, *, cut: bool = False) -> Verdict | None:
+    """Return the response a reply names, "tie" where it says so, or None.
+
+    `cut` says that the reply ended because there was no room for more.
+    """
 
     def from_json(value: Any) -> Verdict | None:
         is_text = isinstance(value, str) and not value.lstrip().startswith("{")
         return parse_verdict(value) if is_text else None
 
-    names: dict[str, Verdict] = {"a": "a", "b": "b"}
     text = plain(reply)
     if (pairs := _json_object(text)) is not None:
         return _one_value(pairs, _CHOICE_KEYS, from_json)
-    text = _without_markup(text, emphasis="*`")
-    text = _without_citations(text, lambda part: bool(_ANY_NAME.search(part)), _BARE_NAME)
-    claims = list(_claims(text, _CHOICES, lambda told: names.get(told.lower(), "tie")))
+    text = _visible(text, CHOICES, emphasis="*`")
+    claims = _claims(text, CHOICES, _winner)
     verdict: Verdict | None = _agreed(text, claims)
-    return verdict
+    return None if cut and not _ends_in(text, claims, verdict, CHOICES) else verdict
 
 
-def _claims(text: str, grammar: _Grammar, read: Callable[[str], Any]) -> Iterator[_Claim]:
-    """Yield every claim of a text, in terms of `read`."""
-    for pattern in (*grammar.plain, *grammar.worded):
-        for match in pattern.finditer(text):
-            group = next(i for i, told in enumerate(match.groups(), 1) if told)
-            start, end = match.span(group)
-            worded = pattern in grammar.worded
-            denied = worded and _is_denied(text, match, start, grammar.hedged)
-            asked = "?" in {text[at : at + 1] for at in (end, match.end())}
-            marked = pattern is grammar.plain[0] or _MARK.search(text, match.start(), start)
-            apart = bool(marked and grammar.after.match(text, match.end()))
-            yield _Claim(start, None if denied or asked else read(match[group]), apart)
+def _winner(told: str) -> Verdict | None:
+    names: dict[str, Verdict] = {"a": "a", "b": "b"}
+    if sides := _SIDES.fullmatch(told.lower()):
+        first, sign, second = sides.groups()
+        if first == second:
+            return None
+        return "tie" if sign == "=" else names[first if sign == ">" else second]
+    return names.get(told.lower(), "tie")
 
 
-def _is_denied(text: str, match: re.Match[str], answer: int, hedged: re.Pattern[str]) -> bool:
-    """Whether the words before a claim take it back, or put it in someone else's mouth."""
-    at = match.start()
-    low = max(0, at - _LOOK_BACK)
-    sentence = text[max(low, *(text.rfind(end, low, at) + 1 for end in _SENTENCE_ENDS)) : at]
-    clause = _CLAUSE_END.split(sentence)[-1]
-    label = _CLAUSE_END.split(sentence.rstrip(" :=([{"))[-1]
-    # "It ends with these lines:", and then the line.
-    line = text[low:at].rpartition("\n")[0].rstrip().rpartition("\n")[2]
-    return bool(
-        (line.endswith(":") and _REPORTED.search(line))
-        or _DENIED.search(clause + text[at:answer])
-        or hedged.search(label + text[at:answer])
-        or _REPORTED.search(_OWN_WORDS.sub(" ", clause))
-        or _SUPPOSED.search(sentence)
+def _visible(text: str, grammar: Grammar, *, emphasis: str) -> str:
+    return visible(
+        text,
+        emphasis=emphasis,
+        cites=lambda part: grammar.answer.search(part) is not None,
+        bare=grammar.bare,
     )
 
 
-def _agreed(text: str, claims: Sequence[_Claim]) -> Any:
-    """Return what all claims say, or, where they differ, what the reply ends in; else None."""
-    values = {claim.value for claim in claims}
+def _claims(text: str, grammar: Grammar, read: Callable[[str], Any]) -> list[Claim]:
+    """Return the claims of a text; none where there are too many of them."""
+    claims = list(islice(find_claims(text, grammar, read), MOST_CLAIMS + 1))
+    return claims if len(claims) <= MOST_CLAIMS else []
+
+
+def _marks(claims: Sequence[Claim]) -> list[Claim]:
+    return [claim for claim in claims if claim.kind == "mark" and not claim.taken_back]
+
+
+def _agreed(text: str, claims: Sequence[Claim]) -> Any:
+    """Return what a reply's marks say, or else all claims, or else what the reply ends in."""
+    if marks := _marks(claims):
+        return _marked(text, claims, marks)
+    last_line = text.rfind("\n") + 1
+    conclusion = CONCLUSION.search(text)
+    end = conclusion.start(1) if conclusion else len(text)
+    own = _without_headings(
+        [claim for claim in claims if claim.kind != "weak" or claim.start >= end], last_line
+    )
+    values = {claim.value for claim in own}
     if len(values) > 1:
-        last_line = text.rstrip().rfind("\n") + 1
-        if any(claim.apart and claim.start >= last_line for claim in claims):
-            values = {c.value for c in claims if c.apart or c.start >= last_line}
-        elif last := _CONCLUSION.search(text):
-            values = {claim.value for claim in claims if claim.start >= last.start(1)}
+        if any(claim.apart and claim.start >= last_line and claim.kind != "id" for claim in own):
+            own = [claim for claim in own if claim.kind != "id"]  # "tone: response_a"
+        if any(claim.apart and claim.start >= last_line for claim in own):
+            values = {claim.value for claim in own if claim.apart or claim.start >= last_line}
+        else:
+            values = {claim.value for claim in own if claim.start >= end}
     return values.pop() if len(values) == 1 else None
 
 
+def _marked(text: str, claims: Sequence[Claim], marks: Sequence[Claim]) -> Any:
+    """Return the one value of the marks in double brackets that are final.
+
+    Final is a mark that ends its line, with what else is marked in that line; where none does, all
+    are. What is said behind it must not be all against it.
+    """
+
+    def line(claim: Claim) -> int:
+        return text.rfind("\n", 0, claim.start)
+
+    lines = {line(claim) for claim in marks if claim.apart}
+    final = [claim for claim in marks if not lines or line(claim) in lines]
+    values = {claim.value for claim in final}
+    if len(values) != 1:
+        return None
+    value, end = values.pop(), max(claim.end for claim in final)
+    behind = {
+        claim.value
+        for claim in claims
+        if claim.start > end and claim.kind != "weak" and not claim.taken_back
+    }
+    return None if behind and value not in behind else value
+
+
+def _without_headings(claims: list[Claim], last_line: int) -> list[Claim]:
+    """Leave out names on lines of their own where each response has one: they head sections."""
+    heads = [c for c in claims if c.kind == "line" and c.start < last_line]
+    if not {"a", "b"} <= {head.value for head in heads}:
+        return claims
+    return [claim for claim in claims if claim not in heads]
+
+
+def _ends_in(text: str, claims: Sequence[Claim], value: Any, grammar: Grammar) -> bool:
+    """Whether a reply that was cut had said its verdict before: in its end, or as a first line.
+
+    A name at the end may open a sentence, so it must be marked, labelled, or all there is. A first
+    line that is nothing but the answer, as it was asked for, was complete.
+    """
+    first_line, _, rest = text.partition("\n")
+    if rest and grammar.as_asked.fullmatch(first_line):
+        return True
+    conclusion = CONCLUSION.search(text)
+    at_word = text.rfind("\n") + 2 >= len(text)  # one letter on the last line: of any word
+    for claim in claims:
+        if claim.value != value or claim.taken_back:
+            continue
+        if conclusion and conclusion[2] and claim.start >= conclusion.start(1):
+            return True
+        is_whole = claim.kind == "mark" or not rest or (claim.kind == "said" and not at_word)
+        if is_whole and claim.apart and not text[claim.end :].strip(" .!\"')]}"):
+            return True
+    return False
+
+
 def _stands_alone(
-    text: str, claims: Sequence[_Claim], numbers: dict[int, int | None], value: int | None
+    text: str, claims: Sequence[Claim], numbers: dict[int, int | None], value: int | None
 ) -> bool:
     """Whether no other number of a reply could be meant, too."""
     claimed = {claim.start for claim in claims if claim.value == value}
     others = [start for start, other in numbers.items() if start not in claimed and other != value]
     if not others or not claimed or max(numbers) in claimed:
         return True
-    first_line_end = text.find("\n", len(text) - len(text.lstrip()))
+    first_line_end = text.find("\n")
     first_line_end = len(text) if first_line_end < 0 else first_line_end
     return min(claimed) < first_line_end and not any(start < first_line_end for start in others)
 
@@ -373,7 +264,7 @@ def _number(token: str, low: int, high: int) -> int | None:
 @cache
 def _scale(low: int, high: int) -> re.Pattern[str]:
     """Match mentions of the scale: "1 to 5", "out of 5", "/5", and the same in a few languages."""
-    first, last = (rf"(?:{n}|{_WORDS[n]})" if 0 <= n <= 10 else str(n) for n in (low, high))
+    first, last = (rf"(?:{n}|{WORDS[n]})" if 0 <= n <= 10 else str(n) for n in (low, high))
     to = r"(?:to|through|thru|and|bis|und|à|et|al?|y|e|até|до|и|到|至|から|에서|[-–—~/])"
     return re.compile(
         rf"(?<![\d.,])(?<![-\u2212]){first}\s*{to}\s*{last}(?![\d%]|[.,]\d)"
@@ -385,40 +276,19 @@ def _scale(low: int, high: int) -> re.Pattern[str]:
 
 
 def plain(reply: str) -> str:
-    """Return the visible text after any finished thinking, in one Unicode form, ASCII digits.
+    """Return the visible text behind any thinking, in one Unicode form, with ASCII digits.
 
-    Thinking that was cut off leaves nothing: what it says is not the answer.
+    A reply that was cut inside its thinking leaves nothing: what it says there is not the answer.
+    Of a text that is longer than any judge's the head and the end are left.
     """
-    text = _THINK_END.split(unicodedata.normalize("NFKC", reply))[-1]
-    if _THINK_START.search(text):
-        return ""
+    text = shortened(unicodedata.normalize("NFKC", shortened(response_of(reply))))
     kept = (c for c in text if c not in _INVISIBLE and unicodedata.category(c) != "Cf")
     return "".join(str(unicodedata.decimal(c, c)) for c in kept).strip()
 
 
-def _without_markup(text: str, *, emphasis: str) -> str:
-    for pattern, kept in _MARKUP:
-        text = pattern.sub(kept, text)
-    return text.translate(dict.fromkeys(map(ord, emphasis), " "))
-
-
-def _without_citations(text: str, answers: Callable[[str], bool], bare: re.Pattern[str]) -> str:
-    """Blank out quoted passages that could be taken for an answer.
-
-    `answers` knows what looks like one; quoting `bare` alone is emphasis, not a citation. A mark
-    that is never closed is taken to cite everything after it.
-    """
-
-    def replace(match: re.Match[str]) -> str:
-        inside = next(group for group in match.groups() if group is not None)
-        return inside if bare.fullmatch(inside) or not answers(inside) else " … "
-
-    return _OPEN_QUOTE.sub(lambda m: " … " if answers(m[0]) else m[0], _QUOTED.sub(replace, text))
-
-
 def _json_object(text: str) -> Any:
     """Return the (key, value) pairs of a reply that is a JSON object, repeats included."""
-    text = _without_markup(text, emphasis="") if text.startswith("```") else text
+    text = without_markup(text) if text.startswith("```") else text
     if not text.strip().startswith("{"):
         return None
     try:

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from mipo_eval.errors import DataError
-from mipo_eval.judges.judge import UNPARSED
+from mipo_eval.judges.judge import CUT, UNPARSED
 from mipo_eval.judges.labelled import people_agreement
 from mipo_eval.judges.replies import PairReading
 from mipo_eval.metrics.aggregate import mean_score, rate_score
@@ -22,10 +22,8 @@ from mipo_eval.metrics.agreement import Agreement, agreement
 from mipo_eval.metrics.calibration import choice_outcome, expected_calibration_error
 from mipo_eval.records import Score
 from mipo_eval.signature import Signature, join
-from mipo_eval.verdict import Verdict
+from mipo_eval.verdict import Verdict, constant
 
-CONSTANT_SHARE = 0.95
-"""A judge is constant if this share of its ratings are one number, or of its verdicts are ties."""
 NO_VERDICT = "no verdict in the judge's replies"
 
 
@@ -128,7 +126,7 @@ class Quality:
     unread: Mapping[str, int]
     """Replies without an answer, by reason."""
     unparsed_rate: float
-    """Share of replies, 0-100, that came but named no one answer."""
+    """Share of replies, 0-100, that came but named no one answer, cut ones among them."""
     failed_calls: int
     """Replies that never came."""
     judge: AgainstLabels
@@ -163,9 +161,9 @@ def quality(readings: Sequence[PairReading], *, signature: Signature, seed: int 
     if not judged:
         raise DataError(_nothing(readings, unread))
     replies = sum(reading.replies for reading in readings)
-    unparsed = unread.get(UNPARSED, 0)
+    unparsed = unread[UNPARSED] + unread[CUT]
     failed = unread.total() - unparsed
-    of_judge, longest, constant = (
+    of_judge, longest, ties_alone = (
         against_labels(verdicts, readings, signature, seed)
         for verdicts in (
             [r.verdict for r in readings],
@@ -188,7 +186,7 @@ def quality(readings: Sequence[PairReading], *, signature: Signature, seed: int 
         failed_calls=failed,
         judge=of_judge,
         longest=longest,
-        constant=constant,
+        constant=ties_alone,
         over_longest=margin,
         people=people_agreement([reading.pair for reading in readings]),
         orders=order_report(readings) if both else None,
@@ -198,7 +196,7 @@ def quality(readings: Sequence[PairReading], *, signature: Signature, seed: int 
         ratings=spread,
         calibration=preference_calibration(readings),
         subsets=_subsets(readings, signature, seed),
-        failings=_failings(judged, spread, (of_judge, longest, constant), margin),
+        failings=_failings(judged, spread, (of_judge, longest, ties_alone), margin),
     )
 
 
@@ -302,23 +300,18 @@ def _failings(
 
     It is constant, or no better than always calling a tie, or than taking the longer response.
     """
-    judge, longest, constant = (rule.half_ties.value or 0.0 for rule in rules)
+    judge, longest, ties_alone = (rule.half_ties.value or 0.0 for rule in rules)
     n = rules[0].half_ties.n
 
     def beside(other: float) -> str:
         return f"{judge:.1f} % and {other:.1f} % right, a tie being half, over {n} pairs"
 
     found = []
-    ties = sum(reading.verdict == "tie" for reading in judged) / len(judged)
-    if spread is not None and spread.largest_share >= CONSTANT_SHARE:
-        commonest = max(spread.counts, key=lambda rating: spread.counts[rating])
-        found.append(
-            f"constant: {100 * spread.largest_share:.0f} % of its ratings are {commonest:g}"
-        )
-    elif ties >= CONSTANT_SHARE:
-        found.append(f"constant: {100 * ties:.0f} % of its verdicts are ties")
-    elif judge <= constant:
-        found.append(f"no better than always calling it a tie ({beside(constant)})")
+    ties = sum(reading.verdict == "tie" for reading in judged)
+    if how := constant(spread.counts if spread else {}, ties, len(judged)):
+        found.append(f"constant: {how}")
+    elif judge <= ties_alone:
+        found.append(f"no better than always calling it a tie ({beside(ties_alone)})")
     low = margin.ci95[0] if margin.ci95 else margin.value
     if margin.value is None or margin.value <= 0:
         found.append(f"no better than choosing the longer response ({beside(longest)})")

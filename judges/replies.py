@@ -9,7 +9,8 @@ Of a judge that rates, one line for each response and preference (counted from 0
 
     {"pair_id": "3", "response": "first" | "second", "preference": 0, "reply": "4"}
 
-A reply may be null: the call failed. Pairs without a line have no verdict. LLMBar, JudgeBench and
+A reply may be null: the call failed. `"finish_reason": "length"` beside it says that it was cut.
+Pairs without a line have no verdict. LLMBar, JudgeBench and
 PandaLM keep replies in files of their own formats (see labelled.py). Stored replies are read by our
 parsers, not taken from what the files say of them. Where a set has a rule of its own for turning
 replies into a verdict, that rule is spelled out here.
@@ -48,7 +49,7 @@ from mipo_eval.judges.labelled import (
 )
 from mipo_eval.judges.parse import parse_choice, parse_rating, rating_probabilities
 from mipo_eval.keys import canonical_json
-from mipo_eval.models.base import Request
+from mipo_eval.models.base import Request, was_cut
 from mipo_eval.rows import is_columnar, read_rows, without_nulls
 from mipo_eval.store.calls import Call, Ledger
 from mipo_eval.store.engine import Store
@@ -212,7 +213,7 @@ def _reading(judge: Judge, pair: LabelledPair, sides: Sequence[Sequence[_Told]])
     trouble = next((c.detail or c.status for _, c in told if c.status != "ok"), "")
     if judge.protocol != "rubric":
         said = [
-            read_choice(judge, request, call.text, call.status)
+            read_choice(judge, request, call.text, call.status, cut=call.cut)
             for request, call in told
             if isinstance(request, ChoiceRequest)
         ]
@@ -220,7 +221,7 @@ def _reading(judge: Judge, pair: LabelledPair, sides: Sequence[Sequence[_Told]])
     first, second = (_sum_probabilities(call for _, call in side) for side in sides)
     return _rated(
         pair,
-        [[read_rating(call.text, call.status) for _, call in side] for side in sides],
+        [[read_rating(call.text, call.status, cut=call.cut) for _, call in side] for side in sides],
         probability=preference_probability(first, second),
         trouble=trouble,
     )
@@ -268,11 +269,18 @@ class StoredReply(BaseModel):
     shown_first: Which | None = None
     response: Which | None = None
     preference: int = 0
+    finish_reason: str | None = None
+    """As a server gives it; "length" where there was no room for more."""
 
     @property
     def place(self) -> Place:
         """What the reply is about."""
         return (self.shown_first or self.response or "first", self.preference)
+
+    @property
+    def cut(self) -> bool:
+        """Whether it ended because there was no room for more."""
+        return was_cut(self.finish_reason)
 
 
 def is_reply_file(path: Path) -> bool:
@@ -291,7 +299,7 @@ def read_replies(path: Path, pairs: Sequence[LabelledPair]) -> tuple[PairReading
         DataError: the file cannot be read; a line is wrong, names no pair, or comes twice.
     """
     known = {pair.pair_id: pair for pair in pairs}
-    found: dict[str, dict[Place, str | None]] = {}
+    found: dict[str, dict[Place, StoredReply]] = {}
     rates: bool | None = None
     columnar = is_columnar(path)
     for row in read_rows(path):
@@ -311,7 +319,7 @@ def read_replies(path: Path, pairs: Sequence[LabelledPair]) -> tuple[PairReading
         wishes = len(known[line.pair_id].item().preferences) if rates else 1
         if not 0 <= line.preference < wishes:
             raise DataError(f"{where}: the pair has {wishes} preferences, counted from 0")
-        own[line.place] = line.reply
+        own[line.place] = line
     if rates is None:
         raise DataError(f"{path} holds no replies")
     if rates:
@@ -320,24 +328,32 @@ def read_replies(path: Path, pairs: Sequence[LabelledPair]) -> tuple[PairReading
     return tuple(_stored_choices(pair, found.get(pair.pair_id, {}), both) for pair in pairs)
 
 
-def _stored_choices(pair: LabelledPair, own: Mapping[Place, str | None], both: bool) -> PairReading:
+def _stored_choices(
+    pair: LabelledPair, own: Mapping[Place, StoredReply], both: bool
+) -> PairReading:
     asked: Sequence[Which] = _SIDES
     if not both:  # the one order that was asked
         asked = [next((which for which, _ in own), "first")]
     said: list[Said] = []
     for which in asked:
-        reply = own.get((which, 0))
-        read = read_verdict("pairwise-tie", reply, swapped=which == "second")
-        said.append((None, NO_REPLY) if reply is None else read)
+        line = own.get((which, 0))
+        if line is None or line.reply is None:
+            said.append((None, NO_REPLY))
+        else:
+            swapped = which == "second"
+            said.append(read_verdict("pairwise-tie", line.reply, swapped=swapped, cut=line.cut))
     return _chosen(pair, said)
 
 
-def _stored_ratings(pair: LabelledPair, own: Mapping[Place, str | None]) -> PairReading:
+def _stored_ratings(pair: LabelledPair, own: Mapping[Place, StoredReply]) -> PairReading:
     sides: list[list[Rated]] = [[], []]
     for side, which in zip(sides, _SIDES, strict=True):
         for wish in range(len(pair.item().preferences)):
-            reply = own.get((which, wish))
-            side.append((None, NO_REPLY) if reply is None else read_rating(reply))
+            line = own.get((which, wish))
+            if line is None or line.reply is None:
+                side.append((None, NO_REPLY))
+            else:
+                side.append(read_rating(line.reply, cut=line.cut))
     return _rated(pair, sides)
 
 
@@ -373,8 +389,9 @@ def _llmbar(pair: LabelledPair, row: Mapping[str, Any]) -> PairReading | None:
         return None
     result = row["results"][0]
     if "score_1" not in result:
-        raw = tuple(result[f"swap = {swapped}"]["completion"][0] for swapped in (False, True))
-        return _of_orders(pair, *(parse_choice(reply) for reply in raw), raw=raw)
+        told = [result[f"swap = {swapped}"]["completion"] for swapped in (False, True)]
+        read = (parse_choice(reply, cut=was_cut(reason)) for reply, reason in told)
+        return _of_orders(pair, *read, raw=tuple(reply for reply, _ in told))
     scores = {key: result[key] for key in ("score_1", "score_2")}
     first, second = (parse_rating(told[0], 0, 10) for told in scores.values())
     straight, swapped = llmbar_verdicts(first, second)

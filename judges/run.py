@@ -49,7 +49,7 @@ async def rate(
     """
 
     def read(request: RatingRequest, call: Call) -> Rating:
-        rating, reason = read_rating(call.text, call.status)
+        rating, reason = read_rating(call.text, call.status, cut=call.cut)
         return Rating(
             judge=judge.key,
             item_key=request.item_key,
@@ -175,7 +175,8 @@ async def choose(
     """
 
     def read(request: ChoiceRequest, call: Call) -> Choice:
-        winner, reason = read_choice(judge, request, call.text, call.status)
+        told = (call.text, call.status)
+        winner, reason = read_choice(judge, request, *told, cut=call.cut)
         return Choice(
             judge_key=judge.key,
             item_key=request.item_key,

@@ -66,6 +66,28 @@ def is_flip(first: Verdict | None, second: Verdict | None) -> bool:
     return {first, second} == {"a", "b"}
 
 
+CONSTANT_SHARE = 0.95
+"""A judge is constant if this share of its ratings are one number, or of its verdicts are ties."""
+
+
+def constant(ratings: Mapping[float, int], ties: int, verdicts: int) -> str | None:
+    """Return how a judge tells nothing apart, or None where it does.
+
+    Args:
+        ratings: how often it gave each rating; empty for a judge that chooses.
+        ties: how many of its verdicts are ties.
+        verdicts: how many verdicts it gave.
+    """
+    total = sum(ratings.values())
+    commonest = max(ratings, key=lambda rating: ratings[rating], default=0.0)
+    if total and ratings[commonest] >= CONSTANT_SHARE * total:
+        share = 100 * ratings[commonest] / total
+        return f"{share:.0f} % of its ratings are {commonest:g}"
+    if verdicts and ties >= CONSTANT_SHARE * verdicts:
+        return f"{100 * ties / verdicts:.0f} % of its verdicts are ties"
+    return None
+
+
 def ahead(margin: float | Fraction) -> Verdict:
     """Return who is ahead by a margin of the first text over the second."""
     return "tie" if margin == 0 else "a" if margin > 0 else "b"

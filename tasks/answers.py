@@ -1,5 +1,7 @@
 r"""The final answer in a model's text, a number or the letter of a choice, and its grade.
 
+What a model thought before it answered (`models/thinking.py`) is not looked at.
+
 Both extractors try marks of a final answer in a fixed order and use the first kind that is there;
 within a kind the last one counts, because models correct themselves. None means that no answer
 could be read: a state of its own beside right and wrong, counted as such.
@@ -8,10 +10,11 @@ Numbers, in order of preference:
     1. the last `####` with a number behind it, the mark that ends GSM8K's own solutions;
     2. the last `\boxed{}` (or `\fbox{}`): its one number, or the one after its "=";
     3. the last answer phrase with a number behind it ("the answer is", "Answer:", "<answer>",
-       "A:" at the start of a line): the first number behind it;
+       "A:" at the start of a line): the first number behind it, and where it begins an equation
+       its result;
     4. where none of these marks stands: the last number in the text.
-A box or phrase without any number ("the answer is twelve"), or a box with several, gives None:
-the text says where its answer is, so another number in it would be a guess.
+A box or phrase without any number ("the answer is twelve"), or one with several ("8 or 9",
+"5 + 7"), gives None: the text says where its answer is, so another number in it would be a guess.
 
 Letters, in order of preference:
     1. the last `\boxed{}`;
@@ -23,50 +26,30 @@ not is passed over.
 """
 
 import re
-from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 from functools import cache
 from itertools import chain
 from typing import Literal, NamedTuple
 
+from mipo_eval.models.thinking import response_of
 from mipo_eval.records import Item
+from mipo_eval.tasks.numbers import Number, ascii_digits, find_numbers, first_from, stated
 
 LETTERS = "ABCDEFGHIJ"
 """The labels that the choices of a question get, in order."""
 
-# Typography to ASCII: minus signs, full-width digits, fractions; what LaTeX puts between digits.
-_ASCII = str.maketrans(
-    {"\u2212": "-", "\u2013": "-", "\uff0d": "-", "\u2044": "/"}
-    | {chr(0xFF10 + n): str(n) for n in range(10)}
-    | {"½": " 1/2", "¼": " 1/4", "¾": " 3/4", "⅓": " 1/3", "⅔": " 2/3"}
-)
-_NOISE = re.compile(r"\{,\}|\\[,;!: ]|\\(?=[$%])|[\u2009\u202f\u00a0](?=\d)|(?<=[a-z}])\^\{?\d\}?")
-
-_DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|(?<![\w.])\.\d+"
-_SCALES = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
-_NUMBER = re.compile(
-    rf"""
-    (?<![^\W_])(?<![^\W_]_)(?<!\d\.)            # not the 2 of "H2O", "x_2" or "1.5.2"
-    (?P<minus>-\s?)?[$€£¥₹]?\s?(?P<inner_minus>-)?
-    (?: (?:(?P<whole>\d+)\s*)?\\[dt]?frac\{{(?P<top>-?\d+)\}}\{{(?P<bottom>\d+)\}}
-      | (?:(?P<mixed>\d+)\s+)?(?P<over>{_DIGITS})\s?/\s?(?P<under>\d+(?:\.\d+)?)(?![\d/])
-      | (?P<plain>{_DIGITS})(?P<exponent>[eE][+-]?\d{{1,2}}(?!\w))?
-    )
-    (?:\s(?P<scale>{"|".join(_SCALES)})\b)?
-    """,
-    re.VERBOSE,
-)
 _DIRECTLY = re.compile(r"[^\nA-Za-z#]{0,9}")
 _HEADING = re.compile(r"\s*\d+[.):]\s*\S*[A-Za-z*]")
 """How a Markdown heading of the depth of `####` goes on: "#### 2. Add the costs"."""
 _BOX = re.compile(r"\\f?box(?:ed)?\s*\{(?P<content>(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}")
+_ALTERNATIVES = re.compile(r",\s|;|\bor\b|\band\b")
 _SAYS = r"(?:is|was|will\s+be|would\s+be|should\s+be|must\s+be)\b(?!\s+not\b)|[:=>]"
 _ANSWER = re.compile(
     # "answer (arabic numerals) is", "answer to the first question is"; a second phrase that only
     # says the same in another form ("answer (as a fraction) is") is not one.
-    rf"(?<!/)\banswer\b[*_]*(?:\s*\((?!as\b|in\s+words|words|roman)[^()\n]*\)|\s+to\s[^.:\n]{{1,80}}?)?"
-    rf"[\s*_]*(?:{_SAYS})|^[^\S\n]*A:",
+    rf"(?<!/)\banswer\b(?:[*_]{{0,4}}\s*\((?!as\b|in\s+words|words|roman)[^()\n]{{0,200}}\)"
+    rf"|[*_]{{0,4}}\s+to\s[^.:\n]{{1,80}}?)?[\s*_]{{0,12}}(?:{_SAYS})|^[^\S\n]*A:",
     re.IGNORECASE | re.MULTILINE,
 )
 
@@ -76,83 +59,40 @@ def extract_number(text: str) -> Decimal | None:
 
     Thousands commas, currency signs, percent signs and units are dropped, so "$1,234.50" is
     1234.50 and "20%" is 20; "3 million" is 3000000. Fractions, mixed or LaTeX, are divided out.
+    A number in another notation ("1.234,5") is none: a part of it would be wrong.
 
     Examples: "... #### 1,080" -> 1080; r"\boxed{\frac{3}{4}}" -> 0.75; "no idea" -> None.
     """
-    text = _NOISE.sub("", text.translate(_ASCII))
-    numbers = list(_numbers(text))
+    text = ascii_digits(response_of(text))
+    numbers = list(find_numbers(text))
     if (hashed := _after_hashes(text, numbers)) is not None:
-        return hashed
+        return stated(text, numbers, hashed)
     if boxes := [box["content"] for box in _BOX.finditer(text)]:
         return _in_box(boxes[-1])
     if phrases := list(_ANSWER.finditer(text)):
-        behind = (_first_from(phrase.end(), numbers) for phrase in reversed(phrases))
-        return next((number.value for number in behind if number), None)
+        behind = (first_from(phrase.end(), numbers) for phrase in reversed(phrases))
+        index = next((index for index in behind if index is not None), None)
+        return None if index is None else stated(text, numbers, index)
     return numbers[-1].value if numbers else None
 
 
-class _Number(NamedTuple):
-    start: int
-    """Where in the text it begins, its sign and currency included."""
-    value: Decimal
-
-
-def _after_hashes(text: str, numbers: Sequence[_Number]) -> Decimal | None:
-    """Return the number of the last `####` that is directly followed by one, not by a heading."""
+def _after_hashes(text: str, numbers: Sequence[Number]) -> int | None:
+    """Return which number directly follows the last `####` that is no heading."""
     for mark in reversed([match.end() for match in re.finditer("####", text)]):
-        number = _first_from(mark, numbers)
-        directly = number and _DIRECTLY.fullmatch(text, mark, number.start)
-        if number and directly and not _HEADING.match(text, number.start):
-            return number.value
+        index = first_from(mark, numbers)
+        if index is None:
+            continue
+        directly = _DIRECTLY.fullmatch(text, mark, numbers[index].start)
+        if directly and not _HEADING.match(text, numbers[index].start):
+            return index
     return None
 
 
 def _in_box(content: str) -> Decimal | None:
     """Return the number a box holds, or None when it holds none or several."""
-    values = {number.value for number in _numbers(content.rpartition("=")[2])}
+    parts = _ALTERNATIVES.split(content) if content.count("=") > 1 else [content]
+    values = {number.value for part in parts for number in find_numbers(part.rpartition("=")[2])}
     return values.pop() if len(values) == 1 else None
-
-
-def _first_from(position: int, numbers: Sequence[_Number]) -> _Number | None:
-    index = bisect_left(numbers, position, key=lambda number: number.start)
-    return numbers[index] if index < len(numbers) else None
-
-
-def _numbers(text: str) -> Iterator[_Number]:
-    for match in _NUMBER.finditer(text):
-        value = _magnitude(match)
-        if value is not None:
-            yield _Number(match.start(), -value if _is_negative(match, text) else value)
-
-
-def _magnitude(match: re.Match[str]) -> Decimal | None:
-    """Return the value without its sign before the currency; None for a division by zero."""
-    found = {
-        name: Decimal(digits.replace(",", ""))
-        for name in ("whole", "top", "bottom", "mixed", "over", "under", "plain")
-        if (digits := match[name])
-    }
-    if "plain" in found:
-        value = found["plain"].scaleb(int((match["exponent"] or "e0")[1:]))
-    else:
-        above, below = (found[name] for name in found if name not in {"whole", "mixed"})
-        if not below:
-            return None
-        value = found.get("whole", found.get("mixed", Decimal(0))) + above / below
-    return value.scaleb(_SCALES.get(match["scale"] or "", 0))
-
-
-def _is_negative(match: re.Match[str], text: str) -> bool:
-    """Tell a minus sign from a subtraction ("16 - 7", "5-7"), a hyphen and a list's dash."""
-    if match["inner_minus"]:
-        return True
-    if not match["minus"]:
-        return False
-    before = text[max(0, match.start() - 20) : match.start()]
-    last = before.rstrip()[-1:]
-    if match["minus"] != "-":  # "- 5" is mostly a list entry
-        return last == "="
-    return not (before[-1:].isalnum() or last.isdigit() or (last and last in ")]}%"))
 
 
 # Words that may stand between "the answer is" and the letter.
@@ -160,7 +100,7 @@ _FILLERS = (
     r"(?:(?:the|most|likely|probably|clearly|actually|closest\s+to|option|choice|letter|answer)"
     r"\b[\s:]*){0,4}"
 )
-_MARKS = r"[\s*_\"'`$]*"
+_MARKS = r"[\s*_\"'`$]{0,12}"
 _JUDGED = (
     r"(?:is|was|seems|would\s+be)\s+(?:the\s+)?(?:most\s+)?(?:correct|right|best|accurate|likely)"
 )
@@ -181,14 +121,18 @@ def extract_choice(text: str, letters: str = "ABCD") -> str | None:
 
     Examples: "The answer is (b)." -> "B"; "B. Because ..." -> "B"; "A plant grows" -> None.
     """
+    text = response_of(text)
     patterns = _choice_patterns(letters)
     if boxes := [box["content"] for box in _BOX.finditer(text)]:
         return _agreed(patterns.token.findall(boxes[-1].replace("\\text", " ")), letters)
     phrases = chain.from_iterable(pattern.finditer(text) for pattern in patterns.phrases)
     if found := max(phrases, key=lambda match: match.end(), default=None):
-        return None if patterns.second.match(text, found.end()) else _named(found, letters)
+        several = patterns.second.match(text, found.end()) or _lists(text, found, letters)
+        return None if several else _named(found, letters)
     starts = list(patterns.start.finditer(text))
     if starts and not text[: starts[0].start()].strip():
+        if _lists(text, starts[0], letters):
+            return None
         # "(A) ice, (B) water" is a list in one line; "B. It is not (A)" chooses.
         others = patterns.bracketed.findall(text) if starts[0][1] else []
         return _agreed([*others, *(_named(match, letters) for match in starts)], letters)
@@ -197,11 +141,19 @@ def extract_choice(text: str, letters: str = "ABCD") -> str | None:
     return _agreed(patterns.bracketed.findall(text), letters)
 
 
+def _lists(text: str, found: re.Match[str], letters: str) -> bool:
+    """Whether a letter is the first of a list of options: "A) red B) blue"."""
+    item = _choice_patterns(letters).item.match(text, found.end())
+    return item is not None and _named(item, letters) != _named(found, letters)
+
+
 class _ChoicePatterns(NamedTuple):
     phrases: tuple[re.Pattern[str], ...]
     """Each holds the letter in one of its groups."""
     second: re.Pattern[str]
     """Behind a letter: "or C", "and (D)."."""
+    item: re.Pattern[str]
+    """Behind a letter: its option's text, and the next option's letter."""
     start: re.Pattern[str]
     """A line that starts with a letter."""
     bracketed: re.Pattern[str]
@@ -222,7 +174,10 @@ def _choice_patterns(letters: str) -> _ChoicePatterns:
         rf"|({plain})(?![\w'\u2019-]|\.\d)"
         rf"|({words})(?=[*_]*\s+(?:because|since|as|is|due|for|and|or|with|which|[-\u2014(])))"
     )
-    said = rf"(?<!/)\b(?:answer|choice|option)\b[*_]*(?:\s*\([^()\n]*\))?[\s*_]*(?:{_SAYS})"
+    said = (
+        r"(?<!/)\b(?:answer|choice|option)\b(?:[*_]{0,4}\s*\([^()\n]{0,200}\))?"
+        rf"[\s*_]{{0,12}}(?:{_SAYS})"
+    )
     chosen = r"\b(?:choose|select|pick|go\s+with)\b"
     return _ChoicePatterns(
         phrases=(
@@ -234,6 +189,10 @@ def _choice_patterns(letters: str) -> _ChoicePatterns:
         second=re.compile(
             rf"[*_)\]]*\s*(?:(?:or|/)\s*(?:option\s+)?[(\[]?{any_case}\b"
             rf"|(?:and|&|,)\s*(?:option\s+)?[(\[]?{any_case}[)\]]?(?=\s*(?:[.,;:!]|\n|\Z|and\b|or\b)))"
+        ),
+        item=re.compile(
+            r"[*_]{0,2}[).:\]]?\s[^.!?\n]{1,80}?(?<!not)(?<!than)(?<!over)(?<!or)(?<!and)[,;.]?\s{1,4}"
+            rf"[*_(\[]{{0,3}}({any_case})[*_]{{0,2}}[).:\]](?!\s*(?:is|was|would|seems)\b)"
         ),
         start=re.compile(
             rf"^{_MARKS.replace('s', 't ')}{_LABELLED}{label}(?!{_REFUSED})", re.MULTILINE
@@ -273,7 +232,7 @@ def grade(item: Item, reply: str) -> Grade:
     Raises:
         KeyError: the item is not a verifiable question (see `tasks.questions`).
     """
-    answer = reply.partition(NEXT_QUESTION)[0]
+    answer = response_of(reply).partition(NEXT_QUESTION)[0]
     found: Decimal | str | None
     right: Decimal | str | None
     if item.meta["kind"] == "number":

@@ -18,6 +18,7 @@ import numpy as np
 
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.models.base import Backend, Message, Request, Sampling
+from mipo_eval.models.thinking import CUT, response_of, take_apart
 from mipo_eval.records import Item
 from mipo_eval.rows import hub_rows
 from mipo_eval.store.calls import Ledger
@@ -328,15 +329,23 @@ async def extract(
                     yield key, Dropped(f"call failed: {call.status}")
                     continue
                 try:
-                    value = parse(call.text)
+                    value = parse(_answer(call.text))
                 except ValueError as error:
                     if attempt < ATTEMPTS:
-                        again.append((key, (*messages, *_corrected(call.text, str(error)))))
+                        shown = response_of(call.text)
+                        again.append((key, (*messages, *_corrected(shown, str(error)))))
                     else:
                         yield key, Dropped("bad reply", str(error))
                     continue
                 yield key, value
         waiting = again
+
+
+def _answer(reply: str) -> str:
+    response = take_apart(reply).response
+    if response is None:
+        raise ValueError(f"it was {CUT}: answer at once")
+    return response
 
 
 def _corrected(reply: str, problem: str) -> tuple[Message, Message]:

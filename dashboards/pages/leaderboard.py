@@ -43,7 +43,7 @@ def show() -> None:
 def _flags(board: frame.Board, asked: LeaderboardQuery) -> None:
     broken = board.report(leaderboard.failings, asked.judge) if asked.judge else []
     if broken:
-        st.error("This judge fails its validation: do not believe these numbers.")
+        st.error("This judge must not be believed, and so neither these numbers.")
         st.html(markup.block("\n".join(broken)))
     winning = board.report(leaderboard.winning_controls, asked.suite, asked.judge)
     if winning:

@@ -73,7 +73,11 @@ class Topic:
 
 
 def topics(now: Snapshot) -> list[Topic]:
-    """Return what leaderboards a store has, the suite of the latest run first."""
+    """Return what leaderboards a store has, the suite of the latest run first.
+
+    What is shown while nobody has chosen is the first: never under a judge that must not be
+    believed while there is something else.
+    """
     judges = {short(judge.key): judge for judge in now.judges}
     found: dict[tuple[str, str | None], dict[str, None]] = {}
     latest: dict[str, str] = {}
@@ -86,7 +90,14 @@ def topics(now: Snapshot) -> list[Topic]:
         for (suite, by), metrics in found.items()
         if by is None or by in judges
     ]
-    return sorted(made, key=lambda t: (latest[t.suite], t.judge is not None), reverse=True)
+    failing = failing_judges(now.store)
+
+    def rank(topic: Topic) -> tuple[str, int]:
+        if topic.judge is None:
+            return latest[topic.suite], 1
+        return latest[topic.suite], 0 if topic.judge.key in failing else 2
+
+    return sorted(made, key=rank, reverse=True)
 
 
 def section(now: Snapshot, asked: LeaderboardQuery) -> Section | None:

@@ -75,10 +75,11 @@ def judge(
     a position flip. The checker rates and prefers what it rates higher. Nothing is asked or paid
     for twice; a stopped command continues. docs/judge.md describes the --json document.
     """
-    from mipo_eval.cli.evaluate import expenses
+    from mipo_eval.cli.evaluate import expenses, judge_cut_line
     from mipo_eval.cli.render import Output, inert
     from mipo_eval.compare.examples import example_json, examples, gap_json, gaps
     from mipo_eval.compare.head_to_head import contest_json, fight
+    from mipo_eval.judges.judge import CUT_JUDGE
     from mipo_eval.store.engine import Store
     from mipo_eval.store.judges import failing_judges
 
@@ -111,6 +112,10 @@ def judge(
         output.show(*_pair(of_pair, failing))
         output.show(*_gaps([gap for match, own in wide if match in of_pair for gap in own]))
         output.show(*_apart(of_pair[0], found))
+    for judge in contest.judges:
+        of_judge = [m.balance.win.unscored_reasons for m in matches if m.judge_key == judge.key]
+        if cut := sum(n for own in of_judge for why, n in own.items() if CUT_JUDGE in why):
+            output.warn(judge_cut_line(judge, cut))
     for line in expenses(contest.judges):
         output.note(line)
 
@@ -193,7 +198,7 @@ def _respond(
     name: str,
 ) -> "tuple[Run, str]":
     """Return the run of a model, with what it had not answered yet, and what tells its family."""
-    from mipo_eval.cli.evaluate import build_evaluation
+    from mipo_eval.cli.evaluate import build_evaluation, cut_lines
     from mipo_eval.evaluation.generate import respond
     from mipo_eval.evaluation.run import evaluate
 
@@ -211,7 +216,9 @@ def _respond(
     evaluation = build_evaluation(model)
     run = respond(store, evaluation, output, before=check_judges)
     if made:  # a run of the main job like any other, with the scores that the suite has itself
-        evaluate(store, evaluation, output)
+        result = evaluate(store, evaluation, output)
+        for line in cut_lines(store, result, evaluation.decoding.max_tokens):
+            output.warn(line)
     return run, evaluation.model.kind
 
 

@@ -75,7 +75,9 @@ engine_option: Decorator = click.option(
     default="",
     help="How to run the model: batch_size, device, dtype; chat_template=FILE (Jinja), where the "
     "checkpoint has none or in place of its own; for vllm also tensor_parallel_size, "
-    "max_model_len and others. scoring_model=CKPT also measures how much likelier the context "
+    "max_model_len and others. Of thinking: enable_thinking=false, reasoning_effort=low, "
+    "thinking_budget=TOKENS, chat_template_kwargs.NAME=V, for servers extra_body.NAME=V. "
+    "scoring_model=CKPT also measures how much likelier the context "
     "makes each response.",
 )
 

@@ -28,7 +28,7 @@ from rich.text import Text
 from mipo_eval.evaluation.controls import winners
 from mipo_eval.records import Run, Score
 from mipo_eval.reports.labels import LABELS, decimals
-from mipo_eval.store.judges import MARK
+from mipo_eval.store.judges import MARK, reasons_text
 
 if TYPE_CHECKING:
     from mipo_eval.stats.paired import Comparison
@@ -39,6 +39,8 @@ Failing = Mapping[str, Sequence[str]]
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _OF_CONTROLS = {"win_rate_half_ties", "rating_mean"}
 """What is shown of a control entrant; all of it is stored."""
+_FOLDED = 160
+"""Characters."""
 _PLAIN_SECONDS = 10.0
 _PLAIN_SHARE = 0.1
 """Of the time so far: the least between two lines, so that a day is not told in ten seconds."""
@@ -66,6 +68,10 @@ class Output:
             for part in parts:
                 # A line of text is the terminal's to wrap: what is copied from it stays whole.
                 self._stdout.print(part, soft_wrap=isinstance(part, Text))
+
+    def warn(self, text: str) -> None:
+        """Print a line that must be seen whatever the output is read by: on stderr."""
+        self._stderr.print(Text(f"mipo-eval: {text}", style="yellow"), soft_wrap=True)
 
     def note(self, text: str) -> None:
         """Print a remark, such as the next useful command."""
@@ -172,6 +178,13 @@ def inert(text: str, style: str = "") -> Text:
     return Text(_CONTROL.sub("\ufffd", text), style=style)
 
 
+def folded(text: str) -> str:
+    """Return the beginning of a thinking: it is long, and seldom what is looked for."""
+    if len(text) <= _FOLDED:
+        return text
+    return f"{text[:_FOLDED].rstrip()} ... ({len(text):,} characters; --json has all of it)"
+
+
 class Grid(Table):
     """A table as all commands draw it: words at the left, numbers at the right."""
 
@@ -262,14 +275,14 @@ def mark_of(found: "Comparison") -> str:
 
 
 def failing_lines(failing: Failing, names: Mapping[str, str]) -> list[Text]:
-    """Return a line for each of these judges that failed, with the data and the reason.
+    """Return a line for each of these judges that must not be believed, with the reasons.
 
     Args:
         failing: why judges must not be believed.
         names: of the judges that a table uses, by their keys.
     """
     return [
-        inert(f"{MARK} {name} fails its validation on {'; on '.join(reasons)}", "bold red")
+        inert(f"{MARK} {name} {reasons_text(reasons)}", "bold red")
         for key, name in names.items()
         if (reasons := failing.get(key))
     ]
@@ -281,7 +294,7 @@ def score_tables(scores: Sequence[Score], run: Run, failing: Failing) -> list[Re
     Args:
         scores: of the run.
         run: for the title.
-        failing: judges that failed their validation; they are marked.
+        failing: judges that must not be believed; they are marked.
     """
     tasks = list(dict.fromkeys(score.task for score in scores))
     # What another tool measured comes last, and is called what that tool calls it.

@@ -30,6 +30,7 @@ from mipo_eval.importers.base import (
     told,
 )
 from mipo_eval.keys import canonical_json
+from mipo_eval.models.thinking import continued
 from mipo_eval.records import Item, Score
 from mipo_eval.rows import FileRow, parse, read_rows, short_name
 from mipo_eval.signature import join
@@ -187,7 +188,8 @@ def _entry(task: str, answers: str, row: FileRow) -> ItemRecord:
     reply: Any = row.elements("resps")
     while isinstance(reply, list) and len(reply) == 1:
         reply = reply[0]
-    return entry(task, item, reply if isinstance(reply, str) else None, stand_in=answers)
+    said = continued(prompt, reply) if isinstance(reply, str) else None
+    return entry(task, item, said, stand_in=answers)
 
 
 def unit(metric: str) -> float:

@@ -12,7 +12,7 @@ import asyncio
 import gc
 import sys
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -22,7 +22,9 @@ from typing import Any
 
 from mipo_eval.errors import ConfigError, ModelError
 from mipo_eval.keys import clean_text, digest
+from mipo_eval.models.effort import Effort
 from mipo_eval.models.spec import OPENAI_URL, ModelSpec, load_backend
+from mipo_eval.models.thinking import CUT, Parts, continued, take_apart
 from mipo_eval.records import FinishReason, Response
 from mipo_eval.settings import silence_libraries
 from mipo_eval.threads import fit_threads
@@ -105,6 +107,8 @@ class ModelOptions:
     device: str | None = None
     arguments: Mapping[str, str | int | float] = field(default_factory=dict)
     """Further arguments of the engine that change numbers: dtype, tensor_parallel_size, ..."""
+    effort: Effort = field(default_factory=Effort)
+    """How much the model is let think."""
 
 
 ENGINE_SETTINGS: Mapping[str, Mapping[str, type]] = {
@@ -136,6 +140,8 @@ def generation_spec(
         "engine": dict(options.arguments),
         "asking": dict(asking),
         "decoding": asdict(decoding),
+        # Left out where nothing is said, so that keys stay what they were.
+        **({"thinking": options.effort.parts()} if options.effort.parts() else {}),
     }
 
 
@@ -145,14 +151,23 @@ FINISHED: Mapping[object, FinishReason] = {"stop": "stop", "length": "length"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawResponse:
-    """One response as it came out of the model; its fields are those of `Response`."""
+    """One response as it came out of the model, its thinking not taken off yet."""
 
     text: str | None = None
     reason: str | None = None
     final: bool = False
     finish_reason: FinishReason | None = None
+    thinking: str | None = None
+    """Where the engine gives it beside the text."""
     prompt_tokens: int | None = None
     response_tokens: int | None = None
+    """All that was written."""
+    thinking_tokens: int | None = None
+    """As many of these are thinking, where the engine counts them."""
+
+
+Count = Callable[[str], int | None]
+"""Tokens of a text; None where only a server knows."""
 
 
 class LoadedModel:
@@ -201,7 +216,8 @@ class LoadedModel:
             return [_choice(sample) for sample in samples]
         texts = [str(sample["resps"][0][0]) for sample in samples]
         outcomes = getattr(self._lm, "outcomes", None) or [RawResponse(text=text) for text in texts]
-        return [_response(*both) for both in zip(samples, outcomes, strict=True)]
+        count = getattr(self._lm, "count_tokens", lambda text: None)
+        return [_response(*both, count) for both in zip(samples, outcomes, strict=True)]
 
 
 def _choice(sample: dict[str, Any]) -> Response:
@@ -216,12 +232,45 @@ def _choice(sample: dict[str, Any]) -> Response:
     )
 
 
-def _response(sample: dict[str, Any], outcome: RawResponse) -> Response:
-    made = asdict(outcome)
-    if outcome.text is not None:
-        made["text"] = clean_text(outcome.text).strip()
-    prompt_hash = digest(str(sample["arguments"][0][0]))
-    return Response(item_key=sample["doc"]["item_key"], prompt_hash=prompt_hash, **made)
+def _response(sample: dict[str, Any], outcome: RawResponse, count: Count) -> Response:
+    """Return what came out of the model as a response, without its thinking."""
+    prompt = str(sample["arguments"][0][0])
+    made = Response(
+        item_key=sample["doc"]["item_key"],
+        text=None,
+        reason=outcome.reason,
+        final=outcome.final,
+        finish_reason=outcome.finish_reason,
+        prompt_hash=digest(prompt),
+        prompt_tokens=outcome.prompt_tokens,
+        response_tokens=outcome.response_tokens,
+    )
+    if outcome.text is None:
+        return made
+    reply = outcome.text if outcome.thinking else continued(prompt, outcome.text)
+    parts = take_apart(clean_text(reply), apart=clean_text(outcome.thinking or ""))
+    if parts == (reply, None):
+        return replace(made, text=reply.strip())
+    answer, thought = _split_tokens(outcome, parts, count)
+    said = replace(made, thinking=parts.thinking, response_tokens=answer, thinking_tokens=thought)
+    if parts.response is None:
+        return replace(said, reason=CUT, final=True)
+    return replace(said, text=parts.response.strip())
+
+
+def _split_tokens(
+    outcome: RawResponse, parts: Parts, count: Count
+) -> tuple[int | None, int | None]:
+    """Return the tokens of a response and those of its thinking, marks included in the latter."""
+    total, thought = outcome.response_tokens, outcome.thinking_tokens
+    if parts.response is None:
+        return None, total
+    if thought is None and total is not None:
+        answer = count(parts.response)
+        thought = None if answer is None else max(0, total - answer)
+    if total is None or thought is None:
+        return None, thought
+    return total - thought, thought if parts.thinking else None
 
 
 def load_model(model: ModelSpec, options: ModelOptions, decoding: Decoding) -> LoadedModel:
@@ -267,8 +316,10 @@ def _construct(model: ModelSpec, options: ModelOptions, decoding: Decoding) -> A
             seed=decoding.seed,
             tokenizer_backend=None,
             hosted=model.url == OPENAI_URL,
+            effort=options.effort,
         )
     kind = partial(kind, pretrained=model.target, seed=decoding.seed, **options.arguments)
+    kind = partial(kind, chat_template_args=options.effort.template_arguments())
     if model.engine == "vllm":
         # 0 asks all at once, as "auto" does, but without vLLM's progress bar, which divides by
         # the time it has been shown: none at all under TQDM_DISABLE.
@@ -277,7 +328,12 @@ def _construct(model: ModelSpec, options: ModelOptions, decoding: Decoding) -> A
 
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     batch_size = options.batch_size or (_CPU_BATCH if device == "cpu" else "auto")
-    loaded = kind(device=device, batch_size=batch_size, use_safetensors=True)
+    loaded = kind(
+        device=device,
+        batch_size=batch_size,
+        use_safetensors=True,
+        thinking_budget=options.effort.budget,
+    )
     fit_threads(loaded.model, rows=options.batch_size or _CPU_BATCH)
     return loaded
 
@@ -436,6 +492,12 @@ class Recording:
         """Score continuations, without lm-eval's own bar."""
         scored: list[tuple[float, bool]] = super().loglikelihood(requests, disable_tqdm=True)  # type: ignore[misc]
         return scored
+
+    def count_tokens(self: Any, text: str) -> int | None:
+        """Return how many tokens a text has; None where only a server knows."""
+        if self.tokenizer is None:
+            return None
+        return len(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def _generate(self, sent: list[Any]) -> list[str]:
         self._seeds.expect(sent, self._names(sent))

@@ -9,6 +9,8 @@ from transformers import LogitsProcessor, LogitsProcessorList
 from transformers.utils.logging import disable_progress_bar
 
 from mipo_eval.models.lm_eval import RawResponse, Recording
+from mipo_eval.models.thinking import decoded
+from mipo_eval.models.thinking_budget import budgets
 
 
 class RecordingHFLM(Recording, HFLM):  # type: ignore[misc]
@@ -17,9 +19,12 @@ class RecordingHFLM(Recording, HFLM):  # type: ignore[misc]
     _largest_batch: int | None = None
     _contexts: Sequence[str] = ()
 
-    def __init__(self, *args: Any, seed: int = 0, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, seed: int = 0, thinking_budget: int | None = None, **kwargs: Any
+    ) -> None:
         disable_progress_bar()
         super().__init__(*args, **kwargs)
+        self._budget = thinking_budget
         self._record(seed)
 
     def _detect_batch_size(self, requests: Any = None, pos: int = 0) -> int:
@@ -33,9 +38,21 @@ class RecordingHFLM(Recording, HFLM):  # type: ignore[misc]
         self._contexts = strings
         return super().tok_batch_encode(strings, *args, **kwargs)
 
+    def tok_decode(self, tokens: Any, skip_special_tokens: bool = True) -> str:
+        """Decode what was written, with the marks of thinking in it (lm-eval's name)."""
+        if skip_special_tokens and isinstance(tokens, list):
+            return decoded(self.tokenizer, tokens)
+        text: str = super().tok_decode(tokens, skip_special_tokens=skip_special_tokens)
+        return text
+
     def _model_generate(self, context: Any, max_length: int, stop: list[str], **kwargs: Any) -> Any:
+        processors = LogitsProcessorList()
         if kwargs.get("do_sample"):
             kwargs |= self._drawing(kwargs.pop("temperature"), kwargs.pop("top_p"))
+            processors += kwargs.pop("logits_processor")
+        # Last: what must be written is not drawn.
+        processors += budgets(self.tokenizer, self._budget, context) or []
+        kwargs |= {"logits_processor": processors} if processors else {}
         tokens = super()._model_generate(context, max_length, stop, **kwargs)
         start = context.shape[1]
         prompt_tokens = _unpadded(context, self.tokenizer.pad_token_id)

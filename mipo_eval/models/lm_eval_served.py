@@ -11,7 +11,10 @@ from lm_eval.models.openai_completions import LocalChatCompletion
 
 from mipo_eval.errors import ModelError
 from mipo_eval.keys import canonical_json
+from mipo_eval.models.effort import Effort
 from mipo_eval.models.lm_eval import FINISHED, RawResponse, Recording, rounds
+from mipo_eval.models.openai import given_thinking
+from mipo_eval.models.thinking import marked
 
 _REFUSED = {400, 404, 413, 422}
 
@@ -22,9 +25,10 @@ class RecordingChatCompletion(Recording, LocalChatCompletion):  # type: ignore[m
     A server that stops answering is a ModelError.
     """
 
-    def __init__(self, *, hosted: bool, seed: int = 0, **kwargs: Any) -> None:
+    def __init__(self, *, hosted: bool, effort: Effort, seed: int = 0, **kwargs: Any) -> None:
         super().__init__(seed=seed, **kwargs)
         self._hosted = hosted
+        self._effort = effort
         self._record(seed)
 
     @cached_property
@@ -57,7 +61,7 @@ class RecordingChatCompletion(Recording, LocalChatCompletion):  # type: ignore[m
             payload.pop("stop", None)  # an empty stop string is refused by some servers
         if self._hosted:
             payload["max_completion_tokens"] = payload.pop("max_tokens")
-        return payload
+        return payload | self._effort.request_parameters()
 
     async def amodel_call(self, *args: Any, **kwargs: Any) -> Any:
         """Send one request; a refusal is this item's outcome, lm-eval retries other errors."""
@@ -81,17 +85,23 @@ class RecordingChatCompletion(Recording, LocalChatCompletion):  # type: ignore[m
         answer = outputs if isinstance(outputs, dict) else {}
         choices: Any = answer.get("choices")
         usage = answer.get("usage") or {}
-        content = None
-        with suppress(TypeError, IndexError, KeyError):
+        content = thinking = None
+        with suppress(TypeError, IndexError, KeyError, AttributeError):
             content = choices[0]["message"]["content"]
-        if not isinstance(content, str):
-            content = None
+            thinking = given_thinking(choices[0]["message"])
         finish = choices[0].get("finish_reason") if choices else None
+        if not isinstance(content, str):
+            content = "" if thinking or finish == "length" else None
+        if content is not None:
+            content = marked(content, apart=thinking, finish=finish)
+        told = usage.get("completion_tokens_details") or {}
         ended = RawResponse(
             reason=None if content is not None else f"the server sent no text ({finish})",
             finish_reason=FINISHED.get(str(finish)),
+            thinking=thinking,
             prompt_tokens=usage.get("prompt_tokens"),
             response_tokens=usage.get("completion_tokens"),
+            thinking_tokens=told.get("reasoning_tokens") or None,
         )
         self.cache_hook.announce([ended])
         return [content or ""]

@@ -9,6 +9,7 @@ from typing import Any
 from mipo_eval.errors import BackendError
 from mipo_eval.models.base import Failure, Reply, Request
 from mipo_eval.models.hf import CheckpointBackend, Outcome, PromptRow
+from mipo_eval.models.thinking import written
 
 
 class VllmBackend(CheckpointBackend):
@@ -61,18 +62,24 @@ class VllmBackend(CheckpointBackend):
             [_parameters(row.request) for row in batch],
             use_tqdm=False,
         )
-        return [(row.request, self._reply(out)) for row, out in zip(batch, outputs, strict=True)]
+        return [
+            (row.request, self._reply(row, out)) for row, out in zip(batch, outputs, strict=True)
+        ]
 
-    def _reply(self, output: Any) -> Reply:
+    def _reply(self, row: PromptRow, output: Any) -> Reply:
         answer = output.outputs[0]
+        held = bool(row.request.choices)  # to an answer, from its first token on
         return Reply(
-            text=answer.text,
+            text=answer.text if held else self._written(row, answer),
             finish_reason=answer.finish_reason,
             model=self.name,
             prompt_tokens=len(output.prompt_token_ids),
             completion_tokens=len(answer.token_ids),
             logprobs=_first_token(answer.logprobs),
         )
+
+    def _written(self, row: PromptRow, answer: Any) -> str:
+        return written(self._tokenizer, row.prompt, answer.token_ids, answer.text)
 
     @cached_property
     def _tokenizer(self) -> Any:

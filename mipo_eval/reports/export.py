@@ -23,7 +23,7 @@ from mipo_eval.reports.exported_run import (
     lm_eval_results,
     lm_eval_samples,
 )
-from mipo_eval.store.judges import MARK
+from mipo_eval.store.judges import MARK, reasons_text
 from mipo_eval.tasks.items import replacing
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def table_of(runs: Runs) -> ExportTable:
             judge = score.judge or ""
             if failings := run.failings(score):
                 judge = f"{judge} {MARK}"
-                notes[f"{judge} fails its validation on {'; on '.join(failings)}"] = None
+                notes[f"{judge} {reasons_text(failings)}"] = None
             key = (score.task, score.name, judge, score.signature.rule)
             found.setdefault(key, {})[column] = score
     rows = []

@@ -1,5 +1,6 @@
 """Who judged (models, people, other tools' judges), and what was found of how well they do."""
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,7 +11,8 @@ import sqlalchemy as sa
 from mipo_eval.errors import ConfigError
 from mipo_eval.signature import short
 from mipo_eval.store.engine import Store
-from mipo_eval.store.tables import choices, judges, validations
+from mipo_eval.store.tables import choices, judges, validations, verdicts
+from mipo_eval.verdict import Verdict, constant, merge_orders
 
 EVERYBODY = "people"
 """Stands for everybody of kind human."""
@@ -113,7 +115,7 @@ def specs_of(store: Store, judge_keys: Collection[str]) -> dict[str, Mapping[str
 
 
 MARK = "(!)"
-"""Stands beside every judge that failed its validation."""
+"""Stands beside every judge that must not be believed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,14 +166,66 @@ def _weight(validation: Validation) -> tuple[int, datetime]:
     return int(validation.figures.get("pairs", 0)), validation.created_at
 
 
+NOTHING_APART = "tells nothing apart: "
+"""How the reason begins of a judge whose own ratings or choices are all alike."""
+_SAMPLE = 2_000
+"""Ratings or choices looked at, in the order of items' keys, which is a random one."""
+_LEAST = 10
+"""Fewer ratings, or pairs, say nothing of how a judge tells texts apart."""
+
+
 def failing_judges(store: Store) -> dict[str, tuple[str, ...]]:
-    """Return, by judge key, why judges must not be believed, each reason with its data."""
-    found: dict[str, tuple[str, ...]] = {}
+    """Return, by judge key, why judges must not be believed.
+
+    A judge may tell nothing apart in what it judged here; or have failed its validation, each
+    reason with its data.
+    """
+    found: dict[str, tuple[str, ...]] = {
+        judge.key: (f"{NOTHING_APART}{how}",)
+        for judge in list_judges(store)
+        if not judge.is_person and (how := _constant(store, judge.key))
+    }
     for validation in largest_validations(store):
         lines = tuple(f"{validation.data}: {failing}" for failing in validation.failings)
         if lines:
             found[validation.judge_key] = found.get(validation.judge_key, ()) + lines
     return found
+
+
+def _constant(store: Store, judge_key: str) -> str | None:
+    """Return how what a judge said in this store is all alike, or None where it is not."""
+    given = sa.select(verdicts.c.item_key, verdicts.c.text_key, verdicts.c.rating)
+    given = given.where(verdicts.c.judge_key == judge_key, verdicts.c.rating.is_not(None))
+    chosen = sa.select(choices).where(choices.c.judge_key == judge_key)
+    with store.read() as connection:
+        rated = connection.execute(given.order_by(*verdicts.primary_key).limit(_SAMPLE)).all()
+        picked = connection.execute(chosen.order_by(*choices.primary_key).limit(_SAMPLE)).all()
+    counts = Counter(float(rating) for _, _, rating in rated)
+    of_items: dict[str, Counter[str]] = {}
+    for item_key, text, rating in rated:
+        of_items.setdefault(item_key, Counter())[text] += rating
+    if len(rated) == _SAMPLE:
+        of_items.popitem()  # the last may be there in part
+    pairs = [len(set(sums.values())) == 1 for sums in of_items.values() if len(sums) > 1]
+    of_pairs: dict[tuple[str, str, str], list[Verdict | None]] = {}
+    for row in picked:
+        pair = (row.item_key, row.text_key_a, row.text_key_b)
+        of_pairs.setdefault(pair, []).append(row.winner)
+    joined = [merge_orders(own[0], own[-1]) for own in of_pairs.values()]
+    pairs += [winner == "tie" for winner in joined if winner is not None]
+    return constant(
+        counts if counts.total() >= _LEAST else {},
+        sum(pairs) if len(pairs) >= _LEAST else 0,
+        len(pairs),
+    )
+
+
+def reasons_text(reasons: Sequence[str]) -> str:
+    """Return the reasons why a judge must not be believed as what is said of it, in one line."""
+    own = [reason for reason in reasons if reason.startswith(NOTHING_APART)]
+    failed = [reason for reason in reasons if not reason.startswith(NOTHING_APART)]
+    validation = [f"fails its validation on {'; on '.join(failed)}"] if failed else []
+    return "; ".join([*own, *validation])
 
 
 def failing_by_short_key(store: Store) -> dict[str, tuple[str, ...]]:

@@ -142,8 +142,8 @@ def test_after_the_parser_changed_a_plain_rerun_reads_the_kept_replies_and_calls
         assert asked == (2 * N if protocol == "pairwise" else 4 * N)
         # The next parser reads every reply otherwise.
         monkeypatch.setattr("mipo_eval.judges.judge.PARSER_VERSION", "next")
-        monkeypatch.setattr("mipo_eval.judges.judge.parse_rating", lambda *_: 2)
-        monkeypatch.setattr("mipo_eval.judges.judge.parse_choice", lambda _: "b")
+        monkeypatch.setattr("mipo_eval.judges.judge.parse_rating", lambda *_, cut: 2)
+        monkeypatch.setattr("mipo_eval.judges.judge.parse_choice", lambda _, *, cut: "b")
         assert match(run(capsys, *argv))["ties"] == N
         assert server.chats == asked
     table, value = (

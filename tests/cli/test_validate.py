@@ -179,20 +179,35 @@ def constant(call: Call) -> Act:
     return ok("4")
 
 
+def the_first(call: Call) -> Act:
+    return ok("response_a")
+
+
+def test_a_judge_that_names_a_place_is_marked_when_it_judges(
+    suite: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_items(Path(suite), [item_of(n) for n in range(12)])
+    with OpenAIServer(the_first) as server:
+        name = f"openai:judge@{server.url}"
+        argv = ("judge", name, "reference", "--suite", suite, "--judge", name)
+        shown = printed(capsys, *argv)
+    assert "(!) judge tells nothing apart: 100 % of its verdicts are ties" in shown
+
+
 @pytest.fixture
 def suite() -> str:
-    items = [
-        Item(
-            item_id=f"i{n}",
-            prompt=f"q{n}",
-            preferences=("Be good.",),
-            reference="r",
-            group_id=f"{n}",
-        )
-        for n in range(6)
-    ]
-    write_items(Path("tea.jsonl"), items)
+    write_items(Path("tea.jsonl"), [item_of(n) for n in range(6)])
     return "tea.jsonl"
+
+
+def item_of(number: int) -> Item:
+    return Item(
+        item_id=f"i{number}",
+        prompt=f"q{number}",
+        preferences=("Be good.",),
+        reference="r",
+        group_id=f"{number}",
+    )
 
 
 def test_a_judge_that_fails_is_marked_wherever_it_is_used(
@@ -201,18 +216,22 @@ def test_a_judge_that_fails_is_marked_wherever_it_is_used(
     with OpenAIServer(constant) as server:
         judge = f"openai:judge@{server.url}"
         argv = ("--suite", suite, "--judge", judge, "--model", judge)
-        assert "(!)" not in printed(capsys, *argv)
+        at_once = " ".join(printed(capsys, *argv).split())
         shown = printed(capsys, "validate", judge, "--data", pairs)
         assert "fails: constant: 100 % of its ratings are 4" in shown
         first = document(capsys, *argv)
         marked = printed(capsys, *argv)
         second = document(capsys, *argv, "--prompting", "default")
-    reason = "judge fails its validation on mine.jsonl: constant: 100 % of its ratings are 4"
+    apart = "(!) judge tells nothing apart: 100 % of its ratings are 4"
+    assert "judged by judge (!)" in at_once
+    assert at_once.count(apart) == 1
+    reason = f"{apart}; fails its validation on mine.jsonl: constant: 100 % of its ratings are 4"
     assert "judged by judge (!)" in marked
     assert reason in " ".join(marked.split())
     ((key, reasons),) = first["failing_judges"].items()
     assert any(f"judge_key:{key}|" in score["signature"] for score in first["scores"])
-    assert reasons[0].startswith("mine.jsonl: constant")
+    assert reasons[0] == "tells nothing apart: 100 % of its ratings are 4"
+    assert reasons[1].startswith("mine.jsonl: constant")
     one, other = first["run_id"][:12], second["run_id"][:12]
     for command in (
         ("show", one, "--samples", "0"),
@@ -221,9 +240,10 @@ def test_a_judge_that_fails_is_marked_wherever_it_is_used(
     ):
         text = " ".join(printed(capsys, *command).split())
         assert "(!)" in text
+        assert "tells nothing apart: 100 % of its ratings are 4" in text
         assert "fails its validation on mine.jsonl: constant" in text
     (section,) = document(capsys, "leaderboard")["sections"]
-    assert section["judge_failings"][0].startswith("mine.jsonl: constant")
+    assert section["judge_failings"] == reasons
     (task,) = document(capsys, "compare", one, other)["tasks"]
     assert task["judge_failings"] == section["judge_failings"]
     for name in ("csv", "md", "latex", "json", "html"):

@@ -313,3 +313,34 @@ def test_broken_judges_and_winning_controls_are_flagged(served: Served) -> None:
         (control,) = leaderboard.winning_controls(now, "tea", judge)
         assert "control echo does as well as the model in tea" in control
         assert leaderboard.winning_controls(now, "other", judge) == []
+
+
+def test_a_judge_that_must_not_be_believed_is_not_shown_first(served: Served) -> None:
+    with Store.open(str(served.path)) as store:
+        known = Snapshot(store)
+        put_validation(
+            store,
+            Validation(
+                judge_key=known.judges[0].key,
+                data="mine",
+                data_key="d" * 32,
+                figures={"pairs": 10},
+                failings=("constant",),
+                created_at=known.scores[0][0].created_at,
+            ),
+        )
+        first, judged = leaderboard.topics(Snapshot(store))
+        assert (first.judge, judged.judge) == (None, known.judges[0])
+        put_validation(
+            store,
+            Validation(
+                judge_key=known.judges[0].key,
+                data="mine",
+                data_key="d" * 32,
+                figures={"pairs": 10},
+                failings=(),
+                created_at=known.scores[0][0].created_at,
+            ),
+        )
+        first, _ = leaderboard.topics(Snapshot(store))
+        assert first.judge == known.judges[0]

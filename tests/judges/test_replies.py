@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mipo_eval.errors import DataError
-from mipo_eval.judges.judge import UNPARSED
+from mipo_eval.judges.judge import CUT, UNPARSED
 from mipo_eval.judges.labelled import LabelledPair, pair_rows, people_agreement
 from mipo_eval.judges.quality import order_report, quality
 from mipo_eval.judges.replies import (
@@ -55,6 +55,19 @@ def test_choices_are_in_terms_of_the_pair_wherever_a_text_stood(tmp_path: Path) 
     assert (second.straight, second.swapped, second.verdict) == (None, "tie", None)
     assert second.unread == (UNPARSED,)
     assert (third.verdict, third.unread) == (None, (NO_REPLY, NO_REPLY))
+
+
+def test_a_reply_that_was_cut_off_has_a_verdict_only_if_it_ends_in_one(tmp_path: Path) -> None:
+    cut = {"shown_first": "first", "finish_reason": "length"}
+    path = write(
+        tmp_path,
+        {"pair_id": "0", "reply": "Long.\n\n[[A]]", **cut},
+        {"pair_id": "1", "reply": "Response A is better. However,", **cut},
+        {"pair_id": "2", "reply": "Response A is better. However,", "shown_first": "first"},
+    )
+    readings = read_replies(path, PAIRS)
+    assert [reading.straight for reading in readings] == ["a", None, "a"]
+    assert readings[1].unread == (CUT,)
 
 
 def test_one_order_alone_is_read_in_its_own_places(tmp_path: Path) -> None:

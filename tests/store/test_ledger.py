@@ -52,6 +52,15 @@ def test_a_failure_is_a_state_with_a_reason_and_is_asked_again(store: Store) -> 
     assert (call.status, call.text, call.stored) == ("ok", "4", False)
 
 
+def test_a_cut_reply_is_known_as_one_when_it_is_asked_for_again(store: Store) -> None:
+    backend = ScriptedBackend([Reply(text="Response A", finish_reason="length"), Reply(text="4")])
+    asked = [_ask(Ledger(store, backend), ["a", "b"]) for _ in range(2)]
+    assert [[call.cut for call in calls["a"] + calls["b"]] for calls in asked] == [
+        [True, False]
+    ] * 2
+    assert len(backend.asked) == 2
+
+
 @pytest.mark.parametrize(
     "other",
     [_request("a", seed=1), _request("a", max_tokens=17), _request("a "), _request("b")],
