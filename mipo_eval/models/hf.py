@@ -187,7 +187,10 @@ class HfBackend(CheckpointBackend):
             left = {choice: self._choice_tokens(choice) for choice in request.choices}
         answer = max(map(len, left.values())) if left else request.sampling.max_tokens
         prompt = self._prompt(request, answer, self._config.get("max_position_embeddings"))
-        return prompt if isinstance(prompt, Failure) else PromptRow(request, prompt, left)
+        if isinstance(prompt, Failure):
+            return prompt
+        # Where the template begins a thinking, what comes next is no answer yet: let it think.
+        return PromptRow(request, prompt, {} if written(self._tokenizer, prompt, ()) else left)
 
     def _choice_tokens(self, choice: str) -> list[int]:
         """A choice and an end mark: "1" must be told from the beginning of "10".
