@@ -12,8 +12,9 @@ from lm_eval.models.openai_completions import LocalChatCompletion
 from mipo_eval.errors import ModelError
 from mipo_eval.keys import canonical_json
 from mipo_eval.models.effort import Effort
-from mipo_eval.models.lm_eval import FINISHED, RawResponse, Recording, rounds
+from mipo_eval.models.lm_eval import Recording, rounds
 from mipo_eval.models.openai import given_thinking
+from mipo_eval.models.raw_response import FINISHED, RawResponse
 from mipo_eval.models.served_prompt import served_prompt_end
 from mipo_eval.models.thinking import continued, marked
 

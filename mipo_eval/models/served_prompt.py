@@ -28,7 +28,7 @@ def served_prompt_end(url: str, model: str, effort: Effort) -> str:
     if not is_private(url):
         return ""
     root = url.removesuffix("/v1")
-    asked = {"model": model, "messages": [{"role": "user", "content": "?"}]}
+    asked: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": "?"}]}
     if arguments := effort.template_arguments():
         asked["chat_template_kwargs"] = arguments
     written = _told(f"{root}/apply-template", asked).get("prompt")  # llama.cpp
