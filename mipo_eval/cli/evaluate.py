@@ -122,7 +122,7 @@ def expenses(judges: "Sequence[Judge]") -> list[str]:
 def build_evaluation(asked: EvaluationOptions) -> "Evaluation":
     """Return what the options ask for; nothing is loaded yet."""
     from mipo_eval.evaluation.run import Evaluation
-    from mipo_eval.models.effort import parse_effort
+    from mipo_eval.models.effort import check_room, parse_effort
     from mipo_eval.models.lm_eval import ENGINE_SETTINGS, decoding_for
     from mipo_eval.models.spec import checkpoint_name, parse_model
     from mipo_eval.tasks.suites import find_suite
@@ -140,12 +140,14 @@ def build_evaluation(asked: EvaluationOptions) -> "Evaluation":
         "--engine", rest, {**ENGINE_SETTINGS[model.engine], **_BESIDE_THE_MODEL}
     )
     scorer = engine.pop("scoring_model", None)
+    how = decoding_for(model, decoding, seed=asked.seed, max_tokens=suite.max_tokens)
+    check_room(effort, how.max_tokens, where="--engine and --decoding")
     return Evaluation(
         model=model,
         options=replace(_model_options(engine), effort=effort),
         suite=suite,
         prompting=asked.prompting,
-        decoding=decoding_for(model, decoding, seed=asked.seed, max_tokens=suite.max_tokens),
+        decoding=how,
         judges=[_rates(known[spec]) for spec in dict.fromkeys(specs)],
         data_dir=asked.data_dir or settings.data_dir(),
         limit=asked.limit,

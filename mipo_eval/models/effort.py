@@ -192,6 +192,19 @@ def check_effort(effort: Effort, kind: str, *, where: str) -> None:
             )
 
 
+def check_room(effort: Effort, max_tokens: int, *, where: str) -> None:
+    """Find out whether a budget of thinking leaves room for an answer.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    if effort.budget is not None and effort.budget >= max_tokens:
+        raise ConfigError(
+            f"{where}: thinking_budget={effort.budget} leaves no room for an answer in "
+            f"max_tokens={max_tokens}, which counts both: raise max_tokens"
+        )
+
+
 def _put(into: dict[str, Any], path: list[str], value: Any, *, where: str) -> None:
     for name in path[:-1]:
         into = into.setdefault(name, {})

@@ -133,8 +133,10 @@ class CheckpointBackend(ABC):
         from jinja2 import TemplateError
 
         turns = [{"role": one.role, "content": sendable(one.content)} for one in request.messages]
-        # Templates of models that think know this switch; the others do not look at it.
-        thinking = {"enable_thinking": False} if request.sampling.reasoning == "none" else {}
+        # Templates of models that think know these; the others do not look at them.
+        level = request.sampling.reasoning
+        thinking: dict[str, Any] = {} if level is None else {"reasoning_effort": level}
+        thinking = {"enable_thinking": False} if level == "none" else thinking
         thinking |= request.sampling.effort.template_arguments()
         try:
             text = self._tokenizer.apply_chat_template(

@@ -173,6 +173,7 @@ def test_a_file_of_responses_may_hold_thinking(
 @pytest.mark.parametrize(
     ("engine", "message"),
     [
+        ("thinking_budget=256", "leaves no room for an answer in max_tokens=256"),
         ("thinking_budget=x", "thinking_budget=x: it is a number of tokens"),
         ("enable_thinking=no", "it is true or false"),
         ("extra_body.messages=1", "extra_body.messages is not for here"),
