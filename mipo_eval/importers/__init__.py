@@ -17,10 +17,9 @@ from mipo_eval.importers import (
     lm_eval,
     mt_bench,
 )
-from mipo_eval.importers.base import Imported, ItemRecord, JudgeRecord, RunRecord
+from mipo_eval.importers.base import Imported, JudgeRecord, RunRecord
 from mipo_eval.judges.labelled import in_format
 from mipo_eval.keys import digest
-from mipo_eval.models.thinking import CUT
 from mipo_eval.rows import FileRow, is_hub, read_rows
 from mipo_eval.store.engine import Rows, Store, now
 from mipo_eval.store.items import item_row
@@ -181,7 +180,7 @@ def _answers(record: RunRecord) -> Iterator[Rows]:
             "item_key": entry.item.key,
             "text": entry.text,
             "text_key": entry.text_key,
-            "reason": _why_no_text(entry),
+            "reason": entry.reason or (NO_TEXT if entry.text is None else None),
             "thinking": entry.thinking,
             "final": True,
             "prompt_hash": digest(entry.item.prompt),
@@ -190,12 +189,6 @@ def _answers(record: RunRecord) -> Iterator[Rows]:
         for entry in record.entries
     ]
     yield Rows("responses", responses)
-
-
-def _why_no_text(entry: ItemRecord) -> str | None:
-    if entry.text is not None:
-        return None
-    return CUT if entry.is_cut else NO_TEXT
 
 
 def _said(record: RunRecord) -> Iterator[Rows]:
