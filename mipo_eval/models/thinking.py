@@ -58,10 +58,6 @@ _PAIRS = (
     _Pair("Here's my thought process:", "Here's my response:", alone=False),
     _Pair("Here are my reasoning steps:", "[BEGIN FINAL RESPONSE]"),  # Apriel
 )
-_CLOSINGS = re.compile(
-    rf"(?:\s*(?:{'|'.join(re.escape(pair.closing) for pair in _PAIRS if pair.alone)}))+",
-    re.IGNORECASE,
-)
 _FRAMES = (
     ("<|begin_of_solution|>", "<|end_of_solution|>"),
     ("<|START_RESPONSE|>", "<|END_RESPONSE|>"),
