@@ -75,7 +75,7 @@ class BatchBackend(ServedBackend, Generic[Client, Job]):
     """What backends have in common that ask through a batch service; goes before the other base.
 
     Args:
-        model, base_url, limits: as in `ServedBackend`.
+        model, base_url, limits, api_key_env: as in `ServedBackend`.
         job_requests: in one job at most; they are kept in memory until it is done.
         poll_seconds: between two looks at a job; the first come sooner, since small jobs end soon.
     """
@@ -89,10 +89,11 @@ class BatchBackend(ServedBackend, Generic[Client, Job]):
         base_url: str | None = None,
         *,
         limits: Limits | None = None,
+        api_key_env: str | None = None,
         job_requests: int = 20_000,
         poll_seconds: float = 30.0,
     ) -> None:
-        super().__init__(model, base_url, limits=limits)
+        super().__init__(model, base_url, limits=limits, api_key_env=api_key_env)
         if len(self.urls) > 1:
             raise ConfigError("batches go to one server: give one URL")
         self._job_requests = min(job_requests, self.most_requests)

@@ -251,7 +251,9 @@ def _construct(model: ModelSpec, options: ModelOptions, decoding: Decoding) -> A
     if model.engine == "lm-eval":
         from lm_eval.api.registry import get_model
 
-        return get_model(model.target)(**model.arguments)
+        from mipo_eval.models.lm_eval_served import keyed
+
+        return keyed(get_model(model.target))(**model.arguments)
     module, name, extra = _RECORDING[model.engine]
     try:
         kind = getattr(import_module(module), name)

@@ -1,22 +1,53 @@
-"""lm-eval's chat-completions model, keeping why each response ended and what was refused."""
+"""lm-eval's chat-completions model, keeping why each response ended and what was refused.
+
+With what all its served model types need: the key that belongs to their server, and no other.
+"""
 
 import json
-import os
 from contextlib import suppress
-from functools import cached_property
 from typing import Any
 
 from aiohttp import ClientResponseError
+from lm_eval.models.api_models import TemplateAPI
 from lm_eval.models.openai_completions import LocalChatCompletion
 
 from mipo_eval.errors import ModelError
 from mipo_eval.keys import canonical_json
+from mipo_eval.models.credentials import PLACEHOLDER, SentKey, credential, set_key
 from mipo_eval.models.lm_eval import FINISHED, RawResponse, Recording, rounds
 
 _REFUSED = {400, 404, 413, 422}
 
 
-class RecordingChatCompletion(Recording, LocalChatCompletion):  # type: ignore[misc]
+class Keyed:
+    """A served lm-eval model whose key is chosen by its server; goes before lm-eval's class."""
+
+    base_url: str
+
+    @property
+    def api_key(self) -> str:
+        """The key; lm-eval's own types read one variable whatever the server."""
+        return credential(self.base_url).key or PLACEHOLDER
+
+    @property
+    def header(self) -> dict[str, str]:
+        """The headers of each request, without a key where none belongs there."""
+        own: dict[str, str] = super().header  # type: ignore[misc]
+        headers = {name.lower(): value for name, value in own.items()}
+        form = ("x-api-key", "") if "x-api-key" in headers else ("authorization", "Bearer ")
+        sent = SentKey(credential=credential(self.base_url), header=form[0], before=form[1])
+        set_key(headers, self.base_url, self.base_url, sent)
+        return headers
+
+
+def keyed(kind: type) -> type:
+    """Return an lm-eval model type with the right key, where it is one that asks a server."""
+    if not issubclass(kind, TemplateAPI) or issubclass(kind, Keyed):
+        return kind
+    return type(kind.__name__, (Keyed, kind), {})
+
+
+class RecordingChatCompletion(Keyed, Recording, LocalChatCompletion):  # type: ignore[misc]
     """LocalChatCompletion whose last `generate_until` can be asked for its outcomes.
 
     A server that stops answering is a ModelError.
@@ -26,11 +57,6 @@ class RecordingChatCompletion(Recording, LocalChatCompletion):  # type: ignore[m
         super().__init__(seed=seed, **kwargs)
         self._hosted = hosted
         self._record(seed)
-
-    @cached_property
-    def api_key(self) -> str:
-        """The key of OPENAI_API_KEY; a local server needs none."""
-        return os.environ.get("OPENAI_API_KEY", "")
 
     def _too_long(self, request: Any) -> None:
         """Leave it to the server, which knows its context."""
@@ -65,9 +91,8 @@ class RecordingChatCompletion(Recording, LocalChatCompletion):  # type: ignore[m
             return await super().amodel_call(*args, **kwargs)
         except ClientResponseError as error:
             if error.status in {401, 403}:
-                raise ModelError(
-                    f"{self.base_url} refuses our key (HTTP {error.status}): set OPENAI_API_KEY"
-                ) from error
+                wanted = credential(self.base_url)
+                raise ModelError(f"{self.base_url} {wanted} (HTTP {error.status})") from error
             if error.status not in _REFUSED:
                 raise
             reason = f"the server refused the request (HTTP {error.status})"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mipo_eval.models.base import Limits, Reply, Request, sendable
+from mipo_eval.models.credentials import PLACEHOLDER, Credential, SentKey, set_key
 from mipo_eval.models.server import Send, ServedBackend, Trouble, clean
 from mipo_eval.models.spec import OPENAI_URL, is_private, normal_url
 
@@ -46,9 +47,14 @@ class OpenAIBackend(ServedBackend):
     kind = "openai"
 
     def __init__(
-        self, model: str, base_url: str | None = None, *, limits: Limits | None = None
+        self,
+        model: str,
+        base_url: str | None = None,
+        *,
+        limits: Limits | None = None,
+        api_key_env: str | None = None,
     ) -> None:
-        super().__init__(model, base_url, limits=limits)
+        super().__init__(model, base_url, limits=limits, api_key_env=api_key_env)
         self._choices_work: bool | None = None
         """Whether the server takes `structured_outputs`; None until the first answer tells."""
         self._rejected: set[str] = set()
@@ -81,7 +87,7 @@ class OpenAIBackend(ServedBackend):
 
     async def _open(self, stack: AsyncExitStack) -> list[_Server]:
         """Return a client per server; clients belong to one event loop and end with `stack`."""
-        servers = [_server(url, self.api_key(url), self.limits) for url in self.urls]
+        servers = [_server(url, self.credential(url), self.limits) for url in self.urls]
         for server in servers:
             await stack.enter_async_context(server.client)
         return servers
@@ -205,7 +211,7 @@ _OPTIONAL = frozenset({"seed", "max_tokens", "logprobs", "top_logprobs"})
 a rating that is there without them."""
 
 
-def _server(url: str, key: str | None, limits: Limits) -> _Server:
+def _server(url: str, held: Credential, limits: Limits) -> _Server:
     import ssl
 
     import httpx2
@@ -214,19 +220,25 @@ def _server(url: str, key: str | None, limits: Limits) -> _Server:
     # Loading the certificates takes 40 ms; an empty context suits http and trusts no https.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if url.startswith("http:") else True
     # aiohttp instead of httpx: half the time per call, which is what limits short verdicts.
+    sent = SentKey(credential=held, before="Bearer ")
+
+    async def keyed(request: httpx2.Request) -> None:
+        set_key(request.headers, str(request.url), url, sent)
+
     http = openai.DefaultAioHttpClient(
+        event_hooks={"request": [keyed]},
         timeout=limits.timeout,
         limits=httpx2.Limits(max_connections=limits.concurrency),
         trust_env=not is_private(url),
         verify=context,
     )
     client = openai.AsyncOpenAI(
-        api_key=key or "none",
+        api_key=PLACEHOLDER,  # the real one is set as a request leaves
         base_url=url,
         max_retries=0,  # ours are counted, spread and shared with the other backends
         http_client=http,
     )
-    for name, value in {**client.default_headers, **client.auth_headers}.items():
+    for name, value in client.default_headers.items():
         # A header the client leaves out is no string; each kind of body has its own type.
         if isinstance(value, str) and name.lower() != "content-type":
             http.headers[name] = value

@@ -9,7 +9,6 @@ import asyncio
 import email.utils
 import gc
 import math
-import os
 import re
 import time
 from abc import ABC, abstractmethod
@@ -18,13 +17,13 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from dataclasses import KW_ONLY, dataclass, replace
 from difflib import get_close_matches
-from itertools import chain
 from typing import ClassVar, TypeVar
 
 from mipo_eval.errors import BackendError, ConfigError
 from mipo_eval.models.base import Answers, Failure, FailureKind, Limits, Reply, Request
+from mipo_eval.models.credentials import Credential, credential, is_key_name, secrets
 from mipo_eval.models.prices import Budget, Price, Usage, price_of
-from mipo_eval.models.spec import KEYS, is_private
+from mipo_eval.models.spec import is_private
 
 Found = TypeVar("Found")
 
@@ -334,6 +333,7 @@ class ServedBackend(ABC):
         model: the name the server knows the model by.
         base_url: the server, where it is not the provider's own.
         limits: how hard it may be pushed.
+        api_key_env: the environment variable that holds its key, where it is not the usual one.
 
     Raises:
         ConfigError: a URL is not usable, or money is limited and the price unknown.
@@ -343,9 +343,15 @@ class ServedBackend(ABC):
     """What it is called in identities and before a model's name."""
 
     def __init__(
-        self, model: str, base_url: str | None = None, *, limits: Limits | None = None
+        self,
+        model: str,
+        base_url: str | None = None,
+        *,
+        limits: Limits | None = None,
+        api_key_env: str | None = None,
     ) -> None:
         self.model = model
+        self._api_key_env = key_name(api_key_env) if api_key_env else None
         self.urls = self._servers(base_url)
         self.limits = limits or Limits()
         self.price = price_of(model, private=all(is_private(url) for url in self.urls))
@@ -393,20 +399,16 @@ class ServedBackend(ABC):
         except self.errors() as error:
             raise self.trouble(error, url or self.urls[0]) from None
 
-    def _key(self) -> str | None:
-        return next((key for name in KEYS[self.kind] if (key := os.environ.get(name))), None)
-
-    def api_key(self, url: str) -> str | None:
-        """Return the key for a server.
+    def credential(self, url: str) -> Credential:
+        """Return which key a server is sent.
 
         Raises:
-            BackendError: there is none, and the server is not on one's own network.
+            BackendError: there is none and it needs one.
         """
-        key = self._key()
-        if not key and not is_private(url):
-            variable = KEYS[self.kind][0]
-            raise BackendError(f"{url} needs a key: set the environment variable {variable}")
-        return key
+        held = credential(url, self._api_key_env)
+        if held.required and not held.variable:
+            raise BackendError(f"{url} needs a key: set the environment variable {held.names[0]}")
+        return held
 
     def refusal(
         self, url: str, status: int, words: str, *, stops: bool = False, after: str | None = None
@@ -422,10 +424,7 @@ class ServedBackend(ABC):
         """
         if status == 401:
             # The server's words are left out here: some repeat the key.
-            names = KEYS[self.kind]
-            refused = f"refuses the key in {' or '.join(names)}"
-            hint = refused if self._key() else f"asks for a key: set {names[0]}"
-            return Trouble("auth", f"{url} {hint}", stops=True)
+            return Trouble("auth", f"{url} {credential(url, self._api_key_env)}", stops=True)
         kind, detail = status_kind(status), f"{url} answered {status}: {clean(words)}"
         if stops or status in {403, 404}:
             return Trouble(kind, detail, stops=True)
@@ -455,11 +454,24 @@ class ServedBackend(ABC):
         raise BackendError(f"{url} does not serve {self.model!r}; it serves: {names}")
 
 
+def key_name(name: str) -> str:
+    """Return the name of a variable that may hold a key.
+
+    Raises:
+        ConfigError: it does not sound like one, so that messages would not hide what it holds.
+    """
+    if name.isidentifier() and is_key_name(name):
+        return name
+    raise ConfigError(
+        f"api_key_env: {name!r} is to name the environment variable that holds the key, with KEY, "
+        "TOKEN, SECRET or PASSWORD in its name"
+    )
+
+
 def clean(text: str) -> str:
     """Return text from a server as one short line that holds no key."""
-    for name in chain(*KEYS.values()):
-        if key := os.environ.get(name):
-            text = text.replace(key, "<key>")
+    for key in secrets():
+        text = text.replace(key, "<key>")
     return " ".join(_KEY_LIKE.sub("<key>", text).split())[:300]
 
 

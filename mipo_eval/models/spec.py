@@ -32,11 +32,10 @@ from mipo_eval.checkpoints import (
 )
 from mipo_eval.errors import ConfigError
 from mipo_eval.models.base import Backend, Limits
+from mipo_eval.models.credentials import host_variables
 
 Engine = Literal["hf", "vllm", "openai", "lm-eval"]
 OPENAI_URL = "https://api.openai.com/v1"
-KEYS = {"openai": ("OPENAI_API_KEY",), "gemini": ("GEMINI_API_KEY", "GOOGLE_API_KEY")}
-"""The environment variables keys are read from, at call time; they are stored nowhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,13 +275,12 @@ def _imported(dotted: str) -> Any:
     return attrgetter(attribute)(importlib.import_module(module))
 
 
-def normal_url(text: str, *, path: str = "", key: str = KEYS["openai"][0]) -> str:
+def normal_url(text: str, *, path: str = "") -> str:
     """Return a server's URL in its one form: lower case, with scheme, no slash at the end.
 
     Args:
         text: what the user wrote; without a scheme it is http on one's own network, else https.
         path: what to add where there is no path.
-        key: the environment variable to name where the URL holds credentials.
 
     Raises:
         ConfigError: it holds a user or password, or is no URL; the message does not repeat it.
@@ -298,7 +296,7 @@ def normal_url(text: str, *, path: str = "", key: str = KEYS["openai"][0]) -> st
     if parts.username or parts.password or parts.query:
         raise ConfigError(
             f"the URL of {parts.hostname} holds credentials or a query: remove them and set the "
-            f"environment variable {key}"
+            f"environment variable {host_variables(text)[0]}"
         )
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ConfigError(f"{text!r} is not a server's URL: use http://host:port/v1")

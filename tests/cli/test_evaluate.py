@@ -182,7 +182,7 @@ def test_a_key_that_expired_since_is_one_line_and_known_numbers_need_no_server(
     with OpenAIServer(ok("3"), policy=Policy(key="another")) as server:
         judged = [*argv, "--judge", f"openai:judge@{server.url}"]
         assert main(judged) == 2  # the responses are there: nothing else checks the judge
-        assert "set OPENAI_API_KEY" in capsys.readouterr().err
+        assert "asks for a key: set MIPO_EVAL_KEY_127_0_0_1_" in capsys.readouterr().err
         assert server.chats == 0
     with OpenAIServer(ok("3")) as server:
         judged = [*argv, "--judge", f"openai:judge@{server.url}"]

@@ -349,7 +349,7 @@ def test_gemini_blocks_and_empty_candidates_are_reasons(
 @pytest.mark.parametrize(
     ("policy", "message"),
     [
-        (Policy(key="other"), "asks for a key: set OPENAI_API_KEY"),
+        (Policy(key="other"), "asks for a key: set MIPO_EVAL_KEY_127_0_0_1_"),
         (Policy(models=("llama",)), "does not serve 'judge'; it serves: llama"),
     ],
 )
