@@ -22,6 +22,7 @@ from mipo_eval.judges.parse import PARSER_VERSION, parse_choice, parse_rating, p
 from mipo_eval.judges.prompt import Prompt
 from mipo_eval.keys import digest
 from mipo_eval.models.base import Backend, Message, Request, Sampling
+from mipo_eval.models.changes import Changing
 from mipo_eval.records import Item, Rubric, text_key
 from mipo_eval.signature import short
 from mipo_eval.verdict import Verdict, exchanged
@@ -70,6 +71,11 @@ class Judge:
         about = {"spec": self.spec, "backend": backend, "sampling": sampling}
         return {**about, "constrained": self.constrained, **self.signature_parts()}
 
+    @property
+    def settings(self) -> str | None:
+        """The settings its server made us change, or None: see `models/changes.py`."""
+        return self.backend.changes.settings if isinstance(self.backend, Changing) else None
+
     def signature_parts(self) -> Mapping[str, str]:
         """Return what a number judged by this judge says about it, for `signature.join`."""
         return {
@@ -78,6 +84,7 @@ class Judge:
             "protocol": self.protocol,
             "prompt": short(self.prompt.hash),
             "parser": PARSER_VERSION,
+            **({"settings": self.settings} if self.settings else {}),
         }
 
 
@@ -89,6 +96,8 @@ RATING_OPTIONAL_SLOTS = frozenset({"rubric"})
 
 CALL_FAILED = "call failed"
 """How the reason of a rating begins whose call brought no reply."""
+_IN_WORDS = {"no_room": "no room after thinking"}
+"""Kinds of failure that tables show in words."""
 UNPARSED = "unparsable reply"
 """The reason of a rating whose reply gave no one answer."""
 
@@ -145,7 +154,7 @@ def guide(rubric: str | Rubric) -> str:
 def read_rating(reply: str | None, status: str = "ok") -> tuple[int | None, str | None]:
     """Return the rating in a ledger call's raw reply, or None and the reason."""
     if reply is None or status != "ok":
-        return None, f"{CALL_FAILED}: {status}"
+        return None, f"{CALL_FAILED}: {_IN_WORDS.get(status, status)}"
     rating = parse_rating(reply, LOW, HIGH)
     return rating, None if rating is not None else UNPARSED
 
@@ -224,7 +233,7 @@ def read_verdict(
         swapped: whether the second response was shown in the first place.
     """
     if reply is None or status != "ok":
-        return None, f"{CALL_FAILED}: {status}"
+        return None, f"{CALL_FAILED}: {_IN_WORDS.get(status, status)}"
     read = parse_verdict if protocol == "pairwise-tie" else parse_choice
     named = read(reply)
     if named is None:

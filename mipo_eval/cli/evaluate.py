@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mipo_eval import settings
 from mipo_eval.cli.options import EvaluationOptions
-from mipo_eval.errors import ConfigError
+from mipo_eval.errors import BackendError, ConfigError
 
 if TYPE_CHECKING:
     from mipo_eval.cli.render import Output
@@ -24,7 +24,7 @@ _BESIDE_THE_MODEL: Mapping[str, type] = {"scoring_model": str}
 
 def run_evaluation(asked: EvaluationOptions, store_url: str, *, as_json: bool) -> None:
     """Do the main job and print its scores."""
-    from mipo_eval.cli.render import Output, score_tables
+    from mipo_eval.cli.render import Output, inert, score_tables
     from mipo_eval.store.engine import Store
     from mipo_eval.store.judges import failing_by_short_key
 
@@ -32,11 +32,14 @@ def run_evaluation(asked: EvaluationOptions, store_url: str, *, as_json: bool) -
     with Store.open(store_url) as store:
         result = evaluate_asked(asked, store, output)
         failing = failing_by_short_key(store)
-    output.document(result_json(result, failing))
+    unanswered = complaints(result.judges)
+    output.document(result_json(result, failing) | {"unanswered": unanswered})
     output.show(*score_tables(result.scores, result.run, failing))
+    output.show(*(inert(line, "bold red") for line in unanswered))
     for line in expenses(result.judges):
         output.note(line)
     output.note(f"Responses and verdicts: mipo-eval show {result.run.run_id[:12]}")
+    refuse_unanswered(unanswered)
 
 
 def evaluate_asked(asked: EvaluationOptions, store: "Store", output: "Output") -> "Result":
@@ -78,6 +81,28 @@ def expenses(judges: "Sequence[Judge]") -> list[str]:
             tokens = usage.prompt_tokens + usage.completion_tokens
             lines.append(f"{judge.name}: {usage.tries:,} calls, {tokens:,} tokens{cost}")
     return lines
+
+
+def complaints(judges: "Sequence[Judge]") -> list[str]:
+    """Return a line for each judge most of whose calls failed now, in its server's own words."""
+    from mipo_eval.models.prices import Metered
+
+    found = (
+        (judge.name, judge.backend.usage.complaint)
+        for judge in judges
+        if isinstance(judge.backend, Metered)
+    )
+    return [f"{name}: {complaint}" for name, complaint in found if complaint]
+
+
+def refuse_unanswered(complaints: "Sequence[str]") -> None:
+    """End a command whose numbers are shown, but stand for little.
+
+    Raises:
+        BackendError: most calls to a judge failed.
+    """
+    if complaints:
+        raise BackendError(f"{'; '.join(complaints)}; the same command asks again what failed")
 
 
 def build_evaluation(asked: EvaluationOptions) -> "Evaluation":

@@ -75,7 +75,7 @@ def judge(
     a position flip. The checker rates and prefers what it rates higher. Nothing is asked or paid
     for twice; a stopped command continues. docs/judge.md describes the --json document.
     """
-    from mipo_eval.cli.evaluate import expenses
+    from mipo_eval.cli.evaluate import complaints, expenses, refuse_unanswered
     from mipo_eval.cli.render import Output, inert
     from mipo_eval.compare.examples import example_json, examples, gap_json, gaps
     from mipo_eval.compare.head_to_head import contest_json, fight
@@ -95,6 +95,7 @@ def judge(
         each = _IN_DOCUMENT if as_json else _SHOWN
         apart = [examples(opened, found, each=each) for found in pairs.values()]
         wide = [(match, gaps(opened, match, most=2 * each)) for match in matches]
+    unanswered = complaints(contest.judges)
     output.document(
         contest_json(contest, matches, failing)
         | {
@@ -104,6 +105,7 @@ def judge(
                 for example in found
             ],
             "preference_gaps": [gap_json(match, gap) for match, found in wide for gap in found],
+            "unanswered": unanswered,
         }
     )
     output.show(*(inert(f"{e.label}  {e.about}") for e in contest.entrants))
@@ -111,8 +113,10 @@ def judge(
         output.show(*_pair(of_pair, failing))
         output.show(*_gaps([gap for match, own in wide if match in of_pair for gap in own]))
         output.show(*_apart(of_pair[0], found))
+    output.show(*(inert(line, "bold red") for line in unanswered))
     for line in expenses(contest.judges):
         output.note(line)
+    refuse_unanswered(unanswered)
 
 
 def _contest(

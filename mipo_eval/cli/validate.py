@@ -95,6 +95,7 @@ def validate(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number i
     "preferences": [...], "annotators": ["a", ...], "group", "subset"}, or {"prompt", "chosen",
     "rejected"}. store:WHO takes what WHO labelled on the board, store:people what everybody did.
     """
+    from mipo_eval.cli.evaluate import complaints, refuse_unanswered
     from mipo_eval.cli.render import Output
     from mipo_eval.judges.presets import load_judge
     from mipo_eval.judges.validate import attack_json, examine, protocol_for
@@ -108,7 +109,7 @@ def validate(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number i
     output = Output(as_json=as_json)
     folder = data_dir or settings.data_dir()
     with Store.open(store) as opened:
-        found = attacked = None
+        found = attacked = asked = None
         if replies and data is not None:
             found = _from_replies(opened, judge, (data, folder, replies), (limit, seed))
         else:
@@ -128,6 +129,7 @@ def validate(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number i
     output.show(*(_attacked(attacked, judge) if attacked else ()))
     attacks = {"attacks": attack_json(attacked)} if attacked else {}
     output.document({"judge": judge} | (_quality_json(found) if found else {}) | attacks)
+    refuse_unanswered(complaints([asked] if asked else []))
 
 
 def _shown(data: str) -> str:

@@ -85,6 +85,7 @@ FailureKind = Literal[
     "bad_request",
     "bad_reply",
     "refused",
+    "no_room",
     "budget",
 ]
 

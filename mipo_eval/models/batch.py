@@ -31,9 +31,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from mipo_eval.errors import BackendError, ConfigError
 from mipo_eval.keys import digest
 from mipo_eval.models.base import Answers, Failure, Limits, Reply, Request
+from mipo_eval.models.changes import lacks_room, no_room, refused_setting
 from mipo_eval.models.gemini import GeminiBackend, config_of, contents_of, read_answer
-from mipo_eval.models.openai import OpenAIBackend, read_completion
-from mipo_eval.models.prices import Budget, Usage
+from mipo_eval.models.openai import OPTIONAL, OpenAIBackend, read_completion
+from mipo_eval.models.prices import NOT_ASKED, Budget, Usage
 from mipo_eval.models.server import Found, ServedBackend, Trouble, clean, status_kind
 
 if TYPE_CHECKING:
@@ -207,14 +208,15 @@ class BatchBackend(ServedBackend, Generic[Client, Job]):
     def _afforded(self, left: dict[str, Request]) -> Iterator[tuple[str, Failure]]:
         """Set money aside for the requests; take out, and yield, those it does not suffice for."""
         for name, request in list(left.items()):
-            reserved = self._budget.reserve(request)
+            reserved = self._budget.reserve(self.changes.applied(request))
             if reserved is not None:
                 self._held[name] = reserved
                 continue
             del left[name]
-            self.usage.failures += 1
-            detail = f"not asked: {self._budget.purse.used_up()}"
-            yield name, Failure(kind="budget", detail=detail, attempts=0)
+            detail = f"{NOT_ASKED}{self._budget.purse.used_up()}"
+            failure = Failure(kind="budget", detail=detail, attempts=0)
+            self.usage.ended(failure)
+            yield name, failure
 
     async def _collected(self, job: SentBatch, client: Client) -> Mapping[str, Reply | Failure]:
         """Wait until a job is done and return what it has answered."""
@@ -237,10 +239,13 @@ class BatchBackend(ServedBackend, Generic[Client, Job]):
     def _counted(self, request: Request, outcome: Reply | Failure) -> Reply | Failure:
         """Add an outcome to usage and budget, and return it."""
         cost = 0.0
-        if isinstance(outcome, Failure):
-            self.usage.failures += 1
-        else:
+        if isinstance(outcome, Reply):
             cost = self._budget.count(request, outcome)
+            tokens = self.changes.applied(request).sampling.max_tokens
+            if lacks_room(outcome):  # the next run of the same command gives it more
+                self.changes.make_room(tokens)
+                outcome = no_room(tokens)
+        self.usage.ended(outcome)
         self._budget.purse.settle(self._held.pop(request.key(self.identity), 0.0), cost)
         return outcome
 
@@ -284,7 +289,9 @@ class OpenAIBatchBackend(BatchBackend["openai.AsyncOpenAI", "Batch"], OpenAIBack
     ) -> "Batch":
         about = {"method": "POST", "url": "/v1/chat/completions"}
         lines = (
-            json.dumps({"custom_id": name, **about, "body": self.body(request)})
+            json.dumps(
+                {"custom_id": name, **about, "body": self.body(self.changes.applied(request))}
+            )
             for name, request in requests.items()
         )
         content = "\n".join(lines).encode()
@@ -313,8 +320,16 @@ class OpenAIBatchBackend(BatchBackend["openai.AsyncOpenAI", "Batch"], OpenAIBack
         found: dict[str, Reply | Failure] = {}
         for file in (job.output_file_id, job.error_file_id):
             if file:
-                found.update(_line_outcome(line) for line in await self._lines(client, file))
+                lines = await self._lines(client, file)
+                found.update(_line_outcome(line) for line in lines)
+                self._learn(_refusal(line) for line in lines)
         return found
+
+    def _learn(self, refusals: Iterable[tuple[str, str | None] | None]) -> None:
+        """Note what requests were refused for, so that the next job leaves it out."""
+        for refusal in dict.fromkeys(refusals):
+            if refusal and (name := refused_setting(OPTIONAL, *refusal)):
+                self.leave_out(name)
 
     async def _latest(self, client: "openai.AsyncOpenAI") -> AsyncIterator["Batch"]:
         async for batch in client.batches.list(limit=100):
@@ -355,6 +370,15 @@ def _line_outcome(line: dict[str, Any]) -> tuple[str, Reply | Failure]:
     return name, Failure(kind=kind, detail=f"in a batch: {message}")
 
 
+def _refusal(line: dict[str, Any]) -> tuple[str, str | None] | None:
+    """Return the words of a refused request (400) and the parameter they name, or None."""
+    answer = line.get("response") or {}
+    if answer.get("status_code") != 400:
+        return None
+    error = (answer.get("body") or {}).get("error") or {}
+    return str(error.get("message")), error.get("param")
+
+
 def _outcome(read: Callable[[], Reply]) -> Reply | Failure:
     try:
         return read()
@@ -384,7 +408,7 @@ class GeminiBatchBackend(BatchBackend["AsyncClient", "BatchJob"], GeminiBackend)
             InlinedRequest(
                 model=self.model,
                 contents=list(contents_of(request)),
-                config=config_of(request, constrained=bool(request.choices)),
+                config=config_of(self.changes.applied(request), constrained=bool(request.choices)),
                 metadata={"key": name},
             )
             for name, request in requests.items()

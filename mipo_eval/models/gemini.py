@@ -188,6 +188,8 @@ def read_answer(answer: "GenerateContentResponse", seconds: float | None = None)
     text = "".join(part.text for part in parts if part.text and not part.thought)
     if finish not in {None, "STOP", "MAX_TOKENS"} or (finish is None and not text):
         raise Trouble("bad_reply", f"the answer ended with {finish}", again=True, billed=True)
+    if not parts and finish == "STOP":
+        raise Trouble("bad_reply", "the reply holds no text", again=True, billed=True)
     usage = answer.usage_metadata
     return Reply(
         text=text,

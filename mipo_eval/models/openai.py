@@ -4,12 +4,13 @@ import json
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mipo_eval.models.base import Limits, Reply, Request, sendable
+from mipo_eval.models.changes import refused_setting
 from mipo_eval.models.credentials import PLACEHOLDER, Credential, SentKey, set_key
 from mipo_eval.models.server import Send, ServedBackend, Trouble, clean
 from mipo_eval.models.spec import OPENAI_URL, is_private, normal_url
@@ -57,8 +58,8 @@ class OpenAIBackend(ServedBackend):
         super().__init__(model, base_url, limits=limits, api_key_env=api_key_env)
         self._choices_work: bool | None = None
         """Whether the server takes `structured_outputs`; None until the first answer tells."""
-        self._rejected: set[str] = set()
-        """Optional parameters the server said it does not take."""
+        self._refused_names: set[str] = set()
+        """Names of the limit on tokens that the server does not take."""
 
     def _servers(self, base_url: str | None) -> tuple[str, ...]:
         given = base_url or os.environ.get(URL) or OPENAI_URL
@@ -93,33 +94,40 @@ class OpenAIBackend(ServedBackend):
         return servers
 
     async def _send(self, server: _Server, request: Request) -> Reply:
-        """Try one request once; what the server does not take is left out and remembered."""
+        """Try one request once, without what the server turns out not to take."""
         import openai
 
-        body = self.body(request)
+        refused: set[str] = set()
         plain = False
         while True:
+            body = self.body(request, refused)
+            if plain:
+                body.pop("structured_outputs", None)
             try:
                 reply = await self._post(server, body)
             except openai.APIStatusError as error:
-                rejected = error.status_code in {400, 422}
-                if rejected and error.param in _OPTIONAL and error.param in body:
-                    self._rejected.add(error.param)
-                    body = self.body(request)
-                elif rejected and "structured_outputs" in body and not self._choices_work:
+                wrong = error.status_code in {400, 422}
+                name = refused_setting(OPTIONAL & body.keys(), _words(error), error.param)
+                if wrong and name and name not in refused:
+                    refused.add(name)
+                elif wrong and "structured_outputs" in body and not self._choices_work:
                     plain = True
                 else:
                     raise self.trouble(error, server.url) from None
-                if plain:
-                    body.pop("structured_outputs", None)
                 continue
-            # Only a plain request that succeeds proves that the parameter was what was wrong.
+            # Only a request that succeeds without them proves that these were what was wrong.
+            self.leave_out(*refused)
             if plain or "structured_outputs" in body:
                 self._choices_work = not plain
             return reply
 
-    def body(self, request: Request) -> dict[str, Any]:
-        """Return what the server is sent for a request."""
+    def leave_out(self, *names: str) -> None:
+        """Send these no more; the limit on tokens is sent by its other name."""
+        self.changes.leave_out(names)
+        self._refused_names |= {*names} & {*_TOKENS}
+
+    def body(self, request: Request, without: Collection[str] = ()) -> dict[str, Any]:
+        """Return what the server is sent for a request, without some optional settings."""
         sampling = request.sampling
         official = self.urls == (OPENAI_URL,)
         body: dict[str, Any] = {
@@ -127,20 +135,24 @@ class OpenAIBackend(ServedBackend):
             "messages": [
                 {"role": turn.role, "content": sendable(turn.content)} for turn in request.messages
             ],
-            "seed": sampling.seed,
         }
-        if sampling.temperature is not None:
-            body["temperature"] = sampling.temperature
-        if sampling.reasoning is not None:
-            body["reasoning_effort"] = sampling.reasoning
-        if sampling.logprobs:
-            body |= {"logprobs": True, "top_logprobs": sampling.logprobs}
+        optional = {
+            "seed": sampling.seed,
+            "temperature": sampling.temperature,
+            "reasoning_effort": sampling.reasoning,
+            "logprobs": True if sampling.logprobs else None,
+            "top_logprobs": sampling.logprobs or None,
+        }
+        body |= {name: value for name, value in optional.items() if value is not None}
         # OpenAI's newer models take only the new name, most other servers only the old one.
-        new_name = official or "max_tokens" in self._rejected
-        body["max_completion_tokens" if new_name else "max_tokens"] = sampling.max_tokens
+        names = _TOKENS if official else _TOKENS[::-1]
+        refused = {*without, *self._refused_names, *self.changes.left_out}
+        body[next((name for name in names if name not in refused), names[0])] = sampling.max_tokens
         if request.choices and not official and self._choices_work is not False:
             body["structured_outputs"] = {"choice": list(request.choices)}
-        return {name: value for name, value in body.items() if name not in self._rejected}
+        both = {"logprobs", "top_logprobs"}
+        left_out = (refused | (both if both & refused else set())) - {*_TOKENS}
+        return {name: value for name, value in body.items() if name not in left_out}
 
     async def _post(self, server: _Server, body: Mapping[str, Any]) -> Reply:
         """Ask for one completion over the client's connections.
@@ -206,9 +218,11 @@ class OpenAIBackend(ServedBackend):
         return Trouble("connection", f"no answer from {url}: {reason}", again=True, billed=reached)
 
 
-_OPTIONAL = frozenset({"seed", "max_tokens", "logprobs", "top_logprobs"})
-"""A temperature of 0 needs no seed, max_tokens has a newer name, and log-probabilities only refine
-a rating that is there without them."""
+_TOKENS = ("max_completion_tokens", "max_tokens")
+"""What the limit on tokens is called, the newer name first."""
+OPTIONAL = frozenset({"temperature", "seed", "logprobs", "top_logprobs", *_TOKENS})
+"""What may be left out of a request, or renamed. Log-probabilities only refine a rating that is
+there without them."""
 
 
 def _server(url: str, held: Credential, limits: Limits) -> _Server:
@@ -266,8 +280,9 @@ def read_completion(content: bytes, seconds: float | None = None) -> Reply:
         raise Trouble("refused", reason, billed=True)
     if not isinstance(text, str | None):
         raise Trouble("bad_reply", "the message's content is not text", again=True, billed=True)
+    if text is None and choice.get("finish_reason") != "length":
+        raise Trouble("bad_reply", "the reply holds no text", again=True, billed=True)
     return Reply(
-        # A reasoning model that ran out of tokens says nothing: an empty reply, not a failure.
         text=text or "",
         finish_reason=choice.get("finish_reason"),
         model=body.get("model"),

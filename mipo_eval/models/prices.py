@@ -2,7 +2,8 @@
 
 import datetime
 import re
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from importlib import resources
 from importlib.resources.abc import Traversable
 from typing import Protocol, runtime_checkable
@@ -10,7 +11,7 @@ from typing import Protocol, runtime_checkable
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat
 
 from mipo_eval import settings
-from mipo_eval.models.base import Purse, Reply, Request
+from mipo_eval.models.base import Failure, Purse, Reply, Request
 
 _DATED = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|\d{8}|\d{6}|\d{4}|\d{3}|latest|preview(?:-[\d-]+)?)$")
 """What providers append to a model's name for one of its versions."""
@@ -103,20 +104,45 @@ def _read(file: Traversable) -> PriceTable:
     return settings.read_yaml(file, f"the price table {file}", PriceTable)
 
 
+NOT_ASKED = "not asked: "
+"""How the reason begins for which a request was never sent: what failed before."""
+
+
 @dataclass(slots=True)
 class Usage:
     """What was asked for and paid so far."""
 
     tries: int = 0
     replies: int = 0
+    answered: int = 0
+    """Requests that ended with a reply that can be used."""
     failures: int = 0
-    """Requests that ended without a reply, among them those never sent."""
+    """Requests that ended without one, among them those never sent."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost: float | None = None
     """Dollars; None where no price is known."""
     waiting: str = ""
     """What is waited for, where that takes long: how far a batch is."""
+    complaints: Counter[str] = field(default_factory=Counter)
+    """Why requests failed, in the server's own words."""
+
+    def ended(self, outcome: Reply | Failure) -> None:
+        """Note what came of a request in the end."""
+        if isinstance(outcome, Reply):
+            self.answered += 1
+        else:
+            self.failures += 1
+            self.complaints[outcome.detail.removeprefix(NOT_ASKED)] += 1
+
+    @property
+    def complaint(self) -> str | None:
+        """What a server that answered less than half of the requests says most often."""
+        if self.failures <= self.answered:
+            return None
+        [(why, _)] = self.complaints.most_common(1)
+        total = self.failures + self.answered
+        return f"{self.failures:,} of {total:,} calls failed: {why}"
 
 
 @runtime_checkable

@@ -1,9 +1,4 @@
-"""A server that is asked: bounded, lazily, with retries, and no more when that is hopeless.
-
-Two things hold a try back before it is sent, beside the money (`prices`): the width (how many are
-in flight, narrowed when the server is overloaded and widened again while it answers), and the pace
-(requests and tokens a minute).
-"""
+"""A server that is asked: bounded, lazily, with retries, and no more when that is hopeless."""
 
 import asyncio
 import email.utils
@@ -12,7 +7,6 @@ import math
 import re
 import time
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from dataclasses import KW_ONLY, dataclass, replace
@@ -21,8 +15,10 @@ from typing import ClassVar, TypeVar
 
 from mipo_eval.errors import BackendError, ConfigError
 from mipo_eval.models.base import Answers, Failure, FailureKind, Limits, Reply, Request
+from mipo_eval.models.changes import Changes, lacks_room, no_room
 from mipo_eval.models.credentials import Credential, credential, is_key_name, secrets
-from mipo_eval.models.prices import Budget, Price, Usage, price_of
+from mipo_eval.models.pace import Pace, Width
+from mipo_eval.models.prices import NOT_ASKED, Budget, Price, Usage, price_of
 from mipo_eval.models.spec import is_private
 
 Found = TypeVar("Found")
@@ -40,84 +36,6 @@ _LISTED = 12
 """Models named in an error, at most."""
 
 _OVERLOAD = frozenset({"rate_limit", "server_error", "timeout"})
-_NARROWER = 0.7
-_BURST_SECONDS = 1.0
-"""How much unused pace may be caught up on at once."""
-
-
-class Pace:
-    """Spreads an amount a minute evenly over time; None is no limit.
-
-    `clock` gives seconds that only go forward.
-    """
-
-    def __init__(
-        self, per_minute: float | None, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._seconds_each = 0.0 if per_minute is None else 60.0 / per_minute
-        self._clock = clock
-        self._free_at = clock()
-
-    def reserve(self, amount: float) -> float:
-        """Take `amount` and return the seconds to wait before using it."""
-        now = self._clock()
-        self._free_at = max(self._free_at, now - _BURST_SECONDS)
-        wait = self._free_at - now
-        self._free_at += amount * self._seconds_each
-        return max(0.0, wait)
-
-    def correct(self, amount: float) -> None:
-        """Take `amount` more, or give some back, once the real amount is known."""
-        self._free_at += amount * self._seconds_each
-
-
-class Width:
-    """How many tries are in flight at most; halfway between polite and greedy.
-
-    Each overload (429, 5xx, timeout) takes three tenths off, but only once for all the tries that
-    were in flight together; each reply adds its share of one back.
-    """
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._now = float(most)
-        self._in_flight = 0
-        self._round = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
-
-    @property
-    def now(self) -> int:
-        """The present limit."""
-        return int(self._now)
-
-    async def enter(self) -> int:
-        """Wait for a place and return the round it belongs to."""
-        while self._in_flight >= self.now:
-            place = asyncio.get_running_loop().create_future()
-            self._waiting.append(place)
-            await place
-        self._in_flight += 1
-        return self._round
-
-    def leave(self) -> None:
-        """Give the place back; as many of the waiting look again as there are places."""
-        self._in_flight -= 1
-        free = self.now - self._in_flight
-        while self._waiting and free > 0:
-            place = self._waiting.popleft()
-            if not place.done():
-                place.set_result(None)
-                free -= 1
-
-    def widen(self) -> None:
-        """Note a reply."""
-        self._now = min(self._most, self._now + 1 / self._now)
-
-    def narrow(self, round_: int) -> None:
-        """Note an overload that a try of `round_` met."""
-        if round_ == self._round:
-            self._round += 1
-            self._now = max(1.0, self._now * _NARROWER)
 
 
 @dataclass(eq=False)
@@ -161,7 +79,9 @@ class Sender:
         ConfigError: there is a limit on the money but no price.
     """
 
-    def __init__(self, limits: Limits, price: Price | None = None) -> None:
+    def __init__(
+        self, limits: Limits, price: Price | None = None, changes: Changes | None = None
+    ) -> None:
         purse = limits.money()
         if purse.limit is not None and price is None:
             raise ConfigError(
@@ -169,6 +89,7 @@ class Sender:
                 "that file in MIPO_EVAL_PRICES"
             )
         self.limits = limits
+        self.changes = changes or Changes()
         self.dead: Failure | None = None
         self._budget = Budget(price, purse)
         self._width = Width(limits.concurrency)
@@ -234,9 +155,28 @@ class Sender:
             await asyncio.gather(*workers, return_exceptions=True)
 
     async def _ask(self, request: Request, send: Send, stopped: asyncio.Event) -> Reply | Failure:
+        """Return the outcome of a request, in as many tries as it takes and is allowed."""
+        short = 0
+        """Tokens that were not enough."""
+        while True:
+            asked = self.changes.applied(request)
+            outcome = await self._outcome(asked, send, stopped)
+            if isinstance(outcome, Reply) and lacks_room(outcome):
+                short = asked.sampling.max_tokens
+                if self.changes.make_room(short):
+                    continue
+                outcome = no_room(short)
+            elif isinstance(outcome, Failure) and outcome.kind == "bad_request" and short:
+                self.changes.no_more_than(short)
+                outcome = no_room(short)
+            self.usage.ended(outcome)
+            return outcome
+
+    async def _outcome(
+        self, request: Request, send: Send, stopped: asyncio.Event
+    ) -> Reply | Failure:
         for attempt in range(1, self.limits.attempts + 1):
             if self.dead:
-                self.usage.failures += 1
                 return replace(self.dead, attempts=attempt - 1)
             try:
                 return await self._try(request, send, stopped)
@@ -245,7 +185,6 @@ class Sender:
             failure = trouble.failure(attempt if trouble.sent else attempt - 1)
             self._note(trouble, failure, stopped)
             if not trouble.again or attempt == self.limits.attempts:
-                self.usage.failures += 1
                 return failure
             await _pause(self.limits.wait(attempt, trouble.after), stopped)
         raise AssertionError("the last attempt returns")
@@ -315,7 +254,7 @@ class Sender:
         self._unanswered = self._unanswered + 1 if silent else 0
         gave_up = self._unanswered >= failure.attempts == self.limits.attempts
         if self.dead is None and (trouble.stops or gave_up):
-            self.dead = Failure(kind=failure.kind, detail=f"not asked: {failure.detail}")
+            self.dead = Failure(kind=failure.kind, detail=f"{NOT_ASKED}{failure.detail}")
             stopped.set()
 
 
@@ -355,7 +294,8 @@ class ServedBackend(ABC):
         self.urls = self._servers(base_url)
         self.limits = limits or Limits()
         self.price = price_of(model, private=all(is_private(url) for url in self.urls))
-        self._sender = Sender(self.limits, self.price)
+        self.changes = Changes()
+        self._sender = Sender(self.limits, self.price, self.changes)
 
     @property
     def identity(self) -> Mapping[str, str]:

@@ -42,7 +42,8 @@ def ask(backend: Backend) -> Reply | Failure:
     async def first() -> Reply | Failure:
         await backend.check()
         request = Request(messages=(Message(role="user", content="hi"),))
-        return [outcome async for _, outcome in backend.answer([request])][0]
+        [outcome] = [outcome async for _, outcome in backend.answer([request])]
+        return outcome
 
     return asyncio.run(first())
 

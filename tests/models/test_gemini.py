@@ -118,11 +118,11 @@ def test_the_delay_in_the_body_is_waited_for() -> None:
     assert time.perf_counter() - start >= 0.4
 
 
-def test_a_truncated_or_empty_answer_is_a_reply() -> None:
-    with GeminiServer(acts.json_act(acts.answer(None, finish="MAX_TOKENS"))) as server:
+def test_a_truncated_answer_is_a_reply() -> None:
+    with GeminiServer(acts.json_act(acts.answer("The", finish="MAX_TOKENS"))) as server:
         [reply] = answers(GeminiBackend("judge", server.url, limits=FAST), request())
     assert isinstance(reply, Reply)
-    assert (reply.text, reply.finish_reason) == ("", "length")
+    assert (reply.text, reply.finish_reason) == ("The", "length")
 
 
 def test_thoughts_are_not_the_answer() -> None:
