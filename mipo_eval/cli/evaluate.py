@@ -1,6 +1,6 @@
 """The main job: what was asked on the command line, turned into an evaluation and shown."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mipo_eval.evaluation.run import Evaluation, Result
     from mipo_eval.judges.judge import Judge
     from mipo_eval.models.lm_eval import ModelOptions
-    from mipo_eval.records import Run
+    from mipo_eval.records import Run, Score
     from mipo_eval.store.engine import Store
 
 _DECODING: Mapping[str, type] = {"max_tokens": int, "temperature": float, "top_p": float}
@@ -32,7 +32,7 @@ def run_evaluation(asked: EvaluationOptions, store_url: str, *, as_json: bool) -
     with Store.open(store_url) as store:
         result = evaluate_asked(asked, store, output)
         failing = failing_by_short_key(store)
-    unanswered = complaints(result.judges)
+    unanswered = complaints(_failed(result))
     output.document(result_json(result, failing) | {"unanswered": unanswered})
     output.show(*score_tables(result.scores, result.run, failing))
     output.show(*(inert(line, "bold red") for line in unanswered))
@@ -83,23 +83,46 @@ def expenses(judges: "Sequence[Judge]") -> list[str]:
     return lines
 
 
-def complaints(judges: "Sequence[Judge]") -> list[str]:
-    """Return a line for each judge most of whose calls failed now, in its server's own words."""
+def complaints(counted: "Iterable[tuple[Judge, int, int]]") -> list[str]:
+    """Return a line for each judge whose calls failed for most of what it judges.
+
+    It ends with the server's own words, where it said some. `counted` are judges, each with the
+    number that failed and with that of all.
+    """
     from mipo_eval.models.prices import Metered
 
-    found = (
-        (judge.name, judge.backend.usage.complaint)
-        for judge in judges
-        if isinstance(judge.backend, Metered)
-    )
-    return [f"{name}: {complaint}" for name, complaint in found if complaint]
+    found: dict[str, str] = {}
+    for judge, failed, total in counted:
+        if 2 * failed > total:
+            backend = judge.backend
+            why = backend.usage.complaint if isinstance(backend, Metered) else None
+            found[judge.key] = f"{judge.name}: calls for {failed:,} of {total:,} failed: {why}"
+    return list(found.values())
+
+
+def failed_of(score: "Score") -> tuple[int, int]:
+    """Return for how many items of a score a call to its judge failed, and of how many."""
+    from mipo_eval.judges.judge import CALL_FAILED
+
+    reasons = score.unscored_reasons.items()
+    return sum(n for why, n in reasons if why.startswith(CALL_FAILED)), score.n + score.unscored
+
+
+def _failed(result: "Result") -> "Iterator[tuple[Judge, int, int]]":
+    """Yield each judge with what failed of its judging the model under evaluation."""
+    from mipo_eval.signature import short
+
+    for judge in result.judges:
+        for score in result.scores:
+            if score.judge_key == short(judge.key) and score.control is None:
+                yield judge, *failed_of(score)
 
 
 def refuse_unanswered(complaints: "Sequence[str]") -> None:
     """End a command whose numbers are shown, but stand for little.
 
     Raises:
-        BackendError: most calls to a judge failed.
+        BackendError: the calls to a judge failed for most items.
     """
     if complaints:
         raise BackendError(f"{'; '.join(complaints)}; the same command asks again what failed")

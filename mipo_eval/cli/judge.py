@@ -75,7 +75,7 @@ def judge(
     a position flip. The checker rates and prefers what it rates higher. Nothing is asked or paid
     for twice; a stopped command continues. docs/judge.md describes the --json document.
     """
-    from mipo_eval.cli.evaluate import complaints, expenses, refuse_unanswered
+    from mipo_eval.cli.evaluate import complaints, expenses, failed_of, refuse_unanswered
     from mipo_eval.cli.render import Output, inert
     from mipo_eval.compare.examples import example_json, examples, gap_json, gaps
     from mipo_eval.compare.head_to_head import contest_json, fight
@@ -95,7 +95,12 @@ def judge(
         each = _IN_DOCUMENT if as_json else _SHOWN
         apart = [examples(opened, found, each=each) for found in pairs.values()]
         wide = [(match, gaps(opened, match, most=2 * each)) for match in matches]
-    unanswered = complaints(contest.judges)
+    by_key = {judge.key: judge for judge in contest.judges}
+    unanswered = complaints(
+        (by_key[match.judge_key], *failed_of(match.balance.win))
+        for match in matches
+        if match.judge_key
+    )
     output.document(
         contest_json(contest, matches, failing)
         | {

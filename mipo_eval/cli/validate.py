@@ -129,7 +129,9 @@ def validate(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number i
     output.show(*(_attacked(attacked, judge) if attacked else ()))
     attacks = {"attacks": attack_json(attacked)} if attacked else {}
     output.document({"judge": judge} | (_quality_json(found) if found else {}) | attacks)
-    refuse_unanswered(complaints([asked] if asked else []))
+    if asked and found:
+        calls = (asked, found.quality.failed_calls, found.quality.replies)
+        refuse_unanswered(complaints([calls]))
 
 
 def _shown(data: str) -> str:

@@ -137,12 +137,8 @@ class Usage:
 
     @property
     def complaint(self) -> str | None:
-        """What a server that answered less than half of the requests says most often."""
-        if self.failures <= self.answered:
-            return None
-        [(why, _)] = self.complaints.most_common(1)
-        total = self.failures + self.answered
-        return f"{self.failures:,} of {total:,} calls failed: {why}"
+        """Why most of the requests failed that did, or None where none did."""
+        return next((why for why, _ in self.complaints.most_common(1)), None)
 
 
 @runtime_checkable

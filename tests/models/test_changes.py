@@ -202,19 +202,13 @@ def test_gemini_gets_more_room_too() -> None:
     assert backend.changes.settings == "max_tokens=1024"
 
 
-def test_the_words_of_a_server_that_mostly_fails() -> None:
-    def act(call: Call) -> Act:
-        return (
-            openai_server.ok() if call.number == 0 else error(400, f"no model for you {call}"[:17])
-        )
-
-    with OpenAIServer(act) as server:
+def test_the_words_of_a_server_that_fails() -> None:
+    words = ["no model for you", "no model for you", "too early"]
+    acts = [ok(), *(error(400, said) for said in words)]
+    with OpenAIServer(lambda call: acts[call.number]) as server:
         backend = OpenAIBackend("judge", server.url, limits=FAST)
         ask(backend, request("a"))
         assert backend.usage.complaint is None
-        ask(backend, request("b"))
-        assert backend.usage.complaint is None  # half is not most
-        ask(backend, request("c"))
-    assert backend.usage.complaint == (
-        f"2 of 3 calls failed: {backend.urls[0]} answered 400: no model for you"
-    )
+        ask(backend, request("b"), request("c"), request("d"))
+    assert backend.usage.complaint == f"{backend.urls[0]} answered 400: no model for you"
+    assert (backend.usage.answered, backend.usage.failures) == (1, 3)
