@@ -71,13 +71,14 @@ def result_json(
 
 def expenses(judges: "Sequence[Judge]") -> list[str]:
     """Return a line for each judge that counts what it was asked now."""
-    from mipo_eval.models.prices import Metered
+    from mipo_eval.models.prices import HOW_TO_PRICE, Metered
 
     lines = []
     for judge in judges:
         usage = judge.backend.usage if isinstance(judge.backend, Metered) else None
         if usage is not None and usage.tries:
-            cost = "" if usage.cost is None else f", ${usage.cost:.4f}"
+            unknown = f"; its price is not known: {HOW_TO_PRICE}"
+            cost = unknown if usage.cost is None else f", ${usage.cost:.4f}"
             tokens = usage.prompt_tokens + usage.completion_tokens
             lines.append(f"{judge.name}: {usage.tries:,} calls, {tokens:,} tokens{cost}")
     return lines

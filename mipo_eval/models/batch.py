@@ -23,7 +23,7 @@ from collections.abc import (
     Iterator,
     Mapping,
 )
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
@@ -33,7 +33,7 @@ from mipo_eval.keys import digest
 from mipo_eval.models.base import Answers, Failure, Limits, Reply, Request
 from mipo_eval.models.changes import lacks_room, no_room, refused_setting
 from mipo_eval.models.gemini import GeminiBackend, config_of, contents_of, read_answer
-from mipo_eval.models.openai import OPTIONAL, OpenAIBackend, read_completion
+from mipo_eval.models.openai import OpenAIBackend, read_completion
 from mipo_eval.models.prices import NOT_ASKED, Budget, Usage
 from mipo_eval.models.server import Found, ServedBackend, Trouble, clean, status_kind
 
@@ -280,8 +280,7 @@ class OpenAIBatchBackend(BatchBackend["openai.AsyncOpenAI", "Batch"], OpenAIBack
 
     @asynccontextmanager
     async def _service(self) -> AsyncIterator["openai.AsyncOpenAI"]:
-        async with AsyncExitStack() as stack:
-            [server] = await self._open(stack)
+        async with self.opened_servers() as [server]:
             yield server.client
 
     async def _submit(
@@ -328,7 +327,7 @@ class OpenAIBatchBackend(BatchBackend["openai.AsyncOpenAI", "Batch"], OpenAIBack
     def _learn(self, refusals: Iterable[tuple[str, str | None] | None]) -> None:
         """Note what requests were refused for, so that the next job leaves it out."""
         for refusal in dict.fromkeys(refusals):
-            if refusal and (name := refused_setting(OPTIONAL, *refusal)):
+            if refusal and (name := refused_setting(self.optional, *refusal)):
                 self.leave_out(name)
 
     async def _latest(self, client: "openai.AsyncOpenAI") -> AsyncIterator["Batch"]:

@@ -54,7 +54,7 @@ PROVIDERS: Mapping[str, Provider] = {
     ),
     "Azure": Provider(
         hosts=(".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com"),
-        variables=("AZURE_OPENAI_API_KEY",),
+        variables=("AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN"),
         address="AZURE_OPENAI_ENDPOINT",
     ),
     "Cerebras": Provider(hosts=("api.cerebras.ai",), variables=("CEREBRAS_API_KEY",)),

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mipo_eval.models.base import Limits, Reply, Request, sendable
-from mipo_eval.models.changes import refused_setting
 from mipo_eval.models.credentials import PLACEHOLDER, Credential, SentKey, set_key
 from mipo_eval.models.server import Send, ServedBackend, Trouble, clean
 from mipo_eval.models.spec import OPENAI_URL, is_private, normal_url
@@ -21,6 +20,10 @@ if TYPE_CHECKING:
 
 URL = "OPENAI_BASE_URL"
 """The environment variable for the default server, as in the openai package."""
+
+
+_TOKENS = ("max_completion_tokens", "max_tokens")
+"""What the limit on tokens is called, the newer name first."""
 
 
 @dataclass(slots=True)
@@ -46,6 +49,8 @@ class OpenAIBackend(ServedBackend):
     """
 
     kind = "openai"
+    # The limit on tokens is renamed; log-probabilities only refine a rating.
+    optional = frozenset({"temperature", "seed", "logprobs", "top_logprobs", *_TOKENS})
 
     def __init__(
         self,
@@ -61,20 +66,45 @@ class OpenAIBackend(ServedBackend):
         self._refused_names: set[str] = set()
         """Names of the limit on tokens that the server does not take."""
 
+    @property
+    def official(self) -> bool:
+        """Whether this is OpenAI's own service, which has other extensions than vLLM."""
+        return self.urls == (OPENAI_URL,)
+
+    def chat_url(self, url: str) -> str:
+        """Return where a server is asked for completions."""
+        return f"{url}/chat/completions"
+
+    def models_url(self, url: str) -> str:
+        """Return where a server lists its models."""
+        return f"{url}/models"
+
+    def sent_key(self, held: Credential) -> SentKey:
+        """Return a key in the form in which it is sent."""
+        return SentKey(credential=held, before="Bearer ")
+
+    def client(self, url: str, http: "httpx2.AsyncClient") -> "openai.AsyncOpenAI":
+        """Return the client of a server; its key is set as a request leaves."""
+        import openai
+
+        # Retries are ours: they are counted, spread and shared with the other backends.
+        return openai.AsyncOpenAI(
+            api_key=PLACEHOLDER, base_url=url, max_retries=0, http_client=http
+        )
+
     def _servers(self, base_url: str | None) -> tuple[str, ...]:
         given = base_url or os.environ.get(URL) or OPENAI_URL
         return tuple(sorted({normal_url(part, path="/v1") for part in given.split(",")}))
 
     async def check(self) -> None:
         """Ask each server for its list of models; see `Backend.check`."""
-        async with AsyncExitStack() as stack:
-            for server in await self._open(stack):
-                await self.check_served(server.url, self._models(server))
+        async with self.opened_servers() as servers:
+            for server in servers:
+                await self.check_served(server.url, self.models(server))
 
     @asynccontextmanager
     async def _opened(self) -> AsyncIterator[Send]:
-        async with AsyncExitStack() as stack:
-            servers = await self._open(stack)
+        async with self.opened_servers() as servers:
 
             async def send(request: Request) -> Reply:
                 server = min(servers, key=lambda one: one.in_flight)
@@ -86,50 +116,53 @@ class OpenAIBackend(ServedBackend):
 
             yield send
 
-    async def _open(self, stack: AsyncExitStack) -> list[_Server]:
-        """Return a client per server; clients belong to one event loop and end with `stack`."""
-        servers = [_server(url, self.credential(url), self.limits) for url in self.urls]
-        for server in servers:
-            await stack.enter_async_context(server.client)
-        return servers
+    @asynccontextmanager
+    async def opened_servers(self) -> AsyncIterator[list[_Server]]:
+        """Open a client per server; clients belong to one event loop."""
+        servers = []
+        async with AsyncExitStack() as stack:
+            for url in self.urls:
+                http = _connections(url, self.sent_key(self.credential(url)), self.limits)
+                client = await stack.enter_async_context(self.client(url, http))
+                for name, value in client.default_headers.items():
+                    # A header that is left out is no string; each kind of body has its own type.
+                    if isinstance(value, str) and name.lower() != "content-type":
+                        http.headers[name] = value
+                servers.append(_Server(url, client, http))
+            yield servers
 
     async def _send(self, server: _Server, request: Request) -> Reply:
         """Try one request once, without what the server turns out not to take."""
-        import openai
+        return await self.accepted(
+            lambda refused: self._constrained(server, self.body(request, refused))
+        )
 
-        refused: set[str] = set()
-        plain = False
-        while True:
-            body = self.body(request, refused)
-            if plain:
-                body.pop("structured_outputs", None)
-            try:
-                reply = await self._post(server, body)
-            except openai.APIStatusError as error:
-                wrong = error.status_code in {400, 422}
-                name = refused_setting(OPTIONAL & body.keys(), _words(error), error.param)
-                if wrong and name and name not in refused:
-                    refused.add(name)
-                elif wrong and "structured_outputs" in body and not self._choices_work:
-                    plain = True
-                else:
-                    raise self.trouble(error, server.url) from None
-                continue
-            # Only a request that succeeds without them proves that these were what was wrong.
-            self.leave_out(*refused)
-            if plain or "structured_outputs" in body:
-                self._choices_work = not plain
-            return reply
+    async def _constrained(self, server: _Server, body: Mapping[str, Any]) -> Reply:
+        """Ask once, in plain text where the server rejects the choices."""
+        try:
+            reply = await self._post(server, body)
+        except Trouble as trouble:
+            plain = {name: value for name, value in body.items() if name != "structured_outputs"}
+            other = trouble.kind != "bad_request" or trouble.stops or trouble.refuses
+            if plain == body or other or self._choices_work:
+                raise
+            reply = await self._post(server, plain)
+            # Only a plain request that succeeds proves that the choices were what was wrong.
+            self._choices_work = False
+        else:
+            if "structured_outputs" in body:
+                self._choices_work = True
+        return reply
 
     def leave_out(self, *names: str) -> None:
         """Send these no more; the limit on tokens is sent by its other name."""
-        self.changes.leave_out(names)
+        super().leave_out(*names)
         self._refused_names |= {*names} & {*_TOKENS}
 
     def body(self, request: Request, without: Collection[str] = ()) -> dict[str, Any]:
         """Return what the server is sent for a request, without some optional settings."""
         sampling = request.sampling
-        official = self.urls == (OPENAI_URL,)
+        official = self.official
         body: dict[str, Any] = {
             "model": self.model,
             "messages": [
@@ -161,15 +194,15 @@ class OpenAIBackend(ServedBackend):
         and checks of a request that is the same but for its text.
         """
         start = time.perf_counter()
-        posted = server.http.post(f"{server.url}/chat/completions", json=body)
+        posted = server.http.post(self.chat_url(server.url), json=body)
         answer = await self.mapped(posted, server.url)
         if not answer.is_success:
-            raise _status_error(answer)
+            raise self.trouble(_status_error(answer), server.url)
         return read_completion(answer.content, time.perf_counter() - start)
 
-    async def _models(self, server: _Server) -> list[str] | None:
+    async def models(self, server: _Server) -> list[str] | None:
         """Return the models a server lists, or None if it has no such list."""
-        answer = await self.mapped(server.http.get(f"{server.url}/models"), server.url)
+        answer = await self.mapped(server.http.get(self.models_url(server.url)), server.url)
         if answer.status_code == 404:
             return None
         if not answer.is_success:
@@ -205,6 +238,7 @@ class OpenAIBackend(ServedBackend):
                 _words(error),
                 stops=error.code == "insufficient_quota",
                 after=error.response.headers.get("retry-after"),
+                named=error.param,
             )
         root: BaseException = error
         while root.__cause__ is not None:
@@ -218,45 +252,26 @@ class OpenAIBackend(ServedBackend):
         return Trouble("connection", f"no answer from {url}: {reason}", again=True, billed=reached)
 
 
-_TOKENS = ("max_completion_tokens", "max_tokens")
-"""What the limit on tokens is called, the newer name first."""
-OPTIONAL = frozenset({"temperature", "seed", "logprobs", "top_logprobs", *_TOKENS})
-"""What may be left out of a request, or renamed. Log-probabilities only refine a rating that is
-there without them."""
-
-
-def _server(url: str, held: Credential, limits: Limits) -> _Server:
+def _connections(url: str, sent: SentKey, limits: Limits) -> "httpx2.AsyncClient":
+    """Return the connections to a server, whose every request carries its key."""
     import ssl
 
     import httpx2
     import openai
 
-    # Loading the certificates takes 40 ms; an empty context suits http and trusts no https.
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if url.startswith("http:") else True
-    # aiohttp instead of httpx: half the time per call, which is what limits short verdicts.
-    sent = SentKey(credential=held, before="Bearer ")
-
     async def keyed(request: httpx2.Request) -> None:
         set_key(request.headers, str(request.url), url, sent)
 
-    http = openai.DefaultAioHttpClient(
+    # Loading the certificates takes 40 ms; an empty context suits http and trusts no https.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if url.startswith("http:") else True
+    # aiohttp instead of httpx: half the time per call, which is what limits short verdicts.
+    return openai.DefaultAioHttpClient(
         event_hooks={"request": [keyed]},
         timeout=limits.timeout,
         limits=httpx2.Limits(max_connections=limits.concurrency),
         trust_env=not is_private(url),
         verify=context,
     )
-    client = openai.AsyncOpenAI(
-        api_key=PLACEHOLDER,  # the real one is set as a request leaves
-        base_url=url,
-        max_retries=0,  # ours are counted, spread and shared with the other backends
-        http_client=http,
-    )
-    for name, value in client.default_headers.items():
-        # A header the client leaves out is no string; each kind of body has its own type.
-        if isinstance(value, str) and name.lower() != "content-type":
-            http.headers[name] = value
-    return _Server(url, client, http)
 
 
 def read_completion(content: bytes, seconds: float | None = None) -> Reply:

@@ -1,11 +1,11 @@
-"""What tokens cost, by a dated table that ships and the user's own, and what may be spent."""
+"""What tokens cost, by a table that is kept (genai-prices) and the user's; what may be spent."""
 
 import datetime
 import re
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
-from importlib import resources
-from importlib.resources.abc import Traversable
+from importlib.metadata import version
 from typing import Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat
@@ -55,7 +55,7 @@ FREE = Price(input=0, output=0)
 
 
 class PriceTable(BaseModel):
-    """Prices by model name."""
+    """Prices by model name, as the user's own file has them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -64,7 +64,7 @@ class PriceTable(BaseModel):
 
     def find(self, model: str) -> Price | None:
         """Return the price of a model, or of the model it is a dated version of, or None."""
-        name = model.rsplit("/", 1)[-1]
+        name = model if model in self.models else model.rsplit("/", 1)[-1]
         while name not in self.models:
             shorter = _DATED.sub("", name)
             if shorter == name:
@@ -73,35 +73,82 @@ class PriceTable(BaseModel):
         return self.models[name]
 
 
-def price_of(model: str, *, private: bool) -> Price | None:
+HOW_TO_PRICE = (
+    "write `as_of: DATE` and `models: {NAME: {input: DOLLARS, output: DOLLARS}}`, per million "
+    f"tokens, into a YAML file and name that file in {settings.PRICES}"
+)
+"""Told wherever a price is not known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prices:
+    """What models cost: by the user's own table, else by the one that is kept."""
+
+    own: PriceTable | None
+
+    @property
+    def as_of(self) -> str:
+        """Which tables these are."""
+        kept = f"genai-prices {version('genai-prices')}"
+        return f"{kept} and your own of {self.own.as_of}" if self.own else kept
+
+    def find(self, model: str, *, url: str = "", provider: str | None = None) -> Price | None:
+        """Return the standard price of a model today, or None.
+
+        Args:
+            model: what the server calls it.
+            url: of the server. A provider of models of several makers has prices of its own.
+            provider: its name, where that is known instead.
+        """
+        found = self.own.find(model) if self.own else None
+        return found or _kept_price(model, url, provider)
+
+
+def _kept_price(model: str, url: str, provider: str | None) -> Price | None:
+    # Half a second, so only where somebody is to be paid.
+    from genai_prices.data_snapshot import get_snapshot
+    from genai_prices.types import TieredPrices
+
+    table = get_snapshot()
+    by_url = next((one.id for one in table.providers if re.match(one.api_pattern, url)), None)
+    now = datetime.datetime.now(datetime.UTC)
+    for name in dict.fromkeys((model, model.rsplit("/", 1)[-1])):
+        with suppress(LookupError):
+            _, found = table.find_provider_model(name, None, provider or by_url, None)
+            listed = found.get_prices(now)
+            both = [
+                float(price.base if isinstance(price, TieredPrices) else price)
+                for price in (listed.input_mtok, listed.output_mtok)
+                if price is not None
+            ]
+            if len(both) == 2:
+                return Price(input=both[0], output=both[1])
+    return None
+
+
+def price_of(
+    model: str, *, private: bool, url: str = "", provider: str | None = None
+) -> Price | None:
     """Return what a model costs; None where no table knows. Raises as `load_prices` does.
 
     A server on this machine or network is free, unless the user's own table has its model: then it
     passes requests on to somebody who charges.
     """
+    prices = load_prices()
     if not private:
-        return load_prices().find(model)
-    file = settings.prices_file()
-    return (file and _read(file).find(model)) or FREE
+        return prices.find(model, url=url, provider=provider)
+    return (prices.own and prices.own.find(model)) or FREE
 
 
-def load_prices() -> PriceTable:
-    """Return the shipped prices with those of the user's file on top.
+def load_prices() -> Prices:
+    """Return the prices, those of the user's file among them.
 
     Raises:
         ConfigError: the file named in MIPO_EVAL_PRICES cannot be read or is not a price table.
     """
-    shipped = resources.files("mipo_eval.models") / "prices.yaml"
-    table = _read(shipped)
     file = settings.prices_file()
-    if file is None:
-        return table
-    own = _read(file)
-    return PriceTable(as_of=own.as_of, models={**table.models, **own.models})
-
-
-def _read(file: Traversable) -> PriceTable:
-    return settings.read_yaml(file, f"the price table {file}", PriceTable)
+    own = settings.read_yaml(file, f"the price table {file}", PriceTable) if file else None
+    return Prices(own=own)
 
 
 NOT_ASKED = "not asked: "

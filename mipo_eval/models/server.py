@@ -7,7 +7,7 @@ import math
 import re
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from dataclasses import KW_ONLY, dataclass, replace
 from difflib import get_close_matches
@@ -15,10 +15,10 @@ from typing import ClassVar, TypeVar
 
 from mipo_eval.errors import BackendError, ConfigError
 from mipo_eval.models.base import Answers, Failure, FailureKind, Limits, Reply, Request
-from mipo_eval.models.changes import Changes, lacks_room, no_room
+from mipo_eval.models.changes import Changes, lacks_room, no_room, refused_setting
 from mipo_eval.models.credentials import Credential, credential, is_key_name, secrets
 from mipo_eval.models.pace import Pace, Width
-from mipo_eval.models.prices import NOT_ASKED, Budget, Price, Usage, price_of
+from mipo_eval.models.prices import HOW_TO_PRICE, NOT_ASKED, Budget, Price, Usage, price_of
 from mipo_eval.models.spec import is_private
 
 Found = TypeVar("Found")
@@ -57,6 +57,8 @@ class Trouble(Exception):
     """Whether the server may have done the work, and charge for it."""
     sent: bool = True
     """False for a try that was given up before anything was sent."""
+    refuses: str | None = None
+    """The optional setting that the server does not take, where that is what it says."""
 
     def failure(self, attempts: int = 1) -> Failure:
         """Return what a request that got no further than this has for an outcome."""
@@ -84,10 +86,7 @@ class Sender:
     ) -> None:
         purse = limits.money()
         if purse.limit is not None and price is None:
-            raise ConfigError(
-                "a limit on the cost needs the model's price: add it to a price table and name "
-                "that file in MIPO_EVAL_PRICES"
-            )
+            raise ConfigError(f"a limit on the cost needs the model's price: {HOW_TO_PRICE}")
         self.limits = limits
         self.changes = changes or Changes()
         self.dead: Failure | None = None
@@ -280,6 +279,10 @@ class ServedBackend(ABC):
 
     kind: ClassVar[str]
     """What it is called in identities and before a model's name."""
+    optional: ClassVar[frozenset[str]] = frozenset()
+    """The settings that are left out where the server does not take them."""
+    provider: str | None = None
+    """Who serves the model, where the URL does not tell."""
 
     def __init__(
         self,
@@ -293,7 +296,9 @@ class ServedBackend(ABC):
         self._api_key_env = key_name(api_key_env) if api_key_env else None
         self.urls = self._servers(base_url)
         self.limits = limits or Limits()
-        self.price = price_of(model, private=all(is_private(url) for url in self.urls))
+        private = bool(self.urls) and all(map(is_private, self.urls))
+        first = next(iter(self.urls), "")
+        self.price = price_of(model, private=private, url=first, provider=self.provider)
         self.changes = Changes()
         self._sender = Sender(self.limits, self.price, self.changes)
 
@@ -351,7 +356,14 @@ class ServedBackend(ABC):
         return held
 
     def refusal(
-        self, url: str, status: int, words: str, *, stops: bool = False, after: str | None = None
+        self,
+        url: str,
+        status: int,
+        words: str,
+        *,
+        stops: bool = False,
+        after: str | None = None,
+        named: str | None = None,
     ) -> Trouble:
         """Return what an HTTP error status means; the server's own words are kept where safe.
 
@@ -361,6 +373,7 @@ class ServedBackend(ABC):
             words: the server's reason.
             stops: as in `Trouble`.
             after: its Retry-After header, or what says the same.
+            named: the parameter that the server says is wrong, where it names one.
         """
         if status == 401:
             # The server's words are left out here: some repeat the key.
@@ -369,11 +382,32 @@ class ServedBackend(ABC):
         if stops or status in {403, 404}:
             return Trouble(kind, detail, stops=True)
         if kind == "bad_request":
-            return Trouble(kind, detail)
+            return Trouble(kind, detail, refuses=refused_setting(self.optional, words, named))
         try:
             return Trouble(kind, detail, again=True, after=retry_after(after, time.time()))
         except ValueError as too_long:
             return Trouble(kind, f"{detail} ({too_long})")
+
+    def leave_out(self, *names: str) -> None:
+        """Send these settings no more."""
+        self.changes.leave_out(names)
+
+    async def accepted(self, send: Callable[[Collection[str]], Awaitable[Reply]]) -> Reply:
+        """Try one request, again without each setting that the server refuses.
+
+        Only a request that succeeds without them proves that these were what was wrong.
+        """
+        refused: set[str] = set()
+        while True:
+            try:
+                reply = await send(refused)
+            except Trouble as trouble:
+                if trouble.refuses is None or trouble.refuses in refused:
+                    raise
+                refused.add(trouble.refuses)
+            else:
+                self.leave_out(*refused)
+                return reply
 
     async def check_served(self, url: str, listed: Awaitable[Sequence[str] | None]) -> None:
         """Raise BackendError unless a server has the model, or (None) no list of its models."""
