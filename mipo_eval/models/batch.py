@@ -362,7 +362,7 @@ def _line_outcome(line: dict[str, Any]) -> tuple[str, Reply | Failure]:
     answer = line.get("response") or {}
     status = answer.get("status_code")
     if status == 200:
-        return name, _outcome(lambda: read_completion(json.dumps(answer.get("body")).encode()))
+        return name, read_outcome(lambda: read_completion(json.dumps(answer.get("body")).encode()))
     error = line.get("error") or (answer.get("body") or {}).get("error") or {}
     message = str(error.get("message") or error.get("code") or "no reason given")
     kind = status_kind(status) if isinstance(status, int) else "server_error"
@@ -378,7 +378,8 @@ def _refusal(line: dict[str, Any]) -> tuple[str, str | None] | None:
     return str(error.get("message")), error.get("param")
 
 
-def _outcome(read: Callable[[], Reply]) -> Reply | Failure:
+def read_outcome(read: Callable[[], Reply]) -> Reply | Failure:
+    """Return what was read, or the failure that reading it is."""
     try:
         return read()
     except Trouble as trouble:
@@ -445,4 +446,4 @@ def _gemini_outcome(answer: Any) -> Reply | Failure:
     if answer.response is None:
         message = answer.error.message if answer.error else "no reason given"
         return Failure(kind="server_error", detail=clean(f"in a batch: {message}"))
-    return _outcome(lambda: read_answer(answer.response))
+    return read_outcome(lambda: read_answer(answer.response))
