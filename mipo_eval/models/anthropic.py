@@ -111,7 +111,9 @@ class AnthropicBackend(ServedBackend):
     ) -> Reply:
         start = time.perf_counter()
         body = self.body(request, refused)
-        made = client.messages.create(**body)
+        needed = {name: body.pop(name) for name in ("model", "max_tokens", "messages")}
+        # Versions of the client differ in what else they know by name.
+        made = client.messages.create(**needed, extra_body=body)
         return read_message(await self.mapped(made), time.perf_counter() - start)
 
     def body(self, request: Request, without: Collection[str] = ()) -> dict[str, Any]:

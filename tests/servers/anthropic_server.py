@@ -152,23 +152,24 @@ class AnthropicServer(Server):
             return error(401, "authentication_error", "invalid x-api-key")
         if self._batches and (act := self._batches.route(call, self.address)):
             return act
-        rows = [
-            {
-                "id": name,
-                "type": "model",
-                "display_name": name,
-                "created_at": "2026-01-01T00:00:00Z",
-            }
-            for name in self._models
-        ]
-        if call.path == "/v1/models":
-            return json_act({"data": rows, "has_more": False, "first_id": None, "last_id": None})
-        if call.path.startswith("/v1/models/"):
-            asked = call.path.rpartition("/")[2]
-            found = [row for row in rows if row["id"] == asked]
-            return json_act(found[0]) if found else error(404, "not_found_error", "no such model")
+        if call.path.startswith("/v1/models"):
+            return self._listed(call.path.removeprefix("/v1/models").strip("/"))
         if call.path != "/v1/messages":
             return error(404, "not_found_error", f"no such path: {call.path}")
+        return self._scripted(call)
+
+    def _listed(self, asked: str) -> Act:
+        at = "2026-01-01T00:00:00Z"
+        rows = [
+            {"id": name, "type": "model", "display_name": name, "created_at": at}
+            for name in self._models
+        ]
+        if not asked:
+            return json_act({"data": rows, "has_more": False, "first_id": None, "last_id": None})
+        found = [row for row in rows if row["id"] == asked]
+        return json_act(found[0]) if found else error(404, "not_found_error", "no such model")
+
+    def _scripted(self, call: Call) -> Act:
         if callable(self._script):
             return self._script(call)
         if isinstance(self._script, Act):
