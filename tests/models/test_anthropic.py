@@ -59,7 +59,7 @@ def test_a_reply_carries_usage_model_and_finish_reason() -> None:
             {"role": "user", "content": "three ?"},
         ],
     }
-    assert call.headers["anthropic-version"] == "2023-06-01"
+    assert "anthropic-version" in call.headers
 
 
 @pytest.mark.parametrize(
