@@ -22,6 +22,7 @@ from typing import Any
 
 from mipo_eval.errors import ConfigError, ModelError
 from mipo_eval.keys import digest
+from mipo_eval.models.lm_eval_keyed import keyed
 from mipo_eval.models.spec import OPENAI_URL, ModelSpec, load_backend
 from mipo_eval.records import FinishReason, Response, clean_text
 from mipo_eval.settings import silence_libraries
@@ -250,8 +251,6 @@ def load_model(model: ModelSpec, options: ModelOptions, decoding: Decoding) -> L
 def _construct(model: ModelSpec, options: ModelOptions, decoding: Decoding) -> Any:
     if model.engine == "lm-eval":
         from lm_eval.api.registry import get_model
-
-        from mipo_eval.models.lm_eval_served import keyed
 
         return keyed(get_model(model.target))(**model.arguments)
     module, name, extra = _RECORDING[model.engine]

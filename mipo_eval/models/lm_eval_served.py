@@ -1,50 +1,19 @@
-"""lm-eval's chat-completions model, keeping why each response ended and what was refused.
-
-With what all its served model types need: the key that belongs to their server, and no other.
-"""
+"""lm-eval's chat-completions model, keeping why each response ended and what was refused."""
 
 import json
 from contextlib import suppress
 from typing import Any
 
 from aiohttp import ClientResponseError
-from lm_eval.models.api_models import TemplateAPI
 from lm_eval.models.openai_completions import LocalChatCompletion
 
 from mipo_eval.errors import ModelError
 from mipo_eval.keys import canonical_json
-from mipo_eval.models.credentials import PLACEHOLDER, SentKey, credential, set_key
+from mipo_eval.models.credentials import credential
 from mipo_eval.models.lm_eval import FINISHED, RawResponse, Recording, rounds
+from mipo_eval.models.lm_eval_keyed import Keyed
 
 _REFUSED = {400, 404, 413, 422}
-
-
-class Keyed:
-    """A served lm-eval model whose key is chosen by its server; goes before lm-eval's class."""
-
-    base_url: str
-
-    @property
-    def api_key(self) -> str:
-        """The key; lm-eval's own types read one variable whatever the server."""
-        return credential(self.base_url).key or PLACEHOLDER
-
-    @property
-    def header(self) -> dict[str, str]:
-        """The headers of each request, without a key where none belongs there."""
-        own: dict[str, str] = super().header  # type: ignore[misc]
-        headers = {name.lower(): value for name, value in own.items()}
-        form = ("x-api-key", "") if "x-api-key" in headers else ("authorization", "Bearer ")
-        sent = SentKey(credential=credential(self.base_url), header=form[0], before=form[1])
-        set_key(headers, self.base_url, self.base_url, sent)
-        return headers
-
-
-def keyed(kind: type) -> type:
-    """Return an lm-eval model type with the right key, where it is one that asks a server."""
-    if not issubclass(kind, TemplateAPI) or issubclass(kind, Keyed):
-        return kind
-    return type(kind.__name__, (Keyed, kind), {})
 
 
 class RecordingChatCompletion(Keyed, Recording, LocalChatCompletion):  # type: ignore[misc]
