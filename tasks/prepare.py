@@ -324,7 +324,7 @@ async def extract(
         async with aclosing(ledger.ask(requests)) as calls:
             async for (key, messages), call in calls:
                 if call.text is None:
-                    yield key, Dropped(f"call failed: {call.status}")
+                    yield key, Dropped(f"call failed: {call.status}", call.detail or "")
                     continue
                 try:
                     value = parse(call.text)

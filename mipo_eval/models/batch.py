@@ -103,6 +103,8 @@ class BatchBackend(ServedBackend, Generic[Client, Job]):
         self._budget = Budget(self.price and self.price.in_batches(), self.limits.money())
         self._held: dict[str, float] = {}
         """Money set aside, by ledger key."""
+        self._tokens: dict[str, int] = {}
+        """Tokens that replies were given, by ledger key."""
 
     @property
     def usage(self) -> Usage:
@@ -189,8 +191,8 @@ class BatchBackend(ServedBackend, Generic[Client, Job]):
                 running.append((job, {name: left.pop(name) for name in job.keys & left.keys()}))
                 continue
             for name, outcome in (await self._collected(job, client)).items():
-                # A failure in an old job is asked again now; only a reply is taken from it.
-                if name in left and isinstance(outcome, Reply):
+                # What failed in an old job is asked again now; only an answer is taken from it.
+                if name in left and isinstance(outcome, Reply) and not lacks_room(outcome):
                     yield name, self._counted(left.pop(name), outcome)
         for name, failure in self._afforded(left):
             yield name, failure
@@ -208,7 +210,9 @@ class BatchBackend(ServedBackend, Generic[Client, Job]):
     def _afforded(self, left: dict[str, Request]) -> Iterator[tuple[str, Failure]]:
         """Set money aside for the requests; take out, and yield, those it does not suffice for."""
         for name, request in list(left.items()):
-            reserved = self._budget.reserve(self.changes.applied(request))
+            used = self.changes.applied(request)
+            self._tokens[name] = used.sampling.max_tokens
+            reserved = self._budget.reserve(used)
             if reserved is not None:
                 self._held[name] = reserved
                 continue
@@ -239,14 +243,15 @@ class BatchBackend(ServedBackend, Generic[Client, Job]):
     def _counted(self, request: Request, outcome: Reply | Failure) -> Reply | Failure:
         """Add an outcome to usage and budget, and return it."""
         cost = 0.0
+        key = request.key(self.identity)
+        tokens = self._tokens.pop(key, request.sampling.max_tokens)
         if isinstance(outcome, Reply):
             cost = self._budget.count(request, outcome)
-            tokens = self.changes.applied(request).sampling.max_tokens
             if lacks_room(outcome):  # the next run of the same command gives it more
                 self.changes.make_room(tokens)
                 outcome = no_room(tokens)
         self.usage.ended(outcome)
-        self._budget.purse.settle(self._held.pop(request.key(self.identity), 0.0), cost)
+        self._budget.purse.settle(self._held.pop(key, 0.0), cost)
         return outcome
 
     async def _patiently(self, call: Callable[[], Awaitable[Found]]) -> Found:

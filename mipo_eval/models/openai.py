@@ -26,6 +26,10 @@ _TOKENS = ("max_completion_tokens", "max_tokens")
 """What the limit on tokens is called, the newer name first."""
 
 
+_NO_ROOM = b"max_tokens or model output limit was reached"
+"""How OpenAI refuses a request whose tokens were used up before the answer."""
+
+
 @dataclass(slots=True)
 class _Server:
     """One of the servers that share the work."""
@@ -196,6 +200,8 @@ class OpenAIBackend(ServedBackend):
         start = time.perf_counter()
         posted = server.http.post(self.chat_url(server.url), json=body)
         answer = await self.mapped(posted, server.url)
+        if answer.status_code == 400 and _NO_ROOM in answer.content:
+            return Reply(text="", finish_reason="length")
         if not answer.is_success:
             raise self.trouble(_status_error(answer), server.url)
         return read_completion(answer.content, time.perf_counter() - start)

@@ -18,6 +18,7 @@ from tests.servers.openai_server import (
     OpenAIServer,
     Policy,
     completion,
+    error,
     expired_key,
     ok,
 )
@@ -153,6 +154,19 @@ def test_a_judge_is_asked_once_and_for_all(pairs: str, capsys: pytest.CaptureFix
         (validation,) = list_validations(store)
         assert validation.figures["judge"]["strict"]["value"] == 100
         assert failing_judges(store) == {}
+
+
+def test_a_judge_that_mostly_fails_says_why(pairs: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def act(call: Call) -> Act:
+        refused = error(400, "This judge is closed on Sundays.")
+        return by_quality(call) if call.number < 4 else refused
+
+    with OpenAIServer(act) as server:
+        preset = Path("one.yaml")
+        about = f"description: d\nbackend: openai:judge@{server.url}\nlimits: {{concurrency: 1}}"
+        preset.write_text(about)
+        assert main(["validate", str(preset), "--data", pairs]) == 2
+    assert "answered 400: This judge is closed on Sundays.; the same" in capsys.readouterr().err
 
 
 def test_a_judge_that_chooses_is_asked_in_both_places(

@@ -144,6 +144,17 @@ def test_a_model_that_never_ends_thinking_is_a_failure_with_that_reason() -> Non
     assert failure.detail.startswith("no room after thinking: 16,384 tokens")
 
 
+def test_openai_refuses_what_has_no_room() -> None:
+    words = (
+        "Could not finish the message because max_tokens or model output limit was reached. "
+        "Please try again with higher max_tokens."
+    )
+    with OpenAIServer([error(400, words), ok("4")]) as server:
+        backend = OpenAIBackend("judge", server.url, limits=FAST)
+        assert isinstance(ask(backend, request())[0], Reply)
+    assert backend.changes.settings == "max_tokens=1024"
+
+
 def test_more_room_than_the_context_has_is_not_asked_for_twice() -> None:
     def act(call: Call) -> Act:
         if call.body["max_tokens"] > 2000:

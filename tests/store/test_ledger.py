@@ -52,6 +52,20 @@ def test_a_failure_is_a_state_with_a_reason_and_is_asked_again(store: Store) -> 
     assert (call.status, call.text, call.stored) == ("ok", "4", False)
 
 
+def test_a_reply_that_thinking_left_no_room_for_is_asked_again(store: Store) -> None:
+    """As versions kept them that took the empty text for an answer."""
+    script = ScriptedBackend(
+        [Reply(text="", finish_reason="length"), Reply(text="", finish_reason="stop"), "4"]
+    )
+    assert _ask(Ledger(store, script), ["a", "b"]).keys() == {"a", "b"}
+    (again,) = _ask(Ledger(store, script), ["a"])["a"]
+    assert (again.text, again.stored) == ("4", False)
+    (kept,) = _ask(Ledger(store, script), ["a"])["a"]
+    assert (kept.text, kept.stored) == ("4", True)
+    (silent,) = _ask(Ledger(store, script), ["b"])["b"]
+    assert (silent.text, silent.stored) == ("", True)
+
+
 @pytest.mark.parametrize(
     "other",
     [_request("a", seed=1), _request("a", max_tokens=17), _request("a "), _request("b")],
