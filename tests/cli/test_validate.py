@@ -42,15 +42,15 @@ def pairs() -> str:
     return "mine.jsonl"
 
 
-def document(capsys: pytest.CaptureFixture[str], *argv: str) -> Any:
+def document(capsys: pytest.CaptureFixture[str], *argv: str, code: int = 0) -> Any:
     capsys.readouterr()
-    assert main([*argv, "--json"]) == 0
+    assert main([*argv, "--json"]) == code
     return json.loads(capsys.readouterr().out)
 
 
-def printed(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+def printed(capsys: pytest.CaptureFixture[str], *argv: str, code: int = 0) -> str:
     capsys.readouterr()
-    assert main(argv) == 0
+    assert main(argv) == code
     return capsys.readouterr().out
 
 
@@ -427,11 +427,11 @@ def test_an_expired_key_stops_at_once_and_nothing_is_paid_twice(
 
     with OpenAIServer(until_it_expires) as server:
         argv = ("validate", f"openai:judge@{server.url}", "--data", pairs)
-        first = document(capsys, *argv)
+        first = document(capsys, *argv, code=2)
         assert (answered, first["kept"]) == (30, False)
         assert first["figures"]["unread"] == {"call failed: auth": 66}
         assert server.chats <= 30 + 64
-        assert "not kept: 66 of 96 replies are missing" in printed(capsys, *argv)
+        assert "not kept: 66 of 96 replies are missing" in printed(capsys, *argv, code=2)
         with Store.open("store.db", mode="read") as store:
             assert list_validations(store) == []
         valid = True
