@@ -17,6 +17,8 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from mipo_eval.errors import BackendError
+
 PREFIX = "MIPO_EVAL_KEY_"
 PLACEHOLDER = "none"
 """What client libraries get that insist on a key where there is none."""
@@ -145,6 +147,18 @@ def credential(url: str, named: str | None = None) -> Credential:
     if held and not is_confidential(url):
         return Credential(names=own, variable=None, required=False, withheld=True)
     return Credential(names=provider.variables, variable=held, required=not is_loopback(url))
+
+
+def demanded(url: str, named: str | None = None) -> Credential:
+    """Return which key goes to a server, as `credential` does.
+
+    Raises:
+        BackendError: there is none, and asking without one is pointless.
+    """
+    held = credential(url, named)
+    if held.required and not held.variable:
+        raise BackendError(f"{url} needs a key: set the environment variable {held.names[0]}")
+    return held
 
 
 def host_variables(url: str) -> tuple[str, ...]:

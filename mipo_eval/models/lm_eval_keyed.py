@@ -1,12 +1,18 @@
 """What lm-eval's served model types need: the key that belongs to their server, and no other."""
 
-from mipo_eval.models.credentials import PLACEHOLDER, SentKey, credential, set_key
+from typing import Any
+
+from mipo_eval.models.credentials import PLACEHOLDER, SentKey, credential, demanded, set_key
 
 
 class Keyed:
     """A served lm-eval model whose key is chosen by its server; goes before lm-eval's class."""
 
     base_url: str
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        demanded(self.base_url or "")  # now, and not after many tries of every request
 
     @property
     def api_key(self) -> str:

@@ -16,7 +16,7 @@ from typing import ClassVar, TypeVar
 from mipo_eval.errors import BackendError, ConfigError
 from mipo_eval.models.base import Answers, Failure, FailureKind, Limits, Reply, Request
 from mipo_eval.models.changes import Changes, lacks_room, no_room, refused_setting
-from mipo_eval.models.credentials import Credential, credential, is_key_name, secrets
+from mipo_eval.models.credentials import Credential, credential, demanded, is_key_name, secrets
 from mipo_eval.models.pace import Pace, Width
 from mipo_eval.models.prices import HOW_TO_PRICE, NOT_ASKED, Budget, Price, Usage, price_of
 from mipo_eval.models.spec import is_private
@@ -350,10 +350,7 @@ class ServedBackend(ABC):
         Raises:
             BackendError: there is none and it needs one.
         """
-        held = credential(url, self._api_key_env)
-        if held.required and not held.variable:
-            raise BackendError(f"{url} needs a key: set the environment variable {held.names[0]}")
-        return held
+        return demanded(url, self._api_key_env)
 
     def refusal(
         self,

@@ -266,6 +266,15 @@ def test_a_model_under_evaluation_is_asked_with_its_own_key_or_none(
         assert secrets_sent(server) == ({sent} if key else set())
 
 
+def test_a_missing_key_is_told_before_anything_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in SECRETS:
+        monkeypatch.delenv(name)
+    for kind, variable in (("openai", "OPENAI_API_KEY"), ("anthropic", "ANTHROPIC_API_KEY")):
+        model = parse_model(f"lm-eval:{kind}-chat-completions:model=m,tokenizer_backend=None")
+        with pytest.raises(BackendError, match=f"set the environment variable {variable}"):
+            load_model(model, ModelOptions(), Decoding())
+
+
 def test_an_evaluated_models_key_follows_no_redirect(
     redirected: tuple[Server, OpenAIServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
