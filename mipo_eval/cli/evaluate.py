@@ -24,7 +24,7 @@ _BESIDE_THE_MODEL: Mapping[str, type] = {"scoring_model": str}
 
 def run_evaluation(asked: EvaluationOptions, store_url: str, *, as_json: bool) -> None:
     """Do the main job and print its scores."""
-    from mipo_eval.cli.render import Output, inert, score_tables
+    from mipo_eval.cli.render import Output, score_tables
     from mipo_eval.store.engine import Store
     from mipo_eval.store.judges import failing_by_short_key
 
@@ -35,11 +35,8 @@ def run_evaluation(asked: EvaluationOptions, store_url: str, *, as_json: bool) -
     unanswered = complaints(_failed(result))
     output.document(result_json(result, failing) | {"unanswered": unanswered})
     output.show(*score_tables(result.scores, result.run, failing))
-    output.show(*(inert(line, "bold red") for line in unanswered))
-    for line in expenses(result.judges):
-        output.note(line)
     output.note(f"Responses and verdicts: mipo-eval show {result.run.run_id[:12]}")
-    refuse_unanswered(unanswered)
+    conclude(output, result.judges, unanswered)
 
 
 def evaluate_asked(asked: EvaluationOptions, store: "Store", output: "Output") -> "Result":
@@ -119,14 +116,19 @@ def _failed(result: "Result") -> "Iterator[tuple[Judge, int, int]]":
                 yield judge, *failed_of(score)
 
 
-def refuse_unanswered(complaints: "Sequence[str]") -> None:
-    """End a command whose numbers are shown, but stand for little.
+def conclude(output: "Output", judges: "Sequence[Judge]", unanswered: "Sequence[str]") -> None:
+    """Show what judges cost, and why they failed, where the numbers above stand for little.
 
     Raises:
-        BackendError: the calls to a judge failed for most items.
+        BackendError: the calls to a judge failed for most of what it judges.
     """
-    if complaints:
-        raise BackendError(f"{'; '.join(complaints)}; the same command asks again what failed")
+    from mipo_eval.cli.render import inert
+
+    output.show(*(inert(line, "bold red") for line in unanswered))
+    for line in expenses(judges):
+        output.note(line)
+    if unanswered:
+        raise BackendError(f"{'; '.join(unanswered)}; the same command asks again what failed")
 
 
 def build_evaluation(asked: EvaluationOptions) -> "Evaluation":

@@ -75,7 +75,7 @@ def judge(
     a position flip. The checker rates and prefers what it rates higher. Nothing is asked or paid
     for twice; a stopped command continues. docs/judge.md describes the --json document.
     """
-    from mipo_eval.cli.evaluate import complaints, expenses, failed_of, refuse_unanswered
+    from mipo_eval.cli.evaluate import conclude
     from mipo_eval.cli.render import Output, inert
     from mipo_eval.compare.examples import example_json, examples, gap_json, gaps
     from mipo_eval.compare.head_to_head import contest_json, fight
@@ -95,12 +95,7 @@ def judge(
         each = _IN_DOCUMENT if as_json else _SHOWN
         apart = [examples(opened, found, each=each) for found in pairs.values()]
         wide = [(match, gaps(opened, match, most=2 * each)) for match in matches]
-    by_key = {judge.key: judge for judge in contest.judges}
-    unanswered = complaints(
-        (by_key[match.judge_key], *failed_of(match.balance.win))
-        for match in matches
-        if match.judge_key
-    )
+    unanswered = _unanswered(contest, matches)
     output.document(
         contest_json(contest, matches, failing)
         | {
@@ -118,10 +113,19 @@ def judge(
         output.show(*_pair(of_pair, failing))
         output.show(*_gaps([gap for match, own in wide if match in of_pair for gap in own]))
         output.show(*_apart(of_pair[0], found))
-    output.show(*(inert(line, "bold red") for line in unanswered))
-    for line in expenses(contest.judges):
-        output.note(line)
-    refuse_unanswered(unanswered)
+    conclude(output, contest.judges, unanswered)
+
+
+def _unanswered(contest: "Contest", matches: "Sequence[Match]") -> list[str]:
+    """Return a line for each judge that could not judge most pairs."""
+    from mipo_eval.cli.evaluate import complaints, failed_of
+
+    by_key = {judge.key: judge for judge in contest.judges}
+    return complaints(
+        (by_key[match.judge_key], *failed_of(match.balance.win))
+        for match in matches
+        if match.judge_key
+    )
 
 
 def _contest(

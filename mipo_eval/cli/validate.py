@@ -95,7 +95,6 @@ def validate(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number i
     "preferences": [...], "annotators": ["a", ...], "group", "subset"}, or {"prompt", "chosen",
     "rejected"}. store:WHO takes what WHO labelled on the board, store:people what everybody did.
     """
-    from mipo_eval.cli.evaluate import complaints, refuse_unanswered
     from mipo_eval.cli.render import Output
     from mipo_eval.judges.presets import load_judge
     from mipo_eval.judges.validate import attack_json, examine, protocol_for
@@ -129,9 +128,16 @@ def validate(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number i
     output.show(*(_attacked(attacked, judge) if attacked else ()))
     attacks = {"attacks": attack_json(attacked)} if attacked else {}
     output.document({"judge": judge} | (_quality_json(found) if found else {}) | attacks)
-    if asked and found:
-        calls = (asked, found.quality.failed_calls, found.quality.replies)
-        refuse_unanswered(complaints([calls]))
+    _conclude(output, asked, found)
+
+
+def _conclude(output: "Output", asked: "Judge | None", found: "Examination | None") -> None:
+    """Show what a judge cost, and why it failed where it mostly did."""
+    from mipo_eval.cli.evaluate import complaints, conclude
+
+    if asked:
+        counted = [(asked, found.quality.failed_calls, found.quality.replies)] if found else []
+        conclude(output, [asked], complaints(counted))
 
 
 def _shown(data: str) -> str:
