@@ -5,6 +5,7 @@ memory, and brings two fifths of the megabytes.
 """
 
 import json
+import os
 import time
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from mipo_eval.errors import BackendError, ConfigError
 from mipo_eval.models.base import Limits, Reply, Request, sendable
-from mipo_eval.models.credentials import PLACEHOLDER
+from mipo_eval.models.credentials import PLACEHOLDER, host_variables, is_confidential
 from mipo_eval.models.openai import read_completion
 from mipo_eval.models.server import Send, ServedBackend, Trouble, clean
 from mipo_eval.models.spec import normal_url
@@ -101,6 +102,7 @@ class AnyLlmBackend(ServedBackend):
         try:
             kind = AnyLLM.get_provider_class(provider)
             self._variable = kind.ENV_API_KEY_NAME
+            self._refuse_plain(kind.ENV_API_BASE_NAME)
             return AnyLLM.create(
                 provider,
                 api_key=self._key_to_give(),
@@ -124,6 +126,15 @@ class AnyLlmBackend(ServedBackend):
             raise ConfigError(f"any-llm:{provider} needs {needed}") from None
         except (AnyLLMError, ValueError) as error:
             raise BackendError(f"{self._where} cannot be asked: {clean(str(error))}") from None
+
+    def _refuse_plain(self, address: str | None) -> None:
+        """Raise BackendError where any-llm would send a key over plain http to another machine."""
+        moved = os.environ.get(address or "", "")
+        if moved and not self.urls and not is_confidential(moved):
+            raise BackendError(
+                f"{address} is plain http, over which everybody can read the key: use https, or "
+                f"any-llm:{self.provider}:{self.model}@{moved} with {host_variables(moved)[0]}"
+            )
 
     def _key_to_give(self) -> str | None:
         """Return the key, or None where the provider's own variable is for any-llm to read."""

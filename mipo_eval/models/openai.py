@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mipo_eval.models.base import Limits, Reply, Request, sendable
 from mipo_eval.models.credentials import PLACEHOLDER, Credential, SentKey, set_key
-from mipo_eval.models.server import Send, ServedBackend, Trouble, clean
+from mipo_eval.models.server import Send, ServedBackend, Trouble, clean, status_kind
 from mipo_eval.models.spec import OPENAI_URL, is_private, normal_url
 
 if TYPE_CHECKING:
@@ -288,6 +288,8 @@ def read_completion(content: bytes, seconds: float | None = None) -> Reply:
     """
     try:
         body = json.loads(content)
+        if told := _told_inside(body):
+            raise told
         choice = body["choices"][0]
         message = choice["message"]
         text, refusal = message.get("content"), message.get("refusal")
@@ -312,6 +314,17 @@ def read_completion(content: bytes, seconds: float | None = None) -> Reply:
         seconds=seconds,
         logprobs=_first_token(choice.get("logprobs")),
     )
+
+
+def _told_inside(body: Any) -> Trouble | None:
+    """Return the error in the body of an answer that calls itself a success, as OpenRouter's do."""
+    error = body.get("error") if isinstance(body, dict) and not body.get("choices") else None
+    if not isinstance(error, dict):
+        return None
+    code = error.get("code")
+    kind = status_kind(code) if isinstance(code, int) and code >= 400 else "bad_reply"
+    words = clean(f"the server answered {code}: {error.get('message')}")
+    return Trouble(kind, words, again=kind not in {"auth", "bad_request"}, billed=True)
 
 
 def _first_token(logprobs: Any) -> tuple[tuple[str, float], ...] | None:

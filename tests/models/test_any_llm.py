@@ -121,6 +121,13 @@ def test_what_cannot_be_asked_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     assert said("any-llm:openrouter:m") == missing
 
 
+def test_no_key_goes_over_plain_http(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENROUTER_API_KEY", "sk-or-mine")
+    monkeypatch.setenv("OPENROUTER_API_BASE", "http://proxy.example.com/v1")
+    with pytest.raises(BackendError, match="with MIPO_EVAL_KEY_PROXY_EXAMPLE_COM"):
+        asyncio.run(load_backend("any-llm:openrouter:org/judge").check())
+
+
 def test_a_refused_key_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENROUTER_API_KEY", "sk-or-mine")
     with OpenAIServer(acts.expired_key("Incorrect API key sk-or-mine")) as server:

@@ -402,3 +402,21 @@ def test_load_backend_reads_model_and_url(monkeypatch: pytest.MonkeyPatch) -> No
 def test_specs_that_name_nothing_are_refused(spec: str) -> None:
     with pytest.raises(ConfigError, match="openai:MODEL"):
         load_backend(spec)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "calls"),
+    [
+        (402, "bad_request", 1),
+        (429, "rate_limit", 3),
+        (502, "server_error", 3),
+        (None, "bad_reply", 3),
+    ],
+)
+def test_an_error_that_calls_itself_a_success(code: int | None, kind: str, calls: int) -> None:
+    body = {"error": {"code": code, "message": "Provider returned error"}}
+    with OpenAIServer(server_acts.json_act(body)) as server:
+        [(_, failure)] = answers(OpenAIBackend("judge", server.url, limits=FAST), [request()])
+        assert server.chats == calls
+    assert isinstance(failure, Failure)
+    assert (failure.kind, "Provider returned error" in failure.detail) == (kind, True)
