@@ -1,7 +1,7 @@
 """Any other provider, through any-llm: Bedrock, Vertex, Mistral, OpenRouter and some forty more.
 
-Chosen over litellm, which does the same: it imports in a third of the time, in two fifths of the
-memory, and brings two fifths of the megabytes.
+Chosen over litellm, which does the same: it is imported in a third of the time (2 s, not 5), takes
+82 MB of memory instead of 197, and brings a third of the megabytes.
 """
 
 import json
