@@ -22,6 +22,7 @@ from mipo_eval.judges.parse import PARSER_VERSION, parse_choice, parse_rating, p
 from mipo_eval.judges.prompt import Prompt
 from mipo_eval.keys import digest
 from mipo_eval.models.base import Backend, Message, Request, Sampling
+from mipo_eval.models.changes import Changing
 from mipo_eval.models.thinking import take_apart
 from mipo_eval.records import Item, Rubric, text_key
 from mipo_eval.signature import short
@@ -71,6 +72,11 @@ class Judge:
         about = {"spec": self.spec, "backend": backend, "sampling": sampling}
         return {**about, "constrained": self.constrained, **self.signature_parts()}
 
+    @property
+    def settings(self) -> str | None:
+        """The settings its server made us change, or None: see `models/changes.py`."""
+        return self.backend.changes.settings if isinstance(self.backend, Changing) else None
+
     def signature_parts(self) -> Mapping[str, str]:
         """Return what a number judged by this judge says about it, for `signature.join`."""
         return {
@@ -79,6 +85,7 @@ class Judge:
             "protocol": self.protocol,
             "prompt": short(self.prompt.hash),
             "parser": PARSER_VERSION,
+            **({"settings": self.settings} if self.settings else {}),
         }
 
 
@@ -92,6 +99,8 @@ CALL_FAILED = "call failed"
 """How the reason of a rating begins whose call brought no reply."""
 CUT_JUDGE = "the judge was cut inside its thinking"
 """The reason of a rating whose reply ended before its answer began."""
+_IN_WORDS = {"no_room": "no room after thinking"}
+"""Kinds of failure that tables show in words."""
 UNPARSED = "unparsable reply"
 """The reason of a rating whose reply gave no one answer."""
 CUT = "reply cut off before an answer"
@@ -158,7 +167,7 @@ def read_rating(
         cut: whether it ended because there was no room for more.
     """
     if reply is None or status != "ok":
-        return None, f"{CALL_FAILED}: {status}"
+        return None, f"{CALL_FAILED}: {_IN_WORDS.get(status, status)}"
     rating = parse_rating(reply, LOW, HIGH, cut=cut)
     return rating, None if rating is not None else _unread(reply, cut=cut)
 
@@ -255,7 +264,7 @@ def read_verdict(
         cut: whether the reply ended because there was no room for more.
     """
     if reply is None or status != "ok":
-        return None, f"{CALL_FAILED}: {status}"
+        return None, f"{CALL_FAILED}: {_IN_WORDS.get(status, status)}"
     read = parse_verdict if protocol == "pairwise-tie" else parse_choice
     named = read(reply, cut=cut)
     if named is None:

@@ -73,6 +73,8 @@ class Preset(BaseModel):
     """A prompt file, relative to the preset's; default: ours for the protocol."""
     limits: dict[str, Any] = Field(default_factory=dict)
     """Concurrency, tries, pace and so on: the fields of `Limits`."""
+    api_key_env: str | None = None
+    """The environment variable that holds the key of the server in `backend`."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Further arguments of the backend, e.g. `tensor_parallel_size`."""
 
@@ -182,9 +184,11 @@ def load_judge(
     if prompt_file is None and preset.prompt:
         prompt_file = Path(named.name).parent / preset.prompt
     where, options = preset.backend, preset.options
+    if preset.api_key_env:
+        options = {**options, "api_key_env": preset.api_key_env}
     if named.kind is None and named.url:
         where = f"openai:{preset.served_name or read_name(where).name}@{named.url}"
-        options = {}  # they are for the backend that the preset names
+        options = {}  # they, and the key, are for the backend that the preset names
     limits = _limits(named.name, preset.limits, limits)
     sampling = preset.sampling()
     check_effort(sampling.effort, read_name(where).kind or "", where=f"the judge {name}")

@@ -1,7 +1,7 @@
 """Running a judge over responses or pairs: ask what is not known, store each verdict."""
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 from itertools import islice
 from typing import NamedTuple, TypeVar
 
@@ -15,10 +15,11 @@ from mipo_eval.judges.judge import (
     read_choice,
     read_rating,
 )
+from mipo_eval.models.changes import Changing
 from mipo_eval.records import Item, Rating, text_key
 from mipo_eval.store.calls import Call, Ledger
 from mipo_eval.store.engine import Store
-from mipo_eval.store.judges import put_judge
+from mipo_eval.store.judges import put_judge, specs_of
 from mipo_eval.store.verdicts import choices_on, put_choices, put_ratings, rated
 from mipo_eval.verdict import NOT_JUDGED, Choice, Pair, Total
 
@@ -83,20 +84,38 @@ async def _ask(
 
     What was answered is kept whatever happens, also when the user stops it.
     """
-    put_judge(store, judge.key, judge.name, judge.stored_spec)
     pending: list[Made] = []
     ledger: Ledger[Asked] = Ledger(store, judge.backend)
     try:
-        async with aclosing(ledger.ask((each, each) for each in questions)) as answers:
-            async for request, call in answers:
-                pending.append(read(request, call))
-                advance(1)
-                if len(pending) >= _FLUSH:
-                    keep(pending)
-                    pending = []
+        with recorded(store, judge):
+            async with aclosing(ledger.ask((each, each) for each in questions)) as answers:
+                async for request, call in answers:
+                    pending.append(read(request, call))
+                    advance(1)
+                    if len(pending) >= _FLUSH:
+                        keep(pending)
+                        pending = []
     finally:
         if pending:
             keep(pending)
+
+
+@contextmanager
+def recorded(store: Store, judge: Judge) -> Iterator[None]:
+    """Record who is asked, and what settings its server turned out not to take.
+
+    An earlier run may have found out about them. What it was answered is not asked again, so this
+    is where a judge learns with which settings its verdicts were made.
+    """
+    known = specs_of(store, {judge.key}).get(judge.key, {}).get("settings")
+    if isinstance(judge.backend, Changing):
+        judge.backend.changes.recall(known)
+    put_judge(store, judge.key, judge.name, judge.stored_spec)
+    try:
+        yield
+    finally:
+        if judge.settings != known:
+            put_judge(store, judge.key, judge.name, judge.stored_spec, replace=True)
 
 
 def _rating_questions(

@@ -25,6 +25,7 @@ from mipo_eval.judges.labelled import LabelledPair, pairs_key
 from mipo_eval.judges.presets import named_preset
 from mipo_eval.judges.quality import NO_VERDICT, Quality, quality, quality_json
 from mipo_eval.judges.replies import PairReading, count_questions, judge_pairs
+from mipo_eval.judges.run import recorded
 from mipo_eval.keys import digest, item_rng
 from mipo_eval.metrics.aggregate import rate_score
 from mipo_eval.models.prices import spending
@@ -139,10 +140,10 @@ def _examined(
 def _ask(
     store: Store, judge: Judge, pairs: Sequence[LabelledPair], what: str, progress: Progress
 ) -> tuple[PairReading, ...]:
-    put_judge(store, judge.key, judge.name, judge.stored_spec)
     stage = Stage(what, count_questions(judge, pairs), partial(spending, judge.backend))
     asked = judge_pairs(store, judge, pairs, advance=progress.advance)
-    return run_shown(asked, progress, stage)
+    with recorded(store, judge):
+        return run_shown(asked, progress, stage)
 
 
 def protocol_for(spec: str, pairs: Sequence[LabelledPair]) -> Protocol:

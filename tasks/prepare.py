@@ -237,7 +237,7 @@ class _Work:
         if len(made) < needed:
             reasons = [f"{reason}: {count}" for reason, count in failed.most_common(3)]
             if problem:
-                reasons.append(f"the last reply was refused because {problem}")
+                reasons.append(f"the last trouble: {problem}")
             raise DataError(
                 f"{self.plan.name}: only {len(made) * self.spec.items_each} of {wanted} {split} "
                 f"items could be made ({'; '.join(reasons) or 'no more candidates'}): use another "
@@ -332,7 +332,7 @@ async def extract(
         async with aclosing(ledger.ask(requests)) as calls:
             async for (key, messages), call in calls:
                 if call.text is None:
-                    yield key, Dropped(f"call failed: {call.status}")
+                    yield key, Dropped(f"call failed: {call.status}", call.detail or "")
                     continue
                 try:
                     value = parse(_answer(call.text))

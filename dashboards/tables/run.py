@@ -13,7 +13,7 @@ from mipo_eval.errors import ConfigError
 from mipo_eval.evaluation.score import Numbers
 from mipo_eval.metrics.aggregate import direction
 from mipo_eval.models.prices import load_prices
-from mipo_eval.models.spec import is_private
+from mipo_eval.models.spec import KINDS, is_private
 from mipo_eval.records import Run
 from mipo_eval.reports.reproduction import recipe
 from mipo_eval.signature import short
@@ -137,9 +137,11 @@ def dollars_for(spent: Spending) -> float | None:
     """Return what tokens cost one by one; None where price or tokens are not known."""
     backend, prompt, completion = spent.backend, spent.prompt_tokens, spent.completion_tokens
     urls = [url for url in backend.get("url", "").split(",") if url]
-    if backend.get("backend") not in {"openai", "gemini"} or (urls and all(map(is_private, urls))):
+    kind = KINDS.get(backend.get("backend", ""))
+    if kind is None or not kind.served or (urls and all(map(is_private, urls))):
         return 0.0
-    price = load_prices().find(backend.get("model", ""))
+    url = next(iter(urls), "")
+    price = load_prices().find(backend.get("model", ""), url=url, provider=backend.get("provider"))
     if price is None or prompt is None or completion is None:
         return None
     return price.cost(prompt, completion)

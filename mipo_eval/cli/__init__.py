@@ -63,7 +63,8 @@ def _one_line(message: str) -> str:
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Files and defaults: MIPO_EVAL_STORE, MIPO_EVAL_DATA, MIPO_EVAL_CACHE, "
-    "MIPO_EVAL_PRICES. Keys come from the environment only (OPENAI_API_KEY, GEMINI_API_KEY).",
+    "MIPO_EVAL_PRICES. Keys come from the environment only: OPENAI_API_KEY and so on by provider, "
+    "MIPO_EVAL_KEY_<HOST> for any other server.",
 )
 @click.option(
     "--model",

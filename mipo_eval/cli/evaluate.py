@@ -1,6 +1,6 @@
 """The main job: what was asked on the command line, turned into an evaluation and shown."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mipo_eval import settings
 from mipo_eval.cli.options import EvaluationOptions
-from mipo_eval.errors import ConfigError
+from mipo_eval.errors import BackendError, ConfigError
 
 if TYPE_CHECKING:
     from mipo_eval.cli.render import Output
@@ -33,11 +33,11 @@ def run_evaluation(asked: EvaluationOptions, store_url: str, *, as_json: bool) -
     with Store.open(store_url) as store:
         result = evaluate_asked(asked, store, output)
         failing = failing_by_short_key(store)
-    output.document(result_json(result, failing))
+    unanswered = complaints(_failed(result))
+    output.document(result_json(result, failing) | {"unanswered": unanswered})
     output.show(*score_tables(result.scores, result.run, failing))
-    for line in expenses(result.judges):
-        output.note(line)
     output.note(f"Responses and verdicts: mipo-eval show {result.run.run_id[:12]}")
+    conclude(output, result.judges, unanswered)
 
 
 def evaluate_asked(asked: EvaluationOptions, store: "Store", output: "Output") -> "Result":
@@ -107,16 +107,69 @@ def result_json(
 
 def expenses(judges: "Sequence[Judge]") -> list[str]:
     """Return a line for each judge that counts what it was asked now."""
-    from mipo_eval.models.prices import Metered
+    from mipo_eval.models.prices import HOW_TO_PRICE, Metered
 
     lines = []
     for judge in judges:
         usage = judge.backend.usage if isinstance(judge.backend, Metered) else None
         if usage is not None and usage.tries:
-            cost = "" if usage.cost is None else f", ${usage.cost:.4f}"
+            unknown = f"; its price is not known: {HOW_TO_PRICE}"
+            cost = unknown if usage.cost is None else f", ${usage.cost:.4f}"
             tokens = usage.prompt_tokens + usage.completion_tokens
             lines.append(f"{judge.name}: {usage.tries:,} calls, {tokens:,} tokens{cost}")
     return lines
+
+
+def complaints(counted: "Iterable[tuple[Judge, int, int]]") -> list[str]:
+    """Return a line for each judge whose calls failed for most of what it judges.
+
+    It ends with the server's own words, where it said some. `counted` are judges, each with the
+    number that failed and with that of all.
+    """
+    from mipo_eval.models.prices import Metered
+
+    found: dict[str, str] = {}
+    for judge, failed, total in counted:
+        if 2 * failed > total:
+            backend = judge.backend
+            why = backend.usage.complaint if isinstance(backend, Metered) else None
+            found[judge.key] = f"{judge.name}: calls for {failed:,} of {total:,} failed: {why}"
+    return list(found.values())
+
+
+def failed_of(score: "Score") -> tuple[int, int]:
+    """Return for how many items of a score a call to its judge failed, and of how many."""
+    from mipo_eval.judges.judge import CALL_FAILED
+
+    reasons = score.unscored_reasons.items()
+    return sum(n for why, n in reasons if why.startswith(CALL_FAILED)), (
+        score.n or 0
+    ) + score.unscored
+
+
+def _failed(result: "Result") -> "Iterator[tuple[Judge, int, int]]":
+    """Yield each judge with what failed of its judging the model under evaluation."""
+    from mipo_eval.signature import short
+
+    for judge in result.judges:
+        for score in result.scores:
+            if score.judge_key == short(judge.key) and score.control is None:
+                yield judge, *failed_of(score)
+
+
+def conclude(output: "Output", judges: "Sequence[Judge]", unanswered: "Sequence[str]") -> None:
+    """Show what judges cost, and why they failed, where the numbers above stand for little.
+
+    Raises:
+        BackendError: the calls to a judge failed for most of what it judges.
+    """
+    from mipo_eval.cli.render import inert
+
+    output.show(*(inert(line, "bold red") for line in unanswered))
+    for line in expenses(judges):
+        output.note(line)
+    if unanswered:
+        raise BackendError(f"{'; '.join(unanswered)}; the same command asks again what failed")
 
 
 def build_evaluation(asked: EvaluationOptions) -> "Evaluation":

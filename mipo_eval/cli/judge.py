@@ -75,7 +75,7 @@ def judge(
     a position flip. The checker rates and prefers what it rates higher. Nothing is asked or paid
     for twice; a stopped command continues. docs/judge.md describes the --json document.
     """
-    from mipo_eval.cli.evaluate import expenses
+    from mipo_eval.cli.evaluate import conclude
     from mipo_eval.cli.render import Output, inert
     from mipo_eval.compare.examples import example_json, examples, gap_json, gaps
     from mipo_eval.compare.head_to_head import contest_json, fight
@@ -95,6 +95,7 @@ def judge(
         each = _IN_DOCUMENT if as_json else _SHOWN
         apart = [examples(opened, found, each=each) for found in pairs.values()]
         wide = [(match, gaps(opened, match, most=2 * each)) for match in matches]
+    unanswered = _unanswered(contest, matches)
     output.document(
         contest_json(contest, matches, failing)
         | {
@@ -104,6 +105,7 @@ def judge(
                 for example in found
             ],
             "preference_gaps": [gap_json(match, gap) for match, found in wide for gap in found],
+            "unanswered": unanswered,
         }
     )
     output.show(*(inert(f"{e.label}  {e.about}") for e in contest.entrants))
@@ -113,8 +115,19 @@ def judge(
         output.show(*_apart(of_pair[0], found))
     for line in _cut(contest.judges, matches):
         output.warn(line)
-    for line in expenses(contest.judges):
-        output.note(line)
+    conclude(output, contest.judges, unanswered)
+
+
+def _unanswered(contest: "Contest", matches: "Sequence[Match]") -> list[str]:
+    """Return a line for each judge that could not judge most pairs."""
+    from mipo_eval.cli.evaluate import complaints, failed_of
+
+    by_key = {judge.key: judge for judge in contest.judges}
+    return complaints(
+        (by_key[match.judge_key], *failed_of(match.balance.win))
+        for match in matches
+        if match.judge_key
+    )
 
 
 def _cut(judges: "Sequence[Judge]", matches: "Sequence[Match]") -> list[str]:

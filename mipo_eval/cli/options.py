@@ -50,7 +50,8 @@ judges_option: Decorator = click.option(
     multiple=True,
     metavar="JUDGE",
     help="Preset (gpt-4.1, qwen2.5-14b@URL, family, ...), your own FILE.yaml, openai:MODEL@URL, "
-    "gemini:MODEL, hf:PATH, vllm:PATH or checker; repeat for several. Default: the suite's own.",
+    "azure:DEPLOYMENT@URL, anthropic:MODEL, gemini:MODEL, any-llm:PROVIDER:MODEL, hf:PATH, "
+    "vllm:PATH or checker; repeat for several. Default: the suite's own.",
 )
 
 prompting_option: Decorator = click.option(

@@ -109,7 +109,7 @@ def validate(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number i
     output = Output(as_json=as_json)
     folder = data_dir or settings.data_dir()
     with Store.open(store) as opened:
-        found = attacked = None
+        found = attacked = asked = None
         if replies and data is not None:
             found = _from_replies(opened, judge, (data, folder, replies), (limit, seed))
         else:
@@ -129,6 +129,16 @@ def validate(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number i
     output.show(*(_attacked(attacked, judge) if attacked else ()))
     attacks = {"attacks": attack_json(attacked)} if attacked else {}
     output.document({"judge": judge} | (_quality_json(found) if found else {}) | attacks)
+    _conclude(output, asked, found)
+
+
+def _conclude(output: "Output", asked: "Judge | None", found: "Examination | None") -> None:
+    """Show what a judge cost, and why it failed where it mostly did."""
+    from mipo_eval.cli.evaluate import complaints, conclude
+
+    if asked:
+        counted = [(asked, found.quality.failed_calls, found.quality.replies)] if found else []
+        conclude(output, [asked], complaints(counted))
 
 
 def _shown(data: str) -> str:

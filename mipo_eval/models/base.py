@@ -105,6 +105,7 @@ FailureKind = Literal[
     "bad_request",
     "bad_reply",
     "refused",
+    "no_room",
     "budget",
 ]
 

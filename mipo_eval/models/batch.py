@@ -23,7 +23,7 @@ from collections.abc import (
     Iterator,
     Mapping,
 )
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
@@ -31,9 +31,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from mipo_eval.errors import BackendError, ConfigError
 from mipo_eval.keys import digest
 from mipo_eval.models.base import Answers, Failure, Limits, Reply, Request
+from mipo_eval.models.changes import lacks_room, no_room, refused_setting
 from mipo_eval.models.gemini import GeminiBackend, config_of, contents_of, read_answer
 from mipo_eval.models.openai import OpenAIBackend, read_completion
-from mipo_eval.models.prices import Budget, Usage
+from mipo_eval.models.prices import NOT_ASKED, Budget, Usage
 from mipo_eval.models.server import Found, ServedBackend, Trouble, clean, status_kind
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class BatchBackend(ServedBackend, Generic[Client, Job]):
     """What backends have in common that ask through a batch service; goes before the other base.
 
     Args:
-        model, base_url, limits: as in `ServedBackend`.
+        model, base_url, limits, api_key_env: as in `ServedBackend`.
         job_requests: in one job at most; they are kept in memory until it is done.
         poll_seconds: between two looks at a job; the first come sooner, since small jobs end soon.
     """
@@ -89,10 +90,11 @@ class BatchBackend(ServedBackend, Generic[Client, Job]):
         base_url: str | None = None,
         *,
         limits: Limits | None = None,
+        api_key_env: str | None = None,
         job_requests: int = 20_000,
         poll_seconds: float = 30.0,
     ) -> None:
-        super().__init__(model, base_url, limits=limits)
+        super().__init__(model, base_url, limits=limits, api_key_env=api_key_env)
         if len(self.urls) > 1:
             raise ConfigError("batches go to one server: give one URL")
         self._job_requests = min(job_requests, self.most_requests)
@@ -101,6 +103,8 @@ class BatchBackend(ServedBackend, Generic[Client, Job]):
         self._budget = Budget(self.price and self.price.in_batches(), self.limits.money())
         self._held: dict[str, float] = {}
         """Money set aside, by ledger key."""
+        self._tokens: dict[str, int] = {}
+        """Tokens that replies were given, by ledger key."""
 
     @property
     def usage(self) -> Usage:
@@ -187,8 +191,8 @@ class BatchBackend(ServedBackend, Generic[Client, Job]):
                 running.append((job, {name: left.pop(name) for name in job.keys & left.keys()}))
                 continue
             for name, outcome in (await self._collected(job, client)).items():
-                # A failure in an old job is asked again now; only a reply is taken from it.
-                if name in left and isinstance(outcome, Reply):
+                # What failed in an old job is asked again now; only an answer is taken from it.
+                if name in left and isinstance(outcome, Reply) and not lacks_room(outcome):
                     yield name, self._counted(left.pop(name), outcome)
         for name, failure in self._afforded(left):
             yield name, failure
@@ -206,14 +210,17 @@ class BatchBackend(ServedBackend, Generic[Client, Job]):
     def _afforded(self, left: dict[str, Request]) -> Iterator[tuple[str, Failure]]:
         """Set money aside for the requests; take out, and yield, those it does not suffice for."""
         for name, request in list(left.items()):
-            reserved = self._budget.reserve(request)
+            used = self.changes.applied(request)
+            self._tokens[name] = used.sampling.max_tokens
+            reserved = self._budget.reserve(used)
             if reserved is not None:
                 self._held[name] = reserved
                 continue
             del left[name]
-            self.usage.failures += 1
-            detail = f"not asked: {self._budget.purse.used_up()}"
-            yield name, Failure(kind="budget", detail=detail, attempts=0)
+            detail = f"{NOT_ASKED}{self._budget.purse.used_up()}"
+            failure = Failure(kind="budget", detail=detail, attempts=0)
+            self.usage.ended(failure)
+            yield name, failure
 
     async def _collected(self, job: SentBatch, client: Client) -> Mapping[str, Reply | Failure]:
         """Wait until a job is done and return what it has answered."""
@@ -236,11 +243,15 @@ class BatchBackend(ServedBackend, Generic[Client, Job]):
     def _counted(self, request: Request, outcome: Reply | Failure) -> Reply | Failure:
         """Add an outcome to usage and budget, and return it."""
         cost = 0.0
-        if isinstance(outcome, Failure):
-            self.usage.failures += 1
-        else:
+        key = request.key(self.identity)
+        tokens = self._tokens.pop(key, request.sampling.max_tokens)
+        if isinstance(outcome, Reply):
             cost = self._budget.count(request, outcome)
-        self._budget.purse.settle(self._held.pop(request.key(self.identity), 0.0), cost)
+            if lacks_room(outcome):  # the next run of the same command gives it more
+                self.changes.make_room(tokens)
+                outcome = no_room(tokens)
+        self.usage.ended(outcome)
+        self._budget.purse.settle(self._held.pop(key, 0.0), cost)
         return outcome
 
     async def _patiently(self, call: Callable[[], Awaitable[Found]]) -> Found:
@@ -274,8 +285,7 @@ class OpenAIBatchBackend(BatchBackend["openai.AsyncOpenAI", "Batch"], OpenAIBack
 
     @asynccontextmanager
     async def _service(self) -> AsyncIterator["openai.AsyncOpenAI"]:
-        async with AsyncExitStack() as stack:
-            [server] = await self._open(stack)
+        async with self.opened_servers() as [server]:
             yield server.client
 
     async def _submit(
@@ -283,7 +293,9 @@ class OpenAIBatchBackend(BatchBackend["openai.AsyncOpenAI", "Batch"], OpenAIBack
     ) -> "Batch":
         about = {"method": "POST", "url": "/v1/chat/completions"}
         lines = (
-            json.dumps({"custom_id": name, **about, "body": self.body(request)})
+            json.dumps(
+                {"custom_id": name, **about, "body": self.body(self.changes.applied(request))}
+            )
             for name, request in requests.items()
         )
         content = "\n".join(lines).encode()
@@ -312,8 +324,16 @@ class OpenAIBatchBackend(BatchBackend["openai.AsyncOpenAI", "Batch"], OpenAIBack
         found: dict[str, Reply | Failure] = {}
         for file in (job.output_file_id, job.error_file_id):
             if file:
-                found.update(_line_outcome(line) for line in await self._lines(client, file))
+                lines = await self._lines(client, file)
+                found.update(_line_outcome(line) for line in lines)
+                self._learn(_refusal(line) for line in lines)
         return found
+
+    def _learn(self, refusals: Iterable[tuple[str, str | None] | None]) -> None:
+        """Note what requests were refused for, so that the next job leaves it out."""
+        for refusal in dict.fromkeys(refusals):
+            if refusal and (name := refused_setting(self.optional, *refusal)):
+                self.leave_out(name)
 
     async def _latest(self, client: "openai.AsyncOpenAI") -> AsyncIterator["Batch"]:
         async for batch in client.batches.list(limit=100):
@@ -347,14 +367,24 @@ def _line_outcome(line: dict[str, Any]) -> tuple[str, Reply | Failure]:
     answer = line.get("response") or {}
     status = answer.get("status_code")
     if status == 200:
-        return name, _outcome(lambda: read_completion(json.dumps(answer.get("body")).encode()))
+        return name, read_outcome(lambda: read_completion(json.dumps(answer.get("body")).encode()))
     error = line.get("error") or (answer.get("body") or {}).get("error") or {}
     message = str(error.get("message") or error.get("code") or "no reason given")
     kind = status_kind(status) if isinstance(status, int) else "server_error"
     return name, Failure(kind=kind, detail=f"in a batch: {message}")
 
 
-def _outcome(read: Callable[[], Reply]) -> Reply | Failure:
+def _refusal(line: dict[str, Any]) -> tuple[str, str | None] | None:
+    """Return the words of a refused request (400) and the parameter they name, or None."""
+    answer = line.get("response") or {}
+    if answer.get("status_code") != 400:
+        return None
+    error = (answer.get("body") or {}).get("error") or {}
+    return str(error.get("message")), error.get("param")
+
+
+def read_outcome(read: Callable[[], Reply]) -> Reply | Failure:
+    """Return what was read, or the failure that reading it is."""
     try:
         return read()
     except Trouble as trouble:
@@ -383,7 +413,7 @@ class GeminiBatchBackend(BatchBackend["AsyncClient", "BatchJob"], GeminiBackend)
             InlinedRequest(
                 model=self.model,
                 contents=list(contents_of(request)),
-                config=config_of(request, constrained=bool(request.choices)),
+                config=config_of(self.changes.applied(request), constrained=bool(request.choices)),
                 metadata={"key": name},
             )
             for name, request in requests.items()
@@ -421,4 +451,4 @@ def _gemini_outcome(answer: Any) -> Reply | Failure:
     if answer.response is None:
         message = answer.error.message if answer.error else "no reason given"
         return Failure(kind="server_error", detail=clean(f"in a batch: {message}"))
-    return _outcome(lambda: read_answer(answer.response))
+    return read_outcome(lambda: read_answer(answer.response))

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from mipo_eval.errors import ConfigError
 from mipo_eval.models.base import Limits, Reply, Request, sendable
+from mipo_eval.models.credentials import PLACEHOLDER, SentKey, set_key
 from mipo_eval.models.server import Send, ServedBackend, Trouble, clean
-from mipo_eval.models.spec import KEYS, is_private, normal_url
+from mipo_eval.models.spec import is_private, normal_url
 
 if TYPE_CHECKING:
     from google.genai.client import AsyncClient
@@ -34,14 +35,20 @@ class GeminiBackend(ServedBackend):
     kind = "gemini"
 
     def __init__(
-        self, model: str, base_url: str | None = None, *, limits: Limits | None = None
+        self,
+        model: str,
+        base_url: str | None = None,
+        *,
+        limits: Limits | None = None,
+        api_key_env: str | None = None,
     ) -> None:
-        super().__init__(model.removeprefix("models/"), base_url, limits=limits)
+        name = model.removeprefix("models/")
+        super().__init__(name, base_url, limits=limits, api_key_env=api_key_env)
         self._enum_works: bool | None = None
         """Whether the server takes the enum schema; None until the first answer tells."""
 
     def _servers(self, base_url: str | None) -> tuple[str, ...]:
-        return (normal_url(base_url or _DEFAULT_URL, key=KEYS["gemini"][0]),)
+        return (normal_url(base_url or _DEFAULT_URL),)
 
     async def check(self) -> None:
         """Ask the server for this model; see `Backend.check`."""
@@ -76,21 +83,31 @@ class GeminiBackend(ServedBackend):
         from google import genai
         from google.genai.types import HttpOptions, HttpRetryOptions
 
-        key, limits = self.api_key(self.urls[0]), self.limits
+        [url], limits = self.urls, self.limits
+        sent = SentKey(credential=self.credential(url), header="x-goog-api-key")
+
+        async def keyed(
+            request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+        ) -> aiohttp.ClientResponse:
+            set_key(request.headers, str(request.url), url, sent)
+            return await handler(request)
+
         async with aiohttp.ClientSession(
+            middlewares=[keyed],
             connector=aiohttp.TCPConnector(limit=limits.concurrency),
-            trust_env=not is_private(self.urls[0]),
+            trust_env=not is_private(url),
         ) as session:
             options = HttpOptions(
-                base_url=self.urls[0],
+                base_url=url,
                 api_version="v1beta",  # where preview models are
                 timeout=int(limits.timeout * 1000),
                 # Ours are counted and spread; the client would sleep up to ten seconds itself.
                 retry_options=HttpRetryOptions(attempts=1),
                 aiohttp_client=session,
             )
+            # The real key is set as a request leaves.
             async with genai.Client(
-                api_key=key or "none", vertexai=False, http_options=options
+                api_key=PLACEHOLDER, vertexai=False, http_options=options
             ).aio as client:
                 yield client
 
@@ -172,6 +189,8 @@ def read_answer(answer: "GenerateContentResponse", seconds: float | None = None)
     thinking = "".join(part.text for part in parts if part.text and part.thought)
     if finish not in {None, "STOP", "MAX_TOKENS"} or (finish is None and not text):
         raise Trouble("bad_reply", f"the answer ended with {finish}", again=True, billed=True)
+    if not parts and finish == "STOP":
+        raise Trouble("bad_reply", "the reply holds no text", again=True, billed=True)
     usage = answer.usage_metadata
     return Reply(
         text=text,

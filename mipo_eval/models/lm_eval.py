@@ -23,6 +23,7 @@ from typing import Any
 from mipo_eval.errors import ConfigError, ModelError
 from mipo_eval.keys import clean_text, digest
 from mipo_eval.models.effort import Effort
+from mipo_eval.models.lm_eval_keyed import keyed
 from mipo_eval.models.raw_response import RawResponse
 from mipo_eval.models.spec import OPENAI_URL, ModelSpec, load_backend
 from mipo_eval.records import Response
@@ -237,7 +238,7 @@ def _construct(model: ModelSpec, options: ModelOptions, decoding: Decoding) -> A
     if model.engine == "lm-eval":
         from lm_eval.api.registry import get_model
 
-        return get_model(model.target)(**model.arguments)
+        return keyed(get_model(model.target))(**model.arguments)
     module, name, extra = _RECORDING[model.engine]
     try:
         kind = getattr(import_module(module), name)

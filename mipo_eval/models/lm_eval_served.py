@@ -1,9 +1,7 @@
 """lm-eval's chat-completions model, keeping why each response ended and what was refused."""
 
 import json
-import os
 from contextlib import suppress
-from functools import cached_property
 from typing import Any
 
 from aiohttp import ClientResponseError
@@ -11,8 +9,10 @@ from lm_eval.models.openai_completions import LocalChatCompletion
 
 from mipo_eval.errors import ModelError
 from mipo_eval.keys import canonical_json
+from mipo_eval.models.credentials import credential
 from mipo_eval.models.effort import Effort
 from mipo_eval.models.lm_eval import Recording, rounds
+from mipo_eval.models.lm_eval_keyed import Keyed
 from mipo_eval.models.openai import given_thinking
 from mipo_eval.models.raw_response import FINISHED, RawResponse
 from mipo_eval.models.served_prompt import served_prompt_end
@@ -21,7 +21,7 @@ from mipo_eval.models.thinking import continued, marked
 _REFUSED = {400, 404, 413, 422}
 
 
-class RecordingChatCompletion(Recording, LocalChatCompletion):  # type: ignore[misc]
+class RecordingChatCompletion(Keyed, Recording, LocalChatCompletion):  # type: ignore[misc]
     """LocalChatCompletion whose last `generate_until` can be asked for its outcomes.
 
     A server that stops answering is a ModelError.
@@ -34,11 +34,6 @@ class RecordingChatCompletion(Recording, LocalChatCompletion):  # type: ignore[m
         url = self.base_url.removesuffix("/chat/completions")
         self._prompt_end = served_prompt_end(url, self.model, effort)
         self._record(seed)
-
-    @cached_property
-    def api_key(self) -> str:
-        """The key of OPENAI_API_KEY; a local server needs none."""
-        return os.environ.get("OPENAI_API_KEY", "")
 
     def _too_long(self, request: Any) -> None:
         """Leave it to the server, which knows its context."""
@@ -73,9 +68,8 @@ class RecordingChatCompletion(Recording, LocalChatCompletion):  # type: ignore[m
             return await super().amodel_call(*args, **kwargs)
         except ClientResponseError as error:
             if error.status in {401, 403}:
-                raise ModelError(
-                    f"{self.base_url} refuses our key (HTTP {error.status}): set OPENAI_API_KEY"
-                ) from error
+                wanted = credential(self.base_url)
+                raise ModelError(f"{self.base_url} {wanted} (HTTP {error.status})") from error
             if error.status not in _REFUSED:
                 raise
             reason = f"the server refused the request (HTTP {error.status})"

@@ -4,13 +4,14 @@ import json
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mipo_eval.models.base import Limits, Reply, Request, sendable
-from mipo_eval.models.server import Send, ServedBackend, Trouble, clean
+from mipo_eval.models.credentials import PLACEHOLDER, Credential, SentKey, set_key
+from mipo_eval.models.server import Send, ServedBackend, Trouble, clean, status_kind
 from mipo_eval.models.spec import OPENAI_URL, is_private, normal_url
 
 if TYPE_CHECKING:
@@ -19,6 +20,14 @@ if TYPE_CHECKING:
 
 URL = "OPENAI_BASE_URL"
 """The environment variable for the default server, as in the openai package."""
+
+
+_TOKENS = ("max_completion_tokens", "max_tokens")
+"""What the limit on tokens is called, the newer name first."""
+
+
+_NO_ROOM = b"max_tokens or model output limit was reached"
+"""How OpenAI refuses a request whose tokens were used up before the answer."""
 
 
 @dataclass(slots=True)
@@ -44,15 +53,48 @@ class OpenAIBackend(ServedBackend):
     """
 
     kind = "openai"
+    # The limit on tokens is renamed; log-probabilities only refine a rating.
+    optional = frozenset({"temperature", "seed", "logprobs", "top_logprobs", *_TOKENS})
 
     def __init__(
-        self, model: str, base_url: str | None = None, *, limits: Limits | None = None
+        self,
+        model: str,
+        base_url: str | None = None,
+        *,
+        limits: Limits | None = None,
+        api_key_env: str | None = None,
     ) -> None:
-        super().__init__(model, base_url, limits=limits)
+        super().__init__(model, base_url, limits=limits, api_key_env=api_key_env)
         self._choices_work: bool | None = None
         """Whether the server takes `structured_outputs`; None until the first answer tells."""
-        self._rejected: set[str] = set()
-        """Optional parameters the server said it does not take."""
+        self._refused_names: set[str] = set()
+        """Names of the limit on tokens that the server does not take."""
+
+    @property
+    def official(self) -> bool:
+        """Whether this is OpenAI's own service, which has other extensions than vLLM."""
+        return self.urls == (OPENAI_URL,)
+
+    def chat_url(self, url: str) -> str:
+        """Return where a server is asked for completions."""
+        return f"{url}/chat/completions"
+
+    def models_url(self, url: str) -> str:
+        """Return where a server lists its models."""
+        return f"{url}/models"
+
+    def sent_key(self, held: Credential) -> SentKey:
+        """Return a key in the form in which it is sent."""
+        return SentKey(credential=held, before="Bearer ")
+
+    def client(self, url: str, http: "httpx2.AsyncClient") -> "openai.AsyncOpenAI":
+        """Return the client of a server; its key is set as a request leaves."""
+        import openai
+
+        # Retries are ours: they are counted, spread and shared with the other backends.
+        return openai.AsyncOpenAI(
+            api_key=PLACEHOLDER, base_url=url, max_retries=0, http_client=http
+        )
 
     def _servers(self, base_url: str | None) -> tuple[str, ...]:
         given = base_url or os.environ.get(URL) or OPENAI_URL
@@ -60,14 +102,13 @@ class OpenAIBackend(ServedBackend):
 
     async def check(self) -> None:
         """Ask each server for its list of models; see `Backend.check`."""
-        async with AsyncExitStack() as stack:
-            for server in await self._open(stack):
-                await self.check_served(server.url, self._models(server))
+        async with self.opened_servers() as servers:
+            for server in servers:
+                await self.check_served(server.url, self.models(server))
 
     @asynccontextmanager
     async def _opened(self) -> AsyncIterator[Send]:
-        async with AsyncExitStack() as stack:
-            servers = await self._open(stack)
+        async with self.opened_servers() as servers:
 
             async def send(request: Request) -> Reply:
                 server = min(servers, key=lambda one: one.in_flight)
@@ -79,63 +120,77 @@ class OpenAIBackend(ServedBackend):
 
             yield send
 
-    async def _open(self, stack: AsyncExitStack) -> list[_Server]:
-        """Return a client per server; clients belong to one event loop and end with `stack`."""
-        servers = [_server(url, self.api_key(url), self.limits) for url in self.urls]
-        for server in servers:
-            await stack.enter_async_context(server.client)
-        return servers
+    @asynccontextmanager
+    async def opened_servers(self) -> AsyncIterator[list[_Server]]:
+        """Open a client per server; clients belong to one event loop."""
+        servers = []
+        async with AsyncExitStack() as stack:
+            for url in self.urls:
+                http = _connections(url, self.sent_key(self.credential(url)), self.limits)
+                client = await stack.enter_async_context(self.client(url, http))
+                for name, value in client.default_headers.items():
+                    # A header that is left out is no string; each kind of body has its own type.
+                    if isinstance(value, str) and name.lower() != "content-type":
+                        http.headers[name] = value
+                servers.append(_Server(url, client, http))
+            yield servers
 
     async def _send(self, server: _Server, request: Request) -> Reply:
-        """Try one request once; what the server does not take is left out and remembered."""
-        import openai
+        """Try one request once, without what the server turns out not to take."""
+        return await self.accepted(
+            lambda refused: self._constrained(server, self.body(request, refused))
+        )
 
-        body = self.body(request)
-        plain = False
-        while True:
-            try:
-                reply = await self._post(server, body)
-            except openai.APIStatusError as error:
-                rejected = error.status_code in {400, 422}
-                if rejected and error.param in _OPTIONAL and error.param in body:
-                    self._rejected.add(error.param)
-                    body = self.body(request)
-                elif rejected and "structured_outputs" in body and not self._choices_work:
-                    plain = True
-                else:
-                    raise self.trouble(error, server.url) from None
-                if plain:
-                    body.pop("structured_outputs", None)
-                continue
-            # Only a plain request that succeeds proves that the parameter was what was wrong.
-            if plain or "structured_outputs" in body:
-                self._choices_work = not plain
-            return reply
+    async def _constrained(self, server: _Server, body: Mapping[str, Any]) -> Reply:
+        """Ask once, in plain text where the server rejects the choices."""
+        try:
+            reply = await self._post(server, body)
+        except Trouble as trouble:
+            plain = {name: value for name, value in body.items() if name != "structured_outputs"}
+            other = trouble.kind != "bad_request" or trouble.stops or trouble.refuses
+            if plain == body or other or self._choices_work:
+                raise
+            reply = await self._post(server, plain)
+            # Only a plain request that succeeds proves that the choices were what was wrong.
+            self._choices_work = False
+        else:
+            if "structured_outputs" in body:
+                self._choices_work = True
+        return reply
 
-    def body(self, request: Request) -> dict[str, Any]:
-        """Return what the server is sent for a request."""
+    def leave_out(self, *names: str) -> None:
+        """Send these no more; the limit on tokens is sent by its other name."""
+        super().leave_out(*names)
+        self._refused_names |= {*names} & {*_TOKENS}
+
+    def body(self, request: Request, without: Collection[str] = ()) -> dict[str, Any]:
+        """Return what the server is sent for a request, without some optional settings."""
         sampling = request.sampling
-        official = self.urls == (OPENAI_URL,)
+        official = self.official
         body: dict[str, Any] = {
             "model": self.model,
             "messages": [
                 {"role": turn.role, "content": sendable(turn.content)} for turn in request.messages
             ],
-            "seed": sampling.seed,
         }
-        if sampling.temperature is not None:
-            body["temperature"] = sampling.temperature
-        if sampling.reasoning is not None:
-            body["reasoning_effort"] = sampling.reasoning
+        optional = {
+            "seed": sampling.seed,
+            "temperature": sampling.temperature,
+            "reasoning_effort": sampling.reasoning,
+            "logprobs": True if sampling.logprobs else None,
+            "top_logprobs": sampling.logprobs or None,
+        }
+        body |= {name: value for name, value in optional.items() if value is not None}
         body |= sampling.effort.request_parameters()
-        if sampling.logprobs:
-            body |= {"logprobs": True, "top_logprobs": sampling.logprobs}
         # OpenAI's newer models take only the new name, most other servers only the old one.
-        new_name = official or "max_tokens" in self._rejected
-        body["max_completion_tokens" if new_name else "max_tokens"] = sampling.max_tokens
+        names = _TOKENS if official else _TOKENS[::-1]
+        refused = {*without, *self._refused_names, *self.changes.left_out}
+        body[next((name for name in names if name not in refused), names[0])] = sampling.max_tokens
         if request.choices and not official and self._choices_work is not False:
             body["structured_outputs"] = {"choice": list(request.choices)}
-        return {name: value for name, value in body.items() if name not in self._rejected}
+        both = {"logprobs", "top_logprobs"}
+        left_out = (refused | (both if both & refused else set())) - {*_TOKENS}
+        return {name: value for name, value in body.items() if name not in left_out}
 
     async def _post(self, server: _Server, body: Mapping[str, Any]) -> Reply:
         """Ask for one completion over the client's connections.
@@ -144,15 +199,17 @@ class OpenAIBackend(ServedBackend):
         and checks of a request that is the same but for its text.
         """
         start = time.perf_counter()
-        posted = server.http.post(f"{server.url}/chat/completions", json=body)
+        posted = server.http.post(self.chat_url(server.url), json=body)
         answer = await self.mapped(posted, server.url)
+        if answer.status_code == 400 and _NO_ROOM in answer.content:
+            return Reply(text="", finish_reason="length")
         if not answer.is_success:
-            raise _status_error(answer)
+            raise self.trouble(_status_error(answer), server.url)
         return read_completion(answer.content, time.perf_counter() - start)
 
-    async def _models(self, server: _Server) -> list[str] | None:
+    async def models(self, server: _Server) -> list[str] | None:
         """Return the models a server lists, or None if it has no such list."""
-        answer = await self.mapped(server.http.get(f"{server.url}/models"), server.url)
+        answer = await self.mapped(server.http.get(self.models_url(server.url)), server.url)
         if answer.status_code == 404:
             return None
         if not answer.is_success:
@@ -188,6 +245,7 @@ class OpenAIBackend(ServedBackend):
                 _words(error),
                 stops=error.code == "insufficient_quota",
                 after=error.response.headers.get("retry-after"),
+                named=error.param,
             )
         root: BaseException = error
         while root.__cause__ is not None:
@@ -201,37 +259,26 @@ class OpenAIBackend(ServedBackend):
         return Trouble("connection", f"no answer from {url}: {reason}", again=True, billed=reached)
 
 
-_OPTIONAL = frozenset({"seed", "max_tokens", "logprobs", "top_logprobs"})
-"""A temperature of 0 needs no seed, max_tokens has a newer name, and log-probabilities only refine
-a rating that is there without them."""
-
-
-def _server(url: str, key: str | None, limits: Limits) -> _Server:
+def _connections(url: str, sent: SentKey, limits: Limits) -> "httpx2.AsyncClient":
+    """Return the connections to a server, whose every request carries its key."""
     import ssl
 
     import httpx2
     import openai
 
+    async def keyed(request: httpx2.Request) -> None:
+        set_key(request.headers, str(request.url), url, sent)
+
     # Loading the certificates takes 40 ms; an empty context suits http and trusts no https.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if url.startswith("http:") else True
     # aiohttp instead of httpx: half the time per call, which is what limits short verdicts.
-    http = openai.DefaultAioHttpClient(
+    return openai.DefaultAioHttpClient(
+        event_hooks={"request": [keyed]},
         timeout=limits.timeout,
         limits=httpx2.Limits(max_connections=limits.concurrency),
         trust_env=not is_private(url),
         verify=context,
     )
-    client = openai.AsyncOpenAI(
-        api_key=key or "none",
-        base_url=url,
-        max_retries=0,  # ours are counted, spread and shared with the other backends
-        http_client=http,
-    )
-    for name, value in {**client.default_headers, **client.auth_headers}.items():
-        # A header the client leaves out is no string; each kind of body has its own type.
-        if isinstance(value, str) and name.lower() != "content-type":
-            http.headers[name] = value
-    return _Server(url, client, http)
 
 
 def read_completion(content: bytes, seconds: float | None = None) -> Reply:
@@ -242,6 +289,8 @@ def read_completion(content: bytes, seconds: float | None = None) -> Reply:
     """
     try:
         body = json.loads(content)
+        if told := _told_inside(body):
+            raise told
         choice = body["choices"][0]
         message = choice["message"]
         text, refusal = message.get("content"), message.get("refusal")
@@ -256,8 +305,9 @@ def read_completion(content: bytes, seconds: float | None = None) -> Reply:
         raise Trouble("refused", reason, billed=True)
     if not isinstance(text, str | None):
         raise Trouble("bad_reply", "the message's content is not text", again=True, billed=True)
+    if text is None and choice.get("finish_reason") != "length":
+        raise Trouble("bad_reply", "the reply holds no text", again=True, billed=True)
     return Reply(
-        # A reasoning model that ran out of tokens says nothing: an empty reply, not a failure.
         text=text or "",
         thinking=thinking,
         finish_reason=choice.get("finish_reason"),
@@ -276,6 +326,17 @@ def given_thinking(message: Mapping[str, Any]) -> str | None:
     """
     found = (message.get(name) for name in ("reasoning", "reasoning_content"))
     return next((text for text in found if isinstance(text, str) and text), None)
+
+
+def _told_inside(body: Any) -> Trouble | None:
+    """Return the error in the body of an answer that calls itself a success, as OpenRouter's do."""
+    error = body.get("error") if isinstance(body, dict) and not body.get("choices") else None
+    if not isinstance(error, dict):
+        return None
+    code = error.get("code")
+    kind = status_kind(code) if isinstance(code, int) and code >= 400 else "bad_reply"
+    words = clean(f"the server answered {code}: {error.get('message')}")
+    return Trouble(kind, words, again=kind not in {"auth", "bad_request"}, billed=True)
 
 
 def _first_token(logprobs: Any) -> tuple[tuple[str, float], ...] | None:

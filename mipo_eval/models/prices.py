@@ -1,16 +1,17 @@
-"""What tokens cost, by a dated table that ships and the user's own, and what may be spent."""
+"""What tokens cost, by a table that is kept (genai-prices) and the user's; what may be spent."""
 
 import datetime
 import re
-from dataclasses import dataclass
-from importlib import resources
-from importlib.resources.abc import Traversable
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+from importlib.metadata import version
 from typing import Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat
 
 from mipo_eval import settings
-from mipo_eval.models.base import Purse, Reply, Request
+from mipo_eval.models.base import Failure, Purse, Reply, Request
 
 _DATED = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|\d{8}|\d{6}|\d{4}|\d{3}|latest|preview(?:-[\d-]+)?)$")
 """What providers append to a model's name for one of its versions."""
@@ -54,7 +55,7 @@ FREE = Price(input=0, output=0)
 
 
 class PriceTable(BaseModel):
-    """Prices by model name."""
+    """Prices by model name, as the user's own file has them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -63,7 +64,7 @@ class PriceTable(BaseModel):
 
     def find(self, model: str) -> Price | None:
         """Return the price of a model, or of the model it is a dated version of, or None."""
-        name = model.rsplit("/", 1)[-1]
+        name = model if model in self.models else model.rsplit("/", 1)[-1]
         while name not in self.models:
             shorter = _DATED.sub("", name)
             if shorter == name:
@@ -72,35 +73,86 @@ class PriceTable(BaseModel):
         return self.models[name]
 
 
-def price_of(model: str, *, private: bool) -> Price | None:
+HOW_TO_PRICE = (
+    "write `as_of: DATE` and `models: {NAME: {input: DOLLARS, output: DOLLARS}}`, per million "
+    f"tokens, into a YAML file and name that file in {settings.PRICES}"
+)
+"""Told wherever a price is not known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prices:
+    """What models cost: by the user's own table, else by the one that is kept."""
+
+    own: PriceTable | None
+
+    @property
+    def as_of(self) -> str:
+        """Which tables these are."""
+        kept = f"genai-prices {version('genai-prices')}"
+        return f"{kept} and your own of {self.own.as_of}" if self.own else kept
+
+    def find(self, model: str, *, url: str = "", provider: str | None = None) -> Price | None:
+        """Return the standard price of a model today, or None.
+
+        Args:
+            model: what the server calls it.
+            url: of the server. A provider of models of several makers has prices of its own.
+            provider: its name, where that is known instead.
+        """
+        found = self.own.find(model) if self.own else None
+        return found or _kept_price(model, url, provider)
+
+
+def _kept_price(model: str, url: str, provider: str | None) -> Price | None:
+    # Half a second, so only where somebody is to be paid.
+    from genai_prices.data_snapshot import get_snapshot
+    from genai_prices.types import TieredPrices
+
+    table = get_snapshot()
+    by_url = next((one.id for one in table.providers if re.match(one.api_pattern, url)), None)
+    now = datetime.datetime.now(datetime.UTC)
+    for name in dict.fromkeys((model, model.rsplit("/", 1)[-1])):
+        with suppress(LookupError):
+            _, found = table.find_provider_model(name, None, provider or by_url, None)
+            listed = found.get_prices(now)
+            both = [
+                float(price.base if isinstance(price, TieredPrices) else price)
+                for price in (listed.input_mtok, listed.output_mtok)
+                if price is not None
+            ]
+            if len(both) == 2:
+                return Price(input=both[0], output=both[1])
+    return None
+
+
+def price_of(
+    model: str, *, private: bool, url: str = "", provider: str | None = None
+) -> Price | None:
     """Return what a model costs; None where no table knows. Raises as `load_prices` does.
 
     A server on this machine or network is free, unless the user's own table has its model: then it
     passes requests on to somebody who charges.
     """
+    prices = load_prices()
     if not private:
-        return load_prices().find(model)
-    file = settings.prices_file()
-    return (file and _read(file).find(model)) or FREE
+        return prices.find(model, url=url, provider=provider)
+    return (prices.own and prices.own.find(model)) or FREE
 
 
-def load_prices() -> PriceTable:
-    """Return the shipped prices with those of the user's file on top.
+def load_prices() -> Prices:
+    """Return the prices, those of the user's file among them.
 
     Raises:
         ConfigError: the file named in MIPO_EVAL_PRICES cannot be read or is not a price table.
     """
-    shipped = resources.files("mipo_eval.models") / "prices.yaml"
-    table = _read(shipped)
     file = settings.prices_file()
-    if file is None:
-        return table
-    own = _read(file)
-    return PriceTable(as_of=own.as_of, models={**table.models, **own.models})
+    own = settings.read_yaml(file, f"the price table {file}", PriceTable) if file else None
+    return Prices(own=own)
 
 
-def _read(file: Traversable) -> PriceTable:
-    return settings.read_yaml(file, f"the price table {file}", PriceTable)
+NOT_ASKED = "not asked: "
+"""How the reason begins for which a request was never sent: what failed before."""
 
 
 @dataclass(slots=True)
@@ -109,14 +161,31 @@ class Usage:
 
     tries: int = 0
     replies: int = 0
+    answered: int = 0
+    """Requests that ended with a reply that can be used."""
     failures: int = 0
-    """Requests that ended without a reply, among them those never sent."""
+    """Requests that ended without one, among them those never sent."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost: float | None = None
     """Dollars; None where no price is known."""
     waiting: str = ""
     """What is waited for, where that takes long: how far a batch is."""
+    complaints: Counter[str] = field(default_factory=Counter)
+    """Why requests failed, in the server's own words."""
+
+    def ended(self, outcome: Reply | Failure) -> None:
+        """Note what came of a request in the end."""
+        if isinstance(outcome, Reply):
+            self.answered += 1
+        else:
+            self.failures += 1
+            self.complaints[outcome.detail.removeprefix(NOT_ASKED)] += 1
+
+    @property
+    def complaint(self) -> str | None:
+        """Why most of the requests failed that did, or None where none did."""
+        return next((why for why, _ in self.complaints.most_common(1)), None)
 
 
 @runtime_checkable

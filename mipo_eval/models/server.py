@@ -1,30 +1,25 @@
-"""A server that is asked: bounded, lazily, with retries, and no more when that is hopeless.
-
-Two things hold a try back before it is sent, beside the money (`prices`): the width (how many are
-in flight, narrowed when the server is overloaded and widened again while it answers), and the pace
-(requests and tokens a minute).
-"""
+"""A server that is asked: bounded, lazily, with retries, and no more when that is hopeless."""
 
 import asyncio
 import email.utils
 import gc
 import math
-import os
 import re
 import time
 from abc import ABC, abstractmethod
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from dataclasses import KW_ONLY, dataclass, replace
 from difflib import get_close_matches
-from itertools import chain
 from typing import ClassVar, TypeVar
 
 from mipo_eval.errors import BackendError, ConfigError
 from mipo_eval.models.base import Answers, Failure, FailureKind, Limits, Reply, Request
-from mipo_eval.models.prices import Budget, Price, Usage, price_of
-from mipo_eval.models.spec import KEYS, is_private
+from mipo_eval.models.changes import Changes, lacks_room, no_room, refused_setting
+from mipo_eval.models.credentials import Credential, credential, demanded, is_key_name, secrets
+from mipo_eval.models.pace import Pace, Width
+from mipo_eval.models.prices import HOW_TO_PRICE, NOT_ASKED, Budget, Price, Usage, price_of
+from mipo_eval.models.spec import is_private
 
 Found = TypeVar("Found")
 
@@ -41,84 +36,6 @@ _LISTED = 12
 """Models named in an error, at most."""
 
 _OVERLOAD = frozenset({"rate_limit", "server_error", "timeout"})
-_NARROWER = 0.7
-_BURST_SECONDS = 1.0
-"""How much unused pace may be caught up on at once."""
-
-
-class Pace:
-    """Spreads an amount a minute evenly over time; None is no limit.
-
-    `clock` gives seconds that only go forward.
-    """
-
-    def __init__(
-        self, per_minute: float | None, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._seconds_each = 0.0 if per_minute is None else 60.0 / per_minute
-        self._clock = clock
-        self._free_at = clock()
-
-    def reserve(self, amount: float) -> float:
-        """Take `amount` and return the seconds to wait before using it."""
-        now = self._clock()
-        self._free_at = max(self._free_at, now - _BURST_SECONDS)
-        wait = self._free_at - now
-        self._free_at += amount * self._seconds_each
-        return max(0.0, wait)
-
-    def correct(self, amount: float) -> None:
-        """Take `amount` more, or give some back, once the real amount is known."""
-        self._free_at += amount * self._seconds_each
-
-
-class Width:
-    """How many tries are in flight at most; halfway between polite and greedy.
-
-    Each overload (429, 5xx, timeout) takes three tenths off, but only once for all the tries that
-    were in flight together; each reply adds its share of one back.
-    """
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._now = float(most)
-        self._in_flight = 0
-        self._round = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
-
-    @property
-    def now(self) -> int:
-        """The present limit."""
-        return int(self._now)
-
-    async def enter(self) -> int:
-        """Wait for a place and return the round it belongs to."""
-        while self._in_flight >= self.now:
-            place = asyncio.get_running_loop().create_future()
-            self._waiting.append(place)
-            await place
-        self._in_flight += 1
-        return self._round
-
-    def leave(self) -> None:
-        """Give the place back; as many of the waiting look again as there are places."""
-        self._in_flight -= 1
-        free = self.now - self._in_flight
-        while self._waiting and free > 0:
-            place = self._waiting.popleft()
-            if not place.done():
-                place.set_result(None)
-                free -= 1
-
-    def widen(self) -> None:
-        """Note a reply."""
-        self._now = min(self._most, self._now + 1 / self._now)
-
-    def narrow(self, round_: int) -> None:
-        """Note an overload that a try of `round_` met."""
-        if round_ == self._round:
-            self._round += 1
-            self._now = max(1.0, self._now * _NARROWER)
 
 
 @dataclass(eq=False)
@@ -140,6 +57,8 @@ class Trouble(Exception):
     """Whether the server may have done the work, and charge for it."""
     sent: bool = True
     """False for a try that was given up before anything was sent."""
+    refuses: str | None = None
+    """The optional setting that the server does not take, where that is what it says."""
 
     def failure(self, attempts: int = 1) -> Failure:
         """Return what a request that got no further than this has for an outcome."""
@@ -162,14 +81,14 @@ class Sender:
         ConfigError: there is a limit on the money but no price.
     """
 
-    def __init__(self, limits: Limits, price: Price | None = None) -> None:
+    def __init__(
+        self, limits: Limits, price: Price | None = None, changes: Changes | None = None
+    ) -> None:
         purse = limits.money()
         if purse.limit is not None and price is None:
-            raise ConfigError(
-                "a limit on the cost needs the model's price: add it to a price table and name "
-                "that file in MIPO_EVAL_PRICES"
-            )
+            raise ConfigError(f"a limit on the cost needs the model's price: {HOW_TO_PRICE}")
         self.limits = limits
+        self.changes = changes or Changes()
         self.dead: Failure | None = None
         self._budget = Budget(price, purse)
         self._width = Width(limits.concurrency)
@@ -237,9 +156,28 @@ class Sender:
             await asyncio.gather(*workers, return_exceptions=True)
 
     async def _ask(self, request: Request, send: Send, stopped: asyncio.Event) -> Reply | Failure:
+        """Return the outcome of a request, in as many tries as it takes and is allowed."""
+        short = 0
+        """Tokens that were not enough."""
+        while True:
+            asked = self.changes.applied(request)
+            outcome = await self._outcome(asked, send, stopped)
+            if isinstance(outcome, Reply) and lacks_room(outcome):
+                short = asked.sampling.max_tokens
+                if self.changes.make_room(short):
+                    continue
+                outcome = no_room(short)
+            elif isinstance(outcome, Failure) and outcome.kind == "bad_request" and short:
+                self.changes.no_more_than(short)
+                outcome = no_room(short)
+            self.usage.ended(outcome)
+            return outcome
+
+    async def _outcome(
+        self, request: Request, send: Send, stopped: asyncio.Event
+    ) -> Reply | Failure:
         for attempt in range(1, self.limits.attempts + 1):
             if self.dead:
-                self.usage.failures += 1
                 return replace(self.dead, attempts=attempt - 1)
             try:
                 return await self._try(request, send, stopped)
@@ -248,7 +186,6 @@ class Sender:
             failure = trouble.failure(attempt if trouble.sent else attempt - 1)
             self._note(trouble, failure, stopped)
             if not trouble.again or attempt == self.limits.attempts:
-                self.usage.failures += 1
                 return failure
             await _pause(self.limits.wait(attempt, trouble.after), stopped)
         raise AssertionError("the last attempt returns")
@@ -320,7 +257,7 @@ class Sender:
         self._unanswered = self._unanswered + 1 if silent else 0
         gave_up = self._unanswered >= failure.attempts == self.limits.attempts
         if self.dead is None and (trouble.stops or gave_up):
-            self.dead = Failure(kind=failure.kind, detail=f"not asked: {failure.detail}")
+            self.dead = Failure(kind=failure.kind, detail=f"{NOT_ASKED}{failure.detail}")
             stopped.set()
 
 
@@ -338,6 +275,7 @@ class ServedBackend(ABC):
         model: the name the server knows the model by.
         base_url: the server, where it is not the provider's own.
         limits: how hard it may be pushed.
+        api_key_env: the environment variable that holds its key, where it is not the usual one.
 
     Raises:
         ConfigError: a URL is not usable, or money is limited and the price unknown.
@@ -345,15 +283,28 @@ class ServedBackend(ABC):
 
     kind: ClassVar[str]
     """What it is called in identities and before a model's name."""
+    optional: ClassVar[frozenset[str]] = frozenset()
+    """The settings that are left out where the server does not take them."""
+    provider: str | None = None
+    """Who serves the model, where the URL does not tell."""
 
     def __init__(
-        self, model: str, base_url: str | None = None, *, limits: Limits | None = None
+        self,
+        model: str,
+        base_url: str | None = None,
+        *,
+        limits: Limits | None = None,
+        api_key_env: str | None = None,
     ) -> None:
         self.model = model
+        self._api_key_env = key_name(api_key_env) if api_key_env else None
         self.urls = self._servers(base_url)
         self.limits = limits or Limits()
-        self.price = price_of(model, private=all(is_private(url) for url in self.urls))
-        self._sender = Sender(self.limits, self.price)
+        private = bool(self.urls) and all(map(is_private, self.urls))
+        first = next(iter(self.urls), "")
+        self.price = price_of(model, private=private, url=first, provider=self.provider)
+        self.changes = Changes()
+        self._sender = Sender(self.limits, self.price, self.changes)
 
     @property
     def identity(self) -> Mapping[str, str]:
@@ -397,23 +348,23 @@ class ServedBackend(ABC):
         except self.errors() as error:
             raise self.trouble(error, url or self.urls[0]) from None
 
-    def _key(self) -> str | None:
-        return next((key for name in KEYS[self.kind] if (key := os.environ.get(name))), None)
-
-    def api_key(self, url: str) -> str | None:
-        """Return the key for a server.
+    def credential(self, url: str) -> Credential:
+        """Return which key a server is sent.
 
         Raises:
-            BackendError: there is none, and the server is not on one's own network.
+            BackendError: there is none and it needs one.
         """
-        key = self._key()
-        if not key and not is_private(url):
-            variable = KEYS[self.kind][0]
-            raise BackendError(f"{url} needs a key: set the environment variable {variable}")
-        return key
+        return demanded(url, self._api_key_env)
 
     def refusal(
-        self, url: str, status: int, words: str, *, stops: bool = False, after: str | None = None
+        self,
+        url: str,
+        status: int,
+        words: str,
+        *,
+        stops: bool = False,
+        after: str | None = None,
+        named: str | None = None,
     ) -> Trouble:
         """Return what an HTTP error status means; the server's own words are kept where safe.
 
@@ -423,22 +374,41 @@ class ServedBackend(ABC):
             words: the server's reason.
             stops: as in `Trouble`.
             after: its Retry-After header, or what says the same.
+            named: the parameter that the server says is wrong, where it names one.
         """
         if status == 401:
             # The server's words are left out here: some repeat the key.
-            names = KEYS[self.kind]
-            refused = f"refuses the key in {' or '.join(names)}"
-            hint = refused if self._key() else f"asks for a key: set {names[0]}"
-            return Trouble("auth", f"{url} {hint}", stops=True)
+            return Trouble("auth", f"{url} {credential(url, self._api_key_env)}", stops=True)
         kind, detail = status_kind(status), f"{url} answered {status}: {clean(words)}"
         if stops or status in {403, 404}:
             return Trouble(kind, detail, stops=True)
         if kind == "bad_request":
-            return Trouble(kind, detail)
+            return Trouble(kind, detail, refuses=refused_setting(self.optional, words, named))
         try:
             return Trouble(kind, detail, again=True, after=retry_after(after, time.time()))
         except ValueError as too_long:
             return Trouble(kind, f"{detail} ({too_long})")
+
+    def leave_out(self, *names: str) -> None:
+        """Send these settings no more."""
+        self.changes.leave_out(names)
+
+    async def accepted(self, send: Callable[[Collection[str]], Awaitable[Reply]]) -> Reply:
+        """Try one request, again without each setting that the server refuses.
+
+        Only a request that succeeds without them proves that these were what was wrong.
+        """
+        refused: set[str] = set()
+        while True:
+            try:
+                reply = await send(refused)
+            except Trouble as trouble:
+                if trouble.refuses is None or trouble.refuses in refused:
+                    raise
+                refused.add(trouble.refuses)
+            else:
+                self.leave_out(*refused)
+                return reply
 
     async def check_served(self, url: str, listed: Awaitable[Sequence[str] | None]) -> None:
         """Raise BackendError unless a server has the model, or (None) no list of its models."""
@@ -459,11 +429,24 @@ class ServedBackend(ABC):
         raise BackendError(f"{url} does not serve {self.model!r}; it serves: {names}")
 
 
+def key_name(name: str) -> str:
+    """Return the name of a variable that may hold a key.
+
+    Raises:
+        ConfigError: it does not sound like one, so that messages would not hide what it holds.
+    """
+    if name.isidentifier() and is_key_name(name):
+        return name
+    raise ConfigError(
+        f"api_key_env: {name!r} is to name the environment variable that holds the key, with KEY, "
+        "TOKEN, SECRET or PASSWORD in its name"
+    )
+
+
 def clean(text: str) -> str:
     """Return text from a server as one short line that holds no key."""
-    for name in chain(*KEYS.values()):
-        if key := os.environ.get(name):
-            text = text.replace(key, "<key>")
+    for key in secrets():
+        text = text.replace(key, "<key>")
     return " ".join(_KEY_LIKE.sub("<key>", text).split())[:300]
 
 

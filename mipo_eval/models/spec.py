@@ -3,7 +3,11 @@
 KIND:NAME@URL, of which most names need only a part:
 
 openai:NAME           a served model, at OpenAI; with @URL at any server that speaks its protocol
+azure:NAME@URL        a deployment at Azure OpenAI; judges only
+anthropic:NAME        a Claude model; judges only
 gemini:NAME           a Gemini model; judges only
+any-llm:WHO:NAME      a model at any provider that any-llm knows (bedrock, mistral, openrouter,
+                      vertexai, ...); judges only
 hf:PATH, vllm:PATH    a checkpoint in this process, through transformers or vLLM
 lm-eval:TYPE:ARGS     any other lm-eval model type, with its arguments (key=value,...); never judges
 scripted:FILE.jsonl   replies that were collected elsewhere; judges only
@@ -18,6 +22,7 @@ its name and URL), so that two models never share a name's results.
 import importlib
 import inspect
 import ipaddress
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from operator import attrgetter
@@ -32,11 +37,10 @@ from mipo_eval.checkpoints import (
 )
 from mipo_eval.errors import ConfigError
 from mipo_eval.models.base import Backend, Limits
+from mipo_eval.models.credentials import host_variables
 
 Engine = Literal["hf", "vllm", "openai", "lm-eval"]
 OPENAI_URL = "https://api.openai.com/v1"
-KEYS = {"openai": ("OPENAI_API_KEY",), "gemini": ("GEMINI_API_KEY", "GOOGLE_API_KEY")}
-"""The environment variables keys are read from, at call time; they are stored nowhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,10 +69,26 @@ KINDS: Mapping[str, Kind] = {
         engine="openai",
         served=True,
     ),
+    "azure": Kind(
+        form="azure:DEPLOYMENT@URL",
+        backend="mipo_eval.models.azure:AzureBackend",
+        served=True,
+    ),
+    "anthropic": Kind(
+        form="anthropic:MODEL",
+        backend="mipo_eval.models.anthropic:AnthropicBackend",
+        batch="mipo_eval.models.batch_anthropic:AnthropicBatchBackend",
+        served=True,
+    ),
     "gemini": Kind(
         form="gemini:MODEL",
         backend="mipo_eval.models.gemini:GeminiBackend",
         batch="mipo_eval.models.batch:GeminiBatchBackend",
+        served=True,
+    ),
+    "any-llm": Kind(
+        form="any-llm:PROVIDER:MODEL",
+        backend="mipo_eval.models.any_llm:AnyLlmBackend",
         served=True,
     ),
     "hf": Kind(form="hf:PATH", backend="mipo_eval.models.hf:HfBackend", engine="hf"),
@@ -118,10 +138,34 @@ def read_name(text: str) -> ModelName:
     prefix, colon, rest = text.partition(":")
     kind = KINDS.get(prefix)
     if kind is None or (kind.takes and not colon):  # "openai" alone may be a folder
-        name, _, url = text.partition("@")
+        name, url = _split_url(text)
         return ModelName(text=text, kind=None, name=name, url=url)
-    name, _, url = rest.partition("@") if kind.served else (rest, "", "")
+    name, url = _split_url(rest) if kind.served else (rest, "")
     return ModelName(text=text, kind=prefix, name=name, url=url)
+
+
+_SCHEME = re.compile(r"@(?=[A-Za-z][\w+.-]*://)")
+_VERSION = re.compile(r"v?\d+([.-]\d+)*|default|latest")
+
+
+def _split_url(text: str) -> tuple[str, str]:
+    """Split NAME@URL at the last @, for names have some too, unless a version follows it.
+
+    A user and a password before the host stay with the URL, which is refused for them.
+
+    Example:
+        >>> _split_url("claude-sonnet-4-5@20250929")
+        ('claude-sonnet-4-5@20250929', '')
+        >>> _split_url("claude@20250929@localhost:8000")
+        ('claude@20250929', 'localhost:8000')
+    """
+    if match := _SCHEME.search(text):
+        return text[: match.start()], text[match.end() :]
+    name, mark, url = text.rpartition("@")
+    if not mark or (_VERSION.fullmatch(url) and url.count(".") != 3):  # an address has three dots
+        return text, ""
+    first, _, rest = text.partition("@")
+    return (first, rest) if ":" in name[len(first) :] else (name, url)
 
 
 def checkpoint_name(text: str) -> str:
@@ -276,13 +320,12 @@ def _imported(dotted: str) -> Any:
     return attrgetter(attribute)(importlib.import_module(module))
 
 
-def normal_url(text: str, *, path: str = "", key: str = KEYS["openai"][0]) -> str:
+def normal_url(text: str, *, path: str = "") -> str:
     """Return a server's URL in its one form: lower case, with scheme, no slash at the end.
 
     Args:
         text: what the user wrote; without a scheme it is http on one's own network, else https.
         path: what to add where there is no path.
-        key: the environment variable to name where the URL holds credentials.
 
     Raises:
         ConfigError: it holds a user or password, or is no URL; the message does not repeat it.
@@ -298,7 +341,7 @@ def normal_url(text: str, *, path: str = "", key: str = KEYS["openai"][0]) -> st
     if parts.username or parts.password or parts.query:
         raise ConfigError(
             f"the URL of {parts.hostname} holds credentials or a query: remove them and set the "
-            f"environment variable {key}"
+            f"environment variable {host_variables(text)[0]}"
         )
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ConfigError(f"{text!r} is not a server's URL: use http://host:port/v1")

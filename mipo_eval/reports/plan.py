@@ -20,7 +20,7 @@ from mipo_eval.judges.judge import Judge, rating_requests
 from mipo_eval.keys import canonical_json
 from mipo_eval.metrics.win_rate import METRIC_NAMES
 from mipo_eval.models.base import Limits, Request
-from mipo_eval.models.prices import FREE, Metered, load_prices
+from mipo_eval.models.prices import FREE, HOW_TO_PRICE, Metered, load_prices
 from mipo_eval.models.spec import read_name
 from mipo_eval.records import Item, Response, text_key
 from mipo_eval.stats.bootstrap import Floats, design_effect
@@ -323,13 +323,13 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def _cost(judge: Judge, prompt: Amount, completion: Amount) -> Amount:
-    """Return the dollars for that many tokens by the dated price table."""
+    """Return the dollars for that many tokens by the price table."""
     if not isinstance(judge.backend, Metered) or judge.backend.price == FREE:
         return Amount(value=0, source="no charge: a rule, or a server of your own")
     prices, price = load_prices(), judge.backend.price
     if price is None:
         model = judge.backend.identity["model"]
-        why = f"no price of {model} in the table of {prices.as_of}; add it with MIPO_EVAL_PRICES"
+        why = f"no price of {model} in {prices.as_of}: {HOW_TO_PRICE}"
         return Amount(value=None, source=why)
     dollars = price.cost(round(prompt.value or 0), round(completion.value or 0))
     return Amount(value=dollars, source=f"prices of {prices.as_of}, one by one, not as a batch")

@@ -31,6 +31,12 @@ _FLUSH_SECONDS = 0.5
 _MAX_WAITING_HITS = 4096
 _KEYS = 500
 """Calls named in one query."""
+_ANSWERED = sa.and_(
+    calls.c.status == "ok",
+    sa.or_(calls.c.reply != "", calls.c.finish_reason.is_distinct_from("length")),
+)
+"""That a call is not made again. Earlier versions kept a reply as good whose model had used up its
+tokens with thinking: it is asked again, with more room."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,9 +150,7 @@ class Ledger(Generic[Tag]):
         return missing
 
     def _look_up(self, keys: list[str]) -> dict[str, Call]:
-        query = sa.select(*_OF_REPLY, calls.c.logprobs).where(
-            calls.c.call_key.in_(keys), calls.c.status == "ok"
-        )
+        query = sa.select(*_OF_REPLY, calls.c.logprobs).where(calls.c.call_key.in_(keys), _ANSWERED)
         with self._store.read() as connection:
             return {
                 key: Call(
@@ -212,7 +216,7 @@ class Ledger(Generic[Tag]):
         columns = [column.name for column in calls.columns if not column.primary_key]
         with self._store.write() as connection:
             self._store.put(
-                connection, calls, rows.values(), replace=columns, where=calls.c.status != "ok"
+                connection, calls, rows.values(), replace=columns, where=sa.not_(_ANSWERED)
             )
 
     def _row(self, request: Request, outcome: Reply | Failure) -> dict[str, Any]:
@@ -318,7 +322,7 @@ def answered_calls(store: Store, keys: Sequence[str]) -> set[str]:
     with store.read() as connection:
         for start in range(0, len(keys), _KEYS):
             query = sa.select(calls.c.call_key).where(
-                calls.c.call_key.in_(keys[start : start + _KEYS]), calls.c.status == "ok"
+                calls.c.call_key.in_(keys[start : start + _KEYS]), _ANSWERED
             )
             found |= set(connection.execute(query).scalars())
     return found

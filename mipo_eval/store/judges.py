@@ -42,11 +42,13 @@ class StoredJudge:
         return "person" if self.is_person else str(self.spec.get("protocol", ""))
 
 
-def put_judge(store: Store, judge_key: str, name: str, spec: Mapping[str, Any]) -> None:
-    """Record who judges how under `judge_key`."""
+def put_judge(
+    store: Store, judge_key: str, name: str, spec: Mapping[str, Any], *, replace: bool = False
+) -> None:
+    """Record who judges how under `judge_key`; what is recorded already stays, or is replaced."""
     with store.write() as connection:
         row = {"judge_key": judge_key, "name": name, "spec": dict(spec)}
-        store.put(connection, judges, [row])
+        store.put(connection, judges, [row], replace=["spec"] if replace else [])
 
 
 def list_judges(store: Store) -> list[StoredJudge]:

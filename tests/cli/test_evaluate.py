@@ -27,6 +27,7 @@ from tests.servers.openai_server import (
     Policy,
     broken,
     completion,
+    error,
     ok,
     refusal,
 )
@@ -174,6 +175,22 @@ def test_a_judge_that_breaks_for_good_keeps_the_responses(
     assert url in error
 
 
+def test_a_judge_that_cannot_work_says_why_beside_the_numbers(
+    tiny_model: Path, suite: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["--model", str(tiny_model), "--suite", suite, "--decoding", "max_tokens=8"]
+    with OpenAIServer(error(400, "No such judge here, sorry.")) as server:
+        judged = [*argv, "--judge", f"openai:judge@{server.url}"]
+        assert main(judged) == 2
+        shown = capsys.readouterr()
+        line = f"judge: calls for 12 of 12 failed: {server.url} answered 400: No such judge here"
+        assert line in " ".join(shown.out.split())
+        assert line in shown.err
+        assert main([*judged, "--json"]) == 2
+        [told] = json.loads(capsys.readouterr().out)["unanswered"]
+        assert told.startswith(line)
+
+
 def test_a_key_that_expired_since_is_one_line_and_known_numbers_need_no_server(
     tiny_model: Path, suite: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -182,7 +199,7 @@ def test_a_key_that_expired_since_is_one_line_and_known_numbers_need_no_server(
     with OpenAIServer(ok("3"), policy=Policy(key="another")) as server:
         judged = [*argv, "--judge", f"openai:judge@{server.url}"]
         assert main(judged) == 2  # the responses are there: nothing else checks the judge
-        assert "set OPENAI_API_KEY" in capsys.readouterr().err
+        assert "asks for a key: set MIPO_EVAL_KEY_127_0_0_1_" in capsys.readouterr().err
         assert server.chats == 0
     with OpenAIServer(ok("3")) as server:
         judged = [*argv, "--judge", f"openai:judge@{server.url}"]

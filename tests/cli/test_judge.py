@@ -70,9 +70,9 @@ def files() -> tuple[str, ...]:
     return ("judge", good, bad, "--suite", "tea.jsonl")
 
 
-def run(capsys: pytest.CaptureFixture[str], *argv: str) -> Any:
+def run(capsys: pytest.CaptureFixture[str], *argv: str, code: int = 0) -> Any:
     capsys.readouterr()
-    assert main([*argv, "--json"]) == 0
+    assert main([*argv, "--json"]) == code
     return json.loads(capsys.readouterr().out)
 
 
@@ -349,7 +349,7 @@ def test_gemini_blocks_and_empty_candidates_are_reasons(
 @pytest.mark.parametrize(
     ("policy", "message"),
     [
-        (Policy(key="other"), "asks for a key: set OPENAI_API_KEY"),
+        (Policy(key="other"), "asks for a key: set MIPO_EVAL_KEY_127_0_0_1_"),
         (Policy(models=("llama",)), "does not serve 'judge'; it serves: llama"),
     ],
 )
@@ -373,13 +373,43 @@ def test_a_key_that_expires_half_way_leaves_the_rest_unscored(
 
     with OpenAIServer(judge) as server:
         mine = preset("mine.yaml", f"openai:judge@{server.url}")
-        found = match(run(capsys, *files, "--judge", mine))
+        found = match(run(capsys, *files, "--judge", mine, code=2))  # most of it failed
         assert 8 < server.chats <= 12  # what was in flight; nothing is sent to a dead server
         assert set(found["unscored_reasons"]) == {"call failed: auth"}
         assert found["n"] + found["unscored"] == N
         expired, before = False, server.chats
         assert match(run(capsys, *files, "--judge", mine))["wins"] == N
         assert server.chats == before + 2 * N - 8
+
+
+@pytest.mark.parametrize("protocol", ["pairwise", "rubric"])
+def test_a_judge_that_cannot_work_says_why_in_the_servers_words(
+    files: tuple[str, ...], capsys: pytest.CaptureFixture[str], protocol: str
+) -> None:
+    sentence = "The project of this key may not use the model `judge`."
+    with OpenAIServer(openai_server.error(400, sentence)) as server:
+        argv = [*files, *judge_at(server), "--protocol", protocol]
+        capsys.readouterr()
+        assert main(argv) == 2
+        shown = capsys.readouterr()
+        line = f"judge: calls for 12 of 12 failed: {server.url} answered 400: {sentence}"
+        assert line in shown.out.replace("\n", " ")
+        assert f"mipo-eval: {line}; the same command asks again what failed\n" in shown.err
+        assert run(capsys, *argv, code=2)["unanswered"] == [line]
+
+
+def test_a_setting_that_the_server_does_not_take_stands_in_every_signature(
+    files: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy = Policy(unsupported=("temperature",))
+    with OpenAIServer(likes_good, policy=policy) as server:
+        argv = [*files, *judge_at(server)]
+        found = match(run(capsys, *argv))
+        assert found["wins"] == N
+        assert "|settings:temperature=default|" in found["signature"]
+        asked = server.count("/chat/completions")
+        assert match(run(capsys, *argv)) == found  # also where nothing is asked any more
+        assert server.count("/chat/completions") == asked
 
 
 @pytest.mark.parametrize("where", [".", "elsewhere"])
@@ -512,9 +542,7 @@ def test_the_limit_on_the_cost_holds_for_the_main_job(
 def test_a_limit_needs_a_price(files: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     argv = [*files, "--judge", "openai:unheard-of@https://example.com/v1", "--max-cost", "1"]
     assert main(argv) == 2
-    assert "add it to a price table and name that file in MIPO_EVAL_PRICES" in (
-        capsys.readouterr().err
-    )
+    assert "name that file in MIPO_EVAL_PRICES" in (capsys.readouterr().err)
 
 
 def by_line(body: Any) -> dict[str, Any]:

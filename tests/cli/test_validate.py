@@ -18,6 +18,7 @@ from tests.servers.openai_server import (
     OpenAIServer,
     Policy,
     completion,
+    error,
     expired_key,
     ok,
 )
@@ -41,15 +42,15 @@ def pairs() -> str:
     return "mine.jsonl"
 
 
-def document(capsys: pytest.CaptureFixture[str], *argv: str) -> Any:
+def document(capsys: pytest.CaptureFixture[str], *argv: str, code: int = 0) -> Any:
     capsys.readouterr()
-    assert main([*argv, "--json"]) == 0
+    assert main([*argv, "--json"]) == code
     return json.loads(capsys.readouterr().out)
 
 
-def printed(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+def printed(capsys: pytest.CaptureFixture[str], *argv: str, code: int = 0) -> str:
     capsys.readouterr()
-    assert main(argv) == 0
+    assert main(argv) == code
     return capsys.readouterr().out
 
 
@@ -153,6 +154,19 @@ def test_a_judge_is_asked_once_and_for_all(pairs: str, capsys: pytest.CaptureFix
         (validation,) = list_validations(store)
         assert validation.figures["judge"]["strict"]["value"] == 100
         assert failing_judges(store) == {}
+
+
+def test_a_judge_that_mostly_fails_says_why(pairs: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def act(call: Call) -> Act:
+        refused = error(400, "This judge is closed on Sundays.")
+        return by_quality(call) if call.number < 4 else refused
+
+    with OpenAIServer(act) as server:
+        preset = Path("one.yaml")
+        about = f"description: d\nbackend: openai:judge@{server.url}\nlimits: {{concurrency: 1}}"
+        preset.write_text(about)
+        assert main(["validate", str(preset), "--data", pairs]) == 2
+    assert "answered 400: This judge is closed on Sundays.; the same" in capsys.readouterr().err
 
 
 def test_a_judge_that_chooses_is_asked_in_both_places(
@@ -433,11 +447,11 @@ def test_an_expired_key_stops_at_once_and_nothing_is_paid_twice(
 
     with OpenAIServer(until_it_expires) as server:
         argv = ("validate", f"openai:judge@{server.url}", "--data", pairs)
-        first = document(capsys, *argv)
+        first = document(capsys, *argv, code=2)
         assert (answered, first["kept"]) == (30, False)
         assert first["figures"]["unread"] == {"call failed: auth": 66}
         assert server.chats <= 30 + 64
-        assert "not kept: 66 of 96 replies are missing" in printed(capsys, *argv)
+        assert "not kept: 66 of 96 replies are missing" in printed(capsys, *argv, code=2)
         with Store.open("store.db", mode="read") as store:
             assert list_validations(store) == []
         valid = True

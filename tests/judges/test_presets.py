@@ -112,7 +112,10 @@ def test_a_users_preset_with_a_prompt_beside_it(tmp_path: Path) -> None:
         ("description: d\nbackend: checker\ntemprature: 0", "temprature: Extra inputs"),
         ("description: d\nbackend: checker\nmax_tokens: 0", "max_tokens: Input should be"),
         ("description: d\nbackend: openai:m\nlimits: {speed: 1}", r"limits: .*'speed'"),
-        ("description: d\nbackend: openai:m\noptions: {tp: 2}", r"has no option tp; known: none"),
+        (
+            "description: d\nbackend: openai:m\noptions: {tp: 2}",
+            "no option tp; known: api_key_env",
+        ),
         ("description: d\nbackend: nothing:m", "unknown judge 'nothing:m'"),
         ("[", "cannot be read"),
         ("", "the file: Input should be"),
@@ -146,5 +149,5 @@ def test_batches_have_the_key_of_the_judge_that_asks_one_by_one() -> None:
         batched = load_judge(name, batch=True)
         assert "Batch" in type(batched.backend).__name__
         assert batched.key == load_judge(name).key
-    with pytest.raises(ConfigError, match="has no batch service; those have: openai, gemini"):
+    with pytest.raises(ConfigError, match="those have: openai, anthropic, gemini"):
         load_judge("checker", batch=True)

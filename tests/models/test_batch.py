@@ -203,6 +203,27 @@ def test_openai_each_line_ends_as_its_own_outcome() -> None:
     assert asked_at_openai(batches) == 6 + 4
 
 
+def test_what_a_batch_was_refused_for_is_left_out_of_the_next() -> None:
+    def strict(body: Any) -> dict[str, Any] | tuple[int, str]:
+        if "temperature" in body:
+            return 400, "Unsupported value: 'temperature' does not support 0 with this model."
+        if body["max_tokens"] < 1000:
+            return openai_server.completion(None, finish="length")
+        return openai_server.completion("4")
+
+    batches = openai_server.Batches(strict)
+    with OpenAIServer(batches=batches) as server:
+        backend = openai_batch(server)
+        first = answers(backend, requests(3)).values()
+        assert {getattr(one, "kind", one) for one in first} == {"bad_request"}
+        assert backend.changes.settings == "temperature=default"
+        second = answers(backend, requests(3)).values()
+        assert {getattr(one, "kind", one) for one in second} == {"no_room"}
+        third = answers(backend, requests(3)).values()
+        assert {getattr(one, "text", one) for one in third} == {"4"}
+        assert backend.changes.settings == "max_tokens=1024+temperature=default"
+
+
 def test_gemini_each_request_ends_as_its_own_outcome() -> None:
     def reply(asked: Any) -> dict[str, Any] | None:
         text = asked["contents"][0]["parts"][0]["text"]

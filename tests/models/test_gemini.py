@@ -118,11 +118,11 @@ def test_the_delay_in_the_body_is_waited_for() -> None:
     assert time.perf_counter() - start >= 0.4
 
 
-def test_a_truncated_or_empty_answer_is_a_reply() -> None:
-    with GeminiServer(acts.json_act(acts.answer(None, finish="MAX_TOKENS"))) as server:
+def test_a_truncated_answer_is_a_reply() -> None:
+    with GeminiServer(acts.json_act(acts.answer("The", finish="MAX_TOKENS"))) as server:
         [reply] = answers(GeminiBackend("judge", server.url, limits=FAST), request())
     assert isinstance(reply, Reply)
-    assert (reply.text, reply.finish_reason) == ("", "length")
+    assert (reply.text, reply.finish_reason) == ("The", "length")
 
 
 def test_thoughts_are_not_the_answer() -> None:
@@ -196,7 +196,7 @@ def test_check(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "set the environment variable GEMINI_API_KEY" in check_error(
         load_backend("gemini:gemini-2.5-flash")  # type: ignore[arg-type]
     )
-    monkeypatch.setenv("GOOGLE_API_KEY", "AIzaSomething")
+    monkeypatch.setenv("MIPO_EVAL_KEY_127_0_0_1", "AIzaSomething")
     with GeminiServer() as server:
         answers(GeminiBackend("judge", server.url, limits=FAST), request())
         assert server.calls[0].headers["x-goog-api-key"] == "AIzaSomething"
@@ -212,7 +212,7 @@ def test_the_key_is_shown_nowhere(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     key = "verysecretvalue123"
-    monkeypatch.setenv("GEMINI_API_KEY", key)
+    monkeypatch.setenv("MIPO_EVAL_KEY_127_0_0_1", key)
     caplog.set_level(logging.DEBUG)
     echoes = [
         acts.expired_key(),

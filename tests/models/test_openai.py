@@ -11,6 +11,7 @@ import pytest
 
 from mipo_eval.errors import BackendError, ConfigError
 from mipo_eval.models.base import Failure, Limits, Message, Reply, Request, Sampling
+from mipo_eval.models.credentials import host_variables
 from mipo_eval.models.openai import OpenAIBackend
 from mipo_eval.models.spec import load_backend, normal_url
 from tests.servers import openai_server as server_acts
@@ -288,14 +289,13 @@ def test_check_names_the_missing_key() -> None:
 
 def test_check_says_when_a_local_server_wants_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     with OpenAIServer(policy=Policy(key="sk-right")) as server:
-        assert "asks for a key: set OPENAI_API_KEY" in check_error(
-            OpenAIBackend("judge", server.url)
-        )
-        monkeypatch.setenv("OPENAI_API_KEY", "sk-wrong-000")
+        [name, _] = host_variables(server.url)
+        assert f"asks for a key: set {name}" in check_error(OpenAIBackend("judge", server.url))
+        monkeypatch.setenv(name, "sk-wrong-000")
         message = check_error(OpenAIBackend("judge", server.url))
-        assert "refuses the key in OPENAI_API_KEY" in message
+        assert f"refuses the key in {name}" in message
         assert "sk-wrong" not in message
-        monkeypatch.setenv("OPENAI_API_KEY", "sk-right")
+        monkeypatch.setenv(name, "sk-right")
         asyncio.run(OpenAIBackend("judge", server.url).check())
 
 
@@ -329,7 +329,7 @@ def test_the_key_is_shown_nowhere(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     key = "verysecretvalue123"
-    monkeypatch.setenv("OPENAI_API_KEY", key)
+    monkeypatch.setenv("MIPO_EVAL_KEY_127_0_0_1", key)
     caplog.set_level(logging.DEBUG)
     acts = [
         server_acts.expired_key(f"Incorrect API key provided: {key}"),
@@ -402,3 +402,21 @@ def test_load_backend_reads_model_and_url(monkeypatch: pytest.MonkeyPatch) -> No
 def test_specs_that_name_nothing_are_refused(spec: str) -> None:
     with pytest.raises(ConfigError, match="openai:MODEL"):
         load_backend(spec)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "calls"),
+    [
+        (402, "bad_request", 1),
+        (429, "rate_limit", 3),
+        (502, "server_error", 3),
+        (None, "bad_reply", 3),
+    ],
+)
+def test_an_error_that_calls_itself_a_success(code: int | None, kind: str, calls: int) -> None:
+    body = {"error": {"code": code, "message": "Provider returned error"}}
+    with OpenAIServer(server_acts.json_act(body)) as server:
+        [(_, failure)] = answers(OpenAIBackend("judge", server.url, limits=FAST), [request()])
+        assert server.chats == calls
+    assert isinstance(failure, Failure)
+    assert (failure.kind, "Provider returned error" in failure.detail) == (kind, True)

@@ -154,3 +154,26 @@ def test_a_checkpoint_is_its_content(tiny_model: Path, tmp_path: Path) -> None:
     weights[-1] ^= 1
     (copy / "model.safetensors").write_bytes(weights)
     assert fingerprint(copy) != fingerprint(tiny_model)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "url"),
+    [
+        ("openai:m@http://h:1/v1", "m", "http://h:1/v1"),
+        ("openai:claude@20250929@http://h:1", "claude@20250929", "http://h:1"),
+        ("openai:claude@20250929@localhost:8000", "claude@20250929", "localhost:8000"),
+        ("openai:org@team/m@gpu-node", "org@team/m", "gpu-node"),
+        ("openai:m@127.0.0.1", "m", "127.0.0.1"),
+        ("openai:m@http://a:1,http://b:2", "m", "http://a:1,http://b:2"),
+        ("openai:m@me:hunter2@host", "m", "me:hunter2@host"),
+        ("any-llm:vertexai:claude-sonnet-4@20250514", "vertexai:claude-sonnet-4@20250514", ""),
+        ("any-llm:vertexai:gemini@default", "vertexai:gemini@default", ""),
+        ("azure:d@https://r.openai.azure.com", "d", "https://r.openai.azure.com"),
+        ("gpt-4.1@http://h:1", "gpt-4.1", "http://h:1"),
+        ("m", "m", ""),
+        ("openai:@http://h", "", "http://h"),
+    ],
+)
+def test_a_name_may_hold_an_at_sign(text: str, name: str, url: str) -> None:
+    named = read_name(text)
+    assert (named.name, named.url) == (name, url)

@@ -113,7 +113,7 @@ def test_it_is_given_up_after_three_attempts(tmp_path: Path) -> None:
 def test_failed_calls_are_told_and_asked_again_next_time(tmp_path: Path) -> None:
     failure = Failure(kind="timeout", detail="slow")
     answers, _ = ask(lambda _: failure, "a", tmp_path / "s.db")
-    assert answers["a"] == Dropped("call failed: timeout")
+    assert answers["a"] == Dropped("call failed: timeout", "slow")
     again, backend = ask(lambda _: GOOD, "a", tmp_path / "s.db")
     assert again["a"] == {"tone": "Be warm."}
     assert len(backend.asked) == 1

@@ -1,0 +1,218 @@
+"""Anthropic's Claude models through the anthropic client."""
+
+import os
+import time
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from mipo_eval.errors import ConfigError
+from mipo_eval.models.base import Limits, Reply, Request, sendable
+from mipo_eval.models.credentials import PLACEHOLDER, SentKey, set_key
+from mipo_eval.models.server import Send, ServedBackend, Trouble, clean
+from mipo_eval.models.spec import is_private, normal_url
+
+if TYPE_CHECKING:
+    from anthropic import APIStatusError, AsyncAnthropic
+    from anthropic.types import Message
+
+URL = "ANTHROPIC_BASE_URL"
+"""The environment variable for another server, as in the anthropic package."""
+_DEFAULT_URL = "https://api.anthropic.com"
+_FINISHED = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+}
+
+
+class AnthropicBackend(ServedBackend):
+    """Asks a Claude model.
+
+    `reasoning` is "none", a number of tokens to think with (at least 1,024, and less than
+    `max_tokens`, which counts them), or an effort ("low" to "max") where the model itself decides
+    how long to think. A model that thinks takes no temperature. There is no seed, and nothing
+    holds it to the allowed choices: replies are read by our parsers.
+    """
+
+    kind = "anthropic"
+    optional = frozenset({"temperature"})
+
+    def __init__(
+        self,
+        model: str,
+        base_url: str | None = None,
+        *,
+        limits: Limits | None = None,
+        api_key_env: str | None = None,
+    ) -> None:
+        if find_spec("anthropic") is None:
+            raise ConfigError(f"anthropic:{model} needs pip install 'mipo-eval[anthropic]'")
+        super().__init__(model, base_url, limits=limits, api_key_env=api_key_env)
+
+    def _servers(self, base_url: str | None) -> tuple[str, ...]:
+        return (normal_url(base_url or os.environ.get(URL) or _DEFAULT_URL).removesuffix("/v1"),)
+
+    async def check(self) -> None:
+        """Ask the server for this model; see `Backend.check`."""
+        from anthropic import NotFoundError
+
+        async def served(client: "AsyncAnthropic") -> list[str] | None:
+            try:
+                await client.models.retrieve(self.model)
+            except NotFoundError:
+                try:
+                    return [model.id async for model in client.models.list(limit=1000)]
+                except NotFoundError:
+                    return None
+            return [self.model]
+
+        async with self.client() as client:
+            await self.check_served(self.urls[0], self.mapped(served(client)))
+
+    @asynccontextmanager
+    async def _opened(self) -> AsyncIterator[Send]:
+        async with self.client() as client:
+
+            async def send(request: Request) -> Reply:
+                return await self.accepted(lambda refused: self._message(client, request, refused))
+
+            yield send
+
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator["AsyncAnthropic"]:
+        """Open a client; it belongs to one event loop."""
+        import anthropic
+
+        [url], limits = self.urls, self.limits
+        sent = SentKey(credential=self.credential(url), header="x-api-key")
+
+        # Of httpx or httpx2: that depends on the client's version.
+        async def keyed(request: Any) -> None:
+            set_key(request.headers, str(request.url), url, sent)
+
+        http = anthropic.DefaultAsyncHttpxClient(
+            event_hooks={"request": [keyed]}, trust_env=not is_private(url), timeout=limits.timeout
+        )
+        # Retries are ours: they are counted, spread and shared with the other backends.
+        async with anthropic.AsyncAnthropic(
+            api_key=PLACEHOLDER,
+            base_url=url,
+            max_retries=0,
+            timeout=limits.timeout,
+            http_client=http,
+        ) as client:
+            yield client
+
+    async def _message(
+        self, client: "AsyncAnthropic", request: Request, refused: Collection[str]
+    ) -> Reply:
+        start = time.perf_counter()
+        body = self.body(request, refused)
+        needed = {name: body.pop(name) for name in ("model", "max_tokens", "messages")}
+        # Versions of the client differ in what else they know by name.
+        made = client.messages.create(**needed, extra_body=body)
+        return read_message(await self.mapped(made), time.perf_counter() - start)
+
+    def body(self, request: Request, without: Collection[str] = ()) -> dict[str, Any]:
+        """Return what the server is sent for a request, without some optional settings."""
+        sampling = request.sampling
+        system = "\n\n".join(turn.content for turn in request.messages if turn.role == "system")
+        thinking = _thinking(sampling.reasoning) if sampling.reasoning else {}
+        if thinking and sampling.reasoning != "none":
+            self.leave_out("temperature")
+        optional = {"system": sendable(system) or None, "temperature": sampling.temperature}
+        left_out = {*without, *self.changes.left_out}
+        return {
+            "model": self.model,
+            "max_tokens": sampling.max_tokens,
+            "messages": [
+                {"role": turn.role, "content": sendable(turn.content)}
+                for turn in request.messages
+                if turn.role != "system"
+            ],
+            **thinking,
+            **{
+                name: value
+                for name, value in optional.items()
+                if value is not None and name not in left_out
+            },
+        }
+
+    def errors(self) -> tuple[type[Exception], ...]:
+        """The client's errors, and ValueError for what is no JSON."""
+        import anthropic
+
+        return anthropic.AnthropicError, OSError, ValueError
+
+    def trouble(self, error: Exception, url: str) -> Trouble:
+        """Return what an error is in our terms; Anthropic's own words are kept where safe."""
+        import anthropic
+
+        if isinstance(error, anthropic.APIStatusError):
+            kind, words = _told(error)
+            return self.refusal(
+                url,
+                error.status_code,
+                words,
+                stops=kind == "billing_error" or "credit balance" in words,
+                after=error.response.headers.get("retry-after"),
+            )
+        if isinstance(error, anthropic.APITimeoutError):
+            return Trouble("timeout", f"{url} did not answer in time", again=True, billed=True)
+        if isinstance(error, ValueError | anthropic.APIResponseValidationError):
+            reason = clean(f"not an answer in Anthropic's form: {error}")
+            return Trouble("bad_reply", reason, again=True, billed=True)
+        root = error.__cause__ or error
+        reason = clean(f"{type(root).__name__}: {root}")
+        return Trouble("connection", f"no answer from {url}: {reason}", again=True, billed=True)
+
+
+def _thinking(reasoning: str) -> dict[str, Any]:
+    """Return the parameters for "none", a number of tokens, or an effort."""
+    if reasoning == "none":
+        return {"thinking": {"type": "disabled"}}
+    if reasoning.isdigit():
+        return {"thinking": {"type": "enabled", "budget_tokens": int(reasoning)}}
+    return {"thinking": {"type": "adaptive"}, "output_config": {"effort": reasoning}}
+
+
+def _told(error: "APIStatusError") -> tuple[str, str]:
+    """Return the kind of an error and the words in its body."""
+    body = error.body
+    told = body.get("error") if isinstance(body, Mapping) else None
+    if isinstance(told, Mapping):
+        return str(told.get("type")), str(told.get("message"))
+    return "", str(body or error.message)
+
+
+def read_message(message: "Message", seconds: float | None = None) -> Reply:
+    """Return the reply in a message.
+
+    Raises:
+        Trouble: it is no message ("bad_reply"), or the model refused ("refused").
+    """
+    from anthropic.types import Message
+
+    # The client does not check what it is sent.
+    if not isinstance(message, Message) or not isinstance(message.content, list):
+        raise Trouble("bad_reply", "not an answer in Anthropic's form", again=True, billed=True)
+    if message.stop_reason == "refusal":
+        raise Trouble("refused", "the model declined to answer", billed=True)
+    finish = _FINISHED.get(message.stop_reason or "")
+    texts = [block.text for block in message.content if block.type == "text"]
+    if finish is None or (not texts and finish != "length"):
+        said = f"the reply holds no text ({message.stop_reason})"
+        raise Trouble("bad_reply", said, again=True, billed=True)
+    usage = message.usage
+    cached = (usage.cache_read_input_tokens or 0) + (usage.cache_creation_input_tokens or 0)
+    return Reply(
+        text="".join(texts),
+        finish_reason=finish,
+        model=message.model,
+        prompt_tokens=usage.input_tokens + cached,
+        completion_tokens=usage.output_tokens,  # what was thought among them
+        seconds=seconds,
+    )
