@@ -82,13 +82,22 @@ def check_checkpoint(name: str, folder: Path) -> dict[str, Any]:
 
 def has_chat_template(folder: Path) -> bool:
     """Whether the checkpoint brings the form of its conversations along."""
-    if (folder / "chat_template.jinja").exists():
-        return True
+    return bool(chat_template(folder))
+
+
+def chat_template(folder: Path) -> str:
+    """Return the form of its conversations that a checkpoint brings along; empty for none."""
+    try:
+        return (folder / "chat_template.jinja").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        pass
     try:
         config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return False
-    return isinstance(config, dict) and bool(config.get("chat_template"))
+        return ""
+    # Several of them, with names, are written as a list.
+    found = config.get("chat_template") if isinstance(config, dict) else None
+    return found if isinstance(found, str) else json.dumps(found or "").strip('"')
 
 
 def fingerprint(folder: Path) -> str:

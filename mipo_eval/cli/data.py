@@ -189,7 +189,8 @@ def _panel(item: "Item") -> "RenderableType":
     from mipo_eval.cli.render import inert
 
     body = Text()
-    parts = [("prompt", item.prompt), ("context", item.context)]
+    asked = "conversation" if item.messages else "prompt"
+    parts = [(asked, item.transcript), ("response begins", item.prefill), ("context", item.context)]
     parts += [("wants", preference) for preference in item.preferences]
     for name, content in [*parts, ("reference", item.reference)]:
         if content:

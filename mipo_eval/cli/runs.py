@@ -164,7 +164,8 @@ def _sample(entry: "Answered", said: Said) -> "RenderableType":
     item, response = entry.item, entry.response
     text = response.text if response else None
     body = Text()
-    parts = [("prompt", item.prompt), ("context", item.context), ("response", text)]
+    asked = "conversation" if item.messages else "prompt"
+    parts = [(asked, item.transcript), ("context", item.context), ("response", text)]
     if text is None:
         parts[2] = ("no response", (response.reason if response else None) or "not generated")
     elif response and response.finish_reason == "length":

@@ -8,6 +8,7 @@ from typing import Any
 from mipo_eval.environment import KIND, environment
 from mipo_eval.errors import DataError
 from mipo_eval.keys import digest
+from mipo_eval.models.chat import takes_system
 from mipo_eval.models.lm_eval import (
     Decoding,
     LoadedModel,
@@ -21,7 +22,7 @@ from mipo_eval.progress import Progress
 from mipo_eval.records import Run
 from mipo_eval.signature import short
 from mipo_eval.store.engine import Store, now
-from mipo_eval.store.items import put_list
+from mipo_eval.store.items import any_system_turn, put_list
 from mipo_eval.store.responses import missing, put_generation, put_responses
 from mipo_eval.store.runs import put_run
 from mipo_eval.tasks.prompt import Prompting, query_hash
@@ -70,15 +71,29 @@ def respond(
 
 def responses_spec(asked: Asking) -> dict[str, Any]:
     """Return how the run's responses are made; its digest is their generation's key."""
-    parts = asking_parts(asked.suite, asked.prompting)
+    parts = asking_parts(asked.suite, asked.prompting, asked.options.system)
     return generation_spec(asked.model, asked.options, asked.decoding, asking=parts)
 
 
-def asking_parts(suite: Suite, prompting: Prompting) -> dict[str, str]:
-    """Return how an item of a suite becomes a prompt, as keys and signatures name it."""
+def asking_parts(suite: Suite, prompting: Prompting, system: str = "") -> dict[str, str]:
+    """Return how an item of a suite becomes a prompt, as keys and signatures name it.
+
+    Earlier turns and a system prompt of the item's own are in the item's key.
+    """
+    told = {"system": short(digest(system))} if system else {}
     if suite.form == "query":
-        return {"prompting": prompting, "query": short(query_hash())}
-    return {"form": suite.form}
+        return {"prompting": prompting, "query": short(query_hash()), **told}
+    return {"form": suite.form, **told}
+
+
+def system_role(store: Store, asked: Asking, run: Run) -> str | None:
+    """Return whose turn system prompts stand in where that is not their own, for signatures."""
+    if asked.model.engine not in {"hf", "vllm"}:
+        return None  # the server's template is not seen
+    if not asked.options.system and not any_system_turn(store, run.list_key):
+        return None
+    own = takes_system(Path(asked.model.target), asked.options.chat_template)
+    return None if own else "user"
 
 
 def _open_run(store: Store, asked: Asking) -> Run:

@@ -10,9 +10,9 @@ from functools import partial
 
 from mipo_eval import __version__
 from mipo_eval.errors import ModelError
-from mipo_eval.evaluation.context_lift import lift_scores
+from mipo_eval.evaluation.context_lift import Lifted, lift_scores
 from mipo_eval.evaluation.controls import CONTROLS, control_texts
-from mipo_eval.evaluation.generate import Asking, asking_parts, respond
+from mipo_eval.evaluation.generate import Asking, asking_parts, respond, system_role
 from mipo_eval.evaluation.score import Numbers, why_no_text
 from mipo_eval.judges.judge import Judge
 from mipo_eval.judges.run import is_unrated, rate, with_references
@@ -113,13 +113,15 @@ def _scores(store: Store, evaluation: Evaluation, run: Run, progress: Progress) 
     judges = {judge.key: judge for judge in list_judges(store)}
     listed = numbers.outcomes.listed(run)
     scores: list[Score] = []
+    role = system_role(store, evaluation, run)
     for task, rows in listed.tasks.items():
-        context = _context(evaluation, [listed.keys[row] for row in rows])
+        context = _context(evaluation, [listed.keys[row] for row in rows], role)
         free = numbers.free(run, task, evaluation.suite.form)
         if evaluation.scoring_model and evaluation.suite.form == "query":
             entries = list(answered(store, run.list_key, run.generation_key, task))
             model = evaluation.scoring_model
-            free += lift_scores(store, entries, model, seed=run.seed, progress=progress)
+            asked = Lifted(entries=entries, checkpoint=model, system=evaluation.options.system)
+            free += lift_scores(store, asked, seed=run.seed, progress=progress)
         scores += [_signed(score, task, context) for score in free]
         for judge in evaluation.judges:
             judged = numbers.judged(run, task, judges[judge.key])
@@ -145,13 +147,17 @@ def _judge_controls(store: Store, run: Run, judge: Judge, progress: Progress) ->
             run_shown(rate(store, judge, pairs, advance=progress.advance), progress, stage)
 
 
-def _context(evaluation: Evaluation, item_keys: list[str]) -> Signature:
-    """Return the part of a signature that all scores of a task share."""
+def _context(evaluation: Evaluation, item_keys: list[str], role: str | None) -> Signature:
+    """Return the part of a signature that all scores of a task share.
+
+    `role` is whose turn system prompts stand in, where that is not their own.
+    """
     drawn = evaluation.suite.form in {"query", "answer"}
     return join(
         suite=f"{evaluation.suite.name}@{evaluation.suite.version}",
         items=short(digest(item_keys)),
-        **asking_parts(evaluation.suite, evaluation.prompting),
+        **asking_parts(evaluation.suite, evaluation.prompting, evaluation.options.system),
+        system_role=role,
         decoding=evaluation.decoding.describe() if drawn else None,
         seed=evaluation.decoding.seed,
     )

@@ -22,7 +22,14 @@ from typing import Any
 
 from mipo_eval.errors import ConfigError, ModelError
 from mipo_eval.keys import digest
-from mipo_eval.models.spec import OPENAI_URL, ModelSpec, load_backend
+from mipo_eval.models.chat import (
+    CHAT_DATE,
+    ChatTemplateError,
+    Refused,
+    asks_for_the_date,
+    with_chat_form,
+)
+from mipo_eval.models.spec import OPENAI_URL, ModelSpec, chat_template_of, load_backend
 from mipo_eval.records import FinishReason, Response, clean_text
 from mipo_eval.settings import silence_libraries
 from mipo_eval.threads import fit_threads
@@ -100,6 +107,8 @@ class ModelOptions:
 
     batch_size: int | None = None
     """None: found automatically on a GPU, small on a CPU."""
+    system: str = ""
+    """What the model is told before every conversation, and before an item's own system prompt."""
     chat_template: str | None = None
     """Text of a Jinja chat template, in place of (or for want of) the checkpoint's own."""
     device: str | None = None
@@ -128,9 +137,13 @@ def generation_spec(
 ) -> dict[str, Any]:
     """Return everything that decides a response; its digest is the generation's key.
 
-    `asking` is how an item becomes a prompt: form, prompting, template.
+    `asking` is how an item becomes a prompt: form, prompting, template, system prompt.
     """
+    # Only where it counts, so that the keys of all other responses stay what they were.
+    template = options.chat_template or chat_template_of(model)
+    dated = {"chat_date": f"{CHAT_DATE:%Y-%m-%d}"} if asks_for_the_date(template) else {}
     return {
+        **dated,
         "model": dict(model.identity),
         "chat_template": digest(options.chat_template) if options.chat_template else None,
         "engine": dict(options.arguments),
@@ -158,9 +171,10 @@ class RawResponse:
 class LoadedModel:
     """An lm-eval model ready to be asked, with our tasks."""
 
-    def __init__(self, lm: Any, decoding: Decoding) -> None:
+    def __init__(self, lm: Any, decoding: Decoding, system: str = "") -> None:
         self._lm = lm
         self._decoding = decoding
+        self._system = system
 
     @property
     def chunk_size(self) -> int:
@@ -192,6 +206,7 @@ class LoadedModel:
                 task_dict={"tasks": {task.config.task: task}, "groups": {}, "group_map": {}},
                 samples={task.config.task: list(positions)},
                 bootstrap_iters=0,
+                system_instruction=self._system or None,
                 apply_chat_template=True,
                 fewshot_as_multiturn=True,
                 log_samples=True,
@@ -219,7 +234,9 @@ def _choice(sample: dict[str, Any]) -> Response:
 def _response(sample: dict[str, Any], outcome: RawResponse) -> Response:
     made = asdict(outcome)
     if outcome.text is not None:
-        made["text"] = clean_text(outcome.text).strip()
+        written = clean_text(outcome.text)
+        begun = sample["doc"].get("prefill", "") if written.strip() else ""
+        made["text"] = f"{begun}{written}".strip()
     prompt_hash = digest(str(sample["arguments"][0][0]))
     return Response(item_key=sample["doc"]["item_key"], prompt_hash=prompt_hash, **made)
 
@@ -244,7 +261,10 @@ def load_model(model: ModelSpec, options: ModelOptions, decoding: Decoding) -> L
         lm = _construct(model, options, decoding)
     if options.chat_template:
         lm.tokenizer.chat_template = options.chat_template
-    return LoadedModel(lm, decoding)
+        lm.hf_chat_template = None  # of vLLM's model: the checkpoint's, found before
+    if getattr(lm, "tokenizer", None) is not None:
+        with_chat_form(lm.tokenizer)
+    return LoadedModel(lm, decoding, options.system)
 
 
 def _construct(model: ModelSpec, options: ModelOptions, decoding: Decoding) -> Any:
@@ -404,6 +424,12 @@ class CompletionHook:
         return made.popleft() if made else None
 
 
+def _refusal(request: Any) -> RawResponse | None:
+    """Return the outcome of a request that has no prompt, or None."""
+    prompt = request.args[0]
+    return RawResponse(reason=str(prompt), final=True) if isinstance(prompt, Refused) else None
+
+
 class Recording:
     """What our subclasses of lm-eval's models have in common; goes before lm-eval's class."""
 
@@ -414,6 +440,14 @@ class Recording:
         """Begin to record; last in `__init__`."""
         self.cache_hook = CompletionHook()
         self._seeds = Seeds(seed)
+        self.add_bos_token = False  # the prompt begins with it already: see `models.chat`
+
+    def apply_chat_template(self, *args: Any, **kwargs: Any) -> Any:
+        """Return a conversation as the model reads it (lm-eval's name), or why it cannot."""
+        try:
+            return super().apply_chat_template(*args, **kwargs)  # type: ignore[misc]
+        except ChatTemplateError as error:
+            return Refused(error)
 
     def _names(self, sent: list[Any]) -> list[str]:
         """Return what the model sees of each request, by which it takes its seed."""
@@ -421,7 +455,7 @@ class Recording:
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = True) -> list[str]:
         """Generate for the requests that fit, and record (lm-eval's name and signature)."""
-        refused = [self._too_long(request) for request in requests]
+        refused = [_refusal(request) or self._too_long(request) for request in requests]
         sent = [request for request, no in zip(requests, refused, strict=True) if no is None]
         texts = iter(self._generate(sent) if sent else [])
         self.outcomes = []
@@ -434,6 +468,8 @@ class Recording:
         self, requests: list[Any], disable_tqdm: bool = True
     ) -> list[tuple[float, bool]]:
         """Score continuations, without lm-eval's own bar."""
+        if no := next(filter(None, map(_refusal, requests)), None):
+            raise ModelError(str(no.reason))
         scored: list[tuple[float, bool]] = super().loglikelihood(requests, disable_tqdm=True)  # type: ignore[misc]
         return scored
 

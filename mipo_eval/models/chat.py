@@ -1,0 +1,163 @@
+"""How a conversation becomes a model's prompt: its chat template, with the template's habits fixed.
+
+    tokenizer = with_chat_form(AutoTokenizer.from_pretrained(folder))
+    tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+
+Evaluation, judging, scoring and training all take their tokenizers from here, so that one
+conversation is one prompt everywhere and on every day:
+
+- a template that asks for today's date is told `CHAT_DATE`;
+- where a template has no system role (it refuses one, or leaves it out without a word), the system
+  prompt stands before the first user turn;
+- the token that begins a text comes once: from the template, or else from the tokenizer;
+- a template that refuses a conversation is one line.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from mipo_eval.errors import ModelError
+
+CHAT_DATE = datetime(2024, 7, 26)
+"""The day every template is told it is: the one that Llama's templates name by themselves. A date
+that moves would make another prompt, and so another number, every day."""
+
+Messages = Sequence[Mapping[str, str]]
+_PROBE = "4f1d9c7ab2"
+"""A text that no template writes by itself."""
+
+
+class ChatTemplateError(ModelError):
+    """A chat template refuses a conversation."""
+
+
+class Refused(str):
+    """Stands where a prompt should: why the chat template refuses the conversation."""
+
+    __slots__ = ()
+
+
+def with_chat_form(tokenizer: Any) -> Any:
+    """Return the tokenizer, whose `apply_chat_template` is a `ChatForm` from now on."""
+    if not isinstance(getattr(tokenizer, "apply_chat_template", None), ChatForm):
+        tokenizer.apply_chat_template = ChatForm(tokenizer)
+    return tokenizer
+
+
+def asks_for_the_date(template: str | None) -> bool:
+    """Whether a template writes the date into its prompts."""
+    return bool(template) and "strftime_now" in str(template)
+
+
+def takes_system(folder: Path, template: str | None = None) -> bool:
+    """Whether a checkpoint, or a template in place of its own, has a system role.
+
+    Only its tokenizer is loaded.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    if not hasattr(tokenizer, "get_chat_template"):  # mistral-common has no templates
+        return True
+    return ChatForm(tokenizer).has_system_role(template)
+
+
+class ChatForm:
+    """A tokenizer's `apply_chat_template`, less its habits; a class, so that it can be pickled."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._system: dict[str, bool] = {}
+        self._begun: dict[str, bool] = {}
+        """What is known of templates."""
+
+    def __call__(
+        self,
+        conversation: Any,
+        tools: Any = None,
+        documents: Any = None,
+        chat_template: str | None = None,
+        **how: Any,
+    ) -> Any:
+        """Return what the tokenizer's class makes of one conversation, or of several.
+
+        Raises:
+            ChatTemplateError: the template refuses the conversation.
+        """
+        how |= {"tools": tools, "documents": documents}
+        if not hasattr(self._tokenizer, "get_chat_template"):  # mistral-common has no templates
+            return self._apply(conversation, chat_template=chat_template, **how)
+        try:
+            template: str = self._tokenizer.get_chat_template(chat_template, tools)
+        except ValueError as error:
+            raise ChatTemplateError(_line(error)) from None
+        if not self.has_system_role(template):
+            several = bool(conversation) and isinstance(conversation[0], list | tuple)
+            conversation = (
+                [without_system(one) for one in conversation]
+                if several
+                else without_system(conversation)
+            )
+        if self._needs_beginning(template):
+            template = f"{{{{ bos_token }}}}{template}"
+        if asks_for_the_date(template):
+            how = {"strftime_now": CHAT_DATE.strftime} | how
+        return self._apply(conversation, chat_template=template, **how)
+
+    def has_system_role(self, template: str | None = None) -> bool:
+        """Whether a system turn gets into the prompt, as a turn or however the template has it."""
+        template = template or str(self._tokenizer.get_chat_template())
+        if template not in self._system:
+            turns = [{"role": "system", "content": _PROBE}, {"role": "user", "content": "?"}]
+            self._system[template] = _PROBE in self._tried(template, turns)
+        return self._system[template]
+
+    def _needs_beginning(self, template: str) -> bool:
+        """Whether a text of this tokenizer begins with a token that the template does not write."""
+        if template not in self._begun:
+            bos = self._tokenizer.bos_token
+            written = bos and bos in self._tried(template, [{"role": "user", "content": "?"}])
+            by_itself = self._tokenizer("")["input_ids"][:1] == [self._tokenizer.bos_token_id]
+            self._begun[template] = bool(bos and by_itself and not written)
+        return self._begun[template]
+
+    def _tried(self, template: str, turns: Messages) -> str:
+        """Return what a template makes of turns; nothing where it refuses them."""
+        now = {"strftime_now": CHAT_DATE.strftime}
+        try:
+            return str(self._apply(turns, chat_template=template, tokenize=False, **now))
+        except ChatTemplateError:
+            return ""
+
+    def _apply(self, conversation: Any, **how: Any) -> Any:
+        from jinja2 import TemplateError
+
+        # Templates are programs: they raise what they like, or add a number to a text.
+        only_renders = how.get("tokenize") is False
+        kinds = (TemplateError, TypeError, ValueError) if only_renders else (TemplateError,)
+        try:
+            return type(self._tokenizer).apply_chat_template(self._tokenizer, conversation, **how)
+        except kinds as error:
+            name = self._tokenizer.name_or_path
+            raise ChatTemplateError(
+                f"the chat template of {name} refuses a conversation: {_line(error)}"
+            ) from None
+
+
+def without_system(messages: Messages) -> list[dict[str, str]]:
+    """Return a conversation whose system prompt stands before the text of the first user turn."""
+    turns = [dict(message) for message in messages]
+    if not turns or turns[0]["role"] != "system":
+        return turns
+    system, *rest = turns
+    first = next((turn for turn in rest if turn["role"] == "user"), None)
+    if first is None:
+        return turns
+    first["content"] = f"{system['content']}\n\n{first['content']}"
+    return rest
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

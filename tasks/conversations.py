@@ -1,0 +1,49 @@
+"""The lm-eval task that asks whole conversations, also under the plain `lm_eval` command.
+
+lm-eval's own tasks ask one user turn. This one puts the turns before it that the item carries, and
+opens the model's turn where the item says how the response begins.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from lm_eval.api.task import ConfigurableTask
+
+from mipo_eval.errors import ConfigError
+from mipo_eval.records import Item
+from mipo_eval.tasks.prompt import as_dicts, turns_to
+
+CANNOT_CONTINUE = "this kind of model cannot continue a response that has begun (prefill)"
+
+
+class ConversationTask(ConfigurableTask):  # type: ignore[misc]
+    """Asks items of a personalization suite; documents are those of `hooks.documents`."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        super().__init__(config={key: value for key, value in config.items() if key != "class"})
+
+    def fewshot_context(  # noqa: PLR0913, PLR0917 - lm-eval's signature
+        self,
+        doc: dict[str, Any],
+        num_fewshot: int,
+        system_instruction: str | None = None,
+        apply_chat_template: bool = False,
+        fewshot_as_multiturn: bool = False,
+        chat_template: Callable[..., Any] | None = None,
+        gen_prefix: str | None = None,
+    ) -> Any:
+        """Return the prompt of a document: its conversation in the model's own form.
+
+        Raises:
+            ConfigError: worked examples are asked for; these items are no questions.
+        """
+        if num_fewshot:
+            raise ConfigError(f"{self.config.task} takes no worked examples: leave --num_fewshot out")
+        item = Item.model_validate_json(doc["item"])
+        query = self.doc_to_text(doc)
+        messages = as_dicts(turns_to(query, item.messages, system_instruction or ""))
+        if item.prefill:
+            messages.append({"role": "assistant", "content": item.prefill})
+        if not (apply_chat_template and chat_template):
+            return "\n\n".join(message["content"] for message in messages)
+        return chat_template(messages, add_generation_prompt=not item.prefill)
