@@ -69,10 +69,6 @@ class Item(BaseModel):
 
     item_id: Text
     prompt: Text
-    messages: tuple[Turn, ...] = Field(default=(), exclude_if=_absent)
-    """The turns before the prompt, oldest first; a first one may be a system prompt."""
-    prefill: str = Field(default="", exclude_if=_absent)
-    """How the response begins: the model continues it, and it is part of the response."""
     context: str = ""
     """What is known of the user, given to the model under personalized prompting."""
     preferences: tuple[Text, ...] = ()
@@ -85,6 +81,10 @@ class Item(BaseModel):
     group_id: str | None = None
     """Items sharing a prompt; the unit of resampling. Null: the item is its own group."""
     meta: dict[str, Any] = Field(default_factory=dict)
+    messages: tuple[Turn, ...] = Field(default=(), exclude_if=_absent)
+    """The turns before the prompt, oldest first; a first one may be a system prompt."""
+    prefill: str = Field(default="", exclude_if=_absent)
+    """How the response begins: the model continues it, and it is part of the response."""
 
     @model_validator(mode="before")
     @classmethod

@@ -9,11 +9,9 @@ from typing import Any
 
 from lm_eval.api.task import ConfigurableTask
 
-from mipo_eval.errors import ConfigError
+from mipo_eval.errors import ConfigError, ModelError
 from mipo_eval.records import Item
 from mipo_eval.tasks.prompt import as_dicts, turns_to
-
-CANNOT_CONTINUE = "this kind of model cannot continue a response that has begun (prefill)"
 
 
 class ConversationTask(ConfigurableTask):  # type: ignore[misc]
@@ -36,6 +34,7 @@ class ConversationTask(ConfigurableTask):  # type: ignore[misc]
 
         Raises:
             ConfigError: worked examples are asked for; these items are no questions.
+            ModelError: the model cannot continue the response that the item begins.
         """
         if num_fewshot:
             raise ConfigError(f"{self.config.task} takes no worked examples: leave --num_fewshot out")
@@ -46,4 +45,12 @@ class ConversationTask(ConfigurableTask):  # type: ignore[misc]
             messages.append({"role": "assistant", "content": item.prefill})
         if not (apply_chat_template and chat_template):
             return "\n\n".join(message["content"] for message in messages)
-        return chat_template(messages, add_generation_prompt=not item.prefill)
+        prompt = chat_template(messages, add_generation_prompt=not item.prefill)
+        if item.prefill and not isinstance(prompt, str):  # a conversation for a server
+            asked = getattr(chat_template, "__self__", None)
+            if not getattr(asked, "continues", False):
+                raise ModelError(
+                    f"item {item.item_id} begins the response (prefill), which this kind of model "
+                    "cannot continue: use hf:PATH, vllm:PATH or a vLLM server, or leave it out"
+                )
+        return prompt

@@ -268,6 +268,7 @@ def _again(found: "Reproduction", output: "Output") -> "Result":
         suite=options["suite"],
         judges=found.judges,
         prompting="default" if options.get("prompting") == "default" else "personalized",
+        system=options.get("system", ""),
         decoding=options["decoding"],
         seed=int(options["seed"]),
         limit=int(limit) if limit else None,

@@ -142,8 +142,10 @@ def generation_spec(
     # Only where it counts, so that the keys of all other responses stay what they were.
     template = options.chat_template or chat_template_of(model)
     dated = {"chat_date": f"{CHAT_DATE:%Y-%m-%d}"} if asks_for_the_date(template) else {}
+    told = {"system": options.system} if options.system else {}
     return {
         **dated,
+        **told,
         "model": dict(model.identity),
         "chat_template": digest(options.chat_template) if options.chat_template else None,
         "engine": dict(options.arguments),
@@ -216,7 +218,8 @@ class LoadedModel:
             return [_choice(sample) for sample in samples]
         texts = [str(sample["resps"][0][0]) for sample in samples]
         outcomes = getattr(self._lm, "outcomes", None) or [RawResponse(text=text) for text in texts]
-        return [_response(*both) for both in zip(samples, outcomes, strict=True)]
+        made = [_response(*both) for both in zip(samples, outcomes, strict=True)]
+        return [_begun(response, one["doc"]) for response, one in zip(made, samples, strict=True)]
 
 
 def _choice(sample: dict[str, Any]) -> Response:
@@ -234,11 +237,15 @@ def _choice(sample: dict[str, Any]) -> Response:
 def _response(sample: dict[str, Any], outcome: RawResponse) -> Response:
     made = asdict(outcome)
     if outcome.text is not None:
-        written = clean_text(outcome.text)
-        begun = sample["doc"].get("prefill", "") if written.strip() else ""
-        made["text"] = f"{begun}{written}".strip()
+        made["text"] = clean_text(outcome.text).strip()
     prompt_hash = digest(str(sample["arguments"][0][0]))
     return Response(item_key=sample["doc"]["item_key"], prompt_hash=prompt_hash, **made)
+
+
+def _begun(response: Response, document: Mapping[str, Any]) -> Response:
+    """Return a response with what the item begins it with; nothing written stays nothing."""
+    prefill = str(document.get("prefill", ""))
+    return replace(response, text=f"{prefill}{response.text}") if response.text else response
 
 
 def load_model(model: ModelSpec, options: ModelOptions, decoding: Decoding) -> LoadedModel:

@@ -25,6 +25,8 @@ class RecordingChatCompletion(Recording, LocalChatCompletion):  # type: ignore[m
     def __init__(self, *, hosted: bool, seed: int = 0, **kwargs: Any) -> None:
         super().__init__(seed=seed, **kwargs)
         self._hosted = hosted
+        self.continues = not hosted
+        """Whether it can be asked to go on with a turn that has begun: OpenAI would answer it."""
         self._record(seed)
 
     @cached_property
@@ -55,6 +57,8 @@ class RecordingChatCompletion(Recording, LocalChatCompletion):  # type: ignore[m
             payload["seed"] = self._seeds.first(canonical_json(payload["messages"]))
         if not any(payload.get("stop") or []):
             payload.pop("stop", None)  # an empty stop string is refused by some servers
+        if payload["messages"][-1]["role"] == "assistant":
+            payload |= {"continue_final_message": True, "add_generation_prompt": False}
         if self._hosted:
             payload["max_completion_tokens"] = payload.pop("max_tokens")
         return payload
