@@ -23,7 +23,7 @@ from pathlib import Path
 
 from mipo_eval.errors import ConfigError
 from mipo_eval.keys import digest
-from mipo_eval.records import Turn
+from mipo_eval.records import PastTurn
 
 MARK = "mark"
 """The slot that shows the mark itself, so that a prompt can speak of it."""
@@ -63,7 +63,7 @@ class Prompt:
         """Digest of the text; part of the judge's key and of every signature."""
         return digest(self.text)
 
-    def render(self, fields: Mapping[str, str], earlier: Sequence[Turn] = ()) -> str:
+    def render(self, fields: Mapping[str, str], earlier: Sequence[PastTurn] = ()) -> str:
         """Fill the slots, but `mark`, which is ours; an empty text leaves its slot out altogether.
 
         Turns before the query stand with it in its block, each in a block of its own.

@@ -39,8 +39,8 @@ class Rubric(BaseModel):
 Role = Literal["system", "user", "assistant"]
 
 
-class Turn(BaseModel):
-    """One turn of a conversation."""
+class PastTurn(BaseModel):
+    """One turn of a conversation, before the prompt."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -81,7 +81,7 @@ class Item(BaseModel):
     group_id: str | None = None
     """Items sharing a prompt; the unit of resampling. Null: the item is its own group."""
     meta: dict[str, Any] = Field(default_factory=dict)
-    messages: tuple[Turn, ...] = Field(default=(), exclude_if=_absent)
+    messages: tuple[PastTurn, ...] = Field(default=(), exclude_if=_absent)
     """The turns before the prompt, oldest first; a first one may be a system prompt."""
     prefill: str = Field(default="", exclude_if=_absent)
     """How the response begins: the model continues it, and it is part of the response."""
@@ -102,7 +102,7 @@ class Item(BaseModel):
 
     @field_validator("messages")
     @classmethod
-    def _system_comes_first(cls, messages: tuple[Turn, ...]) -> tuple[Turn, ...]:
+    def _system_comes_first(cls, messages: tuple[PastTurn, ...]) -> tuple[PastTurn, ...]:
         if any(turn.role == "system" for turn in messages[1:]):
             raise ValueError("a system turn stands first or nowhere")
         return messages

@@ -16,7 +16,7 @@ from typing import Literal
 from mipo_eval.errors import ConfigError
 from mipo_eval.keys import digest
 from mipo_eval.models.base import Message
-from mipo_eval.records import Item, Turn
+from mipo_eval.records import Item, PastTurn
 
 Prompting = Literal["personalized", "default"]
 _FILES = (".txt", ".md", ".jinja")
@@ -42,7 +42,7 @@ def conversation(item: Item, prompting: Prompting, system: str = "") -> tuple[Me
     return turns_to(render_query(item, prompting), item.messages, system)
 
 
-def turns_to(query: str, earlier: Sequence[Turn] = (), system: str = "") -> tuple[Message, ...]:
+def turns_to(query: str, earlier: Sequence[PastTurn] = (), system: str = "") -> tuple[Message, ...]:
     """Return a conversation that ends with a query.
 
     Turns of one role in a row become one, which many chat templates and servers ask for.

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -43,6 +43,14 @@ def data() -> None:
 )
 @click.option("--train", type=click.IntRange(min=1), help="Training items. [default: the paper's]")
 @click.option("--test", type=click.IntRange(min=1), help="Test items. [default: the paper's]")
+@click.option(
+    "--turns",
+    type=click.Choice(["first", "all"]),
+    default="first",
+    show_default=True,
+    help="ca, prism: items of opening turns, as in the paper, or of every turn with a choice, each "
+    "with the conversation before it.",
+)
 @click.option("--split-seed", type=int, default=0, show_default=True, help="Of the split by user.")
 @max_cost_option
 @data_option
@@ -55,6 +63,7 @@ def prepare(  # noqa: PLR0913, PLR0917 - one parameter per flag
     reference_model: str | None,
     train: int | None,
     test: int | None,
+    turns: Literal["first", "all"],
     split_seed: int,
     max_cost: float | None,
     data_dir: Path | None,
@@ -84,7 +93,12 @@ def prepare(  # noqa: PLR0913, PLR0917 - one parameter per flag
     output = Output(as_json=as_json)
     rows, origin = preparing.raw_rows(name, source)
     plan = preparing.Preparation(
-        name=name, source=origin, n_train=train or n_train, n_test=test or n_test, seed=split_seed
+        name=name,
+        source=origin,
+        n_train=train or n_train,
+        n_test=test or n_test,
+        seed=split_seed,
+        turns=turns,
     )
     folder.mkdir(parents=True, exist_ok=True)
     with Store.open(store) as opened:
