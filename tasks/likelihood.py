@@ -191,11 +191,10 @@ def score_contexts(
     entries = zip(items, responses, draw_contexts(items, k, seed), strict=True)
     while chunk := list(islice(entries, _CHUNK)):
         prepared = [
-            _pairs(item, response, contexts, model, asked)
-            for item, response, contexts in chunk
+            _pairs(item, response, contexts, model, asked) for item, response, contexts in chunk
         ]
-        asked = [pair for pairs in prepared if not isinstance(pairs, str) for pair in pairs]
-        sums = iter(model.logprobs(asked))
+        found = [pair for pairs in prepared if not isinstance(pairs, str) for pair in pairs]
+        sums = iter(model.logprobs(found))
         for pairs in prepared:
             if isinstance(pairs, str):
                 yield pairs

@@ -2,8 +2,8 @@
 
 The query is the item's prompt, with or without the user's context. Its wording lives in
 `prompts/query_personalized.txt` and `prompts/query_default.txt` (PAPER.md, "Query form": the
-question, a request for a short answer, then what the user wants). Before it stand the item's earlier
-turns as they are; a system prompt changes nothing about it, under either prompting.
+question, a request for a short answer, then what the user wants). Before it stand the item's
+earlier turns as they are; a system prompt changes nothing about it, under either prompting.
 """
 
 from collections.abc import Iterable, Sequence
@@ -75,7 +75,7 @@ def read_system(given: str) -> str:
         except OSError as error:
             raise ConfigError(f"system prompt {given} cannot be read: {error.strerror}") from error
         except UnicodeDecodeError as error:
-            raise ConfigError(f"system prompt {given} is not UTF-8 text: save it as such") from error
+            raise ConfigError(f"system prompt {given} is not UTF-8: save it as that") from error
     if not text.strip():
         raise ConfigError(f"system prompt {given!r} is blank: leave it out or give it a text")
     return text.strip()

@@ -150,8 +150,7 @@ class ExampleMaker:
         first = self._own(data) if answers else self._pairs(data)
         name = "revise_answer" if answers else "revise"
         asked = [_revision_prompt(name, example) for example in first.examples]
-        how = asking_parts(self.suite, "personalized", self.options.system)
-        told = {"system": how["system"]} if "system" in how else {}
+        told = {name: part for name, part in self._asking().items() if name == "system"}
         responses = self.draw(_REVISION, asked, "revisions", asking={"form": "verbatim", **told})
         found = [usable(responses.get(question.key)) for question in asked]
         revised = self._with_texts(data, [example.item for example in first.examples], found)
@@ -193,7 +192,7 @@ class ExampleMaker:
         """
         asked = list({item.key: item for item in items}.values())
         list_key, _ = put_list(self.store, [(task, asked)])
-        asking = asking or asking_parts(self.suite, "personalized", self.options.system)
+        asking = asking or self._asking()
         spec = generation_spec(self.model, self.options, self.decoding, asking=asking)
         key = digest(spec)
         put_generation(self.store, key, spec)
@@ -209,6 +208,9 @@ class ExampleMaker:
             self.progress.finish()
         found = (entry.response for entry in answered(self.store, list_key, key))
         return {response.item_key: response for response in found if response is not None}
+
+    def _asking(self) -> dict[str, str]:
+        return asking_parts(self.suite, "personalized", self.model, self.options)
 
     def _examples(
         self, task: SuiteTask, texts: Sequence[tuple[Item, str | None, tuple[str, ...]]]
@@ -282,9 +284,7 @@ def split_validation(
     return tuple(train), tuple(held_out)
 
 
-def _question_messages(
-    task: SuiteTask, items: Sequence[Item], system: str
-) -> Iterator[Messages]:
+def _question_messages(task: SuiteTask, items: Sequence[Item], system: str) -> Iterator[Messages]:
     """Yield the conversation lm-eval asks each question with, worked examples included."""
     if not items:
         return

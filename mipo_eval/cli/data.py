@@ -157,6 +157,7 @@ def _counts(items: Iterable["Item"]) -> dict[str, int]:
         counts["without preferences (cannot be judged)"] += not item.preferences
         counts["without a reference (no win rate)"] += not item.reference
         counts["with a rubric"] += item.rubric is not None
+        counts["with earlier turns"] += bool(item.messages)
         groups.add(item.group)
         users.add(item.user_id)
     counts["prompt groups"] = len(groups)

@@ -17,12 +17,12 @@ from mipo_eval.models.lm_eval import (
     load_model,
     load_task,
 )
-from mipo_eval.models.spec import ModelSpec
+from mipo_eval.models.spec import ModelSpec, chat_template_of
 from mipo_eval.progress import Progress
 from mipo_eval.records import Run
 from mipo_eval.signature import short
 from mipo_eval.store.engine import Store, now
-from mipo_eval.store.items import any_system_turn, put_list
+from mipo_eval.store.items import put_list
 from mipo_eval.store.responses import missing, put_generation, put_responses
 from mipo_eval.store.runs import put_run
 from mipo_eval.tasks.prompt import Prompting, query_hash
@@ -71,29 +71,31 @@ def respond(
 
 def responses_spec(asked: Asking) -> dict[str, Any]:
     """Return how the run's responses are made; its digest is their generation's key."""
-    parts = asking_parts(asked.suite, asked.prompting, asked.options.system)
+    parts = asking_parts(asked.suite, asked.prompting, asked.model, asked.options)
     return generation_spec(asked.model, asked.options, asked.decoding, asking=parts)
 
 
-def asking_parts(suite: Suite, prompting: Prompting, system: str = "") -> dict[str, str]:
+def asking_parts(
+    suite: Suite, prompting: Prompting, model: ModelSpec, options: ModelOptions
+) -> dict[str, str]:
     """Return how an item of a suite becomes a prompt, as keys and signatures name it.
 
     Earlier turns and a system prompt of the item's own are in the item's key.
     """
-    told = {"system": short(digest(system))} if system else {}
+    told = {"system": short(digest(options.system))} if options.system else {}
     if suite.form == "query":
         return {"prompting": prompting, "query": short(query_hash()), **told}
-    return {"form": suite.form, **told}
+    # Under the key without it, such models were once asked without the instructions.
+    role = system_role(model, options) if suite.has_instructions else {}
+    return {"form": suite.form, **told, **role}
 
 
-def system_role(store: Store, asked: Asking, run: Run) -> str | None:
+def system_role(model: ModelSpec, options: ModelOptions) -> dict[str, str]:
     """Return whose turn system prompts stand in where that is not their own, for signatures."""
-    if asked.model.engine not in {"hf", "vllm"}:
-        return None  # the server's template is not seen
-    if not asked.options.system and not any_system_turn(store, run.list_key):
-        return None
-    own = takes_system(Path(asked.model.target), asked.options.chat_template)
-    return None if own else "user"
+    if model.engine not in {"hf", "vllm"} or not chat_template_of(model):
+        return {}  # a server's template is not seen
+    own = takes_system(Path(model.target), options.chat_template)
+    return {} if own else {"system_role": "user"}
 
 
 def _open_run(store: Store, asked: Asking) -> Run:

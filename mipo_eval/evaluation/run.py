@@ -23,6 +23,7 @@ from mipo_eval.progress import Progress, Stage, run_shown
 from mipo_eval.records import Item, Run, Score
 from mipo_eval.signature import NOTHING, Signature, join, short
 from mipo_eval.store.engine import Store
+from mipo_eval.store.items import any_system_turn
 from mipo_eval.store.judges import list_judges
 from mipo_eval.store.responses import Answered, Scorable, answered, scorable
 from mipo_eval.store.runs import put_scores
@@ -113,7 +114,8 @@ def _scores(store: Store, evaluation: Evaluation, run: Run, progress: Progress) 
     judges = {judge.key: judge for judge in list_judges(store)}
     listed = numbers.outcomes.listed(run)
     scores: list[Score] = []
-    role = system_role(store, evaluation, run)
+    is_told = bool(evaluation.options.system) or any_system_turn(store, run.list_key)
+    role = system_role(evaluation.model, evaluation.options) if is_told else {}
     for task, rows in listed.tasks.items():
         context = _context(evaluation, [listed.keys[row] for row in rows], role)
         free = numbers.free(run, task, evaluation.suite.form)
@@ -147,17 +149,14 @@ def _judge_controls(store: Store, run: Run, judge: Judge, progress: Progress) ->
             run_shown(rate(store, judge, pairs, advance=progress.advance), progress, stage)
 
 
-def _context(evaluation: Evaluation, item_keys: list[str], role: str | None) -> Signature:
-    """Return the part of a signature that all scores of a task share.
-
-    `role` is whose turn system prompts stand in, where that is not their own.
-    """
-    drawn = evaluation.suite.form in {"query", "answer"}
+def _context(evaluation: Evaluation, item_keys: list[str], role: dict[str, str]) -> Signature:
+    """Return the part of a signature that all scores of a task share; `role` is of system turns."""
+    suite = evaluation.suite
+    drawn = suite.form in {"query", "answer"}
     return join(
-        suite=f"{evaluation.suite.name}@{evaluation.suite.version}",
+        suite=f"{suite.name}@{suite.version}",
         items=short(digest(item_keys)),
-        **asking_parts(evaluation.suite, evaluation.prompting, evaluation.options.system),
-        system_role=role,
+        **role | asking_parts(suite, evaluation.prompting, evaluation.model, evaluation.options),
         decoding=evaluation.decoding.describe() if drawn else None,
         seed=evaluation.decoding.seed,
     )

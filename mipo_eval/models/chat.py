@@ -14,13 +14,13 @@ conversation is one prompt everywhere and on every day:
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from mipo_eval.errors import ModelError
 
-CHAT_DATE = datetime(2024, 7, 26)
+CHAT_DATE = datetime(2024, 7, 26, tzinfo=UTC)
 """The day every template is told it is: the one that Llama's templates name by themselves. A date
 that moves would make another prompt, and so another number, every day."""
 

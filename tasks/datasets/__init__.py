@@ -25,24 +25,28 @@ __all__ = [
     "Candidate",
     "Columns",
     "Dropped",
+    "Earlier",
     "PublishedSet",
     "RawSet",
     "Turns",
     "UserChoice",
     "ask_extractor",
-    "exchange",
     "checked",
     "content_id",
+    "exchange",
     "parse_object",
     "parse_preferences",
     "prompt_group",
     "short_text",
+    "then",
 ]
 
 Row = Mapping[str, Any]
 Split = Literal["train", "test"]
 Turns = Literal["first", "all"]
 """Of a conversation: only its opening turn, as in the paper, or every turn that has a choice."""
+Earlier = tuple[PastTurn, ...] | None
+"""The turns before one; None where they are not known."""
 CUT_OFF = "a turn before it has no chosen response"
 """Why a later turn gives no item: what was said before it is not known."""
 
@@ -152,6 +156,13 @@ def exchange(prompt: str, response: str) -> tuple[PastTurn, PastTurn]:
     return PastTurn(role="user", content=prompt), PastTurn(role="assistant", content=response)
 
 
+def then(earlier: Earlier, prompt: str, chosen: str) -> Earlier:
+    """Return the turns before the next one: unknown once nothing was asked or chosen."""
+    if earlier is None or not prompt or not chosen:
+        return None
+    return (*earlier, *exchange(prompt, chosen))
+
+
 def checked(
     schema: type[_Schema], rows: Iterable[Any], where: str, expected: str = ""
 ) -> Iterator[tuple[dict[str, Any], _Schema]]:
@@ -191,9 +202,7 @@ def prompt_group(prompt: str) -> str:
     return digest(prompt.strip())
 
 
-def ask_extractor(
-    name: str, texts: Mapping[str, str], earlier: Sequence[PastTurn] = ()
-) -> str:
+def ask_extractor(name: str, texts: Mapping[str, str], earlier: Sequence[PastTurn] = ()) -> str:
     """Return one of the extractor's prompts with its slots filled; turns before the query too."""
     from mipo_eval.judges.prompt import make_prompt  # asks for all that judging needs
 

@@ -9,23 +9,23 @@ before it. The rejected response is drawn among the other three.
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, create_model
 
 from mipo_eval.keys import item_rng
-from mipo_eval.records import PastTurn
 from mipo_eval.tasks.datasets import (
     CUT_OFF,
     Columns,
     Dropped,
+    Earlier,
     RawSet,
     Row,
     Turns,
     UserChoice,
     checked,
-    exchange,
     parse_preferences,
+    then,
 )
 
 
@@ -52,21 +52,20 @@ class _Row(Columns):
 
 
 # Later turns are optional: most conversations have fewer than four, and some copies only the first.
-_Conversation = create_model(
-    "_Conversation",
-    __base__=_Row,
-    **{
-        f"{turn}_turn_{part}": (_Cell, ... if turn == "first" else "")
-        for turn in TURNS
-        for part in _PARTS
-    },
-)
+_CELLS: dict[str, Any] = {
+    f"{turn}_turn_{part}": (_Cell, ... if turn == "first" else "")
+    for turn in TURNS
+    for part in _PARTS
+}
+_Conversation = create_model("_Conversation", __base__=_Row, **_CELLS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Said:
     """One turn of a conversation."""
 
+    number: int
+    earlier: Earlier
     prompt: str
     responses: Mapping[str, str]
     preferred: str
@@ -86,33 +85,31 @@ def ca_choices(
         DataError: a column is missing.
     """
     for _, row in checked(_Conversation, rows, where):
-        earlier: tuple[PastTurn, ...] | None = ()
-        for number, turn in enumerate(TURNS if turns == "all" else TURNS[:1]):
-            said = _turn(row, turn)
+        earlier: Earlier = ()
+        for number in range(len(TURNS) if turns == "all" else 1):
+            said = _turn(row, number, earlier)
             if number and not said.prompt:
                 break
-            yield _choice(row, number, said, earlier, seed)
-            known = earlier is not None and said.prompt and said.chosen
-            earlier = (*earlier, *exchange(said.prompt, said.chosen)) if known else None
+            yield _choice(row, said, seed)
+            earlier = then(earlier, said.prompt, said.chosen)
 
 
-def _turn(row: _Row, turn: str) -> _Said:
-    named = {name: str(getattr(row, f"{turn}_turn_{name}")) for name in _PARTS}
+def _turn(row: _Row, number: int, earlier: Earlier) -> _Said:
+    named = {name: str(getattr(row, f"{TURNS[number]}_turn_{name}")) for name in _PARTS}
     return _Said(
-        prompt=named.pop("prompt"), preferred=named.pop("preferred_response"), responses=named
+        number=number,
+        earlier=earlier,
+        prompt=named.pop("prompt"),
+        preferred=named.pop("preferred_response"),
+        responses=named,
     )
 
 
-def _choice(
-    row: _Row, number: int, said: _Said, earlier: tuple[PastTurn, ...] | None, seed: int
-) -> UserChoice | Dropped:
-    """Return the choice of a turn, given the turns before it; None where they are not known."""
+def _choice(row: _Row, said: _Said, seed: int) -> UserChoice | Dropped:
     if row.assigned_lang != "en":
         return Dropped(f"language {row.assigned_lang or 'unknown'}")
-    if not said.prompt:
-        return Dropped("no prompt")
-    if earlier is None:
-        return Dropped(CUT_OFF)
+    if not said.prompt or said.earlier is None:
+        return Dropped(CUT_OFF if said.prompt else "no prompt")
     if not said.preferred:
         return Dropped("no preferred response")
     if not said.chosen:
@@ -120,7 +117,7 @@ def _choice(
     others = sorted({text for text in said.responses.values() if text and text != said.chosen})
     if not others:
         return Dropped("all responses are the same")
-    source_id = f"{row.conversation_id}-{number}"
+    source_id = f"{row.conversation_id}-{said.number}"
     return UserChoice(
         data_set="ca",
         source_id=source_id,
@@ -128,8 +125,8 @@ def _choice(
         prompt=said.prompt,
         chosen=said.chosen,
         rejected=item_rng(seed, "ca-rejected", source_id).choice(others),
-        meta={"language": "en", "turn": number},
-        earlier=earlier,
+        meta={"language": "en", "turn": said.number},
+        earlier=said.earlier,
     )
 
 

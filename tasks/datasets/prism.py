@@ -11,18 +11,19 @@ from collections.abc import Iterable, Iterator
 
 from pydantic import Field
 
-from mipo_eval.records import PastTurn, Text
+from mipo_eval.records import Text
 from mipo_eval.tasks.datasets import (
     CUT_OFF,
     Columns,
     Dropped,
+    Earlier,
     RawSet,
     Row,
     Turns,
     UserChoice,
     checked,
-    exchange,
     parse_preferences,
+    then,
 )
 
 
@@ -52,13 +53,13 @@ def prism_choices(
     for _, utterance in checked(_Utterance, rows, where, "of PRISM's utterances.jsonl"):
         conversations[utterance.conversation_id][utterance.turn].append(utterance)
     for conversation in conversations.values():
-        earlier: tuple[PastTurn, ...] | None = ()
+        earlier: Earlier = ()
         for turn in sorted(conversation)[: 1 if turns == "first" else None]:
             utterances = conversation[turn]
             yield _choice(utterances, earlier)
-            prompt, chosen = utterances[0].user_prompt.strip(), _chosen(_said(utterances))
-            known = earlier is not None and prompt and chosen
-            earlier = (*earlier, *exchange(prompt, chosen.model_response)) if known else None
+            chosen = _chosen(_said(utterances))
+            answer = chosen.model_response if chosen else ""
+            earlier = then(earlier, utterances[0].user_prompt.strip(), answer)
 
 
 def _said(utterances: list[_Utterance]) -> list[_Utterance]:
@@ -70,13 +71,8 @@ def _chosen(said: list[_Utterance]) -> _Utterance | None:
     return next((u for u in said if u.if_chosen), None)
 
 
-def _choice(
-    utterances: list[_Utterance], earlier: tuple[PastTurn, ...] | None
-) -> UserChoice | Dropped:
-    """Return the chosen response and that with the lowest score: the clearest preference.
-
-    `earlier` are the turns before it; None where they are not known.
-    """
+def _choice(utterances: list[_Utterance], earlier: Earlier) -> UserChoice | Dropped:
+    """Return the chosen response and that with the lowest score: the clearest preference."""
     if not utterances[0].user_prompt.strip():
         return Dropped("no prompt")
     if earlier is None:
