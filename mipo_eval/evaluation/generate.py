@@ -126,7 +126,7 @@ def _open_run(store: Store, asked: Asking) -> Run:
 def _generate(store: Store, asked: Asking, run: Run, todo: list[int], progress: Progress) -> None:
     """Make the missing responses, a chunk at a time."""
     model = load_model(asked.model, asked.options, asked.decoding)
-    progress.start(f"responses of {asked.model.name}", run.n_items)
+    progress.start(f"responses of {asked.model.name}", run.n_items, model.remark)
     progress.advance(run.n_items - len(todo))
     draw(store, run.generation_key, model, _parts(asked, run, set(todo)), progress)
     progress.finish()

@@ -72,6 +72,8 @@ class ChatForm:
         self._system: dict[str, bool] = {}
         self._begun: dict[str, bool] = {}
         """What is known of templates."""
+        self.has_folded = False
+        """Whether a system prompt was put before a user turn."""
 
     def __call__(
         self,
@@ -93,18 +95,21 @@ class ChatForm:
             template: str = self._tokenizer.get_chat_template(chat_template, tools)
         except ValueError as error:
             raise ChatTemplateError(_line(error)) from None
-        if not self.has_system_role(template):
-            several = bool(conversation) and isinstance(conversation[0], list | tuple)
-            conversation = (
-                [without_system(one) for one in conversation]
-                if several
-                else without_system(conversation)
-            )
+        if isinstance(conversation[0], list | tuple):
+            conversation = [self._with_known_roles(one, template) for one in conversation]
+        else:
+            conversation = self._with_known_roles(conversation, template)
         if self._needs_beginning(template):
             template = f"{{{{ bos_token }}}}{template}"
         if asks_for_the_date(template):
             how = {"strftime_now": CHAT_DATE.strftime} | how
         return self._apply(conversation, chat_template=template, **how)
+
+    def _with_known_roles(self, messages: Messages, template: str) -> Messages:
+        if messages[0]["role"] != "system" or self.has_system_role(template):
+            return messages
+        self.has_folded = True
+        return without_system(messages)
 
     def has_system_role(self, template: str | None = None) -> bool:
         """Whether a system turn gets into the prompt, as a turn or however the template has it."""

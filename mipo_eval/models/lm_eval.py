@@ -22,13 +22,7 @@ from typing import Any
 
 from mipo_eval.errors import ConfigError, ModelError
 from mipo_eval.keys import digest
-from mipo_eval.models.chat import (
-    CHAT_DATE,
-    ChatTemplateError,
-    Refused,
-    asks_for_the_date,
-    with_chat_form,
-)
+from mipo_eval.models import chat
 from mipo_eval.models.spec import OPENAI_URL, ModelSpec, chat_template_of, load_backend
 from mipo_eval.records import FinishReason, Response, clean_text
 from mipo_eval.settings import silence_libraries
@@ -141,7 +135,7 @@ def generation_spec(
     """
     # Only where it counts, so that the keys of all other responses stay what they were.
     template = options.chat_template or chat_template_of(model)
-    dated = {"chat_date": f"{CHAT_DATE:%Y-%m-%d}"} if asks_for_the_date(template) else {}
+    dated = {"chat_date": f"{chat.CHAT_DATE:%Y-%m-%d}"} if chat.asks_for_the_date(template) else {}
     told = {"system": options.system} if options.system else {}
     return {
         **dated,
@@ -183,6 +177,12 @@ class LoadedModel:
         """Items per chunk: what a killed run can lose, and what is sorted by length together."""
         batch = getattr(self._lm, "batch_size", None)
         return 4 * batch if isinstance(batch, int) and batch > 1 else 256
+
+    def remark(self) -> str:
+        """Return what is to be known of how the model is asked; shown with the progress."""
+        form = getattr(getattr(self._lm, "tokenizer", None), "apply_chat_template", None)
+        folds = getattr(form, "has_folded", False) or getattr(self._lm, "folds_system", False)
+        return "no system role: its text stands before the first user turn" if folds else ""
 
     def close(self) -> None:
         """Give back the memory of the model, which cannot be asked any more."""
@@ -270,7 +270,7 @@ def load_model(model: ModelSpec, options: ModelOptions, decoding: Decoding) -> L
         lm.tokenizer.chat_template = options.chat_template
         lm.hf_chat_template = None  # of vLLM's model: the checkpoint's, found before
     if getattr(lm, "tokenizer", None) is not None:
-        with_chat_form(lm.tokenizer)
+        chat.with_chat_form(lm.tokenizer)
     return LoadedModel(lm, decoding, options.system)
 
 
@@ -434,7 +434,7 @@ class CompletionHook:
 def _refusal(request: Any) -> RawResponse | None:
     """Return the outcome of a request that has no prompt, or None."""
     prompt = request.args[0]
-    return RawResponse(reason=str(prompt), final=True) if isinstance(prompt, Refused) else None
+    return RawResponse(reason=str(prompt), final=True) if isinstance(prompt, chat.Refused) else None
 
 
 class Recording:
@@ -453,8 +453,8 @@ class Recording:
         """Return a conversation as the model reads it (lm-eval's name), or why it cannot."""
         try:
             return super().apply_chat_template(*args, **kwargs)  # type: ignore[misc]
-        except ChatTemplateError as error:
-            return Refused(error)
+        except chat.ChatTemplateError as error:
+            return chat.Refused(error)
 
     def _names(self, sent: list[Any]) -> list[str]:
         """Return what the model sees of each request, by which it takes its seed."""
