@@ -1,6 +1,8 @@
 """Items with earlier turns and system prompts: through the main job, judging, training, exports."""
 
 import json
+import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import pytest
 
 from mipo_eval import settings
 from mipo_eval.cli import main
+from mipo_eval.dashboards.tables import pairs
 from mipo_eval.evaluation.generate import Asking, responses_spec
 from mipo_eval.judges.judge import (
     PAIR_SLOTS,
@@ -28,6 +31,7 @@ from mipo_eval.store.responses import answered
 from mipo_eval.store.runs import list_runs
 from mipo_eval.tasks.items import write_items
 from mipo_eval.tasks.suites import find_suite
+from tests.dashboards.opening import open_page, texts
 from tests.servers.http import Act, Call
 from tests.servers.openai_server import OpenAIServer, error, ok
 from tests.small_models import make_model
@@ -48,15 +52,12 @@ TALK = [
     {"role": "user", "content": "I have green tea."},
     {"role": "assistant", "content": "Lovely."},
 ]
-LATER = Item.model_validate(
-    PLAIN.model_dump(mode="json") | {"item_id": "later", "messages": TALK}
-)
+LATER = Item.model_validate(PLAIN.model_dump(mode="json") | {"item_id": "later", "messages": TALK})
+ASKED = [{"role": "user", "content": "Hot?"}, {"role": "assistant", "content": "Yes, "}]
 BEGUN = Item.model_validate(
     {"item_id": "begun", "preferences": ["Be short."], "reference": "No."}
-    | {"messages": [*TALK, {"role": "user", "content": "Hot?"}]}
-    | {"messages": [*TALK, {"role": "user", "content": "Hot?"}, {"role": "assistant", "content": "Yes, "}]}
+    | {"messages": [*TALK, *ASKED]}
 )
-QUERY = "Please answer in two or three sentences"
 
 
 def _run(capsys: pytest.CaptureFixture[str], *argv: str) -> Any:
@@ -185,7 +186,63 @@ def test_openai_cannot_continue_and_says_so(
     write_items(Path("talk.jsonl"), [BEGUN])
     with OpenAIServer() as server:
         argv = ["--suite", "talk.jsonl", "--model"]
-        served = f"lm-eval:local-chat-completions:model=judge,base_url={server.url}/chat/completions"
+        served = (
+            f"lm-eval:local-chat-completions:model=judge,base_url={server.url}/chat/completions"
+        )
         assert main([*argv, served]) == 2
         assert "begins the response (prefill)" in capsys.readouterr().err
         assert server.chats == 0
+
+
+def test_judges_and_readers_see_the_conversation(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_items(Path("talk.jsonl"), [PLAIN, LATER])
+    with OpenAIServer(ok("Boil water.")) as served, OpenAIServer(ok("4")) as judge:
+        argv = ["--model", f"openai:judge@{served.url}", "--suite", "talk.jsonl", "--system", "Hm."]
+        run_id = _run(capsys, *argv, "--judge", f"openai:judge@{judge.url}")["run_id"]
+        asked = {call.body["messages"][0]["content"] for call in judge.calls if call.body}
+    [seen, _] = sorted(text for text in asked if "green tea" in text)
+    mark = re.search(r"<(\w{16}):query>", seen)
+    assert mark is not None
+    blocks = [*((turn["role"], turn["content"]) for turn in TALK), ("user", PLAIN.prompt)]
+    within = "\n".join(f"<{mark[1]}:{role}>\n{text}\n</{mark[1]}:{role}>" for role, text in blocks)
+    assert f"<{mark[1]}:query>\n{within}\n</{mark[1]}:query>" in seen
+    assert "Hm." not in seen
+
+    transcript = "User: I have green tea.\n\nAssistant: Lovely.\n\nUser: How do I brew tea?"
+    assert LATER.transcript == f"System: You know teas.\n\n{transcript}"
+    for command in (["show", run_id, "--item", "later"], ["data", "show", "talk.jsonl"]):
+        assert main(command) == 0
+        shown = capsys.readouterr().out
+        assert "conversation: System: You know teas." in shown
+        assert "Assistant: Lovely." in shown
+    exports = {
+        "html": ("r.html", "r.html"),
+        "alpaca_eval": ("a.json", "a.json"),
+        "lm_eval": ("results_2026-01-31T12-00-00.json", "samples_*.jsonl"),
+    }
+    for name, (file, holds) in exports.items():
+        assert main(["export", run_id, "--format", name, "--output", file]) == 0
+        assert "Lovely." in next(Path().glob(holds)).read_text(), name
+    with Store.open(settings.store_url(), mode="read") as store:
+        assert pairs.search(store, run_id, None, "GREEN TEA") == {1}
+    page = open_page(monkeypatch, Path(settings.store_url()), "pairs", a=run_id, item="1")
+    html = texts(page)
+    assert "Lovely." in html
+    assert "conversation" in html
+
+
+def test_a_run_with_a_system_prompt_is_reproduced(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_items(Path("talk.jsonl"), [LATER])
+    told = "Be kind -- and brief, always.\nBe true."
+    with OpenAIServer(lambda call: ok(call.body["messages"][0]["content"])) as served:
+        argv = ["--model", f"openai:judge@{served.url}", "--suite", "talk.jsonl"]
+        argv += ["--system", told]
+        monkeypatch.setattr(sys, "argv", ["mipo-eval", *argv])
+        run_id = _run(capsys, *argv)["run_id"]
+        again = _run(capsys, "reproduce", run_id, "--run")
+    assert again["reproduced"] is True
+    assert again["spec"]["system"] == told
