@@ -20,17 +20,16 @@ class ConversationTask(ConfigurableTask):  # type: ignore[misc]
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__(config={key: value for key, value in config.items() if key != "class"})
 
-    def fewshot_context(  # noqa: PLR0913, PLR0917 - lm-eval's signature
+    def fewshot_context(
         self,
         doc: dict[str, Any],
         num_fewshot: int,
         system_instruction: str | None = None,
         apply_chat_template: bool = False,
-        fewshot_as_multiturn: bool = False,
         chat_template: Callable[..., Any] | None = None,
-        gen_prefix: str | None = None,
+        **_how: Any,
     ) -> Any:
-        """Return the prompt of a document: its conversation in the model's own form.
+        """Return the prompt of a document: its conversation in the model's form (lm-eval's name).
 
         Raises:
             ConfigError: worked examples are asked for; these items are no questions.

@@ -16,7 +16,7 @@ from mipo_eval.keys import item_rng
 from mipo_eval.models.base import Message
 from mipo_eval.models.chat import ChatTemplateError, with_chat_form
 from mipo_eval.records import ContextLikelihoods, Item
-from mipo_eval.tasks.prompt import Prompting, as_dicts, conversation
+from mipo_eval.tasks.prompt import Prompting, as_dicts, conversation, turns_to
 from mipo_eval.threads import fit_threads
 
 Ids = Sequence[int]
@@ -101,12 +101,15 @@ class ScoringModel:
         """Longest sequence the model was made for, in tokens; None when it does not say."""
         return getattr(self.model.config, "max_position_embeddings", None)
 
-    def prompt_ids(self, messages: tuple[Message, ...]) -> list[int]:
-        """Return the token ids of a conversation, up to where the model's answer starts.
+    def prompt_ids(self, asked: str | tuple[Message, ...]) -> list[int]:
+        """Return the token ids up to where the model's answer starts.
+
+        `asked` is a conversation, or the text of its only turn, a user's.
 
         Raises:
             ChatTemplateError: the chat template refuses it.
         """
+        messages = turns_to(asked) if isinstance(asked, str) else asked
         if self.tokenizer.chat_template:
             encoded = self.tokenizer.apply_chat_template(
                 as_dicts(messages), add_generation_prompt=True, return_dict=True

@@ -92,14 +92,8 @@ def prepare(  # noqa: PLR0913, PLR0917 - one parameter per flag
     folder = data_dir or settings.data_dir()
     output = Output(as_json=as_json)
     rows, origin = preparing.raw_rows(name, source)
-    plan = preparing.Preparation(
-        name=name,
-        source=origin,
-        n_train=train or n_train,
-        n_test=test or n_test,
-        seed=split_seed,
-        turns=turns,
-    )
+    parts = {"n_train": train or n_train, "n_test": test or n_test}
+    plan = preparing.Preparation(name=name, source=origin, seed=split_seed, turns=turns, **parts)
     folder.mkdir(parents=True, exist_ok=True)
     with Store.open(store) as opened:
         limits = Limits(purse=Purse(max_cost))  # both models are paid from one purse
