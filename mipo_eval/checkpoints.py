@@ -90,14 +90,23 @@ def chat_template(folder: Path) -> str:
     try:
         return (folder / "chat_template.jinja").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
-        pass
+        # Several of them, with names, are written as a list.
+        found = _tokenizer_config(folder).get("chat_template") or ""
+    return found if isinstance(found, str) else json.dumps(found)
+
+
+def beginning(folder: Path) -> str:
+    """Return the token that texts of a checkpoint begin with; empty for none."""
+    found = _tokenizer_config(folder).get("bos_token") or ""
+    return str(found.get("content", "") if isinstance(found, dict) else found)
+
+
+def _tokenizer_config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return ""
-    # Several of them, with names, are written as a list.
-    found = config.get("chat_template") if isinstance(config, dict) else None
-    return found if isinstance(found, str) else json.dumps(found or "").strip('"')
+        return {}
+    return config if isinstance(config, dict) else {}
 
 
 def fingerprint(folder: Path) -> str:

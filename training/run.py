@@ -175,7 +175,8 @@ def check_model(model: ModelSpec, recipe: Recipe) -> None:
     if not model.has_chat_template and not recipe.chat_template:
         raise ModelError(
             f"{model.name} has no chat template: give one with --set chat_template=FILE "
-            "(Jinja; `{% for m in messages %}{{ m['content'] }}{% endfor %}` for a base model)"
+            "(Jinja; `{{ bos_token }}{% for m in messages %}{{ m['content'] }}{% endfor %}` for a "
+            "base model)"
         )
 
 

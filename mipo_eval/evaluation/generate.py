@@ -8,7 +8,7 @@ from typing import Any
 from mipo_eval.environment import KIND, environment
 from mipo_eval.errors import DataError
 from mipo_eval.keys import digest
-from mipo_eval.models.chat import takes_system
+from mipo_eval.models.chat import chat_template_of, takes_system
 from mipo_eval.models.lm_eval import (
     Decoding,
     LoadedModel,
@@ -17,7 +17,7 @@ from mipo_eval.models.lm_eval import (
     load_model,
     load_task,
 )
-from mipo_eval.models.spec import ModelSpec, chat_template_of
+from mipo_eval.models.spec import ModelSpec
 from mipo_eval.progress import Progress
 from mipo_eval.records import Run
 from mipo_eval.signature import short

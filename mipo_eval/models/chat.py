@@ -9,7 +9,8 @@ conversation is one prompt everywhere and on every day:
 - a template that asks for today's date is told `CHAT_DATE`;
 - where a template has no system role (it refuses one, or leaves it out without a word), the system
   prompt stands before the first user turn;
-- the token that begins a text comes once: from the template, or else from the tokenizer;
+- the template alone writes the tokens that begin and end texts and turns, as transformers and
+  servers have it: whoever reads the prompt adds none, so none comes twice;
 - a template that refuses a conversation is one line.
 """
 
@@ -18,7 +19,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from mipo_eval.checkpoints import beginning, chat_template
 from mipo_eval.errors import ModelError
+from mipo_eval.models.spec import ModelSpec
 
 CHAT_DATE = datetime(2024, 7, 26, tzinfo=UTC)
 """The day every template is told it is: the one that Llama's templates name by themselves. A date
@@ -64,14 +67,36 @@ def takes_system(folder: Path, template: str | None = None) -> bool:
     return ChatForm(tokenizer).has_system_role(template)
 
 
+def chat_template_of(model: ModelSpec) -> str:
+    """Return the chat template of a checkpoint; empty where it has none, or its server has it."""
+    return chat_template(Path(model.target)) if model.engine in {"hf", "vllm"} else ""
+
+
+def template_habits(model: ModelSpec, given: str | None) -> dict[str, str]:
+    """Return what keys of responses say of a chat template by which prompts once were others.
+
+    They held the date of the day, and a token that begins texts although the template writes none.
+    `given` is the user's template in place of the checkpoint's own.
+    """
+    if model.engine not in {"hf", "vllm"}:
+        return {}
+    template = given or chat_template_of(model)
+    found = {}
+    if asks_for_the_date(template):
+        found["chat_date"] = f"{CHAT_DATE:%Y-%m-%d}"
+    bos = beginning(Path(model.target))
+    if bos and bos not in template and "bos_token" not in template:
+        found["begins_with"] = "what the template writes"
+    return found
+
+
 class ChatForm:
     """A tokenizer's `apply_chat_template`, less its habits; a class, so that it can be pickled."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
         self._system: dict[str, bool] = {}
-        self._begun: dict[str, bool] = {}
-        """What is known of templates."""
+        """Templates, by whether they have a system role."""
         self.has_folded = False
         """Whether a system prompt was put before a user turn."""
 
@@ -99,8 +124,6 @@ class ChatForm:
             conversation = [self._with_known_roles(one, template) for one in conversation]
         else:
             conversation = self._with_known_roles(conversation, template)
-        if self._needs_beginning(template):
-            template = f"{{{{ bos_token }}}}{template}"
         if asks_for_the_date(template):
             how = {"strftime_now": CHAT_DATE.strftime} | how
         return self._apply(conversation, chat_template=template, **how)
@@ -118,15 +141,6 @@ class ChatForm:
             turns = [{"role": "system", "content": _PROBE}, {"role": "user", "content": "?"}]
             self._system[template] = _PROBE in self._tried(template, turns)
         return self._system[template]
-
-    def _needs_beginning(self, template: str) -> bool:
-        """Whether a text of this tokenizer begins with a token that the template does not write."""
-        if template not in self._begun:
-            bos = self._tokenizer.bos_token
-            written = bos and bos in self._tried(template, [{"role": "user", "content": "?"}])
-            by_itself = self._tokenizer("")["input_ids"][:1] == [self._tokenizer.bos_token_id]
-            self._begun[template] = bool(bos and by_itself and not written)
-        return self._begun[template]
 
     def _tried(self, template: str, turns: Messages) -> str:
         """Return what a template makes of turns; nothing where it refuses them."""

@@ -23,7 +23,7 @@ from typing import Any
 from mipo_eval.errors import ConfigError, ModelError
 from mipo_eval.keys import digest
 from mipo_eval.models import chat
-from mipo_eval.models.spec import OPENAI_URL, ModelSpec, chat_template_of, load_backend
+from mipo_eval.models.spec import OPENAI_URL, ModelSpec, load_backend
 from mipo_eval.records import FinishReason, Response, clean_text
 from mipo_eval.settings import silence_libraries
 from mipo_eval.threads import fit_threads
@@ -134,11 +134,9 @@ def generation_spec(
     `asking` is how an item becomes a prompt: form, prompting, template, system prompt.
     """
     # Only where it counts, so that the keys of all other responses stay what they were.
-    template = options.chat_template or chat_template_of(model)
-    dated = {"chat_date": f"{chat.CHAT_DATE:%Y-%m-%d}"} if chat.asks_for_the_date(template) else {}
     told = {"system": options.system} if options.system else {}
     return {
-        **dated,
+        **chat.template_habits(model, options.chat_template),
         **told,
         "model": dict(model.identity),
         "chat_template": digest(options.chat_template) if options.chat_template else None,
@@ -258,7 +256,8 @@ def load_model(model: ModelSpec, options: ModelOptions, decoding: Decoding) -> L
     if model.has_chat_template is False and not options.chat_template:
         raise ModelError(
             f"{model.name} has no chat template: give one with --engine chat_template=FILE "
-            "(Jinja; `{% for m in messages %}{{ m['content'] }}{% endfor %}` for a base model)"
+            "(Jinja; `{{ bos_token }}{% for m in messages %}{{ m['content'] }}{% endfor %}` for a "
+            "base model)"
         )
     if model.engine == "openai":
         # lm-eval would only find out after many tries of every request.
@@ -447,7 +446,7 @@ class Recording:
         """Begin to record; last in `__init__`."""
         self.cache_hook = CompletionHook()
         self._seeds = Seeds(seed)
-        self.add_bos_token = False  # the prompt begins with it already: see `models.chat`
+        self.add_bos_token = False  # the template's affair: see `models.chat`
 
     def apply_chat_template(self, *args: Any, **kwargs: Any) -> Any:
         """Return a conversation as the model reads it (lm-eval's name), or why it cannot."""

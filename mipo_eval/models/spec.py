@@ -21,12 +21,10 @@ import ipaddress
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from operator import attrgetter
-from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from mipo_eval.checkpoints import (
-    chat_template,
     check_checkpoint,
     checkpoint_folder,
     fingerprint,
@@ -180,11 +178,6 @@ def parse_model(name: str) -> ModelSpec:
     if kind.engine == "lm-eval":
         return _lm_eval_type(named)
     return _checkpoint(name, kind.engine)
-
-
-def chat_template_of(model: ModelSpec) -> str:
-    """Return the chat template of a checkpoint; empty where it has none, or its server has it."""
-    return chat_template(Path(model.target)) if model.engine in {"hf", "vllm"} else ""
 
 
 def _served(named: ModelName) -> ModelSpec:
