@@ -16,6 +16,7 @@ conversation is one prompt everywhere and on every day:
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ def asks_for_the_date(template: str | None) -> bool:
     return bool(template) and "strftime_now" in str(template)
 
 
+@cache
 def takes_system(folder: Path, template: str | None = None) -> bool:
     """Whether a checkpoint, or a template in place of its own, has a system role.
 
@@ -159,7 +161,7 @@ class ChatForm:
         try:
             return type(self._tokenizer).apply_chat_template(self._tokenizer, conversation, **how)
         except kinds as error:
-            name = self._tokenizer.name_or_path
+            name = str(self._tokenizer.name_or_path).rstrip("/").rsplit("/", 1)[-1]
             raise ChatTemplateError(
                 f"the chat template of {name} refuses a conversation: {_line(error)}"
             ) from None

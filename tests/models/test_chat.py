@@ -72,6 +72,26 @@ def test_the_date_stands_still(models: dict[str, Path]) -> None:
     assert "Today Date: 1 May 2025" in _text(models["llama3"], ASKED, date_string="1 May 2025")
 
 
+def test_a_prompt_is_the_same_another_day(
+    models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stopped training or evaluation goes on with the prompts it began with."""
+    from transformers import AutoTokenizer
+    from transformers.utils import chat_template_utils
+
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> "Later":
+            return cls(2031, 2, 3, tzinfo=tz)
+
+    raw = AutoTokenizer.from_pretrained(models["llama3"])
+    before = [Codec.of(_tokenizer(models["llama3"])).prompt(ASKED), _text(models["llama3"], ASKED)]
+    monkeypatch.setattr(chat_template_utils, "datetime", Later)
+    assert "03 Feb 2031" in raw.apply_chat_template(ASKED, tokenize=False)
+    after = [Codec.of(_tokenizer(models["llama3"])).prompt(ASKED), _text(models["llama3"], ASKED)]
+    assert after == before
+
+
 def test_keys_of_models_with_a_date_in_their_prompt_are_new(models: dict[str, Path]) -> None:
     def spec(name: str, **options: str) -> dict[str, Any]:
         model = parse_model(str(models[name]))

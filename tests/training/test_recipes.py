@@ -125,3 +125,13 @@ def test_merging_goes_key_by_key() -> None:
         "a": {"b": 5, "c": 2},
         "d": 3,
     }
+
+
+def test_a_system_prompt_is_prose_whatever_yaml_would_read() -> None:
+    told = "Be kind: always. 5"
+    recipe = load_recipe("sft", overrides=[f"system={told}"])
+    assert recipe.system == told
+    assert recipe_dict(recipe)["system"] == told
+    assert make_recipe(recipe_dict(recipe)) == recipe
+    # Trainings without one are named as they always were.
+    assert "system" not in recipe_dict(load_recipe("sft"))
