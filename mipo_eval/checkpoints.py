@@ -90,9 +90,12 @@ def chat_template(folder: Path) -> str:
     try:
         return (folder / "chat_template.jinja").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
-        # Several of them, with names, are written as a list.
         found = _tokenizer_config(folder).get("chat_template") or ""
-    return found if isinstance(found, str) else json.dumps(found)
+    if isinstance(found, list):  # several, with names
+        named = [one for one in found if isinstance(one, dict)]
+        named.sort(key=lambda one: one.get("name") != "default")
+        return str(named[0].get("template", "")) if named else ""
+    return str(found)
 
 
 def beginning(folder: Path) -> str:

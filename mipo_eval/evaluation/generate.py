@@ -8,7 +8,7 @@ from typing import Any
 from mipo_eval.environment import KIND, environment
 from mipo_eval.errors import DataError
 from mipo_eval.keys import digest
-from mipo_eval.models.chat import chat_template_of, takes_system
+from mipo_eval.models.chat import chat_template_of, has_system_role
 from mipo_eval.models.lm_eval import (
     Decoding,
     LoadedModel,
@@ -92,10 +92,9 @@ def asking_parts(
 
 def system_role(model: ModelSpec, options: ModelOptions) -> dict[str, str]:
     """Return whose turn system prompts stand in where that is not their own, for signatures."""
-    if model.engine not in {"hf", "vllm"} or not chat_template_of(model):
-        return {}  # a server's template is not seen
-    own = takes_system(Path(model.target), options.chat_template)
-    return {} if own else {"system_role": "user"}
+    template = options.chat_template or chat_template_of(model)
+    # A server's template is not seen.
+    return {"system_role": "user"} if template and not has_system_role(template) else {}
 
 
 def _open_run(store: Store, asked: Asking) -> Run:

@@ -14,11 +14,13 @@ conversation is one prompt everywhere and on every day:
 - a template that refuses a conversation is one line.
 """
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from mipo_eval.checkpoints import beginning, chat_template
 from mipo_eval.errors import ModelError
@@ -31,6 +33,7 @@ that moves would make another prompt, and so another number, every day."""
 Messages = Sequence[Mapping[str, str]]
 _PROBE = "4f1d9c7ab2"
 """A text that no template writes by itself."""
+_GENERATION = re.compile(r"\{%-?\s*(?:end)?generation\s*-?%\}")
 
 
 class ChatTemplateError(ModelError):
@@ -56,17 +59,39 @@ def asks_for_the_date(template: str | None) -> bool:
 
 
 @cache
-def takes_system(folder: Path, template: str | None = None) -> bool:
-    """Whether a checkpoint, or a template in place of its own, has a system role.
+def has_system_role(template: str) -> bool:
+    """Whether a system turn gets into a template's prompts, as a turn or however it has it.
 
-    Only its tokenizer is loaded.
+    Rendered as transformers does it, but without transformers, which takes seconds to import. A
+    template that needs more than is here is believed to have the role.
     """
-    from transformers import AutoTokenizer
+    from jinja2 import TemplateError
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    if not hasattr(tokenizer, "get_chat_template"):  # mistral-common has no templates
-        return True
-    return ChatForm(tokenizer).has_system_role(template)
+    rules = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    )
+    rules.filters["tojson"] = lambda value, **_: json.dumps(value)
+    rules.globals |= {"raise_exception": _raise, "strftime_now": CHAT_DATE.strftime}
+    user = {"role": "user", "content": "?"}
+    tokens = dict.fromkeys(("bos_token", "eos_token", "pad_token", "unk_token"), "")
+    rendered = []
+    for turns in ([user], [{"role": "system", "content": _PROBE}, user]):
+        try:
+            # The mark of what the assistant says, which only training looks at.
+            plain = rules.from_string(_GENERATION.sub("", template))
+            text = plain.render(messages=turns, add_generation_prompt=True, **tokens)
+        except (TemplateError, TypeError, ValueError):
+            text = None
+        rendered.append(text)
+    alone, told = rendered
+    return alone is None or (told is not None and _PROBE in told)
+
+
+def _raise(message: str) -> NoReturn:
+    from jinja2 import TemplateError
+
+    raise TemplateError(message)
 
 
 def chat_template_of(model: ModelSpec) -> str:
@@ -97,8 +122,6 @@ class ChatForm:
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
-        self._system: dict[str, bool] = {}
-        """Templates, by whether they have a system role."""
         self.has_folded = False
         """Whether a system prompt was put before a user turn."""
 
@@ -131,26 +154,10 @@ class ChatForm:
         return self._apply(conversation, chat_template=template, **how)
 
     def _with_known_roles(self, messages: Messages, template: str) -> Messages:
-        if messages[0]["role"] != "system" or self.has_system_role(template):
+        if messages[0]["role"] != "system" or has_system_role(template):
             return messages
         self.has_folded = True
         return without_system(messages)
-
-    def has_system_role(self, template: str | None = None) -> bool:
-        """Whether a system turn gets into the prompt, as a turn or however the template has it."""
-        template = template or str(self._tokenizer.get_chat_template())
-        if template not in self._system:
-            turns = [{"role": "system", "content": _PROBE}, {"role": "user", "content": "?"}]
-            self._system[template] = _PROBE in self._tried(template, turns)
-        return self._system[template]
-
-    def _tried(self, template: str, turns: Messages) -> str:
-        """Return what a template makes of turns; nothing where it refuses them."""
-        now = {"strftime_now": CHAT_DATE.strftime}
-        try:
-            return str(self._apply(turns, chat_template=template, tokenize=False, **now))
-        except ChatTemplateError:
-            return ""
 
     def _apply(self, conversation: Any, **how: Any) -> Any:
         from jinja2 import TemplateError

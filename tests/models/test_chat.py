@@ -10,7 +10,12 @@ import pytest
 
 from mipo_eval.errors import ModelError
 from mipo_eval.models.base import Message, Request, Sampling
-from mipo_eval.models.chat import ChatTemplateError, takes_system, with_chat_form
+from mipo_eval.models.chat import (
+    ChatTemplateError,
+    chat_template_of,
+    has_system_role,
+    with_chat_form,
+)
 from mipo_eval.models.hf import HfBackend
 from mipo_eval.models.lm_eval import Decoding, ModelOptions, generation_spec, load_model
 from mipo_eval.models.spec import parse_model
@@ -55,14 +60,30 @@ def _text(folder: Path, messages: list[dict[str, str]], **how: Any) -> str:
 
 @pytest.mark.parametrize(("name", "has"), HAS_SYSTEM_ROLE.items())
 def test_a_system_prompt_reaches_every_model(models: dict[str, Path], name: str, has: bool) -> None:
-    assert takes_system(models[name]) is has
+    assert has_system_role(chat_template_of(parse_model(str(models[name])))) is has
     text = _text(models[name], ASKED)
     assert text.count("Be brief.") == 1
     assert ("Be brief.\n\nWhat is tea?" in text) is not has
 
 
-def test_a_template_given_by_the_user_is_looked_at(models: dict[str, Path]) -> None:
-    assert not takes_system(models["qwen"], (TEMPLATES / "gemma.jinja").read_text())
+@pytest.mark.parametrize(
+    ("template", "has"),
+    [
+        ("{% for m in messages %}{{ m['content'] }}{% endfor %}", True),
+        ("{{ messages[0]['content'] }}", True),
+        ("{{ messages[-1]['content'] }}", False),
+        (
+            "{% for m in messages %}{% if m['role'] == 'assistant' %}{% generation %}"
+            "{{ m['content'] }}{%- endgeneration %}{% else %}{{ m['content'] | tojson }}"
+            "{% endif %}{% endfor %}",
+            True,
+        ),
+        ("{{ messages | something_new }}", True),  # not known here: the tokenizer will tell
+        ("{% for m in messages %}{{ m['content'] + 1 }}{% endfor %}", True),
+    ],
+)
+def test_who_has_a_system_role(template: str, has: bool) -> None:
+    assert has_system_role(template) is has
 
 
 def test_the_date_stands_still(models: dict[str, Path]) -> None:
