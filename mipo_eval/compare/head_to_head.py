@@ -240,6 +240,8 @@ def _match(contest: Contest, task: str, second: Entrant, sheet: _Sheet, answers:
 
 def _corrected(matches: Sequence[Match]) -> list[Match]:
     """Correct each judge's p-values for comparing the first entrant with several (Holm)."""
+    # One family is one judge's answers to "is the first better than any of the others"; judges
+    # and tasks are different questions, and a comparison without a p-value is none.
     families: dict[tuple[str, str, str | None], list[int]] = {}
     for number, match in enumerate(matches):
         net = match.balance.net

@@ -359,13 +359,6 @@ def has_values(metric: str, judge_key: str | None, signatures: Iterable[Signatur
     return metric in METRICS and (judge_key is not None or metric not in JUDGED)
 
 
-def outcome_sheets(
-    store: Store, runs: Sequence[Run], metric: str, judge_key: str | None = None
-) -> list[Sheet]:
-    """Return `Outcomes(store).sheets(...)`, for who needs one metric once."""
-    return Outcomes(store).sheets(runs, metric, judge_key)
-
-
 class Against(NamedTuple):
     """One run's responses against the references by one judge, item by item."""
 
@@ -400,6 +393,9 @@ class _Part(NamedTuple):
 
 
 def _sheet(task: str, metric: str, parts: Sequence[_Part]) -> Sheet:
+    # An item stands in one row, whichever lists it is in: runs over different lists are paired by
+    # the items they share. Runs of one list (seeds, methods) share its places, found once; two
+    # rows of a list that hold the same item keep the last value.
     row: dict[str, int] = {}
     groups: list[Crossed] = []
     places: dict[str, list[int]] = {}

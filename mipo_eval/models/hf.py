@@ -386,6 +386,9 @@ class Pack:
 
 def packs(sequences: Sequence[list[int]], room: int) -> Iterator[Pack]:
     """Yield the sequences packed into rows of at most `room` tokens, or one longer sequence."""
+    # In sorted order a sequence shares its longest beginning with the one before. Those tokens are
+    # in the row already: only the rest is added, and hangs on the last shared token. A row is a
+    # tree, written branch by branch; `_mask` lets each token see its ancestors alone.
     pack = Pack([], [], [], {})
     path: list[int] = []  # where in the row the tokens of the sequence before are
     before: list[int] = []

@@ -201,6 +201,8 @@ class Sender:
         gc.freeze()
         iterator = iter(requests)
         done: asyncio.Queue[tuple[Request, Reply | Failure] | asyncio.Task[None]] = asyncio.Queue()
+        # One outcome a worker may wait to be read while it asks for the next: the server is kept
+        # busy through a short write to the store, and memory stays bounded through a long one.
         room = asyncio.Semaphore(2 * self.limits.concurrency)
         stopped = asyncio.Event()
 
@@ -312,6 +314,8 @@ class Sender:
 
     def _note(self, trouble: Trouble, failure: Failure, stopped: asyncio.Event) -> None:
         """Find out from one failed try whether the server is dead."""
+        # Requests run side by side, so one that used up its tries proves nothing while others get
+        # through: only as many silent tries in a row, over all of them, as one request has.
         silent = trouble.kind in {"connection", "timeout"}
         self._unanswered = self._unanswered + 1 if silent else 0
         gave_up = self._unanswered >= failure.attempts == self.limits.attempts

@@ -17,7 +17,8 @@ from mipo_eval.stats.bootstrap import Crossed
 from mipo_eval.store.engine import Store
 from mipo_eval.store.items import get_items
 from mipo_eval.store.judges import StoredJudge, find_people
-from mipo_eval.store.verdicts import run_verdicts
+from mipo_eval.store.responses import paired_texts
+from mipo_eval.store.verdicts import verdicts_on
 from mipo_eval.verdict import CREDIT, Pair, PairVerdict, Verdict, exchanged
 
 ASSUMED = {
@@ -106,7 +107,7 @@ def correct(
     Raises:
         DataError: the judge said nothing of these pairs, or people nothing of what it judged.
     """
-    verdicts = run_verdicts(store, run, other, judge.key)
+    verdicts = verdicts_on(store, paired_texts(store, run, other), judge.key)
     told = [labels.get(row.pair) if row.pair else None for row, _ in verdicts]
     both = _said_by_both(run, judge, [one for _, one in verdicts], told)
     by_judge = [one.credit for _, one in verdicts]

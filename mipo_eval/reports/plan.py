@@ -15,7 +15,7 @@ import numpy as np
 
 from mipo_eval.errors import ConfigError
 from mipo_eval.evaluation.controls import CONTROLS, control_texts
-from mipo_eval.evaluation.outcomes import outcome_sheets
+from mipo_eval.evaluation.outcomes import Outcomes
 from mipo_eval.judges.judge import Judge, rating_requests
 from mipo_eval.keys import canonical_json
 from mipo_eval.metrics.win_rate import METRIC_NAMES
@@ -384,7 +384,7 @@ def _power(store: Store, judge: Judge, task: str, items: Sequence[Item], assumed
 
 def _stored_outcomes(store: Store, judge: Judge, task: str, items: Sequence[Item]) -> Floats:
     """Return (items, runs) win/loss values that this judge gave on these items before."""
-    for sheet in outcome_sheets(store, list_runs(store), METRIC_NAMES["win"], judge.key):
+    for sheet in Outcomes(store).sheets(list_runs(store), METRIC_NAMES["win"], judge.key):
         if sheet.task == task:
             place = {key: row for row, key in enumerate(sheet.keys)}
             nothing = np.full((1, len(sheet.runs)), np.nan)

@@ -31,7 +31,7 @@ from mipo_eval.stats.bootstrap import (
     replicates,
     seeded_weights,
 )
-from mipo_eval.stats.paired import Adjust, Comparison, told_apart
+from mipo_eval.stats.paired import Adjust, told_apart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +129,8 @@ def letter_display(order: Sequence[str], apart: set[frozenset[str]]) -> dict[str
     """
     groups = [frozenset(order)]
     for pair in sorted(apart, key=lambda pair: sorted(map(order.index, pair))):
+        # Each group that holds both runs becomes two, without the one and without the other. What
+        # then lies within another group says nothing that the larger one does not.
         split = []
         for group in groups:
             split += [group - {run} for run in pair] if pair <= group else [group]
@@ -150,13 +152,6 @@ def _letter(index: int) -> str:
         index, digit = divmod(index - 1, 26)
         name = ascii_lowercase[digit] + name
     return name
-
-
-def separated(comparisons: Sequence[Comparison], alpha: float = 0.05) -> float | None:
-    """Return the share of comparisons that tell two runs apart; None without any."""
-    if not comparisons:
-        return None
-    return sum(found.significant(alpha) for found in comparisons) / len(comparisons)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -72,6 +72,10 @@ class Ledger(Generic[Tag]):
         Raises:
             BackendError: the limit on the cost is reached. What was in flight then has come in.
         """
+        # The backend pulls its requests from `_missing`, which looks a window ahead in the ledger
+        # and puts what it finds there into `_hits`. Nobody reads those while the backend waits for
+        # a server, so a call to it begins with a request that is really missing, and ends when
+        # too many hits wait; the outer loop then goes on from where the source stands.
         source = iter(questions)
         while True:
             first = self._next_missing(source)

@@ -257,6 +257,8 @@ class Totals:
             .group_by(item, text)
             .subquery()
         )
+        # All texts of an item come joined in one row: to hand over a row for each of a million
+        # sums takes most of the time.
         told = (rated.c.text_key, *(sa.cast(rated.c[n], sa.Text) for n in ("number", "points")))
         joined = [sa.func.aggregate_strings(column, ",") for column in told]
         by_item = sa.select(rated.c.item_key, sa.func.sum(rated.c.unread), *joined)

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from mipo_eval.records import Rating, Run
 from mipo_eval.store.engine import Store
 from mipo_eval.store.judges import specs_of
-from mipo_eval.store.responses import PairedTexts, paired_texts
+from mipo_eval.store.responses import PairedTexts
 from mipo_eval.store.tables import (
     calls,
     choices,
@@ -38,7 +38,7 @@ from mipo_eval.verdict import (
 
 _KEYS = 500
 """Items named in one query."""
-_RATED = 50
+_RATED = 25
 """Of ratings: SQLite looks for every named text under every named item."""
 
 
@@ -163,24 +163,10 @@ def verdicts_of_all(
     return found
 
 
-def run_verdicts(
-    store: Store, run: Run, other: Run | None, judge_key: str
-) -> list[tuple[PairedTexts, PairVerdict]]:
-    """Return what one judge makes of every item of a run, in order.
-
-    Args:
-        store: where responses and verdicts are.
-        run: whose responses are the first texts.
-        other: whose responses are the second; None: the references.
-        judge_key: who judged.
-    """
-    return verdicts_on(store, paired_texts(store, run, other), judge_key)
-
-
 def verdicts_on(
     store: Store, rows: Sequence[PairedTexts], judge_key: str
 ) -> list[tuple[PairedTexts, PairVerdict]]:
-    """Return what one judge makes of these items, as `run_verdicts` does."""
+    """Return what one judge makes of every item of `paired_texts`, in order."""
     pairs = sorted({row.pair for row in rows if row.pair})  # an item's are looked up together
     known = dict(zip(pairs, pair_verdicts(store, judge_key, pairs), strict=True))
     return [

@@ -7,7 +7,7 @@ import pytest
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.reports.agreement import Families, agreements, family_tests, judges_named
 from mipo_eval.store.responses import paired_texts
-from mipo_eval.store.verdicts import pair_verdicts, run_verdicts
+from mipo_eval.store.verdicts import pair_verdicts, verdicts_on
 from tests.reports.judged import ITEMS, add_chooser, add_rater, add_run, open_store
 
 MODELS = ["qwen-1b", "llama-1b"]
@@ -42,7 +42,7 @@ def test_people_and_judges_that_choose_are_compared_by_verdict(tmp_path: Path) -
         both = {0: ("a", "a"), 1: ("a", "a"), 2: ("a", "b"), 3: ("b",)}
         chooser = add_chooser(store, "two", both, model="qwen-1b")
         add_chooser(store, "ann", {0: ("a",), 1: ("b",)}, model="qwen-1b", human=True)
-        said = run_verdicts(store, run, None, chooser)
+        said = verdicts_on(store, paired_texts(store, run), chooser)
         # The last pair was asked about in one order only.
         assert [one.winner for _, one in said[:4]] == ["a", "a", "tie", None]
         found = {

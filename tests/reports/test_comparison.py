@@ -8,7 +8,7 @@ import pytest
 
 from mipo_eval.cli import main
 from mipo_eval.errors import ConfigError
-from mipo_eval.evaluation.outcomes import DERIVED, METRICS, OF_CHOICES, outcome_sheets
+from mipo_eval.evaluation.outcomes import DERIVED, METRICS, OF_CHOICES, Outcomes
 from mipo_eval.reports.comparison import ComparisonQuery, compare_runs
 from mipo_eval.stats import length_controlled
 from mipo_eval.store import Store
@@ -33,7 +33,7 @@ def test_sheets_have_the_means_and_counts_of_the_stored_scores(served: Served, m
         from mipo_eval.store.judges import find_judge
 
         runs = list_runs(store)
-        (sheet,) = outcome_sheets(store, runs, metric, find_judge(store, "judge").key)
+        (sheet,) = Outcomes(store).sheets(runs, metric, find_judge(store, "judge").key)
         compared = 0
         for column, run in enumerate(sheet.runs):
             stored = [s for s in get_scores(store, run.run_id) if s.metric == metric]

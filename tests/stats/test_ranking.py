@@ -6,8 +6,7 @@ from scipy.stats import rankdata
 
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.stats import ranking
-from mipo_eval.stats.paired import compare_all
-from mipo_eval.stats.ranking import best_of, letter_display, rank_runs, ranks, separated
+from mipo_eval.stats.ranking import best_of, letter_display, rank_runs, ranks
 
 NAN = float("nan")
 
@@ -85,11 +84,6 @@ def test_one_group_has_ranks_but_no_intervals() -> None:
         ("b", None, "a"),
         ("a", None, "a"),
     ]
-
-
-def test_separated_share() -> None:
-    assert separated(compare_all(table(), list("wxyz"))) == pytest.approx(5 / 6)
-    assert separated([]) is None
 
 
 def test_errors() -> None:
