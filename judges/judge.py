@@ -136,7 +136,7 @@ def rating_requests(judge: Judge, item: Item, text: str) -> tuple[RatingRequest,
             slots["rubric"] = guide(item.rubric[aspect]) if item.rubric else ""
         requests.append(
             RatingRequest(
-                messages=(Message(role="user", content=judge.prompt.render(slots)),),
+                messages=_asked(judge, item, slots),
                 sampling=judge.sampling,
                 choices=_RATING_CHOICES if judge.constrained else None,
                 slots=slots,
@@ -146,6 +146,10 @@ def rating_requests(judge: Judge, item: Item, text: str) -> tuple[RatingRequest,
             )
         )
     return tuple(requests)
+
+
+def _asked(judge: Judge, item: Item, slots: Mapping[str, str]) -> tuple[Message, ...]:
+    return (Message(role="user", content=judge.prompt.render(slots, item.messages)),)
 
 
 def guide(rubric: str | Rubric) -> str:
@@ -211,7 +215,7 @@ def choice_requests(
         }
         requests.append(
             ChoiceRequest(
-                messages=(Message(role="user", content=judge.prompt.render(slots)),),
+                messages=_asked(judge, item, slots),
                 sampling=judge.sampling,
                 choices=choices if judge.constrained else None,
                 slots=slots,

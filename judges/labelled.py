@@ -89,7 +89,7 @@ def pairs_of_items(items: Iterable[Item]) -> tuple[LabelledPair, ...]:
     pairs = (
         LabelledPair(
             pair_id=item.item_id,
-            prompt=item.prompt,
+            prompt=item.transcript,
             first=item.reference,
             second=item.meta["rejected"],
             label="a",

@@ -57,7 +57,7 @@ def people_pairs(store: Store, names: Sequence[str]) -> tuple[LabelledPair, ...]
         made.append(
             LabelledPair(
                 pair_id=f"{item.item_id}/{pair.first[:8]}-{pair.second[:8]}",
-                prompt=item.prompt,
+                prompt=item.transcript,
                 first=first,
                 second=second,
                 label=label,

@@ -15,7 +15,7 @@ one of the texts contain it all the same, another mark is taken.
 
 import re
 import string
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from itertools import count
@@ -23,6 +23,7 @@ from pathlib import Path
 
 from mipo_eval.errors import ConfigError
 from mipo_eval.keys import digest
+from mipo_eval.records import PastTurn
 
 MARK = "mark"
 """The slot that shows the mark itself, so that a prompt can speak of it."""
@@ -62,8 +63,10 @@ class Prompt:
         """Digest of the text; part of the judge's key and of every signature."""
         return digest(self.text)
 
-    def render(self, fields: Mapping[str, str]) -> str:
+    def render(self, fields: Mapping[str, str], earlier: Sequence[PastTurn] = ()) -> str:
         """Fill the slots, but `mark`, which is ours; an empty text leaves its slot out altogether.
+
+        Turns before the query stand with it in its block, each in a block of its own.
 
         Raises:
             ConfigError: the fields are not the prompt's slots.
@@ -74,12 +77,13 @@ class Prompt:
                 f"prompt {self.name} has the slots {_list(wanted)} but was given "
                 f"{_list(fields.keys())}"
             )
-        safe = {name: neutral(text) for name, text in fields.items()}
-        mark = self._mark(fields)
-        blocks = {
-            name: f"<{mark}:{name}>\n{text}\n</{mark}:{name}>" if text else ""
-            for name, text in safe.items()
-        }
+        mark = self._mark(fields, [turn.content for turn in earlier])
+        filled = {name: neutral(text) for name, text in fields.items()}
+        if earlier:
+            said = [(turn.role, neutral(turn.content)) for turn in earlier]
+            said.append(("user", filled["query"]))
+            filled["query"] = "\n".join(_block(mark, role, text) for role, text in said)
+        blocks = {name: _block(mark, name, text) if text else "" for name, text in filled.items()}
         blocks[MARK] = mark
         # One pass over the template: what is filled in is never looked at again.
         return "".join(
@@ -87,13 +91,18 @@ class Prompt:
             for literal, name, _, _ in string.Formatter().parse(self.text)
         )
 
-    def _mark(self, fields: Mapping[str, str]) -> str:
+    def _mark(self, fields: Mapping[str, str], earlier: Sequence[str]) -> str:
         judged = {name: text for name, text in fields.items() if name not in _FROM_SUITE}
+        before = [list(earlier)] if earlier else []
         for attempt in count():
-            mark = digest([self.hash, judged, attempt])[:_MARK_DIGITS]
-            if not any(mark in text for text in fields.values()):
+            mark = digest([self.hash, judged, attempt, *before])[:_MARK_DIGITS]
+            if not any(mark in text for text in (*fields.values(), *earlier)):
                 return mark
         raise AssertionError("some mark is in none of the texts")
+
+
+def _block(mark: str, name: str, text: str) -> str:
+    return f"<{mark}:{name}>\n{text}\n</{mark}:{name}>"
 
 
 def load_prompt(

@@ -274,7 +274,7 @@ def duel_pairs(
             attack,
             LabelledPair(
                 pair_id=str(index),
-                prompt=item.prompt,
+                prompt=item.transcript,
                 first=attack.text,
                 second=item.reference or "",
                 label="b",

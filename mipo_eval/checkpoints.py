@@ -82,13 +82,34 @@ def check_checkpoint(name: str, folder: Path) -> dict[str, Any]:
 
 def has_chat_template(folder: Path) -> bool:
     """Whether the checkpoint brings the form of its conversations along."""
-    if (folder / "chat_template.jinja").exists():
-        return True
+    return bool(chat_template(folder))
+
+
+def chat_template(folder: Path) -> str:
+    """Return the form of its conversations that a checkpoint brings along; empty for none."""
+    try:
+        return (folder / "chat_template.jinja").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        found = _tokenizer_config(folder).get("chat_template") or ""
+    if isinstance(found, list):  # several, with names
+        named = [one for one in found if isinstance(one, dict)]
+        named.sort(key=lambda one: one.get("name") != "default")
+        return str(named[0].get("template", "")) if named else ""
+    return str(found)
+
+
+def beginning(folder: Path) -> str:
+    """Return the token that texts of a checkpoint begin with; empty for none."""
+    found = _tokenizer_config(folder).get("bos_token") or ""
+    return str(found.get("content", "") if isinstance(found, dict) else found)
+
+
+def _tokenizer_config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return False
-    return isinstance(config, dict) and bool(config.get("chat_template"))
+        return {}
+    return config if isinstance(config, dict) else {}
 
 
 def fingerprint(folder: Path) -> str:

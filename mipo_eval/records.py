@@ -7,7 +7,14 @@ from datetime import datetime
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 
 from mipo_eval.errors import DataError
 from mipo_eval.keys import digest
@@ -26,6 +33,23 @@ class Rubric(BaseModel):
     """Rating (1-5) to its description; empty when only the criterion is given."""
 
 
+Role = Literal["system", "user", "assistant"]
+
+
+class PastTurn(BaseModel):
+    """One turn of a conversation, before the prompt."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    role: Role
+    content: Text
+
+
+def _absent(value: object) -> bool:
+    """Whether a field is as in items that know nothing of it, whose keys must stay theirs."""
+    return not value
+
+
 class Item(BaseModel):
     """One line of a personalization suite: what is asked, by whom, and what would please them.
 
@@ -33,6 +57,9 @@ class Item(BaseModel):
         {"item_id": "coffee-0-u3", "prompt": "How do I brew coffee?", "context": "I am nine.",
          "preferences": ["Use words a child knows."], "rubric": null, "reference": "Ask a ...",
          "user_id": "u3", "group_id": "coffee-0", "meta": {}}
+
+    A conversation may also be given as a whole, in `messages` without a `prompt`: its last user
+    turn is the prompt, and an assistant turn behind that is the `prefill`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,6 +78,38 @@ class Item(BaseModel):
     group_id: str | None = None
     """Items sharing a prompt; the unit of resampling. Null: the item is its own group."""
     meta: dict[str, Any] = Field(default_factory=dict)
+    messages: tuple[PastTurn, ...] = Field(default=(), exclude_if=_absent)
+    """The turns before the prompt, oldest first; a first one may be a system prompt."""
+    prefill: str = Field(default="", exclude_if=_absent)
+    """How the response begins: the model continues it, and it is part of the response."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _taken_apart(cls, raw: Any) -> Any:
+        turns = raw.get("messages") if isinstance(raw, dict) else None
+        if not isinstance(turns, list | tuple) or "prompt" in raw or "prefill" in raw:
+            return raw
+        before, taken = list(turns), dict(raw)
+        for role, name in (("assistant", "prefill"), ("user", "prompt")):
+            if before and isinstance(before[-1], dict) and before[-1].get("role") == role:
+                taken[name] = before.pop().get("content")
+        if "prompt" not in taken:
+            raise ValueError("messages without a prompt must end with a user's turn")
+        return taken | {"messages": before}
+
+    @field_validator("messages")
+    @classmethod
+    def _system_comes_first(cls, messages: tuple[PastTurn, ...]) -> tuple[PastTurn, ...]:
+        if any(turn.role == "system" for turn in messages[1:]):
+            raise ValueError("a system turn stands first or nowhere")
+        return messages
+
+    @field_validator("prefill")
+    @classmethod
+    def _says_something(cls, prefill: str) -> str:
+        if prefill and not prefill.strip():
+            raise ValueError("is blank; give it a text or leave it out")
+        return prefill
 
     @field_validator("rubric")
     @classmethod
@@ -70,6 +129,14 @@ class Item(BaseModel):
         copied = super().model_copy(update=update, deep=deep)
         copied.__dict__.pop("key", None)
         return copied
+
+    @property
+    def transcript(self) -> str:
+        """What was asked as people read it: the prompt, behind the turns before it if any."""
+        if not self.messages:
+            return self.prompt
+        turns = [*((turn.role, turn.content) for turn in self.messages), ("user", self.prompt)]
+        return "\n\n".join(f"{role.capitalize()}: {content}" for role, content in turns)
 
     @property
     def group(self) -> str:

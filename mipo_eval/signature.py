@@ -66,7 +66,8 @@ class Signature(str):
 
         Runs whose numbers share a rule stand in one row of a table.
         """
-        return self.less("judge", "seed", "prompting", "query", "decoding", "thinking", "version")
+        how = ("prompting", "query", "system", "system_role", "decoding", "thinking")
+        return self.less("judge", "seed", *how, "version")
 
 
 NOTHING = Signature()

@@ -66,6 +66,7 @@ def documents(
             "query": render_query(item, prompting),
             "prompt": item.prompt,
             "reference": item.reference or "",
+            "prefill": item.prefill,
             "item": item.model_dump_json(),
         }
 

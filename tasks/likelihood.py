@@ -13,8 +13,10 @@ from typing import Any, Literal, NamedTuple
 
 from mipo_eval.errors import ConfigError, DataError, ModelError
 from mipo_eval.keys import item_rng
+from mipo_eval.models.base import Message
+from mipo_eval.models.chat import ChatTemplateError, with_chat_form
 from mipo_eval.records import ContextLikelihoods, Item
-from mipo_eval.tasks.prompt import render_query
+from mipo_eval.tasks.prompt import Prompting, as_dicts, conversation, turns_to
 from mipo_eval.threads import fit_threads
 
 Ids = Sequence[int]
@@ -86,7 +88,7 @@ class ScoringModel:
         disable_progress_bar()
         place = device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
-            tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+            tokenizer = with_chat_form(AutoTokenizer.from_pretrained(checkpoint))
             model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=dtype).to(place).eval()
         except (OSError, ValueError, RuntimeError) as error:
             why = " ".join(str(error).split())[:300]
@@ -99,15 +101,22 @@ class ScoringModel:
         """Longest sequence the model was made for, in tokens; None when it does not say."""
         return getattr(self.model.config, "max_position_embeddings", None)
 
-    def prompt_ids(self, query: str) -> list[int]:
-        """Return the token ids of a user turn, up to where the model's answer starts."""
+    def prompt_ids(self, asked: str | tuple[Message, ...]) -> list[int]:
+        """Return the token ids up to where the model's answer starts.
+
+        `asked` is a conversation, or the text of its only turn, a user's.
+
+        Raises:
+            ChatTemplateError: the chat template refuses it.
+        """
+        messages = turns_to(asked) if isinstance(asked, str) else asked
         if self.tokenizer.chat_template:
-            message = [{"role": "user", "content": query}]
             encoded = self.tokenizer.apply_chat_template(
-                message, add_generation_prompt=True, return_dict=True
+                as_dicts(messages), add_generation_prompt=True, return_dict=True
             )
             return list(encoded["input_ids"])
-        return list(self.tokenizer(query)["input_ids"])
+        text = "\n\n".join(message.content for message in messages)
+        return list(self.tokenizer(text)["input_ids"])
 
     def response_ids(self, text: str) -> list[int]:
         """Return the token ids of a response, without special tokens."""
@@ -163,13 +172,14 @@ def score_contexts(
     items: Sequence[Item],
     responses: Sequence[str | None],
     *,
+    system: str = "",
     k: int = 8,
     seed: int = 0,
 ) -> Iterator[ContextLikelihoods | str]:
     """Yield, per item, its response's likelihoods without and under K contexts, or why not.
 
-    The items are of one suite, the responses one per item, and None where there is none; `k` and
-    `seed` are of `draw_contexts`.
+    The items are of one suite, the responses one per item, and None where there is none; `system`
+    is what they were drawn under; `k` and `seed` are of `draw_contexts`.
 
     Raises:
         DataError: the suite has fewer than two contexts, or the lengths differ.
@@ -177,14 +187,17 @@ def score_contexts(
     if len(items) != len(responses):
         raise DataError(f"{len(items)} items but {len(responses)} responses; give one per item")
     prompt_ids = lru_cache(maxsize=4_096)(model.prompt_ids)
+
+    def asked(item: Item, prompting: Prompting) -> list[int]:
+        return prompt_ids(conversation(item, prompting, system))
+
     entries = zip(items, responses, draw_contexts(items, k, seed), strict=True)
     while chunk := list(islice(entries, _CHUNK)):
         prepared = [
-            _pairs(item, response, contexts, model, prompt_ids)
-            for item, response, contexts in chunk
+            _pairs(item, response, contexts, model, asked) for item, response, contexts in chunk
         ]
-        asked = [pair for pairs in prepared if not isinstance(pairs, str) for pair in pairs]
-        sums = iter(model.logprobs(asked))
+        found = [pair for pairs in prepared if not isinstance(pairs, str) for pair in pairs]
+        sums = iter(model.logprobs(found))
         for pairs in prepared:
             if isinstance(pairs, str):
                 yield pairs
@@ -202,7 +215,7 @@ def _pairs(
     response: str | None,
     contexts: Sequence[str],
     model: ScoringModel,
-    prompt_ids: Callable[[str], list[int]],
+    asked: Callable[[Item, Prompting], list[int]],
 ) -> list[TokenPair] | str:
     """Return what is to be scored, without a context first, or why nothing can be."""
     response_ids = model.response_ids(response or "")
@@ -211,8 +224,11 @@ def _pairs(
     if not contexts:
         return "item without context"
     within = [item.model_copy(update={"context": context}) for context in contexts]
-    queries = [render_query(item, "default"), *(render_query(i, "personalized") for i in within)]
-    pairs = [TokenPair(prompt_ids(query), response_ids) for query in queries]
+    try:
+        prompts = [asked(item, "default"), *(asked(one, "personalized") for one in within)]
+    except ChatTemplateError as error:
+        return str(error)
+    pairs = [TokenPair(prompt, response_ids) for prompt in prompts]
     longest = max(len(pair.prompt) + len(pair.response) for pair in pairs)
     if model.max_length is not None and longest > model.max_length:
         return f"longer than the scoring model's {model.max_length} tokens"

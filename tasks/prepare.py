@@ -23,7 +23,7 @@ from mipo_eval.records import Item
 from mipo_eval.rows import hub_rows
 from mipo_eval.store.calls import Ledger
 from mipo_eval.store.engine import Store
-from mipo_eval.tasks.datasets import Candidate, Dropped, RawSet, Row, Split
+from mipo_eval.tasks.datasets import Candidate, Dropped, RawSet, Row, Split, Turns
 from mipo_eval.tasks.datasets.ca import CA
 from mipo_eval.tasks.datasets.mb import MB
 from mipo_eval.tasks.datasets.prism import PRISM
@@ -100,9 +100,12 @@ class Preparation:
     n_train: int
     n_test: int
     seed: int = 0
+    turns: Turns = "first"
 
     def __post_init__(self) -> None:
         step = raw_set(self.name).items_each
+        if self.turns == "all" and self.name == "mb":
+            raise ConfigError("mb has no conversations: leave --turns out")
         if min(self.n_train, self.n_test) < step or self.n_train % step or self.n_test % step:
             raise ConfigError(
                 f"{self.name}: {self.n_train} training and {self.n_test} test items are asked for; "
@@ -179,6 +182,7 @@ async def prepare(
         "name": plan.name,
         "source": plan.source,
         "seed": plan.seed,
+        "turns": plan.turns,
         "extractor": " ".join(models.extractor.identity.values()),
         "rows": len(work.candidates),
         "dropped": dict((+work.dropped).most_common()),
@@ -207,7 +211,7 @@ class _Work:
         self.advance = advance
         self.candidates: list[Candidate] = []
         self.dropped: Counter[str] = Counter()
-        for found in self.spec.candidates(rows, plan.source, plan.seed):
+        for found in self.spec.candidates(rows, plan.source, plan.seed, plan.turns):
             if isinstance(found, Dropped):
                 self.dropped[found.reason] += 1
             else:
@@ -371,7 +375,7 @@ def _corrected(reply: str, problem: str) -> tuple[Message, Message]:
 def _report_of_parts(train: Sequence[Item], test: Sequence[Item]) -> dict[str, Any]:
     """Return counts, lengths, languages and samples of both parts, and what is in both."""
     users = [{item.user_id for item in items} - {None} for items in (train, test)]
-    prompts = [sorted({item.prompt for item in items}) for items in (train, test)]
+    prompts = [sorted({item.transcript for item in items}) for items in (train, test)]
     near = near_duplicates(*prompts)
     return {
         "parts": {"train": _report_of_part(train), "test": _report_of_part(test)},
@@ -395,6 +399,7 @@ def _report_of_part(items: Sequence[Item]) -> dict[str, Any]:
         "items": len(items),
         "users": len({item.user_id for item in items} - {None}),
         "prompts": len({item.group_id for item in items}),
+        "in_conversations": sum(bool(item.messages) for item in items),
         "languages": dict(languages.most_common()),
         "preferences_per_item": float(np.mean([len(item.preferences) for item in items])),
         "words": {name: _lengths([len(t.split()) for t in own]) for name, own in texts.items()},

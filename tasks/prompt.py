@@ -1,17 +1,25 @@
-"""The user turn: an item's prompt, with or without the user's context, as a model is asked it.
+"""What a model is asked: an item's conversation, whose last user turn is the query.
 
-The wording lives in `prompts/query_personalized.txt` and `prompts/query_default.txt` (PAPER.md,
-"Query form": the question, a request for a short answer, then what the user wants).
+The query is the item's prompt, with or without the user's context. Its wording lives in
+`prompts/query_personalized.txt` and `prompts/query_default.txt` (PAPER.md, "Query form": the
+question, a request for a short answer, then what the user wants). Before it stand the item's
+earlier turns as they are; a system prompt changes nothing about it, under either prompting.
 """
 
+from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib import resources
+from itertools import groupby
+from pathlib import Path
 from typing import Literal
 
+from mipo_eval.errors import ConfigError
 from mipo_eval.keys import digest
-from mipo_eval.records import Item
+from mipo_eval.models.base import Message
+from mipo_eval.records import Item, PastTurn
 
 Prompting = Literal["personalized", "default"]
+_FILES = (".txt", ".md", ".jinja")
 
 
 def render_query(item: Item, prompting: Prompting) -> str:
@@ -24,6 +32,53 @@ def render_query(item: Item, prompting: Prompting) -> str:
         text = template("query_personalized").strip()
         return text.format(prompt=item.prompt, context=item.context)
     return template("query_default").strip().format(prompt=item.prompt)
+
+
+def conversation(item: Item, prompting: Prompting, system: str = "") -> tuple[Message, ...]:
+    """Return all turns an item is asked with; the last one is the query.
+
+    A system prompt stands before the item's own, in the same turn.
+    """
+    return turns_to(render_query(item, prompting), item.messages, system)
+
+
+def turns_to(query: str, earlier: Sequence[PastTurn] = (), system: str = "") -> tuple[Message, ...]:
+    """Return a conversation that ends with a query.
+
+    Turns of one role in a row become one, which many chat templates and servers ask for.
+    """
+    said = [("system", system)] if system else []
+    said += [(turn.role, turn.content) for turn in earlier]
+    said.append(("user", query))
+    return tuple(
+        Message(role=role, content="\n\n".join(content for _, content in turns))
+        for role, turns in groupby(said, key=lambda turn: turn[0])
+    )
+
+
+def as_dicts(messages: Iterable[Message]) -> list[dict[str, str]]:
+    """Return a conversation as chat templates, servers and trainers take it."""
+    return [{"role": message.role, "content": message.content} for message in messages]
+
+
+def read_system(given: str) -> str:
+    """Return the system prompt that a user gives, as a text or as the file that holds it.
+
+    Raises:
+        ConfigError: the file cannot be read, or there is nothing in it.
+    """
+    is_file = "\n" not in given and len(given) < 1_000 and Path(given).is_file()
+    text = given
+    if is_file or (given.endswith(_FILES) and " " not in given):
+        try:
+            text = Path(given).read_text(encoding="utf-8-sig")
+        except OSError as error:
+            raise ConfigError(f"system prompt {given} cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"system prompt {given} is not UTF-8: save it as that") from error
+    if not text.strip():
+        raise ConfigError(f"system prompt {given!r} is blank: leave it out or give it a text")
+    return text.strip()
 
 
 def query_hash() -> str:

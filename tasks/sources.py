@@ -11,7 +11,12 @@ from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.keys import digest
 from mipo_eval.records import Item
 from mipo_eval.tasks.datasets import Split, content_id, psoups
-from mipo_eval.tasks.datasets.prefeval import EXPLICIT, IMPLICIT, prefeval_items
+from mipo_eval.tasks.datasets.prefeval import (
+    EXPLICIT,
+    IMPLICIT,
+    prefeval_conversations,
+    prefeval_items,
+)
 from mipo_eval.tasks.items import read_items
 from mipo_eval.tasks.questions import QUESTION_SETS, QuestionSet
 
@@ -104,6 +109,7 @@ SOURCES: dict[str, Source] = {
     "prefeval": _items("prefeval", EXPLICIT + IMPLICIT, prefeval_items),
     "prefeval_explicit": _items("prefeval_explicit", EXPLICIT, prefeval_items),
     "prefeval_implicit": _items("prefeval_implicit", IMPLICIT, prefeval_items),
+    "prefeval_conversation": _items("prefeval_conversation", IMPLICIT, prefeval_conversations),
     "gsm8k": _questions("gsm8k"),
     "gsm8k_full": _questions("gsm8k", full=True),
     "svamp": _svamp,

@@ -65,7 +65,7 @@ def refuse_overlap(parts: Mapping[str, Iterable[Item]]) -> None:
     owners: dict[tuple[str, str], str] = {}
     for part, items in parts.items():
         for item in items:
-            kinds = {"prompt": _normal(item.prompt)}
+            kinds = {"prompt": _normal(item.transcript)}
             if item.user_id is not None:
                 kinds["user"] = item.user_id
             for kind, value in kinds.items():

@@ -32,6 +32,10 @@ class SuiteTask:
     lm_eval_task: str
 
 
+_WORKED = frozenset({"gsm8k", "gsm8k_full", "svamp"})
+"""Sources whose tasks have a `description`, which lm-eval makes the system prompt of."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suite:
     """What `--suite` names."""
@@ -46,6 +50,11 @@ class Suite:
     """The judge used when none is asked for; None: judge-free metrics only."""
     max_tokens: int = 256
     """Length of a response unless the user says; a worked solution needs more."""
+
+    @property
+    def has_instructions(self) -> bool:
+        """Whether a task of it opens with a system prompt of its own, as word problems do."""
+        return self.form == "answer" and any(task.source in _WORKED for task in self.tasks)
 
 
 def _shipped() -> Iterator[Suite]:

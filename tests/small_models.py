@@ -9,6 +9,7 @@ CHAT_TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+BOS = "<|begin|>"
 _TEXT = [
     "What is tea? Tea is a drink made of leaves. Why do birds sing? Birds sing to be heard.",
     "Please answer in two or three sentences, and take into account what I want: be short.",
@@ -16,14 +17,20 @@ _TEXT = [
 
 
 def make_model(
-    folder: Path, *, context: int = 256, template: str | None = CHAT_TEMPLATE, head: int = 16
+    folder: Path,
+    *,
+    context: int = 256,
+    template: str | None = CHAT_TEMPLATE,
+    head: int = 16,
+    bos: bool = False,
 ) -> Path:
     """Save a Qwen2 of some thousand random parameters, with a byte-level tokenizer, to `folder`.
 
-    vLLM's attention on CPUs needs heads of 32 numbers or more.
+    vLLM's attention on CPUs needs heads of 32 numbers or more. With `bos`, the tokenizer begins
+    every text with a token of its own, as those of Llama, Gemma and Mistral do.
     """
     import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
     raw = Tokenizer(models.BPE())
@@ -36,8 +43,15 @@ def make_model(
         show_progress=False,
     )
     raw.train_from_iterator(_TEXT, trainer)
+    begins = {}
+    if bos:
+        raw.add_special_tokens([BOS])
+        raw.post_processor = processors.TemplateProcessing(
+            single=f"{BOS} $A", special_tokens=[(BOS, raw.token_to_id(BOS))]
+        )
+        begins = {"bos_token": BOS}
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=raw, eos_token="<|im_end|>", pad_token="<|endoftext|>"
+        tokenizer_object=raw, eos_token="<|im_end|>", pad_token="<|endoftext|>", **begins
     )
     tokenizer.chat_template = template
     torch.manual_seed(0)

@@ -76,10 +76,10 @@ def grouped(
         context = " ".join(item.context.split())
         if not context:
             dropped["no context"] += 1
-        elif context in by_prompt[item.prompt]:
+        elif context in by_prompt[item.transcript]:
             dropped["a context of this prompt again"] += 1
         else:
-            by_prompt[item.prompt][context] = example
+            by_prompt[item.transcript][context] = example
     groups = []
     for prompt in sorted(by_prompt):
         found = list(by_prompt[prompt].values())

@@ -34,7 +34,7 @@ from mipo_eval.store.engine import Store
 from mipo_eval.store.items import put_list
 from mipo_eval.store.responses import answered, missing, put_generation
 from mipo_eval.tasks.items import replacing, write_items
-from mipo_eval.tasks.prompt import Prompting, render_query
+from mipo_eval.tasks.prompt import Prompting, as_dicts, conversation
 from mipo_eval.tasks.sources import load_source
 from mipo_eval.tasks.suites import Suite, SuiteTask
 from mipo_eval.training.pairs import (
@@ -150,7 +150,8 @@ class ExampleMaker:
         first = self._own(data) if answers else self._pairs(data)
         name = "revise_answer" if answers else "revise"
         asked = [_revision_prompt(name, example) for example in first.examples]
-        responses = self.draw(_REVISION, asked, "revisions", asking={"form": "verbatim"})
+        told = {name: part for name, part in self._asking().items() if name == "system"}
+        responses = self.draw(_REVISION, asked, "revisions", asking={"form": "verbatim", **told})
         found = [usable(responses.get(question.key)) for question in asked]
         revised = self._with_texts(data, [example.item for example in first.examples], found)
         reasons = {f"revision: {why}": n for why, n in revised.dropped.items()}
@@ -191,7 +192,7 @@ class ExampleMaker:
         """
         asked = list({item.key: item for item in items}.values())
         list_key, _ = put_list(self.store, [(task, asked)])
-        asking = asking or asking_parts(self.suite, "personalized")
+        asking = asking or self._asking()
         spec = generation_spec(self.model, self.options, self.decoding, asking=asking)
         key = digest(spec)
         put_generation(self.store, key, spec)
@@ -208,6 +209,9 @@ class ExampleMaker:
         found = (entry.response for entry in answered(self.store, list_key, key))
         return {response.item_key: response for response in found if response is not None}
 
+    def _asking(self) -> dict[str, str]:
+        return asking_parts(self.suite, "personalized", self.model, self.options)
+
     def _examples(
         self, task: SuiteTask, texts: Sequence[tuple[Item, str | None, tuple[str, ...]]]
     ) -> tuple[TrainingExample, ...]:
@@ -215,9 +219,13 @@ class ExampleMaker:
         items = [item for item, _, _ in texts]
         prompts: Iterable[tuple[Messages, Messages]]
         if self.suite.form == "query":
-            prompts = ((_asking(i, "personalized"), _asking(i, "default")) for i in items)
+            system = self.options.system
+            prompts = (
+                (_asking(i, "personalized", system), _asking(i, "default", system)) for i in items
+            )
         else:
-            prompts = ((messages, messages) for messages in _question_messages(task, items))
+            asked = _question_messages(task, items, self.options.system)
+            prompts = ((messages, messages) for messages in asked)
         return tuple(
             TrainingExample(
                 item=item, prompt=prompt, bare_prompt=bare, chosen=chosen, rejected=rejected
@@ -226,8 +234,8 @@ class ExampleMaker:
         )
 
 
-def _asking(item: Item, prompting: Prompting) -> Messages:
-    return ({"role": "user", "content": render_query(item, prompting)},)
+def _asking(item: Item, prompting: Prompting, system: str) -> Messages:
+    return tuple(as_dicts(conversation(item, prompting, system)))
 
 
 def training_items(
@@ -276,7 +284,7 @@ def split_validation(
     return tuple(train), tuple(held_out)
 
 
-def _question_messages(task: SuiteTask, items: Sequence[Item]) -> Iterator[Messages]:
+def _question_messages(task: SuiteTask, items: Sequence[Item], system: str) -> Iterator[Messages]:
     """Yield the conversation lm-eval asks each question with, worked examples included."""
     if not items:
         return
@@ -286,6 +294,7 @@ def _question_messages(task: SuiteTask, items: Sequence[Item]) -> Iterator[Messa
             text = loaded.fewshot_context(
                 document,
                 num_fewshot=loaded.config.num_fewshot or 0,
+                system_instruction=system or None,
                 apply_chat_template=True,
                 fewshot_as_multiturn=True,
                 chat_template=lambda messages, **_how: json.dumps(list(messages)),
@@ -304,7 +313,7 @@ def _revision_prompt(name: str, example: TrainingExample) -> Item:
         fields |= {"answer": str(item.meta.get("solution") or item.reference or "")}
     safe = {key: neutral(text) for key, text in fields.items()}
     text = path.read_text(encoding="utf-8").strip().format_map(safe)
-    return Item(item_id=f"{item.item_id}~{name}", prompt=text)
+    return Item(item_id=f"{item.item_id}~{name}", prompt=text, messages=item.messages)
 
 
 def _summed(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:

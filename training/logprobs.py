@@ -21,6 +21,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from mipo_eval.errors import ModelError
+from mipo_eval.models.chat import with_chat_form
 
 IGNORED = -100
 """Target of a position whose next token is not asked for."""
@@ -70,17 +71,10 @@ class Codec:
 
 
 def _rendered(tokenizer: Any, messages: Sequence[Mapping[str, str]], **how: Any) -> str:
-    from jinja2 import TemplateError
-
-    try:
-        # Templates of models that think know `enable_thinking`; the others do not look at it.
-        text: str = tokenizer.apply_chat_template(
-            [dict(message) for message in messages], tokenize=False, enable_thinking=False, **how
-        )
-    except TemplateError as error:
-        raise ModelError(
-            f"the chat template of {tokenizer.name_or_path} refuses a prompt: {error}"
-        ) from None
+    # Templates of models that think know `enable_thinking`; the others do not look at it.
+    text: str = with_chat_form(tokenizer).apply_chat_template(
+        [dict(message) for message in messages], tokenize=False, enable_thinking=False, **how
+    )
     return text
 
 

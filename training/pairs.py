@@ -224,7 +224,7 @@ class _Others:
         return [rng.choice(self._items[text]) for text in texts]
 
     def _text(self, item: Item) -> str:
-        return _same(item.context if self._what == "context" else item.prompt)
+        return _same(item.context if self._what == "context" else item.transcript)
 
 
 def _same(text: str) -> str:
@@ -256,7 +256,7 @@ def with_other_contexts(items: Sequence[Item], *, contexts: int, seed: int) -> l
     by_prompt: dict[str, list[Item]] = defaultdict(list)
     for item in items:
         if item.context.strip():
-            by_prompt[item.prompt].append(item)
+            by_prompt[item.transcript].append(item)
     found = list(items)
     for prompt, own in by_prompt.items():
         known = {" ".join(item.context.split()) for item in own}

@@ -35,6 +35,7 @@ SHORT_NAMES = {
     "lr": "optimization.learning_rate",
     "lora": "optimization.lora_rank",
     "algorithm": "algorithm",
+    "system": "system",
 }
 """What `--set` and `--sweep` take as well, and the command line as flags: `--lora 32`."""
 
@@ -226,6 +227,8 @@ class Recipe:
     """Of the algorithm, as `ALGORITHMS` says."""
     chat_template: str | None = None
     """Jinja file in place of, or for want of, the model's own chat template."""
+    system: str | None = None
+    """System prompt of every conversation, or the file that holds it."""
     save_steps: int = 200
     report_to: tuple[str, ...] = ()
     """Trackers of transformers: tensorboard, wandb, trackio."""
@@ -295,7 +298,7 @@ def recipe_dict(recipe: Recipe) -> dict[str, Any]:
     return {
         key: list(value) if isinstance(value, tuple) else value
         for key, value in shown.items()
-        if not (key == "pairs" and value is None)
+        if not (key in {"pairs", "system"} and value is None)
     }
 
 
@@ -320,6 +323,8 @@ def parse_override(text: str) -> tuple[str, Any]:
     key, mark, value = text.partition("=")
     if not mark or not key.strip():
         raise ConfigError(f"--set {text!r}: write key=value, e.g. lr=5e-7 or pairs.n_negatives=3")
+    if key.strip() == "system":
+        return "system", value  # prose, which YAML may read as something else
     try:
         # YAML 1.1 reads 5e-7 as a text, and the field's type then makes it the number.
         return SHORT_NAMES.get(key.strip(), key.strip()), yaml.safe_load(value)

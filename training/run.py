@@ -39,6 +39,7 @@ from mipo_eval.store.trainings import (
     put_training,
     touch_training,
 )
+from mipo_eval.tasks.prompt import read_system
 from mipo_eval.tasks.suites import Suite, find_suite
 from mipo_eval.training.card import model_card, pair_report
 from mipo_eval.training.data import ExampleMaker, TrainingItems, split_validation, training_items
@@ -104,10 +105,21 @@ class TrainingRequest:
         return read_chat_template(Path(path)) if path else None
 
     @property
+    def system(self) -> str:
+        """The text of the recipe's system prompt, if it has one.
+
+        Raises:
+            ConfigError: the file cannot be read, or is blank.
+        """
+        return read_system(self.recipe.system) if self.recipe.system else ""
+
+    @property
     def training_id(self) -> str:
         """Digest of everything that decides the result."""
+        told = {"system": self.system} if self.recipe.system else {}
         return digest(
             {
+                **told,
                 "recipe": {k: v for k, v in recipe_dict(self.recipe).items() if k not in _BESIDE},
                 "chat_template": self.chat_template,
                 "model": dict(self.model.identity),
@@ -164,7 +176,8 @@ def check_model(model: ModelSpec, recipe: Recipe) -> None:
     if not model.has_chat_template and not recipe.chat_template:
         raise ModelError(
             f"{model.name} has no chat template: give one with --set chat_template=FILE "
-            "(Jinja; `{% for m in messages %}{{ m['content'] }}{% endfor %}` for a base model)"
+            "(Jinja; `{{ bos_token }}{% for m in messages %}{{ m['content'] }}{% endfor %}` for a "
+            "base model)"
         )
 
 
@@ -238,7 +251,10 @@ def make_examples(
         suite=request.suite,
         model=model,
         options=ModelOptions(
-            batch_size=how.batch_size, chat_template=request.chat_template, effort=effort
+            batch_size=how.batch_size,
+            chat_template=request.chat_template,
+            system=request.system,
+            effort=effort,
         ),
         decoding=decoding_for(model, chosen, seed=request.seed, max_tokens=length),
         store=store,

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from mipo_eval.errors import ConfigError, ModelError
+from mipo_eval.models.chat import with_chat_form
 from mipo_eval.records import Item
 from mipo_eval.threads import fit_threads
 from mipo_eval.training.recipes import Optimization
@@ -217,7 +218,7 @@ def load_tokenizer(job: TrainingJob) -> Any:
         tokenizer.chat_template = job.chat_template
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
+    return with_chat_form(tokenizer)
 
 
 def adapter_config(job: TrainingJob) -> Any | None:

@@ -100,7 +100,7 @@ def _finished(skipped: int, left: list[Pair]) -> None:
 
 def _texts(shown: Shown, pair: Pair) -> None:
     item = shown.item
-    frame.text(item.prompt, "The user asked", key=f"prompt-{key_of(pair)}")
+    frame.text(item.transcript, "The user asked", key=f"prompt-{key_of(pair)}")
     if item.context.strip():
         frame.text(item.context, "Of the user is known", key=f"context-{key_of(pair)}")
     if item.preferences:

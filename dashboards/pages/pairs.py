@@ -150,7 +150,8 @@ def _item(
     st.html(markup.line(f"{shown.task}: {item.item_id}{_summary(pairing)}"))
     one, two = st.columns(2)
     with one:
-        frame.text(item.prompt, "prompt", key="prompt")
+        asked = "conversation" if item.messages else "prompt"
+        frame.text(item.transcript, asked, key="prompt")
     with two:
         frame.text(item.context or "(none)", "context", key="context")
     sides = (shown.first, shown.second)

@@ -141,7 +141,7 @@ def search(store: Store, first: str, second: str | None, text: str) -> frozenset
     for key in dict.fromkeys(keys):
         for entry in answered(store, run.list_key, key):
             item = entry.item
-            texts: list[Any] = [item.prompt, item.context, item.reference, *item.preferences]
+            texts: list[Any] = [item.transcript, item.context, item.reference, *item.preferences]
             texts.append(entry.response.text if entry.response else None)
             if any(sought in part.casefold() for part in texts if part):
                 found.add(entry.position)

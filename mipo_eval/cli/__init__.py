@@ -75,6 +75,7 @@ def _one_line(message: str) -> str:
 @options.suite_option()
 @options.judges_option
 @options.prompting_option
+@options.system_option
 @options.decoding_option
 @options.seed_option
 @options.limit_option

@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -46,6 +46,14 @@ def data() -> None:
 )
 @click.option("--train", type=click.IntRange(min=1), help="Training items. [default: the paper's]")
 @click.option("--test", type=click.IntRange(min=1), help="Test items. [default: the paper's]")
+@click.option(
+    "--turns",
+    type=click.Choice(["first", "all"]),
+    default="first",
+    show_default=True,
+    help="ca, prism: items of opening turns, as in the paper, or of every turn with a choice, each "
+    "with the conversation before it.",
+)
 @click.option("--split-seed", type=int, default=0, show_default=True, help="Of the split by user.")
 @max_cost_option
 @data_option
@@ -58,6 +66,7 @@ def prepare(  # noqa: PLR0913, PLR0917 - one parameter per flag
     reference_model: str | None,
     train: int | None,
     test: int | None,
+    turns: Literal["first", "all"],
     split_seed: int,
     max_cost: float | None,
     data_dir: Path | None,
@@ -85,9 +94,8 @@ def prepare(  # noqa: PLR0913, PLR0917 - one parameter per flag
     folder = data_dir or settings.data_dir()
     output = Output(as_json=as_json)
     rows, origin = preparing.raw_rows(name, source)
-    plan = preparing.Preparation(
-        name=name, source=origin, n_train=train or n_train, n_test=test or n_test, seed=split_seed
-    )
+    parts = {"n_train": train or n_train, "n_test": test or n_test}
+    plan = preparing.Preparation(name=name, source=origin, seed=split_seed, turns=turns, **parts)
     folder.mkdir(parents=True, exist_ok=True)
     with Store.open(store) as opened:
         purse = Purse(max_cost)  # both models are paid from one
@@ -155,6 +163,7 @@ def _counts(items: Iterable["Item"]) -> dict[str, int]:
         counts["without preferences (cannot be judged)"] += not item.preferences
         counts["without a reference (no win rate)"] += not item.reference
         counts["with a rubric"] += item.rubric is not None
+        counts["with earlier turns"] += bool(item.messages)
         groups.add(item.group)
         users.add(item.user_id)
     counts["prompt groups"] = len(groups)
@@ -201,7 +210,8 @@ def _panel(item: "Item") -> "RenderableType":
     from mipo_eval.cli.render import inert
 
     body = Text()
-    parts = [("prompt", item.prompt), ("context", item.context)]
+    asked = "conversation" if item.messages else "prompt"
+    parts = [(asked, item.transcript), ("response begins", item.prefill), ("context", item.context)]
     parts += [("wants", preference) for preference in item.preferences]
     for name, content in [*parts, ("reference", item.reference)]:
         if content:

@@ -36,6 +36,10 @@ def run_evaluation(asked: EvaluationOptions, store_url: str, *, as_json: bool) -
     unanswered = complaints(_failed(result))
     output.document(result_json(result, failing) | {"unanswered": unanswered})
     output.show(*score_tables(result.scores, result.run, failing))
+    if any("system_role" in score.signature.parts for score in result.scores):
+        output.note(
+            f"{asked.model} has no system role: the system prompt stood before the first user turn"
+        )
     output.note(f"Responses and verdicts: mipo-eval show {result.run.run_id[:12]}")
     conclude(output, result.judges, unanswered)
 
@@ -197,7 +201,7 @@ def build_evaluation(asked: EvaluationOptions) -> "Evaluation":
     check_room(effort, how.max_tokens, where="--engine and --decoding")
     return Evaluation(
         model=model,
-        options=replace(_model_options(engine), effort=effort),
+        options=replace(_model_options(engine, asked.system), effort=effort),
         suite=suite,
         prompting=asked.prompting,
         decoding=how,
@@ -264,8 +268,9 @@ def _rates(judge: "Judge") -> "Judge":
     )
 
 
-def _model_options(settings: dict[str, str | int | float]) -> "ModelOptions":
+def _model_options(settings: dict[str, str | int | float], system: str) -> "ModelOptions":
     from mipo_eval.models.lm_eval import ModelOptions, read_chat_template
+    from mipo_eval.tasks.prompt import read_system
 
     batch_size, device, template = (
         settings.pop(name, None) for name in ("batch_size", "device", "chat_template")
@@ -274,6 +279,7 @@ def _model_options(settings: dict[str, str | int | float]) -> "ModelOptions":
         batch_size=int(batch_size) if batch_size is not None else None,
         device=str(device) if device is not None else None,
         arguments=settings,
+        system=read_system(system) if system else "",
         chat_template=read_chat_template(Path(str(template))) if template else None,
     )
 

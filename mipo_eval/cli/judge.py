@@ -48,6 +48,7 @@ _LETTERS = 240
     help="Also what all judges say together.",
 )
 @options.prompting_option
+@options.system_option
 @options.decoding_option
 @options.seed_option
 @options.limit_option
@@ -354,7 +355,7 @@ def _apart(match: "Match", found: "Sequence[Contrast]") -> "list[RenderableType]
     for example in found:
         body = Text()
         for name, content in (
-            ("asked", example.item.prompt),
+            ("asked", example.item.transcript),
             *(("wants", wish) for wish in example.item.preferences),
             (letters["a"], example.first),
             (letters["b"], example.second),

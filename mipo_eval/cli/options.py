@@ -21,6 +21,8 @@ class EvaluationOptions:
     suite: str = ""
     judges: tuple[str, ...] = ()
     prompting: Literal["personalized", "default"] = "personalized"
+    system: str = ""
+    """A system prompt, or the file that holds it."""
     decoding: str = ""
     seed: int = 0
     limit: int | None = None
@@ -60,6 +62,13 @@ prompting_option: Decorator = click.option(
     default="personalized",
     show_default=True,
     help="With or without the user's context in the query.",
+)
+
+system_option: Decorator = click.option(
+    "--system",
+    metavar="FILE|TEXT",
+    default="",
+    help="System prompt, put before every conversation and before an item's own; the query stays.",
 )
 
 decoding_option: Decorator = click.option(

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 )
 @click.option("--model", metavar="CKPT", help="Subtract what this model has answered already.")
 @options.prompting_option
+@options.system_option
 @options.decoding_option
 @options.engine_option
 @options.controls_option

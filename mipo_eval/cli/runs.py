@@ -162,7 +162,8 @@ def _sample(entry: "Answered", said: Said) -> "RenderableType":
     item, response = entry.item, entry.response
     text = response.text if response else None
     body = Text()
-    parts = [("prompt", item.prompt), ("context", item.context), ("response", text)]
+    asked = "conversation" if item.messages else "prompt"
+    parts = [(asked, item.transcript), ("context", item.context), ("response", text)]
     if text is None:
         parts[2] = ("no response", (response.reason if response else None) or "not generated")
     elif response and response.finish_reason == "length":
@@ -272,6 +273,7 @@ def _again(found: "Reproduction", output: "Output") -> "Result":
         suite=options["suite"],
         judges=found.judges,
         prompting="default" if options.get("prompting") == "default" else "personalized",
+        system=options.get("system", ""),
         decoding=options["decoding"],
         seed=int(options["seed"]),
         limit=int(limit) if limit else None,

@@ -335,6 +335,7 @@ def _generator(rows: Sequence[FileRow]) -> str | None:
 _FORMS: tuple[Callable[[Item], str], ...] = (
     lambda item: render_query(item, "personalized"),
     lambda item: render_query(item, "default"),
+    lambda item: item.transcript,
     lambda item: item.prompt,
 )
 """How an item may stand in a file, the most telling form first."""

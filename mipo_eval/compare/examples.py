@@ -170,7 +170,7 @@ def example_json(match: Match, found: Contrast) -> dict[str, Any]:
     letters = {"a": match.first.label, "b": match.second.label, "tie": "tie", None: None}
     return sides_json(match) | {
         "item_id": found.item.item_id,
-        "prompt": found.item.prompt,
+        "prompt": found.item.transcript,
         "winner": letters[found.winner],
         "responses": {letters["a"]: found.first, letters["b"]: found.second},
         "said": [_opinion_json(said, letters) for said in found.said],

@@ -25,15 +25,23 @@ CONTEXTS = 8
 _CHUNK = 64
 
 
-def lift_scores(
-    store: Store, entries: Sequence[Answered], checkpoint: str, *, seed: int, progress: Progress
-) -> list[Score]:
+class Lifted(NamedTuple):
+    """Whose lift is measured, by what."""
+
+    entries: Sequence[Answered]
+    """The items of a task with their responses."""
+    checkpoint: str
+    """Folder or hub id of the scoring model."""
+    system: str = ""
+    """What the responses were drawn under, beside the item's own turns."""
+
+
+def lift_scores(store: Store, asked: Lifted, *, seed: int, progress: Progress) -> list[Score]:
     """Return context lift, retrieval and the InfoNCE bound of one task's responses.
 
     Args:
         store: where likelihoods are kept.
-        entries: the items of a task with their responses.
-        checkpoint: folder or hub id of the scoring model.
+        asked: what is measured, by what.
         seed: of the draw of other contexts, and of the intervals.
         progress: told how far the work is.
 
@@ -41,12 +49,14 @@ def lift_scores(
         ModelError: the scoring model cannot be loaded.
         DataError: fewer than two different contexts.
     """
+    entries, checkpoint = asked.entries, asked.checkpoint
     folder = checkpoint_folder(checkpoint)
     check_checkpoint(checkpoint, folder)
     identity = fingerprint(folder)
     # The other contexts are drawn from the task's own, so its items are part of the key.
     items = [entry.item.key for entry in entries]
-    key = digest([identity, CONTEXTS, seed, query_hash(), items])
+    told = [asked.system] if asked.system else []
+    key = digest([identity, CONTEXTS, seed, query_hash(), items, *told])
     texts = [(entry.response.text if entry.response else None) or None for entry in entries]
     stored = get_likelihoods(store, key, items)
     found = [stored.get(_name(entry)) for entry in entries]
@@ -57,7 +67,7 @@ def lift_scores(
     reasons: list[str | None] = ["no response" if text is None else None for text in texts]
     if any(missing):
         progress.start(f"likelihoods by {checkpoint}", len(entries))
-        scorer = _Scorer(key, str(folder), seed)
+        scorer = _Scorer(key, str(folder), seed, asked.system)
         results = _measure(store, scorer, entries, missing, progress)
         for index, result in results:
             if isinstance(result, str):
@@ -85,6 +95,7 @@ class _Scorer(NamedTuple):
     key: str
     folder: str
     seed: int
+    system: str
 
 
 def _measure(
@@ -100,7 +111,9 @@ def _measure(
     chunk: list[LikelihoodEntry] = []
     model = ScoringModel.load(scorer.folder)
     items = [entry.item for entry in entries]
-    results = score_contexts(model, items, missing, k=CONTEXTS, seed=scorer.seed)
+    results = score_contexts(
+        model, items, missing, system=scorer.system, k=CONTEXTS, seed=scorer.seed
+    )
     for index, result in enumerate(results):
         if not isinstance(result, str):
             chunk.append((*_name(entries[index]), result))

@@ -8,6 +8,7 @@ from typing import Any
 from mipo_eval.environment import KIND, environment
 from mipo_eval.errors import DataError
 from mipo_eval.keys import digest
+from mipo_eval.models.chat import chat_template_of, has_system_role
 from mipo_eval.models.lm_eval import (
     Decoding,
     LoadedModel,
@@ -70,15 +71,30 @@ def respond(
 
 def responses_spec(asked: Asking) -> dict[str, Any]:
     """Return how the run's responses are made; its digest is their generation's key."""
-    parts = asking_parts(asked.suite, asked.prompting)
+    parts = asking_parts(asked.suite, asked.prompting, asked.model, asked.options)
     return generation_spec(asked.model, asked.options, asked.decoding, asking=parts)
 
 
-def asking_parts(suite: Suite, prompting: Prompting) -> dict[str, str]:
-    """Return how an item of a suite becomes a prompt, as keys and signatures name it."""
+def asking_parts(
+    suite: Suite, prompting: Prompting, model: ModelSpec, options: ModelOptions
+) -> dict[str, str]:
+    """Return how an item of a suite becomes a prompt, as keys and signatures name it.
+
+    Earlier turns and a system prompt of the item's own are in the item's key.
+    """
+    told = {"system": short(digest(options.system))} if options.system else {}
     if suite.form == "query":
-        return {"prompting": prompting, "query": short(query_hash())}
-    return {"form": suite.form}
+        return {"prompting": prompting, "query": short(query_hash()), **told}
+    # Under the key without it, such models were once asked without the instructions.
+    role = system_role(model, options) if suite.has_instructions else {}
+    return {"form": suite.form, **told, **role}
+
+
+def system_role(model: ModelSpec, options: ModelOptions) -> dict[str, str]:
+    """Return whose turn system prompts stand in where that is not their own, for signatures."""
+    template = options.chat_template or chat_template_of(model)
+    # A server's template is not seen.
+    return {"system_role": "user"} if template and not has_system_role(template) else {}
 
 
 def _open_run(store: Store, asked: Asking) -> Run:
@@ -109,7 +125,7 @@ def _open_run(store: Store, asked: Asking) -> Run:
 def _generate(store: Store, asked: Asking, run: Run, todo: list[int], progress: Progress) -> None:
     """Make the missing responses, a chunk at a time."""
     model = load_model(asked.model, asked.options, asked.decoding)
-    progress.start(f"responses of {asked.model.name}", run.n_items)
+    progress.start(f"responses of {asked.model.name}", run.n_items, model.remark)
     progress.advance(run.n_items - len(todo))
     draw(store, run.generation_key, model, _parts(asked, run, set(todo)), progress)
     progress.finish()

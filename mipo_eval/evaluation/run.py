@@ -10,9 +10,9 @@ from functools import partial
 
 from mipo_eval import __version__
 from mipo_eval.errors import ModelError
-from mipo_eval.evaluation.context_lift import lift_scores
+from mipo_eval.evaluation.context_lift import Lifted, lift_scores
 from mipo_eval.evaluation.controls import CONTROLS, control_texts
-from mipo_eval.evaluation.generate import Asking, asking_parts, respond
+from mipo_eval.evaluation.generate import Asking, asking_parts, respond, system_role
 from mipo_eval.evaluation.score import Numbers, why_no_text
 from mipo_eval.judges.judge import Judge
 from mipo_eval.judges.run import is_unrated, rate, with_references
@@ -24,6 +24,7 @@ from mipo_eval.progress import Progress, Stage, run_shown
 from mipo_eval.records import Item, Run, Score
 from mipo_eval.signature import NOTHING, Signature, join, short
 from mipo_eval.store.engine import Store
+from mipo_eval.store.items import any_system_turn
 from mipo_eval.store.judges import list_judges
 from mipo_eval.store.responses import Answered, Scorable, answered, scorable
 from mipo_eval.store.runs import put_scores
@@ -117,13 +118,16 @@ def _scores(store: Store, evaluation: Evaluation, run: Run, progress: Progress) 
     judges = {judge.key: judge for judge in list_judges(store)}
     listed = numbers.outcomes.listed(run)
     scores: list[Score] = []
+    is_told = bool(evaluation.options.system) or any_system_turn(store, run.list_key)
+    role = system_role(evaluation.model, evaluation.options) if is_told else {}
     for task, rows in listed.tasks.items():
-        context = _context(evaluation, [listed.keys[row] for row in rows])
+        context = _context(evaluation, [listed.keys[row] for row in rows], role)
         free = numbers.free(run, task, evaluation.suite.form)
         if evaluation.scoring_model and evaluation.suite.form == "query":
             entries = list(answered(store, run.list_key, run.generation_key, task))
             model = evaluation.scoring_model
-            free += lift_scores(store, entries, model, seed=run.seed, progress=progress)
+            asked = Lifted(entries=entries, checkpoint=model, system=evaluation.options.system)
+            free += lift_scores(store, asked, seed=run.seed, progress=progress)
         scores += [_signed(score, task, context) for score in free]
         for judge in evaluation.judges:
             judged = numbers.judged(run, task, judges[judge.key])
@@ -149,13 +153,14 @@ def _judge_controls(store: Store, run: Run, judge: Judge, progress: Progress) ->
             run_shown(rate(store, judge, pairs, advance=progress.advance), progress, stage)
 
 
-def _context(evaluation: Evaluation, item_keys: list[str]) -> Signature:
-    """Return the part of a signature that all scores of a task share."""
-    drawn = evaluation.suite.form in {"query", "answer"}
+def _context(evaluation: Evaluation, item_keys: list[str], role: dict[str, str]) -> Signature:
+    """Return the part of a signature that all scores of a task share; `role` is of system turns."""
+    suite = evaluation.suite
+    drawn = suite.form in {"query", "answer"}
     return join(
-        suite=f"{evaluation.suite.name}@{evaluation.suite.version}",
+        suite=f"{suite.name}@{suite.version}",
         items=short(digest(item_keys)),
-        **asking_parts(evaluation.suite, evaluation.prompting),
+        **role | asking_parts(suite, evaluation.prompting, evaluation.model, evaluation.options),
         decoding=evaluation.decoding.describe() if drawn else None,
         thinking=evaluation.options.effort.describe(),
         seed=evaluation.decoding.seed,

@@ -32,6 +32,7 @@ from mipo_eval.checkpoints import (
 from mipo_eval.errors import BackendError
 from mipo_eval.keys import item_rng
 from mipo_eval.models.base import Answers, Failure, Reply, Request, sendable
+from mipo_eval.models.chat import ChatTemplateError, with_chat_form
 from mipo_eval.models.thinking import written
 from mipo_eval.threads import fit_threads
 
@@ -130,8 +131,6 @@ class CheckpointBackend(ABC):
             answer: tokens the answer may take.
             room: of the model's context, in tokens; not looked at where it is no number.
         """
-        from jinja2 import TemplateError
-
         turns = [{"role": one.role, "content": sendable(one.content)} for one in request.messages]
         # Templates of models that think know these; the others do not look at them.
         level = request.sampling.reasoning
@@ -142,8 +141,8 @@ class CheckpointBackend(ABC):
             text = self._tokenizer.apply_chat_template(
                 turns, add_generation_prompt=True, tokenize=False, **thinking
             )
-        except TemplateError as error:
-            return Failure(kind="bad_request", detail=f"the chat template refuses this: {error}")
+        except ChatTemplateError as error:
+            return Failure(kind="bad_request", detail=str(error))
         tokens: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
         needed = len(tokens) + answer
         if not isinstance(room, int) or needed <= room:
@@ -359,7 +358,7 @@ class HfBackend(CheckpointBackend):
         tokenizer = AutoTokenizer.from_pretrained(self.folder, trust_remote_code=False)
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token_id = tokenizer.eos_token_id
-        return tokenizer
+        return with_chat_form(tokenizer)
 
     @cached_property
     def _model(self) -> Any:

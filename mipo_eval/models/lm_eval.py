@@ -22,6 +22,7 @@ from typing import Any
 
 from mipo_eval.errors import ConfigError, ModelError
 from mipo_eval.keys import clean_text, digest
+from mipo_eval.models import chat
 from mipo_eval.models.effort import Effort
 from mipo_eval.models.lm_eval_keyed import keyed
 from mipo_eval.models.raw_response import RawResponse
@@ -103,6 +104,8 @@ class ModelOptions:
 
     batch_size: int | None = None
     """None: found automatically on a GPU, small on a CPU."""
+    system: str = ""
+    """What the model is told before every conversation, and before an item's own system prompt."""
     chat_template: str | None = None
     """Text of a Jinja chat template, in place of (or for want of) the checkpoint's own."""
     device: str | None = None
@@ -133,9 +136,13 @@ def generation_spec(
 ) -> dict[str, Any]:
     """Return everything that decides a response; its digest is the generation's key.
 
-    `asking` is how an item becomes a prompt: form, prompting, template.
+    `asking` is how an item becomes a prompt: form, prompting, template, system prompt.
     """
+    # Only where it counts, so that the keys of all other responses stay what they were.
+    told = {"system": options.system} if options.system else {}
     return {
+        **chat.template_habits(model, options.chat_template),
+        **told,
         "model": dict(model.identity),
         "chat_template": digest(options.chat_template) if options.chat_template else None,
         "engine": dict(options.arguments),
@@ -149,15 +156,22 @@ def generation_spec(
 class LoadedModel:
     """An lm-eval model ready to be asked, with our tasks."""
 
-    def __init__(self, lm: Any, decoding: Decoding) -> None:
+    def __init__(self, lm: Any, decoding: Decoding, system: str = "") -> None:
         self._lm = lm
         self._decoding = decoding
+        self._system = system
 
     @property
     def chunk_size(self) -> int:
         """Items per chunk: what a killed run can lose, and what is sorted by length together."""
         batch = getattr(self._lm, "batch_size", None)
         return 4 * batch if isinstance(batch, int) and batch > 1 else 256
+
+    def remark(self) -> str:
+        """Return what is to be known of how the model is asked; shown with the progress."""
+        form = getattr(getattr(self._lm, "tokenizer", None), "apply_chat_template", None)
+        folds = getattr(form, "has_folded", False) or getattr(self._lm, "folds_system", False)
+        return "no system role: its text stands before the first user turn" if folds else ""
 
     def close(self) -> None:
         """Give back the memory of the model, which cannot be asked any more."""
@@ -183,6 +197,7 @@ class LoadedModel:
                 task_dict={"tasks": {task.config.task: task}, "groups": {}, "group_map": {}},
                 samples={task.config.task: list(positions)},
                 bootstrap_iters=0,
+                system_instruction=self._system or None,
                 apply_chat_template=True,
                 fewshot_as_multiturn=True,
                 log_samples=True,
@@ -193,10 +208,11 @@ class LoadedModel:
         texts = [str(sample["resps"][0][0]) for sample in samples]
         outcomes = getattr(self._lm, "outcomes", None) or [RawResponse(text=text) for text in texts]
         count = getattr(self._lm, "count_tokens", lambda text: None)
-        return [
+        made = (
             outcome.read(sample["doc"]["item_key"], str(sample["arguments"][0][0]), count)
             for sample, outcome in zip(samples, outcomes, strict=True)
-        ]
+        )
+        return [_begun(response, one["doc"]) for response, one in zip(made, samples, strict=True)]
 
 
 def _choice(sample: dict[str, Any]) -> Response:
@@ -211,6 +227,12 @@ def _choice(sample: dict[str, Any]) -> Response:
     )
 
 
+def _begun(response: Response, document: Mapping[str, Any]) -> Response:
+    """Return a response with what the item begins it with; nothing written stays nothing."""
+    prefill = str(document.get("prefill", ""))
+    return replace(response, text=f"{prefill}{response.text}") if response.text else response
+
+
 def load_model(model: ModelSpec, options: ModelOptions, decoding: Decoding) -> LoadedModel:
     """Load a model into lm-eval.
 
@@ -221,7 +243,8 @@ def load_model(model: ModelSpec, options: ModelOptions, decoding: Decoding) -> L
     if model.has_chat_template is False and not options.chat_template:
         raise ModelError(
             f"{model.name} has no chat template: give one with --engine chat_template=FILE "
-            "(Jinja; `{% for m in messages %}{{ m['content'] }}{% endfor %}` for a base model)"
+            "(Jinja; `{{ bos_token }}{% for m in messages %}{{ m['content'] }}{% endfor %}` for a "
+            "base model)"
         )
     if model.engine == "openai":
         # lm-eval would only find out after many tries of every request.
@@ -231,7 +254,10 @@ def load_model(model: ModelSpec, options: ModelOptions, decoding: Decoding) -> L
         lm = _construct(model, options, decoding)
     if options.chat_template:
         lm.tokenizer.chat_template = options.chat_template
-    return LoadedModel(lm, decoding)
+        lm.hf_chat_template = None  # of vLLM's model: the checkpoint's, found before
+    if getattr(lm, "tokenizer", None) is not None:
+        chat.with_chat_form(lm.tokenizer)
+    return LoadedModel(lm, decoding, options.system)
 
 
 def _construct(model: ModelSpec, options: ModelOptions, decoding: Decoding) -> Any:
@@ -398,6 +424,12 @@ class CompletionHook:
         return made.popleft() if made else None
 
 
+def _refusal(request: Any) -> RawResponse | None:
+    """Return the outcome of a request that has no prompt, or None."""
+    prompt = request.args[0]
+    return RawResponse(reason=str(prompt), final=True) if isinstance(prompt, chat.Refused) else None
+
+
 class Recording:
     """What our subclasses of lm-eval's models have in common; goes before lm-eval's class."""
 
@@ -408,6 +440,14 @@ class Recording:
         """Begin to record; last in `__init__`."""
         self.cache_hook = CompletionHook()
         self._seeds = Seeds(seed)
+        self.add_bos_token = False  # the template's affair: see `models.chat`
+
+    def apply_chat_template(self, *args: Any, **kwargs: Any) -> Any:
+        """Return a conversation as the model reads it (lm-eval's name), or why it cannot."""
+        try:
+            return super().apply_chat_template(*args, **kwargs)  # type: ignore[misc]
+        except chat.ChatTemplateError as error:
+            return chat.Refused(error)
 
     def _names(self, sent: list[Any]) -> list[str]:
         """Return what the model sees of each request, by which it takes its seed."""
@@ -415,7 +455,7 @@ class Recording:
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = True) -> list[str]:
         """Generate for the requests that fit, and record (lm-eval's name and signature)."""
-        refused = [self._too_long(request) for request in requests]
+        refused = [_refusal(request) or self._too_long(request) for request in requests]
         sent = [request for request, no in zip(requests, refused, strict=True) if no is None]
         texts = iter(self._generate(sent) if sent else [])
         self.outcomes = []
@@ -428,6 +468,8 @@ class Recording:
         self, requests: list[Any], disable_tqdm: bool = True
     ) -> list[tuple[float, bool]]:
         """Score continuations, without lm-eval's own bar."""
+        if no := next(filter(None, map(_refusal, requests)), None):
+            raise ModelError(str(no.reason))
         scored: list[tuple[float, bool]] = super().loglikelihood(requests, disable_tqdm=True)  # type: ignore[misc]
         return scored
 

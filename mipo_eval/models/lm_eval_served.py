@@ -1,14 +1,16 @@
 """lm-eval's chat-completions model, keeping why each response ended and what was refused."""
 
+import asyncio
 import json
 from contextlib import suppress
 from typing import Any
 
-from aiohttp import ClientResponseError
+from aiohttp import ClientError, ClientResponseError, ClientSession, ClientTimeout
 from lm_eval.models.openai_completions import LocalChatCompletion
 
 from mipo_eval.errors import ModelError
 from mipo_eval.keys import canonical_json
+from mipo_eval.models.chat import without_system
 from mipo_eval.models.credentials import credential
 from mipo_eval.models.effort import Effort
 from mipo_eval.models.lm_eval import Recording, rounds
@@ -19,6 +21,13 @@ from mipo_eval.models.served_prompt import served_prompt_end
 from mipo_eval.models.thinking import continued, marked
 
 _REFUSED = {400, 404, 413, 422}
+
+
+_PATIENCE = ClientTimeout(total=120)
+
+
+def _has_system_turn(request: Any) -> bool:
+    return bool(json.loads(request.args[0].prompt)[0]["role"] == "system")
 
 
 class RecordingChatCompletion(Keyed, Recording, LocalChatCompletion):  # type: ignore[misc]
@@ -33,12 +42,18 @@ class RecordingChatCompletion(Keyed, Recording, LocalChatCompletion):  # type: i
         self._effort = effort
         url = self.base_url.removesuffix("/chat/completions")
         self._prompt_end = served_prompt_end(url, self.model, effort)
+        self.continues = not hosted
+        """Whether it can be asked to go on with a turn that has begun: OpenAI would answer it."""
+        self.folds_system: bool | None = False if hosted else None
+        """Whether system prompts stand before the first user turn; None until one is to be sent."""
         self._record(seed)
 
     def _too_long(self, request: Any) -> None:
         """Leave it to the server, which knows its context."""
 
     def _generate(self, sent: list[Any]) -> list[str]:
+        if self.folds_system is None and any(map(_has_system_turn, sent)):
+            self.folds_system = asyncio.run(self._lacks_system_role())
         if not sent[0].args[1].get("do_sample"):
             return super()._generate(sent)
         # Replies come back in any order, so equal prompts must not be under way together.
@@ -49,6 +64,21 @@ class RecordingChatCompletion(Keyed, Recording, LocalChatCompletion):  # type: i
                 texts[position] = text
         return texts
 
+    async def _lacks_system_role(self) -> bool:
+        """Whether the server refuses a system turn, and nothing else about a short conversation."""
+        turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello."}]
+        with suppress(ClientError, TimeoutError):  # the requests themselves will tell
+            async with ClientSession(headers=self.header, timeout=_PATIENCE) as session:
+                return await self._refuses(session, turns) and not await self._refuses(
+                    session, without_system(turns)
+                )
+        return False
+
+    async def _refuses(self, session: ClientSession, turns: list[dict[str, str]]) -> bool:
+        payload = {"model": self.model, "messages": turns, "max_tokens": 1, "temperature": 0}
+        async with session.post(self.base_url, json=payload, allow_redirects=False) as answer:
+            return answer.status in _REFUSED
+
     def _names(self, sent: list[Any]) -> list[str]:
         return [canonical_json(json.loads(request.args[0].prompt)) for request in sent]
 
@@ -58,6 +88,10 @@ class RecordingChatCompletion(Keyed, Recording, LocalChatCompletion):  # type: i
             payload["seed"] = self._seeds.first(canonical_json(payload["messages"]))
         if not any(payload.get("stop") or []):
             payload.pop("stop", None)  # an empty stop string is refused by some servers
+        if self.folds_system:
+            payload["messages"] = without_system(payload["messages"])
+        if payload["messages"][-1]["role"] == "assistant":
+            payload |= {"continue_final_message": True, "add_generation_prompt": False}
         if self._hosted:
             payload["max_completion_tokens"] = payload.pop("max_tokens")
         return payload | self._effort.request_parameters()

@@ -8,6 +8,7 @@ from typing import Any
 
 from mipo_eval.errors import BackendError
 from mipo_eval.models.base import Failure, Reply, Request
+from mipo_eval.models.chat import with_chat_form
 from mipo_eval.models.hf import CheckpointBackend, Outcome, PromptRow
 from mipo_eval.models.thinking import written
 
@@ -89,7 +90,7 @@ class VllmBackend(CheckpointBackend):
 
     @cached_property
     def _tokenizer(self) -> Any:
-        return self._llm.get_tokenizer()
+        return with_chat_form(self._llm.get_tokenizer())
 
     @cached_property
     def _llm(self) -> Any:

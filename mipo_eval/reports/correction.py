@@ -75,7 +75,7 @@ def file_labels(store: Store, run: Run, source: str) -> Labels:
     """
     asked: dict[str, list[str]] = {}
     for _, item in get_items(store, run.list_key):
-        asked.setdefault(item.prompt.strip(), []).append(item.key)
+        asked.setdefault(item.transcript.strip(), []).append(item.key)
     found: dict[Pair, Verdict] = {}
     for labelled in read_pairs(source):
         for key in asked.get(labelled.prompt.strip(), ()):

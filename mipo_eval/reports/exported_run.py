@@ -166,7 +166,7 @@ def annotations(run: ExportedRun, name: str | None = None) -> list[dict[str, Any
     return [
         {
             "dataset": made.item.meta.get("dataset") or made.task,
-            "instruction": made.item.meta.get("instruction", made.item.prompt),
+            "instruction": made.item.meta.get("instruction", made.item.transcript),
             "output_1": made.item.reference or "",
             "generator_1": run.baseline,
             "output_2": made.text or "",
@@ -224,9 +224,9 @@ def lm_eval_samples(run: ExportedRun) -> dict[str, list[dict[str, Any]]]:
         for used, metrics in (of_filters or {"none": {}}).items():
             row = {
                 "doc_id": int(number) if number.isdecimal() else made.item.item_id,
-                "doc": {"item_id": made.item.item_id, "query": made.item.prompt},
+                "doc": {"item_id": made.item.item_id, "query": made.item.transcript},
                 "target": made.item.reference or "",
-                "arguments": {"gen_args_0": {"arg_0": made.item.prompt, "arg_1": {}}},
+                "arguments": {"gen_args_0": {"arg_0": made.item.transcript, "arg_1": {}}},
                 "resps": [[reply] for reply in replies],
                 "filtered_resps": replies,
                 "filter": used,

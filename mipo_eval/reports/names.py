@@ -18,9 +18,9 @@ from mipo_eval.signature import Signature
 from mipo_eval.store.trainings import Training
 
 _SEED = re.compile(r"[-_./]seed[-_=]?(\d+)(?=$|[-_./])")
-ROW_PARTS = ("prompting", "seed")
+ROW_PARTS = ("prompting", "seed", "system_role")
 """Signature parts in which rows of one column may differ: prompting is the row itself, a seed is
-averaged over."""
+averaged over, and where a system prompt stands follows from the row's model."""
 
 
 def column_signature(signature: Signature) -> Signature:

@@ -96,6 +96,8 @@ def _options(run: Run, spec: Mapping[str, Any]) -> dict[str, str]:
     found["seed"] = str(run.seed)
     if run.prompting:
         found["prompting"] = run.prompting
+    if spec.get("system"):
+        found["system"] = str(spec["system"])
     return found
 
 

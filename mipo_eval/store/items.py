@@ -81,6 +81,19 @@ def get_items(store: Store, list_key: str) -> Iterator[tuple[str, Item]]:
             yield task, Item.model_validate_json(body)
 
 
+def any_system_turn(store: Store, list_key: str) -> bool:
+    """Return whether any item of a list brings a system prompt along."""
+    query = (
+        sa.select(items.c.item_key)
+        .join(item_lists, items.c.item_key == item_lists.c.item_key)
+        # In a text these quotation marks would be escaped.
+        .where(item_lists.c.list_key == list_key, items.c.body.contains('"role":"system"'))
+        .limit(1)
+    )
+    with store.read() as connection:
+        return connection.execute(query).first() is not None
+
+
 def item_at(store: Store, list_key: str, position: int) -> tuple[str, Item] | None:
     """Return the (task, item) pair at a place of a list; None where it has no such place."""
     query = (

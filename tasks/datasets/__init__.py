@@ -16,28 +16,39 @@ from pydantic_core import PydanticSerializationError
 
 from mipo_eval.errors import DataError
 from mipo_eval.keys import digest
-from mipo_eval.records import Item
+from mipo_eval.records import Item, PastTurn
 from mipo_eval.tasks.items import explain
 from mipo_eval.tasks.prompt import template
 
 __all__ = [
+    "CUT_OFF",
     "Candidate",
     "Columns",
     "Dropped",
+    "Earlier",
     "PublishedSet",
     "RawSet",
+    "Turns",
     "UserChoice",
     "ask_extractor",
     "checked",
     "content_id",
+    "exchange",
     "parse_object",
     "parse_preferences",
     "prompt_group",
     "short_text",
+    "then",
 ]
 
 Row = Mapping[str, Any]
 Split = Literal["train", "test"]
+Turns = Literal["first", "all"]
+"""Of a conversation: only its opening turn, as in the paper, or every turn that has a choice."""
+Earlier = tuple[PastTurn, ...] | None
+"""The turns before one; None where they are not known."""
+CUT_OFF = "a turn before it has no chosen response"
+"""Why a later turn gives no item: what was said before it is not known."""
 
 
 class Columns(BaseModel):
@@ -91,8 +102,8 @@ class Candidate(Protocol):
 class RawSet(PublishedSet):
     """A data set whose items need a model's help: `mipo-eval data prepare NAME`."""
 
-    candidates: Callable[[Iterable[Row], str, int], Iterator[Candidate | Dropped]]
-    """Reads rows, given what to call their place in messages and a seed."""
+    candidates: Callable[[Iterable[Row], str, int, Turns], Iterator[Candidate | Dropped]]
+    """Reads rows, given what to call their place in messages, a seed, and which turns."""
     parse: Callable[[str], dict[str, str]]
     """Reads the extractor's reply; a ValueError says what is wrong, in words for the model."""
     items_each: int = 1
@@ -102,7 +113,7 @@ class RawSet(PublishedSet):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserChoice:
-    """The response a user chose in an opening turn, and one they did not: one item."""
+    """The response a user chose in a turn, and one they did not: one item."""
 
     data_set: str
     source_id: str
@@ -112,6 +123,8 @@ class UserChoice:
     chosen: str
     rejected: str
     meta: Mapping[str, Any] = field(default_factory=dict)
+    earlier: tuple[PastTurn, ...] = ()
+    """The turns before it, with the responses the user chose; none before an opening turn."""
 
     @property
     def owner(self) -> str:
@@ -121,22 +134,33 @@ class UserChoice:
     def question(self) -> str:
         """Ask for the general wishes behind the choice."""
         texts = {"query": self.prompt, "chosen": self.chosen, "rejected": self.rejected}
-        return ask_extractor("extract_preferences", texts)
+        return ask_extractor("extract_preferences", texts, self.earlier)
 
     def items(self, wishes: Mapping[str, str]) -> list[Item]:
         """Return the one item; its context is all wishes."""
-        return [
-            Item(
-                item_id=f"{self.data_set}-{self.source_id}",
-                prompt=self.prompt,
-                context="\n".join(wishes.values()),
-                preferences=tuple(wishes.values()),
-                reference=self.chosen,
-                user_id=self.user_id,
-                group_id=prompt_group(self.prompt),
-                meta={**self.meta, "rejected": self.rejected, "keys": list(wishes)},
-            )
-        ]
+        item = Item(
+            item_id=f"{self.data_set}-{self.source_id}",
+            prompt=self.prompt,
+            context="\n".join(wishes.values()),
+            preferences=tuple(wishes.values()),
+            reference=self.chosen,
+            user_id=self.user_id,
+            meta={**self.meta, "rejected": self.rejected, "keys": list(wishes)},
+            messages=self.earlier,
+        )
+        return [item.model_copy(update={"group_id": prompt_group(item.transcript)})]
+
+
+def exchange(prompt: str, response: str) -> tuple[PastTurn, PastTurn]:
+    """Return what a user said and was answered, as later turns see it."""
+    return PastTurn(role="user", content=prompt), PastTurn(role="assistant", content=response)
+
+
+def then(earlier: Earlier, prompt: str, chosen: str) -> Earlier:
+    """Return the turns before the next one: unknown once nothing was asked or chosen."""
+    if earlier is None or not prompt or not chosen:
+        return None
+    return (*earlier, *exchange(prompt, chosen))
 
 
 def checked(
@@ -178,11 +202,11 @@ def prompt_group(prompt: str) -> str:
     return digest(prompt.strip())
 
 
-def ask_extractor(name: str, texts: Mapping[str, str]) -> str:
-    """Return one of the extractor's prompts with its slots filled."""
+def ask_extractor(name: str, texts: Mapping[str, str], earlier: Sequence[PastTurn] = ()) -> str:
+    """Return one of the extractor's prompts with its slots filled; turns before the query too."""
     from mipo_eval.judges.prompt import make_prompt  # asks for all that judging needs
 
-    return make_prompt(name, template(name), required=frozenset(texts)).render(texts)
+    return make_prompt(name, template(name), required=frozenset(texts)).render(texts, earlier)
 
 
 MAX_PREFERENCES = 10

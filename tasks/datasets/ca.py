@@ -2,24 +2,30 @@
 
 A row is {"conversation_id": 7, "annotator_id": 3, "assigned_lang": "en", "first_turn_prompt":
 "...", "first_turn_response_a": "...", ..., "first_turn_preferred_response": "response_b", ...};
-the opening turn is used. The rejected response is drawn among the other three.
+the opening turn is used or, if asked for, all of them, each after the responses that were preferred
+before it. The rejected response is drawn among the other three.
 """
 
 import math
-from collections.abc import Iterable, Iterator
-from typing import Annotated
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, create_model
 
 from mipo_eval.keys import item_rng
 from mipo_eval.tasks.datasets import (
+    CUT_OFF,
     Columns,
     Dropped,
+    Earlier,
     RawSet,
     Row,
+    Turns,
     UserChoice,
     checked,
     parse_preferences,
+    then,
 )
 
 
@@ -34,51 +40,93 @@ def _text(value: object) -> str:
 _Cell = Annotated[str, BeforeValidator(_text)]
 
 
-class _Conversation(Columns):
+TURNS = ("first", "second", "third", "fourth")
+_LETTERS = tuple("abcd")
+_PARTS = ("prompt", *(f"response_{letter}" for letter in _LETTERS), "preferred_response")
+
+
+class _Row(Columns):
     conversation_id: _Cell
     annotator_id: _Cell
     assigned_lang: _Cell
-    first_turn_prompt: _Cell
-    first_turn_response_a: _Cell
-    first_turn_response_b: _Cell
-    first_turn_response_c: _Cell
-    first_turn_response_d: _Cell
-    first_turn_preferred_response: _Cell
 
 
-def ca_choices(rows: Iterable[Row], where: str, seed: int = 0) -> Iterator[UserChoice | Dropped]:
+# Later turns are optional: most conversations have fewer than four, and some copies only the first.
+_CELLS: dict[str, Any] = {
+    f"{turn}_turn_{part}": (_Cell, ... if turn == "first" else "")
+    for turn in TURNS
+    for part in _PARTS
+}
+_Conversation = create_model("_Conversation", __base__=_Row, **_CELLS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Said:
+    """One turn of a conversation."""
+
+    number: int
+    earlier: Earlier
+    prompt: str
+    responses: Mapping[str, str]
+    preferred: str
+
+    @property
+    def chosen(self) -> str:
+        """The response that was preferred; empty for none."""
+        return self.responses.get(self.preferred, "")
+
+
+def ca_choices(
+    rows: Iterable[Row], where: str, seed: int = 0, turns: Turns = "first"
+) -> Iterator[UserChoice | Dropped]:
     """Yield the choices of English conversations; `seed` draws the rejected response.
 
     Raises:
         DataError: a column is missing.
     """
     for _, row in checked(_Conversation, rows, where):
-        yield _choice(row, seed)
+        earlier: Earlier = ()
+        for number in range(len(TURNS) if turns == "all" else 1):
+            said = _turn(row, number, earlier)
+            if number and not said.prompt:
+                break
+            yield _choice(row, said, seed)
+            earlier = then(earlier, said.prompt, said.chosen)
 
 
-def _choice(row: _Conversation, seed: int) -> UserChoice | Dropped:
-    four = (f"response_{letter}" for letter in "abcd")
-    responses: dict[str, str] = {name: getattr(row, f"first_turn_{name}") for name in four}
+def _turn(row: _Row, number: int, earlier: Earlier) -> _Said:
+    named = {name: str(getattr(row, f"{TURNS[number]}_turn_{name}")) for name in _PARTS}
+    return _Said(
+        number=number,
+        earlier=earlier,
+        prompt=named.pop("prompt"),
+        preferred=named.pop("preferred_response"),
+        responses=named,
+    )
+
+
+def _choice(row: _Row, said: _Said, seed: int) -> UserChoice | Dropped:
     if row.assigned_lang != "en":
         return Dropped(f"language {row.assigned_lang or 'unknown'}")
-    if not row.first_turn_prompt:
-        return Dropped("no prompt")
-    if not row.first_turn_preferred_response:
+    if not said.prompt or said.earlier is None:
+        return Dropped(CUT_OFF if said.prompt else "no prompt")
+    if not said.preferred:
         return Dropped("no preferred response")
-    if not (chosen := responses.get(row.first_turn_preferred_response)):
+    if not said.chosen:
         return Dropped("the preferred response is none of the four, or empty")
-    others = sorted({text for text in responses.values() if text and text != chosen})
+    others = sorted({text for text in said.responses.values() if text and text != said.chosen})
     if not others:
         return Dropped("all responses are the same")
-    source_id = f"{row.conversation_id}-0"
+    source_id = f"{row.conversation_id}-{said.number}"
     return UserChoice(
         data_set="ca",
         source_id=source_id,
         user_id=row.annotator_id,
-        prompt=row.first_turn_prompt,
-        chosen=chosen,
+        prompt=said.prompt,
+        chosen=said.chosen,
         rejected=item_rng(seed, "ca-rejected", source_id).choice(others),
-        meta={"language": "en", "turn": 0},
+        meta={"language": "en", "turn": said.number},
+        earlier=said.earlier,
     )
 
 

@@ -19,6 +19,7 @@ from mipo_eval.tasks.datasets import (
     Dropped,
     RawSet,
     Row,
+    Turns,
     ask_extractor,
     checked,
     parse_object,
@@ -81,7 +82,7 @@ class Instruction(Columns):
 
 
 def mb_instructions(
-    rows: Iterable[Row], where: str, _seed: int = 0
+    rows: Iterable[Row], where: str, _seed: int = 0, _turns: Turns = "first"
 ) -> Iterator[Instruction | Dropped]:
     """Yield the instructions that have a rubric for each dimension, each once.
 

@@ -1,6 +1,7 @@
 """PRISM: scored responses of several models to the messages of people from many countries.
 
-`utterances.jsonl` is the long format, a row per response, up to four in the opening turn:
+`utterances.jsonl` is the long format, a row per response, up to four in the opening turn and two of
+the chosen model in later ones:
 {"utterance_id": "ut1", "interaction_id": "int0", "conversation_id": "c0", "user_id": "user0",
  "turn": 0, "user_prompt": "...", "model_response": "...", "score": 92, "if_chosen": true}
 """
@@ -12,13 +13,17 @@ from pydantic import Field
 
 from mipo_eval.records import Text
 from mipo_eval.tasks.datasets import (
+    CUT_OFF,
     Columns,
     Dropped,
+    Earlier,
     RawSet,
     Row,
+    Turns,
     UserChoice,
     checked,
     parse_preferences,
+    then,
 )
 
 
@@ -35,28 +40,45 @@ class _Utterance(Columns):
 
 
 def prism_choices(
-    rows: Iterable[Row], where: str, _seed: int = 0
+    rows: Iterable[Row], where: str, _seed: int = 0, turns: Turns = "first"
 ) -> Iterator[UserChoice | Dropped]:
-    """Yield the choice of each conversation's opening turn, in the order of the file.
+    """Yield the choices of each conversation's turns, in the order of the file.
 
     Raises:
         DataError: a column is missing or of another type.
     """
-    conversations: defaultdict[str, list[_Utterance]] = defaultdict(list)
+    conversations: defaultdict[str, defaultdict[int, list[_Utterance]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
     for _, utterance in checked(_Utterance, rows, where, "of PRISM's utterances.jsonl"):
-        conversations[utterance.conversation_id].append(utterance)
-    for utterances in conversations.values():
-        opening = min(utterance.turn for utterance in utterances)
-        yield _choice([utterance for utterance in utterances if utterance.turn == opening])
+        conversations[utterance.conversation_id][utterance.turn].append(utterance)
+    for conversation in conversations.values():
+        earlier: Earlier = ()
+        for turn in sorted(conversation)[: 1 if turns == "first" else None]:
+            utterances = conversation[turn]
+            yield _choice(utterances, earlier)
+            chosen = _chosen(_said(utterances))
+            answer = chosen.model_response if chosen else ""
+            earlier = then(earlier, utterances[0].user_prompt.strip(), answer)
 
 
-def _choice(utterances: list[_Utterance]) -> UserChoice | Dropped:
+def _said(utterances: list[_Utterance]) -> list[_Utterance]:
+    # The code book: an empty response is stored as these two words.
+    return [u for u in utterances if u.model_response.strip() not in {"", "EMPTY STRING"}]
+
+
+def _chosen(said: list[_Utterance]) -> _Utterance | None:
+    return next((u for u in said if u.if_chosen), None)
+
+
+def _choice(utterances: list[_Utterance], earlier: Earlier) -> UserChoice | Dropped:
     """Return the chosen response and that with the lowest score: the clearest preference."""
     if not utterances[0].user_prompt.strip():
         return Dropped("no prompt")
-    # The code book: an empty response is stored as these two words.
-    said = [u for u in utterances if u.model_response.strip() not in {"", "EMPTY STRING"}]
-    chosen = next((u for u in said if u.if_chosen), None)
+    if earlier is None:
+        return Dropped(CUT_OFF)
+    said = _said(utterances)
+    chosen = _chosen(said)
     if chosen is None:
         return Dropped("no preferred response")
     rejected = min(said, key=lambda u: (u.score, u.utterance_id))
@@ -77,6 +99,7 @@ def _choice(utterances: list[_Utterance]) -> UserChoice | Dropped:
             "chosen_score": chosen.score,
             "rejected_score": rejected.score,
         },
+        earlier=earlier,
     )
 
 

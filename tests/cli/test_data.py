@@ -43,6 +43,27 @@ def test_prepare_twice_asks_once(raw: Path, capsys: pytest.CaptureFixture[str]) 
     assert "wants: Be warm." in capsys.readouterr().out
 
 
+def test_every_turn_is_prepared_where_that_is_asked_for(
+    raw: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["data", "prepare", "prism", "--source", str(raw), "--train", "60", "--test", "16"]
+    with OpenAIServer(ok('{"tone": "Be warm."}')) as server:
+        argv += ["--extractor", f"openai:judge@{server.url}", "--data", "items"]
+        assert main([*argv, "--turns", "all", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)["report"]
+    items = list(read_items(Path("items/prism-train.jsonl")))
+    later = [item for item in items if item.messages]
+    assert len(later) == report["parts"]["train"]["in_conversations"] > 0
+    assert {item.meta["turn"] for item in later} == {1}
+    assert (report["turns"], report["shared_users"]) == ("all", 0)
+    parts = ["items/prism-train.jsonl", "items/prism-test.jsonl"]
+    assert main(["data", "check", *parts]) == 0
+    assert f"{len(later)} with earlier turns" in " ".join(capsys.readouterr().out.split())
+    argv[2] = "mb"
+    assert main([*argv, "--turns", "all"]) == 2
+    assert "mb has no conversations" in capsys.readouterr().err
+
+
 def test_the_limit_on_the_cost_of_preparing(
     raw: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

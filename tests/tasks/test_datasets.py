@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mipo_eval.errors import DataError
-from mipo_eval.tasks.datasets import Dropped, UserChoice
+from mipo_eval.tasks.datasets import CUT_OFF, Dropped, UserChoice
 from mipo_eval.tasks.datasets.ca import ca_choices
 from mipo_eval.tasks.datasets.mb import Instruction, mb_instructions
 from mipo_eval.tasks.datasets.prism import prism_choices
@@ -138,3 +138,47 @@ def test_schema_drift_is_told(found: Found, message: str) -> None:
         list(found)
     assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
+
+
+def _spoken(choice: UserChoice) -> list[tuple[str, str]]:
+    return [(turn.role, turn.content) for turn in choice.earlier]
+
+
+def test_every_turn_of_prism_comes_with_what_was_chosen_before_it() -> None:
+    choices = [c for c in prism_choices(prism_rows(2), "x", 0, "all") if isinstance(c, UserChoice)]
+    assert [c.source_id for c in choices] == ["c0-0", "c0-1", "c1-0", "c1-1"]
+    opening, later = choices[:2]
+    assert opening == next(iter(prism_choices(prism_rows(1), "x")))
+    assert later.prompt == "What should I know about bread number 0, turn 1?"
+    assert (later.chosen, later.rejected) == (
+        "Answer 0 of 0-1 on bread.",
+        "Answer 1 of 0-1 on bread.",
+    )
+    assert _spoken(later) == [("user", opening.prompt), ("assistant", opening.chosen)]
+    [item] = later.items({"tone": "Be warm."})
+    assert [turn.content for turn in item.messages] == [opening.prompt, opening.chosen]
+    assert item.group_id != opening.items({"tone": "Be warm."})[0].group_id
+    assert opening.chosen in later.question()
+
+
+def test_what_follows_a_turn_without_a_choice_is_dropped() -> None:
+    rows = [row | {"if_chosen": bool(row["turn"])} for row in prism_rows(1)]
+    assert drops(prism_choices(rows, "x", 0, "all")) == {"no preferred response": 1, CUT_OFF: 1}
+    row = ca_row(1, 3, first_turn_preferred_response="")
+    assert drops(ca_choices([row], "x", 0, "all")) == {"no preferred response": 1, CUT_OFF: 1}
+
+
+def test_every_turn_of_community_alignment() -> None:
+    choices = list(ca_choices([ca_row(1, 3)], "x", 0, "all"))
+    assert [c.source_id for c in choices if isinstance(c, UserChoice)] == ["1-0", "1-1"]
+    later = choices[1]
+    assert isinstance(later, UserChoice)
+    assert (later.prompt, later.chosen) == ("Tell me about taxes 1 second", "c on taxes 1 second")
+    assert _spoken(later) == [
+        ("user", "Tell me about taxes 1 first"),
+        ("assistant", "c on taxes 1 first"),
+    ]
+    assert later.meta["turn"] == 1
+    # A copy that holds only opening turns is read all the same.
+    short = {name: cell for name, cell in ca_row(1, 3).items() if "first" in name or "_id" in name}
+    assert choices[:1] == list(ca_choices([short | {"assigned_lang": "en"}], "x", 0, "all"))

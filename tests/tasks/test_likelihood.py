@@ -9,9 +9,10 @@ import pytest
 
 from mipo_eval.errors import ConfigError, DataError, ModelError
 from mipo_eval.metrics.context_lift import context_lift, context_retrieval, infonce_term
-from mipo_eval.records import ContextLikelihoods, Item
+from mipo_eval.records import ContextLikelihoods, Item, PastTurn
 from mipo_eval.tasks.likelihood import ScoringModel, TokenPair, draw_contexts, score_contexts
-from mipo_eval.tasks.prompt import render_query
+from mipo_eval.tasks.prompt import conversation, render_query
+from tests.small_models import make_model
 
 Dtype = Literal["float32", "float64"]
 
@@ -174,3 +175,24 @@ def test_refusals() -> None:
         list(draw_contexts(items(["a", "b"]), 1))
     with pytest.raises(ModelError, match=r"scoring model \./nowhere cannot be loaded"):
         ScoringModel.load("./nowhere")
+
+
+def test_a_response_is_measured_in_its_conversation(tmp_path: Path) -> None:
+    template = (Path(__file__).parents[1] / "templates" / "gemma.jinja").read_text()
+    model = ScoringModel.load(str(make_model(tmp_path, context=512, template=template, bos=True)))
+    earlier = (
+        PastTurn(role="user", content="Hi."),
+        PastTurn(role="assistant", content="Hello."),
+    )
+    talks = [item.model_copy(update={"messages": earlier}) for item in items(["I am nine.", "Hm."])]
+    answers = ["Tea is a drink.", "Birds sing."]
+    results = list(score_contexts(model, talks, answers, k=2, system="Be kind."))
+    for item, text, result in zip(talks, answers, results, strict=True):
+        asked = conversation(item, "personalized", "Be kind.")
+        pair = TokenPair(model.prompt_ids(asked), model.response_ids(text))
+        assert "Be kind.\n\nHi." in model.tokenizer.decode(pair.prompt)
+        assert isinstance(result, ContextLikelihoods)
+        assert result.with_contexts[0] == pytest.approx(model.logprobs([pair])[0], abs=1e-4)
+    greeted = [item.model_copy(update={"messages": earlier[1:]}) for item in talks]
+    [refused, _] = score_contexts(model, greeted, answers, k=2)
+    assert "roles must alternate" in str(refused)

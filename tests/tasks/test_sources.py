@@ -78,6 +78,12 @@ def test_prefeval_forms(tmp_path: Path) -> None:
     assert explicit_item.group_id == implicit_item.group_id
     assert load("prefeval_explicit", tmp_path) == [explicit_item]
     assert load("prefeval_implicit", tmp_path) == [implicit_item]
+    [held] = load("prefeval_conversation", tmp_path)
+    assert held.transcript == f"{implicit_item.context}\n\nUser: How do I get to Rome?"
+    assert [turn.role for turn in held.messages] == ["user", "assistant"] * 2
+    assert (held.context, held.preferences) == ("", ("I never fly.",))
+    assert held.group_id == implicit_item.group_id
+    assert held.item_id not in {explicit_item.item_id, implicit_item.item_id}
 
 
 def test_turns_are_ordered_by_number_not_by_text() -> None:
@@ -174,6 +180,15 @@ def test_real_psoups(shared_data: Path) -> None:
 
 def test_real_prefeval(shared_data: Path) -> None:
     items = load("prefeval", shared_data)
+    held = load("prefeval_conversation", shared_data)
+    implicit = [item for item in items if item.meta["form"] == "implicit"]
+    assert [(i.prompt, i.preferences) for i in held] == [
+        (i.prompt, i.preferences) for i in implicit
+    ]
+    assert all(
+        item.transcript.startswith(f"{told.context}\n\nUser: ")
+        for item, told in zip(held, implicit, strict=True)
+    )
     forms = [item.meta["form"] for item in items]
     assert (forms.count("explicit"), forms.count("implicit")) == (505, 257)
     assert len({item.item_id for item in items}) == 762

@@ -17,6 +17,7 @@ from mipo_eval.tasks.hooks import (
 )
 from mipo_eval.tasks.questions import QUESTION_SETS
 from mipo_eval.tasks.sources import SOURCES
+from mipo_eval.tasks.suites import SUITES
 
 TASKS = Path(__file__).parents[2] / "tasks"
 YAMLS = sorted(path.name for path in TASKS.glob("*.yaml") if not path.name.startswith("_"))
@@ -188,3 +189,12 @@ def test_a_task_without_any_reply_says_why(choices: str | None) -> None:
     )
     assert (score.metric, score.value, score.n) == ("accuracy", None, 0)
     assert score.unscored_reasons == {"too long": 2, "not generated": 1}
+
+
+@pytest.mark.parametrize("name", ["math", "gsm8k_full", "mcq", "verifiable", "mcq_letters"])
+def test_suites_know_which_tasks_open_with_instructions(name: str) -> None:
+    from lm_eval.tasks._yaml_loader import load_yaml
+
+    suite = SUITES[name]
+    files = [load_yaml(TASKS / f"{task.lm_eval_task}.yaml") for task in suite.tasks]
+    assert suite.has_instructions is any("description" in file for file in files)

@@ -9,6 +9,7 @@ from transformers import AutoTokenizer
 
 from mipo_eval.errors import DataError, ModelError
 from mipo_eval.keys import digest
+from mipo_eval.models.chat import with_chat_form
 from mipo_eval.models.lm_eval import Decoding, ModelOptions
 from mipo_eval.models.spec import parse_model
 from mipo_eval.models.thinking import CUT
@@ -17,6 +18,7 @@ from mipo_eval.store import Store
 from mipo_eval.tasks.items import write_items
 from mipo_eval.tasks.suites import SUITES, Suite, SuiteTask, find_suite
 from mipo_eval.training.data import ExampleMaker, TrainingItems, split_validation, training_items
+from mipo_eval.training.logprobs import Codec
 from mipo_eval.training.recipes import ItemSettings, load_recipe
 from mipo_eval.training.trainer import TrainingExamples
 from tests.servers.http import Act, Call
@@ -112,6 +114,52 @@ def test_prompts_of_training_are_those_of_generation(tmp_path: Path) -> None:
                 list(example.prompt), tokenize=False, add_generation_prompt=True
             )
             assert asked[example.item.key].prompt_hash == digest(text)
+
+
+@pytest.mark.parametrize("name", ["gemma", "llama3"])
+def test_conversations_and_system_prompts_are_trained_on_as_they_are_asked(
+    tmp_path: Path, name: str
+) -> None:
+    template = (Path(__file__).parents[1] / "templates" / f"{name}.jinja").read_text()
+    folder = make_model(tmp_path / name, context=8192, template=template, bos=True)
+    codec = Codec.of(with_chat_form(AutoTokenizer.from_pretrained(folder)))
+    earlier = [{"role": "user", "content": "Hi."}, {"role": "assistant", "content": "Hello."}]
+    talks = [Item.model_validate({**one.model_dump(), "messages": earlier}) for one in _wishes(4)]
+    write_items(Path("w.jsonl"), talks)
+    for suite, items in ((find_suite("w.jsonl"), talks), (SUITES["gsm8k"], _questions())):
+        task = suite.tasks[0]
+        with Store.open("s.db") as store:
+            maker = ExampleMaker(
+                recipe=load_recipe("ppo-mi"),
+                suite=suite,
+                model=parse_model(str(folder)),
+                options=ModelOptions(system="Be kind."),
+                decoding=Decoding(max_tokens=2),
+                store=store,
+                progress=Quiet(),
+                seed=0,
+            )
+            asked = maker.draw(task.lm_eval_task, items, "responses")
+            made = maker.make([TrainingItems(task=task, items=tuple(items))])
+        for example in made.examples:
+            ids = codec.prompt(example.prompt)
+            assert asked[example.item.key].prompt_hash == digest(codec.tokenizer.decode(ids))
+            assert example.prompt[0]["content"].startswith("Be kind.")
+            assert "Be kind." in codec.tokenizer.decode(ids)
+        if suite.form == "query":
+            assert list(made.examples[0].prompt[1:3]) == earlier
+            assert list(made.examples[0].bare_prompt[1:3]) == earlier
+
+
+def test_a_revision_comes_at_the_end_of_the_conversation() -> None:
+    earlier = [{"role": "user", "content": "Hi."}, {"role": "assistant", "content": "Hello."}]
+    talks = [Item.model_validate({**one.model_dump(), "messages": earlier}) for one in _wishes(4)]
+    with OpenAIServer(lambda call: ok(f"{len(call.body['messages'])}, {call.number}")) as server:
+        made = _make("sft-revision", SUITES["ca"], talks, server)
+        sent = [call.body["messages"] for call in server.calls if call.body]
+    assert made.examples
+    assert {len(messages) for messages in sent} == {3}
+    assert all(messages[:2] == earlier for messages in sent)
 
 
 def test_a_word_problem_is_asked_with_its_worked_examples() -> None:

@@ -134,3 +134,13 @@ def test_a_recipe_says_how_the_model_is_to_think() -> None:
     recipe = load_recipe("sft", overrides=[f"sampling.thinking={said}"])
     assert recipe.sampling.thinking == said
     assert make_recipe(recipe_dict(recipe)) == recipe
+
+
+def test_a_system_prompt_is_prose_whatever_yaml_would_read() -> None:
+    told = "Be kind: always. 5"
+    recipe = load_recipe("sft", overrides=[f"system={told}"])
+    assert recipe.system == told
+    assert recipe_dict(recipe)["system"] == told
+    assert make_recipe(recipe_dict(recipe)) == recipe
+    # Trainings without one are named as they always were.
+    assert "system" not in recipe_dict(load_recipe("sft"))

@@ -119,6 +119,12 @@ def test_what_decides_the_result_decides_the_id(request_of: TrainingRequest) -> 
     assert len({one.training_id for one in (request_of, *others)}) == 5
     more_often = load_recipe("sft", overrides=["lr=1e-2", "save_steps=7", "optimization.epochs=2"])
     assert replace(request_of, recipe=more_often).training_id == request_of.training_id
+    told = replace(request_of, recipe=load_recipe("sft", overrides=["system=told.txt"]))
+    named = set()
+    for text in ("Be kind.", "Be brief.", "Be brief.\n"):
+        Path("told.txt").write_text(text)
+        named.add(told.training_id)
+    assert len(named - {request_of.training_id}) == 2, "a file is its text"
 
 
 def test_the_report_counts_and_measures(tiny_model: Path) -> None:

@@ -1,0 +1,191 @@
+"""How a conversation becomes a model's prompt: its chat template, with the template's habits fixed.
+
+    tokenizer = with_chat_form(AutoTokenizer.from_pretrained(folder))
+    tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+
+Evaluation, judging, scoring and training all take their tokenizers from here, so that one
+conversation is one prompt everywhere and on every day:
+
+- a template that asks for today's date is told `CHAT_DATE`;
+- where a template has no system role (it refuses one, or leaves it out without a word), the system
+  prompt stands before the first user turn;
+- the template alone writes the tokens that begin and end texts and turns, as transformers and
+  servers have it: whoever reads the prompt adds none, so none comes twice;
+- a template that refuses a conversation is one line.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any, NoReturn
+
+from mipo_eval.checkpoints import beginning, chat_template
+from mipo_eval.errors import ModelError
+from mipo_eval.models.spec import ModelSpec
+
+CHAT_DATE = datetime(2024, 7, 26, tzinfo=UTC)
+"""The day every template is told it is: the one that Llama's templates name by themselves. A date
+that moves would make another prompt, and so another number, every day."""
+
+Messages = Sequence[Mapping[str, str]]
+_PROBE = "4f1d9c7ab2"
+"""A text that no template writes by itself."""
+_GENERATION = re.compile(r"\{%-?\s*(?:end)?generation\s*-?%\}")
+
+
+class ChatTemplateError(ModelError):
+    """A chat template refuses a conversation."""
+
+
+class Refused(str):
+    """Stands where a prompt should: why the chat template refuses the conversation."""
+
+    __slots__ = ()
+
+
+def with_chat_form(tokenizer: Any) -> Any:
+    """Return the tokenizer, whose `apply_chat_template` is a `ChatForm` from now on."""
+    if not isinstance(getattr(tokenizer, "apply_chat_template", None), ChatForm):
+        tokenizer.apply_chat_template = ChatForm(tokenizer)
+    return tokenizer
+
+
+def asks_for_the_date(template: str | None) -> bool:
+    """Whether a template writes the date into its prompts."""
+    return bool(template) and "strftime_now" in str(template)
+
+
+@cache
+def has_system_role(template: str) -> bool:
+    """Whether a system turn gets into a template's prompts, as a turn or however it has it.
+
+    Rendered as transformers does it, but without transformers, which takes seconds to import. A
+    template that needs more than is here is believed to have the role.
+    """
+    from jinja2 import TemplateError
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    rules = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    )
+    rules.filters["tojson"] = lambda value, **_: json.dumps(value)
+    rules.globals |= {"raise_exception": _raise, "strftime_now": CHAT_DATE.strftime}
+    user = {"role": "user", "content": "?"}
+    tokens = dict.fromkeys(("bos_token", "eos_token", "pad_token", "unk_token"), "")
+    rendered = []
+    for turns in ([user], [{"role": "system", "content": _PROBE}, user]):
+        try:
+            # The mark of what the assistant says, which only training looks at.
+            plain = rules.from_string(_GENERATION.sub("", template))
+            text = plain.render(messages=turns, add_generation_prompt=True, **tokens)
+        except (TemplateError, TypeError, ValueError):
+            text = None
+        rendered.append(text)
+    alone, told = rendered
+    return alone is None or (told is not None and _PROBE in told)
+
+
+def _raise(message: str) -> NoReturn:
+    from jinja2 import TemplateError
+
+    raise TemplateError(message)
+
+
+def chat_template_of(model: ModelSpec) -> str:
+    """Return the chat template of a checkpoint; empty where it has none, or its server has it."""
+    return chat_template(Path(model.target)) if model.engine in {"hf", "vllm"} else ""
+
+
+def template_habits(model: ModelSpec, given: str | None) -> dict[str, str]:
+    """Return what keys of responses say of a chat template by which prompts once were others.
+
+    They held the date of the day, and a token that begins texts although the template writes none.
+    `given` is the user's template in place of the checkpoint's own.
+    """
+    if model.engine not in {"hf", "vllm"}:
+        return {}
+    template = given or chat_template_of(model)
+    found = {}
+    if asks_for_the_date(template):
+        found["chat_date"] = f"{CHAT_DATE:%Y-%m-%d}"
+    bos = beginning(Path(model.target))
+    if bos and bos not in template and "bos_token" not in template:
+        found["begins_with"] = "what the template writes"
+    return found
+
+
+class ChatForm:
+    """A tokenizer's `apply_chat_template`, less its habits; a class, so that it can be pickled."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self.has_folded = False
+        """Whether a system prompt was put before a user turn."""
+
+    def __call__(
+        self,
+        conversation: Any,
+        tools: Any = None,
+        documents: Any = None,
+        chat_template: str | None = None,
+        **how: Any,
+    ) -> Any:
+        """Return what the tokenizer's class makes of one conversation, or of several.
+
+        Raises:
+            ChatTemplateError: the template refuses the conversation.
+        """
+        how |= {"tools": tools, "documents": documents}
+        if not hasattr(self._tokenizer, "get_chat_template"):  # mistral-common has no templates
+            return self._apply(conversation, chat_template=chat_template, **how)
+        try:
+            template: str = self._tokenizer.get_chat_template(chat_template, tools)
+        except ValueError as error:
+            raise ChatTemplateError(_line(error)) from None
+        if isinstance(conversation[0], list | tuple):
+            conversation = [self._with_known_roles(one, template) for one in conversation]
+        else:
+            conversation = self._with_known_roles(conversation, template)
+        if asks_for_the_date(template):
+            how = {"strftime_now": CHAT_DATE.strftime} | how
+        return self._apply(conversation, chat_template=template, **how)
+
+    def _with_known_roles(self, messages: Messages, template: str) -> Messages:
+        if messages[0]["role"] != "system" or has_system_role(template):
+            return messages
+        self.has_folded = True
+        return without_system(messages)
+
+    def _apply(self, conversation: Any, **how: Any) -> Any:
+        from jinja2 import TemplateError
+
+        # Templates are programs: they raise what they like, or add a number to a text.
+        only_renders = how.get("tokenize") is False
+        kinds = (TemplateError, TypeError, ValueError) if only_renders else (TemplateError,)
+        try:
+            return type(self._tokenizer).apply_chat_template(self._tokenizer, conversation, **how)
+        except kinds as error:
+            name = str(self._tokenizer.name_or_path).rstrip("/").rsplit("/", 1)[-1]
+            raise ChatTemplateError(
+                f"the chat template of {name} refuses a conversation: {_line(error)}"
+            ) from None
+
+
+def without_system(messages: Messages) -> list[dict[str, str]]:
+    """Return a conversation whose system prompt stands before the text of the first user turn."""
+    turns = [dict(message) for message in messages]
+    if not turns or turns[0]["role"] != "system":
+        return turns
+    system, *rest = turns
+    first = next((turn for turn in rest if turn["role"] == "user"), None)
+    if first is None:
+        return turns
+    first["content"] = f"{system['content']}\n\n{first['content']}"
+    return rest
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
