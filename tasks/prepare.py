@@ -241,7 +241,7 @@ class _Work:
         if len(made) < needed:
             reasons = [f"{reason}: {count}" for reason, count in failed.most_common(3)]
             if problem:
-                reasons.append(f"the last trouble: {problem}")
+                reasons.append(f"the last one: {problem}")
             raise DataError(
                 f"{self.plan.name}: only {len(made) * self.spec.items_each} of {wanted} {split} "
                 f"items could be made ({'; '.join(reasons) or 'no more candidates'}): use another "
