@@ -26,7 +26,8 @@ NAMES = ("response_a", "response_b")
 
 SCRIPT = """
 import asyncio, json, sys
-from mipo_eval.models import Failure, Message, Request, Sampling, load_backend
+from mipo_eval.models.base import Failure, Message, Request, Sampling
+from mipo_eval.models.spec import load_backend
 
 async def main(model, asked):
     backend = load_backend(f"vllm:{model}", options={"max_model_len": 256, "dtype": "float32"})
