@@ -328,7 +328,8 @@ def _recorded(store: Store, training: Training) -> Iterator[Callable[..., Traini
 def _scoring_model(request: TrainingRequest) -> Any:
     from mipo_eval.tasks.likelihood import ScoringModel
 
-    scoring = ScoringModel.load(request.model.target)
+    assert request.model.checkpoint
+    scoring = ScoringModel.load(request.model.checkpoint.name)
     if template := request.chat_template:
         scoring.tokenizer.chat_template = template
     return scoring

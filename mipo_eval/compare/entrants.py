@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mipo_eval import __version__
-from mipo_eval.checkpoints import check_checkpoint
+from mipo_eval.checkpoints import find_checkpoint
 from mipo_eval.environment import KIND, environment
 from mipo_eval.errors import ConfigError, DataError, ModelError
 from mipo_eval.evaluation.score import response_scores
@@ -129,10 +129,10 @@ def _kind_of(run: Run) -> str:
     """Return what tells the family of a stored run's model: its kind, or its name."""
     if kind := run.environment.get(KIND):
         return str(kind)
-    folder = Path(checkpoint_name(run.model))
-    if folder.is_dir():
+    name = checkpoint_name(run.model)
+    if Path(name).is_dir():
         try:
-            return str(check_checkpoint(run.model, folder).get("model_type") or run.model)
+            return str(find_checkpoint(name).config.get("model_type") or run.model)
         except ModelError:
             return run.model  # it is no checkpoint any more
     return run.model

@@ -8,7 +8,7 @@ they are made, so that a stopped measurement continues.
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from mipo_eval.checkpoints import check_checkpoint, checkpoint_folder, fingerprint
+from mipo_eval.checkpoints import find_checkpoint
 from mipo_eval.keys import digest
 from mipo_eval.metrics.context_lift import context_scores
 from mipo_eval.progress import Progress
@@ -41,9 +41,8 @@ def lift_scores(
         ModelError: the scoring model cannot be loaded.
         DataError: fewer than two different contexts.
     """
-    folder = checkpoint_folder(checkpoint)
-    check_checkpoint(checkpoint, folder)
-    identity = fingerprint(folder)
+    parts = find_checkpoint(checkpoint).identity
+    identity = digest(parts) if "adapter" in parts else parts["checkpoint"]
     # The other contexts are drawn from the task's own, so its items are part of the key.
     items = [entry.item.key for entry in entries]
     key = digest([identity, CONTEXTS, seed, query_hash(), items])
@@ -57,7 +56,7 @@ def lift_scores(
     reasons: list[str | None] = ["no response" if text is None else None for text in texts]
     if any(missing):
         progress.start(f"likelihoods by {checkpoint}", len(entries))
-        scorer = _Scorer(key, str(folder), seed)
+        scorer = _Scorer(key, checkpoint, seed)
         results = _measure(store, scorer, entries, missing, progress)
         for index, result in results:
             if isinstance(result, str):
@@ -83,7 +82,7 @@ def _name(entry: Answered) -> tuple[str, str]:
 
 class _Scorer(NamedTuple):
     key: str
-    folder: str
+    checkpoint: str
     seed: int
 
 
@@ -98,7 +97,7 @@ def _measure(
     from mipo_eval.tasks.likelihood import ScoringModel, score_contexts
 
     chunk: list[LikelihoodEntry] = []
-    model = ScoringModel.load(scorer.folder)
+    model = ScoringModel.load(scorer.checkpoint)
     items = [entry.item for entry in entries]
     results = score_contexts(model, items, missing, k=CONTEXTS, seed=scorer.seed)
     for index, result in enumerate(results):
