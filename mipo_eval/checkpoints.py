@@ -20,7 +20,9 @@ from mipo_eval.keys import digest
 
 _IDENTITY_SUFFIXES = {".json", ".safetensors", ".jinja", ".model", ".txt"}
 _UNSAFE_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
-_ADAPTER_CONFIG = "adapter_config.json"
+GENERATION_CONFIG = "generation_config.json"
+"""How a checkpoint's makers would have it drawn from."""
+ADAPTER_CONFIG = "adapter_config.json"
 _ADAPTER_WEIGHTS = "adapter_model"
 BASE = ",base="
 """Between the name of an adapter and that of its base."""
@@ -113,9 +115,14 @@ class Checkpoint:
         return whole | ({"adapter": fingerprint(self.adapter)} if self.adapter else {})
 
     @property
+    def adapter_config(self) -> dict[str, Any]:
+        """What the adapter says of itself; empty where there is none."""
+        return _read_json(self.adapter / ADAPTER_CONFIG) if self.adapter else {}
+
+    @property
     def drawing(self) -> dict[str, Any]:
         """How the checkpoint itself would be drawn from, where that is not neutral."""
-        path = self.folder / "generation_config.json"
+        path = self.folder / GENERATION_CONFIG
         own: Mapping[str, Any] = _read_json(path) if path.exists() else self.config
         neutral = NEUTRAL.items()
         return {k: own[k] for k, v in neutral if own.get(k) is not None and own[k] != v}
@@ -182,12 +189,12 @@ def _is_adapter(name: str, folder: Path) -> bool:
     Raises:
         ModelError: it holds both, or an adapter without safe weights.
     """
-    if not (folder / _ADAPTER_CONFIG).exists():
+    if not (folder / ADAPTER_CONFIG).exists():
         return False
     weights = folder / f"{_ADAPTER_WEIGHTS}.safetensors"
     if any(path != weights for path in folder.glob("*.safetensors")):
         raise ModelError(
-            f"{name} holds a whole model and an adapter ({_ADAPTER_CONFIG}): keep one of them there"
+            f"{name} holds a whole model and an adapter ({ADAPTER_CONFIG}): keep one of them there"
         )
     if not weights.exists():
         unsafe = (folder / f"{_ADAPTER_WEIGHTS}.bin").exists()
@@ -201,10 +208,10 @@ def _is_adapter(name: str, folder: Path) -> bool:
 
 def _named_base(name: str, adapter: Path) -> Checkpoint:
     """Return the base that an adapter's configuration names."""
-    config = _read_json(adapter / _ADAPTER_CONFIG)
+    config = _read_json(adapter / ADAPTER_CONFIG)
     base, revision = config.get("base_model_name_or_path"), config.get("revision")
     if not isinstance(base, str) or not base:
-        raise ModelError(f"{name} names no base in {_ADAPTER_CONFIG}: write {name}{BASE}NAME")
+        raise ModelError(f"{name} names no base in {ADAPTER_CONFIG}: write {name}{BASE}NAME")
     beside = adapter.parent / base
     if not Path(base).exists() and beside.is_dir():
         base = str(beside)
@@ -272,7 +279,7 @@ def _from_hub(name: str, revision: str | None) -> Path:
 def hub_commit(name: str, revision: str | None = None) -> str | None:
     """Return the commit that a hub id means now; None where neither the hub nor a cache says."""
     try:
-        return _snapshot(name, revision, ["config.json", _ADAPTER_CONFIG]).name
+        return _snapshot(name, revision, ["config.json", ADAPTER_CONFIG]).name
     except (ModuleNotFoundError, OSError):
         return None
 

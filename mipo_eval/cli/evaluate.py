@@ -17,7 +17,15 @@ if TYPE_CHECKING:
     from mipo_eval.records import Run
     from mipo_eval.store.engine import Store
 
-_DECODING: Mapping[str, type] = {"max_tokens": int, "temperature": float, "top_p": float}
+_DECODING: Mapping[str, type] = {
+    "max_tokens": int,
+    "temperature": float,
+    "top_p": float,
+    "top_k": int,
+    "min_p": float,
+    "repetition_penalty": float,
+    "generation_config": str,
+}
 _BESIDE_THE_MODEL: Mapping[str, type] = {"scoring_model": str}
 """What `--engine` takes whatever the kind of model: another checkpoint that measures lift."""
 
@@ -182,18 +190,20 @@ def _model_options(settings: dict[str, str | int | float]) -> "ModelOptions":
     )
 
 
-def _parse_decoding(text: str) -> dict[str, float]:
+def _parse_decoding(text: str) -> dict[str, str | int | float]:
     """Return the settings of `--decoding key=value,...`.
 
     Raises:
         ConfigError: an unknown key, or a value that is not a number in its range.
     """
-    parsed = _parse_settings("--decoding", text, _DECODING)
-    found = {key: float(value) for key, value in parsed.items()}
-    if found.get("max_tokens", 1) < 1 or found.get("temperature", 0) < 0:
+    found = _parse_settings("--decoding", text, _DECODING)
+    numbers = {key: value for key, value in found.items() if not isinstance(value, str)}
+    if numbers.get("max_tokens", 1) < 1 or numbers.get("temperature", 0) < 0:
         raise ConfigError(f"--decoding {text!r}: max_tokens is at least 1, temperature at least 0")
-    if not 0 < found.get("top_p", 1) <= 1:
-        raise ConfigError(f"--decoding {text!r}: top_p lies in (0, 1]")
+    if not 0 < numbers.get("top_p", 1) <= 1 or not 0 <= numbers.get("min_p", 0) < 1:
+        raise ConfigError(f"--decoding {text!r}: top_p lies in (0, 1], min_p in [0, 1)")
+    if numbers.get("top_k", 0) < 0 or not numbers.get("repetition_penalty", 1) > 0:
+        raise ConfigError(f"--decoding {text!r}: top_k is 0 or more, repetition_penalty above 0")
     return found
 
 

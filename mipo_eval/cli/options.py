@@ -64,8 +64,9 @@ decoding_option: Decorator = click.option(
     "--decoding",
     metavar="KEY=VALUE,...",
     default="",
-    help="How to draw responses: max_tokens, temperature, top_p. Default: greedy, at most 256 "
-    "tokens.",
+    help="How to draw responses: max_tokens, temperature, top_p, top_k, min_p, repetition_penalty; "
+    "generation_config=checkpoint draws as the checkpoint's own file says. Default: greedy, at "
+    "most 256 tokens, no penalties whatever the checkpoint says.",
 )
 
 engine_option: Decorator = click.option(

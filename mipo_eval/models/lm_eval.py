@@ -10,6 +10,7 @@ process.
 
 import asyncio
 import gc
+import inspect
 import sys
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,8 +21,9 @@ from importlib import import_module, resources
 from pathlib import Path
 from typing import Any
 
+from mipo_eval.checkpoints import NEUTRAL, SAMPLING
 from mipo_eval.errors import ConfigError, ModelError
-from mipo_eval.keys import digest
+from mipo_eval.keys import canonical_json, digest
 from mipo_eval.models.spec import OPENAI_URL, ModelSpec, load_backend
 from mipo_eval.records import FinishReason, Response, clean_text
 from mipo_eval.settings import silence_libraries
@@ -35,6 +37,17 @@ _RECORDING = {
 """Engine to module, class and the extra that installs what they need."""
 _CONCURRENT_REQUESTS = 32
 _CPU_BATCH = 16
+OWN = "generation_config"
+"""The setting of `--decoding` that asks for the checkpoint's own drawing."""
+_ALL_DRAW_BY = {"temperature", "top_p", "top_k", "min_p", "repetition_penalty"}
+_DRAWN_BY: Mapping[str, set[str]] = {
+    "hf": _ALL_DRAW_BY
+    | {"no_repeat_ngram_size", "min_new_tokens", "exponential_decay_length_penalty"}
+    | {"bad_words_ids", "sequence_bias", "suppress_tokens", "begin_suppress_tokens"}
+    | {"encoder_repetition_penalty", "remove_invalid_values", "forced_eos_token_id"},
+    "vllm": _ALL_DRAW_BY,
+}
+"""What engines can follow of a generation_config."""
 DEFAULT_MAX_TOKENS = 256
 """Room for the two to three sentences the query asks for, generously."""
 
@@ -47,23 +60,37 @@ class Decoding:
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
+    further: Mapping[str, Any] = field(default_factory=dict)
+    """What else changes the choice of tokens (top_k, repetition_penalty, ...), in transformers'
+    words. Empty: nothing does, whatever the checkpoint's own generation_config.json says."""
 
     def describe(self) -> str:
         """Return the decoding as a signature shows it."""
         how = "greedy" if self.temperature == 0 else f"t{self.temperature:g}-p{self.top_p:g}"
-        return f"{how}-{self.max_tokens}"
+        also = (f"-{name}={_shown(value)}" for name, value in sorted(self.further.items()))
+        return f"{how}-{self.max_tokens}{''.join(also)}"
 
     def gen_kwargs(self) -> dict[str, Any]:
         """Return the decoding in lm-eval's words."""
         sampled: dict[str, Any] = {"do_sample": False, "temperature": 0.0}
         if self.temperature > 0:
             sampled = {"do_sample": True, "temperature": self.temperature, "top_p": self.top_p}
-        return {"max_gen_toks": self.max_tokens, **sampled}
+        further = {name: value for name, value in self.further.items() if name != OWN}
+        return {"max_gen_toks": self.max_tokens, **sampled, **further}
+
+    def parts(self) -> dict[str, Any]:
+        """Return the decoding as keys of responses are made of; what is neutral is left out."""
+        named = asdict(self)
+        return named if self.further else {k: v for k, v in named.items() if k != "further"}
+
+
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else canonical_json(value).strip('"')
 
 
 def decoding_for(
     model: ModelSpec,
-    settings: Mapping[str, float],
+    settings: Mapping[str, Any],
     *,
     seed: int,
     max_tokens: int = DEFAULT_MAX_TOKENS,
@@ -72,12 +99,14 @@ def decoding_for(
 
     Args:
         model: whose context the response must fit.
-        settings: `max_tokens`, `temperature`, `top_p`, as far as the user says.
+        settings: `max_tokens`, `temperature`, `top_p`, `top_k`, `min_p`, `repetition_penalty`, as
+            far as the user says; with `generation_config=checkpoint` the checkpoint says the rest.
         seed: of sampling.
         max_tokens: the suite's own length, unless the settings have one.
 
     Raises:
-        ConfigError: the wanted response alone fills the model's context.
+        ConfigError: the wanted response alone fills the model's context, or the engine cannot
+            draw as asked.
     """
     room = model.max_length // 2 if model.max_length else max_tokens
     max_tokens = int(settings.get("max_tokens", min(max_tokens, room)))
@@ -86,12 +115,49 @@ def decoding_for(
             f"--decoding max_tokens={max_tokens} leaves no room for a prompt: {model.name} has a "
             f"context of {model.max_length} tokens"
         )
+    if asked := settings.get(OWN):
+        settings = _own_drawing(model, asked) | {k: v for k, v in settings.items() if k != OWN}
+    temperature = float(settings.get("temperature", 0.0))
+    beside = {"max_tokens", "temperature", "top_p", *(SAMPLING if temperature == 0 else ())}
     return Decoding(
         max_tokens=max_tokens,
-        temperature=float(settings.get("temperature", 0.0)),
+        temperature=temperature,
         top_p=float(settings.get("top_p", 1.0)),
         seed=seed,
+        further={
+            name: value
+            for name, value in settings.items()
+            if name not in beside and value != NEUTRAL.get(name)
+        },
     )
+
+
+def _own_drawing(model: ModelSpec, asked: object) -> dict[str, Any]:
+    """Return the settings that a checkpoint's generation_config.json draws with.
+
+    Raises:
+        ConfigError: nobody knows them, or the engine cannot draw like that.
+    """
+    if asked != "checkpoint":
+        raise ConfigError(f"--decoding {OWN}={asked}: {OWN} can only be checkpoint")
+    if model.engine == "openai":
+        return {OWN: "checkpoint"}  # the server knows it, and is left to it
+    if model.checkpoint is None:
+        raise ConfigError(
+            f"--decoding {OWN}=checkpoint: what {model.name} is drawn with by itself is not known "
+            "here: give temperature, top_p, top_k, min_p and repetition_penalty"
+        )
+    own = model.checkpoint.drawing
+    if not own.pop("do_sample", False):
+        own = {name: value for name, value in own.items() if name not in SAMPLING}
+    elif "temperature" not in own:
+        own["temperature"] = 1.0
+    if unknown := sorted(own.keys() - _DRAWN_BY[model.engine]):
+        raise ConfigError(
+            f"--decoding {OWN}=checkpoint: {model.name} sets {', '.join(unknown)}, which is not "
+            f"done by {model.engine}: give the others by name, such as temperature=0.7"
+        )
+    return own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,13 +196,18 @@ def generation_spec(
 
     `asking` is how an item becomes a prompt: form, prompting, template.
     """
-    return {
+    spec = {
         "model": dict(model.identity),
         "chat_template": digest(options.chat_template) if options.chat_template else None,
         "engine": dict(options.arguments),
         "asking": dict(asking),
-        "decoding": asdict(decoding),
+        "decoding": decoding.parts(),
     }
+    once_kept = model.engine == "hf" and model.checkpoint and model.checkpoint.penalties
+    if (once_kept or model.engine == "openai" and model.url != OPENAI_URL) and not decoding.further:
+        # Under the same key responses were once drawn with the checkpoint's penalties.
+        spec[OWN] = "left out"
+    return spec
 
 
 FINISHED: Mapping[object, FinishReason] = {"stop": "stop", "length": "length"}
@@ -249,9 +320,7 @@ def load_model(model: ModelSpec, options: ModelOptions, decoding: Decoding) -> L
 
 def _construct(model: ModelSpec, options: ModelOptions, decoding: Decoding) -> Any:
     if model.engine == "lm-eval":
-        from lm_eval.api.registry import get_model
-
-        return get_model(model.target)(**model.arguments)
+        return _lm_eval_model(model, sampled=decoding.temperature > 0)
     module, name, extra = _RECORDING[model.engine]
     try:
         kind = getattr(import_module(module), name)
@@ -267,8 +336,9 @@ def _construct(model: ModelSpec, options: ModelOptions, decoding: Decoding) -> A
             seed=decoding.seed,
             tokenizer_backend=None,
             hosted=model.url == OPENAI_URL,
+            neutral=OWN not in decoding.further,
         )
-    kind = partial(kind, pretrained=model.target, seed=decoding.seed, **options.arguments)
+    kind = partial(kind, model.checkpoint, seed=decoding.seed, **options.arguments)
     if model.engine == "vllm":
         # 0 asks all at once, as "auto" does, but without vLLM's progress bar, which divides by
         # the time it has been shown: none at all under TQDM_DISABLE.
@@ -279,6 +349,24 @@ def _construct(model: ModelSpec, options: ModelOptions, decoding: Decoding) -> A
     batch_size = options.batch_size or (_CPU_BATCH if device == "cpu" else "auto")
     loaded = kind(device=device, batch_size=batch_size, use_safetensors=True)
     fit_threads(loaded.model, rows=options.batch_size or _CPU_BATCH)
+    return loaded
+
+
+def _lm_eval_model(model: ModelSpec, *, sampled: bool) -> Any:
+    from lm_eval.api.registry import get_model
+
+    kind = get_model(model.target)
+    arguments = dict(model.arguments)
+    if "device" in inspect.signature(kind).parameters and "device" not in arguments:
+        import torch
+
+        if not torch.cuda.is_available():  # lm-eval's default is to fail then
+            arguments["device"] = "cpu"
+    loaded = kind(**arguments)
+    if hasattr(getattr(loaded, "model", None), "generation_config"):
+        from mipo_eval.models.weights import draw_neutrally
+
+        draw_neutrally(loaded.model, sampled=sampled)
     return loaded
 
 

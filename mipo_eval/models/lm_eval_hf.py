@@ -8,7 +8,13 @@ from lm_eval.models.huggingface import HFLM
 from transformers import LogitsProcessor, LogitsProcessorList
 from transformers.utils.logging import disable_progress_bar
 
+from mipo_eval.checkpoints import Checkpoint
 from mipo_eval.models.lm_eval import RawResponse, Recording
+from mipo_eval.models.weights import draw_neutrally, with_adapter
+
+
+_CHOSEN = ("temperature", "top_p", "top_k", "min_p")
+"""The settings that `_Draw` follows; what else there is, `generate` does before."""
 
 
 class RecordingHFLM(Recording, HFLM):  # type: ignore[misc]
@@ -17,10 +23,18 @@ class RecordingHFLM(Recording, HFLM):  # type: ignore[misc]
     _largest_batch: int | None = None
     _contexts: Sequence[str] = ()
 
-    def __init__(self, *args: Any, seed: int = 0, **kwargs: Any) -> None:
+    def __init__(self, checkpoint: Checkpoint, *, seed: int = 0, **kwargs: Any) -> None:
         disable_progress_bar()
-        super().__init__(*args, **kwargs)
+        checkpoint.require_loadable()
+        self._checkpoint = checkpoint
+        own = {"tokenizer": str(checkpoint.tokenizer)} if checkpoint.adapter else {}
+        super().__init__(str(checkpoint.folder), **own, **kwargs)
+        draw_neutrally(self.model)
         self._record(seed)
+
+    def _create_model(self, *args: Any, **kwargs: Any) -> None:
+        super()._create_model(*args, **kwargs)
+        self._model = with_adapter(self._model, self._checkpoint)
 
     def _detect_batch_size(self, requests: Any = None, pos: int = 0) -> int:
         # lm-eval would search again for every chunk.
@@ -35,7 +49,8 @@ class RecordingHFLM(Recording, HFLM):  # type: ignore[misc]
 
     def _model_generate(self, context: Any, max_length: int, stop: list[str], **kwargs: Any) -> Any:
         if kwargs.get("do_sample"):
-            kwargs |= self._drawing(kwargs.pop("temperature"), kwargs.pop("top_p"))
+            chosen = {name: kwargs.pop(name) for name in _CHOSEN if name in kwargs}
+            kwargs |= self._drawing(**chosen)
         tokens = super()._model_generate(context, max_length, stop, **kwargs)
         start = context.shape[1]
         prompt_tokens = _unpadded(context, self.tokenizer.pad_token_id)
@@ -45,20 +60,11 @@ class RecordingHFLM(Recording, HFLM):  # type: ignore[misc]
         )
         return tokens
 
-    def _drawing(self, temperature: float, top_p: float) -> dict[str, Any]:
-        """Return what makes `generate` take each row's own draw as if it were the likeliest.
-
-        It also keeps habits of the checkpoint's generation_config (top_k, a repetition penalty)
-        out: a draw is from the model itself.
-        """
+    def _drawing(self, **chosen: float) -> dict[str, Any]:
+        """Return what makes `generate` take each row's own draw as if it were the likeliest."""
         seeds = [self._seeds.take(context) for context in self._contexts]
-        draw = _Draw(seeds, temperature, top_p)
-        return {
-            "do_sample": False,
-            "temperature": 0.0,
-            "repetition_penalty": 1.0,
-            "logits_processor": LogitsProcessorList([draw]),
-        }
+        draw = LogitsProcessorList([_Draw(seeds, **chosen)])
+        return {"do_sample": False, "temperature": 0.0, "logits_processor": draw}
 
     def _ended(
         self, row: list[int], stop: list[str], *, room: int, prompt_tokens: int
@@ -83,13 +89,28 @@ class _Draw(LogitsProcessor):  # type: ignore[misc]
     row: what other rows there are changes nothing.
     """
 
-    def __init__(self, seeds: Sequence[int], temperature: float, top_p: float) -> None:
+    def __init__(
+        self,
+        seeds: Sequence[int],
+        temperature: float,
+        top_p: float = 1.0,
+        top_k: int = 0,
+        min_p: float = 0.0,
+    ) -> None:
         self._streams = [torch.Generator().manual_seed(seed) for seed in seeds]
         self._temperature, self._top_p = temperature, top_p
+        self._top_k, self._min_p = top_k, min_p
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Return (rows, vocabulary) scores: 0 for the drawn token, -inf for all others."""
-        likely = (scores.double() / self._temperature).softmax(dim=1)
+        logits = scores.double() / self._temperature
+        if 0 < self._top_k < logits.shape[1]:  # first, as in transformers and vLLM
+            least = logits.topk(self._top_k, dim=1).values[:, -1:]
+            logits = logits.masked_fill(logits < least, -torch.inf)
+        likely = logits.softmax(dim=1)
+        if self._min_p:
+            likely = likely.masked_fill(likely < self._min_p * likely.amax(dim=1, keepdim=True), 0)
+            likely = likely / likely.sum(dim=1, keepdim=True)
         if self._top_p < 1:
             ordered, order = likely.sort(dim=1, descending=True)
             outside = ordered.cumsum(dim=1) - ordered >= self._top_p

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import cached_property
 from typing import Any
@@ -14,17 +15,32 @@ from mipo_eval.keys import canonical_json
 from mipo_eval.models.lm_eval import FINISHED, RawResponse, Recording, rounds
 
 _REFUSED = {400, 404, 413, 422}
+_UNKNOWN_WORDS = {400, 422}
+_PLAINLY = "without what is neutral"
+"""Marks the settings of a request that is sent once more; never sent itself."""
+_GREEDY: Mapping[str, Any] = {"repetition_penalty": 1.0}
+_SAMPLED: Mapping[str, Any] = {**_GREEDY, "top_k": -1, "min_p": 0.0}
+"""What is neutral, in the words of vLLM and SGLang."""
 
 
 class RecordingChatCompletion(Recording, LocalChatCompletion):  # type: ignore[misc]
     """LocalChatCompletion whose last `generate_until` can be asked for its outcomes.
 
-    A server that stops answering is a ModelError.
+    A server that stops answering is a ModelError. vLLM and SGLang follow the generation_config of
+    their checkpoint wherever a request says nothing, so requests say what is neutral; a server that
+    does not know the words is asked without them.
+
+    Args:
+        hosted: whether it is OpenAI's own, which has no such habits.
+        neutral: whether the checkpoint's own way of drawing is to be kept out.
     """
 
-    def __init__(self, *, hosted: bool, seed: int = 0, **kwargs: Any) -> None:
+    def __init__(
+        self, *, hosted: bool, neutral: bool = True, seed: int = 0, **kwargs: Any
+    ) -> None:
         super().__init__(seed=seed, **kwargs)
         self._hosted = hosted
+        self._neutral = neutral and not hosted
         self._record(seed)
 
     @cached_property
@@ -53,6 +69,8 @@ class RecordingChatCompletion(Recording, LocalChatCompletion):  # type: ignore[m
         payload: dict[str, Any] = super()._create_payload(*args, **kwargs)
         if payload["temperature"] > 0:
             payload["seed"] = self._seeds.first(canonical_json(payload["messages"]))
+        if not payload.pop(_PLAINLY, False) and self._neutral:
+            payload = _GREEDY | payload if payload["temperature"] == 0 else _SAMPLED | payload
         if not any(payload.get("stop") or []):
             payload.pop("stop", None)  # an empty stop string is refused by some servers
         if self._hosted:
@@ -61,6 +79,7 @@ class RecordingChatCompletion(Recording, LocalChatCompletion):  # type: ignore[m
 
     async def amodel_call(self, *args: Any, **kwargs: Any) -> Any:
         """Send one request; a refusal is this item's outcome, lm-eval retries other errors."""
+        with_words = self._neutral
         try:
             return await super().amodel_call(*args, **kwargs)
         except ClientResponseError as error:
@@ -70,6 +89,12 @@ class RecordingChatCompletion(Recording, LocalChatCompletion):  # type: ignore[m
                 ) from error
             if error.status not in _REFUSED:
                 raise
+            if with_words and error.status in _UNKNOWN_WORDS:
+                with suppress(ClientResponseError):  # then it was refused for its own sake
+                    plainly = {**kwargs, "gen_kwargs": {**kwargs["gen_kwargs"], _PLAINLY: True}}
+                    answer = await super().amodel_call(*args, **plainly)
+                    self._neutral = False
+                    return answer
             reason = f"the server refused the request (HTTP {error.status})"
             self.cache_hook.announce([RawResponse(reason=reason)])
             for key in kwargs["cache_keys"]:
