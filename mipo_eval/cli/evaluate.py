@@ -1,6 +1,7 @@
 """The main job: what was asked on the command line, turned into an evaluation and shown."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -107,6 +108,8 @@ def build_evaluation(asked: EvaluationOptions) -> "Evaluation":
         "--engine", asked.engine, {**ENGINE_SETTINGS[model.engine], **_BESIDE_THE_MODEL}
     )
     scorer = engine.pop("scoring_model", None)
+    if length := engine.get("max_length") or engine.get("max_model_len"):
+        model = replace(model, max_length=int(length))
     return Evaluation(
         model=model,
         options=_model_options(engine),
@@ -221,6 +224,11 @@ def _parse_settings(
         if key not in known:
             names = ", ".join(known) or "none for this kind of model"
             raise ConfigError(f"{flag} {part!r}: known are {names}, as key=value")
+        if known[key] is bool:
+            if value.lower() not in {"true", "false"}:
+                raise ConfigError(f"{flag} {part!r}: {value!r} is neither true nor false")
+            found[key] = value.lower() == "true"
+            continue
         try:
             found[key] = known[key](value)
         except ValueError:

@@ -73,9 +73,9 @@ engine_option: Decorator = click.option(
     "--engine",
     metavar="KEY=VALUE,...",
     default="",
-    help="How to run the model: batch_size, device, dtype; chat_template=FILE (Jinja), where the "
-    "checkpoint has none or in place of its own; for vllm also tensor_parallel_size, "
-    "max_model_len and others. scoring_model=CKPT also measures how much likelier the context "
+    help="How to run the model: batch_size, device, dtype, max_length, parallelize and other "
+    "arguments of lm-eval's hf and vllm; chat_template=FILE (Jinja), where the checkpoint has none "
+    "or in place of its own; num_concurrent, timeout for a served one. scoring_model=CKPT also measures how much likelier the context "
     "makes each response.",
 )
 

@@ -169,12 +169,30 @@ class ModelOptions:
     chat_template: str | None = None
     """Text of a Jinja chat template, in place of (or for want of) the checkpoint's own."""
     device: str | None = None
-    arguments: Mapping[str, str | int | float] = field(default_factory=dict)
-    """Further arguments of the engine that change numbers: dtype, tensor_parallel_size, ..."""
+    arguments: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    """Further arguments of the engine: dtype, tensor_parallel_size, ..."""
 
 
 ENGINE_SETTINGS: Mapping[str, Mapping[str, type]] = {
-    "hf": {"batch_size": int, "device": str, "dtype": str, "chat_template": str},
+    "hf": {
+        "batch_size": int,
+        "device": str,
+        "dtype": str,
+        "chat_template": str,
+        "max_length": int,
+        "max_batch_size": int,
+        "parallelize": bool,
+        "max_memory_per_gpu": str,
+        "max_cpu_memory": str,
+        "offload_folder": str,
+        "tp_plan": str,
+        "attn_implementation": str,
+        "softmax_dtype": str,
+        "mixed_precision_dtype": str,
+        "add_bos_token": bool,
+        "prefix_token_id": int,
+        "use_fast_tokenizer": bool,
+    },
     "vllm": {
         "batch_size": int,
         "dtype": str,
@@ -182,11 +200,31 @@ ENGINE_SETTINGS: Mapping[str, Mapping[str, type]] = {
         "gpu_memory_utilization": float,
         "max_model_len": int,
         "chat_template": str,
+        "pipeline_parallel_size": int,
+        "data_parallel_size": int,
+        "enable_expert_parallel": bool,
+        "enable_prefix_caching": bool,
+        "enforce_eager": bool,
+        "max_num_seqs": int,
+        "max_num_batched_tokens": int,
+        "kv_cache_dtype": str,
+        "quantization": str,
+        "tokenizer_mode": str,
+        "add_bos_token": bool,
+        "prefix_token_id": int,
+        "max_lora_rank": int,
+        "cpu_offload_gb": float,
     },
-    "openai": {},
+    "openai": {"num_concurrent": int, "max_retries": int, "timeout": int},
     "lm-eval": {"chat_template": str},
 }
-"""What `--engine` may set, by kind of model."""
+"""What `--engine` may set, by kind of model: what lm-eval's model types take, by their names. Who
+wants others writes lm-eval:TYPE:ARGS."""
+_INDIFFERENT = {
+    *("max_batch_size", "parallelize", "max_memory_per_gpu", "max_cpu_memory", "offload_folder"),
+    *("num_concurrent", "max_retries", "timeout"),
+}
+"""Those that say where and how fast, and so change no response."""
 
 
 def generation_spec(
@@ -199,7 +237,7 @@ def generation_spec(
     spec = {
         "model": dict(model.identity),
         "chat_template": digest(options.chat_template) if options.chat_template else None,
-        "engine": dict(options.arguments),
+        "engine": {k: v for k, v in options.arguments.items() if k not in _INDIFFERENT},
         "asking": dict(asking),
         "decoding": decoding.parts(),
     }
@@ -331,12 +369,11 @@ def _construct(model: ModelSpec, options: ModelOptions, decoding: Decoding) -> A
         return kind(
             model=model.target,
             base_url=f"{model.url}/chat/completions",
-            num_concurrent=_CONCURRENT_REQUESTS,
-            max_retries=5,
             seed=decoding.seed,
             tokenizer_backend=None,
             hosted=model.url == OPENAI_URL,
             neutral=OWN not in decoding.further,
+            **{"num_concurrent": _CONCURRENT_REQUESTS, "max_retries": 5, **options.arguments},
         )
     kind = partial(kind, model.checkpoint, seed=decoding.seed, **options.arguments)
     if model.engine == "vllm":
