@@ -2,20 +2,20 @@
 
 lm-eval's models return texts only, and draw from one stream of random numbers for a whole batch, so
 that a response depends on its neighbours. Our subclasses (`lm_eval_hf`, `lm_eval_served`,
-`lm_eval_vllm`) share `Recording`: it keeps why each response ended and how long it was, leaves
-prompts alone that lm-eval would cut, and hands every request a seed of its own, digested from the
-decoding's seed and the item's key. So the same item gets the same draw, in any batch, order or
-process.
+`lm_eval_vllm`) share `Recording`: it keeps why each response ended and how long it was, hands it on
+as soon as it is there, leaves prompts alone that lm-eval would cut, and hands every request a seed
+of its own, digested from the decoding's seed and the item's key. So the same item gets the same
+draw, in any batch, order or process.
 """
 
 import asyncio
 import gc
 import inspect
 import sys
-from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib import import_module, resources
 from pathlib import Path
@@ -24,6 +24,7 @@ from typing import Any
 from mipo_eval.checkpoints import NEUTRAL, SAMPLING
 from mipo_eval.errors import ConfigError, ModelError
 from mipo_eval.keys import canonical_json, digest
+from mipo_eval.models.drawing import OWN, own_drawing
 from mipo_eval.models.spec import OPENAI_URL, ModelSpec, load_backend
 from mipo_eval.records import FinishReason, Response, clean_text
 from mipo_eval.settings import silence_libraries
@@ -37,17 +38,6 @@ _RECORDING = {
 """Engine to module, class and the extra that installs what they need."""
 _CONCURRENT_REQUESTS = 32
 _CPU_BATCH = 16
-OWN = "generation_config"
-"""The setting of `--decoding` that asks for the checkpoint's own drawing."""
-_ALL_DRAW_BY = {"temperature", "top_p", "top_k", "min_p", "repetition_penalty"}
-_DRAWN_BY: Mapping[str, set[str]] = {
-    "hf": _ALL_DRAW_BY
-    | {"no_repeat_ngram_size", "min_new_tokens", "exponential_decay_length_penalty"}
-    | {"bad_words_ids", "sequence_bias", "suppress_tokens", "begin_suppress_tokens"}
-    | {"encoder_repetition_penalty", "remove_invalid_values", "forced_eos_token_id"},
-    "vllm": _ALL_DRAW_BY,
-}
-"""What engines can follow of a generation_config."""
 DEFAULT_MAX_TOKENS = 256
 """Room for the two to three sentences the query asks for, generously."""
 
@@ -116,7 +106,7 @@ def decoding_for(
             f"context of {model.max_length} tokens"
         )
     if asked := settings.get(OWN):
-        settings = _own_drawing(model, asked) | {k: v for k, v in settings.items() if k != OWN}
+        settings = own_drawing(model, asked) | {k: v for k, v in settings.items() if k != OWN}
     temperature = float(settings.get("temperature", 0.0))
     beside = {"max_tokens", "temperature", "top_p", *(SAMPLING if temperature == 0 else ())}
     return Decoding(
@@ -130,34 +120,6 @@ def decoding_for(
             if name not in beside and value != NEUTRAL.get(name)
         },
     )
-
-
-def _own_drawing(model: ModelSpec, asked: object) -> dict[str, Any]:
-    """Return the settings that a checkpoint's generation_config.json draws with.
-
-    Raises:
-        ConfigError: nobody knows them, or the engine cannot draw like that.
-    """
-    if asked != "checkpoint":
-        raise ConfigError(f"--decoding {OWN}={asked}: {OWN} can only be checkpoint")
-    if model.engine == "openai":
-        return {OWN: "checkpoint"}  # the server knows it, and is left to it
-    if model.checkpoint is None:
-        raise ConfigError(
-            f"--decoding {OWN}=checkpoint: what {model.name} is drawn with by itself is not known "
-            "here: give temperature, top_p, top_k, min_p and repetition_penalty"
-        )
-    own = model.checkpoint.drawing
-    if not own.pop("do_sample", False):
-        own = {name: value for name, value in own.items() if name not in SAMPLING}
-    elif "temperature" not in own:
-        own["temperature"] = 1.0
-    if unknown := sorted(own.keys() - _DRAWN_BY[model.engine]):
-        raise ConfigError(
-            f"--decoding {OWN}=checkpoint: {model.name} sets {', '.join(unknown)}, which is not "
-            f"done by {model.engine}: give the others by name, such as temperature=0.7"
-        )
-    return own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,7 +204,9 @@ def generation_spec(
         "decoding": decoding.parts(),
     }
     once_kept = model.engine == "hf" and model.checkpoint and model.checkpoint.penalties
-    if (once_kept or model.engine == "openai" and model.url != OPENAI_URL) and not decoding.further:
+    if (
+        once_kept or (model.engine == "openai" and model.url != OPENAI_URL)
+    ) and not decoding.further:
         # Under the same key responses were once drawn with the checkpoint's penalties.
         spec[OWN] = "left out"
     return spec
@@ -264,6 +228,12 @@ class RawResponse:
     response_tokens: int | None = None
 
 
+Completion = tuple[Any, RawResponse | tuple[float, bool]]
+"""An lm-eval instance, and its response or how likely its continuation is."""
+Keep = Callable[[list[Response]], None]
+"""Stores some responses."""
+
+
 class LoadedModel:
     """An lm-eval model ready to be asked, with our tasks."""
 
@@ -273,7 +243,7 @@ class LoadedModel:
 
     @property
     def chunk_size(self) -> int:
-        """Items per chunk: what a killed run can lose, and what is sorted by length together."""
+        """Items per chunk: what is sorted by length together."""
         batch = getattr(self._lm, "batch_size", None)
         return 4 * batch if isinstance(batch, int) and batch > 1 else 256
 
@@ -287,11 +257,20 @@ class LoadedModel:
         if (torch := sys.modules.get("torch")) and torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def ask(self, task: Any, positions: Sequence[int]) -> list[Response]:
-        """Return the responses to the documents of a task at these positions, in their order."""
+    def ask(
+        self, task: Any, positions: Sequence[int], keep: Keep = lambda _: None
+    ) -> list[Response]:
+        """Return the responses to the documents of a task at these positions, in their order.
+
+        Each is handed to `keep` as soon as it is there, a batch or a reply at a time.
+        """
         from lm_eval.evaluator import evaluate
         from lm_eval.utils import set_torch_seed
 
+        made = _Made(keep)
+        hook = self._lm.cache_hook
+        if hasattr(hook, "begin"):
+            hook.begin(made.take)
         # Sampling is seeded by what is sampled: a resumed run draws what an unbroken one would.
         set_torch_seed(int(digest([self._decoding.seed, list(positions)])[:8], 16))
         with _model_errors():
@@ -305,32 +284,72 @@ class LoadedModel:
                 fewshot_as_multiturn=True,
                 log_samples=True,
             )
-        samples = results["samples"][task.config.task]
-        if task.OUTPUT_TYPE == "multiple_choice":
-            return [_choice(sample) for sample in samples]
-        texts = [str(sample["resps"][0][0]) for sample in samples]
-        outcomes = getattr(self._lm, "outcomes", None) or [RawResponse(text=text) for text in texts]
-        return [_response(*both) for both in zip(samples, outcomes, strict=True)]
+        if hasattr(hook, "begin"):
+            hook.flush()
+        return made.all(results["samples"][task.config.task], task.OUTPUT_TYPE)
 
 
-def _choice(sample: dict[str, Any]) -> Response:
+class _Made:
+    """The responses of a chunk, handed on as they come."""
+
+    def __init__(self, keep: Keep) -> None:
+        self._keep = keep
+        self._responses: dict[int, Response] = {}
+        """By the number of the document in the chunk."""
+        self._scored: defaultdict[int, dict[int, tuple[str, float]]] = defaultdict(dict)
+        """By that number and the option's: its prompt and log-probability."""
+
+    def take(self, completions: Sequence[Completion]) -> None:
+        """Take what a model has completed."""
+        fresh = {}
+        for request, answer in completions:
+            if isinstance(answer, RawResponse):
+                fresh[request.doc_id] = _response(request.doc, str(request.args[0]), answer)
+                continue
+            scored = self._scored[request.doc_id]
+            scored[request.idx] = (str(request.args[0]), float(answer[0]))
+            if len(scored) == len(request.doc["options"]):
+                prompts, logprobs = zip(*(scored[i] for i in sorted(scored)), strict=True)
+                fresh[request.doc_id] = _choice(request.doc, prompts, logprobs)
+        self._responses |= fresh
+        if fresh:
+            self._keep(list(fresh.values()))
+
+    def all(self, samples: Sequence[Mapping[str, Any]], kind: str) -> list[Response]:
+        """Return the whole chunk, as lm-eval has it where a model did not tell of a response."""
+        found = []
+        for number, sample in enumerate(samples):
+            if number not in self._responses:
+                prompts = [str(arguments[0]) for arguments in sample["arguments"]]
+                answers = [answers[0] for answers in sample["resps"]]
+                if kind == "multiple_choice":
+                    made = _choice(sample["doc"], prompts, [float(one[0]) for one in answers])
+                else:
+                    made = _response(sample["doc"], prompts[0], RawResponse(text=str(answers[0])))
+                self._keep([made])
+                self._responses[number] = made
+            found.append(self._responses[number])
+        return found
+
+
+def _choice(
+    document: Mapping[str, Any], prompts: Sequence[str], logprobs: Sequence[float]
+) -> Response:
     """Return the likeliest option of a question, with the log-probability of each."""
-    logprobs = tuple(float(response[0][0]) for response in sample["resps"])
     likeliest = max(range(len(logprobs)), key=logprobs.__getitem__)
     return Response(
-        item_key=sample["doc"]["item_key"],
-        text=clean_text(str(sample["doc"]["options"][likeliest])),
-        prompt_hash=digest([str(arguments[0]) for arguments in sample["arguments"]]),
-        choice_logprobs=logprobs,
+        item_key=document["item_key"],
+        text=clean_text(str(document["options"][likeliest])),
+        prompt_hash=digest(list(prompts)),
+        choice_logprobs=tuple(logprobs),
     )
 
 
-def _response(sample: dict[str, Any], outcome: RawResponse) -> Response:
+def _response(document: Mapping[str, Any], prompt: str, outcome: RawResponse) -> Response:
     made = asdict(outcome)
     if outcome.text is not None:
         made["text"] = clean_text(outcome.text).strip()
-    prompt_hash = digest(str(sample["arguments"][0][0]))
-    return Response(item_key=sample["doc"]["item_key"], prompt_hash=prompt_hash, **made)
+    return Response(item_key=document["item_key"], prompt_hash=digest(prompt), **made)
 
 
 def load_model(model: ModelSpec, options: ModelOptions, decoding: Decoding) -> LoadedModel:
@@ -399,7 +418,13 @@ def _lm_eval_model(model: ModelSpec, *, sampled: bool) -> Any:
 
         if not torch.cuda.is_available():  # lm-eval's default is to fail then
             arguments["device"] = "cpu"
+    if not sampled:  # draws depend on the whole chunk there, which is then made again as a whole
+        from mipo_eval.models.recording import CompletionHook, Watched
+
+        kind = type(kind.__name__, (Watched, kind), {})
     loaded = kind(**arguments)
+    if not sampled:
+        loaded.cache_hook = CompletionHook(each=True)
     if hasattr(getattr(loaded, "model", None), "generation_config"):
         from mipo_eval.models.weights import draw_neutrally
 
@@ -459,119 +484,3 @@ def read_chat_template(path: Path) -> str:
     except (UnicodeDecodeError, TemplateSyntaxError) as error:
         raise ConfigError(f"chat_template={path} is not a Jinja template: {error}") from error
     return text
-
-
-class Seeds:
-    """Hands out the seeds of the requests a model is working on, by what it sees of them."""
-
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
-        self._waiting: defaultdict[str, deque[int]] = defaultdict(deque)
-
-    def expect(self, requests: Iterable[Any], names: Iterable[str]) -> None:
-        """Take the requests (lm-eval instances) to be generated for, and the prompt of each."""
-        self._waiting.clear()
-        for request, name in zip(requests, names, strict=True):
-            self._waiting[name].append(item_seed(self._seed, str(request.doc["item_key"])))
-
-    def take(self, name: str) -> int:
-        """Return the seed of the next request with this prompt; equal prompts come in order."""
-        return self._waiting[name].popleft()
-
-    def first(self, name: str) -> int:
-        """Return the seed of the only request with this prompt, however often it is sent."""
-        return self._waiting[name][0]
-
-
-def item_seed(seed: int, item_key: str) -> int:
-    """Return the seed of one item's draw, 0 to 2^31 - 1, which every engine takes."""
-    return int(digest([seed, item_key])[:8], 16) >> 1
-
-
-def rounds(names: Sequence[str]) -> list[list[int]]:
-    """Split positions into rounds in which no name comes twice, as few as possible.
-
-    Example:
-        >>> rounds(["a", "b", "a"])
-        [[0, 1], [2]]
-    """
-    seen: Counter[str] = Counter()
-    found: defaultdict[int, list[int]] = defaultdict(list)
-    for position, name in enumerate(names):
-        found[seen[name]].append(position)
-        seen[name] += 1
-    return [found[number] for number in sorted(found)]
-
-
-class CompletionHook:
-    """Stands where lm-eval keeps its response cache, and sees each completion as it is made.
-
-    Models announce how a completion ended (`announce`) just before lm-eval hands its text to the
-    cache (`add_partial`), in the same order: the two together are one outcome.
-    """
-
-    def __init__(self) -> None:
-        self._announced: deque[RawResponse] = deque()
-        self._made: defaultdict[str, deque[RawResponse]] = defaultdict(deque)
-
-    def announce(self, outcomes: Iterable[RawResponse]) -> None:
-        """Queue how the next completions ended; their texts follow."""
-        self._announced.extend(outcomes)
-
-    def add_partial(self, attr: str, request: Any, text: str) -> None:
-        """Take the text of a completion (lm-eval's name and signature)."""
-        how = self._announced.popleft() if self._announced else RawResponse()
-        self._made[str(request[0])].append(how if how.reason else replace(how, text=text))
-
-    def take(self, context: str) -> RawResponse | None:
-        """Return the next outcome for a context; equal contexts come out in order."""
-        made = self._made.get(context)
-        return made.popleft() if made else None
-
-
-class Recording:
-    """What our subclasses of lm-eval's models have in common; goes before lm-eval's class."""
-
-    outcomes: list[RawResponse]
-    """Of the last `generate_until`, in the order of its requests."""
-
-    def _record(self, seed: int) -> None:
-        """Begin to record; last in `__init__`."""
-        self.cache_hook = CompletionHook()
-        self._seeds = Seeds(seed)
-
-    def _names(self, sent: list[Any]) -> list[str]:
-        """Return what the model sees of each request, by which it takes its seed."""
-        return [str(request.args[0]) for request in sent]
-
-    def generate_until(self, requests: list[Any], disable_tqdm: bool = True) -> list[str]:
-        """Generate for the requests that fit, and record (lm-eval's name and signature)."""
-        refused = [self._too_long(request) for request in requests]
-        sent = [request for request, no in zip(requests, refused, strict=True) if no is None]
-        texts = iter(self._generate(sent) if sent else [])
-        self.outcomes = []
-        for request, no in zip(requests, refused, strict=True):
-            made = no or RawResponse(text=next(texts))
-            self.outcomes.append(no or self.cache_hook.take(str(request.args[0])) or made)
-        return [outcome.text or "" for outcome in self.outcomes]
-
-    def loglikelihood(
-        self, requests: list[Any], disable_tqdm: bool = True
-    ) -> list[tuple[float, bool]]:
-        """Score continuations, without lm-eval's own bar."""
-        scored: list[tuple[float, bool]] = super().loglikelihood(requests, disable_tqdm=True)  # type: ignore[misc]
-        return scored
-
-    def _generate(self, sent: list[Any]) -> list[str]:
-        self._seeds.expect(sent, self._names(sent))
-        texts: list[str] = super().generate_until(sent, disable_tqdm=True)  # type: ignore[misc]
-        return texts
-
-    def _too_long(self: Any, request: Any) -> RawResponse | None:
-        """Return the outcome of a request that must not be sent, or None."""
-        context, arguments = request.args
-        tokens = len(self.tok_encode(context))
-        if tokens + int(arguments.get("max_gen_toks", self.max_gen_toks)) <= self.max_length:
-            return None
-        reason = "prompt longer than the model's context"
-        return RawResponse(reason=reason, final=True, prompt_tokens=tokens)

@@ -9,16 +9,16 @@ from transformers import LogitsProcessor, LogitsProcessorList
 from transformers.utils.logging import disable_progress_bar
 
 from mipo_eval.checkpoints import Checkpoint
-from mipo_eval.models.lm_eval import RawResponse, Recording
+from mipo_eval.models.lm_eval import RawResponse
+from mipo_eval.models.recording import Recording
 from mipo_eval.models.weights import draw_neutrally, with_adapter
-
 
 _CHOSEN = ("temperature", "top_p", "top_k", "min_p")
 """The settings that `_Draw` follows; what else there is, `generate` does before."""
 
 
 class RecordingHFLM(Recording, HFLM):  # type: ignore[misc]
-    """HFLM whose last `generate_until` can be asked for its outcomes."""
+    """HFLM that tells how each response ended."""
 
     _largest_batch: int | None = None
     _contexts: Sequence[str] = ()
@@ -47,7 +47,12 @@ class RecordingHFLM(Recording, HFLM):  # type: ignore[misc]
         self._contexts = strings
         return super().tok_batch_encode(strings, *args, **kwargs)
 
+    def _model_call(self, *args: Any, **kwargs: Any) -> Any:
+        self.cache_hook.flush()  # what the batch before has shown
+        return super()._model_call(*args, **kwargs)
+
     def _model_generate(self, context: Any, max_length: int, stop: list[str], **kwargs: Any) -> Any:
+        self.cache_hook.flush()  # the batch before
         if kwargs.get("do_sample"):
             chosen = {name: kwargs.pop(name) for name in _CHOSEN if name in kwargs}
             kwargs |= self._drawing(**chosen)

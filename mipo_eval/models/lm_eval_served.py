@@ -12,7 +12,8 @@ from lm_eval.models.openai_completions import LocalChatCompletion
 
 from mipo_eval.errors import ModelError
 from mipo_eval.keys import canonical_json
-from mipo_eval.models.lm_eval import FINISHED, RawResponse, Recording, rounds
+from mipo_eval.models.lm_eval import FINISHED, RawResponse
+from mipo_eval.models.recording import Recording, rounds
 
 _REFUSED = {400, 404, 413, 422}
 _UNKNOWN_WORDS = {400, 422}
@@ -24,7 +25,7 @@ _SAMPLED: Mapping[str, Any] = {**_GREEDY, "top_k": -1, "min_p": 0.0}
 
 
 class RecordingChatCompletion(Recording, LocalChatCompletion):  # type: ignore[misc]
-    """LocalChatCompletion whose last `generate_until` can be asked for its outcomes.
+    """LocalChatCompletion that tells how each response ended.
 
     A server that stops answering is a ModelError. vLLM and SGLang follow the generation_config of
     their checkpoint wherever a request says nothing, so requests say what is neutral; a server that
@@ -35,13 +36,11 @@ class RecordingChatCompletion(Recording, LocalChatCompletion):  # type: ignore[m
         neutral: whether the checkpoint's own way of drawing is to be kept out.
     """
 
-    def __init__(
-        self, *, hosted: bool, neutral: bool = True, seed: int = 0, **kwargs: Any
-    ) -> None:
+    def __init__(self, *, hosted: bool, neutral: bool = True, seed: int = 0, **kwargs: Any) -> None:
         super().__init__(seed=seed, **kwargs)
         self._hosted = hosted
         self._neutral = neutral and not hosted
-        self._record(seed)
+        self._record(seed, each=True)
 
     @cached_property
     def api_key(self) -> str:

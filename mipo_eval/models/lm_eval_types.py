@@ -87,9 +87,7 @@ def identity(kind: str, arguments: Mapping[str, Any]) -> dict[str, str]:
     Raises:
         ModelError: a folder or file that is named cannot be read.
     """
-    known = {
-        key: value if key in _SCRATCH else _known(value) for key, value in arguments.items()
-    }
+    known = {key: value if key in _SCRATCH else _known(value) for key, value in arguments.items()}
     if "base_url" not in arguments:  # names are then those of a server
         revision = arguments.get("revision")
         for key in _FROM_HUB:

@@ -7,12 +7,13 @@ from typing import Any
 from lm_eval.models.vllm_causallms import VLLM
 
 from mipo_eval.checkpoints import Checkpoint
-from mipo_eval.models.lm_eval import FINISHED, RawResponse, Recording
+from mipo_eval.models.lm_eval import FINISHED, RawResponse
+from mipo_eval.models.recording import Recording
 from mipo_eval.models.vllm import adapter_arguments, own_dtype
 
 
 class RecordingVLLM(Recording, VLLM):  # type: ignore[misc]
-    """VLLM whose last `generate_until` can be asked for its outcomes."""
+    """VLLM that tells how each response ended."""
 
     def __init__(self, checkpoint: Checkpoint, *, seed: int = 0, **kwargs: Any) -> None:
         own = {"dtype": own_dtype(checkpoint), **adapter_arguments(checkpoint)}
@@ -43,6 +44,7 @@ class RecordingVLLM(Recording, VLLM):  # type: ignore[misc]
     def _model_generate(
         self, requests: Any, generate: bool = False, sampling_params: Any = None
     ) -> Any:
+        self.cache_hook.flush()  # the batch before
         if generate and sampling_params:
             for tokens, sampling in zip(requests, sampling_params, strict=True):
                 if sampling.temperature > 0:

@@ -1,9 +1,9 @@
-"""A checkpoint's weights in memory, through transformers: with its adapter, and drawn from as it is.
+"""A checkpoint's weights in memory, through transformers: with its adapter, drawn from neutrally.
 
 transformers' `generate` follows the checkpoint's generation_config.json, whatever it is asked: of
 two models trained alike, the one that ships a repetition penalty repeats itself less. vLLM and most
 servers of other software do not. So the file's habits are taken off here, for evaluation, judges
-and training alike; who wants them asks for them (`lm_eval.decoding_for`).
+and training alike; who wants them asks for them (`drawing.own_drawing`).
 """
 
 from typing import Any

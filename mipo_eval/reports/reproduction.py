@@ -95,7 +95,9 @@ def _options(run: Run, spec: Mapping[str, Any]) -> dict[str, str]:
     if not isinstance(decoding, Mapping):
         raise ConfigError(f"run {run.run_id[:12]} was imported: it has no command to repeat")
     further = decoding.get("further") or {}
-    chosen = {key: decoding[key] for key in ("max_tokens", "temperature", "top_p") if key in decoding}
+    chosen = {
+        key: decoding[key] for key in ("max_tokens", "temperature", "top_p") if key in decoding
+    }
     chosen |= {key: further[key] for key in _BY_NAME if key in further}
     given_so = [f"{key}={value:g}" for key, value in chosen.items()]
     if further.keys() - set(_BY_NAME):  # lists and the like, which only the checkpoint can name
