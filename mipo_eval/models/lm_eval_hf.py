@@ -20,6 +20,7 @@ _CHOSEN = ("temperature", "top_p", "top_k", "min_p")
 class RecordingHFLM(Recording, HFLM):  # type: ignore[misc]
     """HFLM that tells how each response ended."""
 
+    _model: Any
     _largest_batch: int | None = None
     _contexts: Sequence[str] = ()
 
@@ -65,7 +66,7 @@ class RecordingHFLM(Recording, HFLM):  # type: ignore[misc]
         )
         return tokens
 
-    def _drawing(self, **chosen: float) -> dict[str, Any]:
+    def _drawing(self, **chosen: Any) -> dict[str, Any]:
         """Return what makes `generate` take each row's own draw as if it were the likeliest."""
         seeds = [self._seeds.take(context) for context in self._contexts]
         draw = LogitsProcessorList([_Draw(seeds, **chosen)])

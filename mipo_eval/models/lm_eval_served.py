@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Mapping
 from contextlib import suppress
 from functools import cached_property
 from typing import Any
@@ -19,8 +18,8 @@ _REFUSED = {400, 404, 413, 422}
 _UNKNOWN_WORDS = {400, 422}
 _PLAINLY = "without what is neutral"
 """Marks the settings of a request that is sent once more; never sent itself."""
-_GREEDY: Mapping[str, Any] = {"repetition_penalty": 1.0}
-_SAMPLED: Mapping[str, Any] = {**_GREEDY, "top_k": -1, "min_p": 0.0}
+_GREEDY: dict[str, Any] = {"repetition_penalty": 1.0}
+_SAMPLED: dict[str, Any] = {**_GREEDY, "top_k": -1, "min_p": 0.0}
 """What is neutral, in the words of vLLM and SGLang."""
 
 

@@ -95,11 +95,17 @@ def identity(kind: str, arguments: Mapping[str, Any]) -> dict[str, str]:
             if isinstance(named, str) and named == arguments[key]:
                 own = str(revision) if revision and key == "pretrained" else None
                 known[key] = hub_commit(named, own) or named
-    # As text, which they once were: responses to the same arguments are still found.
-    return {"engine": f"lm-eval:{kind}"} | {
-        key: value if isinstance(value, str) else canonical_json(value)
-        for key, value in known.items()
-    }
+    return {"engine": f"lm-eval:{kind}"} | {key: _text(value) for key, value in known.items()}
+
+
+def _text(value: Any) -> str:
+    """Return a value as text, as all were once, so that responses to the same are still found."""
+    if isinstance(value, str):
+        return value
+    try:
+        return canonical_json(value)
+    except (TypeError, ValueError):  # what JSON has no form for, such as infinity or a set
+        return repr(value)
 
 
 def _known(value: Any) -> Any:
