@@ -20,7 +20,7 @@ def start_folder(checkpoint: Checkpoint, out: Path) -> Path:
     Raises:
         ModelError: the adapter is of a kind that cannot be merged, or does not fit the base.
     """
-    folder = out / START
+    folder = out.absolute() / START  # which the adapters made on it name as their base
     if checkpoint.adapter is None:
         return checkpoint.folder
     if folder.is_dir():
