@@ -25,8 +25,9 @@ from mipo_eval.checkpoints import NEUTRAL, SAMPLING
 from mipo_eval.errors import ConfigError, ModelError
 from mipo_eval.keys import canonical_json, digest
 from mipo_eval.models.drawing import OWN, own_drawing
+from mipo_eval.models.recording import Completion, CompletionHook, RawResponse, Watched
 from mipo_eval.models.spec import OPENAI_URL, ModelSpec, load_backend
-from mipo_eval.records import FinishReason, Response, clean_text
+from mipo_eval.records import Response, clean_text
 from mipo_eval.settings import silence_libraries
 from mipo_eval.threads import fit_threads
 
@@ -212,24 +213,6 @@ def generation_spec(
     return spec
 
 
-FINISHED: Mapping[object, FinishReason] = {"stop": "stop", "length": "length"}
-"""What engines call the end of a response, as far as we tell ends apart."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RawResponse:
-    """One response as it came out of the model; its fields are those of `Response`."""
-
-    text: str | None = None
-    reason: str | None = None
-    final: bool = False
-    finish_reason: FinishReason | None = None
-    prompt_tokens: int | None = None
-    response_tokens: int | None = None
-
-
-Completion = tuple[Any, RawResponse | tuple[float, bool]]
-"""An lm-eval instance, and its response or how likely its continuation is."""
 Keep = Callable[[list[Response]], None]
 """Stores some responses."""
 
@@ -419,8 +402,6 @@ def _lm_eval_model(model: ModelSpec, *, sampled: bool) -> Any:
         if not torch.cuda.is_available():  # lm-eval's default is to fail then
             arguments["device"] = "cpu"
     if not sampled:  # draws depend on the whole chunk there, which is then made again as a whole
-        from mipo_eval.models.recording import CompletionHook, Watched
-
         kind = type(kind.__name__, (Watched, kind), {})
     loaded = kind(**arguments)
     if not sampled:

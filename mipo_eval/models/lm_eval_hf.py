@@ -9,8 +9,7 @@ from transformers import LogitsProcessor, LogitsProcessorList
 from transformers.utils.logging import disable_progress_bar
 
 from mipo_eval.checkpoints import Checkpoint
-from mipo_eval.models.lm_eval import RawResponse
-from mipo_eval.models.recording import Recording
+from mipo_eval.models.recording import RawResponse, Recording
 from mipo_eval.models.weights import draw_neutrally, with_adapter
 
 _CHOSEN = ("temperature", "top_p", "top_k", "min_p")

@@ -11,8 +11,7 @@ from lm_eval.models.openai_completions import LocalChatCompletion
 
 from mipo_eval.errors import ModelError
 from mipo_eval.keys import canonical_json
-from mipo_eval.models.lm_eval import FINISHED, RawResponse
-from mipo_eval.models.recording import Recording, rounds
+from mipo_eval.models.recording import FINISHED, RawResponse, Recording, rounds
 
 _REFUSED = {400, 404, 413, 422}
 _UNKNOWN_WORDS = {400, 422}

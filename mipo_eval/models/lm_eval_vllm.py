@@ -7,8 +7,7 @@ from typing import Any
 from lm_eval.models.vllm_causallms import VLLM
 
 from mipo_eval.checkpoints import Checkpoint
-from mipo_eval.models.lm_eval import FINISHED, RawResponse
-from mipo_eval.models.recording import Recording
+from mipo_eval.models.recording import FINISHED, RawResponse, Recording
 from mipo_eval.models.vllm import adapter_arguments, own_dtype
 
 

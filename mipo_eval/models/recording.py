@@ -5,12 +5,31 @@ shows each one to its response cache at once, and `CompletionHook` stands in tha
 """
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mipo_eval.keys import digest
-from mipo_eval.models.lm_eval import Completion, RawResponse
+from mipo_eval.records import FinishReason
+
+FINISHED: Mapping[object, FinishReason] = {"stop": "stop", "length": "length"}
+"""What engines call the end of a response, as far as we tell ends apart."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawResponse:
+    """One response as it came out of the model; its fields are those of `Response`."""
+
+    text: str | None = None
+    reason: str | None = None
+    final: bool = False
+    finish_reason: FinishReason | None = None
+    prompt_tokens: int | None = None
+    response_tokens: int | None = None
+
+
+Completion = tuple[Any, RawResponse | tuple[float, bool]]
+"""An lm-eval instance, and its response or how likely its continuation is."""
 
 
 class CompletionHook:
