@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mipo_eval import __version__
-from mipo_eval.checkpoints import find_checkpoint
+from mipo_eval.checkpoints import BASE, find_checkpoint
 from mipo_eval.environment import KIND, environment
 from mipo_eval.errors import ConfigError, DataError, ModelError
 from mipo_eval.evaluation.score import response_scores
@@ -107,7 +107,7 @@ def find_entrant(
     if is_stored_run(name):
         run = find_run(store, name)
         kind = _kind_of(run)
-    elif name != "demo" and not re.search("[/:]", name) and not path.exists():
+    elif name != "demo" and not re.search(f"[/:]|{BASE}", name) and not path.exists():
         raise ConfigError(
             f"{name!r} is no entrant: name a run of {store.name} (`mipo-eval runs` lists them), a "
             "checkpoint's folder or hub id, vllm:PATH, openai:NAME@URL, a response file, demo or "

@@ -403,7 +403,10 @@ def _lm_eval_model(model: ModelSpec, *, sampled: bool) -> Any:
             arguments["device"] = "cpu"
     if not sampled:  # draws depend on the whole chunk there, which is then made again as a whole
         kind = type(kind.__name__, (Watched, kind), {})
-    loaded = kind(**arguments)
+    try:
+        loaded = kind(**arguments)
+    except TypeError as error:
+        raise ModelError(f"{model.name}: {model.target} does not take this: {error}") from error
     if not sampled:
         loaded.cache_hook = CompletionHook(each=True)
     if hasattr(getattr(loaded, "model", None), "generation_config"):

@@ -1,6 +1,7 @@
 """What a checkpoint's generation_config.json does to responses: nothing, unless it is asked for."""
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from mipo_eval.cli import main
 from mipo_eval.errors import ConfigError
 from mipo_eval.models.hf import HfBackend
 from mipo_eval.models.lm_eval import (
@@ -207,3 +209,22 @@ def test_a_request_refused_for_its_own_sake_leaves_the_words_to_the_others() -> 
         asked = [call.body for call in server.calls if call.path.endswith("/chat/completions")]
     birds = [body for body in asked if "birds" in body["messages"][-1]["content"]]
     assert [body["repetition_penalty"] for body in birds] == [1.0]
+
+
+def test_a_run_of_the_checkpoints_own_drawing_can_be_repeated(
+    tiny_model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its signature says how it was drawn, and the command that it names says it again."""
+    _with(tiny_model, "habitual", {**OWN, "no_repeat_ngram_size": 3})
+    write_items(Path("items.jsonl"), ITEMS)
+    argv = ["--model", "./habitual", "--suite", "items.jsonl", "--json"]
+    monkeypatch.setattr("sys.argv", ["mipo-eval", *argv])
+    assert main([*argv, "--decoding", "max_tokens=9,generation_config=checkpoint"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    signed = "decoding:t0.7-p0.8-9-no_repeat_ngram_size=3-repetition_penalty=1.3-top_k=20|"
+    assert all(signed in score["signature"] for score in made["scores"])
+    assert main(["reproduce", made["run_id"], "--json"]) == 0
+    command = shlex.split(json.loads(capsys.readouterr().out)["command"])
+    decoding = command[command.index("--decoding") + 1]
+    assert main([*argv, "--decoding", decoding]) == 0
+    assert json.loads(capsys.readouterr().out) == made

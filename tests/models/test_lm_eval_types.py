@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mipo_eval.errors import ConfigError
+from mipo_eval.errors import ConfigError, ModelError
 from mipo_eval.models.lm_eval import Decoding, ModelOptions, load_model, load_task
 from mipo_eval.models.lm_eval_types import read_arguments
 from mipo_eval.models.spec import parse_model
@@ -142,3 +142,9 @@ def test_an_lm_eval_type_answers_with_typed_arguments(tiny_model: Path) -> None:
     (plain,) = load_model(parse_model(str(tiny_model)), ModelOptions(), decoding).ask(task, [0])
     assert response.text == plain.text
     assert kept == [response.item_key]
+
+
+def test_an_argument_that_a_type_does_not_take(tiny_model: Path) -> None:
+    spec = parse_model(f"lm-eval:hf:pretrained={tiny_model},max_lengthh=9")
+    with pytest.raises(ModelError, match=r"hf does not take this: .*'max_lengthh'"):
+        load_model(spec, ModelOptions(), Decoding())
