@@ -327,6 +327,8 @@ def _checked(name: str, folder: Path) -> dict[str, Any]:
         raise ModelError(f"{name} is not a checkpoint: it has no config.json")
     config = _read_json(folder / "config.json")
     if not any(folder.glob("*.safetensors")):
+        if "gguf" in name.lower():  # of the hub's repositories such files are not fetched
+            raise _gguf(folder / "FILE.gguf")
         unsafe = [path.name for pattern in _UNSAFE_WEIGHTS for path in folder.glob(pattern)]
         names = ", ".join(sorted(unsafe))
         found = f"only {names}, which may run code when read" if unsafe else "none"

@@ -90,8 +90,7 @@ class ScoringModel:
         place = device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
             tokenizer = AutoTokenizer.from_pretrained(found.tokenizer)
-            model = load_weights(found, dtype)
-            model = (model if found.quantized else model.to(place)).eval()
+            model = load_weights(found, dtype, place)
         except (OSError, ValueError, RuntimeError) as error:
             why = " ".join(str(error).split())[:300]
             raise ModelError(f"the scoring model {checkpoint} cannot be loaded: {why}") from error

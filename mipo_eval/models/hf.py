@@ -359,10 +359,7 @@ class HfBackend(CheckpointBackend):
     def _model(self) -> Any:
         import torch
 
-        model = load_weights(self.checkpoint, getattr(torch, self._dtype))
-        if not self.checkpoint.quantized:  # those are where they belong
-            model = model.to(self._where)
-        model.eval()
+        model = load_weights(self.checkpoint, getattr(torch, self._dtype), self._where)
         fit_threads(model, rows=self.window)
         return model
 

@@ -80,10 +80,11 @@ class VllmBackend(CheckpointBackend):
 
     @cached_property
     def _adapter(self) -> Any:
+        if self.checkpoint.adapter is None:
+            return None
         from vllm.lora.request import LoRARequest
 
-        folder = self.checkpoint.adapter
-        return LoRARequest("adapter", 1, str(folder)) if folder else None
+        return LoRARequest("adapter", 1, str(self.checkpoint.adapter))
 
     @cached_property
     def _tokenizer(self) -> Any:

@@ -6,9 +6,11 @@ servers of other software do not. So the file's habits are taken off here, for e
 and training alike; who wants them asks for them (`drawing.own_drawing`).
 """
 
+from contextlib import nullcontext, suppress
 from typing import Any
 
 from mipo_eval.checkpoints import Checkpoint
+from mipo_eval.errors import ModelError
 
 _KEPT = (
     "bos_token_id",
@@ -21,22 +23,28 @@ _KEPT = (
 """What of a generation_config does not decide which token comes next."""
 
 
-def load_weights(checkpoint: Checkpoint, dtype: Any) -> Any:
-    """Return the model of a checkpoint, with its adapter on it, to be drawn from neutrally.
+def load_weights(checkpoint: Checkpoint, dtype: Any, device: str) -> Any:
+    """Return the model of a checkpoint on a device, with its adapter, to be drawn from neutrally.
 
     Raises:
-        ModelError: a package is missing.
-        OSError, ValueError, RuntimeError: transformers cannot load it.
+        ModelError: it cannot be loaded, or a package for it is missing.
     """
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     checkpoint.require_loadable()
-    model = AutoModelForCausalLM.from_pretrained(
-        checkpoint.folder, dtype=dtype, use_safetensors=True, trust_remote_code=False
-    )
-    model = with_adapter(model, checkpoint)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            checkpoint.folder, dtype=dtype, use_safetensors=True, trust_remote_code=False
+        )
+        model = with_adapter(model, checkpoint)
+        with suppress(ValueError) if checkpoint.quantized else nullcontext():
+            model = model.to(device)  # some quantised weights are where they belong already
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(f"{checkpoint.name} cannot be loaded: {reason}") from error
     draw_neutrally(model)
-    return model
+    return model.eval()
 
 
 def with_adapter(model: Any, checkpoint: Checkpoint) -> Any:

@@ -283,3 +283,12 @@ def test_quantised_weights_say_what_they_need(tmp_path: Path, method: str, neede
         load_model(spec, ModelOptions(), Decoding())
     with pytest.raises((ModelError, BackendError), match=message):
         asyncio.run(HfBackend(str(folder)).check())
+
+
+def test_an_adapter_that_does_not_fit_is_one_clear_line(adapter: Path, tmp_path: Path) -> None:
+    make_model(tmp_path / "wide", head=32)
+    name = f"{adapter},base={tmp_path}/wide"
+    with pytest.raises(ModelError, match=r"cannot be loaded: .*size mismatch"):
+        ScoringModel.load(name)
+    with pytest.raises(ModelError, match=r"the model failed: .*size mismatch"):
+        load_model(parse_model(name), ModelOptions(), Decoding())
