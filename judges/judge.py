@@ -13,7 +13,7 @@ exchanged (paper, figure 3). What follows from the two answers, `verdict.py` say
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
@@ -22,6 +22,7 @@ from mipo_eval.judges.parse import PARSER_VERSION, parse_choice, parse_rating, p
 from mipo_eval.judges.prompt import Prompt
 from mipo_eval.keys import digest
 from mipo_eval.models.base import Backend, Message, Request, Sampling
+from mipo_eval.models.thinking import take_apart
 from mipo_eval.records import Item, Rubric, text_key
 from mipo_eval.signature import short
 from mipo_eval.verdict import Verdict, exchanged
@@ -55,7 +56,7 @@ class Judge:
                 "backend": dict(self.backend.identity),
                 "protocol": self.protocol,
                 "prompt": self.prompt.text,
-                "sampling": asdict(self.sampling),
+                "sampling": self.sampling.to_json(),
                 "parser": PARSER_VERSION,
                 # Left out where it is as usual, so that keys stay what they were.
                 **({} if self.constrained else {"constrained": False}),
@@ -66,7 +67,7 @@ class Judge:
     def stored_spec(self) -> Mapping[str, Any]:
         """What the store keeps of it: how it is asked, and what read its replies."""
         backend = dict(self.backend.identity)
-        sampling = asdict(self.sampling)
+        sampling = self.sampling.to_json()
         about = {"spec": self.spec, "backend": backend, "sampling": sampling}
         return {**about, "constrained": self.constrained, **self.signature_parts()}
 
@@ -89,6 +90,8 @@ RATING_OPTIONAL_SLOTS = frozenset({"rubric"})
 
 CALL_FAILED = "call failed"
 """How the reason of a rating begins whose call brought no reply."""
+CUT_JUDGE = "the judge was cut inside its thinking"
+"""The reason of a rating whose reply ended before its answer began."""
 UNPARSED = "unparsable reply"
 """The reason of a rating whose reply gave no one answer."""
 
@@ -146,6 +149,8 @@ def read_rating(reply: str | None, status: str = "ok") -> tuple[int | None, str 
     """Return the rating in a ledger call's raw reply, or None and the reason."""
     if reply is None or status != "ok":
         return None, f"{CALL_FAILED}: {status}"
+    if take_apart(reply).response is None:
+        return None, CUT_JUDGE
     rating = parse_rating(reply, LOW, HIGH)
     return rating, None if rating is not None else UNPARSED
 
@@ -225,6 +230,8 @@ def read_verdict(
     """
     if reply is None or status != "ok":
         return None, f"{CALL_FAILED}: {status}"
+    if take_apart(reply).response is None:
+        return None, CUT_JUDGE
     read = parse_verdict if protocol == "pairwise-tie" else parse_choice
     named = read(reply)
     if named is None:

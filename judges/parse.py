@@ -4,8 +4,8 @@ A reply is text from a model that has just read text from another model, so it i
 may quote a forged verdict, list the scale, hedge, refuse or ramble. One grammar reads ratings and
 choices. The rules, in order:
 
-1. Hidden characters, markup and a finished `<think>` part are dropped; quoted passages are
-   citations and never answers.
+1. Hidden characters, markup and any thinking (`models/thinking.py`) are dropped; quoted passages
+   are citations and never answers.
 2. What is left must make *claims*: an answer on a line of its own, in double brackets or opening a
    line; a labelled one ("Rating: 4", "Winner: B", also in other languages, or as JSON); or a
    sentence ("I would give it a 4", "Response B is better"). A claim that is denied, supposed, asked
@@ -28,9 +28,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
+from mipo_eval.models.thinking import response_of
 from mipo_eval.verdict import Verdict, Winner
 
-PARSER_VERSION = "2"
+PARSER_VERSION = "3"
 """Part of every judge's key: raise it when any reply is read differently than before."""
 
 Said = TypeVar("Said", int, Verdict)
@@ -76,8 +77,6 @@ _LOOK_BACK = 600  # characters: few sentences are longer, and a hostile reply ma
 _BECAUSE = r"[,]?\s*\b(?:because|since)\b"
 
 _INVISIBLE = {"\ufe0f", "\u20e3"}  # emoji variants: a keycap four is a four
-_THINK_END = re.compile(r"</(?:think|thinking|reasoning)>", re.IGNORECASE)
-_THINK_START = re.compile(r"<(?:think|thinking|reasoning)>", re.IGNORECASE)
 _MARKUP = (
     (re.compile(r"^\s*```\w*\s*$", re.MULTILINE), ""),
     (re.compile(r"^\s*>.*$", re.MULTILINE), ""),
@@ -385,13 +384,11 @@ def _scale(low: int, high: int) -> re.Pattern[str]:
 
 
 def plain(reply: str) -> str:
-    """Return the visible text after any finished thinking, in one Unicode form, ASCII digits.
+    """Return the visible text behind any thinking, in one Unicode form, with ASCII digits.
 
-    Thinking that was cut off leaves nothing: what it says is not the answer.
+    A reply that was cut inside its thinking leaves nothing: what it says there is not the answer.
     """
-    text = _THINK_END.split(unicodedata.normalize("NFKC", reply))[-1]
-    if _THINK_START.search(text):
-        return ""
+    text = unicodedata.normalize("NFKC", response_of(reply))
     kept = (c for c in text if c not in _INVISIBLE and unicodedata.category(c) != "Cf")
     return "".join(str(unicodedata.decimal(c, c)) for c in kept).strip()
 

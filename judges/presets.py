@@ -19,6 +19,7 @@ from mipo_eval.errors import ConfigError
 from mipo_eval.judges.judge import PAIR_SLOTS, RATING_OPTIONAL_SLOTS, RATING_SLOTS, Judge, Protocol
 from mipo_eval.judges.prompt import Prompt, load_prompt
 from mipo_eval.models.base import Limits, Purse, Sampling
+from mipo_eval.models.effort import check_effort, check_room, checked_effort
 from mipo_eval.models.spec import JUDGES, ModelName, load_backend, read_name
 from mipo_eval.settings import read_yaml
 
@@ -53,6 +54,15 @@ class Preset(BaseModel):
     max_tokens: int = Field(default=16, ge=1)
     seed: int = 0
     reasoning: str | None = None
+    """How hard to think, in the words of the server."""
+    enable_thinking: bool | None = None
+    """The switch that chat templates of some models have."""
+    chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Other arguments of the chat template."""
+    thinking_budget: int | None = Field(default=None, ge=0)
+    """Tokens of thinking at most; `max_tokens` counts them too."""
+    extra_body: dict[str, Any] = Field(default_factory=dict)
+    """Parameters of the request that only its server knows."""
     logprobs: int = Field(default=0, ge=0)
     """Alternatives to ask for, for probability-weighted ratings beside the plain ones."""
     constrained: bool = True
@@ -68,7 +78,15 @@ class Preset(BaseModel):
 
     def sampling(self) -> Sampling:
         """Return how replies are drawn."""
-        return Sampling(**self.model_dump(include=set(Sampling.__dataclass_fields__)))
+        own = self.model_dump(include=set(Sampling.__dataclass_fields__))
+        switch = {} if self.enable_thinking is None else {"enable_thinking": self.enable_thinking}
+        effort = checked_effort(
+            template={**self.chat_template_kwargs, **switch},
+            budget=self.thinking_budget,
+            body=self.extra_body,
+            where="the judge's preset",
+        )
+        return Sampling(**own, effort=effort)
 
 
 def preset_names() -> tuple[str, ...]:
@@ -168,13 +186,16 @@ def load_judge(
         where = f"openai:{preset.served_name or read_name(where).name}@{named.url}"
         options = {}  # they are for the backend that the preset names
     limits = _limits(named.name, preset.limits, limits)
+    sampling = preset.sampling()
+    check_effort(sampling.effort, read_name(where).kind or "", where=f"the judge {name}")
+    check_room(sampling.effort, sampling.max_tokens, where=f"the judge {name}")
     return Judge(
         name=name,
         spec=spec,
         backend=load_backend(where, limits=limits, options=options, batch=batch),
         prompt=prompt_for(protocol, prompt_file),
         protocol=protocol,
-        sampling=preset.sampling(),
+        sampling=sampling,
         constrained=preset.constrained,
     )
 

@@ -99,6 +99,10 @@ class Response:
     """Digest of the exact text (or messages) the model was given."""
     prompt_tokens: int | None = None
     response_tokens: int | None = None
+    """Without those of the thinking; None also where nobody tells the two apart."""
+    thinking: str | None = None
+    """What the model thought before it answered; no part of the text."""
+    thinking_tokens: int | None = None
     choice_logprobs: tuple[float, ...] | None = None
     """(choices,) log p in nats, when the item was asked by likelihood; `text` is the likeliest."""
 

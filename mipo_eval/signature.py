@@ -66,7 +66,7 @@ class Signature(str):
 
         Runs whose numbers share a rule stand in one row of a table.
         """
-        return self.less("judge", "seed", "prompting", "query", "decoding", "version")
+        return self.less("judge", "seed", "prompting", "query", "decoding", "thinking", "version")
 
 
 NOTHING = Signature()

@@ -1,5 +1,7 @@
 r"""The final answer in a model's text, a number or the letter of a choice, and its grade.
 
+What a model thought before it answered (`models/thinking.py`) is not looked at.
+
 Both extractors try marks of a final answer in a fixed order and use the first kind that is there;
 within a kind the last one counts, because models correct themselves. None means that no answer
 could be read: a state of its own beside right and wrong, counted as such.
@@ -30,6 +32,7 @@ from functools import cache
 from itertools import chain
 from typing import Literal, NamedTuple
 
+from mipo_eval.models.thinking import response_of
 from mipo_eval.records import Item
 
 LETTERS = "ABCDEFGHIJ"
@@ -79,7 +82,7 @@ def extract_number(text: str) -> Decimal | None:
 
     Examples: "... #### 1,080" -> 1080; r"\boxed{\frac{3}{4}}" -> 0.75; "no idea" -> None.
     """
-    text = _NOISE.sub("", text.translate(_ASCII))
+    text = _NOISE.sub("", response_of(text).translate(_ASCII))
     numbers = list(_numbers(text))
     if (hashed := _after_hashes(text, numbers)) is not None:
         return hashed
@@ -181,6 +184,7 @@ def extract_choice(text: str, letters: str = "ABCD") -> str | None:
 
     Examples: "The answer is (b)." -> "B"; "B. Because ..." -> "B"; "A plant grows" -> None.
     """
+    text = response_of(text)
     patterns = _choice_patterns(letters)
     if boxes := [box["content"] for box in _BOX.finditer(text)]:
         return _agreed(patterns.token.findall(boxes[-1].replace("\\text", " ")), letters)
@@ -273,7 +277,7 @@ def grade(item: Item, reply: str) -> Grade:
     Raises:
         KeyError: the item is not a verifiable question (see `tasks.questions`).
     """
-    answer = reply.partition(NEXT_QUESTION)[0]
+    answer = response_of(reply).partition(NEXT_QUESTION)[0]
     found: Decimal | str | None
     right: Decimal | str | None
     if item.meta["kind"] == "number":

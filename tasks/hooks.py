@@ -21,6 +21,7 @@ from mipo_eval import settings
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.metrics.calibration import choice_outcome
 from mipo_eval.metrics.win_rate import METRIC_NAMES
+from mipo_eval.models.thinking import response_of
 from mipo_eval.records import Item, Score, text_key
 from mipo_eval.stats.bootstrap import Crossed
 from mipo_eval.store.engine import Store
@@ -75,7 +76,7 @@ def documents(
 
 def score_response(document: Document, results: list[str]) -> dict[str, Any]:
     """Return what each metric needs of one response; the aggregations below do the rest."""
-    response = results[0]
+    response = response_of(results[0])
     values: dict[str, Any] = {"self_bleu_4": response, "empty_rate": float(not response.strip())}
     if os.environ.get(settings.JUDGE):
         values |= dict.fromkeys(JUDGED_METRICS, (document["item"], response))

@@ -102,6 +102,58 @@ def make_parrot(folder: Path, reply: str) -> Path:
     return folder
 
 
+THINKING_TEMPLATE = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant"
+    "{% if enable_thinking is defined and not enable_thinking %}[open]\n\n[close]\n\n"
+    "{% elif opened is defined %}[open]{% endif %}{% endif %}"
+)
+
+
+def make_thinker(
+    folder: Path, *, marks: tuple[str, str] = ("<think>", "</think>"), special: bool = False
+) -> Path:
+    """Save a model that thinks "hm hm hm" for ever, and answers "Tea." once that is over.
+
+    Its template knows `enable_thinking`, and `opened`, which begins the thinking in the prompt.
+    Where they are `special` the marks are control tokens, as Magistral's are.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    opening, closing = marks
+    template = THINKING_TEMPLATE.replace("[open]", opening).replace("[close]", closing)
+    make_model(folder, context=8192, head=32, template=template)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    tokenizer.add_tokens([*marks], special_tokens=special)
+    tokenizer.add_tokens([" hm", "Tea."])
+    model.resize_token_embeddings(len(tokenizer))
+    asked = tokenizer("<|im_start|>assistant")["input_ids"][-1]
+    over = tokenizer("\n\n")["input_ids"][-1]
+    first, thought, answer = tokenizer.convert_tokens_to_ids([opening, " hm", "Tea."])
+    links = [
+        (asked, first),
+        (first, thought),
+        (thought, thought),
+        (over, answer),
+        (answer, tokenizer.eos_token_id),
+    ]
+    with torch.no_grad():
+        for layer in model.model.layers:
+            layer.self_attn.o_proj.weight.zero_()
+            layer.mlp.down_proj.weight.zero_()
+        model.lm_head.weight.zero_()
+        for axis, token in enumerate({before: None for before, _ in links}):
+            model.model.embed_tokens.weight[token] = 0.0  # told apart from all the others
+            model.model.embed_tokens.weight[token, axis] = 10.0
+        for before, after in links:
+            model.lm_head.weight[after] += model.model.embed_tokens.weight[before]
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint with a chat template and a context of 256 tokens. Read only."""

@@ -109,9 +109,9 @@ class ActorCritic:
         found: list[Completion] = []
         for some in _pieces(examples, self._rows):
             prompts = [self.codec.prompt(example.prompt) for example in some]
-            for example, tokens in zip(some, self._generate(prompts), strict=True):
-                text = self.tokenizer.decode(tokens, skip_special_tokens=True)
-                found.append(Completion(example=example, text=text, tokens=tokens))
+            for example, prompt, tokens in zip(some, prompts, self._generate(prompts), strict=True):
+                made = Completion.of(example, tokens, tokenizer=self.tokenizer, prompt=prompt)
+                found.append(made)
         return found
 
     @torch.no_grad()

@@ -49,7 +49,7 @@ def train_grpo(job: TrainingJob, settings: GrpoSettings) -> Trained:
     with open_reward(settings, job, logprobs) as reward:
         trainer = guarded(GRPOTrainer)(
             model=model,
-            reward_funcs=_as_trl_wants_it(reward, examples, tokenizer),
+            reward_funcs=_as_trl_wants_it(reward, examples, codec),
             args=GRPOConfig(**_options(job, settings)),
             train_dataset=Dataset.from_list(learned),
             eval_dataset=Dataset.from_list(held_out) if held_out else None,
@@ -84,7 +84,7 @@ def _options(job: TrainingJob, settings: GrpoSettings) -> dict[str, Any]:
     }
 
 
-def _as_trl_wants_it(reward: Reward, examples: Sequence[TrainingExample], tokenizer: Any) -> Any:
+def _as_trl_wants_it(reward: Reward, examples: Sequence[TrainingExample], codec: Codec) -> Any:
     """Return the reward as a function of trl's columns; `place` names the example."""
 
     def rewards(
@@ -95,10 +95,11 @@ def _as_trl_wants_it(reward: Reward, examples: Sequence[TrainingExample], tokeni
         **_: Any,
     ) -> list[float | None]:
         written = [
-            Completion(
-                example=examples[index],
-                text=tokenizer.decode(ids, skip_special_tokens=True),
-                tokens=tuple(ids),
+            Completion.of(
+                examples[index],
+                ids,
+                tokenizer=codec.tokenizer,
+                prompt=codec.prompt(examples[index].prompt),
             )
             for ids, index in zip(completion_ids, place, strict=True)
         ]

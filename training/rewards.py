@@ -15,11 +15,18 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mipo_eval.errors import BackendError, DataError
-from mipo_eval.judges.judge import Judge, RatingRequest, rating_requests, read_rating
+from mipo_eval.judges.judge import (
+    CUT_JUDGE,
+    Judge,
+    RatingRequest,
+    rating_requests,
+    read_rating,
+)
 from mipo_eval.models.base import Failure, Reply
+from mipo_eval.models.thinking import marked, take_apart, written
 from mipo_eval.records import Item, Rubric
 from mipo_eval.tasks.answers import grade
 from mipo_eval.training.recipes import RewardKind, RewardSettings
@@ -38,9 +45,23 @@ class Completion:
     """A response the policy wrote to the prompt of an example."""
 
     example: TrainingExample
-    text: str
+    text: str | None
+    """Without what was thought before it; None where it was cut inside its thinking."""
     tokens: tuple[int, ...]
     """Its ids, the end token included where the policy set one; never empty."""
+
+    @classmethod
+    def of(
+        cls,
+        example: TrainingExample,
+        tokens: Sequence[int],
+        *,
+        tokenizer: Any,
+        prompt: Sequence[int],
+    ) -> "Completion":
+        """Return what was written to an example's prompt, both given as token ids."""
+        text = take_apart(written(tokenizer, prompt, tokens)).response
+        return cls(example=example, text=text, tokens=tuple(tokens))
 
 
 Reward = Callable[[Sequence[Completion]], Sequence[float | None]]
@@ -59,7 +80,7 @@ def mi_rewards(completions: Sequence[Completion], logprobs: LogProbs) -> list[fl
 
 def exact_rewards(completions: Sequence[Completion]) -> list[float]:
     """Return 1 for each right final answer and 0 for others, unreadable ones included."""
-    return [float(grade(one.example.item, one.text) == "right") for one in completions]
+    return [float(grade(one.example.item, one.text or "") == "right") for one in completions]
 
 
 async def judge_rewards(
@@ -75,18 +96,26 @@ async def judge_rewards(
     Raises:
         BackendError: the judge cannot be asked any more.
     """
-    asked = [rating_requests(judge, to_rate(one.example.item), one.text) for one in completions]
+    asked = [
+        () if one.text is None else rating_requests(judge, to_rate(one.example.item), one.text)
+        for one in completions
+    ]
     unique = {_name(request): request for requests in asked for request in requests}
     ratings: dict[tuple[str, str, int], int | None] = {}
     reasons: Counter[str] = Counter()
     async with aclosing(judge.backend.answer(unique.values())) as answers:
         async for request, outcome in answers:
             assert isinstance(request, RatingRequest)  # what was sent comes back
-            reply = outcome.text if isinstance(outcome, Reply) else None
-            rating, _ = read_rating(reply)
+            reply = None
+            if isinstance(outcome, Reply):
+                finish = outcome.finish_reason
+                reply = marked(outcome.text, apart=outcome.thinking, finish=finish)
+            rating, why = read_rating(reply)
             ratings[_name(request)] = rating
             if isinstance(outcome, Failure):
                 reasons[outcome.detail] += 1
+            elif why == CUT_JUDGE:
+                reasons[why] += 1
             elif rating is None:
                 reasons[f"it replies {outcome.text[:40]!r}"] += 1
     means = [_mean([ratings.get(_name(request)) for request in requests]) for requests in asked]
@@ -99,7 +128,7 @@ def _name(request: RatingRequest) -> tuple[str, str, int]:
 
 def _mean(ratings: Sequence[int | None]) -> float | None:
     known = [rating for rating in ratings if rating is not None]
-    return sum(known) / len(known) if len(known) == len(ratings) else None
+    return sum(known) / len(known) if known and len(known) == len(ratings) else None
 
 
 def wishes(item: Item) -> Item:
@@ -137,10 +166,10 @@ def open_reward(settings: RewardSettings, job: TrainingJob, logprobs: LogProbs) 
     """
     check_examples(settings.reward, job.examples)
     if settings.reward == "mi":
-        yield lambda completions: mi_rewards(completions, logprobs)
+        yield only_responses(lambda completions: mi_rewards(completions, logprobs))
         return
     if settings.reward == "exact":
-        yield exact_rewards
+        yield only_responses(exact_rewards)
         return
     from mipo_eval.judges.presets import load_judge
 
@@ -169,7 +198,18 @@ def open_reward(settings: RewardSettings, job: TrainingJob, logprobs: LogProbs) 
                 )
             ]
 
-        yield reward
+        yield only_responses(reward)
+
+
+def only_responses(reward: Reward) -> Reward:
+    """Return a reward that gives none where a response was cut inside its thinking."""
+
+    def given(completions: Sequence[Completion]) -> list[float | None]:
+        # All are handed on: processes that share a model must do the same steps.
+        found = zip(completions, reward(completions), strict=True)
+        return [None if one.text is None else value for one, value in found]
+
+    return given
 
 
 def check_examples(kind: RewardKind, examples: Sequence[TrainingExample]) -> None:

@@ -167,8 +167,19 @@ def _item(
             with column:
                 absent = f"(no text: {side.reason or 'empty'})"
                 frame.text(side.text if side.text is not None else absent, title, key=title)
+    _thinking(sides)
     _ratings(shown)
     _replies(board, shown)
+
+
+def _thinking(sides: tuple[pairs.PairText, pairs.PairText]) -> None:
+    """Draw what was thought before the responses, folded."""
+    if not any(side.thinking for side in sides):
+        return
+    for column, side, which in zip(st.columns(2), sides, ("first", "second"), strict=True):
+        if side.thinking:
+            with column.expander("Thinking", icon=":material/psychology:"):
+                frame.text(side.thinking, key=f"thinking-{which}")
 
 
 def _summary(pairing: Pairing) -> str:
@@ -208,6 +219,8 @@ def _replies(board: frame.Board, shown: pairs.PairDetail) -> None:
     with st.expander(f"Raw replies ({len(shown.said)})", icon=":material/chat:"):
         for number, said in enumerate(shown.said[:_REPLIES]):
             title = f"{said.judge}, {said.about}: {said.result}"
+            if said.thinking:
+                frame.text(said.thinking, "thinking before it", key=f"thought-{number}")
             frame.text(said.reply or "(not kept)", title, key=f"reply-{number}")
         if len(shown.said) > _REPLIES:
             st.caption(f"{len(shown.said) - _REPLIES} more are in the store.")

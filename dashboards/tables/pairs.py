@@ -157,6 +157,8 @@ class PairText(NamedTuple):
     """Why there is no text."""
     note: str = ""
     """What else is known of it: tokens, whether it was cut."""
+    thinking: str | None = None
+    """What was thought before it."""
 
 
 class JudgeReply(NamedTuple):
@@ -170,6 +172,8 @@ class JudgeReply(NamedTuple):
     reply: str | None
     """As it came; None where it was not kept."""
     call_key: str | None
+    thinking: str | None = None
+    """What a server gave as thought, beside the reply."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,8 +232,12 @@ def _pair_text(made: Made | None) -> PairText:
     key, response = made
     tokens = response.response_tokens
     notes = [] if tokens is None else [f"{tokens:,} tokens"]
-    notes += ["cut at the token limit"] if response.finish_reason == "length" else []
-    return PairText(key, response.text, response.reason, ", ".join(notes))
+    thought = response.thinking_tokens
+    notes += [] if thought is None else [f"{thought:,} tokens of thinking"]
+    cut = response.finish_reason == "length" and response.text is not None
+    notes += ["cut at the token limit"] if cut else []
+    note = ", ".join(notes)
+    return PairText(key, response.text, response.reason, note, response.thinking)
 
 
 def _rating_table(item: Item, first: Sequence[Remark], second: Sequence[Remark]) -> pd.DataFrame:
@@ -266,7 +274,7 @@ def _choice(remark: Remark) -> JudgeReply:
 
 def _reply(remark: Remark, about: str, result: str) -> JudgeReply:
     reply = remark.failure if remark.reply is None else remark.reply
-    return JudgeReply(remark.judge, about, result, reply, remark.call_key)
+    return JudgeReply(remark.judge, about, result, reply, remark.call_key, remark.thinking)
 
 
 def request_of(store: Store, call_key: str) -> str | None:

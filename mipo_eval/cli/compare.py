@@ -27,6 +27,7 @@ METRICS = (
     "rating_mean",
     "accuracy",
     "response_tokens",
+    "thinking_tokens",
     "truncation_rate",
 )
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mipo_eval.evaluation.run import Evaluation, Result
     from mipo_eval.judges.judge import Judge
     from mipo_eval.models.lm_eval import ModelOptions
-    from mipo_eval.records import Run
+    from mipo_eval.records import Run, Score
     from mipo_eval.store.engine import Store
 
 _DECODING: Mapping[str, type] = {
@@ -52,7 +52,45 @@ def evaluate_asked(asked: EvaluationOptions, store: "Store", output: "Output") -
     """Do the main job on an open store."""
     from mipo_eval.evaluation.run import evaluate
 
-    return evaluate(store, build_evaluation(asked), output)
+    evaluation = build_evaluation(asked)
+    result = evaluate(store, evaluation, output)
+    for line in cut_lines(store, result, evaluation.decoding.max_tokens):
+        output.warn(line)
+    return result
+
+
+def cut_lines(store: "Store", result: "Result", max_tokens: int) -> list[str]:
+    """Return what to do where responses, or judges' replies, were cut inside their thinking."""
+    from mipo_eval.judges.judge import CUT_JUDGE
+    from mipo_eval.models.thinking import CUT
+    from mipo_eval.store.responses import unanswered
+
+    run, lines = result.run, []
+    if cut := sum(one.items for one in unanswered(store, run) if one.reason == CUT):
+        lines.append(
+            f"{cut} of {run.n_items} responses of {run.model} were {CUT} and are none: give it "
+            f"more than {max_tokens} tokens with --decoding max_tokens=N, or let it think less "
+            "with --engine enable_thinking=false or thinking_budget=N"
+        )
+    for judge in result.judges:
+        of_judge = [one for one in result.scores if one.judge == judge.name and not one.control]
+        if cut := max((_counted(one, CUT_JUDGE) for one in of_judge), default=0):
+            lines.append(judge_cut_line(judge, cut))
+    return lines
+
+
+def _counted(score: "Score", reason: str) -> int:
+    """Return how many items have no value for a reason, on the response's or reference's side."""
+    return sum(n for why, n in score.unscored_reasons.items() if reason in why)
+
+
+def judge_cut_line(judge: "Judge", items: int) -> str:
+    """Return what to do where a judge was cut inside its thinking."""
+    return (
+        f"{judge.name} was cut inside its thinking on {items} items, which have no verdict: write "
+        f"a preset (YAML) for it with more than max_tokens: {judge.sampling.max_tokens}, or with "
+        "enable_thinking: false"
+    )
 
 
 def run_json(run: "Run") -> dict[str, object]:
@@ -92,6 +130,7 @@ def expenses(judges: "Sequence[Judge]") -> list[str]:
 def build_evaluation(asked: EvaluationOptions) -> "Evaluation":
     """Return what the options ask for; nothing is loaded yet."""
     from mipo_eval.evaluation.run import Evaluation
+    from mipo_eval.models.effort import check_room, parse_effort
     from mipo_eval.models.lm_eval import ENGINE_SETTINGS, decoding_for
     from mipo_eval.models.spec import checkpoint_name, parse_model
     from mipo_eval.tasks.suites import find_suite
@@ -104,18 +143,21 @@ def build_evaluation(asked: EvaluationOptions) -> "Evaluation":
     decoding = _parse_decoding(asked.decoding)
     model = parse_model(asked.model)
     known |= {spec: load(spec, model.kind) for spec in specs if is_family(spec)}
+    effort, rest = parse_effort(asked.engine, model.engine, flag="--engine")
     engine = _parse_settings(
-        "--engine", asked.engine, {**ENGINE_SETTINGS[model.engine], **_BESIDE_THE_MODEL}
+        "--engine", rest, {**ENGINE_SETTINGS[model.engine], **_BESIDE_THE_MODEL}
     )
     scorer = engine.pop("scoring_model", None)
     if length := engine.get("max_length") or engine.get("max_model_len"):
         model = replace(model, max_length=int(length))
+    how = decoding_for(model, decoding, seed=asked.seed, max_tokens=suite.max_tokens)
+    check_room(effort, how.max_tokens, where="--engine and --decoding")
     return Evaluation(
         model=model,
-        options=_model_options(engine),
+        options=replace(_model_options(engine), effort=effort),
         suite=suite,
         prompting=asked.prompting,
-        decoding=decoding_for(model, decoding, seed=asked.seed, max_tokens=suite.max_tokens),
+        decoding=how,
         judges=[_rates(known[spec]) for spec in dict.fromkeys(specs)],
         data_dir=asked.data_dir or settings.data_dir(),
         limit=asked.limit,

@@ -111,8 +111,23 @@ def judge(
         output.show(*_pair(of_pair, failing))
         output.show(*_gaps([gap for match, own in wide if match in of_pair for gap in own]))
         output.show(*_apart(of_pair[0], found))
+    for line in _cut(contest.judges, matches):
+        output.warn(line)
     for line in expenses(contest.judges):
         output.note(line)
+
+
+def _cut(judges: "Sequence[Judge]", matches: "Sequence[Match]") -> list[str]:
+    """Return what to do where judges were cut inside their thinking."""
+    from mipo_eval.cli.evaluate import judge_cut_line
+    from mipo_eval.judges.judge import CUT_JUDGE
+
+    lines = []
+    for judge in judges:
+        of_judge = [m.balance.win.unscored_reasons for m in matches if m.judge_key == judge.key]
+        if cut := sum(n for own in of_judge for why, n in own.items() if CUT_JUDGE in why):
+            lines.append(judge_cut_line(judge, cut))
+    return lines
 
 
 def _contest(
@@ -193,7 +208,7 @@ def _respond(
     name: str,
 ) -> "tuple[Run, str]":
     """Return the run of a model, with what it had not answered yet, and what tells its family."""
-    from mipo_eval.cli.evaluate import build_evaluation
+    from mipo_eval.cli.evaluate import build_evaluation, cut_lines
     from mipo_eval.evaluation.generate import respond
     from mipo_eval.evaluation.run import evaluate
 
@@ -211,7 +226,9 @@ def _respond(
     evaluation = build_evaluation(model)
     run = respond(store, evaluation, output, before=check_judges)
     if made:  # a run of the main job like any other, with the scores that the suite has itself
-        evaluate(store, evaluation, output)
+        result = evaluate(store, evaluation, output)
+        for line in cut_lines(store, result, evaluation.decoding.max_tokens):
+            output.warn(line)
     return run, evaluation.model.kind
 
 

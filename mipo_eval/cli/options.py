@@ -75,8 +75,10 @@ engine_option: Decorator = click.option(
     default="",
     help="How to run the model: batch_size, device, dtype, max_length, parallelize and other "
     "arguments of lm-eval's hf and vllm; chat_template=FILE (Jinja), where the checkpoint has none "
-    "or in place of its own; num_concurrent, timeout for a served one. scoring_model=CKPT also "
-    "measures how much likelier the context makes each response.",
+    "or in place of its own; num_concurrent, timeout for a served one. Of thinking: "
+    "enable_thinking=false, reasoning_effort=low, thinking_budget=TOKENS, "
+    "chat_template_kwargs.NAME=V, for servers extra_body.NAME=V. scoring_model=CKPT also measures "
+    "how much likelier the context makes each response.",
 )
 
 controls_option: Decorator = click.option(

@@ -39,6 +39,8 @@ Failing = Mapping[str, Sequence[str]]
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _OF_CONTROLS = {"win_rate_half_ties", "rating_mean"}
 """What is shown of a control entrant; all of it is stored."""
+_FOLDED = 160
+"""Characters."""
 _PLAIN_SECONDS = 10.0
 _PLAIN_SHARE = 0.1
 """Of the time so far: the least between two lines, so that a day is not told in ten seconds."""
@@ -66,6 +68,10 @@ class Output:
             for part in parts:
                 # A line of text is the terminal's to wrap: what is copied from it stays whole.
                 self._stdout.print(part, soft_wrap=isinstance(part, Text))
+
+    def warn(self, text: str) -> None:
+        """Print a line that must be seen whatever the output is read by: on stderr."""
+        self._stderr.print(Text(f"mipo-eval: {text}", style="yellow"), soft_wrap=True)
 
     def note(self, text: str) -> None:
         """Print a remark, such as the next useful command."""
@@ -170,6 +176,13 @@ class _PlainProgress:
 def inert(text: str, style: str = "") -> Text:
     """Return text that prints as itself: no markup, no escape sequences, no direction marks."""
     return Text(_CONTROL.sub("\ufffd", text), style=style)
+
+
+def folded(text: str) -> str:
+    """Return the beginning of a thinking: it is long, and seldom what is looked for."""
+    if len(text) <= _FOLDED:
+        return text
+    return f"{text[:_FOLDED].rstrip()} ... ({len(text):,} characters; --json has all of it)"
 
 
 class Grid(Table):

@@ -135,6 +135,7 @@ def _sample_json(entry: "Answered", said: Said, *, whole: bool) -> dict[str, obj
         "task": entry.task,
         "item": entry.item.model_dump(mode="json"),
         "response": response.text if response else None,
+        "thinking": response.thinking if response else None,
         "reason": response.reason if response else "not generated",
         "finish_reason": response.finish_reason if response else None,
         "verdicts": {
@@ -159,7 +160,7 @@ def _sample(entry: "Answered", said: Said) -> "RenderableType":
     from rich.panel import Panel
     from rich.text import Text
 
-    from mipo_eval.cli.render import inert
+    from mipo_eval.cli.render import folded, inert
 
     item, response = entry.item, entry.response
     text = response.text if response else None
@@ -169,6 +170,8 @@ def _sample(entry: "Answered", said: Said) -> "RenderableType":
         parts[2] = ("no response", (response.reason if response else None) or "not generated")
     elif response and response.finish_reason == "length":
         parts[2] = ("response (cut at the token limit)", text)
+    if response and response.thinking:
+        parts.insert(2, ("thinking", folded(response.thinking)))
     for name, content in [*parts, ("reference", item.reference)]:
         if content:
             body.append(f"{name}: ", style="bold")
@@ -207,12 +210,14 @@ def _told(entry: "Answered", said: Said) -> list[dict[str, str | None]]:
                 of_reference = one.other_key == reference
                 row["against"] = "the reference" if of_reference else "another response"
                 row["shown_first"] = one.shown_first
-            told.append(row | {"value": one.value, "reason": one.reason, "reply": one.reply})
+            row |= {"value": one.value, "reason": one.reason, "reply": one.reply}
+            told.append(row | ({"thinking": one.thinking} if one.thinking else {}))
     return told
 
 
 def _remarks(entry: "Answered", said: Said) -> "list[RenderableType]":
-    from mipo_eval.cli.render import inert
+    from mipo_eval.cli.render import folded, inert
+    from mipo_eval.models.thinking import take_apart
 
     lines: list[RenderableType] = []
     for row in _told(entry, said):
@@ -220,7 +225,10 @@ def _remarks(entry: "Answered", said: Said) -> "list[RenderableType]":
         if "against" in row:
             about = f"against {row['against']}, shown first: {row['shown_first']}"
         head = f"{row['judge']} on the {row['of']}{about and f' ({about})'}: "
-        reply = f"\n{indent(row['reply'].strip(), '    ')}" if row["reply"] else ""
+        parts = take_apart(row["reply"] or "", apart=row.get("thinking"))
+        reply = f"thinking: {folded(parts.thinking)}\n" if parts.thinking else ""
+        reply += (parts.response or "").strip()
+        reply = f"\n{indent(reply, '    ')}" if reply else ""
         lines.append(inert(f"{head}{row['value'] or row['reason']}{reply}"))
     return lines
 

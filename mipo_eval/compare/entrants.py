@@ -27,6 +27,7 @@ from mipo_eval.evaluation.score import response_scores
 from mipo_eval.importers.base import FileRow, read_rows
 from mipo_eval.keys import digest
 from mipo_eval.models.spec import checkpoint_name
+from mipo_eval.models.thinking import CUT, Parts, take_apart
 from mipo_eval.records import Item, Response, Run, Score
 from mipo_eval.signature import join, short
 from mipo_eval.store.engine import Store, now
@@ -140,20 +141,22 @@ def _kind_of(run: Run) -> str:
 
 def _of_file(store: Store, path: Path, field: Field) -> tuple[Run, str]:
     """Keep a file's responses as a run, so that they can be shown and entered again."""
-    name, texts = read_responses(path, field.items)
-    spec = {"responses": name, "texts": digest(sorted(texts.items()))}
+    name, replies = read_responses(path, field.items)
+    said = [(key, parts and parts.response) for key, parts in sorted(replies.items())]
+    spec = {"responses": name, "texts": digest(said)}
     generation_key = digest(spec)
     put_generation(store, generation_key, spec)
     prompts = {item.key: item.prompt for item in field.items}
     responses = (
         Response(
             item_key=key,
-            text=text,
-            reason=None if text is not None else f"no response in {path.name}",
+            text=parts and parts.response,
+            reason=_why_no_response(parts, path),
             final=True,
             prompt_hash=digest(prompts[key]),
+            thinking=parts and parts.thinking,
         )
-        for key, text in texts.items()
+        for key, parts in replies.items()
     )
     put_responses(store, generation_key, responses)
     at = now()
@@ -174,6 +177,12 @@ def _of_file(store: Store, path: Path, field: Field) -> tuple[Run, str]:
     if not get_scores(store, run.run_id):
         put_scores(store, run.run_id, _scores(store, run))
     return run, name
+
+
+def _why_no_response(parts: Parts | None, path: Path) -> str | None:
+    if parts is None:
+        return f"no response in {path.name}"
+    return CUT if parts.response is None else None
 
 
 def _scores(store: Store, run: Run) -> list[Score]:
@@ -250,10 +259,12 @@ SUFFIXES = (".jsonl", ".json")
 _SHOWN = 60
 
 
-def read_responses(path: Path, items: Sequence[Item]) -> tuple[str, dict[str, str | None]]:
-    """Return the name of a file's generator, or its own, and its responses by item key.
+def read_responses(path: Path, items: Sequence[Item]) -> tuple[str, dict[str, Parts | None]]:
+    """Return the name of a file's generator, or its own, and its replies by item key.
 
-    A response is None where the file says that there is none.
+    A reply is None where the file says that there is none; one that was cut inside its thinking
+    has no response. The thinking may stand before the response, between its marks, or beside it
+    as `thinking`, `reasoning` or `reasoning_content`.
 
     Rows of alpaca_eval name no item: their instruction is an item's prompt, or the whole query
     with or without the user's context. Where several items have it, there must be as many rows,
@@ -284,18 +295,31 @@ def read_responses(path: Path, items: Sequence[Item]) -> tuple[str, dict[str, st
     return name, texts
 
 
-def _by_id(rows: Sequence[FileRow], items: Sequence[Item]) -> dict[str, str | None]:
+_THOUGHT = ("thinking", "reasoning", "reasoning_content")
+
+
+def _reply(row: FileRow, name: str) -> Parts:
+    """Return a row's response and thinking."""
+    beside = (row.data.get(field) for field in _THOUGHT)
+    apart = next((text for text in beside if isinstance(text, str) and text.strip()), None)
+    if row.get(name) is None and apart:
+        return Parts(None, apart.strip())
+    return take_apart(row.written(name), apart=apart)
+
+
+def _by_id(rows: Sequence[FileRow], items: Sequence[Item]) -> dict[str, Parts | None]:
     keys = {item.item_id: item.key for item in items}
-    texts: dict[str, str | None] = {}
+    texts: dict[str, Parts | None] = {}
     seen: set[str] = set()
     for row in rows:
         item_id = row.text("item_id")
         if item_id in seen:
             raise row.wrong(f"item_id {item_id!r} was there before: one response an item")
         seen.add(item_id)
-        text = None if row.get("response") is None else row.written("response")
+        absent = row.get("response") is None and not any(row.data.get(n) for n in _THOUGHT)
+        reply = None if absent else _reply(row, "response")
         if item_id in keys:
-            texts[keys[item_id]] = text
+            texts[keys[item_id]] = reply
     return texts
 
 
@@ -315,11 +339,11 @@ _FORMS: tuple[Callable[[Item], str], ...] = (
 """How an item may stand in a file, the most telling form first."""
 
 
-def _by_instruction(rows: Sequence[FileRow], items: Sequence[Item]) -> dict[str, str | None]:
+def _by_instruction(rows: Sequence[FileRow], items: Sequence[Item]) -> dict[str, Parts | None]:
     of_instruction: dict[str, list[FileRow]] = {}
     for row in rows:
         of_instruction.setdefault(row.text("instruction").strip(), []).append(row)
-    texts: dict[str, str | None] = {}
+    texts: dict[str, Parts | None] = {}
     for form in _FORMS:
         asked: dict[str, list[Item]] = {}
         for item in items:
@@ -333,5 +357,5 @@ def _by_instruction(rows: Sequence[FileRow], items: Sequence[Item]) -> dict[str,
                     f"has {len(found)} outputs for it: name the items, in JSONL with item_id"
                 )
             for item, row in zip(wanting, found, strict=False):
-                texts[item.key] = row.written("output")
+                texts[item.key] = _reply(row, "output")
     return texts

@@ -45,7 +45,7 @@ NO_PROBABILITIES = "no probabilities"
 _Pair = tuple[float | None, str | None]
 """A value, or None and why."""
 
-ENDINGS = ("response_tokens", "response_characters", "truncation_rate")
+ENDINGS = ("response_tokens", "thinking_tokens", "response_characters", "truncation_rate")
 OF_CHOICES: Mapping[str, Callable[[ChoiceOutcome], _Pair]] = {
     "answer_entropy": lambda found: (found.entropy, None),
     "answer_entropy_correct": lambda found: (
@@ -82,12 +82,17 @@ def measured(store: Store, run: Run, metric: str) -> Rated:
 
 
 def _endings(store: Store, run: Run, metric: str) -> Iterator[_Pair]:
-    """Yield each response's length in tokens or characters, or 100 where it was cut off."""
+    """Yield each response's length in tokens or characters, or 100 where it was cut off.
+
+    The tokens of a thinking are counted for responses only: a cut one has no length yet.
+    """
     for row in scorable(store, run.list_key, run.generation_key):
         if not row.text:
             yield None, row.reason or EMPTY
         elif metric == "response_tokens":
             yield (None, NOT_TOLD) if row.response_tokens is None else (row.response_tokens, None)
+        elif metric == "thinking_tokens":
+            yield (None, NOT_TOLD) if row.thought is None else (row.thought, None)
         elif metric == "response_characters":
             yield len(row.text), None
         elif row.finish_reason is None:

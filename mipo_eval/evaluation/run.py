@@ -19,6 +19,7 @@ from mipo_eval.judges.run import is_unrated, rate, with_references
 from mipo_eval.keys import digest
 from mipo_eval.models.prices import spending
 from mipo_eval.models.spec import ModelSpec
+from mipo_eval.models.thinking import CUT
 from mipo_eval.progress import Progress, Stage, run_shown
 from mipo_eval.records import Item, Run, Score
 from mipo_eval.signature import NOTHING, Signature, join, short
@@ -75,9 +76,12 @@ def _require_responses(rows: Sequence[Scorable], model: ModelSpec) -> None:
     if any(row.text for row in rows):
         return
     reasons = sorted({why_no_text(row) or "" for row in rows})
+    remedy = "check its chat template, context length and --decoding"
+    if CUT in reasons:
+        remedy = "give it more --decoding max_tokens=N, or --engine enable_thinking=false"
     raise ModelError(
         f"{model.name} has no response to any of {len(rows)} items ({'; '.join(reasons)}): "
-        "nothing to score; check its chat template, context length and --decoding"
+        f"nothing to score; {remedy}"
     )
 
 
@@ -153,6 +157,7 @@ def _context(evaluation: Evaluation, item_keys: list[str]) -> Signature:
         items=short(digest(item_keys)),
         **asking_parts(evaluation.suite, evaluation.prompting),
         decoding=evaluation.decoding.describe() if drawn else None,
+        thinking=evaluation.options.effort.describe(),
         seed=evaluation.decoding.seed,
     )
 

@@ -355,6 +355,8 @@ def ending_scores(rows: Sequence[Scorable], *, seed: int) -> list[Score]:
     """Return how long responses are, and how many were cut off, where the model type tells."""
     told: dict[str, list[float | None]] = {
         "response_tokens": [row.response_tokens for row in rows],
+        # Of models that do not think nothing is said.
+        "thinking_tokens": [row.thought for row in rows] if any(r.thought for r in rows) else [],
         "truncation_rate": [
             None if row.finish_reason is None else 100.0 * (row.finish_reason == "length")
             for row in rows
@@ -362,6 +364,8 @@ def ending_scores(rows: Sequence[Scorable], *, seed: int) -> list[Score]:
     }
     scores = []
     for metric, values in told.items():
+        if not values:
+            continue
         known = [value if row.text else None for value, row in zip(values, rows, strict=True)]
         if any(value is not None for value in known):
             make = rate_score if metric == "truncation_rate" else mean_score

@@ -17,6 +17,7 @@ from mipo_eval.errors import DataError
 from mipo_eval.keys import canonical_json, digest
 from mipo_eval.metrics.aggregate import mean_score
 from mipo_eval.metrics.win_rate import outcome_rates
+from mipo_eval.models.thinking import CUT, take_apart
 from mipo_eval.records import Item, Score, clean_text, text_key
 from mipo_eval.signature import join, short
 from mipo_eval.stats.bootstrap import standard_error
@@ -193,6 +194,9 @@ class ItemRecord(NamedTuple):
     """Of the text, or a stand-in where the file names a text without holding it."""
     reference_key: str | None
     """Of the text it is compared with; None where there is none."""
+    thinking: str | None = None
+    reason: str | None = None
+    """Why there is no text although the file holds a reply."""
 
 
 class ReplyRecord(NamedTuple):
@@ -345,10 +349,14 @@ def entry(
 ) -> ItemRecord:
     """Return an item with its answer; the stand-ins name texts that the file does not hold."""
     reference = text_key(item.reference) if item.reference else None
-    key = _absent_text(stand_in, item.key) if text is None else text_key(text)
     if reference_stand_in:
         reference = _absent_text(reference_stand_in, item.key)
-    return ItemRecord(task, item, text, key, reference)
+    if text is None:
+        return ItemRecord(task, item, None, _absent_text(stand_in, item.key), reference)
+    said, thinking = take_apart(text)
+    if said is None:  # named by the whole reply: another tool may have judged it
+        return ItemRecord(task, item, None, text_key(text), reference, thinking, CUT)
+    return ItemRecord(task, item, said, text_key(said), reference, thinking)
 
 
 def _absent_text(*names: str) -> str:

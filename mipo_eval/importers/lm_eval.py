@@ -24,6 +24,7 @@ from mipo_eval.importers.base import (
     signed,
 )
 from mipo_eval.keys import canonical_json
+from mipo_eval.models.thinking import continued
 from mipo_eval.records import Item, Score
 from mipo_eval.signature import join
 
@@ -112,7 +113,8 @@ def _entry(task: str, model: str, row: FileRow) -> ItemRecord:
     reply: Any = row.elements("resps")
     while isinstance(reply, list) and len(reply) == 1:
         reply = reply[0]
-    return entry(task, item, reply if isinstance(reply, str) else None, stand_in=model)
+    said = continued(prompt, reply) if isinstance(reply, str) else None
+    return entry(task, item, said, stand_in=model)
 
 
 def unit(metric: str) -> float:

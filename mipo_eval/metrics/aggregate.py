@@ -137,6 +137,7 @@ DESCRIPTIVE = frozenset(
         "tie_rate",
         "response_tokens",
         "response_characters",
+        "thinking_tokens",
         "answer_entropy",
         "answer_entropy_correct",
         "answer_entropy_wrong",

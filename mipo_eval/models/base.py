@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 
 from mipo_eval.errors import BackendError, DataError
 from mipo_eval.keys import digest
+from mipo_eval.models.effort import Effort
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +35,13 @@ class Sampling:
     """How long to think first, in the words of the server ("none", "minimal", "low", ...)."""
     logprobs: int = 0
     """How many alternatives of the reply's first token to return with their log-probabilities."""
+    effort: Effort = field(default_factory=Effort)
+    """What else is said of thinking: on or off, and for how many tokens."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain data for keys; an effort that is not set is left out of them."""
+        named = {name: getattr(self, name) for name in Sampling.__slots__ if name != "effort"}
+        return named | self.effort.parts()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +60,7 @@ class Request:
         # Not `dataclasses.asdict`: its deep copies were a tenth of the time of a short verdict.
         return {
             "messages": [{"role": turn.role, "content": turn.content} for turn in self.messages],
-            "sampling": {name: getattr(self.sampling, name) for name in Sampling.__slots__},
+            "sampling": self.sampling.to_json(),
             "choices": list(self.choices) if self.choices else None,
         }
 
@@ -66,6 +74,8 @@ class Reply:
     """What came back, raw."""
 
     text: str
+    thinking: str | None = None
+    """What the server says was thought, beside the text; marks in the text are left in it."""
     finish_reason: str | None = None
     model: str | None = None
     """The model the server says answered."""

@@ -169,11 +169,13 @@ def read_answer(answer: "GenerateContentResponse", seconds: float | None = None)
         raise Trouble("refused", f"the answer was blocked: {finish}", billed=True)
     parts = (candidate.content.parts if candidate.content else None) or []
     text = "".join(part.text for part in parts if part.text and not part.thought)
+    thinking = "".join(part.text for part in parts if part.text and part.thought)
     if finish not in {None, "STOP", "MAX_TOKENS"} or (finish is None and not text):
         raise Trouble("bad_reply", f"the answer ended with {finish}", again=True, billed=True)
     usage = answer.usage_metadata
     return Reply(
         text=text,
+        thinking=thinking or None,
         finish_reason={"STOP": "stop", "MAX_TOKENS": "length"}.get(finish or ""),
         model=answer.model_version,
         prompt_tokens=usage.prompt_token_count if usage else None,
@@ -222,6 +224,8 @@ def config_of(request: Request, constrained: bool) -> "GenerateContentConfig":
     )
     if sampling.reasoning is not None:
         config.thinking_config = _thinking(sampling.reasoning)
+    elif sampling.effort.budget is not None:
+        config.thinking_config = _thinking(str(sampling.effort.budget))
     if sampling.logprobs:
         config.response_logprobs, config.logprobs = True, sampling.logprobs
     if constrained:

@@ -27,6 +27,7 @@ from mipo_eval.checkpoints import find_checkpoint
 from mipo_eval.errors import BackendError
 from mipo_eval.keys import item_rng
 from mipo_eval.models.base import Answers, Failure, Reply, Request, sendable
+from mipo_eval.models.thinking import written
 from mipo_eval.models.weights import load_weights
 from mipo_eval.threads import fit_threads
 
@@ -127,8 +128,11 @@ class CheckpointBackend(ABC):
         from jinja2 import TemplateError
 
         turns = [{"role": one.role, "content": sendable(one.content)} for one in request.messages]
-        # Templates of models that think know this switch; the others do not look at it.
-        thinking = {"enable_thinking": False} if request.sampling.reasoning == "none" else {}
+        # Templates of models that think know these; the others do not look at them.
+        level = request.sampling.reasoning
+        thinking: dict[str, Any] = {} if level is None else {"reasoning_effort": level}
+        thinking = {"enable_thinking": False} if level == "none" else thinking
+        thinking |= request.sampling.effort.template_arguments()
         try:
             text = self._tokenizer.apply_chat_template(
                 turns, add_generation_prompt=True, tokenize=False, **thinking
@@ -188,7 +192,10 @@ class HfBackend(CheckpointBackend):
             left = {choice: self._choice_tokens(choice) for choice in request.choices}
         answer = max(map(len, left.values())) if left else request.sampling.max_tokens
         prompt = self._prompt(request, answer, self._config.get("max_position_embeddings"))
-        return prompt if isinstance(prompt, Failure) else PromptRow(request, prompt, left)
+        if isinstance(prompt, Failure):
+            return prompt
+        # Where the template begins a thinking, what comes next is no answer yet: let it think.
+        return PromptRow(request, prompt, {} if written(self._tokenizer, prompt, ()) else left)
 
     def _choice_tokens(self, choice: str) -> list[int]:
         """A choice and an end mark: "1" must be told from the beginning of "10".
@@ -286,10 +293,13 @@ class HfBackend(CheckpointBackend):
         """Yield the answers to rows of equal sampling."""
         import torch
 
+        from mipo_eval.models.thinking_budget import budgets
+
         sampling = rows[0].request.sampling
         padded = self._tokenizer.pad(
             {"input_ids": [row.prompt for row in rows]}, padding_side="left", return_tensors="pt"
         ).to(self._model.device)
+        prompts = padded["input_ids"]
         drawing: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None}
         if sampling.temperature != 0:
             drawing = {"do_sample": True, "temperature": sampling.temperature or 1.0, "top_p": 1.0}
@@ -299,24 +309,25 @@ class HfBackend(CheckpointBackend):
                 **padded,
                 **drawing,
                 top_k=None,
+                logits_processor=budgets(self._tokenizer, sampling.effort.budget, prompts),
                 max_new_tokens=sampling.max_tokens,
                 eos_token_id=self._end,
                 pad_token_id=self._tokenizer.pad_token_id,
             )
-        written = tokens[:, padded["input_ids"].shape[1] :].tolist()
-        for row, answer in zip(rows, written, strict=True):
+        answers = tokens[:, prompts.shape[1] :].tolist()
+        for row, answer in zip(rows, answers, strict=True):
             ended = self._end in answer
             own = answer[: answer.index(self._end)] if ended else answer
-            text = self._tokenizer.decode(own, skip_special_tokens=True)
-            yield self._reply(row, text, ended=ended, written=len(own) + ended)
+            text = written(self._tokenizer, row.prompt, own)
+            yield self._reply(row, text, ended=ended, tokens=len(own) + ended)
 
-    def _reply(self, row: PromptRow, text: str, *, ended: bool = True, written: int = 1) -> Reply:
+    def _reply(self, row: PromptRow, text: str, *, ended: bool = True, tokens: int = 1) -> Reply:
         return Reply(
             text=text,
             finish_reason="stop" if ended else "length",
             model=self.name,
             prompt_tokens=len(row.prompt),
-            completion_tokens=written,
+            completion_tokens=tokens,
             logprobs=row.logprobs,
         )
 

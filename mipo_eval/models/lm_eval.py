@@ -25,7 +25,9 @@ from mipo_eval.checkpoints import NEUTRAL, SAMPLING
 from mipo_eval.errors import ConfigError, ModelError
 from mipo_eval.keys import canonical_json, digest
 from mipo_eval.models.drawing import OWN, own_drawing
-from mipo_eval.models.recording import Completion, CompletionHook, RawResponse, Watched
+from mipo_eval.models.effort import Effort
+from mipo_eval.models.raw_response import RawResponse
+from mipo_eval.models.recording import Completion, CompletionHook, Watched
 from mipo_eval.models.spec import OPENAI_URL, ModelSpec, load_backend
 from mipo_eval.records import Response, clean_text
 from mipo_eval.settings import silence_libraries
@@ -134,6 +136,8 @@ class ModelOptions:
     device: str | None = None
     arguments: Mapping[str, str | int | float | bool] = field(default_factory=dict)
     """Further arguments of the engine: dtype, tensor_parallel_size, ..."""
+    effort: Effort = field(default_factory=Effort)
+    """How much the model is let think."""
 
 
 ENGINE_SETTINGS: Mapping[str, Mapping[str, type]] = {
@@ -203,11 +207,12 @@ def generation_spec(
         "engine": {k: v for k, v in options.arguments.items() if k not in _INDIFFERENT},
         "asking": dict(asking),
         "decoding": decoding.parts(),
+        # Left out where nothing is said, so that keys stay what they were.
+        **({"thinking": options.effort.parts()} if options.effort.parts() else {}),
     }
-    once_kept = model.engine == "hf" and model.checkpoint and model.checkpoint.penalties
-    if (
-        once_kept or (model.engine == "openai" and model.url != OPENAI_URL)
-    ) and not decoding.further:
+    by_file = model.engine == "hf" and model.checkpoint and model.checkpoint.penalties
+    by_server = model.engine == "openai" and model.url != OPENAI_URL
+    if (by_file or by_server) and not decoding.further:
         # Under the same key responses were once drawn with the checkpoint's penalties.
         spec[OWN] = "left out"
     return spec
@@ -250,7 +255,7 @@ class LoadedModel:
         from lm_eval.evaluator import evaluate
         from lm_eval.utils import set_torch_seed
 
-        made = _Made(keep)
+        made = _Made(keep, getattr(self._lm, "count_tokens", lambda _: None))
         hook = self._lm.cache_hook
         if hasattr(hook, "begin"):
             hook.begin(made.take)
@@ -275,8 +280,8 @@ class LoadedModel:
 class _Made:
     """The responses of a chunk, handed on as they come."""
 
-    def __init__(self, keep: Keep) -> None:
-        self._keep = keep
+    def __init__(self, keep: Keep, count: Callable[[str], int | None]) -> None:
+        self._keep, self._count = keep, count
         self._responses: dict[int, Response] = {}
         """By the number of the document in the chunk."""
         self._scored: defaultdict[int, dict[int, tuple[str, float]]] = defaultdict(dict)
@@ -287,7 +292,7 @@ class _Made:
         fresh = {}
         for request, answer in completions:
             if isinstance(answer, RawResponse):
-                fresh[request.doc_id] = _response(request.doc, str(request.args[0]), answer)
+                fresh[request.doc_id] = self._read(request.doc, str(request.args[0]), answer)
                 continue
             scored = self._scored[request.doc_id]
             scored[request.idx] = (str(request.args[0]), float(answer[0]))
@@ -308,11 +313,15 @@ class _Made:
                 if kind == "multiple_choice":
                     made = _choice(sample["doc"], prompts, [float(one[0]) for one in answers])
                 else:
-                    made = _response(sample["doc"], prompts[0], RawResponse(text=str(answers[0])))
+                    text = RawResponse(text=str(answers[0]))
+                    made = self._read(sample["doc"], prompts[0], text)
                 self._keep([made])
                 self._responses[number] = made
             found.append(self._responses[number])
         return found
+
+    def _read(self, document: Mapping[str, Any], prompt: str, outcome: RawResponse) -> Response:
+        return outcome.read(document["item_key"], prompt, self._count)
 
 
 def _choice(
@@ -326,13 +335,6 @@ def _choice(
         prompt_hash=digest(list(prompts)),
         choice_logprobs=tuple(logprobs),
     )
-
-
-def _response(document: Mapping[str, Any], prompt: str, outcome: RawResponse) -> Response:
-    made = asdict(outcome)
-    if outcome.text is not None:
-        made["text"] = clean_text(outcome.text).strip()
-    return Response(item_key=document["item_key"], prompt_hash=digest(prompt), **made)
 
 
 def load_model(model: ModelSpec, options: ModelOptions, decoding: Decoding) -> LoadedModel:
@@ -374,10 +376,12 @@ def _construct(model: ModelSpec, options: ModelOptions, decoding: Decoding) -> A
             seed=decoding.seed,
             tokenizer_backend=None,
             hosted=model.url == OPENAI_URL,
+            effort=options.effort,
             neutral=OWN not in decoding.further,
             **{"num_concurrent": _CONCURRENT_REQUESTS, "max_retries": 5, **options.arguments},
         )
     kind = partial(kind, model.checkpoint, seed=decoding.seed, **options.arguments)
+    kind = partial(kind, chat_template_args=options.effort.template_arguments())
     if model.engine == "vllm":
         # 0 asks all at once, as "auto" does, but without vLLM's progress bar, which divides by
         # the time it has been shown: none at all under TQDM_DISABLE.
@@ -386,7 +390,12 @@ def _construct(model: ModelSpec, options: ModelOptions, decoding: Decoding) -> A
 
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     batch_size = options.batch_size or (_CPU_BATCH if device == "cpu" else "auto")
-    loaded = kind(device=device, batch_size=batch_size, use_safetensors=True)
+    loaded = kind(
+        device=device,
+        batch_size=batch_size,
+        use_safetensors=True,
+        thinking_budget=options.effort.budget,
+    )
     fit_threads(loaded.model, rows=options.batch_size or _CPU_BATCH)
     return loaded
 

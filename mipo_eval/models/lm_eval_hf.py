@@ -9,7 +9,10 @@ from transformers import LogitsProcessor, LogitsProcessorList
 from transformers.utils.logging import disable_progress_bar
 
 from mipo_eval.checkpoints import Checkpoint
-from mipo_eval.models.recording import RawResponse, Recording
+from mipo_eval.models.raw_response import RawResponse
+from mipo_eval.models.recording import Recording
+from mipo_eval.models.thinking import decoded
+from mipo_eval.models.thinking_budget import budgets
 from mipo_eval.models.weights import draw_neutrally, with_adapter
 
 _CHOSEN = ("temperature", "top_p", "top_k", "min_p")
@@ -23,13 +26,21 @@ class RecordingHFLM(Recording, HFLM):  # type: ignore[misc]
     _largest_batch: int | None = None
     _contexts: Sequence[str] = ()
 
-    def __init__(self, checkpoint: Checkpoint, *, seed: int = 0, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        seed: int = 0,
+        thinking_budget: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         disable_progress_bar()
         checkpoint.require_loadable()
         self._checkpoint = checkpoint
         own = {"tokenizer": str(checkpoint.tokenizer)} if checkpoint.adapter else {}
         super().__init__(str(checkpoint.folder), **own, **kwargs)
         draw_neutrally(self.model)
+        self._budget = thinking_budget
         self._record(seed)
 
     def _create_model(self, *args: Any, **kwargs: Any) -> None:
@@ -47,15 +58,27 @@ class RecordingHFLM(Recording, HFLM):  # type: ignore[misc]
         self._contexts = strings
         return super().tok_batch_encode(strings, *args, **kwargs)
 
+    def tok_decode(self, tokens: Any, skip_special_tokens: bool = True) -> str:
+        """Decode what was written, with the marks of thinking in it (lm-eval's name)."""
+        if skip_special_tokens and isinstance(tokens, list):
+            return decoded(self.tokenizer, tokens)
+        text: str = super().tok_decode(tokens, skip_special_tokens=skip_special_tokens)
+        return text
+
     def _model_call(self, *args: Any, **kwargs: Any) -> Any:
         self.cache_hook.flush()  # what the batch before has shown
         return super()._model_call(*args, **kwargs)
 
     def _model_generate(self, context: Any, max_length: int, stop: list[str], **kwargs: Any) -> Any:
         self.cache_hook.flush()  # the batch before
+        processors = LogitsProcessorList()
         if kwargs.get("do_sample"):
             chosen = {name: kwargs.pop(name) for name in _CHOSEN if name in kwargs}
             kwargs |= self._drawing(**chosen)
+            processors += kwargs.pop("logits_processor")
+        # Last: what must be written is not drawn.
+        processors += budgets(self.tokenizer, self._budget, context) or []
+        kwargs |= {"logits_processor": processors} if processors else {}
         tokens = super()._model_generate(context, max_length, stop, **kwargs)
         start = context.shape[1]
         prompt_tokens = _unpadded(context, self.tokenizer.pad_token_id)

@@ -11,7 +11,12 @@ from lm_eval.models.openai_completions import LocalChatCompletion
 
 from mipo_eval.errors import ModelError
 from mipo_eval.keys import canonical_json
-from mipo_eval.models.recording import FINISHED, RawResponse, Recording, rounds
+from mipo_eval.models.effort import Effort
+from mipo_eval.models.openai import given_thinking
+from mipo_eval.models.raw_response import FINISHED, RawResponse
+from mipo_eval.models.recording import Recording, rounds
+from mipo_eval.models.served_prompt import served_prompt_end
+from mipo_eval.models.thinking import continued, marked
 
 _REFUSED = {400, 404, 413, 422}
 _UNKNOWN_WORDS = {400, 422}
@@ -34,10 +39,15 @@ class RecordingChatCompletion(Recording, LocalChatCompletion):  # type: ignore[m
         neutral: whether the checkpoint's own way of drawing is to be kept out.
     """
 
-    def __init__(self, *, hosted: bool, neutral: bool = True, seed: int = 0, **kwargs: Any) -> None:
+    def __init__(
+        self, *, hosted: bool, effort: Effort, neutral: bool = True, seed: int = 0, **kwargs: Any
+    ) -> None:
         super().__init__(seed=seed, **kwargs)
         self._hosted = hosted
         self._neutral = neutral and not hosted
+        self._effort = effort
+        url = self.base_url.removesuffix("/chat/completions")
+        self._prompt_end = served_prompt_end(url, self.model, effort)
         self._record(seed, each=True)
 
     @cached_property
@@ -72,7 +82,7 @@ class RecordingChatCompletion(Recording, LocalChatCompletion):  # type: ignore[m
             payload.pop("stop", None)  # an empty stop string is refused by some servers
         if self._hosted:
             payload["max_completion_tokens"] = payload.pop("max_tokens")
-        return payload
+        return payload | self._effort.request_parameters()
 
     async def amodel_call(self, *args: Any, **kwargs: Any) -> Any:
         """Send one request; a refusal is this item's outcome, lm-eval retries other errors."""
@@ -103,17 +113,26 @@ class RecordingChatCompletion(Recording, LocalChatCompletion):  # type: ignore[m
         answer = outputs if isinstance(outputs, dict) else {}
         choices: Any = answer.get("choices")
         usage = answer.get("usage") or {}
-        content = None
-        with suppress(TypeError, IndexError, KeyError):
+        content = thinking = None
+        with suppress(TypeError, IndexError, KeyError, AttributeError):
             content = choices[0]["message"]["content"]
-        if not isinstance(content, str):
-            content = None
+            thinking = given_thinking(choices[0]["message"])
         finish = choices[0].get("finish_reason") if choices else None
+        if not isinstance(content, str):
+            content = "" if thinking or finish == "length" else None
+        if content is not None:
+            content = marked(content, apart=thinking, finish=finish)
+            # One that ended by itself is an answer: the server may drop what was thought.
+            if thinking is None and finish == "length":
+                content = continued(self._prompt_end, content)
+        told = usage.get("completion_tokens_details") or {}
         ended = RawResponse(
             reason=None if content is not None else f"the server sent no text ({finish})",
             finish_reason=FINISHED.get(str(finish)),
+            thinking=thinking,
             prompt_tokens=usage.get("prompt_tokens"),
             response_tokens=usage.get("completion_tokens"),
+            thinking_tokens=told.get("reasoning_tokens") or None,
         )
         self.cache_hook.announce([ended])
         return [content or ""]

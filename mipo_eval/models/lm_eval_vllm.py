@@ -7,7 +7,9 @@ from typing import Any
 from lm_eval.models.vllm_causallms import VLLM
 
 from mipo_eval.checkpoints import Checkpoint
-from mipo_eval.models.recording import FINISHED, RawResponse, Recording
+from mipo_eval.models.raw_response import FINISHED, RawResponse
+from mipo_eval.models.recording import Recording
+from mipo_eval.models.thinking import decoded
 from mipo_eval.models.vllm import adapter_arguments, own_dtype
 
 
@@ -49,6 +51,9 @@ class RecordingVLLM(Recording, VLLM):  # type: ignore[misc]
                 if sampling.temperature > 0:
                     sampling.seed = self._seeds.take(str(tokens))
         outputs = super()._model_generate(requests, generate, sampling_params)
+        for output in outputs if generate else ():
+            for answer in output.outputs:  # vLLM leaves marks of thinking out that are tokens
+                answer.text = decoded(self.tokenizer, answer.token_ids, answer.text)
         self.cache_hook.announce(
             RawResponse(
                 finish_reason=FINISHED.get(output.outputs[0].finish_reason),

@@ -127,6 +127,7 @@ class OpenAIBackend(ServedBackend):
             body["temperature"] = sampling.temperature
         if sampling.reasoning is not None:
             body["reasoning_effort"] = sampling.reasoning
+        body |= sampling.effort.request_parameters()
         if sampling.logprobs:
             body |= {"logprobs": True, "top_logprobs": sampling.logprobs}
         # OpenAI's newer models take only the new name, most other servers only the old one.
@@ -244,6 +245,7 @@ def read_completion(content: bytes, seconds: float | None = None) -> Reply:
         choice = body["choices"][0]
         message = choice["message"]
         text, refusal = message.get("content"), message.get("refusal")
+        thinking = given_thinking(message)
         usage = body.get("usage") or {}
     except (ValueError, KeyError, IndexError, TypeError, AttributeError):
         start = clean(content[:80].decode("utf-8", "replace"))
@@ -257,6 +259,7 @@ def read_completion(content: bytes, seconds: float | None = None) -> Reply:
     return Reply(
         # A reasoning model that ran out of tokens says nothing: an empty reply, not a failure.
         text=text or "",
+        thinking=thinking,
         finish_reason=choice.get("finish_reason"),
         model=body.get("model"),
         prompt_tokens=usage.get("prompt_tokens"),
@@ -264,6 +267,15 @@ def read_completion(content: bytes, seconds: float | None = None) -> Reply:
         seconds=seconds,
         logprobs=_first_token(choice.get("logprobs")),
     )
+
+
+def given_thinking(message: Mapping[str, Any]) -> str | None:
+    """Return the thinking that a server gives beside the text of its message, if it does.
+
+    vLLM and OpenRouter call it `reasoning`, DeepSeek and earlier vLLM `reasoning_content`.
+    """
+    found = (message.get(name) for name in ("reasoning", "reasoning_content"))
+    return next((text for text in found if isinstance(text, str) and text), None)
 
 
 def _first_token(logprobs: Any) -> tuple[tuple[str, float], ...] | None:

@@ -5,28 +5,12 @@ shows each one to its response cache at once, and `CompletionHook` stands in tha
 """
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from mipo_eval.keys import digest
-from mipo_eval.records import FinishReason
-
-FINISHED: Mapping[object, FinishReason] = {"stop": "stop", "length": "length"}
-"""What engines call the end of a response, as far as we tell ends apart."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RawResponse:
-    """One response as it came out of the model; its fields are those of `Response`."""
-
-    text: str | None = None
-    reason: str | None = None
-    final: bool = False
-    finish_reason: FinishReason | None = None
-    prompt_tokens: int | None = None
-    response_tokens: int | None = None
-
+from mipo_eval.models.raw_response import RawResponse
 
 Completion = tuple[Any, RawResponse | tuple[float, bool]]
 """An lm-eval instance, and its response or how likely its continuation is."""
@@ -135,6 +119,12 @@ class Recording(Watched):
     def loglikelihood(self, requests: list[Any], **_: Any) -> list[tuple[float, bool]]:
         """Score continuations, without lm-eval's own bar."""
         return super().loglikelihood(requests, disable_tqdm=True)
+
+    def count_tokens(self: Any, text: str) -> int | None:
+        """Return how many tokens a text has; None where only a server knows."""
+        if self.tokenizer is None:
+            return None
+        return len(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def _generate(self, sent: list[Any]) -> list[str]:
         self._seeds.expect(sent, self._names(sent))

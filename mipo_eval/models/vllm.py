@@ -10,6 +10,7 @@ from mipo_eval.checkpoints import Checkpoint
 from mipo_eval.errors import BackendError, ModelError
 from mipo_eval.models.base import Failure, Reply, Request
 from mipo_eval.models.hf import CheckpointBackend, Outcome, PromptRow
+from mipo_eval.models.thinking import written
 
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """What vLLM takes as the largest rank of adapters."""
@@ -61,22 +62,34 @@ class VllmBackend(CheckpointBackend):
     def _run(self, batch: list[PromptRow]) -> list[Outcome]:
         outputs = self._llm.generate(
             [{"prompt_token_ids": row.prompt} for row in batch],
-            [_parameters(row.request) for row in batch],
+            [_parameters(row.request, held=self._is_held(row)) for row in batch],
             use_tqdm=False,
             lora_request=self._adapter,
         )
-        return [(row.request, self._reply(out)) for row, out in zip(batch, outputs, strict=True)]
+        return [
+            (row.request, self._reply(row, out)) for row, out in zip(batch, outputs, strict=True)
+        ]
 
-    def _reply(self, output: Any) -> Reply:
+    def _reply(self, row: PromptRow, output: Any) -> Reply:
         answer = output.outputs[0]
         return Reply(
-            text=answer.text,
+            text=answer.text if self._is_held(row) else self._written(row, answer),
             finish_reason=answer.finish_reason,
             model=self.name,
             prompt_tokens=len(output.prompt_token_ids),
             completion_tokens=len(answer.token_ids),
             logprobs=_first_token(answer.logprobs),
         )
+
+    def _is_held(self, row: PromptRow) -> bool:
+        """Whether a row is held to its choices, from its first token on.
+
+        It is not where the template begins a thinking: what comes next is no answer yet.
+        """
+        return bool(row.request.choices) and not written(self._tokenizer, row.prompt, ())
+
+    def _written(self, row: PromptRow, answer: Any) -> str:
+        return written(self._tokenizer, row.prompt, answer.token_ids, answer.text)
 
     @cached_property
     def _adapter(self) -> Any:
@@ -134,12 +147,12 @@ def adapter_arguments(checkpoint: Checkpoint) -> dict[str, Any]:
     return {"enable_lora": True, "max_lora_rank": next(one for one in _RANKS if one >= rank)}
 
 
-def _parameters(request: Request) -> Any:
+def _parameters(request: Request, *, held: bool) -> Any:
     from vllm import SamplingParams
     from vllm.sampling_params import StructuredOutputsParams
 
     sampling = request.sampling
-    choices = StructuredOutputsParams(choice=list(request.choices)) if request.choices else None
+    choices = StructuredOutputsParams(choice=list(request.choices or ())) if held else None
     return SamplingParams(
         temperature=1.0 if sampling.temperature is None else sampling.temperature,
         max_tokens=sampling.max_tokens,

@@ -37,6 +37,7 @@ _SHOWN: dict[str, tuple[str, int]] = {
     "distinct_2_fixed": ("distinct bigrams of 80 texts", 3),
     "pairwise_similarity_fixed": ("similarity of 80 texts (0-1)", 3),
     "response_tokens": ("response length (tokens)", 1),
+    "thinking_tokens": ("thinking before it (tokens)", 1),
     "truncation_rate": ("responses cut at the limit (%)", 1),
 }
 """Metric to its label and decimals, in the order metrics are shown in."""

@@ -18,12 +18,14 @@ import sqlalchemy as sa
 from mipo_eval.errors import BackendError
 from mipo_eval.keys import canonical_json
 from mipo_eval.models.base import Backend, Failure, Reply, Request
+from mipo_eval.models.thinking import marked
 from mipo_eval.records import clean_text
 from mipo_eval.store.engine import Store, now, sample_below, whole
 from mipo_eval.store.tables import calls, verdicts
 
 Tag = TypeVar("Tag")
 
+_OF_REPLY = (calls.c.call_key, calls.c.reply, calls.c.thinking, calls.c.finish_reason)
 _WINDOW = 32
 _FLUSH_ROWS = 64
 _FLUSH_SECONDS = 0.5
@@ -41,7 +43,8 @@ class Call:
     """"ok", or the kind of failure."""
     detail: str | None
     text: str | None
-    """The raw reply; None unless the status is "ok"."""
+    """The raw reply; None unless the status is "ok". An opening mark stands for none at all, of a
+    model that was cut inside a thinking which the server keeps apart."""
     logprobs: tuple[tuple[str, float], ...] | None
     """(token, log-probability) of the first token's alternatives, where they were asked for."""
     stored: bool
@@ -136,7 +139,7 @@ class Ledger(Generic[Tag]):
         return missing
 
     def _look_up(self, keys: list[str]) -> dict[str, Call]:
-        query = sa.select(calls.c.call_key, calls.c.reply, calls.c.logprobs).where(
+        query = sa.select(*_OF_REPLY, calls.c.logprobs).where(
             calls.c.call_key.in_(keys), calls.c.status == "ok"
         )
         with self._store.read() as connection:
@@ -145,11 +148,11 @@ class Ledger(Generic[Tag]):
                     key=key,
                     status="ok",
                     detail=None,
-                    text=reply,
+                    text=marked(reply, apart=thinking, finish=finish),
                     logprobs=_pairs(logprobs),
                     stored=True,
                 )
-                for key, reply, logprobs in connection.execute(query)
+                for key, reply, thinking, finish, logprobs in connection.execute(query)
             }
 
     async def _ask_backend(
@@ -181,11 +184,14 @@ class Ledger(Generic[Tag]):
         self._save(rows)
         answers: list[tuple[Tag, Call]] = []
         for key, row in rows.items():
+            reply = row["reply"]
+            if reply is not None:
+                reply = marked(reply, apart=row["thinking"], finish=row["finish_reason"])
             call = Call(
                 key=key,
                 status=row["status"],
                 detail=row["detail"],
-                text=row["reply"],
+                text=reply,
                 logprobs=_pairs(row["logprobs"]),
                 stored=False,
             )
@@ -216,6 +222,7 @@ class Ledger(Generic[Tag]):
         return row | {
             "status": "ok",
             "reply": clean_text(outcome.text),
+            "thinking": outcome.thinking and clean_text(outcome.thinking),
             "model": outcome.model,
             "finish_reason": outcome.finish_reason,
             "prompt_tokens": outcome.prompt_tokens,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 import sqlalchemy as sa
 
 from mipo_eval.keys import digest
+from mipo_eval.models.thinking import CUT, take_apart
 from mipo_eval.store.tables import schema_info
 
 
@@ -71,6 +72,40 @@ def _with(parts: Mapping[str, str], place: int, **new: str) -> dict[str, str]:
     return dict([*pairs[: place + 1], *new.items(), *pairs[place + 1 :]])
 
 
-MIGRATIONS: Mapping[int, Callable[[sa.Connection], None]] = {2: _m2_scores_know_their_parts}
+def _m3_thinking_is_kept_apart(connection: sa.Connection) -> None:
+    """Keep what a model thought beside what it answered, also of responses that hold both.
+
+    Their texts change, so judges are asked about them again; numbers made from them are made anew.
+    """
+    for column in ("thinking TEXT", "thinking_tokens INTEGER"):
+        connection.exec_driver_sql(f"alter table responses add column {column}")
+    connection.exec_driver_sql("alter table calls add column thinking TEXT")
+    names = ("generation_key", "item_key", "text", "text_key", "reason", "thinking")
+    responses = sa.table("responses", *map(sa.column, (*names, "response_tokens")))
+    marks = ("think", "thought", "THINK", "reasoning", "<|channel", "assistantfinal")
+    likely = sa.or_(*(responses.c.text.contains(mark, autoescape=True) for mark in marks))
+    rows = connection.execute(sa.select(responses).where(likely)).all()
+    for row in rows:
+        parts = take_apart(row.text)
+        if parts == (row.text, None):
+            continue
+        cut = parts.response is None
+        changed = {
+            "text": parts.response,
+            "text_key": None if cut else digest(parts.response),
+            "reason": CUT if cut else None,
+            "thinking": parts.thinking,
+            "response_tokens": None,  # they were those of both
+        }
+        own = (responses.c.generation_key == row.generation_key) & (
+            responses.c.item_key == row.item_key
+        )
+        connection.execute(sa.update(responses).where(own).values(changed))
+
+
+MIGRATIONS: Mapping[int, Callable[[sa.Connection], None]] = {
+    2: _m2_scores_know_their_parts,
+    3: _m3_thinking_is_kept_apart,
+}
 """Schema to the step that leads to it. What has shipped is not changed any more."""
 LATEST = max(MIGRATIONS)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from mipo_eval.records import ContextLikelihoods, Item, Response, Run, text_key
+from mipo_eval.records import ContextLikelihoods, Item, Response, Run, clean_text, text_key
 from mipo_eval.store.engine import Store, now, whole
 from mipo_eval.store.tables import LISTED, generations, item_lists, items, likelihoods, responses
 from mipo_eval.verdict import EMPTY, NO_REFERENCE, NOT_GENERATED, Pair
@@ -76,6 +76,8 @@ def put_responses(store: Store, generation_key: str, made: Iterable[Response]) -
             "prompt_tokens": response.prompt_tokens,
             "response_tokens": response.response_tokens,
             "choice_logprobs": response.choice_logprobs,
+            "thinking": response.thinking and clean_text(response.thinking),
+            "thinking_tokens": response.thinking_tokens,
             "created_at": created_at,
         }
         for response in made
@@ -167,8 +169,16 @@ def count_responses(store: Store, run: Run) -> int:
 
 
 def response_tokens(store: Store, run: Run) -> tuple[int, int | None, int | None]:
-    """Return how many responses a run has, and the tokens of their prompts and of themselves."""
-    sums = (sa.func.sum(responses.c.prompt_tokens), sa.func.sum(responses.c.response_tokens))
+    """Return how many responses a run has, and the tokens of their prompts and of themselves.
+
+    Thinking counts here: it took as long to write, and is paid for.
+    """
+    written = sa.func.coalesce(
+        responses.c.response_tokens + responses.c.thinking_tokens,
+        responses.c.response_tokens,
+        responses.c.thinking_tokens,
+    )
+    sums = (sa.func.sum(responses.c.prompt_tokens), sa.func.sum(written))
     query = (
         sa.select(sa.func.count(), *sums)
         .select_from(listed_responses(run.generation_key))
@@ -291,6 +301,13 @@ class Scorable(NamedTuple):
     """Why there is no text."""
     finish_reason: str | None
     response_tokens: int | None
+    thinking_tokens: int | None
+
+    @property
+    def thought(self) -> int | None:
+        """Tokens of thinking, 0 where all the tokens are the response's; None: nobody tells."""
+        whole = 0 if self.response_tokens is not None else None
+        return whole if self.thinking_tokens is None else self.thinking_tokens
 
 
 def scorable(store: Store, list_key: str, generation_key: str) -> Iterator[Scorable]:
@@ -303,6 +320,7 @@ def scorable(store: Store, list_key: str, generation_key: str) -> Iterator[Scora
             sa.case((responses.c.item_key.is_(None), NOT_GENERATED), else_=responses.c.reason),
             responses.c.finish_reason,
             responses.c.response_tokens,
+            responses.c.thinking_tokens,
         )
         .select_from(listed_responses(generation_key, every=True))
         .join(items, items.c.item_key == item_lists.c.item_key)
@@ -311,7 +329,7 @@ def scorable(store: Store, list_key: str, generation_key: str) -> Iterator[Scora
     )
     with store.read() as connection:
         for row in connection.execute(query):
-            yield Scorable(*row)
+            yield Scorable._make(row)
 
 
 def _response(row: Any) -> Response | None:
@@ -327,6 +345,8 @@ def _response(row: Any) -> Response | None:
         prompt_tokens=row.prompt_tokens,
         response_tokens=row.response_tokens,
         choice_logprobs=None if row.choice_logprobs is None else tuple(row.choice_logprobs),
+        thinking=row.thinking,
+        thinking_tokens=row.thinking_tokens,
     )
 
 

@@ -108,6 +108,8 @@ responses = _table(
     Column("prompt_tokens", Integer),
     Column("response_tokens", Integer),
     Column("choice_logprobs", JSON(none_as_null=True)),
+    Column("thinking", Text),
+    Column("thinking_tokens", Integer),
     Column("created_at", DateTime(timezone=True), nullable=False),
 )
 
@@ -132,6 +134,7 @@ calls = _table(
     Column("completion_tokens", Integer),
     Column("seconds", Float),
     Column("logprobs", JSON(none_as_null=True)),
+    Column("thinking", Text),
     Column("created_at", DateTime(timezone=True), nullable=False),
 )
 

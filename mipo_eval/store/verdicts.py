@@ -391,6 +391,8 @@ class Remark(NamedTuple):
     other_key: str | None = None
     """Of a choice: the text it was compared with."""
     shown_first: Literal["this", "other", "?"] | None = None
+    thinking: str | None = None
+    """What a server gave as thought, beside the reply."""
 
 
 def remarks_on(store: Store, item_key: str, text_key: str) -> list[Remark]:
@@ -400,7 +402,7 @@ def remarks_on(store: Store, item_key: str, text_key: str) -> list[Remark]:
         for table in (verdicts, grades, choices):
             keys = [table.c.text_key] if "text_key" in table.c else list(table.c)[2:4]
             query = (
-                sa.select(table, judges.c.name, calls.c.reply, calls.c.detail)
+                sa.select(table, judges.c.name, calls.c.reply, calls.c.detail, calls.c.thinking)
                 .join(judges, judges.c.judge_key == table.c.judge_key)
                 .outerjoin(calls, calls.c.call_key == table.c.call_key)
                 .where(
@@ -420,11 +422,21 @@ def _remark(row: sa.RowMapping, text_key: str) -> Remark:
     if "winner" not in row:
         value = row["rating"] if "rating" in row else row["value"]
         return Remark(
-            row["name"], None if value is None else f"{value:g}", *told, row.get("aspect")
+            row["name"],
+            None if value is None else f"{value:g}",
+            *told,
+            row.get("aspect"),
+            thinking=row["thinking"],
         )
     ours, theirs = ("a", "b") if row["text_key_a"] == text_key else ("b", "a")
     side: dict[str | None, Any] = {ours: "this", theirs: "other", "tie": "tie", "?": "?"}
     other_key = row[f"text_key_{theirs}"]
     return Remark(
-        row["name"], side.get(row["winner"]), *told, None, other_key, side[row["shown_first"]]
+        row["name"],
+        side.get(row["winner"]),
+        *told,
+        None,
+        other_key,
+        side[row["shown_first"]],
+        row["thinking"],
     )

@@ -28,8 +28,9 @@ def write(rows: Any, name: str = "mine.jsonl") -> Path:
 
 
 def by_id(path: Path) -> dict[str, str | None]:
-    _, texts = read_responses(path, ITEMS)
-    return {item.item_id: texts[item.key] for item in ITEMS if item.key in texts}
+    _, replies = read_responses(path, ITEMS)
+    found = {item.item_id: replies[item.key] for item in ITEMS if item.key in replies}
+    return {item_id: parts and parts.response for item_id, parts in found.items()}
 
 
 def test_lines_by_item() -> None:

@@ -86,7 +86,7 @@ def test_the_key_changes_with_everything_that_decides_a_rating(tmp_path: Path) -
 def test_the_signature_names_judge_and_prompt() -> None:
     assert join(**judge().signature_parts()) == (
         f"judge:qwen|judge_key:{judge().key[:8]}|protocol:rubric"
-        f"|prompt:{judge().prompt.hash[:8]}|parser:2"
+        f"|prompt:{judge().prompt.hash[:8]}|parser:3"
     )
 
 

@@ -45,7 +45,7 @@ def test_a_newer_store_is_refused(store_url: str) -> None:
             sa.text("update schema_info set value = '99' where name = 'schema_version'")
         )
     with pytest.raises(
-        StoreError, match=r"newer mipo-eval \(schema 99, this one knows 2\): upgrade"
+        StoreError, match=r"newer mipo-eval \(schema 99, this one knows 3\): upgrade"
     ):
         Store.open(store_url)
 

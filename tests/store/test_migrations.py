@@ -8,6 +8,8 @@ import sqlalchemy as sa
 
 from mipo_eval.errors import StoreError
 from mipo_eval.keys import digest
+from mipo_eval.models.thinking import CUT
+from mipo_eval.records import text_key
 from mipo_eval.signature import join
 from mipo_eval.store import Store
 from mipo_eval.store.migrations import LATEST, MIGRATIONS, schema_version
@@ -24,6 +26,17 @@ _SCHEMA_1 = (
         unscored_reasons json not null, ci_low float, ci_high float, signature text not null,
         created_at timestamp not null,
         primary key (run_id, task, metric, signature_key))""",
+    """create table responses (
+        generation_key varchar(32) not null, item_key varchar(32) not null, text text,
+        text_key varchar(32), reason text, final boolean not null, finish_reason varchar(16),
+        prompt_hash varchar(32) not null, prompt_tokens integer, response_tokens integer,
+        choice_logprobs json, created_at timestamp not null,
+        primary key (generation_key, item_key))""",
+    """create table calls (
+        call_key varchar(32) primary key, backend json not null, request bytea not null,
+        status varchar(32) not null, detail text, reply text, model text,
+        finish_reason varchar(32), prompt_tokens integer, completion_tokens integer,
+        seconds float, logprobs json, created_at timestamp not null)""",
 )
 """The tables of the first version that a later step changes, as they were made then."""
 
@@ -36,6 +49,13 @@ _OLD = (
     ("win_rate", "suite:alpaca_eval vs base|source:alpaca_eval|judge:j|orders:one|version:0.1.0"),
     ("accuracy", ""),
 )
+_ANSWERED = {
+    "plain": ("Tea is a drink.", "Tea is a drink.", None, None),
+    "thought": ("<think>hot or cold?</think>\n\nHot.", "Hot.", None, "hot or cold?"),
+    "cut": ("<think>hot or", None, CUT, "hot or"),
+    "spoken": ("The </think> tag ends it.", "The </think> tag ends it.", None, None),
+}
+"""Item to the text that was stored; and the response, reason and thinking that are to be found."""
 
 
 def first_store(url: str) -> None:
@@ -61,6 +81,15 @@ def first_store(url: str) -> None:
                     "value": float(place),
                     "signature": signature,
                 },
+            )
+        for item, (text, *_) in _ANSWERED.items():
+            row = {"item": item, "text": text, "key": text_key(text)}
+            connection.execute(
+                sa.text(
+                    "insert into responses values ('g', :item, :text, :key, null, true, 'stop', "
+                    "'p', 9, 7, null, '2026-11-01 00:00:00')"
+                ),
+                row,
             )
     engine.dispose()
 
@@ -93,6 +122,23 @@ def test_a_store_of_the_first_version_opens(
     imported = found["win_rate"]
     assert (imported.is_imported, imported.judge_key) == (True, "43ed3009")
     assert found["accuracy"].signature == ""
+
+
+@pytest.mark.parametrize("where", ["sqlite", "postgresql"])
+def test_thinking_that_was_stored_as_a_response_is_taken_off(
+    where: str, request: pytest.FixtureRequest
+) -> None:
+    url = "old.db" if where == "sqlite" else request.getfixturevalue("postgres_url")
+    first_store(url)
+    query = sa.select(metadata.tables["responses"])
+    with Store.open(url) as store, store.read() as connection:
+        rows = {row.item_key: row for row in connection.execute(query)}
+    for item, (_, text, reason, thinking) in _ANSWERED.items():
+        row = rows[item]
+        assert (row.text, row.reason, row.thinking) == (text, reason, thinking)
+        assert row.text_key == (None if text is None else text_key(text))
+        assert row.response_tokens == (7 if thinking is None else None)
+        assert row.final
 
 
 def test_steps_are_numbered_without_a_gap_and_done_once() -> None:
