@@ -204,10 +204,9 @@ def generation_spec(
         "asking": dict(asking),
         "decoding": decoding.parts(),
     }
-    once_kept = model.engine == "hf" and model.checkpoint and model.checkpoint.penalties
-    if (
-        once_kept or (model.engine == "openai" and model.url != OPENAI_URL)
-    ) and not decoding.further:
+    by_file = model.engine == "hf" and model.checkpoint and model.checkpoint.penalties
+    by_server = model.engine == "openai" and model.url != OPENAI_URL
+    if (by_file or by_server) and not decoding.further:
         # Under the same key responses were once drawn with the checkpoint's penalties.
         spec[OWN] = "left out"
     return spec
