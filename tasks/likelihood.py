@@ -11,10 +11,12 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any, Literal, NamedTuple
 
+from mipo_eval.checkpoints import find_checkpoint
 from mipo_eval.errors import ConfigError, DataError, ModelError
 from mipo_eval.keys import item_rng
 from mipo_eval.models.base import Message
 from mipo_eval.models.chat import ChatTemplateError, with_chat_form
+from mipo_eval.models.weights import load_weights
 from mipo_eval.records import ContextLikelihoods, Item
 from mipo_eval.tasks.prompt import Prompting, as_dicts, conversation, turns_to
 from mipo_eval.threads import fit_threads
@@ -76,20 +78,21 @@ class ScoringModel:
         dtype: Literal["auto", "float32", "float64", "bfloat16"] = "auto",
         device: str | None = None,
     ) -> "ScoringModel":
-        """Load a checkpoint folder or hub id.
+        """Load a checkpoint or adapter, by folder or hub id.
 
         Raises:
             ModelError: it cannot be loaded.
         """
         import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoTokenizer
         from transformers.utils.logging import disable_progress_bar
 
         disable_progress_bar()
+        found = find_checkpoint(checkpoint)
         place = device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
-            tokenizer = with_chat_form(AutoTokenizer.from_pretrained(checkpoint))
-            model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=dtype).to(place).eval()
+            tokenizer = with_chat_form(AutoTokenizer.from_pretrained(found.tokenizer))
+            model = load_weights(found, dtype, place)
         except (OSError, ValueError, RuntimeError) as error:
             why = " ".join(str(error).split())[:300]
             raise ModelError(f"the scoring model {checkpoint} cannot be loaded: {why}") from error

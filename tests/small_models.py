@@ -72,6 +72,20 @@ def make_model(
     return folder
 
 
+def make_adapter(folder: Path, base: Path, *, seed: int = 0) -> Path:
+    """Save a LoRA adapter on `base` that changes what it says, to `folder`."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(seed)
+    how = LoraConfig(
+        r=4, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False
+    )
+    get_peft_model(AutoModelForCausalLM.from_pretrained(base), how).save_pretrained(folder)
+    return folder
+
+
 def make_parrot(folder: Path, reply: str) -> Path:
     """Save a model that answers every prompt with `reply`, a token of its own, to `folder`.
 

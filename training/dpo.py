@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from mipo_eval.checkpoints import checkpoint_folder, fingerprint
+from mipo_eval.checkpoints import fingerprint
 from mipo_eval.errors import ConfigError, DataError, ModelError
 from mipo_eval.keys import digest
 from mipo_eval.tasks.items import replacing
@@ -271,7 +271,7 @@ class GroupTrainer(Trainer):  # type: ignore[misc]
         """Return what tells this table from others: the model, its precision and the tokens."""
         return digest(
             [
-                fingerprint(checkpoint_folder(self._job.model)),
+                fingerprint(Path(self._job.model)),
                 [(row.prompt, row.responses) for row in rows],
                 [self.args.bf16, str(self.model.dtype)],
             ]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mipo_eval.checkpoints import ADAPTER_CONFIG, find_checkpoint, split_base, split_revision
 from mipo_eval.errors import ModelError
 from mipo_eval.training.logprobs import LOGITS
 from mipo_eval.training.recipes import Optimization
@@ -144,10 +145,16 @@ def _skeleton(name: str) -> Any:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    plain, base = split_base(name)
+    if base or (Path(plain) / ADAPTER_CONFIG).exists():
+        name = str(find_checkpoint(name).folder)
+    revision = None
+    if not Path(name).exists():
+        name, revision = split_revision(name)
     if not Path(name).exists() and (name.count("/") != 1 or name.startswith((".", "/"))):
         raise ModelError(f"there is no checkpoint at {name}: give a folder or a hub id")
     try:
-        config = AutoConfig.from_pretrained(name)
+        config = AutoConfig.from_pretrained(name, revision=revision or "main")
         with torch.device("meta"):
             return AutoModelForCausalLM.from_config(config)
     except (OSError, ValueError, KeyError) as error:

@@ -51,6 +51,7 @@ from mipo_eval.training.recipes import (
     nested,
     recipe_dict,
 )
+from mipo_eval.training.start import START, start_folder
 from mipo_eval.training.trainer import (
     REFERENCE_FILE,
     STEPS,
@@ -116,9 +117,14 @@ class TrainingRequest:
     @property
     def training_id(self) -> str:
         """Digest of everything that decides the result."""
+        checkpoint, learns_from = self.model.checkpoint, self.recipe.learns_from
+        own_drawing = checkpoint and checkpoint.penalties and learns_from == "prompts"
+        # Rollouts were once drawn with the checkpoint's own penalties.
+        drawing = {"generation_config": "left out"} if own_drawing else {}
         told = {"system": self.system} if self.recipe.system else {}
         return digest(
             {
+                **drawing,
                 **told,
                 "recipe": {k: v for k, v in recipe_dict(self.recipe).items() if k not in _BESIDE},
                 "chat_template": self.chat_template,
@@ -173,6 +179,11 @@ def check_model(model: ModelSpec, recipe: Recipe) -> None:
             f"{model.name} cannot be trained: --model takes a checkpoint; to generate with a "
             "server of it, add --set sampling.model=openai:NAME@URL"
         )
+    if model.checkpoint and model.checkpoint.quantized:
+        raise ModelError(
+            f"{model.name} is quantised ({model.checkpoint.quantized}): it can be evaluated and "
+            "judge, not be trained; train the checkpoint it was made from"
+        )
     if not model.has_chat_template and not recipe.chat_template:
         raise ModelError(
             f"{model.name} has no chat template: give one with --set chat_template=FILE "
@@ -204,8 +215,11 @@ def train(store: Store, request: TrainingRequest, progress: Progress) -> Trainin
             scoring = _scoring_model(request) if has_texts else None
             report = pair_report(examples, scoring, seed=request.seed)
             record(pair_report=report)
+        assert request.model.checkpoint
+        with main_process_first():
+            start = start_folder(request.model.checkpoint, request.out)
         job = TrainingJob(
-            model=request.model.target,
+            model=str(start),
             out=request.out,
             examples=examples.examples,
             held_out=held_out.examples if held_out else (),
@@ -350,7 +364,8 @@ def _recorded(store: Store, training: Training) -> Iterator[Callable[..., Traini
 def _scoring_model(request: TrainingRequest) -> Any:
     from mipo_eval.tasks.likelihood import ScoringModel
 
-    scoring = ScoringModel.load(request.model.target)
+    assert request.model.checkpoint
+    scoring = ScoringModel.load(request.model.checkpoint.name)
     if template := request.chat_template:
         scoring.tokenizer.chat_template = template
     return scoring
@@ -363,6 +378,8 @@ def _finish(store: Store, request: TrainingRequest, training: Training) -> None:
     (request.out / "README.md").write_text(card, encoding="utf-8")
     (request.out / REFERENCE_FILE).unlink(missing_ok=True)
     shutil.rmtree(request.out / STEPS, ignore_errors=True)
+    if request.recipe.optimization.lora_rank is None:  # else it is the new adapter's base
+        shutil.rmtree(request.out / START, ignore_errors=True)
 
 
 class _Watch:

@@ -18,8 +18,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from mipo_eval.checkpoints import GENERATION_CONFIG
 from mipo_eval.errors import ConfigError, ModelError
 from mipo_eval.models.chat import with_chat_form
+from mipo_eval.models.weights import draw_neutrally
 from mipo_eval.records import Item
 from mipo_eval.threads import fit_threads
 from mipo_eval.training.recipes import Optimization
@@ -204,6 +206,7 @@ def load_policy(job: TrainingJob) -> tuple[Any, Any]:
     except (OSError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ModelError(f"{job.model} cannot be loaded for training: {reason}") from error
+    draw_neutrally(model)
     if not torch.cuda.is_available():  # where it goes only later
         fit_threads(model, rows=_USUAL_TOKENS * job.optimization.micro_batch_size)
     return model, load_tokenizer(job)
@@ -432,5 +435,8 @@ def _finish(job: TrainingJob, *, lora: bool) -> None:
     elif dtype != torch.float32:
         AutoModelForCausalLM.from_pretrained(job.out, dtype=dtype).save_pretrained(job.out)
     load_tokenizer(job).save_pretrained(job.out)
+    own = Path(job.model, GENERATION_CONFIG)
+    if own.exists():  # rollouts are drawn without it, those who use the result have it again
+        shutil.copyfile(own, job.out / GENERATION_CONFIG)
     for folder in (job.out, job.out / ADAPTER):  # a pickle, which nobody should have to trust
         (folder / "training_args.bin").unlink(missing_ok=True)

@@ -70,7 +70,8 @@ def _one_line(message: str) -> str:
     "--model",
     metavar="CKPT",
     default="",
-    help="Checkpoint folder or hub id, vllm:PATH, openai:NAME@URL, lm-eval:TYPE:ARGS, or demo.",
+    help="Checkpoint or adapter: folder or hub id, NAME@REVISION, ADAPTER,base=NAME; vllm:PATH, "
+    "openai:NAME@URL, lm-eval:TYPE:ARGS, or demo.",
 )
 @options.suite_option()
 @options.judges_option

@@ -18,7 +18,15 @@ if TYPE_CHECKING:
     from mipo_eval.records import Run, Score
     from mipo_eval.store.engine import Store
 
-_DECODING: Mapping[str, type] = {"max_tokens": int, "temperature": float, "top_p": float}
+_DECODING: Mapping[str, type] = {
+    "max_tokens": int,
+    "temperature": float,
+    "top_p": float,
+    "top_k": int,
+    "min_p": float,
+    "repetition_penalty": float,
+    "generation_config": str,
+}
 _BESIDE_THE_MODEL: Mapping[str, type] = {"scoring_model": str}
 """What `--engine` takes whatever the kind of model: another checkpoint that measures lift."""
 
@@ -197,6 +205,8 @@ def build_evaluation(asked: EvaluationOptions) -> "Evaluation":
         "--engine", rest, {**ENGINE_SETTINGS[model.engine], **_BESIDE_THE_MODEL}
     )
     scorer = engine.pop("scoring_model", None)
+    if length := engine.get("max_length") or engine.get("max_model_len"):
+        model = replace(model, max_length=int(length))
     how = decoding_for(model, decoding, seed=asked.seed, max_tokens=suite.max_tokens)
     check_room(effort, how.max_tokens, where="--engine and --decoding")
     return Evaluation(
@@ -284,18 +294,20 @@ def _model_options(settings: dict[str, str | int | float], system: str) -> "Mode
     )
 
 
-def _parse_decoding(text: str) -> dict[str, float]:
+def _parse_decoding(text: str) -> dict[str, str | int | float]:
     """Return the settings of `--decoding key=value,...`.
 
     Raises:
         ConfigError: an unknown key, or a value that is not a number in its range.
     """
-    parsed = _parse_settings("--decoding", text, _DECODING)
-    found = {key: float(value) for key, value in parsed.items()}
-    if found.get("max_tokens", 1) < 1 or found.get("temperature", 0) < 0:
+    found = _parse_settings("--decoding", text, _DECODING)
+    numbers = {key: value for key, value in found.items() if not isinstance(value, str)}
+    if numbers.get("max_tokens", 1) < 1 or numbers.get("temperature", 0) < 0:
         raise ConfigError(f"--decoding {text!r}: max_tokens is at least 1, temperature at least 0")
-    if not 0 < found.get("top_p", 1) <= 1:
-        raise ConfigError(f"--decoding {text!r}: top_p lies in (0, 1]")
+    if not 0 < numbers.get("top_p", 1) <= 1 or not 0 <= numbers.get("min_p", 0) < 1:
+        raise ConfigError(f"--decoding {text!r}: top_p lies in (0, 1], min_p in [0, 1)")
+    if numbers.get("top_k", 0) < 0 or not numbers.get("repetition_penalty", 1) > 0:
+        raise ConfigError(f"--decoding {text!r}: top_k is 0 or more, repetition_penalty above 0")
     return found
 
 
@@ -313,6 +325,11 @@ def _parse_settings(
         if key not in known:
             names = ", ".join(known) or "none for this kind of model"
             raise ConfigError(f"{flag} {part!r}: known are {names}, as key=value")
+        if known[key] is bool:
+            if value.lower() not in {"true", "false"}:
+                raise ConfigError(f"{flag} {part!r}: {value!r} is neither true nor false")
+            found[key] = value.lower() == "true"
+            continue
         try:
             found[key] = known[key](value)
         except ValueError:

@@ -75,20 +75,21 @@ decoding_option: Decorator = click.option(
     "--decoding",
     metavar="KEY=VALUE,...",
     default="",
-    help="How to draw responses: max_tokens, temperature, top_p. Default: greedy, at most 256 "
-    "tokens.",
+    help="How to draw responses: max_tokens, temperature, top_p, top_k, min_p, repetition_penalty; "
+    "generation_config=checkpoint draws as the checkpoint's own file says. Default: greedy, at "
+    "most 256 tokens, no penalties whatever the checkpoint says.",
 )
 
 engine_option: Decorator = click.option(
     "--engine",
     metavar="KEY=VALUE,...",
     default="",
-    help="How to run the model: batch_size, device, dtype; chat_template=FILE (Jinja), where the "
-    "checkpoint has none or in place of its own; for vllm also tensor_parallel_size, "
-    "max_model_len and others. Of thinking: enable_thinking=false, reasoning_effort=low, "
-    "thinking_budget=TOKENS, chat_template_kwargs.NAME=V, for servers extra_body.NAME=V. "
-    "scoring_model=CKPT also measures how much likelier the context "
-    "makes each response.",
+    help="How to run the model: batch_size, device, dtype, max_length, parallelize and other "
+    "arguments of lm-eval's hf and vllm; chat_template=FILE (Jinja), where the checkpoint has none "
+    "or in place of its own; num_concurrent, timeout for a served one. Of thinking: "
+    "enable_thinking=false, reasoning_effort=low, thinking_budget=TOKENS, "
+    "chat_template_kwargs.NAME=V, for servers extra_body.NAME=V. scoring_model=CKPT also measures "
+    "how much likelier the context makes each response.",
 )
 
 controls_option: Decorator = click.option(

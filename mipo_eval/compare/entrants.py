@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mipo_eval import __version__
-from mipo_eval.checkpoints import check_checkpoint
+from mipo_eval.checkpoints import BASE, find_checkpoint
 from mipo_eval.environment import KIND, environment
 from mipo_eval.errors import ConfigError, DataError, ModelError
 from mipo_eval.evaluation.score import response_scores
@@ -107,7 +107,7 @@ def find_entrant(
     if is_stored_run(name):
         run = find_run(store, name)
         kind = _kind_of(run)
-    elif name != "demo" and not re.search("[/:]", name) and not Path(name).exists():
+    elif name != "demo" and not re.search(f"[/:]|{BASE}", name) and not Path(name).exists():
         raise ConfigError(
             f"{name!r} is no entrant: name a run of {store.name} (`mipo-eval runs` lists them), a "
             "checkpoint's folder or hub id, vllm:PATH, openai:NAME@URL, a response file, demo or "
@@ -129,10 +129,10 @@ def _kind_of(run: Run) -> str:
     """Return what tells the family of a stored run's model: its kind, or its name."""
     if kind := run.environment.get(KIND):
         return str(kind)
-    folder = Path(checkpoint_name(run.model))
-    if folder.is_dir():
+    name = checkpoint_name(run.model)
+    if Path(name).is_dir():
         try:
-            return str(check_checkpoint(run.model, folder).get("model_type") or run.model)
+            return str(find_checkpoint(name).config.get("model_type") or run.model)
         except ModelError:
             return run.model  # it is no checkpoint any more
     return run.model

@@ -8,7 +8,7 @@ they are made, so that a stopped measurement continues.
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from mipo_eval.checkpoints import check_checkpoint, checkpoint_folder, fingerprint
+from mipo_eval.checkpoints import find_checkpoint
 from mipo_eval.keys import digest
 from mipo_eval.metrics.context_lift import context_scores
 from mipo_eval.progress import Progress
@@ -50,9 +50,8 @@ def lift_scores(store: Store, asked: Lifted, *, seed: int, progress: Progress) -
         DataError: fewer than two different contexts.
     """
     entries, checkpoint = asked.entries, asked.checkpoint
-    folder = checkpoint_folder(checkpoint)
-    check_checkpoint(checkpoint, folder)
-    identity = fingerprint(folder)
+    parts = find_checkpoint(checkpoint).identity
+    identity = digest(parts) if "adapter" in parts else parts["checkpoint"]
     # The other contexts are drawn from the task's own, so its items are part of the key.
     items = [entry.item.key for entry in entries]
     told = [asked.system] if asked.system else []
@@ -67,7 +66,7 @@ def lift_scores(store: Store, asked: Lifted, *, seed: int, progress: Progress) -
     reasons: list[str | None] = ["no response" if text is None else None for text in texts]
     if any(missing):
         progress.start(f"likelihoods by {checkpoint}", len(entries))
-        scorer = _Scorer(key, str(folder), seed, asked.system)
+        scorer = _Scorer(key, checkpoint, seed, asked.system)
         results = _measure(store, scorer, entries, missing, progress)
         for index, result in results:
             if isinstance(result, str):
@@ -93,7 +92,7 @@ def _name(entry: Answered) -> tuple[str, str]:
 
 class _Scorer(NamedTuple):
     key: str
-    folder: str
+    checkpoint: str
     seed: int
     system: str
 
@@ -109,7 +108,7 @@ def _measure(
     from mipo_eval.tasks.likelihood import ScoringModel, score_contexts
 
     chunk: list[LikelihoodEntry] = []
-    model = ScoringModel.load(scorer.folder)
+    model = ScoringModel.load(scorer.checkpoint)
     items = [entry.item for entry in entries]
     results = score_contexts(
         model, items, missing, system=scorer.system, k=CONTEXTS, seed=scorer.seed

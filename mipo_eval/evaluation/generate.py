@@ -1,4 +1,4 @@
-"""From a suite and a model to stored responses: what is missing is made, a chunk at a time."""
+"""From a suite and a model to stored responses: what is missing is made, and stored as it comes."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from mipo_eval.models.lm_eval import (
 )
 from mipo_eval.models.spec import ModelSpec
 from mipo_eval.progress import Progress
-from mipo_eval.records import Run
+from mipo_eval.records import Response, Run
 from mipo_eval.signature import short
 from mipo_eval.store.engine import Store, now
 from mipo_eval.store.items import put_list
@@ -123,7 +123,7 @@ def _open_run(store: Store, asked: Asking) -> Run:
 
 
 def _generate(store: Store, asked: Asking, run: Run, todo: list[int], progress: Progress) -> None:
-    """Make the missing responses, a chunk at a time."""
+    """Make the missing responses."""
     model = load_model(asked.model, asked.options, asked.decoding)
     progress.start(f"responses of {asked.model.name}", run.n_items, model.remark)
     progress.advance(run.n_items - len(todo))
@@ -159,7 +159,7 @@ def draw(
     parts: Iterable[tuple[Any, Sequence[int]]],
     progress: Progress,
 ) -> None:
-    """Draw responses and store them chunk by chunk, so that a killed drawing loses one at most.
+    """Draw responses and store them as they come, so that a killed drawing loses a batch at most.
 
     Args:
         store: where they go.
@@ -168,8 +168,11 @@ def draw(
         parts: tasks as lm-eval has them, each with the positions of the documents to respond to.
         progress: told how many there are.
     """
+
+    def keep(made: list[Response]) -> None:
+        put_responses(store, generation_key, made)
+        progress.advance(len(made))
+
     for task, positions in parts:
         for start in range(0, len(positions), model.chunk_size):
-            made = model.ask(task, positions[start : start + model.chunk_size])
-            put_responses(store, generation_key, made)
-            progress.advance(len(made))
+            model.ask(task, positions[start : start + model.chunk_size], keep)

@@ -19,7 +19,6 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
-from pathlib import Path
 from typing import Any, NoReturn
 
 from mipo_eval.checkpoints import beginning, chat_template
@@ -96,7 +95,7 @@ def _raise(message: str) -> NoReturn:
 
 def chat_template_of(model: ModelSpec) -> str:
     """Return the chat template of a checkpoint; empty where it has none, or its server has it."""
-    return chat_template(Path(model.target)) if model.engine in {"hf", "vllm"} else ""
+    return chat_template(model.checkpoint.tokenizer) if model.checkpoint else ""
 
 
 def template_habits(model: ModelSpec, given: str | None) -> dict[str, str]:
@@ -105,13 +104,13 @@ def template_habits(model: ModelSpec, given: str | None) -> dict[str, str]:
     They held the date of the day, and a token that begins texts although the template writes none.
     `given` is the user's template in place of the checkpoint's own.
     """
-    if model.engine not in {"hf", "vllm"}:
+    if model.checkpoint is None:
         return {}
     template = given or chat_template_of(model)
     found = {}
     if asks_for_the_date(template):
         found["chat_date"] = f"{CHAT_DATE:%Y-%m-%d}"
-    bos = beginning(Path(model.target))
+    bos = beginning(model.checkpoint.tokenizer)
     if bos and bos not in template and "bos_token" not in template:
         found["begins_with"] = "what the template writes"
     return found

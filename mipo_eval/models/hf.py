@@ -23,17 +23,13 @@ from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from mipo_eval.checkpoints import (
-    check_checkpoint,
-    checkpoint_folder,
-    fingerprint,
-    has_chat_template,
-)
+from mipo_eval.checkpoints import find_checkpoint
 from mipo_eval.errors import BackendError
 from mipo_eval.keys import item_rng
 from mipo_eval.models.base import Answers, Failure, Reply, Request, sendable
 from mipo_eval.models.chat import ChatTemplateError, with_chat_form
 from mipo_eval.models.thinking import written
+from mipo_eval.models.weights import load_weights
 from mipo_eval.threads import fit_threads
 
 if TYPE_CHECKING:
@@ -64,7 +60,7 @@ class CheckpointBackend(ABC):
     """What backends share that run a checkpoint themselves.
 
     Args:
-        model: folder of a checkpoint, or a hub id.
+        model: folder of a checkpoint or adapter, or a hub id; as `--model` has it.
 
     Raises:
         ModelError: there is no such checkpoint, or it is not a language model.
@@ -75,8 +71,8 @@ class CheckpointBackend(ABC):
 
     def __init__(self, model: str) -> None:
         self.name = model
-        self.folder = checkpoint_folder(model)
-        self._config = check_checkpoint(model, self.folder)
+        self.checkpoint = find_checkpoint(model)
+        self._config = self.checkpoint.config
 
     @property
     @abstractmethod
@@ -112,12 +108,11 @@ class CheckpointBackend(ABC):
 
     def _identity(self, backend: str, **how: str) -> Mapping[str, str]:
         """Return the checkpoint by its content, and how it is run."""
-        checkpoint = fingerprint(self.folder)
-        return {"backend": backend, "model": self.name, "checkpoint": checkpoint, **how}
+        return {"backend": backend, "model": self.name, **self.checkpoint.identity, **how}
 
     async def check(self) -> None:
         """Find out, without loading the weights, whether the checkpoint can judge."""
-        if not has_chat_template(self.folder):
+        if not self.checkpoint.has_chat_template:
             raise BackendError(
                 f"{self.name} has no chat template, so it cannot be asked as a judge: use an "
                 "instruction-tuned model, or put a chat_template.jinja into its folder"
@@ -155,7 +150,7 @@ class HfBackend(CheckpointBackend):
     """Asks a checkpoint through transformers, with its own chat template.
 
     Args:
-        model: folder of a checkpoint, or a hub id.
+        model: a checkpoint or adapter, as `CheckpointBackend` has it.
         decoding: "choices" reads an answer with choices from the logits; "generate" writes every
             answer token by token and leaves it to our parsers.
         batch_tokens: tokens in one forward pass; halved when memory runs out.
@@ -180,7 +175,15 @@ class HfBackend(CheckpointBackend):
     @cached_property
     def identity(self) -> Mapping[str, str]:
         """The checkpoint by its content, and how it is run."""
-        return self._identity("hf", dtype=self._dtype, decoding=self._decoding)
+        how = {"dtype": self._dtype, "decoding": self._decoding}
+        if self.checkpoint.penalties:  # with which replies were once written
+            how["generation_config"] = "left out"
+        return self._identity("hf", **how)
+
+    async def check(self) -> None:
+        """Find out, without loading the weights, whether the checkpoint can judge here."""
+        self.checkpoint.require_loadable()
+        await super().check()
 
     def _row(self, request: Request) -> PromptRow | Failure:
         left = {}
@@ -355,7 +358,9 @@ class HfBackend(CheckpointBackend):
     def _tokenizer(self) -> Any:
         from transformers import AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(self.folder, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(
+            self.checkpoint.tokenizer, trust_remote_code=False
+        )
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token_id = tokenizer.eos_token_id
         return with_chat_form(tokenizer)
@@ -363,12 +368,8 @@ class HfBackend(CheckpointBackend):
     @cached_property
     def _model(self) -> Any:
         import torch
-        from transformers import AutoModelForCausalLM
 
-        model = AutoModelForCausalLM.from_pretrained(
-            self.folder, dtype=getattr(torch, self._dtype), trust_remote_code=False
-        )
-        model = model.to(self._where).eval()
+        model = load_weights(self.checkpoint, getattr(torch, self._dtype), self._where)
         fit_threads(model, rows=self.window)
         return model
 

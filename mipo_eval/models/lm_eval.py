@@ -2,17 +2,18 @@
 
 lm-eval's models return texts only, and draw from one stream of random numbers for a whole batch, so
 that a response depends on its neighbours. Our subclasses (`lm_eval_hf`, `lm_eval_served`,
-`lm_eval_vllm`) share `Recording`: it keeps why each response ended and how long it was, leaves
-prompts alone that lm-eval would cut, and hands every request a seed of its own, digested from the
-decoding's seed and the item's key. So the same item gets the same draw, in any batch, order or
-process.
+`lm_eval_vllm`) share `Recording`: it keeps why each response ended and how long it was, hands it on
+as soon as it is there, leaves prompts alone that lm-eval would cut, and hands every request a seed
+of its own, digested from the decoding's seed and the item's key. So the same item gets the same
+draw, in any batch, order or process.
 """
 
 import asyncio
 import gc
+import inspect
 import sys
-from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -20,12 +21,15 @@ from importlib import import_module, resources
 from pathlib import Path
 from typing import Any
 
+from mipo_eval.checkpoints import NEUTRAL, SAMPLING
 from mipo_eval.errors import ConfigError, ModelError
-from mipo_eval.keys import clean_text, digest
+from mipo_eval.keys import canonical_json, clean_text, digest
 from mipo_eval.models import chat
+from mipo_eval.models.drawing import OWN, own_drawing
 from mipo_eval.models.effort import Effort
 from mipo_eval.models.lm_eval_keyed import keyed
 from mipo_eval.models.raw_response import RawResponse
+from mipo_eval.models.recording import Completion, CompletionHook, Watched
 from mipo_eval.models.spec import OPENAI_URL, ModelSpec, load_backend
 from mipo_eval.records import Response
 from mipo_eval.settings import silence_libraries
@@ -51,23 +55,37 @@ class Decoding:
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
+    further: Mapping[str, Any] = field(default_factory=dict)
+    """What else changes the choice of tokens (top_k, repetition_penalty, ...), in transformers'
+    words. Empty: nothing does, whatever the checkpoint's own generation_config.json says."""
 
     def describe(self) -> str:
         """Return the decoding as a signature shows it."""
         how = "greedy" if self.temperature == 0 else f"t{self.temperature:g}-p{self.top_p:g}"
-        return f"{how}-{self.max_tokens}"
+        also = (f"-{name}={_shown(value)}" for name, value in sorted(self.further.items()))
+        return f"{how}-{self.max_tokens}{''.join(also)}"
 
     def gen_kwargs(self) -> dict[str, Any]:
         """Return the decoding in lm-eval's words."""
         sampled: dict[str, Any] = {"do_sample": False, "temperature": 0.0}
         if self.temperature > 0:
             sampled = {"do_sample": True, "temperature": self.temperature, "top_p": self.top_p}
-        return {"max_gen_toks": self.max_tokens, **sampled}
+        further = {name: value for name, value in self.further.items() if name != OWN}
+        return {"max_gen_toks": self.max_tokens, **sampled, **further}
+
+    def parts(self) -> dict[str, Any]:
+        """Return the decoding as keys of responses are made of; what is neutral is left out."""
+        named = asdict(self)
+        return named if self.further else {k: v for k, v in named.items() if k != "further"}
+
+
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else canonical_json(value).strip('"')
 
 
 def decoding_for(
     model: ModelSpec,
-    settings: Mapping[str, float],
+    settings: Mapping[str, Any],
     *,
     seed: int,
     max_tokens: int = DEFAULT_MAX_TOKENS,
@@ -76,12 +94,14 @@ def decoding_for(
 
     Args:
         model: whose context the response must fit.
-        settings: `max_tokens`, `temperature`, `top_p`, as far as the user says.
+        settings: `max_tokens`, `temperature`, `top_p`, `top_k`, `min_p`, `repetition_penalty`, as
+            far as the user says; with `generation_config=checkpoint` the checkpoint says the rest.
         seed: of sampling.
         max_tokens: the suite's own length, unless the settings have one.
 
     Raises:
-        ConfigError: the wanted response alone fills the model's context.
+        ConfigError: the wanted response alone fills the model's context, or the engine cannot
+            draw as asked.
     """
     room = model.max_length // 2 if model.max_length else max_tokens
     max_tokens = int(settings.get("max_tokens", min(max_tokens, room)))
@@ -90,11 +110,20 @@ def decoding_for(
             f"--decoding max_tokens={max_tokens} leaves no room for a prompt: {model.name} has a "
             f"context of {model.max_length} tokens"
         )
+    if asked := settings.get(OWN):
+        settings = own_drawing(model, asked) | {k: v for k, v in settings.items() if k != OWN}
+    temperature = float(settings.get("temperature", 0.0))
+    beside = {"max_tokens", "temperature", "top_p", *(SAMPLING if temperature == 0 else ())}
     return Decoding(
         max_tokens=max_tokens,
-        temperature=float(settings.get("temperature", 0.0)),
+        temperature=temperature,
         top_p=float(settings.get("top_p", 1.0)),
         seed=seed,
+        further={
+            name: value
+            for name, value in settings.items()
+            if name not in beside and value != NEUTRAL.get(name)
+        },
     )
 
 
@@ -109,14 +138,31 @@ class ModelOptions:
     chat_template: str | None = None
     """Text of a Jinja chat template, in place of (or for want of) the checkpoint's own."""
     device: str | None = None
-    arguments: Mapping[str, str | int | float] = field(default_factory=dict)
-    """Further arguments of the engine that change numbers: dtype, tensor_parallel_size, ..."""
+    arguments: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    """Further arguments of the engine: dtype, tensor_parallel_size, ..."""
     effort: Effort = field(default_factory=Effort)
     """How much the model is let think."""
 
 
 ENGINE_SETTINGS: Mapping[str, Mapping[str, type]] = {
-    "hf": {"batch_size": int, "device": str, "dtype": str, "chat_template": str},
+    "hf": {
+        "batch_size": int,
+        "device": str,
+        "dtype": str,
+        "chat_template": str,
+        "max_length": int,
+        "max_batch_size": int,
+        "parallelize": bool,
+        "max_memory_per_gpu": str,
+        "max_cpu_memory": str,
+        "offload_folder": str,
+        "tp_plan": str,
+        "attn_implementation": str,
+        "softmax_dtype": str,
+        "mixed_precision_dtype": str,
+        "prefix_token_id": int,
+        "use_fast_tokenizer": bool,
+    },
     "vllm": {
         "batch_size": int,
         "dtype": str,
@@ -124,11 +170,30 @@ ENGINE_SETTINGS: Mapping[str, Mapping[str, type]] = {
         "gpu_memory_utilization": float,
         "max_model_len": int,
         "chat_template": str,
+        "pipeline_parallel_size": int,
+        "data_parallel_size": int,
+        "enable_expert_parallel": bool,
+        "enable_prefix_caching": bool,
+        "enforce_eager": bool,
+        "max_num_seqs": int,
+        "max_num_batched_tokens": int,
+        "kv_cache_dtype": str,
+        "quantization": str,
+        "tokenizer_mode": str,
+        "prefix_token_id": int,
+        "max_lora_rank": int,
+        "cpu_offload_gb": float,
     },
-    "openai": {},
+    "openai": {"num_concurrent": int, "max_retries": int, "timeout": int},
     "lm-eval": {"chat_template": str},
 }
-"""What `--engine` may set, by kind of model."""
+"""What `--engine` may set, by kind of model: what lm-eval's model types take, by their names. Who
+wants others writes lm-eval:TYPE:ARGS."""
+_INDIFFERENT = {
+    *("max_batch_size", "parallelize", "max_memory_per_gpu", "max_cpu_memory", "offload_folder"),
+    *("num_concurrent", "max_retries", "timeout"),
+}
+"""Those that say where and how fast, and so change no response."""
 
 
 def generation_spec(
@@ -140,17 +205,27 @@ def generation_spec(
     """
     # Only where it counts, so that the keys of all other responses stay what they were.
     told = {"system": options.system} if options.system else {}
-    return {
+    spec = {
         **chat.template_habits(model, options.chat_template),
         **told,
         "model": dict(model.identity),
         "chat_template": digest(options.chat_template) if options.chat_template else None,
-        "engine": dict(options.arguments),
+        "engine": {k: v for k, v in options.arguments.items() if k not in _INDIFFERENT},
         "asking": dict(asking),
-        "decoding": asdict(decoding),
+        "decoding": decoding.parts(),
         # Left out where nothing is said, so that keys stay what they were.
         **({"thinking": options.effort.parts()} if options.effort.parts() else {}),
     }
+    by_file = model.engine == "hf" and model.checkpoint and model.checkpoint.penalties
+    by_server = model.engine == "openai" and model.url != OPENAI_URL
+    if (by_file or by_server) and not decoding.further:
+        # Under the same key responses were once drawn with the checkpoint's penalties.
+        spec[OWN] = "left out"
+    return spec
+
+
+Keep = Callable[[list[Response]], None]
+"""Stores some responses."""
 
 
 class LoadedModel:
@@ -163,7 +238,7 @@ class LoadedModel:
 
     @property
     def chunk_size(self) -> int:
-        """Items per chunk: what a killed run can lose, and what is sorted by length together."""
+        """Items per chunk: what is sorted by length together."""
         batch = getattr(self._lm, "batch_size", None)
         return 4 * batch if isinstance(batch, int) and batch > 1 else 256
 
@@ -183,11 +258,20 @@ class LoadedModel:
         if (torch := sys.modules.get("torch")) and torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def ask(self, task: Any, positions: Sequence[int]) -> list[Response]:
-        """Return the responses to the documents of a task at these positions, in their order."""
+    def ask(
+        self, task: Any, positions: Sequence[int], keep: Keep = lambda _: None
+    ) -> list[Response]:
+        """Return the responses to the documents of a task at these positions, in their order.
+
+        Each is handed to `keep` as soon as it is there, a batch or a reply at a time.
+        """
         from lm_eval.evaluator import evaluate
         from lm_eval.utils import set_torch_seed
 
+        made = _Made(keep, getattr(self._lm, "count_tokens", lambda _: None))
+        hook = self._lm.cache_hook
+        if hasattr(hook, "begin"):
+            hook.begin(made.take)
         # Sampling is seeded by what is sampled: a resumed run draws what an unbroken one would.
         set_torch_seed(int(digest([self._decoding.seed, list(positions)])[:8], 16))
         with _model_errors():
@@ -202,28 +286,68 @@ class LoadedModel:
                 fewshot_as_multiturn=True,
                 log_samples=True,
             )
-        samples = results["samples"][task.config.task]
-        if task.OUTPUT_TYPE == "multiple_choice":
-            return [_choice(sample) for sample in samples]
-        texts = [str(sample["resps"][0][0]) for sample in samples]
-        outcomes = getattr(self._lm, "outcomes", None) or [RawResponse(text=text) for text in texts]
-        count = getattr(self._lm, "count_tokens", lambda text: None)
-        made = (
-            outcome.read(sample["doc"]["item_key"], str(sample["arguments"][0][0]), count)
-            for sample, outcome in zip(samples, outcomes, strict=True)
-        )
-        return [_begun(response, one["doc"]) for response, one in zip(made, samples, strict=True)]
+        if hasattr(hook, "begin"):
+            hook.flush()
+        return made.all(results["samples"][task.config.task], task.OUTPUT_TYPE)
 
 
-def _choice(sample: dict[str, Any]) -> Response:
+class _Made:
+    """The responses of a chunk, handed on as they come."""
+
+    def __init__(self, keep: Keep, count: Callable[[str], int | None]) -> None:
+        self._keep, self._count = keep, count
+        self._responses: dict[int, Response] = {}
+        """By the number of the document in the chunk."""
+        self._scored: defaultdict[int, dict[int, tuple[str, float]]] = defaultdict(dict)
+        """By that number and the option's: its prompt and log-probability."""
+
+    def take(self, completions: Sequence[Completion]) -> None:
+        """Take what a model has completed."""
+        fresh = {}
+        for request, answer in completions:
+            if isinstance(answer, RawResponse):
+                fresh[request.doc_id] = self._read(request.doc, str(request.args[0]), answer)
+                continue
+            scored = self._scored[request.doc_id]
+            scored[request.idx] = (str(request.args[0]), float(answer[0]))
+            if len(scored) == len(request.doc["options"]):
+                prompts, logprobs = zip(*(scored[i] for i in sorted(scored)), strict=True)
+                fresh[request.doc_id] = _choice(request.doc, prompts, logprobs)
+        self._responses |= fresh
+        if fresh:
+            self._keep(list(fresh.values()))
+
+    def all(self, samples: Sequence[Mapping[str, Any]], kind: str) -> list[Response]:
+        """Return the whole chunk, as lm-eval has it where a model did not tell of a response."""
+        found = []
+        for number, sample in enumerate(samples):
+            if number not in self._responses:
+                prompts = [str(arguments[0]) for arguments in sample["arguments"]]
+                answers = [answers[0] for answers in sample["resps"]]
+                if kind == "multiple_choice":
+                    made = _choice(sample["doc"], prompts, [float(one[0]) for one in answers])
+                else:
+                    text = RawResponse(text=str(answers[0]))
+                    made = self._read(sample["doc"], prompts[0], text)
+                self._keep([made])
+                self._responses[number] = made
+            found.append(self._responses[number])
+        return found
+
+    def _read(self, document: Mapping[str, Any], prompt: str, outcome: RawResponse) -> Response:
+        return _begun(outcome.read(document["item_key"], prompt, self._count), document)
+
+
+def _choice(
+    document: Mapping[str, Any], prompts: Sequence[str], logprobs: Sequence[float]
+) -> Response:
     """Return the likeliest option of a question, with the log-probability of each."""
-    logprobs = tuple(float(response[0][0]) for response in sample["resps"])
     likeliest = max(range(len(logprobs)), key=logprobs.__getitem__)
     return Response(
-        item_key=sample["doc"]["item_key"],
-        text=clean_text(str(sample["doc"]["options"][likeliest])),
-        prompt_hash=digest([str(arguments[0]) for arguments in sample["arguments"]]),
-        choice_logprobs=logprobs,
+        item_key=document["item_key"],
+        text=clean_text(str(document["options"][likeliest])),
+        prompt_hash=digest(list(prompts)),
+        choice_logprobs=tuple(logprobs),
     )
 
 
@@ -262,9 +386,7 @@ def load_model(model: ModelSpec, options: ModelOptions, decoding: Decoding) -> L
 
 def _construct(model: ModelSpec, options: ModelOptions, decoding: Decoding) -> Any:
     if model.engine == "lm-eval":
-        from lm_eval.api.registry import get_model
-
-        return keyed(get_model(model.target))(**model.arguments)
+        return _lm_eval_model(model, sampled=decoding.temperature > 0)
     module, name, extra = _RECORDING[model.engine]
     try:
         kind = getattr(import_module(module), name)
@@ -275,14 +397,14 @@ def _construct(model: ModelSpec, options: ModelOptions, decoding: Decoding) -> A
         return kind(
             model=model.target,
             base_url=f"{model.url}/chat/completions",
-            num_concurrent=_CONCURRENT_REQUESTS,
-            max_retries=5,
             seed=decoding.seed,
             tokenizer_backend=None,
             hosted=model.url == OPENAI_URL,
             effort=options.effort,
+            neutral=OWN not in decoding.further,
+            **{"num_concurrent": _CONCURRENT_REQUESTS, "max_retries": 5, **options.arguments},
         )
-    kind = partial(kind, pretrained=model.target, seed=decoding.seed, **options.arguments)
+    kind = partial(kind, model.checkpoint, seed=decoding.seed, **options.arguments)
     kind = partial(kind, chat_template_args=options.effort.template_arguments())
     if model.engine == "vllm":
         # 0 asks all at once, as "auto" does, but without vLLM's progress bar, which divides by
@@ -299,6 +421,31 @@ def _construct(model: ModelSpec, options: ModelOptions, decoding: Decoding) -> A
         thinking_budget=options.effort.budget,
     )
     fit_threads(loaded.model, rows=options.batch_size or _CPU_BATCH)
+    return loaded
+
+
+def _lm_eval_model(model: ModelSpec, *, sampled: bool) -> Any:
+    from lm_eval.api.registry import get_model
+
+    kind = keyed(get_model(model.target))
+    arguments = dict(model.arguments)
+    if "device" in inspect.signature(kind).parameters and "device" not in arguments:
+        import torch
+
+        if not torch.cuda.is_available():  # lm-eval's default is to fail then
+            arguments["device"] = "cpu"
+    if not sampled:  # draws depend on the whole chunk there, which is then made again as a whole
+        kind = type(kind.__name__, (Watched, kind), {})
+    try:
+        loaded = kind(**arguments)
+    except TypeError as error:
+        raise ModelError(f"{model.name}: {model.target} does not take this: {error}") from error
+    if not sampled:
+        loaded.cache_hook = CompletionHook(each=True)
+    if hasattr(getattr(loaded, "model", None), "generation_config"):
+        from mipo_eval.models.weights import draw_neutrally
+
+        draw_neutrally(loaded.model, sampled=sampled)
     return loaded
 
 
@@ -354,141 +501,3 @@ def read_chat_template(path: Path) -> str:
     except (UnicodeDecodeError, TemplateSyntaxError) as error:
         raise ConfigError(f"chat_template={path} is not a Jinja template: {error}") from error
     return text
-
-
-class Seeds:
-    """Hands out the seeds of the requests a model is working on, by what it sees of them."""
-
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
-        self._waiting: defaultdict[str, deque[int]] = defaultdict(deque)
-
-    def expect(self, requests: Iterable[Any], names: Iterable[str]) -> None:
-        """Take the requests (lm-eval instances) to be generated for, and the prompt of each."""
-        self._waiting.clear()
-        for request, name in zip(requests, names, strict=True):
-            self._waiting[name].append(item_seed(self._seed, str(request.doc["item_key"])))
-
-    def take(self, name: str) -> int:
-        """Return the seed of the next request with this prompt; equal prompts come in order."""
-        return self._waiting[name].popleft()
-
-    def first(self, name: str) -> int:
-        """Return the seed of the only request with this prompt, however often it is sent."""
-        return self._waiting[name][0]
-
-
-def item_seed(seed: int, item_key: str) -> int:
-    """Return the seed of one item's draw, 0 to 2^31 - 1, which every engine takes."""
-    return int(digest([seed, item_key])[:8], 16) >> 1
-
-
-def rounds(names: Sequence[str]) -> list[list[int]]:
-    """Split positions into rounds in which no name comes twice, as few as possible.
-
-    Example:
-        >>> rounds(["a", "b", "a"])
-        [[0, 1], [2]]
-    """
-    seen: Counter[str] = Counter()
-    found: defaultdict[int, list[int]] = defaultdict(list)
-    for position, name in enumerate(names):
-        found[seen[name]].append(position)
-        seen[name] += 1
-    return [found[number] for number in sorted(found)]
-
-
-class CompletionHook:
-    """Stands where lm-eval keeps its response cache, and sees each completion as it is made.
-
-    Models announce how a completion ended (`announce`) just before lm-eval hands its text to the
-    cache (`add_partial`), in the same order: the two together are one outcome.
-    """
-
-    def __init__(self) -> None:
-        self._announced: deque[RawResponse] = deque()
-        self._made: defaultdict[str, deque[RawResponse]] = defaultdict(deque)
-
-    def announce(self, outcomes: Iterable[RawResponse]) -> None:
-        """Queue how the next completions ended; their texts follow."""
-        self._announced.extend(outcomes)
-
-    def add_partial(self, attr: str, request: Any, text: str) -> None:
-        """Take the text of a completion (lm-eval's name and signature)."""
-        how = self._announced.popleft() if self._announced else RawResponse()
-        self._made[str(request[0])].append(how if how.reason else replace(how, text=text))
-
-    def take(self, context: str) -> RawResponse | None:
-        """Return the next outcome for a context; equal contexts come out in order."""
-        made = self._made.get(context)
-        return made.popleft() if made else None
-
-
-def _refusal(request: Any) -> RawResponse | None:
-    """Return the outcome of a request that has no prompt, or None."""
-    prompt = request.args[0]
-    return RawResponse(reason=str(prompt), final=True) if isinstance(prompt, chat.Refused) else None
-
-
-class Recording:
-    """What our subclasses of lm-eval's models have in common; goes before lm-eval's class."""
-
-    outcomes: list[RawResponse]
-    """Of the last `generate_until`, in the order of its requests."""
-
-    def _record(self, seed: int) -> None:
-        """Begin to record; last in `__init__`."""
-        self.cache_hook = CompletionHook()
-        self._seeds = Seeds(seed)
-        self.add_bos_token = False  # the template's affair: see `models.chat`
-
-    def apply_chat_template(self, *args: Any, **kwargs: Any) -> Any:
-        """Return a conversation as the model reads it (lm-eval's name), or why it cannot."""
-        try:
-            return super().apply_chat_template(*args, **kwargs)  # type: ignore[misc]
-        except chat.ChatTemplateError as error:
-            return chat.Refused(error)
-
-    def _names(self, sent: list[Any]) -> list[str]:
-        """Return what the model sees of each request, by which it takes its seed."""
-        return [str(request.args[0]) for request in sent]
-
-    def generate_until(self, requests: list[Any], disable_tqdm: bool = True) -> list[str]:
-        """Generate for the requests that fit, and record (lm-eval's name and signature)."""
-        refused = [_refusal(request) or self._too_long(request) for request in requests]
-        sent = [request for request, no in zip(requests, refused, strict=True) if no is None]
-        texts = iter(self._generate(sent) if sent else [])
-        self.outcomes = []
-        for request, no in zip(requests, refused, strict=True):
-            made = no or RawResponse(text=next(texts))
-            self.outcomes.append(no or self.cache_hook.take(str(request.args[0])) or made)
-        return [outcome.text or "" for outcome in self.outcomes]
-
-    def loglikelihood(
-        self, requests: list[Any], disable_tqdm: bool = True
-    ) -> list[tuple[float, bool]]:
-        """Score continuations, without lm-eval's own bar."""
-        if no := next(filter(None, map(_refusal, requests)), None):
-            raise ModelError(str(no.reason))
-        scored: list[tuple[float, bool]] = super().loglikelihood(requests, disable_tqdm=True)  # type: ignore[misc]
-        return scored
-
-    def count_tokens(self: Any, text: str) -> int | None:
-        """Return how many tokens a text has; None where only a server knows."""
-        if self.tokenizer is None:
-            return None
-        return len(self.tokenizer(text, add_special_tokens=False)["input_ids"])
-
-    def _generate(self, sent: list[Any]) -> list[str]:
-        self._seeds.expect(sent, self._names(sent))
-        texts: list[str] = super().generate_until(sent, disable_tqdm=True)  # type: ignore[misc]
-        return texts
-
-    def _too_long(self: Any, request: Any) -> RawResponse | None:
-        """Return the outcome of a request that must not be sent, or None."""
-        context, arguments = request.args
-        tokens = len(self.tok_encode(context))
-        if tokens + int(arguments.get("max_gen_toks", self.max_gen_toks)) <= self.max_length:
-            return None
-        reason = "prompt longer than the model's context"
-        return RawResponse(reason=reason, final=True, prompt_tokens=tokens)

@@ -8,25 +8,44 @@ from lm_eval.models.huggingface import HFLM
 from transformers import LogitsProcessor, LogitsProcessorList
 from transformers.utils.logging import disable_progress_bar
 
-from mipo_eval.models.lm_eval import Recording
+from mipo_eval.checkpoints import Checkpoint
 from mipo_eval.models.raw_response import RawResponse
+from mipo_eval.models.recording import Recording
 from mipo_eval.models.thinking import decoded
 from mipo_eval.models.thinking_budget import budgets
+from mipo_eval.models.weights import draw_neutrally, with_adapter
+
+_CHOSEN = ("temperature", "top_p", "top_k", "min_p")
+"""The settings that `_Draw` follows; what else there is, `generate` does before."""
 
 
 class RecordingHFLM(Recording, HFLM):  # type: ignore[misc]
-    """HFLM whose last `generate_until` can be asked for its outcomes."""
+    """HFLM that tells how each response ended."""
 
+    _model: Any
     _largest_batch: int | None = None
     _contexts: Sequence[str] = ()
 
     def __init__(
-        self, *args: Any, seed: int = 0, thinking_budget: int | None = None, **kwargs: Any
+        self,
+        checkpoint: Checkpoint,
+        *,
+        seed: int = 0,
+        thinking_budget: int | None = None,
+        **kwargs: Any,
     ) -> None:
         disable_progress_bar()
-        super().__init__(*args, **kwargs)
+        checkpoint.require_loadable()
+        self._checkpoint = checkpoint
+        own = {"tokenizer": str(checkpoint.tokenizer)} if checkpoint.adapter else {}
+        super().__init__(str(checkpoint.folder), **own, **kwargs)
+        draw_neutrally(self.model)
         self._budget = thinking_budget
         self._record(seed)
+
+    def _create_model(self, *args: Any, **kwargs: Any) -> None:
+        super()._create_model(*args, **kwargs)
+        self._model = with_adapter(self._model, self._checkpoint)
 
     def _detect_batch_size(self, requests: Any = None, pos: int = 0) -> int:
         # lm-eval would search again for every chunk.
@@ -46,10 +65,16 @@ class RecordingHFLM(Recording, HFLM):  # type: ignore[misc]
         text: str = super().tok_decode(tokens, skip_special_tokens=skip_special_tokens)
         return text
 
+    def _model_call(self, *args: Any, **kwargs: Any) -> Any:
+        self.cache_hook.flush()  # what the batch before has shown
+        return super()._model_call(*args, **kwargs)
+
     def _model_generate(self, context: Any, max_length: int, stop: list[str], **kwargs: Any) -> Any:
+        self.cache_hook.flush()  # the batch before
         processors = LogitsProcessorList()
         if kwargs.get("do_sample"):
-            kwargs |= self._drawing(kwargs.pop("temperature"), kwargs.pop("top_p"))
+            chosen = {name: kwargs.pop(name) for name in _CHOSEN if name in kwargs}
+            kwargs |= self._drawing(**chosen)
             processors += kwargs.pop("logits_processor")
         # Last: what must be written is not drawn.
         processors += budgets(self.tokenizer, self._budget, context) or []
@@ -63,20 +88,11 @@ class RecordingHFLM(Recording, HFLM):  # type: ignore[misc]
         )
         return tokens
 
-    def _drawing(self, temperature: float, top_p: float) -> dict[str, Any]:
-        """Return what makes `generate` take each row's own draw as if it were the likeliest.
-
-        It also keeps habits of the checkpoint's generation_config (top_k, a repetition penalty)
-        out: a draw is from the model itself.
-        """
+    def _drawing(self, **chosen: Any) -> dict[str, Any]:
+        """Return what makes `generate` take each row's own draw as if it were the likeliest."""
         seeds = [self._seeds.take(context) for context in self._contexts]
-        draw = _Draw(seeds, temperature, top_p)
-        return {
-            "do_sample": False,
-            "temperature": 0.0,
-            "repetition_penalty": 1.0,
-            "logits_processor": LogitsProcessorList([draw]),
-        }
+        draw = LogitsProcessorList([_Draw(seeds, **chosen)])
+        return {"do_sample": False, "temperature": 0.0, "logits_processor": draw}
 
     def _ended(
         self, row: list[int], stop: list[str], *, room: int, prompt_tokens: int
@@ -101,13 +117,28 @@ class _Draw(LogitsProcessor):  # type: ignore[misc]
     row: what other rows there are changes nothing.
     """
 
-    def __init__(self, seeds: Sequence[int], temperature: float, top_p: float) -> None:
+    def __init__(
+        self,
+        seeds: Sequence[int],
+        temperature: float,
+        top_p: float = 1.0,
+        top_k: int = 0,
+        min_p: float = 0.0,
+    ) -> None:
         self._streams = [torch.Generator().manual_seed(seed) for seed in seeds]
         self._temperature, self._top_p = temperature, top_p
+        self._top_k, self._min_p = top_k, min_p
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Return (rows, vocabulary) scores: 0 for the drawn token, -inf for all others."""
-        likely = (scores.double() / self._temperature).softmax(dim=1)
+        logits = scores.double() / self._temperature
+        if 0 < self._top_k < logits.shape[1]:  # first, as in transformers and vLLM
+            least = logits.topk(self._top_k, dim=1).values[:, -1:]
+            logits = logits.masked_fill(logits < least, -torch.inf)
+        likely = logits.softmax(dim=1)
+        if self._min_p:
+            likely = likely.masked_fill(likely < self._min_p * likely.amax(dim=1, keepdim=True), 0)
+            likely = likely / likely.sum(dim=1, keepdim=True)
         if self._top_p < 1:
             ordered, order = likely.sort(dim=1, descending=True)
             outside = ordered.cumsum(dim=1) - ordered >= self._top_p

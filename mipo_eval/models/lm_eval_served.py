@@ -13,14 +13,20 @@ from mipo_eval.keys import canonical_json
 from mipo_eval.models.chat import without_system
 from mipo_eval.models.credentials import credential
 from mipo_eval.models.effort import Effort
-from mipo_eval.models.lm_eval import Recording, rounds
 from mipo_eval.models.lm_eval_keyed import Keyed
 from mipo_eval.models.openai import given_thinking
 from mipo_eval.models.raw_response import FINISHED, RawResponse
+from mipo_eval.models.recording import Recording, rounds
 from mipo_eval.models.served_prompt import served_prompt_end
 from mipo_eval.models.thinking import continued, marked
 
 _REFUSED = {400, 404, 413, 422}
+_UNKNOWN_WORDS = {400, 422}
+_PLAINLY = "without what is neutral"
+"""Marks the settings of a request that is sent once more; never sent itself."""
+_GREEDY: dict[str, Any] = {"repetition_penalty": 1.0}
+_SAMPLED: dict[str, Any] = {**_GREEDY, "top_k": -1, "min_p": 0.0}
+"""What is neutral, in the words of vLLM and SGLang."""
 
 
 _PATIENCE = ClientTimeout(total=120)
@@ -31,14 +37,23 @@ def _has_system_turn(request: Any) -> bool:
 
 
 class RecordingChatCompletion(Keyed, Recording, LocalChatCompletion):  # type: ignore[misc]
-    """LocalChatCompletion whose last `generate_until` can be asked for its outcomes.
+    """LocalChatCompletion that tells how each response ended.
 
-    A server that stops answering is a ModelError.
+    A server that stops answering is a ModelError. vLLM and SGLang follow the generation_config of
+    their checkpoint wherever a request says nothing, so requests say what is neutral; a server that
+    does not know the words is asked without them.
+
+    Args:
+        hosted: whether it is OpenAI's own, which has no such habits.
+        neutral: whether the checkpoint's own way of drawing is to be kept out.
     """
 
-    def __init__(self, *, hosted: bool, effort: Effort, seed: int = 0, **kwargs: Any) -> None:
+    def __init__(
+        self, *, hosted: bool, effort: Effort, neutral: bool = True, seed: int = 0, **kwargs: Any
+    ) -> None:
         super().__init__(seed=seed, **kwargs)
         self._hosted = hosted
+        self._neutral = neutral and not hosted
         self._effort = effort
         url = self.base_url.removesuffix("/chat/completions")
         self._prompt_end = served_prompt_end(url, self.model, effort)
@@ -46,7 +61,7 @@ class RecordingChatCompletion(Keyed, Recording, LocalChatCompletion):  # type: i
         """Whether it can be asked to go on with a turn that has begun: OpenAI would answer it."""
         self.folds_system: bool | None = False if hosted else None
         """Whether system prompts stand before the first user turn; None until one is to be sent."""
-        self._record(seed)
+        self._record(seed, each=True)
 
     def _too_long(self, request: Any) -> None:
         """Leave it to the server, which knows its context."""
@@ -86,6 +101,8 @@ class RecordingChatCompletion(Keyed, Recording, LocalChatCompletion):  # type: i
         payload: dict[str, Any] = super()._create_payload(*args, **kwargs)
         if payload["temperature"] > 0:
             payload["seed"] = self._seeds.first(canonical_json(payload["messages"]))
+        if not payload.pop(_PLAINLY, False) and self._neutral:
+            payload = _GREEDY | payload if payload["temperature"] == 0 else _SAMPLED | payload
         if not any(payload.get("stop") or []):
             payload.pop("stop", None)  # an empty stop string is refused by some servers
         if self.folds_system:
@@ -98,6 +115,7 @@ class RecordingChatCompletion(Keyed, Recording, LocalChatCompletion):  # type: i
 
     async def amodel_call(self, *args: Any, **kwargs: Any) -> Any:
         """Send one request; a refusal is this item's outcome, lm-eval retries other errors."""
+        with_words = self._neutral
         try:
             return await super().amodel_call(*args, **kwargs)
         except ClientResponseError as error:
@@ -106,6 +124,12 @@ class RecordingChatCompletion(Keyed, Recording, LocalChatCompletion):  # type: i
                 raise ModelError(f"{self.base_url} {wanted} (HTTP {error.status})") from error
             if error.status not in _REFUSED:
                 raise
+            if with_words and error.status in _UNKNOWN_WORDS:
+                with suppress(ClientResponseError):  # then it was refused for its own sake
+                    plainly = {**kwargs, "gen_kwargs": {**kwargs["gen_kwargs"], _PLAINLY: True}}
+                    answer = await super().amodel_call(*args, **plainly)
+                    self._neutral = False
+                    return answer
             reason = f"the server refused the request (HTTP {error.status})"
             self.cache_hook.announce([RawResponse(reason=reason)])
             for key in kwargs["cache_keys"]:

@@ -1,23 +1,27 @@
 """lm-eval's in-process `vllm` model, keeping why each response ended."""
 
 import atexit
-import json
 import weakref
-from pathlib import Path
 from typing import Any
 
 from lm_eval.models.vllm_causallms import VLLM
 
-from mipo_eval.models.lm_eval import Recording
+from mipo_eval.checkpoints import Checkpoint
 from mipo_eval.models.raw_response import FINISHED, RawResponse
+from mipo_eval.models.recording import Recording
 from mipo_eval.models.thinking import decoded
+from mipo_eval.models.vllm import adapter_arguments, own_dtype
 
 
 class RecordingVLLM(Recording, VLLM):  # type: ignore[misc]
-    """VLLM whose last `generate_until` can be asked for its outcomes."""
+    """VLLM that tells how each response ended."""
 
-    def __init__(self, pretrained: str, *, seed: int = 0, **kwargs: Any) -> None:
-        super().__init__(pretrained, seed=seed, **{"dtype": _dtype(pretrained)} | kwargs)
+    def __init__(self, checkpoint: Checkpoint, *, seed: int = 0, **kwargs: Any) -> None:
+        own = {"dtype": own_dtype(checkpoint), **adapter_arguments(checkpoint)}
+        if checkpoint.adapter:
+            own |= {"lora_local_path": str(checkpoint.adapter)}
+            own |= {"tokenizer": str(checkpoint.tokenizer)}
+        super().__init__(str(checkpoint.folder), seed=seed, **own | kwargs)
         self._record(seed)
         # The engine is a process that the interpreter would wait for at its end, for ever.
         atexit.register(_shut_down, weakref.ref(self.model.llm_engine.engine_core))
@@ -41,6 +45,7 @@ class RecordingVLLM(Recording, VLLM):  # type: ignore[misc]
     def _model_generate(
         self, requests: Any, generate: bool = False, sampling_params: Any = None
     ) -> Any:
+        self.cache_hook.flush()  # the batch before
         if generate and sampling_params:
             for tokens, sampling in zip(requests, sampling_params, strict=True):
                 if sampling.temperature > 0:
@@ -64,9 +69,3 @@ def _shut_down(engine: "weakref.ref[Any]") -> None:
     running = engine()
     if running is not None:
         running.shutdown()
-
-
-def _dtype(folder: str) -> str:
-    """Return the precision the checkpoint says it has; vLLM's own choice halves float32."""
-    config = json.loads(Path(folder, "config.json").read_text(encoding="utf-8"))
-    return str(config.get("dtype") or config.get("torch_dtype") or "auto")

@@ -15,6 +15,9 @@ checker, demo         the demo world's rule, which judges, and its base model, w
 NAME                  for --model a checkpoint, by folder or hub id; for --judge a preset, by name
                       or by YAML file, with @URL where another server has its model
 
+Wherever a checkpoint is named, NAME@REVISION is one commit, branch or tag of a hub's repository; a
+LoRA adapter is a checkpoint too, on the base its configuration names, or ADAPTER,base=NAME.
+
 A model under evaluation is identified by what it is (a checkpoint by its content, a served model by
 its name and URL), so that two models never share a name's results.
 """
@@ -29,12 +32,7 @@ from operator import attrgetter
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from mipo_eval.checkpoints import (
-    check_checkpoint,
-    checkpoint_folder,
-    fingerprint,
-    has_chat_template,
-)
+from mipo_eval.checkpoints import BASE, Checkpoint, find_checkpoint, split_base
 from mipo_eval.errors import ConfigError
 from mipo_eval.models.base import Backend, Limits
 from mipo_eval.models.credentials import host_variables
@@ -103,6 +101,7 @@ KINDS: Mapping[str, Kind] = {
     "lm-eval": Kind(form="lm-eval:TYPE:key=value,...", engine="lm-eval"),
 }
 _DEMO = "mipo_eval.demo.model:base_model"
+_LM_EVAL = "mipo_eval.models.lm_eval_types"
 JUDGES = ", ".join(kind.form for kind in KINDS.values() if kind.backend)
 """What is asked by name as a judge, beside presets."""
 _MODELS = ", ".join(["PATH", *(kind.form for kind in KINDS.values() if kind.engine)])
@@ -125,6 +124,7 @@ class ModelName:
         if self.kind == "scripted":
             return self.kind
         plain = self.text if self.kind == "lm-eval" else self.name or self.text
+        plain, _ = split_base(plain)
         return plain.rstrip("/").rsplit("/", 1)[-1]
 
 
@@ -139,6 +139,8 @@ def read_name(text: str) -> ModelName:
     kind = KINDS.get(prefix)
     if kind is None or (kind.takes and not colon):  # "openai" alone may be a folder
         name, url = _split_url(text)
+        if BASE in text or ("/" in name and not name.endswith((".yaml", ".yml"))):
+            name, url = text, ""  # a checkpoint's name goes on behind @
         return ModelName(text=text, kind=None, name=name, url=url)
     name, url = _split_url(rest) if kind.served else (rest, "")
     return ModelName(text=text, kind=prefix, name=name, url=url)
@@ -185,6 +187,8 @@ class ModelSpec:
     engine: Engine
     target: str
     """Folder of the checkpoint, the served model's name, or the lm-eval model type."""
+    checkpoint: Checkpoint | None = None
+    """What is in the folder."""
     url: str | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of an lm-eval model type."""
@@ -242,34 +246,31 @@ def _served(named: ModelName) -> ModelSpec:
 
 def _lm_eval_type(named: ModelName) -> ModelSpec:
     kind, _, text = named.name.partition(":")
-    pairs = [part.partition("=") for part in text.split(",") if part]
-    if any(not mark for _, mark, _ in pairs):
-        raise ConfigError(f"--model {named.text!r}: write lm-eval:TYPE:key=value,key=value")
-    arguments = {key: value for key, _, value in pairs}
-    if "trust_remote_code" in arguments:
-        reason = "a checkpoint must not run its own code"
-        raise ConfigError(f"trust_remote_code is not allowed: {reason}")
+    arguments = _imported(f"{_LM_EVAL}:read_arguments")(named.text, text)
+    length = arguments.get("max_length") or arguments.get("max_model_len")
     return ModelSpec(
         name=named.text,
         engine="lm-eval",
         target=kind,
         arguments=arguments,
-        identity={"engine": f"lm-eval:{kind}", **arguments},
+        identity=_imported(f"{_LM_EVAL}:identity")(kind, arguments),
+        max_length=length if isinstance(length, int) else None,
     )
 
 
 def _checkpoint(name: str, engine: Engine) -> ModelSpec:
-    folder = checkpoint_folder(checkpoint_name(name))
-    config = check_checkpoint(name, folder)
-    length = config.get("max_position_embeddings")
+    found = find_checkpoint(checkpoint_name(name))
+    length = found.config.get("max_position_embeddings")
+    kind = found.config.get("model_type")
     return ModelSpec(
         name=name,
         engine=engine,
-        target=str(folder),
-        identity={"engine": engine, "checkpoint": fingerprint(folder)},
+        target=str(found.folder),
+        checkpoint=found,
+        identity={"engine": engine, **found.identity},
         max_length=length if isinstance(length, int) else None,
-        has_chat_template=has_chat_template(folder),
-        model_type=kind if isinstance(kind := config.get("model_type"), str) else None,
+        has_chat_template=found.has_chat_template,
+        model_type=kind if isinstance(kind, str) else None,
     )
 
 

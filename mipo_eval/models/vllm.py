@@ -6,11 +6,15 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-from mipo_eval.errors import BackendError
+from mipo_eval.checkpoints import Checkpoint
+from mipo_eval.errors import BackendError, ModelError
 from mipo_eval.models.base import Failure, Reply, Request
 from mipo_eval.models.chat import with_chat_form
 from mipo_eval.models.hf import CheckpointBackend, Outcome, PromptRow
 from mipo_eval.models.thinking import written
+
+_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""What vLLM takes as the largest rank of adapters."""
 
 
 class VllmBackend(CheckpointBackend):
@@ -36,8 +40,7 @@ class VllmBackend(CheckpointBackend):
         dtype: str = "auto",
     ) -> None:
         super().__init__(model)
-        own = self._config.get("dtype") or self._config.get("torch_dtype") or "auto"
-        self._dtype = str(own) if dtype == "auto" else dtype
+        self._dtype = own_dtype(self.checkpoint) if dtype == "auto" else dtype
         self._tensor_parallel_size = tensor_parallel_size
         self._max_model_len = max_model_len
 
@@ -62,6 +65,7 @@ class VllmBackend(CheckpointBackend):
             [{"prompt_token_ids": row.prompt} for row in batch],
             [_parameters(row.request, held=self._is_held(row)) for row in batch],
             use_tqdm=False,
+            lora_request=self._adapter,
         )
         return [
             (row.request, self._reply(row, out)) for row, out in zip(batch, outputs, strict=True)
@@ -89,6 +93,14 @@ class VllmBackend(CheckpointBackend):
         return written(self._tokenizer, row.prompt, answer.token_ids, answer.text)
 
     @cached_property
+    def _adapter(self) -> Any:
+        if self.checkpoint.adapter is None:
+            return None
+        from vllm.lora.request import LoRARequest
+
+        return LoRARequest("adapter", 1, str(self.checkpoint.adapter))
+
+    @cached_property
     def _tokenizer(self) -> Any:
         return with_chat_form(self._llm.get_tokenizer())
 
@@ -97,7 +109,9 @@ class VllmBackend(CheckpointBackend):
         from vllm import LLM
 
         llm = LLM(
-            model=str(self.folder),
+            model=str(self.checkpoint.folder),
+            tokenizer=str(self.checkpoint.tokenizer),
+            **adapter_arguments(self.checkpoint),
             tensor_parallel_size=self._tensor_parallel_size,
             max_model_len=self._max_model_len,
             dtype=self._dtype,
@@ -107,6 +121,31 @@ class VllmBackend(CheckpointBackend):
         # The engine is a process that the interpreter would wait for at its end, for ever.
         atexit.register(llm.llm_engine.engine_core.shutdown)
         return llm
+
+
+def own_dtype(checkpoint: Checkpoint) -> str:
+    """Return the precision a checkpoint says it has; vLLM's own choice halves float32."""
+    return str(checkpoint.config.get("dtype") or checkpoint.config.get("torch_dtype") or "auto")
+
+
+def adapter_arguments(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return what vLLM's engine is told of a checkpoint's adapter.
+
+    Raises:
+        ModelError: vLLM does not run adapters of its kind.
+    """
+    if checkpoint.adapter is None:
+        return {}
+    how = checkpoint.adapter_config
+    kind, ranks = how.get("peft_type"), [how.get("r"), *how.get("rank_pattern", {}).values()]
+    rank = max((rank for rank in ranks if isinstance(rank, int)), default=0)
+    if kind != "LORA" or how.get("use_dora") or rank > _RANKS[-1]:
+        what = "DoRA" if how.get("use_dora") else f"{kind} of rank {rank}"
+        raise ModelError(
+            f"{checkpoint.name} is an adapter that vLLM does not run ({what}, not LoRA of rank "
+            f"{_RANKS[-1]} at most): use hf:{checkpoint.name}, or merge it into its base"
+        )
+    return {"enable_lora": True, "max_lora_rank": next(one for one in _RANKS if one >= rank)}
 
 
 def _parameters(request: Request, *, held: bool) -> Any:

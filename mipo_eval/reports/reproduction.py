@@ -18,6 +18,9 @@ _FROM_COMMAND = ("suite", "limit", "data", "engine")
 """Options that only the recorded command line knows; all others follow from what is stored."""
 _FLAGS = ("controls",)
 
+_BY_NAME = ("top_k", "min_p", "repetition_penalty")
+"""What `--decoding` takes of what else changes the choice of tokens."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reproduction:
@@ -91,8 +94,15 @@ def _options(run: Run, spec: Mapping[str, Any]) -> dict[str, str]:
     decoding = spec.get("decoding")
     if not isinstance(decoding, Mapping):
         raise ConfigError(f"run {run.run_id[:12]} was imported: it has no command to repeat")
-    wanted = [key for key in ("max_tokens", "temperature", "top_p") if key in decoding]
-    found["decoding"] = ",".join(f"{key}={decoding[key]:g}" for key in wanted)
+    further = decoding.get("further") or {}
+    chosen = {
+        key: decoding[key] for key in ("max_tokens", "temperature", "top_p") if key in decoding
+    }
+    chosen |= {key: further[key] for key in _BY_NAME if key in further}
+    given_so = [f"{key}={value:g}" for key, value in chosen.items()]
+    if further.keys() - set(_BY_NAME):  # lists and the like, which only the checkpoint can name
+        given_so.append("generation_config=checkpoint")
+    found["decoding"] = ",".join(given_so)
     found["seed"] = str(run.seed)
     if run.prompting:
         found["prompting"] = run.prompting

@@ -243,7 +243,7 @@ def test_only_our_own_progress_is_on_the_terminal(tiny_model: Path, tmp_path: Pa
 def test_a_killed_run_continues_where_it_was(
     tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], how: signal.Signals
 ) -> None:
-    write_items(Path("tea.jsonl"), _items(60))
+    write_items(Path("tea.jsonl"), _items(240))  # work enough to outlast whoever looks at the store
     argv = ["--model", str(tiny_model), "--suite", "tea.jsonl", "--decoding", "max_tokens=12"]
     argv += ["--engine", "batch_size=2"]  # chunks of 8 items
     process = _start([*argv, "--store", "killed.db"], str(tmp_path))
@@ -252,7 +252,7 @@ def test_a_killed_run_continues_where_it_was(
     code = process.wait(HANG)
     assert code == (130 if how is signal.SIGINT else -how)
     kept = _stored("killed.db")
-    assert 8 <= kept < 60
+    assert 8 <= kept < 240
     resumed = _run(capsys, *argv, "--store", "killed.db")
     whole = _run(capsys, *argv, "--store", "whole.db")
     assert resumed == whole
@@ -272,13 +272,23 @@ def test_a_killed_run_continues_where_it_was(
         (["--model", "x", "--suite", "ca", "--decoding", "beams=3"], "known are max_tokens"),
         (["--model", "x", "--suite", "ca", "--decoding", "top_p=two"], "'two' is not a number"),
         (["--model", "x", "--suite", "ca", "--decoding", "top_p=0"], "top_p lies in (0, 1]"),
+        (["--model", "x", "--suite", "ca", "--decoding", "min_p=1"], "min_p in [0, 1)"),
+        (["--model", "x", "--suite", "ca", "--decoding", "top_k=-1"], "top_k is 0 or more"),
+        (
+            ["--model", "demo", "--suite", "demo", "--decoding", "generation_config=mine"],
+            "generation_config can only be checkpoint",
+        ),
+        (
+            ["--model", "demo", "--suite", "demo", "--engine", "parallelize=maybe"],
+            "'maybe' is neither true nor false",
+        ),
         (
             ["--model", "lm-eval:dummy", "--suite", "ca", "--engine", "chat_template=t.jinja"],
             "chat_template=t.jinja cannot be read",
         ),
         (
             ["--model", "openai:m", "--suite", "ca", "--engine", "dtype=x"],
-            "known are scoring_model",
+            "known are num_concurrent, max_retries, timeout, scoring_model",
         ),
         (["--model", "x", "--suite", "ca", "--max-cost", "0"], "0 is not in the range x>0"),
         (["--model", "x", "--suite", "ca", "--judge", "checker", "--batch"], "no batch service"),

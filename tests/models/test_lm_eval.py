@@ -6,10 +6,12 @@ import pytest
 
 from mipo_eval.errors import ConfigError, ModelError
 from mipo_eval.models.lm_eval import (
+    ENGINE_SETTINGS,
     Decoding,
     LoadedModel,
     ModelOptions,
     decoding_for,
+    generation_spec,
     load_model,
     load_task,
     read_chat_template,
@@ -159,3 +161,31 @@ def test_weights_that_do_not_fit_the_configuration(tmp_path: Path) -> None:
     (broken / "model.safetensors").write_bytes(b"not a tensor in sight")
     with pytest.raises(ModelError, match="the model failed: "):
         _load(broken, Decoding())
+
+
+@pytest.mark.parametrize("kind", ["hf", "openai"])
+def test_engine_settings_are_lm_evals_own(kind: str) -> None:
+    import inspect
+
+    from lm_eval.models.api_models import TemplateAPI
+    from lm_eval.models.huggingface import HFLM
+
+    ours = {"chat_template"}
+    of_transformers = {"attn_implementation"}  # lm-eval hands on what it does not know
+    taken = inspect.signature({"hf": HFLM, "openai": TemplateAPI}[kind]).parameters.keys()
+    assert ENGINE_SETTINGS[kind].keys() <= taken | ours | of_transformers
+
+
+def test_what_says_where_and_how_fast_makes_no_other_responses(tiny_model: Path) -> None:
+    def spec(**arguments: object) -> object:
+        options = ModelOptions(arguments=arguments)  # type: ignore[arg-type]
+        return generation_spec(_spec(tiny_model), options, Decoding(), asking={})
+
+    assert spec(parallelize=True, offload_folder="x") == spec()
+    assert spec(max_length=128) != spec()
+
+
+def test_engine_settings_reach_the_model(tiny_model: Path) -> None:
+    options = ModelOptions(arguments={"max_length": 128, "add_bos_token": False})
+    loaded = load_model(_spec(tiny_model), options, Decoding(max_tokens=4))
+    assert (loaded._lm.max_length, loaded._lm.add_bos_token) == (128, False)

@@ -8,12 +8,11 @@ import torch
 from mipo_eval.models.lm_eval import (
     Decoding,
     ModelOptions,
-    item_seed,
     load_model,
     load_task,
-    rounds,
 )
 from mipo_eval.models.lm_eval_hf import _Draw
+from mipo_eval.models.recording import item_seed, rounds
 from mipo_eval.models.spec import ModelSpec, parse_model
 from mipo_eval.records import Item, Response
 from mipo_eval.tasks.items import write_items

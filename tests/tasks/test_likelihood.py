@@ -173,7 +173,7 @@ def test_refusals() -> None:
         list(draw_contexts(items(["a", "a"]), 2))
     with pytest.raises(ConfigError, match="1 contexts: retrieval needs at least 2"):
         list(draw_contexts(items(["a", "b"]), 1))
-    with pytest.raises(ModelError, match=r"scoring model \./nowhere cannot be loaded"):
+    with pytest.raises(ModelError, match=r"there is no checkpoint at \./nowhere"):
         ScoringModel.load("./nowhere")
 
 
