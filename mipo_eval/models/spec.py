@@ -21,6 +21,7 @@ import ipaddress
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from operator import attrgetter
+from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -105,7 +106,8 @@ class ModelName:
         if self.kind == "scripted":
             return self.kind
         plain = self.text if self.kind == "lm-eval" else self.name or self.text
-        return plain.rstrip("/").rsplit("/", 1)[-1]
+        last = plain.rstrip("/").rsplit("/", 1)[-1]
+        return Path(plain).resolve().name if last in {".", ".."} else last
 
 
 def read_name(text: str) -> ModelName:
