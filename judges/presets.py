@@ -19,7 +19,7 @@ from mipo_eval.errors import ConfigError
 from mipo_eval.judges.judge import PAIR_SLOTS, RATING_OPTIONAL_SLOTS, RATING_SLOTS, Judge, Protocol
 from mipo_eval.judges.prompt import Prompt, load_prompt
 from mipo_eval.models.base import Limits, Purse, Sampling
-from mipo_eval.models.effort import check_effort, checked_effort
+from mipo_eval.models.effort import check_effort, check_room, checked_effort
 from mipo_eval.models.spec import JUDGES, ModelName, load_backend, read_name
 from mipo_eval.settings import read_yaml
 
@@ -188,6 +188,7 @@ def load_judge(
     limits = _limits(named.name, preset.limits, limits)
     sampling = preset.sampling()
     check_effort(sampling.effort, read_name(where).kind or "", where=f"the judge {name}")
+    check_room(sampling.effort, sampling.max_tokens, where=f"the judge {name}")
     return Judge(
         name=name,
         spec=spec,

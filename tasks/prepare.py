@@ -9,7 +9,7 @@ import json
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -40,6 +40,8 @@ _HOPELESS = 50
 _SHOWN = 2_000
 """Characters of a bad reply that are shown back to the model."""
 _REPLY_TOKENS = 512
+USUAL = Sampling(max_tokens=_REPLY_TOKENS)
+"""How an extractor is asked that is named without a preset."""
 _SAMPLES = 3
 """Items, and pairs of near-duplicates, that the report shows."""
 
@@ -109,13 +111,15 @@ class Preparation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Models:
-    """Who is asked, and where the answers are kept."""
+    """Who is asked and how, and where the answers are kept."""
 
     store: Store
     extractor: Backend
     reference: Backend | None = None
     """Writes Multifaceted-Bench's reference responses; None keeps the published ones, which
     follow all four preferences of an instruction at once."""
+    extractor_sampling: Sampling = USUAL
+    reference_sampling: Sampling = USUAL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,7 +250,9 @@ class _Work:
         """Yield the items of each candidate of a batch, or why it has none, as they are made."""
         stated: dict[int, list[Item]] = {}
         questions = ((index, self.candidates[index].question()) for index in batch)
-        replies = extract(self.models.store, self.models.extractor, questions, self.spec.parse)
+        models = self.models
+        how = models.extractor_sampling
+        replies = extract(models.store, models.extractor, questions, self.spec.parse, how)
         async with aclosing(replies):
             async for index, wishes in replies:
                 if isinstance(wishes, Dropped):
@@ -269,7 +275,9 @@ class _Work:
             for place, item in enumerate(items)
         )
         written: dict[int, dict[int, str | Dropped]] = {index: {} for index in stated}
-        async with aclosing(extract(self.models.store, model, questions, _some_text)) as replies:
+        how = self.models.reference_sampling
+        replies_of = extract(self.models.store, model, questions, _some_text, how)
+        async with aclosing(replies_of) as replies:
             async for (index, place), reference in replies:
                 written[index][place] = reference
                 if len(written[index]) == len(stated[index]):
@@ -300,6 +308,7 @@ async def extract(
     backend: Backend,
     questions: Iterable[tuple[Key, str]],
     parse: Callable[[str], Value],
+    sampling: Sampling = USUAL,
 ) -> AsyncGenerator[tuple[Key, Value | Dropped], None]:
     """Yield what a model wrote to each question, or why there is nothing, as they complete.
 
@@ -318,10 +327,7 @@ async def extract(
     )
     for attempt in range(1, ATTEMPTS + 1):
         again: list[tuple[Key, tuple[Message, ...]]] = []
-        requests = (
-            (asked, Request(messages=asked[1], sampling=Sampling(max_tokens=_REPLY_TOKENS)))
-            for asked in waiting
-        )
+        requests = ((asked, Request(messages=asked[1], sampling=sampling)) for asked in waiting)
         async with aclosing(ledger.ask(requests)) as calls:
             async for (key, messages), call in calls:
                 if call.text is None:
@@ -338,6 +344,12 @@ async def extract(
                     continue
                 yield key, value
         waiting = again
+
+
+def with_room(sampling: Sampling) -> Sampling:
+    """Return a judge's settings as an extractor has them: its answers are longer than a verdict."""
+    room = max(sampling.max_tokens, _REPLY_TOKENS)
+    return replace(sampling, max_tokens=room, logprobs=0)
 
 
 def _answer(reply: str) -> str:

@@ -61,6 +61,9 @@ class SamplingSettings:
     max_tokens: int | None = None
     """Longest response; None: the suite's length. A response cut there is not learned from."""
     batch_size: int | None = None
+    thinking: str = ""
+    """What the model is told of thinking, as `--engine` takes it: "enable_thinking=false". What it
+    thinks is not learned from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -287,6 +290,8 @@ def make_recipe(raw: Mapping[str, Any]) -> Recipe:
 def recipe_dict(recipe: Recipe) -> dict[str, Any]:
     """Return a recipe as YAML and JSON show it; `make_recipe` reads it back."""
     shown = dataclasses.asdict(recipe)
+    if not recipe.sampling.thinking:  # recipes that say nothing of it stay what they were
+        del shown["sampling"]["thinking"]
     return {
         key: list(value) if isinstance(value, tuple) else value
         for key, value in shown.items()

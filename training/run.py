@@ -25,6 +25,7 @@ from mipo_eval import settings
 from mipo_eval.environment import environment
 from mipo_eval.errors import ConfigError, MipoEvalError, ModelError
 from mipo_eval.keys import digest
+from mipo_eval.models.effort import parse_effort
 from mipo_eval.models.lm_eval import ModelOptions, decoding_for, read_chat_template
 from mipo_eval.models.spec import ModelSpec, parse_model
 from mipo_eval.progress import Progress
@@ -229,11 +230,16 @@ def make_examples(
     if how.max_tokens is not None:
         chosen["max_tokens"] = how.max_tokens
     length = request.suite.max_tokens
+    effort, other = parse_effort(how.thinking, model.engine, flag="sampling.thinking")
+    if other:
+        raise ConfigError(f"sampling.thinking: {other} is not about thinking")
     maker = ExampleMaker(
         recipe=request.recipe,
         suite=request.suite,
         model=model,
-        options=ModelOptions(batch_size=how.batch_size, chat_template=request.chat_template),
+        options=ModelOptions(
+            batch_size=how.batch_size, chat_template=request.chat_template, effort=effort
+        ),
         decoding=decoding_for(model, chosen, seed=request.seed, max_tokens=length),
         store=store,
         progress=progress,

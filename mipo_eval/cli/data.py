@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -14,6 +15,7 @@ from mipo_eval.cli.options import data_option, json_option, max_cost_option, sto
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from mipo_eval.models.base import Backend, Purse, Sampling
     from mipo_eval.records import Item
 
 
@@ -34,7 +36,8 @@ def data() -> None:
     "--extractor",
     required=True,
     metavar="JUDGE",
-    help="Model that writes the preferences, e.g. openai:gpt-4o or openai:MODEL@URL.",
+    help="Model that writes the preferences, e.g. openai:gpt-4o, openai:MODEL@URL, or a judge's "
+    "preset.",
 )
 @click.option(
     "--reference-model",
@@ -70,9 +73,8 @@ def prepare(  # noqa: PLR0913, PLR0917 - one parameter per flag
     from mipo_eval import settings
     from mipo_eval.cli.render import Output, inert
     from mipo_eval.errors import ConfigError
-    from mipo_eval.models.base import Limits, Purse
+    from mipo_eval.models.base import Purse
     from mipo_eval.models.prices import spending
-    from mipo_eval.models.spec import load_backend
     from mipo_eval.progress import Stage, run_shown
     from mipo_eval.store.engine import Store
     from mipo_eval.tasks import prepare as preparing
@@ -88,14 +90,12 @@ def prepare(  # noqa: PLR0913, PLR0917 - one parameter per flag
     )
     folder.mkdir(parents=True, exist_ok=True)
     with Store.open(store) as opened:
-        limits = Limits(purse=Purse(max_cost))  # both models are paid from one purse
-        models = preparing.Models(
-            store=opened,
-            extractor=load_backend(extractor, limits=limits, flag="--extractor"),
-            reference=load_backend(reference_model, limits=limits, flag="--reference-model")
-            if reference_model
-            else None,
-        )
+        purse = Purse(max_cost)  # both models are paid from one
+        asked, how = _asked(extractor, purse, "--extractor")
+        models = preparing.Models(store=opened, extractor=asked, extractor_sampling=how)
+        if reference_model:
+            asked, how = _asked(reference_model, purse, "--reference-model")
+            models = replace(models, reference=asked, reference_sampling=how)
         status = partial(spending, models.extractor)
         stage = Stage(f"items of {name}", plan.n_train + plan.n_test, status)
         work = preparing.prepare(plan, rows, models, folder, output.advance)
@@ -105,6 +105,20 @@ def prepare(  # noqa: PLR0913, PLR0917 - one parameter per flag
     output.show(*(inert(line) for line in preparing.report_lines(made.report)))
     output.show(inert(f"  written: {made.train}, {made.test}, {made.report_file}"))
     output.note(f"Read some: mipo-eval data show {name} --data {folder}")
+
+
+def _asked(spec: str, purse: "Purse", flag: str) -> "tuple[Backend, Sampling]":
+    """Return who is asked, a backend or that of a judge's preset, and how."""
+    from mipo_eval.judges.presets import load_judge, named_preset
+    from mipo_eval.models.base import Limits
+    from mipo_eval.models.spec import load_backend, read_name
+    from mipo_eval.tasks.prepare import USUAL, with_room
+
+    if named_preset(read_name(spec)) is None:
+        backend = load_backend(spec, limits=Limits(purse=purse), flag=flag)
+        return backend, USUAL
+    judge = load_judge(spec, limits=purse)
+    return judge.backend, with_room(judge.sampling)
 
 
 @data.command()

@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     from mipo_eval.cli.render import Output
     from mipo_eval.evaluation.run import Evaluation, Result
     from mipo_eval.judges.judge import Judge
-    from mipo_eval.models.effort import Effort
     from mipo_eval.models.lm_eval import ModelOptions
-    from mipo_eval.models.spec import ModelSpec
     from mipo_eval.records import Run, Score
     from mipo_eval.store.engine import Store
 
@@ -124,6 +122,7 @@ def expenses(judges: "Sequence[Judge]") -> list[str]:
 def build_evaluation(asked: EvaluationOptions) -> "Evaluation":
     """Return what the options ask for; nothing is loaded yet."""
     from mipo_eval.evaluation.run import Evaluation
+    from mipo_eval.models.effort import check_room, parse_effort
     from mipo_eval.models.lm_eval import ENGINE_SETTINGS, decoding_for
     from mipo_eval.models.spec import checkpoint_name, parse_model
     from mipo_eval.tasks.suites import find_suite
@@ -136,17 +135,19 @@ def build_evaluation(asked: EvaluationOptions) -> "Evaluation":
     decoding = _parse_decoding(asked.decoding)
     model = parse_model(asked.model)
     known |= {spec: load(spec, model.kind) for spec in specs if is_family(spec)}
-    effort, rest = _parse_effort(asked.engine, model)
+    effort, rest = parse_effort(asked.engine, model.engine, flag="--engine")
     engine = _parse_settings(
         "--engine", rest, {**ENGINE_SETTINGS[model.engine], **_BESIDE_THE_MODEL}
     )
     scorer = engine.pop("scoring_model", None)
+    how = decoding_for(model, decoding, seed=asked.seed, max_tokens=suite.max_tokens)
+    check_room(effort, how.max_tokens, where="--engine and --decoding")
     return Evaluation(
         model=model,
         options=replace(_model_options(engine), effort=effort),
         suite=suite,
         prompting=asked.prompting,
-        decoding=decoding_for(model, decoding, seed=asked.seed, max_tokens=suite.max_tokens),
+        decoding=how,
         judges=[_rates(known[spec]) for spec in dict.fromkeys(specs)],
         data_dir=asked.data_dir or settings.data_dir(),
         limit=asked.limit,
@@ -222,26 +223,6 @@ def _model_options(settings: dict[str, str | int | float]) -> "ModelOptions":
         arguments=settings,
         chat_template=read_chat_template(Path(str(template))) if template else None,
     )
-
-
-def _parse_effort(text: str, model: "ModelSpec") -> "tuple[Effort, str]":
-    """Return what `--engine` says of thinking, and the rest of it.
-
-    Raises:
-        ConfigError: a value is not of its kind, or this kind of model cannot be told it.
-    """
-    from mipo_eval.models.effort import check_effort, is_effort, read_effort
-
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    of_thinking = [part for part in parts if is_effort(part.partition("=")[0])]
-    effort = read_effort(dict(_pair(part) for part in of_thinking), flag="--engine")
-    check_effort(effort, model.engine, where=f"--engine of {model.name}")
-    return effort, ",".join(part for part in parts if part not in of_thinking)
-
-
-def _pair(part: str) -> tuple[str, str]:
-    key, _, value = part.partition("=")
-    return key, value
 
 
 def _parse_decoding(text: str) -> dict[str, float]:

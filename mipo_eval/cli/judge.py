@@ -75,11 +75,10 @@ def judge(
     a position flip. The checker rates and prefers what it rates higher. Nothing is asked or paid
     for twice; a stopped command continues. docs/judge.md describes the --json document.
     """
-    from mipo_eval.cli.evaluate import expenses, judge_cut_line
+    from mipo_eval.cli.evaluate import expenses
     from mipo_eval.cli.render import Output, inert
     from mipo_eval.compare.examples import example_json, examples, gap_json, gaps
     from mipo_eval.compare.head_to_head import contest_json, fight
-    from mipo_eval.judges.judge import CUT_JUDGE
     from mipo_eval.store.engine import Store
     from mipo_eval.store.judges import failing_judges
 
@@ -112,12 +111,23 @@ def judge(
         output.show(*_pair(of_pair, failing))
         output.show(*_gaps([gap for match, own in wide if match in of_pair for gap in own]))
         output.show(*_apart(of_pair[0], found))
-    for judge in contest.judges:
-        of_judge = [m.balance.win.unscored_reasons for m in matches if m.judge_key == judge.key]
-        if cut := sum(n for own in of_judge for why, n in own.items() if CUT_JUDGE in why):
-            output.warn(judge_cut_line(judge, cut))
+    for line in _cut(contest.judges, matches):
+        output.warn(line)
     for line in expenses(contest.judges):
         output.note(line)
+
+
+def _cut(judges: "Sequence[Judge]", matches: "Sequence[Match]") -> list[str]:
+    """Return what to do where judges were cut inside their thinking."""
+    from mipo_eval.cli.evaluate import judge_cut_line
+    from mipo_eval.judges.judge import CUT_JUDGE
+
+    lines = []
+    for judge in judges:
+        of_judge = [m.balance.win.unscored_reasons for m in matches if m.judge_key == judge.key]
+        if cut := sum(n for own in of_judge for why, n in own.items() if CUT_JUDGE in why):
+            lines.append(judge_cut_line(judge, cut))
+    return lines
 
 
 def _contest(

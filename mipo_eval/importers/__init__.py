@@ -8,16 +8,8 @@ from typing import NamedTuple
 from mipo_eval import __version__
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.importers import alpaca_eval, arena_hard, inspect, judge_replies, lm_eval, mt_bench
-from mipo_eval.importers.base import (
-    FileRow,
-    Imported,
-    ItemRecord,
-    JudgeRecord,
-    RunRecord,
-    read_rows,
-)
+from mipo_eval.importers.base import FileRow, Imported, JudgeRecord, RunRecord, read_rows
 from mipo_eval.keys import digest
-from mipo_eval.models.thinking import CUT
 from mipo_eval.store.engine import Rows, Store, now
 from mipo_eval.store.items import item_row
 from mipo_eval.store.runs import score_rows
@@ -162,7 +154,7 @@ def _answers(record: RunRecord) -> Iterator[Rows]:
             "item_key": entry.item.key,
             "text": entry.text,
             "text_key": entry.text_key,
-            "reason": _why_no_text(entry),
+            "reason": entry.reason or (NO_TEXT if entry.text is None else None),
             "thinking": entry.thinking,
             "final": True,
             "prompt_hash": digest(entry.item.prompt),
@@ -171,12 +163,6 @@ def _answers(record: RunRecord) -> Iterator[Rows]:
         for entry in record.entries
     ]
     yield Rows("responses", responses)
-
-
-def _why_no_text(entry: ItemRecord) -> str | None:
-    if entry.text is not None:
-        return None
-    return CUT if entry.is_cut else NO_TEXT
 
 
 def _said(record: RunRecord) -> Iterator[Rows]:

@@ -17,7 +17,7 @@ from mipo_eval.errors import DataError
 from mipo_eval.keys import canonical_json, digest
 from mipo_eval.metrics.aggregate import mean_score
 from mipo_eval.metrics.win_rate import outcome_rates
-from mipo_eval.models.thinking import take_apart
+from mipo_eval.models.thinking import CUT, take_apart
 from mipo_eval.records import Item, Score, clean_text, text_key
 from mipo_eval.signature import join, short
 from mipo_eval.stats.bootstrap import standard_error
@@ -195,9 +195,8 @@ class ItemRecord(NamedTuple):
     reference_key: str | None
     """Of the text it is compared with; None where there is none."""
     thinking: str | None = None
-    """What the model thought before it answered; no part of the text."""
-    is_cut: bool = False
-    """Whether there is no text because the reply ended inside its thinking."""
+    reason: str | None = None
+    """Why there is no text although the file holds a reply."""
 
 
 class ReplyRecord(NamedTuple):
@@ -348,21 +347,16 @@ class Imported:
 def entry(
     task: str, item: Item, text: str | None, *, stand_in: str = "", reference_stand_in: str = ""
 ) -> ItemRecord:
-    """Return an item with its answer, without what was thought before it.
-
-    The stand-ins name texts that the file does not hold.
-    """
+    """Return an item with its answer; the stand-ins name texts that the file does not hold."""
     reference = text_key(item.reference) if item.reference else None
     if reference_stand_in:
         reference = _absent_text(reference_stand_in, item.key)
     if text is None:
         return ItemRecord(task, item, None, _absent_text(stand_in, item.key), reference)
-    parts = take_apart(text)
-    if parts.response is None:
-        # Named by the whole reply: another tool may have judged it.
-        return ItemRecord(task, item, None, text_key(text), reference, parts.thinking, is_cut=True)
-    key = text_key(parts.response)
-    return ItemRecord(task, item, parts.response, key, reference, parts.thinking)
+    said, thinking = take_apart(text)
+    if said is None:  # named by the whole reply: another tool may have judged it
+        return ItemRecord(task, item, None, text_key(text), reference, thinking, CUT)
+    return ItemRecord(task, item, said, text_key(said), reference, thinking)
 
 
 def _absent_text(*names: str) -> str:

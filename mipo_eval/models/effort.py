@@ -19,8 +19,7 @@ from mipo_eval.keys import canonical_json
 
 _SWITCH = "enable_thinking"
 _NESTED = ("chat_template_kwargs", "extra_body")
-NAMES = (_SWITCH, "reasoning_effort", "thinking_budget", *(f"{name}.NAME" for name in _NESTED))
-"""What a user may set, for messages."""
+_NAMES = (_SWITCH, "reasoning_effort", "thinking_budget", *_NESTED)
 _OURS = frozenset({"model", "messages", "stream", "n", "max_tokens", "max_completion_tokens"})
 """Parameters of a request that decide what it is; they are set elsewhere."""
 
@@ -81,9 +80,28 @@ def _written(value: Any) -> str:
     return value if isinstance(value, str) else canonical_json(value)
 
 
+def parse_effort(text: str, kind: str, *, flag: str) -> tuple[Effort, str]:
+    """Return what `key=value,...` says of thinking, and what it says of other things.
+
+    Args:
+        text: as a user writes it.
+        kind: of the model that is told: one of `KINDS` that is evaluated or judges.
+        flag: where it was written.
+
+    Raises:
+        ConfigError: a value is not of its kind, or this kind of model cannot be told it.
+    """
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    pairs = {part: part.partition("=") for part in parts}
+    own = {key: value for key, _, value in pairs.values() if is_effort(key)}
+    effort = read_effort(own, flag=flag)
+    check_effort(effort, kind, where=flag)
+    return effort, ",".join(part for part in parts if not is_effort(pairs[part][0]))
+
+
 def is_effort(key: str) -> bool:
     """Whether a setting of a model is one of these."""
-    return key.partition(".")[0] in {_SWITCH, "reasoning_effort", "thinking_budget", *_NESTED}
+    return key.partition(".")[0] in _NAMES
 
 
 def read_effort(settings: Mapping[str, str], *, flag: str) -> Effort:
@@ -172,6 +190,19 @@ def check_effort(effort: Effort, kind: str, *, where: str) -> None:
             raise ConfigError(
                 f"{where}: {name} cannot be set here: {instead or f'it takes {known}'}"
             )
+
+
+def check_room(effort: Effort, max_tokens: int, *, where: str) -> None:
+    """Find out whether a budget of thinking leaves room for an answer.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    if effort.budget is not None and effort.budget >= max_tokens:
+        raise ConfigError(
+            f"{where}: thinking_budget={effort.budget} leaves no room for an answer in "
+            f"max_tokens={max_tokens}, which counts both: raise max_tokens"
+        )
 
 
 def _put(into: dict[str, Any], path: list[str], value: Any, *, where: str) -> None:

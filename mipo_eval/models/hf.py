@@ -133,8 +133,10 @@ class CheckpointBackend(ABC):
         from jinja2 import TemplateError
 
         turns = [{"role": one.role, "content": sendable(one.content)} for one in request.messages]
-        # Templates of models that think know this switch; the others do not look at it.
-        thinking = {"enable_thinking": False} if request.sampling.reasoning == "none" else {}
+        # Templates of models that think know these; the others do not look at them.
+        level = request.sampling.reasoning
+        thinking: dict[str, Any] = {} if level is None else {"reasoning_effort": level}
+        thinking = {"enable_thinking": False} if level == "none" else thinking
         thinking |= request.sampling.effort.template_arguments()
         try:
             text = self._tokenizer.apply_chat_template(
@@ -187,7 +189,10 @@ class HfBackend(CheckpointBackend):
             left = {choice: self._choice_tokens(choice) for choice in request.choices}
         answer = max(map(len, left.values())) if left else request.sampling.max_tokens
         prompt = self._prompt(request, answer, self._config.get("max_position_embeddings"))
-        return prompt if isinstance(prompt, Failure) else PromptRow(request, prompt, left)
+        if isinstance(prompt, Failure):
+            return prompt
+        # Where the template begins a thinking, what comes next is no answer yet: let it think.
+        return PromptRow(request, prompt, {} if written(self._tokenizer, prompt, ()) else left)
 
     def _choice_tokens(self, choice: str) -> list[int]:
         """A choice and an end mark: "1" must be told from the beginning of "10".

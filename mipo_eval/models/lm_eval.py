@@ -12,7 +12,7 @@ import asyncio
 import gc
 import sys
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -23,9 +23,9 @@ from typing import Any
 from mipo_eval.errors import ConfigError, ModelError
 from mipo_eval.keys import digest
 from mipo_eval.models.effort import Effort
+from mipo_eval.models.raw_response import RawResponse
 from mipo_eval.models.spec import OPENAI_URL, ModelSpec, load_backend
-from mipo_eval.models.thinking import CUT, Parts, continued, take_apart
-from mipo_eval.records import FinishReason, Response, clean_text
+from mipo_eval.records import Response, clean_text
 from mipo_eval.settings import silence_libraries
 from mipo_eval.threads import fit_threads
 
@@ -145,31 +145,6 @@ def generation_spec(
     }
 
 
-FINISHED: Mapping[object, FinishReason] = {"stop": "stop", "length": "length"}
-"""What engines call the end of a response, as far as we tell ends apart."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RawResponse:
-    """One response as it came out of the model, its thinking not taken off yet."""
-
-    text: str | None = None
-    reason: str | None = None
-    final: bool = False
-    finish_reason: FinishReason | None = None
-    thinking: str | None = None
-    """Where the engine gives it beside the text."""
-    prompt_tokens: int | None = None
-    response_tokens: int | None = None
-    """All that was written."""
-    thinking_tokens: int | None = None
-    """As many of these are thinking, where the engine counts them."""
-
-
-Count = Callable[[str], int | None]
-"""Tokens of a text; None where only a server knows."""
-
-
 class LoadedModel:
     """An lm-eval model ready to be asked, with our tasks."""
 
@@ -217,7 +192,10 @@ class LoadedModel:
         texts = [str(sample["resps"][0][0]) for sample in samples]
         outcomes = getattr(self._lm, "outcomes", None) or [RawResponse(text=text) for text in texts]
         count = getattr(self._lm, "count_tokens", lambda text: None)
-        return [_response(*both, count) for both in zip(samples, outcomes, strict=True)]
+        return [
+            outcome.read(sample["doc"]["item_key"], str(sample["arguments"][0][0]), count)
+            for sample, outcome in zip(samples, outcomes, strict=True)
+        ]
 
 
 def _choice(sample: dict[str, Any]) -> Response:
@@ -230,47 +208,6 @@ def _choice(sample: dict[str, Any]) -> Response:
         prompt_hash=digest([str(arguments[0]) for arguments in sample["arguments"]]),
         choice_logprobs=logprobs,
     )
-
-
-def _response(sample: dict[str, Any], outcome: RawResponse, count: Count) -> Response:
-    """Return what came out of the model as a response, without its thinking."""
-    prompt = str(sample["arguments"][0][0])
-    made = Response(
-        item_key=sample["doc"]["item_key"],
-        text=None,
-        reason=outcome.reason,
-        final=outcome.final,
-        finish_reason=outcome.finish_reason,
-        prompt_hash=digest(prompt),
-        prompt_tokens=outcome.prompt_tokens,
-        response_tokens=outcome.response_tokens,
-    )
-    if outcome.text is None:
-        return made
-    reply = outcome.text if outcome.thinking else continued(prompt, outcome.text)
-    parts = take_apart(clean_text(reply), apart=clean_text(outcome.thinking or ""))
-    if parts == (reply, None):
-        return replace(made, text=reply.strip())
-    answer, thought = _split_tokens(outcome, parts, count)
-    said = replace(made, thinking=parts.thinking, response_tokens=answer, thinking_tokens=thought)
-    if parts.response is None:
-        return replace(said, reason=CUT, final=True)
-    return replace(said, text=parts.response.strip())
-
-
-def _split_tokens(
-    outcome: RawResponse, parts: Parts, count: Count
-) -> tuple[int | None, int | None]:
-    """Return the tokens of a response and those of its thinking, marks included in the latter."""
-    total, thought = outcome.response_tokens, outcome.thinking_tokens
-    if parts.response is None:
-        return None, total
-    if thought is None and total is not None:
-        answer = count(parts.response)
-        thought = None if answer is None else max(0, total - answer)
-    if total is None or thought is None:
-        return None, thought
-    return total - thought, thought if parts.thinking else None
 
 
 def load_model(model: ModelSpec, options: ModelOptions, decoding: Decoding) -> LoadedModel:

@@ -8,7 +8,8 @@ from lm_eval.models.huggingface import HFLM
 from transformers import LogitsProcessor, LogitsProcessorList
 from transformers.utils.logging import disable_progress_bar
 
-from mipo_eval.models.lm_eval import RawResponse, Recording
+from mipo_eval.models.lm_eval import Recording
+from mipo_eval.models.raw_response import RawResponse
 from mipo_eval.models.thinking import decoded
 from mipo_eval.models.thinking_budget import budgets
 

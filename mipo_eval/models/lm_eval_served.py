@@ -12,9 +12,11 @@ from lm_eval.models.openai_completions import LocalChatCompletion
 from mipo_eval.errors import ModelError
 from mipo_eval.keys import canonical_json
 from mipo_eval.models.effort import Effort
-from mipo_eval.models.lm_eval import FINISHED, RawResponse, Recording, rounds
+from mipo_eval.models.lm_eval import Recording, rounds
 from mipo_eval.models.openai import given_thinking
-from mipo_eval.models.thinking import marked
+from mipo_eval.models.raw_response import FINISHED, RawResponse
+from mipo_eval.models.served_prompt import served_prompt_end
+from mipo_eval.models.thinking import continued, marked
 
 _REFUSED = {400, 404, 413, 422}
 
@@ -29,6 +31,8 @@ class RecordingChatCompletion(Recording, LocalChatCompletion):  # type: ignore[m
         super().__init__(seed=seed, **kwargs)
         self._hosted = hosted
         self._effort = effort
+        url = self.base_url.removesuffix("/chat/completions")
+        self._prompt_end = served_prompt_end(url, self.model, effort)
         self._record(seed)
 
     @cached_property
@@ -94,6 +98,9 @@ class RecordingChatCompletion(Recording, LocalChatCompletion):  # type: ignore[m
             content = "" if thinking or finish == "length" else None
         if content is not None:
             content = marked(content, apart=thinking, finish=finish)
+            # One that ended by itself is an answer: the server may drop what was thought.
+            if thinking is None and finish == "length":
+                content = continued(self._prompt_end, content)
         told = usage.get("completion_tokens_details") or {}
         ended = RawResponse(
             reason=None if content is not None else f"the server sent no text ({finish})",

@@ -8,7 +8,8 @@ from typing import Any
 
 from lm_eval.models.vllm_causallms import VLLM
 
-from mipo_eval.models.lm_eval import FINISHED, RawResponse, Recording
+from mipo_eval.models.lm_eval import Recording
+from mipo_eval.models.raw_response import FINISHED, RawResponse
 from mipo_eval.models.thinking import decoded
 
 

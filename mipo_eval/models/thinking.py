@@ -16,7 +16,9 @@ closes a pair that stands in the text, or is a word of a sentence ("the </think>
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 CUT = "cut inside the thinking"
@@ -56,10 +58,6 @@ _PAIRS = (
     _Pair("Here's my thought process:", "Here's my response:", alone=False),
     _Pair("Here are my reasoning steps:", "[BEGIN FINAL RESPONSE]"),  # Apriel
 )
-_CLOSINGS = re.compile(
-    rf"(?:\s*(?:{'|'.join(re.escape(pair.closing) for pair in _PAIRS if pair.alone)}))+",
-    re.IGNORECASE,
-)
 _FRAMES = (
     ("<|begin_of_solution|>", "<|end_of_solution|>"),
     ("<|START_RESPONSE|>", "<|END_RESPONSE|>"),
@@ -78,6 +76,20 @@ _CONTROLS = (
     | {"<|channel>", "<|channel|>", "<|message|>", "<|start|>", "<|constrain|>"}
 )
 """Marks that some tokenizers count among the control tokens, which texts are rid of."""
+
+
+def _any_of(marks: Iterable[str]) -> str:
+    return "|".join(map(re.escape, marks))
+
+
+_OF_OPENING = {pair.opening.casefold(): pair for pair in _PAIRS}
+_OF_CLOSING = {pair.closing.casefold(): pair for pair in _PAIRS}
+_OPENINGS = re.compile(rf"\s*(?P<mark>{_any_of(p.opening for p in _PAIRS)})", re.IGNORECASE)
+_CLOSING = {pair: re.compile(re.escape(pair.closing), re.IGNORECASE) for pair in _PAIRS}
+_ALONE = re.compile(
+    _any_of(mark for p in _PAIRS if p.alone for mark in (p.opening, p.closing)), re.IGNORECASE
+)
+_REPEATED = re.compile(rf"\s*(?:(?:{_any_of(p.closing for p in _PAIRS if p.alone)})\s*)+", re.I)
 
 _HEADER = re.compile(
     r"(?:(?:<\|end\|>|<\|return\|>|<\|call\|>)\s*)?(?:<\|start\|>\s*assistant[^<]{0,80})?"
@@ -117,7 +129,7 @@ def take_apart(reply: str, *, apart: str | None = None) -> Parts:
     """
     if apart and apart.strip():
         # A mark later in the text is the text's own: the server has taken the thinking off.
-        rest = take_apart(reply) if _opening(reply) else Parts(reply, None)
+        rest = take_apart(reply) if _opening(reply) is not None else Parts(reply, None)
         thoughts = [apart.strip(), *filter(None, [rest.thinking])]
         said = rest.response if rest.response and rest.response.strip() else None
         return Parts(said, "\n\n".join(thoughts))
@@ -203,7 +215,8 @@ def closing_mark(prompt: str, reply: str) -> str | None:
     start = reply.lstrip()
     if start.startswith(_ANALYSIS.opening):
         return _ANALYSIS.closing
-    pair = _opened(prompt) or _opening(start)
+    found = _opening(start)
+    pair = _opened(prompt) or (found and found[0])
     return pair.closing if pair else None
 
 
@@ -216,67 +229,82 @@ def may_open(reply: str) -> bool:
 def _between_marks(reply: str) -> Parts | None:
     """Take a reply apart at the marks of a pair."""
     thoughts: list[str] = []
-    rest = reply
-    while (pair := _opening(rest)) is not None:
-        rest = rest.lstrip()[len(pair.opening) :]
-        found = _closing(rest, pair)
+    at = 0
+    while (opened := _opening(reply, at)) is not None:
+        pair, begins = opened
+        found = _closing(reply, pair, begins)
         if found is None:
-            return Parts(None, _joined([*thoughts, rest]))
-        thoughts.append(rest[: found.start()])
-        rest = rest[found.end() :]
+            return Parts(None, _joined([*thoughts, reply[begins:]]))
+        thoughts.append(reply[begins : found.start()])
+        at = found.end()
     if not thoughts:
         found = _lone_closing(reply)
         if found is None:
             return _framed(reply)
-        thoughts, rest = [reply[: found.start()]], reply[found.end() :]
-    return Parts(_unframed(_without_closings(rest)), _joined(thoughts))
+        thoughts, at = [reply[: found.start()]], found.end()
+    return Parts(_unframed(_without_closings(reply[at:])), _joined(thoughts))
 
 
-def _opening(text: str) -> _Pair | None:
-    """Return the pair whose opening mark a text begins with."""
-    start = text.lstrip()
-    for pair in _PAIRS:
-        if start[: len(pair.opening)].casefold() == pair.opening.casefold():
-            behind = start[len(pair.opening) :]
-            spoken = _TALKED_ABOUT.match(behind) and _closing(behind, pair, strict=True) is None
-            return None if spoken else pair
-    return None
+def _opening(text: str, at: int = 0) -> tuple[_Pair, int] | None:
+    """Return the pair whose opening mark stands at a place, and where its thinking begins."""
+    found = _OPENINGS.match(text, at)
+    if found is None:
+        return None
+    pair, end = _OF_OPENING[found["mark"].casefold()], found.end()
+    spoken = _TALKED_ABOUT.match(text, end) and _closing(text, pair, end, strict=True) is None
+    return None if spoken else (pair, end)
 
 
-def _marks(text: str, marks: list[str]) -> Iterator[re.Match[str]]:
-    return re.finditer("|".join(map(re.escape, marks)), text, re.IGNORECASE)
-
-
-def _closing(text: str, pair: _Pair, *, strict: bool = False) -> re.Match[str] | None:
+def _closing(text: str, pair: _Pair, at: int, *, strict: bool = False) -> re.Match[str] | None:
     """Return where a thinking ends: at the first closing mark that is not merely spoken of.
 
     Where all are words of a sentence the last one ends it, since something did open it, unless
     that is what is asked about (`strict`).
     """
-    marks = _marks(text, [pair.closing])
-    found = [match for match in marks if not _is_quoted(text, match.start(), match.end())]
-    good = [match for match in found if not _in_sentence(text, match.start(), match.end())]
-    return good[0] if good else found[-1] if found and not strict else None
+    last = None
+    for match in _CLOSING[pair].finditer(text, at):
+        if _is_quoted(text, match.start(), match.end()):
+            continue
+        if not _in_sentence(text, match.start(), match.end()):
+            return match
+        last = match
+    return None if strict else last
 
 
 def _lone_closing(text: str) -> re.Match[str] | None:
     """Return the closing mark of a thinking that was opened in the prompt, if a reply has one."""
-    for match in _marks(text, [pair.closing for pair in _PAIRS if pair.alone]):
+    unclosed: Counter[_Pair] = Counter()
+    code = _Code(text)
+    for match in _ALONE.finditer(text):
         mark = match[0].casefold()
-        opening = next(p.opening for p in _PAIRS if p.closing.casefold() == mark)
-        before = text[: match.start()].casefold()
-        balanced = before.count(opening.casefold()) > before.count(mark)
-        if not (balanced or _is_mentioned(text, match.start(), match.end())):
+        if mark in _OF_OPENING:
+            unclosed[_OF_OPENING[mark]] += 1
+        elif unclosed[pair := _OF_CLOSING[mark]]:
+            unclosed[pair] -= 1
+        elif not (code.holds(match.start()) or _is_mentioned(text, match.start(), match.end())):
             return match
     return None
 
 
+class _Code:
+    """Where in a text code stands: in fenced blocks, and between backticks on a line."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._fences = [match.start() for match in re.finditer("```", text)]
+        single = text.replace("```", "   ") if self._fences else text
+        self._ticks = [match.start() for match in re.finditer("`", single)]
+
+    def holds(self, place: int) -> bool:
+        """Whether a place is in code."""
+        line = self._text.rfind("\n", 0, place) + 1 if self._ticks else 0
+        ticks = bisect_left(self._ticks, place) - bisect_left(self._ticks, line)
+        return (bisect_left(self._fences, place) % 2 or ticks % 2) == 1
+
+
 def _is_mentioned(text: str, start: int, end: int) -> bool:
     """Whether a text only speaks of the mark from `start` to `end`."""
-    before = text[:start]
-    line = before.rpartition("\n")[2]
-    is_code = before.count("```") % 2 == 1 or line.replace("```", "").count("`") % 2 == 1
-    return is_code or _is_quoted(text, start, end) or _in_sentence(text, start, end)
+    return _is_quoted(text, start, end) or _in_sentence(text, start, end)
 
 
 def _is_quoted(text: str, start: int, end: int) -> bool:
@@ -290,7 +318,7 @@ def _in_sentence(text: str, start: int, end: int) -> bool:
 
 def _without_closings(text: str) -> str:
     """Return an answer without closing marks that were repeated before it."""
-    repeated = _CLOSINGS.match(text)
+    repeated = _REPEATED.match(text)
     return text[repeated.end() :] if repeated else text
 
 
@@ -326,6 +354,8 @@ def _channels(reply: str) -> Parts | None:
         final = next((one for one in headers if one["channel"] == "final"), None)
         if final is None or _is_mentioned(reply, final.start(), final.end()):
             return None
+        if _Code(reply).holds(final.start()):
+            return None
     thoughts, answers = [before], list[str]()
     ends = [*(header.start() for header in headers[1:]), len(reply)]
     for header, end in zip(headers, ends, strict=True):
@@ -339,11 +369,11 @@ def _channel_names(reply: str) -> Parts | None:
     """Take apart such a reply when nothing is left of its headers but the channels' names."""
     start = _BARE_START.match(reply)
     for final in re.finditer(_BARE_FINAL, reply):
-        before = reply[: final.start()]
+        last = reply[final.start() - 1 : final.start()]
         # "...18 dollars.assistantfinalShe earns": nobody's own words run together like this.
-        alone = before[-1:] and not (before[-1].isalpha() or before[-1].isspace())
-        if start or (alone and before[-1] not in _QUOTES):
-            thinking = before[start.end() :] if start else before
+        alone = last and not (last.isalpha() or last.isspace() or last in _QUOTES)
+        if start or alone:
+            thinking = reply[start.end() if start else 0 : final.start()]
             return Parts(reply[final.end() :].strip(), _joined([thinking]))
     if start and reply[start.end() : start.end() + 1].isalnum():  # "analysisWe need to"
         return Parts(None, _joined([reply[start.end() :]]))

@@ -59,7 +59,7 @@ class VllmBackend(CheckpointBackend):
     def _run(self, batch: list[PromptRow]) -> list[Outcome]:
         outputs = self._llm.generate(
             [{"prompt_token_ids": row.prompt} for row in batch],
-            [_parameters(row.request) for row in batch],
+            [_parameters(row.request, held=self._is_held(row)) for row in batch],
             use_tqdm=False,
         )
         return [
@@ -68,15 +68,21 @@ class VllmBackend(CheckpointBackend):
 
     def _reply(self, row: PromptRow, output: Any) -> Reply:
         answer = output.outputs[0]
-        held = bool(row.request.choices)  # to an answer, from its first token on
         return Reply(
-            text=answer.text if held else self._written(row, answer),
+            text=answer.text if self._is_held(row) else self._written(row, answer),
             finish_reason=answer.finish_reason,
             model=self.name,
             prompt_tokens=len(output.prompt_token_ids),
             completion_tokens=len(answer.token_ids),
             logprobs=_first_token(answer.logprobs),
         )
+
+    def _is_held(self, row: PromptRow) -> bool:
+        """Whether a row is held to its choices, from its first token on.
+
+        It is not where the template begins a thinking: what comes next is no answer yet.
+        """
+        return bool(row.request.choices) and not written(self._tokenizer, row.prompt, ())
 
     def _written(self, row: PromptRow, answer: Any) -> str:
         return written(self._tokenizer, row.prompt, answer.token_ids, answer.text)
@@ -102,12 +108,12 @@ class VllmBackend(CheckpointBackend):
         return llm
 
 
-def _parameters(request: Request) -> Any:
+def _parameters(request: Request, *, held: bool) -> Any:
     from vllm import SamplingParams
     from vllm.sampling_params import StructuredOutputsParams
 
     sampling = request.sampling
-    choices = StructuredOutputsParams(choice=list(request.choices)) if request.choices else None
+    choices = StructuredOutputsParams(choice=list(request.choices or ())) if held else None
     return SamplingParams(
         temperature=1.0 if sampling.temperature is None else sampling.temperature,
         max_tokens=sampling.max_tokens,

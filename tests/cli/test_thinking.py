@@ -13,8 +13,8 @@ from mipo_eval.store import Store
 from mipo_eval.store.responses import answered
 from mipo_eval.store.runs import find_run, list_runs
 from mipo_eval.tasks.items import write_items
-from tests.servers.http import Act, Call
-from tests.servers.openai_server import OpenAIServer, ok
+from tests.servers.http import Act, Call, json_act
+from tests.servers.openai_server import OpenAIServer, completion, ok
 
 _THOUGHT = "Is it hot? " * 30
 _N = 4
@@ -43,7 +43,12 @@ def _thinks(call: Call) -> Act:
         return ok("4", reasoning_content="It may be a 5, or a 1.")
     if f"number {_N - 1}" in asked:
         return ok("<think>Is it", finish="length")
-    return ok(f"<think>{_THOUGHT}</think>\n\nTea is warm.")
+    body = completion(f"<think>{_THOUGHT}</think>\n\nTea is warm.")
+    body["usage"] |= {
+        "completion_tokens": 100,
+        "completion_tokens_details": {"reasoning_tokens": 96},
+    }
+    return json_act(body)
 
 
 def _json(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[Any, str]:
@@ -65,6 +70,9 @@ def test_a_run_keeps_thinking_apart_and_says_what_was_cut(
     assert body["reasoning_effort"] == "low"
     assert f"1 of {_N} responses of {served} were {CUT} and are none" in " ".join(errors.split())
     assert "--decoding max_tokens=N" in errors
+    for metric, tokens in (("response_tokens", 4.0), ("thinking_tokens", 96.0)):
+        assert (scores[metric]["value"], scores[metric]["n"]) == (tokens, _N - 1)
+        assert scores[metric]["unscored_reasons"] == {CUT: 1}
     assert scores["self_bleu_4"]["value"] == 1.0  # of three equal responses
     assert scores["self_bleu_4"]["unscored_reasons"] == {CUT: 1}
     assert scores["rating_mean"]["value"] == 4.0
@@ -173,6 +181,7 @@ def test_a_file_of_responses_may_hold_thinking(
 @pytest.mark.parametrize(
     ("engine", "message"),
     [
+        ("thinking_budget=256", "leaves no room for an answer in max_tokens=256"),
         ("thinking_budget=x", "thinking_budget=x: it is a number of tokens"),
         ("enable_thinking=no", "it is true or false"),
         ("extra_body.messages=1", "extra_body.messages is not for here"),

@@ -9,10 +9,12 @@ import pytest
 
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.importers import FORMATS, read_path, store_runs
+from mipo_eval.models.thinking import CUT
 from mipo_eval.reports.exported_run import ExportedRun, load_run
 from mipo_eval.store import Store
 from mipo_eval.store.check import check
-from mipo_eval.store.runs import list_runs
+from mipo_eval.store.responses import answered
+from mipo_eval.store.runs import find_run, list_runs
 
 
 def _write(name: str, value: Any) -> Path:
@@ -404,3 +406,19 @@ def test_a_later_file_replaces_what_an_earlier_told() -> None:
     record = _single(_write("a.json", later))
     assert _facts(record) == {"n": 1, "unscored": 1, "win_rate_half_ties": 0.0, "tie_rate": 0.0}
     assert _value(record, "win_rate_half_ties") == 0.0
+
+
+def test_what_a_model_thought_is_kept_apart() -> None:
+    rows = [
+        ALPACA | {"output_2": "<think>Tea or coffee?</think>\n\nTea."},
+        ALPACA | {"instruction": "Say cup.", "output_2": "<think>Cup"},
+    ]
+    record = read_path(_write("a.json", rows)).runs[0]
+    with Store.open("s.db") as store:
+        (run_id,) = store_runs(store, [record])
+        run = find_run(store, run_id)
+        made = [entry.response for entry in answered(store, run.list_key, run.generation_key)]
+    found = [(one.text, one.reason, one.thinking) for one in made if one]
+    assert found == [("Tea.", None, "Tea or coffee?"), (None, CUT, "Cup")]
+    # The other tool judged both: its verdicts are on them whatever we make of the replies.
+    assert {score.metric: score.n for score in record.scores}["win_rate"] == 2

@@ -171,3 +171,16 @@ def test_a_server_that_gives_no_text(text: str, apart: str | None, finish: str, 
 )
 def test_a_thinking_that_the_prompt_began(prompt: str, reply: str, whole: str) -> None:
     assert continued(prompt, reply) == whole
+
+
+@pytest.mark.parametrize(
+    "text", ["`</think>` ", "the </think> tag ", "see <think> and </think> now ", "assistantfinal "]
+)
+def test_many_mentions_are_read_in_one_pass(text: str) -> None:
+    """Looking back from each of them took minutes."""
+    assert take_apart(text * 20_000) == Parts(text * 20_000, None)
+
+
+def test_many_thoughts_are_read_in_one_pass() -> None:
+    made = take_apart("<think>a</think>" * 20_000 + "b")
+    assert made.response == "b"

@@ -17,7 +17,7 @@ from mipo_eval.models.thinking import CUT, take_apart
 from mipo_eval.records import Item, Response
 from mipo_eval.tasks.items import write_items
 from tests.servers.http import Act, json_act
-from tests.servers.openai_server import OpenAIServer, completion
+from tests.servers.openai_server import OpenAIServer, Policy, completion
 from tests.small_models import make_thinker
 
 OFF = Effort(template={"enable_thinking": False})
@@ -158,6 +158,26 @@ def test_served_models_give_their_thinking_in_several_ways(
     assert (made.response_tokens, made.thinking_tokens) == tokens
 
 
+@pytest.mark.parametrize(
+    ("end", "said", "finish", "text", "thinking"),
+    [
+        ("assistant\n<think>\n", "It may be hot", "length", None, "It may be hot"),
+        ("assistant\n<think>\n", "It may be hot.", "stop", "It may be hot.", None),
+        ("assistant\n<think>\n", "Hot?\n</think>\n\nTea.", "length", "Tea.", "Hot?"),
+        ("assistant\n", "It may be hot", "length", "It may be hot", None),
+        (None, "It may be hot", "length", "It may be hot", None),
+    ],
+)
+def test_a_server_may_say_that_its_template_begins_the_thinking(
+    end: str | None, said: str, finish: str, text: str | None, thinking: str | None
+) -> None:
+    act = json_act(completion(said, finish=finish))
+    with OpenAIServer(act, policy=Policy(prompt_end=end)) as server:
+        made = _ask(f"openai:judge@{server.url}", Effort())
+    assert (made.text, made.thinking) == (text, thinking)
+    assert made.reason == (CUT if text is None else None)
+
+
 def test_a_served_model_is_told_how_to_think() -> None:
     effort = Effort(
         template={"enable_thinking": True},
@@ -187,3 +207,14 @@ def test_a_completion_keeps_what_was_thought() -> None:
     body = json_act(completion("4", reasoning_content="It is fine.")).body
     reply = read_completion(body)
     assert (reply.text, reply.thinking) == ("4", "It is fine.")
+
+
+def test_a_judge_whose_template_begins_a_thinking_is_let_think(magistral: Path) -> None:
+    """The token behind "[THINK]" is no rating, however likely "5" may be there."""
+    asked = Request(
+        messages=(Message(role="user", content="Rate it."),),
+        sampling=Sampling(max_tokens=16, effort=Effort(template={"opened": True}, budget=2)),
+        choices=("4", "5"),
+    )
+    reply = asyncio.run(_one(HfBackend(str(magistral)), asked))
+    assert take_apart(reply.text) == ("Tea.", "hm hm")

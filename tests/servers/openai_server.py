@@ -142,6 +142,8 @@ class Policy:
     """Body parameters it rejects with 400."""
     names_parameter: bool = False
     """Whether the 400 says which parameter it means."""
+    prompt_end: str | None = None
+    """How its template ends a prompt, told as vLLM tells it; None does not tell."""
 
 
 class Batches:
@@ -281,6 +283,12 @@ class OpenAIServer(Server):
         if call.path == "/v1/models":
             models = [{"id": name, "object": "model", "created": 0} for name in policy.models]
             return json_act({"object": "list", "data": models})
+        if policy.prompt_end is not None and call.path in {"/tokenize", "/detokenize"}:
+            return json_act(
+                {"tokens": list(policy.prompt_end.encode())}
+                if call.path == "/tokenize"
+                else {"prompt": bytes(call.body["tokens"]).decode()}
+            )
         if self._batches and (act := self._batches.route(call)):
             return act
         if call.path != "/v1/chat/completions":

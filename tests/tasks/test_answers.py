@@ -113,6 +113,12 @@ from mipo_eval.tasks import extract_choice, extract_number
         (r"\boxed{3 + 4 = 7}", "7"),
         (r"\boxed{12 \text{ m}^2}", "12"),
         (r"\fbox{70}\%", "70"),
+        # what was thought first
+        ("The answer is 21 in my first draft.</think>She earns 18 dollars.", "18"),
+        ("<think>The answer is 21?</think>\n\n<answer>18</answer>", "18"),
+        ("analysisMaybe 21.assistantfinalIt is 18.", "18"),
+        ("<think>The answer is 21", None),
+        ("Write </think> behind it. The answer is 18.", "18"),
         # signs that are none
         ("16 - 7", "7"),
         ("5-7", "7"),
@@ -240,6 +246,9 @@ def test_degenerate_text_takes_no_time(word: str) -> None:
         ("A is the right one.", "A"),
         ("The answer is D, not A.", "D"),
         # no letter, or several
+        ("<think>The answer is A", None),
+        ("<think>The answer is A?</think>(B)", "B"),
+        ("The answer is A?[/THINK]B", "B"),
         ("C is incorrect.", None),
         ("A is not right.", None),
         ("", None),

@@ -124,3 +124,16 @@ def test_nothing_is_paid_for_twice(tmp_path: Path) -> None:
     again, backend = ask(lambda _: "never asked", "cab", tmp_path / "s.db")
     assert again == first
     assert backend.asked == []
+
+
+def test_what_a_model_thought_is_no_part_of_its_reply(tmp_path: Path) -> None:
+    def script(request: Request) -> str:
+        if request.messages[0].content == "a":
+            return f'<think>{{"tone": "Be cold."}} or?</think>\n{GOOD}'
+        return "<think>Hm" if len(request.messages) == 1 else GOOD
+
+    answers, backend = ask(script, "ab", tmp_path / "s.db")
+    assert list(answers.values()) == [{"tone": "Be warm."}] * 2
+    complaint = backend.asked[-1].messages
+    assert complaint[1].content == "(empty)"
+    assert "it was cut inside the thinking: answer at once" in complaint[2].content

@@ -11,6 +11,7 @@ from mipo_eval.errors import DataError, ModelError
 from mipo_eval.keys import digest
 from mipo_eval.models.lm_eval import Decoding, ModelOptions
 from mipo_eval.models.spec import parse_model
+from mipo_eval.models.thinking import CUT
 from mipo_eval.records import Item
 from mipo_eval.store import Store
 from mipo_eval.tasks.items import write_items
@@ -248,3 +249,24 @@ def test_training_questions_of_real_sets(shared_data: Path) -> None:
         (found,) = training_items(SUITES[name], shared_data, ItemSettings(limit=count))
         assert len(found.items) == count
         assert all("train" in item.item_id for item in found.items)
+
+
+def test_what_was_thought_is_not_learned_from() -> None:
+    items = _wishes()
+    cut = items[0].prompt
+
+    def thinks(call: Call) -> Act:
+        asked = call.body["messages"][-1]["content"]
+        if cut in asked:
+            return ok("<think>hm", finish="length")
+        return ok(f"<think>hm</think>\n\nsaid to: {asked[:400]}")
+
+    write_items(Path("w.jsonl"), items)
+    with OpenAIServer(thinks) as server:
+        made = _make("mipo-missing", find_suite("w.jsonl"), items, server)
+    assert made.examples
+    for example in made.examples:
+        for text in (example.chosen, *example.rejected):
+            assert text is not None
+            assert text.startswith("said to: ")
+    assert dict(made.dropped)[f"chosen: {CUT}"] == sum(cut in item.prompt for item in items)

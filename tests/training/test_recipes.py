@@ -125,3 +125,12 @@ def test_merging_goes_key_by_key() -> None:
         "a": {"b": 5, "c": 2},
         "d": 3,
     }
+
+
+def test_a_recipe_says_how_the_model_is_to_think() -> None:
+    plain = recipe_dict(load_recipe("sft"))
+    assert "thinking" not in plain["sampling"]  # as it was before: ids of trainings stay
+    said = "enable_thinking=true,thinking_budget=500"
+    recipe = load_recipe("sft", overrides=[f"sampling.thinking={said}"])
+    assert recipe.sampling.thinking == said
+    assert make_recipe(recipe_dict(recipe)) == recipe

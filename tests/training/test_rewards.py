@@ -20,6 +20,7 @@ from mipo_eval.training.rewards import (
     exact_rewards,
     judge_rewards,
     mi_rewards,
+    only_responses,
     open_reward,
     right_answer,
     wishes,
@@ -219,3 +220,31 @@ def test_settings_are_checked() -> None:
         RewardSettings(max_new_tokens=0)
     with pytest.raises(ValueError, match="kl is -1"):
         RewardSettings(kl=-1)
+
+
+def test_a_completion_is_rewarded_for_its_response(policy: tuple[Any, Codec]) -> None:
+    _, codec = policy
+    prompt = codec.prompt([{"role": "user", "content": "2 + 3?"}])
+    texts = ["The answer is 4?</think>\n#### 5", "<think>The answer is 4?</think>\n#### 5"]
+    texts += ["<think>#### 5"]
+    made = [
+        Completion.of(
+            NUMBER,
+            codec.tokenizer(text)["input_ids"],
+            tokenizer=codec.tokenizer,
+            prompt=prompt,
+        )
+        for text in texts
+    ]
+    assert [one.text for one in made] == ["#### 5", "#### 5", None]
+    assert only_responses(exact_rewards)(made) == [1.0, 1.0, None]
+    backend = judge_by(lambda text, wish: "4" if text == "#### 5" else "1")
+    assert judged(backend, made, right_answer) == [4.0, 4.0, None]
+    assert len(backend.asked) == 1
+
+
+def test_a_judge_that_thinks_is_read_behind_it() -> None:
+    one = example("Tea?", "Be short.", preferences=("short",))
+    replies = {"a": "<think>2 or 3?</think>4", "b": "<think>4"}
+    backend = judge_by(lambda text, wish: replies[text])
+    assert judged(backend, [completion(one, "a"), completion(one, "b")]) == [4.0, None]
