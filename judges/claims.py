@@ -325,7 +325,8 @@ CHOICES = Grammar(
             "said",
             re.compile(
                 rf"(?:{_CHOICE_LABEL}|{_CHOICE_VERB}|\bit(?:['’]s| is)\b|\bcall it\b)"
-                rf"{_NAME_BETWEEN}{_TIE}|(\bboth\b)[^.\n]{{0,120}}\b(?:equal|equally)\b",
+                rf"{_NAME_BETWEEN}{_TIE}|(\bboth)\s+(?:of\s+)?(?:the\s+|these\s+)?"
+                rf"(?:are|them|{_NAMED}s?)\b[^.\n]{{0,120}}\b(?:equal|equally)\b",
                 re.I,
             ),
         ),
@@ -335,7 +336,7 @@ CHOICES = Grammar(
     of_others=re.compile(
         # "the correct answer is B" is about the question, "Response A's answer is B" about a text;
         # of "Response A and B" the second is half.
-        r"\b(?:correct|right|own|reference|expected|gold)\s+(?:final\s+)?\Z"
+        r"\b(?:correct|right|own|reference|expected|gold|plausible|likely|appropriate)\s+(?:final\s+)?\Z"
         rf"|{_NAMED}[\s_-]*[(]?[ab][)]?(?:['’]s?)?[ ](?:\w+[ ]){{0,2}}\Z"
         rf"|{_EITHER}\s*(?:and|or|&|/)\s*\Z",
         re.IGNORECASE,

@@ -25,7 +25,7 @@ from mipo_eval.reports.names import RowRule, model_label
 from mipo_eval.reports.paper import published_rows
 from mipo_eval.signature import Signature, short
 from mipo_eval.stats.paired import Comparison
-from mipo_eval.store.judges import StoredJudge, failing_judges
+from mipo_eval.store.judges import NOTHING_APART, StoredJudge, failing_judges
 
 WIN_RATE = "win rate (%)"
 TIES = {
@@ -75,8 +75,8 @@ class Topic:
 def topics(now: Snapshot) -> list[Topic]:
     """Return what leaderboards a store has, the suite of the latest run first.
 
-    What is shown while nobody has chosen is the first: never under a judge that must not be
-    believed while there is something else.
+    What is shown while nobody has chosen is the first: never under a judge that tells nothing
+    apart while there is something else.
     """
     judges = {short(judge.key): judge for judge in now.judges}
     found: dict[tuple[str, str | None], dict[str, None]] = {}
@@ -90,12 +90,16 @@ def topics(now: Snapshot) -> list[Topic]:
         for (suite, by), metrics in found.items()
         if by is None or by in judges
     ]
-    failing = failing_judges(now.store)
+    alike = {
+        key
+        for key, reasons in failing_judges(now.store).items()
+        if any(reason.startswith(NOTHING_APART) for reason in reasons)
+    }
 
     def rank(topic: Topic) -> tuple[str, int]:
         if topic.judge is None:
             return latest[topic.suite], 1
-        return latest[topic.suite], 0 if topic.judge.key in failing else 2
+        return latest[topic.suite], 0 if topic.judge.key in alike else 2
 
     return sorted(made, key=rank, reverse=True)
 

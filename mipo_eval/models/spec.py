@@ -29,6 +29,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from operator import attrgetter
+from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -125,7 +126,8 @@ class ModelName:
             return self.kind
         plain = self.text if self.kind == "lm-eval" else self.name or self.text
         plain, _ = split_base(plain)
-        return plain.rstrip("/").rsplit("/", 1)[-1]
+        last = plain.rstrip("/").rsplit("/", 1)[-1]
+        return Path(plain).resolve().name if last in {".", ".."} else last
 
 
 def read_name(text: str) -> ModelName:

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from datetime import date
+from pathlib import Path
+from shutil import copy
 
 import numpy as np
 import pytest
@@ -10,13 +12,15 @@ from mipo_eval.dashboards import plots
 from mipo_eval.dashboards.tables import comparison, leaderboard
 from mipo_eval.dashboards.tables.leaderboard import Filters
 from mipo_eval.evaluation.score import Snapshot
-from mipo_eval.records import Score
+from mipo_eval.records import Rating, Score
 from mipo_eval.reports.leaderboard import LeaderboardQuery, Section, over_seeds
 from mipo_eval.reports.names import RowRule
 from mipo_eval.signature import join
 from mipo_eval.store import Store
+from mipo_eval.store.items import get_items
 from mipo_eval.store.judges import Validation, put_validation
 from mipo_eval.store.runs import get_scores, put_run, put_scores
+from mipo_eval.store.verdicts import put_ratings, rated
 from tests.reports.stores import N_ITEMS, Served
 
 WIN = "win_rate_tie_inclusive"
@@ -315,32 +319,28 @@ def test_broken_judges_and_winning_controls_are_flagged(served: Served) -> None:
         assert leaderboard.winning_controls(now, "other", judge) == []
 
 
-def test_a_judge_that_must_not_be_believed_is_not_shown_first(served: Served) -> None:
-    with Store.open(str(served.path)) as store:
+def test_a_judge_that_tells_nothing_apart_is_not_shown_first(
+    served: Served, tmp_path: Path
+) -> None:
+    own = Path(copy(served.path, tmp_path / "s.db"))
+    with Store.open(str(own)) as store:
         known = Snapshot(store)
-        put_validation(
+        judge = known.judges[0]
+        items = {item.key for _, item in get_items(store, known.scores[0][0].list_key)}
+        put_ratings(
             store,
-            Validation(
-                judge_key=known.judges[0].key,
-                data="mine",
-                data_key="d" * 32,
-                figures={"pairs": 10},
-                failings=("constant",),
-                created_at=known.scores[0][0].created_at,
-            ),
+            [
+                Rating(
+                    judge=judge.key,
+                    item_key=item,
+                    text_key=text,
+                    aspect=aspect,
+                    rating=3,
+                    reason=None,
+                    call_key="c" * 32,
+                )
+                for item, text, aspect in rated(store, judge.key, items)
+            ],
         )
         first, judged = leaderboard.topics(Snapshot(store))
-        assert (first.judge, judged.judge) == (None, known.judges[0])
-        put_validation(
-            store,
-            Validation(
-                judge_key=known.judges[0].key,
-                data="mine",
-                data_key="d" * 32,
-                figures={"pairs": 10},
-                failings=(),
-                created_at=known.scores[0][0].created_at,
-            ),
-        )
-        first, _ = leaderboard.topics(Snapshot(store))
-        assert first.judge == known.judges[0]
+        assert (first.judge, judged.judge) == (None, judge)

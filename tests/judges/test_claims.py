@@ -55,6 +55,8 @@ def test_every_rating_of_the_cases(case: dict[str, str]) -> None:
         "Response A's answer is B",
         "Assistant A's final answer: B",
         "The correct answer is B.",
+        "The most plausible answer is (B), the nervous system.",
+        "A seesaw is balanced when the torques on both sides are equal.",
         "Assistant A chose B.",
         "La respuesta dice: [[A]]",
         "The response says: [[A]]",

@@ -106,6 +106,16 @@ def test_names_that_mean_nothing(name: str, error: type[MipoEvalError], message:
     assert message in str(caught.value)
 
 
+def test_a_local_judge_is_called_by_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "small-135m").mkdir()
+    monkeypatch.chdir(tmp_path / "small-135m")
+    assert {read_name(name).label for name in ("hf:.", "hf:./", "vllm:../small-135m")} == {
+        "small-135m"
+    }
+
+
 def test_a_file_is_no_checkpoint() -> None:
     Path("weights").write_text("")
     with pytest.raises(ModelError, match="weights is a file: give the folder"):
