@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
 from mipo_eval.models.base import Failure, Reply, Request
+from mipo_eval.models.thinking import take_apart
 
 _ROOM = (1024, 4096, 16384)
 """Tokens that a reply is given, one after the other, whose model did not come to an answer."""
@@ -105,7 +106,8 @@ def refused_setting(sent: Collection[str], words: str, named: str | None = None)
 
 def lacks_room(reply: Reply) -> bool:
     """Whether a model used up its tokens without a word of an answer: it was thinking."""
-    return reply.finish_reason == "length" and not reply.text.strip()
+    said = take_apart(reply.text, apart=reply.thinking).response
+    return reply.finish_reason == "length" and not (said and said.strip())
 
 
 def no_room(tokens: int) -> Failure:

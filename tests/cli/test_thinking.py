@@ -51,9 +51,9 @@ def _thinks(call: Call) -> Act:
     return json_act(body)
 
 
-def _json(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[Any, str]:
+def _json(capsys: pytest.CaptureFixture[str], *argv: str, code: int = 0) -> tuple[Any, str]:
     capsys.readouterr()
-    assert main([*argv, "--json"]) == 0
+    assert main([*argv, "--json"]) == code
     said = capsys.readouterr()
     return json.loads(said.out), said.err
 
@@ -111,35 +111,37 @@ def test_the_same_model_told_to_think_otherwise_is_another_run(
     assert runs[0] == runs[2] != runs[1]
 
 
-def test_a_judge_that_is_cut_inside_its_thinking_says_what_to_do(
-    suite: str, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("beside", [True, False])
+def test_a_judge_that_only_thinks_gets_more_room_and_says_what_to_do(
+    suite: str, beside: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """Whether its server gives the thinking beside the text or in it."""
     Path("keen.yaml").write_text(
         "description: thinks\nbackend: openai:judge\nmax_tokens: 9\nthinking_budget: 5\n"
         "enable_thinking: true\nextra_body: {top_k: 1}\n",
         encoding="utf-8",
     )
+    rooms = set()
 
     def acts(call: Call) -> Act:
         if "Keep it short." not in call.body["messages"][-1]["content"]:
             return ok("Tea is warm.")
         assert call.body["chat_template_kwargs"] == {"enable_thinking": True}
         assert (call.body["thinking_token_budget"], call.body["top_k"]) == (5, 1)
-        return ok(None, finish="length", reasoning="Rating: 5. But")  # type: ignore[arg-type]
+        rooms.add(call.body["max_tokens"])
+        if beside:
+            return ok(None, finish="length", reasoning="Rating: 5. But")  # type: ignore[arg-type]
+        return ok("<think>Rating: 5. But", finish="length")
 
     with OpenAIServer(acts) as server:
         judge, served = f"keen.yaml@{server.url}", f"openai:judge@{server.url}"
         argv = ("--model", served, "--suite", suite, "--judge", judge)
-        document, errors = _json(capsys, *argv)
-        asked = server.chats
-        _json(capsys, *argv)  # what was cut would be cut again: nobody is asked
-        assert server.chats == asked
+        document, errors = _json(capsys, *argv, code=2)
     mean = next(score for score in document["scores"] if score["metric"] == "rating_mean")
     assert (mean["value"], mean["n"]) == (None, 0)
-    assert mean["unscored_reasons"] == {"the judge was cut inside its thinking": _N}
-    words = " ".join(errors.split())
-    assert f"keen was cut inside its thinking on {_N} items" in words
-    assert "more than max_tokens: 9" in words
+    assert mean["unscored_reasons"] == {"call failed: no room after thinking": _N}
+    assert rooms == {9, 1024, 4096, 16384}
+    assert "set max_tokens higher, or reasoning lower" in " ".join(errors.split())
 
 
 def test_a_file_of_responses_may_hold_thinking(
