@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from tests.servers.hub_server import card, hub_server, jsonl
 from tests.waiting import HANG
 
 ROWS = [{"a": 1, "b": "é\u2028"}, {"a": None, "b": [{"c": 0.5}]}]
+_packed = partial(gzip.compress, mtime=0)  # the names of tests are the same in every process
 LINES = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS).encode()
 LIST = json.dumps(ROWS, indent=1).encode()
 
@@ -41,10 +43,10 @@ def data(name: str, content: bytes) -> list[dict[str, Any]]:
         ("x.jsonl", LIST),  # as lm-eval 0.4.0 to 0.4.2 wrote them
         ("x.json", LIST),
         ("x.json", b"\n\n" + LIST),
-        ("x.jsonl.gz", gzip.compress(LINES)),
-        ("x.json.gz", gzip.compress(LIST)),
-        ("x.jsonl", gzip.compress(LINES)),  # gzip is told by its first bytes
-        ("x.jsonl.gz", gzip.compress(LINES[:10]) + gzip.compress(LINES[10:])),
+        ("x.jsonl.gz", _packed(LINES)),
+        ("x.json.gz", _packed(LIST)),
+        ("x.jsonl", _packed(LINES)),  # gzip is told by its first bytes
+        ("x.jsonl.gz", _packed(LINES[:10]) + _packed(LINES[10:])),
     ],
 )
 def test_the_same_rows_come_from_every_form(name: str, content: bytes) -> None:
@@ -85,8 +87,8 @@ def test_what_no_database_holds_is_replaced_and_what_json_lacks_is_null() -> Non
         ("x.json", b'[{"a": 1}, 7]', "row 2: is 7, not a JSON object"),
         ("x.jsonl", b'{"a": 1}\n[1]', "line 2: is a list, not a JSON object"),
         ("x.jsonl", b'"a"', 'line 1: is "a", not a JSON object'),
-        ("x.jsonl.gz", gzip.compress(LINES)[:-9], "is not a whole gzip file"),
-        ("x.jsonl.gz", gzip.compress(LINES)[:12] + b"\0" * 40, "is not a whole gzip file"),
+        ("x.jsonl.gz", _packed(LINES)[:-9], "is not a whole gzip file"),
+        ("x.jsonl.gz", _packed(LINES)[:12] + b"\0" * 40, "is not a whole gzip file"),
         ("x.jsonl", '{"a": 1}'.encode("utf-32"), "is UTF-16 or UTF-32 text; save"),
         ("x.json", '{"a": 1}'.encode("utf-16-le"), "line 1: is not JSON"),
         ("x.parquet", b"PAR1 no", "is not a Parquet file that can be read"),
@@ -108,7 +110,7 @@ def test_what_cannot_be_read_is_one_line(name: str, content: bytes, message: str
     assert str(caught.value).startswith(name)
 
 
-@pytest.mark.parametrize("content", [b"", b"\n \n\n", b"\xef\xbb\xbf", gzip.compress(b""), b"[]"])
+@pytest.mark.parametrize("content", [b"", b"\n \n\n", b"\xef\xbb\xbf", _packed(b""), b"[]"])
 def test_an_empty_file_has_no_rows(content: bytes) -> None:
     assert data("x.jsonl", content) == []
 
@@ -156,7 +158,7 @@ def test_items_come_the_same_from_lines_and_columns() -> None:
         {"item_id": "b", "prompt": "q", "context": "c", "meta": {"l": "m"}},
     ]
     Path("i.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    Path("i.jsonl.gz").write_bytes(gzip.compress(Path("i.jsonl").read_bytes()))
+    Path("i.jsonl.gz").write_bytes(_packed(Path("i.jsonl").read_bytes()))
     parquet.write_table(pa.Table.from_pylist(_filled(rows)), "i.parquet")
     wanted = list(read_items("i.jsonl"))
     assert [item.item_id for item in wanted] == ["a", "b"]
