@@ -6,6 +6,7 @@ single values (`--set optimization.learning_rate=5e-7`). Every key must be known
 
 import dataclasses
 import importlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -232,6 +233,12 @@ class Recipe:
     save_steps: int = 200
     report_to: tuple[str, ...] = ()
     """Trackers of transformers: tensorboard, wandb, trackio."""
+
+    def steps(self, examples: int) -> int:
+        """Return about how many optimizer steps a training takes, for the progress bar."""
+        how = self.optimization
+        units = examples / self.settings.contexts if self.algorithm == "contrastive" else examples
+        return max(1, math.ceil(math.ceil(units / how.batch_size) * how.epochs))
 
 
 def recipe_names() -> tuple[str, ...]:

@@ -8,7 +8,6 @@ choose one; the test split is never looked at. Each value is a training of its o
 below the output, and the best one's checkpoint becomes the result.
 """
 
-import math
 import os
 import shlex
 import shutil
@@ -25,8 +24,9 @@ from mipo_eval import settings
 from mipo_eval.environment import environment
 from mipo_eval.errors import ConfigError, MipoEvalError, ModelError
 from mipo_eval.keys import digest
+from mipo_eval.models.chat import read_chat_template
 from mipo_eval.models.effort import parse_effort
-from mipo_eval.models.lm_eval import ModelOptions, decoding_for, read_chat_template
+from mipo_eval.models.lm_eval import ModelOptions, decoding_for
 from mipo_eval.models.spec import ModelSpec, parse_model
 from mipo_eval.progress import Progress
 from mipo_eval.store.engine import Store, now
@@ -230,7 +230,7 @@ def train(store: Store, request: TrainingRequest, progress: Progress) -> Trainin
             save_steps=request.recipe.save_steps,
             report_to=request.recipe.report_to,
         )
-        with watch.training(_steps(request.recipe, len(job.examples))):
+        with watch.training(request.recipe.steps(len(job.examples))):
             trained = load_method(request.recipe.algorithm)(job, request.recipe.settings)
         report |= {"trained": trained} if trained else {}
         out = str(request.out)
@@ -238,14 +238,6 @@ def train(store: Store, request: TrainingRequest, progress: Progress) -> Trainin
         if is_main_process():
             _finish(store, request, done)
     return done
-
-
-def _steps(recipe: Recipe, examples: int) -> int:
-    """Return about how many optimizer steps there will be, for the progress bar."""
-    how = recipe.optimization
-    of_groups = recipe.algorithm == "contrastive"
-    units = examples / recipe.settings.contexts if of_groups else examples
-    return max(1, math.ceil(math.ceil(units / how.batch_size) * how.epochs))
 
 
 def make_examples(

@@ -279,7 +279,8 @@ def _rates(judge: "Judge") -> "Judge":
 
 
 def _model_options(settings: dict[str, str | int | float], system: str) -> "ModelOptions":
-    from mipo_eval.models.lm_eval import ModelOptions, read_chat_template
+    from mipo_eval.models.chat import read_chat_template
+    from mipo_eval.models.lm_eval import ModelOptions
     from mipo_eval.tasks.prompt import read_system
 
     batch_size, device, template = (

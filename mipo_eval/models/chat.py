@@ -19,10 +19,11 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
+from pathlib import Path
 from typing import Any, NoReturn
 
 from mipo_eval.checkpoints import beginning, chat_template
-from mipo_eval.errors import ModelError
+from mipo_eval.errors import ConfigError, ModelError
 from mipo_eval.models.spec import ModelSpec
 
 CHAT_DATE = datetime(2024, 7, 26, tzinfo=UTC)
@@ -91,6 +92,25 @@ def _raise(message: str) -> NoReturn:
     from jinja2 import TemplateError
 
     raise TemplateError(message)
+
+
+def read_chat_template(path: Path) -> str:
+    """Return the text of a chat template file.
+
+    Raises:
+        ConfigError: the file cannot be read or is not a Jinja template.
+    """
+    from jinja2 import TemplateSyntaxError
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    try:
+        text = path.read_text(encoding="utf-8")
+        ImmutableSandboxedEnvironment().parse(text)
+    except OSError as error:
+        raise ConfigError(f"chat_template={path} cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, TemplateSyntaxError) as error:
+        raise ConfigError(f"chat_template={path} is not a Jinja template: {error}") from error
+    return text
 
 
 def chat_template_of(model: ModelSpec) -> str:

@@ -18,7 +18,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from importlib import import_module, resources
-from pathlib import Path
 from typing import Any
 
 from mipo_eval.checkpoints import NEUTRAL, SAMPLING
@@ -482,22 +481,3 @@ def _model_errors() -> Iterator[None]:
         if "out of memory" in message.lower():
             message = "out of memory: lower --engine batch_size=N or --decoding max_tokens=N"
         raise ModelError(f"the model failed: {message[:500]}") from error
-
-
-def read_chat_template(path: Path) -> str:
-    """Return the text of a chat template file.
-
-    Raises:
-        ConfigError: the file cannot be read or is not a Jinja template.
-    """
-    from jinja2 import TemplateSyntaxError
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    try:
-        text = path.read_text(encoding="utf-8")
-        ImmutableSandboxedEnvironment().parse(text)
-    except OSError as error:
-        raise ConfigError(f"chat_template={path} cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, TemplateSyntaxError) as error:
-        raise ConfigError(f"chat_template={path} is not a Jinja template: {error}") from error
-    return text

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from mipo_eval.errors import ConfigError, ModelError
+from mipo_eval.models.chat import read_chat_template
 from mipo_eval.models.lm_eval import (
     ENGINE_SETTINGS,
     Decoding,
@@ -14,7 +15,6 @@ from mipo_eval.models.lm_eval import (
     generation_spec,
     load_model,
     load_task,
-    read_chat_template,
 )
 from mipo_eval.models.spec import ModelSpec, parse_model
 from mipo_eval.records import Item
