@@ -128,7 +128,8 @@ max_cost_option: Decorator = click.option(
 batch_option: Decorator = click.option(
     "--batch",
     is_flag=True,
-    help="Judge through the provider's batch service (OpenAI, Anthropic, Gemini): half the price, slower.",
+    help="Judge through the provider's batch service (OpenAI, Anthropic, Gemini): half the price, "
+    "slower.",
 )
 
 
