@@ -250,7 +250,7 @@ def _difference(pair: Comparison | None) -> dict[str, Any]:
 
 def p_of(pair: Comparison) -> float | None:
     """Return the p-value of a comparison, corrected where it is one of several."""
-    return pair.p_permutation if pair.p_adjusted is None else pair.p_adjusted
+    return pair.p if pair.p_adjusted is None else pair.p_adjusted
 
 
 def paper_numbers(found: Section, models: Sequence[str] = ()) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from mipo_eval.evaluation.controls import CONTROLS, control_texts
 from mipo_eval.evaluation.outcomes import (
     COMPARED,
     DERIVED,
+    SPANS,
     WIN_RATES,
     Against,
     Outcomes,
@@ -32,7 +33,7 @@ from mipo_eval.metrics.win_rate import METRIC_NAMES
 from mipo_eval.records import Run, Score, text_key
 from mipo_eval.signature import NOTHING, Signature, join, short
 from mipo_eval.stats.bootstrap import Crossed, Floats
-from mipo_eval.stats.intervals import rate_intervals, table_intervals
+from mipo_eval.stats.intervals import intervals_in
 from mipo_eval.store.engine import Store
 from mipo_eval.store.items import Index, Texts
 from mipo_eval.store.judges import StoredJudge, list_judges
@@ -243,8 +244,7 @@ class Numbers:
             return blank
         groups = self.outcomes.listed(run).groups
         own = [groups[row] for row in rows.tolist()]
-        rate = metric in COMPARED and metric != "net_win_rate"
-        intervals = (rate_intervals if rate else table_intervals)(values[:, None], own, seed=seed)
+        intervals = intervals_in(values[:, None], own, SPANS.get(metric))
         value = float(np.nanmean(values))
         return replace(blank, value=value, n=int((~absent).sum()), ci95=intervals[0])
 
@@ -396,7 +396,7 @@ def answer_scores(entries: Sequence[Answered], *, seed: int) -> list[Score]:
             metric,
             [None if found is None else 100.0 * (found == wanted) for found in grades],
             signature=join(extraction="last-answer"),
-            groups=[entry.item.group for entry in entries],
+            groups=[Crossed(entry.item.group, entry.item.user_id) for entry in entries],
             seed=seed,
             reasons=reasons,
         )
@@ -421,5 +421,5 @@ def likelihood_scores(entries: Sequence[Answered], *, choices: str, seed: int) -
     outcomes = [chosen(entry) for entry in entries]
     if not any(outcomes):
         return [_nothing(_why_no_reply(entries), join(choices=choices))]
-    groups = [entry.item.group for entry in entries]
+    groups = [Crossed(entry.item.group, entry.item.user_id) for entry in entries]
     return calibration_scores(outcomes, choices=choices, groups=groups, seed=seed)

@@ -19,7 +19,7 @@ from mipo_eval.metrics.aggregate import mean_score
 from mipo_eval.metrics.win_rate import outcome_rates
 from mipo_eval.records import Item, Score, clean_text, text_key
 from mipo_eval.signature import join, short
-from mipo_eval.stats.bootstrap import standard_error
+from mipo_eval.stats.estimates import standard_error
 from mipo_eval.store.items import key_of_list
 from mipo_eval.store.verdicts import Grade
 from mipo_eval.verdict import (

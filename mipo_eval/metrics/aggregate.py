@@ -12,7 +12,7 @@ from mipo_eval.errors import DataError
 from mipo_eval.records import Score, Values
 from mipo_eval.signature import NOTHING, Signature
 from mipo_eval.stats.bootstrap import Labels
-from mipo_eval.stats.intervals import rate_intervals, table_intervals
+from mipo_eval.stats.intervals import mean_intervals, rate_intervals
 
 Reasons = Sequence[str | None] | None
 
@@ -93,7 +93,7 @@ def mean_score(
         value=float(np.nanmean(table)),
         n=int((~np.isnan(table)).sum()),
         unscored_reasons=unscored,
-        ci95=table_intervals(table[:, None], groups, seed=seed)[0],
+        ci95=mean_intervals(table[:, None], groups)[0],
         signature=signature,
     )
 
@@ -109,14 +109,14 @@ def rate_score(
 ) -> Score:
     """Return the mean of per-item percentages (0-100), such as an accuracy.
 
-    As `mean_score`, except that the interval stays honest where every group has the same value:
-    20 right answers out of 20 do not show that all others would be right.
+    As `mean_score`, except that the interval knows the ends of the scale: it stays within them,
+    and 20 right answers out of 20 do not show that all others would be right.
     """
     score = mean_score(
         metric, values, signature=signature, groups=groups, seed=seed, reasons=reasons
     )
     table = np.array([math.nan if v is None else v for v in values])
-    return replace(score, ci95=rate_intervals(table[:, None], groups, seed=seed)[0])
+    return replace(score, ci95=rate_intervals(table[:, None], groups)[0])
 
 
 LOWER_IS_BETTER = frozenset(

@@ -63,7 +63,7 @@ def _rates(
     won, tied = 100.0 * (margins > 0), margins == 0
     table = np.stack([*(won + tied * c for c in TIE_CREDIT.values()), 100.0 * tied], axis=1)
     table[np.isnan(margins)] = math.nan
-    means, intervals = np.nanmean(table, axis=0), rate_intervals(table, groups, seed=seed)
+    means, intervals = np.nanmean(table, axis=0), rate_intervals(table, groups)
 
     def score(column: int, metric: str, ties: str) -> Score:
         return Score(

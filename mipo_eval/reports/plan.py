@@ -23,7 +23,8 @@ from mipo_eval.models.base import Limits, Request
 from mipo_eval.models.prices import FREE, Metered, load_prices
 from mipo_eval.models.spec import read_name
 from mipo_eval.records import Item, Response, text_key
-from mipo_eval.stats.bootstrap import Floats, design_effect
+from mipo_eval.stats.bootstrap import Floats
+from mipo_eval.stats.estimates import design_effect
 from mipo_eval.stats.power import Design, paired_correlation, rate_sd
 from mipo_eval.store.calls import CallSize, answered_calls, call_sizes
 from mipo_eval.store.engine import Store

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 Index = NDArray[np.intp]
 Interval = tuple[float, float]
+Mask = NDArray[np.bool_]
 Labels = Sequence[Hashable | None] | None
 """One cluster label per item; None (for one item, or for all): the item is its own cluster."""
 
@@ -104,7 +105,7 @@ class Dependence:
         users = [group.user if isinstance(group, Crossed) else None for group in groups]
         return cls(prompts, cluster_ids(users, size)[0])
 
-    def kinds(self, rows: NDArray[np.bool_] | None = None) -> tuple[Index, ...]:
+    def kinds(self, rows: Mask | None = None) -> tuple[Index, ...]:
         """Return the group numbers that errors are clustered by, for all items or those of `rows`.
 
         Prompts that each belong to one user lie within the users, who are then all there is to
@@ -131,7 +132,7 @@ class Dependence:
             return (prompts,)
         return prompts, users, pairs
 
-    def coarsest(self, rows: NDArray[np.bool_] | None = None) -> Index:
+    def coarsest(self, rows: Mask | None = None) -> Index:
         """Return the numbers of the kind with fewer groups: what is resampled, kept together."""
         return min(self.kinds(rows)[:2], key=lambda ids: int(ids.max(initial=-1)))
 
@@ -173,7 +174,7 @@ def cluster(values: ArrayLike, groups: Labels = None) -> Clusters:
     table = np.asarray(values, dtype=np.float64)
     table = table[:, None] if table.ndim == 1 else table
     present = ~np.isnan(table)
-    used = present.any(axis=1)
+    used: Mask = np.asarray(present.any(axis=1))
     ids = Dependence.of(groups, len(table)).coarsest(used)
     sums = group_sums(np.where(present, table, 0.0)[used], ids)
     counts = group_sums(present[used].astype(np.float64), ids)

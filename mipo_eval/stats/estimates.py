@@ -15,7 +15,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mipo_eval.errors import DataError
-from mipo_eval.stats.bootstrap import Dependence, Floats, Index, Interval, Labels, group_sums
+from mipo_eval.stats.bootstrap import (
+    Dependence,
+    Floats,
+    Index,
+    Interval,
+    Labels,
+    Mask,
+    group_sums,
+)
 
 _ALIKE = 1e-12
 """Errors below this share of the largest value are rounding: all groups show the same."""
@@ -110,7 +118,7 @@ def as_table(values: ArrayLike) -> Floats:
     return table
 
 
-def patterns(table: Floats) -> Iterator[tuple[NDArray[np.bool_], Index]]:
+def patterns(table: Floats) -> Iterator[tuple[Mask, Index]]:
     """Yield (items,) which items have a value, and the columns that have just those."""
     present = ~np.isnan(table)
     alike: dict[bytes, list[int]] = {}
@@ -185,7 +193,7 @@ def mean_covariance(table: Floats, groups: Labels) -> Floats:
     Zeros with fewer than two groups.
     """
     present = ~np.isnan(table)
-    used = present.any(axis=1)
+    used: Mask = np.asarray(present.any(axis=1))
     part, size = table[used], table.shape[1]
     kinds = Dependence.of(groups, len(table)).kinds(used)
     if any(int(ids.max(initial=-1)) < 1 for ids in kinds):

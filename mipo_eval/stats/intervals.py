@@ -68,6 +68,8 @@ def constant_interval(value: float, n_groups: float, span: Interval) -> Interval
 
 RATE = (0.0, 100.0)
 """The span of a rate in percent."""
+NET = (-100.0, 100.0)
+"""The span of a net win rate."""
 
 
 def rate_intervals(values: ArrayLike, groups: Labels = None) -> list[Interval | None]:
@@ -127,6 +129,13 @@ def span_intervals(values: ArrayLike, groups: Labels, span: Interval) -> list[In
         else:
             intervals.append((max(mean - half, span[0]), min(mean + half, span[1])))
     return intervals
+
+
+def intervals_in(values: ArrayLike, groups: Labels, span: Interval | None) -> list[Interval | None]:
+    """Return the 95 % interval of every column's mean, as what is known of its ends asks for."""
+    if span == RATE:
+        return rate_intervals(values, groups)
+    return mean_intervals(values, groups) if span is None else span_intervals(values, groups, span)
 
 
 def rare_variances(table: Floats, found: Estimates, span: Interval) -> Floats:

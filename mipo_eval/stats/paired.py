@@ -15,7 +15,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mipo_eval.errors import ConfigError, DataError
-from mipo_eval.stats.bootstrap import Dependence, Floats, Index, Interval, Labels, group_sums
+from mipo_eval.stats.bootstrap import (
+    Dependence,
+    Floats,
+    Index,
+    Interval,
+    Labels,
+    Mask,
+    group_sums,
+)
 from mipo_eval.stats.estimates import Estimates, estimates, mean_covariance, patterns
 from mipo_eval.stats.intervals import span_intervals
 from mipo_eval.stats.power import detectable_from_error
@@ -160,7 +168,7 @@ class _Runs:
 
     values: Floats
     """(items, runs) means over seeds."""
-    has: NDArray[np.bool_]
+    has: Mask
     names: Sequence[str]
     groups: Labels
     dependence: Dependence

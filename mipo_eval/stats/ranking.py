@@ -72,7 +72,7 @@ def rank_runs(
     """
     values = np.asarray(table, dtype=np.float64)
     flat = over_seeds(values) if values.ndim == 3 else values
-    empty = [name for name, has in zip(names, (~np.isnan(flat)).any(axis=0), strict=True) if not has]
+    empty = [name for name, column in zip(names, flat.T, strict=True) if np.isnan(column).all()]
     if empty:
         raise DataError(f"runs without any value cannot be ranked: {', '.join(empty)}")
     apart = told_apart(values, names, groups, alpha=alpha)
@@ -80,15 +80,16 @@ def rank_runs(
     order = [names[i] for i in np.argsort(-means, kind="stable")]
     letters = letter_display(order, apart)
     places = ranks(means[None, :])[0]
-    shown = (~np.isnan(flat)).any(axis=1)
+    table_items = flat[~np.isnan(flat).all(axis=1)]
+    by_name = dict(zip(names, means.tolist(), strict=True))
     sure = bool(np.isfinite(estimates(flat, groups).degrees).any())
     ranked = {
         name: Rank(
             name=name,
             mean=float(means[i]),
-            missing=int(np.isnan(flat[shown, i]).sum()),
+            missing=int(np.isnan(table_items[:, i]).sum()),
             rank=int(places[i]),
-            rank_ci95=_range(name, dict(zip(names, means.tolist(), strict=True)), apart) if sure else None,
+            rank_ci95=_range(name, by_name, apart) if sure else None,
             letters=letters[name],
             tied_with_best=frozenset((name, order[0])) not in apart,
         )
@@ -141,6 +142,7 @@ def ranks(means: Floats) -> Floats:
     places = np.empty(whole.shape)
     np.put_along_axis(places, order, np.maximum.accumulate(first, axis=1) + 1.0, axis=1)
     return places
+
 
 def letter_display(order: Sequence[str], apart: set[frozenset[str]]) -> dict[str, str]:
     """Give runs letters so that two share one exactly when they are not told apart.

@@ -112,13 +112,13 @@ class SeedSpread:
         several = [m for m in methods if self.degrees[m] > 0]
         if not several or np.isnan(variance):
             return None
-        drawn = variance * _inverse_chi_squared(0, float(degrees))
-        # In the order of what they hold: a - b and b - a are then the same.
-        held = sorted((float(self.between[m]), float(self.noise[m]), m) for m in several)
-        for place, (between, noise, method) in enumerate(held, 1):
-            scaled = between * _inverse_chi_squared(place, float(self.degrees[method]))
-            drawn = drawn + np.maximum(scaled - noise, 0.0)
-        return Doubt(drawn)
+        # Two methods are taken to differ alike between seeds, as in Student's test: two and two
+        # degrees of freedom apart would tell nothing, four together do.
+        free, each = self.degrees[several], self.degrees[several] + 1
+        spread = float((self.between[several] * each * free).sum() / free.sum())
+        scaled = spread * float((1 / each).sum()) * _inverse_chi_squared(1, float(free.sum()))
+        seeds = np.maximum(scaled - float(self.noise[several].sum()), 0.0)
+        return Doubt(variance * _inverse_chi_squared(0, float(degrees)) + seeds)
 
 
 @lru_cache(maxsize=64)

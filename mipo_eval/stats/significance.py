@@ -44,8 +44,8 @@ def permutation_test(
     """Return two-sided p-values for "the paired differences are symmetric around 0".
 
     The differences of a whole cluster change sign together, so items of a prompt may depend on
-    each other. With few clusters (`COUNTED`) all 2^n sign patterns are counted (exact); otherwise patterns are
-    drawn, and the observed one counts as one of them: (b + 1) / (m + 1), never 0.
+    each other. With few clusters (`COUNTED`) all 2^n sign patterns are counted (exact); otherwise
+    patterns are drawn, and the observed one counts as one of them: (b + 1) / (m + 1), never 0.
 
     Args:
         sums: (clusters, columns) sums of the differences, first minus second.
