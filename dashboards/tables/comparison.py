@@ -12,7 +12,7 @@ from mipo_eval.dashboards.links import TASK, address, run_name
 from mipo_eval.dashboards.markup import label
 from mipo_eval.dashboards.tables.leaderboard import Comparisons, labels, p_of
 from mipo_eval.errors import MipoEvalError
-from mipo_eval.evaluation.outcomes import SPANS, has_values
+from mipo_eval.evaluation.outcomes import ENDS, has_values
 from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.metrics.aggregate import direction
 from mipo_eval.reports.agreement import agreements
@@ -151,7 +151,7 @@ def against(
                 list(map(str, common)),
                 list(measured.groups),
                 baseline=str(baseline),
-                span=SPANS.get(found.metric),
+                span=ENDS.get(found.metric),
             )
             made |= {(int(pair.first), task): pair for pair in pairs}
     return made

@@ -298,8 +298,8 @@ def _notes(section: "Section", marks: Mapping[str, int], *, published: bool) -> 
             if cell.missing:
                 name = f"{row.name.model} {row.name.method}"
                 warnings.append(
-                    f"{name} on {task}: {cell.missing} items of the others are missing; "
-                    "it is ranked on those that it has"
+                    f"missing: {name} has no value on {cell.missing} items of {task} that others "
+                    "have; rows are ranked by the items they share"
                 )
     cells = [cell for row in section.rows for cell in row.cells.values()]
     told = ["n: items x seeds (without a value)."]

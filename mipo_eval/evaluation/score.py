@@ -16,7 +16,7 @@ from mipo_eval.evaluation.controls import CONTROLS, control_texts
 from mipo_eval.evaluation.outcomes import (
     COMPARED,
     DERIVED,
-    SPANS,
+    ENDS,
     WIN_RATES,
     Against,
     Outcomes,
@@ -244,7 +244,7 @@ class Numbers:
             return blank
         groups = self.outcomes.listed(run).groups
         own = [groups[row] for row in rows.tolist()]
-        intervals = intervals_in(values[:, None], own, SPANS.get(metric))
+        intervals = intervals_in(values[:, None], own, ENDS.get(metric))
         value = float(np.nanmean(values))
         return replace(blank, value=value, n=int((~absent).sum()), ci95=intervals[0])
 

@@ -11,12 +11,26 @@ import numpy as np
 from mipo_eval.errors import DataError
 from mipo_eval.records import Score, Values
 from mipo_eval.signature import NOTHING, Signature
-from mipo_eval.stats.bootstrap import Labels
-from mipo_eval.stats.intervals import mean_intervals, rate_intervals
+from mipo_eval.stats.bootstrap import Interval, Labels
+from mipo_eval.stats.intervals import NET, RATE, intervals_in, rate_intervals
 
 Reasons = Sequence[str | None] | None
 
 NO_SCORE = "no score"
+
+SPANS: Mapping[str, Interval] = {
+    **dict.fromkeys(
+        ("win_rate_tie_inclusive", "win_rate_half_ties", "win_rate_strict", "tie_rate"), RATE
+    ),
+    "win_rate_excluding_ties": RATE,
+    "net_win_rate": NET,
+    "accuracy": RATE,
+    "truncation_rate": RATE,
+    "brier": (0.0, 2.0),
+    "self_bleu_4": (0.0, 1.0),
+    "self_bleu_4_same_prompt": (0.0, 1.0),
+}
+"""Metric to the lowest and the highest value that an item can have, where there are such ends."""
 
 
 def same_length(name: str, size: int, other_name: str, other: Sequence[object] | None) -> None:
@@ -93,7 +107,7 @@ def mean_score(
         value=float(np.nanmean(table)),
         n=int((~np.isnan(table)).sum()),
         unscored_reasons=unscored,
-        ci95=mean_intervals(table[:, None], groups)[0],
+        ci95=intervals_in(table[:, None], groups, SPANS.get(metric))[0],
         signature=signature,
     )
 

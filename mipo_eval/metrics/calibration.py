@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mipo_eval.errors import DataError
-from mipo_eval.metrics.aggregate import mean_score, same_length
+from mipo_eval.metrics.aggregate import mean_score, rate_score, same_length
 from mipo_eval.records import Score, Values
 from mipo_eval.signature import Signature, join
 from mipo_eval.stats.bootstrap import Labels, cluster, percentile_interval, replicates
@@ -147,8 +147,9 @@ def calibration_scores(
             metric, values, signature=signature, groups=groups, seed=seed, reasons=reasons
         )
 
+    right = [None if o is None else 100.0 * o.correct for o in outcomes]
     scores = [
-        score("accuracy", [None if o is None else 100.0 * o.correct for o in outcomes]),
+        rate_score("accuracy", right, signature=signature, groups=groups, reasons=absent),
         score("answer_entropy", [None if o is None else o.entropy for o in outcomes]),
     ]
     for name, wanted in (("correct", True), ("wrong", False)):

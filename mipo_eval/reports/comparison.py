@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mipo_eval.errors import ConfigError, DataError
-from mipo_eval.evaluation.outcomes import DERIVED, JUDGED, SPANS, Outcomes, Sheet
+from mipo_eval.evaluation.outcomes import DERIVED, ENDS, JUDGED, Outcomes, Sheet
 from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.metrics.win_rate import METRIC_NAMES, Ties
 from mipo_eval.records import Run, Score
@@ -138,7 +138,7 @@ def compare_runs(
             sheet.groups,
             baseline=labels[base.run_id] if base and base in sheet.runs else None,
             method=wanted.correction,
-            span=SPANS.get(metric),
+            span=ENDS.get(metric),
         )
         sides = _sides(sheet, names, scores, judge)
         made, subject = _differences(pairs, {side.label: side.signature for side in sides})

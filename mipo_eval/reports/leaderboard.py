@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mipo_eval.errors import DataError
-from mipo_eval.evaluation.outcomes import DERIVED, SPANS, Sheet, has_values
+from mipo_eval.evaluation.outcomes import DERIVED, ENDS, Sheet, has_values
 from mipo_eval.evaluation.score import Numbers, Snapshot
 from mipo_eval.metrics.aggregate import direction
 from mipo_eval.metrics.win_rate import METRIC_NAMES, Ties
@@ -405,7 +405,7 @@ def _with_seeds(cells: Sequence[Cell], lines: Sequence[_Line], sheet: Sheet) -> 
 
 def _possible(interval: Interval | None, metric: str) -> Interval | None:
     """Keep an interval within what the metric can be: the t-distribution of seeds has no ends."""
-    low, high = SPANS.get(metric, (0.0, math.inf))
+    low, high = ENDS.get(metric, (0.0, math.inf))
     return (max(interval[0], low), min(interval[1], high)) if interval else None
 
 

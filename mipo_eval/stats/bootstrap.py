@@ -28,6 +28,8 @@ CHUNK_CELLS = 2_000_000
 """Cells of a weight matrix held at once (16 MB): memory is bounded whatever is resampled."""
 _KEPT_CELLS = 50_000_000
 """Largest weight matrix that is kept for the next caller (100 MB as small integers)."""
+_HANDFUL = 10
+"""Groups from which on resampling a kind makes sense where there is another kind to resample."""
 
 
 class Crossed(NamedTuple):
@@ -133,8 +135,12 @@ class Dependence:
         return prompts, users, pairs
 
     def coarsest(self, rows: Mask | None = None) -> Index:
-        """Return the numbers of the kind with fewer groups: what is resampled, kept together."""
-        return min(self.kinds(rows)[:2], key=lambda ids: int(ids.max(initial=-1)))
+        """Return the numbers of the groups that are resampled: of two kinds, the one with fewer.
+
+        A handful of groups cannot stand for a population, though; then it is the other kind.
+        """
+        kinds = sorted(self.kinds(rows)[:2], key=lambda ids: int(ids.max(initial=-1)))
+        return kinds[0] if int(kinds[0].max(initial=-1)) + 1 >= _HANDFUL else kinds[-1]
 
 
 def _renumbered(ids: Index) -> Index:

@@ -149,7 +149,8 @@ def _of_kinds(found: list[tuple[Floats, float]]) -> tuple[Floats, Floats]:
     (one, own), (two, other), _ = found
     with np.errstate(divide="ignore", invalid="ignore"):
         both = variance**2 / (one**2 / own + two**2 / other)
-    return variance, np.fmax(least, np.fmin(both, own + other))
+    # Where nothing varies (NaN) the rarer kind tells how much that is worth.
+    return variance, np.where(np.isnan(both), least, np.clip(both, least, own + other))
 
 
 def crossed(variances: list[Floats]) -> Floats:

@@ -278,23 +278,30 @@ def _permuted(
 ) -> tuple[Floats, Floats]:
     """Return the permutation p-value of every column, and how small its p-value could be at all.
 
-    Signs change by the kind of groups that has fewer. Where prompts and users cross, both leave
-    their mark on the difference; the shape of its chance is that of the one kind, its scale that of
-    both, as in the multiway wild bootstrap (MacKinnon, Nielsen and Webb 2021).
+    Where prompts and users cross, both leave their mark on the difference. Signs then change by the
+    kind that leaves more: the shape of chance is that of the one kind, its scale that of both, as in
+    the multiway wild bootstrap (MacKinnon, Nielsen and Webb 2021); the t-test has the last word.
     """
     p_values, floors = np.full((2, differences.shape[1]), np.nan)
+    by_t = means.p_values()
     for rows, columns in patterns(differences):
-        ids = dependence.coarsest(rows)
         part = differences[np.ix_(rows, columns)]
-        if int(ids.max(initial=-1)) < 1:
+        kinds = dependence.kinds(rows)[:2]
+        if any(int(ids.max(initial=-1)) < 1 for ids in kinds):
             continue
-        sums = group_sums(part, ids)
-        one_way = estimates(part, ids.tolist()).errors
-        both = means.errors[columns]
-        scale = np.divide(one_way, both, out=np.ones_like(both), where=both > 0)
-        p_values[columns] = permutation_test(sums, scale=scale)
-        telling = (sums != 0).sum(axis=0)
-        floors[columns] = np.where(telling > COUNTED, 2.0 ** (1 - telling), p_values[columns])
+        errors = [estimates(part, ids.tolist()).errors for ids in kinds]
+        larger = np.argmax(errors, axis=0)
+        for kind, ids in enumerate(kinds):
+            own = larger == kind
+            both = means.errors[columns[own]]
+            scale = np.divide(errors[kind][own], both, out=np.ones_like(both), where=both > 0)
+            sums = group_sums(part[:, own], ids)
+            telling = (sums != 0).sum(axis=0)
+            found = permutation_test(sums, scale=scale)
+            if len(kinds) == 2:
+                found = np.fmax(found, by_t[columns[own]])
+            p_values[columns[own]] = found
+            floors[columns[own]] = np.where(telling > COUNTED, 2.0 ** (1 - telling), found)
     return p_values, floors
 
 
