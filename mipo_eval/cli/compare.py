@@ -162,8 +162,8 @@ def _notes(task: "TaskComparison", place: "Mapping[str, str]") -> "list[Text]":
                 "or not scored by this judge"
             )
     legend = [
-        "* told apart at 5 %  can show: found in 80 of 100 repetitions  w/t/l: won/tied/lost",
-        "effect: in standard deviations of the difference  p: permutation by prompt or user",
+        "* told apart at 5 %  can show: in 80 of 100 repetitions  w/t/l: won/tied/lost",
+        "effect: in standard deviations of the difference  p: permutation, clustered",
         "exact sign test, uncorrected: " + ", ".join(p_text(c.p_sign) for c in task.comparisons),
     ]
     if any(pair.p is None for pair in task.comparisons):

@@ -278,8 +278,8 @@ def _permuted(
 ) -> tuple[Floats, Floats]:
     """Return the permutation p-value of every column, and how small its p-value could be at all.
 
-    Where prompts and users cross, both leave their mark on the difference. Signs then change by the
-    kind that leaves more: the shape of chance is that of the one kind, its scale that of both, as in
+    Where prompts and users cross, both leave their mark on the difference. Signs then change by
+    the kind that leaves more: the shape of chance is that of the one, its scale that of both, as in
     the multiway wild bootstrap (MacKinnon, Nielsen and Webb 2021); the t-test has the last word.
     """
     p_values, floors = np.full((2, differences.shape[1]), np.nan)

@@ -29,10 +29,7 @@ def test_mean_score_carries_the_callers_name_and_signature() -> None:
         "n": 2,
         "unscored": 0,
         "unscored_reasons": {},
-        "ci95": [
-            pytest.approx(15 - 5 * 12.7062, abs=1e-3),
-            pytest.approx(15 + 5 * 12.7062, abs=1e-3),
-        ],
+        "ci95": pytest.approx([15 - 5 * 12.7062, 15 + 5 * 12.7062], abs=1e-3),  # t, 1 degree
         "signature": "tok:demo",
     }
 
@@ -48,7 +45,7 @@ def test_nan_is_refused() -> None:
 
 
 def test_a_perfect_rate_is_not_certain() -> None:
-    sure = mean_score("accuracy", [100] * 20)
+    sure = mean_score("m", [100] * 20)
     honest = rate_score("accuracy", [100] * 20)
     assert sure.ci95 is None  # nothing varies, and a mean does not know where its scale ends
     # Clopper-Pearson of 20 out of 20, from a table.

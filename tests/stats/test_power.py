@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mipo_eval.errors import ConfigError
-from mipo_eval.stats.bootstrap import standard_error
+from mipo_eval.stats.estimates import standard_error
 from mipo_eval.stats.power import (
     Design,
     detectable_from_error,

@@ -6,7 +6,7 @@ from scipy.stats import rankdata
 
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.stats import ranking
-from mipo_eval.stats.ranking import best_of, letter_display, rank_runs, ranks
+from mipo_eval.stats.ranking import best_of, letter_display, level_means, rank_runs, ranks
 
 NAN = float("nan")
 
@@ -76,6 +76,31 @@ def test_best_comes_first_and_equal_means_share_the_rank() -> None:
     values = np.tile(np.arange(20.0)[:, None], (1, 3)) + np.array([0, 5, 0])
     found = rank_runs(values, ["low", "high", "same"])
     assert [(rank.name, rank.rank) for rank in found] == [("high", 1), ("low", 2), ("same", 2)]
+
+
+def test_runs_are_ranked_on_the_items_that_they_share() -> None:
+    rng = np.random.default_rng(3)
+    steady = np.repeat([10.0, 5.0], 60) + rng.normal(size=120)  # the second half is hard
+    skipping = steady - 1 + rng.normal(size=120) * 0.3
+    skipping[60:] = NAN
+    assert np.nanmean(skipping) > steady.mean()
+    first, second = rank_runs(np.stack([skipping, steady], axis=1), ["skipping", "steady"])
+    assert (first.name, second.name) == ("steady", "skipping")
+    assert (first.missing, second.missing) == (0, 60)
+    assert first.mean - second.mean == pytest.approx(np.nanmean(steady - skipping))
+    assert not set(first.letters) & set(second.letters)
+
+
+def test_levels_are_means_where_nothing_is_missing() -> None:
+    values = np.random.default_rng(4).normal(size=(30, 4))
+    assert level_means(values) == pytest.approx(values.mean(axis=0))
+    values[:4, 1], values[10:, 3] = NAN, NAN
+    # The least-squares fit of an item's level and a run's effect, with dummy variables.
+    item, run = np.nonzero(~np.isnan(values))
+    design = np.zeros((len(item), 34))
+    design[np.arange(len(item)), item], design[np.arange(len(item)), 30 + run] = 1, 1
+    fitted = np.linalg.lstsq(design, values[item, run], rcond=None)[0]
+    assert level_means(values) == pytest.approx(fitted[30:] + fitted[:30].mean())
 
 
 def test_one_group_has_ranks_but_no_intervals() -> None:
