@@ -21,7 +21,7 @@ from mipo_eval.stats.bootstrap import Floats
 from mipo_eval.stats.paired import Comparison, compare_all
 from mipo_eval.stats.seeds import over_seeds
 
-TOLD, NOT_TOLD = "told apart (p < 0.05, Holm)", "not told apart"
+TOLD, NOT_TOLD = "told apart (p < 0.05, corrected)", "not told apart"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

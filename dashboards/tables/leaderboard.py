@@ -407,10 +407,10 @@ def notes(table: pd.DataFrame, wide: Wide, baseline: str | None) -> list[str]:
     ]
     shown = {part_of(str(name)) for name in wide.table}
     if COLUMNS["group"] in shown:
-        lines.append("group: rows that share a letter are not told apart (paired, 5 %, Holm)")
+        lines.append("group: rows that share a letter are not told apart (paired, 5 % in all)")
     if COLUMNS["delta"] in shown and baseline is not None:
         lines.append(
-            f"\u0394: paired difference to {baseline}; p by permutation, Holm over a column; "
+            f"\u0394: paired difference to {baseline}; p corrected over a column; "
             "detectable: the smallest difference these items could have shown (5 %, power 80 %)"
         )
     if table["seeds"].gt(1).any():

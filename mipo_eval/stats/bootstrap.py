@@ -122,7 +122,8 @@ class Dependence:
             return (prompts,)
         users = _renumbered(self.users if rows is None else self.users[rows])
         n_prompts, n_users = int(prompts.max()) + 1, int(users.max()) + 1
-        if n_users < 2:
+        # Users who come once each tie no items together: what one prompt does is not theirs.
+        if n_users < 2 or n_users == len(users):
             return (prompts,)
         if n_prompts < 2:
             return (users,)

@@ -61,6 +61,8 @@ def test_resamples_do_not_know_the_order_of_the_items() -> None:
         ("aabb", [None] * 4, ["0011"]),
         ("aabb", "uuuu", ["0011"]),  # one user says nothing of users
         ("aaaa", "uvuv", ["0101"]),
+        ("aaaa", "uvwx", ["0000"]),  # one prompt, and users who come once: nothing to go by
+        ("aaaa", [None] * 4, ["0000"]),
         ([None] * 4, "uvuv", ["0101"]),
     ],
 )

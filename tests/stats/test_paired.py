@@ -40,7 +40,7 @@ def test_parts_agree_with_their_own_functions() -> None:
     sums = differences.reshape(40, 3).sum(axis=1, keepdims=True)
     assert found.p == pytest.approx(permutation_test(sums)[0])
     error = standard_error(differences, groups)
-    assert found.detectable == pytest.approx(detectable_from_error(error or 0.0))
+    assert found.detectable == pytest.approx(detectable_from_error(error or 0.0, 39))
     assert found.effect_size == pytest.approx(differences.mean() / differences.std(ddof=1))
 
 
@@ -65,7 +65,9 @@ def test_all_pairs_are_corrected_together() -> None:
 
 def test_holm_is_of_the_p_values_of_the_tests_alone() -> None:
     table, names = runs(2), list("abcd")
-    by_t = [estimates(table[:, i] - table[:, j]).p_values()[0] for i, j in combinations(range(4), 2)]
+    by_t = [
+        estimates(table[:, i] - table[:, j]).p_values()[0] for i, j in combinations(range(4), 2)
+    ]
     found = compare_all(table, names, method="holm")
     wanted = np.maximum(adjust(by_t, "holm"), [c.p for c in found])
     assert [c.p_adjusted for c in found] == pytest.approx(wanted.tolist())

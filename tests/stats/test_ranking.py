@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import rankdata
 
 from mipo_eval.errors import ConfigError, DataError
-from mipo_eval.stats import ranking
+from mipo_eval.stats import compare, ranking
 from mipo_eval.stats.ranking import best_of, letter_display, level_means, rank_runs, ranks
 
 NAN = float("nan")
@@ -116,6 +116,32 @@ def test_errors() -> None:
         rank_runs([[1.0, NAN]], ["a", "b"])
     with pytest.raises(ConfigError, match="named twice"):
         rank_runs([[1.0, 2.0]], ["a", "a"])
+
+
+def test_letters_of_alike_methods_do_not_follow_their_seeds() -> None:
+    wrong = forgotten = 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        shared = rng.normal(size=(80, 1, 1))
+        spread = rng.normal(size=(1, 4, 3)) * 0.4
+        values = shared + spread + rng.normal(size=(80, 4, 3))
+        wrong += len({rank.letters for rank in rank_runs(values, list("abcd"))}) > 1
+        means = values.mean(axis=2)
+        forgotten += len({rank.letters for rank in rank_runs(means, list("abcd"))}) > 1
+    assert wrong <= 6  # 5 % of 60 is 3
+    assert forgotten > 20
+
+
+def test_the_luck_of_a_choice_can_be_taken_out_of_a_comparison() -> None:
+    wrong = 0
+    for seed in range(100):
+        values = candidates(seed, k=6)
+        best = best_of(values[:, :5], list("abcde"))
+        own = values[:, "abcde".index(best.name)]
+        assert best.corrected is not None
+        found = compare(own + (best.corrected - best.shown), values[:, 5])
+        wrong += found.significant() and found.difference > 0
+    assert wrong <= 6  # 2.5 % and two standard errors
 
 
 def candidates(seed: int, *, items: int = 150, k: int = 6, gap: float = 0.0):
