@@ -410,7 +410,8 @@ def notes(table: pd.DataFrame, wide: Wide, baseline: str | None) -> list[str]:
         lines.append("group: rows that share a letter are not told apart (paired, 5 % in all)")
     if COLUMNS["delta"] in shown and baseline is not None:
         lines.append(
-            f"\u0394: paired difference to {baseline}; p corrected over a column; "
+            f"\u0394: paired difference to {baseline}, of what a best of several is worth on items "
+            "that the choice did not see; p corrected over a column; "
             "detectable: the smallest difference these items could have shown (5 %, power 80 %)"
         )
     if table["seeds"].gt(1).any():

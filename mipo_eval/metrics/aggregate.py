@@ -29,6 +29,7 @@ SPANS: Mapping[str, Interval] = {
     "brier": (0.0, 2.0),
     "self_bleu_4": (0.0, 1.0),
     "self_bleu_4_same_prompt": (0.0, 1.0),
+    "family_preference": (-8.0, 8.0),
 }
 """Metric to the lowest and the highest value that an item can have, where there are such ends."""
 
