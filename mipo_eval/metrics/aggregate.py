@@ -144,6 +144,7 @@ LOWER_IS_BETTER = frozenset(
         "unextracted_rate",
         "brier",
         "ece",
+        "ece_debiased",
         "truncation_rate",
     }
 )
