@@ -19,7 +19,7 @@ from mipo_eval.stats.bootstrap import Floats, Interval, Labels
 from mipo_eval.stats.estimates import estimates, mean_covariance, normals, t_quantile
 
 _DRAWS = 4_000
-_SIZES = np.linspace(0.0, 3.0, 301)
+_SIZES = np.linspace(0.0, 3.0, 121)
 """Of an error, in parts of the one that was seen."""
 
 
@@ -138,7 +138,8 @@ def calibration_scores(
     Returns:
         `accuracy` (0-100), `answer_entropy` (nats), `answer_entropy_correct` and
         `answer_entropy_wrong` where such predictions exist, `brier` (0-2), `ece` (0-1), and
-        `ece_debiased` with its interval. The conditional entropies count the questions of the other kind as unscored.
+        `ece_debiased` with its interval. The conditional entropies count the questions of the
+        other kind as unscored.
 
     Raises:
         DataError: no question has an outcome, or the lengths differ.
@@ -192,7 +193,7 @@ def _ece_scores(
 
 
 def _without_noise(gaps: Floats, groups: Labels, seed: int) -> tuple[float, Interval] | None:
-    """Return the calibration error below which the one seen lies half of the time, and its interval.
+    """Return the calibration error of which the one seen is the median, and its interval.
 
     Noise in the bins' gaps has an absolute value too: a perfectly calibrated model has an ECE above
     0, and a resample of it a higher one still. So errors of the shape that was seen and of every
