@@ -54,7 +54,6 @@ def family_preference(
     *,
     signature: Signature = NOTHING,
     groups: Labels = None,
-    seed: int = 0,
 ) -> Score:
     """Return by how much two judges together favour their own families, in points of the scale.
 
@@ -76,7 +75,6 @@ def family_preference(
         differences,
         signature=signature,
         groups=groups,
-        seed=seed,
         reasons=["a rating is missing"] * len(differences),
     )
 
@@ -107,9 +105,7 @@ class Balance:
     """Mean rating of the first less that of the second, in points of the scale."""
 
 
-def balance(
-    outcomes: Sequence[PairVerdict], *, groups: Sequence[Hashable | None], seed: int = 0
-) -> Balance:
+def balance(outcomes: Sequence[PairVerdict], *, groups: Sequence[Hashable | None]) -> Balance:
     """Return what the outcomes, one per item, come to.
 
     `groups` are the items' prompt groups (and users): what is resampled, and permuted, together.
@@ -127,7 +123,7 @@ def balance(
         )
     else:
         reasons = [o.reason for o in outcomes]
-        rates = outcome_rates(values, groups=groups, seed=seed, reasons=reasons)
+        rates = outcome_rates(values, groups=groups, reasons=reasons)
         found = {score.metric: score for score in rates}
         win, half = found[METRIC_NAMES["loss"]], found[METRIC_NAMES["half"]]
         tie, loss = found["tie_rate"], _mirrored(found[METRIC_NAMES["win"]])

@@ -68,7 +68,7 @@ class Contest:
     panel: Panel | None = None
     """Whether the judges also form a panel."""
     seed: int = 0
-    """Of the intervals."""
+    """Of the sampling, as the signature says."""
 
 
 def fight(store: Store, contest: Contest, progress: Progress) -> list[Match]:
@@ -221,7 +221,7 @@ def _match(contest: Contest, task: str, second: Entrant, sheet: _Sheet, answers:
         judge=sheet.name,
         judge_key=sheet.key,
         protocol=sheet.protocol,
-        balance=balance(outcomes, groups=groups, seed=contest.seed),
+        balance=balance(outcomes, groups=groups),
         signature=join(
             suite=field.suite,
             items=short(digest([item.key for item in items])),

@@ -34,7 +34,7 @@ def lift_scores(
         store: where likelihoods are kept.
         entries: the items of a task with their responses.
         checkpoint: folder or hub id of the scoring model.
-        seed: of the draw of other contexts, and of the intervals.
+        seed: of the draw of other contexts.
         progress: told how far the work is.
 
     Raises:
@@ -71,7 +71,6 @@ def lift_scores(
         found,
         scorer=short(identity),
         groups=[Crossed(entry.item.group, entry.item.user_id) for entry in entries],
-        seed=seed,
         reasons=reasons,
     )
 

@@ -82,7 +82,6 @@ def mean_score(
     *,
     signature: Signature = NOTHING,
     groups: Labels = None,
-    seed: int = 0,
     reasons: Reasons = None,
 ) -> Score:
     """Return the mean over the items that have a value.
@@ -93,7 +92,6 @@ def mean_score(
         signature: every choice that changes the value.
         groups: prompt group per item, the unit of resampling; `Crossed(prompt, user)` where users
             come back; None (for one item, or for all): the item is its own group.
-        seed: of the bootstrap.
         reasons: per item, why it has no value; ignored where it has one.
 
     Raises:
@@ -119,7 +117,6 @@ def rate_score(
     *,
     signature: Signature = NOTHING,
     groups: Labels = None,
-    seed: int = 0,
     reasons: Reasons = None,
 ) -> Score:
     """Return the mean of per-item percentages (0-100), such as an accuracy.
@@ -127,9 +124,7 @@ def rate_score(
     As `mean_score`, except that the interval knows the ends of the scale: it stays within them,
     and 20 right answers out of 20 do not show that all others would be right.
     """
-    score = mean_score(
-        metric, values, signature=signature, groups=groups, seed=seed, reasons=reasons
-    )
+    score = mean_score(metric, values, signature=signature, groups=groups, reasons=reasons)
     table = np.array([math.nan if v is None else v for v in values])
     return replace(score, ci95=rate_intervals(table[:, None], groups)[0])
 

@@ -149,9 +149,7 @@ def calibration_scores(
     signature = join(choices=choices)
 
     def score(metric: str, values: Values, reasons: Sequence[str | None] = absent) -> Score:
-        return mean_score(
-            metric, values, signature=signature, groups=groups, seed=seed, reasons=reasons
-        )
+        return mean_score(metric, values, signature=signature, groups=groups, reasons=reasons)
 
     right = [None if o is None else 100.0 * o.correct for o in outcomes]
     scores = [

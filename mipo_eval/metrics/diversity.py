@@ -220,7 +220,7 @@ def same_prompt_scores(
         draws=len(values),
     )
     fixed = _fixed("self_bleu_4_same_prompt", values, (len(compared), unscored), signature)
-    whole = self_bleu_score(texts, groups=groups, within_groups=True, seed=seed, reasons=reasons)
+    whole = self_bleu_score(texts, groups=groups, within_groups=True, reasons=reasons)
     return [whole, fixed]
 
 

@@ -92,7 +92,6 @@ def correct(
     labels: Labels,
     *,
     other: Run | None = None,
-    seed: int = 0,
 ) -> Correction:
     """Return a judge's win rate of a run, and the same corrected by labels.
 
@@ -102,7 +101,6 @@ def correct(
         judge: who judged them.
         labels: of people, for some of the items.
         other: the run they are compared with; None: the references.
-        seed: of the bootstrap.
 
     Raises:
         DataError: the judge said nothing of these pairs, or people nothing of what it judged.
@@ -123,7 +121,7 @@ def correct(
     groups = [Crossed(row.group, row.user_id) for row, _ in verdicts]
 
     def rate(metric: str, values: Values, reasons: Sequence[str | None]) -> Score:
-        _, half, *_ = outcome_rates(values, groups=groups, seed=seed, reasons=reasons)
+        _, half, *_ = outcome_rates(values, groups=groups, reasons=reasons)
         return replace(half, metric=metric, signature=signature)
 
     agreed = agreement([a for a, _ in both], [b for _, b in both])

@@ -351,7 +351,7 @@ def _one_seed(sheet: Sheet, own: int, score: Score, column: _Column) -> Interval
     run = sheet.runs[own]
     if column.metric in DERIVED and column.judge is not None:
         made = column.numbers.derived
-        return made(run, column.task, column.metric, column.judge, seed=column.seed).ci95
+        return made(run, column.task, column.metric, column.judge).ci95
     return column.numbers.current(run, score).ci95
 
 
