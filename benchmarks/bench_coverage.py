@@ -19,6 +19,7 @@ from itertools import combinations
 import numpy as np
 from scipy.special import ndtr, ndtri
 
+from mipo_eval.judges.correction import prediction_powered, rogan_gladen
 from mipo_eval.stats import (
     Crossed,
     adjust,
@@ -148,6 +149,24 @@ def seeds_difference(
     }
 
 
+def corrected(rng: np.random.Generator, *, prompts: int, each: int) -> tuple[float, Intervals]:
+    """A judge that is right in 80 of 100, and people's labels of half of the prompts."""
+    win = rng.random(prompts * each) < ndtr(rng.normal(size=prompts).repeat(each))
+    right = rng.random(len(win)) < 0.8
+    said = np.where(right, win, ~win).astype(float).tolist()
+    asked = (rng.random(prompts) < 0.5).repeat(each)
+    human = [float(won) if told else None for won, told in zip(win, asked, strict=True)]
+    labels = groups_of(prompts, each)
+    return 50.0, {
+        "PPI++": prediction_powered(said, human, labels).ci95,
+        "Rogan-Gladen": rogan_gladen(said, human, labels).ci95,
+        "PPI++, rows": prediction_powered(said, human).ci95,
+        "people alone": rate_intervals(
+            [[np.nan if told is None else 100 * told] for told in human], labels
+        )[0],
+    }
+
+
 def users_again(rng: np.random.Generator, *, users: int, each: int) -> Mapping[str, bool]:
     """Two equal methods on prompts that come once and users who come back, each with a taste."""
     by = np.repeat(np.arange(users), each)
@@ -235,6 +254,12 @@ def coverages() -> Iterator[Coverage]:
             name=f"paired difference, {prompts} prompts x 4",
             draw=partial(paired, prompts=prompts, each=4),
             ours=("paired, clustered",),
+        )
+    for prompts, each in ((40, 10), (100, 1)):
+        yield Coverage(
+            name=f"win rate corrected by people, {prompts} prompts x {each}",
+            draw=partial(corrected, prompts=prompts, each=each),
+            ours=("PPI++", "Rogan-Gladen"),
         )
     for seeds in (2, 3, 5):
         for seed_sd in (0.0, 0.1, 0.5):

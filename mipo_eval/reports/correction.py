@@ -14,6 +14,7 @@ from mipo_eval.metrics.win_rate import METRIC_NAMES, outcome_rates
 from mipo_eval.records import Run, Score, Values, text_key
 from mipo_eval.signature import join, short
 from mipo_eval.stats.bootstrap import Crossed
+from mipo_eval.stats.bootstrap import Labels as Clustering
 from mipo_eval.store.engine import Store
 from mipo_eval.store.items import get_items
 from mipo_eval.store.judges import StoredJudge, find_people
@@ -110,7 +111,8 @@ def correct(
     both = _said_by_both(run, judge, [one for _, one in verdicts], told)
     by_judge = [one.credit for _, one in verdicts]
     by_people = [None if label is None else CREDIT[label] for label in told]
-    made, absent = _corrections(by_judge, by_people)
+    groups = [Crossed(row.group, row.user_id) for row, _ in verdicts]
+    made, absent = _corrections(by_judge, by_people, groups)
     signature = join(
         run=run.run_id[:12],
         against=other.run_id[:12] if other else "reference",
@@ -118,7 +120,6 @@ def correct(
         judge_key=short(judge.key),
         ties="half",
     )
-    groups = [Crossed(row.group, row.user_id) for row, _ in verdicts]
 
     def rate(metric: str, values: Values, reasons: Sequence[str | None]) -> Score:
         _, half, *_ = outcome_rates(values, groups=groups, reasons=reasons)
@@ -163,13 +164,15 @@ def _said_by_both(
     return both
 
 
-def _corrections(judge: Values, people: Values) -> tuple[dict[str, Corrected], dict[str, str]]:
+def _corrections(
+    judge: Values, people: Values, groups: Clustering
+) -> tuple[dict[str, Corrected], dict[str, str]]:
     """Return the corrections that can be made, and why the others cannot."""
     made: dict[str, Corrected] = {}
     absent: dict[str, str] = {}
     for method in (prediction_powered, rogan_gladen):
         try:
-            made[method.__name__] = method(judge, people)
+            made[method.__name__] = method(judge, people, groups)
         except DataError as error:
             absent[method.__name__] = str(error)
     return made, absent
