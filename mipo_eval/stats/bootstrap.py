@@ -4,8 +4,8 @@ Items that share a prompt, or a user, are not independent draws. `Dependence` sa
 groups an item belongs to, and everything that follows (errors, tests, resamples) asks it: groups of
 one kind where the other kind lies within them or never comes back, two kinds that cross otherwise.
 
-What is no mean (calibration error, the best of k) is resampled group by group here. What is a mean
-needs no resamples: see `estimates`.
+What is no mean (the best of k) is resampled group by group here. What is a mean needs no resamples:
+see `estimates`.
 """
 
 from collections.abc import Hashable, Iterator, Sequence
@@ -237,46 +237,9 @@ def seeded_weights(n_clusters: int, resamples: int, seed: int) -> Iterator[Float
         yield kept[start : start + rows].astype(np.float64)
 
 
-def replicates(clusters: Clusters, *, seed: int, resamples: int = RESAMPLES) -> Floats:
-    """Return the resampled means, shape (resamples, columns); NaN where a column drew nothing."""
-    # Most columns have a value for every item, and so the same counts: those are weighed once.
-    counts, which = np.unique(clusters.counts, axis=1, return_inverse=True)
-    return np.concatenate(
-        [
-            ratio(weights @ clusters.sums, (weights @ counts)[:, which.ravel()])
-            for weights in seeded_weights(len(clusters), resamples, seed)
-        ]
-    )
-
-
-def tail(n_clusters: int | None, level: float = 0.95) -> float:
-    """Return the share of replicates to cut off on each side.
-
-    With few clusters the plain percentile interval is too narrow: it has the width of a normal
-    interval with the variance divided by n instead of n - 1. The cut is moved outwards to match
-    Student's t (Hesterberg 2015, "expanded percentile"); with 200 clusters 2.5 % becomes 2.4 %,
-    with 21 it becomes 1.6 %. None leaves the plain cut.
-    """
+def percentile_interval(drawn: Floats, *, level: float = 0.95) -> Interval:
+    """Return the central interval of (resamples,) replicates; NaN ones are left out."""
     cut = (1 - level) / 2
-    if n_clusters is None:
-        return cut
-    from scipy.special import ndtr, stdtrit
-
-    degrees = n_clusters - 1
-    return float(ndtr(stdtrit(degrees, cut) * np.sqrt(n_clusters / degrees)))
-
-
-def percentile_interval(
-    drawn: Floats, n_clusters: int | None = None, *, level: float = 0.95
-) -> Interval:
-    """Return the central interval of (resamples,) replicates; NaN ones are left out.
-
-    Args:
-        drawn: replicates of one statistic.
-        n_clusters: how many clusters were resampled, to correct for few; None: no correction.
-        level: coverage aimed at.
-    """
-    cut = tail(n_clusters, level)
     kept = drawn[~np.isnan(drawn)]
     low, high = np.quantile(kept, [cut, 1 - cut])
     return float(low), float(high)
