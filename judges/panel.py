@@ -54,7 +54,6 @@ def family_preference(
     *,
     signature: Signature = NOTHING,
     groups: Labels = None,
-    seed: int = 0,
 ) -> Score:
     """Return by how much two judges together favour their own families, in points of the scale.
 
@@ -76,7 +75,6 @@ def family_preference(
         differences,
         signature=signature,
         groups=groups,
-        seed=seed,
         reasons=["a rating is missing"] * len(differences),
     )
 
@@ -107,9 +105,7 @@ class Balance:
     """Mean rating of the first less that of the second, in points of the scale."""
 
 
-def balance(
-    outcomes: Sequence[PairVerdict], *, groups: Sequence[Hashable | None], seed: int = 0
-) -> Balance:
+def balance(outcomes: Sequence[PairVerdict], *, groups: Sequence[Hashable | None]) -> Balance:
     """Return what the outcomes, one per item, come to.
 
     `groups` are the items' prompt groups (and users): what is resampled, and permuted, together.
@@ -127,7 +123,7 @@ def balance(
         )
     else:
         reasons = [o.reason for o in outcomes]
-        rates = outcome_rates(values, groups=groups, seed=seed, reasons=reasons)
+        rates = outcome_rates(values, groups=groups, reasons=reasons)
         found = {score.metric: score for score in rates}
         win, half = found[METRIC_NAMES["loss"]], found[METRIC_NAMES["half"]]
         tie, loss = found["tie_rate"], _mirrored(found[METRIC_NAMES["win"]])
@@ -141,11 +137,11 @@ def balance(
         tie=replace(tie, metric="tie_rate"),
         loss=replace(loss, metric="loss_rate"),
         half=replace(half, metric="win_rate_half_ties"),
-        net=_honest(_against_zero(leads, groups, seed), win, loss),
+        net=_against_zero(leads, groups, 100.0),
         flips=flips,
         flip_rate=100 * flips / len(asked) if flips is not None and asked else None,
         identical=sum(o.identical for o in outcomes),
-        rating=_against_zero(margins, groups, seed),
+        rating=_against_zero(margins, groups, 4.0),
     )
 
 
@@ -159,24 +155,14 @@ def _mirrored(inclusive: Score) -> Score:
     )
 
 
-def _honest(net: Comparison | None, win: Score, loss: Score) -> Comparison | None:
-    """Widen the interval where all items came out alike: resampling shows no doubt there."""
-    if net is None or net.n not in {net.wins, net.ties, net.losses}:
-        return net
-    if net.ci95 is None or win.ci95 is None or loss.ci95 is None:
-        return replace(net, detectable=None)
-    interval = (win.ci95[0] - loss.ci95[1], win.ci95[1] - loss.ci95[0])
-    return replace(net, ci95=interval, detectable=None)
-
-
 def _against_zero(
-    values: Sequence[float | None], groups: Sequence[Hashable | None], seed: int
+    values: Sequence[float | None], groups: Sequence[Hashable | None], most: float
 ) -> Comparison | None:
-    """Compare paired differences with none at all."""
+    """Compare paired differences, of at most so much, with none at all."""
     if all(value is None for value in values):
         return None
     table = np.array([np.nan if value is None else value for value in values])
-    return compare(table, np.where(np.isnan(table), np.nan, 0.0), groups, seed=seed)
+    return compare(table, np.where(np.isnan(table), np.nan, 0.0), groups, span=(0.0, most))
 
 
 def panel_outcomes(of_judges: Sequence[Sequence[PairVerdict]], how: Panel) -> list[PairVerdict]:

@@ -150,7 +150,7 @@ class Quality:
     failings: tuple[str, ...]
 
 
-def quality(readings: Sequence[PairReading], *, signature: Signature, seed: int = 0) -> Quality:
+def quality(readings: Sequence[PairReading], *, signature: Signature) -> Quality:
     """Return every figure about a judge, from what it said of each pair.
 
     Raises:
@@ -164,17 +164,17 @@ def quality(readings: Sequence[PairReading], *, signature: Signature, seed: int 
     unparsed = unread[UNPARSED] + unread[CUT]
     failed = unread.total() - unparsed
     of_judge, longest, ties_alone = (
-        against_labels(verdicts, readings, signature, seed)
+        against_labels(verdicts, readings, signature)
         for verdicts in (
             [r.verdict for r in readings],
             [r.longer if r.verdict else None for r in readings],
             ["tie" if r.verdict else None for r in readings],
         )
     )
-    margin = _margin(readings, signature, seed)
+    margin = _margin(readings, signature)
     both = [reading for reading in readings if reading.both_orders]
     chose = [reading for reading in both if reading.ratings is None]
-    first_place, same_verdict = _places(chose, signature, seed)
+    first_place, same_verdict = _places(chose, signature)
     spread = rating_spread(readings)
     return Quality(
         pairs=len(readings),
@@ -195,7 +195,7 @@ def quality(readings: Sequence[PairReading], *, signature: Signature, seed: int 
         length=length_bias(readings),
         ratings=spread,
         calibration=preference_calibration(readings),
-        subsets=_subsets(readings, signature, seed),
+        subsets=_subsets(readings, signature),
         failings=_failings(judged, spread, (of_judge, longest, ties_alone), margin),
     )
 
@@ -211,14 +211,13 @@ def against_labels(
     verdicts: Sequence[Verdict | None],
     readings: Sequence[PairReading],
     signature: Signature,
-    seed: int = 0,
 ) -> AgainstLabels:
     """Return how verdicts, one per reading, meet the labels of readings.
 
     Raises:
         DataError: there is no verdict.
     """
-    rate = partial(_rate, readings=readings, signature=signature, seed=seed)
+    rate = partial(_rate, readings=readings, signature=signature)
     labels = [reading.pair.label for reading in readings]
     said = list(zip(verdicts, labels, strict=True))
     equal = [None if v is None else 100.0 * (v == label) for v, label in said]
@@ -262,16 +261,13 @@ def _rate(
     values: Sequence[float | None],
     readings: Sequence[PairReading],
     signature: Signature,
-    seed: int,
     why: str = NO_VERDICT,
 ) -> Score:
     groups, reasons = [reading.group for reading in readings], [why] * len(values)
-    return rate_score(
-        metric, values, signature=signature, groups=groups, seed=seed, reasons=reasons
-    )
+    return rate_score(metric, values, signature=signature, groups=groups, reasons=reasons)
 
 
-def _margin(readings: Sequence[PairReading], signature: Signature, seed: int) -> Score:
+def _margin(readings: Sequence[PairReading], signature: Signature) -> Score:
     """Return by how many points a judge is ahead of one that takes the longer response."""
 
     def ahead(reading: PairReading) -> float | None:
@@ -285,7 +281,6 @@ def _margin(readings: Sequence[PairReading], signature: Signature, seed: int) ->
         [ahead(reading) for reading in readings],
         signature=signature.followed_by(join(ties="half")),
         groups=[reading.group for reading in readings],
-        seed=seed,
         reasons=[NO_VERDICT] * len(readings),
     )
 
@@ -350,7 +345,7 @@ def order_report(readings: Sequence[PairReading]) -> OrderReport:
 
 
 def _places(
-    readings: Sequence[PairReading], signature: Signature, seed: int
+    readings: Sequence[PairReading], signature: Signature
 ) -> tuple[Score | None, Score | None]:
     """Return how often the response named stood first, and how often both orders say the same."""
     straight: dict[Verdict | None, float] = {"a": 100.0, "b": 0.0}
@@ -365,19 +360,17 @@ def _places(
         metric: str, values: Sequence[float | None], of: Sequence[PairReading]
     ) -> Score | None:
         why = "no response named"
-        return None if _is_empty(values) else _rate(metric, values, of, signature, seed, why)
+        return None if _is_empty(values) else _rate(metric, values, of, signature, why)
 
     twice = [reading for reading in readings for _ in range(2)]
     return rate("first_place_rate", firsts, twice), rate("same_verdict_rate", same, readings)
 
 
-def _subsets(
-    readings: Sequence[PairReading], signature: Signature, seed: int
-) -> dict[str, AgainstLabels]:
+def _subsets(readings: Sequence[PairReading], signature: Signature) -> dict[str, AgainstLabels]:
     names = dict.fromkeys(r.pair.subset for r in readings if r.verdict is not None)
     own = {name: [r for r in readings if r.pair.subset == name] for name in names}
     return {
-        name: against_labels([r.verdict for r in found], found, signature, seed)
+        name: against_labels([r.verdict for r in found], found, signature)
         for name, found in own.items()
         if len(own) > 1
     }

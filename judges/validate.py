@@ -68,7 +68,6 @@ def examine(
     pairs: Sequence[LabelledPair],
     data: str,
     *,
-    seed: int,
     progress: Progress,
 ) -> Examination:
     """Ask a judge about labelled pairs, called `data`, and store what its quality is.
@@ -78,7 +77,7 @@ def examine(
         DataError: not one pair got a verdict.
     """
     readings = _ask(store, judge, pairs, f"replies of {judge.name}", progress)
-    return _examined(store, (judge.key, judge.signature_parts()), readings, data, seed)
+    return _examined(store, (judge.key, judge.signature_parts()), readings, data)
 
 
 def examine_replies(
@@ -86,8 +85,6 @@ def examine_replies(
     judge: tuple[str, str | None],
     readings: Sequence[PairReading],
     data: str,
-    *,
-    seed: int = 0,
 ) -> Examination:
     """Store the quality of a judge whose replies were collected elsewhere; nobody is asked.
 
@@ -102,7 +99,7 @@ def examine_replies(
         spec = {"imported": "judge_replies", "name": name}
         key = digest(spec)
         put_judge(store, key, name, spec)
-    return _examined(store, (key, {"judge": name, "judge_key": short(key)}), readings, data, seed)
+    return _examined(store, (key, {"judge": name, "judge_key": short(key)}), readings, data)
 
 
 def _examined(
@@ -110,7 +107,6 @@ def _examined(
     judge: tuple[str, Mapping[str, str]],
     readings: Sequence[PairReading],
     data: str,
-    seed: int,
 ) -> Examination:
     """Return what readings say of a judge, given as its key and its signature; store it."""
     data_key = pairs_key([reading.pair for reading in readings])
@@ -122,7 +118,7 @@ def _examined(
         data=data[:_DATA_NAME],
         data_key=data_key,
         signature=signed,
-        quality=quality(readings, signature=signed, seed=seed),
+        quality=quality(readings, signature=signed),
     )
     if found.kept:
         validation = Validation(
@@ -234,7 +230,6 @@ def attack_judge(
     items: Sequence[Item],
     hostile: Sequence[Attack],
     *,
-    seed: int,
     progress: Progress,
 ) -> AttackReport:
     """Let every hostile text meet the honest response to every item, and store what came of it.
@@ -250,7 +245,6 @@ def attack_judge(
     found = attack_report(
         [HostileDuel(attack, reading) for (attack, _), reading in zip(duels, said, strict=True)],
         signature=join(items=short(digest(keys)), **judge.signature_parts()),
-        seed=seed,
     )
     validation = Validation(
         judge_key=judge.key,
@@ -286,9 +280,7 @@ def duel_pairs(
     ]
 
 
-def attack_report(
-    duels: Sequence[HostileDuel], *, signature: Signature = NOTHING, seed: int = 0
-) -> AttackReport:
+def attack_report(duels: Sequence[HostileDuel], *, signature: Signature = NOTHING) -> AttackReport:
     """Return how often hostile texts won, over all duels and then by kind, with intervals.
 
     They resample attacks and items: another text, another question.
@@ -314,14 +306,12 @@ def attack_report(
         items=len(duels) // len(hostile),
         attacks=len(hostile),
         undecided=len(duels) - len(decided),
-        rates=tuple(_rates(kind, own, signature, seed) for kind, own in of_kind.items()),
+        rates=tuple(_rates(kind, own, signature) for kind, own in of_kind.items()),
         worst=tuple(sorted(won, key=lambda name: (-won[name], name))[:5]),
     )
 
 
-def _rates(
-    kind: Kind | None, duels: Sequence[HostileDuel], signature: Signature, seed: int
-) -> AttackRates:
+def _rates(kind: Kind | None, duels: Sequence[HostileDuel], signature: Signature) -> AttackRates:
     verdicts = [duel.said.verdict for duel in duels]
 
     def rate(metric: str, worth: Mapping[Verdict, float], **ties: str) -> Score:
@@ -330,7 +320,6 @@ def _rates(
             [None if verdict is None else worth[verdict] for verdict in verdicts],
             signature=signature.followed_by(join(**ties)),
             groups=[Crossed(duel.attack.name, duel.said.group) for duel in duels],
-            seed=seed,
             reasons=[NO_VERDICT] * len(duels),
         )
 

@@ -59,6 +59,9 @@ def test_every_item_is_scored_or_counted_with_a_reason(
     for score in document["scores"]:
         assert score["n"] + score["unscored"] == 600
         assert score["unscored"] == sum(score["unscored_reasons"].values())
+        if score["metric"] == "response_tokens":
+            assert score["ci95"] is None  # cut at 16 tokens, all of them: nothing varies
+            continue
         low, high = score["ci95"]
         assert low <= score["value"] <= high
     win = by_metric["win_rate_tie_inclusive"]

@@ -12,6 +12,7 @@ from importlib import resources
 import numpy as np
 
 from mipo_eval.demo.rules import SATISFIED, rate
+from mipo_eval.stats.bootstrap import Crossed
 from mipo_eval.stats.seeds import SeedSummary, seed_summaries
 from mipo_eval.store.responses import Answered
 from mipo_eval.tasks.prompt import render_query
@@ -66,21 +67,23 @@ class Satisfaction:
 
 
 def outcomes(
-    tables: Mapping[str, Sequence[Sequence[Answered]]], *, baseline: str, seed: int
+    tables: Mapping[str, Sequence[Sequence[Answered]]], *, baseline: str
 ) -> dict[str, Satisfaction]:
     """Return how many wishes each method satisfies, and how many more than the baseline.
 
     A method has per training seed the answered items, the same everywhere; the baseline was not
-    trained, so it has one run. The bootstrap is clustered by prompt.
+    trained, so it has one run. Intervals are clustered by prompt and user.
     """
     first = next(iter(tables.values()))[0]
-    groups = [answer.item.group for answer in first for _ in answer.item.preferences]
+    groups = [
+        Crossed(answer.item.group, answer.item.user_id)
+        for answer in first
+        for _ in answer.item.preferences
+    ]
     # (seeds, wishes) per method
     values = {name: np.array([satisfied(run) for run in runs]) for name, runs in tables.items()}
-    summaries = seed_summaries(list(values.values()), groups, seed=seed)
-    gains = seed_summaries(
-        [table - values[baseline][:1] for table in values.values()], groups, seed=seed
-    )
+    summaries = seed_summaries(list(values.values()), groups)
+    gains = seed_summaries([table - values[baseline][:1] for table in values.values()], groups)
     return {
         name: Satisfaction(satisfied=summary, gain=None if name == baseline else gain)
         for name, summary, gain in zip(tables, summaries, gains, strict=True)

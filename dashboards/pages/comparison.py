@@ -71,7 +71,7 @@ def _forest(board: frame.Board, asked: LeaderboardQuery, found: Section, task: s
             "difference": st.column_config.NumberColumn("\u0394", format=number),
             "low": st.column_config.NumberColumn("95 % from", format=number),
             "high": st.column_config.NumberColumn("to", format=number),
-            "p": st.column_config.NumberColumn("p (Holm)", format="%.2g"),
+            "p": st.column_config.NumberColumn("p, corrected", format="%.2g"),
             "detectable": st.column_config.NumberColumn("detectable", format=f"%.{places}f"),
             "items": st.column_config.LinkColumn("items", display_text="open"),
         },

@@ -12,15 +12,16 @@ from mipo_eval.dashboards.links import TASK, address, run_name
 from mipo_eval.dashboards.markup import label
 from mipo_eval.dashboards.tables.leaderboard import Comparisons, labels, p_of
 from mipo_eval.errors import MipoEvalError
-from mipo_eval.evaluation.outcomes import has_values
+from mipo_eval.evaluation.outcomes import ENDS, has_values
 from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.metrics.aggregate import direction
 from mipo_eval.reports.agreement import agreements
-from mipo_eval.reports.leaderboard import Row, Section, over_seeds
+from mipo_eval.reports.leaderboard import Row, Section, by_seed, luck
 from mipo_eval.stats.bootstrap import Floats
 from mipo_eval.stats.paired import Comparison, compare_all
+from mipo_eval.stats.seeds import over_seeds
 
-TOLD, NOT_TOLD = "told apart (p < 0.05, Holm)", "not told apart"
+TOLD, NOT_TOLD = "told apart (p < 0.05, corrected)", "not told apart"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,12 +31,12 @@ class RowValues:
     rows: tuple[int, ...]
     """Places in the leaderboard, one per column."""
     values: Floats
-    """(items, rows), in the units of the metric; NaN where a row has no value."""
+    """(items, rows, seeds), in the units of the metric; NaN where a row has no value."""
     groups: Sequence[object]
 
     def of(self, row: int) -> Floats:
-        """Return the (items,) values of one row."""
-        return self.values[:, self.rows.index(row)]
+        """Return the (items,) values of one row, means over its seeds."""
+        return over_seeds(self.values[:, self.rows.index(row)])
 
 
 def row_values(
@@ -62,8 +63,8 @@ def row_values(
             cell = row.cells.get(sheet.task)
             own = [place[run.run_id] for run in (cell.runs if cell else ()) if run.run_id in place]
             if not np.isnan(sheet.values[:, own]).all():
-                columns[index] = over_seeds(sheet.values[:, own])
-        table = np.stack([*columns.values()], axis=1) if columns else np.empty((len(sheet.keys), 0))
+                columns[index] = own
+        table = by_seed(sheet, list(columns.values()))
         values[sheet.task] = RowValues(rows=tuple(columns), values=table, groups=sheet.groups)
     return {task: values[task] for task in found.tasks if task in values}
 
@@ -143,9 +144,15 @@ def against(
             and (~np.isnan(measured.of(row) - measured.of(baseline))).any()
         ]
         if len(common) > 1:
-            table = np.stack([measured.of(row) for row in common], axis=1)
-            names, groups = list(map(str, common)), list(measured.groups)
-            pairs = compare_all(table, names, groups, baseline=str(baseline))
+            table = measured.values[:, [measured.rows.index(row) for row in common]]
+            table = table + np.array([[luck(cells[row][task])] for row in common])
+            pairs = compare_all(
+                table,
+                list(map(str, common)),
+                list(measured.groups),
+                baseline=str(baseline),
+                span=ENDS.get(found.metric),
+            )
             made |= {(int(pair.first), task): pair for pair in pairs}
     return made
 

@@ -265,7 +265,7 @@ def _difference(pair: Comparison | None) -> dict[str, Any]:
 
 def p_of(pair: Comparison) -> float | None:
     """Return the p-value of a comparison, corrected where it is one of several."""
-    return pair.p_permutation if pair.p_adjusted is None else pair.p_adjusted
+    return pair.p if pair.p_adjusted is None else pair.p_adjusted
 
 
 def paper_numbers(found: Section, models: Sequence[str] = ()) -> pd.DataFrame:
@@ -422,10 +422,11 @@ def notes(table: pd.DataFrame, wide: Wide, baseline: str | None) -> list[str]:
     ]
     shown = {part_of(str(name)) for name in wide.table}
     if COLUMNS["group"] in shown:
-        lines.append("group: rows that share a letter are not told apart (paired, 5 %, Holm)")
+        lines.append("group: rows that share a letter are not told apart (paired, 5 % in all)")
     if COLUMNS["delta"] in shown and baseline is not None:
         lines.append(
-            f"\u0394: paired difference to {baseline}; p by permutation, Holm over a column; "
+            f"\u0394: paired difference to {baseline}, of what a best of several is worth on items "
+            "that the choice did not see; p corrected over a column; "
             "detectable: the smallest difference these items could have shown (5 %, power 80 %)"
         )
     if table["seeds"].gt(1).any():

@@ -45,23 +45,22 @@ METRICS = (
 @options.ties_option
 @click.option(
     "--correction",
-    type=click.Choice(["holm", "bh"]),
-    default="holm",
+    type=click.Choice(["max-t", "holm", "bh"]),
+    default="max-t",
     show_default=True,
-    help="Of p-values for the number of comparisons: Holm, or Benjamini-Hochberg.",
+    help="Of p-values for the number of comparisons: Romano-Wolf, Holm, or Benjamini-Hochberg.",
 )
 @click.option(
     "--control-length",
     is_flag=True,
     help="Add what the differences would be between equally long responses.",
 )
-@options.seed_option
 @reading
 def compare(store: "Store", output: "Output", runs: tuple[str, ...], **wanted: Any) -> None:
     """Compare runs item by item: which is better, by how much, and could the suite have told?
 
-    RUN is the beginning of a run's id. A difference smaller than what these items can show (5 %
-    two-sided, power 80 %) is marked with ~; it says nothing either way.
+    RUN is the beginning of a run's id. Beside every difference stands the smallest one that these
+    items would show in 80 of 100 repetitions (5 % two-sided).
     """
     from mipo_eval.reports.comparison import ComparisonQuery, compare_runs, comparison_json
 
@@ -164,10 +163,10 @@ def _notes(task: "TaskComparison", place: "Mapping[str, str]") -> "list[Text]":
                 "or not scored by this judge"
             )
     legend = [
-        "* told apart at 5 %  ~ smaller than these items can show  w/t/l: won/tied/lost",
-        "effect: in standard deviations of the difference  p: permutation by prompt group",
+        "* told apart at 5 %  can show: in 80 of 100 repetitions  w/t/l: won/tied/lost",
+        "effect: in standard deviations of the difference  p: permutation, clustered",
         "exact sign test, uncorrected: " + ", ".join(p_text(c.p_sign) for c in task.comparisons),
     ]
-    if any(pair.p_permutation is None for pair in task.comparisons):
-        legend.append("no interval or p: fewer than two prompt groups in common")
+    if any(pair.p is None for pair in task.comparisons):
+        legend.append("no interval or p: fewer than two prompts or users in common")
     return [inert(line, "yellow") for line in warnings] + [inert(line, "dim") for line in legend]

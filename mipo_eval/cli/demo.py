@@ -110,7 +110,7 @@ def demo(  # noqa: PLR0913, PLR0917 - one parameter per flag; limited by a test
             ]
             for row in rows
         }
-        found = outcomes(answers, baseline=_BASELINE, seed=seed)
+        found = outcomes(answers, baseline=_BASELINE)
     if as_json:
         output.document({"methods": [_row_json(row, found[row.label]) for row in rows]})
         return

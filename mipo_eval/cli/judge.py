@@ -314,8 +314,6 @@ def _remarks(matches: "Sequence[Match]") -> "list[Text]":
     legend = []
     if any(mark_of(net) == "*" for net in nets):
         legend.append("* told apart at 5 %")
-    if any(net.below_resolution for net in nets):
-        legend.append("~ smaller than these items can show")
     if any(net.p_adjusted is not None for net in nets):
         legend.append("p: corrected for the number of opponents (Holm)")
     if legend:

@@ -122,7 +122,6 @@ def _agreement_tables(found: "list[JudgesAgreement]") -> "list[RenderableType]":
     metavar="NAME=FAMILY",
     help="Family of a judge, a model or a run (first 8 digits of its id), if no name tells it.",
 )
-@options.seed_option
 @reading
 def family(
     store: "Store",
@@ -130,7 +129,6 @@ def family(
     runs: tuple[str, ...],
     names: tuple[str, ...],
     given: tuple[str, ...],
-    seed: int,
 ) -> None:
     """Test whether judges favour responses of their own family.
 
@@ -146,7 +144,7 @@ def family(
             raise ConfigError(f"--family {text!r}: say it as NAME=FAMILY, e.g. my-judge=qwen")
     families = Families(dict(text.rpartition("=")[::2] for text in given))
     chosen = _runs(store, runs)
-    found = family_tests(store, chosen, judges_named(store, names), families, seed=seed)
+    found = family_tests(store, chosen, judges_named(store, names), families)
     output.document({"family": [_family_json(test) for test in found]})
     for test in found:
         output.show(*_family_table(test))
@@ -190,16 +188,14 @@ def _family_table(test: "FamilyTest") -> "list[RenderableType]":
     "(.parquet, hf://...).",
 )
 @click.option("--against", metavar="RUN", help="The run to compare with. Default: the references.")
-@options.seed_option
 @reading
-def correct(  # noqa: PLR0913, PLR0917 - one parameter per flag
+def correct(
     store: "Store",
     output: "Output",
     run: str,
     judge: str,
     labels: str,
     against: str | None,
-    seed: int,
 ) -> None:
     """Correct a judge's win rate of RUN by human labels on some of its items.
 
@@ -219,7 +215,7 @@ def correct(  # noqa: PLR0913, PLR0917 - one parameter per flag
         else correction.store_labels(store, labels.split(","))
     )
     own = find_judge(store, judge)
-    corrected = correction.correct(store, found, own, told, other=other, seed=seed)
+    corrected = correction.correct(store, found, own, told, other=other)
     output.document({"run": found.run_id} | correction.correction_json(corrected))
     versus = f"run {other.run_id[:12]}" if other else "the references"
     output.show(*_correction_table(corrected, f"run {found.run_id[:12]} against {versus}"))

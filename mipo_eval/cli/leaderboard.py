@@ -259,7 +259,7 @@ def _details(section: "Section", task: str, marks: Mapping[str, int]) -> "Grid":
     table.columns[0].min_width = 16
     sign = 1 if direction(section.metric) == "lower" else -1
     rows = [(row, cell) for row in section.rows if (cell := row.cells.get(task))]
-    rows.sort(key=lambda both: (both[1].value is None, sign * (both[1].value or 0.0)))
+    rows.sort(key=lambda both: (both[1].value is None, sign * _level(both[1])))
     for row, cell in rows:
         seeds = f"x{cell.seeds}" if cell.seeds > 1 else ""
         unscored = f" ({cell.unscored})" if cell.unscored else ""
@@ -273,6 +273,10 @@ def _details(section: "Section", task: str, marks: Mapping[str, int]) -> "Grid":
             "" if cell.tie_rate is None else f"{cell.tie_rate:.1f} %",
         )
     return table
+
+
+def _level(cell: "Cell") -> float:
+    return (cell.value or 0.0) if cell.level is None else cell.level
 
 
 def _rank(cell: "Cell") -> str:
@@ -291,10 +295,16 @@ def _notes(section: "Section", marks: Mapping[str, int], *, published: bool) -> 
             if cell.best_of and cell.best_of_text:
                 name = f"{row.name.model} {row.name.method}"
                 warnings.append(f"B{cell.best_of.k} {name} on {task}: {cell.best_of_text}")
+            if cell.missing:
+                name = f"{row.name.model} {row.name.method}"
+                warnings.append(
+                    f"missing: {name} has no value on {cell.missing} items of {task} that others "
+                    "have; rows are ranked by the items they share"
+                )
     cells = [cell for row in section.rows for cell in row.cells.values()]
     told = ["n: items x seeds (without a value)."]
     if any(cell.rank is not None for cell in cells):
-        told.insert(0, "tie: rows that share a letter are not told apart (paired, 5 %, Holm).")
+        told.insert(0, "tie: rows that share a letter are not told apart (paired, 5 % in all).")
     if any(cell.std is not None for cell in cells):
         told.append("value \u00b1 standard deviation over seeds.")
     if published:

@@ -131,11 +131,12 @@ def _shown(made: "JudgingPlan", about: str) -> "list[RenderableType]":
     needs.add_row("reply tokens", *_amount(made.completion_tokens, ",.0f"))
     needs.add_row("US dollars", *_amount(made.cost, ",.2f"))
     needs.add_row("minutes of judging", *_amount(made.minutes, ",.1f"))
-    columns = ("items", "can show", f"items for {WANTED_DIFFERENCE:g} points")
+    columns = ("items", "prompts", "users", "can show", f"items for {WANTED_DIFFERENCE:g} points")
     power = Grid("task", numbers=columns, last="from")
     for task in made.power:
         needed = number(task.needed, ",d")
-        power.add(task.task, str(task.n), number(task.detectable), needed, task.assumed)
+        counts = (str(task.n), str(task.prompts), str(task.users or ""))
+        power.add(task.task, *counts, number(task.detectable), needed, task.assumed)
     notes = ["can show: smallest difference in points (5 % two-sided, power 80 %)"]
     notes += [f"not counted: {line}" for line in made.not_counted]
     return [inert(about, "bold"), needs, power, *(inert(line, "dim") for line in notes)]

@@ -266,12 +266,12 @@ def p_text(p: float | None) -> str:
 
 def p_of(found: "Comparison") -> str:
     """Return a comparison's p-value, corrected where it is one of several."""
-    return p_text(found.p_permutation if found.p_adjusted is None else found.p_adjusted)
+    return p_text(found.p if found.p_adjusted is None else found.p_adjusted)
 
 
 def mark_of(found: "Comparison") -> str:
-    """Return ~ for less than the items can show, * for what is told apart at 5 %."""
-    return "~" if found.below_resolution else "*" if found.significant() else ""
+    """Return * for what is told apart at 5 %."""
+    return "*" if found.significant() else ""
 
 
 def failing_lines(failing: Failing, names: Mapping[str, str]) -> list[Text]:

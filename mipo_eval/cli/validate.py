@@ -65,7 +65,9 @@ _STORE = "store:"
     type=click.IntRange(min=1),
     help="Only the first N pairs of each subset; with --attack, N honest responses (default 10).",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of intervals and attacks.")
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Of the items that are attacked."
+)
 @max_cost_option
 @batch_option
 @store_option
@@ -111,7 +113,7 @@ def validate(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number i
     with Store.open(store) as opened:
         found = attacked = asked = None
         if replies and data is not None:
-            found = _from_replies(opened, judge, (data, folder, replies), (limit, seed))
+            found = _from_replies(opened, judge, (data, folder, replies), limit)
         else:
             pairs = _pairs(opened, data, folder, limit) if data is not None else ()
             asked = load_judge(
@@ -122,7 +124,7 @@ def validate(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number i
                 batch=batch,
             )
             if data is not None:
-                found = examine(opened, asked, pairs, _shown(data), seed=seed, progress=output)
+                found = examine(opened, asked, pairs, _shown(data), progress=output)
             if attack:
                 attacked = _attack(opened, asked, pairs, (limit, seed), output)
     output.show(*(_quality(found) if found else ()))
@@ -164,7 +166,7 @@ def _from_replies(
     store: "Store",
     judge: str,
     where: tuple[str, Path, tuple[Path, ...]],
-    how: tuple[int | None, int],
+    limit: int | None,
 ) -> "Examination":
     from mipo_eval.judges.labelled import first_of_each
     from mipo_eval.judges.replies import read_replies
@@ -173,7 +175,6 @@ def _from_replies(
     from mipo_eval.tasks.pairs import load_replies
 
     data, folder, files = where
-    limit, seed = how
     if data.startswith(_STORE):
         readings = read_replies(files[0], _pairs(store, data, folder, None))
     else:
@@ -182,7 +183,7 @@ def _from_replies(
     chosen = [reading for reading in readings if reading.pair in kept]
     known = [j for j in list_judges(store) if judge == j.name or j.key.startswith(judge)]
     named = (known[0].name, known[0].key) if len(known) == 1 else (judge, None)
-    return examine_replies(store, named, chosen, _shown(data), seed=seed)
+    return examine_replies(store, named, chosen, _shown(data))
 
 
 def _attack(
@@ -199,7 +200,7 @@ def _attack(
     limit, seed = how
     demo = sorted(world.items("test"), key=lambda item: item_rng(seed, item.item_id).random())
     items = (honest_items(pairs, seed) if pairs else demo)[: limit or ATTACKED_ITEMS]
-    return attack_judge(store, judge, items, attacks(), seed=seed, progress=output)
+    return attack_judge(store, judge, items, attacks(), progress=output)
 
 
 def _quality(found: "Examination") -> "list[RenderableType]":

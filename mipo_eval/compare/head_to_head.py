@@ -22,7 +22,8 @@ from mipo_eval.progress import Progress, Stage, run_shown
 from mipo_eval.records import Item, Score, text_key
 from mipo_eval.signature import Signature, join, short
 from mipo_eval.stats.bootstrap import Crossed
-from mipo_eval.stats.paired import Comparison, adjust
+from mipo_eval.stats.paired import Comparison
+from mipo_eval.stats.significance import adjust
 from mipo_eval.store.engine import Store
 from mipo_eval.store.verdicts import pair_verdicts, totals
 from mipo_eval.verdict import NO_PREFERENCES, PairVerdict
@@ -67,7 +68,7 @@ class Contest:
     panel: Panel | None = None
     """Whether the judges also form a panel."""
     seed: int = 0
-    """Of the intervals."""
+    """Of the sampling, as the signature says."""
 
 
 def fight(store: Store, contest: Contest, progress: Progress) -> list[Match]:
@@ -220,7 +221,7 @@ def _match(contest: Contest, task: str, second: Entrant, sheet: _Sheet, answers:
         judge=sheet.name,
         judge_key=sheet.key,
         protocol=sheet.protocol,
-        balance=balance(outcomes, groups=groups, seed=contest.seed),
+        balance=balance(outcomes, groups=groups),
         signature=join(
             suite=field.suite,
             items=short(digest([item.key for item in items])),
@@ -245,13 +246,13 @@ def _corrected(matches: Sequence[Match]) -> list[Match]:
     families: dict[tuple[str, str, str | None], list[int]] = {}
     for number, match in enumerate(matches):
         net = match.balance.net
-        if net is not None and net.p_permutation is not None:
+        if net is not None and net.p is not None:
             family = match.task, match.judge, match.judge_key
             families.setdefault(family, []).append(number)
     found = list(matches)
     for numbers in families.values():
         nets = [net for number in numbers if (net := found[number].balance.net)]
-        adjusted = adjust([net.p_permutation or 0.0 for net in nets], "holm").tolist()
+        adjusted = adjust([net.p or 0.0 for net in nets], "holm").tolist()
         for number, net, p in zip(numbers, nets, adjusted, strict=True):
             changed = replace(found[number].balance, net=replace(net, p_adjusted=p))
             found[number] = replace(found[number], balance=changed)
@@ -330,9 +331,8 @@ def _comparison(found: Comparison) -> dict[str, Any]:
         "value": found.difference,
         "ci95": list(found.ci95) if found.ci95 else None,
         "p_sign": found.p_sign,
-        "p_permutation": found.p_permutation,
+        "p_permutation": found.p,
         "p_adjusted": found.p_adjusted,
         "significant": found.significant(),
         "detectable": found.detectable,
-        "below_resolution": found.below_resolution,
     }

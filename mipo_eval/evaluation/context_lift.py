@@ -42,7 +42,7 @@ def lift_scores(store: Store, asked: Lifted, *, seed: int, progress: Progress) -
     Args:
         store: where likelihoods are kept.
         asked: what is measured, by what.
-        seed: of the draw of other contexts, and of the intervals.
+        seed: of the draw of other contexts.
         progress: told how far the work is.
 
     Raises:
@@ -80,7 +80,6 @@ def lift_scores(store: Store, asked: Lifted, *, seed: int, progress: Progress) -
         found,
         scorer=short(identity),
         groups=[Crossed(entry.item.group, entry.item.user_id) for entry in entries],
-        seed=seed,
         reasons=reasons,
     )
 

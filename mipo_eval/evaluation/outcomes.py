@@ -15,11 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mipo_eval.errors import ConfigError
+from mipo_eval.metrics.aggregate import SPANS
 from mipo_eval.metrics.calibration import ChoiceOutcome, choice_outcome
 from mipo_eval.metrics.win_rate import METRIC_NAMES, TIE_CREDIT
 from mipo_eval.records import Run
 from mipo_eval.signature import Signature
-from mipo_eval.stats.bootstrap import Crossed, Floats
+from mipo_eval.stats.bootstrap import Crossed, Floats, Interval
 from mipo_eval.store.engine import Store
 from mipo_eval.store.items import (
     Index,
@@ -153,6 +154,8 @@ COMPARED: Mapping[str, tuple[float, float, float]] = {
 DERIVED = {"win_rate_excluding_ties": "excluded", "net_win_rate": "net"}
 """Metric that is made from verdicts when asked for, and not stored, to its rule for ties."""
 JUDGED = (*COMPARED, "rating_mean")
+ENDS: Mapping[str, Interval] = {**SPANS, "rating_mean": (1.0, 5.0)}
+"""As `SPANS`, and for ratings too: those of judges that were asked here are 1 to 5."""
 METRICS = (*JUDGED, *JUDGE_FREE)
 """Metrics that have one value per item, and so can be paired."""
 

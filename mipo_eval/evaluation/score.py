@@ -16,6 +16,7 @@ from mipo_eval.evaluation.controls import CONTROLS, control_texts
 from mipo_eval.evaluation.outcomes import (
     COMPARED,
     DERIVED,
+    ENDS,
     WIN_RATES,
     Against,
     Outcomes,
@@ -32,7 +33,7 @@ from mipo_eval.metrics.win_rate import METRIC_NAMES
 from mipo_eval.records import Run, Score, text_key
 from mipo_eval.signature import NOTHING, Signature, join, short
 from mipo_eval.stats.bootstrap import Crossed, Floats
-from mipo_eval.stats.intervals import rate_intervals, table_intervals
+from mipo_eval.stats.intervals import intervals_in
 from mipo_eval.store.engine import Store
 from mipo_eval.store.items import Index, Texts
 from mipo_eval.store.judges import StoredJudge, list_judges
@@ -144,7 +145,7 @@ class Numbers:
         else:
             entries = self._entries(run, task)
             if form == "answer":
-                made = answer_scores(entries, seed=run.seed) + ending_scores(rows, seed=run.seed)
+                made = answer_scores(entries) + ending_scores(rows)
             else:
                 made = likelihood_scores(entries, choices=form, seed=run.seed)
         key = self.outcomes_key(run, task, None)
@@ -184,27 +185,22 @@ class Numbers:
             ]
         return made
 
-    def derived(self, run: Run, task: str, metric: str, judge: str, *, seed: int) -> Score:
+    def derived(self, run: Run, task: str, metric: str, judge: str) -> Score:
         """Return one of `DERIVED`, which is made when asked for and not stored."""
         against = self.outcomes.against_reference(run, judge)
-        return self._compared(run, (task, metric), judge, against, seed=seed)
+        return self._compared(run, (task, metric), judge, against)
 
     def _rates(self, run: Run, task: str, judge: str, against: Against) -> list[Score]:
         references = self.outcomes.listed(run).references
         if not any(references[row] for row in self._rows(run, task).tolist()):
             return []
-        return [
-            self._compared(run, (task, metric), judge, against, seed=run.seed)
-            for metric in STORED_RATES
-        ]
+        return [self._compared(run, (task, metric), judge, against) for metric in STORED_RATES]
 
-    def _compared(
-        self, run: Run, about: tuple[str, str], judge: str, against: Against, *, seed: int
-    ) -> Score:
+    def _compared(self, run: Run, about: tuple[str, str], judge: str, against: Against) -> Score:
         _, metric = about
         column = compared(against, COMPARED[metric])
         ties = DERIVED.get(metric, WIN_RATES.get(metric, "counted"))
-        score = self._score(run, about, (column.values, column.why), seed=seed)
+        score = self._score(run, about, (column.values, column.why))
         key = self.outcomes_key(run, about[0], judge)
         return replace(score, signature=join(ties=ties), outcomes_key=key)
 
@@ -213,7 +209,7 @@ class Numbers:
         wanted = self.outcomes.listed(run).wanted
         means = np.full(len(own.values), np.nan)
         np.divide(own.values, wanted, out=means, where=wanted > 0)
-        score = self._score(run, (task, "rating_mean"), (means, own.why), seed=run.seed)
+        score = self._score(run, (task, "rating_mean"), (means, own.why))
         key = self.outcomes_key(run, task, judge)
         return replace(score, signature=join(over="items"), outcomes_key=key)
 
@@ -222,8 +218,6 @@ class Numbers:
         run: Run,
         about: tuple[str, str],
         found: tuple[Floats, Mapping[int, str]],
-        *,
-        seed: int,
     ) -> Score:
         """Return one number of one task; without a single value it says why."""
         task, metric = about
@@ -243,8 +237,7 @@ class Numbers:
             return blank
         groups = self.outcomes.listed(run).groups
         own = [groups[row] for row in rows.tolist()]
-        rate = metric in COMPARED and metric != "net_win_rate"
-        intervals = (rate_intervals if rate else table_intervals)(values[:, None], own, seed=seed)
+        intervals = intervals_in(values[:, None], own, ENDS.get(metric))
         value = float(np.nanmean(values))
         return replace(blank, value=value, n=int((~absent).sum()), ci95=intervals[0])
 
@@ -271,7 +264,7 @@ class Numbers:
                 why[row] = NOT_JUDGED if len(found) < wanted else NO_WEIGHTS
             else:
                 values[row] = sum(known) / len(known)
-        score = self._score(run, (task, WEIGHTED), (values, why), seed=run.seed)
+        score = self._score(run, (task, WEIGHTED), (values, why))
         if score.value is None:
             return []
         signature = join(over="items", weighted="first-token")
@@ -344,14 +337,14 @@ def response_scores(rows: Sequence[Scorable], *, seed: int) -> list[Score]:
     scores = []
     n_texts = sum(text is not None for text in texts)
     if n_texts >= 2:
-        scores.append(self_bleu_score(texts, groups=groups, seed=seed, reasons=reasons))
+        scores.append(self_bleu_score(texts, groups=groups, reasons=reasons))
     if n_texts >= FIXED_SIZE:
         scores += diversity_scores(texts, seed=seed, reasons=reasons)
     scores += same_prompt_scores(texts, groups, seed=seed, reasons=reasons)
-    return scores + ending_scores(rows, seed=seed)
+    return scores + ending_scores(rows)
 
 
-def ending_scores(rows: Sequence[Scorable], *, seed: int) -> list[Score]:
+def ending_scores(rows: Sequence[Scorable]) -> list[Score]:
     """Return how long responses are, and how many were cut off, where the model type tells."""
     told: dict[str, list[float | None]] = {
         "response_tokens": [row.response_tokens for row in rows],
@@ -373,14 +366,13 @@ def ending_scores(rows: Sequence[Scorable], *, seed: int) -> list[Score]:
                 metric,
                 known,
                 groups=_clusters(rows),
-                seed=seed,
                 reasons=[why_no_text(row) or "the model type does not tell" for row in rows],
             )
             scores.append(score)
     return scores
 
 
-def answer_scores(entries: Sequence[Answered], *, seed: int) -> list[Score]:
+def answer_scores(entries: Sequence[Answered]) -> list[Score]:
     """Return accuracy and the rate of replies without a readable answer, 0-100.
 
     A reply without a readable answer is not right (as in the paper), and its rate stands beside
@@ -400,8 +392,7 @@ def answer_scores(entries: Sequence[Answered], *, seed: int) -> list[Score]:
             metric,
             [None if found is None else 100.0 * (found == wanted) for found in grades],
             signature=join(extraction="last-answer"),
-            groups=[entry.item.group for entry in entries],
-            seed=seed,
+            groups=[Crossed(entry.item.group, entry.item.user_id) for entry in entries],
             reasons=reasons,
         )
         for metric, wanted in (("accuracy", "right"), ("unextracted_rate", "unextracted"))
@@ -425,5 +416,5 @@ def likelihood_scores(entries: Sequence[Answered], *, choices: str, seed: int) -
     outcomes = [chosen(entry) for entry in entries]
     if not any(outcomes):
         return [_nothing(_why_no_reply(entries), join(choices=choices))]
-    groups = [entry.item.group for entry in entries]
+    groups = [Crossed(entry.item.group, entry.item.user_id) for entry in entries]
     return calibration_scores(outcomes, choices=choices, groups=groups, seed=seed)

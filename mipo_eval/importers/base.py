@@ -18,7 +18,7 @@ from mipo_eval.models.thinking import CUT, take_apart
 from mipo_eval.records import Item, Score, text_key
 from mipo_eval.rows import FileRow
 from mipo_eval.signature import join, short
-from mipo_eval.stats.bootstrap import standard_error
+from mipo_eval.stats.estimates import standard_error
 from mipo_eval.store.items import key_of_list
 from mipo_eval.store.verdicts import Grade
 from mipo_eval.verdict import (

@@ -11,12 +11,27 @@ import numpy as np
 from mipo_eval.errors import DataError
 from mipo_eval.records import Score, Values
 from mipo_eval.signature import NOTHING, Signature
-from mipo_eval.stats.bootstrap import Labels
-from mipo_eval.stats.intervals import rate_intervals, table_intervals
+from mipo_eval.stats.bootstrap import Interval, Labels
+from mipo_eval.stats.intervals import NET, RATE, intervals_in, rate_intervals
 
 Reasons = Sequence[str | None] | None
 
 NO_SCORE = "no score"
+
+SPANS: Mapping[str, Interval] = {
+    **dict.fromkeys(
+        ("win_rate_tie_inclusive", "win_rate_half_ties", "win_rate_strict", "tie_rate"), RATE
+    ),
+    "win_rate_excluding_ties": RATE,
+    "net_win_rate": NET,
+    "accuracy": RATE,
+    "truncation_rate": RATE,
+    "brier": (0.0, 2.0),
+    "self_bleu_4": (0.0, 1.0),
+    "self_bleu_4_same_prompt": (0.0, 1.0),
+    "family_preference": (-8.0, 8.0),
+}
+"""Metric to the lowest and the highest value that an item can have, where there are such ends."""
 
 
 def same_length(name: str, size: int, other_name: str, other: Sequence[object] | None) -> None:
@@ -67,7 +82,6 @@ def mean_score(
     *,
     signature: Signature = NOTHING,
     groups: Labels = None,
-    seed: int = 0,
     reasons: Reasons = None,
 ) -> Score:
     """Return the mean over the items that have a value.
@@ -78,7 +92,6 @@ def mean_score(
         signature: every choice that changes the value.
         groups: prompt group per item, the unit of resampling; `Crossed(prompt, user)` where users
             come back; None (for one item, or for all): the item is its own group.
-        seed: of the bootstrap.
         reasons: per item, why it has no value; ignored where it has one.
 
     Raises:
@@ -93,7 +106,7 @@ def mean_score(
         value=float(np.nanmean(table)),
         n=int((~np.isnan(table)).sum()),
         unscored_reasons=unscored,
-        ci95=table_intervals(table[:, None], groups, seed=seed)[0],
+        ci95=intervals_in(table[:, None], groups, SPANS.get(metric))[0],
         signature=signature,
     )
 
@@ -104,19 +117,16 @@ def rate_score(
     *,
     signature: Signature = NOTHING,
     groups: Labels = None,
-    seed: int = 0,
     reasons: Reasons = None,
 ) -> Score:
     """Return the mean of per-item percentages (0-100), such as an accuracy.
 
-    As `mean_score`, except that the interval stays honest where every group has the same value:
-    20 right answers out of 20 do not show that all others would be right.
+    As `mean_score`, except that the interval knows the ends of the scale: it stays within them,
+    and 20 right answers out of 20 do not show that all others would be right.
     """
-    score = mean_score(
-        metric, values, signature=signature, groups=groups, seed=seed, reasons=reasons
-    )
+    score = mean_score(metric, values, signature=signature, groups=groups, reasons=reasons)
     table = np.array([math.nan if v is None else v for v in values])
-    return replace(score, ci95=rate_intervals(table[:, None], groups, seed=seed)[0])
+    return replace(score, ci95=rate_intervals(table[:, None], groups)[0])
 
 
 LOWER_IS_BETTER = frozenset(
@@ -129,6 +139,7 @@ LOWER_IS_BETTER = frozenset(
         "unextracted_rate",
         "brier",
         "ece",
+        "ece_debiased",
         "truncation_rate",
     }
 )

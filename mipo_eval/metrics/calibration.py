@@ -6,16 +6,21 @@ reported for correct and for wrong predictions apart.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mipo_eval.errors import DataError
-from mipo_eval.metrics.aggregate import mean_score, same_length
+from mipo_eval.metrics.aggregate import mean_score, rate_score, same_length
 from mipo_eval.records import Score, Values
 from mipo_eval.signature import Signature, join
-from mipo_eval.stats.bootstrap import Labels, cluster, percentile_interval, replicates
+from mipo_eval.stats.bootstrap import Floats, Interval, Labels
+from mipo_eval.stats.estimates import estimates, mean_covariance, normals, t_quantile
+
+_DRAWS = 4_000
+_SIZES = np.linspace(0.0, 3.0, 121)
+"""Of an error, in parts of the one that was seen."""
 
 
 def answer_entropy(choice_logprobs: Sequence[float] | NDArray[np.floating]) -> float:
@@ -132,8 +137,9 @@ def calibration_scores(
 
     Returns:
         `accuracy` (0-100), `answer_entropy` (nats), `answer_entropy_correct` and
-        `answer_entropy_wrong` where such predictions exist, `brier` (0-2) and `ece` (0-1). The
-        conditional entropies count the questions of the other kind as unscored.
+        `answer_entropy_wrong` where such predictions exist, `brier` (0-2), `ece` (0-1), and
+        `ece_debiased` with its interval. The conditional entropies count the questions of the
+        other kind as unscored.
 
     Raises:
         DataError: no question has an outcome, or the lengths differ.
@@ -143,12 +149,11 @@ def calibration_scores(
     signature = join(choices=choices)
 
     def score(metric: str, values: Values, reasons: Sequence[str | None] = absent) -> Score:
-        return mean_score(
-            metric, values, signature=signature, groups=groups, seed=seed, reasons=reasons
-        )
+        return mean_score(metric, values, signature=signature, groups=groups, reasons=reasons)
 
+    right = [None if o is None else 100.0 * o.correct for o in outcomes]
     scores = [
-        score("accuracy", [None if o is None else 100.0 * o.correct for o in outcomes]),
+        rate_score("accuracy", right, signature=signature, groups=groups, reasons=absent),
         score("answer_entropy", [None if o is None else o.entropy for o in outcomes]),
     ]
     for name, wanted in (("correct", True), ("wrong", False)):
@@ -157,30 +162,52 @@ def calibration_scores(
             reasons = [reason or f"not answered {name}" for reason in absent]
             scores.append(score(f"answer_entropy_{name}", values, reasons))
     scores.append(score("brier", [None if o is None else o.brier for o in outcomes]))
-    return [*scores, _ece_score(outcomes, groups, seed, bins, signature)]
+    return [*scores, *_ece_scores(outcomes, groups, seed, bins, signature)]
 
 
-def _ece_score(
+def _ece_scores(
     outcomes: Sequence[ChoiceOutcome | None],
     groups: Labels,
     seed: int,
     bins: int,
     signature: Signature,
-) -> Score:
+) -> list[Score]:
+    """Return the ECE as everybody prints it, and what is left of it without the noise in it."""
     kept = [outcome for outcome in outcomes if outcome is not None]
     labels = None if groups is None else [g for o, g in zip(outcomes, groups, strict=True) if o]
-    # The gaps per bin are sums over questions, so resampled sums give the resampled ECE exactly.
-    clusters = cluster(_gaps(kept, bins), labels)
-    interval = None
-    if len(clusters) >= 2:
-        drawn = np.abs(replicates(clusters, seed=seed)).sum(axis=1)
-        interval = percentile_interval(drawn, len(clusters))
     absent = len(outcomes) - len(kept)
-    return Score(
+    plain = Score(
         metric="ece",
         value=expected_calibration_error(kept, bins=bins),
         n=len(kept),
         unscored_reasons={"no probabilities": absent} if absent else {},
-        ci95=interval,
         signature=signature.followed_by(join(bins=bins)),
     )
+    found = _without_noise(_gaps(kept, bins), labels, seed)
+    if found is None:
+        return [plain]
+    value, interval = found
+    return [plain, replace(plain, metric="ece_debiased", value=value, ci95=interval)]
+
+
+def _without_noise(gaps: Floats, groups: Labels, seed: int) -> tuple[float, Interval] | None:
+    """Return the calibration error of which the one seen is the median, and its interval.
+
+    Noise in the bins' gaps has an absolute value too: a perfectly calibrated model has an ECE above
+    0, and a resample of it a higher one still. So errors of the shape that was seen and of every
+    size are given this noise: the size that reaches the ECE seen in half of the draws is the value,
+    and those that do in 2.5 to 97.5 % are the interval. None with fewer than two groups.
+    """
+    of_bins = estimates(gaps, groups)
+    degrees = of_bins.degrees[0]
+    if np.isnan(degrees):
+        return None
+    noise = normals(mean_covariance(gaps, groups), _DRAWS, seed)
+    noise *= t_quantile(degrees) / t_quantile(np.inf)
+    seen = float(np.abs(of_bins.means).sum())
+    reached = [
+        float((np.abs(size * of_bins.means + noise).sum(axis=1) >= seen).mean()) for size in _SIZES
+    ]
+    # The larger the error, the more draws reach what was seen.
+    low, middle, high = np.interp([0.025, 0.5, 0.975], np.maximum.accumulate(reached), _SIZES)
+    return seen * float(middle), (seen * float(low), seen * float(high))

@@ -53,7 +53,6 @@ def context_scores(
     *,
     scorer: str,
     groups: Labels = None,
-    seed: int = 0,
     reasons: Reasons = None,
 ) -> list[Score]:
     """Return the judge-free personalization metrics of a set of responses.
@@ -86,7 +85,6 @@ def context_scores(
             [None if entry is None else measure(entry) for entry in likelihoods],
             signature=join(scorer=scorer, contexts=max(sizes, default=None)),
             groups=groups,
-            seed=seed,
             reasons=reasons,
         )
         for metric, measure in metrics.items()

@@ -9,6 +9,7 @@ model that ignores its user has 1 there however diverse its answers to different
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +25,8 @@ from mipo_eval.metrics.self_bleu import (
 )
 from mipo_eval.records import Score
 from mipo_eval.signature import Signature, join
-from mipo_eval.stats.bootstrap import Floats, Index, cluster_ids, percentile_interval
+from mipo_eval.stats.bootstrap import Floats, Index, Interval, cluster_ids, percentile_interval
+from mipo_eval.stats.estimates import t_quantile
 
 FIXED_SIZE = 80
 """Texts per subset: what the paper's smallest suite (84 items) has."""
@@ -122,9 +124,8 @@ def diversity_scores(
 ) -> list[Score]:
     """Return Self-BLEU-4, distinct-1, distinct-2 and pairwise similarity at a fixed size, 0-1.
 
-    The value is the mean over `draws` random subsets of `size` texts, the interval their central
-    95 %: how much the value depends on which texts of this suite were taken. With fewer than
-    twice `size` texts the subsets overlap and it is too narrow; with exactly `size` it is absent.
+    The value is the mean over `draws` random subsets of `size` texts. The interval is about other
+    texts like these (subsampling, see `_subsampled`); with exactly `size` texts it is absent.
 
     A text is a response, None where there is none; `reasons` tell why. Equal sizes make suites
     comparable.
@@ -156,7 +157,8 @@ def diversity_scores(
         values = np.array([measure(subset.tolist()) for subset in places])
         smoothing = "exp" if metric == "self_bleu_4" else None
         signature = join(tok="13a", smooth=smoothing, texts=size, draws=len(values))
-        found.append(_fixed(metric, values, (len(present), unscored), signature))
+        score = _fixed(metric, values, (len(present), unscored), signature)
+        found.append(replace(score, ci95=_subsampled(values, size, len(present))))
     return found
 
 
@@ -172,6 +174,21 @@ def _fixed(
         ci95=percentile_interval(drawn) if len(drawn) > 1 else None,
         signature=signature,
     )
+
+
+def _subsampled(drawn: Floats, size: int, n_texts: int) -> Interval | None:
+    """Return the 95 % interval of the mean over all subsets, from values of some of them.
+
+    Subsets of m of n texts vary among each other by what the texts they do not share do, which is
+    (n - m) / n of what m texts drawn anew would vary by. The mean over all subsets uses all n
+    texts, and varies by m / n of that (Politis, Romano and Wolf 1999). None with a single subset.
+    """
+    if len(drawn) < 2:
+        return None
+    among = float(drawn.var(ddof=1))
+    error = np.sqrt(among * (size / (n_texts - size) + 1 / len(drawn)))
+    mean, reach = float(drawn.mean()), float(t_quantile(n_texts - 1) * error)
+    return max(mean - reach, 0.0), min(mean + reach, 1.0)
 
 
 _PROMPTS = FIXED_SIZE // 2
@@ -220,7 +237,7 @@ def same_prompt_scores(
         draws=len(values),
     )
     fixed = _fixed("self_bleu_4_same_prompt", values, (len(compared), unscored), signature)
-    whole = self_bleu_score(texts, groups=groups, within_groups=True, seed=seed, reasons=reasons)
+    whole = self_bleu_score(texts, groups=groups, within_groups=True, reasons=reasons)
     return [whole, fixed]
 
 

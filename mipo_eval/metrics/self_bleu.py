@@ -351,7 +351,6 @@ def self_bleu_score(
     *,
     groups: Labels = None,
     within_groups: bool = False,
-    seed: int = 0,
     reasons: Reasons = None,
 ) -> Score:
     """Return Self-BLEU-4 (13a, exp) of the responses of a suite as a `Score`, 0-1.
@@ -381,6 +380,5 @@ def self_bleu_score(
             texts=sum(text is not None for text in texts),
         ),
         groups=groups,
-        seed=seed,
         reasons=why,
     )

@@ -51,7 +51,6 @@ def _rates(
     absent: Sequence[str | None],
     *,
     groups: Labels,
-    seed: int,
     reasons: Reasons,
 ) -> Rates:
     """Return the rate under every tie rule and the tie rate from (items,) margins.
@@ -63,7 +62,7 @@ def _rates(
     won, tied = 100.0 * (margins > 0), margins == 0
     table = np.stack([*(won + tied * c for c in TIE_CREDIT.values()), 100.0 * tied], axis=1)
     table[np.isnan(margins)] = math.nan
-    means, intervals = np.nanmean(table, axis=0), rate_intervals(table, groups, seed=seed)
+    means, intervals = np.nanmean(table, axis=0), rate_intervals(table, groups)
 
     def score(column: int, metric: str, ties: str) -> Score:
         return Score(
@@ -88,7 +87,6 @@ def win_rates(
     reference_scores: Values,
     *,
     groups: Labels = None,
-    seed: int = 0,
     reasons: Reasons = None,
 ) -> Rates:
     """Return the win rate under each tie rule, and the tie rate, from the same ratings.
@@ -98,7 +96,6 @@ def win_rates(
         reference_scores: per item the reference response's rating; None where there is none.
         groups: prompt group per item, the unit of resampling; `Crossed(prompt, user)` where users
             come back; None (for one item, or for all): the item is its own group.
-        seed: of the bootstrap; the four intervals share their resamples.
         reasons: per item, why one of the two ratings is missing; ignored where both exist.
 
     Returns:
@@ -115,7 +112,7 @@ def win_rates(
         for score, reference in zip(scores, reference_scores, strict=True)
     ]
     margins = _floats(scores) - _floats(reference_scores)
-    return _rates(margins, absent, groups=groups, seed=seed, reasons=reasons)
+    return _rates(margins, absent, groups=groups, reasons=reasons)
 
 
 def win_rate(
@@ -124,7 +121,6 @@ def win_rate(
     *,
     ties: Ties = "win",
     groups: Labels = None,
-    seed: int = 0,
     reasons: Reasons = None,
 ) -> Score:
     """Return how often a response is rated above its reference (paper, section 5 and Table 1).
@@ -137,13 +133,11 @@ def win_rate(
     """
     if ties not in TIE_CREDIT:
         raise ConfigError(f"ties {ties!r} is no tie rule; known: {', '.join(TIE_CREDIT)}")
-    scored = win_rates(scores, reference_scores, groups=groups, seed=seed, reasons=reasons)
+    scored = win_rates(scores, reference_scores, groups=groups, reasons=reasons)
     return scored[list(TIE_CREDIT).index(ties)]
 
 
-def outcome_rates(
-    outcomes: Values, *, groups: Labels = None, seed: int = 0, reasons: Reasons = None
-) -> Rates:
+def outcome_rates(outcomes: Values, *, groups: Labels = None, reasons: Reasons = None) -> Rates:
     """Return what `win_rates` returns, from the verdicts of a pairwise judge.
 
     An outcome is 1 for a win, 0.5 for a tie, 0 for a loss, None without a verdict; a probability
@@ -159,4 +153,4 @@ def outcome_rates(
                 f"outcomes[{index}] is {outcome}; 1 is a win, 0.5 a tie, 0 a loss, None no verdict"
             )
     absent = [NO_VERDICT if outcome is None else None for outcome in outcomes]
-    return _rates(_floats(outcomes) - 0.5, absent, groups=groups, seed=seed, reasons=reasons)
+    return _rates(_floats(outcomes) - 0.5, absent, groups=groups, reasons=reasons)

@@ -141,8 +141,6 @@ def family_tests(
     runs: Sequence[Run],
     judges: Sequence[StoredJudge],
     families: Families,
-    *,
-    seed: int = 0,
 ) -> list[FamilyTest]:
     """Return, for every two judges of different families, whether they favour their own.
 
@@ -151,7 +149,6 @@ def family_tests(
         runs: of both families, over the same items; several of a family are averaged by item.
         judges: that rated them.
         families: what belongs where.
-        seed: of the bootstrap.
 
     Raises:
         DataError: there are no two judges of two families with runs of both that both rated.
@@ -169,7 +166,7 @@ def family_tests(
         one, other = own[first.key], own[second.key]
         if one and other and one < other and one in by_family and other in by_family:
             both = (by_family[one], by_family[other])
-            test = _family_test(outcomes, (first, second), both, (one, other), seed)
+            test = _family_test(outcomes, (first, second), both, (one, other))
             if test is not None:
                 found.append(test)
     if not found:
@@ -193,7 +190,6 @@ def _family_test(
     judges: tuple[StoredJudge, StoredJudge],
     runs: tuple[Sequence[Run], Sequence[Run]],
     families: tuple[str, str],
-    seed: int,
 ) -> FamilyTest | None:
     cells = [
         _means_by_item(outcomes, of_family, judge.key) for judge in judges for of_family in runs
@@ -212,7 +208,6 @@ def _family_test(
         FamilyRatings(*columns),
         signature=signature,
         groups=[cells[0][item][1] for item in common],
-        seed=seed,
     )
     means = tuple(sum(column) / len(column) for column in columns)
     return FamilyTest(*judges, *families, means, score)  # type: ignore[arg-type]

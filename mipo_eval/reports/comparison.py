@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mipo_eval.errors import ConfigError, DataError
-from mipo_eval.evaluation.outcomes import DERIVED, JUDGED, Outcomes, Sheet
+from mipo_eval.evaluation.outcomes import DERIVED, ENDS, JUDGED, Outcomes, Sheet
 from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.metrics.win_rate import METRIC_NAMES, Ties
 from mipo_eval.records import Run, Score
 from mipo_eval.reports.leaderboard import LeaderboardQuery
 from mipo_eval.reports.names import row_name, run_labels, trained_rules
 from mipo_eval.signature import NOTHING, Signature, join, short
-from mipo_eval.stats.bootstrap import Floats
+from mipo_eval.stats.bootstrap import Crossed, Floats
 from mipo_eval.stats.length import LengthControlled, length_controlled
 from mipo_eval.stats.paired import Adjust, Comparison, compare_all
 from mipo_eval.stats.strengths import Game, Strength, bradley_terry
@@ -98,10 +98,9 @@ class ComparisonQuery:
     ties: Ties = "win"
     baseline: str | None = None
     """Beginning of a run's id; None compares all pairs."""
-    correction: Adjust = "holm"
+    correction: Adjust = "max-t"
     control_length: bool = False
     """Whether to add what every difference would be between equally long responses."""
-    seed: int = 0
 
 
 def compare_runs(
@@ -139,7 +138,7 @@ def compare_runs(
             sheet.groups,
             baseline=labels[base.run_id] if base and base in sheet.runs else None,
             method=wanted.correction,
-            seed=wanted.seed,
+            span=ENDS.get(metric),
         )
         sides = _sides(sheet, names, scores, judge)
         made, subject = _differences(pairs, {side.label: side.signature for side in sides})
@@ -155,7 +154,7 @@ def compare_runs(
                 chosen_differently=subject,
                 at_equal_length=tuple(
                     _at_equal_length(
-                        sheet, [names.index(pair.first), names.index(pair.second)], lengths, wanted
+                        sheet, [names.index(pair.first), names.index(pair.second)], lengths
                     )
                     for pair in pairs
                     if lengths
@@ -287,10 +286,7 @@ def _lengths(
 
 
 def _at_equal_length(
-    sheet: Sheet,
-    both: list[int],
-    lengths: Mapping[tuple[str, str], Floats],
-    wanted: ComparisonQuery,
+    sheet: Sheet, both: list[int], lengths: Mapping[tuple[str, str], Floats]
 ) -> EqualLength:
     """Return how two columns of a sheet compare at equal length."""
     differences = sheet.values[:, both[0]] - sheet.values[:, both[1]]
@@ -302,9 +298,7 @@ def _at_equal_length(
     own, rival = lengths[unit, sheet.task][:, both].T
     # From -100 to 100 points to 0 to 1, so that a predicted rate is a predicted difference.
     outcomes = (differences + 100) / 200
-    return EqualLength(
-        length_controlled(outcomes, own, rival, sheet.groups, seed=wanted.seed), unit
-    )
+    return EqualLength(length_controlled(outcomes, own, rival, sheet.groups), unit)
 
 
 def comparison_json(found: TaskComparison) -> dict[str, Any]:
@@ -340,12 +334,11 @@ def comparison_json(found: TaskComparison) -> dict[str, Any]:
                 "ties": pair.ties,
                 "losses": pair.losses,
                 "p_sign": pair.p_sign,
-                "p_permutation": pair.p_permutation,
+                "p_permutation": pair.p,
                 "p_adjusted": pair.p_adjusted,
                 "significant": pair.significant(),
                 "effect_size": pair.effect_size,
                 "detectable": pair.detectable,
-                "below_resolution": pair.below_resolution,
                 "signatures_differ": found.made_differently.get((pair.first, pair.second), {}),
                 "chosen_differently": found.chosen_differently.get((pair.first, pair.second), {}),
                 "at_equal_length": _equal_json(found.at_equal_length[place])
@@ -436,7 +429,11 @@ def _games(
     for (first, run), (second, other) in combinations(named, 2):
         if first == second:
             continue
-        pairs = {row.pair: row.group for row in paired_texts(now.store, run, other) if row.pair}
+        pairs = {
+            row.pair: Crossed(row.group, row.user_id)
+            for row in paired_texts(now.store, run, other)
+            if row.pair
+        }
         for key, own in games.items():
             said = pair_verdicts(now.store, key, list(pairs))
             if not any(one.winner and not one.identical for one in said):

@@ -13,6 +13,7 @@ from mipo_eval.metrics.win_rate import METRIC_NAMES, outcome_rates
 from mipo_eval.records import Run, Score, Values, text_key
 from mipo_eval.signature import join, short
 from mipo_eval.stats.bootstrap import Crossed
+from mipo_eval.stats.bootstrap import Labels as Clustering
 from mipo_eval.store.engine import Store
 from mipo_eval.store.items import get_items
 from mipo_eval.store.judges import StoredJudge, find_people
@@ -91,7 +92,6 @@ def correct(
     labels: Labels,
     *,
     other: Run | None = None,
-    seed: int = 0,
 ) -> Correction:
     """Return a judge's win rate of a run, and the same corrected by labels.
 
@@ -101,7 +101,6 @@ def correct(
         judge: who judged them.
         labels: of people, for some of the items.
         other: the run they are compared with; None: the references.
-        seed: of the bootstrap.
 
     Raises:
         DataError: the judge said nothing of these pairs, or people nothing of what it judged.
@@ -111,7 +110,8 @@ def correct(
     both = _said_by_both(run, judge, [one for _, one in verdicts], told)
     by_judge = [one.credit for _, one in verdicts]
     by_people = [None if label is None else CREDIT[label] for label in told]
-    made, absent = _corrections(by_judge, by_people)
+    groups = [Crossed(row.group, row.user_id) for row, _ in verdicts]
+    made, absent = _corrections(by_judge, by_people, groups)
     signature = join(
         run=run.run_id[:12],
         against=other.run_id[:12] if other else "reference",
@@ -119,10 +119,9 @@ def correct(
         judge_key=short(judge.key),
         ties="half",
     )
-    groups = [Crossed(row.group, row.user_id) for row, _ in verdicts]
 
     def rate(metric: str, values: Values, reasons: Sequence[str | None]) -> Score:
-        _, half, *_ = outcome_rates(values, groups=groups, seed=seed, reasons=reasons)
+        _, half, *_ = outcome_rates(values, groups=groups, reasons=reasons)
         return replace(half, metric=metric, signature=signature)
 
     agreed = agreement([a for a, _ in both], [b for _, b in both])
@@ -164,13 +163,15 @@ def _said_by_both(
     return both
 
 
-def _corrections(judge: Values, people: Values) -> tuple[dict[str, Corrected], dict[str, str]]:
+def _corrections(
+    judge: Values, people: Values, groups: Clustering
+) -> tuple[dict[str, Corrected], dict[str, str]]:
     """Return the corrections that can be made, and why the others cannot."""
     made: dict[str, Corrected] = {}
     absent: dict[str, str] = {}
     for method in (prediction_powered, rogan_gladen):
         try:
-            made[method.__name__] = method(judge, people)
+            made[method.__name__] = method(judge, people, groups)
         except DataError as error:
             absent[method.__name__] = str(error)
     return made, absent

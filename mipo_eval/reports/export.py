@@ -80,7 +80,7 @@ class ExportTable(NamedTuple):
         """What bold, brackets and letters mean."""
         told = "Best of each row in bold; 95 % intervals in brackets."
         if any(cell.letters for _, cells in self.rows for cell in cells if cell):
-            told += " Runs of a row that share a letter are not told apart (paired, 5 %, Holm)."
+            told += " Runs of a row that share a letter are not told apart (paired, 5 % in all)."
         return told
 
     @property

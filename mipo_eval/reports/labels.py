@@ -25,6 +25,7 @@ _SHOWN: dict[str, tuple[str, int]] = {
     "answer_entropy_wrong": ("answer entropy when wrong (nats)", 3),
     "brier": ("Brier score (0-2)", 3),
     "ece": ("calibration error, ECE (0-1)", 3),
+    "ece_debiased": ("the same without noise (0-1)", 3),
     "context_lift": ("context lift (nats)", 1),
     "context_lift_per_token": ("context lift (nats a token)", 3),
     "context_retrieval": ("context found among 8 (%)", 1),

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mipo_eval.errors import DataError
-from mipo_eval.evaluation.outcomes import COMPARED, DERIVED, Sheet, has_values
+from mipo_eval.evaluation.outcomes import DERIVED, ENDS, Sheet, has_values
 from mipo_eval.evaluation.score import Numbers, Snapshot
 from mipo_eval.metrics.aggregate import direction
 from mipo_eval.metrics.win_rate import METRIC_NAMES, Ties
@@ -18,7 +18,7 @@ from mipo_eval.reports.names import RowName, RowRule, column_signature, row_name
 from mipo_eval.signature import Signature, join, short
 from mipo_eval.stats.bootstrap import Floats, Interval
 from mipo_eval.stats.ranking import BestOf, Rank, best_of, rank_runs
-from mipo_eval.stats.seeds import seed_summaries
+from mipo_eval.stats.seeds import over_seeds, seed_summaries
 from mipo_eval.store.engine import Store
 from mipo_eval.store.judges import StoredJudge, find_judge
 
@@ -58,6 +58,11 @@ class Cell:
     """Over items, and over seeds where there are several."""
     tie_rate: float | None = None
     """Percent; None where nothing is compared with a reference."""
+    level: float | None = None
+    """What it is ranked by: its value on the items that rows share, and without the luck of a
+    choice among variants."""
+    missing: int = 0
+    """Items that another ranked row has a value for and this one has not."""
     rank: int | None = None
     rank_ci95: tuple[int, int] | None = None
     letters: str = ""
@@ -206,7 +211,8 @@ def _section(
 
 def _order(row: Row, tasks: Sequence[str], sign: int) -> tuple[bool, float]:
     cells = (row.cells.get(task) for task in tasks)
-    known = [cell.value for cell in cells if cell is not None and cell.value is not None]
+    levels = [cell.value if cell.level is None else cell.level for cell in cells if cell]
+    known = [level for level in levels if level is not None]
     return not known, -sign * sum(known) / len(known) if known else 0.0
 
 
@@ -282,8 +288,8 @@ def _cells(groups: Sequence[Sequence[_Line]], column: _Column) -> list[Cell]:
     chosen = [_choose(group, column.sheet, column) for group in groups]
     lines = [line for line, _ in chosen]
     cells = [_cell(line, column.sheet, column, choice) for line, choice in chosen]
-    cells = _with_seeds(cells, lines, column.sheet, column.seed)
-    return _with_ranks(cells, lines, column.sheet, column) if column.ranked else cells
+    cells = _with_seeds(cells, lines, column.sheet)
+    return _with_ranks(cells, lines, column.sheet) if column.ranked else cells
 
 
 def _columns(line: _Line, sheet: Sheet) -> list[int]:
@@ -291,16 +297,17 @@ def _columns(line: _Line, sheet: Sheet) -> list[int]:
     return [k for k, run in enumerate(sheet.runs) if run.run_id in ids]
 
 
-def over_seeds(values: Floats) -> Floats:
-    """Return (items,) the mean of (items, seeds) over the seeds with a value; NaN without any."""
-    counts = (~np.isnan(values)).sum(axis=1)
-    means: Floats = np.nansum(values, axis=1) / np.where(counts, counts, np.nan)
-    return means
+def by_seed(sheet: Sheet, rows: Sequence[Sequence[int]]) -> Floats:
+    """Return (items, rows, seeds) values of rows that have these columns; NaN for no such seed."""
+    table = np.full((len(sheet.keys), len(rows), max(map(len, rows), default=0)), np.nan)
+    for place, own in enumerate(rows):
+        table[:, place, : len(own)] = sheet.values[:, list(own)]
+    return table
 
 
 def _choose(group: Sequence[_Line], sheet: Sheet, column: _Column) -> tuple[_Line, BestOf | None]:
     """Return the best of several variants, with what the choice is worth."""
-    table = np.stack([over_seeds(sheet.values[:, _columns(line, sheet)]) for line in group], axis=1)
+    table = over_seeds(by_seed(sheet, [_columns(line, sheet) for line in group]))
     known = np.asarray(~np.isnan(table).all(axis=0))
     if len(group) == 1 or known.sum() < 2:
         return group[int(np.argmax(known))], None
@@ -348,7 +355,7 @@ def _one_seed(sheet: Sheet, own: int, score: Score, column: _Column) -> Interval
     run = sheet.runs[own]
     if column.metric in DERIVED and column.judge is not None:
         made = column.numbers.derived
-        return made(run, column.task, column.metric, column.judge, seed=column.seed).ci95
+        return made(run, column.task, column.metric, column.judge).ci95
     return column.numbers.current(run, score).ci95
 
 
@@ -385,9 +392,7 @@ def _stored_cell(group: Sequence[_Line], column: _Column) -> Cell:
     )
 
 
-def _with_seeds(
-    cells: Sequence[Cell], lines: Sequence[_Line], sheet: Sheet, seed: int
-) -> list[Cell]:
+def _with_seeds(cells: Sequence[Cell], lines: Sequence[_Line], sheet: Sheet) -> list[Cell]:
     """Add the spread over seeds, and intervals over items and seeds, where there are several."""
     made = list(cells)
     several = [k for k, cell in enumerate(cells) if cell.seeds > 1 and cell.std is None]
@@ -397,44 +402,58 @@ def _with_seeds(
     for k in several:
         values = sheet.values[:, _columns(lines[k], sheet)].T
         tables.append(values[~np.isnan(values).all(axis=1)])
-    for k, found in zip(several, seed_summaries(tables, sheet.groups, seed=seed), strict=True):
+    for k, found in zip(several, seed_summaries(tables, sheet.groups), strict=True):
         made[k] = replace(cells[k], std=found.std, ci95=_possible(found.ci95, sheet.metric))
     return made
 
 
 def _possible(interval: Interval | None, metric: str) -> Interval | None:
     """Keep an interval within what the metric can be: the t-distribution of seeds has no ends."""
-    known = {"rating_mean": (1.0, 5.0), "net_win_rate": (-100.0, 100.0)}
-    rate = metric in COMPARED or metric in {"accuracy", "truncation_rate"}
-    low, high = known.get(metric, (0.0, 100.0 if rate else math.inf))
+    low, high = ENDS.get(metric, (0.0, math.inf))
     return (max(interval[0], low), min(interval[1], high)) if interval else None
 
 
-def _with_ranks(
-    cells: Sequence[Cell], lines: Sequence[_Line], sheet: Sheet, column: _Column
-) -> list[Cell]:
+def _with_ranks(cells: Sequence[Cell], lines: Sequence[_Line], sheet: Sheet) -> list[Cell]:
     """Add ranks and letters to the cells that can be compared with most of their column."""
     alike = [k for k, cell in enumerate(cells) if not cell.differs]
     made = list(cells)
     if not alike:
         return made
-    table = np.stack(
-        [over_seeds(sheet.values[:, _columns(lines[k], sheet)]) for k in alike], axis=1
-    )
-    for place, rank in ranks(table, sheet, seed=column.seed).items():
-        k = alike[place]
-        made[k] = replace(cells[k], rank=rank.rank, rank_ci95=rank.rank_ci95, letters=rank.letters)
+    table = by_seed(sheet, [_columns(lines[k], sheet) for k in alike])
+    table += np.array([[luck(cells[k])] for k in alike])
+    sign = _sign(sheet.metric)
+    for place, rank in ranks(table, sheet).items():
+        made[alike[place]] = replace(
+            cells[alike[place]],
+            level=sign * rank.mean,
+            missing=rank.missing,
+            rank=rank.rank,
+            rank_ci95=rank.rank_ci95,
+            letters=rank.letters,
+        )
     return made
 
 
-def ranks(table: Floats, sheet: Sheet, *, seed: int = 0) -> dict[int, Rank]:
-    """Return the ranks of columns over a sheet's items; of those without a value there is none."""
-    known = np.flatnonzero(~np.isnan(table).all(axis=0)).tolist()
+def luck(cell: Cell) -> float:
+    """Return what the choice among variants adds to a cell's value, to be taken out of it."""
+    chosen = cell.best_of
+    return 0.0 if chosen is None or chosen.corrected is None else chosen.corrected - chosen.shown
+
+
+def ranks(table: Floats, sheet: Sheet) -> dict[int, Rank]:
+    """Return the ranks of rows over a sheet's items; of those without a value there is none.
+
+    Args:
+        table: (items, rows) or (items, rows, seeds) values, in the units of the metric.
+        sheet: whose items they are.
+    """
+    has = ~np.isnan(table)
+    known = np.flatnonzero(has.any(axis=tuple(axis for axis in range(table.ndim) if axis != 1)))
     if len(known) < 2:
         return {}
-    names = [str(k) for k in known]
+    names = [str(k) for k in known.tolist()]
     try:
-        ranked = rank_runs(_sign(sheet.metric) * table[:, known], names, sheet.groups, seed=seed)
+        ranked = rank_runs(_sign(sheet.metric) * table[:, known], names, sheet.groups)
     except DataError:  # two of them have no scored item in common: there is no order to speak of
         return {}
     return {int(rank.name): rank for rank in ranked}

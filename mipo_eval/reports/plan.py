@@ -23,7 +23,8 @@ from mipo_eval.models.base import Limits, Request
 from mipo_eval.models.prices import FREE, HOW_TO_PRICE, Metered, load_prices
 from mipo_eval.models.spec import read_name
 from mipo_eval.records import Item, Response, text_key
-from mipo_eval.stats.bootstrap import Floats, design_effect
+from mipo_eval.stats.bootstrap import Crossed, Floats
+from mipo_eval.stats.estimates import design_effect
 from mipo_eval.stats.power import Design, paired_correlation, rate_sd
 from mipo_eval.store.calls import CallSize, answered_calls, call_sizes
 from mipo_eval.store.engine import Store
@@ -67,6 +68,10 @@ class Power:
     task: str
     n: int
     """Items with preferences and a reference."""
+    prompts: int
+    """Groups of items that share a prompt; a design effect above 1 is theirs and the users'."""
+    users: int
+    """Users who are known; 0 where none are."""
     detectable: float | None
     """Smallest difference of two win rates, in points (5 % two-sided, power 80 %)."""
     needed: int | None
@@ -351,10 +356,12 @@ def _power(store: Store, judge: Judge, task: str, items: Sequence[Item], assumed
     """Return what the task can detect between two methods rated on the same items."""
     n = sum(1 for item in items if item.preferences and item.reference)
     table = _stored_outcomes(store, judge, task, items)
-    groups = [item.group for item in items]
+    groups = [Crossed(item.group, item.user_id) for item in items]
     spreads = [float(np.nanstd(v)) for v in table.T]
     pairs = [paired_correlation(a, b) for a, b in combinations(table.T, 2)]
-    effects = [design_effect(v, groups) for v in table.T]
+    # Of differences where there are two runs: what two methods share on a prompt cancels out.
+    measured = [a - b for a, b in combinations(table.T, 2)] or list(table.T)
+    effects = [design_effect(v, groups) for v in measured]
     spread, rho, effect = _mean(spreads), _mean(pairs), _mean(effects)
     if assumed.rate is not None or not spread:
         spread = rate_sd(50.0 if assumed.rate is None else assumed.rate)
@@ -377,6 +384,8 @@ def _power(store: Store, judge: Judge, task: str, items: Sequence[Item], assumed
         n=n,
         detectable=design.detectable(n) if n else None,
         needed=design.items_needed(WANTED_DIFFERENCE),
+        prompts=len({item.group for item in items}),
+        users=len({item.user_id for item in items if item.user_id is not None}),
         assumed=f"{said}; correlation {correlation:.2f} {how}; design effect "
         f"{design.design_effect:.2f} {known}",
     )

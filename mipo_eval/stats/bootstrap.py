@@ -1,12 +1,11 @@
-"""Clustered means: how sure a mean over items is when items share prompts.
+"""Which items depend on each other, and what is resampled because of it.
 
-Items that share a prompt are not independent draws, so whole groups (clusters) are resampled. A
-mean over items is then a ratio, (sum of sums) / (sum of counts), and each cluster is fully
-described by these two numbers: 10,000 resamples cost one small matrix product. All columns
-(methods, tie rules, seeds) share the same resamples, so differences between columns are paired.
+Items that share a prompt, or a user, are not independent draws. `Dependence` says which kind of
+groups an item belongs to, and everything that follows (errors, tests, resamples) asks it: groups of
+one kind where the other kind lies within them or never comes back, two kinds that cross otherwise.
 
-Standard errors follow from the clusters' residuals (linearisation of the ratio, the "sandwich").
-With every item its own cluster they are the textbook sd / sqrt(n).
+What is no mean (the best of k) is resampled group by group here. What is a mean needs no resamples:
+see `estimates`.
 """
 
 from collections.abc import Hashable, Iterator, Sequence
@@ -20,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 Index = NDArray[np.intp]
 Interval = tuple[float, float]
+Mask = NDArray[np.bool_]
 Labels = Sequence[Hashable | None] | None
 """One cluster label per item; None (for one item, or for all): the item is its own cluster."""
 
@@ -28,13 +28,15 @@ CHUNK_CELLS = 2_000_000
 """Cells of a weight matrix held at once (16 MB): memory is bounded whatever is resampled."""
 _KEPT_CELLS = 50_000_000
 """Largest weight matrix that is kept for the next caller (100 MB as small integers)."""
+_HANDFUL = 10
+"""Groups from which on resampling a kind makes sense where there is another kind to resample."""
 
 
 class Crossed(NamedTuple):
     """A label for an item that belongs to a prompt and to a user.
 
-    `intervals.table_intervals` then lets items depend on each other both ways; whatever clusters
-    in one way only goes by the prompt. None: the item has none, and is alone in that direction.
+    Items then depend on each other both ways, see `Dependence`. None: the item has none, and is
+    alone in that direction.
     """
 
     prompt: Hashable | None
@@ -87,32 +89,104 @@ def cluster_ids(groups: Labels, size: int) -> tuple[Index, int]:
     return np.array(ids, dtype=np.intp), len(known)
 
 
-def cluster(values: ArrayLike, groups: Labels = None, *, keep_empty: bool = False) -> Clusters:
-    """Sum values per cluster.
+@dataclass(frozen=True, slots=True)
+class Dependence:
+    """Which items of a list may depend on each other."""
 
-    Args:
-        values: (items,) or (items, columns); NaN marks a value that is absent and is left out.
-        groups: one label per item, see `cluster_ids`.
-        keep_empty: keep clusters without any value, so that tables over the same items have the
-            same clusters and, with the same seed, the same resamples.
+    prompts: Index
+    """(items,) numbers of the prompt groups, or of whatever the labels name."""
+    users: Index | None
+    """(items,) numbers of the users; None where no label tells of users."""
 
-    Returns:
-        The clusters that hold at least one value (or all), in order of first appearance.
-    """
-    table = np.asarray(values, dtype=np.float64)
-    table = table[:, None] if table.ndim == 1 else table
-    ids, n_clusters = cluster_ids(groups, len(table))
-    present = ~np.isnan(table)
-    if n_clusters == 0:
-        return Clusters(np.zeros((0, table.shape[1])), np.zeros((0, table.shape[1])))
+    @classmethod
+    def of(cls, groups: Labels, size: int) -> "Dependence":
+        """Return what the labels of `size` items say, see `cluster_ids`."""
+        prompts, _ = cluster_ids(groups, size)
+        if groups is None or not any(isinstance(group, Crossed) for group in groups):
+            return cls(prompts, None)
+        users = [group.user if isinstance(group, Crossed) else None for group in groups]
+        return cls(prompts, cluster_ids(users, size)[0])
+
+    def kinds(self, rows: Mask | None = None) -> tuple[Index, ...]:
+        """Return the group numbers that errors are clustered by, for all items or those of `rows`.
+
+        Prompts that each belong to one user lie within the users, who are then all there is to
+        cluster by, and the other way round. A kind of which there is one group tells nothing.
+
+        Returns:
+            One array (items,) of numbers, or three where prompts and users cross: of the prompts,
+            the users, and the pairs of both.
+        """
+        prompts = _renumbered(self.prompts if rows is None else self.prompts[rows])
+        if self.users is None or not len(prompts):
+            return (prompts,)
+        users = _renumbered(self.users if rows is None else self.users[rows])
+        n_prompts, n_users = int(prompts.max()) + 1, int(users.max()) + 1
+        # Users who come once each tie no items together: what one prompt does is not theirs.
+        if n_users < 2 or n_users == len(users):
+            return (prompts,)
+        if n_prompts < 2:
+            return (users,)
+        found, pairs = np.unique(prompts * n_users + users, return_inverse=True)
+        n_pairs = len(found)
+        if n_pairs == n_prompts:
+            return (users,)
+        if n_pairs == n_users:
+            return (prompts,)
+        return prompts, users, pairs
+
+    def coarsest(self, rows: Mask | None = None) -> Index:
+        """Return the numbers of the groups that are resampled: of two kinds, the one with fewer.
+
+        A handful of groups cannot stand for a population, though; then it is the other kind.
+        """
+        kinds = sorted(self.kinds(rows)[:2], key=lambda ids: int(ids.max(initial=-1)))
+        return kinds[0] if int(kinds[0].max(initial=-1)) + 1 >= _HANDFUL else kinds[-1]
+
+
+def _renumbered(ids: Index) -> Index:
+    """Number groups anew from 0 without gaps."""
+    counts = np.bincount(ids)
+    if counts.all():
+        return ids
+    return np.asarray((np.cumsum(counts > 0) - 1)[ids], dtype=np.intp)
+
+
+def group_sums(table: Floats, ids: Index) -> Floats:
+    """Return (groups, columns) sums of (items, columns); every group number has an item."""
+    n = int(ids.max(initial=-1)) + 1
+    if n == 0:
+        return np.zeros((0, table.shape[1]))
+    if n == len(table):
+        sums = np.empty_like(table)
+        sums[ids] = table
+        return sums
     # `reduceat` adds up runs of a sorted table: one pass for all columns, where `bincount` would
     # take one for each.
     order = np.argsort(ids, kind="stable")
-    starts = np.searchsorted(ids[order], np.arange(n_clusters))
-    sums = np.add.reduceat(np.where(present, table, 0.0)[order], starts)
-    counts = np.add.reduceat(present[order].astype(np.float64), starts)
-    used = counts.any(axis=1) | keep_empty
-    return Clusters(sums[used], counts[used])
+    return np.asarray(np.add.reduceat(table[order], np.searchsorted(ids[order], np.arange(n))))
+
+
+def cluster(values: ArrayLike, groups: Labels = None) -> Clusters:
+    """Sum values per cluster; where prompts and users cross, the rarer of them is the cluster.
+
+    Args:
+        values: (items,) or (items, columns); NaN marks a value that is absent and is left out.
+        groups: one label per item, see `Dependence`.
+
+    Returns:
+        The clusters that hold at least one value, in the order of what they hold: the same items
+        in another order give the same resamples.
+    """
+    table = np.asarray(values, dtype=np.float64)
+    table = table[:, None] if table.ndim == 1 else table
+    present = ~np.isnan(table)
+    used: Mask = np.asarray(present.any(axis=1))
+    ids = Dependence.of(groups, len(table)).coarsest(used)
+    sums = group_sums(np.where(present, table, 0.0)[used], ids)
+    counts = group_sums(present[used].astype(np.float64), ids)
+    order = np.lexsort((*sums.T, *counts.T)) if len(sums) else np.arange(0)
+    return Clusters(sums[order], counts[order])
 
 
 def ratio(sums: Floats, counts: Floats) -> Floats:
@@ -163,145 +237,9 @@ def seeded_weights(n_clusters: int, resamples: int, seed: int) -> Iterator[Float
         yield kept[start : start + rows].astype(np.float64)
 
 
-def replicates(clusters: Clusters, *, seed: int, resamples: int = RESAMPLES) -> Floats:
-    """Return the resampled means, shape (resamples, columns); NaN where a column drew nothing."""
-    # Most columns have a value for every item, and so the same counts: those are weighed once.
-    counts, which = np.unique(clusters.counts, axis=1, return_inverse=True)
-    return np.concatenate(
-        [
-            ratio(weights @ clusters.sums, (weights @ counts)[:, which.ravel()])
-            for weights in seeded_weights(len(clusters), resamples, seed)
-        ]
-    )
-
-
-def tail(n_clusters: int | None, level: float = 0.95) -> float:
-    """Return the share of replicates to cut off on each side.
-
-    With few clusters the plain percentile interval is too narrow: it has the width of a normal
-    interval with the variance divided by n instead of n - 1. The cut is moved outwards to match
-    Student's t (Hesterberg 2015, "expanded percentile"); with 200 clusters 2.5 % becomes 2.4 %,
-    with 21 it becomes 1.6 %. None leaves the plain cut.
-    """
+def percentile_interval(drawn: Floats, *, level: float = 0.95) -> Interval:
+    """Return the central interval of (resamples,) replicates; NaN ones are left out."""
     cut = (1 - level) / 2
-    if n_clusters is None:
-        return cut
-    from scipy.special import ndtr, stdtrit
-
-    degrees = n_clusters - 1
-    return float(ndtr(stdtrit(degrees, cut) * np.sqrt(n_clusters / degrees)))
-
-
-def percentile_interval(
-    drawn: Floats, n_clusters: int | None = None, *, level: float = 0.95
-) -> Interval:
-    """Return the central interval of (resamples,) replicates; NaN ones are left out.
-
-    Args:
-        drawn: replicates of one statistic.
-        n_clusters: how many clusters were resampled, to correct for few; None: no correction.
-        level: coverage aimed at.
-    """
-    cut = tail(n_clusters, level)
     kept = drawn[~np.isnan(drawn)]
     low, high = np.quantile(kept, [cut, 1 - cut])
     return float(low), float(high)
-
-
-def mean_intervals(
-    values: ArrayLike,
-    groups: Labels = None,
-    *,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
-    level: float = 0.95,
-) -> list[Interval | None]:
-    """Return the percentile interval of each column's mean, clusters resampled.
-
-    Args:
-        values: (items,) or (items, columns); NaN marks an absent value.
-        groups: one cluster label per item; None makes every item its own cluster.
-        seed: same seed, same interval.
-        resamples: how many bootstrap resamples.
-        level: coverage aimed at; corrected for few clusters, see `tail`.
-
-    Returns:
-        One interval per column; None where fewer than two clusters hold a value, because one
-        cluster says nothing about how much clusters differ.
-    """
-    clusters = cluster(values, groups)
-    if len(clusters) < 2:
-        return [None] * clusters.sums.shape[1]
-    drawn = replicates(clusters, seed=seed, resamples=resamples)
-    filled = (clusters.counts > 0).sum(axis=0).tolist()
-    return [
-        percentile_interval(drawn[:, column], n, level=level) if n >= 2 else None
-        for column, n in enumerate(filled)
-    ]
-
-
-def influence(clusters: Clusters) -> Floats:
-    """Return (clusters, columns): how far each cluster pulls the mean of each column.
-
-    The columns of squares, summed and scaled by C / (C - 1), are the variances of the means.
-    """
-    total = clusters.counts.sum(axis=0)
-    residuals = clusters.sums - clusters.means() * clusters.counts
-    pulls = np.zeros_like(residuals)
-    np.divide(residuals, total, out=pulls, where=total > 0)
-    return pulls
-
-
-def standard_errors(clusters: Clusters) -> Floats:
-    """Return (columns,) standard errors of the means.
-
-    NaN for a column with fewer than two clusters that hold a value.
-    """
-    filled = (clusters.counts > 0).sum(axis=0)
-    squares = (influence(clusters) ** 2).sum(axis=0)
-    scale = np.full(len(filled), np.nan)
-    np.divide(filled, filled - 1, out=scale, where=filled > 1)
-    return np.asarray(np.sqrt(squares * scale))
-
-
-def standard_error(values: ArrayLike, groups: Labels = None) -> float | None:
-    """Return the standard error of the mean of (items,) values, clustered by `groups`.
-
-    NaN marks an absent value. None with fewer than two clusters.
-    """
-    clusters = cluster(np.asarray(values, dtype=np.float64).reshape(-1, 1), groups)
-    error = float(standard_errors(clusters)[0])
-    return None if np.isnan(error) else error
-
-
-def design_effect(values: ArrayLike, groups: Labels) -> float | None:
-    """Return by how much the clustering multiplies the variance of the mean.
-
-    1: items of a group are as good as independent; m: the m items of a group are copies, and only
-    the number of groups counts. None where it cannot be told (fewer than two clusters, no spread).
-    """
-    clustered, plain = standard_error(values, groups), standard_error(values)
-    if clustered is None or plain is None or plain == 0:
-        return None
-    return (clustered / plain) ** 2
-
-
-def two_way_variance(values: ArrayLike, first: Labels, second: Labels) -> float | None:
-    """Return the variance of the mean when items share groups of two kinds (prompts and users).
-
-    Cameron, Gelbach and Miller (2011): variance by the first kind, plus by the second, minus by
-    both at once, so that what an item has for itself is counted once. Never below the larger of
-    the two one-way variances. None with fewer than two clusters of either kind.
-    """
-    column = np.asarray(values, dtype=np.float64).reshape(-1)
-    first = list(range(len(column))) if first is None else first
-    second = list(range(len(column))) if second is None else second
-    # An item without a label is a cluster of its own in that direction, and so in both.
-    both = [None if a is None or b is None else (a, b) for a, b in zip(first, second, strict=True)]
-    errors = [standard_error(column, labels) for labels in (first, second, both)]
-    if errors[0] is None or errors[1] is None or errors[2] is None:
-        return None
-    one, two, cell = (error**2 for error in errors if error is not None)
-    # With few groups the difference of estimates can fall below either, even below 0; a second
-    # kind of dependence is never taken to make a mean surer than the first alone.
-    return max(one + two - cell, one, two)

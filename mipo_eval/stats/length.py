@@ -13,21 +13,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mipo_eval.errors import DataError
-from mipo_eval.stats.bootstrap import (
-    CHUNK_CELLS,
-    Floats,
-    Interval,
-    Labels,
-    cluster_ids,
-    percentile_interval,
-    resample_weights,
-)
+from mipo_eval.stats.bootstrap import Dependence, Floats, Index, Interval, Labels, Mask
+from mipo_eval.stats.estimates import covariance, t_quantile
+from mipo_eval.stats.intervals import RATE, constant_interval
 
 _RIDGE = 0.001
 """Pull of the coefficients to 0, as if by a thousandth of an item: keeps them finite where every
 long response wins."""
-_REFITS = 2_000
-"""Resamples; each is a whole regression, a few hundred microseconds."""
 _STEPS = 25
 _CLOSE = 1e-8
 
@@ -39,7 +31,7 @@ class LengthControlled:
     rate: float
     """Predicted win rate if every response were as long as its rival."""
     ci95: Interval | None
-    """By refitting in every clustered resample; None with fewer than two groups."""
+    """Clustered, and within 0 to 100; None with fewer than two groups."""
     raw_rate: float
     """Mean outcome of the same items."""
     length_effect: float
@@ -67,8 +59,6 @@ def length_controlled(
     lengths: ArrayLike,
     rival_lengths: ArrayLike,
     groups: Labels = None,
-    *,
-    seed: int = 0,
 ) -> LengthControlled:
     """Return the win rate at equal length.
 
@@ -77,8 +67,7 @@ def length_controlled(
             NaN where there is none.
         lengths: (items,) of the responses, in tokens or characters; NaN where unknown.
         rival_lengths: (items,) of what they are compared with.
-        groups: prompt group (or user) per item.
-        seed: of the bootstrap.
+        groups: one label per item, see `bootstrap.Dependence`.
 
     Raises:
         DataError: no item has an outcome and both lengths, an outcome is not 0 to 1, or the
@@ -89,7 +78,7 @@ def length_controlled(
     if any(column.shape != (size,) for column in columns):
         shapes = ", ".join(str(column.shape) for column in columns)
         raise DataError(f"outcomes and lengths must be lists of one size, got {shapes}")
-    known = ~np.isnan(np.stack(columns)).any(axis=0)
+    known: Mask = np.asarray(~np.isnan(np.stack(columns)).any(axis=0))
     if not known.any():
         raise DataError(f"none of {size} items has an outcome and both lengths")
     targets, own, rival = (column[known] for column in columns)
@@ -99,13 +88,13 @@ def length_controlled(
     spread = float(differences.std())
     scaled = np.tanh(differences / spread) if spread > 0 else np.zeros_like(differences)
     design = np.stack([np.ones_like(scaled), scaled], axis=1)
-    fitted = _fit(design, targets, np.ones((1, len(targets))), np.zeros(2))
-    labels = None if groups is None else [groups[i] for i in np.flatnonzero(known).tolist()]
+    fitted = _fit(design, targets)
+    kinds = Dependence.of(groups, size).kinds(known)
     return LengthControlled(
-        rate=float(_rates(fitted)[0]),
-        ci95=_refit_interval(design, targets, labels, fitted[0], seed),
+        rate=_rate(fitted[0]),
+        ci95=_interval(design, targets, kinds, fitted),
         raw_rate=100 * float(targets.mean()),
-        length_effect=float(fitted[0, 1] * math.tanh(1)) if spread else 0.0,
+        length_effect=float(fitted[1] * math.tanh(1)) if spread else 0.0,
         mean_difference=float(differences.mean()),
         share_longer=100 * float((differences > 0).mean() + (differences == 0).mean() / 2),
         n=len(targets),
@@ -113,50 +102,51 @@ def length_controlled(
     )
 
 
-def _fit(design: Floats, targets: Floats, weights: Floats, start: Floats) -> Floats:
-    """Return (rows, terms) logistic coefficients, one fit per row of item weights; Newton.
-
-    All resamples are fitted at once: a step is two matrix products over (rows, items) and a batch
-    of 2 x 2 systems, where 2,000 fits one by one would take minutes.
-    """
-    from scipy.special import expit
-
-    terms = design.shape[1]
-    squares = (design[:, :, None] * design[:, None, :]).reshape(len(design), -1)
-    fitted = np.tile(start, (len(weights), 1))
-    ridge = _RIDGE * np.eye(terms)
+def _fit(design: Floats, targets: Floats) -> Floats:
+    """Return (terms,) logistic coefficients by Newton's method."""
+    fitted = np.zeros(design.shape[1])
     for _ in range(_STEPS):
-        chance = expit(fitted @ design.T)
-        gradient = (weights * (targets - chance)) @ design - _RIDGE * fitted
-        curvature = (weights * chance * (1 - chance)) @ squares
-        step = np.linalg.solve(curvature.reshape(-1, terms, terms) + ridge, gradient[:, :, None])[
-            :, :, 0
-        ]
+        gradient = design.T @ (targets - _chances(design, fitted)) - _RIDGE * fitted
+        step = np.linalg.solve(_curvature(design, fitted), gradient)
         fitted += np.clip(step, -2.0, 2.0)
         if np.abs(step).max() < _CLOSE:
             break
     return fitted
 
 
-def _rates(fitted: Floats) -> Floats:
-    """Return (rows,) predicted rates in percent: with the length term 0 the intercept is left."""
+def _chances(design: Floats, fitted: Floats) -> Floats:
     from scipy.special import expit
 
-    return np.asarray(100 * expit(fitted[:, 0]))
+    return np.asarray(expit(design @ fitted))
 
 
-def _refit_interval(
-    design: Floats, targets: Floats, groups: Labels, start: Floats, seed: int
+def _curvature(design: Floats, fitted: Floats) -> Floats:
+    chance = _chances(design, fitted)
+    weighed = design * (chance * (1 - chance))[:, None]
+    return np.asarray(design.T @ weighed + _RIDGE * np.eye(design.shape[1]))
+
+
+def _rate(intercept: float) -> float:
+    """Return the predicted rate in percent: with the length term 0 the intercept is left."""
+    from scipy.special import expit
+
+    return 100 * float(expit(intercept))
+
+
+def _interval(
+    design: Floats, targets: Floats, kinds: tuple[Index, ...], fitted: Floats
 ) -> Interval | None:
-    """Return the interval from refitting in every resample: the coefficients' error is in it."""
-    ids, n_clusters = cluster_ids(groups, len(targets))
-    if n_clusters < 2:
+    """Return the interval of the rate: clustered errors of the intercept, in log-odds.
+
+    Where all outcomes are alike the regression has no doubt, as no resample of them would have.
+    """
+    n = min(int(ids.max()) + 1 for ids in kinds)
+    if n < 2:
         return None
-    rng = np.random.default_rng(seed)
-    step = max(1, CHUNK_CELLS // len(targets))
-    drawn = []
-    for begin in range(0, _REFITS, step):
-        size = min(step, _REFITS - begin)
-        weights = np.concatenate(list(resample_weights(n_clusters, size, rng)))[:, ids]
-        drawn.append(_rates(_fit(design, targets, weights, start)))
-    return percentile_interval(np.concatenate(drawn), n_clusters)
+    if np.ptp(targets) == 0:
+        return constant_interval(100 * float(targets[0]), n, RATE)
+    scores = design * (targets - _chances(design, fitted))[:, None]
+    bread = np.linalg.inv(_curvature(design, fitted))
+    error = math.sqrt((bread @ covariance(scores, kinds) @ bread)[0, 0])
+    reach = float(t_quantile(n - 1)) * error
+    return _rate(fitted[0] - reach), _rate(fitted[0] + reach)

@@ -2,7 +2,8 @@
 
 A table sorted by a mean looks like a strict order even where the data cannot tell neighbours
 apart. Two remedies: letters, shared by all runs that no comparison separates (a compact letter
-display), and the range of ranks a run takes when the items are drawn again.
+display), and the range of ranks a run can have given what is told apart (Mogstad, Romano, Shaikh
+and Wilhelm 2024). Both say with 95 % that nothing in the whole table is wrong.
 
 The selection guard says what the best of k is worth when it was chosen on the items it is shown on,
 as in the paper's Tables 1 and 2 (the best of several negative strategies) and in sweeps. The
@@ -11,7 +12,7 @@ repeats the choice on resampled items and reads the chosen candidate's mean on t
 the resample (Tsamardinos et al. 2018): chosen on some, measured on others.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from string import ascii_lowercase
 
@@ -26,12 +27,12 @@ from mipo_eval.stats.bootstrap import (
     Interval,
     Labels,
     cluster,
-    percentile_interval,
     ratio,
-    replicates,
     seeded_weights,
 )
-from mipo_eval.stats.paired import Adjust, told_apart
+from mipo_eval.stats.estimates import estimates
+from mipo_eval.stats.paired import told_apart
+from mipo_eval.stats.seeds import over_seeds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,10 +41,13 @@ class Rank:
 
     name: str
     mean: float
+    """As it would be on all items of the table, see `level_means`."""
+    missing: int
+    """Items of the table without a value of this run: another run has one."""
     rank: int
     """1 is the highest mean; equal means share the better rank."""
     rank_ci95: tuple[int, int] | None
-    """Ranks in the central 95 % of resamples; None with fewer than two groups."""
+    """From how many runs are told apart above and below it; None with fewer than two groups."""
     letters: str
     """Runs that share a letter are not told apart by any (corrected) paired comparison."""
     tied_with_best: bool
@@ -51,54 +55,77 @@ class Rank:
 
 
 def rank_runs(
-    table: ArrayLike,
-    names: Sequence[str],
-    groups: Labels = None,
-    *,
-    method: Adjust = "holm",
-    alpha: float = 0.05,
-    seed: int = 0,
+    table: ArrayLike, names: Sequence[str], groups: Labels = None, *, alpha: float = 0.05
 ) -> list[Rank]:
     """Rank runs by their mean, best first.
 
     Args:
-        table: (items, runs) values, higher is better; NaN marks an absent value. Means are over
-            each run's own items, comparisons over the items two runs share.
+        table: (items, runs) values, or (items, runs, seeds), higher is better; NaN marks an absent
+            value. Runs are ranked and compared on the items they share.
         names: one per run.
-        groups: prompt group (or user) per item.
-        method: correction over all pairs of runs.
-        alpha: level below which a pair is told apart.
-        seed: of bootstrap and permutations.
+        groups: one label per item, see `bootstrap.Dependence`.
+        alpha: level below which a pair is told apart, corrected over all pairs.
 
     Raises:
         ConfigError: a name is there twice.
         DataError: a run has no value, or two runs share no item.
     """
     values = np.asarray(table, dtype=np.float64)
-    clusters = cluster(values, groups, keep_empty=True)
-    means = clusters.means()
-    if np.isnan(means).any():
-        empty = [name for name, mean in zip(names, means, strict=True) if np.isnan(mean)]
+    flat = over_seeds(values) if values.ndim == 3 else values
+    empty = [name for name, column in zip(names, flat.T, strict=True) if np.isnan(column).all()]
+    if empty:
         raise DataError(f"runs without any value cannot be ranked: {', '.join(empty)}")
-    apart = told_apart(values, names, groups, method=method, alpha=alpha, seed=seed)
+    apart = told_apart(values, names, groups, alpha=alpha)
+    means = level_means(flat)
     order = [names[i] for i in np.argsort(-means, kind="stable")]
     letters = letter_display(order, apart)
-    if len(clusters) >= 2:
-        drawn = replicates(clusters, seed=seed)
-        lows, highs = np.quantile(ranks(drawn), [0.025, 0.975], axis=0, method="nearest")
     places = ranks(means[None, :])[0]
+    table_items = flat[~np.isnan(flat).all(axis=1)]
+    by_name = dict(zip(names, means.tolist(), strict=True))
+    sure = bool(np.isfinite(estimates(flat, groups).degrees).any())
     ranked = {
         name: Rank(
             name=name,
             mean=float(means[i]),
+            missing=int(np.isnan(table_items[:, i]).sum()),
             rank=int(places[i]),
-            rank_ci95=(int(lows[i]), int(highs[i])) if len(clusters) >= 2 else None,
+            rank_ci95=_range(name, by_name, apart) if sure else None,
             letters=letters[name],
             tied_with_best=frozenset((name, order[0])) not in apart,
         )
         for i, name in enumerate(names)
     }
     return [ranked[name] for name in order]
+
+
+def level_means(values: Floats) -> Floats:
+    """Return (runs,) means of (items, runs) values, as they would be if no value were missing.
+
+    A run that skips hard items has a high mean, and an item that only some runs have says nothing
+    of the others. So each item is given a level of its own and each run its distance from it, by
+    least squares: two runs are as far apart as on their common items, and where nothing is missing
+    these are the plain means.
+    """
+    has = ~np.isnan(values)
+    means = np.asarray(np.nanmean(values, axis=0))
+    if has.all():
+        return means
+    filled, each = np.where(has, values, 0.0), has.astype(np.float64)
+    counts = each.sum(axis=1, keepdims=True)
+    shares = np.divide(each, counts, out=np.zeros_like(each), where=counts > 0)
+    normal = np.diag(each.sum(axis=0)) - each.T @ shares
+    right = filled.sum(axis=0) - shares.T @ filled.sum(axis=1)
+    effects = np.linalg.lstsq(normal, right, rcond=None)[0]
+    # The items' levels then are what is left; a run's mean is over the levels of all items.
+    levels = (filled - each * effects).sum(axis=1)[has.any(axis=1)] / counts[has.any(axis=1), 0]
+    return np.asarray(levels.mean() + effects)
+
+
+def _range(name: str, means: Mapping[str, float], apart: set[frozenset[str]]) -> tuple[int, int]:
+    """Return the best and the worst rank of a run, given who is told apart from it."""
+    others = [other for other in means if frozenset((name, other)) in apart]
+    better = sum(means[other] > means[name] for other in others)
+    return 1 + better, len(means) - (len(others) - better)
 
 
 def ranks(means: Floats) -> Floats:
@@ -199,37 +226,35 @@ def best_of(
     shown = float(means[best])
     if len(clusters) < 2:
         return BestOf(name=names[best], k=len(names), shown=shown, corrected=None, ci95=None)
-    drawn, unseen = _choose_again(clusters, best, seed)
+    unseen = _choose_again(clusters, seed)
     # Noise can put the unseen mean above the shown one; a correction upwards makes no sense.
     corrected = min(float(np.nanmean(unseen)), shown) if len(names) > 1 else shown
-    low, high = percentile_interval(drawn, len(clusters))
     moved = corrected - shown
+    alone = estimates(values[:, best], groups).intervals()[0]
     return BestOf(
         name=names[best],
         k=len(names),
         shown=shown,
         corrected=corrected,
-        ci95=(low + moved, high + moved),
+        ci95=alone and (alone[0] + moved, alone[1] + moved),
     )
 
 
-def _choose_again(clusters: Clusters, shown: int, seed: int) -> tuple[Floats, Floats]:
+def _choose_again(clusters: Clusters, seed: int) -> Floats:
     """Repeat the choice on every resample.
 
     A resample leaves out about a third of the clusters: they had no part in the choice, so the
     chosen candidate's mean over them has nothing of its luck.
 
     Returns:
-        (resamples,) means of the candidate that is shown, and (resamples,) means of the one chosen
-        there over the clusters not drawn.
+        (resamples,) means of the candidate chosen there over the clusters not drawn.
     """
-    drawn, unseen = [], []
+    unseen = []
     for weights in seeded_weights(len(clusters), RESAMPLES, seed):
         means = ratio(weights @ clusters.sums, weights @ clusters.counts)
         # A candidate without a mean is never chosen.
         best = np.where(np.isnan(means), -np.inf, means).argmax(axis=1)
         left_out = (weights == 0).astype(np.float64)
         others = ratio(left_out @ clusters.sums, left_out @ clusters.counts)
-        drawn.append(means[:, shown])
         unseen.append(others[np.arange(len(best)), best])
-    return np.concatenate(drawn), np.concatenate(unseen)
+    return np.concatenate(unseen)

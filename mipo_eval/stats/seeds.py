@@ -1,33 +1,28 @@
-"""Several training seeds: what differs between seeds, and an interval that covers both.
+"""Several training seeds: what differs between seeds, and what covers both seeds and items.
 
 The same items are answered by every seed's checkpoint, so seeds and items are crossed. Two things
 make a reported mean uncertain: other items would have been drawn, and other seeds. The first is a
-clustered bootstrap of the mean over seeds. The second cannot be bootstrapped from three seeds (a
-resample of three has two thirds of their variance, and percentiles of three values have no tails),
-so it is drawn from Student's t with seeds - 1 degrees of freedom, after taking out the part of the
-spread between seeds that item noise alone explains. `benchmarks/bench_coverage.py` measures the
-coverage, beside the plain resampling of seeds, then groups, then items.
+clustered error of the mean over seeds. The second is known from two or three seeds only: their
+spread, less the part that item noise alone explains, and how uncertain it is itself. So a variance
+is not put in but drawn, as often as chi-squared with seeds - 1 degrees of freedom could have given
+the spread that was seen (a generalized interval, Weerahandi 1993; Krishnamoorthy and Mathew 2009).
+`benchmarks/bench_coverage.py` measures the coverage.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from mipo_eval.errors import DataError
-from mipo_eval.stats.bootstrap import (
-    RESAMPLES,
-    Clusters,
-    Floats,
-    Index,
-    Interval,
-    Labels,
-    cluster,
-    influence,
-    replicates,
-    tail,
-)
+from mipo_eval.stats.bootstrap import Floats, Index, Interval, Labels
+from mipo_eval.stats.estimates import Estimates, estimates, mean_covariance
+
+_DRAWS = 4_000
+"""Variances drawn; a p-value is an exact mean over them, so few are enough."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,111 +47,151 @@ class SeedSummary:
         return len(self.per_seed)
 
 
-def _excess_seed_variance(clusters: Clusters, method_of: Index, n_methods: int) -> Floats:
-    """Return (methods,) the variance that seeds, beyond item noise, give the mean over seeds.
+def over_seeds(values: Floats) -> Floats:
+    """Return the mean of (..., seeds) over the seeds with a value; NaN without any."""
+    counts = (~np.isnan(values)).sum(axis=-1)
+    means: Floats = np.nansum(values, axis=-1) / np.where(counts, counts, np.nan)
+    return means
 
-    The spread of seed means contains sigma_seed^2 + sigma_noise^2 / items. The noise is estimated
-    from how differently the clusters of one seed deviate from those of the others. Seeds that
-    happen to agree better than noise lets them give a negative estimate; NaN with one seed.
-    """
-    n = len(clusters)
-    means, pulls = clusters.means(), influence(clusters)
-    excess = np.zeros(n_methods)
-    for method in range(n_methods):
-        own = method_of == method
-        seeds = int(own.sum())
+
+class Doubt(NamedTuple):
+    """How sure a mean, or a difference of means, over items and seeds is."""
+
+    variances: Floats
+    """(draws,) what its variance could be, given what was seen."""
+
+    @property
+    def error(self) -> float:
+        """Standard error; the median of what it could be."""
+        return float(np.sqrt(np.median(self.variances)))
+
+    def p(self, value: float) -> float:
+        """Return the two-sided p-value of a value against 0."""
+        from scipy.special import ndtr
+
+        if value == 0:
+            return 1.0
+        with np.errstate(divide="ignore"):
+            return float(2 * ndtr(-abs(value) / np.sqrt(self.variances)).mean())
+
+    def around(self, value: float) -> Interval | None:
+        """Return the 95 % interval; None where nothing varies."""
+        highest = float(np.sqrt(self.variances.max()))
+        if highest == 0:
+            return None
+        from scipy.optimize import brentq
+
+        # From few draws the largest variance decides the tail: 2 errors of it are always enough.
+        half = brentq(lambda reach: self.p(reach) - 0.05, 1e-9 * highest, 2 * highest)
+        return value - float(half), value + float(half)
+
+
+@dataclass(frozen=True, slots=True)
+class SeedSpread:
+    """What training again adds to the variance of means over seeds; fields are (methods,)."""
+
+    between: Floats
+    """Variance of the mean over seeds as the spread of seeds shows it; 0 with one seed."""
+    noise: Floats
+    """The part of it that other items explain, and that their error holds already."""
+    degrees: Index
+    """Seeds - 1; 0 with one seed, of which nothing is known."""
+
+    def variances(self) -> Floats:
+        """Return the best guess of what training again adds."""
+        return np.maximum(self.between - self.noise, 0.0)
+
+    def doubt(self, variance: float, degrees: float, methods: Sequence[int]) -> Doubt | None:
+        """Return how sure a mean or difference of these methods is; None where none has seeds.
+
+        Args:
+            variance: of the mean over items.
+            degrees: its degrees of freedom.
+            methods: one for a mean, two for a difference.
+        """
+        several = [m for m in methods if self.degrees[m] > 0]
+        if not several or np.isnan(variance):
+            return None
+        # Two methods are taken to differ alike between seeds, as in Student's test: two and two
+        # degrees of freedom apart would tell nothing, four together do.
+        free, each = self.degrees[several], self.degrees[several] + 1
+        spread = float((self.between[several] * each * free).sum() / free.sum())
+        scaled = spread * float((1 / each).sum()) * _inverse_chi_squared(1, float(free.sum()))
+        seeds = np.maximum(scaled - float(self.noise[several].sum()), 0.0)
+        return Doubt(variance * _inverse_chi_squared(0, float(degrees)) + seeds)
+
+
+@lru_cache(maxsize=64)
+def _inverse_chi_squared(place: int, degrees: float) -> Floats:
+    """Return draws of degrees / chi-squared: evenly spread quantiles, shuffled by place."""
+    from scipy.special import gammaincinv
+
+    even = (np.arange(_DRAWS) + 0.5) / _DRAWS
+    shuffled = np.random.default_rng(place).permutation(even)
+    return np.asarray(degrees / (2 * gammaincinv(degrees / 2, shuffled)))
+
+
+def seed_spread(values: Floats, groups: Labels) -> SeedSpread:
+    """Return what seeds add, from (items, methods, seeds) values; a seed without any is none."""
+    methods = values.shape[1]
+    found = SeedSpread(np.zeros(methods), np.zeros(methods), np.zeros(methods, dtype=np.intp))
+    if values.shape[2] < 2:
+        return found
+    for method in range(methods):
+        own = values[:, method]
+        own = own[:, ~np.isnan(own).all(axis=0)]
+        seeds = own.shape[1]
         if seeds < 2:
-            excess[method] = np.nan
             continue
+        together = mean_covariance(own, groups)
         # What all seeds share (an item that is hard for every checkpoint) moves their means
-        # together and not apart: only each seed's own part of the pulls is noise between them.
-        own_pulls = pulls[:, own]
-        apart = own_pulls - own_pulls.mean(axis=1, keepdims=True)
-        noise = (apart**2).sum() / (seeds - 1) * n / (n - 1)
-        excess[method] = (means[own].var(ddof=1) - noise) / seeds
-    return excess
+        # together and not apart: only what is each one's own is noise between them.
+        apart = (np.trace(together) - together.sum() / seeds) / (seeds - 1)
+        found.noise[method] = apart / seeds
+        found.between[method] = np.nanmean(own, axis=0).var(ddof=1) / seeds
+        found.degrees[method] = seeds - 1
+    return found
 
 
-def _item_deviations(clusters: Clusters, method_of: Index, *, seed: int, resamples: int) -> Floats:
-    """Return (resamples, methods) deviations of the mean over seeds when items are redrawn."""
-    average = (method_of[:, None] == np.arange(method_of.max() + 1)) / np.bincount(method_of)
-    drawn = replicates(clusters, seed=seed, resamples=resamples)
-    # A resample in which a seed has no value says nothing about this seed: no deviation.
-    deviations = np.nan_to_num(drawn - clusters.means()) @ average
-    # The quantile is taken later, of a sum: the correction for few clusters scales instead.
-    from scipy.special import ndtri
-
-    return np.asarray(deviations * (ndtri(tail(len(clusters))) / ndtri(0.025)))
-
-
-def _interval(center: float, deviations: Floats) -> Interval | None:
-    if np.isnan(deviations).any():
-        return None
-    low, high = np.quantile(deviations, [0.025, 0.975])
-    return center + float(low), center + float(high)
-
-
-def _table(tables: Sequence[ArrayLike], groups: Labels) -> tuple[Clusters, Index]:
-    """Put the seeds of all methods side by side as columns; return the method of each."""
-    columns: list[Floats] = []
-    method_of: list[int] = []
-    for method, table in enumerate(tables):
-        values = np.atleast_2d(np.asarray(table, dtype=np.float64))
-        if columns and values.shape[1] != len(columns[0]):
-            raise DataError(
-                f"method {method} has {values.shape[1]} items, the first has {len(columns[0])}; "
-                "give all methods the same items, NaN where one has no value"
-            )
-        if np.isnan(values).all(axis=1).any():
-            raise DataError(f"method {method} has a seed without any value; leave that seed out")
-        columns += list(values)
-        method_of += [method] * len(values)
-    return cluster(np.stack(columns, axis=1), groups), np.array(method_of, dtype=np.intp)
-
-
-def seed_summaries(
-    tables: Sequence[ArrayLike],
-    groups: Labels = None,
-    *,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
-) -> list[SeedSummary]:
+def seed_summaries(tables: Sequence[ArrayLike], groups: Labels = None) -> list[SeedSummary]:
     """Summarise methods that were each trained with one or several seeds.
 
     Args:
         tables: per method (seeds, items) values of the same items; NaN marks an absent value.
-        groups: one cluster label per item (prompt group or user).
-        seed: of the bootstrap; all methods share the resampled items.
-        resamples: how many bootstrap resamples.
+        groups: one label per item, see `bootstrap.Dependence`.
 
     Raises:
         DataError: the methods have different numbers of items, or a seed has no value at all.
     """
-    clusters, method_of = _table(tables, groups)
-    means = clusters.means()
-    enough = len(clusters) >= 2
-    if enough:
-        rng = np.random.default_rng((seed, 1))  # another stream than that of the items
-        items = _item_deviations(clusters, method_of, seed=seed, resamples=resamples)
-        excess = _excess_seed_variance(clusters, method_of, len(tables))
-        # One draw of items and one of seeds are added per replicate: their quantiles are those of
-        # the sum, where adding two intervals' widths would count both extremes at once. A negative
-        # excess is a variance of 0; one seed has none at all (NaN), and so no interval.
-        degrees = np.maximum(np.bincount(method_of) - 1, 1)
-        seeds = rng.standard_t(degrees, size=items.shape) * np.sqrt(np.maximum(excess, 0.0))
-    summaries = []
+    found, size = [], None
     for method, table in enumerate(tables):
-        own = means[method_of == method]
-        center = float(own.mean())
         values = np.atleast_2d(np.asarray(table, dtype=np.float64))
-        summaries.append(
-            SeedSummary(
-                mean=center,
-                std=float(own.std(ddof=1)) if len(own) > 1 else None,
-                per_seed=tuple(own.tolist()),
-                n_items=int((~np.isnan(values)).any(axis=0).sum()),
-                items_ci95=_interval(center, items[:, method]) if enough else None,
-                ci95=_interval(center, items[:, method] + seeds[:, method]) if enough else None,
+        size = values.shape[1] if size is None else size
+        if values.shape[1] != size:
+            raise DataError(
+                f"method {method} has {values.shape[1]} items, the first has {size}; "
+                "give all methods the same items, NaN where one has no value"
             )
-        )
-    return summaries
+        if np.isnan(values).all(axis=1).any():
+            raise DataError(f"method {method} has a seed without any value; leave that seed out")
+        found.append(_summary(values.T, groups))
+    return found
+
+
+def _summary(values: Floats, groups: Labels) -> SeedSummary:
+    """Summarise (items, seeds) values of one method."""
+    means = np.nanmean(values, axis=0)
+    center = float(means.mean())
+    items: Estimates = estimates(over_seeds(values), groups)
+    variance, degrees = float(items.errors[0] ** 2), float(items.degrees[0])
+    doubt = seed_spread(values[:, None, :], groups).doubt(variance, degrees, [0])
+    alone = items.intervals()[0]
+    moved = center - float(items.means[0])
+    return SeedSummary(
+        mean=center,
+        std=float(means.std(ddof=1)) if len(means) > 1 else None,
+        per_seed=tuple(means.tolist()),
+        n_items=int(items.items[0]),
+        items_ci95=alone and (alone[0] + moved, alone[1] + moved),
+        ci95=doubt.around(center) if doubt else None,
+    )

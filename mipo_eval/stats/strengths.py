@@ -2,7 +2,7 @@
 
 The chance that i beats j is sigma(s_i - s_j) with strengths in log-odds; a tie is half a win for
 both, as in FastChat, arena-rank and Arena-Hard. Errors are sandwich errors over clusters: outcomes
-of a prompt may depend on each other in any way, and the model need not be true.
+of a prompt, or of a user, may depend on each other in any way, and the model need not be true.
 """
 
 import math
@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from mipo_eval.errors import DataError
-from mipo_eval.stats.bootstrap import Floats, Interval, cluster_ids
+from mipo_eval.stats.bootstrap import Dependence, Floats, Interval
+from mipo_eval.stats.estimates import covariance, t_quantile
 
 ELO = 400 / math.log(10)
 """Elo points per unit of log-odds."""
@@ -30,7 +31,8 @@ class Game(NamedTuple):
     credit: float
     """Of the first: 1 for a win, 1/2 for a tie, 0 for a loss."""
     group: Hashable | None = None
-    """Prompt group of the item, the unit of the errors; None: the game stands alone."""
+    """Prompt group of the item, or `Crossed(prompt, user)`: what the errors are clustered by; None:
+    the game stands alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,27 +77,25 @@ def bradley_terry(games: Sequence[Game]) -> list[Strength]:
         np.add.at(credit, (own, other), points)
         np.add.at(played, (own, other), 1.0)
     _check_connected(credit, names)
-    ids, n = cluster_ids([game.group for game in games], len(games))
+    kinds = Dependence.of([game.group for game in games], len(games)).kinds()
+    n = min(int(ids.max()) + 1 for ids in kinds)
     if n < 2:
         raise DataError("Bradley-Terry needs outcomes of two groups or more for its errors")
     fitted = _solve(credit, played)
-    # Each cluster's part of the gradient; the parts sum to 0 at the maximum.
-    residuals = won - _chances(fitted)[first, second]
-    scores = np.zeros((n, runs))
-    np.add.at(scores, (ids, first), residuals)
-    np.add.at(scores, (ids, second), -residuals)
+    # Each game's part of the gradient; the parts sum to 0 at the maximum.
+    residuals, row = won - _chances(fitted)[first, second], np.arange(len(games))
+    scores = np.zeros((len(games), runs))
+    scores[row, first], scores[row, second] = residuals, -residuals
     # Outcomes say nothing about "all runs equally stronger": this direction gets a curvature of
     # its own so that the information can be inverted, and is taken out again.
     flat = np.full((runs, runs), 1 / runs)
     bread = np.linalg.inv(_information(fitted, played) + flat) - flat
-    covariance = bread @ (scores.T @ scores * (n / (n - 1))) @ bread
+    found = bread @ covariance(scores, kinds) @ bread
     center = np.eye(runs) - 1 / runs
     strengths = center @ fitted
     # Where the clusters agree to the last bit rounding can leave a variance just below 0.
-    errors = np.sqrt(np.maximum(np.diag(center @ covariance @ center), 0.0))
-    from scipy.special import stdtrit
-
-    reach = float(stdtrit(n - 1, 0.975)) * errors
+    errors = np.sqrt(np.maximum(np.diag(center @ found @ center), 0.0))
+    reach = float(t_quantile(n - 1)) * errors
     return [
         Strength(
             name=names[i],

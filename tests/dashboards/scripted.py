@@ -178,7 +178,7 @@ def _free_scores(rows: Sequence[Scorable]) -> list[Score]:
     texts = [row.text for row in rows]
     groups = [row.group for row in rows]
     fixed = diversity_scores(texts, draws=8) if len(texts) >= FIXED_SIZE else []
-    return [self_bleu_score(texts, groups=groups), *fixed, *ending_scores(rows, seed=0)]
+    return [self_bleu_score(texts, groups=groups), *fixed, *ending_scores(rows)]
 
 
 def _response(item: Item, text: str, logprobs: tuple[float, ...] | None = None) -> Response:

@@ -13,6 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 from mipo_eval.dashboards.links import FIRST, address, run_name
 from mipo_eval.keys import digest
+from mipo_eval.reports.leaderboard import LeaderboardQuery, leaderboard
 from mipo_eval.signature import join, short
 from mipo_eval.store import Store
 from mipo_eval.store.merge import merge
@@ -118,6 +119,19 @@ def test_the_leaderboard_filters_rows_and_chooses_columns(
     assert not test.exception
 
 
+def _worth(row: "pd.Series[float]", path: Path) -> float:
+    """What a row is compared by: its value, and of a best of several what the choice is worth."""
+    with Store.open(str(path), mode="read") as store:
+        chosen = {
+            cell.value: cell.best_of
+            for section in leaderboard(store, LeaderboardQuery())
+            for found in section.rows
+            for cell in found.cells.values()
+        }
+    best = chosen.get(row["tea"])
+    return float(row["tea"] if best is None or best.corrected is None else best.corrected)
+
+
 def test_the_leaderboard_compares_with_a_baseline(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,7 +142,7 @@ def test_the_leaderboard_compares_with_a_baseline(
     assert pd.isna(delta[base])
     others = [name for name in table.index if name != base]
     for name in others:
-        assert delta[name] == pytest.approx(table.loc[name, "tea"] - table.loc[base, "tea"])
+        assert delta[name] == pytest.approx(_worth(table.loc[name], path) - table.loc[base, "tea"])
     test.selectbox(key="baseline").set_value("none").run()
     assert "\u0394" not in _table(test)
 
@@ -148,7 +162,7 @@ def test_rows_of_several_base_models_are_compared_with_their_own(
         if method == base:
             assert pd.isna(row["\u0394"])
         else:
-            difference = row["tea"] - table.loc[(model, base), "tea"]
+            difference = _worth(row, own) - table.loc[(model, base), "tea"]
             assert row["\u0394"] == pytest.approx(difference)
     assert "difference to the same base model with" in texts(test)
     one = open_page(monkeypatch, own, "leaderboard", baseline="other \u00b7 Default prompting")
@@ -174,7 +188,6 @@ def test_the_leaderboard_flags_a_judge_that_fails(
 def test_downloads_parse(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mipo_eval.dashboards.tables import leaderboard
     from mipo_eval.evaluation.score import Snapshot
-    from mipo_eval.reports.leaderboard import LeaderboardQuery
 
     test = open_page(monkeypatch, path, "leaderboard", suite="tea")
     assert [button.label for button in test.download_button] == ["Download CSV"]
@@ -337,7 +350,6 @@ def test_several_judges_stand_side_by_side(
     from mipo_eval.dashboards.tables import comparison, leaderboard
     from mipo_eval.evaluation.score import Snapshot
     from mipo_eval.reports.agreement import agreements
-    from mipo_eval.reports.leaderboard import LeaderboardQuery
     from mipo_eval.store.runs import list_runs
 
     own = Path(copy(path, tmp_path / "two.db"))

@@ -1,11 +1,17 @@
 """Corrected win rates: by hand, and by simulation where the truth is known."""
 
 import random
+from collections.abc import Callable
 
+import numpy as np
 import pytest
+from scipy.special import ndtr
 
 from mipo_eval.errors import DataError
 from mipo_eval.judges.correction import Corrected, prediction_powered, rogan_gladen
+from mipo_eval.stats import mean_intervals
+
+Correct = Callable[..., Corrected]
 
 
 def draw(
@@ -24,10 +30,57 @@ def draw(
 
 
 def test_prediction_powered_by_hand() -> None:
-    found = prediction_powered([1, 1, 0, 1], [0, 1, None, None])
-    # mean of the judge 0.75, mean error of the two labelled ones -0.5
-    assert found.value == pytest.approx(25)
-    assert (found.n, found.labelled) == (4, 2)
+    found = prediction_powered([1, 0, 1, 0, 1, 1], [1, 0, 0, 0, None, None])
+    # The slope of people on the judge is 1/2 on the four labelled items; their mean is 1/4, the
+    # judge's 1/2 there and 2/3 over all.
+    assert found.value == pytest.approx(100 * (1 / 4 + 1 / 2 * (2 / 3 - 1 / 2)))
+    assert (found.n, found.labelled) == (6, 4)
+
+
+def test_a_judge_that_says_one_thing_leaves_what_people_say() -> None:
+    assert prediction_powered([1, 1, 1, 1], [0, 1, None, None]).value == 50
+
+
+def test_power_tuning_is_that_of_ppi_plus_plus() -> None:
+    judge, human = draw(3, n=600, labelled=200, sensitivity=0.8, specificity=0.7)
+    said, true = np.array(judge, dtype=float), np.array(human[:200], dtype=float)
+    here, there = said[:200], said[200:]
+    # Angelopoulos, Duchi and Zrnic (2023), example 6.1, whose second sample holds the other items.
+    tuned = np.cov(true, here)[0, 1] / (1 + 200 / 400) / here.var(ddof=1)
+    value = tuned * there.mean() + (true - tuned * here).mean()
+    error = np.sqrt(tuned**2 * there.var() / 400 + (true - tuned * here).var() / 200)
+    found = prediction_powered(judge, human)
+    assert found.value == pytest.approx(100 * value, abs=0.05)
+    width = found.ci95[1] - found.ci95[0]
+    assert width == pytest.approx(100 * 2 * 1.96 * error, rel=0.02)
+    alone = np.sqrt(true.var(ddof=1) / 200)
+    assert width < 100 * 2 * 1.96 * alone
+
+
+def test_labels_for_all_items_leave_what_people_say() -> None:
+    judge, human = draw(4, n=150, labelled=150, sensitivity=0.8, specificity=0.7)
+    found = prediction_powered(judge, human)
+    values = 100 * np.array(human, dtype=float)
+    assert found.value == pytest.approx(values.mean())
+    assert found.ci95 == pytest.approx(mean_intervals(values)[0])
+
+
+@pytest.mark.parametrize("correct", [prediction_powered, rogan_gladen])
+def test_intervals_keep_the_items_of_a_prompt_together(correct: Correct) -> None:
+    held = forgotten = 0
+    groups = [index // 10 for index in range(400)]
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        easy = rng.normal(size=40).repeat(10)
+        win = rng.random(400) < ndtr(easy)
+        said = np.where(rng.random(400) < 0.8, win, ~win).astype(float).tolist()
+        human = [float(w) if index < 200 else None for index, w in enumerate(win)]
+        low, high = correct(said, human, groups).ci95
+        held += low <= 50 <= high
+        low, high = correct(said, human).ci95
+        forgotten += low <= 50 <= high
+    assert held / 300 >= 0.92
+    assert forgotten / 300 < 0.9
 
 
 def test_rogan_gladen_by_hand() -> None:
@@ -70,5 +123,7 @@ def test_what_cannot_be_corrected_says_why() -> None:
         rogan_gladen([1, 0, 1], [1, 1, None])
     with pytest.raises(DataError, match="no better than chance"):
         rogan_gladen([0, 1, 0, 1], [1, 1, 0, 0])
+    with pytest.raises(DataError, match="one group only"):
+        prediction_powered([1, 0, 1], [1, 0, None], ["g", "g", "h"])
     with pytest.raises(DataError, match="human"):
         prediction_powered([1, 0], [1])

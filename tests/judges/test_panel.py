@@ -56,7 +56,7 @@ def test_the_exchange_of_the_entrants_mirrors_everything() -> None:
     assert one.net is not None
     assert other.net is not None
     assert one.net.difference == -other.net.difference
-    assert one.net.p_permutation == pytest.approx(other.net.p_permutation)
+    assert one.net.p == pytest.approx(other.net.p)
 
 
 def test_identical_responses_are_ties_that_nobody_flipped() -> None:

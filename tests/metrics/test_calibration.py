@@ -163,6 +163,25 @@ def test_scores() -> None:
         assert score.ci95 is None or score.ci95[0] <= score.value <= score.ci95[1] + 1e-12
 
 
+@pytest.mark.parametrize("boast", [0.0, 0.1, 0.4])
+def test_the_debiased_error_is_right_on_average_and_its_interval_holds(boast) -> None:
+    """Confidence is uniform and accuracy falls short of it by a share of what is above 0.5."""
+    rng = np.random.default_rng(2)
+    truth, held, values, printed = boast * 0.25, [], [], []
+    for _ in range(60):
+        sure = rng.uniform(0.5, 1, size=300)
+        right = rng.random(300) < sure - boast * (sure - 0.5)
+        outcomes = [outcome(p, correct=bool(c)) for p, c in zip(sure, right, strict=True)]
+        found = {s.metric: s for s in calibration_scores(outcomes, choices="letters")}
+        low, high = found["ece_debiased"].ci95 or (np.nan, np.nan)
+        held.append(low <= truth <= high)
+        values.append(found["ece_debiased"].value)
+        printed.append(found["ece"].value)
+    assert np.mean(held) >= 0.89  # 95 % less two standard errors
+    assert np.mean(values) == pytest.approx(truth, abs=0.03)
+    assert boast > 0 or np.mean(printed) > 2 * np.mean(values)  # what is printed is mostly noise
+
+
 def test_all_right_has_no_entropy_of_wrong_ones() -> None:
     scores = calibration_scores([outcome(0.9, correct=True)] * 3, choices="texts")
     assert "answer_entropy_wrong" not in {score.metric for score in scores}
@@ -176,7 +195,7 @@ def test_clusters_widen_the_interval() -> None:
     alone = {s.metric: s for s in calibration_scores(outcomes, choices="texts")}
     groups = [str(n // 5) for n in range(200)]
     clustered = {s.metric: s for s in calibration_scores(outcomes, choices="texts", groups=groups)}
-    for metric in ("ece", "accuracy", "brier"):
+    for metric in ("ece_debiased", "accuracy", "brier"):
         narrow, wide = alone[metric].ci95, clustered[metric].ci95
         assert narrow is not None
         assert wide is not None

@@ -6,6 +6,7 @@ from collections import Counter
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mipo_eval.errors import DataError
@@ -94,6 +95,24 @@ def test_fixed_size_makes_suites_comparable(chat: list[str]) -> None:
         assert first.ci95[0] <= first.value <= first.ci95[1]
         assert max(first.ci95[0], second.ci95[0]) < min(first.ci95[1], second.ci95[1])
         assert first.signature == second.signature
+
+
+def test_the_interval_of_a_fixed_size_is_about_other_texts() -> None:
+    def texts(rng: np.random.Generator, n: int) -> list[str]:
+        taste = rng.gamma(0.3, size=(n, 60)) / np.arange(1, 61)
+        taste /= taste.sum(axis=1, keepdims=True)
+        return [" ".join(f"w{i}" for i in rng.choice(60, size=12, p=of)) for of in taste]
+
+    def scores(rng: np.random.Generator, n: int, draws: int):
+        return {s.metric: s for s in diversity_scores(texts(rng, n), size=10, draws=draws)}
+
+    truth = scores(np.random.default_rng(0), 2000, 600)
+    held = {metric: 0 for metric in truth}
+    for seed in range(100):
+        for metric, score in scores(np.random.default_rng((seed, 1)), 40, 40).items():
+            low, high = score.ci95 or (np.nan, np.nan)
+            held[metric] += low <= truth[metric].value <= high
+    assert min(held.values()) >= 88  # 95 less three standard errors
 
 
 def test_scores(chat: list[str]) -> None:

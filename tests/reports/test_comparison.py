@@ -63,7 +63,6 @@ def test_a_comparison_counts_pairs_and_what_is_missing(served: Served) -> None:
     assert pair.difference == pytest.approx(100 * 19 / 23)
     assert pair.p_sign == pytest.approx(2 / 2**19)
     assert pair.detectable is not None
-    assert not pair.below_resolution
     by_label = {side.label: side for side in task.sides}
     assert dict(by_label[pair.second].unscored) == {"unparsable reply": 1}
     assert task.made_differently == {}
@@ -83,17 +82,18 @@ def test_ties_follow_the_rule(served: Served, capsys: pytest.CaptureFixture[str]
     assert values["loss"] == [0.0, 0.0]
 
 
-def test_a_difference_below_the_resolution_is_marked(
+def test_what_the_items_can_show_stands_beside_a_difference(
     served: Served, capsys: pytest.CaptureFixture[str]
 ) -> None:
     runs = (served.id("sft-seed0"), served.id("sft-seed1"))
     (task,) = _json(capsys, "compare", *runs)["tasks"]
     (pair,) = task["comparisons"]
-    assert pair["below_resolution"] is True
-    assert pair["p_adjusted"] is None
+    assert pair["detectable"] > pair["difference"]
+    assert (pair["significant"], pair["p_adjusted"]) == (False, None)
     assert main(["compare", *runs]) == 0
     shown = capsys.readouterr().out
-    assert "+8.3 [+0.0, +33.3] ~" in shown
+    assert "+8.3 [" in shown
+    assert "can show" in shown
     assert max(map(len, shown.splitlines())) <= 80
 
 

@@ -10,7 +10,9 @@ from mipo_eval.judges.correction import prediction_powered, rogan_gladen
 from mipo_eval.judges.people import people_pairs
 from mipo_eval.records import Run
 from mipo_eval.reports.correction import correct, correction_json, file_labels, store_labels
+from mipo_eval.stats import Crossed
 from mipo_eval.store import Store
+from mipo_eval.store.items import get_items
 from mipo_eval.store.judges import find_judge, find_people
 from mipo_eval.store.responses import paired_texts
 from tests.reports.judged import ITEMS, add_chooser, add_rater, add_run, open_store, text_of
@@ -38,13 +40,15 @@ def test_both_corrections_are_those_of_the_formulas(tmp_path: Path) -> None:
         add_chooser(store, "ann", TRUTH, model="qwen-1b", human=True)
         labels = store_labels(store, ["ann"])
         found = correct(store, run, find_judge(store, "j"), labels)
+        items = [item for _, item in get_items(store, run.list_key)]
     judge = [1.0 if n < 20 else 0.0 for n in range(24)]
     human = [{"a": 1.0, "b": 0.0}[TRUTH[n][0]] if n in TRUTH else None for n in range(24)]
     assert found.judged.value == pytest.approx(100 * 20 / 24)
     assert (found.people.n, found.labelled) == (12, 12)
     assert found.agreement == pytest.approx(100 * 8 / 12)
-    assert found.prediction_powered == prediction_powered(judge, human)
-    assert found.rogan_gladen == rogan_gladen(judge, human)
+    groups = [Crossed(item.group, item.user_id) for item in items]
+    assert found.prediction_powered == prediction_powered(judge, human, groups)
+    assert found.rogan_gladen == rogan_gladen(judge, human, groups)
     assert found.prediction_powered is not None
     assert found.prediction_powered.value < 60 < (found.judged.value or 0)
     document = correction_json(found)

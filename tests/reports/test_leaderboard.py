@@ -58,7 +58,9 @@ def test_methods_are_ranked_over_their_seeds(
     assert sft["tie_rate"] == pytest.approx(100 * 13 / N_ITEMS)
     base = cells["base", "Personalized prompting"]
     assert (base["value"], base["n"], base["unscored"], base["std"]) == (0.0, 23, 1, None)
-    assert not set(base["letters"]) & set(mipo["letters"])
+    # With two seeds Student's reach is 12.7 errors: not even 87.5 and 0 are told apart in a family.
+    assert set(base["letters"]) & set(mipo["letters"])
+    assert base["missing"] == 1
     assert set(base["letters"]) & set(cells["base", "Default prompting"]["letters"])
 
 
@@ -177,7 +179,11 @@ def test_tables_fit_eighty_columns(
         assert main(["leaderboard", *argv]) == 0
         shown = capsys.readouterr().out
         assert "Personalized" in shown
-        table = [line for line in shown.splitlines() if not line.startswith(("B", "tie:", "["))]
+        table = [
+            line
+            for line in shown.splitlines()
+            if not line.startswith(("B", "missing:", "tie:", "["))
+        ]
         assert max(map(len, table)) <= 80
 
 

@@ -1,20 +1,23 @@
-"""Intervals for special cases: against scipy, tables and a two-way simulation."""
+"""Intervals for special cases: against scipy, tables and small simulations."""
 
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.special import ndtr, ndtri
 
 from mipo_eval.stats.bootstrap import Crossed, percentile_interval
 from mipo_eval.stats.intervals import (
-    constant_rate_interval,
+    NET,
+    RATE,
+    constant_interval,
+    intervals_in,
+    mean_intervals,
     proportion_interval,
     rate_intervals,
-    table_intervals,
-    two_way_intervals,
+    span_intervals,
 )
-from tests.stats.columns import mean_interval, two_way_interval
 
 
 @pytest.mark.parametrize(
@@ -35,83 +38,74 @@ def test_proportions_of_newcombe(successes, n, wilson, exact) -> None:
 @pytest.mark.parametrize("n", [1, 2, 10, 200])
 def test_all_alike_is_clopper_pearson(n) -> None:
     low, high = proportion_interval(n, n, method="exact")
-    assert constant_rate_interval(100.0, n) == pytest.approx((100 * low, 100 * high))
-    assert constant_rate_interval(0.0, n) == pytest.approx((100 - 100 * high, 100 - 100 * low))
+    assert constant_interval(100.0, n, RATE) == pytest.approx((100 * low, 100 * high))
+    assert constant_interval(0.0, n, RATE) == pytest.approx((100 - 100 * high, 100 - 100 * low))
 
 
-def test_rate_intervals_fall_back_only_where_all_clusters_agree() -> None:
-    table = [[100.0, 100.0], [100.0, 0.0], [100.0, 100.0]]
-    alike, mixed = rate_intervals(table)
-    assert alike == pytest.approx(constant_rate_interval(100.0, 3))
-    assert mixed == mean_interval([100.0, 0.0, 100.0]) == (0.0, 100.0)
-    assert rate_intervals([[100.0]]) == [None]
+def rate_interval(values, groups=None):
+    (found,) = rate_intervals(np.asarray(values, dtype=float).reshape(-1, 1), groups)
+    return found
 
 
-def two_way_table(seed: int, *, rows: float, columns: float, noise: float):
-    rng = np.random.default_rng(seed)
-    row, column = rng.integers(40, size=400), rng.integers(40, size=400)
-    values = rng.normal(size=40)[row] * rows + rng.normal(size=40)[column] * columns
-    return values + rng.normal(size=400) * noise, row.tolist(), column.tolist()
+def test_a_rate_of_independent_items_is_wilsons() -> None:
+    values = [100.0] * 81 + [0.0] * 182
+    low, high = proportion_interval(81, 263)
+    assert rate_interval(values) == pytest.approx((100 * low, 100 * high), abs=0.15)
 
 
-def width(interval) -> float:
-    assert interval is not None
-    return interval[1] - interval[0]
+def test_rates_near_the_edge_shrink_steadily() -> None:
+    edges = [rate_interval([100.0] * won + [0.0] * (200 - won)) for won in range(170, 201)]
+    lows, highs = zip(*edges, strict=True)
+    assert list(lows) == sorted(lows)
+    assert list(highs) == sorted(highs)
+    assert edges[-1] == pytest.approx((98.17, 100), abs=0.01)
+    assert edges[-2] == pytest.approx((97.19, 99.91), abs=0.01)
 
 
-def test_two_way_is_wider_than_either_way_when_both_matter() -> None:
-    values, row, column = two_way_table(0, rows=1, columns=1, noise=1)
-    both = width(two_way_interval(values, row, column, resamples=2000))
-    one, two = width(mean_interval(values, row)), width(mean_interval(values, column))
-    assert both == pytest.approx(np.hypot(one, two), rel=0.1)
-
-
-def test_two_way_does_not_count_item_noise_three_times() -> None:
-    values, row, column = two_way_table(1, rows=0, columns=0, noise=1)
-    both = width(two_way_interval(values, row, column, resamples=2000))
-    assert both / width(mean_interval(values)) < 1.25  # the raw pigeonhole bootstrap: 1.7
-
-
-def test_two_way_with_users_of_one_item_is_one_way() -> None:
-    values, row, _ = two_way_table(2, rows=1, columns=0, noise=1)
-    both = width(two_way_interval(values, row, None, resamples=4000))
-    assert both == pytest.approx(width(mean_interval(values, row)), rel=0.05)
-
-
-def test_two_way_edges() -> None:
-    assert two_way_interval([1.0, 2.0], ["a", "a"], ["u", "v"]) is None
-    assert two_way_interval([2.0] * 4, list("aabb"), list("uvuv")) == (2.0, 2.0)
-    with_gap = two_way_interval([1.0, 2.0, 4.0, float("nan")], list("aabb"), list("uvuv"))
-    assert with_gap == two_way_interval([1.0, 2.0, 4.0], list("aab"), list("uvu"))
-
-
-def test_crossed_labels_make_a_table_two_way() -> None:
-    values, row, column = two_way_table(3, rows=1, columns=1, noise=1)
-    crossed = [Crossed(prompt, user) for prompt, user in zip(row, column, strict=True)]
-    table = values[:, None]
-    assert table_intervals(table, crossed) == [two_way_interval(values, row, column)]
-    # Users who come once, or are one and the same, or unknown: the prompts alone.
-    for users in (range(len(row)), [None] * len(row), ["u"] * len(row)):
-        labels = [Crossed(prompt, user) for prompt, user in zip(row, users, strict=True)]
-        assert table_intervals(table, labels) == [mean_interval(values, row)]
-    labels = [Crossed("p", user) for user in column]
-    assert table_intervals(table, labels) == [mean_interval(values, column)]
-    assert table_intervals(table, row) == [mean_interval(values, row)]
-
-
-def test_two_way_columns_share_resamples_and_keep_their_gaps() -> None:
-    values, row, column = two_way_table(4, rows=1, columns=1, noise=1)
-    gappy = np.where(np.arange(len(values)) % 7 == 0, np.nan, values)
-    whole, part = two_way_intervals(np.stack([values, gappy], axis=1), row, column)
-    assert whole == pytest.approx(two_way_interval(values, row, column))
-    assert part == pytest.approx(two_way_interval(gappy, row, column), abs=0.03)
-    assert two_way_intervals([[1.0, np.nan], [2.0, np.nan]], list("ab"), list("uv"))[1] is None
-
-
-def test_a_constant_rate_counts_the_prompts() -> None:
+def test_wins_of_forty_users_are_forty_wins() -> None:
+    users = [i // 5 for i in range(200)]
+    assert rate_interval([100.0] * 200, users) == pytest.approx(constant_interval(100, 40, RATE))
+    low, _ = rate_interval([0.0] + [100.0] * 199, users)
+    assert 90 < low < 94  # one loss does not show that losses do not cluster
     crossed = [Crossed(i // 2, i % 4) for i in range(20)]
-    (found,) = rate_intervals([[100.0]] * 20, crossed)
-    assert found == pytest.approx(constant_rate_interval(100.0, 10))
+    assert rate_interval([100.0] * 20, crossed) == pytest.approx(constant_interval(100, 4, RATE))
+
+
+@pytest.mark.parametrize("clusters", [3, 5, 10, 40])
+@pytest.mark.parametrize("rate", [0.5, 0.9, 0.98])
+def test_coverage_of_rates(clusters, rate) -> None:
+    rng = np.random.default_rng(0)
+    # Clusters differ by one standard deviation on the probit scale; their mean is the rate.
+    chance = ndtr(ndtri(rate) * np.sqrt(2) + rng.normal(size=(clusters, 800)))
+    table = 100.0 * (rng.random((clusters, 8, 800)) < chance[:, None, :])
+    groups = np.repeat(np.arange(clusters), 8).tolist()
+    found = rate_intervals(table.reshape(-1, 800), groups)
+    inside = np.mean([low <= 100 * rate <= high for low, high in found])  # type: ignore[misc]
+    assert inside >= 0.93
+
+
+def test_few_or_no_clusters() -> None:
+    assert rate_intervals([[100.0]]) == [None]
+    assert span_intervals([[1.0]], None, NET) == [None]
+    assert rate_interval([100.0, 0.0]) == pytest.approx((0.3, 99.7), abs=0.5)
+    assert mean_intervals([[1.0, np.nan], [2.0, 3.0]])[1] is None
+
+
+def test_a_span_bounds_what_is_alike_and_what_is_nearly() -> None:
+    (ties,) = span_intervals([[0.0]] * 5, None, NET)
+    assert ties == pytest.approx((-52.18, 52.18), abs=0.01)  # 100 (1 - 0.025^(1/5))
+    (one,) = span_intervals([[0.0]] * 199 + [[100.0]], None, NET)
+    # sqrt(0.5^2 + (100.5 / 2 / 200)^2) = 0.560 times 1.972; without the group added: 0.986.
+    assert one == pytest.approx((0.5 - 1.1035, 0.5 + 1.1035), abs=0.01)
+    (wide,) = span_intervals([[100.0], [-100.0], [100.0]], None, NET)
+    assert wide == (-100.0, 100.0)
+
+
+def test_what_is_known_of_the_ends_decides() -> None:
+    table = np.array([[100.0], [0.0], [100.0], [100.0]])
+    assert intervals_in(table, None, RATE) == rate_intervals(table)
+    assert intervals_in(table, None, None) == mean_intervals(table)
+    assert intervals_in(table, None, NET) == span_intervals(table, None, NET)
 
 
 def test_published_intervals_of_arena_hard(shared_data: Path) -> None:

@@ -9,6 +9,7 @@ from scipy import stats
 from scipy.special import expit
 
 from mipo_eval.errors import DataError
+from mipo_eval.stats.intervals import rate_intervals
 from mipo_eval.stats.length import length_controlled
 
 NAN = float("nan")
@@ -79,7 +80,25 @@ def test_what_is_missing_is_counted() -> None:
 def test_all_wins_or_losses_stay_finite(wins) -> None:
     found = length_controlled([wins] * 50, np.arange(50), np.full(50, 20))
     assert found.rate == pytest.approx(100 * wins, abs=0.5)
-    assert found.ci95 is not None
+    # As for a plain rate: 50 of 50 do not show that all others would be.
+    assert found.ci95 == pytest.approx(rate_intervals(np.full((50, 1), 100 * wins))[0])
+
+
+def test_the_error_is_that_of_a_clustered_logistic_regression() -> None:
+    outcomes, own, reference = biased_judge(5, items=400)
+    groups = np.repeat(np.arange(80), 5).tolist()
+    found = length_controlled(outcomes, own, reference, groups)
+    # The sandwich, written out: bread, 80 groups' scores, bread; times 80 / 79.
+    difference = own - reference
+    design = np.stack([np.ones(400), np.tanh(difference / difference.std())], axis=1)
+    fitted = np.array([np.log(found.rate / (100 - found.rate)), found.length_effect / np.tanh(1)])
+    chance = expit(design @ fitted)
+    bread = np.linalg.inv(design.T @ (design * (chance * (1 - chance))[:, None]))
+    scores = (design * (outcomes - chance)[:, None]).reshape(80, 5, 2).sum(axis=1)
+    error = np.sqrt((bread @ scores.T @ scores @ bread)[0, 0] * 80 / 79)
+    reach = stats.t.ppf(0.975, 79) * error
+    wanted = 100 * expit(fitted[0] + np.array([-reach, reach]))
+    assert found.ci95 == pytest.approx(tuple(wanted), abs=0.01)
 
 
 @pytest.mark.parametrize(

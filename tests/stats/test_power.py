@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mipo_eval.errors import ConfigError
-from mipo_eval.stats.bootstrap import standard_error
+from mipo_eval.stats.estimates import standard_error
 from mipo_eval.stats.power import (
     Design,
     detectable_from_error,
@@ -70,6 +70,7 @@ def test_detectable_of_observed_pairs() -> None:
     error = standard_error(first - second)
     assert detectable_from_error(error or 0.0) == pytest.approx(planned, rel=0.1)
     assert detectable_from_error(1.0) == pytest.approx(2.8016, abs=1e-4)
+    assert detectable_from_error(1.0, 2) == pytest.approx(4.3027 + 1.0607, abs=1e-4)  # a table
 
 
 def test_undefined_is_none() -> None:

@@ -5,8 +5,8 @@ import pytest
 from scipy.stats import rankdata
 
 from mipo_eval.errors import ConfigError, DataError
-from mipo_eval.stats import ranking
-from mipo_eval.stats.ranking import best_of, letter_display, rank_runs, ranks
+from mipo_eval.stats import compare, ranking
+from mipo_eval.stats.ranking import best_of, letter_display, level_means, rank_runs, ranks
 
 NAN = float("nan")
 
@@ -78,6 +78,31 @@ def test_best_comes_first_and_equal_means_share_the_rank() -> None:
     assert [(rank.name, rank.rank) for rank in found] == [("high", 1), ("low", 2), ("same", 2)]
 
 
+def test_runs_are_ranked_on_the_items_that_they_share() -> None:
+    rng = np.random.default_rng(3)
+    steady = np.repeat([10.0, 5.0], 60) + rng.normal(size=120)  # the second half is hard
+    skipping = steady - 1 + rng.normal(size=120) * 0.3
+    skipping[60:] = NAN
+    assert np.nanmean(skipping) > steady.mean()
+    first, second = rank_runs(np.stack([skipping, steady], axis=1), ["skipping", "steady"])
+    assert (first.name, second.name) == ("steady", "skipping")
+    assert (first.missing, second.missing) == (0, 60)
+    assert first.mean - second.mean == pytest.approx(np.nanmean(steady - skipping))
+    assert not set(first.letters) & set(second.letters)
+
+
+def test_levels_are_means_where_nothing_is_missing() -> None:
+    values = np.random.default_rng(4).normal(size=(30, 4))
+    assert level_means(values) == pytest.approx(values.mean(axis=0))
+    values[:4, 1], values[10:, 3] = NAN, NAN
+    # The least-squares fit of an item's level and a run's effect, with dummy variables.
+    item, run = np.nonzero(~np.isnan(values))
+    design = np.zeros((len(item), 34))
+    design[np.arange(len(item)), item], design[np.arange(len(item)), 30 + run] = 1, 1
+    fitted = np.linalg.lstsq(design, values[item, run], rcond=None)[0]
+    assert level_means(values) == pytest.approx(fitted[30:] + fitted[:30].mean())
+
+
 def test_one_group_has_ranks_but_no_intervals() -> None:
     found = rank_runs([[1.0, 2.0], [2.0, 4.0]], ["a", "b"], ["g", "g"])
     assert [(rank.name, rank.rank_ci95, rank.letters) for rank in found] == [
@@ -91,6 +116,32 @@ def test_errors() -> None:
         rank_runs([[1.0, NAN]], ["a", "b"])
     with pytest.raises(ConfigError, match="named twice"):
         rank_runs([[1.0, 2.0]], ["a", "a"])
+
+
+def test_letters_of_alike_methods_do_not_follow_their_seeds() -> None:
+    wrong = forgotten = 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        shared = rng.normal(size=(80, 1, 1))
+        spread = rng.normal(size=(1, 4, 3)) * 0.4
+        values = shared + spread + rng.normal(size=(80, 4, 3))
+        wrong += len({rank.letters for rank in rank_runs(values, list("abcd"))}) > 1
+        means = values.mean(axis=2)
+        forgotten += len({rank.letters for rank in rank_runs(means, list("abcd"))}) > 1
+    assert wrong <= 6  # 5 % of 60 is 3
+    assert forgotten > 20
+
+
+def test_the_luck_of_a_choice_can_be_taken_out_of_a_comparison() -> None:
+    wrong = 0
+    for seed in range(100):
+        values = candidates(seed, k=6)
+        best = best_of(values[:, :5], list("abcde"))
+        own = values[:, "abcde".index(best.name)]
+        assert best.corrected is not None
+        found = compare(own + (best.corrected - best.shown), values[:, 5])
+        wrong += found.significant() and found.difference > 0
+    assert wrong <= 6  # 2.5 % and two standard errors
 
 
 def candidates(seed: int, *, items: int = 150, k: int = 6, gap: float = 0.0):

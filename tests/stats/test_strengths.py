@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mipo_eval.errors import DataError
+from mipo_eval.stats.bootstrap import Crossed
 from mipo_eval.stats.strengths import Game, bradley_terry
 
 NAN = float("nan")
@@ -81,3 +82,21 @@ def test_only_ties_are_all_equal() -> None:
 def test_errors(table, groups, message) -> None:
     with pytest.raises(DataError, match=message):
         bradley_terry(games(table, "abc"[: len(table[0])], groups))
+
+
+def test_users_who_come_back_widen_the_errors() -> None:
+    rng = np.random.default_rng(7)
+    users = np.repeat(np.arange(15), 20)
+    taste = rng.normal(size=(15, 3))[users] * 1.5
+    table = taste + rng.normal(size=(300, 3))
+    by_user = [Crossed(prompt, int(user)) for prompt, user in enumerate(users)]
+    wide, narrow = (
+        {found.name: found for found in bradley_terry(games(table, "abc", labels))}
+        for labels in (by_user, None)
+    )
+    for name in "abc":
+        assert wide[name].strength == pytest.approx(narrow[name].strength)
+        assert wide[name].error > 2 * narrow[name].error
+    crossing = [Crossed(i % 30, int(user)) for i, user in enumerate(users)]
+    both = {found.name: found for found in bradley_terry(games(table, "abc", crossing))}
+    assert all(both[name].error > 2 * narrow[name].error for name in "abc")

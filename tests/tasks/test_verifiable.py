@@ -183,9 +183,7 @@ def test_a_task_without_any_reply_says_why(choices: str | None) -> None:
     long = [Response(item_key=i.key, text=None, reason="too long", prompt_hash="") for i in items]
     entries = [Answered(0, "t", i, r) for i, r in zip(items, [*long[:2], None], strict=True)]
     (score,) = (
-        likelihood_scores(entries, choices=choices, seed=0)
-        if choices
-        else answer_scores(entries, seed=0)
+        likelihood_scores(entries, choices=choices, seed=0) if choices else answer_scores(entries)
     )
     assert (score.metric, score.value, score.n) == ("accuracy", None, 0)
     assert score.unscored_reasons == {"too long": 2, "not generated": 1}
