@@ -15,7 +15,7 @@ from mipo_eval.dashboards.markup import label
 from mipo_eval.records import Item, text_key
 from mipo_eval.store import calls
 from mipo_eval.store.engine import Store
-from mipo_eval.store.items import item_at
+from mipo_eval.store.items import item_at, texts_of
 from mipo_eval.store.judges import list_judges
 from mipo_eval.store.responses import Made, answered, paired_texts, responses_to
 from mipo_eval.store.runs import find_run
@@ -54,10 +54,12 @@ def pairings(store: Store, first: str, second: str | None) -> list[Pairing]:
         second: id of the run it is compared with; None compares with the references.
     """
     run = find_run(store, first)
-    rows = paired_texts(store, run, find_run(store, second) if second else None)
+    other = find_run(store, second) if second else None
+    rows = paired_texts(store, run, other)
+    among = texts_of([one.generation_key for one in (run, other) if one], [run.list_key])
     pairs = list(dict.fromkeys(row.pair for row in rows if row.pair))
     judges = list_judges(store)
-    said = verdicts_of_all(store, pairs, [judge.key for judge in judges])
+    said = verdicts_of_all(store, pairs, [judge.key for judge in judges], among)
     # Equal texts are a tie that no judge has to be asked about; people are not shown them.
     people = {judge.key for judge in judges if judge.is_person}
     return [

@@ -125,7 +125,8 @@ def _shown(made: "JudgingPlan", about: str) -> "list[RenderableType]":
     needs.add_column(justify="right", no_wrap=True)
     needs.add_column(overflow="fold", style="dim")
     needs.add_row("items", f"{made.items:,}", "")
-    needs.add_row("responses to make", f"{made.responses_to_make:,}", _stored(made))
+    stored = f"{made.responses_stored:,} stored" if made.responses_stored else ""
+    needs.add_row("responses to make", f"{made.responses_to_make:,}", stored)
     needs.add_row("judge calls", f"{made.calls:,}", _subtracted(made))
     needs.add_row("prompt tokens", *_amount(made.prompt_tokens, ",.0f"))
     needs.add_row("reply tokens", *_amount(made.completion_tokens, ",.0f"))
@@ -144,10 +145,6 @@ def _shown(made: "JudgingPlan", about: str) -> "list[RenderableType]":
 
 def _amount(amount: "Amount", form: str) -> tuple[str, str]:
     return "not known" if amount.value is None else f"{amount.value:{form}}", amount.source
-
-
-def _stored(made: "JudgingPlan") -> str:
-    return f"{made.responses_stored:,} stored" if made.responses_stored else ""
 
 
 def _subtracted(made: "JudgingPlan") -> str:

@@ -249,11 +249,7 @@ class Store:
         try:
             yield
         except exc.DBAPIError as error:
-            raise StoreError(f"the store {self.name} {_remedy(error)}") from error
-
-
-def _remedy(error: exc.DBAPIError) -> str:
-    return _advice(str(error.orig).strip())
+            raise StoreError(f"the store {self.name} {_advice(str(error.orig).strip())}") from error
 
 
 def _advice(text: str) -> str:

@@ -37,7 +37,10 @@ def put_list(store: Store, tasks: Iterable[tuple[str, Iterable[Item]]]) -> tuple
                 chunk = []
     _put_items(store, chunk)
     list_key = key_of_list(entries)
-    if _count(store, list_key) != len(entries):
+    known = sa.select(sa.func.count()).where(item_lists.c.list_key == list_key)
+    with store.read() as connection:
+        stored = connection.execute(known).scalar_one()
+    if stored != len(entries):
         rows = [
             {"list_key": list_key, "position": position, "task": task, "item_key": key}
             for position, (task, key) in enumerate(entries)
@@ -123,12 +126,6 @@ def items_by_key(store: Store, keys: Collection[str]) -> dict[str, Item]:
     """Return the items with these keys that the store has."""
     bodies = store.by_key(sa.select(items.c.item_key, items.c.body), items.c.item_key, keys)
     return {key: Item.model_validate_json(body) for key, body in bodies}
-
-
-def _count(store: Store, list_key: str) -> int:
-    query = sa.select(sa.func.count()).where(item_lists.c.list_key == list_key)
-    with store.read() as connection:
-        return int(connection.execute(query).scalar_one())
 
 
 def _put_items(store: Store, chunk: list[Item]) -> None:
@@ -217,6 +214,24 @@ class Rated(NamedTuple):
     why: Why
 
 
+def texts_of(generations: Collection[str], lists: Collection[str]) -> sa.Subquery:
+    """Return the (item key, text key) of all that these generations answered, and references."""
+    listed = sa.select(item_lists.c.item_key).where(item_lists.c.list_key.in_(lists))
+    own = sa.select(responses.c.item_key, responses.c.text_key)
+    theirs = sa.select(items.c.item_key, items.c.reference_key.label("text_key"))
+    return sa.union(
+        own.where(responses.c.generation_key.in_(generations)),
+        theirs.where(items.c.item_key.in_(listed)),
+    ).subquery()
+
+
+def with_verdicts(named: sa.Subquery, judge_key: str) -> sa.Join:
+    """Return texts beside a judge's verdicts on them."""
+    # An outer join: SQLite would read all of a judge's verdicts for an inner one.
+    same = (verdicts.c[name] == named.c[name] for name in ("item_key", "text_key"))
+    return named.outerjoin(verdicts, sa.and_(verdicts.c.judge_key == judge_key, *same))
+
+
 class Totals:
     """Every text a judge rated, added up in the database: one row an item comes back.
 
@@ -233,15 +248,8 @@ class Totals:
         named: sa.FromClause = verdicts
         source: sa.FromClause = verdicts
         if of:
-            own = sa.select(responses.c.item_key, responses.c.text_key)
-            theirs = sa.select(items.c.item_key, items.c.reference_key.label("text_key"))
-            named = sa.union(
-                own.where(responses.c.generation_key.in_(of)),
-                theirs.where(items.c.item_key.in_(listed)),
-            ).subquery()
-            # An outer join: SQLite would read all of a judge's verdicts for an inner one.
-            same = (verdicts.c[name] == named.c[name] for name in ("item_key", "text_key"))
-            source = named.outerjoin(verdicts, sa.and_(own_judge, *same))
+            named = texts_of(of, lists)
+            source = with_verdicts(named, judge_key)
         item, text = named.c.item_key, named.c.text_key
         asked = (item.in_(listed), text.is_not(None) if of else own_judge)
         rated = (

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from mipo_eval.records import Rating, Run
 from mipo_eval.store.engine import Store
+from mipo_eval.store.items import with_verdicts
 from mipo_eval.store.judges import specs_of
 from mipo_eval.store.responses import PairedTexts
 from mipo_eval.store.tables import (
@@ -81,24 +82,30 @@ def totals(store: Store, judge_key: str, list_key: str) -> dict[tuple[str, str],
     return _totals(store, verdicts.c.judge_key == judge_key, verdicts.c.item_key.in_(of_list))
 
 
-def _totals(store: Store, *which: sa.ColumnElement[bool]) -> dict[tuple[str, str], Total]:
+def _totals(
+    store: Store, *which: sa.ColumnElement[bool], source: sa.FromClause = verdicts
+) -> dict[tuple[str, str], Total]:
+    item, text = verdicts.c.item_key, verdicts.c.text_key
     query = sa.select(
-        verdicts.c.item_key,
-        verdicts.c.text_key,
+        item,
+        text,
         sa.func.count(verdicts.c.rating),
         sa.func.coalesce(sa.func.sum(verdicts.c.rating), 0),
         sa.func.min(verdicts.c.reason),
-    ).where(*which)
+    ).select_from(source)
     with store.read() as connection:
         return {
-            (item, text): Total(int(count), int(points), reason)
-            for item, text, count, points, reason in connection.execute(
-                query.group_by(verdicts.c.item_key, verdicts.c.text_key)
+            (item_key, text_key): Total(int(count), int(points), reason)
+            for item_key, text_key, count, points, reason in connection.execute(
+                query.where(*which).group_by(item, text)
             )
+            if item_key  # of an outer join, the texts without any verdict have none
         }
 
 
-def pair_verdicts(store: Store, judge_key: str, pairs: Sequence[Pair]) -> list[PairVerdict]:
+def pair_verdicts(
+    store: Store, judge_key: str, pairs: Sequence[Pair], among: sa.Subquery | None = None
+) -> list[PairVerdict]:
     """Return what one judge or person makes of each pair: the one reader of verdicts on pairs.
 
     A judge that chose has its choices joined (see `verdict.py`; whether it had to be asked in both
@@ -110,11 +117,13 @@ def pair_verdicts(store: Store, judge_key: str, pairs: Sequence[Pair]) -> list[P
         store: where choices and ratings are.
         judge_key: of a judge, a person, or another tool's judge.
         pairs: any number, of any items.
+        among: `items.texts_of` that hold all of these: faster than to name each one.
     """
     spec = specs_of(store, [judge_key]).get(judge_key, {})
     orders, rates = orders_of(spec), not chooses(spec)
     found: list[PairVerdict] = []
-    size = _RATED if rates else _KEYS
+    size = _KEYS if among is not None or not rates else _RATED
+    known = {} if among is None else _totals(store, source=with_verdicts(among, judge_key))
     for start in range(0, len(pairs), size):
         window = pairs[start : start + size]
         item_keys = {pair.item_key for pair in window}
@@ -123,12 +132,9 @@ def pair_verdicts(store: Store, judge_key: str, pairs: Sequence[Pair]) -> list[P
             key = Pair(choice.item_key, choice.text_key_a, choice.text_key_b)
             made.setdefault(key, []).append(choice)
         texts = {text for pair in window for text in pair[1:]}
-        ratings = _totals(
-            store,
-            verdicts.c.judge_key == judge_key,
-            verdicts.c.item_key.in_(item_keys),
-            verdicts.c.text_key.in_(texts),
-        )
+        named = (verdicts.c.item_key.in_(item_keys), verdicts.c.text_key.in_(texts))
+        by_judge = verdicts.c.judge_key == judge_key
+        ratings = known if among is not None else _totals(store, by_judge, *named)
         wanted = _preferences(store, item_keys) if ratings or rates else {}
         for pair in window:
             own = [*made.get(pair, ()), *made.get(pair.turned(), ())]
@@ -146,14 +152,17 @@ def pair_verdicts(store: Store, judge_key: str, pairs: Sequence[Pair]) -> list[P
 
 
 def verdicts_of_all(
-    store: Store, pairs: Sequence[Pair], judge_keys: Iterable[str]
+    store: Store,
+    pairs: Sequence[Pair],
+    judge_keys: Iterable[str],
+    among: sa.Subquery | None = None,
 ) -> dict[Pair, dict[str, PairVerdict]]:
     """Return, by pair and judge, the verdicts of the judges that said something of any pair."""
     found: dict[Pair, dict[str, PairVerdict]] = {pair: {} for pair in pairs}
     for key in judge_keys:
         own = {
             pair: one
-            for pair, one in zip(pairs, pair_verdicts(store, key, pairs), strict=True)
+            for pair, one in zip(pairs, pair_verdicts(store, key, pairs, among), strict=True)
             if one.choices or one.reason != NOT_JUDGED
         }
         # Equal texts are a tie to every judge, also to one that was never asked about these.
