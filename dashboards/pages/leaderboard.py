@@ -167,7 +167,7 @@ def _column_config(table: pd.DataFrame, wide: Wide, metric: str) -> dict[str, An
     columns = leaderboard.COLUMNS
     number, signed = f"%.{places}f", f"%+.{places}f"
     formats = {columns["delta"]: signed, columns["detectable"]: number, columns["seeds"]: number}
-    formats |= {columns["ties"]: "%.0f", columns["p"]: "%.2g"}
+    formats |= {columns["ties"]: "%.1f", columns["p"]: "%.2g"}
     for name in map(str, table):
         part = leaderboard.part_of(name)
         if name in wide.values:

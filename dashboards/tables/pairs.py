@@ -15,9 +15,9 @@ from mipo_eval.dashboards.markup import label
 from mipo_eval.records import Item, text_key
 from mipo_eval.store import calls
 from mipo_eval.store.engine import Store
-from mipo_eval.store.items import item_at, texts_of
+from mipo_eval.store.items import item_at
 from mipo_eval.store.judges import list_judges
-from mipo_eval.store.responses import Made, answered, paired_texts, responses_to
+from mipo_eval.store.responses import Made, answered, responses_to
 from mipo_eval.store.runs import find_run
 from mipo_eval.store.verdicts import Remark, remarks_on, verdicts_of_all
 from mipo_eval.verdict import PairVerdict, Verdict
@@ -55,11 +55,7 @@ def pairings(store: Store, first: str, second: str | None) -> list[Pairing]:
     """
     run = find_run(store, first)
     other = find_run(store, second) if second else None
-    rows = paired_texts(store, run, other)
-    among = texts_of([one.generation_key for one in (run, other) if one], [run.list_key])
-    pairs = list(dict.fromkeys(row.pair for row in rows if row.pair))
     judges = list_judges(store)
-    said = verdicts_of_all(store, pairs, [judge.key for judge in judges], among)
     # Equal texts are a tie that no judge has to be asked about; people are not shown them.
     people = {judge.key for judge in judges if judge.is_person}
     return [
@@ -68,12 +64,10 @@ def pairings(store: Store, first: str, second: str | None) -> list[Pairing]:
             task=row.task,
             item_id=row.item_id,
             verdicts={
-                key: one
-                for key, one in (said[row.pair] if row.pair else {}).items()
-                if not (one.identical and key in people)
+                key: one for key, one in said.items() if not (one.identical and key in people)
             },
         )
-        for row in rows
+        for row, said in verdicts_of_all(store, run, other, [judge.key for judge in judges])
     ]
 
 

@@ -14,7 +14,7 @@ from mipo_eval.reports.leaderboard import ranks
 from mipo_eval.signature import short
 from mipo_eval.store.engine import Store
 from mipo_eval.store.judges import failing_by_short_key, list_judges
-from mipo_eval.store.responses import answered, paired_texts
+from mipo_eval.store.responses import answered
 from mipo_eval.store.runs import generation_spec
 from mipo_eval.store.verdicts import Grade, get_grades, judges_on, ratings_of, verdicts_of_all
 from mipo_eval.verdict import PairVerdict
@@ -79,20 +79,18 @@ def load_run(
 ) -> ExportedRun:
     """Return everything the store holds of a run."""
     names = {judge.key: judge.name for judge in list_judges(store)}
-    rows = paired_texts(store, run)
-    pairs = list(dict.fromkeys(row.pair for row in rows if row.pair))
     asked = judges_on(store, run.list_key)
-    verdicts = verdicts_of_all(store, pairs, [key for key in names if key in asked])
+    judged = verdicts_of_all(store, run, None, [key for key in names if key in asked])
     grades: dict[tuple[str, str | None], dict[str, Grade]] = {}
     for grade in get_grades(store, run.list_key):
         grades.setdefault((grade.item_key, grade.text_key), {})[grade.judge_key] = grade
     items: list[ExportedItem] = []
     shown = _RATED
-    for row, made in zip(rows, answered(store, run.list_key, run.generation_key), strict=True):
+    answers = answered(store, run.list_key, run.generation_key)
+    for (row, said), made in zip(judged, answers, strict=True):
         text = made.response.text if made.response else None
         rated = _ratings(store, row.item_key, row.first, row.second) if text and shown > 0 else []
         shown -= bool(text)
-        said = verdicts.get(row.pair, {}) if row.pair else {}
         given = grades.get((row.item_key, row.first), {})
         lines = [*rated, *_in_words(said, given, names)]
         items.append(ExportedItem(made.task, made.item, text, said, given, lines))

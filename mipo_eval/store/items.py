@@ -225,7 +225,7 @@ def texts_of(generations: Collection[str], lists: Collection[str]) -> sa.Subquer
     ).subquery()
 
 
-def with_verdicts(named: sa.Subquery, judge_key: str) -> sa.Join:
+def with_verdicts(named: sa.FromClause, judge_key: str) -> sa.Join:
     """Return texts beside a judge's verdicts on them."""
     # An outer join: SQLite would read all of a judge's verdicts for an inner one.
     same = (verdicts.c[name] == named.c[name] for name in ("item_key", "text_key"))
@@ -245,11 +245,8 @@ class Totals:
     ) -> None:
         rating, own_judge = verdicts.c.rating, verdicts.c.judge_key == judge_key
         listed = sa.select(item_lists.c.item_key).where(item_lists.c.list_key.in_(lists))
-        named: sa.FromClause = verdicts
-        source: sa.FromClause = verdicts
-        if of:
-            named = texts_of(of, lists)
-            source = with_verdicts(named, judge_key)
+        named: sa.FromClause = texts_of(of, lists) if of else verdicts
+        source = with_verdicts(named, judge_key) if of else verdicts
         item, text = named.c.item_key, named.c.text_key
         asked = (item.in_(listed), text.is_not(None) if of else own_judge)
         rated = (

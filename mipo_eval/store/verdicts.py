@@ -11,9 +11,9 @@ import sqlalchemy as sa
 
 from mipo_eval.records import Rating, Run
 from mipo_eval.store.engine import Store
-from mipo_eval.store.items import with_verdicts
+from mipo_eval.store.items import texts_of, with_verdicts
 from mipo_eval.store.judges import specs_of
-from mipo_eval.store.responses import PairedTexts
+from mipo_eval.store.responses import PairedTexts, paired_texts
 from mipo_eval.store.tables import (
     calls,
     choices,
@@ -85,22 +85,33 @@ def totals(store: Store, judge_key: str, list_key: str) -> dict[tuple[str, str],
 def _totals(
     store: Store, *which: sa.ColumnElement[bool], source: sa.FromClause = verdicts
 ) -> dict[tuple[str, str], Total]:
-    item, text = verdicts.c.item_key, verdicts.c.text_key
-    query = sa.select(
-        item,
-        text,
-        sa.func.count(verdicts.c.rating),
-        sa.func.coalesce(sa.func.sum(verdicts.c.rating), 0),
-        sa.func.min(verdicts.c.reason),
-    ).select_from(source)
+    key, rating = (verdicts.c.item_key, verdicts.c.text_key), verdicts.c.rating
+    points = sa.func.coalesce(sa.func.sum(rating), 0)
+    told = (sa.func.count(rating), points, sa.func.min(verdicts.c.reason))
+    query = sa.select(*key, *told).select_from(source).where(*which).group_by(*key)
     with store.read() as connection:
         return {
-            (item_key, text_key): Total(int(count), int(points), reason)
-            for item_key, text_key, count, points, reason in connection.execute(
-                query.where(*which).group_by(item, text)
-            )
-            if item_key  # of an outer join, the texts without any verdict have none
+            (item, text): Total(int(count), int(points), reason)
+            for item, text, count, points, reason in connection.execute(query)
+            if item  # of an outer join, the texts without any verdict have none
         }
+
+
+def _totals_of_pairs(
+    store: Store, judge_key: str, pairs: Sequence[Pair]
+) -> dict[tuple[str, str], Total]:
+    of_judge = verdicts.c.judge_key == judge_key
+    any_of_it = sa.select(verdicts.c.aspect).where(of_judge).limit(1)
+    with store.read() as connection:
+        if connection.execute(any_of_it).first() is None:  # judges that choose have no ratings
+            return {}
+    found: dict[tuple[str, str], Total] = {}
+    for start in range(0, len(pairs), _RATED):
+        window = pairs[start : start + _RATED]
+        item = verdicts.c.item_key.in_({pair.item_key for pair in window})
+        text = verdicts.c.text_key.in_({key for pair in window for key in pair[1:]})
+        found |= _totals(store, of_judge, item, text)
+    return found
 
 
 def pair_verdicts(
@@ -121,27 +132,25 @@ def pair_verdicts(
     """
     spec = specs_of(store, [judge_key]).get(judge_key, {})
     orders, rates = orders_of(spec), not chooses(spec)
+    if among is None:
+        ratings = _totals_of_pairs(store, judge_key, pairs)
+    else:
+        ratings = _totals(store, source=with_verdicts(among, judge_key))
     found: list[PairVerdict] = []
-    size = _KEYS if among is not None or not rates else _RATED
-    known = {} if among is None else _totals(store, source=with_verdicts(among, judge_key))
-    for start in range(0, len(pairs), size):
-        window = pairs[start : start + size]
+    for start in range(0, len(pairs), _KEYS):
+        window = pairs[start : start + _KEYS]
         item_keys = {pair.item_key for pair in window}
         made: dict[Pair, list[Choice]] = {}
         for choice in () if rates else choices_on(store, judge_key, item_keys):
             key = Pair(choice.item_key, choice.text_key_a, choice.text_key_b)
             made.setdefault(key, []).append(choice)
-        texts = {text for pair in window for text in pair[1:]}
-        named = (verdicts.c.item_key.in_(item_keys), verdicts.c.text_key.in_(texts))
-        by_judge = verdicts.c.judge_key == judge_key
-        ratings = known if among is not None else _totals(store, by_judge, *named)
         wanted = _preferences(store, item_keys) if ratings or rates else {}
         for pair in window:
             own = [*made.get(pair, ()), *made.get(pair.turned(), ())]
             first, second = (ratings.get((pair.item_key, text)) for text in pair[1:])
             if pair.first == pair.second and not rates and orders != "one":
                 verdict = IDENTICAL
-            elif own or pair.item_key not in wanted:
+            elif own or pair.item_key not in wanted or not (rates or first or second):
                 verdict = from_choices(pair, own, orders)
             else:
                 verdict = from_totals(first, second, wanted.get(pair.item_key, 0))
@@ -152,12 +161,12 @@ def pair_verdicts(
 
 
 def verdicts_of_all(
-    store: Store,
-    pairs: Sequence[Pair],
-    judge_keys: Iterable[str],
-    among: sa.Subquery | None = None,
-) -> dict[Pair, dict[str, PairVerdict]]:
-    """Return, by pair and judge, the verdicts of the judges that said something of any pair."""
+    store: Store, run: Run, other: Run | None, judge_keys: Iterable[str]
+) -> list[tuple[PairedTexts, dict[str, PairVerdict]]]:
+    """Return `paired_texts`, each with the verdicts of the judges that said something of any."""
+    rows = paired_texts(store, run, other)
+    among = texts_of([one.generation_key for one in (run, other) if one], [run.list_key])
+    pairs = list(dict.fromkeys(row.pair for row in rows if row.pair))
     found: dict[Pair, dict[str, PairVerdict]] = {pair: {} for pair in pairs}
     for key in judge_keys:
         own = {
@@ -169,7 +178,7 @@ def verdicts_of_all(
         if any(one.choices or not one.identical for one in own.values()):
             for pair, one in own.items():
                 found[pair][key] = one
-    return found
+    return [(row, found[row.pair] if row.pair else {}) for row in rows]
 
 
 def verdicts_on(
