@@ -81,8 +81,9 @@ class Comparison:
     """Common items with the first run's value higher."""
     losses: int
     ties: int
-    p_sign: float
-    """Exact sign test of wins against losses (McNemar for yes/no values); items independent."""
+    p_sign: float | None
+    """Exact sign test of wins against losses (McNemar for yes/no values); items independent. None
+    where one may look again: see `sequence`."""
     p: float | None
     """Paired permutation test that keeps groups (prompts, users) together, and what other seeds
     make of it where there are several; None with fewer than two groups."""
