@@ -127,7 +127,7 @@ def _show_sections(
 
 def _show_strengths(output: "Output", store: "Store", asked: "LeaderboardQuery") -> None:
     from mipo_eval.evaluation.score import Snapshot
-    from mipo_eval.reports.comparison import strengths_json, suite_strengths
+    from mipo_eval.reports.strengths import strengths_json, suite_strengths
 
     found = suite_strengths(Snapshot(store), asked)
     output.document({"strengths": [strengths_json(one) for one in found]})

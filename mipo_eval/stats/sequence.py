@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mipo_eval.stats.bootstrap import Dependence, Floats, Interval, Labels, group_sums
+from mipo_eval.stats.bootstrap import Crossed, Dependence, Floats, Interval, Labels, group_sums
 from mipo_eval.stats.paired import Comparison
 from mipo_eval.stats.significance import adjust
 
@@ -94,9 +94,7 @@ class SequenceEvidence:
         return float(np.logaddexp.reduce(wealth + np.log(_STAKES)))
 
 
-def sequence_evidence(
-    values: Floats, groups: Labels, span: Interval
-) -> SequenceEvidence | None:
+def sequence_evidence(values: Floats, groups: Labels, span: Interval) -> SequenceEvidence | None:
     """Return the evidence of (items,) values that lie in a span; None without a value.
 
     Groups are the prompts or the users, see `bootstrap.Dependence`. Where both cross, it is the
@@ -125,6 +123,21 @@ def sequence_evidence(
     )
 
 
+def crossing_note(groups: Sequence[Crossed]) -> str | None:
+    """Return what is taken for granted where prompts and users cross; None where they do not."""
+    dependence = Dependence.of(groups, len(groups))
+    kinds = dependence.kinds()
+    if len(kinds) == 1:
+        return None
+    own = dependence.coarsest()
+    by_users = np.array_equal(own, kinds[1])
+    kept, other = ("users", "prompts") if by_users else ("prompts", "users")
+    return (
+        f"prompts and users cross: the groups are the {int(own.max()) + 1} {kept}; items that "
+        f"share {other} are taken for independent"
+    )
+
+
 def sequence_intervals(values: Floats, groups: Labels, span: Interval) -> list[Interval | None]:
     """Return the 95 % confidence sequence of the mean of each of (items, columns) values."""
     found = (sequence_evidence(column, groups, span) for column in values.T)
@@ -143,9 +156,7 @@ def at_any_time(
         widest: the largest difference an item can have.
     """
     evidence = [sequence_evidence(column, groups, (-widest, widest)) for column in differences.T]
-    p_values = [
-        1.0 if one is None else min(one.p_above(0.0), one.p_below(0.0)) for one in evidence
-    ]
+    p_values = [1.0 if one is None else min(one.p_above(0.0), one.p_below(0.0)) for one in evidence]
     adjusted = adjust(p_values, "holm").tolist() if len(found) > 1 else [None] * len(found)
     return [
         replace(
