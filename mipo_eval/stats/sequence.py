@@ -132,10 +132,7 @@ def crossing_note(groups: Sequence[Crossed]) -> str | None:
     own = dependence.coarsest()
     by_users = np.array_equal(own, kinds[1])
     kept, other = ("users", "prompts") if by_users else ("prompts", "users")
-    return (
-        f"prompts and users cross: the groups are the {int(own.max()) + 1} {kept}; items that "
-        f"share {other} are taken for independent"
-    )
+    return f"groups: the {int(own.max()) + 1} {kept}; {other} that they share are taken for no tie"
 
 
 def sequence_intervals(values: Floats, groups: Labels, span: Interval) -> list[Interval | None]:
