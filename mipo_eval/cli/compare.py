@@ -136,31 +136,23 @@ def _margins(task: "TaskComparison", place: "Mapping[str, str]") -> "list[Text]"
 
 def _lengths(task: "TaskComparison", place: "Mapping[str, str]") -> "list[RenderableType]":
     """Return the table of differences at equal length, where it was asked for."""
-    from mipo_eval.cli.render import Grid, estimate, inert
+    from mipo_eval.cli.render import estimate, length_grid
 
     if not task.at_equal_length:
         return []
-    columns = ("pair", "at equal length [95 %]", "raw", "longer", "by", "pays", "n")
-    table = Grid(numbers=columns, edge=True)
-    for pair, equal in zip(task.comparisons, task.at_equal_length, strict=True):
-        found = equal.found
-        doubtful = " !" if found.extrapolated else "  "
-        table.add(
-            f"{place[pair.first]}-{place[pair.second]}",
-            estimate(equal.difference, equal.ci95, "+.1f").append(doubtful),
-            f"{2 * found.raw_rate - 100:+.1f}",
-            f"{found.share_longer:.0f} %",
-            f"{found.mean_difference:+.0f} {equal.unit}",
-            f"{found.length_effect:+.2f}",
-            str(found.n),
-        )
-    told = [
-        "longer: how often the first run's response is, and by how much on average",
-        "pays: log-odds that one standard deviation more of length earns",
-    ]
-    if any(equal.found.extrapolated for equal in task.at_equal_length):
-        told.append("! nearly always longer, or shorter: equal length was hardly seen")
-    return [table, *(inert(line, "dim") for line in told)]
+    return length_grid(
+        "pair",
+        [
+            (
+                f"{place[pair.first]}-{place[pair.second]}",
+                estimate(equal.difference, equal.ci95, "+.1f"),
+                f"{2 * equal.found.raw_rate - 100:+.1f}",
+                equal,
+            )
+            for pair, equal in zip(task.comparisons, task.at_equal_length, strict=True)
+        ],
+        "the first run's response",
+    )
 
 
 def _notes(task: "TaskComparison", place: "Mapping[str, str]") -> "list[Text]":

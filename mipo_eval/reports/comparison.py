@@ -2,19 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.evaluation.outcomes import DERIVED, ENDS, JUDGED, Outcomes, Sheet
 from mipo_eval.metrics.win_rate import METRIC_NAMES, Ties
 from mipo_eval.records import Run, Score
+from mipo_eval.reports.equal_length import (
+    EqualLength,
+    Lengths,
+    equal_json,
+    equal_length,
+    row_lengths,
+)
 from mipo_eval.reports.margins import margin_json
 from mipo_eval.reports.names import run_labels
 from mipo_eval.signature import NOTHING, Signature, join, short
-from mipo_eval.stats.bootstrap import Floats
-from mipo_eval.stats.length import LengthControlled, length_controlled
 from mipo_eval.stats.margin import Within, within
 from mipo_eval.stats.paired import Adjust, Comparison, compare_all
 from mipo_eval.stats.sequence import at_any_time, crossing_note
@@ -42,26 +45,6 @@ class Side:
     tie_rate: float | None
     signature: Signature | None
     """Of the stored score; None when the run has none yet."""
-
-
-class EqualLength(NamedTuple):
-    """A comparison as it would be if both runs' responses were equally long."""
-
-    found: LengthControlled
-    """Of the first run against the second; a tie is half a win."""
-    unit: str
-    """Of the lengths: tokens, or characters where a response's tokens are not known."""
-
-    @property
-    def difference(self) -> float:
-        """Difference of the values, in points."""
-        return 2 * self.found.rate - 100
-
-    @property
-    def ci95(self) -> tuple[float, float] | None:
-        """Interval of the difference."""
-        interval = self.found.ci95
-        return interval and (2 * interval[0] - 100, 2 * interval[1] - 100)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +118,7 @@ def compare_runs(
     failings = failing_judges(store).get(judge.key, ()) if judge else ()
     labels = run_labels(runs)
     _check_growing(wanted, metric)
-    lengths = _lengths(outcomes, runs, metric) if wanted.control_length else {}
+    lengths = row_lengths(outcomes, runs, metric) if wanted.control_length else {}
     found = []
     for sheet in shared:
         names = [labels[run.run_id] for run in sheet.runs]
@@ -306,40 +289,10 @@ def _sides(
     )
 
 
-def _lengths(
-    outcomes: Outcomes, runs: Sequence[Run], metric: str
-) -> Mapping[tuple[str, str], Floats]:
-    """Return the lengths of all responses, by unit and task.
-
-    Raises:
-        ConfigError: the metric's items do not lie between losing (0) and winning (100).
-    """
-    if metric not in {*METRIC_NAMES.values(), "accuracy"}:
-        raise ConfigError(
-            f"length is controlled in win rates and accuracies, not in {metric}: name another "
-            "--metric, or leave --control-length out"
-        )
-    return {
-        (unit, sheet.task): sheet.values
-        for unit in ("tokens", "characters")
-        for sheet in outcomes.sheets(runs, f"response_{unit}")
-    }
-
-
-def _at_equal_length(
-    sheet: Sheet, both: list[int], lengths: Mapping[tuple[str, str], Floats]
-) -> EqualLength:
+def _at_equal_length(sheet: Sheet, both: list[int], lengths: Lengths) -> EqualLength:
     """Return how two columns of a sheet compare at equal length."""
-    differences = sheet.values[:, both[0]] - sheet.values[:, both[1]]
-    common = ~np.isnan(differences)
-    # Tokens and characters must not be mixed: one response without tokens, and all are measured
-    # in characters.
-    unknown = np.isnan(lengths["tokens", sheet.task][common][:, both]).any()
-    unit = "characters" if unknown else "tokens"
-    own, rival = lengths[unit, sheet.task][:, both].T
-    # From -100 to 100 points to 0 to 1, so that a predicted rate is a predicted difference.
-    outcomes = (differences + 100) / 200
-    return EqualLength(length_controlled(outcomes, own, rival, sheet.groups), unit)
+    own = {unit: table[:, both] for (unit, task), table in lengths.items() if task == sheet.task}
+    return equal_length(sheet.values[:, both], own, sheet.groups)
 
 
 def comparison_json(found: TaskComparison) -> dict[str, Any]:
@@ -386,28 +339,10 @@ def comparison_json(found: TaskComparison) -> dict[str, Any]:
                 else None,
                 "signatures_differ": found.made_differently.get((pair.first, pair.second), {}),
                 "chosen_differently": found.chosen_differently.get((pair.first, pair.second), {}),
-                "at_equal_length": _equal_json(found.at_equal_length[place])
+                "at_equal_length": equal_json(found.at_equal_length[place])
                 if found.at_equal_length
                 else None,
             }
             for place, pair in enumerate(found.comparisons)
         ],
-    }
-
-
-def _equal_json(equal: EqualLength) -> dict[str, Any]:
-    found = equal.found
-    return {
-        "difference": equal.difference,
-        "ci95": equal.ci95,
-        "raw_difference": 2 * found.raw_rate - 100,
-        "win_rate": found.rate,
-        "raw_win_rate": found.raw_rate,
-        "unit": equal.unit,
-        "mean_length_difference": found.mean_difference,
-        "share_longer": found.share_longer,
-        "length_effect": found.length_effect,
-        "extrapolated": found.extrapolated,
-        "n": found.n,
-        "unscored": found.unscored,
     }

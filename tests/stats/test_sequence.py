@@ -26,7 +26,7 @@ def evidence(values: list[float], groups: list[int] | None = None) -> SequenceEv
 
 @pytest.mark.parametrize("above", [True, False])
 def test_the_wealth_is_a_fair_game(*, above: bool) -> None:
-    """Over all that three groups of two could be, weighed by their chances, it stays what it was."""
+    """Over all that three groups of two could be, weighed by their chances, it stays."""
     chances = dict(zip(OUTCOMES, (0.2, 0.3, 0.5), strict=True))
     mean = sum(value * chance for value, chance in chances.items())
     expected = 0.0
