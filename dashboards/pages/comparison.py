@@ -116,7 +116,7 @@ def _at_equal_length(
     if table.empty:
         st.info("No other row has responses to the same items.")
         return
-    frame.numbers(board, table, f"equal-length-{of[1]}", formats=lengths.FORMATS)
+    frame.numbers(board, table, f"equal-length-{of[1]}", formats=lengths.FORMATS, left_out=["task"])
     st.html("".join(map(markup.line, lengths.NOTES)))
 
 

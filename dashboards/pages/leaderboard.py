@@ -162,7 +162,8 @@ def _more(board: frame.Board, asked: LeaderboardQuery, found: Section) -> None:
         if table.empty:
             st.info("Length is controlled in win rates against references: choose that number.")
         else:
-            frame.numbers(board, table, "equal-length", formats=lengths.FORMATS)
+            plain = ["task"] if len(found.tasks) == 1 else []
+            frame.numbers(board, table, "equal-length", formats=lengths.FORMATS, left_out=plain)
             st.html("".join(map(markup.line, lengths.NOTES)))
     if frame.noted("strengths", strengths):
         st.subheader("Head to head")

@@ -193,7 +193,7 @@ def forest_table(
             }
         )
         if told and (shown := told[place]):
-            names_of = ("it is", "the other is")
+            names_of = ("it is", "the baseline is")
             lines[-1] |= {"margin": margin_text(shown, names_of, found.metric), "margin_p": shown.p}
     columns = ["row", "task", "difference", "low", "high", "p", "verdict", "detectable"]
     columns += ["margin", "margin_p"] if told else []

@@ -307,6 +307,9 @@ def _rows(
         shown, mark = estimate(found.difference, found.ci95, "+.1f"), mark_of(found)
         return shown.append(f" {mark}") if mark else shown
 
+    def detectable(match: "Match") -> str:
+        return number(match.balance.net.detectable if match.balance.net else None)
+
     def margin(match: "Match") -> str:
         if (found := match.margin) is None:
             return ""
@@ -327,7 +330,7 @@ def _rows(
         (f"{second} is better (%)", lambda m: rate(m.balance.loss)),
         (f"{first}, a tie is half (%)", lambda m: rate(m.balance.half)),
         ("net, in points", lambda m: net(m.balance.net)),
-        ("  could have shown", lambda m: number(m.balance.net and m.balance.net.detectable)),
+        ("  could have shown", detectable),
         (f"  p ({how})", lambda m: p_of(m.balance.net) if m.balance.net else ""),
         ("  no difference?", margin),
         ("rating, in points of 5", lambda m: difference(m.balance.rating, "+.2f")),

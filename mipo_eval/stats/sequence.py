@@ -138,7 +138,7 @@ def crossing_note(groups: Sequence[Crossed]) -> str | None:
 def sequence_intervals(values: Floats, groups: Labels, span: Interval) -> list[Interval | None]:
     """Return the 95 % confidence sequence of the mean of each of (items, columns) values."""
     found = (sequence_evidence(column, groups, span) for column in values.T)
-    return [one and one.interval() for one in found]
+    return [None if one is None else one.interval() for one in found]
 
 
 def at_any_time(
@@ -158,7 +158,7 @@ def at_any_time(
     return [
         replace(
             pair,
-            ci95=one and one.interval(),
+            ci95=None if one is None else one.interval(),
             p=p,
             p_adjusted=corrected,
             p_sign=None,
