@@ -827,6 +827,28 @@ def test_a_margin_is_tested_beside_the_net_win_rate(
     assert "A not worse by 10 (p 0.008)" in capsys.readouterr().out
 
 
+def test_a_judge_that_rates_stops_for_each_opponent_on_its_own(
+    many: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    same = responses("same.jsonl", [f"Also a good answer to {n}." for n in range(240)])
+
+    def rates(call: Call) -> Act:
+        return ok("2" if "A bad answer" in text_of(call) else "4")
+
+    with OpenAIServer(rates) as server:
+        argv = (*many[:3], same, *many[3:], *judge_at(server), "--protocol", "rubric")
+        better_one, alike = run(capsys, *argv)["matches"]
+        alone = match(run(capsys, *many, *judge_at(server), "--protocol", "rubric"))
+    assert (better_one["stopped"]["decided"], alike["stopped"]["decided"]) == ("A", None)
+    assert alike["n"] == 240
+    assert better_one["net"]["p_adjusted"] == 2 * better_one["net"]["p_permutation"] < 0.05
+    # Two questions have 2.5 % each, so the first takes more than it would alone.
+    assert alone["net"]["p_permutation"] < 0.05
+    assert alone["n"] <= better_one["n"] < 240
+    assert better_one["rating_difference"]["value"] == 2.0
+    assert better_one["rating_difference"]["ci95"][1] == 4.0
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
