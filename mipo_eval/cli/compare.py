@@ -147,7 +147,8 @@ def _lengths(task: "TaskComparison", place: "Mapping[str, str]") -> "list[Render
                 f"{place[pair.first]}-{place[pair.second]}",
                 estimate(equal.difference, equal.ci95, "+.1f"),
                 f"{2 * equal.found.raw_rate - 100:+.1f}",
-                equal,
+                equal.unit,
+                equal.found,
             )
             for pair, equal in zip(task.comparisons, task.at_equal_length, strict=True)
         ],

@@ -156,7 +156,6 @@ def _lengths(
 ) -> "list[RenderableType]":
     """Return the win rates of a section at equal length; nothing where there are none."""
     from mipo_eval.cli.render import estimate, length_grid
-    from mipo_eval.reports.equal_length import EqualLength
 
     if not found:
         return []
@@ -165,7 +164,8 @@ def _lengths(
             _name(section.rows[row], section) + (f", {task}" if len(section.tasks) > 1 else ""),
             estimate(one.rate, one.ci95),
             f"{one.raw_rate:.1f}",
-            EqualLength(one, "characters"),
+            "characters",
+            one,
         )
         for (row, task), one in found.items()
     ]

@@ -846,7 +846,8 @@ def test_a_judge_that_rates_stops_for_each_opponent_on_its_own(
     assert alone["net"]["p_permutation"] < 0.05
     assert alone["n"] <= better_one["n"] < 240
     assert better_one["rating_difference"]["value"] == 2.0
-    assert better_one["rating_difference"]["ci95"][1] == 4.0
+    low, high = better_one["rating_difference"]["ci95"]
+    assert low < 2 < high < 4
 
 
 @pytest.mark.parametrize(
