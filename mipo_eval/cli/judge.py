@@ -307,30 +307,20 @@ def _rows(
         shown, mark = estimate(found.difference, found.ci95, "+.1f"), mark_of(found)
         return shown.append(f" {mark}") if mark else shown
 
-    def detectable(match: "Match") -> str:
-        return number(match.balance.net.detectable if match.balance.net else None)
-
     def margin(match: "Match") -> str:
         if (found := match.margin) is None:
             return ""
         return f"{margin_text(found, (first, second), 'net_win_rate')} (p {p_text(found.p)})"
 
-    def decided(match: "Match") -> str:
-        if (found := match.stopped) is None:
-            return ""
-        told = {"first": f"{first} is better", "second": f"{second} is better"}
-        answer = found.decided and told.get(found.decided, found.decided)
-        return f"{answer or 'not decided'} after {found.groups} of {found.n_groups} groups"
-
     how = "whenever stopped" if early else "permutation"
     return [
-        ("decided", decided),
+        ("decided", _decided),
         (f"{first} is better (%)", lambda m: rate(m.balance.win)),
         ("tie (%)", lambda m: rate(m.balance.tie)),
         (f"{second} is better (%)", lambda m: rate(m.balance.loss)),
         (f"{first}, a tie is half (%)", lambda m: rate(m.balance.half)),
         ("net, in points", lambda m: net(m.balance.net)),
-        ("  could have shown", detectable),
+        ("  could have shown", _detectable),
         (f"  p ({how})", lambda m: p_of(m.balance.net) if m.balance.net else ""),
         ("  no difference?", margin),
         ("rating, in points of 5", lambda m: difference(m.balance.rating, "+.2f")),
@@ -338,6 +328,26 @@ def _rows(
         ("same response, a tie", lambda m: str(m.balance.identical or "")),
         ("items judged (unscored)", lambda m: counted(m.balance.win.n, m.balance.win.unscored)),
     ]
+
+
+def _decided(match: "Match") -> str:
+    """Return what the answer is, and after how much of the suite; empty where all was asked."""
+    if (found := match.stopped) is None:
+        return ""
+    told: dict[str, str] = {
+        "first": f"{match.first.label} is better",
+        "second": f"{match.second.label} is better",
+    }
+    if match.margin:
+        told["equivalent"] = f"equivalent within \u00b1{match.margin.margin:g}"
+    answer = told[found.decided] if found.decided else "not decided"
+    return f"{answer} after {found.groups} of {found.n_groups} groups"
+
+
+def _detectable(match: "Match") -> str:
+    from mipo_eval.cli.render import number
+
+    return number(match.balance.net.detectable if match.balance.net else None)
 
 
 def _remarks(matches: "Sequence[Match]") -> "list[Text]":

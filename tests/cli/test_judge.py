@@ -808,9 +808,26 @@ def test_a_margin_lets_judging_stop_where_nobody_is_better(
         assert found["net"]["margin"]["finding"] == "equivalent"
         low, high = found["net"]["ci95"]
         assert -25 < low < high < 25
+        assert main([*many, *judge_at(server), "--margin", "25"]) == 0
+        assert "equivalent within \u00b125 after" in " ".join(capsys.readouterr().out.split())
         open_end = match(run(capsys, *many, *judge_at(server)))
     assert (open_end["stopped"]["decided"], open_end["n"]) == (None, 240)
     assert open_end["net"]["margin"] is None
+
+
+def test_a_stopped_command_goes_on_to_the_same_look(
+    many: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    priced(monkeypatch)
+    with OpenAIServer(likes_good) as server:
+        argv = (*many, *judge_at(server))
+        whole = match(run(capsys, *argv, "--store", "whole.db"))
+        asked = server.chats
+        assert main([*argv, "--max-cost", f"{20.5 * PAID + MOST}"]) == 2
+        assert "is reached: $0.0210 are spent" in capsys.readouterr().err
+        assert server.chats == asked + 21
+        assert match(run(capsys, *argv)) == whole
+        assert server.chats == 2 * asked  # nothing again of what was stored
 
 
 def test_a_margin_is_tested_beside_the_net_win_rate(

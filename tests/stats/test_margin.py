@@ -34,7 +34,10 @@ def test_independent_items_are_scipys_one_sided_t_tests() -> None:
 
 
 def tango(wins: int, losses: int, n: int, margin: float) -> float:
-    """The score test for paired rates (Tango 1998): losses as likely as the margin makes them."""
+    """The score test for paired rates (Tango 1998): losses as likely as the margin makes them.
+
+    With half an item against what is to be shown.
+    """
 
     def likelihood(loss: float) -> float:
         win = loss - margin
@@ -46,7 +49,7 @@ def tango(wins: int, losses: int, n: int, margin: float) -> float:
     ends = (margin + 1e-9, (1 + margin) / 2 - 1e-9)
     loss = float(optimize.minimize_scalar(likelihood, bounds=ends, method="bounded").x)
     spread = math.sqrt((2 * loss - margin - margin**2) / n)
-    return float(stats.norm.sf(((wins - losses) / n + margin) / spread))
+    return float(stats.norm.sf(((wins - losses - 0.5) / n + margin) / spread))
 
 
 @pytest.mark.parametrize(
