@@ -378,7 +378,7 @@ def _about_stopping(match: "Match") -> list[str]:
 
     lines = [
         "intervals and p hold over all looks together, whenever one stops (confidence",
-        "sequence by betting): wider than those of a number of items that was settled before",
+        "sequence by betting); they are wider than those of a fixed number of items",
     ]
     groups = [Crossed(entry.item.group, entry.item.user_id) for entry in match.entries]
     note = crossing_note(groups)

@@ -132,7 +132,7 @@ def crossing_note(groups: Sequence[Crossed]) -> str | None:
     own = dependence.coarsest()
     by_users = np.array_equal(own, kinds[1])
     kept, other = ("users", "prompts") if by_users else ("prompts", "users")
-    return f"groups: the {int(own.max()) + 1} {kept}; {other} that they share are taken for no tie"
+    return f"groups: the {int(own.max()) + 1} {kept}; {other} that they share count as different"
 
 
 def sequence_intervals(values: Floats, groups: Labels, span: Interval) -> list[Interval | None]:

@@ -93,6 +93,6 @@ def test_comparisons_change_their_intervals_and_p_values() -> None:
 def test_what_is_taken_for_granted_where_prompts_and_users_cross() -> None:
     crossed = [Crossed(prompt, user) for prompt in range(30) for user in range(12)]
     assert crossing_note(crossed) == (
-        "groups: the 12 users; prompts that they share are taken for no tie"
+        "groups: the 12 users; prompts that they share count as different"
     )
     assert crossing_note([Crossed(n, n // 4) for n in range(40)]) is None
