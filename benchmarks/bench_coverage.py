@@ -17,7 +17,7 @@ from functools import partial
 from itertools import combinations
 
 import numpy as np
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr, ndtri, stdtr
 
 from mipo_eval.judges.correction import prediction_powered, rogan_gladen
 from mipo_eval.stats import (
@@ -33,9 +33,20 @@ from mipo_eval.stats import (
     seed_summaries,
 )
 from mipo_eval.stats.bootstrap import Floats, Interval
+from mipo_eval.stats.intervals import NET
+from mipo_eval.stats.margin import within
+from mipo_eval.stats.sequence import sequence_evidence
 from mipo_eval.stats.significance import step_down
 
 LOW, HIGH, MOST = 93.0, 97.0, 6.5
+MARGINS = (
+    (200, 1, (0.0, 0.02), 2.0),
+    (300, 1, (0.08, 0.11), 3.0),
+    (100, 3, (0.08, 0.11), 3.0),
+    (40, 5, (0.01, 0.06), 5.0),
+    (24, 8, (0.25, 0.35), 10.0),
+)
+"""Groups, items of each, rates of wins and losses, and the margin that they lie at."""
 
 Intervals = Mapping[str, Interval | None]
 
@@ -54,7 +65,8 @@ class Found:
     """Data and what tests find in it; `ours` must find no more than by chance."""
 
     name: str
-    draw: Callable[[np.random.Generator], Mapping[str, bool]]
+    draw: Callable[[np.random.Generator], Mapping[str, float]]
+    """True and False, or a share: of those the mean is shown, and the median beside it."""
     ours: tuple[str, ...]
     wanted: bool = False
     """Whether there is something to find: the numbers are then power, and more is better."""
@@ -220,6 +232,84 @@ def chosen(rng: np.random.Generator, *, k: int) -> Mapping[str, bool]:
     }
 
 
+def outcomes(
+    rng: np.random.Generator, groups: int, each: int, rates: tuple[float, float]
+) -> Floats:
+    """Return wins (100), losses (-100) and ties of items whose groups have tastes."""
+    tastes = 0.55 * rng.normal(size=(groups, 1)) + 0.835 * rng.normal(size=(groups, each))
+    place = ndtr(tastes.ravel())
+    return 100.0 * ((place > 1 - rates[0]).astype(float) - (place < rates[1]))
+
+
+def at_margin(
+    rng: np.random.Generator, *, groups: int, each: int, rates: tuple[float, float], margin: float
+) -> Mapping[str, bool]:
+    """What is shown of a difference and a margin."""
+    values = outcomes(rng, groups, each, rates)
+    pair = compare(values, np.zeros(len(values)), groups_of(groups, each), span=(0.0, 100.0))
+    (found,) = within([pair.evidence], margin)
+    by_rows = rows_interval(values)
+    return {
+        "not worse": found is not None and found.p_above < 0.05,
+        "equivalent": found is not None and found.finding() == "equivalent",
+        "95 % interval above (2.5)": pair.ci95 is not None and pair.ci95[0] > -margin,
+        "the same by rows (2.5)": by_rows is not None and by_rows[0] > -margin,
+    }
+
+
+def seeds_at_margin(
+    rng: np.random.Generator, *, seeds: int, seed_sd: float, gap: float
+) -> Mapping[str, bool]:
+    """Two methods of several training seeds, the margin being 0.4."""
+    table = seeded(rng, methods=2, seeds=seeds, seed_sd=seed_sd)
+    table[:, 0] += gap
+    labels = groups_of(50, 4)
+    means = table.mean(axis=2)
+    pairs = compare_all(table, ["a", "b"], labels), compare_all(means, ["a", "b"], labels)
+    shown = [within([pair.evidence], 0.4)[0] for (pair,) in pairs]
+    return {
+        name: found is not None and found.p_above < 0.05
+        for name, found in zip(("not worse", "items alone"), shown, strict=True)
+    }
+
+
+def looks(groups: int, each: int) -> Iterator[int]:
+    """Yield how many items are judged at each look, as `judge --until-decided` has them."""
+    asked = 0
+    while asked < groups * each:
+        asked = min(groups * each, asked + -(-max(32, asked // 8) // each) * each)
+        yield asked
+
+
+def t_test(values: Floats, each: int) -> bool:
+    """Return whether groups' means are told from 0 by the t-test of a size settled before."""
+    means = values.reshape(-1, each).mean(axis=1)
+    error = means.std(ddof=1) / np.sqrt(len(means))
+    return bool(error > 0 and 2 * stdtr(len(means) - 1, -abs(means.mean()) / error) < 0.05)
+
+
+def until_decided(
+    rng: np.random.Generator, *, groups: int, each: int, rates: tuple[float, float]
+) -> Mapping[str, float]:
+    """How often an answer is found when one looks again and again, and what share is asked."""
+    values, labels = outcomes(rng, groups, each, rates), groups_of(groups, each)
+    size, stopped, peeked = groups * each, None, None
+    for asked in looks(groups, each):
+        seen = np.where(np.arange(size) < asked, values, np.nan)
+        evidence = sequence_evidence(seen, labels, NET)
+        if stopped is None and evidence is not None:
+            found = min(evidence.p_above(0.0), evidence.p_below(0.0)) < 0.05
+            stopped = asked if found else None
+        if peeked is None and t_test(values[:asked], each):
+            peeked = asked
+    return {
+        "until decided": stopped is not None,
+        "fixed n, all items": t_test(values, each),
+        "fixed n, peeking": peeked is not None,
+        "items asked, of all": (stopped or size) / size,
+    }
+
+
 def planned(rng: np.random.Generator, *, items: int) -> Mapping[str, bool]:
     """Whether a difference is found that the items are said to show in 80 of 100 repetitions."""
     noise = rng.normal(size=items)
@@ -299,6 +389,40 @@ def findings() -> Iterator[Found]:
     yield Found(
         name="best of 5 against an equal", draw=partial(chosen, k=5), ours=("corrected (2.5)",)
     )
+    for groups, each, rates, margin in MARGINS:
+        yield Found(
+            name=f"at the margin of {margin:g} points, {groups} groups x {each}",
+            draw=partial(at_margin, groups=groups, each=each, rates=rates, margin=margin),
+            ours=("not worse", "equivalent"),
+        )
+    for groups, each in ((500, 1), (1000, 1), (60, 8)):
+        yield Found(
+            name=f"no difference, margin of 5 points, {groups} groups x {each}: power",
+            draw=partial(at_margin, groups=groups, each=each, rates=(0.06, 0.06), margin=5.0),
+            ours=(),
+            wanted=True,
+        )
+    for seeds, seed_sd in ((2, 0.0), (2, 0.3), (3, 0.1), (3, 0.3)):
+        yield Found(
+            name=f"at the margin, {seeds} seeds of sd {seed_sd}",
+            draw=partial(seeds_at_margin, seeds=seeds, seed_sd=seed_sd, gap=-0.4),
+            ours=("not worse",),
+        )
+    for groups, each in ((1000, 1), (200, 5), (24, 8)):
+        yield Found(
+            name=f"looking again and again, equal methods, {groups} groups x {each}",
+            draw=partial(until_decided, groups=groups, each=each, rates=(0.3, 0.3)),
+            ours=("until decided",),
+        )
+    for groups, each in ((1000, 1), (200, 5)):
+        for net in (10, 20, 40):
+            rates = (0.3 + net / 200, 0.3 - net / 200)
+            yield Found(
+                name=f"looking again, net win rate of {net}, {groups} groups x {each}: power",
+                draw=partial(until_decided, groups=groups, each=each, rates=rates),
+                ours=(),
+                wanted=True,
+            )
     for items in (20, 100):
         yield Found(
             name=f"the detectable difference, {items} items: power",
@@ -336,14 +460,16 @@ def cover(case: Coverage, simulations: int, seed: int) -> bool:
 def find(case: Found, simulations: int, seed: int) -> bool:
     """Print how often each method finds something; return whether ours do so by chance alone."""
     rng = np.random.default_rng(seed)
-    times: dict[str, int] = defaultdict(int)
+    told: dict[str, list[float]] = defaultdict(list)
     for _ in range(simulations):
         for method, found in case.draw(rng).items():
-            times[method] += found
+            told[method].append(found)
     print(f"\n{case.name}")
     good = True
-    for method, count in times.items():
-        share, mark = 100 * count / simulations, ""
+    for method, all_found in told.items():
+        share, mark = 100 * float(np.mean(all_found)), ""
+        if not isinstance(all_found[0], bool):
+            mark = f"median {100 * float(np.median(all_found)):.1f} %"
         if method in case.ours and not case.wanted:
             good &= share <= MOST
             mark = "ok" if share <= MOST else "TOO OFTEN"

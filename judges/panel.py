@@ -12,11 +12,13 @@ import numpy as np
 from mipo_eval.errors import DataError
 from mipo_eval.metrics.aggregate import mean_score, same_length
 from mipo_eval.metrics.agreement import Agreement, agreement
-from mipo_eval.metrics.win_rate import METRIC_NAMES, outcome_rates
+from mipo_eval.metrics.win_rate import METRIC_NAMES, TIE_CREDIT, Rates, outcome_rates
 from mipo_eval.records import Score, Values
 from mipo_eval.signature import NOTHING, Signature, join
 from mipo_eval.stats.bootstrap import Labels
+from mipo_eval.stats.intervals import RATE
 from mipo_eval.stats.paired import Comparison, compare
+from mipo_eval.stats.sequence import at_any_time, sequence_intervals
 from mipo_eval.verdict import PairVerdict, Verdict, ahead
 
 
@@ -105,10 +107,19 @@ class Balance:
     """Mean rating of the first less that of the second, in points of the scale."""
 
 
-def balance(outcomes: Sequence[PairVerdict], *, groups: Sequence[Hashable | None]) -> Balance:
+def balance(
+    outcomes: Sequence[PairVerdict],
+    *,
+    groups: Sequence[Hashable | None],
+    stopped_early: bool = False,
+) -> Balance:
     """Return what the outcomes, one per item, come to.
 
-    `groups` are the items' prompt groups (and users): what is resampled, and permuted, together.
+    Args:
+        outcomes: of every item, asked about or not.
+        groups: the items' prompt groups (and users): what is resampled, and permuted, together.
+        stopped_early: whether judging could stop when the outcomes told enough; intervals and
+            p-values are then those that hold whenever one stops.
 
     Raises:
         DataError: there are no outcomes, or the lengths differ.
@@ -124,6 +135,8 @@ def balance(outcomes: Sequence[PairVerdict], *, groups: Sequence[Hashable | None
     else:
         reasons = [o.reason for o in outcomes]
         rates = outcome_rates(values, groups=groups, reasons=reasons)
+        if stopped_early:
+            rates = _whenever_stopped(rates, values, groups)
         found = {score.metric: score for score in rates}
         win, half = found[METRIC_NAMES["loss"]], found[METRIC_NAMES["half"]]
         tie, loss = found["tie_rate"], _mirrored(found[METRIC_NAMES["win"]])
@@ -137,11 +150,11 @@ def balance(outcomes: Sequence[PairVerdict], *, groups: Sequence[Hashable | None
         tie=replace(tie, metric="tie_rate"),
         loss=replace(loss, metric="loss_rate"),
         half=replace(half, metric="win_rate_half_ties"),
-        net=_against_zero(leads, groups, 100.0),
+        net=_against_zero(leads, groups, 100.0, stopped_early=stopped_early),
         flips=flips,
         flip_rate=100 * flips / len(asked) if flips is not None and asked else None,
         identical=sum(o.identical for o in outcomes),
-        rating=_against_zero(margins, groups, 4.0),
+        rating=_against_zero(margins, groups, 4.0, stopped_early=stopped_early),
     )
 
 
@@ -155,14 +168,34 @@ def _mirrored(inclusive: Score) -> Score:
     )
 
 
+def _whenever_stopped(
+    rates: Rates, values: Sequence[float | None], groups: Sequence[Hashable | None]
+) -> Rates:
+    """Return win rates and tie rate with confidence sequences for intervals."""
+    credit = np.array([np.nan if value is None else value for value in values])
+    won, tied = 100.0 * (credit > 0.5), credit == 0.5
+    table = np.stack([*(won + tied * worth for worth in TIE_CREDIT.values()), 100.0 * tied], axis=1)
+    table[np.isnan(credit)] = np.nan
+    intervals = sequence_intervals(table, groups, RATE)
+    one, two, three, ties = (
+        replace(score, ci95=ends) for score, ends in zip(rates, intervals, strict=True)
+    )
+    return one, two, three, ties
+
+
 def _against_zero(
-    values: Sequence[float | None], groups: Sequence[Hashable | None], most: float
+    values: Sequence[float | None],
+    groups: Sequence[Hashable | None],
+    most: float,
+    *,
+    stopped_early: bool,
 ) -> Comparison | None:
     """Compare paired differences, of at most so much, with none at all."""
     if all(value is None for value in values):
         return None
     table = np.array([np.nan if value is None else value for value in values])
-    return compare(table, np.where(np.isnan(table), np.nan, 0.0), groups, span=(0.0, most))
+    found = compare(table, np.where(np.isnan(table), np.nan, 0.0), groups, span=(0.0, most))
+    return at_any_time([found], table[:, None], groups, most)[0] if stopped_early else found
 
 
 def panel_outcomes(of_judges: Sequence[Sequence[PairVerdict]], how: Panel) -> list[PairVerdict]:

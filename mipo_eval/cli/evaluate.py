@@ -152,11 +152,11 @@ def complaints(counted: "Iterable[tuple[Judge, int, int]]") -> list[str]:
 def failed_of(score: "Score") -> tuple[int, int]:
     """Return for how many items of a score a call to its judge failed, and of how many."""
     from mipo_eval.judges.judge import CALL_FAILED
+    from mipo_eval.verdict import NOT_NEEDED
 
-    reasons = score.unscored_reasons.items()
-    return sum(n for why, n in reasons if why.startswith(CALL_FAILED)), (
-        score.n or 0
-    ) + score.unscored
+    reasons = score.unscored_reasons
+    failed = sum(n for why, n in reasons.items() if why.startswith(CALL_FAILED))
+    return failed, (score.n or 0) + score.unscored - reasons.get(NOT_NEEDED, 0)
 
 
 def _failed(result: "Result") -> "Iterator[tuple[Judge, int, int]]":

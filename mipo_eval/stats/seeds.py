@@ -67,12 +67,14 @@ class Doubt(NamedTuple):
 
     def p(self, value: float) -> float:
         """Return the two-sided p-value of a value against 0."""
+        return 1.0 if value == 0 else 2 * self.tail(abs(value))
+
+    def tail(self, distance: float) -> float:
+        """Return the p-value of a value so far above what it is tested against."""
         from scipy.special import ndtr
 
-        if value == 0:
-            return 1.0
         with np.errstate(divide="ignore"):
-            return float(2 * ndtr(-abs(value) / np.sqrt(self.variances)).mean())
+            return float(ndtr(-distance / np.sqrt(self.variances)).mean())
 
     def around(self, value: float) -> Interval | None:
         """Return the 95 % interval; None where nothing varies."""
