@@ -118,16 +118,16 @@ def test_no_disagreement_seen_is_not_certainty_and_copies_of_a_prompt_add_nothin
     assert one.kappa_ci95 is not None
     assert one.kappa_ci95[1] == 1
     assert 0.5 < one.kappa_ci95[0] < 0.8  # a disagreement in up to one in six would not be seen
-    labels = ([1, 2, 3, 4, 5, 1, 2, 3], [1, 2, 3, 5, 5, 2, 2, 4])
+    labels = [own * 4 for own in RATINGS]
     alone = agreement(*labels)
-    four = [list(np.repeat(of, 4)) for of in labels]
-    copied = agreement(*four, groups=np.repeat(np.arange(8), 4).tolist())
+    four = [np.repeat(own, 4).tolist() for own in labels]
+    copied = agreement(*four, groups=np.repeat(np.arange(40), 4).tolist())
     assert copied.weighted_kappa_ci95 == pytest.approx(alone.weighted_kappa_ci95, abs=0.02)
-    assert agreement(*four).weighted_kappa_ci95[0] > alone.weighted_kappa_ci95[0] + 0.05
+    assert agreement(*four).weighted_kappa_ci95[0] > alone.weighted_kappa_ci95[0] + 0.02
 
 
 def test_intervals_of_kappa_and_alpha_hold_the_truth() -> None:
-    """200 draws of 30 prompts x 4 that three judges rate with a fifth missing; 95 are nominal."""
+    """100 draws of 30 prompts x 4 that three judges rate with a fifth missing; 95 are nominal."""
     rng = np.random.default_rng(0)
 
     def draw(prompts: int) -> tuple[np.ndarray, list[int]]:
@@ -145,15 +145,14 @@ def test_intervals_of_kappa_and_alpha_hold_the_truth() -> None:
         ]
         return pair, reliability(given, "ordinal", groups)
 
-    true_pair, true_all = both(*draw(20_000))
+    true_pair, true_all = both(*draw(10_000))
     held = np.zeros(3)
-    for _ in range(200):
+    for _ in range(100):
         pair, of_all = both(*draw(30))
         truths = (true_pair.kappa, true_pair.weighted_kappa, true_all.alpha)
         ends = (pair.kappa_ci95, pair.weighted_kappa_ci95, of_all.alpha_ci95)
         held += [low <= truth <= high for truth, (low, high) in zip(truths, ends, strict=True)]
-    assert held.min() >= 182  # 91 %: three standard errors below
-    assert held.max() < 200
+    assert held.min() >= 88  # three standard errors below 95
 
 
 @pytest.mark.parametrize(
