@@ -112,7 +112,9 @@ class AskedAgain(NamedTuple):
         ]
         groups = self.groups()
         replies = [zip(*(said.replies for said in of_pair), strict=True) for of_pair in self.said]
-        units = [(list(unit), group) for of, group in zip(replies, groups, strict=True) for unit in of]
+        units = [
+            (list(unit), group) for of, group in zip(replies, groups, strict=True) for unit in of
+        ]
         own = [group for _, group in units]
         return (
             reliability(verdicts, "ordinal", groups),
@@ -250,11 +252,11 @@ def _read(judge: Judge, pair: TextPair, told: Sequence[tuple[Request, Call]]) ->
     if judge.protocol == "rubric":
         read = [read_rating(call.text, call.status, cut=call.cut) for _, call in told]
         n = len(pair.item.preferences)
-        totals = []
+        totals: list[Total] = []
         for side in (read[:n], read[n:]):
             known = [rating for rating, _ in side if rating is not None]
             totals.append(Total(len(known), sum(known), next((w for _, w in side if w), None)))
-        return Said(from_totals(*totals, n), tuple(rating for rating, _ in read))
+        return Said(from_totals(totals[0], totals[1], n), tuple(rating for rating, _ in read))
     made = []
     for request, call in told:
         if isinstance(request, ChoiceRequest):
@@ -263,4 +265,3 @@ def _read(judge: Judge, pair: TextPair, told: Sequence[tuple[Request, Call]]) ->
             made.append(Choice(judge.key, *pair.key, shown, winner, reason=reason))
     verdict = from_choices(pair.key, made, "both") if made else IDENTICAL
     return Said(verdict, tuple(one.winner and CREDIT[one.winner] for one in made))
-

@@ -1,7 +1,7 @@
 """What asking a judge again shows: its noise, as part of an interval; its drift since it judged."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import nan
 from typing import Any, NamedTuple
@@ -71,7 +71,8 @@ def noise(found: AskedAgain, ties: Ties) -> Noise:
     )
 
 
-class _Wins(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Wins:
     """What verdicts are worth, in percent; NaN for none."""
 
     ties: Ties
@@ -82,11 +83,14 @@ class _Wins(NamedTuple):
         return np.array([worth[one.winner] for one in verdicts])
 
 
+_Worth = Callable[[Sequence[PairVerdict]], Floats]
+
+
 def _margins(verdicts: Sequence[PairVerdict]) -> Floats:
     return np.array([nan if one.margin is None else float(one.margin) for one in verdicts])
 
 
-def _noisy(found: AskedAgain, worth: Any, span: Interval) -> Noisy:
+def _noisy(found: AskedAgain, worth: _Worth, span: Interval) -> Noisy:
     values, groups = worth(found.verdicts), found.groups(asked=False)
     answers = np.array([worth([said.verdict for said in of_pair]) for of_pair in found.said])
     return Noisy(
@@ -160,9 +164,7 @@ def drift(store: Store, judge: Judge, found: AskedAgain, day: Occasion, ties: Ti
     return made
 
 
-def _difference(
-    found: AskedAgain, late: Floats, then: Floats, span: Interval
-) -> Comparison | None:
+def _difference(found: AskedAgain, late: Floats, then: Floats, span: Interval) -> Comparison | None:
     if np.isnan(late - then).all():
         return None
     return compare(late, then, found.groups(), names=("now", "then"), span=span)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from rich.console import RenderableType
+    from rich.text import Text
 
     from mipo_eval.cli.render import Output
     from mipo_eval.judges.again import AskedAgain, Occasion
@@ -175,23 +176,26 @@ def _noise(found: "Noise", judge: str, repeat: int) -> "list[RenderableType]":
 
     times = "once more" if repeat == 1 else f"{repeat} times more"
     title = f"{found.task}: {judge} asked {times} about {found.asked} of {found.win_rate.n} items"
-    columns = ("value [95 %]", "sd between askings", "of its variance (%)")
-    table = Grid("", numbers=columns, wrap=True)
+    table = Grid("[95 % interval]", numbers=("value", "sd", "noise (%)"))
     table.add("win rate (%)", *_cells(found.win_rate, ".1f"))
     if found.rating:
         table.add("rating, in points of 5", *_cells(found.rating, ".2f"))
-    told = "of its variance: the judge's noise as part of what the interval of the value is made of"
-    return [inert(title, "bold"), table, *_same(found, "askings"), inert(told, "dim")]
+    told = [
+        "sd: of one item's value from asking to asking",
+        "noise: the judge's part of the variance that the value's interval is made of",
+    ]
+    lines = (inert(line, "dim") for line in told)
+    return [inert(title, "bold"), table, *_same(found, "in two askings"), *lines]
 
 
-def _cells(found: "Noisy", form: str) -> "list[RenderableType]":
+def _cells(found: "Noisy", form: str) -> "list[str | Text]":
     from mipo_eval.cli.render import estimate
 
-    own, cells = found.noise, [estimate(found.value, found.ci95, form)]
+    value, own = estimate(found.value, found.ci95, form), found.noise
     if own is None:
-        return [*cells, "", ""]
+        return [value, "", ""]
     share = estimate(own.share, own.share_ci95) if own.share is not None else ""
-    return [*cells, estimate(own.sd, own.sd_ci95, form), share]
+    return [value, estimate(own.sd, own.sd_ci95, form), share]
 
 
 def _same(found: "Noise | Drift", when: str) -> "list[RenderableType]":
@@ -203,7 +207,7 @@ def _same(found: "Noise | Drift", when: str) -> "list[RenderableType]":
         for of, own in (("verdicts", found.verdicts), ("replies", found.replies))
         if (said := _reliability(own))
     ]
-    lines = [inert(f"the same in two {when}: {'; '.join(parts)}")] if parts else []
+    lines = [inert(f"the same {when}: {'; '.join(parts)}")] if parts else []
     missing = inert(f"without a verdict: {listed(found.missing)}", "yellow")
     return [*lines, *([missing] if found.missing else [])]
 
@@ -235,7 +239,8 @@ def _drift(found: "Drift", judge: str) -> "list[RenderableType]":
         if own:
             said = f"{own.difference:{form}} {interval(own.ci95, form)}".rstrip()
             parts.append(inert(f"{name}: {said}" + (f", p {p_text(own.p)}" if own.p else "")))
-    parts += _same(found, "days")
+    parts += _same(found, "then and now")
+    parts.append(inert("what changes from asking to asking on one day: judges noise", "dim"))
     parts += [
         inert(f"on {day}: {value:.1f} {interval(past)} changed".replace("  ", " "), "dim")
         for day, value, past in found.earlier

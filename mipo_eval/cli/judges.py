@@ -28,6 +28,7 @@ def judges() -> None:
 judges.add_command(again.noise)
 judges.add_command(again.drift)
 
+
 @judges.command("list")
 @reading
 def list_them(store: "Store", output: "Output") -> None:
@@ -134,7 +135,8 @@ def _together(of: str, found: "Reliability") -> str:
     alpha = number(found.alpha, ".2f", absent="none")
     return (
         f"all together, {of}: Krippendorff's alpha (ordinal) {alpha} "
-        f"{interval(found.alpha_ci95, '.2f')}".rstrip() + f", n {found.n}"
+        f"{interval(found.alpha_ci95, '.2f')}".rstrip()
+        + f", n {found.n}"
     )
 
 

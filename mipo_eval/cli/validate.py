@@ -347,7 +347,9 @@ def _subsets(about: "Quality") -> "Table":
     table = _table("subset", "pairs", "strict", "tie-tolerant", "kappa")
     for name, own in about.subsets.items():
         rates = (_rate(own.strict), _rate(own.tie_tolerant, interval=False))
-        table.add_row(_text(name or "(none)"), str(own.half_ties.n), *rates, _kappa(own, interval=False))
+        table.add_row(
+            _text(name or "(none)"), str(own.half_ties.n), *rates, _kappa(own, interval=False)
+        )
     return table
 
 

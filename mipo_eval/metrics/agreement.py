@@ -190,7 +190,8 @@ class _Shares(NamedTuple):
 _Chance = Callable[[Floats], _Shares]
 
 
-class _Kappa(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Kappa:
     """Of a table (labels, labels) of what the first and the second rater said."""
 
     labels: Sequence[Any]
@@ -208,7 +209,8 @@ class _Kappa(NamedTuple):
         return _Shares(observed / n, expected / n**2, apart)
 
 
-class _Alpha(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Alpha:
     """Of a table (labels, labels) of all pairs of labels within items, each way round."""
 
     labels: Sequence[Any]

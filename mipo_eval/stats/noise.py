@@ -51,7 +51,7 @@ def judge_noise(
     told = counts > 1
     if not told.any():
         return None
-    own = None if groups is None else [groups[row] for row in np.flatnonzero(told)]
+    own = None if groups is None else [groups[row] for row in np.flatnonzero(told).tolist()]
     between = np.nanvar(answers[told], axis=1, ddof=1)
     # The variance is largest where half of the answers are at either end.
     n = int(counts[told].min())
