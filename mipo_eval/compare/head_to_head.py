@@ -14,7 +14,7 @@ from mipo_eval import __version__
 from mipo_eval.compare.entrants import Answer, Entrant, Field, responses_of
 from mipo_eval.errors import ConfigError
 from mipo_eval.judges.judge import Judge
-from mipo_eval.judges.panel import Balance, Panel, balance, panel_outcomes
+from mipo_eval.judges.panel import Balance, Panel, balance, panel_outcomes, sample_balance
 from mipo_eval.judges.run import TextPair, choose, is_open, is_unrated, rate
 from mipo_eval.keys import digest
 from mipo_eval.models.prices import Metered, spending
@@ -134,6 +134,8 @@ class _Sheet:
     protocol: str
     about: Mapping[str, str]
     outcomes: Sequence[PairVerdict]
+    sample: Sequence[Sequence[PairVerdict]] = ()
+    """What each judge says, where they are a sample of judges."""
 
 
 def _ask_to_choose(
@@ -199,12 +201,14 @@ def _sheet(store: Store, judge: Judge, name: str, items: Sequence[Item], texts: 
 def _panel(sheets: Sequence[_Sheet], how: Panel) -> _Sheet:
     names = "+".join(sheet.about["judge"] for sheet in sheets)
     keys = sorted(str(sheet.key) for sheet in sheets)
+    own = [sheet.outcomes for sheet in sheets]
     return _Sheet(
         name=f"panel ({how})",
         key=None,
         protocol="/".join(dict.fromkeys(sheet.protocol for sheet in sheets)),
         about={"judge": names, "panel": how, "panel_key": short(digest(keys))},
-        outcomes=panel_outcomes([sheet.outcomes for sheet in sheets], how),
+        outcomes=panel_outcomes(own, "mean" if how == "sample" else how),
+        sample=own if how == "sample" else (),
     )
 
 
@@ -214,6 +218,8 @@ def _match(contest: Contest, task: str, second: Entrant, sheet: _Sheet, answers:
     items = [field.entries[row][1] for row in rows]
     outcomes = [sheet.outcomes[row] for row in rows]
     groups = [Crossed(item.group, item.user_id) for item in items]
+    sample = [[of[row] for row in rows] for of in sheet.sample]
+    found = sample_balance(sample, groups=groups) if sample else balance(outcomes, groups=groups)
     return Match(
         task=task,
         first=first,
@@ -221,7 +227,7 @@ def _match(contest: Contest, task: str, second: Entrant, sheet: _Sheet, answers:
         judge=sheet.name,
         judge_key=sheet.key,
         protocol=sheet.protocol,
-        balance=balance(outcomes, groups=groups),
+        balance=found,
         signature=join(
             suite=field.suite,
             items=short(digest([item.key for item in items])),
