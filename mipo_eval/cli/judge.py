@@ -317,7 +317,9 @@ def _remarks(matches: "Sequence[Match]") -> "list[Text]":
     if any(mark_of(net) == "*" for net in nets):
         legend.append("* told apart at 5 %")
     if any(match.judge == "panel (sample)" for match in matches):
-        legend.append("panel (sample): mean over judges; the interval is for other judges like them")
+        legend.append(
+            "panel (sample): mean over judges; the interval is for other judges like them"
+        )
     if any(net.p_adjusted is not None for net in nets):
         legend.append("p: corrected for the number of opponents (Holm)")
     if legend:

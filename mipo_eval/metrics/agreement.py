@@ -265,17 +265,18 @@ def _coefficient(
         return Coefficient(None, None)
     ratio = found.observed / found.expected
     apart = (tables * found.distances).sum(axis=(1, 2)) / tables.sum(axis=(1, 2))
-    seen, span = estimates(apart[which][:, None], groups), (0.0, float(found.distances.max()))
+    seen = estimates(apart[which][:, None], groups)
     degrees = float(seen.degrees[0])
     if math.isnan(degrees):
         return Coefficient(1 - ratio, None)
     if ratio == 0:
-        most = constant_interval(0.0, degrees + 1, span)[1]
+        most = constant_interval(0.0, degrees + 1, (0.0, float(found.distances.max())))[1]
         return Coefficient(1.0, (max(-1.0, 1 - most / found.expected), 1.0))
     without = np.array([_ratio(chance(total - table)) for table in tables])
     moved = np.where(np.isnan(without), 0.0, len(which) * (ratio - without))[which]
     # What disagrees seldom is not taken for more than it shows, as with rates.
-    rare = rare_variances(apart[which][:, None], seen, span) - seen.errors**2
+    widest = (0.0, float(apart.max()))
+    rare = rare_variances(apart[which][:, None], seen, widest) - seen.errors**2
     variance = estimates(moved[:, None], groups).errors ** 2 + rare / found.expected**2
     reach = min(float(t_quantile(degrees)) * math.sqrt(variance[0]) / ratio, 50.0)
     low, high = 1 - ratio * math.exp(reach), 1 - ratio * math.exp(-reach)

@@ -125,7 +125,9 @@ def test_noise_is_part_of_the_interval(
     fickle = Fickle()
     with OpenAIServer(fickle) as server:
         about = judged(capsys, server, runs, "rubric")
-        (found,) = run(capsys, "judges", "noise", *about, "--repeat", "1", "--share", "0.5")["noise"]
+        (found,) = run(capsys, "judges", "noise", *about, "--repeat", "1", "--share", "0.5")[
+            "noise"
+        ]
         # First good is ahead by a point, then behind by two: sd 3 / sqrt(2), and of wins 100 / it.
         assert found["asked"] == 10
         assert found["rating_difference"]["sd_between_askings"]["value"] == pytest.approx(4.5**0.5)
