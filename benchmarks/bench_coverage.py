@@ -220,9 +220,7 @@ def noisy(
     answers = 100.0 * (rng.random((len(chance), repeats + 1)) < chance[:, None])
     labels = np.repeat(np.arange(prompts), each)
     asked = rng.permutation(len(chance))[: len(chance) // 4]
-    found = judge_noise(
-        answers[asked], labels[asked].tolist(), answers[:, 0], labels.tolist(), (0.0, 100.0)
-    )
+    found = judge_noise(answers[asked], labels[asked].tolist(), answers[:, 0], labels.tolist())
     return noise_truth(firm, each), {"share": found and found.share_ci95}
 
 

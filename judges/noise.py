@@ -97,7 +97,7 @@ def _noisy(found: AskedAgain, worth: _Worth, span: Interval) -> Noisy:
         value=float(np.nanmean(values)),
         ci95=intervals_in(values[:, None], groups, span)[0],
         n=int((~np.isnan(values)).sum()),
-        noise=judge_noise(answers, found.groups(), values, groups, span),
+        noise=judge_noise(answers, found.groups(), values, groups),
     )
 
 

@@ -179,7 +179,7 @@ def _noise(found: "Noise", judge: str, repeat: int) -> "list[RenderableType]":
     table = Grid("[95 % interval]", numbers=("value", "sd", "noise (%)"))
     table.add("win rate (%)", *_cells(found.win_rate, ".1f"))
     if found.rating:
-        table.add("rating, in points of 5", *_cells(found.rating, ".2f"))
+        table.add("rating difference", *_cells(found.rating, ".2f"))
     told = [
         "sd: of one item's value from asking to asking",
         "noise: the judge's part of the variance that the value's interval is made of",
@@ -229,12 +229,14 @@ def _drift(found: "Drift", judge: str) -> "list[RenderableType]":
 
     title = f"{found.task}: {judge} asked again on {found.day} about {found.asked} items"
     share, ends = changed(found.verdicts)
-    kinds = ", ".join(f"{n} x {_in_words(change)}" for change, n in found.changes.items())
+    ranked = sorted(found.changes.items(), key=lambda change: -change[1])
+    kinds = ", ".join(f"{n} x {_in_words(change)}" for change, n in ranked)
     line = inert("verdicts that changed (%): ").append_text(estimate(share, ends))
-    parts: list[RenderableType] = [inert(title, "bold"), line.append(f"  {kinds}".rstrip())]
+    told = line.append(f": {kinds}" if kinds else "")
+    parts: list[RenderableType] = [inert(title, "bold"), told]
     for name, own, form in (
-        ("win rate now less then, in points", found.win_rate, "+.1f"),
-        ("rating now less then, in points of 5", found.rating, "+.2f"),
+        ("win rate, now less then (points)", found.win_rate, "+.1f"),
+        ("rating, now less then (points of 5)", found.rating, "+.2f"),
     ):
         if own:
             said = f"{own.difference:{form}} {interval(own.ci95, form)}".rstrip()
@@ -252,4 +254,4 @@ def _drift(found: "Drift", judge: str) -> "list[RenderableType]":
 
 def _in_words(change: str) -> str:
     before, after = change.split(" to ")
-    return f"{_WORDS[before]} then, {_WORDS[after]} now"
+    return f"{_WORDS[before]}, now {_WORDS[after]}"

@@ -102,14 +102,16 @@ def _agreement_tables(found: "Agreements") -> "list[RenderableType]":
 
     labels = list(dict.fromkeys(j.label for one in found.pairs for j in (one.first, one.second)))
     place = {label: str(place) for place, label in enumerate(labels, 1)}
-    columns = ("judges", "of", "same (%)", "kappa", "weighted", "n", "order")
+    ordered = ["order"] if any(one.order is not None for one in found.pairs) else []
+    columns = ("judges", "of", "same (%)", "kappa", "weighted", "n", *ordered)
     table = Grid(numbers=columns, wrap=True)
     for one in found.pairs:
-        pair, order = f"{place[one.first.label]}-{place[one.second.label]}", one.order
+        pair = f"{place[one.first.label]}-{place[one.second.label]}"
+        order = [number(one.order, "+.2f") for _ in ordered]
         for of, own in (("ratings", one.ratings), ("verdicts", one.verdicts)):
             if own.n:
-                table.add(pair, of, *_agreed(own), str(own.n), number(order, "+.2f"))
-                pair, order = "", None
+                table.add(pair, of, *_agreed(own), str(own.n), *order)
+                pair, order = "", [""] * len(ordered)
     told = [
         "kappa: Cohen's, agreement beyond chance; weighted: quadratically, near misses count less",
         *(_together(of, own) for of, own in found._asdict().items() if of != "pairs" and own.n),
@@ -118,11 +120,11 @@ def _agreement_tables(found: "Agreements") -> "list[RenderableType]":
     return [*(inert(f"{place[label]} {label}") for label in labels), table, *lines]
 
 
-def _agreed(found: "Agreement") -> "list[Text]":
-    from mipo_eval.cli.render import estimate
+def _agreed(found: "Agreement") -> "list[str | Text]":
+    from mipo_eval.cli.render import estimate, number
 
     return [
-        estimate(found.share, found.share_ci95),
+        number(found.share),
         estimate(found.kappa, found.kappa_ci95, ".2f"),
         estimate(found.weighted_kappa, found.weighted_kappa_ci95, ".2f"),
     ]

@@ -33,7 +33,7 @@ class JudgeNoise:
 
 
 def judge_noise(
-    answers: Floats, groups: Labels, values: Floats, all_groups: Labels, span: Interval
+    answers: Floats, groups: Labels, values: Floats, all_groups: Labels
 ) -> JudgeNoise | None:
     """Return the noise in a mean over items, from some of them that were asked about again.
 
@@ -42,7 +42,6 @@ def judge_noise(
         groups: one label for each of these items, see `bootstrap.Dependence`.
         values: (items,) of all items, as first asked; NaN is left out.
         all_groups: one label for each of all items.
-        span: lowest and highest value an item can have.
 
     Returns:
         None where not one item has two answers.
@@ -53,12 +52,13 @@ def judge_noise(
         return None
     own = None if groups is None else [groups[row] for row in np.flatnonzero(told).tolist()]
     between = np.nanvar(answers[told], axis=1, ddof=1)
-    # The variance is largest where half of the answers are at either end.
-    n = int(counts[told].min())
-    most = (span[1] - span[0]) ** 2 * (n // 2) * (n - n // 2) / (n * (n - 1))
     noise = float(between.mean())
-    # As rates in percent of the most there can be: an interval that holds near both ends.
-    rate = rate_intervals(100 * between[:, None] / most, own)[0]
+    # As rates in percent of the most there can be: an interval that holds near both ends. The most
+    # is where half of the answers are at either end of values that vary as much as all items do.
+    n = int(counts[told].min())
+    halves = (n // 2) * (n - n // 2) / (n * (n - 1))
+    most = max(float(between.max()), 4 * halves * float(np.nanvar(values)))
+    rate = rate_intervals(100 * between[:, None] / most, own)[0] if most else None
     ends = rate and (rate[0] * most / 100, rate[1] * most / 100)
     whole = estimates(values, all_groups)
     variance = float(whole.items[0] * whole.errors[0] ** 2)

@@ -5,7 +5,6 @@ import pytest
 
 from mipo_eval.stats.noise import judge_noise
 
-RATE = (0.0, 100.0)
 NAN = float("nan")
 
 
@@ -13,7 +12,7 @@ def test_by_hand() -> None:
     """Four of eight items asked again: once twice 100, once 0 and 100, once without an answer."""
     values = np.array([100.0, 0, 100, 100, 0, 0, 100, 0])
     answers = np.array([[100, 100, 100], [0, 100, 100], [100, NAN, 100], [100, NAN, NAN]])
-    found = judge_noise(answers, None, values, None, RATE)
+    found = judge_noise(answers, None, values, None)
     assert found is not None
     assert found.items == 3
     noise = (0 + 10_000 / 3 + 0) / 3
@@ -27,7 +26,7 @@ def test_by_hand() -> None:
 
 def test_a_judge_that_never_changes_its_mind_is_not_known_to_be_without_noise() -> None:
     values = np.tile([100.0, 0.0], 50)
-    found = judge_noise(np.repeat(values[:20, None], 3, axis=1), None, values, None, RATE)
+    found = judge_noise(np.repeat(values[:20, None], 3, axis=1), None, values, None)
     assert found is not None
     assert (found.sd, found.share) == (0, 0)
     assert found.share_ci95 is not None
@@ -38,11 +37,11 @@ def test_a_judge_that_never_changes_its_mind_is_not_known_to_be_without_noise() 
 
 def test_where_nothing_can_be_told() -> None:
     once = np.array([[100.0, NAN], [NAN, 0.0]])
-    assert judge_noise(once, None, np.array([100.0, 0.0]), None, RATE) is None
-    alike = judge_noise(np.full((2, 2), 100.0), None, np.full(4, 100.0), None, RATE)
+    assert judge_noise(once, None, np.array([100.0, 0.0]), None) is None
+    alike = judge_noise(np.full((2, 2), 100.0), None, np.full(4, 100.0), None)
     assert alike is not None
     assert (alike.sd, alike.share, alike.share_ci95) == (0, None, None)
-    of_one = judge_noise(np.array([[0.0, 100.0]]), ["p"], np.array([0.0, 100]), ["p"] * 2, RATE)
+    of_one = judge_noise(np.array([[0.0, 100.0]]), ["p"], np.array([0.0, 100]), ["p"] * 2)
     assert of_one is not None
     assert (of_one.sd_ci95, of_one.share) == (None, None)
 
@@ -65,9 +64,7 @@ def test_the_intervals_hold_the_truth(firm: float, repeats: int) -> None:
         own = chances(rng, 60).ravel()
         answers = 100.0 * (rng.random((240, repeats + 1)) < own[:, None])
         labels, asked = np.repeat(np.arange(60), 4), rng.permutation(240)[:60]
-        found = judge_noise(
-            answers[asked], labels[asked].tolist(), answers[:, 0], labels.tolist(), RATE
-        )
+        found = judge_noise(answers[asked], labels[asked].tolist(), answers[:, 0], labels.tolist())
         assert found is not None
         ends = (found.share_ci95 or (0, 0), found.sd_ci95 or (0, 0))
         truths = (truth, noise**0.5)
