@@ -1,10 +1,10 @@
-"""`mipo-eval judges list|agreement|family|correct|noise|drift`: judges, looked at themselves."""
+"""`mipo-eval judges list|agreement|family|correct`: the judges of a store, looked at themselves."""
 
 from typing import TYPE_CHECKING
 
 import click
 
-from mipo_eval.cli import again, options
+from mipo_eval.cli import options
 from mipo_eval.cli.options import reading
 
 if TYPE_CHECKING:
@@ -22,11 +22,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def judges() -> None:
-    """List judges, compare them with each other, correct win rates, ask them again."""
-
-
-judges.add_command(again.noise)
-judges.add_command(again.drift)
+    """List judges, compare them with each other, correct win rates by human labels."""
 
 
 @judges.command("list")
