@@ -134,9 +134,12 @@ def _asked(
 
     output = Output(as_json=given["as_json"])
     sample = Sample(given["share"], given["seed"])
+    Store.open(given["store"], mode="read").close()  # to open it for writing would make one
     with Store.open(given["store"]) as store:
         run = find_run(store, given["run"])
         other = find_run(store, given["against"]) if given["against"] else None
+        if other and other.run_id == run.run_id:
+            raise ConfigError("--against names RUN itself: nothing to compare")
         judge = _judge(store, run, given)
         asked = ask_again(store, judge, (run, other), occasions, sample, output)
         yield output, store, judge, asked
