@@ -242,7 +242,7 @@ async def _ask(
 def _on(judge: Judge, request: Request, occasion: Occasion) -> Request:
     if occasion == FIRST:
         return request
-    again = Again(request.key(judge.backend.identity), occasion.name)
+    again = Again(request.original_key(judge.backend.identity), occasion.name)
     sampling = replace(request.sampling, seed=request.sampling.seed + occasion.seed)
     return replace(request, again=again, sampling=sampling)
 

@@ -77,8 +77,12 @@ class Request:
 
     def key(self, identity: Mapping[str, str]) -> str:
         """Return the ledger key: the digest of the full request to the backend `identity`."""
+        return digest(["again", *self.again]) if self.again else self.original_key(identity)
+
+    def original_key(self, identity: Mapping[str, str]) -> str:
+        """Return the key of the first asking: of the request itself, or of what it repeats."""
         if self.again:
-            return digest(["again", *self.again])
+            return self.again.first
         return digest({"backend": dict(identity), **self.to_json()})
 
 
