@@ -269,7 +269,7 @@ def agreement_table(now: Snapshot, suite: str) -> pd.DataFrame:
     """
     runs = list({run.run_id: run for run, _ in now.scores if run.suite == suite}.values())
     try:
-        found = agreements(now.store, runs, now.judges)
+        found = agreements(now.store, runs, now.judges).pairs
     except MipoEvalError:  # fewer than two judges, or nothing that two of them judged
         found = []
     lines = [

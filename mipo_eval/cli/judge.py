@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from string import ascii_uppercase
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mipo_eval.compare.examples import Contrast, Gap, Opinion
     from mipo_eval.compare.head_to_head import Contest, Match
     from mipo_eval.judges.judge import Judge, Protocol
+    from mipo_eval.judges.panel import Panel
     from mipo_eval.records import Item, Run, Score
     from mipo_eval.stats.paired import Comparison
     from mipo_eval.store.engine import Store
@@ -44,8 +45,9 @@ _LETTERS = 240
 )
 @click.option(
     "--panel",
-    type=click.Choice(["mean", "majority"]),
-    help="Also what all judges say together.",
+    type=click.Choice(["mean", "majority", "sample"]),
+    help="Also what all judges say together of each item; sample: what judges like these say on "
+    "average, with intervals for other judges too.",
 )
 @options.margin_option
 @click.option(
@@ -67,7 +69,7 @@ _LETTERS = 240
 def judge(  # noqa: PLR0913 - one parameter per flag
     entrants: tuple[str, ...],
     protocol: "Protocol | None",
-    panel: Literal["mean", "majority"] | None,
+    panel: "Panel | None",
     store: str,
     *,
     margin: float | None,
@@ -364,6 +366,10 @@ def _remarks(matches: "Sequence[Match]") -> "list[Text]":
     legend = []
     if any(mark_of(net) == "*" for net in nets):
         legend.append("* told apart at 5 %")
+    if any(match.judge == "panel (sample)" for match in matches):
+        legend.append(
+            "panel (sample): mean over judges; the interval is for other judges like them"
+        )
     if any(net.p_adjusted is not None for net in nets):
         legend.append("p: corrected for the number of opponents (Holm)")
     if legend:

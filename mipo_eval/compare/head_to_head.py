@@ -15,7 +15,7 @@ from mipo_eval.compare.entrants import Answer, Entrant, Field, responses_of
 from mipo_eval.compare.sequence import Stopped, Stopping, judge_until_decided
 from mipo_eval.errors import ConfigError
 from mipo_eval.judges.judge import Judge
-from mipo_eval.judges.panel import Balance, Panel, balance, panel_outcomes
+from mipo_eval.judges.panel import Balance, Panel, balance, panel_outcomes, sample_balance
 from mipo_eval.judges.run import TextPair, choose, is_open, is_unrated, rate
 from mipo_eval.keys import digest
 from mipo_eval.models.prices import Metered, spending
@@ -155,6 +155,8 @@ class _Sheet:
     outcomes: Sequence[PairVerdict]
     stopped: Mapping[str, Stopped] | None = None
     """By task, where judging could stop early."""
+    sample: Sequence[Sequence[PairVerdict]] = ()
+    """What each judge says, where they are a sample of judges."""
 
 
 def _ask(
@@ -255,12 +257,14 @@ def _sheet(
 def _panel(sheets: Sequence[_Sheet], how: Panel) -> _Sheet:
     names = "+".join(sheet.about["judge"] for sheet in sheets)
     keys = sorted(str(sheet.key) for sheet in sheets)
+    own = [sheet.outcomes for sheet in sheets]
     return _Sheet(
         name=f"panel ({how})",
         key=None,
         protocol="/".join(dict.fromkeys(sheet.protocol for sheet in sheets)),
         about={"judge": names, "panel": how, "panel_key": short(digest(keys))},
-        outcomes=panel_outcomes([sheet.outcomes for sheet in sheets], how),
+        outcomes=panel_outcomes(own, "mean" if how == "sample" else how),
+        sample=own if how == "sample" else (),
     )
 
 
@@ -272,6 +276,12 @@ def _match(contest: Contest, task: str, second: Entrant, sheet: _Sheet, answers:
     groups = [Crossed(item.group, item.user_id) for item in items]
     stopped = sheet.stopped[task] if sheet.stopped else None
     margin = "" if contest.margin is None else f"/{contest.margin:g}"
+    sample = [[of[row] for row in rows] for of in sheet.sample]
+    found = (
+        sample_balance(sample, groups=groups)
+        if sample
+        else balance(outcomes, groups=groups, stopped_early=stopped is not None)
+    )
     return Match(
         task=task,
         first=first,
@@ -279,7 +289,7 @@ def _match(contest: Contest, task: str, second: Entrant, sheet: _Sheet, answers:
         judge=sheet.name,
         judge_key=sheet.key,
         protocol=sheet.protocol,
-        balance=balance(outcomes, groups=groups, stopped_early=stopped is not None),
+        balance=found,
         signature=join(
             suite=field.suite,
             items=short(digest([item.key for item in items])),

@@ -205,6 +205,12 @@ def test_three_judges_and_their_panel(
         assert (panel["judge"], panel["wins"]) == ("panel (majority)", N)
         assert "panel:majority" in panel["signature"]
         assert panel["judge_key"] is None
+        *single, sample = run(capsys, *argv, "--panel", "sample")["matches"]
+        mean = sum(match["win_rate"]["value"] for match in single) / len(single)
+        assert sample["win_rate"]["value"] == pytest.approx(mean)
+        assert sample["judge"] == "panel (sample)"
+        # Judges that contradict each other say nothing of what a fourth would say.
+        assert sample["win_rate"]["ci95"] == [0, 100]
         document = run(capsys, *argv[:-2], "--panel", "mean")
         assert document["matches"][-1]["ties"] == N
     assert main([*files, "--judge", "checker", "--panel", "mean"]) == 2

@@ -378,7 +378,7 @@ def test_several_judges_stand_side_by_side(
     with Store.open(str(own), mode="read") as store:
         now = Snapshot(store)
         runs = [run for run in list_runs(store) if run.suite == "tea"]
-        told = agreements(store, runs, now.judges)  # what `judges agreement` says
+        told = agreements(store, runs, now.judges).pairs  # what `judges agreement` says
         (apart,) = (one for one in told if one.verdicts.n)
         assert 0 < (apart.verdicts.kappa or 0) < 1
         assert apart.verdicts.n == 4 * N_ITEMS
