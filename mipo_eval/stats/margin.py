@@ -16,7 +16,7 @@ import numpy as np
 from mipo_eval.errors import ConfigError
 from mipo_eval.stats.bootstrap import Floats, Interval
 from mipo_eval.stats.estimates import Estimates
-from mipo_eval.stats.intervals import rare_variances
+from mipo_eval.stats.intervals import Side, rare_variances, sides, variance_at
 from mipo_eval.stats.seeds import SeedSpread
 
 Finding = Literal["equivalent", "not below", "not above"]
@@ -79,14 +79,6 @@ def within(evidence: Sequence[Evidence | None], margin: float) -> list[Within | 
     return found
 
 
-class _Side(NamedTuple):
-    """The part of item differences on one side of 0, as sizes."""
-
-    mean: float
-    square: float
-    """Mean of the squares."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FixedEvidence:
     """Evidence of a number of items that was settled beforehand."""
@@ -98,8 +90,8 @@ class FixedEvidence:
     alike: bool
     """Whether all groups show the same difference."""
     n: int
-    gains: _Side
-    losses: _Side
+    gains: Side
+    losses: Side
     widest: float | None
     """The largest difference an item can have, where that is known."""
     seeds: SeedSpread
@@ -114,7 +106,7 @@ class FixedEvidence:
         """Return the p-value of "the difference is at least `bound`"."""
         return self._p(-self.difference, -bound, (self.losses, self.gains))
 
-    def _p(self, seen: float, bound: float, sides: tuple[_Side, _Side]) -> float | None:
+    def _p(self, seen: float, bound: float, sides: tuple[Side, Side]) -> float | None:
         if math.isnan(self.degrees) or (self.alike and self.widest is None):
             return None
         if seen <= bound:
@@ -134,22 +126,14 @@ class FixedEvidence:
 
         return float(stdtr(self.degrees, -distance / math.sqrt(variance)))
 
-    def _at_bound(self, seen: float, bound: float, sides: tuple[_Side, _Side]) -> float:
-        """Return by how much the variance at the bound is larger than the one that was seen.
-
-        One loss in 200 shows little spread; were losses as frequent as the bound has it, there
-        would be more. So gains are made rarer and losses more frequent by one factor until their
-        mean is the bound (a score test; for wins and losses it is nearly Tango's of 1998).
-        """
+    def _at_bound(self, seen: float, bound: float, sides: tuple[Side, Side]) -> float:
+        """Return by how much the variance at the bound is larger than the one that was seen."""
         if self.widest is None or self.alike:
             return 1.0
-        up, down = (
-            side if side.mean > 0 else _Side(self.widest / self.n, self.widest**2 / self.n)
-            for side in sides
-        )
-        factor = (-bound + math.sqrt(bound**2 + 4 * up.mean * down.mean)) / (2 * down.mean)
-        there = up.square / factor + down.square * factor - bound**2
-        return max(1.0, there / (sides[0].square + sides[1].square - seen**2))
+        distance, share = np.array(self.widest), np.array(1 / self.n)
+        above, below = (side.at_least(distance, share) for side in sides)
+        there = float(variance_at(np.array(bound), above, below))
+        return max(1.0, there / float(sides[0].square + sides[1].square - seen**2))
 
 
 def fixed_evidence(
@@ -172,10 +156,7 @@ def fixed_evidence(
     variances = means.errors**2
     if widest is not None:
         variances = rare_variances(differences, means, (-widest, widest))
-    sides = [
-        (np.nanmean(part, axis=0).tolist(), np.nanmean(part**2, axis=0).tolist())
-        for part in (np.maximum(differences, 0.0), np.maximum(-differences, 0.0))
-    ]
+    gains, losses = sides(differences)
     return [
         FixedEvidence(
             difference=float(means.means[k]),
@@ -183,8 +164,8 @@ def fixed_evidence(
             degrees=float(means.degrees[k]),
             alike=bool(means.errors[k] == 0),
             n=int(means.items[k]),
-            gains=_Side(sides[0][0][k], sides[0][1][k]),
-            losses=_Side(sides[1][0][k], sides[1][1][k]),
+            gains=Side(gains.mean[k], gains.square[k]),
+            losses=Side(losses.mean[k], losses.square[k]),
             widest=widest,
             seeds=seeds,
             pair=pair,
