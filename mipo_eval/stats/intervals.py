@@ -68,6 +68,8 @@ def constant_interval(value: float, n_groups: float, span: Interval) -> Interval
 
 RATE = (0.0, 100.0)
 """The span of a rate in percent."""
+SHARE = (0.0, 1.0)
+"""The span of a share, or of a similarity."""
 NET = (-100.0, 100.0)
 """The span of a net win rate."""
 
@@ -113,7 +115,12 @@ def span_intervals(values: ArrayLike, groups: Labels, span: Interval) -> list[In
     """
     table = as_table(values)
     found = estimates(table, groups)
-    reach = t_quantile(found.degrees) * np.sqrt(rare_variances(table, found, span))
+    return spanned(found, rare_variances(table, found, span), span)
+
+
+def spanned(found: Estimates, variances: Floats, span: Interval) -> list[Interval | None]:
+    """Return Student's intervals from (columns,) variances, as `span_intervals` does."""
+    reach = t_quantile(found.degrees) * np.sqrt(variances)
     intervals: list[Interval | None] = []
     for mean, half, error, degrees in zip(
         found.means.tolist(),

@@ -20,7 +20,7 @@ from mipo_eval.metrics.diversity import (
     similarity,
     unit_vectors,
 )
-from mipo_eval.metrics.self_bleu import number_words
+from mipo_eval.metrics.words import number_words
 
 
 def words_of(texts):
