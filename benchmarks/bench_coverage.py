@@ -167,6 +167,58 @@ def corrected(rng: np.random.Generator, *, prompts: int, each: int) -> tuple[flo
     }
 
 
+@lru_cache(maxsize=8)
+def tastes(rng_seed: int, topics: int) -> Floats:
+    """Return (topics, words) frequencies: a few of 300 words, which are common or rare."""
+    rng = np.random.default_rng(rng_seed)
+    found = rng.gamma(0.1, size=(topics, 300)) / np.arange(1, 301)
+    return np.cumsum(found / found.sum(axis=1, keepdims=True), axis=1)
+
+
+def written(rng: np.random.Generator, labels: Sequence[Crossed]) -> list[str]:
+    """Return texts of 8 to 24 words, of which a third each is the prompt's, the user's, its own."""
+    known = tastes(0, 2000)
+    topics: dict[tuple[str, Hashable], int] = defaultdict(lambda: int(rng.integers(len(known))))
+    found = []
+    for i, label in enumerate(labels):
+        own = [topics["prompt", label.prompt], topics["user", label.user], topics["text", i]]
+        at = rng.integers(3, size=rng.integers(8, 25))
+        words = [np.searchsorted(known[own[k]], rng.random()) for k in at.tolist()]
+        found.append(" ".join(f"w{word}" for word in words))
+    return found
+
+
+def diversities(texts: Sequence[str], labels: Sequence[Crossed]) -> dict[str, Score]:
+    """Return Self-BLEU and what else tells of diversity, by metric; 20 texts at a time."""
+    found = [
+        self_bleu_score(texts, groups=labels, tokenize="none"),
+        *diversity_scores(texts, labels, size=20, draws=40, tokenize="none"),
+        *same_prompt_scores(texts, labels, tokenize="none"),
+    ]
+    return {score.metric: score for score in found}
+
+
+@cache
+def expected(labels: tuple[Crossed, ...], metric: str) -> float:
+    """Return what a measure is on average over very many sets of so many such texts."""
+    rng = np.random.default_rng(1)
+    drawn = [diversities(written(rng, labels), labels)[metric].value for _ in range(1_000)]
+    return float(np.mean([value for value in drawn if value is not None]))
+
+
+def diverse(
+    rng: np.random.Generator, *, labels: tuple[Crossed, ...], metric: str
+) -> tuple[float, Intervals]:
+    """Texts of prompts and users."""
+    texts = written(rng, labels)
+    score = diversities(texts, labels)[metric]
+    found: dict[str, Interval | None] = {"jackknife": score.ci95}
+    if metric == "self_bleu_4":
+        values = self_bleu(texts, tokenize="none").per_text
+        found["other texts as fixed"] = mean_intervals(values, labels)[0]
+    return expected(labels, metric), found
+
+
 def users_again(rng: np.random.Generator, *, users: int, each: int) -> Mapping[str, bool]:
     """Two equal methods on prompts that come once and users who come back, each with a taste."""
     by = np.repeat(np.arange(users), each)
