@@ -11,15 +11,18 @@ stands what others do: rows as if they were independent, prompts alone, items of
 import argparse
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from itertools import combinations
 
 import numpy as np
 from scipy.special import ndtr, ndtri
 
 from mipo_eval.judges.correction import prediction_powered, rogan_gladen
+from mipo_eval.metrics.diversity import diversity_scores, same_prompt_scores
+from mipo_eval.metrics.self_bleu import self_bleu, self_bleu_score
+from mipo_eval.records import Score
 from mipo_eval.stats import (
     Crossed,
     adjust,
@@ -36,6 +39,15 @@ from mipo_eval.stats.bootstrap import Floats, Interval
 from mipo_eval.stats.significance import step_down
 
 LOW, HIGH, MOST = 93.0, 97.0, 6.5
+DIVERSITY = (
+    "self_bleu_4",
+    "self_bleu_4_fixed",
+    "distinct_1_fixed",
+    "distinct_2_fixed",
+    "pairwise_similarity_fixed",
+    "self_bleu_4_same_prompt",
+    "self_bleu_4_same_prompt_fixed",
+)
 
 Intervals = Mapping[str, Interval | None]
 
@@ -167,21 +179,21 @@ def corrected(rng: np.random.Generator, *, prompts: int, each: int) -> tuple[flo
     }
 
 
-@lru_cache(maxsize=8)
-def tastes(rng_seed: int, topics: int) -> Floats:
-    """Return (topics, words) frequencies: a few of 300 words, which are common or rare."""
-    rng = np.random.default_rng(rng_seed)
-    found = rng.gamma(0.1, size=(topics, 300)) / np.arange(1, 301)
+@cache
+def tastes() -> Floats:
+    """Return (topics, words) summed frequencies: a few of 300 words each, common or rare ones."""
+    found = np.random.default_rng(0).gamma(0.1, size=(2000, 300)) / np.arange(1, 301)
     return np.cumsum(found / found.sum(axis=1, keepdims=True), axis=1)
 
 
 def written(rng: np.random.Generator, labels: Sequence[Crossed]) -> list[str]:
     """Return texts of 8 to 24 words, of which a third each is the prompt's, the user's, its own."""
-    known = tastes(0, 2000)
+    known = tastes()
     topics: dict[tuple[str, Hashable], int] = defaultdict(lambda: int(rng.integers(len(known))))
     found = []
     for i, label in enumerate(labels):
-        own = [topics["prompt", label.prompt], topics["user", label.user], topics["text", i]]
+        user = ("lone", i) if label.user is None else ("user", label.user)
+        own = [topics["prompt", label.prompt], topics[user], topics["text", i]]
         at = rng.integers(3, size=rng.integers(8, 25))
         words = [np.searchsorted(known[own[k]], rng.random()) for k in at.tolist()]
         found.append(" ".join(f"w{word}" for word in words))
@@ -199,24 +211,24 @@ def diversities(texts: Sequence[str], labels: Sequence[Crossed]) -> dict[str, Sc
 
 
 @cache
-def expected(labels: tuple[Crossed, ...], metric: str) -> float:
-    """Return what a measure is on average over very many sets of so many such texts."""
+def expected(labels: tuple[Crossed, ...]) -> Mapping[str, float]:
+    """Return what each measure is on average over very many sets of so many such texts."""
     rng = np.random.default_rng(1)
-    drawn = [diversities(written(rng, labels), labels)[metric].value for _ in range(1_000)]
-    return float(np.mean([value for value in drawn if value is not None]))
+    drawn = [diversities(written(rng, labels), labels) for _ in range(1_000)]
+    return {name: float(np.mean([one[name].value or 0.0 for one in drawn])) for name in drawn[0]}
 
 
-def diverse(
-    rng: np.random.Generator, *, labels: tuple[Crossed, ...], metric: str
-) -> tuple[float, Intervals]:
-    """Texts of prompts and users."""
-    texts = written(rng, labels)
-    score = diversities(texts, labels)[metric]
-    found: dict[str, Interval | None] = {"jackknife": score.ci95}
-    if metric == "self_bleu_4":
-        values = self_bleu(texts, tokenize="none").per_text
-        found["other texts as fixed"] = mean_intervals(values, labels)[0]
-    return expected(labels, metric), found
+def diverse(rng: np.random.Generator, *, labels: tuple[Crossed, ...]) -> tuple[float, Intervals]:
+    """Texts of prompts and users; all measures at once, so each interval is about its truth."""
+    texts, truths = written(rng, labels), expected(labels)
+    found = {name: score.ci95 for name, score in diversities(texts, labels).items()}
+    values = self_bleu(texts, tokenize="none").per_text
+    found["self_bleu_4, others fixed"] = mean_intervals(values, labels)[0]
+    return 0.0, {
+        name: interval and (interval[0] - truth, interval[1] - truth)
+        for name, interval in found.items()
+        for truth in [truths[name.removesuffix(", others fixed")]]
+    }
 
 
 def users_again(rng: np.random.Generator, *, users: int, each: int) -> Mapping[str, bool]:
@@ -313,6 +325,7 @@ def coverages() -> Iterator[Coverage]:
             draw=partial(corrected, prompts=prompts, each=each),
             ours=("PPI++", "Rogan-Gladen"),
         )
+    yield from of_texts()
     for seeds in (2, 3, 5):
         for seed_sd in (0.0, 0.1, 0.5):
             for what, draw in (("mean", seeds_mean), ("difference", seeds_difference)):
@@ -321,6 +334,22 @@ def coverages() -> Iterator[Coverage]:
                     draw=partial(draw, seeds=seeds, seed_sd=seed_sd),
                     ours=("seeds and items",),
                 )
+
+
+def of_texts() -> Iterator[Coverage]:
+    """Yield every kind of texts."""
+    for name, labels in (
+        ("60 texts", [Crossed(i, None) for i in range(60)]),
+        ("24 texts", [Crossed(i, None) for i in range(24)]),
+        ("20 prompts x 5", [Crossed(i // 5, None) for i in range(100)]),
+        ("24 users x 4 prompts of their own", [Crossed(i, i // 4) for i in range(96)]),
+        ("15 prompts and 8 users crossed", [Crossed(i // 8, i % 8) for i in range(120)]),
+    ):
+        yield Coverage(
+            name=f"diversity of {name}",
+            draw=partial(diverse, labels=tuple(labels)),
+            ours=DIVERSITY,
+        )
 
 
 def findings() -> Iterator[Found]:
@@ -381,7 +410,7 @@ def cover(case: Coverage, simulations: int, seed: int) -> bool:
         refused = simulations - len(held)
         told = f"   refused {refused}" if refused else ""
         width = float(np.median(widths[method]))
-        print(f"  {method:24} {coverage:5.1f} %   width {width:8.3f}  {mark}{told}")
+        print(f"  {method:30} {coverage:5.1f} %   width {width:8.3f}  {mark}{told}")
     return good
 
 

@@ -117,7 +117,7 @@ def distinct(grams: Sequence[Ints], subsets: Subsets) -> Figure:
         lost = subsets.table(of_types[alone // groups] * groups + alone % groups, None, kind)
         gone = subsets.table(of * groups + own, None, kind)
         without.append(ratio(n_types[:, None] - lost, n[:, None] - gone).mean(axis=0))
-    return Figure(float(ratio(n_types * 1.0, n * 1.0).mean()), without)
+    return Figure(float(ratio(n_types.astype(float), n.astype(float)).mean()), without)
 
 
 class UnitVector(NamedTuple):
@@ -152,9 +152,10 @@ def similarity(vectors: Sequence[UnitVector], subsets: Subsets) -> Figure:
     words, weights = (np.concatenate(of) for of in zip(*parts, strict=True))
     base = int(words.max(initial=0)) + 1
     cells, each = np.unique(np.repeat(subsets.ids, sizes) * base + words, return_inverse=True)
-    totals, of_cells = np.bincount(each, weights), cells // base
-    squares = np.bincount(of_cells, totals**2, len(subsets))
-    used = np.bincount(subsets.ids, sizes > 0, len(subsets))
+    totals, of_cells = np.bincount(each, weights).astype(np.float64), cells // base
+    squares = np.bincount(of_cells, totals**2, len(subsets)).astype(np.float64)
+    has = (sizes > 0).astype(np.float64)
+    used = np.bincount(subsets.ids, has, len(subsets)).astype(np.float64)
     without = []
     for kind in subsets.kinds:
         own, groups = np.repeat(kind, sizes), int(kind.max()) + 1
@@ -163,7 +164,7 @@ def similarity(vectors: Sequence[UnitVector], subsets: Subsets) -> Figure:
         # |t - s|^2 = |t|^2 - 2 t . s + |s|^2, for the sum s of a group's vectors
         less = 2 * totals[cell] * sums - sums**2
         rest = squares[:, None] - subsets.table(of_cells[cell] * groups + held % groups, less, kind)
-        gone = subsets.table(subsets.ids * groups + kind, (sizes > 0) * 1.0, kind)
+        gone = subsets.table(subsets.ids * groups + kind, has, kind)
         without.append(_of_pairs(rest, used[:, None] - gone).mean(axis=0))
     return Figure(float(_of_pairs(squares, used).mean()), without)
 
@@ -173,7 +174,7 @@ def _of_pairs(squares: Floats, used: Floats) -> Floats:
     return ratio(squares - used, np.maximum(used * (used - 1), 0.0))
 
 
-def draw_subsets(n_texts: int, size: int, draws: int, seed: int) -> list[Index]:
+def draw_subsets(n_texts: int, size: int, draws: int, seed: int = 0) -> list[Index]:
     """Return (draws) sets of `size` different positions; a single one where nothing can vary.
 
     They are dealt like cards: none is in a second set before as many as can be were in a first.
@@ -198,7 +199,6 @@ def diversity_scores(
     *,
     size: int = FIXED_SIZE,
     draws: int = DRAWS,
-    seed: int = 0,
     reasons: Reasons = None,
     tokenize: Tokenize = "13a",
 ) -> list[Score]:
@@ -221,14 +221,12 @@ def diversity_scores(
     unscored = count_reasons(absent, reasons, "diversity")
     present = np.array([why is None for why in absent])
     kinds = Dependence.of(groups, len(texts)).kinds(present)
-    subsets = Subsets.of(draw_subsets(int(present.sum()), size, draws, seed), kinds)
+    subsets = Subsets.of(draw_subsets(int(present.sum()), size, draws), kinds)
     # Only what was drawn is split into words, and only once.
     drawn = set(subsets.texts.tolist())
     kept = (texts[i] or "" for i in np.flatnonzero(present).tolist())
     words = number_words((t if i in drawn else "" for i, t in enumerate(kept)), tokenize)
-    blank = Score(
-        metric="", value=None, n=0, unscored_reasons=unscored, signature=join()
-    )
+    blank = Score(metric="", value=None, n=0, unscored_reasons=unscored, signature=join())
     made = join(texts=size, draws=len(subsets))
     figures = {
         "self_bleu_4": subsets.self_bleu(words),
@@ -250,9 +248,7 @@ def _valued(score: Score, figure: Figure, subsets: Subsets, n: int) -> Score:
     if np.isnan(figure.value):
         return replace(score, unscored_reasons={**score.unscored_reasons, "too few words": n})
     found = jackknifed(figure.value, subsets.kinds, figure.without)
-    return replace(
-        score, value=figure.value, n=n, ci95=spanned(found, found.errors**2, SHARE)[0]
-    )
+    return replace(score, value=figure.value, n=n, ci95=spanned(found, found.errors**2, SHARE)[0])
 
 
 _PAIRS = 4_000
@@ -263,7 +259,6 @@ def same_prompt_scores(
     texts: Sequence[str | None],
     groups: Sequence[Hashable | None],
     *,
-    seed: int = 0,
     reasons: Reasons = None,
     tokenize: Tokenize = "13a",
 ) -> list[Score]:
@@ -291,7 +286,7 @@ def same_prompt_scores(
     # What the caller knows is about absent responses: one without another keeps our reason.
     told = reasons and [own if gone else None for own, gone in zip(reasons, missing, strict=True)]
     places = np.cumsum(compared) - 1
-    drawn = [places[pair] for pair in _pairs(prompts, np.random.default_rng(seed))]
+    drawn = [places[pair] for pair in _pairs(prompts, np.random.default_rng(0))]
     subsets = Subsets.of(drawn, Dependence.of(groups, len(texts)).kinds(compared))
     kept = (texts[i] or "" for i in np.flatnonzero(compared).tolist())
     fixed = Score(

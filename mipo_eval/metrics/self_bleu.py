@@ -21,7 +21,7 @@ from mipo_eval.metrics.aggregate import NO_SCORE, Reasons, count_reasons, same_l
 from mipo_eval.metrics.words import Ints, Tokenize, number_words
 from mipo_eval.records import Score
 from mipo_eval.signature import join
-from mipo_eval.stats.bootstrap import Dependence, Floats, Labels, cluster_ids, ratio
+from mipo_eval.stats.bootstrap import Dependence, Floats, Interval, Labels, cluster_ids, ratio
 from mipo_eval.stats.estimates import jackknifed
 from mipo_eval.stats.intervals import SHARE, rare_variances, spanned
 
@@ -56,7 +56,7 @@ def _window_keys(words: Ints, width: int) -> Keys:
 
 def runs(values: Ints) -> tuple[Ints, Ints]:
     """Return where each run of equal neighbours starts, and how long it is."""
-    starts = np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]]))
+    starts = np.flatnonzero(np.concatenate([[len(values) > 0], values[1:] != values[:-1]]))
     return starts, np.diff(starts, append=len(values))
 
 
@@ -96,9 +96,7 @@ def _clipped(held: _Holders) -> Ints:
     best = np.repeat(np.maximum.reduceat(counts, held.starts), held.sizes)
     is_best = counts == best
     holders = np.repeat(np.add.reduceat(is_best, held.starts, dtype=np.int64), held.sizes)
-    second = np.repeat(
-        np.maximum.reduceat(np.where(is_best, 0, counts), held.starts), held.sizes
-    )
+    second = np.repeat(np.maximum.reduceat(np.where(is_best, 0, counts), held.starts), held.sizes)
     return np.where(is_best & (holders == 1), second, counts)
 
 
@@ -307,10 +305,11 @@ def self_bleu_of_words(
 ) -> tuple[Floats, list[Floats]]:
     """Return BLEU of each text against all others (of its group), and means without some of them.
 
-    Texts are as of `number_words`, options as of `self_bleu`; without `group_ids`, (texts,)
-    numbers, all are one group.
-
     Args:
+        texts: as of `number_words`.
+        max_order: as of `self_bleu`.
+        smoothing: as of `self_bleu`.
+        group_ids: (texts,) numbers of the groups in which texts are compared; None: all with all.
         kinds: (texts,) numbers of the texts that are left out together, one array per kind.
 
     Returns:
@@ -335,9 +334,7 @@ def self_bleu_of_words(
             apart = numbers + groups[part][text_ids] * (int(numbers.max()) + 1)
             numbers = np.unique(np.where(numbers > 0, apart, -1), return_inverse=True)[1].ravel()
         own = [ids[part] for ids in kinds]
-        matched[part], found = leave_one_out_matches(
-            numbers, text_ids, len(part), max_order, own
-        )
+        matched[part], found = leave_one_out_matches(numbers, text_ids, len(part), max_order, own)
         for every, one in zip(lost, found, strict=True):
             every.append(one._replace(texts=part[one.texts]))
     closest = _closest(lengths, groups, np.arange(len(lengths)))
@@ -498,10 +495,11 @@ def self_bleu_score(
     same_length("texts", len(texts), "reasons", reasons)
     name = "self_bleu_4_same_prompt" if within_groups else "self_bleu_4"
     present, ids = _compared(texts, groups if within_groups else None)
-    why = [(reasons[i] if reasons else None) if t is None else NO_OTHER for i, t in enumerate(texts)]
-    here = set(present.tolist())
-    absent = [None if i in here else NO_SCORE for i in range(len(texts))]
-    kinds = Dependence.of(groups, len(texts)).kinds(np.isin(np.arange(len(texts)), present))
+    why = [
+        (reasons[i] if reasons else None) if t is None else NO_OTHER for i, t in enumerate(texts)
+    ]
+    has = np.isin(np.arange(len(texts)), present)
+    kinds = Dependence.of(groups, len(texts)).kinds(has)
     words = number_words([texts[i] or "" for i in present], tokenize)
     values, without = self_bleu_of_words(words, group_ids=ids, kinds=kinds)
     found = jackknifed(float(values.mean()), kinds, without)
@@ -509,7 +507,7 @@ def self_bleu_score(
         metric=name,
         value=float(found.means[0]),
         n=len(present),
-        unscored_reasons=count_reasons(absent, why, name),
+        unscored_reasons=count_reasons([None if h else NO_SCORE for h in has], why, name),
         ci95=spanned(found, rare_variances(values[:, None], found, SHARE), SHARE)[0],
         signature=join(
             tok=tokenize,
@@ -518,3 +516,44 @@ def self_bleu_score(
             texts=sum(text is not None for text in texts),
         ),
     )
+
+
+class Change(NamedTuple):
+    """Self-BLEU of two runs over the items that both answered."""
+
+    before: float
+    after: float
+    ci95: Interval | None
+    """Of after minus before, for other texts like these."""
+    n: int
+
+
+def self_bleu_change(
+    before: Sequence[str | None],
+    after: Sequence[str | None],
+    *,
+    groups: Labels = None,
+    within_groups: bool = False,
+    tokenize: Tokenize = "13a",
+) -> Change:
+    """Return how Self-BLEU-4 differs between two runs' responses to the same items.
+
+    Options are those of `self_bleu_score`.
+
+    Raises:
+        DataError: fewer than two items (of a prompt) have both, or the lengths differ.
+    """
+    same_length("before", len(before), "after", after)
+    both = [a and b for a, b in zip(before, after, strict=True)]
+    present, ids = _compared(both, groups if within_groups else None)
+    has = np.isin(np.arange(len(both)), present)
+    kinds = Dependence.of(groups, len(both)).kinds(has)
+    means, left = [], []
+    for texts in (before, after):
+        words = number_words([texts[i] or "" for i in present], tokenize)
+        values, without = self_bleu_of_words(words, group_ids=ids, kinds=kinds)
+        means.append(float(values.mean()))
+        left.append(without)
+    apart = [late - early for early, late in zip(*left, strict=True)]
+    found = jackknifed(means[1] - means[0], kinds, apart)
+    return Change(means[0], means[1], spanned(found, found.errors**2, (-1.0, 1.0))[0], len(present))

@@ -9,7 +9,7 @@ words where its dictionary is installed, `char` takes every character.
 import re
 from array import array
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import cache, lru_cache, partial
 from importlib.util import find_spec
 from inspect import unwrap
@@ -39,7 +39,7 @@ _SCRIPTS = {
 """What is written without spaces, by what it takes."""
 _LETTER = re.compile(r"[^\W\d_]")
 _ENOUGH = 1 / 4
-"""Share of letters from which on a script decides; a Chinese one says as much as some Latin ones."""
+"""Share of letters from which on a script decides; a Chinese one says as much as two others."""
 _SOME = 1 / 10
 """Share of these from which on there is a second script among them."""
 
@@ -65,7 +65,7 @@ def _sacrebleu(name: str) -> Callable[[str], list[str]]:
     from sacrebleu.tokenizers.tokenizer_re import TokenizerRegexp
 
     # What is measured several times is split once. sacreBLEU would remember 65,536 texts, twice.
-    kind: Any = _get_tokenizer(name)  # type: ignore[no-untyped-call]
+    kind: Any = _get_tokenizer(name)
     whole, parts = kind(), TokenizerRegexp()  # type: ignore[no-untyped-call]
     if name in {"13a", "zh"}:
         whole._post_tokenizer = partial(unwrap(TokenizerRegexp.__call__), parts)

@@ -140,10 +140,12 @@ def jackknifed(value: float, kinds: Sequence[Index], without: Sequence[Floats]) 
         without: per kind (groups,) the figure of the other items alone.
     """
     error, degrees = np.array([np.nan]), np.array([np.nan])
-    if all(len(figures) > 1 and not np.isnan(figures).any() for figures in without):
-        variance, degrees = _of_kinds(
-            [_pulled(value, one, _shares(ids)) for one, ids in zip(without, kinds, strict=True)]
-        )
+    # Of two users who cross with prompts one alone may leave nothing to compare: then it is about
+    # other prompts with these users.
+    told = [k for k, one in enumerate(without[:2]) if len(one) > 1 and not np.isnan(one).any()]
+    used = told[:1] if len(told) < min(len(kinds), 2) else range(len(kinds))
+    if told:
+        variance, degrees = _of_kinds([_pulled(value, without[k], _shares(kinds[k])) for k in used])
         error = np.sqrt(np.where(variance > (_ALIKE * abs(value)) ** 2, variance, 0.0))
     return Estimates(np.array([value]), error, degrees, np.array([len(kinds[0])]))
 
