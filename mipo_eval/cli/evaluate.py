@@ -67,7 +67,7 @@ def evaluate_asked(asked: EvaluationOptions, store: "Store", output: "Output") -
 
 def word_lines(scores: "Iterable[Score]") -> list[str]:
     """Return a line for each task whose texts are no words with spaces between them."""
-    found = {score.task: score.signature.parts.get("tok", "13a") for score in scores}
+    found = {score.task: tok for score in scores if (tok := score.signature.parts.get("tok"))}
     lines = {
         "zh": "takes every Chinese character for a word",
         "ja-mecab": "finds Japanese words",

@@ -18,7 +18,8 @@ import numpy as np
 
 from mipo_eval.errors import DataError
 from mipo_eval.metrics.aggregate import Reasons, count_reasons, same_length
-from mipo_eval.metrics.self_bleu import NO_OTHER, runs, self_bleu_of_words, self_bleu_score
+from mipo_eval.metrics.matches import runs
+from mipo_eval.metrics.self_bleu import NO_OTHER, self_bleu_of_words, self_bleu_score
 from mipo_eval.metrics.words import Ints, Tokenize, number_words
 from mipo_eval.records import Score
 from mipo_eval.signature import join
