@@ -59,6 +59,8 @@ class Doubt(NamedTuple):
 
     variances: Floats
     """(draws,) what its variance could be, given what was seen."""
+    degrees: float
+    """Satterthwaite's degrees of freedom of items and seeds together."""
 
     @property
     def error(self) -> float:
@@ -116,9 +118,12 @@ class SeedSpread:
         # degrees of freedom apart would tell nothing, four together do.
         free, each = self.degrees[several], self.degrees[several] + 1
         spread = float((self.between[several] * each * free).sum() / free.sum())
-        scaled = spread * float((1 / each).sum()) * _inverse_chi_squared(1, float(free.sum()))
+        seen, own = spread * float((1 / each).sum()), float(free.sum())
+        scaled = seen * _inverse_chi_squared(1, own)
         seeds = np.maximum(scaled - float(self.noise[several].sum()), 0.0)
-        return Doubt(variance * _inverse_chi_squared(0, float(degrees)) + seeds)
+        both = variance**2 / degrees + seen**2 / own
+        together = (variance + seen) ** 2 / both if both else degrees
+        return Doubt(variance * _inverse_chi_squared(0, float(degrees)) + seeds, together)
 
 
 @lru_cache(maxsize=64)
