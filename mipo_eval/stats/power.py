@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mipo_eval.errors import ConfigError
+from mipo_eval.stats.seeds import Doubt, inverse_chi_squared
 
 _ERRORS = 200
 """Sizes that an error is taken to have, each as likely as the others."""
@@ -84,18 +85,22 @@ class Design:
     def detectable(self, n_items: int, n_seeds: int = 1) -> float:
         """Return the smallest difference the design detects with these numbers.
 
-        The variance between seeds is told by the seeds alone: two of each method leave two degrees
-        of freedom. With one seed each, the methods are those checkpoints.
+        How much seeds differ is told by the seeds alone, less what items explain of it: two of each
+        method leave two degrees of freedom. With one seed each, methods are those checkpoints.
         """
         if n_items < 1 or n_seeds < 1:
             raise ConfigError(f"{n_items} items and {n_seeds} seeds: both must be at least 1")
-        items = self.item_variance() / n_items
-        seeds = 2 * self.seed_sd**2 / n_seeds if n_seeds > 1 else 0.0
-        inverse = seeds**2 / (2 * n_seeds - 2) if seeds else 0.0
+        items, degrees = self.item_variance() / n_items, math.inf
         if self.items_per_group is not None:
-            inverse += items**2 / max(n_items / self.items_per_group - 1, 1.0)
-        degrees = round((items + seeds) ** 2 / inverse, 3) if inverse else math.inf
-        return _reach(self.alpha, self.power, degrees) * math.sqrt(items + seeds)
+            degrees = max(n_items / self.items_per_group - 1, 1.0)
+        error = math.sqrt(items)
+        if n_seeds > 1:
+            spread = items + 2 * self.seed_sd**2 / n_seeds
+            scaled = spread * inverse_chi_squared(1, 2 * n_seeds - 2)
+            own = inverse_chi_squared(0, degrees) if degrees < math.inf else 1.0
+            doubt = Doubt(items * own + np.maximum(scaled - items, 0.0))
+            error, degrees = doubt.error, doubt.degrees
+        return _reach(self.alpha, self.power, round(degrees, 3)) * error
 
     def items_needed(self, difference: float, n_seeds: int = 1) -> int | None:
         """Return the items needed to detect `difference`.
