@@ -25,7 +25,7 @@ from mipo_eval.records import Score
 from mipo_eval.signature import join
 from mipo_eval.stats.bootstrap import Dependence, Floats, Index, Labels, cluster_ids, ratio
 from mipo_eval.stats.estimates import jackknifed
-from mipo_eval.stats.intervals import SHARE, spanned
+from mipo_eval.stats.intervals import share_interval
 
 FIXED_SIZE = 80
 """Texts per subset: what the paper's smallest suite (84 items) has."""
@@ -249,7 +249,7 @@ def _valued(score: Score, figure: Figure, subsets: Subsets, n: int) -> Score:
     if np.isnan(figure.value):
         return replace(score, unscored_reasons={**score.unscored_reasons, "too few words": n})
     found = jackknifed(figure.value, subsets.kinds, figure.without)
-    return replace(score, value=figure.value, n=n, ci95=spanned(found, found.errors**2, SHARE)[0])
+    return replace(score, value=figure.value, n=n, ci95=share_interval(found, found.errors**2))
 
 
 _PAIRS = 4_000

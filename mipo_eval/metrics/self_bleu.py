@@ -20,7 +20,7 @@ from mipo_eval.records import Score
 from mipo_eval.signature import join
 from mipo_eval.stats.bootstrap import Dependence, Floats, Interval, Labels, cluster_ids, ratio
 from mipo_eval.stats.estimates import jackknifed
-from mipo_eval.stats.intervals import SHARE, rare_variances, spanned
+from mipo_eval.stats.intervals import SHARE, rare_variances, share_interval, spanned
 
 Smoothing = Literal["exp", "method1"]
 
@@ -325,7 +325,7 @@ def self_bleu_score(
         value=float(found.means[0]),
         n=len(present),
         unscored_reasons=count_reasons([None if h else NO_SCORE for h in has], why, name),
-        ci95=spanned(found, rare_variances(values[:, None], found, SHARE), SHARE)[0],
+        ci95=share_interval(found, rare_variances(values[:, None], found, SHARE)),
         signature=join(
             tok=tokenize,
             smooth="exp",

@@ -138,6 +138,23 @@ def spanned(found: Estimates, variances: Floats, span: Interval) -> list[Interva
     return intervals
 
 
+def share_interval(found: Estimates, variances: Floats) -> Interval | None:
+    """Return the 95 % interval of one share between 0 and 1, from its variance.
+
+    Student's on the scale of log-odds: it stays within 0 and 1, and near either end what is drawn
+    again lies more to the one side, as the interval does.
+    """
+    from scipy.special import expit, logit
+
+    value, error, degrees = (float(of[0]) for of in (found.means, found.errors, found.degrees))
+    if np.isnan(degrees):
+        return None
+    if error == 0:
+        return constant_interval(value, degrees + 1, SHARE)
+    reach = float(t_quantile(degrees)) * float(np.sqrt(variances[0])) / (value * (1 - value))
+    return float(expit(logit(value) - reach)), float(expit(logit(value) + reach))
+
+
 def intervals_in(values: ArrayLike, groups: Labels, span: Interval | None) -> list[Interval | None]:
     """Return the 95 % interval of every column's mean, as what is known of its ends asks for."""
     if span == RATE:
