@@ -32,7 +32,7 @@ FIXED_SIZE = 80
 DRAWS = 100
 
 
-class Figure(NamedTuple):
+class SubsetMean(NamedTuple):
     """A mean over subsets of texts; NaN where it is not defined."""
 
     value: float
@@ -68,11 +68,11 @@ class Subsets:
         shape = len(self), int(kind.max()) + 1
         return np.bincount(cells, weights, shape[0] * shape[1]).reshape(shape).astype(np.float64)
 
-    def self_bleu(self, words: Sequence[Ints]) -> Figure:
+    def self_bleu(self, words: Sequence[Ints]) -> SubsetMean:
         """Return Self-BLEU-4 of the subsets' texts; `words` of every text, as are the others'."""
         texts = [words[i] for i in self.texts.tolist()]
         values, without = self_bleu_of_words(texts, group_ids=self.ids, kinds=self.kinds)
-        return Figure(float(values.mean()), without)
+        return SubsetMean(float(values.mean()), without)
 
 
 def ngrams(words: Sequence[Ints], n: int) -> list[Ints]:
@@ -90,7 +90,7 @@ def ngrams(words: Sequence[Ints], n: int) -> list[Ints]:
     return grams
 
 
-def distinct(grams: Sequence[Ints], subsets: Subsets) -> Figure:
+def distinct(grams: Sequence[Ints], subsets: Subsets) -> SubsetMean:
     """Return the share of different n-grams among all of a subset, 0-1; higher is diverse.
 
     Args:
@@ -118,7 +118,7 @@ def distinct(grams: Sequence[Ints], subsets: Subsets) -> Figure:
         lost = subsets.table(of_types[alone // groups] * groups + alone % groups, None, kind)
         gone = subsets.table(of * groups + own, None, kind)
         without.append(ratio(n_types[:, None] - lost, n[:, None] - gone).mean(axis=0))
-    return Figure(float(ratio(n_types.astype(float), n.astype(float)).mean()), without)
+    return SubsetMean(float(ratio(n_types.astype(float), n.astype(float)).mean()), without)
 
 
 class UnitVector(NamedTuple):
@@ -138,7 +138,7 @@ def unit_vectors(words: Sequence[Ints]) -> list[UnitVector]:
     return found
 
 
-def similarity(vectors: Sequence[UnitVector], subsets: Subsets) -> Figure:
+def similarity(vectors: Sequence[UnitVector], subsets: Subsets) -> SubsetMean:
     """Return the mean cosine between the word counts of two different texts, 0-1.
 
     Exact over all pairs in linear time: with unit vectors u_i, the sum over pairs of u_i . u_j is
@@ -167,7 +167,7 @@ def similarity(vectors: Sequence[UnitVector], subsets: Subsets) -> Figure:
         rest = squares[:, None] - subsets.table(of_cells[cell] * groups + held % groups, less, kind)
         gone = subsets.table(subsets.ids * groups + kind, has, kind)
         without.append(_of_pairs(rest, used[:, None] - gone).mean(axis=0))
-    return Figure(float(_of_pairs(squares, used).mean()), without)
+    return SubsetMean(float(_of_pairs(squares, used).mean()), without)
 
 
 def _of_pairs(squares: Floats, used: Floats) -> Floats:
@@ -244,7 +244,7 @@ def diversity_scores(
     return found
 
 
-def _valued(score: Score, figure: Figure, subsets: Subsets, n: int) -> Score:
+def _valued(score: Score, figure: SubsetMean, subsets: Subsets, n: int) -> Score:
     """Return a score of `n` items with its value and interval; without, where it is not defined."""
     if np.isnan(figure.value):
         return replace(score, unscored_reasons={**score.unscored_reasons, "too few words": n})
