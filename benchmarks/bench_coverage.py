@@ -1,6 +1,6 @@
 """How often the statistics are right, by simulation.
 
-    python benchmarks/bench_coverage.py [--simulations 2000] [--only WORD]
+    python -m benchmarks.bench_coverage [--simulations 2000] [--only WORD]
 
 Every case draws items whose dependence is known. An interval should hold the truth in 95 of 100
 draws: 93 to 97 is right, more is named conservative, less fails. A test of what is not there should
@@ -11,18 +11,16 @@ stands what others do: rows as if they were independent, prompts alone, items of
 import argparse
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from itertools import combinations
 
 import numpy as np
 from scipy.special import ndtr, ndtri
 
+from benchmarks.drawn_texts import DIVERSITY, diverse
 from mipo_eval.judges.correction import prediction_powered, rogan_gladen
-from mipo_eval.metrics.diversity import diversity_scores, same_prompt_scores
-from mipo_eval.metrics.self_bleu import self_bleu, self_bleu_score
-from mipo_eval.records import Score
 from mipo_eval.stats import (
     Crossed,
     adjust,
@@ -40,15 +38,6 @@ from mipo_eval.stats.power import Design
 from mipo_eval.stats.significance import step_down
 
 LOW, HIGH, MOST, PROMISED = 93.0, 97.0, 6.5, 2.0
-DIVERSITY = (
-    "self_bleu_4",
-    "self_bleu_4_fixed",
-    "distinct_1_fixed",
-    "distinct_2_fixed",
-    "pairwise_similarity_fixed",
-    "self_bleu_4_same_prompt",
-    "self_bleu_4_same_prompt_fixed",
-)
 
 Intervals = Mapping[str, Interval | None]
 
@@ -177,58 +166,6 @@ def corrected(rng: np.random.Generator, *, prompts: int, each: int) -> tuple[flo
         "people alone": rate_intervals(
             [[np.nan if told is None else 100 * told] for told in human], labels
         )[0],
-    }
-
-
-@cache
-def tastes() -> Floats:
-    """Return (topics, words) summed frequencies: a few of 300 words each, common or rare ones."""
-    found = np.random.default_rng(0).gamma(0.1, size=(2000, 300)) / np.arange(1, 301)
-    return np.cumsum(found / found.sum(axis=1, keepdims=True), axis=1)
-
-
-def written(rng: np.random.Generator, labels: Sequence[Crossed]) -> list[str]:
-    """Return texts of 8 to 24 words, of which a third each is the prompt's, the user's, its own."""
-    known = tastes()
-    topics: dict[tuple[str, Hashable], int] = defaultdict(lambda: int(rng.integers(len(known))))
-    found = []
-    for i, label in enumerate(labels):
-        user = ("lone", i) if label.user is None else ("user", label.user)
-        own = [topics["prompt", label.prompt], topics[user], topics["text", i]]
-        at = rng.integers(3, size=rng.integers(8, 25))
-        words = [np.searchsorted(known[own[k]], rng.random()) for k in at.tolist()]
-        found.append(" ".join(f"w{word}" for word in words))
-    return found
-
-
-def diversities(texts: Sequence[str], labels: Sequence[Crossed]) -> dict[str, Score]:
-    """Return Self-BLEU and what else tells of diversity, by metric; 20 texts at a time."""
-    found = [
-        self_bleu_score(texts, groups=labels, tokenize="none"),
-        *diversity_scores(texts, labels, size=20, draws=40, tokenize="none"),
-        *same_prompt_scores(texts, labels, tokenize="none"),
-    ]
-    return {score.metric: score for score in found}
-
-
-@cache
-def expected(labels: tuple[Crossed, ...]) -> Mapping[str, float]:
-    """Return what each measure is on average over very many sets of so many such texts."""
-    rng = np.random.default_rng(1)
-    drawn = [diversities(written(rng, labels), labels) for _ in range(1_000)]
-    return {name: float(np.mean([one[name].value or 0.0 for one in drawn])) for name in drawn[0]}
-
-
-def diverse(rng: np.random.Generator, *, labels: tuple[Crossed, ...]) -> tuple[float, Intervals]:
-    """Texts of prompts and users; all measures at once, so each interval is about its truth."""
-    texts, truths = written(rng, labels), expected(labels)
-    found = {name: score.ci95 for name, score in diversities(texts, labels).items()}
-    values = self_bleu(texts, tokenize="none").per_text
-    found["self_bleu_4, others fixed"] = mean_intervals(values, labels)[0]
-    return 0.0, {
-        name: interval and (interval[0] - truth, interval[1] - truth)
-        for name, interval in found.items()
-        for truth in [truths[name.removesuffix(", others fixed")]]
     }
 
 
