@@ -253,8 +253,8 @@ def planned_seeds(rng: np.random.Generator, *, seeds: int, seed_sd: float) -> Ma
     labels, names = groups_of(50, 4), ["a", "b"]
     seen = compare_all(seeded(rng, methods=2, seeds=seeds, seed_sd=seed_sd), names, labels)
     design = Design(
-        sd_first=0.7 / np.sqrt(seeds),
-        sd_second=0.7 / np.sqrt(seeds),
+        sd_first=0.7,
+        sd_second=0.7,
         seed_sd=seed_sd,
         items_per_group=4,
     )

@@ -86,11 +86,12 @@ class Design:
         """Return the smallest difference the design detects with these numbers.
 
         How much seeds differ is told by the seeds alone, less what items explain of it: two of each
-        method leave two degrees of freedom. With one seed each, methods are those checkpoints.
+        method leave two degrees of freedom. On an item seeds are as much alike as methods are, so
+        what is each one's own averages out. With one seed each, methods are those checkpoints.
         """
         if n_items < 1 or n_seeds < 1:
             raise ConfigError(f"{n_items} items and {n_seeds} seeds: both must be at least 1")
-        items, degrees = self.item_variance() / n_items, math.inf
+        items, degrees = self.item_variance() / (n_items * n_seeds), math.inf
         if self.items_per_group is not None:
             degrees = max(n_items / self.items_per_group - 1, 1.0)
         error = math.sqrt(items)
