@@ -68,6 +68,8 @@ def constant_interval(value: float, n_groups: float, span: Interval) -> Interval
 
 RATE = (0.0, 100.0)
 """The span of a rate in percent."""
+SHARE = (0.0, 1.0)
+"""The span of a share, or of a similarity."""
 NET = (-100.0, 100.0)
 """The span of a net win rate."""
 
@@ -193,6 +195,43 @@ def _reached(seen: Floats, above: Side, below: Side, reach: Floats, room: Floats
         refuted = middle >= reach * np.sqrt(np.fmax(variance, least))
         outside, inside = np.where(refuted, middle, outside), np.where(refuted, inside, middle)
     return outside
+
+
+def spanned(found: Estimates, variances: Floats, span: Interval) -> list[Interval | None]:
+    """Return Student's intervals from (columns,) variances that are known, kept within a span."""
+    reach = t_quantile(found.degrees) * np.sqrt(variances)
+    intervals: list[Interval | None] = []
+    for mean, half, error, degrees in zip(
+        found.means.tolist(),
+        reach.tolist(),
+        found.errors.tolist(),
+        found.degrees.tolist(),
+        strict=True,
+    ):
+        if np.isnan(degrees):
+            intervals.append(None)
+        elif error == 0:
+            intervals.append(constant_interval(mean, degrees + 1, span))
+        else:
+            intervals.append((max(mean - half, span[0]), min(mean + half, span[1])))
+    return intervals
+
+
+def share_interval(found: Estimates, variances: Floats) -> Interval | None:
+    """Return the 95 % interval of one share between 0 and 1, from its variance.
+
+    Student's on the scale of log-odds: it stays within 0 and 1, and near either end what is drawn
+    again lies more to the one side, as the interval does.
+    """
+    from scipy.special import expit, logit
+
+    value, error, degrees = (float(of[0]) for of in (found.means, found.errors, found.degrees))
+    if np.isnan(degrees):
+        return None
+    if error == 0:
+        return constant_interval(value, degrees + 1, SHARE)
+    reach = float(t_quantile(degrees)) * float(np.sqrt(variances[0])) / (value * (1 - value))
+    return float(expit(logit(value) - reach)), float(expit(logit(value) + reach))
 
 
 def intervals_in(values: ArrayLike, groups: Labels, span: Interval | None) -> list[Interval | None]:

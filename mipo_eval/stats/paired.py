@@ -252,14 +252,14 @@ def _compare_chunk(
                 p_sign=float(p_signs[k]),
                 p=None if math.isnan(p) else p,
                 effect_size=None if math.isnan(effects[k]) else float(effects[k]),
-                detectable=_detectable(error, None if doubt else float(means.degrees[k])),
+                detectable=_detectable(error, doubt.degrees if doubt else float(means.degrees[k])),
                 evidence=evidence[k],
             )
         )
     return found, by_t
 
 
-def _detectable(error: float, degrees: float | None) -> float | None:
+def _detectable(error: float, degrees: float) -> float | None:
     """Return the smallest difference that is found; None where the items show no spread."""
     return detectable_from_error(error, degrees) if error > 0 else None
 
