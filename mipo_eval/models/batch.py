@@ -36,6 +36,7 @@ from mipo_eval.models.gemini import GeminiBackend, config_of, contents_of, read_
 from mipo_eval.models.openai import OpenAIBackend, read_completion
 from mipo_eval.models.prices import NOT_ASKED, Budget, Usage
 from mipo_eval.models.server import Found, ServedBackend, Trouble, clean, status_kind
+from mipo_eval.models.told import fields, json_of, word
 
 if TYPE_CHECKING:
     import openai
@@ -355,32 +356,43 @@ class OpenAIBatchBackend(BatchBackend["openai.AsyncOpenAI", "Batch"], OpenAIBack
 
     async def _lines(self, client: "openai.AsyncOpenAI", file: str) -> list[dict[str, Any]]:
         content = (await self.mapped(client.files.content(file))).content
-        try:
-            return [json.loads(line) for line in content.splitlines() if line.strip()]
-        except ValueError:
-            raise Trouble("bad_reply", f"file {file} is not JSONL", again=True) from None
+        written = [line for line in content.splitlines() if line.strip()]
+        # What cannot be read is alone in that: its request has no answer.
+        lines = [line for line in map(_line, written) if line is not None]
+        if written and not lines:
+            raise Trouble("bad_reply", f"file {word(file)} is not JSONL", again=True)
+        return lines
+
+
+def _line(written: bytes) -> dict[str, Any] | None:
+    """Return a line of a file of requests or replies, None where it is of no request."""
+    try:
+        line = fields(json_of(written))
+    except ValueError:
+        return None
+    return line if isinstance(line.get("custom_id"), str) else None
 
 
 def _line_outcome(line: dict[str, Any]) -> tuple[str, Reply | Failure]:
     """Return a request's key and outcome from a line of an output or error file."""
     name = str(line["custom_id"])
-    answer = line.get("response") or {}
+    answer = fields(line.get("response"))
     status = answer.get("status_code")
     if status == 200:
         return name, read_outcome(lambda: read_completion(json.dumps(answer.get("body")).encode()))
-    error = line.get("error") or (answer.get("body") or {}).get("error") or {}
+    error = fields(line.get("error")) or fields(fields(answer.get("body")).get("error"))
     message = str(error.get("message") or error.get("code") or "no reason given")
     kind = status_kind(status) if isinstance(status, int) else "server_error"
-    return name, Failure(kind=kind, detail=f"in a batch: {message}")
+    return name, Failure(kind=kind, detail=clean(f"in a batch: {message}"))
 
 
 def _refusal(line: dict[str, Any]) -> tuple[str, str | None] | None:
     """Return the words of a refused request (400) and the parameter they name, or None."""
-    answer = line.get("response") or {}
+    answer = fields(line.get("response"))
     if answer.get("status_code") != 400:
         return None
-    error = (answer.get("body") or {}).get("error") or {}
-    return str(error.get("message")), error.get("param")
+    error = fields(fields(answer.get("body")).get("error"))
+    return str(error.get("message")), word(error.get("param"))
 
 
 def read_outcome(read: Callable[[], Reply]) -> Reply | Failure:

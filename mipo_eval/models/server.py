@@ -15,7 +15,14 @@ from typing import ClassVar, TypeVar
 
 from mipo_eval.errors import BackendError, ConfigError
 from mipo_eval.models.base import Answers, Failure, FailureKind, Limits, Reply, Request
-from mipo_eval.models.changes import Changes, lacks_room, no_room, refused_setting
+from mipo_eval.models.changes import (
+    NO_TEXT,
+    Changes,
+    holds_nothing,
+    lacks_room,
+    no_room,
+    refused_setting,
+)
 from mipo_eval.models.credentials import Credential, credential, demanded, is_key_name, secrets
 from mipo_eval.models.pace import Pace, Width
 from mipo_eval.models.prices import HOW_TO_PRICE, NOT_ASKED, Budget, Price, Usage, price_of
@@ -35,6 +42,8 @@ _KEY_LIKE = re.compile(r"\b(?:(?:sk|key|Bearer)[-_ ]|AIza)[\w*.-]{6,}")
 _LISTED = 12
 """Models named in an error, at most."""
 
+_STUMBLES = (RecursionError, TypeError, AttributeError, LookupError)
+"""What clients raise over an answer of no form that they know: not each looks before it reads."""
 _OVERLOAD = frozenset({"rate_limit", "server_error", "timeout"})
 
 
@@ -200,6 +209,8 @@ class Sender:
             self.usage.tries += 1
             async with asyncio.timeout(self.limits.timeout):
                 reply = await send(request)
+            if holds_nothing(reply):
+                raise Trouble("bad_reply", NO_TEXT, again=True, billed=True)
             cost = self._budget.count(request, reply)
             if reply.prompt_tokens is not None:
                 tokens = reply.prompt_tokens + (reply.completion_tokens or 0)
@@ -343,10 +354,14 @@ class ServedBackend(ABC):
 
     async def mapped(self, call: Awaitable[Found], url: str = "") -> Found:
         """Await a call of the client to `url`, or the only server; its errors become Trouble."""
+        where = url or self.urls[0]
         try:
             return await call
+        except _STUMBLES as error:
+            reason = clean(f"{where} sent no answer of its protocol ({type(error).__name__})")
+            raise Trouble("bad_reply", reason, again=True, billed=True) from None
         except self.errors() as error:
-            raise self.trouble(error, url or self.urls[0]) from None
+            raise self.trouble(error, where) from None
 
     def credential(self, url: str) -> Credential:
         """Return which key a server is sent.
@@ -470,10 +485,11 @@ def retry_after(value: str | None, now: float) -> float | None:
     try:
         seconds = float(value or "")
     except ValueError:
-        parsed = email.utils.parsedate_tz(value or "")
-        if parsed is None:
+        try:
+            parsed = email.utils.parsedate_tz(value or "")
+            seconds = math.nan if parsed is None else email.utils.mktime_tz(parsed) - now
+        except (ValueError, OverflowError, IndexError):  # a year that no calendar has
             return None
-        seconds = email.utils.mktime_tz(parsed) - now
     if math.isnan(seconds) or seconds < 0:
         return None
     if seconds > _LONGEST_RETRY_AFTER:

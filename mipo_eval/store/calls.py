@@ -18,8 +18,9 @@ import sqlalchemy as sa
 from mipo_eval.errors import BackendError
 from mipo_eval.keys import canonical_json, clean_text
 from mipo_eval.models.base import Backend, Failure, Reply, Request, was_cut
+from mipo_eval.models.changes import NO_TEXT, holds_nothing
 from mipo_eval.models.thinking import marked
-from mipo_eval.store.engine import Store, now, sample_below, whole
+from mipo_eval.store.engine import RowError, Store, now, sample_below, whole
 from mipo_eval.store.tables import calls, verdicts
 
 Tag = TypeVar("Tag")
@@ -31,12 +32,20 @@ _FLUSH_SECONDS = 0.5
 _MAX_WAITING_HITS = 4096
 _KEYS = 500
 """Calls named in one query."""
-_ANSWERED = sa.and_(
-    calls.c.status == "ok",
-    sa.or_(calls.c.reply != "", calls.c.finish_reason.is_distinct_from("length")),
+_ANSWERED = sa.and_(calls.c.status == "ok", calls.c.reply != "")
+"""That a call is not made again. Earlier versions kept empty replies as good: they are asked for
+again, with more room where a model had used up its tokens with thinking."""
+_OF_ANSWER = (
+    "reply",
+    "thinking",
+    "model",
+    "finish_reason",
+    "prompt_tokens",
+    "completion_tokens",
+    "seconds",
+    "logprobs",
 )
-"""That a call is not made again. Earlier versions kept a reply as good whose model had used up its
-tokens with thinking: it is asked again, with more room."""
+_DETAIL = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,11 +222,26 @@ class Ledger(Generic[Tag]):
     def _save(self, rows: dict[str, dict[str, Any]]) -> None:
         if not rows:
             return
+        try:
+            self._put(rows.values())
+        except RowError:
+            for key, row in rows.items():
+                rows[key] = self._put_alone(row)
+
+    def _put(self, rows: Iterable[Mapping[str, Any]]) -> None:
         columns = [column.name for column in calls.columns if not column.primary_key]
         with self._store.write() as connection:
-            self._store.put(
-                connection, calls, rows.values(), replace=columns, where=sa.not_(_ANSWERED)
-            )
+            self._store.put(connection, calls, rows, replace=columns, where=sa.not_(_ANSWERED))
+
+    def _put_alone(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Store a row, or that what it holds of the reply cannot be stored; return what was."""
+        try:
+            self._put([row])
+        except RowError as error:
+            told = {"status": "bad_reply", "detail": clean_text(str(error))[:_DETAIL]}
+            row = row | dict.fromkeys(_OF_ANSWER) | told
+            self._put([row])
+        return row
 
     def _row(self, request: Request, outcome: Reply | Failure) -> dict[str, Any]:
         identity = dict(self._backend.identity)
@@ -228,6 +252,8 @@ class Ledger(Generic[Tag]):
             "request": canonical_json(request.to_json()),
             "created_at": now(),
         }
+        if isinstance(outcome, Reply) and holds_nothing(outcome):
+            outcome = Failure(kind="bad_reply", detail=NO_TEXT)
         if isinstance(outcome, Failure):
             return row | {"status": outcome.kind, "detail": clean_text(outcome.detail)}
         return row | {

@@ -20,6 +20,8 @@ _BUSY_TIMEOUT_MS = 60_000
 _ROWS_PER_FETCH = 500
 _SAMPLE = 20_000
 _KEYS = 500
+_UNSTORABLE = (exc.DataError, exc.ProgrammingError, OverflowError, UnicodeEncodeError)
+"""What the two databases raise for a value of the wrong type, length or size."""
 _READ_ONLY = "is read-only: make the file and its folder writable, or name another with --store"
 _SQLITE_REMEDY = {
     "readonly": _READ_ONLY,
@@ -56,6 +58,10 @@ def sample_below(total: int) -> str | None:
     Keys are digests, so the rows below one are a sample, and the same whenever it is drawn.
     """
     return None if total <= _SAMPLE else f"{max(1, 16**4 * _SAMPLE // total):04x}"
+
+
+class RowError(StoreError):
+    """A row holds what the database has no form for; others can be stored."""
 
 
 class Rows(NamedTuple):
@@ -153,8 +159,13 @@ class Store:
     def write(self) -> Iterator[sa.Connection]:
         """A write transaction: all of it or, on any error, nothing of it."""
         options = self._engine.execution_options(mipo_write=True)
-        with self._errors(), options.begin() as connection:
-            yield connection
+        with self._errors():
+            try:
+                with options.begin() as connection:
+                    yield connection
+            except _UNSTORABLE as error:
+                reason = " ".join(str(getattr(error, "orig", None) or error).split())
+                raise RowError(f"the store {self.name} cannot hold a row: {reason}") from error
 
     def put(
         self,
