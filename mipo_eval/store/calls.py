@@ -15,13 +15,13 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 
-from mipo_eval.errors import BackendError
+from mipo_eval.errors import BackendError, ConfigError
 from mipo_eval.keys import canonical_json, clean_text
 from mipo_eval.models.base import Backend, Failure, Reply, Request, was_cut
 from mipo_eval.models.changes import NO_TEXT, holds_nothing
 from mipo_eval.models.thinking import marked
 from mipo_eval.store.engine import RowError, Store, now, sample_below, whole
-from mipo_eval.store.tables import calls, verdicts
+from mipo_eval.store.tables import calls, choices, grades, verdicts
 
 Tag = TypeVar("Tag")
 
@@ -279,6 +279,28 @@ def replies_of(store: Store, keys: Collection[str]) -> dict[str, str | None]:
     query = sa.select(calls.c.call_key, calls.c.reply).where(calls.c.call_key.in_(keys))
     with store.read() as connection:
         return {key: reply for key, reply in connection.execute(query)}
+
+
+def forget(store: Store, name: str) -> str:
+    """Drop a call, and what was read from it, so that it is asked again; return its key.
+
+    Args:
+        store: opened for writing.
+        name: the call's key, or its beginning.
+
+    Raises:
+        ConfigError: no call, or more than one, has such a key.
+    """
+    with store.write() as connection:
+        named = calls.c.call_key.startswith(name.lower(), autoescape=True)
+        found = connection.execute(sa.select(calls.c.call_key).where(named).limit(2)).scalars()
+        keys = found.all()
+        if not name or len(keys) != 1:
+            some = "more than one call" if keys else "no call"
+            raise ConfigError(f"{store.name} has {some} {name!r}: give its whole key")
+        for table in (verdicts, choices, grades, calls):
+            connection.execute(sa.delete(table).where(table.c.call_key == keys[0]))
+    return keys[0]
 
 
 def request_of(store: Store, call_key: str) -> str | None:
