@@ -24,6 +24,7 @@ from mipo_eval.cli.plan import plan
 from mipo_eval.cli.runs import list_runs, reproduce, show
 from mipo_eval.cli.store import store as store_commands
 from mipo_eval.cli.validate import validate
+from mipo_eval.environment import masked
 from mipo_eval.errors import MipoEvalError
 from mipo_eval.settings import silence_libraries
 
@@ -44,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         result = app.main(list(argv) if argv is not None else None, standalone_mode=False)
         return result if isinstance(result, int) else 0
     except click.ClickException as error:
+        error.message = masked(error.message)
         error.show()
         return error.exit_code
     except MipoEvalError as error:
@@ -56,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _one_line(message: str) -> str:
-    return " ".join(message.split())
+    return " ".join(masked(message).split())
 
 
 @click.group(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mipo_eval import __version__
+from mipo_eval.environment import masked, masked_values
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.importers import (
     alpaca_eval,
@@ -148,7 +149,7 @@ def _rows(record: RunRecord) -> Iterator[Rows]:
     yield from _said(record)
     run = {
         "run_id": record.run_id,
-        "model": record.model,
+        "model": masked(record.model),
         "suite": record.suite,
         "prompting": "",
         "seed": 0,
@@ -172,7 +173,7 @@ def _answers(record: RunRecord) -> Iterator[Rows]:
         for position, e in enumerate(record.entries)
     ]
     yield Rows("item_lists", listed)
-    spec = record.generation_spec
+    spec = masked_values(record.generation_spec)
     yield Rows("generations", [{"generation_key": generation_key, "spec": spec}])
     responses = [
         {
@@ -192,9 +193,10 @@ def _answers(record: RunRecord) -> Iterator[Rows]:
 
 
 def _said(record: RunRecord) -> Iterator[Rows]:
-    yield Rows(
-        "judges", [{"judge_key": j.key, "name": j.name, "spec": j.spec} for j in record.judges]
-    )
+    judges = [
+        {"judge_key": j.key, "name": j.name, "spec": masked_values(j.spec)} for j in record.judges
+    ]
+    yield Rows("judges", judges)
     calls = [
         {
             "call_key": reply.call_key,

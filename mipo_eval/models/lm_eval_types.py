@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mipo_eval.checkpoints import content, hub_commit, split_revision
+from mipo_eval.environment import is_secret, masked_values
 from mipo_eval.errors import ConfigError
 from mipo_eval.keys import canonical_json
 
@@ -87,7 +88,11 @@ def identity(kind: str, arguments: Mapping[str, Any]) -> dict[str, str]:
     Raises:
         ModelError: a folder or file that is named cannot be read.
     """
-    known = {key: value if key in _SCRATCH else _known(value) for key, value in arguments.items()}
+    known = {
+        key: value if key in _SCRATCH else _known(value)
+        for key, value in masked_values(arguments).items()
+        if not is_secret(key)
+    }
     if "base_url" not in arguments:  # names are then those of a server
         revision = arguments.get("revision")
         for key in _FROM_HUB:

@@ -13,6 +13,7 @@ from dataclasses import KW_ONLY, dataclass, replace
 from difflib import get_close_matches
 from typing import ClassVar, TypeVar
 
+from mipo_eval.environment import MASK, is_key_name, masked
 from mipo_eval.errors import BackendError, ConfigError
 from mipo_eval.models.base import Answers, Failure, FailureKind, Limits, Reply, Request
 from mipo_eval.models.changes import (
@@ -23,7 +24,7 @@ from mipo_eval.models.changes import (
     no_room,
     refused_setting,
 )
-from mipo_eval.models.credentials import Credential, credential, demanded, is_key_name, secrets
+from mipo_eval.models.credentials import Credential, credential, demanded
 from mipo_eval.models.pace import Pace, Width
 from mipo_eval.models.prices import HOW_TO_PRICE, NOT_ASKED, Budget, Price, Usage, price_of
 from mipo_eval.models.spec import is_private
@@ -39,6 +40,7 @@ replies arrive together, and the server idles while this process works through t
 
 _CHECK_SECONDS = 20.0
 _KEY_LIKE = re.compile(r"\b(?:(?:sk|key|Bearer)[-_ ]|AIza)[\w*.-]{6,}")
+_LONGEST_WORDS = 300
 _LISTED = 12
 """Models named in an error, at most."""
 
@@ -460,9 +462,7 @@ def key_name(name: str) -> str:
 
 def clean(text: str) -> str:
     """Return text from a server as one short line that holds no key."""
-    for key in secrets():
-        text = text.replace(key, "<key>")
-    return " ".join(_KEY_LIKE.sub("<key>", text).split())[:300]
+    return " ".join(_KEY_LIKE.sub(MASK, masked(text)).split())[:_LONGEST_WORDS]
 
 
 def status_kind(status: int) -> FailureKind:

@@ -34,6 +34,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from mipo_eval.checkpoints import BASE, Checkpoint, find_checkpoint, split_base
+from mipo_eval.environment import masked
 from mipo_eval.errors import ConfigError
 from mipo_eval.models.base import Backend, Limits
 from mipo_eval.models.credentials import host_variables
@@ -238,7 +239,7 @@ def _served(named: ModelName) -> ModelSpec:
     # As it was typed: the keys of the responses that stores hold were made of that.
     typed = named.url.rstrip("/") if "://" in named.url else url
     return ModelSpec(
-        name=named.text,
+        name=masked(named.text),
         engine="openai",
         target=named.name,
         url=url,
@@ -251,7 +252,7 @@ def _lm_eval_type(named: ModelName) -> ModelSpec:
     arguments = _imported(f"{_LM_EVAL}:read_arguments")(named.text, text)
     length = arguments.get("max_length") or arguments.get("max_model_len")
     return ModelSpec(
-        name=named.text,
+        name=masked(named.text),
         engine="lm-eval",
         target=kind,
         arguments=arguments,
@@ -265,7 +266,7 @@ def _checkpoint(name: str, engine: Engine) -> ModelSpec:
     length = found.config.get("max_position_embeddings")
     kind = found.config.get("model_type")
     return ModelSpec(
-        name=name,
+        name=masked(name),
         engine=engine,
         target=str(found.folder),
         checkpoint=found,

@@ -1,5 +1,6 @@
 """Opening a store, its transactions, and its errors."""
 
+import os
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from sqlalchemy import exc
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mipo_eval import __version__
+from mipo_eval.environment import masked
 from mipo_eval.errors import ConfigError, StoreError
 from mipo_eval.store.migrations import LATEST, migrate, schema_version
 from mipo_eval.store.tables import metadata, schema_info
@@ -19,6 +21,7 @@ from mipo_eval.store.tables import metadata, schema_info
 _BUSY_TIMEOUT_MS = 60_000
 _ROWS_PER_FETCH = 500
 _SAMPLE = 20_000
+_EMPTY_LOG = "pragma wal_checkpoint(truncate)"
 _KEYS = 500
 _UNSTORABLE = (exc.DataError, exc.ProgrammingError, OverflowError, UnicodeEncodeError)
 """What the two databases raise for a value of the wrong type, length or size."""
@@ -215,33 +218,43 @@ class Store:
                 with autocommit.connect() as connection:
                     connection.exec_driver_sql("vacuum")
                 return
-            raw = self._engine.raw_connection()  # "vacuum" is refused inside a transaction
-            try:
-                cursor = raw.cursor()
-                cursor.execute("vacuum")
-                cursor.execute("pragma wal_checkpoint(truncate)").fetchall()
-            except sqlite3.Error as error:
-                raise StoreError(f"the store {self.name} {_advice(str(error))}") from error
-            finally:
-                raw.close()
+            self._outside("vacuum", _EMPTY_LOG)
+
+    def _outside(self, *statements: str) -> None:
+        """Have SQLite do what it refuses inside a transaction."""
+        raw = self._engine.raw_connection()
+        try:
+            for statement in statements:
+                raw.cursor().execute(statement).fetchall()
+        except sqlite3.Error as error:
+            raise StoreError(f"the store {self.name} {_advice(str(error))}") from error
+        finally:
+            raw.close()
 
     def _create(self) -> None:
+        if self._made_or_migrated() and self._engine.dialect.name == "sqlite":
+            self._outside(_EMPTY_LOG)  # its pages are what the store once was
+
+    def _made_or_migrated(self) -> bool:
+        """Make the tables, or bring them up to date; whether there was anything to do."""
         with self.write() as connection:
             if connection.dialect.name == "postgresql":
                 # Two processes creating the tables at once collide in PostgreSQL's catalogue.
                 connection.execute(sa.text("select pg_advisory_xact_lock(260319294)"))
             tables = set(sa.inspect(connection).get_table_names())
             if schema_info.name in tables:
-                if schema_version(connection) < LATEST:
+                old = schema_version(connection) < LATEST
+                if old:
                     migrate(connection)
                 if set(metadata.tables) - tables and schema_version(connection) == LATEST:
                     metadata.create_all(connection)  # tables that came later
-                return
+                return old
             if tables & set(metadata.tables):
                 raise StoreError(f"{self.name} holds other tables: name another with --store")
             metadata.create_all(connection)
             about = {"schema_version": str(LATEST), "created_by": __version__}
             self.put(connection, schema_info, [{"name": n, "value": v} for n, v in about.items()])
+            return True
 
     def _checked_version(self) -> int:
         with self.read() as connection:
@@ -275,8 +288,9 @@ def _engine(url: str, mode: str) -> tuple[sa.Engine, str]:
         return _sqlite_engine(Path(url), mode)
     try:
         parsed = sa.make_url(url)
-    except exc.ArgumentError:
-        raise ConfigError(f"--store {url!r} is neither a file nor a database URL") from None
+    except (exc.ArgumentError, ValueError):  # the latter for a port that is no number
+        shown = masked(url)
+        raise ConfigError(f"--store {shown!r} is neither a file nor a database URL") from None
     if parsed.get_backend_name() == "sqlite" and parsed.database:
         return _sqlite_engine(Path(parsed.database), mode)
     if parsed.get_backend_name() != "postgresql":
@@ -293,7 +307,8 @@ def _engine(url: str, mode: str) -> tuple[sa.Engine, str]:
     return engine, parsed.render_as_string(hide_password=True)
 
 
-def _sqlite_engine(path: Path, mode: str) -> tuple[sa.Engine, str]:
+def _place(path: Path, mode: str) -> str:
+    """Return the URI of a file that can be a store; a new one is for its owner's eyes only."""
     if path.is_dir():
         raise StoreError(f"the store {path} is a folder: name a file in it with --store")
     if mode == "read" and not path.exists():
@@ -303,7 +318,23 @@ def _sqlite_engine(path: Path, mode: str) -> tuple[sa.Engine, str]:
         )
     if not path.parent.is_dir():
         raise StoreError(f"the store {path} cannot be made: the folder {path.parent} is not there")
-    uri = f"{path.absolute().as_uri()}?mode={'ro' if mode == 'read' else 'rwc'}"
+    if mode == "write":
+        if not path.exists():
+            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+        return f"{path.absolute().as_uri()}?mode=rwc"
+    log = path.with_name(f"{path.name}-wal")
+    frozen = not os.access(path.parent, os.W_OK) and not (log.exists() and log.stat().st_size)
+    # SQLite reads a file in WAL mode with the help of another beside it, which it cannot make on a
+    # read-only disk. Nobody can write there either, so it may take the file as it is.
+    return f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if frozen else ''}"
+
+
+def _sqlite_engine(path: Path, mode: str) -> tuple[sa.Engine, str]:
+    try:
+        uri = _place(path, mode)
+    except (OSError, ValueError) as error:  # a name that is too long, or holds NUL
+        reason = getattr(error, "strerror", None) or error
+        raise StoreError(f"the store {str(path)[:80]!r} cannot be opened: {reason}") from None
 
     def connect() -> sqlite3.Connection:
         return sqlite3.connect(uri, uri=True, check_same_thread=False)

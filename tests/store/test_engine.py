@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from mipo_eval.errors import ConfigError, StoreError
 from mipo_eval.records import Response
 from mipo_eval.store import Store
+from mipo_eval.store.migrations import LATEST
 from mipo_eval.store.responses import put_generation, put_responses
 from mipo_eval.store.tables import metadata, responses
 
@@ -45,7 +46,7 @@ def test_a_newer_store_is_refused(store_url: str) -> None:
             sa.text("update schema_info set value = '99' where name = 'schema_version'")
         )
     with pytest.raises(
-        StoreError, match=r"newer mipo-eval \(schema 99, this one knows 4\): upgrade"
+        StoreError, match=rf"newer mipo-eval \(schema 99, this one knows {LATEST}\): upgrade"
     ):
         Store.open(store_url)
 
