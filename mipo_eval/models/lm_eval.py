@@ -375,11 +375,11 @@ def load_model(model: ModelSpec, options: ModelOptions, decoding: Decoding) -> L
     silence_libraries()
     with _model_errors():
         lm = _construct(model, options, decoding)
-    if options.chat_template:
-        lm.tokenizer.chat_template = options.chat_template
-        lm.hf_chat_template = None  # of vLLM's model: the checkpoint's, found before
-    if getattr(lm, "tokenizer", None) is not None:
-        chat.with_chat_form(lm.tokenizer)
+        if options.chat_template:
+            lm.tokenizer.chat_template = options.chat_template
+            lm.hf_chat_template = None  # of vLLM's model: the checkpoint's, found before
+        if getattr(lm, "tokenizer", None) is not None:  # some load it when it is looked at
+            chat.with_chat_form(lm.tokenizer)
     return LoadedModel(lm, decoding, options.system)
 
 

@@ -14,6 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from mipo_eval.cli import main
+from mipo_eval.demo.model import base_model
 from mipo_eval.store import Store
 from mipo_eval.store.migrations import LATEST, schema_version
 from tests.servers.openai_server import OpenAIServer, Policy, ok
@@ -70,10 +71,10 @@ def test_nothing_that_is_kept_of_a_command_holds_a_secret(
     with OpenAIServer(ok("4"), policy=Policy(key=KEY)) as server:
         host = server.address.rpartition(":")[2]
         monkeypatch.setenv(f"MIPO_EVAL_KEY_127_0_0_1_{host}", KEY)
-        model = f"lm-eval:dummy:auth_token={TOKEN}"
+        model = f"lm-eval:hf:pretrained={base_model()},token={TOKEN}"
         judge = f"openai:judge@{server.url}"
         asked = ("--model", model, "--suite", str(suite), "--judge", judge, "--store", team)
-        typed(*asked)
+        assert typed(*asked) == 0
         said = capsys.readouterr()
         assert typed("runs", "--store", team, "--json") == 0
         runs = json.loads(capsys.readouterr().out)["runs"]
