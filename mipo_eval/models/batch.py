@@ -13,6 +13,7 @@ by one, and what one has asked the other finds in the ledger.
 
 import asyncio
 import json
+import math
 from abc import abstractmethod
 from collections.abc import (
     AsyncGenerator,
@@ -98,6 +99,8 @@ class BatchBackend(ServedBackend, Generic[Client, Job]):
         super().__init__(model, base_url, limits=limits, api_key_env=api_key_env)
         if len(self.urls) > 1:
             raise ConfigError("batches go to one server: give one URL")
+        if job_requests < 1 or not 0 < poll_seconds < math.inf:
+            raise ConfigError("a batch has job_requests of 1 or more, and poll_seconds above 0")
         self._job_requests = min(job_requests, self.most_requests)
         self._poll_seconds = poll_seconds
         self._mark = digest(dict(self.identity))

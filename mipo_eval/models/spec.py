@@ -312,11 +312,28 @@ def load_backend(
     given: dict[str, Any] = {kind.takes: named.name} if kind.takes else {}
     if kind.served:
         given |= {"base_url": named.url or None, "limits": limits}
-    known = inspect.signature(make).parameters.keys() - given.keys()
+    parameters = inspect.signature(make).parameters
+    known = parameters.keys() - given.keys()
     if unknown := sorted((options or {}).keys() - known):
         names = ", ".join(sorted(known)) or "none"
         raise ConfigError(f"{spec} has no option {', '.join(unknown)}; known: {names}")
-    return make(**given, **(options or {}))
+    wanted = {name: parameters[name].annotation for name in options or {}}
+    return make(**given, **_typed(spec, options or {}, wanted))
+
+
+def _typed(spec: str, options: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options with the types that are wanted."""
+    if not options:
+        return {}
+    from pydantic import TypeAdapter, ValidationError
+
+    typed = {}
+    for name, value in options.items():
+        try:
+            typed[name] = TypeAdapter(wanted[name]).validate_python(value)
+        except ValidationError as error:
+            raise ConfigError(f"{spec}: option {name}: {error.errors()[0]['msg']}") from None
+    return typed
 
 
 def _imported(dotted: str) -> Any:

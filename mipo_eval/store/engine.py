@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -15,6 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from mipo_eval import __version__
 from mipo_eval.environment import masked
 from mipo_eval.errors import ConfigError, StoreError
+from mipo_eval.keys import clean_text
 from mipo_eval.store.migrations import LATEST, migrate, schema_version
 from mipo_eval.store.tables import metadata, schema_info
 
@@ -196,8 +198,28 @@ class Store:
             statement = statement.on_conflict_do_update(index_elements=keys, set_=new, where=where)
         else:
             statement = statement.on_conflict_do_nothing(index_elements=keys)
-        if values := [dict(row) for row in rows]:
+        if values := [self._storable(table, row) for row in rows]:
             connection.execute(statement, values)
+
+    def _storable(self, table: sa.Table, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a row as both databases hold it: SQLite would take what PostgreSQL refuses.
+
+        Raises:
+            RowError: a text or a number in it is too long.
+        """
+        kept = dict(row)
+        for name, longest in _bounds(table).items():
+            value = kept.get(name)
+            if isinstance(value, str):
+                kept[name] = value = clean_text(value)
+            size = len(value) if isinstance(value, str) else value if isinstance(value, int) else 0
+            if longest is not None and abs(size) > longest:
+                told = repr(value)[:60]
+                raise RowError(
+                    f"the store {self.name} cannot hold a row: {table.name}.{name} is {told}, over "
+                    f"the limit of {longest:,}"
+                )
+        return kept
 
     def put_rows(self, several: Iterable[Rows]) -> None:
         """Insert rows of several tables: all of them or, on any error, none."""
@@ -274,6 +296,18 @@ class Store:
             yield
         except exc.DBAPIError as error:
             raise StoreError(f"the store {self.name} {_advice(str(error.orig).strip())}") from error
+
+
+@cache
+def _bounds(table: sa.Table) -> Mapping[str, int | None]:
+    """Return the most that columns hold: characters of texts (None: any number), size of numbers."""
+    found: dict[str, int | None] = {}
+    for column in table.columns:
+        if isinstance(column.type, sa.String):
+            found[column.name] = column.type.length
+        elif isinstance(column.type, sa.Integer):
+            found[column.name] = 2**31 - 1
+    return found
 
 
 def _advice(text: str) -> str:

@@ -138,11 +138,20 @@ def _m4_thinking_is_kept_apart(connection: sa.Connection) -> None:
         connection.execute(sa.update(responses).where(own).values(changed))
 
 
-def _m5_no_secrets(connection: sa.Connection) -> None:
-    """Mask what commands, names and settings hold of passwords and keys: stores are shared.
+def _m5_stores_are_shared(connection: sa.Connection) -> None:
+    """Mask passwords and keys in commands, names and settings; have room for any file's name.
 
-    What was told of a model stays under the key that it had, the secret among its parts.
+    What was told of a model stays under the key that it had, the secret among its parts. SQLite
+    took names of any length, which could not be merged into PostgreSQL.
     """
+    names = {"item_lists": ["task"], "scores": ["task", "metric"], "trainings": ["method"]}
+    names |= {"curves": ["metric"], "validations": ["data"]}
+    for table_name, columns_of in names.items():
+        if connection.dialect.name == "postgresql" and sa.inspect(connection).has_table(table_name):
+            for column_name in columns_of:
+                connection.exec_driver_sql(
+                    f"alter table {table_name} alter column {column_name} type varchar(255)"
+                )
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("pragma secure_delete = on")  # nor in what is left of old pages
     for name, key, texts, documents in (
@@ -178,7 +187,7 @@ MIGRATIONS: Mapping[int, Callable[[sa.Connection], None]] = {
     2: _m2_scores_know_their_parts,
     3: _m3_n_may_be_unknown,
     4: _m4_thinking_is_kept_apart,
-    5: _m5_no_secrets,
+    5: _m5_stores_are_shared,
 }
 """Schema to the step that leads to it. What has shipped is not changed any more."""
 LATEST = max(MIGRATIONS)
