@@ -25,7 +25,7 @@ _ROWS_PER_FETCH = 500
 _SAMPLE = 20_000
 _EMPTY_LOG = "pragma wal_checkpoint(truncate)"
 _KEYS = 500
-_UNSTORABLE = (exc.DataError, exc.ProgrammingError, OverflowError, UnicodeEncodeError)
+_OF_A_ROW = (exc.DataError, exc.ProgrammingError)
 """What the two databases raise for a value of the wrong type, length or size."""
 _READ_ONLY = "is read-only: make the file and its folder writable, or name another with --store"
 _SQLITE_REMEDY = {
@@ -168,7 +168,9 @@ class Store:
             try:
                 with options.begin() as connection:
                     yield connection
-            except _UNSTORABLE as error:
+            except (exc.StatementError, OverflowError, UnicodeEncodeError) as error:
+                if isinstance(error, exc.DBAPIError) and not isinstance(error, _OF_A_ROW):
+                    raise
                 reason = " ".join(str(getattr(error, "orig", None) or error).split())
                 raise RowError(f"the store {self.name} cannot hold a row: {reason}") from error
 

@@ -141,7 +141,7 @@ def test_every_odd_field_is_a_reply_or_a_failure_and_costs_nobody_else_anything(
     [
         Reply(text="4", prompt_tokens=10**23),
         Reply(text="4", finish_reason={"a": 1}),  # type: ignore[arg-type]
-        Reply(text="4", model="\ud800"),
+        Reply(text="4", logprobs=(("4", 1j),)),  # type: ignore[arg-type]
     ],
 )
 def test_a_row_that_cannot_be_stored_is_a_failure_alone(store: Store, odd: Reply) -> None:
