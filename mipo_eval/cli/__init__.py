@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except click.ClickException as error:
-        error.message = masked(error.message)
+        error.message = masked(error.message)[:_LONGEST]
         error.show()
         return error.exit_code
     except MipoEvalError as error:
