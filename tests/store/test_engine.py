@@ -14,6 +14,7 @@ from mipo_eval.store import Store
 from mipo_eval.store.migrations import LATEST
 from mipo_eval.store.responses import put_generation, put_responses
 from mipo_eval.store.tables import metadata, responses
+from tests.waiting import HANG
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -134,7 +135,7 @@ def test_several_processes_write_at_once(store_url: str) -> None:
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(60)
+        worker.join(HANG)
     assert [worker.exitcode for worker in workers] == [0, 0, 0]
     with Store.open(store_url, mode="read") as store, store.read() as connection:
         assert connection.execute(sa.select(sa.func.count(responses.c.item_key))).scalar() == 121

@@ -104,6 +104,9 @@ class _Slow:
 
     identity: Mapping[str, str] = {"backend": "slow"}
 
+    def __init__(self) -> None:
+        self.answered = asyncio.Event()
+
     async def check(self) -> None:
         """It can always be asked."""
 
@@ -111,6 +114,7 @@ class _Slow:
         self, requests: Iterable[Request]
     ) -> AsyncGenerator[tuple[Request, Reply | Failure], None]:
         yield next(iter(requests)), Reply(text="done")
+        self.answered.set()
         await asyncio.sleep(3600)
 
 
@@ -126,11 +130,18 @@ class _Unreachable(_Slow):
 
 def test_what_was_answered_before_a_stop_is_kept(store: Store) -> None:
     async def stopped() -> None:
-        async with asyncio.timeout(0.2):
-            async for _ in Ledger[str](store, _Slow()).ask([("a", _request("a"))]):
+        backend = _Slow()
+
+        async def ask() -> None:
+            async for _ in Ledger[str](store, backend).ask([("a", _request("a"))]):
                 pass
 
-    with pytest.raises(TimeoutError):
-        asyncio.run(stopped())
+        work = asyncio.create_task(ask())
+        await backend.answered.wait()
+        work.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await work
+
+    asyncio.run(stopped())
     (call,) = _ask(Ledger(store, _Unreachable()), ["a"])["a"]
     assert (call.text, call.stored) == ("done", True)
