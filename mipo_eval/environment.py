@@ -97,7 +97,7 @@ def masked(text: str) -> str:
 
 
 def masked_values(value: Any) -> Any:
-    """Return plain data with every text masked, and every text whose name says that it is secret."""
+    """Return plain data with its texts masked, wholly where their name says they are secret."""
     if isinstance(value, str):
         return masked(value)
     if isinstance(value, list | tuple):

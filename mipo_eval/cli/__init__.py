@@ -4,6 +4,7 @@ The root command is the main job when no subcommand is named. Modules here impor
 inside their functions, so that `--help` is instant.
 """
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -50,8 +51,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except click.ClickException as error:
-        error.message = masked(error.message)[:_LONGEST]
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        with suppress(OSError):
+            print(masked(shown.getvalue())[:_LONGEST].rstrip(), file=sys.stderr)  # noqa: T201
         return error.exit_code
     except MipoEvalError as error:
         _say(str(error))

@@ -204,13 +204,14 @@ def read_message(message: "Message", seconds: float | None = None) -> Reply:
     if message.stop_reason == "refusal":
         raise Trouble("refused", "the model declined to answer", billed=True)
     reason = word(message.stop_reason) or ""
-    texts = [block.text for block in message.content if getattr(block, "type", None) == "text"]
+    blocks = (block for block in message.content if getattr(block, "type", None) == "text")
+    texts = [getattr(block, "text", None) for block in blocks]
     if reason not in _FINISHED or not all(isinstance(text, str) for text in texts):
         said = f"the reply is no finished text ({clean(reason)})"
         raise Trouble("bad_reply", said, again=True, billed=True)
     taken = [count(getattr(message.usage, name, None)) for name in _PROMPT_TOKENS]
     return Reply(
-        text="".join(texts),
+        text="".join(filter(None, texts)),
         finish_reason=_FINISHED[reason],
         model=word(message.model),
         prompt_tokens=None if taken[0] is None else count(sum(filter(None, taken))),

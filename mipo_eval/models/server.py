@@ -210,9 +210,7 @@ class Sender:
             estimate = await self._keep_pace(request, stopped)
             self.usage.tries += 1
             async with asyncio.timeout(self.limits.timeout):
-                reply = await send(request)
-            if holds_nothing(reply):
-                raise Trouble("bad_reply", NO_TEXT, again=True, billed=True)
+                reply = _worded(await send(request))
             cost = self._budget.count(request, reply)
             if reply.prompt_tokens is not None:
                 tokens = reply.prompt_tokens + (reply.completion_tokens or 0)
@@ -272,6 +270,13 @@ class Sender:
         if self.dead is None and (trouble.stops or gave_up):
             self.dead = Failure(kind=failure.kind, detail=f"{NOT_ASKED}{failure.detail}")
             stopped.set()
+
+
+def _worded(reply: Reply) -> Reply:
+    """Return a reply that says something, or was cut; any other is asked for again."""
+    if holds_nothing(reply):
+        raise Trouble("bad_reply", NO_TEXT, again=True, billed=True)
+    return reply
 
 
 async def _pause(seconds: float, stopped: asyncio.Event) -> None:

@@ -294,7 +294,7 @@ def forget(store: Store, name: str) -> str:
     with store.write() as connection:
         named = calls.c.call_key.startswith(name.lower(), autoescape=True)
         found = connection.execute(sa.select(calls.c.call_key).where(named).limit(2)).scalars()
-        keys = found.all()
+        keys = [str(key) for key in found]
         if not name or len(keys) != 1:
             some = "more than one call" if keys else "no call"
             raise ConfigError(f"{store.name} has {some} {name!r}: give its whole key")

@@ -302,7 +302,7 @@ class Store:
 
 @cache
 def _bounds(table: sa.Table) -> Mapping[str, int | None]:
-    """Return the most that columns hold: characters of texts (None: any number), size of numbers."""
+    """Return the most that columns hold: characters of texts (None: any), size of numbers."""
     found: dict[str, int | None] = {}
     for column in table.columns:
         if isinstance(column.type, sa.String):

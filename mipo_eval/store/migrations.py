@@ -15,7 +15,6 @@ from mipo_eval.keys import digest
 from mipo_eval.models.thinking import CUT, take_apart
 from mipo_eval.store.tables import schema_info
 
-
 _DIGITS = 6
 """A version has fewer."""
 

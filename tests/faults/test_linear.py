@@ -8,6 +8,7 @@ size to a four times larger one, which a busy machine changes little.
 import re
 import time
 from collections.abc import Callable, Iterator
+from itertools import groupby
 from types import ModuleType
 from typing import Any
 
@@ -58,30 +59,30 @@ def _patterns(value: Any) -> Iterator[re.Pattern[str]]:
 
 def _tokens(parsed: Any) -> Iterator[str]:
     """Yield the words and characters that a parsed pattern looks for."""
-    word = ""
-    for operation, argument in parsed:
-        name = str(operation).lower()
-        if name == "literal":
-            word += chr(argument)
+    for is_word, run in groupby(parsed, lambda part: str(part[0]) == "LITERAL"):
+        if is_word:
+            yield "".join(chr(code) for _, code in run)
             continue
-        if word:
-            yield word
-        word = ""
-        if name == "in":
-            for kind, told in argument:
-                if str(kind).lower() == "literal":
-                    yield chr(told)
-                elif str(kind).lower() == "category":
-                    yield CLASSES.get(str(told).lower(), "x")
-        else:
-            inner = argument if isinstance(argument, list | tuple) else ()
-            for one in inner:
-                branches = one if isinstance(one, list) else [one]
-                for branch in branches:
-                    if type(branch).__name__ == "SubPattern":
-                        yield from _tokens(branch)
-    if word:
-        yield word
+        for operation, argument in run:
+            if str(operation) == "IN":
+                yield from (_character(*member) for member in argument)
+            elif isinstance(argument, list | tuple):
+                yield from _inner(argument)
+
+
+def _inner(argument: Any) -> Iterator[str]:
+    """Yield the tokens of the patterns in an operation: groups, alternatives, repeats."""
+    for one in argument:
+        for branch in one if isinstance(one, list) else [one]:
+            if type(branch).__name__ == "SubPattern":
+                yield from _tokens(branch)
+
+
+def _character(kind: object, told: Any) -> str:
+    """Return one character of a class."""
+    if str(kind) == "LITERAL":
+        return chr(told)
+    return CLASSES.get(str(told).lower(), "x")
 
 
 def _known(module: ModuleType) -> Iterator[str]:
@@ -92,7 +93,16 @@ def _known(module: ModuleType) -> Iterator[str]:
 
 def _every_token() -> list[str]:
     found = {token for module in MODULES for token in _known(module)}
-    found |= {"####", '"$ "', '{"a":', "[[4]]", "[[A]]", "1 to 5 ", "<think>", "Response B is better. "}
+    found |= {
+        "####",
+        '"$ "',
+        '{"a":',
+        "[[4]]",
+        "[[A]]",
+        "1 to 5 ",
+        "<think>",
+        "Response B is better. ",
+    }
     return sorted(found)
 
 

@@ -149,9 +149,7 @@ def test_a_preset_that_is_none(line: str, said: str, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize("options", ["job_requests: abc", "job_requests: 0", "poll_seconds: -1"])
-def test_options_of_a_backend_are_checked(
-    options: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_options_of_a_backend_are_checked(options: str, capsys: pytest.CaptureFixture[str]) -> None:
     preset = f"description: x\nbackend: openai:m@http://127.0.0.1:1\noptions: {{{options}}}\n"
     Path("mine.yaml").write_text(preset, encoding="utf-8")
     asked = ("--model", "demo", "--suite", "ok.jsonl", "--judge", "mine.yaml", "--batch")
@@ -166,6 +164,7 @@ def test_an_item_that_nobody_wrote(meta: str, capsys: pytest.CaptureFixture[str]
 
 
 _DEMO = ("--model", "demo", "--suite", "ok.jsonl")
+_TRAIN = ("train", "sft", "--model", "demo", "--suite", "demo")
 
 
 @pytest.mark.parametrize(
@@ -192,10 +191,10 @@ _DEMO = ("--model", "demo", "--suite", "ok.jsonl")
         ("--model", "openai:m@http://[::1", "--suite", "ok.jsonl"),
         ("--model", "openai:m@http://h:99999999", "--suite", "ok.jsonl"),
         ("--model", f"lm-eval:hf:pretrained={'x' * 5000}", "--suite", "ok.jsonl"),
-        ("train", "sft", "--model", "demo", "--suite", "demo", "--out", LONG),
-        ("train", "sft", "--model", "demo", "--suite", "demo", "--out", "/dev/full"),
-        ("train", "sft", "--model", "demo", "--suite", "demo", "--out", "o", "--set", f"lr={DIGITS}"),
-        ("train", "sft", "--model", "demo", "--suite", "demo", "--out", "o", "--set", "lr=.nan"),
+        (*_TRAIN, "--out", LONG),
+        (*_TRAIN, "--out", "/dev/full"),
+        (*_TRAIN, "--out", "o", "--set", f"lr={DIGITS}"),
+        (*_TRAIN, "--out", "o", "--set", "lr=.nan"),
         ("import", LONG),
         ("import", "/dev/null"),
         ("validate", "checker", "--data", f"{LONG}.jsonl"),

@@ -46,7 +46,9 @@ def _openai() -> dict[str, Any]:
 
 def _gemini() -> dict[str, Any]:
     best = [{"token": "4", "logProbability": -0.1, "tokenId": 4}]
-    return gemini_server.answer(thoughts=3, logprobsResult={"topCandidates": [{"candidates": best}]})
+    return gemini_server.answer(
+        thoughts=3, logprobsResult={"topCandidates": [{"candidates": best}]}
+    )
 
 
 SERVERS: dict[str, tuple[Callable[..., Server], type[ServedBackend], Callable[[], Any]]] = {
@@ -55,7 +57,7 @@ SERVERS: dict[str, tuple[Callable[..., Server], type[ServedBackend], Callable[[]
     "anthropic": (
         anthropic_server.AnthropicServer,
         AnthropicBackend,
-        lambda: anthropic_server.message(),
+        anthropic_server.message,
     ),
 }
 
@@ -82,9 +84,7 @@ def _odd_bodies(good: Any) -> Iterator[bytes]:
 
 
 def _request(n: int) -> Request:
-    return Request(
-        messages=(Message(role="user", content=str(n)),), sampling=Sampling(logprobs=2)
-    )
+    return Request(messages=(Message(role="user", content=str(n)),), sampling=Sampling(logprobs=2))
 
 
 def _ask(store: Store, backend: Any, count: int) -> dict[int, Call]:

@@ -12,7 +12,7 @@ from mipo_eval.cli import main
 from mipo_eval.errors import StoreError
 from mipo_eval.records import Item
 from mipo_eval.store import Store
-from mipo_eval.store.engine import RowError
+from mipo_eval.store.engine import RowError, Rows
 from mipo_eval.store.items import put_list
 from mipo_eval.store.judges import list_judges, put_judge
 from mipo_eval.store.merge import merge
@@ -39,9 +39,9 @@ def test_what_is_too_long_is_refused_by_both(url: str) -> None:
     with Store.open(url) as store:
         with pytest.raises(RowError, match=r"item_lists.task is 'nnn.* over the limit of 255"):
             put_list(store, [("n" * 256, [Item(item_id="i", prompt="Tea?")])])
-        with store.write() as connection, pytest.raises(RowError, match="over the limit of 2,147"):
-            row = {"list_key": "l", "position": 10**12, "task": "t", "item_key": "i"}
-            store.put(connection, item_lists, [row])
+        row = {"list_key": "l", "position": 10**12, "task": "t", "item_key": "i"}
+        with pytest.raises(RowError, match="over the limit of 2,147"):
+            store.put_rows([Rows("item_lists", [row])])
 
 
 def test_what_no_database_holds_is_cleaned_on_the_way_in(url: str) -> None:

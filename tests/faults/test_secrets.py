@@ -1,12 +1,11 @@
 """Secrets are planted wherever a user can write one, and searched for in all that is kept.
 
-Everything that the program writes is read as bytes: stores with their logs, what it prints, exports,
-a static board, the card of a checkpoint, and what an earlier version had stored.
+Everything that the program writes is read as bytes: stores with their logs, what it prints, its
+exports, the card of a checkpoint, the board's facts of a run, and what earlier versions stored.
 """
 
 import json
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,14 +47,14 @@ def typed(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.fixture
-def suite(tmp_path: Path) -> Iterator[Path]:
+def suite(tmp_path: Path) -> Path:
     file = tmp_path / "tea.jsonl"
     rows = [
         {"item_id": str(n), "prompt": f"Tea {n}?", "preferences": ["Short."], "reference": "Yes."}
         for n in range(2)
     ]
     file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    yield file
+    return file
 
 
 def test_nothing_that_is_kept_of_a_command_holds_a_secret(
