@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from mipo_eval.environment import masked
-from mipo_eval.keys import digest
+from mipo_eval.keys import digest, masked
 from mipo_eval.models.spec import ModelSpec
 from mipo_eval.store.trainings import CurvePoint, Training
 from mipo_eval.training.trainer import Messages, TrainingExample, TrainingExamples

@@ -27,8 +27,8 @@ from mipo_eval.cli.plan import plan
 from mipo_eval.cli.runs import list_runs, reproduce, show
 from mipo_eval.cli.store import store as store_commands
 from mipo_eval.cli.validate import validate
-from mipo_eval.environment import masked
 from mipo_eval.errors import MipoEvalError
+from mipo_eval.keys import masked
 from mipo_eval.settings import silence_libraries
 
 __all__ = ["app", "main"]

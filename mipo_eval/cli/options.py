@@ -1,6 +1,5 @@
 """The options that several commands have, each declared once."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
@@ -14,10 +13,11 @@ from mipo_eval import settings
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-class _Dollars(click.FloatRange):
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        found = super().convert(value, param, ctx)
-        return self.fail(f"{value} is no number", param, ctx) if math.isnan(found) else found
+def _storable(_: click.Context, __: click.Parameter, value: Any) -> Any:
+    """Return a number that both databases hold; "nan" passes click's own ranges."""
+    if value is not None and not abs(value) < 2**31:
+        raise click.BadParameter(f"write a number below {2**31:,}")
+    return value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,14 +107,18 @@ controls_option: Decorator = click.option(
 
 seed_option: Decorator = click.option(
     "--seed",
-    type=click.IntRange(-(2**31), 2**31 - 1),
+    type=int,
+    callback=_storable,
     default=0,
     show_default=True,
     help="Random seed, of sampling and of intervals.",
 )
 
 limit_option: Decorator = click.option(
-    "--limit", type=click.IntRange(1, 2**31 - 1), help="Only the first N items of each task."
+    "--limit",
+    type=click.IntRange(min=1),
+    callback=_storable,
+    help="Only the first N items of each task.",
 )
 
 data_option: Decorator = click.option(
@@ -126,7 +130,8 @@ data_option: Decorator = click.option(
 
 max_cost_option: Decorator = click.option(
     "--max-cost",
-    type=_Dollars(0, 10**9, min_open=True),
+    type=click.FloatRange(min=0, min_open=True),
+    callback=_storable,
     metavar="USD",
     help="Stop before a call to a judge that could cost more than this in all; what was answered "
     "is kept.",

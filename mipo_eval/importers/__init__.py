@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mipo_eval import __version__
-from mipo_eval.environment import masked, masked_values
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.importers import (
     alpaca_eval,
@@ -20,7 +19,7 @@ from mipo_eval.importers import (
 )
 from mipo_eval.importers.base import Imported, JudgeRecord, RunRecord
 from mipo_eval.judges.labelled import in_format
-from mipo_eval.keys import digest
+from mipo_eval.keys import digest, masked, masked_values
 from mipo_eval.rows import FileRow, is_hub, read_rows
 from mipo_eval.store.engine import Rows, Store, now
 from mipo_eval.store.items import item_row

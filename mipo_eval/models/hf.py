@@ -359,9 +359,7 @@ class HfBackend(CheckpointBackend):
         from transformers import AutoTokenizer
 
         with loading(self.name):
-            tokenizer = AutoTokenizer.from_pretrained(
-                self.checkpoint.tokenizer, trust_remote_code=False
-            )
+            tokenizer = AutoTokenizer.from_pretrained(self.checkpoint.tokenizer)
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token_id = tokenizer.eos_token_id
         return with_chat_form(tokenizer)

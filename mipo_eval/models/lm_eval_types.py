@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from mipo_eval.checkpoints import content, hub_commit, split_revision
-from mipo_eval.environment import is_secret, masked_values
 from mipo_eval.errors import ConfigError
-from mipo_eval.keys import canonical_json
+from mipo_eval.keys import canonical_json, is_secret, masked_values
 
 _SCRATCH = {"cache_dir", "download_dir", "offload_folder"}
 """Arguments that name a folder which runs write to."""

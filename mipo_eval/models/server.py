@@ -1,9 +1,7 @@
 """A server that is asked: bounded, lazily, with retries, and no more when that is hopeless."""
 
 import asyncio
-import email.utils
 import gc
-import math
 import re
 import time
 from abc import ABC, abstractmethod
@@ -13,8 +11,8 @@ from dataclasses import KW_ONLY, dataclass, replace
 from difflib import get_close_matches
 from typing import ClassVar, TypeVar
 
-from mipo_eval.environment import MASK, is_key_name, masked
 from mipo_eval.errors import BackendError, ConfigError
+from mipo_eval.keys import MASK, is_key_name, masked
 from mipo_eval.models.base import Answers, Failure, FailureKind, Limits, Reply, Request
 from mipo_eval.models.changes import (
     NO_TEXT,
@@ -28,11 +26,9 @@ from mipo_eval.models.credentials import Credential, credential, demanded
 from mipo_eval.models.pace import Pace, Width
 from mipo_eval.models.prices import HOW_TO_PRICE, NOT_ASKED, Budget, Price, Usage, price_of
 from mipo_eval.models.spec import is_private
+from mipo_eval.models.told import retry_after
 
 Found = TypeVar("Found")
-
-_LONGEST_RETRY_AFTER = 300.0
-"""Seconds; a server that asks for a longer pause is not waited for."""
 
 _RAMP = 0.1
 """Seconds over which the workers start. Started at once they would stay in step for good: all
@@ -477,26 +473,3 @@ def status_kind(status: int) -> FailureKind:
     if status in {408, 429}:
         return "timeout" if status == 408 else "rate_limit"
     return "server_error" if status >= 500 or status == 409 else "bad_request"
-
-
-def retry_after(value: str | None, now: float) -> float | None:
-    """Return the seconds a Retry-After header asks for, or None if it says nothing usable.
-
-    The header holds seconds, or an HTTP date, for which `now` is in seconds since the epoch.
-
-    Raises:
-        ValueError: the server asks for longer than five minutes, which is not worth waiting.
-    """
-    try:
-        seconds = float(value or "")
-    except ValueError:
-        try:
-            parsed = email.utils.parsedate_tz(value or "")
-            seconds = math.nan if parsed is None else email.utils.mktime_tz(parsed) - now
-        except (ValueError, OverflowError, IndexError):  # a year that no calendar has
-            return None
-    if math.isnan(seconds) or seconds < 0:
-        return None
-    if seconds > _LONGEST_RETRY_AFTER:
-        raise ValueError(f"the server asks to wait {seconds:.0f} s")
-    return seconds

@@ -34,8 +34,8 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from mipo_eval.checkpoints import BASE, Checkpoint, find_checkpoint, split_base
-from mipo_eval.environment import masked
 from mipo_eval.errors import ConfigError
+from mipo_eval.keys import masked
 from mipo_eval.models.base import Backend, Limits
 from mipo_eval.models.credentials import host_variables
 

@@ -4,6 +4,7 @@ Servers are as untrusted as models: a count may be a word, a name a list, an ans
 brackets deep. What is read here can be kept by every database.
 """
 
+import email.utils
 import json
 import math
 from collections.abc import Iterable
@@ -16,6 +17,8 @@ _DEEPEST = 100
 _MOST = 2**31 - 1
 """What an integer column of PostgreSQL holds."""
 _LONGEST = 200
+_LONGEST_RETRY_AFTER = 300.0
+"""Seconds; a server that asks for a longer pause is not waited for."""
 
 
 def json_of(content: bytes | str) -> Any:
@@ -82,3 +85,26 @@ def tokens_of(usage: Any) -> Tokens:
     thinking = fields(told.get("completion_tokens_details")).get("reasoning_tokens")
     counts = (told.get("prompt_tokens"), told.get("completion_tokens"), thinking)
     return Tokens(*map(count, counts))
+
+
+def retry_after(value: str | None, now: float) -> float | None:
+    """Return the seconds a Retry-After header asks for, or None if it says nothing usable.
+
+    The header holds seconds, or an HTTP date, for which `now` is in seconds since the epoch.
+
+    Raises:
+        ValueError: the server asks for longer than five minutes, which is not worth waiting.
+    """
+    try:
+        seconds = float(value or "")
+    except ValueError:
+        try:
+            parsed = email.utils.parsedate_tz(value or "")
+            seconds = math.nan if parsed is None else email.utils.mktime_tz(parsed) - now
+        except (ValueError, OverflowError, IndexError):  # a year that no calendar has
+            return None
+    if math.isnan(seconds) or seconds < 0:
+        return None
+    if seconds > _LONGEST_RETRY_AFTER:
+        raise ValueError(f"the server asks to wait {seconds:.0f} s")
+    return seconds

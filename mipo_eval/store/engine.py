@@ -14,9 +14,8 @@ from sqlalchemy import exc
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mipo_eval import __version__
-from mipo_eval.environment import masked
 from mipo_eval.errors import ConfigError, StoreError
-from mipo_eval.keys import clean_text
+from mipo_eval.keys import clean_text, masked
 from mipo_eval.store.migrations import LATEST, migrate, schema_version
 from mipo_eval.store.tables import metadata, schema_info
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from mipo_eval.environment import masked_values
 from mipo_eval.errors import ConfigError
+from mipo_eval.keys import masked_values
 from mipo_eval.signature import short
 from mipo_eval.store.engine import Store
 from mipo_eval.store.tables import choices, judges, validations, verdicts

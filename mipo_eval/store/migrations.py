@@ -9,9 +9,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from mipo_eval.environment import masked_values
 from mipo_eval.errors import StoreError
-from mipo_eval.keys import digest
+from mipo_eval.keys import digest, masked_values
 from mipo_eval.models.thinking import CUT, take_apart
 from mipo_eval.store.tables import schema_info
 

@@ -5,8 +5,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from mipo_eval.environment import masked_values
-from mipo_eval.keys import clean_text
+from mipo_eval.keys import clean_text, masked_values
 from mipo_eval.records import ContextLikelihoods, Item, Response, Run, text_key
 from mipo_eval.store.engine import Store, now, whole
 from mipo_eval.store.tables import LISTED, generations, item_lists, items, likelihoods, responses

@@ -5,9 +5,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from mipo_eval.environment import masked, masked_values
 from mipo_eval.errors import ConfigError
-from mipo_eval.keys import digest
+from mipo_eval.keys import digest, masked, masked_values
 from mipo_eval.records import Run, Score
 from mipo_eval.signature import Signature
 from mipo_eval.store.engine import Store, now

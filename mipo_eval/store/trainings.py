@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
 
-from mipo_eval.environment import masked_values
+from mipo_eval.keys import masked_values
 from mipo_eval.store.engine import Store, now
 from mipo_eval.store.tables import curves, trainings
 

@@ -25,8 +25,9 @@ from mipo_eval.judges.parse import parse_rating, parse_verdict, weighted_rating
 from mipo_eval.judges.presets import Preset, load_judge
 from mipo_eval.models.base import Reply
 from mipo_eval.models.openai import read_completion
-from mipo_eval.models.server import Trouble, retry_after
+from mipo_eval.models.server import Trouble
 from mipo_eval.models.thinking import take_apart
+from mipo_eval.models.told import retry_after
 from mipo_eval.records import Item
 from mipo_eval.settings import parse_yaml
 from mipo_eval.store import Store

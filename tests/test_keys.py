@@ -2,7 +2,8 @@
 
 import pytest
 
-from mipo_eval.environment import environment, masked, masked_values
+from mipo_eval.environment import environment
+from mipo_eval.keys import masked, masked_values
 
 
 @pytest.mark.parametrize(
