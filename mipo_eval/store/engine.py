@@ -339,7 +339,7 @@ def _engine(url: str, mode: str) -> tuple[sa.Engine, str]:
         raise ConfigError(
             "a PostgreSQL store needs psycopg: pip install 'mipo-eval[postgres]'"
         ) from None
-    return engine, parsed.render_as_string(hide_password=True)
+    return engine, masked(parsed.render_as_string(hide_password=True))
 
 
 def _place(path: Path, mode: str) -> str:

@@ -6,6 +6,7 @@ exports, the card of a checkpoint, the board's facts of a run, and what earlier 
 
 import json
 import stat
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,13 @@ import pytest
 import sqlalchemy as sa
 
 from mipo_eval.cli import main
+from mipo_eval.dashboards.tables.run import facts
 from mipo_eval.demo.model import base_model
+from mipo_eval.models.spec import parse_model
 from mipo_eval.store import Store
 from mipo_eval.store.migrations import LATEST, schema_version
+from mipo_eval.store.trainings import Training
+from mipo_eval.training.card import model_card
 from tests.servers.openai_server import OpenAIServer, Policy, ok
 
 PASSWORD, TOKEN, KEY = "hunter2-of-the-store", "tok-of-a-model", "sk-planted-0123456789abcdef0123"
@@ -30,11 +35,6 @@ def _holding(folder: Path) -> list[tuple[str, str]]:
         for secret in SECRETS
         if secret.encode() in path.read_bytes()
     ]
-
-
-def _command(*words: str) -> list[str]:
-    """A command as it is typed, of which `environment` reads the words."""
-    return [*words, "--json"]
 
 
 @pytest.fixture
@@ -86,15 +86,43 @@ def test_nothing_that_is_kept_of_a_command_holds_a_secret(
             for form in ((), ("--json",)):
                 typed(*words, "--store", team, *form)
         typed("store", "merge", "mine.db", team)
-        typed("export", runs[0]["run_id"], "--store", "mine.db", "--out", "exported")
+        for form in ("html", "md", "csv", "latex", "json", "parquet", "lm_eval"):
+            out = "results_1.json" if form == "lm_eval" else f"out.{form}"
+            asked = ("--format", form, "--store", "mine.db", "--output", out)
+            assert typed("export", runs[0]["run_id"], *asked) == 0
+        with Store.open("mine.db", mode="read") as store:
+            shown = repr(facts(store, runs[0]["run_id"]))
         told = capsys.readouterr()
     for secret in SECRETS:
-        assert secret not in said.out + said.err + told.out + told.err
+        assert secret not in said.out + said.err + told.out + told.err + shown
     assert _holding(tmp_path) == []
     with Store.open(team) as store, store.read() as connection:
         for table in sa.inspect(connection).get_table_names():
             rows = connection.exec_driver_sql(f"select * from {table}").all()
             assert not [s for s in SECRETS if s in repr(rows)], table
+
+
+def test_the_card_of_a_checkpoint_holds_no_secret() -> None:
+    """It is the README of a folder that people push to a hub."""
+    at = datetime(2026, 11, 1, tzinfo=UTC)
+    training = Training(
+        training_id="t",
+        method="sft",
+        model=f"lm-eval:hf:auth_token={TOKEN}",
+        suite="demo",
+        seed=0,
+        checkpoint="out",
+        recipe={"about": "about", "settings": {"judge": f"openai:m@http://u:{PASSWORD}@h"}},
+        pair_report=None,
+        environment=_OLD_ENVIRONMENT,
+        status="done",
+        reason=None,
+        created_at=at,
+        updated_at=at,
+    )
+    card = model_card(training, [], base=parse_model("demo"))
+    assert not [secret for secret in SECRETS if secret in card]
+    assert "--store postgresql://ann:<key>@db/x" in card
 
 
 def test_errors_do_not_repeat_secrets(typed: Any, capsys: pytest.CaptureFixture[str]) -> None:
