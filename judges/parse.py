@@ -339,7 +339,7 @@ def rating_probabilities(
     for token, logprob in logprobs or ():
         text = plain(token)
         rating = _number(text, low, high) if text.isdecimal() else None
-        if rating is not None:
+        if rating is not None and not math.isnan(logprob):
             weights[rating - low] += math.exp(min(logprob, 0.0))
     mass = math.fsum(weights)
     return None if mass < LEAST_MASS else tuple(weight / mass for weight in weights)
