@@ -32,7 +32,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from mipo_eval.errors import BackendError, ConfigError
 from mipo_eval.keys import digest
 from mipo_eval.models.base import Answers, Failure, Limits, Reply, Request
-from mipo_eval.models.changes import lacks_room, no_room, refused_setting
+from mipo_eval.models.changes import (
+    NO_TEXT,
+    holds_nothing,
+    lacks_room,
+    no_room,
+    refused_setting,
+)
 from mipo_eval.models.gemini import GeminiBackend, config_of, contents_of, read_answer
 from mipo_eval.models.openai import OpenAIBackend, read_completion
 from mipo_eval.models.prices import NOT_ASKED, Budget, Usage
@@ -401,9 +407,10 @@ def _refusal(line: dict[str, Any]) -> tuple[str, str | None] | None:
 def read_outcome(read: Callable[[], Reply]) -> Reply | Failure:
     """Return what was read, or the failure that reading it is."""
     try:
-        return read()
+        reply = read()
     except Trouble as trouble:
         return trouble.failure()
+    return Failure(kind="bad_reply", detail=NO_TEXT) if holds_nothing(reply) else reply
 
 
 _RUNNING = frozenset({"QUEUED", "PENDING", "RUNNING", "PAUSED", "UPDATING", "CANCELLING"})

@@ -1,7 +1,9 @@
 """Opening a store, its transactions, and its errors."""
 
+import json
 import os
 import sqlite3
+import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
+from pydantic import ValidationError
 from sqlalchemy import exc
 from sqlalchemy.dialects import postgresql, sqlite
 
@@ -147,7 +150,13 @@ class Store:
     def read(self) -> Iterator[sa.Connection]:
         """A read transaction: one consistent view; large results can be streamed."""
         with self._errors(), self._engine.connect() as connection:
-            yield connection.execution_options(yield_per=_ROWS_PER_FETCH)
+            try:
+                yield connection.execution_options(yield_per=_ROWS_PER_FETCH)
+            except (json.JSONDecodeError, ValidationError, zlib.error) as error:
+                raise StoreError(
+                    f"the store {self.name} holds a row that cannot be read: `mipo-eval store "
+                    "check` tells which; restore a copy, or merge one in"
+                ) from error
 
     def by_key(
         self, query: sa.Select[Any], column: sa.ColumnElement[str], keys: Collection[str]

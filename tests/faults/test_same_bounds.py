@@ -85,6 +85,36 @@ def test_check_finds_what_cannot_be_read(
     assert column in told
 
 
+def test_a_row_that_cannot_be_read_is_one_line(
+    suite: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = ("--model", "demo", "--suite", str(suite), "--store", "s.db")
+    assert main(["--json", *made]) == 0
+    run = json.loads(capsys.readouterr().out)["run_id"]
+    for broken in (
+        "update items set body = '{'",
+        "update items set body = '{}'",
+        "update runs set environment = '{'",
+        "update generations set spec = '{'",
+    ):
+        with Store.open("s.db") as store, store.write() as connection:
+            connection.exec_driver_sql(broken)
+        for words in (made, ("export", run, "--format", "lm_eval", "--output", "results_1.json")):
+            code = main([*words] if "--store" in words else [*words, "--store", "s.db"])
+            told = capsys.readouterr().err
+            assert code == 0 or "cannot be read" in told
+        if "runs" in broken:
+            assert main(["runs", "--store", "s.db"]) == 2
+            assert "cannot be read: `mipo-eval store check` tells" in capsys.readouterr().err
+
+
+@pytest.fixture
+def suite() -> Path:
+    item = {"item_id": "i", "prompt": "Tea?", "preferences": ["Short."], "reference": "Yes."}
+    Path("tea.jsonl").write_text(json.dumps(item), encoding="utf-8")
+    return Path("tea.jsonl")
+
+
 def test_a_store_on_a_read_only_disk_can_be_read(tmp_path: Path) -> None:
     """Read by a user who may write neither the file nor its folder; root may write anywhere."""
     folder = tmp_path / "disk"
