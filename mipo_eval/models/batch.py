@@ -208,7 +208,7 @@ class BatchBackend(ServedBackend, Generic[Client, Job]):
             yield name, failure
         if left:
             self.usage.tries += len(left)
-            made = self._sent(await self._patiently(lambda: self._submit(client, left)))
+            made = await self._patiently(lambda: self._submitted(client, left))
             running.append((replace(made, keys=frozenset(left), state="under way"), left))
         for job, requests in running:
             found = await self._collected(job, client)
@@ -216,6 +216,9 @@ class BatchBackend(ServedBackend, Generic[Client, Job]):
             missing = Failure(kind="server_error", detail=detail)
             for name, request in requests.items():
                 yield name, self._counted(request, found.get(name) or missing)
+
+    async def _submitted(self, client: Client, requests: Mapping[str, Request]) -> SentBatch:
+        return self._sent(await self._submit(client, requests))
 
     def _afforded(self, left: dict[str, Request]) -> Iterator[tuple[str, Failure]]:
         """Set money aside for the requests; take out, and yield, those it does not suffice for."""
@@ -270,7 +273,7 @@ class BatchBackend(ServedBackend, Generic[Client, Job]):
         for attempt in range(1, limits.attempts + 1):
             try:
                 async with asyncio.timeout(limits.timeout):
-                    return await call()
+                    return await self.mapped(call())
             except TimeoutError:
                 trouble = Trouble("timeout", "the batch service did not answer", again=True)
             except Trouble as caught:

@@ -40,7 +40,7 @@ _LONGEST_WORDS = 300
 _LISTED = 12
 """Models named in an error, at most."""
 
-_STUMBLES = (RecursionError, TypeError, AttributeError, LookupError)
+_STUMBLES = (RecursionError, TypeError, ValueError, AttributeError, LookupError)
 """What clients raise over an answer of no form that they know: not each looks before it reads."""
 _OVERLOAD = frozenset({"rate_limit", "server_error", "timeout"})
 
@@ -360,11 +360,11 @@ class ServedBackend(ABC):
         where = url or self.urls[0]
         try:
             return await call
+        except self.errors() as error:
+            raise self.trouble(error, where) from None
         except _STUMBLES as error:
             reason = clean(f"{where} sent no answer of its protocol ({type(error).__name__})")
             raise Trouble("bad_reply", reason, again=True, billed=True) from None
-        except self.errors() as error:
-            raise self.trouble(error, where) from None
 
     def credential(self, url: str) -> Credential:
         """Return which key a server is sent.

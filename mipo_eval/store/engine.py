@@ -209,7 +209,10 @@ class Store:
         else:
             statement = statement.on_conflict_do_nothing(index_elements=keys)
         if values := [self._storable(table, row) for row in rows]:
-            connection.execute(statement, values)
+            try:
+                connection.execute(statement, values)
+            except TypeError as error:  # psycopg's, of what JSON has no form for
+                raise RowError(f"the store {self.name} cannot hold a row: {error}") from error
 
     def _storable(self, table: sa.Table, row: Mapping[str, Any]) -> dict[str, Any]:
         """Return a row as both databases hold it: SQLite would take what PostgreSQL refuses.

@@ -6,7 +6,7 @@ stand good answers, which must not be lost.
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from mipo_eval.errors import BackendError
 from mipo_eval.models.anthropic import AnthropicBackend
 from mipo_eval.models.base import Limits, Message, Reply, Request, Sampling, ScriptedBackend
+from mipo_eval.models.batch import OpenAIBatchBackend
 from mipo_eval.models.gemini import GeminiBackend
 from mipo_eval.models.openai import OpenAIBackend
 from mipo_eval.models.server import ServedBackend
@@ -173,6 +175,41 @@ def test_an_empty_reply_is_asked_again(kind: str, text: str | None, tmp_path: Pa
         found = [_ask(store, backend, 1)[0] for _ in range(3)]
     told = [(call.status, call.text, call.stored) for call in found]
     assert told == [("bad_reply", None, False), ("ok", "4", False), ("ok", "4", True)]
+
+
+class _OddBatches(openai_server.Batches):
+    """Batches that are described with odd values, or whose files hold odd lines."""
+
+    def __init__(self, told: dict[str, Any], lines: Sequence[bytes] = ()) -> None:
+        super().__init__()
+        self._told, self._lines = told, lines
+
+    def _looked_at(self, name: str) -> dict[str, Any]:
+        found = super()._looked_at(name) | self._told
+        if file := self.batches[name].get("output_file_id"):
+            self.files[file] = b"\n".join([*self._lines, self.files[file]])
+        return found
+
+
+def _batch(batches: openai_server.Batches, store: Store, count: int) -> dict[int, Call]:
+    limits = Limits(attempts=1, timeout=HANG)
+    with openai_server.OpenAIServer(batches=batches) as server:
+        backend = OpenAIBatchBackend("judge", server.url, limits=limits, poll_seconds=0.01)
+        return _ask(store, backend, count)
+
+
+@pytest.mark.parametrize("odd", [None, {"a": 1}, 7])
+@pytest.mark.parametrize("field", ["status", "id"])
+def test_a_batch_of_no_known_form_is_one_line(odd: Any, field: str, tmp_path: Path) -> None:
+    with Store.open(str(tmp_path / "s.db")) as store, pytest.raises(BackendError, match=r"."):
+        _batch(_OddBatches({field: odd}), store, 2)
+
+
+def test_an_odd_line_of_a_batch_costs_no_other_anything(tmp_path: Path) -> None:
+    lines = (b"{", b"[1]", b'"x"', b'{"custom_id": 3}', DEEP.encode(), b"\xff")
+    with Store.open(str(tmp_path / "s.db")) as store:
+        found = _batch(_OddBatches({}, lines), store, 3)
+    assert [call.text for call in found.values()] == ["4"] * 3
 
 
 def test_empty_replies_that_earlier_versions_kept_are_asked_for_again(tmp_path: Path) -> None:
