@@ -1,6 +1,7 @@
 """Opening a store, its transactions, and its errors."""
 
 import json
+import math
 import os
 import sqlite3
 import zlib
@@ -323,6 +324,22 @@ def _bounds(table: sa.Table) -> Mapping[str, int | None]:
     return found
 
 
+def _json_text(value: Any) -> str:
+    """Return JSON, which has no NaN and no infinity: null stands for them, as PostgreSQL wants."""
+    try:
+        return json.dumps(value, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(value))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(own) for name, own in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(own) for own in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _advice(text: str) -> str:
     for sign, remedy in _SQLITE_REMEDY.items():
         if sign in text:
@@ -346,7 +363,8 @@ def _engine(url: str, mode: str) -> tuple[sa.Engine, str]:
             "PostgreSQL URLs (postgresql+psycopg://user@host/name) can be a store"
         )
     try:
-        engine = sa.create_engine(parsed.set(drivername="postgresql+psycopg"))
+        driver = parsed.set(drivername="postgresql+psycopg")
+        engine = sa.create_engine(driver, json_serializer=_json_text)
     except ModuleNotFoundError:
         raise ConfigError(
             "a PostgreSQL store needs psycopg: pip install 'mipo-eval[postgres]'"
@@ -387,7 +405,9 @@ def _sqlite_engine(path: Path, mode: str) -> tuple[sa.Engine, str]:
         return sqlite3.connect(uri, uri=True, check_same_thread=False)
 
     # SQLAlchemy cannot pass a file name with a question mark on; sqlite3 takes it as a URI.
-    engine = sa.create_engine("sqlite://", creator=connect, poolclass=sa.QueuePool)
+    engine = sa.create_engine(
+        "sqlite://", creator=connect, poolclass=sa.QueuePool, json_serializer=_json_text
+    )
 
     @sa.event.listens_for(engine, "connect")
     def configure(connection: Any, _record: object) -> None:
