@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from mipo_eval import __version__
-from mipo_eval.cli import options, train
+from mipo_eval.cli import again, options, train
 from mipo_eval.cli.board import board
 from mipo_eval.cli.compare import compare
 from mipo_eval.cli.data import data
@@ -152,3 +152,5 @@ for command in (
     judge_commands,
 ):
     app.add_command(command)
+for command in (again.noise, again.drift):
+    judge_commands.add_command(command)

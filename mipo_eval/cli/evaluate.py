@@ -63,7 +63,26 @@ def evaluate_asked(asked: EvaluationOptions, store: "Store", output: "Output") -
     result = evaluate(store, evaluation, output)
     for line in cut_lines(store, result, evaluation.decoding.max_tokens):
         output.warn(line)
+    for line in word_lines(result.scores):
+        output.warn(line)
     return result
+
+
+def word_lines(scores: "Iterable[Score]") -> list[str]:
+    """Return a line for each task whose texts are no words with spaces between them."""
+    found = {score.task: tok for score in scores if (tok := score.signature.parts.get("tok"))}
+    lines = {
+        "zh": "takes every Chinese character for a word",
+        "ja-mecab": "finds Japanese words",
+        "char": "takes every character for a word (for Japanese words: "
+        "pip install 'sacrebleu[ja]')",
+    }
+    return [
+        f"{task}: written without spaces, so sacreBLEU's {tok} {lines[tok]} where it is about "
+        "diversity; do not compare that with numbers by 13a"
+        for task, tok in found.items()
+        if tok in lines
+    ]
 
 
 def cut_lines(store: "Store", result: "Result", max_tokens: int) -> list[str]:
@@ -155,11 +174,11 @@ def complaints(counted: "Iterable[tuple[Judge, int, int]]") -> list[str]:
 def failed_of(score: "Score") -> tuple[int, int]:
     """Return for how many items of a score a call to its judge failed, and of how many."""
     from mipo_eval.judges.judge import CALL_FAILED
+    from mipo_eval.verdict import NOT_NEEDED
 
-    reasons = score.unscored_reasons.items()
-    return sum(n for why, n in reasons if why.startswith(CALL_FAILED)), (
-        score.n or 0
-    ) + score.unscored
+    reasons = score.unscored_reasons
+    failed = sum(n for why, n in reasons.items() if why.startswith(CALL_FAILED))
+    return failed, (score.n or 0) + score.unscored - reasons.get(NOT_NEEDED, 0)
 
 
 def _failed(result: "Result") -> "Iterator[tuple[Judge, int, int]]":

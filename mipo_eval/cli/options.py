@@ -167,6 +167,13 @@ ties_option: Decorator = click.option(
     help="What a tie with the reference is worth.",
 )
 
+margin_option: Decorator = click.option(
+    "--margin",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="M",
+    help="Also test whether differences are within M points (equivalent), or not worse by M.",
+)
+
 rows_option: Decorator = click.option(
     "--rows",
     type=click.Path(path_type=Path, dir_okay=False),

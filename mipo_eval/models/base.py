@@ -7,7 +7,7 @@ import random
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from mipo_eval.errors import BackendError, ConfigError, DataError
 from mipo_eval.keys import digest
@@ -44,6 +44,15 @@ class Sampling:
         return named | self.effort.parts()
 
 
+class Again(NamedTuple):
+    """That a request repeats an earlier one, whose reply stays what it is."""
+
+    first: str
+    """Ledger key of the earlier one."""
+    occasion: str
+    """What tells this asking from others, e.g. a day."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """Everything that decides a reply; two equal requests are paid for once."""
@@ -54,6 +63,7 @@ class Request:
     """The only replies allowed; enforced by the server where it can, validated by us always."""
     slots: Mapping[str, str] = field(default_factory=dict)
     """The texts rendered into `messages`, by template name, for judges that follow a rule."""
+    again: Again | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the request as plain data, without the slots: they are in the messages."""
@@ -62,10 +72,17 @@ class Request:
             "messages": [{"role": turn.role, "content": turn.content} for turn in self.messages],
             "sampling": self.sampling.to_json(),
             "choices": list(self.choices) if self.choices else None,
+            **({"again": self.again.occasion} if self.again else {}),
         }
 
     def key(self, identity: Mapping[str, str]) -> str:
         """Return the ledger key: the digest of the full request to the backend `identity`."""
+        return digest(["again", *self.again]) if self.again else self.original_key(identity)
+
+    def original_key(self, identity: Mapping[str, str]) -> str:
+        """Return the key of the first asking: of the request itself, or of what it repeats."""
+        if self.again:
+            return self.again.first
         return digest({"backend": dict(identity), **self.to_json()})
 
 

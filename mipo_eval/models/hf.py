@@ -255,10 +255,10 @@ class HfBackend(CheckpointBackend):
         at = len(row.answer)
         possible = sorted({tokens[at] for tokens in row.left.values()})
         own = scores[torch.tensor(possible, device=scores.device)].float()
-        temperature = row.request.sampling.temperature
-        if temperature:
-            weights = torch.softmax(own / temperature, dim=0).tolist()
-            rng = item_rng(row.request.sampling.seed, row.request.key(self.identity), str(at))
+        drawn = row.request.sampling
+        if drawn.temperature:
+            weights = torch.softmax(own / drawn.temperature, dim=0).tolist()
+            rng = item_rng(drawn.seed, row.request.original_key(self.identity), str(at))
             token = rng.choices(possible, weights)[0]
         else:
             token = possible[int(own.argmax())]

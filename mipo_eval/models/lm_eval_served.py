@@ -140,13 +140,13 @@ class RecordingChatCompletion(Keyed, Recording, LocalChatCompletion):  # type: i
     def parse_generations(self, outputs: Any, **kwargs: Any) -> list[str]:
         """Read a reply and announce how it ended, before lm-eval hands its text on."""
         answer = outputs if isinstance(outputs, dict) else {}
-        choices: Any = answer.get("choices")
         tokens = tokens_of(answer.get("usage"))
-        content = thinking = None
+        content = thinking = finish = None
         with suppress(TypeError, IndexError, KeyError, AttributeError):
-            content = choices[0]["message"]["content"]
-            thinking = given_thinking(choices[0]["message"])
-        finish = choices[0].get("finish_reason") if choices else None
+            choice = answer["choices"][0]
+            finish = choice.get("finish_reason")
+            content = choice["message"]["content"]
+            thinking = given_thinking(choice["message"])
         if not isinstance(content, str):
             content = "" if thinking or finish == "length" else None
         if content is not None:
