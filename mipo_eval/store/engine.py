@@ -150,14 +150,19 @@ class Store:
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """A read transaction: one consistent view; large results can be streamed."""
-        with self._errors(), self._engine.connect() as connection:
-            try:
-                yield connection.execution_options(yield_per=_ROWS_PER_FETCH)
-            except (json.JSONDecodeError, ValidationError, zlib.error) as error:
-                raise StoreError(
-                    f"the store {self.name} holds a row that cannot be read: `mipo-eval store "
-                    "check` tells which; restore a copy, or merge one in"
-                ) from error
+        with self._errors(), self._engine.connect() as connection, self.decoding():
+            yield connection.execution_options(yield_per=_ROWS_PER_FETCH)
+
+    @contextmanager
+    def decoding(self) -> Iterator[None]:
+        """Say of what a row holds that it cannot be read."""
+        try:
+            yield
+        except (json.JSONDecodeError, ValidationError, zlib.error) as error:
+            raise StoreError(
+                f"the store {self.name} holds a row that cannot be read: `mipo-eval store check` "
+                "tells which; restore a copy, or merge one in"
+            ) from error
 
     def by_key(
         self, query: sa.Select[Any], column: sa.ColumnElement[str], keys: Collection[str]
