@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from mipo_eval.records import Run, Score
     from mipo_eval.store.engine import Store
 
+_MOST = 10**9
+"""Of a setting; none comes near it."""
+
 _DECODING: Mapping[str, type] = {
     "max_tokens": int,
     "temperature": float,
@@ -354,4 +357,7 @@ def _parse_settings(
             found[key] = known[key](value)
         except ValueError:
             raise ConfigError(f"{flag} {part!r}: {value!r} is not a number") from None
+        number = found[key]
+        if not isinstance(number, str) and not abs(number) <= _MOST:
+            raise ConfigError(f"{flag} {key}: write a number up to {_MOST:,}")
     return found

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
-from mipo_eval.errors import BackendError, DataError
+from mipo_eval.errors import BackendError, ConfigError, DataError
 from mipo_eval.keys import digest
 from mipo_eval.models.effort import Effort
 from mipo_eval.rows import FileRow, read_rows
@@ -174,6 +174,21 @@ class Purse:
         )
 
 
+_LEAST: Mapping[str, float] = {
+    "concurrency": 1,
+    "attempts": 1,
+    "timeout": 0.001,
+    "first_wait": 0,
+    "longest_wait": 0,
+    "requests_per_minute": 0.001,
+    "tokens_per_minute": 0.001,
+    "max_cost": 0,
+}
+_MAY_BE_ABSENT = {"requests_per_minute", "tokens_per_minute", "max_cost"}
+_MOST = {(int,): 10_000, (int, float): 10**9}
+"""Of whole numbers, and of others."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """How hard a server may be pushed, and how long it is waited for."""
@@ -194,6 +209,25 @@ class Limits:
     """US dollars; nothing is sent that could cost more, even if every reply were the longest."""
     purse: Purse | None = None
     """Money shared with other backends; `max_cost` is then not looked at."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            ConfigError: one of them would ask nobody, wait for ever, or is no number.
+        """
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if value is None and name in _MAY_BE_ABSENT:
+                continue
+            kinds = (int,) if name in {"concurrency", "attempts"} else (int, float)
+            is_number = isinstance(value, kinds) and not isinstance(value, bool)
+            if not is_number or not least <= value <= _MOST[kinds]:
+                what = "a whole number" if len(kinds) == 1 else "a number"
+                raise ConfigError(
+                    f"limits: {name} is {str(value)[:40]!r}: write {what} from {least:g} to "
+                    f"{_MOST[kinds]:,}"
+                )
 
     def money(self) -> Purse:
         """Return what may be spent."""

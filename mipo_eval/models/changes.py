@@ -110,6 +110,14 @@ def lacks_room(reply: Reply) -> bool:
     return reply.finish_reason == "length" and not (said and said.strip())
 
 
+NO_TEXT = "the reply holds no text"
+
+
+def holds_nothing(reply: Reply) -> bool:
+    """Whether a reply ended by itself without a word: no answer, so it is to be asked again."""
+    return not reply.text.strip() and not reply.cut
+
+
 def no_room(tokens: int) -> Failure:
     """Return the outcome of a request whose model does not come to an answer."""
     return Failure(

@@ -23,7 +23,7 @@ from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from mipo_eval.checkpoints import find_checkpoint
+from mipo_eval.checkpoints import find_checkpoint, loading
 from mipo_eval.errors import BackendError
 from mipo_eval.keys import item_rng
 from mipo_eval.models.base import Answers, Failure, Reply, Request, sendable
@@ -358,9 +358,8 @@ class HfBackend(CheckpointBackend):
     def _tokenizer(self) -> Any:
         from transformers import AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(
-            self.checkpoint.tokenizer, trust_remote_code=False
-        )
+        with loading(self.name):
+            tokenizer = AutoTokenizer.from_pretrained(self.checkpoint.tokenizer)
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token_id = tokenizer.eos_token_id
         return with_chat_form(tokenizer)

@@ -19,6 +19,7 @@ from mipo_eval.models.raw_response import FINISHED, RawResponse
 from mipo_eval.models.recording import Recording, rounds
 from mipo_eval.models.served_prompt import served_prompt_end
 from mipo_eval.models.thinking import continued, marked
+from mipo_eval.models.told import tokens_of
 
 _REFUSED = {400, 404, 413, 422}
 _UNKNOWN_WORDS = {400, 422}
@@ -139,7 +140,7 @@ class RecordingChatCompletion(Keyed, Recording, LocalChatCompletion):  # type: i
     def parse_generations(self, outputs: Any, **kwargs: Any) -> list[str]:
         """Read a reply and announce how it ended, before lm-eval hands its text on."""
         answer = outputs if isinstance(outputs, dict) else {}
-        usage = answer.get("usage") or {}
+        tokens = tokens_of(answer.get("usage"))
         content = thinking = finish = None
         with suppress(TypeError, IndexError, KeyError, AttributeError):
             choice = answer["choices"][0]
@@ -153,14 +154,13 @@ class RecordingChatCompletion(Keyed, Recording, LocalChatCompletion):  # type: i
             # One that ended by itself is an answer: the server may drop what was thought.
             if thinking is None and finish == "length":
                 content = continued(self._prompt_end, content)
-        told = usage.get("completion_tokens_details") or {}
         ended = RawResponse(
             reason=None if content is not None else f"the server sent no text ({finish})",
             finish_reason=FINISHED.get(str(finish)),
             thinking=thinking,
-            prompt_tokens=usage.get("prompt_tokens"),
-            response_tokens=usage.get("completion_tokens"),
-            thinking_tokens=told.get("reasoning_tokens") or None,
+            prompt_tokens=tokens.prompt,
+            response_tokens=tokens.completion,
+            thinking_tokens=tokens.thinking or None,
         )
         self.cache_hook.announce([ended])
         return [content or ""]

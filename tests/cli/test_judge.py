@@ -287,7 +287,6 @@ AT_FIRST = {
     5: [openai_server.too_many()],
     6: [openai_server.invalid_json()],
     7: [openai_server.hang_up()],
-    8: [openai_server.slow(2)],
 }
 """What a hostile server does to the first tries of each question about an item."""
 ALWAYS = {1: openai_server.no_choices(), 2: openai_server.filtered()}
@@ -307,7 +306,10 @@ def hostile() -> Callable[[Call], Act]:
     return judge
 
 
-FAST = "limits: {attempts: 5, first_wait: 0.01, longest_wait: 0.02, concurrency: 4, timeout: 0.5}\n"
+FAST = (
+    "limits: {attempts: 5, first_wait: 0.01, longest_wait: 0.02, concurrency: 4, "
+    f"timeout: {HANG}}}\n"
+)
 
 
 def preset(name: str, backend: str, more: str = "") -> str:
