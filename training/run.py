@@ -43,6 +43,7 @@ from mipo_eval.tasks.prompt import read_system
 from mipo_eval.tasks.suites import Suite, find_suite
 from mipo_eval.training.card import model_card, pair_report
 from mipo_eval.training.data import ExampleMaker, TrainingItems, split_validation, training_items
+from mipo_eval.training.identity import deciding
 from mipo_eval.training.recipes import (
     Recipe,
     load_method,
@@ -69,9 +70,6 @@ SWEEP_FOLDER = "sweep"
 
 _LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "lm_eval", "vllm")
 """Whose versions a training is stored with."""
-
-_BESIDE = {"about", "save_steps", "report_to"}
-"""Keys of a recipe that do not decide what comes out."""
 
 _FLUSH_SECONDS = 2.0
 """How long points of a curve may wait to be stored."""
@@ -126,7 +124,7 @@ class TrainingRequest:
             {
                 **drawing,
                 **told,
-                "recipe": {k: v for k, v in recipe_dict(self.recipe).items() if k not in _BESIDE},
+                "recipe": deciding(self.recipe),
                 "chat_template": self.chat_template,
                 "model": dict(self.model.identity),
                 "suite": self.suite.name,
@@ -230,7 +228,8 @@ def train(store: Store, request: TrainingRequest, progress: Progress) -> Trainin
             save_steps=request.recipe.save_steps,
             report_to=request.recipe.report_to,
         )
-        with watch.training(request.recipe.steps(len(job.examples))):
+        pairs = sum(len(one.rejected) for one in job.examples)
+        with watch.training(request.recipe.steps(len(job.examples), pairs)):
             trained = load_method(request.recipe.algorithm)(job, request.recipe.settings)
         report |= {"trained": trained} if trained else {}
         out = str(request.out)
