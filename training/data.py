@@ -10,7 +10,7 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from itertools import islice
 from pathlib import Path
@@ -44,7 +44,7 @@ from mipo_eval.training.pairs import (
     usable,
     with_other_contexts,
 )
-from mipo_eval.training.recipes import ItemSettings, Recipe
+from mipo_eval.training.recipes import ItemSettings, LearnsFrom, Recipe
 from mipo_eval.training.trainer import Messages, TrainingExample, TrainingExamples
 
 _REVISION = "mipo_verbatim"
@@ -93,6 +93,7 @@ class ExampleMaker:
             "pairs": self._pairs,
             "own": self._own,
             "revision": self._revised,
+            "answer": self._corrected,
             "reference": self._reference,
             "prompts": self._prompts,
         }
@@ -145,10 +146,32 @@ class ExampleMaker:
         return TrainingExamples(examples=examples, items=len(data.items))
 
     def _revised(self, data: TrainingItems) -> TrainingExamples:
-        """Rewrite the own response: beside a bad one, or (verifiable) with the true answer."""
-        answers = self.suite.form == "answer"
-        first = self._own(data) if answers else self._pairs(data)
-        name = "revise_answer" if answers else "revise"
+        """Rewrite the own response beside a bad one (section 5.1)."""
+        if self.suite.form == "answer":
+            raise ConfigError(
+                f"{self.recipe.name} rewrites what was written for a user, and {self.suite.name} "
+                "has none: take sft-gt, which rewrites after seeing the true final answer"
+            )
+        return self._rewritten(data, self._pairs(data), _REVISIONS["revision"])
+
+    def _corrected(self, data: TrainingItems) -> TrainingExamples:
+        """Rewrite the own response after seeing the true final answer (section 5.1)."""
+        if self.suite.form != "answer":
+            raise ConfigError(
+                f"{self.recipe.name} needs questions with one final answer, as math and mcq have: "
+                f"for {self.suite.name} take sft-revision, or sft-solutions to learn its references"
+            )
+        known = tuple(item for item in data.items if item.reference)
+        first = self._own(replace(data, items=known))
+        found = self._rewritten(data, first, _REVISIONS["answer"])
+        unknown = {"no true answer": len(data.items) - len(known)}
+        dropped = _summed([found.dropped, unknown])
+        return replace(found, items=len(data.items), dropped=dropped)
+
+    def _rewritten(
+        self, data: TrainingItems, first: TrainingExamples, name: str
+    ) -> TrainingExamples:
+        """Return the examples with their responses rewritten, as a prompt of this name asks."""
         asked = [_revision_prompt(name, example) for example in first.examples]
         told = {name: part for name, part in self._asking().items() if name == "system"}
         responses = self.draw(_REVISION, asked, "revisions", asking={"form": "verbatim", **told})
@@ -304,16 +327,30 @@ def _question_messages(task: SuiteTask, items: Sequence[Item], system: str) -> I
 
 def _revision_prompt(name: str, example: TrainingExample) -> Item:
     """Return what asks the model to rewrite its response, as an item of its own."""
-    path = resources.files(__package__) / "prompts" / f"{name}.txt"
     item = example.item
     fields = {"prompt": item.prompt, "response": example.chosen or ""}
-    if name == "revise":
+    if name == _REVISIONS["revision"]:
         fields |= {"context": item.context, "rejected": example.rejected[0]}
     else:
-        fields |= {"answer": str(item.meta.get("solution") or item.reference or "")}
+        fields |= {"answer": item.reference or ""}
     safe = {key: neutral(text) for key, text in fields.items()}
-    text = path.read_text(encoding="utf-8").strip().format_map(safe)
+    text = _wording(name).format_map(safe)
     return Item(item_id=f"{item.item_id}~{name}", prompt=text, messages=item.messages)
+
+
+def _wording(name: str) -> str:
+    path = resources.files(__package__) / "prompts" / f"{name}.txt"
+    return path.read_text(encoding="utf-8").strip()
+
+
+_REVISIONS = {"revision": "revise", "answer": "revise_answer"}
+"""What rewrites its responses, and the prompt that asks for it."""
+
+
+def revision_wording(learns_from: LearnsFrom) -> str | None:
+    """Return the text that asks the model to rewrite a response; None where nothing does."""
+    name = _REVISIONS.get(learns_from)
+    return name and _wording(name)
 
 
 def _summed(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:

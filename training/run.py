@@ -42,7 +42,13 @@ from mipo_eval.store.trainings import (
 from mipo_eval.tasks.prompt import read_system
 from mipo_eval.tasks.suites import Suite, find_suite
 from mipo_eval.training.card import model_card, pair_report
-from mipo_eval.training.data import ExampleMaker, TrainingItems, split_validation, training_items
+from mipo_eval.training.data import (
+    ExampleMaker,
+    TrainingItems,
+    revision_wording,
+    split_validation,
+    training_items,
+)
 from mipo_eval.training.identity import deciding
 from mipo_eval.training.recipes import (
     Recipe,
@@ -120,6 +126,8 @@ class TrainingRequest:
         # Rollouts were once drawn with the checkpoint's own penalties.
         drawing = {"generation_config": "left out"} if own_drawing else {}
         told = {"system": self.system} if self.recipe.system else {}
+        if wording := revision_wording(learns_from):
+            told["revision"] = digest(wording)
         return digest(
             {
                 **drawing,

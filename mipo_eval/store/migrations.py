@@ -125,10 +125,23 @@ def _m4_thinking_is_kept_apart(connection: sa.Connection) -> None:
         connection.execute(sa.update(responses).where(own).values(changed))
 
 
+def _m5_learning_solutions_has_its_own_name(connection: sa.Connection) -> None:
+    """Call what learned the data set's solutions so: "sft-gt" is now the row of the paper's."""
+    names = ("training_id", "method")
+    trainings = sa.table("trainings", *map(sa.column, names), sa.column("recipe", sa.JSON))
+    former = trainings.c.method == "sft-gt"
+    for row in connection.execute(sa.select(trainings).where(former)).all():
+        own = trainings.c.training_id == row.training_id
+        recipe = {**row.recipe, "name": "sft-solutions"}
+        changed = {"method": "sft-solutions", "recipe": recipe}
+        connection.execute(sa.update(trainings).where(own).values(changed))
+
+
 MIGRATIONS: Mapping[int, Callable[[sa.Connection], None]] = {
     2: _m2_scores_know_their_parts,
     3: _m3_n_may_be_unknown,
     4: _m4_thinking_is_kept_apart,
+    5: _m5_learning_solutions_has_its_own_name,
 }
 """Schema to the step that leads to it. What has shipped is not changed any more."""
 LATEST = max(MIGRATIONS)

@@ -21,7 +21,7 @@ from mipo_eval.training.recipes import (
 
 ROWS = {
     *(f"mipo-{how}" for how in ("missing", "random", "reshuffle", "random-strings")),
-    *("sft", "sft-revision", "sft-gt", "info-nce", "sami"),
+    *("sft", "sft-revision", "sft-gt", "sft-solutions", "info-nce", "sami"),
     *("ppo-mi", "rlaif", "rlaif-mi", "rlaif-gt", "rlvr"),
 }
 

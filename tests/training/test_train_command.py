@@ -121,7 +121,7 @@ def test_mipo_from_items_to_a_checkpoint(
     training, curve = _only_training()
     assert training.training_id == document["training_id"]
     assert {"loss", "ranking_accuracy", "reward_chosen"} <= {point.metric for point in curve}
-    assert max(point.step for point in curve) == 2  # seven prompts, four at a time
+    assert max(point.step for point in curve) == 4  # fourteen pairs, four at a time
     files = {path.name for path in Path("out").iterdir()}
     assert {"model.safetensors", "config.json", "tokenizer.json", "chat_template.jinja"} <= files
     assert not {"steps", "training_args.bin", "reference.safetensors"} & files
