@@ -37,6 +37,7 @@ from mipo_eval.tasks.items import replacing, write_items
 from mipo_eval.tasks.prompt import Prompting, as_dicts, conversation
 from mipo_eval.tasks.sources import load_source
 from mipo_eval.tasks.suites import Suite, SuiteTask
+from mipo_eval.tasks.wordings import Wording
 from mipo_eval.training.pairs import (
     Usable,
     build_pairs,
@@ -47,8 +48,8 @@ from mipo_eval.training.pairs import (
 from mipo_eval.training.recipes import ItemSettings, LearnsFrom, Recipe
 from mipo_eval.training.trainer import Messages, TrainingExample, TrainingExamples
 
-_REVISION = "mipo_verbatim"
-"""The lm-eval task that asks a prompt as it stands."""
+_REVISION = SuiteTask(name="revisions", source="-", lm_eval_task="mipo_verbatim")
+"""Asks a prompt as it stands."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,12 +60,19 @@ class TrainingItems:
     items: tuple[Item, ...]
 
 
-def load_items(task: str, items: Sequence[Item], folder: Path, decoding: Decoding) -> Any:
-    """Return an lm-eval task of ours whose documents are these items, in a file in `folder`."""
+def load_items(task: SuiteTask, items: Sequence[Item], folder: Path, decoding: Decoding) -> Any:
+    """Return the lm-eval task of ours whose documents are these items, in a file in `folder`."""
     file = folder / "items.jsonl"
     write_items(file, items)
-    about = {"source": str(file), "prompting": "personalized", "data_dir": None, "limit": None}
-    return load_task(task, about, decoding)
+    about = {
+        "source": str(file),
+        "query": task.query,
+        "turns": task.wording.turns,
+        "prompting": "personalized",
+        "data_dir": None,
+        "limit": None,
+    }
+    return load_task(task.lm_eval_task, about, decoding)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +126,7 @@ class ExampleMaker:
         assert settings is not None  # checked when the recipe was read
         plans = list(plan_draws(data.items, settings, seed=self.seed))
         asked = [item for plan in plans for item in (plan.item, *plan.rejected)]
-        responses = self.draw(data.task.lm_eval_task, asked, "pairs")
+        responses = self.draw(data.task, asked, "pairs")
         made = build_pairs(data.items, responses, settings, seed=self.seed)
         texts = [(pair.item, pair.chosen, pair.rejected) for pair in made.pairs]
         return TrainingExamples(
@@ -133,7 +141,7 @@ class ExampleMaker:
         if self.recipe.algorithm == "contrastive":
             contexts = self.recipe.settings.contexts
             items = with_other_contexts(items, contexts=contexts, seed=self.seed)
-        responses = self.draw(data.task.lm_eval_task, items, "own responses")
+        responses = self.draw(data.task, items, "own responses")
         return self._with_texts(data, items, [usable(responses.get(item.key)) for item in items])
 
     def _reference(self, data: TrainingItems) -> TrainingExamples:
@@ -198,7 +206,7 @@ class ExampleMaker:
 
     def draw(
         self,
-        task: str,
+        task: SuiteTask,
         items: Iterable[Item],
         what: str,
         *,
@@ -206,7 +214,7 @@ class ExampleMaker:
     ) -> dict[str, Response]:
         """Return the responses to items by item key, drawing those that the store does not have.
 
-        The lm-eval `task` asks the items as they are; one that comes twice is drawn once. `what`
+        The `task` asks the items as they are; one that comes twice is drawn once. `what`
         names the stage. `asking` is how an item becomes a prompt, a part of the key of its
         responses; None: as the suite's items do.
 
@@ -214,7 +222,7 @@ class ExampleMaker:
             ModelError: the model cannot be loaded or asked; what was drawn before is kept.
         """
         asked = list({item.key: item for item in items}.values())
-        list_key, _ = put_list(self.store, [(task, asked)])
+        list_key, _ = put_list(self.store, [(task.lm_eval_task, asked)])
         asking = asking or self._asking()
         spec = generation_spec(self.model, self.options, self.decoding, asking=asking)
         key = digest(spec)
@@ -242,9 +250,9 @@ class ExampleMaker:
         items = [item for item, _, _ in texts]
         prompts: Iterable[tuple[Messages, Messages]]
         if self.suite.form == "query":
-            system = self.options.system
+            told = (self.options.system, task.wording)
             prompts = (
-                (_asking(i, "personalized", system), _asking(i, "default", system)) for i in items
+                (_asking(i, "personalized", *told), _asking(i, "default", *told)) for i in items
             )
         else:
             asked = _question_messages(task, items, self.options.system)
@@ -257,8 +265,8 @@ class ExampleMaker:
         )
 
 
-def _asking(item: Item, prompting: Prompting, system: str) -> Messages:
-    return tuple(as_dicts(conversation(item, prompting, system)))
+def _asking(item: Item, prompting: Prompting, system: str, wording: Wording) -> Messages:
+    return tuple(as_dicts(conversation(item, prompting, system, wording)))
 
 
 def training_items(
@@ -312,14 +320,14 @@ def _question_messages(task: SuiteTask, items: Sequence[Item], system: str) -> I
     if not items:
         return
     with tempfile.TemporaryDirectory(prefix="mipo-eval-") as folder:
-        loaded = load_items(task.lm_eval_task, items, Path(folder), Decoding())
+        loaded = load_items(task, items, Path(folder), Decoding())
         for document in loaded.eval_docs:
             text = loaded.fewshot_context(
                 document,
                 num_fewshot=loaded.config.num_fewshot or 0,
                 system_instruction=system or None,
                 apply_chat_template=True,
-                fewshot_as_multiturn=True,
+                fewshot_as_multiturn=task.wording.turns,
                 chat_template=lambda messages, **_how: json.dumps(list(messages)),
             )
             yield tuple(json.loads(text))

@@ -5,8 +5,8 @@ from typing import Any
 
 from mipo_eval.training.recipes import Recipe, recipe_dict
 
-_BESIDE = {"about", "save_steps", "report_to"}
-"""Keys that do not decide what comes out."""
+_BESIDE = {"about", "save_steps", "report_to", "query"}
+"""Keys that do not decide what comes out; a wording is named by its text, not by its file."""
 
 _FORMERLY: Mapping[str, Any] = {
     "optimization.final_share": 0.0,

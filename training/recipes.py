@@ -41,6 +41,7 @@ SHORT_NAMES = {
     "lora": "optimization.lora_rank",
     "algorithm": "algorithm",
     "system": "system",
+    "query": "query",
 }
 """What `--set` and `--sweep` take as well, and the command line as flags: `--lora 32`."""
 
@@ -250,6 +251,8 @@ class Recipe:
     """Jinja file in place of, or for want of, the model's own chat template."""
     system: str | None = None
     """System prompt of every conversation, or the file that holds it."""
+    query: str | None = None
+    """Wording of the prompts, as `--query` takes it; None: the suite's own."""
     save_steps: int = 200
     report_to: tuple[str, ...] = ()
     """Trackers of transformers: tensorboard, wandb, trackio."""
@@ -329,7 +332,7 @@ def recipe_dict(recipe: Recipe) -> dict[str, Any]:
     return {
         key: list(value) if isinstance(value, tuple) else value
         for key, value in shown.items()
-        if not (key in {"pairs", "system"} and value is None)
+        if not (key in {"pairs", "system", "query"} and value is None)
     }
 
 

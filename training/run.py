@@ -39,8 +39,8 @@ from mipo_eval.store.trainings import (
     put_training,
     touch_training,
 )
-from mipo_eval.tasks.prompt import read_system
-from mipo_eval.tasks.suites import Suite, find_suite
+from mipo_eval.tasks.prompt import USUAL, read_system
+from mipo_eval.tasks.suites import Suite, find_suite, with_query
 from mipo_eval.training.card import model_card, pair_report
 from mipo_eval.training.data import (
     ExampleMaker,
@@ -126,6 +126,8 @@ class TrainingRequest:
         # Rollouts were once drawn with the checkpoint's own penalties.
         drawing = {"generation_config": "left out"} if own_drawing else {}
         told = {"system": self.system} if self.recipe.system else {}
+        if (worded := self.suite.wording_key) not in {None, USUAL.key}:
+            told["query"] = worded
         if wording := revision_wording(learns_from):
             told["revision"] = digest(wording)
         return digest(
@@ -151,7 +153,7 @@ def make_request(
     Raises:
         MipoEvalError: there is no such model or suite, or it cannot be trained (on).
     """
-    found = find_suite(suite)
+    found = with_query(find_suite(suite), recipe.query)
     base = parse_model(model)
     check_model(base, recipe)
     sampling = recipe.sampling.model

@@ -77,6 +77,7 @@ def _one_line(message: str) -> str:
 @options.judges_option
 @options.prompting_option
 @options.system_option
+@options.query_option
 @options.decoding_option
 @options.seed_option
 @options.limit_option

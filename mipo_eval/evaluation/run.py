@@ -121,12 +121,20 @@ def _scores(store: Store, evaluation: Evaluation, run: Run, progress: Progress) 
     is_told = bool(evaluation.options.system) or any_system_turn(store, run.list_key)
     role = system_role(evaluation.model, evaluation.options) if is_told else {}
     for task, rows in listed.tasks.items():
-        context = _context(evaluation, [listed.keys[row] for row in rows], role)
+        suite = evaluation.suite.only(task)
+        context = _context(
+            replace(evaluation, suite=suite), [listed.keys[row] for row in rows], role
+        )
         free = numbers.free(run, task, evaluation.suite.form)
         if evaluation.scoring_model and evaluation.suite.form == "query":
             entries = list(answered(store, run.list_key, run.generation_key, task))
             model = evaluation.scoring_model
-            asked = Lifted(entries=entries, checkpoint=model, system=evaluation.options.system)
+            asked = Lifted(
+                entries=entries,
+                checkpoint=model,
+                system=evaluation.options.system,
+                wording=suite.tasks[0].wording,
+            )
             free += lift_scores(store, asked, seed=run.seed, progress=progress)
         scores += [_signed(score, task, context) for score in free]
         for judge in evaluation.judges:

@@ -107,7 +107,7 @@ def test_prompts_of_training_are_those_of_generation(tmp_path: Path) -> None:
                 progress=Quiet(),
                 seed=0,
             )
-            asked = maker.draw(task.lm_eval_task, items, "responses")
+            asked = maker.draw(task, items, "responses")
             made = maker.make([TrainingItems(task=task, items=tuple(items))])
         assert len(made.examples) == len(items)
         for example in made.examples:
@@ -140,7 +140,7 @@ def test_conversations_and_system_prompts_are_trained_on_as_they_are_asked(
                 progress=Quiet(),
                 seed=0,
             )
-            asked = maker.draw(task.lm_eval_task, items, "responses")
+            asked = maker.draw(task, items, "responses")
             made = maker.make([TrainingItems(task=task, items=tuple(items))])
         for example in made.examples:
             ids = codec.prompt(example.prompt)
