@@ -9,13 +9,13 @@ import pytest
 
 from mipo_eval.errors import ConfigError
 from mipo_eval.records import Item
+from mipo_eval.tasks.answers import extract_choice
 from mipo_eval.tasks.hooks import (
     eight_shots,
     question_document,
     score_likelihoods,
     score_reply,
 )
-from mipo_eval.tasks.answers import extract_choice
 from mipo_eval.tasks.questions import QUESTION_SETS
 from mipo_eval.tasks.sources import SOURCES
 from mipo_eval.tasks.suites import SUITES
