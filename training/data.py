@@ -272,7 +272,9 @@ def _asking(item: Item, prompting: Prompting, system: str, wording: Wording) -> 
 def training_items(
     suite: Suite, data_dir: Path, settings: ItemSettings
 ) -> tuple[TrainingItems, ...]:
-    """Return the items of a suite's training split.
+    """Return the items of a suite's training split, each once.
+
+    SVAMP's holds questions of GSM8K's: in a suite with both they are learned from once.
 
     Raises:
         ConfigError: the suite is asked by likelihood, which trains nothing.
@@ -283,8 +285,16 @@ def training_items(
             f"suite {suite.name} asks by likelihood and has nothing to train on: take mcq or math"
         )
     read = {task: load_source(task.source, data_dir, "train") for task in suite.tasks}
+    seen: set[str] = set()
+
+    def fresh(items: Iterable[Item]) -> Iterator[Item]:
+        for item in items:
+            if item.key not in seen:
+                seen.add(item.key)
+                yield item
+
     found = tuple(
-        TrainingItems(task=task, items=tuple(islice(items, settings.limit)))
+        TrainingItems(task=task, items=tuple(fresh(islice(items, settings.limit))))
         for task, items in read.items()
     )
     if not any(one.items for one in found):

@@ -9,6 +9,7 @@ _BESIDE = {"about", "save_steps", "report_to", "query"}
 """Keys that do not decide what comes out; a wording is named by its text, not by its file."""
 
 _FORMERLY: Mapping[str, Any] = {
+    "items.choose_by": "loss",
     "optimization.final_share": 0.0,
     "optimization.betas": [0.9, 0.999],
     "optimization.lora_alpha": None,
@@ -26,7 +27,7 @@ def deciding(recipe: Recipe) -> dict[str, Any]:
     keeps its name.
     """
     shown = {key: value for key, value in recipe_dict(recipe).items() if key not in _BESIDE}
-    idle = set()
+    idle = {"items.choose_by"}
     if recipe.pairs is not None and recipe.pairs.n_negatives == 1:
         idle.add("settings.batch_of")
     if getattr(recipe.settings, "reward", None) not in {"judge", "judge+mi"}:

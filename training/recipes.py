@@ -54,6 +54,8 @@ class ItemSettings:
     """Only the first N of each data set; None: all."""
     validation: float = 0.1
     """Share that a sweep holds out to choose by. Without a sweep everything is learned from."""
+    choose_by: str = "loss"
+    """What a sweep chooses by; see `sweep.py`: loss, satisfied:JUDGE, wins:JUDGE or accuracy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,6 +36,8 @@ from mipo_eval.training.trainer import Messages, TrainingExample, TrainingJob
 if TYPE_CHECKING:
     from torch import Tensor
 
+_OR_EACH = ", or have it rate each preference by itself: --set settings.rates=preferences"
+
 LogProbs = Callable[[Sequence[Messages], Sequence[Sequence[int]]], "Tensor"]
 """From prompts and the ids of their responses to (responses,) log pi(y|x) in nats, under the
 policy as it is at the time of the call."""
@@ -204,6 +206,7 @@ def open_reward(settings: RewardSettings, job: TrainingJob, logprobs: LogProbs) 
                 raise BackendError(
                     f"the judge {judge.name} rated not one of the first {len(ratings)} responses "
                     f"({reasons.most_common(1)[0][0]}): name another with --set settings.judge=NAME"
+                    f"{_OR_EACH if settings.rates == 'context' else ''}"
                 )
             if settings.reward != "judge+mi":
                 return ratings

@@ -2,18 +2,13 @@
 
 The same command continues where a stopped one was: responses are in the store, the trainer's last
 checkpoint is in the output folder, and the folder names the training it belongs to.
-
-A sweep is the same training with several values of a setting, of which held-out training items
-choose one; the test split is never looked at. Each value is a training of its own, in a folder
-below the output, and the best one's checkpoint becomes the result.
 """
 
-import os
 import shlex
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -46,16 +41,13 @@ from mipo_eval.training.data import (
     ExampleMaker,
     TrainingItems,
     revision_wording,
-    split_validation,
     training_items,
 )
+from mipo_eval.training.folder import claimed
 from mipo_eval.training.identity import deciding
 from mipo_eval.training.recipes import (
     Recipe,
     load_method,
-    make_recipe,
-    merge,
-    nested,
     recipe_dict,
 )
 from mipo_eval.training.start import START, start_folder
@@ -67,12 +59,6 @@ from mipo_eval.training.trainer import (
     is_main_process,
     main_process_first,
 )
-
-MARKER = ".mipo-eval-training"
-"""File in an output folder that says which training it holds."""
-
-SWEEP_FOLDER = "sweep"
-"""Folder in the output that holds the values' trainings until one is chosen."""
 
 _LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "lm_eval", "vllm")
 """Whose versions a training is stored with."""
@@ -208,11 +194,17 @@ def train(store: Store, request: TrainingRequest, progress: Progress) -> Trainin
             command continues.
     """
     check_model(request.model, request.recipe)
-    with main_process_first():
-        claim(request.out, request.training_id, request.recipe.name)
-        training = _opened(store, request)
-    if training.status == "done":
-        return training
+    with claimed(request.out, request.training_id, request.recipe.name):
+        with main_process_first():
+            training = _opened(store, request)
+        return (
+            training if training.status == "done" else _trained(store, request, training, progress)
+        )
+
+
+def _trained(
+    store: Store, request: TrainingRequest, training: Training, progress: Progress
+) -> Training:
     watch = _Watch(store, training.training_id, progress)
     with _recorded(store, training) as record:
         with main_process_first():
@@ -253,6 +245,16 @@ def make_examples(
     store: Store, request: TrainingRequest, progress: Progress
 ) -> tuple[TrainingExamples, TrainingExamples | None]:
     """Return what is learned from, and what is measured on; draws what the store does not have."""
+    maker = example_maker(store, request, progress)
+    return maker.make(request.data), maker.make(request.held_out) if request.held_out else None
+
+
+def example_maker(store: Store, request: TrainingRequest, progress: Progress) -> ExampleMaker:
+    """Return what makes a training's examples.
+
+    Raises:
+        ConfigError: what its recipe says of thinking is not about that.
+    """
     how, model = request.recipe.sampling, request.sampling_model
     chosen: dict[str, float] = {"temperature": how.temperature, "top_p": how.top_p}
     if how.max_tokens is not None:
@@ -261,7 +263,7 @@ def make_examples(
     effort, other = parse_effort(how.thinking, model.engine, flag="sampling.thinking")
     if other:
         raise ConfigError(f"sampling.thinking: {other} is not about thinking")
-    maker = ExampleMaker(
+    return ExampleMaker(
         recipe=request.recipe,
         suite=request.suite,
         model=model,
@@ -276,37 +278,6 @@ def make_examples(
         progress=progress,
         seed=request.seed,
     )
-    return maker.make(request.data), maker.make(request.held_out) if request.held_out else None
-
-
-def claim(out: Path, training_id: str, method: str) -> None:
-    """Make the output folder this training's, or find that it is.
-
-    Raises:
-        ConfigError: there is something else in it, or it cannot be written to.
-    """
-    try:
-        if out.is_dir() and any(out.iterdir()):
-            marker = out / MARKER
-            found = marker.read_text(encoding="utf-8").strip() if marker.is_file() else None
-            if found is None:
-                raise ConfigError(
-                    f"--out {out} is not empty: name another folder, or empty this one"
-                )
-            if found != training_id:
-                raise ConfigError(
-                    f"--out {out} holds another training ({found[:12]}; this {method} would be "
-                    f"{training_id[:12]}): name another folder, or repeat the command with which "
-                    "it began"
-                )
-        elif out.exists() and not out.is_dir():
-            raise ConfigError(f"--out {out} is a file: name a folder")
-        else:
-            out.mkdir(parents=True, exist_ok=True)
-            (out / MARKER).write_text(training_id, encoding="utf-8")
-    except OSError as error:
-        reason = os.strerror(error.errno or 0)
-        raise ConfigError(f"--out {out} cannot be written to: {reason}") from error
 
 
 def _opened(store: Store, request: TrainingRequest) -> Training:
@@ -430,78 +401,3 @@ class _Watch:
         if waiting:
             put_curve(self._store, self._id, waiting)
         self._stored = time.monotonic()
-
-
-_CRITERIA = {"held_out_reward": max, "held_out_loss": min}
-"""What is chosen by: the first that the method measures."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Swept:
-    """One value of a sweep and how it did on what was held out."""
-
-    value: Any
-    training: Training
-    criterion: str
-    figure: float
-
-
-def sweep(
-    store: Store, request: TrainingRequest, progress: Progress, *, over: tuple[str, Sequence[Any]]
-) -> tuple[Training, list[Swept]]:
-    """Train once per value on a part of the items, and keep what does best on the others.
-
-    The request's output folder receives the chosen checkpoint; `over` is a dotted key of the
-    recipe with its values.
-
-    Raises:
-        ConfigError: a value does not fit, or the method measures nothing on held-out items.
-        MipoEvalError: as `train`.
-    """
-    key, values = over
-    trials = [_trial(request, key, value) for value in values]
-    check_model(request.model, request.recipe)
-    name = digest([request.training_id, key, list(values)])
-    claim(request.out, name, f"sweep of {request.recipe.name}")
-    known = {training.training_id: training for training in list_trainings(store)}
-    finished = (request.out / "config.json").is_file()
-    done: list[Swept] = []
-    for value, trial in zip(values, trials, strict=True):
-        training = known.get(trial.training_id) if finished else None
-        training = training or train(store, trial, progress)
-        done.append(_judged(value, training, get_curve(store, training.training_id)))
-    best = _CRITERIA[done[0].criterion](done, key=lambda one: one.figure)  # the first of equals
-    return (best.training if finished else _adopt(store, request.out, best)), done
-
-
-def _trial(request: TrainingRequest, key: str, value: Any) -> TrainingRequest:
-    recipe = make_recipe(merge(recipe_dict(request.recipe), nested(key, value)))
-    share = request.recipe.items.validation
-    data, held_out = split_validation(request.data, share, request.seed)
-    out = request.out / SWEEP_FOLDER / f"{key.rpartition('.')[2]}={value}"
-    return replace(request, recipe=recipe, data=data, held_out=held_out, out=out)
-
-
-def _judged(value: Any, training: Training, curve: Sequence[CurvePoint]) -> Swept:
-    for criterion in _CRITERIA:
-        points = [point for point in curve if point.metric == criterion]
-        if points:
-            last = max(points, key=lambda point: point.step)
-            return Swept(value=value, training=training, criterion=criterion, figure=last.value)
-    raise ConfigError(
-        f"{training.method} measures nothing on held-out items, so a sweep cannot choose: train "
-        "each value with --set and compare the checkpoints"
-    )
-
-
-def _adopt(store: Store, out: Path, best: Swept) -> Training:
-    """Move the chosen checkpoint into the output folder, and drop the others' weights."""
-    folder = Path(best.training.checkpoint or "")
-    # The configuration last: with it the result is complete.
-    for path in sorted(folder.iterdir(), key=lambda path: path.name == "config.json"):
-        if path.name != MARKER:
-            path.replace(out / path.name)
-    shutil.rmtree(out / SWEEP_FOLDER, ignore_errors=True)
-    training = replace(best.training, checkpoint=str(out))
-    put_training(store, training)
-    return training

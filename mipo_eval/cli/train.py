@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from mipo_eval.store.engine import Store
     from mipo_eval.store.trainings import CurvePoint, Training
     from mipo_eval.training.recipes import Recipe
-    from mipo_eval.training.run import Swept, TrainingRequest
+    from mipo_eval.training.run import TrainingRequest
+    from mipo_eval.training.sweep import Swept
 
 _USUAL_MEMORY = 80e9
 """Bytes of the GPU that is meant where there is none."""
@@ -48,7 +49,7 @@ _IN_JSON = (
     *("training_id", "method", "model", "suite", "seed", "checkpoint", "status", "recipe"),
     "pair_report",
 )
-_SWEPT = ("value", "criterion", "figure")
+_SWEPT = ("value", "criterion", "figure", "behind", "behind_ci95")
 """What `--json` tells of a training, and of each value of a sweep."""
 
 _NEGATIVES = ("missing", "random", "reshuffle", "random-strings")
@@ -243,15 +244,16 @@ def _train(
 ) -> dict[str, object]:
     """Train, with a sweep where one is asked for, and show what came of it."""
     from mipo_eval.store.trainings import get_curve
-    from mipo_eval.training import run
     from mipo_eval.training.recipes import parse_sweep
+    from mipo_eval.training.run import train
+    from mipo_eval.training.sweep import sweep as swept_over
     from mipo_eval.training.trainer import is_main_process
 
     swept: list[Swept] = []
     if sweep:
-        training, swept = run.sweep(store, request, output, over=parse_sweep(sweep))
+        training, swept = swept_over(store, request, output, over=parse_sweep(sweep))
     else:
-        training = run.train(store, request, output)
+        training = train(store, request, output)
     if is_main_process():
         output.show(*_tables(training, get_curve(store, training.training_id), swept))
         output.note(f"Evaluate it: mipo-eval --model {request.out} --suite {training.suite}")
@@ -283,9 +285,16 @@ def _tables(
     if rows := list(_ends(curve)):
         parts.append(_table("learning curve", ["first tenth", "last tenth"], rows))
     if swept:
-        values = [(str(one.value), f"{one.figure:.4g}") for one in swept]
-        parts.append(_table("sweep", [swept[0].criterion], values))
+        values = [(str(one.value), f"{one.figure:.4g}", _behind(one)) for one in swept]
+        parts.append(_table("sweep", [swept[0].criterion, "the best leads by"], values))
     return parts
+
+
+def _behind(one: "Swept") -> str:
+    if one.behind_ci95 is None:
+        return f"{one.behind:.4g}" if one.behind else ""
+    low, high = one.behind_ci95
+    return f"{one.behind:.4g} [{low:.4g}, {high:.4g}]"
 
 
 def _table(first: str, columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> "Table":

@@ -1,5 +1,6 @@
 """From items to examples: the prompts of training are those of evaluation, for every method."""
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -316,6 +317,22 @@ def test_a_suites_training_items() -> None:
     write_items(Path("ca-train.jsonl"), _wishes())
     (prepared,) = training_items(SUITES["ca"], Path(), ItemSettings())
     assert [item.item_id for item in prepared.items] == [f"w{n}" for n in range(6)]
+
+
+def test_a_question_of_two_data_sets_is_learned_from_once() -> None:
+    """SVAMP's training part holds 700 questions of GSM8K's (PAPER.md, "Data")."""
+    rows = {
+        "gsm8k": [{"question": f"{n} + 1?", "answer": f"#### {n + 1}"} for n in range(5100)],
+        "svamp": [{"Body": f"Tom has {n}.", "Question": "And?", "Answer": n} for n in range(700)],
+    }
+    for name, of_set in rows.items():
+        Path(name).mkdir()
+        lines = "".join(json.dumps(row) + "\n" for row in of_set)
+        Path(name, "train.jsonl").write_text(lines)
+    alone = training_items(SUITES["svamp"], Path(), ItemSettings())[0].items
+    found = training_items(SUITES["math"], Path(), ItemSettings())
+    assert (len(alone), [len(one.items) for one in found]) == (1400, [5000, 700])
+    assert len({item.key for one in found for item in one.items}) == 5700
 
 
 def test_training_questions_of_real_sets(shared_data: Path) -> None:
