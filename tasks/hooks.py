@@ -43,17 +43,16 @@ def documents(
     source: str,
     *,
     form: QuestionForm | None = None,
-    query: str = "",
     prompting: Prompting = "personalized",
     data_dir: str | None = None,
     limit: int | None = None,
-    **_metadata: object,
+    **metadata: object,
 ) -> dict[str, Any]:
     """Return the test documents of a source as lm-eval wants them: {"test": Dataset}.
 
-    lm-eval passes all of a task's metadata, and the rest is not for us. Without a `form` the items
-    are users' prompts, not questions; `prompting` is for those. `query` names a wording, or its
-    file; blank: the usual one.
+    lm-eval passes all of a task's metadata, of which `query` names a wording or its file, and the
+    rest is not for us. Without a `form` the items are users' prompts, not questions; `prompting`
+    is for those.
 
     Raises:
         ConfigError: there is no such source, or the form does not fit its questions.
@@ -62,7 +61,7 @@ def documents(
     import datasets
 
     asks = _asks(form)
-    wording = read_wording(query or usual(asks, source), asks)
+    wording = read_wording(str(metadata.get("query") or usual(asks, source)), asks)
 
     def document(item: Item) -> Document:
         if form:

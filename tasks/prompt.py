@@ -6,8 +6,6 @@ nothing about it, under either prompting.
 """
 
 from collections.abc import Iterable, Sequence
-from functools import cache
-from importlib import resources
 from itertools import groupby
 from pathlib import Path
 from typing import Literal
@@ -93,10 +91,3 @@ def read_system(given: str) -> str:
     if not text.strip():
         raise ConfigError(f"system prompt {given!r} is blank: leave it out or give it a text")
     return text.strip()
-
-
-@cache
-def template(name: str) -> str:
-    """Return the text of one of our prompt files."""
-    path = resources.files("mipo_eval.tasks") / "prompts" / f"{name}.txt"
-    return path.read_text(encoding="utf-8")

@@ -19,7 +19,7 @@ import re
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Literal
@@ -70,6 +70,13 @@ class Wording:
         return [f"{line}{letter}" for letter in letters]
 
 
+@cache
+def template(name: str) -> str:
+    """Return the text of one of our prompt files."""
+    path = resources.files("mipo_eval.tasks") / "prompts" / f"{name}.txt"
+    return path.read_text(encoding="utf-8")
+
+
 def asks_of(name: str) -> Asks | None:
     """Return what a shipped wording is for; None for a file."""
     return next((asks for asks, names in SHIPPED.items() if name in names), None)
@@ -89,11 +96,10 @@ def read_wording(given: str, asks: Asks) -> Wording:
     return _shipped(given) if given in SHIPPED[asks] else _own(given, asks)
 
 
-@lru_cache
+@cache
 def _shipped(name: str) -> Wording:
     file = "worked" if name in SHIPPED["number"] else name
-    path = resources.files("mipo_eval.tasks") / "prompts" / f"wording_{file}.txt"
-    return _parsed(name, path.read_text(encoding="utf-8"), turns=name != "message")
+    return _parsed(name, template(f"wording_{file}"), turns=name != "message")
 
 
 def _own(given: str, asks: Asks) -> Wording:

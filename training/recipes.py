@@ -55,7 +55,7 @@ class ItemSettings:
     validation: float = 0.1
     """Share that a sweep holds out to choose by. Without a sweep everything is learned from."""
     choose_by: str = "loss"
-    """What a sweep chooses by; see `sweep.py`: loss, satisfied:JUDGE, wins:JUDGE or accuracy."""
+    """What a sweep chooses by; see `criteria.py`: loss, satisfied:JUDGE, wins:JUDGE or accuracy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,22 +2,28 @@
 
 The same command continues where a stopped one was: responses are in the store, the trainer's last
 checkpoint is in the output folder, and the folder names the training it belongs to.
+
+A sweep is the same training with several values of a setting, of which held-out training items
+choose one (`criteria.py`); the test split is never looked at. Each value is a training of its own,
+in a folder below the output, and the best one's checkpoint becomes the result.
 """
 
+import math
 import shlex
 import shutil
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from mipo_eval import settings
 from mipo_eval.environment import environment
-from mipo_eval.errors import ConfigError, MipoEvalError, ModelError
+from mipo_eval.errors import ConfigError, DataError, MipoEvalError, ModelError
+from mipo_eval.judges.presets import load_judge
 from mipo_eval.keys import digest
 from mipo_eval.models.chat import read_chat_template
 from mipo_eval.models.effort import parse_effort
@@ -26,28 +32,37 @@ from mipo_eval.models.spec import ModelSpec, parse_model
 from mipo_eval.progress import Progress
 from mipo_eval.store.engine import Store, now
 from mipo_eval.store.trainings import (
-    CurvePoint,
     Training,
     get_curve,
     list_trainings,
-    put_curve,
     put_training,
-    touch_training,
 )
 from mipo_eval.tasks.prompt import USUAL, read_system
 from mipo_eval.tasks.suites import Suite, find_suite, with_query
 from mipo_eval.training.card import model_card, pair_report
+from mipo_eval.training.criteria import (
+    Figures,
+    Swept,
+    by_curve,
+    check_criterion,
+    figures_of,
+    with_leads,
+)
 from mipo_eval.training.data import (
     ExampleMaker,
     TrainingItems,
     revision_wording,
+    split_validation,
     training_items,
 )
-from mipo_eval.training.folder import claimed
+from mipo_eval.training.folder import MARKER, SWEEP_FOLDER, claimed
 from mipo_eval.training.identity import deciding
 from mipo_eval.training.recipes import (
     Recipe,
     load_method,
+    make_recipe,
+    merge,
+    nested,
     recipe_dict,
 )
 from mipo_eval.training.start import START, start_folder
@@ -59,14 +74,10 @@ from mipo_eval.training.trainer import (
     is_main_process,
     main_process_first,
 )
+from mipo_eval.training.watch import Watch
 
 _LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "lm_eval", "vllm")
 """Whose versions a training is stored with."""
-
-_FLUSH_SECONDS = 2.0
-"""How long points of a curve may wait to be stored."""
-_TOUCH_SECONDS = 60.0
-"""A training at work says so this often: one that was killed cannot say that it is not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,7 +216,7 @@ def train(store: Store, request: TrainingRequest, progress: Progress) -> Trainin
 def _trained(
     store: Store, request: TrainingRequest, training: Training, progress: Progress
 ) -> Training:
-    watch = _Watch(store, training.training_id, progress)
+    watch = Watch(store, training.training_id, progress)
     with _recorded(store, training) as record:
         with main_process_first():
             examples, held_out = make_examples(store, request, watch)
@@ -354,50 +365,99 @@ def _finish(store: Store, request: TrainingRequest, training: Training) -> None:
         shutil.rmtree(request.out / START, ignore_errors=True)
 
 
-class _Watch:
-    """Progress that the store is told of, and the learning curve, stored as it comes."""
+def sweep(
+    store: Store, request: TrainingRequest, progress: Progress, *, over: tuple[str, Sequence[Any]]
+) -> tuple[Training, list[Swept]]:
+    """Train once per value on a part of the items, and keep what does best on the others.
 
-    def __init__(self, store: Store, training_id: str, progress: Progress) -> None:
-        self._store, self._id, self._progress = store, training_id, progress
-        self._waiting: list[CurvePoint] = []
-        self._touched = self._stored = time.monotonic()
-        self._step = self._steps = 0
+    The request's output folder receives the chosen checkpoint; `over` is a dotted key of the
+    recipe with its values.
 
-        self.start, self.finish = progress.start, progress.finish
+    Raises:
+        ConfigError: a value does not fit, or the method measures nothing on held-out items.
+        MipoEvalError: as `train`.
+    """
+    key, values = over
+    items = (item for one in request.data for item in one.items)
+    check_criterion(request.recipe.items.choose_by, request.suite, items)
+    trials = [_trial(request, key, value) for value in values]
+    check_model(request.model, request.recipe)
+    name = digest([request.training_id, key, list(values)])
+    with claimed(request.out, name, f"sweep of {request.recipe.name}"):
+        return _swept(store, request, progress, list(zip(values, trials, strict=True)))
 
-    def advance(self, units: int) -> None:
-        self._progress.advance(units)
-        if is_main_process() and time.monotonic() - self._touched >= _TOUCH_SECONDS:
-            touch_training(self._store, self._id)
-            self._touched = time.monotonic()
 
-    @contextmanager
-    def training(self, steps: int) -> Iterator[None]:
-        """Show how many of the steps are done; every point of the curve is stored at the end."""
-        self._steps = steps
-        if is_main_process():
-            self.start("training", steps)
-        try:
-            yield
-        finally:
-            if is_main_process():
-                self._flush()
-                self.finish()
+def _swept(
+    store: Store,
+    request: TrainingRequest,
+    progress: Progress,
+    trials: Sequence[tuple[Any, TrainingRequest]],
+) -> tuple[Training, list[Swept]]:
+    known = {training.training_id: training for training in list_trainings(store)}
+    finished = (request.out / "config.json").is_file()
+    chosen_by = request.recipe.items.choose_by
+    done: list[Swept] = []
+    measured: list[Figures] = []
+    for value, trial in trials:
+        training = known.get(trial.training_id) if finished else None
+        training = training or train(store, trial, progress)
+        if chosen_by == "loss":
+            done.append(by_curve(value, training, get_curve(store, training.training_id)))
+            continue
+        found = _measured(store, trial, training, progress)
+        measured.append(found)
+        mean = fmean(value for value in found.values if not math.isnan(value))
+        done.append(Swept(value=value, training=training, criterion=chosen_by, figure=mean))
+    ranked = with_leads(done, measured)
+    best = next(one for one in ranked if not one.behind)  # the first of equals
+    return (best.training if finished else _adopt(store, request.out, best)), ranked
 
-    def report(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Take what was measured at a step; see `data.StepReport`."""
-        if not is_main_process():
-            return
-        self._waiting += [CurvePoint(name, step, value) for name, value in metrics.items()]
-        reached = min(step, self._steps)
-        if reached > self._step:
-            self.advance(reached - self._step)
-            self._step = reached
-        if time.monotonic() - self._stored >= _FLUSH_SECONDS:
-            self._flush()
 
-    def _flush(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        if waiting:
-            put_curve(self._store, self._id, waiting)
-        self._stored = time.monotonic()
+def _measured(
+    store: Store, trial: TrainingRequest, training: Training, progress: Progress
+) -> Figures:
+    """Return how the greedy responses of a trained checkpoint to the held-out items do.
+
+    Raises:
+        ConfigError: there is no such judge.
+        DataError: the judge rated nothing.
+    """
+    chosen_by, suite = trial.recipe.items.choose_by, trial.suite
+    model = parse_model(str(training.checkpoint))
+    decoding = decoding_for(model, {}, seed=trial.seed, max_tokens=suite.max_tokens)
+    maker = replace(example_maker(store, trial, progress), model=model, decoding=decoding)
+    named = chosen_by.partition(":")[2] or suite.judge or ""
+    judge = None if suite.form == "answer" else load_judge(named, judged_model=model.kind)
+    found = Figures([], [])
+    for data in trial.held_out:
+        responses = maker.draw(data.task, data.items, "held-out responses")
+        pairs = [(item, responses[item.key].text or "") for item in data.items]
+        own = figures_of(store, chosen_by, judge, data.task.lm_eval_task, pairs)
+        found = Figures([*found.values, *own.values], [*found.groups, *own.groups])
+    if all(math.isnan(value) for value in found.values):
+        raise DataError(
+            f"items.choose_by={chosen_by}: not one of {len(found.values)} ratings of held-out "
+            "responses could be read; look at the judge"
+        )
+    return found
+
+
+def _trial(request: TrainingRequest, key: str, value: Any) -> TrainingRequest:
+    recipe = make_recipe(merge(recipe_dict(request.recipe), nested(key, value)))
+    share = request.recipe.items.validation
+    data, held_out = split_validation(request.data, share, request.seed)
+    out = request.out / SWEEP_FOLDER / f"{key.rpartition('.')[2]}={value}"
+    return replace(request, recipe=recipe, data=data, held_out=held_out, out=out)
+
+
+def _adopt(store: Store, out: Path, best: Swept) -> Training:
+    """Move the chosen checkpoint into the output folder, and drop the others' weights."""
+    folder = Path(best.training.checkpoint or "")
+    # The configuration last: with it the result is complete.
+    for path in sorted(folder.iterdir(), key=lambda path: path.name == "config.json"):
+        if path.name != MARKER:
+            path.replace(out / path.name)
+    shutil.rmtree(out / SWEEP_FOLDER, ignore_errors=True)
+    training = replace(best.training, checkpoint=str(out))
+    put_training(store, training)
+    return training

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from mipo_eval.cli.render import Output
     from mipo_eval.store.engine import Store
     from mipo_eval.store.trainings import CurvePoint, Training
+    from mipo_eval.training.criteria import Swept
     from mipo_eval.training.recipes import Recipe
     from mipo_eval.training.run import TrainingRequest
-    from mipo_eval.training.sweep import Swept
 
 _USUAL_MEMORY = 80e9
 """Bytes of the GPU that is meant where there is none."""
@@ -244,16 +244,15 @@ def _train(
 ) -> dict[str, object]:
     """Train, with a sweep where one is asked for, and show what came of it."""
     from mipo_eval.store.trainings import get_curve
+    from mipo_eval.training import run
     from mipo_eval.training.recipes import parse_sweep
-    from mipo_eval.training.run import train
-    from mipo_eval.training.sweep import sweep as swept_over
     from mipo_eval.training.trainer import is_main_process
 
     swept: list[Swept] = []
     if sweep:
-        training, swept = swept_over(store, request, output, over=parse_sweep(sweep))
+        training, swept = run.sweep(store, request, output, over=parse_sweep(sweep))
     else:
-        training = train(store, request, output)
+        training = run.train(store, request, output)
     if is_main_process():
         output.show(*_tables(training, get_curve(store, training.training_id), swept))
         output.note(f"Evaluate it: mipo-eval --model {request.out} --suite {training.suite}")
