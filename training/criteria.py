@@ -102,10 +102,12 @@ def figures_of(
     if judge is None:
         values = [[100.0 * (grade(item, text) == "right")] for item, text in pairs]
     else:
-        asyncio.run(rate(store, judge, with_references(pairs)))
+        satisfied = kind == "satisfied"
+        texts = (one for one in pairs if one[1].strip()) if satisfied else with_references(pairs)
+        asyncio.run(rate(store, judge, texts))
         values = (
             _satisfied(store, judge.key, pairs)
-            if kind == "satisfied"
+            if satisfied
             else _won(store, judge.key, task, pairs)
         )
     groups = [

@@ -34,7 +34,7 @@ from mipo_eval.store.engine import Store
 from mipo_eval.store.items import put_list
 from mipo_eval.store.responses import answered, missing, put_generation
 from mipo_eval.tasks.items import replacing, write_items
-from mipo_eval.tasks.prompt import Prompting, as_dicts, conversation
+from mipo_eval.tasks.prompt import Prompting, as_dicts, conversation, turns_to
 from mipo_eval.tasks.sources import load_source
 from mipo_eval.tasks.suites import Suite, SuiteTask
 from mipo_eval.tasks.wordings import Wording
@@ -103,6 +103,7 @@ class ExampleMaker:
             "revision": self._revised,
             "answer": self._corrected,
             "reference": self._reference,
+            "file": self._given,
             "prompts": self._prompts,
         }
         parts = [kinds[self.recipe.learns_from](one) for one in data]
@@ -148,6 +149,30 @@ class ExampleMaker:
         texts = [item.meta.get("solution") or item.reference for item in data.items]
         found = [(text, None if text else "no true answer") for text in texts]
         return self._with_texts(data, data.items, found)
+
+    def _given(self, data: TrainingItems) -> TrainingExamples:
+        """Return the pairs that the items carry; see `pairs_file.py`."""
+        examples: list[TrainingExample] = []
+        dropped: Counter[str] = Counter()
+        for item in data.items:
+            chosen = item.meta["chosen"]
+            rejected = tuple(text for text in item.meta["rejected"] if text != chosen)
+            dropped["rejected: equal to the chosen response"] += not rejected
+            turns = turns_to(item.prompt, item.messages, self.options.system)
+            prompt = tuple(as_dicts(turns))
+            if rejected:
+                examples.append(
+                    TrainingExample(
+                        item=item,
+                        prompt=prompt,
+                        bare_prompt=prompt,
+                        chosen=chosen,
+                        rejected=rejected,
+                    )
+                )
+        return TrainingExamples(
+            examples=tuple(examples), items=len(data.items), dropped=dict(+dropped)
+        )
 
     def _prompts(self, data: TrainingItems) -> TrainingExamples:
         examples = self._examples(data.task, [(item, None, ()) for item in data.items])

@@ -18,10 +18,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from mipo_eval.errors import ConfigError
 
-LearnsFrom = Literal["pairs", "own", "revision", "answer", "reference", "prompts"]
+LearnsFrom = Literal["pairs", "own", "revision", "answer", "reference", "file", "prompts"]
 """What is made before the training: preference pairs; the model's own responses; those rewritten
-beside a bad one, or after the true final answer; the data set's solutions; or nothing, since the
-method draws responses as it goes."""
+beside a bad one, or after the true final answer; the data set's solutions; the pairs of a file; or
+nothing, since the method draws responses as it goes."""
 
 Negatives = Literal["missing", "random", "reshuffle", "random-strings"]
 """Where rejected responses come from; see `pairs.py`."""

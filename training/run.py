@@ -30,6 +30,7 @@ from mipo_eval.models.effort import parse_effort
 from mipo_eval.models.lm_eval import ModelOptions, decoding_for
 from mipo_eval.models.spec import ModelSpec, parse_model
 from mipo_eval.progress import Progress
+from mipo_eval.rows import short_name
 from mipo_eval.store.engine import Store, now
 from mipo_eval.store.trainings import (
     Training,
@@ -38,7 +39,7 @@ from mipo_eval.store.trainings import (
     put_training,
 )
 from mipo_eval.tasks.prompt import USUAL, read_system
-from mipo_eval.tasks.suites import Suite, find_suite, with_query
+from mipo_eval.tasks.suites import Suite, SuiteTask, find_suite, with_query
 from mipo_eval.training.card import model_card, pair_report
 from mipo_eval.training.criteria import (
     Figures,
@@ -57,6 +58,7 @@ from mipo_eval.training.data import (
 )
 from mipo_eval.training.folder import MARKER, SWEEP_FOLDER, claimed
 from mipo_eval.training.identity import deciding
+from mipo_eval.training.pairs_file import read_pairs
 from mipo_eval.training.recipes import (
     Recipe,
     load_method,
@@ -143,14 +145,20 @@ class TrainingRequest:
 
 
 def make_request(
-    recipe: Recipe, *, model: str, suite: str, out: Path, seed: int
+    recipe: Recipe, *, model: str, suite: str | Path, out: Path, seed: int
 ) -> TrainingRequest:
     """Return the training that a model and a suite are named for; nothing is generated yet.
+
+    The suite of a training on pairs of one's own is the path of their file.
 
     Raises:
         MipoEvalError: there is no such model or suite, or it cannot be trained (on).
     """
-    found = with_query(find_suite(suite), recipe.query)
+    if recipe.learns_from == "file":
+        found, data = _pairs_suite(Path(suite), recipe.items.limit)
+    else:
+        found = with_query(find_suite(str(suite)), recipe.query)
+        data = training_items(found, settings.data_dir(), recipe.items)
     base = parse_model(model)
     check_model(base, recipe)
     sampling = recipe.sampling.model
@@ -159,10 +167,17 @@ def make_request(
         model=base,
         sampling_model=parse_model(sampling) if sampling else base,
         suite=found,
-        data=training_items(found, settings.data_dir(), recipe.items),
+        data=data,
         out=out,
         seed=seed,
     )
+
+
+def _pairs_suite(path: Path, limit: int | None) -> tuple[Suite, tuple[TrainingItems, ...]]:
+    name = short_name(path)
+    task = SuiteTask(name=name, source=str(path), lm_eval_task="mipo_items")
+    suite = Suite(name=name, about=f"pairs of {path}", tasks=(task,))
+    return suite, (TrainingItems(task=task, items=read_pairs(path)[:limit]),)
 
 
 def check_model(model: ModelSpec, recipe: Recipe) -> None:

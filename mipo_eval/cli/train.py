@@ -128,7 +128,8 @@ def _is_short_name(name: str) -> bool:
     "--pairs",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Only make the pairs: .jsonl or .parquet with TRL's preference columns.",
+    help="With --out: train on this file of pairs, with TRL's columns prompt, chosen, rejected. "
+    "With --suite: only make the pairs, .jsonl or .parquet.",
 )
 @click.option("--estimate", is_flag=True, help="Only say how much memory the training takes.")
 @click.option("--print-config", is_flag=True, help="Only print the recipe, as --config takes it.")
@@ -164,6 +165,9 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is l
     from mipo_eval.training.trainer import is_main_process
 
     output = Output(as_json=as_json)
+    given = pairs is not None and suite is None
+    if given and (method == "mipo" or method.startswith("mipo-")):
+        method = "dpo"  # the pairs are not what MIPO makes
     name, pair_overrides = _method(method, negatives, n_negatives)
     recipe = load_recipe(name, config=config, overrides=(*pair_overrides, *overrides))
     document: Mapping[str, object]
@@ -175,19 +179,41 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is l
         raise click.UsageError("--model CKPT is needed")
     elif estimate:
         document = _estimate(output, recipe, model)
-    elif suite is None or (out is None and pairs is None):
-        raise click.UsageError("--suite SUITE and --out DIR (or --pairs FILE) are needed")
-    elif sweep and pairs is not None:
-        raise click.UsageError("--sweep trains and --pairs FILE does not: leave one of them out")
     else:
-        request = make_request(recipe, model=model, suite=suite, out=out or Path(), seed=seed)
+        source = _source(recipe, suite, out, pairs)
+        if sweep and out is None:
+            raise click.UsageError(
+                "--sweep trains and --pairs FILE does not: leave one of them out"
+            )
+        request = make_request(recipe, model=model, suite=source, out=out or Path(), seed=seed)
         with _stoppable(), Store.open(store) as opened:
-            if pairs is not None:
+            if pairs is not None and not given:
                 document = _export(output, opened, request, pairs)
             else:
                 document = _train(output, opened, request, sweep)
     if as_json and is_main_process():
         output.document(document)
+
+
+def _source(
+    recipe: "Recipe", suite: str | None, out: Path | None, pairs: Path | None
+) -> str | Path:
+    """Return what is learned from: a suite, or the file of pairs."""
+    if (suite or pairs) is None or (out is None and (pairs is None or suite is None)):
+        raise click.UsageError("--suite SUITE and --out DIR (or --pairs FILE) are needed")
+    if suite and pairs and out:
+        raise click.UsageError(
+            "--pairs FILE is made of --suite, or trained on with --out: leave one of the two out"
+        )
+    if pairs is None or suite:
+        if recipe.learns_from == "file":
+            raise ConfigError(
+                f"{recipe.name} learns from pairs of your own: --pairs FILE --out DIR"
+            )
+        return suite or ""
+    if recipe.learns_from != "file":
+        raise ConfigError(f"{recipe.name} does not learn from pairs: train dpo --pairs {pairs}")
+    return pairs
 
 
 @contextmanager
@@ -255,7 +281,8 @@ def _train(
         training = run.train(store, request, output)
     if is_main_process():
         output.show(*_tables(training, get_curve(store, training.training_id), swept))
-        output.note(f"Evaluate it: mipo-eval --model {request.out} --suite {training.suite}")
+        suite = "SUITE" if request.recipe.learns_from == "file" else training.suite
+        output.note(f"Evaluate it: mipo-eval --model {request.out} --suite {suite}")
     return {
         **{name: getattr(training, name) for name in _IN_JSON},
         "sweep": [{name: getattr(one, name) for name in _SWEPT} for one in swept],

@@ -123,6 +123,7 @@ def run_labels(chosen: Sequence[Run]) -> dict[str, str]:
 
 
 METHODS = {
+    "dpo": "DPO",
     "sft": "SFT",
     "sft-revision": "SFT (revision)",
     "sft-gt": "SFT (ground truth)",

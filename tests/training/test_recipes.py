@@ -20,6 +20,7 @@ from mipo_eval.training.recipes import (
 )
 
 ROWS = {
+    "dpo",
     *(f"mipo-{how}" for how in ("missing", "random", "reshuffle", "random-strings")),
     *("sft", "sft-revision", "sft-gt", "sft-solutions", "info-nce", "sami"),
     *("ppo-mi", "rlaif", "rlaif-mi", "rlaif-gt", "rlvr"),
@@ -119,8 +120,8 @@ def test_a_broken_config_file(tmp_path: Path, content: str | None, message: str)
 
 
 def test_an_unknown_method_lists_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="unknown method 'dpo'; known: info-nce, mipo-missing"):
-        load_recipe("dpo")
+    with pytest.raises(ConfigError, match="unknown method 'ipo'; known: dpo, info-nce, mipo-mis"):
+        load_recipe("ipo")
 
 
 def test_merging_goes_key_by_key() -> None:

@@ -211,6 +211,36 @@ def test_pairs_are_exported_as_trl_reads_them(
     assert not Path("out").exists()
 
 
+def test_pairs_of_ones_own_are_trained_on(
+    tiny_model: Path, suite: str, server: OpenAIServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was exported, as TRL would read it: a prompt's pairs come together again."""
+    model = ("--model", str(tiny_model))
+    argv = ("mipo", *model, "--suite", suite, "--n-negatives", "2")
+    assert _train(server, *argv, "--pairs", "pairs.parquet") == 0
+    asked = server.chats
+    capsys.readouterr()
+    for method in ("dpo", "mipo"):
+        out = ("--pairs", "pairs.parquet", "--out", "out", "--json")
+        assert _train(server, method, *model, *out) == 0
+        document = _json(capsys)
+        assert (document["method"], document["suite"]) == ("dpo", "pairs")
+        report = document["pair_report"]
+        assert (report["items"], report["examples"], report["pairs"]) == (7, 7, 14)
+    assert server.chats == asked, "nothing is drawn"
+    _, curve = _only_training()
+    assert max(point.step for point in curve) == 4
+    assert Path("out/model.safetensors").is_file()
+    with Path("pairs.jsonl").open("w") as file:
+        for rejected in ("A drink.", ["No.", "A drink."]):
+            pair = {"prompt": "Tea?", "chosen": "A drink.", "rejected": rejected}
+            file.write(json.dumps(pair | {"prompt": f"Tea {rejected}?"}) + "\n")
+    assert _train(server, "dpo", *model, "--pairs", "pairs.jsonl", "--out", "o", "--json") == 0
+    report = _json(capsys)["pair_report"]
+    assert (report["items"], report["pairs"]) == (2, 1)
+    assert report["dropped"] == {"rejected: equal to the chosen response": 1}
+
+
 def test_a_sweep_chooses_on_held_out_training_items(
     tiny_model: Path, suite: str, server: OpenAIServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -301,6 +331,9 @@ def test_what_a_user_has_to_change_is_one_line(
         (("mipo", *model, *base, "--sweep", "lr=1e-6"), "name two values or more"),
         (("sft", *model, *base, "--set", "report_to=[wandb]"), "report_to names wandb, which is n"),
         (("sft-gt", *model, *base), "take sft-revision"),
+        (("dpo", *model, *base), "dpo learns from pairs of your own: --pairs FILE --out DIR"),
+        (("sft", *model, "--pairs", "p.jsonl", "--out", "o"), "sft does not learn from pairs"),
+        (("dpo", *model, "--pairs", "p.jsonl", "--out", "o"), "p.jsonl"),
         (("mipo", *model, *base, "--query", "letter"), "suite tea knows short, context-first"),
         (("mipo", *model, *base, *by("satisfied")), "suite tea has no judge of its own: name one"),
         (("mipo", *model, *base, *by("accuracy")), "chooses by loss, satisfied:JUDGE, wins:JUDGE"),
@@ -402,6 +435,10 @@ def test_math_is_learned_from_rewards(
     ("argv", "message"),
     [
         (["--suite", "demo", "--out", "o"], "--model CKPT is needed"),
+        (
+            ["--model", "m", "--suite", "demo", "--pairs", "p.jsonl", "--out", "o"],
+            "leave one of the two out",
+        ),
         (["--model", "m", "--out", "o"], "--suite SUITE and --out DIR"),
         (["--model", "m", "--suite", "demo"], "--suite SUITE and --out DIR"),
         (
