@@ -155,6 +155,10 @@ def make_request(
         MipoEvalError: there is no such model or suite, or it cannot be trained (on).
     """
     if recipe.learns_from == "file":
+        if recipe.query:
+            raise ConfigError(
+                "--query: the prompts of a file of pairs are learned from as they are"
+            )
         found, data = _pairs_suite(Path(suite), recipe.items.limit)
     else:
         found = with_query(find_suite(str(suite)), recipe.query)

@@ -117,7 +117,7 @@ def _is_short_name(name: str) -> bool:
     multiple=True,
     metavar="KEY=VALUE",
     help="One key of the recipe, as optimization.epochs=2; repeat for several. Short names are "
-    "flags too: --lr 5e-7, --lora 32, --algorithm grpo.",
+    "flags too: --lr 5e-7, --lora 32, --algorithm grpo, --query letter.",
 )
 @click.option(
     "--sweep",

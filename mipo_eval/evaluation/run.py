@@ -24,7 +24,7 @@ from mipo_eval.progress import Progress, Stage, run_shown
 from mipo_eval.records import Item, Run, Score
 from mipo_eval.signature import NOTHING, Signature, join, short
 from mipo_eval.store.engine import Store
-from mipo_eval.store.items import any_system_turn
+from mipo_eval.store.items import any_system_turn, has_published_references
 from mipo_eval.store.judges import list_judges
 from mipo_eval.store.responses import Answered, Scorable, answered, scorable
 from mipo_eval.store.runs import put_scores
@@ -137,11 +137,13 @@ def _scores(store: Store, evaluation: Evaluation, run: Run, progress: Progress) 
             )
             free += lift_scores(store, asked, seed=run.seed, progress=progress)
         scores += [_signed(score, task, context) for score in free]
+        published = has_published_references(store, run.list_key, task)
+        against = join(reference="published" if published else None)
         for judge in evaluation.judges:
             judged = numbers.judged(run, task, judges[judge.key])
             if evaluation.controls:
                 judged += numbers.controls(run, task, judges[judge.key])
-            by = join(**judge.signature_parts())
+            by = against.followed_by(join(**judge.signature_parts()))
             scores += [_signed(score, task, context, by) for score in judged]
     return scores
 

@@ -108,3 +108,22 @@ def test_what_does_not_fit_is_one_line(
         argv = ["--model", f"openai:judge@{server.url}", "--suite", suite, "--query", given]
         assert main(argv) == 2
         assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_tables_say_which_references_were_rated_against(
+    server: OpenAIServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """MB comes with references that are not the paper's."""
+    about = {"preferences": ("Be brief.",), "reference": "Leaves.", "context": "Be brief."}
+    for name, by in (("own", "published"), ("made", "openai gpt-4o")):
+        meta = {"reference_by": by}
+        write_items(Path(f"{name}.jsonl"), [Item(item_id="t", prompt="Tea?", meta=meta, **about)])
+    with OpenAIServer(lambda call: ok("4")) as judge:
+        for name in ("own", "made"):
+            argv = ["--model", f"openai:judge@{server.url}", "--suite", f"{name}.jsonl"]
+            assert main([*argv, "--judge", f"openai:judge@{judge.url}"]) == 0
+            shown = capsys.readouterr().out
+            assert ("reference:published" in shown) == (name == "own")
+            assert ("rated against the published references" in shown) == (name == "own")
+    assert main(["leaderboard"]) == 0
+    assert " ".join(capsys.readouterr().out.split()).count("own: rated against the published") == 1
