@@ -181,6 +181,13 @@ def negatives_of(training: Training) -> tuple[str | None, int | None]:
     )
 
 
+def batches_mark(training: Training) -> str:
+    """Return a mark where more negatives were no more updates, as all trainings once were."""
+    _, count = negatives_of(training)
+    in_pairs = recipe_value(training.recipe, "batch_of") == "pairs"
+    return "" if in_pairs or count is None or count == 1 else ", batches of prompts"
+
+
 def trained_rules(trainings: Iterable[Training]) -> tuple[RowRule, ...]:
     """Return how the runs of trained checkpoints are called: base model, method, negatives, seed.
 
@@ -211,8 +218,7 @@ def _variant(training: Training) -> str | None:
     strategy, count = negatives_of(training)
     if strategy is None or count is None or count == 1:
         return strategy
-    in_pairs = recipe_value(training.recipe, "batch_of") == "pairs"
-    return f"{strategy} x {count}{'' if in_pairs else ', batches of prompts'}"
+    return f"{strategy} x {count}{batches_mark(training)}"
 
 
 def _names(checkpoint: str) -> Iterator[str]:

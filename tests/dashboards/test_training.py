@@ -132,6 +132,16 @@ def test_runs_of_checkpoints_are_named_by_what_trained_them(rich: Store, missing
     assert recipe_value({"a": {"b": {"beta": 0.5}}}, "beta") == 0.5
 
 
+def test_more_negatives_without_more_updates_are_marked(missing: Training) -> None:
+    """As every training was before batches counted pairs."""
+    three = {"pairs": {"negatives": "missing", "n_negatives": 3}}
+    before = replace(missing, recipe=three)
+    paired = replace(missing, recipe={**three, "settings": {"batch_of": "pairs"}})
+    assert ", missing x 3, batches of prompts, " in training_label(before)
+    assert ", missing x 3, " in training_label(paired)
+    assert "batches" not in training_label(paired)
+
+
 def test_a_report_of_any_depth_becomes_lines() -> None:
     report = {"pairs": 2, "length": {"chosen": 7.123456, "none": None}, "kinds": ["a", 1]}
     assert flat_table(report).values.tolist() == [
