@@ -36,7 +36,7 @@ from mipo_eval.store import Store
 from mipo_eval.store.items import put_list
 from mipo_eval.store.responses import put_generation, put_responses
 from mipo_eval.tasks.items import write_items
-from mipo_eval.tasks.prompt import query_hash
+from mipo_eval.tasks.prompt import USUAL
 
 CONCURRENCY = 64
 
@@ -69,7 +69,7 @@ def prepare(folder: Path, count: int, url: str) -> list[str]:
         model,
         ModelOptions(),
         decoding,
-        asking={"prompting": "personalized", "query": short(query_hash())},
+        asking={"prompting": "personalized", "query": short(USUAL.key)},
     )
     with Store.open(str(folder / "store.db")) as store:
         put_list(store, [("tea", items(count))])

@@ -29,11 +29,12 @@ from mipo_eval.models.lm_eval import Decoding, LoadedModel, ModelOptions, load_m
 from mipo_eval.models.spec import parse_model
 from mipo_eval.records import Item
 from mipo_eval.tasks.prompt import render_query
+from mipo_eval.tasks.suites import SuiteTask
 from mipo_eval.training.data import load_items
 from mipo_eval.training.pairs import plan_draws
 from mipo_eval.training.recipes import PairSettings
 
-_TASK = "mipo_items"
+_TASK = SuiteTask(name="items", source="-", lm_eval_task="mipo_items")
 _REPEATS = 3
 _CONTEXT = 4096
 

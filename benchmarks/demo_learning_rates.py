@@ -39,7 +39,7 @@ def share(checkpoint: str) -> float:
     decoding = decoding_for(spec, {}, seed=0, max_tokens=find_suite("demo").max_tokens)
     model = load_model(spec, ModelOptions(batch_size=64), decoding)
     with TemporaryDirectory() as folder:
-        task = load_items("mipo_demo", items, Path(folder), decoding)
+        task = load_items(find_suite("demo").tasks[0], items, Path(folder), decoding)
         responses = model.ask(task, range(len(items)))
     rated = satisfied(
         [

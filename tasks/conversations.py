@@ -11,7 +11,7 @@ from lm_eval.api.task import ConfigurableTask  # noqa: TID253 - only the tasks' 
 
 from mipo_eval.errors import ConfigError, ModelError
 from mipo_eval.records import Item
-from mipo_eval.tasks.prompt import as_dicts, turns_to
+from mipo_eval.tasks.prompt import as_dicts, joined_system, turns_to
 
 
 class ConversationTask(ConfigurableTask):  # type: ignore[misc]
@@ -39,7 +39,8 @@ class ConversationTask(ConfigurableTask):  # type: ignore[misc]
             raise ConfigError(f"{self.config.task} takes no worked examples: no --num_fewshot")
         item = Item.model_validate_json(doc["item"])
         query = self.doc_to_text(doc)
-        messages = as_dicts(turns_to(query, item.messages, system_instruction or ""))
+        told = joined_system(system_instruction or "", doc["system"])
+        messages = as_dicts(turns_to(query, item.messages, told))
         if item.prefill:
             messages.append({"role": "assistant", "content": item.prefill})
         if not (apply_chat_template and chat_template):

@@ -28,8 +28,9 @@ from mipo_eval.store.engine import Store
 from mipo_eval.store.items import put_list
 from mipo_eval.store.verdicts import totals
 from mipo_eval.tasks.answers import LETTERS, grade
-from mipo_eval.tasks.prompt import Prompting, render_query, template
+from mipo_eval.tasks.prompt import Prompting, render_query, render_system
 from mipo_eval.tasks.sources import load_source
+from mipo_eval.tasks.wordings import Asks, Wording, read_wording, usual
 from mipo_eval.verdict import from_totals
 
 Document = dict[str, Any]
@@ -45,12 +46,13 @@ def documents(
     prompting: Prompting = "personalized",
     data_dir: str | None = None,
     limit: int | None = None,
-    **_metadata: object,
+    **metadata: object,
 ) -> dict[str, Any]:
     """Return the test documents of a source as lm-eval wants them: {"test": Dataset}.
 
-    lm-eval passes all of a task's metadata, and the rest is not for us. Without a `form` the items
-    are users' prompts, not questions; `prompting` is for those.
+    lm-eval passes all of a task's metadata, of which `query` names a wording or its file, and the
+    rest is not for us. Without a `form` the items are users' prompts, not questions; `prompting`
+    is for those.
 
     Raises:
         ConfigError: there is no such source, or the form does not fit its questions.
@@ -58,12 +60,16 @@ def documents(
     """
     import datasets
 
+    asks = _asks(form)
+    wording = read_wording(str(metadata.get("query") or usual(asks, source)), asks)
+
     def document(item: Item) -> Document:
         if form:
-            return question_document(item, form)
+            return question_document(item, form, wording)
         return {
             "item_key": item.key,
-            "query": render_query(item, prompting),
+            "query": render_query(item, prompting, wording),
+            "system": render_system(item, prompting, wording),
             "prompt": item.prompt,
             "reference": item.reference or "",
             "prefill": item.prefill,
@@ -73,6 +79,10 @@ def documents(
     items = islice(load_source(source, Path(data_dir) if data_dir else None, "test"), limit)
     made = [document(item) for item in items]
     return {"test": datasets.Dataset.from_list(made)}
+
+
+def _asks(form: QuestionForm | None) -> Asks:
+    return "query" if form is None else "number" if form == "solution" else "choice"
 
 
 def score_response(document: Document, results: list[str]) -> dict[str, Any]:
@@ -142,8 +152,11 @@ win_rate_tie_inclusive, win_rate_half_ties, win_rate_strict, tie_rate, rating_me
 )
 
 
-def question_document(item: Item, form: QuestionForm) -> Document:
-    """Return the lm-eval document of a question.
+def question_document(item: Item, form: QuestionForm, wording: Wording | None = None) -> Document:
+    """Return the lm-eval document of a question, in the usual wording if none is given.
+
+    The likelihood of letters is read behind the same query as a reply that is generated, as the
+    line with which that reply ends: so entropy and accuracy are of one wording.
 
     Its fields: "query" (the prompt), "target" (the answer as text), and for choices "options"
     (what can be continued with) and "gold" (index of the right one).
@@ -153,22 +166,18 @@ def question_document(item: Item, form: QuestionForm) -> Document:
         raise ConfigError(
             f"{item.item_id} cannot be asked for in the form {form!r}: its answer is a {kind}"
         )
+    wording = wording or read_wording(usual(_asks(form)), _asks(form))
     common = {"item_key": item.key, "item": item.model_dump_json(), "target": item.reference or ""}
     if form == "solution":
-        return {**common, "query": f"Q: {item.prompt}\nA:"}
-    letters = list(LETTERS[: len(item.meta["choices"])])
-    by_text = form == "text_likelihood"
-    queries = {
-        "letter": f"{item.prompt}\n\n{template('verifiable_letter').strip()}",
-        "letter_likelihood": f"{item.prompt}\nAnswer:",
-        "text_likelihood": f"Question: {item.meta['question']}\nAnswer:",
-    }
-    return {
-        **common,
-        "query": queries[form],
-        "options": item.meta["choices"] if by_text else letters,
-        "gold": letters.index(common["target"]),
-    }
+        return {**common, "query": wording.user.format(prompt=item.prompt)}
+    letters = LETTERS[: len(item.meta["choices"])]
+    asked = {"query": wording.user.format(prompt=item.prompt), "options": list(letters)}
+    if form == "letter_likelihood":
+        asked["options"] = wording.replies(letters)
+    elif form == "text_likelihood":
+        question = f"Question: {item.meta['question']}\nAnswer:"
+        asked = {"query": question, "options": item.meta["choices"]}
+    return {**common, **asked, "gold": letters.index(common["target"])}
 
 
 def score_reply(doc: Document, results: list[str]) -> dict[str, float]:

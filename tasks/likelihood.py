@@ -18,7 +18,8 @@ from mipo_eval.models.base import Message
 from mipo_eval.models.chat import ChatTemplateError, with_chat_form
 from mipo_eval.models.weights import load_weights
 from mipo_eval.records import ContextLikelihoods, Item
-from mipo_eval.tasks.prompt import Prompting, as_dicts, conversation, turns_to
+from mipo_eval.tasks.prompt import USUAL, Prompting, as_dicts, conversation, turns_to
+from mipo_eval.tasks.wordings import Wording
 from mipo_eval.threads import fit_threads
 
 Ids = Sequence[int]
@@ -172,14 +173,14 @@ def score_contexts(
     items: Sequence[Item],
     responses: Sequence[str | None],
     *,
-    system: str = "",
+    told: tuple[str, Wording] = ("", USUAL),
     k: int = 8,
     seed: int = 0,
 ) -> Iterator[ContextLikelihoods | str]:
     """Yield, per item, its response's likelihoods without and under K contexts, or why not.
 
-    The items are of one suite, the responses one per item, and None where there is none; `system`
-    is what they were drawn under; `k` and `seed` are of `draw_contexts`.
+    The items are of one suite, the responses one per item, and None where there is none; `told` is
+    the system prompt and the wording they were drawn under; `k` and `seed` are of `draw_contexts`.
 
     Raises:
         DataError: the suite has fewer than two contexts, or the lengths differ.
@@ -189,7 +190,7 @@ def score_contexts(
     prompt_ids = lru_cache(maxsize=4_096)(model.prompt_ids)
 
     def asked(item: Item, prompting: Prompting) -> list[int]:
-        return prompt_ids(conversation(item, prompting, system))
+        return prompt_ids(conversation(item, prompting, *told))
 
     entries = zip(items, responses, draw_contexts(items, k, seed), strict=True)
     while chunk := list(islice(entries, _CHUNK)):

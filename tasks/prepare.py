@@ -31,6 +31,8 @@ from mipo_eval.tasks.items import write_items
 from mipo_eval.tasks.prompt import render_query
 from mipo_eval.tasks.sources import first_match, hub_commit, prepared_file, read_rows
 from mipo_eval.tasks.split import near_duplicates, split_pools
+from mipo_eval.tasks.suites import SUITES
+from mipo_eval.tasks.wordings import read_wording, usual
 
 RAW_SETS = {"ca": CA, "prism": PRISM, "mb": MB}
 
@@ -274,13 +276,17 @@ class _Work:
         self, stated: Mapping[int, list[Item]], model: Backend
     ) -> AsyncGenerator[tuple[int, list[Item] | Dropped], None]:
         """Replace the references of items; a candidate with one missing has none."""
+        wording = read_wording(usual("query", self.plan.name), "query")
         questions = (
-            ((index, place), render_query(item, "personalized"))
+            ((index, place), render_query(item, "personalized", wording))
             for index, items in stated.items()
             for place, item in enumerate(items)
         )
         written: dict[int, dict[int, str | Dropped]] = {index: {} for index in stated}
         how = self.models.reference_sampling
+        # As long as a response may be that is compared with it.
+        room = max(how.max_tokens, SUITES[self.plan.name].max_tokens)
+        how = replace(how, max_tokens=room)
         replies_of = extract(self.models.store, model, questions, _some_text, how)
         async with aclosing(replies_of) as replies:
             async for (index, place), reference in replies:

@@ -1,45 +1,57 @@
 """What a model is asked: an item's conversation, whose last user turn is the query.
 
-The query is the item's prompt, with or without the user's context. Its wording lives in
-`prompts/query_personalized.txt` and `prompts/query_default.txt` (PAPER.md, "Query form": the
-question, a request for a short answer, then what the user wants). Before it stand the item's
-earlier turns as they are; a system prompt changes nothing about it, under either prompting.
+The query is the item's prompt, with or without the user's context, as a wording has it
+(`wordings.py`). Before it stand the item's earlier turns as they are; a system prompt changes
+nothing about it, under either prompting.
 """
 
 from collections.abc import Iterable, Sequence
-from functools import cache
-from importlib import resources
 from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
 from mipo_eval.errors import ConfigError
-from mipo_eval.keys import digest
 from mipo_eval.models.base import Message
 from mipo_eval.records import Item, PastTurn
+from mipo_eval.tasks.wordings import Wording, read_wording, usual
 
 Prompting = Literal["personalized", "default"]
 _FILES = (".txt", ".md", ".jinja")
+USUAL = read_wording(usual("query"), "query")
 
 
-def render_query(item: Item, prompting: Prompting) -> str:
+def render_query(item: Item, prompting: Prompting, wording: Wording = USUAL) -> str:
     """Return the user turn for an item.
 
     Personalized prompting of an item without context is its default prompting.
     """
-    # One pass over the template: a slot's name inside a filled text is not filled again.
-    if prompting == "personalized" and item.context.strip():
-        text = template("query_personalized").strip()
-        return text.format(prompt=item.prompt, context=item.context)
-    return template("query_default").strip().format(prompt=item.prompt)
+    # One pass over the text: a slot's name inside a filled text is not filled again.
+    personal = prompting == "personalized" and item.context.strip()
+    text = wording.user if personal else wording.default
+    return text.format(prompt=item.prompt, context=item.context)
 
 
-def conversation(item: Item, prompting: Prompting, system: str = "") -> tuple[Message, ...]:
+def render_system(item: Item, prompting: Prompting, wording: Wording = USUAL) -> str:
+    """Return what a wording puts into the system turn for an item; "" for nothing."""
+    personal = prompting == "personalized" and item.context.strip()
+    text = wording.system if personal else wording.default_system
+    return text.format(prompt=item.prompt, context=item.context)
+
+
+def conversation(
+    item: Item, prompting: Prompting, system: str = "", wording: Wording = USUAL
+) -> tuple[Message, ...]:
     """Return all turns an item is asked with; the last one is the query.
 
-    A system prompt stands before the item's own, in the same turn.
+    A system prompt stands before the wording's, and that before the item's own, in the same turn.
     """
-    return turns_to(render_query(item, prompting), item.messages, system)
+    told = joined_system(system, render_system(item, prompting, wording))
+    return turns_to(render_query(item, prompting, wording), item.messages, told)
+
+
+def joined_system(*texts: str) -> str:
+    """Return system prompts as one."""
+    return "\n\n".join(text for text in texts if text)
 
 
 def turns_to(query: str, earlier: Sequence[PastTurn] = (), system: str = "") -> tuple[Message, ...]:
@@ -79,15 +91,3 @@ def read_system(given: str) -> str:
     if not text.strip():
         raise ConfigError(f"system prompt {given!r} is blank: leave it out or give it a text")
     return text.strip()
-
-
-def query_hash() -> str:
-    """Return the digest of both templates, for signatures."""
-    return digest([template(f"query_{name}").strip() for name in ("personalized", "default")])
-
-
-@cache
-def template(name: str) -> str:
-    """Return the text of one of our prompt files."""
-    path = resources.files("mipo_eval.tasks") / "prompts" / f"{name}.txt"
-    return path.read_text(encoding="utf-8")

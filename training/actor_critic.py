@@ -92,7 +92,12 @@ class ActorCritic:
             critic.gradient_checkpointing_enable()
         make = torch.optim.AdamW
         trained = {
-            name: make(_trained(model), lr=self._rates[name], weight_decay=how.weight_decay)
+            name: make(
+                _trained(model),
+                lr=self._rates[name],
+                betas=how.betas,
+                weight_decay=how.weight_decay,
+            )
             for name, model in (("actor", actor), ("critic", critic))
         }
         self.actor, self.critic, *made = self.accelerator.prepare(actor, critic, *trained.values())

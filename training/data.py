@@ -10,7 +10,7 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from itertools import islice
 from pathlib import Path
@@ -34,9 +34,10 @@ from mipo_eval.store.engine import Store
 from mipo_eval.store.items import put_list
 from mipo_eval.store.responses import answered, missing, put_generation
 from mipo_eval.tasks.items import replacing, write_items
-from mipo_eval.tasks.prompt import Prompting, as_dicts, conversation
+from mipo_eval.tasks.prompt import Prompting, as_dicts, conversation, turns_to
 from mipo_eval.tasks.sources import load_source
 from mipo_eval.tasks.suites import Suite, SuiteTask
+from mipo_eval.tasks.wordings import Wording
 from mipo_eval.training.pairs import (
     Usable,
     build_pairs,
@@ -44,11 +45,11 @@ from mipo_eval.training.pairs import (
     usable,
     with_other_contexts,
 )
-from mipo_eval.training.recipes import ItemSettings, Recipe
+from mipo_eval.training.recipes import ItemSettings, LearnsFrom, Recipe
 from mipo_eval.training.trainer import Messages, TrainingExample, TrainingExamples
 
-_REVISION = "mipo_verbatim"
-"""The lm-eval task that asks a prompt as it stands."""
+_REVISION = SuiteTask(name="revisions", source="-", lm_eval_task="mipo_verbatim")
+"""Asks a prompt as it stands."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,12 +60,19 @@ class TrainingItems:
     items: tuple[Item, ...]
 
 
-def load_items(task: str, items: Sequence[Item], folder: Path, decoding: Decoding) -> Any:
-    """Return an lm-eval task of ours whose documents are these items, in a file in `folder`."""
+def load_items(task: SuiteTask, items: Sequence[Item], folder: Path, decoding: Decoding) -> Any:
+    """Return the lm-eval task of ours whose documents are these items, in a file in `folder`."""
     file = folder / "items.jsonl"
     write_items(file, items)
-    about = {"source": str(file), "prompting": "personalized", "data_dir": None, "limit": None}
-    return load_task(task, about, decoding)
+    about = {
+        "source": str(file),
+        "query": task.query,
+        "turns": task.wording.turns,
+        "prompting": "personalized",
+        "data_dir": None,
+        "limit": None,
+    }
+    return load_task(task.lm_eval_task, about, decoding)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +101,9 @@ class ExampleMaker:
             "pairs": self._pairs,
             "own": self._own,
             "revision": self._revised,
+            "answer": self._corrected,
             "reference": self._reference,
+            "file": self._given,
             "prompts": self._prompts,
         }
         parts = [kinds[self.recipe.learns_from](one) for one in data]
@@ -117,7 +127,7 @@ class ExampleMaker:
         assert settings is not None  # checked when the recipe was read
         plans = list(plan_draws(data.items, settings, seed=self.seed))
         asked = [item for plan in plans for item in (plan.item, *plan.rejected)]
-        responses = self.draw(data.task.lm_eval_task, asked, "pairs")
+        responses = self.draw(data.task, asked, "pairs")
         made = build_pairs(data.items, responses, settings, seed=self.seed)
         texts = [(pair.item, pair.chosen, pair.rejected) for pair in made.pairs]
         return TrainingExamples(
@@ -132,7 +142,7 @@ class ExampleMaker:
         if self.recipe.algorithm == "contrastive":
             contexts = self.recipe.settings.contexts
             items = with_other_contexts(items, contexts=contexts, seed=self.seed)
-        responses = self.draw(data.task.lm_eval_task, items, "own responses")
+        responses = self.draw(data.task, items, "own responses")
         return self._with_texts(data, items, [usable(responses.get(item.key)) for item in items])
 
     def _reference(self, data: TrainingItems) -> TrainingExamples:
@@ -140,15 +150,61 @@ class ExampleMaker:
         found = [(text, None if text else "no true answer") for text in texts]
         return self._with_texts(data, data.items, found)
 
+    def _given(self, data: TrainingItems) -> TrainingExamples:
+        """Return the pairs that the items carry; see `pairs_file.py`."""
+        examples: list[TrainingExample] = []
+        dropped: Counter[str] = Counter()
+        for item in data.items:
+            chosen = item.meta["chosen"]
+            rejected = tuple(text for text in item.meta["rejected"] if text != chosen)
+            dropped["rejected: equal to the chosen response"] += not rejected
+            turns = turns_to(item.prompt, item.messages, self.options.system)
+            prompt = tuple(as_dicts(turns))
+            if rejected:
+                examples.append(
+                    TrainingExample(
+                        item=item,
+                        prompt=prompt,
+                        bare_prompt=prompt,
+                        chosen=chosen,
+                        rejected=rejected,
+                    )
+                )
+        return TrainingExamples(
+            examples=tuple(examples), items=len(data.items), dropped=dict(+dropped)
+        )
+
     def _prompts(self, data: TrainingItems) -> TrainingExamples:
         examples = self._examples(data.task, [(item, None, ()) for item in data.items])
         return TrainingExamples(examples=examples, items=len(data.items))
 
     def _revised(self, data: TrainingItems) -> TrainingExamples:
-        """Rewrite the own response: beside a bad one, or (verifiable) with the true answer."""
-        answers = self.suite.form == "answer"
-        first = self._own(data) if answers else self._pairs(data)
-        name = "revise_answer" if answers else "revise"
+        """Rewrite the own response beside a bad one (section 5.1)."""
+        if self.suite.form == "answer":
+            raise ConfigError(
+                f"{self.recipe.name} rewrites what was written for a user, and {self.suite.name} "
+                "has none: take sft-gt, which rewrites after seeing the true final answer"
+            )
+        return self._rewritten(data, self._pairs(data), _REVISIONS["revision"])
+
+    def _corrected(self, data: TrainingItems) -> TrainingExamples:
+        """Rewrite the own response after seeing the true final answer (section 5.1)."""
+        if self.suite.form != "answer":
+            raise ConfigError(
+                f"{self.recipe.name} needs questions with one final answer, as math and mcq have: "
+                f"for {self.suite.name} take sft-revision, or sft-solutions to learn its references"
+            )
+        known = tuple(item for item in data.items if item.reference)
+        first = self._own(replace(data, items=known))
+        found = self._rewritten(data, first, _REVISIONS["answer"])
+        unknown = {"no true answer": len(data.items) - len(known)}
+        dropped = _summed([found.dropped, unknown])
+        return replace(found, items=len(data.items), dropped=dropped)
+
+    def _rewritten(
+        self, data: TrainingItems, first: TrainingExamples, name: str
+    ) -> TrainingExamples:
+        """Return the examples with their responses rewritten, as a prompt of this name asks."""
         asked = [_revision_prompt(name, example) for example in first.examples]
         told = {name: part for name, part in self._asking().items() if name == "system"}
         responses = self.draw(_REVISION, asked, "revisions", asking={"form": "verbatim", **told})
@@ -175,7 +231,7 @@ class ExampleMaker:
 
     def draw(
         self,
-        task: str,
+        task: SuiteTask,
         items: Iterable[Item],
         what: str,
         *,
@@ -183,7 +239,7 @@ class ExampleMaker:
     ) -> dict[str, Response]:
         """Return the responses to items by item key, drawing those that the store does not have.
 
-        The lm-eval `task` asks the items as they are; one that comes twice is drawn once. `what`
+        The `task` asks the items as they are; one that comes twice is drawn once. `what`
         names the stage. `asking` is how an item becomes a prompt, a part of the key of its
         responses; None: as the suite's items do.
 
@@ -191,7 +247,7 @@ class ExampleMaker:
             ModelError: the model cannot be loaded or asked; what was drawn before is kept.
         """
         asked = list({item.key: item for item in items}.values())
-        list_key, _ = put_list(self.store, [(task, asked)])
+        list_key, _ = put_list(self.store, [(task.lm_eval_task, asked)])
         asking = asking or self._asking()
         spec = generation_spec(self.model, self.options, self.decoding, asking=asking)
         key = digest(spec)
@@ -219,9 +275,9 @@ class ExampleMaker:
         items = [item for item, _, _ in texts]
         prompts: Iterable[tuple[Messages, Messages]]
         if self.suite.form == "query":
-            system = self.options.system
+            told = (self.options.system, task.wording)
             prompts = (
-                (_asking(i, "personalized", system), _asking(i, "default", system)) for i in items
+                (_asking(i, "personalized", *told), _asking(i, "default", *told)) for i in items
             )
         else:
             asked = _question_messages(task, items, self.options.system)
@@ -234,14 +290,16 @@ class ExampleMaker:
         )
 
 
-def _asking(item: Item, prompting: Prompting, system: str) -> Messages:
-    return tuple(as_dicts(conversation(item, prompting, system)))
+def _asking(item: Item, prompting: Prompting, system: str, wording: Wording) -> Messages:
+    return tuple(as_dicts(conversation(item, prompting, system, wording)))
 
 
 def training_items(
     suite: Suite, data_dir: Path, settings: ItemSettings
 ) -> tuple[TrainingItems, ...]:
-    """Return the items of a suite's training split.
+    """Return the items of a suite's training split, each once.
+
+    SVAMP's holds questions of GSM8K's: in a suite with both they are learned from once.
 
     Raises:
         ConfigError: the suite is asked by likelihood, which trains nothing.
@@ -252,8 +310,16 @@ def training_items(
             f"suite {suite.name} asks by likelihood and has nothing to train on: take mcq or math"
         )
     read = {task: load_source(task.source, data_dir, "train") for task in suite.tasks}
+    seen: set[str] = set()
+
+    def fresh(items: Iterable[Item]) -> Iterator[Item]:
+        for item in items:
+            if item.key not in seen:
+                seen.add(item.key)
+                yield item
+
     found = tuple(
-        TrainingItems(task=task, items=tuple(islice(items, settings.limit)))
+        TrainingItems(task=task, items=tuple(fresh(islice(items, settings.limit))))
         for task, items in read.items()
     )
     if not any(one.items for one in found):
@@ -289,14 +355,14 @@ def _question_messages(task: SuiteTask, items: Sequence[Item], system: str) -> I
     if not items:
         return
     with tempfile.TemporaryDirectory(prefix="mipo-eval-") as folder:
-        loaded = load_items(task.lm_eval_task, items, Path(folder), Decoding())
+        loaded = load_items(task, items, Path(folder), Decoding())
         for document in loaded.eval_docs:
             text = loaded.fewshot_context(
                 document,
                 num_fewshot=loaded.config.num_fewshot or 0,
                 system_instruction=system or None,
                 apply_chat_template=True,
-                fewshot_as_multiturn=True,
+                fewshot_as_multiturn=task.wording.turns,
                 chat_template=lambda messages, **_how: json.dumps(list(messages)),
             )
             yield tuple(json.loads(text))
@@ -304,16 +370,29 @@ def _question_messages(task: SuiteTask, items: Sequence[Item], system: str) -> I
 
 def _revision_prompt(name: str, example: TrainingExample) -> Item:
     """Return what asks the model to rewrite its response, as an item of its own."""
-    path = resources.files(__package__) / "prompts" / f"{name}.txt"
     item = example.item
     fields = {"prompt": item.prompt, "response": example.chosen or ""}
-    if name == "revise":
+    if name == _REVISIONS["revision"]:
         fields |= {"context": item.context, "rejected": example.rejected[0]}
     else:
-        fields |= {"answer": str(item.meta.get("solution") or item.reference or "")}
-    written = path.read_text(encoding="utf-8").strip()
-    text = make_prompt(name, written, required=frozenset(fields)).render(fields)
+        fields |= {"answer": item.reference or ""}
+    text = make_prompt(name, _wording(name), required=frozenset(fields)).render(fields)
     return Item(item_id=f"{item.item_id}~{name}", prompt=text, messages=item.messages)
+
+
+def _wording(name: str) -> str:
+    path = resources.files(__package__) / "prompts" / f"{name}.txt"
+    return path.read_text(encoding="utf-8").strip()
+
+
+_REVISIONS = {"revision": "revise", "answer": "revise_answer"}
+"""What rewrites its responses, and the prompt that asks for it."""
+
+
+def revision_wording(learns_from: LearnsFrom) -> str | None:
+    """Return the text that asks the model to rewrite a response; None where nothing does."""
+    name = _REVISIONS.get(learns_from)
+    return name and _wording(name)
 
 
 def _summed(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:

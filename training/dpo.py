@@ -1,14 +1,15 @@
 """MIPO: DPO on self-made pairs, where a prompt and its N + 1 responses are read as one sequence.
 
 With the sigmoid loss on response tokens only it is what `trl.DPOTrainer` computes on the N pairs.
-What differs is the work: the prompt and the chosen response are read once, not N times, and the
-reference model's log-probabilities are computed once before the training and kept.
+What differs is the work: pairs of one prompt that meet in a forward pass are read as one row, the
+prompt and the chosen response once, and the reference model's log-probabilities are computed once
+before the training, all of a prompt's together, and kept.
 
 `GroupPolicy` and `GroupTrainer` know nothing of pairs: `contrastive.py` trains with them too.
 """
 
 import dataclasses
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from accelerate.utils import broadcast_object_list
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.nn import functional
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from mipo_eval.checkpoints import fingerprint
@@ -29,7 +31,7 @@ from mipo_eval.tasks.items import replacing
 from mipo_eval.training.logprobs import Codec, add_likelihood_head
 from mipo_eval.training.losses import dpo_loss
 from mipo_eval.training.packed import GroupReader, Kept, TokenGroup, choose_reader
-from mipo_eval.training.recipes import AttentionChoice, DpoSettings
+from mipo_eval.training.recipes import AttentionChoice, BatchOf, DpoSettings
 from mipo_eval.training.trainer import (
     REFERENCE_FILE,
     Trained,
@@ -57,7 +59,7 @@ groups by name; `loss` is the first."""
 
 
 def train_dpo(job: TrainingJob, settings: DpoSettings) -> Trained:
-    """Train on pairs; every prompt weighs the same, however many of its negatives were kept."""
+    """Train on pairs, each of which, or each prompt of which, weighs the same."""
     _check(job, settings)
     policy = GroupPolicy.load(job)
     fitting = tokenize(job.examples, policy.codec, longest=policy.longest)
@@ -70,11 +72,15 @@ def train_dpo(job: TrainingJob, settings: DpoSettings) -> Trained:
 
     def measure(logprobs: Tensor, batch: Mapping[str, Any]) -> Mapping[str, Tensor]:
         reference, present = batch["reference"], batch["present"]
-        return dpo_measures(logprobs, reference, present, beta=settings.beta)._asdict()
+        found = dpo_measures(
+            logprobs, reference, present, beta=settings.beta, batch_of=settings.batch_of
+        )
+        return found._asdict()
 
     # A group of pairs is one row: the prompt with its chosen and its rejected responses.
     groups, others = ([(one,) for one in kept.groups] for kept in (fitting, held_out))
-    notes = policy.train(job, GroupTask(groups, others, measure), settings.attention)
+    task = GroupTask(groups, others, measure, pairwise=settings.batch_of == "pairs")
+    notes = policy.train(job, task, settings.attention)
     pairs = sum(len(group.responses) - 1 for group in fitting.groups)
     dropped = fitting.dropped
     return {"examples": len(groups), "pairs": pairs, "dropped": dropped, "notes": notes}
@@ -110,7 +116,7 @@ def tokenize(
 
 
 class DpoMeasures(NamedTuple):
-    """Means over the prompts of a batch; scalars."""
+    """Means over the pairs, or over the prompts, of a batch; scalars."""
 
     loss: Tensor
     reward_chosen: Tensor
@@ -123,26 +129,41 @@ class DpoMeasures(NamedTuple):
     drawn from the reference."""
 
 
-def dpo_measures(policy: Tensor, reference: Tensor, present: Tensor, *, beta: float) -> DpoMeasures:
-    """Return loss and measurements of groups; every prompt weighs the same.
+def dpo_measures(
+    policy: Tensor, reference: Tensor, present: Tensor, *, beta: float, batch_of: BatchOf = "pairs"
+) -> DpoMeasures:
+    """Return loss and measurements of groups; every pair, or every prompt, weighs the same.
 
     All are (groups, responses): log pi(y|x) in nats of policy and of reference, the chosen
     response first, and what is `present`, False where a group has fewer responses.
     """
     pairs = present[:, 1:]
+    together = pairs.sum() if batch_of == "pairs" else pairs.sum(dim=1, keepdim=True) * len(pairs)
+    weights = pairs / together  # (groups, responses - 1), summing to 1
 
     def mean(values: Tensor) -> Tensor:
-        return (values.masked_fill(~pairs, 0.0).sum(dim=1) / pairs.sum(dim=1)).mean()
+        return (values.masked_fill(~pairs, 0.0) * weights).sum()
 
     losses = dpo_loss(policy[:, :1] - policy[:, 1:], reference[:, :1] - reference[:, 1:], beta=beta)
     rewards = beta * (policy - reference).detach()
+    reward_chosen = (rewards[:, 0] * weights.sum(dim=1)).sum()
     return DpoMeasures(
         loss=mean(losses),
-        reward_chosen=rewards[:, 0].mean(),
+        reward_chosen=reward_chosen,
         reward_rejected=mean(rewards[:, 1:]),
         ranking_accuracy=mean((rewards[:, :1] > rewards[:, 1:]).to(rewards)),
-        kl=-rewards[:, 0].mean() / beta,
+        kl=-reward_chosen / beta,
     )
+
+
+class Unit(NamedTuple):
+    """What a batch counts: a group, or one pair of it."""
+
+    place: int
+    """Of its first row in the table of the reference."""
+    rows: GroupRows
+    rejected: int | None
+    """The pair's rejected response among those of the only row; None: the whole group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +175,19 @@ class GroupTask:
     measure: Measure
     own_only: bool = False
     """Whether the reference reads of row i of a group response i alone, not all of them."""
+    pairwise: bool = False
+    """Whether a batch counts the pairs of a group of one row, not groups."""
+
+    def units(self) -> "tuple[list[Unit], list[Unit]]":
+        """Return what is batched: of what is learned from, and of what is measured on."""
+        found: tuple[list[Unit], list[Unit]] = ([], [])
+        place = 0
+        for units, groups in zip(found, (self.groups, self.held_out), strict=True):
+            for group in groups:
+                pairs = range(1, len(group[0].responses)) if self.pairwise else [None]
+                units += [Unit(place, group, rejected) for rejected in pairs]
+                place += len(group)
+        return found
 
     def reference_rows(self) -> list[TokenGroup]:
         """Return what the reference model reads for each row of all groups, in order."""
@@ -216,23 +250,22 @@ class GroupTrainer(Trainer):  # type: ignore[misc]
         self._tokens = 0.0
         every = {"eval_strategy": "steps", "eval_steps": job.save_steps, "eval_on_start": True}
         options = arguments(job) | (every if task.held_out else {})
-        # A group comes with the place of its first row in the table of the reference.
-        numbered: list[tuple[int, GroupRows]] = []
-        place = 0
-        for group in (*task.groups, *task.held_out):
-            numbered.append((place, group))
-            place += len(group)
+        units, held_out = task.units()
+        if task.pairwise and held_out:  # they stand in order: a prompt's meet, and are read once
+            options["per_device_eval_batch_size"] *= (
+                max(len(u.rows[0].responses) for u in held_out) - 1
+            )
         super().__init__(
             model,
             # Ours is no batch of texts with labels: nothing of it may be taken out or renamed.
             args=TrainingArguments(**options, remove_unused_columns=False, label_names=[]),
             data_collator=self._collate,
-            train_dataset=numbered[: len(task.groups)],
-            eval_dataset=numbered[len(task.groups) :] or None,
+            train_dataset=units,
+            eval_dataset=held_out or None,
             callbacks=[_ReferenceFirst(self)],
             **kwargs,
         )
-        self.model_accepts_loss_kwargs = False  # a mean over prompts, not a sum over tokens
+        self.model_accepts_loss_kwargs = False  # a mean over units, not a sum over tokens
         keep_precision(self.accelerator)
 
     def make_reference(self) -> None:
@@ -299,14 +332,30 @@ class GroupTrainer(Trainer):  # type: ignore[misc]
         summed: Tensor = place.reduce(table.to(place.device), "sum").cpu()
         return summed
 
-    def _collate(self, numbered: Sequence[tuple[int, GroupRows]]) -> dict[str, Any]:
-        rows = [row for _, group in numbered for row in group]
-        batch = self._reader.collate(rows)
+    def _collate(self, units: Sequence[Unit]) -> dict[str, Any]:
         assert self._reference is not None, "the reference is made when the training begins"
-        known = [self._reference[place : place + len(group)] for place, group in numbered]
+        rows, known, sizes = list[TokenGroup](), list[Tensor](), list[int]()
+        met: dict[int, list[Unit]] = defaultdict(list)
+        for unit in units:
+            met[unit.place].append(unit)
+        for place, own in met.items():
+            group = own[0].rows
+            table = self._reference[place : place + len(group)]
+            if rejected := [unit.rejected for unit in own if unit.rejected is not None]:
+                kept = [0, *rejected]  # pairs of one prompt are one row: it is read once
+                responses = tuple(group[0].responses[number] for number in kept)
+                group = [dataclasses.replace(group[0], responses=responses)]
+                table = table[:, kept]
+            rows += group
+            known.append(table)
+            sizes.append(len(group))
+        batch = self._reader.collate(rows)
+        width = max(table.shape[1] for table in known)
+        wide = [functional.pad(table, (0, width - table.shape[1])) for table in known]
         return batch | {
-            "reference": torch.cat(known)[:, : batch["present"].shape[1]],
-            "sizes": tuple(len(group) for _, group in numbered),
+            "reference": torch.cat(wide)[:, : batch["present"].shape[1]],
+            "sizes": tuple(sizes),
+            "units": torch.tensor(len(units)),
             "tokens": torch.tensor(sum(row.tokens for row in rows)),
             "item_ids": tuple(row.item_id for row in rows),
         }
@@ -318,11 +367,10 @@ class GroupTrainer(Trainer):  # type: ignore[misc]
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Any:
-        """Return the mean loss of the batch's groups, and keep what else is measured."""
+        """Return the mean loss of the batch, and keep what else is measured."""
         found = dict(self._task.measure(self._reader.logprobs(model, inputs), inputs))
         loss = found["loss"]
-        counts = {"tokens": inputs["tokens"], "groups": torch.tensor(len(inputs["sizes"]))}
-        kept = found | {name: count.to(loss) for name, count in counts.items()}
+        kept = found | {name: inputs[name].to(loss) for name in ("tokens", "units")}
         self._measured[bool(model.training)].append({k: v.detach() for k, v in kept.items()})
         return (loss, {}) if return_outputs else loss
 
@@ -345,10 +393,10 @@ class GroupTrainer(Trainer):  # type: ignore[misc]
     def _means(
         self, measured: Sequence[Mapping[str, Tensor]], *, training: bool
     ) -> dict[str, float]:
-        """Return the means over all groups of all batches; tokens are counted."""
+        """Return the means over all units of all batches; tokens are counted."""
         batches = {name: torch.stack([one[name] for one in measured]) for name in measured[0]}
-        tokens, groups = batches.pop("tokens"), batches.pop("groups")
-        sums = [*((mean * groups).sum() for mean in batches.values()), tokens.sum(), groups.sum()]
+        tokens, units = batches.pop("tokens"), batches.pop("units")
+        sums = [*((mean * units).sum() for mean in batches.values()), tokens.sum(), units.sum()]
         *summed, read, count = self.accelerator.reduce(torch.stack(sums), "sum").tolist()
         found = {name: value / count for name, value in zip(batches, summed, strict=True)}
         found.pop("loss")  # the trainer's own

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from accelerate.utils import gather_object
@@ -23,7 +23,7 @@ from mipo_eval.keys import item_rng
 from mipo_eval.tasks.items import replacing
 from mipo_eval.training import losses
 from mipo_eval.training.actor_critic import ActorCritic
-from mipo_eval.training.recipes import PpoSettings
+from mipo_eval.training.recipes import Optimization, PpoSettings
 from mipo_eval.training.rewards import Completion, Reward, open_reward
 from mipo_eval.training.trainer import (
     STATE,
@@ -168,10 +168,11 @@ class _Ppo:
         """Move the weights, batch by batch; return the mean of what was measured."""
         settings = self._settings
         scaled = self._scale.scaled if settings.normalize_reward else float
+        most = math.inf if settings.reward_clip is None else settings.reward_clip
         earned = torch.tensor(
             [0.0 if score is None else scaled(score) for score in scores],
             device=self.accelerator.device,
-        )
+        ).clamp(-most, most)
         seen = self.models.experience(completions, [score is not None for score in scores])
         rewards = losses.token_rewards(
             earned, seen.logprobs, seen.reference, seen.mask, kl=self._kl.coefficient
@@ -203,7 +204,7 @@ class _Ppo:
             for start in range(0, len(order), size):
                 index = order[start : start + size]
                 done = self._step / (self._rollouts * self._steps_each)
-                share = learning_rate_share(how.schedule, done, how.warmup_ratio)
+                share = learning_rate_share(how, done)
                 try:
                     yield self.models.update(seen.rows(index), rate=share)
                 except FloatingPointError as error:
@@ -261,18 +262,18 @@ class _Ppo:
         self._scale = RewardScale(**state["reward_scale"])
 
 
-def learning_rate_share(
-    schedule: Literal["linear", "cosine", "constant"], done: float, warmup: float
-) -> float:
+def learning_rate_share(how: Optimization, done: float) -> float:
     """Return the share of the learning rate to use when a share `done` (0-1) of steps is made.
 
-    It rises from 0 over the share `warmup` of all steps, then stays or falls to 0 at the end.
+    It rises from 0 over the warm-up, then stays, or falls: to 0, a cosine to its final share.
     """
+    warmup = how.warmup_ratio
     if done < warmup:
         return done / warmup
     left = (1 - done) / (1 - warmup) if warmup < 1 else 0.0
     cosine = (1 - math.cos(math.pi * left)) / 2
-    return {"constant": 1.0, "linear": left, "cosine": cosine}[schedule]
+    fallen = how.final_share + (1 - how.final_share) * cosine
+    return {"constant": 1.0, "linear": left, "cosine": fallen}[how.schedule]
 
 
 @dataclass(slots=True, kw_only=True)

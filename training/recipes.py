@@ -19,9 +19,10 @@ from pydantic import TypeAdapter, ValidationError
 from mipo_eval.errors import ConfigError
 from mipo_eval.settings import parse_yaml
 
-LearnsFrom = Literal["pairs", "own", "revision", "reference", "prompts"]
-"""What is made before the training: preference pairs; the model's own responses; those rewritten;
-the true answers; or nothing, since the method draws responses as it goes."""
+LearnsFrom = Literal["pairs", "own", "revision", "answer", "reference", "file", "prompts"]
+"""What is made before the training: preference pairs; the model's own responses; those rewritten
+beside a bad one, or after the true final answer; the data set's solutions; the pairs of a file; or
+nothing, since the method draws responses as it goes."""
 
 Negatives = Literal["missing", "random", "reshuffle", "random-strings"]
 """Where rejected responses come from; see `pairs.py`."""
@@ -29,6 +30,9 @@ Negatives = Literal["missing", "random", "reshuffle", "random-strings"]
 AttentionChoice = Literal["auto", "split", "flex", "dense", "rows"]
 """How responses of one prompt are read: packed behind it in a form of `packed.py`, or "rows", each
 behind its own copy. "auto" packs where the model can, and says where it cannot."""
+
+BatchOf = Literal["pairs", "prompts"]
+"""What a batch of DPO counts; N negatives of a prompt are N pairs."""
 
 RewardKind = Literal["mi", "judge", "judge+mi", "exact", "judge-gt"]
 """What a response earns; see `rewards.py`."""
@@ -38,6 +42,7 @@ SHORT_NAMES = {
     "lora": "optimization.lora_rank",
     "algorithm": "algorithm",
     "system": "system",
+    "query": "query",
 }
 """What `--set` and `--sweep` take as well, and the command line as flags: `--lora 32`."""
 
@@ -50,6 +55,8 @@ class ItemSettings:
     """Only the first N of each data set; None: all."""
     validation: float = 0.1
     """Share that a sweep holds out to choose by. Without a sweep everything is learned from."""
+    choose_by: str = "loss"
+    """What a sweep chooses by; see `criteria.py`: loss, satisfied:JUDGE, wins:JUDGE or accuracy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,17 +93,23 @@ class Optimization:
     """Swept in the paper over {1e-6, 5e-7, 1e-7}."""
     epochs: float = 1.0
     batch_size: int = 4
-    """Prompts per optimizer step over all devices."""
+    """Per optimizer step over all devices: pairs (`settings.batch_of`), responses or groups."""
     micro_batch_size: int = 1
-    """Prompts per forward pass on one device; the rest of the batch is accumulated."""
+    """As many per forward pass on one device; the rest of the batch is accumulated."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
+    final_share: float = 0.0
+    """Share of the learning rate at which a cosine ends."""
     warmup_ratio: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Of AdamW."""
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
     precision: Literal["bf16", "float32"] = "bf16"
     gradient_checkpointing: bool = False
     lora_rank: int | None = None
     """None trains all weights; the paper uses rank 32 for 70B."""
+    lora_alpha: float | None = None
+    """LoRA's scale is this over its rank; None: twice the rank."""
     max_length: int | None = None
     """Tokens of a prompt with its response; None: what the model takes."""
 
@@ -107,6 +120,9 @@ class DpoSettings:
 
     beta: float = 0.1
     """Strength of the pull to the reference; PAPER.md, appendix E."""
+    batch_of: BatchOf = "pairs"
+    """What batch sizes count. With pairs, as in the paper, N negatives make N times the updates,
+    and a pair is the unit of the loss; with prompts a prompt is, whatever its N."""
     attention: AttentionChoice = "auto"
 
 
@@ -121,7 +137,7 @@ class ContrastiveSettings:
 
     loss: Literal["info_nce", "sami"] = "info_nce"
     contexts: int = 4
-    """K: contexts, and responses, of a group. The paper gives no value."""
+    """K: contexts, and responses, of a group. The paper leaves it open; its authors' code: 2."""
     attention: AttentionChoice = "auto"
 
     def __post_init__(self) -> None:
@@ -138,8 +154,12 @@ class RewardSettings:
     reward: RewardKind = "mi"
     judge: str | None = None
     """Who rates, as `--judge` names it; None: the frozen base model."""
+    rates: Literal["context", "preferences"] = "context"
+    """What a response is rated by from 1 to 5: the user's whole context at once, or each preference
+    by itself, of which the mean counts."""
     alpha: float = 0.1
-    """Weight of the MI reward in `judge+mi`, per nat. The paper gives no value."""
+    """Weight of the MI reward in `judge+mi`, per nat and point of the rating. The paper leaves it
+    open; its authors' code adds 0.1 x MI to a rating divided by 5, which is 0.5 here."""
     max_new_tokens: int = 256
     """Longest response."""
     kl: float = 0.001
@@ -170,6 +190,8 @@ class PpoSettings(RewardSettings):
     """Responses over which a deviation from the target is made up for."""
     normalize_reward: bool = True
     """Rewards in standard deviations from the mean of all that were seen (appendix E)."""
+    reward_clip: float | None = None
+    """Farthest that a reward, normalised or not, may be from 0; None: as far as it is."""
     discount: float = 1.0
     decay: float = 0.95
     """Lambda of the advantages: lower is less noisy and trusts the critic more."""
@@ -179,7 +201,8 @@ class PpoSettings(RewardSettings):
 
     def __post_init__(self) -> None:
         RewardSettings.__post_init__(self)
-        for name in ("critic_learning_rate", "rollout_batch_size", "rollout_micro_batch_size"):
+        names = ("critic_learning_rate", "rollout_batch_size", "rollout_micro_batch_size")
+        for name in (*names, *(["reward_clip"] if self.reward_clip is not None else [])):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name):g}: it must be above 0")
 
@@ -231,14 +254,19 @@ class Recipe:
     """Jinja file in place of, or for want of, the model's own chat template."""
     system: str | None = None
     """System prompt of every conversation, or the file that holds it."""
+    query: str | None = None
+    """Wording of the prompts, as `--query` takes it; None: the suite's own."""
     save_steps: int = 200
     report_to: tuple[str, ...] = ()
     """Trackers of transformers: tensorboard, wandb, trackio."""
 
-    def steps(self, examples: int) -> int:
+    def steps(self, examples: int, pairs: int) -> int:
         """Return about how many optimizer steps a training takes, for the progress bar."""
-        how = self.optimization
-        units = examples / self.settings.contexts if self.algorithm == "contrastive" else examples
+        how, units = self.optimization, float(examples)
+        if self.algorithm == "contrastive":
+            units /= self.settings.contexts
+        elif self.algorithm == "dpo" and self.settings.batch_of == "pairs":
+            units = pairs
         return max(1, math.ceil(math.ceil(units / how.batch_size) * how.epochs))
 
 
@@ -303,10 +331,11 @@ def recipe_dict(recipe: Recipe) -> dict[str, Any]:
     shown = dataclasses.asdict(recipe)
     if not recipe.sampling.thinking:  # recipes that say nothing of it stay what they were
         del shown["sampling"]["thinking"]
+    shown["optimization"]["betas"] = list(recipe.optimization.betas)
     return {
         key: list(value) if isinstance(value, tuple) else value
         for key, value in shown.items()
-        if not (key in {"pairs", "system"} and value is None)
+        if not (key in {"pairs", "system", "query"} and value is None)
     }
 
 
@@ -391,11 +420,19 @@ def _check(recipe: Recipe) -> None:
         "optimization.batch_size": how.batch_size,
         "optimization.micro_batch_size": how.micro_batch_size,
         "save_steps": recipe.save_steps,
+        "optimization.lora_alpha": 1 if how.lora_alpha is None else how.lora_alpha,
         "items.limit": 1 if recipe.items.limit is None else recipe.items.limit,
     }
     for key, value in positive.items():
         if not value > 0:
             raise ConfigError(f"{key} is {value:g}: it must be above 0")
+    if not all(0 <= beta < 1 for beta in how.betas):
+        raise ConfigError(f"optimization.betas are {list(how.betas)}: both lie in [0, 1)")
+    if not 0 <= how.final_share <= 1 or (how.final_share and how.schedule != "cosine"):
+        raise ConfigError(
+            f"optimization.final_share is {how.final_share:g}: it is the share, 0 to 1, at which "
+            "optimization.schedule=cosine ends"
+        )
     if not 0 < share < 1:
         raise ConfigError(f"items.validation is {share:g}: it is a share between 0 and 1")
     if recipe.sampling.temperature < 0 or not 0 < recipe.sampling.top_p <= 1:

@@ -1,11 +1,12 @@
 """Rewards: how good a response is, as plain functions from responses to numbers.
 
 mi           log pi(y|x,c) - log pi(y|x) under the learned policy (eq. 15), in nats
-judge        the mean rating, 1 to 5, by the rubric protocol; the paper's judge (RLAIF) is the
-             frozen base model itself
+judge        the rating, 1 to 5, by the rubric protocol, of the user's whole context at once, or the
+             mean over the preferences; the paper's judge (RLAIF) is the frozen base model itself
 judge+mi     judge + alpha * mi (eq. 16)
 exact        1 for the right answer of a verifiable question, else 0 (RLVR)
-judge-gt     the judge is shown the right answer (RLAIF with ground truth)
+judge-gt     the judge is shown the right answer, and reads with which one the response ends
+             (RLAIF with ground truth)
 
 A response without a reward is None: it is counted and left out of the update, never scored zero.
 """
@@ -34,6 +35,8 @@ from mipo_eval.training.trainer import Messages, TrainingExample, TrainingJob
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+_OR_EACH = ", or have it rate each preference by itself: --set settings.rates=preferences"
 
 LogProbs = Callable[[Sequence[Messages], Sequence[Sequence[int]]], "Tensor"]
 """From prompts and the ids of their responses to (responses,) log pi(y|x) in nats, under the
@@ -131,6 +134,15 @@ def _mean(ratings: Sequence[int | None]) -> float | None:
     return sum(known) / len(known) if known and len(known) == len(ratings) else None
 
 
+def whole_context(item: Item) -> Item:
+    """Return the item with its user's context as the one thing to rate, as in the paper.
+
+    Where an item has preferences alone, they are rated together.
+    """
+    wish = item.context.strip() or "\n".join(item.preferences)
+    return item.model_copy(update={"preferences": (wish,), "rubric": None})
+
+
 def wishes(item: Item) -> Item:
     """Return the item with something to rate: without preferences, its context is the one wish."""
     if item.preferences:
@@ -139,13 +151,17 @@ def wishes(item: Item) -> Item:
 
 
 def right_answer(item: Item) -> Item:
-    """Return a verifiable question as an item whose one wish is the answer the judge is shown."""
+    """Return a verifiable question as an item whose one wish is the answer the judge is shown.
+
+    What counts is the answer with which a reply ends, after its reasoning.
+    """
     guide = Rubric(
-        criterion=f"The right answer is {item.reference}. Grade whether the reply arrives there.",
+        criterion=f"The right answer is {item.reference}. The reply may reason first: read the "
+        "final answer with which it ends, and compare the two.",
         scores={
-            1: "The reply gives another answer, or none.",
-            3: "The reply is on the way to the right answer but does not state it clearly.",
-            5: "The final answer of the reply is the right one.",
+            1: "The final answer is another one, or there is none.",
+            3: "The reasoning comes to the right answer, but the reply does not end with it.",
+            5: "The final answer is the right one.",
         },
     )
     wish = "The final answer has to be right."
@@ -173,7 +189,9 @@ def open_reward(settings: RewardSettings, job: TrainingJob, logprobs: LogProbs) 
         return
     from mipo_eval.judges.presets import load_judge
 
-    to_rate = right_answer if settings.reward == "judge-gt" else wishes
+    to_rate = wishes if settings.rates == "preferences" else whole_context
+    if settings.reward == "judge-gt":
+        to_rate = right_answer
     judge = load_judge(settings.judge or f"hf:{job.model}", judged_model=job.model)
     # One event loop for the whole training: a client's connections belong to the loop they open in.
     with asyncio.Runner() as runner:
@@ -188,6 +206,7 @@ def open_reward(settings: RewardSettings, job: TrainingJob, logprobs: LogProbs) 
                 raise BackendError(
                     f"the judge {judge.name} rated not one of the first {len(ratings)} responses "
                     f"({reasons.most_common(1)[0][0]}): name another with --set settings.judge=NAME"
+                    f"{_OR_EACH if settings.rates == 'context' else ''}"
                 )
             if settings.reward != "judge+mi":
                 return ratings

@@ -4,45 +4,61 @@ The same command continues where a stopped one was: responses are in the store, 
 checkpoint is in the output folder, and the folder names the training it belongs to.
 
 A sweep is the same training with several values of a setting, of which held-out training items
-choose one; the test split is never looked at. Each value is a training of its own, in a folder
-below the output, and the best one's checkpoint becomes the result.
+choose one (`criteria.py`); the test split is never looked at. Each value is a training of its own,
+in a folder below the output, and the best one's checkpoint becomes the result.
 """
 
-import os
+import math
 import shlex
 import shutil
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from mipo_eval import settings
 from mipo_eval.environment import environment
-from mipo_eval.errors import ConfigError, MipoEvalError, ModelError
+from mipo_eval.errors import ConfigError, DataError, MipoEvalError, ModelError
+from mipo_eval.judges.presets import load_judge
 from mipo_eval.keys import digest
 from mipo_eval.models.chat import read_chat_template
 from mipo_eval.models.effort import parse_effort
 from mipo_eval.models.lm_eval import ModelOptions, decoding_for
 from mipo_eval.models.spec import ModelSpec, parse_model
 from mipo_eval.progress import Progress
+from mipo_eval.rows import short_name
 from mipo_eval.store.engine import Store, now
 from mipo_eval.store.trainings import (
-    CurvePoint,
     Training,
     get_curve,
     list_trainings,
-    put_curve,
     put_training,
-    touch_training,
 )
-from mipo_eval.tasks.prompt import read_system
-from mipo_eval.tasks.suites import Suite, find_suite
+from mipo_eval.tasks.prompt import USUAL, read_system
+from mipo_eval.tasks.suites import Suite, SuiteTask, find_suite, with_query
 from mipo_eval.training.card import model_card, pair_report
-from mipo_eval.training.data import ExampleMaker, TrainingItems, split_validation, training_items
+from mipo_eval.training.criteria import (
+    Figures,
+    Swept,
+    by_curve,
+    check_criterion,
+    figures_of,
+    with_leads,
+)
+from mipo_eval.training.data import (
+    ExampleMaker,
+    TrainingItems,
+    revision_wording,
+    split_validation,
+    training_items,
+)
+from mipo_eval.training.folder import MARKER, SWEEP_FOLDER, claimed
+from mipo_eval.training.identity import deciding
+from mipo_eval.training.pairs_file import read_pairs
 from mipo_eval.training.recipes import (
     Recipe,
     load_method,
@@ -60,23 +76,10 @@ from mipo_eval.training.trainer import (
     is_main_process,
     main_process_first,
 )
-
-MARKER = ".mipo-eval-training"
-"""File in an output folder that says which training it holds."""
-
-SWEEP_FOLDER = "sweep"
-"""Folder in the output that holds the values' trainings until one is chosen."""
+from mipo_eval.training.watch import Watch
 
 _LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "lm_eval", "vllm")
 """Whose versions a training is stored with."""
-
-_BESIDE = {"about", "save_steps", "report_to"}
-"""Keys of a recipe that do not decide what comes out."""
-
-_FLUSH_SECONDS = 2.0
-"""How long points of a curve may wait to be stored."""
-_TOUCH_SECONDS = 60.0
-"""A training at work says so this often: one that was killed cannot say that it is not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,11 +125,15 @@ class TrainingRequest:
         # Rollouts were once drawn with the checkpoint's own penalties.
         drawing = {"generation_config": "left out"} if own_drawing else {}
         told = {"system": self.system} if self.recipe.system else {}
+        if (worded := self.suite.wording_key) not in {None, USUAL.key}:
+            told["query"] = worded
+        if wording := revision_wording(learns_from):
+            told["revision"] = digest(wording)
         return digest(
             {
                 **drawing,
                 **told,
-                "recipe": {k: v for k, v in recipe_dict(self.recipe).items() if k not in _BESIDE},
+                "recipe": deciding(self.recipe),
                 "chat_template": self.chat_template,
                 "model": dict(self.model.identity),
                 "suite": self.suite.name,
@@ -138,14 +145,24 @@ class TrainingRequest:
 
 
 def make_request(
-    recipe: Recipe, *, model: str, suite: str, out: Path, seed: int
+    recipe: Recipe, *, model: str, suite: str | Path, out: Path, seed: int
 ) -> TrainingRequest:
     """Return the training that a model and a suite are named for; nothing is generated yet.
+
+    The suite of a training on pairs of one's own is the path of their file.
 
     Raises:
         MipoEvalError: there is no such model or suite, or it cannot be trained (on).
     """
-    found = find_suite(suite)
+    if recipe.learns_from == "file":
+        if recipe.query:
+            raise ConfigError(
+                "--query: the prompts of a file of pairs are learned from as they are"
+            )
+        found, data = _pairs_suite(Path(suite), recipe.items.limit)
+    else:
+        found = with_query(find_suite(str(suite)), recipe.query)
+        data = training_items(found, settings.data_dir(), recipe.items)
     base = parse_model(model)
     check_model(base, recipe)
     sampling = recipe.sampling.model
@@ -154,10 +171,17 @@ def make_request(
         model=base,
         sampling_model=parse_model(sampling) if sampling else base,
         suite=found,
-        data=training_items(found, settings.data_dir(), recipe.items),
+        data=data,
         out=out,
         seed=seed,
     )
+
+
+def _pairs_suite(path: Path, limit: int | None) -> tuple[Suite, tuple[TrainingItems, ...]]:
+    name = short_name(path)
+    task = SuiteTask(name=name, source=str(path), lm_eval_task="mipo_items")
+    suite = Suite(name=name, about=f"pairs of {path}", tasks=(task,))
+    return suite, (TrainingItems(task=task, items=read_pairs(path)[:limit]),)
 
 
 def check_model(model: ModelSpec, recipe: Recipe) -> None:
@@ -200,12 +224,18 @@ def train(store: Store, request: TrainingRequest, progress: Progress) -> Trainin
             command continues.
     """
     check_model(request.model, request.recipe)
-    with main_process_first():
-        claim(request.out, request.training_id, request.recipe.name)
-        training = _opened(store, request)
-    if training.status == "done":
-        return training
-    watch = _Watch(store, training.training_id, progress)
+    with claimed(request.out, request.training_id, request.recipe.name):
+        with main_process_first():
+            training = _opened(store, request)
+        return (
+            training if training.status == "done" else _trained(store, request, training, progress)
+        )
+
+
+def _trained(
+    store: Store, request: TrainingRequest, training: Training, progress: Progress
+) -> Training:
+    watch = Watch(store, training.training_id, progress)
     with _recorded(store, training) as record:
         with main_process_first():
             examples, held_out = make_examples(store, request, watch)
@@ -230,7 +260,8 @@ def train(store: Store, request: TrainingRequest, progress: Progress) -> Trainin
             save_steps=request.recipe.save_steps,
             report_to=request.recipe.report_to,
         )
-        with watch.training(request.recipe.steps(len(job.examples))):
+        pairs = sum(len(one.rejected) for one in job.examples)
+        with watch.training(request.recipe.steps(len(job.examples), pairs)):
             trained = load_method(request.recipe.algorithm)(job, request.recipe.settings)
         report |= {"trained": trained} if trained else {}
         out = str(request.out)
@@ -244,6 +275,16 @@ def make_examples(
     store: Store, request: TrainingRequest, progress: Progress
 ) -> tuple[TrainingExamples, TrainingExamples | None]:
     """Return what is learned from, and what is measured on; draws what the store does not have."""
+    maker = example_maker(store, request, progress)
+    return maker.make(request.data), maker.make(request.held_out) if request.held_out else None
+
+
+def example_maker(store: Store, request: TrainingRequest, progress: Progress) -> ExampleMaker:
+    """Return what makes a training's examples.
+
+    Raises:
+        ConfigError: what its recipe says of thinking is not about that.
+    """
     how, model = request.recipe.sampling, request.sampling_model
     chosen: dict[str, float] = {"temperature": how.temperature, "top_p": how.top_p}
     if how.max_tokens is not None:
@@ -252,7 +293,7 @@ def make_examples(
     effort, other = parse_effort(how.thinking, model.engine, flag="sampling.thinking")
     if other:
         raise ConfigError(f"sampling.thinking: {other} is not about thinking")
-    maker = ExampleMaker(
+    return ExampleMaker(
         recipe=request.recipe,
         suite=request.suite,
         model=model,
@@ -267,37 +308,6 @@ def make_examples(
         progress=progress,
         seed=request.seed,
     )
-    return maker.make(request.data), maker.make(request.held_out) if request.held_out else None
-
-
-def claim(out: Path, training_id: str, method: str) -> None:
-    """Make the output folder this training's, or find that it is.
-
-    Raises:
-        ConfigError: there is something else in it, or it cannot be written to.
-    """
-    try:
-        if out.is_dir() and any(out.iterdir()):
-            marker = out / MARKER
-            found = marker.read_text(encoding="utf-8").strip() if marker.is_file() else None
-            if found is None:
-                raise ConfigError(
-                    f"--out {out} is not empty: name another folder, or empty this one"
-                )
-            if found != training_id:
-                raise ConfigError(
-                    f"--out {out} holds another training ({found[:12]}; this {method} would be "
-                    f"{training_id[:12]}): name another folder, or repeat the command with which "
-                    "it began"
-                )
-        elif out.exists() and not out.is_dir():
-            raise ConfigError(f"--out {out} is a file: name a folder")
-        else:
-            out.mkdir(parents=True, exist_ok=True)
-            (out / MARKER).write_text(training_id, encoding="utf-8")
-    except OSError as error:
-        reason = os.strerror(error.errno or 0)
-        raise ConfigError(f"--out {out} cannot be written to: {reason}") from error
 
 
 def _opened(store: Store, request: TrainingRequest) -> Training:
@@ -374,69 +384,6 @@ def _finish(store: Store, request: TrainingRequest, training: Training) -> None:
         shutil.rmtree(request.out / START, ignore_errors=True)
 
 
-class _Watch:
-    """Progress that the store is told of, and the learning curve, stored as it comes."""
-
-    def __init__(self, store: Store, training_id: str, progress: Progress) -> None:
-        self._store, self._id, self._progress = store, training_id, progress
-        self._waiting: list[CurvePoint] = []
-        self._touched = self._stored = time.monotonic()
-        self._step = self._steps = 0
-
-        self.start, self.finish = progress.start, progress.finish
-
-    def advance(self, units: int) -> None:
-        self._progress.advance(units)
-        if is_main_process() and time.monotonic() - self._touched >= _TOUCH_SECONDS:
-            touch_training(self._store, self._id)
-            self._touched = time.monotonic()
-
-    @contextmanager
-    def training(self, steps: int) -> Iterator[None]:
-        """Show how many of the steps are done; every point of the curve is stored at the end."""
-        self._steps = steps
-        if is_main_process():
-            self.start("training", steps)
-        try:
-            yield
-        finally:
-            if is_main_process():
-                self._flush()
-                self.finish()
-
-    def report(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Take what was measured at a step; see `data.StepReport`."""
-        if not is_main_process():
-            return
-        self._waiting += [CurvePoint(name, step, value) for name, value in metrics.items()]
-        reached = min(step, self._steps)
-        if reached > self._step:
-            self.advance(reached - self._step)
-            self._step = reached
-        if time.monotonic() - self._stored >= _FLUSH_SECONDS:
-            self._flush()
-
-    def _flush(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        if waiting:
-            put_curve(self._store, self._id, waiting)
-        self._stored = time.monotonic()
-
-
-_CRITERIA = {"held_out_reward": max, "held_out_loss": min}
-"""What is chosen by: the first that the method measures."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Swept:
-    """One value of a sweep and how it did on what was held out."""
-
-    value: Any
-    training: Training
-    criterion: str
-    figure: float
-
-
 def sweep(
     store: Store, request: TrainingRequest, progress: Progress, *, over: tuple[str, Sequence[Any]]
 ) -> tuple[Training, list[Swept]]:
@@ -450,19 +397,68 @@ def sweep(
         MipoEvalError: as `train`.
     """
     key, values = over
+    items = (item for one in request.data for item in one.items)
+    check_criterion(request.recipe.items.choose_by, request.suite, items)
     trials = [_trial(request, key, value) for value in values]
     check_model(request.model, request.recipe)
     name = digest([request.training_id, key, list(values)])
-    claim(request.out, name, f"sweep of {request.recipe.name}")
+    with claimed(request.out, name, f"sweep of {request.recipe.name}"):
+        return _swept(store, request, progress, list(zip(values, trials, strict=True)))
+
+
+def _swept(
+    store: Store,
+    request: TrainingRequest,
+    progress: Progress,
+    trials: Sequence[tuple[Any, TrainingRequest]],
+) -> tuple[Training, list[Swept]]:
     known = {training.training_id: training for training in list_trainings(store)}
     finished = (request.out / "config.json").is_file()
+    chosen_by = request.recipe.items.choose_by
     done: list[Swept] = []
-    for value, trial in zip(values, trials, strict=True):
+    measured: list[Figures] = []
+    for value, trial in trials:
         training = known.get(trial.training_id) if finished else None
         training = training or train(store, trial, progress)
-        done.append(_judged(value, training, get_curve(store, training.training_id)))
-    best = _CRITERIA[done[0].criterion](done, key=lambda one: one.figure)  # the first of equals
-    return (best.training if finished else _adopt(store, request.out, best)), done
+        if chosen_by == "loss":
+            done.append(by_curve(value, training, get_curve(store, training.training_id)))
+            continue
+        found = _measured(store, trial, training, progress)
+        measured.append(found)
+        mean = fmean(value for value in found.values if not math.isnan(value))
+        done.append(Swept(value=value, training=training, criterion=chosen_by, figure=mean))
+    ranked = with_leads(done, measured)
+    best = next(one for one in ranked if not one.behind)  # the first of equals
+    return (best.training if finished else _adopt(store, request.out, best)), ranked
+
+
+def _measured(
+    store: Store, trial: TrainingRequest, training: Training, progress: Progress
+) -> Figures:
+    """Return how the greedy responses of a trained checkpoint to the held-out items do.
+
+    Raises:
+        ConfigError: there is no such judge.
+        DataError: the judge rated nothing.
+    """
+    chosen_by, suite = trial.recipe.items.choose_by, trial.suite
+    model = parse_model(str(training.checkpoint))
+    decoding = decoding_for(model, {}, seed=trial.seed, max_tokens=suite.max_tokens)
+    maker = replace(example_maker(store, trial, progress), model=model, decoding=decoding)
+    named = chosen_by.partition(":")[2] or suite.judge or ""
+    judge = None if suite.form == "answer" else load_judge(named, judged_model=model.kind)
+    found = Figures([], [])
+    for data in trial.held_out:
+        responses = maker.draw(data.task, data.items, "held-out responses")
+        pairs = [(item, responses[item.key].text or "") for item in data.items]
+        own = figures_of(store, chosen_by, judge, data.task.lm_eval_task, pairs)
+        found = Figures([*found.values, *own.values], [*found.groups, *own.groups])
+    if all(math.isnan(value) for value in found.values):
+        raise DataError(
+            f"items.choose_by={chosen_by}: not one of {len(found.values)} ratings of held-out "
+            "responses could be read; look at the judge"
+        )
+    return found
 
 
 def _trial(request: TrainingRequest, key: str, value: Any) -> TrainingRequest:
@@ -471,18 +467,6 @@ def _trial(request: TrainingRequest, key: str, value: Any) -> TrainingRequest:
     data, held_out = split_validation(request.data, share, request.seed)
     out = request.out / SWEEP_FOLDER / f"{key.rpartition('.')[2]}={value}"
     return replace(request, recipe=recipe, data=data, held_out=held_out, out=out)
-
-
-def _judged(value: Any, training: Training, curve: Sequence[CurvePoint]) -> Swept:
-    for criterion in _CRITERIA:
-        points = [point for point in curve if point.metric == criterion]
-        if points:
-            last = max(points, key=lambda point: point.step)
-            return Swept(value=value, training=training, criterion=criterion, figure=last.value)
-    raise ConfigError(
-        f"{training.method} measures nothing on held-out items, so a sweep cannot choose: train "
-        "each value with --set and compare the checkpoints"
-    )
 
 
 def _adopt(store: Store, out: Path, best: Swept) -> Training:

@@ -167,8 +167,11 @@ def arguments(job: TrainingJob) -> dict[str, Any]:
         "gradient_accumulation_steps": how.batch_size // together,
         "learning_rate": how.learning_rate,
         "num_train_epochs": how.epochs,
-        "lr_scheduler_type": how.schedule,
+        "lr_scheduler_type": "cosine_with_min_lr" if how.final_share else how.schedule,
+        "lr_scheduler_kwargs": {"min_lr_rate": how.final_share} if how.final_share else {},
         "warmup_steps": how.warmup_ratio,  # below 1 it is a share of all steps
+        "adam_beta1": how.betas[0],
+        "adam_beta2": how.betas[1],
         "weight_decay": how.weight_decay,
         "max_grad_norm": how.max_grad_norm,
         "bf16": how.precision == "bf16" and on_gpu,  # CPUs are exact and fast in float32 only
@@ -224,14 +227,13 @@ def load_tokenizer(job: TrainingJob) -> Any:
 
 def adapter_config(job: TrainingJob) -> Any | None:
     """Return peft's configuration for the job's LoRA rank; None trains all weights."""
-    rank = job.optimization.lora_rank
+    rank, alpha = job.optimization.lora_rank, job.optimization.lora_alpha
     if rank is None:
         return None
     from peft import LoraConfig
 
-    return LoraConfig(
-        r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM"
-    )
+    alpha = 2 * rank if alpha is None else alpha
+    return LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM")
 
 
 def without_dropout(model: Any) -> None:

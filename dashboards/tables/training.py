@@ -9,7 +9,7 @@ import pandas as pd
 from mipo_eval.dashboards.tables.scores import number_frame, printed, score_table
 from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.metrics.win_rate import METRIC_NAMES
-from mipo_eval.reports.names import method_label, negatives_of, recipe_value
+from mipo_eval.reports.names import batches_mark, method_label, negatives_of, recipe_value
 from mipo_eval.reports.paper import TASKS, published
 from mipo_eval.store.engine import Store, now, utc
 from mipo_eval.store.runs import list_runs
@@ -46,7 +46,8 @@ def training_label(training: Training) -> str:
     strategy, count = negatives_of(training)
     parts = [method_label(training.method)]
     if strategy:
-        parts.append(strategy if not count or count == 1 else f"{strategy} x {count}")
+        several = f" x {count}{batches_mark(training)}" if count and count > 1 else ""
+        parts.append(f"{strategy}{several}")
     parts += [training.model.rstrip("/").rsplit("/", 1)[-1], f"seed {training.seed}"]
     return f"{', '.join(parts)} ({training.training_id[:6]})"
 
@@ -207,7 +208,7 @@ def _of_trainings(now: Snapshot) -> pd.DataFrame:
         strategy, count = negatives_of(training)
         about = {
             "model": training.model.rstrip("/").rsplit("/", 1)[-1],
-            "negatives": strategy,
+            "negatives": strategy and strategy + batches_mark(training),
             "count": count or 1,
             "seed": training.seed,
         }

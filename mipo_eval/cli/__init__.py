@@ -96,6 +96,7 @@ def _say(message: str) -> None:
 @options.judges_option
 @options.prompting_option
 @options.system_option
+@options.query_option
 @options.decoding_option
 @options.seed_option
 @options.limit_option

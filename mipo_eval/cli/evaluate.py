@@ -212,9 +212,9 @@ def build_evaluation(asked: EvaluationOptions) -> "Evaluation":
     from mipo_eval.models.effort import check_room, parse_effort
     from mipo_eval.models.lm_eval import ENGINE_SETTINGS, decoding_for
     from mipo_eval.models.spec import checkpoint_name, parse_model
-    from mipo_eval.tasks.suites import find_suite
+    from mipo_eval.tasks.suites import find_suite, with_query
 
-    suite = find_suite(asked.suite)
+    suite = with_query(find_suite(asked.suite), asked.query)
     specs = asked.judges or ((suite.judge,) if suite.judge else ())
     load = judge_loader(max_cost=asked.max_cost, batch=asked.batch)
     # What can be wrong is found before a model is looked at, which may take minutes.

@@ -58,6 +58,7 @@ _LETTERS = 240
 )
 @options.prompting_option
 @options.system_option
+@options.query_option
 @options.decoding_option
 @options.seed_option
 @options.limit_option
@@ -211,10 +212,10 @@ def _field(store: "Store", asked: EvaluationOptions, names: Sequence[str]) -> "F
     from mipo_eval.compare.entrants import Field, is_stored_run
     from mipo_eval.store.items import get_items, put_list
     from mipo_eval.store.runs import find_run
-    from mipo_eval.tasks.suites import find_suite, suite_items
+    from mipo_eval.tasks.suites import find_suite, suite_items, with_query
 
     if asked.suite:
-        suite = find_suite(asked.suite)
+        suite = with_query(find_suite(asked.suite), asked.query)
         if suite.form != "query":
             raise ConfigError(
                 f"suite {suite.name} has answers that are right or wrong, which no judge has to "

@@ -218,7 +218,7 @@ def _failings(section: "Section", failing: Mapping[str, Sequence[str]]) -> Seque
 def _section(
     section: "Section", published: "PublishedRows", failings: Sequence[str]
 ) -> "list[RenderableType]":
-    from mipo_eval.cli.render import failing_lines, inert
+    from mipo_eval.cli.render import failing_lines, inert, reference_lines
     from mipo_eval.store.judges import MARK
 
     mark = f" {MARK}" if failings else ""
@@ -227,6 +227,7 @@ def _section(
     marks = _marks(section)
     parts: list[RenderableType] = [inert(f"{section.suite}: {section.metric}{by}{common}", "bold")]
     parts += failing_lines({"": failings}, {"": section.judge or ""})
+    parts += reference_lines(section.signatures.items())
     if len(section.tasks) > 1 or published:
         parts.append(_grid(section, published, marks))
     parts += [_details(section, task, marks) for task in section.tasks]

@@ -30,6 +30,8 @@ class EvaluationOptions:
     prompting: Literal["personalized", "default"] = "personalized"
     system: str = ""
     """A system prompt, or the file that holds it."""
+    query: str = ""
+    """A wording of the queries, by name or as a file."""
     decoding: str = ""
     seed: int = 0
     limit: int | None = None
@@ -76,6 +78,15 @@ system_option: Decorator = click.option(
     metavar="FILE|TEXT",
     default="",
     help="System prompt, put before every conversation and before an item's own; the query stays.",
+)
+
+query_option: Decorator = click.option(
+    "--query",
+    metavar="NAME|FILE",
+    default="",
+    help="Wording of the queries instead of the suite's own: short or context-first, for multiple "
+    "choice reasoned or letter, for word problems turns or message, or a file with {prompt} and "
+    "{context}.",
 )
 
 decoding_option: Decorator = click.option(

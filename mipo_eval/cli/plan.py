@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 @click.option("--model", metavar="CKPT", help="Subtract what this model has answered already.")
 @options.prompting_option
 @options.system_option
+@options.query_option
 @options.decoding_option
 @options.engine_option
 @options.controls_option
@@ -75,11 +76,11 @@ def plan(  # noqa: PLR0913 - one parameter per flag
     from mipo_eval.judges.presets import load_judge
     from mipo_eval.reports.plan import Assumed, plan_json
     from mipo_eval.reports.plan import plan as make
-    from mipo_eval.tasks.suites import find_suite, suite_items
+    from mipo_eval.tasks.suites import find_suite, suite_items, with_query
 
     output = Output(as_json=as_json)
     asked = EvaluationOptions(model=model or "", **given)
-    suite = find_suite(asked.suite)
+    suite = with_query(find_suite(asked.suite), asked.query)
     named = judge or own_judge(suite.name)
     if asked.engine and model is None:
         raise ConfigError("--engine says how a model is run: name the model with --model")

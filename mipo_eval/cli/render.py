@@ -28,6 +28,7 @@ from rich.text import Text
 from mipo_eval.evaluation.controls import winners
 from mipo_eval.records import Run, Score
 from mipo_eval.reports.labels import LABELS, decimals
+from mipo_eval.signature import Signature
 from mipo_eval.store.judges import MARK, reasons_text
 
 if TYPE_CHECKING:
@@ -322,6 +323,19 @@ def failing_lines(failing: Failing, names: Mapping[str, str]) -> list[Text]:
     ]
 
 
+def reference_lines(signatures: Iterable[tuple[str, Signature]]) -> list[Text]:
+    """Return a line for each task that is rated against other references than the paper's."""
+    tasks = [task for task, made in signatures if made.parts.get("reference") == "published"]
+    return [
+        inert(
+            f"{task}: rated against the published references, where the paper has a model's own: "
+            f"mipo-eval data prepare {task} --reference-model openai:gpt-4o",
+            "yellow",
+        )
+        for task in dict.fromkeys(tasks)
+    ]
+
+
 def score_tables(scores: Sequence[Score], run: Run, failing: Failing) -> list[RenderableType]:
     """Return a run's scores: a column per task, a section per judge; then what was left out.
 
@@ -364,6 +378,7 @@ def score_tables(scores: Sequence[Score], run: Run, failing: Failing) -> list[Re
         if (first := firsts[section, task]).unscored:
             said = f"unscored in {task}, {_heading(section)}: {listed(first.unscored_reasons)}"
             lines.append(inert(said, "yellow"))
+    lines += reference_lines((score.task, score.signature) for score in scores)
     signatures = {score.task: score.signature for score in reversed(ranked)}
     lines += [inert(signatures[task], "dim") for task in dict.fromkeys(s.task for s in ranked)]
     return [inert(title, "bold"), table, *lines]

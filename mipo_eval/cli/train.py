@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from mipo_eval.cli.render import Output
     from mipo_eval.store.engine import Store
     from mipo_eval.store.trainings import CurvePoint, Training
+    from mipo_eval.training.criteria import Swept
     from mipo_eval.training.recipes import Recipe
-    from mipo_eval.training.run import Swept, TrainingRequest
+    from mipo_eval.training.run import TrainingRequest
 
 _USUAL_MEMORY = 80e9
 """Bytes of the GPU that is meant where there is none."""
@@ -48,7 +49,7 @@ _IN_JSON = (
     *("training_id", "method", "model", "suite", "seed", "checkpoint", "status", "recipe"),
     "pair_report",
 )
-_SWEPT = ("value", "criterion", "figure")
+_SWEPT = ("value", "criterion", "figure", "behind", "behind_ci95")
 """What `--json` tells of a training, and of each value of a sweep."""
 
 _NEGATIVES = ("missing", "random", "reshuffle", "random-strings")
@@ -116,7 +117,7 @@ def _is_short_name(name: str) -> bool:
     multiple=True,
     metavar="KEY=VALUE",
     help="One key of the recipe, as optimization.epochs=2; repeat for several. Short names are "
-    "flags too: --lr 5e-7, --lora 32, --algorithm grpo.",
+    "flags too: --lr 5e-7, --lora 32, --algorithm grpo, --query letter.",
 )
 @click.option(
     "--sweep",
@@ -127,7 +128,8 @@ def _is_short_name(name: str) -> bool:
     "--pairs",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Only make the pairs: .jsonl or .parquet with TRL's preference columns.",
+    help="With --out: train on this file of pairs, with TRL's columns prompt, chosen, rejected. "
+    "With --suite: only make the pairs, .jsonl or .parquet.",
 )
 @click.option("--estimate", is_flag=True, help="Only say how much memory the training takes.")
 @click.option("--print-config", is_flag=True, help="Only print the recipe, as --config takes it.")
@@ -163,6 +165,9 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is l
     from mipo_eval.training.trainer import is_main_process
 
     output = Output(as_json=as_json)
+    given = pairs is not None and suite is None
+    if given and (method == "mipo" or method.startswith("mipo-")):
+        method = "dpo"  # the pairs are not what MIPO makes
     name, pair_overrides = _method(method, negatives, n_negatives)
     recipe = load_recipe(name, config=config, overrides=(*pair_overrides, *overrides))
     document: Mapping[str, object]
@@ -174,19 +179,41 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is l
         raise click.UsageError("--model CKPT is needed")
     elif estimate:
         document = _estimate(output, recipe, model)
-    elif suite is None or (out is None and pairs is None):
-        raise click.UsageError("--suite SUITE and --out DIR (or --pairs FILE) are needed")
-    elif sweep and pairs is not None:
-        raise click.UsageError("--sweep trains and --pairs FILE does not: leave one of them out")
     else:
-        request = make_request(recipe, model=model, suite=suite, out=out or Path(), seed=seed)
+        source = _source(recipe, suite, out, pairs)
+        if sweep and out is None:
+            raise click.UsageError(
+                "--sweep trains and --pairs FILE does not: leave one of them out"
+            )
+        request = make_request(recipe, model=model, suite=source, out=out or Path(), seed=seed)
         with _stoppable(), Store.open(store) as opened:
-            if pairs is not None:
+            if pairs is not None and not given:
                 document = _export(output, opened, request, pairs)
             else:
                 document = _train(output, opened, request, sweep)
     if as_json and is_main_process():
         output.document(document)
+
+
+def _source(
+    recipe: "Recipe", suite: str | None, out: Path | None, pairs: Path | None
+) -> str | Path:
+    """Return what is learned from: a suite, or the file of pairs."""
+    if (suite or pairs) is None or (out is None and (pairs is None or suite is None)):
+        raise click.UsageError("--suite SUITE and --out DIR (or --pairs FILE) are needed")
+    if suite and pairs and out:
+        raise click.UsageError(
+            "--pairs FILE is made of --suite, or trained on with --out: leave one of the two out"
+        )
+    if pairs is None or suite:
+        if recipe.learns_from == "file":
+            raise ConfigError(
+                f"{recipe.name} learns from pairs of your own: --pairs FILE --out DIR"
+            )
+        return suite or ""
+    if recipe.learns_from != "file":
+        raise ConfigError(f"{recipe.name} does not learn from pairs: train dpo --pairs {pairs}")
+    return pairs
 
 
 @contextmanager
@@ -225,7 +252,10 @@ def _estimate(output: "Output", recipe: "Recipe", model: str) -> dict[str, objec
     from mipo_eval.models.spec import checkpoint_name
     from mipo_eval.training.memory import Workload, estimate_memory, summary
 
-    workload = Workload(negatives=recipe.pairs.n_negatives if recipe.pairs else 0)
+    negatives = recipe.pairs.n_negatives if recipe.pairs else 0
+    if getattr(recipe.settings, "batch_of", None) == "pairs":
+        negatives = 1  # the unit that a micro-batch counts
+    workload = Workload(negatives=negatives)
     here = torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else None
     name = checkpoint_name(model)
     lines = summary(name, recipe.optimization, workload=workload, memory=here or _USUAL_MEMORY)
@@ -251,7 +281,8 @@ def _train(
         training = run.train(store, request, output)
     if is_main_process():
         output.show(*_tables(training, get_curve(store, training.training_id), swept))
-        output.note(f"Evaluate it: mipo-eval --model {request.out} --suite {training.suite}")
+        suite = "SUITE" if request.recipe.learns_from == "file" else training.suite
+        output.note(f"Evaluate it: mipo-eval --model {request.out} --suite {suite}")
     return {
         **{name: getattr(training, name) for name in _IN_JSON},
         "sweep": [{name: getattr(one, name) for name in _SWEPT} for one in swept],
@@ -280,9 +311,16 @@ def _tables(
     if rows := list(_ends(curve)):
         parts.append(_table("learning curve", ["first tenth", "last tenth"], rows))
     if swept:
-        values = [(str(one.value), f"{one.figure:.4g}") for one in swept]
-        parts.append(_table("sweep", [swept[0].criterion], values))
+        values = [(str(one.value), f"{one.figure:.4g}", _behind(one)) for one in swept]
+        parts.append(_table("sweep", [swept[0].criterion, "the best leads by"], values))
     return parts
+
+
+def _behind(one: "Swept") -> str:
+    if one.behind_ci95 is None:
+        return f"{one.behind:.4g}" if one.behind else ""
+    low, high = one.behind_ci95
+    return f"{one.behind:.4g} [{low:.4g}, {high:.4g}]"
 
 
 def _table(first: str, columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> "Table":

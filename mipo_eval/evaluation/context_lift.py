@@ -17,7 +17,8 @@ from mipo_eval.signature import short
 from mipo_eval.stats.bootstrap import Crossed
 from mipo_eval.store.engine import Store
 from mipo_eval.store.responses import Answered, LikelihoodEntry, get_likelihoods, put_likelihoods
-from mipo_eval.tasks.prompt import query_hash
+from mipo_eval.tasks.prompt import USUAL
+from mipo_eval.tasks.wordings import Wording
 
 CONTEXTS = 8
 """K: the own context and seven others; retrieval by chance is 1/K."""
@@ -34,6 +35,8 @@ class Lifted(NamedTuple):
     """Folder or hub id of the scoring model."""
     system: str = ""
     """What the responses were drawn under, beside the item's own turns."""
+    wording: Wording = USUAL
+    """How they were asked for."""
 
 
 def lift_scores(store: Store, asked: Lifted, *, seed: int, progress: Progress) -> list[Score]:
@@ -55,7 +58,7 @@ def lift_scores(store: Store, asked: Lifted, *, seed: int, progress: Progress) -
     # The other contexts are drawn from the task's own, so its items are part of the key.
     items = [entry.item.key for entry in entries]
     told = [asked.system] if asked.system else []
-    key = digest([identity, CONTEXTS, seed, query_hash(), items, *told])
+    key = digest([identity, CONTEXTS, seed, asked.wording.key, items, *told])
     texts = [(entry.response.text if entry.response else None) or None for entry in entries]
     stored = get_likelihoods(store, key, items)
     found = [stored.get(_name(entry)) for entry in entries]
@@ -66,7 +69,7 @@ def lift_scores(store: Store, asked: Lifted, *, seed: int, progress: Progress) -
     reasons: list[str | None] = ["no response" if text is None else None for text in texts]
     if any(missing):
         progress.start(f"likelihoods by {checkpoint}", len(entries))
-        scorer = _Scorer(key, checkpoint, seed, asked.system)
+        scorer = _Scorer(key, checkpoint, seed, (asked.system, asked.wording))
         results = _measure(store, scorer, entries, missing, progress)
         for index, result in results:
             if isinstance(result, str):
@@ -93,7 +96,8 @@ class _Scorer(NamedTuple):
     key: str
     checkpoint: str
     seed: int
-    system: str
+    told: tuple[str, Wording]
+    """System prompt and wording."""
 
 
 def _measure(
@@ -109,9 +113,7 @@ def _measure(
     chunk: list[LikelihoodEntry] = []
     model = ScoringModel.load(scorer.checkpoint)
     items = [entry.item for entry in entries]
-    results = score_contexts(
-        model, items, missing, system=scorer.system, k=CONTEXTS, seed=scorer.seed
-    )
+    results = score_contexts(model, items, missing, told=scorer.told, k=CONTEXTS, seed=scorer.seed)
     for index, result in enumerate(results):
         if not isinstance(result, str):
             chunk.append((*_name(entries[index]), result))

@@ -25,7 +25,7 @@ from mipo_eval.store.engine import Store, now
 from mipo_eval.store.items import put_list
 from mipo_eval.store.responses import missing, put_generation, put_responses
 from mipo_eval.store.runs import put_run
-from mipo_eval.tasks.prompt import Prompting, query_hash
+from mipo_eval.tasks.prompt import Prompting
 from mipo_eval.tasks.suites import Suite, suite_items
 
 
@@ -83,11 +83,14 @@ def asking_parts(
     Earlier turns and a system prompt of the item's own are in the item's key.
     """
     told = {"system": short(digest(options.system))} if options.system else {}
+    worded = {"query": short(key)} if (key := suite.wording_key) else {}
     if suite.form == "query":
-        return {"prompting": prompting, "query": short(query_hash()), **told}
+        if any(task.wording.system for task in suite.tasks):
+            told |= system_role(model, options)
+        return {"prompting": prompting, **worded, **told}
     # Under the key without it, such models were once asked without the instructions.
     role = system_role(model, options) if suite.has_instructions else {}
-    return {"form": suite.form, **told, **role}
+    return {"form": suite.form, **worded, **told, **role}
 
 
 def system_role(model: ModelSpec, options: ModelOptions) -> dict[str, str]:
@@ -137,6 +140,8 @@ def _parts(asked: Asking, run: Run, wanted: set[int]) -> Iterator[tuple[Any, lis
     for task in asked.suite.tasks:
         about = {
             "source": task.source,
+            "query": task.query,
+            "turns": task.wording.turns,
             "prompting": asked.prompting,
             "data_dir": str(asked.data_dir),
             "limit": asked.limit,

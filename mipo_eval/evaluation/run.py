@@ -24,7 +24,7 @@ from mipo_eval.progress import Progress, Stage, run_shown
 from mipo_eval.records import Item, Run, Score
 from mipo_eval.signature import NOTHING, Signature, join, short
 from mipo_eval.store.engine import Store
-from mipo_eval.store.items import any_system_turn
+from mipo_eval.store.items import any_system_turn, has_published_references
 from mipo_eval.store.judges import list_judges
 from mipo_eval.store.responses import Answered, Scorable, answered, scorable
 from mipo_eval.store.runs import put_scores
@@ -121,19 +121,29 @@ def _scores(store: Store, evaluation: Evaluation, run: Run, progress: Progress) 
     is_told = bool(evaluation.options.system) or any_system_turn(store, run.list_key)
     role = system_role(evaluation.model, evaluation.options) if is_told else {}
     for task, rows in listed.tasks.items():
-        context = _context(evaluation, [listed.keys[row] for row in rows], role)
+        suite = evaluation.suite.only(task)
+        context = _context(
+            replace(evaluation, suite=suite), [listed.keys[row] for row in rows], role
+        )
         free = numbers.free(run, task, evaluation.suite.form)
         if evaluation.scoring_model and evaluation.suite.form == "query":
             entries = list(answered(store, run.list_key, run.generation_key, task))
             model = evaluation.scoring_model
-            asked = Lifted(entries=entries, checkpoint=model, system=evaluation.options.system)
+            asked = Lifted(
+                entries=entries,
+                checkpoint=model,
+                system=evaluation.options.system,
+                wording=suite.tasks[0].wording,
+            )
             free += lift_scores(store, asked, seed=run.seed, progress=progress)
         scores += [_signed(score, task, context) for score in free]
+        published = has_published_references(store, run.list_key, task)
+        against = join(reference="published" if published else None)
         for judge in evaluation.judges:
             judged = numbers.judged(run, task, judges[judge.key])
             if evaluation.controls:
                 judged += numbers.controls(run, task, judges[judge.key])
-            by = join(**judge.signature_parts())
+            by = against.followed_by(join(**judge.signature_parts()))
             scores += [_signed(score, task, context, by) for score in judged]
     return scores
 

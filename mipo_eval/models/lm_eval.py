@@ -282,7 +282,7 @@ class LoadedModel:
                 bootstrap_iters=0,
                 system_instruction=self._system or None,
                 apply_chat_template=True,
-                fewshot_as_multiturn=True,
+                fewshot_as_multiturn=(task.config.metadata or {}).get("turns", True),
                 log_samples=True,
             )
         if hasattr(hook, "begin"):

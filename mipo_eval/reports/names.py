@@ -123,9 +123,11 @@ def run_labels(chosen: Sequence[Run]) -> dict[str, str]:
 
 
 METHODS = {
+    "dpo": "DPO",
     "sft": "SFT",
     "sft-revision": "SFT (revision)",
     "sft-gt": "SFT (ground truth)",
+    "sft-solutions": "SFT (solutions)",
     "ppo-mi": "PPO (MI)",
     "rlaif": "RLAIF",
     "rlaif-mi": "RLAIF (MI)",
@@ -179,6 +181,13 @@ def negatives_of(training: Training) -> tuple[str | None, int | None]:
     )
 
 
+def batches_mark(training: Training) -> str:
+    """Return a mark where more negatives were no more updates, as all trainings once were."""
+    _, count = negatives_of(training)
+    in_pairs = recipe_value(training.recipe, "batch_of") == "pairs"
+    return "" if in_pairs or count is None or count == 1 else ", batches of prompts"
+
+
 def trained_rules(trainings: Iterable[Training]) -> tuple[RowRule, ...]:
     """Return how the runs of trained checkpoints are called: base model, method, negatives, seed.
 
@@ -188,21 +197,28 @@ def trained_rules(trainings: Iterable[Training]) -> tuple[RowRule, ...]:
     for training in trainings:
         if training.checkpoint is None:
             continue
-        strategy, count = negatives_of(training)
-        several = f" x {count}" if count is not None and count > 1 else ""
+        variant = _variant(training)
         rules += [
             RowRule(
                 name=name,
                 prompting=prompting,
                 model=model_label(training.model),
                 method=f"{method_label(training.method)}{asked}",
-                variant=f"{strategy}{several}" if strategy else None,
+                variant=variant,
                 seed=training.seed,
             )
             for name in _names(training.checkpoint)
             for prompting, asked in _ASKED.items()
         ]
     return tuple(rules)
+
+
+def _variant(training: Training) -> str | None:
+    """Return how the negatives were made, and how many; so many are more updates, or are not."""
+    strategy, count = negatives_of(training)
+    if strategy is None or count is None or count == 1:
+        return strategy
+    return f"{strategy} x {count}{batches_mark(training)}"
 
 
 def _names(checkpoint: str) -> Iterator[str]:

@@ -184,30 +184,28 @@ def _finder(store: Store, table: int, judge: str | None, rules: Sequence[RowRule
         verifiable = dataset in tuple(TASKS)[3:]
         metric = _BLEU if table in {3, 4} else _ACCURACY if verifiable else _WIN
         method = number.method.lower()
-        variants: tuple[str | None, ...] = (None,)
+        variant: str | None = None
         if by_variant and method == "none (base)":
             method = "base" if verifiable else "personalized prompting"
         elif by_variant:
-            method, variants = "mipo", _variants(method)
-        names = ((number.model.lower(), method, name, TASKS[dataset]) for name in variants)
-        return next((cell for name in names if (cell := cells[metric].get(name))), None)
+            method, variant = "mipo", _variant(method)
+        return cells[metric].get((number.model.lower(), method, variant, TASKS[dataset]))
 
     return find
 
 
-def _variants(column: str) -> tuple[str, ...]:
-    """Return what rows of tables 5 and 6 may be called here, the likeliest first.
+def _variant(column: str) -> str:
+    """Return what a row of tables 5 and 6 is called here.
 
-    Table 6 says how many negatives and not how they are made; random ones stand for it.
+    Table 6 says how many negatives there are, and its caption that they are random.
 
     Example:
-        >>> _variants("3")
-        ('3', 'random x 3', 'missing x 3', 'reshuffling x 3')
+        >>> _variant("3"), _variant("missing")
+        ('random x 3', 'missing')
     """
     if not column.isdigit():
-        return (column,)
-    several = "" if column == "1" else f" x {column}"
-    return (column, *(f"{made}{several}" for made in ("random", "missing", "reshuffling")))
+        return column
+    return "random" if column == "1" else f"random x {column}"
 
 
 def _cells(sections: Sequence[Section]) -> dict[Key, Cell]:

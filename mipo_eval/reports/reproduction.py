@@ -14,7 +14,7 @@ from mipo_eval.store.engine import Store
 from mipo_eval.store.judges import list_judges
 from mipo_eval.store.runs import find_run, generation_spec
 
-_FROM_COMMAND = ("suite", "limit", "data", "engine")
+_FROM_COMMAND = ("suite", "limit", "data", "engine", "query")
 """Options that only the recorded command line knows; all others follow from what is stored."""
 _FLAGS = ("controls",)
 

@@ -97,6 +97,20 @@ def any_system_turn(store: Store, list_key: str) -> bool:
         return connection.execute(query).first() is not None
 
 
+def has_published_references(store: Store, list_key: str, task: str) -> bool:
+    """Return whether a task's references are the data set's own where others could be made."""
+    query = (
+        sa.select(items.c.item_key)
+        .join(item_lists, items.c.item_key == item_lists.c.item_key)
+        .where(item_lists.c.list_key == list_key, item_lists.c.task == task)
+        # In a text these quotation marks would be escaped.
+        .where(items.c.body.contains('"reference_by":"published"'))
+        .limit(1)
+    )
+    with store.read() as connection:
+        return connection.execute(query).first() is not None
+
+
 def item_at(store: Store, list_key: str, position: int) -> tuple[str, Item] | None:
     """Return the (task, item) pair at a place of a list; None where it has no such place."""
     query = (

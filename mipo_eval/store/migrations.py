@@ -181,11 +181,24 @@ def _without_secrets(value: Any) -> Any:
     return masked_values(value) | kept if isinstance(value, dict) else masked_values(value)
 
 
+def _m6_learning_solutions_has_its_own_name(connection: sa.Connection) -> None:
+    """Call what learned the data set's solutions so: "sft-gt" is now the row of the paper's."""
+    names = ("training_id", "method")
+    trainings = sa.table("trainings", *map(sa.column, names), sa.column("recipe", sa.JSON))
+    former = trainings.c.method == "sft-gt"
+    for row in connection.execute(sa.select(trainings).where(former)).all():
+        own = trainings.c.training_id == row.training_id
+        recipe = {**row.recipe, "name": "sft-solutions"}
+        changed = {"method": "sft-solutions", "recipe": recipe}
+        connection.execute(sa.update(trainings).where(own).values(changed))
+
+
 MIGRATIONS: Mapping[int, Callable[[sa.Connection], None]] = {
     2: _m2_scores_know_their_parts,
     3: _m3_n_may_be_unknown,
     4: _m4_thinking_is_kept_apart,
     5: _m5_stores_are_shared,
+    6: _m6_learning_solutions_has_its_own_name,
 }
 """Schema to the step that leads to it. What has shipped is not changed any more."""
 LATEST = max(MIGRATIONS)

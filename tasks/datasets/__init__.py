@@ -18,7 +18,7 @@ from mipo_eval.errors import DataError
 from mipo_eval.keys import digest
 from mipo_eval.records import Item, PastTurn
 from mipo_eval.tasks.items import explain
-from mipo_eval.tasks.prompt import template
+from mipo_eval.tasks.wordings import template
 
 __all__ = [
     "CUT_OFF",

@@ -120,16 +120,26 @@ def test_without_trainings_the_ablations_are_the_paper_s(rich: Store) -> None:
 
 def test_runs_of_checkpoints_are_named_by_what_trained_them(rich: Store, missing: Training) -> None:
     several = replace(
-        missing, training_id="x", checkpoint="out/[3]/", method="sft-gt", recipe={"pairs": None}
+        missing, training_id="x", checkpoint="out/[3]/", method="sft-solutions", recipe={}
     )
     put_training(rich, several)
     rules = {rule.name: rule for rule in trained_rules(list_trainings(rich))}
     assert rules["out/mipo-missing"].variant == "missing"
-    assert rules["out/[[]3]"].method == "SFT (ground truth)"
+    assert rules["out/[[]3]"].method == "SFT (solutions)"
     assert rules["out/[[]3]"].variant is None
     assert not trained_rules([replace(missing, checkpoint=None)])
     assert method_label("something-new") == "something-new"
     assert recipe_value({"a": {"b": {"beta": 0.5}}}, "beta") == 0.5
+
+
+def test_more_negatives_without_more_updates_are_marked(missing: Training) -> None:
+    """As every training was before batches counted pairs."""
+    three = {"pairs": {"negatives": "missing", "n_negatives": 3}}
+    before = replace(missing, recipe=three)
+    paired = replace(missing, recipe={**three, "settings": {"batch_of": "pairs"}})
+    assert ", missing x 3, batches of prompts, " in training_label(before)
+    assert ", missing x 3, " in training_label(paired)
+    assert "batches" not in training_label(paired)
 
 
 def test_a_report_of_any_depth_becomes_lines() -> None:

@@ -68,7 +68,7 @@ def _trained(store: Store) -> None:
         suite="mb",
         seed=4,
         checkpoint=str(Path("mipo").absolute()),
-        recipe={"negatives": "random", "n_negatives": 10},
+        recipe={"negatives": "random", "n_negatives": 10, "batch_of": "pairs"},
         pair_report=None,
         environment={},
         status="done",

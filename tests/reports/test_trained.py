@@ -16,6 +16,7 @@ from mipo_eval.store.trainings import Training, put_training
 from mipo_eval.tasks.items import write_items
 from tests.reports.stores import Served, items
 
+THREE = {"negatives": "random", "n_negatives": 3}
 DAY = datetime(2026, 1, 1, tzinfo=UTC)
 MODEL = "meta-llama/Llama-3.2-1B-Instruct"
 
@@ -43,10 +44,12 @@ def test_a_run_is_found_however_its_checkpoint_was_named(served: Served, form: s
     with Store.open(str(served.path), mode="read") as store:
         run = next(run for run in list_runs(store) if run.prompting == "personalized")
     run = replace(run, model=form.format(full=Path("out/m").absolute()))
-    made = training("out/m", pairs={"negatives": "random", "n_negatives": 3})
+    made = training("out/m", pairs=THREE, settings={"batch_of": "pairs"})
     name, seeds = row_name(run, trained_rules([made]))
     assert (name.model, name.method) == ("Llama-3.2-1B-Instruct", "MIPO")
     assert (name.variant, seeds[0]) == ("random x 3", 3)
+    formerly, _ = row_name(run, trained_rules([training("out/m", pairs=THREE)]))
+    assert formerly.variant == "random x 3, batches of prompts"
     without, _ = row_name(replace(run, prompting="default"), trained_rules([made]))
     assert without.method == "MIPO (default prompting)"
     other, _ = row_name(replace(run, model="out/m2"), trained_rules([made]))
@@ -59,7 +62,7 @@ def test_tables_5_and_6_are_filled_from_trained_checkpoints(
     write_items(Path("mb.jsonl"), items(12))
     made = {
         "mipo-seed0": training("a", pairs={"negatives": "random", "n_negatives": 1}),
-        "sft-seed0": training("b", pairs={"negatives": "random", "n_negatives": 3}),
+        "sft-seed0": training("b", pairs=THREE, settings={"batch_of": "pairs"}),
         "base": training("c", pairs={"negatives": "missing", "n_negatives": 1}),
     }
     for name in made:

@@ -15,6 +15,7 @@ from mipo_eval.store import Store
 from mipo_eval.store.migrations import LATEST, MIGRATIONS, schema_version
 from mipo_eval.store.runs import get_scores
 from mipo_eval.store.tables import metadata
+from mipo_eval.store.trainings import list_trainings
 
 _SCHEMA_1 = (
     "create table schema_info (name varchar(32) primary key, value text not null)",
@@ -37,6 +38,11 @@ _SCHEMA_1 = (
         status varchar(32) not null, detail text, reply text, model text,
         finish_reason varchar(32), prompt_tokens integer, completion_tokens integer,
         seconds float, logprobs json, created_at timestamp not null)""",
+    """create table trainings (
+        training_id varchar(32) primary key, method varchar(64) not null, model text not null,
+        suite text not null, seed integer not null, checkpoint text, recipe json not null,
+        pair_report json, environment json not null, status varchar(16) not null, reason text,
+        created_at timestamp not null, updated_at timestamp not null)""",
 )
 """The tables of the first version that a later step changes, as they were made then."""
 
@@ -81,6 +87,15 @@ def first_store(url: str) -> None:
                     "value": float(place),
                     "signature": signature,
                 },
+            )
+        for method in ("sft-gt", "rlaif-gt"):
+            connection.execute(
+                sa.text(
+                    "insert into trainings values (:method, :method, 'm', 'math', 0, null, "
+                    ":recipe, null, '{}', 'done', null, '2026-11-01 00:00:00', "
+                    "'2026-11-01 00:00:00')"
+                ),
+                {"method": method, "recipe": json.dumps({"name": method})},
             )
         for item, (text, *_) in _ANSWERED.items():
             row = {"item": item, "text": text, "key": text_key(text)}
@@ -141,6 +156,16 @@ def test_thinking_that_was_stored_as_a_response_is_taken_off(
         assert row.text_key == (None if text is None else text_key(text))
         assert row.response_tokens == (7 if thinking is None else None)
         assert row.final
+
+
+@pytest.mark.parametrize("where", ["sqlite", "postgresql"])
+def test_what_learned_solutions_is_called_so(where: str, request: pytest.FixtureRequest) -> None:
+    """The name that it had is the paper's row now."""
+    url = "old.db" if where == "sqlite" else request.getfixturevalue("postgres_url")
+    first_store(url)
+    with Store.open(url) as store:
+        found = {one.training_id: (one.method, one.recipe["name"]) for one in list_trainings(store)}
+    assert found == {"sft-gt": ("sft-solutions",) * 2, "rlaif-gt": ("rlaif-gt",) * 2}
 
 
 def test_steps_are_numbered_without_a_gap_and_done_once() -> None:

@@ -11,7 +11,7 @@ from mipo_eval.errors import ConfigError, DataError, ModelError
 from mipo_eval.metrics.context_lift import context_lift, context_retrieval, infonce_term
 from mipo_eval.records import ContextLikelihoods, Item, PastTurn
 from mipo_eval.tasks.likelihood import ScoringModel, TokenPair, draw_contexts, score_contexts
-from mipo_eval.tasks.prompt import conversation, render_query
+from mipo_eval.tasks.prompt import USUAL, conversation, render_query
 from tests.small_models import make_model
 
 Dtype = Literal["float32", "float64"]
@@ -186,7 +186,7 @@ def test_a_response_is_measured_in_its_conversation(tmp_path: Path) -> None:
     )
     talks = [item.model_copy(update={"messages": earlier}) for item in items(["I am nine.", "Hm."])]
     answers = ["Tea is a drink.", "Birds sing."]
-    results = list(score_contexts(model, talks, answers, k=2, system="Be kind."))
+    results = list(score_contexts(model, talks, answers, k=2, told=("Be kind.", USUAL)))
     for item, text, result in zip(talks, answers, results, strict=True):
         asked = conversation(item, "personalized", "Be kind.")
         pair = TokenPair(model.prompt_ids(asked), model.response_ids(text))

@@ -117,7 +117,7 @@ def test_multifaceted_bench(tmp_path: Path) -> None:
 def test_the_real_instruction_with_a_reference_model(shared_data: Path, tmp_path: Path) -> None:
     real = json.loads((shared_data / "multifaceted_bench/one_real_instance.json").read_text())
     writer = ScriptedBackend(
-        lambda request: f"For you: {request.messages[0].content[-30:]}", name="w"
+        lambda request: f"{request.sampling.max_tokens}: {request.messages[0].content}", name="w"
     )
     prepared = run(
         "mb", [*real, mb_row(1)], ScriptedBackend(statements), tmp_path, (4, 4), reference=writer
@@ -129,8 +129,8 @@ def test_the_real_instruction_with_a_reference_model(shared_data: Path, tmp_path
         assert item.rubric is not None
         assert item.rubric[0].criterion == raw["criteria"]  # type: ignore[union-attr]
         assert item.reference is not None
-        assert item.reference.startswith("For you: ")
-        assert item.preferences[0][-10:] in item.reference  # each is written for its own wish
+        # Each is written for its own wish, asked as the paper asks: at length, the wish first.
+        assert item.reference == f"1024: {item.context}\n\n{item.prompt}"
         assert item.meta["system"] == real[0]["system"]
         assert item.meta["reference_by"] == "scripted w"
 

@@ -9,6 +9,7 @@ import pytest
 
 from mipo_eval.errors import ConfigError
 from mipo_eval.records import Item
+from mipo_eval.tasks.answers import extract_choice
 from mipo_eval.tasks.hooks import (
     eight_shots,
     question_document,
@@ -18,6 +19,7 @@ from mipo_eval.tasks.hooks import (
 from mipo_eval.tasks.questions import QUESTION_SETS
 from mipo_eval.tasks.sources import SOURCES
 from mipo_eval.tasks.suites import SUITES
+from mipo_eval.tasks.wordings import read_wording
 
 TASKS = Path(__file__).parents[2] / "tasks"
 YAMLS = sorted(path.name for path in TASKS.glob("*.yaml") if not path.name.startswith("_"))
@@ -61,10 +63,27 @@ def test_the_shots_are_the_usual_eight(shared_data: Path) -> None:
 
 def test_documents() -> None:
     assert question_document(NUMBER, "solution")["query"] == "Q: 2+3?\nA:"
-    letter = question_document(CHOICE, "letter")
+    reasoned, bare = (read_wording(name, "choice") for name in ("reasoned", "letter"))
+    letter = question_document(CHOICE, "letter", bare)
     assert letter["query"].startswith("What is wet?\nA. fire\nB. water\nC. sand\n\nReply with")
     assert (letter["target"], letter["gold"]) == ("B", 1)
-    assert question_document(CHOICE, "letter_likelihood")["options"] == ["A", "B", "C"]
+    likely = question_document(CHOICE, "letter_likelihood", bare)
+    assert (likely["query"], likely["options"]) == (letter["query"], ["A", "B", "C"])
+    assert question_document(CHOICE, "letter") == question_document(CHOICE, "letter", reasoned)
+
+
+def test_entropy_is_read_under_the_wording_of_accuracy() -> None:
+    """The same query, and each letter as the line with which a reasoned reply ends."""
+    asked = question_document(CHOICE, "letter")
+    likely = question_document(CHOICE, "letter_likelihood")
+    assert likely["query"] == asked["query"]
+    assert "step by step" in asked["query"]
+    assert likely["options"] == [f"The answer is {letter}" for letter in "ABC"]
+    for option, letter in zip(likely["options"], "ABC", strict=True):
+        assert extract_choice(f"Fire burns. {option}.", "ABC") == letter
+
+
+def test_other_forms_of_questions() -> None:
     texts = question_document(CHOICE, "text_likelihood")
     assert texts["options"] == ["fire", "water", "sand"]
     assert texts["query"] == "Question: What is wet?\nAnswer:"

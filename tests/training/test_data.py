@@ -1,5 +1,7 @@
 """From items to examples: the prompts of training are those of evaluation, for every method."""
 
+import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -7,7 +9,7 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
-from mipo_eval.errors import DataError, ModelError
+from mipo_eval.errors import ConfigError, DataError, ModelError
 from mipo_eval.keys import digest
 from mipo_eval.models.chat import with_chat_form
 from mipo_eval.models.lm_eval import Decoding, ModelOptions
@@ -106,7 +108,7 @@ def test_prompts_of_training_are_those_of_generation(tmp_path: Path) -> None:
                 progress=Quiet(),
                 seed=0,
             )
-            asked = maker.draw(task.lm_eval_task, items, "responses")
+            asked = maker.draw(task, items, "responses")
             made = maker.make([TrainingItems(task=task, items=tuple(items))])
         assert len(made.examples) == len(items)
         for example in made.examples:
@@ -139,7 +141,7 @@ def test_conversations_and_system_prompts_are_trained_on_as_they_are_asked(
                 progress=Quiet(),
                 seed=0,
             )
-            asked = maker.draw(task.lm_eval_task, items, "responses")
+            asked = maker.draw(task, items, "responses")
             made = maker.make([TrainingItems(task=task, items=tuple(items))])
         for example in made.examples:
             ids = codec.prompt(example.prompt)
@@ -188,11 +190,13 @@ def test_the_bare_prompt_leaves_the_context_out() -> None:
         ("gsm8k", _questions(), "0 and 0 make 0.\n#### 0"),
     ],
 )
-def test_ground_truth_is_the_solution_or_the_reference(
+def test_what_learns_solutions_learns_those_of_the_data(
     suite: str, items: list[Item], chosen: str
 ) -> None:
     with OpenAIServer(_echo) as server:
-        made = _make("sft-gt", SUITES[suite], [*items, Item(item_id="x", prompt="?")][:-1], server)
+        made = _make(
+            "sft-solutions", SUITES[suite], [*items, Item(item_id="x", prompt="?")][:-1], server
+        )
         assert server.chats == 0
     assert made.examples[0].chosen == chosen
 
@@ -200,42 +204,66 @@ def test_ground_truth_is_the_solution_or_the_reference(
 def test_items_without_a_true_answer_are_counted() -> None:
     items = [*_wishes(2), Item(item_id="none", prompt="Why?", context="I ask.")]
     with OpenAIServer(_echo) as server:
-        made = _make("sft-gt", SUITES["ca"], items, server)
+        made = _make("sft-solutions", SUITES["ca"], items, server)
     assert (len(made.examples), made.items, made.dropped) == (2, 3, {"no true answer": 1})
+    questions = [*_questions(), Item(item_id="open", prompt="Why?", meta={"kind": "number"})]
+    with OpenAIServer(_echo) as server:
+        made = _make("sft-gt", SUITES["gsm8k"], questions, server)
+    assert (len(made.examples), made.items, made.dropped) == (4, 5, {"no true answer": 1})
 
 
 @pytest.mark.parametrize(
-    ("suite", "items", "shown"),
+    ("method", "suite", "items", "shown", "hidden"),
     [
-        ("ca", _wishes(), ("Question 0?", "I am 0.", "good 0", "bad")),
-        ("gsm8k", _questions(), ("What is 0 + 0?", "0 and 0 make 0.", "good 0")),
+        ("sft-revision", "ca", _wishes(), ("Question 0?", "I am 0.", "said as 0", "said as"), ""),
+        ("sft-gt", "gsm8k", _questions(), ("What is 1 + 1?", "said as", "\n2\n"), "and 1 make"),
     ],
 )
 def test_a_revision_sees_what_it_is_to_improve(
-    suite: str, items: list[Item], shown: tuple[str, ...]
+    method: str, suite: str, items: list[Item], shown: tuple[str, ...], hidden: str
 ) -> None:
+    """A response to another user's context, made for it; or the final answer and no solution."""
+
     def says(call: Call) -> Act:
         text = call.body["messages"][-1]["content"]
         if "Write only the new" in text:
             return ok(f"revised: {text}")
-        if "what I want" in text or text.startswith("Q: "):
-            return ok(
-                "good " + text.rpartition("I am ")[2].rstrip(".") if suite == "ca" else "good 0"
-            )
-        return ok("bad <|im_end|>")
+        return ok(f"said as {text.rpartition('I am ')[2].rstrip('.')} <|im_end|>")
 
     with OpenAIServer(says) as server:
-        made = _make("sft-revision", SUITES[suite], items, server)
+        made = _make(method, SUITES[suite], items, server)
+        asked = [call.body["messages"][-1]["content"] for call in server.calls if call.body]
     assert len(made.examples) == len(items)
-    first = made.examples[0]
+    first = made.examples[suite == "gsm8k"]
     assert first.chosen is not None
     assert first.chosen.startswith("revised: ")
     for text in shown:
         assert text in first.chosen
+    assert not hidden or hidden not in first.chosen
     assert "<|im_end|>" not in first.chosen, "a model's text ends no message of ours"
     assert not first.rejected
+    if method == "sft-revision":
+        own, others = re.findall(r"said as (\d)", first.chosen)
+        assert (own, own != others) == ("0", True)
+        assert any(f"I am {others}." in text and "Question 0?" in text for text in asked)
     revision_asked = first.prompt[-1]["content"]
     assert "Write only the new" not in revision_asked, "the original prompt is what is learned on"
+
+
+@pytest.mark.parametrize(
+    ("method", "suite", "items", "message"),
+    [
+        ("sft-revision", "gsm8k", _questions(), "take sft-gt, which rewrites after seeing the tru"),
+        ("sft-gt", "ca", _wishes(), "needs questions with one final answer, .* take sft-revision"),
+    ],
+)
+def test_a_revision_that_does_not_fit_names_the_one_that_does(
+    method: str, suite: str, items: list[Item], message: str
+) -> None:
+    with OpenAIServer(_echo) as server:
+        with pytest.raises(ConfigError, match=message):
+            _make(method, SUITES[suite], items, server)
+        assert server.chats == 0
 
 
 def test_contrastive_methods_get_k_contexts_for_each_prompt() -> None:
@@ -289,6 +317,22 @@ def test_a_suites_training_items() -> None:
     write_items(Path("ca-train.jsonl"), _wishes())
     (prepared,) = training_items(SUITES["ca"], Path(), ItemSettings())
     assert [item.item_id for item in prepared.items] == [f"w{n}" for n in range(6)]
+
+
+def test_a_question_of_two_data_sets_is_learned_from_once() -> None:
+    """SVAMP's training part holds 700 questions of GSM8K's (PAPER.md, "Data")."""
+    rows = {
+        "gsm8k": [{"question": f"{n} + 1?", "answer": f"#### {n + 1}"} for n in range(5100)],
+        "svamp": [{"Body": f"Tom has {n}.", "Question": "And?", "Answer": n} for n in range(700)],
+    }
+    for name, of_set in rows.items():
+        Path(name).mkdir()
+        lines = "".join(json.dumps(row) + "\n" for row in of_set)
+        Path(name, "train.jsonl").write_text(lines)
+    alone = training_items(SUITES["svamp"], Path(), ItemSettings())[0].items
+    found = training_items(SUITES["math"], Path(), ItemSettings())
+    assert (len(alone), [len(one.items) for one in found]) == (1400, [5000, 700])
+    assert len({item.key for one in found for item in one.items}) == 5700
 
 
 def test_training_questions_of_real_sets(shared_data: Path) -> None:

@@ -1,6 +1,8 @@
 """MIPO from pairs to checkpoint, and as the same thing as trl.DPOTrainer on the N pairs."""
 
 import dataclasses
+import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -85,7 +87,8 @@ def test_training_moves_the_margin_and_leaves_a_checkpoint(
 ) -> None:
     curves = Curves()
     found = with_negatives()
-    plan = job(tiny_model, tmp_path / "out", found, report=curves, epochs=3)
+    how = {"epochs": 6, "batch_size": 8, "learning_rate": 5e-3}
+    plan = job(tiny_model, tmp_path / "out", found, report=curves, **how)
     plan = dataclasses.replace(plan, held_out=found[:3], save_steps=6)
     outcome = train_dpo(plan, DpoSettings())
     assert (outcome["examples"], outcome["pairs"]) == (12, 24)
@@ -101,6 +104,50 @@ def test_training_moves_the_margin_and_leaves_a_checkpoint(
     for metric in ("ranking_accuracy", "kl", "tokens_per_second"):
         assert curves.of(metric), metric
     assert_usable(tmp_path / "out")
+
+
+@pytest.mark.parametrize("negatives", [1, 3, 10])
+@pytest.mark.parametrize(("batch_of", "each"), [("pairs", True), ("prompts", False)])
+def test_more_negatives_are_more_updates(
+    tiny_model: Path, tmp_path: Path, negatives: int, batch_of: Any, each: bool
+) -> None:
+    """Twelve prompts, four at a time: a batch counts pairs as in the paper, or prompts."""
+    curves = Curves()
+    found = with_negatives(negatives)
+    plan = job(tiny_model, tmp_path, found, report=curves, batch_size=4, micro_batch_size=4)
+    train_dpo(plan, DpoSettings(batch_of=batch_of))
+    assert len(curves.of("loss")) == (3 * negatives if each else 3)
+
+
+def test_pairs_of_a_prompt_that_meet_are_read_once(tiny_model: Path, tmp_path: Path) -> None:
+    """One batch of all pairs: the same step, and the same work, as by prompts."""
+    found, how = with_negatives(2), {"epochs": 1, "batch_size": 24, "micro_batch_size": 24}
+    trained, read = [], []
+    for batch_of in ("pairs", "prompts"):
+        curves, out = Curves(), tmp_path / batch_of
+        settings = DpoSettings(batch_of=batch_of)  # type: ignore[arg-type]
+        train_dpo(job(tiny_model, out, found, report=curves, **how), settings)
+        assert len(curves.of("loss")) == 1
+        trained.append(weights(out))
+        (state,) = (out / "steps").glob("*/trainer_state.json")
+        read.append(json.loads(state.read_text())["log_history"][0]["num_tokens"])
+    assert read[0] == read[1]
+    for name, weight in trained[0].items():
+        torch.testing.assert_close(weight, trained[1][name], rtol=0.0, atol=1e-4)
+
+
+def test_a_pair_or_a_prompt_weighs_the_same() -> None:
+    """One prompt with two negatives, one with one: by hand."""
+    policy = torch.tensor([[0.0, -1.0, -2.0], [0.0, -3.0, 0.0]], dtype=torch.float64)
+    present = torch.tensor([[True, True, True], [True, True, False]])
+
+    def loss(batch_of: Any) -> float:
+        zeros = torch.zeros_like(policy)
+        return dpo_measures(policy, zeros, present, beta=1.0, batch_of=batch_of).loss.item()
+
+    first, second, third = (math.log1p(math.exp(-margin)) for margin in (1, 2, 3))
+    assert loss("pairs") == pytest.approx((first + second + third) / 3)
+    assert loss("prompts") == pytest.approx(((first + second) / 2 + third) / 2)
 
 
 def assert_usable(folder: Path) -> None:

@@ -35,7 +35,7 @@ def test_prompts_weigh_the_same_whatever_is_left_of_their_negatives() -> None:
     policy = torch.tensor([[1.0, 0.0, -1.0], [2.0, 3.0, 0.0]])
     reference = torch.zeros(2, 3)
     present = torch.tensor([[True, True, True], [True, True, False]])
-    found = dpo_measures(policy, reference, present, beta=0.5)
+    found = dpo_measures(policy, reference, present, beta=0.5, batch_of="prompts")
     first = [math.log1p(math.exp(-0.5)), math.log1p(math.exp(-1.0))]
     second = math.log1p(math.exp(0.5))
     assert float(found.loss) == pytest.approx((sum(first) / 2 + second) / 2)

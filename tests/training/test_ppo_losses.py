@@ -19,6 +19,7 @@ from mipo_eval.training.losses import (
     whiten,
 )
 from mipo_eval.training.ppo import KlController, RewardScale, learning_rate_share
+from mipo_eval.training.recipes import Optimization
 
 MASK = torch.tensor([[True, True, True], [True, True, False]])
 JUNK = 1e6
@@ -173,7 +174,14 @@ def test_kl_control(target: float | None, kl: float, expected: float) -> None:
     ],
 )
 def test_learning_rate(schedule: Any, done: float, warmup: float, share: float) -> None:
-    assert learning_rate_share(schedule, done, warmup) == pytest.approx(share)
+    how = Optimization(schedule=schedule, warmup_ratio=warmup)
+    assert learning_rate_share(how, done) == pytest.approx(share)
+
+
+def test_a_cosine_may_end_above_zero() -> None:
+    how = Optimization(schedule="cosine", final_share=0.1)
+    shares = [learning_rate_share(how, done) for done in (0.0, 0.5, 1.0)]
+    assert shares == pytest.approx([1.0, 0.55, 0.1])
 
 
 def test_rewards_are_scaled_by_all_that_were_seen() -> None:

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from mipo_eval.errors import ConfigError
+from mipo_eval.training.identity import deciding
 from mipo_eval.training.recipes import (
     ALGORITHMS,
     load_method,
@@ -19,8 +20,9 @@ from mipo_eval.training.recipes import (
 )
 
 ROWS = {
+    "dpo",
     *(f"mipo-{how}" for how in ("missing", "random", "reshuffle", "random-strings")),
-    *("sft", "sft-revision", "sft-gt", "info-nce", "sami"),
+    *("sft", "sft-revision", "sft-gt", "sft-solutions", "info-nce", "sami"),
     *("ppo-mi", "rlaif", "rlaif-mi", "rlaif-gt", "rlvr"),
 }
 
@@ -84,6 +86,9 @@ def test_layers_go_over_each_other(tmp_path: Path) -> None:
         ("lr=0", r"optimization.learning_rate is 0: it must be above 0"),
         ("items.limit=0", r"items.limit is 0: it must be above 0"),
         ("items.validation=1", r"items.validation is 1: it is a share between 0 and 1"),
+        ("optimization.betas=[0.9, 1]", r"optimization.betas are \[0.9, 1.0\]: both lie in"),
+        ("optimization.final_share=0.1", r"at which optimization.schedule=cosine ends"),
+        ("optimization.lora_alpha=0", r"optimization.lora_alpha is 0: it must be above 0"),
         ("sampling.top_p=0", r"sampling.top_p lies in \(0, 1\]"),
         ("pairs.negatives=missing", r"sft learns from own: it makes no pairs"),
         ("learns_from=pairs", r"sft learns from pairs: it needs the key pairs"),
@@ -115,8 +120,8 @@ def test_a_broken_config_file(tmp_path: Path, content: str | None, message: str)
 
 
 def test_an_unknown_method_lists_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="unknown method 'dpo'; known: info-nce, mipo-missing"):
-        load_recipe("dpo")
+    with pytest.raises(ConfigError, match="unknown method 'ipo'; known: dpo, info-nce, mipo-mis"):
+        load_recipe("ipo")
 
 
 def test_merging_goes_key_by_key() -> None:
@@ -144,3 +149,67 @@ def test_a_system_prompt_is_prose_whatever_yaml_would_read() -> None:
     assert make_recipe(recipe_dict(recipe)) == recipe
     # Trainings without one are named as they always were.
     assert "system" not in recipe_dict(load_recipe("sft"))
+
+
+def test_a_training_keeps_its_name_where_nothing_changed() -> None:
+    """What the digest was made of before batches counted pairs."""
+    former = {
+        "name": "mipo-random",
+        "algorithm": "dpo",
+        "learns_from": "pairs",
+        "items": {"limit": None, "validation": 0.1},
+        "sampling": {
+            "model": None,
+            "temperature": 1.0,
+            "top_p": 1.0,
+            "max_tokens": None,
+            "batch_size": None,
+        },
+        "pairs": {"negatives": "random", "n_negatives": 1},
+        "optimization": {
+            "learning_rate": 1e-7,
+            "epochs": 1.0,
+            "batch_size": 4,
+            "micro_batch_size": 1,
+            "schedule": "linear",
+            "warmup_ratio": 0.0,
+            "weight_decay": 0.0,
+            "max_grad_norm": 1.0,
+            "precision": "bf16",
+            "gradient_checkpointing": False,
+            "lora_rank": None,
+            "max_length": None,
+        },
+        "settings": {"beta": 0.1, "attention": "auto"},
+        "chat_template": None,
+    }
+    assert deciding(load_recipe("mipo-random")) == former
+    three = ["pairs.n_negatives=3"]
+    in_prompts = load_recipe("mipo-random", overrides=[*three, "settings.batch_of=prompts"])
+    assert deciding(in_prompts) == former | {"pairs": {"negatives": "random", "n_negatives": 3}}
+    in_pairs = deciding(load_recipe("mipo-random", overrides=three))
+    assert in_pairs["settings"]["batch_of"] == "pairs"
+
+
+@pytest.mark.parametrize(
+    ("override", "decides"),
+    [
+        ("optimization.betas=[0.9, 0.95]", True),
+        ("optimization.betas=[0.9, 0.999]", False),
+        ("optimization.lora_alpha=16", True),
+        ("settings.reward_clip=10", True),
+        ("settings.rates=preferences", True),
+        ("save_steps=7", False),
+    ],
+)
+def test_what_is_set_names_the_training(override: str, decides: bool) -> None:
+    plain = deciding(load_recipe("rlaif"))
+    assert (deciding(load_recipe("rlaif", overrides=[override])) != plain) == decides
+
+
+def test_steps_are_counted_as_batches_are() -> None:
+    def steps(method: str, *overrides: str) -> int:
+        return load_recipe(method, overrides=overrides).steps(12, 36)
+
+    assert (steps("mipo-random"), steps("mipo-random", "settings.batch_of=prompts")) == (9, 3)
+    assert (steps("sft"), steps("sami")) == (3, 1)

@@ -23,6 +23,7 @@ from mipo_eval.training.rewards import (
     only_responses,
     open_reward,
     right_answer,
+    whole_context,
     wishes,
 )
 from mipo_eval.training.trainer import TrainingExample, load_policy
@@ -128,6 +129,27 @@ def test_equal_responses_are_asked_once() -> None:
     assert len(backend.asked) == 1
 
 
+def test_the_whole_context_is_rated_once() -> None:
+    one = example("Tea?", " Be short and kind. ", preferences=("short", "kind"))
+    backend = judge_by(lambda text, wish: "5" if wish == "Be short and kind." else "1")
+    assert judged(backend, [completion(one, "a")], whole_context) == [5.0]
+    assert len(backend.asked) == 1
+    alone = example("Tea?", "", preferences=("short", "kind"))
+    assert whole_context(alone.item).preferences == ("short\nkind",)
+
+
+@pytest.mark.parametrize(("rates", "asked"), [("context", 1), ("preferences", 2)])
+def test_what_is_rated_is_a_setting(
+    rates: Any, asked: int, tiny_model: Path, tmp_path: Path
+) -> None:
+    replies = tmp_path / "replies.jsonl"
+    replies.write_text('{"reply": "4"}\n{"reply": "2"}\n')
+    one = example("Tea?", "Be short and kind.", preferences=("short", "kind"))
+    settings = RewardSettings(reward="judge", rates=rates, judge=f"scripted:{replies}")
+    with open_reward(settings, job(tiny_model, tmp_path, [one]), None) as reward:  # type: ignore[arg-type]
+        assert reward([completion(one, "a")]) == [4.0 if asked == 1 else 3.0]
+
+
 def test_without_preferences_the_context_is_rated() -> None:
     backend = judge_by(lambda text, wish: "5" if wish == "Be short." else "1")
     assert judged(backend, [completion(example("Tea?", " Be short. "), "a")]) == [5.0]
@@ -138,6 +160,7 @@ def test_the_judge_is_shown_the_right_answer() -> None:
     assert judged(backend, [completion(NUMBER, "It is 6.")], right_answer) == [4.0]
     shown = backend.asked[0].messages[0].content
     assert "The right answer is 5." in shown
+    assert "read the final answer with which it ends" in shown
     assert "2 + 3?" in shown
     assert "It is 6." in shown
 

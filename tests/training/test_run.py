@@ -16,7 +16,7 @@ from mipo_eval.store.trainings import Training, list_trainings
 from mipo_eval.tasks.items import write_items
 from mipo_eval.tasks.likelihood import ScoringModel
 from mipo_eval.tasks.suites import find_suite
-from mipo_eval.training import run
+from mipo_eval.training import watch
 from mipo_eval.training.card import likelihood_figures, pair_report
 from mipo_eval.training.data import training_items
 from mipo_eval.training.recipes import load_recipe
@@ -91,7 +91,7 @@ def test_a_training_that_was_interrupted_continues_to_the_same_weights(
 def test_a_training_at_work_says_so(
     request_of: TrainingRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "_TOUCH_SECONDS", 0.0)
+    monkeypatch.setattr(watch, "_TOUCH_SECONDS", 0.0)
     seen: dict[str, list[datetime]] = {}
 
     class Looking(Halting):

@@ -121,7 +121,7 @@ def test_mipo_from_items_to_a_checkpoint(
     training, curve = _only_training()
     assert training.training_id == document["training_id"]
     assert {"loss", "ranking_accuracy", "reward_chosen"} <= {point.metric for point in curve}
-    assert max(point.step for point in curve) == 2  # seven prompts, four at a time
+    assert max(point.step for point in curve) == 4  # fourteen pairs, four at a time
     files = {path.name for path in Path("out").iterdir()}
     assert {"model.safetensors", "config.json", "tokenizer.json", "chat_template.jinja"} <= files
     assert not {"steps", "training_args.bin", "reference.safetensors"} & files
@@ -211,6 +211,36 @@ def test_pairs_are_exported_as_trl_reads_them(
     assert not Path("out").exists()
 
 
+def test_pairs_of_ones_own_are_trained_on(
+    tiny_model: Path, suite: str, server: OpenAIServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was exported, as TRL would read it: a prompt's pairs come together again."""
+    model = ("--model", str(tiny_model))
+    argv = ("mipo", *model, "--suite", suite, "--n-negatives", "2")
+    assert _train(server, *argv, "--pairs", "pairs.parquet") == 0
+    asked = server.chats
+    capsys.readouterr()
+    for method in ("dpo", "mipo"):
+        out = ("--pairs", "pairs.parquet", "--out", "out", "--json")
+        assert _train(server, method, *model, *out) == 0
+        document = _json(capsys)
+        assert (document["method"], document["suite"]) == ("dpo", "pairs")
+        report = document["pair_report"]
+        assert (report["items"], report["examples"], report["pairs"]) == (7, 7, 14)
+    assert server.chats == asked, "nothing is drawn"
+    _, curve = _only_training()
+    assert max(point.step for point in curve) == 4
+    assert Path("out/model.safetensors").is_file()
+    with Path("pairs.jsonl").open("w") as file:
+        for rejected in ("A drink.", ["No.", "A drink."]):
+            pair = {"prompt": "Tea?", "chosen": "A drink.", "rejected": rejected}
+            file.write(json.dumps(pair | {"prompt": f"Tea {rejected}?"}) + "\n")
+    assert _train(server, "dpo", *model, "--pairs", "pairs.jsonl", "--out", "o", "--json") == 0
+    report = _json(capsys)["pair_report"]
+    assert (report["items"], report["pairs"]) == (2, 1)
+    assert report["dropped"] == {"rejected: equal to the chosen response": 1}
+
+
 def test_a_sweep_chooses_on_held_out_training_items(
     tiny_model: Path, suite: str, server: OpenAIServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -233,6 +263,41 @@ def test_a_sweep_chooses_on_held_out_training_items(
     assert _json(capsys) == document
 
 
+@pytest.mark.parametrize(
+    ("chosen_by", "ratings"), [("satisfied:JUDGE", {100.0, 50.0}), ("wins:JUDGE", {75.0, 25.0})]
+)
+def test_a_sweep_may_choose_by_a_judge(
+    chosen_by: str,
+    ratings: set[float],
+    tiny_model: Path,
+    suite: str,
+    server: OpenAIServer,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Four held-out items; what is judged first is liked, what comes then half as often."""
+    judged: dict[str, str] = {}
+
+    def rates(call: Call) -> Act:
+        shown = call.body["messages"][-1]["content"]
+        if "Tea is a drink." in shown:
+            return ok("4")
+        return ok(judged.setdefault(shown, "5" if len(judged) < 4 else "41"[len(judged) % 2]))
+
+    with OpenAIServer(rates) as judge:
+        named = chosen_by.replace("JUDGE", f"openai:judge@{judge.url}")
+        argv = ("mipo", "--model", str(tiny_model), "--suite", suite, "--out", "out", "--json")
+        argv += ("--set", "items.validation=0.5", "--sweep", "lr=1e-9,3e-2")
+        argv += ("--set", f"items.choose_by={named}")
+        assert _train(server, *argv) == 0
+        document = _json(capsys)
+    first, second = document["sweep"]
+    assert first["criterion"] == named
+    assert (first["behind"], first["behind_ci95"]) == (0, None)
+    assert second["behind"] == first["figure"] - second["figure"] > 0
+    assert document["recipe"]["optimization"]["learning_rate"] == 1e-9
+    assert len(judged) == 8
+
+
 def test_what_a_user_has_to_change_is_one_line(
     tiny_model: Path,
     suite: str,
@@ -248,6 +313,10 @@ def test_what_a_user_has_to_change_is_one_line(
     plain = [Item(item_id=f"i{n}", prompt=f"Tea {n}?") for n in range(4)]
     write_items(Path("plain.jsonl"), plain)
     model, base = ("--model", str(tiny_model)), ("--suite", suite, "--out", "out")
+
+    def by(criterion: str) -> tuple[str, ...]:
+        return ("--sweep", "lr=1,2", "--set", f"items.choose_by={criterion}")
+
     cases: list[tuple[tuple[str, ...], str]] = [
         (("sft", "--model", str(bare), *base), "has no chat template: give one with --set chat_te"),
         (("sft", *model, "--suite", "psoups", "--out", "out"), "has no training split of its own"),
@@ -261,6 +330,13 @@ def test_what_a_user_has_to_change_is_one_line(
         (("mipo", *model, "--suite", suite, "--pairs", "p.csv"), "has to end in .jsonl or .parq"),
         (("mipo", *model, *base, "--sweep", "lr=1e-6"), "name two values or more"),
         (("sft", *model, *base, "--set", "report_to=[wandb]"), "report_to names wandb, which is n"),
+        (("sft-gt", *model, *base), "take sft-revision"),
+        (("dpo", *model, *base), "dpo learns from pairs of your own: --pairs FILE --out DIR"),
+        (("sft", *model, "--pairs", "p.jsonl", "--out", "o"), "sft does not learn from pairs"),
+        (("dpo", *model, "--pairs", "p.jsonl", "--out", "o"), "p.jsonl"),
+        (("mipo", *model, *base, "--query", "letter"), "suite tea knows short, context-first"),
+        (("mipo", *model, *base, *by("satisfied")), "suite tea has no judge of its own: name one"),
+        (("mipo", *model, *base, *by("accuracy")), "chooses by loss, satisfied:JUDGE, wins:JUDGE"),
         (("sami", *model, "--suite", "one.jsonl", "--out", "s"), "too few for groups"),
     ]
     for argv, message in cases:
@@ -281,6 +357,19 @@ def test_responses_that_are_all_alike_make_no_pairs(
         capsys.readouterr().err
     )
     assert _only_training()[0].status == "failed"
+    assert not Path("out").exists(), "another training may have it"
+
+
+def test_a_failed_training_gives_its_folder_back(
+    tiny_model: Path, suite: str, server: OpenAIServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ("--model", str(tiny_model), "--suite", suite, "--out", "out")
+    Path("out").mkdir()
+    for more in ((), ("--sweep", "lr=1e-3,1e-2", "--set", "items.validation=0.5")):
+        assert _train(server, "mipo", *common, *more, "--set", "optimization.max_length=9") == 2
+        assert "fits into 9 tokens" in capsys.readouterr().err
+        assert not Path("out").exists() or not list(Path("out").iterdir())
+    assert _train(server, "sft", *common) == 0
 
 
 def test_another_training_does_not_take_the_folder(
@@ -346,6 +435,10 @@ def test_math_is_learned_from_rewards(
     ("argv", "message"),
     [
         (["--suite", "demo", "--out", "o"], "--model CKPT is needed"),
+        (
+            ["--model", "m", "--suite", "demo", "--pairs", "p.jsonl", "--out", "o"],
+            "leave one of the two out",
+        ),
         (["--model", "m", "--out", "o"], "--suite SUITE and --out DIR"),
         (["--model", "m", "--suite", "demo"], "--suite SUITE and --out DIR"),
         (

@@ -1,0 +1,39 @@
+"""What names a training: of its recipe, what decides the weights that come out."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mipo_eval.training.recipes import Recipe, recipe_dict
+
+_BESIDE = {"about", "save_steps", "report_to", "query"}
+"""Keys that do not decide what comes out; a wording is named by its text, not by its file."""
+
+_FORMERLY: Mapping[str, Any] = {
+    "items.choose_by": "loss",
+    "optimization.final_share": 0.0,
+    "optimization.betas": [0.9, 0.999],
+    "optimization.lora_alpha": None,
+    "settings.batch_of": "prompts",
+    "settings.rates": "preferences",
+    "settings.reward_clip": None,
+}
+"""Keys that once did not exist, with what was done then."""
+
+
+def deciding(recipe: Recipe) -> dict[str, Any]:
+    """Return what of a recipe decides what comes out; its digest names a training.
+
+    Keys that say nothing here, or what was done before they existed, are left out: a training
+    keeps its name.
+    """
+    shown = {key: value for key, value in recipe_dict(recipe).items() if key not in _BESIDE}
+    idle = {"items.choose_by"}
+    if recipe.pairs is not None and recipe.pairs.n_negatives == 1:
+        idle.add("settings.batch_of")
+    if getattr(recipe.settings, "reward", None) not in {"judge", "judge+mi"}:
+        idle.add("settings.rates")
+    for key, former in _FORMERLY.items():
+        part, _, name = key.rpartition(".")
+        if name in shown[part] and (key in idle or shown[part][name] == former):
+            del shown[part][name]
+    return shown
