@@ -1,11 +1,13 @@
 """Opening a store, its transactions, and its errors."""
 
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import wraps
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, ParamSpec, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import exc
@@ -14,8 +16,17 @@ from sqlalchemy.dialects import postgresql, sqlite
 from mipo_eval import __version__
 from mipo_eval.errors import ConfigError, StoreError
 from mipo_eval.store.migrations import LATEST, migrate, schema_version
-from mipo_eval.store.tables import metadata, schema_info
+from mipo_eval.store.tables import metadata, passing, schema_info
 
+Asked = ParamSpec("Asked")
+Found = TypeVar("Found")
+
+_PATIENCE = 60.0
+"""Seconds for which a database that is gone is waited for."""
+_LOOK_AGAIN = 0.25
+_PASSES = frozenset({"40001", "40P01", "57P01", "57P02", "57P03"})
+"""What PostgreSQL calls errors that the same transaction need not meet again: a deadlock, or that
+it shuts down or starts."""
 _BUSY_TIMEOUT_MS = 60_000
 _ROWS_PER_FETCH = 500
 _SAMPLE = 20_000
@@ -58,6 +69,30 @@ def sample_below(total: int) -> str | None:
     return None if total <= _SAMPLE else f"{max(1, 16**4 * _SAMPLE // total):04x}"
 
 
+class ConnectionLostError(StoreError):
+    """The database ended the connection, or the transaction, in the middle of it."""
+
+
+def lasting(function: Callable[Asked, Found]) -> Callable[Asked, Found]:
+    """Let a function outlast a lost connection: it is done again, for up to a minute.
+
+    It must be safe to repeat, and return all that it reads.
+    """
+
+    @wraps(function)
+    def repeated(*args: Asked.args, **kwargs: Asked.kwargs) -> Found:
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                return function(*args, **kwargs)
+            except ConnectionLostError:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(_LOOK_AGAIN)
+
+    return repeated
+
+
 class Rows(NamedTuple):
     """Rows for one table; columns that are not named are absent."""
 
@@ -73,6 +108,8 @@ class Store:
     def __init__(self, engine: sa.Engine, name: str) -> None:
         self._engine = engine
         self.name = name
+        self._was_open = False
+        """Whether it was once, so that a database that cannot be reached will come back."""
 
     @classmethod
     def open(cls, url: str, *, mode: Literal["write", "read"] = "write") -> "Store":
@@ -96,6 +133,7 @@ class Store:
             engine.dispose()
             raise
         if version == LATEST:
+            store._was_open = True
             return store
         engine.dispose()
         try:
@@ -136,7 +174,7 @@ class Store:
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """A read transaction: one consistent view; large results can be streamed."""
-        with self._errors(), self._engine.connect() as connection:
+        with self._errors(), self._connected(self._engine) as connection:
             yield connection.execution_options(yield_per=_ROWS_PER_FETCH)
 
     def by_key(
@@ -153,7 +191,7 @@ class Store:
     def write(self) -> Iterator[sa.Connection]:
         """A write transaction: all of it or, on any error, nothing of it."""
         options = self._engine.execution_options(mipo_write=True)
-        with self._errors(), options.begin() as connection:
+        with self._errors(), self._connected(options) as connection, connection.begin():
             yield connection
 
     def put(
@@ -173,6 +211,9 @@ class Store:
             rows: column names to values.
             replace: columns taken from the new row when the key exists; none keeps the old row.
             where: which old rows may be replaced; all of them without it.
+
+        Rows are written in the order of their keys: two processes that write the same rows in
+        two orders would each wait for the other.
         """
         insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
         statement = insert(table)
@@ -182,7 +223,9 @@ class Store:
             statement = statement.on_conflict_do_update(index_elements=keys, set_=new, where=where)
         else:
             statement = statement.on_conflict_do_nothing(index_elements=keys)
-        if values := [dict(row) for row in rows]:
+        values = [dict(row) for row in rows]
+        if values:
+            values.sort(key=lambda row: [row[name] for name in keys])
             connection.execute(statement, values)
 
     def put_rows(self, several: Iterable[Rows]) -> None:
@@ -223,12 +266,13 @@ class Store:
             if schema_info.name in tables:
                 if schema_version(connection) < LATEST:
                     migrate(connection)
-                if set(metadata.tables) - tables and schema_version(connection) == LATEST:
-                    metadata.create_all(connection)  # tables that came later
+                known = {*metadata.tables, *passing.tables}
+                if known - tables and schema_version(connection) == LATEST:
+                    _create_tables(connection)  # those that came later
                 return
             if tables & set(metadata.tables):
                 raise StoreError(f"{self.name} holds other tables: name another with --store")
-            metadata.create_all(connection)
+            _create_tables(connection)
             about = {"schema_version": str(LATEST), "created_by": __version__}
             self.put(connection, schema_info, [{"name": n, "value": v} for n, v in about.items()])
 
@@ -244,12 +288,31 @@ class Store:
             )
         return version
 
+    def _connected(self, engine: sa.Engine) -> sa.Connection:
+        """Connect; a PostgreSQL that was there before is waited for while it restarts."""
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                return engine.connect()
+            except exc.OperationalError:
+                waits = self._was_open and engine.dialect.name == "postgresql"
+                if not waits or time.monotonic() > deadline:
+                    raise
+            time.sleep(_LOOK_AGAIN)
+
     @contextmanager
     def _errors(self) -> Iterator[None]:
         try:
             yield
         except exc.DBAPIError as error:
-            raise StoreError(f"the store {self.name} {_advice(str(error.orig).strip())}") from error
+            passes = getattr(error.orig, "sqlstate", None) in _PASSES
+            kind = ConnectionLostError if error.connection_invalidated or passes else StoreError
+            raise kind(f"the store {self.name} {_advice(str(error.orig).strip())}") from error
+
+
+def _create_tables(connection: sa.Connection) -> None:
+    metadata.create_all(connection)
+    passing.create_all(connection)
 
 
 def _advice(text: str) -> str:
@@ -274,7 +337,9 @@ def _engine(url: str, mode: str) -> tuple[sa.Engine, str]:
             "PostgreSQL URLs (postgresql+psycopg://user@host/name) can be a store"
         )
     try:
-        engine = sa.create_engine(parsed.set(drivername="postgresql+psycopg"))
+        # A connection that was lost while nobody used it is replaced before somebody does.
+        driver = parsed.set(drivername="postgresql+psycopg")
+        engine = sa.create_engine(driver, pool_pre_ping=True)
     except ModuleNotFoundError:
         raise ConfigError(
             "a PostgreSQL store needs psycopg: pip install 'mipo-eval[postgres]'"

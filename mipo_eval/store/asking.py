@@ -1,0 +1,233 @@
+"""Asking a backend only for what the store does not have, with other processes at the same work.
+
+    look up -> claim -> ask -> store        a window of questions at a time
+
+What is asked is stored within a second, whether or not more comes. What another worker has claimed
+is left to it, and looked up again until it is there; or claimed here, when that worker is dead.
+"""
+
+import asyncio
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing, suppress
+from datetime import datetime
+from itertools import islice
+from typing import Generic, NamedTuple, TypeVar
+
+from mipo_eval.errors import BackendError, StoreError
+from mipo_eval.models.base import Backend, Failure, Reply, Request
+from mipo_eval.store.claims import Claims
+from mipo_eval.store.engine import Store, now
+
+Tag = TypeVar("Tag")
+Found = TypeVar("Found")
+
+_WINDOW = 32
+_FLUSH_ROWS = 64
+_FLUSH_SECONDS = 0.5
+_MAX_WAITING = 4096
+"""Questions that are known, or left to others, and wait to be looked at."""
+_KEYS = 500
+"""Of them looked up at once."""
+_LOOK_AGAIN = 0.5
+
+
+class Answer(NamedTuple):
+    """What came of a request."""
+
+    key: str
+    request: Request
+    outcome: Reply | Failure
+
+
+class Asking(ABC, Generic[Tag, Found]):
+    """Asks a backend for what a table of the store does not have.
+
+    Args:
+        store: that has it or will have it.
+        backend: who is asked.
+    """
+
+    def __init__(self, store: Store, backend: Backend) -> None:
+        self._store = store
+        self._backend = backend
+        self._claims = Claims(store)
+        self._since = now()
+        self._stopped: Failure | None = None
+        """Why nothing more is asked."""
+        self._in_flight: dict[str, list[Tag]] = {}
+        self._keys: dict[int, str] = {}
+        """Of the requests in flight, by `id`: digesting one again costs a tenth of sending it."""
+        self._hits: deque[tuple[Tag, Found]] = deque()
+        self._elsewhere: deque[tuple[Tag, Request]] = deque()
+        """Questions that another worker asks."""
+        self._look_again = 0.0
+        """When they are looked up again (monotonic seconds)."""
+        self._unsaved: list[Answer] = []
+        self._saved: list[tuple[Tag, Found]] = []
+        """Not handed on yet."""
+        self._flushed = time.monotonic()
+
+    @abstractmethod
+    def key(self, tag: Tag, request: Request) -> str:
+        """Return by what a request is known in the store; equal keys are asked for once."""
+
+    @abstractmethod
+    def look_up(self, keys: Sequence[str], since: datetime) -> Mapping[str, Found]:
+        """Return what is known under these keys, also what failed to nobody's good since then."""
+
+    @abstractmethod
+    def save(self, answers: Sequence[Answer]) -> Mapping[str, Found]:
+        """Store what came of requests, and return it by key."""
+
+    def stops(self, outcome: Reply | Failure) -> bool:
+        """Whether an outcome means that nothing more can be asked, and is none to be stored."""
+        return isinstance(outcome, Failure) and outcome.kind == "budget"
+
+    async def ask(
+        self, questions: Iterable[tuple[Tag, Request]]
+    ) -> AsyncGenerator[tuple[Tag, Found], None]:
+        """Yield each tag with what was found, as it comes; outcomes are stored before they appear.
+
+        Equal requests in flight are sent once. Memory is bounded for any number of questions.
+        When the iteration is stopped, finished replies are stored first.
+
+        Raises:
+            BackendError: the limit on the cost is reached. What was in flight then has come in.
+        """
+        # The backend pulls its requests from `_missing`, which looks a window ahead in the store
+        # and puts what it finds there into `_hits`. Nobody reads those while the backend waits for
+        # a server, so a call to it begins with a request that is really missing, and ends when
+        # too many hits wait; the outer loop then goes on from where the source stands.
+        source = iter(questions)
+        with self._claims:
+            while True:
+                first = self._next_missing(source)
+                while self._hits:
+                    yield self._hits.popleft()
+                if first is None:
+                    if not self._elsewhere:
+                        return
+                    await asyncio.sleep(max(0.0, self._look_again - time.monotonic()))
+                    continue
+                if not first:
+                    continue
+                async with aclosing(self._ask_backend(self._missing(first, source))) as answers:
+                    async for answer in answers:
+                        yield answer
+                        while self._hits:
+                            yield self._hits.popleft()
+                if self._stopped:
+                    raise BackendError(
+                        f"{self._stopped.detail.removeprefix('not asked: ')}; what was answered is "
+                        "stored: the same command with a higher --max-cost goes on from there"
+                    )
+
+    def _next_missing(self, source: Iterator[tuple[Tag, Request]]) -> list[Request] | None:
+        """Return the missing requests of the first window that has any; None where none has now.
+
+        Hits of the windows passed on the way wait in `_hits`, up to a limit: then an empty list.
+        """
+        while window := self._window(source):
+            if missing := self._split(window):
+                return missing
+            if len(self._hits) >= _MAX_WAITING:
+                return []
+        return None
+
+    def _window(self, source: Iterator[tuple[Tag, Request]]) -> list[tuple[Tag, Request]]:
+        """Return the next questions: those left to others a while ago, else new ones."""
+        if self._elsewhere and time.monotonic() >= self._look_again:
+            self._look_again = time.monotonic() + _LOOK_AGAIN
+            return [self._elsewhere.popleft() for _ in range(min(_KEYS, len(self._elsewhere)))]
+        return [] if len(self._elsewhere) >= _MAX_WAITING else list(islice(source, _WINDOW))
+
+    def _missing(
+        self, first: list[Request], source: Iterator[tuple[Tag, Request]]
+    ) -> Iterator[Request]:
+        yield from self._until_stopped(first)
+        while not self._stopped and len(self._hits) < _MAX_WAITING:
+            if not (window := self._window(source)):
+                return
+            yield from self._until_stopped(self._split(window))
+
+    def _until_stopped(self, requests: list[Request]) -> Iterator[Request]:
+        for request in requests:
+            if self._stopped:
+                return
+            yield request
+
+    def _split(self, window: list[tuple[Tag, Request]]) -> list[Request]:
+        """Queue the hits of a window and return the requests that must be asked here, each once."""
+        keyed = [(self.key(tag, request), tag, request) for tag, request in window]
+        unknown = {key for key, _, _ in keyed if key not in self._in_flight}
+        found = dict(self.look_up(sorted(unknown), self._since)) if unknown else {}
+        ours = self._claims.take(unknown - found.keys()) if unknown - found.keys() else set()
+        # Between the two somebody else may have stored an answer and given the key back.
+        if ours and (answered := self.look_up(sorted(ours), self._since)):
+            found |= answered
+            ours -= answered.keys()
+            self._claims.release([*answered])
+        missing = []
+        for key, tag, request in keyed:
+            if key in found:
+                self._hits.append((tag, found[key]))
+            elif key in self._in_flight:
+                self._in_flight[key].append(tag)
+            elif key in ours:
+                self._in_flight[key] = [tag]
+                self._keys[id(request)] = key
+                missing.append(request)
+            else:
+                self._elsewhere.append((tag, request))
+        return missing
+
+    async def _ask_backend(
+        self, requests: Iterator[Request]
+    ) -> AsyncGenerator[tuple[Tag, Found], None]:
+        saving = asyncio.create_task(self._keep_saving())
+        try:
+            async with aclosing(self._backend.answer(requests)) as answers:
+                async for request, outcome in answers:
+                    if self.stops(outcome):
+                        assert isinstance(outcome, Failure)
+                        self._stopped = outcome  # it was never asked: there is nothing to keep
+                        continue
+                    self._unsaved.append(Answer(self._keys.pop(id(request)), request, outcome))
+                    due = time.monotonic() - self._flushed > _FLUSH_SECONDS
+                    if due or len(self._unsaved) >= _FLUSH_ROWS:
+                        self._flush()
+                    for answer in self._taken():
+                        yield answer
+            self._flush()
+            for answer in self._taken():
+                yield answer
+        finally:
+            saving.cancel()
+            self._flush()  # what was answered when the iteration was stopped
+            self._claims.release([*self._in_flight])
+            self._in_flight.clear()
+            self._keys.clear()
+
+    async def _keep_saving(self) -> None:
+        """Store what came also while nothing more comes."""
+        with suppress(StoreError):  # it will be met again where it can be told
+            while True:
+                await asyncio.sleep(_FLUSH_SECONDS)
+                self._flush()
+
+    def _flush(self) -> None:
+        self._flushed = time.monotonic()
+        if not self._unsaved:
+            return
+        found = self.save(self._unsaved)
+        self._unsaved = []
+        self._claims.release([*found])
+        for key, one in found.items():
+            self._saved.extend((tag, one) for tag in self._in_flight.pop(key, []))
+
+    def _taken(self) -> list[tuple[Tag, Found]]:
+        saved, self._saved = self._saved, []
+        return saved
