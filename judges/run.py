@@ -6,7 +6,6 @@ from itertools import islice
 from typing import NamedTuple, TypeVar
 
 from mipo_eval.judges.judge import (
-    CALL_FAILED,
     ChoiceRequest,
     Judge,
     RatingRequest,
@@ -15,6 +14,7 @@ from mipo_eval.judges.judge import (
     read_choice,
     read_rating,
 )
+from mipo_eval.models.base import CALL_FAILED
 from mipo_eval.models.changes import Changing
 from mipo_eval.records import Item, Rating, text_key
 from mipo_eval.store.calls import Call, Ledger

@@ -7,6 +7,7 @@ from typing import Any
 
 from mipo_eval.environment import KIND, environment
 from mipo_eval.errors import DataError
+from mipo_eval.evaluation.served import draw_served
 from mipo_eval.keys import digest
 from mipo_eval.models.chat import chat_template_of, has_system_role
 from mipo_eval.models.lm_eval import (
@@ -17,8 +18,9 @@ from mipo_eval.models.lm_eval import (
     load_model,
     load_task,
 )
+from mipo_eval.models.lm_eval_served import ServedModel
 from mipo_eval.models.spec import ModelSpec
-from mipo_eval.progress import Progress
+from mipo_eval.progress import Progress, run_ticking
 from mipo_eval.records import Response, Run
 from mipo_eval.signature import short
 from mipo_eval.store.engine import Store, now
@@ -27,6 +29,9 @@ from mipo_eval.store.responses import missing, put_generation, put_responses
 from mipo_eval.store.runs import put_run
 from mipo_eval.tasks.prompt import Prompting, query_hash
 from mipo_eval.tasks.suites import Suite, suite_items
+
+_AT_A_SERVER = 4096
+"""Prompts in memory at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,11 +160,13 @@ def _parts(asked: Asking, run: Run, wanted: set[int]) -> Iterator[tuple[Any, lis
 def draw(
     store: Store,
     generation_key: str,
-    model: LoadedModel,
+    model: LoadedModel | ServedModel,
     parts: Iterable[tuple[Any, Sequence[int]]],
     progress: Progress,
 ) -> None:
     """Draw responses and store them as they come, so that a killed drawing loses a batch at most.
+
+    Those of a server may be drawn by several processes, which share them.
 
     Args:
         store: where they go.
@@ -174,5 +181,12 @@ def draw(
         progress.advance(len(made))
 
     for task, positions in parts:
-        for start in range(0, len(positions), model.chunk_size):
-            model.ask(task, positions[start : start + model.chunk_size], keep)
+        size = _AT_A_SERVER if isinstance(model, ServedModel) else model.chunk_size
+        for start in range(0, len(positions), size):
+            chunk = positions[start : start + size]
+            if isinstance(model, ServedModel):
+                asked = model.requests(task, chunk)
+                work = draw_served(store, generation_key, model, asked, progress.advance)
+                run_ticking(work, progress)
+            else:
+                model.ask(task, chunk, keep)

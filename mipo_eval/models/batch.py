@@ -154,14 +154,17 @@ class BatchBackend(ServedBackend, Generic[Client, Job]):
         old: list[SentBatch] | None = None
         source = iter(requests)
         async with self._service() as client:
-            while wanted := {
-                one.key(self.identity): one for one in islice(source, self._job_requests)
-            }:
+            while window := list(islice(source, self._job_requests)):
+                alike: dict[str, list[Request]] = {}
+                for one in window:
+                    alike.setdefault(one.key(self.identity), []).append(one)
+                wanted = {name: same[0] for name, same in alike.items()}
                 if old is None:
                     old = await self._patiently(lambda: self._existing(client))
                 async with aclosing(self._answered(wanted, old, client)) as outcomes:
                     async for name, outcome in outcomes:
-                        yield wanted.pop(name), outcome
+                        for request in alike.pop(name):
+                            yield request, outcome
 
     async def _existing(self, client: Client) -> list[SentBatch]:
         """Return the jobs with our mark and identity that the provider still knows."""
@@ -192,7 +195,8 @@ class BatchBackend(ServedBackend, Generic[Client, Job]):
                 continue
             for name, outcome in (await self._collected(job, client)).items():
                 # What failed in an old job is asked again now; only an answer is taken from it.
-                if name in left and isinstance(outcome, Reply) and not lacks_room(outcome):
+                request = left.get(name)
+                if request and isinstance(outcome, Reply) and not lacks_room(outcome, request):
                     yield name, self._counted(left.pop(name), outcome)
         for name, failure in self._afforded(left):
             yield name, failure
@@ -247,7 +251,7 @@ class BatchBackend(ServedBackend, Generic[Client, Job]):
         tokens = self._tokens.pop(key, request.sampling.max_tokens)
         if isinstance(outcome, Reply):
             cost = self._budget.count(request, outcome)
-            if lacks_room(outcome):  # the next run of the same command gives it more
+            if lacks_room(outcome, request):  # the next run of the same command gives it more
                 self.changes.make_room(tokens)
                 outcome = no_room(tokens)
         self.usage.ended(outcome)

@@ -162,7 +162,7 @@ class Sender:
         while True:
             asked = self.changes.applied(request)
             outcome = await self._outcome(asked, send, stopped)
-            if isinstance(outcome, Reply) and lacks_room(outcome):
+            if isinstance(outcome, Reply) and lacks_room(outcome, request):
                 short = asked.sampling.max_tokens
                 if self.changes.make_room(short):
                     continue
@@ -316,6 +316,11 @@ class ServedBackend(ABC):
         """What was asked for and paid so far."""
         return self._sender.usage
 
+    @property
+    def dead(self) -> Failure | None:
+        """Why it is asked no more, where that is so."""
+        return self._sender.dead
+
     async def answer(self, requests: Iterable[Request]) -> Answers:
         """Yield each request with its outcome, as they complete; see `Backend.answer`."""
         async with (
@@ -324,6 +329,10 @@ class ServedBackend(ABC):
         ):
             async for outcome in outcomes:
                 yield outcome
+
+    @abstractmethod
+    async def check(self) -> None:
+        """See whether it can be asked; see `Backend.check`."""
 
     @abstractmethod
     def _servers(self, base_url: str | None) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from mipo_eval.errors import BackendError, StoreError
 from mipo_eval.models.base import Backend, Failure, Reply, Request
+from mipo_eval.models.prices import NOT_ASKED
 from mipo_eval.store.claims import Claims
 from mipo_eval.store.engine import Store, now
 
@@ -40,6 +41,15 @@ class Answer(NamedTuple):
     key: str
     request: Request
     outcome: Reply | Failure
+
+
+def stopped(why: Failure) -> BackendError:
+    """Return the error of work that ends before its end."""
+    with_more = " with a higher --max-cost" if why.kind == "budget" else ""
+    return BackendError(
+        f"{why.detail.removeprefix(NOT_ASKED)}; what was answered is stored: the same command"
+        f"{with_more} goes on from there"
+    )
 
 
 class Asking(ABC, Generic[Tag, Found]):
@@ -120,10 +130,7 @@ class Asking(ABC, Generic[Tag, Found]):
                         while self._hits:
                             yield self._hits.popleft()
                 if self._stopped:
-                    raise BackendError(
-                        f"{self._stopped.detail.removeprefix('not asked: ')}; what was answered is "
-                        "stored: the same command with a higher --max-cost goes on from there"
-                    )
+                    raise stopped(self._stopped)
 
     def _next_missing(self, source: Iterator[tuple[Tag, Request]]) -> list[Request] | None:
         """Return the missing requests of the first window that has any; None where none has now.

@@ -65,7 +65,7 @@ class Ledger(Asking[Tag, Call]):
             calls.c.call_key.in_(keys), sa.or_(_ANSWERED, failed)
         )
         with self._store.read() as connection:
-            return {row.call_key: _call(row._mapping) for row in connection.execute(query)}
+            return {row.call_key: _call(row._asdict()) for row in connection.execute(query)}
 
     def save(self, answers: Sequence[Answer]) -> dict[str, Call]:
         """Store calls."""

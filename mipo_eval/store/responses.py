@@ -1,13 +1,14 @@
 """What models answered or have not answered yet, and how likely a scoring model finds it."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from mipo_eval.keys import clean_text
 from mipo_eval.records import ContextLikelihoods, Item, Response, Run, text_key
-from mipo_eval.store.engine import Store, now, whole
+from mipo_eval.store.engine import Store, lasting, now, whole
 from mipo_eval.store.tables import LISTED, generations, item_lists, items, likelihoods, responses
 from mipo_eval.verdict import EMPTY, NO_REFERENCE, NOT_GENERATED, Pair
 
@@ -39,13 +40,32 @@ def listed_responses(generation_key: Any, *, every: bool = False) -> sa.Join:
     return item_lists.join(responses, own, isouter=every)
 
 
-def put_generation(store: Store, generation_key: str, spec: Mapping[str, Any]) -> None:
-    """Record how the responses under `generation_key` are made."""
+@lasting
+def put_generation(
+    store: Store, generation_key: str, spec: Mapping[str, Any], *, replace: bool = False
+) -> None:
+    """Record how the responses under `generation_key` are made; what is recorded stays or is not.
+
+    More is known later of a server that does not take what it is asked.
+    """
     with store.write() as connection:
         row = {"generation_key": generation_key, "spec": dict(spec)}
-        store.put(connection, generations, [row])
+        store.put(connection, generations, [row], replace=["spec"] if replace else [])
 
 
+def settled(
+    store: Store, generation_key: str, item_keys: Sequence[str], since: datetime
+) -> dict[str, Response]:
+    """Return, by item key, the responses that are not asked for again, or failed since then."""
+    just_now = responses.c.created_at.between(since, now())
+    query = sa.select(responses).where(
+        responses.c.generation_key == generation_key, sa.or_(responses.c.final, just_now)
+    )
+    found = store.by_key(query, responses.c.item_key, item_keys)
+    return {row.item_key: response for row in found if (response := _response(row)) is not None}
+
+
+@lasting
 def missing(store: Store, list_key: str, generation_key: str) -> list[int]:
     """Return the positions of the list that have no response, in order.
 
@@ -63,6 +83,7 @@ def missing(store: Store, list_key: str, generation_key: str) -> list[int]:
         return list(connection.execute(query).scalars())
 
 
+@lasting
 def put_responses(store: Store, generation_key: str, made: Iterable[Response]) -> None:
     """Store responses; a text is never replaced by a failure."""
     created_at = now()
