@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from mipo_eval.errors import ConfigError
 from mipo_eval.signature import short
-from mipo_eval.store.engine import Store
+from mipo_eval.store.engine import Store, lasting
 from mipo_eval.store.tables import choices, judges, validations, verdicts
 from mipo_eval.verdict import Verdict, constant, merge_orders
 
@@ -42,6 +42,7 @@ class StoredJudge:
         return "person" if self.is_person else str(self.spec.get("protocol", ""))
 
 
+@lasting
 def put_judge(
     store: Store, judge_key: str, name: str, spec: Mapping[str, Any], *, replace: bool = False
 ) -> None:
@@ -108,6 +109,7 @@ def find_people(store: Store, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
+@lasting
 def specs_of(store: Store, judge_keys: Collection[str]) -> dict[str, Mapping[str, Any]]:
     """Return how each of these judges is asked, by key."""
     query = sa.select(judges.c.judge_key, judges.c.spec)

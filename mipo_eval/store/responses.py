@@ -12,6 +12,8 @@ from mipo_eval.store.engine import Store, lasting, now, whole
 from mipo_eval.store.tables import LISTED, generations, item_lists, items, likelihoods, responses
 from mipo_eval.verdict import EMPTY, NO_REFERENCE, NOT_GENERATED, Pair
 
+_PAGE = 1000
+
 
 class Answered(NamedTuple):
     """An item of a list with the response a generation gave to it."""
@@ -53,6 +55,7 @@ def put_generation(
         store.put(connection, generations, [row], replace=["spec"] if replace else [])
 
 
+@lasting
 def settled(
     store: Store, generation_key: str, item_keys: Sequence[str], since: datetime
 ) -> dict[str, Response]:
@@ -114,7 +117,10 @@ def put_responses(store: Store, generation_key: str, made: Iterable[Response]) -
 def answered(
     store: Store, list_key: str, generation_key: str, task: str | None = None
 ) -> Iterator[Answered]:
-    """Yield every item of the list, or of one of its tasks, with its response; streamed."""
+    """Yield every item of the list, or of one of its tasks, with its response; streamed.
+
+    A page at a time: a judge may take hours to go through them, and no transaction is that long.
+    """
     query = (
         sa.select(item_lists.c.position, item_lists.c.task, items.c.body, responses)
         .select_from(listed_responses(generation_key, every=True))
@@ -124,10 +130,18 @@ def answered(
     )
     if task is not None:
         query = query.where(item_lists.c.task == task)
-    with store.read() as connection:
-        for row in connection.execute(query):
+    last = -1
+    while page := _page(store, query.where(item_lists.c.position > last).limit(_PAGE)):
+        last = page[-1].position
+        for row in page:
             item = Item.model_validate_json(row.body)
             yield Answered(row.position, row.task, item, _response(row), row.text_key)
+
+
+@lasting
+def _page(store: Store, query: sa.Select[Any]) -> Sequence[Any]:
+    with store.read() as connection:
+        return connection.execute(query).all()
 
 
 class Made(NamedTuple):
