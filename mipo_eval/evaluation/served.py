@@ -7,7 +7,6 @@ from datetime import datetime
 from mipo_eval.keys import digest
 from mipo_eval.models.base import Failure, Reply, Request
 from mipo_eval.models.lm_eval_served import DrawRequest, ServedModel
-from mipo_eval.models.prices import NOT_ASKED
 from mipo_eval.records import Response
 from mipo_eval.store.asking import Answer, Asking, stopped
 from mipo_eval.store.engine import Store
@@ -50,7 +49,7 @@ class _Drawing(Asking[DrawRequest, Response]):
 
     def stops(self, outcome: Reply | Failure) -> bool:
         """Whether a request was not sent: the money is used up, or the server is dead."""
-        return isinstance(outcome, Failure) and outcome.detail.startswith(NOT_ASKED)
+        return super().stops(outcome) or (isinstance(outcome, Failure) and outcome.attempts == 0)
 
 
 async def draw_served(
