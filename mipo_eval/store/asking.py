@@ -2,8 +2,9 @@
 
     look up -> claim -> ask -> store        a window of questions at a time
 
-What is asked is stored within a second, whether or not more comes. What another worker has claimed
-is left to it, and looked up again until it is there; or claimed here, when that worker is dead.
+What comes is stored at once, as far as storing takes no more than a tenth of the time. What another
+worker has claimed is left to it, and looked up again until it is there; or claimed here, when that
+worker is dead.
 """
 
 import asyncio
@@ -28,6 +29,8 @@ Found = TypeVar("Found")
 _WINDOW = 32
 _FLUSH_ROWS = 64
 _FLUSH_SECONDS = 0.5
+_FLUSH_SHARE = 0.1
+"""Of the time that may go into storing, rather than wait with it for that long."""
 _MAX_WAITING = 4096
 """Questions that are known, or left to others, and wait to be looked at."""
 _KEYS = 500
@@ -78,7 +81,9 @@ class Asking(ABC, Generic[Tag, Found]):
         self._unsaved: list[Answer] = []
         self._saved: list[tuple[Tag, Found]] = []
         """Not handed on yet."""
-        self._flushed = time.monotonic()
+        self._next_flush = 0.0
+        """When what comes is stored (monotonic seconds)."""
+        self._timer: asyncio.TimerHandle | None = None
 
     @abstractmethod
     def key(self, tag: Tag, request: Request) -> str:
@@ -194,7 +199,6 @@ class Asking(ABC, Generic[Tag, Found]):
     async def _ask_backend(
         self, requests: Iterator[Request]
     ) -> AsyncGenerator[tuple[Tag, Found], None]:
-        saving = asyncio.create_task(self._keep_saving())
         try:
             async with aclosing(self._backend.answer(requests)) as answers:
                 async for request, outcome in answers:
@@ -203,37 +207,44 @@ class Asking(ABC, Generic[Tag, Found]):
                         self._stopped = outcome  # it was never asked: there is nothing to keep
                         continue
                     self._unsaved.append(Answer(self._keys.pop(id(request)), request, outcome))
-                    due = time.monotonic() - self._flushed > _FLUSH_SECONDS
-                    if due or len(self._unsaved) >= _FLUSH_ROWS:
-                        self._flush()
+                    self._flush_in_time()
                     for answer in self._taken():
                         yield answer
             self._flush()
             for answer in self._taken():
                 yield answer
         finally:
-            saving.cancel()
             self._flush()  # what was answered when the iteration was stopped
             self._claims.release([*self._in_flight])
             self._in_flight.clear()
             self._keys.clear()
 
-    async def _keep_saving(self) -> None:
-        """Store what came also while nothing more comes."""
+    def _flush_in_time(self) -> None:
+        """Store what came, now or soon: also where nothing more comes."""
+        wait = self._next_flush - time.monotonic()
+        if wait <= 0 or len(self._unsaved) >= _FLUSH_ROWS:
+            self._flush()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(wait, self._flush_alone)
+
+    def _flush_alone(self) -> None:
         with suppress(StoreError):  # it will be met again where it can be told
-            while True:
-                await asyncio.sleep(_FLUSH_SECONDS)
-                self._flush()
+            self._flush()
 
     def _flush(self) -> None:
-        self._flushed = time.monotonic()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if not self._unsaved:
             return
+        start = time.monotonic()
         found = self.save(self._unsaved)
         self._unsaved = []
         self._claims.release([*found])
         for key, one in found.items():
             self._saved.extend((tag, one) for tag in self._in_flight.pop(key, []))
+        end = time.monotonic()
+        self._next_flush = end + min(_FLUSH_SECONDS, (end - start) / _FLUSH_SHARE)
 
     def _taken(self) -> list[tuple[Tag, Found]]:
         saved, self._saved = self._saved, []

@@ -8,7 +8,7 @@ the hosts do not matter; a time too far ahead was written under another clock an
 
 import threading
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from typing import Self
 
@@ -19,6 +19,8 @@ from mipo_eval.errors import StoreError
 from mipo_eval.store.engine import Store, lasting
 from mipo_eval.store.tables import claims, workers
 
+_KEYS = 500
+"""Keys named in one statement."""
 LEASE = 60.0
 """Seconds for which a worker is believed to live without a word of it."""
 
@@ -36,6 +38,9 @@ class Claims:
         self._lease = lease
         self._worker = uuid.uuid4().hex
         self._ended = threading.Event()
+        self._given_back: list[str] = []
+        """Keys whose rows go with the next transaction: until then they keep nobody waiting, since
+        what is known is looked up before it is claimed."""
         self._pulse: threading.Thread | None = None
         """A thread: a model in this process may keep the event loop for minutes."""
 
@@ -58,27 +63,24 @@ class Claims:
             self._pulse = threading.Thread(target=self._live, daemon=True)
             self._pulse.start()
         with self._store.write() as connection:
+            own = claims.c.worker == self._worker
+            for start in range(0, len(self._given_back), _KEYS):
+                back = claims.c.claim_key.in_(self._given_back[start : start + _KEYS])
+                connection.execute(sa.delete(claims).where(own, back))
             insert = postgresql.insert if _is_postgresql(connection) else sqlite.insert
             rows = [{"claim_key": key, "worker": self._worker} for key in sorted(keys)]
             statement = insert(claims).values(rows)
-            free = sa.or_(
-                claims.c.worker == self._worker, claims.c.worker.not_in(self._living(connection))
-            )
+            free = sa.or_(own, claims.c.worker.not_in(self._living(connection)))
             taken = statement.on_conflict_do_update(
                 index_elements=["claim_key"], set_={"worker": self._worker}, where=free
             ).returning(claims.c.claim_key)
-            return set(connection.execute(taken).scalars())
+            ours = set(connection.execute(taken).scalars())
+        self._given_back.clear()
+        return ours
 
-    def release(self, keys: Sequence[str]) -> None:
+    def release(self, keys: Iterable[str]) -> None:
         """Give keys back: their outcome is stored, or nobody asks for it here."""
-        if keys:
-            self._release(sorted(keys))
-
-    @lasting
-    def _release(self, keys: Sequence[str]) -> None:
-        own = claims.c.worker == self._worker
-        with self._store.write() as connection:
-            connection.execute(sa.delete(claims).where(own, claims.c.claim_key.in_(keys)))
+        self._given_back += keys
 
     @lasting
     def _register(self) -> None:

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -240,8 +239,9 @@ def _start(argv: list[str], name: str) -> "subprocess.Popen[bytes]":
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def store_url(request: pytest.FixtureRequest) -> Iterator[str]:
-    yield "run.db" if request.param == "sqlite" else request.getfixturevalue("postgres_url")
+def store_url(request: pytest.FixtureRequest) -> str:
+    url: str = request.getfixturevalue("postgres_url") if request.param == "postgresql" else "r.db"
+    return url
 
 
 @pytest.mark.slow

@@ -46,6 +46,7 @@ def test_a_key_belongs_to_one_worker_until_it_is_given_back(stores: list[Store])
         assert second.take([*KEYS, "d"]) == {"d"}
         first.release(["b"])
         second.release(["c"])
+        first.take(["e"])
         assert second.take(KEYS) == {"b"}
     assert _left(stores[2]) == [0, 0]
 
