@@ -78,6 +78,8 @@ class Asking(ABC, Generic[Tag, Found]):
         """Questions that another worker asks."""
         self._look_again = 0.0
         """When they are looked up again (monotonic seconds)."""
+        self._all_new = False
+        """Whether nothing was known of the last window: then the next is claimed without a look."""
         self._unsaved: list[Answer] = []
         self._saved: list[tuple[Tag, Found]] = []
         """Not handed on yet."""
@@ -174,14 +176,7 @@ class Asking(ABC, Generic[Tag, Found]):
     def _split(self, window: list[tuple[Tag, Request]]) -> list[Request]:
         """Queue the hits of a window and return the requests that must be asked here, each once."""
         keyed = [(self.key(tag, request), tag, request) for tag, request in window]
-        unknown = {key for key, _, _ in keyed if key not in self._in_flight}
-        found = dict(self.look_up(sorted(unknown), self._since)) if unknown else {}
-        ours = self._claims.take(unknown - found.keys()) if unknown - found.keys() else set()
-        # Between the two somebody else may have stored an answer and given the key back.
-        if ours and (answered := self.look_up(sorted(ours), self._since)):
-            found |= answered
-            ours -= answered.keys()
-            self._claims.release([*answered])
+        found, ours = self._known_and_ours({key for key, *_ in keyed if key not in self._in_flight})
         missing = []
         for key, tag, request in keyed:
             if key in found:
@@ -195,6 +190,18 @@ class Asking(ABC, Generic[Tag, Found]):
             else:
                 self._elsewhere.append((tag, request))
         return missing
+
+    def _known_and_ours(self, keys: set[str]) -> tuple[Mapping[str, Found], set[str]]:
+        """Return what is known of keys, and which of the others are claimed here now."""
+        found: dict[str, Found] = {}
+        if keys and not self._all_new:
+            found |= self.look_up(sorted(keys), self._since)
+        ours = self._claims.take(keys - found.keys()) if keys - found.keys() else set()
+        # By now somebody else may have stored an answer and given the key back.
+        answered = self.look_up(sorted(ours), self._since) if ours else {}
+        self._claims.release(answered)
+        self._all_new = not found and not answered
+        return {**found, **answered}, ours - answered.keys()
 
     async def _ask_backend(
         self, requests: Iterator[Request]

@@ -19,10 +19,12 @@ from mipo_eval.errors import StoreError
 from mipo_eval.store.engine import Store, lasting
 from mipo_eval.store.tables import claims, workers
 
-_KEYS = 500
-"""Keys named in one statement."""
 LEASE = 60.0
 """Seconds for which a worker is believed to live without a word of it."""
+
+_GIVE_BACK = sa.delete(claims).where(
+    claims.c.claim_key == sa.bindparam("key"), claims.c.worker == sa.bindparam("own")
+)
 
 
 class Claims:
@@ -37,6 +39,7 @@ class Claims:
         self._store = store
         self._lease = lease
         self._worker = uuid.uuid4().hex
+        self._take: sa.Insert | None = None
         self._ended = threading.Event()
         self._given_back: list[str] = []
         """Keys whose rows go with the next transaction: until then they keep nobody waiting, since
@@ -62,21 +65,31 @@ class Claims:
             self._register()
             self._pulse = threading.Thread(target=self._live, daemon=True)
             self._pulse.start()
+        rows = [{"claim_key": key, "worker": self._worker} for key in sorted(keys)]
         with self._store.write() as connection:
-            own = claims.c.worker == self._worker
-            for start in range(0, len(self._given_back), _KEYS):
-                back = claims.c.claim_key.in_(self._given_back[start : start + _KEYS])
-                connection.execute(sa.delete(claims).where(own, back))
-            insert = postgresql.insert if _is_postgresql(connection) else sqlite.insert
-            rows = [{"claim_key": key, "worker": self._worker} for key in sorted(keys)]
-            statement = insert(claims).values(rows)
-            free = sa.or_(own, claims.c.worker.not_in(self._living(connection)))
-            taken = statement.on_conflict_do_update(
-                index_elements=["claim_key"], set_={"worker": self._worker}, where=free
-            ).returning(claims.c.claim_key)
-            ours = set(connection.execute(taken).scalars())
+            if self._given_back:
+                back = [{"key": key, "own": self._worker} for key in sorted(self._given_back)]
+                connection.execute(_GIVE_BACK, back)
+            taken = connection.execute(self._taking(connection), rows)
+            ours = set(keys)
+            if taken.rowcount != len(ours):
+                mine = claims.c.worker == self._worker
+                query = sa.select(claims.c.claim_key).where(mine, claims.c.claim_key.in_(keys))
+                ours = set(connection.execute(query).scalars())
         self._given_back.clear()
         return ours
+
+    def _taking(self, connection: sa.Connection) -> sa.Insert:
+        """Return the statement that claims a key, built once: that takes longer than to run it."""
+        if self._take is None:
+            insert = postgresql.insert if _is_postgresql(connection) else sqlite.insert
+            dead = claims.c.worker.not_in(self._living(connection))
+            self._take = insert(claims).on_conflict_do_update(
+                index_elements=["claim_key"],
+                set_={"worker": self._worker},
+                where=sa.or_(claims.c.worker == self._worker, dead),
+            )
+        return self._take
 
     def release(self, keys: Iterable[str]) -> None:
         """Give keys back: their outcome is stored, or nobody asks for it here."""
