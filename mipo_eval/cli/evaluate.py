@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mipo_eval.cli.render import Output
     from mipo_eval.evaluation.run import Evaluation, Result
     from mipo_eval.judges.judge import Judge
-    from mipo_eval.models.base import Backend, Purse
+    from mipo_eval.models.base import Purse
     from mipo_eval.models.lm_eval import ModelOptions
     from mipo_eval.records import Run, Score
     from mipo_eval.store.engine import Store
@@ -134,11 +134,11 @@ def result_json(
     }
 
 
-def expenses(asked: "Iterable[tuple[str, Backend | None]]") -> list[str]:
+def expenses(asked: "Iterable[tuple[str, object]]") -> list[str]:
     """Return a line for each name of a model or judge that counts what it was asked now."""
     from mipo_eval.models.prices import HOW_TO_PRICE, Metered
 
-    lines = []
+    lines: list[str] = []
     for name, backend in asked:
         usage = backend.usage if isinstance(backend, Metered) else None
         if usage is not None and usage.tries:
@@ -149,9 +149,7 @@ def expenses(asked: "Iterable[tuple[str, Backend | None]]") -> list[str]:
     return lines
 
 
-def unanswered_lines(
-    store: "Store", run: "Run", backend: "Backend | None"
-) -> tuple[list[str], list[str]]:
+def unanswered_lines(store: "Store", run: "Run", backend: object) -> tuple[list[str], list[str]]:
     """Return what to say of a model's calls that failed: by the way, and where most of them did."""
     from mipo_eval.models.base import CALL_FAILED
     from mipo_eval.models.prices import Metered
