@@ -160,7 +160,7 @@ def _parts(asked: Asking, run: Run, wanted: set[int]) -> Iterator[tuple[Any, lis
 def draw(
     store: Store,
     generation_key: str,
-    model: LoadedModel | ServedModel,
+    model: LoadedModel,
     parts: Iterable[tuple[Any, Sequence[int]]],
     progress: Progress,
 ) -> None:

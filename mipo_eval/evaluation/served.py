@@ -8,7 +8,7 @@ from mipo_eval.keys import digest
 from mipo_eval.models.base import Failure, Reply, Request
 from mipo_eval.models.lm_eval_served import DrawRequest, ServedModel
 from mipo_eval.records import Response
-from mipo_eval.store.asking import Answer, Asking, stopped
+from mipo_eval.store.asking import Answer, Asker, stopped
 from mipo_eval.store.engine import Store
 from mipo_eval.store.responses import put_generation, put_responses, settled
 from mipo_eval.store.runs import generation_spec
@@ -17,7 +17,7 @@ SETTINGS = "settings"
 """Under what a generation's spec has the settings that are other than asked for."""
 
 
-class _Drawing(Asking[DrawRequest, Response]):
+class _Drawing(Asker[DrawRequest, Response]):
     """Asks a served model only for the responses that the store does not have."""
 
     def __init__(self, store: Store, model: ServedModel, generation_key: str) -> None:

@@ -9,7 +9,6 @@ draw, in any batch, order or process. A served model is asked with the same task
 backends that ask judges (`lm_eval_served`).
 """
 
-import asyncio
 import gc
 import inspect
 import sys
@@ -19,7 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from importlib import import_module, resources
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mipo_eval.checkpoints import NEUTRAL, SAMPLING
 from mipo_eval.errors import ConfigError, ModelError
@@ -36,14 +35,12 @@ from mipo_eval.records import Response
 from mipo_eval.settings import silence_libraries
 from mipo_eval.threads import fit_threads
 
-if TYPE_CHECKING:
-    from mipo_eval.models.lm_eval_served import ServedModel
-
 _RECORDING = {
     "hf": ("mipo_eval.models.lm_eval_hf", "RecordingHFLM", "hf"),
     "vllm": ("mipo_eval.models.lm_eval_vllm", "RecordingVLLM", "vllm"),
 }
 """Engine to module, class and the extra that installs what they need."""
+_SERVED = "mipo_eval.models.lm_eval_served"
 _CPU_BATCH = 16
 DEFAULT_MAX_TOKENS = 256
 """Room for the two to three sentences the query asks for, generously."""
@@ -369,9 +366,7 @@ def begun(response: Response, document: Mapping[str, Any]) -> Response:
     return replace(response, text=f"{prefill}{response.text}") if response.text else response
 
 
-def load_model(
-    model: ModelSpec, options: ModelOptions, decoding: Decoding
-) -> "LoadedModel | ServedModel":
+def load_model(model: ModelSpec, options: ModelOptions, decoding: Decoding) -> LoadedModel:
     """Load a model into lm-eval, or see whether its server can be asked.
 
     Raises:
@@ -386,7 +381,8 @@ def load_model(
         )
     silence_libraries()
     if model.backend is not None:
-        return _served(model, options, decoding)
+        served: LoadedModel = import_module(_SERVED).load_served(model, options, decoding)
+        return served
     with _model_errors():
         lm = _construct(model, options, decoding)
     if options.chat_template:
@@ -395,15 +391,6 @@ def load_model(
     if getattr(lm, "tokenizer", None) is not None:
         chat.with_chat_form(lm.tokenizer)
     return LoadedModel(lm, decoding, options.system)
-
-
-def _served(model: ModelSpec, options: ModelOptions, decoding: Decoding) -> "ServedModel":
-    from mipo_eval.models.lm_eval_served import ServedModel, serving
-
-    backend = options.backend or serving(model, options.arguments)
-    assert backend is not None
-    asyncio.run(backend.check())
-    return ServedModel(backend, decoding, system=options.system, effort=options.effort)
 
 
 def _construct(model: ModelSpec, options: ModelOptions, decoding: Decoding) -> Any:

@@ -25,7 +25,7 @@ from mipo_eval.models.base import (
 from mipo_eval.models.chat import without_system
 from mipo_eval.models.drawing import OWN
 from mipo_eval.models.effort import Effort
-from mipo_eval.models.lm_eval import Decoding, Keep, begun
+from mipo_eval.models.lm_eval import Decoding, Keep, LoadedModel, ModelOptions, begun
 from mipo_eval.models.openai import NEUTRAL, OpenAIBackend
 from mipo_eval.models.raw_response import FINISHED, RawResponse
 from mipo_eval.models.recording import item_seed
@@ -87,7 +87,19 @@ def serving(
     return backend
 
 
-class ServedModel:
+def load_served(model: ModelSpec, options: ModelOptions, decoding: Decoding) -> "ServedModel":
+    """Return a served model, once its server said that it has it.
+
+    Raises:
+        BackendError: it cannot be reached, wants a key, or does not serve the model.
+    """
+    backend = options.backend or serving(model, options.arguments)
+    assert backend is not None
+    asyncio.run(backend.check())
+    return ServedModel(backend, decoding, system=options.system, effort=options.effort)
+
+
+class ServedModel(LoadedModel):
     """A model at a server, asked with our tasks.
 
     Args:
@@ -100,8 +112,9 @@ class ServedModel:
     def __init__(
         self, backend: ServedBackend, decoding: Decoding, *, system: str = "", effort: Effort
     ) -> None:
+        super().__init__(None, decoding, system)
         self.backend = backend
-        self._decoding, self._system, self._effort = decoding, system, effort
+        self._effort = effort
         open_ = isinstance(backend, OpenAIBackend) and not backend.official
         self.continues = open_
         """Whether it can be asked to go on with a turn that has begun: OpenAI would answer it."""
@@ -129,9 +142,6 @@ class ServedModel:
 
     def _money(self) -> str:
         return f"${self.backend.usage.cost:.4f}" if self.backend.usage.cost else ""
-
-    def close(self) -> None:
-        """Do nothing: nothing is held."""
 
     def apply_chat_template(
         self, turns: list[dict[str, str]], add_generation_prompt: bool = True

@@ -2,7 +2,7 @@
 
     look up -> claim -> ask -> store        a window of questions at a time
 
-What comes is stored at once, as far as storing takes no more than a tenth of the time. What another
+What comes is stored at once, as far as storing takes no more than a fifth of the time. What another
 worker has claimed is left to it, and looked up again until it is there; or claimed here, when that
 worker is dead.
 """
@@ -29,7 +29,7 @@ Found = TypeVar("Found")
 _WINDOW = 32
 _FLUSH_ROWS = 64
 _FLUSH_SECONDS = 0.5
-_FLUSH_SHARE = 0.1
+_FLUSH_SHARE = 0.2
 """Of the time that may go into storing, rather than wait with it for that long."""
 _MAX_WAITING = 4096
 """Questions that are known, or left to others, and wait to be looked at."""
@@ -55,7 +55,7 @@ def stopped(why: Failure) -> BackendError:
     )
 
 
-class Asking(ABC, Generic[Tag, Found]):
+class Asker(ABC, Generic[Tag, Found]):
     """Asks a backend for what a table of the store does not have.
 
     Args:

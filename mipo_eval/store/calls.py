@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from mipo_eval.keys import canonical_json, clean_text
 from mipo_eval.models.base import Failure, Request, was_cut
 from mipo_eval.models.thinking import marked
-from mipo_eval.store.asking import Answer, Asking, Tag
+from mipo_eval.store.asking import Answer, Asker, Tag
 from mipo_eval.store.engine import Store, lasting, now, sample_below, whole
 from mipo_eval.store.tables import calls, verdicts
 
@@ -49,7 +49,7 @@ class Call:
     """True when the reply was in the ledger already: nothing was paid for it now."""
 
 
-class Ledger(Asking[Tag, Call]):
+class Ledger(Asker[Tag, Call]):
     """Asks a backend only for what the ledger does not have."""
 
     def key(self, tag: Tag, request: Request) -> str:
