@@ -12,9 +12,8 @@ from mipo_eval import __version__
 from mipo_eval.errors import ModelError
 from mipo_eval.evaluation.context_lift import Lifted, lift_scores
 from mipo_eval.evaluation.controls import CONTROLS, control_texts
-from mipo_eval.evaluation.generate import Asking, asking_parts, respond, system_role
+from mipo_eval.evaluation.generate import SETTINGS, Asking, asking_parts, respond, system_role
 from mipo_eval.evaluation.score import Numbers, why_no_text
-from mipo_eval.evaluation.served import SETTINGS
 from mipo_eval.judges.judge import Judge
 from mipo_eval.judges.run import is_unrated, rate, with_references
 from mipo_eval.keys import digest

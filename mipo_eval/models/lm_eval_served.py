@@ -156,7 +156,7 @@ class ServedModel(LoadedModel):
     ) -> list[Response]:
         """Return the responses to the documents of a task at these positions, in their order.
 
-        By this process alone; `evaluation.served` shares the work with others and stores it.
+        By this process alone; `evaluation.generate` shares the work with others and stores it.
         """
         asked = self.requests(task, positions)
 

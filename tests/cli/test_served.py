@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from mipo_eval import settings
 from mipo_eval.cli import main
-from mipo_eval.evaluation.served import draw_served
+from mipo_eval.evaluation.generate import draw_served
 from mipo_eval.models.base import Limits
 from mipo_eval.models.batch import OpenAIBatchBackend
 from mipo_eval.models.effort import Effort
