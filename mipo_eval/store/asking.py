@@ -93,7 +93,7 @@ class Asker(ABC, Generic[Tag, Found]):
 
     @abstractmethod
     def look_up(self, keys: Sequence[str], since: datetime) -> Mapping[str, Found]:
-        """Return what is known under these keys, also what failed to nobody's good since then."""
+        """Return what is known under these keys, also what failed since then."""
 
     @abstractmethod
     def save(self, answers: Sequence[Answer]) -> Mapping[str, Found]:
@@ -155,6 +155,7 @@ class Asker(ABC, Generic[Tag, Found]):
         """Return the next questions: those left to others a while ago, else new ones."""
         if self._elsewhere and time.monotonic() >= self._look_again:
             self._look_again = time.monotonic() + _LOOK_AGAIN
+            self._all_new = False  # a claim may stand for a while behind the answer
             return [self._elsewhere.popleft() for _ in range(min(_KEYS, len(self._elsewhere)))]
         return [] if len(self._elsewhere) >= _MAX_WAITING else list(islice(source, _WINDOW))
 

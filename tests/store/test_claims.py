@@ -11,10 +11,11 @@ import sqlalchemy as sa
 from mipo_eval.errors import StoreError
 from mipo_eval.models.base import Failure, Message, Reply, Request
 from mipo_eval.store import Store
+from mipo_eval.store.asking import Answer
 from mipo_eval.store.calls import Call, Ledger
 from mipo_eval.store.claims import Claims
 from mipo_eval.store.tables import claims, workers
-from tests.waiting import wait_until
+from tests.waiting import HANG, wait_until
 
 KEYS = ["a", "b", "c"]
 
@@ -137,6 +138,27 @@ def test_a_run_waits_for_what_another_asks_or_takes_it_over(stores: list[Store])
     killed.__exit__()
 
 
+def test_an_answer_is_found_though_its_claim_still_stands(stores: list[Store]) -> None:
+    """Claims are given back with the next transaction, which may be the worker's last."""
+    backend = _Backend(Reply(text="4"))
+    asked = Request(messages=(Message(role="user", content="1"),))
+    key = asked.key(backend.identity)
+
+    async def both() -> list[Call]:
+        work = asyncio.create_task(_asked(stores[1], backend, 3))
+        await asyncio.sleep(1.2)  # it has looked in vain
+        other: Ledger[int] = Ledger(stores[0], backend)
+        other.save([Answer(key, asked, Reply(text="5"))])
+        async with asyncio.timeout(HANG):
+            return await work
+
+    with Claims(stores[0]) as held:
+        held.take([key])
+        found = asyncio.run(both())
+    assert sorted(str(call.text) for call in found) == ["4", "4", "5"]
+    assert backend.asked == ["0", "2"]
+
+
 def test_an_answer_is_stored_while_others_are_waited_for(stores: list[Store]) -> None:
     async def watch() -> None:
         begin = asyncio.Event()
@@ -154,7 +176,7 @@ def test_an_answer_is_stored_while_others_are_waited_for(stores: list[Store]) ->
         work = asyncio.create_task(_asked(stores[0], backend, 2))
         first = Request(messages=(Message(role="user", content="0"),)).key(backend.identity)
         reader: Ledger[int] = Ledger(stores[1], backend)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(HANG):
             while not reader.look_up([first], reader._since):
                 await asyncio.sleep(0.05)
         assert not work.done()
