@@ -25,10 +25,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mipo_eval.errors import DataError
 from mipo_eval.keys import digest, item_rng
-from mipo_eval.metrics.agreement import Agreement, agreement
+from mipo_eval.metrics.agreement import Agreement, Reliability, agreement, reliability
 from mipo_eval.records import Item
 from mipo_eval.rows import is_columnar, read_rows, without_nulls
-from mipo_eval.verdict import Verdict, exchanged
+from mipo_eval.verdict import CREDIT, Verdict, exchanged
 
 ANY_WISH = "The reply does what was asked for, correctly and completely."
 """What a judge goes by where the data name no preferences."""
@@ -51,6 +51,11 @@ class LabelledPair(BaseModel):
     group: str = ""
     """Pairs with the same prompt, the unit of resampling; the pair itself where empty."""
     subset: str = ""
+
+    @property
+    def unit(self) -> str:
+        """The unit of resampling."""
+        return self.group or self.pair_id
 
     def item(self) -> Item:
         """Return what a judge is asked about, for either protocol."""
@@ -183,11 +188,25 @@ def _pair(where: str, row: dict[str, Any]) -> LabelledPair:
 
 def people_agreement(pairs: Sequence[LabelledPair]) -> dict[tuple[int, int], Agreement]:
     """Return the agreement of every two people, counted from 1, who labelled a pair in common."""
-    said = list(zip_longest(*(pair.annotators for pair in pairs)))  # per person, all pairs
+    told = (credits_of(pair.annotators) for pair in pairs)
+    said = list(zip_longest(*told))  # per person, all pairs
+    groups = [pair.unit for pair in pairs]
     found = {
-        (i + 1, j + 1): agreement(said[i], said[j]) for i, j in combinations(range(len(said)), 2)
+        (i + 1, j + 1): agreement(said[i], said[j], groups)
+        for i, j in combinations(range(len(said)), 2)
     }
     return {people: own for people, own in found.items() if own.n}
+
+
+def people_together(pairs: Sequence[LabelledPair]) -> Reliability:
+    """Return how far all people agree, each of whom may have labelled some pairs."""
+    told = (credits_of(pair.annotators) for pair in pairs)
+    return reliability(told, "ordinal", [pair.unit for pair in pairs])
+
+
+def credits_of(labels: Iterable[Verdict | None]) -> list[float | None]:
+    """Return labels as numbers, between whose ends a tie stands."""
+    return [None if label is None else CREDIT[label] for label in labels]
 
 
 PANDALM_PAIRS = "testset-v1.json"

@@ -12,11 +12,14 @@ import numpy as np
 from mipo_eval.errors import DataError
 from mipo_eval.metrics.aggregate import mean_score, same_length
 from mipo_eval.metrics.agreement import Agreement, agreement
-from mipo_eval.metrics.win_rate import METRIC_NAMES, outcome_rates
+from mipo_eval.metrics.win_rate import METRIC_NAMES, TIE_CREDIT, Rates, outcome_rates
 from mipo_eval.records import Score, Values
 from mipo_eval.signature import NOTHING, Signature, join
-from mipo_eval.stats.bootstrap import Labels
-from mipo_eval.stats.paired import Comparison, compare
+from mipo_eval.stats.bootstrap import Floats, Labels
+from mipo_eval.stats.intervals import RATE
+from mipo_eval.stats.paired import Comparison, compare_all
+from mipo_eval.stats.seeds import seed_summaries
+from mipo_eval.stats.sequence import at_any_time, sequence_intervals
 from mipo_eval.verdict import PairVerdict, Verdict, ahead
 
 
@@ -79,7 +82,9 @@ def family_preference(
     )
 
 
-Panel = Literal["mean", "majority"]
+Panel = Literal["mean", "majority", "sample"]
+"""What several judges come to: what they say of each item together, or "sample": what judges like
+these say on average."""
 NO_PANEL = "a judge of the panel has no verdict"
 
 
@@ -105,10 +110,19 @@ class Balance:
     """Mean rating of the first less that of the second, in points of the scale."""
 
 
-def balance(outcomes: Sequence[PairVerdict], *, groups: Sequence[Hashable | None]) -> Balance:
+def balance(
+    outcomes: Sequence[PairVerdict],
+    *,
+    groups: Sequence[Hashable | None],
+    stopped_early: bool = False,
+) -> Balance:
     """Return what the outcomes, one per item, come to.
 
-    `groups` are the items' prompt groups (and users): what is resampled, and permuted, together.
+    Args:
+        outcomes: of every item, asked about or not.
+        groups: the items' prompt groups (and users): what is resampled, and permuted, together.
+        stopped_early: whether judging could stop when the outcomes told enough; intervals and
+            p-values are then those that hold whenever one stops.
 
     Raises:
         DataError: there are no outcomes, or the lengths differ.
@@ -116,6 +130,7 @@ def balance(outcomes: Sequence[PairVerdict], *, groups: Sequence[Hashable | None
     if not outcomes:
         raise DataError("there is nothing to compare: no items")
     values = [outcome.credit for outcome in outcomes]
+    leads = _leads(outcomes)
     if all(value is None for value in values):
         why = dict(Counter(str(outcome.reason) for outcome in outcomes))
         win = half = tie = loss = Score(
@@ -124,24 +139,80 @@ def balance(outcomes: Sequence[PairVerdict], *, groups: Sequence[Hashable | None
     else:
         reasons = [o.reason for o in outcomes]
         rates = outcome_rates(values, groups=groups, reasons=reasons)
+        if stopped_early:
+            rates = _whenever_stopped(rates, values, groups)
         found = {score.metric: score for score in rates}
         win, half = found[METRIC_NAMES["loss"]], found[METRIC_NAMES["half"]]
         tie, loss = found["tie_rate"], _mirrored(found[METRIC_NAMES["win"]])
     asked = [o for o in outcomes if o.winner is not None and o.flipped is not None]
     has_places = any(o.flipped is not None for o in outcomes)
     flips = sum(bool(o.flipped) for o in asked) if has_places else None
-    leads = [None if value is None else 200 * (value - 0.5) for value in values]
-    margins = [None if o.margin is None else float(o.margin) for o in outcomes]
+    margins = _margins(outcomes)
     return Balance(
         win=win,
         tie=replace(tie, metric="tie_rate"),
         loss=replace(loss, metric="loss_rate"),
         half=replace(half, metric="win_rate_half_ties"),
-        net=_against_zero(leads, groups, 100.0),
+        net=_against_zero(leads[:, None], groups, 100.0, stopped_early=stopped_early),
         flips=flips,
         flip_rate=100 * flips / len(asked) if flips is not None and asked else None,
         identical=sum(o.identical for o in outcomes),
-        rating=_against_zero(margins, groups, 4.0),
+        rating=_against_zero(margins[:, None], groups, 4.0, stopped_early=stopped_early),
+    )
+
+
+def _leads(outcomes: Sequence[PairVerdict]) -> Floats:
+    """Return what each outcome adds to wins less losses, in points of 100; NaN for none."""
+    credits = (outcome.credit for outcome in outcomes)
+    return np.array([np.nan if credit is None else 200 * (credit - 0.5) for credit in credits])
+
+
+def _margins(outcomes: Sequence[PairVerdict]) -> Floats:
+    return np.array([np.nan if o.margin is None else float(o.margin) for o in outcomes])
+
+
+def sample_balance(
+    of_judges: Sequence[Sequence[PairVerdict]], *, groups: Sequence[Hashable | None]
+) -> Balance:
+    """Return the mean over judges that are a sample of judges like them, each counting alike.
+
+    Judges are crossed with items as training seeds are (`stats.seeds`): the intervals are for other
+    items and other judges, and wide where judges are few. An item counts that any judge decided;
+    where fewer than two judges decided anything there is no number.
+
+    Raises:
+        DataError: there are no outcomes, or judges have different numbers of them.
+    """
+    together = panel_outcomes(of_judges, "majority")
+    if not together:
+        raise DataError("there is nothing to compare: no items")
+    leads, margins = (np.stack([of(o) for o in of_judges], 1) for of in (_leads, _margins))
+    undecided = Counter(str(one.reason) for one in together if one.winner is None)
+    if (~np.isnan(leads).all(axis=0)).sum() < 2:
+        leads, undecided = np.full_like(leads, np.nan), Counter({NO_PANEL: len(together)})
+    known = leads[:, ~np.isnan(leads).all(axis=0)]
+
+    def rate(metric: str, win: float, tie: float, loss: float) -> Score:
+        blank = Score(
+            metric=metric, value=None, n=0, unscored_reasons=dict(undecided), signature=NOTHING
+        )
+        if not known.size:
+            return blank
+        values = np.select([known > 0, known == 0, known < 0], [win, tie, loss], np.nan)
+        (found,) = seed_summaries([values.T], groups)
+        kept = found.ci95 and (max(found.ci95[0], 0.0), min(found.ci95[1], 100.0))
+        return replace(blank, value=found.mean, n=found.n_items, ci95=kept)
+
+    return Balance(
+        win=rate("win_rate_strict", 100.0, 0.0, 0.0),
+        tie=rate("tie_rate", 0.0, 100.0, 0.0),
+        loss=rate("loss_rate", 0.0, 0.0, 100.0),
+        half=rate("win_rate_half_ties", 100.0, 50.0, 0.0),
+        net=_against_zero(leads, groups, 100.0),
+        flips=None,
+        flip_rate=None,
+        identical=sum(outcome.identical for outcome in together),
+        rating=None if np.isnan(margins).all(0).any() else _against_zero(margins, groups, 4.0),
     )
 
 
@@ -155,14 +226,37 @@ def _mirrored(inclusive: Score) -> Score:
     )
 
 
+def _whenever_stopped(
+    rates: Rates, values: Sequence[float | None], groups: Sequence[Hashable | None]
+) -> Rates:
+    """Return win rates and tie rate with confidence sequences for intervals."""
+    credit = np.array([np.nan if value is None else value for value in values])
+    won, tied = 100.0 * (credit > 0.5), credit == 0.5
+    table = np.stack([*(won + tied * worth for worth in TIE_CREDIT.values()), 100.0 * tied], axis=1)
+    table[np.isnan(credit)] = np.nan
+    intervals = sequence_intervals(table, groups, RATE)
+    one, two, three, ties = (
+        replace(score, ci95=ends) for score, ends in zip(rates, intervals, strict=True)
+    )
+    return one, two, three, ties
+
+
 def _against_zero(
-    values: Sequence[float | None], groups: Sequence[Hashable | None], most: float
+    values: Floats,
+    groups: Sequence[Hashable | None],
+    most: float,
+    *,
+    stopped_early: bool = False,
 ) -> Comparison | None:
-    """Compare paired differences, of at most so much, with none at all."""
-    if all(value is None for value in values):
+    """Compare (items, judges) paired differences, of at most so much, with none at all."""
+    if np.isnan(values).all():
         return None
-    table = np.array([np.nan if value is None else value for value in values])
-    return compare(table, np.where(np.isnan(table), np.nan, 0.0), groups, span=(0.0, most))
+    # Nothing is no sample of anything: beside judges it stands as a method of one seed.
+    nothing = np.full(values.shape, np.nan)
+    nothing[:, 0] = np.where(np.isnan(values).all(axis=1), np.nan, 0.0)
+    table = np.stack([values, nothing], axis=1)
+    found = compare_all(table, ["first", "second"], groups, span=(0.0, most))
+    return at_any_time(found, values, groups, most)[0] if stopped_early else found[0]
 
 
 def panel_outcomes(of_judges: Sequence[Sequence[PairVerdict]], how: Panel) -> list[PairVerdict]:

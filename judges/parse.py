@@ -46,7 +46,7 @@ from mipo_eval.judges.claims import (
     Grammar,
     find_claims,
 )
-from mipo_eval.judges.visible import shortened, visible, without_markup
+from mipo_eval.judges.visible import joined, shortened, visible, without_markup
 from mipo_eval.models.thinking import response_of
 from mipo_eval.verdict import Verdict, Winner
 
@@ -92,7 +92,7 @@ def parse_rating(reply: str, low: int = 1, high: int = 5, *, cut: bool = False) 
     if (pairs := _json_object(text)) is not None:
         return _one_value(pairs, _RATING_KEYS, from_json)
     text = _visible(text, RATINGS, emphasis="*`_")
-    text = _scale(low, high).sub(" ", SCALE_OF_MARKS.sub(" ", text))
+    text = joined(_scale(low, high).sub(" ", joined(SCALE_OF_MARKS.sub(" ", text))))
     if word := NUMBER_WORD.fullmatch(text):
         return _number(str(WORDS.index(word[1].lower())), low, high)
     numbers = {
@@ -299,10 +299,11 @@ def _json_object(text: str) -> Any:
 
 def _one_value(pairs: Any, keys: frozenset[str], read: Callable[[Any], Said | None]) -> Said | None:
     """Return what the values under an answer's keys say, if it is one."""
-    values = {
-        json.dumps(value) for key, value in pairs if isinstance(key, str) and key.lower() in keys
-    }
-    return read(json.loads(values.pop())) if len(values) == 1 else None
+    told = [value for key, value in pairs if isinstance(key, str) and key.lower() in keys]
+    if any(isinstance(value, list) for value in told):  # an object, too
+        return None
+    values = {(type(value), value) for value in told}
+    return read(values.pop()[1]) if len(values) == 1 else None
 
 
 LEAST_MASS = 0.5
@@ -337,7 +338,8 @@ def rating_probabilities(
     weights = [0.0] * (high - low + 1)
     for token, logprob in logprobs or ():
         text = plain(token)
-        if text.isdecimal() and low <= int(text) <= high:
-            weights[int(text) - low] += math.exp(logprob)
+        rating = _number(text, low, high) if text.isdecimal() else None
+        if rating is not None and not math.isnan(logprob):
+            weights[rating - low] += math.exp(min(logprob, 0.0))
     mass = math.fsum(weights)
     return None if mass < LEAST_MASS else tuple(weight / mass for weight in weights)

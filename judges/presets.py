@@ -41,7 +41,7 @@ _SLOTS: Mapping[Protocol, tuple[frozenset[str], frozenset[str]]] = {
 class Preset(BaseModel):
     """One judge, as a YAML file describes it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     description: str
     backend: str
@@ -225,6 +225,8 @@ def _limits(name: str, fields: Mapping[str, Any], given: Limits | Purse | None) 
         own = Limits(**fields)
     except TypeError as error:
         raise ConfigError(f"the judge's preset {name}: limits: {error}") from None
+    except ConfigError as error:
+        raise ConfigError(f"the judge's preset {name}: {error}") from None
     return replace(own, purse=given) if isinstance(given, Purse) else given or own
 
 

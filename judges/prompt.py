@@ -10,11 +10,12 @@ filled slot becomes a block
 
 whose mark is a digest of the query and what is judged: the same request has the same mark, so it is
 cacheable, and a text that contains its own mark would have to contain a digest of itself. Should
-one of the texts contain it all the same, another mark is taken.
+one of the texts contain it all the same, in whatever writing, another mark is taken.
 """
 
 import re
 import string
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -50,6 +51,9 @@ _HIDDEN = re.compile(
 Not U+200C and U+200D: these joiners spell some scripts."""
 
 
+_NO_LETTER = re.compile(r"[\W_]+")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
     """A prompt file, read and checked."""
@@ -77,10 +81,11 @@ class Prompt:
                 f"prompt {self.name} has the slots {_list(wanted)} but was given "
                 f"{_list(fields.keys())}"
             )
-        mark = self._mark(fields, [turn.content for turn in earlier])
         filled = {name: neutral(text) for name, text in fields.items()}
+        said = [(turn.role, neutral(turn.content)) for turn in earlier]
+        # Of what the judge will see: a mark that is hidden in a text may stand in it once cleaned.
+        mark = self._mark(filled, [text for _, text in said])
         if earlier:
-            said = [(turn.role, neutral(turn.content)) for turn in earlier]
             said.append(("user", filled["query"]))
             filled["query"] = "\n".join(_block(mark, role, text) for role, text in said)
         blocks = {name: _block(mark, name, text) if text else "" for name, text in filled.items()}
@@ -96,9 +101,14 @@ class Prompt:
         before = [list(earlier)] if earlier else []
         for attempt in count():
             mark = digest([self.hash, judged, attempt, *before])[:_MARK_DIGITS]
-            if not any(mark in text for text in (*fields.values(), *earlier)):
+            if not any(mark in _letters(text) for text in (*fields.values(), *earlier)):
                 return mark
         raise AssertionError("some mark is in none of the texts")
+
+
+def _letters(text: str) -> str:
+    """Return the letters and digits of a text, as whoever reads it may take them."""
+    return _NO_LETTER.sub("", unicodedata.normalize("NFKC", text).casefold())
 
 
 def _block(mark: str, name: str, text: str) -> str:

@@ -15,13 +15,14 @@ from typing import Any
 
 from mipo_eval.errors import DataError
 from mipo_eval.judges.judge import CUT, UNPARSED
-from mipo_eval.judges.labelled import people_agreement
+from mipo_eval.judges.labelled import credits_of, people_agreement, people_together
 from mipo_eval.judges.replies import PairReading
 from mipo_eval.metrics.aggregate import mean_score, rate_score
-from mipo_eval.metrics.agreement import Agreement, agreement
+from mipo_eval.metrics.agreement import Agreement, Reliability, agreement
 from mipo_eval.metrics.calibration import choice_outcome, expected_calibration_error
 from mipo_eval.records import Score
 from mipo_eval.signature import Signature, join
+from mipo_eval.stats.bootstrap import Interval
 from mipo_eval.verdict import Verdict, constant
 
 NO_VERDICT = "no verdict in the judge's replies"
@@ -45,6 +46,10 @@ class AgainstLabels:
     """Verdict and label are the same, a tie being one of three labels. Over all pairs."""
     kappa: float | None
     """Cohen's kappa with the labels: agreement beyond chance; None for a single label."""
+    kappa_ci95: Interval | None = None
+    weighted_kappa: float | None = None
+    """The same with quadratic weights: missing by a tie is a quarter of missing."""
+    weighted_kappa_ci95: Interval | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +140,8 @@ class Quality:
     over_longest: Score
     """How far the judge is ahead of the longest-response judge, in points; paired."""
     people: Mapping[tuple[int, int], Agreement]
+    people_together: Reliability
+    """Of all people, whoever labelled what."""
     orders: OrderReport | None
     """For judges that choose, over all pairs, unread replies counting as wrong; and for LLMBar's
     ratings, which that benchmark turns into forced choices."""
@@ -189,6 +196,7 @@ def quality(readings: Sequence[PairReading], *, signature: Signature) -> Quality
         constant=ties_alone,
         over_longest=margin,
         people=people_agreement([reading.pair for reading in readings]),
+        people_together=people_together([reading.pair for reading in readings]),
         orders=order_report(readings) if both else None,
         first_place_rate=first_place,
         same_verdict_rate=same_verdict,
@@ -228,14 +236,21 @@ def against_labels(
         kept = [None if label == "tie" else v for v, label in zip(values, labels, strict=True)]
         return None if _is_empty(kept) else rate(metric, kept)
 
-    several = len({label for verdict, label in said if verdict is not None}) > 1
+    told = [None if verdict is None else label for verdict, label in said]
+    several = len({*told} - {None}) > 1
+    groups = [reading.group for reading in readings]
+    same = agreement(credits_of(verdicts), credits_of(told), groups)
+    met = same if several else Agreement(same.n, same.share, None)
     return AgainstLabels(
         strict=decided("judge_accuracy_strict", equal),
         tie_tolerant=decided("judge_accuracy_tie_tolerant", no_loss),
         tie_rate=decided("judge_tie_rate", tied),
         half_ties=rate("judge_accuracy_half_ties", [points(v, label) for v, label in said]),
         agreement=rate("judge_agreement", equal),
-        kappa=agreement(verdicts, labels).kappa if several else None,
+        kappa=met.kappa,
+        kappa_ci95=met.kappa_ci95,
+        weighted_kappa=met.weighted_kappa,
+        weighted_kappa_ci95=met.weighted_kappa_ci95,
     )
 
 
@@ -438,6 +453,7 @@ def _log(probability: float) -> float:
 def quality_json(found: Quality) -> dict[str, Any]:
     """Return the figures as `mipo-eval validate --json` shows them and the store keeps them."""
     known = {f.name: getattr(found, f.name) for f in fields(found)}
+    known["people_together"] = found.people_together._asdict()
     people = [
         {"first": i, "second": j, **agreement._asdict()}
         for (i, j), agreement in known.pop("people").items()

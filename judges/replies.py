@@ -95,7 +95,7 @@ class PairReading:
     @property
     def group(self) -> str:
         """The pairs with this prompt, the unit of resampling."""
-        return self.pair.group or self.pair.pair_id
+        return self.pair.unit
 
     @property
     def verdict(self) -> Verdict | None:

@@ -11,11 +11,12 @@ import importlib.util
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mipo_eval.errors import ModelError
+from mipo_eval.errors import MipoEvalError, ModelError
 from mipo_eval.keys import digest
 
 _IDENTITY_SUFFIXES = {".json", ".safetensors", ".jinja", ".model", ".txt"}
@@ -24,6 +25,17 @@ GENERATION_CONFIG = "generation_config.json"
 """How a checkpoint's makers would have it drawn from."""
 ADAPTER_CONFIG = "adapter_config.json"
 _ADAPTER_WEIGHTS = "adapter_model"
+_SIZES: Mapping[str, tuple[str, ...]] = {
+    "width": ("hidden_size", "n_embd", "d_model"),
+    "layers": ("num_hidden_layers", "n_layer", "n_layers"),
+    "heads": ("num_attention_heads", "n_head", "n_heads"),
+    "groups": ("num_key_value_heads",),
+    "inner": ("intermediate_size", "n_inner"),
+    "vocabulary": ("vocab_size",),
+}
+"""What decides how many weights a model has, by the names that configurations have for it."""
+_MOST_IN_A_BYTE = 16
+"""Weights; the smallest kinds have eight."""
 BASE = ",base="
 """Between the name of an adapter and that of its base."""
 _QUANTIZED: Mapping[str, tuple[str, ...]] = {
@@ -114,11 +126,19 @@ class Checkpoint:
 
     @property
     def drawing(self) -> dict[str, Any]:
-        """How the checkpoint itself would be drawn from, where that is not neutral."""
+        """How the checkpoint itself would be drawn from, where that is not neutral.
+
+        Raises:
+            ModelError: a number there is none.
+        """
         path = self.folder / GENERATION_CONFIG
         own: Mapping[str, Any] = _read_json(path) if path.exists() else self.config
-        neutral = NEUTRAL.items()
-        return {k: own[k] for k, v in neutral if own.get(k) is not None and own[k] != v}
+        found = {k: own[k] for k, v in NEUTRAL.items() if own.get(k) is not None and own[k] != v}
+        for name, value in found.items():
+            is_number = isinstance(value, int | float) and -(10**9) <= value <= 10**9
+            if isinstance(NEUTRAL[name], int | float) and not is_number:
+                raise ModelError(f"{path} has {value!r:.40} for {name}, which is to be a number")
+        return found
 
     @property
     def penalties(self) -> bool:
@@ -328,11 +348,59 @@ def _checked(name: str, folder: Path) -> dict[str, Any]:
         raise ModelError(
             f"{name} has no weights in safetensors ({found}): save it with safe_serialization=True"
         )
-    architectures = config.get("architectures") or []
+    told = config.get("architectures")
+    architectures = list(map(str, told)) if isinstance(told, list) else []
     if not any(a.endswith(("ForCausalLM", "ForConditionalGeneration")) for a in architectures):
-        what = ", ".join(architectures) or "no architecture in config.json"
+        what = ", ".join(architectures)[:200] or "no architecture in config.json"
         raise ModelError(f"{name} is not a language model ({what}): nothing to generate with")
+    size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    text = config.get("text_config")
+    for part in (config, *([text] if isinstance(text, dict) else [])):
+        _check_size(name, part, size)
     return config
+
+
+def _check_size(name: str, config: Mapping[str, Any], size: int) -> None:
+    """Refuse a configuration of a model that its weights cannot be, before memory is taken for it.
+
+    Raises:
+        ModelError: a number of it is none, or stands for far more than the weights hold.
+    """
+    found: dict[str, int] = {}
+    for key, names in _SIZES.items():
+        value = next((config[own] for own in names if config.get(own) is not None), None)
+        if value is None or isinstance(value, list):  # some differ from layer to layer
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ModelError(
+                f"{name}: config.json has {value!r:.40} for {names[0]}, where a number above 0 is "
+                "needed: the file is damaged, or not this checkpoint's"
+            )
+        found[key] = value
+    width, layers = found.get("width", 0), found.get("layers", 1)
+    least = width * found.get("vocabulary", 0) + layers * (width + found.get("inner", 0))
+    if least > _MOST_IN_A_BYTE * size:
+        raise ModelError(
+            f"{name}: config.json describes at least {least:.0e} weights, and its files have only "
+            f"{size:,} bytes: the configuration is not this checkpoint's"
+        )
+
+
+@contextmanager
+def loading(name: str) -> Iterator[None]:
+    """Say in one line why a checkpoint cannot be loaded.
+
+    Raises:
+        ModelError: whatever was raised.
+    """
+    try:
+        yield
+    except MipoEvalError:
+        raise
+    # Its files are read by half a dozen libraries, which raise anything over what is in them.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise ModelError(f"{name} cannot be loaded: {reason}") from error
 
 
 def chat_template(folder: Path) -> str:

@@ -1,4 +1,7 @@
-"""What numbers are made with: versions, machine and command, kept with every run and training."""
+"""What numbers are made with: versions, machine and command, kept with every run and training.
+
+What is kept is published sooner or later, and a command may hold a password: `masked` takes it out.
+"""
 
 import platform
 import sys
@@ -6,6 +9,7 @@ from collections.abc import Iterable
 from importlib import metadata
 
 from mipo_eval import __version__
+from mipo_eval.keys import masked
 
 _LIBRARIES = ("lm_eval", "torch", "transformers", "vllm", "openai", "sacrebleu", "numpy")
 KIND = "model_type"
@@ -25,7 +29,7 @@ def environment(
         "mipo_eval": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "command": " ".join(sys.argv[1:]) if command is None else command,
+        "command": masked(" ".join(sys.argv[1:]) if command is None else command),
         **{name: found for name in libraries if (found := _version(name))},
     }
 

@@ -2,9 +2,10 @@
 
 import logging
 import os
+from functools import cache
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import platformdirs
 
@@ -65,17 +66,67 @@ def read_yaml(file: Traversable, what: str, form: type[Form], *, part: str = "")
         ConfigError: the file, called `what`, cannot be read or says something else, and in which
             `part`.
     """
-    import yaml
     from pydantic import TypeAdapter, ValidationError
 
     try:
-        return TypeAdapter(form).validate_python(yaml.safe_load(file.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        told = parse_yaml(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{what} cannot be read: {error}") from None
+    try:
+        return TypeAdapter(form).validate_python(told)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(place) for place in first["loc"]) or "the file"
         raise ConfigError(f"{what}: {part}{where}: {first['msg']}") from None
+
+
+def parse_yaml(text: str) -> Any:
+    """Return what a YAML text says.
+
+    A key that comes twice is refused, for only the last would count; so are references from one
+    place to another, by which ten lines can stand for a billion, and depths that nobody writes.
+
+    Raises:
+        ValueError: it is no YAML, or says what is refused.
+    """
+    import yaml
+
+    try:
+        return yaml.load(text, _strict_loader())  # a SafeLoader
+    except (yaml.YAMLError, ValueError, TypeError, OverflowError, RecursionError) as error:
+        # Besides its own errors: dates that are none, numbers of thousands of digits.
+        raise ValueError(" ".join(str(error).split())) from None
+
+
+_DEEPEST = 50
+
+
+@cache
+def _strict_loader() -> type[Any]:
+    import yaml
+
+    class StrictLoader(yaml.SafeLoader):
+        depth = 0
+
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            if self.check_event(yaml.AliasEvent):
+                raise ValueError("it refers to another place (*name): write the values out")
+            self.depth += 1
+            if self.depth > _DEEPEST:
+                raise ValueError("it is nested too deeply")
+            node = super().compose_node(parent, index)
+            self.depth -= 1
+            return node
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            made = super().construct_mapping(node, deep=deep)
+            if len(made) < len(node.value):
+                keys = [str(key.value) for key, _ in node.value]
+                twice = next((key for key in keys if keys.count(key) > 1), keys[-1])
+                raise ValueError(f"it has the key {twice} twice")
+            return made
+
+    return StrictLoader
 
 
 def silence_libraries() -> None:

@@ -31,6 +31,7 @@ CREDIT: Mapping[Verdict, float] = {"a": 1.0, "tie": 0.5, "b": 0.0}
 """What a verdict is worth to the first text when a tie is half a win."""
 
 NOT_JUDGED = "not judged"
+NOT_NEEDED = "not asked: decided early"
 NOT_GENERATED = "not generated"
 EMPTY = "empty response"
 NO_REFERENCE = "item has no reference"

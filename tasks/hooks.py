@@ -87,8 +87,10 @@ def score_response(document: Document, results: list[str]) -> dict[str, Any]:
 def self_bleu_4(responses: list[str]) -> float:
     """Self-BLEU-4 of all responses, 0-1; lower is more diverse (Tables 3 and 4)."""
     from mipo_eval.metrics.self_bleu import self_bleu
+    from mipo_eval.metrics.words import tokenizer_for
 
-    return self_bleu([text for text in responses if text.strip()]).mean
+    texts = [text for text in responses if text.strip()]
+    return self_bleu(texts, tokenize=tokenizer_for(texts)).mean
 
 
 JUDGED_METRICS = (*METRIC_NAMES.values(), "tie_rate", "rating_mean")

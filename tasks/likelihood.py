@@ -11,8 +11,8 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any, Literal, NamedTuple
 
-from mipo_eval.checkpoints import find_checkpoint
-from mipo_eval.errors import ConfigError, DataError, ModelError
+from mipo_eval.checkpoints import find_checkpoint, loading
+from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.keys import item_rng
 from mipo_eval.models.base import Message
 from mipo_eval.models.chat import ChatTemplateError, with_chat_form
@@ -90,12 +90,9 @@ class ScoringModel:
         disable_progress_bar()
         found = find_checkpoint(checkpoint)
         place = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        try:
+        with loading(f"the scoring model {checkpoint}"):
             tokenizer = with_chat_form(AutoTokenizer.from_pretrained(found.tokenizer))
             model = load_weights(found, dtype, place)
-        except (OSError, ValueError, RuntimeError) as error:
-            why = " ".join(str(error).split())[:300]
-            raise ModelError(f"the scoring model {checkpoint} cannot be loaded: {why}") from error
         fit_threads(model, rows=BATCH_TOKENS)
         return cls(checkpoint, model, tokenizer)
 

@@ -53,15 +53,31 @@ _GAP = 60
 
 
 class Number(NamedTuple):
-    """One number of a text."""
+    """One number of a text; what it is worth is worked out when somebody asks."""
 
-    start: int
-    """Where in the text it begins, its sign and currency included."""
-    end: int
-    value: Decimal | None
-    """None for digits that cannot be read, and for a division by zero."""
-    signed: bool
-    """Whether a minus stands before it, be it a sign or a subtraction."""
+    found: re.Match[str]
+
+    @property
+    def start(self) -> int:
+        """Where in the text it begins, its sign and currency included."""
+        return self.found.start()
+
+    @property
+    def end(self) -> int:
+        """Where in the text it ends."""
+        return self.found.end()
+
+    @property
+    def value(self) -> Decimal | None:
+        """What it is worth; None for digits that cannot be read, and for a division by zero."""
+        value = _magnitude(self.found)
+        negative = value is not None and _is_negative(self.found, self.found.string)
+        return -value if negative and value is not None else value
+
+    @property
+    def signed(self) -> bool:
+        """Whether a minus stands before it, be it a sign or a subtraction."""
+        return bool(self.found["minus"])
 
 
 def ascii_digits(text: str) -> str:
@@ -71,11 +87,7 @@ def ascii_digits(text: str) -> str:
 
 def find_numbers(text: str) -> Iterator[Number]:
     """Yield the numbers of a text that `ascii_digits` made plain."""
-    for match in _NUMBER.finditer(text):
-        value = _magnitude(match)
-        if value is not None and _is_negative(match, text):
-            value = -value
-        yield Number(match.start(), match.end(), value, bool(match["minus"]))
+    return map(Number, _NUMBER.finditer(text))
 
 
 def _magnitude(match: re.Match[str]) -> Decimal | None:

@@ -68,6 +68,9 @@ def _shipped() -> Iterator[Suite]:
         yield Suite(name=name, tasks=tasks, **about)
 
 
+_LONGEST = 64
+"""Characters of a task's name, as with imported ones."""
+
 SUITES = {suite.name: suite for suite in _shipped()}
 
 
@@ -86,10 +89,20 @@ def find_suite(name: str) -> Suite:
             if not Path(name).is_file():
                 raise DataError(f"there is no item file at {name}")
             source = str(Path(name).absolute())
-        called = short_name(name)
+        called = _storable(short_name(name), name)
         task = SuiteTask(name=called, source=source, lm_eval_task="mipo_items")
         return Suite(name=called, about=f"items of {name}", tasks=(task,))
     raise ConfigError(f"unknown suite {name!r}; known: {', '.join(SUITES)}, or {FORMS}")
+
+
+def _storable(called: str, name: str) -> str:
+    """Return what a file is called, where a signature and both databases can hold that."""
+    if not called.strip() or len(called) > _LONGEST or not called.isprintable() or "|" in called:
+        raise ConfigError(
+            f"--suite {name!r}: a suite is called by its file's name, which goes into signatures: "
+            f"give it one of 1 to {_LONGEST} characters that can be printed, and no '|'"
+        )
+    return called
 
 
 def suite_items(

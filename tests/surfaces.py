@@ -497,8 +497,9 @@ def agreement_printed(world: World, runs: Sequence[str], judges: Sequence[str]) 
     """The table that `mipo-eval judges agreement` prints."""
     by = [part for judge in judges for part in ("--judge", judge)]
     shown = world.printed("judges", "agreement", *(world.made.runs[run] for run in runs), *by)
-    numbers = [float(number) for number in re.findall(r"-?[\d.]+", _after(shown, "1-2 "))]
-    share, kappa, n = numbers[-3:]
+    row = next(line for line in shown.splitlines() if re.match(r"[\s\d-]* verdicts ", line))
+    told = re.sub(r"\[.*?\]", "", row.partition("verdicts")[2])
+    share, kappa, _, n = [float(number) for number in re.findall(r"-?[\d.]+", told)]
     return {"share": share, "kappa": kappa, "n": n}
 
 

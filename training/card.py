@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from mipo_eval.keys import digest
+from mipo_eval.keys import digest, masked
 from mipo_eval.models.spec import ModelSpec
 from mipo_eval.store.trainings import CurvePoint, Training
 from mipo_eval.training.trainer import Messages, TrainingExample, TrainingExamples
@@ -122,7 +122,7 @@ def model_card(training: Training, curve: Sequence[CurvePoint], *, base: ModelSp
     template = (resources.files(__package__) / "model_card.md.jinja").read_text(encoding="utf-8")
     pages = Environment(trim_blocks=True, keep_trailing_newline=True, autoescape=False)
     pages.filters["cell"] = _cell
-    return pages.from_string(template).render(
+    card = pages.from_string(template).render(
         head=yaml.safe_dump(head, sort_keys=False).strip(),
         training=training,
         base=base,
@@ -136,6 +136,7 @@ def model_card(training: Training, curve: Sequence[CurvePoint], *, base: ModelSp
             "Made with": training.environment,
         },
     )
+    return masked(card)
 
 
 def _figures(report: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from typing import Any
 
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.evaluation.generate import asking_parts, draw
-from mipo_eval.judges.prompt import neutral
+from mipo_eval.judges.prompt import make_prompt
 from mipo_eval.keys import digest
 from mipo_eval.models.lm_eval import (
     Decoding,
@@ -311,8 +311,8 @@ def _revision_prompt(name: str, example: TrainingExample) -> Item:
         fields |= {"context": item.context, "rejected": example.rejected[0]}
     else:
         fields |= {"answer": str(item.meta.get("solution") or item.reference or "")}
-    safe = {key: neutral(text) for key, text in fields.items()}
-    text = path.read_text(encoding="utf-8").strip().format_map(safe)
+    written = path.read_text(encoding="utf-8").strip()
+    text = make_prompt(name, written, required=frozenset(fields)).render(fields)
     return Item(item_id=f"{item.item_id}~{name}", prompt=text, messages=item.messages)
 
 

@@ -17,6 +17,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from mipo_eval.errors import ConfigError
+from mipo_eval.settings import parse_yaml
 
 LearnsFrom = Literal["pairs", "own", "revision", "reference", "prompts"]
 """What is made before the training: preference pairs; the model's own responses; those rewritten;
@@ -334,8 +335,8 @@ def parse_override(text: str) -> tuple[str, Any]:
         return "system", value  # prose, which YAML may read as something else
     try:
         # YAML 1.1 reads 5e-7 as a text, and the field's type then makes it the number.
-        return SHORT_NAMES.get(key.strip(), key.strip()), yaml.safe_load(value)
-    except yaml.YAMLError:
+        return SHORT_NAMES.get(key.strip(), key.strip()), parse_yaml(value)
+    except ValueError:
         raise ConfigError(f"--set {text!r}: the value cannot be read as YAML") from None
 
 
@@ -407,9 +408,9 @@ def _check(recipe: Recipe) -> None:
 
 def _parse(text: str, where: str) -> dict[str, Any]:
     try:
-        raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{where} is no YAML: {' '.join(str(error).split())}") from None
+        raw = parse_yaml(text)
+    except ValueError as error:
+        raise ConfigError(f"{where} is no YAML: {error}") from None
     if not isinstance(raw, dict):
         raise ConfigError(f"{where} holds no key: value pairs")
     return raw

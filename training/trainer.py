@@ -18,7 +18,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from mipo_eval.checkpoints import GENERATION_CONFIG
+from mipo_eval.checkpoints import GENERATION_CONFIG, loading
 from mipo_eval.errors import ConfigError, ModelError
 from mipo_eval.models.chat import with_chat_form
 from mipo_eval.models.weights import draw_neutrally
@@ -201,12 +201,9 @@ def load_policy(job: TrainingJob) -> tuple[Any, Any]:
     disable_progress_bar()
     frozen = job.optimization.lora_rank is not None and job.optimization.precision == "bf16"
     dtype = torch.bfloat16 if frozen and torch.cuda.is_available() else torch.float32
-    try:
+    with loading(job.model):
         model = AutoModelForCausalLM.from_pretrained(job.model, dtype=dtype, use_safetensors=True)
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ModelError(f"{job.model} cannot be loaded for training: {reason}") from error
-    draw_neutrally(model)
+        draw_neutrally(model)
     if not torch.cuda.is_available():  # where it goes only later
         fit_threads(model, rows=_USUAL_TOKENS * job.optimization.micro_batch_size)
     return model, load_tokenizer(job)
@@ -216,7 +213,8 @@ def load_tokenizer(job: TrainingJob) -> Any:
     """Return the base model's tokenizer, with the job's chat template and something to pad with."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(job.model)
+    with loading(job.model):
+        tokenizer = AutoTokenizer.from_pretrained(job.model)
     if job.chat_template:
         tokenizer.chat_template = job.chat_template
     if tokenizer.pad_token_id is None:

@@ -7,9 +7,10 @@ import streamlit as st
 from mipo_eval.dashboards import frame, markup, plots
 from mipo_eval.dashboards.links import TASK, run_name
 from mipo_eval.dashboards.pages.leaderboard import choose_leaderboard
-from mipo_eval.dashboards.tables import comparison, leaderboard
+from mipo_eval.dashboards.tables import comparison, leaderboard, lengths
 from mipo_eval.dashboards.tables.leaderboard import TIES
 from mipo_eval.records import Run
+from mipo_eval.reports.equal_length import can_be_controlled
 from mipo_eval.reports.labels import decimals
 from mipo_eval.reports.leaderboard import LeaderboardQuery, Section
 
@@ -46,11 +47,24 @@ def _forest(board: frame.Board, asked: LeaderboardQuery, found: Section, task: s
     st.subheader("Paired differences")
     names = leaderboard.labels(found.rows)
     usual = comparison.default_baseline(found.rows) or 0
-    baseline = names.index(frame.choose("Difference to", names, "baseline", default=usual))
+    left, right = st.columns([3, 1], vertical_alignment="bottom")
+    with left:
+        baseline = names.index(frame.choose("Difference to", names, "baseline", default=usual))
+    with right:
+        margin = st.number_input(
+            "No difference within \u00b1",
+            min_value=0.0,
+            value=None,
+            key="margin",
+            bind="query-params",
+            placeholder="points",
+            help="Tests whether methods are equivalent, or not worse, within so many points.",
+        )
+        frame.noted("margin", margin)
     about = (*_about(asked, found), baseline)
     made = board.report(comparison.against, found, asked.judge, baseline, about=about)
     own = {key: pair for key, pair in made.items() if key[1] == task}
-    table = comparison.forest_table(found, own, baseline)
+    table = comparison.forest_table(found, own, baseline, margin or None)
     if table.empty:
         st.info(
             "Nothing to pair: no other row was measured alike on the same items, or the number "
@@ -73,10 +87,37 @@ def _forest(board: frame.Board, asked: LeaderboardQuery, found: Section, task: s
             "high": st.column_config.NumberColumn("to", format=number),
             "p": st.column_config.NumberColumn("p, corrected", format="%.2g"),
             "detectable": st.column_config.NumberColumn("detectable", format=f"%.{places}f"),
+            "margin": st.column_config.TextColumn("no difference?", width="medium"),
+            "margin_p": st.column_config.NumberColumn("its p", format="%.2g"),
             "items": st.column_config.LinkColumn("items", display_text="open"),
         },
     )
+    if margin:
+        st.html(
+            markup.line(
+                "no difference?: two one-sided tests, 5 % each, p times the number of methods"
+            )
+        )
     frame.download(table.drop(columns="items"), f"differences-{task}", key="forest-csv")
+    _at_equal_length(board, asked, found, (baseline, task))
+
+
+def _at_equal_length(
+    board: frame.Board, asked: LeaderboardQuery, found: Section, of: tuple[int, str]
+) -> None:
+    """Show the differences as they would be between equally long responses, where asked for."""
+    if not can_be_controlled(found.metric):
+        return
+    wanted = st.toggle("At equal length", key="equal-length", bind="query-params")
+    if not frame.noted("equal-length", wanted):
+        return
+    about = (*_about(asked, found), *of)
+    table = board.report(lengths.difference_table, found, asked.judge, *of, about=about)
+    if table.empty:
+        st.info("No other row has responses to the same items.")
+        return
+    frame.numbers(board, table, f"equal-length-{of[1]}", formats=lengths.FORMATS, left_out=["task"])
+    st.html("".join(map(markup.line, lengths.NOTES)))
 
 
 def _matrix(board: frame.Board, asked: LeaderboardQuery, found: Section, task: str) -> None:

@@ -44,8 +44,9 @@ def _suites(board: frame.Board) -> None:
         st.altair_chart(interval_plot(own, axis=MEASURES[measure]))
     st.caption(
         "Filled: measured here, with 95 % intervals. Hollow: Table 4 of the paper, which names "
-        "neither tokenizer nor smoothing; here they are 13a and exp. Every measure depends on the "
-        "number of texts: between suites compare those of 80 texts."
+        "neither tokenizer nor smoothing; here they are 13a and exp (zh, ja-mecab or char, which "
+        "signatures name, for texts without spaces). Every measure depends on the number of texts: "
+        "between suites compare those of 80 texts."
     )
     numbers(board, shown, "diversity", formats=_DIGITS, left_out=_HIDDEN)
 
@@ -75,6 +76,6 @@ def _before_and_after(board: frame.Board) -> None:
     numbers(board, table, "diversity-change", formats=_DIGITS)
     st.caption(
         "Within prompts: each response against those to other users who asked the same. A model "
-        "that ignores its user has 1 here. Differences are paired by item; intervals resample "
-        "prompts, with every text's value held fixed."
+        "that ignores its user has 1 here. Differences are paired by item; intervals are about "
+        "other prompts and users."
     )

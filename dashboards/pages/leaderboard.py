@@ -8,7 +8,7 @@ import streamlit as st
 
 from mipo_eval.dashboards import frame, markup
 from mipo_eval.dashboards.links import TASK, run_name
-from mipo_eval.dashboards.tables import comparison, leaderboard
+from mipo_eval.dashboards.tables import comparison, leaderboard, lengths
 from mipo_eval.dashboards.tables.leaderboard import Filters, Topic, Wide
 from mipo_eval.keys import digest
 from mipo_eval.metrics.aggregate import direction
@@ -36,6 +36,7 @@ def show() -> None:
         paper = leaderboard.paper_numbers(found, models)
         measured = pd.concat([measured, paper], ignore_index=True) if len(paper) else measured
     _table(found, measured, (shown, order, None if baseline == _NO_BASELINE else baseline))
+    _more(board, asked, found)
     _behind(found, rows)
     frame.share("leaderboard")
 
@@ -146,6 +147,36 @@ def _table(found: Section, table: pd.DataFrame, layout: tuple[list[str], str, st
     if notes := leaderboard.notes(table, wide, baseline):
         st.html("".join(markup.line(note) for note in notes))
     frame.download(table.drop(columns="row"), f"leaderboard-{found.suite}", key="csv")
+
+
+def _more(board: frame.Board, asked: LeaderboardQuery, found: Section) -> None:
+    """Show the same methods at equal length and head to head, where the reader asks for it."""
+    if asked.judge is None:
+        return
+    with st.container(horizontal=True):
+        equal = st.toggle("At equal length", key="equal-length", bind="query-params")
+        strengths = st.toggle("Head to head (Elo)", key="strengths", bind="query-params")
+    if frame.noted("equal-length", equal):
+        st.subheader("At the length of the references")
+        table = board.report(lengths.rate_table, found, about=asked)
+        if table.empty:
+            st.info("Length is controlled in win rates against references: choose that number.")
+        else:
+            plain = ["task"] if len(found.tasks) == 1 else []
+            frame.numbers(board, table, "equal-length", formats=lengths.FORMATS, left_out=plain)
+            st.html("".join(map(markup.line, lengths.NOTES)))
+    if frame.noted("strengths", strengths):
+        st.subheader("Head to head")
+        table, reasons = board.report(comparison.strengths_table, asked)
+        if not table.empty:
+            formats = dict.fromkeys(("elo", "low", "high"), "%.0f")
+            frame.numbers(board, table, "strengths", formats=formats)
+            told = "Bradley-Terry on the Elo scale: 1000 is the average method, a tie is half a win"
+            st.html(markup.line(told))
+        for reason in reasons:
+            st.info(markup.markdown(reason))
+        if table.empty and not reasons:
+            st.info("No judge compared two methods: mipo-eval judge RUN RUN --judge J.")
 
 
 def _heading(found: Section, table: pd.DataFrame) -> str:

@@ -219,7 +219,8 @@ def _replies(board: frame.Board, shown: pairs.PairDetail) -> None:
         return
     with st.expander(f"Raw replies ({len(shown.said)})", icon=":material/chat:"):
         for number, said in enumerate(shown.said[:_REPLIES]):
-            title = f"{said.judge}, {said.about}: {said.result}"
+            call = f" (call {said.call_key[:12]})" if said.call_key else ""
+            title = f"{said.judge}, {said.about}: {said.result}{call}"
             if said.thinking:
                 frame.text(said.thinking, "thinking before it", key=f"thought-{number}")
             frame.text(said.reply or "(not kept)", title, key=f"reply-{number}")

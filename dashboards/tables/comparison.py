@@ -16,8 +16,11 @@ from mipo_eval.evaluation.outcomes import ENDS, has_values
 from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.metrics.aggregate import direction
 from mipo_eval.reports.agreement import agreements
-from mipo_eval.reports.leaderboard import Row, Section, by_seed, luck
+from mipo_eval.reports.leaderboard import LeaderboardQuery, Row, Section, by_seed, luck
+from mipo_eval.reports.margins import margin_text
+from mipo_eval.reports.strengths import suite_strengths
 from mipo_eval.stats.bootstrap import Floats
+from mipo_eval.stats.margin import within
 from mipo_eval.stats.paired import Comparison, compare_all
 from mipo_eval.stats.seeds import over_seeds
 
@@ -157,15 +160,19 @@ def against(
     return made
 
 
-def forest_table(found: Section, comparisons: Comparisons, baseline: int) -> pd.DataFrame:
+def forest_table(
+    found: Section, comparisons: Comparisons, baseline: int, margin: float | None = None
+) -> pd.DataFrame:
     """Return one row per comparison with the baseline: difference, interval, tests, items.
 
     Columns: row, task, difference, low, high, p, verdict (`TOLD` or `NOT_TOLD`), detectable, n,
-    wins, ties, losses, items (address of the pairs behind it).
+    wins, ties, losses, items (address of the pairs behind it); with a margin also margin (what is
+    shown of it) and margin_p.
     """
     names = labels(found.rows)
     lines = []
-    for (row, task), pair in comparisons.items():
+    told = [] if margin is None else within([p.evidence for p in comparisons.values()], margin)
+    for place, ((row, task), pair) in enumerate(comparisons.items()):
         low, high = pair.ci95 or (None, None)
         first, second = (run_name(found.rows[n].cells[task].runs[0]) for n in (row, baseline))
         lines.append(
@@ -185,8 +192,27 @@ def forest_table(found: Section, comparisons: Comparisons, baseline: int) -> pd.
                 "items": address("pairs", a=first, b=second, **{TASK: task}),
             }
         )
-    columns = ["row", "task", "difference", "low", "high", "p", "verdict", "detectable", "n"]
-    return pd.DataFrame(lines, columns=[*columns, "wins", "ties", "losses", "items"])
+        if told and (shown := told[place]):
+            names_of = ("it is", "the baseline is")
+            lines[-1] |= {"margin": margin_text(shown, names_of, found.metric), "margin_p": shown.p}
+    columns = ["row", "task", "difference", "low", "high", "p", "verdict", "detectable"]
+    columns += ["margin", "margin_p"] if told else []
+    return pd.DataFrame(lines, columns=[*columns, "n", "wins", "ties", "losses", "items"])
+
+
+def strengths_table(now: Snapshot, asked: LeaderboardQuery) -> tuple[pd.DataFrame, list[str]]:
+    """Return Bradley-Terry strengths of a suite's methods, and why a judge's have none.
+
+    Columns: judge, method, elo, low, high, games.
+    """
+    found = suite_strengths(now, asked)
+    lines = [
+        (label(one.judge), label(of.name), of.elo, *of.elo_ci95, of.games)
+        for one in found
+        for of in one.strengths
+    ]
+    table = pd.DataFrame(lines, columns=["judge", "method", "elo", "low", "high", "games"])
+    return table, [f"{one.judge}: {one.reason}" for one in found if one.reason]
 
 
 class Wins(NamedTuple):
@@ -243,7 +269,7 @@ def agreement_table(now: Snapshot, suite: str) -> pd.DataFrame:
     """
     runs = list({run.run_id: run for run, _ in now.scores if run.suite == suite}.values())
     try:
-        found = agreements(now.store, runs, now.judges)
+        found = agreements(now.store, runs, now.judges).pairs
     except MipoEvalError:  # fewer than two judges, or nothing that two of them judged
         found = []
     lines = [

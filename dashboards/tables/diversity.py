@@ -1,7 +1,7 @@
 """Diversity: Self-BLEU of suites and within prompts (Tables 3 and 4), before and after training."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 
 import pandas as pd
 
@@ -13,9 +13,8 @@ from mipo_eval.dashboards.tables.scores import (
     with_published,
 )
 from mipo_eval.errors import DataError
-from mipo_eval.evaluation.score import Snapshot, why_no_text
-from mipo_eval.metrics.aggregate import mean_score
-from mipo_eval.metrics.self_bleu import NO_OTHER, self_bleu, self_bleu_score
+from mipo_eval.evaluation.score import Snapshot, clusters, in_words, tokenizer_of
+from mipo_eval.metrics.self_bleu import self_bleu_change, self_bleu_score
 from mipo_eval.records import Run
 from mipo_eval.reports.names import row_name, run_labels, trained_rules
 from mipo_eval.store.engine import Store
@@ -52,38 +51,11 @@ def first_untrained(store: Store) -> int:
     return methods.index(wanted) if wanted in methods else 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TextBleu:
-    """Self-BLEU-4 of one run's responses to one task, text by text."""
-
-    task: str
-    rows: tuple[Scorable, ...]
-    overall: tuple[float | None, ...]
-    """Against all other responses of the task."""
-    within: tuple[float | None, ...] | None
-    """Against the other responses to the same prompt; None where no prompt came twice."""
-
-
-def text_bleu(store: Store, run: Run) -> list[TextBleu]:
-    """Return Self-BLEU-4 (13a, exp) of every response of a run, by task.
-
-    A task with fewer than two responses is left out: there is nothing to compare.
-    """
-    by_task: dict[str, list[Scorable]] = {}
+def _by_task(store: Store, run: Run) -> dict[str, list[Scorable]]:
+    """Return what a run answered, by task."""
+    found: dict[str, list[Scorable]] = {}
     for row in scorable(store, run.list_key, run.generation_key):
-        by_task.setdefault(row.task, []).append(row)
-    found = []
-    for task, rows in by_task.items():
-        texts = [row.text or None for row in rows]
-        try:
-            overall = self_bleu(texts).per_text
-        except DataError:
-            continue
-        try:
-            within = self_bleu(texts, groups=[row.group for row in rows]).per_text
-        except DataError:
-            within = None
-        found.append(TextBleu(task=task, rows=tuple(rows), overall=overall, within=within))
+        found.setdefault(row.task, []).append(row)
     return found
 
 
@@ -96,15 +68,18 @@ def within_table(store: Store, runs: Sequence[Run]) -> pd.DataFrame:
     labels = run_labels(runs)
     lines = []
     for run in runs:
-        for one in text_bleu(store, run):
-            if one.within is not None:
+        for task, rows in _by_task(store, run).items():
+            tokenize = tokenizer_of(store, rows)
+            texts, reasons = in_words(rows, tokenize)
+            with suppress(DataError):  # no prompt was answered twice
                 score = self_bleu_score(
-                    [row.text or None for row in one.rows],
-                    groups=[row.group for row in one.rows],
+                    texts,
+                    groups=clusters(rows),
                     within_groups=True,
-                    reasons=[why_no_text(row) for row in one.rows],
+                    reasons=reasons,
+                    tokenize=tokenize,
                 )
-                about = {"row": labels[run.run_id], "task": one.task, "run_id": run.run_id}
+                about = {"row": labels[run.run_id], "task": task, "run_id": run.run_id}
                 lines.append(about | measured(score))
     columns = ("row", "task", "value", "low", "high", "n", "unscored", "source", "run_id")
     return number_frame(lines, columns)
@@ -113,38 +88,27 @@ def within_table(store: Store, runs: Sequence[Run]) -> pd.DataFrame:
 def change_table(store: Store, before: Run, after: Run) -> pd.DataFrame:
     """Return how Self-BLEU-4 changed over the items that both runs answered.
 
-    Columns: task, compared with, before, after, difference (after minus before, paired by item;
-    below 0 is more diverse), low and high (its 95 % interval, resampled by prompt), n (items).
+    Columns: task, compared with, before, after, difference (after minus before; below 0 is more
+    diverse), low and high (its 95 % interval, for other prompts and users), n (items).
     """
-    earlier = {one.task: one for one in text_bleu(store, before)}
+    earlier = _by_task(store, before)
     lines = []
-    for one in text_bleu(store, after):
-        for title, kind in (("all texts", "overall"), ("texts of the same prompt", "within")):
-            pairs = _paired(earlier[one.task], one, kind) if one.task in earlier else []
-            if not pairs:
-                continue
-            score = mean_score(
-                "self_bleu_4_difference",
-                [later - first for _, first, later in pairs],
-                groups=[prompt for prompt, _, _ in pairs],
-                reasons=[NO_OTHER] * len(pairs),
-            )
-            _, *sides = zip(*pairs, strict=True)
-            means = [sum(values) / len(pairs) for values in sides]
-            ends = score.ci95 or (None, None)
-            lines.append((one.task, title, *means, score.value, *ends, score.n))
+    for task, rows in _by_task(store, after).items():
+        known = {row.item_key: row for row in earlier.get(task, ())}
+        pairs = [(known[row.item_key], row) for row in rows if row.item_key in known]
+        both = [row for pair in pairs for row in pair]
+        tokenize = tokenizer_of(store, both)
+        texts, _ = in_words(both, tokenize)
+        for title, within in (("all texts", False), ("texts of the same prompt", True)):
+            with suppress(DataError):  # there is nothing to compare
+                found = self_bleu_change(
+                    texts[::2],
+                    texts[1::2],
+                    groups=clusters(both[::2]),
+                    within_groups=within,
+                    tokenize=tokenize,
+                )
+                means = found.before, found.after, found.after - found.before
+                lines.append((task, title, *means, *(found.ci95 or (None, None)), found.n))
     columns = ["task", "compared with", "before", "after", "difference", "low", "high", "n"]
     return pd.DataFrame(lines, columns=columns)
-
-
-def _paired(before: TextBleu, after: TextBleu, kind: str) -> list[tuple[str, float, float]]:
-    """Return (prompt, value before, value after) of the items with both."""
-    values, others = getattr(before, kind), getattr(after, kind)
-    if values is None or others is None:
-        return []
-    known = {row.item_key: value for row, value in zip(before.rows, values, strict=True)}
-    return [
-        (row.group, earlier, value)
-        for row, value in zip(after.rows, others, strict=True)
-        if value is not None and (earlier := known.get(row.item_key)) is not None
-    ]

@@ -4,14 +4,17 @@ The root command is the main job when no subcommand is named. Modules here impor
 inside their functions, so that `--help` is instant.
 """
 
+import io
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import click
 
 from mipo_eval import __version__
-from mipo_eval.cli import options, train
+from mipo_eval.cli import again, options, train
 from mipo_eval.cli.board import board
 from mipo_eval.cli.compare import compare
 from mipo_eval.cli.data import data
@@ -25,11 +28,14 @@ from mipo_eval.cli.runs import list_runs, reproduce, show
 from mipo_eval.cli.store import store as store_commands
 from mipo_eval.cli.validate import validate
 from mipo_eval.errors import MipoEvalError
+from mipo_eval.keys import masked
 from mipo_eval.settings import silence_libraries
 
 __all__ = ["app", "main"]
 
 INTERRUPTED = 130
+_LONGEST = 2_000
+"""Characters of a message: a name in it may be as long as somebody likes."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,21 +48,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     silence_libraries()
     try:
         result = app.main(list(argv) if argv is not None else None, standalone_mode=False)
+        sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except click.ClickException as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        with suppress(OSError):
+            print(masked(shown.getvalue())[:_LONGEST].rstrip(), file=sys.stderr)  # noqa: T201
         return error.exit_code
     except MipoEvalError as error:
-        print(f"mipo-eval: {_one_line(str(error))}", file=sys.stderr)  # noqa: T201
+        _say(str(error))
+        return 2
+    except OSError as error:  # a name that no file can have, a full disk, a closed output
+        if error.errno is None:
+            raise
+        if not isinstance(error, BrokenPipeError):  # who reads no further wants to hear nothing
+            _say(f"{f'{error.filename}: ' if error.filename else ''}{error.strerror}")
+        with suppress(OSError, ValueError):  # what cannot be written is not tried again at the end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 2
     except (KeyboardInterrupt, click.Abort):
-        stopped = "mipo-eval: stopped; what was finished is stored, the same command continues"
-        print(stopped, file=sys.stderr)  # noqa: T201
+        _say("stopped; what was finished is stored, the same command continues")
         return INTERRUPTED
 
 
-def _one_line(message: str) -> str:
-    return " ".join(message.split())
+def _say(message: str) -> None:
+    """Print one line for the user, if there is anybody left to read it."""
+    with suppress(OSError):
+        print(f"mipo-eval: {' '.join(masked(message).split())[:_LONGEST]}", file=sys.stderr)  # noqa: T201
 
 
 @click.group(
@@ -133,3 +152,5 @@ for command in (
     judge_commands,
 ):
     app.add_command(command)
+for command in (again.noise, again.drift):
+    judge_commands.add_command(command)

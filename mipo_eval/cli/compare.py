@@ -41,6 +41,13 @@ METRICS = (
     metavar="M",
     help="What to compare. Default: win_rate where a judge has rated, accuracy elsewhere.",
 )
+@options.margin_option
+@click.option(
+    "--growing",
+    is_flag=True,
+    help="You will look again when the runs have more items: intervals and p that hold over all "
+    "looks together (p corrected by Holm).",
+)
 @options.stored_judge_option()
 @options.ties_option
 @click.option(
@@ -67,7 +74,7 @@ def compare(store: "Store", output: "Output", runs: tuple[str, ...], **wanted: A
     found = compare_runs(store, runs, ComparisonQuery(**wanted))
     output.document({"tasks": [comparison_json(task) for task in found]})
     for task in found:
-        output.show(*_shown(task, wanted["correction"]))
+        output.show(*_shown(task, "holm" if wanted["growing"] else wanted["correction"]))
 
 
 def _shown(task: "TaskComparison", correction: str) -> "list[RenderableType]":
@@ -94,7 +101,8 @@ def _shown(task: "TaskComparison", correction: str) -> "list[RenderableType]":
         pairs.add(f"{place[pair.first]}-{place[pair.second]}", *_pair(pair))
     title = inert(f"{task.task}: {task.metric}{by}", "bold")
     failing = failing_lines({"": task.judge_failings}, {"": task.judge or ""})
-    return [title, values, pairs, *_lengths(task, place), *failing, *_notes(task, place)]
+    margins = _margins(task, place)
+    return [title, values, pairs, *margins, *_lengths(task, place), *failing, *_notes(task, place)]
 
 
 def _pair(pair: "Comparison") -> "list[str | Text]":
@@ -110,33 +118,42 @@ def _pair(pair: "Comparison") -> "list[str | Text]":
     ]
 
 
+def _margins(task: "TaskComparison", place: "Mapping[str, str]") -> "list[Text]":
+    """Return a line for each pair and the margin, where one was given."""
+    from mipo_eval.cli.render import inert, p_text
+    from mipo_eval.reports.margins import margin_text
+
+    lines = []
+    for pair, found in zip(task.comparisons, task.margins, strict=False):
+        runs = place[pair.first], place[pair.second]
+        told = "within the margin: cannot be told"
+        if found:
+            named = (f"run {runs[0]} is", f"run {runs[1]} is")
+            told = f"{margin_text(found, named, task.metric)} (p {p_text(found.p)})"
+        lines.append(inert(f" {'-'.join(runs)}: {told}"))
+    return lines
+
+
 def _lengths(task: "TaskComparison", place: "Mapping[str, str]") -> "list[RenderableType]":
     """Return the table of differences at equal length, where it was asked for."""
-    from mipo_eval.cli.render import Grid, estimate, inert
+    from mipo_eval.cli.render import estimate, length_grid
 
     if not task.at_equal_length:
         return []
-    columns = ("pair", "at equal length [95 %]", "raw", "longer", "by", "pays", "n")
-    table = Grid(numbers=columns, edge=True)
-    for pair, equal in zip(task.comparisons, task.at_equal_length, strict=True):
-        found = equal.found
-        doubtful = " !" if found.extrapolated else "  "
-        table.add(
-            f"{place[pair.first]}-{place[pair.second]}",
-            estimate(equal.difference, equal.ci95, "+.1f").append(doubtful),
-            f"{2 * found.raw_rate - 100:+.1f}",
-            f"{found.share_longer:.0f} %",
-            f"{found.mean_difference:+.0f} {equal.unit}",
-            f"{found.length_effect:+.2f}",
-            str(found.n),
-        )
-    told = [
-        "longer: how often the first run's response is, and by how much on average",
-        "pays: log-odds that one standard deviation more of length earns",
-    ]
-    if any(equal.found.extrapolated for equal in task.at_equal_length):
-        told.append("! nearly always longer, or shorter: equal length was hardly seen")
-    return [table, *(inert(line, "dim") for line in told)]
+    return length_grid(
+        "pair",
+        [
+            (
+                f"{place[pair.first]}-{place[pair.second]}",
+                estimate(equal.difference, equal.ci95, "+.1f"),
+                f"{2 * equal.found.raw_rate - 100:+.1f}",
+                equal.unit,
+                equal.found,
+            )
+            for pair, equal in zip(task.comparisons, task.at_equal_length, strict=True)
+        ],
+        "the first run's response",
+    )
 
 
 def _notes(task: "TaskComparison", place: "Mapping[str, str]") -> "list[Text]":
@@ -162,11 +179,23 @@ def _notes(task: "TaskComparison", place: "Mapping[str, str]") -> "list[Text]":
                 f"run {place[side.label]} has no stored {task.metric}: it was not finished, "
                 "or not scored by this judge"
             )
+    signs = [p_text(pair.p_sign) for pair in task.comparisons if pair.p_sign is not None]
     legend = [
         "* told apart at 5 %  can show: in 80 of 100 repetitions  w/t/l: won/tied/lost",
         "effect: in standard deviations of the difference  p: permutation, clustered",
-        "exact sign test, uncorrected: " + ", ".join(p_text(c.p_sign) for c in task.comparisons),
+        "exact sign test, uncorrected: " + ", ".join(signs),
     ]
+    if task.growing:
+        legend = [
+            "* told apart at 5 %  w/t/l: won/tied/lost  effect: in standard deviations",
+            "intervals (confidence sequences) and p hold over all looks, also at more items",
+            *([task.crossing] if task.crossing else []),
+        ]
+    if any(task.margins):
+        legend.append(
+            "margin: two one-sided tests, 5 % each"
+            + (f", p times {len(task.comparisons)}" if len(task.comparisons) > 1 else "")
+        )
     if any(pair.p is None for pair in task.comparisons):
         legend.append("no interval or p: fewer than two prompts or users in common")
     return [inert(line, "yellow") for line in warnings] + [inert(line, "dim") for line in legend]

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from mipo_eval.records import Run, Score
     from mipo_eval.store.engine import Store
 
+_MOST = 10**9
+"""Of a setting; none comes near it."""
+
 _DECODING: Mapping[str, type] = {
     "max_tokens": int,
     "temperature": float,
@@ -64,6 +67,8 @@ def evaluate_asked(asked: EvaluationOptions, store: "Store", output: "Output") -
     result = evaluate(store, evaluation, output)
     for line in tell_of_model(store, evaluation, result, output):
         output.warn(line)
+    for line in word_lines(result.scores):
+        output.warn(line)
     return result
 
 
@@ -78,6 +83,23 @@ def tell_of_model(
     for line in expenses([(result.run.model, backend)]):
         output.note(line)
     return unanswered
+
+
+def word_lines(scores: "Iterable[Score]") -> list[str]:
+    """Return a line for each task whose texts are no words with spaces between them."""
+    found = {score.task: tok for score in scores if (tok := score.signature.parts.get("tok"))}
+    lines = {
+        "zh": "takes every Chinese character for a word",
+        "ja-mecab": "finds Japanese words",
+        "char": "takes every character for a word (for Japanese words: "
+        "pip install 'sacrebleu[ja]')",
+    }
+    return [
+        f"{task}: written without spaces, so sacreBLEU's {tok} {lines[tok]} where it is about "
+        "diversity; do not compare that with numbers by 13a"
+        for task, tok in found.items()
+        if tok in lines
+    ]
 
 
 def cut_lines(store: "Store", result: "Result", max_tokens: int) -> list[str]:
@@ -184,11 +206,11 @@ def complaints(counted: "Iterable[tuple[Judge, int, int]]") -> list[str]:
 def failed_of(score: "Score") -> tuple[int, int]:
     """Return for how many items of a score a call to its judge failed, and of how many."""
     from mipo_eval.models.base import CALL_FAILED
+    from mipo_eval.verdict import NOT_NEEDED
 
-    reasons = score.unscored_reasons.items()
-    return sum(n for why, n in reasons if why.startswith(CALL_FAILED)), (
-        score.n or 0
-    ) + score.unscored
+    reasons = score.unscored_reasons
+    failed = sum(n for why, n in reasons.items() if why.startswith(CALL_FAILED))
+    return failed, (score.n or 0) + score.unscored - reasons.get(NOT_NEEDED, 0)
 
 
 def _failed(result: "Result") -> "Iterator[tuple[Judge, int, int]]":
@@ -377,4 +399,7 @@ def _parse_settings(
             found[key] = known[key](value)
         except ValueError:
             raise ConfigError(f"{flag} {part!r}: {value!r} is not a number") from None
+        number = found[key]
+        if not isinstance(number, str) and not abs(number) <= _MOST:
+            raise ConfigError(f"{flag} {key}: write a number up to {_MOST:,}")
     return found

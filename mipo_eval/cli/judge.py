@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from string import ascii_uppercase
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mipo_eval.compare.examples import Contrast, Gap, Opinion
     from mipo_eval.compare.head_to_head import Contest, Match
     from mipo_eval.judges.judge import Judge, Protocol
+    from mipo_eval.judges.panel import Panel
     from mipo_eval.models.base import Purse
     from mipo_eval.records import Item, Run, Score
     from mipo_eval.stats.paired import Comparison
@@ -45,8 +46,16 @@ _LETTERS = 240
 )
 @click.option(
     "--panel",
-    type=click.Choice(["mean", "majority"]),
-    help="Also what all judges say together.",
+    type=click.Choice(["mean", "majority", "sample"]),
+    help="Also what all judges say together of each item; sample: what judges like these say on "
+    "average, with intervals for other judges too.",
+)
+@options.margin_option
+@click.option(
+    "--until-decided",
+    is_flag=True,
+    help="Judge items in a seeded order and stop as soon as one is better, or (with --margin) they "
+    "are equivalent; the intervals hold whenever one stops.",
 )
 @options.prompting_option
 @options.system_option
@@ -58,12 +67,14 @@ _LETTERS = 240
 @options.batch_option
 @options.store_option
 @options.json_option
-def judge(
+def judge(  # noqa: PLR0913 - one parameter per flag
     entrants: tuple[str, ...],
     protocol: "Protocol | None",
-    panel: Literal["mean", "majority"] | None,
+    panel: "Panel | None",
     store: str,
     *,
+    margin: float | None,
+    until_decided: bool,
     as_json: bool,
     **given: Any,
 ) -> None:
@@ -86,9 +97,15 @@ def judge(
 
     output = Output(as_json=as_json)
     asked = EvaluationOptions(**given)
+    if until_decided and asked.batch:
+        raise ConfigError(
+            "--until-decided looks after each few items, and a batch may take hours: leave "
+            "--until-decided or --batch out"
+        )
     with Store.open(store) as opened:
         contest = _contest(opened, asked, entrants, protocol, output)
-        contest = replace(contest, panel=panel, seed=asked.seed)
+        contest = replace(contest, panel=panel, seed=asked.seed, margin=margin)
+        contest = replace(contest, until_decided=until_decided)
         matches = fight(opened, contest, output)
         failing = failing_judges(opened)
         pairs: dict[tuple[str, str], list[Match]] = {}
@@ -264,8 +281,10 @@ def _pair(
         mark = f" {MARK}" if match.judge_key in failing else ""
         how = "by its ratings" if match.protocol == "rubric" else match.protocol
         headers.append(f"{match.judge}{mark}\n{how}")
-    table = Grid("[95 % interval]", numbers=headers, wrap=True)
-    for label, cell in _rows(first, second):
+    early = matches[0].stopped is not None
+    kind = "[95 % confidence sequence]" if early else "[95 % interval]"
+    table = Grid(kind, numbers=headers, wrap=True)
+    for label, cell in _rows(first, second, early=early):
         cells = [cell(match) for match in matches]
         if any(cells):
             table.add(label, *cells)
@@ -274,8 +293,11 @@ def _pair(
     return [Text(""), inert(title, "bold"), table, *remarks]
 
 
-def _rows(first: str, second: str) -> "list[tuple[str, Callable[[Match], str | Text]]]":
-    from mipo_eval.cli.render import counted, estimate, mark_of, number, p_of
+def _rows(
+    first: str, second: str, *, early: bool
+) -> "list[tuple[str, Callable[[Match], str | Text]]]":
+    from mipo_eval.cli.render import counted, estimate, mark_of, number, p_of, p_text
+    from mipo_eval.reports.margins import margin_text
 
     def rate(score: "Score") -> "Text":
         return estimate(score.value, score.ci95)
@@ -289,19 +311,47 @@ def _rows(first: str, second: str) -> "list[tuple[str, Callable[[Match], str | T
         shown, mark = estimate(found.difference, found.ci95, "+.1f"), mark_of(found)
         return shown.append(f" {mark}") if mark else shown
 
+    def margin(match: "Match") -> str:
+        if (found := match.margin) is None:
+            return ""
+        return f"{margin_text(found, (first, second), 'net_win_rate')} (p {p_text(found.p)})"
+
+    how = "whenever stopped" if early else "permutation"
     return [
+        ("decided", _decided),
         (f"{first} is better (%)", lambda m: rate(m.balance.win)),
         ("tie (%)", lambda m: rate(m.balance.tie)),
         (f"{second} is better (%)", lambda m: rate(m.balance.loss)),
         (f"{first}, a tie is half (%)", lambda m: rate(m.balance.half)),
         ("net, in points", lambda m: net(m.balance.net)),
-        ("  could have shown", lambda m: number(m.balance.net and m.balance.net.detectable)),
-        ("  p (permutation)", lambda m: p_of(m.balance.net) if m.balance.net else ""),
+        ("  could have shown", _detectable),
+        (f"  p ({how})", lambda m: p_of(m.balance.net) if m.balance.net else ""),
+        ("  no difference?", margin),
         ("rating, in points of 5", lambda m: difference(m.balance.rating, "+.2f")),
         ("position flips (%)", lambda m: number(m.balance.flip_rate)),
         ("same response, a tie", lambda m: str(m.balance.identical or "")),
         ("items judged (unscored)", lambda m: counted(m.balance.win.n, m.balance.win.unscored)),
     ]
+
+
+def _decided(match: "Match") -> str:
+    """Return what the answer is, and after how much of the suite; empty where all was asked."""
+    if (found := match.stopped) is None:
+        return ""
+    told: dict[str, str] = {
+        "first": f"{match.first.label} is better",
+        "second": f"{match.second.label} is better",
+    }
+    if match.margin:
+        told["equivalent"] = f"equivalent within \u00b1{match.margin.margin:g}"
+    answer = told[found.decided] if found.decided else "not decided"
+    return f"{answer} after {found.groups} of {found.n_groups} groups"
+
+
+def _detectable(match: "Match") -> str:
+    from mipo_eval.cli.render import number
+
+    return number(match.balance.net.detectable if match.balance.net else None)
 
 
 def _remarks(matches: "Sequence[Match]") -> "list[Text]":
@@ -312,15 +362,35 @@ def _remarks(matches: "Sequence[Match]") -> "list[Text]":
         for match in matches
         if (reasons := match.balance.win.unscored_reasons)
     ]
+    if matches[0].stopped:
+        lines += [inert(line, "dim") for line in _about_stopping(matches[0])]
     nets = [match.balance.net for match in matches if match.balance.net]
     legend = []
     if any(mark_of(net) == "*" for net in nets):
         legend.append("* told apart at 5 %")
+    if any(match.judge == "panel (sample)" for match in matches):
+        legend.append(
+            "panel (sample): mean over judges; the interval is for other judges like them"
+        )
     if any(net.p_adjusted is not None for net in nets):
         legend.append("p: corrected for the number of opponents (Holm)")
     if legend:
         lines.append(inert("  ".join(legend), "dim"))
     return [*lines, *(inert(match.signature, "dim") for match in matches)]
+
+
+def _about_stopping(match: "Match") -> list[str]:
+    """Return what intervals are where judging could stop early."""
+    from mipo_eval.stats.bootstrap import Crossed
+    from mipo_eval.stats.sequence import crossing_note
+
+    lines = [
+        "intervals and p hold over all looks together, whenever one stops (confidence",
+        "sequence by betting); they are wider than those of a fixed number of items",
+    ]
+    groups = [Crossed(entry.item.group, entry.item.user_id) for entry in match.entries]
+    note = crossing_note(groups)
+    return [*lines, note] if note else lines
 
 
 def _gaps(found: "Sequence[Gap]") -> "list[RenderableType]":

@@ -9,12 +9,13 @@ from mipo_eval.cli.options import reading
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.text import Text
 
     from mipo_eval.cli.render import Output
     from mipo_eval.judges.correction import Corrected
-    from mipo_eval.metrics.agreement import Agreement
+    from mipo_eval.metrics.agreement import Agreement, Reliability
     from mipo_eval.records import Run, Score
-    from mipo_eval.reports.agreement import FamilyTest, JudgesAgreement
+    from mipo_eval.reports.agreement import Agreements, FamilyTest
     from mipo_eval.reports.correction import Correction
     from mipo_eval.store.engine import Store
 
@@ -65,7 +66,8 @@ def agreement(
 
     RUN is the beginning of a run's id; without one, all runs of the store. Ratings are compared
     one by one, verdicts as win, tie or loss against the references; people who labelled are
-    judges too. order: whether they put the runs in the same order (Kendall's tau).
+    judges too. order: whether they put the runs in the same order (Kendall's tau). Below two by
+    two, all of them together, whoever judged what (Krippendorff's alpha).
     """
     from mipo_eval.reports.agreement import agreements, judges_named
 
@@ -78,9 +80,10 @@ def agreement(
             "verdicts": one.verdicts._asdict(),
             "order": one.order,
         }
-        for one in found
+        for one in found.pairs
     ]
-    output.document({"agreement": rows})
+    together = {"ratings": found.ratings._asdict(), "verdicts": found.verdicts._asdict()}
+    output.document({"agreement": rows, "together": together})
     output.show(*_agreement_tables(found))
 
 
@@ -90,26 +93,49 @@ def _runs(store: "Store", names: tuple[str, ...]) -> "list[Run]":
     return [find_run(store, name) for name in names] if names else list_runs(store)
 
 
-def _agreement_tables(found: "list[JudgesAgreement]") -> "list[RenderableType]":
+def _agreement_tables(found: "Agreements") -> "list[RenderableType]":
     from mipo_eval.cli.render import Grid, inert, number
 
-    labels = list(dict.fromkeys(j.label for one in found for j in (one.first, one.second)))
+    labels = list(dict.fromkeys(j.label for one in found.pairs for j in (one.first, one.second)))
     place = {label: str(place) for place, label in enumerate(labels, 1)}
-    columns = ("judges", "same rating", "kappa", "n", "same verdict", "kappa", "n", "order")
-    table = Grid(numbers=columns)
+    ordered = ["order"] if any(one.order is not None for one in found.pairs) else []
+    columns = ("judges", "of", "same (%)", "kappa", "weighted", "n", *ordered)
+    table = Grid(numbers=columns, wrap=True)
+    for one in found.pairs:
+        pair = f"{place[one.first.label]}-{place[one.second.label]}"
+        order = [number(one.order, "+.2f") for _ in ordered]
+        for of, own in (("ratings", one.ratings), ("verdicts", one.verdicts)):
+            if own.n:
+                table.add(pair, of, *_agreed(own), str(own.n), *order)
+                pair, order = "", [""] * len(ordered)
+    told = [
+        "kappa: Cohen's, agreement beyond chance; weighted: quadratically, near misses count less",
+        *(_together(of, own) for of, own in found._asdict().items() if of != "pairs" and own.n),
+    ]
+    lines = (inert(line, "dim") for line in told)
+    return [*(inert(f"{place[label]} {label}") for label in labels), table, *lines]
 
-    def cells(found: "Agreement") -> tuple[str, str, str]:
-        if not found.n:
-            return "", "", ""
-        return f"{found.share:.1f} %", number(found.kappa, ".2f"), str(found.n)
 
-    for one in found:
-        if one.ratings.n or one.verdicts.n:
-            pair = f"{place[one.first.label]}-{place[one.second.label]}"
-            order = number(one.order, "+.2f")
-            table.add(pair, *cells(one.ratings), *cells(one.verdicts), order)
-    told = inert("kappa: Cohen's, agreement beyond chance; n: judged by both", "dim")
-    return [*(inert(f"{place[label]} {label}") for label in labels), table, told]
+def _agreed(found: "Agreement") -> "list[str | Text]":
+    from mipo_eval.cli.render import estimate, number
+
+    return [
+        number(found.share),
+        estimate(found.kappa, found.kappa_ci95, ".2f"),
+        estimate(found.weighted_kappa, found.weighted_kappa_ci95, ".2f"),
+    ]
+
+
+def _together(of: str, found: "Reliability") -> str:
+    """Return how far any number of judges agree, in words."""
+    from mipo_eval.cli.render import interval, number
+
+    alpha = number(found.alpha, ".2f", absent="none")
+    return (
+        f"all together, {of}: Krippendorff's alpha (ordinal) {alpha} "
+        f"{interval(found.alpha_ci95, '.2f')}".rstrip()
+        + f", n {found.n}"
+    )
 
 
 @judges.command()

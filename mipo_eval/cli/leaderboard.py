@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from mipo_eval.cli.render import Grid, Output
-    from mipo_eval.reports.comparison import SuiteStrengths
     from mipo_eval.reports.figures import Figure
     from mipo_eval.reports.leaderboard import Cell, LeaderboardQuery, Row, Section
     from mipo_eval.reports.paper import PaperEntry, Published
+    from mipo_eval.reports.strengths import SuiteStrengths
+    from mipo_eval.stats.length import LengthControlled
     from mipo_eval.store.engine import Store
 
     PublishedRows = Sequence[tuple[str, str, Mapping[str, Published]]]
@@ -36,6 +37,11 @@ _PUBLISHED = "\u2020"
     "context_lift, response_tokens, ...",
 )
 @click.option("--paper", is_flag=True, help=f"Add the published rows, marked {_PUBLISHED}.")
+@click.option(
+    "--control-length",
+    is_flag=True,
+    help="Add what win rates would be if responses were as long as the references.",
+)
 @click.option(
     "--strengths",
     is_flag=True,
@@ -68,6 +74,7 @@ def leaderboard(  # noqa: PLR0913 - one parameter per flag
     output: "Output",
     *,
     paper: bool,
+    control_length: bool,
     strengths: bool,
     table: int | None,
     figure: int | None,
@@ -90,14 +97,20 @@ def leaderboard(  # noqa: PLR0913 - one parameter per flag
     elif strengths:
         _show_strengths(output, store, asked)
     else:
-        _show_sections(output, store, asked, paper=paper)
+        _show_sections(output, store, asked, paper=paper, control_length=control_length)
 
 
 def _show_sections(
-    output: "Output", store: "Store", asked: "LeaderboardQuery", *, paper: bool
+    output: "Output",
+    store: "Store",
+    asked: "LeaderboardQuery",
+    *,
+    paper: bool,
+    control_length: bool,
 ) -> None:
     from mipo_eval.errors import ConfigError
     from mipo_eval.evaluation.score import Snapshot
+    from mipo_eval.reports.equal_length import against_references, controlled_json
     from mipo_eval.reports.leaderboard import leaderboard as build
     from mipo_eval.reports.leaderboard import section_json
     from mipo_eval.reports.paper import published_rows
@@ -107,6 +120,12 @@ def _show_sections(
     sections = build(now, asked)
     if asked.metric and not sections and now.scores:
         raise ConfigError(f"no {asked.metric} in {store.name}: it has {', '.join(now.metrics)}")
+    lengths = [against_references(now, one) if control_length else {} for one in sections]
+    if control_length and not any(lengths):
+        raise ConfigError(
+            "length is controlled in win rates against references, and there are none here: "
+            "leave --control-length out"
+        )
     failing = failing_by_short_key(store)
     known = [published_rows(section) if paper else [] for section in sections]
     doubts = [_failings(section, failing) for section in sections]
@@ -116,18 +135,46 @@ def _show_sections(
         | {"published": _published_json(published)}
         for section, published, failings in zip(sections, known, doubts, strict=True)
     ]
+    for document, controlled in zip(documents, lengths, strict=True):
+        for (row, task), found in controlled.items():
+            own = controlled_json(found, "characters") | {"ci95": found.ci95}
+            document["rows"][row]["cells"][task]["at_equal_length"] = own
     output.document({"sections": documents})
-    for section, published, failings in zip(sections, known, doubts, strict=True):
+    for section, published, failings, controlled in zip(
+        sections, known, doubts, lengths, strict=True
+    ):
         output.show(*_section(section, published, failings))
+        output.show(*_lengths(section, controlled))
         if paper and not published:
             output.note(f"The paper has no {section.metric} on {', '.join(section.tasks)}.")
     if not sections:
         output.note("No scores to rank yet: evaluate with a judge, or a verifiable suite.")
 
 
+def _lengths(
+    section: "Section", found: "Mapping[tuple[int, str], LengthControlled]"
+) -> "list[RenderableType]":
+    """Return the win rates of a section at equal length; nothing where there are none."""
+    from mipo_eval.cli.render import estimate, length_grid
+
+    if not found:
+        return []
+    rows = [
+        (
+            _name(section.rows[row], section) + (f", {task}" if len(section.tasks) > 1 else ""),
+            estimate(one.rate, one.ci95),
+            f"{one.raw_rate:.1f}",
+            "characters",
+            one,
+        )
+        for (row, task), one in found.items()
+    ]
+    return length_grid("method", rows, "a response")
+
+
 def _show_strengths(output: "Output", store: "Store", asked: "LeaderboardQuery") -> None:
     from mipo_eval.evaluation.score import Snapshot
-    from mipo_eval.reports.comparison import strengths_json, suite_strengths
+    from mipo_eval.reports.strengths import strengths_json, suite_strengths
 
     found = suite_strengths(Snapshot(store), asked)
     output.document({"strengths": [strengths_json(one) for one in found]})

@@ -13,6 +13,13 @@ from mipo_eval import settings
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
+def _storable(_: click.Context, __: click.Parameter, value: Any) -> Any:
+    """Return a number that both databases hold; "nan" passes click's own ranges."""
+    if value is not None and not abs(value) < 2**31:
+        raise click.BadParameter(f"write a number below {2**31:,}")
+    return value
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationOptions:
     """The main job's options, as given."""
@@ -102,13 +109,17 @@ controls_option: Decorator = click.option(
 seed_option: Decorator = click.option(
     "--seed",
     type=int,
+    callback=_storable,
     default=0,
     show_default=True,
     help="Random seed, of sampling and of intervals.",
 )
 
 limit_option: Decorator = click.option(
-    "--limit", type=click.IntRange(min=1), help="Only the first N items of each task."
+    "--limit",
+    type=click.IntRange(min=1),
+    callback=_storable,
+    help="Only the first N items of each task.",
 )
 
 data_option: Decorator = click.option(
@@ -121,6 +132,7 @@ data_option: Decorator = click.option(
 max_cost_option: Decorator = click.option(
     "--max-cost",
     type=click.FloatRange(min=0, min_open=True),
+    callback=_storable,
     metavar="USD",
     help="Stop before a call to a model or judge that could cost more than this in all; what was "
     "answered is kept.",
@@ -154,6 +166,13 @@ ties_option: Decorator = click.option(
     default="win",
     show_default=True,
     help="What a tie with the reference is worth.",
+)
+
+margin_option: Decorator = click.option(
+    "--margin",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="M",
+    help="Also test whether differences are within M points (equivalent), or not worse by M.",
 )
 
 rows_option: Decorator = click.option(

@@ -38,6 +38,16 @@ if TYPE_CHECKING:
 @options.data_option
 @click.option("--rate", type=click.FloatRange(0, 100), help="Expected win rate (%).")
 @click.option("--rho", type=float, help="Correlation of two methods on the same item.")
+@click.option(
+    "--seeds",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Training seeds of each method.",
+)
+@click.option(
+    "--seed-sd", type=click.FloatRange(0), help="Points by which seeds differ (sd).", metavar="SD"
+)
 @click.option("--tokenizer", metavar="PATH", help="The judge's tokenizer.json, or its folder.")
 @options.store_option
 @options.json_option
@@ -49,6 +59,8 @@ def plan(  # noqa: PLR0913 - one parameter per flag
     tokenizer: str | None,
     store: str,
     *,
+    seeds: int,
+    seed_sd: float | None,
     as_json: bool,
     **given: Any,
 ) -> None:
@@ -80,6 +92,8 @@ def plan(  # noqa: PLR0913 - one parameter per flag
         assumed = Assumed(
             rate=rate,
             rho=rho,
+            seeds=seeds,
+            seed_sd=seed_sd,
             tokenizer=tokenizer,
             controls=asked.controls,
             not_counted=tuple(besides),

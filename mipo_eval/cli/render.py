@@ -31,6 +31,7 @@ from mipo_eval.reports.labels import LABELS, decimals
 from mipo_eval.store.judges import MARK, reasons_text
 
 if TYPE_CHECKING:
+    from mipo_eval.stats.length import LengthControlled
     from mipo_eval.stats.paired import Comparison
 
 Failing = Mapping[str, Sequence[str]]
@@ -257,6 +258,39 @@ def counted(n: int | None, unscored: int) -> Text:
 def listed(reasons: Mapping[str, int]) -> str:
     """Return why items have no value, with how many each."""
     return ", ".join(f"{n} x {why}" for why, n in reasons.items())
+
+
+def length_grid(
+    what: str, rows: Sequence[tuple[str, Text, str, str, "LengthControlled"]], whose: str
+) -> list[RenderableType]:
+    """Return a table of numbers at equal length, with what its columns are.
+
+    Args:
+        what: the rows are.
+        rows: a name, the number at equal length, the one that was seen, the unit of lengths, and
+            what it rests on.
+        whose: response is longer, or not.
+    """
+    columns = ("at equal length [95 %]", "raw", "longer", "by", "pays", "n")
+    table = Grid(what, numbers=columns, edge=True)
+    table.columns[0].min_width = min(12, max(len(name) for name, *_ in rows))
+    for name, shown, raw, unit, found in rows:
+        table.add(
+            name,
+            shown.append(" !" if found.extrapolated else "  "),
+            raw,
+            f"{found.share_longer:.0f} %",
+            f"{found.mean_difference:+.0f}{'' if unit == 'tokens' else ' ch.'}",
+            f"{found.length_effect:+.2f}",
+            str(found.n),
+        )
+    told = [
+        f"longer: how often {whose} is; by: on average, in tokens or characters (ch.)",
+        "pays: log-odds that one standard deviation more of length earns",
+    ]
+    if any(found.extrapolated for *_, found in rows):
+        told.append("! nearly always longer, or shorter: equal length was hardly seen")
+    return [table, *(inert(line, "dim") for line in told)]
 
 
 def p_text(p: float | None) -> str:

@@ -1,4 +1,4 @@
-"""`mipo-eval store merge`, `store check` and `store vacuum`."""
+"""`mipo-eval store merge`, `store check`, `store forget` and `store vacuum`."""
 
 from typing import TYPE_CHECKING
 
@@ -75,6 +75,29 @@ def check(store: "Store", output: "Output") -> int:
     verdict = "is broken: restore a copy, or merge one in" if broken else "is whole"
     output.show(inert(f"{store.name} {verdict} ({len(findings)} checks)"))
     return 2 if broken else 0
+
+
+@store.command()
+@click.argument("calls", nargs=-1, required=True, metavar="CALL...")
+@store_option
+@json_option
+def forget(calls: tuple[str, ...], store: str, as_json: bool) -> None:
+    """Drop single replies of judges, so that the same command asks for them again.
+
+    A CALL is a call's key, or the beginning of it: the board shows it with each reply. The ratings
+    and choices that were read from it go, too; what else the store holds stays.
+    """
+    from mipo_eval.cli.render import Output, inert
+    from mipo_eval.store.calls import forget as forget_call
+    from mipo_eval.store.engine import Store
+
+    Store.open(store, mode="read").close()  # opening to write would make a store that is not there
+    with Store.open(store) as opened:
+        keys = [forget_call(opened, name) for name in calls]
+        name = opened.name
+    output = Output(as_json=as_json)
+    output.document({"store": name, "forgotten": keys})
+    output.show(inert(f"{name}: dropped {len(keys)} of its calls; the same command asks again"))
 
 
 @store.command()

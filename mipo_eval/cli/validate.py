@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mipo_eval.cli.render import Output
     from mipo_eval.judges.judge import Judge
     from mipo_eval.judges.labelled import LabelledPair
-    from mipo_eval.judges.quality import Quality
+    from mipo_eval.judges.quality import AgainstLabels, Quality
     from mipo_eval.judges.validate import AttackReport, Examination
     from mipo_eval.records import Score
     from mipo_eval.reports.paper import Published
@@ -265,7 +265,9 @@ def _against_labels(about: "Quality") -> "Table":
         shown["agreement"] = "same as the label, ties too (%)"
     for name, label in shown.items():
         table.add_row(label, *(_rate(getattr(r, name), interval=r is about.judge) for r in rules))
-    table.add_row("Cohen's kappa", *(_kappa(rule.kappa) for rule in rules))
+    for weight, label in (("", "Cohen's kappa"), ("weighted_", "  weighted quadratically")):
+        if not weight or about.tied_labels or (about.judge.tie_rate and about.judge.tie_rate.value):
+            table.add_row(label, *(_kappa(r, weight, interval=r is about.judge) for r in rules))
     return table
 
 
@@ -298,8 +300,11 @@ def _rate(score: "Score | None", *, interval: bool = True) -> "Text":
     return cell
 
 
-def _kappa(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
+def _kappa(of: "AgainstLabels", weight: str = "", *, interval: bool = True) -> "Text":
+    from mipo_eval.cli.render import estimate
+
+    value, ends = (getattr(of, f"{weight}kappa{part}") for part in ("", "_ci95"))
+    return _text("") if value is None else estimate(value, ends if interval else None, ".2f")
 
 
 def _habits(about: "Quality") -> "Table":
@@ -342,7 +347,9 @@ def _subsets(about: "Quality") -> "Table":
     table = _table("subset", "pairs", "strict", "tie-tolerant", "kappa")
     for name, own in about.subsets.items():
         rates = (_rate(own.strict), _rate(own.tie_tolerant, interval=False))
-        table.add_row(_text(name or "(none)"), str(own.half_ties.n), *rates, _kappa(own.kappa))
+        table.add_row(
+            _text(name or "(none)"), str(own.half_ties.n), *rates, _kappa(own, interval=False)
+        )
     return table
 
 
@@ -359,10 +366,16 @@ def _published(rows: "Sequence[Published]", found: "Examination") -> "Table":
 
 
 def _people(about: "Quality") -> "list[Text]":
+    from mipo_eval.cli.render import interval
+
     parts = []
     for (i, j), own in about.people.items():
         kappa = "" if own.kappa is None else f", kappa {own.kappa:.2f}"
         parts.append(f"{i} and {j} agree on {own.share:.1f} %{kappa} ({own.n} pairs)")
+    together = about.people_together
+    if len(parts) > 1 and together.alpha is not None:
+        ends = interval(together.alpha_ci95, ".2f")
+        parts.append(f"all: Krippendorff's alpha {together.alpha:.2f} {ends}".rstrip())
     return [_text(f"people with each other: {'; '.join(parts)}")] if parts else []
 
 

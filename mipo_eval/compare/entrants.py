@@ -198,7 +198,7 @@ def _scores(store: Store, run: Run) -> list[Score]:
             items=short(digest([row.item_key for row in of_task])),
             responses=short(run.generation_key),
         )
-        for score in response_scores(of_task, seed=run.seed):
+        for score in response_scores(store, of_task):
             signed = signature.followed_by(score.signature, join(version=__version__))
             found.append(replace(score, task=task, signature=signed))
     return found

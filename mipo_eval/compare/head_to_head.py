@@ -12,21 +12,24 @@ from typing import Any, NamedTuple
 
 from mipo_eval import __version__
 from mipo_eval.compare.entrants import Answer, Entrant, Field, responses_of
+from mipo_eval.compare.sequence import Stopped, Stopping, judge_until_decided
 from mipo_eval.errors import ConfigError
 from mipo_eval.judges.judge import Judge
-from mipo_eval.judges.panel import Balance, Panel, balance, panel_outcomes
+from mipo_eval.judges.panel import Balance, Panel, balance, panel_outcomes, sample_balance
 from mipo_eval.judges.run import TextPair, choose, is_open, is_unrated, rate
 from mipo_eval.keys import digest
 from mipo_eval.models.prices import Metered, spending
 from mipo_eval.progress import Progress, Stage, run_shown
 from mipo_eval.records import Item, Score, text_key
+from mipo_eval.reports.margins import margin_json
 from mipo_eval.signature import Signature, join, short
 from mipo_eval.stats.bootstrap import Crossed
+from mipo_eval.stats.margin import Within, within
 from mipo_eval.stats.paired import Comparison
 from mipo_eval.stats.significance import adjust
 from mipo_eval.store.engine import Store
 from mipo_eval.store.verdicts import pair_verdicts, totals
-from mipo_eval.verdict import NO_PREFERENCES, PairVerdict
+from mipo_eval.verdict import NO_PREFERENCES, NOT_NEEDED, PairVerdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +48,10 @@ class Match:
     signature: Signature
     entries: tuple["JudgedItem", ...]
     """One per item of the task, in the suite's order."""
+    margin: Within | None = None
+    """How the net win rate stands to a margin, where one was given."""
+    stopped: Stopped | None = None
+    """How far judging went, where it could stop early."""
 
 
 class JudgedItem(NamedTuple):
@@ -68,7 +75,11 @@ class Contest:
     panel: Panel | None = None
     """Whether the judges also form a panel."""
     seed: int = 0
-    """Of the sampling, as the signature says."""
+    """Of the sampling, and of the order in which items are judged, as the signature says."""
+    margin: float | None = None
+    """What net win rate would be no difference, in points."""
+    until_decided: bool = False
+    """Whether judging stops when who is better (or that nobody is, by the margin) is known."""
 
 
 def fight(store: Store, contest: Contest, progress: Progress) -> list[Match]:
@@ -93,10 +104,13 @@ def fight(store: Store, contest: Contest, progress: Progress) -> list[Match]:
     count = Counter(judge.name for judge in contest.judges)
     for judge in contest.judges:
         name = judge.name if count[judge.name] == 1 else f"{judge.name} ({short(judge.key)})"
-        ask = _ask_to_rate if judge.protocol == "rubric" else _ask_to_choose
-        ask(store, judge, field, list(pairs.values()), progress)
+        if not contest.until_decided:
+            _ask(store, judge, field, list(pairs.values()), progress)
         for b in others:
-            sheets[b.label].append(_sheet(store, judge, name, items, pairs[b.label]))
+            texts, stopped = pairs[b.label], None
+            if contest.until_decided:
+                stopped = _ask_until_decided(store, judge, contest, texts, progress)
+            sheets[b.label].append(_sheet(store, judge, name, field, texts, stopped))
     if contest.panel:
         for of_pair in sheets.values():
             of_pair.append(_panel(of_pair, contest.panel))
@@ -106,7 +120,7 @@ def fight(store: Store, contest: Contest, progress: Progress) -> list[Match]:
         for b in others
         for sheet in sheets[b.label]
     ]
-    return _corrected(matches) if len(others) > 1 else matches
+    return _corrected(matches, contest.margin)
 
 
 def _check(contest: Contest) -> None:
@@ -119,6 +133,11 @@ def _check(contest: Contest) -> None:
         seen[entrant.key] = entrant.name
     if contest.panel and len(contest.judges) < 2:
         raise ConfigError("a panel needs two judges or more: repeat --judge")
+    if contest.panel and contest.until_decided:
+        raise ConfigError(
+            "each judge stops at its own item, so a panel has too few that all judged: leave "
+            "--panel or --until-decided out"
+        )
 
 
 _Answers = Sequence[tuple[Answer, Answer]]
@@ -134,6 +153,34 @@ class _Sheet:
     protocol: str
     about: Mapping[str, str]
     outcomes: Sequence[PairVerdict]
+    stopped: Mapping[str, Stopped] | None = None
+    """By task, where judging could stop early."""
+    sample: Sequence[Sequence[PairVerdict]] = ()
+    """What each judge says, where they are a sample of judges."""
+
+
+def _ask(
+    store: Store, judge: Judge, field: Field, pairs: list[_Answers], progress: Progress
+) -> None:
+    ask = _ask_to_rate if judge.protocol == "rubric" else _ask_to_choose
+    ask(store, judge, field, pairs, progress)
+
+
+def _ask_until_decided(
+    store: Store, judge: Judge, contest: Contest, texts: _Answers, progress: Progress
+) -> dict[str, Stopped]:
+    """Ask a judge about two entrants for as long as it is open who is better."""
+    field = contest.field
+
+    def ask(rows: Sequence[int]) -> Sequence[PairVerdict]:
+        part = replace(field, entries=[field.entries[row] for row in rows])
+        own = [texts[row] for row in rows]
+        _ask(store, judge, part, [own], progress)
+        return _sheet(store, judge, judge.name, part, own).outcomes
+
+    alpha = 0.05 / (len(contest.entrants) - 1)
+    when = Stopping(margin=contest.margin, alpha=alpha, seed=contest.seed)
+    return judge_until_decided(field.entries, ask, when)
 
 
 def _ask_to_choose(
@@ -174,13 +221,23 @@ def _both(items: Sequence[Item], texts: _Answers) -> list[TextPair]:
     ]
 
 
-def _sheet(store: Store, judge: Judge, name: str, items: Sequence[Item], texts: _Answers) -> _Sheet:
+def _sheet(
+    store: Store,
+    judge: Judge,
+    name: str,
+    field: Field,
+    texts: _Answers,
+    stopped: Mapping[str, Stopped] | None = None,
+) -> _Sheet:
     """Read from the store what a judge says of two entrants."""
-    pairs = [pair.key for pair in _both(items, texts)]
+    asked = frozenset[int]().union(*(one.rows for one in stopped.values())) if stopped else None
+    pairs = [pair.key for pair in _both(field.items, texts)]
     said = dict(zip(pairs, pair_verdicts(store, judge.key, pairs), strict=True))
     outcomes = []
-    for item, (first, second) in zip(items, texts, strict=True):
-        if first[0] is None or second[0] is None:
+    for row, (item, (first, second)) in enumerate(zip(field.items, texts, strict=True)):
+        if asked is not None and row not in asked:
+            outcomes.append(PairVerdict(winner=None, reason=NOT_NEEDED))
+        elif first[0] is None or second[0] is None:
             absent = f"A: {first[1]}" if first[0] is None else f"B: {second[1]}"
             outcomes.append(PairVerdict(winner=None, reason=absent))
         elif not item.preferences:
@@ -193,18 +250,21 @@ def _sheet(store: Store, judge: Judge, name: str, items: Sequence[Item], texts: 
         protocol=judge.protocol,
         about=judge.signature_parts(),
         outcomes=outcomes,
+        stopped=stopped,
     )
 
 
 def _panel(sheets: Sequence[_Sheet], how: Panel) -> _Sheet:
     names = "+".join(sheet.about["judge"] for sheet in sheets)
     keys = sorted(str(sheet.key) for sheet in sheets)
+    own = [sheet.outcomes for sheet in sheets]
     return _Sheet(
         name=f"panel ({how})",
         key=None,
         protocol="/".join(dict.fromkeys(sheet.protocol for sheet in sheets)),
         about={"judge": names, "panel": how, "panel_key": short(digest(keys))},
-        outcomes=panel_outcomes([sheet.outcomes for sheet in sheets], how),
+        outcomes=panel_outcomes(own, "mean" if how == "sample" else how),
+        sample=own if how == "sample" else (),
     )
 
 
@@ -214,6 +274,14 @@ def _match(contest: Contest, task: str, second: Entrant, sheet: _Sheet, answers:
     items = [field.entries[row][1] for row in rows]
     outcomes = [sheet.outcomes[row] for row in rows]
     groups = [Crossed(item.group, item.user_id) for item in items]
+    stopped = sheet.stopped[task] if sheet.stopped else None
+    margin = "" if contest.margin is None else f"/{contest.margin:g}"
+    sample = [[of[row] for row in rows] for of in sheet.sample]
+    found = (
+        sample_balance(sample, groups=groups)
+        if sample
+        else balance(outcomes, groups=groups, stopped_early=stopped is not None)
+    )
     return Match(
         task=task,
         first=first,
@@ -221,7 +289,7 @@ def _match(contest: Contest, task: str, second: Entrant, sheet: _Sheet, answers:
         judge=sheet.name,
         judge_key=sheet.key,
         protocol=sheet.protocol,
-        balance=balance(outcomes, groups=groups),
+        balance=found,
         signature=join(
             suite=field.suite,
             items=short(digest([item.key for item in items])),
@@ -229,6 +297,7 @@ def _match(contest: Contest, task: str, second: Entrant, sheet: _Sheet, answers:
             second=short(second.key),
             **sheet.about,
             orders=None if sheet.protocol == "rubric" else "both-agree",
+            stop=f"decided{margin}" if stopped else None,
             seed=contest.seed,
             version=__version__,
         ),
@@ -236,10 +305,11 @@ def _match(contest: Contest, task: str, second: Entrant, sheet: _Sheet, answers:
             JudgedItem(item, *answers[row], outcome)
             for row, item, outcome in zip(rows, items, outcomes, strict=True)
         ),
+        stopped=stopped,
     )
 
 
-def _corrected(matches: Sequence[Match]) -> list[Match]:
+def _corrected(matches: Sequence[Match], margin: float | None) -> list[Match]:
     """Correct each judge's p-values for comparing the first entrant with several (Holm)."""
     # One family is one judge's answers to "is the first better than any of the others"; judges
     # and tasks are different questions, and a comparison without a p-value is none.
@@ -252,6 +322,12 @@ def _corrected(matches: Sequence[Match]) -> list[Match]:
     found = list(matches)
     for numbers in families.values():
         nets = [net for number in numbers if (net := found[number].balance.net)]
+        if margin is not None:
+            told = within([net.evidence for net in nets], margin)
+            for number, one in zip(numbers, told, strict=True):
+                found[number] = replace(found[number], margin=one)
+        if len(nets) < 2:
+            continue
         adjusted = adjust([net.p or 0.0 for net in nets], "holm").tolist()
         for number, net, p in zip(numbers, nets, adjusted, strict=True):
             changed = replace(found[number].balance, net=replace(net, p_adjusted=p))
@@ -313,12 +389,28 @@ def _match_json(match: Match) -> dict[str, Any]:
         "tie_rate": _rate(found.tie),
         "loss_rate": _rate(found.loss),
         "win_rate_half_ties": _rate(found.half),
-        "net": net and _comparison(net),
+        "net": net and _comparison(net) | {"margin": margin_json(match.margin, "net_win_rate")},
         "rating_difference": rating and _comparison(rating),
         "position_flips": found.flips,
         "position_flip_rate": found.flip_rate,
         "identical": found.identical,
+        "stopped": match.stopped and _stopped_json(match),
         "signature": match.signature,
+    }
+
+
+def _stopped_json(match: Match) -> dict[str, Any] | None:
+    """Return how far judging went; `decided` is a label, "equivalent" or null."""
+    stopped = match.stopped
+    if stopped is None:
+        return None
+    labels = {"first": match.first.label, "second": match.second.label}
+    return {
+        "decided": stopped.decided and labels.get(stopped.decided, stopped.decided),
+        "looks": stopped.looks,
+        "groups": stopped.groups,
+        "groups_of_suite": stopped.n_groups,
+        "not_asked": len(match.entries) - len(stopped.rows),
     }
 
 

@@ -30,12 +30,13 @@ from mipo_eval.metrics.calibration import calibration_scores
 from mipo_eval.metrics.diversity import FIXED_SIZE, diversity_scores, same_prompt_scores
 from mipo_eval.metrics.self_bleu import self_bleu_score
 from mipo_eval.metrics.win_rate import METRIC_NAMES
+from mipo_eval.metrics.words import Tokenize, tokenizer_for
 from mipo_eval.records import Run, Score, text_key
 from mipo_eval.signature import NOTHING, Signature, join, short
 from mipo_eval.stats.bootstrap import Crossed, Floats
 from mipo_eval.stats.intervals import intervals_in
 from mipo_eval.store.engine import Store
-from mipo_eval.store.items import Index, Texts
+from mipo_eval.store.items import Index, Texts, items_by_key
 from mipo_eval.store.judges import StoredJudge, list_judges
 from mipo_eval.store.responses import Answered, Scorable, answered, scorable
 from mipo_eval.store.runs import get_scores, stored_scores
@@ -49,6 +50,10 @@ STORED_RATES = (*WIN_RATES, "tie_rate")
 WEIGHTED = "rating_weighted"
 NO_WEIGHTS = "no probabilities, or less than half of them on ratings"
 NO_CONTROL = "the control has no text here"
+NO_SPACES = "written without spaces, which 13a takes for a word"
+
+_ENOUGH_ITEMS = 200
+"""Items that tell the script of a task."""
 
 
 class Numbers:
@@ -141,7 +146,7 @@ class Numbers:
             self._scorable = (run.run_id, list(listed))
         rows = [row for row in self._scorable[1] if row.task == task]
         if form == "query":
-            made = response_scores(rows, seed=run.seed)
+            made = response_scores(self._store, rows)
         else:
             entries = self._entries(run, task)
             if form == "answer":
@@ -324,24 +329,47 @@ def why_no_text(row: Scorable) -> str | None:
     return None if row.text else EMPTY
 
 
-def _clusters(rows: Sequence[Scorable]) -> list[Crossed]:
+def clusters(rows: Sequence[Scorable]) -> list[Crossed]:
     """Return what each item shares with others: its prompt, and its user where it has one."""
     return [Crossed(row.group, row.user_id) for row in rows]
 
 
-def response_scores(rows: Sequence[Scorable], *, seed: int) -> list[Score]:
+def tokenizer_of(store: Store, rows: Sequence[Scorable]) -> Tokenize:
+    """Return what finds the words of a task's responses, the same for every model that is asked.
+
+    The items' script decides; where they have spaces between words and most responses to them have
+    not (a translation), the responses' does.
+    """
+    asked = items_by_key(store, [row.item_key for row in rows[:_ENOUGH_ITEMS]]).values()
+    of_items = tokenizer_for(part for item in asked for part in (item.prompt, item.reference or ""))
+    return tokenizer_for(row.text or "" for row in rows) if of_items == "13a" else of_items
+
+
+def response_scores(store: Store, rows: Sequence[Scorable]) -> list[Score]:
     """Return what needs no judge: diversity, length, and how much was cut off."""
-    texts = [row.text or None for row in rows]
-    reasons = [why_no_text(row) for row in rows]
-    groups = _clusters(rows)
+    tokenize = tokenizer_of(store, rows)
+    texts, reasons = in_words(rows, tokenize)
+    groups = clusters(rows)
     scores = []
     n_texts = sum(text is not None for text in texts)
     if n_texts >= 2:
-        scores.append(self_bleu_score(texts, groups=groups, reasons=reasons))
+        scores.append(self_bleu_score(texts, groups=groups, reasons=reasons, tokenize=tokenize))
     if n_texts >= FIXED_SIZE:
-        scores += diversity_scores(texts, seed=seed, reasons=reasons)
-    scores += same_prompt_scores(texts, groups, seed=seed, reasons=reasons)
+        scores += diversity_scores(texts, groups, reasons=reasons, tokenize=tokenize)
+    scores += same_prompt_scores(texts, groups, reasons=reasons, tokenize=tokenize)
     return scores + ending_scores(rows)
+
+
+def in_words(
+    rows: Sequence[Scorable], tokenize: Tokenize
+) -> tuple[list[str | None], list[str | None]]:
+    """Return the responses in which words can be found, and why the others are left out."""
+    texts, reasons = [row.text or None for row in rows], [why_no_text(row) for row in rows]
+    if tokenize == "13a":
+        for i, text in enumerate(texts):
+            if text and tokenizer_for([text]) != "13a":
+                texts[i], reasons[i] = None, NO_SPACES
+    return texts, reasons
 
 
 def ending_scores(rows: Sequence[Scorable]) -> list[Score]:
@@ -365,7 +393,7 @@ def ending_scores(rows: Sequence[Scorable]) -> list[Score]:
             score = make(
                 metric,
                 known,
-                groups=_clusters(rows),
+                groups=clusters(rows),
                 reasons=[why_no_text(row) or "the model type does not tell" for row in rows],
             )
             scores.append(score)

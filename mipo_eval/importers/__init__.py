@@ -19,7 +19,7 @@ from mipo_eval.importers import (
 )
 from mipo_eval.importers.base import Imported, JudgeRecord, RunRecord
 from mipo_eval.judges.labelled import in_format
-from mipo_eval.keys import digest
+from mipo_eval.keys import digest, masked, masked_values
 from mipo_eval.rows import FileRow, is_hub, read_rows
 from mipo_eval.store.engine import Rows, Store, now
 from mipo_eval.store.items import item_row
@@ -148,7 +148,7 @@ def _rows(record: RunRecord) -> Iterator[Rows]:
     yield from _said(record)
     run = {
         "run_id": record.run_id,
-        "model": record.model,
+        "model": masked(record.model),
         "suite": record.suite,
         "prompting": "",
         "seed": 0,
@@ -172,7 +172,7 @@ def _answers(record: RunRecord) -> Iterator[Rows]:
         for position, e in enumerate(record.entries)
     ]
     yield Rows("item_lists", listed)
-    spec = record.generation_spec
+    spec = masked_values(record.generation_spec)
     yield Rows("generations", [{"generation_key": generation_key, "spec": spec}])
     responses = [
         {
@@ -192,9 +192,10 @@ def _answers(record: RunRecord) -> Iterator[Rows]:
 
 
 def _said(record: RunRecord) -> Iterator[Rows]:
-    yield Rows(
-        "judges", [{"judge_key": j.key, "name": j.name, "spec": j.spec} for j in record.judges]
-    )
+    judges = [
+        {"judge_key": j.key, "name": j.name, "spec": masked_values(j.spec)} for j in record.judges
+    ]
+    yield Rows("judges", judges)
     calls = [
         {
             "call_key": reply.call_key,

@@ -81,10 +81,12 @@ def _read_results(row: FileRow, path: Path, imported: Imported) -> None:
     imported.files.add(path.absolute())
     samples: dict[str, Sequence[FileRow]] = {}
     if found := _RESULTS.fullmatch(short_name(path)):
+        # Listed, not looked for: the name of a task may be anything, also the way to another file.
+        there = {file.name: file for file in path.parent.glob("samples_*.jsonl*")}
         for task in row.row("results").data:
             for ending in (".jsonl", ".jsonl.gz"):
-                beside = path.with_name(f"samples_{task}_{found['time']}{ending}")
-                if beside.is_file():
+                beside = there.get(f"samples_{task}_{found['time']}{ending}")
+                if beside is not None and beside.is_file():
                     samples[task] = list(read_rows(beside))
     imported.rows += sum(len(rows) for rows in samples.values()) or 1
     run = _run(_model(row) or path.absolute().parent.name, samples, row, imported)

@@ -12,7 +12,7 @@ from mipo_eval.errors import DataError
 from mipo_eval.records import Score, Values
 from mipo_eval.signature import NOTHING, Signature
 from mipo_eval.stats.bootstrap import Interval, Labels
-from mipo_eval.stats.intervals import NET, RATE, intervals_in, rate_intervals
+from mipo_eval.stats.intervals import NET, RATE, SHARE, intervals_in, rate_intervals
 
 Reasons = Sequence[str | None] | None
 
@@ -27,8 +27,8 @@ SPANS: Mapping[str, Interval] = {
     "accuracy": RATE,
     "truncation_rate": RATE,
     "brier": (0.0, 2.0),
-    "self_bleu_4": (0.0, 1.0),
-    "self_bleu_4_same_prompt": (0.0, 1.0),
+    "self_bleu_4": SHARE,
+    "self_bleu_4_same_prompt": SHARE,
     "family_preference": (-8.0, 8.0),
 }
 """Metric to the lowest and the highest value that an item can have, where there are such ends."""

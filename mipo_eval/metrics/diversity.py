@@ -6,31 +6,73 @@ fixed size and reports the mean over the draws.
 
 Self-BLEU within prompts asks whether different users who ask the same get different answers: a
 model that ignores its user has 1 there however diverse its answers to different prompts are.
+
+Every interval is a jackknife's: how the figure changes without each prompt, or each user.
 """
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
 from mipo_eval.errors import DataError
 from mipo_eval.metrics.aggregate import Reasons, count_reasons, same_length
-from mipo_eval.metrics.self_bleu import (
-    NO_OTHER,
-    Ints,
-    number_words,
-    self_bleu_of_words,
-    self_bleu_score,
-)
+from mipo_eval.metrics.matches import runs
+from mipo_eval.metrics.self_bleu import NO_OTHER, self_bleu_of_words, self_bleu_score
+from mipo_eval.metrics.words import Ints, Tokenize, number_words
 from mipo_eval.records import Score
-from mipo_eval.signature import Signature, join
-from mipo_eval.stats.bootstrap import Floats, Index, Interval, cluster_ids, percentile_interval
-from mipo_eval.stats.estimates import t_quantile
+from mipo_eval.signature import join
+from mipo_eval.stats.bootstrap import Dependence, Floats, Index, Labels, cluster_ids, ratio
+from mipo_eval.stats.estimates import jackknifed
+from mipo_eval.stats.intervals import share_interval
 
 FIXED_SIZE = 80
 """Texts per subset: what the paper's smallest suite (84 items) has."""
 DRAWS = 100
+
+
+class SubsetMean(NamedTuple):
+    """A mean over subsets of texts; NaN where it is not defined."""
+
+    value: float
+    without: list[Floats]
+    """Per kind of groups (groups,) the figure without the texts of each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subsets:
+    """Texts drawn into subsets, one after another; a text may be in several."""
+
+    texts: Index
+    """(slots,) which text."""
+    ids: Ints
+    """(slots,) number of its subset."""
+    kinds: tuple[Index, ...]
+    """(slots,) numbers of the groups its text belongs to, without gaps; one array per kind."""
+
+    @classmethod
+    def of(cls, drawn: Sequence[Index], kinds: Sequence[Index]) -> "Subsets":
+        """Return subsets of texts that belong to groups, (texts,) numbers per kind."""
+        texts = np.concatenate(drawn)
+        ids = np.repeat(np.arange(len(drawn)), [len(subset) for subset in drawn])
+        own = [np.unique(one[texts], return_inverse=True)[1].astype(np.intp) for one in kinds]
+        return cls(texts, ids, tuple(own))
+
+    def __len__(self) -> int:
+        """Return how many subsets there are."""
+        return int(self.ids[-1]) + 1
+
+    def table(self, cells: Ints, weights: Floats | None, kind: Index) -> Floats:
+        """Return (subsets, groups) sums over slots or parts; `cells` of `cell`."""
+        shape = len(self), int(kind.max()) + 1
+        return np.bincount(cells, weights, shape[0] * shape[1]).reshape(shape).astype(np.float64)
+
+    def self_bleu(self, words: Sequence[Ints]) -> SubsetMean:
+        """Return Self-BLEU-4 of the subsets' texts; `words` of every text, as are the others'."""
+        texts = [words[i] for i in self.texts.tolist()]
+        values, without = self_bleu_of_words(texts, group_ids=self.ids, kinds=self.kinds)
+        return SubsetMean(float(values.mean()), without)
 
 
 def ngrams(words: Sequence[Ints], n: int) -> list[Ints]:
@@ -48,20 +90,35 @@ def ngrams(words: Sequence[Ints], n: int) -> list[Ints]:
     return grams
 
 
-def distinct(grams: Sequence[Ints], n: int) -> float:
-    """Return the share of different n-grams among all of the texts, 0-1; higher is diverse.
+def distinct(grams: Sequence[Ints], subsets: Subsets) -> SubsetMean:
+    """Return the share of different n-grams among all of a subset, 0-1; higher is diverse.
 
     Args:
         grams: of each text, as `ngrams` gives them; a text shorter than n words adds nothing.
-        n: length of the n-grams, in words.
+        subsets: of the texts.
 
-    Raises:
-        DataError: no text has n words.
+    Returns:
+        NaN where a subset has no n-gram at all.
     """
-    every = np.concatenate(grams)
-    if not len(every):
-        raise DataError(f"distinct-{n}: none of {len(grams)} texts has {n} words")
-    return len(np.unique(every)) / len(every)
+    parts = [grams[i] for i in subsets.texts.tolist()]
+    sizes = [len(part) for part in parts]
+    every, of = np.concatenate(parts), np.repeat(subsets.ids, sizes)
+    base = int(every.max(initial=0)) + 1
+    types, each = np.unique(of * base + every, return_inverse=True)
+    of_types = types // base
+    n_types, n = (np.bincount(of_what, minlength=len(subsets)) for of_what in (of_types, of))
+    without = []
+    for kind in subsets.kinds:
+        own, groups = np.repeat(kind, sizes), int(kind.max()) + 1
+        held = np.sort(each * groups + own)  # faster here than `np.unique`
+        held = held[runs(held)[0]]
+        starts, holders = runs(held // groups)
+        # What one group alone holds goes with it.
+        alone = held[starts[holders == 1]]
+        lost = subsets.table(of_types[alone // groups] * groups + alone % groups, None, kind)
+        gone = subsets.table(of * groups + own, None, kind)
+        without.append(ratio(n_types[:, None] - lost, n[:, None] - gone).mean(axis=0))
+    return SubsetMean(float(ratio(n_types.astype(float), n.astype(float)).mean()), without)
 
 
 class UnitVector(NamedTuple):
@@ -81,26 +138,47 @@ def unit_vectors(words: Sequence[Ints]) -> list[UnitVector]:
     return found
 
 
-def similarity(texts: Sequence[UnitVector]) -> float:
+def similarity(vectors: Sequence[UnitVector], subsets: Subsets) -> SubsetMean:
     """Return the mean cosine between the word counts of two different texts, 0-1.
 
     Exact over all pairs in linear time: with unit vectors u_i, the sum over pairs of u_i . u_j is
     |sum u_i|^2 minus the number of texts. 1 where all texts hold the same words equally often;
     texts without a word have no direction and are left out.
 
-    Raises:
-        DataError: fewer than two texts have words.
+    Returns:
+        NaN where fewer than two texts of a subset have words.
     """
-    used = sum(len(text.words) > 0 for text in texts)
-    if used < 2:
-        raise DataError(f"similarity compares pairs, but {used} of {len(texts)} texts has 1 words")
-    words = np.unique(np.concatenate([text.words for text in texts]), return_inverse=True)[1]
-    total = np.bincount(words, np.concatenate([text.weights for text in texts]))
-    return float((total @ total - used) / (used * (used - 1)))
+    parts = [vectors[i] for i in subsets.texts.tolist()]
+    sizes = np.array([len(part.words) for part in parts])
+    words, weights = (np.concatenate(of) for of in zip(*parts, strict=True))
+    base = int(words.max(initial=0)) + 1
+    cells, each = np.unique(np.repeat(subsets.ids, sizes) * base + words, return_inverse=True)
+    totals, of_cells = np.bincount(each, weights).astype(np.float64), cells // base
+    squares = np.bincount(of_cells, totals**2, len(subsets)).astype(np.float64)
+    has = (sizes > 0).astype(np.float64)
+    used = np.bincount(subsets.ids, has, len(subsets)).astype(np.float64)
+    without = []
+    for kind in subsets.kinds:
+        own, groups = np.repeat(kind, sizes), int(kind.max()) + 1
+        held, places = np.unique(each * groups + own, return_inverse=True)
+        sums, cell = np.bincount(places, weights), held // groups
+        # |t - s|^2 = |t|^2 - 2 t . s + |s|^2, for the sum s of a group's vectors
+        less = 2 * totals[cell] * sums - sums**2
+        rest = squares[:, None] - subsets.table(of_cells[cell] * groups + held % groups, less, kind)
+        gone = subsets.table(subsets.ids * groups + kind, has, kind)
+        without.append(_of_pairs(rest, used[:, None] - gone).mean(axis=0))
+    return SubsetMean(float(_of_pairs(squares, used).mean()), without)
 
 
-def draw_subsets(n_texts: int, size: int, draws: int, seed: int) -> list[Index]:
+def _of_pairs(squares: Floats, used: Floats) -> Floats:
+    """Return the mean over pairs of different texts, from the squared length of their sum."""
+    return ratio(squares - used, np.maximum(used * (used - 1), 0.0))
+
+
+def draw_subsets(n_texts: int, size: int, draws: int, seed: int = 0) -> list[Index]:
     """Return (draws) sets of `size` different positions; a single one where nothing can vary.
+
+    They are dealt like cards: none is in a second set before as many as can be were in a first.
 
     Raises:
         DataError: there are fewer texts than `size`, or a size no pair fits in.
@@ -109,26 +187,29 @@ def draw_subsets(n_texts: int, size: int, draws: int, seed: int) -> list[Index]:
         raise DataError(
             f"subsets of {size} texts cannot be drawn from {n_texts}; give 2 to {n_texts}"
         )
-    rng = np.random.default_rng(seed)
+    rng, a_deck = np.random.default_rng(seed), n_texts // size
     times = 1 if size == n_texts else draws
-    return [np.sort(rng.choice(n_texts, size=size, replace=False)) for _ in range(times)]
+    decks = [rng.permutation(n_texts)[: a_deck * size] for _ in range(-(-times // a_deck))]
+    dealt = np.concatenate(decks).reshape(-1, size)[:times]
+    return list(np.sort(dealt, axis=1))
 
 
 def diversity_scores(
     texts: Sequence[str | None],
+    groups: Labels = None,
     *,
     size: int = FIXED_SIZE,
     draws: int = DRAWS,
-    seed: int = 0,
     reasons: Reasons = None,
+    tokenize: Tokenize = "13a",
 ) -> list[Score]:
     """Return Self-BLEU-4, distinct-1, distinct-2 and pairwise similarity at a fixed size, 0-1.
 
     The value is the mean over `draws` random subsets of `size` texts. The interval is about other
-    texts like these (subsampling, see `_subsampled`); with exactly `size` texts it is absent.
+    texts like these.
 
     A text is a response, None where there is none; `reasons` tell why. Equal sizes make suites
-    comparable.
+    comparable. Labels are as in `stats.bootstrap.Dependence`.
 
     Raises:
         DataError: fewer than `size` texts have words.
@@ -139,76 +220,54 @@ def diversity_scores(
         for text in texts
     ]
     unscored = count_reasons(absent, reasons, "diversity")
-    present = [text for text in texts if text is not None and text.strip()]
-    subsets = draw_subsets(len(present), size, draws, seed)
-    # Only what was drawn is split into words (13a), and only once.
-    drawn = np.unique(np.concatenate(subsets))
-    places = [np.searchsorted(drawn, subset) for subset in subsets]
-    words = number_words([present[i] for i in drawn], "13a")
-    pairs, vectors = ngrams(words, 2), unit_vectors(words)
-    measures: dict[str, Callable[[Sequence[int]], float]] = {
-        "self_bleu_4": lambda of: float(self_bleu_of_words([words[i] for i in of]).mean()),
-        "distinct_1": lambda of: distinct([words[i] for i in of], 1),
-        "distinct_2": lambda of: distinct([pairs[i] for i in of], 2),
-        "pairwise_similarity": lambda of: similarity([vectors[i] for i in of]),
+    present = np.array([why is None for why in absent])
+    kinds = Dependence.of(groups, len(texts)).kinds(present)
+    subsets = Subsets.of(draw_subsets(int(present.sum()), size, draws), kinds)
+    # Only what was drawn is split into words, and only once.
+    drawn = set(subsets.texts.tolist())
+    kept = (texts[i] or "" for i in np.flatnonzero(present).tolist())
+    words = number_words((t if i in drawn else "" for i, t in enumerate(kept)), tokenize)
+    blank = Score(metric="", value=None, n=0, unscored_reasons=unscored, signature=join())
+    made = join(texts=size, draws=len(subsets))
+    figures = {
+        "self_bleu_4": subsets.self_bleu(words),
+        "distinct_1": distinct(words, subsets),
+        "distinct_2": distinct(ngrams(words, 2), subsets),
+        "pairwise_similarity": similarity(unit_vectors(words), subsets),
     }
     found = []
-    for metric, measure in measures.items():
-        values = np.array([measure(subset.tolist()) for subset in places])
+    for metric, figure in figures.items():
         smoothing = "exp" if metric == "self_bleu_4" else None
-        signature = join(tok="13a", smooth=smoothing, texts=size, draws=len(values))
-        score = _fixed(metric, values, (len(present), unscored), signature)
-        found.append(replace(score, ci95=_subsampled(values, size, len(present))))
+        signature = join(tok=tokenize, smooth=smoothing).followed_by(made)
+        score = replace(blank, metric=f"{metric}_fixed", signature=signature)
+        found.append(_valued(score, figure, subsets, int(present.sum())))
     return found
 
 
-def _fixed(
-    metric: str, drawn: Floats, counted: tuple[int, Mapping[str, int]], signature: Signature
-) -> Score:
-    """Return the mean over subsets, with their central 95 %; `counted`: items with, and without."""
-    return Score(
-        metric=f"{metric}_fixed",
-        value=float(drawn.mean()),
-        n=counted[0],
-        unscored_reasons=counted[1],
-        ci95=percentile_interval(drawn) if len(drawn) > 1 else None,
-        signature=signature,
-    )
+def _valued(score: Score, figure: SubsetMean, subsets: Subsets, n: int) -> Score:
+    """Return a score of `n` items with its value and interval; without, where it is not defined."""
+    if np.isnan(figure.value):
+        return replace(score, unscored_reasons={**score.unscored_reasons, "too few words": n})
+    found = jackknifed(figure.value, subsets.kinds, figure.without)
+    return replace(score, value=figure.value, n=n, ci95=share_interval(found, found.errors**2))
 
 
-def _subsampled(drawn: Floats, size: int, n_texts: int) -> Interval | None:
-    """Return the 95 % interval of the mean over all subsets, from values of some of them.
-
-    Subsets of m of n texts vary among each other by what the texts they do not share do, which is
-    (n - m) / n of what m texts drawn anew would vary by. The mean over all subsets uses all n
-    texts, and varies by m / n of that (Politis, Romano and Wolf 1999). None with a single subset.
-    """
-    if len(drawn) < 2:
-        return None
-    among = float(drawn.var(ddof=1))
-    error = np.sqrt(among * (size / (n_texts - size) + 1 / len(drawn)))
-    mean, reach = float(drawn.mean()), float(t_quantile(n_texts - 1) * error)
-    return max(mean - reach, 0.0), min(mean + reach, 1.0)
-
-
-_PROMPTS = FIXED_SIZE // 2
-"""Prompts per subset: two texts of each are as many texts as the other fixed sizes have."""
+_PAIRS = 4_000
+"""Pairs of texts of one prompt that are compared in all; at least one of each prompt."""
 
 
 def same_prompt_scores(
     texts: Sequence[str | None],
     groups: Sequence[Hashable | None],
     *,
-    draws: int = DRAWS,
-    seed: int = 0,
     reasons: Reasons = None,
+    tokenize: Tokenize = "13a",
 ) -> list[Score]:
-    """Return Self-BLEU-4 within prompts, of all texts and at a fixed size, 0-1.
+    """Return Self-BLEU-4 within prompts, of all texts and of two texts a prompt, 0-1.
 
     More texts of a prompt share more n-grams, so beside the value of all stands the mean over
-    `draws` subsets of two texts of each of at most 40 prompts, with their central 95 %: how much
-    it depends on which texts were taken. It is the same for suites with two users a prompt and
-    with ten.
+    pairs: that of two texts of each prompt, over as many draws of them as there can be, up to 4,000
+    pairs in all. It is the same for suites with two users a prompt and with ten.
 
     Groups are the items' prompts; `Crossed(prompt, user)` labels count by their prompt. All else
     is as in `diversity_scores`.
@@ -222,23 +281,27 @@ def same_prompt_scores(
     prompts = [own for own in _prompts(groups, present) if len(own) > 1]
     if not prompts:
         return []
-    compared = {i for own in prompts for i in own.tolist()}
-    why = [reason or (None if i in compared else NO_OTHER) for i, reason in enumerate(missing)]
-    values = _drawn([text or "" for text in texts], prompts, draws, np.random.default_rng(seed))
+    compared = np.zeros(len(texts), dtype=bool)
+    compared[np.concatenate(prompts)] = True
+    why = [reason or (None if compared[i] else NO_OTHER) for i, reason in enumerate(missing)]
     # What the caller knows is about absent responses: one without another keeps our reason.
     told = reasons and [own if gone else None for own, gone in zip(reasons, missing, strict=True)]
-    unscored = count_reasons(why, told, "Self-BLEU within prompts")
-    signature = join(
-        tok="13a",
-        smooth="exp",
-        refs="same-prompt",
-        texts=2,
-        prompts=min(len(prompts), _PROMPTS),
-        draws=len(values),
+    places = np.cumsum(compared) - 1
+    drawn = [places[pair] for pair in _pairs(prompts, np.random.default_rng(0))]
+    subsets = Subsets.of(drawn, Dependence.of(groups, len(texts)).kinds(compared))
+    kept = (texts[i] or "" for i in np.flatnonzero(compared).tolist())
+    fixed = Score(
+        metric="self_bleu_4_same_prompt_fixed",
+        value=None,
+        n=0,
+        unscored_reasons=count_reasons(why, told, "Self-BLEU within prompts"),
+        signature=join(tok=tokenize, smooth="exp", refs="same-prompt", texts=2, draws=_PAIRS),
     )
-    fixed = _fixed("self_bleu_4_same_prompt", values, (len(compared), unscored), signature)
-    whole = self_bleu_score(texts, groups=groups, within_groups=True, reasons=reasons)
-    return [whole, fixed]
+    figure = subsets.self_bleu(number_words(kept, tokenize))
+    whole = self_bleu_score(
+        texts, groups=groups, within_groups=True, reasons=reasons, tokenize=tokenize
+    )
+    return [whole, _valued(fixed, figure, subsets, int(compared.sum()))]
 
 
 def _prompts(groups: Sequence[Hashable | None], present: Sequence[int]) -> list[Index]:
@@ -248,23 +311,13 @@ def _prompts(groups: Sequence[Hashable | None], present: Sequence[int]) -> list[
     return np.split(order, np.cumsum(np.bincount(ids, minlength=n_prompts))[:-1])
 
 
-def _drawn(
-    texts: Sequence[str], prompts: Sequence[Index], draws: int, rng: np.random.Generator
-) -> Floats:
-    """Return (draws,) means over two texts of some prompts; a single one where nothing varies."""
-    size = min(len(prompts), _PROMPTS)
-    varies = size < len(prompts) or any(len(own) > 2 for own in prompts)
-    pairs = []
-    for _ in range(draws if varies else 1):
-        chosen = rng.choice(len(prompts), size=size, replace=False)
-        drawn = [rng.choice(prompts[k], size=2, replace=False) for k in chosen]
-        pairs.append(np.concatenate(drawn))
-    used = np.unique(np.concatenate(pairs))
-    words = dict(zip(used.tolist(), number_words([texts[i] for i in used], "13a"), strict=True))
-    numbers = np.repeat(np.arange(size), 2)
-    return np.array(
-        [
-            self_bleu_of_words([words[i] for i in pair.tolist()], group_ids=numbers).mean()
-            for pair in pairs
-        ]
-    )
+def _pairs(prompts: Sequence[Index], rng: np.random.Generator) -> list[Index]:
+    """Return pairs of texts, equally many of each prompt, so that each prompt counts the same."""
+    most = max(len(own) for own in prompts)
+    times = max(1, min(most * (most - 1) // 2, _PAIRS // len(prompts)))
+    found: list[Index] = []
+    for own in prompts:
+        for start in range(0, times, len(own) // 2):
+            dealt = rng.permutation(own)[: len(own) // 2 * 2].reshape(-1, 2)
+            found += list(dealt[: times - start])
+    return found

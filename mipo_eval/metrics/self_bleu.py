@@ -1,142 +1,33 @@
 """Self-BLEU (Tables 3 and 4): how much each text repeats the others; lower is more diverse.
 
 The definition is BLEU of every text against all other texts as references, averaged. Done as
-written that is quadratic; here all matches are found in time proportional to the words. A text's
-n-gram counts for at most as often as it stands in the other text that has it most. So each n-gram
-needs only the highest count in any text, whether one text alone reaches it, and the second highest.
-One sort of all positions by the words that follow puts equal n-grams of every order side by side;
-the rest is counting runs. Exact: nothing is sampled, no hash can collide.
+written that is quadratic; here all matches are found in time proportional to the words, see
+`matches`.
 """
 
-from array import array
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache, partial
-from inspect import unwrap
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mipo_eval.errors import ConfigError, DataError
-from mipo_eval.metrics.aggregate import Reasons, mean_score, same_length
+from mipo_eval.metrics.aggregate import NO_SCORE, Reasons, count_reasons, same_length
+from mipo_eval.metrics.matches import Lost, joined, leave_one_out_matches, runs, spaced
+from mipo_eval.metrics.words import Ints, Tokenize, number_words
 from mipo_eval.records import Score
 from mipo_eval.signature import join
-from mipo_eval.stats.bootstrap import Floats, Labels, cluster_ids
+from mipo_eval.stats.bootstrap import Dependence, Floats, Interval, Labels, cluster_ids, ratio
+from mipo_eval.stats.estimates import jackknifed
+from mipo_eval.stats.intervals import SHARE, rare_variances, share_interval, spanned
 
-Ints = NDArray[np.int64]
-Keys = NDArray[np.uint64]
-
-_BLOCK = 1 << 16
-"""Positions counted at once: their arrays stay in the processor's cache, whatever the total."""
-
-
-def _shifted(keys: Keys, by: int) -> Keys:
-    """Return `keys` moved `by` places to the left, filled up with 0."""
-    moved = np.zeros_like(keys)
-    moved[: max(len(keys) - by, 0)] = keys[by:]
-    return moved
-
-
-def _window_keys(words: Ints, width: int) -> Keys:
-    """Return per position a key that sorts like the `width` words (or more) that start there."""
-    bits = max(1, int(words.max(initial=0)).bit_length())
-    first = words.astype(np.uint64)
-    keys, covered = first, 1
-    while covered < width and bits * (covered + 1) <= 64:
-        keys = (keys << np.uint64(bits)) | _shifted(first, covered)
-        covered += 1
-    while covered < width:
-        # Too many different words for one key: replace windows by their rank and pair the ranks.
-        ranks = np.unique(keys, return_inverse=True)[1].astype(np.uint64)
-        keys = (ranks << np.uint64(32)) | _shifted(ranks, covered)
-        covered *= 2
-    return keys
-
-
-def runs(values: Ints) -> tuple[Ints, Ints]:
-    """Return where each run of equal neighbours starts, and how long it is."""
-    starts = np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]]))
-    return starts, np.diff(starts, append=len(values))
-
-
-def _clipped(grams: Ints, texts: Ints, text_bits: int) -> tuple[Ints, Ints]:
-    """Return, per n-gram and text that holds it, the text and the clipped count.
-
-    A count below the maximum, or a maximum that another text shares, is never clipped. Only the
-    sole holder of a maximum is clipped, to the second highest count (0 when nobody else has it).
-    """
-    pairs = np.sort((grams << text_bits) | texts)
-    starts, counts = runs(pairs)
-    pairs = pairs[starts]
-    gram_starts, sizes = runs(pairs >> text_bits)
-    best = np.repeat(np.maximum.reduceat(counts, gram_starts), sizes)
-    is_best = counts == best
-    holders = np.repeat(np.add.reduceat(is_best, gram_starts, dtype=np.int64), sizes)
-    second = np.repeat(np.maximum.reduceat(np.where(is_best, 0, counts), gram_starts), sizes)
-    clipped = np.where(is_best & (holders == 1), second, counts)
-    return pairs & ((1 << text_bits) - 1), clipped
-
-
-def _blocks(first_words: Ints) -> list[tuple[int, int]]:
-    """Cut sorted positions into blocks of about `_BLOCK`, never inside a run of one word."""
-    starts, _ = runs(first_words)
-    chosen = spaced(starts, len(first_words), _BLOCK)
-    return list(pairwise([0, *starts[chosen].tolist(), len(first_words)]))
-
-
-def spaced(starts: Ints, total: int, size: int) -> Ints:
-    """Return which of the ascending `starts` come first after each multiple of `size`."""
-    places = np.unique(np.searchsorted(starts, np.arange(size, total, size)))
-    return np.asarray(places[places < len(starts)], dtype=np.int64)
-
-
-def leave_one_out_matches(words: Ints, texts: Ints, n_texts: int, max_order: int) -> Ints:
-    """Count the n-grams of each text that the other texts match.
-
-    Args:
-        words: (positions,) word numbers from 1; 0 stands behind the last word of every text.
-            Texts that must not match each other share no number.
-        texts: (positions,) number of the text a position belongs to.
-        n_texts: how many texts there are.
-        max_order: longest n-gram.
-
-    Returns:
-        (texts, max_order) matched n-grams, each clipped by its highest count in another text.
-    """
-    matched = np.zeros((max_order, n_texts))
-    # In this order the positions of equal n-grams are neighbours, whatever n: an n-gram's number
-    # is that of the (n-1)-gram before it, raised wherever that or the new word changes.
-    order = np.argsort(_window_keys(words, max_order))
-    padded = np.concatenate([words, np.zeros(max_order, dtype=np.int64)])
-    text_bits = max(1, n_texts.bit_length())
-    for start, stop in _blocks(padded[order]):
-        at = order[start:stop]
-        grams = np.zeros(len(at), dtype=np.int64)
-        for n in range(max_order):
-            word = padded[at + n]
-            inside = word != 0
-            at, grams, word = at[inside], grams[inside], word[inside]
-            if not len(at):
-                break
-            changes = (grams[1:] != grams[:-1]) | (word[1:] != word[:-1])
-            grams = np.concatenate([[0], np.cumsum(changes)])
-            holders, clipped = _clipped(grams, texts[at], text_bits)
-            matched[n] += np.bincount(holders, weights=clipped, minlength=n_texts)
-    return matched.T.astype(np.int64)
-
-
-Tokenize = Literal["13a", "nltk", "none"]
 Smoothing = Literal["exp", "method1"]
 
 NO_OTHER = "no other text for the prompt"
 
 _EPSILON = 0.1
 """What nltk's method1 puts in place of a count of zero."""
-_REMEMBERED = 10_000
-"""Texts whose words are kept for the next measure."""
 _PART = 1 << 18
 """Words of groups that are counted at a time."""
 _END = np.zeros(1, dtype=np.int64)
@@ -155,51 +46,48 @@ class SelfBleu:
     """Texts without a token. They score 0, as in sacreBLEU and nltk, which lowers the mean."""
 
 
-@cache
-def _split_13a() -> Callable[[str], list[str]]:
-    from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
-    from sacrebleu.tokenizers.tokenizer_re import TokenizerRegexp
+class _Closest(NamedTuple):
+    """Per text, the length among the others that is closest to its own; the shorter of two."""
 
-    # What is measured several times is split once. sacreBLEU would remember 65,536 texts, twice.
-    whole: Any = Tokenizer13a()  # type: ignore[no-untyped-call]
-    parts = TokenizerRegexp()  # type: ignore[no-untyped-call]
-    whole._post_tokenizer = partial(unwrap(TokenizerRegexp.__call__), parts)
-    tokenize = lru_cache(_REMEMBERED)(partial(unwrap(Tokenizer13a.__call__), whole))
-    # sacreBLEU strips the right end before it tokenizes; a trailing "-\n" shows the difference.
-    return lambda text: tokenize(text.rstrip()).split()
+    lengths: Ints
+    """0 where there is no other text, which is not used."""
+    groups: Ints
+    """The group of the text that has it; -1 where there is no other."""
+    next: Ints
+    """The closest length without that group; -1 where no other text is left."""
 
 
-def _split_nltk() -> Callable[[str], list[str]]:
-    from nltk.tokenize.destructive import NLTKWordTokenizer
+def _closest(lengths: Ints, contexts: Ints, ids: Ints) -> _Closest:
+    """Find the closest lengths; `contexts`: which texts are compared; `ids`: which are left out."""
+    order = np.lexsort((ids, lengths, contexts))
+    length, context, own = lengths[order], contexts[order], ids[order]
+    places = np.arange(len(order))
+    starts, sizes = runs(context)
+    first, last = np.repeat(starts, sizes), np.repeat(starts + sizes - 1, sizes)
+    begins, alike = runs(context * (int(ids.max(initial=0)) + 1) + own)
+    begin, end = np.repeat(begins, alike), np.repeat(begins + alike - 1, alike)
 
-    tokenizer = NLTKWordTokenizer()
-    return lambda text: list(tokenizer.tokenize(text))
+    def nearest(below: Ints, above: Ints) -> Ints:
+        """Return the nearer of two places; -1 where both are outside."""
+        far = np.iinfo(np.int64).max
+        down = np.where(below >= first, length - length[np.maximum(below, 0)], far)
+        up = np.where(above <= last, length[np.minimum(above, len(length) - 1)] - length, far)
+        return np.where(np.minimum(down, up) == far, -1, np.where(down <= up, below, above))
 
-
-TOKENIZERS: dict[Tokenize, Callable[[], Callable[[str], list[str]]]] = {
-    "13a": _split_13a,
-    "nltk": _split_nltk,
-    "none": lambda: str.split,
-}
-
-
-def _closest_lengths(lengths: Ints, group_ids: Ints) -> Ints:
-    """Return per text the length, among the others of its group, closest to its own.
-
-    The shorter one of two equally close. Texts alone in their group get 0, which is not used.
-    """
-    span = int(lengths.max(initial=0)) + 1
-    distinct, places, counts = np.unique(
-        group_ids * span + lengths, return_inverse=True, return_counts=True
+    below, above = places - 1, places + 1
+    at = nearest(below, above)
+    groups = np.where(at < 0, -1, own[at])
+    below = np.where((below >= first) & (own[below] == groups), begin[below] - 1, below)
+    beyond = np.minimum(above, len(order) - 1)
+    above = np.where((above <= last) & (own[beyond] == groups), end[beyond] + 1, above)
+    after = nearest(below, above)
+    back = np.empty_like(order)
+    back[order] = places
+    return _Closest(
+        np.where(at < 0, 0, length[at])[back],
+        groups[back],
+        np.where(after < 0, -1, length[after])[back],
     )
-    group, length = distinct // span, distinct % span
-    far = np.iinfo(np.int64).max // 4
-    below, above = np.full(len(distinct), -far), np.full(len(distinct), far)
-    same = group[1:] == group[:-1]
-    below[1:][same], above[:-1][same] = length[:-1][same], length[1:][same]
-    nearest = np.where(length - below <= above - length, below, above)
-    nearest = np.where(counts > 1, length, np.where(np.abs(nearest) >= far, 0, nearest))
-    return np.asarray(nearest[places.ravel()], dtype=np.int64)
 
 
 def _bleu(matched: Ints, lengths: Ints, closest: Ints, smoothing: Smoothing) -> Floats:
@@ -224,42 +112,32 @@ def _bleu(matched: Ints, lengths: Ints, closest: Ints, smoothing: Smoothing) -> 
     return np.where(matched.any(axis=1), penalty * precision, 0.0)
 
 
-def number_words(texts: Sequence[str], tokenize: Tokenize) -> list[Ints]:
-    """Return, per text, its words as numbers from 1 on, equal where the words are.
-
-    Raises:
-        ConfigError: the tokenizer is unknown.
-    """
-    if tokenize not in TOKENIZERS:
-        raise ConfigError(f"tokenize {tokenize!r} is unknown; known: {', '.join(TOKENIZERS)}")
-    split = TOKENIZERS[tokenize]()
-    known: defaultdict[str, int] = defaultdict()
-    known.default_factory = lambda: len(known) + 1  # a new word gets the next number
-    # All words stand in one array of integers, and texts are views of it: millions of words fit.
-    numbers, ends = array("q"), [0]
-    for text in texts:
-        numbers.extend(map(known.__getitem__, split(text)))
-        ends.append(len(numbers))
-    whole = np.array(numbers, dtype=np.int64)
-    return [whole[start:end] for start, end in pairwise(ends)]
-
-
 def self_bleu_of_words(
     texts: Sequence[Ints],
     *,
     max_order: int = 4,
     smoothing: Smoothing = "exp",
     group_ids: Ints | None = None,
-) -> Floats:
-    """Return (texts,) BLEU of each text against all others (of its group), 0-1.
+    kinds: Sequence[Ints] = (),
+) -> tuple[Floats, list[Floats]]:
+    """Return BLEU of each text against all others (of its group), and means without some of them.
 
-    Texts are as of `number_words`, options as of `self_bleu`; without `group_ids`, (texts,)
-    numbers, all are one group.
+    Args:
+        texts: as of `number_words`.
+        max_order: as of `self_bleu`.
+        smoothing: as of `self_bleu`.
+        group_ids: (texts,) numbers of the groups in which texts are compared; None: all with all.
+        kinds: (texts,) numbers of the texts that are left out together, one array per kind.
+
+    Returns:
+        (texts,) values, 0-1, NaN for a text without another; and per kind (numbers,) the mean that
+        the other texts would have if these had never been there: NaN where none has a value.
     """
     lengths = np.array([len(text) for text in texts], dtype=np.int64)
     groups = np.zeros(len(lengths), dtype=np.int64) if group_ids is None else group_ids
     order = np.argsort(groups, kind="stable")
     matched = np.zeros((len(order), max_order), dtype=np.int64)
+    lost: list[list[Lost]] = [[] for _ in kinds]
     # Labels never meet, so some are counted at a time: memory does not grow with their number.
     for start, stop in _parts(groups[order], lengths[order] + 1):
         part = order[start:stop]
@@ -272,8 +150,57 @@ def self_bleu_of_words(
             # A word of one group is no word of another: each gets numbers of its own.
             apart = numbers + groups[part][text_ids] * (int(numbers.max()) + 1)
             numbers = np.unique(np.where(numbers > 0, apart, -1), return_inverse=True)[1].ravel()
-        matched[part] = leave_one_out_matches(numbers, text_ids, len(part), max_order)
-    return _bleu(matched, lengths, _closest_lengths(lengths, groups), smoothing)
+        own = [ids[part] for ids in kinds]
+        matched[part], found = leave_one_out_matches(numbers, text_ids, len(part), max_order, own)
+        for every, one in zip(lost, found, strict=True):
+            every.append(one._replace(texts=part[one.texts]))
+    closest = _closest(lengths, groups, np.arange(len(lengths)))
+    values = _bleu(matched, lengths, closest.lengths, smoothing)
+    values[closest.groups < 0] = np.nan
+    counted = _Counted(matched, lengths, smoothing, values)
+    means = [
+        _means_without(counted, ids, joined(every), _closest(lengths, groups, ids))
+        for ids, every in zip(kinds, lost, strict=True)
+    ]
+    return values, means
+
+
+class _Counted(NamedTuple):
+    """What the texts are worth with all of them there."""
+
+    matched: Ints
+    lengths: Ints
+    smoothing: Smoothing
+    values: Floats
+
+
+def _means_without(counted: _Counted, ids: Ints, lost: Lost, closest: _Closest) -> Floats:
+    """Return (groups,) means over the texts outside each group, without the texts in it."""
+    n_texts, n_groups = len(ids), int(ids.max(initial=-1)) + 1
+    moved = (closest.groups >= 0) & (closest.groups != ids) & (closest.next != closest.lengths)
+    texts = np.flatnonzero(moved)
+    of_lengths = closest.groups[texts] * n_texts + texts
+    keys = np.concatenate([lost.groups * n_texts + lost.texts, of_lengths])
+    pairs, places = np.unique(keys, return_inverse=True)
+    groups, texts = pairs // n_texts, pairs % n_texts
+    size = len(pairs), counted.matched.shape[1]
+    cells = places[: len(lost.texts)] * size[1] + lost.orders
+    gone = np.bincount(cells, weights=lost.counts, minlength=size[0] * size[1]).reshape(size)
+    moved = groups == closest.groups[texts]
+    lengths = np.where(moved, closest.next[texts], closest.lengths[texts])
+    left = lengths >= 0
+    values = _bleu(
+        counted.matched[texts] - gone.astype(np.int64),
+        counted.lengths[texts],
+        lengths,
+        counted.smoothing,
+    )
+    changes = np.where(left, values, 0.0) - counted.values[texts]
+    has = ~np.isnan(counted.values)
+    known = np.where(has, counted.values, 0.0)
+    sums = known.sum() - np.bincount(ids, known, n_groups) + np.bincount(groups, changes, n_groups)
+    counts = has.sum() - np.bincount(ids, has, n_groups) - np.bincount(groups, ~left, n_groups)
+    return ratio(sums, counts)
 
 
 def _parts(groups: Ints, sizes: Ints) -> list[tuple[int, int]]:
@@ -303,7 +230,8 @@ def self_bleu(
     Args:
         texts: responses; None for an absent one, which is no reference either.
         max_order: longest n-gram.
-        tokenize: "13a" is sacreBLEU's default; "none" splits at whitespace; "nltk" is
+        tokenize: "13a" is sacreBLEU's default, "zh", "ja-mecab" and "char" are its others, see
+            `words.tokenizer_for`; "none" splits at whitespace; "nltk" is
             `NLTKWordTokenizer` on the whole text. `nltk.word_tokenize` would first split sentences
             with the punkt model, a download, by which a full stop inside the text becomes a token
             of its own; here only the last one does.
@@ -322,28 +250,37 @@ def self_bleu(
         raise ConfigError(f"max_order {max_order} is no n-gram length; use 1 or more")
     if smoothing not in {"exp", "method1"}:
         raise ConfigError(f"smoothing {smoothing!r} is unknown; known: exp, method1")
-    same_length("texts", len(texts), "groups", groups)
-    present = [index for index, text in enumerate(texts) if text is not None]
-    kept = [text for text in texts if text is not None]
-    labels = [0] * len(kept) if groups is None else [groups[index] for index in present]
-    ids = cluster_ids(labels, len(kept))[0].astype(np.int64)
-    compared = np.bincount(ids)[ids] > 1 if kept else np.zeros(0, dtype=bool)
-    if not compared.any():
-        where = "" if groups is None else " in the same group"
-        raise DataError(
-            f"Self-BLEU compares each text with others, but {len(kept)} of {len(texts)} texts are "
-            f"present and none has another{where}; give at least two"
-        )
-    words = number_words(kept, tokenize)
-    values = self_bleu_of_words(words, max_order=max_order, smoothing=smoothing, group_ids=ids)
+    present, ids = _compared(texts, groups)
+    words = number_words([texts[i] or "" for i in present], tokenize)
+    values, _ = self_bleu_of_words(words, max_order=max_order, smoothing=smoothing, group_ids=ids)
     per_text: list[float | None] = [None] * len(texts)
-    for index, value, valid in zip(present, values.tolist(), compared.tolist(), strict=True):
-        per_text[index] = value if valid else None
+    for index, value in zip(present.tolist(), values.tolist(), strict=True):
+        per_text[index] = value
     return SelfBleu(
-        mean=float(values[compared].mean()),
+        mean=float(values.mean()),
         per_text=tuple(per_text),
         empty=sum(len(text) == 0 for text in words),
     )
+
+
+def _compared(texts: Sequence[str | None], groups: Labels) -> tuple[Ints, Ints]:
+    """Return the positions of the texts that have another to be compared with, and their groups.
+
+    Raises:
+        DataError: there are none.
+    """
+    same_length("texts", len(texts), "groups", groups)
+    present = np.array([i for i, text in enumerate(texts) if text is not None], dtype=np.int64)
+    labels = [0] * len(present) if groups is None else [groups[i] for i in present]
+    ids = cluster_ids(labels, len(present))[0].astype(np.int64)
+    compared = np.bincount(ids)[ids] > 1 if len(present) else np.zeros(0, dtype=bool)
+    if not compared.any():
+        where = "" if groups is None else " in the same group"
+        raise DataError(
+            f"Self-BLEU compares each text with others, but {len(present)} of {len(texts)} texts "
+            f"are present and none has another{where}; give at least two"
+        )
+    return present[compared], ids[compared]
 
 
 def self_bleu_score(
@@ -352,33 +289,88 @@ def self_bleu_score(
     groups: Labels = None,
     within_groups: bool = False,
     reasons: Reasons = None,
+    tokenize: Tokenize = "13a",
 ) -> Score:
-    """Return Self-BLEU-4 (13a, exp) of the responses of a suite as a `Score`, 0-1.
+    """Return Self-BLEU-4 (exp) of the responses of a suite as a `Score`, 0-1.
 
-    The interval resamples prompt groups with every text's value held fixed, so it tells how much
-    texts differ in value, not how the set of references would.
+    The interval is about as many other texts like these: a group of texts counts by its own values
+    and by what the others lose without it as references (the jackknife, `stats.jackknifed`).
 
     With `within_groups` only responses to the same prompt are compared, and the metric is called
-    `self_bleu_4_same_prompt`. All else is as in `mean_score`.
+    `self_bleu_4_same_prompt`.
+
+    Args:
+        texts: responses; None for an absent one.
+        groups: one label per text, see `stats.bootstrap.Dependence`.
+        within_groups: compare only texts of the same prompt.
+        reasons: per text, why it is absent.
+        tokenize: as of `self_bleu`.
 
     Raises:
         DataError: fewer than two responses, or the lengths differ.
     """
     same_length("texts", len(texts), "reasons", reasons)
-    result = self_bleu(texts, groups=groups if within_groups else None)
+    name = "self_bleu_4_same_prompt" if within_groups else "self_bleu_4"
+    present, ids = _compared(texts, groups if within_groups else None)
     why = [
-        (reasons[i] if reasons else None) if text is None else NO_OTHER
-        for i, text in enumerate(texts)
+        (reasons[i] if reasons else None) if t is None else NO_OTHER for i, t in enumerate(texts)
     ]
-    return mean_score(
-        "self_bleu_4_same_prompt" if within_groups else "self_bleu_4",
-        result.per_text,
+    has = np.isin(np.arange(len(texts)), present)
+    kinds = Dependence.of(groups, len(texts)).kinds(has)
+    words = number_words([texts[i] or "" for i in present], tokenize)
+    values, without = self_bleu_of_words(words, group_ids=ids, kinds=kinds)
+    found = jackknifed(float(values.mean()), kinds, without)
+    return Score(
+        metric=name,
+        value=float(found.means[0]),
+        n=len(present),
+        unscored_reasons=count_reasons([None if h else NO_SCORE for h in has], why, name),
+        ci95=share_interval(found, rare_variances(values[:, None], found, SHARE)),
         signature=join(
-            tok="13a",
+            tok=tokenize,
             smooth="exp",
             refs="same-prompt" if within_groups else "all",
             texts=sum(text is not None for text in texts),
         ),
-        groups=groups,
-        reasons=why,
     )
+
+
+class Change(NamedTuple):
+    """Self-BLEU of two runs over the items that both answered."""
+
+    before: float
+    after: float
+    ci95: Interval | None
+    """Of after minus before, for other texts like these."""
+    n: int
+
+
+def self_bleu_change(
+    before: Sequence[str | None],
+    after: Sequence[str | None],
+    *,
+    groups: Labels = None,
+    within_groups: bool = False,
+    tokenize: Tokenize = "13a",
+) -> Change:
+    """Return how Self-BLEU-4 differs between two runs' responses to the same items.
+
+    Options are those of `self_bleu_score`.
+
+    Raises:
+        DataError: fewer than two items (of a prompt) have both, or the lengths differ.
+    """
+    same_length("before", len(before), "after", after)
+    both = [a and b for a, b in zip(before, after, strict=True)]
+    present, ids = _compared(both, groups if within_groups else None)
+    has = np.isin(np.arange(len(both)), present)
+    kinds = Dependence.of(groups, len(both)).kinds(has)
+    means, left = [], []
+    for texts in (before, after):
+        words = number_words([texts[i] or "" for i in present], tokenize)
+        values, without = self_bleu_of_words(words, group_ids=ids, kinds=kinds)
+        means.append(float(values.mean()))
+        left.append(without)
+    apart = [late - early for early, late in zip(*left, strict=True)]
+    found = jackknifed(means[1] - means[0], kinds, apart)
+    return Change(means[0], means[1], spanned(found, found.errors**2, (-1.0, 1.0))[0], len(present))

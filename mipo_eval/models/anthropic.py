@@ -12,6 +12,7 @@ from mipo_eval.models.base import Limits, Reply, Request, sendable
 from mipo_eval.models.credentials import PLACEHOLDER, SentKey, set_key
 from mipo_eval.models.server import Send, ServedBackend, Trouble, clean
 from mipo_eval.models.spec import is_private, normal_url
+from mipo_eval.models.told import count, word
 
 if TYPE_CHECKING:
     from anthropic import APIStatusError, AsyncAnthropic
@@ -26,6 +27,7 @@ _FINISHED = {
     "max_tokens": "length",
     "model_context_window_exceeded": "length",
 }
+_PROMPT_TOKENS = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 
 
 class AnthropicBackend(ServedBackend):
@@ -207,18 +209,19 @@ def read_message(message: "Message", seconds: float | None = None) -> Reply:
         raise Trouble("bad_reply", "not an answer in Anthropic's form", again=True, billed=True)
     if message.stop_reason == "refusal":
         raise Trouble("refused", "the model declined to answer", billed=True)
-    finish = _FINISHED.get(message.stop_reason or "")
-    texts = [block.text for block in message.content if block.type == "text"]
-    if finish is None or (not texts and finish != "length"):
-        said = f"the reply holds no text ({message.stop_reason})"
+    reason = word(message.stop_reason) or ""
+    blocks = (block for block in message.content if getattr(block, "type", None) == "text")
+    texts = [getattr(block, "text", None) for block in blocks]
+    if reason not in _FINISHED or not all(isinstance(text, str) for text in texts):
+        said = f"the reply is no finished text ({clean(reason)})"
         raise Trouble("bad_reply", said, again=True, billed=True)
-    usage = message.usage
-    cached = (usage.cache_read_input_tokens or 0) + (usage.cache_creation_input_tokens or 0)
+    taken = [count(getattr(message.usage, name, None)) for name in _PROMPT_TOKENS]
     return Reply(
-        text="".join(texts),
-        finish_reason=finish,
-        model=message.model,
-        prompt_tokens=usage.input_tokens + cached,
-        completion_tokens=usage.output_tokens,  # what was thought among them
+        text="".join(filter(None, texts)),
+        finish_reason=_FINISHED[reason],
+        model=word(message.model),
+        prompt_tokens=None if taken[0] is None else count(sum(filter(None, taken))),
+        # What was thought among them.
+        completion_tokens=count(getattr(message.usage, "output_tokens", None)),
         seconds=seconds,
     )

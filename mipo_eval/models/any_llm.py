@@ -18,6 +18,7 @@ from mipo_eval.models.credentials import PLACEHOLDER, host_variables, is_confide
 from mipo_eval.models.openai import read_completion
 from mipo_eval.models.server import Send, ServedBackend, Trouble, clean
 from mipo_eval.models.spec import normal_url
+from mipo_eval.models.told import word
 
 if TYPE_CHECKING:
     from any_llm import AnyLLM
@@ -157,7 +158,7 @@ class AnyLlmBackend(ServedBackend):
         }
         if sampling.logprobs and not left_out & {"logprobs", "top_logprobs"}:
             optional |= {"logprobs": True, "top_logprobs": sampling.logprobs}
-        made = client.acompletion(
+        asked = client.acompletion(
             model=self.model,
             messages=[
                 {"role": turn.role, "content": sendable(turn.content)} for turn in request.messages
@@ -169,9 +170,13 @@ class AnyLlmBackend(ServedBackend):
                 if value is not None and name not in left_out
             },
         )
-        answer: Any = await self.mapped(made, self._where)
-        body = json.dumps(answer.model_dump(mode="json"))
-        return read_completion(body.encode(), time.perf_counter() - start)
+
+        async def body() -> bytes:
+            answer: Any = await asked
+            return json.dumps(answer.model_dump(mode="json")).encode()
+
+        made = await self.mapped(body(), self._where)
+        return read_completion(made, time.perf_counter() - start)
 
     def errors(self) -> tuple[type[Exception], ...]:
         """any-llm's errors, and what passes it unmapped."""
@@ -201,7 +206,7 @@ class AnyLlmBackend(ServedBackend):
             return Trouble("bad_reply", clean(words), again=True, billed=True)
         after = getattr(error, "retry_after", None)
         named = getattr(error, "parameter_name", None) or getattr(error, "param", None)
-        return self.refusal(url, status, words, after=after, named=named)
+        return self.refusal(url, status, words, after=after, named=word(named))
 
 
 _BY_KIND = {

@@ -7,9 +7,9 @@ import random
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
-from mipo_eval.errors import BackendError, DataError
+from mipo_eval.errors import BackendError, ConfigError, DataError
 from mipo_eval.keys import digest
 from mipo_eval.models.effort import Effort
 from mipo_eval.rows import FileRow, read_rows
@@ -50,6 +50,15 @@ class Sampling:
         return named | self.effort.parts() | {name: value for name, value in also.items() if value}
 
 
+class Again(NamedTuple):
+    """That a request repeats an earlier one, whose reply stays what it is."""
+
+    first: str
+    """Ledger key of the earlier one."""
+    occasion: str
+    """What tells this asking from others, e.g. a day."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """Everything that decides a reply; two equal requests are paid for once."""
@@ -63,6 +72,7 @@ class Request:
     as_it_comes: bool = False
     """Whether the reply is what is measured: no text is an answer too, and one that was cut is not
     asked for again with more room."""
+    again: Again | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the request as plain data, without the slots: they are in the messages."""
@@ -71,10 +81,17 @@ class Request:
             "messages": [{"role": turn.role, "content": turn.content} for turn in self.messages],
             "sampling": self.sampling.to_json(),
             "choices": list(self.choices) if self.choices else None,
+            **({"again": self.again.occasion} if self.again else {}),
         }
 
     def key(self, identity: Mapping[str, str]) -> str:
         """Return the ledger key: the digest of the full request to the backend `identity`."""
+        return digest(["again", *self.again]) if self.again else self.original_key(identity)
+
+    def original_key(self, identity: Mapping[str, str]) -> str:
+        """Return the key of the first asking: of the request itself, or of what it repeats."""
+        if self.again:
+            return self.again.first
         return digest({"backend": dict(identity), **self.to_json()})
 
 
@@ -179,6 +196,21 @@ class Purse:
         )
 
 
+_LEAST: Mapping[str, float] = {
+    "concurrency": 1,
+    "attempts": 1,
+    "timeout": 0.001,
+    "first_wait": 0,
+    "longest_wait": 0,
+    "requests_per_minute": 0.001,
+    "tokens_per_minute": 0.001,
+    "max_cost": 0,
+}
+_MAY_BE_ABSENT = {"requests_per_minute", "tokens_per_minute", "max_cost"}
+_MOST = {(int,): 10_000, (int, float): 10**9}
+"""Of whole numbers, and of others."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """How hard a server may be pushed, and how long it is waited for."""
@@ -199,6 +231,25 @@ class Limits:
     """US dollars; nothing is sent that could cost more, even if every reply were the longest."""
     purse: Purse | None = None
     """Money shared with other backends; `max_cost` is then not looked at."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            ConfigError: one of them would ask nobody, wait for ever, or is no number.
+        """
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if value is None and name in _MAY_BE_ABSENT:
+                continue
+            kinds = (int,) if name in {"concurrency", "attempts"} else (int, float)
+            is_number = isinstance(value, kinds) and not isinstance(value, bool)
+            if not is_number or not least <= value <= _MOST[kinds]:
+                what = "a whole number" if len(kinds) == 1 else "a number"
+                raise ConfigError(
+                    f"limits: {name} is {str(value)[:40]!r}: write {what} from {least:g} to "
+                    f"{_MOST[kinds]:,}"
+                )
 
     def money(self) -> Purse:
         """Return what may be spent."""

@@ -13,6 +13,7 @@ by one, and what one has asked the other finds in the ledger.
 
 import asyncio
 import json
+import math
 from abc import abstractmethod
 from collections.abc import (
     AsyncGenerator,
@@ -31,11 +32,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from mipo_eval.errors import BackendError, ConfigError
 from mipo_eval.keys import digest
 from mipo_eval.models.base import Answers, Failure, Limits, Reply, Request
-from mipo_eval.models.changes import lacks_room, no_room, refused_setting
+from mipo_eval.models.changes import (
+    NO_TEXT,
+    holds_nothing,
+    lacks_room,
+    no_room,
+    refused_setting,
+)
 from mipo_eval.models.gemini import GeminiBackend, config_of, contents_of, read_answer
 from mipo_eval.models.openai import OpenAIBackend, read_completion
 from mipo_eval.models.prices import NOT_ASKED, Budget, Usage
 from mipo_eval.models.server import Found, ServedBackend, Trouble, clean, status_kind
+from mipo_eval.models.told import fields, json_of, word
 
 if TYPE_CHECKING:
     import openai
@@ -97,6 +105,8 @@ class BatchBackend(ServedBackend, Generic[Client, Job]):
         super().__init__(model, base_url, limits=limits, api_key_env=api_key_env)
         if len(self.urls) > 1:
             raise ConfigError("batches go to one server: give one URL")
+        if job_requests < 1 or not 0 < poll_seconds < math.inf:
+            raise ConfigError("a batch has job_requests of 1 or more, and poll_seconds above 0")
         self._job_requests = min(job_requests, self.most_requests)
         self._poll_seconds = poll_seconds
         self._mark = digest(dict(self.identity))
@@ -195,14 +205,13 @@ class BatchBackend(ServedBackend, Generic[Client, Job]):
                 continue
             for name, outcome in (await self._collected(job, client)).items():
                 # What failed in an old job is asked again now; only an answer is taken from it.
-                request = left.get(name)
-                if request and isinstance(outcome, Reply) and not lacks_room(outcome, request):
+                if name in left and _is_answer(outcome, left[name]):
                     yield name, self._counted(left.pop(name), outcome)
         for name, failure in self._afforded(left):
             yield name, failure
         if left:
             self.usage.tries += len(left)
-            made = self._sent(await self._patiently(lambda: self._submit(client, left)))
+            made = await self._patiently(lambda: self._submitted(client, left))
             running.append((replace(made, keys=frozenset(left), state="under way"), left))
         for job, requests in running:
             found = await self._collected(job, client)
@@ -210,6 +219,9 @@ class BatchBackend(ServedBackend, Generic[Client, Job]):
             missing = Failure(kind="server_error", detail=detail)
             for name, request in requests.items():
                 yield name, self._counted(request, found.get(name) or missing)
+
+    async def _submitted(self, client: Client, requests: Mapping[str, Request]) -> SentBatch:
+        return self._sent(await self._submit(client, requests))
 
     def _afforded(self, left: dict[str, Request]) -> Iterator[tuple[str, Failure]]:
         """Set money aside for the requests; take out, and yield, those it does not suffice for."""
@@ -254,6 +266,8 @@ class BatchBackend(ServedBackend, Generic[Client, Job]):
             if lacks_room(outcome, request):  # the next run of the same command gives it more
                 self.changes.make_room(tokens)
                 outcome = no_room(tokens)
+            elif holds_nothing(outcome, request):
+                outcome = Failure(kind="bad_reply", detail=NO_TEXT)
         self.usage.ended(outcome)
         self._budget.purse.settle(self._held.pop(key, 0.0), cost)
         return outcome
@@ -264,7 +278,7 @@ class BatchBackend(ServedBackend, Generic[Client, Job]):
         for attempt in range(1, limits.attempts + 1):
             try:
                 async with asyncio.timeout(limits.timeout):
-                    return await call()
+                    return await self.mapped(call())
             except TimeoutError:
                 trouble = Trouble("timeout", "the batch service did not answer", again=True)
             except Trouble as caught:
@@ -276,6 +290,11 @@ class BatchBackend(ServedBackend, Generic[Client, Job]):
             f"{trouble.detail}; batches already submitted go on there: run the same command again "
             "to collect them"
         )
+
+
+def _is_answer(outcome: Reply | Failure, request: Request) -> bool:
+    nothing = isinstance(outcome, Reply) and holds_nothing(outcome, request)
+    return isinstance(outcome, Reply) and not nothing and not lacks_room(outcome, request)
 
 
 _ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
@@ -359,32 +378,43 @@ class OpenAIBatchBackend(BatchBackend["openai.AsyncOpenAI", "Batch"], OpenAIBack
 
     async def _lines(self, client: "openai.AsyncOpenAI", file: str) -> list[dict[str, Any]]:
         content = (await self.mapped(client.files.content(file))).content
-        try:
-            return [json.loads(line) for line in content.splitlines() if line.strip()]
-        except ValueError:
-            raise Trouble("bad_reply", f"file {file} is not JSONL", again=True) from None
+        written = [line for line in content.splitlines() if line.strip()]
+        # What cannot be read is alone in that: its request has no answer.
+        lines = [line for line in map(_line, written) if line is not None]
+        if written and not lines:
+            raise Trouble("bad_reply", f"file {word(file)} is not JSONL", again=True)
+        return lines
+
+
+def _line(written: bytes) -> dict[str, Any] | None:
+    """Return a line of a file of requests or replies, None where it is of no request."""
+    try:
+        line = fields(json_of(written))
+    except ValueError:
+        return None
+    return line if isinstance(line.get("custom_id"), str) else None
 
 
 def _line_outcome(line: dict[str, Any]) -> tuple[str, Reply | Failure]:
     """Return a request's key and outcome from a line of an output or error file."""
     name = str(line["custom_id"])
-    answer = line.get("response") or {}
+    answer = fields(line.get("response"))
     status = answer.get("status_code")
     if status == 200:
         return name, read_outcome(lambda: read_completion(json.dumps(answer.get("body")).encode()))
-    error = line.get("error") or (answer.get("body") or {}).get("error") or {}
+    error = fields(line.get("error")) or fields(fields(answer.get("body")).get("error"))
     message = str(error.get("message") or error.get("code") or "no reason given")
     kind = status_kind(status) if isinstance(status, int) else "server_error"
-    return name, Failure(kind=kind, detail=f"in a batch: {message}")
+    return name, Failure(kind=kind, detail=clean(f"in a batch: {message}"))
 
 
 def _refusal(line: dict[str, Any]) -> tuple[str, str | None] | None:
     """Return the words of a refused request (400) and the parameter they name, or None."""
-    answer = line.get("response") or {}
+    answer = fields(line.get("response"))
     if answer.get("status_code") != 400:
         return None
-    error = (answer.get("body") or {}).get("error") or {}
-    return str(error.get("message")), error.get("param")
+    error = fields(fields(answer.get("body")).get("error"))
+    return str(error.get("message")), word(error.get("param"))
 
 
 def read_outcome(read: Callable[[], Reply]) -> Reply | Failure:

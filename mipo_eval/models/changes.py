@@ -112,6 +112,14 @@ def lacks_room(reply: Reply, request: Request) -> bool:
     return reply.finish_reason == "length" and not (said and said.strip())
 
 
+NO_TEXT = "the reply holds no text"
+
+
+def holds_nothing(reply: Reply, request: Request) -> bool:
+    """Whether a reply ended by itself without a word: no answer, so it is to be asked again."""
+    return not request.as_it_comes and not reply.text.strip() and not reply.cut
+
+
 def no_room(tokens: int) -> Failure:
     """Return the outcome of a request whose model does not come to an answer."""
     return Failure(

@@ -14,9 +14,13 @@ conversation is one prompt everywhere and on every day:
 - a template that refuses a conversation is one line.
 """
 
+import ctypes
 import json
 import re
-from collections.abc import Mapping, Sequence
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -78,14 +82,73 @@ def has_system_role(template: str) -> bool:
     rendered = []
     for turns in ([user], [{"role": "system", "content": _PROBE}, user]):
         try:
-            # The mark of what the assistant says, which only training looks at.
-            plain = rules.from_string(_GENERATION.sub("", template))
-            text = plain.render(messages=turns, add_generation_prompt=True, **tokens)
-        except (TemplateError, TypeError, ValueError):
+            with _in_time():
+                # The mark of what the assistant says, which only training looks at.
+                plain = rules.from_string(_GENERATION.sub("", template))
+                text = plain.render(messages=turns, add_generation_prompt=True, **tokens)
+        except (TemplateError, TypeError, *_RAISED):
             text = None
         rendered.append(text)
     alone, told = rendered
     return alone is None or (told is not None and _PROBE in told)
+
+
+_RAISED = (
+    *(ValueError, ArithmeticError, LookupError, AttributeError),
+    *(RecursionError, MemoryError, TimeoutError),
+)
+"""What programs raise beside Jinja's own errors, and how they are stopped."""
+_LONGEST_SECONDS = 60.0
+"""For one conversation, which takes a thousandth of a second."""
+_LOOKS = 0.5
+"""Seconds between two looks at who is late."""
+
+
+class _Watch:
+    """Stops what renders too long, whatever thread it is in: some templates never end."""
+
+    def __init__(self) -> None:
+        self._late: dict[int, float] = {}
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def begin(self) -> None:
+        """Watch the calling thread."""
+        with self._lock:
+            self._late[threading.get_ident()] = time.monotonic() + _LONGEST_SECONDS
+        if self._thread is None or not self._thread.is_alive():  # nor does it outlive a fork
+            self._thread = threading.Thread(target=self._look, daemon=True)
+            self._thread.start()
+
+    def end(self) -> None:
+        """Watch the calling thread no longer."""
+        with self._lock:
+            self._late.pop(threading.get_ident(), None)
+
+    def _look(self) -> None:
+        while True:
+            time.sleep(_LOOKS)
+            with self._lock:
+                now = time.monotonic()
+                for name in [name for name, late in self._late.items() if late < now]:
+                    del self._late[name]
+                    late = ctypes.py_object(TimeoutError)
+                    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(name), late)
+
+
+_WATCH = _Watch()
+
+
+@contextmanager
+def _in_time() -> Iterator[None]:
+    """Raise TimeoutError in what does not end; it has to be Python code, as templates are."""
+    _WATCH.begin()
+    try:
+        yield
+    except TimeoutError:
+        raise TimeoutError(f"it does not come to an end in {_LONGEST_SECONDS:g} s") from None
+    finally:
+        _WATCH.end()
 
 
 def _raise(message: str) -> NoReturn:
@@ -108,7 +171,7 @@ def read_chat_template(path: Path) -> str:
         ImmutableSandboxedEnvironment().parse(text)
     except OSError as error:
         raise ConfigError(f"chat_template={path} cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, TemplateSyntaxError) as error:
+    except (UnicodeDecodeError, TemplateSyntaxError, RecursionError) as error:
         raise ConfigError(f"chat_template={path} is not a Jinja template: {error}") from error
     return text
 
@@ -183,13 +246,16 @@ class ChatForm:
 
         # Templates are programs: they raise what they like, or add a number to a text.
         only_renders = how.get("tokenize") is False
-        kinds = (TemplateError, TypeError, ValueError) if only_renders else (TemplateError,)
+        kinds = (TypeError, *_RAISED) if only_renders else (TimeoutError,)
         try:
-            return type(self._tokenizer).apply_chat_template(self._tokenizer, conversation, **how)
-        except kinds as error:
+            with _in_time():
+                own = type(self._tokenizer).apply_chat_template
+                return own(self._tokenizer, conversation, **how)
+        except (TemplateError, *kinds) as error:
             name = str(self._tokenizer.name_or_path).rstrip("/").rsplit("/", 1)[-1]
             raise ChatTemplateError(
-                f"the chat template of {name} refuses a conversation: {_line(error)}"
+                f"the chat template of {name} refuses a conversation: "
+                f"{_line(error) or type(error).__name__}"
             ) from None
 
 

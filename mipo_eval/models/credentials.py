@@ -13,7 +13,7 @@ there everybody on the way can read it. The first two were said for this very se
 
 import os
 import re
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -218,21 +218,6 @@ def _place(url: str) -> tuple[str | None, int | None]:
 
 def _read(name: str) -> str | None:
     return (os.environ.get(name) or "").strip() or None
-
-
-def is_key_name(name: str) -> bool:
-    """Whether a variable's name says that it holds a secret, which no message may repeat."""
-    return any(word in name.upper() for word in ("KEY", "TOKEN", "SECRET", "PASSWORD"))
-
-
-def secrets() -> Iterator[str]:
-    """Yield every secret of the environment, the longest first: one may be part of another."""
-    held = {value.strip() for name, value in os.environ.items() if is_key_name(name)}
-    yield from sorted((one for one in held if len(one) >= _SHORTEST_SECRET), key=len, reverse=True)
-
-
-_SHORTEST_SECRET = 8
-"""What is shorter may be a word of a message, and is no key of any provider."""
 
 
 def set_key(headers: MutableMapping[str, str], to: str, home: str, sent: SentKey) -> None:

@@ -150,10 +150,17 @@ def checked_effort(
     """Return an effort whose parameters are no others than how to think.
 
     Raises:
-        ConfigError: a parameter of `body` is set elsewhere, or the budget is negative.
+        ConfigError: a parameter of `body` is set elsewhere or has no form in JSON, or the budget is
+            negative.
     """
     if taken := sorted(_OURS & body.keys()):
         raise ConfigError(f"{where}: extra_body.{taken[0]} is not for here: it is set elsewhere")
+    try:
+        canonical_json([dict(template), dict(body)])
+    except (TypeError, ValueError) as error:  # a date of YAML's, an infinity
+        raise ConfigError(
+            f"{where}: extra_body and chat_template_kwargs hold what JSON has no form for ({error})"
+        ) from None
     if budget is not None and budget < 0:
         raise ConfigError(f"{where}: thinking_budget is {budget}: give a number of tokens")
     return Effort(template=dict(template), level=level, budget=budget, body=dict(body))

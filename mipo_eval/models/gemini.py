@@ -11,6 +11,7 @@ from mipo_eval.models.base import Limits, Reply, Request, sendable
 from mipo_eval.models.credentials import PLACEHOLDER, SentKey, set_key
 from mipo_eval.models.server import Send, ServedBackend, Trouble, clean
 from mipo_eval.models.spec import is_private, normal_url
+from mipo_eval.models.told import alternatives, count, word
 
 if TYPE_CHECKING:
     from google.genai.client import AsyncClient
@@ -188,18 +189,19 @@ def read_answer(answer: "GenerateContentResponse", seconds: float | None = None)
     text = "".join(part.text for part in parts if part.text and not part.thought)
     thinking = "".join(part.text for part in parts if part.text and part.thought)
     if finish not in {None, "STOP", "MAX_TOKENS"} or (finish is None and not text):
-        raise Trouble("bad_reply", f"the answer ended with {finish}", again=True, billed=True)
-    if not parts and finish == "STOP":
-        raise Trouble("bad_reply", "the reply holds no text", again=True, billed=True)
+        reason = f"the answer ended with {clean(str(finish))}"
+        raise Trouble("bad_reply", reason, again=True, billed=True)
     usage = answer.usage_metadata
     return Reply(
         text=text,
         thinking=thinking or None,
         finish_reason={"STOP": "stop", "MAX_TOKENS": "length"}.get(finish or ""),
-        model=answer.model_version,
-        prompt_tokens=usage.prompt_token_count if usage else None,
+        model=word(answer.model_version),
+        prompt_tokens=count(usage.prompt_token_count) if usage else None,
         # Thinking is billed as output.
-        completion_tokens=(usage.candidates_token_count or 0) + (usage.thoughts_token_count or 0)
+        completion_tokens=count(
+            (usage.candidates_token_count or 0) + (usage.thoughts_token_count or 0)
+        )
         if usage
         else None,
         thinking_tokens=(usage.thoughts_token_count or None) if usage else None,
@@ -211,8 +213,8 @@ def read_answer(answer: "GenerateContentResponse", seconds: float | None = None)
 def _first_token(result: Any) -> tuple[tuple[str, float], ...] | None:
     if not result or not result.top_candidates or not result.top_candidates[0].candidates:
         return None
-    best = ((one.token, one.log_probability) for one in result.top_candidates[0].candidates)
-    return tuple(both for both in best if None not in both)
+    first = result.top_candidates[0].candidates
+    return alternatives((one.token, one.log_probability) for one in first)
 
 
 def contents_of(request: Request) -> "list[Content]":

@@ -23,7 +23,7 @@ from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from mipo_eval.checkpoints import find_checkpoint
+from mipo_eval.checkpoints import find_checkpoint, loading
 from mipo_eval.errors import BackendError
 from mipo_eval.keys import item_rng
 from mipo_eval.models.base import Answers, Failure, Reply, Request, sendable
@@ -255,10 +255,10 @@ class HfBackend(CheckpointBackend):
         at = len(row.answer)
         possible = sorted({tokens[at] for tokens in row.left.values()})
         own = scores[torch.tensor(possible, device=scores.device)].float()
-        temperature = row.request.sampling.temperature
-        if temperature:
-            weights = torch.softmax(own / temperature, dim=0).tolist()
-            rng = item_rng(row.request.sampling.seed, row.request.key(self.identity), str(at))
+        drawn = row.request.sampling
+        if drawn.temperature:
+            weights = torch.softmax(own / drawn.temperature, dim=0).tolist()
+            rng = item_rng(drawn.seed, row.request.original_key(self.identity), str(at))
             token = rng.choices(possible, weights)[0]
         else:
             token = possible[int(own.argmax())]
@@ -358,9 +358,8 @@ class HfBackend(CheckpointBackend):
     def _tokenizer(self) -> Any:
         from transformers import AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(
-            self.checkpoint.tokenizer, trust_remote_code=False
-        )
+        with loading(self.name):
+            tokenizer = AutoTokenizer.from_pretrained(self.checkpoint.tokenizer)
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token_id = tokenizer.eos_token_id
         return with_chat_form(tokenizer)

@@ -20,7 +20,7 @@ from functools import partial
 from importlib import import_module, resources
 from typing import Any
 
-from mipo_eval.checkpoints import NEUTRAL, SAMPLING
+from mipo_eval.checkpoints import NEUTRAL, SAMPLING, loading
 from mipo_eval.errors import ConfigError, ModelError
 from mipo_eval.keys import canonical_json, clean_text, digest
 from mipo_eval.models import chat
@@ -383,13 +383,13 @@ def load_model(model: ModelSpec, options: ModelOptions, decoding: Decoding) -> L
     if model.backend is not None:
         served: LoadedModel = import_module(_SERVED).load_served(model, options, decoding)
         return served
-    with _model_errors():
+    with loading(model.name):
         lm = _construct(model, options, decoding)
-    if options.chat_template:
-        lm.tokenizer.chat_template = options.chat_template
-        lm.hf_chat_template = None  # of vLLM's model: the checkpoint's, found before
-    if getattr(lm, "tokenizer", None) is not None:
-        chat.with_chat_form(lm.tokenizer)
+        if options.chat_template:
+            lm.tokenizer.chat_template = options.chat_template
+            lm.hf_chat_template = None  # of vLLM's model: the checkpoint's, found before
+        if getattr(lm, "tokenizer", None) is not None:  # some load it when it is looked at
+            chat.with_chat_form(lm.tokenizer)
     return LoadedModel(lm, decoding, options.system)
 
 

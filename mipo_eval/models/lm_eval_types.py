@@ -11,7 +11,7 @@ from typing import Any
 
 from mipo_eval.checkpoints import content, hub_commit, split_revision
 from mipo_eval.errors import ConfigError
-from mipo_eval.keys import canonical_json
+from mipo_eval.keys import canonical_json, is_secret, masked_values
 
 _SCRATCH = {"cache_dir", "download_dir", "offload_folder"}
 """Arguments that name a folder which runs write to."""
@@ -87,7 +87,11 @@ def identity(kind: str, arguments: Mapping[str, Any]) -> dict[str, str]:
     Raises:
         ModelError: a folder or file that is named cannot be read.
     """
-    known = {key: value if key in _SCRATCH else _known(value) for key, value in arguments.items()}
+    known = {
+        key: value if key in _SCRATCH else _known(value)
+        for key, value in masked_values(arguments).items()
+        if not is_secret(key)
+    }
     if "base_url" not in arguments:  # names are then those of a server
         revision = arguments.get("revision")
         for key in _FROM_HUB:

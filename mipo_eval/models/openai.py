@@ -1,6 +1,5 @@
 """Any server that speaks the OpenAI chat-completions protocol: OpenAI itself, vLLM, and others."""
 
-import json
 import os
 import socket
 import time
@@ -10,9 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mipo_eval.models.base import Limits, Reply, Request, sendable
+from mipo_eval.models.changes import NO_TEXT
 from mipo_eval.models.credentials import PLACEHOLDER, Credential, SentKey, set_key
 from mipo_eval.models.server import Send, ServedBackend, Trouble, clean, status_kind
 from mipo_eval.models.spec import OPENAI_URL, is_private, normal_url
+from mipo_eval.models.told import alternatives, json_of, tokens_of, word
 
 if TYPE_CHECKING:
     import httpx2
@@ -32,6 +33,8 @@ generation_config of their checkpoint wherever a request says nothing."""
 
 _NO_ROOM = b"max_tokens or model output limit was reached"
 """How OpenAI refuses a request whose tokens were used up before the answer."""
+_LONGEST_FINISH = 32
+"""Characters of a reason to finish that the store has room for."""
 
 
 @dataclass(slots=True)
@@ -226,7 +229,7 @@ class OpenAIBackend(ServedBackend):
         if not answer.is_success:
             raise self.trouble(_status_error(answer), server.url)
         try:
-            return [str(model["id"]) for model in json.loads(answer.content)["data"]]
+            return [str(model["id"]) for model in json_of(answer.content)["data"]]
         except (ValueError, KeyError, TypeError):
             raise Trouble(
                 "bad_reply",
@@ -256,7 +259,7 @@ class OpenAIBackend(ServedBackend):
                 _words(error),
                 stops=error.code == "insufficient_quota",
                 after=error.response.headers.get("retry-after"),
-                named=error.param,
+                named=word(error.param),
             )
         root: BaseException = error
         while root.__cause__ is not None:
@@ -303,34 +306,34 @@ def read_completion(content: bytes, seconds: float | None = None) -> Reply:
         Trouble: the body is not a completion ("bad_reply"), or the model refused ("refused").
     """
     try:
-        body = json.loads(content)
+        body = json_of(content)
         if told := _told_inside(body):
             raise told
         choice = body["choices"][0]
         message = choice["message"]
         text, refusal = message.get("content"), message.get("refusal")
         thinking = given_thinking(message)
-        usage = body.get("usage") or {}
-        details = usage.get("completion_tokens_details") or {}
+        finish = word(choice.get("finish_reason"), _LONGEST_FINISH)
     except (ValueError, KeyError, IndexError, TypeError, AttributeError):
         start = clean(content[:80].decode("utf-8", "replace"))
         reason = f"not a chat completion: {start!r}"
         raise Trouble("bad_reply", reason, again=True, billed=True) from None
-    if refusal or choice.get("finish_reason") == "content_filter":
+    if refusal or finish == "content_filter":
         reason = clean(str(refusal or "stopped by the server's content filter"))
         raise Trouble("refused", reason, billed=True)
     if not isinstance(text, str | None):
         raise Trouble("bad_reply", "the message's content is not text", again=True, billed=True)
-    if text is None and not thinking and choice.get("finish_reason") != "length":
-        raise Trouble("bad_reply", "the reply holds no text", again=True, billed=True)
+    if text is None and not thinking and finish != "length":
+        raise Trouble("bad_reply", NO_TEXT, again=True, billed=True)
+    tokens = tokens_of(body.get("usage"))
     return Reply(
         text=text or "",
         thinking=thinking,
-        finish_reason=choice.get("finish_reason"),
-        model=body.get("model"),
-        prompt_tokens=usage.get("prompt_tokens"),
-        completion_tokens=usage.get("completion_tokens"),
-        thinking_tokens=details.get("reasoning_tokens") or None,
+        finish_reason=finish,
+        model=word(body.get("model")),
+        prompt_tokens=tokens.prompt,
+        completion_tokens=tokens.completion,
+        thinking_tokens=tokens.thinking or None,
         seconds=seconds,
         logprobs=_first_token(choice.get("logprobs")),
     )
@@ -359,11 +362,9 @@ def _told_inside(body: Any) -> Trouble | None:
 def _first_token(logprobs: Any) -> tuple[tuple[str, float], ...] | None:
     """Return the alternatives of the first token, or None where the server gives none."""
     try:
-        return tuple(
-            (str(entry["token"]), float(entry["logprob"]))
-            for entry in logprobs["content"][0]["top_logprobs"]
-        )
-    except (KeyError, IndexError, TypeError, ValueError):
+        first = logprobs["content"][0]["top_logprobs"]
+        return alternatives((entry["token"], entry["logprob"]) for entry in first)
+    except (KeyError, IndexError, TypeError):
         return None
 
 
@@ -372,7 +373,7 @@ def _status_error(answer: "httpx2.Response") -> "openai.APIStatusError":
     import openai
 
     try:
-        body = json.loads(answer.content)
+        body = json_of(answer.content)
     except ValueError:
         body = answer.text
     told = body.get("error", body) if isinstance(body, dict) else body

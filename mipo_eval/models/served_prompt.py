@@ -5,12 +5,12 @@ one: a reply that is then cut looks like any other. vLLM and llama.cpp say what 
 conversation; others are left as they are.
 """
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from mipo_eval.models.effort import Effort
 from mipo_eval.models.spec import is_private
+from mipo_eval.models.told import fields, json_of
 
 _SECONDS = 5.0
 _END = 16
@@ -47,7 +47,6 @@ def _told(url: str, body: Mapping[str, Any]) -> dict[str, Any]:
 
     try:
         answer = httpx2.post(url, json=dict(body), timeout=_SECONDS, trust_env=False)
-        told = json.loads(answer.content) if answer.is_success else {}
+        return fields(json_of(answer.content)) if answer.is_success else {}
     except (httpx2.HTTPError, ValueError):
         return {}
-    return told if isinstance(told, dict) else {}

@@ -1,9 +1,7 @@
 """A server that is asked: bounded, lazily, with retries, and no more when that is hopeless."""
 
 import asyncio
-import email.utils
 import gc
-import math
 import re
 import time
 from abc import ABC, abstractmethod
@@ -14,17 +12,23 @@ from difflib import get_close_matches
 from typing import ClassVar, TypeVar
 
 from mipo_eval.errors import BackendError, ConfigError
+from mipo_eval.keys import MASK, is_key_name, masked
 from mipo_eval.models.base import Answers, Failure, FailureKind, Limits, Reply, Request
-from mipo_eval.models.changes import Changes, lacks_room, no_room, refused_setting
-from mipo_eval.models.credentials import Credential, credential, demanded, is_key_name, secrets
+from mipo_eval.models.changes import (
+    NO_TEXT,
+    Changes,
+    holds_nothing,
+    lacks_room,
+    no_room,
+    refused_setting,
+)
+from mipo_eval.models.credentials import Credential, credential, demanded
 from mipo_eval.models.pace import Pace, Width
 from mipo_eval.models.prices import HOW_TO_PRICE, NOT_ASKED, Budget, Price, Usage, price_of
 from mipo_eval.models.spec import is_private
+from mipo_eval.models.told import retry_after
 
 Found = TypeVar("Found")
-
-_LONGEST_RETRY_AFTER = 300.0
-"""Seconds; a server that asks for a longer pause is not waited for."""
 
 _RAMP = 0.1
 """Seconds over which the workers start. Started at once they would stay in step for good: all
@@ -32,9 +36,12 @@ replies arrive together, and the server idles while this process works through t
 
 _CHECK_SECONDS = 20.0
 _KEY_LIKE = re.compile(r"\b(?:(?:sk|key|Bearer)[-_ ]|AIza)[\w*.-]{6,}")
+_LONGEST_WORDS = 300
 _LISTED = 12
 """Models named in an error, at most."""
 
+_STUMBLES = (RecursionError, TypeError, ValueError, AttributeError, LookupError)
+"""What clients raise over an answer of no form that they know: not each looks before it reads."""
 _OVERLOAD = frozenset({"rate_limit", "server_error", "timeout"})
 
 
@@ -199,7 +206,7 @@ class Sender:
             estimate = await self._keep_pace(request, stopped)
             self.usage.tries += 1
             async with asyncio.timeout(self.limits.timeout):
-                reply = await send(request)
+                reply = _worded(await send(request), request)
             cost = self._budget.count(request, reply)
             if reply.prompt_tokens is not None:
                 tokens = reply.prompt_tokens + (reply.completion_tokens or 0)
@@ -259,6 +266,13 @@ class Sender:
         if self.dead is None and (trouble.stops or gave_up):
             self.dead = Failure(kind=failure.kind, detail=f"{NOT_ASKED}{failure.detail}")
             stopped.set()
+
+
+def _worded(reply: Reply, request: Request) -> Reply:
+    """Return a reply that says something, or was cut; any other is asked for again."""
+    if holds_nothing(reply, request):
+        raise Trouble("bad_reply", NO_TEXT, again=True, billed=True)
+    return reply
 
 
 async def _pause(seconds: float, stopped: asyncio.Event) -> None:
@@ -352,10 +366,14 @@ class ServedBackend(ABC):
 
     async def mapped(self, call: Awaitable[Found], url: str = "") -> Found:
         """Await a call of the client to `url`, or the only server; its errors become Trouble."""
+        where = url or self.urls[0]
         try:
             return await call
         except self.errors() as error:
-            raise self.trouble(error, url or self.urls[0]) from None
+            raise self.trouble(error, where) from None
+        except _STUMBLES as error:
+            reason = clean(f"{where} sent no answer of its protocol ({type(error).__name__})")
+            raise Trouble("bad_reply", reason, again=True, billed=True) from None
 
     def credential(self, url: str) -> Credential:
         """Return which key a server is sent.
@@ -454,9 +472,7 @@ def key_name(name: str) -> str:
 
 def clean(text: str) -> str:
     """Return text from a server as one short line that holds no key."""
-    for key in secrets():
-        text = text.replace(key, "<key>")
-    return " ".join(_KEY_LIKE.sub("<key>", text).split())[:300]
+    return " ".join(_KEY_LIKE.sub(MASK, masked(text)).split())[:_LONGEST_WORDS]
 
 
 def status_kind(status: int) -> FailureKind:
@@ -466,25 +482,3 @@ def status_kind(status: int) -> FailureKind:
     if status in {408, 429}:
         return "timeout" if status == 408 else "rate_limit"
     return "server_error" if status >= 500 or status == 409 else "bad_request"
-
-
-def retry_after(value: str | None, now: float) -> float | None:
-    """Return the seconds a Retry-After header asks for, or None if it says nothing usable.
-
-    The header holds seconds, or an HTTP date, for which `now` is in seconds since the epoch.
-
-    Raises:
-        ValueError: the server asks for longer than five minutes, which is not worth waiting.
-    """
-    try:
-        seconds = float(value or "")
-    except ValueError:
-        parsed = email.utils.parsedate_tz(value or "")
-        if parsed is None:
-            return None
-        seconds = email.utils.mktime_tz(parsed) - now
-    if math.isnan(seconds) or seconds < 0:
-        return None
-    if seconds > _LONGEST_RETRY_AFTER:
-        raise ValueError(f"the server asks to wait {seconds:.0f} s")
-    return seconds

@@ -35,6 +35,7 @@ from urllib.parse import urlsplit
 
 from mipo_eval.checkpoints import BASE, Checkpoint, find_checkpoint, split_base
 from mipo_eval.errors import ConfigError
+from mipo_eval.keys import masked
 from mipo_eval.models.base import Backend, Limits
 from mipo_eval.models.credentials import host_variables
 
@@ -244,7 +245,7 @@ def _openai(named: ModelName) -> ModelSpec:
     # As it was typed: the keys of the responses that stores hold were made of that.
     typed = named.url.rstrip("/") if "://" in named.url and len(urls) == 1 else url
     return ModelSpec(
-        name=named.text,
+        name=masked(named.text),
         engine="openai",
         target=named.name,
         backend=f"openai:{named.name}@{url}",
@@ -276,7 +277,7 @@ def _lm_eval_type(named: ModelName) -> ModelSpec:
     arguments = _imported(f"{_LM_EVAL}:read_arguments")(named.text, text)
     length = arguments.get("max_length") or arguments.get("max_model_len")
     return ModelSpec(
-        name=named.text,
+        name=masked(named.text),
         engine="lm-eval",
         target=kind,
         arguments=arguments,
@@ -290,7 +291,7 @@ def _checkpoint(name: str, engine: Engine) -> ModelSpec:
     length = found.config.get("max_position_embeddings")
     kind = found.config.get("model_type")
     return ModelSpec(
-        name=name,
+        name=masked(name),
         engine=engine,
         target=str(found.folder),
         checkpoint=found,
@@ -336,11 +337,28 @@ def load_backend(
     given: dict[str, Any] = {kind.takes: named.name} if kind.takes else {}
     if kind.served:
         given |= {"base_url": named.url or None, "limits": limits}
-    known = inspect.signature(make).parameters.keys() - given.keys()
+    parameters = inspect.signature(make).parameters
+    known = parameters.keys() - given.keys()
     if unknown := sorted((options or {}).keys() - known):
         names = ", ".join(sorted(known)) or "none"
         raise ConfigError(f"{spec} has no option {', '.join(unknown)}; known: {names}")
-    return make(**given, **(options or {}))
+    wanted = {name: parameters[name].annotation for name in options or {}}
+    return make(**given, **_typed(spec, options or {}, wanted))
+
+
+def _typed(spec: str, options: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options with the types that are wanted."""
+    if not options:
+        return {}
+    from pydantic import TypeAdapter, ValidationError
+
+    typed = {}
+    for name, value in options.items():
+        try:
+            typed[name] = TypeAdapter(wanted[name]).validate_python(value)
+        except ValidationError as error:
+            raise ConfigError(f"{spec}: option {name}: {error.errors()[0]['msg']}") from None
+    return typed
 
 
 def _imported(dotted: str) -> Any:

@@ -93,7 +93,7 @@ _REPEATED = re.compile(rf"\s*(?:(?:{_any_of(p.closing for p in _PAIRS if p.alone
 
 _HEADER = re.compile(
     r"(?:(?:<\|end\|>|<\|return\|>|<\|call\|>)\s*)?(?:<\|start\|>\s*assistant[^<]{0,80})?"
-    r"<\|channel\|>\s*(?P<channel>\w+)(?:(?!<\|message\|>)[\s\S]){0,200}<\|message\|>"
+    r"<\|channel\|>\s*(?P<channel>\w{1,40})(?:(?!<\|message\|>)[\s\S]){0,200}<\|message\|>"
 )
 _MESSAGE_END = re.compile(r"(?:<\|end\|>|<\|return\|>|<\|call\|>|<\|start\|>[\s\S]*)\s*\Z")
 _BARE_START = re.compile(r"\s*(?:analysis|commentary)(?=[^\s:.,;!?)'\-])")
@@ -103,7 +103,7 @@ _BARE_ANSWER = re.compile(r"\s*final(?=[A-Z])")
 
 _QUOTES = "\"'`\u201c\u201d\u2018\u2019\u00ab\u00bb\u201e\u300c\u300d"
 _TALKED_ABOUT = re.compile(
-    r"[^\S\n]*(?:\.\.\.|\u2026)?[^\S\n]+"
+    r"(?:[^\S\n]*(?:\.\.\.|\u2026))?[^\S\n]+"
     r"(?:is|are|was|and|or|tags?|tokens?|marks?|markers?|blocks?|means|opens?|starts?|begins?)\b"
 )
 _PROMPT_END = 16

@@ -9,7 +9,7 @@ and training alike; who wants them asks for them (`drawing.own_drawing`).
 from contextlib import nullcontext, suppress
 from typing import Any
 
-from mipo_eval.checkpoints import Checkpoint
+from mipo_eval.checkpoints import Checkpoint, loading
 from mipo_eval.errors import ModelError
 
 _KEPT = (
@@ -29,21 +29,17 @@ def load_weights(checkpoint: Checkpoint, dtype: Any, device: str) -> Any:
     Raises:
         ModelError: it cannot be loaded, or a package for it is missing.
     """
-    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     checkpoint.require_loadable()
-    try:
+    with loading(checkpoint.name):
         model = AutoModelForCausalLM.from_pretrained(
             checkpoint.folder, dtype=dtype, use_safetensors=True, trust_remote_code=False
         )
         model = with_adapter(model, checkpoint)
         with suppress(ValueError) if checkpoint.quantized else nullcontext():
             model = model.to(device)  # some quantised weights are where they belong already
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ModelError(f"{checkpoint.name} cannot be loaded: {reason}") from error
-    draw_neutrally(model)
+        draw_neutrally(model)
     return model.eval()
 
 
@@ -73,4 +69,8 @@ def draw_neutrally(model: Any, *, sampled: bool = False) -> None:
 
     own = model.generation_config
     kept = {name: value for name in _KEPT if (value := getattr(own, name, None)) is not None}
+    for name, value in kept.items():
+        ids = value if isinstance(value, list) else [value]
+        if name.endswith("_id") and not all(isinstance(one, int) for one in ids):
+            raise ModelError(f"the generation configuration has {value!r:.40} for {name}: no id")
     model.generation_config = GenerationConfig(**kept, **({"top_k": 0} if sampled else {}))

@@ -13,10 +13,11 @@ from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.evaluation.outcomes import Outcomes
 from mipo_eval.judges.panel import FamilyRatings, family_preference
 from mipo_eval.judges.presets import family_of
-from mipo_eval.metrics.agreement import Agreement, agreement
+from mipo_eval.metrics.agreement import Agreement, Reliability, agreement, reliability
 from mipo_eval.records import Run, Score
 from mipo_eval.reports.names import row_name, trained_rules
 from mipo_eval.signature import join, short
+from mipo_eval.stats.bootstrap import Crossed
 from mipo_eval.store.engine import Store
 from mipo_eval.store.judges import (
     StoredJudge,
@@ -28,7 +29,7 @@ from mipo_eval.store.judges import (
 from mipo_eval.store.responses import PairedTexts, paired_texts
 from mipo_eval.store.trainings import list_trainings
 from mipo_eval.store.verdicts import Counted, count_verdicts, judges_on, run_ratings, verdicts_on
-from mipo_eval.verdict import chooses
+from mipo_eval.verdict import CREDIT, chooses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,10 +46,17 @@ class JudgesAgreement:
     """Kendall's tau-b of how they order the runs by mean rating, -1 to 1; None below three runs."""
 
 
-def agreements(
-    store: Store, runs: Sequence[Run], judges: Sequence[StoredJudge]
-) -> list[JudgesAgreement]:
-    """Return the agreement of every two judges on the responses of runs that both judged.
+class Agreements(NamedTuple):
+    """How far judges agree, two by two and all together."""
+
+    pairs: Sequence[JudgesAgreement]
+    ratings: Reliability
+    """Of single ratings, among all judges that gave one."""
+    verdicts: Reliability
+
+
+def agreements(store: Store, runs: Sequence[Run], judges: Sequence[StoredJudge]) -> Agreements:
+    """Return the agreement of judges on the responses of runs that several judged.
 
     Args:
         store: where verdicts are.
@@ -64,37 +72,52 @@ def agreements(
     known = {judge.key: judge for judge in judges}
     ratings: dict[str, dict[Any, int]] = {key: {} for key in known}
     rows: dict[str, list[PairedTexts]] = {}
+    groups: dict[str, Crossed] = {}
     means: dict[str, list[float | None]] = {key: [] for key in known}
     for run in runs:
         of_list = rows.setdefault(run.list_key, [])
-        of_list += [row for row in paired_texts(store, run) if row.first != row.second]
+        paired = paired_texts(store, run)
+        groups |= {row.item_key: Crossed(row.group, row.user_id) for row in paired}
+        of_list += [row for row in paired if row.first != row.second]
         for key, own in run_ratings(store, run, list(known)).items():
             ratings[key].update(own)
             means[key].append(sum(own.values()) / len(own) if own else None)
-    said: dict[str, dict[Any, str]] = {key: {} for key in known}
+    said: dict[str, dict[Any, float]] = {key: {} for key in known}
     for list_key, of_list in rows.items():
         for key in known.keys() & judges_on(store, list_key):
             verdicts = verdicts_on(store, of_list, key)
-            said[key].update({row.pair: one.winner for row, one in verdicts if one.winner})
+            told = {row.pair: CREDIT[one.winner] for row, one in verdicts if one.winner}
+            said[key].update(told)
     found = [
         JudgesAgreement(
             first=a,
             second=b,
-            ratings=_agreement(ratings[a.key], ratings[b.key]),
-            verdicts=_agreement(said[a.key], said[b.key]),
+            ratings=_agreement(ratings[a.key], ratings[b.key], groups),
+            verdicts=_agreement(said[a.key], said[b.key], groups),
             order=_tau(means[a.key], means[b.key]),
         )
         for a, b in combinations(known.values(), 2)
     ]
     if not any(one.ratings.n or one.verdicts.n for one in found):
         raise DataError("no two of these judges judged a response in common")
-    return found
+    return Agreements(found, *(_reliability([*of.values()], groups) for of in (ratings, said)))
 
 
-def _agreement(first: Mapping[Any, Hashable], second: Mapping[Any, Hashable]) -> Agreement:
-    """Return the agreement on the units that both judged."""
+def _agreement(
+    first: Mapping[Any, float], second: Mapping[Any, float], groups: Mapping[str, Crossed]
+) -> Agreement:
+    """Return the agreement on the units, which begin with an item's key, that both judged."""
     both = [unit for unit in first if unit in second]
-    return agreement([first[unit] for unit in both], [second[unit] for unit in both])
+    own = [groups[unit[0]] for unit in both]
+    return agreement([first[unit] for unit in both], [second[unit] for unit in both], own)
+
+
+def _reliability(
+    judges: Sequence[Mapping[Any, float]], groups: Mapping[str, Crossed]
+) -> Reliability:
+    units = list(dict.fromkeys(unit for said in judges for unit in said))
+    told = ([said.get(unit) for said in judges] for unit in units)
+    return reliability(told, "ordinal", [groups[unit[0]] for unit in units])
 
 
 def _tau(first: Sequence[float | None], second: Sequence[float | None]) -> float | None:

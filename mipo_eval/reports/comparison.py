@@ -1,30 +1,29 @@
-"""Stored runs against each other: paired, at equal length, and all methods head to head."""
+"""Stored runs against each other, item by item: differences, margins, and at equal length."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.evaluation.outcomes import DERIVED, ENDS, JUDGED, Outcomes, Sheet
-from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.metrics.win_rate import METRIC_NAMES, Ties
 from mipo_eval.records import Run, Score
-from mipo_eval.reports.leaderboard import LeaderboardQuery
-from mipo_eval.reports.names import row_name, run_labels, trained_rules
+from mipo_eval.reports.equal_length import (
+    EqualLength,
+    Lengths,
+    equal_json,
+    equal_length,
+    row_lengths,
+)
+from mipo_eval.reports.margins import margin_json
+from mipo_eval.reports.names import run_labels
 from mipo_eval.signature import NOTHING, Signature, join, short
-from mipo_eval.stats.bootstrap import Crossed, Floats
-from mipo_eval.stats.length import LengthControlled, length_controlled
+from mipo_eval.stats.margin import Within, within
 from mipo_eval.stats.paired import Adjust, Comparison, compare_all
-from mipo_eval.stats.strengths import Game, Strength, bradley_terry
+from mipo_eval.stats.sequence import at_any_time, crossing_note
 from mipo_eval.store.engine import Store
 from mipo_eval.store.judges import StoredJudge, failing_judges, find_judge, list_judges
-from mipo_eval.store.responses import paired_texts
-from mipo_eval.store.runs import find_run, get_scores, list_runs
-from mipo_eval.store.verdicts import pair_verdicts
-from mipo_eval.verdict import CREDIT
+from mipo_eval.store.runs import find_run, get_scores
 
 _SUBJECT = {"seed", "prompting"}
 """Parts in which two runs may differ on purpose: what is compared, not how it is measured."""
@@ -48,26 +47,6 @@ class Side:
     """Of the stored score; None when the run has none yet."""
 
 
-class EqualLength(NamedTuple):
-    """A comparison as it would be if both runs' responses were equally long."""
-
-    found: LengthControlled
-    """Of the first run against the second; a tie is half a win."""
-    unit: str
-    """Of the lengths: tokens, or characters where a response's tokens are not known."""
-
-    @property
-    def difference(self) -> float:
-        """Difference of the values, in points."""
-        return 2 * self.found.rate - 100
-
-    @property
-    def ci95(self) -> tuple[float, float] | None:
-        """Interval of the difference."""
-        interval = self.found.ci95
-        return interval and (2 * interval[0] - 100, 2 * interval[1] - 100)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskComparison:
     """All comparisons of one task."""
@@ -86,6 +65,12 @@ class TaskComparison:
     """The same for prompting and seed."""
     at_equal_length: tuple[EqualLength, ...] = ()
     """One per comparison where length is to be controlled."""
+    margins: tuple[Within | None, ...] = ()
+    """One per comparison where a margin was given; None where nothing can be told."""
+    growing: bool = False
+    """Whether intervals and p-values hold over all looks at growing runs."""
+    crossing: str | None = None
+    """What is then taken for granted, because prompts and users cross."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +86,10 @@ class ComparisonQuery:
     correction: Adjust = "max-t"
     control_length: bool = False
     """Whether to add what every difference would be between equally long responses."""
+    margin: float | None = None
+    """What would be no difference, in units of the metric."""
+    growing: bool = False
+    """Whether the runs are looked at again and again while they grow."""
 
 
 def compare_runs(
@@ -128,7 +117,8 @@ def compare_runs(
         raise DataError("these runs have no task in common: nothing to pair")
     failings = failing_judges(store).get(judge.key, ()) if judge else ()
     labels = run_labels(runs)
-    lengths = _lengths(outcomes, runs, metric) if wanted.control_length else {}
+    _check_growing(wanted, metric)
+    lengths = row_lengths(outcomes, runs, metric) if wanted.control_length else {}
     found = []
     for sheet in shared:
         names = [labels[run.run_id] for run in sheet.runs]
@@ -140,6 +130,8 @@ def compare_runs(
             method=wanted.correction,
             span=ENDS.get(metric),
         )
+        if wanted.growing:
+            pairs = _while_growing(pairs, sheet, names, ENDS[metric])
         sides = _sides(sheet, names, scores, judge)
         made, subject = _differences(pairs, {side.label: side.signature for side in sides})
         found.append(
@@ -159,9 +151,41 @@ def compare_runs(
                     for pair in pairs
                     if lengths
                 ),
+                margins=tuple(within([pair.evidence for pair in pairs], wanted.margin))
+                if wanted.margin is not None
+                else (),
+                growing=wanted.growing,
+                crossing=crossing_note(sheet.groups) if wanted.growing else None,
             )
         )
     return found
+
+
+def _check_growing(wanted: ComparisonQuery, metric: str) -> None:
+    """Refuse what has no interval that holds over several looks.
+
+    Raises:
+        ConfigError: values of the metric have no ends, or length is to be controlled.
+    """
+    if wanted.growing and metric not in ENDS:
+        raise ConfigError(
+            f"--growing needs values with a lowest and a highest, and {metric} has none: leave "
+            "--growing out, or name another --metric"
+        )
+    if wanted.growing and wanted.control_length:
+        raise ConfigError(
+            "at equal length there are no intervals that hold over several looks: leave "
+            "--control-length or --growing out"
+        )
+
+
+def _while_growing(
+    pairs: Sequence[Comparison], sheet: Sheet, names: Sequence[str], ends: tuple[float, float]
+) -> list[Comparison]:
+    """Return comparisons of a sheet that hold over all looks at it while it grows."""
+    first, second = ([names.index(getattr(p, side)) for p in pairs] for side in ("first", "second"))
+    differences = sheet.values[:, first] - sheet.values[:, second]
+    return at_any_time(pairs, differences, sheet.groups, ends[1] - ends[0])
 
 
 def _runs(store: Store, names: Sequence[str], baseline: str | None) -> tuple[list[Run], Run | None]:
@@ -265,40 +289,10 @@ def _sides(
     )
 
 
-def _lengths(
-    outcomes: Outcomes, runs: Sequence[Run], metric: str
-) -> Mapping[tuple[str, str], Floats]:
-    """Return the lengths of all responses, by unit and task.
-
-    Raises:
-        ConfigError: the metric's items do not lie between losing (0) and winning (100).
-    """
-    if metric not in {*METRIC_NAMES.values(), "accuracy"}:
-        raise ConfigError(
-            f"length is controlled in win rates and accuracies, not in {metric}: name another "
-            "--metric, or leave --control-length out"
-        )
-    return {
-        (unit, sheet.task): sheet.values
-        for unit in ("tokens", "characters")
-        for sheet in outcomes.sheets(runs, f"response_{unit}")
-    }
-
-
-def _at_equal_length(
-    sheet: Sheet, both: list[int], lengths: Mapping[tuple[str, str], Floats]
-) -> EqualLength:
+def _at_equal_length(sheet: Sheet, both: list[int], lengths: Lengths) -> EqualLength:
     """Return how two columns of a sheet compare at equal length."""
-    differences = sheet.values[:, both[0]] - sheet.values[:, both[1]]
-    common = ~np.isnan(differences)
-    # Tokens and characters must not be mixed: one response without tokens, and all are measured
-    # in characters.
-    unknown = np.isnan(lengths["tokens", sheet.task][common][:, both]).any()
-    unit = "characters" if unknown else "tokens"
-    own, rival = lengths[unit, sheet.task][:, both].T
-    # From -100 to 100 points to 0 to 1, so that a predicted rate is a predicted difference.
-    outcomes = (differences + 100) / 200
-    return EqualLength(length_controlled(outcomes, own, rival, sheet.groups), unit)
+    own = {unit: table[:, both] for (unit, task), table in lengths.items() if task == sheet.task}
+    return equal_length(sheet.values[:, both], own, sheet.groups)
 
 
 def comparison_json(found: TaskComparison) -> dict[str, Any]:
@@ -308,6 +302,7 @@ def comparison_json(found: TaskComparison) -> dict[str, Any]:
         "metric": found.metric,
         "judge": found.judge,
         "judge_failings": found.judge_failings,
+        "interval": "confidence sequence" if found.growing else "fixed n",
         "runs": [
             {
                 "run_id": side.run.run_id,
@@ -339,129 +334,15 @@ def comparison_json(found: TaskComparison) -> dict[str, Any]:
                 "significant": pair.significant(),
                 "effect_size": pair.effect_size,
                 "detectable": pair.detectable,
+                "margin": margin_json(found.margins[place], found.metric)
+                if found.margins
+                else None,
                 "signatures_differ": found.made_differently.get((pair.first, pair.second), {}),
                 "chosen_differently": found.chosen_differently.get((pair.first, pair.second), {}),
-                "at_equal_length": _equal_json(found.at_equal_length[place])
+                "at_equal_length": equal_json(found.at_equal_length[place])
                 if found.at_equal_length
                 else None,
             }
             for place, pair in enumerate(found.comparisons)
-        ],
-    }
-
-
-def _equal_json(equal: EqualLength) -> dict[str, Any]:
-    found = equal.found
-    return {
-        "difference": equal.difference,
-        "ci95": equal.ci95,
-        "raw_difference": 2 * found.raw_rate - 100,
-        "win_rate": found.rate,
-        "raw_win_rate": found.raw_rate,
-        "unit": equal.unit,
-        "mean_length_difference": found.mean_difference,
-        "share_longer": found.share_longer,
-        "length_effect": found.length_effect,
-        "extrapolated": found.extrapolated,
-        "n": found.n,
-        "unscored": found.unscored,
-    }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SuiteStrengths:
-    """The methods of one suite, as one judge or person sees them against each other."""
-
-    suite: str
-    judge: str
-    games: int
-    reason: str | None
-    """Why there are no strengths."""
-    strengths: tuple[Strength, ...]
-    """Bradley-Terry, strongest first; empty where there are none."""
-
-
-def suite_strengths(now: Snapshot, asked: LeaderboardQuery) -> list[SuiteStrengths]:
-    """Return the strengths of every suite's methods, for every judge with verdicts between them.
-
-    Args:
-        now: the store's state.
-        asked: which suite and judge, and what runs are called; seeds of a method play for it.
-
-    Raises:
-        ConfigError: no such judge.
-    """
-    judges = [find_judge(now.store, asked.judge)] if asked.judge else now.judges
-    rules = (*asked.rules, *trained_rules(now.trainings))
-    suites: dict[str, list[tuple[str, Run]]] = {}
-    for run in list_runs(now.store):
-        if asked.suite in {None, run.suite}:
-            name = row_name(run, rules)[0]
-            label = f"{name.model} {name.method}" + (f" ({name.variant})" if name.variant else "")
-            suites.setdefault(run.suite, []).append((label, run))
-    found = []
-    for suite, named in suites.items():
-        games = _games(now, named, judges)
-        for judge in (judge for judge in judges if games[judge.key]):
-            strengths: tuple[Strength, ...] = ()
-            reason = None
-            try:
-                strengths = tuple(bradley_terry(games[judge.key]))
-            except DataError as error:
-                reason = str(error)
-            found.append(
-                SuiteStrengths(
-                    suite=suite,
-                    judge=judge.label,
-                    games=len(games[judge.key]),
-                    reason=reason,
-                    strengths=strengths,
-                )
-            )
-    return found
-
-
-def _games(
-    now: Snapshot, named: Sequence[tuple[str, Run]], judges: Sequence[StoredJudge]
-) -> dict[str, list[Game]]:
-    """Return by judge what every two runs of different methods come to, item by item."""
-    games: dict[str, list[Game]] = {judge.key: [] for judge in judges}
-    for (first, run), (second, other) in combinations(named, 2):
-        if first == second:
-            continue
-        pairs = {
-            row.pair: Crossed(row.group, row.user_id)
-            for row in paired_texts(now.store, run, other)
-            if row.pair
-        }
-        for key, own in games.items():
-            said = pair_verdicts(now.store, key, list(pairs))
-            if not any(one.winner and not one.identical for one in said):
-                continue  # equal responses are ties to everybody, judged or not
-            own += [
-                Game(first, second, CREDIT[one.winner], group)
-                for one, group in zip(said, pairs.values(), strict=True)
-                if one.winner is not None
-            ]
-    return games
-
-
-def strengths_json(found: SuiteStrengths) -> dict[str, Any]:
-    """Return a suite's strengths as `--json` shows them."""
-    return {
-        "suite": found.suite,
-        "judge": found.judge,
-        "games": found.games,
-        "reason": found.reason,
-        "methods": [
-            {
-                "name": one.name,
-                "elo": one.elo,
-                "elo_ci95": one.elo_ci95,
-                "log_odds": one.strength,
-                "error": one.error,
-                "games": one.games,
-            }
-            for one in found.strengths
         ],
     }

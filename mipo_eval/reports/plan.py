@@ -23,13 +23,16 @@ from mipo_eval.models.base import Limits, Request
 from mipo_eval.models.prices import FREE, HOW_TO_PRICE, Metered, load_prices
 from mipo_eval.models.spec import read_name
 from mipo_eval.records import Item, Response, text_key
-from mipo_eval.stats.bootstrap import Crossed, Floats
+from mipo_eval.reports.names import RowName, row_name, trained_rules
+from mipo_eval.stats.bootstrap import Crossed, Dependence, Floats, Labels
 from mipo_eval.stats.estimates import design_effect
 from mipo_eval.stats.power import Design, paired_correlation, rate_sd
+from mipo_eval.stats.seeds import seed_spread
 from mipo_eval.store.calls import CallSize, answered_calls, call_sizes
 from mipo_eval.store.engine import Store
 from mipo_eval.store.responses import Answered, texts_of
 from mipo_eval.store.runs import list_runs
+from mipo_eval.store.trainings import list_trainings
 from mipo_eval.store.verdicts import rated
 
 _WINDOW = 256
@@ -75,7 +78,11 @@ class Power:
     detectable: float | None
     """Smallest difference of two win rates, in points (5 % two-sided, power 80 %)."""
     needed: int | None
-    """Items needed for `WANTED_DIFFERENCE` points."""
+    """Items needed for `WANTED_DIFFERENCE` points; None: with so few seeds no number is enough."""
+    seeds: int
+    """Training seeds of each method."""
+    seed_sd: float | None
+    """Points by which seeds of a method differ (standard deviation); None: not known."""
     assumed: str
     """Where spread and correlation come from."""
 
@@ -115,6 +122,10 @@ class Assumed:
     """Win rate in percent; None: measured on stored runs, else 50, the worst case."""
     rho: float | None = None
     """Correlation of two methods on an item; None: measured, else 0, as if unpaired."""
+    seeds: int = 1
+    """Training seeds of each method."""
+    seed_sd: float | None = None
+    """Points by which seeds of a method differ; None: measured on stored seeds."""
     tokenizer: str | None = None
     """Folder with a tokenizer.json, or the file."""
     controls: bool = False
@@ -354,8 +365,9 @@ def _minutes(n_calls: int, stored: Sequence[CallSize]) -> Amount:
 
 def _power(store: Store, judge: Judge, task: str, items: Sequence[Item], assumed: Assumed) -> Power:
     """Return what the task can detect between two methods rated on the same items."""
-    n = sum(1 for item in items if item.preferences and item.reference)
-    table = _stored_outcomes(store, judge, task, items)
+    judged = np.array([bool(item.preferences and item.reference) for item in items], dtype=bool)
+    n = int(judged.sum())
+    table, methods = _stored_outcomes(store, judge, task, items)
     groups = [Crossed(item.group, item.user_id) for item in items]
     spreads = [float(np.nanstd(v)) for v in table.T]
     pairs = [paired_correlation(a, b) for a, b in combinations(table.T, 2)]
@@ -372,35 +384,69 @@ def _power(store: Store, judge: Judge, task: str, items: Sequence[Item], assumed
         raise ConfigError(f"--rho {assumed.rho:g} is no correlation: give -1 to 1")
     correlation = assumed.rho if assumed.rho is not None else rho or 0.0
     how = "given" if assumed.rho is not None else "measured" if rho is not None else "assumed"
+    seed_sd = assumed.seed_sd
+    if seed_sd is None:
+        seed_sd = _seed_sd(table, methods, groups)
+    n_groups = int(Dependence.of(groups, len(items)).coarsest(judged).max(initial=-1)) + 1
     design = Design(
         sd_first=spread,
         sd_second=spread,
         correlation=correlation,
         design_effect=max(effect or 1.0, 1.0),
+        seed_sd=seed_sd or 0.0,
+        items_per_group=n / n_groups if n_groups else None,
     )
     known = "measured" if effect is not None else "assumed"
     return Power(
         task=task,
         n=n,
-        detectable=design.detectable(n) if n else None,
-        needed=design.items_needed(WANTED_DIFFERENCE),
+        detectable=design.detectable(n, assumed.seeds) if n else None,
+        needed=design.items_needed(WANTED_DIFFERENCE, assumed.seeds),
+        seeds=assumed.seeds,
+        seed_sd=seed_sd,
         prompts=len({item.group for item in items}),
         users=len({item.user_id for item in items if item.user_id is not None}),
         assumed=f"{said}; correlation {correlation:.2f} {how}; design effect "
-        f"{design.design_effect:.2f} {known}",
+        f"{design.design_effect:.2f} {known}{_about_seeds(assumed, seed_sd)}",
     )
 
 
-def _stored_outcomes(store: Store, judge: Judge, task: str, items: Sequence[Item]) -> Floats:
-    """Return (items, runs) win/loss values that this judge gave on these items before."""
+def _about_seeds(assumed: Assumed, seed_sd: float | None) -> str:
+    if assumed.seeds == 1:
+        return "; one seed each: about these checkpoints"
+    how = "given" if assumed.seed_sd is not None else "measured"
+    spread = "not known, taken as 0" if seed_sd is None else f"{seed_sd:.1f} points, {how}"
+    return f"; {assumed.seeds} seeds each, spread between them {spread}"
+
+
+def _seed_sd(table: Floats, methods: Sequence[RowName], groups: Labels) -> float | None:
+    """Return by how much means of seeds differ, over all methods with several; None without."""
+    found = []
+    for method in dict.fromkeys(methods):
+        own = table[:, [column for column, name in enumerate(methods) if name == method]]
+        if own.shape[1] > 1:
+            found.append(seed_spread(own[:, None], groups).variances()[0] * own.shape[1])
+    return float(np.sqrt(np.mean(found))) if found else None
+
+
+def _stored_outcomes(
+    store: Store, judge: Judge, task: str, items: Sequence[Item]
+) -> tuple[Floats, list[RowName]]:
+    """Return (items, runs) win/loss values that this judge gave on these items before.
+
+    And what each run is called: seeds of a method are called alike.
+    """
+    rules = trained_rules(list_trainings(store))
     for sheet in Outcomes(store).sheets(list_runs(store), METRIC_NAMES["win"], judge.key):
         if sheet.task == task:
             place = {key: row for row, key in enumerate(sheet.keys)}
             nothing = np.full((1, len(sheet.runs)), np.nan)
             # The last row stands for an item that no run has had.
             table = np.vstack([sheet.values, nothing])[[place.get(i.key, -1) for i in items]]
-            return np.asarray(table[:, ~np.isnan(table).all(axis=0)])
-    return np.empty((len(items), 0))
+            known = np.flatnonzero(~np.isnan(table).all(axis=0))
+            names = [row_name(sheet.runs[column], rules)[0] for column in known.tolist()]
+            return np.asarray(table[:, known]), names
+    return np.empty((len(items), 0)), []
 
 
 def plan_json(made: JudgingPlan) -> dict[str, Any]:

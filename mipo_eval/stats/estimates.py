@@ -8,7 +8,7 @@ pairs is taken off, so that what an item has for itself is counted once (Cameron
 2011; Miller 2024). Nothing is drawn: a number depends on its own items and on nothing else.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -128,16 +128,56 @@ def patterns(table: Floats) -> Iterator[tuple[Mask, Index]]:
         yield present[:, columns[0]], np.array(columns, dtype=np.intp)
 
 
+def jackknifed(value: float, kinds: Sequence[Index], without: Sequence[Floats]) -> Estimates:
+    """Return a figure that is no mean, with its error: from what it is without each group.
+
+    A figure may depend on all of its items at once, as Self-BLEU does: an item also counts by what
+    it does to the others. For a mean this is what `estimates` gives, whatever the groups' sizes.
+
+    Args:
+        value: the figure of all items.
+        kinds: (items,) numbers of the groups, of `Dependence.kinds`.
+        without: per kind (groups,) the figure of the other items alone.
+    """
+    error, degrees = np.array([np.nan]), np.array([np.nan])
+    # Of two users who cross with prompts one alone may leave nothing to compare: then it is about
+    # other prompts with these users.
+    told = [k for k, one in enumerate(without[:2]) if len(one) > 1 and not np.isnan(one).any()]
+    used = told[:1] if len(told) < min(len(kinds), 2) else range(len(kinds))
+    if told:
+        variance, degrees = _of_kinds([_pulled(value, without[k], _shares(kinds[k])) for k in used])
+        error = np.sqrt(np.where(variance > (_ALIKE * abs(value)) ** 2, variance, 0.0))
+    return Estimates(np.array([value]), error, degrees, np.array([len(kinds[0])]))
+
+
+def _pulled(value: float, figures: Floats, share: Floats) -> tuple[Floats, float]:
+    """Return the variance by one kind of groups of a `jackknifed` figure, and its degrees."""
+    pulls = (1 - share) * (value - figures)
+    # What a figure changes by because there are fewer items says nothing of the group.
+    pulls -= share * pulls.sum()
+    return np.array([(pulls**2 / (1 - share)).sum()]), _degrees(share)
+
+
+def _shares(ids: Index) -> Floats:
+    return np.asarray(np.bincount(ids) / len(ids))
+
+
 def _spread(part: Floats, means: Floats, ids: Index) -> tuple[Floats, float]:
     """Return the variances of the means by one kind of groups, and their degrees of freedom."""
-    share = np.bincount(ids) / len(part)
+    share = _shares(ids)
     residuals = group_sums(part - means, ids)
     variances = (residuals**2 / (1 - share[:, None])).sum(axis=0) / len(part) ** 2
-    # Satterthwaite's degrees of the sum of squares, were all items independent and alike; written
-    # out for a mean the (groups, groups) matrix is a diagonal and an outer product.
+    return variances, _degrees(share)
+
+
+def _degrees(share: Floats) -> float:
+    """Return Satterthwaite's degrees of the sum of squares, were all items independent and alike.
+
+    Written out for a mean the (groups, groups) matrix is a diagonal and an outer product.
+    """
     lever = share**2 / (1 - share)
     inverse = (share**2).sum() + lever.sum() ** 2 - (lever**2).sum()
-    return variances, float(1 / inverse)
+    return float(1 / inverse)
 
 
 def _of_kinds(found: list[tuple[Floats, float]]) -> tuple[Floats, Floats]:

@@ -1,6 +1,6 @@
 """Intervals of means, of rates, and of shares; what is known where all groups show the same."""
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -68,6 +68,8 @@ def constant_interval(value: float, n_groups: float, span: Interval) -> Interval
 
 RATE = (0.0, 100.0)
 """The span of a rate in percent."""
+SHARE = (0.0, 1.0)
+"""The span of a share, or of a similarity."""
 NET = (-100.0, 100.0)
 """The span of a net win rate."""
 
@@ -106,14 +108,98 @@ def rate_intervals(values: ArrayLike, groups: Labels = None) -> list[Interval | 
     return intervals
 
 
+class Side(NamedTuple):
+    """The part of values on one side of what is usual, as distances; fields are (columns,)."""
+
+    mean: Floats
+    square: Floats
+    """Mean of the squares."""
+
+    def at_least(self, distance: Floats, share: Floats) -> "Side":
+        """Return the same, or one item of that share and distance where the side is empty."""
+        empty = self.mean == 0
+        mean, square = share * distance, share * distance**2
+        return Side(np.where(empty, mean, self.mean), np.where(empty, square, self.square))
+
+
+def sides(table: Floats) -> tuple[Side, Side]:
+    """Return what lies above 0 and what lies below, of (items, columns); NaN is left out."""
+    above, below = (
+        Side(np.nanmean(part, axis=0), np.nanmean(part**2, axis=0))
+        for part in (np.maximum(table, 0.0), np.maximum(-table, 0.0))
+    )
+    return above, below
+
+
+def variance_at(bound: Floats, above: Side, below: Side) -> Floats:
+    """Return (columns,) the variance of values were their mean `bound`.
+
+    One loss in 200 shows little spread; were losses as frequent as the bound has it, there would be
+    more. So what lies above is made rarer and what lies below more frequent by one factor until the
+    mean is the bound: a score test, for wins and losses nearly Tango's (1998).
+
+    Args:
+        bound: (columns,) a mean to be tested.
+        above: of the values that were seen; neither side may be empty, see `Side.at_least`.
+        below: the same.
+    """
+    root = np.sqrt(bound**2 + 4 * above.mean * below.mean)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        factor = (root - bound) / (2 * below.mean)
+        return np.asarray(above.square / factor + below.square * factor - bound**2)
+
+
+_LEAST_VARIANCE = 0.05
+"""Of what was seen: below that nothing is made of how rare values would be."""
+
+
 def span_intervals(values: ArrayLike, groups: Labels, span: Interval) -> list[Interval | None]:
     """Return the 95 % interval of means of values that lie in a span, differences for example.
 
-    Student's interval, kept within the span; `constant_interval` where all groups show the same.
+    A score interval: the means that Student's test does not refute with the clustered error there
+    would be at each (`variance_at`). Near the ends of the span, where what is rare has hardly been
+    seen, it is not symmetric. `constant_interval` where all groups show the same.
     """
     table = as_table(values)
     found = estimates(table, groups)
-    reach = t_quantile(found.degrees) * np.sqrt(rare_variances(table, found, span))
+    intervals: list[Interval | None] = [None] * len(found.means)
+    told = ~np.isnan(found.degrees)
+    for column in np.flatnonzero(told & (found.errors == 0)):
+        size = float(found.degrees[column]) + 1
+        intervals[column] = constant_interval(float(found.means[column]), size, span)
+    columns = np.flatnonzero(told & (found.errors > 0))
+    own = table[:, columns]
+    usual, means = np.nanmedian(own, axis=0), found.means[columns]
+    farthest = np.maximum(usual - span[0], span[1] - usual)
+    above, below = sides(own - usual)
+    variances = above.square + below.square - (means - usual) ** 2
+    above, below = (one.at_least(farthest, 1 / found.items[columns]) for one in (above, below))
+    reach = t_quantile(found.degrees[columns]) * found.errors[columns] / np.sqrt(variances)
+    low = means - _reached(means - usual, above, below, reach, means - span[0])
+    high = means + _reached(usual - means, below, above, reach, span[1] - means)
+    for column, *ends in zip(columns, low.tolist(), high.tolist(), strict=True):
+        intervals[column] = (ends[0], ends[1])
+    return intervals
+
+
+def _reached(seen: Floats, above: Side, below: Side, reach: Floats, room: Floats) -> Floats:
+    """Return (columns,) how far below the mean the interval ends, at most as far as there is room.
+
+    By bisection; `reach` is how far a standard deviation of the values takes it.
+    """
+    inside, outside = np.zeros_like(room), room.copy()
+    least = _LEAST_VARIANCE * (above.square + below.square - seen**2)
+    for _ in range(50):
+        middle = (inside + outside) / 2
+        variance = variance_at(seen - middle, above, below)
+        refuted = middle >= reach * np.sqrt(np.fmax(variance, least))
+        outside, inside = np.where(refuted, middle, outside), np.where(refuted, inside, middle)
+    return outside
+
+
+def spanned(found: Estimates, variances: Floats, span: Interval) -> list[Interval | None]:
+    """Return Student's intervals from (columns,) variances that are known, kept within a span."""
+    reach = t_quantile(found.degrees) * np.sqrt(variances)
     intervals: list[Interval | None] = []
     for mean, half, error, degrees in zip(
         found.means.tolist(),
@@ -129,6 +215,23 @@ def span_intervals(values: ArrayLike, groups: Labels, span: Interval) -> list[In
         else:
             intervals.append((max(mean - half, span[0]), min(mean + half, span[1])))
     return intervals
+
+
+def share_interval(found: Estimates, variances: Floats) -> Interval | None:
+    """Return the 95 % interval of one share between 0 and 1, from its variance.
+
+    Student's on the scale of log-odds: it stays within 0 and 1, and near either end what is drawn
+    again lies more to the one side, as the interval does.
+    """
+    from scipy.special import expit, logit
+
+    value, error, degrees = (float(of[0]) for of in (found.means, found.errors, found.degrees))
+    if np.isnan(degrees):
+        return None
+    if error == 0:
+        return constant_interval(value, degrees + 1, SHARE)
+    reach = float(t_quantile(degrees)) * float(np.sqrt(variances[0])) / (value * (1 - value))
+    return float(expit(logit(value) - reach)), float(expit(logit(value) + reach))
 
 
 def intervals_in(values: ArrayLike, groups: Labels, span: Interval | None) -> list[Interval | None]:

@@ -7,7 +7,7 @@ each is what it would be alone, whatever else is in the table and in whatever or
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import combinations, islice
 from typing import Literal
 
@@ -26,6 +26,7 @@ from mipo_eval.stats.bootstrap import (
 )
 from mipo_eval.stats.estimates import Estimates, estimates, mean_covariance, patterns
 from mipo_eval.stats.intervals import span_intervals
+from mipo_eval.stats.margin import Evidence, fixed_evidence
 from mipo_eval.stats.power import detectable_from_error
 from mipo_eval.stats.seeds import SeedSpread, over_seeds, seed_spread
 from mipo_eval.stats.significance import COUNTED, adjust, permutation_test, sign_test, step_down
@@ -80,8 +81,9 @@ class Comparison:
     """Common items with the first run's value higher."""
     losses: int
     ties: int
-    p_sign: float
-    """Exact sign test of wins against losses (McNemar for yes/no values); items independent."""
+    p_sign: float | None
+    """Exact sign test of wins against losses (McNemar for yes/no values); items independent. None
+    where one may look again: see `sequence`."""
     p: float | None
     """Paired permutation test that keeps groups (prompts, users) together, and what other seeds
     make of it where there are several; None with fewer than two groups."""
@@ -92,6 +94,8 @@ class Comparison:
     detectable: float | None
     """Smallest difference these items could have shown (5 % two-sided, power 80 %): it says nothing
     of the one that was seen. None where the items show no spread."""
+    evidence: Evidence | None = field(default=None, compare=False, repr=False)
+    """What `margin.within` asks."""
 
     def significant(self, alpha: float = 0.05) -> bool:
         """Return whether the (corrected, where there is a family) p-value is below `alpha`."""
@@ -223,6 +227,7 @@ def _compare_chunk(
     wins, losses = (differences > 0).sum(axis=0), (differences < 0).sum(axis=0)
     p_signs, effects = sign_test(wins, losses), effect_sizes(differences)
     alone = [(runs.has[:, a] & ~runs.has[:, b]).sum(axis=0) for a, b in (pairs.T, pairs.T[::-1])]
+    evidence = fixed_evidence(differences, means, span, runs.seeds, pairs.tolist())
     by_t = means.p_values()
     found = []
     for k, (pair, doubt) in enumerate(zip(pairs, doubts, strict=True)):
@@ -247,13 +252,14 @@ def _compare_chunk(
                 p_sign=float(p_signs[k]),
                 p=None if math.isnan(p) else p,
                 effect_size=None if math.isnan(effects[k]) else float(effects[k]),
-                detectable=_detectable(error, None if doubt else float(means.degrees[k])),
+                detectable=_detectable(error, doubt.degrees if doubt else float(means.degrees[k])),
+                evidence=evidence[k],
             )
         )
     return found, by_t
 
 
-def _detectable(error: float, degrees: float | None) -> float | None:
+def _detectable(error: float, degrees: float) -> float | None:
     """Return the smallest difference that is found; None where the items show no spread."""
     return detectable_from_error(error, degrees) if error > 0 else None
 

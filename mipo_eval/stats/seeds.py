@@ -9,6 +9,7 @@ the spread that was seen (a generalized interval, Weerahandi 1993; Krishnamoorth
 `benchmarks/bench_coverage.py` measures the coverage.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,7 +20,7 @@ from numpy.typing import ArrayLike
 
 from mipo_eval.errors import DataError
 from mipo_eval.stats.bootstrap import Floats, Index, Interval, Labels
-from mipo_eval.stats.estimates import Estimates, estimates, mean_covariance
+from mipo_eval.stats.estimates import Estimates, estimates, mean_covariance, t_quantile
 
 _DRAWS = 4_000
 """Variances drawn; a p-value is an exact mean over them, so few are enough."""
@@ -65,14 +66,30 @@ class Doubt(NamedTuple):
         """Standard error; the median of what it could be."""
         return float(np.sqrt(np.median(self.variances)))
 
+    @property
+    def degrees(self) -> float:
+        """The degrees of freedom with which Student's interval of this error would be as wide."""
+        from scipy.optimize import brentq
+
+        ends = self.around(0.0)
+        if ends is None:
+            return math.inf
+        reach = ends[1] / self.error
+        few, many = 1.0, 1e6
+        if not t_quantile(many) < reach < t_quantile(few):
+            return few if reach >= t_quantile(few) else many
+        return float(brentq(lambda degrees: float(t_quantile(degrees)) - reach, few, many))
+
     def p(self, value: float) -> float:
         """Return the two-sided p-value of a value against 0."""
+        return 1.0 if value == 0 else 2 * self.tail(abs(value))
+
+    def tail(self, distance: float) -> float:
+        """Return the p-value of a value so far above what it is tested against."""
         from scipy.special import ndtr
 
-        if value == 0:
-            return 1.0
         with np.errstate(divide="ignore"):
-            return float(2 * ndtr(-abs(value) / np.sqrt(self.variances)).mean())
+            return float(ndtr(-distance / np.sqrt(self.variances)).mean())
 
     def around(self, value: float) -> Interval | None:
         """Return the 95 % interval; None where nothing varies."""
@@ -116,13 +133,13 @@ class SeedSpread:
         # degrees of freedom apart would tell nothing, four together do.
         free, each = self.degrees[several], self.degrees[several] + 1
         spread = float((self.between[several] * each * free).sum() / free.sum())
-        scaled = spread * float((1 / each).sum()) * _inverse_chi_squared(1, float(free.sum()))
+        scaled = spread * float((1 / each).sum()) * inverse_chi_squared(1, float(free.sum()))
         seeds = np.maximum(scaled - float(self.noise[several].sum()), 0.0)
-        return Doubt(variance * _inverse_chi_squared(0, float(degrees)) + seeds)
+        return Doubt(variance * inverse_chi_squared(0, float(degrees)) + seeds)
 
 
 @lru_cache(maxsize=64)
-def _inverse_chi_squared(place: int, degrees: float) -> Floats:
+def inverse_chi_squared(place: int, degrees: float) -> Floats:
     """Return draws of degrees / chi-squared: evenly spread quantiles, shuffled by place."""
     from scipy.special import gammaincinv
 

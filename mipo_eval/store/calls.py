@@ -12,22 +12,32 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from mipo_eval.errors import ConfigError
 from mipo_eval.keys import canonical_json, clean_text
-from mipo_eval.models.base import Failure, Request, was_cut
+from mipo_eval.models.base import Failure, Reply, Request, was_cut
+from mipo_eval.models.changes import NO_TEXT, holds_nothing
 from mipo_eval.models.thinking import marked
 from mipo_eval.store.asking import Answer, Asker, Tag
-from mipo_eval.store.engine import Store, lasting, now, sample_below, whole
-from mipo_eval.store.tables import calls, verdicts
+from mipo_eval.store.engine import RowError, Store, lasting, now, sample_below, whole
+from mipo_eval.store.tables import calls, choices, grades, verdicts
 
 _OF_REPLY = (calls.c.call_key, calls.c.reply, calls.c.thinking, calls.c.finish_reason)
 _KEYS = 500
 """Calls named in one query."""
-_ANSWERED = sa.and_(
-    calls.c.status == "ok",
-    sa.or_(calls.c.reply != "", calls.c.finish_reason.is_distinct_from("length")),
+_ANSWERED = sa.and_(calls.c.status == "ok", calls.c.reply != "")
+"""That a call is not made again. Earlier versions kept empty replies as good: they are asked for
+again, with more room where a model had used up its tokens with thinking."""
+_OF_ANSWER = (
+    "reply",
+    "thinking",
+    "model",
+    "finish_reason",
+    "prompt_tokens",
+    "completion_tokens",
+    "seconds",
+    "logprobs",
 )
-"""That a call is not made again. Earlier versions kept a reply as good whose model had used up its
-tokens with thinking: it is asked again, with more room."""
+_DETAIL = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,15 +79,31 @@ class Ledger(Asker[Tag, Call]):
 
     def save(self, answers: Sequence[Answer]) -> dict[str, Call]:
         """Store calls."""
-        rows = [self._row(answer) for answer in answers]
-        self._save(rows)
+        rows = self._save([self._row(answer) for answer in answers])
         return {row["call_key"]: _call(row, stored=False) for row in rows}
 
+    def _save(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        try:
+            self._put(rows)
+        except RowError:
+            return [self._put_alone(row) for row in rows]
+        return rows
+
     @lasting
-    def _save(self, rows: Sequence[Mapping[str, Any]]) -> None:
+    def _put(self, rows: Sequence[Mapping[str, Any]]) -> None:
         columns = [column.name for column in calls.columns if not column.primary_key]
         with self._store.write() as connection:
             self._store.put(connection, calls, rows, replace=columns, where=sa.not_(_ANSWERED))
+
+    def _put_alone(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Store a row, or that what it holds of the reply cannot be stored; return what was."""
+        try:
+            self._put([row])
+        except RowError as error:
+            told = {"status": "bad_reply", "detail": clean_text(str(error))[:_DETAIL]}
+            row = row | dict.fromkeys(_OF_ANSWER) | told
+            self._put([row])
+        return row
 
     def _row(self, answer: Answer) -> dict[str, Any]:
         outcome = answer.outcome
@@ -88,6 +114,8 @@ class Ledger(Asker[Tag, Call]):
             "request": canonical_json(answer.request.to_json()),
             "created_at": now(),
         }
+        if isinstance(outcome, Reply) and holds_nothing(outcome, answer.request):
+            outcome = Failure(kind="bad_reply", detail=NO_TEXT)
         if isinstance(outcome, Failure):
             return row | {"status": outcome.kind, "detail": clean_text(outcome.detail)}
         return row | {
@@ -128,6 +156,28 @@ def replies_of(store: Store, keys: Collection[str]) -> dict[str, str | None]:
     query = sa.select(calls.c.call_key, calls.c.reply).where(calls.c.call_key.in_(keys))
     with store.read() as connection:
         return {key: reply for key, reply in connection.execute(query)}
+
+
+def forget(store: Store, name: str) -> str:
+    """Drop a call, and what was read from it, so that it is asked again; return its key.
+
+    Args:
+        store: opened for writing.
+        name: the call's key, or its beginning.
+
+    Raises:
+        ConfigError: no call, or more than one, has such a key.
+    """
+    with store.write() as connection:
+        named = calls.c.call_key.startswith(name.lower(), autoescape=True)
+        found = connection.execute(sa.select(calls.c.call_key).where(named).limit(2)).scalars()
+        keys = [str(key) for key in found]
+        if not name or len(keys) != 1:
+            some = "more than one call" if keys else "no call"
+            raise ConfigError(f"{store.name} has {some} {name!r}: give its whole key")
+        for table in (verdicts, choices, grades, calls):
+            connection.execute(sa.delete(table).where(table.c.call_key == keys[0]))
+    return keys[0]
 
 
 def request_of(store: Store, call_key: str) -> str | None:

@@ -4,6 +4,7 @@
 scores and every reply of a judge (it was paid for, and it is found again by its request).
 """
 
+import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -51,6 +52,7 @@ def check(store: Store) -> list[Finding]:
     with store.read() as connection:
         return [
             _damage(connection),
+            _unreadable(connection),
             *(
                 _orphans(connection, f"{rows} without their {parent}", table, _PARENTS[parent])
                 for rows, table, parents in _CHILDREN
@@ -72,6 +74,29 @@ def _damage(connection: sa.Connection) -> Finding:
     if connection.dialect.name == "sqlite":  # PostgreSQL refuses to read them, which is an error
         said = [*connection.exec_driver_sql("pragma quick_check(100)").scalars()]
     return _finding("damaged pages of the database", True, [line for line in said if line != "ok"])
+
+
+def _unreadable(connection: sa.Connection) -> Finding:
+    """Find rows whose JSON cannot be read."""
+    found = []
+    for table in t.metadata.sorted_tables:
+        columns = [c for c in table.columns if isinstance(c.type, sa.JSON)]
+        columns += [t.items.c.body] if table is t.items else []
+        keys = [sa.cast(column, sa.Text) for column in table.primary_key]
+        for column in columns:
+            query = sa.select(*keys, sa.cast(column, sa.Text)).where(column.is_not(None))
+            for *key, text in connection.execute(query):
+                if not _reads(text):
+                    found.append(f"{table.name} {' '.join(map(str, key))}: {column.name}")
+    return _finding("rows that cannot be read", True, found)
+
+
+def _reads(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _orphans(

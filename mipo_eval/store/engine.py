@@ -1,20 +1,26 @@
 """Opening a store, its transactions, and its errors."""
 
+import json
+import math
+import os
 import sqlite3
 import time
+import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import wraps
+from functools import cache, wraps
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, ParamSpec, TypeVar
 
 import sqlalchemy as sa
+from pydantic import ValidationError
 from sqlalchemy import exc
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mipo_eval import __version__
 from mipo_eval.errors import ConfigError, StoreError
+from mipo_eval.keys import clean_text, masked
 from mipo_eval.store.migrations import LATEST, migrate, schema_version
 from mipo_eval.store.tables import metadata, passing, schema_info
 
@@ -30,7 +36,10 @@ it shuts down or starts."""
 _BUSY_TIMEOUT_MS = 60_000
 _ROWS_PER_FETCH = 500
 _SAMPLE = 20_000
+_EMPTY_LOG = "pragma wal_checkpoint(truncate)"
 _KEYS = 500
+_OF_A_ROW = (exc.DataError, exc.ProgrammingError)
+"""What the two databases raise for a value of the wrong type, length or size."""
 _READ_ONLY = "is read-only: make the file and its folder writable, or name another with --store"
 _SQLITE_REMEDY = {
     "readonly": _READ_ONLY,
@@ -91,6 +100,10 @@ def lasting(function: Callable[Asked, Found]) -> Callable[Asked, Found]:
             time.sleep(_LOOK_AGAIN)
 
     return repeated
+
+
+class RowError(StoreError):
+    """A row holds what the database has no form for; others can be stored."""
 
 
 class Rows(NamedTuple):
@@ -174,8 +187,19 @@ class Store:
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """A read transaction: one consistent view; large results can be streamed."""
-        with self._errors(), self._connected(self._engine) as connection:
+        with self._errors(), self._connected(self._engine) as connection, self.decoding():
             yield connection.execution_options(yield_per=_ROWS_PER_FETCH)
+
+    @contextmanager
+    def decoding(self) -> Iterator[None]:
+        """Say of what a row holds that it cannot be read."""
+        try:
+            yield
+        except (json.JSONDecodeError, ValidationError, zlib.error) as error:
+            raise StoreError(
+                f"the store {self.name} holds a row that cannot be read: `mipo-eval store check` "
+                "tells which; restore a copy, or merge one in"
+            ) from error
 
     def by_key(
         self, query: sa.Select[Any], column: sa.ColumnElement[str], keys: Collection[str]
@@ -191,8 +215,15 @@ class Store:
     def write(self) -> Iterator[sa.Connection]:
         """A write transaction: all of it or, on any error, nothing of it."""
         options = self._engine.execution_options(mipo_write=True)
-        with self._errors(), self._connected(options) as connection, connection.begin():
-            yield connection
+        with self._errors():
+            try:
+                with self._connected(options) as connection, connection.begin():
+                    yield connection
+            except (exc.StatementError, OverflowError, UnicodeEncodeError) as error:
+                if isinstance(error, exc.DBAPIError) and not isinstance(error, _OF_A_ROW):
+                    raise
+                reason = " ".join(str(getattr(error, "orig", None) or error).split())
+                raise RowError(f"the store {self.name} cannot hold a row: {reason}") from error
 
     def put(
         self,
@@ -223,10 +254,32 @@ class Store:
             statement = statement.on_conflict_do_update(index_elements=keys, set_=new, where=where)
         else:
             statement = statement.on_conflict_do_nothing(index_elements=keys)
-        values = [dict(row) for row in rows]
-        if values:
+        if values := [self._storable(table, row) for row in rows]:
             values.sort(key=lambda row: [row[name] for name in keys])
-            connection.execute(statement, values)
+            try:
+                connection.execute(statement, values)
+            except TypeError as error:  # psycopg's, of what JSON has no form for
+                raise RowError(f"the store {self.name} cannot hold a row: {error}") from error
+
+    def _storable(self, table: sa.Table, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a row as both databases hold it: SQLite would take what PostgreSQL refuses.
+
+        Raises:
+            RowError: a text or a number in it is too long.
+        """
+        kept = dict(row)
+        for name, longest in _bounds(table).items():
+            value = kept.get(name)
+            if isinstance(value, str):
+                kept[name] = value = clean_text(value)
+            size = len(value) if isinstance(value, str) else value if isinstance(value, int) else 0
+            if longest is not None and abs(size) > longest:
+                told = repr(value)[:60]
+                raise RowError(
+                    f"the store {self.name} cannot hold a row: {table.name}.{name} is {told}, over "
+                    f"the limit of {longest:,}"
+                )
+        return kept
 
     def put_rows(self, several: Iterable[Rows]) -> None:
         """Insert rows of several tables: all of them or, on any error, none."""
@@ -247,34 +300,44 @@ class Store:
                 with autocommit.connect() as connection:
                     connection.exec_driver_sql("vacuum")
                 return
-            raw = self._engine.raw_connection()  # "vacuum" is refused inside a transaction
-            try:
-                cursor = raw.cursor()
-                cursor.execute("vacuum")
-                cursor.execute("pragma wal_checkpoint(truncate)").fetchall()
-            except sqlite3.Error as error:
-                raise StoreError(f"the store {self.name} {_advice(str(error))}") from error
-            finally:
-                raw.close()
+            self._outside("vacuum", _EMPTY_LOG)
+
+    def _outside(self, *statements: str) -> None:
+        """Have SQLite do what it refuses inside a transaction."""
+        raw = self._engine.raw_connection()
+        try:
+            for statement in statements:
+                raw.cursor().execute(statement).fetchall()
+        except sqlite3.Error as error:
+            raise StoreError(f"the store {self.name} {_advice(str(error))}") from error
+        finally:
+            raw.close()
 
     def _create(self) -> None:
+        if self._made_or_migrated() and self._engine.dialect.name == "sqlite":
+            self._outside(_EMPTY_LOG)  # its pages are what the store once was
+
+    def _made_or_migrated(self) -> bool:
+        """Make the tables, or bring them up to date; whether there was anything to do."""
         with self.write() as connection:
             if connection.dialect.name == "postgresql":
                 # Two processes creating the tables at once collide in PostgreSQL's catalogue.
                 connection.execute(sa.text("select pg_advisory_xact_lock(260319294)"))
             tables = set(sa.inspect(connection).get_table_names())
             if schema_info.name in tables:
-                if schema_version(connection) < LATEST:
+                old = schema_version(connection) < LATEST
+                if old:
                     migrate(connection)
                 known = {*metadata.tables, *passing.tables}
                 if known - tables and schema_version(connection) == LATEST:
                     _create_tables(connection)  # those that came later
-                return
+                return old
             if tables & set(metadata.tables):
                 raise StoreError(f"{self.name} holds other tables: name another with --store")
             _create_tables(connection)
             about = {"schema_version": str(LATEST), "created_by": __version__}
             self.put(connection, schema_info, [{"name": n, "value": v} for n, v in about.items()])
+            return True
 
     def _checked_version(self) -> int:
         with self.read() as connection:
@@ -315,6 +378,34 @@ def _create_tables(connection: sa.Connection) -> None:
     passing.create_all(connection)
 
 
+@cache
+def _bounds(table: sa.Table) -> Mapping[str, int | None]:
+    """Return the most that columns hold: characters of texts (None: any), size of numbers."""
+    found: dict[str, int | None] = {}
+    for column in table.columns:
+        if isinstance(column.type, sa.String):
+            found[column.name] = column.type.length
+        elif isinstance(column.type, sa.Integer):
+            found[column.name] = 2**31 - 1
+    return found
+
+
+def _json_text(value: Any) -> str:
+    """Return JSON, which has no NaN and no infinity: null stands for them, as PostgreSQL wants."""
+    try:
+        return json.dumps(value, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(value))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(own) for name, own in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(own) for own in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _advice(text: str) -> str:
     for sign, remedy in _SQLITE_REMEDY.items():
         if sign in text:
@@ -327,8 +418,9 @@ def _engine(url: str, mode: str) -> tuple[sa.Engine, str]:
         return _sqlite_engine(Path(url), mode)
     try:
         parsed = sa.make_url(url)
-    except exc.ArgumentError:
-        raise ConfigError(f"--store {url!r} is neither a file nor a database URL") from None
+    except (exc.ArgumentError, ValueError):  # the latter for a port that is no number
+        shown = masked(url)
+        raise ConfigError(f"--store {shown!r} is neither a file nor a database URL") from None
     if parsed.get_backend_name() == "sqlite" and parsed.database:
         return _sqlite_engine(Path(parsed.database), mode)
     if parsed.get_backend_name() != "postgresql":
@@ -339,15 +431,16 @@ def _engine(url: str, mode: str) -> tuple[sa.Engine, str]:
     try:
         # A connection that was lost while nobody used it is replaced before somebody does.
         driver = parsed.set(drivername="postgresql+psycopg")
-        engine = sa.create_engine(driver, pool_pre_ping=True)
+        engine = sa.create_engine(driver, json_serializer=_json_text, pool_pre_ping=True)
     except ModuleNotFoundError:
         raise ConfigError(
             "a PostgreSQL store needs psycopg: pip install 'mipo-eval[postgres]'"
         ) from None
-    return engine, parsed.render_as_string(hide_password=True)
+    return engine, masked(parsed.render_as_string(hide_password=True))
 
 
-def _sqlite_engine(path: Path, mode: str) -> tuple[sa.Engine, str]:
+def _place(path: Path, mode: str) -> str:
+    """Return the URI of a file that can be a store; a new one is for its owner's eyes only."""
     if path.is_dir():
         raise StoreError(f"the store {path} is a folder: name a file in it with --store")
     if mode == "read" and not path.exists():
@@ -357,13 +450,31 @@ def _sqlite_engine(path: Path, mode: str) -> tuple[sa.Engine, str]:
         )
     if not path.parent.is_dir():
         raise StoreError(f"the store {path} cannot be made: the folder {path.parent} is not there")
-    uri = f"{path.absolute().as_uri()}?mode={'ro' if mode == 'read' else 'rwc'}"
+    if mode == "write":
+        if not path.exists():
+            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+        return f"{path.absolute().as_uri()}?mode=rwc"
+    log = path.with_name(f"{path.name}-wal")
+    frozen = not os.access(path.parent, os.W_OK) and not (log.exists() and log.stat().st_size)
+    # SQLite reads a file in WAL mode with the help of another beside it, which it cannot make on a
+    # read-only disk. Nobody can write there either, so it may take the file as it is.
+    return f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if frozen else ''}"
+
+
+def _sqlite_engine(path: Path, mode: str) -> tuple[sa.Engine, str]:
+    try:
+        uri = _place(path, mode)
+    except (OSError, ValueError) as error:  # a name that is too long, or holds NUL
+        reason = getattr(error, "strerror", None) or error
+        raise StoreError(f"the store {str(path)[:80]!r} cannot be opened: {reason}") from None
 
     def connect() -> sqlite3.Connection:
         return sqlite3.connect(uri, uri=True, check_same_thread=False)
 
     # SQLAlchemy cannot pass a file name with a question mark on; sqlite3 takes it as a URI.
-    engine = sa.create_engine("sqlite://", creator=connect, poolclass=sa.QueuePool)
+    engine = sa.create_engine(
+        "sqlite://", creator=connect, poolclass=sa.QueuePool, json_serializer=_json_text
+    )
 
     @sa.event.listens_for(engine, "connect")
     def configure(connection: Any, _record: object) -> None:

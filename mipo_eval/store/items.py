@@ -125,7 +125,8 @@ def has_items(store: Store) -> bool:
 def items_by_key(store: Store, keys: Collection[str]) -> dict[str, Item]:
     """Return the items with these keys that the store has."""
     bodies = store.by_key(sa.select(items.c.item_key, items.c.body), items.c.item_key, keys)
-    return {key: Item.model_validate_json(body) for key, body in bodies}
+    with store.decoding():
+        return {key: Item.model_validate_json(body) for key, body in bodies}
 
 
 @lasting

@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from mipo_eval.errors import ConfigError
+from mipo_eval.keys import masked_values
 from mipo_eval.signature import short
 from mipo_eval.store.engine import Store, lasting
 from mipo_eval.store.tables import choices, judges, validations, verdicts
@@ -48,7 +49,7 @@ def put_judge(
 ) -> None:
     """Record who judges how under `judge_key`; what is recorded already stays, or is replaced."""
     with store.write() as connection:
-        row = {"judge_key": judge_key, "name": name, "spec": dict(spec)}
+        row = {"judge_key": judge_key, "name": name, "spec": masked_values(spec)}
         store.put(connection, judges, [row], replace=["spec"] if replace else [])
 
 

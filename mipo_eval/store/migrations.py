@@ -5,18 +5,29 @@ what they are now.
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import sqlalchemy as sa
 
-from mipo_eval.keys import digest
+from mipo_eval.errors import StoreError
+from mipo_eval.keys import digest, masked_values
 from mipo_eval.models.thinking import CUT, take_apart
 from mipo_eval.store.tables import schema_info
+
+_DIGITS = 6
+"""A version has fewer."""
 
 
 def schema_version(connection: sa.Connection) -> int:
     """Return the schema of the store behind a connection."""
     query = sa.select(schema_info.c.value).where(schema_info.c.name == "schema_version")
-    return int(connection.execute(query).scalar_one())
+    told = connection.execute(query).scalar()
+    if not (isinstance(told, str) and told.isdecimal() and len(told) < _DIGITS):
+        raise StoreError(
+            f"the store's schema version is {str(told)[:40]!r}, not a number: it is damaged, or "
+            "not one of mipo-eval's; restore a copy, or name another with --store"
+        )
+    return int(told)
 
 
 def migrate(connection: sa.Connection) -> None:
@@ -125,10 +136,56 @@ def _m4_thinking_is_kept_apart(connection: sa.Connection) -> None:
         connection.execute(sa.update(responses).where(own).values(changed))
 
 
+def _m5_stores_are_shared(connection: sa.Connection) -> None:
+    """Mask passwords and keys in commands, names and settings; have room for any file's name.
+
+    What was told of a model stays under the key that it had, the secret among its parts. SQLite
+    took names of any length, which could not be merged into PostgreSQL.
+    """
+    names = {"item_lists": ["task"], "scores": ["task", "metric"], "trainings": ["method"]}
+    names |= {"curves": ["metric"], "validations": ["data"]}
+    for table_name, columns_of in names.items():
+        if connection.dialect.name == "postgresql" and sa.inspect(connection).has_table(table_name):
+            for column_name in columns_of:
+                connection.exec_driver_sql(
+                    f"alter table {table_name} alter column {column_name} type varchar(255)"
+                )
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("pragma secure_delete = on")  # nor in what is left of old pages
+    for name, key, texts, documents in (
+        ("runs", "run_id", ("model",), ("environment",)),
+        ("trainings", "training_id", ("model", "reason"), ("recipe", "environment")),
+        ("generations", "generation_key", (), ("spec",)),
+        ("judges", "judge_key", (), ("spec",)),
+        ("calls", "call_key", ("detail",), ()),
+    ):
+        if not sa.inspect(connection).has_table(name):
+            continue
+        columns = (*map(sa.column, (key, *texts)), *(sa.column(n, sa.JSON) for n in documents))
+        table = sa.table(name, *columns)
+        own, told = table.c[key], [table.c[column] for column in (*texts, *documents)]
+        query = sa.select(table).where(sa.or_(*(column.is_not(None) for column in told)))
+        for row in connection.execute(query).mappings().all():
+            changed = {
+                column: new
+                for column in (*texts, *documents)
+                if (new := _without_secrets(row[column])) != row[column]
+            }
+            if changed:
+                connection.execute(sa.update(table).where(own == row[key]).values(changed))
+
+
+def _without_secrets(value: Any) -> Any:
+    """Return what is told with its secrets masked, but for the text of a system prompt."""
+    kept = {"system": value["system"]} if isinstance(value, dict) and "system" in value else {}
+    return masked_values(value) | kept if isinstance(value, dict) else masked_values(value)
+
+
 MIGRATIONS: Mapping[int, Callable[[sa.Connection], None]] = {
     2: _m2_scores_know_their_parts,
     3: _m3_n_may_be_unknown,
     4: _m4_thinking_is_kept_apart,
+    5: _m5_stores_are_shared,
 }
 """Schema to the step that leads to it. What has shipped is not changed any more."""
 LATEST = max(MIGRATIONS)

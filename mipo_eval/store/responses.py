@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from mipo_eval.keys import clean_text
+from mipo_eval.keys import clean_text, masked_values
 from mipo_eval.records import ContextLikelihoods, Item, Response, Run, text_key
 from mipo_eval.store.engine import Store, lasting, now, whole
 from mipo_eval.store.tables import LISTED, generations, item_lists, items, likelihoods, responses
@@ -51,7 +51,9 @@ def put_generation(
     More is known later of a server that does not take what it is asked.
     """
     with store.write() as connection:
-        row = {"generation_key": generation_key, "spec": dict(spec)}
+        # A system prompt is a text that was asked with, whatever it speaks of.
+        kept = {name: spec[name] for name in ("system",) if name in spec}
+        row = {"generation_key": generation_key, "spec": masked_values(spec) | kept}
         store.put(connection, generations, [row], replace=["spec"] if replace else [])
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from mipo_eval.errors import ConfigError
-from mipo_eval.keys import digest
+from mipo_eval.keys import digest, masked, masked_values
 from mipo_eval.records import Run, Score
 from mipo_eval.signature import Signature
 from mipo_eval.store.engine import Store, lasting, now
@@ -17,7 +17,7 @@ from mipo_eval.store.tables import generations, runs, scores, trainings, validat
 def put_run(store: Store, run: Run) -> None:
     """Store a run, or mark the one that is there as touched now."""
     row = {name: getattr(run, name) for name in Run.__dataclass_fields__}
-    row["environment"] = dict(run.environment)
+    row |= {"model": masked(run.model), "environment": masked_values(run.environment)}
     with store.write() as connection:
         store.put(connection, runs, [row], replace=["updated_at"])
 

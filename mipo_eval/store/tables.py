@@ -43,6 +43,8 @@ metadata = MetaData()
 passing = MetaData()
 """Tables of what is under way."""
 Key = String(32)
+Name = String(255)
+"""As long as the name of a file may be."""
 
 
 class CompressedText(TypeDecorator[str]):
@@ -86,7 +88,7 @@ item_lists = _table(
     "item_lists",
     Column("list_key", Key, primary_key=True),
     Column("position", Integer, primary_key=True),
-    Column("task", String(64), nullable=False),
+    Column("task", Name, nullable=False),
     Column("item_key", Key, nullable=False),
 )
 
@@ -205,8 +207,8 @@ runs = _table(
 scores = _table(
     "scores",
     Column("run_id", Key, primary_key=True),
-    Column("task", String(64), primary_key=True),
-    Column("metric", String(64), primary_key=True),
+    Column("task", Name, primary_key=True),
+    Column("metric", Name, primary_key=True),
     Column("signature_key", Key, primary_key=True),
     Column("value", Float),
     Column("n", Integer),
@@ -222,7 +224,7 @@ scores = _table(
 trainings = _table(
     "trainings",
     Column("training_id", Key, primary_key=True),
-    Column("method", String(64), nullable=False),
+    Column("method", Name, nullable=False),
     Column("model", Text, nullable=False),
     Column("suite", Text, nullable=False),
     Column("seed", Integer, nullable=False),
@@ -239,7 +241,7 @@ trainings = _table(
 curves = _table(
     "curves",
     Column("training_id", Key, primary_key=True),
-    Column("metric", String(64), primary_key=True),
+    Column("metric", Name, primary_key=True),
     Column("step", Integer, primary_key=True),
     Column("value", Float, nullable=False),
 )
@@ -247,7 +249,7 @@ curves = _table(
 validations = _table(
     "validations",
     Column("judge_key", Key, primary_key=True),
-    Column("data", String(64), primary_key=True),
+    Column("data", Name, primary_key=True),
     Column("data_key", Key, primary_key=True),
     Column("figures", JSON, nullable=False),
     Column("failings", JSON, nullable=False),

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
 
+from mipo_eval.keys import masked_values
 from mipo_eval.store.engine import Store, now
 from mipo_eval.store.tables import curves, trainings
 
@@ -51,6 +52,7 @@ class CurvePoint(NamedTuple):
 def put_training(store: Store, training: Training) -> None:
     """Store a training, or bring the one that is there up to date."""
     row = {name: getattr(training, name) for name in Training.__dataclass_fields__}
+    row |= {name: masked_values(row[name]) for name in ("model", "recipe", "environment", "reason")}
     changing = ["checkpoint", "pair_report", "status", "reason", "updated_at"]
     with store.write() as connection:
         store.put(connection, trainings, [row], replace=changing)

@@ -211,6 +211,8 @@ def ask_extractor(name: str, texts: Mapping[str, str], earlier: Sequence[PastTur
 
 MAX_PREFERENCES = 10
 _SNAKE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+_LONGEST, _MOST_BRACES = 20_000, 200
+"""Characters, and objects begun, of a reply that is looked through: more is a model in a loop."""
 _ABBREVIATION = re.compile(r"\b(?:e\.g|i\.e|etc|vs|approx)\.", re.IGNORECASE)
 
 
@@ -233,8 +235,10 @@ def parse_object(reply: str) -> dict[str, Any]:
     """Return the JSON object in a reply, bare, fenced, or with words around it.
 
     Raises:
-        ValueError: there is none, or several.
+        ValueError: there is none, or several, or the reply goes on and on.
     """
+    if len(reply) > _LONGEST or reply.count("{") > _MOST_BRACES:
+        raise ValueError("it is too long to be one JSON object")
     decoder = json.JSONDecoder()
     found: list[dict[str, Any]] = []
     position = reply.find("{")

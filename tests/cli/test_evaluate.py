@@ -142,6 +142,38 @@ def test_a_judge_that_says_nothing_readable_gives_no_number(
     assert "none" in shown
 
 
+def test_texts_without_spaces_are_split_by_their_script(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def answer(call: Call) -> Act:
+        text = call.body["messages"][-1]["content"]
+        return ok(
+            "我喜欢喝绿茶、不加糖。" if "茶" in text or "tea 7" in text else "Tea is a drink."
+        )
+
+    for name, prompt in (("green", "绿茶{}好喝吗。"), ("tea", "Is tea {} good?")):
+        write_items(
+            Path(f"{name}.jsonl"),
+            [Item(item_id=f"{n}", prompt=prompt.format(n), reference="-") for n in range(9)],
+        )
+    with OpenAIServer(answer, policy=Policy(models=("base",))) as server:
+        base = ("--model", f"openai:base@{server.url}", "--json", "--suite")
+        assert main([*base, "green.jsonl"]) == 0
+        out, err = capsys.readouterr()
+        chinese = _scores(json.loads(out))["self_bleu_4"]
+        assert main([*base, "tea.jsonl"]) == 0
+        out, quiet = capsys.readouterr()
+        english = _scores(json.loads(out))["self_bleu_4"]
+    assert (chinese["value"], chinese["n"]) == (pytest.approx(1.0), 9)
+    assert "|tok:zh|" in chinese["signature"]
+    assert "green: written without spaces, so sacreBLEU's zh takes every Chinese" in err
+    # One answer of another script is no 0 among the others.
+    assert (english["value"], english["n"]) == (pytest.approx(1.0), 8)
+    assert english["unscored_reasons"] == {"written without spaces, which 13a takes for a word": 1}
+    assert "|tok:13a|" in english["signature"]
+    assert "without spaces" not in quiet
+
+
 def test_several_judges_and_no_judge(
     tiny_model: Path, suite: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -205,6 +205,12 @@ def test_three_judges_and_their_panel(
         assert (panel["judge"], panel["wins"]) == ("panel (majority)", N)
         assert "panel:majority" in panel["signature"]
         assert panel["judge_key"] is None
+        *single, sample = run(capsys, *argv, "--panel", "sample")["matches"]
+        mean = sum(match["win_rate"]["value"] for match in single) / len(single)
+        assert sample["win_rate"]["value"] == pytest.approx(mean)
+        assert sample["judge"] == "panel (sample)"
+        # Judges that contradict each other say nothing of what a fourth would say.
+        assert sample["win_rate"]["ci95"] == [0, 100]
         document = run(capsys, *argv[:-2], "--panel", "mean")
         assert document["matches"][-1]["ties"] == N
     assert main([*files, "--judge", "checker", "--panel", "mean"]) == 2
@@ -281,7 +287,6 @@ AT_FIRST = {
     5: [openai_server.too_many()],
     6: [openai_server.invalid_json()],
     7: [openai_server.hang_up()],
-    8: [openai_server.slow(2)],
 }
 """What a hostile server does to the first tries of each question about an item."""
 ALWAYS = {1: openai_server.no_choices(), 2: openai_server.filtered()}
@@ -301,7 +306,10 @@ def hostile() -> Callable[[Call], Act]:
     return judge
 
 
-FAST = "limits: {attempts: 5, first_wait: 0.01, longest_wait: 0.02, concurrency: 4, timeout: 0.5}\n"
+FAST = (
+    "limits: {attempts: 5, first_wait: 0.01, longest_wait: 0.02, concurrency: 4, "
+    f"timeout: {HANG}}}\n"
+)
 
 
 def preset(name: str, backend: str, more: str = "") -> str:
@@ -755,3 +763,130 @@ def test_a_suite_is_needed_unless_a_run_tells_it(
     assert "name --suite" in capsys.readouterr().err
     assert main(["judge", "good.jsonl", "bad.jsonl", "--suite", "math"]) == 2
     assert "compare runs with mipo-eval compare" in capsys.readouterr().err
+
+
+@pytest.fixture
+def many() -> tuple[str, ...]:
+    """Arguments: two response files on 240 items, the first is the better one; judged at will."""
+    write_items(Path("tea.jsonl"), items(240))
+    good = responses("good.jsonl", [f"A good answer to {n}." for n in range(240)])
+    bad = responses("bad.jsonl", [f"A bad answer to {n}." for n in range(240)])
+    return ("judge", good, bad, "--suite", "tea.jsonl", "--until-decided")
+
+
+def test_judging_stops_when_it_is_decided_and_says_what_was_not_asked(
+    many: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with OpenAIServer(likes_good) as server:
+        argv = (*many, *judge_at(server))
+        document = run(capsys, *argv)
+        found = match(document)
+        stopped = found["stopped"]
+        assert stopped["decided"] == "A"
+        assert server.chats == 2 * found["n"] < 2 * 240
+        assert found["unscored_reasons"] == {"not asked: decided early": 240 - found["n"]}
+        assert stopped["not_asked"] == 240 - found["n"]
+        assert (stopped["groups"], stopped["groups_of_suite"]) == (found["n"] // 2, 120)
+        low, high = found["net"]["ci95"]
+        assert 0 < low < high == 100
+        assert (found["net"]["p_sign"], found["net"]["detectable"]) == (None, None)
+        assert found["net"]["p_permutation"] < 0.05
+        assert "stop:decided" in found["signature"]
+        asked = server.chats
+        assert run(capsys, *argv)["matches"] == document["matches"]
+        assert server.chats == asked  # the same command stops at the same look
+        assert main([*argv]) == 0
+        shown = capsys.readouterr().out
+        assert "[95 % confidence sequence]" in shown
+        assert f"A is better after {stopped['groups']} of 120 groups" in shown
+        assert "whenever stopped" in shown
+        assert "could have shown" not in shown
+        # Without the option the rest is asked, and what is known is not asked again.
+        assert match(run(capsys, *argv[:5], *judge_at(server)))["n"] == 240
+        assert server.chats == 2 * 240
+
+
+def test_a_margin_lets_judging_stop_where_nobody_is_better(
+    many: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with OpenAIServer(ok("response_a")) as server:  # in both places: a tie
+        found = match(run(capsys, *many, *judge_at(server), "--margin", "25"))
+        assert found["stopped"]["decided"] == "equivalent"
+        assert found["n"] < 240
+        assert found["net"]["margin"]["finding"] == "equivalent"
+        low, high = found["net"]["ci95"]
+        assert -25 < low < high < 25
+        assert main([*many, *judge_at(server), "--margin", "25"]) == 0
+        assert "equivalent within \u00b125 after" in " ".join(capsys.readouterr().out.split())
+        open_end = match(run(capsys, *many, *judge_at(server)))
+    assert (open_end["stopped"]["decided"], open_end["n"]) == (None, 240)
+    assert open_end["net"]["margin"] is None
+
+
+def test_a_stopped_command_goes_on_to_the_same_look(
+    many: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    priced(monkeypatch)
+    with OpenAIServer(likes_good) as server:
+        argv = (*many, *judge_at(server))
+        whole = match(run(capsys, *argv, "--store", "whole.db"))
+        asked = server.chats
+        assert main([*argv, "--max-cost", f"{20.5 * PAID + MOST}"]) == 2
+        assert "is reached: $0.0210 are spent" in capsys.readouterr().err
+        assert server.chats == asked + 21
+        assert match(run(capsys, *argv)) == whole
+        assert server.chats == 2 * asked  # nothing again of what was stored
+
+
+def test_a_margin_is_tested_beside_the_net_win_rate(
+    files: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with OpenAIServer(likes_good) as server:
+        argv = (*files, *judge_at(server), "--margin", "10")
+        margin = match(run(capsys, *argv))["net"]["margin"]
+        assert margin["finding"] == "first not worse"
+        # Six groups, all won: were they worse by 10 points, each would be lost in 55 of 100.
+        assert margin["p_first_not_worse"] == pytest.approx(0.45**6)
+        assert margin["p_second_not_worse"] == margin["p_equivalent"] == 1
+        assert main([*argv]) == 0
+    assert "A not worse by 10 (p 0.008)" in capsys.readouterr().out
+
+
+def test_a_judge_that_rates_stops_for_each_opponent_on_its_own(
+    many: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    same = responses("same.jsonl", [f"Also a good answer to {n}." for n in range(240)])
+
+    def rates(call: Call) -> Act:
+        return ok("2" if "A bad answer" in text_of(call) else "4")
+
+    with OpenAIServer(rates) as server:
+        argv = (*many[:3], same, *many[3:], *judge_at(server), "--protocol", "rubric")
+        better_one, alike = run(capsys, *argv)["matches"]
+        alone = match(run(capsys, *many, *judge_at(server), "--protocol", "rubric"))
+    assert (better_one["stopped"]["decided"], alike["stopped"]["decided"]) == ("A", None)
+    assert alike["n"] == 240
+    assert better_one["net"]["p_adjusted"] == 2 * better_one["net"]["p_permutation"] < 0.05
+    # Two questions have 2.5 % each, so the first takes more than it would alone.
+    assert alone["net"]["p_permutation"] < 0.05
+    assert alone["n"] <= better_one["n"] < 240
+    assert better_one["rating_difference"]["value"] == 2.0
+    low, high = better_one["rating_difference"]["ci95"]
+    assert low < 2 < high < 4
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--panel", "mean", "--judge", "openai:b@http://127.0.0.1:1"), "leave --panel or"),
+        (("--batch",), "a batch may take hours"),
+        (("--margin", "0"), "0 is not in the range"),
+    ],
+)
+def test_what_cannot_be_stopped_early_is_one_line(
+    many: tuple[str, ...], more: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*many, "--judge", "openai:a@http://127.0.0.1:1", *more]) == 2
+    error = capsys.readouterr().err
+    assert message in " ".join(error.split())
+    assert "Traceback" not in error

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mipo_eval.dashboards import plots
-from mipo_eval.dashboards.tables import comparison, leaderboard
+from mipo_eval.dashboards.tables import comparison, leaderboard, lengths
 from mipo_eval.dashboards.tables.leaderboard import Filters
 from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.records import Rating, Score
@@ -23,6 +23,7 @@ from mipo_eval.store.runs import get_scores, put_run, put_scores
 from mipo_eval.store.verdicts import put_ratings, rated
 from tests.reports.stores import N_ITEMS, Served
 
+HOW = ("Personalized", "Default")
 WIN = "win_rate_tie_inclusive"
 
 
@@ -235,6 +236,37 @@ def test_differences_are_those_of_the_command_line(now: Snapshot, served: Served
     table = comparison.forest_table(found, made, baseline)
     assert len(table) == 3
     assert table["items"].str.contains("&b=").all()
+    assert "margin" not in table
+
+
+def test_margins_lengths_and_strengths_are_those_of_the_command_line(
+    now: Snapshot, served: Served
+) -> None:
+    from mipo_eval.reports.comparison import ComparisonQuery, compare_runs
+    from mipo_eval.reports.leaderboard import LeaderboardQuery
+    from mipo_eval.reports.margins import margin_text
+    from mipo_eval.reports.strengths import suite_strengths
+
+    found, key = standing(now), now.judges[0].key
+    names = leaderboard.labels(found.rows)
+    baseline, other = (names.index(f"base \u00b7 {how} prompting") for how in HOW)
+    ids = [served.id("base", "default"), served.id("base")]
+    asked = ComparisonQuery(metric=WIN, baseline=ids[1], margin=30, control_length=True)
+    (task,) = compare_runs(now.store, ids, asked)
+    made = comparison.against(now, found, key, baseline, [baseline, other])
+    (line,) = comparison.forest_table(found, made, baseline, 30.0).to_dict("records")
+    (margin,), (equal,) = task.margins, task.at_equal_length
+    assert margin is not None
+    assert line["margin_p"] == margin.p
+    assert line["margin"] == margin_text(margin, ("it is", "the baseline is"), WIN)
+    own = lengths.difference_table(now, found, key, baseline, "tea").set_index("row")
+    at_equal = own.loc[names[other]]
+    assert at_equal["at_equal_length"] == pytest.approx(equal.difference)
+    assert (at_equal["unit"], at_equal["n"]) == (equal.unit, equal.found.n)
+    table, reasons = comparison.strengths_table(now, LeaderboardQuery(suite="tea", judge=key))
+    (strengths,) = suite_strengths(now, LeaderboardQuery(suite="tea", judge=key))
+    assert table["method"].tolist() == [one.name for one in strengths.strengths]
+    assert reasons == ([] if strengths.reason is None else [f"{strengths.judge}: ..."])
 
 
 def test_rows_without_items_in_common_are_left_out(now: Snapshot) -> None:

@@ -282,7 +282,24 @@ def test_comparison_draws_what_there_is(path: Path, monkeypatch: pytest.MonkeyPa
     assert len(table) == 2
     test.multiselect(key="methods").set_value(test.multiselect(key="methods").value[:2]).run()
     assert len(test.dataframe[0].value) == 1
+    test.toggle(key="equal-length").set_value(True).run()
+    test.number_input(key="margin").set_value(5.0).run()
+    assert "margin" in test.dataframe[0].value
+    assert "at_equal_length" in test.dataframe[1].value
     assert not test.exception
+
+
+def test_the_leaderboard_has_equal_length_and_strengths_where_they_are_asked_for(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test = open_page(monkeypatch, path, "leaderboard", suite="tea")
+    assert len(test.dataframe) == 1
+    test.toggle(key="equal-length").set_value(True).run()
+    test.toggle(key="strengths").set_value(True).run()
+    assert not test.exception
+    headings = [element.value for element in test.subheader]
+    assert headings == ["At the length of the references", "Head to head", "Behind a row"]
+    assert "at_equal_length" in test.dataframe[1].value
 
 
 def test_pages_draw_from_postgresql(
@@ -361,7 +378,7 @@ def test_several_judges_stand_side_by_side(
     with Store.open(str(own), mode="read") as store:
         now = Snapshot(store)
         runs = [run for run in list_runs(store) if run.suite == "tea"]
-        told = agreements(store, runs, now.judges)  # what `judges agreement` says
+        told = agreements(store, runs, now.judges).pairs  # what `judges agreement` says
         (apart,) = (one for one in told if one.verdicts.n)
         assert 0 < (apart.verdicts.kappa or 0) < 1
         assert apart.verdicts.n == 4 * N_ITEMS

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from scipy.special import ndtr
+from scipy.special import ndtr, ndtri, stdtrit
 
 from mipo_eval.errors import DataError
 from mipo_eval.judges.correction import Corrected, prediction_powered, rogan_gladen
@@ -55,6 +55,48 @@ def test_power_tuning_is_that_of_ppi_plus_plus() -> None:
     assert width == pytest.approx(100 * 2 * 1.96 * error, rel=0.02)
     alone = np.sqrt(true.var(ddof=1) / 200)
     assert width < 100 * 2 * 1.96 * alone
+
+
+@pytest.mark.parametrize(
+    ("people", "judge", "others", "value", "ends"),
+    [
+        (
+            [1, 0, 1, 1, 0, 1, 0, 1, 1, 0],
+            [1, 0, 1, 0, 0, 1, 1, 1, 1, 0],
+            [int(said) for said in "110101101011001110101101101011"],
+            61.456,
+            (35.28805811922472, 87.62394188077528),
+        ),
+        (
+            [1, 0.5, 0, 1, 1, 0, 0.5, 1],
+            [1, 0.5, 0.5, 1, 0, 0, 0.5, 1],
+            [1, 0, 0.5, 1, 1, 0.5, 0, 1, 0, 0, 1, 0.5, 1, 1, 0.5, 0],
+            62.5,
+            (36.394620193788013, 88.605379806211990),
+        ),
+        (  # a judge that people contradict is worth nothing
+            [1, 0, 1, 0, 1, 0, 0, 1, 1, 0, 1, 0],
+            [0, 1, 0, 0, 1, 1, 1, 0, 0, 1, 0, 1],
+            [1, 0, 1, 1, 0, 0, 1, 0, 1, 1, 1, 0, 0, 1],
+            50.0,
+            (21.710356648095702, 78.289643351904300),
+        ),
+    ],
+)
+def test_equals_ppi_py(people, judge, others, value, ends) -> None:
+    """Against ppi-python 0.2.3, in percent.
+
+    `ppi_mean_pointestimate(Y, Yhat, Yhat_unlabeled)` and `ppi_mean_ci(Y, Yhat, Yhat_unlabeled,
+    alpha=0.05)`, of float arrays. It divides by the judge's variance over all items where ours is
+    that of the labelled ones, which is why a judge that is always right leaves no error here; and
+    it takes a normal's quantile and n where ours takes Student's and n - 1.
+    """
+    found = prediction_powered(judge + others, people + [None] * len(others))
+    assert found.value == pytest.approx(value, abs=0.005)
+    n = len(people)
+    wider = stdtrit(n - 1, 0.975) / ndtri(0.975) * np.sqrt(n / (n - 1))
+    width = found.ci95[1] - found.ci95[0]
+    assert width == pytest.approx((ends[1] - ends[0]) * wider, rel=1e-3)
 
 
 def test_labels_for_all_items_leave_what_people_say() -> None:

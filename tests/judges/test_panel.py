@@ -3,6 +3,7 @@
 from dataclasses import replace
 from fractions import Fraction
 
+import numpy as np
 import pytest
 
 from mipo_eval.errors import DataError
@@ -13,6 +14,7 @@ from mipo_eval.judges.panel import (
     balance,
     family_preference,
     panel_outcomes,
+    sample_balance,
 )
 from mipo_eval.verdict import PairVerdict
 
@@ -128,6 +130,64 @@ def test_a_panel_of_raters_adds_up_margins_not_votes() -> None:
     assert NO_PANEL
 
 
+def said(wins: np.ndarray) -> list[PairVerdict]:
+    return [replace(WON if won else LOST, flipped=None) for won in wins.tolist()]
+
+
+def test_a_sample_of_judges_by_hand() -> None:
+    judges = [[WON, WON, TIED, NONE], [WON, LOST, LOST, NONE], [WON, WON, NONE, NONE]]
+    found = sample_balance(judges, groups=groups(4))
+    # Each judge counts alike: 2 of 3, 1 of 3 and 2 of 2 items won; 1 of 3 tied by the first.
+    assert found.win.value == pytest.approx(100 * (2 / 3 + 1 / 3 + 1) / 3)
+    assert found.tie.value == pytest.approx(100 / 9)
+    assert (found.win.n, found.win.unscored_reasons) == (3, {"call failed: timeout": 1})
+    assert (found.flips, found.rating) == (None, None)
+    assert found.net is not None
+    assert (found.net.n, found.net.wins, found.net.losses) == (3, 2, 1)
+
+
+def test_one_judge_is_no_sample() -> None:
+    found = sample_balance([[WON, LOST], [NONE, NONE]], groups=groups(2))
+    assert (found.win.value, found.net) == (None, None)
+    assert found.win.unscored_reasons == {NO_PANEL: 2}
+    with pytest.raises(DataError, match="no items"):
+        sample_balance([[], []], groups=[])
+
+
+def test_judges_that_agree_give_one_judges_interval_and_ones_that_do_not_a_wide_one() -> None:
+    wins = np.arange(60) % 3 > 0
+    alone = balance(said(wins), groups=groups(60))
+    alike = sample_balance([said(wins)] * 3, groups=groups(60))
+    apart = sample_balance([said(wins), said(wins | True), said(wins & False)], groups=groups(60))
+
+    def width(of: object) -> float:
+        low, high = of.ci95  # type: ignore[attr-defined]
+        return high - low
+
+    assert width(alike.half) == pytest.approx(width(alone.half), rel=0.1)
+    assert alike.net is not None
+    assert alone.net is not None
+    assert width(alike.net) == pytest.approx(width(alone.net), rel=0.1)
+    assert (apart.half.value, apart.half.ci95) == (pytest.approx(500 / 9), (0, 100))
+    assert apart.net is not None
+    assert not apart.net.significant()
+
+
+@pytest.mark.parametrize("judges", [3, 5])
+def test_the_interval_covers_other_judges_and_other_items(judges: int) -> None:
+    """Judges differ in leniency by half of the standard deviation between prompts."""
+    held = []
+    for draw in range(80):
+        rng = np.random.default_rng((draw, judges))
+        worth = np.repeat(rng.normal(size=30), 3) + rng.normal(size=90)
+        seen = worth[:, None] + 0.5 * rng.normal(size=judges) + rng.normal(size=(90, judges))
+        of_judges = [said(seen[:, judge] > 0) for judge in range(judges)]
+        found = sample_balance(of_judges, groups=np.repeat(np.arange(30), 3).tolist())
+        low, high = found.half.ci95 or (0, 0)
+        held.append(low <= 50 <= high)
+    assert np.mean(held) >= 0.88  # 95 % less three standard errors
+
+
 def test_a_panel_has_judges_of_the_same_items() -> None:
     with pytest.raises(DataError, match="at least one judge"):
         panel_outcomes([], "mean")
@@ -143,7 +203,7 @@ def test_agreement_matrix() -> None:
     assert share.n == 3
     assert share.share == pytest.approx(200 / 3)
     assert share.kappa == pytest.approx((3 * 2 - (2 * 1 + 1 * 2)) / (9 - 4))
-    assert found["one", "none"] == (0, None, None)
+    assert found["one", "none"][:3] == (0, None, None)
     with pytest.raises(DataError, match="two"):
         agreement_matrix({"one": ["a"], "two": []})
 

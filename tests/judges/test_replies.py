@@ -256,7 +256,7 @@ def test_pandalm_people_agree_as_published(shared_data: Path) -> None:
     assert (len(pairs), dict(counts)) == (truth["n"], truth["majority_distribution"])
     found = people_agreement(pairs)
     assert {f"{i}-{j}" for i, j in found} == truth["cohen_kappa"].keys()
-    for (i, j), (n, _, kappa) in found.items():
+    for (i, j), (n, _, kappa, *_) in found.items():
         assert n == truth["n"]
         assert kappa == pytest.approx(truth["cohen_kappa"][f"{i}-{j}"], abs=1e-12)
         assert round(kappa or 0, 2) == truth["published_kappa"][f"{i}-{j}"]

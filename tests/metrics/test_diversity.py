@@ -3,6 +3,7 @@
 import json
 import math
 from collections import Counter
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from mipo_eval.errors import DataError
 from mipo_eval.metrics import self_bleu
 from mipo_eval.metrics.diversity import (
+    Subsets,
     distinct,
     diversity_scores,
     draw_subsets,
@@ -20,11 +22,16 @@ from mipo_eval.metrics.diversity import (
     similarity,
     unit_vectors,
 )
-from mipo_eval.metrics.self_bleu import number_words
+from mipo_eval.metrics.words import number_words
 
 
 def words_of(texts):
     return number_words(texts, "none")
+
+
+def every(texts) -> Subsets:
+    """All texts as the one subset."""
+    return Subsets.of([np.arange(len(texts))], [])
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +53,7 @@ def chat(shared_data: Path) -> list[str]:
     ],
 )
 def test_distinct(texts: list[str], n: int, value: float) -> None:
-    assert distinct(ngrams(words_of(texts), n), n) == pytest.approx(value)
+    assert distinct(ngrams(words_of(texts), n), every(texts)).value == pytest.approx(value)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +69,7 @@ def test_distinct(texts: list[str], n: int, value: float) -> None:
     ],
 )
 def test_similarity(texts: list[str], value: float) -> None:
-    assert similarity(unit_vectors(words_of(texts))) == pytest.approx(value)
+    assert similarity(unit_vectors(words_of(texts)), every(texts)).value == pytest.approx(value)
 
 
 def cosine(first: Counter[str], second: Counter[str]) -> float:
@@ -75,9 +82,8 @@ def cosine(first: Counter[str], second: Counter[str]) -> float:
 def test_similarity_equals_a_loop_over_pairs(chat: list[str]) -> None:
     counts = [Counter(text.split()) for text in chat[:60]]
     pairs = [cosine(first, second) for first, second in combinations(counts, 2)]
-    assert similarity(unit_vectors(words_of(chat[:60]))) == pytest.approx(
-        sum(pairs) / len(pairs), abs=1e-12
-    )
+    found = similarity(unit_vectors(words_of(chat[:60])), every(chat[:60])).value
+    assert found == pytest.approx(sum(pairs) / len(pairs), abs=1e-12)
 
 
 def test_fixed_size_makes_suites_comparable(chat: list[str]) -> None:
@@ -126,11 +132,13 @@ def test_scores(chat: list[str]) -> None:
     }
     assert by_name["self_bleu_4_fixed"].value == pytest.approx(self_bleu(chat[:20]).mean)
     words = number_words(chat[:20], "13a")
-    assert by_name["distinct_2_fixed"].value == pytest.approx(distinct(ngrams(words, 2), 2))
+    pairs = distinct(ngrams(words, 2), every(words))
+    assert by_name["distinct_2_fixed"].value == pytest.approx(pairs.value)
     for score in scores:
         assert score.n == 20
         assert score.unscored_reasons == {"cut": 1, "empty response": 1}
-        assert score.ci95 is None  # all texts in the one subset: nothing varies
+        low, high = score.ci95
+        assert low < score.value < high
     signature = "tok:13a|smooth:exp|texts:20|draws:1"
     assert by_name["self_bleu_4_fixed"].signature == signature
 
@@ -141,6 +149,8 @@ def test_subsets_are_seeded_and_without_repeats() -> None:
     assert first != [subset.tolist() for subset in draw_subsets(30, 10, 5, seed=4)]
     assert all(len(set(subset)) == 10 for subset in first)
     assert len(set(map(tuple, first))) == 5
+    dealt = np.concatenate(draw_subsets(60, 20, 3))
+    assert sorted(dealt.tolist()) == list(range(60))  # none twice before all were dealt
 
 
 def test_refusals() -> None:
@@ -150,10 +160,29 @@ def test_refusals() -> None:
         diversity_scores(["a", "b", "c"], size=1)
     with pytest.raises(DataError, match="none of 2 items has a value"):
         diversity_scores([None, ""])
-    with pytest.raises(DataError, match="distinct-2: none of 1 texts has 2 words"):
-        distinct(ngrams(words_of(["a"]), 2), 2)
-    with pytest.raises(DataError, match="1 of 2 texts has 1 words"):
-        similarity(unit_vectors(words_of(["a", ""])))
+
+
+def test_too_few_words_are_no_value() -> None:
+    assert np.isnan(distinct(ngrams(words_of(["a"]), 2), every(["a"])).value)
+    assert np.isnan(similarity(unit_vectors(words_of(["a", ""])), every("ab")).value)
+    found = {score.metric: score for score in diversity_scores(["yes", "no", "yes"], size=2)}
+    pairs = found["distinct_2_fixed"]
+    assert (pairs.value, pairs.n, pairs.unscored_reasons) == (None, 0, {"too few words": 3})
+    assert found["distinct_1_fixed"].value == pytest.approx(1 / 2 / 3 + 1 * 2 / 3, abs=0.1)
+
+
+def test_without_a_group_is_what_the_others_would_have() -> None:
+    rng = np.random.default_rng(0)
+    texts = [" ".join(rng.choice(WORDS, size=rng.integers(2, 9))) for _ in range(30)]
+    words, kinds = words_of(texts), [np.arange(30), rng.integers(0, 6, 30)]
+    drawn = draw_subsets(30, 8, 7)
+    subsets = Subsets.of(drawn, kinds)
+    pairs, vectors = ngrams(words, 2), unit_vectors(words)
+    for figure in (partial(distinct, pairs), partial(similarity, vectors)):
+        for ids, without in zip(kinds, figure(subsets).without, strict=True):
+            for group, value in zip(np.unique(ids[subsets.texts]), without, strict=True):
+                left = [Subsets.of([own[ids[own] != group]], []) for own in drawn]
+                assert value == pytest.approx(np.mean([figure(one).value for one in left]))
 
 
 WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
@@ -170,10 +199,10 @@ def test_answers_that_ignore_the_user_have_one() -> None:
         self_bleu(texts, groups=["a", "a", "b", "b"]).mean
     )
     fixed = found["self_bleu_4_same_prompt_fixed"]
-    # Two texts a prompt and two prompts: there is one subset, all of them.
+    # Two texts a prompt: there is one pair of each.
     assert fixed.value == pytest.approx(found["self_bleu_4_same_prompt"].value)
-    assert (fixed.n, fixed.ci95) == (4, None)
-    assert fixed.signature == "tok:13a|smooth:exp|refs:same-prompt|texts:2|prompts:2|draws:1"
+    assert fixed.n == 4
+    assert fixed.signature == "tok:13a|smooth:exp|refs:same-prompt|texts:2|draws:4000"
     (same, _) = same_prompt_scores(["tea is a hot drink"] * 2, ["a", "a"])
     assert same.value == pytest.approx(1.0)
 
@@ -187,14 +216,13 @@ def test_more_users_a_prompt_change_the_plain_value_and_not_the_fixed_one() -> N
 
     few, many = ([text for p in range(45) for text in answers(p, n)] for n in (4, 9))
     groups = [[p for p in range(45) for _ in range(n)] for n in (4, 9)]
-    small, large = by_name(few, groups[0], draws=20), by_name(many, groups[1], draws=20)
+    small, large = by_name(few, groups[0]), by_name(many, groups[1])
     plain, fixed = "self_bleu_4_same_prompt", "self_bleu_4_same_prompt_fixed"
     assert large[plain].value > small[plain].value + 0.1
     assert abs(large[fixed].value - small[fixed].value) < 0.1
     low, high = small[fixed].ci95
     assert low < small[fixed].value < high
-    assert small[fixed].signature.endswith("texts:2|prompts:40|draws:20")
-    assert by_name(few, groups[0], draws=20)[fixed] == small[fixed]
+    assert by_name(few, groups[0])[fixed] == small[fixed]
 
 
 def test_what_has_no_partner_is_counted() -> None:

@@ -2,9 +2,11 @@
 
 import json
 import random
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
 from nltk.tokenize import NLTKWordTokenizer
 from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
@@ -12,7 +14,12 @@ from sacrebleu.metrics import BLEU
 
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.metrics import self_bleu
-from mipo_eval.metrics.self_bleu import self_bleu_score
+from mipo_eval.metrics.self_bleu import (
+    self_bleu_change,
+    self_bleu_of_words,
+    self_bleu_score,
+)
+from mipo_eval.metrics.words import number_words
 
 PLAIN = ["a", "b", "c", "d", "e!", "f,", "g."]
 ODD = [
@@ -147,7 +154,7 @@ def test_many_different_words_and_small_blocks_change_nothing(monkeypatch) -> No
     rare = [" ".join(f"r{draw.randrange(40_000)}" for _ in range(2000)) for _ in range(20)]
     texts = [f"{text} {noise}" for text, noise in zip(base, rare, strict=True)]
     expected = self_bleu(texts, max_order=5)
-    monkeypatch.setattr(import_module("mipo_eval.metrics.self_bleu"), "_BLOCK", 50)
+    monkeypatch.setattr(import_module("mipo_eval.metrics.matches"), "_BLOCK", 50)
     assert self_bleu(texts, max_order=5) == expected
     looped = sacrebleu_loop(texts, 5, "13a")
     assert expected.per_text == pytest.approx(looped, abs=1e-12)
@@ -205,7 +212,7 @@ def test_empty_texts_score_zero_and_are_counted() -> None:
         (lambda: self_bleu(["a", "b"], groups=[1, 2]), DataError, "in the same group"),
         (lambda: self_bleu(["a", "b"], groups=[1]), DataError, "groups has 1"),
         (lambda: self_bleu(["a", "b"], max_order=0), ConfigError, "max_order 0"),
-        (lambda: self_bleu(["a", "b"], tokenize="bpe"), ConfigError, "known: 13a, nltk, none"),  # type: ignore[arg-type]
+        (lambda: self_bleu(["a", "b"], tokenize="bpe"), ConfigError, "known: 13a, zh, ja-mecab"),
         (lambda: self_bleu(["a", "b"], smoothing="add"), ConfigError, "known: exp, method1"),  # type: ignore[arg-type]
     ],
 )
@@ -224,6 +231,64 @@ def test_score_carries_tokenizer_smoothing_and_number_of_texts() -> None:
     within = self_bleu_score(["a b", "a b", "a b"], groups=["x", "x", "y"], within_groups=True)
     assert (within.n, within.unscored_reasons) == (2, {"no other text for the prompt": 1})
     assert within.signature == "tok:13a|smooth:exp|refs:same-prompt|texts:3"
+
+
+@pytest.mark.parametrize("smoothing", ["exp", "method1"])
+@pytest.mark.parametrize("seed", range(8))
+def test_without_a_group_is_what_the_others_would_have(seed, smoothing) -> None:
+    rng = np.random.default_rng(seed)
+    texts = random_texts(seed, n=int(rng.integers(2, 25)))
+    words, n = number_words(texts, "none"), len(texts)
+    contexts = rng.integers(int(rng.integers(1, 4)), size=n)
+    kinds = [np.arange(n), rng.integers(5, size=n), rng.integers(12, size=n)]
+    of = partial(self_bleu_of_words, smoothing=smoothing)
+    for ids, without in zip(kinds, of(words, group_ids=contexts, kinds=kinds)[1], strict=True):
+        for group in np.unique(ids).tolist():
+            left = np.flatnonzero(ids != group)
+            values, _ = of([words[i] for i in left], group_ids=contexts[left])
+            expected = values[~np.isnan(values)].mean() if (~np.isnan(values)).any() else np.nan
+            assert without[group] == pytest.approx(expected, abs=1e-12, nan_ok=True)
+
+
+def drawn_texts(rng: np.random.Generator, prompts: int, each: int, likeness: float) -> list[str]:
+    """Texts of 6 to 14 of 40 words; those of a prompt are alike."""
+    tastes = rng.dirichlet(np.full(40, likeness), size=prompts).repeat(each, axis=0)
+    return [" ".join(f"w{w}" for w in rng.choice(40, rng.integers(6, 15), p=of)) for of in tastes]
+
+
+@pytest.mark.parametrize("within", [False, True])
+def test_the_interval_is_about_other_texts_of_other_prompts(within) -> None:
+    groups = [i // 3 for i in range(60)]
+    score = partial(self_bleu_score, groups=groups, within_groups=within, tokenize="none")
+    rng, found = np.random.default_rng(0), []
+    for _ in range(300):
+        found.append(score(drawn_texts(rng, 20, 3, 0.4)))
+    truth = np.mean([one.value for one in found])
+    held = [one.ci95[0] <= truth <= one.ci95[1] for one in found]
+    assert 0.91 <= np.mean(held) <= 0.98
+    widths = [one.ci95[1] - one.ci95[0] for one in found]
+    assert np.median(widths) / (2 * 1.96 * np.std([one.value for one in found])) < 1.25
+
+
+def test_a_change_is_sure_where_both_runs_share_what_is_hard() -> None:
+    rng = np.random.default_rng(1)
+    before = drawn_texts(rng, 20, 3, 0.4)
+    after = [f"{text} and so on" for text in before]
+    groups = [i // 3 for i in range(60)]
+    change = self_bleu_change(before, after, groups=groups, tokenize="none")
+    alone = self_bleu_score(after, groups=groups, tokenize="none")
+    assert change.after == pytest.approx(alone.value)
+    assert change.n == 60
+    low, high = change.ci95
+    assert 0 < low < change.after - change.before < high
+    assert high - low < alone.ci95[1] - alone.ci95[0]
+    gone = self_bleu_change(before, [None, *after[1:]], groups=groups, tokenize="none")
+    assert gone.before == pytest.approx(self_bleu(before[1:], tokenize="none").mean)
+
+
+def test_all_alike_is_not_known_to_be_so_everywhere() -> None:
+    low, high = self_bleu_score(["a b c d e"] * 30).ci95
+    assert (low, high) == (pytest.approx(0.025 ** (1 / 30)), 1.0)
 
 
 def test_many_groups_are_each_what_they_are_alone() -> None:

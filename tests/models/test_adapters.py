@@ -290,5 +290,5 @@ def test_an_adapter_that_does_not_fit_is_one_clear_line(adapter: Path, tmp_path:
     name = f"{adapter},base={tmp_path}/wide"
     with pytest.raises(ModelError, match=r"cannot be loaded: .*size mismatch"):
         ScoringModel.load(name)
-    with pytest.raises(ModelError, match=r"the model failed: .*size mismatch"):
+    with pytest.raises(ModelError, match=r"cannot be loaded: .*size mismatch"):
         load_model(parse_model(name), ModelOptions(), Decoding())

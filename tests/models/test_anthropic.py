@@ -1,6 +1,7 @@
 """The Anthropic backend against a real local server that misbehaves on command."""
 
 import asyncio
+from contextlib import aclosing
 
 import pytest
 
@@ -244,13 +245,20 @@ def test_a_later_process_finds_the_batch_and_pays_once() -> None:
     batches = Batches(rated, looks=10**9)
 
     async def leave(backend: AnthropicBatchBackend) -> None:
-        async with asyncio.timeout(0.5):
-            async for _ in backend.answer([request("1")]):
-                pass
+        async def collect() -> None:
+            async with aclosing(backend.answer([request("1")])) as stream:
+                async for _ in stream:
+                    raise AssertionError("the batch has not ended")
+
+        work = asyncio.create_task(collect())
+        while not backend.usage.waiting and not work.done():
+            await asyncio.sleep(0.01)
+        work.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await work
 
     with AnthropicServer(batches=batches) as server:
-        with pytest.raises(TimeoutError):
-            asyncio.run(leave(batch_backend(server)))
+        asyncio.run(leave(batch_backend(server)))
         assert len(batches.requests) == 1
         batches.looks = 0
         [reply] = answers(batch_backend(server), request("1"))

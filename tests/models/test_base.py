@@ -1,12 +1,13 @@
 """The scripted backend: replies in order, by prompt, by function, from a file."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mipo_eval.errors import BackendError, DataError
-from mipo_eval.models.base import Failure, Message, Reply, Request, ScriptedBackend
+from mipo_eval.models.base import Again, Failure, Message, Reply, Request, ScriptedBackend
 from mipo_eval.models.spec import load_backend
 
 
@@ -78,3 +79,14 @@ def test_a_bad_file_names_its_line(tmp_path: Path, content: str, message: str) -
 def test_a_missing_file_is_named() -> None:
     with pytest.raises(DataError, match=r"nowhere\.jsonl is not there"):
         load_backend("scripted:nowhere.jsonl")
+
+
+def test_a_request_that_is_repeated_is_another_call_and_the_first_stays_what_it_was() -> None:
+    identity, first = {"backend": "x"}, request("a")
+    key = first.key(identity)
+    assert key == "5b63d02f4f2dd21116198b57b96618e4"  # as in stores of earlier versions
+    today, tomorrow = (replace(first, again=Again(key, day)) for day in ("today", "tomorrow"))
+    assert len({key, today.key(identity), tomorrow.key(identity)}) == 3
+    # What is drawn depends on the first, so that the same seed draws the same again.
+    assert today.original_key(identity) == tomorrow.original_key(identity) == key
+    assert (first.to_json().get("again"), today.to_json()["again"]) == (None, "today")

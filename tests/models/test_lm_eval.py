@@ -158,8 +158,8 @@ def test_weights_that_do_not_fit_the_configuration(tmp_path: Path) -> None:
     from tests.small_models import make_model
 
     broken = make_model(tmp_path / "broken")
-    (broken / "model.safetensors").write_bytes(b"not a tensor in sight")
-    with pytest.raises(ModelError, match="the model failed: "):
+    (broken / "model.safetensors").write_bytes(b"not a tensor in sight" * 10_000)
+    with pytest.raises(ModelError, match="cannot be loaded: "):
         _load(broken, Decoding())
 
 

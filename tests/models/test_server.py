@@ -10,7 +10,8 @@ from mipo_eval.models.base import Failure, Limits, Message, Purse, Reply, Reques
 from mipo_eval.models.openai import OpenAIBackend
 from mipo_eval.models.pace import Pace, Width
 from mipo_eval.models.prices import Budget, Price
-from mipo_eval.models.server import Send, Sender, Trouble, retry_after
+from mipo_eval.models.server import Send, Sender, Trouble
+from mipo_eval.models.told import retry_after
 from tests.servers import openai_server as acts
 from tests.servers.http import Call
 from tests.servers.openai_server import OpenAIServer

@@ -26,8 +26,9 @@ def test_ratings_and_verdicts_of_two_judges(tmp_path: Path) -> None:
         add_rater(
             store, "two", ["qwen-1b"], lambda m, n, a: 5 if n < 6 and not a else kind(m, n, a)
         )
-        (found,) = agreements(store, [run], judges_named(store, []))
+        (found,) = agreements(store, [run], judges_named(store, [])).pairs
     assert (found.ratings.n, found.ratings.share) == (48, pytest.approx(100 * 42 / 48))
+    assert found.ratings.kappa_ci95 is not None
     assert found.verdicts.n == 24
     # The reference of those items got a 5 too: odd ones, rated 5 + 2 against 5 + 3, still lose.
     assert found.verdicts.share == 100
@@ -47,7 +48,7 @@ def test_people_and_judges_that_choose_are_compared_by_verdict(tmp_path: Path) -
         assert [one.winner for _, one in said[:4]] == ["a", "a", "tie", None]
         found = {
             (one.first.name, one.second.name): one
-            for one in agreements(store, [run], judges_named(store, []))
+            for one in agreements(store, [run], judges_named(store, [])).pairs
         }
     assert found["one", "two"].ratings.n == 0
     assert found["one", "two"].verdicts.n == 3
@@ -78,7 +79,7 @@ def test_the_order_of_runs(tmp_path: Path) -> None:
         names = [run.model for run in runs]
         add_rater(store, "one", names, lambda m, n, a: 1 if m == "reference" else 1 + int(m[1]))
         add_rater(store, "two", names, lambda m, n, a: 1 if m == "reference" else 5 - int(m[1]))
-        (found,) = agreements(store, runs, judges_named(store, []))
+        (found,) = agreements(store, runs, judges_named(store, [])).pairs
     assert found.order == -1
 
 
@@ -130,3 +131,17 @@ def test_a_family_that_a_name_does_not_tell_is_given(tmp_path: Path) -> None:
         families = Families({"j1": "own", "j2": "llama", "out/mine": "own"})
         (found,) = family_tests(store, runs, judges, families)
         assert found.preference.value == 2
+
+
+def test_all_judges_together_whoever_judged_what(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        run = add_run(store, "qwen-1b")
+        add_rater(store, "one", ["qwen-1b"], kind)
+        add_chooser(store, "two", {n: ("a", "a") for n in range(6)}, model="qwen-1b")
+        add_chooser(store, "ann", {8: ("a",), 9: ("b",)}, model="qwen-1b", human=True)
+        found = agreements(store, [run], judges_named(store, []))
+    assert found.ratings.n == 0  # one judge alone rated
+    # Even items win with the first judge, odd ones lose; of those with two verdicts 3 differ.
+    assert (found.verdicts.n, found.verdicts.share) == (8, pytest.approx(100 * 5 / 8))
+    # 16 labels, 11 wins and 5 losses: 1 - (6 / 16) / (2 * 11 * 5 / (16 * 15)).
+    assert found.verdicts.alpha == pytest.approx(1 - (6 / 16) / (110 / 240))

@@ -232,3 +232,41 @@ def test_length_control_is_printed_and_of_rates_only(
     assert task["comparisons"][0]["at_equal_length"] is None
     assert main(["compare", *runs, "--metric", "rating_mean", "--control-length"]) == 2
     assert "length is controlled in win rates and accuracies" in capsys.readouterr().err
+
+
+def test_no_difference_can_be_shown(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
+    mipo, sft, base = (served.id(name) for name in ("mipo-seed0", "sft-seed0", "base"))
+    (task,) = _json(capsys, "compare", mipo, base, "--margin", "10")["tasks"]
+    (pair,) = task["comparisons"]
+    assert pair["margin"]["finding"] == "first not worse"
+    assert pair["margin"]["p_first_not_worse"] < 0.05 < pair["margin"]["p_equivalent"]
+    assert main(["compare", mipo, sft, base, "--margin", "10"]) == 0
+    shown = capsys.readouterr().out
+    assert "1-3: run 1 is not worse by 10 (p 0.0" in shown
+    assert "two one-sided tests, 5 % each, p times 3" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    (without,) = _json(capsys, "compare", mipo, base)["tasks"]
+    assert without["comparisons"][0]["margin"] is None
+
+
+def test_growing_runs_have_intervals_that_hold_over_all_looks(
+    served: Served, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [served.id(name) for name in ("mipo-seed0", "sft-seed0", "base")]
+    (fixed,) = _json(capsys, "compare", *runs)["tasks"]
+    (task,) = _json(capsys, "compare", *runs, "--growing")["tasks"]
+    assert (fixed["interval"], task["interval"]) == ("fixed n", "confidence sequence")
+    for one, other in zip(fixed["comparisons"], task["comparisons"], strict=True):
+        assert other["difference"] == one["difference"]
+        assert other["ci95"][1] - other["ci95"][0] > one["ci95"][1] - one["ci95"][0]
+        assert (other["p_sign"], other["detectable"]) == (None, None)
+        assert other["p_adjusted"] >= other["p_permutation"]
+    assert main(["compare", *runs, "--growing"]) == 0
+    shown = capsys.readouterr().out
+    assert "hold over all looks" in shown
+    assert "sign test" not in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    assert main(["compare", *runs, "--growing", "--metric", "response_tokens"]) == 2
+    assert "response_tokens has none" in capsys.readouterr().err
+    assert main(["compare", *runs, "--growing", "--control-length"]) == 2
+    assert "leave --control-length or --growing out" in capsys.readouterr().err

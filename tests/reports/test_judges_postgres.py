@@ -26,7 +26,7 @@ def test_judges_on_postgres(postgres_url: str) -> None:
         add_rater(store, "llama-j", MODELS, lambda m, n, a: 3 + n % 2 + ("llama" in m))
         said = {n: ("a" if n % 2 else "b",) for n in range(10)}
         add_chooser(store, "ann", said, model="qwen-1b", human=True)
-        assert len(agreements(store, runs, judges_named(store, []))) == 3
+        assert len(agreements(store, runs, judges_named(store, [])).pairs) == 3
         (test,) = family_tests(
             store, runs, judges_named(store, ["qwen-j", "llama-j"]), Families({})
         )

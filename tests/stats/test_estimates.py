@@ -12,6 +12,7 @@ from mipo_eval.stats.estimates import (
     covariance,
     design_effect,
     estimates,
+    jackknifed,
     mean_covariance,
     normals,
     standard_error,
@@ -188,3 +189,34 @@ def test_coverage_where_prompts_and_users_cross(prompts, users) -> None:
     assert 0.93 <= inside <= 0.97
     by_prompt = estimates(table, of.tolist()).intervals()
     assert np.mean([low <= 0 <= high for low, high in by_prompt]) < 0.9  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("kind", ["lone", "prompts", "crossed"])
+def test_the_jackknife_of_a_mean_is_its_clustered_error(kind) -> None:
+    rng = np.random.default_rng(5)
+    values, of, by = rng.normal(size=60), rng.integers(9, size=60), rng.integers(12, size=60)
+    labels = {
+        "lone": None,
+        "prompts": of.tolist(),
+        "crossed": [Crossed(p, u) for p, u in zip(of.tolist(), by.tolist(), strict=True)],
+    }[kind]
+    kinds = Dependence.of(labels, 60).kinds()
+    without = [
+        np.array([values[ids != group].mean() for group in range(ids.max() + 1)]) for ids in kinds
+    ]
+    found, mean = jackknifed(float(values.mean()), kinds, without), estimates(values, labels)
+    for ours, theirs in zip(
+        (found.means, found.errors, found.degrees, found.items),
+        (mean.means, mean.errors, mean.degrees, mean.items),
+        strict=True,
+    ):
+        assert ours == pytest.approx(theirs)
+
+
+def test_what_leaves_nothing_is_about_the_other_kind() -> None:
+    prompts, users = np.arange(8) // 2, np.arange(8) % 2
+    of_prompts, nothing = np.array([1.0, 1.1, 0.9, 1.2]), np.array([np.nan, np.nan])
+    kinds = (prompts, users, np.arange(8))
+    both = jackknifed(1.0, kinds, [of_prompts, nothing, np.linspace(0.9, 1.1, 8)])
+    assert both.errors == pytest.approx(jackknifed(1.0, kinds[:1], [of_prompts]).errors)
+    assert np.isnan(jackknifed(1.0, kinds[1:2], [nothing]).errors[0])

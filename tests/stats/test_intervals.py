@@ -95,8 +95,21 @@ def test_a_span_bounds_what_is_alike_and_what_is_nearly() -> None:
     (ties,) = span_intervals([[0.0]] * 5, None, NET)
     assert ties == pytest.approx((-52.18, 52.18), abs=0.01)  # 100 (1 - 0.025^(1/5))
     (one,) = span_intervals([[0.0]] * 199 + [[100.0]], None, NET)
-    # sqrt(0.5^2 + (100.5 / 2 / 200)^2) = 0.560 times 1.972; without the group added: 0.986.
-    assert one == pytest.approx((0.5 - 1.1035, 0.5 + 1.1035), abs=0.01)
+    # Without an end in sight it would be 0.5 -+ 0.986. Were the mean 2.92, wins would be 5.92 times
+    # as frequent (50 = 100^2 / 200 becomes 296, the loss that nobody saw 8.5): a variance of 295.9
+    # instead of 49.75, and 2.42 is 1.972 times sqrt(295.9 / 49.75) times 0.5.
+    assert one == pytest.approx((-1.267, 2.923), abs=0.001)
+
+
+@pytest.mark.parametrize(("losses", "wins", "n"), [(0.02, 0.0, 200), (0.11, 0.08, 300)])
+def test_what_is_rare_is_within_the_interval(losses: float, wins: float, n: int) -> None:
+    rng = np.random.default_rng(0)
+    drawn = rng.choice([-100.0, 0.0, 100.0], p=[losses, 1 - losses - wins, wins], size=(n, 1_000))
+    truth = 100 * (wins - losses)
+    found = [ends for ends in span_intervals(drawn, None, NET) if ends is not None]
+    assert len(found) == 1_000
+    # Without the variance there would be at the ends, 91 % of the first.
+    assert 0.93 <= np.mean([low <= truth <= high for low, high in found]) <= 0.99
     (wide,) = span_intervals([[100.0], [-100.0], [100.0]], None, NET)
     assert wide == (-100.0, 100.0)
 

@@ -2,10 +2,12 @@
 
 import csv
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.special import nctdtr, stdtrit
 
 from mipo_eval.errors import ConfigError
 from mipo_eval.stats.estimates import standard_error
@@ -70,7 +72,34 @@ def test_detectable_of_observed_pairs() -> None:
     error = standard_error(first - second)
     assert detectable_from_error(error or 0.0) == pytest.approx(planned, rel=0.1)
     assert detectable_from_error(1.0) == pytest.approx(2.8016, abs=1e-4)
-    assert detectable_from_error(1.0, 2) == pytest.approx(4.3027 + 1.0607, abs=1e-4)  # a table
+
+
+@pytest.mark.parametrize("groups", [3, 6, 20, 200])
+def test_few_groups_plan_with_the_noncentral_t(groups) -> None:
+    design = Design(sd_first=1, sd_second=1, correlation=0.5, items_per_group=1)
+    errors = design.detectable(groups) * math.sqrt(groups)
+    critical = stdtrit(groups - 1, 0.975)
+    assert 1 - nctdtr(groups - 1, errors, critical) == pytest.approx(0.8, abs=0.003)
+
+
+@pytest.mark.parametrize("degrees", [2, 9, 50])
+def test_an_error_that_was_seen_promises_what_is_found_on_average(degrees) -> None:
+    rng = np.random.default_rng(degrees)
+    seen, again = np.sqrt(rng.chisquare(degrees, size=(2, 200_000)) / degrees)
+    repeated = detectable_from_error(1.0, degrees) * seen + rng.normal(size=200_000)
+    assert (repeated / again > stdtrit(degrees, 0.975)).mean() == pytest.approx(0.8, abs=0.005)
+
+
+def test_seeds_cost_what_they_leave_unknown() -> None:
+    steady = Design(sd_first=40, sd_second=40, correlation=0.5, items_per_group=4)
+    spread = replace(steady, seed_sd=2.0)
+    one, two, three, many = (spread.detectable(400, seeds) for seeds in (1, 2, 3, 50))
+    assert one == steady.detectable(400)  # one seed: these checkpoints
+    assert two > 1.5 * three > 3 * many
+    assert two > one > many
+    # Two degrees of freedom for an error that seeds alone make.
+    alone = replace(spread, sd_first=1e-6, sd_second=1e-6)
+    assert alone.detectable(400, 2) == pytest.approx(5.65 * 2, rel=0.2)
 
 
 def test_undefined_is_none() -> None:

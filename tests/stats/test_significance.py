@@ -71,9 +71,29 @@ def test_permutation_is_fair_when_nothing_differs() -> None:
     assert (p_values <= 0.05).mean() == pytest.approx(0.05, abs=0.015)
 
 
-@pytest.mark.parametrize("clusters", [1, 2, 5, 13])
-def test_the_smallest_p_of_few_clusters_is_that_of_unanimity(clusters) -> None:
-    assert permutation_test(np.ones((clusters, 1)))[0] == pytest.approx(2.0 ** (1 - clusters))
+@pytest.mark.parametrize(("clusters", "p"), [(1, 1), (2, 1 / 2), (5, 2 / 32), (6, 2 / 64)])
+def test_the_smallest_p_of_few_clusters_is_that_of_unanimity(clusters, p) -> None:
+    assert permutation_test(np.ones((clusters, 1)))[0] == pytest.approx(p)
+
+
+@pytest.mark.parametrize(("wins", "losses"), [(8, 2), (7, 0), (10, 3), (6, 6)])
+def test_what_is_just_as_extreme_counts_half(wins, losses) -> None:
+    """The mid-p sign test; statsmodels' `binom_test_midp` is another implementation."""
+    n = wins + losses
+    found = permutation_test(np.array([[1.0]] * wins + [[-1.0]] * losses))[0]
+    at, above = (
+        stats.binom.pmf(max(wins, losses), n, 0.5),
+        stats.binom.sf(max(wins, losses), n, 0.5),
+    )
+    expected = 2 * above + at if wins != losses else 1 - at / 2
+    assert found == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("n", [8, 20, 100])
+def test_wins_and_losses_of_equals_are_told_apart_in_5_of_100(n) -> None:
+    differences = np.random.default_rng(n).choice([-1.0, 0.0, 1.0], size=(n, 4000))
+    found = permutation_test(differences, permutations=999) < 0.05
+    assert 0.01 < found.mean() < 0.058
 
 
 @pytest.mark.parametrize("clusters", [14, 30, 5000])

@@ -11,8 +11,10 @@ import sqlalchemy as sa
 from mipo_eval.errors import ConfigError, StoreError
 from mipo_eval.records import Response
 from mipo_eval.store import Store
+from mipo_eval.store.migrations import LATEST
 from mipo_eval.store.responses import put_generation, put_responses
 from mipo_eval.store.tables import metadata, responses
+from tests.waiting import HANG
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -45,7 +47,7 @@ def test_a_newer_store_is_refused(store_url: str) -> None:
             sa.text("update schema_info set value = '99' where name = 'schema_version'")
         )
     with pytest.raises(
-        StoreError, match=r"newer mipo-eval \(schema 99, this one knows 4\): upgrade"
+        StoreError, match=rf"newer mipo-eval \(schema 99, this one knows {LATEST}\): upgrade"
     ):
         Store.open(store_url)
 
@@ -133,7 +135,7 @@ def test_several_processes_write_at_once(store_url: str) -> None:
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(60)
+        worker.join(HANG)
     assert [worker.exitcode for worker in workers] == [0, 0, 0]
     with Store.open(store_url, mode="read") as store, store.read() as connection:
         assert connection.execute(sa.select(sa.func.count(responses.c.item_key))).scalar() == 121

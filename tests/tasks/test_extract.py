@@ -104,7 +104,7 @@ def test_a_bad_reply_is_shown_to_the_model(tmp_path: Path) -> None:
 
 
 def test_it_is_given_up_after_three_attempts(tmp_path: Path) -> None:
-    answers, backend = ask(lambda _: "", "a", tmp_path / "s.db")
+    answers, backend = ask(lambda _: "<think>tea</think>", "a", tmp_path / "s.db")
     assert answers["a"] == Dropped("bad reply", "it holds no valid JSON object")
     assert len(backend.asked) == 3
     assert backend.asked[1].messages[1].content == "(empty)"

@@ -45,7 +45,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     for sign in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, sign)
-            process.wait(timeout=20)
+            process.wait(timeout=60)
         except ProcessLookupError:
             return
         except subprocess.TimeoutExpired:

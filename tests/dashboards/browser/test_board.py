@@ -156,7 +156,7 @@ def test_the_metric_of_learning_curves_changes_the_plot_and_its_file(visitor: Vi
     button = visitor.page.locator(".st-key-download-curves").get_by_role("button")
     before = after = _rows(driving.downloaded(visitor, button))
     _choose(visitor, "Metric", "tokens a second")
-    for _ in range(20):  # the page may begin to be drawn again only a while after the choice
+    for _ in range(240):  # the page may begin to be drawn again only a while after the choice
         after = _rows(driving.downloaded(visitor, button))
         if after != before:
             break

@@ -1,0 +1,111 @@
+"""What a word is: texts as numbered words, by the tokenizer that fits their script.
+
+13a, sacreBLEU's default, splits at spaces: a sentence of Chinese, Japanese or Thai is one word to
+it, no two texts share one, and Self-BLEU is 0. So the script of a suite decides, and the tokenizer
+stands in the signature: `zh` takes every Chinese character for a word, `ja-mecab` finds Japanese
+words where its dictionary is installed, `char` takes every character.
+"""
+
+import re
+from array import array
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from functools import cache, lru_cache, partial
+from importlib.util import find_spec
+from inspect import unwrap
+from itertools import pairwise
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mipo_eval.errors import ConfigError
+
+Ints = NDArray[np.int64]
+Tokenize = Literal["13a", "zh", "ja-mecab", "char", "nltk", "none"]
+
+_REMEMBERED = 10_000
+"""Texts whose words are kept for the next measure."""
+
+_SCRIPTS = {
+    "zh": re.compile("[\u2e80-\u2fd5\u3005\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]"),
+    "ja": re.compile("[\u3041-\u30ff\u31f0-\u31ff\uff66-\uff9d]"),
+    # Thai, Lao, Tibetan, Burmese, Khmer, the Tai scripts, Balinese, Javanese.
+    "char": re.compile(
+        "[\u0e00-\u109f\u1780-\u17ff\u1950-\u19ff\u1a20-\u1aaf\u1b00-\u1b7f\ua980-\ua9ff"
+        "\uaa60-\uaadf]"
+    ),
+}
+"""What is written without spaces, by what it takes."""
+_LETTER = re.compile(r"[^\W\d_]")
+_ENOUGH = 1 / 4
+"""Share of letters from which on a script decides; a Chinese one says as much as two others."""
+_SOME = 1 / 10
+"""Share of these from which on there is a second script among them."""
+
+
+def tokenizer_for(texts: Iterable[str]) -> Tokenize:
+    """Return the tokenizer that texts in this script need; "13a" where words have spaces."""
+    whole = "\n".join(texts)
+    counts = {name: len(script.findall(whole)) for name, script in _SCRIPTS.items()}
+    unspaced = sum(counts.values())
+    # Marks above and below Thai or Burmese letters are no letters to Python, but they are here.
+    if not unspaced or unspaced < _ENOUGH * max(len(_LETTER.findall(whole)), unspaced):
+        return "13a"
+    if counts["char"] >= _SOME * unspaced:
+        return "char"
+    if counts["ja"] >= _SOME * unspaced:
+        return "ja-mecab" if find_spec("MeCab") and find_spec("ipadic") else "char"
+    return "zh"
+
+
+@cache
+def _sacrebleu(name: str) -> Callable[[str], list[str]]:
+    from sacrebleu.metrics.bleu import _get_tokenizer
+    from sacrebleu.tokenizers.tokenizer_re import TokenizerRegexp
+
+    # What is measured several times is split once. sacreBLEU would remember 65,536 texts, twice.
+    kind: Any = _get_tokenizer(name)
+    whole, parts = kind(), TokenizerRegexp()  # type: ignore[no-untyped-call]
+    if name in {"13a", "zh"}:
+        whole._post_tokenizer = partial(unwrap(TokenizerRegexp.__call__), parts)
+    tokenize = lru_cache(_REMEMBERED)(partial(unwrap(kind.__call__), whole))
+    # sacreBLEU strips the right end before it tokenizes; a trailing "-\n" shows the difference.
+    return lambda text: tokenize(text.rstrip()).split()
+
+
+def _split_nltk() -> Callable[[str], list[str]]:
+    from nltk.tokenize.destructive import NLTKWordTokenizer
+
+    tokenizer = NLTKWordTokenizer()
+    return lambda text: list(tokenizer.tokenize(text))
+
+
+TOKENIZERS: dict[Tokenize, Callable[[], Callable[[str], list[str]]]] = {
+    "13a": partial(_sacrebleu, "13a"),
+    "zh": partial(_sacrebleu, "zh"),
+    "ja-mecab": partial(_sacrebleu, "ja-mecab"),
+    "char": partial(_sacrebleu, "char"),
+    "nltk": _split_nltk,
+    "none": lambda: str.split,
+}
+
+
+def number_words(texts: Iterable[str], tokenize: Tokenize) -> list[Ints]:
+    """Return, per text, its words as numbers from 1 on, equal where the words are.
+
+    Raises:
+        ConfigError: the tokenizer is unknown.
+    """
+    if tokenize not in TOKENIZERS:
+        raise ConfigError(f"tokenize {tokenize!r} is unknown; known: {', '.join(TOKENIZERS)}")
+    split = TOKENIZERS[tokenize]()
+    known: defaultdict[str, int] = defaultdict()
+    known.default_factory = lambda: len(known) + 1  # a new word gets the next number
+    # All words stand in one array of integers, and texts are views of it: millions of words fit.
+    numbers, ends = array("q"), [0]
+    for text in texts:
+        numbers.extend(map(known.__getitem__, split(text)))
+        ends.append(len(numbers))
+    whole = np.array(numbers, dtype=np.int64)
+    return [whole[start:end] for start, end in pairwise(ends)]

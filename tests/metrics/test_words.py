@@ -1,0 +1,77 @@
+"""Which tokenizer a script needs, and that it is sacreBLEU's own."""
+
+import pytest
+from sacrebleu.metrics import BLEU
+
+from mipo_eval.metrics import self_bleu
+from mipo_eval.metrics.words import tokenizer_for
+
+CHINESE = (
+    "我喜欢喝绿茶。",
+    "我喜欢喝红茶、不加糖。",
+)
+JAPANESE = (
+    "私はお茶が好きです。",
+    "私はお茶を飲みます。",
+)
+THAI = (
+    "ฉันชอบชาเขียว",
+    "ฉันชอบชาแดง",
+)
+LAO = (
+    "ຂ້ອຍມັກຊາ",
+    "ຂ້ອຍມັກເຂົ້າ",
+)
+KHMER = (
+    "ខ្ញុំចូលចិត្តតែ",
+    "ខ្ញុំចូលចិត្តបាយ",
+)
+BURMESE = (
+    "ကျွန်တော်လက်ဖက်",
+    "ကျွန်တော်ထမင်း",
+)
+
+
+@pytest.mark.parametrize(
+    ("texts", "tokenizer"),
+    [
+        (
+            (
+                "I like green tea.",
+                "Я люблю чай.",
+                "나는 차를 좋아한다",
+            ),
+            "13a",
+        ),
+        (("I like the word 茶 for tea, as they say it there.",), "13a"),
+        (CHINESE, "zh"),
+        ((*CHINESE, "an answer in English"), "zh"),
+        (THAI, "char"),
+        (LAO, "char"),
+        (KHMER, "char"),
+        (BURMESE, "char"),
+        ((*CHINESE, *THAI), "char"),
+        (("", "12 34 !"), "13a"),
+    ],
+)
+def test_the_script_decides(texts, tokenizer) -> None:
+    assert tokenizer_for(texts) == tokenizer
+
+
+def test_japanese_has_words_where_its_dictionary_is_installed(monkeypatch) -> None:
+    for installed, tokenizer in ((None, "char"), (object(), "ja-mecab")):
+        monkeypatch.setattr("mipo_eval.metrics.words.find_spec", lambda _, found=installed: found)
+        assert tokenizer_for(JAPANESE) == tokenizer
+
+
+@pytest.mark.parametrize("texts", [CHINESE, JAPANESE, THAI, LAO, KHMER, BURMESE])
+def test_equals_sacrebleu_and_is_not_zero(texts) -> None:
+    tokenize = tokenizer_for(texts) if texts != JAPANESE else "char"
+    bleu = BLEU(tokenize=tokenize, effective_order=True)
+    expected = [
+        bleu.sentence_score(text, [other]).score / 100 for text, other in (texts, texts[::-1])
+    ]
+    found = self_bleu(texts, tokenize=tokenize)
+    assert found.per_text == pytest.approx(expected)
+    assert found.mean > 0.1
+    assert self_bleu(texts).mean == 0
