@@ -199,9 +199,8 @@ def sample_balance(
         if not known.size:
             return blank
         values = np.select([known > 0, known == 0, known < 0], [win, tie, loss], np.nan)
-        (found,) = seed_summaries([values.T], groups)
-        kept = found.ci95 and (max(found.ci95[0], 0.0), min(found.ci95[1], 100.0))
-        return replace(blank, value=found.mean, n=found.n_items, ci95=kept)
+        (found,) = seed_summaries([values.T], groups, RATE)
+        return replace(blank, value=found.mean, n=found.n_items, ci95=found.ci95)
 
     return Balance(
         win=rate("win_rate_strict", 100.0, 0.0, 0.0),

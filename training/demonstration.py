@@ -13,6 +13,7 @@ import numpy as np
 
 from mipo_eval.demo.rules import SATISFIED, rate
 from mipo_eval.stats.bootstrap import Crossed
+from mipo_eval.stats.intervals import NET, RATE
 from mipo_eval.stats.seeds import SeedSummary, seed_summaries
 from mipo_eval.store.responses import Answered
 from mipo_eval.tasks.prompt import render_query
@@ -82,8 +83,9 @@ def outcomes(
     ]
     # (seeds, wishes) per method
     values = {name: np.array([satisfied(run) for run in runs]) for name, runs in tables.items()}
-    summaries = seed_summaries(list(values.values()), groups)
-    gains = seed_summaries([table - values[baseline][:1] for table in values.values()], groups)
+    summaries = seed_summaries(list(values.values()), groups, RATE)
+    gained = [table - values[baseline][:1] for table in values.values()]
+    gains = seed_summaries(gained, groups, NET)
     return {
         name: Satisfaction(satisfied=summary, gain=None if name == baseline else gain)
         for name, summary, gain in zip(tables, summaries, gains, strict=True)

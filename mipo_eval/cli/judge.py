@@ -97,11 +97,7 @@ def judge(  # noqa: PLR0913 - one parameter per flag
 
     output = Output(as_json=as_json)
     asked = EvaluationOptions(**given)
-    if until_decided and asked.batch:
-        raise ConfigError(
-            "--until-decided looks after each few items, and a batch may take hours: leave "
-            "--until-decided or --batch out"
-        )
+    _check_looks(asked, until_decided=until_decided)
     with Store.open(store) as opened:
         contest = _contest(opened, asked, entrants, protocol, output)
         contest = replace(contest, panel=panel, seed=asked.seed, margin=margin)
@@ -115,18 +111,14 @@ def judge(  # noqa: PLR0913 - one parameter per flag
         apart = [examples(opened, found, each=each) for found in pairs.values()]
         wide = [(match, gaps(opened, match, most=2 * each)) for match in matches]
     unanswered = _unanswered(contest, matches)
-    output.document(
-        contest_json(contest, matches, failing)
-        | {
-            "differ_most": [
-                example_json(of_pair[0], example)
-                for of_pair, found in zip(pairs.values(), apart, strict=True)
-                for example in found
-            ],
-            "preference_gaps": [gap_json(match, gap) for match, found in wide for gap in found],
-            "unanswered": unanswered,
-        }
-    )
+    differ = [
+        example_json(of_pair[0], example)
+        for of_pair, found in zip(pairs.values(), apart, strict=True)
+        for example in found
+    ]
+    gaps_found = [gap_json(match, gap) for match, found in wide for gap in found]
+    told = {"differ_most": differ, "preference_gaps": gaps_found, "unanswered": unanswered}
+    output.document(contest_json(contest, matches, failing) | told)
     output.show(*(inert(f"{e.label}  {e.about}") for e in contest.entrants))
     for of_pair, found in zip(pairs.values(), apart, strict=True):
         output.show(*_pair(of_pair, failing))
@@ -135,6 +127,19 @@ def judge(  # noqa: PLR0913 - one parameter per flag
     for line in _cut(contest.judges, matches):
         output.warn(line)
     conclude(output, contest.judges, unanswered)
+
+
+def _check_looks(asked: EvaluationOptions, *, until_decided: bool) -> None:
+    """Refuse to look again and again at what takes hours.
+
+    Raises:
+        ConfigError: judging is to stop early, and in a batch.
+    """
+    if until_decided and asked.batch:
+        raise ConfigError(
+            "--until-decided looks after each few items, and a batch may take hours: leave "
+            "--until-decided or --batch out"
+        )
 
 
 def _unanswered(contest: "Contest", matches: "Sequence[Match]") -> list[str]:

@@ -144,21 +144,26 @@ def compare_runs(
                 comparisons=tuple(pairs),
                 made_differently=made,
                 chosen_differently=subject,
-                at_equal_length=tuple(
-                    _at_equal_length(
-                        sheet, [names.index(pair.first), names.index(pair.second)], lengths
-                    )
-                    for pair in pairs
-                    if lengths
-                ),
-                margins=tuple(within([pair.evidence for pair in pairs], wanted.margin))
-                if wanted.margin is not None
-                else (),
+                at_equal_length=_at_equal_lengths(sheet, names, pairs, lengths),
+                margins=_margins(pairs, wanted.margin),
                 growing=wanted.growing,
                 crossing=crossing_note(sheet.groups) if wanted.growing else None,
             )
         )
     return found
+
+
+def _margins(pairs: Sequence[Comparison], margin: float | None) -> tuple[Within | None, ...]:
+    """Return how differences stand to a margin; nothing where none is given."""
+    return () if margin is None else tuple(within([pair.evidence for pair in pairs], margin))
+
+
+def _at_equal_lengths(
+    sheet: Sheet, names: Sequence[str], pairs: Sequence[Comparison], lengths: Lengths
+) -> tuple[EqualLength, ...]:
+    """Return every comparison at equal length; nothing where length is not to be controlled."""
+    columns = [[names.index(pair.first), names.index(pair.second)] for pair in pairs]
+    return tuple(_at_equal_length(sheet, own, lengths) for own in columns) if lengths else ()
 
 
 def _check_growing(wanted: ComparisonQuery, metric: str) -> None:

@@ -402,15 +402,10 @@ def _with_seeds(cells: Sequence[Cell], lines: Sequence[_Line], sheet: Sheet) -> 
     for k in several:
         values = sheet.values[:, _columns(lines[k], sheet)].T
         tables.append(values[~np.isnan(values).all(axis=1)])
-    for k, found in zip(several, seed_summaries(tables, sheet.groups), strict=True):
-        made[k] = replace(cells[k], std=found.std, ci95=_possible(found.ci95, sheet.metric))
+    span = ENDS.get(sheet.metric, (0.0, math.inf))
+    for k, found in zip(several, seed_summaries(tables, sheet.groups, span), strict=True):
+        made[k] = replace(cells[k], std=found.std, ci95=found.ci95)
     return made
-
-
-def _possible(interval: Interval | None, metric: str) -> Interval | None:
-    """Keep an interval within what the metric can be: the t-distribution of seeds has no ends."""
-    low, high = ENDS.get(metric, (0.0, math.inf))
-    return (max(interval[0], low), min(interval[1], high)) if interval else None
 
 
 def _with_ranks(cells: Sequence[Cell], lines: Sequence[_Line], sheet: Sheet) -> list[Cell]:

@@ -108,30 +108,30 @@ def rate_intervals(values: ArrayLike, groups: Labels = None) -> list[Interval | 
     return intervals
 
 
-class Side(NamedTuple):
+class OneSide(NamedTuple):
     """The part of values on one side of what is usual, as distances; fields are (columns,)."""
 
     mean: Floats
     square: Floats
     """Mean of the squares."""
 
-    def at_least(self, distance: Floats, share: Floats) -> "Side":
+    def at_least(self, distance: Floats, share: Floats) -> "OneSide":
         """Return the same, or one item of that share and distance where the side is empty."""
         empty = self.mean == 0
         mean, square = share * distance, share * distance**2
-        return Side(np.where(empty, mean, self.mean), np.where(empty, square, self.square))
+        return OneSide(np.where(empty, mean, self.mean), np.where(empty, square, self.square))
 
 
-def sides(table: Floats) -> tuple[Side, Side]:
+def sides(table: Floats) -> tuple[OneSide, OneSide]:
     """Return what lies above 0 and what lies below, of (items, columns); NaN is left out."""
     above, below = (
-        Side(np.nanmean(part, axis=0), np.nanmean(part**2, axis=0))
+        OneSide(np.nanmean(part, axis=0), np.nanmean(part**2, axis=0))
         for part in (np.maximum(table, 0.0), np.maximum(-table, 0.0))
     )
     return above, below
 
 
-def variance_at(bound: Floats, above: Side, below: Side) -> Floats:
+def variance_at(bound: Floats, above: OneSide, below: OneSide) -> Floats:
     """Return (columns,) the variance of values were their mean `bound`.
 
     One loss in 200 shows little spread; were losses as frequent as the bound has it, there would be
@@ -140,7 +140,7 @@ def variance_at(bound: Floats, above: Side, below: Side) -> Floats:
 
     Args:
         bound: (columns,) a mean to be tested.
-        above: of the values that were seen; neither side may be empty, see `Side.at_least`.
+        above: of the values that were seen; neither side may be empty, see `OneSide.at_least`.
         below: the same.
     """
     root = np.sqrt(bound**2 + 4 * above.mean * below.mean)
@@ -182,7 +182,7 @@ def span_intervals(values: ArrayLike, groups: Labels, span: Interval) -> list[In
     return intervals
 
 
-def _reached(seen: Floats, above: Side, below: Side, reach: Floats, room: Floats) -> Floats:
+def _reached(seen: Floats, above: OneSide, below: OneSide, reach: Floats, room: Floats) -> Floats:
     """Return (columns,) how far below the mean the interval ends, at most as far as there is room.
 
     By bisection; `reach` is how far a standard deviation of the values takes it.

@@ -16,7 +16,7 @@ import numpy as np
 from mipo_eval.errors import ConfigError
 from mipo_eval.stats.bootstrap import Floats, Interval
 from mipo_eval.stats.estimates import Estimates
-from mipo_eval.stats.intervals import Side, rare_variances, sides, variance_at
+from mipo_eval.stats.intervals import OneSide, rare_variances, sides, variance_at
 from mipo_eval.stats.seeds import SeedSpread
 
 Finding = Literal["equivalent", "not below", "not above"]
@@ -90,8 +90,8 @@ class FixedEvidence:
     alike: bool
     """Whether all groups show the same difference."""
     n: int
-    gains: Side
-    losses: Side
+    gains: OneSide
+    losses: OneSide
     widest: float | None
     """The largest difference an item can have, where that is known."""
     seeds: SeedSpread
@@ -106,7 +106,7 @@ class FixedEvidence:
         """Return the p-value of "the difference is at least `bound`"."""
         return self._p(-self.difference, -bound, (self.losses, self.gains))
 
-    def _p(self, seen: float, bound: float, sides: tuple[Side, Side]) -> float | None:
+    def _p(self, seen: float, bound: float, sides: tuple[OneSide, OneSide]) -> float | None:
         if math.isnan(self.degrees) or (self.alike and self.widest is None):
             return None
         if seen <= bound:
@@ -126,7 +126,7 @@ class FixedEvidence:
 
         return float(stdtr(self.degrees, -distance / math.sqrt(variance)))
 
-    def _at_bound(self, seen: float, bound: float, sides: tuple[Side, Side]) -> float:
+    def _at_bound(self, seen: float, bound: float, sides: tuple[OneSide, OneSide]) -> float:
         """Return by how much the variance at the bound is larger than the one that was seen."""
         if self.widest is None or self.alike:
             return 1.0
@@ -164,8 +164,8 @@ def fixed_evidence(
             degrees=float(means.degrees[k]),
             alike=bool(means.errors[k] == 0),
             n=int(means.items[k]),
-            gains=Side(gains.mean[k], gains.square[k]),
-            losses=Side(losses.mean[k], losses.square[k]),
+            gains=OneSide(gains.mean[k], gains.square[k]),
+            losses=OneSide(losses.mean[k], losses.square[k]),
             widest=widest,
             seeds=seeds,
             pair=pair,

@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike
 from mipo_eval.errors import DataError
 from mipo_eval.stats.bootstrap import Floats, Index, Interval, Labels
 from mipo_eval.stats.estimates import Estimates, estimates, mean_covariance, t_quantile
+from mipo_eval.stats.intervals import intervals_in
 
 _DRAWS = 4_000
 """Variances drawn; a p-value is an exact mean over them, so few are enough."""
@@ -170,12 +171,16 @@ def seed_spread(values: Floats, groups: Labels) -> SeedSpread:
     return found
 
 
-def seed_summaries(tables: Sequence[ArrayLike], groups: Labels = None) -> list[SeedSummary]:
+def seed_summaries(
+    tables: Sequence[ArrayLike], groups: Labels = None, span: Interval | None = None
+) -> list[SeedSummary]:
     """Summarise methods that were each trained with one or several seeds.
 
     Args:
         tables: per method (seeds, items) values of the same items; NaN marks an absent value.
         groups: one label per item, see `bootstrap.Dependence`.
+        span: lowest and highest value an item can have, where known (inf for none); no interval
+            leaves it.
 
     Raises:
         DataError: the methods have different numbers of items, or a seed has no value at all.
@@ -191,24 +196,32 @@ def seed_summaries(tables: Sequence[ArrayLike], groups: Labels = None) -> list[S
             )
         if np.isnan(values).all(axis=1).any():
             raise DataError(f"method {method} has a seed without any value; leave that seed out")
-        found.append(_summary(values.T, groups))
+        found.append(_summary(values.T, groups, span))
     return found
 
 
-def _summary(values: Floats, groups: Labels) -> SeedSummary:
+def _summary(values: Floats, groups: Labels, span: Interval | None) -> SeedSummary:
     """Summarise (items, seeds) values of one method."""
     means = np.nanmean(values, axis=0)
     center = float(means.mean())
     items: Estimates = estimates(over_seeds(values), groups)
     variance, degrees = float(items.errors[0] ** 2), float(items.degrees[0])
     doubt = seed_spread(values[:, None, :], groups).doubt(variance, degrees, [0])
-    alone = items.intervals()[0]
+    ends = span if span and np.isfinite(span).all() else None
+    alone = intervals_in(over_seeds(values), groups, ends)[0]
     moved = center - float(items.means[0])
     return SeedSummary(
         mean=center,
         std=float(means.std(ddof=1)) if len(means) > 1 else None,
         per_seed=tuple(means.tolist()),
         n_items=int(items.items[0]),
-        items_ci95=alone and (alone[0] + moved, alone[1] + moved),
-        ci95=doubt.around(center) if doubt else None,
+        items_ci95=_inside(alone and (alone[0] + moved, alone[1] + moved), span),
+        ci95=_inside(doubt.around(center) if doubt else None, span),
     )
+
+
+def _inside(interval: Interval | None, span: Interval | None) -> Interval | None:
+    """Keep an interval within what values can be: Student's distribution has no ends."""
+    if interval is None or span is None:
+        return interval
+    return max(interval[0], span[0]), min(interval[1], span[1])
