@@ -67,18 +67,17 @@ def evaluate_asked(asked: EvaluationOptions, store: "Store", output: "Output") -
     result = evaluate(store, evaluation, output)
     for line in tell_of_model(store, evaluation, result, output):
         output.warn(line)
-    for line in word_lines(result.scores):
-        output.warn(line)
     return result
 
 
 def tell_of_model(
     store: "Store", evaluation: "Evaluation", result: "Result", output: "Output"
 ) -> list[str]:
-    """Say what a model cost, and what it did not answer; return where that was most of it."""
+    """Say what a model cost, what it did not answer and how; return where that was most of it."""
     backend = evaluation.options.backend
     failed, unanswered = unanswered_lines(store, result.run, backend)
-    for line in failed + cut_lines(store, result, evaluation.decoding.max_tokens):
+    cut = cut_lines(store, result, evaluation.decoding.max_tokens)
+    for line in (*failed, *cut, *word_lines(result.scores)):
         output.warn(line)
     for line in expenses([(result.run.model, backend)]):
         output.note(line)
