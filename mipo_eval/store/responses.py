@@ -136,7 +136,8 @@ def answered(
     while page := _page(store, query.where(item_lists.c.position > last).limit(_PAGE)):
         last = page[-1].position
         for row in page:
-            item = Item.model_validate_json(row.body)
+            with store.decoding():
+                item = Item.model_validate_json(row.body)
             yield Answered(row.position, row.task, item, _response(row), row.text_key)
 
 
