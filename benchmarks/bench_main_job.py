@@ -1,7 +1,9 @@
 """The main job's limits, each measured in one run of this file.
 
-    python -m benchmarks.bench_main_job [overhead] [judging] [memory]
+    python -m benchmarks.bench_main_job [overhead] [served] [judging] [memory]
 
+served    responses of a server that answers in 200 ms, drawn and stored, against lm-eval's own
+          model type with as many requests at once
 overhead  generation in stored chunks against one `lm_eval.simple_evaluate` on the same items
 judging   calls a second through the whole command against a server that answers in 200 ms,
           as a share of the ideal: concurrency / latency; then the same command with everything
@@ -17,10 +19,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks.judge_server import REPOSITORY, JudgeServer
+from mipo_eval.evaluation.generate import draw
 from mipo_eval.keys import digest
 from mipo_eval.models.lm_eval import (
     ModelOptions,
@@ -126,12 +129,53 @@ def overhead(rounds: int = 3) -> None:
     print(f"overhead: {ratio:.3f} of lm-eval's own time on {len(everything)} items (limit 1.05)")
 
 
+def served(count: int = 2560, latency: float = 0.2, rounds: int = 2) -> None:
+    """Compare the drawing of a served model with lm-eval's own, alternating."""
+    ratios = []
+    with JudgeServer(latency) as server, tempfile.TemporaryDirectory() as folder:
+        write_items(Path(folder) / "tea.jsonl", items(count))
+        own = f"model=judge,base_url={server.url}/chat/completions,num_concurrent={CONCURRENCY}"
+        models = []
+        for name in (f"openai:judge@{server.url}", f"lm-eval:local-chat-completions:{own}"):
+            spec = parse_model(name)
+            decoding = decoding_for(spec, {}, seed=0)
+            task = load_task("mipo_items", {"source": f"{folder}/tea.jsonl"}, decoding)
+            models.append((load_model(spec, ModelOptions(), decoding), task))
+        for number in range(rounds):
+            seconds = []
+            with Store.open(f"{folder}/{number}.db") as store:
+                put_generation(store, "g", {})
+                for model, task in models:
+                    started = time.perf_counter()
+                    if model is models[0][0]:
+                        draw(store, "g", model, [(task, range(count))], Silent())
+                    else:
+                        model.ask(task, range(count))
+                    seconds.append(time.perf_counter() - started)
+            ratios.append(seconds[0] / seconds[1])
+    ratio = statistics.median(ratios)
+    print(f"served: {ratio:.3f} of lm-eval's own time on {count} items (limit 1.05)")
+
+
+class Silent:
+    """Shows no progress."""
+
+    def start(self, what: str, total: int, status: Callable[[], str] = str) -> None:
+        """Begin a stage."""
+
+    def advance(self, units: int) -> None:
+        """Note that more is done."""
+
+    def finish(self) -> None:
+        """End the stage."""
+
+
 def judging(count: int = 2000, latency: float = 0.2) -> None:
     """Judge against a slow server, then repeat the command with everything stored."""
     with JudgeServer(latency) as server, tempfile.TemporaryDirectory() as folder:
         command = prepare(Path(folder), count, server.url)
         first = run(command)
-        asked = server.seconds()  # the server is gone: what follows must not need it
+        asked = server.told()["seconds"]  # the server is gone: what follows must not need it
         again = run(command)
     ideal = count / CONCURRENCY * latency
     print(
@@ -150,7 +194,7 @@ def memory(count: int = 100_000) -> None:
     print(f"memory: peak {peak:.0f} MB judging {count} items in {seconds:.0f} s (limit 600 MB)")
 
 
-PARTS = {"overhead": overhead, "judging": judging, "memory": memory}
+PARTS = {"overhead": overhead, "served": served, "judging": judging, "memory": memory}
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ from mipo_eval.errors import ConfigError
 from mipo_eval.judges.parse import PARSER_VERSION, parse_choice, parse_rating, parse_verdict
 from mipo_eval.judges.prompt import Prompt
 from mipo_eval.keys import digest
-from mipo_eval.models.base import Backend, Message, Request, Sampling
+from mipo_eval.models.base import Backend, Message, Request, Sampling, why_failed
 from mipo_eval.models.changes import Changing
 from mipo_eval.models.thinking import take_apart
 from mipo_eval.records import Item, Rubric, text_key
@@ -95,12 +95,8 @@ _RATING_CHOICES = tuple(str(rating) for rating in range(LOW, HIGH + 1))
 RATING_SLOTS = frozenset({"query", "response", "preference"})
 RATING_OPTIONAL_SLOTS = frozenset({"rubric"})
 
-CALL_FAILED = "call failed"
-"""How the reason of a rating begins whose call brought no reply."""
 CUT_JUDGE = "the judge was cut inside its thinking"
 """The reason of a rating whose reply ended before its answer began."""
-_IN_WORDS = {"no_room": "no room after thinking"}
-"""Kinds of failure that tables show in words."""
 UNPARSED = "unparsable reply"
 """The reason of a rating whose reply gave no one answer."""
 CUT = "reply cut off before an answer"
@@ -171,7 +167,7 @@ def read_rating(
         cut: whether it ended because there was no room for more.
     """
     if reply is None or status != "ok":
-        return None, f"{CALL_FAILED}: {_IN_WORDS.get(status, status)}"
+        return None, why_failed(status)
     rating = parse_rating(reply, LOW, HIGH, cut=cut)
     return rating, None if rating is not None else _unread(reply, cut=cut)
 
@@ -268,7 +264,7 @@ def read_verdict(
         cut: whether the reply ended because there was no room for more.
     """
     if reply is None or status != "ok":
-        return None, f"{CALL_FAILED}: {_IN_WORDS.get(status, status)}"
+        return None, why_failed(status)
     read = parse_verdict if protocol == "pairwise-tie" else parse_choice
     named = read(reply, cut=cut)
     if named is None:

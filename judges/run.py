@@ -6,7 +6,6 @@ from itertools import islice
 from typing import NamedTuple, TypeVar
 
 from mipo_eval.judges.judge import (
-    CALL_FAILED,
     ChoiceRequest,
     Judge,
     RatingRequest,
@@ -15,10 +14,11 @@ from mipo_eval.judges.judge import (
     read_choice,
     read_rating,
 )
+from mipo_eval.models.base import CALL_FAILED
 from mipo_eval.models.changes import Changing
 from mipo_eval.records import Item, Rating, text_key
 from mipo_eval.store.calls import Call, Ledger
-from mipo_eval.store.engine import Store
+from mipo_eval.store.engine import Store, lasting
 from mipo_eval.store.judges import put_judge, specs_of
 from mipo_eval.store.verdicts import choices_on, put_choices, put_ratings, rated
 from mipo_eval.verdict import NOT_JUDGED, Choice, Pair, Total
@@ -207,6 +207,7 @@ async def choose(
             call_key=call.key,
         )
 
+    @lasting
     def keep(made: list[Choice]) -> None:
         with store.write() as connection:
             put_choices(store, connection, made)

@@ -41,6 +41,15 @@ def run_shown(work: Coroutine[Any, Any, Done], progress: Progress, stage: Stage)
 
     Otherwise hours of waiting for a batch would look like a hang.
     """
+    progress.start(stage.what, stage.total, stage.status)
+    try:
+        return run_ticking(work, progress)
+    finally:
+        progress.finish()
+
+
+def run_ticking(work: Coroutine[Any, Any, Done], progress: Progress) -> Done:
+    """Run `work` to its end within a stage, and show every second that time passes."""
 
     async def tick() -> None:
         while True:
@@ -56,8 +65,4 @@ def run_shown(work: Coroutine[Any, Any, Done], progress: Progress, stage: Stage)
             with suppress(asyncio.CancelledError):
                 await clock
 
-    progress.start(stage.what, stage.total, stage.status)
-    try:
-        return asyncio.run(both())
-    finally:
-        progress.finish()
+    return asyncio.run(both())

@@ -128,7 +128,7 @@ def _asked(
     from mipo_eval.cli.evaluate import complaints, conclude
     from mipo_eval.cli.render import Output
     from mipo_eval.judges.again import Sample, ask_again
-    from mipo_eval.judges.judge import CALL_FAILED
+    from mipo_eval.models.base import CALL_FAILED
     from mipo_eval.store.engine import Store
     from mipo_eval.store.runs import find_run
 
@@ -158,13 +158,15 @@ def _judge(store: "Store", run: "Run", given: Mapping[str, Any]) -> "Judge":
         ConfigError: it is a person or another tool's judge, or it would now be asked otherwise.
     """
     from mipo_eval.cli.evaluate import judge_loader
+    from mipo_eval.models.base import Purse
     from mipo_eval.store.judges import find_judge
 
     known = find_judge(store, given["judge"])
     spec = known.spec.get("spec")
     if not spec:
         raise ConfigError(f"{known.label} was not asked by mipo-eval, and cannot be asked again")
-    load = judge_loader(max_cost=given["max_cost"], batch=given["batch"])
+    purse = None if given["max_cost"] is None else Purse(given["max_cost"])
+    load = judge_loader(purse, batch=given["batch"])
     judge: Judge = load(str(spec), run.model, known.spec.get("protocol"))
     if judge.key != known.key:
         raise ConfigError(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mipo_eval.cli.render import Output
     from mipo_eval.evaluation.run import Evaluation, Result
     from mipo_eval.judges.judge import Judge
+    from mipo_eval.models.base import Purse
     from mipo_eval.models.lm_eval import ModelOptions
     from mipo_eval.records import Run, Score
     from mipo_eval.store.engine import Store
@@ -37,14 +38,17 @@ _BESIDE_THE_MODEL: Mapping[str, type] = {"scoring_model": str}
 def run_evaluation(asked: EvaluationOptions, store_url: str, *, as_json: bool) -> None:
     """Do the main job and print its scores."""
     from mipo_eval.cli.render import Output, score_tables
+    from mipo_eval.evaluation.run import evaluate
     from mipo_eval.store.engine import Store
     from mipo_eval.store.judges import failing_by_short_key
 
     output = Output(as_json=as_json)
     with Store.open(store_url) as store:
-        result = evaluate_asked(asked, store, output)
+        evaluation = build_evaluation(asked)
+        result = evaluate(store, evaluation, output)
+        unanswered = tell_of_model(store, evaluation, result, output)
         failing = failing_by_short_key(store)
-    unanswered = complaints(_failed(result))
+    unanswered += complaints(_failed(result))
     output.document(result_json(result, failing) | {"unanswered": unanswered})
     output.show(*score_tables(result.scores, result.run, failing))
     if any("system_role" in score.signature.parts for score in result.scores):
@@ -61,11 +65,23 @@ def evaluate_asked(asked: EvaluationOptions, store: "Store", output: "Output") -
 
     evaluation = build_evaluation(asked)
     result = evaluate(store, evaluation, output)
-    for line in cut_lines(store, result, evaluation.decoding.max_tokens):
-        output.warn(line)
-    for line in word_lines(result.scores):
+    for line in tell_of_model(store, evaluation, result, output):
         output.warn(line)
     return result
+
+
+def tell_of_model(
+    store: "Store", evaluation: "Evaluation", result: "Result", output: "Output"
+) -> list[str]:
+    """Say what a model cost, what it did not answer and how; return where that was most of it."""
+    backend = evaluation.options.backend
+    failed, unanswered = unanswered_lines(store, result.run, backend)
+    cut = cut_lines(store, result, evaluation.decoding.max_tokens)
+    for line in (*failed, *cut, *word_lines(result.scores)):
+        output.warn(line)
+    for line in expenses([(result.run.model, backend)]):
+        output.note(line)
+    return unanswered
 
 
 def word_lines(scores: "Iterable[Score]") -> list[str]:
@@ -139,19 +155,34 @@ def result_json(
     }
 
 
-def expenses(judges: "Sequence[Judge]") -> list[str]:
-    """Return a line for each judge that counts what it was asked now."""
+def expenses(asked: "Iterable[tuple[str, object]]") -> list[str]:
+    """Return a line for each name of a model or judge that counts what it was asked now."""
     from mipo_eval.models.prices import HOW_TO_PRICE, Metered
 
-    lines = []
-    for judge in judges:
-        usage = judge.backend.usage if isinstance(judge.backend, Metered) else None
+    lines: list[str] = []
+    for name, backend in asked:
+        usage = backend.usage if isinstance(backend, Metered) else None
         if usage is not None and usage.tries:
             unknown = f"; its price is not known: {HOW_TO_PRICE}"
             cost = unknown if usage.cost is None else f", ${usage.cost:.4f}"
             tokens = usage.prompt_tokens + usage.completion_tokens
-            lines.append(f"{judge.name}: {usage.tries:,} calls, {tokens:,} tokens{cost}")
+            lines.append(f"{name}: {usage.tries:,} calls, {tokens:,} tokens{cost}")
     return lines
+
+
+def unanswered_lines(store: "Store", run: "Run", backend: object) -> tuple[list[str], list[str]]:
+    """Return what to say of a model's calls that failed: by the way, and where most of them did."""
+    from mipo_eval.models.base import CALL_FAILED
+    from mipo_eval.models.prices import Metered
+    from mipo_eval.store.responses import unanswered
+
+    absent = [one for one in unanswered(store, run) if one.reason.startswith(CALL_FAILED)]
+    if not (failed := sum(one.items for one in absent)):
+        return [], []
+    why = backend.usage.complaint if isinstance(backend, Metered) else None
+    why = why or ", ".join(one.reason for one in absent)
+    line = f"{run.model}: calls for {failed:,} of {run.n_items:,} failed: {why}"
+    return ([], [line]) if 2 * failed > run.n_items else ([f"{line}; repeat to ask again"], [])
 
 
 def complaints(counted: "Iterable[tuple[Judge, int, int]]") -> list[str]:
@@ -173,7 +204,7 @@ def complaints(counted: "Iterable[tuple[Judge, int, int]]") -> list[str]:
 
 def failed_of(score: "Score") -> tuple[int, int]:
     """Return for how many items of a score a call to its judge failed, and of how many."""
-    from mipo_eval.judges.judge import CALL_FAILED
+    from mipo_eval.models.base import CALL_FAILED
     from mipo_eval.verdict import NOT_NEEDED
 
     reasons = score.unscored_reasons
@@ -200,23 +231,28 @@ def conclude(output: "Output", judges: "Sequence[Judge]", unanswered: "Sequence[
     from mipo_eval.cli.render import inert
 
     output.show(*(inert(line, "bold red") for line in unanswered))
-    for line in expenses(judges):
+    for line in expenses((judge.name, judge.backend) for judge in judges):
         output.note(line)
     if unanswered:
         raise BackendError(f"{'; '.join(unanswered)}; the same command asks again what failed")
 
 
-def build_evaluation(asked: EvaluationOptions) -> "Evaluation":
-    """Return what the options ask for; nothing is loaded yet."""
+def build_evaluation(asked: EvaluationOptions, purse: "Purse | None" = None) -> "Evaluation":
+    """Return what the options ask for; nothing is loaded yet.
+
+    `purse` is money that others share; None: the model and its judges have `--max-cost` together.
+    """
     from mipo_eval.evaluation.run import Evaluation
     from mipo_eval.models.effort import check_room, parse_effort
     from mipo_eval.models.lm_eval import ENGINE_SETTINGS, decoding_for
+    from mipo_eval.models.lm_eval_served import serving
     from mipo_eval.models.spec import checkpoint_name, parse_model
     from mipo_eval.tasks.suites import find_suite, with_query
 
     suite = with_query(find_suite(asked.suite), asked.query)
     specs = asked.judges or ((suite.judge,) if suite.judge else ())
-    load = judge_loader(max_cost=asked.max_cost, batch=asked.batch)
+    purse = purse or purse_of(asked)
+    load = judge_loader(purse, batch=asked.batch)
     # What can be wrong is found before a model is looked at, which may take minutes.
     known = {spec: load(spec, None) for spec in specs if not is_family(spec)}
     decoding = _parse_decoding(asked.decoding)
@@ -231,9 +267,10 @@ def build_evaluation(asked: EvaluationOptions) -> "Evaluation":
         model = replace(model, max_length=int(length))
     how = decoding_for(model, decoding, seed=asked.seed, max_tokens=suite.max_tokens)
     check_room(effort, how.max_tokens, where="--engine and --decoding")
+    backend = serving(model, engine, purse=purse, batch=asked.batch)
     return Evaluation(
         model=model,
-        options=replace(_model_options(engine, asked.system), effort=effort),
+        options=replace(_model_options(engine, asked.system), effort=effort, backend=backend),
         suite=suite,
         prompting=asked.prompting,
         decoding=how,
@@ -245,16 +282,20 @@ def build_evaluation(asked: EvaluationOptions) -> "Evaluation":
     )
 
 
-def judge_loader(*, max_cost: float | None, batch: bool) -> "Callable[..., Judge]":
+def purse_of(asked: EvaluationOptions) -> "Purse | None":
+    """Return the money that a command may spend; None is no limit."""
+    from mipo_eval.models.base import Purse
+
+    return None if asked.max_cost is None else Purse(asked.max_cost)
+
+
+def judge_loader(purse: "Purse | None", *, batch: bool) -> "Callable[..., Judge]":
     """Return what loads the judges of one command, which share its money.
 
     It takes a judge's spec, what tells the family of the model under evaluation, and a protocol.
     """
     from mipo_eval.judges.judge import Protocol
     from mipo_eval.judges.presets import load_judge
-    from mipo_eval.models.base import Purse
-
-    purse = Purse(max_cost) if max_cost is not None else None
 
     def load(spec: str, judged_model: str | None, protocol: "Protocol | None" = None) -> "Judge":
         return load_judge(

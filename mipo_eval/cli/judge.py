@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mipo_eval.compare.head_to_head import Contest, Match
     from mipo_eval.judges.judge import Judge, Protocol
     from mipo_eval.judges.panel import Panel
+    from mipo_eval.models.base import Purse
     from mipo_eval.records import Item, Run, Score
     from mipo_eval.stats.paired import Comparison
     from mipo_eval.store.engine import Store
@@ -179,7 +180,7 @@ def _contest(
     Raises:
         MipoEvalError: whatever the user must change.
     """
-    from mipo_eval.cli.evaluate import is_family, judge_loader, own_judge
+    from mipo_eval.cli.evaluate import is_family, judge_loader, own_judge, purse_of
     from mipo_eval.compare.entrants import find_entrant, same_family
     from mipo_eval.compare.head_to_head import Contest
     from mipo_eval.judges.presets import duel_protocol, family_of
@@ -188,14 +189,15 @@ def _contest(
         raise click.UsageError("two entrants or more: mipo-eval judge A B --suite S --judge J")
     field = _field(store, asked, names)
     specs = tuple(dict.fromkeys(asked.judges)) or (own_judge(field.suite),)
-    make = judge_loader(max_cost=asked.max_cost, batch=asked.batch)
+    purse = purse_of(asked)
+    make = judge_loader(purse, batch=asked.batch)
 
     def load(spec: str, kind: str | None = None) -> "Judge":
         return make(spec, kind, duel_protocol(spec, protocol))
 
     # What can be wrong is found before a model is looked at, which may take minutes.
     known = {spec: load(spec) for spec in specs if not is_family(spec)}
-    respond = partial(_respond, store, asked, output, list(known.values()))
+    respond = partial(_respond, store, asked, output, list(known.values()), purse)
     entrants = [
         find_entrant(store, label, name, field, respond=respond)
         for label, name in zip(ascii_uppercase, names, strict=False)
@@ -242,10 +244,11 @@ def _respond(
     asked: EvaluationOptions,
     output: "Output",
     judges: "Sequence[Judge]",
+    purse: "Purse | None",
     name: str,
 ) -> "tuple[Run, str]":
     """Return the run of a model, with what it had not answered yet, and what tells its family."""
-    from mipo_eval.cli.evaluate import build_evaluation, cut_lines
+    from mipo_eval.cli.evaluate import build_evaluation, tell_of_model
     from mipo_eval.evaluation.generate import respond
     from mipo_eval.evaluation.run import evaluate
 
@@ -259,12 +262,11 @@ def _respond(
         for judge in judges:
             asyncio.run(judge.backend.check())
 
-    model = replace(asked, model=name, judges=(), batch=False, max_cost=None)
-    evaluation = build_evaluation(model)
+    evaluation = build_evaluation(replace(asked, model=name, judges=()), purse)
     run = respond(store, evaluation, output, before=check_judges)
     if made:  # a run of the main job like any other, with the scores that the suite has itself
         result = evaluate(store, evaluation, output)
-        for line in cut_lines(store, result, evaluation.decoding.max_tokens):
+        for line in tell_of_model(store, evaluation, result, output):
             output.warn(line)
     return run, evaluation.model.kind
 

@@ -39,7 +39,7 @@ class EvaluationOptions:
     engine: str = ""
     controls: bool = False
     max_cost: float | None = None
-    """US dollars for all judges together; None is no limit."""
+    """US dollars for a served model and all judges together; None is no limit."""
     batch: bool = False
 
 
@@ -104,7 +104,8 @@ engine_option: Decorator = click.option(
     default="",
     help="How to run the model: batch_size, device, dtype, max_length, parallelize and other "
     "arguments of lm-eval's hf and vllm; chat_template=FILE (Jinja), where the checkpoint has none "
-    "or in place of its own; num_concurrent, timeout for a served one. Of thinking: "
+    "or in place of its own; num_concurrent, timeout, requests_per_minute for a served "
+    "one. Of thinking: "
     "enable_thinking=false, reasoning_effort=low, thinking_budget=TOKENS, "
     "chat_template_kwargs.NAME=V, for servers extra_body.NAME=V. scoring_model=CKPT also measures "
     "how much likelier the context makes each response.",
@@ -144,14 +145,14 @@ max_cost_option: Decorator = click.option(
     type=click.FloatRange(min=0, min_open=True),
     callback=_storable,
     metavar="USD",
-    help="Stop before a call to a judge that could cost more than this in all; what was answered "
-    "is kept.",
+    help="Stop before a call to a model or judge that could cost more than this in all; what was "
+    "answered is kept.",
 )
 
 batch_option: Decorator = click.option(
     "--batch",
     is_flag=True,
-    help="Judge through the provider's batch service (OpenAI, Anthropic, Gemini): half the price, "
+    help="Ask through the provider's batch service (OpenAI, Anthropic, Gemini): half the price, "
     "slower.",
 )
 

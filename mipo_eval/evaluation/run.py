@@ -12,13 +12,13 @@ from mipo_eval import __version__
 from mipo_eval.errors import ModelError
 from mipo_eval.evaluation.context_lift import Lifted, lift_scores
 from mipo_eval.evaluation.controls import CONTROLS, control_texts
-from mipo_eval.evaluation.generate import Asking, asking_parts, respond, system_role
+from mipo_eval.evaluation.generate import SETTINGS, Asking, asking_parts, respond, system_role
 from mipo_eval.evaluation.score import Numbers, why_no_text
 from mipo_eval.judges.judge import Judge
 from mipo_eval.judges.run import is_unrated, rate, with_references
 from mipo_eval.keys import digest
+from mipo_eval.models.base import CALL_FAILED
 from mipo_eval.models.prices import spending
-from mipo_eval.models.spec import ModelSpec
 from mipo_eval.models.thinking import CUT
 from mipo_eval.progress import Progress, Stage, run_shown
 from mipo_eval.records import Item, Run, Score
@@ -27,7 +27,7 @@ from mipo_eval.store.engine import Store
 from mipo_eval.store.items import any_system_turn, has_published_references
 from mipo_eval.store.judges import list_judges
 from mipo_eval.store.responses import Answered, Scorable, answered, scorable
-from mipo_eval.store.runs import put_scores
+from mipo_eval.store.runs import generation_spec, put_scores
 from mipo_eval.store.verdicts import totals
 
 
@@ -65,7 +65,7 @@ def evaluate(store: Store, evaluation: Evaluation, progress: Progress) -> Result
 
     run = respond(store, evaluation, progress, before=check_judges)
     rows = list(scorable(store, run.list_key, run.generation_key))
-    _require_responses(rows, evaluation.model)
+    _require_responses(rows, evaluation)
     for judge in evaluation.judges:
         _judge(store, run, judge, rows, progress)
     scores = _scores(store, evaluation, run, progress)
@@ -73,11 +73,15 @@ def evaluate(store: Store, evaluation: Evaluation, progress: Progress) -> Result
     return Result(run=run, scores=scores, judges=evaluation.judges)
 
 
-def _require_responses(rows: Sequence[Scorable], model: ModelSpec) -> None:
+def _require_responses(rows: Sequence[Scorable], evaluation: Evaluation) -> None:
     if any(row.text for row in rows):
         return
+    model, backend = evaluation.model, evaluation.options.backend
     reasons = sorted({why_no_text(row) or "" for row in rows})
     remedy = "check its chat template, context length and --decoding"
+    if any(reason.startswith(CALL_FAILED) for reason in reasons):
+        words = backend.usage.complaint if backend else None
+        remedy = f"{words or 'see what its server says'}; the same command asks again"
     if CUT in reasons:
         remedy = "give it more --decoding max_tokens=N, or --engine enable_thinking=false"
     raise ModelError(
@@ -120,6 +124,8 @@ def _scores(store: Store, evaluation: Evaluation, run: Run, progress: Progress) 
     scores: list[Score] = []
     is_told = bool(evaluation.options.system) or any_system_turn(store, run.list_key)
     role = system_role(evaluation.model, evaluation.options) if is_told else {}
+    if settings := generation_spec(store, run.generation_key).get(SETTINGS):
+        role |= {"model_settings": str(settings)}
     for task, rows in listed.tasks.items():
         suite = evaluation.suite.only(task)
         context = _context(
@@ -164,7 +170,10 @@ def _judge_controls(store: Store, run: Run, judge: Judge, progress: Progress) ->
 
 
 def _context(evaluation: Evaluation, item_keys: list[str], role: dict[str, str]) -> Signature:
-    """Return the part of a signature that all scores of a task share; `role` is of system turns."""
+    """Return the part of a signature that all scores of a task share.
+
+    `role` is of system turns, and what else the model's server made of what it was asked.
+    """
     suite = evaluation.suite
     drawn = suite.form in {"query", "answer"}
     return join(

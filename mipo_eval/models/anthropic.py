@@ -40,7 +40,7 @@ class AnthropicBackend(ServedBackend):
     """
 
     kind = "anthropic"
-    optional = frozenset({"temperature"})
+    optional = frozenset({"temperature", "top_p"})
 
     def __init__(
         self,
@@ -122,10 +122,16 @@ class AnthropicBackend(ServedBackend):
         """Return what the server is sent for a request, without some optional settings."""
         sampling = request.sampling
         system = "\n\n".join(turn.content for turn in request.messages if turn.role == "system")
-        thinking = _thinking(sampling.reasoning) if sampling.reasoning else {}
-        if thinking and sampling.reasoning != "none":
+        reasoning = sampling.reasoning or sampling.effort.level
+        thinking = _thinking(reasoning) if reasoning else {}
+        if thinking and reasoning != "none":
             self.leave_out("temperature")
-        optional = {"system": sendable(system) or None, "temperature": sampling.temperature}
+        optional = {
+            "system": sendable(system) or None,
+            "temperature": sampling.temperature,
+            "stop_sequences": list(sampling.stop) or None,
+            **sampling.further,
+        }
         left_out = {*without, *self.changes.left_out}
         return {
             "model": self.model,

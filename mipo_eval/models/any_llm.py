@@ -39,7 +39,7 @@ class AnyLlmBackend(ServedBackend):
     """
 
     kind = "any-llm"
-    optional = frozenset({"temperature", "seed", "logprobs", "top_logprobs"})
+    optional = frozenset({"temperature", "top_p", "seed", "logprobs", "top_logprobs"})
 
     def __init__(
         self,
@@ -152,7 +152,9 @@ class AnyLlmBackend(ServedBackend):
         optional: dict[str, Any] = {
             "temperature": sampling.temperature,
             "seed": sampling.seed,
-            "reasoning_effort": sampling.reasoning,
+            "reasoning_effort": sampling.reasoning or sampling.effort.level,
+            "stop": list(sampling.stop) or None,
+            **sampling.further,
         }
         if sampling.logprobs and not left_out & {"logprobs", "top_logprobs"}:
             optional |= {"logprobs": True, "top_logprobs": sampling.logprobs}

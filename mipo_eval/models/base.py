@@ -37,11 +37,17 @@ class Sampling:
     """How many alternatives of the reply's first token to return with their log-probabilities."""
     effort: Effort = field(default_factory=Effort)
     """What else is said of thinking: on or off, and for how many tokens."""
+    further: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """What else changes the choice of tokens (top_p, top_k, ...), in the words of the server."""
+    stop: tuple[str, ...] = ()
+    """Texts that end a reply."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as plain data for keys; an effort that is not set is left out of them."""
-        named = {name: getattr(self, name) for name in Sampling.__slots__ if name != "effort"}
-        return named | self.effort.parts()
+        """Return it as plain data for keys; what came later is left out of them where not set."""
+        later = {"effort", "further", "stop"}
+        named = {name: getattr(self, name) for name in Sampling.__slots__ if name not in later}
+        also = {"further": dict(self.further), "stop": list(self.stop)}
+        return named | self.effort.parts() | {name: value for name, value in also.items() if value}
 
 
 class Again(NamedTuple):
@@ -63,6 +69,9 @@ class Request:
     """The only replies allowed; enforced by the server where it can, validated by us always."""
     slots: Mapping[str, str] = field(default_factory=dict)
     """The texts rendered into `messages`, by template name, for judges that follow a rule."""
+    as_it_comes: bool = False
+    """Whether the reply is what is measured: no text is an answer too, and one that was cut is not
+    asked for again with more room."""
     again: Again | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -98,6 +107,8 @@ class Reply:
     """The model the server says answered."""
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    thinking_tokens: int | None = None
+    """As many of these are thinking, where the server counts them."""
     seconds: float | None = None
     logprobs: tuple[tuple[str, float], ...] | None = None
     """(token, log-probability in nats) of the first token's alternatives, where asked for."""
@@ -125,6 +136,17 @@ FailureKind = Literal[
     "no_room",
     "budget",
 ]
+
+
+CALL_FAILED = "call failed"
+"""How the reason begins for which there is nothing where a call brought no reply."""
+_IN_WORDS = {"no_room": "no room after thinking"}
+"""Kinds of failure that tables show in words."""
+
+
+def why_failed(kind: str) -> str:
+    """Return the reason for which there is nothing, by the kind of the call's failure."""
+    return f"{CALL_FAILED}: {_IN_WORDS.get(kind, kind)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

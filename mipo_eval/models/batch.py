@@ -164,14 +164,17 @@ class BatchBackend(ServedBackend, Generic[Client, Job]):
         old: list[SentBatch] | None = None
         source = iter(requests)
         async with self._service() as client:
-            while wanted := {
-                one.key(self.identity): one for one in islice(source, self._job_requests)
-            }:
+            while window := list(islice(source, self._job_requests)):
+                alike: dict[str, list[Request]] = {}
+                for one in window:
+                    alike.setdefault(one.key(self.identity), []).append(one)
+                wanted = {name: same[0] for name, same in alike.items()}
                 if old is None:
                     old = await self._patiently(lambda: self._existing(client))
                 async with aclosing(self._answered(wanted, old, client)) as outcomes:
                     async for name, outcome in outcomes:
-                        yield wanted.pop(name), outcome
+                        for request in alike.pop(name):
+                            yield request, outcome
 
     async def _existing(self, client: Client) -> list[SentBatch]:
         """Return the jobs with our mark and identity that the provider still knows."""
@@ -202,7 +205,7 @@ class BatchBackend(ServedBackend, Generic[Client, Job]):
                 continue
             for name, outcome in (await self._collected(job, client)).items():
                 # What failed in an old job is asked again now; only an answer is taken from it.
-                if name in left and isinstance(outcome, Reply) and not lacks_room(outcome):
+                if name in left and _is_answer(outcome, left[name]):
                     yield name, self._counted(left.pop(name), outcome)
         for name, failure in self._afforded(left):
             yield name, failure
@@ -260,9 +263,11 @@ class BatchBackend(ServedBackend, Generic[Client, Job]):
         tokens = self._tokens.pop(key, request.sampling.max_tokens)
         if isinstance(outcome, Reply):
             cost = self._budget.count(request, outcome)
-            if lacks_room(outcome):  # the next run of the same command gives it more
+            if lacks_room(outcome, request):  # the next run of the same command gives it more
                 self.changes.make_room(tokens)
                 outcome = no_room(tokens)
+            elif holds_nothing(outcome, request):
+                outcome = Failure(kind="bad_reply", detail=NO_TEXT)
         self.usage.ended(outcome)
         self._budget.purse.settle(self._held.pop(key, 0.0), cost)
         return outcome
@@ -285,6 +290,11 @@ class BatchBackend(ServedBackend, Generic[Client, Job]):
             f"{trouble.detail}; batches already submitted go on there: run the same command again "
             "to collect them"
         )
+
+
+def _is_answer(outcome: Reply | Failure, request: Request) -> bool:
+    nothing = isinstance(outcome, Reply) and holds_nothing(outcome, request)
+    return isinstance(outcome, Reply) and not nothing and not lacks_room(outcome, request)
 
 
 _ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
@@ -410,10 +420,9 @@ def _refusal(line: dict[str, Any]) -> tuple[str, str | None] | None:
 def read_outcome(read: Callable[[], Reply]) -> Reply | Failure:
     """Return what was read, or the failure that reading it is."""
     try:
-        reply = read()
+        return read()
     except Trouble as trouble:
         return trouble.failure()
-    return Failure(kind="bad_reply", detail=NO_TEXT) if holds_nothing(reply) else reply
 
 
 _RUNNING = frozenset({"QUEUED", "PENDING", "RUNNING", "PAUSED", "UPDATING", "CANCELLING"})

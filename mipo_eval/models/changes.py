@@ -16,7 +16,7 @@ from mipo_eval.models.thinking import take_apart
 
 _ROOM = (1024, 4096, 16384)
 """Tokens that a reply is given, one after the other, whose model did not come to an answer."""
-_DEFAULTS = {"temperature": "default", "seed": "none", "logprobs": "none"}
+_DEFAULTS = {"temperature": "default", "top_p": "default", "seed": "none", "logprobs": "none"}
 """What stands in a signature for a setting that was left out."""
 _ALIASES = {"top_logprobs": "logprobs"}
 _REFUSAL = re.compile(
@@ -104,8 +104,10 @@ def refused_setting(sent: Collection[str], words: str, named: str | None = None)
     return places[min(places)] if places else None
 
 
-def lacks_room(reply: Reply) -> bool:
+def lacks_room(reply: Reply, request: Request) -> bool:
     """Whether a model used up its tokens without a word of an answer: it was thinking."""
+    if request.as_it_comes:
+        return False
     said = take_apart(reply.text, apart=reply.thinking).response
     return reply.finish_reason == "length" and not (said and said.strip())
 
@@ -113,9 +115,9 @@ def lacks_room(reply: Reply) -> bool:
 NO_TEXT = "the reply holds no text"
 
 
-def holds_nothing(reply: Reply) -> bool:
+def holds_nothing(reply: Reply, request: Request) -> bool:
     """Whether a reply ended by itself without a word: no answer, so it is to be asked again."""
-    return not reply.text.strip() and not reply.cut
+    return not request.as_it_comes and not reply.text.strip() and not reply.cut
 
 
 def no_room(tokens: int) -> Failure:

@@ -4,7 +4,7 @@ By default nobody does: every engine draws from the model itself, so that number
 of one model behind two engines, are of the same decoding.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 from mipo_eval.checkpoints import SAMPLING
@@ -20,8 +20,24 @@ _DRAWN_BY: Mapping[str, set[str]] = {
     | {"bad_words_ids", "sequence_bias", "suppress_tokens", "begin_suppress_tokens"}
     | {"encoder_repetition_penalty", "remove_invalid_values", "forced_eos_token_id"},
     "vllm": _ALL_DRAW_BY,
+    "azure": {"temperature", "top_p"},
+    "anthropic": {"temperature", "top_p", "top_k"},
+    "gemini": {"temperature", "top_p", "top_k"},
+    "any-llm": {"temperature", "top_p"},
 }
-"""What engines can follow of a generation_config."""
+"""What engines can follow of a generation_config, or of what a user asks for; others are left to
+find that out."""
+
+
+def check_drawing(model: ModelSpec, settings: Set[str]) -> None:
+    """Find out whether a model can be drawn from as a user asks.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    known = _DRAWN_BY.get(model.engine, _ALL_DRAW_BY) | {"max_tokens", OWN}
+    if unknown := sorted(settings - known):
+        raise ConfigError(f"--decoding {unknown[0]}: {model.name} cannot be asked for that")
 
 
 def own_drawing(model: ModelSpec, asked: object) -> dict[str, Any]:

@@ -172,7 +172,10 @@ _TAKEN: Mapping[str, frozenset[str]] = {
     "openai": frozenset(
         {"chat_template_kwargs", "reasoning_effort", "thinking_budget", "extra_body"}
     ),
-    "gemini": frozenset({"thinking_budget"}),
+    "azure": frozenset({"reasoning_effort", "extra_body"}),
+    "anthropic": frozenset({"reasoning_effort"}),
+    "gemini": frozenset({"reasoning_effort", "thinking_budget"}),
+    "any-llm": frozenset({"reasoning_effort"}),
 }
 """What each kind of model can be told."""
 _INSTEAD = {

@@ -204,6 +204,7 @@ def read_answer(answer: "GenerateContentResponse", seconds: float | None = None)
         )
         if usage
         else None,
+        thinking_tokens=(usage.thoughts_token_count or None) if usage else None,
         seconds=seconds,
         logprobs=_first_token(candidate.logprobs_result),
     )
@@ -239,12 +240,15 @@ def config_of(request: Request, constrained: bool) -> "GenerateContentConfig":
     config = GenerateContentConfig(
         system_instruction=sendable(system) or None,
         temperature=sampling.temperature,
+        top_p=sampling.further.get("top_p"),
+        top_k=sampling.further.get("top_k"),
         seed=sampling.seed,
+        stop_sequences=list(sampling.stop) or None,
         max_output_tokens=sampling.max_tokens,
         automatic_function_calling=AutomaticFunctionCallingConfig(disable=True),
     )
-    if sampling.reasoning is not None:
-        config.thinking_config = _thinking(sampling.reasoning)
+    if (reasoning := sampling.reasoning or sampling.effort.level) is not None:
+        config.thinking_config = _thinking(reasoning)
     elif sampling.effort.budget is not None:
         config.thinking_config = _thinking(str(sampling.effort.budget))
     if sampling.logprobs:

@@ -1,14 +1,14 @@
 """The seam to lm-eval: a model under evaluation is loaded into it and asked chunk by chunk.
 
 lm-eval's models return texts only, and draw from one stream of random numbers for a whole batch, so
-that a response depends on its neighbours. Our subclasses (`lm_eval_hf`, `lm_eval_served`,
-`lm_eval_vllm`) share `Recording`: it keeps why each response ended and how long it was, hands it on
+that a response depends on its neighbours. Our subclasses (`lm_eval_hf`, `lm_eval_vllm`) share
+`Recording`: it keeps why each response ended and how long it was, hands it on
 as soon as it is there, leaves prompts alone that lm-eval would cut, and hands every request a seed
 of its own, digested from the decoding's seed and the item's key. So the same item gets the same
-draw, in any batch, order or process.
+draw, in any batch, order or process. A served model is asked with the same tasks, but by the
+backends that ask judges (`lm_eval_served`).
 """
 
-import asyncio
 import gc
 import inspect
 import sys
@@ -24,12 +24,13 @@ from mipo_eval.checkpoints import NEUTRAL, SAMPLING, loading
 from mipo_eval.errors import ConfigError, ModelError
 from mipo_eval.keys import canonical_json, clean_text, digest
 from mipo_eval.models import chat
-from mipo_eval.models.drawing import OWN, own_drawing
+from mipo_eval.models.drawing import OWN, check_drawing, own_drawing
 from mipo_eval.models.effort import Effort
 from mipo_eval.models.lm_eval_keyed import keyed
 from mipo_eval.models.raw_response import RawResponse
 from mipo_eval.models.recording import Completion, CompletionHook, Watched
-from mipo_eval.models.spec import OPENAI_URL, ModelSpec, load_backend
+from mipo_eval.models.server import ServedBackend
+from mipo_eval.models.spec import KINDS, OPENAI_URL, ModelSpec
 from mipo_eval.records import Response
 from mipo_eval.settings import silence_libraries
 from mipo_eval.threads import fit_threads
@@ -37,10 +38,9 @@ from mipo_eval.threads import fit_threads
 _RECORDING = {
     "hf": ("mipo_eval.models.lm_eval_hf", "RecordingHFLM", "hf"),
     "vllm": ("mipo_eval.models.lm_eval_vllm", "RecordingVLLM", "vllm"),
-    "openai": ("mipo_eval.models.lm_eval_served", "RecordingChatCompletion", "hf"),
 }
 """Engine to module, class and the extra that installs what they need."""
-_CONCURRENT_REQUESTS = 32
+_SERVED = "mipo_eval.models.lm_eval_served"
 _CPU_BATCH = 16
 DEFAULT_MAX_TOKENS = 256
 """Room for the two to three sentences the query asks for, generously."""
@@ -111,6 +111,7 @@ def decoding_for(
         )
     if asked := settings.get(OWN):
         settings = own_drawing(model, asked) | {k: v for k, v in settings.items() if k != OWN}
+    check_drawing(model, settings.keys())
     temperature = float(settings.get("temperature", 0.0))
     beside = {"max_tokens", "temperature", "top_p", *(SAMPLING if temperature == 0 else ())}
     return Decoding(
@@ -141,8 +142,17 @@ class ModelOptions:
     """Further arguments of the engine: dtype, tensor_parallel_size, ..."""
     effort: Effort = field(default_factory=Effort)
     """How much the model is let think."""
+    backend: ServedBackend | None = None
+    """What asks it, where it is served and somebody wants to know what that costs."""
 
 
+_OF_SERVER: Mapping[str, type] = {
+    "num_concurrent": int,
+    "max_retries": int,
+    "timeout": float,
+    "requests_per_minute": float,
+    "tokens_per_minute": float,
+}
 ENGINE_SETTINGS: Mapping[str, Mapping[str, type]] = {
     "hf": {
         "batch_size": int,
@@ -183,14 +193,14 @@ ENGINE_SETTINGS: Mapping[str, Mapping[str, type]] = {
         "max_lora_rank": int,
         "cpu_offload_gb": float,
     },
-    "openai": {"num_concurrent": int, "max_retries": int, "timeout": int},
+    **{name: _OF_SERVER for name, kind in KINDS.items() if kind.served},
     "lm-eval": {"chat_template": str},
 }
-"""What `--engine` may set, by kind of model: what lm-eval's model types take, by their names. Who
-wants others writes lm-eval:TYPE:ARGS."""
+"""What `--engine` may set, by kind of model: what lm-eval's model types take, by their names, and
+how hard a server may be pushed. Who wants others writes lm-eval:TYPE:ARGS."""
 _INDIFFERENT = {
     *("max_batch_size", "parallelize", "max_memory_per_gpu", "max_cpu_memory", "offload_folder"),
-    *("num_concurrent", "max_retries", "timeout"),
+    *_OF_SERVER,
 }
 """Those that say where and how fast, and so change no response."""
 
@@ -244,7 +254,7 @@ class LoadedModel:
     def remark(self) -> str:
         """Return what is to be known of how the model is asked; shown with the progress."""
         form = getattr(getattr(self._lm, "tokenizer", None), "apply_chat_template", None)
-        folds = getattr(form, "has_folded", False) or getattr(self._lm, "folds_system", False)
+        folds = getattr(form, "has_folded", False)
         return "no system role: its text stands before the first user turn" if folds else ""
 
     def close(self) -> None:
@@ -334,7 +344,7 @@ class _Made:
         return found
 
     def _read(self, document: Mapping[str, Any], prompt: str, outcome: RawResponse) -> Response:
-        return _begun(outcome.read(document["item_key"], prompt, self._count), document)
+        return begun(outcome.read(document["item_key"], prompt, self._count), document)
 
 
 def _choice(
@@ -350,14 +360,14 @@ def _choice(
     )
 
 
-def _begun(response: Response, document: Mapping[str, Any]) -> Response:
+def begun(response: Response, document: Mapping[str, Any]) -> Response:
     """Return a response with what the item begins it with; nothing written stays nothing."""
     prefill = str(document.get("prefill", ""))
     return replace(response, text=f"{prefill}{response.text}") if response.text else response
 
 
 def load_model(model: ModelSpec, options: ModelOptions, decoding: Decoding) -> LoadedModel:
-    """Load a model into lm-eval.
+    """Load a model into lm-eval, or see whether its server can be asked.
 
     Raises:
         ModelError: it cannot be loaded, has no chat template, or its engine is not installed.
@@ -369,10 +379,10 @@ def load_model(model: ModelSpec, options: ModelOptions, decoding: Decoding) -> L
             "(Jinja; `{{ bos_token }}{% for m in messages %}{{ m['content'] }}{% endfor %}` for a "
             "base model)"
         )
-    if model.engine == "openai":
-        # lm-eval would only find out after many tries of every request.
-        asyncio.run(load_backend(f"openai:{model.target}@{model.url}").check())
     silence_libraries()
+    if model.backend is not None:
+        served: LoadedModel = import_module(_SERVED).load_served(model, options, decoding)
+        return served
     with loading(model.name):
         lm = _construct(model, options, decoding)
         if options.chat_template:
@@ -392,17 +402,6 @@ def _construct(model: ModelSpec, options: ModelOptions, decoding: Decoding) -> A
     except ModuleNotFoundError as error:
         needed = f"{model.name} needs {error.name}: pip install 'mipo-eval[{extra}]'"
         raise ModelError(needed) from error
-    if model.engine == "openai":
-        return kind(
-            model=model.target,
-            base_url=f"{model.url}/chat/completions",
-            seed=decoding.seed,
-            tokenizer_backend=None,
-            hosted=model.url == OPENAI_URL,
-            effort=options.effort,
-            neutral=OWN not in decoding.further,
-            **{"num_concurrent": _CONCURRENT_REQUESTS, "max_retries": 5, **options.arguments},
-        )
     kind = partial(kind, model.checkpoint, seed=decoding.seed, **options.arguments)
     kind = partial(kind, chat_template_args=options.effort.template_arguments())
     if model.engine == "vllm":

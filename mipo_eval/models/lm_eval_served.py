@@ -1,166 +1,260 @@
-"""lm-eval's chat-completions model, keeping why each response ended and what was refused."""
+"""A served model under evaluation: lm-eval's tasks, asked by the backends that ask judges.
+
+lm-eval makes the prompts; who asks, how often, how fast and for how much money is the same for a
+model as for a judge (`server`). What the server does not take is left out, and signed.
+"""
 
 import asyncio
 import json
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
 from typing import Any
 
-from aiohttp import ClientError, ClientResponseError, ClientSession, ClientTimeout
-from lm_eval.models.openai_completions import LocalChatCompletion
-
-from mipo_eval.errors import ModelError
-from mipo_eval.keys import canonical_json
+from mipo_eval.errors import ConfigError, ModelError
+from mipo_eval.models.base import (
+    Failure,
+    Limits,
+    Message,
+    Purse,
+    Reply,
+    Request,
+    Sampling,
+    why_failed,
+)
 from mipo_eval.models.chat import without_system
-from mipo_eval.models.credentials import credential
+from mipo_eval.models.drawing import OWN
 from mipo_eval.models.effort import Effort
-from mipo_eval.models.lm_eval_keyed import Keyed
-from mipo_eval.models.openai import given_thinking
+from mipo_eval.models.lm_eval import Decoding, Keep, LoadedModel, ModelOptions, begun
+from mipo_eval.models.openai import NEUTRAL, OpenAIBackend
 from mipo_eval.models.raw_response import FINISHED, RawResponse
-from mipo_eval.models.recording import Recording, rounds
+from mipo_eval.models.recording import item_seed
 from mipo_eval.models.served_prompt import served_prompt_end
+from mipo_eval.models.server import ServedBackend
+from mipo_eval.models.spec import KINDS, ModelSpec, is_private, load_backend
 from mipo_eval.models.thinking import continued, marked
-from mipo_eval.models.told import tokens_of
+from mipo_eval.records import Response
 
-_REFUSED = {400, 404, 413, 422}
-_UNKNOWN_WORDS = {400, 422}
-_PLAINLY = "without what is neutral"
-"""Marks the settings of a request that is sent once more; never sent itself."""
-_GREEDY: dict[str, Any] = {"repetition_penalty": 1.0}
-_SAMPLED: dict[str, Any] = {**_GREEDY, "top_k": -1, "min_p": 0.0}
-"""What is neutral, in the words of vLLM and SGLang."""
+_TIMEOUT = 300.0
+"""Seconds for one try: responses are longer than verdicts."""
+_MOST_STOPS = 4
+"""Texts that end a reply; OpenAI takes no more."""
 
 
-_PATIENCE = ClientTimeout(total=120)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrawRequest(Request):
+    """A request for a response, which knows its item and its prompt as lm-eval has it."""
+
+    document: Mapping[str, Any]
+    prompt: str
+
+    @property
+    def item_key(self) -> str:
+        """The key of the item."""
+        return str(self.document["item_key"])
 
 
-def _has_system_turn(request: Any) -> bool:
-    return bool(json.loads(request.args[0].prompt)[0]["role"] == "system")
-
-
-class RecordingChatCompletion(Keyed, Recording, LocalChatCompletion):  # type: ignore[misc]
-    """LocalChatCompletion that tells how each response ended.
-
-    A server that stops answering is a ModelError. vLLM and SGLang follow the generation_config of
-    their checkpoint wherever a request says nothing, so requests say what is neutral; a server that
-    does not know the words is asked without them.
+def serving(
+    model: ModelSpec,
+    settings: Mapping[str, Any],
+    *,
+    purse: Purse | None = None,
+    batch: bool = False,
+) -> ServedBackend | None:
+    """Return what asks a served model; None for one that runs in this process.
 
     Args:
-        hosted: whether it is OpenAI's own, which has no such habits.
-        neutral: whether the checkpoint's own way of drawing is to be kept out.
+        model: who is asked.
+        settings: `ENGINE_SETTINGS` of a served model, as far as they are given.
+        purse: money, which others may share.
+        batch: ask through the provider's batch service, where there is one.
+
+    Raises:
+        ConfigError: a limit is no limit, or money is limited and the price unknown.
+    """
+    if model.backend is None:
+        return None
+    names = {"num_concurrent": "concurrency", "max_retries": "attempts"}
+    given = {names.get(name, name): value for name, value in settings.items()}
+    if wrong := next((name for name, value in settings.items() if not value > 0), None):
+        raise ConfigError(f"--engine {wrong}={settings[wrong]}: it is above 0")
+    limits = Limits(**{"timeout": _TIMEOUT, "purse": purse, **given})
+    has_batches = KINDS[model.engine].batch and not is_private(model.url or "")
+    backend = load_backend(
+        model.backend, limits=limits, batch=bool(batch and has_batches), flag="--model"
+    )
+    assert isinstance(backend, ServedBackend)
+    return backend
+
+
+def load_served(model: ModelSpec, options: ModelOptions, decoding: Decoding) -> "ServedModel":
+    """Return a served model, once its server said that it has it.
+
+    Raises:
+        BackendError: it cannot be reached, wants a key, or does not serve the model.
+    """
+    backend = options.backend or serving(model, options.arguments)
+    assert backend is not None
+    asyncio.run(backend.check())
+    return ServedModel(backend, decoding, system=options.system, effort=options.effort)
+
+
+class ServedModel(LoadedModel):
+    """A model at a server, asked with our tasks.
+
+    Args:
+        backend: what asks it.
+        decoding: how responses are drawn.
+        system: what it is told before every conversation.
+        effort: how much it is let think.
     """
 
     def __init__(
-        self, *, hosted: bool, effort: Effort, neutral: bool = True, seed: int = 0, **kwargs: Any
+        self, backend: ServedBackend, decoding: Decoding, *, system: str = "", effort: Effort
     ) -> None:
-        super().__init__(seed=seed, **kwargs)
-        self._hosted = hosted
-        self._neutral = neutral and not hosted
+        super().__init__(None, decoding, system)
+        self.backend = backend
         self._effort = effort
-        url = self.base_url.removesuffix("/chat/completions")
-        self._prompt_end = served_prompt_end(url, self.model, effort)
-        self.continues = not hosted
+        open_ = isinstance(backend, OpenAIBackend) and not backend.official
+        self.continues = open_
         """Whether it can be asked to go on with a turn that has begun: OpenAI would answer it."""
-        self.folds_system: bool | None = False if hosted else None
+        self._folds_system: bool | None = None if open_ else False
         """Whether system prompts stand before the first user turn; None until one is to be sent."""
-        self._record(seed, each=True)
+        url = backend.urls[0] if open_ else ""
+        self._prompt_end = served_prompt_end(url, backend.model, effort) if url else ""
+        self._further = self._drawing(open_)
 
-    def _too_long(self, request: Any) -> None:
-        """Leave it to the server, which knows its context."""
+    def _drawing(self, knows_neutral: bool) -> dict[str, Any]:
+        asked = {name: value for name, value in self._decoding.further.items() if name != OWN}
+        is_drawn = self._decoding.temperature > 0
+        if is_drawn and (self._decoding.top_p < 1 or isinstance(self.backend, OpenAIBackend)):
+            asked = {"top_p": self._decoding.top_p, **asked}
+        if not knows_neutral or OWN in self._decoding.further:
+            return asked
+        words = NEUTRAL if is_drawn else {"repetition_penalty": NEUTRAL["repetition_penalty"]}
+        return {**words, **asked}
 
-    def _generate(self, sent: list[Any]) -> list[str]:
-        if self.folds_system is None and any(map(_has_system_turn, sent)):
-            self.folds_system = asyncio.run(self._lacks_system_role())
-        if not sent[0].args[1].get("do_sample"):
-            return super()._generate(sent)
-        # Replies come back in any order, so equal prompts must not be under way together.
-        texts = [""] * len(sent)
-        for positions in rounds(self._names(sent)):
-            now = [sent[position] for position in positions]
-            for position, text in zip(positions, super()._generate(now), strict=True):
-                texts[position] = text
-        return texts
+    def remark(self) -> str:
+        """Return what is to be known of how the model is asked; shown with the progress."""
+        folded = "no system role: its text stands before the first user turn"
+        parts = (self._money(), self.backend.usage.waiting, folded if self._folds_system else "")
+        return "  ".join(part for part in parts if part)
+
+    def _money(self) -> str:
+        return f"${self.backend.usage.cost:.4f}" if self.backend.usage.cost else ""
+
+    def apply_chat_template(
+        self, turns: list[dict[str, str]], add_generation_prompt: bool = True
+    ) -> Any:
+        """Return a conversation as it is sent (lm-eval's name and form)."""
+        from lm_eval.models.api_models import JsonChatStr
+
+        return JsonChatStr(json.dumps(turns, ensure_ascii=False))
+
+    def ask(
+        self, task: Any, positions: Sequence[int], keep: Keep = lambda _: None
+    ) -> list[Response]:
+        """Return the responses to the documents of a task at these positions, in their order.
+
+        By this process alone; `evaluation.generate` shares the work with others and stores it.
+        """
+        asked = self.requests(task, positions)
+
+        async def outcomes() -> dict[int, Response]:
+            made = {}
+            async with aclosing(self.backend.answer(asked)) as answers:
+                async for request, outcome in answers:
+                    assert isinstance(request, DrawRequest)
+                    made[id(request)] = self.response(request, outcome)
+                    keep([made[id(request)]])
+            return made
+
+        found = asyncio.run(outcomes())
+        return [found[id(one)] for one in asked]
+
+    def requests(self, task: Any, positions: Sequence[int]) -> list[DrawRequest]:
+        """Return what the documents of a task at these positions are asked, in their order.
+
+        Raises:
+            ModelError: the task asks how likely a text is, which servers do not tell.
+        """
+        if task.OUTPUT_TYPE != "generate_until":
+            raise ModelError(
+                f"{task.config.task} asks how likely each option is, which the server of "
+                f"{self.backend.model} does not tell: use hf:PATH or vllm:PATH"
+            )
+        task.build_all_requests(
+            samples=list(positions),
+            system_instruction=self._system or None,
+            apply_chat_template=True,
+            fewshot_as_multiturn=True,
+            chat_template=self.apply_chat_template,
+        )
+        asked = [self._request(instance) for instance in task.instances]
+        if self._folds_system is None and any(one.messages[0].role == "system" for one in asked):
+            self._folds_system = asyncio.run(self._lacks_system_role())
+        return [self._folded(one) for one in asked] if self._folds_system else asked
+
+    def _request(self, instance: Any) -> DrawRequest:
+        chat, how = instance.args
+        until = how.get("until") or []
+        stop = [until] if isinstance(until, str) else until
+        seed, drawn = self._decoding.seed, self._decoding.temperature > 0
+        sampling = Sampling(
+            temperature=self._decoding.temperature,
+            max_tokens=self._decoding.max_tokens,
+            seed=item_seed(seed, str(instance.doc["item_key"])) if drawn else seed,
+            effort=self._effort,
+            further=self._further,
+            stop=tuple(text for text in stop[:_MOST_STOPS] if text),
+        )
+        return DrawRequest(
+            messages=tuple(Message(**turn) for turn in json.loads(chat.prompt)),
+            sampling=sampling,
+            as_it_comes=True,
+            document=instance.doc,
+            prompt=str(chat),
+        )
+
+    @staticmethod
+    def _folded(request: DrawRequest) -> DrawRequest:
+        turns = [{"role": turn.role, "content": turn.content} for turn in request.messages]
+        folded = without_system(turns)
+        return replace(request, messages=tuple(Message(**turn) for turn in folded))  # type: ignore[arg-type]
 
     async def _lacks_system_role(self) -> bool:
         """Whether the server refuses a system turn, and nothing else about a short conversation."""
-        turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello."}]
-        with suppress(ClientError, TimeoutError):  # the requests themselves will tell
-            async with ClientSession(headers=self.header, timeout=_PATIENCE) as session:
-                return await self._refuses(session, turns) and not await self._refuses(
-                    session, without_system(turns)
-                )
+        hello = Message(role="user", content="Hello.")
+        told = (Message(role="system", content="Be brief."), hello)
+        folded = (Message(role="user", content="Be brief.\n\nHello."),)
+        return await self._refuses(told) and not await self._refuses(folded)
+
+    async def _refuses(self, messages: tuple[Message, ...]) -> bool:
+        asked = Request(messages=messages, sampling=Sampling(max_tokens=1), as_it_comes=True)
+        async with aclosing(self.backend.answer([asked])) as answers:
+            async for _, outcome in answers:
+                return isinstance(outcome, Failure) and outcome.kind == "bad_request"
         return False
 
-    async def _refuses(self, session: ClientSession, turns: list[dict[str, str]]) -> bool:
-        payload = {"model": self.model, "messages": turns, "max_tokens": 1, "temperature": 0}
-        async with session.post(self.base_url, json=payload, allow_redirects=False) as answer:
-            return answer.status in _REFUSED
+    def response(self, request: DrawRequest, outcome: Reply | Failure) -> Response:
+        """Return what came of a request."""
+        if isinstance(outcome, Failure):
+            ended = RawResponse(reason=why_failed(outcome.kind))
+        else:
+            ended = self._ended(outcome)
+        read = ended.read(request.item_key, request.prompt, lambda _: None)
+        return begun(read, request.document)
 
-    def _names(self, sent: list[Any]) -> list[str]:
-        return [canonical_json(json.loads(request.args[0].prompt)) for request in sent]
-
-    def _create_payload(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        payload: dict[str, Any] = super()._create_payload(*args, **kwargs)
-        if payload["temperature"] > 0:
-            payload["seed"] = self._seeds.first(canonical_json(payload["messages"]))
-        if not payload.pop(_PLAINLY, False) and self._neutral:
-            payload = _GREEDY | payload if payload["temperature"] == 0 else _SAMPLED | payload
-        if not any(payload.get("stop") or []):
-            payload.pop("stop", None)  # an empty stop string is refused by some servers
-        if self.folds_system:
-            payload["messages"] = without_system(payload["messages"])
-        if payload["messages"][-1]["role"] == "assistant":
-            payload |= {"continue_final_message": True, "add_generation_prompt": False}
-        if self._hosted:
-            payload["max_completion_tokens"] = payload.pop("max_tokens")
-        return payload | self._effort.request_parameters()
-
-    async def amodel_call(self, *args: Any, **kwargs: Any) -> Any:
-        """Send one request; a refusal is this item's outcome, lm-eval retries other errors."""
-        with_words = self._neutral
-        try:
-            return await super().amodel_call(*args, **kwargs)
-        except ClientResponseError as error:
-            if error.status in {401, 403}:
-                wanted = credential(self.base_url)
-                raise ModelError(f"{self.base_url} {wanted} (HTTP {error.status})") from error
-            if error.status not in _REFUSED:
-                raise
-            if with_words and error.status in _UNKNOWN_WORDS:
-                with suppress(ClientResponseError):  # then it was refused for its own sake
-                    plainly = {**kwargs, "gen_kwargs": {**kwargs["gen_kwargs"], _PLAINLY: True}}
-                    answer = await super().amodel_call(*args, **plainly)
-                    self._neutral = False
-                    return answer
-            reason = f"the server refused the request (HTTP {error.status})"
-            self.cache_hook.announce([RawResponse(reason=reason)])
-            for key in kwargs["cache_keys"]:
-                self.cache_hook.add_partial("generate_until", key, "")
-            return [""]
-
-    def parse_generations(self, outputs: Any, **kwargs: Any) -> list[str]:
-        """Read a reply and announce how it ended, before lm-eval hands its text on."""
-        answer = outputs if isinstance(outputs, dict) else {}
-        tokens = tokens_of(answer.get("usage"))
-        content = thinking = finish = None
-        with suppress(TypeError, IndexError, KeyError, AttributeError):
-            choice = answer["choices"][0]
-            finish = choice.get("finish_reason")
-            content = choice["message"]["content"]
-            thinking = given_thinking(choice["message"])
-        if not isinstance(content, str):
-            content = "" if thinking or finish == "length" else None
-        if content is not None:
-            content = marked(content, apart=thinking, finish=finish)
-            # One that ended by itself is an answer: the server may drop what was thought.
-            if thinking is None and finish == "length":
-                content = continued(self._prompt_end, content)
-        ended = RawResponse(
-            reason=None if content is not None else f"the server sent no text ({finish})",
-            finish_reason=FINISHED.get(str(finish)),
-            thinking=thinking,
-            prompt_tokens=tokens.prompt,
-            response_tokens=tokens.completion,
-            thinking_tokens=tokens.thinking or None,
+    def _ended(self, reply: Reply) -> RawResponse:
+        text = marked(reply.text, apart=reply.thinking, finish=reply.finish_reason)
+        # One that ended by itself is an answer: the server may drop what was thought.
+        if reply.thinking is None and reply.cut:
+            text = continued(self._prompt_end, text)
+        return RawResponse(
+            text=text,
+            finish_reason=FINISHED.get(str(reply.finish_reason)),
+            thinking=reply.thinking,
+            prompt_tokens=reply.prompt_tokens,
+            response_tokens=reply.completion_tokens,
+            thinking_tokens=reply.thinking_tokens,
         )
-        self.cache_hook.announce([ended])
-        return [content or ""]

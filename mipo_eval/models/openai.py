@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mipo_eval.models.base import Limits, Reply, Request, sendable
+from mipo_eval.models.changes import NO_TEXT
 from mipo_eval.models.credentials import PLACEHOLDER, Credential, SentKey, set_key
 from mipo_eval.models.server import Send, ServedBackend, Trouble, clean, status_kind
 from mipo_eval.models.spec import OPENAI_URL, is_private, normal_url
@@ -25,6 +26,10 @@ URL = "OPENAI_BASE_URL"
 _TOKENS = ("max_completion_tokens", "max_tokens")
 """What the limit on tokens is called, the newer name first."""
 
+
+NEUTRAL: Mapping[str, Any] = {"repetition_penalty": 1.0, "top_k": -1, "min_p": 0.0}
+"""What changes no choice of tokens, in the words of vLLM and SGLang. They draw by the
+generation_config of their checkpoint wherever a request says nothing."""
 
 _NO_ROOM = b"max_tokens or model output limit was reached"
 """How OpenAI refuses a request whose tokens were used up before the answer."""
@@ -48,7 +53,7 @@ class OpenAIBackend(ServedBackend):
 
     Constrained choices are sent as vLLM's `structured_outputs` to servers other than OpenAI; a
     server that rejects them with 400 is asked in plain text from then on. Either way the reply is
-    passed on raw and judged by our parsers.
+    passed on raw and judged by our parsers. So it is with the words for what is `NEUTRAL`.
 
     Several servers, their URLs separated by commas, share the requests; the default is
     `OPENAI_BASE_URL`, or OpenAI itself. `http://host:8000` means `http://host:8000/v1`.
@@ -56,7 +61,7 @@ class OpenAIBackend(ServedBackend):
 
     kind = "openai"
     # The limit on tokens is renamed; log-probabilities only refine a rating.
-    optional = frozenset({"temperature", "seed", "logprobs", "top_logprobs", *_TOKENS})
+    optional = frozenset({"temperature", "top_p", "seed", "logprobs", "top_logprobs", *_TOKENS})
 
     def __init__(
         self,
@@ -67,8 +72,9 @@ class OpenAIBackend(ServedBackend):
         api_key_env: str | None = None,
     ) -> None:
         super().__init__(model, base_url, limits=limits, api_key_env=api_key_env)
-        self._choices_work: bool | None = None
-        """Whether the server takes `structured_outputs`; None until the first answer tells."""
+        self._extras_work: bool | None = None
+        """Whether the server takes `structured_outputs` and the words of `NEUTRAL`; None until the
+        first answer tells."""
         self._refused_names: set[str] = set()
         """Names of the limit on tokens that the server does not take."""
 
@@ -140,24 +146,24 @@ class OpenAIBackend(ServedBackend):
     async def _send(self, server: _Server, request: Request) -> Reply:
         """Try one request once, without what the server turns out not to take."""
         return await self.accepted(
-            lambda refused: self._constrained(server, self.body(request, refused))
+            lambda refused: self._with_extras(server, self.body(request, refused))
         )
 
-    async def _constrained(self, server: _Server, body: Mapping[str, Any]) -> Reply:
-        """Ask once, in plain text where the server rejects the choices."""
+    async def _with_extras(self, server: _Server, body: Mapping[str, Any]) -> Reply:
+        """Ask once, plainly where the server rejects what only some servers know."""
+        plain = {name: value for name, value in body.items() if not _is_extra(name, value)}
         try:
             reply = await self._post(server, body)
         except Trouble as trouble:
-            plain = {name: value for name, value in body.items() if name != "structured_outputs"}
             other = trouble.kind != "bad_request" or trouble.stops or trouble.refuses
-            if plain == body or other or self._choices_work:
+            if plain == body or other or self._extras_work:
                 raise
             reply = await self._post(server, plain)
-            # Only a plain request that succeeds proves that the choices were what was wrong.
-            self._choices_work = False
+            # Only a plain request that succeeds proves that the others were what was wrong.
+            self._extras_work = False
         else:
-            if "structured_outputs" in body:
-                self._choices_work = True
+            if plain != body:
+                self._extras_work = True
         return reply
 
     def leave_out(self, *names: str) -> None:
@@ -183,13 +189,19 @@ class OpenAIBackend(ServedBackend):
             "top_logprobs": sampling.logprobs or None,
         }
         body |= {name: value for name, value in optional.items() if value is not None}
-        body |= sampling.effort.request_parameters()
+        body |= sampling.effort.request_parameters() | dict(sampling.further)
+        if sampling.stop:
+            body["stop"] = list(sampling.stop)
+        if request.messages[-1].role == "assistant":  # not for OpenAI, which would answer it
+            body |= {"continue_final_message": True, "add_generation_prompt": False}
         # OpenAI's newer models take only the new name, most other servers only the old one.
         names = _TOKENS if official else _TOKENS[::-1]
         refused = {*without, *self._refused_names, *self.changes.left_out}
         body[next((name for name in names if name not in refused), names[0])] = sampling.max_tokens
-        if request.choices and not official and self._choices_work is not False:
+        if request.choices and not official:
             body["structured_outputs"] = {"choice": list(request.choices)}
+        if self._extras_work is False:
+            body = {name: value for name, value in body.items() if not _is_extra(name, value)}
         both = {"logprobs", "top_logprobs"}
         left_out = (refused | (both if both & refused else set())) - {*_TOKENS}
         return {name: value for name, value in body.items() if name not in left_out}
@@ -261,6 +273,10 @@ class OpenAIBackend(ServedBackend):
         return Trouble("connection", f"no answer from {url}: {reason}", again=True, billed=reached)
 
 
+def _is_extra(name: str, value: Any) -> bool:
+    return name == "structured_outputs" or (name in NEUTRAL and value == NEUTRAL[name])
+
+
 def _connections(url: str, sent: SentKey, limits: Limits) -> "httpx2.AsyncClient":
     """Return the connections to a server, whose every request carries its key."""
     import ssl
@@ -296,6 +312,7 @@ def read_completion(content: bytes, seconds: float | None = None) -> Reply:
         choice = body["choices"][0]
         message = choice["message"]
         text, refusal = message.get("content"), message.get("refusal")
+        thinking = given_thinking(message)
         finish = word(choice.get("finish_reason"), _LONGEST_FINISH)
     except (ValueError, KeyError, IndexError, TypeError, AttributeError):
         start = clean(content[:80].decode("utf-8", "replace"))
@@ -306,14 +323,17 @@ def read_completion(content: bytes, seconds: float | None = None) -> Reply:
         raise Trouble("refused", reason, billed=True)
     if not isinstance(text, str | None):
         raise Trouble("bad_reply", "the message's content is not text", again=True, billed=True)
+    if text is None and not thinking and finish != "length":
+        raise Trouble("bad_reply", NO_TEXT, again=True, billed=True)
     tokens = tokens_of(body.get("usage"))
     return Reply(
         text=text or "",
-        thinking=given_thinking(message),
+        thinking=thinking,
         finish_reason=finish,
         model=word(body.get("model")),
         prompt_tokens=tokens.prompt,
         completion_tokens=tokens.completion,
+        thinking_tokens=tokens.thinking or None,
         seconds=seconds,
         logprobs=_first_token(choice.get("logprobs")),
     )

@@ -4,7 +4,7 @@ lm-eval returns the texts of a chunk together, minutes or hours after the first 
 shows each one to its response cache at once, and `CompletionHook` stands in that place.
 """
 
-from collections import Counter, defaultdict, deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -105,9 +105,9 @@ def _refusal(request: Any) -> RawResponse | None:
 class Recording(Watched):
     """What our own subclasses have beside that; goes before lm-eval's class."""
 
-    def _record(self, seed: int, *, each: bool = False) -> None:
+    def _record(self, seed: int) -> None:
         """Begin to record; last in `__init__`."""
-        self.cache_hook = CompletionHook(each=each)
+        self.cache_hook = CompletionHook()
         self._seeds = Seeds(seed)
         self.add_bos_token = False  # the template's affair: see `models.chat`
 
@@ -175,26 +175,7 @@ class Seeds:
         """Return the seed of the next request with this prompt; equal prompts come in order."""
         return self._waiting[name].popleft()
 
-    def first(self, name: str) -> int:
-        """Return the seed of the only request with this prompt, however often it is sent."""
-        return self._waiting[name][0]
-
 
 def item_seed(seed: int, item_key: str) -> int:
     """Return the seed of one item's draw, 0 to 2^31 - 1, which every engine takes."""
     return int(digest([seed, item_key])[:8], 16) >> 1
-
-
-def rounds(names: Sequence[str]) -> list[list[int]]:
-    """Split positions into rounds in which no name comes twice, as few as possible.
-
-    Example:
-        >>> rounds(["a", "b", "a"])
-        [[0, 1], [2]]
-    """
-    seen: Counter[str] = Counter()
-    found: defaultdict[int, list[int]] = defaultdict(list)
-    for position, name in enumerate(names):
-        found[seen[name]].append(position)
-        seen[name] += 1
-    return [found[number] for number in sorted(found)]

@@ -169,7 +169,7 @@ class Sender:
         while True:
             asked = self.changes.applied(request)
             outcome = await self._outcome(asked, send, stopped)
-            if isinstance(outcome, Reply) and lacks_room(outcome):
+            if isinstance(outcome, Reply) and lacks_room(outcome, request):
                 short = asked.sampling.max_tokens
                 if self.changes.make_room(short):
                     continue
@@ -206,7 +206,7 @@ class Sender:
             estimate = await self._keep_pace(request, stopped)
             self.usage.tries += 1
             async with asyncio.timeout(self.limits.timeout):
-                reply = _worded(await send(request))
+                reply = _worded(await send(request), request)
             cost = self._budget.count(request, reply)
             if reply.prompt_tokens is not None:
                 tokens = reply.prompt_tokens + (reply.completion_tokens or 0)
@@ -268,9 +268,9 @@ class Sender:
             stopped.set()
 
 
-def _worded(reply: Reply) -> Reply:
+def _worded(reply: Reply, request: Request) -> Reply:
     """Return a reply that says something, or was cut; any other is asked for again."""
-    if holds_nothing(reply):
+    if holds_nothing(reply, request):
         raise Trouble("bad_reply", NO_TEXT, again=True, billed=True)
     return reply
 
@@ -330,6 +330,11 @@ class ServedBackend(ABC):
         """What was asked for and paid so far."""
         return self._sender.usage
 
+    @property
+    def dead(self) -> Failure | None:
+        """Why it is asked no more, where that is so."""
+        return self._sender.dead
+
     async def answer(self, requests: Iterable[Request]) -> Answers:
         """Yield each request with its outcome, as they complete; see `Backend.answer`."""
         async with (
@@ -338,6 +343,10 @@ class ServedBackend(ABC):
         ):
             async for outcome in outcomes:
                 yield outcome
+
+    @abstractmethod
+    async def check(self) -> None:
+        """See whether it can be asked; see `Backend.check`."""
 
     @abstractmethod
     def _servers(self, base_url: str | None) -> tuple[str, ...]:

@@ -3,11 +3,11 @@
 KIND:NAME@URL, of which most names need only a part:
 
 openai:NAME           a served model, at OpenAI; with @URL at any server that speaks its protocol
-azure:NAME@URL        a deployment at Azure OpenAI; judges only
-anthropic:NAME        a Claude model; judges only
-gemini:NAME           a Gemini model; judges only
+azure:NAME@URL        a deployment at Azure OpenAI
+anthropic:NAME        a Claude model
+gemini:NAME           a Gemini model
 any-llm:WHO:NAME      a model at any provider that any-llm knows (bedrock, mistral, openrouter,
-                      vertexai, ...); judges only
+                      vertexai, ...)
 hf:PATH, vllm:PATH    a checkpoint in this process, through transformers or vLLM
 lm-eval:TYPE:ARGS     any other lm-eval model type, with its arguments (key=value,...); never judges
 scripted:FILE.jsonl   replies that were collected elsewhere; judges only
@@ -39,7 +39,8 @@ from mipo_eval.keys import masked
 from mipo_eval.models.base import Backend, Limits
 from mipo_eval.models.credentials import host_variables
 
-Engine = Literal["hf", "vllm", "openai", "lm-eval"]
+Served = Literal["openai", "azure", "anthropic", "gemini", "any-llm"]
+Engine = Literal["hf", "vllm", "lm-eval"] | Served
 OPENAI_URL = "https://api.openai.com/v1"
 
 
@@ -70,23 +71,27 @@ KINDS: Mapping[str, Kind] = {
         served=True,
     ),
     "azure": Kind(
+        engine="azure",
         form="azure:DEPLOYMENT@URL",
         backend="mipo_eval.models.azure:AzureBackend",
         served=True,
     ),
     "anthropic": Kind(
+        engine="anthropic",
         form="anthropic:MODEL",
         backend="mipo_eval.models.anthropic:AnthropicBackend",
         batch="mipo_eval.models.batch_anthropic:AnthropicBatchBackend",
         served=True,
     ),
     "gemini": Kind(
+        engine="gemini",
         form="gemini:MODEL",
         backend="mipo_eval.models.gemini:GeminiBackend",
         batch="mipo_eval.models.batch:GeminiBatchBackend",
         served=True,
     ),
     "any-llm": Kind(
+        engine="any-llm",
         form="any-llm:PROVIDER:MODEL",
         backend="mipo_eval.models.any_llm:AnyLlmBackend",
         served=True,
@@ -192,7 +197,10 @@ class ModelSpec:
     """Folder of the checkpoint, the served model's name, or the lm-eval model type."""
     checkpoint: Checkpoint | None = None
     """What is in the folder."""
+    backend: str | None = None
+    """What asks it, as `load_backend` takes it, where it is served."""
     url: str | None = None
+    """Of its server, or of several that share the work."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of an lm-eval model type."""
     identity: Mapping[str, str]
@@ -224,26 +232,43 @@ def parse_model(name: str) -> ModelSpec:
         raise ConfigError(f"--model {name!r} is no model that can be evaluated: use {_MODELS}")
     if named.kind and kind.takes and not named.name:
         raise ConfigError(f"--model {name!r} names no model: write {named.kind}:NAME")
-    if kind.engine == "openai":
-        return _served(named)
+    if kind.served:
+        return _openai(named) if named.kind == "openai" else _served(named)
     if kind.engine == "lm-eval":
         return _lm_eval_type(named)
     return _checkpoint(name, kind.engine)
 
 
-def _served(named: ModelName) -> ModelSpec:
-    if "," in named.url:
-        wrong = f"--model {named.text!r}"
-        raise ConfigError(f"{wrong}: a model is evaluated at one server: give one URL")
-    url = normal_url(named.url, path="/v1") if named.url else OPENAI_URL
+def _openai(named: ModelName) -> ModelSpec:
+    urls = [normal_url(part, path="/v1") for part in named.url.split(",")] if named.url else []
+    url = ",".join(sorted(urls)) or OPENAI_URL
     # As it was typed: the keys of the responses that stores hold were made of that.
-    typed = named.url.rstrip("/") if "://" in named.url else url
+    typed = named.url.rstrip("/") if "://" in named.url and len(urls) == 1 else url
     return ModelSpec(
         name=masked(named.text),
         engine="openai",
         target=named.name,
+        backend=f"openai:{named.name}@{url}",
         url=url,
         identity={"engine": "openai", "model": named.name, "url": typed},
+    )
+
+
+def _served(named: ModelName) -> ModelSpec:
+    """Return a model that only its backend can tell from others.
+
+    Raises:
+        ConfigError: there is no such provider, or its client is not installed.
+    """
+    backend = load_backend(named.text, flag="--model")
+    told = {name: value for name, value in backend.identity.items() if name != "backend"}
+    return ModelSpec(
+        name=named.text,
+        engine=KINDS[str(named.kind)].engine or "openai",
+        target=named.name,
+        backend=named.text,
+        url=told.get("url"),
+        identity={"engine": str(named.kind), **told},
     )
 
 

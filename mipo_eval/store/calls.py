@@ -5,31 +5,23 @@ A failure is a state with a reason; it is asked again on the next run and replac
 """
 
 import json
-import time
-from collections import deque
-from collections.abc import AsyncGenerator, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any, Generic, NamedTuple, TypeVar
+from datetime import datetime
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from mipo_eval.errors import BackendError, ConfigError
+from mipo_eval.errors import ConfigError
 from mipo_eval.keys import canonical_json, clean_text
-from mipo_eval.models.base import Backend, Failure, Reply, Request, was_cut
+from mipo_eval.models.base import Failure, Reply, Request, was_cut
 from mipo_eval.models.changes import NO_TEXT, holds_nothing
 from mipo_eval.models.thinking import marked
-from mipo_eval.store.engine import RowError, Store, now, sample_below, whole
+from mipo_eval.store.asking import Answer, Asker, Tag
+from mipo_eval.store.engine import RowError, Store, lasting, now, sample_below, whole
 from mipo_eval.store.tables import calls, choices, grades, verdicts
 
-Tag = TypeVar("Tag")
-
 _OF_REPLY = (calls.c.call_key, calls.c.reply, calls.c.thinking, calls.c.finish_reason)
-_WINDOW = 32
-_FLUSH_ROWS = 64
-_FLUSH_SECONDS = 0.5
-_MAX_WAITING_HITS = 4096
 _KEYS = 500
 """Calls named in one query."""
 _ANSWERED = sa.and_(calls.c.status == "ok", calls.c.reply != "")
@@ -67,168 +59,38 @@ class Call:
     """True when the reply was in the ledger already: nothing was paid for it now."""
 
 
-class Ledger(Generic[Tag]):
-    """Asks a backend only for what the store does not have."""
+class Ledger(Asker[Tag, Call]):
+    """Asks a backend only for what the ledger does not have."""
 
-    def __init__(self, store: Store, backend: Backend) -> None:
-        self._store = store
-        self._backend = backend
-        self._stopped: Failure | None = None
-        """Why nothing more is asked: the money is used up."""
-        self._in_flight: dict[str, list[Tag]] = {}
-        self._keys: dict[int, str] = {}
-        """Of the requests in flight, by `id`: digesting one again costs a tenth of sending it."""
-        self._hits: deque[tuple[Tag, Call]] = deque()
+    def key(self, tag: Tag, request: Request) -> str:
+        """Return the digest of the full request."""
+        return request.key(self._backend.identity)
 
-    async def ask(
-        self, questions: Iterable[tuple[Tag, Request]]
-    ) -> AsyncGenerator[tuple[Tag, Call], None]:
-        """Yield each tag with its call, as calls complete; replies are stored before they appear.
-
-        Equal requests in flight are sent once. Memory is bounded for any number of questions.
-        When the iteration is stopped, finished replies are stored first.
-
-        Raises:
-            BackendError: the limit on the cost is reached. What was in flight then has come in.
-        """
-        # The backend pulls its requests from `_missing`, which looks a window ahead in the ledger
-        # and puts what it finds there into `_hits`. Nobody reads those while the backend waits for
-        # a server, so a call to it begins with a request that is really missing, and ends when
-        # too many hits wait; the outer loop then goes on from where the source stands.
-        source = iter(questions)
-        while True:
-            first = self._next_missing(source)
-            while self._hits:
-                yield self._hits.popleft()
-            if first is None:
-                return
-            if not first:
-                continue
-            async with aclosing(self._ask_backend(self._missing(first, source))) as answers:
-                async for tag, call in answers:
-                    yield tag, call
-                    while self._hits:
-                        yield self._hits.popleft()
-            if self._stopped:
-                raise BackendError(
-                    f"{self._stopped.detail.removeprefix('not asked: ')}; what was answered is "
-                    "stored: the same command with a higher --max-cost goes on from there"
-                )
-
-    def _next_missing(self, source: Iterator[tuple[Tag, Request]]) -> list[Request] | None:
-        """Return the missing requests of the first window that has any; None at the end.
-
-        Hits of the windows passed on the way wait in `_hits`, up to a limit: then an empty list.
-        """
-        while window := list(islice(source, _WINDOW)):
-            if missing := self._split(window):
-                return missing
-            if len(self._hits) >= _MAX_WAITING_HITS:
-                return []
-        return None
-
-    def _missing(
-        self, first: list[Request], source: Iterator[tuple[Tag, Request]]
-    ) -> Iterator[Request]:
-        yield from self._until_stopped(first)
-        while not self._stopped and len(self._hits) < _MAX_WAITING_HITS:
-            if not (window := list(islice(source, _WINDOW))):
-                return
-            yield from self._until_stopped(self._split(window))
-
-    def _until_stopped(self, requests: list[Request]) -> Iterator[Request]:
-        for request in requests:
-            if self._stopped:
-                return
-            yield request
-
-    def _split(self, window: list[tuple[Tag, Request]]) -> list[Request]:
-        """Queue the hits of a window and return the requests that must be asked, each once."""
-        keyed = [(request.key(self._backend.identity), tag, request) for tag, request in window]
-        found = self._look_up([key for key, _, _ in keyed])
-        missing = []
-        for key, tag, request in keyed:
-            if key in found:
-                self._hits.append((tag, found[key]))
-            elif key in self._in_flight:
-                self._in_flight[key].append(tag)
-            else:
-                self._in_flight[key] = [tag]
-                self._keys[id(request)] = key
-                missing.append(request)
-        return missing
-
-    def _look_up(self, keys: list[str]) -> dict[str, Call]:
-        query = sa.select(*_OF_REPLY, calls.c.logprobs).where(calls.c.call_key.in_(keys), _ANSWERED)
+    @lasting
+    def look_up(self, keys: Sequence[str], since: datetime) -> dict[str, Call]:
+        """Return the calls that have a reply, and those that failed since then."""
+        just_now = calls.c.created_at.between(since, now())
+        failed = sa.and_(calls.c.status != "ok", just_now)
+        query = sa.select(*_OF_REPLY, calls.c.status, calls.c.detail, calls.c.logprobs).where(
+            calls.c.call_key.in_(keys), sa.or_(_ANSWERED, failed)
+        )
         with self._store.read() as connection:
-            return {
-                key: Call(
-                    key=key,
-                    status="ok",
-                    detail=None,
-                    text=marked(reply, apart=thinking, finish=finish),
-                    logprobs=_pairs(logprobs),
-                    cut=was_cut(finish),
-                    stored=True,
-                )
-                for key, reply, thinking, finish, logprobs in connection.execute(query)
-            }
+            return {row.call_key: _call(row._asdict()) for row in connection.execute(query)}
 
-    async def _ask_backend(
-        self, requests: Iterator[Request]
-    ) -> AsyncGenerator[tuple[Tag, Call], None]:
-        rows: dict[str, dict[str, Any]] = {}
-        flushed = time.monotonic()
+    def save(self, answers: Sequence[Answer]) -> dict[str, Call]:
+        """Store calls."""
+        rows = self._save([self._row(answer) for answer in answers])
+        return {row["call_key"]: _call(row, stored=False) for row in rows}
+
+    def _save(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         try:
-            async with aclosing(self._backend.answer(requests)) as answers:
-                async for request, outcome in answers:
-                    if isinstance(outcome, Failure) and outcome.kind == "budget":
-                        self._stopped = outcome  # it was never asked: there is nothing to keep
-                        continue
-                    row = self._row(request, outcome)
-                    rows[row["call_key"]] = row
-                    due = time.monotonic() - flushed > _FLUSH_SECONDS
-                    if due or len(rows) >= _FLUSH_ROWS:
-                        for answer in self._flush(rows):
-                            yield answer
-                        flushed = time.monotonic()
-            for answer in self._flush(rows):
-                yield answer
-        finally:
-            self._save(rows)  # what was answered when the iteration was stopped
-            self._in_flight.clear()
-            self._keys.clear()
-
-    def _flush(self, rows: dict[str, dict[str, Any]]) -> list[tuple[Tag, Call]]:
-        self._save(rows)
-        answers: list[tuple[Tag, Call]] = []
-        for key, row in rows.items():
-            reply = row["reply"]
-            if reply is not None:
-                reply = marked(reply, apart=row["thinking"], finish=row["finish_reason"])
-            call = Call(
-                key=key,
-                status=row["status"],
-                detail=row["detail"],
-                text=reply,
-                logprobs=_pairs(row["logprobs"]),
-                cut=was_cut(row["finish_reason"]),
-                stored=False,
-            )
-            answers.extend((tag, call) for tag in self._in_flight.pop(key, []))
-        rows.clear()
-        return answers
-
-    def _save(self, rows: dict[str, dict[str, Any]]) -> None:
-        if not rows:
-            return
-        try:
-            self._put(rows.values())
+            self._put(rows)
         except RowError:
-            for key, row in rows.items():
-                rows[key] = self._put_alone(row)
+            return [self._put_alone(row) for row in rows]
+        return rows
 
-    def _put(self, rows: Iterable[Mapping[str, Any]]) -> None:
+    @lasting
+    def _put(self, rows: Sequence[Mapping[str, Any]]) -> None:
         columns = [column.name for column in calls.columns if not column.primary_key]
         with self._store.write() as connection:
             self._store.put(connection, calls, rows, replace=columns, where=sa.not_(_ANSWERED))
@@ -243,16 +105,16 @@ class Ledger(Generic[Tag]):
             self._put([row])
         return row
 
-    def _row(self, request: Request, outcome: Reply | Failure) -> dict[str, Any]:
-        identity = dict(self._backend.identity)
+    def _row(self, answer: Answer) -> dict[str, Any]:
+        outcome = answer.outcome
         row: dict[str, Any] = dict.fromkeys(column.name for column in calls.columns)
         row |= {
-            "call_key": self._keys.pop(id(request)),
-            "backend": identity,
-            "request": canonical_json(request.to_json()),
+            "call_key": answer.key,
+            "backend": dict(self._backend.identity),
+            "request": canonical_json(answer.request.to_json()),
             "created_at": now(),
         }
-        if isinstance(outcome, Reply) and holds_nothing(outcome):
+        if isinstance(outcome, Reply) and holds_nothing(outcome, answer.request):
             outcome = Failure(kind="bad_reply", detail=NO_TEXT)
         if isinstance(outcome, Failure):
             return row | {"status": outcome.kind, "detail": clean_text(outcome.detail)}
@@ -267,6 +129,21 @@ class Ledger(Generic[Tag]):
             "seconds": outcome.seconds,
             "logprobs": outcome.logprobs,
         }
+
+
+def _call(row: Mapping[str, Any], *, stored: bool = True) -> Call:
+    reply = row["reply"]
+    if reply is not None:
+        reply = marked(reply, apart=row["thinking"], finish=row["finish_reason"])
+    return Call(
+        key=row["call_key"],
+        status=row["status"],
+        detail=row["detail"],
+        text=reply,
+        logprobs=_pairs(row["logprobs"]),
+        cut=was_cut(row["finish_reason"]),
+        stored=stored,
+    )
 
 
 def _pairs(value: Any) -> tuple[tuple[str, float], ...] | None:

@@ -4,13 +4,14 @@ import json
 import math
 import os
 import sqlite3
+import time
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, ParamSpec, TypeVar
 
 import sqlalchemy as sa
 from pydantic import ValidationError
@@ -21,8 +22,17 @@ from mipo_eval import __version__
 from mipo_eval.errors import ConfigError, StoreError
 from mipo_eval.keys import clean_text, masked
 from mipo_eval.store.migrations import LATEST, migrate, schema_version
-from mipo_eval.store.tables import metadata, schema_info
+from mipo_eval.store.tables import metadata, passing, schema_info
 
+Asked = ParamSpec("Asked")
+Found = TypeVar("Found")
+
+_PATIENCE = 60.0
+"""Seconds for which a database that is gone is waited for."""
+_LOOK_AGAIN = 0.25
+_PASSES = frozenset({"40001", "40P01", "57P01", "57P02", "57P03"})
+"""What PostgreSQL calls errors that the same transaction need not meet again: a deadlock, or that
+it shuts down or starts."""
 _BUSY_TIMEOUT_MS = 60_000
 _ROWS_PER_FETCH = 500
 _SAMPLE = 20_000
@@ -68,6 +78,30 @@ def sample_below(total: int) -> str | None:
     return None if total <= _SAMPLE else f"{max(1, 16**4 * _SAMPLE // total):04x}"
 
 
+class ConnectionLostError(StoreError):
+    """The database ended the connection, or the transaction, in the middle of it."""
+
+
+def lasting(function: Callable[Asked, Found]) -> Callable[Asked, Found]:
+    """Let a function outlast a lost connection: it is done again, for up to a minute.
+
+    It must be safe to repeat, and return all that it reads.
+    """
+
+    @wraps(function)
+    def repeated(*args: Asked.args, **kwargs: Asked.kwargs) -> Found:
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                return function(*args, **kwargs)
+            except ConnectionLostError:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(_LOOK_AGAIN)
+
+    return repeated
+
+
 class RowError(StoreError):
     """A row holds what the database has no form for; others can be stored."""
 
@@ -87,6 +121,8 @@ class Store:
     def __init__(self, engine: sa.Engine, name: str) -> None:
         self._engine = engine
         self.name = name
+        self._was_open = False
+        """Whether it was once, so that a database that cannot be reached will come back."""
 
     @classmethod
     def open(cls, url: str, *, mode: Literal["write", "read"] = "write") -> "Store":
@@ -110,6 +146,7 @@ class Store:
             engine.dispose()
             raise
         if version == LATEST:
+            store._was_open = True
             return store
         engine.dispose()
         try:
@@ -150,7 +187,7 @@ class Store:
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """A read transaction: one consistent view; large results can be streamed."""
-        with self._errors(), self._engine.connect() as connection, self.decoding():
+        with self._errors(), self._connected(self._engine) as connection, self.decoding():
             yield connection.execution_options(yield_per=_ROWS_PER_FETCH)
 
     @contextmanager
@@ -180,7 +217,7 @@ class Store:
         options = self._engine.execution_options(mipo_write=True)
         with self._errors():
             try:
-                with options.begin() as connection:
+                with self._connected(options) as connection, connection.begin():
                     yield connection
             except (exc.StatementError, OverflowError, UnicodeEncodeError) as error:
                 if isinstance(error, exc.DBAPIError) and not isinstance(error, _OF_A_ROW):
@@ -205,6 +242,9 @@ class Store:
             rows: column names to values.
             replace: columns taken from the new row when the key exists; none keeps the old row.
             where: which old rows may be replaced; all of them without it.
+
+        Rows are written in the order of their keys: two processes that write the same rows in
+        two orders would each wait for the other.
         """
         insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
         statement = insert(table)
@@ -215,6 +255,7 @@ class Store:
         else:
             statement = statement.on_conflict_do_nothing(index_elements=keys)
         if values := [self._storable(table, row) for row in rows]:
+            values.sort(key=lambda row: [row[name] for name in keys])
             try:
                 connection.execute(statement, values)
             except TypeError as error:  # psycopg's, of what JSON has no form for
@@ -287,12 +328,13 @@ class Store:
                 old = schema_version(connection) < LATEST
                 if old:
                     migrate(connection)
-                if set(metadata.tables) - tables and schema_version(connection) == LATEST:
-                    metadata.create_all(connection)  # tables that came later
+                known = {*metadata.tables, *passing.tables}
+                if known - tables and schema_version(connection) == LATEST:
+                    _create_tables(connection)  # those that came later
                 return old
             if tables & set(metadata.tables):
                 raise StoreError(f"{self.name} holds other tables: name another with --store")
-            metadata.create_all(connection)
+            _create_tables(connection)
             about = {"schema_version": str(LATEST), "created_by": __version__}
             self.put(connection, schema_info, [{"name": n, "value": v} for n, v in about.items()])
             return True
@@ -309,12 +351,31 @@ class Store:
             )
         return version
 
+    def _connected(self, engine: sa.Engine) -> sa.Connection:
+        """Connect; a PostgreSQL that was there before is waited for while it restarts."""
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                return engine.connect()
+            except exc.OperationalError:
+                waits = self._was_open and engine.dialect.name == "postgresql"
+                if not waits or time.monotonic() > deadline:
+                    raise
+            time.sleep(_LOOK_AGAIN)
+
     @contextmanager
     def _errors(self) -> Iterator[None]:
         try:
             yield
         except exc.DBAPIError as error:
-            raise StoreError(f"the store {self.name} {_advice(str(error.orig).strip())}") from error
+            passes = getattr(error.orig, "sqlstate", None) in _PASSES
+            kind = ConnectionLostError if error.connection_invalidated or passes else StoreError
+            raise kind(f"the store {self.name} {_advice(str(error.orig).strip())}") from error
+
+
+def _create_tables(connection: sa.Connection) -> None:
+    metadata.create_all(connection)
+    passing.create_all(connection)
 
 
 @cache
@@ -368,8 +429,9 @@ def _engine(url: str, mode: str) -> tuple[sa.Engine, str]:
             "PostgreSQL URLs (postgresql+psycopg://user@host/name) can be a store"
         )
     try:
+        # A connection that was lost while nobody used it is replaced before somebody does.
         driver = parsed.set(drivername="postgresql+psycopg")
-        engine = sa.create_engine(driver, json_serializer=_json_text)
+        engine = sa.create_engine(driver, json_serializer=_json_text, pool_pre_ping=True)
     except ModuleNotFoundError:
         raise ConfigError(
             "a PostgreSQL store needs psycopg: pip install 'mipo-eval[postgres]'"

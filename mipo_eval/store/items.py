@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mipo_eval.records import Item, text_key
 from mipo_eval.stats.bootstrap import Crossed, Floats
-from mipo_eval.store.engine import Store
+from mipo_eval.store.engine import Store, lasting
 from mipo_eval.store.tables import LISTED, item_lists, items, responses, verdicts
 from mipo_eval.verdict import EMPTY, NO_PREFERENCES, NO_REFERENCE, NOT_GENERATED, NOT_JUDGED
 
@@ -143,6 +143,7 @@ def items_by_key(store: Store, keys: Collection[str]) -> dict[str, Item]:
         return {key: Item.model_validate_json(body) for key, body in bodies}
 
 
+@lasting
 def _put_items(store: Store, chunk: list[Item]) -> None:
     if not chunk:
         return

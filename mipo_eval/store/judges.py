@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from mipo_eval.errors import ConfigError
 from mipo_eval.keys import masked_values
 from mipo_eval.signature import short
-from mipo_eval.store.engine import Store
+from mipo_eval.store.engine import Store, lasting
 from mipo_eval.store.tables import choices, judges, validations, verdicts
 from mipo_eval.verdict import Verdict, constant, merge_orders
 
@@ -43,6 +43,7 @@ class StoredJudge:
         return "person" if self.is_person else str(self.spec.get("protocol", ""))
 
 
+@lasting
 def put_judge(
     store: Store, judge_key: str, name: str, spec: Mapping[str, Any], *, replace: bool = False
 ) -> None:
@@ -109,6 +110,7 @@ def find_people(store: Store, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
+@lasting
 def specs_of(store: Store, judge_keys: Collection[str]) -> dict[str, Mapping[str, Any]]:
     """Return how each of these judges is asked, by key."""
     query = sa.select(judges.c.judge_key, judges.c.spec)

@@ -1,15 +1,18 @@
 """What models answered or have not answered yet, and how likely a scoring model finds it."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from mipo_eval.keys import clean_text, masked_values
 from mipo_eval.records import ContextLikelihoods, Item, Response, Run, text_key
-from mipo_eval.store.engine import Store, now, whole
+from mipo_eval.store.engine import Store, lasting, now, whole
 from mipo_eval.store.tables import LISTED, generations, item_lists, items, likelihoods, responses
 from mipo_eval.verdict import EMPTY, NO_REFERENCE, NOT_GENERATED, Pair
+
+_PAGE = 1000
 
 
 class Answered(NamedTuple):
@@ -39,15 +42,35 @@ def listed_responses(generation_key: Any, *, every: bool = False) -> sa.Join:
     return item_lists.join(responses, own, isouter=every)
 
 
-def put_generation(store: Store, generation_key: str, spec: Mapping[str, Any]) -> None:
-    """Record how the responses under `generation_key` are made."""
+@lasting
+def put_generation(
+    store: Store, generation_key: str, spec: Mapping[str, Any], *, replace: bool = False
+) -> None:
+    """Record how the responses under `generation_key` are made; what is recorded stays or is not.
+
+    More is known later of a server that does not take what it is asked.
+    """
     with store.write() as connection:
         # A system prompt is a text that was asked with, whatever it speaks of.
         kept = {name: spec[name] for name in ("system",) if name in spec}
         row = {"generation_key": generation_key, "spec": masked_values(spec) | kept}
-        store.put(connection, generations, [row])
+        store.put(connection, generations, [row], replace=["spec"] if replace else [])
 
 
+@lasting
+def settled(
+    store: Store, generation_key: str, item_keys: Sequence[str], since: datetime
+) -> dict[str, Response]:
+    """Return, by item key, the responses that are not asked for again, or failed since then."""
+    just_now = responses.c.created_at.between(since, now())
+    query = sa.select(responses).where(
+        responses.c.generation_key == generation_key, sa.or_(responses.c.final, just_now)
+    )
+    found = store.by_key(query, responses.c.item_key, item_keys)
+    return {row.item_key: response for row in found if (response := _response(row)) is not None}
+
+
+@lasting
 def missing(store: Store, list_key: str, generation_key: str) -> list[int]:
     """Return the positions of the list that have no response, in order.
 
@@ -65,6 +88,7 @@ def missing(store: Store, list_key: str, generation_key: str) -> list[int]:
         return list(connection.execute(query).scalars())
 
 
+@lasting
 def put_responses(store: Store, generation_key: str, made: Iterable[Response]) -> None:
     """Store responses; a text is never replaced by a failure."""
     created_at = now()
@@ -95,7 +119,10 @@ def put_responses(store: Store, generation_key: str, made: Iterable[Response]) -
 def answered(
     store: Store, list_key: str, generation_key: str, task: str | None = None
 ) -> Iterator[Answered]:
-    """Yield every item of the list, or of one of its tasks, with its response; streamed."""
+    """Yield every item of the list, or of one of its tasks, with its response; streamed.
+
+    A page at a time: a judge may take hours to go through them, and no transaction is that long.
+    """
     query = (
         sa.select(item_lists.c.position, item_lists.c.task, items.c.body, responses)
         .select_from(listed_responses(generation_key, every=True))
@@ -105,10 +132,19 @@ def answered(
     )
     if task is not None:
         query = query.where(item_lists.c.task == task)
-    with store.read() as connection:
-        for row in connection.execute(query):
-            item = Item.model_validate_json(row.body)
+    last = -1
+    while page := _page(store, query.where(item_lists.c.position > last).limit(_PAGE)):
+        last = page[-1].position
+        for row in page:
+            with store.decoding():
+                item = Item.model_validate_json(row.body)
             yield Answered(row.position, row.task, item, _response(row), row.text_key)
+
+
+@lasting
+def _page(store: Store, query: sa.Select[Any]) -> Sequence[Any]:
+    with store.read() as connection:
+        return connection.execute(query).all()
 
 
 class Made(NamedTuple):

@@ -9,10 +9,11 @@ from mipo_eval.errors import ConfigError
 from mipo_eval.keys import digest, masked, masked_values
 from mipo_eval.records import Run, Score
 from mipo_eval.signature import Signature
-from mipo_eval.store.engine import Store, now
+from mipo_eval.store.engine import Store, lasting, now
 from mipo_eval.store.tables import generations, runs, scores, trainings, validations
 
 
+@lasting
 def put_run(store: Store, run: Run) -> None:
     """Store a run, or mark the one that is there as touched now."""
     row = {name: getattr(run, name) for name in Run.__dataclass_fields__}
@@ -45,6 +46,7 @@ def find_run(store: Store, name: str) -> Run:
     raise ConfigError(f"no run {name!r} in {store.name}: `mipo-eval runs` lists them")
 
 
+@lasting
 def generation_spec(store: Store, generation_key: str) -> dict[str, Any]:
     """Return how the responses of a generation are made."""
     query = sa.select(generations.c.spec).where(generations.c.generation_key == generation_key)
@@ -79,6 +81,7 @@ def unscored_runs(store: Store) -> list[Run]:
         return [Run(**row._mapping) for row in found]
 
 
+@lasting
 def put_scores(store: Store, run_id: str, made: Iterable[Score]) -> None:
     """Store the scores of a run; an equal signature replaces the earlier number."""
     columns = [column.name for column in scores.columns if not column.primary_key]

@@ -14,6 +14,9 @@ scores        the numbers of a run, each with n, unscored, interval and signatur
 trainings     what was trained: method, base model, recipe, and how it went
 curves        what a training measured at its steps: loss, rewards, KL, tokens a second
 validations   what a judge's quality on labelled pairs was found to be
+
+Two more hold nothing that outlasts a run, and are not merged: which processes are at work
+(`workers`), and which of them asks for what (`claims`).
 """
 
 import zlib
@@ -37,6 +40,8 @@ from sqlalchemy import (
 )
 
 metadata = MetaData()
+passing = MetaData()
+"""Tables of what is under way."""
 Key = String(32)
 Name = String(255)
 """As long as the name of a file may be."""
@@ -249,4 +254,20 @@ validations = _table(
     Column("figures", JSON, nullable=False),
     Column("failings", JSON, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),
+)
+
+workers = Table(
+    "workers",
+    passing,
+    Column("worker", Key, primary_key=True),
+    Column("until", Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+claims = Table(
+    "claims",
+    passing,
+    Column("claim_key", Key, primary_key=True),
+    Column("worker", Key, nullable=False),
+    sqlite_with_rowid=False,
 )

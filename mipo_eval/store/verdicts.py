@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import sqlalchemy as sa
 
 from mipo_eval.records import Rating, Run
-from mipo_eval.store.engine import Store
+from mipo_eval.store.engine import Store, lasting
 from mipo_eval.store.items import texts_of, with_verdicts
 from mipo_eval.store.judges import specs_of
 from mipo_eval.store.responses import PairedTexts, paired_texts
@@ -43,6 +43,7 @@ _RATED = 25
 """Of ratings: SQLite looks for every named text under every named item."""
 
 
+@lasting
 def rated(store: Store, judge_key: str, item_keys: Collection[str]) -> set[tuple[str, str, int]]:
     """Return the (item key, text key, aspect) triples of these items that have a rating.
 
@@ -58,6 +59,7 @@ def rated(store: Store, judge_key: str, item_keys: Collection[str]) -> set[tuple
         return {(item, text, aspect) for item, text, aspect in connection.execute(query)}
 
 
+@lasting
 def put_ratings(store: Store, ratings: Iterable[Rating]) -> None:
     """Store verdicts; a later verdict of the same judge on the same text replaces the earlier."""
     rows = [
@@ -82,6 +84,7 @@ def totals(store: Store, judge_key: str, list_key: str) -> dict[tuple[str, str],
     return _totals(store, verdicts.c.judge_key == judge_key, verdicts.c.item_key.in_(of_list))
 
 
+@lasting
 def _totals(
     store: Store, *which: sa.ColumnElement[bool], source: sa.FromClause = verdicts
 ) -> dict[tuple[str, str], Total]:
@@ -346,6 +349,7 @@ def put_choices(
     )
 
 
+@lasting
 def choices_on(
     store: Store, judge_key: str, item_keys: Collection[str] | None = None
 ) -> list[Choice]:

@@ -320,7 +320,7 @@ def test_a_killed_run_continues_where_it_was(
         ),
         (
             ["--model", "openai:m", "--suite", "ca", "--engine", "dtype=x"],
-            "known are num_concurrent, max_retries, timeout, scoring_model",
+            "known are num_concurrent, max_retries, timeout, requests_per_minute",
         ),
         (["--model", "x", "--suite", "ca", "--max-cost", "0"], "0 is not in the range x>0"),
         (["--model", "x", "--suite", "ca", "--judge", "checker", "--batch"], "no batch service"),

@@ -76,7 +76,7 @@ def test_a_wrong_setting_says_what_is_wrong(settings: dict[str, str], message: s
         ({"thinking_budget": "9"}, "vllm", "vllm serve --reasoning-parser"),
         ({"extra_body.top_k": "9"}, "hf", "it is for servers"),
         ({"enable_thinking": "true"}, "lm-eval", "lm-eval:TYPE:NAME=VALUE"),
-        ({"enable_thinking": "true"}, "gemini", "it takes thinking_budget"),
+        ({"enable_thinking": "true"}, "gemini", "it takes reasoning_effort, thinking_budget"),
         ({"enable_thinking": "true"}, "checker", "it takes none"),
         ({"thinking_budget": "9"}, "hf", None),
         ({"extra_body.top_k": "9", "thinking_budget": "9"}, "openai", None),

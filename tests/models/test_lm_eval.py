@@ -163,17 +163,15 @@ def test_weights_that_do_not_fit_the_configuration(tmp_path: Path) -> None:
         _load(broken, Decoding())
 
 
-@pytest.mark.parametrize("kind", ["hf", "openai"])
-def test_engine_settings_are_lm_evals_own(kind: str) -> None:
+def test_engine_settings_are_lm_evals_own() -> None:
     import inspect
 
-    from lm_eval.models.api_models import TemplateAPI
     from lm_eval.models.huggingface import HFLM
 
     ours = {"chat_template"}
     of_transformers = {"attn_implementation"}  # lm-eval hands on what it does not know
-    taken = inspect.signature({"hf": HFLM, "openai": TemplateAPI}[kind]).parameters.keys()
-    assert ENGINE_SETTINGS[kind].keys() <= taken | ours | of_transformers
+    taken = inspect.signature(HFLM).parameters.keys()
+    assert ENGINE_SETTINGS["hf"].keys() <= taken | ours | of_transformers
 
 
 def test_what_says_where_and_how_fast_makes_no_other_responses(tiny_model: Path) -> None:

@@ -12,7 +12,7 @@ from mipo_eval.models.lm_eval import (
     load_task,
 )
 from mipo_eval.models.lm_eval_hf import _Draw
-from mipo_eval.models.recording import item_seed, rounds
+from mipo_eval.models.recording import item_seed
 from mipo_eval.models.spec import ModelSpec, parse_model
 from mipo_eval.records import Item, Response
 from mipo_eval.tasks.items import write_items
@@ -87,11 +87,3 @@ def test_greedy_requests_keep_the_seed_of_the_run() -> None:
     with OpenAIServer(lambda call: ok(str(call.body["seed"]))) as server:
         spec = parse_model(f"openai:judge@{server.url}")
         assert {r.text for r in _ask(spec, [0, 1, 2, 3], Decoding(seed=7))} == {"7"}
-
-
-@pytest.mark.parametrize(
-    ("names", "expected"),
-    [([], []), (["a"], [[0]]), (["a", "a", "b", "a"], [[0, 2], [1], [3]])],
-)
-def test_rounds_hold_no_name_twice(names: list[str], expected: list[list[int]]) -> None:
-    assert rounds(names) == expected

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
-from mipo_eval.errors import ConfigError, DataError, ModelError
+from mipo_eval.errors import BackendError, ConfigError, DataError
 from mipo_eval.keys import digest
 from mipo_eval.models.chat import with_chat_form
 from mipo_eval.models.lm_eval import Decoding, ModelOptions
@@ -279,7 +279,7 @@ def test_contrastive_methods_get_k_contexts_for_each_prompt() -> None:
 
 
 def test_drawing_continues_where_it_stopped() -> None:
-    """The first chunk of 256 is stored; the server then refuses, until it does not."""
+    """What was answered is stored; the server then refuses, until it does not."""
     refusing = True
 
     def breaks(call: Call) -> Act:
@@ -287,7 +287,7 @@ def test_drawing_continues_where_it_stopped() -> None:
         return Act(status=401) if refusing and late else _echo(call)
 
     with OpenAIServer(breaks) as server:
-        with pytest.raises(ModelError, match="asks for a key"):
+        with pytest.raises(BackendError, match="asks for a key"):
             _make("sft", SUITES["ca"], _wishes(270), server)
         refusing, asked = False, server.chats
         made = _make("sft", SUITES["ca"], _wishes(270), server)
