@@ -21,7 +21,7 @@ import numpy as np
 from benchmarks.coverage.cases import Coverage, Found
 from benchmarks.coverage.equals import findings
 from benchmarks.coverage.margins import at_margins
-from benchmarks.coverage.means import coverages
+from benchmarks.coverage.means import coverages, coverages_of_wins
 from benchmarks.coverage.of_judges import coverages_of_judges
 from benchmarks.coverage.plans import powers
 from benchmarks.coverage.texts import of_texts
@@ -93,7 +93,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1, help="processes; each case is one's own")
     options = parser.parse_args()
     print(f"nominal 95 % intervals and 5 % tests, {options.simulations} simulations each")
-    covered = chain(coverages(), coverages_of_judges(), of_texts())
+    covered = chain(coverages(), coverages_of_wins(), coverages_of_judges(), of_texts())
     tested = chain(findings(), at_margins(), powers())
     cases = [case for case in chain(covered, tested) if options.only in case.name]
     simulate = partial(simulated, simulations=options.simulations, seed=options.seed)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import ndtr
 
 from mipo_eval.stats import (
     Crossed,
@@ -56,3 +57,12 @@ def seeded(rng: np.random.Generator, *, methods: int, seeds: int, seed_sd: float
     shared = (0.5 * prompts + 0.5 * rng.normal(size=200))[:, None, None]
     spread = rng.normal(size=(1, methods, seeds)) * seed_sd
     return shared + spread + 0.7 * rng.normal(size=(200, methods, seeds))
+
+
+def outcomes(
+    rng: np.random.Generator, groups: int, each: int, rates: tuple[float, float]
+) -> Floats:
+    """Return wins (100), losses (-100) and ties of items whose groups have tastes."""
+    tastes = 0.55 * rng.normal(size=(groups, 1)) + 0.835 * rng.normal(size=(groups, each))
+    place = ndtr(tastes.ravel())
+    return 100.0 * ((place > 1 - rates[0]).astype(float) - (place < rates[1]))

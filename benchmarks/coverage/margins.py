@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 
 import numpy as np
-from scipy.special import ndtr, stdtr
+from scipy.special import stdtr
 
-from benchmarks.coverage.cases import Found, groups_of, rows_interval, seeded
+from benchmarks.coverage.cases import Found, groups_of, outcomes, rows_interval, seeded
 from mipo_eval.stats import (
     compare,
     compare_all,
@@ -24,15 +24,6 @@ MARGINS = (
     (24, 8, (0.25, 0.35), 10.0),
 )
 """Groups, items of each, rates of wins and losses, and the margin that they lie at."""
-
-
-def outcomes(
-    rng: np.random.Generator, groups: int, each: int, rates: tuple[float, float]
-) -> Floats:
-    """Return wins (100), losses (-100) and ties of items whose groups have tastes."""
-    tastes = 0.55 * rng.normal(size=(groups, 1)) + 0.835 * rng.normal(size=(groups, each))
-    place = ndtr(tastes.ravel())
-    return 100.0 * ((place > 1 - rates[0]).astype(float) - (place < rates[1]))
 
 
 def at_margin(

@@ -11,6 +11,7 @@ from benchmarks.coverage.cases import (
     Intervals,
     crossed_labels,
     groups_of,
+    outcomes,
     rows_interval,
     seeded,
 )
@@ -68,6 +69,19 @@ def paired(rng: np.random.Generator, *, prompts: int, each: int) -> tuple[float,
     return 0.3, {
         "paired, clustered": compare(both[:, 0], both[:, 1], groups.tolist()).ci95,
         "paired, rows": rows_interval(both[:, 0] - both[:, 1]),
+    }
+
+
+def wins_and_losses(
+    rng: np.random.Generator, *, groups: int, each: int, rates: tuple[float, float]
+) -> tuple[float, Intervals]:
+    """Two methods that nearly always tie, or hardly ever do."""
+    values, labels = outcomes(rng, groups, each, rates), groups_of(groups, each)
+    nothing = np.zeros(len(values))
+    return 100 * (rates[0] - rates[1]), {
+        "difference, clustered": compare(values, nothing, labels, span=(0.0, 100.0)).ci95,
+        "Student's": mean_intervals(values, labels)[0],
+        "rows": rows_interval(values),
     }
 
 
@@ -149,3 +163,22 @@ def coverages() -> Iterator[Coverage]:
                     draw=partial(draw, seeds=seeds, seed_sd=seed_sd),
                     ours=("seeds and items",),
                 )
+
+
+def coverages_of_wins() -> Iterator[Coverage]:
+    """Yield differences of wins and losses, rare and frequent ones."""
+    for groups, each, won in (
+        (200, 1, (0.0, 0.02)),
+        (200, 1, (0.0, 0.05)),
+        (300, 1, (0.08, 0.11)),
+        (100, 1, (0.4, 0.2)),
+        (100, 1, (0.9, 0.1)),
+        (40, 5, (0.0, 0.05)),
+        (40, 5, (0.3, 0.2)),
+        (8, 5, (0.3, 0.3)),
+    ):
+        yield Coverage(
+            name=f"difference, wins {won[0]:.0%}, losses {won[1]:.0%}, {groups} prompts x {each}",
+            draw=partial(wins_and_losses, groups=groups, each=each, rates=won),
+            ours=("difference, clustered",),
+        )

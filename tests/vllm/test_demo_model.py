@@ -57,6 +57,6 @@ def test_as_a_judge_its_replies_are_unscored_unless_it_is_held_to_ratings(
     if constrained:
         assert win["n"] == LIMIT
     else:
-        # It gives advice: a number that reads as a rating comes about by chance.
+        # It gives advice, for longer than a rating takes: one comes about by chance.
         assert win["n"] <= LIMIT // 8
-        assert set(win["unscored_reasons"]) == {"unparsable reply"}
+        assert set(win["unscored_reasons"]) == {"reply cut off before an answer"}
