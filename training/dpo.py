@@ -32,6 +32,7 @@ from mipo_eval.training.logprobs import Codec, add_likelihood_head
 from mipo_eval.training.losses import dpo_loss
 from mipo_eval.training.packed import GroupReader, Kept, TokenGroup, choose_reader
 from mipo_eval.training.recipes import AttentionChoice, BatchOf, DpoSettings
+from mipo_eval.training.saved import MarginPairs
 from mipo_eval.training.trainer import (
     REFERENCE_FILE,
     Trained,
@@ -49,6 +50,9 @@ from mipo_eval.training.trainer import (
 
 _BATCH_TOKENS = 4096
 """Tokens of one batch that the reference reads, padding included; one group always fits."""
+
+_MEASURED = 64
+"""Pairs on which it is measured whether the saved checkpoint is what was trained."""
 
 GroupRows = Sequence[TokenGroup]
 """What is learned from at a time: one row for pairs; contrastive, a row per context."""
@@ -79,11 +83,24 @@ def train_dpo(job: TrainingJob, settings: DpoSettings) -> Trained:
 
     # A group of pairs is one row: the prompt with its chosen and its rejected responses.
     groups, others = ([(one,) for one in kept.groups] for kept in (fitting, held_out))
-    task = GroupTask(groups, others, measure, pairwise=settings.batch_of == "pairs")
+    task = GroupTask(
+        groups,
+        others,
+        measure,
+        pairwise=settings.batch_of == "pairs",
+        margin=_margin_pairs(fitting.groups, settings.beta, job.seed),
+    )
     notes = policy.train(job, task, settings.attention)
     pairs = sum(len(group.responses) - 1 for group in fitting.groups)
     dropped = fitting.dropped
     return {"examples": len(groups), "pairs": pairs, "dropped": dropped, "notes": notes}
+
+
+def _margin_pairs(groups: Sequence[TokenGroup], beta: float, seed: int) -> MarginPairs:
+    """Return drawn pairs, one of a group, on which the saved checkpoint is compared."""
+    order = sorted(groups, key=lambda group: digest([seed, group.item_id]))[:_MEASURED]
+    chosen, rejected = ([(one.prompt, one.responses[at]) for one in order] for at in (0, 1))
+    return MarginPairs(chosen, rejected, beta)
 
 
 def _check(job: TrainingJob, settings: DpoSettings) -> None:
@@ -177,6 +194,8 @@ class GroupTask:
     """Whether the reference reads of row i of a group response i alone, not all of them."""
     pairwise: bool = False
     """Whether a batch counts the pairs of a group of one row, not groups."""
+    margin: MarginPairs | None = None
+    """On what it is measured whether the saved checkpoint is what was trained."""
 
     def units(self) -> "tuple[list[Unit], list[Unit]]":
         """Return what is batched: of what is learned from, and of what is measured on."""
@@ -230,8 +249,8 @@ class GroupPolicy:
         trainer = guarded(GroupTrainer)(
             model, job=job, task=task, reader=reader, processing_class=self.tokenizer
         )
-        run_trainer(trainer, job)
-        return (note,) if note else ()
+        remarks = run_trainer(trainer, job, task.margin)
+        return (note, *remarks) if note else remarks
 
 
 class GroupTrainer(Trainer):  # type: ignore[misc]

@@ -130,8 +130,19 @@ def summed_logprobs(
 
     The model has a likelihood head and reads `rows` of them in one forward pass.
     """
-    device = next(model.parameters()).device
     pairs = [(codec.prompt(one), ids) for one, ids in zip(prompts, responses, strict=True)]
+    return response_logprobs(model, pairs, rows=rows)
+
+
+@torch.no_grad()
+def response_logprobs(
+    model: Any, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], *, rows: int
+) -> Tensor:
+    """Return (pairs,) log pi(y|x) in nats of prompts with responses, both as token ids.
+
+    The model has a likelihood head and reads `rows` of them in one forward pass.
+    """
+    device = next(model.parameters()).device
     found = []
     for start in range(0, len(pairs), rows):
         batch = padded(pairs[start : start + rows])

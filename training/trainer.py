@@ -25,6 +25,7 @@ from mipo_eval.models.weights import draw_neutrally
 from mipo_eval.records import Item
 from mipo_eval.threads import fit_threads
 from mipo_eval.training.recipes import Optimization
+from mipo_eval.training.saved import MarginPairs, Margins, dtype_of, round_files, with_merged
 
 STEPS = "steps"
 """Folder in `job.out` that holds what a stopped training continues from."""
@@ -327,8 +328,13 @@ def last_checkpoint(steps: Path) -> Path | None:
     return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
-def run_trainer(trainer: Any, job: TrainingJob) -> None:
+def run_trainer(
+    trainer: Any, job: TrainingJob, pairs: MarginPairs | None = None
+) -> tuple[str, ...]:
     """Train to the end, from the last checkpoint if there is one, and save the result to `job.out`.
+
+    The margin of `pairs` is reported as it was learned and as it was saved; returns what is to be
+    said of that.
 
     Raises:
         ConfigError: processes were started that do not train together.
@@ -346,7 +352,18 @@ def run_trainer(trainer: Any, job: TrainingJob) -> None:
     resumed = last_checkpoint(job.out / STEPS)
     with memory_errors():
         trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
-    save_result(trainer, job)
+    if pairs:
+        trainer.accelerator.free_memory(trainer.optimizer)  # room for reading the files
+        trainer.optimizer = trainer.lr_scheduler = None
+        trainer.model.zero_grad(set_to_none=True)
+    with memory_errors():
+        found = save_result(trainer, job, pairs)
+    if found is None:
+        return ()
+    job.report(
+        trainer.state.global_step, {"margin_learned": found.learned, "margin_saved": found.saved}
+    )
+    return (found.remark,) if found.remark else ()
 
 
 def curve_callback(job: TrainingJob) -> Any:
@@ -407,36 +424,48 @@ def memory_errors() -> Iterator[None]:
         ) from error
 
 
-def save_result(trainer: Any, job: TrainingJob) -> None:
+def save_result(trainer: Any, job: TrainingJob, pairs: MarginPairs | None = None) -> Margins | None:
     """Write weights (in the base model's precision), tokenizer and chat template to `job.out`.
 
     LoRA weights are kept alone in `adapter` and merged into the base model, so that the folder is
-    a checkpoint like any other.
+    a checkpoint like any other. Of `pairs` the margin is measured before and after, by the main
+    process.
     """
     lora = job.optimization.lora_rank is not None
     trainer.save_model(str(job.out / ADAPTER if lora else job.out))  # gathers what is sharded
     trainer.accelerator.wait_for_everyone()
-    if is_main_process():
-        _finish(job, lora=lora)
+    found = _finish(job, lora=lora, pairs=pairs) if is_main_process() else None
     trainer.accelerator.wait_for_everyone()
+    return found
 
 
-def _finish(job: TrainingJob, *, lora: bool) -> None:
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    dtype = getattr(AutoConfig.from_pretrained(job.model), "dtype", None) or torch.float32
-    if lora:
-        from peft import PeftModel
-
-        base = AutoModelForCausalLM.from_pretrained(job.model, dtype=dtype)
-        merged = PeftModel.from_pretrained(base, str(job.out / ADAPTER)).merge_and_unload()
-        merged.save_pretrained(job.out)
-    elif dtype != torch.float32:
-        AutoModelForCausalLM.from_pretrained(job.out, dtype=dtype).save_pretrained(job.out)
+def _finish(job: TrainingJob, *, lora: bool, pairs: MarginPairs | None) -> Margins | None:
+    adapter = job.out / ADAPTER if lora else None
+    begun = learned = None
+    if pairs:
+        begun = pairs.distances(job.model)
+        learned = pairs.distances(job.model if lora else job.out, adapter)
+    if adapter:
+        _save_merged(job, adapter)
+    else:
+        round_files(job.out, Path(job.model), seed=job.seed)
     load_tokenizer(job).save_pretrained(job.out)
     own = Path(job.model, GENERATION_CONFIG)
     if own.exists():  # rollouts are drawn without it, those who use the result have it again
         shutil.copyfile(own, job.out / GENERATION_CONFIG)
     for folder in (job.out, job.out / ADAPTER):  # a pickle, which nobody should have to trust
         (folder / "training_args.bin").unlink(missing_ok=True)
+    if not pairs:
+        return None
+    saved = pairs.distances(job.out)
+    return Margins(*(pairs.beta * float((one - begun).mean()) for one in (learned, saved)))
+
+
+def _save_merged(job: TrainingJob, adapter: Path) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    base = AutoModelForCausalLM.from_pretrained(job.model, dtype=dtype_of(Path(job.model)))
+    draw_neutrally(base)  # what ships with a base may be no configuration that can be saved
+    model = PeftModel.from_pretrained(base, str(adapter))
+    with_merged(model, seed=job.seed).save_pretrained(job.out)
