@@ -45,7 +45,6 @@ from mipo_eval.training.trainer import (
     longest_text,
     run_trainer,
     with_adapter,
-    without_dropout,
 )
 
 _BATCH_TOKENS = 4096
@@ -53,6 +52,10 @@ _BATCH_TOKENS = 4096
 
 _MEASURED = 64
 """Pairs on which it is measured whether the saved checkpoint is what was trained."""
+
+_EXACT, _NOISE = 2e-3, 0.1
+"""Nats by which rounding moves a log-probability, in float32 and in bf16, per root of its tokens;
+dropout of a tenth moves it by more than a nat."""
 
 GroupRows = Sequence[TokenGroup]
 """What is learned from at a time: one row for pairs; contrastive, a row per context."""
@@ -229,13 +232,12 @@ class GroupPolicy:
 
     @classmethod
     def load(cls, job: TrainingJob) -> "GroupPolicy":
-        """Return the job's base model, without dropout and with a likelihood head.
+        """Return the job's base model with a likelihood head.
 
         Raises:
             ModelError: it cannot be loaded, or its architecture is not known.
         """
         model, tokenizer = load_policy(job)
-        without_dropout(model)
         add_likelihood_head(model)
         return cls(model, tokenizer, Codec.of(tokenizer), longest_text(job, model))
 
@@ -387,11 +389,29 @@ class GroupTrainer(Trainer):  # type: ignore[misc]
         num_items_in_batch: Any = None,
     ) -> Any:
         """Return the mean loss of the batch, and keep what else is measured."""
-        found = dict(self._task.measure(self._reader.logprobs(model, inputs), inputs))
+        logprobs = self._reader.logprobs(model, inputs)
+        found = dict(self._task.measure(logprobs, inputs))
         loss = found["loss"]
+        if model.training and not self.state.global_step and not self._task.own_only:
+            self._check_start(logprobs.detach(), inputs, loss.item())
         kept = found | {name: inputs[name].to(loss) for name in ("tokens", "units")}
         self._measured[bool(model.training)].append({k: v.detach() for k, v in kept.items()})
         return (loss, {}) if return_outputs else loss
+
+    def _check_start(self, logprobs: Tensor, inputs: Mapping[str, Any], loss: float) -> None:
+        """Stop where the policy, not moved yet, is not the reference.
+
+        Raises:
+            ModelError: log-probabilities differ by more than rounding makes them.
+        """
+        apart = (logprobs - inputs["reference"]).abs()  # 0 where there is no response
+        noise = _NOISE if self.args.bf16 or logprobs.is_cuda else _EXACT
+        if bool((apart > noise * inputs["input_ids"].shape[1] ** 0.5).any()):
+            raise ModelError(
+                f"the first loss is {loss:.4f}, and not log 2 = 0.6931: {self._job.model} gives a "
+                f"response another likelihood in training ({float(apart.max()):.2g} nats off), by "
+                "dropout or noise that cannot be turned off: train another architecture"
+            )
 
     def prediction_step(
         self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None

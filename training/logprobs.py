@@ -69,6 +69,11 @@ class Codec:
         encoded = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)
         return [*encoded["input_ids"], self.end]
 
+    def ends(self, model: Any) -> list[int]:
+        """Return the tokens that end what a model writes: its own, and its template's."""
+        own = model.generation_config.eos_token_id
+        return sorted({self.end, *([own] if isinstance(own, int) else own or ())})
+
 
 def _rendered(tokenizer: Any, messages: Sequence[Mapping[str, str]], **how: Any) -> str:
     # Templates of models that think know `enable_thinking`; the others do not look at it.

@@ -117,10 +117,12 @@ def round_files(folder: Path, base: Path, *, seed: int) -> None:
     config.write_text(json.dumps(named, indent=2), encoding="utf-8")
 
 
-def dtype_of(base: Path) -> Any:
+def dtype_of(base: Path) -> torch.dtype:
+    """Return the precision that a checkpoint's configuration names."""
     from transformers import AutoConfig
 
-    return getattr(AutoConfig.from_pretrained(base), "dtype", None) or torch.float32
+    found = getattr(AutoConfig.from_pretrained(base), "dtype", None)
+    return found if isinstance(found, torch.dtype) else torch.float32
 
 
 def _stored(base: Path) -> dict[str, str]:
@@ -194,4 +196,3 @@ class Margins(NamedTuple):
             f"learned, {self.saved / self.learned:.0%} of it, and evaluations see the files: train "
             "a copy of the base model that is saved in float32"
         )
-

@@ -6,7 +6,6 @@ from typing import Any
 from mipo_eval.checkpoints import Checkpoint
 from mipo_eval.errors import ModelError
 from mipo_eval.models.weights import draw_neutrally, with_adapter
-from mipo_eval.training.saved import with_merged
 
 START = "start"
 """Folder in the output that holds the merged checkpoint."""
@@ -28,6 +27,8 @@ def start_folder(checkpoint: Checkpoint, out: Path) -> Path:
         return folder
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
+
+    from mipo_eval.training.saved import with_merged
 
     disable_progress_bar()
     checkpoint.require_loadable()

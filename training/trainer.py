@@ -11,12 +11,13 @@ import math
 import os
 import shutil
 import time
+import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mipo_eval.checkpoints import GENERATION_CONFIG, loading
 from mipo_eval.errors import ConfigError, ModelError
@@ -25,7 +26,9 @@ from mipo_eval.models.weights import draw_neutrally
 from mipo_eval.records import Item
 from mipo_eval.threads import fit_threads
 from mipo_eval.training.recipes import Optimization
-from mipo_eval.training.saved import MarginPairs, Margins, dtype_of, round_files, with_merged
+
+if TYPE_CHECKING:
+    from mipo_eval.training.saved import MarginPairs, Margins
 
 STEPS = "steps"
 """Folder in `job.out` that holds what a stopped training continues from."""
@@ -190,7 +193,7 @@ def arguments(job: TrainingJob) -> dict[str, Any]:
 
 
 def load_policy(job: TrainingJob) -> tuple[Any, Any]:
-    """Return the model to train and its tokenizer, with the job's chat template.
+    """Return the model to train, without noise, and its tokenizer, with the job's chat template.
 
     Weights that are trained are float32 whatever the checkpoint has: steps as small as the paper's
     (1e-7) would be rounded away in bf16. Under LoRA the frozen weights stay bf16 on a GPU.
@@ -208,6 +211,7 @@ def load_policy(job: TrainingJob) -> tuple[Any, Any]:
     with loading(job.model):
         model = AutoModelForCausalLM.from_pretrained(job.model, dtype=dtype, use_safetensors=True)
         draw_neutrally(model)
+    without_noise(model)
     if not torch.cuda.is_available():  # where it goes only later
         fit_threads(model, rows=_USUAL_TOKENS * job.optimization.micro_batch_size)
     return model, load_tokenizer(job)
@@ -237,15 +241,29 @@ def adapter_config(job: TrainingJob) -> Any | None:
     return LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM")
 
 
-def without_dropout(model: Any) -> None:
-    """Turn dropout off: policy and reference are one model in two states, and to be compared."""
-    import torch
+def without_noise(model: Any) -> Any:
+    """Return the model, which from now on computes in training what it does in evaluation.
 
+    Dropout, layers that are skipped, router jitter and sampled routing: policy and reference are
+    one model in two states, and to be compared. Architectures keep these under dozens of names, so
+    none is looked up: modules are never told that they train. Those that recompute their
+    activations have to know, and lose the rates that they hold themselves.
+    """
     for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-        if isinstance(getattr(module, "attention_dropout", None), float):
-            module.attention_dropout = 0.0
+        for name, value in vars(module).items():
+            if "drop" in name and isinstance(value, float):
+                setattr(module, name, 0.0)
+    model.train = types.MethodType(_train_quietly, model)
+    return model.train(model.training)
+
+
+def _train_quietly(model: Any, mode: bool = True) -> Any:
+    """Do what a model's `train` does, for the model itself and what recomputes its activations."""
+    type(model).train(model, mode)
+    for module in model.modules():
+        if module is not model and not getattr(module, "gradient_checkpointing", False):
+            module.training = False
+    return model
 
 
 def with_adapter(model: Any, job: TrainingJob) -> Any:
@@ -329,7 +347,7 @@ def last_checkpoint(steps: Path) -> Path | None:
 
 
 def run_trainer(
-    trainer: Any, job: TrainingJob, pairs: MarginPairs | None = None
+    trainer: Any, job: TrainingJob, pairs: "MarginPairs | None" = None
 ) -> tuple[str, ...]:
     """Train to the end, from the last checkpoint if there is one, and save the result to `job.out`.
 
@@ -424,7 +442,9 @@ def memory_errors() -> Iterator[None]:
         ) from error
 
 
-def save_result(trainer: Any, job: TrainingJob, pairs: MarginPairs | None = None) -> Margins | None:
+def save_result(
+    trainer: Any, job: TrainingJob, pairs: "MarginPairs | None" = None
+) -> "Margins | None":
     """Write weights (in the base model's precision), tokenizer and chat template to `job.out`.
 
     LoRA weights are kept alone in `adapter` and merged into the base model, so that the folder is
@@ -439,7 +459,9 @@ def save_result(trainer: Any, job: TrainingJob, pairs: MarginPairs | None = None
     return found
 
 
-def _finish(job: TrainingJob, *, lora: bool, pairs: MarginPairs | None) -> Margins | None:
+def _finish(job: TrainingJob, *, lora: bool, pairs: "MarginPairs | None") -> "Margins | None":
+    from mipo_eval.training.saved import Margins, round_files
+
     adapter = job.out / ADAPTER if lora else None
     begun = learned = None
     if pairs:
@@ -464,6 +486,8 @@ def _finish(job: TrainingJob, *, lora: bool, pairs: MarginPairs | None) -> Margi
 def _save_merged(job: TrainingJob, adapter: Path) -> None:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
+
+    from mipo_eval.training.saved import dtype_of, with_merged
 
     base = AutoModelForCausalLM.from_pretrained(job.model, dtype=dtype_of(Path(job.model)))
     draw_neutrally(base)  # what ships with a base may be no configuration that can be saved
