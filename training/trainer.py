@@ -111,6 +111,8 @@ class TrainingJob:
     report: StepReport
     chat_template: str | None = None
     """In place of the model's own."""
+    told: Mapping[str, Any] = field(default_factory=dict)
+    """What its chat template is told, as it was where responses were drawn: how much to think."""
     held_out: Sequence[TrainingExample] = ()
     """Examples to measure on, never to train on; from the train split."""
     save_steps: int = 200
@@ -227,7 +229,7 @@ def load_tokenizer(job: TrainingJob) -> Any:
         tokenizer.chat_template = job.chat_template
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return with_chat_form(tokenizer)
+    return with_chat_form(tokenizer, **job.told)
 
 
 def adapter_config(job: TrainingJob) -> Any | None:

@@ -127,7 +127,8 @@ def test_mipo_from_items_to_a_checkpoint(
     assert {"model.safetensors", "config.json", "tokenizer.json", "chat_template.jinja"} <= files
     assert not {"steps", "training_args.bin", "reference.safetensors"} & files
     card = Path("out/README.md").read_text()
-    for fact in (training.training_id, "n_negatives: 2", "beta: 0.1", "pmi_chosen", "| margin_saved |"):
+    shown = ("n_negatives: 2", "beta: 0.1", "pmi_chosen", "| loss |", "| margin_saved |")
+    for fact in (training.training_id, *shown):
         assert fact in card
     asked = server.chats
     assert _train(server, *argv, "--n-negatives", "2") == 0
