@@ -433,7 +433,8 @@ def _swept(
         if chosen_by == "loss":
             done.append(by_curve(value, training, get_curve(store, training.training_id)))
             continue
-        found = _measured(store, trial, training, progress)
+        with main_process_first():
+            found = _measured(store, trial, training, progress)
         measured.append(found)
         mean = fmean(value for value in found.values if not math.isnan(value))
         done.append(Swept(value=value, training=training, criterion=chosen_by, figure=mean))

@@ -47,7 +47,7 @@ def round_at_random(exact: Tensor, dtype: torch.dtype, *, seed: int, name: str) 
         return exact.to(dtype)
     rng = torch.Generator().manual_seed(item_rng(seed, "rounding", name).getrandbits(63))
     flat = exact.detach().cpu().flatten()
-    parts = [_rounded(part, dtype, rng) for part in flat.split(_AT_A_TIME)]
+    parts = [_rounded(part, dtype, rng) for part in torch.split(flat, _AT_A_TIME)]
     return torch.cat(parts).view(exact.shape).to(exact.device) if parts else exact.to(dtype)
 
 
@@ -127,7 +127,7 @@ def dtype_of(base: Path) -> torch.dtype:
 
 def _stored(base: Path) -> dict[str, str]:
     """Return the precision in which a checkpoint's files hold each weight."""
-    found = {}
+    found: dict[str, str] = {}
     for path in base.glob("*.safetensors"):
         with safe_open(path, framework="pt") as file:
             found |= {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118

@@ -465,10 +465,7 @@ def _finish(job: TrainingJob, *, lora: bool, pairs: "MarginPairs | None") -> "Ma
     from mipo_eval.training.saved import Margins, round_files
 
     adapter = job.out / ADAPTER if lora else None
-    begun = learned = None
-    if pairs:
-        begun = pairs.distances(job.model)
-        learned = pairs.distances(job.model if lora else job.out, adapter)
+    learned = pairs and pairs.distances(job.model if lora else job.out, adapter)
     if adapter:
         _save_merged(job, adapter)
     else:
@@ -479,9 +476,9 @@ def _finish(job: TrainingJob, *, lora: bool, pairs: "MarginPairs | None") -> "Ma
         shutil.copyfile(own, job.out / GENERATION_CONFIG)
     for folder in (job.out, job.out / ADAPTER):  # a pickle, which nobody should have to trust
         (folder / "training_args.bin").unlink(missing_ok=True)
-    if not pairs:
+    if pairs is None:
         return None
-    saved = pairs.distances(job.out)
+    begun, saved = pairs.distances(job.model), pairs.distances(job.out)
     return Margins(*(pairs.beta * float((one - begun).mean()) for one in (learned, saved)))
 
 

@@ -1,12 +1,13 @@
-"""Three trainings one after the other, on however many processes `accelerate launch` starts.
+"""Three trainings one after the other, on however many processes torchrun starts.
 
-    accelerate launch ... -m tests.training.two_processes MODEL FOLDER
+    torchrun ... -m tests.training.two_processes MODEL FOLDER
 
 Each leaves its checkpoint in `FOLDER/NAME` and its learning curve in `FOLDER/NAME.json`. They share
 their processes, since starting those takes longer than all three.
 """
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -53,13 +54,17 @@ METHODS: dict[str, Callable[[Path, Path, Curves], None]] = {
 
 def main() -> None:
     """Run all, and write the curves once."""
+    from accelerate import PartialState
+
     from mipo_eval.training.trainer import is_main_process
 
     model, folder = map(Path, sys.argv[1:])
+    assert os.environ["WORLD_SIZE"] == "2", "one process would be compared with itself"
     for name, train in METHODS.items():
         curves = Curves()
         train(model, folder / name, curves)
         if is_main_process():
+            assert PartialState().num_processes == 2
             (folder / f"{name}.json").write_text(json.dumps(curves.points))
 
 
