@@ -46,6 +46,7 @@ from mipo_eval.training.trainer import (
     run_trainer,
     with_adapter,
 )
+from mipo_eval.training.uneven import Dealer, Dealt
 
 _BATCH_TOKENS = 4096
 """Tokens of one batch that the reference reads, padding included; one group always fits."""
@@ -268,7 +269,7 @@ class GroupTrainer(Trainer):  # type: ignore[misc]
         self._job, self._task, self._reader = job, task, reader
         self._reference: Tensor | None = None
         self._measured: dict[bool, list[dict[str, Tensor]]] = {True: [], False: []}
-        self._tokens = 0.0
+        self._tokens, self._dealer = 0.0, Dealer()
         every = {"eval_strategy": "steps", "eval_steps": job.save_steps, "eval_on_start": True}
         options = arguments(job) | (every if task.held_out else {})
         units, held_out = task.units()
@@ -378,6 +379,7 @@ class GroupTrainer(Trainer):  # type: ignore[misc]
             "sizes": tuple(sizes),
             "units": torch.tensor(len(units)),
             "tokens": torch.tensor(sum(row.tokens for row in rows)),
+            "dealt": Dealt(units),
             "item_ids": tuple(row.item_id for row in rows),
         }
 
@@ -389,14 +391,17 @@ class GroupTrainer(Trainer):  # type: ignore[misc]
         num_items_in_batch: Any = None,
     ) -> Any:
         """Return the mean loss of the batch, and keep what else is measured."""
+        weight = 1.0
+        if model.training:
+            inputs, weight = self._dealer.own(self, inputs, self._collate)
         logprobs = self._reader.logprobs(model, inputs)
         found = dict(self._task.measure(logprobs, inputs))
         loss = found["loss"]
         if model.training and not self.state.global_step and not self._task.own_only:
             self._check_start(logprobs.detach(), inputs, loss.item())
-        kept = found | {name: inputs[name].to(loss) for name in ("tokens", "units")}
+        kept = found | {n: inputs[n].to(loss) * (weight > 0) for n in ("tokens", "units")}
         self._measured[bool(model.training)].append({k: v.detach() for k, v in kept.items()})
-        return (loss, {}) if return_outputs else loss
+        return (weight * loss, {}) if return_outputs else weight * loss
 
     def _check_start(self, logprobs: Tensor, inputs: Mapping[str, Any], loss: float) -> None:
         """Stop where the policy, not moved yet, is not the reference.

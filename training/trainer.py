@@ -465,7 +465,7 @@ def _finish(job: TrainingJob, *, lora: bool, pairs: "MarginPairs | None") -> "Ma
     from mipo_eval.training.saved import Margins, round_files
 
     adapter = job.out / ADAPTER if lora else None
-    learned = pairs and pairs.distances(job.model if lora else job.out, adapter)
+    learned = pairs.distances(job.model if lora else job.out, adapter) if pairs else None
     if adapter:
         _save_merged(job, adapter)
     else:
@@ -476,7 +476,7 @@ def _finish(job: TrainingJob, *, lora: bool, pairs: "MarginPairs | None") -> "Ma
         shutil.copyfile(own, job.out / GENERATION_CONFIG)
     for folder in (job.out, job.out / ADAPTER):  # a pickle, which nobody should have to trust
         (folder / "training_args.bin").unlink(missing_ok=True)
-    if pairs is None:
+    if pairs is None or learned is None:
         return None
     begun, saved = pairs.distances(job.model), pairs.distances(job.out)
     return Margins(*(pairs.beta * float((one - begun).mean()) for one in (learned, saved)))

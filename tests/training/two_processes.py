@@ -18,6 +18,7 @@ from tests.training.tiny import with_negatives
 
 DPO: dict[str, Any] = {"batch_size": 4, "epochs": 2}
 """Settings of the job that another process repeats alone."""
+UNEVEN: dict[str, Any] = {**DPO, "micro_batch_size": 2}
 
 
 def _dpo(model: Path, out: Path, curves: Curves) -> None:
@@ -25,6 +26,22 @@ def _dpo(model: Path, out: Path, curves: Curves) -> None:
     from mipo_eval.training.recipes import DpoSettings
 
     train_dpo(job(model, out, with_negatives(), report=curves, **DPO), DpoSettings())
+
+
+def _uneven(model: Path, out: Path, curves: Curves) -> None:
+    """Nine pairs, four at a time and two to a process: the last step has one."""
+    from mipo_eval.training.dpo import train_dpo
+    from mipo_eval.training.recipes import DpoSettings
+
+    train_dpo(job(model, out, with_negatives(1)[:9], report=curves, **UNEVEN), DpoSettings())
+
+
+def _rest(model: Path, out: Path, curves: Curves) -> None:
+    """Seven pairs, four at a time: the last step has three, one process one of them."""
+    from mipo_eval.training.dpo import train_dpo
+    from mipo_eval.training.recipes import DpoSettings
+
+    train_dpo(job(model, out, with_negatives(1)[:7], report=curves, **DPO), DpoSettings())
 
 
 def _ppo(model: Path, out: Path, curves: Curves) -> None:
@@ -47,6 +64,8 @@ def _grpo(model: Path, out: Path, curves: Curves) -> None:
 
 METHODS: dict[str, Callable[[Path, Path, Curves], None]] = {
     "dpo": _dpo,
+    "uneven": _uneven,
+    "rest": _rest,
     "ppo": _ppo,
     "grpo": _grpo,
 }
