@@ -47,7 +47,9 @@ def test_two_processes_have_the_curve_of_one(
     assert [step for step, _ in one] == [step for step, _ in two] == list(range(1, 13))
     for metric in ("loss", "reward_chosen", "reward_rejected", "ranking_accuracy", "kl"):
         expected = [metrics[metric] for _, metrics in one]
-        assert [metrics[metric] for _, metrics in two] == pytest.approx(expected, rel=1e-3, abs=1e-5)
+        assert [metrics[metric] for _, metrics in two] == pytest.approx(
+            expected, rel=1e-3, abs=1e-5
+        )
     first, second = weights(tmp_path), weights(trained / "dpo")
     for name, tensor in first.items():
         torch.testing.assert_close(second[name], tensor, rtol=1e-3, atol=1e-5)
