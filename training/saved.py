@@ -153,13 +153,23 @@ class MarginPairs(NamedTuple):
     """The same prompts, and a rejected response to each."""
     beta: float
 
-    @torch.no_grad()
-    def distances(self, folder: str | Path, adapter: Path | None = None) -> Tensor:
+    def distances(self, folder: str | Path, adapter: Path | None = None) -> Tensor | None:
         """Return (pairs,) log pi(chosen) - log pi(rejected) in nats under a checkpoint, in float32.
+
+        None where there is no memory for it: the training is done, and is not to fail by this.
 
         Raises:
             ModelError: it cannot be loaded.
         """
+        try:
+            return self._read(folder, adapter)
+        except RuntimeError as error:  # torch.OutOfMemoryError is one
+            if "out of memory" not in str(error).lower():
+                raise
+            return None
+
+    @torch.no_grad()
+    def _read(self, folder: str | Path, adapter: Path | None) -> Tensor:
         from transformers import AutoModelForCausalLM
 
         with loading(str(folder)):

@@ -42,6 +42,8 @@ ADAPTER = "adapter"
 REFERENCE_FILE = "reference.safetensors"
 """File in `job.out` with what the reference model says of groups of responses (`dpo.py`)."""
 
+NOT_MEASURED = "the margin of the saved files was not measured: out of memory"
+
 _NAMES = {"mean_token_accuracy": "token_accuracy"}
 """Our name of a metric that TRL logs; others keep theirs."""
 
@@ -372,14 +374,9 @@ def run_trainer(
     resumed = last_checkpoint(job.out / STEPS)
     with memory_errors():
         trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
-    if pairs:
-        trainer.accelerator.free_memory(trainer.optimizer)  # room for reading the files
-        trainer.optimizer = trainer.lr_scheduler = None
-        trainer.model.zero_grad(set_to_none=True)
-    with memory_errors():
-        found = save_result(trainer, job, pairs)
+    found = save_result(trainer, job, pairs)
     if found is None:
-        return ()
+        return (NOT_MEASURED,) if pairs else ()
     job.report(
         trainer.state.global_step, {"margin_learned": found.learned, "margin_saved": found.saved}
     )
@@ -456,6 +453,10 @@ def save_result(
     lora = job.optimization.lora_rank is not None
     trainer.save_model(str(job.out / ADAPTER if lora else job.out))  # gathers what is sharded
     trainer.accelerator.wait_for_everyone()
+    if pairs:  # room for reading the files
+        trainer.accelerator.free_memory(trainer.optimizer)
+        trainer.optimizer = trainer.lr_scheduler = None
+        trainer.model.zero_grad(set_to_none=True)
     found = _finish(job, lora=lora, pairs=pairs) if is_main_process() else None
     trainer.accelerator.wait_for_everyone()
     return found
@@ -479,6 +480,8 @@ def _finish(job: TrainingJob, *, lora: bool, pairs: "MarginPairs | None") -> "Ma
     if pairs is None or learned is None:
         return None
     begun, saved = pairs.distances(job.model), pairs.distances(job.out)
+    if begun is None or saved is None:
+        return None
     return Margins(*(pairs.beta * float((one - begun).mean()) for one in (learned, saved)))
 
 

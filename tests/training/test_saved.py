@@ -9,8 +9,8 @@ import torch
 
 from mipo_eval.training.dpo import train_dpo
 from mipo_eval.training.recipes import DpoSettings
-from mipo_eval.training.saved import Margins, round_at_random, round_files
-from mipo_eval.training.trainer import TrainingExample
+from mipo_eval.training.saved import MarginPairs, Margins, round_at_random, round_files
+from mipo_eval.training.trainer import NOT_MEASURED, TrainingExample
 from tests.training.jobs import Curves, example, job, weights
 
 TEMPLATE = "{{ bos_token }}{% for m in messages %}{{ m['content'] }}{% endfor %}"
@@ -105,6 +105,20 @@ def test_weights_that_the_base_keeps_in_float32_stay_so(tmp_path: Path) -> None:
     assert found["norm"].dtype == torch.float32
     assert found["weight"].dtype == torch.bfloat16
     assert json.loads((tmp_path / "out" / "config.json").read_text())["dtype"] == "bfloat16"
+
+
+def test_a_training_does_not_fail_by_what_is_measured_after_it(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(*_: Any) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(MarginPairs, "_read", read)
+    curves = Curves()
+    outcome = train_dpo(job(tiny_model, tmp_path / "out", _pairs(), report=curves), DpoSettings())
+    assert outcome["notes"] == (NOT_MEASURED,)
+    assert not curves.of("margin_saved")
+    assert (tmp_path / "out" / "tokenizer.json").is_file()
 
 
 def test_what_a_file_lost_is_said() -> None:
