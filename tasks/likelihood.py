@@ -15,7 +15,7 @@ from mipo_eval.checkpoints import find_checkpoint, loading
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.keys import item_rng
 from mipo_eval.models.base import Message
-from mipo_eval.models.chat import ChatTemplateError, with_chat_form
+from mipo_eval.models.chat import ChatTemplateError, prompt_ids, with_chat_form
 from mipo_eval.models.weights import load_weights
 from mipo_eval.records import ContextLikelihoods, Item
 from mipo_eval.tasks.prompt import USUAL, Prompting, as_dicts, conversation, turns_to
@@ -112,10 +112,7 @@ class ScoringModel:
         """
         messages = turns_to(asked) if isinstance(asked, str) else asked
         if self.tokenizer.chat_template:
-            encoded = self.tokenizer.apply_chat_template(
-                as_dicts(messages), add_generation_prompt=True, return_dict=True
-            )
-            return list(encoded["input_ids"])
+            return prompt_ids(self.tokenizer, as_dicts(messages))
         text = "\n\n".join(message.content for message in messages)
         return list(self.tokenizer(text)["input_ids"])
 
@@ -187,10 +184,10 @@ def score_contexts(
     """
     if len(items) != len(responses):
         raise DataError(f"{len(items)} items but {len(responses)} responses; give one per item")
-    prompt_ids = lru_cache(maxsize=4_096)(model.prompt_ids)
+    ids = lru_cache(maxsize=4_096)(model.prompt_ids)
 
     def asked(item: Item, prompting: Prompting) -> list[int]:
-        return prompt_ids(conversation(item, prompting, *told))
+        return ids(conversation(item, prompting, *told))
 
     entries = zip(items, responses, draw_contexts(items, k, seed), strict=True)
     while chunk := list(islice(entries, _CHUNK)):

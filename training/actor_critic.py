@@ -32,7 +32,7 @@ from mipo_eval.training.trainer import (
     load_policy,
     longest_text,
     with_adapter,
-    without_dropout,
+    without_noise,
 )
 
 
@@ -130,7 +130,7 @@ class ActorCritic:
         ids = torch.tensor([[filler] * (width - len(ids)) + ids for ids in prompts])
         seen = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts])
         with unwrap_model_for_generation(self.actor, self.accelerator) as policy:
-            ends = self._ends(policy)
+            ends = self.codec.ends(policy)
             policy.eval()
             with self.accelerator.autocast(), _probabilities_expected():
                 written = policy.generate(
@@ -141,20 +141,15 @@ class ActorCritic:
                     top_k=0,
                     top_p=1.0,
                     max_new_tokens=self._settings.max_new_tokens,
-                    eos_token_id=sorted(ends),
+                    eos_token_id=ends,
                     pad_token_id=filler,
                 )
             policy.train()
         return [_up_to_end(row, ends) for row in written[:, width:].tolist()]
 
-    def _ends(self, policy: Any) -> set[int]:
-        own = policy.generation_config.eos_token_id
-        ends = {own} if isinstance(own, int) else set(own or ())
-        return ends | {self.codec.end}
-
     def ended(self, completion: Completion) -> bool:
         """Whether a response ended by itself and was not cut at the length limit."""
-        return completion.tokens[-1] in self._ends(self._alone(self.actor))
+        return completion.tokens[-1] in self.codec.ends(self._alone(self.actor))
 
     def logprobs(self, prompts: Sequence[Messages], responses: Sequence[Sequence[int]]) -> Tensor:
         """Return (responses,) log pi(y|x) in nats under the policy as it is now."""
@@ -276,7 +271,6 @@ def _probabilities_expected() -> Iterator[None]:
 
 def _with_reference(job: TrainingJob, policy: Any) -> tuple[Any, Any | None]:
     """Return what is trained, and the frozen reference where it has weights of its own."""
-    without_dropout(policy)
     add_likelihood_head(policy)
     actor = with_adapter(policy, job).train()
     if job.optimization.lora_rank is not None:
@@ -307,6 +301,7 @@ def _critic(job: TrainingJob) -> Any:
         ) from None
     finally:
         logging.set_verbosity(level)
+    without_noise(critic)
     torch.nn.init.zeros_(critic.score.weight)
     if critic.score.bias is not None:
         torch.nn.init.zeros_(critic.score.bias)
@@ -324,7 +319,7 @@ def _trained(model: Any) -> list[Any]:
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
-def _up_to_end(tokens: list[int], ends: set[int]) -> tuple[int, ...]:
+def _up_to_end(tokens: list[int], ends: Sequence[int]) -> tuple[int, ...]:
     last = next((at for at, token in enumerate(tokens) if token in ends), len(tokens) - 1)
     return tuple(tokens[: last + 1])
 

@@ -46,7 +46,12 @@ from mipo_eval.training.pairs import (
     with_other_contexts,
 )
 from mipo_eval.training.recipes import ItemSettings, LearnsFrom, Recipe
-from mipo_eval.training.trainer import Messages, TrainingExample, TrainingExamples
+from mipo_eval.training.trainer import (
+    Messages,
+    TrainingExample,
+    TrainingExamples,
+    is_main_process,
+)
 
 _REVISION = SuiteTask(name="revisions", source="-", lm_eval_task="mipo_verbatim")
 """Asks a prompt as it stands."""
@@ -252,7 +257,9 @@ class ExampleMaker:
         spec = generation_spec(self.model, self.options, self.decoding, asking=asking)
         key = digest(spec)
         put_generation(self.store, key, spec)
-        if todo := missing(self.store, list_key, key):
+        # Of several processes one draws and the others, which wait, read what it stored: what fails
+        # for now would be asked again by each, and they would learn from different examples.
+        if is_main_process() and (todo := missing(self.store, list_key, key)):
             self.progress.start(f"{what} of {self.model.name}", len(asked))
             self.progress.advance(len(asked) - len(todo))
             model = load_model(self.model, self.options, self.decoding)

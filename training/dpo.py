@@ -32,6 +32,7 @@ from mipo_eval.training.logprobs import Codec, add_likelihood_head
 from mipo_eval.training.losses import dpo_loss
 from mipo_eval.training.packed import GroupReader, Kept, TokenGroup, choose_reader
 from mipo_eval.training.recipes import AttentionChoice, BatchOf, DpoSettings
+from mipo_eval.training.saved import MarginPairs
 from mipo_eval.training.trainer import (
     REFERENCE_FILE,
     Trained,
@@ -44,11 +45,18 @@ from mipo_eval.training.trainer import (
     longest_text,
     run_trainer,
     with_adapter,
-    without_dropout,
 )
+from mipo_eval.training.uneven import Dealer, Dealt
 
 _BATCH_TOKENS = 4096
 """Tokens of one batch that the reference reads, padding included; one group always fits."""
+
+_MEASURED = 64
+"""Pairs on which it is measured whether the saved checkpoint is what was trained."""
+
+_EXACT, _NOISE = 2e-3, 0.1
+"""Nats by which rounding moves a log-probability, in float32 and in bf16, per root of its tokens;
+dropout of a tenth moves it by more than a nat."""
 
 GroupRows = Sequence[TokenGroup]
 """What is learned from at a time: one row for pairs; contrastive, a row per context."""
@@ -79,11 +87,24 @@ def train_dpo(job: TrainingJob, settings: DpoSettings) -> Trained:
 
     # A group of pairs is one row: the prompt with its chosen and its rejected responses.
     groups, others = ([(one,) for one in kept.groups] for kept in (fitting, held_out))
-    task = GroupTask(groups, others, measure, pairwise=settings.batch_of == "pairs")
+    task = GroupTask(
+        groups,
+        others,
+        measure,
+        pairwise=settings.batch_of == "pairs",
+        margin=_margin_pairs(fitting.groups, settings.beta, job.seed),
+    )
     notes = policy.train(job, task, settings.attention)
     pairs = sum(len(group.responses) - 1 for group in fitting.groups)
     dropped = fitting.dropped
     return {"examples": len(groups), "pairs": pairs, "dropped": dropped, "notes": notes}
+
+
+def _margin_pairs(groups: Sequence[TokenGroup], beta: float, seed: int) -> MarginPairs:
+    """Return drawn pairs, one of a group, on which the saved checkpoint is compared."""
+    order = sorted(groups, key=lambda group: digest([seed, group.item_id]))[:_MEASURED]
+    chosen, rejected = ([(one.prompt, one.responses[at]) for one in order] for at in (0, 1))
+    return MarginPairs(chosen, rejected, beta)
 
 
 def _check(job: TrainingJob, settings: DpoSettings) -> None:
@@ -177,6 +198,8 @@ class GroupTask:
     """Whether the reference reads of row i of a group response i alone, not all of them."""
     pairwise: bool = False
     """Whether a batch counts the pairs of a group of one row, not groups."""
+    margin: MarginPairs | None = None
+    """On what it is measured whether the saved checkpoint is what was trained."""
 
     def units(self) -> "tuple[list[Unit], list[Unit]]":
         """Return what is batched: of what is learned from, and of what is measured on."""
@@ -210,13 +233,12 @@ class GroupPolicy:
 
     @classmethod
     def load(cls, job: TrainingJob) -> "GroupPolicy":
-        """Return the job's base model, without dropout and with a likelihood head.
+        """Return the job's base model with a likelihood head.
 
         Raises:
             ModelError: it cannot be loaded, or its architecture is not known.
         """
         model, tokenizer = load_policy(job)
-        without_dropout(model)
         add_likelihood_head(model)
         return cls(model, tokenizer, Codec.of(tokenizer), longest_text(job, model))
 
@@ -230,8 +252,8 @@ class GroupPolicy:
         trainer = guarded(GroupTrainer)(
             model, job=job, task=task, reader=reader, processing_class=self.tokenizer
         )
-        run_trainer(trainer, job)
-        return (note,) if note else ()
+        remarks = run_trainer(trainer, job, task.margin)
+        return (note, *remarks) if note else remarks
 
 
 class GroupTrainer(Trainer):  # type: ignore[misc]
@@ -247,7 +269,7 @@ class GroupTrainer(Trainer):  # type: ignore[misc]
         self._job, self._task, self._reader = job, task, reader
         self._reference: Tensor | None = None
         self._measured: dict[bool, list[dict[str, Tensor]]] = {True: [], False: []}
-        self._tokens = 0.0
+        self._tokens, self._dealer = 0.0, Dealer()
         every = {"eval_strategy": "steps", "eval_steps": job.save_steps, "eval_on_start": True}
         options = arguments(job) | (every if task.held_out else {})
         units, held_out = task.units()
@@ -357,6 +379,7 @@ class GroupTrainer(Trainer):  # type: ignore[misc]
             "sizes": tuple(sizes),
             "units": torch.tensor(len(units)),
             "tokens": torch.tensor(sum(row.tokens for row in rows)),
+            "dealt": Dealt(units),
             "item_ids": tuple(row.item_id for row in rows),
         }
 
@@ -368,11 +391,32 @@ class GroupTrainer(Trainer):  # type: ignore[misc]
         num_items_in_batch: Any = None,
     ) -> Any:
         """Return the mean loss of the batch, and keep what else is measured."""
-        found = dict(self._task.measure(self._reader.logprobs(model, inputs), inputs))
+        weight = 1.0
+        if model.training:
+            inputs, weight = self._dealer.own(self, inputs, self._collate)
+        logprobs = self._reader.logprobs(model, inputs)
+        found = dict(self._task.measure(logprobs, inputs))
         loss = found["loss"]
-        kept = found | {name: inputs[name].to(loss) for name in ("tokens", "units")}
+        if model.training and not self.state.global_step and not self._task.own_only:
+            self._check_start(logprobs.detach(), inputs, loss.item())
+        kept = found | {n: inputs[n].to(loss) * (weight > 0) for n in ("tokens", "units")}
         self._measured[bool(model.training)].append({k: v.detach() for k, v in kept.items()})
-        return (loss, {}) if return_outputs else loss
+        return (weight * loss, {}) if return_outputs else weight * loss
+
+    def _check_start(self, logprobs: Tensor, inputs: Mapping[str, Any], loss: float) -> None:
+        """Stop where the policy, not moved yet, is not the reference.
+
+        Raises:
+            ModelError: log-probabilities differ by more than rounding makes them.
+        """
+        apart = (logprobs - inputs["reference"]).abs()  # 0 where there is no response
+        noise = _NOISE if self.args.bf16 or logprobs.is_cuda else _EXACT
+        if bool((apart > noise * inputs["input_ids"].shape[1] ** 0.5).any()):
+            raise ModelError(
+                f"the first loss is {loss:.4f}, and not log 2 = 0.6931: {self._job.model} gives a "
+                f"response another likelihood in training ({float(apart.max()):.2g} nats off), by "
+                "dropout or noise that cannot be turned off: train another architecture"
+            )
 
     def prediction_step(
         self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None

@@ -34,6 +34,7 @@ def train_grpo(job: TrainingJob, settings: GrpoSettings) -> Trained:
     model, tokenizer = load_policy(job)
     add_likelihood_head(model)
     codec = Codec.of(tokenizer)
+    model.generation_config.eos_token_id = codec.ends(model)  # trl knows the tokenizer's alone
     examples = [*job.examples, *job.held_out]
     rows = [
         {"prompt": [dict(message) for message in one.prompt], "place": place}

@@ -37,3 +37,14 @@ def deciding(recipe: Recipe) -> dict[str, Any]:
         if name in shown[part] and (key in idle or shown[part][name] == former):
             del shown[part][name]
     return shown
+
+
+def prompts_read(template: str, told: Mapping[str, Any]) -> dict[str, str]:
+    """Return what names a training whose prompts were once read otherwise than they were drawn.
+
+    Whatever a chat template was `told` of thinking where responses were drawn, training told it
+    that there is none.
+    """
+    once = {"enable_thinking": False}
+    other = any(name in template and told.get(name) != once.get(name) for name in {*told, *once})
+    return {"prompts": "as drawn"} if other else {}

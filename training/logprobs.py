@@ -21,7 +21,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from mipo_eval.errors import ModelError
-from mipo_eval.models.chat import with_chat_form
+from mipo_eval.models.chat import prompt_ids, with_chat_form
 
 IGNORED = -100
 """Target of a position whose next token is not asked for."""
@@ -60,8 +60,7 @@ class Codec:
         Raises:
             ModelError: the chat template refuses these messages.
         """
-        text = _rendered(self.tokenizer, messages, add_generation_prompt=True)
-        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        return prompt_ids(self.tokenizer, messages)
 
     def response(self, text: str) -> list[int]:
         """Return the ids of a response with the token that ends it; text never makes controls."""
@@ -69,19 +68,17 @@ class Codec:
         encoded = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)
         return [*encoded["input_ids"], self.end]
 
-
-def _rendered(tokenizer: Any, messages: Sequence[Mapping[str, str]], **how: Any) -> str:
-    # Templates of models that think know `enable_thinking`; the others do not look at it.
-    text: str = with_chat_form(tokenizer).apply_chat_template(
-        [dict(message) for message in messages], tokenize=False, enable_thinking=False, **how
-    )
-    return text
+    def ends(self, model: Any) -> list[int]:
+        """Return the tokens that end what a model writes: its own, and its template's."""
+        own = model.generation_config.eos_token_id
+        return sorted({self.end, *([own] if isinstance(own, int) else own or ())})
 
 
 def _end_of_turn(tokenizer: Any) -> int:
     """Return the control token a template puts behind a response, else the end of text."""
     turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _PROBE}]
-    _, _, behind = _rendered(tokenizer, turns).rpartition(_PROBE)
+    text: str = with_chat_form(tokenizer).apply_chat_template(turns, tokenize=False)
+    _, _, behind = text.rpartition(_PROBE)
     ids = tokenizer(behind, add_special_tokens=False)["input_ids"]
     controls = set(tokenizer.all_special_ids)
     controls |= {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
@@ -130,8 +127,19 @@ def summed_logprobs(
 
     The model has a likelihood head and reads `rows` of them in one forward pass.
     """
-    device = next(model.parameters()).device
     pairs = [(codec.prompt(one), ids) for one, ids in zip(prompts, responses, strict=True)]
+    return response_logprobs(model, pairs, rows=rows)
+
+
+@torch.no_grad()
+def response_logprobs(
+    model: Any, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], *, rows: int
+) -> Tensor:
+    """Return (pairs,) log pi(y|x) in nats of prompts with responses, both as token ids.
+
+    The model has a likelihood head and reads `rows` of them in one forward pass.
+    """
+    device = next(model.parameters()).device
     found = []
     for start in range(0, len(pairs), rows):
         batch = padded(pairs[start : start + rows])

@@ -59,7 +59,8 @@ def train_ppo(job: TrainingJob, settings: PpoSettings) -> Trained:
             run.train(reward)
             run.measure_held_out(reward)
     save_result(run.models, job)
-    run.accelerator.end_training()
+    for tracker in run.accelerator.trackers:  # `end_training` would part the processes for good
+        tracker.finish()
     return run.outcome()
 
 

@@ -25,8 +25,8 @@ from mipo_eval.environment import environment
 from mipo_eval.errors import ConfigError, DataError, MipoEvalError, ModelError
 from mipo_eval.judges.presets import load_judge
 from mipo_eval.keys import digest
-from mipo_eval.models.chat import read_chat_template
-from mipo_eval.models.effort import parse_effort
+from mipo_eval.models.chat import chat_template_of, read_chat_template, with_chat_form
+from mipo_eval.models.effort import Effort, parse_effort
 from mipo_eval.models.lm_eval import ModelOptions, decoding_for
 from mipo_eval.models.spec import ModelSpec, parse_model
 from mipo_eval.progress import Progress
@@ -57,7 +57,7 @@ from mipo_eval.training.data import (
     training_items,
 )
 from mipo_eval.training.folder import MARKER, SWEEP_FOLDER, claimed
-from mipo_eval.training.identity import deciding
+from mipo_eval.training.identity import deciding, prompts_read
 from mipo_eval.training.pairs_file import read_pairs
 from mipo_eval.training.recipes import (
     Recipe,
@@ -118,6 +118,19 @@ class TrainingRequest:
         return read_system(self.recipe.system) if self.recipe.system else ""
 
     @property
+    def effort(self) -> Effort:
+        """How much the model is let think, wherever it is asked and trained.
+
+        Raises:
+            ConfigError: what the recipe says of thinking is not about that.
+        """
+        said, engine = self.recipe.sampling.thinking, self.sampling_model.engine
+        effort, other = parse_effort(said, engine, flag="sampling.thinking")
+        if other:
+            raise ConfigError(f"sampling.thinking: {other} is not about thinking")
+        return effort
+
+    @property
     def training_id(self) -> str:
         """Digest of everything that decides the result."""
         checkpoint, learns_from = self.model.checkpoint, self.recipe.learns_from
@@ -127,6 +140,8 @@ class TrainingRequest:
         told = {"system": self.system} if self.recipe.system else {}
         if (worded := self.suite.wording_key) not in {None, USUAL.key}:
             told["query"] = worded
+        template = self.chat_template or chat_template_of(self.model)
+        told |= prompts_read(template, self.effort.template_arguments())
         if wording := revision_wording(learns_from):
             told["revision"] = digest(wording)
         return digest(
@@ -257,6 +272,7 @@ def _trained(
             seed=request.seed,
             report=watch.report,
             chat_template=request.chat_template,
+            told=request.effort.template_arguments(),
             save_steps=request.recipe.save_steps,
             report_to=request.recipe.report_to,
         )
@@ -280,19 +296,12 @@ def make_examples(
 
 
 def example_maker(store: Store, request: TrainingRequest, progress: Progress) -> ExampleMaker:
-    """Return what makes a training's examples.
-
-    Raises:
-        ConfigError: what its recipe says of thinking is not about that.
-    """
+    """Return what makes a training's examples."""
     how, model = request.recipe.sampling, request.sampling_model
     chosen: dict[str, float] = {"temperature": how.temperature, "top_p": how.top_p}
     if how.max_tokens is not None:
         chosen["max_tokens"] = how.max_tokens
     length = request.suite.max_tokens
-    effort, other = parse_effort(how.thinking, model.engine, flag="sampling.thinking")
-    if other:
-        raise ConfigError(f"sampling.thinking: {other} is not about thinking")
     return ExampleMaker(
         recipe=request.recipe,
         suite=request.suite,
@@ -301,7 +310,7 @@ def example_maker(store: Store, request: TrainingRequest, progress: Progress) ->
             batch_size=how.batch_size,
             chat_template=request.chat_template,
             system=request.system,
-            effort=effort,
+            effort=request.effort,
         ),
         decoding=decoding_for(model, chosen, seed=request.seed, max_tokens=length),
         store=store,
@@ -370,6 +379,7 @@ def _scoring_model(request: TrainingRequest) -> Any:
     scoring = ScoringModel.load(request.model.checkpoint.name)
     if template := request.chat_template:
         scoring.tokenizer.chat_template = template
+    with_chat_form(scoring.tokenizer, **request.effort.template_arguments())
     return scoring
 
 
@@ -423,7 +433,8 @@ def _swept(
         if chosen_by == "loss":
             done.append(by_curve(value, training, get_curve(store, training.training_id)))
             continue
-        found = _measured(store, trial, training, progress)
+        with main_process_first():
+            found = _measured(store, trial, training, progress)
         measured.append(found)
         mean = fmean(value for value in found.values if not math.isnan(value))
         done.append(Swept(value=value, training=training, criterion=chosen_by, figure=mean))

@@ -5,7 +5,7 @@ from typing import Any
 
 from mipo_eval.checkpoints import Checkpoint
 from mipo_eval.errors import ModelError
-from mipo_eval.models.weights import with_adapter
+from mipo_eval.models.weights import draw_neutrally, with_adapter
 
 START = "start"
 """Folder in the output that holds the merged checkpoint."""
@@ -14,8 +14,8 @@ START = "start"
 def start_folder(checkpoint: Checkpoint, out: Path) -> Path:
     """Return the folder of the whole model that a training begins with.
 
-    An adapter is merged into its base once, in the base's precision as LoRA trainings save theirs;
-    a stopped training continues from the same weights.
+    An adapter is merged into its base once, in the base's precision and rounded as LoRA trainings
+    are (`saved.py`); a stopped training continues from the same weights.
 
     Raises:
         ModelError: the adapter is of a kind that cannot be merged, or does not fit the base.
@@ -28,13 +28,16 @@ def start_folder(checkpoint: Checkpoint, out: Path) -> Path:
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
 
+    from mipo_eval.training.saved import with_merged
+
     disable_progress_bar()
     checkpoint.require_loadable()
     try:
         base = AutoModelForCausalLM.from_pretrained(
             checkpoint.folder, dtype="auto", use_safetensors=True, trust_remote_code=False
         )
-        merged: Any = with_adapter(base, checkpoint).merge_and_unload()
+        draw_neutrally(base)  # what ships with a base may be no configuration that can be saved
+        merged: Any = with_merged(with_adapter(base, checkpoint), seed=0)
     except (OSError, ValueError, RuntimeError, AttributeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ModelError(f"{checkpoint.name} cannot be merged into its base: {reason}") from error

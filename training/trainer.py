@@ -11,12 +11,13 @@ import math
 import os
 import shutil
 import time
+import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mipo_eval.checkpoints import GENERATION_CONFIG, loading
 from mipo_eval.errors import ConfigError, ModelError
@@ -25,6 +26,9 @@ from mipo_eval.models.weights import draw_neutrally
 from mipo_eval.records import Item
 from mipo_eval.threads import fit_threads
 from mipo_eval.training.recipes import Optimization
+
+if TYPE_CHECKING:
+    from mipo_eval.training.saved import MarginPairs, Margins
 
 STEPS = "steps"
 """Folder in `job.out` that holds what a stopped training continues from."""
@@ -37,6 +41,8 @@ ADAPTER = "adapter"
 
 REFERENCE_FILE = "reference.safetensors"
 """File in `job.out` with what the reference model says of groups of responses (`dpo.py`)."""
+
+NOT_MEASURED = "the margin of the saved files was not measured: out of memory"
 
 _NAMES = {"mean_token_accuracy": "token_accuracy"}
 """Our name of a metric that TRL logs; others keep theirs."""
@@ -107,6 +113,8 @@ class TrainingJob:
     report: StepReport
     chat_template: str | None = None
     """In place of the model's own."""
+    told: Mapping[str, Any] = field(default_factory=dict)
+    """What its chat template is told, as it was where responses were drawn: how much to think."""
     held_out: Sequence[TrainingExample] = ()
     """Examples to measure on, never to train on; from the train split."""
     save_steps: int = 200
@@ -189,7 +197,7 @@ def arguments(job: TrainingJob) -> dict[str, Any]:
 
 
 def load_policy(job: TrainingJob) -> tuple[Any, Any]:
-    """Return the model to train and its tokenizer, with the job's chat template.
+    """Return the model to train, without noise, and its tokenizer, with the job's chat template.
 
     Weights that are trained are float32 whatever the checkpoint has: steps as small as the paper's
     (1e-7) would be rounded away in bf16. Under LoRA the frozen weights stay bf16 on a GPU.
@@ -207,6 +215,7 @@ def load_policy(job: TrainingJob) -> tuple[Any, Any]:
     with loading(job.model):
         model = AutoModelForCausalLM.from_pretrained(job.model, dtype=dtype, use_safetensors=True)
         draw_neutrally(model)
+    without_noise(model)
     if not torch.cuda.is_available():  # where it goes only later
         fit_threads(model, rows=_USUAL_TOKENS * job.optimization.micro_batch_size)
     return model, load_tokenizer(job)
@@ -222,7 +231,7 @@ def load_tokenizer(job: TrainingJob) -> Any:
         tokenizer.chat_template = job.chat_template
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return with_chat_form(tokenizer)
+    return with_chat_form(tokenizer, **job.told)
 
 
 def adapter_config(job: TrainingJob) -> Any | None:
@@ -236,15 +245,29 @@ def adapter_config(job: TrainingJob) -> Any | None:
     return LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM")
 
 
-def without_dropout(model: Any) -> None:
-    """Turn dropout off: policy and reference are one model in two states, and to be compared."""
-    import torch
+def without_noise(model: Any) -> Any:
+    """Return the model, which from now on computes in training what it does in evaluation.
 
+    Dropout, layers that are skipped, router jitter and sampled routing: policy and reference are
+    one model in two states, and to be compared. Architectures keep these under dozens of names, so
+    none is looked up: modules are never told that they train. Those that recompute their
+    activations have to know, and lose the rates that they hold themselves.
+    """
     for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-        if isinstance(getattr(module, "attention_dropout", None), float):
-            module.attention_dropout = 0.0
+        for name, value in vars(module).items():
+            if "drop" in name and isinstance(value, float):
+                setattr(module, name, 0.0)
+    model.train = types.MethodType(_train_quietly, model)
+    return model.train(model.training)
+
+
+def _train_quietly(model: Any, mode: bool = True) -> Any:
+    """Do what a model's `train` does, for the model itself and what recomputes its activations."""
+    type(model).train(model, mode)
+    for module in model.modules():
+        if module is not model and not getattr(module, "gradient_checkpointing", False):
+            module.training = False
+    return model
 
 
 def with_adapter(model: Any, job: TrainingJob) -> Any:
@@ -327,8 +350,13 @@ def last_checkpoint(steps: Path) -> Path | None:
     return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
-def run_trainer(trainer: Any, job: TrainingJob) -> None:
+def run_trainer(
+    trainer: Any, job: TrainingJob, pairs: "MarginPairs | None" = None
+) -> tuple[str, ...]:
     """Train to the end, from the last checkpoint if there is one, and save the result to `job.out`.
+
+    The margin of `pairs` is reported as it was learned and as it was saved; returns what is to be
+    said of that.
 
     Raises:
         ConfigError: processes were started that do not train together.
@@ -346,7 +374,13 @@ def run_trainer(trainer: Any, job: TrainingJob) -> None:
     resumed = last_checkpoint(job.out / STEPS)
     with memory_errors():
         trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
-    save_result(trainer, job)
+    found = save_result(trainer, job, pairs)
+    if found is None:
+        return (NOT_MEASURED,) if pairs else ()
+    job.report(
+        trainer.state.global_step, {"margin_learned": found.learned, "margin_saved": found.saved}
+    )
+    return (found.remark,) if found.remark else ()
 
 
 def curve_callback(job: TrainingJob) -> Any:
@@ -407,36 +441,57 @@ def memory_errors() -> Iterator[None]:
         ) from error
 
 
-def save_result(trainer: Any, job: TrainingJob) -> None:
+def save_result(
+    trainer: Any, job: TrainingJob, pairs: "MarginPairs | None" = None
+) -> "Margins | None":
     """Write weights (in the base model's precision), tokenizer and chat template to `job.out`.
 
     LoRA weights are kept alone in `adapter` and merged into the base model, so that the folder is
-    a checkpoint like any other.
+    a checkpoint like any other. Of `pairs` the margin is measured before and after, by the main
+    process.
     """
     lora = job.optimization.lora_rank is not None
     trainer.save_model(str(job.out / ADAPTER if lora else job.out))  # gathers what is sharded
     trainer.accelerator.wait_for_everyone()
-    if is_main_process():
-        _finish(job, lora=lora)
+    if pairs:  # room for reading the files
+        trainer.accelerator.free_memory(trainer.optimizer)
+        trainer.optimizer = trainer.lr_scheduler = None
+        trainer.model.zero_grad(set_to_none=True)
+    found = _finish(job, lora=lora, pairs=pairs) if is_main_process() else None
     trainer.accelerator.wait_for_everyone()
+    return found
 
 
-def _finish(job: TrainingJob, *, lora: bool) -> None:
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+def _finish(job: TrainingJob, *, lora: bool, pairs: "MarginPairs | None") -> "Margins | None":
+    from mipo_eval.training.saved import Margins, round_files
 
-    dtype = getattr(AutoConfig.from_pretrained(job.model), "dtype", None) or torch.float32
-    if lora:
-        from peft import PeftModel
-
-        base = AutoModelForCausalLM.from_pretrained(job.model, dtype=dtype)
-        merged = PeftModel.from_pretrained(base, str(job.out / ADAPTER)).merge_and_unload()
-        merged.save_pretrained(job.out)
-    elif dtype != torch.float32:
-        AutoModelForCausalLM.from_pretrained(job.out, dtype=dtype).save_pretrained(job.out)
+    adapter = job.out / ADAPTER if lora else None
+    learned = pairs.distances(job.model if lora else job.out, adapter) if pairs else None
+    if adapter:
+        _save_merged(job, adapter)
+    else:
+        round_files(job.out, Path(job.model), seed=job.seed)
     load_tokenizer(job).save_pretrained(job.out)
     own = Path(job.model, GENERATION_CONFIG)
     if own.exists():  # rollouts are drawn without it, those who use the result have it again
         shutil.copyfile(own, job.out / GENERATION_CONFIG)
     for folder in (job.out, job.out / ADAPTER):  # a pickle, which nobody should have to trust
         (folder / "training_args.bin").unlink(missing_ok=True)
+    if pairs is None or learned is None:
+        return None
+    begun, saved = pairs.distances(job.model), pairs.distances(job.out)
+    if begun is None or saved is None:
+        return None
+    return Margins(*(pairs.beta * float((one - begun).mean()) for one in (learned, saved)))
+
+
+def _save_merged(job: TrainingJob, adapter: Path) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    from mipo_eval.training.saved import dtype_of, with_merged
+
+    base = AutoModelForCausalLM.from_pretrained(job.model, dtype=dtype_of(Path(job.model)))
+    draw_neutrally(base)  # what ships with a base may be no configuration that can be saved
+    model = PeftModel.from_pretrained(base, str(adapter))
+    with_merged(model, seed=job.seed).save_pretrained(job.out)

@@ -26,6 +26,8 @@ _DIGITS = {
     "ranking accuracy": "%.3f",
     "loss": "%.4f",
     "KL": "%.3f",
+    "margin learned": "%.4f",
+    "margin saved": "%.4f",
     "tokens a second": "%.0f",
     "minutes": "%.1f",
 }

@@ -25,6 +25,8 @@ AXES = {
     "reward_chosen": "implicit reward of the chosen (nats)",
     "reward_rejected": "implicit reward of the rejected (nats)",
     "reward_margin": "margin of the implicit rewards (nats)",
+    "margin_learned": "margin of the trained weights at the end (nats)",
+    "margin_saved": "margin of the saved checkpoint (nats)",
     "learning_rate": "learning rate",
     "grad_norm": "gradient norm",
 }
@@ -88,6 +90,8 @@ def _line(training: Training, last: Mapping[str, float]) -> dict[str, Any]:
         "ranking accuracy": last.get("ranking_accuracy"),
         "loss": last.get("loss"),
         "KL": last.get("kl"),
+        "margin learned": last.get("margin_learned"),
+        "margin saved": last.get("margin_saved"),
         "tokens a second": last.get("tokens_per_second"),
         "minutes": (training.updated_at - training.created_at).total_seconds() / 60,
         "checkpoint": training.checkpoint,

@@ -41,7 +41,7 @@ _FIGURES = {
 _CURVE = (
     *("loss", "ranking_accuracy", "mi_lower_bound", "retrieval", "reward_chosen"),
     *("reward_rejected", "reward", "unrewarded", "kl", "held_out_loss", "held_out_reward"),
-    "tokens_per_second",
+    *("margin_learned", "margin_saved", "tokens_per_second"),
 )
 """Metrics of a learning curve that are shown, in this order."""
 

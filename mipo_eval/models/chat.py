@@ -1,7 +1,7 @@
 """How a conversation becomes a model's prompt: its chat template, with the template's habits fixed.
 
     tokenizer = with_chat_form(AutoTokenizer.from_pretrained(folder))
-    tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    prompt_ids(tokenizer, messages)
 
 Evaluation, judging, scoring and training all take their tokenizers from here, so that one
 conversation is one prompt everywhere and on every day:
@@ -50,11 +50,28 @@ class Refused(str):
     __slots__ = ()
 
 
-def with_chat_form(tokenizer: Any) -> Any:
-    """Return the tokenizer, whose `apply_chat_template` is a `ChatForm` from now on."""
-    if not isinstance(getattr(tokenizer, "apply_chat_template", None), ChatForm):
-        tokenizer.apply_chat_template = ChatForm(tokenizer)
+def with_chat_form(tokenizer: Any, **told: Any) -> Any:
+    """Return the tokenizer, whose `apply_chat_template` is a `ChatForm` from now on.
+
+    Whatever is done with it, its template is `told` these arguments: enable_thinking=False.
+    """
+    if told or not isinstance(getattr(tokenizer, "apply_chat_template", None), ChatForm):
+        tokenizer.apply_chat_template = ChatForm(tokenizer, told)
     return tokenizer
+
+
+def prompt_ids(tokenizer: Any, messages: Messages, **how: Any) -> list[int]:
+    """Return the token ids of a conversation, up to where the model's response begins.
+
+    `how` is what the template is told beside what its tokenizer was given (`with_chat_form`).
+
+    Raises:
+        ChatTemplateError: the chat template refuses the conversation.
+    """
+    text = with_chat_form(tokenizer).apply_chat_template(
+        [dict(message) for message in messages], tokenize=False, add_generation_prompt=True, **how
+    )
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 def asks_for_the_date(template: str | None) -> bool:
@@ -202,8 +219,8 @@ def template_habits(model: ModelSpec, given: str | None) -> dict[str, str]:
 class ChatForm:
     """A tokenizer's `apply_chat_template`, less its habits; a class, so that it can be pickled."""
 
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, tokenizer: Any, told: Mapping[str, Any]) -> None:
+        self._tokenizer, self._told = tokenizer, dict(told)
         self.has_folded = False
         """Whether a system prompt was put before a user turn."""
 
@@ -220,7 +237,7 @@ class ChatForm:
         Raises:
             ChatTemplateError: the template refuses the conversation.
         """
-        how |= {"tools": tools, "documents": documents}
+        how = self._told | how | {"tools": tools, "documents": documents}
         if not hasattr(self._tokenizer, "get_chat_template"):  # mistral-common has no templates
             return self._apply(conversation, chat_template=chat_template, **how)
         try:

@@ -27,7 +27,7 @@ from mipo_eval.checkpoints import find_checkpoint, loading
 from mipo_eval.errors import BackendError
 from mipo_eval.keys import item_rng
 from mipo_eval.models.base import Answers, Failure, Reply, Request, sendable
-from mipo_eval.models.chat import ChatTemplateError, with_chat_form
+from mipo_eval.models.chat import ChatTemplateError, prompt_ids, with_chat_form
 from mipo_eval.models.thinking import written
 from mipo_eval.models.weights import load_weights
 from mipo_eval.threads import fit_threads
@@ -133,12 +133,9 @@ class CheckpointBackend(ABC):
         thinking = {"enable_thinking": False} if level == "none" else thinking
         thinking |= request.sampling.effort.template_arguments()
         try:
-            text = self._tokenizer.apply_chat_template(
-                turns, add_generation_prompt=True, tokenize=False, **thinking
-            )
+            tokens = prompt_ids(self._tokenizer, turns, **thinking)
         except ChatTemplateError as error:
             return Failure(kind="bad_request", detail=str(error))
-        tokens: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
         needed = len(tokens) + answer
         if not isinstance(room, int) or needed <= room:
             return tokens

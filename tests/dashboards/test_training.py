@@ -37,7 +37,10 @@ def missing(rich: Store) -> Training:
 
 
 def test_a_training_is_a_line_with_its_last_values(rich: Store, missing: Training) -> None:
+    measured = [CurvePoint("margin_learned", 9, 0.04), CurvePoint("margin_saved", 9, 0.039)]
+    put_curve(rich, missing.training_id, measured)
     (line,) = training_table(rich, [missing]).to_dict("records")
+    assert (line["margin learned"], line["margin saved"]) == (0.04, 0.039)
     curve = [point for point in get_curve(rich, missing.training_id) if point.metric == "loss"]
     assert line["loss"] == curve[-1].value
     assert (line["method"], line["negatives"], line["N"]) == ("MIPO", "missing", 1)

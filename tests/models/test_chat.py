@@ -1,6 +1,7 @@
 """Chat templates in the shape of real ones: system prompts, dates, beginnings, refusals."""
 
 import copy
+import dataclasses
 import pickle
 from datetime import datetime
 from pathlib import Path
@@ -16,11 +17,15 @@ from mipo_eval.models.chat import (
     has_system_role,
     with_chat_form,
 )
+from mipo_eval.models.effort import Effort
 from mipo_eval.models.hf import HfBackend
 from mipo_eval.models.lm_eval import Decoding, ModelOptions, generation_spec, load_model
 from mipo_eval.models.spec import parse_model
+from mipo_eval.tasks.likelihood import ScoringModel
 from mipo_eval.training.logprobs import Codec
+from mipo_eval.training.trainer import load_tokenizer
 from tests.small_models import BOS, make_model
+from tests.training.jobs import job
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 ASKED = [
@@ -127,31 +132,52 @@ def test_keys_of_models_with_a_date_in_their_prompt_are_new(models: dict[str, Pa
     assert set(spec("qwen")) == {"model", "chat_template", "engine", "asking", "decoding"}
 
 
-@pytest.mark.parametrize("name", HAS_SYSTEM_ROLE)
-def test_a_prompt_begins_once_wherever_it_is_read(models: dict[str, Path], name: str) -> None:
-    folder = models[name]
-    tokenizer = _tokenizer(folder)
-    once = 0 if name in {"qwen", "chatml"} else 1
+OTHERS = {
+    "base": "{{ bos_token }}{% for m in messages %}{{ m['content'] }}{% endfor %}",
+    "plain": "{% for m in messages %}{{ m['content'] }}\n{% endfor %}",
+    "dated": "{{ bos_token }}{{ strftime_now('%d %B %Y') }}{% for m in messages %}"
+    "<|im_start|>{{ m['content'] }}<|im_end|>{% endfor %}",
+    "phi": "{% for m in messages %}<|{{ m['role'] }}|>\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>\n{% endif %}",
+    "switch": "{{ bos_token }}{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    "{% if thinking is defined and thinking %}<think>\n{% else %}</think>{% endif %}",
+}
+"""Templates written for the kind of habit they have."""
+
+
+@pytest.mark.parametrize("told", [{}, {"enable_thinking": False}, {"thinking": True}])
+@pytest.mark.parametrize("name", [*HAS_SYSTEM_ROLE, *OTHERS])
+def test_a_prompt_is_the_same_wherever_it_is_read(
+    models: dict[str, Path], name: str, told: dict[str, Any], tmp_path: Path
+) -> None:
+    from trl.data_utils import apply_chat_template
+
+    folder = models.get(name) or make_model(tmp_path, template=OTHERS[name], bos=True, context=1024)
+    effort = Effort(template=told)
     ids: dict[str, list[int]] = {}
+    plan = dataclasses.replace(job(folder, tmp_path, []), told=effort.template_arguments())
+    tokenizer = load_tokenizer(plan)
     ids["trained"] = Codec.of(tokenizer).prompt(ASKED)
     ids["by trl"] = tokenizer.apply_chat_template(
-        conversation=[ASKED], add_generation_prompt=True, return_dict=True, enable_thinking=False
+        conversation=[ASKED], add_generation_prompt=True, return_dict=True
     )["input_ids"][0]
+    text = apply_chat_template({"prompt": ASKED}, tokenizer)["prompt"]
+    ids["for trl's judges"] = tokenizer(text, add_special_tokens=False)["input_ids"]
     messages = tuple(Message(**turn) for turn in ASKED)
-    judging = HfBackend(str(folder))
-    request = Request(messages=messages, sampling=Sampling(reasoning="none"))
-    judged = judging._prompt(request, 1, None)
+    scoring = ScoringModel.load(str(folder))
+    with_chat_form(scoring.tokenizer, **told)
+    ids["scored"] = scoring.prompt_ids(messages)
+    request = Request(messages=messages, sampling=Sampling(effort=effort))
+    judged = HfBackend(str(folder))._prompt(request, 1, None)
     assert isinstance(judged, list)
     ids["judged"] = judged
-    model = load_model(parse_model(str(folder)), ModelOptions(batch_size=1), Decoding())
-    lm = model._lm
+    how = ModelOptions(batch_size=1, effort=effort)
+    lm = load_model(parse_model(str(folder)), how, Decoding())._lm
     evaluated, _ = lm.tok_batch_encode([lm.apply_chat_template(ASKED)])
-    ids["evaluated"] = evaluated[0].tolist()
-    if name == "qwen":  # its template thinks where it is evaluated, and nowhere else here
-        del ids["evaluated"]
-    assert len({tuple(found) for found in ids.values()}) == 1
-    counts = {found.count(tokenizer.convert_tokens_to_ids(BOS)) for found in ids.values()}
-    assert counts == {once}
+    ids["evaluated and drawn"] = evaluated[0].tolist()
+    assert len({tuple(found) for found in ids.values()}) == 1, ids
+    begins = ids["trained"].count(tokenizer.convert_tokens_to_ids(BOS))
+    assert begins == (0 if name in {"qwen", "chatml", "plain", "phi"} else 1)
 
 
 def test_a_turn_that_has_begun_is_left_open(models: dict[str, Path]) -> None:

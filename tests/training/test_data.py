@@ -295,6 +295,20 @@ def test_drawing_continues_where_it_stopped() -> None:
     assert len(made.examples) == 270
 
 
+def test_of_several_processes_one_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What failed for now is not asked again by the others: all learn from what one has stored."""
+    items = _wishes()
+    write_items(Path("w.jsonl"), items)
+    suite = find_suite("w.jsonl")
+    with OpenAIServer(_echo) as server:
+        made = _make("sft", suite, items[:4], server)
+        asked = server.chats
+        monkeypatch.setenv("RANK", "1")
+        other = _make("sft", suite, items, server)
+        assert server.chats == asked == 4
+    assert [one.item for one in other.examples] == [one.item for one in made.examples]
+
+
 def test_a_validation_split_keeps_prompts_together() -> None:
     task = SuiteTask(name="t", source="t", lm_eval_task="t")
     data = [TrainingItems(task=task, items=tuple(_wishes(40)))]

@@ -120,13 +120,15 @@ def test_mipo_from_items_to_a_checkpoint(
     assert report["shown"][0]["chosen"].startswith("So: ")
     training, curve = _only_training()
     assert training.training_id == document["training_id"]
-    assert {"loss", "ranking_accuracy", "reward_chosen"} <= {point.metric for point in curve}
+    known = {"loss", "ranking_accuracy", "reward_chosen", "margin_learned", "margin_saved"}
+    assert known <= {point.metric for point in curve}
     assert max(point.step for point in curve) == 4  # fourteen pairs, four at a time
     files = {path.name for path in Path("out").iterdir()}
     assert {"model.safetensors", "config.json", "tokenizer.json", "chat_template.jinja"} <= files
     assert not {"steps", "training_args.bin", "reference.safetensors"} & files
     card = Path("out/README.md").read_text()
-    for fact in (training.training_id, "n_negatives: 2", "beta: 0.1", "pmi_chosen", "| loss |"):
+    shown = ("n_negatives: 2", "beta: 0.1", "pmi_chosen", "| loss |", "| margin_saved |")
+    for fact in (training.training_id, *shown):
         assert fact in card
     asked = server.chats
     assert _train(server, *argv, "--n-negatives", "2") == 0

@@ -1,12 +1,13 @@
-"""Three trainings one after the other, on however many processes `accelerate launch` starts.
+"""Three trainings one after the other, on however many processes torchrun starts.
 
-    accelerate launch ... -m tests.training.two_processes MODEL FOLDER
+    torchrun ... -m tests.training.two_processes MODEL FOLDER
 
 Each leaves its checkpoint in `FOLDER/NAME` and its learning curve in `FOLDER/NAME.json`. They share
 their processes, since starting those takes longer than all three.
 """
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.training.tiny import with_negatives
 
 DPO: dict[str, Any] = {"batch_size": 4, "epochs": 2}
 """Settings of the job that another process repeats alone."""
+UNEVEN: dict[str, Any] = {**DPO, "micro_batch_size": 2}
 
 
 def _dpo(model: Path, out: Path, curves: Curves) -> None:
@@ -24,6 +26,22 @@ def _dpo(model: Path, out: Path, curves: Curves) -> None:
     from mipo_eval.training.recipes import DpoSettings
 
     train_dpo(job(model, out, with_negatives(), report=curves, **DPO), DpoSettings())
+
+
+def _uneven(model: Path, out: Path, curves: Curves) -> None:
+    """Nine pairs, four at a time and two to a process: the last step has one."""
+    from mipo_eval.training.dpo import train_dpo
+    from mipo_eval.training.recipes import DpoSettings
+
+    train_dpo(job(model, out, with_negatives(1)[:9], report=curves, **UNEVEN), DpoSettings())
+
+
+def _rest(model: Path, out: Path, curves: Curves) -> None:
+    """Seven pairs, four at a time: the last step has three, one process one of them."""
+    from mipo_eval.training.dpo import train_dpo
+    from mipo_eval.training.recipes import DpoSettings
+
+    train_dpo(job(model, out, with_negatives(1)[:7], report=curves, **DPO), DpoSettings())
 
 
 def _ppo(model: Path, out: Path, curves: Curves) -> None:
@@ -46,6 +64,8 @@ def _grpo(model: Path, out: Path, curves: Curves) -> None:
 
 METHODS: dict[str, Callable[[Path, Path, Curves], None]] = {
     "dpo": _dpo,
+    "uneven": _uneven,
+    "rest": _rest,
     "ppo": _ppo,
     "grpo": _grpo,
 }
@@ -53,13 +73,17 @@ METHODS: dict[str, Callable[[Path, Path, Curves], None]] = {
 
 def main() -> None:
     """Run all, and write the curves once."""
+    from accelerate import PartialState
+
     from mipo_eval.training.trainer import is_main_process
 
     model, folder = map(Path, sys.argv[1:])
+    assert os.environ["WORLD_SIZE"] == "2", "one process would be compared with itself"
     for name, train in METHODS.items():
         curves = Curves()
         train(model, folder / name, curves)
         if is_main_process():
+            assert PartialState().num_processes == 2
             (folder / f"{name}.json").write_text(json.dumps(curves.points))
 
 
