@@ -1,0 +1,104 @@
+"""Why a measured number must not be read beside the paper's: its judge, ties, items or wording."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from mipo_eval.reports.leaderboard import Cell
+from mipo_eval.reports.names import model_label
+from mipo_eval.reports.paper import CHECKED, JUDGED, TASKS
+from mipo_eval.signature import Signature, short
+from mipo_eval.store.judges import StoredJudge, reasons_text
+from mipo_eval.tasks.suites import SUITES
+
+SIZES = {
+    **{"CA": 200, "PRISM": 194, "MB": 84},
+    **{"GSM8K": 200, "SVAMP": 300, "ARC-Easy": 500, "ARC-Challenge": 500},
+}
+"""Items the paper evaluates on."""
+JUDGES = {"llama": "Llama-3-8B-Instruct", "qwen": "Qwen2.5-14B-Instruct"}
+"""A word in a model's name to the paper's judge of such models."""
+_MANY_TIES = 50.0
+"""Percent; where a tie is a win, such a rate says little of the model."""
+
+
+class Doubt(NamedTuple):
+    """A warning about a number: what is said once of all it holds for, and what of each."""
+
+    what: str
+    each: str = ""
+
+
+def judge_model(judge: StoredJudge) -> str:
+    """Return the name of a judge's model."""
+    return model_label(str((judge.spec.get("backend") or {}).get("model", judge.name)))
+
+
+def paper_judge(model: str) -> str | None:
+    """Return the judge that the paper gives a model; None for other families."""
+    return next((judge for word, judge in JUDGES.items() if word in model.lower()), None)
+
+
+def is_paper_judge(judge: StoredJudge, model: str) -> bool:
+    """Return whether a judge is the one that the paper gives a model."""
+    wanted = paper_judge(model)
+    return wanted is not None and judge_model(judge).lower().endswith(wanted.lower())
+
+
+def doubts_of(
+    cell: Cell, dataset: str, model: str, judge: StoredJudge | None, failings: Sequence[str]
+) -> tuple[Doubt, ...]:
+    """Return what is to be said of a number of a data set before it is compared with the paper's.
+
+    Args:
+        cell: the number.
+        dataset: as the paper calls it.
+        model: whose number it is.
+        judge: who judged; None where nobody did.
+        failings: why the judge must not be believed.
+    """
+    return (*_of_judge(cell, model, judge, failings), *_of_items(cell, dataset))
+
+
+def _of_judge(
+    cell: Cell, model: str, judge: StoredJudge | None, failings: Sequence[str]
+) -> Iterator[Doubt]:
+    if failings and judge is not None:
+        yield Doubt(f"judge {judge.label} {reasons_text(failings)}")
+    if judge is not None and not is_paper_judge(judge, model):
+        wanted = paper_judge(model)
+        yield Doubt(f"not the paper's judge{f', {wanted}' if wanted else ''}", judge.label)
+    if cell.tie_rate is not None and cell.tie_rate > _MANY_TIES:
+        yield Doubt("more than half are ties, which count as wins", f"{cell.tie_rate:.1f} %")
+
+
+def _of_items(cell: Cell, dataset: str) -> Iterator[Doubt]:
+    wanted = SIZES.get(dataset)
+    if wanted is not None and cell.n != wanted:
+        yield Doubt(f"{dataset}: n is not the paper's {wanted}", f"{cell.n or 'not known'}")
+    parts = cell.signature.parts
+    if differing := _wording(cell.signature, dataset):
+        yield Doubt(f"{dataset}: not asked in the paper's wording", differing)
+    if parts.get("reference") == "published":
+        yield Doubt(f"{dataset}: published references, where the paper has a model's own")
+    if cell.differs:
+        told = ", ".join(f"{name} {own} (not {its})" for name, (its, own) in cell.differs.items())
+        yield Doubt("made differently from most of its column", told)
+
+
+def _wording(made: Signature, dataset: str) -> str:
+    """Return the parts of a signature by which items were asked otherwise than in the paper."""
+    if dataset not in {*JUDGED, *CHECKED}:
+        return ""
+    if "source" in made.parts:
+        return "made by another tool"
+    suite = SUITES.get(made.parts.get("suite", "").partition("@")[0])
+    task = TASKS[dataset]
+    if suite is None or task not in {one.name for one in suite.tasks}:
+        suite = SUITES[task]
+    key = suite.wording_key
+    form = "query" if dataset in JUDGED else "answer"
+    wanted = {"query": key and short(key), "form": form, "system": None}
+    own = {name: made.parts.get(name) for name in wanted}
+    own["form"] = own["form"] or "query"
+    differing = [f"{name} {own[name]}" for name in wanted if own[name] != wanted[name]]
+    return ", ".join(part.replace("None", "not signed") for part in differing)
