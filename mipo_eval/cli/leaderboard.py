@@ -1,6 +1,7 @@
 """`mipo-eval leaderboard`: the store's methods, the paper's, and the paper's tables and figures."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +79,7 @@ _PUBLISHED = "\u2020"
     ".tex, .html, .csv or .json.",
 )
 @options.rows_option
-@reading
+@partial(reading, needless="table")
 def leaderboard(  # noqa: PLR0913 - one parameter per flag
     store: "Store",
     output: "Output",
@@ -426,9 +427,10 @@ def _show_table(
     published = sum(entry.published is not None for entry in entries)
     measured = [entry for entry in entries if entry.measured is not None]
     both = sum(entry.published is not None for entry in measured)
+    more = f"; {len(measured) - both} more measured" if len(measured) > both else ""
     output.note(
-        f"{both} of {published} published numbers measured, {published - both} absent; "
-        f"{len(measured) - both} more measured. Which runs are which method: --rows FILE."
+        f"{both} of {published} numbers measured, {published - both} absent{more}. "
+        "Which runs are which method: --rows FILE."
     )
     if left := sum(other.metric_name not in METRICS[number] for other in others):
         output.note(f"{left} of {len(others)} numbers of --others are of another metric's table.")

@@ -1,5 +1,6 @@
 """How a terminal shows a table of the paper: as many columns side by side as it is wide."""
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -11,64 +12,81 @@ from mipo_eval.reports.paper_grid import STANDING, GridCell, PaperGrid
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-_NAME, _NUMBER = 13, 13
-"""Least width of the methods' column, and that of a number with what stands beside it."""
+_NAME = 13
+"""Least width of the methods' column, whose names are folded; that of the others is what they hold."""
+_BETWEEN = 2
+"""Blanks between columns, and at both edges together."""
+_HEAD = 11
+"""What a column's name is broken to, where it can be."""
 
 
 def grid_lines(grid: PaperGrid, width: int) -> "list[RenderableType]":
     """Return the table for a terminal of this width, its warnings and its foot."""
+    digits = 3 if grid.digits == 3 else 1
+    cells = [[_cell(cell, digits) for cell in row.cells] for row in grid.rows]
+    heads = [_broken(column.name) for column in grid.columns]
+    widths = [
+        max(map(_width, [heads[k], *(row[k].plain for row in cells)])) for k in range(len(heads))
+    ]
     parts: list[RenderableType] = [inert(grid.title, "bold")]
-    for columns in _panels(grid, max(1, (width - _NAME) // _NUMBER)):
-        groups = {grid.columns[k].group: None for k in columns}
+    for columns in _panels(grid, widths, width - _NAME - _BETWEEN):
+        groups = list(dict.fromkeys(grid.columns[k].group for k in columns))
         if len(groups) == 1:
-            parts.append(inert(next(iter(groups)), "italic"))
-        parts.append(_panel(grid, columns, in_head=len(groups) > 1))
+            own = [heads[k] for k in columns]
+            parts += [inert(groups[0], "italic")] if groups[0] else []
+        else:
+            own = [f"{_broken(grid.columns[k].group)}\n{heads[k]}" for k in columns]
+        table = Grid(grid.rows_are, numbers=own)
+        table.padding = (0, 1, 0, 0)
+        table.columns[0].min_width = _NAME
+        for row, shown in zip(grid.rows, cells, strict=True):
+            if any(row.cells[k] for k in columns):
+                table.add(f"{row.name} {row.source}".rstrip(), *(shown[k] for k in columns))
+        parts.append(table)
+    if grid.has_best:
+        parts.append(inert("* best of its column; = not told apart from it", "dim"))
     parts += [
         inert(f"[{number}] {line}", "yellow") for number, line in enumerate(grid.warnings, start=1)
     ]
     return [*parts, *(inert(line, "dim") for line in grid.foot)]
 
 
-def _panels(grid: PaperGrid, most: int) -> Iterator[list[int]]:
+def _panels(grid: PaperGrid, widths: Sequence[int], room: int) -> Iterator[list[int]]:
     """Yield columns that stand side by side; those of a group stay together where they can."""
     panel: list[int] = []
     first = 0
-    for _, count in grid.groups:
-        own = list(range(first, first + count))
+    for name, count in grid.groups:
+        own = range(first, first + count)
         first += count
-        if len(panel) + count > most and panel:
-            yield panel
-            panel = []
-        while len(own) > most:
-            yield own[:most]
-            own = own[most:]
-        panel += own
+        least = _width(_broken(name)) if count == 1 else 0
+        for k in own:
+            together = own if k == own[0] else [k]
+            wanted = [*panel, *together]
+            if panel and sum(max(widths[c], least) + _BETWEEN for c in wanted) > room:
+                yield panel
+                panel = []
+            panel.append(k)
     if panel:
         yield panel
 
 
-def _panel(grid: PaperGrid, columns: Sequence[int], *, in_head: bool) -> Grid:
-    digits = 3 if grid.digits == 3 else 1
-    heads = [_head(grid, k, in_head=in_head) for k in columns]
-    table = Grid(grid.rows_are, numbers=heads)
-    table.columns[0].min_width = min(_NAME, max(len(row.name) for row in grid.rows))
-    for row, cells in grid.part(columns):
-        table.add(f"{row.name} {row.source}".rstrip(), *(_cell(cell, digits) for cell in cells))
-    return table
+def _width(text: str) -> int:
+    return max(map(len, text.split("\n")))
 
 
-def _head(grid: PaperGrid, column: int, *, in_head: bool) -> str:
-    """Return what a column is called, its group above it in lines that are not too wide."""
-    group, name = grid.columns[column]
-    if not in_head:
-        return name
+def _broken(name: str) -> str:
+    """Return a name in lines that are not too wide, broken after hyphens.
+
+    Example:
+        >>> _broken("ARC-Challenge")
+        'ARC-\\nChallenge'
+    """
     lines = [""]
-    for word in group.replace("-", "-\n").split("\n"):
-        if len(lines[-1]) + len(word) <= _NUMBER - 2:
-            lines[-1] += word
-        else:
-            lines.append(word)
-    return "\n".join([*lines, name])
+    for word in re.findall(r"[^-]+-?|-", name):
+        if lines[-1] and len(lines[-1]) + len(word) > _HEAD:
+            lines.append("")
+        lines[-1] += word
+    return "\n".join(lines)
 
 
 def _cell(cell: GridCell | None, digits: int) -> Text:
@@ -82,7 +100,7 @@ def _cell(cell: GridCell | None, digits: int) -> Text:
             f"{value}{STANDING[cell.standing]}", "bold" if cell.standing == "best" else ""
         )
     if old:
-        shown.append(f"{'\n' if value else ''}{old}{cell.mark}", "cyan")
+        shown.append(f"\n{old}{cell.mark}" if value else f"{old}{cell.mark}", "cyan")
     below = f"{cell.difference(digits)} {cell.entry.letters}".strip()
     if below:
         shown.append(f"\n{below}")

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from mipo_eval.metrics.aggregate import direction
+from mipo_eval.reports.doubts import SIZES
 from mipo_eval.reports.paper import PAPER, TITLES, Table, published
-from mipo_eval.reports.paper_table import METRICS, PaperEntry
+from mipo_eval.reports.paper_table import DATASETS, METRICS, PaperEntry
 
 _MARKS = ("\u2021", "\u00a7", "\u00b6")
 _PAPER_MARK = "\u2020"
@@ -82,17 +83,17 @@ class PaperGrid:
     """What the marks mean, and of each column by whom, over how many and how it was made."""
 
     @property
+    def has_best(self) -> bool:
+        """Whether a column has a number that is marked as its best."""
+        return any(cell.standing for row in self.rows for cell in row.cells if cell)
+
+    @property
     def groups(self) -> list[tuple[str, int]]:
         """Groups of columns in their order, with how many columns each has."""
         counts: dict[str, int] = {}
         for column in self.columns:
             counts[column.group] = counts.get(column.group, 0) + 1
         return list(counts.items())
-
-    def part(self, columns: Sequence[int]) -> list[tuple[GridRow, list[GridCell | None]]]:
-        """Return the rows that have something in these columns, with that."""
-        parts = ((row, [row.cells[column] for column in columns]) for row in self.rows)
-        return [(row, cells) for row, cells in parts if any(cells)]
 
 
 def printed(value: float | None, std: float | None, digits: int) -> str:
@@ -203,26 +204,27 @@ def _legend(
 ) -> list[str]:
     """Return what the marks mean, as far as they stand in the table."""
     measured = [entry for entry in entries if entry.measured is not None]
-    said = "measured here: mean (standard deviation over seeds)"
-    lines = [f"{_PAPER_MARK} published, {PAPER}: other runs, other judge calls"]
+    sizes = ", ".join(f"{name} {SIZES[name]}" for name in DATASETS[table] if name in SIZES)
+    of = "" if table == 7 else f", on {sizes} items; (standard deviation) over three seeds"
+    lines = [f"{_PAPER_MARK} published, {PAPER}: other runs and judge calls{of}"]
     lines += [f"{mark} published, {source}" for source, mark in marks.items()]
-    if not measured:
-        return [*lines, "nothing in the store for this table yet"]
-    lines.append(f"{said}, under it what is published and the difference")
-    if any(entry.letters for entry in measured):
-        lines.append(
-            "* best of its column, = not told apart from it; numbers on a data set that share a "
-            "letter are not told apart (paired, 5 % in all)"
-        )
-    elif len(measured) > 1:
-        lines.append("* best of its column")
     if table in {1, 2}:
         lines.append(
             f"{_PAPER_MARK} MIPO is the best of several kinds of negatives, chosen on these items"
         )
     if table == "results":
-        of = "; ".join(f"{n.dataset} {n.model or 'model not said'}" for n in published(table))
-        lines.append(f"{_PAPER_MARK} is of several models: {of}")
+        models = "; ".join(f"{n.dataset} {n.model or 'not said'}" for n in published(table))
+        lines.append(f"{_PAPER_MARK} is of several models: {models}")
+    if not measured:
+        return [*lines, "nothing in the store for this table yet"]
+    lines.append(
+        "measured here: mean (standard deviation over seeds), under it what is published and by how "
+        "much it differs"
+    )
+    if any(entry.letters for entry in measured):
+        lines.append(
+            "numbers on a data set that share a letter are not told apart (paired, 5 % in all)"
+        )
     lines += [
         f"{entry.model} {entry.method} on {entry.dataset}: {entry.best_of}"
         for entry in measured
