@@ -75,8 +75,8 @@ _PUBLISHED = "\u2020"
     "path",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="File for the figure: .png, .svg, .vl.json (Vega-Lite), .csv or .json; for the table: .md, "
-    ".tex, .html, .csv or .json.",
+    help="File for the figure: .png, .svg, .vl.json (Vega-Lite), .csv or .json; for the table of "
+    "the paper: .md, .tex, .html, .csv or .json.",
 )
 @options.rows_option
 @partial(reading, needless="table")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 _NAME = 13
-"""Least width of the methods' column, whose names are folded; that of the others is what they hold."""
+"""Least width of the methods' column, whose names are folded."""
 _BETWEEN = 2
 """Blanks between columns, and at both edges together."""
 _HEAD = 11
@@ -55,14 +55,12 @@ def _panels(grid: PaperGrid, widths: Sequence[int], room: int) -> Iterator[list[
     """Yield columns that stand side by side; those of a group stay together where they can."""
     panel: list[int] = []
     first = 0
-    for name, count in grid.groups:
+    for _, count in grid.groups:
         own = range(first, first + count)
         first += count
-        least = _width(_broken(name)) if count == 1 else 0
         for k in own:
             together = own if k == own[0] else [k]
-            wanted = [*panel, *together]
-            if panel and sum(max(widths[c], least) + _BETWEEN for c in wanted) > room:
+            if panel and _needed(grid, widths, [*panel, *together]) > room:
                 yield panel
                 panel = []
             panel.append(k)
@@ -70,16 +68,23 @@ def _panels(grid: PaperGrid, widths: Sequence[int], room: int) -> Iterator[list[
         yield panel
 
 
+def _needed(grid: PaperGrid, widths: Sequence[int], columns: Sequence[int]) -> int:
+    """Return how wide columns are; those of several groups bear their groups' names."""
+    groups = [grid.columns[k].group for k in columns]
+    least = [_width(_broken(name)) if len(set(groups)) > 1 else 0 for name in groups]
+    return sum(max(widths[k], own) + _BETWEEN for k, own in zip(columns, least, strict=True))
+
+
 def _width(text: str) -> int:
     return max(map(len, text.split("\n")))
 
 
 def _broken(name: str) -> str:
-    """Return a name in lines that are not too wide, broken after hyphens.
+    r"""Return a name in lines that are not too wide, broken after hyphens.
 
     Example:
         >>> _broken("ARC-Challenge")
-        'ARC-\\nChallenge'
+        'ARC-\nChallenge'
     """
     lines = [""]
     for word in re.findall(r"[^-]+-?|-", name):
@@ -96,9 +101,7 @@ def _cell(cell: GridCell | None, digits: int) -> Text:
     value, old = cell.value(digits), cell.published(digits)
     shown = Text()
     if value:
-        shown.append(
-            f"{value}{STANDING[cell.standing]}", "bold" if cell.standing == "best" else ""
-        )
+        shown.append(f"{value}{STANDING[cell.standing]}", "bold" if cell.standing == "best" else "")
     if old:
         shown.append(f"\n{old}{cell.mark}" if value else f"{old}{cell.mark}", "cyan")
     below = f"{cell.difference(digits)} {cell.entry.letters}".strip()

@@ -11,8 +11,13 @@ from mipo_eval.store.judges import StoredJudge, reasons_text
 from mipo_eval.tasks.suites import SUITES
 
 SIZES = {
-    **{"CA": 200, "PRISM": 194, "MB": 84},
-    **{"GSM8K": 200, "SVAMP": 300, "ARC-Easy": 500, "ARC-Challenge": 500},
+    "CA": 200,
+    "PRISM": 194,
+    "MB": 84,
+    "GSM8K": 200,
+    "SVAMP": 300,
+    "ARC-Easy": 500,
+    "ARC-Challenge": 500,
 }
 """Items the paper evaluates on."""
 JUDGES = {"llama": "Llama-3-8B-Instruct", "qwen": "Qwen2.5-14B-Instruct"}

@@ -42,7 +42,7 @@ TITLES: Mapping[Table, str] = {
     5: "Table 5: MIPO by how its negatives are made (%)",
     6: "Table 6: MIPO on MB by the number of negatives, win rate (%)",
     7: "Table 7: judges against human choices, accuracy (%)",
-    "results": "Results pages: the paper's method on eight kinds of task, win rate or accuracy (%)",
+    "results": "Results pages: the paper's method on eight kinds of task (%)",
 }
 
 

@@ -112,7 +112,9 @@ def paper_grid(table: Table, entries: Sequence[PaperEntry]) -> PaperGrid:
     """Lay out the entries of a table."""
     sources = dict.fromkeys(e.published.source for e in entries if e.published)
     others = [source for source in sources if source != PAPER]
-    marks = {source: _MARKS[k] if k < len(_MARKS) else f"\u2021{k}" for k, source in enumerate(others)}
+    marks = {
+        source: _MARKS[k] if k < len(_MARKS) else f"\u2021{k}" for k, source in enumerate(others)
+    }
     places = [_place(table, entry, marks) for entry in entries]
     columns = _columns(column for _, column in places)
     warnings, numbers = _warnings(entries)
@@ -171,9 +173,9 @@ def _standings(
         if len(own) < 2:
             continue
         best = max(own, key=lambda k: own[k])
-        for k in own:
+        for k, level in own.items():
             shared = set(entries[k].letters) & set(entries[best].letters)
-            made[k] = "best" if own[k] == own[best] else "tied" if shared else ""
+            made[k] = "best" if level == own[best] else "tied" if shared else ""
     return made
 
 
@@ -185,7 +187,7 @@ def _warnings(entries: Sequence[PaperEntry]) -> tuple[list[str], list[tuple[int,
             held.setdefault(what, []).append((entry, each))
     numbers = {what: number for number, what in enumerate(held, start=1)}
     told = [f"{what}: {_holds_for(of)}" for what, of in held.items()]
-    return told, [tuple(numbers[what] for what, _ in entry.doubts) for entry in entries]
+    return told, [tuple(sorted(numbers[what] for what, _ in entry.doubts)) for entry in entries]
 
 
 def _holds_for(held: Sequence[tuple[PaperEntry, str]]) -> str:
@@ -199,9 +201,7 @@ def _holds_for(held: Sequence[tuple[PaperEntry, str]]) -> str:
     )
 
 
-def _legend(
-    table: Table, entries: Sequence[PaperEntry], marks: Mapping[str, str]
-) -> list[str]:
+def _legend(table: Table, entries: Sequence[PaperEntry], marks: Mapping[str, str]) -> list[str]:
     """Return what the marks mean, as far as they stand in the table."""
     measured = [entry for entry in entries if entry.measured is not None]
     sizes = ", ".join(f"{name} {SIZES[name]}" for name in DATASETS[table] if name in SIZES)
@@ -218,8 +218,8 @@ def _legend(
     if not measured:
         return [*lines, "nothing in the store for this table yet"]
     lines.append(
-        "measured here: mean (standard deviation over seeds), under it what is published and by how "
-        "much it differs"
+        "measured here: mean (standard deviation over seeds), under it what is published "
+        "and by how much it differs"
     )
     if any(entry.letters for entry in measured):
         lines.append(

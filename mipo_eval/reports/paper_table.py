@@ -48,8 +48,14 @@ DATASETS: Mapping[Table, tuple[str, ...]] = {
 }
 """What a table is over."""
 METRICS: Mapping[Table, tuple[str, ...]] = {
-    **{1: (WIN,), 2: (ACCURACY,), 3: (BLEU,), 4: (BLEU,)},
-    **{5: (WIN, ACCURACY), 6: (WIN,), 7: (JUDGE_ACCURACY,), "results": (WIN, ACCURACY)},
+    1: (WIN,),
+    2: (ACCURACY,),
+    3: (BLEU,),
+    4: (BLEU,),
+    5: (WIN, ACCURACY),
+    6: (WIN,),
+    7: (JUDGE_ACCURACY,),
+    "results": (WIN, ACCURACY),
 }
 _BY_NEGATIVES = (5, 6)
 _AVERAGED = (2, 3, 4)
@@ -119,7 +125,9 @@ class _Measured(NamedTuple):
                 names = ", ".join(sorted(_judges(found)))
                 raise ConfigError(f"several judges judged: {names}; choose one with --judge")
             found = own
-        return min(found, key=lambda one: (bool(one.cell.differs), -(one.cell.n or 0)), default=None)
+        return min(
+            found, key=lambda one: (bool(one.cell.differs), -(one.cell.n or 0)), default=None
+        )
 
 
 def _judges(found: Iterable[_Found]) -> set[str]:
