@@ -164,14 +164,16 @@ def paper_table(
         return [*_validations(store, numbers), *printed]
     measured = _Measured(table, _found(store, table, judge, rules))
     if table == "results":
-        entries = [PaperEntry(**_place(number), published=number) for number in numbers]
+        entries = [_alone(number) for number in numbers]
     else:
         entries = [_entry(measured, number) for number in numbers]
     return [*entries, *_own(measured, numbers), *printed]
 
 
-def _place(number: Published) -> dict[str, str]:
-    return {"model": number.model, "method": number.method, "dataset": number.dataset}
+def _alone(number: Published) -> PaperEntry:
+    """Return a printed number with nothing measured beside it yet."""
+    place = PaperEntry(model=number.model, method=number.method, dataset=number.dataset)
+    return replace(place, published=number)
 
 
 def _printed(table: Table, other: OtherNumber) -> PaperEntry:
@@ -184,7 +186,7 @@ def _printed(table: Table, other: OtherNumber) -> PaperEntry:
         std=other.std,
         source=other.source,
     )
-    return PaperEntry(**_place(number), published=number, n=other.n, absent="printed by others")
+    return replace(_alone(number), n=other.n, absent="printed by others")
 
 
 def _found(
@@ -248,17 +250,17 @@ def _entry(measured: _Measured, number: Published) -> PaperEntry:
 
 def _at(measured: _Measured, model: str, method: str, dataset: str) -> PaperEntry:
     """Return what the store has for a place of a table."""
-    about = {"model": model, "method": method, "dataset": dataset}
+    place = PaperEntry(model=model, method=method, dataset=dataset)
     if dataset == AVERAGE:
-        return _average(about, measured)
+        return _average(place, measured)
     found = measured.get(model, method, dataset)
     if found is None:
-        return PaperEntry(**about, absent=NOT_MEASURED)
+        return replace(place, absent=NOT_MEASURED)
     cell = found.cell
     if cell.value is None:
-        return PaperEntry(**about, absent="no item could be scored")
-    return PaperEntry(
-        **about,
+        return replace(place, absent="no item could be scored")
+    return replace(
+        place,
         measured=cell.value,
         std=cell.std,
         n=cell.n,
@@ -273,17 +275,17 @@ def _at(measured: _Measured, model: str, method: str, dataset: str) -> PaperEntr
     )
 
 
-def _average(about: dict[str, str], measured: _Measured) -> PaperEntry:
+def _average(place: PaperEntry, measured: _Measured) -> PaperEntry:
     wanted = DATASETS[measured.of_table]
-    parts = [_at(measured, about["model"], about["method"], dataset) for dataset in wanted]
+    parts = [_at(measured, place.model, place.method, dataset) for dataset in wanted]
     if missing := [part.dataset for part in parts if part.measured is None]:
-        return PaperEntry(**about, absent=f"{NOT_MEASURED}: {', '.join(missing)}")
+        return replace(place, absent=f"{NOT_MEASURED}: {', '.join(missing)}")
     values = [part.measured for part in parts if part.measured is not None]
     counts = [part.n for part in parts if part.n is not None]
     mean = sum(values) / len(values)
     doubted = any(part.doubts for part in parts)
-    return PaperEntry(
-        **about,
+    return replace(
+        place,
         measured=mean,
         n=sum(counts) if len(counts) == len(parts) else None,
         seeds=min(part.seeds or 1 for part in parts),
@@ -335,7 +337,7 @@ def _validations(store: Store, numbers: Sequence[Published]) -> list[PaperEntry]
 def _validation(
     number: Published, found: Mapping[tuple[str, str], tuple[str, Validation]]
 ) -> PaperEntry:
-    empty = PaperEntry(**_place(number), published=number, absent=NOT_VALIDATED)
+    empty = replace(_alone(number), absent=NOT_VALIDATED)
     if (own := found.get((number.model.lower(), TASKS[number.dataset]))) is None:
         return empty
     score = own[1].figures.get("judge", {}).get(number.method.replace("-", "_"))
