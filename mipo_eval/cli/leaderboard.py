@@ -142,7 +142,7 @@ def _show_sections(
             "leave --control-length out"
         )
     failing = failing_by_short_key(store)
-    known = [published_rows(section) if paper else [] for section in sections]
+    known = [published_rows(section.metric, section.tasks) if paper else [] for section in sections]
     doubts = [_failings(section, failing) for section in sections]
     documents = [
         section_json(section)

@@ -4,14 +4,13 @@
 """
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import Literal
 
 from mipo_eval.errors import ConfigError
-from mipo_eval.reports.leaderboard import Section
 
 TASKS = {
     "CA": "ca",
@@ -100,17 +99,19 @@ def published_judges(data: str) -> list[Published]:
     return [number for number in published(7) if TASKS.get(number.dataset) == data]
 
 
-def published_rows(section: Section) -> list[tuple[str, str, dict[str, Published]]]:
-    """Return the published rows for a section: (model, method, numbers by task).
+def published_rows(
+    metric: str, tasks: Collection[str]
+) -> list[tuple[str, str, dict[str, Published]]]:
+    """Return the published rows of a metric for these tasks: (model, method, numbers by task).
 
-    Empty where the paper has no number of this metric for any of the section's tasks.
+    Empty where the paper has no number of this metric for any of them.
     """
-    table = {WIN: 1, ACCURACY: 2, BLEU: 4}.get(section.metric)
+    table = {WIN: 1, ACCURACY: 2, BLEU: 4}.get(metric)
     if table is None:
         return []
     rows: dict[tuple[str, str], dict[str, Published]] = {}
     for number in published(table):
         task = TASKS.get(number.dataset)
-        if task in section.tasks:
+        if task in tasks:
             rows.setdefault((number.model, number.method), {})[task] = number
     return [(model, method, numbers) for (model, method), numbers in rows.items()]

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from mipo_eval.metrics.aggregate import direction
-from mipo_eval.reports.doubts import SIZES
 from mipo_eval.reports.paper import PAPER, TITLES, Table, published
 from mipo_eval.reports.paper_table import DATASETS, METRICS, PaperEntry
+from mipo_eval.reports.warned import SIZES
 
 _MARKS = ("\u2021", "\u00a7", "\u00b6")
 _PAPER_MARK = "\u2020"
@@ -183,11 +183,11 @@ def _warnings(entries: Sequence[PaperEntry]) -> tuple[list[str], list[tuple[int,
     """Return each warning once, with what it holds for, and the numbers of them by entry."""
     held: dict[str, list[tuple[PaperEntry, str]]] = {}
     for entry in entries:
-        for what, each in entry.doubts:
+        for what, each in entry.warned:
             held.setdefault(what, []).append((entry, each))
     numbers = {what: number for number, what in enumerate(held, start=1)}
     told = [f"{what}: {_holds_for(of)}" for what, of in held.items()]
-    return told, [tuple(sorted(numbers[what] for what, _ in entry.doubts)) for entry in entries]
+    return told, [tuple(sorted(numbers[what] for what, _ in entry.warned)) for entry in entries]
 
 
 def _holds_for(held: Sequence[tuple[PaperEntry, str]]) -> str:

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 from mipo_eval.errors import ConfigError
 from mipo_eval.evaluation.score import Snapshot
-from mipo_eval.reports.doubts import Doubt, doubts_of, is_paper_judge, judge_model
 from mipo_eval.reports.leaderboard import Cell, LeaderboardQuery, leaderboard
 from mipo_eval.reports.names import RowName, RowRule
 from mipo_eval.reports.others import JUDGE_ACCURACY, OtherNumber
@@ -23,6 +22,7 @@ from mipo_eval.reports.paper import (
     Table,
     published,
 )
+from mipo_eval.reports.warned import Warned, is_paper_judge, judge_model, warnings_of
 from mipo_eval.signature import Signature, short
 from mipo_eval.store.engine import Store
 from mipo_eval.store.judges import (
@@ -86,7 +86,7 @@ class PaperEntry:
     """Numbers of a column that share one are not told apart."""
     judge: str | None = None
     signature: Signature | None = None
-    doubts: tuple[Doubt, ...] = ()
+    warned: tuple[Warned, ...] = ()
     """Why it must not be read beside the printed one."""
 
     @property
@@ -271,7 +271,7 @@ def _at(measured: _Measured, model: str, method: str, dataset: str) -> PaperEntr
         letters=cell.letters,
         judge=found.judge.label if found.judge else None,
         signature=cell.signature,
-        doubts=doubts_of(cell, dataset, model, found.judge, found.failings),
+        warned=warnings_of(cell, dataset, model, found.judge, found.failings),
     )
 
 
@@ -283,14 +283,14 @@ def _average(place: PaperEntry, measured: _Measured) -> PaperEntry:
     values = [part.measured for part in parts if part.measured is not None]
     counts = [part.n for part in parts if part.n is not None]
     mean = sum(values) / len(values)
-    doubted = any(part.doubts for part in parts)
+    some_warned = any(part.warned for part in parts)
     return replace(
         place,
         measured=mean,
         n=sum(counts) if len(counts) == len(parts) else None,
         seeds=min(part.seeds or 1 for part in parts),
         level=None if any(part.level is None for part in parts) else mean,
-        doubts=(Doubt("a mean of numbers of which some have a warning"),) if doubted else (),
+        warned=(Warned("a mean of numbers of which some have a warning"),) if some_warned else (),
     )
 
 
@@ -343,9 +343,9 @@ def _validation(
     score = own[1].figures.get("judge", {}).get(number.method.replace("-", "_"))
     if not score:
         return empty
-    doubts = tuple(Doubt("the judge fails its validation", line) for line in own[1].failings)
+    warned = tuple(Warned("the judge fails its validation", line) for line in own[1].failings)
     return replace(
-        empty, measured=score["value"], n=score["n"], seeds=1, absent=None, doubts=doubts
+        empty, measured=score["value"], n=score["n"], seeds=1, absent=None, warned=warned
     )
 
 
@@ -369,6 +369,6 @@ def entry_json(entry: PaperEntry) -> dict[str, Any]:
         "best_of": entry.best_of,
         "judge": entry.judge,
         "signature": entry.signature,
-        "warnings": [f"{what}: {each}" if each else what for what, each in entry.doubts],
+        "warnings": [f"{what}: {each}" if each else what for what, each in entry.warned],
         "absent": entry.absent,
     }

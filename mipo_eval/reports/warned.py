@@ -1,9 +1,8 @@
 """Why a measured number must not be read beside the paper's: its judge, ties, items or wording."""
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
-from mipo_eval.reports.leaderboard import Cell
 from mipo_eval.reports.names import model_label
 from mipo_eval.reports.paper import CHECKED, JUDGED, TASKS
 from mipo_eval.signature import Signature, short
@@ -26,7 +25,20 @@ _MANY_TIES = 50.0
 """Percent; where a tie is a win, such a rate says little of the model."""
 
 
-class Doubt(NamedTuple):
+class _Number(Protocol):
+    """What of a cell of the leaderboard is looked at."""
+
+    @property
+    def n(self) -> int | None: ...
+    @property
+    def tie_rate(self) -> float | None: ...
+    @property
+    def signature(self) -> Signature: ...
+    @property
+    def differs(self) -> Mapping[str, tuple[str | None, str | None]]: ...
+
+
+class Warned(NamedTuple):
     """A warning about a number: what is said once of all it holds for, and what of each."""
 
     what: str
@@ -49,9 +61,9 @@ def is_paper_judge(judge: StoredJudge, model: str) -> bool:
     return wanted is not None and judge_model(judge).lower().endswith(wanted.lower())
 
 
-def doubts_of(
-    cell: Cell, dataset: str, model: str, judge: StoredJudge | None, failings: Sequence[str]
-) -> tuple[Doubt, ...]:
+def warnings_of(
+    cell: _Number, dataset: str, model: str, judge: StoredJudge | None, failings: Sequence[str]
+) -> tuple[Warned, ...]:
     """Return what is to be said of a number of a data set before it is compared with the paper's.
 
     Args:
@@ -65,29 +77,29 @@ def doubts_of(
 
 
 def _of_judge(
-    cell: Cell, model: str, judge: StoredJudge | None, failings: Sequence[str]
-) -> Iterator[Doubt]:
+    cell: _Number, model: str, judge: StoredJudge | None, failings: Sequence[str]
+) -> Iterator[Warned]:
     if failings and judge is not None:
-        yield Doubt(f"judge {judge.label} {reasons_text(failings)}")
+        yield Warned(f"judge {judge.label} {reasons_text(failings)}")
     if judge is not None and not is_paper_judge(judge, model):
         wanted = paper_judge(model)
-        yield Doubt(f"not the paper's judge{f', {wanted}' if wanted else ''}", judge.label)
+        yield Warned(f"not the paper's judge{f', {wanted}' if wanted else ''}", judge.label)
     if cell.tie_rate is not None and cell.tie_rate > _MANY_TIES:
-        yield Doubt("more than half are ties, which count as wins", f"{cell.tie_rate:.1f} %")
+        yield Warned("more than half are ties, which count as wins", f"{cell.tie_rate:.1f} %")
 
 
-def _of_items(cell: Cell, dataset: str) -> Iterator[Doubt]:
+def _of_items(cell: _Number, dataset: str) -> Iterator[Warned]:
     wanted = SIZES.get(dataset)
     if wanted is not None and cell.n != wanted:
-        yield Doubt(f"{dataset}: n is not the paper's {wanted}", f"{cell.n or 'not known'}")
+        yield Warned(f"{dataset}: n is not the paper's {wanted}", f"{cell.n or 'not known'}")
     parts = cell.signature.parts
     if differing := _wording(cell.signature, dataset):
-        yield Doubt(f"{dataset}: not asked in the paper's wording", differing)
+        yield Warned(f"{dataset}: not asked in the paper's wording", differing)
     if parts.get("reference") == "published":
-        yield Doubt(f"{dataset}: published references, where the paper has a model's own")
+        yield Warned(f"{dataset}: published references, where the paper has a model's own")
     if cell.differs:
         told = ", ".join(f"{name} {own} (not {its})" for name, (its, own) in cell.differs.items())
-        yield Doubt("made differently from most of its column", told)
+        yield Warned("made differently from most of its column", told)
 
 
 def _wording(made: Signature, dataset: str) -> str:
