@@ -413,9 +413,10 @@ def _show_table(
     """Print a table of the paper; `files` are of others' numbers, and the one to write."""
     from mipo_eval.cli.paper_table import grid_lines
     from mipo_eval.reports.others import read_others
+    from mipo_eval.reports.paper_entries import METRICS
     from mipo_eval.reports.paper_files import grid_json, write_table
     from mipo_eval.reports.paper_grid import paper_grid
-    from mipo_eval.reports.paper_table import METRICS, paper_table
+    from mipo_eval.reports.paper_table import paper_table
 
     others = read_others(files[0])
     entries = paper_table(store, number, judge=asked.judge, rules=asked.rules, others=others)

@@ -112,6 +112,6 @@ def published_rows(
     rows: dict[tuple[str, str], dict[str, Published]] = {}
     for number in published(table):
         task = TASKS.get(number.dataset)
-        if task in tasks:
+        if task is not None and task in tasks:
             rows.setdefault((number.model, number.method), {})[task] = number
     return [(model, method, numbers) for (model, method), numbers in rows.items()]

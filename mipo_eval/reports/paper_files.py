@@ -8,8 +8,8 @@ from typing import Any
 from mipo_eval.errors import ConfigError
 from mipo_eval.reports.export import templates, to_csv, write_text
 from mipo_eval.reports.paper import Table
+from mipo_eval.reports.paper_entries import entry_json
 from mipo_eval.reports.paper_grid import PaperGrid
-from mipo_eval.reports.paper_table import entry_json
 
 
 def grid_json(table: Table, grid: PaperGrid) -> dict[str, Any]:

@@ -6,8 +6,7 @@ from typing import Literal, NamedTuple
 
 from mipo_eval.metrics.aggregate import direction
 from mipo_eval.reports.paper import PAPER, TITLES, Table, published
-from mipo_eval.reports.paper_table import DATASETS, METRICS, PaperEntry
-from mipo_eval.reports.warned import SIZES
+from mipo_eval.reports.paper_entries import DATASETS, METRICS, SIZES, PaperEntry
 
 _MARKS = ("\u2021", "\u00a7", "\u00b6")
 _PAPER_MARK = "\u2020"

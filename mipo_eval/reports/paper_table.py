@@ -1,15 +1,15 @@
 """The store laid out as the paper's tables: what was measured, published, and printed by others."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from mipo_eval.errors import ConfigError
 from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.reports.leaderboard import Cell, LeaderboardQuery, leaderboard
 from mipo_eval.reports.names import RowName, RowRule
-from mipo_eval.reports.others import JUDGE_ACCURACY, OtherNumber
+from mipo_eval.reports.others import OtherNumber
 from mipo_eval.reports.paper import (
     ACCURACY,
     AVERAGE,
@@ -22,8 +22,9 @@ from mipo_eval.reports.paper import (
     Table,
     published,
 )
-from mipo_eval.reports.warned import Warned, is_paper_judge, judge_model, warnings_of
-from mipo_eval.signature import Signature, short
+from mipo_eval.reports.paper_entries import DATASETS, METRICS, PaperEntry, Warned
+from mipo_eval.reports.warned import is_paper_judge, judge_model, warnings_of
+from mipo_eval.signature import short
 from mipo_eval.store.engine import Store
 from mipo_eval.store.judges import (
     StoredJudge,
@@ -36,65 +37,9 @@ from mipo_eval.store.judges import (
 
 NOT_MEASURED = "not in the store"
 NOT_VALIDATED = "not validated on these pairs: mipo-eval validate"
-DATASETS: Mapping[Table, tuple[str, ...]] = {
-    1: JUDGED,
-    2: CHECKED,
-    3: JUDGED,
-    4: JUDGED,
-    5: (*JUDGED, *CHECKED),
-    6: ("MB",),
-    7: JUDGED[:2],
-    "results": tuple(TASKS),
-}
-"""What a table is over."""
-METRICS: Mapping[Table, tuple[str, ...]] = {
-    1: (WIN,),
-    2: (ACCURACY,),
-    3: (BLEU,),
-    4: (BLEU,),
-    5: (WIN, ACCURACY),
-    6: (WIN,),
-    7: (JUDGE_ACCURACY,),
-    "results": (WIN, ACCURACY),
-}
 _BY_NEGATIVES = (5, 6)
 _AVERAGED = (2, 3, 4)
 _BASE = "none (base)"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PaperEntry:
-    """One place of a table: a printed number, the store's own, or both."""
-
-    model: str
-    method: str
-    dataset: str
-    published: Published | None = None
-    """None where nobody printed a number for this place."""
-    measured: float | None = None
-    std: float | None = None
-    n: int | None = None
-    seeds: int | None = None
-    absent: str | None = None
-    """Why there is no measured value; None when there is one."""
-    best_of: str | None = None
-    """"best of k (variant), corrected x" where the measured value was chosen among k."""
-    tie_rate: float | None = None
-    level: float | None = None
-    """What it is ranked by; None where it is not ranked."""
-    letters: str = ""
-    """Numbers of a column that share one are not told apart."""
-    judge: str | None = None
-    signature: Signature | None = None
-    warned: tuple[Warned, ...] = ()
-    """Why it must not be read beside the printed one."""
-
-    @property
-    def difference(self) -> float | None:
-        """Measured minus published."""
-        if self.measured is None or self.published is None:
-            return None
-        return self.measured - self.published.value
 
 
 class _Found(NamedTuple):
@@ -347,28 +292,3 @@ def _validation(
     return replace(
         empty, measured=score["value"], n=score["n"], seeds=1, absent=None, warned=warned
     )
-
-
-def entry_json(entry: PaperEntry) -> dict[str, Any]:
-    """Return an entry as `--json` shows it."""
-    number = entry.published
-    return {
-        "model": entry.model,
-        "method": entry.method,
-        "dataset": entry.dataset,
-        "published": number and number.value,
-        "published_std": number and number.std,
-        "source": number and number.source,
-        "measured": entry.measured,
-        "measured_std": entry.std,
-        "difference": entry.difference,
-        "n": entry.n,
-        "seeds": entry.seeds,
-        "tie_rate": entry.tie_rate,
-        "letters": entry.letters,
-        "best_of": entry.best_of,
-        "judge": entry.judge,
-        "signature": entry.signature,
-        "warnings": [f"{what}: {each}" if each else what for what, each in entry.warned],
-        "absent": entry.absent,
-    }

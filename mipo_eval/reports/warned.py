@@ -1,24 +1,15 @@
 """Why a measured number must not be read beside the paper's: its judge, ties, items or wording."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from mipo_eval.reports.names import model_label
 from mipo_eval.reports.paper import CHECKED, JUDGED, TASKS
+from mipo_eval.reports.paper_entries import SIZES, Warned
 from mipo_eval.signature import Signature, short
 from mipo_eval.store.judges import StoredJudge, reasons_text
 from mipo_eval.tasks.suites import SUITES
 
-SIZES = {
-    "CA": 200,
-    "PRISM": 194,
-    "MB": 84,
-    "GSM8K": 200,
-    "SVAMP": 300,
-    "ARC-Easy": 500,
-    "ARC-Challenge": 500,
-}
-"""Items the paper evaluates on."""
 JUDGES = {"llama": "Llama-3-8B-Instruct", "qwen": "Qwen2.5-14B-Instruct"}
 """A word in a model's name to the paper's judge of such models."""
 _MANY_TIES = 50.0
@@ -36,13 +27,6 @@ class _Number(Protocol):
     def signature(self) -> Signature: ...
     @property
     def differs(self) -> Mapping[str, tuple[str | None, str | None]]: ...
-
-
-class Warned(NamedTuple):
-    """A warning about a number: what is said once of all it holds for, and what of each."""
-
-    what: str
-    each: str = ""
 
 
 def judge_model(judge: StoredJudge) -> str:

@@ -10,11 +10,11 @@ import pytest
 
 from mipo_eval.cli import main
 from mipo_eval.reports.paper import published
+from mipo_eval.reports.paper_entries import PaperEntry
 from mipo_eval.reports.paper_grid import PaperGrid, paper_grid
-from mipo_eval.reports.paper_table import PaperEntry
 from mipo_eval.tasks.items import write_items
 from tests.reports.stores import Served, items
-from tests.servers.openai_server import OpenAIServer, ok
+from tests.servers.openai_server import OpenAIServer, Policy, ok
 
 LLAMA = "Llama-3.2-1B-Instruct"
 NAMES = ("base", "sft-seed0", "sft-seed1", "mipo-seed0", "mipo-seed1")
@@ -153,6 +153,28 @@ def test_a_failing_judge_ties_and_another_wording_are_warned_of(
     assert "more than half are ties, which count as wins: 100.0 %" in warned
     assert "MB: not asked in the paper's wording: query " in warned
     assert "tells nothing apart" in warned
+
+
+def test_of_several_judges_the_papers_own_counts(
+    served: Served, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_items(Path("ca.jsonl"), items(12))
+    Path("rows.yaml").write_text(ROWS)
+    argv = ["--model", f"openai:mipo-seed0@{served.model}", "--suite", "ca.jsonl"]
+    assert main([*argv, "--judge", served.judge]) == 0
+    paper, other = "meta-llama/Meta-Llama-3-8B-Instruct", "Qwen2.5-14B-Instruct"
+    with OpenAIServer(lambda _: ok("3"), policy=Policy(models=(other,))) as server:
+        assert main([*argv, "--judge", f"openai:{other}@{server.url}"]) == 0
+    asked = ("--table", "1", "--rows", "rows.yaml")
+    assert main(["leaderboard", *asked]) == 2
+    assert "several judges judged: " in capsys.readouterr().err
+    mipo = _number(_json(capsys, *asked, "--judge", "judge"), LLAMA, "MIPO", "CA")
+    assert mipo["tie_rate"] == 0.0
+    with OpenAIServer(lambda _: ok("4"), policy=Policy(models=(paper,))) as server:
+        assert main([*argv, "--judge", f"openai:{paper}@{server.url}"]) == 0
+    mipo = _number(_json(capsys, *asked), LLAMA, "MIPO", "CA")
+    assert mipo["judge"].startswith(paper)
+    assert not any("paper's judge" in warning for warning in mipo["warnings"])
 
 
 def test_files_hold_the_table(
