@@ -173,7 +173,7 @@ def test_of_several_judges_the_papers_own_counts(
     with OpenAIServer(lambda _: ok("4"), policy=Policy(models=(paper,))) as server:
         assert main([*argv, "--judge", f"openai:{paper}@{server.url}"]) == 0
     mipo = _number(_json(capsys, *asked), LLAMA, "MIPO", "CA")
-    assert mipo["judge"].startswith(paper)
+    assert mipo["judge"].startswith("Meta-Llama-3-8B-Instruct")
     assert not any("paper's judge" in warning for warning in mipo["warnings"])
 
 
