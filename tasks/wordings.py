@@ -144,8 +144,8 @@ def _parsed(name: str, text: str, *, turns: bool = True) -> Wording:
     asked = "" in of_language and all("user" in own for own in of_language.values())
     if rest and not (whole and asked):
         raise ConfigError(
-            f"--query {name}: it needs [user], also in each language, each part once, and nothing "
-            "before"
+            f"--query {name}: it needs [user], each part once, and nothing before; a language that "
+            "has a part has its own [user CODE]"
         )
     made = {
         code: Wording(
