@@ -207,6 +207,10 @@ def _legend(table: Table, entries: Sequence[PaperEntry], marks: Mapping[str, str
     of = "" if table == 7 else f", on {sizes} items; (standard deviation) over three seeds"
     lines = [f"{_PAPER_MARK} published, {PAPER}: other runs and judge calls{of}"]
     lines += [f"{mark} published, {source}" for source, mark in marks.items()]
+    if table in {3, 4}:
+        lines.append(
+            "which numbers are not told apart is not known: no item has a value of its own"
+        )
     if table in {1, 2}:
         lines.append(
             f"{_PAPER_MARK} MIPO is the best of several kinds of negatives, chosen on these items"

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
+from mipo_eval.judges.presets import prompt_for
 from mipo_eval.reports.names import model_label
 from mipo_eval.reports.paper import CHECKED, JUDGED, TASKS
 from mipo_eval.reports.paper_entries import SIZES, Warned
@@ -68,6 +69,9 @@ def _of_judge(
     if judge is not None and not is_paper_judge(judge, model):
         wanted = paper_judge(model)
         yield Warned(f"not the paper's judge{f', {wanted}' if wanted else ''}", judge.label)
+    prompt = short(prompt_for("rubric").hash)
+    if judge is not None and cell.signature.parts.get("prompt", prompt) != prompt:
+        yield Warned("the judge is asked by another prompt than ours of the paper's protocol")
     if cell.tie_rate is not None and cell.tie_rate > _MANY_TIES:
         yield Warned("more than half are ties, which count as wins", f"{cell.tie_rate:.1f} %")
 

@@ -222,6 +222,7 @@ def test_other_peoples_rows_join_with_their_mark(capsys: pytest.CaptureFixture[s
     Path("more.yaml").write_text(
         "- {model: Big-9B, method: <b>Odd</b> & 5%, dataset: LaMP, metric: win_rate_tie_inclusive,"
         " value: 55.5, source: Others 2026}\n"
+        "- {model: Big-9B, method: '[x] \\e[31mred', dataset: CA, value: 5, source: Others 2026}\n"
     )
     files = ("--others", "others.csv", "--others", "more.yaml", "--store", "none.db")
     shown = _run(capsys, "--table", "1", *files, "-o", "t.html")
@@ -229,13 +230,14 @@ def test_other_peoples_rows_join_with_their_mark(capsys: pytest.CaptureFixture[s
     assert "70.5 (2.0)\u2021" in shown
     assert "\u2021 published, Them, Table 2" in shown
     assert "\u00a7 published, Others 2026" in shown
-    assert "1 of 3 numbers of --others are of another metric's table" in shown
+    assert "1 of 4 numbers of --others are of another metric's table" in shown
     assert "&lt;b&gt;Odd&lt;/b&gt;" in Path("t.html").read_text()
     _run(capsys, "--table", "1", *files, "-o", "t.tex")
     assert (
         r"\textless{}b\textgreater{}Odd\textless{}/b\textgreater{} \& 5\%"
         in Path("t.tex").read_text()
     )
+    assert "\n{}[x] " in Path("t.tex").read_text()  # after a line's end it would be an option
     document = _json(capsys, "--table", "results", *files)
     theirs = _number(document, LLAMA, "Theirs", "GSM8K")
     assert (theirs["published"], theirs["source"]) == (61.0, "Them, Table 3")
