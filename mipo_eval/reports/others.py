@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mipo_eval.errors import ConfigError
-from mipo_eval.reports.paper import ACCURACY, BLEU, TASKS, WIN
+from mipo_eval.reports.paper import ACCURACY, BLEU, PAPER, TASKS, WIN
 from mipo_eval.rows import csv_cells
 from mipo_eval.settings import read_yaml
 
@@ -48,6 +48,8 @@ class OtherNumber(BaseModel):
             raise ValueError(f"metric {self.metric!r} is none of {', '.join(METRICS)}")
         if not self.metric and self.dataset not in TASKS:
             raise ValueError(f"{self.dataset} is not a data set of the paper: give its metric")
+        if self.source == PAPER:
+            raise ValueError(f"the numbers of {PAPER} are in these tables already")
         top = 1 if self.metric == BLEU else 100
         if not 0 <= self.value <= top:
             raise ValueError(f"{self.metric_name} {self.value:g} is not between 0 and {top}")
@@ -63,10 +65,16 @@ def read_others(paths: Sequence[Path]) -> list[OtherNumber]:
     """Return the numbers of files: CSV with a header, or YAML lists.
 
     Raises:
-        ConfigError: a file cannot be read or is not of this form; with its line or entry.
+        ConfigError: a file cannot be read or is not of this form, with its line or entry; or two
+            numbers are of the same place.
         DataError: a CSV file cannot be read.
     """
-    return [number for path in paths for number in _read(path)]
+    found = [number for path in paths for number in _read(path)]
+    places = [(n.source, n.model, n.method, n.dataset, n.metric_name) for n in found]
+    for place in places:
+        if places.count(place) > 1:
+            raise ConfigError(f"--others: {' '.join(place)} comes twice")
+    return found
 
 
 def _read(path: Path) -> list[OtherNumber]:

@@ -9,10 +9,15 @@ from typing import Any
 import pytest
 
 from mipo_eval.cli import main
+from mipo_eval.reports.leaderboard import Cell
 from mipo_eval.reports.paper import published
-from mipo_eval.reports.paper_entries import PaperEntry
+from mipo_eval.reports.paper_entries import PaperEntry, Warned
 from mipo_eval.reports.paper_grid import PaperGrid, paper_grid
+from mipo_eval.reports.warned import warnings_of
+from mipo_eval.signature import Signature, join, short
+from mipo_eval.store.judges import StoredJudge
 from mipo_eval.tasks.items import write_items
+from mipo_eval.tasks.suites import SUITES
 from tests.reports.stores import Served, items
 from tests.servers.openai_server import OpenAIServer, Policy, ok
 
@@ -252,6 +257,12 @@ def test_other_peoples_rows_join_with_their_mark(capsys: pytest.CaptureFixture[s
         ("a.csv", "model,method,dataset,value,source\nm,x,LaMP,5,s\n", "give its metric"),
         ("a.yaml", "- {model: m, method: x, dataset: CA, value: nan, source: s}", "value"),
         ("a.yaml", "- {model: m, method: x, dataset: CA, valu: 1, source: s}", "valu"),
+        ("a.csv", "model,method,dataset,value,source\n" + 2 * "m,x,CA,5,s\n", "comes twice"),
+        (
+            "a.yaml",
+            "- {model: m, method: x, dataset: CA, value: 1, source: arXiv 2603.19294}",
+            "already",
+        ),
         ("none.yaml", None, "cannot be read"),
     ],
 )
@@ -322,3 +333,62 @@ def test_lower_self_bleu_is_better() -> None:
         for name, value in (("a", 0.4), ("b", 0.3))
     ]
     assert _standing(paper_grid(4, entries)) == {"a": "", "b": "best"}
+
+
+MADE = Signature(
+    {"suite": "mb@2", "query": short(SUITES["mb"].wording_key or ""), "judge_key": "12345678"}
+)
+OURS = StoredJudge(
+    key="1234567890", name="j", spec={"backend": {"model": "Meta-Llama-3-8B-Instruct"}}
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "dataset", "told"),
+    [
+        ({}, "MB", []),
+        ({"n": None}, "MB", ["MB: n is not the paper's 84"]),
+        ({"tie_rate": 50.0}, "MB", []),
+        ({"tie_rate": 50.1}, "MB", ["more than half are ties, which count as wins"]),
+        ({"differs": {"prompt": ("a", "b")}}, "MB", ["made differently from most of its column"]),
+        (
+            {"signature": MADE.followed_by(join(reference="published"))},
+            "MB",
+            ["MB: published references, where the paper has a model's own"],
+        ),
+        (
+            {"signature": MADE.followed_by(join(prompt="00000000"))},
+            "MB",
+            ["the judge is asked by another prompt than ours of the paper's protocol"],
+        ),
+        ({"signature": MADE.less("query")}, "MB", ["MB: not asked in the paper's wording"]),
+        (
+            {"signature": MADE.followed_by(join(system="87654321"))},
+            "MB",
+            ["MB: not asked in the paper's wording"],
+        ),
+        (
+            {"signature": MADE.followed_by(join(source="alpaca_eval"))},
+            "MB",
+            ["MB: not asked in the paper's wording"],
+        ),
+        ({"n": 3}, "MMLU", []),
+        (
+            {"n": 500, "signature": join(suite="arc_easy@2", form="letters")},
+            "ARC-Easy",
+            ["ARC-Easy: not asked in the paper's wording"],
+        ),
+        ({"n": 200, "signature": join(suite="gsm8k@1", form="answer")}, "GSM8K", []),
+    ],
+)
+def test_each_way_to_differ_from_the_paper(
+    changes: dict[str, Any], dataset: str, told: list[str]
+) -> None:
+    cell = Cell(value=1.0, seeds=1, n=84, unscored=0, differs={}, runs=(), signature=MADE)
+    found = warnings_of(replace(cell, **changes), dataset, LLAMA, OURS, ())
+    assert [warned.what for warned in found] == told
+    assert warnings_of(cell, "MB", "Qwen2.5-3B-Instruct", OURS, ()) == (
+        Warned("not the paper's judge, Qwen2.5-14B-Instruct", OURS.label),
+    )
+    (failing,) = warnings_of(cell, "MB", LLAMA, OURS, ("prism: always a tie",))
+    assert "fails its validation on prism: always a tie" in failing.what
