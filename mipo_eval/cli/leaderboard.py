@@ -413,6 +413,7 @@ def _show_table(
     """Print a table of the paper; `files` are of others' numbers, and the one to write."""
     from mipo_eval.cli.paper_table import grid_lines
     from mipo_eval.reports.others import read_others
+    from mipo_eval.reports.paper import published
     from mipo_eval.reports.paper_entries import METRICS
     from mipo_eval.reports.paper_files import grid_json, write_table
     from mipo_eval.reports.paper_grid import paper_grid
@@ -425,12 +426,12 @@ def _show_table(
         write_table(number, grid, files[1])
     output.document(grid_json(number, grid))
     output.show(*grid_lines(grid, output.width))
-    published = sum(entry.published is not None for entry in entries)
+    of_paper = published(number)
     measured = [entry for entry in entries if entry.measured is not None]
     both = sum(entry.published is not None for entry in measured)
     more = f"; {len(measured) - both} more measured" if len(measured) > both else ""
     output.note(
-        f"{both} of {published} numbers measured, {published - both} absent{more}. "
+        f"{both} of {len(of_paper)} numbers measured, {len(of_paper) - both} absent{more}. "
         "Which runs are which method: --rows FILE."
     )
     if left := sum(other.metric_name not in METRICS[number] for other in others):

@@ -232,6 +232,7 @@ def test_other_peoples_rows_join_with_their_mark(capsys: pytest.CaptureFixture[s
     files = ("--others", "others.csv", "--others", "more.yaml", "--store", "none.db")
     shown = _run(capsys, "--table", "1", *files, "-o", "t.html")
     assert "MIPO \u2021" in shown
+    assert "0 of 150 numbers measured, 150 absent." in shown
     assert "70.5 (2.0)\u2021" in shown
     assert "\u2021 published, Them, Table 2" in shown
     assert "\u00a7 published, Others 2026" in shown
