@@ -103,9 +103,13 @@ class Preparation:
     n_test: int
     seed: int = 0
     turns: Turns = "first"
+    languages: tuple[str, ...] = ("en",)
+    """Codes as the data set has them; `all` for every one."""
 
     def __post_init__(self) -> None:
         step = raw_set(self.name).items_each
+        if self.languages != ("en",) and self.name != "ca":
+            raise ConfigError(f"{self.name} is English: leave --language out")
         if self.turns == "all" and self.name == "mb":
             raise ConfigError("mb has no conversations: leave --turns out")
         if min(self.n_train, self.n_test) < step or self.n_train % step or self.n_test % step:
@@ -185,6 +189,7 @@ async def prepare(
         "source": plan.source,
         "seed": plan.seed,
         "turns": plan.turns,
+        "languages": list(plan.languages),
         "extractor": " ".join(models.extractor.identity.values()),
         "rows": len(work.candidates),
         "dropped": dict((+work.dropped).most_common()),
@@ -216,6 +221,8 @@ class _Work:
         for found in self.spec.candidates(rows, plan.source, plan.seed, plan.turns):
             if isinstance(found, Dropped):
                 self.dropped[found.reason] += 1
+            elif not {found.language, "all"} & set(plan.languages):
+                self.dropped[f"language {found.language}"] += 1
             else:
                 self.candidates.append(found)
 
@@ -426,8 +433,11 @@ def report_lines(report: Mapping[str, Any]) -> list[str]:
             f"  {name}: {part['items']} items, {part['users']} users, {part['prompts']} prompts, "
             f"{part['preferences_per_item']:.1f} preferences each; median words: {words}"
         )
-    languages = {language for part in report["parts"].values() for language in part["languages"]}
-    lines.append(f"  languages: {', '.join(sorted(languages))}")
+    languages: Counter[str] = Counter()
+    for part in report["parts"].values():
+        languages.update(part["languages"])
+    counted = (f"{language} {count}" for language, count in languages.most_common())
+    lines.append(f"  languages: {', '.join(counted)}")
     drops = ", ".join(f"{reason}: {count}" for reason, count in report["dropped"].items())
     lines.append(f"  {report['rows']} usable rows; dropped: {drops or 'none'}")
     lines.append(

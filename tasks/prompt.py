@@ -27,14 +27,16 @@ def render_query(item: Item, prompting: Prompting, wording: Wording = USUAL) -> 
     """
     # One pass over the text: a slot's name inside a filled text is not filled again.
     personal = prompting == "personalized" and item.context.strip()
-    text = wording.user if personal else wording.default
+    own = wording.of(item)
+    text = own.user if personal else own.default
     return text.format(prompt=item.prompt, context=item.context)
 
 
 def render_system(item: Item, prompting: Prompting, wording: Wording = USUAL) -> str:
     """Return what a wording puts into the system turn for an item; "" for nothing."""
     personal = prompting == "personalized" and item.context.strip()
-    text = wording.system if personal else wording.default_system
+    own = wording.of(item)
+    text = own.system if personal else own.default_system
     return text.format(prompt=item.prompt, context=item.context)
 
 

@@ -10,6 +10,9 @@ in brackets open its parts; a file without any is the user turn:
     [default]
     {prompt}
 
+A part may be for items of one language, as their `meta` names it: [user fr], [default fr],
+[system fr]; a language without a part of its own is asked in the others.
+
 [default] is the user turn of default prompting. Without it, and in [system], the paragraphs that
 show a context are left out there. What a question asks has no context. Those that ship are in
 `prompts/wording_*.txt`; a data set is asked in its own one unless `--query` says otherwise.
@@ -18,7 +21,7 @@ show a context are left out there. What a question asks has no context. Those th
 import re
 import string
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -26,6 +29,7 @@ from typing import Literal
 
 from mipo_eval.errors import ConfigError
 from mipo_eval.keys import digest
+from mipo_eval.records import Item
 
 Asks = Literal["query", "choice", "number"]
 """What is asked: a user's prompt, a question with lettered choices, or one for a number."""
@@ -38,7 +42,7 @@ SHIPPED: Mapping[Asks, tuple[str, ...]] = {
 """Names of wordings, the usual one first. The last two differ in what becomes of the worked
 examples before the question: turns of their own, or a part of its message."""
 
-_PART = re.compile(r"^\[(system|user|default)\][^\S\n]*$", re.MULTILINE)
+_PART = re.compile(r"^\[(system|user|default)(?: ([\w-]+))?\][^\S\n]*$", re.MULTILINE)
 _ANSWER_LINE = "The answer is "
 """How a reply ends where a wording asks for reasoning first."""
 
@@ -57,12 +61,25 @@ class Wording:
     default_system: str = ""
     turns: bool = True
     """Whether worked examples are turns of their own."""
+    languages: "tuple[tuple[str, Wording], ...]" = ()
+    """Code of a language to how its items are asked, where that is otherwise."""
 
     @property
     def key(self) -> str:
         """Digest of all that is asked, for keys and signatures."""
         system = [self.system, self.default_system] if self.system else []
-        return digest([self.user, self.default, *system, *([] if self.turns else ["message"])])
+        others = [[code, wording.key] for code, wording in self.languages]
+        form = [] if self.turns else ["message"]
+        return digest([self.user, self.default, *system, *form, *others])
+
+    @property
+    def has_system(self) -> bool:
+        """Whether some items are asked with a system turn of its."""
+        return bool(self.system) or any(wording.system for _, wording in self.languages)
+
+    def of(self, item: Item) -> "Wording":
+        """Return how an item is asked: in its own language where the wording has it."""
+        return dict(self.languages).get(str(item.meta.get("language", "")).lower(), self)
 
     def replies(self, letters: str) -> list[str]:
         """Return what a reply that gives each of the letters ends with."""
@@ -120,19 +137,28 @@ def _own(given: str, asks: Asks) -> Wording:
 
 def _parsed(name: str, text: str, *, turns: bool = True) -> Wording:
     head, *rest = _PART.split(text)
-    parts = dict(zip(rest[::2], rest[1::2], strict=True)) if rest else {"user": head}
-    if rest and (head.strip() or len(parts) != len(rest) // 2 or "user" not in parts):
-        raise ConfigError(f"--query {name}: it needs [user], each part once, and nothing before")
-    texts = {part: text.strip() for part, text in parts.items()}
-    system = texts.get("system", "")
-    return Wording(
-        name=name,
-        user=texts["user"],
-        default=texts.get("default") or _without_context(texts["user"]),
-        system=system,
-        default_system=_without_context(system),
-        turns=turns,
-    )
+    of_language: dict[str, dict[str, str]] = {} if rest else {"": {"user": head.strip()}}
+    for part, code, own in zip(rest[::3], rest[1::3], rest[2::3], strict=True):
+        of_language.setdefault((code or "").lower(), {})[part] = own.strip()
+    whole = sum(map(len, of_language.values())) == len(rest) // 3 and not head.strip()
+    asked = "" in of_language and all("user" in own for own in of_language.values())
+    if rest and not (whole and asked):
+        raise ConfigError(
+            f"--query {name}: it needs [user], each part once, and nothing before; a language that "
+            "has a part has its own [user CODE]"
+        )
+    made = {
+        code: Wording(
+            name=name,
+            user=own["user"],
+            default=own.get("default") or _without_context(own["user"]),
+            system=own.get("system", ""),
+            default_system=_without_context(own.get("system", "")),
+            turns=turns,
+        )
+        for code, own in of_language.items()
+    }
+    return replace(made.pop(""), languages=tuple(sorted(made.items())))
 
 
 def _without_context(text: str) -> str:
@@ -141,6 +167,12 @@ def _without_context(text: str) -> str:
 
 
 def _check(wording: Wording, asks: Asks) -> None:
+    if wording.languages and asks != "query":
+        raise ConfigError(
+            f"--query {wording.name}: questions are asked in one language: no [user fr]"
+        )
+    for _, other in wording.languages:
+        _check(other, asks)
     name, wanted = wording.name, {"prompt", "context"} if asks == "query" else {"prompt"}
     try:
         slots, bare, told = (

@@ -278,7 +278,7 @@ def paper_numbers(found: Section, models: Sequence[str] = ()) -> pd.DataFrame:
     lines = [
         {"row": FROM_PAPER + place, "model": model, "method": method, "variant": ""}
         | {"source": PAPER, "task": task, "value": number.value, "std_seeds": number.std}
-        for place, (model, method, cells) in enumerate(published_rows(found))
+        for place, (model, method, cells) in enumerate(published_rows(found.metric, found.tasks))
         if not models or model in models
         for task, number in cells.items()
     ]

@@ -54,6 +54,15 @@ def data() -> None:
     help="ca, prism: items of opening turns, as in the paper, or of every turn with a choice, each "
     "with the conversation before it.",
 )
+@click.option(
+    "--language",
+    "languages",
+    multiple=True,
+    metavar="CODE",
+    default=("en",),
+    show_default=True,
+    help="ca only: as the data set codes it (en, fr, hi, it, pt, ...); repeat for several, or all.",
+)
 @click.option("--split-seed", type=int, default=0, show_default=True, help="Of the split by user.")
 @max_cost_option
 @data_option
@@ -67,6 +76,7 @@ def prepare(  # noqa: PLR0913, PLR0917 - one parameter per flag
     train: int | None,
     test: int | None,
     turns: Literal["first", "all"],
+    languages: tuple[str, ...],
     split_seed: int,
     max_cost: float | None,
     data_dir: Path | None,
@@ -95,7 +105,14 @@ def prepare(  # noqa: PLR0913, PLR0917 - one parameter per flag
     output = Output(as_json=as_json)
     rows, origin = preparing.raw_rows(name, source)
     parts = {"n_train": train or n_train, "n_test": test or n_test}
-    plan = preparing.Preparation(name=name, source=origin, seed=split_seed, turns=turns, **parts)
+    plan = preparing.Preparation(
+        name=name,
+        source=origin,
+        seed=split_seed,
+        turns=turns,
+        languages=tuple(code.lower() for code in languages),
+        **parts,
+    )
     folder.mkdir(parents=True, exist_ok=True)
     with Store.open(store) as opened:
         purse = Purse(max_cost)  # both models are paid from one

@@ -1,6 +1,7 @@
 """`mipo-eval leaderboard`: the store's methods, the paper's, and the paper's tables and figures."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from mipo_eval.cli.render import Grid, Output
     from mipo_eval.reports.figures import Figure
     from mipo_eval.reports.leaderboard import Cell, LeaderboardQuery, Row, Section
-    from mipo_eval.reports.paper import PaperEntry, Published
+    from mipo_eval.reports.paper import Published, Table
     from mipo_eval.reports.strengths import SuiteStrengths
     from mipo_eval.stats.length import LengthControlled
     from mipo_eval.store.engine import Store
@@ -49,9 +50,18 @@ _PUBLISHED = "\u2020"
 )
 @click.option(
     "--table",
-    type=click.IntRange(1, 7),
+    type=click.Choice([*map(str, range(1, 8)), "results"]),
     metavar="N",
-    help="Table N (1-7) of the paper: published beside measured.",
+    help="Table N (1-7) of the paper as it is printed, published beside measured; or results: what "
+    "results pages give for its method on eight kinds of task.",
+)
+@click.option(
+    "--others",
+    type=click.Path(path_type=Path, dir_okay=False),
+    multiple=True,
+    metavar="FILE",
+    help="Numbers of other papers for --table: CSV or a YAML list of {model, method, dataset, "
+    "value, source; std, n, metric}.",
 )
 @click.option(
     "--figure",
@@ -65,10 +75,11 @@ _PUBLISHED = "\u2020"
     "path",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="File for the figure: .png, .svg, .vl.json (Vega-Lite), .csv or .json.",
+    help="File for the figure: .png, .svg, .vl.json (Vega-Lite), .csv or .json; for the table of "
+    "the paper: .md, .tex, .html, .csv or .json.",
 )
 @options.rows_option
-@reading
+@partial(reading, needless="table")
 def leaderboard(  # noqa: PLR0913 - one parameter per flag
     store: "Store",
     output: "Output",
@@ -76,7 +87,8 @@ def leaderboard(  # noqa: PLR0913 - one parameter per flag
     paper: bool,
     control_length: bool,
     strengths: bool,
-    table: int | None,
+    table: str | None,
+    others: tuple[Path, ...],
     figure: int | None,
     path: Path | None,
     rows: Path | None,
@@ -88,12 +100,15 @@ def leaderboard(  # noqa: PLR0913 - one parameter per flag
     from mipo_eval.reports.names import read_rows
 
     asked = LeaderboardQuery(**given, rules=tuple(read_rows(rows) if rows else ()))
-    if path is not None and figure is None:
-        raise ConfigError("--output is of a figure: add --figure 2, 3, 4 or 5")
+    if path is not None and figure is None and table is None:
+        raise ConfigError("--output is of a figure or table: add --figure 2-5 or --table 1-7")
+    if others and table is None:
+        raise ConfigError("--others is of a table of the paper: add --table 1-7 or results")
     if figure is not None:
         _show_figure(output, store, figure, asked, path)
     elif table is not None:
-        _show_table(output, store, table, asked)
+        number: Table = "results" if table == "results" else int(table)
+        _show_table(output, store, number, asked, (others, path))
     elif strengths:
         _show_strengths(output, store, asked)
     else:
@@ -127,7 +142,7 @@ def _show_sections(
             "leave --control-length out"
         )
     failing = failing_by_short_key(store)
-    known = [published_rows(section) if paper else [] for section in sections]
+    known = [published_rows(section.metric, section.tasks) if paper else [] for section in sections]
     doubts = [_failings(section, failing) for section in sections]
     documents = [
         section_json(section)
@@ -388,50 +403,41 @@ def _series(found: "Figure") -> "list[RenderableType]":
     return [inert(found.title, "bold"), table if found.rows else nothing, told]
 
 
-def _show_table(output: "Output", store: "Store", number: int, asked: "LeaderboardQuery") -> None:
-    """Print a table of the paper with the store's numbers beside the published ones."""
-    from mipo_eval.cli.render import inert
-    from mipo_eval.reports.paper import TITLES, entry_json, paper_table
+def _show_table(
+    output: "Output",
+    store: "Store",
+    number: "Table",
+    asked: "LeaderboardQuery",
+    files: tuple[Sequence[Path], Path | None],
+) -> None:
+    """Print a table of the paper; `files` are of others' numbers, and the one to write."""
+    from mipo_eval.cli.paper_table import grid_lines
+    from mipo_eval.reports.others import read_others
+    from mipo_eval.reports.paper import published
+    from mipo_eval.reports.paper_entries import METRICS
+    from mipo_eval.reports.paper_files import grid_json, write_table
+    from mipo_eval.reports.paper_grid import paper_grid
+    from mipo_eval.reports.paper_table import paper_table
 
-    entries = paper_table(store, number, judge=asked.judge, rules=asked.rules)
-    rows = [entry_json(entry) for entry in entries]
-    output.document({"table": number, "title": TITLES[number], "rows": rows})
-    output.show(inert(TITLES[number], "bold"), _entries(entries))
-    absent = sum(entry.measured is None for entry in entries)
+    others = read_others(files[0])
+    entries = paper_table(store, number, judge=asked.judge, rules=asked.rules, others=others)
+    grid = paper_grid(number, entries)
+    if files[1] is not None:
+        write_table(number, grid, files[1])
+    output.document(grid_json(number, grid))
+    output.show(*grid_lines(grid, output.width))
+    of_paper = published(number)
+    measured = [entry for entry in entries if entry.measured is not None]
+    both = sum(entry.published is not None for entry in measured)
+    more = f"; {len(measured) - both} more measured" if len(measured) > both else ""
     output.note(
-        f"{len(entries) - absent} of {len(entries)} numbers measured, {absent} absent. "
+        f"{both} of {len(of_paper)} numbers measured, {len(of_paper) - both} absent{more}. "
         "Which runs are which method: --rows FILE."
     )
-    for entry in entries:
-        if entry.best_of:
-            of = entry.published
-            output.note(f"{of.model} {of.method} on {of.dataset}: {entry.best_of}")
-
-
-def _entries(entries: "Sequence[PaperEntry]") -> "Grid":
-    from mipo_eval.cli.render import Grid, number
-
-    columns = ("published", "measured", "diff", "n")
-    table = Grid("model, method", "data set", numbers=columns, edge=True)
-    table.columns[1].no_wrap = True
-    model = None
-    for entry in entries:
-        of = entry.published
-        if of.model != model:
-            model = of.model
-            table.add_section()
-            table.add(model, style="italic")
-        absent = entry.measured is None
-        table.add(
-            f"  {of.method}",
-            of.dataset,
-            _printed(of.value, of.std),
-            "absent" if absent else _printed(entry.measured, entry.std),
-            number(entry.difference, "+.3f" if of.table in {3, 4} else "+.1f"),
-            "" if entry.n is None else str(entry.n),
-            style="dim" if absent else "",
-        )
-    return table
+    if left := sum(other.metric_name not in METRICS[number] for other in others):
+        output.note(f"{left} of {len(others)} numbers of --others are of another metric's table.")
+    if files[1] is not None:
+        output.note(f"wrote {files[1]}")
 
 
 def _printed(value: float | None, std: float | None) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import click
@@ -205,15 +206,24 @@ json_option: Decorator = click.option(
 )
 
 
-def reading(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the store that it reads and what it prints with: `--store` and `--json`."""
+def reading(command: Callable[..., Any], *, needless: str = "") -> Callable[..., Any]:
+    """Give a command the store that it reads and what it prints with: `--store` and `--json`.
+
+    With its option `needless` it has something to show where no store is there yet.
+    """
 
     @wraps(command)
     def opened(*, store: str, as_json: bool, **options: Any) -> Any:
         from mipo_eval.cli.render import Output
         from mipo_eval.store.engine import Store
 
-        with Store.open(store, mode="read") as read:
-            return command(read, Output(as_json=as_json), **options)
+        output = Output(as_json=as_json)
+        absent = "://" not in store and not Path(store).exists()
+        if not (absent and options.get(needless)):
+            with Store.open(store, mode="read") as read:
+                return command(read, output, **options)
+        output.warn(f"there is no store at {store}: nothing is measured yet")
+        with TemporaryDirectory() as folder, Store.open(f"{folder}/none.db") as empty:
+            return command(empty, output, **options)
 
     return store_option(json_option(opened))

@@ -58,6 +58,11 @@ class Output:
         self._bar: Progress | None = None
         self._plain = _PlainProgress(self._stderr)
 
+    @property
+    def width(self) -> int:
+        """Characters in a line of stdout."""
+        return self._stdout.width
+
     def document(self, value: Mapping[str, object]) -> None:
         """Print one JSON document; nothing without `--json`."""
         if self._as_json:

@@ -96,7 +96,7 @@ def asking_parts(
     told = {"system": short(digest(options.system))} if options.system else {}
     worded = {"query": short(key)} if (key := suite.wording_key) else {}
     if suite.form == "query":
-        if any(task.wording.system for task in suite.tasks):
+        if any(task.wording.has_system for task in suite.tasks):
             told |= system_role(model, options)
         return {"prompting": prompting, **worded, **told}
     # Under the key without it, such models were once asked without the instructions.

@@ -280,7 +280,8 @@ def _sha256(text: str) -> str:
 
 
 @cache
-def _templates() -> "Environment":
+def templates() -> "Environment":
+    """Return the templates of files; what stands in HTML is escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     made = Environment(
@@ -305,7 +306,7 @@ def _rendered(name: str) -> Callable[[Runs], str]:
     def render(runs: Runs) -> str:
         tables = tables_of(runs)
         lines = dict.fromkeys(line for _, table in tables for line in table.signatures)
-        template = _templates().get_template(name)
+        template = templates().get_template(name)
         return template.render(runs=runs, tables=tables, signatures=lines, version=__version__)
 
     return render
@@ -347,18 +348,23 @@ def write(runs: Runs, wanted: str, path: Path, *, judge: str | None = None) -> l
     if wanted == "lm_eval":
         return _write_lm_eval(runs[0], path)
     if wanted == "alpaca_eval":
-        _replace(path, _json(annotations(runs[0], judge)))
+        write_text(path, _json(annotations(runs[0], judge)))
     elif not any(run.scores for run in runs):
         raise DataError("none of these runs has a score: finish one, or name another")
     elif wanted == "parquet":
         with _written(path) as part:
             to_parquet(score_rows(runs), part)
     else:
-        _replace(path, TEXTS[wanted](runs))
+        write_text(path, TEXTS[wanted](runs))
     return [path]
 
 
-def _replace(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Write a file as a whole or not at all.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
     with _written(path) as part:
         part.write_text(text, encoding="utf-8", newline="\n")
 
@@ -387,7 +393,7 @@ def _write_lm_eval(run: ExportedRun, path: Path) -> list[Path]:
             raise ConfigError(f"task {task!r} cannot stand in a file name: lm-eval needs it there")
         beside = path.with_name(f"samples_{task}_{time}.jsonl")
         lines = (json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows)
-        _replace(beside, "".join(f"{line}\n" for line in lines))
+        write_text(beside, "".join(f"{line}\n" for line in lines))
         written.append(beside)
-    _replace(path, _json(lm_eval_results(run)))
+    write_text(path, _json(lm_eval_results(run)))
     return [path, *written]

@@ -91,6 +91,10 @@ class Candidate(Protocol):
     def prompt(self) -> str:
         """What is asked."""
 
+    @property
+    def language(self) -> str:
+        """Code of the language it is asked in, as the data set names it."""
+
     def question(self) -> str:
         """Return what the extractor is asked."""
 
@@ -122,6 +126,7 @@ class UserChoice:
     prompt: str
     chosen: str
     rejected: str
+    language: str = "en"
     meta: Mapping[str, Any] = field(default_factory=dict)
     earlier: tuple[PastTurn, ...] = ()
     """The turns before it, with the responses the user chose; none before an opening turn."""
@@ -145,7 +150,12 @@ class UserChoice:
             preferences=tuple(wishes.values()),
             reference=self.chosen,
             user_id=self.user_id,
-            meta={**self.meta, "rejected": self.rejected, "keys": list(wishes)},
+            meta={
+                "language": self.language,
+                **self.meta,
+                "rejected": self.rejected,
+                "keys": list(wishes),
+            },
             messages=self.earlier,
         )
         return [item.model_copy(update={"group_id": prompt_group(item.transcript)})]

@@ -79,7 +79,7 @@ class _Said:
 def ca_choices(
     rows: Iterable[Row], where: str, seed: int = 0, turns: Turns = "first"
 ) -> Iterator[UserChoice | Dropped]:
-    """Yield the choices of English conversations; `seed` draws the rejected response.
+    """Yield the choices of conversations, in whatever language; `seed` draws the rejected response.
 
     Raises:
         DataError: a column is missing.
@@ -106,8 +106,6 @@ def _turn(row: _Row, number: int, earlier: Earlier) -> _Said:
 
 
 def _choice(row: _Row, said: _Said, seed: int) -> UserChoice | Dropped:
-    if row.assigned_lang != "en":
-        return Dropped(f"language {row.assigned_lang or 'unknown'}")
     if not said.prompt or said.earlier is None:
         return Dropped(CUT_OFF if said.prompt else "no prompt")
     if not said.preferred:
@@ -125,7 +123,8 @@ def _choice(row: _Row, said: _Said, seed: int) -> UserChoice | Dropped:
         prompt=said.prompt,
         chosen=said.chosen,
         rejected=item_rng(seed, "ca-rejected", source_id).choice(others),
-        meta={"language": "en", "turn": said.number},
+        language=row.assigned_lang.lower() or "unknown",
+        meta={"turn": said.number},
         earlier=said.earlier,
     )
 

@@ -51,6 +51,11 @@ class Instruction(Columns):
         """The instruction itself: several descriptions go with the same one."""
         return self.prompt
 
+    @property
+    def language(self) -> str:
+        """All of it is English."""
+        return "en"
+
     def question(self) -> str:
         """Ask for the four preferences in the person's own words."""
         criteria = (f"{n}. {entry.criteria}" for n, entry in enumerate(self.rubric, start=1))
@@ -70,7 +75,7 @@ class Instruction(Columns):
                 reference=self.reference_answer,
                 group_id=prompt_group(self.prompt),
                 meta={
-                    "language": "en",
+                    "language": self.language,
                     "dimension": dimension,
                     "source": self.source,
                     "system": self.system,

@@ -94,7 +94,6 @@ def _choice(utterances: list[_Utterance], earlier: Earlier) -> UserChoice | Drop
         chosen=chosen.model_response.strip(),
         rejected=rejected.model_response.strip(),
         meta={
-            "language": "en",
             "turn": chosen.turn,
             "chosen_score": chosen.score,
             "rejected_score": rejected.score,

@@ -68,8 +68,6 @@ def test_community_alignment() -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"assigned_lang": "fr"}, "language fr"),
-        ({"assigned_lang": ""}, "language unknown"),
         ({"first_turn_prompt": ""}, "no prompt"),
         ({"first_turn_prompt": None}, "no prompt"),
         ({"first_turn_prompt": float("nan")}, "no prompt"),

@@ -3,6 +3,7 @@
 import asyncio
 import csv
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,8 +48,11 @@ def run(
     sizes: tuple[int, int] = (30, 8),
     *,
     reference: Backend | None = None,
+    languages: tuple[str, ...] = ("en",),
 ) -> Prepared:
-    plan = Preparation(name=name, source="rows", n_train=sizes[0], n_test=sizes[1])
+    plan = Preparation(
+        name=name, source="rows", n_train=sizes[0], n_test=sizes[1], languages=languages
+    )
     with Store.open(str(data / "store.db")) as store:
         models = Models(store=store, extractor=extractor, reference=reference)
         return asyncio.run(prepare(plan, rows, models, data))
@@ -93,6 +97,38 @@ def test_the_report(tmp_path: Path) -> None:
     text = "\n".join(report_lines(prepared.report))
     assert "test: 8 items" in text
     assert "in both parts: 0 users, 0 prompts" in text
+
+
+@pytest.mark.parametrize(
+    ("languages", "kept", "dropped"),
+    [
+        (("en",), {"en"}, {"language fr": 20, "language unknown": 1}),
+        (("fr",), {"fr"}, {"language en": 40, "language unknown": 1}),
+        (("en", "fr"), {"en", "fr"}, {"language unknown": 1}),
+        (("all",), {"en", "fr", "unknown"}, {}),
+    ],
+)
+def test_community_alignment_in_other_languages(
+    tmp_path: Path, languages: tuple[str, ...], kept: set[str], dropped: dict[str, int]
+) -> None:
+    rows = [ca_row(n, n, assigned_lang="FR" if n % 3 == 0 else "en") for n in range(1, 61)]
+    rows.append(ca_row(100, 100, assigned_lang=""))
+    sizes = (61 - sum(dropped.values()) - 5, 5)
+    extractor = ScriptedBackend(preferences)
+    prepared = run("ca", rows, extractor, tmp_path, sizes, languages=languages)
+    train, test = parts(prepared)
+    assert {item.meta["language"] for item in (*train, *test)} == kept
+    assert prepared.report["languages"] == list(languages)
+    assert {k: n for k, n in prepared.report["dropped"].items() if "language" in k} == dropped
+    told = "\n".join(report_lines(prepared.report))
+    counts = Counter(item.meta["language"] for item in (*train, *test))
+    assert all(f"{language} {count}" in told for language, count in counts.items())
+
+
+@pytest.mark.parametrize("name", ["prism", "mb"])
+def test_only_community_alignment_has_other_languages(name: str) -> None:
+    with pytest.raises(ConfigError, match="leave --language out"):
+        Preparation(name=name, source="x", n_train=4, n_test=4, languages=("fr",))
 
 
 def test_multifaceted_bench(tmp_path: Path) -> None:

@@ -60,6 +60,28 @@ def test_the_wordings_system_turn_stands_before_the_items_own() -> None:
     assert conversation(item, "personalized", "Be kind.", wording)[0] == told
 
 
+def test_an_item_is_asked_in_its_language_where_the_wording_has_it() -> None:
+    given = own(
+        "[user]\n{prompt}\n\nI want: {context}\n[user fr]\n{prompt}\n\nJe veux : {context}\n"
+        "[system pt]\nAjude: {context}\n[user pt]\n{prompt}"
+    )
+    items = {
+        code: TEA.model_copy(update={"meta": {"language": code}}) for code in ("FR", "pt", "it")
+    }
+    kind = ("system", "Be kind.")
+    french = ("user", f"{TEA.prompt}\n\nJe veux : {TEA.context}")
+    english = ("user", f"{TEA.prompt}\n\nI want: {TEA.context}")
+    assert turns(given, item=items["FR"]) == [kind, french]
+    assert turns(given, item=items["it"]) == turns(given) == [kind, english]
+    told = ("system", f"Be kind.\n\nAjude: {TEA.context}")
+    assert turns(given, item=items["pt"]) == [told, ("user", TEA.prompt)]
+    assert turns(given, "default", items["FR"]) == [kind, ("user", TEA.prompt)]
+    wording = read_wording(given, "query")
+    assert wording.has_system
+    plain = read_wording(own("{prompt}\n\nI want: {context}"), "query")
+    assert wording.key != plain.key
+
+
 def test_a_wording_is_its_text() -> None:
     """The digest of the usual one is that of runs made before there were others."""
     assert USUAL.key == "25db1d4edfdc8b085c4c18d5cc8ad127"
@@ -80,6 +102,18 @@ def test_a_wording_is_its_text() -> None:
         ("query", "{context}\n\n{prompt} {", "write {{ for a brace"),
         ("query", "Hi\n[user]\n{context}\n\n{prompt}", r"it needs \[user\], each part once"),
         ("query", "[system]\n{context}", r"it needs \[user\]"),
+        (
+            "query",
+            "[user]\n{context}\n\n{prompt}\n[system fr]\n{context}",
+            r"its own \[user CODE\]",
+        ),
+        ("query", "[user fr]\n{context}\n\n{prompt}", r"it needs \[user\], each part once"),
+        (
+            "query",
+            "[user]\n{context}\n\n{prompt}\n[user fr]\n{prompt}",
+            r"does not show \{context\}",
+        ),
+        ("choice", "[user]\n{prompt}\n[user fr]\n{prompt}", "asked in one language"),
         ("choice", "{prompt} {context}", r"\{context\} is no slot here; known: \{prompt\}"),
         ("number", "{prompt}", "worked examples fix the form of a question: turns, message"),
     ],
