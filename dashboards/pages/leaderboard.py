@@ -120,7 +120,9 @@ def _layout(found: Section, *, compared: bool) -> tuple[list[str], str, bool]:
             show=leaderboard.COLUMNS.__getitem__,
         )
     with second:
-        order = frame.choose("Sort by", ["mean", "model", "method", *found.tasks], "sort")
+        titles = {str(place): f"data set {task}" for place, task in enumerate(found.tasks)}
+        titles = {"mean": "mean", "model": "model", "method": "method"} | titles
+        order = frame.choose("Sort by", list(titles), "sort", show=titles.__getitem__)
     with third:
         published = st.toggle("Published rows", True, key="published", bind="query-params")
         frame.noted("published", published)
@@ -138,7 +140,7 @@ def _table(found: Section, table: pd.DataFrame, layout: tuple[list[str], str, st
     st.html(markup.line(_heading(found, table)))
     st.dataframe(
         leaderboard.linked(best_first, found.rows),
-        column_config=_column_config(best_first, wide, found.metric),
+        column_config=_column_config(wide, found.metric),
         hide_index=True,
         placeholder="\u2013",
         height="content" if len(best_first) < 30 else 1_050,
@@ -186,7 +188,7 @@ def _heading(found: Section, table: pd.DataFrame) -> str:
     return f"{found.suite}: {markup.metric_title(found.metric)}{by}{common}"
 
 
-def _column_config(table: pd.DataFrame, wide: Wide, metric: str) -> dict[str, Any]:
+def _column_config(wide: Wide, metric: str) -> dict[str, Any]:
     places = decimals(metric)
     config: dict[str, Any] = {
         "model": st.column_config.TextColumn("model", width="medium"),
@@ -195,18 +197,17 @@ def _column_config(table: pd.DataFrame, wide: Wide, metric: str) -> dict[str, An
             "items", display_text="open", width="small", help="Responses and verdicts behind it"
         ),
     }
-    columns = leaderboard.COLUMNS
     number, signed = f"%.{places}f", f"%+.{places}f"
-    formats = {columns["delta"]: signed, columns["detectable"]: number, columns["seeds"]: number}
-    formats |= {columns["ties"]: "%.1f", columns["p"]: "%.2g"}
-    for name in map(str, table):
+    formats = {"delta": signed, "detectable": number, "seeds": number, "ties": "%.1f", "p": "%.2g"}
+    for name, title in wide.titles.items():
         part = leaderboard.part_of(name)
-        if name in wide.values:
-            config[name] = st.column_config.NumberColumn(format=number)
-        elif part in formats:
-            config[name] = st.column_config.NumberColumn(format=formats[part])
-        elif part == columns["date"]:
-            config[name] = st.column_config.DateColumn()
+        if name in wide.values or part in formats:
+            shape = formats.get(part, number)
+            config[name] = st.column_config.NumberColumn(title, format=shape)
+        elif part == "date":
+            config[name] = st.column_config.DateColumn(title)
+        else:
+            config.setdefault(name, st.column_config.Column(title))
     return config
 
 
