@@ -124,7 +124,8 @@ def leaderboard(source: Store | Snapshot, asked: LeaderboardQuery) -> list[Secti
     now = source if isinstance(source, Snapshot) else Snapshot(source)
     asked = replace(asked, rules=(*asked.rules, *trained_rules(now.trainings)))
     judges = {short(judge.key): judge for judge in now.judges}
-    only = short(find_judge(now.store, asked.judge).key) if asked.judge else None
+    by_suite = {s.judge_key for run, s in now.scores if asked.suite in {None, run.suite}}
+    only = short(find_judge(now.store, asked.judge, by_suite).key) if asked.judge else None
     groups: dict[tuple[str, str | None], Scored] = {}
     for run, score in now.scores:
         by = score.judge_key

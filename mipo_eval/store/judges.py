@@ -63,14 +63,23 @@ def list_judges(store: Store) -> list[StoredJudge]:
         ]
 
 
-def find_judge(store: Store, name: str) -> StoredJudge:
+def find_judge(
+    store: Store, name: str, among: Collection[str | None] | None = None
+) -> StoredJudge:
     """Return the judge with this name, spec, or beginning of a key; as its replies are read now.
+
+    Args:
+        store: whose judges.
+        name: as the user gave it.
+        among: short keys of those that judged what is asked about: where several share the name,
+            one of these is meant.
 
     Raises:
         ConfigError: no judge or several judges match.
     """
     known = list_judges(store)
     found = [j for j in known if name in {j.name, j.spec.get("spec")} or j.key.startswith(name)]
+    found = [j for j in found if among and short(j.key) in among] or found
     asked = [{**judge.spec, "parser": None, "judge_key": None} for judge in found]
     if found and all(one == asked[0] for one in asked):  # only the parser's version differs
         return max(found, key=lambda judge: int(judge.spec.get("parser", 0)))
