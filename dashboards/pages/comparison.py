@@ -28,8 +28,12 @@ def show() -> None:
     if len(found.tasks) > 1:
         task = frame.choose("Data set", found.tasks, "task")
     names = leaderboard.labels(found.rows)
-    chosen = frame.choose_some("Methods", names, "methods", default=names[:_SHOWN])
-    places = tuple(names.index(name) for name in chosen or names[:_SHOWN])
+    usual = names[:_SHOWN]
+    baseline = comparison.default_baseline(found.rows)
+    if baseline is not None and baseline >= _SHOWN:
+        usual[-1] = names[baseline]
+    chosen = frame.choose_some("Methods", names, "methods", default=usual)
+    places = tuple(names.index(name) for name in chosen or usual)
     shown = replace(found, rows=tuple(found.rows[place] for place in places))
     _forest(board, asked, shown, task)
     _matrix(board, asked, shown, task)
@@ -46,7 +50,8 @@ def _about(asked: LeaderboardQuery, found: Section) -> tuple[object, ...]:
 def _forest(board: frame.Board, asked: LeaderboardQuery, found: Section, task: str) -> None:
     st.subheader("Paired differences")
     names = leaderboard.labels(found.rows)
-    usual = comparison.default_baseline(found.rows) or 0
+    usual = comparison.default_baseline(found.rows)
+    usual = len(names) - 1 if usual is None else usual  # the lowest, not the winner
     left, right = st.columns([3, 1], vertical_alignment="bottom")
     with left:
         baseline = names.index(frame.choose("Difference to", names, "baseline", default=usual))

@@ -73,35 +73,46 @@ class Topic:
 
 
 def topics(now: Snapshot) -> list[Topic]:
-    """Return what leaderboards a store has, the suite of the latest run first.
+    """Return what leaderboards a store has; what is shown while nobody has chosen is the first.
 
-    What is shown while nobody has chosen is the first: never under a judge that tells nothing
-    apart while there is something else.
+    That is the suite in which most runs were judged, of equal ones the latest, under the judge
+    that judged most of them; one that must not be believed comes after those that may be, and one
+    that tells nothing apart after everything else.
     """
     judges = {short(judge.key): judge for judge in now.judges}
     found: dict[tuple[str, str | None], dict[str, None]] = {}
     latest: dict[str, str] = {}
+    runs: dict[tuple[str, str | None], set[str]] = {}
     for run, score in now.scores:
         by = score.judge_key
         latest[run.suite] = max(latest.get(run.suite, ""), run.created_at.isoformat())
         found.setdefault((run.suite, by), {})[score.metric] = None
-    made = [
-        Topic(suite=suite, judge=judges.get(by) if by else None, metrics=tuple(metrics))
-        for (suite, by), metrics in found.items()
-        if by is None or by in judges
+        runs.setdefault((run.suite, by), set()).add(run.run_id)
+    failing = failing_judges(now.store)
+
+    def trust(by: str | None) -> int:
+        reasons = failing.get(judges[by].key, ()) if by else ()
+        if any(reason.startswith(NOTHING_APART) for reason in reasons):
+            return 0
+        return 1 if by is None else 2 if reasons else 3
+
+    known = [(suite, by) for suite, by in found if by is None or by in judges]
+    judged: dict[str, tuple[int, int]] = {}
+    for suite, by in known:
+        told = trust(by)
+        rank = (told, len(runs[suite, by])) if told > 1 else (told, 0)
+        judged[suite] = max(judged.get(suite, (0, 0)), rank)
+
+    def usual(about: tuple[str, str | None]) -> tuple[object, ...]:
+        suite, by = about
+        return judged[suite], latest[suite], suite, trust(by), len(runs[about])
+
+    return [
+        Topic(
+            suite=suite, judge=judges[by] if by else None, metrics=tuple(found[suite, by])
+        )
+        for suite, by in sorted(known, key=usual, reverse=True)
     ]
-    alike = {
-        key
-        for key, reasons in failing_judges(now.store).items()
-        if any(reason.startswith(NOTHING_APART) for reason in reasons)
-    }
-
-    def rank(topic: Topic) -> tuple[str, int]:
-        if topic.judge is None:
-            return latest[topic.suite], 1
-        return latest[topic.suite], 0 if topic.judge.key in alike else 2
-
-    return sorted(made, key=rank, reverse=True)
 
 
 def section(now: Snapshot, asked: LeaderboardQuery) -> Section | None:
