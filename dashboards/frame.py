@@ -17,10 +17,11 @@ import streamlit as st
 from mipo_eval import settings
 from mipo_eval.dashboards import markup
 from mipo_eval.dashboards.links import TASK, address, run_name
-from mipo_eval.dashboards.markup import count, metric_title
+from mipo_eval.dashboards.markup import count
 from mipo_eval.errors import MipoEvalError
 from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.records import Run
+from mipo_eval.reports.labels import metric_title
 from mipo_eval.reports.names import RowRule, model_label, read_rows
 from mipo_eval.store.engine import Store
 from mipo_eval.store.items import has_items

@@ -15,7 +15,6 @@ from html import escape
 from typing import NamedTuple
 
 from mipo_eval.keys import clean_text
-from mipo_eval.reports.labels import LABELS
 
 MEASURED, PAPER = "measured", "paper"
 """Where a number is from, as tables and plots say it."""
@@ -135,12 +134,6 @@ def _framed(content: str, name: str, left: int) -> str:
     heading = line(name) if name else ""
     more = f'<div class="mipo-more">{left:,} more characters</div>' if left > 0 else ""
     return f'{heading}<div class="mipo-text" dir="auto">{content}</div>{more}'
-
-
-def metric_title(metric: str, control: str = "") -> str:
-    """Return a metric's name with its unit; one of another tool is called what that calls it."""
-    title = LABELS.get(metric, metric.replace("_", " "))
-    return f"{control}: {title}" if control else title
 
 
 def number(value: float | None, places: int = 1, *, signed: bool = False) -> str:

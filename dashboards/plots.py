@@ -315,9 +315,7 @@ def length_plot(table: pd.DataFrame, axis: str) -> alt.Chart:
         alt.Chart(table)
         .mark_point(filled=True, size=90, opacity=0.9)
         .encode(
-            x=alt.X(
-                "tokens:Q", title="response length (tokens)", scale=across, axis=_numbers()
-            ),
+            x=alt.X("tokens:Q", title="response length (tokens)", scale=across, axis=_numbers()),
             y=alt.Y("value:Q", title=axis, scale=upwards, axis=_numbers()),
             tooltip=tooltip,
             **told,

@@ -11,7 +11,7 @@ from mipo_eval.dashboards.tables import comparison, leaderboard, lengths
 from mipo_eval.dashboards.tables.leaderboard import TIES
 from mipo_eval.records import Run
 from mipo_eval.reports.equal_length import can_be_controlled
-from mipo_eval.reports.labels import decimals
+from mipo_eval.reports.labels import decimals, metric_title
 from mipo_eval.reports.leaderboard import LeaderboardQuery, Section
 
 _DISPUTED = 3
@@ -76,7 +76,7 @@ def _forest(board: frame.Board, asked: LeaderboardQuery, found: Section, task: s
             "has no value per item."
         )
         return
-    axis = f"difference in {markup.metric_title(found.metric)}"
+    axis = f"difference in {metric_title(found.metric)}"
     st.altair_chart(plots.forest_plot(table, axis))
     places = decimals(found.metric)
     number = f"%+.{places}f"
@@ -133,7 +133,7 @@ def _matrix(board: frame.Board, asked: LeaderboardQuery, found: Section, task: s
     st.subheader("Who beats whom")
     st.html(
         markup.line(
-            f"Share of common items on which the row's {markup.metric_title(made.metric)} is "
+            f"Share of common items on which the row's {metric_title(made.metric)} is "
             "better than the column's; a tie counts half."
         )
     )
@@ -166,7 +166,7 @@ def _judges(
     if not table.empty:
         rate = asked.metric in TIES
         ends = (0, 50, 100) if rate else (table["value"].min(), table["value"].max())
-        title = markup.metric_title(asked.metric or "")
+        title = metric_title(asked.metric or "")
         st.html(markup.line(f"Each judge's {title}, as in the paper's Figure 3."))
         plot = plots.matrix_plot(
             table, rows="row", columns="judge", value="value", title=title, ends=ends
@@ -211,4 +211,4 @@ def _length(board: frame.Board, asked: LeaderboardQuery, found: Section) -> None
         return
     st.subheader("Length against result")
     st.html(markup.line("A judge that likes length shows as a rise to the right."))
-    st.altair_chart(plots.length_plot(table, markup.metric_title(found.metric)))
+    st.altair_chart(plots.length_plot(table, metric_title(found.metric)))

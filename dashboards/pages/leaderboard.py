@@ -12,7 +12,7 @@ from mipo_eval.dashboards.tables import comparison, leaderboard, lengths
 from mipo_eval.dashboards.tables.leaderboard import Filters, Topic, Wide
 from mipo_eval.keys import digest
 from mipo_eval.metrics.aggregate import direction
-from mipo_eval.reports.labels import decimals
+from mipo_eval.reports.labels import decimals, metric_title
 from mipo_eval.reports.leaderboard import LeaderboardQuery, Row, Section
 from mipo_eval.signature import Signature, short
 
@@ -185,7 +185,7 @@ def _heading(found: Section, table: pd.DataFrame) -> str:
     models = table["model"].unique()
     common = f", {models[0]}" if len(models) == 1 else ""
     by = f", judged by {found.judge}" if found.judge else ""
-    return f"{found.suite}: {markup.metric_title(found.metric)}{by}{common}"
+    return f"{found.suite}: {metric_title(found.metric)}{by}{common}"
 
 
 def _column_config(wide: Wide, metric: str) -> dict[str, Any]:
@@ -239,9 +239,7 @@ def choose_leaderboard(board: frame.Board) -> tuple[list[Topic], LeaderboardQuer
     with second:
         topic = frame.choose("Judge", of_suite, "judge", show=_judge_name)
     with third:
-        metric = frame.choose(
-            "Number", leaderboard.numbers(topic), "metric", show=markup.metric_title
-        )
+        metric = frame.choose("Number", leaderboard.numbers(topic), "metric", show=metric_title)
     if metric == leaderboard.WIN_RATE:
         metric = frame.switch("A tie with the reference is", leaderboard.tie_rules(topic), "ties")
     asked = leaderboard.query_of(topic, metric, frame.row_rules())

@@ -108,9 +108,7 @@ def topics(now: Snapshot) -> list[Topic]:
         return judged[suite], latest[suite], suite, trust(by), len(runs[about])
 
     return [
-        Topic(
-            suite=suite, judge=judges[by] if by else None, metrics=tuple(found[suite, by])
-        )
+        Topic(suite=suite, judge=judges[by] if by else None, metrics=tuple(found[suite, by]))
         for suite, by in sorted(known, key=usual, reverse=True)
     ]
 

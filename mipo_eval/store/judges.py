@@ -63,9 +63,7 @@ def list_judges(store: Store) -> list[StoredJudge]:
         ]
 
 
-def find_judge(
-    store: Store, name: str, among: Collection[str | None] | None = None
-) -> StoredJudge:
+def find_judge(store: Store, name: str, among: Collection[str | None] | None = None) -> StoredJudge:
     """Return the judge with this name, spec, or beginning of a key; as its replies are read now.
 
     Args:

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from mipo_eval.signature import short
 from mipo_eval.store import Store
 from mipo_eval.store.items import put_list
-from tests.dashboards.opening import open_page, texts
-from tests.dashboards.scripted import RATER, run_of, items
 from mipo_eval.store.judges import put_judge
-from mipo_eval.signature import short
+from tests.dashboards.opening import open_page, texts
+from tests.dashboards.scripted import RATER, items, run_of
 
 NAMES = (
     *("items", "method", "model", "source", "group", "row", "run", "value", "task", "metric"),

@@ -3,9 +3,8 @@
 import pandas as pd
 import pytest
 
-from mipo_eval.dashboards.markup import metric_title
 from mipo_eval.dashboards.plots import interval_plot
-from mipo_eval.reports.labels import decimals
+from mipo_eval.reports.labels import decimals, metric_title
 
 
 def _table(rows: list[tuple[str, str]]) -> pd.DataFrame:

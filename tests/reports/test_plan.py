@@ -159,7 +159,11 @@ def test_a_suite_without_references_says_why_there_is_no_win_rate(
     for name in ("none", "half"):
         plan = _json(capsys, "plan", "--suite", f"{name}.jsonl", "--judge", "checker")
         (told[name],) = plan["power"]
-    assert (told["none"]["n"], told["none"]["detectable"], told["none"]["needed"]) == (0, None, None)
+    assert (told["none"]["n"], told["none"]["detectable"], told["none"]["needed"]) == (
+        0,
+        None,
+        None,
+    )
     assert told["none"]["assumed"] == "no win rate; 10 items have no reference to win against"
     assert told["half"]["n"] == 6
     assert told["half"]["assumed"].endswith("; 4 items have no reference to win against")
