@@ -1,14 +1,18 @@
 """The leaderboard: methods x data sets; and choosing one, for every page that needs one."""
 
 from collections.abc import Sequence
+from html import escape
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
 from mipo_eval.dashboards import frame, markup
+from mipo_eval.dashboards.forest import STYLE, ForestRow, forest
 from mipo_eval.dashboards.links import TASK, run_name
 from mipo_eval.dashboards.tables import comparison, leaderboard, lengths
+from mipo_eval.dashboards.tables.forest import forest_rows
+from mipo_eval.dashboards.tables.headline import headline, short_names
 from mipo_eval.dashboards.tables.leaderboard import Filters, Topic, Wide
 from mipo_eval.keys import digest
 from mipo_eval.metrics.aggregate import direction
@@ -26,19 +30,60 @@ def show() -> None:
     """Draw the page."""
     board = frame.begin("Leaderboard", "Methods by data sets, as in the paper's Table 1.")
     _, asked, found = choose_leaderboard(board)
-    _flags(board, asked)
-    baseline = _baseline(found)
-    with st.expander("Filters, columns, order", icon=":material/tune:"):
+    task = found.tasks[0]
+    if len(found.tasks) > 1:
+        task = frame.choose("Data set", found.tasks, "task")
+    answer = st.container()
+    with st.expander("Baseline, filters, columns, order", icon=":material/tune:"):
+        baseline = _baseline(found)
         rows, models = _filtered(found)
         shown, order, published = _layout(found, compared=baseline != _NO_BASELINE)
-    measured = leaderboard.number_table(found, rows, _comparisons(board, found, asked, baseline))
-    if published:
-        paper = leaderboard.paper_numbers(found, models)
-        measured = pd.concat([measured, paper], ignore_index=True) if len(paper) else measured
+    against = _comparisons(board, found, asked, baseline)
+    usual = models or list({row.name.model for row in rows})
+    paper = leaderboard.paper_numbers(found, usual if published else [""])
+    with answer:
+        _answer(board, asked, found, (task, baseline))
+        _picture(found, task, baseline, forest_rows(found, task, rows, against, paper))
+        _flags(board, asked)
+    measured = leaderboard.number_table(found, rows, against)
+    measured = pd.concat([measured, paper], ignore_index=True) if len(paper) else measured
     _table(found, measured, (shown, order, None if baseline == _NO_BASELINE else baseline))
     _more(board, asked, found)
     _behind(found, rows)
     frame.share("leaderboard")
+
+
+def _answer(
+    board: frame.Board, asked: LeaderboardQuery, found: Section, about: tuple[str, str]
+) -> None:
+    """Say in one sentence who wins, by how much, and whether that is sure."""
+    task, baseline = about
+    failing = board.report(leaderboard.reasons, asked.judge) if asked.judge else ()
+    against = _comparisons(board, found, asked, baseline)
+    names = dict(zip(leaderboard.labels(found.rows), short_names(found.rows), strict=True))
+    called = None if baseline == _NO_BASELINE else names.get(baseline, baseline)
+    said = headline(found, task, against, called, failing)
+    where = f"{task}: " if len(found.tasks) > 1 else ""
+    st.html(
+        f'<div class="mipo-headline" role="status">{escape(markup.visible(where + said))}</div>'
+    )
+
+
+def _picture(found: Section, task: str, baseline: str, rows: list[ForestRow]) -> None:
+    """Draw a row a method: value, interval, what it gains, how sure its place is."""
+    if not rows:
+        return
+    labels = leaderboard.labels(found.rows)
+    line = None
+    if baseline in labels and (cell := found.rows[labels.index(baseline)].cells.get(task)):
+        line = cell.value
+    title = metric_title(found.metric)
+    drawn = forest(rows, title, baseline=line, places=decimals(found.metric))
+    st.html(STYLE + drawn)
+    told = ["dashed line: the baseline"] * (line is not None)
+    told += ["tinted: not distinguishable from the best"] * any(row.alike for row in rows)
+    told += ["hollow: published, \u00b1 seeds"] * any(row.published for row in rows)
+    st.html(markup.line("; ".join(told)) if told else "<div></div>")
 
 
 def _flags(board: frame.Board, asked: LeaderboardQuery) -> None:

@@ -472,6 +472,11 @@ def failings(now: Snapshot, judge: str | None) -> list[str]:
     ]
 
 
+def reasons(now: Snapshot, judge: str) -> tuple[str, ...]:
+    """Return why the judge with this key must not be believed; nothing where it may be."""
+    return failing_judges(now.store).get(judge, ())
+
+
 def winning_controls(now: Snapshot, suite: str, judge: str | None) -> list[str]:
     """Return a line for each control entrant that does as well as a model of this suite."""
     by = short(judge) if judge else None
