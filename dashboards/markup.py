@@ -34,6 +34,8 @@ _WORDS = re.compile(r"\s+|\w+|[^\w\s]", re.UNICODE)
 
 STYLE = """<style>
 [data-testid="stMainBlockContainer"] { padding-top: 3.5rem; }
+@media (min-width: 1000px) {
+  [data-testid="stMainBlockContainer"] { padding-left: 2.5rem; padding-right: 2.5rem; } }
 .mipo-text { white-space: pre-wrap; overflow-wrap: anywhere; unicode-bidi: isolate; contain: paint;
   border: 1px solid rgba(128, 128, 128, .35); border-radius: .5rem; padding: .6rem .8rem;
   margin: 0 0 .4rem; font: inherit; line-height: 1.5; max-height: 34rem; overflow-y: auto; }

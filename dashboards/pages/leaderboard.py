@@ -14,6 +14,7 @@ from mipo_eval.dashboards.tables import comparison, leaderboard, lengths
 from mipo_eval.dashboards.tables.forest import forest_rows
 from mipo_eval.dashboards.tables.headline import headline, short_names
 from mipo_eval.dashboards.tables.leaderboard import Filters, Topic, Wide
+from mipo_eval.evaluation.outcomes import ENDS
 from mipo_eval.keys import digest
 from mipo_eval.metrics.aggregate import direction
 from mipo_eval.reports.labels import decimals, metric_title
@@ -44,6 +45,7 @@ def show() -> None:
     with answer:
         _answer(board, asked, found, (task, baseline))
         _picture(found, task, baseline, forest_rows(found, task, rows, against, paper))
+        _facts(board, asked, found, task)
         _flags(board, asked)
     measured = leaderboard.number_table(found, rows, against)
     measured = pd.concat([measured, paper], ignore_index=True) if len(paper) else measured
@@ -78,12 +80,24 @@ def _picture(found: Section, task: str, baseline: str, rows: list[ForestRow]) ->
     if baseline in labels and (cell := found.rows[labels.index(baseline)].cells.get(task)):
         line = cell.value
     title = metric_title(found.metric)
-    drawn = forest(rows, title, baseline=line, places=decimals(found.metric))
+    ends, places = ENDS.get(found.metric), decimals(found.metric)
+    drawn = forest(rows, title, baseline=line, places=places, ends=ends)
     st.html(STYLE + drawn)
     told = ["dashed line: the baseline"] * (line is not None)
     told += ["tinted: not distinguishable from the best"] * any(row.alike for row in rows)
     told += ["hollow: published, \u00b1 seeds"] * any(row.published for row in rows)
     st.html(markup.line("; ".join(told)) if told else "<div></div>")
+
+
+def _facts(board: frame.Board, asked: LeaderboardQuery, found: Section, task: str) -> None:
+    """Say what the numbers rest on."""
+    cells = [row.cells[task] for row in found.rows if task in row.cells]
+    items = max((cell.n or 0 for cell in cells), default=0)
+    facts = {"methods": f"{len(cells)}", "items": f"{items:,}"}
+    if asked.judge:
+        told = board.report(leaderboard.validation, asked.judge)
+        facts |= {"judge": found.judge or "", "its validation": told}
+    st.html(markup.facts(facts))
 
 
 def _flags(board: frame.Board, asked: LeaderboardQuery) -> None:
@@ -277,7 +291,7 @@ def choose_leaderboard(board: frame.Board) -> tuple[list[Topic], LeaderboardQuer
     known = board.report(leaderboard.topics)
     if not known:
         frame.nothing_yet("no run has finished")
-    first, second, third = st.columns(3)
+    first, second, third, fourth = st.columns([2, 3, 2, 6])
     with first:
         suite = frame.choose("Suite", list(dict.fromkeys(one.suite for one in known)), "suite")
     of_suite = [topic for topic in known if topic.suite == suite]
@@ -286,7 +300,9 @@ def choose_leaderboard(board: frame.Board) -> tuple[list[Topic], LeaderboardQuer
     with third:
         metric = frame.choose("Number", leaderboard.numbers(topic), "metric", show=metric_title)
     if metric == leaderboard.WIN_RATE:
-        metric = frame.switch("A tie with the reference is", leaderboard.tie_rules(topic), "ties")
+        with fourth:
+            rules = leaderboard.tie_rules(topic)
+            metric = frame.switch("A tie with the reference is", rules, "ties")
     asked = leaderboard.query_of(topic, metric, frame.row_rules())
     found = board.report(leaderboard.section, asked)
     if found is None:

@@ -52,19 +52,17 @@ def headline(
         for place, row in enumerate(found.rows)
         if task in row.cells and row.cells[task].value is not None
     }
-    doubt = "The judge fails its validation; as it says: " if failing else ""
-    said = _said(
-        found.metric, cells, names, {row: x for (row, t), x in against.items() if t == task}
-    )
-    return doubt + said.replace(_BASELINE, baseline or "the baseline")
+    doubt = "This judge fails its validation. If it is believed: " if failing else ""
+    pairs = {row: pair for (row, of), pair in against.items() if of == task}
+    return doubt + _said(found.metric, cells, names, pairs, baseline or "the baseline")
 
 
-_BASELINE = "\x00"
-"""Stands for the baseline, whose name may hold anything."""
-
-
-def _said(
-    metric: str, cells: Mapping[int, Cell], names: Sequence[str], pairs: Mapping[int, Comparison]
+def _said(  # noqa: PLR0911 - a situation each
+    metric: str,
+    cells: Mapping[int, Cell],
+    names: Sequence[str],
+    pairs: Mapping[int, Comparison],
+    baseline: str,
 ) -> str:
     sign = -1 if direction(metric) == "lower" else 1
     unit = " %" if "(%)" in metric_title(metric) else ""
@@ -86,13 +84,13 @@ def _said(
         for place in ordered
         if (pair := pairs.get(place)) and pair.significant() and sign * pair.difference > 0
     ]
-    if not better:
-        return f"No method is shown to beat {_BASELINE}; {_could_show(pairs, unit)}."
-    best = better[0]
-    gain = _gain(metric, pairs[best], unit)
-    if best == first:
-        return f"{leads}: {gain}; {alike}."
-    return f"{leads}, but not for sure; {names[best]} is shown to beat {_BASELINE}: {gain}."
+    gains = {place: _gain(metric, pairs[place], unit, baseline) for place in better}
+    if first in gains:
+        return f"{leads}: {gains[first]}; {alike}."
+    if gains:
+        best, gain = next(iter(gains.items()))
+        return f"{leads}; {names[best]} is shown to beat {baseline}: {gain}."
+    return f"No method is shown to beat {baseline}; {_could_show(pairs, unit)}."
 
 
 def _level(cell: Cell) -> float:
@@ -104,7 +102,7 @@ def _value(metric: str, cell: Cell, unit: str) -> str:
     return f"{number(cell.value, decimals(metric))}{unit}{seeds}"
 
 
-def _gain(metric: str, pair: Comparison, unit: str) -> str:
+def _gain(metric: str, pair: Comparison, unit: str, baseline: str) -> str:
     places = decimals(metric)
     ends = pair.ci95
     within = ""
@@ -115,7 +113,7 @@ def _gain(metric: str, pair: Comparison, unit: str) -> str:
     p = p_of(pair)
     told = "" if p is None else ", p < 0.001" if p < 0.001 else f", p = {p:.3f}"
     points = " points" if unit else ""
-    return f"{number(pair.difference, places, signed=True)}{points} over {_BASELINE}{within}{told}"
+    return f"{number(pair.difference, places, signed=True)}{points} over {baseline}{within}{told}"
 
 
 def _alike(

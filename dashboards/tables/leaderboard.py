@@ -25,7 +25,12 @@ from mipo_eval.reports.names import RowRule, model_label
 from mipo_eval.reports.paper import published_rows
 from mipo_eval.signature import Signature, short
 from mipo_eval.stats.paired import Comparison
-from mipo_eval.store.judges import NOTHING_APART, StoredJudge, failing_judges
+from mipo_eval.store.judges import (
+    NOTHING_APART,
+    StoredJudge,
+    failing_judges,
+    largest_validations,
+)
 
 WIN_RATE = "win rate (%)"
 TIES = {
@@ -475,6 +480,14 @@ def failings(now: Snapshot, judge: str | None) -> list[str]:
 def reasons(now: Snapshot, judge: str) -> tuple[str, ...]:
     """Return why the judge with this key must not be believed; nothing where it may be."""
     return failing_judges(now.store).get(judge, ())
+
+
+def validation(now: Snapshot, judge: str) -> str:
+    """Return how the judge with this key did against people, as few words say it."""
+    if reasons(now, judge):
+        return "fails"
+    own = [one.data for one in largest_validations(now.store) if one.judge_key == judge]
+    return f"passes on {', '.join(own)}" if own else "not done: mipo-eval validate"
 
 
 def winning_controls(now: Snapshot, suite: str, judge: str | None) -> list[str]:
