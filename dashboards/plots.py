@@ -214,7 +214,7 @@ def forest_plot(table: pd.DataFrame, axis: str) -> alt.LayerChart:
         y=alt.Y("row:N", sort=rows, title=None, axis=names), color=colour, tooltip=tooltip
     )
     under = _numbers(titleAnchor="end")  # a long one runs on below the names of the rows
-    about = {"title": axis, "axis": under}
+    about: dict[str, Any] = {"title": axis, "axis": under}
     about["scale"] = _spread(table["difference"], table["low"], table["high"], [0.0])
     low, middle = (alt.X(f"{n}:Q", **about) for n in ("low", "difference"))
     bars = base.mark_rule(strokeWidth=2).encode(x=low, x2="high:Q")
