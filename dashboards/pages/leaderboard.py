@@ -10,7 +10,7 @@ import streamlit as st
 from mipo_eval.dashboards import frame, markup
 from mipo_eval.dashboards.forest import STYLE, ForestRow, forest
 from mipo_eval.dashboards.links import TASK, run_name
-from mipo_eval.dashboards.tables import comparison, leaderboard, lengths
+from mipo_eval.dashboards.tables import comparison, doubts, leaderboard, lengths
 from mipo_eval.dashboards.tables.forest import forest_rows
 from mipo_eval.dashboards.tables.headline import headline, short_names
 from mipo_eval.dashboards.tables.leaderboard import Filters, Topic, Wide
@@ -60,7 +60,7 @@ def _answer(
 ) -> None:
     """Say in one sentence who wins, by how much, and whether that is sure."""
     task, baseline = about
-    failing = board.report(leaderboard.reasons, asked.judge) if asked.judge else ()
+    failing = board.report(doubts.reasons, asked.judge) if asked.judge else ()
     against = _comparisons(board, found, asked, baseline)
     names = dict(zip(leaderboard.labels(found.rows), short_names(found.rows), strict=True))
     called = None if baseline == _NO_BASELINE else names.get(baseline, baseline)
@@ -95,17 +95,17 @@ def _facts(board: frame.Board, asked: LeaderboardQuery, found: Section, task: st
     items = max((cell.n or 0 for cell in cells), default=0)
     facts = {"methods": f"{len(cells)}", "items": f"{items:,}"}
     if asked.judge:
-        told = board.report(leaderboard.validation, asked.judge)
+        told = board.report(doubts.validation, asked.judge)
         facts |= {"judge": found.judge or "", "its validation": told}
     st.html(markup.facts(facts))
 
 
 def _flags(board: frame.Board, asked: LeaderboardQuery) -> None:
-    broken = board.report(leaderboard.failings, asked.judge) if asked.judge else []
+    broken = board.report(doubts.failings, asked.judge) if asked.judge else []
     if broken:
         st.error("This judge must not be believed, and so neither these numbers.")
         st.html(markup.block("\n".join(broken)))
-    winning = board.report(leaderboard.winning_controls, asked.suite, asked.judge)
+    winning = board.report(doubts.winning_controls, asked.suite, asked.judge)
     if winning:
         st.warning("Controls that must not do well do as well as a model under this judge.")
         st.html(markup.block("\n".join(winning)))

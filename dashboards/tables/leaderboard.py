@@ -1,4 +1,4 @@
-"""The leaderboard: what there is to choose, the rows, tables of them, and what to be warned of.
+"""The leaderboard: what there is to choose, the rows, and tables of them.
 
 `number_table` has one line a number, for the download; `wide` one line a method, for the eye.
 """
@@ -13,24 +13,18 @@ import pandas as pd
 
 from mipo_eval.dashboards.links import address, run_name
 from mipo_eval.dashboards.markup import MEASURED, PAPER, interval, label
-from mipo_eval.evaluation.controls import winners
 from mipo_eval.evaluation.outcomes import DERIVED
 from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.keys import digest
 from mipo_eval.metrics.win_rate import METRIC_NAMES
-from mipo_eval.records import Run, Score
+from mipo_eval.records import Run
 from mipo_eval.reports.labels import LABELS, decimals
 from mipo_eval.reports.leaderboard import Cell, LeaderboardQuery, Row, Section, leaderboard
-from mipo_eval.reports.names import RowRule, model_label
+from mipo_eval.reports.names import RowRule
 from mipo_eval.reports.paper import published_rows
 from mipo_eval.signature import Signature, short
 from mipo_eval.stats.paired import Comparison
-from mipo_eval.store.judges import (
-    NOTHING_APART,
-    StoredJudge,
-    failing_judges,
-    largest_validations,
-)
+from mipo_eval.store.judges import NOTHING_APART, StoredJudge, failing_judges
 
 WIN_RATE = "win rate (%)"
 TIES = {
@@ -464,45 +458,6 @@ def notes(table: pd.DataFrame, wide: Wide, baseline: str | None) -> list[str]:
     if table["source"].eq(PAPER).any():
         lines.append("paper: published numbers (arXiv 2603.19294), of other runs and judge calls")
     return lines
-
-
-def failings(now: Snapshot, judge: str | None) -> list[str]:
-    """Return why the judge with this key must not be believed; None looks at every judge."""
-    names = {known.key: known.label for known in now.judges}
-    return [
-        f"{names.get(key, short(key))}: {reason}"
-        for key, reasons in failing_judges(now.store).items()
-        if judge in {None, key}
-        for reason in reasons
-    ]
-
-
-def reasons(now: Snapshot, judge: str) -> tuple[str, ...]:
-    """Return why the judge with this key must not be believed; nothing where it may be."""
-    return failing_judges(now.store).get(judge, ())
-
-
-def validation(now: Snapshot, judge: str) -> str:
-    """Return how the judge with this key did against people, as few words say it."""
-    if reasons(now, judge):
-        return "fails"
-    own = [one.data for one in largest_validations(now.store) if one.judge_key == judge]
-    return f"passes on {', '.join(own)}" if own else "not done: mipo-eval validate"
-
-
-def winning_controls(now: Snapshot, suite: str, judge: str | None) -> list[str]:
-    """Return a line for each control entrant that does as well as a model of this suite."""
-    by = short(judge) if judge else None
-    scores: dict[str, tuple[Run, list[Score]]] = {}
-    for run, score in (*now.scores, *now.controls):
-        if run.suite == suite and score.judge_key == by:
-            current = now.numbers.current(run, score)
-            scores.setdefault(run.run_id, (run, []))[1].append(current)
-    return [
-        f"{model_label(run.model)} ({run.run_id[:8]}): {winner}"
-        for run, own in scores.values()
-        for winner in winners(own)
-    ]
 
 
 def first_choices(known: Sequence[Topic], rules: tuple[RowRule, ...]) -> list[LeaderboardQuery]:

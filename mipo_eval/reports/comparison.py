@@ -115,16 +115,10 @@ def compare_runs(
     judge = _judge(store, wanted.judge, scores) if metric in JUDGED else None
     outcomes = Outcomes(store)
     labels = run_labels(runs)
-    sheets = outcomes.sheets(runs, metric, judge.key if judge else None)
-    left_out = _without_value(sheets, runs)
-    if 0 < len(left_out) <= len(runs) - 2:
-        if base and base.run_id in left_out:
-            raise ConfigError(f"the baseline {labels[base.run_id]} has no {metric}: name another")
-        runs = [run for run in runs if run.run_id not in left_out]
-        sheets = outcomes.sheets(runs, metric, judge.key if judge else None)
-    shared = [sheet for sheet in sheets if len(sheet.runs) > 1]
-    if not shared:
-        raise DataError("these runs have no task in common: nothing to pair")
+    shared, left_out = _sheets(outcomes, runs, metric, judge)
+    if base and base.run_id in left_out:
+        raise ConfigError(f"the baseline {labels[base.run_id]} has no {metric}: name another")
+    runs = [run for run in runs if run.run_id not in left_out]
     failings = failing_judges(store).get(judge.key, ()) if judge else ()
     _check_growing(wanted, metric)
     lengths = row_lengths(outcomes, runs, metric) if wanted.control_length else {}
@@ -163,15 +157,33 @@ def compare_runs(
     return found
 
 
-def _without_value(sheets: Sequence[Sheet], runs: Sequence[Run]) -> dict[str, str]:
-    """Return the runs that have no value on any task, by id, with the reasons."""
-    found = {}
+def _sheets(
+    outcomes: Outcomes, runs: Sequence[Run], metric: str, judge: StoredJudge | None
+) -> tuple[list[Sheet], dict[str, str]]:
+    """Return the tasks of several runs; and those left out, by id, with the reasons.
+
+    That is who has no value on any task, as long as two others have.
+
+    Raises:
+        DataError: no task is left that two have.
+    """
+    by = judge.key if judge else None
+    sheets = outcomes.sheets(runs, metric, by)
+    without: dict[str, str] = {}
     for run in runs:
         own = [(sheet, sheet.runs.index(run)) for sheet in sheets if run in sheet.runs]
         if not any(sheet.n(column) for sheet, column in own):
             reasons = dict.fromkeys(why for sheet, column in own for why in sheet.unscored[column])
-            found[run.run_id] = ", ".join(reasons) or "none of its tasks"
-    return found
+            without[run.run_id] = ", ".join(reasons) or "none of its tasks"
+    if len(without) > len(runs) - 2:
+        without = {}
+    if without:
+        kept = [run for run in runs if run.run_id not in without]
+        sheets = outcomes.sheets(kept, metric, by)
+    shared = [sheet for sheet in sheets if len(sheet.runs) > 1]
+    if not shared:
+        raise DataError("these runs have no task in common: nothing to pair")
+    return shared, without
 
 
 def _margins(pairs: Sequence[Comparison], margin: float | None) -> tuple[Within | None, ...]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mipo_eval.dashboards import plots
-from mipo_eval.dashboards.tables import comparison, leaderboard, lengths
+from mipo_eval.dashboards.tables import comparison, doubts, leaderboard, lengths
 from mipo_eval.dashboards.tables.leaderboard import Filters
 from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.records import Rating, Score
@@ -313,8 +313,9 @@ def test_broken_judges_and_winning_controls_are_flagged(served: Served) -> None:
     with Store.open(str(served.path)) as store:
         now = Snapshot(store)
         judge = now.judges[0].key
-        assert leaderboard.failings(now, judge) == []
-        assert leaderboard.winning_controls(now, "tea", judge) == []
+        assert doubts.failings(now, judge) == []
+        assert doubts.validation(now, judge) == "not done: mipo-eval validate"
+        assert doubts.winning_controls(now, "tea", judge) == []
         run = served.runs["base", "personalized"]
         put_validation(
             store,
@@ -338,11 +339,13 @@ def test_broken_judges_and_winning_controls_are_flagged(served: Served) -> None:
         )
         put_scores(store, run.run_id, [echo])
         now = Snapshot(store)
-        (line,) = leaderboard.failings(now, judge)
+        (line,) = doubts.failings(now, judge)
         assert line.endswith("prism: no better than a coin")
-        (control,) = leaderboard.winning_controls(now, "tea", judge)
+        assert doubts.reasons(now, judge) == ("prism: no better than a coin",)
+        assert doubts.validation(now, judge) == "fails"
+        (control,) = doubts.winning_controls(now, "tea", judge)
         assert "control echo does as well as the model in tea" in control
-        assert leaderboard.winning_controls(now, "other", judge) == []
+        assert doubts.winning_controls(now, "other", judge) == []
 
 
 def test_a_judge_that_tells_nothing_apart_is_not_shown_first(

@@ -284,7 +284,9 @@ def test_a_run_that_nobody_rated_does_not_keep_the_others_from_comparison(
         put_run(store, replace(base, run_id="f" * 32, generation_key="f" * 32, model="unrated"))
     runs = [served.id(name) for name in ("mipo-seed0", "sft-seed0", "base")]
     (alone,) = _json(capsys, "compare", *runs)["tasks"]
-    (task,) = _json(capsys, "compare", *runs, "ffff")["tasks"]
+    (task,) = _json(capsys, "compare", "ffff", *runs)["tasks"]
+    (equal,) = _json(capsys, "compare", "ffff", *runs, "--control-length")["tasks"]
+    assert equal["comparisons"][0]["at_equal_length"]["n"] > 0
     assert task["comparisons"][0]["difference"] == alone["comparisons"][0]["difference"]
     assert len(task["comparisons"]) == 3
     assert task["left_out"] == ["ffffffff unrated: not generated"]
