@@ -17,9 +17,11 @@ import streamlit as st
 from mipo_eval import settings
 from mipo_eval.dashboards import markup
 from mipo_eval.dashboards.links import TASK, address, run_name
-from mipo_eval.dashboards.markup import count, metric_title
+from mipo_eval.dashboards.markup import count
 from mipo_eval.errors import MipoEvalError
 from mipo_eval.evaluation.score import Snapshot
+from mipo_eval.records import Run
+from mipo_eval.reports.labels import metric_title
 from mipo_eval.reports.names import RowRule, model_label, read_rows
 from mipo_eval.store.engine import Store
 from mipo_eval.store.items import has_items
@@ -184,8 +186,10 @@ def choose(
 ) -> Option:
     """Let the user choose one of several; `show` must tell the options apart.
 
-    What is shown is also what stands in the address, so it must not depend on other options.
+    What is shown is also what stands in the address, so it must not depend on other options. An
+    address may also have the beginning of it, or of a run's id.
     """
+    _read_address(label, options, key, show)
     chosen = st.selectbox(
         label,
         options,
@@ -208,6 +212,7 @@ def choose_some(
     show: Callable[[Option], str] = str,
 ) -> list[Option]:
     """Let the user choose any of several; none often means all of them."""
+    _read_address(label, options, key, show, several=True)
     chosen = st.multiselect(
         label,
         options,
@@ -219,6 +224,39 @@ def choose_some(
     # That there is none has to be said where some are the default.
     noted(key, [markup.label(show(one)) for one in chosen] or ("" if default else None))
     return chosen
+
+
+def _read_address(
+    label: str,
+    options: Sequence[Option],
+    key: str,
+    show: Callable[[Option], str],
+    *,
+    several: bool = False,
+) -> None:
+    """Make the choice of a new address, where Streamlit would silently take its default.
+
+    It knows no more than what is shown of an option, in full.
+    """
+    given = st.query_params.get_all(key)
+    if not any(given) or key in st.session_state:
+        return
+    told = {markup.label(show(option)): option for option in options}
+    found: list[Option] = []
+    for name in filter(None, given):
+        alike = [
+            option
+            for shown, option in told.items()
+            if shown.startswith(name)
+            or (isinstance(option, Run) and option.run_id.startswith(name))
+        ]
+        if name in told or len(alike) == 1:
+            found.append(told.get(name, alike[0]))
+        else:
+            why = "several begin with" if alike else "there is no"
+            st.warning(markup.markdown(f"{label}: {why} {name!r}; the usual is shown."))
+    if found:
+        st.session_state[key] = found if several else found[0]
 
 
 def switch(label: str, options: Mapping[str, str], key: str) -> str:

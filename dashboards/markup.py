@@ -15,7 +15,6 @@ from html import escape
 from typing import NamedTuple
 
 from mipo_eval.keys import clean_text
-from mipo_eval.reports.labels import LABELS
 
 MEASURED, PAPER = "measured", "paper"
 """Where a number is from, as tables and plots say it."""
@@ -35,6 +34,8 @@ _WORDS = re.compile(r"\s+|\w+|[^\w\s]", re.UNICODE)
 
 STYLE = """<style>
 [data-testid="stMainBlockContainer"] { padding-top: 3.5rem; }
+@media (min-width: 1000px) {
+  [data-testid="stMainBlockContainer"] { padding-left: 2.5rem; padding-right: 2.5rem; } }
 .mipo-text { white-space: pre-wrap; overflow-wrap: anywhere; unicode-bidi: isolate; contain: paint;
   border: 1px solid rgba(128, 128, 128, .35); border-radius: .5rem; padding: .6rem .8rem;
   margin: 0 0 .4rem; font: inherit; line-height: 1.5; max-height: 34rem; overflow-y: auto; }
@@ -135,12 +136,6 @@ def _framed(content: str, name: str, left: int) -> str:
     heading = line(name) if name else ""
     more = f'<div class="mipo-more">{left:,} more characters</div>' if left > 0 else ""
     return f'{heading}<div class="mipo-text" dir="auto">{content}</div>{more}'
-
-
-def metric_title(metric: str, control: str = "") -> str:
-    """Return a metric's name with its unit; one of another tool is called what that calls it."""
-    title = LABELS.get(metric, metric.replace("_", " "))
-    return f"{control}: {title}" if control else title
 
 
 def number(value: float | None, places: int = 1, *, signed: bool = False) -> str:

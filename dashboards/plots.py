@@ -3,7 +3,7 @@
 Every plot takes the width it is given.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import altair as alt
@@ -28,6 +28,7 @@ _LABEL_WIDTH = 190
 """Pixels for the names of rows; longer names are cut, the tooltip has them in full."""
 _TABLE_ROWS = 60
 """More rows than this are no plot any more; the table below has them all."""
+_TICKS = 6
 _ROW = 26
 _NAMES = 260
 """Pixels for names on an axis."""
@@ -69,6 +70,26 @@ def legend_height(frame: pd.DataFrame, field: str) -> int:
     return _LEGEND_HEIGHT + _LEGEND_LINE * -(-len(values) // _legend_columns(values))
 
 
+def _spread(*columns: Iterable[float], zero: bool = False, margin: float = 0.06) -> alt.Scale:
+    """Return a scale over values that may all be equal: its span is a tenth of them at least.
+
+    Ticks of a narrower one would have sixteen digits, and noise would look like a difference.
+    """
+    known = [float(v) for column in columns for v in column if v is not None and not pd.isna(v)]
+    low, high = (min(known), max(known)) if known else (0.0, 1.0)
+    low, high = (min(low, 0.0), max(high, 0.0)) if zero else (low, high)
+    missing = (0.1 * max(abs(low), abs(high)) or 1.0) - (high - low)
+    if missing > 0:
+        low, high = low - (0 if zero else missing / 2), high + missing / (1 if zero else 2)
+    room = 0.0 if zero else margin * (high - low)
+    return alt.Scale(domain=[low - room, high + room], nice=_TICKS, zero=zero)
+
+
+def _numbers(**more: Any) -> alt.Axis:
+    """Return an axis of numbers with a few short ticks."""
+    return alt.Axis(tickCount=_TICKS, format="~g", **more)
+
+
 def interval_plot(
     frame: pd.DataFrame,
     *,
@@ -89,11 +110,11 @@ def interval_plot(
     shown = frame[frame["row"].isin(rows) & frame["value"].notna()]
     two = any(" \u00b7 " in str(name) for name in rows)
     y = _named_rows(rows, two_lines=two)
-    scale = alt.Scale(zero=zero, nice=True, padding=0 if zero else 8)
+    scale = _spread(shown["value"], shown["low"], shown["high"], zero=zero)
     named = [n for n in ("model", "method", "variant", "seed", "task", "n", "source") if n in shown]
     tooltip: list[Any] = [*(alt.Tooltip(f"{name}:N") for name in named)]
     tooltip += [alt.Tooltip(f"{name}:Q", format=".4g") for name in ("value", "low", "high")]
-    under = alt.Axis(titleAnchor="end")  # a long one runs on below the names of the rows
+    under = _numbers(titleAnchor="end")  # a long one runs on below the names of the rows
     # Where the names of the rows say what the colours do, a legend would only take their room.
     told = all(
         str(name) in str(line) for line, name in zip(shown["row"], shown[colour], strict=True)
@@ -164,11 +185,9 @@ def line_plot(
             alt.Tooltip(f"{y}:Q", format=".4g"),
         ],
     )
-    scale = alt.Scale(zero=False)
-    dots = base.mark_point(filled=True, size=14, opacity=0.35).encode(
-        y=alt.Y(f"{y}:Q", title=axes[1], scale=scale)
-    )
-    lines = base.mark_line(strokeWidth=2).encode(y=alt.Y("smooth:Q", title=axes[1], scale=scale))
+    about: dict[str, Any] = {"title": axes[1], "scale": _spread(frame[y]), "axis": _numbers()}
+    dots = base.mark_point(filled=True, size=14, opacity=0.35).encode(y=alt.Y(f"{y}:Q", **about))
+    lines = base.mark_line(strokeWidth=2).encode(y=alt.Y("smooth:Q", **about))
     total = 280 + legend_height(frame, colour)
     return alt.LayerChart(layer=[dots, lines]).properties(height=total)
 
@@ -194,12 +213,14 @@ def forest_plot(table: pd.DataFrame, axis: str) -> alt.LayerChart:
     base = alt.Chart(table).encode(
         y=alt.Y("row:N", sort=rows, title=None, axis=names), color=colour, tooltip=tooltip
     )
-    under = alt.Axis(titleAnchor="end")  # a long one runs on below the names of the rows
-    low, middle = (alt.X(f"{n}:Q", title=axis, axis=under) for n in ("low", "difference"))
+    under = _numbers(titleAnchor="end")  # a long one runs on below the names of the rows
+    about: dict[str, Any] = {"title": axis, "axis": under}
+    about["scale"] = _spread(table["difference"], table["low"], table["high"], [0.0])
+    low, middle = (alt.X(f"{n}:Q", **about) for n in ("low", "difference"))
     bars = base.mark_rule(strokeWidth=2).encode(x=low, x2="high:Q")
     dots = base.mark_point(filled=True, size=80, opacity=1).encode(x=middle)
     zero = alt.Chart(pd.DataFrame({"zero": [0]})).mark_rule(strokeDash=[4, 3], color=PALETTE[6])
-    layers = [zero.encode(x=alt.X("zero:Q", title=axis, axis=under)), bars, dots]
+    layers = [zero.encode(x=alt.X("zero:Q", **about)), bars, dots]
     # The height is that of the whole: rows, axis, legend.
     return alt.LayerChart(layer=layers).properties(height=_ROW * len(rows) + 150)
 
@@ -289,13 +310,13 @@ def length_plot(table: pd.DataFrame, axis: str) -> alt.Chart:
         told["color"] = alt.Color("row:N", scale=scale, legend=legend)
     tooltip: list[Any] = [alt.Tooltip("row:N", title="method"), alt.Tooltip("task:N")]
     tooltip += [alt.Tooltip(f"{name}:Q", format=".1f") for name in ("tokens", "value")]
-    roomy = alt.Scale(zero=False, padding=20)
+    across, upwards = _spread(table["tokens"], margin=0.1), _spread(table["value"], margin=0.1)
     plot: alt.Chart = (
         alt.Chart(table)
         .mark_point(filled=True, size=90, opacity=0.9)
         .encode(
-            x=alt.X("tokens:Q", title="response length (tokens)", scale=roomy),
-            y=alt.Y("value:Q", title=axis, scale=roomy),
+            x=alt.X("tokens:Q", title="response length (tokens)", scale=across, axis=_numbers()),
+            y=alt.Y("value:Q", title=axis, scale=upwards, axis=_numbers()),
             tooltip=tooltip,
             **told,
         )
@@ -328,11 +349,10 @@ def rating_by_length_plot(frame: pd.DataFrame) -> alt.LayerChart:
         x=alt.X("characters:Q", title="length of the response (characters)"),
         color=colour_by(frame, "judge"),
     )
-    scale = alt.Scale(zero=False)
-    bars = base.mark_rule(opacity=0.6).encode(
-        y=alt.Y("low:Q", title="mean rating (1-5)", scale=scale), y2="high:Q"
-    )
-    y = alt.Y("rating:Q", title="mean rating (1-5)", scale=scale)
+    about: dict[str, Any] = {"title": "mean rating (1-5)", "axis": _numbers()}
+    about["scale"] = _spread(frame["rating"], frame["low"], frame["high"])
+    bars = base.mark_rule(opacity=0.6).encode(y=alt.Y("low:Q", **about), y2="high:Q")
+    y = alt.Y("rating:Q", **about)
     lines = base.mark_line().encode(y=y)
     dots = base.mark_point(filled=True, size=60, opacity=1).encode(
         y=y,

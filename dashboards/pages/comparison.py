@@ -11,7 +11,7 @@ from mipo_eval.dashboards.tables import comparison, leaderboard, lengths
 from mipo_eval.dashboards.tables.leaderboard import TIES
 from mipo_eval.records import Run
 from mipo_eval.reports.equal_length import can_be_controlled
-from mipo_eval.reports.labels import decimals
+from mipo_eval.reports.labels import decimals, metric_title
 from mipo_eval.reports.leaderboard import LeaderboardQuery, Section
 
 _DISPUTED = 3
@@ -28,8 +28,12 @@ def show() -> None:
     if len(found.tasks) > 1:
         task = frame.choose("Data set", found.tasks, "task")
     names = leaderboard.labels(found.rows)
-    chosen = frame.choose_some("Methods", names, "methods", default=names[:_SHOWN])
-    places = tuple(names.index(name) for name in chosen or names[:_SHOWN])
+    usual = names[:_SHOWN]
+    baseline = comparison.default_baseline(found.rows)
+    if baseline is not None and baseline >= _SHOWN:
+        usual[-1] = names[baseline]
+    chosen = frame.choose_some("Methods", names, "methods", default=usual)
+    places = tuple(names.index(name) for name in chosen or usual)
     shown = replace(found, rows=tuple(found.rows[place] for place in places))
     _forest(board, asked, shown, task)
     _matrix(board, asked, shown, task)
@@ -46,7 +50,8 @@ def _about(asked: LeaderboardQuery, found: Section) -> tuple[object, ...]:
 def _forest(board: frame.Board, asked: LeaderboardQuery, found: Section, task: str) -> None:
     st.subheader("Paired differences")
     names = leaderboard.labels(found.rows)
-    usual = comparison.default_baseline(found.rows) or 0
+    usual = comparison.default_baseline(found.rows)
+    usual = len(names) - 1 if usual is None else usual  # the lowest, not the winner
     left, right = st.columns([3, 1], vertical_alignment="bottom")
     with left:
         baseline = names.index(frame.choose("Difference to", names, "baseline", default=usual))
@@ -71,7 +76,7 @@ def _forest(board: frame.Board, asked: LeaderboardQuery, found: Section, task: s
             "has no value per item."
         )
         return
-    axis = f"difference in {markup.metric_title(found.metric)}"
+    axis = f"difference in {metric_title(found.metric)}"
     st.altair_chart(plots.forest_plot(table, axis))
     places = decimals(found.metric)
     number = f"%+.{places}f"
@@ -128,7 +133,7 @@ def _matrix(board: frame.Board, asked: LeaderboardQuery, found: Section, task: s
     st.subheader("Who beats whom")
     st.html(
         markup.line(
-            f"Share of common items on which the row's {markup.metric_title(made.metric)} is "
+            f"Share of common items on which the row's {metric_title(made.metric)} is "
             "better than the column's; a tie counts half."
         )
     )
@@ -161,7 +166,7 @@ def _judges(
     if not table.empty:
         rate = asked.metric in TIES
         ends = (0, 50, 100) if rate else (table["value"].min(), table["value"].max())
-        title = markup.metric_title(asked.metric or "")
+        title = metric_title(asked.metric or "")
         st.html(markup.line(f"Each judge's {title}, as in the paper's Figure 3."))
         plot = plots.matrix_plot(
             table, rows="row", columns="judge", value="value", title=title, ends=ends
@@ -206,4 +211,4 @@ def _length(board: frame.Board, asked: LeaderboardQuery, found: Section) -> None
         return
     st.subheader("Length against result")
     st.html(markup.line("A judge that likes length shows as a rise to the right."))
-    st.altair_chart(plots.length_plot(table, markup.metric_title(found.metric)))
+    st.altair_chart(plots.length_plot(table, metric_title(found.metric)))

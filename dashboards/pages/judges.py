@@ -5,7 +5,6 @@ import streamlit as st
 
 from mipo_eval.dashboards import frame, markup
 from mipo_eval.dashboards.frame import numbers
-from mipo_eval.dashboards.markup import metric_title
 from mipo_eval.dashboards.plots import interval_plot, rating_by_length_plot, rating_plot
 from mipo_eval.dashboards.tables.judges import (
     accuracy_table,
@@ -20,6 +19,7 @@ from mipo_eval.dashboards.tables.judges import (
     rating_table,
     validation_table,
 )
+from mipo_eval.reports.labels import metric_title
 from mipo_eval.store.judges import failing_judges
 
 _RATES = dict.fromkeys(("value", "low", "high", "first", "same", "flipped"), "%.1f")

@@ -1,18 +1,23 @@
 """The leaderboard: methods x data sets; and choosing one, for every page that needs one."""
 
 from collections.abc import Sequence
+from html import escape
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
 from mipo_eval.dashboards import frame, markup
+from mipo_eval.dashboards.forest import STYLE, ForestRow, forest
 from mipo_eval.dashboards.links import TASK, run_name
-from mipo_eval.dashboards.tables import comparison, leaderboard, lengths
+from mipo_eval.dashboards.tables import comparison, doubts, leaderboard, lengths
+from mipo_eval.dashboards.tables.forest import forest_rows
+from mipo_eval.dashboards.tables.headline import headline, short_names
 from mipo_eval.dashboards.tables.leaderboard import Filters, Topic, Wide
+from mipo_eval.evaluation.outcomes import ENDS
 from mipo_eval.keys import digest
 from mipo_eval.metrics.aggregate import direction
-from mipo_eval.reports.labels import decimals
+from mipo_eval.reports.labels import decimals, metric_title
 from mipo_eval.reports.leaderboard import LeaderboardQuery, Row, Section
 from mipo_eval.signature import Signature, short
 
@@ -26,27 +31,81 @@ def show() -> None:
     """Draw the page."""
     board = frame.begin("Leaderboard", "Methods by data sets, as in the paper's Table 1.")
     _, asked, found = choose_leaderboard(board)
-    _flags(board, asked)
-    baseline = _baseline(found)
-    with st.expander("Filters, columns, order", icon=":material/tune:"):
+    task = found.tasks[0]
+    if len(found.tasks) > 1:
+        task = frame.choose("Data set", found.tasks, "task")
+    answer = st.container()
+    with st.expander("Baseline, filters, columns, order", icon=":material/tune:"):
+        baseline = _baseline(found)
         rows, models = _filtered(found)
         shown, order, published = _layout(found, compared=baseline != _NO_BASELINE)
-    measured = leaderboard.number_table(found, rows, _comparisons(board, found, asked, baseline))
-    if published:
-        paper = leaderboard.paper_numbers(found, models)
-        measured = pd.concat([measured, paper], ignore_index=True) if len(paper) else measured
+    against = _comparisons(board, found, asked, baseline)
+    usual = models or list({row.name.model for row in rows})
+    paper = leaderboard.paper_numbers(found, usual if published else [""])
+    with answer:
+        _answer(board, asked, found, (task, baseline))
+        _picture(found, task, baseline, forest_rows(found, task, rows, against, paper))
+        _facts(board, asked, found, task)
+        _flags(board, asked)
+    measured = leaderboard.number_table(found, rows, against)
+    measured = pd.concat([measured, paper], ignore_index=True) if len(paper) else measured
     _table(found, measured, (shown, order, None if baseline == _NO_BASELINE else baseline))
     _more(board, asked, found)
     _behind(found, rows)
     frame.share("leaderboard")
 
 
+def _answer(
+    board: frame.Board, asked: LeaderboardQuery, found: Section, about: tuple[str, str]
+) -> None:
+    """Say in one sentence who wins, by how much, and whether that is sure."""
+    task, baseline = about
+    failing = board.report(doubts.reasons, asked.judge) if asked.judge else ()
+    against = _comparisons(board, found, asked, baseline)
+    names = dict(zip(leaderboard.labels(found.rows), short_names(found.rows), strict=True))
+    called = None if baseline == _NO_BASELINE else names.get(baseline, baseline)
+    said = headline(found, task, against, called, failing)
+    where = f"{task}: " if len(found.tasks) > 1 else ""
+    st.html(
+        f'<div class="mipo-headline" role="status">{escape(markup.visible(where + said))}</div>'
+    )
+
+
+def _picture(found: Section, task: str, baseline: str, rows: list[ForestRow]) -> None:
+    """Draw a row a method: value, interval, what it gains, how sure its place is."""
+    if not rows:
+        return
+    labels = leaderboard.labels(found.rows)
+    line = None
+    if baseline in labels and (cell := found.rows[labels.index(baseline)].cells.get(task)):
+        line = cell.value
+    title = metric_title(found.metric)
+    ends, places = ENDS.get(found.metric), decimals(found.metric)
+    drawn = forest(rows, title, baseline=line, places=places, ends=ends)
+    st.html(STYLE + drawn)
+    told = ["dashed line: the baseline"] * (line is not None)
+    told += ["tinted: not distinguishable from the best"] * any(row.alike for row in rows)
+    told += ["hollow: published, \u00b1 seeds"] * any(row.published for row in rows)
+    st.html(markup.line("; ".join(told)) if told else "<div></div>")
+
+
+def _facts(board: frame.Board, asked: LeaderboardQuery, found: Section, task: str) -> None:
+    """Say what the numbers rest on."""
+    cells = [row.cells[task] for row in found.rows if task in row.cells]
+    items = max((cell.n or 0 for cell in cells), default=0)
+    facts = {"methods": f"{len(cells)}", "items": f"{items:,}"}
+    if asked.judge:
+        told = board.report(doubts.validation, asked.judge)
+        facts |= {"judge": found.judge or "", "its validation": told}
+    st.html(markup.facts(facts))
+
+
 def _flags(board: frame.Board, asked: LeaderboardQuery) -> None:
-    broken = board.report(leaderboard.failings, asked.judge) if asked.judge else []
+    broken = board.report(doubts.failings, asked.judge) if asked.judge else []
     if broken:
         st.error("This judge must not be believed, and so neither these numbers.")
         st.html(markup.block("\n".join(broken)))
-    winning = board.report(leaderboard.winning_controls, asked.suite, asked.judge)
+    winning = board.report(doubts.winning_controls, asked.suite, asked.judge)
     if winning:
         st.warning("Controls that must not do well do as well as a model under this judge.")
         st.html(markup.block("\n".join(winning)))
@@ -120,7 +179,9 @@ def _layout(found: Section, *, compared: bool) -> tuple[list[str], str, bool]:
             show=leaderboard.COLUMNS.__getitem__,
         )
     with second:
-        order = frame.choose("Sort by", ["mean", "model", "method", *found.tasks], "sort")
+        titles = {str(place): f"data set {task}" for place, task in enumerate(found.tasks)}
+        titles = {"mean": "mean", "model": "model", "method": "method"} | titles
+        order = frame.choose("Sort by", list(titles), "sort", show=titles.__getitem__)
     with third:
         published = st.toggle("Published rows", True, key="published", bind="query-params")
         frame.noted("published", published)
@@ -138,7 +199,7 @@ def _table(found: Section, table: pd.DataFrame, layout: tuple[list[str], str, st
     st.html(markup.line(_heading(found, table)))
     st.dataframe(
         leaderboard.linked(best_first, found.rows),
-        column_config=_column_config(best_first, wide, found.metric),
+        column_config=_column_config(wide, found.metric),
         hide_index=True,
         placeholder="\u2013",
         height="content" if len(best_first) < 30 else 1_050,
@@ -183,10 +244,10 @@ def _heading(found: Section, table: pd.DataFrame) -> str:
     models = table["model"].unique()
     common = f", {models[0]}" if len(models) == 1 else ""
     by = f", judged by {found.judge}" if found.judge else ""
-    return f"{found.suite}: {markup.metric_title(found.metric)}{by}{common}"
+    return f"{found.suite}: {metric_title(found.metric)}{by}{common}"
 
 
-def _column_config(table: pd.DataFrame, wide: Wide, metric: str) -> dict[str, Any]:
+def _column_config(wide: Wide, metric: str) -> dict[str, Any]:
     places = decimals(metric)
     config: dict[str, Any] = {
         "model": st.column_config.TextColumn("model", width="medium"),
@@ -195,18 +256,17 @@ def _column_config(table: pd.DataFrame, wide: Wide, metric: str) -> dict[str, An
             "items", display_text="open", width="small", help="Responses and verdicts behind it"
         ),
     }
-    columns = leaderboard.COLUMNS
     number, signed = f"%.{places}f", f"%+.{places}f"
-    formats = {columns["delta"]: signed, columns["detectable"]: number, columns["seeds"]: number}
-    formats |= {columns["ties"]: "%.1f", columns["p"]: "%.2g"}
-    for name in map(str, table):
+    formats = {"delta": signed, "detectable": number, "seeds": number, "ties": "%.1f", "p": "%.2g"}
+    for name, title in wide.titles.items():
         part = leaderboard.part_of(name)
-        if name in wide.values:
-            config[name] = st.column_config.NumberColumn(format=number)
-        elif part in formats:
-            config[name] = st.column_config.NumberColumn(format=formats[part])
-        elif part == columns["date"]:
-            config[name] = st.column_config.DateColumn()
+        if name in wide.values or part in formats:
+            shape = formats.get(part, number)
+            config[name] = st.column_config.NumberColumn(title, format=shape)
+        elif part == "date":
+            config[name] = st.column_config.DateColumn(title)
+        else:
+            config.setdefault(name, st.column_config.Column(title))
     return config
 
 
@@ -231,18 +291,18 @@ def choose_leaderboard(board: frame.Board) -> tuple[list[Topic], LeaderboardQuer
     known = board.report(leaderboard.topics)
     if not known:
         frame.nothing_yet("no run has finished")
-    first, second, third = st.columns(3)
+    first, second, third, fourth = st.columns([2, 3, 2, 6])
     with first:
         suite = frame.choose("Suite", list(dict.fromkeys(one.suite for one in known)), "suite")
     of_suite = [topic for topic in known if topic.suite == suite]
     with second:
         topic = frame.choose("Judge", of_suite, "judge", show=_judge_name)
     with third:
-        metric = frame.choose(
-            "Number", leaderboard.numbers(topic), "metric", show=markup.metric_title
-        )
+        metric = frame.choose("Number", leaderboard.numbers(topic), "metric", show=metric_title)
     if metric == leaderboard.WIN_RATE:
-        metric = frame.switch("A tie with the reference is", leaderboard.tie_rules(topic), "ties")
+        with fourth:
+            rules = leaderboard.tie_rules(topic)
+            metric = frame.switch("A tie with the reference is", rules, "ties")
     asked = leaderboard.query_of(topic, metric, frame.row_rules())
     found = board.report(leaderboard.section, asked)
     if found is None:

@@ -6,7 +6,7 @@ import streamlit as st
 from mipo_eval.dashboards import frame, markup
 from mipo_eval.dashboards.links import TASK, address, run_name
 from mipo_eval.dashboards.tables.run import costs, facts, failures, quoted, score_lines, siblings
-from mipo_eval.reports.labels import decimals
+from mipo_eval.reports.labels import decimals, metric_title
 from mipo_eval.store.runs import list_runs
 from mipo_eval.store.tallies import in_flight
 
@@ -57,7 +57,7 @@ def _scores(board: frame.Board, run_id: str) -> None:
         return
     name = run_name(board.recall(facts, run_id).run)
     shown = table.drop(columns=["signature", "control"]).assign(
-        metric=list(map(markup.metric_title, table["metric"], table["control"])),
+        metric=list(map(metric_title, table["metric"], table["control"])),
         value=_rounded(table, "value"),
         ci_low=_rounded(table, "ci_low"),
         ci_high=_rounded(table, "ci_high"),

@@ -1,5 +1,6 @@
 """Rows of a leaderboard against each other on their common items, and judges against judges."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
@@ -103,12 +104,15 @@ def own_baselines(rows: Sequence[Row]) -> tuple[int, ...]:
 def default_baseline(rows: Sequence[Row]) -> int | None:
     """Return the row that others are usually compared with: personalized prompting, else default.
 
-    None where no row is a base model's.
+    Of several such rows, the lowest of a model that has others, too: a checkpoint that was trained
+    elsewhere also looks like a prompted model, and the winner is nobody's baseline. None where no
+    row is a base model's.
     """
+    models = Counter(row.name.model for row in rows)
     for wanted in ("Personalized prompting", "Base", "Default prompting"):
-        for index, row in enumerate(rows):
-            if row.name.method == wanted:
-                return index
+        own = [place for place, row in enumerate(rows) if row.name.method == wanted]
+        if own:  # best rows come first
+            return max(own, key=lambda place: (models[rows[place].name.model] > 1, place))
     return None
 
 

@@ -1,4 +1,4 @@
-"""The leaderboard: what there is to choose, the rows, tables of them, and what to be warned of.
+"""The leaderboard: what there is to choose, the rows, and tables of them.
 
 `number_table` has one line a number, for the download; `wide` one line a method, for the eye.
 """
@@ -13,15 +13,14 @@ import pandas as pd
 
 from mipo_eval.dashboards.links import address, run_name
 from mipo_eval.dashboards.markup import MEASURED, PAPER, interval, label
-from mipo_eval.evaluation.controls import winners
 from mipo_eval.evaluation.outcomes import DERIVED
 from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.keys import digest
 from mipo_eval.metrics.win_rate import METRIC_NAMES
-from mipo_eval.records import Run, Score
+from mipo_eval.records import Run
 from mipo_eval.reports.labels import LABELS, decimals
 from mipo_eval.reports.leaderboard import Cell, LeaderboardQuery, Row, Section, leaderboard
-from mipo_eval.reports.names import RowRule, model_label
+from mipo_eval.reports.names import RowRule
 from mipo_eval.reports.paper import published_rows
 from mipo_eval.signature import Signature, short
 from mipo_eval.stats.paired import Comparison
@@ -73,35 +72,44 @@ class Topic:
 
 
 def topics(now: Snapshot) -> list[Topic]:
-    """Return what leaderboards a store has, the suite of the latest run first.
+    """Return what leaderboards a store has; what is shown while nobody has chosen is the first.
 
-    What is shown while nobody has chosen is the first: never under a judge that tells nothing
-    apart while there is something else.
+    That is the suite in which most runs were judged, of equal ones the latest, under the judge
+    that judged most of them; one that must not be believed comes after those that may be, and one
+    that tells nothing apart after everything else.
     """
     judges = {short(judge.key): judge for judge in now.judges}
     found: dict[tuple[str, str | None], dict[str, None]] = {}
     latest: dict[str, str] = {}
+    runs: dict[tuple[str, str | None], set[str]] = {}
     for run, score in now.scores:
         by = score.judge_key
         latest[run.suite] = max(latest.get(run.suite, ""), run.created_at.isoformat())
         found.setdefault((run.suite, by), {})[score.metric] = None
-    made = [
-        Topic(suite=suite, judge=judges.get(by) if by else None, metrics=tuple(metrics))
-        for (suite, by), metrics in found.items()
-        if by is None or by in judges
+        runs.setdefault((run.suite, by), set()).add(run.run_id)
+    failing = failing_judges(now.store)
+
+    def trust(by: str | None) -> int:
+        reasons = failing.get(judges[by].key, ()) if by else ()
+        if any(reason.startswith(NOTHING_APART) for reason in reasons):
+            return 0
+        return 1 if by is None else 2 if reasons else 3
+
+    known = [(suite, by) for suite, by in found if by is None or by in judges]
+    judged: dict[str, tuple[int, int]] = {}
+    for suite, by in known:
+        told = trust(by)
+        rank = (told, len(runs[suite, by])) if told > 1 else (told, 0)
+        judged[suite] = max(judged.get(suite, (0, 0)), rank)
+
+    def usual(about: tuple[str, str | None]) -> tuple[object, ...]:
+        suite, by = about
+        return judged[suite], latest[suite], suite, trust(by), len(runs[about])
+
+    return [
+        Topic(suite=suite, judge=judges[by] if by else None, metrics=tuple(found[suite, by]))
+        for suite, by in sorted(known, key=usual, reverse=True)
     ]
-    alike = {
-        key
-        for key, reasons in failing_judges(now.store).items()
-        if any(reason.startswith(NOTHING_APART) for reason in reasons)
-    }
-
-    def rank(topic: Topic) -> tuple[str, int]:
-        if topic.judge is None:
-            return latest[topic.suite], 1
-        return latest[topic.suite], 0 if topic.judge.key in alike else 2
-
-    return sorted(made, key=rank, reverse=True)
 
 
 def section(now: Snapshot, asked: LeaderboardQuery) -> Section | None:
@@ -204,10 +212,15 @@ class Wide(NamedTuple):
     """One row per method, indexed by its place among all; paper rows from `FROM_PAPER` on."""
 
     table: pd.DataFrame
+    """Columns have keys of our own, whatever data sets are called: method, model, source, "0" for
+    the first data set's values and "0.n" for what stands beside them."""
+    titles: Mapping[str, str]
+    """Column to what it is called on a page; two may be called alike."""
     values: tuple[str, ...]
     """The columns that hold the metric's values."""
     apart: Mapping[str, str]
-    """Value column to the signature parts in which it differs from its data set's first."""
+    """Title of a value column to the signature parts in which it differs from its data set's
+    first."""
 
 
 def number_table(found: Section, rows: Sequence[Row], comparisons: Comparisons) -> pd.DataFrame:
@@ -220,7 +233,7 @@ def number_table(found: Section, rows: Sequence[Row], comparisons: Comparisons) 
     """
     places = {id(row): place for place, row in enumerate(found.rows)}
     lines = [
-        {"row": places[id(row)], "task": label(task)}
+        {"row": places[id(row)], "task": task}
         | {"model": label(row.name.model), "method": label(row.name.method)}
         | {"variant": label(row.name.variant or ""), "source": MEASURED}
         | _number(cell)
@@ -299,33 +312,30 @@ def wide(
         shown: which of `COLUMNS`, in this order.
         known: signatures of the numbers.
     """
-    names, apart = _column_names(table, tasks, {str(signature): signature for signature in known})
-    values = list(dict.fromkeys([*tasks, *names.values()]))
-    lone = len(values) == 1
+    columns = _value_columns(table, tasks, {str(signature): signature for signature in known})
+    lone = len(columns.titles) == 1
     lines: dict[int, dict[str, Any]] = {}
     for row in table.to_dict("records"):
         line = lines.setdefault(
             row["row"], {"model": row["model"], "method": _method(row), "source": row["source"]}
         )
-        name = names.get((row["task"], row["signature"]), row["task"])
-        line[name] = row["value"]
-        line |= {_beside_name(name, part, lone=lone): _beside(row, part) for part in shown}
-    columns = ["method", "model", "source"]
-    for name in values:
-        columns += [name, *(_beside_name(name, part, lone=lone) for part in shown)]
-    made = pd.DataFrame(list(lines.values()), index=list(lines), columns=columns)
-    kept = [name for name in columns if name == "method" or _told(made[name])]
-    told = tuple(name for name in values if name in kept)
-    return Wide(table=made[kept], values=told, apart=apart)
-
-
-def _beside_name(name: str, part: str, *, lone: bool) -> str:
-    return COLUMNS[part] if lone else f"{name} \u00b7 {COLUMNS[part]}"
+        key = columns.of.get((row["task"], row["signature"]), columns.first[row["task"]])
+        line[key] = row["value"]
+        line |= {f"{key}.{part}": _beside(row, part) for part in shown}
+    titles = {name: name for name in ("method", "model", "source")}
+    for key, title in columns.titles.items():
+        titles[key] = title
+        before = "" if lone else f"{title} \u00b7 "
+        titles |= {f"{key}.{part}": f"{before}{COLUMNS[part]}" for part in shown}
+    made = pd.DataFrame(list(lines.values()), index=list(lines), columns=list(titles))
+    kept = [name for name in titles if name == "method" or _told(made[name])]
+    told = tuple(key for key in columns.titles if key in kept)
+    return Wide(made[kept], {name: titles[name] for name in kept}, told, columns.apart)
 
 
 def part_of(column: str) -> str:
-    """Return which of `COLUMNS` a column is, by its title."""
-    return column.rpartition(" \u00b7 ")[2]
+    """Return which of `COLUMNS` a column of a wide table is; empty for others."""
+    return column.partition(".")[2]
 
 
 def _told(column: "pd.Series[Any]") -> bool:
@@ -361,26 +371,40 @@ def _beside(row: Mapping[Any, Any], part: str) -> Any:
     return row[field]
 
 
-def _column_names(
+class _ValueColumns(NamedTuple):
+    """The columns that hold values: a data set's, and one more for each other way of measuring."""
+
+    of: Mapping[tuple[str, str], str]
+    """(task, signature) to column."""
+    first: Mapping[str, str]
+    """Task to its first column."""
+    titles: Mapping[str, str]
+    apart: Mapping[str, str]
+
+
+def _value_columns(
     table: pd.DataFrame, tasks: Sequence[str], made: Mapping[str, Signature]
-) -> tuple[dict[tuple[str, str], str], dict[str, str]]:
-    """Return (task, signature) to column, and what is different about columns with a number."""
-    names: dict[tuple[str, str], str] = {}
+) -> _ValueColumns:
+    of: dict[tuple[str, str], str] = {}
+    first: dict[str, str] = {}
+    titles: dict[str, str] = {}
     apart: dict[str, str] = {}
-    for task in tasks:
+    for number, task in enumerate(tasks):
+        first[task] = str(number)
+        titles[first[task]] = label(task)
         own = table[(table["task"] == task) & table["signature"].notna()]["signature"]
-        for signature, _ in own.value_counts(sort=True).items():
-            first = next((s for t, s in names if t == task), None)
-            if first is None:
-                names[task, str(signature)] = task
+        for place, signature in enumerate(own.value_counts(sort=True).index):
+            if place == 0:
+                usual = made[str(signature)]
+                of[task, str(signature)] = first[task]
                 continue
-            name = f"{task} [{len(apart) + 1}]"
-            names[task, str(signature)] = name
-            apart[name] = ", ".join(
+            key, title = f"{number}+{place}", f"{label(task)} [{len(apart) + 1}]"
+            of[task, str(signature)], titles[key] = key, title
+            apart[title] = ", ".join(
                 f"{part} {label(str(its))} (not {label(str(others))})"
-                for part, (others, its) in made[first].differences(made[str(signature)]).items()
+                for part, (others, its) in usual.differences(made[str(signature)]).items()
             )
-    return names, apart
+    return _ValueColumns(of, first, titles, apart)
 
 
 def ordered(wide: Wide, by: str, *, lower: bool) -> pd.DataFrame:
@@ -420,10 +444,10 @@ def notes(table: pd.DataFrame, wide: Wide, baseline: str | None) -> list[str]:
         for row in table.to_dict("records")
         if _best_of(row)
     ]
-    shown = {part_of(str(name)) for name in wide.table}
-    if COLUMNS["group"] in shown:
+    shown = {part_of(name) for name in wide.titles}
+    if "group" in shown:
         lines.append("group: rows that share a letter are not told apart (paired, 5 % in all)")
-    if COLUMNS["delta"] in shown and baseline is not None:
+    if "delta" in shown and baseline is not None:
         lines.append(
             f"\u0394: paired difference to {baseline}, of what a best of several is worth on items "
             "that the choice did not see; p corrected over a column; "
@@ -434,32 +458,6 @@ def notes(table: pd.DataFrame, wide: Wide, baseline: str | None) -> list[str]:
     if table["source"].eq(PAPER).any():
         lines.append("paper: published numbers (arXiv 2603.19294), of other runs and judge calls")
     return lines
-
-
-def failings(now: Snapshot, judge: str | None) -> list[str]:
-    """Return why the judge with this key must not be believed; None looks at every judge."""
-    names = {known.key: known.label for known in now.judges}
-    return [
-        f"{names.get(key, short(key))}: {reason}"
-        for key, reasons in failing_judges(now.store).items()
-        if judge in {None, key}
-        for reason in reasons
-    ]
-
-
-def winning_controls(now: Snapshot, suite: str, judge: str | None) -> list[str]:
-    """Return a line for each control entrant that does as well as a model of this suite."""
-    by = short(judge) if judge else None
-    scores: dict[str, tuple[Run, list[Score]]] = {}
-    for run, score in (*now.scores, *now.controls):
-        if run.suite == suite and score.judge_key == by:
-            current = now.numbers.current(run, score)
-            scores.setdefault(run.run_id, (run, []))[1].append(current)
-    return [
-        f"{model_label(run.model)} ({run.run_id[:8]}): {winner}"
-        for run, own in scores.values()
-        for winner in winners(own)
-    ]
 
 
 def first_choices(known: Sequence[Topic], rules: tuple[RowRule, ...]) -> list[LeaderboardQuery]:

@@ -160,8 +160,10 @@ def _judge(store: "Store", run: "Run", given: Mapping[str, Any]) -> "Judge":
     from mipo_eval.cli.evaluate import judge_loader
     from mipo_eval.models.base import Purse
     from mipo_eval.store.judges import find_judge
+    from mipo_eval.store.runs import get_scores
 
-    known = find_judge(store, given["judge"])
+    rated_by = {score.judge_key for score in get_scores(store, run.run_id)}
+    known = find_judge(store, given["judge"], rated_by)
     spec = known.spec.get("spec")
     if not spec:
         raise ConfigError(f"{known.label} was not asked by mipo-eval, and cannot be asked again")

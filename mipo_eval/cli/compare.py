@@ -160,7 +160,8 @@ def _notes(task: "TaskComparison", place: "Mapping[str, str]") -> "list[Text]":
     """Return what to know of the comparison: first what deserves a warning."""
     from mipo_eval.cli.render import inert, listed, p_text
 
-    warnings = [
+    warnings = [f"run left out, {why}" for why in task.left_out]
+    warnings += [
         f"{place[first]}-{place[second]} made differently: "
         + ", ".join(f"{name} ({a} / {b})" for name, (a, b) in parts.items())
         for (first, second), parts in task.made_differently.items()

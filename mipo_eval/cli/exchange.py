@@ -42,10 +42,24 @@ IMPORTS = (
     help="Replaced when it exists. lm_eval: results_TIME.json; samples are written beside it.",
 )
 @click.option("--judge", metavar="NAME", help="Whose choices alpaca_eval gets, if several.")
+@click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    metavar="M",
+    help="Only this metric; may be repeated. Default: all; latex: win rate and ties, if judged.",
+)
 @store_option
 @json_option
-def export_runs(
-    runs: tuple[str, ...], wanted: str, path: Path, judge: str | None, store: str, as_json: bool
+def export_runs(  # noqa: PLR0913 - one parameter per flag
+    runs: tuple[str, ...],
+    *,
+    wanted: str,
+    path: Path,
+    judge: str | None,
+    metrics: tuple[str, ...],
+    store: str,
+    as_json: bool,
 ) -> None:
     """Write runs and their scores to a file.
 
@@ -66,7 +80,7 @@ def export_runs(
         found = {run.run_id: run for run in (find_run(opened, name) for name in runs)}
         letters = tie_letters(Snapshot(opened), list(found.values())) if wanted in _TABLES else {}
         loaded = [load_run(opened, run, letters.get(run_id)) for run_id, run in found.items()]
-    written = write(loaded, wanted, path, judge=judge)
+    written = write(loaded, wanted, path, judge=judge, metrics=metrics)
     if as_json:
         output.document({"written": [str(file) for file in written], "runs": list(found)})
     for file in written:

@@ -231,16 +231,17 @@ def correct(
     from mipo_eval.reports import correction
     from mipo_eval.rows import names_rows
     from mipo_eval.store.judges import find_judge
-    from mipo_eval.store.runs import find_run
+    from mipo_eval.store.runs import find_run, get_scores
 
     found = find_run(store, run)
     other = find_run(store, against) if against else None
+    rated_by = {score.judge_key for score in get_scores(store, found.run_id)}
     told = (
         correction.file_labels(store, found, labels)
         if names_rows(labels)
         else correction.store_labels(store, labels.split(","))
     )
-    own = find_judge(store, judge)
+    own = find_judge(store, judge, rated_by)
     corrected = correction.correct(store, found, own, told, other=other)
     output.document({"run": found.run_id} | correction.correction_json(corrected))
     versus = f"run {other.run_id[:12]}" if other else "the references"

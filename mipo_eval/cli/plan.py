@@ -132,7 +132,7 @@ def _opened(url: str) -> "Iterator[Store]":
 def _shown(made: "JudgingPlan", about: str) -> "list[RenderableType]":
     from rich.table import Table
 
-    from mipo_eval.cli.render import Grid, inert, number
+    from mipo_eval.cli.render import Grid, facts, inert, number
     from mipo_eval.reports.plan import WANTED_DIFFERENCE
 
     needs = Table(box=None, pad_edge=False, show_header=False)
@@ -148,14 +148,23 @@ def _shown(made: "JudgingPlan", about: str) -> "list[RenderableType]":
     needs.add_row("US dollars", *_amount(made.cost, ",.2f"))
     needs.add_row("minutes of judging", *_amount(made.minutes, ",.1f"))
     columns = ("items", "prompts", "users", "can show", f"items for {WANTED_DIFFERENCE:g} points")
-    power = Grid("task", numbers=columns, last="from")
+    power = Grid("task", numbers=columns)
     for task in made.power:
         needed = number(task.needed, ",d")
         counts = (str(task.n), str(task.prompts), str(task.users or ""))
-        power.add(task.task, *counts, number(task.detectable), needed, task.assumed)
+        power.add(task.task, *counts, number(task.detectable), needed)
     notes = ["can show: smallest difference in points (5 % two-sided, power 80 %)"]
     notes += [f"not counted: {line}" for line in made.not_counted]
-    return [inert(about, "bold"), needs, power, *(inert(line, "dim") for line in notes)]
+    sources = facts((", ".join(tasks), said) for said, tasks in _by_source(made).items())
+    return [inert(about, "bold"), needs, power, sources, *(inert(line, "dim") for line in notes)]
+
+
+def _by_source(made: "JudgingPlan") -> dict[str, list[str]]:
+    """Return where the numbers of tasks come from, and which tasks' they are."""
+    found: dict[str, list[str]] = {}
+    for task in made.power:
+        found.setdefault(task.assumed, []).append(task.task)
+    return found
 
 
 def _amount(amount: "Amount", form: str) -> tuple[str, str]:

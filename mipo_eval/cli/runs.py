@@ -49,18 +49,21 @@ def _run_table(runs: "Sequence[tuple[Run, int]]") -> "RenderableType":
     from rich.text import Text
 
     from mipo_eval.cli.render import Grid
+    from mipo_eval.reports.names import model_label
 
     columns = ("run", "model", "suite", "prompting")
-    table = Grid(*columns, numbers=["responses"], last="touched (UTC)")
-    for place in (0, 3, -1):  # in 80 columns names of models and suites give way: they are folded
+    table = Grid(*columns, numbers=["responses"], last="when (UTC)")
+    # 80 columns are enough: what is short stays whole, models and suites are folded.
+    table.padding, table.show_edge = (0, 1, 0, 0), False
+    for place in (0, 3, -1):
         table.columns[place].no_wrap = True
     for run, done in runs:
         table.add(
             run.run_id[:12],
-            run.model,
+            model_label(run.model),
             run.suite,
             run.prompting,
-            Text(f"{done}/{run.n_items}", style="" if done == run.n_items else "yellow"),
+            Text(f"{done}/{run.n_items}", style="yellow") if done < run.n_items else str(done),
             f"{run.updated_at:%m-%d %H:%M}",
         )
     return table

@@ -150,12 +150,14 @@ def _of_file(store: Store, source: str, field: Field) -> tuple[Run, str]:
         Response(
             item_key=key,
             text=parts and parts.response,
-            reason=_why_no_response(parts, source),
+            reason=_why_no_response(parts, source, told=key in replies),
             final=True,
-            prompt_hash=digest(prompts[key]),
+            prompt_hash=digest(prompt),
             thinking=parts and parts.thinking,
         )
-        for key, parts in replies.items()
+        # What the file lacks will never come: a state, not a run still in flight.
+        for key, prompt in prompts.items()
+        for parts in (replies.get(key),)
     )
     put_responses(store, generation_key, responses)
     at = now()
@@ -178,7 +180,9 @@ def _of_file(store: Store, source: str, field: Field) -> tuple[Run, str]:
     return run, name
 
 
-def _why_no_response(parts: Parts | None, source: str) -> str | None:
+def _why_no_response(parts: Parts | None, source: str, *, told: bool) -> str | None:
+    if not told:
+        return f"not in {Path(source).name}"
     if parts is None:
         return f"no response in {Path(source).name}"
     return CUT if parts.response is None else None
@@ -218,7 +222,7 @@ def responses_of(store: Store, entrant: Entrant, items: Sequence[Item]) -> list[
         found = [(i.reference or None, None if i.reference else NO_REFERENCE) for i in items]
     else:
         made = texts_of(store, entrant.run.generation_key)
-        found = [_text(made, item, entrant) for item in items]
+        found = [_text(made, item) for item in items]
     if any(text for text, _ in found):
         return found
     suite = f"; it is of {entrant.run.suite}" if entrant.run else ""
@@ -229,12 +233,10 @@ def responses_of(store: Store, entrant: Entrant, items: Sequence[Item]) -> list[
     )
 
 
-def _text(made: Mapping[str, Answer], item: Item, entrant: Entrant) -> Answer:
-    is_file = names_rows(entrant.name)
-    absent = f"not in {Path(entrant.name).name}" if is_file else NOT_GENERATED
-    text, reason = made.get(item.key, (None, absent))
+def _text(made: Mapping[str, Answer], item: Item) -> Answer:
+    text, reason = made.get(item.key, (None, NOT_GENERATED))
     if text is None:
-        return None, reason or absent
+        return None, reason or NOT_GENERATED
     return (text, None) if text.strip() else (None, EMPTY)
 
 

@@ -1,5 +1,6 @@
 """Stored runs against each other, item by item: differences, margins, and at equal length."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -71,6 +72,8 @@ class TaskComparison:
     """Whether intervals and p-values hold over all looks at growing runs."""
     crossing: str | None = None
     """What is then taken for granted, because prompts and users cross."""
+    left_out: tuple[str, ...] = ()
+    """Runs without a single value, such as those that the judge never rated; with the reasons."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,12 +114,12 @@ def compare_runs(
     metric = _metric(wanted, scores)
     judge = _judge(store, wanted.judge, scores) if metric in JUDGED else None
     outcomes = Outcomes(store)
-    sheets = outcomes.sheets(runs, metric, judge.key if judge else None)
-    shared = [sheet for sheet in sheets if len(sheet.runs) > 1]
-    if not shared:
-        raise DataError("these runs have no task in common: nothing to pair")
-    failings = failing_judges(store).get(judge.key, ()) if judge else ()
     labels = run_labels(runs)
+    shared, left_out = _sheets(outcomes, runs, metric, judge)
+    if base and base.run_id in left_out:
+        raise ConfigError(f"the baseline {labels[base.run_id]} has no {metric}: name another")
+    runs = [run for run in runs if run.run_id not in left_out]
+    failings = failing_judges(store).get(judge.key, ()) if judge else ()
     _check_growing(wanted, metric)
     lengths = row_lengths(outcomes, runs, metric) if wanted.control_length else {}
     found = []
@@ -148,9 +151,39 @@ def compare_runs(
                 margins=_margins(pairs, wanted.margin),
                 growing=wanted.growing,
                 crossing=crossing_note(sheet.groups) if wanted.growing else None,
+                left_out=tuple(f"{labels[run]}: {why}" for run, why in left_out.items()),
             )
         )
     return found
+
+
+def _sheets(
+    outcomes: Outcomes, runs: Sequence[Run], metric: str, judge: StoredJudge | None
+) -> tuple[list[Sheet], dict[str, str]]:
+    """Return the tasks of several runs; and those left out, by id, with the reasons.
+
+    That is who has no value on any task, as long as two others have.
+
+    Raises:
+        DataError: no task is left that two have.
+    """
+    by = judge.key if judge else None
+    sheets = outcomes.sheets(runs, metric, by)
+    without: dict[str, str] = {}
+    for run in runs:
+        own = [(sheet, sheet.runs.index(run)) for sheet in sheets if run in sheet.runs]
+        if not any(sheet.n(column) for sheet, column in own):
+            reasons = dict.fromkeys(why for sheet, column in own for why in sheet.unscored[column])
+            without[run.run_id] = ", ".join(reasons) or "none of its tasks"
+    if len(without) > len(runs) - 2:
+        without = {}
+    if without:
+        kept = [run for run in runs if run.run_id not in without]
+        sheets = outcomes.sheets(kept, metric, by)
+    shared = [sheet for sheet in sheets if len(sheet.runs) > 1]
+    if not shared:
+        raise DataError("these runs have no task in common: nothing to pair")
+    return shared, without
 
 
 def _margins(pairs: Sequence[Comparison], margin: float | None) -> tuple[Within | None, ...]:
@@ -225,24 +258,26 @@ def _metric(wanted: ComparisonQuery, scores: Mapping[str, Sequence[Score]]) -> s
 
 
 def _judge(store: Store, name: str | None, scores: Mapping[str, Sequence[Score]]) -> StoredJudge:
-    if name is not None:
-        return find_judge(store, name)
     rated = {
         run_id: {score.judge_key for score in own if score.judge_key}
         for run_id, own in scores.items()
     }
-    common = set.intersection(*rated.values())
-    if len(common) == 1:
-        return find_judge(store, common.pop())
+    times = Counter(key for keys in rated.values() for key in keys)
+    if name is not None:
+        return find_judge(store, name, times)
+    # A run that nobody rated is left out by name; it must not keep the others from comparison.
+    most = [key for key, n in times.items() if n == max(times.values()) > 1]
+    if len(most) == 1:
+        return find_judge(store, most[0])
     known = {short(judge.key): judge.label for judge in list_judges(store)}
-    if common:
-        which = ", ".join(known[key] for key in sorted(common))
+    if most:
+        which = ", ".join(known[key] for key in sorted(most))
         raise ConfigError(f"several judges rated these runs: {which}; choose one with --judge")
     by = "; ".join(
         f"{run_id[:8]} by {', '.join(known[key] for key in sorted(keys)) or 'none'}"
         for run_id, keys in rated.items()
     )
-    raise ConfigError(f"no judge rated all of these runs (judge: {by}): judge them alike first")
+    raise ConfigError(f"no judge rated two of these runs (judge: {by}): judge them alike first")
 
 
 def _differences(
@@ -308,6 +343,7 @@ def comparison_json(found: TaskComparison) -> dict[str, Any]:
         "judge": found.judge,
         "judge_failings": found.judge_failings,
         "interval": "confidence sequence" if found.growing else "fixed n",
+        "left_out": found.left_out,
         "runs": [
             {
                 "run_id": side.run.run_id,

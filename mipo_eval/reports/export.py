@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mipo_eval import __version__
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.metrics.aggregate import direction
+from mipo_eval.metrics.win_rate import METRIC_NAMES
 from mipo_eval.records import Score
 from mipo_eval.reports.exported_run import (
     ExportedRun,
@@ -23,6 +25,7 @@ from mipo_eval.reports.exported_run import (
     lm_eval_results,
     lm_eval_samples,
 )
+from mipo_eval.reports.labels import LABELS, decimals, metric_title
 from mipo_eval.store.judges import MARK, reasons_text
 from mipo_eval.tasks.items import replacing
 
@@ -84,6 +87,24 @@ class ExportTable(NamedTuple):
         return told
 
     @property
+    def by_task(self) -> list[tuple[str, list[tuple[str, Sequence[ExportCell | None]]]]]:
+        """The rows by task, each with its metric, and its judge where there are several."""
+        several = len({judge for (_, _, judge), _ in self.rows if judge}) > 1
+        found: dict[str, list[tuple[str, Sequence[ExportCell | None]]]] = {}
+        for (task, metric, judge), cells in self.rows:
+            heading = f"{metric}, {judge}" if several and judge else metric
+            found.setdefault(task, []).append((heading, cells))
+        return list(found.items())
+
+    @property
+    def caption(self) -> str:
+        """The legend, who judged, and what must be known of that."""
+        judges = list(dict.fromkeys(judge for (_, _, judge), _ in self.rows if judge))
+        by = [f"Judged by {judges[0]}."] if len(judges) == 1 else []
+        legend = self.legend.replace("each row", "each column").replace("of a row", "of a column")
+        return " ".join([*by, legend, *(f"{note}." for note in self.notes)])
+
+    @property
     def signatures(self) -> list[str]:
         """Every signature once, in order."""
         cells = (cell for _, row in self.rows for cell in row if cell is not None)
@@ -95,10 +116,18 @@ def score_rows(runs: Runs) -> list[dict[str, Any]]:
     return [
         {
             "run_id": run.run_id,
+            "name": name,
+            "base_model": run.called.model,
+            "method": run.called.method,
+            "variant": run.called.variant,
+            "prompting": run.prompting,
+            "training_seed": run.trained_seed,
+            "seed": run.seed,
             "model": run.model,
             "suite": run.suite,
             "task": score.task,
             "metric": score.name,
+            "metric_label": metric_title(score.metric, score.control or ""),
             "judge": score.judge,
             "judge_fails": "; ".join(run.failings(score)) or None,
             "value": score.value,
@@ -109,9 +138,64 @@ def score_rows(runs: Runs) -> list[dict[str, Any]]:
             "unscored_reasons": dict(score.unscored_reasons),
             "signature": score.signature,
         }
-        for run in runs
+        for run, name in zip(runs, column_names(runs), strict=True)
         for score in run.scores
     ]
+
+
+def only_metrics(runs: Runs, metrics: Sequence[str]) -> list[ExportedRun]:
+    """Return the runs with their scores of these metrics; all of them where none is named.
+
+    Raises:
+        ConfigError: no run has one of them.
+    """
+    known = {score.metric for run in runs for score in run.scores}
+    if unknown := [metric for metric in metrics if metric not in known]:
+        raise ConfigError(
+            f"no {unknown[0]} in these runs: they have {', '.join(sorted(known)) or 'no score'}"
+        )
+    return [
+        replace(run, scores=[s for s in run.scores if not metrics or s.metric in metrics])
+        for run in runs
+    ]
+
+
+_HEADLINE = (METRIC_NAMES["win"], "tie_rate", "accuracy")
+"""What a table in a paper shows unless metrics are named."""
+
+
+def _headline(runs: Runs) -> list[ExportedRun]:
+    """Return the runs with what a paper shows of them, where they have it and more besides."""
+    known = {score.metric for run in runs for score in run.scores if not score.control}
+    shown = [metric for metric in _HEADLINE if metric in known]
+    found = only_metrics(runs, shown if METRIC_NAMES["win"] in shown else ())
+    return [replace(run, scores=[s for s in run.scores if not s.control]) for run in found]
+
+
+def column_names(runs: Runs) -> list[str]:
+    """Return a readable name for each run: what tells it from the others, and no more.
+
+    The beginning of its id comes last, only where nothing else does.
+    """
+    called = [run.called for run in runs]
+    models = len({name.model for name in called}) > 1
+    methods = len({(name.method, name.variant) for name in called}) > 1
+    names = []
+    for name in called:
+        method = f"{name.method} ({name.variant})" if name.variant else name.method
+        shown = [name.model] * models + [method] * (methods and bool(method))
+        names.append(", ".join(shown) or name.model)
+    seeds = [
+        f", training seed {run.trained_seed}" * (run.trained_seed is not None)
+        + f", seed {run.seed}" * (run.seed != 0)
+        for run in runs
+    ]
+    for more in (seeds, [f" ({run.run_id[:8]})" for run in runs]):
+        alike = [name for name in names if names.count(name) > 1]
+        names = [
+            name + (told if name in alike else "") for name, told in zip(names, more, strict=True)
+        ]
+    return names
 
 
 def tables_of(runs: Runs) -> list[tuple[str, ExportTable]]:
@@ -126,30 +210,35 @@ def table_of(runs: Runs) -> ExportTable:
     A run scored in two ways has a row for each; only numbers over the same items by the same
     rules, up to who answered, are in one row's competition.
     """
-    models = [run.model for run in runs]
-    names = [
-        run.model if models.count(run.model) == 1 else f"{run.model} ({run.run_id[:8]})"
-        for run in runs
-    ]
-    found: dict[tuple[str, str, str, str], dict[int, Score]] = {}
+    found: dict[tuple[str, str, str, str, str], dict[int, Score]] = {}
     notes: dict[str, None] = {}
+    better: dict[str, str] = {}
     for column, run in enumerate(runs):
-        for score in run.scores:
+        for score in sorted(run.scores, key=_place):
             judge = score.judge or ""
             if failings := run.failings(score):
                 judge = f"{judge} {MARK}"
                 notes[f"{judge} {reasons_text(failings)}"] = None
-            key = (score.task, score.name, judge, score.signature.rule)
+            metric = metric_title(score.metric, score.control or "")
+            key = (score.task, metric, judge, score.signature.rule, score.name)
+            better[metric] = score.metric
             found.setdefault(key, {})[column] = score
     rows = []
-    for (task, metric, judge, _), scores in found.items():
-        best = _best(metric, [s.value for s in scores.values() if s.value is not None])
+    for (task, metric, judge, _, _), scores in found.items():
+        best = _best(better[metric], [s.value for s in scores.values() if s.value is not None])
         cells = [
             None if (own := scores.get(column)) is None else _cell(own, best, run)
             for column, run in enumerate(runs)
         ]
         rows.append(((task, metric, judge), cells))
-    return ExportTable(names, rows, list(notes))
+    return ExportTable(column_names(runs), rows, list(notes))
+
+
+def _place(score: Score) -> tuple[str, bool, int]:
+    """Return where a score stands in a table: by task, the usual metrics first."""
+    order = list(LABELS)
+    known = score.metric in LABELS
+    return score.task, bool(score.control), order.index(score.metric) if known else len(order)
 
 
 def _cell(score: Score, best: float | None, run: ExportedRun) -> ExportCell:
@@ -170,7 +259,8 @@ def shown(score: Score) -> tuple[str, str]:
     if score.value is None:
         return "none", ""
     largest = max(abs(x) for x in (score.value, *(score.ci95 or ())))
-    digits = 3 if largest < 1 else 2 if largest < 10 else 1
+    of_others = 3 if largest < 1 else 2 if largest < 10 else 1
+    digits = decimals(score.metric) if score.metric in LABELS else of_others
     interval = f"[{score.ci95[0]:.{digits}f}, {score.ci95[1]:.{digits}f}]" if score.ci95 else ""
     return f"{score.value:.{digits}f}", interval
 
@@ -201,7 +291,7 @@ def to_parquet(rows: Sequence[dict[str, Any]], path: Path) -> None:
     from pyarrow import parquet
 
     numbers = dict.fromkeys(("value", "ci_low", "ci_high"), pa.float64())
-    counts = dict.fromkeys(("n", "unscored"), pa.int64())
+    counts = dict.fromkeys(("n", "unscored", "training_seed", "seed"), pa.int64())
     types = dict.fromkeys(rows[0], pa.string()) | numbers | counts
     flat = [
         row | {"unscored_reasons": json.dumps(row["unscored_reasons"], ensure_ascii=False)}
@@ -295,6 +385,7 @@ def templates() -> "Environment":
         "one_line": one_line,
         "markdown": in_markdown,
         "latex": in_latex,
+        "label": lambda text: re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-").lower(),
         "counts": _counts,
         "plots": _plots,
         "sha256": _sha256,
@@ -326,7 +417,9 @@ TEXTS: Mapping[str, Callable[[Runs], str]] = {
 """Formats of scores that are one text; parquet is not, and the formats of others hold one run."""
 
 
-def write(runs: Runs, wanted: str, path: Path, *, judge: str | None = None) -> list[Path]:
+def write(
+    runs: Runs, wanted: str, path: Path, *, judge: str | None = None, metrics: Sequence[str] = ()
+) -> list[Path]:
     """Write runs to `path` in a format of `NAMES`, and return the files written.
 
     Args:
@@ -334,11 +427,17 @@ def write(runs: Runs, wanted: str, path: Path, *, judge: str | None = None) -> l
         wanted: a name of `NAMES`.
         path: replaced when it exists; its folder has to exist.
         judge: whose verdicts AlpacaEval's format takes; needed when there are several.
+        metrics: only these; none: all of them, or what a table in a paper shows.
 
     Raises:
-        ConfigError: the folder is missing, or several runs or judges do not fit the format.
+        ConfigError: the folder is missing, several runs or judges do not fit the format, or no run
+            has a metric.
         DataError: the runs have nothing of what the format holds.
     """
+    if metrics:
+        runs = only_metrics(runs, metrics)
+    elif wanted == "latex":
+        runs = _headline(runs)
     if not path.parent.is_dir():
         raise ConfigError(f"{path} cannot be written: the folder {path.parent} is not there")
     if path.is_dir():

@@ -11,11 +11,13 @@ from mipo_eval.importers.lm_eval import unit
 from mipo_eval.metrics.aggregate import direction
 from mipo_eval.records import Item, Run, Score
 from mipo_eval.reports.leaderboard import ranks
+from mipo_eval.reports.names import RowName, model_label, row_name, trained_rules
 from mipo_eval.signature import short
 from mipo_eval.store.engine import Store
 from mipo_eval.store.judges import failing_by_short_key, list_judges
 from mipo_eval.store.responses import answered
 from mipo_eval.store.runs import generation_spec
+from mipo_eval.store.trainings import list_trainings
 from mipo_eval.store.verdicts import Grade, get_grades, judges_on, ratings_of, verdicts_of_all
 from mipo_eval.verdict import PairVerdict
 
@@ -51,6 +53,13 @@ class ExportedRun:
     judges: Mapping[str, str] = field(default_factory=dict)
     """Who said something: name by key."""
     scores: Sequence[Score] = ()
+    name: RowName | None = None
+    """What it is called in tables; None: by its model."""
+    prompting: str = ""
+    trained_seed: int | None = None
+    """None where it is no run of a checkpoint trained here."""
+    seed: int = 0
+    """Of decoding."""
     baseline: str = "reference"
     """What the responses are compared with."""
     failing: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -58,6 +67,11 @@ class ExportedRun:
     letters: Mapping[tuple[str, str, str], str] = field(default_factory=dict)
     """Of runs shown together, by (task, metric, signature): those that share a letter are not told
     apart."""
+
+    @property
+    def called(self) -> RowName:
+        """What it is called in tables."""
+        return self.name or RowName(model=model_label(self.model), method=self.prompting)
 
     @property
     def answered(self) -> int:
@@ -96,10 +110,16 @@ def load_run(
         items.append(ExportedItem(made.task, made.item, text, said, given, lines))
     used = {key for made in items for key in (*made.verdicts, *made.grades)}
     spec = generation_spec(store, run.generation_key)
+    rules = trained_rules(list_trainings(store))
+    name, (trained, seed) = row_name(run, rules)
     return ExportedRun(
         run_id=run.run_id,
         model=run.model,
         suite=run.suite,
+        name=name,
+        prompting=run.prompting,
+        trained_seed=trained if any(rule.matches(run) for rule in rules) else None,
+        seed=seed,
         items=items,
         judges={key: name for key, name in names.items() if key in used},
         scores=Numbers(store).of_run(run),

@@ -266,6 +266,13 @@ def _chart(found: Figure) -> "alt.LayerChart":
     return alt.LayerChart(layer=layers, title=found.title, width=_WIDTH, height=height)
 
 
+def _numbers() -> "alt.Axis":
+    """Return an axis with a few short ticks, also where all values are equal."""
+    import altair as alt
+
+    return alt.Axis(format="~g", tickCount=6)
+
+
 def _line_marks(base: "alt.Chart", names: list[str], value: str) -> list["alt.Chart"]:
     import altair as alt
 
@@ -273,7 +280,7 @@ def _line_marks(base: "alt.Chart", names: list[str], value: str) -> list["alt.Ch
     return [
         base.mark_line().encode(
             x=alt.X("step:Q", title="optimizer steps"),
-            y=alt.Y("value:Q", title=value, scale=alt.Scale(zero=False)),
+            y=alt.Y("value:Q", title=value, scale=alt.Scale(zero=False), axis=_numbers()),
             color=alt.Color("series:N", title=None, sort=names, legend=legend),
         )
     ]
@@ -283,7 +290,7 @@ def _points(base: "alt.Chart", names: list[str], value: str) -> list["alt.Chart"
     import altair as alt
 
     y = alt.Y("series:N", title=None, sort=names, axis=alt.Axis(labelLimit=_LABEL))
-    x = alt.X("value:Q", title=value, scale=alt.Scale(zero=False))
+    x = alt.X("value:Q", title=value, scale=alt.Scale(zero=False), axis=_numbers())
     ends = {"low": "datum.ci95 ? datum.ci95[0] : null", "high": "datum.ci95 ? datum.ci95[1] : null"}
     even = alt.Chart(alt.InlineData(values=[{"even": 50}]))
     return [

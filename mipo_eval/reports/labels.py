@@ -51,3 +51,9 @@ _OF_OTHERS = ("", 3)
 def decimals(metric: str) -> int:
     """Return how many decimals a metric is shown with."""
     return _SHOWN.get(metric, _OF_OTHERS)[1]
+
+
+def metric_title(metric: str, control: str = "") -> str:
+    """Return a metric's name with its unit; one of another tool is called what that calls it."""
+    title = LABELS.get(metric, metric.replace("_", " "))
+    return f"{control}: {title}" if control else title

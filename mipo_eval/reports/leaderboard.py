@@ -34,8 +34,9 @@ class LeaderboardQuery:
     """None: the win rate of judged suites (mean rating without references), else accuracy."""
     rules: tuple[RowRule, ...] = ()
     """What runs are called; after them come the names of the checkpoints trained here."""
-    variants_apart: bool = False
-    """A row per variant of a method, instead of the best of them with its mark."""
+    variants_apart: bool | None = None
+    """A row per variant of a method, instead of the best of them with its mark; None: the best of
+    those that `rules` call variants, and a row for each checkpoint trained here."""
     tasks: tuple[str, ...] | None = None
     ranked: bool = True
     seed: int = 0
@@ -122,9 +123,9 @@ def leaderboard(source: Store | Snapshot, asked: LeaderboardQuery) -> list[Secti
         ConfigError: no such judge.
     """
     now = source if isinstance(source, Snapshot) else Snapshot(source)
-    asked = replace(asked, rules=(*asked.rules, *trained_rules(now.trainings)))
     judges = {short(judge.key): judge for judge in now.judges}
-    only = short(find_judge(now.store, asked.judge).key) if asked.judge else None
+    by_suite = {s.judge_key for run, s in now.scores if asked.suite in {None, run.suite}}
+    only = short(find_judge(now.store, asked.judge, by_suite).key) if asked.judge else None
     groups: dict[tuple[str, str | None], Scored] = {}
     for run, score in now.scores:
         by = score.judge_key
@@ -137,7 +138,8 @@ def leaderboard(source: Store | Snapshot, asked: LeaderboardQuery) -> list[Secti
         own = [] if metric is None else _of_metric(scored, metric)
         if metric is not None and own:
             judge = judges.get(by) if by else None
-            sections.append(_section(now, asked, (suite, metric), own, judge))
+            lines = _lines(own, asked, trained_rules(now.trainings))
+            sections.append(_section(now, asked, (suite, metric), (own, lines), judge))
     return sections
 
 
@@ -163,10 +165,11 @@ def _section(
     now: Snapshot,
     asked: LeaderboardQuery,
     about: tuple[str, str],
-    scored: Scored,
+    made: tuple[Scored, Sequence["_Line"]],
     judge: StoredJudge | None,
 ) -> Section:
     suite, metric = about
+    scored, lines = made
     tasks = tuple(dict.fromkeys(score.task for _, score in scored))
     signatures = {
         task: Counter(
@@ -175,7 +178,6 @@ def _section(
         for task in tasks
     }
     key = judge.key if judge else None
-    lines = _lines(scored, asked)
     sheets: dict[str, Sheet] = {}
     if has_values(metric, key, signatures.values()):
         runs = [run for line in lines for run in line.runs]
@@ -183,7 +185,7 @@ def _section(
     ranking = direction(metric) is not None
     rows: dict[int, tuple[RowName, dict[str, Cell]]] = {}
     for task in tasks:
-        groups = _groups(lines, task, apart=asked.variants_apart or not ranking)
+        groups = _groups(lines, task, apart=not ranking)
         column = _Column(
             task=task,
             metric=metric,
@@ -197,14 +199,14 @@ def _section(
         for group, cell in zip(groups, _cells(groups, column), strict=True):
             name = group[0].name if len(group) == 1 else replace(group[0].name, variant=None)
             rows.setdefault(id(group[0]), (name, {}))[1][task] = cell
-    made = [Row(name=name, cells=cells) for name, cells in rows.values()]
-    made.sort(key=lambda row: _order(row, tasks, _sign(metric)))
+    found = [Row(name=name, cells=cells) for name, cells in rows.values()]
+    found.sort(key=lambda row: _order(row, tasks, _sign(metric)))
     return Section(
         suite=suite,
         metric=metric,
         judge=judge.label if judge else None,
         tasks=tasks,
-        rows=tuple(made),
+        rows=tuple(found),
         signatures=signatures,
     )
 
@@ -221,6 +223,8 @@ class _Line:
     """A row before it is measured: its runs by seed."""
 
     name: RowName
+    alone: bool
+    """Whether it is a row of its own, and not one of several variants."""
     runs: tuple[Run, ...]
     scores: Mapping[tuple[str, str], Score]
     """(run id, task) to stored score."""
@@ -231,22 +235,32 @@ class _Line:
         return [(run, score) for run, score in found if score is not None]
 
 
-def _lines(scored: Scored, asked: LeaderboardQuery) -> list[_Line]:
+def _lines(scored: Scored, asked: LeaderboardQuery, trained: Sequence[RowRule]) -> list[_Line]:
     """Gather runs into rows: same name and made alike; the latest run of each seed."""
     made: dict[str, set[str]] = {}
     for run, score in scored:
         made.setdefault(run.run_id, set()).add(f"{score.task} {column_signature(score.signature)}")
     lines: dict[tuple[RowName, frozenset[str]], dict[tuple[int, int], Run]] = {}
     for run in {run.run_id: run for run, _ in scored}.values():
-        name, seeds = row_name(run, asked.rules)
+        name, seeds = row_name(run, (*asked.rules, *trained))
         alike = frozenset(made[run.run_id])
         if "imported" in run.environment and seeds in lines.get((name, alike), {}):
             # Another file of that model is not this one done again.
             name = replace(name, model=f"{name.model} ({run.run_id[:8]})")
         lines.setdefault((name, alike), {})[seeds] = run
     scores = {(run.run_id, score.task): score for run, score in scored}
+
+    def apart(run: Run) -> bool:
+        declared = any(rule.matches(run) for rule in asked.rules)
+        return not declared if asked.variants_apart is None else asked.variants_apart
+
     return [
-        _Line(name=name, runs=tuple(runs.values()), scores=scores)
+        _Line(
+            name=name,
+            alone=name.variant is None or apart(next(iter(runs.values()))),
+            runs=tuple(runs.values()),
+            scores=scores,
+        )
         for (name, _), runs in lines.items()
     ]
 
@@ -257,7 +271,7 @@ def _groups(lines: Sequence[_Line], task: str, *, apart: bool) -> list[list[_Lin
     for line in lines:
         if not (on := line.on(task)):
             continue
-        alone = apart or line.name.variant is None
+        alone = apart or line.alone
         method = (line.name.model, line.name.method, line.name.variant if alone else "")
         signature = column_signature(on[0][1].signature)
         groups.setdefault((*method, signature, id(line) if alone else 0), []).append(line)
@@ -371,13 +385,8 @@ def _stored_cell(group: Sequence[_Line], column: _Column) -> Cell:
     line, scores, several = group[best], found[best], len(values[best]) > 1
     signature = column_signature(scores[0].signature)
     # What a choice is worth cannot be known without values per item.
-    choice = BestOf(
-        name=line.name.variant or "",
-        k=len(means),
-        shown=means.get(best, 0.0),
-        corrected=None,
-        ci95=None,
-    )
+    name, shown = line.name.variant or "", means.get(best, 0.0)
+    choice = BestOf(name=name, k=len(means), shown=shown, corrected=None, ci95=None)
     return Cell(
         value=means.get(best),
         std=float(np.std(values[best], ddof=1)) if several else None,

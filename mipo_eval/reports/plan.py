@@ -78,13 +78,14 @@ class Power:
     detectable: float | None
     """Smallest difference of two win rates, in points (5 % two-sided, power 80 %)."""
     needed: int | None
-    """Items needed for `WANTED_DIFFERENCE` points; None: with so few seeds no number is enough."""
+    """Items needed for `WANTED_DIFFERENCE` points; None: with so few seeds no number is enough, or
+    there is no win rate."""
     seeds: int
     """Training seeds of each method."""
     seed_sd: float | None
     """Points by which seeds of a method differ (standard deviation); None: not known."""
     assumed: str
-    """Where spread and correlation come from."""
+    """Where spread and correlation come from, and which items have no win rate, and why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -397,17 +398,25 @@ def _power(store: Store, judge: Judge, task: str, items: Sequence[Item], assumed
         items_per_group=n / n_groups if n_groups else None,
     )
     known = "measured" if effect is not None else "assumed"
+    told = (
+        f"{said}; correlation {correlation:.2f} {how}; design effect "
+        f"{design.design_effect:.2f} {known}{_about_seeds(assumed, seed_sd)}"
+    )
+    lacks = {
+        "no reference to win against": sum(not item.reference for item in items),
+        "no preference to be rated by": sum(not item.preferences for item in items),
+    }
+    left_out = "".join(f"; {count:,} items have {what}" for what, count in lacks.items() if count)
     return Power(
         task=task,
         n=n,
         detectable=design.detectable(n, assumed.seeds) if n else None,
-        needed=design.items_needed(WANTED_DIFFERENCE, assumed.seeds),
+        needed=design.items_needed(WANTED_DIFFERENCE, assumed.seeds) if n else None,
         seeds=assumed.seeds,
         seed_sd=seed_sd,
         prompts=len({item.group for item in items}),
         users=len({item.user_id for item in items if item.user_id is not None}),
-        assumed=f"{said}; correlation {correlation:.2f} {how}; design effect "
-        f"{design.design_effect:.2f} {known}{_about_seeds(assumed, seed_sd)}",
+        assumed=told + left_out if n else f"no win rate{left_out}",
     )
 
 

@@ -63,14 +63,21 @@ def list_judges(store: Store) -> list[StoredJudge]:
         ]
 
 
-def find_judge(store: Store, name: str) -> StoredJudge:
+def find_judge(store: Store, name: str, among: Collection[str | None] | None = None) -> StoredJudge:
     """Return the judge with this name, spec, or beginning of a key; as its replies are read now.
+
+    Args:
+        store: whose judges.
+        name: as the user gave it.
+        among: short keys of those that judged what is asked about: where several share the name,
+            one of these is meant.
 
     Raises:
         ConfigError: no judge or several judges match.
     """
     known = list_judges(store)
     found = [j for j in known if name in {j.name, j.spec.get("spec")} or j.key.startswith(name)]
+    found = [j for j in found if among and short(j.key) in among] or found
     asked = [{**judge.spec, "parser": None, "judge_key": None} for judge in found]
     if found and all(one == asked[0] for one in asked):  # only the parser's version differs
         return max(found, key=lambda judge: int(judge.spec.get("parser", 0)))
@@ -173,6 +180,8 @@ def _weight(validation: Validation) -> tuple[int, datetime]:
 
 NOTHING_APART = "tells nothing apart: "
 """How the reason begins of a judge whose own ratings or choices are all alike."""
+ONLY_AS = "validated only as "
+"""How the reason begins of a judge that was validated by another protocol than it is asked by."""
 _SAMPLE = 2_000
 """Ratings or choices looked at, in the order of items' keys, which is a random one."""
 _LEAST = 10
@@ -183,18 +192,36 @@ def failing_judges(store: Store) -> dict[str, tuple[str, ...]]:
     """Return, by judge key, why judges must not be believed.
 
     A judge may tell nothing apart in what it judged here; or have failed its validation, each
-    reason with its data.
+    reason with its data; or have failed it where the same model was asked by another protocol,
+    while nobody validated it as it is asked here.
     """
+    known = {judge.key: judge for judge in list_judges(store)}
     found: dict[str, tuple[str, ...]] = {
-        judge.key: (f"{NOTHING_APART}{how}",)
-        for judge in list_judges(store)
-        if not judge.is_person and (how := _constant(store, judge.key))
+        key: (f"{NOTHING_APART}{how}",)
+        for key, judge in known.items()
+        if not judge.is_person and (how := _constant(store, key))
     }
-    for validation in largest_validations(store):
+    validations = largest_validations(store)
+    validated = {validation.judge_key for validation in validations}
+    for validation in validations:
+        key, asked = validation.judge_key, known.get(validation.judge_key)
         lines = tuple(f"{validation.data}: {failing}" for failing in validation.failings)
-        if lines:
-            found[validation.judge_key] = found.get(validation.judge_key, ()) + lines
+        if not lines:
+            continue
+        found[key] = found.get(key, ()) + lines
+        for other in known.keys() - validated:
+            if asked and _asked_otherwise(known[other], asked):
+                told = tuple(f"{ONLY_AS}{asked.protocol}, where it fails on {x}" for x in lines)
+                found[other] = found.get(other, ()) + told
     return found
+
+
+def _asked_otherwise(judge: StoredJudge, other: StoredJudge) -> bool:
+    """Return whether two judges are the same model, asked by two protocols."""
+    backend = judge.spec.get("backend")
+    return bool(backend) and (
+        backend == other.spec.get("backend") and judge.protocol != other.protocol
+    )
 
 
 def _constant(store: Store, judge_key: str) -> str | None:
@@ -227,8 +254,8 @@ def _constant(store: Store, judge_key: str) -> str | None:
 
 def reasons_text(reasons: Sequence[str]) -> str:
     """Return the reasons why a judge must not be believed as what is said of it, in one line."""
-    own = [reason for reason in reasons if reason.startswith(NOTHING_APART)]
-    failed = [reason for reason in reasons if not reason.startswith(NOTHING_APART)]
+    own = [reason for reason in reasons if reason.startswith((NOTHING_APART, ONLY_AS))]
+    failed = [reason for reason in reasons if reason not in own]
     validation = [f"fails its validation on {'; on '.join(failed)}"] if failed else []
     return "; ".join([*own, *validation])
 

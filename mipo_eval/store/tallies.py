@@ -92,15 +92,20 @@ class Flight(NamedTuple):
 
 
 def in_flight(store: Store) -> list[Flight]:
-    """Return the runs without a score that were touched within the last hour, latest first."""
+    """Return the runs without a score that were touched within the last hour, latest first.
+
+    One that lacks nothing is at its end: too short to be scored, such as a file of one response.
+    """
     known = list_judges(store)
     found = []
     for run in unscored_runs(store):
         of_list = item_lists.c.list_key == run.list_key
-        made = sa.select(sa.func.count(), sa.func.max(responses.c.created_at)).where(of_list)
+        made = sa.select(
+            sa.func.count(), sa.func.count(responses.c.text), sa.func.max(responses.c.created_at)
+        ).where(of_list)
         number = sa.select(sa.func.count(sa.distinct(verdicts.c.item_key))).where(of_list)
         with store.read() as connection:
-            done, latest = connection.execute(
+            done, texts, latest = connection.execute(
                 made.select_from(listed_responses(run.generation_key))
             ).one()
             rated = [
@@ -110,8 +115,9 @@ def in_flight(store: Store) -> list[Flight]:
                 for judge in known
             ]
         touched = max(utc(time) for time in (run.updated_at, latest) if time is not None)
-        if now() - touched < RECENT:
-            found.append(Flight(run, int(done), max(rated, default=0)))
+        furthest = max(rated, default=0)
+        if now() - touched < RECENT and (done < run.n_items or furthest < texts):
+            found.append(Flight(run, int(done), furthest))
     return found
 
 

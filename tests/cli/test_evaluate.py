@@ -385,7 +385,7 @@ def test_show_and_runs(
     assert main(["runs"]) == 0
     listed = capsys.readouterr().out
     assert run_id[:12] in listed
-    assert "touched (UTC)" in listed  # the last column is there on a narrow terminal too
+    assert "when (UTC)" in listed  # the last column is there on a narrow terminal too
     monkeypatch.delenv("COLUMNS")
     shown = _run(capsys, "show", run_id[:8], "--samples", "2")
     assert shown["scores"] == sorted(

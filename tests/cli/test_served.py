@@ -124,6 +124,7 @@ def test_a_server_that_dies_ends_the_run_in_one_line(capsys: pytest.CaptureFixtu
     with OpenAIServer(act) as server:
         _, told = _ran(capsys, _argv(server, *engine), 2)
         assert "what was answered is stored: the same command goes on from there" in told
+        assert "Traceback" not in told
         assert Counter(text for text, _ in _stored().values())["A drink."] == 6
         served = -1000
         _ran(capsys, _argv(server, *engine))

@@ -93,6 +93,7 @@ def test_a_file_becomes_a_run_that_can_enter_again() -> None:
     rows = [{"item_id": "0", "response": "Zero."}, {"item_id": "1", "response": None}]
     rows.append({"item_id": "2", "response": "Two."})
     Path("mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    Path("less.jsonl").write_text(json.dumps(rows[2]) + "\n")
     with Store.open("s.db") as store:
         list_key, _ = put_list(store, [("tea", ITEMS)])
         field = Field(suite="tea", list_key=list_key, entries=ENTRIES)
@@ -111,6 +112,9 @@ def test_a_file_becomes_a_run_that_can_enter_again() -> None:
         assert all("responses:" in score.signature for score in scores)
         again = find_entrant(store, "B", run.run_id[:10], field, respond=never)
         assert again.key == found.key
+        less = find_entrant(store, "B", "less.jsonl", field, respond=never)
+        assert responses_of(store, less, ITEMS)[:2] == [(None, "not in less.jsonl")] * 2
+        assert len(texts_of(store, less.key)) == 3, "what the file lacks is a state, too"
 
 
 def test_an_entrant_without_a_single_response_is_an_error() -> None:

@@ -118,7 +118,7 @@ def make_hostile_store(path: Path) -> Path:
         list_key, _ = put_list(store, [(HOSTILE[0][:60], of)])
         for place, model in enumerate(HOSTILE[1:3]):
             texts = [f"{place} {text}" for text in HOSTILE]
-            _run_of(store, (model, "personalized", "s"), (list_key, of, texts), place)
+            run_of(store, (model, "personalized", "s"), (list_key, of, texts), place)
     return path
 
 
@@ -126,7 +126,7 @@ def _judged_run(store: Store, of: list[Item], task: str, place: int) -> Run:
     model, prompting, skill = MODELS[place]
     list_key, _ = put_list(store, [(task, of)])
     texts = [_text(model, prompting, skill, number) for number in range(len(of))]
-    return _run_of(store, (model, prompting, task), (list_key, of, texts), place)
+    return run_of(store, (model, prompting, task), (list_key, of, texts), place)
 
 
 def add_base_model(store: Store, name: str) -> None:
@@ -135,10 +135,10 @@ def add_base_model(store: Store, name: str) -> None:
     list_key, _ = put_list(store, [("tea", of)])
     for place, prompting in ((0, "default"), (3, "personalized")):
         texts = [_text(name, prompting, 2, number) for number in range(len(of))]
-        _run_of(store, (name, prompting, "tea"), (list_key, of, texts), place)
+        run_of(store, (name, prompting, "tea"), (list_key, of, texts), place)
 
 
-def _run_of(
+def run_of(
     store: Store,
     named: tuple[str, str, str],
     answers: tuple[str, list[Item], list[str]],

@@ -1,5 +1,6 @@
 """The board sees what changes in a store, and how far unfinished runs are."""
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -93,3 +94,17 @@ def test_versions_on_postgresql(postgres_url: str) -> None:
         assert store.version() != before[0]
         assert results_version(store) != before[1]
         assert len(in_flight(store)) == 1
+
+
+def test_a_run_that_lacks_nothing_is_not_in_flight(tmp_path: Path) -> None:
+    with Store.open(str(tmp_path / "s.db")) as store:
+        _begun(store)
+        first, *others = items(8)
+        absent = [replace(_response(item, ""), text=None, reason="not in file") for item in others]
+        put_responses(store, "g", [_response(first, "text"), *absent])
+        (flight,) = in_flight(store)  # it may be judged yet
+        assert (flight.responses, flight.rated) == (8, 0)
+        rating = _rating(first, "text", 0, 3)
+        put_judge(store, rating.judge, "rater", {})
+        put_ratings(store, [rating])
+        assert in_flight(store) == []

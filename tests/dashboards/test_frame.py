@@ -8,7 +8,7 @@ import pytest
 from mipo_eval.dashboards import markup
 from mipo_eval.dashboards.links import run_name
 from mipo_eval.records import Run
-from mipo_eval.reports.labels import decimals
+from mipo_eval.reports.labels import decimals, metric_title
 from mipo_eval.store import Store
 from mipo_eval.store.engine import now
 from mipo_eval.store.items import put_list
@@ -30,8 +30,8 @@ from tests.dashboards.scripted import _response, items, make_store
         (markup.interval((1.0, 2.5)), "[1.0, 2.5]"),
         (markup.count(1, "run"), "1 run"),
         (markup.count(2000, "run"), "2,000 runs"),
-        (markup.metric_title("tie_rate"), "tie rate (%)"),
-        (markup.metric_title("my_metric"), "my metric"),
+        (metric_title("tie_rate"), "tie rate (%)"),
+        (metric_title("my_metric"), "my metric"),
         (decimals("rating_mean"), 2),
         (decimals("accuracy"), 1),
     ],

@@ -70,7 +70,7 @@ def test_the_pages_show_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     test = open_page(monkeypatch, path, "leaderboard", published="false")
     assert not test.error
     table: pd.DataFrame = test.dataframe[0].value
-    assert list(table["arc_easy"]) == [80.0, 40.0]
+    assert list(table["0"]) == [80.0, 40.0]
     test = open_page(monkeypatch, path, "comparison")
     assert not test.error
     assert "Nothing to pair" in test.info[0].value

@@ -1,6 +1,7 @@
 """Rows of the leaderboard, the runs behind them, their differences, and the tables of both."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from shutil import copy
@@ -9,17 +10,18 @@ import numpy as np
 import pytest
 
 from mipo_eval.dashboards import plots
-from mipo_eval.dashboards.tables import comparison, leaderboard, lengths
+from mipo_eval.dashboards.tables import comparison, doubts, leaderboard, lengths
 from mipo_eval.dashboards.tables.leaderboard import Filters
 from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.records import Rating, Score
 from mipo_eval.reports.leaderboard import LeaderboardQuery, Section, over_seeds
 from mipo_eval.reports.names import RowRule
-from mipo_eval.signature import join
+from mipo_eval.signature import join, short
 from mipo_eval.store import Store
 from mipo_eval.store.items import get_items
-from mipo_eval.store.judges import Validation, put_validation
+from mipo_eval.store.judges import Validation, put_judge, put_validation
 from mipo_eval.store.runs import get_scores, put_run, put_scores
+from mipo_eval.store.trainings import Training, put_training
 from mipo_eval.store.verdicts import put_ratings, rated
 from tests.reports.stores import N_ITEMS, Served
 
@@ -119,8 +121,6 @@ def test_the_filter_by_signature_keeps_its_rows(now: Snapshot) -> None:
 
 def _remade(served: Served) -> None:
     """Add a run whose numbers were made another way: with more tokens."""
-    from dataclasses import replace
-
     with Store.open(str(served.path)) as store:
         run = served.runs["base", "personalized"]
         other = replace(run, run_id="f" * 32, model="openai:longer@http://x")
@@ -140,18 +140,16 @@ def test_numbers_made_differently_never_share_a_column(served: Served) -> None:
         found = standing(now)
         table = leaderboard.number_table(found, found.rows, {})
         wide = leaderboard.wide(table, found.tasks, ["n"], leaderboard.signatures(found.rows))
-    assert wide.values == ("tea", "tea [1]")
+    assert [wide.titles[key] for key in wide.values] == ["tea", "tea [1]"]
     assert wide.apart == {"tea [1]": "decoding greedy-512 (not greedy-256)"}
-    both = wide.table[["tea", "tea [1]"]].notna().sum(axis=1)
+    both = wide.table[list(wide.values)].notna().sum(axis=1)
     assert (both == 1).all()
-    assert wide.table["tea [1]"].notna().sum() == 1
+    assert wide.table[wide.values[1]].notna().sum() == 1
     signatures = table.groupby("task")["signature"].nunique()
     assert signatures["tea"] == 2
 
 
 def test_rows_of_one_name_are_told_apart(served: Served) -> None:
-    from dataclasses import replace
-
     with Store.open(str(served.path)) as store:
         run = served.runs["base", "personalized"]
         put_run(store, replace(run, run_id="e" * 32))
@@ -172,9 +170,9 @@ def test_the_wide_table_is_ordered_best_first(now: Snapshot) -> None:
     )
     best = leaderboard.ordered(wide, "mean", lower=False)
     assert list(best["model"]) == ["mipo", "sft", "base", "base"]
-    assert list(leaderboard.ordered(wide, "tea", lower=True)["model"])[-1] == "mipo"
+    assert list(leaderboard.ordered(wide, "0", lower=True)["model"])[-1] == "mipo"
     assert leaderboard.ordered(wide, "model", lower=False)["model"].iloc[0] == "base"
-    assert best["tea"].iloc[0] == pytest.approx(100 * 21 / N_ITEMS)
+    assert best["0"].iloc[0] == pytest.approx(100 * 21 / N_ITEMS)
 
 
 def test_links_lead_to_the_items_behind_a_row(now: Snapshot, served: Served) -> None:
@@ -194,8 +192,6 @@ def test_links_lead_to_the_items_behind_a_row(now: Snapshot, served: Served) -> 
 
 
 def test_published_rows_stand_beside_measured_ones(now: Snapshot) -> None:
-    from dataclasses import replace
-
     found = standing(now)
     section = replace(found, tasks=("ca", "prism"))
     paper = leaderboard.paper_numbers(section)
@@ -270,8 +266,6 @@ def test_margins_lengths_and_strengths_are_those_of_the_command_line(
 
 
 def test_rows_without_items_in_common_are_left_out(now: Snapshot) -> None:
-    from dataclasses import replace
-
     found = standing(now)
     first = found.rows[0]
     lone = replace(first, cells={"tea": replace(first.cells["tea"], runs=())})
@@ -319,8 +313,9 @@ def test_broken_judges_and_winning_controls_are_flagged(served: Served) -> None:
     with Store.open(str(served.path)) as store:
         now = Snapshot(store)
         judge = now.judges[0].key
-        assert leaderboard.failings(now, judge) == []
-        assert leaderboard.winning_controls(now, "tea", judge) == []
+        assert doubts.failings(now, judge) == []
+        assert doubts.validation(now, judge) == "not done: mipo-eval validate"
+        assert doubts.winning_controls(now, "tea", judge) == []
         run = served.runs["base", "personalized"]
         put_validation(
             store,
@@ -344,11 +339,13 @@ def test_broken_judges_and_winning_controls_are_flagged(served: Served) -> None:
         )
         put_scores(store, run.run_id, [echo])
         now = Snapshot(store)
-        (line,) = leaderboard.failings(now, judge)
+        (line,) = doubts.failings(now, judge)
         assert line.endswith("prism: no better than a coin")
-        (control,) = leaderboard.winning_controls(now, "tea", judge)
+        assert doubts.reasons(now, judge) == ("prism: no better than a coin",)
+        assert doubts.validation(now, judge) == "fails"
+        (control,) = doubts.winning_controls(now, "tea", judge)
         assert "control echo does as well as the model in tea" in control
-        assert leaderboard.winning_controls(now, "other", judge) == []
+        assert doubts.winning_controls(now, "other", judge) == []
 
 
 def test_a_judge_that_tells_nothing_apart_is_not_shown_first(
@@ -376,3 +373,72 @@ def test_a_judge_that_tells_nothing_apart_is_not_shown_first(
         )
         first, judged = leaderboard.topics(Snapshot(store))
         assert (first.judge, judged.judge) == (None, judge)
+
+
+def test_the_first_suite_is_the_one_judged_most_and_not_the_latest(served: Served) -> None:
+    from datetime import timedelta
+
+    with Store.open(str(served.path)) as store:
+        run = served.runs["base", "personalized"]
+        later = run.created_at + timedelta(days=1)
+        put_run(store, replace(run, run_id="d" * 32, suite="later", created_at=later))
+        put_scores(store, "d" * 32, get_scores(store, run.run_id))
+        suites = [topic.suite for topic in leaderboard.topics(Snapshot(store))]
+    assert suites == ["tea", "tea", "later", "later"]
+
+
+def test_a_judge_that_fails_comes_after_one_that_does_not(served: Served) -> None:
+    with Store.open(str(served.path)) as store:
+        run = served.runs["base", "personalized"]
+        good = "9" * 32
+        put_judge(store, good, "good", {"protocol": "rubric"})
+        own = next(s for s in get_scores(store, run.run_id) if s.metric == WIN)
+        by = join(judge="good", judge_key=short(good))
+        mine = own.signature.less("judge", "judge_key").followed_by(by)
+        put_scores(store, run.run_id, [replace(own, signature=mine)])
+        judge = next(one.key for one in Snapshot(store).judges if one.key != good)
+        first, *_ = leaderboard.topics(Snapshot(store))
+        assert first.judge is not None
+        assert first.judge.key == judge, "it judged more runs"
+        about = {"data": "prism", "data_key": "d", "figures": {}, "created_at": run.created_at}
+        put_validation(store, Validation(judge_key=judge, failings=["a coin"], **about))
+        first, *_ = leaderboard.topics(Snapshot(store))
+        assert first.judge is not None
+        assert first.judge.key == good
+
+
+def test_the_usual_baseline_is_the_base_model_and_never_the_winner(now: Snapshot) -> None:
+    rows = standing(now).rows  # mipo, sft, base: all of them look like prompted models
+    usual = comparison.default_baseline(rows)
+    assert usual is not None
+    assert rows[usual].name.model == "base"
+    others = [row for row in rows if row.name.model != "base"]
+    assert comparison.default_baseline(others) == len(others) - 1
+
+
+def test_checkpoints_trained_here_are_rows_of_their_own(served: Served) -> None:
+    with Store.open(str(served.path)) as store:
+        for place, negatives in enumerate(("missing", "random")):
+            model = served.runs[f"mipo-seed{place}", "personalized"].model
+            put_training(
+                store,
+                Training(
+                    training_id=negatives,
+                    method="mipo",
+                    model="base",
+                    suite="tea",
+                    seed=0,
+                    checkpoint=model,
+                    recipe={"pairs": {"negatives": negatives, "n_negatives": 1}},
+                    pair_report=None,
+                    environment={},
+                    status="done",
+                    reason=None,
+                    created_at=served.runs["base", "personalized"].created_at,
+                    updated_at=served.runs["base", "personalized"].created_at,
+                ),
+            )
+        found = standing(Snapshot(store))
+    names = [name for name in leaderboard.labels(found.rows) if "MIPO" in name]
+    assert names == ["base \u00b7 MIPO (random)", "base \u00b7 MIPO (missing)"]
+    assert not any(cell.best_of for row in found.rows for cell in row.cells.values())

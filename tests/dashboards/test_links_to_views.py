@@ -7,6 +7,8 @@ from urllib.parse import parse_qs
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from mipo_eval.store import Store
+from mipo_eval.store.runs import list_runs
 from tests.dashboards.opening import open_page
 
 CHOSEN: dict[str, dict[str, str | list[str]]] = {
@@ -99,3 +101,24 @@ def test_a_view_without_items_has_its_link(
     test = open_page(monkeypatch, rich_file, "pairs", search="no such text")
     shared = parse_qs(test.page_link[-1].proto.query_string)
     assert shared["search"] == ["no such text"]
+
+
+@pytest.mark.parametrize("digits", [8, 12, 32])
+def test_an_address_may_name_a_run_by_the_beginning_of_its_id(
+    digits: int, rich_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Store.open(str(rich_file), mode="read") as store:
+        run = list_runs(store)[-1]
+    drawn = open_page(monkeypatch, rich_file, "pairs", a=run.run_id[:digits])
+    assert drawn.selectbox(key="a").value == run
+    assert not drawn.warning
+
+
+def test_an_address_that_names_nothing_says_so(
+    rich_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = open_page(monkeypatch, rich_file, "pairs", a="zz", b="", outcome=["win", "lost"])
+    told = [warning.value for warning in drawn.warning]
+    assert len(told) == 2, told
+    assert "there is no 'zz'" in told[0].replace("\\", "")
+    assert "there is no 'lost'" in told[1].replace("\\", "")

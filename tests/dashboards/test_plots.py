@@ -3,9 +3,8 @@
 import pandas as pd
 import pytest
 
-from mipo_eval.dashboards.markup import metric_title
 from mipo_eval.dashboards.plots import interval_plot
-from mipo_eval.reports.labels import decimals
+from mipo_eval.reports.labels import decimals, metric_title
 
 
 def _table(rows: list[tuple[str, str]]) -> pd.DataFrame:
@@ -49,3 +48,14 @@ def test_long_names_of_rows_stand_in_two_lines() -> None:
 def test_metrics_have_names_units_and_decimals(metric: str, title: str, places: int) -> None:
     assert (metric_title(metric), decimals(metric)) == (title, places)
     assert metric_title(metric, "echo") == f"echo: {title}"
+
+
+@pytest.mark.parametrize("value", [1 / 3, 100 / 3, 0.0, -7.123456789012345, 1e6 / 7])
+def test_equal_values_have_an_axis_of_short_numbers(value: float) -> None:
+    table = _table([("a", "x"), ("b", "y")]).assign(value=value, low=value, high=value)
+    layer = interval_plot(table, axis="x (%)").to_dict()["layer"][1]
+    across = layer["encoding"]["x"]
+    low, high = across["scale"]["domain"]
+    assert low < value < high
+    assert high - low >= 0.1 * abs(value)
+    assert (across["axis"]["format"], across["axis"]["tickCount"]) == ("~g", 6)

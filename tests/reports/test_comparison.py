@@ -1,6 +1,7 @@
 """Comparisons of stored runs: values known from how the served models answer."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from mipo_eval.evaluation.outcomes import DERIVED, METRICS, OF_CHOICES, Outcomes
 from mipo_eval.reports.comparison import ComparisonQuery, compare_runs
 from mipo_eval.stats import length_controlled
 from mipo_eval.store import Store
-from mipo_eval.store.runs import get_scores, list_runs
+from mipo_eval.store.judges import put_judge
+from mipo_eval.store.responses import put_generation
+from mipo_eval.store.runs import get_scores, list_runs, put_run
 from tests.reports.judged import ITEMS, add_rater, add_run, open_store, text_of
 from tests.reports.stores import N_ITEMS, Served
 
@@ -161,7 +164,7 @@ def test_runs_of_two_suites_and_of_two_judges_are_refused(
     with Store.open(str(served.path), mode="read") as store:
         with pytest.raises(ConfigError, match="runs of different suites"):
             compare_runs(store, [other, served.id("base")], ComparisonQuery())
-        with pytest.raises(ConfigError, match=r"no judge rated all of these runs .* by none"):
+        with pytest.raises(ConfigError, match=r"no judge rated two of these runs .* by none"):
             compare_runs(store, [unjudged, served.id("base")], ComparisonQuery())
 
 
@@ -270,3 +273,36 @@ def test_growing_runs_have_intervals_that_hold_over_all_looks(
     assert "response_tokens has none" in capsys.readouterr().err
     assert main(["compare", *runs, "--growing", "--control-length"]) == 2
     assert "leave --control-length or --growing out" in capsys.readouterr().err
+
+
+def test_a_run_that_nobody_rated_does_not_keep_the_others_from_comparison(
+    served: Served, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Store.open(str(served.path)) as store:
+        base = served.runs["base", "personalized"]
+        put_generation(store, "f" * 32, {})
+        put_run(store, replace(base, run_id="f" * 32, generation_key="f" * 32, model="unrated"))
+    runs = [served.id(name) for name in ("mipo-seed0", "sft-seed0", "base")]
+    (alone,) = _json(capsys, "compare", *runs)["tasks"]
+    (task,) = _json(capsys, "compare", "ffff", *runs)["tasks"]
+    (equal,) = _json(capsys, "compare", "ffff", *runs, "--control-length")["tasks"]
+    assert equal["comparisons"][0]["at_equal_length"]["n"] > 0
+    assert task["comparisons"][0]["difference"] == alone["comparisons"][0]["difference"]
+    assert len(task["comparisons"]) == 3
+    assert task["left_out"] == ["ffffffff unrated: not generated"]
+    assert main(["compare", *runs, "ffff"]) == 0
+    assert "run left out, ffffffff unrated: not generated" in capsys.readouterr().out
+    assert main(["compare", runs[0], runs[1], "--baseline", "ffff"]) == 2
+    assert "the baseline ffffffff unrated has no win_rate" in capsys.readouterr().err
+
+
+def test_of_judges_of_one_name_the_one_that_rated_these_runs_is_meant(
+    served: Served, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Store.open(str(served.path)) as store:
+        put_judge(store, "e" * 32, "judge", {"protocol": "pairwise"})
+    runs = [served.id(name) for name in ("mipo-seed0", "sft-seed0")]
+    for argv in (["compare", *runs], ["leaderboard"], ["leaderboard", "--suite", "tea"]):
+        assert _json(capsys, *argv, "--judge", "judge")
+    assert main(["judges", "correct", runs[0], "--judge", "judge", "--labels", "people"]) == 2
+    assert "ambiguous" not in capsys.readouterr().err

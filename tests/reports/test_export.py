@@ -20,6 +20,7 @@ from mipo_eval.records import Item, Rating, Response, Run, Score, text_key
 from mipo_eval.reports.export import (
     NAMES,
     TEXTS,
+    column_names,
     in_latex,
     in_markdown,
     score_rows,
@@ -28,6 +29,7 @@ from mipo_eval.reports.export import (
     write,
 )
 from mipo_eval.reports.exported_run import ExportedItem, ExportedRun, annotations, load_run
+from mipo_eval.reports.names import RowName
 from mipo_eval.signature import join
 from mipo_eval.store import Store, tables
 from mipo_eval.store.items import put_list
@@ -86,7 +88,11 @@ def test_the_best_is_the_highest_or_where_low_is_good_the_lowest() -> None:
         names[1]: [cell.best if cell else None for cell in cells]
         for names, cells in table_of(RUNS).rows
     }
-    assert best == {"accuracy": [False, True], "ece": [True, False], "brier": [None, False]}
+    assert best == {
+        "accuracy (%)": [False, True],
+        "calibration error, ECE (0-1)": [True, False],
+        "Brier score (0-2)": [None, False],
+    }
 
 
 def test_numbers_made_by_other_rules_do_not_compete() -> None:
@@ -94,7 +100,7 @@ def test_numbers_made_by_other_rules_do_not_compete() -> None:
         "three", _score("accuracy", 90.0, signature=join(suite="s", judge="j", ties="half"))
     )
     table = table_of([*RUNS, half])
-    cells = [row for names, row in table.rows if names[1] == "accuracy"]
+    cells = [row for names, row in table.rows if names[1] == "accuracy (%)"]
     assert [[cell.best if cell else None for cell in row] for row in cells] == [
         [False, True, None],
         [None, None, False],
@@ -104,6 +110,51 @@ def test_numbers_made_by_other_rules_do_not_compete() -> None:
 def test_runs_of_one_model_are_told_apart() -> None:
     runs = [_run("one", run_id="a" * 32), _run("one", run_id="b" * 32)]
     assert table_of(runs).runs == ["one (aaaaaaaa)", "one (bbbbbbbb)"]
+
+
+def test_runs_are_called_by_what_tells_them_apart() -> None:
+    def run(method: str, variant: str | None, seed: int | None, run_id: str) -> ExportedRun:
+        name = RowName(model="Llama-1B", method=method, variant=variant)
+        served = "openai:meta/Llama-1B@http://gpu-7:8000/v1"
+        return replace(_run(served, run_id=run_id), name=name, trained_seed=seed)
+
+    runs = [
+        run("MIPO", "missing", 0, "a" * 32),
+        run("MIPO", "missing", 1, "b" * 32),
+        run("Personalized prompting", None, None, "c" * 32),
+        run("SFT", None, 2, "d" * 32),
+        run("SFT", None, 2, "e" * 32),
+    ]
+    assert column_names(runs) == [
+        "MIPO (missing), training seed 0",
+        "MIPO (missing), training seed 1",
+        "Personalized prompting",
+        "SFT, training seed 2 (dddddddd)",
+        "SFT, training seed 2 (eeeeeeee)",
+    ]
+    assert column_names(runs[:1]) == ["Llama-1B"]
+
+
+def test_a_table_for_a_paper_has_a_row_a_method_and_what_a_paper_shows(tmp_path: Path) -> None:
+    win = "win_rate_tie_inclusive"
+    scores = [_score(win, 60.0), _score("tie_rate", 5.0), _score("ece", 0.2)]
+    runs = [_run("one", *scores), _run("two", _score(win, 50.0))]
+    write(runs, "latex", tmp_path / "t.tex")
+    text = (tmp_path / "t.tex").read_text()
+    assert " & \\multicolumn{2}{c}{t} \\\\" in text
+    assert "method & win rate, a tie is a win (\\%) & tie rate (\\%) \\\\" in text
+    assert "one & \\textbf{60.0} & 5.0 \\\\" in text
+    assert "two & 50.0 & -- \\\\" in text
+    assert "\\caption{Judged by j. Best of each column in bold" in text
+    assert "\\label{tab:s}" in text
+    write(runs, "latex", tmp_path / "t.tex", metrics=["ece"])
+    text = (tmp_path / "t.tex").read_text()
+    assert "win rate" not in text
+    assert "method & calibration error, ECE (0-1) \\\\" in text
+    with pytest.raises(ConfigError, match="no brier in these runs: they have ece, tie_rate, win"):
+        write(runs, "csv", tmp_path / "s.csv", metrics=["brier"])
+    (row, *_) = score_rows(runs)
+    assert (row["name"], row["metric_label"]) == ("one", "win rate, a tie is a win (%)")
 
 
 def test_csv_comes_back_and_has_no_formulas() -> None:

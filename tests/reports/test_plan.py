@@ -147,3 +147,27 @@ def test_bad_input_is_one_clear_line(
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_a_suite_without_references_says_why_there_is_no_win_rate(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some = [item.model_copy(update={"reference": ""}) for item in items(10)]
+    write_items(Path("none.jsonl"), some)
+    write_items(Path("half.jsonl"), [*some[:4], *items(10)[4:]])
+    told = {}
+    for name in ("none", "half"):
+        plan = _json(capsys, "plan", "--suite", f"{name}.jsonl", "--judge", "checker")
+        (told[name],) = plan["power"]
+    assert (told["none"]["n"], told["none"]["detectable"], told["none"]["needed"]) == (
+        0,
+        None,
+        None,
+    )
+    assert told["none"]["assumed"] == "no win rate; 10 items have no reference to win against"
+    assert told["half"]["n"] == 6
+    assert told["half"]["assumed"].endswith("; 4 items have no reference to win against")
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["plan", "--suite", "none.jsonl", "--judge", "checker"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "none no win rate; 10 items have no reference to win against" in shown

@@ -6,7 +6,14 @@ import pytest
 
 from mipo_eval.records import Rating
 from mipo_eval.store import Store
-from mipo_eval.store.judges import failing_judges, put_judge, reasons_text
+from mipo_eval.store.engine import now
+from mipo_eval.store.judges import (
+    Validation,
+    failing_judges,
+    put_judge,
+    put_validation,
+    reasons_text,
+)
 from mipo_eval.store.verdicts import put_choices, put_ratings
 from mipo_eval.verdict import Choice, Verdict
 
@@ -98,3 +105,23 @@ def test_the_reasons_are_one_line() -> None:
         == "fails its validation on llmbar: constant; on mine: worse"
     )
     assert reasons_text((own, failed)) == f"{own}; fails its validation on llmbar: constant"
+
+
+def test_a_judge_validated_only_by_another_protocol_is_marked(store: Store) -> None:
+    backend = {"backend": "openai", "model": "small", "url": "http://x/v1"}
+    put_judge(store, "b" * 32, "small", {"protocol": "rubric", "backend": backend})
+    put_judge(store, "c" * 32, "small", {"protocol": "pairwise", "backend": backend})
+    other = backend | {"model": "large"}
+    put_judge(store, "d" * 32, "large", {"protocol": "rubric", "backend": other})
+
+    def validate(key: str, *failings: str) -> None:
+        about = {"data": "llmbar", "data_key": key, "figures": {}, "created_at": now()}
+        put_validation(store, Validation(judge_key=key, failings=failings, **about))
+
+    validate("c" * 32, "no better than a coin")
+    only = "validated only as pairwise, where it fails on llmbar: no better than a coin"
+    failed = ("llmbar: no better than a coin",)
+    assert failing_judges(store) == {"b" * 32: (only,), "c" * 32: failed}
+    assert reasons_text((only,)) == only
+    validate("b" * 32)
+    assert failing_judges(store) == {"c" * 32: failed}, "its own validation counts"

@@ -126,7 +126,7 @@ def test_the_first_page_can_be_typed_by_its_name(
             board = stack.enter_context(serve(own, f"--server.baseUrlPath={base}"))
         window = open_window(browser, board)
         window.open("leaderboard", suite="tea", ties="half")
-        window.page.get_by_text("a tie is half (%)").wait_for()
+        window.page.get_by_text("a tie is half (%)").first.wait_for()
         window.page.get_by_role("heading", level=1, name="Leaderboard").wait_for()
         assert window.page.url.startswith(f"{board.url}/?")
         assert window.page.get_by_text("Page not found").count() == 0

@@ -1,0 +1,137 @@
+"""What a leaderboard says in one sentence: who wins, by how much, is it sure, can the judge be."""
+
+from collections.abc import Mapping, Sequence
+
+from mipo_eval.dashboards.markup import number
+from mipo_eval.dashboards.tables.leaderboard import Comparisons, labels, p_of
+from mipo_eval.metrics.aggregate import direction
+from mipo_eval.reports.labels import decimals, metric_title
+from mipo_eval.reports.leaderboard import Cell, Row, Section
+from mipo_eval.stats.paired import Comparison
+from mipo_eval.store.judges import NOTHING_APART
+
+_NAMED = 3
+"""Methods named in a list; of more, the number is told."""
+
+
+def short_names(rows: Sequence[Row]) -> list[str]:
+    """Return what rows are called beside each other: the model only where there are several."""
+    full = labels(rows)
+    if len({row.name.model for row in rows}) > 1:
+        return full
+    names = [
+        f"{row.name.method}" + f" ({row.name.variant})" * bool(row.name.variant) for row in rows
+    ]
+    alone = [names.count(name) == 1 for name in names]
+    return [name if one else long for name, long, one in zip(names, full, alone, strict=True)]
+
+
+def headline(
+    found: Section,
+    task: str,
+    against: Comparisons,
+    baseline: str | None,
+    failing: Sequence[str] = (),
+) -> str:
+    """Return the sentence that answers first.
+
+    Args:
+        found: the leaderboard.
+        task: of which data set.
+        against: its rows compared with the baseline.
+        baseline: what that is called; None without one.
+        failing: why the judge must not be believed.
+    """
+    constant = [why.removeprefix(NOTHING_APART) for why in failing if why.startswith(NOTHING_APART)]
+    if constant:
+        ties = " always ties" if constant[0].endswith("are ties") else " tells nothing apart"
+        return f"No ranking: this judge{ties} ({constant[0]})."
+    names = short_names(found.rows)
+    cells = {
+        place: row.cells[task]
+        for place, row in enumerate(found.rows)
+        if task in row.cells and row.cells[task].value is not None
+    }
+    doubt = "This judge fails its validation. If it is believed: " if failing else ""
+    pairs = {row: pair for (row, of), pair in against.items() if of == task}
+    return doubt + _said(found.metric, cells, names, pairs, baseline or "the baseline")
+
+
+def _said(  # noqa: PLR0911 - a situation each
+    metric: str,
+    cells: Mapping[int, Cell],
+    names: Sequence[str],
+    pairs: Mapping[int, Comparison],
+    baseline: str,
+) -> str:
+    sign = -1 if direction(metric) == "lower" else 1
+    unit = " %" if "(%)" in metric_title(metric) else ""
+    ordered = sorted(cells, key=lambda place: -sign * _level(cells[place]))
+    if not ordered:
+        return "Nothing is measured yet."
+    first = ordered[0]
+    leads = f"{names[first]} leads with {_value(metric, cells[first], unit)}"
+    if len(ordered) == 1:
+        only = f"{names[first]} has {_value(metric, cells[first], unit)}"
+        return f"{only}; there is no other method to compare it with yet."
+    if all(cell.rank is None for cell in cells.values()):
+        return f"{leads}; imported numbers come without their items, so nothing can be tested."
+    alike = _alike(first, ordered, cells, names)
+    if not pairs:
+        return f"{leads}; {alike}."
+    better = [
+        place
+        for place in ordered
+        if (pair := pairs.get(place)) and pair.significant() and sign * pair.difference > 0
+    ]
+    gains = {place: _gain(metric, pairs[place], unit, baseline) for place in better}
+    if first in gains:
+        return f"{leads}: {gains[first]}; {alike}."
+    if gains:
+        best, gain = next(iter(gains.items()))
+        return f"{leads}; {names[best]} is shown to beat {baseline}: {gain}."
+    return f"No method is shown to beat {baseline}; {_could_show(pairs, unit)}."
+
+
+def _level(cell: Cell) -> float:
+    return (cell.value or 0.0) if cell.level is None else cell.level
+
+
+def _value(metric: str, cell: Cell, unit: str) -> str:
+    seeds = f" (mean of {cell.seeds} seeds)" if cell.seeds > 1 else ""
+    return f"{number(cell.value, decimals(metric))}{unit}{seeds}"
+
+
+def _gain(metric: str, pair: Comparison, unit: str, baseline: str) -> str:
+    places = decimals(metric)
+    ends = pair.ci95
+    within = ""
+    if ends:
+        within = (
+            f" [{number(ends[0], places, signed=True)}, {number(ends[1], places, signed=True)}]"
+        )
+    p = p_of(pair)
+    told = "" if p is None else ", p < 0.001" if p < 0.001 else f", p = {p:.3f}"
+    points = " points" if unit else ""
+    return f"{number(pair.difference, places, signed=True)}{points} over {baseline}{within}{told}"
+
+
+def _alike(
+    first: int, ordered: Sequence[int], cells: Mapping[int, Cell], names: Sequence[str]
+) -> str:
+    """Return from which other rows the first one is not told apart."""
+    letters = set(cells[first].letters)
+    same = [names[place] for place in ordered[1:] if letters & set(cells[place].letters)]
+    if not same:
+        return "told apart from every other method"
+    listed = ", ".join(same) if len(same) <= _NAMED else f"{len(same)} others"
+    return f"not distinguishable from {listed}"
+
+
+def _could_show(pairs: Mapping[int, Comparison], unit: str) -> str:
+    known = [(pair.detectable, pair.n) for pair in pairs.values() if pair.detectable is not None]
+    if not known:
+        return "too few items are shared to say more"
+    least, n = min(known)
+    points = " points" if unit else ""
+    return f"these {n:,} items could show {number(least, 0 if unit else 2)}{points}"

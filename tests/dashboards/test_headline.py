@@ -1,0 +1,152 @@
+"""The sentence that answers first, in every situation; and the picture below it."""
+
+from dataclasses import replace
+
+import pytest
+
+from mipo_eval.dashboards.forest import ForestRow, forest, shares
+from mipo_eval.dashboards.tables.headline import headline, short_names
+from mipo_eval.dashboards.tables.leaderboard import Comparisons
+from mipo_eval.reports.leaderboard import Cell, Row, Section
+from mipo_eval.reports.names import RowName
+from mipo_eval.signature import NOTHING
+from mipo_eval.stats.paired import compare_all
+
+WIN = "win_rate_tie_inclusive"
+
+
+def row(method: str, value: float | None, letters: str = "a", **more: object) -> Row:
+    cell = Cell(
+        value=value,
+        seeds=1,
+        n=60,
+        unscored=0,
+        rank=1,
+        letters=letters,
+        differs={},
+        runs=(),
+        signature=NOTHING,
+    )
+    name = RowName(model="Llama-1B", method=method)
+    return Row(name=name, cells={"tea": replace(cell, **more)})  # type: ignore[arg-type]
+
+
+def section(*rows: Row, metric: str = WIN) -> Section:
+    return Section(suite="tea", metric=metric, judge="j", tasks=("tea",), rows=rows, signatures={})
+
+
+def against(*wins: int) -> Comparisons:
+    """Compare methods that win so many of 60 items with the last of them."""
+    table = [[100.0 * (item < won) for won in wins] for item in range(60)]
+    names = [str(place) for place in range(len(wins))]
+    groups = [str(item) for item in range(60)]
+    pairs = compare_all(table, names, groups, baseline=names[-1])
+    return {(int(pair.first), "tea"): pair for pair in pairs}
+
+
+def test_a_clear_winner() -> None:
+    found = section(row("MIPO", 71.7), row("SFT", 61.7, "ab"), row("prompting", 21.7, "b"))
+    said = headline(found, "tea", against(43, 37, 13), "prompting")
+    assert said.startswith("MIPO leads with 71.7 %: +50.0 points over prompting [+")
+    assert said.endswith("], p < 0.001; not distinguishable from SFT.")
+    alone = section(row("MIPO", 71.7), row("prompting", 21.7, "b"))
+    said = headline(alone, "tea", against(43, 13), "prompting")
+    assert said.endswith("; told apart from every other method.")
+
+
+def test_no_winner() -> None:
+    found = section(row("MIPO", 50.0), row("prompting", 48.3))
+    said = headline(found, "tea", against(30, 29), "prompting")
+    assert said.startswith("No method is shown to beat prompting; these 60 items could show ")
+    assert said.endswith(" points.")
+
+
+def test_the_highest_is_not_always_the_one_that_is_shown_to_win() -> None:
+    found = section(row("few items", 90.0), row("MIPO", 71.7), row("prompting", 21.7, "b"))
+    pairs = {key: pair for key, pair in against(54, 43, 13).items() if key[0] != 0}
+    said = headline(found, "tea", pairs, "prompting")
+    assert said.startswith("few items leads with 90.0 %; MIPO is shown to beat prompting: +50.0")
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        (
+            "tells nothing apart: 100 % of its verdicts are ties",
+            "No ranking: this judge always ties (100 % of its verdicts are ties).",
+        ),
+        (
+            "tells nothing apart: 98 % of its ratings are 3",
+            "No ranking: this judge tells nothing apart (98 % of its ratings are 3).",
+        ),
+        ("llmbar: a coin", "This judge fails its validation. If it is believed: MIPO leads with"),
+    ],
+)
+def test_a_failing_judge(reason: str, said: str) -> None:
+    found = section(row("MIPO", 100.0), row("prompting", 10.0, "b"))
+    assert headline(found, "tea", against(60, 6), "prompting", [reason]).startswith(said)
+
+
+def test_one_method() -> None:
+    said = headline(section(row("MIPO", 71.7)), "tea", {}, None)
+    assert said == "MIPO has 71.7 %; there is no other method to compare it with yet."
+    assert headline(section(row("MIPO", None)), "tea", {}, None) == "Nothing is measured yet."
+
+
+def test_seeds_are_told() -> None:
+    found = section(row("MIPO", 71.7, seeds=3), row("prompting", 21.7, "b"))
+    said = headline(found, "tea", against(43, 13), "prompting")
+    assert said.startswith("MIPO leads with 71.7 % (mean of 3 seeds): +50.0 points over prompting")
+
+
+def test_imports_without_items() -> None:
+    rows = [row(name, value, "", rank=None) for name, value in (("gpt", 50.0), ("alpaca", 20.0))]
+    said = headline(section(*rows), "tea", {}, "alpaca")
+    assert said == (
+        "gpt leads with 50.0 %; imported numbers come without their items, so nothing can be "
+        "tested."
+    )
+
+
+def test_lower_is_better_and_has_no_points() -> None:
+    found = section(row("MIPO", 0.2), row("prompting", 0.8, "b"), metric="self_bleu_4")
+    said = headline(found, "tea", {}, None)
+    assert said == "MIPO leads with 0.200; told apart from every other method."
+
+
+def test_names_of_data_stay_as_they_are() -> None:
+    found = section(row("{0} \x00 <b>", 50.0), row("prompting", 48.3))
+    assert short_names(found.rows)[0] == "{0} \x00 <b>"
+    said = headline(found, "tea", against(30, 29), "%s {x}")
+    assert said.startswith("No method is shown to beat %s {x}; ")
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "wins"),
+    [
+        (WIN, 70.0, 50.0),
+        ("win_rate_half_ties", 60.0, 50.0),
+        ("win_rate_strict", 50.0, 50.0),
+        ("win_rate_excluding_ties", 62.5, 50.0),
+        ("net_win_rate", 20.0, 50.0),
+    ],
+)
+def test_every_rule_for_ties_gives_the_same_shares(metric: str, value: float, wins: float) -> None:
+    cell = row("MIPO", value, tie_rate=20.0).cells["tea"]
+    assert shares(metric, cell) == pytest.approx((wins, 20.0, 100 - wins - 20.0))
+    assert shares("rating_mean", cell) is None
+
+
+def test_the_picture_holds_every_row_inert_and_within_its_ends() -> None:
+    rows = [
+        ForestRow(name="<script>x</script>", about="&", value=100.0, ci95=(95.0, 104.0)),
+        ForestRow(name="paper", about="", value=100.0, published=True),
+    ]
+    drawn = forest(rows, "win rate (%)", baseline=100.0, places=1, ends=(0.0, 100.0))
+    assert "<script" not in drawn
+    assert drawn.count("<tr") == 3
+    assert 'class="hollow"' in drawn
+    assert "left: 100.00%" in drawn
+    assert "right: calc(100% - 100.00%)" in drawn
+    equal = forest(rows[1:], "x", baseline=None, places=1)
+    assert ">100</span>" in equal
