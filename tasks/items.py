@@ -4,8 +4,9 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -44,6 +45,20 @@ def read_items(source: Path | str) -> Iterator[Item]:
     if path.is_file() and not path.stat().st_size:
         raise DataError(f"{path} is empty: an item file holds one JSON object per line")
     return _read(source, read_rows(source, exact=True))
+
+
+def check_items(rows: Iterable[Item | Mapping[str, Any]], source: str) -> Iterator[Item]:
+    """Yield the items of rows that come from a program: items, or what a line of a file holds.
+
+    Raises:
+        DataError: as `read_items`; `source` names the program.
+    """
+    numbered = enumerate(rows, 1)
+    return _read(source, (FileRow(f"{source}, row {n}", _fields(row)) for n, row in numbered))
+
+
+def _fields(row: Item | Mapping[str, Any]) -> dict[str, Any]:
+    return row.model_dump() if isinstance(row, Item) else dict(row)
 
 
 def _read(source: Path | str, rows: Iterable[FileRow]) -> Iterator[Item]:

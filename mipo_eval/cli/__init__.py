@@ -24,6 +24,7 @@ from mipo_eval.cli.judge import judge
 from mipo_eval.cli.judges import judges as judge_commands
 from mipo_eval.cli.leaderboard import leaderboard
 from mipo_eval.cli.plan import plan
+from mipo_eval.cli.plugins import plugins
 from mipo_eval.cli.runs import list_runs, reproduce, show
 from mipo_eval.cli.store import store as store_commands
 from mipo_eval.cli.validate import validate
@@ -105,6 +106,7 @@ def _say(message: str) -> None:
 @options.controls_option
 @options.max_cost_option
 @options.batch_option
+@options.plugin_option
 @options.store_option
 @options.json_option
 @click.version_option(__version__, prog_name="mipo-eval")
@@ -143,6 +145,7 @@ for command in (
     leaderboard,
     list_runs,
     plan,
+    plugins,
     reproduce,
     show,
     store_commands,

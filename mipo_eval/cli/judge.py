@@ -66,6 +66,7 @@ _LETTERS = 240
 @options.data_option
 @options.max_cost_option
 @options.batch_option
+@options.plugin_option
 @options.store_option
 @options.json_option
 def judge(  # noqa: PLR0913 - one parameter per flag

@@ -205,6 +205,26 @@ json_option: Decorator = click.option(
 )
 
 
+def _load_plugins(context: click.Context, _: click.Parameter, files: tuple[Path, ...]) -> None:
+    """Know the plug-ins of these files until the command ends."""
+    if files:
+        from mipo_eval.plugins import loaded
+
+        context.with_resource(loaded(files))
+
+
+plugin_option: Decorator = click.option(
+    "--plugin",
+    multiple=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_load_plugins,
+    type=click.Path(path_type=Path),
+    metavar="FILE.py",
+    help="Also use what this file of yours registers (docs/plugins.md); its code is run.",
+)
+
+
 def reading(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the store that it reads and what it prints with: `--store` and `--json`."""
 

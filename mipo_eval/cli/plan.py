@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     "--seed-sd", type=click.FloatRange(0), help="Points by which seeds differ (sd).", metavar="SD"
 )
 @click.option("--tokenizer", metavar="PATH", help="The judge's tokenizer.json, or its folder.")
+@options.plugin_option
 @options.store_option
 @options.json_option
 def plan(  # noqa: PLR0913 - one parameter per flag

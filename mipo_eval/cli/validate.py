@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mipo_eval import settings
-from mipo_eval.cli.options import batch_option, json_option, max_cost_option, store_option
+from mipo_eval.cli.options import (
+    batch_option,
+    json_option,
+    max_cost_option,
+    plugin_option,
+    store_option,
+)
 from mipo_eval.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -70,6 +76,7 @@ _STORE = "store:"
 )
 @max_cost_option
 @batch_option
+@plugin_option
 @store_option
 @json_option
 def validate(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is limited by a test
