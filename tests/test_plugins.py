@@ -80,7 +80,7 @@ def test_suite_and_backend_of_files_make_scores(capsys: pytest.CaptureFixture[st
     assert (rating["value"], rating["n"]) == (5.0, 2)
     assert "|judge:by-length:500|" in rating["signature"]
     assert main([*asked, "--judge", "by-length:500"]) == 2  # without the files it is not known
-    assert "by-length" in capsys.readouterr().err
+    assert "neighbours" in capsys.readouterr().err
 
 
 def test_a_training_uses_own_negatives_and_an_own_loss(capsys: pytest.CaptureFixture[str]) -> None:
