@@ -29,6 +29,7 @@ from mipo_eval.cli.runs import list_runs, reproduce, show
 from mipo_eval.cli.store import store as store_commands
 from mipo_eval.cli.validate import validate
 from mipo_eval.errors import MipoEvalError
+from mipo_eval.evaluation.asked import EvaluationOptions
 from mipo_eval.keys import masked
 from mipo_eval.settings import silence_libraries
 
@@ -117,7 +118,7 @@ def app(context: click.Context, /, store: str, *, as_json: bool, **given: Any) -
     Without a command, evaluates --model on --suite: responses, ratings, scores with intervals.
     What the store has is not made again: an interrupted run continues, a finished one is shown.
     """
-    asked = options.EvaluationOptions(**given)
+    asked = EvaluationOptions(**given)
     if context.invoked_subcommand is not None:
         if asked.model or asked.suite:
             raise click.UsageError(

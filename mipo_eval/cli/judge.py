@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mipo_eval.cli import options
-from mipo_eval.cli.options import EvaluationOptions
 from mipo_eval.errors import ConfigError
+from mipo_eval.evaluation.asked import EvaluationOptions
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -181,9 +181,9 @@ def _contest(
     Raises:
         MipoEvalError: whatever the user must change.
     """
-    from mipo_eval.cli.evaluate import is_family, judge_loader, own_judge, purse_of
     from mipo_eval.compare.entrants import find_entrant, same_family
     from mipo_eval.compare.head_to_head import Contest
+    from mipo_eval.evaluation.asked import is_family, judge_loader, own_judge, purse_of
     from mipo_eval.judges.presets import duel_protocol, family_of
 
     if not 2 <= len(names) <= len(ascii_uppercase):
@@ -249,7 +249,8 @@ def _respond(
     name: str,
 ) -> "tuple[Run, str]":
     """Return the run of a model, with what it had not answered yet, and what tells its family."""
-    from mipo_eval.cli.evaluate import build_evaluation, tell_of_model
+    from mipo_eval.cli.evaluate import tell_of_model
+    from mipo_eval.evaluation.asked import build_evaluation
     from mipo_eval.evaluation.generate import respond
     from mipo_eval.evaluation.run import evaluate
 

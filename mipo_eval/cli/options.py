@@ -1,10 +1,9 @@
 """The options that several commands have, each declared once."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import click
 
@@ -18,29 +17,6 @@ def _storable(_: click.Context, __: click.Parameter, value: Any) -> Any:
     if value is not None and not abs(value) < 2**31:
         raise click.BadParameter(f"write a number below {2**31:,}")
     return value
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluationOptions:
-    """The main job's options, as given."""
-
-    model: str = ""
-    suite: str = ""
-    judges: tuple[str, ...] = ()
-    prompting: Literal["personalized", "default"] = "personalized"
-    system: str = ""
-    """A system prompt, or the file that holds it."""
-    query: str = ""
-    """A wording of the queries, by name or as a file."""
-    decoding: str = ""
-    seed: int = 0
-    limit: int | None = None
-    data_dir: Path | None = None
-    engine: str = ""
-    controls: bool = False
-    max_cost: float | None = None
-    """US dollars for a served model and all judges together; None is no limit."""
-    batch: bool = False
 
 
 def suite_option(*, required: bool = False) -> Decorator:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mipo_eval.cli import options
-from mipo_eval.cli.options import EvaluationOptions
+from mipo_eval.evaluation.asked import EvaluationOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,9 +71,9 @@ def plan(  # noqa: PLR0913 - one parameter per flag
     Asks nobody and writes nothing; what the store has is subtracted.
     """
     from mipo_eval import settings
-    from mipo_eval.cli.evaluate import build_evaluation, own_judge
     from mipo_eval.cli.render import Output
     from mipo_eval.errors import ConfigError
+    from mipo_eval.evaluation.asked import build_evaluation, own_judge
     from mipo_eval.judges.presets import load_judge
     from mipo_eval.reports.plan import Assumed, plan_json
     from mipo_eval.reports.plan import plan as make
