@@ -139,6 +139,17 @@ def loaded(files: Iterable[Path]) -> Iterator[None]:
             _OF_FILES.remove(plugin)
 
 
+@contextmanager
+def given(kind: str, name: str, function: Callable[..., Any]) -> Iterator[str]:
+    """Know a function by a name within the block, as if a file had registered it."""
+    plugin = Plugin(kind=kind, name=name, origin="this program", source=function)
+    _OF_FILES.append(plugin)
+    try:
+        yield name
+    finally:
+        _OF_FILES.remove(plugin)
+
+
 def _read(file: Path) -> Iterator[Plugin]:
     try:
         name = f"mipo_eval_plugin_{digest(file.read_text(encoding='utf-8'))}"

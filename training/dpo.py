@@ -76,8 +76,15 @@ def train_dpo(job: TrainingJob, settings: DpoSettings) -> Trained:
     def measure(logprobs: Tensor, batch: Mapping[str, Any]) -> Mapping[str, Tensor]:
         reference, present = batch["reference"], batch["present"]
         losses = own_losses(own, logprobs, batch, beta=settings.beta) if own else None
-        how = {"beta": settings.beta, "batch_of": settings.batch_of, "losses": losses}
-        return dpo_measures(logprobs, reference, present, **how)._asdict()
+        found = dpo_measures(
+            logprobs,
+            reference,
+            present,
+            beta=settings.beta,
+            batch_of=settings.batch_of,
+            losses=losses,
+        )
+        return found._asdict()
 
     # A group of pairs is one row: the prompt with its chosen and its rejected responses.
     groups, others = ([(one,) for one in kept.groups] for kept in (fitting, held_out))
@@ -142,8 +149,8 @@ def own_losses(own: Plugin, policy: Tensor, batch: Mapping[str, Any], *, beta: f
     def sides(values: Tensor) -> tuple[Tensor, Tensor]:
         return values[:, :1].expand_as(pairs)[pairs], values[:, 1:][pairs]
 
-    tables = (policy, batch["reference"], batch["lengths"])
-    found = own(PairLogProbs(*(side for table in tables for side in sides(table)), beta=beta))
+    policies, references, tokens = map(sides, (policy, batch["reference"], batch["lengths"]))
+    found = own(PairLogProbs(*policies, *references, *tokens, beta))
     count = int(pairs.sum())
     if not isinstance(found, Tensor) or found.shape != (count,):
         shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__

@@ -162,6 +162,7 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is l
     """
     from mipo_eval.cli.render import Output
     from mipo_eval.store.engine import Store
+    from mipo_eval.training.methods import find_method
     from mipo_eval.training.recipes import load_recipe, recipe_dict, recipe_yaml
     from mipo_eval.training.run import make_request
     from mipo_eval.training.trainer import is_main_process
@@ -170,7 +171,7 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is l
     given = pairs is not None and suite is None
     if given and (method == "mipo" or method.startswith("mipo-")):
         method = "dpo"  # the pairs are not what MIPO makes
-    name, pair_overrides = _method(method, negatives, n_negatives)
+    name, pair_overrides = find_method(method, negatives, n_negatives)
     recipe = load_recipe(name, config=config, overrides=(*pair_overrides, *overrides))
     document: Mapping[str, object]
     if print_config:
@@ -232,23 +233,6 @@ def _stoppable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _method(method: str, negatives: str | None, n: int | None) -> tuple[str, tuple[str, ...]]:
-    """Return the recipe that is meant, and what the two flags change in it."""
-    from mipo_eval.training.recipes import NEGATIVES
-
-    overrides = []
-    if negatives and negatives not in NEGATIVES and method.split("-", maxsplit=1)[0] == "mipo":
-        method = "mipo-missing" if method == "mipo" else method
-        overrides += [f"pairs.negatives={negatives}", f"name=mipo-{negatives}"]
-    elif method == "mipo" or (negatives and method.startswith("mipo-")):
-        method = f"mipo-{negatives or 'missing'}"
-    elif negatives:
-        overrides.append(f"pairs.negatives={negatives}")
-    if n is not None:
-        overrides.append(f"pairs.n_negatives={n}")
-    return method, tuple(overrides)
 
 
 def _estimate(output: "Output", recipe: "Recipe", model: str) -> dict[str, object]:

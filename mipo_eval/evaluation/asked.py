@@ -54,6 +54,8 @@ class EvaluationOptions:
     max_cost: float | None = None
     """US dollars for a served model and all judges together; None is no limit."""
     batch: bool = False
+    shown: str = ""
+    """What tables call the model, where that is not its name."""
 
 
 def build_evaluation(asked: EvaluationOptions, purse: "Purse | None" = None) -> "Evaluation":
@@ -82,6 +84,8 @@ def build_evaluation(asked: EvaluationOptions, purse: "Purse | None" = None) -> 
         "--engine", rest, {**ENGINE_SETTINGS[model.engine], **_BESIDE_THE_MODEL}
     )
     scorer = engine.pop("scoring_model", None)
+    if asked.shown:
+        model = replace(model, name=asked.shown)
     if length := engine.get("max_length") or engine.get("max_model_len"):
         model = replace(model, max_length=int(length))
     how = decoding_for(model, decoding, seed=asked.seed, max_tokens=suite.max_tokens)

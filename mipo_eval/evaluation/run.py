@@ -180,10 +180,15 @@ def _context(evaluation: Evaluation, item_keys: list[str], role: dict[str, str])
         suite=f"{suite.name}@{suite.version}",
         items=short(digest(item_keys)),
         **role | asking_parts(suite, evaluation.prompting, evaluation.model, evaluation.options),
-        decoding=evaluation.decoding.describe() if drawn else None,
+        decoding=_decoding(evaluation) if drawn else None,
         thinking=evaluation.options.effort.describe(),
         seed=evaluation.decoding.seed,
     )
+
+
+def _decoding(evaluation: Evaluation) -> str:
+    """Return how responses were drawn; a function alone knows how it draws."""
+    return "own" if evaluation.model.engine == "own" else evaluation.decoding.describe()
 
 
 def _signed(score: Score, task: str, context: Signature, by: Signature = NOTHING) -> Score:

@@ -11,7 +11,7 @@ any-llm:WHO:NAME      a model at any provider that any-llm knows (bedrock, mistr
 hf:PATH, vllm:PATH    a checkpoint in this process, through transformers or vLLM
 lm-eval:TYPE:ARGS     any other lm-eval model type, with its arguments (key=value,...); never judges
 scripted:FILE.jsonl   replies that were collected elsewhere; judges only
-PLUGIN:NAME           what a plug-in's backend asks; judges only
+PLUGIN:NAME           what a plug-in's backend asks; evaluated where that is a CallableBackend
 checker, demo         the demo world's rule, which judges, and its base model, which is evaluated
 NAME                  for --model a checkpoint, by folder or hub id; for --judge a preset, by name
                       or by YAML file, with @URL where another server has its model
@@ -42,7 +42,7 @@ from mipo_eval.models.credentials import host_variables
 from mipo_eval.plugins import Plugin, find_plugin
 
 Served = Literal["openai", "azure", "anthropic", "gemini", "any-llm"]
-Engine = Literal["hf", "vllm", "lm-eval"] | Served
+Engine = Literal["hf", "vllm", "lm-eval", "own"] | Served
 OPENAI_URL = "https://api.openai.com/v1"
 
 
@@ -148,7 +148,7 @@ def find_kind(prefix: str) -> Kind | None:
     if prefix in KINDS:
         return KINDS[prefix]
     plugin = find_plugin("backends", prefix)
-    return Kind(form=f"{prefix}:MODEL", plugin=plugin) if plugin else None
+    return Kind(form=f"{prefix}:MODEL", plugin=plugin, engine="own") if plugin else None
 
 
 def read_name(text: str) -> ModelName:
@@ -247,7 +247,7 @@ def parse_model(name: str) -> ModelSpec:
         raise ConfigError(f"--model {name!r} is no model that can be evaluated: use {_MODELS}")
     if named.kind and kind.takes and not named.name:
         raise ConfigError(f"--model {name!r} names no model: write {named.kind}:NAME")
-    if kind.served:
+    if kind.served or kind.plugin:
         return _openai(named) if named.kind == "openai" else _served(named)
     if kind.engine == "lm-eval":
         return _lm_eval_type(named)
@@ -279,7 +279,7 @@ def _served(named: ModelName) -> ModelSpec:
     told = {name: value for name, value in backend.identity.items() if name != "backend"}
     return ModelSpec(
         name=named.text,
-        engine=KINDS[str(named.kind)].engine or "openai",
+        engine=kind.engine if (kind := find_kind(str(named.kind))) and kind.engine else "openai",
         target=named.name,
         backend=named.text,
         url=told.get("url"),
