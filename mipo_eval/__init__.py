@@ -15,19 +15,12 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "compare",
-    "evaluate",
-    "judge",
-    "leaderboard",
-    "open_store",
-    "train",
-    "validate",
-]
+_API = ("compare", "evaluate", "judge", "leaderboard", "open_store", "train", "validate")
+__all__ = list(_API)
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
+    if name in _API:  # not an import of this file: everything below imports it
         return getattr(import_module("mipo_eval.api"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

@@ -270,10 +270,9 @@ def compare(
     names = [one.run.run_id if isinstance(one, EvaluationResult) else one for one in runs]
     first = next((one for one in runs if isinstance(one, EvaluationResult)), None)
     where = first.store if store is None and first else store
+    wanted = _query(ComparisonQuery, query)
     with opened(where, mode="read") as here:
-        return ComparisonResult(
-            tasks=tuple(compare_runs(here, names, _query(ComparisonQuery, query)))
-        )
+        return ComparisonResult(tasks=tuple(compare_runs(here, names, wanted)))
 
 
 def leaderboard(*, store: AnyStore = None, **query: Any) -> LeaderboardResult:
@@ -287,8 +286,8 @@ def leaderboard(*, store: AnyStore = None, **query: Any) -> LeaderboardResult:
     Raises:
         MipoEvalError: there is no such store, suite or judge.
     """
+    asked = _query(LeaderboardQuery, query)
     with opened(store, mode="read") as here:
-        asked = _query(LeaderboardQuery, query)
         return LeaderboardResult(sections=tuple(build_leaderboard(here, asked)))
 
 

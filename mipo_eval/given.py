@@ -83,9 +83,11 @@ class Given:
         if unknown := sorted(options.keys() - known.keys()):
             raise ConfigError(f"unknown {', '.join(unknown)}; known: {', '.join(known)}")
         written = {name: _written(value) for name, value in options.items()}
-        several = judges if isinstance(judges, list | tuple) else [judges]
+        several: Sequence[Any] = judges if isinstance(judges, list | tuple) else [judges]
         named = tuple(self.judge(one) for one in several if one is not None)
-        return EvaluationOptions(suite=self.suite(suite or ""), judges=named, **written)
+        return EvaluationOptions(
+            suite="" if suite is None else self.suite(suite), judges=named, **written
+        )
 
     def model(self, model: Model) -> tuple[str, str]:
         """Return a model's name, and what tables call it where that is another.

@@ -73,7 +73,7 @@ class Table(ABC):
         """
         frame = self.to_pandas()
         known = list(dict.fromkeys(frame["metric"])) if len(frame) else []
-        metric = metric or next(iter(known), None)
+        metric = metric or str(next(iter(known), ""))
         if metric not in known:
             raise ConfigError(f"there is no metric {metric!r} here: {', '.join(known) or 'none'}")
         try:
