@@ -180,7 +180,7 @@ def judge(
         asked = objects.asked(suite, judge, options)
         names = [objects.model(one)[0] for one in entrants]
         contest = build_contest(here, asked, names, protocol, _Bars(), lambda *_: None)
-        return JudgeResult(matches=tuple(fight(here, replace(contest, seed=asked.seed), _Bars())))
+        return JudgeResult(matches=tuple(fight(here, contest, _Bars())))
 
 
 @_outside_loop

@@ -99,10 +99,8 @@ def judge(  # noqa: PLR0913 - one parameter per flag
     asked = EvaluationOptions(**given)
     _check_looks(asked, until_decided=until_decided)
     with Store.open(store) as opened:
-        tell = partial(_tell, output)
-        contest = build_contest(opened, asked, entrants, protocol, output, tell)
-        contest = replace(contest, panel=panel, seed=asked.seed, margin=margin)
-        contest = replace(contest, until_decided=until_decided)
+        contest = build_contest(opened, asked, entrants, protocol, output, partial(_tell, output))
+        contest = replace(contest, panel=panel, margin=margin, until_decided=until_decided)
         matches = fight(opened, contest, output)
         failing = failing_judges(opened)
         pairs: dict[tuple[str, str], list[Match]] = {}

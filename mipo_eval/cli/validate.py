@@ -114,8 +114,7 @@ def validate(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number i
         raise ConfigError("--replies goes with --data alone: nobody is asked")
     if data is None and not attack:
         raise ConfigError("nothing to validate with: name labelled pairs with --data, or --attack")
-    output = Output(as_json=as_json)
-    folder = data_dir or settings.data_dir()
+    output, folder = Output(as_json=as_json), data_dir or settings.data_dir()
     with Store.open(store) as opened:
         found = attacked = asked = None
         if replies and data is not None:

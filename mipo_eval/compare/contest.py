@@ -73,7 +73,8 @@ def build_contest(
     if any(is_family(spec) for spec in specs):
         kind = same_family(entrants, family_of)
         known |= {spec: load(spec, kind) for spec in specs if is_family(spec)}
-    return Contest(field=field, entrants=entrants, judges=[known[spec] for spec in specs])
+    judges = [known[spec] for spec in specs]
+    return Contest(field=field, entrants=entrants, judges=judges, seed=asked.seed)
 
 
 def _field(store: Store, asked: EvaluationOptions, names: Sequence[str]) -> Field:
