@@ -9,7 +9,8 @@ from mipo_eval.evaluation.asked import EvaluationOptions
 
 if TYPE_CHECKING:
     from mipo_eval.cli.render import Output
-    from mipo_eval.evaluation.run import Evaluation, Result
+    from mipo_eval.evaluation.generate import Evaluation
+    from mipo_eval.evaluation.run import Result
     from mipo_eval.judges.judge import Judge
     from mipo_eval.records import Run, Score
     from mipo_eval.store.engine import Store

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from mipo_eval.cli.render import Output
     from mipo_eval.compare.examples import Contrast, Gap, Opinion
     from mipo_eval.compare.head_to_head import Contest, Match
-    from mipo_eval.evaluation.run import Evaluation, Result
+    from mipo_eval.evaluation.generate import Evaluation
+    from mipo_eval.evaluation.run import Result
     from mipo_eval.judges.judge import Judge, Protocol
     from mipo_eval.judges.panel import Panel
     from mipo_eval.records import Score

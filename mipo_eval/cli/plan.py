@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from mipo_eval.evaluation.run import Evaluation
+    from mipo_eval.evaluation.generate import Evaluation
     from mipo_eval.reports.plan import Amount, JudgingPlan
     from mipo_eval.store.engine import Store
 

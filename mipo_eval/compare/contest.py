@@ -17,8 +17,8 @@ from mipo_eval.evaluation.asked import (
     own_judge,
     purse_of,
 )
-from mipo_eval.evaluation.generate import respond
-from mipo_eval.evaluation.run import Evaluation, Result, evaluate
+from mipo_eval.evaluation.generate import Evaluation, respond
+from mipo_eval.evaluation.run import Result, evaluate
 from mipo_eval.judges.judge import Judge, Protocol
 from mipo_eval.judges.presets import duel_protocol, family_of
 from mipo_eval.models.base import Purse

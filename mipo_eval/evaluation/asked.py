@@ -12,7 +12,7 @@ from mipo_eval import settings
 from mipo_eval.errors import ConfigError
 
 if TYPE_CHECKING:
-    from mipo_eval.evaluation.run import Evaluation
+    from mipo_eval.evaluation.generate import Evaluation
     from mipo_eval.judges.judge import Judge
     from mipo_eval.models.base import Purse
     from mipo_eval.models.lm_eval import ModelOptions
@@ -63,7 +63,7 @@ def build_evaluation(asked: EvaluationOptions, purse: "Purse | None" = None) -> 
 
     `purse` is money that others share; None: the model and its judges have `--max-cost` together.
     """
-    from mipo_eval.evaluation.run import Evaluation
+    from mipo_eval.evaluation.generate import Evaluation
     from mipo_eval.models.effort import check_room, parse_effort
     from mipo_eval.models.lm_eval import ENGINE_SETTINGS, decoding_for
     from mipo_eval.models.lm_eval_served import serving

@@ -12,7 +12,7 @@ from mipo_eval import __version__
 from mipo_eval.errors import ModelError
 from mipo_eval.evaluation.context_lift import Lifted, lift_scores
 from mipo_eval.evaluation.controls import CONTROLS, control_texts
-from mipo_eval.evaluation.generate import SETTINGS, Asking, asking_parts, respond, system_role
+from mipo_eval.evaluation.generate import SETTINGS, Evaluation, asking_parts, respond, system_role
 from mipo_eval.evaluation.score import Numbers, why_no_text
 from mipo_eval.judges.judge import Judge
 from mipo_eval.judges.run import is_unrated, rate, with_references
@@ -29,17 +29,6 @@ from mipo_eval.store.judges import list_judges
 from mipo_eval.store.responses import Answered, Scorable, answered, scorable
 from mipo_eval.store.runs import generation_spec, put_scores
 from mipo_eval.store.verdicts import totals
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluation(Asking):
-    """Everything one run is asked to do."""
-
-    judges: Sequence[Judge]
-    controls: bool = False
-    """Also judge the control entrants, which must not do well."""
-    scoring_model: str | None = None
-    """Checkpoint that measures context lift; None leaves it out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
