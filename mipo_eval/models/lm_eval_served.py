@@ -198,7 +198,7 @@ class ServedModel(LoadedModel):
             samples=list(positions),
             system_instruction=self._system or None,
             apply_chat_template=True,
-            fewshot_as_multiturn=True,
+            fewshot_as_multiturn=(task.config.metadata or {}).get("turns", True),
             chat_template=self.apply_chat_template,
         )
         asked = [self._request(instance) for instance in task.instances]
