@@ -12,6 +12,7 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
+    ValidationError,
     field_validator,
     model_validator,
 )
@@ -142,6 +143,37 @@ class Item(BaseModel):
     def group(self) -> str:
         """The unit of resampling: the prompt's group, or the item itself."""
         return self.group_id or self.item_id
+
+
+_KINDS = {dict: "an object", list: "a list", str: "text", bool: "true/false", type(None): "null"}
+_WANTED = {
+    "string_type": "text",
+    "tuple_type": "a list",
+    "dict_type": "an object",
+    "model_type": "an object",
+    "int_parsing": "a whole number",
+}
+
+
+def explain(error: ValidationError) -> str:
+    """Return pydantic's first problem in one line: the field, what is wrong, what to do."""
+    problem = error.errors(include_url=False)[0]
+    # A union adds the name of the member it tried ("constrained-str", "Rubric"): noise to a reader.
+    path = [str(part) for part in problem["loc"] if isinstance(part, int) or str(part).islower()]
+    field = ".".join(part for part in path if "-" not in part) or "the line"
+    kind, value = problem["type"], problem["input"]
+    if kind == "missing":
+        return f"field {field}: is missing; add it"
+    if kind == "extra_forbidden":
+        known = ", ".join(Item.model_fields)
+        return f"field {field}: is not known (known: {known}); put other facts under meta"
+    if kind == "string_too_short":
+        return f"field {field}: is blank; give it a text or leave the entry out"
+    if kind in _WANTED:
+        found = _KINDS.get(type(value), f"the number {value}")
+        return f"field {field}: must be {_WANTED[kind]}, not {found}"
+    message = " ".join(problem["msg"].removeprefix("Value error, ").split())
+    return f"field {field}: {message[:1].lower()}{message[1:]}"
 
 
 FinishReason = Literal["stop", "length"]

@@ -4,23 +4,15 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
 from mipo_eval.errors import DataError
-from mipo_eval.records import Item
+from mipo_eval.records import Item, explain
 from mipo_eval.rows import FileRow, is_columnar, read_rows, without_nulls
-
-_KINDS = {dict: "an object", list: "a list", str: "text", bool: "true/false", type(None): "null"}
-_WANTED = {
-    "string_type": "text",
-    "tuple_type": "a list",
-    "dict_type": "an object",
-    "model_type": "an object",
-    "int_parsing": "a whole number",
-}
 
 
 def read_items(source: Path | str) -> Iterator[Item]:
@@ -44,6 +36,20 @@ def read_items(source: Path | str) -> Iterator[Item]:
     if path.is_file() and not path.stat().st_size:
         raise DataError(f"{path} is empty: an item file holds one JSON object per line")
     return _read(source, read_rows(source, exact=True))
+
+
+def check_items(rows: Iterable[Item | Mapping[str, Any]], source: str) -> Iterator[Item]:
+    """Yield the items of rows that come from a program: items, or what a line of a file holds.
+
+    Raises:
+        DataError: as `read_items`; `source` names the program.
+    """
+    numbered = enumerate(rows, 1)
+    return _read(source, (FileRow(f"{source}, row {n}", _fields(row)) for n, row in numbered))
+
+
+def _fields(row: Item | Mapping[str, Any]) -> dict[str, Any]:
+    return row.model_dump() if isinstance(row, Item) else dict(row)
 
 
 def _read(source: Path | str, rows: Iterable[FileRow]) -> Iterator[Item]:
@@ -74,27 +80,6 @@ def _item(row: FileRow) -> Item:
         count = error.error_count()
         more = f" (and {count - 1} more in this line)" if count > 1 else ""
         raise DataError(f"{row.where}, {explain(error)}{more}") from None
-
-
-def explain(error: ValidationError) -> str:
-    """Return pydantic's first problem in one line: the field, what is wrong, what to do."""
-    problem = error.errors(include_url=False)[0]
-    # A union adds the name of the member it tried ("constrained-str", "Rubric"): noise to a reader.
-    path = [str(part) for part in problem["loc"] if isinstance(part, int) or str(part).islower()]
-    field = ".".join(part for part in path if "-" not in part) or "the line"
-    kind, value = problem["type"], problem["input"]
-    if kind == "missing":
-        return f"field {field}: is missing; add it"
-    if kind == "extra_forbidden":
-        known = ", ".join(Item.model_fields)
-        return f"field {field}: is not known (known: {known}); put other facts under meta"
-    if kind == "string_too_short":
-        return f"field {field}: is blank; give it a text or leave the entry out"
-    if kind in _WANTED:
-        found = _KINDS.get(type(value), f"the number {value}")
-        return f"field {field}: must be {_WANTED[kind]}, not {found}"
-    message = " ".join(problem["msg"].removeprefix("Value error, ").split())
-    return f"field {field}: {message[:1].lower()}{message[1:]}"
 
 
 @contextlib.contextmanager

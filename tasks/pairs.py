@@ -18,13 +18,16 @@ from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.judges.labelled import (
     PAIR_SETS,
     LabelledPair,
+    first_of_each,
     mixed,
     pair_rows,
     pairs_of_items,
     read_pairs,
 )
+from mipo_eval.judges.people import people_pairs
 from mipo_eval.judges.replies import PairReading, is_reply_file, read_replies, read_set_replies
 from mipo_eval.rows import FORMS, names_rows
+from mipo_eval.store.engine import Store
 from mipo_eval.tasks.datasets import psoups
 from mipo_eval.tasks.sources import load_source, prepared_file
 
@@ -44,6 +47,28 @@ def load_pairs(name: str, data_dir: Path) -> tuple[LabelledPair, ...]:
     """
     pairs = _found(name, data_dir)
     return mixed(pairs) if {pair.label for pair in pairs} == {"a"} else pairs
+
+
+OF_STORE = "store:"
+"""Before the names of people whose labels on the board are meant."""
+
+
+def named_pairs(
+    store: Store, data: str, folder: Path, limit: int | None
+) -> tuple[LabelledPair, ...]:
+    """Return labelled pairs by a name of `load_pairs`, or `store:WHO`; the first of each set.
+
+    Raises:
+        MipoEvalError: as `load_pairs`; or nobody of that name labelled anything.
+    """
+    people = data.removeprefix(OF_STORE).split(",")
+    own = data.startswith(OF_STORE)
+    return first_of_each(people_pairs(store, people) if own else load_pairs(data, folder), limit)
+
+
+def shown_name(data: str) -> str:
+    """Return what pairs are called: a set's name, or a file's without its folders."""
+    return Path(data).name if names_rows(data) else data
 
 
 def load_replies(name: str, data_dir: Path, files: Sequence[Path]) -> tuple[PairReading, ...]:

@@ -9,6 +9,7 @@ from typing import Any
 from mipo_eval import rows, settings
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.keys import digest
+from mipo_eval.plugins import Plugin, find_plugin
 from mipo_eval.records import Item
 from mipo_eval.tasks.datasets import Split, content_id, psoups
 from mipo_eval.tasks.datasets.prefeval import (
@@ -17,7 +18,7 @@ from mipo_eval.tasks.datasets.prefeval import (
     prefeval_conversations,
     prefeval_items,
 )
-from mipo_eval.tasks.items import read_items
+from mipo_eval.tasks.items import check_items, read_items
 from mipo_eval.tasks.questions import QUESTION_SETS, QuestionSet
 
 Source = Callable[[Path, Split], Iterator[Item]]
@@ -35,9 +36,23 @@ def load_source(name: str, data_dir: Path | None = None, split: Split = "test") 
     """
     if name in SOURCES:
         return SOURCES[name](data_dir or settings.data_dir(), split)
+    if own := find_plugin("suites", name):
+        return _of_plugin(own, data_dir or settings.data_dir(), split)
     if rows.names_rows(name):
         return read_items(name)
     raise ConfigError(f"unknown data set {name!r}; known: {', '.join(SOURCES)}, or {rows.FORMS}")
+
+
+def _of_plugin(own: Plugin, data_dir: Path, split: Split) -> Iterator[Item]:
+    """Return the items of a plug-in's suite: a function of the split, and of the data folder.
+
+    Raises:
+        ConfigError: it failed.
+        DataError: a row is no item, two have one id, or there is none.
+    """
+    # Drawn here, so that what goes wrong in a generator is told as the plug-in's too.
+    found = own.listed(split, data_dir)
+    return check_items(found, f"{own}, split {split}")
 
 
 def prepared_file(name: str, data_dir: Path, split: Split) -> Path:

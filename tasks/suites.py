@@ -13,6 +13,7 @@ from typing import Literal
 
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.keys import digest
+from mipo_eval.plugins import find_plugin, list_plugins
 from mipo_eval.records import Item
 from mipo_eval.rows import FORMS, is_hub, names_rows, short_name
 from mipo_eval.tasks.sources import load_source
@@ -128,6 +129,9 @@ def find_suite(name: str) -> Suite:
     """
     if name in SUITES:
         return SUITES[name]
+    if own := find_plugin("suites", name):
+        task = SuiteTask(name=name, source=name, lm_eval_task="mipo_items")
+        return Suite(name=name, about=own.about, tasks=(task,))
     if names_rows(name):
         source = name
         if not is_hub(name):
@@ -137,7 +141,8 @@ def find_suite(name: str) -> Suite:
         called = _storable(short_name(name), name)
         task = SuiteTask(name=called, source=source, lm_eval_task="mipo_items")
         return Suite(name=called, about=f"items of {name}", tasks=(task,))
-    raise ConfigError(f"unknown suite {name!r}; known: {', '.join(SUITES)}, or {FORMS}")
+    known = ", ".join([*SUITES, *(plugin.name for plugin in list_plugins("suites"))])
+    raise ConfigError(f"unknown suite {name!r}; known: {known}, or {FORMS}")
 
 
 def _storable(called: str, name: str) -> str:

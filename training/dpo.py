@@ -27,11 +27,12 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from mipo_eval.checkpoints import fingerprint
 from mipo_eval.errors import ConfigError, DataError, ModelError
 from mipo_eval.keys import digest
+from mipo_eval.plugins import Plugin, plugin_of
 from mipo_eval.tasks.items import replacing
 from mipo_eval.training.logprobs import Codec, add_likelihood_head
-from mipo_eval.training.losses import dpo_loss
+from mipo_eval.training.losses import PairLogProbs, dpo_loss
 from mipo_eval.training.packed import GroupReader, Kept, TokenGroup, choose_reader
-from mipo_eval.training.recipes import AttentionChoice, BatchOf, DpoSettings
+from mipo_eval.training.recipes import LOSSES, AttentionChoice, BatchOf, DpoSettings
 from mipo_eval.training.saved import MarginPairs
 from mipo_eval.training.trainer import (
     REFERENCE_FILE,
@@ -78,10 +79,18 @@ def train_dpo(job: TrainingJob, settings: DpoSettings) -> Trained:
             "optimization.max_length, or use a model with a longer context"
         )
 
+    own = plugin_of("losses", settings.loss, LOSSES, "settings.loss")
+
     def measure(logprobs: Tensor, batch: Mapping[str, Any]) -> Mapping[str, Tensor]:
         reference, present = batch["reference"], batch["present"]
+        losses = own_losses(own, logprobs, batch, beta=settings.beta) if own else None
         found = dpo_measures(
-            logprobs, reference, present, beta=settings.beta, batch_of=settings.batch_of
+            logprobs,
+            reference,
+            present,
+            beta=settings.beta,
+            batch_of=settings.batch_of,
+            losses=losses,
         )
         return found._asdict()
 
@@ -150,13 +159,40 @@ class DpoMeasures(NamedTuple):
     drawn from the reference."""
 
 
+def own_losses(own: Plugin, policy: Tensor, batch: Mapping[str, Any], *, beta: float) -> Tensor:
+    """Return the (groups, responses - 1) losses that a plug-in gives the pairs of a batch.
+
+    Raises:
+        ConfigError: it failed, or returned something else than a loss for each pair.
+    """
+    pairs = batch["present"][:, 1:]
+
+    def sides(values: Tensor) -> tuple[Tensor, Tensor]:
+        return values[:, :1].expand_as(pairs)[pairs], values[:, 1:][pairs]
+
+    policies, references, tokens = map(sides, (policy, batch["reference"], batch["lengths"]))
+    found = own(PairLogProbs(*policies, *references, *tokens, beta))
+    count = int(pairs.sum())
+    if not isinstance(found, Tensor) or found.shape != (count,):
+        shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        raise ConfigError(f"{own}: it returned {shape}, not a tensor of {count} losses, ({count},)")
+    return torch.zeros_like(policy[:, 1:]).masked_scatter(pairs, found.to(policy))
+
+
 def dpo_measures(
-    policy: Tensor, reference: Tensor, present: Tensor, *, beta: float, batch_of: BatchOf = "pairs"
+    policy: Tensor,
+    reference: Tensor,
+    present: Tensor,
+    *,
+    beta: float,
+    batch_of: BatchOf = "pairs",
+    losses: Tensor | None = None,
 ) -> DpoMeasures:
     """Return loss and measurements of groups; every pair, or every prompt, weighs the same.
 
     All are (groups, responses): log pi(y|x) in nats of policy and of reference, the chosen
-    response first, and what is `present`, False where a group has fewer responses.
+    response first, and what is `present`, False where a group has fewer responses. `losses` are
+    of another loss than DPO's, a column less.
     """
     pairs = present[:, 1:]
     together = pairs.sum() if batch_of == "pairs" else pairs.sum(dim=1, keepdim=True) * len(pairs)
@@ -165,7 +201,9 @@ def dpo_measures(
     def mean(values: Tensor) -> Tensor:
         return (values.masked_fill(~pairs, 0.0) * weights).sum()
 
-    losses = dpo_loss(policy[:, :1] - policy[:, 1:], reference[:, :1] - reference[:, 1:], beta=beta)
+    if losses is None:
+        margins = (table[:, :1] - table[:, 1:] for table in (policy, reference))
+        losses = dpo_loss(*margins, beta=beta)
     rewards = beta * (policy - reference).detach()
     reward_chosen = (rewards[:, 0] * weights.sum(dim=1)).sum()
     return DpoMeasures(
@@ -374,8 +412,12 @@ class GroupTrainer(Trainer):  # type: ignore[misc]
         batch = self._reader.collate(rows)
         width = max(table.shape[1] for table in known)
         wide = [functional.pad(table, (0, width - table.shape[1])) for table in known]
+        present = batch["present"]
+        lengths = torch.zeros(present.shape, dtype=torch.long)
+        lengths[present] = torch.tensor([len(text) for row in rows for text in row.responses])
         return batch | {
-            "reference": torch.cat(wide)[:, : batch["present"].shape[1]],
+            "reference": torch.cat(wide)[:, : present.shape[1]],
+            "lengths": lengths,
             "sizes": tuple(sizes),
             "units": torch.tensor(len(units)),
             "tokens": torch.tensor(sum(row.tokens for row in rows)),

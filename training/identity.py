@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from mipo_eval.training.recipes import Recipe, recipe_dict
+from mipo_eval.plugins import Plugin, plugin_of
+from mipo_eval.training.recipes import LOSSES, NEGATIVES, REWARDS, Recipe, recipe_dict
 
 _BESIDE = {"about", "save_steps", "report_to", "query"}
 """Keys that do not decide what comes out; a wording is named by its text, not by its file."""
@@ -13,6 +14,7 @@ _FORMERLY: Mapping[str, Any] = {
     "optimization.final_share": 0.0,
     "optimization.betas": [0.9, 0.999],
     "optimization.lora_alpha": None,
+    "settings.loss": "dpo",
     "settings.batch_of": "prompts",
     "settings.rates": "preferences",
     "settings.reward_clip": None,
@@ -36,7 +38,20 @@ def deciding(recipe: Recipe) -> dict[str, Any]:
         part, _, name = key.rpartition(".")
         if name in shown[part] and (key in idle or shown[part][name] == former):
             del shown[part][name]
-    return shown
+    used = {f"{plugin.kind}.{plugin.name}": plugin.key for plugin in plugins_of(recipe)}
+    return shown | ({"plugins": used} if used else {})
+
+
+def plugins_of(recipe: Recipe) -> list[Plugin]:
+    """Return the plug-ins that a recipe names, whose code decides too."""
+    named = [
+        ("negatives", recipe.pairs.negatives if recipe.pairs else None, NEGATIVES),
+        ("rewards", getattr(recipe.settings, "reward", None), REWARDS),
+    ]
+    if recipe.algorithm == "dpo":
+        named.append(("losses", recipe.settings.loss, LOSSES))
+    found = (plugin_of(kind, name, ours, kind) for kind, name, ours in named if name)
+    return [plugin for plugin in found if plugin]
 
 
 def prompts_read(template: str, told: Mapping[str, Any]) -> dict[str, str]:

@@ -27,6 +27,25 @@ def dpo_loss(policy_margin: Tensor, reference_margin: Tensor, *, beta: float) ->
     return -functional.logsigmoid(beta * (policy_margin - reference_margin))
 
 
+class PairLogProbs(NamedTuple):
+    """What a loss on pairs sees: log-probabilities of responses in nats, summed over their tokens.
+
+    All tensors are (pairs,). A plug-in's loss is a function of this that returns (pairs,) losses.
+    """
+
+    policy_chosen: Tensor
+    """log pi(chosen|x) under the learned policy; gradients flow through it."""
+    policy_rejected: Tensor
+    reference_chosen: Tensor
+    """The same under the frozen reference model."""
+    reference_rejected: Tensor
+    tokens_chosen: Tensor
+    """Tokens of the response, its end included."""
+    tokens_rejected: Tensor
+    beta: float
+    """`settings.beta`."""
+
+
 def info_nce_loss(logprobs: Tensor) -> Tensor:
     """InfoNCE loss of a group, eq. 6: each response is to be told by its own context.
 

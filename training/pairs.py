@@ -8,6 +8,10 @@ random          pi_ref(y|x,c'), another user's context; without contexts, anothe
 reshuffle       another item's chosen response, used again
 random-strings  random letters and digits as long as the chosen response
 
+A plug-in's strategy is a function `strategy(item, items, n, rng)` that returns N items: those whose
+responses are the negatives of `item`, as they are asked. `items` are all of the training set, in
+one order whatever that of the file; `rng` is the item's own random.Random.
+
 Everything here is pure. What a strategy wants is first planned, and asked of the model by
 `data.py`; `build_pairs` then joins the texts to pairs and counts what cannot be used. A plan
 depends on the seed, the item and the set of items, never on their order.
@@ -21,8 +25,9 @@ from typing import Literal
 
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.keys import item_rng
+from mipo_eval.plugins import Plugin, plugin_of
 from mipo_eval.records import Item, Response
-from mipo_eval.training.recipes import PairSettings
+from mipo_eval.training.recipes import NEGATIVES, PairSettings
 
 Usable = tuple[str | None, str | None]
 """A text that can be learned from, or None and why there is none."""
@@ -168,6 +173,9 @@ def plan_draws(
     if kind == "random-strings":
         yield from (PairPlan(item=item, rejected=()) for item in items)
         return
+    if own := plugin_of("negatives", kind, NEGATIVES, "pairs.negatives"):
+        yield from _planned_by(own, items, n, seed)
+        return
     others = _Others(items, "context" if with_context else "prompt")
     for item in items:
         if with_context and not _same(item.context):
@@ -184,6 +192,28 @@ def plan_draws(
         elif kind == "random":  # a fresh response each, not the one that is chosen for that prompt
             rejected = [_asked(other, f"for-{item.item_id}") for other in rejected]
         yield PairPlan(item=item, rejected=tuple(rejected))
+
+
+def _planned_by(own: Plugin, items: Sequence[Item], n: int, seed: int) -> Iterator[PairPlan]:
+    """Yield what each item needs by a plug-in's strategy.
+
+    Raises:
+        ConfigError: it failed, or returned something else than N items.
+    """
+    known = tuple(sorted(items, key=lambda item: item.key))
+    for item in items:
+        found = own(item, known, n, item_rng(seed, "negatives", item.key))
+        if (
+            not isinstance(found, Sequence)
+            or len(found) != n
+            or not all(isinstance(one, Item) for one in found)
+        ):
+            raise ConfigError(
+                f"{own}: for {item.item_id} it returned {str(found)[:80]!r}, not a list of {n} "
+                "items (records.Item)"
+            )
+        asked = (_asked(one, f"{own.name}-{place}") for place, one in enumerate(found))
+        yield PairPlan(item=item, rejected=tuple(asked))
 
 
 class _Others:

@@ -14,9 +14,8 @@ from pydantic import ValidationError
 
 from mipo_eval.errors import DataError
 from mipo_eval.keys import digest
-from mipo_eval.records import Item
+from mipo_eval.records import Item, explain
 from mipo_eval.rows import FileRow, read_rows, without_nulls
-from mipo_eval.tasks.items import explain
 
 Turns = tuple[tuple[str, str], ...]
 """Role and content of each message."""

@@ -17,6 +17,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from mipo_eval.errors import ConfigError
+from mipo_eval.plugins import plugin_of
 from mipo_eval.settings import parse_yaml
 
 LearnsFrom = Literal["pairs", "own", "revision", "answer", "reference", "file", "prompts"]
@@ -24,8 +25,8 @@ LearnsFrom = Literal["pairs", "own", "revision", "answer", "reference", "file", 
 beside a bad one, or after the true final answer; the data set's solutions; the pairs of a file; or
 nothing, since the method draws responses as it goes."""
 
-Negatives = Literal["missing", "random", "reshuffle", "random-strings"]
-"""Where rejected responses come from; see `pairs.py`."""
+NEGATIVES = ("missing", "random", "reshuffle", "random-strings")
+"""Where rejected responses come from; see `pairs.py`. Plug-ins know others."""
 
 AttentionChoice = Literal["auto", "split", "flex", "dense", "rows"]
 """How responses of one prompt are read: packed behind it in a form of `packed.py`, or "rows", each
@@ -34,8 +35,11 @@ behind its own copy. "auto" packs where the model can, and says where it cannot.
 BatchOf = Literal["pairs", "prompts"]
 """What a batch of DPO counts; N negatives of a prompt are N pairs."""
 
-RewardKind = Literal["mi", "judge", "judge+mi", "exact", "judge-gt"]
-"""What a response earns; see `rewards.py`."""
+REWARDS = ("mi", "judge", "judge+mi", "exact", "judge-gt")
+"""What a response earns; see `rewards.py`. Plug-ins know others."""
+
+LOSSES = ("dpo",)
+"""What is made small on pairs; plug-ins know others."""
 
 SHORT_NAMES = {
     "lr": "optimization.learning_rate",
@@ -80,9 +84,13 @@ class SamplingSettings:
 class PairSettings:
     """Where the rejected responses come from."""
 
-    negatives: Negatives = "missing"
+    negatives: str = "missing"
+    """One of `NEGATIVES`, or a plug-in's."""
     n_negatives: int = 1
     """Rejected responses per chosen one; Table 6 compares 1, 3, 5 and 10."""
+
+    def __post_init__(self) -> None:
+        plugin_of("negatives", self.negatives, NEGATIVES, "pairs.negatives")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,10 +128,15 @@ class DpoSettings:
 
     beta: float = 0.1
     """Strength of the pull to the reference; PAPER.md, appendix E."""
+    loss: str = "dpo"
+    """One of `LOSSES`, or a plug-in's."""
     batch_of: BatchOf = "pairs"
     """What batch sizes count. With pairs, as in the paper, N negatives make N times the updates,
     and a pair is the unit of the loss; with prompts a prompt is, whatever its N."""
     attention: AttentionChoice = "auto"
+
+    def __post_init__(self) -> None:
+        plugin_of("losses", self.loss, LOSSES, "settings.loss")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +164,8 @@ class ContrastiveSettings:
 class RewardSettings:
     """What methods that learn from rewards have in common."""
 
-    reward: RewardKind = "mi"
+    reward: str = "mi"
+    """One of `REWARDS`, or a plug-in's."""
     judge: str | None = None
     """Who rates, as `--judge` names it; None: the frozen base model."""
     rates: Literal["context", "preferences"] = "context"
@@ -166,6 +180,7 @@ class RewardSettings:
     """Penalty for leaving the reference model, in reward per nat; PPO starts with it."""
 
     def __post_init__(self) -> None:
+        plugin_of("rewards", self.reward, REWARDS, "settings.reward")
         if self.max_new_tokens < 1:
             raise ValueError(f"max_new_tokens is {self.max_new_tokens}: it must be above 0")
         if self.kl < 0:

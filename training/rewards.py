@@ -8,17 +8,22 @@ exact        1 for the right answer of a verifiable question, else 0 (RLVR)
 judge-gt     the judge is shown the right answer, and reads with which one the response ends
              (RLAIF with ground truth)
 
+A plug-in's reward is a function `reward(items, responses)` that returns a number, or None for no
+reward, for each response.
+
 A response without a reward is None: it is counted and left out of the update, never scored zero.
 """
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from mipo_eval.errors import BackendError, DataError
+from mipo_eval.errors import BackendError, ConfigError, DataError
 from mipo_eval.judges.judge import (
     CUT_JUDGE,
     Judge,
@@ -28,9 +33,10 @@ from mipo_eval.judges.judge import (
 )
 from mipo_eval.models.base import Failure, Reply
 from mipo_eval.models.thinking import marked, take_apart, written
+from mipo_eval.plugins import Plugin, plugin_of
 from mipo_eval.records import Item, Rubric
 from mipo_eval.tasks.answers import grade
-from mipo_eval.training.recipes import RewardKind, RewardSettings
+from mipo_eval.training.recipes import REWARDS, RewardSettings
 from mipo_eval.training.trainer import Messages, TrainingExample, TrainingJob
 
 if TYPE_CHECKING:
@@ -84,6 +90,29 @@ def mi_rewards(completions: Sequence[Completion], logprobs: LogProbs) -> list[fl
 def exact_rewards(completions: Sequence[Completion]) -> list[float]:
     """Return 1 for each right final answer and 0 for others, unreadable ones included."""
     return [float(grade(one.example.item, one.text or "") == "right") for one in completions]
+
+
+def own_rewards(own: Plugin, completions: Sequence[Completion]) -> list[float | None]:
+    """Return what a plug-in gives; nothing to a response that was cut inside its thinking.
+
+    Raises:
+        ConfigError: it failed, or returned something else than a number or None for each.
+    """
+    written = [one for one in completions if one.text is not None]
+    if not written:
+        return [None] * len(completions)
+    found = own([one.example.item for one in written], [one.text for one in written])
+    try:
+        values = [None if value is None else float(value) for value in found]
+    except (TypeError, ValueError):
+        values = []
+    if len(values) != len(written) or not all(v is None or math.isfinite(v) for v in values):
+        raise ConfigError(
+            f"{own}: it returned {str(found)[:80]!r}, not a finite number or None for each of "
+            f"{len(written)} responses"
+        )
+    given = iter(values)
+    return [None if one.text is None else next(given) for one in completions]
 
 
 async def judge_rewards(
@@ -181,6 +210,9 @@ def open_reward(settings: RewardSettings, job: TrainingJob, logprobs: LogProbs) 
         ConfigError: there is no such judge.
     """
     check_examples(settings.reward, job.examples)
+    if own := plugin_of("rewards", settings.reward, REWARDS, "settings.reward"):
+        yield partial(own_rewards, own)
+        return
     if settings.reward == "mi":
         yield only_responses(lambda completions: mi_rewards(completions, logprobs))
         return
@@ -231,7 +263,7 @@ def only_responses(reward: Reward) -> Reward:
     return given
 
 
-def check_examples(kind: RewardKind, examples: Sequence[TrainingExample]) -> None:
+def check_examples(kind: str, examples: Sequence[TrainingExample]) -> None:
     """Raise where a reward would say nothing about these examples.
 
     Raises:
@@ -239,6 +271,8 @@ def check_examples(kind: RewardKind, examples: Sequence[TrainingExample]) -> Non
     """
     if not examples:
         raise DataError("there is no training prompt: check the suite's train split and limit")
+    if kind not in REWARDS:
+        return  # what a plug-in needs it says itself
     if "mi" in kind and all(one.prompt == one.bare_prompt for one in examples):
         raise DataError(
             f"the reward {kind} compares a prompt with and without a user's context, and not one "
@@ -254,7 +288,7 @@ def check_examples(kind: RewardKind, examples: Sequence[TrainingExample]) -> Non
         raise DataError(f"the reward {kind} needs {needed}, and item {lacking.item_id} has none")
 
 
-def _fits(kind: RewardKind, item: Item) -> bool:
+def _fits(kind: str, item: Item) -> bool:
     if kind in {"exact", "judge-gt"}:
         return item.meta.get("kind") in {"number", "choice"} and bool(item.reference)
     return kind == "mi" or bool(item.preferences or item.context.strip())

@@ -24,10 +24,12 @@ from mipo_eval.cli.judge import judge
 from mipo_eval.cli.judges import judges as judge_commands
 from mipo_eval.cli.leaderboard import leaderboard
 from mipo_eval.cli.plan import plan
+from mipo_eval.cli.plugins import plugins
 from mipo_eval.cli.runs import list_runs, reproduce, show
 from mipo_eval.cli.store import store as store_commands
 from mipo_eval.cli.validate import validate
 from mipo_eval.errors import MipoEvalError
+from mipo_eval.evaluation.asked import EvaluationOptions
 from mipo_eval.keys import masked
 from mipo_eval.settings import silence_libraries
 
@@ -105,6 +107,7 @@ def _say(message: str) -> None:
 @options.controls_option
 @options.max_cost_option
 @options.batch_option
+@options.plugin_option
 @options.store_option
 @options.json_option
 @click.version_option(__version__, prog_name="mipo-eval")
@@ -115,7 +118,7 @@ def app(context: click.Context, /, store: str, *, as_json: bool, **given: Any) -
     Without a command, evaluates --model on --suite: responses, ratings, scores with intervals.
     What the store has is not made again: an interrupted run continues, a finished one is shown.
     """
-    asked = options.EvaluationOptions(**given)
+    asked = EvaluationOptions(**given)
     if context.invoked_subcommand is not None:
         if asked.model or asked.suite:
             raise click.UsageError(
@@ -143,6 +146,7 @@ for command in (
     leaderboard,
     list_runs,
     plan,
+    plugins,
     reproduce,
     show,
     store_commands,

@@ -157,7 +157,7 @@ def _judge(store: "Store", run: "Run", given: Mapping[str, Any]) -> "Judge":
     Raises:
         ConfigError: it is a person or another tool's judge, or it would now be asked otherwise.
     """
-    from mipo_eval.cli.evaluate import judge_loader
+    from mipo_eval.evaluation.asked import judge_loader
     from mipo_eval.models.base import Purse
     from mipo_eval.store.judges import find_judge
     from mipo_eval.store.runs import get_scores

@@ -148,7 +148,7 @@ class _Demo:
     def evaluate(self, model: str, prompting: Literal["personalized", "default"]) -> "Result":
         """Return the scores of a model on the test items."""
         from mipo_eval.cli.evaluate import evaluate_asked
-        from mipo_eval.cli.options import EvaluationOptions
+        from mipo_eval.evaluation.asked import EvaluationOptions
 
         asked = EvaluationOptions(
             model=model, suite="demo", prompting=prompting, limit=self.limit, engine=_ENGINE

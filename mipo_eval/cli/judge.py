@@ -1,30 +1,28 @@
 """`mipo-eval judge A B ...`: entrants of any kind against each other."""
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mipo_eval.cli import options
-from mipo_eval.cli.options import EvaluationOptions
 from mipo_eval.errors import ConfigError
+from mipo_eval.evaluation.asked import EvaluationOptions
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.text import Text
 
     from mipo_eval.cli.render import Output
-    from mipo_eval.compare.entrants import Field
     from mipo_eval.compare.examples import Contrast, Gap, Opinion
     from mipo_eval.compare.head_to_head import Contest, Match
+    from mipo_eval.evaluation.generate import Evaluation
+    from mipo_eval.evaluation.run import Result
     from mipo_eval.judges.judge import Judge, Protocol
     from mipo_eval.judges.panel import Panel
-    from mipo_eval.models.base import Purse
-    from mipo_eval.records import Item, Run, Score
+    from mipo_eval.records import Score
     from mipo_eval.stats.paired import Comparison
     from mipo_eval.store.engine import Store
 
@@ -66,6 +64,7 @@ _LETTERS = 240
 @options.data_option
 @options.max_cost_option
 @options.batch_option
+@options.plugin_option
 @options.store_option
 @options.json_option
 def judge(  # noqa: PLR0913 - one parameter per flag
@@ -91,6 +90,7 @@ def judge(  # noqa: PLR0913 - one parameter per flag
     """
     from mipo_eval.cli.evaluate import conclude
     from mipo_eval.cli.render import Output, inert
+    from mipo_eval.compare.contest import build_contest
     from mipo_eval.compare.examples import example_json, examples, gap_json, gaps
     from mipo_eval.compare.head_to_head import contest_json, fight
     from mipo_eval.store.engine import Store
@@ -100,9 +100,8 @@ def judge(  # noqa: PLR0913 - one parameter per flag
     asked = EvaluationOptions(**given)
     _check_looks(asked, until_decided=until_decided)
     with Store.open(store) as opened:
-        contest = _contest(opened, asked, entrants, protocol, output)
-        contest = replace(contest, panel=panel, seed=asked.seed, margin=margin)
-        contest = replace(contest, until_decided=until_decided)
+        contest = build_contest(opened, asked, entrants, protocol, output, partial(_tell, output))
+        contest = replace(contest, panel=panel, margin=margin, until_decided=until_decided)
         matches = fight(opened, contest, output)
         failing = failing_judges(opened)
         pairs: dict[tuple[str, str], list[Match]] = {}
@@ -128,6 +127,14 @@ def judge(  # noqa: PLR0913 - one parameter per flag
     for line in _cut(contest.judges, matches):
         output.warn(line)
     conclude(output, contest.judges, unanswered)
+
+
+def _tell(output: "Output", store: "Store", evaluation: "Evaluation", result: "Result") -> None:
+    """Show what an entrant that was asked now cost, and what it did not answer."""
+    from mipo_eval.cli.evaluate import tell_of_model
+
+    for line in tell_of_model(store, evaluation, result, output):
+        output.warn(line)
 
 
 def _check_looks(asked: EvaluationOptions, *, until_decided: bool) -> None:
@@ -166,109 +173,6 @@ def _cut(judges: "Sequence[Judge]", matches: "Sequence[Match]") -> list[str]:
         if cut := sum(n for own in of_judge for why, n in own.items() if CUT_JUDGE in why):
             lines.append(judge_cut_line(judge, cut))
     return lines
-
-
-def _contest(
-    store: "Store",
-    asked: EvaluationOptions,
-    names: Sequence[str],
-    protocol: "Protocol | None",
-    output: "Output",
-) -> "Contest":
-    """Find items, judges and entrants; generate what entrants have not answered.
-
-    Raises:
-        MipoEvalError: whatever the user must change.
-    """
-    from mipo_eval.cli.evaluate import is_family, judge_loader, own_judge, purse_of
-    from mipo_eval.compare.entrants import find_entrant, same_family
-    from mipo_eval.compare.head_to_head import Contest
-    from mipo_eval.judges.presets import duel_protocol, family_of
-
-    if not 2 <= len(names) <= len(ascii_uppercase):
-        raise click.UsageError("two entrants or more: mipo-eval judge A B --suite S --judge J")
-    field = _field(store, asked, names)
-    specs = tuple(dict.fromkeys(asked.judges)) or (own_judge(field.suite),)
-    purse = purse_of(asked)
-    make = judge_loader(purse, batch=asked.batch)
-
-    def load(spec: str, kind: str | None = None) -> "Judge":
-        return make(spec, kind, duel_protocol(spec, protocol))
-
-    # What can be wrong is found before a model is looked at, which may take minutes.
-    known = {spec: load(spec) for spec in specs if not is_family(spec)}
-    respond = partial(_respond, store, asked, output, list(known.values()), purse)
-    entrants = [
-        find_entrant(store, label, name, field, respond=respond)
-        for label, name in zip(ascii_uppercase, names, strict=False)
-    ]
-    if any(is_family(spec) for spec in specs):
-        kind = same_family(entrants, family_of)
-        known |= {spec: load(spec, kind) for spec in specs if is_family(spec)}
-    return Contest(field=field, entrants=entrants, judges=[known[spec] for spec in specs])
-
-
-def _field(store: "Store", asked: EvaluationOptions, names: Sequence[str]) -> "Field":
-    """Return the items: the suite's, or without one those of the first run that is named."""
-    from mipo_eval import settings
-    from mipo_eval.compare.entrants import Field, is_stored_run
-    from mipo_eval.store.items import get_items, put_list
-    from mipo_eval.store.runs import find_run
-    from mipo_eval.tasks.suites import find_suite, suite_items, with_query
-
-    if asked.suite:
-        suite = with_query(find_suite(asked.suite), asked.query)
-        if suite.form != "query":
-            raise ConfigError(
-                f"suite {suite.name} has answers that are right or wrong, which no judge has to "
-                "tell: compare runs with mipo-eval compare"
-            )
-        tasks = suite_items(suite, asked.data_dir or settings.data_dir(), asked.limit)
-        name, (list_key, _) = suite.name, put_list(store, tasks)
-    else:
-        run = next((find_run(store, name) for name in names if is_stored_run(name)), None)
-        if run is None:
-            raise ConfigError("no entrant is a stored run that tells the items: name --suite")
-        name, list_key = run.suite, run.list_key
-        if asked.limit:
-            items: dict[str, list[Item]] = {}
-            for task, item in get_items(store, list_key):
-                items.setdefault(task, []).append(item)
-            firsts = [(task, of_task[: asked.limit]) for task, of_task in items.items()]
-            list_key, _ = put_list(store, firsts)
-    return Field(suite=name, list_key=list_key, entries=list(get_items(store, list_key)))
-
-
-def _respond(
-    store: "Store",
-    asked: EvaluationOptions,
-    output: "Output",
-    judges: "Sequence[Judge]",
-    purse: "Purse | None",
-    name: str,
-) -> "tuple[Run, str]":
-    """Return the run of a model, with what it had not answered yet, and what tells its family."""
-    from mipo_eval.cli.evaluate import build_evaluation, tell_of_model
-    from mipo_eval.evaluation.generate import respond
-    from mipo_eval.evaluation.run import evaluate
-
-    if not asked.suite:
-        raise ConfigError(f"{name} is no stored run: name the suite it has to answer with --suite")
-
-    made: list[str] = []
-
-    def check_judges() -> None:  # before hours of generation, not after
-        made.append(name)
-        for judge in judges:
-            asyncio.run(judge.backend.check())
-
-    evaluation = build_evaluation(replace(asked, model=name, judges=()), purse)
-    run = respond(store, evaluation, output, before=check_judges)
-    if made:  # a run of the main job like any other, with the scores that the suite has itself
-        result = evaluate(store, evaluation, output)
-        for line in tell_of_model(store, evaluation, result, output):
-            output.warn(line)
-    return run, evaluation.model.kind
 
 
 def _pair(

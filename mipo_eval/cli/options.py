@@ -1,11 +1,10 @@
 """The options that several commands have, each declared once."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any
 
 import click
 
@@ -19,29 +18,6 @@ def _storable(_: click.Context, __: click.Parameter, value: Any) -> Any:
     if value is not None and not abs(value) < 2**31:
         raise click.BadParameter(f"write a number below {2**31:,}")
     return value
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluationOptions:
-    """The main job's options, as given."""
-
-    model: str = ""
-    suite: str = ""
-    judges: tuple[str, ...] = ()
-    prompting: Literal["personalized", "default"] = "personalized"
-    system: str = ""
-    """A system prompt, or the file that holds it."""
-    query: str = ""
-    """A wording of the queries, by name or as a file."""
-    decoding: str = ""
-    seed: int = 0
-    limit: int | None = None
-    data_dir: Path | None = None
-    engine: str = ""
-    controls: bool = False
-    max_cost: float | None = None
-    """US dollars for a served model and all judges together; None is no limit."""
-    batch: bool = False
 
 
 def suite_option(*, required: bool = False) -> Decorator:
@@ -203,6 +179,26 @@ store_option: Decorator = click.option(
 
 json_option: Decorator = click.option(
     "--json", "as_json", is_flag=True, help="One JSON document on stdout; progress on stderr."
+)
+
+
+def _load_plugins(context: click.Context, _: click.Parameter, files: tuple[Path, ...]) -> None:
+    """Know the plug-ins of these files until the command ends."""
+    if files:
+        from mipo_eval.plugins import loaded
+
+        context.with_resource(loaded(files))
+
+
+plugin_option: Decorator = click.option(
+    "--plugin",
+    multiple=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_load_plugins,
+    type=click.Path(path_type=Path),
+    metavar="FILE.py",
+    help="Also use what this file of yours registers (docs/plugins.md); its code is run.",
 )
 
 

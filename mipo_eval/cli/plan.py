@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mipo_eval.cli import options
-from mipo_eval.cli.options import EvaluationOptions
+from mipo_eval.evaluation.asked import EvaluationOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rich.console import RenderableType
 
-    from mipo_eval.evaluation.run import Evaluation
+    from mipo_eval.evaluation.generate import Evaluation
     from mipo_eval.reports.plan import Amount, JudgingPlan
     from mipo_eval.store.engine import Store
 
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     "--seed-sd", type=click.FloatRange(0), help="Points by which seeds differ (sd).", metavar="SD"
 )
 @click.option("--tokenizer", metavar="PATH", help="The judge's tokenizer.json, or its folder.")
+@options.plugin_option
 @options.store_option
 @options.json_option
 def plan(  # noqa: PLR0913 - one parameter per flag
@@ -70,9 +71,9 @@ def plan(  # noqa: PLR0913 - one parameter per flag
     Asks nobody and writes nothing; what the store has is subtracted.
     """
     from mipo_eval import settings
-    from mipo_eval.cli.evaluate import build_evaluation, own_judge
     from mipo_eval.cli.render import Output
     from mipo_eval.errors import ConfigError
+    from mipo_eval.evaluation.asked import build_evaluation, own_judge
     from mipo_eval.judges.presets import load_judge
     from mipo_eval.reports.plan import Assumed, plan_json
     from mipo_eval.reports.plan import plan as make

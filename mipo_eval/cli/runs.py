@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mipo_eval.cli.options import EvaluationOptions, reading
+from mipo_eval.cli.options import reading
+from mipo_eval.evaluation.asked import EvaluationOptions
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from mipo_eval.cli.options import json_option, store_option
+from mipo_eval.cli.options import json_option, plugin_option, store_option
 from mipo_eval.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -51,8 +51,6 @@ _IN_JSON = (
 )
 _SWEPT = ("value", "criterion", "figure", "behind", "behind_ci95")
 """What `--json` tells of a training, and of each value of a sweep."""
-
-_NEGATIVES = ("missing", "random", "reshuffle", "random-strings")
 
 
 class _ShortNames(click.Command):
@@ -103,7 +101,10 @@ def _is_short_name(name: str) -> bool:
     help="YAML file with keys of a recipe, over the method's own.",
 )
 @click.option(
-    "--negatives", type=click.Choice(_NEGATIVES), help="Where rejected responses come from."
+    "--negatives",
+    metavar="NAME",
+    help="Where rejected responses come from: missing, random, reshuffle, random-strings, or a "
+    "plug-in's.",
 )
 @click.option(
     "--n-negatives", type=click.IntRange(min=1), metavar="N", help="Rejected per chosen response."
@@ -133,6 +134,7 @@ def _is_short_name(name: str) -> bool:
 )
 @click.option("--estimate", is_flag=True, help="Only say how much memory the training takes.")
 @click.option("--print-config", is_flag=True, help="Only print the recipe, as --config takes it.")
+@plugin_option
 @store_option
 @json_option
 def train(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is limited by a test
@@ -160,6 +162,7 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is l
     """
     from mipo_eval.cli.render import Output
     from mipo_eval.store.engine import Store
+    from mipo_eval.training.methods import find_method
     from mipo_eval.training.recipes import load_recipe, recipe_dict, recipe_yaml
     from mipo_eval.training.run import make_request
     from mipo_eval.training.trainer import is_main_process
@@ -168,7 +171,7 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is l
     given = pairs is not None and suite is None
     if given and (method == "mipo" or method.startswith("mipo-")):
         method = "dpo"  # the pairs are not what MIPO makes
-    name, pair_overrides = _method(method, negatives, n_negatives)
+    name, pair_overrides = find_method(method, negatives, n_negatives)
     recipe = load_recipe(name, config=config, overrides=(*pair_overrides, *overrides))
     document: Mapping[str, object]
     if print_config:
@@ -230,18 +233,6 @@ def _stoppable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _method(method: str, negatives: str | None, n: int | None) -> tuple[str, tuple[str, ...]]:
-    """Return the recipe that is meant, and what the two flags change in it."""
-    overrides = []
-    if method == "mipo" or (negatives and method.startswith("mipo-")):
-        method = f"mipo-{negatives or 'missing'}"
-    elif negatives:
-        overrides.append(f"pairs.negatives={negatives}")
-    if n is not None:
-        overrides.append(f"pairs.n_negatives={n}")
-    return method, tuple(overrides)
 
 
 def _estimate(output: "Output", recipe: "Recipe", model: str) -> dict[str, object]:

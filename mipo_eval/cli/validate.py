@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mipo_eval import settings
-from mipo_eval.cli.options import batch_option, json_option, max_cost_option, store_option
+from mipo_eval.cli.options import (
+    batch_option,
+    json_option,
+    max_cost_option,
+    plugin_option,
+    store_option,
+)
 from mipo_eval.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -24,8 +30,6 @@ if TYPE_CHECKING:
     from mipo_eval.records import Score
     from mipo_eval.reports.paper import Published
     from mipo_eval.store.engine import Store
-
-_STORE = "store:"
 
 
 @click.command()
@@ -70,6 +74,7 @@ _STORE = "store:"
 )
 @max_cost_option
 @batch_option
+@plugin_option
 @store_option
 @json_option
 def validate(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is limited by a test
@@ -103,19 +108,19 @@ def validate(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number i
     from mipo_eval.judges.validate import attack_json, examine, protocol_for
     from mipo_eval.models.base import Purse
     from mipo_eval.store.engine import Store
+    from mipo_eval.tasks.pairs import named_pairs, shown_name
 
     if replies and (data is None or attack or protocol or prompt):
         raise ConfigError("--replies goes with --data alone: nobody is asked")
     if data is None and not attack:
         raise ConfigError("nothing to validate with: name labelled pairs with --data, or --attack")
-    output = Output(as_json=as_json)
-    folder = data_dir or settings.data_dir()
+    output, folder = Output(as_json=as_json), data_dir or settings.data_dir()
     with Store.open(store) as opened:
         found = attacked = asked = None
         if replies and data is not None:
             found = _from_replies(opened, judge, (data, folder, replies), limit)
         else:
-            pairs = _pairs(opened, data, folder, limit) if data is not None else ()
+            pairs = named_pairs(opened, data, folder, limit) if data is not None else ()
             asked = load_judge(
                 judge,
                 protocol=protocol or protocol_for(judge, pairs),
@@ -124,7 +129,7 @@ def validate(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number i
                 batch=batch,
             )
             if data is not None:
-                found = examine(opened, asked, pairs, _shown(data), progress=output)
+                found = examine(opened, asked, pairs, shown_name(data), progress=output)
             if attack:
                 attacked = _attack(opened, asked, pairs, (limit, seed), output)
     output.show(*(_quality(found) if found else ()))
@@ -143,25 +148,6 @@ def _conclude(output: "Output", asked: "Judge | None", found: "Examination | Non
         conclude(output, [asked], complaints(counted))
 
 
-def _shown(data: str) -> str:
-    """Return what pairs are called: a set's name, or a file's without its folders."""
-    from mipo_eval.rows import names_rows
-
-    return Path(data).name if names_rows(data) else data
-
-
-def _pairs(
-    store: "Store", data: str, folder: Path, limit: int | None
-) -> "tuple[LabelledPair, ...]":
-    from mipo_eval.judges.labelled import first_of_each
-    from mipo_eval.judges.people import people_pairs
-    from mipo_eval.tasks.pairs import load_pairs
-
-    people = data.removeprefix(_STORE).split(",")
-    pairs = people_pairs(store, people) if data.startswith(_STORE) else load_pairs(data, folder)
-    return first_of_each(pairs, limit)
-
-
 def _from_replies(
     store: "Store",
     judge: str,
@@ -172,18 +158,18 @@ def _from_replies(
     from mipo_eval.judges.replies import read_replies
     from mipo_eval.judges.validate import examine_replies
     from mipo_eval.store.judges import list_judges
-    from mipo_eval.tasks.pairs import load_replies
+    from mipo_eval.tasks.pairs import OF_STORE, load_replies, named_pairs, shown_name
 
     data, folder, files = where
-    if data.startswith(_STORE):
-        readings = read_replies(files[0], _pairs(store, data, folder, None))
+    if data.startswith(OF_STORE):
+        readings = read_replies(files[0], named_pairs(store, data, folder, None))
     else:
         readings = load_replies(data, folder, files)
     kept = set(first_of_each([reading.pair for reading in readings], limit))
     chosen = [reading for reading in readings if reading.pair in kept]
     known = [j for j in list_judges(store) if judge == j.name or j.key.startswith(judge)]
     named = (known[0].name, known[0].key) if len(known) == 1 else (judge, None)
-    return examine_replies(store, named, chosen, _shown(data))
+    return examine_replies(store, named, chosen, shown_name(data))
 
 
 def _attack(

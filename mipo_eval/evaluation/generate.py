@@ -9,6 +9,7 @@ from typing import Any
 
 from mipo_eval.environment import KIND, environment
 from mipo_eval.errors import DataError
+from mipo_eval.judges.judge import Judge
 from mipo_eval.keys import digest
 from mipo_eval.models.base import Failure, Reply, Request
 from mipo_eval.models.chat import chat_template_of, has_system_role
@@ -52,6 +53,17 @@ class Asking:
     data_dir: Path
     limit: int | None = None
     """Only the first items of each task."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation(Asking):
+    """Everything one run is asked to do."""
+
+    judges: Sequence[Judge]
+    controls: bool = False
+    """Also judge the control entrants, which must not do well."""
+    scoring_model: str | None = None
+    """Checkpoint that measures context lift; None leaves it out."""
 
 
 def respond(

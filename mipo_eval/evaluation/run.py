@@ -12,7 +12,7 @@ from mipo_eval import __version__
 from mipo_eval.errors import ModelError
 from mipo_eval.evaluation.context_lift import Lifted, lift_scores
 from mipo_eval.evaluation.controls import CONTROLS, control_texts
-from mipo_eval.evaluation.generate import SETTINGS, Asking, asking_parts, respond, system_role
+from mipo_eval.evaluation.generate import SETTINGS, Evaluation, asking_parts, respond, system_role
 from mipo_eval.evaluation.score import Numbers, why_no_text
 from mipo_eval.judges.judge import Judge
 from mipo_eval.judges.run import is_unrated, rate, with_references
@@ -29,17 +29,6 @@ from mipo_eval.store.judges import list_judges
 from mipo_eval.store.responses import Answered, Scorable, answered, scorable
 from mipo_eval.store.runs import generation_spec, put_scores
 from mipo_eval.store.verdicts import totals
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluation(Asking):
-    """Everything one run is asked to do."""
-
-    judges: Sequence[Judge]
-    controls: bool = False
-    """Also judge the control entrants, which must not do well."""
-    scoring_model: str | None = None
-    """Checkpoint that measures context lift; None leaves it out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,10 +169,15 @@ def _context(evaluation: Evaluation, item_keys: list[str], role: dict[str, str])
         suite=f"{suite.name}@{suite.version}",
         items=short(digest(item_keys)),
         **role | asking_parts(suite, evaluation.prompting, evaluation.model, evaluation.options),
-        decoding=evaluation.decoding.describe() if drawn else None,
+        decoding=_decoding(evaluation) if drawn else None,
         thinking=evaluation.options.effort.describe(),
         seed=evaluation.decoding.seed,
     )
+
+
+def _decoding(evaluation: Evaluation) -> str:
+    """Return how responses were drawn; a function alone knows how it draws."""
+    return "own" if evaluation.model.engine == "own" else evaluation.decoding.describe()
 
 
 def _signed(score: Score, task: str, context: Signature, by: Signature = NOTHING) -> Score:

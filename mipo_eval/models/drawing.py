@@ -24,6 +24,7 @@ _DRAWN_BY: Mapping[str, set[str]] = {
     "anthropic": {"temperature", "top_p", "top_k"},
     "gemini": {"temperature", "top_p", "top_k"},
     "any-llm": {"temperature", "top_p"},
+    "own": set(),
 }
 """What engines can follow of a generation_config, or of what a user asks for; others are left to
 find that out."""
@@ -36,6 +37,8 @@ def check_drawing(model: ModelSpec, settings: Set[str]) -> None:
         ConfigError: it cannot.
     """
     known = _DRAWN_BY.get(model.engine, _ALL_DRAW_BY) | {"max_tokens", OWN}
+    if model.engine == "own":  # a function draws as it likes
+        known = set()
     if unknown := sorted(settings - known):
         raise ConfigError(f"--decoding {unknown[0]}: {model.name} cannot be asked for that")
 

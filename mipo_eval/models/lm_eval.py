@@ -24,6 +24,7 @@ from mipo_eval.checkpoints import NEUTRAL, SAMPLING, loading
 from mipo_eval.errors import ConfigError, ModelError
 from mipo_eval.keys import canonical_json, clean_text, digest
 from mipo_eval.models import chat
+from mipo_eval.models.callable import CallableBackend
 from mipo_eval.models.drawing import OWN, check_drawing, own_drawing
 from mipo_eval.models.effort import Effort
 from mipo_eval.models.lm_eval_keyed import keyed
@@ -142,7 +143,7 @@ class ModelOptions:
     """Further arguments of the engine: dtype, tensor_parallel_size, ..."""
     effort: Effort = field(default_factory=Effort)
     """How much the model is let think."""
-    backend: ServedBackend | None = None
+    backend: ServedBackend | CallableBackend | None = None
     """What asks it, where it is served and somebody wants to know what that costs."""
 
 
@@ -195,6 +196,7 @@ ENGINE_SETTINGS: Mapping[str, Mapping[str, type]] = {
     },
     **{name: _OF_SERVER for name, kind in KINDS.items() if kind.served},
     "lm-eval": {"chat_template": str},
+    "own": {},
 }
 """What `--engine` may set, by kind of model: what lm-eval's model types take, by their names, and
 how hard a server may be pushed. Who wants others writes lm-eval:TYPE:ARGS."""

@@ -22,6 +22,7 @@ from mipo_eval.models.base import (
     Sampling,
     why_failed,
 )
+from mipo_eval.models.callable import CallableBackend
 from mipo_eval.models.chat import without_system
 from mipo_eval.models.drawing import OWN
 from mipo_eval.models.effort import Effort
@@ -60,7 +61,7 @@ def serving(
     *,
     purse: Purse | None = None,
     batch: bool = False,
-) -> ServedBackend | None:
+) -> ServedBackend | CallableBackend | None:
     """Return what asks a served model; None for one that runs in this process.
 
     Args:
@@ -79,11 +80,16 @@ def serving(
     if wrong := next((name for name, value in settings.items() if not value > 0), None):
         raise ConfigError(f"--engine {wrong}={settings[wrong]}: it is above 0")
     limits = Limits(**{"timeout": _TIMEOUT, "purse": purse, **given})
-    has_batches = KINDS[model.engine].batch and not is_private(model.url or "")
+    kind = KINDS.get(model.engine)
+    has_batches = kind and kind.batch and not is_private(model.url or "")
     backend = load_backend(
         model.backend, limits=limits, batch=bool(batch and has_batches), flag="--model"
     )
-    assert isinstance(backend, ServedBackend)
+    if not isinstance(backend, ServedBackend | CallableBackend):
+        raise ConfigError(
+            f"{model.name} judges only: to be evaluated, a plug-in's backend has to be a "
+            "mipo_eval.models.callable.CallableBackend"
+        )
     return backend
 
 
@@ -110,7 +116,12 @@ class ServedModel(LoadedModel):
     """
 
     def __init__(
-        self, backend: ServedBackend, decoding: Decoding, *, system: str = "", effort: Effort
+        self,
+        backend: ServedBackend | CallableBackend,
+        decoding: Decoding,
+        *,
+        system: str = "",
+        effort: Effort,
     ) -> None:
         super().__init__(None, decoding, system)
         self.backend = backend
@@ -120,7 +131,7 @@ class ServedModel(LoadedModel):
         """Whether it can be asked to go on with a turn that has begun: OpenAI would answer it."""
         self._folds_system: bool | None = None if open_ else False
         """Whether system prompts stand before the first user turn; None until one is to be sent."""
-        url = backend.urls[0] if open_ else ""
+        url = backend.urls[0] if open_ and isinstance(backend, OpenAIBackend) else ""
         self._prompt_end = served_prompt_end(url, backend.model, effort) if url else ""
         self._further = self._drawing(open_)
 
@@ -187,7 +198,7 @@ class ServedModel(LoadedModel):
             samples=list(positions),
             system_instruction=self._system or None,
             apply_chat_template=True,
-            fewshot_as_multiturn=True,
+            fewshot_as_multiturn=(task.config.metadata or {}).get("turns", True),
             chat_template=self.apply_chat_template,
         )
         asked = [self._request(instance) for instance in task.instances]

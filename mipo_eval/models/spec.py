@@ -11,6 +11,7 @@ any-llm:WHO:NAME      a model at any provider that any-llm knows (bedrock, mistr
 hf:PATH, vllm:PATH    a checkpoint in this process, through transformers or vLLM
 lm-eval:TYPE:ARGS     any other lm-eval model type, with its arguments (key=value,...); never judges
 scripted:FILE.jsonl   replies that were collected elsewhere; judges only
+PLUGIN:NAME           what a plug-in's backend asks; evaluated where that is a CallableBackend
 checker, demo         the demo world's rule, which judges, and its base model, which is evaluated
 NAME                  for --model a checkpoint, by folder or hub id; for --judge a preset, by name
                       or by YAML file, with @URL where another server has its model
@@ -38,9 +39,10 @@ from mipo_eval.errors import ConfigError
 from mipo_eval.keys import masked
 from mipo_eval.models.base import Backend, Limits
 from mipo_eval.models.credentials import host_variables
+from mipo_eval.plugins import Plugin, find_plugin
 
 Served = Literal["openai", "azure", "anthropic", "gemini", "any-llm"]
-Engine = Literal["hf", "vllm", "lm-eval"] | Served
+Engine = Literal["hf", "vllm", "lm-eval", "own"] | Served
 OPENAI_URL = "https://api.openai.com/v1"
 
 
@@ -60,6 +62,9 @@ class Kind:
     """What runs it under evaluation; None where it only judges."""
     served: bool = False
     """Whether @URL may follow."""
+    plugin: Plugin | None = None
+    """What makes the backend, where it is not one of ours: a function of the `model` that is asked,
+    and of options by name, that returns a `Backend`."""
 
 
 KINDS: Mapping[str, Kind] = {
@@ -130,10 +135,20 @@ class ModelName:
         """What tables call it: no kind, no URL, no folders."""
         if self.kind == "scripted":
             return self.kind
+        if self.kind and self.kind not in KINDS:
+            return self.text  # to a plug-in a name may be anything, such as a number
         plain = self.text if self.kind == "lm-eval" else self.name or self.text
         plain, _ = split_base(plain)
         last = plain.rstrip("/").rsplit("/", 1)[-1]
         return Path(plain).resolve().name if last in {".", ".."} else last
+
+
+def find_kind(prefix: str) -> Kind | None:
+    """Return what stands before the colon: one of `KINDS`, or a plug-in's backend."""
+    if prefix in KINDS:
+        return KINDS[prefix]
+    plugin = find_plugin("backends", prefix)
+    return Kind(form=f"{prefix}:MODEL", plugin=plugin, engine="own") if plugin else None
 
 
 def read_name(text: str) -> ModelName:
@@ -144,7 +159,7 @@ def read_name(text: str) -> ModelName:
         'http://localhost:8000'
     """
     prefix, colon, rest = text.partition(":")
-    kind = KINDS.get(prefix)
+    kind = find_kind(prefix) if colon else KINDS.get(prefix)
     if kind is None or (kind.takes and not colon):  # "openai" alone may be a folder
         name, url = _split_url(text)
         if BASE in text or ("/" in name and not name.endswith((".yaml", ".yml"))):
@@ -227,12 +242,12 @@ def parse_model(name: str) -> ModelSpec:
         ModelError: the checkpoint is missing, unsafe or not a language model.
     """
     named = read_name(name)
-    kind = KINDS[named.kind or "hf"]
-    if kind.engine is None or (named.name and not kind.takes):
+    kind = find_kind(named.kind or "hf")
+    if kind is None or kind.engine is None or (named.name and not kind.takes):
         raise ConfigError(f"--model {name!r} is no model that can be evaluated: use {_MODELS}")
     if named.kind and kind.takes and not named.name:
         raise ConfigError(f"--model {name!r} names no model: write {named.kind}:NAME")
-    if kind.served:
+    if kind.served or kind.plugin:
         return _openai(named) if named.kind == "openai" else _served(named)
     if kind.engine == "lm-eval":
         return _lm_eval_type(named)
@@ -264,7 +279,7 @@ def _served(named: ModelName) -> ModelSpec:
     told = {name: value for name, value in backend.identity.items() if name != "backend"}
     return ModelSpec(
         name=named.text,
-        engine=KINDS[str(named.kind)].engine or "openai",
+        engine=kind.engine if (kind := find_kind(str(named.kind))) and kind.engine else "openai",
         target=named.name,
         backend=named.text,
         url=told.get("url"),
@@ -325,15 +340,15 @@ def load_backend(
         ModelError: the checkpoint is missing or not a language model.
     """
     named = read_name(spec)
-    kind = KINDS.get(named.kind or "")
-    if kind is None or kind.backend is None:
+    kind = find_kind(named.kind or "")
+    if kind is None or not (kind.backend or kind.plugin):
         raise ConfigError(f"unknown {flag.lstrip('-')} {spec!r}: {flag} takes {JUDGES}")
     if bool(named.name) != bool(kind.takes):
         raise ConfigError(f"{flag} {spec!r} is not how {named.kind} is asked: use {JUDGES}")
     if batch and kind.batch is None:
         with_batches = ", ".join(name for name, other in KINDS.items() if other.batch)
         raise ConfigError(f"{spec} has no batch service; those have: {with_batches}")
-    make: Callable[..., Backend] = _imported(kind.batch if batch and kind.batch else kind.backend)
+    make = _maker(kind, batch=batch)
     given: dict[str, Any] = {kind.takes: named.name} if kind.takes else {}
     if kind.served:
         given |= {"base_url": named.url or None, "limits": limits}
@@ -343,7 +358,32 @@ def load_backend(
         names = ", ".join(sorted(known)) or "none"
         raise ConfigError(f"{spec} has no option {', '.join(unknown)}; known: {names}")
     wanted = {name: parameters[name].annotation for name in options or {}}
-    return make(**given, **_typed(spec, options or {}, wanted))
+    arguments = {**given, **_typed(spec, options or {}, wanted)}
+    return _made_by(kind.plugin, arguments) if kind.plugin else make(**arguments)
+
+
+def _maker(kind: Kind, *, batch: bool) -> Callable[..., Backend]:
+    """Return the class or function that makes a backend."""
+    if kind.plugin:
+        return kind.plugin.function()
+    return _imported(str(kind.batch if batch and kind.batch else kind.backend))  # type: ignore[no-any-return]
+
+
+def _made_by(plugin: Plugin, arguments: Mapping[str, Any]) -> Backend:
+    """Return the backend that a plug-in makes.
+
+    Raises:
+        ConfigError: it failed, or made something that cannot be asked.
+    """
+    made = plugin(**arguments)
+    lacking = [name for name in ("identity", "check", "answer") if not hasattr(made, name)]
+    if lacking or not isinstance(made.identity, Mapping):
+        raise ConfigError(
+            f"{plugin}: it made {type(made).__name__}, which is no backend: it needs identity (a "
+            "mapping), check() and answer(requests)"
+        )
+    backend: Backend = made
+    return backend
 
 
 def _typed(spec: str, options: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:

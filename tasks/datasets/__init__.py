@@ -16,8 +16,7 @@ from pydantic_core import PydanticSerializationError
 
 from mipo_eval.errors import DataError
 from mipo_eval.keys import digest
-from mipo_eval.records import Item, PastTurn
-from mipo_eval.tasks.items import explain
+from mipo_eval.records import Item, PastTurn, explain
 from mipo_eval.tasks.wordings import template
 
 __all__ = [
