@@ -268,7 +268,7 @@ def test_an_own_loss_sees_every_pair_once() -> None:
     """DPO written as a plug-in is DPO, also where prompts have different numbers of negatives."""
     import torch
 
-    from mipo_eval.training.dpo import dpo_measures, own_losses
+    from mipo_eval.training.losses import dpo_measures, own_losses
 
     own(
         "from torch.nn.functional import logsigmoid\n"

@@ -6,11 +6,16 @@ of the response, its end token included, and False on the prompt before and the 
 """
 
 import math
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from mipo_eval.errors import ConfigError
+from mipo_eval.plugins import Plugin
+from mipo_eval.training.recipes import BatchOf
 
 
 def dpo_loss(policy_margin: Tensor, reference_margin: Tensor, *, beta: float) -> Tensor:
@@ -232,3 +237,73 @@ def mean_kl(logprobs: Tensor, reference_logprobs: Tensor, mask: Tensor) -> float
     Estimated from the policy's own samples: unbiased, though one batch may be below zero.
     """
     return float((logprobs - reference_logprobs).masked_fill(~mask, 0.0).sum(dim=1).mean())
+
+
+class DpoMeasures(NamedTuple):
+    """Means over the pairs, or over the prompts, of a batch; scalars."""
+
+    loss: Tensor
+    reward_chosen: Tensor
+    """beta * (log pi - log ref) of the chosen responses."""
+    reward_rejected: Tensor
+    ranking_accuracy: Tensor
+    """Share of pairs whose chosen response has the higher reward; a tie is none."""
+    kl: Tensor
+    """KL(reference || policy) in nats per response, estimated on the chosen responses: they were
+    drawn from the reference."""
+
+
+def own_losses(own: Plugin, policy: Tensor, batch: Mapping[str, Any], *, beta: float) -> Tensor:
+    """Return the (groups, responses - 1) losses that a plug-in gives the pairs of a batch.
+
+    Raises:
+        ConfigError: it failed, or returned something else than a loss for each pair.
+    """
+    pairs = batch["present"][:, 1:]
+
+    def sides(values: Tensor) -> tuple[Tensor, Tensor]:
+        return values[:, :1].expand_as(pairs)[pairs], values[:, 1:][pairs]
+
+    policies, references, tokens = map(sides, (policy, batch["reference"], batch["lengths"]))
+    found = own(PairLogProbs(*policies, *references, *tokens, beta))
+    count = int(pairs.sum())
+    if not isinstance(found, Tensor) or found.shape != (count,):
+        shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        raise ConfigError(f"{own}: it returned {shape}, not a tensor of {count} losses, ({count},)")
+    return torch.zeros_like(policy[:, 1:]).masked_scatter(pairs, found.to(policy))
+
+
+def dpo_measures(
+    policy: Tensor,
+    reference: Tensor,
+    present: Tensor,
+    *,
+    beta: float,
+    batch_of: BatchOf = "pairs",
+    losses: Tensor | None = None,
+) -> DpoMeasures:
+    """Return loss and measurements of groups; every pair, or every prompt, weighs the same.
+
+    All are (groups, responses): log pi(y|x) in nats of policy and of reference, the chosen
+    response first, and what is `present`, False where a group has fewer responses. `losses` are
+    of another loss than DPO's, a column less.
+    """
+    pairs = present[:, 1:]
+    together = pairs.sum() if batch_of == "pairs" else pairs.sum(dim=1, keepdim=True) * len(pairs)
+    weights = pairs / together  # (groups, responses - 1), summing to 1
+
+    def mean(values: Tensor) -> Tensor:
+        return (values.masked_fill(~pairs, 0.0) * weights).sum()
+
+    if losses is None:
+        margins = (table[:, :1] - table[:, 1:] for table in (policy, reference))
+        losses = dpo_loss(*margins, beta=beta)
+    rewards = beta * (policy - reference).detach()
+    reward_chosen = (rewards[:, 0] * weights.sum(dim=1)).sum()
+    return DpoMeasures(
+        loss=mean(losses),
+        reward_chosen=reward_chosen,
+        reward_rejected=mean(rewards[:, 1:]),
+        ranking_accuracy=mean((rewards[:, :1] > rewards[:, 1:]).to(rewards)),
+        kl=-reward_chosen / beta,
+    )

@@ -105,13 +105,9 @@ def prepare(  # noqa: PLR0913, PLR0917 - one parameter per flag
     output = Output(as_json=as_json)
     rows, origin = preparing.raw_rows(name, source)
     parts = {"n_train": train or n_train, "n_test": test or n_test}
+    codes = tuple(map(str.lower, languages))
     plan = preparing.Preparation(
-        name=name,
-        source=origin,
-        seed=split_seed,
-        turns=turns,
-        languages=tuple(code.lower() for code in languages),
-        **parts,
+        name=name, source=origin, seed=split_seed, turns=turns, languages=codes, **parts
     )
     folder.mkdir(parents=True, exist_ok=True)
     with Store.open(store) as opened:

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from mipo_eval.errors import ConfigError, DataError, MipoEvalError, ModelError
-from mipo_eval.training.dpo import dpo_measures, train_dpo
+from mipo_eval.training.dpo import train_dpo
 from mipo_eval.training.logprobs import add_likelihood_head
+from mipo_eval.training.losses import dpo_measures
 from mipo_eval.training.packed import GroupReader, TokenGroup, packing_reader
 from mipo_eval.training.recipes import DpoSettings
 from mipo_eval.training.trainer import TrainingExample

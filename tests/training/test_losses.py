@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from mipo_eval.training.dpo import dpo_measures
 from mipo_eval.training.logprobs import add_likelihood_head
-from mipo_eval.training.losses import dpo_loss
+from mipo_eval.training.losses import dpo_loss, dpo_measures
 from mipo_eval.training.packed import GroupReader, TokenGroup, packing_reader
 
 
