@@ -204,7 +204,7 @@ def forest_plot(table: pd.DataFrame, axis: str) -> alt.LayerChart:
     colour = alt.Color(
         "verdict:N",
         scale=alt.Scale(domain=[TOLD, NOT_TOLD], range=[PALETTE[0], PALETTE[6]]),
-        legend=alt.Legend(title=None, orient="bottom", columns=1, symbolOpacity=1),
+        legend=alt.Legend(title=None, orient="bottom", columns=1, symbolOpacity=1, labelLimit=280),
     )
     tooltip: list[Any] = [alt.Tooltip("row:N", title="method")]
     tooltip += [alt.Tooltip(f"{n}:Q", format="+.2f") for n in ("difference", "low", "high")]

@@ -3,24 +3,24 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import nan
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from mipo_eval.judges.again import AskedAgain, Occasion
 from mipo_eval.judges.judge import Judge
+from mipo_eval.judges.panel import leads, margins
 from mipo_eval.judges.validate import FAILED_AT_MOST
 from mipo_eval.keys import digest
 from mipo_eval.metrics.agreement import Reliability
-from mipo_eval.metrics.win_rate import TIE_CREDIT, Ties
+from mipo_eval.metrics.win_rate import TIE_CREDIT, Ties, worth
 from mipo_eval.stats.bootstrap import Floats, Interval
 from mipo_eval.stats.intervals import RATE, intervals_in
 from mipo_eval.stats.noise import JudgeNoise, judge_noise
 from mipo_eval.stats.paired import Comparison, compare
 from mipo_eval.store.engine import Store, now
 from mipo_eval.store.judges import Validation, list_validations, put_validation
-from mipo_eval.verdict import PairVerdict, Verdict
+from mipo_eval.verdict import PairVerdict
 
 MARGINS = (-4.0, 4.0)
 """The span of a mean rating less another."""
@@ -59,40 +59,29 @@ class Noise:
 def noise(found: AskedAgain, ties: Ties) -> Noise:
     """Return how much of a task's numbers is noise; `ties` is what a tie is worth."""
     verdicts, replies = found.agreement()
-    margins = _margins(found.verdicts)
     return Noise(
         task=found.task,
         asked=len(found.places),
-        win_rate=_noisy(found, _Wins(ties), RATE),
-        rating=None if np.isnan(margins).all() else _noisy(found, _margins, MARGINS),
+        win_rate=_noisy(found, _wins(ties), RATE),
+        rating=None if np.isnan(margins(found.verdicts)).all() else _noisy(found, margins, MARGINS),
         verdicts=verdicts,
         replies=replies,
         missing=found.missing(),
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Wins:
-    """What verdicts are worth, in percent; NaN for none."""
-
-    ties: Ties
-
-    def __call__(self, verdicts: Sequence[PairVerdict]) -> Floats:
-        worth: Mapping[Verdict | None, float]
-        worth = {"a": 100.0, "tie": TIE_CREDIT[self.ties], "b": 0.0, None: nan}
-        return np.array([worth[one.winner] for one in verdicts])
-
-
 _Worth = Callable[[Sequence[PairVerdict]], Floats]
 
 
-def _margins(verdicts: Sequence[PairVerdict]) -> Floats:
-    return np.array([nan if one.margin is None else float(one.margin) for one in verdicts])
+def _wins(ties: Ties) -> _Worth:
+    """Return what makes of verdicts what they are worth, in percent; NaN for none."""
+    rule = list(TIE_CREDIT).index(ties)
+    return lambda verdicts: worth(leads(verdicts))[:, rule]
 
 
-def _noisy(found: AskedAgain, worth: _Worth, span: Interval) -> Noisy:
-    values, groups = worth(found.verdicts), found.groups(asked=False)
-    answers = np.array([worth([said.verdict for said in of_pair]) for of_pair in found.said])
+def _noisy(found: AskedAgain, valued: _Worth, span: Interval) -> Noisy:
+    values, groups = valued(found.verdicts), found.groups(asked=False)
+    answers = np.array([valued([said.verdict for said in of_pair]) for of_pair in found.said])
     return Noisy(
         value=float(np.nanmean(values)),
         ci95=intervals_in(values[:, None], groups, span)[0],
@@ -145,8 +134,8 @@ def drift(store: Store, judge: Judge, found: AskedAgain, day: Occasion, ties: Ti
         verdicts=verdicts,
         replies=replies,
         changes=Counter(f"{a} to {b}" for a, b in turned if a and b and a != b),
-        win_rate=_difference(found, _Wins(ties)(late), _Wins(ties)(then), (0.0, 100.0)),
-        rating=_difference(found, _margins(late), _margins(then), MARGINS),
+        win_rate=_difference(found, _wins(ties)(late), _wins(ties)(then), (0.0, 100.0)),
+        rating=_difference(found, margins(late), margins(then), MARGINS),
         missing=missing,
         kept=sum(missing.values()) <= FAILED_AT_MOST * len(found.places),
         earlier=_earlier(store, judge.key, key, day.name),

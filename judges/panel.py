@@ -12,7 +12,7 @@ import numpy as np
 from mipo_eval.errors import DataError
 from mipo_eval.metrics.aggregate import mean_score, same_length
 from mipo_eval.metrics.agreement import Agreement, agreement
-from mipo_eval.metrics.win_rate import METRIC_NAMES, TIE_CREDIT, Rates, outcome_rates
+from mipo_eval.metrics.win_rate import METRIC_NAMES, Rates, outcome_rates, worth
 from mipo_eval.records import Score, Values
 from mipo_eval.signature import NOTHING, Signature, join
 from mipo_eval.stats.bootstrap import Floats, Labels
@@ -130,7 +130,7 @@ def balance(
     if not outcomes:
         raise DataError("there is nothing to compare: no items")
     values = [outcome.credit for outcome in outcomes]
-    leads = _leads(outcomes)
+    led = leads(outcomes)
     if all(value is None for value in values):
         why = dict(Counter(str(outcome.reason) for outcome in outcomes))
         win = half = tie = loss = Score(
@@ -140,34 +140,35 @@ def balance(
         reasons = [o.reason for o in outcomes]
         rates = outcome_rates(values, groups=groups, reasons=reasons)
         if stopped_early:
-            rates = _whenever_stopped(rates, values, groups)
+            rates = _whenever_stopped(rates, led, groups)
         found = {score.metric: score for score in rates}
         win, half = found[METRIC_NAMES["loss"]], found[METRIC_NAMES["half"]]
         tie, loss = found["tie_rate"], _mirrored(found[METRIC_NAMES["win"]])
     asked = [o for o in outcomes if o.winner is not None and o.flipped is not None]
     has_places = any(o.flipped is not None for o in outcomes)
     flips = sum(bool(o.flipped) for o in asked) if has_places else None
-    margins = _margins(outcomes)
+    rated = margins(outcomes)
     return Balance(
         win=win,
         tie=replace(tie, metric="tie_rate"),
         loss=replace(loss, metric="loss_rate"),
         half=replace(half, metric="win_rate_half_ties"),
-        net=_against_zero(leads[:, None], groups, 100.0, stopped_early=stopped_early),
+        net=_against_zero(led[:, None], groups, 100.0, stopped_early=stopped_early),
         flips=flips,
         flip_rate=100 * flips / len(asked) if flips is not None and asked else None,
         identical=sum(o.identical for o in outcomes),
-        rating=_against_zero(margins[:, None], groups, 4.0, stopped_early=stopped_early),
+        rating=_against_zero(rated[:, None], groups, 4.0, stopped_early=stopped_early),
     )
 
 
-def _leads(outcomes: Sequence[PairVerdict]) -> Floats:
+def leads(outcomes: Sequence[PairVerdict]) -> Floats:
     """Return what each outcome adds to wins less losses, in points of 100; NaN for none."""
     credits = (outcome.credit for outcome in outcomes)
     return np.array([np.nan if credit is None else 200 * (credit - 0.5) for credit in credits])
 
 
-def _margins(outcomes: Sequence[PairVerdict]) -> Floats:
+def margins(outcomes: Sequence[PairVerdict]) -> Floats:
+    """Return by how much each outcome's first rating is above its second; NaN for none."""
     return np.array([np.nan if o.margin is None else float(o.margin) for o in outcomes])
 
 
@@ -186,32 +187,31 @@ def sample_balance(
     together = panel_outcomes(of_judges, "majority")
     if not together:
         raise DataError("there is nothing to compare: no items")
-    leads, margins = (np.stack([of(o) for o in of_judges], 1) for of in (_leads, _margins))
+    led, rated = (np.stack([of(o) for o in of_judges], 1) for of in (leads, margins))
     undecided = Counter(str(one.reason) for one in together if one.winner is None)
-    if (~np.isnan(leads).all(axis=0)).sum() < 2:
-        leads, undecided = np.full_like(leads, np.nan), Counter({NO_PANEL: len(together)})
-    known = leads[:, ~np.isnan(leads).all(axis=0)]
+    if (~np.isnan(led).all(axis=0)).sum() < 2:
+        led, undecided = np.full_like(led, np.nan), Counter({NO_PANEL: len(together)})
+    inclusive, half, strict, tied = np.moveaxis(worth(led[:, ~np.isnan(led).all(axis=0)]), -1, 0)
 
-    def rate(metric: str, win: float, tie: float, loss: float) -> Score:
+    def rate(metric: str, values: Floats) -> Score:
         blank = Score(
             metric=metric, value=None, n=0, unscored_reasons=dict(undecided), signature=NOTHING
         )
-        if not known.size:
+        if not values.size:
             return blank
-        values = np.select([known > 0, known == 0, known < 0], [win, tie, loss], np.nan)
         (found,) = seed_summaries([values.T], groups, RATE)
         return replace(blank, value=found.mean, n=found.n_items, ci95=found.ci95)
 
     return Balance(
-        win=rate("win_rate_strict", 100.0, 0.0, 0.0),
-        tie=rate("tie_rate", 0.0, 100.0, 0.0),
-        loss=rate("loss_rate", 0.0, 0.0, 100.0),
-        half=rate("win_rate_half_ties", 100.0, 50.0, 0.0),
-        net=_against_zero(leads, groups, 100.0),
+        win=rate("win_rate_strict", strict),
+        tie=rate("tie_rate", tied),
+        loss=rate("loss_rate", 100.0 - inclusive),
+        half=rate("win_rate_half_ties", half),
+        net=_against_zero(led, groups, 100.0),
         flips=None,
         flip_rate=None,
         identical=sum(outcome.identical for outcome in together),
-        rating=None if np.isnan(margins).all(0).any() else _against_zero(margins, groups, 4.0),
+        rating=None if np.isnan(rated).all(0).any() else _against_zero(rated, groups, 4.0),
     )
 
 
@@ -225,15 +225,9 @@ def _mirrored(inclusive: Score) -> Score:
     )
 
 
-def _whenever_stopped(
-    rates: Rates, values: Sequence[float | None], groups: Sequence[Hashable | None]
-) -> Rates:
+def _whenever_stopped(rates: Rates, led: Floats, groups: Sequence[Hashable | None]) -> Rates:
     """Return win rates and tie rate with confidence sequences for intervals."""
-    credit = np.array([np.nan if value is None else value for value in values])
-    won, tied = 100.0 * (credit > 0.5), credit == 0.5
-    table = np.stack([*(won + tied * worth for worth in TIE_CREDIT.values()), 100.0 * tied], axis=1)
-    table[np.isnan(credit)] = np.nan
-    intervals = sequence_intervals(table, groups, RATE)
+    intervals = sequence_intervals(worth(led), groups, RATE)
     one, two, three, ties = (
         replace(score, ci95=ends) for score, ends in zip(rates, intervals, strict=True)
     )

@@ -46,6 +46,21 @@ def _floats(values: Values) -> Floats:
     return np.array([math.nan if value is None else value for value in values], dtype=np.float64)
 
 
+def worth(margins: Floats) -> Floats:
+    """Return what items are worth under every tie rule, then whether they tie, in percent.
+
+    Args:
+        margins: of any shape; above 0 is won, 0 tied, NaN absent.
+
+    Returns:
+        The same shape with a last axis of 4: the rules of `TIE_CREDIT`, and the tie.
+    """
+    won, tied = 100.0 * (margins > 0), margins == 0
+    table = np.stack([*(won + tied * c for c in TIE_CREDIT.values()), 100.0 * tied], axis=-1)
+    table[np.isnan(margins)] = math.nan
+    return table
+
+
 def _rates(
     margins: Floats,
     absent: Sequence[str | None],
@@ -59,9 +74,7 @@ def _rates(
     """
     same_length("scores", len(absent), "groups", groups)
     unscored = count_reasons(absent, reasons, "win rate")
-    won, tied = 100.0 * (margins > 0), margins == 0
-    table = np.stack([*(won + tied * c for c in TIE_CREDIT.values()), 100.0 * tied], axis=1)
-    table[np.isnan(margins)] = math.nan
+    table = worth(margins)
     means, intervals = np.nanmean(table, axis=0), rate_intervals(table, groups)
 
     def score(column: int, metric: str, ties: str) -> Score:

@@ -4,11 +4,9 @@ import os
 import time
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from mipo_eval.errors import ConfigError
-from mipo_eval.models.base import Limits, Reply, Request, sendable
+from mipo_eval.models.base import Reply, Request, sendable
 from mipo_eval.models.credentials import PLACEHOLDER, SentKey, set_key
 from mipo_eval.models.server import Send, ServedBackend, Trouble, clean
 from mipo_eval.models.spec import is_private, normal_url
@@ -40,19 +38,8 @@ class AnthropicBackend(ServedBackend):
     """
 
     kind = "anthropic"
+    package = "anthropic"
     optional = frozenset({"temperature", "top_p"})
-
-    def __init__(
-        self,
-        model: str,
-        base_url: str | None = None,
-        *,
-        limits: Limits | None = None,
-        api_key_env: str | None = None,
-    ) -> None:
-        if find_spec("anthropic") is None:
-            raise ConfigError(f"anthropic:{model} needs pip install 'mipo-eval[anthropic]'")
-        super().__init__(model, base_url, limits=limits, api_key_env=api_key_env)
 
     def _servers(self, base_url: str | None) -> tuple[str, ...]:
         return (normal_url(base_url or os.environ.get(URL) or _DEFAULT_URL).removesuffix("/v1"),)

@@ -9,7 +9,6 @@ import os
 import time
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from mipo_eval.errors import BackendError, ConfigError
@@ -39,7 +38,10 @@ class AnyLlmBackend(ServedBackend):
     """
 
     kind = "any-llm"
+    package = "any_llm"
     optional = frozenset({"temperature", "top_p", "seed", "logprobs", "top_logprobs"})
+    _variable = ""
+    """Where the provider's own key is."""
 
     def __init__(
         self,
@@ -52,11 +54,7 @@ class AnyLlmBackend(ServedBackend):
         provider, _, name = model.partition(":")
         if not name:
             raise ConfigError(f"any-llm:{model} names no provider: write any-llm:PROVIDER:MODEL")
-        if find_spec("any_llm") is None:
-            raise ConfigError(f"any-llm:{model} needs pip install 'mipo-eval[any-llm]'")
         self.provider = provider
-        self._variable = ""
-        """Where the provider's own key is."""
         super().__init__(name, base_url, limits=limits, api_key_env=api_key_env)
 
     def _servers(self, base_url: str | None) -> tuple[str, ...]:

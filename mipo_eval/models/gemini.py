@@ -34,6 +34,8 @@ class GeminiBackend(ServedBackend):
     """
 
     kind = "gemini"
+    _enum_works: bool | None = None
+    """Whether the server takes the enum schema; None until the first answer tells."""
 
     def __init__(
         self,
@@ -45,8 +47,6 @@ class GeminiBackend(ServedBackend):
     ) -> None:
         name = model.removeprefix("models/")
         super().__init__(name, base_url, limits=limits, api_key_env=api_key_env)
-        self._enum_works: bool | None = None
-        """Whether the server takes the enum schema; None until the first answer tells."""
 
     def _servers(self, base_url: str | None) -> tuple[str, ...]:
         return (normal_url(base_url or _DEFAULT_URL),)

@@ -63,20 +63,11 @@ class OpenAIBackend(ServedBackend):
     # The limit on tokens is renamed; log-probabilities only refine a rating.
     optional = frozenset({"temperature", "top_p", "seed", "logprobs", "top_logprobs", *_TOKENS})
 
-    def __init__(
-        self,
-        model: str,
-        base_url: str | None = None,
-        *,
-        limits: Limits | None = None,
-        api_key_env: str | None = None,
-    ) -> None:
-        super().__init__(model, base_url, limits=limits, api_key_env=api_key_env)
-        self._extras_work: bool | None = None
-        """Whether the server takes `structured_outputs` and the words of `NEUTRAL`; None until the
-        first answer tells."""
-        self._refused_names: set[str] = set()
-        """Names of the limit on tokens that the server does not take."""
+    _extras_work: bool | None = None
+    """Whether the server takes `structured_outputs` and the words of `NEUTRAL`; None until the
+    first answer tells."""
+    _refused_names: frozenset[str] = frozenset()
+    """Names of the limit on tokens that the server does not take."""
 
     @property
     def official(self) -> bool:

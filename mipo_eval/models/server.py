@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from dataclasses import KW_ONLY, dataclass, replace
 from difflib import get_close_matches
+from importlib.util import find_spec
 from typing import ClassVar, TypeVar
 
 from mipo_eval.errors import BackendError, ConfigError
@@ -292,13 +293,16 @@ class ServedBackend(ABC):
         api_key_env: the environment variable that holds its key, where it is not the usual one.
 
     Raises:
-        ConfigError: a URL is not usable, or money is limited and the price unknown.
+        ConfigError: a URL is not usable, a package is not installed, or money is limited and the
+            price unknown.
     """
 
     kind: ClassVar[str]
     """What it is called in identities and before a model's name."""
     optional: ClassVar[frozenset[str]] = frozenset()
     """The settings that are left out where the server does not take them."""
+    package: ClassVar[str | None] = None
+    """What it needs that only an extra installs; the extra is called as its kind."""
     provider: str | None = None
     """Who serves the model, where the URL does not tell."""
 
@@ -310,6 +314,9 @@ class ServedBackend(ABC):
         limits: Limits | None = None,
         api_key_env: str | None = None,
     ) -> None:
+        if self.package and find_spec(self.package) is None:
+            named = ":".join(part for part in (self.kind, self.provider, model) if part)
+            raise ConfigError(f"{named} needs pip install 'mipo-eval[{self.kind}]'")
         self.model = model
         self._api_key_env = key_name(api_key_env) if api_key_env else None
         self.urls = self._servers(base_url)

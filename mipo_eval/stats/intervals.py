@@ -154,14 +154,23 @@ _LEAST_VARIANCE = 0.05
 
 
 def span_intervals(values: ArrayLike, groups: Labels, span: Interval) -> list[Interval | None]:
+    """Return the 95 % interval of means of values that lie in a span, see `score_intervals`."""
+    table = as_table(values)
+    return score_intervals(table, estimates(table, groups), span)
+
+
+def score_intervals(table: Floats, found: Estimates, span: Interval) -> list[Interval | None]:
     """Return the 95 % interval of means of values that lie in a span, differences for example.
 
     A score interval: the means that Student's test does not refute with the clustered error there
     would be at each (`variance_at`). Near the ends of the span, where what is rare has hardly been
     seen, it is not symmetric. `constant_interval` where all groups show the same.
+
+    Args:
+        table: (items, columns) values; NaN marks an absent one.
+        found: their `estimates`.
+        span: lowest and highest value.
     """
-    table = as_table(values)
-    found = estimates(table, groups)
     intervals: list[Interval | None] = [None] * len(found.means)
     told = ~np.isnan(found.degrees)
     for column in np.flatnonzero(told & (found.errors == 0)):

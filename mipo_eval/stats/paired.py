@@ -25,7 +25,7 @@ from mipo_eval.stats.bootstrap import (
     group_sums,
 )
 from mipo_eval.stats.estimates import Estimates, estimates, mean_covariance, patterns
-from mipo_eval.stats.intervals import span_intervals
+from mipo_eval.stats.intervals import score_intervals
 from mipo_eval.stats.margin import Evidence, fixed_evidence
 from mipo_eval.stats.power import detectable_from_error
 from mipo_eval.stats.seeds import SeedSpread, over_seeds, seed_spread
@@ -222,7 +222,7 @@ def _compare_chunk(
             means.errors.tolist(), means.degrees.tolist(), pairs.tolist(), strict=True
         )
     ]
-    intervals = _intervals(differences, means, runs.groups, span)
+    intervals = _intervals(differences, means, span)
     p_items, floors = _permuted(differences, means, runs.dependence)
     wins, losses = (differences > 0).sum(axis=0), (differences < 0).sum(axis=0)
     p_signs, effects = sign_test(wins, losses), effect_sizes(differences)
@@ -275,13 +275,13 @@ def _differences(runs: _Runs, pairs: Index) -> Floats:
 
 
 def _intervals(
-    differences: Floats, means: Estimates, groups: Labels, span: Interval | None
+    differences: Floats, means: Estimates, span: Interval | None
 ) -> list[Interval | None]:
     """Return the interval of every difference of single runs."""
     if span is None:
         return means.intervals()
     widest = span[1] - span[0]
-    return span_intervals(differences, groups, (-widest, widest))
+    return score_intervals(differences, means, (-widest, widest))
 
 
 def _permuted(

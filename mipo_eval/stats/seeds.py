@@ -204,11 +204,12 @@ def _summary(values: Floats, groups: Labels, span: Interval | None) -> SeedSumma
     """Summarise (items, seeds) values of one method."""
     means = np.nanmean(values, axis=0)
     center = float(means.mean())
-    items: Estimates = estimates(over_seeds(values), groups)
+    averaged = over_seeds(values)
+    items: Estimates = estimates(averaged, groups)
     variance, degrees = float(items.errors[0] ** 2), float(items.degrees[0])
     doubt = seed_spread(values[:, None, :], groups).doubt(variance, degrees, [0])
     ends = span if span and np.isfinite(span).all() else None
-    alone = intervals_in(over_seeds(values), groups, ends)[0]
+    alone = intervals_in(averaged, groups, ends)[0]
     moved = center - float(items.means[0])
     return SeedSummary(
         mean=center,

@@ -19,6 +19,7 @@ Two more hold nothing that outlasts a run, and are not merged: which processes a
 (`workers`), and which of them asks for what (`claims`).
 """
 
+import math
 import zlib
 from typing import Any
 
@@ -60,6 +61,17 @@ class CompressedText(TypeDecorator[str]):
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
         """Inflate on the way out."""
         return None if value is None else zlib.decompress(value).decode("utf-8", "surrogatepass")
+
+
+class LogProbs(TypeDecorator[list[float]]):
+    """Log-probabilities; that of 0 is minus infinity, which JSON lacks: null stands for it."""
+
+    impl = JSON(none_as_null=True)
+    cache_ok = True
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        """Give log 0 back."""
+        return value and [-math.inf if own is None else own for own in value]
 
 
 def _table(name: str, *columns: Column[Any] | Index) -> Table:
@@ -114,7 +126,7 @@ responses = _table(
     Column("prompt_hash", Key, nullable=False),
     Column("prompt_tokens", Integer),
     Column("response_tokens", Integer),
-    Column("choice_logprobs", JSON(none_as_null=True)),
+    Column("choice_logprobs", LogProbs),
     Column("thinking", Text),
     Column("thinking_tokens", Integer),
     Column("created_at", DateTime(timezone=True), nullable=False),

@@ -144,3 +144,15 @@ def test_prices_are_the_providers() -> None:
     assert isinstance(backend, AnyLlmBackend)
     url = "https://openrouter.ai/api/v1"
     assert backend.price == load_prices().find(backend.model, url=url) is not None
+
+
+@pytest.mark.parametrize(
+    ("spec", "extra"), [("any-llm:mistral:m", "any-llm"), ("anthropic:m", "anthropic")]
+)
+def test_a_package_that_is_not_there_is_named(
+    monkeypatch: pytest.MonkeyPatch, spec: str, extra: str
+) -> None:
+    monkeypatch.setattr("mipo_eval.models.server.find_spec", lambda _: None)
+    with pytest.raises(ConfigError) as caught:
+        load_backend(spec)
+    assert str(caught.value) == f"{spec} needs pip install 'mipo-eval[{extra}]'"

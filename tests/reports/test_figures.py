@@ -197,7 +197,7 @@ def test_what_cannot_be_drawn_is_said(
         (["--figure", "2", "-o", "x.gif"], "a figure ends in .vl.json, .json, .csv, .svg, .png"),
         (["--figure", "2", "-o", "missing/x.png"], "the folder missing is not there"),
         (["--figure", "2", "--store", "empty.db", "-o", "x.png"], "has nothing for figure 2"),
-        (["-o", "x.png"], "add --figure 2, 3, 4 or 5"),
+        (["-o", "x.png"], "add --figure 2-5 or --table 1-7"),
         (["--figure", "3", "--judge", "nobody"], "no judge 'nobody'"),
     ):
         where = [] if "--store" in argv else ["--store", str(filled)]

@@ -1,5 +1,6 @@
 """Merging, checking and emptying stores, on both databases."""
 
+import math
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -51,7 +52,7 @@ def _fill(
             "finish_reason": None,
             "prompt_tokens": 1,
             "response_tokens": 2,
-            "choice_logprobs": (-1.5, -0.25),
+            "choice_logprobs": (-1.5, -math.inf),
             **common,
         }
         for item, text in zip(ITEMS, texts, strict=False)
