@@ -11,11 +11,12 @@ The libraries are imported once; every command is a fork of that process.
 import itertools
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -56,16 +57,30 @@ class Commands:
         self._process.communicate()
 
     def run(
-        self, argv: list[str], folder: Path, *, at: int | None = None, sever: str | None = None
+        self,
+        argv: list[str],
+        folder: Path,
+        *,
+        at: int | None = None,
+        by: signal.Signals = signal.SIGKILL,
+        sever: str | None = None,
+        limits: Mapping[str, int] | None = None,
+        **environment: str,
     ) -> Ended:
-        """Run a command in a folder; at a moment kill it, or end the connections to `sever`."""
+        """Run a command in a folder.
+
+        At a moment it gets the signal `by`, or loses its connections to the database `sever`.
+        `limits` are those of the `resource` module: NOFILE, FSIZE.
+        """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         asked = {
             "argv": argv,
             "folder": str(folder),
-            "environment": {**os.environ},
+            "environment": {**os.environ, **environment},
             "at": at,
+            "by": by,
+            "limits": limits or {},
             "sever": sever,
         }
         self._process.stdin.write(json.dumps(asked) + "\n")
@@ -123,9 +138,12 @@ def _work(asked: dict[str, Any], counted: int) -> int:
             if asked["sever"]:
                 _cut(asked["sever"])
             else:
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getpid(), asked["by"])
 
     _watch(reached)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
+    for name, most in asked["limits"].items():
+        resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (most, most))
     try:
         return main(asked["argv"])
     except BaseException:  # noqa: BLE001 the child must not go on as its parent

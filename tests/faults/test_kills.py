@@ -6,6 +6,7 @@ Three moments of each command, drawn with a seed; `make soak` tries thirty.
 import json
 import random
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -208,33 +209,86 @@ def _free(url: str) -> None:
             connection.execute(sa.update(tables.workers).values(until=0.0))
 
 
+@pytest.fixture
+def straight(job: Job, commands: Commands, tmp_path: Path) -> tuple[Path, int, int]:
+    """A folder where the command ran undisturbed, its moments, and what it asked."""
+    folder = _folder(job, tmp_path / "straight")
+    done = commands.run(job.argv, folder)
+    assert done.code == 0, done.told
+    return folder, done.moments, _asked(job)
+
+
+def _folder(job: Job, folder: Path) -> Path:
+    folder.mkdir()
+    job.files(folder)
+    return folder
+
+
+def _check(job: Job, folder: Path, straight: Path) -> None:
+    assert not _differences(folder, straight)
+    assert _made(folder, job.made) == _made(straight, job.made)
+
+
 def test_what_is_killed_is_given_again(
-    job: Job, commands: Commands, tmp_path: Path, moments: int
+    job: Job, commands: Commands, straight: tuple[Path, int, int], tmp_path: Path, moments: int
 ) -> None:
     """Killed twice, the second time while it goes on; each kill may cost what was under way."""
-    straight = tmp_path / "straight"
-    straight.mkdir()
-    job.files(straight)
-    done = commands.run(job.argv, straight)
-    assert done.code == 0, done.told
-    asked = _asked(job)
+    wanted, last, asked = straight
     random.seed(0)
     for _ in range(moments):
-        at = [random.randrange(1, done.moments), random.randrange(1, done.moments)]
-        folder = tmp_path / f"killed-{at[0]}-{at[1]}"
-        folder.mkdir()
-        job.files(folder)
-        before = _asked(job)
-        killed = [commands.run(job.argv, folder, at=at[0]).code]
-        _free(str(folder / "s.db"))
-        killed.append(commands.run(job.argv, folder, at=at[1]).code)
-        _free(str(folder / "s.db"))
+        at = random.randrange(1, last), random.randrange(1, last)
+        folder = _folder(job, tmp_path / f"killed-{at[0]}-{at[1]}")
+        before, ended = _asked(job), list[int]()
+        for moment in at:
+            ended.append(commands.run(job.argv, folder, at=moment).code)
+            _free(str(folder / "s.db"))
         again = commands.run(job.argv, folder)
-        assert (again.code, {*killed} - {-9, 0}) == (0, set()), (at, again.told)
-        assert not _differences(folder, straight), at
-        assert _made(folder, job.made) == _made(straight, job.made), at
-        assert _asked(job) - before <= asked + killed.count(-9) * AT_ONCE, at
+        assert (again.code, {*ended} - {-9, 0}) == (0, set()), (at, again.told)
+        _check(job, folder, wanted)
+        assert _asked(job) - before <= asked + ended.count(-9) * AT_ONCE, at
         shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "term"])
+def test_what_is_stopped_says_so_and_goes_on(
+    job: Job,
+    commands: Commands,
+    straight: tuple[Path, int, int],
+    tmp_path: Path,
+    sign: signal.Signals,
+) -> None:
+    """Also a scheduler's SIGTERM; what was under way is asked again, the rest is not."""
+    wanted, last, asked = straight
+    random.seed(sign)
+    moment = random.randrange(last // 3, last - last // 4)
+    folder = _folder(job, tmp_path / "stopped")
+    before = _asked(job)
+    stopped = commands.run(job.argv, folder, at=moment, by=sign)
+    assert stopped.code == 130, (moment, stopped.told)
+    assert stopped.told.count("stopped; what was finished is stored") == 1
+    assert "Traceback" not in stopped.told
+    again = commands.run(job.argv, folder)
+    assert again.code == 0, (moment, again.told)
+    _check(job, folder, wanted)
+    assert _asked(job) - before <= asked + AT_ONCE, moment
+
+
+def test_a_disk_that_is_full_costs_what_did_not_fit(
+    job: Job, commands: Commands, straight: tuple[Path, int, int], tmp_path: Path
+) -> None:
+    """No file grows beyond half of what the command needs; later there is room again."""
+    wanted, _, asked = straight
+    made = [wanted / "s.db", *wanted.glob(job.made)]
+    room = max(path.stat().st_size for path in made) // 2
+    folder = _folder(job, tmp_path / "full")
+    before = _asked(job)
+    full = commands.run(job.argv, folder, limits={"FSIZE": room})
+    assert (full.code, "Traceback" in full.told) == (2, False), full.told
+    _free(str(folder / "s.db"))
+    again = commands.run(job.argv, folder)
+    assert again.code == 0, again.told
+    _check(job, folder, wanted)
+    assert _asked(job) - before <= asked + 2 * AT_ONCE
 
 
 def _asked(job: Job) -> int:
