@@ -78,6 +78,7 @@ from mipo_eval.training.trainer import (
 )
 from mipo_eval.training.watch import Watch
 
+_DROPPED = ".dropped"
 _LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "lm_eval", "vllm")
 """Whose versions a training is stored with."""
 
@@ -242,9 +243,11 @@ def train(store: Store, request: TrainingRequest, progress: Progress) -> Trainin
     with claimed(request.out, request.training_id, request.recipe.name):
         with main_process_first():
             training = _opened(store, request)
-        return (
-            training if training.status == "done" else _trained(store, request, training, progress)
-        )
+        if training.status != "done":
+            training = _trained(store, request, training, progress)
+        if is_main_process():
+            _tidy(request)
+        return training
 
 
 def _trained(
@@ -384,12 +387,24 @@ def _scoring_model(request: TrainingRequest) -> Any:
 
 
 def _finish(store: Store, request: TrainingRequest, training: Training) -> None:
-    """Write the model card, and drop what only a stopped training needs."""
+    """Write the model card."""
     curve = get_curve(store, training.training_id)
     card = model_card(training, curve, base=request.model)
     (request.out / "README.md").write_text(card, encoding="utf-8")
+
+
+def _tidy(request: TrainingRequest) -> None:
+    """Drop what only a stopped training needs.
+
+    The steps go first and at once: as long as they are there the training goes on, for which it
+    needs the rest.
+    """
+    steps, dropped = request.out / STEPS, request.out / _DROPPED
+    shutil.rmtree(dropped, ignore_errors=True)
+    if steps.exists():
+        steps.replace(dropped)
+        shutil.rmtree(dropped, ignore_errors=True)
     (request.out / REFERENCE_FILE).unlink(missing_ok=True)
-    shutil.rmtree(request.out / STEPS, ignore_errors=True)
     if request.recipe.optimization.lora_rank is None:  # else it is the new adapter's base
         shutil.rmtree(request.out / START, ignore_errors=True)
 
