@@ -147,7 +147,7 @@ def judge_printed(world: World, about: About) -> Facts:
         "B is better (%)": "loss_rate",
         "A, a tie is half (%)": "win_rate_half_ties",
     }
-    rates = {name: _shown(_after(shown, label)) for label, name in TITLES.items()}
+    rates = {name: _shown(_after(shown, label)) for label, name in names.items()}
     counted = _after(shown, "items judged (unscored)").replace("(", "").replace(")", "").split()
     flips = _after(shown, "position flips (%)") if "position flips (%)" in shown else None
     counts = {"n": int(counted[0]), "unscored": int(counted[1]) if counted[1:] else 0}

@@ -56,7 +56,7 @@ from mipo_eval.training.data import (
     split_validation,
     training_items,
 )
-from mipo_eval.training.folder import MARKER, SWEEP_FOLDER, claimed
+from mipo_eval.training.folder import MARKER, SWEEP_FOLDER, claimed, tidy
 from mipo_eval.training.identity import deciding, prompts_read
 from mipo_eval.training.pairs_file import read_pairs
 from mipo_eval.training.recipes import (
@@ -67,9 +67,8 @@ from mipo_eval.training.recipes import (
     nested,
     recipe_dict,
 )
-from mipo_eval.training.start import START, start_folder
+from mipo_eval.training.start import start_folder
 from mipo_eval.training.trainer import (
-    REFERENCE_FILE,
     STEPS,
     TrainingExamples,
     TrainingJob,
@@ -78,7 +77,6 @@ from mipo_eval.training.trainer import (
 )
 from mipo_eval.training.watch import Watch
 
-_DROPPED = ".dropped"
 _LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "lm_eval", "vllm")
 """Whose versions a training is stored with."""
 
@@ -246,7 +244,7 @@ def train(store: Store, request: TrainingRequest, progress: Progress) -> Trainin
         if training.status != "done":
             training = _trained(store, request, training, progress)
         if is_main_process():
-            _tidy(request)
+            tidy(request.out, is_base=request.recipe.optimization.lora_rank is not None)
         return training
 
 
@@ -391,22 +389,6 @@ def _finish(store: Store, request: TrainingRequest, training: Training) -> None:
     curve = get_curve(store, training.training_id)
     card = model_card(training, curve, base=request.model)
     (request.out / "README.md").write_text(card, encoding="utf-8")
-
-
-def _tidy(request: TrainingRequest) -> None:
-    """Drop what only a stopped training needs.
-
-    The steps go first and at once: as long as they are there the training goes on, for which it
-    needs the rest.
-    """
-    steps, dropped = request.out / STEPS, request.out / _DROPPED
-    shutil.rmtree(dropped, ignore_errors=True)
-    if steps.exists():
-        steps.replace(dropped)
-        shutil.rmtree(dropped, ignore_errors=True)
-    (request.out / REFERENCE_FILE).unlink(missing_ok=True)
-    if request.recipe.optimization.lora_rank is None:  # else it is the new adapter's base
-        shutil.rmtree(request.out / START, ignore_errors=True)
 
 
 def sweep(
