@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mipo_eval.cli import options
-from mipo_eval.cli.options import reading
+from mipo_eval.cli.options import examples, reading
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +32,7 @@ METRICS = (
 )
 
 
-@click.command()
+@click.command(epilog=examples("compare RUN RUN", "compare RUN RUN RUN --baseline RUN --ties half"))
 @click.argument("runs", nargs=-1, required=True, metavar="RUN RUN ...")
 @click.option("--baseline", metavar="RUN", help="Compare every other run with this one only.")
 @click.option(

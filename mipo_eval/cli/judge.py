@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mipo_eval.cli import options
+from mipo_eval.cli.options import examples
 from mipo_eval.errors import ConfigError
 from mipo_eval.evaluation.asked import EvaluationOptions
 
@@ -32,7 +33,12 @@ _LETTERS = 240
 """Of a response, in the list of where entrants differ."""
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "judge out/mipo out/sft --suite items.jsonl --judge gpt-4.1",
+        "judge RUN RUN RUN --judge qwen2.5-14b@http://localhost:8000 --until-decided",
+    )
+)
 @click.argument("entrants", nargs=-1, metavar="A B ...")
 @options.suite_option()
 @options.judges_option

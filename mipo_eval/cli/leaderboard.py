@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mipo_eval.cli import options
-from mipo_eval.cli.options import reading
+from mipo_eval.cli.options import examples, reading
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _PUBLISHED = "\u2020"
 
 
-@click.command()
+@click.command(epilog=examples("leaderboard --suite demo", "leaderboard --table 1 -o table.tex"))
 @click.option("--suite", metavar="S", help="Only this suite.")
 @options.stored_judge_option()
 @options.ties_option

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mipo_eval.cli import options
+from mipo_eval.cli.options import examples
 from mipo_eval.evaluation.asked import EvaluationOptions
 
 if TYPE_CHECKING:
@@ -21,7 +22,12 @@ if TYPE_CHECKING:
     from mipo_eval.store.engine import Store
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "plan --suite personalization --judge gpt-4.1",
+        "plan --suite items.jsonl --judge gpt-4.1 --rate 60 --seeds 3",
+    )
+)
 @options.suite_option(required=True)
 @click.option(
     "--judge",
