@@ -36,7 +36,7 @@ _LETTERS = 240
 @click.command(
     epilog=examples(
         "judge out/mipo out/sft --suite items.jsonl --judge gpt-4.1",
-        "judge RUN RUN RUN --judge qwen2.5-14b@http://localhost:8000 --until-decided",
+        "judge RUN RUN RUN --judge gpt-4.1 --until-decided",
     )
 )
 @click.argument("entrants", nargs=-1, metavar="A B ...")

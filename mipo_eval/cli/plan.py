@@ -159,7 +159,7 @@ def _shown(made: "JudgingPlan", about: str) -> "list[RenderableType]":
     for task in made.power:
         needed = number(task.needed, ",d")
         counts = (str(task.n), str(task.prompts), str(task.users or ""))
-        power.add(task.task, *counts, number(task.detectable), needed)
+        power.add(task.task, *counts, number(task.detectable_difference), needed)
     notes = ["can show: smallest difference in points (5 % two-sided, power 80 %)"]
     notes += [f"not counted: {line}" for line in made.not_counted]
     sources = facts((", ".join(tasks), said) for said, tasks in _by_source(made).items())

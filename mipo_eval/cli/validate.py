@@ -225,7 +225,7 @@ def _quality_json(found: "Examination") -> dict[str, object]:
         **{name: score and score.value for name, score in rates.items()},
         "kappa": own.kappa,
         "unparsed_rate": found.quality.unparsed_rate,
-        "failings": list(found.quality.failings),
+        "judge_failings": list(found.quality.failings),
         "kept": found.kept,
         "figures": quality_json(found.quality),
         "published": [
