@@ -170,6 +170,7 @@ def check(files: tuple[str, ...], as_json: bool) -> None:
         output.note(f"{file} is an item file: {', '.join(about)}")
     if len(counted) > 1:
         output.note("no user and no prompt is in two of them")
+    output.note(f"Evaluate on it: mipo-eval --model CKPT --suite {[*counted][-1]} --judge JUDGE")
 
 
 def _counts(items: Iterable["Item"]) -> dict[str, int]:

@@ -132,6 +132,7 @@ def judge(  # noqa: PLR0913 - one parameter per flag
         output.show(*_apart(of_pair[0], found))
     for line in _cut(contest.judges, matches):
         output.warn(line)
+    output.note("Every pair with its verdicts: mipo-eval board")
     conclude(output, contest.judges, unanswered)
 
 
@@ -240,7 +241,7 @@ def _rows(
         (f"{second} is better (%)", lambda m: rate(m.balance.loss)),
         (f"{first}, a tie is half (%)", lambda m: rate(m.balance.half)),
         ("net, in points", lambda m: net(m.balance.net)),
-        ("  could have shown", _detectable),
+        ("  detectable", _detectable),
         (f"  p ({how})", lambda m: p_of(m.balance.net) if m.balance.net else ""),
         ("  no difference?", margin),
         ("rating, in points of 5", lambda m: difference(m.balance.rating, "+.2f")),
@@ -284,6 +285,8 @@ def _remarks(matches: "Sequence[Match]") -> "list[Text]":
     legend = []
     if any(mark_of(net) == "*" for net in nets):
         legend.append("* told apart at 5 %")
+    if any(net.detectable is not None for net in nets):
+        legend.append("detectable: the smallest that these items would show in 80 of 100")
     if any(match.judge == "panel (sample)" for match in matches):
         legend.append(
             "panel (sample): mean over judges; the interval is for other judges like them"

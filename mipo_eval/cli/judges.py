@@ -53,6 +53,7 @@ def list_them(store: "Store", output: "Output") -> None:
     failing = {row.judge.key: row.failings for row in rows if row.failings}
     names = {row.judge.key: row.judge.label for row in rows}
     output.show(table, *failing_lines(failing, names))
+    output.note("See whether one can be believed: mipo-eval validate JUDGE --data llmbar")
 
 
 @judges.command(

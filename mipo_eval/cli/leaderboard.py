@@ -162,7 +162,9 @@ def _show_sections(
         output.show(*_lengths(section, controlled))
         if paper and not published:
             output.note(f"The paper has no {section.metric} on {', '.join(section.tasks)}.")
-    if not sections:
+    if sections:
+        output.note("Two runs item by item: mipo-eval compare RUN RUN")
+    else:
         output.note("No scores to rank yet: evaluate with a judge, or a verifiable suite.")
 
 

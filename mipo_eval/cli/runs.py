@@ -115,6 +115,8 @@ def show(store: "Store", output: "Output", run: str, samples: int, item_id: str 
         output.note("No scores yet: the run was stopped before its end; repeat its command.")
     for sample in shown:
         output.show(_sample(*sample), *(_remarks(*sample) if whole else ()))
+    if not whole:
+        output.note(f"One response with all that was said of it: mipo-eval show {run} --item ID")
 
 
 Said = dict[str, "list[Remark]"]

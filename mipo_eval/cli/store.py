@@ -46,6 +46,7 @@ def merge(target: str, sources: tuple[str, ...], as_json: bool) -> None:
                 if row.read:
                     table.add(row.table, f"{row.read:,}", f"{row.added:,}")
             output.show(inert(f"{source.name} merged into {opened.name}"), table)
+    output.note("What it has now: mipo-eval runs --store TARGET")
     output.document({"merged": documents})
 
 

@@ -389,7 +389,8 @@ def _match_json(match: Match) -> dict[str, Any]:
         "tie_rate": _rate(found.tie),
         "loss_rate": _rate(found.loss),
         "win_rate_half_ties": _rate(found.half),
-        "net_win_rate": net and _comparison(net) | {"margin": margin_json(match.margin, "net_win_rate")},
+        "net_win_rate": net
+        and _comparison(net) | {"margin": margin_json(match.margin, "net_win_rate")},
         "rating_difference": rating and _comparison(rating),
         "position_flips": found.flips,
         "position_flip_rate": found.flip_rate,

@@ -741,7 +741,8 @@ def test_an_item_that_says_no_wish_is_not_judged(capsys: pytest.CaptureFixture[s
         for protocol in ("pairwise", "rubric"):
             found = match(run(capsys, *argv, "--protocol", protocol))
             assert found["unscored_reasons"]["item has no preferences"] == 1
-            assert found["net_win_rate"] is None or found["net_win_rate"]["ci95"] is None  # a single item
+            net = found["net_win_rate"]
+            assert net is None or net["ci95"] is None  # a single item
         assert server.chats == 2 + 4
 
 
@@ -789,8 +790,9 @@ def test_judging_stops_when_it_is_decided_and_says_what_was_not_asked(
         assert (stopped["groups"], stopped["groups_of_suite"]) == (found["n"] // 2, 120)
         low, high = found["net_win_rate"]["ci95"]
         assert 0 < low < high == 100
-        assert (found["net_win_rate"]["p_sign"], found["net_win_rate"]["detectable_difference"]) == (None, None)
-        assert found["net_win_rate"]["p_permutation"] < 0.05
+        net = found["net_win_rate"]
+        assert (net["p_sign"], net["detectable_difference"]) == (None, None)
+        assert net["p_permutation"] < 0.05
         assert "stop:decided" in found["signature"]
         asked = server.chats
         assert run(capsys, *argv)["matches"] == document["matches"]
@@ -866,7 +868,8 @@ def test_a_judge_that_rates_stops_for_each_opponent_on_its_own(
         alone = match(run(capsys, *many, *judge_at(server), "--protocol", "rubric"))
     assert (better_one["stopped"]["decided"], alike["stopped"]["decided"]) == ("A", None)
     assert alike["n"] == 240
-    assert better_one["net_win_rate"]["p_adjusted"] == 2 * better_one["net_win_rate"]["p_permutation"] < 0.05
+    net = better_one["net_win_rate"]
+    assert net["p_adjusted"] == 2 * net["p_permutation"] < 0.05
     # Two questions have 2.5 % each, so the first takes more than it would alone.
     assert alone["net_win_rate"]["p_permutation"] < 0.05
     assert alone["n"] <= better_one["n"] < 240

@@ -105,7 +105,8 @@ def test_power_is_measured_assumed_or_given(
     (worst,) = _json(capsys, *asked, "openai:gpt-4.1")["power"]
     # Unpaired, 50 %, of 12 prompts: what a t-test of 11 degrees of freedom finds.
     reach = 3.078  # where the noncentral t is beyond 2.201 in 80 of 100 cases
-    assert worst["detectable_difference"] == pytest.approx(reach * (2 * 2500 / N_ITEMS) ** 0.5, rel=1e-3)
+    expected = reach * (2 * 2500 / N_ITEMS) ** 0.5
+    assert worst["detectable_difference"] == pytest.approx(expected, rel=1e-3)
     # Many: (1.960 + 0.842) x sqrt(2 x 2500 / n), PAPER.md's way of counting.
     assert worst["needed"] == pytest.approx(2 * 2500 * (2.8016 / 3) ** 2, rel=2e-3)
     assert (worst["seeds"], worst["seed_sd"]) == (1, None)
