@@ -65,7 +65,7 @@ _STOPPED: ContextVar[Event | None] = ContextVar("_STOPPED", default=None)
 """Set when the caller was interrupted while the work went on in another thread."""
 
 
-def _outside_loop(function: Callable[_Asked, _Found]) -> Callable[_Asked, _Found]:
+def outside_loop(function: Callable[_Asked, _Found]) -> Callable[_Asked, _Found]:
     """Let a function that runs event loops of its own be called inside one."""
 
     @wraps(function)
@@ -91,7 +91,7 @@ def _outside_loop(function: Callable[_Asked, _Found]) -> Callable[_Asked, _Found
     return called
 
 
-class _Bars:
+class Bars:
     """Draws one stage at a time: a bar in a terminal, and a notebook's own bar in a notebook."""
 
     def __init__(self) -> None:
@@ -125,7 +125,7 @@ class _Bars:
             self._bar = None
 
 
-@_outside_loop
+@outside_loop
 def evaluate(
     model: Model,
     suite: Suite,
@@ -150,11 +150,11 @@ def evaluate(
         asked = objects.asked(suite, judge, options)
         name, shown = objects.model(model)
         evaluation = build_evaluation(replace(asked, model=name, shown=shown))
-        found = run.evaluate(here, evaluation, _Bars())
+        found = run.evaluate(here, evaluation, Bars())
     return EvaluationResult(run=found.run, scores=tuple(found.scores), store=store)
 
 
-@_outside_loop
+@outside_loop
 def judge(
     *entrants: Model,
     suite: Suite | None = None,
@@ -179,11 +179,11 @@ def judge(
     with Given() as objects, opened(store) as here:
         asked = objects.asked(suite, judge, options)
         names = [objects.model(one)[0] for one in entrants]
-        contest = build_contest(here, asked, names, protocol, _Bars(), lambda *_: None)
-        return JudgeResult(matches=tuple(fight(here, contest, _Bars())))
+        contest = build_contest(here, asked, names, protocol, Bars(), lambda *_: None)
+        return JudgeResult(matches=tuple(fight(here, contest, Bars())))
 
 
-@_outside_loop
+@outside_loop
 def validate(
     judge: str | Function | Backend,
     data: str | Path,
@@ -211,11 +211,11 @@ def validate(
         spec = objects.judge(judge)
         money = None if max_cost is None else Purse(max_cost)
         asked = load_judge(spec, protocol=protocol or protocol_for(spec, pairs), limits=money)
-        found = examine(here, asked, pairs, shown_name(str(data)), progress=_Bars())
+        found = examine(here, asked, pairs, shown_name(str(data)), progress=Bars())
     return ValidationResult(examination=found)
 
 
-@_outside_loop
+@outside_loop
 def train(
     method: str,
     model: str | Path,
@@ -249,7 +249,7 @@ def train(
             out=Path(out),
             seed=seed,
         )
-        done = run_training(here, request, _Bars())
+        done = run_training(here, request, Bars())
         return TrainingResult(training=done, curve=tuple(get_curve(here, done.training_id)))
 
 
