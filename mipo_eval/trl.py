@@ -386,8 +386,9 @@ class WinRateCallback:
             try:
                 self._log(self._fight())
             except MipoEvalError as error:
-                step = self._trainer.state.global_step
-                _LOG.warning("WinRateCallback: step %d is not judged: %s", step, error)
+                step, limit = self._trainer.state.global_step, self._how.max_cost
+                why = f"the budget of ${limit:g} is used up" if self._stopped else error
+                _LOG.warning("WinRateCallback: step %d is not judged: %s", step, why)
                 self._write_log({"judged": 0, "unscored": len(self._asked)})
         # The others wait here, and all know whether there is more to do.
         self._stopped = broadcast_object_list([self._stopped])[0]

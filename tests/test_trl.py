@@ -18,6 +18,7 @@ from mipo_eval.store.runs import list_runs
 from mipo_eval.trl import MipoDataset, PromptDataset, WinRateCallback, reward_funcs
 from tests.servers.http import json_act
 from tests.servers.openai_server import OpenAIServer, completion, expired_key
+from tests.training.test_resuming import run_python
 
 # Trainers of transformers want it, whatever the machine.
 pytestmark = pytest.mark.filterwarnings("ignore:'pin_memory' argument:UserWarning")
@@ -196,15 +197,48 @@ def test_nothing_is_asked_when_the_budget_is_used_up(
     with OpenAIServer(script=lambda _: reply) as server:
         trainer = sft(texts, max_steps=4)
         judge = f"openai:judge@{server.url}"
-        callback = WinRateCallback(trainer, ITEMS, judge, every=1, max_cost=2.2)
+        callback = WinRateCallback(trainer, ITEMS, judge, every=1, max_cost=3)
         trainer.add_callback(callback)
         trainer.train()
         asked = sum(call.method == "POST" for call in server.calls)
     spent = logged(trainer, "eval_judge_cost")
     assert list(spent) == [1, 2]
-    assert 0 < spent[2] == pytest.approx(0.501 * asked) < 2.2
+    assert spent[2] == pytest.approx(0.501 * asked)
+    assert asked == 4
     assert logged(trainer, "eval_judged") == {1: 2, 2: 0}
-    assert "step 2 is not judged: the limit of $" in caplog.text
+    assert "step 2 is not judged: the budget of $3 is used up" in caplog.text
+
+
+TWO = """
+import json, sys
+from trl import DPOConfig, DPOTrainer
+from mipo_eval.trl import MipoDataset, WinRateCallback
+
+pairs = MipoDataset(sys.argv[1], "demo", limit=8)
+how = {"per_device_train_batch_size": 2, "learning_rate": 1e-3, "max_steps": 2, "logging_steps": 1}
+args = DPOConfig(output_dir="two", report_to="none", use_cpu=True, bf16=False, **how)
+trainer = DPOTrainer(sys.argv[1], args=args, train_dataset=pairs)
+trainer.add_callback(WinRateCallback(trainer, "demo", "checker", every=2, limit=5))
+trainer.train()
+assert trainer.accelerator.num_processes == 2
+if trainer.is_world_process_zero():
+    print(json.dumps([len(pairs), trainer.state.log_history]))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_draw_once_and_share_the_answers() -> None:
+    Path("two.py").write_text(TWO)
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    both = run_python(*launch, "two.py", str(base_model()), ACCELERATE_USE_CPU="true")
+    assert both.returncode == 0, both.stderr
+    pairs, history = json.loads(both.stdout.splitlines()[-1])
+    assert pairs == 8
+    assert history[0]["loss"] == pytest.approx(0.6931, abs=1e-4)
+    (judged,) = (one["eval_judged"] for one in history if "eval_judged" in one)
+    assert judged == 5
+    answers = Path("two/win_rate/step-2.jsonl").read_text().splitlines()
+    assert len({json.loads(line)["item_id"] for line in answers}) == 5
 
 
 def test_a_resumed_training_needs_the_first_answers(texts: Path) -> None:
