@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, get_args
 import torch
 
 from benchmarks.gpu_work import Machine, Speed, estimated, our_speed, trl_speed
+from mipo_eval.environment import environment
 from mipo_eval.training.logprobs import add_likelihood_head
 from mipo_eval.training.packed import GroupReader, PackedAttention, packing_reader
 from mipo_eval.training.recipes import (
@@ -47,6 +48,28 @@ class Section:
     seconds: int
     """The most it may take; it is not begun with less left."""
     measure: Callable[[Machine], Iterator[Row]]
+
+
+def itself(machine: Machine) -> Iterator[Row]:
+    """The machine, what is installed, and what its products of matrices come to."""
+    yield Row("device", f"{machine.name}, CUDA {torch.version.cuda}")
+    known, told = environment(_LIBRARIES), ("mipo_eval", "python", *_LIBRARIES)
+    yield Row("versions", ", ".join(f"{name} {known[name]}" for name in told if name in known))
+    size = 256 if machine.tiny else 8192
+    one = torch.randn(size, size, device=machine.device, dtype=torch.bfloat16)
+    times = []
+    for _ in range(8):
+        machine.sync()
+        begun = time.perf_counter()
+        _ = one @ one
+        machine.sync()
+        times.append(time.perf_counter() - begun)
+    rate = 2 * size**3 / statistics.median(times[3:])
+    share = f", {rate / machine.peak:.0%} of the peak" if machine.peak else ""
+    yield Row(f"bf16 products of {size}", f"{rate / 1e12:.3g} TFLOP/s{share}")
+
+
+_LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate")
 
 
 def attention(machine: Machine) -> Iterator[Row]:
@@ -220,6 +243,7 @@ def generation(machine: Machine) -> Iterator[Row]:
 
 
 SECTIONS = (
+    Section("machine", 25, itself),
     Section("forms of attention", 45, attention),
     Section("step 0", 40, step_zero),
     Section("1.5B beside TRL", 70, small),
