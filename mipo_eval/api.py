@@ -11,17 +11,12 @@ of it works in notebooks and inside a running event loop, which it blocks: there
 `await asyncio.to_thread(mipo_eval.evaluate, ...)`. What is finished is stored, as everywhere.
 """
 
-import asyncio
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import ContextVar, copy_context
+from collections.abc import Mapping
 from dataclasses import replace
-from functools import wraps
 from pathlib import Path
-from threading import Event
-from typing import Any, Literal, ParamSpec, TypeVar, Unpack
+from typing import Any, Literal, TypeVar, Unpack
 
 from mipo_eval import settings
 from mipo_eval.compare.contest import build_contest
@@ -35,6 +30,7 @@ from mipo_eval.judges.presets import load_judge
 from mipo_eval.judges.validate import examine, protocol_for
 from mipo_eval.models.base import Backend, Purse
 from mipo_eval.models.callable import Function
+from mipo_eval.progress import Bars, outside_loop
 from mipo_eval.reports.comparison import ComparisonQuery, compare_runs
 from mipo_eval.reports.leaderboard import LeaderboardQuery
 from mipo_eval.reports.leaderboard import leaderboard as build_leaderboard
@@ -56,73 +52,7 @@ from mipo_eval.training.recipes import load_recipe
 from mipo_eval.training.run import make_request
 from mipo_eval.training.run import train as run_training
 
-_Asked = ParamSpec("_Asked")
-_Found = TypeVar("_Found")
 _Query = TypeVar("_Query")
-
-
-_STOPPED: ContextVar[Event | None] = ContextVar("_STOPPED", default=None)
-"""Set when the caller was interrupted while the work went on in another thread."""
-
-
-def outside_loop(function: Callable[_Asked, _Found]) -> Callable[_Asked, _Found]:
-    """Let a function that runs event loops of its own be called inside one."""
-
-    @wraps(function)
-    def called(*args: _Asked.args, **kwargs: _Asked.kwargs) -> _Found:
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            return function(*args, **kwargs)
-        stopped = Event()
-
-        def work() -> _Found:
-            _STOPPED.set(stopped)
-            return function(*args, **kwargs)
-
-        with ThreadPoolExecutor(1) as pool:
-            future = pool.submit(copy_context().run, work)
-            try:
-                return future.result()
-            except KeyboardInterrupt:
-                stopped.set()  # what is in flight ends, and is stored, before this returns
-                raise
-
-    return called
-
-
-class Bars:
-    """Draws one stage at a time: a bar in a terminal, and a notebook's own bar in a notebook."""
-
-    def __init__(self) -> None:
-        self._bar: Any = None
-
-    def start(self, what: str, total: int, status: Callable[[], str] = str) -> None:
-        """Begin a stage."""
-        from tqdm.auto import tqdm
-
-        self.finish()
-        self._status = status
-        # Not only where it is said: libraries are kept silent by TQDM_DISABLE.
-        self._bar = tqdm(total=total, desc=what, disable=False)
-
-    def advance(self, units: int) -> None:
-        """Note what is done.
-
-        Raises:
-            KeyboardInterrupt: the caller was interrupted meanwhile.
-        """
-        if (stopped := _STOPPED.get()) and stopped.is_set():
-            raise KeyboardInterrupt
-        if self._bar is not None:
-            self._bar.set_postfix_str(self._status(), refresh=False)
-            self._bar.update(units)
-
-    def finish(self) -> None:
-        """End the stage."""
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
 
 
 @outside_loop

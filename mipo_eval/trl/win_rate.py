@@ -1,16 +1,4 @@
-"""MIPO inside other people's training: pairs, win rates and rewards for TRL's own trainers.
-
-    from trl import DPOConfig, DPOTrainer
-    from mipo_eval.trl import MipoDataset, WinRateCallback
-
-    pairs = MipoDataset("Qwen/Qwen2.5-1.5B-Instruct", "items.jsonl", negatives="missing")
-    trainer = DPOTrainer(model, args=DPOConfig(...), train_dataset=pairs)
-    trainer.add_callback(WinRateCallback(trainer, "held_out.jsonl", "gpt-4.1", max_cost=5))
-    trainer.train()
-
-Models, suites and judges are what the functions of `mipo_eval.api` take; torch and trl are imported
-when something is done with them. docs/trl.md says more.
-"""
+"""A policy judged as it is trained, by TRL or transformers."""
 
 import copy
 import json
@@ -19,251 +7,24 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from mipo_eval import settings
-from mipo_eval.api import Bars, outside_loop
 from mipo_eval.compare.contest import build_contest
 from mipo_eval.compare.head_to_head import Match, fight
 from mipo_eval.errors import ConfigError, MipoEvalError
-from mipo_eval.given import Given, Judges, Model, Suite
+from mipo_eval.given import Given, Judges, Suite
 from mipo_eval.judges.judge import Protocol
 from mipo_eval.judges.presets import duel_protocol, load_judge
-from mipo_eval.models.base import Backend
-from mipo_eval.models.callable import Function
 from mipo_eval.models.prices import Metered
-from mipo_eval.models.spec import parse_model
 from mipo_eval.models.thinking import written
-from mipo_eval.records import Item
+from mipo_eval.progress import Bars, outside_loop
 from mipo_eval.results import AnyStore, opened
 from mipo_eval.tasks.suites import find_suite, suite_items
-from mipo_eval.training.data import as_examples, pair_table, training_items
-from mipo_eval.training.recipes import ItemSettings, RewardSettings, load_recipe
-from mipo_eval.training.rewards import (
-    Completion,
-    Reward,
-    exact_rewards,
-    fits,
-    mi_rewards,
-    only_responses,
-    rated_by,
-)
-from mipo_eval.training.run import TrainingRequest, make_examples
-from mipo_eval.training.trainer import TrainingExample, is_main_process, main_process_first
-
-__all__ = ["MipoDataset", "PromptDataset", "WinRateCallback", "reward_funcs"]
+from mipo_eval.training.data import as_examples
+from mipo_eval.training.trainer import TrainingExample, is_main_process
 
 _LOG = logging.getLogger(__name__)
-
-
-@outside_loop
-def MipoDataset(
-    model: Model,
-    items: Suite,
-    *,
-    negatives: str = "missing",
-    n_negatives: int = 1,
-    store: AnyStore = None,
-    **how: float,
-) -> Any:
-    """Return MIPO's pairs as a `datasets.Dataset` for `trl.DPOTrainer`: prompt, chosen, rejected.
-
-    Responses are drawn as `mipo-eval train mipo` draws them, and kept in the store: what was drawn
-    before is found again. What gave no pair is counted in `.info.description`, and logged.
-
-    Args:
-        model: who answers; the model that is to be trained.
-        items: a suite with a training split, or rows of items.
-        negatives: "missing", "random", "reshuffle", "random-strings", or a plug-in's.
-        n_negatives: rejected responses per chosen one, each a pair.
-        store: as for `mipo_eval.evaluate`.
-        **how: `seed` of the drawing; `limit`: only the first items of each data set; temperature,
-            top_p, max_tokens, batch_size.
-
-    Raises:
-        MipoEvalError: whatever has to be changed, in one line; what was drawn before is kept.
-    """
-    seed, limit = int(how.pop("seed", 0)), how.pop("limit", None)
-    said: dict[str, Any] = {f"sampling.{name}": value for name, value in how.items()}
-    said |= {"items.limit": limit, "pairs.negatives": negatives, "pairs.n_negatives": n_negatives}
-    overrides = [f"{key}={json.dumps(value)}" for key, value in said.items()]
-    recipe = load_recipe("mipo-missing", overrides=overrides)
-    with Given() as objects, opened(store) as here:
-        spec = parse_model(objects.model(model)[0])
-        suite = find_suite(objects.suite(items))
-        request = TrainingRequest(
-            recipe=recipe,
-            model=spec,
-            sampling_model=spec,
-            suite=suite,
-            data=training_items(suite, settings.data_dir(), recipe.items),
-            out=Path(),
-            seed=seed,
-        )
-        with main_process_first():
-            made, _ = make_examples(here, request, Bars())
-    table = pair_table(made.examples)
-    told = f"{len(table)} pairs of {made.items} items"
-    if lost := {**made.dropped, **made.dropped_negatives}:
-        told += f"; dropped: {', '.join(f'{n} x {why}' for why, n in lost.items())}"
-        _LOG.warning("MipoDataset: %s", told)
-    table.info.description = told
-    return table
-
-
-def PromptDataset(items: Suite, *, limit: int | None = None) -> Any:
-    """Return items as a `datasets.Dataset` for `trl.GRPOTrainer` with `reward_funcs`.
-
-    Its columns: `prompt`, with the user's context, and `bare_prompt`, without it, are
-    conversations; `item` is the item as JSON.
-
-    Args:
-        items: a suite with a training split, or rows of items.
-        limit: only the first items of each data set.
-
-    Raises:
-        MipoEvalError: whatever has to be changed, in one line.
-    """
-    import datasets
-
-    with Given() as objects:
-        suite = find_suite(objects.suite(items))
-        data = training_items(suite, settings.data_dir(), ItemSettings(limit=limit))
-        return datasets.Dataset.from_list(
-            [
-                {
-                    "prompt": list(one.prompt),
-                    "bare_prompt": list(one.bare_prompt),
-                    "item": one.item.model_dump_json(),
-                }
-                for part in data
-                for one in as_examples(suite, part.task, [(item, None, ()) for item in part.items])
-            ]
-        )
-
-
-RewardKind = Literal["judge", "mi", "exact"]
-
-
-def reward_funcs(
-    *kinds: RewardKind,
-    tokenizer: Any,
-    model: Any = None,
-    judge: str | Function | Backend | None = None,
-    rates: Literal["context", "preferences"] = "context",
-) -> list[Callable[..., Any]]:
-    """Return rewards for `trl.GRPOTrainer` on a `PromptDataset`; one that is not known is None.
-
-    judge   the judge's rating from 1 to 5, or the mean over the preferences
-    mi      log pi(y|x,c) - log pi(y|x) in nats under the model as it is at the time
-    exact   1 for the right answer of a verifiable question, else 0
-
-    TRL leaves out what is None; its share is logged as `KIND/unscored`.
-
-    Args:
-        *kinds: which; TRL adds them up, as its `reward_weights` say.
-        tokenizer: of the model that is trained.
-        model: the very object that the trainer is given, before that; for "mi".
-        judge: who rates; for "judge".
-        rates: whether the user's context is rated at once, or each preference by itself.
-
-    Raises:
-        MipoEvalError: whatever has to be changed, in one line.
-    """
-    from mipo_eval.training.logprobs import Codec
-
-    codec = Codec.of(copy.deepcopy(tokenizer))
-    found: list[Callable[..., Any]] = []
-    for kind in kinds:
-        if kind == "judge":
-            found.append(_judged(codec, judge, RewardSettings(reward="judge", rates=rates)))
-        elif kind == "mi":
-            found.append(_plain("mi", codec, _mutual_information(model, codec)))
-        elif kind == "exact":
-            found.append(_plain("exact", codec, exact_rewards))
-        else:
-            raise ConfigError(f"there is no reward {kind!r}; known: judge, mi, exact")
-    return found
-
-
-def _plain(kind: RewardKind, codec: Any, value: Reward) -> Callable[..., Any]:
-    def reward(**columns: Any) -> list[float | None]:
-        made = _completions(kind, codec, columns)
-        known = [one for one in made if one is not None]
-        return _told(kind, made, only_responses(value)(known) if known else (), columns)
-
-    reward.__name__ = kind
-    return reward
-
-
-def _judged(codec: Any, judge: Any, how: RewardSettings) -> Callable[..., Any]:
-    if judge is None:
-        raise ConfigError("the reward judge needs one: judge=NAME")
-    with Given() as objects:
-        loaded = load_judge(objects.judge(judge))
-    value = rated_by(loaded, how, "take another judge, or rates='preferences'")
-
-    async def reward(**columns: Any) -> list[float | None]:
-        # TRL keeps an event loop for such functions, to which a client's connections can belong.
-        made = _completions("judge", codec, columns)
-        return _told("judge", made, await value([one for one in made if one is not None]), columns)
-
-    reward.__name__ = "judge"
-    return reward
-
-
-def _mutual_information(model: Any, codec: Any) -> Reward:
-    if not hasattr(model, "get_output_embeddings"):
-        raise ConfigError("the reward mi needs the model that is trained, loaded: model=MODEL")
-    from mipo_eval.training.logprobs import add_likelihood_head, summed_logprobs
-
-    add_likelihood_head(model)
-
-    def logprobs(prompts: Any, responses: Any) -> Any:
-        training = model.training
-        model.eval()  # no dropout, and no activations that are computed again
-        try:
-            return summed_logprobs(model, codec, prompts, responses, rows=1)
-        finally:
-            model.train(training)
-
-    return lambda completions: mi_rewards(completions, logprobs)
-
-
-def _completions(kind: RewardKind, codec: Any, columns: dict[str, Any]) -> list[Completion | None]:
-    """Return what was written to rows of a `PromptDataset`; None where there is no reward for it.
-
-    Raises:
-        ConfigError: the rows are of another data set.
-    """
-    if absent := [name for name in ("item", "bare_prompt") if name not in columns]:
-        raise ConfigError(
-            f"the reward {kind} needs the column {absent[0]}: train on a PromptDataset, and leave "
-            "remove_unused_columns as GRPOConfig has it"
-        )
-    found: list[Completion | None] = []
-    parts = (columns[name] for name in ("item", "prompts", "bare_prompt", "completion_ids"))
-    for text, prompt, bare, ids in zip(*parts, strict=True):
-        item = Item.model_validate_json(text)
-        example = TrainingExample(item=item, prompt=tuple(prompt), bare_prompt=tuple(bare))
-        asked = fits(kind, item) and (kind != "mi" or example.prompt != example.bare_prompt)
-        start = codec.prompt(prompt)
-        made = Completion.of(example, ids, tokenizer=codec.tokenizer, prompt=start)
-        found.append(made if asked else None)
-    return found
-
-
-def _told(
-    kind: str,
-    made: Sequence[Completion | None],
-    values: Sequence[float | None],
-    columns: dict[str, Any],
-) -> list[float | None]:
-    """Return a reward for each completion, and log for how many there is none."""
-    given = iter(values)
-    found = [None if one is None else next(given) for one in made]
-    columns["log_metric"](f"{kind}/unscored", found.count(None) / len(found))
-    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -444,7 +205,7 @@ class WinRateCallback:
             won, behind = match.balance, f"/{match.task}/{match.judge}" if several else ""
             low, high = won.half.ci95 or (None, None)
             if won.win.unscored:
-                step, n = self._trainer.state.global_step, won.win.n + won.win.unscored
+                step, n = self._trainer.state.global_step, len(match.entries)
                 why = ", ".join(
                     f"{count} x {what}" for what, count in won.win.unscored_reasons.items()
                 )
