@@ -182,7 +182,7 @@ def _of_ours(
     if found.memory:
         off = said / found.memory - 1
         beside, met = f", {off:+.1%} of what was used", abs(off) <= 0.15
-    yield Row(f"{name}: --estimate", f"{said / 1e9:.2f} GB{beside}", "within 15 %", met)
+    yield Row(f"{name}: --estimate", f"{said / 1e9:.4g} GB{beside}", "within 15 %", met)
 
 
 def _gigabytes(found: Speed) -> str:

@@ -52,7 +52,7 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def sft(texts: Path, **how: Any) -> Any:
+def sft(texts: Path, *, adapter: Any = None, **how: Any) -> Any:
     """A trainer of TRL that learns these texts in some steps."""
     from datasets import load_dataset
     from trl import SFTConfig, SFTTrainer
@@ -62,6 +62,7 @@ def sft(texts: Path, **how: Any) -> Any:
         str(base_model()),
         args=SFTConfig(output_dir="sft", use_cpu=True, bf16=False, **{**args, **how}),
         train_dataset=load_dataset("json", data_files=str(texts), split="train"),
+        peft_config=adapter,
     )
 
 
@@ -163,6 +164,23 @@ def test_training_is_the_same_beside_a_callback(
         _ = WinRateCallback(beside, ITEMS, "checker").nothing
 
 
+def test_an_adapter_answers_without_its_bases_habits(texts: Path) -> None:
+    from peft import LoraConfig
+
+    def answers(penalty: float) -> str:
+        how = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
+        trainer = sft(texts, adapter=how)
+        habits = trainer.model.get_base_model().generation_config
+        habits.repetition_penalty = penalty
+        trainer.add_callback(WinRateCallback(trainer, ITEMS, first, every=1))
+        trainer.train()
+        assert list(logged(trainer, "eval_judged")) == [1, 2]
+        assert trainer.model.get_base_model().generation_config is habits
+        return Path("sft/win_rate/step-2.jsonl").read_text()
+
+    assert answers(5.0) == answers(1.0)
+
+
 def test_another_entrant_is_met_from_the_start(texts: Path) -> None:
     trainer = sft(texts)
     trainer.add_callback(WinRateCallback(trainer, ITEMS, first, against="reference"))
@@ -254,6 +272,7 @@ def test_what_a_callback_cannot_do_is_said_first(texts: Path) -> None:
     for how, told in (
         ({"every": 0}, "every is 0"),
         ({"judge": "nobody"}, "unknown judge 'nobody'"),
+        ({"judge": None}, "has no judge of its own"),
         ({"judge": "family"}, "'family' is chosen by the model"),
         ({"items": "mcq"}, "mcq has right answers"),
     ):

@@ -13,6 +13,7 @@ from mipo_eval import settings
 from mipo_eval.compare.contest import build_contest
 from mipo_eval.compare.head_to_head import Match, fight
 from mipo_eval.errors import ConfigError, MipoEvalError
+from mipo_eval.evaluation.asked import own_judge
 from mipo_eval.given import Given, Judges, Suite
 from mipo_eval.judges.judge import Protocol
 from mipo_eval.judges.presets import duel_protocol, load_judge
@@ -38,7 +39,7 @@ class _How:
     max_new_tokens: int = 256
     """Longest answer."""
     max_cost: float | None = None
-    """Dollars, at most, for all of the training."""
+    """Dollars, at most, from the start of this program on."""
     store: AnyStore = None
     """As for `mipo_eval.evaluate`."""
 
@@ -62,9 +63,9 @@ class WinRateCallback:
         every: how many steps.
         against: "base", what the policy answered before the training; "reference", the items'
             references; or any other entrant, as `mipo-eval judge` names it.
-        **how: `limit`: only the first items of each data set; `max_cost`: dollars, at most, for all
-            of the training; `max_new_tokens`: longest answer, 256; `protocol` and `store` as for
-            `mipo_eval.judge`.
+        **how: `limit`: only the first items of each data set; `max_cost`: dollars, at most, from
+            the start of this program on; `max_new_tokens`: longest answer, 256; `protocol` and
+            `store` as for `mipo_eval.judge`.
 
     Raises:
         MipoEvalError: whatever has to be changed, in one line.
@@ -88,15 +89,16 @@ class WinRateCallback:
             raise ConfigError("under FSDP a policy cannot answer: train with DDP or DeepSpeed")
         self._trainer, self._every, self._against = trainer, every, against
         self._items = items if isinstance(items, str | Path) else list(items)
-        self._judge, self._how = judge, (own := _How(**how))
-        self._spent, self._stopped = 0.0, False
-        for one in judge if isinstance(judge, list | tuple) else [judge]:
-            if isinstance(one, str):  # a wrong name is found before the training
-                load_judge(one, protocol=duel_protocol(one, own.protocol))
+        self._how, self._spent, self._stopped = (own := _How(**how)), 0.0, False
         with Given() as objects:
             suite = find_suite(objects.suite(self._items))
             if suite.form != "query":
                 raise ConfigError(f"suite {suite.name} has right answers: no judge has to tell")
+            judges: Any = judge if isinstance(judge, list | tuple) else [judge]
+            self._judges = [own_judge(suite.name) if one is None else one for one in judges]
+            for one in self._judges:
+                if isinstance(one, str):  # a wrong name is found before the training
+                    load_judge(one, protocol=duel_protocol(one, own.protocol))
             tasks = {task.name: task for task in suite.tasks}
             self._asked = [
                 example
@@ -186,7 +188,7 @@ class WinRateCallback:
         step = self._trainer.state.global_step
         base = str(self._file(0)) if self._against == "base" else self._against
         with Given() as objects, opened(how.store) as here:
-            asked = objects.asked(self._items, self._judge, options)
+            asked = objects.asked(self._items, self._judges, options)
             names = [str(self._file(step)), base]
             contest = build_contest(here, asked, names, how.protocol, Bars(), lambda *_: None)
             try:
