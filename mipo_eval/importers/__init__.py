@@ -21,7 +21,7 @@ from mipo_eval.importers.base import Imported, JudgeRecord, RunRecord
 from mipo_eval.judges.labelled import in_format
 from mipo_eval.keys import digest, masked, masked_values
 from mipo_eval.rows import FileRow, is_hub, read_rows
-from mipo_eval.store.engine import Rows, Store, now
+from mipo_eval.store.engine import Rows, Store, lasting, now
 from mipo_eval.store.items import item_row
 from mipo_eval.store.runs import score_rows
 
@@ -116,6 +116,7 @@ def _read_file(source: Path | str, wanted: str, imported: Imported) -> bool:
     return False
 
 
+@lasting
 def store_runs(store: Store, records: Sequence[RunRecord]) -> list[str]:
     """Store what was imported and return the run id of each record; can be repeated.
 

@@ -158,6 +158,7 @@ def replies_of(store: Store, keys: Collection[str]) -> dict[str, str | None]:
         return {key: reply for key, reply in connection.execute(query)}
 
 
+@lasting
 def forget(store: Store, name: str) -> str:
     """Drop a call, and what was read from it, so that it is asked again; return its key.
 
@@ -200,6 +201,7 @@ class Spending(NamedTuple):
     """Added up; calls ran side by side."""
 
 
+@lasting
 def spending(store: Store, among: sa.Select[Any] | None = None) -> list[Spending]:
     """Return what all calls took, or those whose keys a query selects, by backend."""
     backend = sa.cast(calls.c.backend, sa.Text)

@@ -38,15 +38,12 @@ def put_list(store: Store, tasks: Iterable[tuple[str, Iterable[Item]]]) -> tuple
     _put_items(store, chunk)
     list_key = key_of_list(entries)
     known = sa.select(sa.func.count()).where(item_lists.c.list_key == list_key)
-    with store.read() as connection:
-        stored = connection.execute(known).scalar_one()
-    if stored != len(entries):
+    if fetch(store, known) != [(len(entries),)]:
         rows = [
             {"list_key": list_key, "position": position, "task": task, "item_key": key}
             for position, (task, key) in enumerate(entries)
         ]
-        with store.write() as connection:
-            store.put(connection, item_lists, rows)
+        _put_places(store, rows)
     return list_key, len(entries)
 
 
@@ -123,6 +120,7 @@ def item_at(store: Store, list_key: str, position: int) -> tuple[str, Item] | No
         return None if row is None else (row.task, Item.model_validate_json(row.body))
 
 
+@lasting
 def get_item(store: Store, item_key: str) -> Item:
     """Return an item of the store by its key."""
     query = sa.select(items.c.body).where(items.c.item_key == item_key)
@@ -141,6 +139,12 @@ def items_by_key(store: Store, keys: Collection[str]) -> dict[str, Item]:
     bodies = store.by_key(sa.select(items.c.item_key, items.c.body), items.c.item_key, keys)
     with store.decoding():
         return {key: Item.model_validate_json(body) for key, body in bodies}
+
+
+@lasting
+def _put_places(store: Store, rows: Sequence[Mapping[str, Any]]) -> None:
+    with store.write() as connection:
+        store.put(connection, item_lists, rows)
 
 
 @lasting
@@ -199,6 +203,7 @@ def read_list(store: Store, list_key: str) -> ItemList:
     )
 
 
+@lasting
 def fetch(store: Store, query: sa.Select[Any]) -> list[Any]:
     """Return all rows of a query at once."""
     with store.read() as connection:

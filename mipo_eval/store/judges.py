@@ -53,6 +53,7 @@ def put_judge(
         store.put(connection, judges, [row], replace=["spec"] if replace else [])
 
 
+@lasting
 def list_judges(store: Store) -> list[StoredJudge]:
     """Return every judge of the store, by name and key."""
     query = sa.select(judges).order_by(judges.c.name, judges.c.judge_key)
@@ -146,6 +147,7 @@ class Validation:
     created_at: datetime
 
 
+@lasting
 def put_validation(store: Store, validation: Validation) -> None:
     """Store a validation; one of the same judge on the same pairs is replaced."""
     row = {name: getattr(validation, name) for name in Validation.__dataclass_fields__}
@@ -154,6 +156,7 @@ def put_validation(store: Store, validation: Validation) -> None:
         store.put(connection, validations, [row], replace=["figures", "failings", "created_at"])
 
 
+@lasting
 def list_validations(store: Store) -> list[Validation]:
     """Return every validation, by judge and data."""
     query = sa.select(validations).order_by(validations.c.judge_key, validations.c.data)

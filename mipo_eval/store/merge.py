@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from mipo_eval.errors import ConfigError
 from mipo_eval.store import tables
-from mipo_eval.store.engine import Store, utc
+from mipo_eval.store.engine import Store, lasting, utc
 
 _CHUNK = 500
 
@@ -64,6 +64,7 @@ _RULES: dict[str, _Rule] = {
 """Tables without a rule keep the row they have: equal keys mean equal contents."""
 
 
+@lasting
 def merge(
     target: Store, source: Store, *, advance: Callable[[str, int], None] | None = None
 ) -> list[Merged]:
@@ -97,6 +98,7 @@ def merge(
     return merged
 
 
+@lasting
 def total_rows(store: Store) -> int:
     """Return how many rows a merge of this store reads."""
     with store.read() as connection:

@@ -394,6 +394,7 @@ LikelihoodEntry = tuple[str, str, ContextLikelihoods]
 """Item key, text key, and what was found."""
 
 
+@lasting
 def put_likelihoods(store: Store, scorer_key: str, entries: Iterable[LikelihoodEntry]) -> None:
     """Store likelihoods; what is there already is kept."""
     rows = [

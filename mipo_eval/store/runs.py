@@ -22,6 +22,7 @@ def put_run(store: Store, run: Run) -> None:
         store.put(connection, runs, [row], replace=["updated_at"])
 
 
+@lasting
 def list_runs(store: Store) -> list[Run]:
     """Return every run, the latest first."""
     query = sa.select(runs).order_by(runs.c.updated_at.desc(), runs.c.run_id)
@@ -29,6 +30,7 @@ def list_runs(store: Store) -> list[Run]:
         return [Run(**row._mapping) for row in connection.execute(query)]
 
 
+@lasting
 def find_run(store: Store, name: str) -> Run:
     """Return the run whose id starts with `name`.
 
@@ -73,6 +75,7 @@ def results_version(store: Store) -> str:
     return " ".join(parts)
 
 
+@lasting
 def unscored_runs(store: Store) -> list[Run]:
     """Return the runs that have no score yet, the latest first."""
     query = sa.select(runs).where(runs.c.run_id.not_in(sa.select(scores.c.run_id)))
@@ -112,6 +115,7 @@ def score_rows(run_id: str, made: Iterable[Score]) -> list[dict[str, Any]]:
     ]
 
 
+@lasting
 def get_scores(store: Store, run_id: str) -> list[Score]:
     """Return the scores of a run, by task, name and signature."""
     query = sa.select(scores).where(scores.c.run_id == run_id)

@@ -1,6 +1,6 @@
 """Trainings and their learning curves."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import sqlalchemy as sa
 
 from mipo_eval.keys import masked_values
-from mipo_eval.store.engine import Store, now
+from mipo_eval.store.engine import Store, lasting, now
 from mipo_eval.store.tables import curves, trainings
 
 Status = Literal["running", "done", "stopped", "failed"]
@@ -49,6 +49,7 @@ class CurvePoint(NamedTuple):
     value: float
 
 
+@lasting
 def put_training(store: Store, training: Training) -> None:
     """Store a training, or bring the one that is there up to date."""
     row = {name: getattr(training, name) for name in Training.__dataclass_fields__}
@@ -58,6 +59,7 @@ def put_training(store: Store, training: Training) -> None:
         store.put(connection, trainings, [row], replace=changing)
 
 
+@lasting
 def touch_training(store: Store, training_id: str) -> None:
     """Note that a training is at work; `updated_at` tells when it last was."""
     query = sa.update(trainings).where(trainings.c.training_id == training_id)
@@ -65,13 +67,15 @@ def touch_training(store: Store, training_id: str) -> None:
         connection.execute(query.values(updated_at=now()))
 
 
-def put_curve(store: Store, training_id: str, made: Iterable[CurvePoint]) -> None:
+@lasting
+def put_curve(store: Store, training_id: str, made: Sequence[CurvePoint]) -> None:
     """Store points of a learning curve; a step that is measured again replaces the earlier one."""
     rows = [{"training_id": training_id, **point._asdict()} for point in made]
     with store.write() as connection:
         store.put(connection, curves, rows, replace=["value"])
 
 
+@lasting
 def list_trainings(store: Store) -> list[Training]:
     """Return every training, the latest first."""
     query = sa.select(trainings).order_by(trainings.c.updated_at.desc(), trainings.c.training_id)
@@ -79,6 +83,7 @@ def list_trainings(store: Store) -> list[Training]:
         return [Training(**row._mapping) for row in connection.execute(query)]
 
 
+@lasting
 def get_curve(store: Store, training_id: str, metric: str | None = None) -> list[CurvePoint]:
     """Return the points of a training, of one metric or of all, by metric and step."""
     columns = (curves.c.metric, curves.c.step, curves.c.value)
@@ -94,6 +99,7 @@ def get_curve(store: Store, training_id: str, metric: str | None = None) -> list
         return [CurvePoint(*row) for row in connection.execute(query)]
 
 
+@lasting
 def last_values(store: Store) -> dict[str, dict[str, float]]:
     """Return, by training and metric, the value at the last step."""
     ends = (

@@ -235,26 +235,22 @@ def _asked(job: Job) -> int:
     return job.server.chats if job.server else 0
 
 
-@pytest.mark.parametrize("what", ["served", "duel"])
 def test_a_database_that_ends_connections_loses_nothing(
-    what: str, commands: Commands, tmp_path: Path, postgres_url: str, moments: int
+    job: Job,
+    commands: Commands,
+    straight: tuple[Path, int, int],
+    tmp_path: Path,
+    postgres_url: str,
+    moments: int,
 ) -> None:
-    """PostgreSQL ends every connection in the middle of a statement's way; the command goes on."""
-    write_work(tmp_path)
-    with OpenAIServer(rated) as model:
-        name = f"openai:judge@{model.url}"
-        argv = {
-            "served": ["--model", name, "--suite", "tea.jsonl"],
-            "duel": ["judge", "good.jsonl", "bad.jsonl", "--suite", "tea.jsonl", "--judge", name],
-        }[what]
-        done = commands.run([*argv, "--store", "s.db"], tmp_path)
-        assert done.code == 0, done.told
-        asked = model.chats
-        random.seed(0)
-        moment = random.randrange(done.moments // 3, done.moments)
-        cut = commands.run(
-            [*argv, "--store", postgres_url], tmp_path, at=moment, sever=postgres_url
-        )
-        assert cut.code == 0, (moment, cut.told)
-        assert not differences(postgres_url, tmp_path)
-        assert model.chats == 2 * asked
+    """PostgreSQL ends every connection between two statements; the command goes on."""
+    wanted, last, asked = straight
+    random.seed(moments)
+    moment = random.randrange(last // 3, last)
+    folder, before = _folder(job, tmp_path / "cut"), _asked(job)
+    argv = [postgres_url if word == "s.db" else word for word in job.argv]
+    cut = commands.run(argv, folder, at=moment, sever=postgres_url)
+    assert cut.code == 0, (moment, cut.told)
+    assert not differences(postgres_url, wanted)
+    assert _made(folder, job.made) == _made(wanted, job.made)
+    assert _asked(job) - before <= asked
