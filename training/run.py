@@ -29,6 +29,7 @@ from mipo_eval.models.chat import chat_template_of, read_chat_template, with_cha
 from mipo_eval.models.effort import Effort, parse_effort
 from mipo_eval.models.lm_eval import ModelOptions, decoding_for
 from mipo_eval.models.spec import ModelSpec, parse_model
+from mipo_eval.models.weights import free_memory
 from mipo_eval.progress import Progress
 from mipo_eval.rows import short_name
 from mipo_eval.store.engine import Store, now
@@ -256,9 +257,7 @@ def _trained(
             examples, held_out = make_examples(store, request, watch)
         report: dict[str, Any] = {}
         if is_main_process():
-            has_texts = request.recipe.learns_from != "prompts"
-            scoring = _scoring_model(request) if has_texts else None
-            report = pair_report(examples, scoring, seed=request.seed)
+            report = _reported(request, examples)
             record(pair_report=report)
         assert request.model.checkpoint
         with main_process_first():
@@ -277,6 +276,7 @@ def _trained(
             report_to=request.recipe.report_to,
         )
         pairs = sum(len(one.rejected) for one in job.examples)
+        free_memory()  # of judges and drawings, too
         with watch.training(request.recipe.steps(len(job.examples), pairs)):
             trained = load_method(request.recipe.algorithm)(job, request.recipe.settings)
         report |= {"trained": trained} if trained else {}
@@ -372,11 +372,19 @@ def _recorded(store: Store, training: Training) -> Iterator[Callable[..., Traini
         raise
 
 
+def _reported(request: TrainingRequest, examples: TrainingExamples) -> dict[str, Any]:
+    """Return the report of the pairs; the base model it reads them with is gone afterwards."""
+    has_texts = request.recipe.learns_from != "prompts"
+    scoring = _scoring_model(request) if has_texts else None
+    return pair_report(examples, scoring, seed=request.seed)
+
+
 def _scoring_model(request: TrainingRequest) -> Any:
     from mipo_eval.tasks.likelihood import ScoringModel
 
     assert request.model.checkpoint
-    scoring = ScoringModel.load(request.model.checkpoint.name)
+    # Over all GPUs of this host, which are empty yet: what trains in shards may not fit on one.
+    scoring = ScoringModel.load(request.model.checkpoint.name, device="auto")
     if template := request.chat_template:
         scoring.tokenizer.chat_template = template
     with_chat_form(scoring.tokenizer, **request.effort.template_arguments())
