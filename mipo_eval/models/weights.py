@@ -54,7 +54,7 @@ def load_weights(checkpoint: Checkpoint, dtype: Any, device: str) -> Any:
 
 
 def free_memory() -> None:
-    """Give back what models held that nobody has any more: what comes next may need all there is."""
+    """Give back what models held that nobody has any more: what comes next may need it."""
     gc.collect()
     if (torch := sys.modules.get("torch")) and torch.cuda.is_available():
         torch.cuda.empty_cache()
