@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mipo_eval.errors import ConfigError
-from mipo_eval.training.logprobs import IGNORED, padded, rounding
+from mipo_eval.training.logprobs import IGNORED, padded, tolerance
 from mipo_eval.training.recipes import AttentionChoice
 
 PADDING = -1
@@ -345,7 +345,7 @@ def refusal(model: Any, attention: PackedAttention, *, longest: int) -> str | No
     finally:
         model.set_attn_implementation(before)
     apart = float((together - single).abs().max())
-    if apart <= rounding(model, tokens=4):  # of the longest probed response
+    if apart <= tolerance(model):
         return None
     return f"it reads packed responses differently from single ones: {apart:.2g} nats apart"
 
