@@ -21,15 +21,13 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from mipo_eval.errors import ModelError
-from mipo_eval.models.chat import prompt_ids, with_chat_form
+from mipo_eval.models.chat import SAID, escaped, prompt_ids, with_chat_form
 
 IGNORED = -100
 """Target of a position whose next token is not asked for."""
 
 LOGITS = 1 << 25
 """Logits that exist at a time; more are made in pieces, and each piece again for backward."""
-
-_PROBE = "\x01response\x01"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +74,11 @@ class Codec:
 
 def _end_of_turn(tokenizer: Any) -> int:
     """Return the control token a template puts behind a response, else the end of text."""
-    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _PROBE}]
+    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": SAID}]
     text: str = with_chat_form(tokenizer).apply_chat_template(turns, tokenize=False)
-    _, _, behind = text.rpartition(_PROBE)
+    _, found, behind = text.rpartition(SAID)
+    if not found:
+        raise escaped(tokenizer.name_or_path)
     ids = tokenizer(behind, add_special_tokens=False)["input_ids"]
     controls = set(tokenizer.all_special_ids)
     controls |= {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
@@ -224,16 +224,20 @@ def _check_head(model: Any) -> None:
     """Compare the head with the model's own logits, once, on four tokens."""
     if any(parameter.is_meta for parameter in model.parameters()):
         return  # weights arrive later, as on every process but the first under FSDP
+    unknown = ModelError(
+        f"{type(model).__name__} turns hidden states into logits in a way of its own, which"
+        " training does not know: use another architecture"
+    )
     training = model.training
     ids = torch.arange(4, device=model.device)[None] % model.config.get_text_config().vocab_size
     model.eval()
     with torch.no_grad():
-        ours = model(ids[:, :-1], targets=ids[:, 1:])
+        try:
+            ours = model(ids[:, :-1], targets=ids[:, 1:])
+        except (AttributeError, TypeError):  # Llama-4 has no body apart from its head
+            raise unknown from None
         logits = model(ids[:, :-1], use_cache=False).logits
     model.train(training)
     theirs = torch.log_softmax(logits.to(ours.dtype), -1).gather(2, ids[:, 1:, None])[..., 0]
-    if float((ours - theirs).abs().max()) > tolerance(model):
-        raise ModelError(
-            f"{type(model).__name__} turns hidden states into logits in a way of its own, which"
-            " training does not know: use another architecture"
-        )
+    if not float((ours - theirs).abs().max()) <= tolerance(model):
+        raise unknown

@@ -8,6 +8,8 @@ what layers of the Llama and Qwen2 kind keep for the backward pass; a test holds
 really keeps. Not counted: CUDA's own 1-2 GB, and what fragments (leave a tenth free).
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -258,3 +260,18 @@ def _activations(config: Any, workload: Workload, optimization: Optimization) ->
     logits = min(responses * config.vocab_size, LOGITS)
     # Logits, their softmax and their gradient.
     return int((2 if workload.critic else 1) * body + 3 * 4 * logits)
+
+
+@contextmanager
+def memory_errors() -> Iterator[None]:
+    """Turn running out of memory into one line that says what to lower."""
+    try:
+        yield
+    except RuntimeError as error:  # torch.OutOfMemoryError is one
+        if "out of memory" not in str(error).lower():
+            raise
+        raise ModelError(
+            "out of memory: lower optimization.micro_batch_size or optimization.max_length, "
+            "or set optimization.gradient_checkpointing=true or optimization.lora_rank=32; "
+            "the same command continues from the last checkpoint"
+        ) from error

@@ -25,7 +25,12 @@ from mipo_eval.environment import environment
 from mipo_eval.errors import ConfigError, DataError, MipoEvalError, ModelError
 from mipo_eval.judges.presets import load_judge
 from mipo_eval.keys import digest
-from mipo_eval.models.chat import chat_template_of, read_chat_template, with_chat_form
+from mipo_eval.models.chat import (
+    chat_template_of,
+    check_answers,
+    read_chat_template,
+    with_chat_form,
+)
 from mipo_eval.models.effort import Effort, parse_effort
 from mipo_eval.models.lm_eval import ModelOptions, decoding_for
 from mipo_eval.models.spec import ModelSpec, parse_model
@@ -33,12 +38,7 @@ from mipo_eval.models.weights import free_memory
 from mipo_eval.progress import Progress
 from mipo_eval.rows import short_name
 from mipo_eval.store.engine import Store, now
-from mipo_eval.store.trainings import (
-    Training,
-    get_curve,
-    list_trainings,
-    put_training,
-)
+from mipo_eval.store.trainings import Training, get_curve, list_trainings, put_training
 from mipo_eval.tasks.prompt import USUAL, read_system
 from mipo_eval.tasks.suites import Suite, SuiteTask, find_suite, with_query
 from mipo_eval.training.card import model_card, pair_report
@@ -205,7 +205,7 @@ def check_model(model: ModelSpec, recipe: Recipe) -> None:
 
     Raises:
         ConfigError: the model is no checkpoint, or what trains is not installed.
-        ModelError: it has no chat template.
+        ModelError: it has no chat template, or one that escapes.
     """
     if absent := [name for name in ("torch", "trl", "peft") if not find_spec(name)]:
         raise ConfigError(f"training needs {', '.join(absent)}: pip install 'mipo-eval[train]'")
@@ -230,6 +230,8 @@ def check_model(model: ModelSpec, recipe: Recipe) -> None:
             "(Jinja; `{{ bos_token }}{% for m in messages %}{{ m['content'] }}{% endfor %}` for a "
             "base model)"
         )
+    given = recipe.chat_template
+    check_answers(model.name, read_chat_template(Path(given)) if given else chat_template_of(model))
 
 
 def train(store: Store, request: TrainingRequest, progress: Progress) -> Training:
@@ -374,12 +376,8 @@ def _recorded(store: Store, training: Training) -> Iterator[Callable[..., Traini
 
 def _reported(request: TrainingRequest, examples: TrainingExamples) -> dict[str, Any]:
     """Return the report of the pairs; the base model it reads them with is gone afterwards."""
-    has_texts = request.recipe.learns_from != "prompts"
-    scoring = _scoring_model(request) if has_texts else None
-    return pair_report(examples, scoring, seed=request.seed)
-
-
-def _scoring_model(request: TrainingRequest) -> Any:
+    if request.recipe.learns_from == "prompts":
+        return pair_report(examples, None, seed=request.seed)
     from mipo_eval.tasks.likelihood import ScoringModel
 
     assert request.model.checkpoint
@@ -388,7 +386,7 @@ def _scoring_model(request: TrainingRequest) -> Any:
     if template := request.chat_template:
         scoring.tokenizer.chat_template = template
     with_chat_form(scoring.tokenizer, **request.effort.template_arguments())
-    return scoring
+    return pair_report(examples, scoring, seed=request.seed)
 
 
 def _finish(store: Store, request: TrainingRequest, training: Training) -> None:

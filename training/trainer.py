@@ -373,6 +373,8 @@ def run_trainer(
     """
     from transformers import PrinterCallback
 
+    from mipo_eval.training.memory import memory_errors
+
     if trainer.args.world_size != world_size():
         raise ConfigError(
             f"{world_size()} processes were started, but {trainer.args.world_size} train together: "
@@ -433,21 +435,6 @@ def curve_metrics(logs: Mapping[str, Any]) -> dict[str, float]:
         if math.isfinite(number):
             found[("held_out_" if held_out else "") + _NAMES.get(name, name)] = number
     return found
-
-
-@contextmanager
-def memory_errors() -> Iterator[None]:
-    """Turn running out of memory into one line that says what to lower."""
-    try:
-        yield
-    except RuntimeError as error:  # torch.OutOfMemoryError is one
-        if "out of memory" not in str(error).lower():
-            raise
-        raise ModelError(
-            "out of memory: lower optimization.micro_batch_size or optimization.max_length, "
-            "or set optimization.gradient_checkpointing=true or optimization.lora_rank=32; "
-            "the same command continues from the last checkpoint"
-        ) from error
 
 
 def save_result(
