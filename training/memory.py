@@ -175,8 +175,8 @@ def summary(
         )
         refusal = f"no number of devices of {size} is enough for its activations: {advice}"
         if workload.critic:
-            advice = "add --lora 32 or --algorithm grpo, or set optimization.gradient_checkpointing"
-            refusal = f"PPO needs one device for all of it, and {size} is not enough: {advice}=true"
+            advice = "add --lora 32 or --algorithm grpo"
+            refusal = f"PPO needs one device for all of it, and {size} is not enough: {advice}"
         return [*alone.lines(), refusal]
     if spread.devices == 1:
         return [*alone.lines(), f"fits on one device of {size}"]
@@ -242,7 +242,8 @@ def _activations(config: Any, workload: Workload, optimization: Optimization) ->
     - MLP: its input, gate, its activation, up, and their product
     """
     element = 2 if optimization.precision == "bf16" else 4
-    hidden, inner = config.hidden_size, config.intermediate_size
+    hidden = config.hidden_size
+    inner = getattr(config, "intermediate_size", None) or 4 * hidden  # as GPT-2 has it
     width = config.num_attention_heads * (
         getattr(config, "head_dim", None) or hidden // config.num_attention_heads
     )

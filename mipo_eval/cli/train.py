@@ -39,7 +39,7 @@ _FIGURES = {
 """Figures of the pair report that are shown."""
 
 _CURVE = (
-    *("loss", "ranking_accuracy", "mi_lower_bound", "retrieval", "reward_chosen"),
+    *("loss", "aux_loss", "ranking_accuracy", "mi_lower_bound", "retrieval", "reward_chosen"),
     *("reward_rejected", "reward", "unrewarded", "kl", "held_out_loss", "held_out_reward"),
     *("margin_learned", "margin_saved", "tokens_per_second"),
 )

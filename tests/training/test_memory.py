@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 
 from mipo_eval.errors import ModelError
 from mipo_eval.training.actor_critic import ActorCritic
-from mipo_eval.training.logprobs import add_likelihood_head
+from mipo_eval.training.logprobs import add_likelihood_head, padded
 from mipo_eval.training.memory import (
     Workload,
     estimate_memory,
@@ -55,7 +56,13 @@ def configuration(folder: Path, shape: dict[str, Any]) -> str:
 def kept_for_backward(model: Any, prompt: int, responses: list[int], *, rows: int = 1) -> int:
     """Return the bytes torch keeps between forward and backward, without the weights."""
     reader = packing_reader(model, "split")
-    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    batch = reader.collate([group(prompt, *responses)] * rows)
+    return kept_by(lambda: reader.logprobs(model, batch), model)
+
+
+def kept_by(read: Callable[[], torch.Tensor], *models: Any) -> int:
+    """Return the bytes torch keeps for the backward pass of what is read, without the weights."""
+    weights = {one.untyped_storage().data_ptr() for model in models for one in model.parameters()}
     kept: dict[int, torch.Tensor] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
@@ -63,7 +70,7 @@ def kept_for_backward(model: Any, prompt: int, responses: list[int], *, rows: in
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        found = reader.logprobs(model, reader.collate([group(prompt, *responses)] * rows))
+        found = read()
     assert found.requires_grad
     return sum(t.untyped_storage().nbytes() for at, t in kept.items() if at not in weights)
 
@@ -101,6 +108,29 @@ def test_activations_of_a_group_are_what_torch_keeps(tmp_path: Path) -> None:
     workload = Workload(prompt=100, response=50, negatives=2, contexts=3)
     found = estimate_memory(str(tmp_path), Optimization(precision="float32"), workload=workload)
     assert found.activations == pytest.approx(measured, rel=0.15)
+
+
+@pytest.mark.parametrize(("hidden", "inner", "key_heads"), [(64, 160, 4), (96, 400, 2)])
+def test_activations_of_a_policy_and_its_critic(
+    hidden: int, inner: int, key_heads: int, tmp_path: Path
+) -> None:
+    from transformers import AutoModelForTokenClassification
+
+    shape = {"hidden_size": hidden, "intermediate_size": inner, "num_key_value_heads": key_heads}
+    model = random_model("qwen2", num_hidden_layers=3, max_position_embeddings=512, **shape)
+    model.config.save_pretrained(tmp_path)
+    critic = AutoModelForTokenClassification.from_config(model.config)
+    add_likelihood_head(model)
+    one = group(100, 50)
+    batch = padded([(one.prompt, one.responses[0])])
+
+    def read() -> torch.Tensor:
+        values = critic(input_ids=batch["input_ids"], use_cache=False).logits
+        return model(**batch).sum() + values.sum()
+
+    workload = Workload(prompt=100, response=50, negatives=0, critic=True)
+    found = estimate_memory(str(tmp_path), Optimization(precision="float32"), workload=workload)
+    assert found.activations == pytest.approx(kept_by(read, model, critic), rel=0.15)
 
 
 HELD: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -244,6 +274,12 @@ def test_70b_with_lora(tmp_path: Path) -> None:
         "  activations       2.3 GB",
         "  together         28.4 GB",
     ]
+
+
+def test_a_model_that_names_no_width_of_its_layers(tmp_path: Path) -> None:
+    model = configuration(tmp_path / "gpt2", {"model_type": "gpt2", "n_layer": 2})
+    found = estimate_memory(model, Optimization())
+    assert found.activations > 0
 
 
 def test_no_number_of_devices_helps_against_activations(tmp_path: Path) -> None:
