@@ -1,7 +1,7 @@
 """MIPO's packed training step against trl.DPOTrainer on the same pairs.
 
     python benchmarks/bench_mipo_training.py [--seconds 60] [--negatives 1 3 5 10]
-    python benchmarks/bench_mipo_training.py --shape 1.5b --attention flex        on a GPU
+    python benchmarks/bench_mipo_training.py --shape 1.5b        on a GPU
 
 Same model (a Qwen2 of some 4M random weights), same tokens (prompt 128, responses 64), same loss.
 On a GPU both sides compute in bf16 with float32 weights, as a training does.
@@ -250,7 +250,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60.0, help="for all step times together")
     parser.add_argument("--negatives", type=int, nargs="+", default=[1, 3, 5, 10])
     parser.add_argument("--shape", choices=SHAPES, default="tiny")
-    parser.add_argument("--attention", choices=("split", "flex", "dense"), default="split")
+    parser.add_argument("--attention", choices=("split", "dense"), default="split")
     parser.add_argument("--peak", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(THREADS)

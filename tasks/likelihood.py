@@ -79,7 +79,7 @@ class ScoringModel:
         dtype: Literal["auto", "float32", "float64", "bfloat16"] = "auto",
         device: str | None = None,
     ) -> "ScoringModel":
-        """Load a checkpoint or adapter, by folder or hub id.
+        """Load a checkpoint or adapter, by folder or hub id, on a device as `load_weights` has it.
 
         Raises:
             ModelError: it cannot be loaded.

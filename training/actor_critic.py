@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mipo_eval.errors import ModelError
+from mipo_eval.errors import ConfigError, ModelError
 from mipo_eval.training.logprobs import (
     IGNORED,
     Codec,
@@ -31,6 +31,7 @@ from mipo_eval.training.trainer import (
     adapter_config,
     load_policy,
     longest_text,
+    weights_dtype,
     with_adapter,
     without_noise,
 )
@@ -63,11 +64,12 @@ class ActorCritic:
     The job's learning rate is the policy's.
 
     Raises:
+        ConfigError: the processes train in shards.
         ModelError: the base model cannot be loaded, or its architecture has no critic.
     """
 
     def __init__(self, job: TrainingJob, settings: PpoSettings) -> None:
-        from accelerate import Accelerator
+        from accelerate import Accelerator, DistributedType
 
         self._settings, self._how = settings, (how := job.optimization)
         half = how.precision == "bf16" and torch.cuda.is_available()
@@ -76,6 +78,11 @@ class ActorCritic:
             log_with=list(job.report_to) or None,
             project_dir=job.out / "runs",
         )
+        if self.accelerator.distributed_type in {DistributedType.FSDP, DistributedType.DEEPSPEED}:
+            raise ConfigError(
+                "PPO trains two models, a policy and its critic, and FSDP and DeepSpeed put one "
+                "into shards: start it with ddp.yaml, or add --algorithm grpo, which has no critic"
+            )
         # Shared by all trainings of a process: one that was stopped between two accumulated
         # batches leaves it off, and the optimizers of the next would not move.
         self.accelerator.sync_gradients = True
@@ -298,7 +305,7 @@ def _critic(job: TrainingJob) -> Any:
     logging.set_verbosity_error()  # that the head is new is no news
     try:
         critic = AutoModelForTokenClassification.from_pretrained(
-            job.model, config=config, dtype=torch.float32, use_safetensors=True
+            job.model, config=config, dtype=weights_dtype(job), use_safetensors=True
         )
     except ValueError:
         raise ModelError(
@@ -308,6 +315,7 @@ def _critic(job: TrainingJob) -> Any:
     finally:
         logging.set_verbosity(level)
     without_noise(critic)
+    critic.score.float()  # trained in any case
     torch.nn.init.zeros_(critic.score.weight)
     if critic.score.bias is not None:
         torch.nn.init.zeros_(critic.score.bias)

@@ -29,6 +29,7 @@ from mipo_eval.errors import ConfigError, DataError, ModelError
 from mipo_eval.keys import digest
 from mipo_eval.plugins import plugin_of
 from mipo_eval.tasks.items import replacing
+from mipo_eval.training.balance import RouterBalance, reads, router_balance
 from mipo_eval.training.logprobs import Codec, add_likelihood_head
 from mipo_eval.training.losses import dpo_measures, own_losses
 from mipo_eval.training.packed import GroupReader, Kept, TokenGroup, choose_reader
@@ -215,13 +216,19 @@ class GroupPolicy:
     ) -> tuple[str, ...]:
         """Train to the end and save the result; return remarks on how groups were read."""
         rows = [row for group in (*task.groups, *task.held_out) for row in group]
-        reader, note = choose_reader(self.model, self.tokenizer, rows, attention)
+        reader, slow = choose_reader(self.model, self.tokenizer, rows, attention)
+        balance, unknown = router_balance(self.model)
         model = with_adapter(self.model, job)
         trainer = guarded(GroupTrainer)(
-            model, job=job, task=task, reader=reader, processing_class=self.tokenizer
+            model,
+            job=job,
+            task=task,
+            reader=reader,
+            balance=balance,
+            processing_class=self.tokenizer,
         )
         remarks = run_trainer(trainer, job, task.margin)
-        return (note, *remarks) if note else remarks
+        return (*filter(None, (slow, unknown)), *remarks)
 
 
 class GroupTrainer(Trainer):  # type: ignore[misc]
@@ -232,9 +239,17 @@ class GroupTrainer(Trainer):  # type: ignore[misc]
     """
 
     def __init__(
-        self, model: Any, *, job: TrainingJob, task: GroupTask, reader: GroupReader, **kwargs: Any
+        self,
+        model: Any,
+        *,
+        job: TrainingJob,
+        task: GroupTask,
+        reader: GroupReader,
+        balance: RouterBalance | None = None,
+        **kwargs: Any,
     ) -> None:
-        self._job, self._task, self._reader = job, task, reader
+        self._job, self._task, self._balance = job, task, balance
+        self._reader = dataclasses.replace(reader, routed=balance is not None)
         self._reference: Tensor | None = None
         self._measured: dict[bool, list[dict[str, Tensor]]] = {True: [], False: []}
         self._tokens, self._dealer = 0.0, Dealer()
@@ -345,7 +360,11 @@ class GroupTrainer(Trainer):  # type: ignore[misc]
         present = batch["present"]
         lengths = torch.zeros(present.shape, dtype=torch.long)
         lengths[present] = torch.tensor([len(text) for row in rows for text in row.responses])
+        times = present.long()
+        if not self._task.own_only:  # the chosen response is read in each of its pairs
+            times[:, 0] = times[:, 1:].sum(dim=1)
         return batch | {
+            "reads": reads(batch, times),
             "reference": torch.cat(wide)[:, : present.shape[1]],
             "lengths": lengths,
             "sizes": tuple(sizes),
@@ -366,14 +385,22 @@ class GroupTrainer(Trainer):  # type: ignore[misc]
         weight = 1.0
         if model.training:
             inputs, weight = self._dealer.own(self, inputs, self._collate)
-        logprobs = self._reader.logprobs(model, inputs)
+        logprobs, routed = self._read(model, inputs)
         found = dict(self._task.measure(logprobs, inputs))
         loss = found["loss"]
         if model.training and not self.state.global_step and not self._task.own_only:
             self._check_start(logprobs.detach(), inputs, loss.item())
+        if self._balance is not None:
+            found["aux_loss"] = self._balance(routed, inputs["reads"])
+            loss = loss + self._balance.coefficient * found["aux_loss"]
         kept = found | {n: inputs[n].to(loss) * (weight > 0) for n in ("tokens", "units")}
         self._measured[bool(model.training)].append({k: v.detach() for k, v in kept.items()})
         return (weight * loss, {}) if return_outputs else weight * loss
+
+    def _read(self, model: Any, inputs: dict[str, Any]) -> tuple[Tensor, Sequence[Tensor]]:
+        if self._balance is None:
+            return self._reader.logprobs(model, inputs), ()
+        return self._reader.routed_logprobs(model, inputs)
 
     def _check_start(self, logprobs: Tensor, inputs: Mapping[str, Any], loss: float) -> None:
         """Stop where the policy, not moved yet, is not the reference.

@@ -7,11 +7,10 @@ Three tokens of prompt (1 2 3), a chosen response (4 5) and a rejected one (6 7 
     targets     - - | 4 5 | 6 7 8
     segments    0 0 | 1 1 | 2 2 2      a token sees segment 0 and its own, up to itself
 
-Attention over such rows has three forms with one result, chosen by `settings.attention`:
+Attention over such rows has two forms with one result, chosen by `settings.attention`:
 
 - split: the prompt once, then all responses beside each other with the prompt's keys before their
   own, so that no pair of tokens is computed that does not see each other. The default.
-- flex: FlexAttention with a block mask: compiled, skips blocks that nobody sees. GPUs only.
 - dense: scaled dot-product attention with a (tokens, tokens) mask; works wherever a mask does.
 """
 
@@ -25,15 +24,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from mipo_eval.errors import ConfigError
-from mipo_eval.training.logprobs import IGNORED, padded
+from mipo_eval.training.logprobs import IGNORED, padded, tolerance
 from mipo_eval.training.recipes import AttentionChoice
 
 PADDING = -1
 """Segment of what is behind a row's text; nothing that counts sees it."""
 
-PackedAttention = Literal["split", "flex", "dense"]
+PackedAttention = Literal["split", "dense"]
 
-_IMPLEMENTATIONS = {"split": "mipo_split", "flex": "flex_attention", "dense": "sdpa"}
+_IMPLEMENTATIONS = {"split": "mipo_split", "dense": "sdpa"}
 
 _Kept = TypeVar("_Kept")
 
@@ -71,18 +70,23 @@ class Layout:
     """Tokens of segments 1, 2, ..."""
 
     @classmethod
-    def of(cls, group: TokenGroup) -> "Layout":
+    def of(cls, group: TokenGroup, *, whole: bool = False) -> "Layout":
         """Return the layout of a packed group."""
-        return cls(len(group.prompt) - 1, tuple(map(len, group.responses)))
+        return cls(len(group.prompt) - 1, tuple(len(one) + whole for one in group.responses))
 
 
-def packed(groups: Sequence[TokenGroup], *, filler: int = 0) -> dict[str, Tensor]:
+def packed(
+    groups: Sequence[TokenGroup], *, filler: int = 0, whole: bool = False
+) -> dict[str, Tensor]:
     """Return groups as rows of one batch, each packed as the module says.
+
+    Responses are read with their own last token where they are `whole`, although it predicts
+    nothing: a router is measured on it, too.
 
     Returns:
         `input_ids`, `position_ids`, `targets` and `segments`, all (groups, tokens).
     """
-    shape = (len(groups), max(group.tokens for group in groups))
+    shape = (len(groups), max(group.tokens + whole * len(group.responses) for group in groups))
     ids, positions = torch.full(shape, filler), torch.zeros(shape, dtype=torch.long)
     targets, segments = torch.full(shape, IGNORED), torch.full(shape, PADDING)
     for row, group in enumerate(groups):
@@ -92,13 +96,13 @@ def packed(groups: Sequence[TokenGroup], *, filler: int = 0) -> dict[str, Tensor
         positions[row, :at] = torch.arange(at)
         segments[row, :at] = 0
         for number, response in enumerate(group.responses, start=1):
-            end = at + len(response)
+            end = at + len(response) + whole
             # Shifted by one: the prompt's last token predicts the response's first, so it stands
             # in every segment, and the response's own last token in none.
-            ids[row, at:end] = torch.tensor([last, *response[:-1]])
+            ids[row, at:end] = torch.tensor([last, *response][: end - at])
             # Positions start again behind the prompt, as if no other response stood there.
-            positions[row, at:end] = torch.arange(len(head), len(head) + len(response))
-            targets[row, at:end] = torch.tensor(response)
+            positions[row, at:end] = torch.arange(len(head), len(head) + end - at)
+            targets[row, at : at + len(response)] = torch.tensor(response)
             segments[row, at:end] = number
             at = end
     return {"input_ids": ids, "position_ids": positions, "targets": targets, "segments": segments}
@@ -109,20 +113,6 @@ def visible(segments: Tensor) -> Tensor:
     seen = segments[:, None, :]
     own = (seen == 0) | (seen == segments[:, :, None])
     return torch.tril(own)[:, None]
-
-
-def block_mask(segments: Tensor) -> Any:
-    """Return what `visible` does as FlexAttention's BlockMask, without making it dense."""
-    from torch.nn.attention.flex_attention import create_block_mask
-
-    def sees(row: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        own = (segments[row, key] == 0) | (segments[row, key] == segments[row, query])
-        return own & (query >= key)
-
-    rows, tokens = segments.shape
-    return create_block_mask(
-        sees, B=rows, H=None, Q_LEN=tokens, KV_LEN=tokens, device=str(segments.device)
-    )
 
 
 def response_sums(logprobs: Tensor, segments: Tensor, count: int) -> Tensor:
@@ -233,40 +223,58 @@ class GroupReader:
     """Form of attention over packed rows; None: every response in a row of its own."""
     filler: int = 0
     """Token id to pad with."""
+    routed: bool = False
+    """Whether the model is a mixture of experts whose router is measured."""
 
     def collate(self, groups: Sequence[TokenGroup]) -> dict[str, Any]:
         """Return groups as one batch.
 
         Returns:
-            The tensors of `packed`, or of `padded` with a row per response; `present`, (groups,
-            responses), True where a group has that many; and the `layouts` of packed rows.
+            The tensors of `packed`, or of `padded` with a row per response, whose segment is 0;
+            `present`, (groups, responses), True where a group has that many; and the `layouts` of
+            packed rows.
         """
+        how: dict[str, Any] = {"filler": self.filler, "whole": self.routed}
         counts = torch.tensor([len(group.responses) for group in groups])
         present = torch.arange(int(counts.max())) < counts[:, None]
         if self.attention is None:
             rows = [(group.prompt, response) for group in groups for response in group.responses]
-            return {**padded(rows, filler=self.filler), "present": present}
-        layouts = tuple(map(Layout.of, groups))
-        return {**packed(groups, filler=self.filler), "layouts": layouts, "present": present}
+            batch = padded(rows, **how)
+            ends = torch.tensor([sum(map(len, row)) for row in rows]) - (0 if self.routed else 1)
+            behind = torch.arange(batch["targets"].shape[1]) >= ends[:, None]
+            return {**batch, "segments": behind * PADDING, "present": present}
+        layouts = tuple(Layout.of(group, whole=self.routed) for group in groups)
+        return {**packed(groups, **how), "layouts": layouts, "present": present}
 
     def logprobs(self, model: Any, batch: dict[str, Any]) -> Tensor:
         """Return the (groups, responses) log-probabilities of a batch, in nats; 0 where absent.
 
         The model has a likelihood head; the batch is of `collate`, on the model's device.
         """
+        return self._sums(model(**self._inputs(batch)), batch)
+
+    def routed_logprobs(self, model: Any, batch: dict[str, Any]) -> tuple[Tensor, Sequence[Tensor]]:
+        """Return what `logprobs` does, and the logits of the model's router, layer by layer."""
+        found, routed = model(**self._inputs(batch), output_router_logits=True)
+        return self._sums(found, batch), routed
+
+    def _sums(self, logprobs: Tensor, batch: dict[str, Any]) -> Tensor:
         present: Tensor = batch["present"]
+        if self.attention is not None:
+            return response_sums(logprobs, batch["segments"], present.shape[1])
+        return logprobs.new_zeros(present.shape).masked_scatter(present, logprobs.sum(dim=1))
+
+    def _inputs(self, batch: dict[str, Any]) -> dict[str, Any]:
         inputs = {"input_ids": batch["input_ids"], "targets": batch["targets"]}
         if self.attention is None:
-            sums: Tensor = model(**inputs).sum(dim=1)
-            return sums.new_zeros(present.shape).masked_scatter(present, sums)
+            return inputs
         segments = batch["segments"]
         inputs["position_ids"] = batch["position_ids"]
         if self.attention == "split":
             inputs["layouts"] = batch["layouts"]
         else:
-            flex = self.attention == "flex"
-            inputs["attention_mask"] = block_mask(segments) if flex else visible(segments)
-        return response_sums(model(**inputs), segments, present.shape[1])
+            inputs["attention_mask"] = visible(segments)
+        return inputs
 
 
 def packing_reader(model: Any, attention: PackedAttention, *, filler: int = 0) -> GroupReader:
@@ -295,8 +303,6 @@ def choose_reader(
     filler = tokenizer.pad_token_id or 0
     if attention == "rows":
         return GroupReader(None, filler), None
-    if attention == "flex" and not torch.cuda.is_available():
-        raise ConfigError("settings.attention is flex, which needs a GPU: use split or auto")
     longest = max(len(one.prompt) + max(map(len, one.responses)) for one in groups)
     form = "split" if attention == "auto" else attention
     # The first process decides for all: under FSDP the others have no weights to try it with yet.
@@ -333,16 +339,15 @@ def refusal(model: Any, attention: PackedAttention, *, longest: int) -> str | No
     before = model.config._attn_implementation
     single = _probe(model, GroupReader(None))  # by the model's own attention
     try:
-        # Flex is compiled for the device; what it computes is what the dense mask says.
-        tried: PackedAttention = "dense" if attention == "flex" else attention
-        together = _probe(model, packing_reader(model, tried))
+        together = _probe(model, packing_reader(model, attention))
     except (TypeError, ValueError, RuntimeError, IndexError) as error:
         return " ".join(str(error).split())[:120]
     finally:
         model.set_attn_implementation(before)
-    if torch.allclose(together, single, rtol=0.02, atol=0.02):
+    apart = float((together - single).abs().max())
+    if apart <= tolerance(model):
         return None
-    return "it reads packed responses differently from single ones"
+    return f"it reads packed responses differently from single ones: {apart:.2g} nats apart"
 
 
 def _narrowest_layer(config: Any) -> float:

@@ -28,7 +28,7 @@ nothing, since the method draws responses as it goes."""
 NEGATIVES = ("missing", "random", "reshuffle", "random-strings")
 """Where rejected responses come from; see `pairs.py`. Plug-ins know others."""
 
-AttentionChoice = Literal["auto", "split", "flex", "dense", "rows"]
+AttentionChoice = Literal["auto", "split", "dense", "rows"]
 """How responses of one prompt are read: packed behind it in a form of `packed.py`, or "rows", each
 behind its own copy. "auto" packs where the model can, and says where it cannot."""
 

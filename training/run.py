@@ -25,19 +25,20 @@ from mipo_eval.environment import environment
 from mipo_eval.errors import ConfigError, DataError, MipoEvalError, ModelError
 from mipo_eval.judges.presets import load_judge
 from mipo_eval.keys import digest
-from mipo_eval.models.chat import chat_template_of, read_chat_template, with_chat_form
+from mipo_eval.models.chat import (
+    chat_template_of,
+    check_answers,
+    read_chat_template,
+    with_chat_form,
+)
 from mipo_eval.models.effort import Effort, parse_effort
 from mipo_eval.models.lm_eval import ModelOptions, decoding_for
 from mipo_eval.models.spec import ModelSpec, parse_model
+from mipo_eval.models.weights import free_memory
 from mipo_eval.progress import Progress
 from mipo_eval.rows import short_name
 from mipo_eval.store.engine import Store, now
-from mipo_eval.store.trainings import (
-    Training,
-    get_curve,
-    list_trainings,
-    put_training,
-)
+from mipo_eval.store.trainings import Training, get_curve, list_trainings, put_training
 from mipo_eval.tasks.prompt import USUAL, read_system
 from mipo_eval.tasks.suites import Suite, SuiteTask, find_suite, with_query
 from mipo_eval.training.card import model_card, pair_report
@@ -204,7 +205,7 @@ def check_model(model: ModelSpec, recipe: Recipe) -> None:
 
     Raises:
         ConfigError: the model is no checkpoint, or what trains is not installed.
-        ModelError: it has no chat template.
+        ModelError: it has no chat template, or one that escapes.
     """
     if absent := [name for name in ("torch", "trl", "peft") if not find_spec(name)]:
         raise ConfigError(f"training needs {', '.join(absent)}: pip install 'mipo-eval[train]'")
@@ -229,6 +230,8 @@ def check_model(model: ModelSpec, recipe: Recipe) -> None:
             "(Jinja; `{{ bos_token }}{% for m in messages %}{{ m['content'] }}{% endfor %}` for a "
             "base model)"
         )
+    given = recipe.chat_template
+    check_answers(model.name, read_chat_template(Path(given)) if given else chat_template_of(model))
 
 
 def train(store: Store, request: TrainingRequest, progress: Progress) -> Training:
@@ -258,9 +261,7 @@ def _trained(
             examples, held_out = make_examples(store, request, watch)
         report: dict[str, Any] = {}
         if is_main_process():
-            has_texts = request.recipe.learns_from != "prompts"
-            scoring = _scoring_model(request) if has_texts else None
-            report = pair_report(examples, scoring, seed=request.seed)
+            report = _reported(request, examples)
             record(pair_report=report)
         assert request.model.checkpoint
         with main_process_first():
@@ -279,6 +280,7 @@ def _trained(
             report_to=request.recipe.report_to,
         )
         pairs = sum(len(one.rejected) for one in job.examples)
+        free_memory()  # of judges and drawings, too
         with watch.training(request.recipe.steps(len(job.examples), pairs)):
             trained = load_method(request.recipe.algorithm)(job, request.recipe.settings)
         report |= {"trained": trained} if trained else {}
@@ -375,15 +377,19 @@ def _recorded(store: Store, training: Training) -> Iterator[Callable[..., Traini
         raise
 
 
-def _scoring_model(request: TrainingRequest) -> Any:
+def _reported(request: TrainingRequest, examples: TrainingExamples) -> dict[str, Any]:
+    """Return the report of the pairs; the base model it reads them with is gone afterwards."""
+    if request.recipe.learns_from == "prompts":
+        return pair_report(examples, None, seed=request.seed)
     from mipo_eval.tasks.likelihood import ScoringModel
 
     assert request.model.checkpoint
-    scoring = ScoringModel.load(request.model.checkpoint.name)
+    # Over all GPUs of this host, which are empty yet: what trains in shards may not fit on one.
+    scoring = ScoringModel.load(request.model.checkpoint.name, device="auto")
     if template := request.chat_template:
         scoring.tokenizer.chat_template = template
     with_chat_form(scoring.tokenizer, **request.effort.template_arguments())
-    return scoring
+    return pair_report(examples, scoring, seed=request.seed)
 
 
 def _finish(store: Store, request: TrainingRequest, training: Training) -> None:

@@ -11,18 +11,20 @@ weight is right on average, and so is what millions of them do together (docs/sa
 """
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from accelerate.utils import get_max_memory
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from mipo_eval.checkpoints import loading
 from mipo_eval.keys import item_rng
-from mipo_eval.models.weights import draw_neutrally
+from mipo_eval.models.weights import draw_neutrally, free_memory
 from mipo_eval.tasks.items import replacing
 from mipo_eval.training.logprobs import add_likelihood_head, response_logprobs
 
@@ -134,6 +136,15 @@ def _stored(base: Path) -> dict[str, str]:
     return found
 
 
+def _weights(folder: Path) -> int:
+    """Return how many weights a checkpoint's files hold."""
+    found = 0
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, framework="pt") as file:
+            found += sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+    return found
+
+
 def _with_dtype(config: Any, dtype: str) -> Any:
     """Return a configuration that says, in all its parts, that weights are of a precision."""
     if not isinstance(config, dict):
@@ -161,20 +172,24 @@ class MarginPairs(NamedTuple):
         Raises:
             ModelError: it cannot be loaded.
         """
+        free_memory()
+        place = 0 if torch.cuda.is_available() else "cpu"
+        if 4 * _weights(Path(folder)) > get_max_memory().get(place, 0):  # a host kills who tries
+            return None
         try:
-            return self._read(folder, adapter)
+            return self._read(folder, adapter, place)
         except RuntimeError as error:  # torch.OutOfMemoryError is one
             if "out of memory" not in str(error).lower():
                 raise
             return None
 
     @torch.no_grad()
-    def _read(self, folder: str | Path, adapter: Path | None) -> Tensor:
+    def _read(self, folder: str | Path, adapter: Path | None, place: int | str) -> Tensor:
         from transformers import AutoModelForCausalLM
 
         with loading(str(folder)):
             model = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=torch.float32, use_safetensors=True
+                folder, dtype=torch.float32, device_map=place, use_safetensors=True
             )
         draw_neutrally(model)
         add_likelihood_head(model)
@@ -182,7 +197,7 @@ class MarginPairs(NamedTuple):
             from peft import PeftModel
 
             model = PeftModel.from_pretrained(model, str(adapter))
-        model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+        model.eval()
         texts = [*self.chosen, *self.rejected]
         sums = response_logprobs(model, texts, rows=_ROWS).double().cpu()
         return sums[: len(self.chosen)] - sums[len(self.chosen) :]

@@ -201,9 +201,6 @@ def arguments(job: TrainingJob) -> dict[str, Any]:
 def load_policy(job: TrainingJob) -> tuple[Any, Any]:
     """Return the model to train, without noise, and its tokenizer, with the job's chat template.
 
-    Weights that are trained are float32 whatever the checkpoint has: steps as small as the paper's
-    (1e-7) would be rounded away in bf16. Under LoRA the frozen weights stay bf16 on a GPU.
-
     Raises:
         ModelError: the checkpoint cannot be loaded.
     """
@@ -212,15 +209,27 @@ def load_policy(job: TrainingJob) -> tuple[Any, Any]:
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
-    frozen = job.optimization.lora_rank is not None and job.optimization.precision == "bf16"
-    dtype = torch.bfloat16 if frozen and torch.cuda.is_available() else torch.float32
     with loading(job.model):
-        model = AutoModelForCausalLM.from_pretrained(job.model, dtype=dtype, use_safetensors=True)
+        model = AutoModelForCausalLM.from_pretrained(
+            job.model, dtype=weights_dtype(job), use_safetensors=True
+        )
         draw_neutrally(model)
     without_noise(model)
     if not torch.cuda.is_available():  # where it goes only later
         fit_threads(model, rows=_USUAL_TOKENS * job.optimization.micro_batch_size)
     return model, load_tokenizer(job)
+
+
+def weights_dtype(job: TrainingJob) -> Any:
+    """Return the precision in which the base model's weights are held for a training.
+
+    Weights that are trained are float32 whatever the checkpoint has: steps as small as the paper's
+    (1e-7) would be rounded away in bf16. Under LoRA the frozen weights stay bf16 on a GPU.
+    """
+    import torch
+
+    frozen = job.optimization.lora_rank is not None and job.optimization.precision == "bf16"
+    return torch.bfloat16 if frozen and torch.cuda.is_available() else torch.float32
 
 
 def load_tokenizer(job: TrainingJob) -> Any:
@@ -366,6 +375,8 @@ def run_trainer(
     """
     from transformers import PrinterCallback
 
+    from mipo_eval.training.memory import memory_errors
+
     if trainer.args.world_size != world_size():
         raise ConfigError(
             f"{world_size()} processes were started, but {trainer.args.world_size} train together: "
@@ -428,21 +439,6 @@ def curve_metrics(logs: Mapping[str, Any]) -> dict[str, float]:
     return found
 
 
-@contextmanager
-def memory_errors() -> Iterator[None]:
-    """Turn running out of memory into one line that says what to lower."""
-    try:
-        yield
-    except RuntimeError as error:  # torch.OutOfMemoryError is one
-        if "out of memory" not in str(error).lower():
-            raise
-        raise ModelError(
-            "out of memory: lower optimization.micro_batch_size or optimization.max_length, "
-            "or set optimization.gradient_checkpointing=true or optimization.lora_rank=32; "
-            "the same command continues from the last checkpoint"
-        ) from error
-
-
 def save_result(
     trainer: Any, job: TrainingJob, pairs: "MarginPairs | None" = None
 ) -> "Margins | None":
@@ -452,8 +448,11 @@ def save_result(
     a checkpoint like any other. Of `pairs` the margin is measured before and after, by the main
     process.
     """
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
     lora = job.optimization.lora_rank is not None
     trainer.save_model(str(job.out / ADAPTER if lora else job.out))  # gathers what is sharded
+    unset_hf_deepspeed_config()  # or what one process loads from here on waits for all the others
     trainer.accelerator.wait_for_everyone()
     if pairs:  # room for reading the files
         trainer.accelerator.free_memory(trainer.optimizer)

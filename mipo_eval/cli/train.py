@@ -37,7 +37,7 @@ _FIGURES = {
 """Figures of the pair report that are shown."""
 
 _CURVE = (
-    *("loss", "ranking_accuracy", "mi_lower_bound", "retrieval", "reward_chosen"),
+    *("loss", "aux_loss", "ranking_accuracy", "mi_lower_bound", "retrieval", "reward_chosen"),
     *("reward_rejected", "reward", "unrewarded", "kl", "held_out_loss", "held_out_reward"),
     *("margin_learned", "margin_saved", "tokens_per_second"),
 )
@@ -229,12 +229,9 @@ def _estimate(output: "Output", recipe: "Recipe", model: str) -> dict[str, objec
 
     from mipo_eval.cli.render import inert
     from mipo_eval.models.spec import checkpoint_name
-    from mipo_eval.training.memory import Workload, estimate_memory, summary
+    from mipo_eval.training.memory import estimate_memory, summary, workload_of
 
-    negatives = recipe.pairs.n_negatives if recipe.pairs else 0
-    if getattr(recipe.settings, "batch_of", None) == "pairs":
-        negatives = 1  # the unit that a micro-batch counts
-    workload = Workload(negatives=negatives)
+    workload = workload_of(recipe)
     here = torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else None
     name = checkpoint_name(model)
     lines = summary(name, recipe.optimization, workload=workload, memory=here or _USUAL_MEMORY)

@@ -37,6 +37,8 @@ that moves would make another prompt, and so another number, every day."""
 Messages = Sequence[Mapping[str, str]]
 _PROBE = "4f1d9c7ab2"
 """A text that no template writes by itself."""
+SAID = f'{_PROBE} <b>5 > 4 & it\'s "so"</b>\n\\ {_PROBE}'
+"""An answer with all that escapes change."""
 _GENERATION = re.compile(r"\{%-?\s*(?:end)?generation\s*-?%\}")
 
 
@@ -83,9 +85,37 @@ def asks_for_the_date(template: str | None) -> bool:
 def has_system_role(template: str) -> bool:
     """Whether a system turn gets into a template's prompts, as a turn or however it has it.
 
-    Rendered as transformers does it, but without transformers, which takes seconds to import. A
-    template that needs more than is here is believed to have the role.
+    A template that cannot be rendered here is believed to have the role.
     """
+    user = {"role": "user", "content": "?"}
+    told = _rendered(template, [{"role": "system", "content": _PROBE}, user])
+    return _rendered(template, [user]) is None or (told is not None and _PROBE in told)
+
+
+def check_answers(name: str, template: str) -> None:
+    """Refuse a model's template if what an assistant says does not stand in it as it was said.
+
+    A template that cannot be rendered here is believed to leave it as it is.
+
+    Raises:
+        ModelError: it escapes or rewrites what an assistant says.
+    """
+    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": SAID}]
+    text = _rendered(template, turns)
+    if template and text is not None and SAID not in text:
+        raise escaped(name)
+
+
+def escaped(name: str) -> ModelError:
+    """Return what to say where a model's chat template changes what an assistant says."""
+    return ModelError(
+        f"the chat template of {name} escapes or rewrites what an assistant says, so a response "
+        "has no form to train it in: give another template with --set chat_template=FILE"
+    )
+
+
+def _rendered(template: str, turns: Messages) -> str | None:
+    """Return a conversation as transformers renders it, which takes seconds to import; or None."""
     from jinja2 import TemplateError
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -94,20 +124,14 @@ def has_system_role(template: str) -> bool:
     )
     rules.filters["tojson"] = lambda value, **_: json.dumps(value)
     rules.globals |= {"raise_exception": _raise, "strftime_now": CHAT_DATE.strftime}
-    user = {"role": "user", "content": "?"}
     tokens = dict.fromkeys(("bos_token", "eos_token", "pad_token", "unk_token"), "")
-    rendered = []
-    for turns in ([user], [{"role": "system", "content": _PROBE}, user]):
-        try:
-            with _in_time():
-                # The mark of what the assistant says, which only training looks at.
-                plain = rules.from_string(_GENERATION.sub("", template))
-                text = plain.render(messages=turns, add_generation_prompt=True, **tokens)
-        except (TemplateError, TypeError, *_RAISED):
-            text = None
-        rendered.append(text)
-    alone, told = rendered
-    return alone is None or (told is not None and _PROBE in told)
+    try:
+        with _in_time():
+            # The mark of what the assistant says, which only training looks at.
+            plain = rules.from_string(_GENERATION.sub("", template))
+            return plain.render(messages=turns, add_generation_prompt=True, **tokens)
+    except (TemplateError, TypeError, *_RAISED):
+        return None
 
 
 _RAISED = (

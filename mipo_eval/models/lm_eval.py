@@ -9,9 +9,7 @@ draw, in any batch, order or process. A served model is asked with the same task
 backends that ask judges (`lm_eval_served`).
 """
 
-import gc
 import inspect
-import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -32,6 +30,7 @@ from mipo_eval.models.raw_response import RawResponse
 from mipo_eval.models.recording import Completion, CompletionHook, Watched
 from mipo_eval.models.server import ServedBackend
 from mipo_eval.models.spec import KINDS, OPENAI_URL, ModelSpec
+from mipo_eval.models.weights import draw_neutrally, free_memory
 from mipo_eval.records import Response
 from mipo_eval.settings import silence_libraries
 from mipo_eval.threads import fit_threads
@@ -265,9 +264,7 @@ class LoadedModel:
         if hasattr(lm, "close"):
             lm.close()
         del lm
-        gc.collect()
-        if (torch := sys.modules.get("torch")) and torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        free_memory()
 
     def ask(
         self, task: Any, positions: Sequence[int], keep: Keep = lambda _: None
@@ -443,8 +440,6 @@ def _lm_eval_model(model: ModelSpec, *, sampled: bool) -> Any:
     if not sampled:
         loaded.cache_hook = CompletionHook(each=True)
     if hasattr(getattr(loaded, "model", None), "generation_config"):
-        from mipo_eval.models.weights import draw_neutrally
-
         draw_neutrally(loaded.model, sampled=sampled)
     return loaded
 

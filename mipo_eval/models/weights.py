@@ -6,6 +6,8 @@ servers of other software do not. So the file's habits are taken off here, for e
 and training alike; who wants them asks for them (`drawing.own_drawing`).
 """
 
+import gc
+import sys
 from contextlib import nullcontext, suppress
 from typing import Any
 
@@ -26,21 +28,36 @@ _KEPT = (
 def load_weights(checkpoint: Checkpoint, dtype: Any, device: str) -> Any:
     """Return the model of a checkpoint on a device, with its adapter, to be drawn from neutrally.
 
+    On the device "auto" its layers are spread over all GPUs there are, in the memory that is free.
+
     Raises:
         ModelError: it cannot be loaded, or a package for it is missing.
     """
     from transformers import AutoModelForCausalLM
 
     checkpoint.require_loadable()
+    spread = "auto" if device == "auto" else None
     with loading(checkpoint.name):
         model = AutoModelForCausalLM.from_pretrained(
-            checkpoint.folder, dtype=dtype, use_safetensors=True, trust_remote_code=False
+            checkpoint.folder,
+            dtype=dtype,
+            device_map=spread,
+            use_safetensors=True,
+            trust_remote_code=False,
         )
         model = with_adapter(model, checkpoint)
         with suppress(ValueError) if checkpoint.quantized else nullcontext():
-            model = model.to(device)  # some quantised weights are where they belong already
+            # Some quantised weights are where they belong already.
+            model = model if spread else model.to(device)
         draw_neutrally(model)
     return model.eval()
+
+
+def free_memory() -> None:
+    """Give back what models held that nobody has any more: what comes next may need it."""
+    gc.collect()
+    if (torch := sys.modules.get("torch")) and torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def with_adapter(model: Any, checkpoint: Checkpoint) -> Any:

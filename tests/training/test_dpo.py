@@ -235,7 +235,6 @@ def _nothing_rejected(found: list[TrainingExample]) -> list[TrainingExample]:
         ),
         (_nothing_rejected, {}, {}, DataError, "has no rejected response: make pairs"),
         (list, {"beta": 0.0}, {}, ConfigError, "settings.beta is 0: it must be above 0"),
-        (list, {"attention": "flex"}, {}, ConfigError, "is flex, which needs a GPU: use split"),
         (list, {}, {"max_length": 20}, DataError, "none of 12 examples fits into 20 tokens: raise"),
         (list, {}, {"batch_size": 3, "micro_batch_size": 2}, ConfigError, "is no multiple of"),
         (

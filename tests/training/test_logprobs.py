@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from mipo_eval.errors import ModelError
+from mipo_eval.models.chat import check_answers
 from mipo_eval.training import logprobs
 from mipo_eval.training.logprobs import IGNORED, Codec, add_likelihood_head, padded
 from tests.small_models import CHAT_TEMPLATE
@@ -57,6 +58,30 @@ def test_a_model_without_a_template_is_refused(tiny_model: Path) -> None:
     tokenizer.chat_template = None
     with pytest.raises(ModelError, match="has no chat template, so there is no form to"):
         Codec.of(tokenizer)
+
+
+@pytest.mark.parametrize("escape", ["| tojson", "| e", "| upper", "[:3]"])
+def test_a_template_that_escapes_what_is_said_is_refused(escape: str, tiny_model: Path) -> None:
+    """It has to be told before responses are drawn, too, where only the template is there."""
+    tokenizer = load_tokenizer(tiny_model)
+    template = CHAT_TEMPLATE.replace("m['content']", f"(m['content'] {escape})")
+    assert template != CHAT_TEMPLATE
+    tokenizer.chat_template = template
+    said = r"^the chat template of .* escapes or rewrites what an assistant says"
+    with pytest.raises(ModelError, match=said):
+        Codec.of(tokenizer)
+    with pytest.raises(ModelError, match=said):
+        check_answers("a model", template)
+    for plain in (CHAT_TEMPLATE, "", "{{ nobody.knows() }}"):
+        check_answers("a model", plain)
+
+
+def test_a_model_that_is_its_own_body_is_refused() -> None:
+    model = random_model("llama4_text", num_local_experts=4, intermediate_size_mlp=64, head_dim=8)
+    with pytest.raises(
+        ModelError, match=r"^Llama4ForCausalLM turns hidden states into logits in a"
+    ):
+        add_likelihood_head(model)
 
 
 def test_padded_rows() -> None:

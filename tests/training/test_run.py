@@ -1,5 +1,6 @@
 """A training that ends early says how, and the pair report measures what it says it does."""
 
+import gc
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,7 +17,7 @@ from mipo_eval.store.trainings import Training, list_trainings
 from mipo_eval.tasks.items import write_items
 from mipo_eval.tasks.likelihood import ScoringModel
 from mipo_eval.tasks.suites import find_suite
-from mipo_eval.training import watch
+from mipo_eval.training import run, watch
 from mipo_eval.training.card import likelihood_figures, pair_report
 from mipo_eval.training.data import training_items
 from mipo_eval.training.recipes import load_recipe
@@ -125,6 +126,29 @@ def test_what_decides_the_result_decides_the_id(request_of: TrainingRequest) -> 
         Path("told.txt").write_text(text)
         named.add(told.training_id)
     assert len(named - {request_of.training_id}) == 2, "a file is its text"
+
+
+def test_no_model_is_in_memory_when_the_training_begins(
+    request_of: TrainingRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The report has read with the base model, and where it trains in shards there is no room."""
+    from transformers import PreTrainedModel
+
+    def models() -> set[int]:
+        return {id(one) for one in gc.get_objects() if isinstance(one, PreTrainedModel)}
+
+    gc.collect()
+    before, left = models(), []
+
+    def method(_algorithm: str) -> Any:
+        return lambda _job, _settings: left.append(models() - before) or {}
+
+    monkeypatch.setattr(run, "load_method", method)
+    monkeypatch.setattr(run, "_finish", lambda *_: None)
+    with Store.open("store.db") as store:
+        done = train(store, request_of, Halting())
+    assert (done.pair_report or {})["measured"] == 12, "the model was there"
+    assert left == [set()]
 
 
 def test_the_report_counts_and_measures(tiny_model: Path) -> None:

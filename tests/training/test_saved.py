@@ -1,12 +1,15 @@
 """What is saved is what was learned, in the base model's precision."""
 
+import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from mipo_eval.training import saved
 from mipo_eval.training.dpo import train_dpo
 from mipo_eval.training.recipes import DpoSettings
 from mipo_eval.training.saved import MarginPairs, Margins, round_at_random, round_files
@@ -119,6 +122,44 @@ def test_a_training_does_not_fail_by_what_is_measured_after_it(
     assert outcome["notes"] == (NOT_MEASURED,)
     assert not curves.of("margin_saved")
     assert (tmp_path / "out" / "tokenizer.json").is_file()
+
+
+def test_what_does_not_fit_is_not_measured(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host kills the process that takes more than there is, and what it was to save is lost."""
+    size = 4 * sum(one.numel() for one in weights(tiny_model).values())
+    pairs = MarginPairs([((1, 2), (3,))], [((1, 2), (4,))], beta=0.1)
+    for room, measured in ((size, True), (size - 1, False)):
+        monkeypatch.setattr(saved, "get_max_memory", lambda room=room: {"cpu": room})
+        assert (pairs.distances(tiny_model) is not None) == measured
+
+
+def test_the_end_is_read_by_one_process_alone(tiny_model: Path, tmp_path: Path) -> None:
+    """Under ZeRO-3 whatever is loaded is shared out among all processes, which wait for each other.
+
+    Without DeepSpeed that fails at once.
+    """
+    from transformers.integrations import deepspeed
+
+    class Sharing:
+        def is_zero3(self) -> bool:
+            return True
+
+    sharing = Sharing()
+
+    def report(step: int, metrics: Mapping[str, float]) -> None:
+        if step == 1:  # from where the trainer would have set it
+            deepspeed.set_hf_deepspeed_config(sharing)
+        curves(step, metrics)
+
+    curves = Curves()
+    plan = job(tiny_model, tmp_path / "out", _pairs(), batch_size=8)
+    try:
+        train_dpo(dataclasses.replace(plan, report=report), DpoSettings())
+    finally:
+        deepspeed.unset_hf_deepspeed_config()
+    assert curves.of("margin_saved")
 
 
 def test_what_a_file_lost_is_said() -> None:

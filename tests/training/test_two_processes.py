@@ -20,12 +20,16 @@ pytestmark = pytest.mark.slow
 def trained(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Checkpoints and curves of all trainings, on two CPUs (gloo)."""
     folder = tmp_path_factory.mktemp("two")
+    _launched(tiny_model, folder, ACCELERATE_USE_CPU="true")
+    return folder
+
+
+def _launched(model: Path, folder: Path, **environment: str) -> None:
     # `accelerate launch --cpu --num_processes 2` starts one.
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    launch += ["-m", "tests.training.two_processes", str(tiny_model), str(folder)]
-    both = run_python(*launch, ACCELERATE_USE_CPU="true")
+    launch += ["-m", "tests.training.two_processes", str(model), str(folder)]
+    both = run_python(*launch, **environment)
     assert both.returncode == 0, both.stderr
-    return folder
 
 
 def _points(trained: Path, method: str) -> list[tuple[int, dict[str, float]]]:
@@ -79,6 +83,50 @@ def test_two_processes_share_a_rollout(
     assert points[-1][1]["kl"] > 1e-3
     before, after = weights(tiny_model), weights(trained / method)
     assert any(not torch.equal(before[name], after[name]) for name in before)
+
+
+_SHARDS = {
+    "fsdp2": {
+        "ACCELERATE_USE_FSDP": "true",
+        "FSDP_VERSION": "2",
+        "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
+        "FSDP_RESHARD_AFTER_FORWARD": "true",
+        "FSDP_CPU_RAM_EFFICIENT_LOADING": "true",
+        "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT",
+    },
+    "zero3": {
+        "ACCELERATE_USE_DEEPSPEED": "true",
+        "ACCELERATE_DEEPSPEED_ZERO_STAGE": "3",
+        "ACCELERATE_DEEPSPEED_ZERO3_INIT": "true",
+        "ACCELERATE_DEEPSPEED_ZERO3_SAVE_16BIT_MODEL": "true",
+        "DS_ACCELERATOR": "cpu",
+    },
+}
+"""What `accelerate launch` makes of the configurations that ship."""
+
+
+@pytest.mark.parametrize("kind", _SHARDS)
+def test_shards_change_nothing_and_come_to_an_end(
+    kind: str, tiny_model: Path, tmp_path: Path
+) -> None:
+    if kind == "zero3":
+        pytest.importorskip("deepspeed")
+    _launched(tiny_model, tmp_path, ACCELERATE_TORCH_DEVICE="cpu", **_SHARDS[kind])
+    for name, lora in (("dpo", None), ("lora", 4)):
+        curves, out = Curves(), tmp_path / "alone" / name
+        plan = job(tiny_model, out, with_negatives(), report=curves, lora_rank=lora, **DPO)
+        train_dpo(plan, DpoSettings())
+        points = _points(tmp_path, name)
+        assert [m["loss"] for _, m in points if "loss" in m] == pytest.approx(
+            curves.of("loss"), rel=1e-3
+        )
+        assert points[-1][1]["margin_saved"] == pytest.approx(
+            curves.of("margin_learned")[0], rel=1e-2
+        )
+        assert weights(tmp_path / name).keys() == weights(out).keys()
+    said = (tmp_path / "ppo" / "said.txt").read_text()
+    assert said.startswith("PPO trains two models, a policy and its critic, and FSDP and DeepSpeed")
+    assert "--algorithm grpo" in said
 
 
 def test_every_method_left_its_curve(trained: Path) -> None:

@@ -1,6 +1,8 @@
-"""Three trainings one after the other, on however many processes torchrun starts.
+"""Trainings one after the other, on however many processes torchrun starts.
 
     torchrun ... -m tests.training.two_processes MODEL FOLDER
+
+Where the environment says so as `accelerate launch` does, FSDP or DeepSpeed puts weights in shards.
 
 Each leaves its checkpoint in `FOLDER/NAME` and its learning curve in `FOLDER/NAME.json`. They share
 their processes, since starting those takes longer than all three.
@@ -13,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mipo_eval.errors import ConfigError
 from tests.training.jobs import Curves, examples, job
 from tests.training.tiny import with_negatives
 
@@ -71,6 +74,39 @@ METHODS: dict[str, Callable[[Path, Path, Curves], None]] = {
 }
 
 
+def _lora(model: Path, out: Path, curves: Curves) -> None:
+    from mipo_eval.training.dpo import train_dpo
+    from mipo_eval.training.recipes import DpoSettings
+
+    plan = job(model, out, with_negatives(), report=curves, lora_rank=4, **DPO)
+    train_dpo(plan, DpoSettings())
+
+
+def _no_ppo(model: Path, out: Path, curves: Curves) -> None:
+    try:
+        _ppo(model, out, curves)
+    except ConfigError as error:
+        out.mkdir(exist_ok=True)
+        (out / "said.txt").write_text(str(error))
+
+
+SHARDED: dict[str, Callable[[Path, Path, Curves], None]] = {
+    "dpo": _dpo,
+    "lora": _lora,
+    "ppo": _no_ppo,
+}
+
+
+def _in_shards() -> bool:
+    """Let accelerate put weights in shards over gloo, which it does on GPUs only."""
+    from accelerate import DistributedType, PartialState
+
+    sharded = {"ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"} & os.environ.keys()
+    if sharded:
+        PartialState._prepare_backend = lambda *_, **__: ("gloo", DistributedType.MULTI_GPU)
+    return bool(sharded)
+
+
 def main() -> None:
     """Run all, and write the curves once."""
     from accelerate import PartialState
@@ -79,11 +115,13 @@ def main() -> None:
 
     model, folder = map(Path, sys.argv[1:])
     assert os.environ["WORLD_SIZE"] == "2", "one process would be compared with itself"
-    for name, train in METHODS.items():
+    sharded = _in_shards()
+    for name, train in (SHARDED if sharded else METHODS).items():
         curves = Curves()
         train(model, folder / name, curves)
         if is_main_process():
             assert PartialState().num_processes == 2
+            assert (PartialState().distributed_type.value in {"FSDP", "DEEPSPEED"}) or not sharded
             (folder / f"{name}.json").write_text(json.dumps(curves.points))
 
 
