@@ -9,6 +9,7 @@ before the training, all of a prompt's together, and kept.
 """
 
 import dataclasses
+import gc
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -22,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from mipo_eval.checkpoints import fingerprint
 from mipo_eval.errors import ConfigError, DataError, ModelError
@@ -44,6 +45,7 @@ from mipo_eval.training.trainer import (
     is_main_process,
     load_policy,
     longest_text,
+    memory_errors,
     run_trainer,
     with_adapter,
 )
@@ -216,12 +218,34 @@ class GroupPolicy:
         """Train to the end and save the result; return remarks on how groups were read."""
         rows = [row for group in (*task.groups, *task.held_out) for row in group]
         reader, note = choose_reader(self.model, self.tokenizer, rows, attention)
+        if job.reference is not None:
+            _keep_reference(job, task, attention)
+            gc.collect()  # its trainer and callbacks hold each other
         model = with_adapter(self.model, job)
         trainer = guarded(GroupTrainer)(
             model, job=job, task=task, reader=reader, processing_class=self.tokenizer
         )
         remarks = run_trainer(trainer, job, task.margin)
         return (note, *remarks) if note else remarks
+
+
+def _keep_reference(job: TrainingJob, task: GroupTask, attention: AttentionChoice) -> None:
+    """Keep what a reference model other than the start says, as it would itself when training.
+
+    A training of no epochs: placed, sharded or not, it reads the groups and is given up before the
+    policy takes its place on the device.
+    """
+    how = dataclasses.replace(job.optimization, epochs=0.0)
+    own = dataclasses.replace(job, model=str(job.reference), reference=None, optimization=how)
+    first = GroupPolicy.load(own)
+    reader, _ = choose_reader(first.model, first.tokenizer, task.reference_rows(), attention)
+    trainer = GroupTrainer(
+        first.model, job=own, task=task, reader=reader, processing_class=first.tokenizer
+    )
+    trainer.remove_callback(PrinterCallback)  # it writes to stdout, which is for results
+    with memory_errors():
+        trainer.train()
+    trainer.accelerator.free_memory()
 
 
 class GroupTrainer(Trainer):  # type: ignore[misc]
@@ -294,7 +318,7 @@ class GroupTrainer(Trainer):  # type: ignore[misc]
         """Return what tells this table from others: the model, its precision and the tokens."""
         return digest(
             [
-                fingerprint(Path(self._job.model)),
+                fingerprint(Path(self._job.reference or self._job.model)),
                 [(row.prompt, row.responses) for row in rows],
                 [self.args.bf16, str(self.model.dtype)],
             ]
@@ -369,7 +393,8 @@ class GroupTrainer(Trainer):  # type: ignore[misc]
         logprobs = self._reader.logprobs(model, inputs)
         found = dict(self._task.measure(logprobs, inputs))
         loss = found["loss"]
-        if model.training and not self.state.global_step and not self._task.own_only:
+        first = not (self.state.global_step or self._task.own_only or self._job.reference)
+        if model.training and first:
             self._check_start(logprobs.detach(), inputs, loss.item())
         kept = found | {n: inputs[n].to(loss) * (weight > 0) for n in ("tokens", "units")}
         self._measured[bool(model.training)].append({k: v.detach() for k, v in kept.items()})
