@@ -218,7 +218,7 @@ def trained_rules(trainings: Iterable[Training]) -> tuple[RowRule, ...]:
 
 
 def training_variant(training: Training) -> str | None:
-    """Return how the negatives were made, how many, and what else tells it from the method's others.
+    """Return how negatives were made, how many, and what else tells it from the method's others.
 
     Example:
         "random x 3", "missing, round 2", "round 2"

@@ -61,6 +61,7 @@ def test_more_rounds_go_on_from_the_last(capsys: pytest.CaptureFixture[str]) -> 
     assert f"with the checkpoint of training `{first.training_id}`" in card
     evaluate = ["--suite", "demo", "--limit", "2"]
     assert main(["--model", "out", *evaluate]) == 0
+    capsys.readouterr()
     saved = weights(Path("out"))
     # What a later round does not need may be deleted.
     shutil.rmtree("out/rounds/1")
