@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from mipo_eval.training.dpo import train_dpo
-from mipo_eval.training.recipes import DpoSettings
-from tests.training.jobs import Curves, job, weights
+from mipo_eval.training.recipes import DpoSettings, SftSettings
+from mipo_eval.training.sft import train_sft
+from tests.training.jobs import Curves, examples, job, weights
 from tests.training.test_resuming import run_python
 from tests.training.tiny import with_negatives
 from tests.training.two_processes import DPO, METHODS
@@ -68,7 +69,22 @@ def test_what_cannot_be_dealt_evenly_counts_once(
     assert rewards == pytest.approx(curves.of("reward_chosen"), rel=1e-3, abs=1e-6)
 
 
-@pytest.mark.parametrize(("method", "steps"), [("ppo", [2, 4, 6]), ("grpo", [1, 2, 3])])
+@pytest.mark.parametrize(("method", "texts"), [("sft", 7), ("sft-rest", 5)])
+def test_texts_that_cannot_be_dealt_evenly_count_once(
+    method: str, texts: int, trained: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    curves = Curves()
+    train_sft(job(tiny_model, tmp_path, examples()[:texts], report=curves, **DPO), SftSettings())
+    two = [m["loss"] for _, m in _points(trained, method) if "loss" in m]
+    assert two == pytest.approx(curves.of("loss"), rel=1e-3)
+    first, second = weights(tmp_path), weights(trained / method)
+    for name, tensor in first.items():
+        torch.testing.assert_close(second[name], tensor, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("method", "steps"), [("ppo", [2, 4, 6]), ("grpo", [1, 2, 3]), ("grpo-uneven", [1, 2])]
+)
 def test_two_processes_share_a_rollout(
     method: str, steps: list[int], trained: Path, tiny_model: Path
 ) -> None:
