@@ -52,7 +52,6 @@ _USUAL_TOKENS = 128
 
 _LEFT_OUT = {"epoch", "num_tokens", "total_flos", "step_time"}
 
-
 Messages = tuple[Mapping[str, str], ...]
 
 StepReport = Callable[[int, Mapping[str, float]], None]
@@ -142,9 +141,11 @@ def main_process_first() -> Iterator[None]:
         yield
         return
     from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
 
-    # Drawing responses may take hours, and the others wait for as long.
-    with PartialState(timeout=timedelta(days=7)).main_process_first():
+    # Drawing may take hours, and the others wait. Not told of CPUs, accelerate sees one process.
+    state = PartialState(parse_flag_from_env("ACCELERATE_USE_CPU"), timeout=timedelta(days=7))
+    with state.main_process_first():
         yield
 
 

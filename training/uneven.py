@@ -30,7 +30,8 @@ def left_over(trainer: Any) -> int:
     All batches of a step are there before the first is read, so this is known in the whole step.
     """
     state, world = trainer.accelerator.gradient_state, trainer.accelerator.num_processes
-    return max(state.remainder, 0) if world > 1 and state.end_of_dataloader else 0
+    left: int = state.remainder if world > 1 and state.end_of_dataloader else 0
+    return max(left, 0)
 
 
 def own_units(trainer: Any, left: int) -> int:

@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from mipo_eval.cli import main
+from mipo_eval.store import Store
+from mipo_eval.store.trainings import get_curve
 from mipo_eval.training.dpo import train_dpo
 from mipo_eval.training.recipes import DpoSettings, SftSettings
 from mipo_eval.training.sft import train_sft
@@ -27,6 +30,35 @@ def trained(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     both = run_python(*launch, ACCELERATE_USE_CPU="true")
     assert both.returncode == 0, both.stderr
     return folder
+
+
+def test_the_command_trains_rounds_in_two_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One of them draws, the other waits; nine pairs, four a step."""
+    argv = ["train", "mipo", "--model", "demo", "--suite", "demo", "--json", "--lr", "3e-4"]
+    for change in (
+        *("items.limit=9", "sampling.batch_size=16", "optimization.precision=float32"),
+        "optimization.micro_batch_size=2",
+    ):
+        argv += ["--set", change]
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    rounds = ("--rounds", "2", "--set", "rounds.reference=first")
+    both = run_python(
+        *(*launch, "-m", "mipo_eval", *argv, *rounds, "--out", "two"), ACCELERATE_USE_CPU="true"
+    )
+    assert both.returncode == 0, both.stderr
+    first, second = json.loads(both.stdout)["rounds"]
+    assert (first["checkpoint"], second["checkpoint"]) == ("two/rounds/1", "two")
+    monkeypatch.setenv("MIPO_EVAL_STORE", "one.db")
+    assert main([*argv, "--out", "one"]) == 0
+    assert json.loads(capsys.readouterr().out)["training_id"] == first["training_id"]
+    curves = []
+    for name in ("store.db", "one.db"):
+        with Store.open(name, mode="read") as store:
+            curves.append([point.value for point in get_curve(store, first["training_id"], "loss")])
+    assert curves[0] == pytest.approx(curves[1], rel=1e-3)
+    assert len(curves[0]) == 3
 
 
 def _points(trained: Path, method: str) -> list[tuple[int, dict[str, float]]]:
