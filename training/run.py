@@ -343,8 +343,9 @@ def _trained(store: Store, request: TrainingRequest, progress: Progress) -> Trai
         report |= {"trained": trained} if trained else {}
         out = str(request.out)
         done = record(pair_report=report, status="done", reason=None, checkpoint=out)
-        if is_main_process():
-            _finish(store, request, done)
+        with main_process_first():  # the others may go on with the checkpoint
+            if is_main_process():
+                _finish(store, request, done)
     return done
 
 
