@@ -6,7 +6,6 @@ of several rounds (`rounds.py`), all but the last in a folder below the output.
 """
 
 import shlex
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -43,7 +42,14 @@ from mipo_eval.training.data import (
     revision_wording,
     training_items,
 )
-from mipo_eval.training.folder import ROUNDS_FOLDER, claimed, hand_over, holder, is_complete
+from mipo_eval.training.folder import (
+    ROUNDS_FOLDER,
+    claimed,
+    hand_over,
+    holder,
+    is_complete,
+    tidy,
+)
 from mipo_eval.training.identity import deciding, prompts_read
 from mipo_eval.training.pairs_file import read_pairs
 from mipo_eval.training.recipes import (
@@ -52,10 +58,8 @@ from mipo_eval.training.recipes import (
     recipe_dict,
 )
 from mipo_eval.training.rounds import round_seed
-from mipo_eval.training.start import START, start_folder
+from mipo_eval.training.start import start_folder
 from mipo_eval.training.trainer import (
-    REFERENCE_FILE,
-    STEPS,
     TrainingExamples,
     TrainingJob,
     is_main_process,
@@ -256,10 +260,13 @@ def train(store: Store, request: TrainingRequest, progress: Progress) -> Trainin
         _make_room(store, request)
     with claimed(request.out, request.training_id, request.recipe.name):
         with main_process_first():
-            known = _finished(store, request)
-        if known and known.checkpoint == str(request.out):
-            return known
-        return _trained(store, _after_last_round(store, request, progress), progress)
+            training = _finished(store, request)
+        if training is None or training.checkpoint != str(request.out):
+            training = _trained(store, _after_last_round(store, request, progress), progress)
+        with main_process_first():  # the others may go on with the checkpoint
+            if is_main_process():
+                tidy(request.out, is_base=request.recipe.optimization.lora_rank is not None)
+        return training
 
 
 def _make_room(store: Store, request: TrainingRequest) -> None:
@@ -343,9 +350,8 @@ def _trained(store: Store, request: TrainingRequest, progress: Progress) -> Trai
         report |= {"trained": trained} if trained else {}
         out = str(request.out)
         done = record(pair_report=report, status="done", reason=None, checkpoint=out)
-        with main_process_first():  # the others may go on with the checkpoint
-            if is_main_process():
-                _finish(store, request, done)
+        if is_main_process():
+            _finish(store, request, done)
     return done
 
 
@@ -445,11 +451,7 @@ def _scoring_model(request: TrainingRequest) -> Any:
 
 
 def _finish(store: Store, request: TrainingRequest, training: Training) -> None:
-    """Write the model card, and drop what only a stopped training needs."""
+    """Write the model card."""
     curve = get_curve(store, training.training_id)
     card = model_card(training, curve, base=request.model)
     (request.out / "README.md").write_text(card, encoding="utf-8")
-    (request.out / REFERENCE_FILE).unlink(missing_ok=True)
-    shutil.rmtree(request.out / STEPS, ignore_errors=True)
-    if request.recipe.optimization.lora_rank is None:  # else it is the new adapter's base
-        shutil.rmtree(request.out / START, ignore_errors=True)

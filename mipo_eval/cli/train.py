@@ -1,11 +1,9 @@
 """`mipo-eval train METHOD`: makes the checkpoint that `mipo-eval --model DIR` evaluates."""
 
-import signal
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -193,7 +191,7 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is l
                 "--sweep trains and --pairs FILE does not: leave one of them out"
             )
         request = make_request(recipe, model=model, suite=source, out=out or Path(), seed=seed)
-        with _stoppable(), Store.open(store) as opened:
+        with Store.open(store) as opened:
             if pairs is not None and not given:
                 document = _export(output, opened, request, pairs)
             else:
@@ -221,22 +219,6 @@ def _source(
     if recipe.learns_from != "file":
         raise ConfigError(f"{recipe.name} does not learn from pairs: train dpo --pairs {pairs}")
     return pairs
-
-
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """Let a cluster's SIGTERM stop a training as Ctrl-C does: noted, and to be continued."""
-
-    def interrupt(_number: int, _frame: object) -> NoReturn:
-        # Once: a second one must not break off the noting of where the training stopped.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _estimate(output: "Output", recipe: "Recipe", model: str) -> dict[str, object]:
