@@ -37,7 +37,8 @@ def left_over(trainer: Any) -> int:
 def own_units(trainer: Any, left: int) -> int:
     """Return how many of the units that are left this process has; they come first."""
     each: int = trainer.args.per_device_train_batch_size
-    return min(max(left - trainer.accelerator.process_index * each, 0), each)
+    before: int = trainer.accelerator.process_index * each
+    return min(max(left - before, 0), each)
 
 
 class Dealer:
