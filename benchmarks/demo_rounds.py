@@ -1,6 +1,6 @@
 """What more rounds of MIPO gain in the demo world, with either reference.
 
-    python -m benchmarks.demo_rounds --rounds 3
+    python -m benchmarks.demo_rounds --rounds 3 --rate 1e-4
 
 Trains the demo's row "MIPO (missing)", seed 0, round after round, and asks every checkpoint the
 test items: share of satisfied wishes, its gain over the round before, wins and Self-BLEU. Round 1
@@ -29,11 +29,12 @@ FOLDER = Path("demo-rounds")
 BESIDE = ("win_rate_tie_inclusive", "self_bleu_4")
 
 
-def checkpoints(store: Store, settings: RoundSettings, items: int) -> list[str]:
+def checkpoints(store: Store, settings: RoundSettings, items: int, rate: str) -> list[str]:
     """Return the folders of all rounds, trained where they are not there."""
     row = next(one for one in ALL if one.label == "MIPO (missing)")
+    row = replace(row, overrides=(*row.overrides, f"lr={rate}"))
     recipe = replace(row.recipe(items), rounds=settings)
-    out = FOLDER / settings.reference
+    out = FOLDER / f"{settings.reference}-{rate}"
     request = make_request(recipe, model="demo", suite="demo", out=out, seed=0)
     done = train(store, request, Output(as_json=True))
     return [str(one.checkpoint) for one in rounds_up_to(done, list_trainings(store))]
@@ -67,8 +68,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--items", type=int, default=TRAINING_ITEMS)
+    parser.add_argument("--rate", default="3e-4", help="learning rate; default: the demo's")
     options = parser.parse_args()
     silence_libraries()
+    FOLDER.mkdir(exist_ok=True)
     print(
         "| reference, round | satisfied (%) | gain over the round before | wins (%) | Self-BLEU |"
     )
@@ -79,7 +82,8 @@ def main() -> None:
         for reference in get_args(RoundSettings.__annotations__["reference"]):
             settings = RoundSettings(number=options.rounds, reference=reference)
             last = base
-            for number, folder in enumerate(checkpoints(store, settings, options.items), start=1):
+            found = checkpoints(store, settings, options.items, options.rate)
+            for number, folder in enumerate(found, start=1):
                 result = evaluated(store, folder)
                 print(line(store, f"{reference}, {number}", result, last), flush=True)
                 last = result
