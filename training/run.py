@@ -324,6 +324,7 @@ def _trained(store: Store, request: TrainingRequest, progress: Progress) -> Trai
             has_texts = request.recipe.learns_from != "prompts"
             scoring = _scoring_model(request) if has_texts else None
             report = pair_report(examples, scoring, seed=request.round_seed)
+            del scoring  # what is trained next needs its memory
             record(pair_report=report)
         base = request.model.checkpoint
         assert base

@@ -84,6 +84,7 @@ def _line(training: Training, last: Mapping[str, float]) -> dict[str, Any]:
         "base model": training.model,
         "suite": training.suite,
         "seed": training.seed,
+        "round": training.round,
         "status": status,
         "why": reason,
         "negatives": strategy,
