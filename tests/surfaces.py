@@ -116,7 +116,7 @@ def judge(world: World, about: About) -> Facts:
         "reasons": {why.removeprefix("A: "): n for why, n in found["unscored_reasons"].items()},
         "flips": found["position_flips"],
         "flip_rate": found["position_flip_rate"],
-        "win_rate_strict": _rate(found["win_rate"]),
+        "win_rate_strict": _rate(found["win_rate_strict"]),
         "win_rate_half_ties": _rate(found["win_rate_half_ties"]),
         "tie_rate": _rate(found["tie_rate"]),
         "loss_rate": _rate(found["loss_rate"]),
@@ -429,7 +429,7 @@ def _of_rows(rows: Sequence[Mapping[str, Any]], world: World, about: About) -> F
     rates = {
         row["metric"]: tuple(
             float(row[name]) if row[name] not in {None, ""} else None
-            for name in ("value", "ci_low", "ci_high")
+            for name in ("value", "ci95_low", "ci95_high")
         )
         for row in own
     }
@@ -444,7 +444,12 @@ def export_csv(world: World, about: About) -> Facts:
 def export_json(world: World, about: About) -> Facts:
     """`mipo-eval export --format json`."""
     rows = json.loads(_exported(world, about, "json"))["scores"]
-    told = [row | {"unscored_reasons": json.dumps(row["unscored_reasons"])} for row in rows]
+    told = [
+        row
+        | dict(zip(("ci95_low", "ci95_high"), row["ci95"] or (None, None), strict=True))
+        | {"unscored_reasons": json.dumps(row["unscored_reasons"])}
+        for row in rows
+    ]
     return _of_rows(told, world, about)
 
 

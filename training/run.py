@@ -54,6 +54,7 @@ from mipo_eval.training.identity import deciding, prompts_read
 from mipo_eval.training.pairs_file import read_pairs
 from mipo_eval.training.recipes import (
     Recipe,
+    SamplingSettings,
     load_method,
     recipe_dict,
 )
@@ -367,9 +368,10 @@ def make_examples(
 def example_maker(store: Store, request: TrainingRequest, progress: Progress) -> ExampleMaker:
     """Return what makes a training's examples."""
     how, model = request.recipe.sampling, request.sampling_model
-    chosen: dict[str, float] = {"temperature": how.temperature, "top_p": how.top_p}
-    if how.max_tokens is not None:
-        chosen["max_tokens"] = how.max_tokens
+    chosen = {name: getattr(how, name) for name in ("temperature", "top_p", "max_tokens")}
+    # A function draws as it likes: it is told what is not as usual, and refuses.
+    usual = SamplingSettings() if model.engine == "own" else None
+    chosen = {k: v for k, v in chosen.items() if v not in {None, getattr(usual, k, None)}}
     length = request.suite.max_tokens
     return ExampleMaker(
         recipe=request.recipe,

@@ -52,6 +52,7 @@ _USUAL_TOKENS = 128
 
 _LEFT_OUT = {"epoch", "num_tokens", "total_flos", "step_time"}
 
+
 Messages = tuple[Mapping[str, str], ...]
 
 StepReport = Callable[[int, Mapping[str, float]], None]
@@ -104,9 +105,7 @@ class TrainingJob:
     """
 
     model: str
-    """Folder of the model that it starts with, which is also the reference model."""
-    reference: str | None = None
-    """Folder of another reference model."""
+    """Folder of the base model, which is also the reference model."""
     out: Path
     examples: Sequence[TrainingExample]
     optimization: Optimization
@@ -143,9 +142,9 @@ def main_process_first() -> Iterator[None]:
     from accelerate import PartialState
     from accelerate.utils import parse_flag_from_env
 
-    # Drawing may take hours, and the others wait. Not told of CPUs, accelerate sees one process.
-    state = PartialState(parse_flag_from_env("ACCELERATE_USE_CPU"), timeout=timedelta(days=7))
-    with state.main_process_first():
+    # Drawing responses may take hours, and the others wait for as long; on CPUs only if told so.
+    cpu = parse_flag_from_env("ACCELERATE_USE_CPU")
+    with PartialState(cpu, timeout=timedelta(days=7)).main_process_first():
         yield
 
 
@@ -482,7 +481,7 @@ def _finish(job: TrainingJob, *, lora: bool, pairs: "MarginPairs | None") -> "Ma
         (folder / "training_args.bin").unlink(missing_ok=True)
     if pairs is None or learned is None:
         return None
-    begun, saved = pairs.distances(job.reference or job.model), pairs.distances(job.out)
+    begun, saved = pairs.distances(job.model), pairs.distances(job.out)
     if begun is None or saved is None:
         return None
     return Margins(*(pairs.beta * float((one - begun).mean()) for one in (learned, saved)))

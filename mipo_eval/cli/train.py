@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mipo_eval.cli.options import json_option, plugin_option, store_option
+from mipo_eval.cli.options import examples, json_option, plugin_option, store_option
 from mipo_eval.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -81,7 +81,13 @@ def _is_short_name(name: str) -> bool:
     return name in SHORT_NAMES
 
 
-@click.command(cls=_ShortNames)
+@click.command(
+    cls=_ShortNames,
+    epilog=examples(
+        "train mipo --model Qwen/Qwen2.5-1.5B-Instruct --suite ca --out mipo",
+        "train mipo --model demo --suite demo --out out/demo --estimate",
+    ),
+)
 @click.argument("method")
 @click.option("--model", metavar="CKPT", help="Base model: checkpoint folder, hub id, or demo.")
 @click.option(

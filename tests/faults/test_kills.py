@@ -10,27 +10,19 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
-from mipo_eval.records import Item
-from mipo_eval.store import Store, tables
-from mipo_eval.tasks.items import write_items
 from tests.faults.moments import Commands
+from tests.faults.work import N, differences, rated, release, write_work
 from tests.servers.http import Act, Call
 from tests.servers.openai_server import Batches, OpenAIServer, completion, ok
 from tests.tasks.rows import prism_rows
 
-N = 12
 AT_ONCE = 4
 _PREPARE = "data prepare prism --source raw --train 20 --test 6 --data items --store s.db"
 _TRAIN = "--out out --set lr=1e-2 --set optimization.batch_size=2 --set save_steps=2 --set"
-_UNEQUAL = {"environment", "seconds", "outcomes_key"}
-"""What no two runs of one command have in common, with all that is a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,25 +36,6 @@ class Job:
     submits: Batches | None = None
     made: str = "**/*.jsonl"
     """The files that it makes."""
-
-
-def _items(folder: Path) -> None:
-    made = [
-        Item(
-            item_id=f"item-{n}",
-            prompt=f"What is tea {n}?",
-            context=f"I am {n}. I like it short.",
-            preferences=("Keep it short.", "Use easy words."),
-            reference=f"Tea {n} is a drink.",
-            user_id=f"u{n}",
-            group_id=f"tea-{n // 2}",
-        )
-        for n in range(N)
-    ]
-    write_items(folder / "tea.jsonl", made)
-    for name in ("good", "bad"):
-        rows = [{"item_id": f"item-{n}", "response": f"A {name} answer to {n}."} for n in range(N)]
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 def _alpaca(folder: Path) -> None:
@@ -85,11 +58,6 @@ def _published(folder: Path) -> None:
     (folder / "raw").mkdir()
     text = "".join(json.dumps(row) + "\n" for row in prism_rows())
     (folder / "raw" / "utterances.jsonl").write_text(text)
-
-
-def _four(call: Call) -> Act:
-    """A rating that depends on the question alone."""
-    return ok(str(1 + len(str(call.body["messages"])) % 5))
 
 
 def _says(call: Call) -> Act:
@@ -125,7 +93,7 @@ def job(
     duel = ["judge", "good.jsonl", "bad.jsonl", *kept]
     with ExitStack() as stack:
         batches = Batches(lambda _: completion("A"), looks=0)
-        server = stack.enter_context(OpenAIServer(_four))
+        server = stack.enter_context(OpenAIServer(rated))
         chooses = stack.enter_context(OpenAIServer(ok("A"), batches=batches))
         extracts = stack.enter_context(OpenAIServer(ok('{"tone": "Be warm."}')))
         tells = stack.enter_context(OpenAIServer(_says))
@@ -133,21 +101,21 @@ def job(
         rates, chooser = f"openai:judge@{server.url}", f"openai:judge@{chooses.url}"
 
         def judged(folder: Path) -> None:
-            _items(folder)
+            write_work(folder)
             others = [*duel[:-1], "other.db", "--judge", rates]
             assert commands.run(others, folder).code == 0
 
         yield {
-            "generation": lambda: Job(argv=[*tiny, "--engine", "batch_size=2"], files=_items),
+            "generation": lambda: Job(argv=[*tiny, "--engine", "batch_size=2"], files=write_work),
             "served": lambda: Job(
                 argv=["--model", rates, *tiny[2:], "--engine", f"num_concurrent={AT_ONCE}"],
-                files=_items,
+                files=write_work,
                 server=server,
             ),
-            "rating": lambda: Job(argv=[*tiny, "--judge", rates], files=_items, server=server),
-            "duel": lambda: Job(argv=[*duel, "--judge", chooser], files=_items, server=chooses),
+            "rating": lambda: Job(argv=[*tiny, "--judge", rates], files=write_work, server=server),
+            "duel": lambda: Job(argv=[*duel, "--judge", chooser], files=write_work, server=chooses),
             "batch": lambda: Job(
-                argv=[*duel, "--judge", chooser, "--batch"], files=_items, submits=batches
+                argv=[*duel, "--judge", chooser, "--batch"], files=write_work, submits=batches
             ),
             "training": lambda: Job(
                 argv=[
@@ -159,7 +127,7 @@ def job(
                     *_TRAIN.split(),
                     f"sampling.model={says}",
                 ],
-                files=_items,
+                files=write_work,
                 server=tells,
                 made="out/*.safetensors",
             ),
@@ -175,38 +143,8 @@ def job(
         }[request.param]()
 
 
-def _content(url: str) -> dict[str, list[str]]:
-    """Return every row of every table, without what differs from run to run."""
-    with Store.open(url, mode="read") as store, store.read() as connection:
-        return {
-            table.name: sorted(
-                str([v for name, v in row.items() if not _differs(name, v)])
-                for row in connection.execute(sa.select(table)).mappings()
-                if "second" not in str(row.get("metric"))
-            )
-            for table in tables.metadata.sorted_tables
-        }
-
-
-def _differs(name: str, value: Any) -> bool:
-    return isinstance(value, datetime) or name in _UNEQUAL
-
-
-def _differences(one: Path, other: Path) -> list[str]:
-    """Return the rows that only one of two stores has."""
-    found, wanted = _content(str(one / "s.db")), _content(str(other / "s.db"))
-    return [f"{name} {row}" for name in wanted for row in {*found[name]} ^ {*wanted[name]}]
-
-
 def _made(folder: Path, pattern: str) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.glob(pattern))}
-
-
-def _free(url: str) -> None:
-    """Let what a dead process held be free at once, not in a minute."""
-    if "://" in url or Path(url).exists():
-        with Store.open(url) as store, store.write() as connection:
-            connection.execute(sa.update(tables.workers).values(until=0.0))
 
 
 @pytest.fixture
@@ -225,7 +163,7 @@ def _folder(job: Job, folder: Path) -> Path:
 
 
 def _check(job: Job, folder: Path, straight: Path) -> None:
-    assert not _differences(folder, straight)
+    assert not differences(folder, straight)
     assert _made(folder, job.made) == _made(straight, job.made)
 
 
@@ -241,7 +179,7 @@ def test_what_is_killed_is_given_again(
         before, ended = _asked(job), list[int]()
         for moment in at:
             ended.append(commands.run(job.argv, folder, at=moment).code)
-            _free(str(folder / "s.db"))
+            release(str(folder / "s.db"))
         again = commands.run(job.argv, folder)
         assert (again.code, {*ended} - {-9, 0}) == (0, set()), (at, again.told)
         _check(job, folder, wanted)
@@ -284,7 +222,7 @@ def test_a_disk_that_is_full_costs_what_did_not_fit(
     before = _asked(job)
     full = commands.run(job.argv, folder, limits={"FSIZE": room})
     assert (full.code, "Traceback" in full.told) == (2, False), full.told
-    _free(str(folder / "s.db"))
+    release(str(folder / "s.db"))
     again = commands.run(job.argv, folder)
     assert again.code == 0, again.told
     _check(job, folder, wanted)
@@ -302,8 +240,8 @@ def test_a_database_that_ends_connections_loses_nothing(
     what: str, commands: Commands, tmp_path: Path, postgres_url: str, moments: int
 ) -> None:
     """PostgreSQL ends every connection in the middle of a statement's way; the command goes on."""
-    _items(tmp_path)
-    with OpenAIServer(_four) as model:
+    write_work(tmp_path)
+    with OpenAIServer(rated) as model:
         name = f"openai:judge@{model.url}"
         argv = {
             "served": ["--model", name, "--suite", "tea.jsonl"],
@@ -318,5 +256,5 @@ def test_a_database_that_ends_connections_loses_nothing(
             [*argv, "--store", postgres_url], tmp_path, at=moment, sever=postgres_url
         )
         assert cut.code == 0, (moment, cut.told)
-        assert _content(postgres_url) == _content(str(tmp_path / "s.db"))
+        assert not differences(postgres_url, tmp_path)
         assert model.chats == 2 * asked
