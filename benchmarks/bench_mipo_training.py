@@ -90,7 +90,7 @@ def our_step(folder: Path, negatives: int, attention: Any) -> Step:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from mipo_eval.training.dpo import GroupTask, GroupTrainer
+    from mipo_eval.training.groups import GroupTask, GroupTrainer
     from mipo_eval.training.logprobs import add_likelihood_head
     from mipo_eval.training.losses import dpo_measures
     from mipo_eval.training.packed import packing_reader

@@ -25,7 +25,7 @@ from transformers import (
 )
 from trl import DPOConfig, DPOTrainer
 
-from mipo_eval.training.dpo import GroupTask, GroupTrainer
+from mipo_eval.training.groups import GroupTask, GroupTrainer
 from mipo_eval.training.logprobs import add_likelihood_head
 from mipo_eval.training.losses import dpo_measures
 from mipo_eval.training.memory import Workload, estimate_memory

@@ -109,7 +109,7 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 def model_card(training: Training, curve: Sequence[CurvePoint], *, base: ModelSpec) -> str:
-    """Return the README.md of a checkpoint that was trained from `base`."""
+    """Return the README.md of a checkpoint that was trained from `base`, in one or more rounds."""
     from jinja2 import Environment
 
     head = {

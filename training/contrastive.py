@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mipo_eval.errors import DataError
 from mipo_eval.keys import item_rng
-from mipo_eval.training.dpo import GroupPolicy, GroupTask
+from mipo_eval.training.groups import GroupPolicy, GroupTask
 from mipo_eval.training.losses import info_nce_loss, sami_loss
 from mipo_eval.training.packed import Kept, TokenGroup
 from mipo_eval.training.recipes import ContrastiveSettings

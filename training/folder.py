@@ -22,6 +22,9 @@ MARKER = ".mipo-eval-training"
 SWEEP_FOLDER = "sweep"
 """Folder in the output that holds the values' trainings until one is chosen."""
 
+ROUNDS_FOLDER = "rounds"
+"""Folder in the output with the checkpoints of earlier rounds, each in a folder of its number."""
+
 
 @contextmanager
 def claimed(out: Path, training_id: str, method: str) -> Iterator[None]:
@@ -42,11 +45,11 @@ def claimed(out: Path, training_id: str, method: str) -> Iterator[None]:
 
 def _give_back(out: Path) -> None:
     """Take what a failed training left out of its folder, unless it can continue from it."""
-    with_sweep = out / SWEEP_FOLDER
-    tried = with_sweep.is_dir() and any(with_sweep.iterdir())
+    within = (out / SWEEP_FOLDER, out / ROUNDS_FOLDER)
+    tried = any(folder.is_dir() and any(folder.iterdir()) for folder in within)
     if tried or (out / "config.json").exists() or last_checkpoint(out / STEPS):
         return
-    for name in (STEPS, START, f"{START}.part", SWEEP_FOLDER):
+    for name in (STEPS, START, f"{START}.part", SWEEP_FOLDER, ROUNDS_FOLDER):
         shutil.rmtree(out / name, ignore_errors=True)
     for name in (REFERENCE_FILE, MARKER):
         (out / name).unlink(missing_ok=True)
@@ -76,10 +79,9 @@ def claim(out: Path, training_id: str, method: str) -> None:
     Raises:
         ConfigError: there is something else in it, or it cannot be written to.
     """
-    try:
+    with _written(out):
         if out.is_dir() and any(out.iterdir()):
-            marker = out / MARKER
-            found = marker.read_text(encoding="utf-8").strip() if marker.is_file() else None
+            found = holder(out)
             if found is None:
                 raise ConfigError(
                     f"--out {out} is not empty: name another folder, or empty this one"
@@ -95,6 +97,42 @@ def claim(out: Path, training_id: str, method: str) -> None:
         else:
             out.mkdir(parents=True, exist_ok=True)
             (out / MARKER).write_text(training_id, encoding="utf-8")
+
+
+def holder(out: Path) -> str | None:
+    """Return the id of the training that a folder is claimed by, if there is one."""
+    try:
+        return (out / MARKER).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def is_complete(out: Path) -> bool:
+    """Whether a folder holds what a training ends with."""
+    return (out / "config.json").is_file() and not (out / STEPS).exists()
+
+
+def hand_over(out: Path, aside: Path, training_id: str) -> None:
+    """Move what a training has written to another folder; the first is another training's then.
+
+    A move that is broken off is made to its end by the next call: who holds a folder changes last.
+
+    Raises:
+        ConfigError: one of the two cannot be written to.
+    """
+    with _written(out):
+        aside.mkdir(parents=True, exist_ok=True)
+        for path in sorted(out.iterdir()):
+            if path.name not in {MARKER, ROUNDS_FOLDER}:
+                path.replace(aside / path.name)
+        shutil.copyfile(out / MARKER, aside / MARKER)
+        (out / MARKER).write_text(training_id, encoding="utf-8")
+
+
+@contextmanager
+def _written(out: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         reason = os.strerror(error.errno or 0)
         raise ConfigError(f"--out {out} cannot be written to: {reason}") from error

@@ -21,6 +21,7 @@ from mipo_eval.training.trainer import (
     run_trainer,
     world_size,
 )
+from mipo_eval.training.uneven import FilledSampler, without_repeats
 
 
 def train_grpo(job: TrainingJob, settings: GrpoSettings) -> Trained:
@@ -29,7 +30,7 @@ def train_grpo(job: TrainingJob, settings: GrpoSettings) -> Trained:
     A response without a reward is left out of its prompt's comparison.
     """
     from datasets import Dataset
-    from trl import GRPOConfig, GRPOTrainer
+    from trl import GRPOConfig
 
     model, tokenizer = load_policy(job)
     add_likelihood_head(model)
@@ -37,10 +38,11 @@ def train_grpo(job: TrainingJob, settings: GrpoSettings) -> Trained:
     model.generation_config.eos_token_id = codec.ends(model)  # trl knows the tokenizer's alone
     examples = [*job.examples, *job.held_out]
     rows = [
-        {"prompt": [dict(message) for message in one.prompt], "place": place}
+        {"prompt": [dict(message) for message in one.prompt], "place": place, "repeated": False}
         for place, one in enumerate(examples)
     ]
     learned, held_out = rows[: len(job.examples)], rows[len(job.examples) :]
+    repeats = [{**row, "repeated": True} for row in learned]
 
     def logprobs(prompts: Sequence[Any], responses: Sequence[Sequence[int]]) -> Any:
         """Return (responses,) log pi(y|x) under the policy in training, once there is one."""
@@ -48,17 +50,40 @@ def train_grpo(job: TrainingJob, settings: GrpoSettings) -> Trained:
         return summed_logprobs(trainer.model_wrapped, codec, prompts, responses, rows=rows)
 
     with open_reward(settings, job, logprobs) as reward:
-        trainer = guarded(GRPOTrainer)(
+        trainer = guarded(_every_prompt())(
             model=model,
             reward_funcs=_as_trl_wants_it(reward, examples, codec),
             args=GRPOConfig(**_options(job, settings)),
-            train_dataset=Dataset.from_list(learned),
+            train_dataset=Dataset.from_list([*learned, *repeats]),
             eval_dataset=Dataset.from_list(held_out) if held_out else None,
             processing_class=tokenizer,
             peft_config=adapter_config(job),
         )
         run_trainer(trainer, job)
     return {}
+
+
+def _every_prompt() -> Any:
+    """Return `trl.GRPOTrainer` on a data set whose second half are the repeats of the first."""
+    from trl import GRPOTrainer
+
+    class EveryPrompt(GRPOTrainer):  # type: ignore[misc]
+        def _get_train_sampler(self, dataset: Any = None) -> FilledSampler:
+            rows = self.train_dataset if dataset is None else dataset
+            return FilledSampler(
+                len(rows) // 2,
+                batch=self.args.generation_batch_size // self.num_generations,
+                times=self.num_generations,
+                again=self.num_iterations * self.args.steps_per_generation,
+                seed=self.args.seed,
+            )
+
+        def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
+            repeated = [row["repeated"] for row in inputs]
+            made = super()._generate_and_score_completions(inputs)
+            return without_repeats(made, repeated, lambda own: self.accelerator.gather(own).sum())
+
+    return EveryPrompt
 
 
 def _options(job: TrainingJob, settings: GrpoSettings) -> dict[str, Any]:
@@ -92,6 +117,7 @@ def _as_trl_wants_it(reward: Reward, examples: Sequence[TrainingExample], codec:
         *,
         completion_ids: Sequence[Sequence[int]],
         place: Sequence[int],
+        repeated: Sequence[bool],
         log_metric: Callable[[str, float], None],
         **_: Any,
     ) -> list[float | None]:
@@ -104,8 +130,10 @@ def _as_trl_wants_it(reward: Reward, examples: Sequence[TrainingExample], codec:
             )
             for ids, index in zip(completion_ids, place, strict=True)
         ]
-        found = list(reward(written))
-        log_metric("unrewarded", found.count(None) / len(found))
-        return found
+        found = list(reward(written))  # of repeats too: processes may compute rewards together
+        own = [one for one, again in zip(found, repeated, strict=True) if not again]
+        if own:
+            log_metric("unrewarded", own.count(None) / len(own))
+        return [None if again else one for one, again in zip(found, repeated, strict=True)]
 
     return rewards

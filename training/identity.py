@@ -6,8 +6,9 @@ from typing import Any
 from mipo_eval.plugins import Plugin, plugin_of
 from mipo_eval.training.recipes import LOSSES, NEGATIVES, REWARDS, Recipe, recipe_dict
 
-_BESIDE = {"about", "save_steps", "report_to", "query"}
-"""Keys that do not decide what comes out; a wording is named by its text, not by its file."""
+_BESIDE = {"about", "save_steps", "report_to", "query", "rounds"}
+"""Keys that do not decide what comes out; a wording is named by its text, not by its file, and a
+round by the one before it."""
 
 _FORMERLY: Mapping[str, Any] = {
     "items.choose_by": "loss",

@@ -19,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from mipo_eval.errors import ConfigError
 from mipo_eval.plugins import plugin_of
 from mipo_eval.settings import parse_yaml
+from mipo_eval.training.rounds import RoundSettings, check_rounds
 
 LearnsFrom = Literal["pairs", "own", "revision", "answer", "reference", "file", "prompts"]
 """What is made before the training: preference pairs; the model's own responses; those rewritten
@@ -47,6 +48,7 @@ SHORT_NAMES = {
     "algorithm": "algorithm",
     "system": "system",
     "query": "query",
+    "rounds": "rounds.number",
 }
 """What `--set` and `--sweep` take as well, and the command line as flags: `--lora 32`."""
 
@@ -265,6 +267,7 @@ class Recipe:
     optimization: Optimization = dataclasses.field(default_factory=Optimization)
     settings: Any
     """Of the algorithm, as `ALGORITHMS` says."""
+    rounds: RoundSettings = dataclasses.field(default_factory=RoundSettings)
     chat_template: str | None = None
     """Jinja file in place of, or for want of, the model's own chat template."""
     system: str | None = None
@@ -332,6 +335,7 @@ def make_recipe(raw: Mapping[str, Any]) -> Recipe:
         "sampling": SamplingSettings,
         "pairs": PairSettings,
         "optimization": Optimization,
+        "rounds": RoundSettings,
     }
     parts: dict[str, Any] = {
         key: fill(kind, raw[key], key) for key, kind in nested.items() if raw.get(key) is not None
@@ -346,6 +350,8 @@ def recipe_dict(recipe: Recipe) -> dict[str, Any]:
     shown = dataclasses.asdict(recipe)
     if not recipe.sampling.thinking:  # recipes that say nothing of it stay what they were
         del shown["sampling"]["thinking"]
+    if recipe.rounds.number == 1:
+        del shown["rounds"]
     shown["optimization"]["betas"] = list(recipe.optimization.betas)
     return {
         key: list(value) if isinstance(value, tuple) else value
@@ -435,6 +441,7 @@ def _check(recipe: Recipe) -> None:
         "optimization.batch_size": how.batch_size,
         "optimization.micro_batch_size": how.micro_batch_size,
         "save_steps": recipe.save_steps,
+        "rounds.number": recipe.rounds.number,
         "optimization.lora_alpha": 1 if how.lora_alpha is None else how.lora_alpha,
         "items.limit": 1 if recipe.items.limit is None else recipe.items.limit,
     }
@@ -452,6 +459,7 @@ def _check(recipe: Recipe) -> None:
         raise ConfigError(f"items.validation is {share:g}: it is a share between 0 and 1")
     if recipe.sampling.temperature < 0 or not 0 < recipe.sampling.top_p <= 1:
         raise ConfigError("sampling.temperature is at least 0 and sampling.top_p lies in (0, 1]")
+    check_rounds(recipe)
     with_pairs = recipe.learns_from in {"pairs", "revision"}
     if with_pairs != (recipe.pairs is not None):
         what = "needs the key pairs" if with_pairs else "makes no pairs, so leave the key pairs out"

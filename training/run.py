@@ -1,29 +1,22 @@
 """A training from end to end: items -> examples -> trainer -> checkpoint, stored and resumable.
 
 The same command continues where a stopped one was: responses are in the store, the trainer's last
-checkpoint is in the output folder, and the folder names the training it belongs to.
-
-A sweep is the same training with several values of a setting, of which held-out training items
-choose one (`criteria.py`); the test split is never looked at. Each value is a training of its own,
-in a folder below the output, and the best one's checkpoint becomes the result.
+checkpoint is in the output folder, and the folder names the training it belongs to. So does each
+of several rounds (`rounds.py`), all but the last in a folder below the output.
 """
 
-import math
 import shlex
-import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from mipo_eval import settings
 from mipo_eval.environment import environment
-from mipo_eval.errors import ConfigError, DataError, MipoEvalError, ModelError
-from mipo_eval.judges.presets import load_judge
+from mipo_eval.errors import ConfigError, MipoEvalError, ModelError
 from mipo_eval.keys import digest
 from mipo_eval.models.chat import (
     chat_template_of,
@@ -36,42 +29,39 @@ from mipo_eval.models.lm_eval import ModelOptions, decoding_for
 from mipo_eval.models.spec import ModelSpec, parse_model
 from mipo_eval.models.weights import free_memory
 from mipo_eval.progress import Progress
+from mipo_eval.reports.names import checkpoint_names
 from mipo_eval.rows import short_name
 from mipo_eval.store.engine import Store, now
+from mipo_eval.store.runs import rename_models
 from mipo_eval.store.trainings import Training, get_curve, list_trainings, put_training
 from mipo_eval.tasks.prompt import USUAL, read_system
 from mipo_eval.tasks.suites import Suite, SuiteTask, find_suite, with_query
 from mipo_eval.training.card import model_card, pair_report
-from mipo_eval.training.criteria import (
-    Figures,
-    Swept,
-    by_curve,
-    check_criterion,
-    figures_of,
-    with_leads,
-)
 from mipo_eval.training.data import (
     ExampleMaker,
     TrainingItems,
     revision_wording,
-    split_validation,
     training_items,
 )
-from mipo_eval.training.folder import MARKER, SWEEP_FOLDER, claimed, tidy
+from mipo_eval.training.folder import (
+    ROUNDS_FOLDER,
+    claimed,
+    hand_over,
+    holder,
+    is_complete,
+    tidy,
+)
 from mipo_eval.training.identity import deciding, prompts_read
 from mipo_eval.training.pairs_file import read_pairs
 from mipo_eval.training.recipes import (
     Recipe,
     SamplingSettings,
     load_method,
-    make_recipe,
-    merge,
-    nested,
     recipe_dict,
 )
+from mipo_eval.training.rounds import round_seed
 from mipo_eval.training.start import start_folder
 from mipo_eval.training.trainer import (
-    STEPS,
     TrainingExamples,
     TrainingJob,
     is_main_process,
@@ -91,13 +81,33 @@ class TrainingRequest:
     model: ModelSpec
     """The base model; a checkpoint folder."""
     sampling_model: ModelSpec
-    """Who draws the responses: the same weights, perhaps served."""
+    """Who draws the responses: the weights it starts with, perhaps served."""
+    start: ModelSpec | None = None
+    """The checkpoint of the round before; None: it starts with the base model."""
     suite: Suite
     data: tuple[TrainingItems, ...]
     held_out: tuple[TrainingItems, ...] = ()
     """To measure on, for a sweep."""
     out: Path
+    rounds_in: Path | None = None
+    """Where earlier rounds are; None: below `out`."""
     seed: int
+    """Of all rounds; each has its own from it."""
+
+    @property
+    def before(self) -> "TrainingRequest | None":
+        """The round that this one goes on from; None: it starts with the base model."""
+        number = self.recipe.rounds.number - 1
+        if not number:
+            return None
+        folder = self.rounds_in or self.out / ROUNDS_FOLDER
+        recipe = replace(self.recipe, rounds=replace(self.recipe.rounds, number=number))
+        return replace(self, recipe=recipe, out=folder / str(number), rounds_in=folder)
+
+    @property
+    def round_seed(self) -> int:
+        """Seed of the round's draws, data order and adapters."""
+        return round_seed(self.seed, self.recipe.rounds.number)
 
     @property
     def chat_template(self) -> str | None:
@@ -133,7 +143,10 @@ class TrainingRequest:
 
     @property
     def training_id(self) -> str:
-        """Digest of everything that decides the result."""
+        """Digest of everything that decides the result; of a round, the one before is all else."""
+        if before := self.before:
+            reference = self.recipe.rounds.reference
+            return digest({"after": before.training_id, "reference": reference})
         checkpoint, learns_from = self.model.checkpoint, self.recipe.learns_from
         own_drawing = checkpoint and checkpoint.penalties and learns_from == "prompts"
         # Rollouts were once drawn with the checkpoint's own penalties.
@@ -181,11 +194,16 @@ def make_request(
         data = training_items(found, settings.data_dir(), recipe.items)
     base = parse_model(model)
     check_model(base, recipe)
-    sampling = recipe.sampling.model
+    sampling = parse_model(recipe.sampling.model) if recipe.sampling.model else base
+    if recipe.rounds.number > 1 and sampling.engine not in {"hf", "vllm"}:
+        raise ConfigError(
+            f"sampling.model={recipe.sampling.model} serves the base model, and rounds draw from "
+            f"checkpoints that do not exist yet: write vllm:{base.target}, which each then replaces"
+        )
     return TrainingRequest(
         recipe=recipe,
         model=base,
-        sampling_model=parse_model(sampling) if sampling else base,
+        sampling_model=sampling,
         suite=found,
         data=data,
         out=out,
@@ -235,26 +253,72 @@ def check_model(model: ModelSpec, recipe: Recipe) -> None:
 
 
 def train(store: Store, request: TrainingRequest, progress: Progress) -> Training:
-    """Do a training, or the rest of it, and return it as stored.
+    """Do a training, or the rest of it, and return it as stored; earlier rounds come first.
 
     Raises:
         MipoEvalError: whatever the user must change. What was made before is kept, and the same
             command continues.
     """
     check_model(request.model, request.recipe)
+    with main_process_first():
+        _make_room(store, request)
     with claimed(request.out, request.training_id, request.recipe.name):
         with main_process_first():
-            training = _opened(store, request)
-        if training.status != "done":
-            training = _trained(store, request, training, progress)
-        if is_main_process():
-            tidy(request.out, is_base=request.recipe.optimization.lora_rank is not None)
+            training = _finished(store, request)
+        if training is None or training.checkpoint != str(request.out):
+            training = _trained(store, _after_last_round(store, request, progress), progress)
+        with main_process_first():  # the others may go on with the checkpoint
+            if is_main_process():
+                tidy(request.out, is_base=request.recipe.optimization.lora_rank is not None)
         return training
 
 
-def _trained(
-    store: Store, request: TrainingRequest, training: Training, progress: Progress
-) -> Training:
+def _make_room(store: Store, request: TrainingRequest) -> None:
+    """Move the checkpoint of an earlier round to its place, out of the folder of a later one."""
+    found, earlier = holder(request.out), request.before
+    while earlier and earlier.training_id != found:
+        earlier = earlier.before
+    if earlier is None or not is_main_process():
+        return
+    out, aside = str(request.out), str(earlier.out)
+    hand_over(request.out, earlier.out, request.training_id)
+    for one in list_trainings(store):
+        if (one.training_id, one.checkpoint) == (found, out):
+            put_training(store, replace(one, checkpoint=aside))
+    # What was evaluated under the folder's name was this checkpoint, not what comes there now.
+    rename_models(store, dict(zip(checkpoint_names(out), checkpoint_names(aside), strict=True)))
+
+
+def _finished(store: Store, request: TrainingRequest) -> Training | None:
+    """Return the training if it was done before and its checkpoint is there still, wherever."""
+    known = {one.training_id: one for one in list_trainings(store)}.get(request.training_id)
+    if known is None or known.status != "done" or known.checkpoint is None:
+        return None
+    folder = Path(known.checkpoint)
+    return known if holder(folder) == request.training_id and is_complete(folder) else None
+
+
+def _after_last_round(
+    store: Store, request: TrainingRequest, progress: Progress
+) -> TrainingRequest:
+    """Return the request with the last round's checkpoint, which is trained unless it is there."""
+    before = request.before
+    if before is None:
+        return request
+    with main_process_first():
+        last = _finished(store, before)
+    last = last or train(store, before, progress)
+    start, by_vllm = str(last.checkpoint), request.sampling_model.engine == "vllm"
+    return replace(
+        request,
+        start=parse_model(start),
+        sampling_model=parse_model(f"vllm:{start}" if by_vllm else start),
+    )
+
+
+def _trained(store: Store, request: TrainingRequest, progress: Progress) -> Training:
+    with main_process_first():
+        training = _opened(store, request)
     watch = Watch(store, training.training_id, progress)
     with _recorded(store, training) as record:
         with main_process_first():
@@ -263,16 +327,19 @@ def _trained(
         if is_main_process():
             report = _reported(request, examples)
             record(pair_report=report)
-        assert request.model.checkpoint
+        base = request.model.checkpoint
+        assert base
+        first = request.recipe.rounds.reference == "first"
         with main_process_first():
-            start = start_folder(request.model.checkpoint, request.out)
+            folder = str(start_folder(base, request.out)) if first or not request.start else None
         job = TrainingJob(
-            model=str(start),
+            model=request.start.target if request.start else str(folder),
+            reference=folder if request.start else None,
             out=request.out,
             examples=examples.examples,
             held_out=held_out.examples if held_out else (),
             optimization=request.recipe.optimization,
-            seed=request.seed,
+            seed=request.round_seed,
             report=watch.report,
             chat_template=request.chat_template,
             told=request.effort.template_arguments(),
@@ -317,20 +384,17 @@ def example_maker(store: Store, request: TrainingRequest, progress: Progress) ->
             system=request.system,
             effort=request.effort,
         ),
-        decoding=decoding_for(model, chosen, seed=request.seed, max_tokens=length),
+        decoding=decoding_for(model, chosen, seed=request.round_seed, max_tokens=length),
         store=store,
         progress=progress,
-        seed=request.seed,
+        seed=request.round_seed,
     )
 
 
 def _opened(store: Store, request: TrainingRequest) -> Training:
-    """Return the training's row: a finished one as it is, any other as running."""
-    training_id = request.training_id
+    """Return the training's row, as running."""
+    training_id, before = request.training_id, request.before
     known = {one.training_id: one for one in list_trainings(store)}.get(training_id)
-    complete = (request.out / "config.json").is_file() and not (request.out / STEPS).exists()
-    if known and known.status == "done" and complete and known.checkpoint == str(request.out):
-        return known
     moment = now()
     training = Training(
         training_id=training_id,
@@ -346,6 +410,7 @@ def _opened(store: Store, request: TrainingRequest) -> Training:
         reason=None,
         created_at=known.created_at if known else moment,
         updated_at=moment,
+        parent=before.training_id if before else None,
     )
     if is_main_process():
         put_training(store, training)
@@ -380,16 +445,17 @@ def _recorded(store: Store, training: Training) -> Iterator[Callable[..., Traini
 def _reported(request: TrainingRequest, examples: TrainingExamples) -> dict[str, Any]:
     """Return the report of the pairs; the base model it reads them with is gone afterwards."""
     if request.recipe.learns_from == "prompts":
-        return pair_report(examples, None, seed=request.seed)
+        return pair_report(examples, None, seed=request.round_seed)
     from mipo_eval.tasks.likelihood import ScoringModel
 
-    assert request.model.checkpoint
+    start = (request.start or request.model).checkpoint
+    assert start
     # Over all GPUs of this host, which are empty yet: what trains in shards may not fit on one.
-    scoring = ScoringModel.load(request.model.checkpoint.name, device="auto")
+    scoring = ScoringModel.load(start.name, device="auto")
     if template := request.chat_template:
         scoring.tokenizer.chat_template = template
     with_chat_form(scoring.tokenizer, **request.effort.template_arguments())
-    return pair_report(examples, scoring, seed=request.seed)
+    return pair_report(examples, scoring, seed=request.round_seed)
 
 
 def _finish(store: Store, request: TrainingRequest, training: Training) -> None:
@@ -397,102 +463,3 @@ def _finish(store: Store, request: TrainingRequest, training: Training) -> None:
     curve = get_curve(store, training.training_id)
     card = model_card(training, curve, base=request.model)
     (request.out / "README.md").write_text(card, encoding="utf-8")
-
-
-def sweep(
-    store: Store, request: TrainingRequest, progress: Progress, *, over: tuple[str, Sequence[Any]]
-) -> tuple[Training, list[Swept]]:
-    """Train once per value on a part of the items, and keep what does best on the others.
-
-    The request's output folder receives the chosen checkpoint; `over` is a dotted key of the
-    recipe with its values.
-
-    Raises:
-        ConfigError: a value does not fit, or the method measures nothing on held-out items.
-        MipoEvalError: as `train`.
-    """
-    key, values = over
-    items = (item for one in request.data for item in one.items)
-    check_criterion(request.recipe.items.choose_by, request.suite, items)
-    trials = [_trial(request, key, value) for value in values]
-    check_model(request.model, request.recipe)
-    name = digest([request.training_id, key, list(values)])
-    with claimed(request.out, name, f"sweep of {request.recipe.name}"):
-        return _swept(store, request, progress, list(zip(values, trials, strict=True)))
-
-
-def _swept(
-    store: Store,
-    request: TrainingRequest,
-    progress: Progress,
-    trials: Sequence[tuple[Any, TrainingRequest]],
-) -> tuple[Training, list[Swept]]:
-    known = {training.training_id: training for training in list_trainings(store)}
-    finished = (request.out / "config.json").is_file()
-    chosen_by = request.recipe.items.choose_by
-    done: list[Swept] = []
-    measured: list[Figures] = []
-    for value, trial in trials:
-        training = known.get(trial.training_id) if finished else None
-        training = training or train(store, trial, progress)
-        if chosen_by == "loss":
-            done.append(by_curve(value, training, get_curve(store, training.training_id)))
-            continue
-        with main_process_first():
-            found = _measured(store, trial, training, progress)
-        measured.append(found)
-        mean = fmean(value for value in found.values if not math.isnan(value))
-        done.append(Swept(value=value, training=training, criterion=chosen_by, figure=mean))
-    ranked = with_leads(done, measured)
-    best = next(one for one in ranked if not one.behind)  # the first of equals
-    return (best.training if finished else _adopt(store, request.out, best)), ranked
-
-
-def _measured(
-    store: Store, trial: TrainingRequest, training: Training, progress: Progress
-) -> Figures:
-    """Return how the greedy responses of a trained checkpoint to the held-out items do.
-
-    Raises:
-        ConfigError: there is no such judge.
-        DataError: the judge rated nothing.
-    """
-    chosen_by, suite = trial.recipe.items.choose_by, trial.suite
-    model = parse_model(str(training.checkpoint))
-    decoding = decoding_for(model, {}, seed=trial.seed, max_tokens=suite.max_tokens)
-    maker = replace(example_maker(store, trial, progress), model=model, decoding=decoding)
-    named = chosen_by.partition(":")[2] or suite.judge or ""
-    judge = None if suite.form == "answer" else load_judge(named, judged_model=model.kind)
-    found = Figures([], [])
-    for data in trial.held_out:
-        responses = maker.draw(data.task, data.items, "held-out responses")
-        pairs = [(item, responses[item.key].text or "") for item in data.items]
-        own = figures_of(store, chosen_by, judge, data.task.lm_eval_task, pairs)
-        found = Figures([*found.values, *own.values], [*found.groups, *own.groups])
-    if all(math.isnan(value) for value in found.values):
-        raise DataError(
-            f"items.choose_by={chosen_by}: not one of {len(found.values)} ratings of held-out "
-            "responses could be read; look at the judge"
-        )
-    return found
-
-
-def _trial(request: TrainingRequest, key: str, value: Any) -> TrainingRequest:
-    recipe = make_recipe(merge(recipe_dict(request.recipe), nested(key, value)))
-    share = request.recipe.items.validation
-    data, held_out = split_validation(request.data, share, request.seed)
-    out = request.out / SWEEP_FOLDER / f"{key.rpartition('.')[2]}={value}"
-    return replace(request, recipe=recipe, data=data, held_out=held_out, out=out)
-
-
-def _adopt(store: Store, out: Path, best: Swept) -> Training:
-    """Move the chosen checkpoint into the output folder, and drop the others' weights."""
-    folder = Path(best.training.checkpoint or "")
-    # The configuration last: with it the result is complete.
-    for path in sorted(folder.iterdir(), key=lambda path: path.name == "config.json"):
-        if path.name != MARKER:
-            path.replace(out / path.name)
-    shutil.rmtree(out / SWEEP_FOLDER, ignore_errors=True)
-    training = replace(best.training, checkpoint=str(out))
-    put_training(store, training)
-    return training

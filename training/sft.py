@@ -20,6 +20,7 @@ from mipo_eval.training.trainer import (
     longest_text,
     run_trainer,
 )
+from mipo_eval.training.uneven import labelled_once
 
 
 def train_sft(job: TrainingJob, settings: SftSettings) -> Trained:
@@ -43,7 +44,7 @@ def train_sft(job: TrainingJob, settings: SftSettings) -> Trained:
             "raise optimization.max_length, or use a model with a longer context"
         )
     evaluation = {"eval_strategy": "epoch", "eval_on_start": True} if held_out else {}
-    trainer = guarded(SFTTrainer)(
+    trainer = guarded(labelled_once(SFTTrainer))(
         model=model,
         # Lengths are checked above; TRL would cut at 1,024 tokens without a word.
         args=SFTConfig(**arguments(job), max_length=None, **evaluation),

@@ -52,7 +52,6 @@ _USUAL_TOKENS = 128
 
 _LEFT_OUT = {"epoch", "num_tokens", "total_flos", "step_time"}
 
-
 Messages = tuple[Mapping[str, str], ...]
 
 StepReport = Callable[[int, Mapping[str, float]], None]
@@ -105,7 +104,9 @@ class TrainingJob:
     """
 
     model: str
-    """Folder of the base model, which is also the reference model."""
+    """Folder of the model that it starts with, which is also the reference model."""
+    reference: str | None = None
+    """Folder of another reference model."""
     out: Path
     examples: Sequence[TrainingExample]
     optimization: Optimization
@@ -480,7 +481,7 @@ def _finish(job: TrainingJob, *, lora: bool, pairs: "MarginPairs | None") -> "Ma
         (folder / "training_args.bin").unlink(missing_ok=True)
     if pairs is None or learned is None:
         return None
-    begun, saved = pairs.distances(job.model), pairs.distances(job.out)
+    begun, saved = pairs.distances(job.reference or job.model), pairs.distances(job.out)
     if begun is None or saved is None:
         return None
     return Margins(*(pairs.beta * float((one - begun).mean()) for one in (learned, saved)))

@@ -6,6 +6,7 @@ import streamlit as st
 from mipo_eval.dashboards import frame, markup
 from mipo_eval.dashboards.frame import numbers
 from mipo_eval.dashboards.plots import interval_plot, line_plot
+from mipo_eval.dashboards.tables.rounds import rounds_table
 from mipo_eval.dashboards.tables.training import (
     STEP_AXIS,
     axis_title,
@@ -47,6 +48,7 @@ def show() -> None:
     else:
         _curves(board, trainings)
         _all(board, trainings)
+        _rounds(board)
         _one(trainings)
     _ablations(board)
     frame.share("training")
@@ -89,6 +91,22 @@ def _all(board: frame.Board, trainings: list[Training]) -> None:
     st.subheader("Trainings")
     table = board.recall(training_table, tuple(trainings))
     numbers(board, table, "trainings", formats=_DIGITS)
+
+
+def _rounds(board: frame.Board) -> None:
+    table = board.report(rounds_table)
+    if table.empty:
+        return
+    st.subheader("Round by round")
+    measure = frame.choose("Number", list(dict.fromkeys(table["measure"])), "rounds-of")
+    own = table[table["measure"] == measure].sort_values(["rounds", "task", "judge", "round"])
+    named = own["task"].fillna("") + " round " + own["round"].astype(str) + " · " + own["rounds"]
+    st.altair_chart(interval_plot(own.assign(row=named), axis=measure, colour="rounds"))
+    st.caption(
+        "Each round starts with the checkpoint of the one before, on what that one draws. Round 0 "
+        "is the base model. Curves: their last value; scores: of the checkpoints evaluated here."
+    )
+    numbers(board, own, "rounds", formats=dict.fromkeys(("value", "low", "high"), "%.3f"))
 
 
 def _one(trainings: list[Training]) -> None:

@@ -9,7 +9,13 @@ import pandas as pd
 from mipo_eval.dashboards.tables.scores import number_frame, printed, score_table
 from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.metrics.win_rate import METRIC_NAMES
-from mipo_eval.reports.names import batches_mark, method_label, negatives_of, recipe_value
+from mipo_eval.reports.names import (
+    marks,
+    method_label,
+    negatives_of,
+    recipe_value,
+    training_variant,
+)
 from mipo_eval.reports.paper import TASKS, published
 from mipo_eval.store.engine import Store, now, utc
 from mipo_eval.store.runs import list_runs
@@ -45,11 +51,8 @@ def axis_title(metric: str) -> str:
 
 def training_label(training: Training) -> str:
     """Return what a training is called in plots: method, negatives, base model, seed, id."""
-    strategy, count = negatives_of(training)
-    parts = [method_label(training.method)]
-    if strategy:
-        several = f" x {count}{batches_mark(training)}" if count and count > 1 else ""
-        parts.append(f"{strategy}{several}")
+    variant = training_variant(training)
+    parts = [method_label(training.method), *([variant] if variant else [])]
     parts += [training.model.rstrip("/").rsplit("/", 1)[-1], f"seed {training.seed}"]
     return f"{', '.join(parts)} ({training.training_id[:6]})"
 
@@ -81,6 +84,7 @@ def _line(training: Training, last: Mapping[str, float]) -> dict[str, Any]:
         "base model": training.model,
         "suite": training.suite,
         "seed": training.seed,
+        "round": training.round,
         "status": status,
         "why": reason,
         "negatives": strategy,
@@ -212,7 +216,7 @@ def _of_trainings(now: Snapshot) -> pd.DataFrame:
         strategy, count = negatives_of(training)
         about = {
             "model": training.model.rstrip("/").rsplit("/", 1)[-1],
-            "negatives": strategy and strategy + batches_mark(training),
+            "negatives": strategy and strategy + marks(training),
             "count": count or 1,
             "seed": training.seed,
         }

@@ -30,7 +30,7 @@ _FIGURES = {
     "pairs": "pairs",
     "chosen_characters": "characters of a chosen response",
     "rejected_characters": "characters of a rejected response",
-    "ranked_correctly": "pairs the base model ranks correctly",
+    "ranked_correctly": "pairs ranked correctly before",
     "pmi_chosen": "what the context adds to chosen (nats)",
     "pmi_rejected": "what the context adds to rejected (nats)",
 }
@@ -42,6 +42,9 @@ _CURVE = (
     *("margin_learned", "margin_saved", "tokens_per_second"),
 )
 """Metrics of a learning curve that are shown, in this order."""
+
+_ROUND = ("loss", "ranking_accuracy", "margin_saved")
+"""Metrics of which each round's last value is shown."""
 
 _IN_JSON = (
     *("training_id", "method", "model", "suite", "seed", "checkpoint", "status", "recipe"),
@@ -122,7 +125,8 @@ def _is_short_name(name: str) -> bool:
     multiple=True,
     metavar="KEY=VALUE",
     help="One key of the recipe, as optimization.epochs=2; repeat for several. Short names are "
-    "flags too: --lr 5e-7, --lora 32, --algorithm grpo, --query letter.",
+    "flags too: --lr 5e-7, --lora 32, --algorithm grpo, --query letter. --rounds 3 trains three "
+    "times, each time from the last checkpoint on responses that it draws.",
 )
 @click.option(
     "--sweep",
@@ -235,6 +239,11 @@ def _estimate(output: "Output", recipe: "Recipe", model: str) -> dict[str, objec
     here = torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else None
     name = checkpoint_name(model)
     lines = summary(name, recipe.optimization, workload=workload, memory=here or _USUAL_MEMORY)
+    if (rounds := recipe.rounds.number) > 1:
+        lines.append(
+            f"{rounds} rounds, one after the other: this memory each time, {rounds} times the "
+            "responses to draw and the steps, and a checkpoint on disk for each"
+        )
     output.show(*map(inert, lines))
     output.note(f"For a prompt of {workload.prompt} tokens and responses of {workload.response}.")
     found = asdict(estimate_memory(name, recipe.optimization, workload=workload))
@@ -245,24 +254,53 @@ def _train(
     output: "Output", store: "Store", request: "TrainingRequest", sweep: str | None
 ) -> dict[str, object]:
     """Train, with a sweep where one is asked for, and show what came of it."""
-    from mipo_eval.store.trainings import get_curve
-    from mipo_eval.training import run
+    from mipo_eval.store.trainings import get_curve, list_trainings, rounds_up_to
     from mipo_eval.training.recipes import parse_sweep
+    from mipo_eval.training.run import train
+    from mipo_eval.training.sweep import sweep as train_each
     from mipo_eval.training.trainer import is_main_process
 
     swept: list[Swept] = []
     if sweep:
-        training, swept = run.sweep(store, request, output, over=parse_sweep(sweep))
+        training, swept = train_each(store, request, output, over=parse_sweep(sweep))
     else:
-        training = run.train(store, request, output)
+        training = train(store, request, output)
+    rounds = rounds_up_to(training, list_trainings(store))
     if is_main_process():
         output.show(*_tables(training, get_curve(store, training.training_id), swept))
+        if len(rounds) > 1:
+            output.show(_rounds_table(rounds, store))
+            output.note(
+                "Earlier rounds' checkpoints can be evaluated, or deleted: the last alone is "
+                "needed for more rounds."
+            )
         suite = "SUITE" if request.recipe.learns_from == "file" else training.suite
         output.note(f"Evaluate it: mipo-eval --model {request.out} --suite {suite}")
     return {
         **{name: getattr(training, name) for name in _IN_JSON},
         "sweep": [{name: getattr(one, name) for name in _SWEPT} for one in swept],
+        "rounds": [
+            {name: getattr(one, name) for name in ("round", "training_id", "checkpoint")}
+            for one in rounds
+        ],
     }
+
+
+def _rounds_table(rounds: "Sequence[Training]", store: "Store") -> "Table":
+    """Return where each round's checkpoint is, and where its curves ended."""
+    from mipo_eval.store.trainings import last_values
+
+    last = last_values(store)
+    rows = [
+        (
+            str(one.round),
+            *(f"{ends[name]:.4g}" if name in ends else "" for name in _ROUND),
+            str(one.checkpoint),
+        )
+        for one in rounds
+        for ends in [last.get(one.training_id, {})]
+    ]
+    return _table("round", [*_ROUND, "checkpoint"], rows)
 
 
 def _tables(
@@ -348,6 +386,8 @@ def _export(
     from mipo_eval.training.run import make_examples
 
     check_export(path)
+    if request.before:
+        raise ConfigError("--rounds trains, and --suite with --pairs only makes pairs: add --out")
     if request.recipe.learns_from != "pairs":
         raise ConfigError(f"{request.recipe.name} makes no pairs: --pairs goes with a mipo method")
     made, _ = make_examples(store, request, output)

@@ -181,11 +181,15 @@ def negatives_of(training: Training) -> tuple[str | None, int | None]:
     )
 
 
-def batches_mark(training: Training) -> str:
-    """Return a mark where more negatives were no more updates, as all trainings once were."""
+def marks(training: Training) -> str:
+    """Return marks of what sets a training apart from others with the same negatives.
+
+    More of them were no more updates, as was once always so; it is a later round.
+    """
     _, count = negatives_of(training)
     in_pairs = recipe_value(training.recipe, "batch_of") == "pairs"
-    return "" if in_pairs or count is None or count == 1 else ", batches of prompts"
+    batches = "" if in_pairs or count is None or count == 1 else ", batches of prompts"
+    return batches + (f", round {training.round}" if training.parent else "")
 
 
 def trained_rules(trainings: Iterable[Training]) -> tuple[RowRule, ...]:
@@ -197,7 +201,7 @@ def trained_rules(trainings: Iterable[Training]) -> tuple[RowRule, ...]:
     for training in trainings:
         if training.checkpoint is None:
             continue
-        variant = _variant(training)
+        variant = training_variant(training)
         rules += [
             RowRule(
                 name=name,
@@ -207,25 +211,28 @@ def trained_rules(trainings: Iterable[Training]) -> tuple[RowRule, ...]:
                 variant=variant,
                 seed=training.seed,
             )
-            for name in _names(training.checkpoint)
+            for name in map(glob.escape, checkpoint_names(training.checkpoint))
             for prompting, asked in _ASKED.items()
         ]
     return tuple(rules)
 
 
-def _variant(training: Training) -> str | None:
-    """Return how the negatives were made, and how many; so many are more updates, or are not."""
+def training_variant(training: Training) -> str | None:
+    """Return how negatives were made, how many, and what else tells it from the method's others.
+
+    Example:
+        "random x 3", "missing, round 2", "round 2"
+    """
     strategy, count = negatives_of(training)
-    if strategy is None or count is None or count == 1:
-        return strategy
-    return f"{strategy} x {count}{batches_mark(training)}"
+    several = f" x {count}" if strategy and count and count > 1 else ""
+    return f"{strategy or ''}{several}{marks(training)}".removeprefix(", ") or None
 
 
-def _names(checkpoint: str) -> Iterator[str]:
+def checkpoint_names(checkpoint: str) -> Iterator[str]:
     """Yield what --model may call a checkpoint: in full or from here, in process or by vLLM."""
     full = checkpoint.rstrip("/")
     here = os.path.relpath(full)
     for path in (full, here, f"./{here}"):
         for name in (path, f"{path}/"):
-            yield glob.escape(name)
-            yield f"vllm:{glob.escape(name)}"
+            yield name
+            yield f"vllm:{name}"

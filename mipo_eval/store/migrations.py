@@ -193,12 +193,18 @@ def _m6_learning_solutions_has_its_own_name(connection: sa.Connection) -> None:
         connection.execute(sa.update(trainings).where(own).values(changed))
 
 
+def _m7_trainings_have_rounds(connection: sa.Connection) -> None:
+    """Keep which training one goes on from; none did so before."""
+    connection.exec_driver_sql("alter table trainings add column parent VARCHAR(32)")
+
+
 MIGRATIONS: Mapping[int, Callable[[sa.Connection], None]] = {
     2: _m2_scores_know_their_parts,
     3: _m3_n_may_be_unknown,
     4: _m4_thinking_is_kept_apart,
     5: _m5_stores_are_shared,
     6: _m6_learning_solutions_has_its_own_name,
+    7: _m7_trainings_have_rounds,
 }
 """Schema to the step that leads to it. What has shipped is not changed any more."""
 LATEST = max(MIGRATIONS)

@@ -1,6 +1,6 @@
 """Runs and their scores."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,6 +20,14 @@ def put_run(store: Store, run: Run) -> None:
     row |= {"model": masked(run.model), "environment": masked_values(run.environment)}
     with store.write() as connection:
         store.put(connection, runs, [row], replace=["updated_at"])
+
+
+def rename_models(store: Store, names: Mapping[str, str]) -> None:
+    """Let runs of checkpoints that were moved name them by where they are now."""
+    with store.write() as connection:
+        for before, after in names.items():
+            query = sa.update(runs).where(runs.c.model == before)
+            connection.execute(query.values(model=after))
 
 
 @lasting

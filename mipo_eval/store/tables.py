@@ -248,6 +248,7 @@ trainings = _table(
     Column("reason", Text),
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("updated_at", DateTime(timezone=True), nullable=False),
+    Column("parent", Key),
 )
 
 curves = _table(

@@ -1,6 +1,6 @@
 """Trainings and their learning curves."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
@@ -38,6 +38,13 @@ class Training:
     """Why it was stopped or failed."""
     created_at: datetime
     updated_at: datetime
+    parent: str | None = None
+    """The training of the round before, whose checkpoint it starts with."""
+
+    @property
+    def round(self) -> int:
+        """Which round of its method it is; the first starts with the base model."""
+        return int(self.recipe["rounds"]["number"]) if self.parent else 1
 
 
 class CurvePoint(NamedTuple):
@@ -81,6 +88,15 @@ def list_trainings(store: Store) -> list[Training]:
     query = sa.select(trainings).order_by(trainings.c.updated_at.desc(), trainings.c.training_id)
     with store.read() as connection:
         return [Training(**row._mapping) for row in connection.execute(query)]
+
+
+def rounds_up_to(training: Training, known: Iterable[Training]) -> list[Training]:
+    """Return the rounds that led to a training, as far as they are known, the first first."""
+    by_id = {one.training_id: one for one in known}
+    found = [training]
+    while (parent := by_id.get(found[-1].parent or "")) and parent not in found:
+        found.append(parent)
+    return found[::-1]
 
 
 @lasting

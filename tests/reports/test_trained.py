@@ -50,6 +50,13 @@ def test_a_run_is_found_however_its_checkpoint_was_named(served: Served, form: s
     assert (name.variant, seeds[0]) == ("random x 3", 3)
     formerly, _ = row_name(run, trained_rules([training("out/m", pairs=THREE)]))
     assert formerly.variant == "random x 3, batches of prompts"
+    second = {"rounds": {"number": 2, "reference": "last"}}
+    later = replace(training("out/m", pairs=THREE, **second), parent="x")
+    assert row_name(run, trained_rules([later]))[0].variant == (
+        "random x 3, batches of prompts, round 2"
+    )
+    alone = replace(training("out/m", "sft", **second), parent="x")
+    assert row_name(run, trained_rules([alone]))[0].variant == "round 2"
     without, _ = row_name(replace(run, prompting="default"), trained_rules([made]))
     assert without.method == "MIPO (default prompting)"
     other, _ = row_name(replace(run, model="out/m2"), trained_rules([made]))

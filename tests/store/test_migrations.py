@@ -164,7 +164,9 @@ def test_what_learned_solutions_is_called_so(where: str, request: pytest.Fixture
     url = "old.db" if where == "sqlite" else request.getfixturevalue("postgres_url")
     first_store(url)
     with Store.open(url) as store:
-        found = {one.training_id: (one.method, one.recipe["name"]) for one in list_trainings(store)}
+        trainings = list_trainings(store)
+    found = {one.training_id: (one.method, one.recipe["name"]) for one in trainings}
+    assert {(one.parent, one.round) for one in trainings} == {(None, 1)}
     assert found == {"sft-gt": ("sft-solutions",) * 2, "rlaif-gt": ("rlaif-gt",) * 2}
 
 

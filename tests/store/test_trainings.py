@@ -15,6 +15,7 @@ from mipo_eval.store.trainings import (
     list_trainings,
     put_curve,
     put_training,
+    rounds_up_to,
 )
 
 TRAINING = Training(
@@ -61,6 +62,20 @@ def test_a_step_that_is_measured_again_replaces_the_earlier_one() -> None:
         put_curve(store, TRAINING.training_id, [CurvePoint("loss", 2, 0.6)])
         put_curve(store, TRAINING.training_id, [CurvePoint("loss", 1, 0.9)])
         assert get_curve(store, TRAINING.training_id) == [("loss", 1, 0.9), ("loss", 2, 0.6)]
+
+
+def test_rounds_are_found_by_their_parents() -> None:
+    def later(number: int) -> Training:
+        recipe = {"rounds": {"number": number, "reference": "last"}}
+        parent = TRAINING.training_id if number == 2 else f"round {number - 1}"
+        return replace(TRAINING, training_id=f"round {number}", recipe=recipe, parent=parent)
+
+    with Store.open("sqlite:///one.db") as store:
+        for one in (TRAINING, later(2), later(3)):
+            put_training(store, one)
+        known = {one.round: one for one in list_trainings(store)}
+    assert rounds_up_to(known[3], known.values()) == [known[1], known[2], known[3]]
+    assert rounds_up_to(known[3], [known[2]]) == [known[2], known[3]], "as far as they are known"
 
 
 def test_validations_say_which_judges_fail_and_why() -> None:

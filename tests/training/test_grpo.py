@@ -9,6 +9,7 @@ import torch
 from mipo_eval.errors import BackendError
 from mipo_eval.training.grpo import train_grpo
 from mipo_eval.training.recipes import GrpoSettings
+from mipo_eval.training.uneven import FilledSampler, without_repeats
 from tests.training.jobs import Curves, examples, job, weights
 
 SETTINGS = GrpoSettings(reward="mi", max_new_tokens=6, generations=4)
@@ -47,6 +48,40 @@ def test_killed_and_resumed_ends_with_equal_weights(tiny_model: Path, tmp_path: 
     expected, found = weights(tmp_path / "whole"), weights(tmp_path / "cut")
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, rtol=0, atol=0)
+
+
+def test_every_prompt_is_dealt_once_and_repeats_fill_the_last_batch() -> None:
+    sampler = FilledSampler(5, batch=2, times=3, again=2, seed=0)
+    first, second = list(sampler), list(sampler)
+    assert len(first) == len(sampler) == 3 * 2 * 3 * 2
+    for dealt in (first, second):
+        assert all(dealt.count(prompt) == 6 for prompt in range(5))
+        (repeat,) = {index for index in dealt if index >= 5}
+        assert (dealt.count(repeat), repeat - 5) == (6, dealt[0])
+        assert repeat in dealt[-12:], "it fills the last batch"
+    assert first != second, "each epoch has its order"
+    assert first[:6] == first[6:12] == sorted(first[:6], key=first.index)
+    assert max(FilledSampler(1, batch=3, times=2, again=1, seed=0)) == 1
+
+
+def test_responses_to_repeats_count_nothing() -> None:
+    made = {"completion_mask": torch.tensor([[1, 1, 0], [1, 1, 1]]), "advantages": "kept"}
+    found = without_repeats(made, [False, True], lambda own: own + 10)
+    assert found["completion_mask"].tolist() == [[1, 1, 0], [0, 0, 0]]
+    assert int(found["num_items_in_batch"]) == 12, "tokens of all processes"
+    assert found["advantages"] == "kept"
+
+
+def test_prompts_that_do_not_fill_a_step_are_learned_from(tiny_model: Path, tmp_path: Path) -> None:
+    """Three prompts, two a step; what the judge would say of the repeat is not in the curve."""
+    replies = tmp_path / "replies.jsonl"
+    replies.write_text('{"reply": "2"}\n' * 12 + '{"reply": "5"}\n' * 4)
+    curves = Curves()
+    settings = dataclasses.replace(SETTINGS, reward="judge", judge=f"scripted:{replies}")
+    made = examples(prompts=1)
+    train_grpo(job(tiny_model, tmp_path / "out", made, report=curves), settings)
+    assert curves.of("reward") == [2.0, 2.0]
+    assert curves.of("unrewarded") == [0.0, 0.0]
 
 
 def test_a_response_without_a_reward_is_left_out(tiny_model: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mipo_eval.training import logprobs
-from mipo_eval.training.dpo import keep_precision
+from mipo_eval.training.groups import keep_precision
 from mipo_eval.training.logprobs import add_likelihood_head
 from mipo_eval.training.packed import packing_reader
 from tests.training.tiny import group, random_model

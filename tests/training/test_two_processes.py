@@ -6,9 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from mipo_eval.cli import main
+from mipo_eval.store import Store
+from mipo_eval.store.trainings import get_curve
 from mipo_eval.training.dpo import train_dpo
-from mipo_eval.training.recipes import DpoSettings
-from tests.training.jobs import Curves, job, weights
+from mipo_eval.training.recipes import DpoSettings, SftSettings
+from mipo_eval.training.sft import train_sft
+from tests.training.jobs import Curves, examples, job, weights
 from tests.training.test_resuming import run_python
 from tests.training.tiny import with_negatives
 from tests.training.two_processes import DPO, METHODS
@@ -30,6 +34,35 @@ def _launched(model: Path, folder: Path, **environment: str) -> None:
     launch += ["-m", "tests.training.two_processes", str(model), str(folder)]
     both = run_python(*launch, **environment)
     assert both.returncode == 0, both.stderr
+
+
+def test_the_command_trains_rounds_in_two_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One of them draws, the other waits; nine pairs, four a step."""
+    argv = ["train", "mipo", "--model", "demo", "--suite", "demo", "--json", "--lr", "3e-4"]
+    for change in (
+        *("items.limit=9", "sampling.batch_size=16", "optimization.precision=float32"),
+        "optimization.micro_batch_size=2",
+    ):
+        argv += ["--set", change]
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    rounds = ("--rounds", "2", "--set", "rounds.reference=first")
+    both = run_python(
+        *(*launch, "-m", "mipo_eval", *argv, *rounds, "--out", "two"), ACCELERATE_USE_CPU="true"
+    )
+    assert both.returncode == 0, both.stderr
+    first, second = json.loads(both.stdout)["rounds"]
+    assert (first["checkpoint"], second["checkpoint"]) == ("two/rounds/1", "two")
+    monkeypatch.setenv("MIPO_EVAL_STORE", "one.db")
+    assert main([*argv, "--out", "one"]) == 0
+    assert json.loads(capsys.readouterr().out)["training_id"] == first["training_id"]
+    curves = []
+    for name in ("store.db", "one.db"):
+        with Store.open(name, mode="read") as store:
+            curves.append([point.value for point in get_curve(store, first["training_id"], "loss")])
+    assert curves[0] == pytest.approx(curves[1], rel=1e-3)
+    assert len(curves[0]) == 3
 
 
 def _points(trained: Path, method: str) -> list[tuple[int, dict[str, float]]]:
@@ -72,7 +105,22 @@ def test_what_cannot_be_dealt_evenly_counts_once(
     assert rewards == pytest.approx(curves.of("reward_chosen"), rel=1e-3, abs=1e-6)
 
 
-@pytest.mark.parametrize(("method", "steps"), [("ppo", [2, 4, 6]), ("grpo", [1, 2, 3])])
+@pytest.mark.parametrize(("method", "texts"), [("sft", 7), ("sft-rest", 5)])
+def test_texts_that_cannot_be_dealt_evenly_count_once(
+    method: str, texts: int, trained: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    curves = Curves()
+    train_sft(job(tiny_model, tmp_path, examples()[:texts], report=curves, **DPO), SftSettings())
+    two = [m["loss"] for _, m in _points(trained, method) if "loss" in m]
+    assert two == pytest.approx(curves.of("loss"), rel=1e-3)
+    first, second = weights(tmp_path), weights(trained / method)
+    for name, tensor in first.items():
+        torch.testing.assert_close(second[name], tensor, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("method", "steps"), [("ppo", [2, 4, 6]), ("grpo", [1, 2, 3]), ("grpo-uneven", [1, 2])]
+)
 def test_two_processes_share_a_rollout(
     method: str, steps: list[int], trained: Path, tiny_model: Path
 ) -> None:

@@ -5,7 +5,7 @@
 Where the environment says so as `accelerate launch` does, FSDP or DeepSpeed puts weights in shards.
 
 Each leaves its checkpoint in `FOLDER/NAME` and its learning curve in `FOLDER/NAME.json`. They share
-their processes, since starting those takes longer than all three.
+their processes, since starting those takes longer than all of them.
 """
 
 import json
@@ -47,6 +47,22 @@ def _rest(model: Path, out: Path, curves: Curves) -> None:
     train_dpo(job(model, out, with_negatives(1)[:7], report=curves, **DPO), DpoSettings())
 
 
+def _sft(model: Path, out: Path, curves: Curves) -> None:
+    """Seven texts, four at a time and two to a process: the last step has three."""
+    from mipo_eval.training.recipes import SftSettings
+    from mipo_eval.training.sft import train_sft
+
+    train_sft(job(model, out, examples()[:7], report=curves, **UNEVEN), SftSettings())
+
+
+def _sft_rest(model: Path, out: Path, curves: Curves) -> None:
+    """Five texts, four at a time: the last step has one, and one process none."""
+    from mipo_eval.training.recipes import SftSettings
+    from mipo_eval.training.sft import train_sft
+
+    train_sft(job(model, out, examples()[:5], report=curves, **DPO), SftSettings())
+
+
 def _ppo(model: Path, out: Path, curves: Curves) -> None:
     from mipo_eval.training.ppo import train_ppo
     from mipo_eval.training.recipes import PpoSettings
@@ -65,12 +81,24 @@ def _grpo(model: Path, out: Path, curves: Curves) -> None:
     train_grpo(plan, GrpoSettings(max_new_tokens=6, generations=4))
 
 
+def _grpo_uneven(model: Path, out: Path, curves: Curves) -> None:
+    """Five prompts, four at a time: the last step has one, and three that count nothing."""
+    from mipo_eval.training.grpo import train_grpo
+    from mipo_eval.training.recipes import GrpoSettings
+
+    plan = job(model, out, examples()[:5], report=curves, batch_size=4)
+    train_grpo(plan, GrpoSettings(max_new_tokens=6, generations=4))
+
+
 METHODS: dict[str, Callable[[Path, Path, Curves], None]] = {
     "dpo": _dpo,
     "uneven": _uneven,
     "rest": _rest,
+    "sft": _sft,
+    "sft-rest": _sft_rest,
     "ppo": _ppo,
     "grpo": _grpo,
+    "grpo-uneven": _grpo_uneven,
 }
 
 
