@@ -54,6 +54,17 @@ def _give_back(out: Path) -> None:
         out.rmdir()
 
 
+def is_complete(out: Path) -> bool:
+    """Whether a folder holds the checkpoint of a training that came to its end."""
+    return (out / "config.json").is_file() and not (out / STEPS).exists()
+
+
+def holder(out: Path) -> str | None:
+    """Return the training that a folder belongs to; None where it is nobody's, or not said."""
+    marker = out / MARKER
+    return marker.read_text(encoding="utf-8").strip() if marker.is_file() else None
+
+
 def claim(out: Path, training_id: str, method: str) -> None:
     """Make the output folder this training's, or find that it is.
 
@@ -62,8 +73,7 @@ def claim(out: Path, training_id: str, method: str) -> None:
     """
     try:
         if out.is_dir() and any(out.iterdir()):
-            marker = out / MARKER
-            found = marker.read_text(encoding="utf-8").strip() if marker.is_file() else None
+            found = holder(out)
             if found is None:
                 raise ConfigError(
                     f"--out {out} is not empty: name another folder, or empty this one"

@@ -56,7 +56,7 @@ from mipo_eval.training.data import (
     split_validation,
     training_items,
 )
-from mipo_eval.training.folder import MARKER, SWEEP_FOLDER, claimed
+from mipo_eval.training.folder import MARKER, SWEEP_FOLDER, claimed, is_complete
 from mipo_eval.training.identity import deciding, prompts_read
 from mipo_eval.training.pairs_file import read_pairs
 from mipo_eval.training.recipes import (
@@ -323,8 +323,8 @@ def _opened(store: Store, request: TrainingRequest) -> Training:
     """Return the training's row: a finished one as it is, any other as running."""
     training_id = request.training_id
     known = {one.training_id: one for one in list_trainings(store)}.get(training_id)
-    complete = (request.out / "config.json").is_file() and not (request.out / STEPS).exists()
-    if known and known.status == "done" and complete and known.checkpoint == str(request.out):
+    here = known is not None and known.checkpoint == str(request.out)
+    if known and known.status == "done" and here and is_complete(request.out):
         return known
     moment = now()
     training = Training(
@@ -409,10 +409,9 @@ def sweep(
     key, values = over
     items = (item for one in request.data for item in one.items)
     check_criterion(request.recipe.items.choose_by, request.suite, items)
-    trials = [_trial(request, key, value) for value in values]
+    trials = [trial(request, key, value) for value in values]
     check_model(request.model, request.recipe)
-    name = digest([request.training_id, key, list(values)])
-    with claimed(request.out, name, f"sweep of {request.recipe.name}"):
+    with claimed(request.out, sweep_id(request, over), f"sweep of {request.recipe.name}"):
         return _swept(store, request, progress, list(zip(values, trials, strict=True)))
 
 
@@ -427,14 +426,14 @@ def _swept(
     chosen_by = request.recipe.items.choose_by
     done: list[Swept] = []
     measured: list[Figures] = []
-    for value, trial in trials:
-        training = known.get(trial.training_id) if finished else None
-        training = training or train(store, trial, progress)
+    for value, one in trials:
+        training = known.get(one.training_id) if finished else None
+        training = training or train(store, one, progress)
         if chosen_by == "loss":
             done.append(by_curve(value, training, get_curve(store, training.training_id)))
             continue
         with main_process_first():
-            found = _measured(store, trial, training, progress)
+            found = _measured(store, one, training, progress)
         measured.append(found)
         mean = fmean(value for value in found.values if not math.isnan(value))
         done.append(Swept(value=value, training=training, criterion=chosen_by, figure=mean))
@@ -472,7 +471,14 @@ def _measured(
     return found
 
 
-def _trial(request: TrainingRequest, key: str, value: Any) -> TrainingRequest:
+def sweep_id(request: TrainingRequest, over: tuple[str, Sequence[Any]]) -> str:
+    """Return what names a sweep, as `training_id` does a training."""
+    key, values = over
+    return digest([request.training_id, key, list(values)])
+
+
+def trial(request: TrainingRequest, key: str, value: Any) -> TrainingRequest:
+    """Return the training of a sweep with one of its values."""
     recipe = make_recipe(merge(recipe_dict(request.recipe), nested(key, value)))
     share = request.recipe.items.validation
     data, held_out = split_validation(request.data, share, request.seed)

@@ -59,6 +59,7 @@ _LETTERS = 240
 @options.system_option
 @options.query_option
 @options.decoding_option
+@options.engine_option
 @options.seed_option
 @options.limit_option
 @options.data_option

@@ -1,0 +1,302 @@
+"""`mipo-eval grid FILE.yaml`: a whole table by one command, or the commands that make it."""
+
+import io
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import redirect_stdout
+from dataclasses import asdict, dataclass
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+import click
+
+from mipo_eval import settings
+from mipo_eval.cli.options import json_option, store_option
+from mipo_eval.errors import ConfigError, MipoEvalError
+from mipo_eval.keys import masked
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from mipo_eval.cli.render import Output
+    from mipo_eval.grid.estimate import Need
+    from mipo_eval.grid.file import Grid
+    from mipo_eval.grid.status import State, Status
+    from mipo_eval.grid.steps import Step
+    from mipo_eval.reports.plan import Amount
+
+
+@click.command()
+@click.argument("file", metavar="FILE.yaml")
+@click.option("--dry-run", is_flag=True, help="Only say what is left: hours, tokens, money.")
+@click.option("--commands", is_flag=True, help="Only print the commands that are left.")
+@click.option("--slurm", is_flag=True, help="Only print a script that gives them to SLURM.")
+@click.option(
+    "--sbatch",
+    multiple=True,
+    metavar="OPTION",
+    help="For every job of --slurm, as --sbatch=--partition=gpu; repeat for several.",
+)
+@store_option
+@json_option
+def grid(  # noqa: PLR0913, PLR0917 - one parameter per flag
+    file: str,
+    dry_run: bool,
+    commands: bool,
+    slurm: bool,
+    sbatch: tuple[str, ...],
+    store: str,
+    as_json: bool,
+) -> None:
+    """Train, evaluate and judge all that a table needs and the store does not have.
+
+    FILE.yaml names models, methods, seeds, suites and judges (docs/grid.md), or is a grid that
+    ships: demo, table1, table2. A step that fails does not stop those that do not need it; the
+    same command continues a stopped grid.
+    """
+    from mipo_eval.cli.plan import opened_to_read
+    from mipo_eval.cli.render import Output
+    from mipo_eval.grid.estimate import Estimate
+    from mipo_eval.grid.file import check, read_grid
+    from mipo_eval.grid.jobs import shell_script, slurm_script
+    from mipo_eval.grid.status import Status
+    from mipo_eval.plugins import loaded
+
+    output = Output(as_json=as_json)
+    if dry_run + commands + slurm > 1:
+        raise ConfigError("--dry-run, --commands and --slurm each print something else: name one")
+    if sbatch and not slurm:
+        raise ConfigError("--sbatch is for the jobs of --slurm")
+    read = read_grid(file)
+    with loaded(read.plugins):
+        check(read)
+    if not (dry_run or commands or slurm):
+        done = do_grid(output, read, store)
+        output.document({"grid": file, "steps": [step_json(one) for one in done]})
+        _conclude(output, read, done)
+        return
+    with loaded(read.plugins), opened_to_read(store) as opened:
+        status = Status(opened, read)
+        plan = _plan(status)
+        left = [one.step for one in plan if one.state.status != "done"]
+        needs = list(Estimate(opened, status, read).needs(left)) if dry_run else []
+    document = {"grid": file, "steps": [step_json(one) for one in plan]}
+    output.document(document | ({"needs": [asdict(one) for one in needs]} if dry_run else {}))
+    if dry_run:
+        output.show(*_estimated(plan, needs))
+        output.note(f"Do it: mipo-eval grid {file}")
+    elif not as_json:
+        told = store_flag(store)
+        script = slurm_script(left, told, read.slurm, sbatch) if slurm else shell_script(left, told)
+        click.echo(script)
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a step is, and what came of it in this command."""
+
+    step: "Step"
+    state: "State"
+    seconds: float | None = None
+    """How long it took; None: it was not begun."""
+
+
+def _plan(status: "Status") -> list[Progress]:
+    return [Progress(step, status.of(step)) for step in status.steps]
+
+
+def store_flag(url: str) -> list[str]:
+    """Return how printed commands name the store, unless they find it without.
+
+    Raises:
+        ConfigError: it holds a password, which scripts are no place for.
+    """
+    if url == settings.store_url():
+        return []
+    if masked(url) != url:
+        raise ConfigError(
+            f"--store holds a password, which would stand in the commands: put it into "
+            f"{settings.STORE} instead"
+        )
+    return ["--store", url]
+
+
+def do_grid(output: "Output", read: "Grid", url: str) -> list[Progress]:
+    """Do what is left of a grid, one step after the other; return all of its steps."""
+    from mipo_eval.grid.status import State, Status
+    from mipo_eval.plugins import loaded
+    from mipo_eval.store.engine import Store
+
+    with Store.open(url) as store:
+        with loaded(read.plugins):
+            status = Status(store, read)
+            plan = _plan(status)
+        by_name = {one.step.name: one for one in plan}
+        for one in plan:
+            lacking = [n for n in one.step.after if by_name[n].state.status != "done"]
+            if one.state.status == "done":
+                continue
+            if lacking:
+                one.state = State("to do", f"it needs what is missing: {lacking[0]}")
+                continue
+            with loaded(read.plugins):  # not around the step, which loads them itself
+                one.state = status.of(one.step)  # perhaps somebody else has done it meanwhile
+            if one.state.status != "done":
+                _do(output, plan, one, url)
+    return plan
+
+
+def _do(output: "Output", plan: Sequence[Progress], one: Progress, url: str) -> None:
+    """Do a step, and say how far the grid is."""
+    from mipo_eval.grid.status import State
+
+    place = f"[{plan.index(one) + 1}/{len(plan)}]"
+    output.tell(f"{place} {one.step.name}")
+    began = time.monotonic()
+    why = _run([*one.step.arguments, "--store", url])
+    one.seconds = time.monotonic() - began
+    one.state = State("failed", masked(why)) if why else State("done")
+    came = f"failed: {why}" if why else f"done in {_duration(one.seconds)}"
+    output.tell(f"{place} {came}; {_left(plan)}")
+
+
+def _run(arguments: list[str]) -> str | None:
+    """Run a command as if it had been typed; return why it failed, or None."""
+    from mipo_eval.cli import app
+
+    before, sys.argv = sys.argv, ["mipo-eval", *arguments]  # what runs and trainings record
+    try:
+        with redirect_stdout(io.StringIO()):
+            app.main(arguments, prog_name="mipo-eval", standalone_mode=False)
+    except click.ClickException as error:
+        return " ".join(error.format_message().split())
+    except MipoEvalError as error:
+        return " ".join(str(error).split())
+    finally:
+        sys.argv = before
+    return None
+
+
+def _left(plan: Sequence[Progress]) -> str:
+    """Return how much is left, at the rate of the steps of each kind that were done so far."""
+    took: dict[str, list[float]] = {}
+    for one in plan:
+        if one.seconds is not None:
+            took.setdefault(one.step.kind, []).append(one.seconds)
+    left = [one.step.kind for one in plan if one.seconds is None and one.state.status != "done"]
+    if not left:
+        return "none left"
+    done = sum(map(len, took.values()))
+    rate = 60 * done / max(sum(map(sum, took.values())), 1e-9)
+    seconds = sum(fmean(took[kind]) for kind in left if kind in took)
+    unknown = sorted({kind for kind in left if kind not in took})
+    about = f"about {_duration(seconds)}"
+    if unknown:
+        about += f" and what it takes to {' and '.join(unknown)}"
+    return f"{len(left)} left, {about} ({rate:.1f} steps a minute)"
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def step_json(one: Progress) -> dict[str, object]:
+    """Return a step as `--json` shows it."""
+    step = one.step
+    return {
+        "name": step.name,
+        "kind": step.kind,
+        "arguments": list(step.arguments),
+        "after": list(step.after),
+        "status": one.state.status,
+        "reason": one.state.reason or None,
+        "seconds": one.seconds,
+    }
+
+
+def require_all(plan: Sequence[Progress]) -> None:
+    """Refuse to take a grid with holes for a whole one.
+
+    Raises:
+        MipoEvalError: some of its steps are not done.
+    """
+    if missing := [one for one in plan if one.state.status != "done"]:
+        failed = [one for one in missing if one.state.status == "failed"]
+        raise MipoEvalError(
+            f"{len(missing)} of {len(plan)} steps are missing, {len(failed)} of them failed; "
+            "the same command tries them again"
+        )
+
+
+def _conclude(output: "Output", read: "Grid", plan: Sequence[Progress]) -> None:
+    """Say what is missing, and where to look at the rest."""
+    output.show(_counts(plan), *_holes(plan))
+    suites = dict.fromkeys(read.suite(part).name for part in read.suites)
+    for suite in suites:
+        output.note(f"Compare: mipo-eval leaderboard --suite {suite}")
+    output.note("All of it in a browser: mipo-eval board")
+    require_all(plan)
+
+
+def _counts(plan: Sequence[Progress]) -> "RenderableType":
+    from mipo_eval.cli.render import Grid
+    from mipo_eval.grid.steps import KINDS
+
+    table = Grid("steps", numbers=("all", "done", "to do", "failed"))
+    for kind in KINDS:
+        found = Counter(one.state.status for one in plan if one.step.kind == kind)
+        if found:
+            counts = (found.total(), found["done"], found["to do"], found["failed"])
+            table.add(kind, *map(str, counts))
+    return table
+
+
+def _holes(plan: Sequence[Progress]) -> "Iterator[RenderableType]":
+    """Yield a line for each step that failed, and for what is the matter with others."""
+    from mipo_eval.cli.render import inert
+
+    for one in plan:
+        if one.state.status == "failed":
+            yield inert(f"{one.step.name}: {one.state.reason}", "red")
+    others = Counter(one.state.reason for one in plan if one.state.status == "to do")
+    for reason, count in others.items():
+        if reason:
+            yield inert(f"{count} to do: {reason}", "yellow")
+
+
+def _estimated(plan: Sequence[Progress], needs: "Sequence[Need]") -> "Iterator[RenderableType]":
+    """Yield how far the grid is, and a table of what is left."""
+    from mipo_eval.cli.render import Grid, inert
+    from mipo_eval.grid.estimate import total
+
+    yield _counts(plan)
+    yield from _holes(plan)
+    columns = ("steps", "calls", "tokens", "US dollars", "hours")
+    table = Grid("left", numbers=columns)
+    amounts = [(one.calls, one.tokens, one.dollars, one.hours) for one in needs]
+    for one, row in zip(needs, amounts, strict=True):
+        table.add(one.what, str(one.steps), *_cells(row))
+    sums = [total(column) for column in zip(*amounts, strict=True)]
+    steps = sum(one.state.status != "done" for one in plan)
+    if needs:
+        table.add_section()
+        table.add("all of it", str(steps), *_cells(sums))
+        yield table
+    for name, column in zip(columns[1:], zip(*amounts, strict=True), strict=True):
+        for why in dict.fromkeys(one.source for one in column if one.source):
+            unknown = any(one.source == why and one.value is None for one in column)
+            yield inert(f"{name}{' not known' if unknown else ''}: {why}", "dim")
+
+
+def _cells(amounts: "Sequence[Amount]") -> list[str]:
+    from mipo_eval.cli.render import number
+
+    forms = (",.0f", ",.0f", ",.2f", ",.2f")
+    return [
+        number(one.value, form, absent="?") for one, form in zip(amounts, forms, strict=True)
+    ]

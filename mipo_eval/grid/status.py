@@ -1,0 +1,236 @@
+"""How far a grid is: what of it the store has, and where."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from mipo_eval import settings
+from mipo_eval.checkpoints import is_here
+from mipo_eval.compare.entrants import Entrant, Field, responses_of
+from mipo_eval.compare.head_to_head import is_judged
+from mipo_eval.errors import MipoEvalError
+from mipo_eval.evaluation.asked import EvaluationOptions, build_evaluation
+from mipo_eval.evaluation.generate import Evaluation, responses_spec, run_id_of
+from mipo_eval.grid.file import Grid, SuitePart, checkpoint_of, is_at_hand, load_duellist
+from mipo_eval.grid.steps import Row, Step, rows_of, steps_of
+from mipo_eval.judges.judge import Judge
+from mipo_eval.judges.presets import load_judge
+from mipo_eval.keys import digest
+from mipo_eval.models.base import CALL_FAILED
+from mipo_eval.records import Item, Run
+from mipo_eval.signature import short
+from mipo_eval.store.engine import Store
+from mipo_eval.store.items import key_of_list
+from mipo_eval.store.responses import missing
+from mipo_eval.store.runs import get_scores, list_runs
+from mipo_eval.store.trainings import Training, list_trainings
+from mipo_eval.tasks.suites import suite_items
+from mipo_eval.training.folder import SWEEP_FOLDER, holder, is_complete
+from mipo_eval.training.recipes import parse_sweep
+from mipo_eval.training.run import TrainingRequest, check_model, make_request, sweep_id, trial
+
+
+_UNFINISHED = {
+    "running": "it has begun",
+    "stopped": "it was stopped",
+    "done": "its checkpoint is not there",
+}
+"""What is said of trainings without a checkpoint, by how they ended."""
+
+
+class State(NamedTuple):
+    """How far a step is."""
+
+    status: Literal["done", "to do", "failed"]
+    reason: str = ""
+    """Why it is not done, where there is more to say."""
+
+
+class _Unknown(MipoEvalError):
+    """What nobody can know on this machine."""
+
+
+@contextmanager
+def _looked() -> Iterator[list[State]]:
+    """Take an error for a state: what cannot be looked at has failed, or is not known yet."""
+    found: list[State] = []
+    try:
+        yield found
+    except _Unknown as error:
+        found[:] = [State("to do", str(error))]
+    except MipoEvalError as error:
+        found[:] = [State("failed", str(error))]
+
+
+class Status:
+    """Looks a grid's steps up in a store; what cannot change in the meantime is read once."""
+
+    def __init__(self, store: Store, grid: Grid) -> None:
+        self._store, self._grid = store, grid
+        self.rows = list(rows_of(grid))
+        self._requests: dict[str, TrainingRequest] = {}
+        self._evaluations: dict[tuple[str, EvaluationOptions], Evaluation] = {}
+        self._lists: dict[str, str] = {}
+        self._judges: dict[tuple[str, str], Judge] = {}
+        found = {row.name: self._training(row) for row in self.rows}
+        self.checkpoints = {name: folder for name, (_, folder) in found.items()}
+        """By the name of a row, the model that is evaluated."""
+        self.trained = {name for name, (state, _) in found.items() if state.status == "done"}
+        """Names of the rows that needed no training any more."""
+        self.steps = steps_of(grid, self.rows, self.checkpoints)
+
+    def of(self, step: Step) -> State:
+        """Return how far a step is now."""
+        if step.kind == "train":
+            return self._training(step.row)[0]
+        with _looked() as found:
+            if step.kind == "evaluate":
+                found.append(self._evaluated(step.row))
+            else:
+                found.append(self._judged(step))
+        return found[0]
+
+    def run(self, row: Row) -> Run | None:
+        """Return the run of a row, as far as there is one."""
+        evaluation = self._evaluation(row)
+        generation_key = digest(responses_spec(evaluation))
+        run_id = run_id_of(evaluation.suite, self.list_key(row.suite), generation_key)
+        return next((run for run in list_runs(self._store) if run.run_id == run_id), None)
+
+    def request(self, row: Row) -> TrainingRequest:
+        """Return the training of a row.
+
+        Raises:
+            MipoEvalError: it cannot be trained, or that is not known on this machine.
+        """
+        grid, model = self._grid, row.model
+        assert row.method
+        assert row.seed is not None
+        if not is_at_hand(model):
+            raise _Unknown(f"{model.model} is not on this machine yet")
+        recipe = grid.recipe(model, row.suite, row.method)
+        suite = row.suite.train_on or row.suite.suite
+        parts = [model.model, suite, repr(recipe.items), recipe.query, recipe.sampling.model]
+        if (key := digest(parts)) not in self._requests:  # items, and the weights' content
+            self._requests[key] = make_request(
+                recipe, model=model.model, suite=suite, out=Path(), seed=row.seed
+            )
+        check_model(self._requests[key].model, recipe)
+        out = grid.folder / row.place
+        return replace(self._requests[key], recipe=recipe, seed=row.seed, out=out)
+
+    def _training(self, row: Row) -> tuple[State, str]:
+        """Return how far the training of a row is, and its checkpoint's folder."""
+        if row.method is None:
+            return State("done"), row.model.model
+        usual = self._grid.folder / row.place
+        with _looked() as found:
+            request = self.request(row)
+            own, ids = request.training_id, [request.training_id]
+            if row.method.sweep:
+                over = parse_sweep(row.method.sweep)
+                own = sweep_id(request, over)
+                ids = [trial(request, over[0], value).training_id for value in over[1]]
+            if holder(usual) not in {None, own}:  # what was changed is another training
+                usual = usual.with_name(f"{usual.name}-{own[:8]}")
+            by_id = {one.training_id: one for one in list_trainings(self._store)}
+            known = [by_id[one] for one in ids if one in by_id]
+            if done := next(filter(_is_done, known), None):
+                return State("done"), str(done.checkpoint)
+            found.append(_unfinished(known))
+        return found[0], str(usual)
+
+    def _evaluation(self, row: Row) -> Evaluation:
+        name = self.checkpoints[row.name]
+        if row.method is None and not is_at_hand(row.model):
+            raise _Unknown(f"{name} is not on this machine yet")
+        # Judges are loaded apart: their checkpoints, too, are read to be known.
+        asked = replace(self._grid.options(row.model, row.suite, row.prompting), judges=())
+        if (name, asked) not in self._evaluations:
+            self._evaluations[name, asked] = build_evaluation(replace(asked, model=name))
+        return self._evaluations[name, asked]
+
+    def _evaluated(self, row: Row) -> State:
+        if self._training(row)[0].status != "done":
+            return State("to do")
+        run = self.run(row)
+        if run is None:
+            return State("to do")
+        if left := len(missing(self._store, run.list_key, run.generation_key)):
+            return State("to do", f"{left:,} of {run.n_items:,} responses are missing")
+        scores = [one for one in get_scores(self._store, run.run_id) if one.control is None]
+        evaluation = self._evaluation(row)
+        specs = self._grid.options(row.model, row.suite, row.prompting).judges
+        judges = [self.judge(spec, evaluation.model.kind) for spec in specs] or evaluation.judges
+        for judge in judges:
+            own = [one for one in scores if one.judge_key == short(judge.key)]
+            failed = max((_failed(one.unscored_reasons) for one in own), default=0)
+            if not own:
+                return State("to do", f"{judge.name} has not rated it")
+            if failed:
+                return State("to do", f"calls to {judge.name} failed for {failed:,} items")
+        return State("done") if scores else State("to do", "it has no scores yet")
+
+    def _judged(self, step: Step) -> State:
+        assert step.against
+        sides = (step.row, step.against)
+        for row in sides:
+            if self._evaluated(row).status != "done":
+                return State("to do")
+        entries = [(task, item) for task, items in self.tasks(step.row.suite) for item in items]
+        name = self._grid.suite(step.row.suite).name
+        field = Field(suite=name, list_key=self.list_key(step.row.suite), entries=entries)
+        texts = []
+        for letter, row in zip("AB", sides, strict=True):
+            entrant = Entrant(label=letter, name=row.name, about="", run=self.run(row), kind=None)
+            texts.append(responses_of(self._store, entrant, field.items))
+        judge = self.judge(step.judge, self._evaluation(step.row).model.kind, duel=True)
+        pairs = list(zip(*texts, strict=True))
+        return State("done" if is_judged(self._store, judge, field, [pairs]) else "to do")
+
+    def judge(self, spec: str, kind: str, *, duel: bool = False) -> Judge:
+        """Return a judge for models of a kind, that rates or chooses between two responses.
+
+        Raises:
+            MipoEvalError: there is none, or its checkpoint is not on this machine yet.
+        """
+        if (spec, f"{kind} {duel}") not in self._judges:
+            load = load_duellist if duel else load_judge
+            name = checkpoint_of(spec, kind)
+            if name is not None and not is_here(name):
+                raise _Unknown(f"the judge {name} is not on this machine yet")
+            self._judges[spec, f"{kind} {duel}"] = load(spec, judged_model=kind)
+        return self._judges[spec, f"{kind} {duel}"]
+
+    def tasks(self, part: SuitePart) -> list[tuple[str, list[Item]]]:
+        """Return a suite's tasks with their items."""
+        suite, limit = self._grid.suite(part), self._grid.evaluation.limit
+        found = suite_items(suite, settings.data_dir(), limit)
+        return [(task, list(items)) for task, items in found]
+
+    def list_key(self, part: SuitePart) -> str:
+        """Return the key of a suite's items."""
+        if part.suite not in self._lists:
+            pairs = ((task, item.key) for task, items in self.tasks(part) for item in items)
+            self._lists[part.suite] = key_of_list(pairs)
+        return self._lists[part.suite]
+
+
+def _is_done(training: Training) -> bool:
+    """Whether a training's checkpoint is there; that of a value of a sweep is not yet chosen."""
+    folder = Path(training.checkpoint or "")
+    chosen = folder.parent.name != SWEEP_FOLDER
+    return training.status == "done" and chosen and is_complete(folder)
+
+
+def _unfinished(known: Sequence[Training]) -> State:
+    """Return why a training has no checkpoint."""
+    if failed := next((one for one in known if one.status == "failed"), None):
+        return State("failed", failed.reason or "")
+    return State("to do", _UNFINISHED[known[0].status] if known else "")
+
+
+def _failed(reasons: Mapping[str, int]) -> int:
+    return sum(n for why, n in reasons.items() if CALL_FAILED in why)

@@ -1,0 +1,160 @@
+"""What a grid consists of: rows, and per row the commands that make its numbers."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Literal
+
+from mipo_eval.grid.file import Grid, MethodPart, ModelPart, SuitePart, slug
+from mipo_eval.tasks.prompt import Prompting
+
+Kind = Literal["train", "evaluate", "judge"]
+KINDS: tuple[Kind, ...] = ("train", "evaluate", "judge")
+"""In the order in which they need each other."""
+_PROMPTED = {"default": "default prompting", "personalized": "personalized prompting"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A line of the table on one suite: a base model as it is prompted, or one that is trained."""
+
+    model: ModelPart
+    suite: SuitePart
+    prompting: Prompting
+    method: MethodPart | None = None
+    """None: the base model itself."""
+    seed: int | None = None
+    """Of the training."""
+
+    @property
+    def label(self) -> str:
+        """What tables call it."""
+        return self.method.name if self.method else _PROMPTED[self.prompting]
+
+    @property
+    def name(self) -> str:
+        """What tells it from all others."""
+        seed = "" if self.seed is None else f", seed {self.seed}"
+        return f"{self.label} of {self.model.name} on {self.suite.name}{seed}"
+
+    @property
+    def place(self) -> str:
+        """The folder of its checkpoint, in the grid's."""
+        parts = (self.model.name, self.suite.name, f"{self.label}-seed{self.seed}")
+        return "/".join(slug(part) for part in parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One command, exactly as somebody would type it."""
+
+    kind: Kind
+    row: Row
+    arguments: tuple[str, ...]
+    """Of `mipo-eval`, without the store."""
+    after: tuple[str, ...] = ()
+    """Names of the steps that it needs."""
+    against: Row | None = None
+    """The baseline, for judging head to head."""
+    judge: str = ""
+    """Who judges head to head."""
+
+    @property
+    def name(self) -> str:
+        """What tells it from all others."""
+        by = f", by {self.judge}" if self.judge else ""
+        return f"{self.kind} {self.row.name}{by}"
+
+
+def rows_of(grid: Grid) -> Iterator[Row]:
+    """Yield the rows: base models first, then all methods with one seed, then with the next."""
+    for model, suite in product(grid.models, grid.suites):
+        # Questions with an answer to check have no user whose context could be left out.
+        asked: Sequence[Prompting] = grid.prompting
+        if grid.suite(suite).form != "query":
+            asked = asked[-1:]
+        for prompting in asked:
+            yield Row(model=model, suite=suite, prompting=prompting)
+    seeds = {model.name: model.seeds or grid.seeds for model in grid.models}
+    for seed in dict.fromkeys(seed for own in seeds.values() for seed in own):
+        for model, suite, method in product(grid.models, grid.suites, grid.methods):
+            if seed in seeds[model.name]:
+                yield Row(
+                    model=model, suite=suite, prompting="personalized", method=method, seed=seed
+                )
+
+
+def steps_of(grid: Grid, rows: Sequence[Row], checkpoints: Mapping[str, str]) -> list[Step]:
+    """Return the steps that make these rows; each needs only such as stand before it.
+
+    Args:
+        grid: what they are of.
+        rows: its rows.
+        checkpoints: by the name of a row, the model that is evaluated.
+    """
+    steps = []
+    for row in rows:
+        name = checkpoints[row.name]
+        after: tuple[str, ...] = ()
+        if row.method:
+            steps.append(Step(kind="train", row=row, arguments=_train(grid, row, name)))
+            after = (steps[-1].name,)
+        told = ["--model", name, *_asked(grid, row, judged=True)]
+        steps.append(Step(kind="evaluate", row=row, arguments=tuple(told), after=after))
+    made = {step.row.name: step.name for step in steps if step.kind == "evaluate"}
+    for row, judge in product(rows, grid.pairwise):
+        against = _baseline(grid, row, rows)
+        if against is not None:
+            told = ["judge", checkpoints[row.name], checkpoints[against.name]]
+            steps.append(
+                Step(
+                    kind="judge",
+                    row=row,
+                    arguments=(*told, *_asked(grid, row, judged=False), "--judge", judge),
+                    after=(made[row.name], made[against.name]),
+                    against=against,
+                    judge=judge,
+                )
+            )
+    return steps
+
+
+def _baseline(grid: Grid, row: Row, rows: Sequence[Row]) -> Row | None:
+    """Return the row that a trained one is judged against; None where it is not judged so."""
+    if row.method is None or row.label == grid.baseline or grid.suite(row.suite).form != "query":
+        return None
+    alike = [other for other in rows if (other.model, other.suite) == (row.model, row.suite)]
+    if grid.baseline == "personalized":
+        wanted = (None, "personalized")
+        return next(o for o in alike if (o.method, o.prompting) == wanted)
+    return next(o for o in alike if (o.label, o.seed) == (grid.baseline, row.seed))
+
+
+def _train(grid: Grid, row: Row, out: str) -> tuple[str, ...]:
+    assert row.method
+    suite = row.suite.train_on or row.suite.suite
+    told = ["train", row.method.method, "--model", row.model.model, "--suite", suite]
+    told += ["--out", out, "--seed", str(row.seed)]
+    for override in grid.overrides(row.model, row.suite, row.method):
+        told += ["--set", override]
+    told += ["--sweep", row.method.sweep] if row.method.sweep else []
+    return (*told, *_plugins(grid))
+
+
+def _asked(grid: Grid, row: Row, *, judged: bool) -> tuple[str, ...]:
+    """Return how a row is evaluated, as flags of the main job or of `judge`."""
+    asked = grid.options(row.model, row.suite, row.prompting)
+    told = ["--suite", asked.suite, "--prompting", asked.prompting]
+    for flag in ("system", "query", "decoding", "engine"):
+        if value := getattr(asked, flag):
+            told += [f"--{flag}", value]
+    told += ["--limit", str(asked.limit)] if asked.limit else []
+    told += ["--batch"] if asked.batch else []
+    if judged:
+        told += ["--controls"] if asked.controls else []
+        told += [word for judge in asked.judges for word in ("--judge", judge)]
+    return (*told, *_plugins(grid))
+
+
+def _plugins(grid: Grid) -> list[str]:
+    return [word for file in grid.plugins for word in ("--plugin", str(file))]
