@@ -14,7 +14,7 @@ from typing import Any
 from mipo_eval.checkpoints import ADAPTER_CONFIG, find_checkpoint, split_base, split_revision
 from mipo_eval.errors import ModelError
 from mipo_eval.training.logprobs import LOGITS
-from mipo_eval.training.recipes import Optimization
+from mipo_eval.training.recipes import Optimization, Recipe
 
 GIGABYTE = 1e9
 
@@ -75,6 +75,14 @@ class MemoryEstimate:
 
 def _billions(count: int) -> str:
     return f"{count / 1e9:.2f} B" if count >= 1e8 else f"{count / 1e6:.2f} M"
+
+
+def workload_of(recipe: Recipe) -> Workload:
+    """Return a usual workload of a recipe."""
+    negatives = recipe.pairs.n_negatives if recipe.pairs else 0
+    if getattr(recipe.settings, "batch_of", None) == "pairs":
+        negatives = 1  # the unit that a micro-batch counts
+    return Workload(negatives=negatives)
 
 
 def estimate_memory(

@@ -4,7 +4,7 @@ import io
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 from statistics import fmean
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from mipo_eval.cli.render import Output
-    from mipo_eval.grid.estimate import Need
-    from mipo_eval.grid.file import Grid
+    from mipo_eval.grid.estimate import Need, Sum
+    from mipo_eval.grid.file import GridFile
     from mipo_eval.grid.status import State, Status
     from mipo_eval.grid.steps import Step
     from mipo_eval.reports.plan import Amount
@@ -81,20 +81,24 @@ def grid(  # noqa: PLR0913, PLR0917 - one parameter per flag
         status = Status(opened, read)
         plan = _plan(status)
         left = [one.step for one in plan if one.state.status != "done"]
-        needs = list(Estimate(opened, status, read).needs(left)) if dry_run else []
-    document = {"grid": file, "steps": [step_json(one) for one in plan]}
-    output.document(document | ({"needs": [asdict(one) for one in needs]} if dry_run else {}))
+        estimate = Estimate(opened, status, read)
+        needs = list(estimate.needs(left)) if dry_run else []
+        memory = dict(estimate.memory(left)) if dry_run else {}
+    document: dict[str, object] = {"grid": file, "steps": [step_json(one) for one in plan]}
     if dry_run:
-        output.show(*_estimated(plan, needs))
+        document["needs"] = [need_json(one) for one in needs]
+        document["memory"] = {name: asdict(amount) for name, amount in memory.items()}
+        output.show(*_estimated(plan, needs), *_memory(memory))
         output.note(f"Do it: mipo-eval grid {file}")
     elif not as_json:
         told = store_flag(store)
         script = slurm_script(left, told, read.slurm, sbatch) if slurm else shell_script(left, told)
         click.echo(script)
+    output.document(document)
 
 
 @dataclass(slots=True)
-class Progress:
+class StepProgress:
     """How far a step is, and what came of it in this command."""
 
     step: "Step"
@@ -103,8 +107,8 @@ class Progress:
     """How long it took; None: it was not begun."""
 
 
-def _plan(status: "Status") -> list[Progress]:
-    return [Progress(step, status.of(step)) for step in status.steps]
+def _plan(status: "Status") -> list[StepProgress]:
+    return [StepProgress(step, status.of(step)) for step in status.steps]
 
 
 def store_flag(url: str) -> list[str]:
@@ -123,7 +127,7 @@ def store_flag(url: str) -> list[str]:
     return ["--store", url]
 
 
-def do_grid(output: "Output", read: "Grid", url: str) -> list[Progress]:
+def do_grid(output: "Output", read: "GridFile", url: str) -> list[StepProgress]:
     """Do what is left of a grid, one step after the other; return all of its steps."""
     from mipo_eval.grid.status import State, Status
     from mipo_eval.plugins import loaded
@@ -148,7 +152,7 @@ def do_grid(output: "Output", read: "Grid", url: str) -> list[Progress]:
     return plan
 
 
-def _do(output: "Output", plan: Sequence[Progress], one: Progress, url: str) -> None:
+def _do(output: "Output", plan: Sequence[StepProgress], one: StepProgress, url: str) -> None:
     """Do a step, and say how far the grid is."""
     from mipo_eval.grid.status import State
 
@@ -164,8 +168,7 @@ def _do(output: "Output", plan: Sequence[Progress], one: Progress, url: str) -> 
 
 def _run(arguments: list[str]) -> str | None:
     """Run a command as if it had been typed; return why it failed, or None."""
-    from mipo_eval.cli import app
-
+    app = click.get_current_context().find_root().command
     before, sys.argv = sys.argv, ["mipo-eval", *arguments]  # what runs and trainings record
     try:
         with redirect_stdout(io.StringIO()):
@@ -179,7 +182,7 @@ def _run(arguments: list[str]) -> str | None:
     return None
 
 
-def _left(plan: Sequence[Progress]) -> str:
+def _left(plan: Sequence[StepProgress]) -> str:
     """Return how much is left, at the rate of the steps of each kind that were done so far."""
     took: dict[str, list[float]] = {}
     for one in plan:
@@ -205,7 +208,7 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def step_json(one: Progress) -> dict[str, object]:
+def step_json(one: StepProgress) -> dict[str, object]:
     """Return a step as `--json` shows it."""
     step = one.step
     return {
@@ -219,7 +222,7 @@ def step_json(one: Progress) -> dict[str, object]:
     }
 
 
-def require_all(plan: Sequence[Progress]) -> None:
+def require_all(plan: Sequence[StepProgress]) -> None:
     """Refuse to take a grid with holes for a whole one.
 
     Raises:
@@ -227,13 +230,14 @@ def require_all(plan: Sequence[Progress]) -> None:
     """
     if missing := [one for one in plan if one.state.status != "done"]:
         failed = [one for one in missing if one.state.status == "failed"]
+        first = failed[0]  # what else is missing needs one that failed
         raise MipoEvalError(
-            f"{len(missing)} of {len(plan)} steps are missing, {len(failed)} of them failed; "
-            "the same command tries them again"
+            f"{len(missing)} of {len(plan)} steps are missing, as {len(failed)} failed "
+            f"({first.step.name}: {first.state.reason}); the same command tries them again"
         )
 
 
-def _conclude(output: "Output", read: "Grid", plan: Sequence[Progress]) -> None:
+def _conclude(output: "Output", read: "GridFile", plan: Sequence[StepProgress]) -> None:
     """Say what is missing, and where to look at the rest."""
     output.show(_counts(plan), *_holes(plan))
     suites = dict.fromkeys(read.suite(part).name for part in read.suites)
@@ -243,7 +247,7 @@ def _conclude(output: "Output", read: "Grid", plan: Sequence[Progress]) -> None:
     require_all(plan)
 
 
-def _counts(plan: Sequence[Progress]) -> "RenderableType":
+def _counts(plan: Sequence[StepProgress]) -> "RenderableType":
     from mipo_eval.cli.render import Grid
     from mipo_eval.grid.steps import KINDS
 
@@ -256,7 +260,7 @@ def _counts(plan: Sequence[Progress]) -> "RenderableType":
     return table
 
 
-def _holes(plan: Sequence[Progress]) -> "Iterator[RenderableType]":
+def _holes(plan: Sequence[StepProgress]) -> "Iterator[RenderableType]":
     """Yield a line for each step that failed, and for what is the matter with others."""
     from mipo_eval.cli.render import inert
 
@@ -269,34 +273,53 @@ def _holes(plan: Sequence[Progress]) -> "Iterator[RenderableType]":
             yield inert(f"{count} to do: {reason}", "yellow")
 
 
-def _estimated(plan: Sequence[Progress], needs: "Sequence[Need]") -> "Iterator[RenderableType]":
+def _estimated(plan: Sequence[StepProgress], needs: "Sequence[Need]") -> "Iterator[RenderableType]":
     """Yield how far the grid is, and a table of what is left."""
     from mipo_eval.cli.render import Grid, inert
-    from mipo_eval.grid.estimate import total
+    from mipo_eval.grid.estimate import added
 
     yield _counts(plan)
     yield from _holes(plan)
-    columns = ("steps", "calls", "tokens", "US dollars", "hours")
-    table = Grid("left", numbers=columns)
-    amounts = [(one.calls, one.tokens, one.dollars, one.hours) for one in needs]
-    for one, row in zip(needs, amounts, strict=True):
-        table.add(one.what, str(one.steps), *_cells(row))
-    sums = [total(column) for column in zip(*amounts, strict=True)]
-    steps = sum(one.state.status != "done" for one in plan)
+    columns = ("calls", "tokens", "US dollars", "hours")
+    table = Grid("left", numbers=("steps", *columns))
+    rows = [(one.calls, one.tokens, one.dollars, one.hours) for one in needs]
+    for one, row in zip(needs, rows, strict=True):
+        table.add(one.what, str(one.steps), *map(_cell, row, _FORMS))
+    sums = [added(column) for column in zip(*rows, strict=True)]
     if needs:
         table.add_section()
-        table.add("all of it", str(steps), *_cells(sums))
+        steps = sum(one.state.status != "done" for one in plan)
+        table.add("all of it", str(steps), *map(_cell, sums, _FORMS))
         yield table
-    for name, column in zip(columns[1:], zip(*amounts, strict=True), strict=True):
-        for why in dict.fromkeys(one.source for one in column if one.source):
-            unknown = any(one.source == why and one.value is None for one in column)
-            yield inert(f"{name}{' not known' if unknown else ''}: {why}", "dim")
+    for name, found in zip(columns, sums, strict=False):
+        yield from (inert(f"{name}: {source}", "dim") for source in found.sources)
+        yield from (inert(f"{name} not known: {why}", "yellow") for why in found.unknown[:_REASONS])
+        if more := len(found.unknown[_REASONS:]):
+            yield inert(f"{name} not known: {more} reasons more, which --json has", "yellow")
 
 
-def _cells(amounts: "Sequence[Amount]") -> list[str]:
+_FORMS = (",.0f", ",.0f", ",.2f", ",.2f")
+_REASONS = 4
+"""For which something is not known, that are shown."""
+
+
+def need_json(need: "Need") -> dict[str, object]:
+    """Return what some steps need as `--json` shows it."""
+    names = ("calls", "tokens", "dollars", "hours")
+    figures = {name: getattr(need, name)._asdict() for name in names}
+    return {"what": need.what, "steps": need.steps, **figures}
+
+
+def _memory(found: "Mapping[str, Amount]") -> "Iterator[RenderableType]":
+    from mipo_eval.cli.render import inert
+
+    for name, most in found.items():
+        said = "not known" if most.value is None else f"up to {most.value / 1e9:.1f} GB"
+        yield inert(f"memory of a training of {name}: {said}: {most.source}", "dim")
+
+
+def _cell(figure: "Sum", form: str) -> str:
     from mipo_eval.cli.render import number
 
-    forms = (",.0f", ",.0f", ",.2f", ",.2f")
-    return [
-        number(one.value, form, absent="?") for one, form in zip(amounts, forms, strict=True)
-    ]
+    rest = " + ?" if figure.unknown and figure.value is not None else ""
+    return number(figure.value, form, absent="?") + rest

@@ -241,12 +241,9 @@ def _estimate(output: "Output", recipe: "Recipe", model: str) -> dict[str, objec
 
     from mipo_eval.cli.render import inert
     from mipo_eval.models.spec import checkpoint_name
-    from mipo_eval.training.memory import Workload, estimate_memory, summary
+    from mipo_eval.training.memory import estimate_memory, summary, workload_of
 
-    negatives = recipe.pairs.n_negatives if recipe.pairs else 0
-    if getattr(recipe.settings, "batch_of", None) == "pairs":
-        negatives = 1  # the unit that a micro-batch counts
-    workload = Workload(negatives=negatives)
+    workload = workload_of(recipe)
     here = torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else None
     name = checkpoint_name(model)
     lines = summary(name, recipe.optimization, workload=workload, memory=here or _USUAL_MEMORY)

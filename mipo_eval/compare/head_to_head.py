@@ -204,9 +204,7 @@ def _ask_to_rate(
     run_shown(rate(store, judge, wanted.values(), advance=progress.advance), progress, stage)
 
 
-def _to_rate(
-    field: Field, pairs: Sequence[_Answers]
-) -> dict[tuple[str, str | None], tuple[Item, str]]:
+def _to_rate(field: Field, pairs: Sequence[_Answers]) -> dict[tuple[str, str], tuple[Item, str]]:
     """Return the texts of the items that both entrants have a response to, by their keys."""
     return {
         (item.key, text_key(text)): (item, text)

@@ -11,21 +11,36 @@ from typing import NamedTuple
 
 from mipo_eval.checkpoints import is_here
 from mipo_eval.errors import MipoEvalError
-from mipo_eval.grid.file import Grid, checkpoint_of, is_at_hand
+from mipo_eval.evaluation.asked import is_family
+from mipo_eval.grid.file import GridFile, checkpoint_of, is_at_hand
 from mipo_eval.grid.status import Status
-from mipo_eval.grid.steps import Kind, Row, Step
+from mipo_eval.grid.steps import GridEntry, Step, StepKind
 from mipo_eval.judges.judge import Judge, choice_requests, rating_requests
+from mipo_eval.judges.presets import family_preset
 from mipo_eval.models.base import Request
 from mipo_eval.models.lm_eval_served import serving
 from mipo_eval.models.prices import FREE, HOW_TO_PRICE, Metered, Price
-from mipo_eval.models.spec import find_kind, parse_model, read_name
+from mipo_eval.models.spec import checkpoint_name, find_kind, parse_model, read_name
 from mipo_eval.records import Run
 from mipo_eval.reports.plan import Amount, Assumed, Needs, needs_of, plan, rough_tokens
 from mipo_eval.store.engine import Store
 from mipo_eval.store.responses import drawing_seconds, missing, response_tokens
 from mipo_eval.store.runs import list_runs
 from mipo_eval.store.trainings import list_trainings
-from mipo_eval.training.recipes import Recipe
+from mipo_eval.tasks.suites import find_suite
+from mipo_eval.training.memory import estimate_memory, workload_of
+from mipo_eval.training.recipes import Recipe, recipe_dict
+
+
+class Sum(NamedTuple):
+    """A sum of amounts."""
+
+    value: float | None
+    """Of what is known; None where nothing is."""
+    sources: tuple[str, ...]
+    """Where that comes from."""
+    unknown: tuple[str, ...]
+    """Why the rest is not known; empty where all is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,26 +49,34 @@ class Need:
 
     what: str
     steps: int
-    calls: Amount
+    calls: Sum
     """Responses to draw, or questions to a judge."""
-    tokens: Amount
+    tokens: Sum
     """Read and written."""
-    dollars: Amount
-    hours: Amount
+    dollars: Sum
+    hours: Sum
 
 
-def total(amounts: Iterable[Amount]) -> Amount:
-    """Return the sum of what is known, and why the rest is not; None where nothing is."""
-    found = list(amounts)
-    known = [one.value for one in found if one.value is not None]
-    unknown = dict.fromkeys(one.source for one in found if one.value is None)
-    return Amount(value=sum(known) if known or not found else None, source="; ".join(unknown))
+def added(amounts: Iterable[Amount | Sum]) -> Sum:
+    """Return a sum, with where its parts come from and what of it is not known."""
+    values: list[float] = []
+    sources: list[str] = []
+    unknown: list[str] = []
+    for one in amounts:
+        values += [] if one.value is None else [one.value]
+        if isinstance(one, Sum):
+            sources += one.sources
+            unknown += one.unknown
+        else:
+            (unknown if one.value is None else sources).append(one.source)
+    known = sum(values) if values or not unknown else None
+    return Sum(known, *(tuple(dict.fromkeys(filter(None, s))) for s in (sources, unknown)))
 
 
 class Estimate:
     """What steps of a grid need, by what earlier ones in the store took."""
 
-    def __init__(self, store: Store, status: Status, grid: Grid) -> None:
+    def __init__(self, store: Store, status: Status, grid: GridFile) -> None:
         self._store, self._status, self._grid = store, status, grid
         self._trainings = [one for one in list_trainings(store) if one.status == "done"]
         base = {str(one.checkpoint): one.model for one in self._trainings}
@@ -74,46 +97,65 @@ class Estimate:
                 pairs = [step for step in own if step.judge == spec]
                 yield self._judging(f"choices: {model} on {suite}", spec, pairs)
 
-    def _specs(self, row: Row) -> tuple[str, ...]:
+    def memory(self, left: Sequence[Step]) -> Iterator[tuple[str, Amount]]:
+        """Yield each base model with the most bytes of one device that a training of it takes."""
+        rows = [step.row for step in left if step.kind == "train"]
+        for model in {row.model.name: row.model for row in rows}.values():
+            recipes = [
+                self._grid.recipe(model, row.suite, row.method)
+                for row in rows
+                if row.method and row.model == model
+            ]
+            if not is_at_hand(model):  # the hub would be asked for its configuration
+                yield model.name, Amount(value=None, source="it is not on this machine yet")
+                continue
+            name = checkpoint_name(model.model)
+            most = max(
+                estimate_memory(name, one.optimization, workload=workload_of(one)).total
+                for one in recipes
+            )
+            yield model.name, Amount(value=most, source="as train --estimate says")
+
+    def _specs(self, row: GridEntry) -> tuple[str, ...]:
         """Return who rates a row."""
         asked = self._grid.options(row.model, row.suite, row.prompting)
         own = self._grid.suite(row.suite).judge
         return asked.judges or ((own,) if own else ())
 
-    def _drawing(self, what: str, steps: Sequence[Step], count: Callable[[Row], int]) -> Need:
+    def _drawing(self, what: str, steps: Sequence[Step], count: Callable[[GridEntry], int]) -> Need:
         """Return what it takes to draw responses, and to train on them."""
-        calls = total(_counted(count, step.row) for step in steps)
-        row = steps[0].row
-        tokens = dollars = calls
-        if calls.value is not None:
-            try:
-                tokens, dollars = self._priced(steps[0], int(calls.value))
-            except MipoEvalError as error:
-                tokens = dollars = Amount(value=None, source=str(error))
-        hours = None
+        calls = added(_counted(count, one.row) for one in steps)
+        try:
+            tokens, dollars = self._priced(steps[0], round(calls.value or 0))
+        except MipoEvalError as error:
+            tokens = dollars = Amount(value=None, source=str(error))
         if steps[0].kind == "train":
-            hours = total(self._training_hours(one.row) for one in steps)
+            hours = self._training_hours([one.row for one in steps])
+        else:
+            hours = added([self._drawing_hours(steps[0].row, calls.value or 0)])
+        short = (None, (), calls.unknown)
         return Need(
             what=what,
             steps=len(steps),
             calls=calls,
-            tokens=tokens,
-            dollars=dollars,
-            hours=hours or self._drawing_hours(row, calls),
+            tokens=Sum(*short) if calls.value is None else added([tokens]),
+            dollars=Sum(*short) if calls.value is None else added([dollars]),
+            hours=hours,
         )
 
-    def _drawn(self, row: Row) -> int:
+    def _drawn(self, row: GridEntry) -> int:
         """Return how many responses a training draws, at most."""
-        request = self._status.request(row)
-        return round(sum(len(one.items) for one in request.data) * _draws(request.recipe))
+        assert row.method
+        recipe = self._grid.recipe(row.model, row.suite, row.method)
+        return round(self._status.training_items(row) * _draws(recipe))
 
-    def _missing(self, row: Row) -> int:
+    def _missing(self, row: GridEntry) -> int:
         """Return how many responses of a row the store does not have."""
         if run := self._run(row):
             return len(missing(self._store, run.list_key, run.generation_key))
         return sum(len(items) for _, items in self._status.tasks(row.suite))
 
-    def _run(self, row: Row) -> Run | None:
+    def _run(self, row: GridEntry) -> Run | None:
         """Return a row's run, where there can be one."""
         known = row.method is None or row.name in self._status.trained
         return self._status.run(row) if known and is_at_hand(row.model) else None
@@ -139,38 +181,54 @@ class Estimate:
         price = _price_of(name)
         if price is None:
             return tokens, Amount(value=None, source=f"no price of {name}: {HOW_TO_PRICE}")
-        return tokens, Amount(value=price.cost(round(read), round(each * calls)), source=source)
+        free = "no charge: models on machines of your own"
+        cost = price.cost(round(read), round(each * calls))
+        return tokens, Amount(value=cost, source=free if price == FREE else source)
 
-    def _alike(self, row: Row) -> list[Run]:
+    def _alike(self, row: GridEntry) -> list[Run]:
         """Return stored runs of a base model, and of what was trained of it, on a suite."""
         name = self._grid.suite(row.suite).name
         return [run for base, run in self._runs if (base, run.suite) == (row.model.model, name)]
 
-    def _drawing_hours(self, row: Row, calls: Amount) -> Amount:
-        if not calls.value:
-            return calls
-        found = [(drawing_seconds(self._store, run), run.n_items) for run in self._alike(row)]
-        known = [(seconds, n) for seconds, n in found if seconds > 0]
-        if not known:
-            why = f"no stored run of {row.model.name} on {row.suite.name} tells how long one takes"
-            return Amount(value=None, source=why)
-        each = sum(seconds for seconds, _ in known) / sum(n for _, n in known)
-        return Amount(value=each * calls.value / 3600, source=f"as {len(known)} stored runs took")
-
-    def _training_hours(self, row: Row) -> Amount:
-        """Return how long trainings of the method on the base model and suite took."""
-        assert row.method
-        name = self._grid.recipe(row.model, row.suite, row.method).name
-        wanted = (name, row.model.model, self._grid.suite(row.suite).name)
-        took = [
-            (one.updated_at - one.created_at).total_seconds()
-            for one in self._trainings
-            if (one.method, one.model, one.suite) == wanted
+    def _drawing_hours(self, row: GridEntry, calls: float) -> Amount:
+        """Return how long responses take, as those of stored runs on the same items did."""
+        try:
+            key = self._status.list_key(row.suite)
+        except MipoEvalError as error:
+            return Amount(value=None, source=str(error))
+        found = [
+            drawing_seconds(self._store, run) / run.n_items
+            for run in self._alike(row)
+            if run.list_key == key
         ]
-        if not took:
-            why = f"no stored training by {name} of {row.model.name} tells how long one takes"
-            return Amount(value=None, source=why)
-        return Amount(value=fmean(took) / 3600, source=f"as {len(took)} stored trainings took")
+        if not (took := [seconds for seconds in found if seconds > 0]):
+            where = f"{row.model.name} on {row.suite.name}"
+            return Amount(value=None, source=f"no stored run of {where} tells how long one takes")
+        source = f"as {len(took)} stored runs took"
+        return Amount(value=fmean(took) * calls / 3600, source=source)
+
+    def _training_hours(self, rows: Sequence[GridEntry]) -> Sum:
+        """Return how long trainings take, as their other seeds did."""
+        lacking, known = [], []
+        for row in rows:
+            assert row.method
+            recipe = recipe_dict(self._grid.recipe(row.model, row.suite, row.method))
+            suite = find_suite(row.suite.train_on or row.suite.suite).name
+            took = [
+                (one.updated_at - one.created_at).total_seconds() / 3600
+                for one in self._trainings
+                if (one.model, one.suite, one.recipe) == (row.model.model, suite, recipe)
+            ]
+            if took and not row.method.sweep:
+                known.append(Amount(value=fmean(took), source="as other seeds took"))
+            else:
+                lacking.append(row.label)
+        if lacking:
+            names = ", ".join(dict.fromkeys(lacking))
+            where = f"{rows[0].model.name} on {rows[0].suite.name}"
+            why = f"no seed is done, on {where}, of {names}"
+            return added([*known, Amount(value=None, source=why)])
+        return added(known)
 
     def _judging(self, what: str, spec: str, steps: Sequence[Step]) -> Need:
         """Return what a judge is asked about these rows, or pairs of them."""
@@ -184,10 +242,10 @@ class Estimate:
         return Need(
             what=f"{what}, by {spec}",
             steps=len(steps),
-            calls=found.calls,
-            tokens=total([read, written]),
-            dollars=dollars,
-            hours=_times(minutes, 1 / 60),
+            calls=added([found.calls]),
+            tokens=added([read, written]),
+            dollars=added([dollars]),
+            hours=added([_times(minutes, 1 / 60)]),
         )
 
     def _ratings(self, spec: str, steps: Sequence[Step]) -> "_Asked":
@@ -202,7 +260,11 @@ class Estimate:
             own = plan(self._store, tasks, judge, generation_key=key, assumed=assumed)
             count += max(0, own.calls - references)
         needs = Needs(new.prompt_tokens, new.completion_tokens, new.cost, new.minutes)
-        return _Asked(Amount(value=count, source="those of references, which rows share, count once"), new.calls, needs)
+        return _Asked(
+            Amount(value=count, source="those of references, which rows share, count once"),
+            new.calls,
+            needs,
+        )
 
     def _choices(self, spec: str, steps: Sequence[Step]) -> "_Asked":
         judge = self._judge(spec, steps[0].row, duel=True)
@@ -215,15 +277,18 @@ class Estimate:
                     requests += rating_requests(judge, item, text)
                 elif item.preferences:
                     requests += choice_requests(judge, item, text, text)
-        most = Amount(value=len(requests) * len(steps), source="of choices, both orders of each pair")
+        most = Amount(
+            value=len(requests) * len(steps), source="of choices, both orders of each pair"
+        )
         return _Asked(most, len(requests), needs_of(self._store, judge, requests))
 
-    def _judge(self, spec: str, row: Row, *, duel: bool = False) -> Judge:
+    def _judge(self, spec: str, row: GridEntry, *, duel: bool = False) -> Judge:
         """Return a judge to count by; one whose checkpoint is not here as if a server had it."""
         kind = row.model.model
-        name = checkpoint_of(spec, kind)
+        name, named = checkpoint_of(spec, kind), read_name(spec)
         if name is not None and not is_here(name):
-            spec = f"openai:{name}@http://localhost"
+            preset = family_preset(kind) if is_family(spec) else named.name
+            spec = f"{f'openai:{name}' if named.kind else preset}@http://localhost"
         return self._status.judge(spec, kind, duel=duel)
 
 
@@ -235,7 +300,7 @@ class _Asked(NamedTuple):
     needs: Needs
 
 
-def _counted(count: Callable[[Row], int], row: Row) -> Amount:
+def _counted(count: Callable[[GridEntry], int], row: GridEntry) -> Amount:
     try:
         return Amount(value=count(row), source="")
     except MipoEvalError as error:
@@ -246,7 +311,7 @@ def _times(amount: Amount, factor: float) -> Amount:
     return amount if amount.value is None else replace(amount, value=amount.value * factor)
 
 
-def _grouped(steps: Sequence[Step], kind: Kind) -> dict[tuple[str, str], list[Step]]:
+def _grouped(steps: Sequence[Step], kind: StepKind) -> dict[tuple[str, str], list[Step]]:
     """Return the steps of a kind by base model and suite."""
     groups: dict[tuple[str, str], list[Step]] = {}
     for step in steps:

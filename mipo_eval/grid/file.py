@@ -19,7 +19,7 @@ from functools import partial
 from importlib import resources
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -36,13 +36,14 @@ from mipo_eval.training.methods import find_method
 from mipo_eval.training.recipes import ALGORITHMS, Recipe, load_recipe, parse_sweep
 from mipo_eval.training.run import check_model
 
-_ALL = "all"
+ALL = "all"
+"""What settings are for that are for recipes of every algorithm."""
 _YAML = (".yaml", ".yml")
 
 
 def _known(part: Mapping[str, Any]) -> Mapping[str, Any]:
     """Refuse settings of what is no algorithm."""
-    names = (_ALL, *ALGORITHMS)
+    names = (ALL, *ALGORITHMS)
     if unknown := [key for key in part if key not in names]:
         raise ValueError(f"unknown {', '.join(unknown)}; known: {', '.join(names)}")
     return part
@@ -139,7 +140,7 @@ class Slurm(_Part):
     judge: list[str] = []
 
 
-class Grid(_Part):
+class GridFile(_Part):
     """Rows of a table, and all that makes their numbers."""
 
     about: str = ""
@@ -171,18 +172,18 @@ class Grid(_Part):
         """Return the suite that an entry means, asked in the grid's wording."""
         return with_query(find_suite(part.suite), self.evaluation.query)
 
-    def overrides(
-        self, model: ModelPart, suite: SuitePart, method: MethodPart
-    ) -> tuple[str, ...]:
+    def overrides(self, model: ModelPart, suite: SuitePart, method: MethodPart) -> tuple[str, ...]:
         """Return what `--set` says of a training; the nearer to the method, the stronger."""
-        algorithm = method.set.get("algorithm") or load_recipe(find_method(method.method)[0]).algorithm
+        algorithm = (
+            method.set.get("algorithm") or load_recipe(find_method(method.method)[0]).algorithm
+        )
         found: Keys = {
             key: value
             for key, value in (("query", self.evaluation.query), ("system", self.evaluation.system))
             if value
         }
         for part in (self.set, model.set, suite.set):
-            found |= part.get(_ALL, {}) | part.get(algorithm, {})
+            found |= part.get(ALL, {}) | part.get(algorithm, {})
         return tuple(f"{key}={_told(value)}" for key, value in (found | method.set).items())
 
     def recipe(self, model: ModelPart, suite: SuitePart, method: MethodPart) -> Recipe:
@@ -197,7 +198,9 @@ class Grid(_Part):
             raise ConfigError(f"{name} learns from pairs of your own, which a grid does not have")
         return recipe
 
-    def options(self, model: ModelPart, suite: SuitePart, prompting: Prompting) -> EvaluationOptions:
+    def options(
+        self, model: ModelPart, suite: SuitePart, prompting: Prompting
+    ) -> EvaluationOptions:
         """Return how rows of a base model are evaluated; the model itself is for the row to say."""
         told = self.evaluation.model_dump() | {"engine": self.engine(model)}
         judged = self.judges if find_suite(suite.suite).form == "query" else ()
@@ -221,7 +224,7 @@ def shipped_grids() -> tuple[str, ...]:
     return tuple(sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml")))
 
 
-def read_grid(name: str) -> Grid:
+def read_grid(name: str) -> GridFile:
     """Return the grid of a YAML file, or one that ships, by its name.
 
     Raises:
@@ -229,14 +232,14 @@ def read_grid(name: str) -> Grid:
     """
     if name in shipped_grids():
         return settings.read_yaml(
-            resources.files(__package__) / "files" / f"{name}.yaml", f"the grid {name}", Grid
+            resources.files(__package__) / "files" / f"{name}.yaml", f"the grid {name}", GridFile
         )
     if not name.endswith(_YAML):
         raise ConfigError(
             f"unknown grid {name!r}: name a YAML file, or one that ships: "
             f"{', '.join(shipped_grids())}"
         )
-    return settings.read_yaml(Path(name), f"the grid {name}", Grid)
+    return settings.read_yaml(Path(name), f"the grid {name}", GridFile)
 
 
 def slug(name: str) -> str:
@@ -265,7 +268,7 @@ def is_at_hand(part: ModelPart) -> bool:
     return not is_checkpoint or is_here(checkpoint_name(part.model))
 
 
-def check(grid: Grid) -> None:
+def check(grid: GridFile) -> None:
     """Find out what is wrong with names and settings, before anything starts.
 
     What only a server, the hub or a data set knows is found out where it is needed.
@@ -289,7 +292,7 @@ def check(grid: Grid) -> None:
             raise type(error)(f"{place}: {error}") from None
 
 
-def _checks(grid: Grid) -> Iterator[tuple[str, Callable[[], object]]]:
+def _checks(grid: GridFile) -> Iterator[tuple[str, Callable[[], object]]]:
     """Yield what is to be looked at, with its place in the file; cheap things first."""
     for n, suite in enumerate(grid.suites):
         yield f"suites.{n}", partial(grid.suite, suite)
@@ -315,7 +318,7 @@ def load_duellist(spec: str, judged_model: str | None = None) -> Judge:
     return load_judge(spec, protocol=duel_protocol(spec), judged_model=judged_model)
 
 
-def _check_model(grid: Grid, part: ModelPart) -> None:
+def _check_model(grid: GridFile, part: ModelPart) -> None:
     """Look at a base model, as far as it is on this machine, and whether it can be trained."""
     if is_at_hand(part):
         options = grid.options(part, grid.suites[0], "personalized")

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from mipo_eval.grid.file import Slurm
-from mipo_eval.grid.steps import KINDS, Kind, Step
+from mipo_eval.grid.steps import KINDS, Step, StepKind
 
 _AFTER = {
     "train": "in any order",
@@ -18,7 +18,7 @@ def command_of(step: Step, store: Sequence[str]) -> str:
     return shlex.join(["mipo-eval", *step.arguments, *store])
 
 
-def _stages(steps: Sequence[Step]) -> Iterator[tuple[Kind, list[Step]]]:
+def _stages(steps: Sequence[Step]) -> Iterator[tuple[StepKind, list[Step]]]:
     """Yield the kinds of steps that there are, with their steps."""
     for kind in KINDS:
         if own := [step for step in steps if step.kind == kind]:

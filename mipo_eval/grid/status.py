@@ -1,6 +1,6 @@
 """How far a grid is: what of it the store has, and where."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +13,8 @@ from mipo_eval.compare.head_to_head import is_judged
 from mipo_eval.errors import MipoEvalError
 from mipo_eval.evaluation.asked import EvaluationOptions, build_evaluation
 from mipo_eval.evaluation.generate import Evaluation, responses_spec, run_id_of
-from mipo_eval.grid.file import Grid, SuitePart, checkpoint_of, is_at_hand, load_duellist
-from mipo_eval.grid.steps import Row, Step, rows_of, steps_of
+from mipo_eval.grid.file import GridFile, SuitePart, checkpoint_of, is_at_hand, load_duellist
+from mipo_eval.grid.steps import GridEntry, Step, rows_of, steps_of
 from mipo_eval.judges.judge import Judge
 from mipo_eval.judges.presets import load_judge
 from mipo_eval.keys import digest
@@ -26,12 +26,14 @@ from mipo_eval.store.items import key_of_list
 from mipo_eval.store.responses import missing
 from mipo_eval.store.runs import get_scores, list_runs
 from mipo_eval.store.trainings import Training, list_trainings
-from mipo_eval.tasks.suites import suite_items
+from mipo_eval.tasks.suites import find_suite, suite_items, with_query
+from mipo_eval.training.data import training_items
 from mipo_eval.training.folder import SWEEP_FOLDER, holder, is_complete
 from mipo_eval.training.recipes import parse_sweep
 from mipo_eval.training.run import TrainingRequest, check_model, make_request, sweep_id, trial
 
-
+Tasks = list[tuple[str, list[Item]]]
+"""Names of tasks with their items."""
 _UNFINISHED = {
     "running": "it has begun",
     "stopped": "it was stopped",
@@ -67,12 +69,12 @@ def _looked() -> Iterator[list[State]]:
 class Status:
     """Looks a grid's steps up in a store; what cannot change in the meantime is read once."""
 
-    def __init__(self, store: Store, grid: Grid) -> None:
+    def __init__(self, store: Store, grid: GridFile) -> None:
         self._store, self._grid = store, grid
         self.rows = list(rows_of(grid))
         self._requests: dict[str, TrainingRequest] = {}
         self._evaluations: dict[tuple[str, EvaluationOptions], Evaluation] = {}
-        self._lists: dict[str, str] = {}
+        self._items: dict[str, Tasks | MipoEvalError] = {}
         self._judges: dict[tuple[str, str], Judge] = {}
         found = {row.name: self._training(row) for row in self.rows}
         self.checkpoints = {name: folder for name, (_, folder) in found.items()}
@@ -92,14 +94,14 @@ class Status:
                 found.append(self._judged(step))
         return found[0]
 
-    def run(self, row: Row) -> Run | None:
+    def run(self, row: GridEntry) -> Run | None:
         """Return the run of a row, as far as there is one."""
         evaluation = self._evaluation(row)
         generation_key = digest(responses_spec(evaluation))
         run_id = run_id_of(evaluation.suite, self.list_key(row.suite), generation_key)
         return next((run for run in list_runs(self._store) if run.run_id == run_id), None)
 
-    def request(self, row: Row) -> TrainingRequest:
+    def request(self, row: GridEntry) -> TrainingRequest:
         """Return the training of a row.
 
         Raises:
@@ -121,7 +123,7 @@ class Status:
         out = grid.folder / row.place
         return replace(self._requests[key], recipe=recipe, seed=row.seed, out=out)
 
-    def _training(self, row: Row) -> tuple[State, str]:
+    def _training(self, row: GridEntry) -> tuple[State, str]:
         """Return how far the training of a row is, and its checkpoint's folder."""
         if row.method is None:
             return State("done"), row.model.model
@@ -142,7 +144,7 @@ class Status:
             found.append(_unfinished(known))
         return found[0], str(usual)
 
-    def _evaluation(self, row: Row) -> Evaluation:
+    def _evaluation(self, row: GridEntry) -> Evaluation:
         name = self.checkpoints[row.name]
         if row.method is None and not is_at_hand(row.model):
             raise _Unknown(f"{name} is not on this machine yet")
@@ -152,7 +154,7 @@ class Status:
             self._evaluations[name, asked] = build_evaluation(replace(asked, model=name))
         return self._evaluations[name, asked]
 
-    def _evaluated(self, row: Row) -> State:
+    def _evaluated(self, row: GridEntry) -> State:
         if self._training(row)[0].status != "done":
             return State("to do")
         run = self.run(row)
@@ -204,18 +206,51 @@ class Status:
             self._judges[spec, f"{kind} {duel}"] = load(spec, judged_model=kind)
         return self._judges[spec, f"{kind} {duel}"]
 
-    def tasks(self, part: SuitePart) -> list[tuple[str, list[Item]]]:
-        """Return a suite's tasks with their items."""
-        suite, limit = self._grid.suite(part), self._grid.evaluation.limit
-        found = suite_items(suite, settings.data_dir(), limit)
-        return [(task, list(items)) for task, items in found]
+    def tasks(self, part: SuitePart) -> Tasks:
+        """Return a suite's tasks with their items.
+
+        Raises:
+            MipoEvalError: they are not there.
+        """
+        limit = self._grid.evaluation.limit
+
+        def read() -> Tasks:
+            found = suite_items(self._grid.suite(part), settings.data_dir(), limit)
+            return [(task, list(items)) for task, items in found]
+
+        return self._once(part.suite, read)
+
+    def training_items(self, row: GridEntry) -> int:
+        """Return how many items a row learns from.
+
+        Raises:
+            MipoEvalError: they are not there.
+        """
+        assert row.method
+        recipe = self._grid.recipe(row.model, row.suite, row.method)
+        suite = with_query(find_suite(row.suite.train_on or row.suite.suite), recipe.query)
+
+        def read() -> Tasks:
+            found = training_items(suite, settings.data_dir(), recipe.items)
+            return [(one.task.name, list(one.items)) for one in found]
+
+        return sum(len(items) for _, items in self._once(f"{suite.name} {recipe.items}", read))
+
+    def _once(self, name: str, read: Callable[[], Tasks]) -> Tasks:
+        """Read items, unless that was tried before: the hub may take minutes to be absent."""
+        if name not in self._items:
+            try:
+                self._items[name] = read()
+            except MipoEvalError as error:
+                self._items[name] = error
+        found = self._items[name]
+        if isinstance(found, MipoEvalError):
+            raise found
+        return found
 
     def list_key(self, part: SuitePart) -> str:
         """Return the key of a suite's items."""
-        if part.suite not in self._lists:
-            pairs = ((task, item.key) for task, items in self.tasks(part) for item in items)
-            self._lists[part.suite] = key_of_list(pairs)
-        return self._lists[part.suite]
+        return key_of_list((task, item.key) for task, items in self.tasks(part) for item in items)
 
 
 def _is_done(training: Training) -> bool:

@@ -5,17 +5,17 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Literal
 
-from mipo_eval.grid.file import Grid, MethodPart, ModelPart, SuitePart, slug
+from mipo_eval.grid.file import GridFile, MethodPart, ModelPart, SuitePart, slug
 from mipo_eval.tasks.prompt import Prompting
 
-Kind = Literal["train", "evaluate", "judge"]
-KINDS: tuple[Kind, ...] = ("train", "evaluate", "judge")
+StepKind = Literal["train", "evaluate", "judge"]
+KINDS: tuple[StepKind, ...] = ("train", "evaluate", "judge")
 """In the order in which they need each other."""
 _PROMPTED = {"default": "default prompting", "personalized": "personalized prompting"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class GridEntry:
     """A line of the table on one suite: a base model as it is prompted, or one that is trained."""
 
     model: ModelPart
@@ -48,13 +48,13 @@ class Row:
 class Step:
     """One command, exactly as somebody would type it."""
 
-    kind: Kind
-    row: Row
+    kind: StepKind
+    row: GridEntry
     arguments: tuple[str, ...]
     """Of `mipo-eval`, without the store."""
     after: tuple[str, ...] = ()
     """Names of the steps that it needs."""
-    against: Row | None = None
+    against: GridEntry | None = None
     """The baseline, for judging head to head."""
     judge: str = ""
     """Who judges head to head."""
@@ -66,7 +66,7 @@ class Step:
         return f"{self.kind} {self.row.name}{by}"
 
 
-def rows_of(grid: Grid) -> Iterator[Row]:
+def rows_of(grid: GridFile) -> Iterator[GridEntry]:
     """Yield the rows: base models first, then all methods with one seed, then with the next."""
     for model, suite in product(grid.models, grid.suites):
         # Questions with an answer to check have no user whose context could be left out.
@@ -74,17 +74,19 @@ def rows_of(grid: Grid) -> Iterator[Row]:
         if grid.suite(suite).form != "query":
             asked = asked[-1:]
         for prompting in asked:
-            yield Row(model=model, suite=suite, prompting=prompting)
+            yield GridEntry(model=model, suite=suite, prompting=prompting)
     seeds = {model.name: model.seeds or grid.seeds for model in grid.models}
     for seed in dict.fromkeys(seed for own in seeds.values() for seed in own):
         for model, suite, method in product(grid.models, grid.suites, grid.methods):
             if seed in seeds[model.name]:
-                yield Row(
+                yield GridEntry(
                     model=model, suite=suite, prompting="personalized", method=method, seed=seed
                 )
 
 
-def steps_of(grid: Grid, rows: Sequence[Row], checkpoints: Mapping[str, str]) -> list[Step]:
+def steps_of(
+    grid: GridFile, rows: Sequence[GridEntry], checkpoints: Mapping[str, str]
+) -> list[Step]:
     """Return the steps that make these rows; each needs only such as stand before it.
 
     Args:
@@ -119,7 +121,7 @@ def steps_of(grid: Grid, rows: Sequence[Row], checkpoints: Mapping[str, str]) ->
     return steps
 
 
-def _baseline(grid: Grid, row: Row, rows: Sequence[Row]) -> Row | None:
+def _baseline(grid: GridFile, row: GridEntry, rows: Sequence[GridEntry]) -> GridEntry | None:
     """Return the row that a trained one is judged against; None where it is not judged so."""
     if row.method is None or row.label == grid.baseline or grid.suite(row.suite).form != "query":
         return None
@@ -130,7 +132,7 @@ def _baseline(grid: Grid, row: Row, rows: Sequence[Row]) -> Row | None:
     return next(o for o in alike if (o.label, o.seed) == (grid.baseline, row.seed))
 
 
-def _train(grid: Grid, row: Row, out: str) -> tuple[str, ...]:
+def _train(grid: GridFile, row: GridEntry, out: str) -> tuple[str, ...]:
     assert row.method
     suite = row.suite.train_on or row.suite.suite
     told = ["train", row.method.method, "--model", row.model.model, "--suite", suite]
@@ -141,7 +143,7 @@ def _train(grid: Grid, row: Row, out: str) -> tuple[str, ...]:
     return (*told, *_plugins(grid))
 
 
-def _asked(grid: Grid, row: Row, *, judged: bool) -> tuple[str, ...]:
+def _asked(grid: GridFile, row: GridEntry, *, judged: bool) -> tuple[str, ...]:
     """Return how a row is evaluated, as flags of the main job or of `judge`."""
     asked = grid.options(row.model, row.suite, row.prompting)
     told = ["--suite", asked.suite, "--prompting", asked.prompting]
@@ -156,5 +158,5 @@ def _asked(grid: Grid, row: Row, *, judged: bool) -> tuple[str, ...]:
     return (*told, *_plugins(grid))
 
 
-def _plugins(grid: Grid) -> list[str]:
+def _plugins(grid: GridFile) -> list[str]:
     return [word for file in grid.plugins for word in ("--plugin", str(file))]

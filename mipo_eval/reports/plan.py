@@ -201,8 +201,10 @@ def needs_of(
     """
     stored = call_sizes(store, judge.key, _SAMPLE)
     prompt, completion = _tokens(judge, requests, stored, tokenizer)
-    cost = _cost(judge, prompt, completion)
-    return Needs(prompt, completion, cost, _minutes(len(requests), stored))
+    minutes = _minutes(len(requests), stored)
+    if judge.backend.identity["backend"] in _BY_RULE:
+        minutes = Amount(value=0, source="a rule takes no time to speak of")
+    return Needs(prompt, completion, _cost(judge, prompt, completion), minutes)
 
 
 @dataclass(slots=True)
