@@ -120,6 +120,11 @@ def named_preset(named: ModelName) -> Preset | None:
     return load_preset(named.name) if named.kind is None and (shipped or own) else None
 
 
+def is_family(spec: str) -> bool:
+    """Whether a judge is chosen by the family of the model under evaluation."""
+    return read_name(spec).name == FAMILY
+
+
 def duel_protocol(spec: str, asked: Protocol | None = None) -> Protocol:
     """Return how a judge compares two responses: as asked, as its preset says, else pairwise.
 

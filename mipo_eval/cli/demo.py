@@ -1,9 +1,14 @@
 """`mipo-eval demo`: the paper's comparison on the embedded world, nothing to download."""
 
-from collections.abc import Sequence
+import io
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Literal
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -90,17 +95,15 @@ def demo(  # noqa: PLR0913, PLR0917 - one parameter per flag; limited by a test
     """
     from rich.text import Text
 
-    from mipo_eval.cli.grid import do_grid, require_all
     from mipo_eval.cli.render import Output
     from mipo_eval.store.engine import Store
     from mipo_eval.training.demonstration import outcomes
 
     output = Output(as_json=as_json)
     base = _rebuilt(output) if rebuild else "demo"
-    asked = _asked(base, methods, range(seed, seed + seeds), items, limit)
-    require_all(do_grid(output, asked, store))
+    steps = _made(_asked(base, methods, range(seed, seed + seeds), items, limit), store)
     with Store.open(store, mode="read") as opened:
-        rows = _rows(opened, asked)
+        rows = _rows(opened, steps)
         found = outcomes({row.label: row.answers for row in rows}, baseline=_BASELINE)
     if as_json:
         output.document({"methods": [_row_json(row, found[row.label]) for row in rows]})
@@ -144,23 +147,37 @@ def _asked(
     )
 
 
-def _rows(store: "Store", asked: "GridFile") -> list[_Row]:
+def _made(asked: "GridFile", store: str) -> list[dict[str, Any]]:
+    """Have `mipo-eval grid` make what is missing; return its steps, with the ids of results."""
+    told = io.StringIO()
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "demo.yaml"
+        file.write_text(asked.model_dump_json(exclude_defaults=True), encoding="utf-8")  # is YAML
+        arguments = ["grid", str(file), "--store", store, "--json"]
+        with redirect_stdout(told):
+            root = click.get_current_context().find_root().command
+            root.main(arguments, prog_name="mipo-eval", standalone_mode=False)
+    steps: list[dict[str, Any]] = json.loads(told.getvalue())["steps"]
+    return steps
+
+
+def _rows(store: "Store", steps: Sequence[Mapping[str, Any]]) -> list[_Row]:
     """Return what the store has of the grid, which is all of it; a row per method."""
     from mipo_eval.evaluation.run import Result
     from mipo_eval.evaluation.score import Numbers
-    from mipo_eval.grid.status import Status
     from mipo_eval.store.responses import answered
+    from mipo_eval.store.runs import find_run
 
-    status, numbers = Status(store, asked), Numbers(store)
+    numbers = Numbers(store)
     rows: dict[str, _Row] = {}
-    for made in status.rows:
-        row = rows.setdefault(made.label, _Row(made.label, [], [], []))
-        run = status.run(made)
-        assert run is not None
+    for step in steps:
+        row = rows.setdefault(step["row"], _Row(step["row"], [], [], []))
+        if step["kind"] == "train":
+            row.training_ids.append(step["id"])
+            continue
+        run = find_run(store, step["id"])
         row.results.append(Result(run=run, scores=numbers.of_run(run)))
         row.answers.append(list(answered(store, run.list_key, run.generation_key)))
-        if made.method:
-            row.training_ids.append(status.request(made).training_id)
     return list(rows.values())
 
 

@@ -6,7 +6,8 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -21,11 +22,15 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from mipo_eval.cli.render import Output
+    from mipo_eval.evaluation.generate import Evaluation
     from mipo_eval.grid.estimate import Need, Sum
     from mipo_eval.grid.file import GridFile
-    from mipo_eval.grid.status import State, Status
-    from mipo_eval.grid.steps import Step
+    from mipo_eval.grid.status import State, Status, TrainingNames
+    from mipo_eval.grid.steps import GridEntry, Step
+    from mipo_eval.models.spec import ModelSpec
     from mipo_eval.reports.plan import Amount
+    from mipo_eval.training.recipes import Recipe
+    from mipo_eval.training.run import TrainingRequest
 
 
 @click.command()
@@ -58,8 +63,9 @@ def grid(  # noqa: PLR0913, PLR0917 - one parameter per flag
     """
     from mipo_eval.cli.plan import opened_to_read
     from mipo_eval.cli.render import Output
+    from mipo_eval.grid.check import check
     from mipo_eval.grid.estimate import Estimate
-    from mipo_eval.grid.file import check, read_grid
+    from mipo_eval.grid.file import read_grid
     from mipo_eval.grid.jobs import shell_script, slurm_script
     from mipo_eval.grid.status import Status
     from mipo_eval.plugins import loaded
@@ -70,15 +76,16 @@ def grid(  # noqa: PLR0913, PLR0917 - one parameter per flag
     if sbatch and not slurm:
         raise ConfigError("--sbatch is for the jobs of --slurm")
     read = read_grid(file)
+    work = _Work(read)
     with loaded(read.plugins):
-        check(read)
+        check(read, work)
     if not (dry_run or commands or slurm):
-        done = do_grid(output, read, store)
+        done = _all_done(output, work, store)
         output.document({"grid": file, "steps": [step_json(one) for one in done]})
         _conclude(output, read, done)
         return
     with loaded(read.plugins), opened_to_read(store) as opened:
-        status = Status(opened, read)
+        status = Status(opened, read, work)
         plan = _plan(status)
         left = [one.step for one in plan if one.state.status != "done"]
         estimate = Estimate(opened, status, read)
@@ -97,6 +104,70 @@ def grid(  # noqa: PLR0913, PLR0917 - one parameter per flag
     output.document(document)
 
 
+class _Work:
+    """What the commands make of the rows of a grid."""
+
+    def __init__(self, grid: "GridFile") -> None:
+        self.grid = grid
+        self._requests: dict[str, TrainingRequest] = {}
+
+    def evaluation(self, model: str, row: "GridEntry") -> "Evaluation":
+        """Return how a model is asked in a row's place; the suite's own judges, if it has any."""
+        from mipo_eval.evaluation.asked import EvaluationOptions, build_evaluation
+
+        told = self.grid.evaluation.model_dump() | {"engine": self.grid.engine(row.model)}
+        asked = EvaluationOptions(
+            **told, model=model, suite=row.suite.suite, prompting=row.prompting
+        )
+        return build_evaluation(asked)
+
+    def training(self, row: "GridEntry") -> "TrainingNames":
+        """Return what the training of a row is known by."""
+        from mipo_eval.grid.status import TrainingNames
+        from mipo_eval.training.recipes import parse_sweep
+        from mipo_eval.training.run import sweep_id, trial
+
+        request = self._request(row)
+        if row.method is None or not row.method.sweep:
+            return TrainingNames(request.training_id, (request.training_id,))
+        key, values = over = parse_sweep(row.method.sweep)
+        ids = tuple(trial(request, key, value).training_id for value in values)
+        return TrainingNames(sweep_id(request, over), ids)
+
+    def items(self, row: "GridEntry") -> int:
+        """Return how many items a row learns from."""
+        from mipo_eval.tasks.suites import find_suite, with_query
+        from mipo_eval.training.data import training_items
+
+        assert row.method
+        recipe = self.grid.recipe(row.model, row.suite, row.method)
+        suite = with_query(find_suite(row.suite.learned), recipe.query)
+        found = training_items(suite, settings.data_dir(), recipe.items)
+        return sum(len(one.items) for one in found)
+
+    def check(self, model: "ModelSpec", recipe: "Recipe") -> None:
+        """Refuse what cannot be trained."""
+        from mipo_eval.training.run import check_model
+
+        check_model(model, recipe)
+
+    def _request(self, row: "GridEntry") -> "TrainingRequest":
+        from mipo_eval.training.run import check_model, make_request
+
+        assert row.method
+        assert row.seed is not None
+        recipe = self.grid.recipe(row.model, row.suite, row.method)
+        model, suite = row.model.model, row.suite.learned
+        # What reads items and weights is done once for all that differ in nothing that is read.
+        key = repr((model, suite, recipe.items, recipe.query, recipe.sampling.model))
+        if key not in self._requests:
+            self._requests[key] = make_request(
+                recipe, model=model, suite=suite, out=Path(), seed=row.seed
+            )
+        check_model(self._requests[key].model, recipe)
+        return replace(self._requests[key], recipe=recipe, seed=row.seed)
+
+
 @dataclass(slots=True)
 class StepProgress:
     """How far a step is, and what came of it in this command."""
@@ -105,6 +176,8 @@ class StepProgress:
     state: "State"
     seconds: float | None = None
     """How long it took; None: it was not begun."""
+    made: str | None = None
+    """Id of the training, or of the run."""
 
 
 def _plan(status: "Status") -> list[StepProgress]:
@@ -127,15 +200,16 @@ def store_flag(url: str) -> list[str]:
     return ["--store", url]
 
 
-def do_grid(output: "Output", read: "GridFile", url: str) -> list[StepProgress]:
+def _all_done(output: "Output", work: "_Work", url: str) -> list[StepProgress]:
     """Do what is left of a grid, one step after the other; return all of its steps."""
     from mipo_eval.grid.status import State, Status
     from mipo_eval.plugins import loaded
     from mipo_eval.store.engine import Store
 
+    plugins = work.grid.plugins
     with Store.open(url) as store:
-        with loaded(read.plugins):
-            status = Status(store, read)
+        with loaded(plugins):
+            status = Status(store, work.grid, work)
             plan = _plan(status)
         by_name = {one.step.name: one for one in plan}
         for one in plan:
@@ -145,10 +219,13 @@ def do_grid(output: "Output", read: "GridFile", url: str) -> list[StepProgress]:
             if lacking:
                 one.state = State("to do", f"it needs what is missing: {lacking[0]}")
                 continue
-            with loaded(read.plugins):  # not around the step, which loads them itself
+            with loaded(plugins):  # not around the step, which loads them itself
                 one.state = status.of(one.step)  # perhaps somebody else has done it meanwhile
             if one.state.status != "done":
                 _do(output, plan, one, url)
+        with loaded(plugins):
+            for one in plan:
+                one.made = status.made(one.step) if one.state.status == "done" else None
     return plan
 
 
@@ -214,15 +291,17 @@ def step_json(one: StepProgress) -> dict[str, object]:
     return {
         "name": step.name,
         "kind": step.kind,
+        "row": step.row.label,
         "arguments": list(step.arguments),
         "after": list(step.after),
         "status": one.state.status,
         "reason": one.state.reason or None,
         "seconds": one.seconds,
+        "id": one.made,
     }
 
 
-def require_all(plan: Sequence[StepProgress]) -> None:
+def _require_all(plan: Sequence[StepProgress]) -> None:
     """Refuse to take a grid with holes for a whole one.
 
     Raises:
@@ -239,12 +318,14 @@ def require_all(plan: Sequence[StepProgress]) -> None:
 
 def _conclude(output: "Output", read: "GridFile", plan: Sequence[StepProgress]) -> None:
     """Say what is missing, and where to look at the rest."""
+    from mipo_eval.grid.steps import suite_of
+
     output.show(_counts(plan), *_holes(plan))
-    suites = dict.fromkeys(read.suite(part).name for part in read.suites)
+    suites = dict.fromkeys(suite_of(read, part).name for part in read.suites)
     for suite in suites:
         output.note(f"Compare: mipo-eval leaderboard --suite {suite}")
     output.note("All of it in a browser: mipo-eval board")
-    require_all(plan)
+    _require_all(plan)
 
 
 def _counts(plan: Sequence[StepProgress]) -> "RenderableType":

@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 from mipo_eval.checkpoints import is_here
 from mipo_eval.errors import MipoEvalError
-from mipo_eval.evaluation.asked import is_family
-from mipo_eval.grid.file import GridFile, checkpoint_of, is_at_hand
+from mipo_eval.grid.file import GridFile
+from mipo_eval.grid.hand import checkpoint_of, is_at_hand
 from mipo_eval.grid.status import Status
-from mipo_eval.grid.steps import GridEntry, Step, StepKind
+from mipo_eval.grid.steps import GridEntry, Step, StepKind, judges_of, suite_of
 from mipo_eval.judges.judge import Judge, choice_requests, rating_requests
-from mipo_eval.judges.presets import family_preset
+from mipo_eval.judges.presets import family_preset, is_family
 from mipo_eval.models.base import Request
 from mipo_eval.models.lm_eval_served import serving
 from mipo_eval.models.prices import FREE, HOW_TO_PRICE, Metered, Price
@@ -118,9 +118,8 @@ class Estimate:
 
     def _specs(self, row: GridEntry) -> tuple[str, ...]:
         """Return who rates a row."""
-        asked = self._grid.options(row.model, row.suite, row.prompting)
-        own = self._grid.suite(row.suite).judge
-        return asked.judges or ((own,) if own else ())
+        own = suite_of(self._grid, row.suite).judge
+        return tuple(judges_of(self._grid, row.suite)) or ((own,) if own else ())
 
     def _drawing(self, what: str, steps: Sequence[Step], count: Callable[[GridEntry], int]) -> Need:
         """Return what it takes to draw responses, and to train on them."""
@@ -169,7 +168,7 @@ class Estimate:
         row, name = step.row, step.row.model.model
         if row.method and step.kind == "train":
             name = self._grid.recipe(row.model, row.suite, row.method).sampling.model or name
-        most = self._grid.suite(row.suite).max_tokens
+        most = suite_of(self._grid, row.suite).max_tokens
         items = [item for _, of_task in self._status.tasks(row.suite) for item in of_task]
         size = sum(len(item.prompt) + len(item.context) for item in items)
         read = rough_tokens(size, len(items)) / len(items) * calls
@@ -187,7 +186,7 @@ class Estimate:
 
     def _alike(self, row: GridEntry) -> list[Run]:
         """Return stored runs of a base model, and of what was trained of it, on a suite."""
-        name = self._grid.suite(row.suite).name
+        name = suite_of(self._grid, row.suite).name
         return [run for base, run in self._runs if (base, run.suite) == (row.model.model, name)]
 
     def _drawing_hours(self, row: GridEntry, calls: float) -> Amount:
@@ -213,7 +212,7 @@ class Estimate:
         for row in rows:
             assert row.method
             recipe = recipe_dict(self._grid.recipe(row.model, row.suite, row.method))
-            suite = find_suite(row.suite.train_on or row.suite.suite).name
+            suite = find_suite(row.suite.learned).name
             took = [
                 (one.updated_at - one.created_at).total_seconds() / 3600
                 for one in self._trainings

@@ -1,4 +1,4 @@
-"""A grid as its YAML file describes it, and what of it is checked before anything starts.
+"""A grid as its YAML file describes it.
 
     models: [demo]
     suites: [demo]
@@ -13,28 +13,19 @@ Grids that ship are named without folder and ending; docs/grid.md describes the 
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
-from functools import partial
+from collections.abc import Mapping
 from importlib import resources
-from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from mipo_eval import settings
-from mipo_eval.checkpoints import is_here
-from mipo_eval.errors import ConfigError, MipoEvalError
-from mipo_eval.evaluation.asked import EvaluationOptions, build_evaluation, is_family
-from mipo_eval.judges.judge import Judge
-from mipo_eval.judges.presets import duel_protocol, family_preset, load_judge, named_preset
-from mipo_eval.models.spec import checkpoint_name, find_kind, read_name
+from mipo_eval.errors import ConfigError
+from mipo_eval.models.spec import read_name
 from mipo_eval.tasks.prompt import Prompting
-from mipo_eval.tasks.suites import Suite, find_suite, with_query
 from mipo_eval.training.methods import find_method
-from mipo_eval.training.recipes import ALGORITHMS, Recipe, load_recipe, parse_sweep
-from mipo_eval.training.run import check_model
+from mipo_eval.training.recipes import ALGORITHMS, Recipe, load_recipe
 
 ALL = "all"
 """What settings are for that are for recipes of every algorithm."""
@@ -100,6 +91,11 @@ class SuitePart(_Part):
     def name(self) -> str:
         """What messages and folders call it."""
         return Path(self.suite).stem
+
+    @property
+    def learned(self) -> str:
+        """The suite that is trained on."""
+        return self.train_on or self.suite
 
 
 class MethodPart(_Part):
@@ -168,10 +164,6 @@ class GridFile(_Part):
         """Where checkpoints go."""
         return Path(self.out) if self.out else settings.cache_dir() / "trained"
 
-    def suite(self, part: SuitePart) -> Suite:
-        """Return the suite that an entry means, asked in the grid's wording."""
-        return with_query(find_suite(part.suite), self.evaluation.query)
-
     def overrides(self, model: ModelPart, suite: SuitePart, method: MethodPart) -> tuple[str, ...]:
         """Return what `--set` says of a training; the nearer to the method, the stronger."""
         algorithm = (
@@ -197,16 +189,6 @@ class GridFile(_Part):
         if recipe.learns_from == "file":
             raise ConfigError(f"{name} learns from pairs of your own, which a grid does not have")
         return recipe
-
-    def options(
-        self, model: ModelPart, suite: SuitePart, prompting: Prompting
-    ) -> EvaluationOptions:
-        """Return how rows of a base model are evaluated; the model itself is for the row to say."""
-        told = self.evaluation.model_dump() | {"engine": self.engine(model)}
-        judged = self.judges if find_suite(suite.suite).form == "query" else ()
-        return EvaluationOptions(
-            **told, suite=suite.suite, judges=tuple(judged), prompting=prompting
-        )
 
     def engine(self, model: ModelPart) -> str:
         """Return how a base model and what is trained of it are run."""
@@ -245,84 +227,3 @@ def read_grid(name: str) -> GridFile:
 def slug(name: str) -> str:
     """Return a name as a part of a path."""
     return re.sub(r"[^\w.+-]+", "-", name).strip("-.")
-
-
-def checkpoint_of(spec: str, judged_model: str | None = None) -> str | None:
-    """Return the checkpoint that a judge is, where it would be loaded by this process."""
-    named = read_name(spec)
-    if is_family(spec):
-        named = replace(named, name=family_preset(judged_model))
-    preset = named_preset(named)
-    where = read_name(preset.backend) if preset and not named.url else named
-    return where.name if where.kind in {"hf", "vllm"} else None
-
-
-def is_at_hand(part: ModelPart) -> bool:
-    """Whether a base model can be looked at: it is served, or its checkpoint is on this machine.
-
-    Raises:
-        ModelError: there is no such checkpoint.
-    """
-    kind = find_kind(read_name(part.model).kind or "hf")
-    is_checkpoint = kind is not None and kind.engine in {"hf", "vllm"}
-    return not is_checkpoint or is_here(checkpoint_name(part.model))
-
-
-def check(grid: GridFile) -> None:
-    """Find out what is wrong with names and settings, before anything starts.
-
-    What only a server, the hub or a data set knows is found out where it is needed.
-
-    Raises:
-        MipoEvalError: a name or a setting is wrong; the message begins with its place.
-    """
-    for kind in ("models", "suites", "methods"):
-        folders = [slug(part.name) for part in getattr(grid, kind)]
-        if twice := [name for name in folders if folders.count(name) > 1]:
-            raise ConfigError(f"{kind}: two are called {twice[0]}: give one of them a label")
-    known = ["personalized", *(method.name for method in grid.methods)]
-    if grid.pairwise and grid.baseline not in known:
-        raise ConfigError(f"baseline: {grid.baseline!r} is no row; known: {', '.join(known)}")
-    if grid.pairwise and grid.baseline == known[0] and known[0] not in grid.prompting:
-        raise ConfigError("baseline: add personalized to prompting, or name a method")
-    for place, checked in _checks(grid):
-        try:
-            checked()
-        except MipoEvalError as error:
-            raise type(error)(f"{place}: {error}") from None
-
-
-def _checks(grid: GridFile) -> Iterator[tuple[str, Callable[[], object]]]:
-    """Yield what is to be looked at, with its place in the file; cheap things first."""
-    for n, suite in enumerate(grid.suites):
-        yield f"suites.{n}", partial(grid.suite, suite)
-        if suite.train_on:
-            yield f"suites.{n}.train_on", partial(find_suite, suite.train_on)
-    for kind, load in (("judges", load_judge), ("pairwise", load_duellist)):
-        for n, spec in enumerate(getattr(grid, kind)):
-            name = None if is_family(spec) else checkpoint_of(spec)
-            if not is_family(spec) and (name is None or is_here(name)):
-                yield f"{kind}.{n}", partial(load, spec)
-    for n, method in enumerate(grid.methods):
-        place = f"methods.{n} ({method.name})"
-        for model, suite in product(grid.models, grid.suites):
-            yield place, partial(grid.recipe, model, suite, method)
-        if method.sweep:
-            yield place, partial(parse_sweep, method.sweep)
-    for n, model in enumerate(grid.models):
-        yield f"models.{n}", partial(_check_model, grid, model)
-
-
-def load_duellist(spec: str, judged_model: str | None = None) -> Judge:
-    """Return a judge that is to choose between two responses."""
-    return load_judge(spec, protocol=duel_protocol(spec), judged_model=judged_model)
-
-
-def _check_model(grid: GridFile, part: ModelPart) -> None:
-    """Look at a base model, as far as it is on this machine, and whether it can be trained."""
-    if is_at_hand(part):
-        options = grid.options(part, grid.suites[0], "personalized")
-        judges = tuple(s for s in options.judges if not is_family(s) and checkpoint_of(s) is None)
-        model = build_evaluation(replace(options, model=part.model, judges=judges)).model
-        for method in grid.methods:
-            check_model(model, grid.recipe(part, grid.suites[0], method))

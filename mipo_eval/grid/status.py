@@ -2,23 +2,23 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 from mipo_eval import settings
 from mipo_eval.checkpoints import is_here
 from mipo_eval.compare.entrants import Entrant, Field, responses_of
 from mipo_eval.compare.head_to_head import is_judged
 from mipo_eval.errors import MipoEvalError
-from mipo_eval.evaluation.asked import EvaluationOptions, build_evaluation
 from mipo_eval.evaluation.generate import Evaluation, responses_spec, run_id_of
-from mipo_eval.grid.file import GridFile, SuitePart, checkpoint_of, is_at_hand, load_duellist
-from mipo_eval.grid.steps import GridEntry, Step, rows_of, steps_of
+from mipo_eval.grid.file import GridFile, SuitePart
+from mipo_eval.grid.hand import checkpoint_of, is_at_hand, load_duellist
+from mipo_eval.grid.steps import GridEntry, Step, judges_of, rows_of, steps_of, suite_of
 from mipo_eval.judges.judge import Judge
 from mipo_eval.judges.presets import load_judge
 from mipo_eval.keys import digest
 from mipo_eval.models.base import CALL_FAILED
+from mipo_eval.models.spec import ModelSpec
 from mipo_eval.records import Item, Run
 from mipo_eval.signature import short
 from mipo_eval.store.engine import Store
@@ -26,12 +26,11 @@ from mipo_eval.store.items import key_of_list
 from mipo_eval.store.responses import missing
 from mipo_eval.store.runs import get_scores, list_runs
 from mipo_eval.store.trainings import Training, list_trainings
-from mipo_eval.tasks.suites import find_suite, suite_items, with_query
-from mipo_eval.training.data import training_items
+from mipo_eval.tasks.suites import suite_items
 from mipo_eval.training.folder import SWEEP_FOLDER, holder, is_complete
-from mipo_eval.training.recipes import parse_sweep
-from mipo_eval.training.run import TrainingRequest, check_model, make_request, sweep_id, trial
+from mipo_eval.training.recipes import Recipe
 
+Found = TypeVar("Found")
 Tasks = list[tuple[str, list[Item]]]
 """Names of tasks with their items."""
 _UNFINISHED = {
@@ -54,6 +53,35 @@ class _Unknown(MipoEvalError):
     """What nobody can know on this machine."""
 
 
+class TrainingNames(NamedTuple):
+    """What a training is known by."""
+
+    folder: str
+    """What its folder says whose it is; of a sweep, not the id of a training."""
+    ids: tuple[str, ...]
+    """Of the trainings one of which it may be: of a sweep, one for each value."""
+
+
+class Work(Protocol):
+    """What the commands make of a row; it stands above this package, and is handed in."""
+
+    def evaluation(self, model: str, row: GridEntry) -> Evaluation:
+        """Return how a model is asked in a row's place; the suite's own judges, if it has any."""
+        ...
+
+    def training(self, row: GridEntry) -> TrainingNames:
+        """Return what the training of a row is known by."""
+        ...
+
+    def items(self, row: GridEntry) -> int:
+        """Return how many items a row learns from."""
+        ...
+
+    def check(self, model: ModelSpec, recipe: Recipe) -> None:
+        """Refuse what cannot be trained."""
+        ...
+
+
 @contextmanager
 def _looked() -> Iterator[list[State]]:
     """Take an error for a state: what cannot be looked at has failed, or is not known yet."""
@@ -69,12 +97,12 @@ def _looked() -> Iterator[list[State]]:
 class Status:
     """Looks a grid's steps up in a store; what cannot change in the meantime is read once."""
 
-    def __init__(self, store: Store, grid: GridFile) -> None:
-        self._store, self._grid = store, grid
+    def __init__(self, store: Store, grid: GridFile, work: Work) -> None:
+        self._store, self._grid, self._work = store, grid, work
         self.rows = list(rows_of(grid))
-        self._requests: dict[str, TrainingRequest] = {}
-        self._evaluations: dict[tuple[str, EvaluationOptions], Evaluation] = {}
-        self._items: dict[str, Tasks | MipoEvalError] = {}
+        self._names: dict[str, TrainingNames] = {}
+        self._evaluations: dict[str, Evaluation] = {}
+        self._items: dict[str, Any] = {}
         self._judges: dict[tuple[str, str], Judge] = {}
         found = {row.name: self._training(row) for row in self.rows}
         self.checkpoints = {name: folder for name, (_, folder) in found.items()}
@@ -101,27 +129,28 @@ class Status:
         run_id = run_id_of(evaluation.suite, self.list_key(row.suite), generation_key)
         return next((run for run in list_runs(self._store) if run.run_id == run_id), None)
 
-    def request(self, row: GridEntry) -> TrainingRequest:
-        """Return the training of a row.
+    def made(self, step: Step) -> str | None:
+        """Return the id of what a step that is done has made: a training, or a run."""
+        if step.kind == "judge" or (step.row.method is None and step.kind == "train"):
+            return None
+        if step.kind == "train":
+            done = self._done(step.row)
+            return done.training_id if done else None
+        run = self.run(step.row)
+        return run.run_id if run else None
 
-        Raises:
-            MipoEvalError: it cannot be trained, or that is not known on this machine.
-        """
-        grid, model = self._grid, row.model
-        assert row.method
-        assert row.seed is not None
-        if not is_at_hand(model):
-            raise _Unknown(f"{model.model} is not on this machine yet")
-        recipe = grid.recipe(model, row.suite, row.method)
-        suite = row.suite.train_on or row.suite.suite
-        parts = [model.model, suite, repr(recipe.items), recipe.query, recipe.sampling.model]
-        if (key := digest(parts)) not in self._requests:  # items, and the weights' content
-            self._requests[key] = make_request(
-                recipe, model=model.model, suite=suite, out=Path(), seed=row.seed
-            )
-        check_model(self._requests[key].model, recipe)
-        out = grid.folder / row.place
-        return replace(self._requests[key], recipe=recipe, seed=row.seed, out=out)
+    def _known(self, row: GridEntry) -> list[Training]:
+        """Return the stored trainings one of which may be that of a row."""
+        if row.name not in self._names:
+            if not is_at_hand(row.model):
+                raise _Unknown(f"{row.model.model} is not on this machine yet")
+            self._names[row.name] = self._work.training(row)
+        by_id = {one.training_id: one for one in list_trainings(self._store)}
+        return [by_id[one] for one in self._names[row.name].ids if one in by_id]
+
+    def _done(self, row: GridEntry) -> Training | None:
+        """Return the training of a row, if its checkpoint is there."""
+        return next(filter(_is_done, self._known(row)), None)
 
     def _training(self, row: GridEntry) -> tuple[State, str]:
         """Return how far the training of a row is, and its checkpoint's folder."""
@@ -129,18 +158,11 @@ class Status:
             return State("done"), row.model.model
         usual = self._grid.folder / row.place
         with _looked() as found:
-            request = self.request(row)
-            own, ids = request.training_id, [request.training_id]
-            if row.method.sweep:
-                over = parse_sweep(row.method.sweep)
-                own = sweep_id(request, over)
-                ids = [trial(request, over[0], value).training_id for value in over[1]]
+            if done := self._done(row):
+                return State("done"), str(done.checkpoint)
+            known, own = self._known(row), self._names[row.name].folder
             if holder(usual) not in {None, own}:  # what was changed is another training
                 usual = usual.with_name(f"{usual.name}-{own[:8]}")
-            by_id = {one.training_id: one for one in list_trainings(self._store)}
-            known = [by_id[one] for one in ids if one in by_id]
-            if done := next(filter(_is_done, known), None):
-                return State("done"), str(done.checkpoint)
             found.append(_unfinished(known))
         return found[0], str(usual)
 
@@ -148,11 +170,9 @@ class Status:
         name = self.checkpoints[row.name]
         if row.method is None and not is_at_hand(row.model):
             raise _Unknown(f"{name} is not on this machine yet")
-        # Judges are loaded apart: their checkpoints, too, are read to be known.
-        asked = replace(self._grid.options(row.model, row.suite, row.prompting), judges=())
-        if (name, asked) not in self._evaluations:
-            self._evaluations[name, asked] = build_evaluation(replace(asked, model=name))
-        return self._evaluations[name, asked]
+        if row.name not in self._evaluations:
+            self._evaluations[row.name] = self._work.evaluation(name, row)
+        return self._evaluations[row.name]
 
     def _evaluated(self, row: GridEntry) -> State:
         if self._training(row)[0].status != "done":
@@ -164,7 +184,7 @@ class Status:
             return State("to do", f"{left:,} of {run.n_items:,} responses are missing")
         scores = [one for one in get_scores(self._store, run.run_id) if one.control is None]
         evaluation = self._evaluation(row)
-        specs = self._grid.options(row.model, row.suite, row.prompting).judges
+        specs = judges_of(self._grid, row.suite)
         judges = [self.judge(spec, evaluation.model.kind) for spec in specs] or evaluation.judges
         for judge in judges:
             own = [one for one in scores if one.judge_key == short(judge.key)]
@@ -182,7 +202,7 @@ class Status:
             if self._evaluated(row).status != "done":
                 return State("to do")
         entries = [(task, item) for task, items in self.tasks(step.row.suite) for item in items]
-        name = self._grid.suite(step.row.suite).name
+        name = suite_of(self._grid, step.row.suite).name
         field = Field(suite=name, list_key=self.list_key(step.row.suite), entries=entries)
         texts = []
         for letter, row in zip("AB", sides, strict=True):
@@ -215,7 +235,7 @@ class Status:
         limit = self._grid.evaluation.limit
 
         def read() -> Tasks:
-            found = suite_items(self._grid.suite(part), settings.data_dir(), limit)
+            found = suite_items(suite_of(self._grid, part), settings.data_dir(), limit)
             return [(task, list(items)) for task, items in found]
 
         return self._once(part.suite, read)
@@ -226,17 +246,9 @@ class Status:
         Raises:
             MipoEvalError: they are not there.
         """
-        assert row.method
-        recipe = self._grid.recipe(row.model, row.suite, row.method)
-        suite = with_query(find_suite(row.suite.train_on or row.suite.suite), recipe.query)
+        return self._once(f"train {row.name}", lambda: self._work.items(row))
 
-        def read() -> Tasks:
-            found = training_items(suite, settings.data_dir(), recipe.items)
-            return [(one.task.name, list(one.items)) for one in found]
-
-        return sum(len(items) for _, items in self._once(f"{suite.name} {recipe.items}", read))
-
-    def _once(self, name: str, read: Callable[[], Tasks]) -> Tasks:
+    def _once(self, name: str, read: Callable[[], Found]) -> Found:
         """Read items, unless that was tried before: the hub may take minutes to be absent."""
         if name not in self._items:
             try:
@@ -246,7 +258,7 @@ class Status:
         found = self._items[name]
         if isinstance(found, MipoEvalError):
             raise found
-        return found
+        return found  # type: ignore[no-any-return]
 
     def list_key(self, part: SuitePart) -> str:
         """Return the key of a suite's items."""

@@ -7,6 +7,7 @@ from typing import Literal
 
 from mipo_eval.grid.file import GridFile, MethodPart, ModelPart, SuitePart, slug
 from mipo_eval.tasks.prompt import Prompting
+from mipo_eval.tasks.suites import Suite, find_suite, with_query
 
 StepKind = Literal["train", "evaluate", "judge"]
 KINDS: tuple[StepKind, ...] = ("train", "evaluate", "judge")
@@ -71,7 +72,7 @@ def rows_of(grid: GridFile) -> Iterator[GridEntry]:
     for model, suite in product(grid.models, grid.suites):
         # Questions with an answer to check have no user whose context could be left out.
         asked: Sequence[Prompting] = grid.prompting
-        if grid.suite(suite).form != "query":
+        if suite_of(grid, suite).form != "query":
             asked = asked[-1:]
         for prompting in asked:
             yield GridEntry(model=model, suite=suite, prompting=prompting)
@@ -123,7 +124,8 @@ def steps_of(
 
 def _baseline(grid: GridFile, row: GridEntry, rows: Sequence[GridEntry]) -> GridEntry | None:
     """Return the row that a trained one is judged against; None where it is not judged so."""
-    if row.method is None or row.label == grid.baseline or grid.suite(row.suite).form != "query":
+    judged = row.method is not None and suite_of(grid, row.suite).form == "query"
+    if not judged or row.label == grid.baseline:
         return None
     alike = [other for other in rows if (other.model, other.suite) == (row.model, row.suite)]
     if grid.baseline == "personalized":
@@ -134,7 +136,7 @@ def _baseline(grid: GridFile, row: GridEntry, rows: Sequence[GridEntry]) -> Grid
 
 def _train(grid: GridFile, row: GridEntry, out: str) -> tuple[str, ...]:
     assert row.method
-    suite = row.suite.train_on or row.suite.suite
+    suite = row.suite.learned
     told = ["train", row.method.method, "--model", row.model.model, "--suite", suite]
     told += ["--out", out, "--seed", str(row.seed)]
     for override in grid.overrides(row.model, row.suite, row.method):
@@ -143,18 +145,32 @@ def _train(grid: GridFile, row: GridEntry, out: str) -> tuple[str, ...]:
     return (*told, *_plugins(grid))
 
 
+def judges_of(grid: GridFile, suite: SuitePart) -> list[str]:
+    """Return who rates responses to a suite, where the grid says it."""
+    return grid.judges if suite_of(grid, suite).form == "query" else []
+
+
+def suite_of(grid: GridFile, part: SuitePart) -> Suite:
+    """Return the suite that an entry means, asked in the grid's wording.
+
+    Raises:
+        MipoEvalError: there is none, or it cannot be asked so.
+    """
+    return with_query(find_suite(part.suite), grid.evaluation.query)
+
+
 def _asked(grid: GridFile, row: GridEntry, *, judged: bool) -> tuple[str, ...]:
     """Return how a row is evaluated, as flags of the main job or of `judge`."""
-    asked = grid.options(row.model, row.suite, row.prompting)
-    told = ["--suite", asked.suite, "--prompting", asked.prompting]
-    for flag in ("system", "query", "decoding", "engine"):
-        if value := getattr(asked, flag):
-            told += [f"--{flag}", value]
-    told += ["--limit", str(asked.limit)] if asked.limit else []
-    told += ["--batch"] if asked.batch else []
+    how = grid.evaluation
+    told = ["--suite", row.suite.suite, "--prompting", row.prompting]
+    flags = {"system": how.system, "query": how.query, "decoding": how.decoding}
+    for flag, value in (flags | {"engine": grid.engine(row.model)}).items():
+        told += [f"--{flag}", value] if value else []
+    told += ["--limit", str(how.limit)] if how.limit else []
+    told += ["--batch"] if how.batch else []
     if judged:
-        told += ["--controls"] if asked.controls else []
-        told += [word for judge in asked.judges for word in ("--judge", judge)]
+        told += ["--controls"] if how.controls else []
+        told += [word for judge in judges_of(grid, row.suite) for word in ("--judge", judge)]
     return (*told, *_plugins(grid))
 
 
