@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from mipo_eval.cli.render import Output
     from mipo_eval.evaluation.generate import Evaluation
-    from mipo_eval.grid.estimate import Need, Sum
+    from mipo_eval.grid.estimate import Estimate, Need, Sum
     from mipo_eval.grid.file import GridFile
     from mipo_eval.grid.status import State, Status, TrainingNames
     from mipo_eval.grid.steps import GridEntry, Step
@@ -84,24 +84,34 @@ def grid(  # noqa: PLR0913, PLR0917 - one parameter per flag
         output.document({"grid": file, "steps": [step_json(one) for one in done]})
         _conclude(output, read, done)
         return
+    flag = store_flag(store) if commands or slurm else []
     with loaded(read.plugins), opened_to_read(store) as opened:
         status = Status(opened, read, work)
         plan = _plan(status)
+        document: dict[str, object] = {"grid": file, "steps": [step_json(one) for one in plan]}
         left = [one.step for one in plan if one.state.status != "done"]
-        estimate = Estimate(opened, status, read)
-        needs = list(estimate.needs(left)) if dry_run else []
-        memory = dict(estimate.memory(left)) if dry_run else {}
-    document: dict[str, object] = {"grid": file, "steps": [step_json(one) for one in plan]}
-    if dry_run:
-        document["needs"] = [need_json(one) for one in needs]
-        document["memory"] = {name: asdict(amount) for name, amount in memory.items()}
-        output.show(*_estimated(plan, needs), *_memory(memory))
-        output.note(f"Do it: mipo-eval grid {file}")
-    elif not as_json:
-        told = store_flag(store)
-        script = slurm_script(left, told, read.slurm, sbatch) if slurm else shell_script(left, told)
+        if dry_run:
+            document |= _tell_needs(output, plan, Estimate(opened, status, read))
+            output.note(f"Do it: mipo-eval grid {file}")
+    if not left:
+        output.tell("nothing is left to be done")
+    elif not (as_json or dry_run):
+        script = slurm_script(left, flag, read.slurm, sbatch) if slurm else shell_script(left, flag)
         click.echo(script)
     output.document(document)
+
+
+def _tell_needs(
+    output: "Output", plan: "Sequence[StepProgress]", estimate: "Estimate"
+) -> dict[str, object]:
+    """Show what is left of a grid and what it needs, and return that for `--json`."""
+    left = [one.step for one in plan if one.state.status != "done"]
+    needs, memory = list(estimate.needs(left)), dict(estimate.memory(left))
+    output.show(*_estimated(plan, needs), *_memory(memory))
+    return {
+        "needs": [need_json(one) for one in needs],
+        "memory": {name: asdict(amount) for name, amount in memory.items()},
+    }
 
 
 class _Work:
