@@ -195,7 +195,8 @@ def test_the_printed_commands_make_the_same(
     assert {step["status"] for step in told["steps"]} == {"done"}
     assert {step["seconds"] for step in told["steps"]} == {None}, "nothing was left"
     grid(server, models[0], **more, pairwise=[duel], out="elsewhere")
-    document(capsys)
+    done = shell("mipo-eval grid grid.yaml")
+    assert done.returncode == 0, done.stderr
     assert numbers("store.db") == numbers("by-hand.db")
 
 
