@@ -41,8 +41,8 @@ class GridEntry:
     @property
     def place(self) -> str:
         """The folder of its checkpoint, in the grid's."""
-        parts = (self.model.name, self.suite.name, f"{self.label}-seed{self.seed}")
-        return "/".join(slug(part) for part in parts)
+        parts = (self.model.name, self.suite.name, self.label)
+        return f"{'/'.join(slug(part) for part in parts)}-seed{self.seed}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

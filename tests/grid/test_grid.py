@@ -105,6 +105,7 @@ def states(told: Any) -> Counter[tuple[str, str]]:
     return Counter((step["kind"], step["status"]) for step in told["steps"])
 
 
+@pytest.mark.slow
 def test_two_models_two_methods_two_seeds(
     models: tuple[Path, Path], server: OpenAIServer, says: Says, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -203,6 +204,7 @@ def test_the_printed_commands_make_the_same(
 KINDS = ("train", "evaluate", "judge")
 
 
+@pytest.mark.slow
 def test_one_that_fails_does_not_stop_the_others(
     models: tuple[Path, Path], server: OpenAIServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -288,6 +290,7 @@ def test_a_dry_run_asks_nobody_and_says_what_it_does_not_know(
     assert "Do it: mipo-eval grid grid.yaml" in shown
 
 
+@pytest.mark.slow
 def test_what_is_changed_is_another_training(
     models: tuple[Path, Path], server: OpenAIServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
