@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mipo_eval import settings
-from mipo_eval.cli.options import json_option, store_option
+from mipo_eval.cli.options import examples, json_option, store_option
 from mipo_eval.errors import ConfigError, MipoEvalError
 from mipo_eval.keys import masked
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from mipo_eval.training.run import TrainingRequest
 
 
-@click.command()
+@click.command(epilog=examples("grid demo --dry-run", "grid table1 --slurm --sbatch=--gpus=1"))
 @click.argument("file", metavar="FILE.yaml")
 @click.option("--dry-run", is_flag=True, help="Only say what is left: hours, tokens, money.")
 @click.option("--commands", is_flag=True, help="Only print the commands that are left.")
