@@ -70,7 +70,6 @@ from mipo_eval.training.recipes import (
 )
 from mipo_eval.training.start import start_folder
 from mipo_eval.training.trainer import (
-    STEPS,
     TrainingExamples,
     TrainingJob,
     is_main_process,
