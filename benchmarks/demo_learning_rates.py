@@ -2,7 +2,7 @@
 
     python -m benchmarks.demo_learning_rates "MIPO (missing)" 1e-4 2e-4 4e-4
 
-Trains a row of the demo's table (`training/demonstration.py`) once with each rate, seed 0, and
+Trains a row of the demo's table (`mipo_eval/grid/files/demo.yaml`) once with each rate, seed 0, and
 prints the share of satisfied wishes on training items 1,024 to 1,223, greedy, in percent; the base
 model's comes first. Test items are not looked at. Takes about a minute a rate; responses are kept
 in the current folder and drawn once.
@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 from mipo_eval.cli.render import Output
 from mipo_eval.demo import TRAINING_ITEMS, world
 from mipo_eval.demo.model import base_model
+from mipo_eval.grid.file import MethodPart, read_grid
 from mipo_eval.models.lm_eval import ModelOptions, decoding_for, load_model
 from mipo_eval.models.spec import parse_model
 from mipo_eval.settings import silence_libraries
@@ -25,9 +26,10 @@ from mipo_eval.store import Store
 from mipo_eval.store.responses import Answered
 from mipo_eval.tasks.suites import find_suite
 from mipo_eval.training.data import load_items
-from mipo_eval.training.demonstration import ALL, DemoMethod, satisfied
+from mipo_eval.training.demonstration import satisfied
 from mipo_eval.training.run import make_request, train
 
+GRID = read_grid("demo")
 FIRST, COUNT = 1024, 200
 FOLDER = Path("demo-learning-rates")
 
@@ -50,10 +52,12 @@ def share(checkpoint: str) -> float:
     return sum(rated) / len(rated)
 
 
-def trained(entry: DemoMethod, rate: str, items: int) -> str:
+def trained(entry: MethodPart, rate: str, items: int) -> str:
     """Return the folder of a row's checkpoint at a learning rate."""
-    entry = replace(entry, overrides=(*entry.overrides, f"lr={rate}"))
-    request = make_request(entry.recipe(items), model="demo", suite="demo", out=Path(), seed=0)
+    more = {"lr": rate, "items.limit": items}
+    entry = entry.model_copy(update={"set": entry.set | more})
+    recipe = GRID.recipe(GRID.models[0], GRID.suites[0], entry)
+    request = make_request(recipe, model="demo", suite="demo", out=Path(), seed=0)
     request = replace(request, out=FOLDER / request.training_id[:16])
     with Store.open(str(FOLDER / "store.db")) as store:
         train(store, request, Output(as_json=True))
@@ -63,13 +67,13 @@ def trained(entry: DemoMethod, rate: str, items: int) -> str:
 def main() -> None:
     """Print a line per rate."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("row", choices=[entry.label for entry in ALL])
+    parser.add_argument("row", choices=[entry.label for entry in GRID.methods])
     parser.add_argument("rates", nargs="+", metavar="RATE")
     parser.add_argument("--items", type=int, default=TRAINING_ITEMS, help="training items")
     args = parser.parse_args()
     silence_libraries()
     FOLDER.mkdir(exist_ok=True)
-    (entry,) = (entry for entry in ALL if entry.label == args.row)
+    (entry,) = (entry for entry in GRID.methods if entry.label == args.row)
     sys.stdout.write(f"{args.row}: base model {share(str(base_model())):.1f}\n")
     for rate in args.rates:
         sys.stdout.write(f"{args.row}: {rate} {share(trained(entry, rate, args.items)):.1f}\n")

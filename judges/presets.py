@@ -120,6 +120,11 @@ def named_preset(named: ModelName) -> Preset | None:
     return load_preset(named.name) if named.kind is None and (shipped or own) else None
 
 
+def is_family(spec: str) -> bool:
+    """Whether a judge is chosen by the family of the model under evaluation."""
+    return read_name(spec).name == FAMILY
+
+
 def duel_protocol(spec: str, asked: Protocol | None = None) -> Protocol:
     """Return how a judge compares two responses: as asked, as its preset says, else pairwise.
 
@@ -173,7 +178,7 @@ def load_judge(
     """
     named = read_name(spec)
     if named.kind is None and named.name == FAMILY:
-        named = replace(named, name=_family_preset(judged_model))
+        named = replace(named, name=family_preset(judged_model))
     name, preset = _described(named)
     protocol = protocol or preset.protocol or "rubric"
     if preset.prompt and preset.protocol not in {None, protocol}:
@@ -230,7 +235,12 @@ def _limits(name: str, fields: Mapping[str, Any], given: Limits | Purse | None) 
     return replace(own, purse=given) if isinstance(given, Purse) else given or own
 
 
-def _family_preset(model: str | None) -> str:
+def family_preset(model: str | None) -> str:
+    """Return the preset for the family of a model, by what tells it.
+
+    Raises:
+        ConfigError: there is no model, or it is of no family that has one.
+    """
     if model is None:
         raise ConfigError(
             "the judge 'family' is chosen by the model under evaluation, and here is none: name a "

@@ -297,8 +297,31 @@ def hub_commit(name: str, revision: str | None = None) -> str | None:
         return None
 
 
-def _snapshot(name: str, revision: str | None, patterns: list[str]) -> Path:
+def is_here(name: str) -> bool:
+    """Whether a checkpoint is on this machine; False is one that only the hub has, if anybody.
+
+    Raises:
+        ModelError: the name is that of no checkpoint.
+    """
+    plain, base = split_base(name)
+    repository, revision = split_revision(plain)
+    is_id = repository.count("/") == 1 and not plain.startswith((".", "/", "~"))
+    if Path(plain).expanduser().exists() or not is_id:
+        checkpoint_folder(plain)
+    else:
+        try:
+            _snapshot(repository, revision, ["config.json", ADAPTER_CONFIG], cached=True)
+        except (ModuleNotFoundError, OSError):
+            return False
+    return is_here(base) if base else True
+
+
+def _snapshot(
+    name: str, revision: str | None, patterns: list[str], *, cached: bool = False
+) -> Path:
     """Return the folder of one commit of a repository, with the files of these names.
+
+    With `cached` the hub is not asked.
 
     Raises:
         ModuleNotFoundError: the hub's client is not installed.
@@ -308,7 +331,11 @@ def _snapshot(name: str, revision: str | None, patterns: list[str]) -> Path:
     from huggingface_hub.errors import HFValidationError
 
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
+        return Path(
+            snapshot_download(
+                name, revision=revision, allow_patterns=patterns, local_files_only=cached
+            )
+        )
     except HFValidationError as error:
         raise FileNotFoundError(str(error)) from error
 

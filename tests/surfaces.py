@@ -444,12 +444,7 @@ def export_csv(world: World, about: About) -> Facts:
 def export_json(world: World, about: About) -> Facts:
     """`mipo-eval export --format json`."""
     rows = json.loads(_exported(world, about, "json"))["scores"]
-    told = [
-        row
-        | dict(zip(("ci95_low", "ci95_high"), row["ci95"] or (None, None), strict=True))
-        | {"unscored_reasons": json.dumps(row["unscored_reasons"])}
-        for row in rows
-    ]
+    told = [row | {"unscored_reasons": json.dumps(row["unscored_reasons"])} for row in rows]
     return _of_rows(told, world, about)
 
 

@@ -14,9 +14,9 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = ("mipo_eval", "tasks", "judges", "training", "dashboards")
 FILE_LINES, FUNCTION_LINES, ARGUMENTS = 500, 60, 6
 COMMAND_FLAGS, ON_EVERY_COMMAND = 12, {"version", "store", "as_json", "plugin"}
-MORE = {"mipo-eval": 2, "mipo-eval judge": 3, "mipo-eval plan": 4}
+MORE = {"mipo-eval": 2, "mipo-eval judge": 4, "mipo-eval plan": 4}
 """A system prompt and a wording are of those that say what is evaluated. Judging needs a margin
-beside them, and when to stop; planning needs what is assumed of seeds."""
+beside them, when to stop, and how entrants are run; planning needs what is assumed of seeds."""
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 

@@ -1,13 +1,7 @@
-"""The demo world's leaderboard: every method trained on the same base model, with its own recipe.
+"""What methods are worth in the demo world: how many of the stated wishes they satisfy."""
 
-The recipes are the shipped ones. What differs (`demo.toml`) is what a model of a million parameters
-and a few hundred items need: larger steps, float32, responses drawn in larger batches.
-"""
-
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 
 import numpy as np
 
@@ -17,32 +11,6 @@ from mipo_eval.stats.intervals import NET, RATE
 from mipo_eval.stats.seeds import SeedSummary, seed_summaries
 from mipo_eval.store.responses import Answered
 from mipo_eval.tasks.prompt import render_query
-from mipo_eval.training.recipes import Recipe, load_recipe
-
-_DEMO = tomllib.loads((resources.files(__package__) / "demo.toml").read_text(encoding="utf-8"))
-
-
-@dataclass(frozen=True, slots=True)
-class DemoMethod:
-    """One row of the demo's table."""
-
-    label: str
-    """As the table shows it."""
-    method: str
-    """Name of a recipe."""
-    overrides: Sequence[str] = ()
-
-    def recipe(self, items: int) -> Recipe:
-        """Return the recipe with what the demo world needs, on the first so many items."""
-        algorithm = load_recipe(self.method).algorithm
-        own = _DEMO["algorithms"][algorithm]
-        overrides = (f"items.limit={items}", *_DEMO["common"], *own, *self.overrides)
-        return load_recipe(self.method, overrides=overrides)
-
-
-ALL = tuple(DemoMethod(**method) for method in _DEMO["methods"])
-DEFAULT = ALL[:2]
-"""What `mipo-eval demo` trains."""
 
 
 def satisfied(answers: Sequence[Answered]) -> list[float]:

@@ -50,12 +50,11 @@ def sweep(
     key, values = over
     items = (item for one in request.data for item in one.items)
     check_criterion(request.recipe.items.choose_by, request.suite, items)
-    trials = [_trial(request, key, value) for value in values]
-    if any(trial.before for trial in trials):
+    trials = [trial(request, key, value) for value in values]
+    if any(one.before for one in trials):
         raise ConfigError("--sweep chooses for one round: leave --rounds out, then train with it")
     check_model(request.model, request.recipe)
-    name = digest([request.training_id, key, list(values)])
-    with claimed(request.out, name, f"sweep of {request.recipe.name}"):
+    with claimed(request.out, sweep_id(request, over), f"sweep of {request.recipe.name}"):
         return _swept(store, request, progress, list(zip(values, trials, strict=True)))
 
 
@@ -70,14 +69,14 @@ def _swept(
     chosen_by = request.recipe.items.choose_by
     done: list[Swept] = []
     measured: list[Figures] = []
-    for value, trial in trials:
-        training = known.get(trial.training_id) if finished else None
-        training = training or train(store, trial, progress)
+    for value, one in trials:
+        training = known.get(one.training_id) if finished else None
+        training = training or train(store, one, progress)
         if chosen_by == "loss":
             done.append(by_curve(value, training, get_curve(store, training.training_id)))
             continue
         with main_process_first():
-            found = _measured(store, trial, training, progress)
+            found = _measured(store, one, training, progress)
         measured.append(found)
         mean = fmean(value for value in found.values if not math.isnan(value))
         done.append(Swept(value=value, training=training, criterion=chosen_by, figure=mean))
@@ -115,7 +114,14 @@ def _measured(
     return found
 
 
-def _trial(request: TrainingRequest, key: str, value: Any) -> TrainingRequest:
+def sweep_id(request: TrainingRequest, over: tuple[str, Sequence[Any]]) -> str:
+    """Return what names a sweep, as `training_id` does a training."""
+    key, values = over
+    return digest([request.training_id, key, list(values)])
+
+
+def trial(request: TrainingRequest, key: str, value: Any) -> TrainingRequest:
+    """Return the training of a sweep with one of its values."""
     recipe = make_recipe(merge(recipe_dict(request.recipe), nested(key, value)))
     share = request.recipe.items.validation
     data, held_out = split_validation(request.data, share, request.seed)

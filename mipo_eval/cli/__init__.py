@@ -22,6 +22,7 @@ from mipo_eval.cli.compare import compare
 from mipo_eval.cli.data import data
 from mipo_eval.cli.demo import demo
 from mipo_eval.cli.exchange import export_runs, import_results
+from mipo_eval.cli.grid import grid
 from mipo_eval.cli.judge import judge
 from mipo_eval.cli.judges import judges as judge_commands
 from mipo_eval.cli.leaderboard import leaderboard
@@ -166,6 +167,7 @@ for command in (
     compare,
     data,
     demo,
+    grid,
     judge,
     leaderboard,
     list_runs,

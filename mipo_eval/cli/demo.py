@@ -1,10 +1,14 @@
 """`mipo-eval demo`: the paper's comparison on the embedded world, nothing to download."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import io
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Literal
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -16,13 +20,15 @@ if TYPE_CHECKING:
 
     from mipo_eval.cli.render import Output
     from mipo_eval.evaluation.run import Result
+    from mipo_eval.grid.file import GridFile
     from mipo_eval.stats.seeds import SeedSummary
     from mipo_eval.store.engine import Store
-    from mipo_eval.training.demonstration import DemoMethod, Satisfaction
+    from mipo_eval.store.responses import Answered
+    from mipo_eval.training.demonstration import Satisfaction
 
 _BASELINE = "personalized prompting"
-_ENGINE = "batch_size=64"
-"""The fastest for a model so small; fixed, as one answer in hundreds turns with it."""
+_MAIN = 2
+"""Methods, the first of the grid, that are trained unless all are asked for."""
 _COLUMNS = {
     "win_rate_tie_inclusive": ("wins (%)", 1),
     "self_bleu_4": ("Self-BLEU", 3),
@@ -37,6 +43,7 @@ class _Row:
     label: str
     results: list["Result"]
     training_ids: list[str]
+    answers: list[list["Answered"]]
 
 
 @click.command(epilog=examples("demo", "demo --methods all --seeds 3"))
@@ -90,27 +97,14 @@ def demo(  # noqa: PLR0913, PLR0917 - one parameter per flag; limited by a test
 
     from mipo_eval.cli.render import Output
     from mipo_eval.store.engine import Store
-    from mipo_eval.store.responses import answered
-    from mipo_eval.training.demonstration import ALL, DEFAULT, outcomes
+    from mipo_eval.training.demonstration import outcomes
 
     output = Output(as_json=as_json)
-    with Store.open(store) as opened:
-        base = _rebuilt(output) if rebuild else "demo"
-        job = _Demo(output=output, store=opened, base=base, items=items, limit=limit)
-        rows = [
-            _Row("default prompting", [job.evaluate(base, "default")], []),
-            _Row(_BASELINE, [job.evaluate(base, "personalized")], []),
-        ]
-        asked = ALL if methods == "all" else DEFAULT
-        rows += job.train(asked, range(seed, seed + seeds))
-        answers = {
-            row.label: [
-                list(answered(opened, result.run.list_key, result.run.generation_key))
-                for result in row.results
-            ]
-            for row in rows
-        }
-        found = outcomes(answers, baseline=_BASELINE)
+    base = _rebuilt(output) if rebuild else "demo"
+    steps = _made(_asked(base, methods, range(seed, seed + seeds), items, limit), store)
+    with Store.open(store, mode="read") as opened:
+        rows = _rows(opened, steps)
+        found = outcomes({row.label: row.answers for row in rows}, baseline=_BASELINE)
     if as_json:
         output.document({"methods": [_row_json(row, found[row.label]) for row in rows]})
         return
@@ -135,48 +129,56 @@ def _rebuilt(output: "Output") -> str:
     return str(folder)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Demo:
-    """Trains and evaluates on the demo world."""
+def _asked(
+    base: str, methods: Literal["main", "all"], seeds: Sequence[int], items: int, limit: int | None
+) -> "GridFile":
+    """Return the grid of the demo world, as far as it is asked for."""
+    from mipo_eval.grid.file import ALL, ModelPart, read_grid
 
-    output: "Output"
-    store: "Store"
-    base: str
-    items: int
-    limit: int | None
+    grid = read_grid("demo")
+    return grid.model_copy(
+        update={
+            "models": [ModelPart(model=base)],
+            "methods": grid.methods if methods == "all" else grid.methods[:_MAIN],
+            "seeds": list(seeds),
+            "set": grid.set | {ALL: grid.set[ALL] | {"items.limit": items}},
+            "evaluation": grid.evaluation.model_copy(update={"limit": limit}),
+        }
+    )
 
-    def evaluate(self, model: str, prompting: Literal["personalized", "default"]) -> "Result":
-        """Return the scores of a model on the test items."""
-        from mipo_eval.cli.evaluate import evaluate_asked
-        from mipo_eval.evaluation.asked import EvaluationOptions
 
-        asked = EvaluationOptions(
-            model=model, suite="demo", prompting=prompting, limit=self.limit, engine=_ENGINE
-        )
-        return evaluate_asked(asked, self.store, self.output)
+def _made(asked: "GridFile", store: str) -> list[dict[str, Any]]:
+    """Have `mipo-eval grid` make what is missing; return its steps, with the ids of results."""
+    told = io.StringIO()
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "demo.yaml"
+        file.write_text(asked.model_dump_json(exclude_defaults=True), encoding="utf-8")  # is YAML
+        arguments = ["grid", str(file), "--store", store, "--json"]
+        with redirect_stdout(told):
+            root = click.get_current_context().find_root().command
+            root.main(arguments, prog_name="mipo-eval", standalone_mode=False)
+    steps: list[dict[str, Any]] = json.loads(told.getvalue())["steps"]
+    return steps
 
-    def train(self, methods: Sequence["DemoMethod"], seeds: Sequence[int]) -> list[_Row]:
-        """Return the methods, trained and evaluated; all of them with one seed, then the next."""
-        rows = [_Row(method.label, [], []) for method in methods]
-        for seed in seeds:
-            for method, row in zip(methods, rows, strict=True):
-                checkpoint, training_id = self._checkpoint(method, seed)
-                row.training_ids.append(training_id)
-                row.results.append(self.evaluate(checkpoint, "personalized"))
-        return rows
 
-    def _checkpoint(self, method: "DemoMethod", seed: int) -> tuple[str, str]:
-        """Return folder and id of a method's checkpoint, training it if it is not there."""
-        from mipo_eval import settings
-        from mipo_eval.training.run import make_request, train
+def _rows(store: "Store", steps: Sequence[Mapping[str, Any]]) -> list[_Row]:
+    """Return what the store has of the grid, which is all of it; a row per method."""
+    from mipo_eval.evaluation.run import Result
+    from mipo_eval.evaluation.score import Numbers
+    from mipo_eval.store.responses import answered
+    from mipo_eval.store.runs import find_run
 
-        recipe = method.recipe(self.items)
-        request = make_request(recipe, model=self.base, suite="demo", out=Path(), seed=seed)
-        name = f"{method.method}-{request.training_id[:16]}"
-        request = replace(request, out=settings.cache_dir() / "demo-trained" / name)
-        self.output.note(f"{method.label}, seed {seed}")
-        training = train(self.store, request, self.output)
-        return str(request.out), training.training_id
+    numbers = Numbers(store)
+    rows: dict[str, _Row] = {}
+    for step in steps:
+        row = rows.setdefault(step["row"], _Row(step["row"], [], [], []))
+        if step["kind"] == "train":
+            row.training_ids.append(step["id"])
+            continue
+        run = find_run(store, step["id"])
+        row.results.append(Result(run=run, scores=numbers.of_run(run)))
+        row.answers.append(list(answered(store, run.list_key, run.generation_key)))
+    return list(rows.values())
 
 
 def _mean(row: _Row, metric: str) -> float | None:

@@ -65,6 +65,7 @@ _LETTERS = 240
 @options.system_option
 @options.query_option
 @options.decoding_option
+@options.engine_option
 @options.seed_option
 @options.limit_option
 @options.data_option
@@ -91,8 +92,7 @@ def judge(  # noqa: PLR0913 - one parameter per flag
     alpaca_eval), or `reference`. Without --suite the items are those of the first run named.
 
     Each pair is asked about twice with the places exchanged; disagreement is a tie and counted as
-    a position flip. The checker rates and prefers what it rates higher. Nothing is asked or paid
-    for twice; a stopped command continues. docs/judge.md describes the --json document.
+    a position flip. Nothing is paid for twice. docs/judge.md describes the --json document.
     """
     from mipo_eval.cli.evaluate import conclude
     from mipo_eval.cli.render import Output, inert

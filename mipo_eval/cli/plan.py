@@ -96,7 +96,7 @@ def plan(  # noqa: PLR0913 - one parameter per flag
         key, kind, scoring = _responses(build_evaluation(replace(asked, judges=(named,))))
         besides += scoring
     tasks = suite_items(suite, asked.data_dir or settings.data_dir(), asked.limit)
-    with _opened(store) as opened:
+    with opened_to_read(store) as opened:
         assumed = Assumed(
             rate=rate,
             rho=rho,
@@ -125,7 +125,7 @@ def _responses(evaluation: "Evaluation") -> tuple[str, str | None, list[str]]:
 
 
 @contextmanager
-def _opened(url: str) -> "Iterator[Store]":
+def opened_to_read(url: str) -> "Iterator[Store]":
     """Open the store to read; where there is none yet, an empty one that is thrown away."""
     from mipo_eval.store.engine import Store
 

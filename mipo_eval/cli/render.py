@@ -80,6 +80,10 @@ class Output:
         """Print a line that must be seen whatever the output is read by: on stderr."""
         self._stderr.print(Text(f"mipo-eval: {text}", style="yellow"), soft_wrap=True)
 
+    def tell(self, text: str) -> None:
+        """Print how far the work is, as a line on stderr that stays."""
+        self._stderr.print(inert(text), soft_wrap=True)
+
     def note(self, text: str) -> None:
         """Print a remark, such as the next useful command."""
         self.show(Text(text, style="dim"))

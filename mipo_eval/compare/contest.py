@@ -12,7 +12,6 @@ from mipo_eval.errors import ConfigError
 from mipo_eval.evaluation.asked import (
     EvaluationOptions,
     build_evaluation,
-    is_family,
     judge_loader,
     own_judge,
     purse_of,
@@ -20,7 +19,7 @@ from mipo_eval.evaluation.asked import (
 from mipo_eval.evaluation.generate import Evaluation, respond
 from mipo_eval.evaluation.run import Result, evaluate
 from mipo_eval.judges.judge import Judge, Protocol
-from mipo_eval.judges.presets import duel_protocol, family_of
+from mipo_eval.judges.presets import duel_protocol, family_of, is_family
 from mipo_eval.models.base import Purse
 from mipo_eval.progress import Progress
 from mipo_eval.records import Item, Run

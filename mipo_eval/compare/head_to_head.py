@@ -187,8 +187,7 @@ def _ask_to_choose(
     store: Store, judge: Judge, field: Field, pairs: list[_Answers], progress: Progress
 ) -> None:
     wanted = [pair for texts in pairs for pair in _both(field.items, texts)]
-    verdicts = pair_verdicts(store, judge.key, [pair.key for pair in wanted])
-    if any(verdict.winner is None and is_open(verdict.reason) for verdict in verdicts):
+    if not is_judged(store, judge, field, pairs):
         asyncio.run(judge.backend.check())
     stage = Stage(f"choices by {judge.name}", 2 * len(wanted), partial(spending, judge.backend))
     run_shown(choose(store, judge, wanted, advance=progress.advance), progress, stage)
@@ -197,19 +196,34 @@ def _ask_to_choose(
 def _ask_to_rate(
     store: Store, judge: Judge, field: Field, pairs: list[_Answers], progress: Progress
 ) -> None:
-    wanted = {
+    wanted = _to_rate(field, pairs)
+    if not is_judged(store, judge, field, pairs):
+        asyncio.run(judge.backend.check())
+    total = sum(len(item.preferences) for item, _ in wanted.values())
+    stage = Stage(f"ratings by {judge.name}", total, partial(spending, judge.backend))
+    run_shown(rate(store, judge, wanted.values(), advance=progress.advance), progress, stage)
+
+
+def _to_rate(field: Field, pairs: Sequence[_Answers]) -> dict[tuple[str, str], tuple[Item, str]]:
+    """Return the texts of the items that both entrants have a response to, by their keys."""
+    return {
         (item.key, text_key(text)): (item, text)
         for texts in pairs
         for item, sides in zip(field.items, texts, strict=True)
         for text, _ in sides
         if text is not None and all(side[0] is not None for side in sides)
     }
-    known = totals(store, judge.key, field.list_key)
-    sizes = {key: len(item.preferences) for key, (item, _) in wanted.items()}
-    if any(is_unrated(known.get(key), size) for key, size in sizes.items()):
-        asyncio.run(judge.backend.check())
-    stage = Stage(f"ratings by {judge.name}", sum(sizes.values()), partial(spending, judge.backend))
-    run_shown(rate(store, judge, wanted.values(), advance=progress.advance), progress, stage)
+
+
+def is_judged(store: Store, judge: Judge, field: Field, pairs: Sequence[_Answers]) -> bool:
+    """Whether a judge has nothing to be asked any more about what entrants answered."""
+    if judge.protocol == "rubric":
+        known = totals(store, judge.key, field.list_key)
+        wanted = _to_rate(field, pairs).items()
+        return not any(is_unrated(known.get(k), len(item.preferences)) for k, (item, _) in wanted)
+    keys = [pair.key for texts in pairs for pair in _both(field.items, texts)]
+    verdicts = pair_verdicts(store, judge.key, keys)
+    return not any(one.winner is None and is_open(one.reason) for one in verdicts)
 
 
 def _both(items: Sequence[Item], texts: _Answers) -> list[TextPair]:

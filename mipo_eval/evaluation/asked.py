@@ -64,6 +64,7 @@ def build_evaluation(asked: EvaluationOptions, purse: "Purse | None" = None) -> 
     `purse` is money that others share; None: the model and its judges have `--max-cost` together.
     """
     from mipo_eval.evaluation.generate import Evaluation
+    from mipo_eval.judges.presets import is_family
     from mipo_eval.models.effort import check_room, parse_effort
     from mipo_eval.models.lm_eval import ENGINE_SETTINGS, decoding_for
     from mipo_eval.models.lm_eval_served import serving
@@ -140,14 +141,6 @@ def own_judge(suite: str) -> str:
     if judge is None:
         raise ConfigError(f"suite {suite} has no judge of its own: name one with --judge")
     return judge
-
-
-def is_family(spec: str) -> bool:
-    """Whether a judge is chosen by the family of the model under evaluation."""
-    from mipo_eval.judges.presets import FAMILY
-    from mipo_eval.models.spec import read_name
-
-    return read_name(spec).name == FAMILY
 
 
 def _rates(judge: "Judge") -> "Judge":

@@ -98,6 +98,11 @@ def responses_spec(asked: Asking) -> dict[str, Any]:
     return generation_spec(asked.model, asked.options, asked.decoding, asking=parts)
 
 
+def run_id_of(suite: Suite, list_key: str, generation_key: str) -> str:
+    """Return the id of the run of these responses to these items."""
+    return digest([suite.name, list_key, generation_key])
+
+
 def asking_parts(
     suite: Suite, prompting: Prompting, model: ModelSpec, options: ModelOptions
 ) -> dict[str, str]:
@@ -132,7 +137,7 @@ def _open_run(store: Store, asked: Asking) -> Run:
     generation_key = digest(spec)
     put_generation(store, generation_key, spec)
     run = Run(
-        run_id=digest([asked.suite.name, list_key, generation_key]),
+        run_id=run_id_of(asked.suite, list_key, generation_key),
         model=asked.model.name,
         suite=asked.suite.name,
         prompting=asked.prompting if asked.suite.form == "query" else "",

@@ -143,15 +143,6 @@ def score_rows(runs: Runs) -> list[dict[str, Any]]:
     ]
 
 
-def _nested(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row as documents have it, where a value may be a list."""
-    ends = row["ci95_low"], row["ci95_high"]
-    flat = {name: value for name, value in row.items() if name not in {"ci95_low", "ci95_high"}}
-    failings = row["judge_failings"]
-    nested = {"ci95": None if None in ends else ends}
-    return flat | nested | {"judge_failings": failings.split("; ") if failings else []}
-
-
 def only_metrics(runs: Runs, metrics: Sequence[str]) -> list[ExportedRun]:
     """Return the runs with their scores of these metrics; all of them where none is named.
 
@@ -420,7 +411,7 @@ TEXTS: Mapping[str, Callable[[Runs], str]] = {
     "csv": lambda runs: to_csv(score_rows(runs)),
     "md": _rendered("export.md.jinja"),
     "latex": _rendered("export.tex.jinja"),
-    "json": lambda runs: _json({"scores": [_nested(row) for row in score_rows(runs)]}),
+    "json": lambda runs: _json({"scores": score_rows(runs)}),
     "html": _rendered("export.html.jinja"),
 }
 """Formats of scores that are one text; parquet is not, and the formats of others hold one run."""

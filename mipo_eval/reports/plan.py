@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import combinations, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -163,8 +163,7 @@ def plan(
     rated_texts = {item.key: [*_texts(item, texts), *others.get(item.key, ())] for item in items}
     asked = _to_ask(store, judge, items, rated_texts)
     have = sum(item.key in texts for item in items)
-    stored = call_sizes(store, judge.key, _SAMPLE)
-    prompt, completion = _tokens(judge, asked.requests, stored, assumed.tokenizer)
+    needs = needs_of(store, judge, asked.requests, assumed.tokenizer)
     return JudgingPlan(
         items=len(items),
         responses_to_make=len(items) - have,
@@ -174,13 +173,38 @@ def plan(
         in_ledger=asked.in_ledger,
         calls=len(asked.requests),
         on_unmade=asked.on_unmade,
-        prompt_tokens=prompt,
-        completion_tokens=completion,
-        cost=_cost(judge, prompt, completion),
-        minutes=_minutes(len(asked.requests), stored),
+        prompt_tokens=needs.prompt_tokens,
+        completion_tokens=needs.completion_tokens,
+        cost=needs.cost,
+        minutes=needs.minutes,
         power=tuple(_power(store, judge, task, of_task, assumed) for task, of_task in listed),
         not_counted=assumed.not_counted,
     )
+
+
+class Needs(NamedTuple):
+    """What calls of a judge take."""
+
+    prompt_tokens: Amount
+    completion_tokens: Amount
+    cost: Amount
+    minutes: Amount
+
+
+def needs_of(
+    store: Store, judge: Judge, requests: Sequence[Request], tokenizer: str | None = None
+) -> Needs:
+    """Return what it takes to ask a judge all this.
+
+    Raises:
+        ConfigError: the named tokenizer is not there.
+    """
+    stored = call_sizes(store, judge.key, _SAMPLE)
+    prompt, completion = _tokens(judge, requests, stored, tokenizer)
+    minutes = _minutes(len(requests), stored)
+    if judge.backend.identity["backend"] in _BY_RULE:
+        minutes = Amount(value=0, source="a rule takes no time to speak of")
+    return Needs(prompt, completion, _cost(judge, prompt, completion), minutes)
 
 
 @dataclass(slots=True)
@@ -298,8 +322,12 @@ def _tokens(
         return Amount(value=size * rate, source=source), completion
     size = sum(len(turn.content) for request in asked for turn in request.messages)
     source = f"rough estimate: {_CHARACTERS_A_TOKEN:g} characters a token; see --tokenizer"
-    overhead = _TOKENS_A_MESSAGE * len(asked)
-    return Amount(value=size / _CHARACTERS_A_TOKEN + overhead, source=source), completion
+    return Amount(value=rough_tokens(size, len(asked)), source=source), completion
+
+
+def rough_tokens(characters: int, requests: int) -> float:
+    """Return about how many tokens requests of so many characters in all have."""
+    return characters / _CHARACTERS_A_TOKEN + _TOKENS_A_MESSAGE * requests
 
 
 def _tokenizer_file(judge: Judge, named: str | None) -> Path | None:

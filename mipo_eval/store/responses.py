@@ -229,6 +229,18 @@ def response_tokens(store: Store, run: Run) -> tuple[int, int | None, int | None
     return made, whole(prompt), whole(completion)
 
 
+def drawing_seconds(store: Store, run: Run) -> float:
+    """Return how long a run's responses took: from its beginning to the last of them."""
+    query = (
+        sa.select(sa.func.max(responses.c.created_at))
+        .select_from(listed_responses(run.generation_key))
+        .where(item_lists.c.list_key == run.list_key)
+    )
+    with store.read() as connection:
+        last = connection.execute(query).scalar_one()
+    return (last - run.created_at).total_seconds() if last else 0.0
+
+
 def text_lengths(store: Store, below: str | None) -> list[tuple[str, str, int]]:
     """Return (item key, text key, characters) of every response to items with keys below one."""
     query = sa.select(
