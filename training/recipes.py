@@ -459,7 +459,12 @@ def _check(recipe: Recipe) -> None:
         raise ConfigError(f"items.validation is {share:g}: it is a share between 0 and 1")
     if recipe.sampling.temperature < 0 or not 0 < recipe.sampling.top_p <= 1:
         raise ConfigError("sampling.temperature is at least 0 and sampling.top_p lies in (0, 1]")
-    check_rounds(recipe)
+    check_rounds(
+        recipe.rounds,
+        name=recipe.name,
+        learns_from=recipe.learns_from,
+        algorithm=recipe.algorithm,
+    )
     with_pairs = recipe.learns_from in {"pairs", "revision"}
     if with_pairs != (recipe.pairs is not None):
         what = "needs the key pairs" if with_pairs else "makes no pairs, so leave the key pairs out"

@@ -5,13 +5,10 @@ training of its own in the store, named by the one before it, so a chain grows a
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from mipo_eval.errors import ConfigError
 from mipo_eval.keys import item_rng
-
-if TYPE_CHECKING:
-    from mipo_eval.training.recipes import Recipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,27 +21,26 @@ class RoundSettings:
     """What DPO holds a round to: the checkpoint it starts with, or the base model of the first."""
 
 
-def check_rounds(recipe: "Recipe") -> None:
-    """Refuse rounds of what draws nothing beforehand, and a reference where there is none.
+def check_rounds(rounds: RoundSettings, *, name: str, learns_from: str, algorithm: str) -> None:
+    """Refuse rounds of a recipe that draws nothing beforehand, or a reference where there is none.
 
     Raises:
         ConfigError: in one line.
     """
-    rounds = recipe.rounds
-    if rounds.number > 1 and recipe.learns_from in {"reference", "file", "prompts"}:
+    if rounds.number > 1 and learns_from in {"reference", "file", "prompts"}:
         why = {
             "reference": "learns the data set's texts",
             "file": "learns the pairs of a file",
             "prompts": "draws responses as it learns",
-        }[recipe.learns_from]
+        }[learns_from]
         raise ConfigError(
-            f"--rounds {rounds.number}: {recipe.name} {why}, so there is nothing to draw again "
+            f"--rounds {rounds.number}: {name} {why}, so there is nothing to draw again "
             "from its checkpoint: rounds are for mipo, sft, sft-revision, sft-gt, info-nce and sami"
         )
-    if rounds.reference == "first" and recipe.algorithm != "dpo":
+    if rounds.reference == "first" and algorithm != "dpo":
         raise ConfigError(
-            f"rounds.reference=first: only DPO is held to a reference, and {recipe.name} is "
-            f"trained by {recipe.algorithm}"
+            f"rounds.reference=first: only DPO is held to a reference, and {name} is "
+            f"trained by {algorithm}"
         )
 
 
