@@ -8,6 +8,7 @@ Tables of numbers on a page: links to what is behind them, number formats, a dow
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -32,14 +33,17 @@ __all__ = [
     "Board",
     "address",
     "begin",
+    "chart",
     "choose",
     "choose_some",
     "download",
+    "folded",
     "link",
     "noted",
     "nothing_yet",
     "open_board",
     "row_rules",
+    "say",
     "run_name",
     "set_pages",
     "share",
@@ -360,6 +364,33 @@ def two_texts(first: str, second: str, names: tuple[str, str], *, key: str) -> N
     sides = markup.blocks(first, second, names=names, limit=limit)
     for column, side in zip(st.columns(2), sides, strict=True):
         column.html(side)
+
+
+def say(sentence: str) -> None:
+    """Show what a page answers first, in large letters; it may hold data."""
+    st.html(f'<div class="mipo-headline" role="status">{escape(markup.visible(sentence))}</div>')
+
+
+_INK = {"light": "#4A4F59", "dark": "#D5D7DC"}
+"""Of what is written on a plot: Streamlit's own greys are too faint to read."""
+
+
+def chart(plot: Any, about: str) -> None:
+    """Draw a plot.
+
+    Args:
+        plot: of `plots`.
+        about: what it shows, for those who do not see it; it may hold data.
+    """
+    ink = _INK.get(str(st.context.theme.type), _INK["light"])
+    plot = plot.configure_axis(labelColor=ink, titleColor=ink)
+    plot = plot.configure_legend(labelColor=ink, titleColor=ink)
+    st.altair_chart(plot, alt=markup.label(about, 300))
+
+
+def folded(label: str = "The numbers as a table") -> Any:
+    """Return a folded part of the page, for the table under its chart."""
+    return st.expander(label, icon=":material/table:")
 
 
 def download(table: pd.DataFrame, name: str, *, key: str) -> None:

@@ -145,11 +145,12 @@ def number(value: float | None, places: int = 1, *, signed: bool = False) -> str
     return f"{value:{'+' if signed else ''},.{places}f}".replace("-", "\u2212")
 
 
-def interval(ends: Sequence[float] | None, places: int = 1) -> str:
+def interval(ends: Sequence[float] | None, places: int = 1, *, signed: bool = False) -> str:
     """Return an interval as text; an absent one is empty."""
     if ends is None:
         return ""
-    return f"[{number(ends[0], places)}, {number(ends[1], places)}]"
+    low, high = (number(end, places, signed=signed) for end in ends)
+    return f"[{low}, {high}]"
 
 
 def count(done: int, what: str) -> str:

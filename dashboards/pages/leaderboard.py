@@ -1,14 +1,13 @@
 """The leaderboard: methods x data sets; and choosing one, for every page that needs one."""
 
 from collections.abc import Sequence
-from html import escape
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
 from mipo_eval.dashboards import frame, markup
-from mipo_eval.dashboards.forest import STYLE, ForestRow, forest
+from mipo_eval.dashboards.forest import ForestRow, Scale, forest
 from mipo_eval.dashboards.links import TASK, run_name
 from mipo_eval.dashboards.tables import comparison, doubts, leaderboard, lengths
 from mipo_eval.dashboards.tables.forest import forest_rows
@@ -66,9 +65,7 @@ def _answer(
     called = None if baseline == _NO_BASELINE else names.get(baseline, baseline)
     said = headline(found, task, against, called, failing)
     where = f"{task}: " if len(found.tasks) > 1 else ""
-    st.html(
-        f'<div class="mipo-headline" role="status">{escape(markup.visible(where + said))}</div>'
-    )
+    frame.say(where + said)
 
 
 def _picture(found: Section, task: str, baseline: str, rows: list[ForestRow]) -> None:
@@ -79,10 +76,13 @@ def _picture(found: Section, task: str, baseline: str, rows: list[ForestRow]) ->
     line = None
     if baseline in labels and (cell := found.rows[labels.index(baseline)].cells.get(task)):
         line = cell.value
-    title = metric_title(found.metric)
-    ends, places = ENDS.get(found.metric), decimals(found.metric)
-    drawn = forest(rows, title, baseline=line, places=places, ends=ends)
-    st.html(STYLE + drawn)
+    scale = Scale(
+        title=metric_title(found.metric),
+        places=decimals(found.metric),
+        line=line,
+        ends=ENDS.get(found.metric),
+    )
+    st.html(forest(rows, scale, f"{metric_title(found.metric)} of {len(rows)} methods"))
     told = ["dashed line: the baseline"] * (line is not None)
     told += ["tinted: not distinguishable from the best"] * any(row.alike for row in rows)
     told += ["hollow: published, \u00b1 seeds"] * any(row.published for row in rows)

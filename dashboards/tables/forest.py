@@ -6,8 +6,9 @@ import pandas as pd
 
 from mipo_eval.dashboards.forest import ForestRow, rank_text, shares
 from mipo_eval.dashboards.links import TASK, address, run_name
-from mipo_eval.dashboards.markup import interval, number
-from mipo_eval.dashboards.tables.headline import short_names
+from mipo_eval.dashboards.markup import PAPER, interval, number
+from mipo_eval.dashboards.tables.comparison import TOLD
+from mipo_eval.dashboards.tables.headline import p_text, short_names
 from mipo_eval.dashboards.tables.leaderboard import Comparisons, p_of
 from mipo_eval.metrics.aggregate import direction
 from mipo_eval.reports.labels import decimals
@@ -52,6 +53,7 @@ def forest_rows(
                 + (f" ({cell.unscored:,})" if cell.unscored else ""),
                 link=address("pairs", a=run_name(cell.runs[0]), **{TASK: task}),
                 alike=bool(best & set(cell.letters)) and len(known) > 1,
+                seeds=cell.per_seed,
             )
         )
     for line in published[published["task"] == task].to_dict("records"):
@@ -68,9 +70,46 @@ def forest_rows(
     return sorted(made, key=lambda row: row.value if lower else -row.value)
 
 
+def difference_rows(table: pd.DataFrame) -> list[ForestRow]:
+    """Return the rows of a picture of `comparison.forest_table`, the largest difference first."""
+    made = [
+        ForestRow(
+            name=line["row"],
+            value=line["difference"],
+            ci95=None if pd.isna(line["low"]) else (line["low"], line["high"]),
+            gain="" if pd.isna(line["p"]) else p_text(line["p"]),
+            n=f"{line['n']:,}",
+            link=line["items"],
+            alike=line["verdict"] == TOLD,
+        )
+        for line in table.to_dict("records")
+    ]
+    return sorted(made, key=lambda row: -row.value)
+
+
+def number_rows(table: pd.DataFrame, apart: str | None = None) -> list[ForestRow]:
+    """Return the rows of a picture of `scores.score_table`, in their order.
+
+    Args:
+        table: numbers of one task.
+        apart: column that tells several numbers of a row apart.
+    """
+    return [
+        ForestRow(
+            name=line["row"] if apart is None else f"{line['row']} \u00b7 {line[apart]}",
+            value=line["value"],
+            ci95=None if pd.isna(line["low"]) else (line["low"], line["high"]),
+            n="" if pd.isna(line.get("n")) else f"{line['n']:,}",
+            published=line["source"] == PAPER,
+        )
+        for line in table.to_dict("records")
+        if not pd.isna(line["value"])
+    ]
+
+
 def _gain(pair: Comparison | None, places: int) -> str:
     if pair is None:
         return ""
-    told = f"{number(pair.difference, places, signed=True)} {interval(pair.ci95, places)}"
+    told = f"{number(pair.difference, places, signed=True)} {interval(pair.ci95, places, signed=True)}"
     p = p_of(pair)
-    return told + ("" if p is None else " p < 0.001" if p < 0.001 else f" p = {p:.3f}")
+    return told if p is None else f"{told} {p_text(p)}"

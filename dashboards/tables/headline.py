@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from mipo_eval.dashboards.markup import number
+from mipo_eval.dashboards.markup import interval, number
 from mipo_eval.dashboards.tables.leaderboard import Comparisons, labels, p_of
 from mipo_eval.metrics.aggregate import direction
 from mipo_eval.reports.labels import decimals, metric_title
@@ -10,6 +10,7 @@ from mipo_eval.reports.leaderboard import Cell, Row, Section
 from mipo_eval.stats.paired import Comparison
 from mipo_eval.store.judges import NOTHING_APART
 
+_DOUBT = "This judge fails its validation. If it is believed: "
 _NAMED = 3
 """Methods named in a list; of more, the number is told."""
 
@@ -42,19 +43,69 @@ def headline(
         baseline: what that is called; None without one.
         failing: why the judge must not be believed.
     """
-    constant = [why.removeprefix(NOTHING_APART) for why in failing if why.startswith(NOTHING_APART)]
-    if constant:
-        ties = " always ties" if constant[0].endswith("are ties") else " tells nothing apart"
-        return f"No ranking: this judge{ties} ({constant[0]})."
+    if constant := _constant(failing):
+        return constant
     names = short_names(found.rows)
     cells = {
         place: row.cells[task]
         for place, row in enumerate(found.rows)
         if task in row.cells and row.cells[task].value is not None
     }
-    doubt = "This judge fails its validation. If it is believed: " if failing else ""
     pairs = {row: pair for (row, of), pair in against.items() if of == task}
-    return doubt + _said(found.metric, cells, names, pairs, baseline or "the baseline")
+    said = _said(found.metric, cells, names, pairs, baseline or "the baseline")
+    return (_DOUBT if failing else "") + said
+
+
+def _constant(failing: Sequence[str]) -> str:
+    """Return what is said of a judge that tells nothing apart; nothing of any other."""
+    told = [why.removeprefix(NOTHING_APART) for why in failing if why.startswith(NOTHING_APART)]
+    if not told:
+        return ""
+    ties = " always ties" if told[0].endswith("are ties") else " tells nothing apart"
+    return f"No ranking: this judge{ties} ({told[0]})."
+
+
+def of_two(
+    metric: str,
+    pair: Comparison | None,
+    names: tuple[str, str],
+    failing: Sequence[str] = (),
+    several: int = 1,
+) -> str:
+    """Return the sentence that says which of two methods is better.
+
+    Args:
+        metric: what they are compared by.
+        pair: the first against the second; None where they share nothing.
+        names: of both.
+        failing: why the judge must not be believed.
+        several: over how many comparisons its p-value is corrected.
+    """
+    if constant := _constant(failing):
+        return constant
+    first, second = names
+    if pair is None:
+        return f"{first} and {second} share no item that was measured alike: nothing to compare."
+    way = direction(metric)
+    sign, unit = _sign(metric), _unit(metric)
+    told = _gain(metric, pair, unit, "")
+    told += f", corrected for {several} comparisons" if several > 1 and p_of(pair) else ""
+    doubt = _DOUBT if failing else ""
+    if not pair.significant():
+        better = "to be better" if way else "to differ"
+        shown = f"Neither {first} nor {second} is shown {better}: {told}"
+        return f"{doubt}{shown}; {_could_show({0: pair}, unit)}."
+    ahead = sign * pair.difference > 0
+    verb = ("beats" if ahead else "is beaten by") if way else ("is above" if ahead else "is below")
+    return f"{doubt}{first} {verb} {second}: {told}."
+
+
+def _sign(metric: str) -> int:
+    return -1 if direction(metric) == "lower" else 1
+
+
+def _unit(metric: str) -> str:
+    return " %" if "(%)" in metric_title(metric) else ""
 
 
 def _said(  # noqa: PLR0911 - a situation each
@@ -64,8 +115,7 @@ def _said(  # noqa: PLR0911 - a situation each
     pairs: Mapping[int, Comparison],
     baseline: str,
 ) -> str:
-    sign = -1 if direction(metric) == "lower" else 1
-    unit = " %" if "(%)" in metric_title(metric) else ""
+    sign, unit = _sign(metric), _unit(metric)
     ordered = sorted(cells, key=lambda place: -sign * _level(cells[place]))
     if not ordered:
         return "Nothing is measured yet."
@@ -84,12 +134,11 @@ def _said(  # noqa: PLR0911 - a situation each
         for place in ordered
         if (pair := pairs.get(place)) and pair.significant() and sign * pair.difference > 0
     ]
-    gains = {place: _gain(metric, pairs[place], unit, baseline) for place in better}
-    if first in gains:
-        return f"{leads}: {gains[first]}; {alike}."
-    if gains:
-        best, gain = next(iter(gains.items()))
-        return f"{leads}; {names[best]} is shown to beat {baseline}: {gain}."
+    if first in better:
+        return f"{leads}: {_gain(metric, pairs[first], unit, f' over {baseline}')}; {alike}."
+    if better:
+        gain = _gain(metric, pairs[better[0]], unit, "")
+        return f"{leads}; {names[better[0]]} is shown to beat {baseline}: {gain}."
     return f"No method is shown to beat {baseline}; {_could_show(pairs, unit)}."
 
 
@@ -102,18 +151,18 @@ def _value(metric: str, cell: Cell, unit: str) -> str:
     return f"{number(cell.value, decimals(metric))}{unit}{seeds}"
 
 
-def _gain(metric: str, pair: Comparison, unit: str, baseline: str) -> str:
+def _gain(metric: str, pair: Comparison, unit: str, over: str) -> str:
     places = decimals(metric)
-    ends = pair.ci95
-    within = ""
-    if ends:
-        within = (
-            f" [{number(ends[0], places, signed=True)}, {number(ends[1], places, signed=True)}]"
-        )
+    within = f" {interval(pair.ci95, places, signed=True)}" if pair.ci95 else ""
     p = p_of(pair)
-    told = "" if p is None else ", p < 0.001" if p < 0.001 else f", p = {p:.3f}"
+    told = "" if p is None else f", {p_text(p)}"
     points = " points" if unit else ""
-    return f"{number(pair.difference, places, signed=True)}{points} over {baseline}{within}{told}"
+    return f"{number(pair.difference, places, signed=True)}{points}{over}{within}{told}"
+
+
+def p_text(p: float) -> str:
+    """Return a p-value as text."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
 def _alike(
