@@ -37,6 +37,7 @@ PAGES = {
     "leaderboard": _Page("Leaderboard", ":material/leaderboard:"),
     "comparison": _Page("Comparison", ":material/compare_arrows:"),
     "pairs": _Page("Pairs", ":material/vertical_split:"),
+    "users": _Page("Users", ":material/groups:"),
     "diversity": _Page("Diversity", ":material/palette:"),
     "answers": _Page("Choice and math", ":material/calculate:"),
     "training": _Page("Training", ":material/model_training:"),

@@ -86,6 +86,8 @@ class ForestRow:
     published: bool = False
     seeds: tuple[float, ...] = ()
     """Values of single seeds, where it is a mean over several."""
+    band: tuple[float, float] | None = None
+    """A tinted part of the scale."""
 
 
 def rank_text(cell: Cell) -> str:
@@ -121,11 +123,11 @@ class Scale:
     """Decimals of the values."""
     line: float | None = None
     """Where the line stands that values are compared with."""
-    band: tuple[float, float] | None = None
-    """A tinted part of the scale."""
     ends: tuple[float, float] | None = None
     """Lowest and highest possible value, if there are any."""
     signed: bool = False
+    gain: str = "\u0394 to the baseline [95 %]"
+    """What stands in `ForestRow.gain`."""
 
 
 def forest(rows: Sequence[ForestRow], scale: Scale, about: str = "") -> str:
@@ -136,28 +138,27 @@ def forest(rows: Sequence[ForestRow], scale: Scale, about: str = "") -> str:
         scale: what their values are.
         about: what the picture says, for those who do not see it.
     """
-    known = [x for row in rows for x in (row.value, *(row.ci95 or ()))]
-    known += [scale.line] * (scale.line is not None) + list(scale.band or ())
+    known = [x for row in rows for x in (row.value, *(row.ci95 or ()), *(row.band or ()))]
+    known += [] if scale.line is None else [scale.line]
     axis = _axis(known, scale.ends)
     ticks = "".join(
         f'<span style="left: {_at(tick, axis)}">{number(tick, _places(tick))}</span>'
         for tick in _ticks(*axis)
     )
     drawn = f'{escape(label(scale.title))}<div class="mipo-ticks" aria-hidden="true">{ticks}</div>'
+    counted = "n (unscored)" if any("(" in row.n for row in rows) else "n"
     columns = [
         _Column("rank", "num rank", lambda row: escape(row.rank)),
         _Column("", "name", _named),
         _Column(drawn, "drawn", lambda row: _drawn(row, axis, scale)),
         _Column("value [95 %]", "num", lambda row: _value(row, scale)),
-        _Column("\u0394 to the baseline [95 %]", "num mipo-wide", lambda row: escape(row.gain)),
+        _Column(scale.gain, "num mipo-wide", lambda row: escape(row.gain)),
         _Column(OUTCOMES, "mipo-wide", lambda row: share_bar(row.shares) if row.shares else ""),
-        _Column("n (unscored)", "num mipo-wide", lambda row: escape(row.n)),
+        _Column(counted, "num mipo-wide", lambda row: escape(row.n)),
         _Column("behind it", "mipo-wide", _opened),
     ]
     cells = [[column.of(row) for row in rows] for column in columns]
-    told = [
-        (column, of) for column, of in zip(columns, cells, strict=True) if any(of)
-    ]
+    told = [(column, of) for column, of in zip(columns, cells, strict=True) if any(of)]
     head = "".join(f'<th scope="col" class="{one.style}">{one.title}</th>' for one, _ in told)
     lines = "".join(
         f'<tr class="{"alike" if row.alike else ""}">'
@@ -186,7 +187,7 @@ def _axis(known: Sequence[float], ends: tuple[float, float] | None) -> tuple[flo
 def _ticks(low: float, high: float) -> list[float]:
     """Return at most seven round numbers within an axis."""
     size = 10.0 ** math.floor(math.log10((high - low) / 6))
-    step = next(size * n for n in (1, 2, 5, 10) if (high - low) / (size * n) <= 6)
+    step = next(size * n for n in (1, 2, 5, 10) if (high - low) / (size * n) < 7)
     return [step * n for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
@@ -205,8 +206,8 @@ def _named(row: ForestRow) -> str:
 
 def _drawn(row: ForestRow, axis: tuple[float, float], scale: Scale) -> str:
     line = ""
-    if scale.band:
-        low, high = (_at(x, axis) for x in scale.band)
+    if row.band:
+        low, high = (_at(x, axis) for x in row.band)
         line += f'<s style="left: {low}; right: calc(100% - {high})"></s>'
     if scale.line is not None:
         line += f'<u style="left: {_at(scale.line, axis)}"></u>'
@@ -234,9 +235,10 @@ def share_bar(shares: Sequence[float], *, wide: bool = False) -> str:
     told = ", ".join(
         f"{name} {number(share)} %" for name, share in zip(_OUTCOMES, shares, strict=True)
     )
+    within = [number(share, 0) if wide and share >= 6 else "" for share in shares]
     bars = "".join(
-        f'<span style="width: {share:.1f}%">{number(share, 0) if wide and share >= 6 else ""}</span>'
-        for share in shares
+        f'<span style="width: {share:.1f}%">{text}</span>'
+        for share, text in zip(shares, within, strict=True)
     )
     style = "mipo-share wide" if wide else "mipo-share"
     return f'<div class="{style}" role="img" aria-label="{told}" title="{told}">{bars}</div>'

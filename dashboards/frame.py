@@ -19,6 +19,7 @@ from mipo_eval import settings
 from mipo_eval.dashboards import markup
 from mipo_eval.dashboards.links import TASK, address, run_name
 from mipo_eval.dashboards.markup import count
+from mipo_eval.dashboards.tables.scores import of_same
 from mipo_eval.errors import MipoEvalError
 from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.records import Run
@@ -32,8 +33,10 @@ from mipo_eval.store.tallies import in_flight
 __all__ = [
     "Board",
     "address",
+    "asked_for",
     "begin",
     "chart",
+    "chips",
     "choose",
     "choose_some",
     "download",
@@ -43,8 +46,8 @@ __all__ = [
     "nothing_yet",
     "open_board",
     "row_rules",
-    "say",
     "run_name",
+    "say",
     "set_pages",
     "share",
     "switch",
@@ -230,6 +233,13 @@ def choose_some(
     return chosen
 
 
+def chips(label: str, options: Sequence[str], key: str) -> list[str]:
+    """Let the user touch any of a few fixed options; none means all of them."""
+    _read_address(label, options, key, str, several=True)
+    chosen = st.pills(label, list(options), selection_mode="multi", key=key, bind="query-params")
+    return noted(key, list(chosen))
+
+
 def _read_address(
     label: str,
     options: Sequence[Option],
@@ -354,7 +364,7 @@ def text(content: str, name: str = "", *, key: str) -> None:
 
 
 def two_texts(first: str, second: str, names: tuple[str, str], *, key: str) -> None:
-    """Show two untrusted texts side by side, inert, with the words that differ marked."""
+    """Show two untrusted texts side by side, inert; the words that differ are marked, if few do."""
     limit = markup.SHOWN
     longest = max(len(first), len(second))
     if longest > limit and st.toggle(
@@ -364,11 +374,14 @@ def two_texts(first: str, second: str, names: tuple[str, str], *, key: str) -> N
     sides = markup.blocks(first, second, names=names, limit=limit)
     for column, side in zip(st.columns(2), sides, strict=True):
         column.html(side)
+    if first != second and "<mark>" not in "".join(sides):
+        st.html(markup.line("Differences are not marked: most of the two texts differs."))
 
 
-def say(sentence: str) -> None:
-    """Show what a page answers first, in large letters; it may hold data."""
-    st.html(f'<div class="mipo-headline" role="status">{escape(markup.visible(sentence))}</div>')
+def say(sentence: str, about: str = "") -> None:
+    """Show what a page answers first, in large letters, and a line below; both may hold data."""
+    shown = f'<div class="mipo-headline" role="status">{escape(markup.visible(sentence))}</div>'
+    st.html(shown + (markup.line(about) if about else ""))
 
 
 _INK = {"light": "#4A4F59", "dark": "#D5D7DC"}
@@ -386,6 +399,23 @@ def chart(plot: Any, about: str) -> None:
     plot = plot.configure_axis(labelColor=ink, titleColor=ink)
     plot = plot.configure_legend(labelColor=ink, titleColor=ink)
     st.altair_chart(plot, alt=markup.label(about, 300))
+
+
+def asked_for(table: pd.DataFrame, key: str, by: str = "model") -> pd.DataFrame:
+    """Return a table without the published rows of others, unless the reader asks for them.
+
+    Args:
+        table: numbers with their `source`.
+        key: of the switch.
+        by: column that names what measured and published rows must share.
+    """
+    own = of_same(table, by)
+    hidden = len(table) - len(own)
+    if not hidden:
+        return table
+    what = f"Also show {count(hidden, 'published number')} of other {by}s"
+    wanted = st.toggle(what, key=key, bind="query-params")
+    return table if noted(key, wanted) else own
 
 
 def folded(label: str = "The numbers as a table") -> Any:
@@ -479,7 +509,7 @@ def numbers(
         settings.setdefault(column, st.column_config.Column(_title(column), width=width))
     for place, (column, targets) in enumerate(links.items(), 1):  # in sight on a telephone too
         shown.insert(place, column, pd.Series(targets, index=shown.index, dtype="object"))
-        settings[column] = st.column_config.LinkColumn(display_text="open", width=70)
+        settings[column] = st.column_config.LinkColumn(display_text=f"see {column}", width=80)
     st.dataframe(
         shown, hide_index=True, column_config=settings, key=f"table-{name}", placeholder="\u2013"
     )

@@ -49,7 +49,7 @@ def matrix(
         for place, name in enumerate(columns, 1)
     )
     lines = "".join(
-        f'<tr><th scope="row" dir="auto">{f"{place}&ensp;" if same else ""}{escape(label(row))}</th>'
+        f'<tr><th scope="row" dir="auto">{f"{place}&ensp;" * same}{escape(label(row))}</th>'
         + "".join(_cell(cells.get((row, column)), ends, places) for column in columns)
         + "</tr>"
         for place, row in enumerate(rows, 1)

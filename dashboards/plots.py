@@ -171,7 +171,7 @@ def line_plot(
         colour: column that tells the lines apart.
     """
     base = alt.Chart(frame).encode(
-        x=alt.X(f"{x}:Q", title=axes[0], axis=alt.Axis(grid=False)),
+        x=alt.X(f"{x}:Q", title=axes[0], axis=_numbers(grid=False)),
         color=colour_by(frame, colour),
         tooltip=[
             alt.Tooltip(f"{colour}:N"),
@@ -293,7 +293,8 @@ def rating_by_length_plot(frame: pd.DataFrame) -> alt.LayerChart:
 def calibration_plot(frame: pd.DataFrame, colour: str = "row") -> alt.LayerChart:
     """Return accuracy against confidence per bin, with the diagonal of a calibrated model."""
     square = pd.DataFrame({"confidence": [0.0, 1.0], "accuracy": [0.0, 1.0]})
-    x = alt.X("confidence:Q", title="confidence (0-1)", scale=alt.Scale(domain=[0, 1]))
+    unit = alt.Scale(domain=[0, 1])
+    x = alt.X("confidence:Q", title="confidence (0-1)", scale=unit, axis=_numbers())
     y = alt.Y("accuracy:Q", title="accuracy (0-1)", scale=alt.Scale(domain=[0, 1]))
     diagonal = alt.Chart(square).mark_line(strokeDash=[4, 4], color=GREY).encode(x=x, y=y)
     base = alt.Chart(frame).encode(x=x, color=colour_by(frame, colour))
@@ -338,3 +339,32 @@ def entropy_plot(frame: pd.DataFrame, colour: str = "row") -> alt.Chart:
         .properties(height=290 + legend_height(frame, colour))
     )
     return plot
+
+
+def users_plot(spread: pd.DataFrame, worst: pd.DataFrame, axis: str) -> alt.LayerChart:
+    """Return a line a method with its users as dots, and what the worst served tenth has.
+
+    Args:
+        spread: columns row, value, users.
+        worst: columns row, worst tenth, by chance.
+        axis: what the values are, with their unit.
+    """
+    rows = list(dict.fromkeys(worst["row"]))
+    y = alt.Y("row:N", sort=rows, title=None, axis=_axis(rows))
+    about: dict[str, Any] = {"title": axis, "axis": _numbers(), "scale": _spread(spread["value"])}
+    dots = (
+        alt.Chart(spread)
+        .mark_point(filled=True, opacity=0.55, color=PALETTE[0])
+        .encode(
+            x=alt.X("value:Q", **about),
+            y=y,
+            size=alt.Size("users:Q", legend=None, scale=alt.Scale(range=[20, 400])),
+            tooltip=["row:N", alt.Tooltip("value:Q", format=".4g"), "users:Q"],
+        )
+    )
+    marks = (
+        alt.Chart(worst)
+        .mark_point(shape="triangle-up", filled=True, size=130, color=PALETTE[3], opacity=1)
+        .encode(x=alt.X("worst tenth:Q", **about), y=y, tooltip=["row:N", "worst tenth:Q"])
+    )
+    return alt.LayerChart(layer=[dots, marks]).properties(height=34 * len(rows) + 60)

@@ -14,7 +14,7 @@ from mipo_eval.dashboards.pages.leaderboard import choose_leaderboard
 from mipo_eval.dashboards.tables import comparison, doubts, leaderboard, lengths
 from mipo_eval.dashboards.tables.forest import difference_rows
 from mipo_eval.dashboards.tables.headline import headline, of_two, short_names
-from mipo_eval.dashboards.tables.leaderboard import TIES, Comparisons
+from mipo_eval.dashboards.tables.leaderboard import Comparisons
 from mipo_eval.dashboards.tables.versus import Versus, settings_apart, shares_of, versus
 from mipo_eval.records import Run
 from mipo_eval.reports.equal_length import can_be_controlled
@@ -87,10 +87,10 @@ def _two(
     with left:
         _items(told, found.metric)
         places = decimals(found.metric)
-        one = ForestRow(name="all items", value=pair.difference, ci95=pair.ci95)
         band = None if pair.detectable is None else (-pair.detectable, pair.detectable)
+        one = ForestRow(name="all items", value=pair.difference, ci95=pair.ci95, band=band)
         title = f"A \u2212 B in {metric_title(found.metric)}"
-        scale = Scale(title=title, places=places, line=0.0, band=band, signed=True)
+        scale = Scale(title=title, places=places, line=0.0, signed=True)
         st.html(forest([one, *told.lengths], scale, f"{names[0]} against {names[1]}"))
         if band:
             says = f"tinted: smaller than {markup.number(band[1], places)}, which these"
@@ -204,7 +204,8 @@ def _forest(
     title = f"difference to {named} in {metric_title(found.metric)}"
     apart = int((table["verdict"] == comparison.TOLD).sum())
     about = f"{title}: {apart} of {len(table)} methods are told apart from it"
-    scale = Scale(title=title, places=decimals(found.metric), line=0.0, signed=True)
+    places, gain = decimals(found.metric), "p, corrected"
+    scale = Scale(title=title, places=places, line=0.0, signed=True, gain=gain)
     st.html(forest(difference_rows(table), scale, about))
     st.html(markup.line("tinted: told apart from it (p < 0.05, corrected)"))
     with frame.folded():

@@ -160,7 +160,7 @@ def _show_again(pair: Pair) -> None:
 
 
 def _people(board: frame.Board, pairs: Stack) -> None:
-    st.subheader("Who has labelled")
+    st.header("Who has labelled")
     progress = progress_table(board.store, pairs.pairs)
     if progress.empty:
         st.caption("Nobody yet.")

@@ -218,7 +218,7 @@ def _more(board: frame.Board, asked: LeaderboardQuery, found: Section) -> None:
         equal = st.toggle("At equal length", key="equal-length", bind="query-params")
         strengths = st.toggle("Head to head (Elo)", key="strengths", bind="query-params")
     if frame.noted("equal-length", equal):
-        st.subheader("At the length of the references")
+        st.header("At the length of the references")
         table = board.report(lengths.rate_table, found, about=asked)
         if table.empty:
             st.info("Length is controlled in win rates against references: choose that number.")
@@ -227,7 +227,7 @@ def _more(board: frame.Board, asked: LeaderboardQuery, found: Section) -> None:
             frame.numbers(board, table, "equal-length", formats=lengths.FORMATS, left_out=plain)
             st.html("".join(map(markup.line, lengths.NOTES)))
     if frame.noted("strengths", strengths):
-        st.subheader("Head to head")
+        st.header("Head to head")
         table, reasons = board.report(comparison.strengths_table, asked)
         if not table.empty:
             formats = dict.fromkeys(("elo", "low", "high"), "%.0f")
@@ -272,7 +272,7 @@ def _column_config(wide: Wide, metric: str) -> dict[str, Any]:
 
 def _behind(found: Section, rows: Sequence[Row]) -> None:
     """Show where the numbers of one row come from."""
-    st.subheader("Behind a row")
+    st.header("Behind a row")
     if not rows:
         return
     names = dict(zip(leaderboard.labels(rows), rows, strict=True))

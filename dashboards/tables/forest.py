@@ -110,6 +110,7 @@ def number_rows(table: pd.DataFrame, apart: str | None = None) -> list[ForestRow
 def _gain(pair: Comparison | None, places: int) -> str:
     if pair is None:
         return ""
-    told = f"{number(pair.difference, places, signed=True)} {interval(pair.ci95, places, signed=True)}"
+    within = interval(pair.ci95, places, signed=True)
+    told = f"{number(pair.difference, places, signed=True)} {within}"
     p = p_of(pair)
     return told if p is None else f"{told} {p_text(p)}"

@@ -93,7 +93,8 @@ def of_two(
     doubt = _DOUBT if failing else ""
     if not pair.significant():
         better = "to be better" if way else "to differ"
-        shown = f"Neither {first} nor {second} is shown {better}: {told}"
+        neither = "neither" if failing else "Neither"
+        shown = f"{neither} {first} nor {second} is shown {better}: {told}"
         return f"{doubt}{shown}; {_could_show({0: pair}, unit)}."
     ahead = sign * pair.difference > 0
     verb = ("beats" if ahead else "is beaten by") if way else ("is above" if ahead else "is below")

@@ -161,7 +161,9 @@ def parts(
     """
     of = np.array(names, dtype=object)
     wanted = ((name, np.asarray(of == name)) for name in dict.fromkeys(names))
-    found = [Part(name, one) for name, mask in wanted for one in _within(mask, values, groups, span)]
+    found = [
+        Part(name, one) for name, mask in wanted for one in _within(mask, values, groups, span)
+    ]
     return sorted(found, key=lambda part: -part.found.difference)
 
 

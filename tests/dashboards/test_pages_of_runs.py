@@ -74,7 +74,7 @@ def test_hostile_names_and_texts_stay_text(
     html = texts(test).replace('<a href="pairs?', "")  # our own, to the items behind a row
     for mark in ("<script", "<img", "<iframe", "<svg", "<a ", "javascript:window"):
         assert mark not in html or mark == "javascript:window"
-    for element in [*test.markdown, *test.caption, *test.subheader, *test.title, *test.info]:
+    for element in [*test.markdown, *test.caption, *test.header, *test.title, *test.info]:
         assert "canary" not in element.value
 
 
@@ -215,7 +215,8 @@ def test_pairs_reopen_at_their_item(path: Path, monkeypatch: pytest.MonkeyPatch)
     html = texts(test)
     assert "tea-7" in html
     assert "How do I make tea number 3?" in html
-    assert "<mark>" in html
+    assert "Differences are not marked: most of the two texts differs." in html
+    assert html.index("by rater") < html.index("How do I make tea") < html.index("1. Easy words.")
 
 
 def test_pairs_step_through_what_the_filters_leave(
@@ -241,7 +242,7 @@ def test_pairs_step_through_what_the_filters_leave(
 def test_pairs_filter_by_outcome(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = _names(path)["base", "default"]
     counts = {}
-    for outcome in ("win", "tie", "loss"):
+    for outcome in ("A wins", "tie", "B wins"):
         test = open_page(monkeypatch, path, "pairs", a=first, outcome=[outcome])
         counts[outcome] = int(texts(test).partition(f" of {N_ITEMS} items")[0].rpartition(">")[2])
     assert sum(counts.values()) == N_ITEMS
@@ -263,7 +264,7 @@ def test_the_run_page_tells_all_of_a_run(path: Path, monkeypatch: pytest.MonkeyP
     test = open_page(monkeypatch, path, "run", run=name)
     html = texts(test)
     assert "out/mipo-random" in html
-    assert [element.value for element in test.subheader] == [
+    assert [element.value for element in test.header] == [
         "Numbers",
         "Failures",
         "Cost",
@@ -276,8 +277,9 @@ def test_the_run_page_tells_all_of_a_run(path: Path, monkeypatch: pytest.MonkeyP
 
 def test_comparison_draws_what_there_is(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     test = open_page(monkeypatch, path, "comparison", suite="tea")
-    headings = [element.value for element in test.subheader]
-    assert headings == ["Paired differences", "Who beats whom", "Length against result"]
+    headings = [element.value for element in test.header]
+    everything = ["Paired differences", "Who beats whom", "Length against result"]
+    assert headings == ["Where it comes from", *everything]
     table: pd.DataFrame = test.dataframe[0].value
     assert len(table) == 3
     test.multiselect(key="methods").set_value(test.multiselect(key="methods").value[:2]).run()
@@ -297,7 +299,7 @@ def test_the_leaderboard_has_equal_length_and_strengths_where_they_are_asked_for
     test.toggle(key="equal-length").set_value(True).run()
     test.toggle(key="strengths").set_value(True).run()
     assert not test.exception
-    headings = [element.value for element in test.subheader]
+    headings = [element.value for element in test.header]
     assert headings == ["At the length of the references", "Head to head", "Behind a row"]
     assert "at_equal_length" in test.dataframe[1].value
 
@@ -371,8 +373,8 @@ def test_several_judges_stand_side_by_side(
 
     own = Path(copy(path, tmp_path / "two.db"))
     _second_judge(own)
-    test = open_page(monkeypatch, own, "comparison", suite="tea")
-    headings = [element.value for element in test.subheader]
+    test = open_page(monkeypatch, own, "comparison", suite="tea", view="Judges")
+    headings = [element.value for element in test.header]
     assert "Judges by method" in headings
     assert "Agreement of judges" in headings
     with Store.open(str(own), mode="read") as store:

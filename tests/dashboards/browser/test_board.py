@@ -213,7 +213,7 @@ def test_every_hostile_text_is_shown_inert_in_the_pair_browser(hostile_visitor: 
         hostile_visitor.settle()
         assert hostile_visitor.page.locator(".mipo-text").count() >= 4
         _check_inert(hostile_visitor)
-        hostile_visitor.page.keyboard.press("ArrowRight")
+        hostile_visitor.page.keyboard.press("j")
 
 
 def test_every_hostile_text_is_shown_inert_to_people_who_label(hostile_visitor: Visitor) -> None:
