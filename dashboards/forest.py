@@ -26,7 +26,7 @@ STYLE = """<style>
   vertical-align: bottom; }
 .mipo-forest td { padding: .25rem .5rem; border-top: 1px solid rgba(128, 128, 128, .25);
   vertical-align: middle; overflow-wrap: anywhere; }
-.mipo-forest td.name { min-width: 13rem; unicode-bidi: isolate; }
+.mipo-forest td.name { min-width: 12rem; unicode-bidi: isolate; }
 .mipo-forest td.name small { display: block; opacity: .85; }
 .mipo-forest .num { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .mipo-line { position: relative; height: 1.4rem; min-width: 9rem; }
@@ -34,8 +34,8 @@ STYLE = """<style>
 .mipo-line b { position: absolute; top: .35rem; width: .7rem; height: .7rem; margin-left: -.35rem;
   border-radius: 50%; background: currentColor; border: 2px solid; box-sizing: border-box; }
 .mipo-line b.hollow { background: transparent; }
-.mipo-line em { position: absolute; top: .95rem; width: .3rem; height: .3rem; margin-left: -.15rem;
-  border-radius: 50%; background: #009E73; }
+.mipo-line em { position: absolute; top: .7rem; transform: translate(-50%, -50%);
+  border-radius: 50%; background: #009E73; opacity: .65; }
 .mipo-line u { position: absolute; top: -.3rem; bottom: -.3rem; border-left: 2px dashed;
   opacity: .5; }
 .mipo-line s { position: absolute; top: -.3rem; bottom: -.3rem; background: rgba(230, 159, 0, .3); }
@@ -51,10 +51,11 @@ STYLE = """<style>
 .mipo-share span:nth-child(3), .mipo-key span:nth-child(3)::before { background: #E69F00; }
 .mipo-share span { color: #1B1E24; }
 .mipo-share span:nth-child(1) { color: #FFFFFF; }
-.mipo-key span { margin-right: .8rem; white-space: nowrap; }
+.mipo-key { white-space: nowrap; }
+.mipo-key span { margin-right: .5rem; }
 .mipo-key span::before { content: ""; display: inline-block; width: .7rem; height: .7rem;
-  margin-right: .3rem; }
-.mipo-forest .drawn { width: 34%; }
+  margin-right: .2rem; }
+.mipo-forest .drawn { width: 28%; }
 @media (max-width: 1100px) { .mipo-forest .mipo-wide { display: none; } }
 @media (max-width: 640px) { .mipo-forest .rank { display: none; }
   .mipo-forest td.num { white-space: normal; } .mipo-forest td.name { min-width: 5rem; }
@@ -84,8 +85,8 @@ class ForestRow:
     alike: bool = False
     """Whether it is not told apart from the best."""
     published: bool = False
-    seeds: tuple[float, ...] = ()
-    """Values of single seeds, where it is a mean over several."""
+    dots: tuple[tuple[float, float], ...] = ()
+    """Values that it is a mean of, as of single seeds, each with its size (rem)."""
     band: tuple[float, float] | None = None
     """A tinted part of the scale."""
 
@@ -139,6 +140,7 @@ def forest(rows: Sequence[ForestRow], scale: Scale, about: str = "") -> str:
         about: what the picture says, for those who do not see it.
     """
     known = [x for row in rows for x in (row.value, *(row.ci95 or ()), *(row.band or ()))]
+    known += [value for row in rows for value, _ in row.dots]
     known += [] if scale.line is None else [scale.line]
     axis = _axis(known, scale.ends)
     ticks = "".join(
@@ -147,15 +149,16 @@ def forest(rows: Sequence[ForestRow], scale: Scale, about: str = "") -> str:
     )
     drawn = f'{escape(label(scale.title))}<div class="mipo-ticks" aria-hidden="true">{ticks}</div>'
     counted = "n (unscored)" if any("(" in row.n for row in rows) else "n"
+    valued = "value [95 %]" if any(row.ci95 for row in rows) else "value"
     columns = [
         _Column("rank", "num rank", lambda row: escape(row.rank)),
         _Column("", "name", _named),
         _Column(drawn, "drawn", lambda row: _drawn(row, axis, scale)),
-        _Column("value [95 %]", "num", lambda row: _value(row, scale)),
+        _Column(valued, "num", lambda row: _value(row, scale)),
         _Column(scale.gain, "num mipo-wide", lambda row: escape(row.gain)),
         _Column(OUTCOMES, "mipo-wide", lambda row: share_bar(row.shares) if row.shares else ""),
         _Column(counted, "num mipo-wide", lambda row: escape(row.n)),
-        _Column("behind it", "mipo-wide", _opened),
+        _Column("items", "mipo-wide", _opened),
     ]
     cells = [[column.of(row) for row in rows] for column in columns]
     told = [(column, of) for column, of in zip(columns, cells, strict=True) if any(of)]
@@ -214,7 +217,10 @@ def _drawn(row: ForestRow, axis: tuple[float, float], scale: Scale) -> str:
     if row.ci95:
         low, high = (_at(min(max(x, axis[0]), axis[1]), axis) for x in row.ci95)
         line += f'<i style="left: {low}; right: calc(100% - {high})"></i>'
-    line += "".join(f'<em style="left: {_at(seed, axis)}"></em>' for seed in row.seeds)
+    line += "".join(
+        f'<em style="left: {_at(value, axis)}; width: {size:.2f}rem; height: {size:.2f}rem"></em>'
+        for value, size in row.dots
+    )
     hollow = "hollow" if row.published else ""
     line += f'<b class="{hollow}" style="left: {_at(row.value, axis)}"></b>'
     return f'<div class="mipo-line" aria-hidden="true">{line}</div>'
@@ -248,4 +254,4 @@ def _opened(row: ForestRow) -> str:
     if not row.link:
         return ""
     told = escape(f"Items of {label(row.name)}")
-    return f'<a href="{escape(row.link)}" aria-label="{told}">items</a>'
+    return f'<a href="{escape(row.link)}" aria-label="{told}">see</a>'

@@ -2,8 +2,6 @@
 
 The store is opened read-only. What a page shows is made by plain functions of the store, and is
 remembered until the store changes, for all sessions together: `Board.recall`.
-
-Tables of numbers on a page: links to what is behind them, number formats, a download.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,23 +15,20 @@ import streamlit as st
 
 from mipo_eval import settings
 from mipo_eval.dashboards import markup
-from mipo_eval.dashboards.links import TASK, address, run_name
+from mipo_eval.dashboards.links import address, run_name
 from mipo_eval.dashboards.markup import count
-from mipo_eval.dashboards.tables.scores import of_same
 from mipo_eval.errors import MipoEvalError
 from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.records import Run
-from mipo_eval.reports.labels import metric_title
 from mipo_eval.reports.names import RowRule, model_label, read_rows
 from mipo_eval.store.engine import Store
 from mipo_eval.store.items import has_items
-from mipo_eval.store.runs import list_runs, results_version
+from mipo_eval.store.runs import results_version
 from mipo_eval.store.tallies import in_flight
 
 __all__ = [
     "Board",
     "address",
-    "asked_for",
     "begin",
     "chart",
     "chips",
@@ -42,6 +37,7 @@ __all__ = [
     "download",
     "folded",
     "link",
+    "link_here",
     "noted",
     "nothing_yet",
     "open_board",
@@ -56,7 +52,10 @@ __all__ = [
     "watch",
 ]
 
-NOTHING = "Nothing here yet: run `mipo-eval demo`"
+NOTHING = """Nothing here yet. Three ways to begin:
+- see everything at work in minutes: `mipo-eval demo`
+- evaluate a model of your own: `mipo-eval --model CKPT --suite personalization`
+- bring in another tool's results: `mipo-eval import FILE`"""
 _REMEMBERED = 128
 """Answers kept; tables of some hundred rows mostly."""
 _POLL = "4s"
@@ -336,8 +335,13 @@ def set_pages(pages: Mapping[str, Any]) -> None:
 
 
 def share(page: str) -> None:
-    """Draw the link that opens this view again: every choice, also those at their default."""
+    """Draw the link that opens this view again, at the end of the page."""
     st.divider()
+    link_here(page)
+
+
+def link_here(page: str) -> None:
+    """Draw the link that opens this view again: every choice, also those at their default."""
     link(page, "Link to this view", **st.session_state[_CHOICES])
 
 
@@ -401,23 +405,6 @@ def chart(plot: Any, about: str) -> None:
     st.altair_chart(plot, alt=markup.label(about, 300))
 
 
-def asked_for(table: pd.DataFrame, key: str, by: str = "model") -> pd.DataFrame:
-    """Return a table without the published rows of others, unless the reader asks for them.
-
-    Args:
-        table: numbers with their `source`.
-        key: of the switch.
-        by: column that names what measured and published rows must share.
-    """
-    own = of_same(table, by)
-    hidden = len(table) - len(own)
-    if not hidden:
-        return table
-    what = f"Also show {count(hidden, 'published number')} of other {by}s"
-    wanted = st.toggle(what, key=key, bind="query-params")
-    return table if noted(key, wanted) else own
-
-
 def folded(label: str = "The numbers as a table") -> Any:
     """Return a folded part of the page, for the table under its chart."""
     return st.expander(label, icon=":material/table:")
@@ -463,90 +450,3 @@ def watch(seen: str) -> None:
         st.progress(done, f"{flight.responses:,} of {count(run.n_items, 'response')}")
         if flight.rated:
             st.progress(min(flight.rated / run.n_items, 1.0), f"{flight.rated:,} judged")
-
-
-_LINKS = ("items", "run")
-"""Columns with links: to responses and verdicts, and to how a run was made."""
-_METRIC_WIDTH = 190
-_ADDRESSED = ("run_id", "position", "behind")
-"""Columns that become links."""
-
-
-def numbers(
-    board: Board,
-    table: pd.DataFrame,
-    name: str,
-    *,
-    formats: Mapping[str, str] | None = None,
-    left_out: Sequence[str] = (),
-) -> None:
-    """Show a table, the items behind each line a click away, and offer it as CSV.
-
-    Args:
-        board: the store.
-        table: a line a number. Where there is a column `run_id`, its items and the run are linked;
-            with a column `position` that very item; a column `behind` has addresses of its own.
-        name: of the file, and of the parts of the page.
-        formats: column to a printf format; others are shown as they are.
-        left_out: columns that only the file has.
-    """
-    empty = [column for column in table if len(table) and table[column].isna().all()]
-    shown = table.drop(columns={*empty, *(name for name in left_out if name in table)})
-    counts = [str(column) for column in shown.select_dtypes("integer")]
-    shapes = dict.fromkeys(counts, "localized") | dict(formats or {})
-    settings: dict[str, Any] = {
-        column: st.column_config.NumberColumn(_title(column), format=shape)
-        for column, shape in shapes.items()
-        if column in shown
-    }
-    links = _links(board, shown)
-    shown = shown.drop(columns=[column for column in _ADDRESSED if column in shown])
-    if "metric" in shown:
-        shown["metric"] = shown["metric"].map(metric_title, na_action="ignore")
-    for column in map(str, shown.select_dtypes(include=["object", "string"])):
-        shown[column] = shown[column].map(_plain)
-        width = _METRIC_WIDTH if column == "metric" else None
-        settings.setdefault(column, st.column_config.Column(_title(column), width=width))
-    for place, (column, targets) in enumerate(links.items(), 1):  # in sight on a telephone too
-        shown.insert(place, column, pd.Series(targets, index=shown.index, dtype="object"))
-        settings[column] = st.column_config.LinkColumn(display_text=f"see {column}", width=80)
-    st.dataframe(
-        shown, hide_index=True, column_config=settings, key=f"table-{name}", placeholder="\u2013"
-    )
-    download(table.drop(columns="behind", errors="ignore"), name, key=f"download-{name}")
-
-
-def _links(board: Board, shown: pd.DataFrame) -> dict[str, list[str | None]]:
-    """Return the columns of links that a table has, each with an address or None a line."""
-    items, run = _LINKS
-    if "behind" in shown:
-        return {items: [one if isinstance(one, str) else None for one in shown["behind"]]}
-    if "run_id" not in shown:
-        return {}
-    names = {one.run_id: run_name(one) for one in board.recall(list_runs)}
-    known = [names.get(key) for key in shown["run_id"]]
-    lines = shown.reindex(columns=["task", "position"]).to_dict("records")
-    found: dict[str, list[str | None]] = {
-        items: [
-            _items(name, line) if name else None for name, line in zip(known, lines, strict=True)
-        ]
-    }
-    if "position" not in shown:
-        found[run] = [address("run", run=name) if name else None for name in known]
-    return found
-
-
-def _items(run: str, line: Mapping[Any, Any]) -> str:
-    """Return the address of a run's items: of one, of one task, or of all."""
-    if pd.notna(line["position"]):
-        return address("pairs", a=run, item=int(line["position"]))
-    return address("pairs", a=run, **{TASK: line["task"] if pd.notna(line["task"]) else None})
-
-
-def _title(column: str) -> str:
-    return column.replace("_", " ")
-
-
-def _plain(value: Any) -> Any:
-    """Return a text inert; an empty one is absent, and shown as all that is."""
-    return (markup.label(value) or None) if isinstance(value, str) else value

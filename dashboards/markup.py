@@ -55,7 +55,17 @@ STYLE = """<style>
 .mipo-table th { text-align: left; font-weight: 400; opacity: .85; padding: .2rem .5rem; }
 .mipo-table td { padding: .3rem .5rem; border-top: 1px solid rgba(128, 128, 128, .25);
   overflow-wrap: anywhere; unicode-bidi: isolate; }
+@media (max-width: 1250px) {
+  .st-key-two > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] {
+    flex-wrap: wrap; }
+  .st-key-two > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] > * {
+    min-width: 100%; } }
 @media (max-width: 640px) {
+  div:has(> .st-key-controls) { position: sticky; top: 0; z-index: 9; padding: .2rem 0 .4rem;
+    background: light-dark(#FFFFFF, #171614); border-bottom: 1px solid rgba(128, 128, 128, .35); }
+  .st-key-controls [data-testid="stHorizontalBlock"] { flex-wrap: nowrap; overflow-x: auto; }
+  .st-key-controls [data-testid="stColumn"] { min-width: 9rem; }
+  .st-key-controls [data-testid="stColumn"]:last-child { min-width: 24rem; }
   .st-key-pairs-body [data-testid="stHorizontalBlock"]:has(> * .st-key-pairs-list) {
     flex-direction: column-reverse; align-items: stretch; }
   .st-key-pairs-body [data-testid="stColumn"] { width: 100%; min-width: 100%; } }

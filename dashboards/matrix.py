@@ -11,9 +11,9 @@ from mipo_eval.dashboards.markup import label, number
 STYLE = """<style>
 .mipo-scroll { overflow-x: auto; }
 .mipo-matrix { border-collapse: separate; border-spacing: 2px; font-size: .875rem; }
-.mipo-matrix th { font-weight: 400; text-align: left; padding: .1rem .5rem; max-width: 22rem;
-  overflow-wrap: anywhere; unicode-bidi: isolate; }
-.mipo-matrix th.column { text-align: center; opacity: .85; padding: .1rem; }
+.mipo-matrix th { font-weight: 400; text-align: left; padding: .1rem .5rem;
+  min-width: 9rem; max-width: 22rem; overflow-wrap: anywhere; unicode-bidi: isolate; }
+.mipo-matrix th.column { text-align: center; opacity: .85; padding: .1rem; min-width: 2.6rem; }
 .mipo-matrix td { text-align: center; min-width: 2.6rem; height: 2rem;
   font-variant-numeric: tabular-nums; }
 .mipo-ramp { display: flex; align-items: center; gap: .5rem; font-size: .875rem;

@@ -339,32 +339,3 @@ def entropy_plot(frame: pd.DataFrame, colour: str = "row") -> alt.Chart:
         .properties(height=290 + legend_height(frame, colour))
     )
     return plot
-
-
-def users_plot(spread: pd.DataFrame, worst: pd.DataFrame, axis: str) -> alt.LayerChart:
-    """Return a line a method with its users as dots, and what the worst served tenth has.
-
-    Args:
-        spread: columns row, value, users.
-        worst: columns row, worst tenth, by chance.
-        axis: what the values are, with their unit.
-    """
-    rows = list(dict.fromkeys(worst["row"]))
-    y = alt.Y("row:N", sort=rows, title=None, axis=_axis(rows))
-    about: dict[str, Any] = {"title": axis, "axis": _numbers(), "scale": _spread(spread["value"])}
-    dots = (
-        alt.Chart(spread)
-        .mark_point(filled=True, opacity=0.55, color=PALETTE[0])
-        .encode(
-            x=alt.X("value:Q", **about),
-            y=y,
-            size=alt.Size("users:Q", legend=None, scale=alt.Scale(range=[20, 400])),
-            tooltip=["row:N", alt.Tooltip("value:Q", format=".4g"), "users:Q"],
-        )
-    )
-    marks = (
-        alt.Chart(worst)
-        .mark_point(shape="triangle-up", filled=True, size=130, color=PALETTE[3], opacity=1)
-        .encode(x=alt.X("worst tenth:Q", **about), y=y, tooltip=["row:N", "worst tenth:Q"])
-    )
-    return alt.LayerChart(layer=[dots, marks]).properties(height=34 * len(rows) + 60)

@@ -7,8 +7,8 @@ import streamlit as st
 
 from mipo_eval.dashboards import frame, markup
 from mipo_eval.dashboards.forest import Scale, forest
-from mipo_eval.dashboards.frame import numbers
 from mipo_eval.dashboards.links import run_name
+from mipo_eval.dashboards.numbers import asked_for, numbers
 from mipo_eval.dashboards.plots import ENTROPY_AXIS, calibration_plot, entropy_plot
 from mipo_eval.dashboards.tables.answers import (
     accuracy_table,
@@ -39,7 +39,7 @@ def show() -> None:
     if not len(accuracy[accuracy["source"] == "measured"]) and entropy.empty:
         frame.nothing_yet(_RUN_SUITE)
     st.header("Accuracy")
-    accuracy = frame.asked_for(accuracy, "all-published")
+    accuracy = asked_for(accuracy, "all-published")
     _by_task(accuracy, "accuracy (%)", "answers-to")
     st.caption(
         "Filled: measured here, with 95 % intervals. Hollow: Table 2 of the paper, with the "

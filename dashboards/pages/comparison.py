@@ -10,6 +10,7 @@ from mipo_eval.dashboards import frame, markup, plots
 from mipo_eval.dashboards.forest import OUTCOMES, ForestRow, Scale, forest, share_bar
 from mipo_eval.dashboards.links import TASK, run_name
 from mipo_eval.dashboards.matrix import matrix
+from mipo_eval.dashboards.numbers import numbers
 from mipo_eval.dashboards.pages.leaderboard import choose_leaderboard
 from mipo_eval.dashboards.tables import comparison, doubts, leaderboard, lengths
 from mipo_eval.dashboards.tables.forest import difference_rows
@@ -83,7 +84,8 @@ def _two(
     names = [leaderboard.labels(found.rows)[row] for row in (first, second)]
     about = (asked, *names, task)
     told = board.report(versus, found, asked.judge, (first, second), task, about=about)
-    left, right = st.columns([1, 1], gap="large")
+    with st.container(key="two"):
+        left, right = st.columns([1, 1], gap="large")
     with left:
         _items(told, found.metric)
         places = decimals(found.metric)
@@ -256,7 +258,7 @@ def _at_equal_length(
     if table.empty:
         st.info("No other row has responses to the same items.")
         return
-    frame.numbers(board, table, f"equal-length-{of[1]}", formats=lengths.FORMATS, left_out=["task"])
+    numbers(board, table, f"equal-length-{of[1]}", formats=lengths.FORMATS, left_out=["task"])
     st.html("".join(map(markup.line, lengths.NOTES)))
 
 
@@ -300,7 +302,7 @@ def _judges(
         st.html(markup.line(says))
         frame.chart(plots.slope_plot(table, title, [markup.label(name) for name in marked]), says)
         with frame.folded():
-            frame.numbers(board, table, "judges-by-method")
+            numbers(board, table, "judges-by-method")
     cells = (row.cells.get(task) for own in found.values() for row in own.rows)
     runs = {run.run_id: run for cell in cells if cell for run in cell.runs}
     _agreement(board, asked, list(runs.values()), task)

@@ -5,8 +5,8 @@ import streamlit as st
 
 from mipo_eval.dashboards import frame, markup
 from mipo_eval.dashboards.forest import Scale, forest
-from mipo_eval.dashboards.frame import numbers
 from mipo_eval.dashboards.links import address, run_name
+from mipo_eval.dashboards.numbers import asked_for, numbers
 from mipo_eval.dashboards.tables.diversity import (
     MEASURES,
     WITHIN,
@@ -40,7 +40,7 @@ def _suites(board: frame.Board) -> None:
     if not tasks:
         st.info("No run of this store has this measure.", icon=":material/inbox:")
         return
-    table = frame.asked_for(table, "all-published")
+    table = asked_for(table, "all-published")
     shown = table[table["task"].isin(frame.choose_some("Tasks", tasks, "texts-of") or tasks)]
     for task, own in shown.groupby("task", sort=False):
         _picture(own, MEASURES[measure], str(task))

@@ -5,7 +5,7 @@ import streamlit as st
 
 from mipo_eval.dashboards import frame, markup
 from mipo_eval.dashboards.forest import Scale, forest
-from mipo_eval.dashboards.frame import numbers
+from mipo_eval.dashboards.numbers import asked_for, numbers
 from mipo_eval.dashboards.plots import rating_by_length_plot, rating_plot
 from mipo_eval.dashboards.tables.forest import number_rows
 from mipo_eval.dashboards.tables.judges import (
@@ -67,7 +67,7 @@ def _validations(board: frame.Board, wanted: list[str]) -> None:
             icon=":material/inbox:",
         )
     data = frame.choose("Labelled pairs", list(dict.fromkeys(table["data"])), "labels")
-    own = frame.asked_for(table[table["data"] == data], "all-published", "judge")
+    own = asked_for(table[table["data"] == data], "all-published", "judge")
     shown = own.assign(row=own["judge"])
     scale = Scale(title="accuracy (%)", places=1, line=50.0, ends=(0.0, 100.0))
     st.html(forest(number_rows(shown, "accuracy"), scale, "accuracy against human labels"))

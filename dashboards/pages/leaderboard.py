@@ -1,18 +1,23 @@
 """The leaderboard: methods x data sets; and choosing one, for every page that needs one."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from mipo_eval.dashboards import frame, markup
+from mipo_eval.dashboards import export, frame, markup
 from mipo_eval.dashboards.forest import ForestRow, Scale, forest
 from mipo_eval.dashboards.links import TASK, run_name
+from mipo_eval.dashboards.matrix import matrix
+from mipo_eval.dashboards.numbers import numbers
 from mipo_eval.dashboards.tables import comparison, doubts, leaderboard, lengths
 from mipo_eval.dashboards.tables.forest import forest_rows
 from mipo_eval.dashboards.tables.headline import headline, short_names
 from mipo_eval.dashboards.tables.leaderboard import Filters, Topic, Wide
+from mipo_eval.dashboards.tables.run import judging
 from mipo_eval.evaluation.outcomes import ENDS
 from mipo_eval.keys import digest
 from mipo_eval.metrics.aggregate import direction
@@ -24,12 +29,16 @@ _NO_BASELINE = "none"
 _OWN = "the same base model with personalized prompting"
 _ALL = "all"
 _NO_JUDGE = "without a judge"
+_MODELS = 3
+"""Base models named in a card."""
+_COUNTED = 20_000
+"""Responses whose judging is added up for the first page; of more, the page of judges tells."""
 
 
 def show() -> None:
     """Draw the page."""
     board = frame.begin("Leaderboard", "Methods by data sets, as in the paper's Table 1.")
-    _, asked, found = choose_leaderboard(board)
+    known, asked, found = choose_leaderboard(board)
     task = found.tasks[0]
     if len(found.tasks) > 1:
         task = frame.choose("Data set", found.tasks, "task")
@@ -41,16 +50,22 @@ def show() -> None:
     against = _comparisons(board, found, asked, baseline)
     usual = models or list({row.name.model for row in rows})
     paper = leaderboard.paper_numbers(found, usual if published else [""])
+    drawn = forest_rows(found, task, rows, against, paper)
     with answer:
         _answer(board, asked, found, (task, baseline))
-        _picture(found, task, baseline, forest_rows(found, task, rows, against, paper))
         _facts(board, asked, found, task)
+        _picture(found, task, baseline, drawn)
+        files = st.container(horizontal=True)
         _flags(board, asked)
     measured = leaderboard.number_table(found, rows, against)
     measured = pd.concat([measured, paper], ignore_index=True) if len(paper) else measured
-    _table(found, measured, (shown, order, None if baseline == _NO_BASELINE else baseline))
-    _more(board, asked, found)
+    named = None if baseline == _NO_BASELINE else baseline
+    with st.container() if len(found.tasks) > 1 else frame.folded():
+        _table(found, measured, (shown, order, named))
+    _more(board, asked, known, found)
     _behind(found, rows)
+    with files:
+        _files(found, drawn, measured)
     frame.share("leaderboard")
 
 
@@ -85,6 +100,7 @@ def _picture(found: Section, task: str, baseline: str, rows: list[ForestRow]) ->
     st.html(forest(rows, scale, f"{metric_title(found.metric)} of {len(rows)} methods"))
     told = ["dashed line: the baseline"] * (line is not None)
     told += ["tinted: not distinguishable from the best"] * any(row.alike for row in rows)
+    told += ["green: single seeds"] * any(row.dots for row in rows)
     told += ["hollow: published, \u00b1 seeds"] * any(row.published for row in rows)
     st.html(markup.line("; ".join(told)) if told else "<div></div>")
 
@@ -93,10 +109,15 @@ def _facts(board: frame.Board, asked: LeaderboardQuery, found: Section, task: st
     """Say what the numbers rest on."""
     cells = [row.cells[task] for row in found.rows if task in row.cells]
     items = max((cell.n or 0 for cell in cells), default=0)
-    facts = {"methods": f"{len(cells)}", "items": f"{items:,}"}
+    models = list(dict.fromkeys(row.name.model for row in found.rows))
+    facts = {"methods": f"{len(cells)}", "base models": ", ".join(models[:_MODELS])}
+    facts |= {"items": f"{items:,}"}
     if asked.judge:
         told = board.report(doubts.validation, asked.judge)
         facts |= {"judge": found.judge or "", "its validation": told}
+        lists = {run.list_key for cell in cells for run in cell.runs}
+        if items * len(cells) <= _COUNTED:
+            facts |= board.report(judging, asked.judge, tuple(sorted(lists)))
     st.html(markup.facts(facts))
 
 
@@ -207,11 +228,45 @@ def _table(found: Section, table: pd.DataFrame, layout: tuple[list[str], str, st
     )
     if notes := leaderboard.notes(table, wide, baseline):
         st.html("".join(markup.line(note) for note in notes))
-    frame.download(table.drop(columns="row"), f"leaderboard-{found.suite}", key="csv")
 
 
-def _more(board: frame.Board, asked: LeaderboardQuery, found: Section) -> None:
-    """Show the same methods at equal length and head to head, where the reader asks for it."""
+def _files(found: Section, drawn: list[ForestRow], table: pd.DataFrame) -> None:
+    """Offer the leaderboard as a picture, for a paper, as numbers, as a link, and its citation."""
+    title, name = metric_title(found.metric), f"leaderboard-{found.suite}"
+    if drawn:
+        for form in ("png", "svg"):
+            made = partial(export.picture, drawn, title, form)
+            _file(form.upper(), made, f"{name}.{form}", f"image/{form.replace('svg', 'svg+xml')}")
+    made = partial(export.latex, found, short_names(found.rows))
+    _file("LaTeX", made, f"{name}.tex", "application/x-tex")
+    frame.download(table.drop(columns="row"), name, key="csv")
+    frame.link_here("leaderboard")
+    with st.popover("Cite", icon=":material/format_quote:"):
+        st.code(markup.visible(export.citation(found)), language=None, wrap_lines=True)
+
+
+def _file(label: str, made: Callable[[], bytes | str], name: str, mime: str) -> None:
+    """Offer a file that is made when somebody asks for it."""
+    st.download_button(
+        label,
+        made,
+        file_name=name,
+        mime=mime,
+        icon=":material/download:",
+        on_click="ignore",
+        key=f"file-{label}",
+    )
+
+
+def _more(
+    board: frame.Board, asked: LeaderboardQuery, known: Sequence[Topic], found: Section
+) -> None:
+    """Show the methods on all suites, at equal length, head to head, where the reader asks."""
+    suites = [one for one in known if _same_number(one, asked)]
+    if len({one.suite for one in suites}) > 1:
+        every = st.toggle("Methods by suites", key="suites", bind="query-params")
+        if frame.noted("suites", every):
+            _suites(board, asked, suites)
     if asked.judge is None:
         return
     with st.container(horizontal=True):
@@ -224,20 +279,38 @@ def _more(board: frame.Board, asked: LeaderboardQuery, found: Section) -> None:
             st.info("Length is controlled in win rates against references: choose that number.")
         else:
             plain = ["task"] if len(found.tasks) == 1 else []
-            frame.numbers(board, table, "equal-length", formats=lengths.FORMATS, left_out=plain)
+            numbers(board, table, "equal-length", formats=lengths.FORMATS, left_out=plain)
             st.html("".join(map(markup.line, lengths.NOTES)))
     if frame.noted("strengths", strengths):
         st.header("Head to head")
         table, reasons = board.report(comparison.strengths_table, asked)
         if not table.empty:
             formats = dict.fromkeys(("elo", "low", "high"), "%.0f")
-            frame.numbers(board, table, "strengths", formats=formats)
+            numbers(board, table, "strengths", formats=formats)
             told = "Bradley-Terry on the Elo scale: 1000 is the average method, a tie is half a win"
             st.html(markup.line(told))
         for reason in reasons:
             st.info(markup.markdown(reason))
         if table.empty and not reasons:
             st.info("No judge compared two methods: mipo-eval judge RUN RUN --judge J.")
+
+
+def _same_number(topic: Topic, asked: LeaderboardQuery) -> bool:
+    """Return whether a topic has the number that is asked for, by the same judge."""
+    judge = topic.judge.key if topic.judge else None
+    numbers = {*leaderboard.tie_rules(topic), *leaderboard.numbers(topic)}
+    return judge == asked.judge and asked.metric in numbers
+
+
+def _suites(board: frame.Board, asked: LeaderboardQuery, topics: Sequence[Topic]) -> None:
+    """Draw the same number of every method on every suite."""
+    st.header("Methods by suites")
+    found = [board.report(leaderboard.section, replace(asked, suite=one.suite)) for one in topics]
+    cells = leaderboard.by_suite([section for section in found if section is not None])
+    names = tuple(list(dict.fromkeys(key[place] for key in cells)) for place in (0, 1))
+    ends = ENDS.get(asked.metric or "") or (min(cells.values()), max(cells.values()))
+    title, places = metric_title(asked.metric or ""), decimals(asked.metric or "")
+    st.html(matrix(cells, (names[0], names[1]), title, ends, places))
 
 
 def _heading(found: Section, table: pd.DataFrame) -> str:
@@ -291,7 +364,8 @@ def choose_leaderboard(board: frame.Board) -> tuple[list[Topic], LeaderboardQuer
     known = board.report(leaderboard.topics)
     if not known:
         frame.nothing_yet("no run has finished")
-    first, second, third, fourth = st.columns([2, 3, 2, 6])
+    with st.container(key="controls"):
+        first, second, third, fourth = st.columns([2, 3, 2, 6])
     with first:
         suite = frame.choose("Suite", list(dict.fromkeys(one.suite for one in known)), "suite")
     of_suite = [topic for topic in known if topic.suite == suite]

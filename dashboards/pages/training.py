@@ -5,7 +5,7 @@ import streamlit as st
 
 from mipo_eval.dashboards import frame, markup
 from mipo_eval.dashboards.forest import Scale, forest
-from mipo_eval.dashboards.frame import numbers
+from mipo_eval.dashboards.numbers import asked_for, numbers
 from mipo_eval.dashboards.plots import line_plot
 from mipo_eval.dashboards.tables.forest import number_rows
 from mipo_eval.dashboards.tables.training import (
@@ -132,7 +132,7 @@ def _ablations(board: frame.Board) -> None:
 def _ablation(table: pd.DataFrame, by: str, where: str) -> None:
     tasks = list(dict.fromkeys(table["task"]))
     task = frame.choose(f"Data set ({where})", tasks, f"{by}-task")
-    own = frame.asked_for(table[table["task"] == task].sort_values(by), f"all-{by}")
+    own = asked_for(table[table["task"] == task].sort_values(by), f"all-{by}")
     if own.empty:
         st.info("No checkpoint of this kind was trained and evaluated here.")
         return

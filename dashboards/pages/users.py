@@ -2,16 +2,27 @@
 
 import streamlit as st
 
-from mipo_eval.dashboards import frame, markup, plots
+from mipo_eval.dashboards import frame, markup
+from mipo_eval.dashboards.forest import Scale, forest
 from mipo_eval.dashboards.matrix import matrix
+from mipo_eval.dashboards.numbers import numbers
 from mipo_eval.dashboards.pages.leaderboard import choose_leaderboard
 from mipo_eval.dashboards.tables import leaderboard, users
+from mipo_eval.evaluation.outcomes import ENDS
 from mipo_eval.reports.labels import decimals, metric_title
 from mipo_eval.reports.leaderboard import LeaderboardQuery, Section
 from mipo_eval.reports.served import Served
 
 _SHOWN = 12
 """Methods drawn: the best ones."""
+
+
+_NOTES = (
+    "Green: users, the larger a dot the more of them; black: their mean.",
+    "Worst tenth: mean of the worst served tenth of users. By chance: what that would be if all "
+    "were served alike (items shuffled among users); p: how often shuffling makes it as bad. "
+    "Users may also differ in what they asked.",
+)
 
 
 def show() -> None:
@@ -33,33 +44,15 @@ def show() -> None:
 
 def _spread(found: Section, shown: dict[int, Served]) -> None:
     st.header("Users by method")
-    title = metric_title(found.metric)
-    says = f"Each dot: users with that {title}; the larger, the more. Triangle: the worst tenth."
-    st.html(markup.line(says))
-    worst = users.worst_table(found, shown)
-    frame.chart(plots.users_plot(users.spread_table(found, shown), worst, title), says)
-    places = f"%.{decimals(found.metric)}f"
-    st.dataframe(
-        worst,
-        hide_index=True,
-        height="content",
-        placeholder="\u2013",
-        column_config={
-            "row": st.column_config.TextColumn("method", pinned=True, width="medium"),
-            **{
-                name: st.column_config.NumberColumn(name, format=places)
-                for name in ("worst tenth", "by chance", "median", "best tenth")
-            },
-            "p": st.column_config.NumberColumn("p", format="%.3f"),
-        },
+    scale = Scale(
+        title=f"mean {metric_title(found.metric)} of a user",
+        places=decimals(found.metric),
+        ends=ENDS.get(found.metric),
+        gain="worst tenth (by chance), p",
     )
-    st.html(
-        markup.line(
-            "by chance: the worst tenth if all users were served alike (items shuffled among "
-            "them); p: how often shuffling makes it as bad; users also differ in what they asked"
-        )
-    )
-    frame.download(worst, "users", key="users-csv")
+    rows = users.spread_rows(found, shown)
+    st.html(forest(rows, scale, f"{scale.title}, of {len(rows)} methods"))
+    st.html("".join(map(markup.line, _NOTES)))
 
 
 def _wishes(
@@ -88,4 +81,4 @@ def _one(
     about = (asked, row, task)
     table = board.report(users.user_table, found, served, (row, task), about=about)
     formats = {"value": f"%.{decimals(found.metric)}f"}
-    frame.numbers(board, table, "users-of", formats=formats)
+    numbers(board, table, "users-of", formats=formats)

@@ -15,6 +15,9 @@ from mipo_eval.reports.labels import decimals
 from mipo_eval.reports.leaderboard import Row, Section
 from mipo_eval.stats.paired import Comparison
 
+_SEED = 0.45
+"""Size of a seed's dot (rem)."""
+
 
 def forest_rows(
     found: Section, task: str, rows: Sequence[Row], against: Comparisons, published: pd.DataFrame
@@ -32,13 +35,16 @@ def forest_rows(
     lower = direction(found.metric) == "lower"
     known = [row.cells[task] for row in found.rows if task in row.cells]
     best = next((set(cell.letters) for cell in known if cell.rank == 1), set())
+    several = len({row.name.model for row in found.rows}) > 1
+    every = {run.prompting for row in found.rows for c in row.cells.values() for run in c.runs}
     made = []
     for place, row in enumerate(found.rows):
         cell = row.cells.get(task)
         if cell is None or cell.value is None or row not in rows:
             continue
         prompting = next((run.prompting for run in cell.runs if run.prompting), "")
-        about = [row.name.model, f"{prompting} prompting" if prompting else ""]
+        about = [row.name.model] if several else []  # where all share it, a card says it
+        about += [f"{prompting} prompting"] if prompting and len(every) > 1 else []
         about += [f"{cell.seeds} seeds"] if cell.seeds > 1 else []
         made.append(
             ForestRow(
@@ -53,7 +59,7 @@ def forest_rows(
                 + (f" ({cell.unscored:,})" if cell.unscored else ""),
                 link=address("pairs", a=run_name(cell.runs[0]), **{TASK: task}),
                 alike=bool(best & set(cell.letters)) and len(known) > 1,
-                seeds=cell.per_seed,
+                dots=tuple((value, _SEED) for value in cell.per_seed),
             )
         )
     for line in published[published["task"] == task].to_dict("records"):

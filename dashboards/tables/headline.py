@@ -87,7 +87,7 @@ def of_two(
     if pair is None:
         return f"{first} and {second} share no item that was measured alike: nothing to compare."
     way = direction(metric)
-    sign, unit = _sign(metric), _unit(metric)
+    sign, unit = _sign(metric), unit_of(metric)
     told = _gain(metric, pair, unit, "")
     told += f", corrected for {several} comparisons" if several > 1 and p_of(pair) else ""
     doubt = _DOUBT if failing else ""
@@ -105,7 +105,8 @@ def _sign(metric: str) -> int:
     return -1 if direction(metric) == "lower" else 1
 
 
-def _unit(metric: str) -> str:
+def unit_of(metric: str) -> str:
+    """Return what stands behind a value of a metric."""
     return " %" if "(%)" in metric_title(metric) else ""
 
 
@@ -116,7 +117,7 @@ def _said(  # noqa: PLR0911 - a situation each
     pairs: Mapping[int, Comparison],
     baseline: str,
 ) -> str:
-    sign, unit = _sign(metric), _unit(metric)
+    sign, unit = _sign(metric), unit_of(metric)
     ordered = sorted(cells, key=lambda place: -sign * _level(cells[place]))
     if not ordered:
         return "Nothing is measured yet."

@@ -6,18 +6,21 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from mipo_eval.dashboards.forest import ForestRow
 from mipo_eval.dashboards.links import address, run_name
 from mipo_eval.dashboards.markup import label, number
 from mipo_eval.dashboards.tables.comparison import row_values
-from mipo_eval.dashboards.tables.headline import short_names
+from mipo_eval.dashboards.tables.headline import p_text, short_names, unit_of
 from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.metrics.aggregate import direction
 from mipo_eval.reports.labels import decimals
 from mipo_eval.reports.leaderboard import Section
 from mipo_eval.reports.served import Served, by_preference, by_user
-from mipo_eval.stats.bootstrap import Crossed
+from mipo_eval.stats.bootstrap import Crossed, Floats
 
 _SURE = 0.05
+_PLACES = 60
+_SMALL, _LARGE = 0.2, 0.8
 
 
 def served_by(now: Snapshot, found: Section, judge: str | None, task: str) -> dict[int, Served]:
@@ -47,47 +50,40 @@ def users_headline(found: Section, served: dict[int, Served]) -> str:
     own = served[best]
     n = max(1, round(len(own.users) / 10))
     who = f"the {n} worst served of {len(own.users):,} users"
-    chance = number(own.by_chance, places)
+    unit = unit_of(found.metric)
+    chance = f"{number(own.by_chance, places)}{unit}"
     apart = (
         f"less than the {chance} of users served alike (p = {own.p_alike:.3f})"
         if own.p_alike < _SURE
-        else f"no less than chance makes it ({chance} if all were served alike)"
+        else f"as chance makes it ({chance} if all were served alike)"
     )
-    value = number(own.worst_tenth, places)
+    value = f"{number(own.worst_tenth, places)}{unit}"
     return f"{names[best]} does most for {who}: {value}, {apart}."
 
 
-def spread_table(found: Section, served: dict[int, Served]) -> pd.DataFrame:
-    """Return, for each row, how many users have each value: row, value, users."""
-    names = short_names(found.rows)
-    lines = [
-        (label(names[row]), float(value), int(n))
-        for row, own in served.items()
-        for value, n in zip(*np.unique(own.means.round(6), return_counts=True), strict=True)
-    ]
-    return pd.DataFrame(lines, columns=["row", "value", "users"])
-
-
-def worst_table(found: Section, served: dict[int, Served]) -> pd.DataFrame:
-    """Return a line a row: what its users have.
-
-    Columns: row, users, worst tenth, by chance, p, median, best tenth.
-    """
-    names = short_names(found.rows)
-    lines = [
-        (
-            label(names[row]),
-            len(own.users),
-            own.worst_tenth,
-            own.by_chance,
-            own.p_alike,
-            float(np.median(own.means)),
-            float(own.means[-max(1, round(len(own.users) / 10)) :].mean()),
+def spread_rows(found: Section, served: dict[int, Served]) -> list[ForestRow]:
+    """Return the rows of a picture: the mean over users, a dot for all users of a value."""
+    names, places = short_names(found.rows), decimals(found.metric)
+    return [
+        ForestRow(
+            name=names[row],
+            value=float(own.means.mean()),
+            dots=_dots(own.means),
+            gain=f"{number(own.worst_tenth, places)} ({number(own.by_chance, places)}), "
+            + p_text(own.p_alike),
+            n=f"{len(own.users):,}",
         )
         for row, own in served.items()
     ]
-    columns = ["row", "users", "worst tenth", "by chance", "p", "median", "best tenth"]
-    return pd.DataFrame(lines, columns=columns)
+
+
+def _dots(means: Floats) -> tuple[tuple[float, float], ...]:
+    """Return where users are, in so few places as can be told apart, and how large a dot is."""
+    low, high = float(means.min()), float(means.max())
+    places = np.round((means - low) / ((high - low) or 1.0) * _PLACES) / _PLACES
+    values, counts = np.unique(low + places * (high - low), return_counts=True)
+    sizes = _SMALL + (_LARGE - _SMALL) * np.sqrt(counts / counts.max())
+    return tuple(zip(values.tolist(), sizes.tolist(), strict=True))
 
 
 def user_table(
