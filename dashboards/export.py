@@ -68,7 +68,6 @@ def _cell(found: Section, task: str, cell: Cell, best: float | None) -> ExportCe
         value=cell.value,
         n=cell.n,
         ci95=cell.ci95,
-        unscored=cell.unscored,
         signature=cell.signature,
     )
     best_of_column = cell.value is not None and cell.value == best

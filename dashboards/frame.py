@@ -340,9 +340,9 @@ def share(page: str) -> None:
     link_here(page)
 
 
-def link_here(page: str) -> None:
+def link_here(page: str, label: str = "Link to this view") -> None:
     """Draw the link that opens this view again: every choice, also those at their default."""
-    link(page, "Link to this view", **st.session_state[_CHOICES])
+    link(page, label, **st.session_state[_CHOICES])
 
 
 # Texts and tables.

@@ -8,7 +8,7 @@ import streamlit as st
 from mipo_eval.dashboards import frame, markup
 from mipo_eval.dashboards.forest import Scale, forest
 from mipo_eval.dashboards.links import run_name
-from mipo_eval.dashboards.numbers import asked_for, numbers
+from mipo_eval.dashboards.pages.numbers import asked_for, numbers
 from mipo_eval.dashboards.plots import ENTROPY_AXIS, calibration_plot, entropy_plot
 from mipo_eval.dashboards.tables.answers import (
     accuracy_table,

@@ -10,8 +10,8 @@ from mipo_eval.dashboards import frame, markup, plots
 from mipo_eval.dashboards.forest import OUTCOMES, ForestRow, Scale, forest, share_bar
 from mipo_eval.dashboards.links import TASK, run_name
 from mipo_eval.dashboards.matrix import matrix
-from mipo_eval.dashboards.numbers import numbers
 from mipo_eval.dashboards.pages.leaderboard import choose_leaderboard
+from mipo_eval.dashboards.pages.numbers import numbers
 from mipo_eval.dashboards.tables import comparison, doubts, leaderboard, lengths
 from mipo_eval.dashboards.tables.forest import difference_rows
 from mipo_eval.dashboards.tables.headline import headline, of_two, short_names

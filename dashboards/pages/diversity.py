@@ -6,7 +6,7 @@ import streamlit as st
 from mipo_eval.dashboards import frame, markup
 from mipo_eval.dashboards.forest import Scale, forest
 from mipo_eval.dashboards.links import address, run_name
-from mipo_eval.dashboards.numbers import asked_for, numbers
+from mipo_eval.dashboards.pages.numbers import asked_for, numbers
 from mipo_eval.dashboards.tables.diversity import (
     MEASURES,
     WITHIN,

@@ -5,7 +5,7 @@ import streamlit as st
 
 from mipo_eval.dashboards import frame, markup
 from mipo_eval.dashboards.forest import Scale, forest
-from mipo_eval.dashboards.numbers import asked_for, numbers
+from mipo_eval.dashboards.pages.numbers import asked_for, numbers
 from mipo_eval.dashboards.plots import rating_by_length_plot, rating_plot
 from mipo_eval.dashboards.tables.forest import number_rows
 from mipo_eval.dashboards.tables.judges import (

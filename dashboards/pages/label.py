@@ -7,7 +7,7 @@ import streamlit as st
 from mipo_eval import settings
 from mipo_eval.dashboards import frame, markup
 from mipo_eval.dashboards.links import run_name
-from mipo_eval.dashboards.numbers import numbers
+from mipo_eval.dashboards.pages.numbers import numbers
 from mipo_eval.dashboards.tables.label import (
     Preferred,
     Shown,

@@ -12,7 +12,7 @@ from mipo_eval.dashboards import export, frame, markup
 from mipo_eval.dashboards.forest import ForestRow, Scale, forest
 from mipo_eval.dashboards.links import TASK, run_name
 from mipo_eval.dashboards.matrix import matrix
-from mipo_eval.dashboards.numbers import numbers
+from mipo_eval.dashboards.pages.numbers import numbers
 from mipo_eval.dashboards.tables import comparison, doubts, leaderboard, lengths
 from mipo_eval.dashboards.tables.forest import forest_rows
 from mipo_eval.dashboards.tables.headline import headline, short_names
@@ -235,12 +235,13 @@ def _files(found: Section, drawn: list[ForestRow], table: pd.DataFrame) -> None:
     title, name = metric_title(found.metric), f"leaderboard-{found.suite}"
     if drawn:
         for form in ("png", "svg"):
-            made = partial(export.picture, drawn, title, form)
-            _file(form.upper(), made, f"{name}.{form}", f"image/{form.replace('svg', 'svg+xml')}")
-    made = partial(export.latex, found, short_names(found.rows))
-    _file("LaTeX", made, f"{name}.tex", "application/x-tex")
+            drawing = partial(export.picture, drawn, title, form)
+            mime = f"image/{form.replace('svg', 'svg+xml')}"
+            _file(form.upper(), drawing, f"{name}.{form}", mime)
+    written = partial(export.latex, found, short_names(found.rows))
+    _file("LaTeX", written, f"{name}.tex", "application/x-tex")
     frame.download(table.drop(columns="row"), name, key="csv")
-    frame.link_here("leaderboard")
+    frame.link_here("leaderboard", "Link")
     with st.popover("Cite", icon=":material/format_quote:"):
         st.code(markup.visible(export.citation(found)), language=None, wrap_lines=True)
 
@@ -298,8 +299,8 @@ def _more(
 def _same_number(topic: Topic, asked: LeaderboardQuery) -> bool:
     """Return whether a topic has the number that is asked for, by the same judge."""
     judge = topic.judge.key if topic.judge else None
-    numbers = {*leaderboard.tie_rules(topic), *leaderboard.numbers(topic)}
-    return judge == asked.judge and asked.metric in numbers
+    known = {*leaderboard.tie_rules(topic), *leaderboard.numbers(topic)}
+    return judge == asked.judge and asked.metric in known
 
 
 def _suites(board: frame.Board, asked: LeaderboardQuery, topics: Sequence[Topic]) -> None:

@@ -260,9 +260,9 @@ def _list(found: Sequence[Pairing], left: Sequence[int], wanted: PairFilter) -> 
     st.session_state["listed"] = list(left)
 
 
-def _coloured(outcome: str) -> str:
+def _coloured(outcome: object) -> str:
     """Return the style of an outcome's cell, in the colours of `forest.share_bar`."""
-    colour = _COLOURS.get(outcome)
+    colour = _COLOURS.get(str(outcome))
     return "" if colour is None else f"background-color: {colour[0]}; color: {colour[1]}"
 
 

@@ -5,7 +5,7 @@ import streamlit as st
 
 from mipo_eval.dashboards import frame, markup
 from mipo_eval.dashboards.forest import Scale, forest
-from mipo_eval.dashboards.numbers import asked_for, numbers
+from mipo_eval.dashboards.pages.numbers import asked_for, numbers
 from mipo_eval.dashboards.plots import line_plot
 from mipo_eval.dashboards.tables.forest import number_rows
 from mipo_eval.dashboards.tables.training import (

@@ -5,8 +5,8 @@ import streamlit as st
 from mipo_eval.dashboards import frame, markup
 from mipo_eval.dashboards.forest import Scale, forest
 from mipo_eval.dashboards.matrix import matrix
-from mipo_eval.dashboards.numbers import numbers
 from mipo_eval.dashboards.pages.leaderboard import choose_leaderboard
+from mipo_eval.dashboards.pages.numbers import numbers
 from mipo_eval.dashboards.tables import leaderboard, users
 from mipo_eval.evaluation.outcomes import ENDS
 from mipo_eval.reports.labels import decimals, metric_title

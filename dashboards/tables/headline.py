@@ -1,9 +1,11 @@
 """What a leaderboard says in one sentence: who wins, by how much, is it sure, can the judge be."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 from mipo_eval.dashboards.markup import interval, number
 from mipo_eval.dashboards.tables.leaderboard import Comparisons, labels, p_of
+from mipo_eval.evaluation.outcomes import ENDS
 from mipo_eval.metrics.aggregate import direction
 from mipo_eval.reports.labels import decimals, metric_title
 from mipo_eval.reports.leaderboard import Cell, Row, Section
@@ -95,7 +97,7 @@ def of_two(
         better = "to be better" if way else "to differ"
         neither = "neither" if failing else "Neither"
         shown = f"{neither} {first} nor {second} is shown {better}: {told}"
-        return f"{doubt}{shown}; {_could_show({0: pair}, unit)}."
+        return f"{doubt}{shown}; {_could_show(metric, {0: pair})}."
     ahead = sign * pair.difference > 0
     verb = ("beats" if ahead else "is beaten by") if way else ("is above" if ahead else "is below")
     return f"{doubt}{first} {verb} {second}: {told}."
@@ -141,7 +143,7 @@ def _said(  # noqa: PLR0911 - a situation each
     if better:
         gain = _gain(metric, pairs[better[0]], unit, "")
         return f"{leads}; {names[better[0]]} is shown to beat {baseline}: {gain}."
-    return f"No method is shown to beat {baseline}; {_could_show(pairs, unit)}."
+    return f"No method is shown to beat {baseline}; {_could_show(metric, pairs)}."
 
 
 def _level(cell: Cell) -> float:
@@ -179,10 +181,14 @@ def _alike(
     return f"not distinguishable from {listed}"
 
 
-def _could_show(pairs: Mapping[int, Comparison], unit: str) -> str:
+def _could_show(metric: str, pairs: Mapping[int, Comparison]) -> str:
     known = [(pair.detectable, pair.n) for pair in pairs.values() if pair.detectable is not None]
     if not known:
         return "too few items are shared to say more"
     least, n = min(known)
+    low, high = ENDS.get(metric, (-math.inf, math.inf))
+    if least > high - low:
+        return f"these {n:,} items are too few, or of too few prompts or users, to show any"
+    unit = unit_of(metric)
     points = " points" if unit else ""
     return f"these {n:,} items could show {number(least, 0 if unit else 2)}{points}"

@@ -43,7 +43,8 @@ def versus(
     """Return what tells two rows apart."""
     both = replace(found, rows=tuple(found.rows[row] for row in rows))
     won = wins(now, both, judge, task)
-    lengths, users = (), None
+    lengths: tuple[ForestRow, ...] = ()
+    users = None
     own = row_values(now, both, judge).get(task)
     if own is not None and len(own.rows) == 2:
         values = np.stack([own.of(0), own.of(1)], axis=1)

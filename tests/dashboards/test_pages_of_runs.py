@@ -11,6 +11,7 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from mipo_eval.dashboards.frame import NOTHING
 from mipo_eval.dashboards.links import FIRST, address, run_name
 from mipo_eval.keys import digest
 from mipo_eval.reports.leaderboard import LeaderboardQuery, leaderboard
@@ -28,7 +29,6 @@ from tests.dashboards.scripted import (
 )
 
 PAGES = ("leaderboard", "comparison", "pairs", "run")
-NOTHING = "Nothing here yet: run `mipo-eval demo`"
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +50,7 @@ def _names(path: Path) -> dict[tuple[str, str], str]:
 def test_without_a_store_every_page_says_what_to_do(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert all(way in NOTHING for way in ("mipo-eval demo", "--model CKPT", "mipo-eval import"))
     assert [e.value for e in open_page(monkeypatch, tmp_path / "none.db", page).info] == [NOTHING]
     with Store.open(str(tmp_path / "empty.db")):
         pass
@@ -190,7 +191,9 @@ def test_downloads_parse(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mipo_eval.evaluation.score import Snapshot
 
     test = open_page(monkeypatch, path, "leaderboard", suite="tea")
-    assert [button.label for button in test.download_button] == ["Download CSV"]
+    assert [button.label for button in test.download_button] == [
+        *("PNG", "SVG", "LaTeX", "Download CSV")
+    ]
     with Store.open(str(path), mode="read") as store:
         now = Snapshot(store)
         view = LeaderboardQuery(suite="tea", judge=now.judges[1].key, metric="rating_mean")
