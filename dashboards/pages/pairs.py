@@ -64,7 +64,8 @@ def show() -> None:
                 _item(board, shown, verdict, (run_name(first), _name(second)))
             frame.noted("item", position)
         else:
-            st.info("No item passes the filters.")
+            none = "This run's numbers came without their items."
+            st.info("No item passes the filters." if found else none)
     frame.share("pairs")
 
 

@@ -168,7 +168,7 @@ def test_a_comparison_leads_with_its_sentence_and_bar(
 
 
 def test_keys_step_through_items_but_not_while_somebody_types(visitor: Visitor) -> None:
-    visitor.open("pairs")
+    visitor.open("pairs", a=_latest(visitor.board.store, "tea"))
     number = visitor.page.locator("input[type=number]")
     assert number.input_value() == "0"
     visitor.page.keyboard.press("j")
