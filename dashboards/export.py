@@ -1,6 +1,7 @@
 """The leaderboard as a picture or as LaTeX, and how to cite its numbers: made when asked for."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -10,9 +11,11 @@ from mipo_eval.dashboards.markup import MEASURED, PAPER, label
 from mipo_eval.errors import ConfigError
 from mipo_eval.metrics.aggregate import direction
 from mipo_eval.records import Score
-from mipo_eval.reports.export import ExportCell, ExportTable, shown, templates
 from mipo_eval.reports.labels import metric_title
 from mipo_eval.reports.leaderboard import Cell, Section
+
+if TYPE_CHECKING:
+    from mipo_eval.reports.export import ExportCell
 
 
 def picture(rows: Sequence[ForestRow], title: str, form: str) -> bytes:
@@ -46,6 +49,8 @@ def picture(rows: Sequence[ForestRow], title: str, form: str) -> bytes:
 
 def latex(found: Section, names: Sequence[str]) -> str:
     """Return the rows of a leaderboard as a table for a paper, a column a data set."""
+    from mipo_eval.reports.export import ExportTable, templates  # takes long to import
+
     better = max if direction(found.metric) != "lower" else min
     lines = []
     for task in found.tasks:
@@ -61,7 +66,9 @@ def latex(found: Section, names: Sequence[str]) -> str:
     return template.render(runs=(), tables=tables, signatures=made, version=__version__)
 
 
-def _cell(found: Section, task: str, cell: Cell, best: float | None) -> ExportCell:
+def _cell(found: Section, task: str, cell: Cell, best: float | None) -> "ExportCell":
+    from mipo_eval.reports.export import ExportCell, shown
+
     score = Score(
         task=task,
         metric=found.metric,

@@ -19,6 +19,7 @@ OUTCOMES += "</span>"
 STYLE = """<style>
 .mipo-headline { font-size: 1.35rem; line-height: 1.4; font-weight: 600; margin: .2rem 0 .6rem;
   overflow-wrap: anywhere; unicode-bidi: isolate; }
+.mipo-scroll { overflow-x: auto; }
 .mipo-forest { width: 100%; border-collapse: collapse; font-size: .875rem; }
 .mipo-forest caption { position: absolute; width: 1px; height: 1px; overflow: hidden;
   clip-path: inset(50%); }
@@ -170,7 +171,8 @@ def forest(rows: Sequence[ForestRow], scale: Scale, about: str = "") -> str:
         for place, row in enumerate(rows)
     )
     caption = f"<caption>{escape(label(about, 400))}</caption>" if about else ""
-    return f'<table class="mipo-forest">{caption}<tr>{head}</tr>{lines}</table>'
+    table = f'<table class="mipo-forest">{caption}<tr>{head}</tr>{lines}</table>'
+    return f'<div class="mipo-scroll">{table}</div>'
 
 
 class _Column(NamedTuple):

@@ -9,7 +9,6 @@ from html import escape
 from mipo_eval.dashboards.markup import label, number
 
 STYLE = """<style>
-.mipo-scroll { overflow-x: auto; }
 .mipo-matrix { border-collapse: separate; border-spacing: 2px; font-size: .875rem; }
 .mipo-matrix th { font-weight: 400; text-align: left; padding: .1rem .5rem;
   min-width: 9rem; max-width: 22rem; overflow-wrap: anywhere; unicode-bidi: isolate; }

@@ -17,7 +17,6 @@ from mipo_eval.dashboards.tables import comparison, doubts, leaderboard, lengths
 from mipo_eval.dashboards.tables.forest import forest_rows
 from mipo_eval.dashboards.tables.headline import headline, short_names
 from mipo_eval.dashboards.tables.leaderboard import Filters, Topic, Wide
-from mipo_eval.dashboards.tables.run import judging
 from mipo_eval.evaluation.outcomes import ENDS
 from mipo_eval.keys import digest
 from mipo_eval.metrics.aggregate import direction
@@ -55,7 +54,7 @@ def show() -> None:
         _answer(board, asked, found, (task, baseline))
         _facts(board, asked, found, task)
         _picture(found, task, baseline, drawn)
-        files = st.container(horizontal=True)
+        files = st.container(horizontal=True, vertical_alignment="center")
         _flags(board, asked)
     measured = leaderboard.number_table(found, rows, against)
     measured = pd.concat([measured, paper], ignore_index=True) if len(paper) else measured
@@ -117,6 +116,8 @@ def _facts(board: frame.Board, asked: LeaderboardQuery, found: Section, task: st
         facts |= {"judge": found.judge or "", "its validation": told}
         lists = {run.list_key for cell in cells for run in cell.runs}
         if items * len(cells) <= _COUNTED:
+            from mipo_eval.dashboards.tables.run import judging  # takes long to import
+
             facts |= board.report(judging, asked.judge, tuple(sorted(lists)))
     st.html(markup.facts(facts))
 

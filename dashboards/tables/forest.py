@@ -8,8 +8,8 @@ from mipo_eval.dashboards.forest import ForestRow, rank_text, shares
 from mipo_eval.dashboards.links import TASK, address, run_name
 from mipo_eval.dashboards.markup import PAPER, interval, number
 from mipo_eval.dashboards.tables.comparison import TOLD
-from mipo_eval.dashboards.tables.headline import p_text, short_names
-from mipo_eval.dashboards.tables.leaderboard import Comparisons, p_of
+from mipo_eval.dashboards.tables.headline import p_text
+from mipo_eval.dashboards.tables.leaderboard import Comparisons, labels, p_of
 from mipo_eval.metrics.aggregate import direction
 from mipo_eval.reports.labels import decimals
 from mipo_eval.reports.leaderboard import Row, Section
@@ -31,7 +31,8 @@ def forest_rows(
         against: rows compared with a baseline.
         published: of `paper_numbers`.
     """
-    names = short_names(found.rows)
+    whole = zip(labels(found.rows), found.rows, strict=True)
+    names = [name.removeprefix(f"{row.name.model} \u00b7 ") for name, row in whole]
     lower = direction(found.metric) == "lower"
     known = [row.cells[task] for row in found.rows if task in row.cells]
     best = next((set(cell.letters) for cell in known if cell.rank == 1), set())

@@ -143,7 +143,7 @@ def verdict_text(pairing: Pairing, names: Mapping[str, str]) -> str:
         why = "the order decided" if verdict.flipped else "equal texts" if verdict.identical else ""
         why = why if verdict.winner else verdict.reason or ""
         margin = None if verdict.margin is None else float(verdict.margin)
-        gap = "" if margin is None else f" ({number(margin, 2, signed=True)})"
+        gap = "" if not margin else f" ({number(margin, 2, signed=True)})"
         by = f" by {names.get(key, key[:8])}"
         said.append(f"{outcome_of(verdict)}{by}{gap}{f': {why}' if why else ''}")
     told = "; ".join(said) or "not judged"
