@@ -80,8 +80,8 @@ def _spread(*columns: Iterable[float], zero: bool = False, margin: float = 0.06)
 
 
 def _numbers(**more: Any) -> alt.Axis:
-    """Return an axis of numbers with a few short ticks."""
-    return alt.Axis(tickCount=_TICKS, format="~g", **more)
+    """Return an axis of numbers with a few short ticks ("~g" would make 1e+1 of 10, 20, 30)."""
+    return alt.Axis(tickCount=_TICKS, format="~r", **more)
 
 
 def interval_plot(
