@@ -26,6 +26,9 @@ wheel-test: .venv/dev.stamp  ## build the wheel, install it elsewhere, use it th
 	.venv-wheel/bin/python $(PIP) "$$(echo dist/*.whl)[hf]"
 	.venv-wheel/bin/python -I tests/wheel_smoke.py
 
+soak: .venv/dev.stamp  ## the tests of faults at thirty moments each, and bad networks at length
+	.venv/bin/python -m pytest tests/faults -n auto --maxprocesses 4 --dist loadfile --moments 30
+
 test-vllm: .venv/dev.stamp  ## build a vLLM for this CPU in .venv-vllm and test against it
 	$(PYTHON) tests/vllm/build_env.py
 	.venv/bin/python -m pytest -m vllm
@@ -46,5 +49,5 @@ screenshots: .venv/dev.stamp  ## pictures of the board, for the README (needs ch
 	@.venv/bin/python $(PIP) -e '.[$*]'
 	@touch $@
 
-.PHONY: help demo test check wheel-test test-vllm test-rebuild base-model screenshots
+.PHONY: help demo test check wheel-test test-vllm test-rebuild soak base-model screenshots
 .PRECIOUS: .venv/%.stamp

@@ -11,17 +11,12 @@ of it works in notebooks and inside a running event loop, which it blocks: there
 `await asyncio.to_thread(mipo_eval.evaluate, ...)`. What is finished is stored, as everywhere.
 """
 
-import asyncio
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import ContextVar, copy_context
+from collections.abc import Mapping
 from dataclasses import replace
-from functools import wraps
 from pathlib import Path
-from threading import Event
-from typing import Any, Literal, ParamSpec, TypeVar, Unpack
+from typing import Any, Literal, TypeVar, Unpack
 
 from mipo_eval import settings
 from mipo_eval.compare.contest import build_contest
@@ -35,6 +30,7 @@ from mipo_eval.judges.presets import load_judge
 from mipo_eval.judges.validate import examine, protocol_for
 from mipo_eval.models.base import Backend, Purse
 from mipo_eval.models.callable import Function
+from mipo_eval.progress import Bars, outside_loop
 from mipo_eval.reports.comparison import ComparisonQuery, compare_runs
 from mipo_eval.reports.leaderboard import LeaderboardQuery
 from mipo_eval.reports.leaderboard import leaderboard as build_leaderboard
@@ -56,76 +52,10 @@ from mipo_eval.training.recipes import load_recipe
 from mipo_eval.training.run import make_request
 from mipo_eval.training.run import train as run_training
 
-_Asked = ParamSpec("_Asked")
-_Found = TypeVar("_Found")
 _Query = TypeVar("_Query")
 
 
-_STOPPED: ContextVar[Event | None] = ContextVar("_STOPPED", default=None)
-"""Set when the caller was interrupted while the work went on in another thread."""
-
-
-def _outside_loop(function: Callable[_Asked, _Found]) -> Callable[_Asked, _Found]:
-    """Let a function that runs event loops of its own be called inside one."""
-
-    @wraps(function)
-    def called(*args: _Asked.args, **kwargs: _Asked.kwargs) -> _Found:
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            return function(*args, **kwargs)
-        stopped = Event()
-
-        def work() -> _Found:
-            _STOPPED.set(stopped)
-            return function(*args, **kwargs)
-
-        with ThreadPoolExecutor(1) as pool:
-            future = pool.submit(copy_context().run, work)
-            try:
-                return future.result()
-            except KeyboardInterrupt:
-                stopped.set()  # what is in flight ends, and is stored, before this returns
-                raise
-
-    return called
-
-
-class _Bars:
-    """Draws one stage at a time: a bar in a terminal, and a notebook's own bar in a notebook."""
-
-    def __init__(self) -> None:
-        self._bar: Any = None
-
-    def start(self, what: str, total: int, status: Callable[[], str] = str) -> None:
-        """Begin a stage."""
-        from tqdm.auto import tqdm
-
-        self.finish()
-        self._status = status
-        # Not only where it is said: libraries are kept silent by TQDM_DISABLE.
-        self._bar = tqdm(total=total, desc=what, disable=False)
-
-    def advance(self, units: int) -> None:
-        """Note what is done.
-
-        Raises:
-            KeyboardInterrupt: the caller was interrupted meanwhile.
-        """
-        if (stopped := _STOPPED.get()) and stopped.is_set():
-            raise KeyboardInterrupt
-        if self._bar is not None:
-            self._bar.set_postfix_str(self._status(), refresh=False)
-            self._bar.update(units)
-
-    def finish(self) -> None:
-        """End the stage."""
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
-
-
-@_outside_loop
+@outside_loop
 def evaluate(
     model: Model,
     suite: Suite,
@@ -150,11 +80,11 @@ def evaluate(
         asked = objects.asked(suite, judge, options)
         name, shown = objects.model(model)
         evaluation = build_evaluation(replace(asked, model=name, shown=shown))
-        found = run.evaluate(here, evaluation, _Bars())
+        found = run.evaluate(here, evaluation, Bars())
     return EvaluationResult(run=found.run, scores=tuple(found.scores), store=store)
 
 
-@_outside_loop
+@outside_loop
 def judge(
     *entrants: Model,
     suite: Suite | None = None,
@@ -179,11 +109,11 @@ def judge(
     with Given() as objects, opened(store) as here:
         asked = objects.asked(suite, judge, options)
         names = [objects.model(one)[0] for one in entrants]
-        contest = build_contest(here, asked, names, protocol, _Bars(), lambda *_: None)
-        return JudgeResult(matches=tuple(fight(here, contest, _Bars())))
+        contest = build_contest(here, asked, names, protocol, Bars(), lambda *_: None)
+        return JudgeResult(matches=tuple(fight(here, contest, Bars())))
 
 
-@_outside_loop
+@outside_loop
 def validate(
     judge: str | Function | Backend,
     data: str | Path,
@@ -211,11 +141,11 @@ def validate(
         spec = objects.judge(judge)
         money = None if max_cost is None else Purse(max_cost)
         asked = load_judge(spec, protocol=protocol or protocol_for(spec, pairs), limits=money)
-        found = examine(here, asked, pairs, shown_name(str(data)), progress=_Bars())
+        found = examine(here, asked, pairs, shown_name(str(data)), progress=Bars())
     return ValidationResult(examination=found)
 
 
-@_outside_loop
+@outside_loop
 def train(
     method: str,
     model: str | Path,
@@ -249,7 +179,7 @@ def train(
             out=Path(out),
             seed=seed,
         )
-        done = run_training(here, request, _Bars())
+        done = run_training(here, request, Bars())
         return TrainingResult(training=done, curve=tuple(get_curve(here, done.training_id)))
 
 

@@ -194,7 +194,7 @@ class ComparisonResult(Table):
                     "value": pair.difference,
                     **ends(pair.ci95),
                     "p": pair.p if pair.p_adjusted is None else pair.p_adjusted,
-                    "detectable": pair.detectable,
+                    "detectable_difference": pair.detectable,
                     "wins": pair.wins,
                     "ties": pair.ties,
                     "losses": pair.losses,

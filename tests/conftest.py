@@ -25,6 +25,17 @@ SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 _SECRETS = ("KEY", "TOKEN", "SECRET", "PASSWORD")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--moments 30` tries each fault at so many moments; `make soak` does."""
+    parser.addoption("--moments", type=int, default=3)
+
+
+@pytest.fixture(scope="session")
+def moments(pytestconfig: pytest.Config) -> int:
+    """At how many moments a fault is tried."""
+    return int(pytestconfig.getoption("moments"))
+
+
 @pytest.fixture(autouse=True)
 def isolation(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory

@@ -30,6 +30,13 @@ RATES = {
     "win_rate_strict": "loss",
 }
 """Metric to its `--ties`."""
+TITLES = {
+    "win rate, a tie is a win (%)": "win_rate_tie_inclusive",
+    "tie rate (%)": "tie_rate",
+    "win rate, a tie is half (%)": "win_rate_half_ties",
+    "win rate, a tie is a loss (%)": "win_rate_strict",
+}
+"""What tables call a metric, and its name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +116,7 @@ def judge(world: World, about: About) -> Facts:
         "reasons": {why.removeprefix("A: "): n for why, n in found["unscored_reasons"].items()},
         "flips": found["position_flips"],
         "flip_rate": found["position_flip_rate"],
-        "win_rate_strict": _rate(found["win_rate"]),
+        "win_rate_strict": _rate(found["win_rate_strict"]),
         "win_rate_half_ties": _rate(found["win_rate_half_ties"]),
         "tie_rate": _rate(found["tie_rate"]),
         "loss_rate": _rate(found["loss_rate"]),
@@ -275,15 +282,9 @@ def show_printed(world: World, about: About) -> Facts:
     shown = world.printed("show", _entrant(world, about.run), "--samples", "0")
     section = shown.partition(f"judged by {about.judge}")[2]
     rows, _, rest = section.partition("items scored (unscored)")
-    names = {
-        "win rate, a tie is a win (%)": "win_rate_tie_inclusive",
-        "tie rate (%)": "tie_rate",
-        "win rate, a tie is half (%)": "win_rate_half_ties",
-        "win rate, a tie is a loss (%)": "win_rate_strict",
-    }
     counted = rest.splitlines()[0].replace("(", "").replace(")", "").split()
     return {
-        **{name: _shown(_after(rows, label)) for label, name in names.items()},
+        **{name: _shown(_after(rows, label)) for label, name in TITLES.items()},
         "n": int(counted[0]),
         "unscored": int(counted[1]) if counted[1:] else 0,
     }
@@ -389,11 +390,10 @@ def leaderboard_page(world: World, about: About) -> Facts:
         columns = ["95 %", "ties %", "n", "unscored"]
         test = world.page("leaderboard", **topic, ties=_rule(metric), columns=columns)
         [row] = test.dataframe[0].value.query("model == @about.run").to_dict("records")
-        task = topic["suite"].split()[0]
-        low, high = (float(end) for end in row["95 %"].strip("[]").split(","))
-        found[metric] = (row[task], low, high)
-        found |= {"n": row["n"], "tie_rate:value": row.get("ties %")}
-        found |= {"unscored": row.get("unscored") or 0}
+        low, high = (float(end) for end in row["0.interval"].strip("[]").split(","))
+        found[metric] = (row["0"], low, high)
+        found |= {"n": row["0.n"], "tie_rate:value": row.get("0.ties")}
+        found |= {"unscored": row.get("0.unscored") or 0}
     return found
 
 
@@ -408,13 +408,7 @@ def run_page(world: World, about: About) -> Facts:
     test = world.page("run", run=world.run_name(about.run))
     [table] = [one.value for one in test.dataframe if "ci_low" in one.value]
     own = table[table["judge"] == about.judge]
-    names = {
-        "win rate, a tie is a win (%)": "win_rate_tie_inclusive",
-        "tie rate (%)": "tie_rate",
-        "win rate, a tie is half (%)": "win_rate_half_ties",
-        "win rate, a tie is a loss (%)": "win_rate_strict",
-    }
-    rows = {names.get(row["metric"]): row for row in own.to_dict("records")}
+    rows = {TITLES.get(row["metric"]): row for row in own.to_dict("records")}
     rows.pop(None, None)
     [counts] = {(row["n"], row["unscored"]) for row in rows.values()}
     rates = {str(name): _ends(row) for name, row in rows.items()}
@@ -435,7 +429,7 @@ def _of_rows(rows: Sequence[Mapping[str, Any]], world: World, about: About) -> F
     rates = {
         row["metric"]: tuple(
             float(row[name]) if row[name] not in {None, ""} else None
-            for name in ("value", "ci_low", "ci_high")
+            for name in ("value", "ci95_low", "ci95_high")
         )
         for row in own
     }
@@ -450,7 +444,12 @@ def export_csv(world: World, about: About) -> Facts:
 def export_json(world: World, about: About) -> Facts:
     """`mipo-eval export --format json`."""
     rows = json.loads(_exported(world, about, "json"))["scores"]
-    told = [row | {"unscored_reasons": json.dumps(row["unscored_reasons"])} for row in rows]
+    told = [
+        row
+        | dict(zip(("ci95_low", "ci95_high"), row["ci95"] or (None, None), strict=True))
+        | {"unscored_reasons": json.dumps(row["unscored_reasons"])}
+        for row in rows
+    ]
     return _of_rows(told, world, about)
 
 
@@ -459,8 +458,8 @@ def export_html(world: World, about: About) -> Facts:
     page = _exported(world, about, "html")
     column = _neighbours(about.run).index(about.run)
     found: dict[str, Any] = {}
-    for metric in (*RATES, "tie_rate"):
-        row = re.search(rf"<td>{metric}</td><td>{about.judge}</td>(.*?)</tr>", page)
+    for title, metric in TITLES.items():
+        row = re.search(rf"<td>{re.escape(title)}</td><td>{about.judge}</td>(.*?)</tr>", page)
         assert row, f"no row of {metric} by {about.judge}"
         cell = row[1].split("</td>")[column]
         value = re.search(r'data-value="([^"]+)"', cell)
@@ -479,8 +478,8 @@ def export_md(world: World, about: About) -> Facts:
     found: dict[str, Any] = {}
     for line in text.splitlines():
         cells = [cell.strip() for cell in line.split("|")]
-        if len(cells) > 5 and cells[3] == about.judge and cells[2] in {*RATES, "tie_rate"}:
-            found[cells[2]] = _shown(cells[column])
+        if len(cells) > 5 and cells[3] == about.judge and cells[2] in TITLES:
+            found[TITLES[cells[2]]] = _shown(cells[column])
     return found
 
 

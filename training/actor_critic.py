@@ -119,33 +119,17 @@ class ActorCritic:
                 found.append(made)
         return found
 
-    @torch.no_grad()
     def _generate(self, prompts: Sequence[list[int]]) -> list[tuple[int, ...]]:
         from trl.models.utils import unwrap_model_for_generation
 
-        # To be written on, prompts are padded in front; to be read, whole texts are padded behind
-        # (`padded`), where causal attention never looks.
-        width = max(map(len, prompts))
-        filler = self.tokenizer.pad_token_id
-        ids = torch.tensor([[filler] * (width - len(ids)) + ids for ids in prompts])
-        seen = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts])
+        how = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
+        how["max_new_tokens"] = self._settings.max_new_tokens
         with unwrap_model_for_generation(self.actor, self.accelerator) as policy:
-            ends = self.codec.ends(policy)
             policy.eval()
             with self.accelerator.autocast(), _probabilities_expected():
-                written = policy.generate(
-                    input_ids=ids.to(self.accelerator.device),
-                    attention_mask=seen.to(self.accelerator.device),
-                    do_sample=True,
-                    temperature=1.0,
-                    top_k=0,
-                    top_p=1.0,
-                    max_new_tokens=self._settings.max_new_tokens,
-                    eos_token_id=ends,
-                    pad_token_id=filler,
-                )
+                written = write(policy, self.codec, prompts, **how)
             policy.train()
-        return [_up_to_end(row, ends) for row in written[:, width:].tolist()]
+        return written
 
     def ended(self, completion: Completion) -> bool:
         """Whether a response ended by itself and was not cut at the length limit."""
@@ -256,6 +240,28 @@ class ActorCritic:
         if self.accelerator.is_main_process:
             Path(folder).mkdir(parents=True, exist_ok=True)
             policy.save_pretrained(folder, state_dict=state)
+
+
+@torch.no_grad()
+def write(
+    policy: Any, codec: Codec, prompts: Sequence[list[int]], **how: Any
+) -> list[tuple[int, ...]]:
+    """Return what a model writes behind prompts, as token ids; `how` is `generate`'s."""
+    # To be written on, prompts are padded in front; to be read, whole texts are padded behind
+    # (`padded`), where causal attention never looks.
+    width = max(map(len, prompts))
+    filler = codec.tokenizer.pad_token_id
+    ids = torch.tensor([[filler] * (width - len(ids)) + ids for ids in prompts])
+    seen = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts])
+    ends = codec.ends(policy)
+    written = policy.generate(
+        input_ids=ids.to(policy.device),
+        attention_mask=seen.to(policy.device),
+        eos_token_id=ends,
+        pad_token_id=filler,
+        **how,
+    )
+    return [_up_to_end(row, ends) for row in written[:, width:].tolist()]
 
 
 @contextlib.contextmanager

@@ -57,6 +57,10 @@ _REVISION = SuiteTask(name="revisions", source="-", lm_eval_task="mipo_verbatim"
 """Asks a prompt as it stands."""
 
 
+Texts = tuple[Item, str | None, tuple[str, ...]]
+"""An item with what is chosen and rejected of the responses to it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingItems:
     """The items of one data set."""
@@ -275,26 +279,28 @@ class ExampleMaker:
     def _asking(self) -> dict[str, str]:
         return asking_parts(self.suite, "personalized", self.model, self.options)
 
-    def _examples(
-        self, task: SuiteTask, texts: Sequence[tuple[Item, str | None, tuple[str, ...]]]
-    ) -> tuple[TrainingExample, ...]:
-        """Return examples of items with what is chosen and rejected."""
-        items = [item for item, _, _ in texts]
-        prompts: Iterable[tuple[Messages, Messages]]
-        if self.suite.form == "query":
-            told = (self.options.system, task.wording)
-            prompts = (
-                (_asking(i, "personalized", *told), _asking(i, "default", *told)) for i in items
-            )
-        else:
-            asked = _question_messages(task, items, self.options.system)
-            prompts = ((messages, messages) for messages in asked)
-        return tuple(
-            TrainingExample(
-                item=item, prompt=prompt, bare_prompt=bare, chosen=chosen, rejected=rejected
-            )
-            for (item, chosen, rejected), (prompt, bare) in zip(texts, prompts, strict=True)
+    def _examples(self, task: SuiteTask, texts: Sequence[Texts]) -> tuple[TrainingExample, ...]:
+        return as_examples(self.suite, task, texts, self.options.system)
+
+
+def as_examples(
+    suite: Suite, task: SuiteTask, texts: Sequence[Texts], system: str = ""
+) -> tuple[TrainingExample, ...]:
+    """Return examples: items of a suite's task as they are asked, with their texts."""
+    items = [item for item, _, _ in texts]
+    prompts: Iterable[tuple[Messages, Messages]]
+    if suite.form == "query":
+        told = (system, task.wording)
+        prompts = ((_asking(i, "personalized", *told), _asking(i, "default", *told)) for i in items)
+    else:
+        asked = _question_messages(task, items, system)
+        prompts = ((messages, messages) for messages in asked)
+    return tuple(
+        TrainingExample(
+            item=item, prompt=prompt, bare_prompt=bare, chosen=chosen, rejected=rejected
         )
+        for (item, chosen, rejected), (prompt, bare) in zip(texts, prompts, strict=True)
+    )
 
 
 def _asking(item: Item, prompting: Prompting, system: str, wording: Wording) -> Messages:
@@ -419,13 +425,10 @@ def check_export(path: Path) -> None:
         raise ConfigError(f"--pairs {path}: the name has to end in {' or '.join(FORMATS)}")
 
 
-def export_pairs(path: Path, examples: Sequence[TrainingExample]) -> int:
-    """Write a row per pair, for other trainers to read; return how many there are.
+def pair_table(examples: Sequence[TrainingExample]) -> Any:
+    """Return a `datasets.Dataset` with a row per pair.
 
     The columns `prompt`, `chosen` and `rejected` are conversations, as TRL has them.
-
-    Raises:
-        ConfigError: the file cannot be written.
     """
     import datasets
 
@@ -438,7 +441,16 @@ def export_pairs(path: Path, examples: Sequence[TrainingExample]) -> int:
         for example in examples
         for rejected in example.rejected
     ]
-    table = datasets.Dataset.from_list(rows)
+    return datasets.Dataset.from_list(rows)
+
+
+def export_pairs(path: Path, examples: Sequence[TrainingExample]) -> int:
+    """Write `pair_table`, for other trainers to read; return how many pairs there are.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
+    table = pair_table(examples)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as part:
@@ -449,4 +461,4 @@ def export_pairs(path: Path, examples: Sequence[TrainingExample]) -> int:
     except OSError as error:
         reason = os.strerror(error.errno or 0)
         raise ConfigError(f"--pairs {path} cannot be written: {reason}") from error
-    return len(rows)
+    return len(table)

@@ -54,6 +54,22 @@ def _give_back(out: Path) -> None:
         out.rmdir()
 
 
+def tidy(out: Path, *, is_base: bool) -> None:
+    """Drop what only a stopped training needs.
+
+    The steps go first and at once: as long as they are there the training goes on, for which it
+    needs the rest. `is_base`: the model that it started from is the base of the new adapter.
+    """
+    steps, dropped = out / STEPS, out / ".dropped"
+    shutil.rmtree(dropped, ignore_errors=True)
+    if steps.exists():
+        steps.replace(dropped)
+        shutil.rmtree(dropped, ignore_errors=True)
+    (out / REFERENCE_FILE).unlink(missing_ok=True)
+    if not is_base:
+        shutil.rmtree(out / START, ignore_errors=True)
+
+
 def claim(out: Path, training_id: str, method: str) -> None:
     """Make the output folder this training's, or find that it is.
 

@@ -17,7 +17,7 @@ A response without a reward is None: it is counted and left out of the update, n
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -221,25 +221,15 @@ def open_reward(settings: RewardSettings, job: TrainingJob, logprobs: LogProbs) 
         return
     from mipo_eval.judges.presets import load_judge
 
-    to_rate = wishes if settings.rates == "preferences" else whole_context
-    if settings.reward == "judge-gt":
-        to_rate = right_answer
     judge = load_judge(settings.judge or f"hf:{job.model}", judged_model=job.model)
+    other = "name another with --set settings.judge=NAME"
+    rated = rated_by(judge, settings, f"{other}{_OR_EACH if settings.rates == 'context' else ''}")
     # One event loop for the whole training: a client's connections belong to the loop they open in.
     with asyncio.Runner() as runner:
         runner.run(judge.backend.check())
-        rated = 0
 
         def reward(completions: Sequence[Completion]) -> list[float | None]:
-            nonlocal rated
-            ratings, reasons = runner.run(judge_rewards(completions, judge, to_rate))
-            rated += len(ratings) - ratings.count(None)
-            if not rated and reasons:
-                raise BackendError(
-                    f"the judge {judge.name} rated not one of the first {len(ratings)} responses "
-                    f"({reasons.most_common(1)[0][0]}): name another with --set settings.judge=NAME"
-                    f"{_OR_EACH if settings.rates == 'context' else ''}"
-                )
+            ratings = runner.run(rated(completions))
             if settings.reward != "judge+mi":
                 return ratings
             return [
@@ -250,6 +240,32 @@ def open_reward(settings: RewardSettings, job: TrainingJob, logprobs: LogProbs) 
             ]
 
         yield only_responses(reward)
+
+
+def rated_by(
+    judge: Judge, settings: RewardSettings, advice: str
+) -> Callable[[Sequence[Completion]], Coroutine[Any, Any, list[float | None]]]:
+    """Return what has completions rated as the settings say.
+
+    It raises a BackendError, with the advice, where the judge has not rated a single one so far.
+    """
+    to_rate = wishes if settings.rates == "preferences" else whole_context
+    if settings.reward == "judge-gt":
+        to_rate = right_answer
+    rated = 0
+
+    async def reward(completions: Sequence[Completion]) -> list[float | None]:
+        nonlocal rated
+        ratings, reasons = await judge_rewards(completions, judge, to_rate)
+        rated += len(ratings) - ratings.count(None)
+        if not rated and reasons:
+            raise BackendError(
+                f"the judge {judge.name} rated not one of the first {len(ratings)} responses "
+                f"({reasons.most_common(1)[0][0]}): {advice}"
+            )
+        return ratings
+
+    return reward
 
 
 def only_responses(reward: Reward) -> Reward:
@@ -278,7 +294,7 @@ def check_examples(kind: str, examples: Sequence[TrainingExample]) -> None:
             f"the reward {kind} compares a prompt with and without a user's context, and not one "
             f"of {len(examples)} training prompts has a context: take a personalization suite"
         )
-    lacking = next((one.item for one in examples if not _fits(kind, one.item)), None)
+    lacking = next((one.item for one in examples if not fits(kind, one.item)), None)
     if lacking is not None:
         needed = (
             "a right answer (a verifiable question)"
@@ -288,7 +304,8 @@ def check_examples(kind: str, examples: Sequence[TrainingExample]) -> None:
         raise DataError(f"the reward {kind} needs {needed}, and item {lacking.item_id} has none")
 
 
-def _fits(kind: str, item: Item) -> bool:
+def fits(kind: str, item: Item) -> bool:
+    """Whether a reward can say something about responses to an item."""
     if kind in {"exact", "judge-gt"}:
         return item.meta.get("kind") in {"number", "choice"} and bool(item.reference)
     return kind == "mi" or bool(item.preferences or item.context.strip())

@@ -56,20 +56,20 @@ from mipo_eval.training.data import (
     split_validation,
     training_items,
 )
-from mipo_eval.training.folder import MARKER, SWEEP_FOLDER, claimed
+from mipo_eval.training.folder import MARKER, SWEEP_FOLDER, claimed, tidy
 from mipo_eval.training.identity import deciding, prompts_read
 from mipo_eval.training.pairs_file import read_pairs
 from mipo_eval.training.recipes import (
     Recipe,
+    SamplingSettings,
     load_method,
     make_recipe,
     merge,
     nested,
     recipe_dict,
 )
-from mipo_eval.training.start import START, start_folder
+from mipo_eval.training.start import start_folder
 from mipo_eval.training.trainer import (
-    REFERENCE_FILE,
     STEPS,
     TrainingExamples,
     TrainingJob,
@@ -242,9 +242,11 @@ def train(store: Store, request: TrainingRequest, progress: Progress) -> Trainin
     with claimed(request.out, request.training_id, request.recipe.name):
         with main_process_first():
             training = _opened(store, request)
-        return (
-            training if training.status == "done" else _trained(store, request, training, progress)
-        )
+        if training.status != "done":
+            training = _trained(store, request, training, progress)
+        if is_main_process():
+            tidy(request.out, is_base=request.recipe.optimization.lora_rank is not None)
+        return training
 
 
 def _trained(
@@ -298,9 +300,10 @@ def make_examples(
 def example_maker(store: Store, request: TrainingRequest, progress: Progress) -> ExampleMaker:
     """Return what makes a training's examples."""
     how, model = request.recipe.sampling, request.sampling_model
-    chosen: dict[str, float] = {"temperature": how.temperature, "top_p": how.top_p}
-    if how.max_tokens is not None:
-        chosen["max_tokens"] = how.max_tokens
+    chosen = {name: getattr(how, name) for name in ("temperature", "top_p", "max_tokens")}
+    # A function draws as it likes: it is told what is not as usual, and refuses.
+    usual = SamplingSettings() if model.engine == "own" else None
+    chosen = {k: v for k, v in chosen.items() if v not in {None, getattr(usual, k, None)}}
     length = request.suite.max_tokens
     return ExampleMaker(
         recipe=request.recipe,
@@ -384,14 +387,10 @@ def _scoring_model(request: TrainingRequest) -> Any:
 
 
 def _finish(store: Store, request: TrainingRequest, training: Training) -> None:
-    """Write the model card, and drop what only a stopped training needs."""
+    """Write the model card."""
     curve = get_curve(store, training.training_id)
     card = model_card(training, curve, base=request.model)
     (request.out / "README.md").write_text(card, encoding="utf-8")
-    (request.out / REFERENCE_FILE).unlink(missing_ok=True)
-    shutil.rmtree(request.out / STEPS, ignore_errors=True)
-    if request.recipe.optimization.lora_rank is None:  # else it is the new adapter's base
-        shutil.rmtree(request.out / START, ignore_errors=True)
 
 
 def sweep(

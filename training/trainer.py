@@ -140,9 +140,11 @@ def main_process_first() -> Iterator[None]:
         yield
         return
     from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
 
-    # Drawing responses may take hours, and the others wait for as long.
-    with PartialState(timeout=timedelta(days=7)).main_process_first():
+    # Drawing responses may take hours, and the others wait for as long; on CPUs only if told so.
+    cpu = parse_flag_from_env("ACCELERATE_USE_CPU")
+    with PartialState(cpu, timeout=timedelta(days=7)).main_process_first():
         yield
 
 

@@ -9,8 +9,6 @@ from mipo_eval.store.engine import Store
 from mipo_eval.store.trainings import CurvePoint, put_curve, touch_training
 from mipo_eval.training.trainer import is_main_process
 
-_FLUSH_SECONDS = 2.0
-"""How long points of a curve may wait to be stored."""
 _TOUCH_SECONDS = 60.0
 """A training at work says so this often: one that was killed cannot say that it is not."""
 
@@ -20,8 +18,7 @@ class Watch:
 
     def __init__(self, store: Store, training_id: str, progress: Progress) -> None:
         self._store, self._id, self._progress = store, training_id, progress
-        self._waiting: list[CurvePoint] = []
-        self._touched = self._stored = time.monotonic()
+        self._touched = time.monotonic()
         self._step = self._steps = 0
 
         self.start, self.finish = progress.start, progress.finish
@@ -35,7 +32,7 @@ class Watch:
 
     @contextmanager
     def training(self, steps: int) -> Iterator[None]:
-        """Show how many of the steps are done; every point of the curve is stored at the end."""
+        """Show how many of the steps are done."""
         self._steps = steps
         if is_main_process():
             self.start("training", steps)
@@ -43,23 +40,19 @@ class Watch:
             yield
         finally:
             if is_main_process():
-                self._flush()
                 self.finish()
 
     def report(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Take what was measured at a step; see `data.StepReport`."""
+        """Store what was measured at a step; see `data.StepReport`.
+
+        At once: a training that is killed goes on from its last checkpoint, which may be of this
+        very step.
+        """
         if not is_main_process():
             return
-        self._waiting += [CurvePoint(name, step, value) for name, value in metrics.items()]
+        points = [CurvePoint(name, step, value) for name, value in metrics.items()]
+        put_curve(self._store, self._id, points)
         reached = min(step, self._steps)
         if reached > self._step:
             self.advance(reached - self._step)
             self._step = reached
-        if time.monotonic() - self._stored >= _FLUSH_SECONDS:
-            self._flush()
-
-    def _flush(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        if waiting:
-            put_curve(self._store, self._id, waiting)
-        self._stored = time.monotonic()

@@ -6,9 +6,11 @@ inside their functions, so that `--help` is instant.
 
 import io
 import os
+import signal
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import click
@@ -49,7 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     silence_libraries()
     try:
-        result = app.main(list(argv) if argv is not None else None, standalone_mode=False)
+        with _stoppable():
+            result = app.main(list(argv) if argv is not None else None, standalone_mode=False)
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except click.ClickException as error:
@@ -72,6 +75,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         _say("stopped; what was finished is stored, the same command continues")
         return INTERRUPTED
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Let SIGTERM, which schedulers send, stop a command as Ctrl-C does."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        # Once: a second one must not break off the noting of where the command stopped.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background
+            raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _say(message: str) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mipo_eval.cli import options
+from mipo_eval.cli.options import examples
 from mipo_eval.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -57,7 +58,11 @@ def _asking(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "judges noise RUN --judge NAME", "judges noise RUN --judge NAME --repeat 3 --share 0.2"
+    )
+)
 @click.option(
     "--repeat",
     type=click.IntRange(min=1, max=100),
@@ -85,7 +90,9 @@ def noise(repeat: int, ties: "Ties", **given: Any) -> None:
             output.show(*_noise(one, judge.name, repeat))
 
 
-@click.command()
+@click.command(
+    epilog=examples("judges drift RUN --judge NAME", "judges drift RUN --judge NAME --share 0.1")
+)
 @_asking
 def drift(ties: "Ties", **given: Any) -> None:
     """Ask judge J the same again today: does it still say what it said of RUN?

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mipo_eval.cli.options import rows_option, store_option
+from mipo_eval.cli.options import examples, rows_option, store_option
 
 if TYPE_CHECKING:
     from threading import Event
@@ -34,7 +34,10 @@ _QUIET = {
 Without an address to show it also asks a server elsewhere what this machine's own is."""
 
 
-@click.command(context_settings={"ignore_unknown_options": True})
+@click.command(
+    epilog=examples("board", "board --store team.db -- --server.port 8502"),
+    context_settings={"ignore_unknown_options": True},
+)
 @rows_option
 @store_option
 @click.argument("streamlit", nargs=-1, type=click.UNPROCESSED, metavar="[-- STREAMLIT OPTIONS]")

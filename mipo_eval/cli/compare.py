@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mipo_eval.cli import options
-from mipo_eval.cli.options import reading
+from mipo_eval.cli.options import examples, reading
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +32,7 @@ METRICS = (
 )
 
 
-@click.command()
+@click.command(epilog=examples("compare RUN RUN", "compare RUN RUN RUN --baseline RUN --ties half"))
 @click.argument("runs", nargs=-1, required=True, metavar="RUN RUN ...")
 @click.option("--baseline", metavar="RUN", help="Compare every other run with this one only.")
 @click.option(
@@ -75,6 +75,7 @@ def compare(store: "Store", output: "Output", runs: tuple[str, ...], **wanted: A
     output.document({"tasks": [comparison_json(task) for task in found]})
     for task in found:
         output.show(*_shown(task, "holm" if wanted["growing"] else wanted["correction"]))
+    output.note("Response beside response: mipo-eval board")
 
 
 def _shown(task: "TaskComparison", correction: str) -> "list[RenderableType]":
@@ -95,7 +96,7 @@ def _shown(task: "TaskComparison", correction: str) -> "list[RenderableType]":
             counted(side.n, sum(side.unscored.values())),
         )
     p = "p" if len(task.comparisons) < 2 else f"p ({correction})"
-    columns = ("pair", "difference [95 %]", "can show", p, "w/t/l", "n", "effect")
+    columns = ("pair", "difference [95 %]", "detectable", p, "w/t/l", "n", "effect")
     pairs = Grid(numbers=columns, edge=True)
     for pair in task.comparisons:
         pairs.add(f"{place[pair.first]}-{place[pair.second]}", *_pair(pair))
@@ -182,7 +183,8 @@ def _notes(task: "TaskComparison", place: "Mapping[str, str]") -> "list[Text]":
             )
     signs = [p_text(pair.p_sign) for pair in task.comparisons if pair.p_sign is not None]
     legend = [
-        "* told apart at 5 %  can show: in 80 of 100 repetitions  w/t/l: won/tied/lost",
+        "* told apart at 5 %  w/t/l: won/tied/lost",
+        "detectable: the smallest that these items would show in 80 of 100 repetitions",
         "effect: in standard deviations of the difference  p: permutation, clustered",
         "exact sign test, uncorrected: " + ", ".join(signs),
     ]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from mipo_eval.cli.options import data_option, json_option, max_cost_option, store_option
+from mipo_eval.cli.options import data_option, examples, json_option, max_cost_option, store_option
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -24,7 +24,12 @@ def data() -> None:
     """Prepare, check and show items."""
 
 
-@data.command()
+@data.command(
+    epilog=examples(
+        "data prepare prism --extractor openai:gpt-4o --max-cost 20",
+        "data prepare ca --extractor qwen2.5-14b@http://localhost:8000",
+    )
+)
 @click.argument("name", metavar="ca|prism|mb")
 @click.option(
     "--source",
@@ -142,7 +147,7 @@ def _asked(spec: str, purse: "Purse", flag: str) -> "tuple[Backend, Sampling]":
     return judge.backend, with_room(judge.sampling)
 
 
-@data.command()
+@data.command(epilog=examples("data check items.jsonl", "data check train.jsonl test.jsonl --json"))
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @json_option
 def check(files: tuple[str, ...], as_json: bool) -> None:
@@ -165,6 +170,7 @@ def check(files: tuple[str, ...], as_json: bool) -> None:
         output.note(f"{file} is an item file: {', '.join(about)}")
     if len(counted) > 1:
         output.note("no user and no prompt is in two of them")
+    output.note(f"Evaluate on it: mipo-eval --model CKPT --suite {[*counted][-1]} --judge JUDGE")
 
 
 def _counts(items: Iterable["Item"]) -> dict[str, int]:
@@ -184,7 +190,7 @@ def _counts(items: Iterable["Item"]) -> dict[str, int]:
     return dict(counts)
 
 
-@data.command("show")
+@data.command("show", epilog=examples("data show demo --samples 2", "data show items.jsonl"))
 @click.argument("source")
 @click.option("--split", type=click.Choice(["train", "test"]), default="test", show_default=True)
 @click.option(

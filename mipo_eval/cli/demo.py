@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from mipo_eval.cli.options import json_option, store_option
+from mipo_eval.cli.options import examples, json_option, store_option
 from mipo_eval.demo import TRAINING_ITEMS
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class _Row:
     training_ids: list[str]
 
 
-@click.command()
+@click.command(epilog=examples("demo", "demo --methods all --seeds 3"))
 @click.option(
     "--methods",
     type=click.Choice(["main", "all"]),

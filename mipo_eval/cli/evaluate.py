@@ -133,7 +133,7 @@ def result_json(
     keys = dict.fromkeys(score.judge_key or "" for score in result.scores)
     return run_json(result.run) | {
         "scores": [score.to_json() for score in result.scores],
-        "failing_judges": {key: list(failing[key]) for key in keys if key in failing},
+        "judge_failings": {key: list(failing[key]) for key in keys if key in failing},
         "broken": [winner._asdict() | {"why": str(winner)} for winner in winners(result.scores)],
     }
 

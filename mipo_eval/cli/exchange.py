@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mipo_eval.cli.options import json_option, store_option
+from mipo_eval.cli.options import examples, json_option, store_option
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -29,7 +29,12 @@ IMPORTS = (
 )
 
 
-@click.command("export")
+@click.command(
+    "export",
+    epilog=examples(
+        "export RUN RUN --format html -o report.html", "export RUN --format latex -o table.tex"
+    ),
+)
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
 @click.option("--format", "wanted", type=click.Choice(EXPORTS), required=True)
 @click.option(
@@ -87,7 +92,10 @@ def export_runs(  # noqa: PLR0913 - one parameter per flag
         output.note(f"wrote {file}")
 
 
-@click.command("import")
+@click.command(
+    "import",
+    epilog=examples("import annotations.json", "import results/ --format lm_eval --store team.db"),
+)
 @click.argument("source", metavar="FILE|FOLDER")
 @click.option(
     "--format",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mipo_eval.cli import options
+from mipo_eval.cli.options import examples
 from mipo_eval.errors import ConfigError
 from mipo_eval.evaluation.asked import EvaluationOptions
 
@@ -32,7 +33,12 @@ _LETTERS = 240
 """Of a response, in the list of where entrants differ."""
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "judge out/mipo out/sft --suite items.jsonl --judge gpt-4.1",
+        "judge RUN RUN RUN --judge gpt-4.1 --until-decided",
+    )
+)
 @click.argument("entrants", nargs=-1, metavar="A B ...")
 @options.suite_option()
 @options.judges_option
@@ -126,6 +132,7 @@ def judge(  # noqa: PLR0913 - one parameter per flag
         output.show(*_apart(of_pair[0], found))
     for line in _cut(contest.judges, matches):
         output.warn(line)
+    output.note("Every pair with its verdicts: mipo-eval board")
     conclude(output, contest.judges, unanswered)
 
 
@@ -234,7 +241,7 @@ def _rows(
         (f"{second} is better (%)", lambda m: rate(m.balance.loss)),
         (f"{first}, a tie is half (%)", lambda m: rate(m.balance.half)),
         ("net, in points", lambda m: net(m.balance.net)),
-        ("  could have shown", _detectable),
+        ("  detectable", _detectable),
         (f"  p ({how})", lambda m: p_of(m.balance.net) if m.balance.net else ""),
         ("  no difference?", margin),
         ("rating, in points of 5", lambda m: difference(m.balance.rating, "+.2f")),
@@ -278,6 +285,8 @@ def _remarks(matches: "Sequence[Match]") -> "list[Text]":
     legend = []
     if any(mark_of(net) == "*" for net in nets):
         legend.append("* told apart at 5 %")
+    if any(net.detectable is not None for net in nets):
+        legend.append("detectable: the smallest that these items would show in 80 of 100")
     if any(match.judge == "panel (sample)" for match in matches):
         legend.append(
             "panel (sample): mean over judges; the interval is for other judges like them"

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mipo_eval.cli import options
-from mipo_eval.cli.options import reading
+from mipo_eval.cli.options import examples, reading
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -25,7 +25,7 @@ def judges() -> None:
     """List judges, compare them with each other, correct win rates by human labels."""
 
 
-@judges.command("list")
+@judges.command("list", epilog=examples("judges list", "judges list --json"))
 @reading
 def list_them(store: "Store", output: "Output") -> None:
     """List the judges and people of the store: what they said, and how they were validated."""
@@ -53,9 +53,12 @@ def list_them(store: "Store", output: "Output") -> None:
     failing = {row.judge.key: row.failings for row in rows if row.failings}
     names = {row.judge.key: row.judge.label for row in rows}
     output.show(table, *failing_lines(failing, names))
+    output.note("See whether one can be believed: mipo-eval validate JUDGE --data llmbar")
 
 
-@judges.command()
+@judges.command(
+    epilog=examples("judges agreement", "judges agreement RUN RUN --judge NAME --judge NAME")
+)
 @click.argument("runs", nargs=-1, metavar="[RUN]...")
 @options.stored_judges_option
 @reading
@@ -138,7 +141,7 @@ def _together(of: str, found: "Reliability") -> str:
     )
 
 
-@judges.command()
+@judges.command(epilog=examples("judges family", "judges family RUN RUN --judge NAME --judge NAME"))
 @click.argument("runs", nargs=-1, metavar="[RUN]...")
 @options.stored_judges_option
 @click.option(
@@ -202,7 +205,12 @@ def _family_table(test: "FamilyTest") -> "list[RenderableType]":
     return [table, inert(told, "yellow" if clear else "")]
 
 
-@judges.command()
+@judges.command(
+    epilog=examples(
+        "judges correct RUN --judge NAME --labels labels.csv",
+        "judges correct RUN --judge NAME --labels ann,ben --against RUN",
+    )
+)
 @click.argument("run")
 @options.stored_judge_option(required=True)
 @click.option(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mipo_eval.cli import options
-from mipo_eval.cli.options import reading
+from mipo_eval.cli.options import examples, reading
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _PUBLISHED = "\u2020"
 
 
-@click.command()
+@click.command(epilog=examples("leaderboard --suite demo", "leaderboard --table 1 -o table.tex"))
 @click.option("--suite", metavar="S", help="Only this suite.")
 @options.stored_judge_option()
 @options.ties_option
@@ -162,7 +162,9 @@ def _show_sections(
         output.show(*_lengths(section, controlled))
         if paper and not published:
             output.note(f"The paper has no {section.metric} on {', '.join(section.tasks)}.")
-    if not sections:
+    if sections:
+        output.note("Two runs item by item: mipo-eval compare RUN RUN")
+    else:
         output.note("No scores to rank yet: evaluate with a judge, or a verifiable suite.")
 
 

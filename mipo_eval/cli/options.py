@@ -20,6 +20,11 @@ def _storable(_: click.Context, __: click.Parameter, value: Any) -> Any:
     return value
 
 
+def examples(*commands: str) -> str:
+    """Return the end of a command's help: what one types."""
+    return "\n".join(["\b", "Examples:", *(f"  mipo-eval {command}" for command in commands)])
+
+
 def suite_option(*, required: bool = False) -> Decorator:
     """Return `--suite`, which some commands cannot do without."""
     return click.option(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mipo_eval.cli import options
+from mipo_eval.cli.options import examples
 from mipo_eval.evaluation.asked import EvaluationOptions
 
 if TYPE_CHECKING:
@@ -21,7 +22,12 @@ if TYPE_CHECKING:
     from mipo_eval.store.engine import Store
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "plan --suite personalization --judge gpt-4.1",
+        "plan --suite items.jsonl --judge gpt-4.1 --rate 60 --seeds 3",
+    )
+)
 @options.suite_option(required=True)
 @click.option(
     "--judge",
@@ -104,6 +110,7 @@ def plan(  # noqa: PLR0913 - one parameter per flag
         made = make(opened, tasks, loaded, generation_key=key, assumed=assumed)
     output.document({"suite": suite.name, "judge": named, "model": model} | plan_json(made))
     output.show(*_shown(made, f"{suite.name} judged by {named}"))
+    output.note(f"Do it: mipo-eval --model {model or 'CKPT'} --suite {suite.name} --judge {named}")
 
 
 def _responses(evaluation: "Evaluation") -> tuple[str, str | None, list[str]]:
@@ -148,13 +155,13 @@ def _shown(made: "JudgingPlan", about: str) -> "list[RenderableType]":
     needs.add_row("reply tokens", *_amount(made.completion_tokens, ",.0f"))
     needs.add_row("US dollars", *_amount(made.cost, ",.2f"))
     needs.add_row("minutes of judging", *_amount(made.minutes, ",.1f"))
-    columns = ("items", "prompts", "users", "can show", f"items for {WANTED_DIFFERENCE:g} points")
+    columns = ("items", "prompts", "users", "detectable", f"items for {WANTED_DIFFERENCE:g} points")
     power = Grid("task", numbers=columns)
     for task in made.power:
         needed = number(task.needed, ",d")
         counts = (str(task.n), str(task.prompts), str(task.users or ""))
-        power.add(task.task, *counts, number(task.detectable), needed)
-    notes = ["can show: smallest difference in points (5 % two-sided, power 80 %)"]
+        power.add(task.task, *counts, number(task.detectable_difference), needed)
+    notes = ["detectable: the smallest difference in points that 80 of 100 repetitions show"]
     notes += [f"not counted: {line}" for line in made.not_counted]
     sources = facts((", ".join(tasks), said) for said, tasks in _by_source(made).items())
     return [inert(about, "bold"), needs, power, sources, *(inert(line, "dim") for line in notes)]

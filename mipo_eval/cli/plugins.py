@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mipo_eval.cli.options import json_option, plugin_option
+from mipo_eval.cli.options import examples, json_option, plugin_option
 
 if TYPE_CHECKING:
     from mipo_eval.plugins import Plugin
 
 
-@click.command()
+@click.command(epilog=examples("plugins", "plugins --plugin mine.py"))
 @plugin_option
 @json_option
 def plugins(*, as_json: bool) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mipo_eval.cli.options import reading
+from mipo_eval.cli.options import examples, reading
 from mipo_eval.evaluation.asked import EvaluationOptions
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mipo_eval.store.verdicts import Remark
 
 
-@click.command("runs")
+@click.command("runs", epilog=examples("runs", "runs --store team.db --json"))
 @reading
 def list_runs(store: "Store", output: "Output") -> None:
     """List the runs of the store, the latest first."""
@@ -70,7 +70,7 @@ def _run_table(runs: "Sequence[tuple[Run, int]]") -> "RenderableType":
     return table
 
 
-@click.command()
+@click.command(epilog=examples("show RUN", "show RUN --item ID"))
 @click.argument("run")
 @click.option(
     "--samples",
@@ -115,6 +115,8 @@ def show(store: "Store", output: "Output", run: str, samples: int, item_id: str 
         output.note("No scores yet: the run was stopped before its end; repeat its command.")
     for sample in shown:
         output.show(_sample(*sample), *(_remarks(*sample) if whole else ()))
+    if not whole:
+        output.note(f"One response with all that was said of it: mipo-eval show {run} --item ID")
 
 
 Said = dict[str, "list[Remark]"]
@@ -235,7 +237,7 @@ def _remarks(entry: "Answered", said: Said) -> "list[RenderableType]":
     return lines
 
 
-@click.command()
+@click.command(epilog=examples("reproduce RUN", "reproduce RUN:TASK:METRIC --run"))
 @click.argument("score", metavar="RUN[:TASK[:METRIC]]")
 @click.option("--run", "execute", is_flag=True, help="Make it again, in a store of its own.")
 @reading

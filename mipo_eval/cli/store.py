@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mipo_eval.cli.options import json_option, reading, store_option
+from mipo_eval.cli.options import examples, json_option, reading, store_option
 
 if TYPE_CHECKING:
     from mipo_eval.cli.render import Output
@@ -16,7 +16,7 @@ def store() -> None:
     """Merge stores, check one, or drop what nothing refers to."""
 
 
-@store.command()
+@store.command(epilog=examples("store merge all.db mine.db theirs.db", "store merge URL mine.db"))
 @click.argument("target")
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @json_option
@@ -46,10 +46,11 @@ def merge(target: str, sources: tuple[str, ...], as_json: bool) -> None:
                 if row.read:
                     table.add(row.table, f"{row.read:,}", f"{row.added:,}")
             output.show(inert(f"{source.name} merged into {opened.name}"), table)
+    output.note("What it has now: mipo-eval runs --store TARGET")
     output.document({"merged": documents})
 
 
-@store.command()
+@store.command(epilog=examples("store check", "store check --store team.db"))
 @reading
 def check(store: "Store", output: "Output") -> int:
     """Say whether a store is whole: nothing damaged, nothing missing.
@@ -77,7 +78,7 @@ def check(store: "Store", output: "Output") -> int:
     return 2 if broken else 0
 
 
-@store.command()
+@store.command(epilog=examples("store forget CALL", "store forget CALL CALL --store team.db"))
 @click.argument("calls", nargs=-1, required=True, metavar="CALL...")
 @store_option
 @json_option
@@ -100,7 +101,7 @@ def forget(calls: tuple[str, ...], store: str, as_json: bool) -> None:
     output.show(inert(f"{name}: dropped {len(keys)} of its calls; the same command asks again"))
 
 
-@store.command()
+@store.command(epilog=examples("store vacuum", "store vacuum --yes"))
 @click.option("--yes", is_flag=True, help="Do not ask before dropping.")
 @store_option
 @json_option

@@ -1,15 +1,13 @@
 """`mipo-eval train METHOD`: makes the checkpoint that `mipo-eval --model DIR` evaluates."""
 
-import signal
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from mipo_eval.cli.options import json_option, plugin_option, store_option
+from mipo_eval.cli.options import examples, json_option, plugin_option, store_option
 from mipo_eval.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -80,7 +78,13 @@ def _is_short_name(name: str) -> bool:
     return name in SHORT_NAMES
 
 
-@click.command(cls=_ShortNames)
+@click.command(
+    cls=_ShortNames,
+    epilog=examples(
+        "train mipo --model Qwen/Qwen2.5-1.5B-Instruct --suite ca --out mipo",
+        "train mipo --model demo --suite demo --out out/demo --estimate",
+    ),
+)
 @click.argument("method")
 @click.option("--model", metavar="CKPT", help="Base model: checkpoint folder, hub id, or demo.")
 @click.option(
@@ -189,7 +193,7 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is l
                 "--sweep trains and --pairs FILE does not: leave one of them out"
             )
         request = make_request(recipe, model=model, suite=source, out=out or Path(), seed=seed)
-        with _stoppable(), Store.open(store) as opened:
+        with Store.open(store) as opened:
             if pairs is not None and not given:
                 document = _export(output, opened, request, pairs)
             else:
@@ -217,22 +221,6 @@ def _source(
     if recipe.learns_from != "file":
         raise ConfigError(f"{recipe.name} does not learn from pairs: train dpo --pairs {pairs}")
     return pairs
-
-
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """Let a cluster's SIGTERM stop a training as Ctrl-C does: noted, and to be continued."""
-
-    def interrupt(_number: int, _frame: object) -> NoReturn:
-        # Once: a second one must not break off the noting of where the training stopped.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _estimate(output: "Output", recipe: "Recipe", model: str) -> dict[str, object]:

@@ -8,6 +8,7 @@ import click
 from mipo_eval import settings
 from mipo_eval.cli.options import (
     batch_option,
+    examples,
     json_option,
     max_cost_option,
     plugin_option,
@@ -32,7 +33,12 @@ if TYPE_CHECKING:
     from mipo_eval.store.engine import Store
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "validate gpt-4.1 --data llmbar --max-cost 5",
+        "validate qwen2.5-14b@http://localhost:8000 --data pairs.jsonl",
+    )
+)
 @click.argument("judge")
 @click.option(
     "--data",
@@ -219,7 +225,7 @@ def _quality_json(found: "Examination") -> dict[str, object]:
         **{name: score and score.value for name, score in rates.items()},
         "kappa": own.kappa,
         "unparsed_rate": found.quality.unparsed_rate,
-        "failings": list(found.quality.failings),
+        "judge_failings": list(found.quality.failings),
         "kept": found.kept,
         "figures": quality_json(found.quality),
         "published": [

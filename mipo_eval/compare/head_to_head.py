@@ -363,7 +363,7 @@ def _judge(judge: Judge, failings: Sequence[str]) -> dict[str, Any]:
         "prompt_tokens": usage and usage.prompt_tokens,
         "completion_tokens": usage and usage.completion_tokens,
         "cost": usage and usage.cost,
-        "fails_validation": list(failings),
+        "judge_failings": list(failings),
     }
 
 
@@ -385,11 +385,12 @@ def _match_json(match: Match) -> dict[str, Any]:
         "wins": net.wins if net else 0,
         "ties": net.ties if net else 0,
         "losses": net.losses if net else 0,
-        "win_rate": _rate(found.win),
+        "win_rate_strict": _rate(found.win),
         "tie_rate": _rate(found.tie),
         "loss_rate": _rate(found.loss),
         "win_rate_half_ties": _rate(found.half),
-        "net": net and _comparison(net) | {"margin": margin_json(match.margin, "net_win_rate")},
+        "net_win_rate": net
+        and _comparison(net) | {"margin": margin_json(match.margin, "net_win_rate")},
         "rating_difference": rating and _comparison(rating),
         "position_flips": found.flips,
         "position_flip_rate": found.flip_rate,
@@ -426,5 +427,5 @@ def _comparison(found: Comparison) -> dict[str, Any]:
         "p_permutation": found.p,
         "p_adjusted": found.p_adjusted,
         "significant": found.significant(),
-        "detectable": found.detectable,
+        "detectable_difference": found.detectable,
     }

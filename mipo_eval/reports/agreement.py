@@ -306,5 +306,5 @@ def judge_row_json(row: JudgeRow) -> dict[str, Any]:
         "ratings": row.ratings,
         "choices": row.choices,
         "strict_accuracy": dict(row.strict),
-        "failings": list(row.failings),
+        "judge_failings": list(row.failings),
     }

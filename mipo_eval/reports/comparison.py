@@ -374,7 +374,7 @@ def comparison_json(found: TaskComparison) -> dict[str, Any]:
                 "p_adjusted": pair.p_adjusted,
                 "significant": pair.significant(),
                 "effect_size": pair.effect_size,
-                "detectable": pair.detectable,
+                "detectable_difference": pair.detectable,
                 "margin": margin_json(found.margins[place], found.metric)
                 if found.margins
                 else None,

@@ -129,10 +129,10 @@ def score_rows(runs: Runs) -> list[dict[str, Any]]:
             "metric": score.name,
             "metric_label": metric_title(score.metric, score.control or ""),
             "judge": score.judge,
-            "judge_fails": "; ".join(run.failings(score)) or None,
+            "judge_failings": "; ".join(run.failings(score)) or None,
             "value": score.value,
-            "ci_low": score.ci95[0] if score.ci95 else None,
-            "ci_high": score.ci95[1] if score.ci95 else None,
+            "ci95_low": score.ci95[0] if score.ci95 else None,
+            "ci95_high": score.ci95[1] if score.ci95 else None,
             "n": score.n,
             "unscored": score.unscored,
             "unscored_reasons": dict(score.unscored_reasons),
@@ -141,6 +141,15 @@ def score_rows(runs: Runs) -> list[dict[str, Any]]:
         for run, name in zip(runs, column_names(runs), strict=True)
         for score in run.scores
     ]
+
+
+def _nested(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row as documents have it, where a value may be a list."""
+    ends = row["ci95_low"], row["ci95_high"]
+    flat = {name: value for name, value in row.items() if name not in {"ci95_low", "ci95_high"}}
+    failings = row["judge_failings"]
+    nested = {"ci95": None if None in ends else ends}
+    return flat | nested | {"judge_failings": failings.split("; ") if failings else []}
 
 
 def only_metrics(runs: Runs, metrics: Sequence[str]) -> list[ExportedRun]:
@@ -290,7 +299,7 @@ def to_parquet(rows: Sequence[dict[str, Any]], path: Path) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
-    numbers = dict.fromkeys(("value", "ci_low", "ci_high"), pa.float64())
+    numbers = dict.fromkeys(("value", "ci95_low", "ci95_high"), pa.float64())
     counts = dict.fromkeys(("n", "unscored", "training_seed", "seed"), pa.int64())
     types = dict.fromkeys(rows[0], pa.string()) | numbers | counts
     flat = [
@@ -411,7 +420,7 @@ TEXTS: Mapping[str, Callable[[Runs], str]] = {
     "csv": lambda runs: to_csv(score_rows(runs)),
     "md": _rendered("export.md.jinja"),
     "latex": _rendered("export.tex.jinja"),
-    "json": lambda runs: _json({"scores": score_rows(runs)}),
+    "json": lambda runs: _json({"scores": [_nested(row) for row in score_rows(runs)]}),
     "html": _rendered("export.html.jinja"),
 }
 """Formats of scores that are one text; parquet is not, and the formats of others hold one run."""

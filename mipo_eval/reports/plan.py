@@ -75,7 +75,7 @@ class Power:
     """Groups of items that share a prompt; a design effect above 1 is theirs and the users'."""
     users: int
     """Users who are known; 0 where none are."""
-    detectable: float | None
+    detectable_difference: float | None
     """Smallest difference of two win rates, in points (5 % two-sided, power 80 %)."""
     needed: int | None
     """Items needed for `WANTED_DIFFERENCE` points; None: with so few seeds no number is enough, or
@@ -410,7 +410,7 @@ def _power(store: Store, judge: Judge, task: str, items: Sequence[Item], assumed
     return Power(
         task=task,
         n=n,
-        detectable=design.detectable(n, assumed.seeds) if n else None,
+        detectable_difference=design.detectable(n, assumed.seeds) if n else None,
         needed=design.items_needed(WANTED_DIFFERENCE, assumed.seeds) if n else None,
         seeds=assumed.seeds,
         seed_sd=seed_sd,

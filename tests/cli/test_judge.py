@@ -110,8 +110,8 @@ def test_two_response_files_by_a_judge_that_sees_the_difference(
         assert server.chats == 2 * N
         found = match(document)
         assert (found["wins"], found["ties"], found["losses"], found["n"]) == (N, 0, 0, N)
-        assert found["win_rate"]["value"] == 100
-        assert found["net"]["significant"] is True
+        assert found["win_rate_strict"]["value"] == 100
+        assert found["net_win_rate"]["significant"] is True
         assert found["position_flips"] == 0
         assert found["protocol"] == "pairwise"
         assert "orders:both-agree" in found["signature"]
@@ -206,11 +206,11 @@ def test_three_judges_and_their_panel(
         assert "panel:majority" in panel["signature"]
         assert panel["judge_key"] is None
         *single, sample = run(capsys, *argv, "--panel", "sample")["matches"]
-        mean = sum(match["win_rate"]["value"] for match in single) / len(single)
-        assert sample["win_rate"]["value"] == pytest.approx(mean)
+        mean = sum(match["win_rate_strict"]["value"] for match in single) / len(single)
+        assert sample["win_rate_strict"]["value"] == pytest.approx(mean)
         assert sample["judge"] == "panel (sample)"
         # Judges that contradict each other say nothing of what a fourth would say.
-        assert sample["win_rate"]["ci95"] == [0, 100]
+        assert sample["win_rate_strict"]["ci95"] == [0, 100]
         document = run(capsys, *argv[:-2], "--panel", "mean")
         assert document["matches"][-1]["ties"] == N
     assert main([*files, "--judge", "checker", "--panel", "mean"]) == 2
@@ -465,7 +465,7 @@ def test_models_runs_and_references_enter_alike(
         assert model.chats == 4  # what is missing is generated
         assert [m["second"] for m in first["matches"]] == ["B", "C"]
         assert first["matches"][1]["losses"] == 4
-        assert all(m["net"]["p_adjusted"] is not None for m in first["matches"])
+        assert all(m["net_win_rate"]["p_adjusted"] is not None for m in first["matches"])
         ids = [entrant["run_id"] for entrant in first["entrants"]]
         assert ids[2] is None
         again = run(capsys, "judge", ids[0][:8], "reference", *argv[2:])
@@ -741,7 +741,8 @@ def test_an_item_that_says_no_wish_is_not_judged(capsys: pytest.CaptureFixture[s
         for protocol in ("pairwise", "rubric"):
             found = match(run(capsys, *argv, "--protocol", protocol))
             assert found["unscored_reasons"]["item has no preferences"] == 1
-            assert found["net"] is None or found["net"]["ci95"] is None  # a single item
+            net = found["net_win_rate"]
+            assert net is None or net["ci95"] is None  # a single item
         assert server.chats == 2 + 4
 
 
@@ -787,10 +788,11 @@ def test_judging_stops_when_it_is_decided_and_says_what_was_not_asked(
         assert found["unscored_reasons"] == {"not asked: decided early": 240 - found["n"]}
         assert stopped["not_asked"] == 240 - found["n"]
         assert (stopped["groups"], stopped["groups_of_suite"]) == (found["n"] // 2, 120)
-        low, high = found["net"]["ci95"]
+        low, high = found["net_win_rate"]["ci95"]
         assert 0 < low < high == 100
-        assert (found["net"]["p_sign"], found["net"]["detectable"]) == (None, None)
-        assert found["net"]["p_permutation"] < 0.05
+        net = found["net_win_rate"]
+        assert (net["p_sign"], net["detectable_difference"]) == (None, None)
+        assert net["p_permutation"] < 0.05
         assert "stop:decided" in found["signature"]
         asked = server.chats
         assert run(capsys, *argv)["matches"] == document["matches"]
@@ -813,14 +815,14 @@ def test_a_margin_lets_judging_stop_where_nobody_is_better(
         found = match(run(capsys, *many, *judge_at(server), "--margin", "25"))
         assert found["stopped"]["decided"] == "equivalent"
         assert found["n"] < 240
-        assert found["net"]["margin"]["finding"] == "equivalent"
-        low, high = found["net"]["ci95"]
+        assert found["net_win_rate"]["margin"]["finding"] == "equivalent"
+        low, high = found["net_win_rate"]["ci95"]
         assert -25 < low < high < 25
         assert main([*many, *judge_at(server), "--margin", "25"]) == 0
         assert "equivalent within \u00b125 after" in " ".join(capsys.readouterr().out.split())
         open_end = match(run(capsys, *many, *judge_at(server)))
     assert (open_end["stopped"]["decided"], open_end["n"]) == (None, 240)
-    assert open_end["net"]["margin"] is None
+    assert open_end["net_win_rate"]["margin"] is None
 
 
 def test_a_stopped_command_goes_on_to_the_same_look(
@@ -843,7 +845,7 @@ def test_a_margin_is_tested_beside_the_net_win_rate(
 ) -> None:
     with OpenAIServer(likes_good) as server:
         argv = (*files, *judge_at(server), "--margin", "10")
-        margin = match(run(capsys, *argv))["net"]["margin"]
+        margin = match(run(capsys, *argv))["net_win_rate"]["margin"]
         assert margin["finding"] == "first not worse"
         # Six groups, all won: were they worse by 10 points, each would be lost in 55 of 100.
         assert margin["p_first_not_worse"] == pytest.approx(0.45**6)
@@ -866,9 +868,10 @@ def test_a_judge_that_rates_stops_for_each_opponent_on_its_own(
         alone = match(run(capsys, *many, *judge_at(server), "--protocol", "rubric"))
     assert (better_one["stopped"]["decided"], alike["stopped"]["decided"]) == ("A", None)
     assert alike["n"] == 240
-    assert better_one["net"]["p_adjusted"] == 2 * better_one["net"]["p_permutation"] < 0.05
+    net = better_one["net_win_rate"]
+    assert net["p_adjusted"] == 2 * net["p_permutation"] < 0.05
     # Two questions have 2.5 % each, so the first takes more than it would alone.
-    assert alone["net"]["p_permutation"] < 0.05
+    assert alone["net_win_rate"]["p_permutation"] < 0.05
     assert alone["n"] <= better_one["n"] < 240
     assert better_one["rating_difference"]["value"] == 2.0
     low, high = better_one["rating_difference"]["ci95"]

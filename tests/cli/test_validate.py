@@ -104,7 +104,7 @@ def test_judgebenchs_accuracy_comes_out(
     assert orders["accuracy_by_sum"] == truth["overall"]["accuracy"]
     assert orders["unread"] == truth["overall"]["nulls"]
     assert found["figures"]["unread"] == {"unparsable reply": truth["overall"]["nulls"]}
-    assert len(found["failings"]) == 2
+    assert len(found["judge_failings"]) == 2
 
 
 def test_pandalm_with_its_people(shared_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -117,7 +117,7 @@ def test_pandalm_with_its_people(shared_data: Path, capsys: pytest.CaptureFixtur
     assert found["kappa"] == pytest.approx(truth["pandalm-7b"]["cohen_kappa_vs_majority"])
     kappas = {f"{p['first']}-{p['second']}": p["kappa"] for p in found["figures"]["people"]}
     assert kappas == pytest.approx(truth["cohen_kappa"])
-    assert found["failings"] == []
+    assert found["judge_failings"] == []
 
 
 def test_what_a_person_reads(shared_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -242,7 +242,7 @@ def test_a_judge_that_fails_is_marked_wherever_it_is_used(
     reason = f"{apart}; fails its validation on mine.jsonl: constant: 100 % of its ratings are 4"
     assert "judged by judge (!)" in marked
     assert reason in " ".join(marked.split())
-    ((key, reasons),) = first["failing_judges"].items()
+    ((key, reasons),) = first["judge_failings"].items()
     assert any(f"judge_key:{key}|" in score["signature"] for score in first["scores"])
     assert reasons[0] == "tells nothing apart: 100 % of its ratings are 4"
     assert reasons[1].startswith("mine.jsonl: constant")
@@ -272,13 +272,13 @@ def test_an_imported_judge_is_marked_too(
     file = str(folder / "result.json")
     (run,) = document(capsys, "import", file)["runs"]
     argv = ("validate", "ChatGPT/Vanilla", "--data", "llmbar", "--replies", file)
-    failings = document(capsys, *argv)["failings"]
+    failings = document(capsys, *argv)["judge_failings"]
     assert failings[0].startswith("no better than always calling it a tie (19.4 % and 50.0 %")
     shown = document(capsys, "show", run["run_id"], "--samples", "0")
-    assert len(shown["failing_judges"]) == 1
+    assert len(shown["judge_failings"]) == 1
     assert "judged by ChatGPT/Vanilla (!)" in printed(capsys, "show", run["run_id"])
     (judge, label) = document(capsys, "judges", "list")["judges"]
-    assert (judge["choices"], label["failings"]) == (268, [])
+    assert (judge["choices"], label["judge_failings"]) == (268, [])
 
 
 def test_a_trial_on_a_few_pairs_gives_way_to_the_whole(
@@ -286,10 +286,10 @@ def test_a_trial_on_a_few_pairs_gives_way_to_the_whole(
 ) -> None:
     with OpenAIServer(by_quality) as server:
         argv = ("validate", f"openai:judge@{server.url}", "--data", pairs)
-        assert document(capsys, *argv, "--limit", "2")["failings"]
+        assert document(capsys, *argv, "--limit", "2")["judge_failings"]
         with Store.open("store.db", mode="read") as store:
             assert failing_judges(store)
-        assert document(capsys, *argv)["failings"] == []
+        assert document(capsys, *argv)["judge_failings"] == []
         document(capsys, *argv, "--limit", "2")
     with Store.open("store.db", mode="read") as store:
         assert len(list_validations(store)) == 2
@@ -409,7 +409,7 @@ def test_replies_of_our_own_form(pairs: str, capsys: pytest.CaptureFixture[str])
     Path("r.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     found = document(capsys, "validate", "mine", "--data", pairs, "--replies", "r.jsonl")
     assert (found["strict"], found["figures"]["first_place_rate"]["value"]) == (50, 50)
-    assert found["failings"]
+    assert found["judge_failings"]
 
 
 @pytest.mark.parametrize(

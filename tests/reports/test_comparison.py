@@ -91,12 +91,12 @@ def test_what_the_items_can_show_stands_beside_a_difference(
     runs = (served.id("sft-seed0"), served.id("sft-seed1"))
     (task,) = _json(capsys, "compare", *runs)["tasks"]
     (pair,) = task["comparisons"]
-    assert pair["detectable"] > pair["difference"]
+    assert pair["detectable_difference"] > pair["difference"]
     assert (pair["significant"], pair["p_adjusted"]) == (False, None)
     assert main(["compare", *runs]) == 0
     shown = capsys.readouterr().out
     assert "+8.3 [" in shown
-    assert "can show" in shown
+    assert "detectable" in shown
     assert max(map(len, shown.splitlines())) <= 80
 
 
@@ -262,7 +262,7 @@ def test_growing_runs_have_intervals_that_hold_over_all_looks(
     for one, other in zip(fixed["comparisons"], task["comparisons"], strict=True):
         assert other["difference"] == one["difference"]
         assert other["ci95"][1] - other["ci95"][0] > one["ci95"][1] - one["ci95"][0]
-        assert (other["p_sign"], other["detectable"]) == (None, None)
+        assert (other["p_sign"], other["detectable_difference"]) == (None, None)
         assert other["p_adjusted"] >= other["p_permutation"]
     assert main(["compare", *runs, "--growing"]) == 0
     shown = capsys.readouterr().out

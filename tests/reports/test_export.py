@@ -182,7 +182,7 @@ def test_parquet_keeps_types_and_missing_values(tmp_path: Path) -> None:
     write(RUNS, "parquet", tmp_path / "s.parquet")
     table = parquet.read_table(tmp_path / "s.parquet")
     assert table.column("value").to_pylist() == [40.0, 0.1, 60.0, 0.2, None]
-    assert table.column("ci_low").to_pylist() == [30.0, None, None, None, None]
+    assert table.column("ci95_low").to_pylist() == [30.0, None, None, None, None]
     assert str(table.schema.field("n").type) == "int64"
 
 

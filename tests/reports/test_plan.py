@@ -105,15 +105,16 @@ def test_power_is_measured_assumed_or_given(
     (worst,) = _json(capsys, *asked, "openai:gpt-4.1")["power"]
     # Unpaired, 50 %, of 12 prompts: what a t-test of 11 degrees of freedom finds.
     reach = 3.078  # where the noncentral t is beyond 2.201 in 80 of 100 cases
-    assert worst["detectable"] == pytest.approx(reach * (2 * 2500 / N_ITEMS) ** 0.5, rel=1e-3)
+    expected = reach * (2 * 2500 / N_ITEMS) ** 0.5
+    assert worst["detectable_difference"] == pytest.approx(expected, rel=1e-3)
     # Many: (1.960 + 0.842) x sqrt(2 x 2500 / n), PAPER.md's way of counting.
     assert worst["needed"] == pytest.approx(2 * 2500 * (2.8016 / 3) ** 2, rel=2e-3)
     assert (worst["seeds"], worst["seed_sd"]) == (1, None)
     (given,) = _json(capsys, *asked, "openai:gpt-4.1", "--rate", "90", "--rho", "0.5")["power"]
-    assert given["detectable"] == pytest.approx(reach * (900 / N_ITEMS) ** 0.5, rel=1e-3)
+    assert given["detectable_difference"] == pytest.approx(reach * (900 / N_ITEMS) ** 0.5, rel=1e-3)
     seeds = ("--seeds", "3", "--seed-sd")
     (spread,) = _json(capsys, *asked, "openai:gpt-4.1", *seeds, "20")["power"]
-    assert spread["detectable"] > 1.5 * worst["detectable"]
+    assert spread["detectable_difference"] > 1.5 * worst["detectable_difference"]
     assert spread["needed"] is None  # by that much three seeds differ
     assert "3 seeds each, spread between them 20.0 points, given" in spread["assumed"]
     (measured,) = _json(capsys, *asked, served.judge)["power"]
@@ -159,7 +160,7 @@ def test_a_suite_without_references_says_why_there_is_no_win_rate(
     for name in ("none", "half"):
         plan = _json(capsys, "plan", "--suite", f"{name}.jsonl", "--judge", "checker")
         (told[name],) = plan["power"]
-    assert (told["none"]["n"], told["none"]["detectable"], told["none"]["needed"]) == (
+    assert (told["none"]["n"], told["none"]["detectable_difference"], told["none"]["needed"]) == (
         0,
         None,
         None,

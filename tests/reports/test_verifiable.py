@@ -52,8 +52,9 @@ def test_accuracy_is_compared_ranked_and_set_beside_the_paper(
     assert (last["cells"]["svamp"]["value"], last["cells"]["svamp"]["tie_rate"]) == (0.0, None)
 
     rows = _json(capsys, "leaderboard", "--table", "2")["rows"]
-    (measured,) = [row for row in rows if row["measured"] is not None]
+    measured, other = [row for row in rows if row["measured"] is not None]
     assert (measured["method"], measured["dataset"]) == ("Base", "SVAMP")
+    assert (other["model"], other["measured"], other["difference"]) == ("silent", 0.0, None)
     assert measured["difference"] == pytest.approx(100 * right / 60 - 51.67)
     average = next(row for row in rows if row["dataset"] == "Average")
     assert "GSM8K" in average["absent"]
