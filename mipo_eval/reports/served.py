@@ -86,7 +86,7 @@ def by_user(values: Floats, groups: Sequence[object], *, lower: bool = False) ->
     )
 
 
-class Rated(NamedTuple):
+class RatedPreferences(NamedTuple):
     """Ratings of several methods, one by one."""
 
     names: Sequence[str]
@@ -98,7 +98,7 @@ class Rated(NamedTuple):
 
 def by_preference(
     now: Snapshot, methods: Sequence[Sequence[Run]], judge: str, task: str
-) -> Rated | None:
+) -> RatedPreferences | None:
     """Return what a judge rated on each preference; None where it gave no ratings.
 
     A preference that recurs has its own name; where hardly one does, as when every user puts it in
@@ -124,7 +124,7 @@ def by_preference(
                     values[place[key, aspect], column, seed] = rating
     if np.isnan(values).all():
         return None
-    return Rated(
+    return RatedPreferences(
         names=_names([(items[key].preferences[aspect], aspect) for key, aspect in rows]),
         values=over_seeds(values),
         groups=[Crossed(items[key].group, items[key].user_id) for key, _ in rows],
