@@ -14,7 +14,7 @@ from mipo_eval.dashboards.pages.leaderboard import choose_leaderboard
 from mipo_eval.dashboards.pages.numbers import numbers
 from mipo_eval.dashboards.tables import comparison, doubts, leaderboard, lengths
 from mipo_eval.dashboards.tables.forest import difference_rows
-from mipo_eval.dashboards.tables.headline import headline, of_two, short_names
+from mipo_eval.dashboards.tables.headline import beyond, headline, of_two, short_names
 from mipo_eval.dashboards.tables.leaderboard import Comparisons
 from mipo_eval.dashboards.tables.versus import Versus, settings_apart, shares_of, versus
 from mipo_eval.records import Run
@@ -59,9 +59,10 @@ def show() -> None:
     short = short_names(found.rows)
     pair = own.get((first, task))
     called = (short[first], short[second])
-    frame.say(of_two(found.metric, pair, called, failing, len(own)))
+    said = of_two(found.metric, pair, called, failing, len(own))
+    frame.say(said)
     if pair is not None:
-        _two(board, asked, found, (first, second, task), pair)
+        _two(board, asked, found, (first, second, task), (pair, said))
     view = frame.switch("Show", _VIEWS, "view")
     if view == "all":
         _all(board, asked, found, (second, task), own)
@@ -77,10 +78,10 @@ def _two(
     asked: LeaderboardQuery,
     found: Section,
     of: tuple[int, int, str],
-    pair: Comparison,
+    answer: tuple[Comparison, str],
 ) -> None:
     """Draw two methods: who wins how many items, by how much, and where that comes from."""
-    first, second, task = of
+    (first, second, task), (pair, said) = of, answer
     names = [leaderboard.labels(found.rows)[row] for row in (first, second)]
     about = (asked, *names, task)
     told = board.report(versus, found, asked.judge, (first, second), task, about=about)
@@ -89,11 +90,13 @@ def _two(
     with left:
         _items(told, found.metric)
         places = decimals(found.metric)
-        band = None if pair.detectable is None else (-pair.detectable, pair.detectable)
+        least = pair.detectable
+        hidden = least is None or beyond(found.metric, least)
+        band = None if least is None or hidden else (-least, least)
         one = ForestRow(name="all items", value=pair.difference, ci95=pair.ci95, band=band)
         title = f"A \u2212 B in {metric_title(found.metric)}"
         scale = Scale(title=title, places=places, line=0.0, signed=True)
-        st.html(forest([one, *told.lengths], scale, f"{names[0]} against {names[1]}"))
+        st.html(forest([one, *told.lengths], scale, said))
         if band:
             says = f"tinted: smaller than {markup.number(band[1], places)}, which these"
             st.html(markup.line(f"{says} {pair.n:,} items would mostly miss (80 % power)"))

@@ -51,9 +51,9 @@ def show() -> None:
     paper = leaderboard.paper_numbers(found, usual if published else [""])
     drawn = forest_rows(found, task, rows, against, paper)
     with answer:
-        _answer(board, asked, found, (task, baseline))
+        said = _answer(board, asked, found, (task, baseline))
         _facts(board, asked, found, task)
-        _picture(found, task, baseline, drawn)
+        _picture(found, (task, baseline), drawn, said)
         files = st.container(horizontal=True, vertical_alignment="center")
         _flags(board, asked)
     measured = leaderboard.number_table(found, rows, against)
@@ -70,8 +70,8 @@ def show() -> None:
 
 def _answer(
     board: frame.Board, asked: LeaderboardQuery, found: Section, about: tuple[str, str]
-) -> None:
-    """Say in one sentence who wins, by how much, and whether that is sure."""
+) -> str:
+    """Say, and return, in one sentence who wins, by how much, and whether that is sure."""
     task, baseline = about
     failing = board.report(doubts.reasons, asked.judge) if asked.judge else ()
     against = _comparisons(board, found, asked, baseline)
@@ -80,12 +80,14 @@ def _answer(
     said = headline(found, task, against, called, failing)
     where = f"{task}: " if len(found.tasks) > 1 else ""
     frame.say(where + said)
+    return where + said
 
 
-def _picture(found: Section, task: str, baseline: str, rows: list[ForestRow]) -> None:
+def _picture(found: Section, of: tuple[str, str], rows: list[ForestRow], said: str) -> None:
     """Draw a row a method: value, interval, what it gains, how sure its place is."""
     if not rows:
         return
+    task, baseline = of
     labels = leaderboard.labels(found.rows)
     line = None
     if baseline in labels and (cell := found.rows[labels.index(baseline)].cells.get(task)):
@@ -96,7 +98,7 @@ def _picture(found: Section, task: str, baseline: str, rows: list[ForestRow]) ->
         line=line,
         ends=ENDS.get(found.metric),
     )
-    st.html(forest(rows, scale, f"{metric_title(found.metric)} of {len(rows)} methods"))
+    st.html(forest(rows, scale, said))
     told = ["dashed line: the baseline"] * (line is not None)
     told += ["tinted: not distinguishable from the best"] * any(row.alike for row in rows)
     told += ["green: single seeds"] * any(row.dots for row in rows)

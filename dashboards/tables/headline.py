@@ -181,13 +181,18 @@ def _alike(
     return f"not distinguishable from {listed}"
 
 
+def beyond(metric: str, difference: float) -> bool:
+    """Return whether values of a metric cannot differ by so much."""
+    low, high = ENDS.get(metric, (-math.inf, math.inf))
+    return difference > high - low
+
+
 def _could_show(metric: str, pairs: Mapping[int, Comparison]) -> str:
     known = [(pair.detectable, pair.n) for pair in pairs.values() if pair.detectable is not None]
     if not known:
         return "too few items are shared to say more"
     least, n = min(known)
-    low, high = ENDS.get(metric, (-math.inf, math.inf))
-    if least > high - low:
+    if beyond(metric, least):
         return f"these {n:,} items are too few, or of too few prompts or users, to show any"
     unit = unit_of(metric)
     points = " points" if unit else ""
