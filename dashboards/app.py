@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import streamlit as st
 
-from mipo_eval.dashboards import frame, markup
+from mipo_eval.dashboards import forest, frame, markup, matrix
 from mipo_eval.dashboards.links import FIRST
 from mipo_eval.dashboards.tables import leaderboard
 from mipo_eval.errors import MipoEvalError
@@ -37,6 +37,7 @@ PAGES = {
     "leaderboard": _Page("Leaderboard", ":material/leaderboard:"),
     "comparison": _Page("Comparison", ":material/compare_arrows:"),
     "pairs": _Page("Pairs", ":material/vertical_split:"),
+    "users": _Page("Users", ":material/groups:"),
     "diversity": _Page("Diversity", ":material/palette:"),
     "answers": _Page("Choice and math", ":material/calculate:"),
     "training": _Page("Training", ":material/model_training:"),
@@ -109,7 +110,7 @@ def main(first: str = FIRST) -> None:
     }
     frame.set_pages(pages)
     chosen = st.navigation([*pages.values(), _by_name(first, pages[first])])
-    st.html(markup.STYLE)
+    st.html(markup.STYLE + forest.STYLE + matrix.STYLE)
     try:
         board = frame.open_board()
         with st.sidebar:

@@ -4,40 +4,60 @@ It is HTML without a script: the first page needs no library that draws, and is 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import NamedTuple
 
 from mipo_eval.dashboards.markup import interval, label, number
 from mipo_eval.reports.leaderboard import Cell
 
+_OUTCOMES = ("win", "tie", "loss")
+OUTCOMES = '<span class="mipo-key">' + " ".join(f"<span>{one}</span>" for one in _OUTCOMES)
+OUTCOMES += "</span>"
+"""The legend of `share_bar`."""
 STYLE = """<style>
 .mipo-headline { font-size: 1.35rem; line-height: 1.4; font-weight: 600; margin: .2rem 0 .6rem;
   overflow-wrap: anywhere; unicode-bidi: isolate; }
+.mipo-scroll { overflow-x: auto; }
 .mipo-forest { width: 100%; border-collapse: collapse; font-size: .875rem; }
-.mipo-forest th { text-align: left; font-weight: 400; opacity: .8; padding: .1rem .5rem; }
-.mipo-forest td { padding: .3rem .5rem; border-top: 1px solid rgba(128, 128, 128, .25);
+.mipo-forest caption { position: absolute; width: 1px; height: 1px; overflow: hidden;
+  clip-path: inset(50%); }
+.mipo-forest th { text-align: left; font-weight: 400; opacity: .85; padding: .1rem .5rem;
+  vertical-align: bottom; }
+.mipo-forest td { padding: .25rem .5rem; border-top: 1px solid rgba(128, 128, 128, .25);
   vertical-align: middle; overflow-wrap: anywhere; }
-.mipo-forest td.name { min-width: 11rem; unicode-bidi: isolate; }
-.mipo-forest td.name small { display: block; opacity: .8; }
+.mipo-forest td.name { min-width: 12rem; unicode-bidi: isolate; }
+.mipo-forest td.name small { display: block; opacity: .85; }
 .mipo-forest .num { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .mipo-line { position: relative; height: 1.4rem; min-width: 9rem; }
 .mipo-line i { position: absolute; top: .65rem; height: 2px; background: currentColor; }
 .mipo-line b { position: absolute; top: .35rem; width: .7rem; height: .7rem; margin-left: -.35rem;
   border-radius: 50%; background: currentColor; border: 2px solid; box-sizing: border-box; }
 .mipo-line b.hollow { background: transparent; }
-.mipo-line u { position: absolute; top: -.35rem; bottom: -.35rem; border-left: 2px dashed;
+.mipo-line em { position: absolute; top: .7rem; transform: translate(-50%, -50%);
+  border-radius: 50%; background: #009E73; opacity: .65; }
+.mipo-line u { position: absolute; top: -.3rem; bottom: -.3rem; border-left: 2px dashed;
   opacity: .5; }
+.mipo-line s { position: absolute; top: -.3rem; bottom: -.3rem; background: rgba(230, 159, 0, .3); }
 .mipo-forest tr.alike { background: rgba(0, 114, 178, .12); }
 .mipo-forest a { color: inherit; }
 .mipo-ticks { position: relative; height: 1.2rem; min-width: 9rem; white-space: nowrap; }
 .mipo-ticks span { position: absolute; transform: translateX(-50%); font-size: .75rem; }
 .mipo-share { display: flex; height: .8rem; min-width: 6rem; }
-.mipo-share span:nth-child(1) { background: #0072B2; }
-.mipo-share span:nth-child(2) { background: rgba(128, 128, 128, .45); }
-.mipo-share span:nth-child(3) { background: #E69F00; }
-.mipo-forest .drawn { width: 34%; }
-@media (max-width: 1000px) { .mipo-forest .mipo-wide { display: none; } }
+.mipo-share.wide { height: 1.7rem; line-height: 1.7rem; text-align: center; font-weight: 600;
+  margin: .2rem 0 .5rem; }
+.mipo-share span:nth-child(1), .mipo-key span:nth-child(1)::before { background: #0072B2; }
+.mipo-share span:nth-child(2), .mipo-key span:nth-child(2)::before { background: #B4B4B4; }
+.mipo-share span:nth-child(3), .mipo-key span:nth-child(3)::before { background: #E69F00; }
+.mipo-share span { color: #1B1E24; }
+.mipo-share span:nth-child(1) { color: #FFFFFF; }
+.mipo-key { white-space: nowrap; }
+.mipo-key span { margin-right: .5rem; }
+.mipo-key span::before { content: ""; display: inline-block; width: .7rem; height: .7rem;
+  margin-right: .2rem; }
+.mipo-forest .drawn { width: 28%; }
+@media (max-width: 1100px) { .mipo-forest .mipo-wide { display: none; } }
 @media (max-width: 640px) { .mipo-forest .rank { display: none; }
   .mipo-forest td.num { white-space: normal; } .mipo-forest td.name { min-width: 5rem; }
   .mipo-forest .mipo-line, .mipo-forest .mipo-ticks { min-width: 6rem; }
@@ -52,7 +72,7 @@ class ForestRow:
     """A row of the picture; texts are plain and may hold data."""
 
     name: str
-    about: str
+    about: str = ""
     """Base model and prompting, below the name."""
     value: float
     ci95: tuple[float, float] | None = None
@@ -66,6 +86,10 @@ class ForestRow:
     alike: bool = False
     """Whether it is not told apart from the best."""
     published: bool = False
+    dots: tuple[tuple[float, float], ...] = ()
+    """Values that it is a mean of, as of single seeds, each with its size (rem)."""
+    band: tuple[float, float] | None = None
+    """A tinted part of the scale."""
 
 
 def rank_text(cell: Cell) -> str:
@@ -91,41 +115,70 @@ def shares(metric: str, cell: Cell) -> tuple[float, float, float] | None:
     return None if wins is None else (wins, tie, 100 - wins - tie)
 
 
-def forest(
-    rows: Sequence[ForestRow],
-    title: str,
-    *,
-    baseline: float | None,
-    places: int,
-    ends: tuple[float, float] | None = None,
-) -> str:
-    """Return the HTML of the picture.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """What values are drawn along, and what is marked on it."""
+
+    title: str
+    """What the values are, with their unit."""
+    places: int
+    """Decimals of the values."""
+    line: float | None = None
+    """Where the line stands that values are compared with."""
+    ends: tuple[float, float] | None = None
+    """Lowest and highest possible value, if there are any."""
+    signed: bool = False
+    gain: str = "\u0394 to the baseline [95 %]"
+    """What stands in `ForestRow.gain`."""
+
+
+def forest(rows: Sequence[ForestRow], scale: Scale, about: str = "") -> str:
+    """Return the HTML of the picture; a column that no row has anything for is not there.
 
     Args:
         rows: best first.
-        title: what the values are, with their unit.
-        baseline: where the line of the baseline stands.
-        places: decimals of the values.
-        ends: lowest and highest possible value, if there are any.
+        scale: what their values are.
+        about: what the picture says, for those who do not see it.
     """
-    known = [x for row in rows for x in (row.value, *(row.ci95 or ()))]
-    axis = _axis(known if baseline is None else [*known, baseline], ends)
-    drawn = "".join(_row(row, axis, baseline, places) for row in rows)
+    known = [x for row in rows for x in (row.value, *(row.ci95 or ()), *(row.band or ()))]
+    known += [value for row in rows for value, _ in row.dots]
+    known += [] if scale.line is None else [scale.line]
+    axis = _axis(known, scale.ends)
     ticks = "".join(
-        f'<span style="left: {_at(tick, axis)}">{tick:g}</span>' for tick in _ticks(*axis)
+        f'<span style="left: {_at(tick, axis)}">{number(tick, _places(tick))}</span>'
+        for tick in _ticks(*axis)
     )
-    heads: Mapping[str, str] = {
-        "rank": "num rank",
-        "method": "",
-        f'{escape(label(title))}<div class="mipo-ticks">{ticks}</div>': "drawn",
-        "value [95 %]": "num",
-        "\u0394 to the baseline [95 %]": "num mipo-wide",
-        "win | tie | loss": "mipo-wide",
-        "n (unscored)": "num mipo-wide",
-        "items": "mipo-wide",
-    }
-    head = "".join(f'<th scope="col" class="{of}">{name}</th>' for name, of in heads.items())
-    return f'<table class="mipo-forest"><tr>{head}</tr>{drawn}</table>'
+    drawn = f'{escape(label(scale.title))}<div class="mipo-ticks" aria-hidden="true">{ticks}</div>'
+    counted = "n (unscored)" if any("(" in row.n for row in rows) else "n"
+    valued = "value [95 %]" if any(row.ci95 for row in rows) else "value"
+    columns = [
+        _Column("rank", "num rank", lambda row: escape(row.rank)),
+        _Column("", "name", _named),
+        _Column(drawn, "drawn", lambda row: _drawn(row, axis, scale)),
+        _Column(valued, "num", lambda row: _value(row, scale)),
+        _Column(scale.gain, "num mipo-wide", lambda row: escape(row.gain)),
+        _Column(OUTCOMES, "mipo-wide", lambda row: share_bar(row.shares) if row.shares else ""),
+        _Column(counted, "num mipo-wide", lambda row: escape(row.n)),
+        _Column("items", "mipo-wide", _opened),
+    ]
+    cells = [[column.of(row) for row in rows] for column in columns]
+    told = [(column, of) for column, of in zip(columns, cells, strict=True) if any(of)]
+    head = "".join(f'<th scope="col" class="{one.style}">{one.title}</th>' for one, _ in told)
+    lines = "".join(
+        f'<tr class="{"alike" if row.alike else ""}">'
+        + "".join(f'<td class="{one.style}" dir="auto">{of[place]}</td>' for one, of in told)
+        + "</tr>"
+        for place, row in enumerate(rows)
+    )
+    caption = f"<caption>{escape(label(about, 400))}</caption>" if about else ""
+    table = f'<table class="mipo-forest">{caption}<tr>{head}</tr>{lines}</table>'
+    return f'<div class="mipo-scroll">{table}</div>'
+
+
+class _Column(NamedTuple):
+    title: str
+    style: str
+    of: Callable[[ForestRow], str]
 
 
 def _axis(known: Sequence[float], ends: tuple[float, float] | None) -> tuple[float, float]:
@@ -137,9 +190,9 @@ def _axis(known: Sequence[float], ends: tuple[float, float] | None) -> tuple[flo
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Return at most six round numbers within an axis."""
-    size = 10.0 ** math.floor(math.log10((high - low) / 5))
-    step = next(size * n for n in (1, 2, 5, 10) if (high - low) / (size * n) <= 5)
+    """Return at most seven round numbers within an axis."""
+    size = 10.0 ** math.floor(math.log10((high - low) / 6))
+    step = next(size * n for n in (1, 2, 5, 10) if (high - low) / (size * n) < 7)
     return [step * n for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
@@ -147,31 +200,60 @@ def _at(value: float, axis: tuple[float, float]) -> str:
     return f"{100 * (value - axis[0]) / (axis[1] - axis[0]):.2f}%"
 
 
-def _row(row: ForestRow, axis: tuple[float, float], baseline: float | None, places: int) -> str:
-    line = "" if baseline is None else f'<u style="left: {_at(baseline, axis)}"></u>'
+def _places(tick: float) -> int:
+    return max(len(f"{tick:.6f}".rstrip("0").partition(".")[2]), 0)
+
+
+def _named(row: ForestRow) -> str:
+    about = f"<small>{escape(label(row.about))}</small>" if row.about else ""
+    return escape(label(row.name)) + about
+
+
+def _drawn(row: ForestRow, axis: tuple[float, float], scale: Scale) -> str:
+    line = ""
+    if row.band:
+        low, high = (_at(x, axis) for x in row.band)
+        line += f'<s style="left: {low}; right: calc(100% - {high})"></s>'
+    if scale.line is not None:
+        line += f'<u style="left: {_at(scale.line, axis)}"></u>'
     if row.ci95:
         low, high = (_at(min(max(x, axis[0]), axis[1]), axis) for x in row.ci95)
         line += f'<i style="left: {low}; right: calc(100% - {high})"></i>'
+    line += "".join(
+        f'<em style="left: {_at(value, axis)}; width: {size:.2f}rem; height: {size:.2f}rem"></em>'
+        for value, size in row.dots
+    )
     hollow = "hollow" if row.published else ""
     line += f'<b class="{hollow}" style="left: {_at(row.value, axis)}"></b>'
-    parts = ""
-    if row.shares:
-        told = " | ".join(number(share) for share in row.shares)
-        bars = "".join(f'<span style="width: {share:.1f}%"></span>' for share in row.shares)
-        parts = (
-            f'<div class="mipo-share" role="img" aria-label="{told}" title="{told}">{bars}</div>'
-        )
-    opened = ""
-    if row.link:
-        told = escape(f"Items of {label(row.name)}")
-        opened = f'<a href="{escape(row.link)}" aria-label="{told}">open</a>'
-    name = f"{escape(label(row.name))}<small>{escape(label(row.about))}</small>"
-    value = f"{number(row.value, places)} {interval(row.ci95, places)}"
-    cells = (
-        f'<td class="num rank">{escape(row.rank)}</td><td class="name" dir="auto">{name}</td>'
-        f'<td><div class="mipo-line" aria-hidden="true">{line}</div></td>'
-        f'<td class="num">{value}</td><td class="num mipo-wide">{escape(row.gain)}</td>'
-        f'<td class="mipo-wide">{parts}</td><td class="num mipo-wide">{escape(row.n)}</td>'
-        f'<td class="mipo-wide">{opened}</td>'
+    return f'<div class="mipo-line" aria-hidden="true">{line}</div>'
+
+
+def _value(row: ForestRow, scale: Scale) -> str:
+    told = number(row.value, scale.places, signed=scale.signed)
+    return f"{told} {interval(row.ci95, scale.places, signed=scale.signed)}"
+
+
+def share_bar(shares: Sequence[float], *, wide: bool = False) -> str:
+    """Return the HTML of a bar of win, tie and loss.
+
+    Args:
+        shares: in percent.
+        wide: whether the numbers stand in it.
+    """
+    told = ", ".join(
+        f"{name} {number(share)} %" for name, share in zip(_OUTCOMES, shares, strict=True)
     )
-    return f'<tr class="{"alike" if row.alike else ""}">{cells}</tr>'
+    within = [number(share, 0) if wide and share >= 6 else "" for share in shares]
+    bars = "".join(
+        f'<span style="width: {share:.1f}%">{text}</span>'
+        for share, text in zip(shares, within, strict=True)
+    )
+    style = "mipo-share wide" if wide else "mipo-share"
+    return f'<div class="{style}" role="img" aria-label="{told}" title="{told}">{bars}</div>'
+
+
+def _opened(row: ForestRow) -> str:
+    if not row.link:
+        return ""
+    told = escape(f"Items of {label(row.name)}")
+    return f'<a href="{escape(row.link)}" aria-label="{told}">see</a>'

@@ -2,12 +2,11 @@
 
 The store is opened read-only. What a page shows is made by plain functions of the store, and is
 remembered until the store changes, for all sessions together: `Board.recall`.
-
-Tables of numbers on a page: links to what is behind them, number formats, a download.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -16,31 +15,35 @@ import streamlit as st
 
 from mipo_eval import settings
 from mipo_eval.dashboards import markup
-from mipo_eval.dashboards.links import TASK, address, run_name
+from mipo_eval.dashboards.links import address, run_name
 from mipo_eval.dashboards.markup import count
 from mipo_eval.errors import MipoEvalError
 from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.records import Run
-from mipo_eval.reports.labels import metric_title
 from mipo_eval.reports.names import RowRule, model_label, read_rows
 from mipo_eval.store.engine import Store
 from mipo_eval.store.items import has_items
-from mipo_eval.store.runs import list_runs, results_version
+from mipo_eval.store.runs import results_version
 from mipo_eval.store.tallies import in_flight
 
 __all__ = [
     "Board",
     "address",
     "begin",
+    "chart",
+    "chips",
     "choose",
     "choose_some",
     "download",
+    "folded",
     "link",
+    "link_here",
     "noted",
     "nothing_yet",
     "open_board",
     "row_rules",
     "run_name",
+    "say",
     "set_pages",
     "share",
     "switch",
@@ -49,7 +52,10 @@ __all__ = [
     "watch",
 ]
 
-NOTHING = "Nothing here yet: run `mipo-eval demo`"
+NOTHING = """Nothing here yet. Three ways to begin:
+- see everything at work in minutes: `mipo-eval demo`
+- evaluate a model of your own: `mipo-eval --model CKPT --suite personalization`
+- bring in another tool's results: `mipo-eval import FILE`"""
 _REMEMBERED = 128
 """Answers kept; tables of some hundred rows mostly."""
 _POLL = "4s"
@@ -226,6 +232,13 @@ def choose_some(
     return chosen
 
 
+def chips(label: str, options: Sequence[str], key: str) -> list[str]:
+    """Let the user touch any of a few fixed options; none means all of them."""
+    _read_address(label, options, key, str, several=True)
+    chosen = st.pills(label, list(options), selection_mode="multi", key=key, bind="query-params")
+    return noted(key, list(chosen))
+
+
 def _read_address(
     label: str,
     options: Sequence[Option],
@@ -322,9 +335,14 @@ def set_pages(pages: Mapping[str, Any]) -> None:
 
 
 def share(page: str) -> None:
-    """Draw the link that opens this view again: every choice, also those at their default."""
+    """Draw the link that opens this view again, at the end of the page."""
     st.divider()
-    link(page, "Link to this view", **st.session_state[_CHOICES])
+    link_here(page)
+
+
+def link_here(page: str, label: str = "Link to this view") -> None:
+    """Draw the link that opens this view again: every choice, also those at their default."""
+    link(page, label, **st.session_state[_CHOICES])
 
 
 # Texts and tables.
@@ -350,7 +368,7 @@ def text(content: str, name: str = "", *, key: str) -> None:
 
 
 def two_texts(first: str, second: str, names: tuple[str, str], *, key: str) -> None:
-    """Show two untrusted texts side by side, inert, with the words that differ marked."""
+    """Show two untrusted texts side by side, inert; the words that differ are marked, if few do."""
     limit = markup.SHOWN
     longest = max(len(first), len(second))
     if longest > limit and st.toggle(
@@ -360,6 +378,36 @@ def two_texts(first: str, second: str, names: tuple[str, str], *, key: str) -> N
     sides = markup.blocks(first, second, names=names, limit=limit)
     for column, side in zip(st.columns(2), sides, strict=True):
         column.html(side)
+    if first != second and "<mark>" not in "".join(sides):
+        st.html(markup.line("Differences are not marked: most of the two texts differs."))
+
+
+def say(sentence: str, about: str = "") -> None:
+    """Show what a page answers first, in large letters, and a line below; both may hold data."""
+    shown = f'<div class="mipo-headline" role="status">{escape(markup.visible(sentence))}</div>'
+    st.html(shown + (markup.line(about) if about else ""))
+
+
+_INK = {"light": "#4A4F59", "dark": "#D5D7DC"}
+"""Of what is written on a plot: Streamlit's own greys are too faint to read."""
+
+
+def chart(plot: Any, about: str) -> None:
+    """Draw a plot.
+
+    Args:
+        plot: of `plots`.
+        about: what it shows, for those who do not see it; it may hold data.
+    """
+    ink = _INK.get(str(st.context.theme.type), _INK["light"])
+    plot = plot.configure_axis(labelColor=ink, titleColor=ink)
+    plot = plot.configure_legend(labelColor=ink, titleColor=ink)
+    st.altair_chart(plot, alt=markup.label(about, 300))
+
+
+def folded(label: str = "The numbers as a table") -> Any:
+    """Return a folded part of the page, for the table under its chart."""
+    return st.expander(label, icon=":material/table:")
 
 
 def download(table: pd.DataFrame, name: str, *, key: str) -> None:
@@ -402,90 +450,3 @@ def watch(seen: str) -> None:
         st.progress(done, f"{flight.responses:,} of {count(run.n_items, 'response')}")
         if flight.rated:
             st.progress(min(flight.rated / run.n_items, 1.0), f"{flight.rated:,} judged")
-
-
-_LINKS = ("items", "run")
-"""Columns with links: to responses and verdicts, and to how a run was made."""
-_METRIC_WIDTH = 190
-_ADDRESSED = ("run_id", "position", "behind")
-"""Columns that become links."""
-
-
-def numbers(
-    board: Board,
-    table: pd.DataFrame,
-    name: str,
-    *,
-    formats: Mapping[str, str] | None = None,
-    left_out: Sequence[str] = (),
-) -> None:
-    """Show a table, the items behind each line a click away, and offer it as CSV.
-
-    Args:
-        board: the store.
-        table: a line a number. Where there is a column `run_id`, its items and the run are linked;
-            with a column `position` that very item; a column `behind` has addresses of its own.
-        name: of the file, and of the parts of the page.
-        formats: column to a printf format; others are shown as they are.
-        left_out: columns that only the file has.
-    """
-    empty = [column for column in table if len(table) and table[column].isna().all()]
-    shown = table.drop(columns={*empty, *(name for name in left_out if name in table)})
-    counts = [str(column) for column in shown.select_dtypes("integer")]
-    shapes = dict.fromkeys(counts, "localized") | dict(formats or {})
-    settings: dict[str, Any] = {
-        column: st.column_config.NumberColumn(_title(column), format=shape)
-        for column, shape in shapes.items()
-        if column in shown
-    }
-    links = _links(board, shown)
-    shown = shown.drop(columns=[column for column in _ADDRESSED if column in shown])
-    if "metric" in shown:
-        shown["metric"] = shown["metric"].map(metric_title, na_action="ignore")
-    for column in map(str, shown.select_dtypes(include=["object", "string"])):
-        shown[column] = shown[column].map(_plain)
-        width = _METRIC_WIDTH if column == "metric" else None
-        settings.setdefault(column, st.column_config.Column(_title(column), width=width))
-    for place, (column, targets) in enumerate(links.items(), 1):  # in sight on a telephone too
-        shown.insert(place, column, pd.Series(targets, index=shown.index, dtype="object"))
-        settings[column] = st.column_config.LinkColumn(display_text="open", width=70)
-    st.dataframe(
-        shown, hide_index=True, column_config=settings, key=f"table-{name}", placeholder="\u2013"
-    )
-    download(table.drop(columns="behind", errors="ignore"), name, key=f"download-{name}")
-
-
-def _links(board: Board, shown: pd.DataFrame) -> dict[str, list[str | None]]:
-    """Return the columns of links that a table has, each with an address or None a line."""
-    items, run = _LINKS
-    if "behind" in shown:
-        return {items: [one if isinstance(one, str) else None for one in shown["behind"]]}
-    if "run_id" not in shown:
-        return {}
-    names = {one.run_id: run_name(one) for one in board.recall(list_runs)}
-    known = [names.get(key) for key in shown["run_id"]]
-    lines = shown.reindex(columns=["task", "position"]).to_dict("records")
-    found: dict[str, list[str | None]] = {
-        items: [
-            _items(name, line) if name else None for name, line in zip(known, lines, strict=True)
-        ]
-    }
-    if "position" not in shown:
-        found[run] = [address("run", run=name) if name else None for name in known]
-    return found
-
-
-def _items(run: str, line: Mapping[Any, Any]) -> str:
-    """Return the address of a run's items: of one, of one task, or of all."""
-    if pd.notna(line["position"]):
-        return address("pairs", a=run, item=int(line["position"]))
-    return address("pairs", a=run, **{TASK: line["task"] if pd.notna(line["task"]) else None})
-
-
-def _title(column: str) -> str:
-    return column.replace("_", " ")
-
-
-def _plain(value: Any) -> Any:
-    """Return a text inert; an empty one is absent, and shown as all that is."""
-    return (markup.label(value) or None) if isinstance(value, str) else value

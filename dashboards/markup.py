@@ -33,7 +33,12 @@ _MARKDOWN = re.compile(r"([!-/:-@\[-`{-~])")
 _WORDS = re.compile(r"\s+|\w+|[^\w\s]", re.UNICODE)
 
 STYLE = """<style>
-[data-testid="stMainBlockContainer"] { padding-top: 3.5rem; }
+[data-testid="stMainBlockContainer"] { padding-top: 3rem; }
+[data-testid="stHeading"] h1 { font-size: 1.9rem; padding: .4rem 0 0; }
+[data-testid="stHeading"] h2 { font-size: 1.3rem; padding: .6rem 0 .2rem; }
+[data-testid="stHeading"] h3 { font-size: 1rem; padding: .3rem 0; }
+[data-testid="stCaptionContainer"], [data-testid="stCaptionContainer"] p { color: inherit;
+  opacity: .9; }
 @media (min-width: 1000px) {
   [data-testid="stMainBlockContainer"] { padding-left: 2.5rem; padding-right: 2.5rem; } }
 .mipo-text { white-space: pre-wrap; overflow-wrap: anywhere; unicode-bidi: isolate; contain: paint;
@@ -41,12 +46,30 @@ STYLE = """<style>
   margin: 0 0 .4rem; font: inherit; line-height: 1.5; max-height: 34rem; overflow-y: auto; }
 .mipo-text mark { background: rgba(230, 159, 0, .28); color: inherit; border-radius: .15rem;
   text-decoration: underline; text-decoration-color: #E69F00; text-underline-offset: .18em; }
-.mipo-label { font-size: .875rem; opacity: .75; margin: .3rem 0 .15rem; unicode-bidi: isolate;
+.mipo-label { font-size: .875rem; opacity: .85; margin: .3rem 0 .15rem; unicode-bidi: isolate;
   overflow-wrap: anywhere; }
 .mipo-facts { display: flex; flex-wrap: wrap; gap: .3rem 1.6rem; margin: 0 0 .4rem; }
 .mipo-fact { display: flex; flex-direction: column; min-width: 6rem; overflow-wrap: anywhere;
   unicode-bidi: isolate; }
-.mipo-more { font-size: .875rem; opacity: .75; }
+.mipo-table { width: 100%; border-collapse: collapse; font-size: .9rem; margin: 0 0 .6rem; }
+.mipo-table th { text-align: left; font-weight: 400; opacity: .85; padding: .2rem .5rem; }
+.mipo-table td { padding: .3rem .5rem; border-top: 1px solid rgba(128, 128, 128, .25);
+  overflow-wrap: anywhere; unicode-bidi: isolate; }
+@media (max-width: 1250px) {
+  .st-key-two > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] {
+    flex-wrap: wrap; }
+  .st-key-two > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] > * {
+    min-width: 100%; } }
+@media (max-width: 640px) {
+  div:has(> .st-key-controls) { position: sticky; top: 0; z-index: 9; padding: .2rem 0 .4rem;
+    background: light-dark(#FFFFFF, #171614); border-bottom: 1px solid rgba(128, 128, 128, .35); }
+  .st-key-controls [data-testid="stHorizontalBlock"] { flex-wrap: nowrap; overflow-x: auto; }
+  .st-key-controls [data-testid="stColumn"] { min-width: 9rem; }
+  .st-key-controls [data-testid="stColumn"]:last-child { min-width: 24rem; }
+  .st-key-pairs-body [data-testid="stHorizontalBlock"]:has(> * .st-key-pairs-list) {
+    flex-direction: column-reverse; align-items: stretch; }
+  .st-key-pairs-body [data-testid="stColumn"] { width: 100%; min-width: 100%; } }
+.mipo-more { font-size: .875rem; opacity: .85; }
 </style>"""
 """Set once a page; holds no data. Colours work on light and dark: the text keeps the theme's."""
 
@@ -109,20 +132,46 @@ class Sides(NamedTuple):
 def blocks(
     first: str, second: str, *, names: tuple[str, str] = ("", ""), limit: int = SHOWN
 ) -> Sides:
-    """Return the HTML of two texts with the words in which they differ marked."""
+    """Return the HTML of two texts with the words in which they differ marked.
+
+    None is where most differs: marks would then be all there is to see.
+    """
     cut = (visible(first[:limit]), visible(second[:limit]))
-    words = [_WORDS.findall(text) for text in cut]
+    pieces = list(_pieces(*(_WORDS.findall(text) for text in cut)))
+    shared = sum(len(left.strip()) for same, left, _ in pieces if same)
+    marked = 2 * shared >= max(len(text) for text in cut)
     parts: tuple[list[str], list[str]] = ([], [])
-    for same, left, right in _pieces(*words):
+    for same, left, right in pieces:
         for side, piece in zip(parts, (left, right), strict=True):
-            shown = escape(piece)
-            side.append(shown if same or not piece.strip() else f"<mark>{shown}</mark>")
+            plain = same or not marked or not piece.strip()
+            side.append(escape(piece) if plain else f"<mark>{escape(piece)}</mark>")
     return Sides(
         *(
             _framed("".join(side), name, len(text) - limit)
             for side, name, text in zip(parts, names, (first, second), strict=True)
         )
     )
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]], strong: Sequence[int]) -> str:
+    """Return the HTML of a small table; texts wrap.
+
+    Args:
+        heads: of the columns.
+        rows: texts, which may hold data.
+        strong: which column of a row is bold; -1 for none.
+    """
+    head = "".join(f'<th scope="col">{escape(label(name))}</th>' for name in heads)
+    lines = "".join(
+        "<tr>"
+        + "".join(
+            f'<td dir="auto">{f"<b>{shown}</b>" if place == bold else shown}</td>'
+            for place, shown in enumerate(escape(label(text, 300)) for text in row)
+        )
+        + "</tr>"
+        for row, bold in zip(rows, strong, strict=True)
+    )
+    return f'<table class="mipo-table"><tr>{head}</tr>{lines}</table>'
 
 
 def _pieces(first: list[str], second: list[str]) -> Iterator[tuple[bool, str, str]]:
@@ -145,11 +194,12 @@ def number(value: float | None, places: int = 1, *, signed: bool = False) -> str
     return f"{value:{'+' if signed else ''},.{places}f}".replace("-", "\u2212")
 
 
-def interval(ends: Sequence[float] | None, places: int = 1) -> str:
+def interval(ends: Sequence[float] | None, places: int = 1, *, signed: bool = False) -> str:
     """Return an interval as text; an absent one is empty."""
     if ends is None:
         return ""
-    return f"[{number(ends[0], places)}, {number(ends[1], places)}]"
+    low, high = (number(end, places, signed=signed) for end in ends)
+    return f"[{low}, {high}]"
 
 
 def count(done: int, what: str) -> str:

@@ -10,7 +10,6 @@ import altair as alt
 import pandas as pd
 
 from mipo_eval.dashboards.markup import MEASURED, PAPER
-from mipo_eval.dashboards.tables.comparison import NOT_TOLD, TOLD
 
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8C8C8C")
 """Okabe and Ito's colours without black and yellow, which vanish on dark and on light."""
@@ -29,23 +28,18 @@ _LABEL_WIDTH = 190
 _TABLE_ROWS = 60
 """More rows than this are no plot any more; the table below has them all."""
 _TICKS = 6
-_ROW = 26
 _NAMES = 260
 """Pixels for names on an axis."""
-_SLANTED = 170
-_MATRIX_ROW = 36
-_CELLS = 30
-"""Rows and columns of a matrix with the numbers written in its cells, at most."""
 
 
 def colour_by(frame: pd.DataFrame, field: str, *, legend: bool = True) -> alt.Color:
-    """Return a colour per value of a field, in order of appearance, with its legend below."""
+    """Return a colour per value of a field, in order of appearance, with its legend above."""
     values = [str(value) for value in dict.fromkeys(frame[field].dropna())]
     scale = alt.Scale(domain=values, range=[PALETTE[n % len(PALETTE)] for n in range(len(values))])
-    below = (
+    above = (
         alt.Legend(
             title=None,
-            orient="bottom",
+            orient="top",
             columns=_legend_columns(values),
             labelLimit=280,
             symbolLimit=30,
@@ -54,7 +48,7 @@ def colour_by(frame: pd.DataFrame, field: str, *, legend: bool = True) -> alt.Co
         if legend and len(values) > 1
         else None
     )
-    return alt.Color(f"{field}:N", scale=scale, legend=below)
+    return alt.Color(f"{field}:N", scale=scale, legend=above)
 
 
 def _legend_columns(values: Sequence[str]) -> int:
@@ -86,8 +80,8 @@ def _spread(*columns: Iterable[float], zero: bool = False, margin: float = 0.06)
 
 
 def _numbers(**more: Any) -> alt.Axis:
-    """Return an axis of numbers with a few short ticks."""
-    return alt.Axis(tickCount=_TICKS, format="~g", **more)
+    """Return an axis of numbers with a few short ticks ("~g" would make 1e+1 of 10, 20, 30)."""
+    return alt.Axis(tickCount=_TICKS, format="~r", **more)
 
 
 def interval_plot(
@@ -177,7 +171,7 @@ def line_plot(
         colour: column that tells the lines apart.
     """
     base = alt.Chart(frame).encode(
-        x=alt.X(f"{x}:Q", title=axes[0], axis=alt.Axis(grid=False)),
+        x=alt.X(f"{x}:Q", title=axes[0], axis=_numbers(grid=False)),
         color=colour_by(frame, colour),
         tooltip=[
             alt.Tooltip(f"{colour}:N"),
@@ -192,107 +186,34 @@ def line_plot(
     return alt.LayerChart(layer=[dots, lines]).properties(height=total)
 
 
-def forest_plot(table: pd.DataFrame, axis: str) -> alt.LayerChart:
-    """Return a line a row: the paired difference as a dot, its 95 % interval as a bar, 0 marked.
+def slope_plot(table: pd.DataFrame, axis: str, marked: Sequence[str]) -> alt.LayerChart:
+    """Return a line a method across judges: where lines cross, judges order methods otherwise.
 
     Args:
-        table: of `forest_table`, one task.
-        axis: what the differences are of, with its unit.
+        table: columns judge, row, value.
+        axis: what the values are, with their unit.
+        marked: rows in a colour of their own; the others are grey.
     """
-    rows = list(table.sort_values("difference", ascending=False)["row"])
-    names = _axis(rows)
-    colour = alt.Color(
-        "verdict:N",
-        scale=alt.Scale(domain=[TOLD, NOT_TOLD], range=[PALETTE[0], PALETTE[6]]),
-        legend=alt.Legend(title=None, orient="bottom", columns=1, symbolOpacity=1, labelLimit=280),
+    judges = list(dict.fromkeys(table["judge"]))
+    known = [name for name in marked if name in set(table["row"])]
+    shown = table.assign(line=[row if row in known else "others" for row in table["row"]])
+    scale = alt.Scale(domain=[*known, "others"], range=[*PALETTE[: len(known)], GREY])
+    legend = alt.Legend(title=None, orient="top", columns=1, labelLimit=_NAMES, symbolOpacity=1)
+    level = alt.Axis(labelAngle=0, labelLimit=160, domain=False, ticks=False)
+    base = alt.Chart(shown).encode(
+        x=alt.X("judge:N", sort=judges, title=None, axis=level, scale=alt.Scale(padding=0.3)),
+        y=alt.Y("value:Q", title=axis, scale=_spread(shown["value"]), axis=_numbers()),
+        detail="row:N",
+        color=alt.Color("line:N", scale=scale, legend=legend),
+        opacity=alt.condition(alt.datum.line == "others", alt.value(0.45), alt.value(1.0)),
+        tooltip=[
+            alt.Tooltip("row:N", title="method"),
+            "judge:N",
+            alt.Tooltip("value:Q", format=".4g"),
+        ],
     )
-    tooltip: list[Any] = [alt.Tooltip("row:N", title="method")]
-    tooltip += [alt.Tooltip(f"{n}:Q", format="+.2f") for n in ("difference", "low", "high")]
-    tooltip += [alt.Tooltip("p:Q", format=".3g"), alt.Tooltip("detectable:Q", format=".2f")]
-    tooltip += [alt.Tooltip(f"{name}:Q") for name in ("n", "wins", "ties", "losses")]
-    base = alt.Chart(table).encode(
-        y=alt.Y("row:N", sort=rows, title=None, axis=names), color=colour, tooltip=tooltip
-    )
-    under = _numbers(titleAnchor="end")  # a long one runs on below the names of the rows
-    about: dict[str, Any] = {"title": axis, "axis": under}
-    about["scale"] = _spread(table["difference"], table["low"], table["high"], [0.0])
-    low, middle = (alt.X(f"{n}:Q", **about) for n in ("low", "difference"))
-    bars = base.mark_rule(strokeWidth=2).encode(x=low, x2="high:Q")
-    dots = base.mark_point(filled=True, size=80, opacity=1).encode(x=middle)
-    zero = alt.Chart(pd.DataFrame({"zero": [0]})).mark_rule(strokeDash=[4, 3], color=PALETTE[6])
-    layers = [zero.encode(x=alt.X("zero:Q", **about)), bars, dots]
-    # The height is that of the whole: rows, axis, legend.
-    return alt.LayerChart(layer=layers).properties(height=_ROW * len(rows) + 150)
-
-
-def _axis(names: Sequence[str]) -> alt.Axis:
-    longest = max((len(name) for name in names), default=0)
-    limit = min(_NAMES, 8 * longest + 8)
-    return alt.Axis(labelLimit=limit, labelFlush=False, domain=False, ticks=False)
-
-
-def _slanted() -> alt.Axis:
-    return alt.Axis(
-        labelLimit=_SLANTED,
-        labelAngle=-40,
-        labelOverlap=False,  # each column needs its name, however narrow it is
-        domain=False,
-        ticks=False,
-        orient="bottom",
-    )
-
-
-def matrix_plot(
-    table: pd.DataFrame, *, rows: str, columns: str, value: str, title: str, ends: tuple[float, ...]
-) -> alt.LayerChart:
-    """Return a heat map with its numbers.
-
-    Args:
-        table: one row a cell.
-        rows: column that names the rows.
-        columns: column that names the columns.
-        value: column with the numbers.
-        title: of the colours, with the unit.
-        ends: lowest, middle (may be left out) and highest value of the colours.
-    """
-    downwards, across = (list(dict.fromkeys(table[name])) for name in (rows, columns))
-    across = downwards if set(across) == set(downwards) else across
-    # Both ends far from the middle are dark in one theme or the other: numbers get a colour each.
-    colours = [PALETTE[3], "#F5F5F5", PALETTE[0]] if len(ends) == 3 else ["#F5F5F5", PALETTE[0]]
-    scale = alt.Scale(domain=list(ends), range=colours, clamp=True)
-    tooltip: list[Any] = [alt.Tooltip(f"{name}:N") for name in (rows, columns)]
-    tooltip += [
-        alt.Tooltip(f"{name}:Q", format=".3~f")
-        for name in table
-        if name not in {rows, columns} and pd.api.types.is_numeric_dtype(table[name])
-    ]
-    base = alt.Chart(table).encode(
-        y=alt.Y(f"{rows}:N", sort=downwards, title=None, axis=_axis(downwards)),
-        x=alt.X(f"{columns}:N", sort=across, title=None, axis=_slanted()),
-        tooltip=tooltip,
-    )
-    written = len(downwards) <= _CELLS and len(across) <= _CELLS
-    legend = None if written else alt.Legend(title=title, orient="top")
-    layers = [base.mark_rect().encode(color=alt.Color(f"{value}:Q", scale=scale, legend=legend))]
-    if written:
-        layers.append(
-            base.mark_text(fontSize=12).encode(
-                text=alt.Text(f"{value}:Q", format=".2f" if ends[-1] <= 1 else ".0f"),
-                color=alt.condition(_dark(value, ends), alt.value("#FFFFFF"), alt.value("#1B1E24")),
-            )
-        )
-    # The height is that of the whole: rows, the slanted names below them, a legend above.
-    slanted = 0.65 * min(_SLANTED, 7 * max(len(name) for name in across) + 10)
-    height = round(_MATRIX_ROW * len(downwards) + slanted + (30 if written else 110))
-    return alt.LayerChart(layer=layers).properties(height=height)
-
-
-def _dark(value: str, ends: tuple[float, ...]) -> str:
-    """Return Vega's condition for cells so dark that their number has to be white."""
-    span = ends[-1] - ends[-2]
-    high = f"datum.{value} > {ends[-2] + 0.6 * span}"
-    low = f" || datum.{value} < {ends[1] - 0.75 * (ends[1] - ends[0])}" if len(ends) == 3 else ""
-    return high + low
+    layers = [base.mark_line(strokeWidth=2), base.mark_point(filled=True, size=70)]
+    return alt.LayerChart(layer=layers).properties(height=340 + 24 * len(known))
 
 
 def length_plot(table: pd.DataFrame, axis: str) -> alt.Chart:
@@ -305,7 +226,7 @@ def length_plot(table: pd.DataFrame, axis: str) -> alt.Chart:
     names = list(dict.fromkeys(table["row"]))
     told: dict[str, Any] = {}
     if len(names) <= len(PALETTE):
-        legend = alt.Legend(title=None, orient="bottom", columns=1, labelLimit=_NAMES)
+        legend = alt.Legend(title=None, orient="top", columns=1, labelLimit=_NAMES)
         scale = alt.Scale(domain=names, range=list(PALETTE))
         told["color"] = alt.Color("row:N", scale=scale, legend=legend)
     tooltip: list[Any] = [alt.Tooltip("row:N", title="method"), alt.Tooltip("task:N")]
@@ -372,7 +293,8 @@ def rating_by_length_plot(frame: pd.DataFrame) -> alt.LayerChart:
 def calibration_plot(frame: pd.DataFrame, colour: str = "row") -> alt.LayerChart:
     """Return accuracy against confidence per bin, with the diagonal of a calibrated model."""
     square = pd.DataFrame({"confidence": [0.0, 1.0], "accuracy": [0.0, 1.0]})
-    x = alt.X("confidence:Q", title="confidence (0-1)", scale=alt.Scale(domain=[0, 1]))
+    unit = alt.Scale(domain=[0, 1])
+    x = alt.X("confidence:Q", title="confidence (0-1)", scale=unit, axis=_numbers())
     y = alt.Y("accuracy:Q", title="accuracy (0-1)", scale=alt.Scale(domain=[0, 1]))
     diagonal = alt.Chart(square).mark_line(strokeDash=[4, 4], color=GREY).encode(x=x, y=y)
     base = alt.Chart(frame).encode(x=x, color=colour_by(frame, colour))
@@ -405,7 +327,7 @@ def entropy_plot(frame: pd.DataFrame, colour: str = "row") -> alt.Chart:
             strokeDash=alt.StrokeDash(
                 "answer:N",
                 scale=alt.Scale(domain=["right", "wrong"], range=[[1, 0], [4, 3]]),
-                legend=alt.Legend(title=None, orient="bottom"),
+                legend=alt.Legend(title=None, orient="top"),
             ),
             tooltip=[
                 alt.Tooltip(f"{colour}:N"),

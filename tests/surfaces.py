@@ -218,16 +218,16 @@ def pairs_page(world: World, about: About) -> Facts:
     """The board's page of pairs: its list of items, for one judge."""
     against = {} if about.against == "reference" else {"b": world.run_name(about.against)}
     test = world.page("pairs", a=world.run_name(about.run), by=world.label(about.judge), **against)
-    [table] = [one.value for one in test.dataframe if "order decided" in one.value]
-    found = Counter(table["outcome"])
-    n = found["win"] + found["tie"] + found["loss"]
+    [table] = [one.value for one in test.dataframe if "outcome" in one.value]
+    found = Counter(told.partition(",")[0] for told in table["outcome"])
+    n = found["A wins"] + found["tie"] + found["B wins"]
     return {
         "n": n,
         "unscored": len(table) - n,
-        "wins": found["win"],
+        "wins": found["A wins"],
         "ties": found["tie"],
-        "losses": found["loss"],
-        "flips": int(table["order decided"].sum()),
+        "losses": found["B wins"],
+        "flips": int(table["outcome"].str.endswith("flipped").sum()),
     }
 
 

@@ -6,9 +6,10 @@ import pandas as pd
 import streamlit as st
 
 from mipo_eval.dashboards import frame, markup
-from mipo_eval.dashboards.frame import numbers
+from mipo_eval.dashboards.forest import Scale, forest
 from mipo_eval.dashboards.links import run_name
-from mipo_eval.dashboards.plots import ENTROPY_AXIS, calibration_plot, entropy_plot, interval_plot
+from mipo_eval.dashboards.pages.numbers import asked_for, numbers
+from mipo_eval.dashboards.plots import ENTROPY_AXIS, calibration_plot, entropy_plot
 from mipo_eval.dashboards.tables.answers import (
     accuracy_table,
     calibration_table,
@@ -17,6 +18,8 @@ from mipo_eval.dashboards.tables.answers import (
     question_table,
     runs_by_likelihood,
 )
+from mipo_eval.dashboards.tables.forest import number_rows
+from mipo_eval.evaluation.outcomes import ENDS
 from mipo_eval.records import Run
 from mipo_eval.reports.names import run_labels
 
@@ -35,13 +38,15 @@ def show() -> None:
     entropy = board.report(entropy_table)
     if not len(accuracy[accuracy["source"] == "measured"]) and entropy.empty:
         frame.nothing_yet(_RUN_SUITE)
-    st.subheader("Accuracy")
+    st.header("Accuracy")
+    accuracy = asked_for(accuracy, "all-published")
     _by_task(accuracy, "accuracy (%)", "answers-to")
     st.caption(
         "Filled: measured here, with 95 % intervals. Hollow: Table 2 of the paper, with the "
         "standard deviation over seeds. A reply without a readable answer is not right."
     )
-    numbers(board, accuracy, "accuracy", formats=_ACCURACY, left_out=_HIDDEN)
+    with frame.folded():
+        numbers(board, accuracy, "accuracy", formats=_ACCURACY, left_out=_HIDDEN)
     _entropies(board, entropy)
     _questions(board)
     frame.share("answers")
@@ -51,12 +56,13 @@ def _by_task(table: pd.DataFrame, axis: str, key: str) -> None:
     tasks = list(dict.fromkeys(table["task"]))
     chosen = frame.choose_some("Tasks", tasks, key) or tasks
     for task, own in table[table["task"].isin(chosen)].groupby("task", sort=False):
-        st.markdown(f"**{markup.markdown(str(task))}**")
-        st.altair_chart(interval_plot(own, axis=axis))
+        st.html(markup.line(str(task)))
+        scale = Scale(title=axis, places=1, ends=ENDS["accuracy"])
+        st.html(forest(number_rows(own), scale, f"{axis} on {task}"))
 
 
 def _entropies(board: frame.Board, table: pd.DataFrame) -> None:
-    st.subheader("Answer entropy")
+    st.header("Answer entropy")
     if table.empty:
         st.info(
             "No run was asked by likelihood: run `mipo-eval --model CKPT --suite mcq_letters`.",
@@ -64,32 +70,36 @@ def _entropies(board: frame.Board, table: pd.DataFrame) -> None:
         )
         return
     for task, own in table.groupby("task", sort=False):
-        st.markdown(f"**{markup.markdown(str(task))}**")
-        st.altair_chart(interval_plot(own, axis=ENTROPY_AXIS, colour="questions", zero=True))
+        st.html(markup.line(str(task)))
+        scale = Scale(title=ENTROPY_AXIS, places=3, line=0.0)
+        st.html(forest(number_rows(own, "questions"), scale, f"{ENTROPY_AXIS} on {task}"))
     st.caption("0: sure of one choice; ln 4 = 1.386: undecided between four (Figures 4 and 5).")
-    numbers(board, table, "entropy", formats=_ENTROPY, left_out=_HIDDEN)
+    with frame.folded():
+        numbers(board, table, "entropy", formats=_ENTROPY, left_out=_HIDDEN)
 
 
 def _questions(board: frame.Board) -> None:
     runs = board.report(runs_by_likelihood)
     if not runs:
         return
-    st.subheader("Question by question")
+    st.header("Question by question")
     first = runs[:_RUNS]
     chosen = frame.choose_some("Runs", runs, "by-likelihood", default=first, show=run_name)
     chosen = chosen or first
     labels = run_labels(chosen)
     parts = [(labels[run.run_id], run.run_id, board.recall(question_table, run)) for run in chosen]
     calibration = _labelled(parts, calibration_table)
-    st.markdown("**Calibration**")
-    st.altair_chart(calibration_plot(calibration))
+    st.subheader("Calibration")
+    frame.chart(calibration_plot(calibration), "accuracy against confidence, a dot a bin")
     st.caption(
         "Every dot is a bin of confidence, the larger the more questions; on the dashed line a "
         "model is right as often as it is sure. Bars are 95 % Wilson intervals."
     )
-    st.markdown("**Spread of the answer entropy**")
-    st.altair_chart(entropy_plot(_labelled(parts, entropy_counts)))
-    numbers(board, calibration, "calibration", formats=_ENTROPY)
+    st.subheader("Spread of the answer entropy")
+    plot = entropy_plot(_labelled(parts, entropy_counts))
+    frame.chart(plot, "how often each entropy occurs, where the answer is right and wrong")
+    with frame.folded("Calibration as a table"):
+        numbers(board, calibration, "calibration", formats=_ENTROPY)
     run = frame.choose("Questions of", chosen, "questions", show=run_name)
     _one_run(board, run)
 

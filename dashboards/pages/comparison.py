@@ -1,45 +1,176 @@
-"""Methods against each other on their common items."""
+"""Two methods against each other on their common items, and all of them."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
+import pandas as pd
 import streamlit as st
 
 from mipo_eval.dashboards import frame, markup, plots
+from mipo_eval.dashboards.forest import OUTCOMES, ForestRow, Scale, forest, share_bar
 from mipo_eval.dashboards.links import TASK, run_name
+from mipo_eval.dashboards.matrix import matrix
 from mipo_eval.dashboards.pages.leaderboard import choose_leaderboard
-from mipo_eval.dashboards.tables import comparison, leaderboard, lengths
-from mipo_eval.dashboards.tables.leaderboard import TIES
+from mipo_eval.dashboards.pages.numbers import numbers
+from mipo_eval.dashboards.tables import comparison, doubts, leaderboard, lengths
+from mipo_eval.dashboards.tables.forest import difference_rows
+from mipo_eval.dashboards.tables.headline import beyond, headline, of_two, short_names
+from mipo_eval.dashboards.tables.leaderboard import Comparisons
+from mipo_eval.dashboards.tables.versus import Versus, settings_apart, shares_of, versus
 from mipo_eval.records import Run
 from mipo_eval.reports.equal_length import can_be_controlled
 from mipo_eval.reports.labels import decimals, metric_title
 from mipo_eval.reports.leaderboard import LeaderboardQuery, Section
+from mipo_eval.stats.paired import Comparison
 
 _DISPUTED = 3
 """Runs with a link to the items on which judges differ."""
 _SHOWN = 12
 """Rows compared unless the reader chooses others."""
+_VIEWS = {"all": "All methods", "judges": "Judges", "settings": "What differs in settings"}
 
 
 def show() -> None:
     """Draw the page."""
-    board = frame.begin("Comparison", "Methods against each other, on the items they share.")
+    board = frame.begin("Comparison", "Two methods on the items they share; then all of them.")
     known, asked, found = choose_leaderboard(board)
+    names = leaderboard.labels(found.rows)
+    failing = board.report(doubts.reasons, asked.judge) if asked.judge else ()
+    with st.container(key="sides"):
+        one, two, three = st.columns([3, 3, 2])
     task = found.tasks[0]
     if len(found.tasks) > 1:
-        task = frame.choose("Data set", found.tasks, "task")
+        with three:
+            task = frame.choose("Data set", found.tasks, "task")
+    if len(names) < 2:
+        frame.say(headline(found, task, {}, None, failing))
+        frame.share("comparison")
+        return
+    usual = comparison.default_baseline(found.rows)
+    usual = len(names) - 1 if usual is None else usual  # the lowest, not the winner
+    with two:
+        second = names.index(frame.choose("B", names, "baseline", default=usual))
+    others = [name for name in names if name != names[second]]
+    with one:
+        first = names.index(frame.choose("A", others, "first"))
+    about = (asked, names[second])
+    made = board.report(comparison.against, found, asked.judge, second, about=about)
+    own = {key: pair for key, pair in made.items() if key[1] == task}
+    short = short_names(found.rows)
+    pair = own.get((first, task))
+    called = (short[first], short[second])
+    said = of_two(found.metric, pair, called, failing, len(own))
+    frame.say(said)
+    if pair is not None:
+        _two(board, asked, found, (first, second, task), (pair, said))
+    view = frame.switch("Show", _VIEWS, "view")
+    if view == "all":
+        _all(board, asked, found, (second, task), own)
+    elif view == "judges":
+        _judges(board, asked, known, task, [names[first], names[second]])
+    else:
+        _settings(board, asked, found, (first, second, task))
+    frame.share("comparison")
+
+
+def _two(
+    board: frame.Board,
+    asked: LeaderboardQuery,
+    found: Section,
+    of: tuple[int, int, str],
+    answer: tuple[Comparison, str],
+) -> None:
+    """Draw two methods: who wins how many items, by how much, and where that comes from."""
+    (first, second, task), (pair, said) = of, answer
+    names = [leaderboard.labels(found.rows)[row] for row in (first, second)]
+    about = (asked, *names, task)
+    told = board.report(versus, found, asked.judge, (first, second), task, about=about)
+    with st.container(key="two"):
+        left, right = st.columns([1, 1], gap="large")
+    with left:
+        _items(told, found.metric)
+        places = decimals(found.metric)
+        least = pair.detectable
+        hidden = least is None or beyond(found.metric, least)
+        band = None if least is None or hidden else (-least, least)
+        one = ForestRow(name="all items", value=pair.difference, ci95=pair.ci95, band=band)
+        title = f"A \u2212 B in {metric_title(found.metric)}"
+        scale = Scale(title=title, places=places, line=0.0, signed=True)
+        st.html(forest([one, *told.lengths], scale, said))
+        if band:
+            says = f"tinted: smaller than {markup.number(band[1], places)}, which these"
+            st.html(markup.line(f"{says} {pair.n:,} items would mostly miss (80 % power)"))
+        runs = [found.rows[row].cells[task].runs[0] for row in (first, second)]
+        label = f"The {pair.n:,} items of A and B"
+        frame.link("pairs", label, a=run_name(runs[0]), b=run_name(runs[1]), **{TASK: task})
+    with right:
+        _sources(told)
+
+
+def _items(told: Versus, metric: str) -> None:
+    if shares := shares_of(told.items):
+        won, tied, lost = told.items
+        by = "" if told.metric == metric else f" by {metric_title(told.metric)}"
+        says = f"A is better on {won:,} items, tied on {tied:,}, worse on {lost:,}{by}"
+        st.html(markup.line(says) + share_bar(shares, wide=True) + _legend())
+
+
+def _legend() -> str:
+    return f'<div class="mipo-label">{OUTCOMES}</div>'
+
+
+def _sources(told: Versus) -> None:
+    """Draw where the difference comes from."""
+    st.header("Where it comes from")
+    if told.users and (shares := shares_of(told.users)):
+        better, alike, worse = told.users
+        says = f"{better:,} users are better served by A, {worse:,} by B, {alike:,} alike"
+        st.html(markup.line(says) + share_bar(shares, wide=True))
+    if told.preferences:
+        scale = Scale(title="A \u2212 B in rating", places=2, line=0.0, signed=True)
+        st.html(forest(told.preferences, scale, "the difference by preference"))
+    if told.preferences or told.lengths:
+        st.html(markup.line("parts are for looking: no interval is corrected for the others"))
+    if not (told.users or told.preferences):
+        st.html(markup.line("Items name no users, and no judge rated preferences one by one."))
+
+
+def _settings(
+    board: frame.Board, asked: LeaderboardQuery, found: Section, of: tuple[int, int, str]
+) -> None:
+    first, second, task = of
+    if any(task not in found.rows[row].cells for row in (first, second)):
+        st.info("One of the two was not measured on this data set.")
+        return
+    names = [leaderboard.labels(found.rows)[row] for row in (first, second)]
+    about = (asked, *names, task)
+    table = board.report(settings_apart, found, (first, second), task, about=about)
+    st.dataframe(
+        table, hide_index=True, height="content", placeholder="\u2013", key="settings",
+        column_config={"first": markup.label(names[0]), "second": markup.label(names[1])},
+    )  # fmt: skip
+    st.html(markup.line("What is alike is left out; the page of a run has all of it."))
+
+
+def _all(
+    board: frame.Board,
+    asked: LeaderboardQuery,
+    found: Section,
+    of: tuple[int, str],
+    made: Comparisons,
+) -> None:
+    """Draw all methods against B, and each against each."""
+    baseline, task = of
     names = leaderboard.labels(found.rows)
     usual = names[:_SHOWN]
-    baseline = comparison.default_baseline(found.rows)
-    if baseline is not None and baseline >= _SHOWN:
+    if baseline >= _SHOWN:
         usual[-1] = names[baseline]
-    chosen = frame.choose_some("Methods", names, "methods", default=usual)
-    places = tuple(names.index(name) for name in chosen or usual)
+    chosen = frame.choose_some("Methods", names, "methods", default=usual) or usual
+    places = tuple(names.index(name) for name in chosen)
     shown = replace(found, rows=tuple(found.rows[place] for place in places))
-    _forest(board, asked, shown, task)
+    _forest(board, asked, found, of, {k: pair for k, pair in made.items() if k[0] in places})
     _matrix(board, asked, shown, task)
-    _judges(board, asked, known, task)
     _length(board, asked, shown)
-    frame.share("comparison")
 
 
 def _about(asked: LeaderboardQuery, found: Section) -> tuple[object, ...]:
@@ -47,38 +178,48 @@ def _about(asked: LeaderboardQuery, found: Section) -> tuple[object, ...]:
     return asked, tuple(leaderboard.labels(found.rows))
 
 
-def _forest(board: frame.Board, asked: LeaderboardQuery, found: Section, task: str) -> None:
-    st.subheader("Paired differences")
-    names = leaderboard.labels(found.rows)
-    usual = comparison.default_baseline(found.rows)
-    usual = len(names) - 1 if usual is None else usual  # the lowest, not the winner
-    left, right = st.columns([3, 1], vertical_alignment="bottom")
-    with left:
-        baseline = names.index(frame.choose("Difference to", names, "baseline", default=usual))
-    with right:
-        margin = st.number_input(
-            "No difference within \u00b1",
-            min_value=0.0,
-            value=None,
-            key="margin",
-            bind="query-params",
-            placeholder="points",
-            help="Tests whether methods are equivalent, or not worse, within so many points.",
-        )
-        frame.noted("margin", margin)
-    about = (*_about(asked, found), baseline)
-    made = board.report(comparison.against, found, asked.judge, baseline, about=about)
-    own = {key: pair for key, pair in made.items() if key[1] == task}
-    table = comparison.forest_table(found, own, baseline, margin or None)
+def _forest(
+    board: frame.Board,
+    asked: LeaderboardQuery,
+    found: Section,
+    of: tuple[int, str],
+    made: Comparisons,
+) -> None:
+    baseline, task = of
+    st.header("Paired differences")
+    margin = st.number_input(
+        "No difference within \u00b1",
+        min_value=0.0,
+        value=None,
+        key="margin",
+        bind="query-params",
+        placeholder="points",
+        width=220,
+        help="Tests whether methods are equivalent, or not worse, within so many points.",
+    )
+    frame.noted("margin", margin)
+    table = comparison.forest_table(found, made, baseline, margin or None)
     if table.empty:
         st.info(
             "Nothing to pair: no other row was measured alike on the same items, or the number "
             "has no value per item."
         )
         return
-    axis = f"difference in {metric_title(found.metric)}"
-    st.altair_chart(plots.forest_plot(table, axis))
-    places = decimals(found.metric)
+    named = leaderboard.labels(found.rows)[baseline]
+    title = f"difference to {named} in {metric_title(found.metric)}"
+    apart = int((table["verdict"] == comparison.TOLD).sum())
+    about = f"{title}: {apart} of {len(table)} methods are told apart from it"
+    places, gain = decimals(found.metric), "p, corrected"
+    scale = Scale(title=title, places=places, line=0.0, signed=True, gain=gain)
+    st.html(forest(difference_rows(table), scale, about))
+    st.html(markup.line("tinted: told apart from it (p < 0.05, corrected)"))
+    with frame.folded():
+        _differences(table, found.metric, task, margin=bool(margin))
+    _at_equal_length(board, asked, found, of)
+
+
+def _differences(table: pd.DataFrame, metric: str, task: str, *, margin: bool) -> None:
+    places = decimals(metric)
     number = f"%+.{places}f"
     st.dataframe(
         table.drop(columns=["verdict", "task"]),
@@ -94,7 +235,7 @@ def _forest(board: frame.Board, asked: LeaderboardQuery, found: Section, task: s
             "detectable": st.column_config.NumberColumn("detectable", format=f"%.{places}f"),
             "margin": st.column_config.TextColumn("no difference?", width="medium"),
             "margin_p": st.column_config.NumberColumn("its p", format="%.2g"),
-            "items": st.column_config.LinkColumn("items", display_text="open"),
+            "items": st.column_config.LinkColumn("items", display_text="see items"),
         },
     )
     if margin:
@@ -104,7 +245,6 @@ def _forest(board: frame.Board, asked: LeaderboardQuery, found: Section, task: s
             )
         )
     frame.download(table.drop(columns="items"), f"differences-{task}", key="forest-csv")
-    _at_equal_length(board, asked, found, (baseline, task))
 
 
 def _at_equal_length(
@@ -121,7 +261,7 @@ def _at_equal_length(
     if table.empty:
         st.info("No other row has responses to the same items.")
         return
-    frame.numbers(board, table, f"equal-length-{of[1]}", formats=lengths.FORMATS, left_out=["task"])
+    numbers(board, table, f"equal-length-{of[1]}", formats=lengths.FORMATS, left_out=["task"])
     st.html("".join(map(markup.line, lengths.NOTES)))
 
 
@@ -130,31 +270,27 @@ def _matrix(board: frame.Board, asked: LeaderboardQuery, found: Section, task: s
     made = board.report(comparison.wins, found, asked.judge, task, about=about)
     if made.table.empty:
         return
-    st.subheader("Who beats whom")
-    st.html(
-        markup.line(
-            f"Share of common items on which the row's {metric_title(made.metric)} is "
-            "better than the column's; a tie counts half."
-        )
+    st.header("Who beats whom")
+    says = (
+        f"Share of common items on which the row's {metric_title(made.metric)} is better than "
+        "the column's; a tie counts half."
     )
-    st.altair_chart(
-        plots.matrix_plot(
-            made.table,
-            rows="first",
-            columns="second",
-            value="rate",
-            title="row wins (%)",
-            ends=(0, 50, 100),
-        )
-    )
+    st.html(markup.line(says))
+    ends = (0, 50, 100)
+    st.html(square(made.table, "rate", "row wins (%)", ends))
 
 
 def _judges(
-    board: frame.Board, asked: LeaderboardQuery, known: list[leaderboard.Topic], task: str
+    board: frame.Board,
+    asked: LeaderboardQuery,
+    known: list[leaderboard.Topic],
+    task: str,
+    marked: Sequence[str],
 ) -> None:
     """Draw every judge's number of every method (Figure 3), and how judges agree."""
     judges = [one.judge for one in known if one.suite == asked.suite and one.judge is not None]
     if len(judges) < 2 or asked.judge is None:
+        st.info("Only one judge rated this suite: name another with mipo-eval --judge.")
         return
     found = {}
     for judge in judges:
@@ -162,16 +298,14 @@ def _judges(
         if (own := board.report(leaderboard.section, query)) is not None:
             found[judge.label] = own
     table = comparison.judge_table(found, task)
-    st.subheader("Judges by method")
+    st.header("Judges by method")
     if not table.empty:
-        rate = asked.metric in TIES
-        ends = (0, 50, 100) if rate else (table["value"].min(), table["value"].max())
         title = metric_title(asked.metric or "")
-        st.html(markup.line(f"Each judge's {title}, as in the paper's Figure 3."))
-        plot = plots.matrix_plot(
-            table, rows="row", columns="judge", value="value", title=title, ends=ends
-        )
-        st.altair_chart(plot)
+        says = f"Each judge's {title}, as in the paper's Figure 3: where lines cross, judges differ"
+        st.html(markup.line(says))
+        frame.chart(plots.slope_plot(table, title, [markup.label(name) for name in marked]), says)
+        with frame.folded():
+            numbers(board, table, "judges-by-method")
     cells = (row.cells.get(task) for own in found.values() for row in own.rows)
     runs = {run.run_id: run for cell in cells if cell for run in cell.runs}
     _agreement(board, asked, list(runs.values()), task)
@@ -182,26 +316,28 @@ def _agreement(board: frame.Board, asked: LeaderboardQuery, runs: list[Run], tas
     agreed = board.report(comparison.agreement_table, asked.suite)
     if agreed.empty:
         return
-    st.subheader("Agreement of judges")
-    st.html(
-        markup.line(
-            "Cohen's kappa of win, tie and loss against the reference, over all runs and items "
-            "that both judges decided; 0 is chance."
-        )
+    st.header("Agreement of judges")
+    says = (
+        "Cohen's kappa of win, tie and loss against the reference, over all runs and items "
+        "that both judges decided; 0 is chance."
     )
-    plot = plots.matrix_plot(
-        agreed.dropna(subset="kappa"),
-        rows="first",
-        columns="second",
-        value="kappa",
-        title="kappa",
-        ends=(0, 1),
-    )
-    st.altair_chart(plot)
+    st.html(markup.line(says))
+    told = agreed.dropna(subset="kappa")
+    st.html(square(told, "kappa", "kappa", (0, 1), places=2))
     with st.container(horizontal=True):
         for run in runs[:_DISPUTED]:
             label = f"Where judges differ on {run_name(run)}"
-            frame.link("pairs", label, a=run_name(run), disputed="true", **{TASK: task})
+            frame.link("pairs", label, a=run_name(run), outcome="judges differ", **{TASK: task})
+
+
+def square(
+    table: pd.DataFrame, value: str, title: str, ends: tuple[float, ...], places: int = 0
+) -> str:
+    """Return the HTML of a matrix of the things that `first` and `second` name."""
+    names = list(dict.fromkeys(table["first"]))
+    lines = zip(table["first"], table["second"], table[value], strict=True)
+    cells = {(first, second): float(found) for first, second, found in lines}
+    return matrix(cells, (names, names), title, ends, places)
 
 
 def _length(board: frame.Board, asked: LeaderboardQuery, found: Section) -> None:
@@ -209,6 +345,7 @@ def _length(board: frame.Board, asked: LeaderboardQuery, found: Section) -> None
     table = board.report(comparison.length_table, found, asked.judge, about=about)
     if table.empty:
         return
-    st.subheader("Length against result")
-    st.html(markup.line("A judge that likes length shows as a rise to the right."))
-    st.altair_chart(plots.length_plot(table, metric_title(found.metric)))
+    st.header("Length against result")
+    says = "A judge that likes length shows as a rise to the right."
+    st.html(markup.line(says))
+    frame.chart(plots.length_plot(table, metric_title(found.metric)), says)

@@ -1,11 +1,12 @@
 """How alike the responses of a model are (the paper's Tables 3 and 4)."""
 
+import pandas as pd
 import streamlit as st
 
 from mipo_eval.dashboards import frame, markup
-from mipo_eval.dashboards.frame import numbers
+from mipo_eval.dashboards.forest import Scale, forest
 from mipo_eval.dashboards.links import address, run_name
-from mipo_eval.dashboards.plots import interval_plot
+from mipo_eval.dashboards.pages.numbers import asked_for, numbers
 from mipo_eval.dashboards.tables.diversity import (
     MEASURES,
     WITHIN,
@@ -14,6 +15,7 @@ from mipo_eval.dashboards.tables.diversity import (
     first_untrained,
     within_table,
 )
+from mipo_eval.dashboards.tables.forest import number_rows
 from mipo_eval.store.runs import list_runs
 
 _DIGITS = dict.fromkeys(("value", "low", "high", "before", "after", "difference"), "%.3f")
@@ -29,7 +31,7 @@ def show() -> None:
 
 
 def _suites(board: frame.Board) -> None:
-    st.subheader("Over a suite")
+    st.header("Over a suite")
     measure = frame.choose(
         "Measure", list(MEASURES), "measure", default=0, show=lambda name: MEASURES[name]
     )
@@ -38,21 +40,28 @@ def _suites(board: frame.Board) -> None:
     if not tasks:
         st.info("No run of this store has this measure.", icon=":material/inbox:")
         return
+    table = asked_for(table, "all-published")
     shown = table[table["task"].isin(frame.choose_some("Tasks", tasks, "texts-of") or tasks)]
     for task, own in shown.groupby("task", sort=False):
-        st.markdown(f"**{markup.markdown(str(task))}**")
-        st.altair_chart(interval_plot(own, axis=MEASURES[measure]))
+        _picture(own, MEASURES[measure], str(task))
     st.caption(
         "Filled: measured here, with 95 % intervals. Hollow: Table 4 of the paper, which names "
         "neither tokenizer nor smoothing; here they are 13a and exp (zh, ja-mecab or char, which "
         "signatures name, for texts without spaces). Every measure depends on the number of texts: "
         "between suites compare those of 80 texts."
     )
-    numbers(board, shown, "diversity", formats=_DIGITS, left_out=_HIDDEN)
+    with frame.folded():
+        numbers(board, shown, "diversity", formats=_DIGITS, left_out=_HIDDEN)
+
+
+def _picture(own: pd.DataFrame, title: str, task: str) -> None:
+    st.html(markup.line(task))
+    scale = Scale(title=title, places=3, ends=(0.0, 1.0))
+    st.html(forest(number_rows(own), scale, f"{title} on {task}"))
 
 
 def _before_and_after(board: frame.Board) -> None:
-    st.subheader("Before and after, within prompts")
+    st.header("Before and after, within prompts")
     runs = board.recall(list_runs)
     left, right = st.columns(2)
     with left:
@@ -69,8 +78,7 @@ def _before_and_after(board: frame.Board) -> None:
     if within.empty:
         st.caption("No prompt of this suite was asked for two users: nothing within prompts.")
     for task, own in within.groupby("task", sort=False):
-        st.markdown(f"**{markup.markdown(str(task))}**")
-        st.altair_chart(interval_plot(own, axis=WITHIN, colour="row"))
+        _picture(own, WITHIN, str(task))
     behind = address("pairs", a=run_name(after), b=run_name(before))
     table = board.recall(change_table, before, after).assign(behind=behind)
     numbers(board, table, "diversity-change", formats=_DIGITS)

@@ -6,8 +6,8 @@ import streamlit as st
 
 from mipo_eval import settings
 from mipo_eval.dashboards import frame, markup
-from mipo_eval.dashboards.frame import numbers
 from mipo_eval.dashboards.links import run_name
+from mipo_eval.dashboards.pages.numbers import numbers
 from mipo_eval.dashboards.tables.label import (
     Preferred,
     Shown,
@@ -160,7 +160,7 @@ def _show_again(pair: Pair) -> None:
 
 
 def _people(board: frame.Board, pairs: Stack) -> None:
-    st.subheader("Who has labelled")
+    st.header("Who has labelled")
     progress = progress_table(board.store, pairs.pairs)
     if progress.empty:
         st.caption("Nobody yet.")

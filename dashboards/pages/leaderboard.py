@@ -1,15 +1,18 @@
 """The leaderboard: methods x data sets; and choosing one, for every page that needs one."""
 
-from collections.abc import Sequence
-from html import escape
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from mipo_eval.dashboards import frame, markup
-from mipo_eval.dashboards.forest import STYLE, ForestRow, forest
+from mipo_eval.dashboards import export, frame, markup
+from mipo_eval.dashboards.forest import ForestRow, Scale, forest
 from mipo_eval.dashboards.links import TASK, run_name
+from mipo_eval.dashboards.matrix import matrix
+from mipo_eval.dashboards.pages.numbers import numbers
 from mipo_eval.dashboards.tables import comparison, doubts, leaderboard, lengths
 from mipo_eval.dashboards.tables.forest import forest_rows
 from mipo_eval.dashboards.tables.headline import headline, short_names
@@ -25,12 +28,16 @@ _NO_BASELINE = "none"
 _OWN = "the same base model with personalized prompting"
 _ALL = "all"
 _NO_JUDGE = "without a judge"
+_MODELS = 3
+"""Base models named in a card."""
+_COUNTED = 20_000
+"""Responses whose judging is added up for the first page; of more, the page of judges tells."""
 
 
 def show() -> None:
     """Draw the page."""
     board = frame.begin("Leaderboard", "Methods by data sets, as in the paper's Table 1.")
-    _, asked, found = choose_leaderboard(board)
+    known, asked, found = choose_leaderboard(board)
     task = found.tasks[0]
     if len(found.tasks) > 1:
         task = frame.choose("Data set", found.tasks, "task")
@@ -42,23 +49,29 @@ def show() -> None:
     against = _comparisons(board, found, asked, baseline)
     usual = models or list({row.name.model for row in rows})
     paper = leaderboard.paper_numbers(found, usual if published else [""])
+    drawn = forest_rows(found, task, rows, against, paper)
     with answer:
-        _answer(board, asked, found, (task, baseline))
-        _picture(found, task, baseline, forest_rows(found, task, rows, against, paper))
+        said = _answer(board, asked, found, (task, baseline))
         _facts(board, asked, found, task)
+        _picture(found, (task, baseline), drawn, said)
+        files = st.container(horizontal=True, vertical_alignment="center")
         _flags(board, asked)
     measured = leaderboard.number_table(found, rows, against)
     measured = pd.concat([measured, paper], ignore_index=True) if len(paper) else measured
-    _table(found, measured, (shown, order, None if baseline == _NO_BASELINE else baseline))
-    _more(board, asked, found)
+    named = None if baseline == _NO_BASELINE else baseline
+    with st.container() if len(found.tasks) > 1 else frame.folded():
+        _table(found, measured, (shown, order, named))
+    _more(board, asked, known, found)
     _behind(found, rows)
+    with files:
+        _files(found, drawn, measured)
     frame.share("leaderboard")
 
 
 def _answer(
     board: frame.Board, asked: LeaderboardQuery, found: Section, about: tuple[str, str]
-) -> None:
-    """Say in one sentence who wins, by how much, and whether that is sure."""
+) -> str:
+    """Say, and return, in one sentence who wins, by how much, and whether that is sure."""
     task, baseline = about
     failing = board.report(doubts.reasons, asked.judge) if asked.judge else ()
     against = _comparisons(board, found, asked, baseline)
@@ -66,25 +79,29 @@ def _answer(
     called = None if baseline == _NO_BASELINE else names.get(baseline, baseline)
     said = headline(found, task, against, called, failing)
     where = f"{task}: " if len(found.tasks) > 1 else ""
-    st.html(
-        f'<div class="mipo-headline" role="status">{escape(markup.visible(where + said))}</div>'
-    )
+    frame.say(where + said)
+    return where + said
 
 
-def _picture(found: Section, task: str, baseline: str, rows: list[ForestRow]) -> None:
+def _picture(found: Section, of: tuple[str, str], rows: list[ForestRow], said: str) -> None:
     """Draw a row a method: value, interval, what it gains, how sure its place is."""
     if not rows:
         return
+    task, baseline = of
     labels = leaderboard.labels(found.rows)
     line = None
     if baseline in labels and (cell := found.rows[labels.index(baseline)].cells.get(task)):
         line = cell.value
-    title = metric_title(found.metric)
-    ends, places = ENDS.get(found.metric), decimals(found.metric)
-    drawn = forest(rows, title, baseline=line, places=places, ends=ends)
-    st.html(STYLE + drawn)
+    scale = Scale(
+        title=metric_title(found.metric),
+        places=decimals(found.metric),
+        line=line,
+        ends=ENDS.get(found.metric),
+    )
+    st.html(forest(rows, scale, said))
     told = ["dashed line: the baseline"] * (line is not None)
     told += ["tinted: not distinguishable from the best"] * any(row.alike for row in rows)
+    told += ["green: single seeds"] * any(row.dots for row in rows)
     told += ["hollow: published, \u00b1 seeds"] * any(row.published for row in rows)
     st.html(markup.line("; ".join(told)) if told else "<div></div>")
 
@@ -93,10 +110,17 @@ def _facts(board: frame.Board, asked: LeaderboardQuery, found: Section, task: st
     """Say what the numbers rest on."""
     cells = [row.cells[task] for row in found.rows if task in row.cells]
     items = max((cell.n or 0 for cell in cells), default=0)
-    facts = {"methods": f"{len(cells)}", "items": f"{items:,}"}
+    models = list(dict.fromkeys(row.name.model for row in found.rows))
+    facts = {"methods": f"{len(cells)}", "base models": ", ".join(models[:_MODELS])}
+    facts |= {"items": f"{items:,}"}
     if asked.judge:
         told = board.report(doubts.validation, asked.judge)
         facts |= {"judge": found.judge or "", "its validation": told}
+        lists = {run.list_key for cell in cells for run in cell.runs}
+        if items * len(cells) <= _COUNTED:
+            from mipo_eval.dashboards.tables.run import judging  # takes long to import
+
+            facts |= board.report(judging, asked.judge, tuple(sorted(lists)))
     st.html(markup.facts(facts))
 
 
@@ -207,37 +231,90 @@ def _table(found: Section, table: pd.DataFrame, layout: tuple[list[str], str, st
     )
     if notes := leaderboard.notes(table, wide, baseline):
         st.html("".join(markup.line(note) for note in notes))
-    frame.download(table.drop(columns="row"), f"leaderboard-{found.suite}", key="csv")
 
 
-def _more(board: frame.Board, asked: LeaderboardQuery, found: Section) -> None:
-    """Show the same methods at equal length and head to head, where the reader asks for it."""
+def _files(found: Section, drawn: list[ForestRow], table: pd.DataFrame) -> None:
+    """Offer the leaderboard as a picture, for a paper, as numbers, as a link, and its citation."""
+    title, name = metric_title(found.metric), f"leaderboard-{found.suite}"
+    if drawn:
+        for form in ("png", "svg"):
+            drawing = partial(export.picture, drawn, title, form)
+            mime = f"image/{form.replace('svg', 'svg+xml')}"
+            _file(form.upper(), drawing, f"{name}.{form}", mime)
+    written = partial(export.latex, found, short_names(found.rows))
+    _file("LaTeX", written, f"{name}.tex", "application/x-tex")
+    frame.download(table.drop(columns="row"), name, key="csv")
+    frame.link_here("leaderboard", "Link")
+    with st.popover("Cite", icon=":material/format_quote:"):
+        st.code(markup.visible(export.citation(found)), language=None, wrap_lines=True)
+
+
+def _file(label: str, made: Callable[[], bytes | str], name: str, mime: str) -> None:
+    """Offer a file that is made when somebody asks for it."""
+    st.download_button(
+        label,
+        made,
+        file_name=name,
+        mime=mime,
+        icon=":material/download:",
+        on_click="ignore",
+        key=f"file-{label}",
+    )
+
+
+def _more(
+    board: frame.Board, asked: LeaderboardQuery, known: Sequence[Topic], found: Section
+) -> None:
+    """Show the methods on all suites, at equal length, head to head, where the reader asks."""
+    suites = [one for one in known if _same_number(one, asked)]
+    if len({one.suite for one in suites}) > 1:
+        every = st.toggle("Methods by suites", key="suites", bind="query-params")
+        if frame.noted("suites", every):
+            _suites(board, asked, suites)
     if asked.judge is None:
         return
     with st.container(horizontal=True):
         equal = st.toggle("At equal length", key="equal-length", bind="query-params")
         strengths = st.toggle("Head to head (Elo)", key="strengths", bind="query-params")
     if frame.noted("equal-length", equal):
-        st.subheader("At the length of the references")
+        st.header("At the length of the references")
         table = board.report(lengths.rate_table, found, about=asked)
         if table.empty:
             st.info("Length is controlled in win rates against references: choose that number.")
         else:
             plain = ["task"] if len(found.tasks) == 1 else []
-            frame.numbers(board, table, "equal-length", formats=lengths.FORMATS, left_out=plain)
+            numbers(board, table, "equal-length", formats=lengths.FORMATS, left_out=plain)
             st.html("".join(map(markup.line, lengths.NOTES)))
     if frame.noted("strengths", strengths):
-        st.subheader("Head to head")
+        st.header("Head to head")
         table, reasons = board.report(comparison.strengths_table, asked)
         if not table.empty:
             formats = dict.fromkeys(("elo", "low", "high"), "%.0f")
-            frame.numbers(board, table, "strengths", formats=formats)
+            numbers(board, table, "strengths", formats=formats)
             told = "Bradley-Terry on the Elo scale: 1000 is the average method, a tie is half a win"
             st.html(markup.line(told))
         for reason in reasons:
             st.info(markup.markdown(reason))
         if table.empty and not reasons:
             st.info("No judge compared two methods: mipo-eval judge RUN RUN --judge J.")
+
+
+def _same_number(topic: Topic, asked: LeaderboardQuery) -> bool:
+    """Return whether a topic has the number that is asked for, by the same judge."""
+    judge = topic.judge.key if topic.judge else None
+    known = {*leaderboard.tie_rules(topic), *leaderboard.numbers(topic)}
+    return judge == asked.judge and asked.metric in known
+
+
+def _suites(board: frame.Board, asked: LeaderboardQuery, topics: Sequence[Topic]) -> None:
+    """Draw the same number of every method on every suite."""
+    st.header("Methods by suites")
+    found = [board.report(leaderboard.section, replace(asked, suite=one.suite)) for one in topics]
+    cells = leaderboard.by_suite([section for section in found if section is not None])
+    names = tuple(list(dict.fromkeys(key[place] for key in cells)) for place in (0, 1))
+    ends = ENDS.get(asked.metric or "") or (min(cells.values()), max(cells.values()))
+    title, places = metric_title(asked.metric or ""), decimals(asked.metric or "")
+    st.html(matrix(cells, (names[0], names[1]), title, ends, places))
 
 
 def _heading(found: Section, table: pd.DataFrame) -> str:
@@ -272,7 +349,7 @@ def _column_config(wide: Wide, metric: str) -> dict[str, Any]:
 
 def _behind(found: Section, rows: Sequence[Row]) -> None:
     """Show where the numbers of one row come from."""
-    st.subheader("Behind a row")
+    st.header("Behind a row")
     if not rows:
         return
     names = dict(zip(leaderboard.labels(rows), rows, strict=True))
@@ -291,7 +368,8 @@ def choose_leaderboard(board: frame.Board) -> tuple[list[Topic], LeaderboardQuer
     known = board.report(leaderboard.topics)
     if not known:
         frame.nothing_yet("no run has finished")
-    first, second, third, fourth = st.columns([2, 3, 2, 6])
+    with st.container(key="controls"):
+        first, second, third, fourth = st.columns([2, 3, 2, 6])
     with first:
         suite = frame.choose("Suite", list(dict.fromkeys(one.suite for one in known)), "suite")
     of_suite = [topic for topic in known if topic.suite == suite]

@@ -6,9 +6,11 @@ import pandas as pd
 import streamlit as st
 
 from mipo_eval.dashboards import frame, markup
+from mipo_eval.dashboards.forest import share_bar
 from mipo_eval.dashboards.links import TASK, run_name
 from mipo_eval.dashboards.tables import pairs
-from mipo_eval.dashboards.tables.pairs import OUTCOMES, UNDECIDED, PairFilter, Pairing, outcome_of
+from mipo_eval.dashboards.tables.pairs import PairFilter, Pairing
+from mipo_eval.dashboards.tables.versus import shares_of
 from mipo_eval.records import Run
 from mipo_eval.store.judges import StoredJudge, list_judges
 from mipo_eval.store.runs import list_runs
@@ -20,6 +22,17 @@ _WIDEST_GAP = 4.0
 """Ratings are 1 to 5."""
 _REPLIES = 40
 """Raw replies drawn at once."""
+_LIST_HEIGHT = 460
+_STYLED = 200_000
+"""Cells of a list from which on it has no colours: pandas draws no more."""
+_COLOURS = {
+    "A wins": ("#0072B2", "#FFFFFF"),
+    "tie": ("#B4B4B4", "#1B1E24"),
+    "tie, flipped": ("#B4B4B4", "#1B1E24"),
+    "B wins": ("#E69F00", "#1B1E24"),
+    "judges differ": ("#CC79A7", "#1B1E24"),
+}
+"""Of a cell and its text, by what stands in it."""
 
 
 def show() -> None:
@@ -31,22 +44,28 @@ def show() -> None:
     first, second = _sides(runs)
     other = second.run_id if second else None
     found = board.recall(pairs.pairings, first.run_id, other, live=True)
-    wanted, text = _filters(board.recall(list_judges), found)
-    hits = None
-    if text:
-        hits = board.recall(pairs.search, first.run_id, other, text, live=True)
-    left = pairs.matching(found, wanted, hits)
-    st.html(markup.line(f"{len(left):,} of {markup.count(len(found), 'item')}"))
-    if not left:
-        st.info("No item passes the filters.")
-        frame.share("pairs")
-        return
-    position = _navigate(left, len(found))
-    shown = board.recall(pairs.detail, first.run_id, other, position, live=True)
-    if shown is not None:
-        _item(board, shown, found[position], (run_name(first), _name(second)))
-    _list(found, left, wanted)
-    frame.noted("item", position)
+    judges = board.recall(list_judges)
+    with st.container(key="pairs-body"):
+        listed, body = st.columns([4, 9], gap="medium")
+    with listed, st.container(key="pairs-list"):
+        wanted, text = _filters(judges, found)
+        hits = None
+        if text:
+            hits = board.recall(pairs.search, first.run_id, other, text, live=True)
+        left = pairs.matching(found, wanted, hits)
+        _list(found, left, wanted)
+    with body:
+        if left:
+            position = _navigate(left, len(found))
+            shown = board.recall(pairs.detail, first.run_id, other, position, live=True)
+            if shown is not None:
+                names = {judge.key: judge.name for judge in judges}
+                verdict = pairs.verdict_text(found[position], names)
+                _item(board, shown, verdict, (run_name(first), _name(second)))
+            frame.noted("item", position)
+        else:
+            none = "This run's numbers came without their items."
+            st.info("No item passes the filters." if found else none)
     frame.share("pairs")
 
 
@@ -57,10 +76,10 @@ def _name(run: Run | None) -> str:
 def _sides(runs: Sequence[Run]) -> tuple[Run, Run | None]:
     one, two = st.columns(2)
     with one:
-        first = frame.choose("Responses of", runs, "a", show=run_name)
+        first = frame.choose("A: responses of", runs, "a", show=run_name)
     others = [run for run in runs if run.suite == first.suite and run.run_id != first.run_id]
     with two:
-        second = frame.choose("Against", [None, *others], "b", show=_name)
+        second = frame.choose("B: against", [None, *others], "b", show=_name)
     return first, second
 
 
@@ -68,41 +87,32 @@ def _filters(judges: Sequence[StoredJudge], found: Sequence[Pairing]) -> tuple[P
     """Let the reader filter items; returns the filters and the text to search for."""
     spoke = {key for pairing in found for key in pairing.verdicts}
     known = {judge.label: judge.key for judge in judges if judge.key in spoke}
-    with st.expander("Filters", icon=":material/filter_list:"):
-        one, two, three = st.columns(3)
-        with one:
-            text = st.text_input("Search in all texts", key="search", bind="query-params").strip()
-        with two:
-            judge = frame.choose("Judge", [_ANY, *known], "by")
-        with three:
-            outcomes = frame.choose_some(
-                "Outcome of the first", [*OUTCOMES.values(), UNDECIDED], "outcome"
-            )
-        tasks = list(dict.fromkeys(pairing.task for pairing in found))
+    text = st.text_input(
+        "Search in all texts", key="search", bind="query-params", icon=":material/search:"
+    ).strip()
+    frame.noted("search", text or None)
+    touched = frame.chips("Only", pairs.CHIPS, "outcome")
+    judge, some, gap = _ANY, [], _NO_GAP
+    tasks = list(dict.fromkeys(pairing.task for pairing in found))
+    with st.expander("More filters", icon=":material/filter_list:"):
+        judge = frame.choose("Judge", [_ANY, *known], "by")
         some = frame.choose_some("Tasks", tasks, TASK) if len(tasks) > 1 else []
-        one, two, three = st.columns(3, vertical_alignment="bottom")
-        with one:
-            flipped = st.toggle("Order decided (flips)", key="flips", bind="query-params")
-        with two:
-            disputed = st.toggle("Judges differ", key="disputed", bind="query-params")
-        with three:
-            gap = st.slider(
-                "Mean ratings differ by at least",
-                _NO_GAP,
-                _WIDEST_GAP,
-                _NO_GAP,
-                step=0.5,
-                key="gap",
-                bind="query-params",
-            )
-    for key, value in {"search": text or None, "flips": flipped, "disputed": disputed}.items():
-        frame.noted(key, value)
+        gap = st.slider(
+            "Mean ratings differ by at least",
+            _NO_GAP,
+            _WIDEST_GAP,
+            _NO_GAP,
+            step=0.5,
+            key="gap",
+            bind="query-params",
+        )
+    special = {pairs.FLIPPED, pairs.DISPUTED}
     wanted = PairFilter(
         judge=known.get(judge),
-        outcomes=tuple(outcomes),
+        outcomes=tuple(one for one in touched if one not in special),
         tasks=tuple(some),
-        flipped=flipped,
-        disputed=disputed,
+        flipped=pairs.FLIPPED in touched,
+        disputed=pairs.DISPUTED in touched,
         gap=frame.noted("gap", gap),
     )
     return wanted, text
@@ -112,17 +122,15 @@ def _navigate(left: Sequence[int], total: int) -> int:
     """Let the reader step through the items that are left; returns the position shown."""
     if "item" in st.session_state and st.session_state["item"] not in left:
         st.session_state["item"] = left[0]
-    back, middle, on = st.columns([1, 1, 1], vertical_alignment="bottom")
-    with middle:
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        last = max(total - 1, 0)
         position = int(
-            st.number_input("Item", 0, max(total - 1, 0), left[0], key="item", bind="query-params")
+            st.number_input("Item", 0, last, left[0], key="item", bind="query-params", width=150)
         )
-    before = [place for place in left if place < position]
-    after = [place for place in left if place > position]
-    with back:
-        _step("Previous", "Left", before[-1] if before else None)
-    with on:
-        _step("Next", "Right", after[0] if after else None)
+        before = [place for place in left if place < position]
+        after = [place for place in left if place > position]
+        _step("Previous", "K", before[-1] if before else None)
+        _step("Next", "J", after[0] if after else None)
     return position
 
 
@@ -133,7 +141,6 @@ def _step(name: str, key: str, target: int | None) -> None:
         disabled=target is None,
         on_click=_go_to,
         args=(target,),
-        width="stretch",
         key=f"step-{name}",
     )
 
@@ -143,21 +150,22 @@ def _go_to(position: int) -> None:
 
 
 def _item(
-    board: frame.Board, shown: pairs.PairDetail, pairing: Pairing, names: tuple[str, str]
+    board: frame.Board, shown: pairs.PairDetail, verdict: str, names: tuple[str, str]
 ) -> None:
-    """Draw one item: what was asked, both texts, ratings, replies."""
+    """Draw one item: the verdict, what was asked and wished, both texts, what was said."""
     item = shown.item
-    st.html(markup.line(f"{shown.task}: {item.item_id}{_summary(pairing)}"))
+    frame.say(verdict, f"{shown.task}: {item.item_id}")
     one, two = st.columns(2)
     with one:
         asked = "conversation" if item.messages else "prompt"
         frame.text(item.transcript, asked, key="prompt")
     with two:
         frame.text(item.context or "(none)", "context", key="context")
+    _wishes(shown)
     sides = (shown.first, shown.second)
     titles = tuple(
-        f"{name}{f' ({side.note})' if side.note else ''}"
-        for name, side in zip(names, sides, strict=True)
+        f"{side}: {name}{f' ({text.note})' if text.note else ''}"
+        for side, name, text in zip("AB", names, sides, strict=True)
     )
     if shown.first.text is not None and shown.second.text is not None:
         frame.two_texts(
@@ -169,8 +177,29 @@ def _item(
                 absent = f"(no text: {side.reason or 'empty'})"
                 frame.text(side.text if side.text is not None else absent, title, key=title)
     _thinking(sides)
-    _ratings(shown)
     _replies(board, shown)
+    if st.toggle("Copy as an example", key="example"):
+        told = markup.visible(pairs.example_text(shown, verdict, names))[: markup.SHOWN_AT_MOST]
+        st.code(told, language=None, wrap_lines=True)
+
+
+def _wishes(shown: pairs.PairDetail) -> None:
+    """Draw the preferences, a row each, with both ratings of every judge."""
+    rated = shown.ratings.to_dict("records")
+    if not rated:
+        for index, preference in enumerate(shown.item.preferences):
+            frame.text(preference, f"preference {index + 1}", key=f"preference-{index}")
+        return
+    several = shown.ratings["judge"].nunique() > 1
+    heads = ["preference", *(["judge"] if several else []), "A", "B"]
+    rows, strong = [], []
+    for line in rated:
+        points = [line["first"], line["second"]]
+        told = ["\u2013" if pd.isna(one) else f"{one:.0f}" for one in points]
+        rows.append([line["preference"], *([line["judge"]] if several else []), *told])
+        better = -1 if points[0] == points[1] or pd.isna(points).any() else len(heads) - 2
+        strong.append(better + (points[1] > points[0]) if better > 0 else better)
+    st.html(markup.table(heads, rows, strong))
 
 
 def _thinking(sides: tuple[pairs.PairText, pairs.PairText]) -> None:
@@ -181,37 +210,6 @@ def _thinking(sides: tuple[pairs.PairText, pairs.PairText]) -> None:
         if side.thinking:
             with column.expander("Thinking", icon=":material/psychology:"):
                 frame.text(side.thinking, key=f"thinking-{which}")
-
-
-def _summary(pairing: Pairing) -> str:
-    if not pairing.verdicts:
-        return " \u2014 not judged"
-    words = {"a": "first wins", "b": "second wins", "tie": "tie", None: UNDECIDED}
-    said = []
-    for verdict in pairing.verdicts.values():
-        margin = verdict.margin
-        gap = "" if margin is None else f" ({markup.number(float(margin), 2, signed=True)})"
-        said.append(f"{words[verdict.winner]}{gap}{', by order' if verdict.flipped else ''}")
-    return f" \u2014 {'; '.join(said)}"
-
-
-def _ratings(shown: pairs.PairDetail) -> None:
-    if shown.ratings.empty:
-        for index, preference in enumerate(shown.item.preferences):
-            frame.text(preference, f"preference {index + 1}", key=f"preference-{index}")
-        return
-    st.dataframe(
-        shown.ratings,
-        hide_index=True,
-        placeholder="\u2013",
-        row_height=58,
-        column_config={
-            "preference": st.column_config.TextColumn("preference", width="large"),
-            "judge": st.column_config.TextColumn("judge", width="small"),
-            "first": st.column_config.NumberColumn("first", width=60, format="%d"),
-            "second": st.column_config.NumberColumn("second", width=70, format="%d"),
-        },
-    )
 
 
 def _replies(board: frame.Board, shown: pairs.PairDetail) -> None:
@@ -234,19 +232,39 @@ def _replies(board: frame.Board, shown: pairs.PairDetail) -> None:
 
 def _list(found: Sequence[Pairing], left: Sequence[int], wanted: PairFilter) -> None:
     """Draw the items that are left, as a table that opens the one that is clicked."""
-    with st.expander(f"All {markup.count(len(left), 'item')}", icon=":material/list:"):
-        places = set(left)
-        rows = [_row(pairing, wanted) for pairing in found if pairing.position in places]
-        st.dataframe(
-            pd.DataFrame(rows),
-            hide_index=True,
-            placeholder="\u2013",
-            height=360,
-            key="items",
-            on_select=_open_selected,
-            selection_mode="single-row",
-        )
-        st.session_state["listed"] = list(left)
+    st.html(markup.line(f"{len(left):,} of {markup.count(len(found), 'item')}"))
+    places = set(left)
+    own = [pairing for pairing in found if pairing.position in places]
+    counts = pairs.counted(own, wanted.judge)
+    if shares := shares_of(counts):
+        st.html(share_bar(shares, wide=True))
+    if not own:
+        return
+    table = pd.DataFrame([_row(pairing, wanted) for pairing in own])
+    table = table.drop(columns=[name for name in ("gap", "task") if table[name].nunique() < 2])
+    styled = table.size < _STYLED
+    shown = table.style.map(_coloured, subset=["outcome"]) if styled else table
+    st.dataframe(
+        shown,
+        hide_index=True,
+        placeholder="\u2013",
+        height=_LIST_HEIGHT,
+        key="items",
+        on_select=_open_selected,
+        selection_mode="single-row",
+        column_config={
+            "item": st.column_config.NumberColumn("item", width=50),
+            "outcome": st.column_config.TextColumn("outcome", width=95),
+            "gap": st.column_config.NumberColumn("A \u2212 B", format="%+.2f", width=65),
+        },
+    )
+    st.session_state["listed"] = list(left)
+
+
+def _coloured(outcome: object) -> str:
+    """Return the style of an outcome's cell, in the colours of `forest.share_bar`."""
+    colour = _COLOURS.get(str(outcome))
+    return "" if colour is None else f"background-color: {colour[0]}; color: {colour[1]}"
 
 
 def _row(pairing: Pairing, wanted: PairFilter) -> dict[str, object]:
@@ -254,14 +272,13 @@ def _row(pairing: Pairing, wanted: PairFilter) -> dict[str, object]:
         verdict for judge, verdict in pairing.verdicts.items() if wanted.judge in {None, judge}
     ]
     gaps = [float(verdict.margin) for verdict in verdicts if verdict.margin is not None]
+    flipped = f", {pairs.FLIPPED}" * any(verdict.flipped for verdict in verdicts)
     return {
         "item": pairing.position,
+        "outcome": f"{pairs.item_outcome(pairing, wanted.judge)}{flipped}",
+        "gap": gaps[0] if gaps else None,
         "task": markup.label(pairing.task),
         "id": markup.label(pairing.item_id),
-        "outcome": ", ".join(outcome_of(verdict) for verdict in verdicts),
-        "gap": gaps[0] if gaps else None,
-        "order decided": any(verdict.flipped for verdict in verdicts),
-        "judges differ": pairing.disputed,
     }
 
 

@@ -50,7 +50,7 @@ def _head(board: frame.Board, run_id: str) -> None:
 
 
 def _scores(board: frame.Board, run_id: str) -> None:
-    st.subheader("Numbers")
+    st.header("Numbers")
     table = board.recall(score_lines, run_id)
     if table.empty:
         st.info("No numbers yet: they are made when all responses are judged.")
@@ -90,7 +90,7 @@ def _rounded(table: pd.DataFrame, column: str) -> "pd.Series[float]":
 
 
 def _failures(board: frame.Board, run_id: str) -> None:
-    st.subheader("Failures")
+    st.header("Failures")
     found = board.recall(failures, run_id, live=True)
     if found.empty:
         st.html(markup.line("Every item has its response, and every verdict that was asked for."))
@@ -111,7 +111,7 @@ def _failures(board: frame.Board, run_id: str) -> None:
 
 
 def _costs(board: frame.Board, run_id: str) -> None:
-    st.subheader("Cost")
+    st.header("Cost")
     st.dataframe(
         board.recall(costs, run_id, live=True),
         hide_index=True,
@@ -130,7 +130,7 @@ def _costs(board: frame.Board, run_id: str) -> None:
 def _made(board: frame.Board, run_id: str) -> None:
     """Show the command that repeats the run, its configuration and environment."""
     found = board.recall(facts, run_id)
-    st.subheader("Repeat it")
+    st.header("Repeat it")
     if found.command is None:
         st.html(markup.line(f"Nothing repeats it: {found.why_not}"))
     else:
@@ -138,7 +138,7 @@ def _made(board: frame.Board, run_id: str) -> None:
         st.html(markup.line(f"mipo-eval reproduce {run_id[:12]} does it and compares the numbers."))
     if found.recorded:
         st.html(markup.block(found.recorded, name="first asked for as"))
-    st.subheader("How it was made")
+    st.header("How it was made")
     st.html(markup.facts(found.environment))
     with st.expander("Configuration", icon=":material/settings:"):
         st.code(markup.visible(found.configuration), language=None, wrap_lines=True)
@@ -151,7 +151,7 @@ def _others(board: frame.Board, run_id: str) -> None:
     others = board.recall(siblings, run_id)
     if not others:
         return
-    st.subheader("Runs over the same items")
+    st.header("Runs over the same items")
     run = board.recall(facts, run_id).run
     for other in others[:_SIBLINGS]:
         frame.link("pairs", f"Against {run_name(other)}", a=run_name(run), b=run_name(other))

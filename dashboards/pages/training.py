@@ -4,8 +4,10 @@ import pandas as pd
 import streamlit as st
 
 from mipo_eval.dashboards import frame, markup
-from mipo_eval.dashboards.frame import numbers
-from mipo_eval.dashboards.plots import interval_plot, line_plot
+from mipo_eval.dashboards.forest import Scale, forest
+from mipo_eval.dashboards.pages.numbers import asked_for, numbers
+from mipo_eval.dashboards.plots import line_plot
+from mipo_eval.dashboards.tables.forest import number_rows
 from mipo_eval.dashboards.tables.rounds import rounds_table
 from mipo_eval.dashboards.tables.training import (
     STEP_AXIS,
@@ -55,7 +57,7 @@ def show() -> None:
 
 
 def _curves(board: frame.Board, trainings: list[Training]) -> None:
-    st.subheader("Learning curves")
+    st.header("Learning curves")
     chosen = (
         frame.choose_some(
             "Trainings", trainings, "curves-of", default=trainings[:_CURVES], show=training_label
@@ -75,11 +77,9 @@ def _curves(board: frame.Board, trainings: list[Training]) -> None:
         )
         frame.noted("smoothing", smoothing)
     curves = board.recall(curve_table, tuple(chosen), metric, smoothing)
-    st.altair_chart(
-        line_plot(
-            curves, x="step", y="value", axes=(STEP_AXIS, axis_title(metric)), colour="training"
-        )
-    )
+    axes = (STEP_AXIS, axis_title(metric))
+    plot = line_plot(curves, x="step", y="value", axes=axes, colour="training")
+    frame.chart(plot, f"{axes[1]} by {axes[0]}, a line a training")
     st.caption(
         "Dots: as reported while training. Lines: their exponential mean. The paper's Figure 2 "
         "has the ranking accuracy, flat after 6,000 to 7,000 steps."
@@ -88,7 +88,7 @@ def _curves(board: frame.Board, trainings: list[Training]) -> None:
 
 
 def _all(board: frame.Board, trainings: list[Training]) -> None:
-    st.subheader("Trainings")
+    st.header("Trainings")
     table = board.recall(training_table, tuple(trainings))
     numbers(board, table, "trainings", formats=_DIGITS)
 
@@ -97,11 +97,12 @@ def _rounds(board: frame.Board) -> None:
     table = board.report(rounds_table)
     if table.empty:
         return
-    st.subheader("Round by round")
+    st.header("Round by round")
     measure = frame.choose("Number", list(dict.fromkeys(table["measure"])), "rounds-of")
     own = table[table["measure"] == measure].sort_values(["rounds", "task", "judge", "round"])
     named = own["task"].fillna("") + " round " + own["round"].astype(str) + " · " + own["rounds"]
-    st.altair_chart(interval_plot(own.assign(row=named), axis=measure, colour="rounds"))
+    scale = Scale(title=str(measure), places=3)
+    st.html(forest(number_rows(own.assign(row=named)), scale, f"{measure} by round"))
     st.caption(
         "Each round starts with the checkpoint of the one before, on what that one draws. Round 0 "
         "is the base model. Curves: their last value; scores: of the checkpoints evaluated here."
@@ -110,19 +111,19 @@ def _rounds(board: frame.Board) -> None:
 
 
 def _one(trainings: list[Training]) -> None:
-    st.subheader("One training")
+    st.header("One training")
     chosen = frame.choose("Training", trainings, "training", show=training_label)
     if chosen.reason:
         st.warning(markup.markdown(chosen.reason, 300))
     left, right = st.columns(2)
     with left:
-        st.markdown("**Pairs**")
+        st.subheader("Pairs")
         if chosen.pair_report is None:
             st.caption("This method learns from no pairs.")
         else:
             st.dataframe(_inert(flat_table(chosen.pair_report)), hide_index=True)
     with right:
-        st.markdown("**Recipe**")
+        st.subheader("Recipe")
         st.dataframe(_inert(flat_table(chosen.recipe)), hide_index=True)
 
 
@@ -131,7 +132,7 @@ def _inert(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _ablations(board: frame.Board) -> None:
-    st.subheader("How negatives are made, and how many")
+    st.header("How negatives are made, and how many")
     strategies, counts = board.report(negatives_table), board.report(count_table)
     left, right = st.columns(2)
     with left:
@@ -142,14 +143,18 @@ def _ablations(board: frame.Board) -> None:
         "Filled: checkpoints trained and evaluated from this store, one dot a seed. Hollow: the "
         "paper, with the standard deviation over seeds. Win rates count a tie as a win."
     )
-    numbers(board, strategies, "negatives", formats=_PERCENT)
-    numbers(board, counts, "counts", formats=_PERCENT)
+    with frame.folded("Both as tables"):
+        numbers(board, strategies, "negatives", formats=_PERCENT)
+        numbers(board, counts, "counts", formats=_PERCENT)
 
 
 def _ablation(table: pd.DataFrame, by: str, where: str) -> None:
     tasks = list(dict.fromkeys(table["task"]))
     task = frame.choose(f"Data set ({where})", tasks, f"{by}-task")
-    own = table[table["task"] == task].sort_values(by)
-    rows = own[by] + " · " + own["model"]
-    axis = "win rate or accuracy (%)"
-    st.altair_chart(interval_plot(own.assign(row=rows), axis=axis, colour=by))
+    own = asked_for(table[table["task"] == task].sort_values(by), f"all-{by}")
+    if own.empty:
+        st.info("No checkpoint of this kind was trained and evaluated here.")
+        return
+    rows = number_rows(own.assign(row=own[by] + " · " + own["model"]))
+    scale = Scale(title="win rate or accuracy (%)", places=1, ends=(0.0, 100.0))
+    st.html(forest(rows, scale, f"{by} on {task}"))

@@ -6,13 +6,17 @@ import pandas as pd
 
 from mipo_eval.dashboards.forest import ForestRow, rank_text, shares
 from mipo_eval.dashboards.links import TASK, address, run_name
-from mipo_eval.dashboards.markup import interval, number
-from mipo_eval.dashboards.tables.headline import short_names
-from mipo_eval.dashboards.tables.leaderboard import Comparisons, p_of
+from mipo_eval.dashboards.markup import PAPER, interval, number
+from mipo_eval.dashboards.tables.comparison import TOLD
+from mipo_eval.dashboards.tables.headline import p_text
+from mipo_eval.dashboards.tables.leaderboard import Comparisons, labels, p_of
 from mipo_eval.metrics.aggregate import direction
 from mipo_eval.reports.labels import decimals
 from mipo_eval.reports.leaderboard import Row, Section
 from mipo_eval.stats.paired import Comparison
+
+_SEED = 0.45
+"""Size of a seed's dot (rem)."""
 
 
 def forest_rows(
@@ -27,17 +31,21 @@ def forest_rows(
         against: rows compared with a baseline.
         published: of `paper_numbers`.
     """
-    names = short_names(found.rows)
+    whole = zip(labels(found.rows), found.rows, strict=True)
+    names = [name.removeprefix(f"{row.name.model} \u00b7 ") for name, row in whole]
     lower = direction(found.metric) == "lower"
     known = [row.cells[task] for row in found.rows if task in row.cells]
     best = next((set(cell.letters) for cell in known if cell.rank == 1), set())
+    several = len({row.name.model for row in found.rows}) > 1
+    every = {run.prompting for row in found.rows for c in row.cells.values() for run in c.runs}
     made = []
     for place, row in enumerate(found.rows):
         cell = row.cells.get(task)
         if cell is None or cell.value is None or row not in rows:
             continue
         prompting = next((run.prompting for run in cell.runs if run.prompting), "")
-        about = [row.name.model, f"{prompting} prompting" if prompting else ""]
+        about = [row.name.model] if several else []  # where all share it, a card says it
+        about += [f"{prompting} prompting"] if prompting and len(every) > 1 else []
         about += [f"{cell.seeds} seeds"] if cell.seeds > 1 else []
         made.append(
             ForestRow(
@@ -52,6 +60,7 @@ def forest_rows(
                 + (f" ({cell.unscored:,})" if cell.unscored else ""),
                 link=address("pairs", a=run_name(cell.runs[0]), **{TASK: task}),
                 alike=bool(best & set(cell.letters)) and len(known) > 1,
+                dots=tuple((value, _SEED) for value in cell.per_seed),
             )
         )
     for line in published[published["task"] == task].to_dict("records"):
@@ -68,9 +77,47 @@ def forest_rows(
     return sorted(made, key=lambda row: row.value if lower else -row.value)
 
 
+def difference_rows(table: pd.DataFrame) -> list[ForestRow]:
+    """Return the rows of a picture of `comparison.forest_table`, the largest difference first."""
+    made = [
+        ForestRow(
+            name=line["row"],
+            value=line["difference"],
+            ci95=None if pd.isna(line["low"]) else (line["low"], line["high"]),
+            gain="" if pd.isna(line["p"]) else p_text(line["p"]),
+            n=f"{line['n']:,}",
+            link=line["items"],
+            alike=line["verdict"] == TOLD,
+        )
+        for line in table.to_dict("records")
+    ]
+    return sorted(made, key=lambda row: -row.value)
+
+
+def number_rows(table: pd.DataFrame, apart: str | None = None) -> list[ForestRow]:
+    """Return the rows of a picture of `scores.score_table`, in their order.
+
+    Args:
+        table: numbers of one task.
+        apart: column that tells several numbers of a row apart.
+    """
+    return [
+        ForestRow(
+            name=line["row"] if apart is None else f"{line['row']} \u00b7 {line[apart]}",
+            value=line["value"],
+            ci95=None if pd.isna(line["low"]) else (line["low"], line["high"]),
+            n="" if pd.isna(line.get("n")) else f"{line['n']:,}",
+            published=line["source"] == PAPER,
+        )
+        for line in table.to_dict("records")
+        if not pd.isna(line["value"])
+    ]
+
+
 def _gain(pair: Comparison | None, places: int) -> str:
     if pair is None:
         return ""
-    told = f"{number(pair.difference, places, signed=True)} {interval(pair.ci95, places)}"
+    within = interval(pair.ci95, places, signed=True)
+    told = f"{number(pair.difference, places, signed=True)} {within}"
     p = p_of(pair)
-    return told + ("" if p is None else " p < 0.001" if p < 0.001 else f" p = {p:.3f}")
+    return told if p is None else f"{told} {p_text(p)}"

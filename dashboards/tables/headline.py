@@ -1,15 +1,18 @@
 """What a leaderboard says in one sentence: who wins, by how much, is it sure, can the judge be."""
 
+import math
 from collections.abc import Mapping, Sequence
 
-from mipo_eval.dashboards.markup import number
+from mipo_eval.dashboards.markup import interval, number
 from mipo_eval.dashboards.tables.leaderboard import Comparisons, labels, p_of
+from mipo_eval.evaluation.outcomes import ENDS
 from mipo_eval.metrics.aggregate import direction
 from mipo_eval.reports.labels import decimals, metric_title
 from mipo_eval.reports.leaderboard import Cell, Row, Section
 from mipo_eval.stats.paired import Comparison
 from mipo_eval.store.judges import NOTHING_APART
 
+_DOUBT = "This judge fails its validation. If it is believed: "
 _NAMED = 3
 """Methods named in a list; of more, the number is told."""
 
@@ -42,19 +45,71 @@ def headline(
         baseline: what that is called; None without one.
         failing: why the judge must not be believed.
     """
-    constant = [why.removeprefix(NOTHING_APART) for why in failing if why.startswith(NOTHING_APART)]
-    if constant:
-        ties = " always ties" if constant[0].endswith("are ties") else " tells nothing apart"
-        return f"No ranking: this judge{ties} ({constant[0]})."
+    if constant := _constant(failing):
+        return constant
     names = short_names(found.rows)
     cells = {
         place: row.cells[task]
         for place, row in enumerate(found.rows)
         if task in row.cells and row.cells[task].value is not None
     }
-    doubt = "This judge fails its validation. If it is believed: " if failing else ""
     pairs = {row: pair for (row, of), pair in against.items() if of == task}
-    return doubt + _said(found.metric, cells, names, pairs, baseline or "the baseline")
+    said = _said(found.metric, cells, names, pairs, baseline or "the baseline")
+    return (_DOUBT if failing else "") + said
+
+
+def _constant(failing: Sequence[str]) -> str:
+    """Return what is said of a judge that tells nothing apart; nothing of any other."""
+    told = [why.removeprefix(NOTHING_APART) for why in failing if why.startswith(NOTHING_APART)]
+    if not told:
+        return ""
+    ties = " always ties" if told[0].endswith("are ties") else " tells nothing apart"
+    return f"No ranking: this judge{ties} ({told[0]})."
+
+
+def of_two(
+    metric: str,
+    pair: Comparison | None,
+    names: tuple[str, str],
+    failing: Sequence[str] = (),
+    several: int = 1,
+) -> str:
+    """Return the sentence that says which of two methods is better.
+
+    Args:
+        metric: what they are compared by.
+        pair: the first against the second; None where they share nothing.
+        names: of both.
+        failing: why the judge must not be believed.
+        several: over how many comparisons its p-value is corrected.
+    """
+    if constant := _constant(failing):
+        return constant
+    first, second = names
+    if pair is None:
+        return f"{first} and {second} share no item that was measured alike: nothing to compare."
+    way = direction(metric)
+    sign, unit = _sign(metric), unit_of(metric)
+    told = _gain(metric, pair, unit, "")
+    told += f", corrected for {several} comparisons" if several > 1 and p_of(pair) else ""
+    doubt = _DOUBT if failing else ""
+    if not pair.significant():
+        better = "to be better" if way else "to differ"
+        neither = "neither" if failing else "Neither"
+        shown = f"{neither} {first} nor {second} is shown {better}: {told}"
+        return f"{doubt}{shown}; {_could_show(metric, {0: pair})}."
+    ahead = sign * pair.difference > 0
+    verb = ("beats" if ahead else "is beaten by") if way else ("is above" if ahead else "is below")
+    return f"{doubt}{first} {verb} {second}: {told}."
+
+
+def _sign(metric: str) -> int:
+    return -1 if direction(metric) == "lower" else 1
+
+
+def unit_of(metric: str) -> str:
+    """Return what stands behind a value of a metric."""
+    return " %" if "(%)" in metric_title(metric) else ""
 
 
 def _said(  # noqa: PLR0911 - a situation each
@@ -64,8 +119,7 @@ def _said(  # noqa: PLR0911 - a situation each
     pairs: Mapping[int, Comparison],
     baseline: str,
 ) -> str:
-    sign = -1 if direction(metric) == "lower" else 1
-    unit = " %" if "(%)" in metric_title(metric) else ""
+    sign, unit = _sign(metric), unit_of(metric)
     ordered = sorted(cells, key=lambda place: -sign * _level(cells[place]))
     if not ordered:
         return "Nothing is measured yet."
@@ -84,13 +138,12 @@ def _said(  # noqa: PLR0911 - a situation each
         for place in ordered
         if (pair := pairs.get(place)) and pair.significant() and sign * pair.difference > 0
     ]
-    gains = {place: _gain(metric, pairs[place], unit, baseline) for place in better}
-    if first in gains:
-        return f"{leads}: {gains[first]}; {alike}."
-    if gains:
-        best, gain = next(iter(gains.items()))
-        return f"{leads}; {names[best]} is shown to beat {baseline}: {gain}."
-    return f"No method is shown to beat {baseline}; {_could_show(pairs, unit)}."
+    if first in better:
+        return f"{leads}: {_gain(metric, pairs[first], unit, f' over {baseline}')}; {alike}."
+    if better:
+        gain = _gain(metric, pairs[better[0]], unit, "")
+        return f"{leads}; {names[better[0]]} is shown to beat {baseline}: {gain}."
+    return f"No method is shown to beat {baseline}; {_could_show(metric, pairs)}."
 
 
 def _level(cell: Cell) -> float:
@@ -102,18 +155,18 @@ def _value(metric: str, cell: Cell, unit: str) -> str:
     return f"{number(cell.value, decimals(metric))}{unit}{seeds}"
 
 
-def _gain(metric: str, pair: Comparison, unit: str, baseline: str) -> str:
+def _gain(metric: str, pair: Comparison, unit: str, over: str) -> str:
     places = decimals(metric)
-    ends = pair.ci95
-    within = ""
-    if ends:
-        within = (
-            f" [{number(ends[0], places, signed=True)}, {number(ends[1], places, signed=True)}]"
-        )
+    within = f" {interval(pair.ci95, places, signed=True)}" if pair.ci95 else ""
     p = p_of(pair)
-    told = "" if p is None else ", p < 0.001" if p < 0.001 else f", p = {p:.3f}"
+    told = "" if p is None else f", {p_text(p)}"
     points = " points" if unit else ""
-    return f"{number(pair.difference, places, signed=True)}{points} over {baseline}{within}{told}"
+    return f"{number(pair.difference, places, signed=True)}{points}{over}{within}{told}"
+
+
+def p_text(p: float) -> str:
+    """Return a p-value as text."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
 def _alike(
@@ -128,10 +181,19 @@ def _alike(
     return f"not distinguishable from {listed}"
 
 
-def _could_show(pairs: Mapping[int, Comparison], unit: str) -> str:
+def beyond(metric: str, difference: float) -> bool:
+    """Return whether values of a metric cannot differ by so much."""
+    low, high = ENDS.get(metric, (-math.inf, math.inf))
+    return difference > high - low
+
+
+def _could_show(metric: str, pairs: Mapping[int, Comparison]) -> str:
     known = [(pair.detectable, pair.n) for pair in pairs.values() if pair.detectable is not None]
     if not known:
         return "too few items are shared to say more"
     least, n = min(known)
+    if beyond(metric, least):
+        return f"these {n:,} items are too few, or of too few prompts or users, to show any"
+    unit = unit_of(metric)
     points = " points" if unit else ""
     return f"these {n:,} items could show {number(least, 0 if unit else 2)}{points}"

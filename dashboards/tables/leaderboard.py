@@ -123,6 +123,17 @@ def section(now: Snapshot, asked: LeaderboardQuery) -> Section | None:
     return next((found for found in leaderboard(now, asked) if found.judge == wanted), None)
 
 
+def by_suite(found: Sequence[Section]) -> dict[tuple[str, str], float]:
+    """Return the values of several suites, by method and by suite (and data set of several)."""
+    return {
+        (name, section.suite if len(section.tasks) == 1 else f"{section.suite}: {task}"): cell.value
+        for section in found
+        for name, row in zip(labels(section.rows), section.rows, strict=True)
+        for task, cell in row.cells.items()
+        if cell.value is not None
+    }
+
+
 def runs_of(row: Row) -> list[Run]:
     """Return the runs behind a row, each once."""
     return list({run.run_id: run for cell in row.cells.values() for run in cell.runs}.values())

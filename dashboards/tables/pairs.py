@@ -5,13 +5,14 @@ and everything that judges said of it.
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from mipo_eval.dashboards.markup import label
+from mipo_eval.dashboards.markup import label, number
 from mipo_eval.records import Item, text_key
 from mipo_eval.store import calls
 from mipo_eval.store.engine import Store
@@ -22,9 +23,12 @@ from mipo_eval.store.runs import find_run
 from mipo_eval.store.verdicts import Remark, remarks_on, verdicts_of_all
 from mipo_eval.verdict import PairVerdict, Verdict
 
-OUTCOMES: Mapping[Verdict, str] = {"a": "win", "tie": "tie", "b": "loss"}
-"""What a verdict is called, from the first text's side."""
-UNDECIDED = "undecided"
+OUTCOMES: Mapping[Verdict, str] = {"a": "A wins", "tie": "tie", "b": "B wins"}
+"""What a verdict is called; A is the first text."""
+UNDECIDED = "unscored"
+FLIPPED, DISPUTED = "flipped", "judges differ"
+CHIPS = (*OUTCOMES.values(), FLIPPED, DISPUTED, UNDECIDED)
+"""What items can be filtered for by one touch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,13 +112,75 @@ def matching(
 
 
 def outcome_of(verdict: PairVerdict) -> str:
-    """Return what a verdict is called from the first text's side."""
+    """Return what a verdict is called."""
     return OUTCOMES[verdict.winner] if verdict.winner else UNDECIDED
+
+
+def item_outcome(pairing: Pairing, judge: str | None) -> str:
+    """Return what an item's verdicts come to, one of `CHIPS`; by one judge, or by all of them."""
+    said = {
+        outcome_of(verdict) for key, verdict in pairing.verdicts.items() if judge in {None, key}
+    }
+    known = said - {UNDECIDED}
+    return DISPUTED if len(known) > 1 else next(iter(known), UNDECIDED)
+
+
+def counted(found: Sequence[Pairing], judge: str | None) -> tuple[int, int, int]:
+    """Return how many items A won, how many are ties, and how many B won."""
+    told = Counter(item_outcome(pairing, judge) for pairing in found)
+    return told[OUTCOMES["a"]], told[OUTCOMES["tie"]], told[OUTCOMES["b"]]
+
+
+def verdict_text(pairing: Pairing, names: Mapping[str, str]) -> str:
+    """Return what judges made of an item, in one sentence.
+
+    Args:
+        pairing: the item.
+        names: of judges, by key.
+    """
+    said = []
+    for key, verdict in pairing.verdicts.items():
+        why = "the order decided" if verdict.flipped else "equal texts" if verdict.identical else ""
+        why = why if verdict.winner else verdict.reason or ""
+        margin = None if verdict.margin is None else float(verdict.margin)
+        gap = "" if not margin else f" ({number(margin, 2, signed=True)})"
+        by = f" by {names.get(key, key[:8])}"
+        said.append(f"{outcome_of(verdict)}{by}{gap}{f': {why}' if why else ''}")
+    told = "; ".join(said) or "not judged"
+    return f"{told[:1].upper()}{told[1:]}"
+
+
+def example_text(shown: "PairDetail", verdict: str, names: tuple[str, str]) -> str:
+    """Return an item as text for a paper or a chat: what was asked, wished, answered and said."""
+    item = shown.item
+    wishes = [
+        f"- {row['preference']} ({row['judge']}: A {_stars(row['first'])}, "
+        f"B {_stars(row['second'])})"
+        for row in shown.ratings.to_dict("records")
+    ]
+    wishes = wishes or [f"- {wish}" for wish in item.preferences]
+    parts = {
+        "Item": f"{shown.task}, {item.item_id}",
+        "Verdict": verdict,
+        "Prompt": item.transcript,
+        "Context": item.context,
+        "Preferences": "\n".join(wishes),
+        f"A: {names[0]}": shown.first.text,
+        f"B: {names[1]}": shown.second.text,
+    }
+    return "\n\n".join(f"{name}\n{text}" for name, text in parts.items() if text)
+
+
+def _stars(rating: Any) -> str:
+    return "not rated" if pd.isna(rating) else f"{rating:.0f}"
 
 
 def _said(pairing: Pairing, wanted: PairFilter) -> bool:
     if not (wanted.outcomes or wanted.flipped or wanted.gap):
         return True
+    own = [key for key in pairing.verdicts if wanted.judge in {None, key}]
+    if not own:
+        return UNDECIDED in wanted.outcomes and not (wanted.flipped or wanted.gap)
     return any(
         (not wanted.outcomes or outcome_of(verdict) in wanted.outcomes)
         and (verdict.flipped or not wanted.flipped)

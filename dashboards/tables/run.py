@@ -4,13 +4,14 @@ import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import pandas as pd
 
 from mipo_eval.dashboards.markup import label
 from mipo_eval.errors import ConfigError
-from mipo_eval.evaluation.score import Numbers
+from mipo_eval.evaluation.score import Numbers, Snapshot
 from mipo_eval.metrics.aggregate import direction
 from mipo_eval.models.prices import load_prices
 from mipo_eval.models.spec import KINDS, is_private
@@ -22,7 +23,7 @@ from mipo_eval.store.engine import Store
 from mipo_eval.store.judges import list_judges
 from mipo_eval.store.responses import response_tokens, unanswered
 from mipo_eval.store.runs import find_run, generation_spec, get_scores, list_runs
-from mipo_eval.store.tallies import judging_spent, unrated
+from mipo_eval.store.tallies import judge_spent, judging_spent, unrated
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +146,24 @@ def dollars_for(spent: Spending) -> float | None:
     if price is None or prompt is None or completion is None:
         return None
     return price.cost(prompt, completion)
+
+
+def judging(now: Snapshot, judge: str, lists: tuple[str, ...]) -> dict[str, str]:
+    """Return what a judge's verdicts on the items of some lists cost and took, as a reader says it.
+
+    Args:
+        now: the store.
+        judge: its key.
+        lists: keys of the item lists.
+    """
+    found = judge_spent(now.store, judge, lists)
+    money = [dollars_for(own) for own in found]
+    seconds = [own.seconds for own in found]
+    known = [price for price in money if price is not None]
+    told = f"${sum(known):,.2f}" if known and len(known) == len(money) else "no price known"
+    measured = [took for took in seconds if took is not None]
+    took = "not measured" if not measured else f"{timedelta(seconds=round(sum(measured)))}"
+    return {"judging cost": told, "judging time, calls added up": took} if found else {}
 
 
 def siblings(store: Store, run_id: str) -> list[Run]:

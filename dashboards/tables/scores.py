@@ -78,6 +78,12 @@ def with_published(measured: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
     return own if measured.empty else pd.concat([measured, own]) if len(own) else measured
 
 
+def of_same(table: pd.DataFrame, by: str = "model") -> pd.DataFrame:
+    """Return measured numbers, and published ones of the same base models (or judges) only."""
+    own = table.loc[table["source"] == MEASURED, by].unique()
+    return table[(table["source"] == MEASURED) | table[by].isin(own)]
+
+
 def measured(score: Score) -> dict[str, Any]:
     """Return the columns of a number: value, interval, items, source."""
     low, high = score.ci95 or (None, None)

@@ -270,7 +270,7 @@ def _numbers() -> "alt.Axis":
     """Return an axis with a few short ticks, also where all values are equal."""
     import altair as alt
 
-    return alt.Axis(format="~g", tickCount=6)
+    return alt.Axis(format="~r", tickCount=6)
 
 
 def _line_marks(base: "alt.Chart", names: list[str], value: str) -> list["alt.Chart"]:

@@ -50,6 +50,8 @@ class Cell:
     """Mean over seeds of the mean over items; None when not one item could be scored."""
     std: float | None = None
     """Over seeds (n - 1); None for one seed."""
+    per_seed: tuple[float, ...] = ()
+    """Its value under each of several seeds."""
     seeds: int
     n: int | None
     """Items with a value under at least one seed; None where an imported number does not say."""
@@ -407,13 +409,11 @@ def _with_seeds(cells: Sequence[Cell], lines: Sequence[_Line], sheet: Sheet) -> 
     several = [k for k, cell in enumerate(cells) if cell.seeds > 1 and cell.std is None]
     if not several:
         return made
-    tables = []
-    for k in several:
-        values = sheet.values[:, _columns(lines[k], sheet)].T
-        tables.append(values[~np.isnan(values).all(axis=1)])
+    columns = [sheet.values[:, _columns(lines[k], sheet)].T for k in several]
+    tables = [values[~np.isnan(values).all(axis=1)] for values in columns]
     span = ENDS.get(sheet.metric, (0.0, math.inf))
     for k, found in zip(several, seed_summaries(tables, sheet.groups, span), strict=True):
-        made[k] = replace(cells[k], std=found.std, ci95=found.ci95)
+        made[k] = replace(cells[k], std=found.std, ci95=found.ci95, per_seed=found.per_seed)
     return made
 
 

@@ -1,5 +1,6 @@
 """What judges said, counted: by rating, by place, by run, and how far unfinished runs are."""
 
+from collections.abc import Collection
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -73,6 +74,15 @@ def judging_spent(store: Store, run: Run, judge_key: str) -> list[Spending]:
         sa.select(verdicts.c.call_key)
         .select_from(_on_responses(run.generation_key, judge_key))
         .where(item_lists.c.list_key == run.list_key)
+    )
+    return spending(store, own)
+
+
+def judge_spent(store: Store, judge_key: str, list_keys: Collection[str]) -> list[Spending]:
+    """Return what all of a judge's ratings on the items of some lists took, each call once."""
+    listed = sa.select(item_lists.c.item_key).where(item_lists.c.list_key.in_(list_keys))
+    own = sa.select(verdicts.c.call_key).where(
+        verdicts.c.judge_key == judge_key, verdicts.c.item_key.in_(listed)
     )
     return spending(store, own)
 

@@ -101,6 +101,32 @@ def fill_store(store: Store) -> None:
     _calls(store)
 
 
+def make_situations(path: Path) -> Path:
+    """Fill a new store with a suite for each way a leaderboard can come out.
+
+    Suites: clear (one wins), none (nobody does), one (a single method), seeds (of one method).
+    """
+    of = items()
+    trained, base = "out/mipo-missing", "base"
+    runs = [("clear", base, 0, 0), ("clear", trained, 9, 0), ("one", trained, 9, 0)]
+    runs += [("none", base, 4, 0), ("none", trained, 3, 0)]
+    runs += [("seeds", base, 0, 0), *(("seeds", trained, 9, seed) for seed in range(3))]
+    with Store.open(str(path)) as store:
+        put_judge(store, RATER, "rater", {"judge_key": short(RATER), "protocol": "rubric"})
+        _training(store, 0, "missing")
+        for suite, model, place, seed in runs:
+            own = [
+                item.model_copy(
+                    update={"item_id": f"{suite}-{item.item_id}", "user_id": f"user-{number % 24}"}
+                )
+                for number, item in enumerate(of)
+            ]
+            list_key, _ = put_list(store, [(suite, own)])
+            texts = [f"{suite} {model} {seed} {number}" for number in range(len(own))]
+            run_of(store, (model, "personalized", suite), (list_key, own, texts), place, seed)
+    return path
+
+
 def make_hostile_store(path: Path) -> Path:
     """Fill a new store in which every name and text wants to be run, fetched or laid out."""
     of = [
@@ -143,10 +169,11 @@ def run_of(
     named: tuple[str, str, str],
     answers: tuple[str, list[Item], list[str]],
     place: int,
+    seed: int = 0,
 ) -> Run:
     """Store a run with ratings and scores; the run is better the later it comes."""
     (model, prompting, suite), (list_key, of, texts) = named, answers
-    key = digest([model, prompting])
+    key = digest([model, prompting, *([seed] if seed else [])])
     put_generation(store, key, {"model": {"engine": "hf"}, "decoding": DECODING})
     put_responses(store, key, map(_response, of, texts))
     rng = random.Random(place)
@@ -157,7 +184,7 @@ def run_of(
             ratings.append(_rating(item, text, aspect, rng.choice((good, good, 3, 5, 1))))
             ratings.append(_rating(item, item.reference or "", aspect, 3))
     put_ratings(store, ratings)
-    run = _run(model, suite, prompting, (list_key, len(of), key), place)
+    run = replace(_run(model, suite, prompting, (list_key, len(of), key), place), seed=seed)
     put_run(store, run)
     rows = list(scorable(store, list_key, key))
     by = join(judge="rater", judge_key=short(RATER), protocol="rubric")

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from mipo_eval.dashboards.forest import ForestRow, forest, shares
-from mipo_eval.dashboards.tables.headline import headline, short_names
+from mipo_eval.dashboards.forest import ForestRow, Scale, forest, shares
+from mipo_eval.dashboards.tables.headline import headline, of_two, short_names
 from mipo_eval.dashboards.tables.leaderboard import Comparisons
 from mipo_eval.reports.leaderboard import Cell, Row, Section
 from mipo_eval.reports.names import RowName
@@ -61,6 +61,13 @@ def test_no_winner() -> None:
     assert said.endswith(" points.")
 
 
+def test_items_that_could_show_nothing_are_not_said_to_show_500_points() -> None:
+    pair = replace(against(30, 29)[0, "tea"], detectable=500.0)
+    found = section(row("MIPO", 50.0), row("prompting", 48.3))
+    said = headline(found, "tea", {(0, "tea"): pair}, "prompting")
+    assert said.endswith("these 60 items are too few, or of too few prompts or users, to show any.")
+
+
 def test_the_highest_is_not_always_the_one_that_is_shown_to_win() -> None:
     found = section(row("few items", 90.0), row("MIPO", 71.7), row("prompting", 21.7, "b"))
     pairs = {key: pair for key, pair in against(54, 43, 13).items() if key[0] != 0}
@@ -114,6 +121,28 @@ def test_lower_is_better_and_has_no_points() -> None:
     assert said == "MIPO leads with 0.200; told apart from every other method."
 
 
+def test_two_methods_are_compared_in_one_sentence() -> None:
+    clear, near = (against(won, 13)[0, "tea"] for won in (43, 14))
+    said = of_two(WIN, clear, ("MIPO", "prompting"))
+    assert said.startswith("MIPO beats prompting: +50.0 points [+")
+    assert said.endswith("], p < 0.001.")
+    assert "p < 0.001, corrected for 3 comparisons." in of_two(WIN, clear, ("a", "b"), (), 3)
+    assert of_two("self_bleu_4", clear, ("a", "b")).startswith("a is beaten by b: +50.000 [")
+    assert of_two("response_tokens", clear, ("a", "b")).startswith("a is above b: +50.0 [")
+    said = of_two(WIN, near, ("MIPO", "prompting"))
+    assert said.startswith("Neither MIPO nor prompting is shown to be better: +1.7 points [")
+    assert "; these 60 items could show " in said
+    assert of_two(WIN, None, ("a", "b")).startswith("a and b share no item")
+
+
+def test_two_methods_under_a_failing_judge() -> None:
+    pair = against(43, 13)[0, "tea"]
+    said = of_two(WIN, pair, ("MIPO", "prompting"), ["llmbar: a coin"])
+    assert said.startswith("This judge fails its validation. If it is believed: MIPO beats")
+    nothing = ["tells nothing apart: 100 % of its verdicts are ties"]
+    assert of_two(WIN, pair, ("MIPO", "prompting"), nothing).startswith("No ranking: this judge")
+
+
 def test_names_of_data_stay_as_they_are() -> None:
     found = section(row("{0} \x00 <b>", 50.0), row("prompting", 48.3))
     assert short_names(found.rows)[0] == "{0} \x00 <b>"
@@ -142,11 +171,14 @@ def test_the_picture_holds_every_row_inert_and_within_its_ends() -> None:
         ForestRow(name="<script>x</script>", about="&", value=100.0, ci95=(95.0, 104.0)),
         ForestRow(name="paper", about="", value=100.0, published=True),
     ]
-    drawn = forest(rows, "win rate (%)", baseline=100.0, places=1, ends=(0.0, 100.0))
+    scale = Scale(title="win rate (%)", places=1, line=100.0, ends=(0.0, 100.0))
+    drawn = forest(rows, scale, "<b>one</b> leads")
+    assert "<caption>&lt;b&gt;one&lt;/b&gt; leads</caption>" in drawn
+    assert "n (unscored)" not in drawn  # no row has anything for that column
     assert "<script" not in drawn
     assert drawn.count("<tr") == 3
     assert 'class="hollow"' in drawn
     assert "left: 100.00%" in drawn
     assert "right: calc(100% - 100.00%)" in drawn
-    equal = forest(rows[1:], "x", baseline=None, places=1)
+    equal = forest(rows[1:], Scale(title="x", places=1))
     assert ">100</span>" in equal

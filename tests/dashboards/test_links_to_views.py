@@ -28,10 +28,12 @@ CHOSEN: dict[str, dict[str, str | list[str]]] = {
     "comparison": {
         "suite": "tea",
         "methods": ["base \u00b7 Default prompting", "base \u00b7 Personalized prompting"],
+        "first": "base \u00b7 Default prompting",
         "margin": "5.0",
         "equal-length": "true",
     },
-    "pairs": {"outcome": ["win", "tie"], "gap": "0.5", "search": "tea number", "item": "17"},
+    "users": {"suite": "tea", "row": "base \u00b7 Personalized prompting"},
+    "pairs": {"outcome": ["A wins", "tie"], "gap": "0.5", "search": "tea number", "item": "17"},
     "diversity": {"measure": "distinct words of 80 texts (0-1, high = diverse)"},
     "answers": {"answers-to": ["arc_easy"]},
     "training": {"curve": "loss (nats)", "smoothing": "0.25"},
@@ -44,13 +46,14 @@ _INPUTS = (
     "selectbox",
     "multiselect",
     "segmented_control",
+    "pills",
     "slider",
     "toggle",
     "text_input",
     "number_input",
     "date_input",
 )
-_OWN = {"person", "request", "label-skipped"}
+_OWN = {"person", "request", "label-skipped", "example"}
 """Not part of a view: who looks at it, and what is unfolded."""
 
 
@@ -117,7 +120,7 @@ def test_an_address_may_name_a_run_by_the_beginning_of_its_id(
 def test_an_address_that_names_nothing_says_so(
     rich_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drawn = open_page(monkeypatch, rich_file, "pairs", a="zz", b="", outcome=["win", "lost"])
+    drawn = open_page(monkeypatch, rich_file, "pairs", a="zz", b="", outcome=["A wins", "lost"])
     told = [warning.value for warning in drawn.warning]
     assert len(told) == 2, told
     assert "there is no 'zz'" in told[0].replace("\\", "")

@@ -42,7 +42,7 @@ def test_a_full_store_fills_every_part(
     monkeypatch: pytest.MonkeyPatch, store: Path, page: str, headings: list[str]
 ) -> None:
     test = open_page(monkeypatch, store, page)
-    found = [element.value for element in test.subheader]
+    found = [element.value for element in test.header]
     assert len(found) == len(headings)
     assert all(one.startswith(start) for one, start in zip(found, headings, strict=True))
 
@@ -54,7 +54,7 @@ def test_a_failing_judge_is_named_at_the_top(monkeypatch: pytest.MonkeyPatch, st
 
 def test_judges_can_be_chosen_by_the_address(monkeypatch: pytest.MonkeyPatch, store: Path) -> None:
     test = open_page(monkeypatch, store, "judges", **{"of-judges": "chooser"})
-    assert [one.value for one in test.subheader] == [
+    assert [one.value for one in test.header] == [
         "Against human labels",
         "Places",
         "Attacks and controls",

@@ -11,6 +11,7 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from mipo_eval.dashboards.frame import NOTHING
 from mipo_eval.dashboards.links import FIRST, address, run_name
 from mipo_eval.keys import digest
 from mipo_eval.reports.leaderboard import LeaderboardQuery, leaderboard
@@ -28,7 +29,6 @@ from tests.dashboards.scripted import (
 )
 
 PAGES = ("leaderboard", "comparison", "pairs", "run")
-NOTHING = "Nothing here yet: run `mipo-eval demo`"
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +50,7 @@ def _names(path: Path) -> dict[tuple[str, str], str]:
 def test_without_a_store_every_page_says_what_to_do(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert all(way in NOTHING for way in ("mipo-eval demo", "--model CKPT", "mipo-eval import"))
     assert [e.value for e in open_page(monkeypatch, tmp_path / "none.db", page).info] == [NOTHING]
     with Store.open(str(tmp_path / "empty.db")):
         pass
@@ -74,7 +75,7 @@ def test_hostile_names_and_texts_stay_text(
     html = texts(test).replace('<a href="pairs?', "")  # our own, to the items behind a row
     for mark in ("<script", "<img", "<iframe", "<svg", "<a ", "javascript:window"):
         assert mark not in html or mark == "javascript:window"
-    for element in [*test.markdown, *test.caption, *test.subheader, *test.title, *test.info]:
+    for element in [*test.markdown, *test.caption, *test.header, *test.title, *test.info]:
         assert "canary" not in element.value
 
 
@@ -190,7 +191,9 @@ def test_downloads_parse(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mipo_eval.evaluation.score import Snapshot
 
     test = open_page(monkeypatch, path, "leaderboard", suite="tea")
-    assert [button.label for button in test.download_button] == ["Download CSV"]
+    assert [button.label for button in test.download_button] == [
+        *("PNG", "SVG", "LaTeX", "Download CSV")
+    ]
     with Store.open(str(path), mode="read") as store:
         now = Snapshot(store)
         view = LeaderboardQuery(suite="tea", judge=now.judges[1].key, metric="rating_mean")
@@ -215,7 +218,8 @@ def test_pairs_reopen_at_their_item(path: Path, monkeypatch: pytest.MonkeyPatch)
     html = texts(test)
     assert "tea-7" in html
     assert "How do I make tea number 3?" in html
-    assert "<mark>" in html
+    assert "Differences are not marked: most of the two texts differs." in html
+    assert html.index("by rater") < html.index("How do I make tea") < html.index("1. Easy words.")
 
 
 def test_pairs_step_through_what_the_filters_leave(
@@ -241,7 +245,7 @@ def test_pairs_step_through_what_the_filters_leave(
 def test_pairs_filter_by_outcome(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = _names(path)["base", "default"]
     counts = {}
-    for outcome in ("win", "tie", "loss"):
+    for outcome in ("A wins", "tie", "B wins"):
         test = open_page(monkeypatch, path, "pairs", a=first, outcome=[outcome])
         counts[outcome] = int(texts(test).partition(f" of {N_ITEMS} items")[0].rpartition(">")[2])
     assert sum(counts.values()) == N_ITEMS
@@ -263,7 +267,7 @@ def test_the_run_page_tells_all_of_a_run(path: Path, monkeypatch: pytest.MonkeyP
     test = open_page(monkeypatch, path, "run", run=name)
     html = texts(test)
     assert "out/mipo-random" in html
-    assert [element.value for element in test.subheader] == [
+    assert [element.value for element in test.header] == [
         "Numbers",
         "Failures",
         "Cost",
@@ -276,8 +280,9 @@ def test_the_run_page_tells_all_of_a_run(path: Path, monkeypatch: pytest.MonkeyP
 
 def test_comparison_draws_what_there_is(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     test = open_page(monkeypatch, path, "comparison", suite="tea")
-    headings = [element.value for element in test.subheader]
-    assert headings == ["Paired differences", "Who beats whom", "Length against result"]
+    headings = [element.value for element in test.header]
+    everything = ["Paired differences", "Who beats whom", "Length against result"]
+    assert headings == ["Where it comes from", *everything]
     table: pd.DataFrame = test.dataframe[0].value
     assert len(table) == 3
     test.multiselect(key="methods").set_value(test.multiselect(key="methods").value[:2]).run()
@@ -297,7 +302,7 @@ def test_the_leaderboard_has_equal_length_and_strengths_where_they_are_asked_for
     test.toggle(key="equal-length").set_value(True).run()
     test.toggle(key="strengths").set_value(True).run()
     assert not test.exception
-    headings = [element.value for element in test.subheader]
+    headings = [element.value for element in test.header]
     assert headings == ["At the length of the references", "Head to head", "Behind a row"]
     assert "at_equal_length" in test.dataframe[1].value
 
@@ -371,8 +376,8 @@ def test_several_judges_stand_side_by_side(
 
     own = Path(copy(path, tmp_path / "two.db"))
     _second_judge(own)
-    test = open_page(monkeypatch, own, "comparison", suite="tea")
-    headings = [element.value for element in test.subheader]
+    test = open_page(monkeypatch, own, "comparison", suite="tea", view="Judges")
+    headings = [element.value for element in test.header]
     assert "Judges by method" in headings
     assert "Agreement of judges" in headings
     with Store.open(str(own), mode="read") as store:

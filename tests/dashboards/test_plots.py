@@ -58,4 +58,4 @@ def test_equal_values_have_an_axis_of_short_numbers(value: float) -> None:
     low, high = across["scale"]["domain"]
     assert low < value < high
     assert high - low >= 0.1 * abs(value)
-    assert (across["axis"]["format"], across["axis"]["tickCount"]) == ("~g", 6)
+    assert (across["axis"]["format"], across["axis"]["tickCount"]) == ("~r", 6)

@@ -48,5 +48,5 @@ def test_the_page_shows_rounds_where_there_are_some(
 ) -> None:
     _with_a_second_round(rich)
     test = open_page(monkeypatch, tmp_path / "copy.db", "training")
-    assert "Round by round" in [element.value for element in test.subheader]
+    assert "Round by round" in [element.value for element in test.header]
     assert not test.exception

@@ -2,6 +2,8 @@
 
 import csv
 import io
+import json
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -16,7 +18,13 @@ from mipo_eval.store import Store
 from mipo_eval.store.runs import list_runs
 from tests.dashboards.browser import driving
 from tests.dashboards.browser.driving import Board, Visitor, open_window, serve
-from tests.dashboards.scripted import CANARY, HOSTILE, make_hostile_store, make_store
+from tests.dashboards.scripted import (
+    CANARY,
+    HOSTILE,
+    make_hostile_store,
+    make_situations,
+    make_store,
+)
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
@@ -27,6 +35,7 @@ TITLES = (
     "Leaderboard",
     "Comparison",
     "Pairs",
+    "Users",
     "Diversity",
     "Choice and math",
     "Training",
@@ -55,8 +64,13 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
         '"output_2": "Tea.", "generator_2": "imported-model", "annotator": "alpaca-judge", '
         '"preference": 2}]'
     )
+    numbers = folder / "results.json"
     with Store.open(str(store)) as opened:
         store_runs(opened, read_path(imported).runs)
+        for model, right in (("org/one", 0.8), ("org/two", 0.4)):
+            told = {"results": {"arc": {"accuracy,none": right}}, "versions": {"arc": 1}}
+            numbers.write_text(json.dumps(told | {"config": {"model_args": f"pretrained={model}"}}))
+            store_runs(opened, read_path(numbers).runs)
     with serve(store) as running:
         yield running
 
@@ -89,6 +103,83 @@ def hostile_window(browser: "driving.Browser", hostile: Board) -> Iterator[Visit
 def hostile_visitor(hostile_window: Visitor) -> Visitor:
     """One window for all these tests: what an earlier one did must not show either."""
     return hostile_window
+
+
+@pytest.fixture(scope="module")
+def situations(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
+    """A suite for each way a leaderboard can come out."""
+    with serve(make_situations(tmp_path_factory.mktemp("situations") / "store.db")) as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    ("suite", "said"),
+    [
+        ("clear", r"^MIPO \(missing\) leads with \d+\.\d %: \+\d+\.\d points over Personalized "
+         r"prompting \[\+.*, \+.*\], p < 0\.001; told apart from every other method\.$"),
+        ("none", r"^No method is shown to beat Personalized prompting; these 96 items could show "
+         r"\d+ points\.$"),
+        ("one", r"^MIPO \(missing\) has \d+\.\d %; there is no other method to compare it with "
+         r"yet\.$"),
+        ("seeds", r"^MIPO \(missing\) leads with \d+\.\d % \(mean of 3 seeds\): \+"),
+    ],
+)  # fmt: skip
+def test_the_first_page_answers_in_one_sentence(
+    browser: "driving.Browser", situations: Board, suite: str, said: str
+) -> None:
+    window = open_window(browser, situations)
+    window.open("", suite=suite)
+    assert re.search(said, window.page.locator(".mipo-headline").inner_text())
+    if suite == "seeds":
+        assert window.page.locator(".mipo-line em").count() == 3
+    assert window.errors == []
+    window.page.context.close()
+
+
+@pytest.mark.parametrize(
+    ("suite", "said"),
+    [
+        ("tea", "This judge fails its validation. If it is believed: "),
+        ("alpaca_eval vs base", "; there is no other method to compare it with yet."),
+        ("lm_eval/arc", "; imported numbers come without their items, so nothing can be tested."),
+    ],
+)
+def test_the_first_page_says_what_its_numbers_cannot(
+    visitor: Visitor, suite: str, said: str
+) -> None:
+    visitor.open("", suite=suite)
+    assert said in visitor.page.locator(".mipo-headline").inner_text()
+
+
+def test_a_comparison_leads_with_its_sentence_and_bar(
+    browser: "driving.Browser", situations: Board
+) -> None:
+    window = open_window(browser, situations)
+    window.open("comparison", suite="clear")
+    said = window.page.locator(".mipo-headline").inner_text()
+    assert re.match(r"^MIPO \(missing\) beats Personalized prompting: \+", said)
+    bars = window.page.locator(".mipo-share.wide")
+    told = bars.first.get_attribute("aria-label") or ""
+    assert [part.split()[0] for part in told.split(", ")] == ["win", "tie", "loss"]
+    window.page.get_by_text("What differs in settings").click()
+    window.settle()
+    assert window.errors == []
+    window.page.context.close()
+
+
+def test_keys_step_through_items_but_not_while_somebody_types(visitor: Visitor) -> None:
+    visitor.open("pairs", a=_latest(visitor.board.store, "tea"))
+    number = visitor.page.locator("input[type=number]")
+    assert number.input_value() == "0"
+    visitor.page.keyboard.press("j")
+    visitor.page.wait_for_function("document.querySelector('input[type=number]').value == '1'")
+    visitor.settle().page.keyboard.press("k")
+    visitor.page.wait_for_function("document.querySelector('input[type=number]').value == '0'")
+    search = visitor.settle().page.get_by_label("Search in all texts")
+    search.click()
+    search.press_sequentially("jjkj")
+    visitor.settle()
+    assert (search.input_value(), number.input_value()) == ("jjkj", "0")
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
@@ -169,6 +260,8 @@ def test_the_metric_of_learning_curves_changes_the_plot_and_its_file(visitor: Vi
 
 def test_every_download_of_the_judges_page_parses(visitor: Visitor) -> None:
     visitor.open("judges")
+    for table in visitor.page.locator("[data-testid=stExpander] summary").all():
+        table.click()  # tables are folded under their charts
     buttons = visitor.page.get_by_test_id("stDownloadButton")
     buttons.nth(5).wait_for()  # the browser fetches what draws them when it meets the first one
     files = [_rows(driving.downloaded(visitor, button)) for button in buttons.all()]
@@ -213,7 +306,7 @@ def test_every_hostile_text_is_shown_inert_in_the_pair_browser(hostile_visitor: 
         hostile_visitor.settle()
         assert hostile_visitor.page.locator(".mipo-text").count() >= 4
         _check_inert(hostile_visitor)
-        hostile_visitor.page.keyboard.press("ArrowRight")
+        hostile_visitor.page.keyboard.press("j")
 
 
 def test_every_hostile_text_is_shown_inert_to_people_who_label(hostile_visitor: Visitor) -> None:
