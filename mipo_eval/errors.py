@@ -4,6 +4,7 @@
     |-- ConfigError       a name, option or setting is wrong; nothing was run
     |-- DataError         an item file or data set is wrong; says file, line and field
     |-- ModelError        the model under evaluation cannot be loaded or asked
+    |   `-- ChatTemplateError
     |-- BackendError      a judge cannot be asked; finished calls are kept
     `-- StoreError        the store cannot be opened, read or written
 
@@ -26,6 +27,10 @@ class DataError(MipoEvalError):
 
 class ModelError(MipoEvalError):
     """The model under evaluation cannot be loaded or asked; stored responses are kept."""
+
+
+class ChatTemplateError(ModelError):
+    """A chat template refuses a conversation."""
 
 
 class BackendError(MipoEvalError):

@@ -12,10 +12,10 @@ from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 from mipo_eval.checkpoints import find_checkpoint, loading
-from mipo_eval.errors import ConfigError, DataError
+from mipo_eval.errors import ChatTemplateError, ConfigError, DataError
 from mipo_eval.keys import item_rng
 from mipo_eval.models.base import Message
-from mipo_eval.models.chat import ChatTemplateError, prompt_ids, with_chat_form
+from mipo_eval.models.chat import prompt_ids, with_chat_form
 from mipo_eval.models.weights import load_weights
 from mipo_eval.records import ContextLikelihoods, Item
 from mipo_eval.tasks.prompt import USUAL, Prompting, as_dicts, conversation, turns_to

@@ -20,6 +20,7 @@ from mipo_eval.tasks.datasets.prefeval import (
 )
 from mipo_eval.tasks.items import check_items, read_items
 from mipo_eval.tasks.questions import QUESTION_SETS, QuestionSet
+from mipo_eval.tasks.suites import Suite
 
 Source = Callable[[Path, Split], Iterator[Item]]
 Rows = Iterator[dict[str, Any]]
@@ -229,3 +230,11 @@ def hub_commit(name: str) -> str:
 
     with rows.reaching_hub(name):
         return str(HfApi().dataset_info(name).sha)
+
+
+def suite_items(
+    suite: Suite, data_dir: Path, limit: int | None = None
+) -> Iterator[tuple[str, Iterator[Item]]]:
+    """Yield each task's name with its test items, streamed; `limit` keeps the first of each."""
+    for task in suite.tasks:
+        yield task.name, islice(load_source(task.source, data_dir, "test"), limit)

@@ -7,16 +7,13 @@ import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from importlib import resources
-from itertools import islice
 from pathlib import Path
 from typing import Literal
 
 from mipo_eval.errors import ConfigError, DataError
 from mipo_eval.keys import digest
 from mipo_eval.plugins import find_plugin, list_plugins
-from mipo_eval.records import Item
 from mipo_eval.rows import FORMS, is_hub, names_rows, short_name
-from mipo_eval.tasks.sources import load_source
 from mipo_eval.tasks.wordings import SHIPPED, Asks, Wording, asks_of, read_wording, usual
 
 Form = Literal["query", "answer", "letters", "texts"]
@@ -181,11 +178,3 @@ def with_query(suite: Suite, given: str | None) -> Suite:
 
 def _named(names: Iterable[str]) -> str:
     return ", ".join(dict.fromkeys(names))
-
-
-def suite_items(
-    suite: Suite, data_dir: Path, limit: int | None = None
-) -> Iterator[tuple[str, Iterator[Item]]]:
-    """Yield each task's name with its test items, streamed; `limit` keeps the first of each."""
-    for task in suite.tasks:
-        yield task.name, islice(load_source(task.source, data_dir, "test"), limit)

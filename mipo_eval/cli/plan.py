@@ -83,7 +83,8 @@ def plan(  # noqa: PLR0913 - one parameter per flag
     from mipo_eval.judges.presets import load_judge
     from mipo_eval.reports.plan import Assumed, plan_json
     from mipo_eval.reports.plan import plan as make
-    from mipo_eval.tasks.suites import find_suite, suite_items, with_query
+    from mipo_eval.tasks.sources import suite_items
+    from mipo_eval.tasks.suites import find_suite, with_query
 
     output = Output(as_json=as_json)
     asked = EvaluationOptions(model=model or "", **given)

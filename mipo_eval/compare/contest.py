@@ -26,7 +26,8 @@ from mipo_eval.records import Item, Run
 from mipo_eval.store.engine import Store
 from mipo_eval.store.items import get_items, put_list
 from mipo_eval.store.runs import find_run
-from mipo_eval.tasks.suites import find_suite, suite_items, with_query
+from mipo_eval.tasks.sources import suite_items
+from mipo_eval.tasks.suites import find_suite, with_query
 
 Tell = Callable[[Store, Evaluation, Result], None]
 """Told what came of an entrant that was asked now."""

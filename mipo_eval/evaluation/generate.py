@@ -33,7 +33,8 @@ from mipo_eval.store.responses import missing, put_generation, put_responses, se
 from mipo_eval.store.runs import generation_spec as stored_spec
 from mipo_eval.store.runs import put_run
 from mipo_eval.tasks.prompt import Prompting
-from mipo_eval.tasks.suites import Suite, suite_items
+from mipo_eval.tasks.sources import suite_items
+from mipo_eval.tasks.suites import Suite
 
 _AT_A_SERVER = 4096
 """Prompts in memory at once."""

@@ -26,7 +26,7 @@ from mipo_eval.store.items import key_of_list
 from mipo_eval.store.responses import missing
 from mipo_eval.store.runs import get_scores, list_runs
 from mipo_eval.store.trainings import Training, list_trainings
-from mipo_eval.tasks.suites import suite_items
+from mipo_eval.tasks.sources import suite_items
 from mipo_eval.training.folder import SWEEP_FOLDER, holder, is_complete
 from mipo_eval.training.recipes import Recipe
 

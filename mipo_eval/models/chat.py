@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from mipo_eval.checkpoints import beginning, chat_template
-from mipo_eval.errors import ConfigError, ModelError
+from mipo_eval.errors import ChatTemplateError, ConfigError, ModelError
 from mipo_eval.models.spec import ModelSpec
 
 CHAT_DATE = datetime(2024, 7, 26, tzinfo=UTC)
@@ -40,16 +40,6 @@ _PROBE = "4f1d9c7ab2"
 SAID = f'{_PROBE} <b>5 > 4 & it\'s "so"</b>\n\\ {_PROBE}'
 """An answer with all that escapes change."""
 _GENERATION = re.compile(r"\{%-?\s*(?:end)?generation\s*-?%\}")
-
-
-class ChatTemplateError(ModelError):
-    """A chat template refuses a conversation."""
-
-
-class Refused(str):
-    """Stands where a prompt should: why the chat template refuses the conversation."""
-
-    __slots__ = ()
 
 
 def with_chat_form(tokenizer: Any, **told: Any) -> Any:

@@ -24,10 +24,10 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from mipo_eval.checkpoints import find_checkpoint, loading
-from mipo_eval.errors import BackendError
+from mipo_eval.errors import BackendError, ChatTemplateError
 from mipo_eval.keys import item_rng
 from mipo_eval.models.base import Answers, Failure, Reply, Request, sendable
-from mipo_eval.models.chat import ChatTemplateError, prompt_ids, with_chat_form
+from mipo_eval.models.chat import prompt_ids, with_chat_form
 from mipo_eval.models.thinking import written
 from mipo_eval.models.weights import load_weights
 from mipo_eval.threads import fit_threads

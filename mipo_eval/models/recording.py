@@ -9,13 +9,18 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from mipo_eval.errors import ModelError
+from mipo_eval.errors import ChatTemplateError, ModelError
 from mipo_eval.keys import digest
-from mipo_eval.models.chat import ChatTemplateError, Refused
 from mipo_eval.models.raw_response import RawResponse
 
 Completion = tuple[Any, RawResponse | tuple[float, bool]]
 """An lm-eval instance, and its response or how likely its continuation is."""
+
+
+class Refused(str):
+    """Stands where a prompt should: why the chat template refuses the conversation."""
+
+    __slots__ = ()
 
 
 class CompletionHook:

@@ -21,7 +21,8 @@ from mipo_eval.models.prices import Metered
 from mipo_eval.models.thinking import written
 from mipo_eval.progress import Bars, outside_loop
 from mipo_eval.results import AnyStore, opened
-from mipo_eval.tasks.suites import find_suite, suite_items
+from mipo_eval.tasks.sources import suite_items
+from mipo_eval.tasks.suites import find_suite
 from mipo_eval.training.data import as_examples
 from mipo_eval.training.trainer import TrainingExample, is_main_process
 

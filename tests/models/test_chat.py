@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from mipo_eval.errors import ModelError
+from mipo_eval.errors import ChatTemplateError, ModelError
 from mipo_eval.models.base import Message, Request, Sampling
 from mipo_eval.models.chat import (
-    ChatTemplateError,
     chat_template_of,
     has_system_role,
     with_chat_form,
