@@ -108,7 +108,10 @@ def _say(message: str) -> None:
 @click.group(
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Files and defaults: MIPO_EVAL_STORE, MIPO_EVAL_DATA, MIPO_EVAL_CACHE, "
+    epilog=options.examples(
+        "--model demo --suite demo", "--model path/or/hub-id --suite items.jsonl --judge gpt-4.1"
+    )
+    + "\n\nFiles and defaults: MIPO_EVAL_STORE, MIPO_EVAL_DATA, MIPO_EVAL_CACHE, "
     "MIPO_EVAL_PRICES. Keys come from the environment only: OPENAI_API_KEY and so on by provider, "
     "MIPO_EVAL_KEY_<HOST> for any other server.",
 )
