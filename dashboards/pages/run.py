@@ -51,10 +51,13 @@ def _head(board: frame.Board, run_id: str) -> None:
 
 def _scores(board: frame.Board, run_id: str) -> None:
     st.header("Numbers")
-    table = board.recall(score_lines, run_id)
+    flying = any(flight.run.run_id == run_id for flight in board.recall(in_flight, live=True))
+    table = board.recall(score_lines, run_id, live=flying)
     if table.empty:
-        st.info("No numbers yet: they are made when all responses are judged.")
+        st.info("No numbers yet: nothing of it is judged.")
         return
+    if flying:
+        st.info("So far: the run is not done, and these numbers will move.", icon=":material/sync:")
     name = run_name(board.recall(facts, run_id).run)
     shown = table.drop(columns=["signature", "control"]).assign(
         metric=list(map(metric_title, table["metric"], table["control"])),

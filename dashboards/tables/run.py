@@ -71,10 +71,11 @@ def _pretty(value: Mapping[str, Any]) -> str:
 
 
 def score_lines(store: Store, run_id: str) -> pd.DataFrame:
-    """Return every number of a run, a line each.
+    """Return every number of a run, a line each; of one in flight, those of what is judged so far.
 
     Columns ci_low and ci_high are the 95 % interval, `better` is which way is better, if any.
     """
+    run, numbers = find_run(store, run_id), Numbers(store)
     lines = [
         {
             "task": label(score.task),
@@ -89,7 +90,7 @@ def score_lines(store: Store, run_id: str) -> pd.DataFrame:
             "better": direction(score.metric) or "",
             "signature": score.signature,
         }
-        for score in Numbers(store).of_run(find_run(store, run_id))
+        for score in numbers.of_run(run) or numbers.so_far(run)
     ]
     columns = ["task", "metric", "control", "judge", "value", "ci_low", "ci_high", "n", "unscored"]
     return pd.DataFrame(lines, columns=[*columns, "better", "signature"])

@@ -72,6 +72,17 @@ class Numbers:
         """Return every score of a run, by task, metric and signature."""
         return [self.current(run, score) for score in get_scores(self._store, run.run_id)]
 
+    def so_far(self, run: Run) -> list[Score]:
+        """Return what has been judged of a run that is not done; its n says how much that is."""
+        judges = [judge for judge in self._judges.values() if self.outcomes.rates(judge.key)]
+        return [
+            score
+            for task in self.outcomes.listed(run).tasks
+            for judge in judges
+            for score in self.judged(run, task, judge)
+            if score.n
+        ]
+
     def current(self, run: Run, score: Score) -> Score:
         """Return a stored score if its outcomes are still those it was made from, else a new one.
 

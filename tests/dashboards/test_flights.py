@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+from mipo_eval.dashboards.tables.run import score_lines
 from mipo_eval.records import Run, Score
 from mipo_eval.signature import join
 from mipo_eval.store import Store
@@ -108,3 +109,20 @@ def test_a_run_that_lacks_nothing_is_not_in_flight(tmp_path: Path) -> None:
         put_judge(store, rating.judge, "rater", {})
         put_ratings(store, [rating])
         assert in_flight(store) == []
+
+
+def test_a_run_in_flight_shows_what_is_judged_so_far(tmp_path: Path) -> None:
+    with Store.open(str(tmp_path / "s.db")) as store:
+        run = _begun(store)
+        of = items(8)
+        put_responses(store, "g", [_response(item, f"text {item.item_id}") for item in of[:5]])
+        assert score_lines(store, run.run_id).empty
+        ratings = [
+            _rating(item, f"text {item.item_id}", aspect, n)
+            for item, n in zip(of, (3, 5), strict=False)
+            for aspect in (0, 1)
+        ]
+        put_judge(store, ratings[0].judge, "rater", {"protocol": "rubric"})
+        put_ratings(store, ratings)
+        shown = score_lines(store, run.run_id).set_index("metric").loc["rating_mean"]
+        assert (shown["value"], shown["n"], shown["unscored"]) == (4.0, 2, 6)
