@@ -72,6 +72,7 @@ def commands() -> Iterator[Commands]:
 
 
 @pytest.fixture(
+    scope="module",
     params=[
         "generation",
         "served",
@@ -82,11 +83,9 @@ def commands() -> Iterator[Commands]:
         "import",
         "merge",
         "data",
-    ]
+    ],
 )
-def job(
-    request: pytest.FixtureRequest, tiny_model: Path, commands: Commands, tmp_path: Path
-) -> Iterator[Job]:
+def job(request: pytest.FixtureRequest, tiny_model: Path, commands: Commands) -> Iterator[Job]:
     """Each kind of long work, small."""
     kept = ["--suite", "tea.jsonl", "--store", "s.db"]
     tiny = ["--model", str(tiny_model), *kept, "--decoding", "max_tokens=4"]
@@ -147,10 +146,12 @@ def _made(folder: Path, pattern: str) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.glob(pattern))}
 
 
-@pytest.fixture
-def straight(job: Job, commands: Commands, tmp_path: Path) -> tuple[Path, int, int]:
+@pytest.fixture(scope="module")
+def straight(
+    job: Job, commands: Commands, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, int, int]:
     """A folder where the command ran undisturbed, its moments, and what it asked."""
-    folder = _folder(job, tmp_path / "straight")
+    folder = _folder(job, tmp_path_factory.mktemp("straight") / "work")
     done = commands.run(job.argv, folder)
     assert done.code == 0, done.told
     return folder, done.moments, _asked(job)
