@@ -111,7 +111,7 @@ def plan(  # noqa: PLR0913 - one parameter per flag
         made = make(opened, tasks, loaded, generation_key=key, assumed=assumed)
     output.document({"suite": suite.name, "judge": named, "model": model} | plan_json(made))
     output.show(*_shown(made, f"{suite.name} judged by {named}"))
-    output.note(f"Do it: mipo-eval --model {model or 'CKPT'} --suite {suite.name} --judge {named}")
+    output.note(f"Do it: mipo-eval --model CKPT --suite {suite.name} --judge JUDGE")
 
 
 def _responses(evaluation: "Evaluation") -> tuple[str, str | None, list[str]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.moments import REPOSITORY
-from tests.faults.work import N, content, differences, rated, write_work
+from tests.faults.work import N, content, differences, rated, write_preset, write_work
 from tests.servers.http import Act, Call
 from tests.servers.openai_server import OpenAIServer, broken, cut_off, hang_up, too_many
 
@@ -46,9 +46,8 @@ def _folder(path: Path, number: int = N) -> Path:
     return path
 
 
-def _preset(folder: Path, url: str, concurrency: int) -> list[str]:
-    text = f"description: x\nbackend: openai:judge@{url}\nprotocol: rubric\n"
-    (folder / "judge.yaml").write_text(f"{text}limits: {{concurrency: {concurrency}}}\n")
+def _duel(folder: Path, url: str, concurrency: int) -> list[str]:
+    write_preset(folder, url, protocol="rubric", concurrency=concurrency)
     return ["judge", "good.jsonl", "bad.jsonl", "--suite", "tea.jsonl", "--judge", "judge.yaml"]
 
 
@@ -78,9 +77,9 @@ def test_a_command_finds_the_same_everywhere(
     with OpenAIServer(rated) as judge:
         tiny = ["--model", str(tiny_model), "--suite", "tea.jsonl", "--decoding", "max_tokens=4"]
         generates = "PYTHONOPTIMIZE" in environment  # once: to import torch takes its time
-        for argv in (_preset(usual, judge.url, 4), *([tiny] if generates else [])):
+        for argv in (_duel(usual, judge.url, 4), *([tiny] if generates else [])):
             _run(usual, argv)
-        duel = _preset(odd, judge.url, 32 if "RLIMIT" in first else 4)
+        duel = _duel(odd, judge.url, 32 if "RLIMIT" in first else 4)
         _run(odd, [*duel, "--limit", str(N // 2)])
         _run(odd, duel, first=first, **environment)
         if generates:
@@ -112,8 +111,8 @@ def test_a_bad_network_changes_no_rate(tmp_path: Path, moments: int) -> None:
         return rated(call)
 
     with OpenAIServer(act, keep=False) as server:
-        _run(good, _preset(good, server.url, 32))
+        _run(good, _duel(good, server.url, 32))
         asked, fails = server.chats, True
-        _run(bad, _preset(bad, server.url, 32))
+        _run(bad, _duel(bad, server.url, 32))
         assert asked * 1.25 < server.chats - asked <= asked * 1.35
     assert not _lacks(bad, good)

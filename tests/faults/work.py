@@ -40,6 +40,12 @@ def write_work(folder: Path, number: int = N) -> None:
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
+def write_preset(folder: Path, url: str, *, protocol: str, concurrency: int) -> None:
+    """Write judge.yaml: a judge on a server that is asked so many things at once."""
+    text = f"description: x\nbackend: openai:judge@{url}\nprotocol: {protocol}\n"
+    (folder / "judge.yaml").write_text(f"{text}limits: {{concurrency: {concurrency}}}\n")
+
+
 def rated(call: Call) -> Act:
     """A rating that depends on the question alone."""
     return ok(str(1 + len(str(call.body["messages"])) % 5))
