@@ -93,9 +93,9 @@ def click(window: Visitor, name: str) -> float:
 
 
 def open_first(window: Visitor) -> None:
-    """Open the first page and wait for its table."""
+    """Open the first page and wait for its picture."""
     window.open("")
-    window.page.get_by_test_id("stDataFrame").first.wait_for()
+    window.page.locator(".mipo-forest").first.wait_for()
 
 
 def measure_floor(folder: Path) -> None:

@@ -17,7 +17,7 @@ from mipo_eval.store.runs import list_runs
 from tests.dashboards.browser import driving
 
 FOLDER = Path(__file__).parents[2] / "docs" / "screenshots"
-_SIZES = {"leaderboard": (1180, 760), "pairs": (1180, 900), "comparison": (1180, 900)}
+_SIZES = {"leaderboard": (1440, 760), "pairs": (1180, 900), "comparison": (1180, 900)}
 _DRAWN = "!document.querySelector('[data-testid=stSkeleton]')"
 """Tables and plots come after the page itself."""
 _COLOURS = 128
