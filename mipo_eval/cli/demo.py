@@ -52,7 +52,8 @@ class _Row:
     type=click.Choice(["main", "all"]),
     default="main",
     show_default=True,
-    help="main: SFT and MIPO; all: the other methods of Table 1, every negative strategy, and N = 1, 3, 5, 10.",
+    help="main: SFT and MIPO; all: the other methods of Table 1, every negative strategy, "
+    "and N = 1, 3, 5, 10.",
 )
 @click.option(
     "--seeds",
