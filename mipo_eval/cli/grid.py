@@ -382,11 +382,15 @@ def _estimated(plan: Sequence[StepProgress], needs: "Sequence[Need]") -> "Iterat
         steps = sum(one.state.status != "done" for one in plan)
         table.add("all of it", str(steps), *map(_cell, sums, _FORMS))
         yield table
+    holes: dict[Sequence[str], list[str]] = {}
     for name, found in zip(columns, sums, strict=False):
         yield from (inert(f"{name}: {source}", "dim") for source in found.sources)
-        yield from (inert(f"{name} not known: {why}", "yellow") for why in found.unknown[:_REASONS])
-        if more := len(found.unknown[_REASONS:]):
-            yield inert(f"{name} not known: {more} reasons more, which --json has", "yellow")
+        holes.setdefault(tuple(found.unknown), []).append(name)
+    for reasons, names in holes.items():  # what is not known of several is often one thing
+        what = f"{', '.join(names)} not known"
+        yield from (inert(f"{what}: {why}", "yellow") for why in reasons[:_REASONS])
+        if more := len(reasons[_REASONS:]):
+            yield inert(f"{what}: {more} reasons more, which --json has", "yellow")
 
 
 _FORMS = (",.0f", ",.0f", ",.2f", ",.2f")
