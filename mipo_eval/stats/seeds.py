@@ -64,8 +64,8 @@ class Doubt(NamedTuple):
 
     @property
     def error(self) -> float:
-        """Standard error; the median of what it could be."""
-        return float(np.sqrt(np.median(self.variances)))
+        """Standard error; the median of what it could be, or the mean where most say 0."""
+        return float(np.sqrt(np.median(self.variances) or self.variances.mean()))
 
     @property
     def degrees(self) -> float:

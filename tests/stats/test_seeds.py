@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mipo_eval.errors import DataError
-from mipo_eval.stats.seeds import seed_summaries
+from mipo_eval.stats.seeds import Doubt, seed_summaries
 from tests.stats.columns import mean_interval
 
 NAN = float("nan")
@@ -94,3 +94,12 @@ def test_one_group_has_no_interval() -> None:
 def test_errors(call, message) -> None:
     with pytest.raises(DataError, match=message):
         call()
+
+
+@pytest.mark.parametrize("some", [0.0, 4.0])
+def test_a_variance_that_is_mostly_nothing_has_an_error(some: float) -> None:
+    """As of two methods that differ by the same on every item: only the seeds may vary."""
+    doubt = Doubt(np.array([0.0, 0.0, 0.0, some]))
+    assert doubt.error == (some / 4) ** 0.5
+    assert doubt.degrees >= 1.0
+    assert (doubt.around(1.0) is None) == (some == 0)
