@@ -194,6 +194,14 @@ def _try(change: Change, mutated: str, tests: Sequence[str], log: Path) -> None:
     os._exit(int(pytest.main([*_OPTIONS, *quiet, "-x", "--no-cov", base, *tests])))
 
 
+def _is_code(text: str) -> bool:
+    try:
+        ast.parse(text)
+    except SyntaxError:
+        return False
+    return True
+
+
 def _differs(old: str, new: str) -> str:
     lines = difflib.unified_diff(old.splitlines(), new.splitlines(), lineterm="", n=0)
     changed = [line.rstrip() for line in lines if not line.startswith(("---", "+++", "@@"))]
@@ -211,8 +219,8 @@ def run(changes: Sequence[Change], reached: Reached, jobs: int, out: Path) -> li
             new = mutate_code(old, get_operator(change.operator)(), change.occurrence)
             told = change._asdict() | {"number": number, "change": _differs(old, new)}
             tests = reached.tests(change)
-            if ast.dump(ast.parse(old)) == ast.dump(ast.parse(new)) or not tests:
-                results.append(told | {"outcome": "same" if tests else "unreached"})
+            if not _is_code(new) or not tests:
+                results.append(told | {"outcome": "unreached" if _is_code(new) else "no code"})
                 continue
             allowed = 30 + 4 * sum(reached._seconds[t] for t in tests)
             log = out / f"{number}.txt"
