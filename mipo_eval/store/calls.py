@@ -151,6 +151,7 @@ def _pairs(value: Any) -> tuple[tuple[str, float], ...] | None:
     return tuple((token, logprob) for token, logprob in value) if value else None
 
 
+@lasting
 def replies_of(store: Store, keys: Collection[str]) -> dict[str, str | None]:
     """Return the raw replies of calls, by their key; None where a call failed."""
     query = sa.select(calls.c.call_key, calls.c.reply).where(calls.c.call_key.in_(keys))
@@ -181,6 +182,7 @@ def forget(store: Store, name: str) -> str:
     return keys[0]
 
 
+@lasting
 def request_of(store: Store, call_key: str) -> str | None:
     """Return the request of a call, as JSON; None where it was not kept."""
     query = sa.select(calls.c.request).where(calls.c.call_key == call_key)
@@ -228,6 +230,7 @@ def _backend(written: str) -> dict[str, str]:
     return {name: str(value) for name, value in read.items()} if isinstance(read, dict) else {}
 
 
+@lasting
 def latencies(store: Store, total: int) -> list[tuple[Mapping[str, str], float]]:
     """Return (backend, seconds) of a sample of the calls, of those that were measured.
 
@@ -243,6 +246,7 @@ def latencies(store: Store, total: int) -> list[tuple[Mapping[str, str], float]]
         return [(_backend(told), seconds) for told, seconds in connection.execute(query)]
 
 
+@lasting
 def answered_calls(store: Store, keys: Sequence[str]) -> set[str]:
     """Return which of these calls have a reply."""
     found: set[str] = set()
@@ -265,6 +269,7 @@ class CallSize(NamedTuple):
     seconds: float | None
 
 
+@lasting
 def call_sizes(store: Store, judge_key: str, limit: int) -> list[CallSize]:
     """Return what some of a judge's calls for ratings took."""
     own = sa.select(verdicts.c.call_key).where(verdicts.c.judge_key == judge_key)

@@ -206,10 +206,14 @@ class Store:
     ) -> Iterator[Any]:
         """Yield a query's rows whose column is one of these keys, some hundreds at a time."""
         wanted = sorted(keys)
+        for start in range(0, len(wanted), _KEYS):
+            yield from self.page(query.where(column.in_(wanted[start : start + _KEYS])))
+
+    @lasting
+    def page(self, query: sa.Select[Any]) -> Sequence[Any]:
+        """Return the rows of a query that has few."""
         with self.read() as connection:
-            for start in range(0, len(wanted), _KEYS):
-                chunk = wanted[start : start + _KEYS]
-                yield from connection.execute(query.where(column.in_(chunk)))
+            return connection.execute(query).all()
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:

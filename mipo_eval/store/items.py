@@ -70,17 +70,29 @@ def item_row(item: Item) -> dict[str, Any]:
 
 def get_items(store: Store, list_key: str) -> Iterator[tuple[str, Item]]:
     """Yield the (task, item) pairs of a list, in order."""
-    query = (
-        sa.select(item_lists.c.task, items.c.body)
-        .join(items, items.c.item_key == item_lists.c.item_key)
-        .where(item_lists.c.list_key == list_key)
-        .order_by(item_lists.c.position)
+    query = sa.select(item_lists.c.position, item_lists.c.task, items.c.body).join(
+        items, items.c.item_key == item_lists.c.item_key
     )
-    with store.read() as connection:
-        for task, body in connection.execute(query):
-            yield task, Item.model_validate_json(body)
+    for _, task, body in in_order(store, query, list_key):
+        with store.decoding():
+            item = Item.model_validate_json(body)
+        yield task, item
 
 
+def in_order(store: Store, query: sa.Select[Any], list_key: str) -> Iterator[Any]:
+    """Yield a query's rows of the items of a list, whose `position` it asks for, in order.
+
+    A page at a time: each outlasts a lost connection, and none is open while its rows are used.
+    """
+    position = item_lists.c.position
+    query = query.where(item_lists.c.list_key == list_key).order_by(position).limit(_PAGE)
+    last = -1
+    while page := store.page(query.where(position > last)):
+        last = page[-1].position
+        yield from page
+
+
+@lasting
 def any_system_turn(store: Store, list_key: str) -> bool:
     """Return whether any item of a list brings a system prompt along."""
     query = (
@@ -94,6 +106,7 @@ def any_system_turn(store: Store, list_key: str) -> bool:
         return connection.execute(query).first() is not None
 
 
+@lasting
 def has_published_references(store: Store, list_key: str, task: str) -> bool:
     """Return whether a task's references are the data set's own where others could be made."""
     query = (
@@ -108,6 +121,7 @@ def has_published_references(store: Store, list_key: str, task: str) -> bool:
         return connection.execute(query).first() is not None
 
 
+@lasting
 def item_at(store: Store, list_key: str, position: int) -> tuple[str, Item] | None:
     """Return the (task, item) pair at a place of a list; None where it has no such place."""
     query = (
@@ -128,6 +142,7 @@ def get_item(store: Store, item_key: str) -> Item:
         return Item.model_validate_json(connection.execute(query).scalar_one())
 
 
+@lasting
 def has_items(store: Store) -> bool:
     """Return whether there is anything in the store."""
     with store.read() as connection:
@@ -162,6 +177,7 @@ def _put_items(store: Store, chunk: list[Item]) -> None:
 
 
 _FETCH = 50_000
+_PAGE = 1000
 _NOTHING = text_key("")
 
 Index = NDArray[np.intp]

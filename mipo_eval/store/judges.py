@@ -88,6 +88,7 @@ def find_judge(store: Store, name: str, among: Collection[str | None] | None = N
     raise ConfigError(f"no judge {name!r} in {store.name}; it has: {labels}")
 
 
+@lasting
 def choosers(store: Store) -> list[StoredJudge]:
     """Return the judges and people that chose between texts."""
     with store.read() as connection:
@@ -227,6 +228,7 @@ def _asked_otherwise(judge: StoredJudge, other: StoredJudge) -> bool:
     )
 
 
+@lasting
 def _constant(store: Store, judge_key: str) -> str | None:
     """Return how what a judge said in this store is all alike, or None where it is not."""
     given = sa.select(verdicts.c.item_key, verdicts.c.text_key, verdicts.c.rating)

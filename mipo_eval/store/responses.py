@@ -9,10 +9,9 @@ import sqlalchemy as sa
 from mipo_eval.keys import clean_text, masked_values
 from mipo_eval.records import ContextLikelihoods, Item, Response, Run, text_key
 from mipo_eval.store.engine import Store, lasting, now, whole
+from mipo_eval.store.items import in_order
 from mipo_eval.store.tables import LISTED, generations, item_lists, items, likelihoods, responses
 from mipo_eval.verdict import EMPTY, NO_REFERENCE, NOT_GENERATED, Pair
-
-_PAGE = 1000
 
 
 class Answered(NamedTuple):
@@ -127,24 +126,13 @@ def answered(
         sa.select(item_lists.c.position, item_lists.c.task, items.c.body, responses)
         .select_from(listed_responses(generation_key, every=True))
         .join(items, items.c.item_key == item_lists.c.item_key)
-        .where(item_lists.c.list_key == list_key)
-        .order_by(item_lists.c.position)
     )
     if task is not None:
         query = query.where(item_lists.c.task == task)
-    last = -1
-    while page := _page(store, query.where(item_lists.c.position > last).limit(_PAGE)):
-        last = page[-1].position
-        for row in page:
-            with store.decoding():
-                item = Item.model_validate_json(row.body)
-            yield Answered(row.position, row.task, item, _response(row), row.text_key)
-
-
-@lasting
-def _page(store: Store, query: sa.Select[Any]) -> Sequence[Any]:
-    with store.read() as connection:
-        return connection.execute(query).all()
+    for row in in_order(store, query, list_key):
+        with store.decoding():
+            item = Item.model_validate_json(row.body)
+        yield Answered(row.position, row.task, item, _response(row), row.text_key)
 
 
 class Made(NamedTuple):
@@ -154,6 +142,7 @@ class Made(NamedTuple):
     response: Response
 
 
+@lasting
 def responses_to(store: Store, item_key: str) -> dict[str, Made]:
     """Return what every generation answered to one item, by generation key."""
     known = sa.select(generations.c.generation_key)  # named one by one, they lead to the key
@@ -177,6 +166,7 @@ class Absence(NamedTuple):
     """Position of the first of them."""
 
 
+@lasting
 def unanswered(store: Store, run: Run) -> list[Absence]:
     """Return why items of a run have no response, or an empty one."""
     reason = sa.case(
@@ -197,6 +187,7 @@ def unanswered(store: Store, run: Run) -> list[Absence]:
         return [Absence(*row) for row in connection.execute(query)]
 
 
+@lasting
 def count_responses(store: Store, run: Run) -> int:
     """Return how many items of the run have a response."""
     query = (
@@ -208,6 +199,7 @@ def count_responses(store: Store, run: Run) -> int:
         return int(connection.execute(query).scalar_one())
 
 
+@lasting
 def response_tokens(store: Store, run: Run) -> tuple[int, int | None, int | None]:
     """Return how many responses a run has, and the tokens of their prompts and of themselves.
 
@@ -229,6 +221,7 @@ def response_tokens(store: Store, run: Run) -> tuple[int, int | None, int | None
     return made, whole(prompt), whole(completion)
 
 
+@lasting
 def drawing_seconds(store: Store, run: Run) -> float:
     """Return how long a run's responses took: from its beginning to the last of them."""
     query = (
@@ -241,6 +234,7 @@ def drawing_seconds(store: Store, run: Run) -> float:
     return (last - run.created_at).total_seconds() if last else 0.0
 
 
+@lasting
 def text_lengths(store: Store, below: str | None) -> list[tuple[str, str, int]]:
     """Return (item key, text key, characters) of every response to items with keys below one."""
     query = sa.select(
@@ -254,6 +248,7 @@ def text_lengths(store: Store, below: str | None) -> list[tuple[str, str, int]]:
         return [(item, text, length) for item, text, length in connection.execute(query)]
 
 
+@lasting
 def texts_of(store: Store, generation_key: str) -> dict[str, tuple[str | None, str | None]]:
     """Return, by item key, a generation's texts, or None and why there is none."""
     query = sa.select(responses.c.item_key, responses.c.text, responses.c.reason).where(
@@ -291,6 +286,7 @@ class PairedTexts(NamedTuple):
         return Pair(self.item_key, self.first, self.second) if self.first and self.second else None
 
 
+@lasting
 def paired_texts(store: Store, run: Run, other: Run | None = None) -> list[PairedTexts]:
     """Return a run's items in order, its responses beside another run's, or the references."""
     two = responses.alias()
@@ -366,6 +362,7 @@ def scorable(store: Store, list_key: str, generation_key: str) -> Iterator[Scora
     """Yield what scoring needs of every item of the list, in order; streamed."""
     query = (
         sa.select(
+            item_lists.c.position,
             *LISTED,
             responses.c.text,
             responses.c.text_key,
@@ -376,12 +373,9 @@ def scorable(store: Store, list_key: str, generation_key: str) -> Iterator[Scora
         )
         .select_from(listed_responses(generation_key, every=True))
         .join(items, items.c.item_key == item_lists.c.item_key)
-        .where(item_lists.c.list_key == list_key)
-        .order_by(item_lists.c.position)
     )
-    with store.read() as connection:
-        for row in connection.execute(query):
-            yield Scorable._make(row)
+    for _, *row in in_order(store, query, list_key):
+        yield Scorable._make(row)
 
 
 def _response(row: Any) -> Response | None:
@@ -424,6 +418,7 @@ def put_likelihoods(store: Store, scorer_key: str, entries: Iterable[LikelihoodE
         store.put(connection, likelihoods, rows)
 
 
+@lasting
 def get_likelihoods(
     store: Store, scorer_key: str, item_keys: Collection[str]
 ) -> dict[tuple[str, str], ContextLikelihoods]:

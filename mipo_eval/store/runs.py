@@ -64,6 +64,7 @@ def generation_spec(store: Store, generation_key: str) -> dict[str, Any]:
         return dict(connection.execute(query).scalar_one())
 
 
+@lasting
 def results_version(store: Store) -> str:
     """Return a text that changes when a run, a score, a training or a validation does.
 
@@ -132,6 +133,7 @@ def get_scores(store: Store, run_id: str) -> list[Score]:
     return sorted(found, key=lambda score: (score.task, score.name, score.signature))
 
 
+@lasting
 def stored_scores(store: Store) -> list[tuple[Run, Score]]:
     """Return every score with its run, oldest run first; those of control entrants too."""
     known = {run.run_id: run for run in list_runs(store)}

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from mipo_eval.records import Run
 from mipo_eval.store.calls import Spending, spending
-from mipo_eval.store.engine import Store, now, utc
+from mipo_eval.store.engine import Store, lasting, now, utc
 from mipo_eval.store.judges import list_judges
 from mipo_eval.store.responses import Absence, listed_responses
 from mipo_eval.store.runs import unscored_runs
@@ -29,6 +29,7 @@ def _on_responses(generation_key: Any, judge_key: str) -> sa.Join:
     )
 
 
+@lasting
 def latest_rated(store: Store, judge_key: str) -> str | None:
     """Return the id of the latest run with a response that a judge rated; None without any."""
     rated = (
@@ -43,6 +44,7 @@ def latest_rated(store: Store, judge_key: str) -> str | None:
         return found.scalars().first()
 
 
+@lasting
 def unrated(store: Store, run: Run, judge_key: str, *, references: bool = False) -> list[Absence]:
     """Return why verdicts of a judge on a run's responses, or on the references, have no rating."""
     if references:
@@ -101,6 +103,7 @@ class Flight(NamedTuple):
     """Responses with a verdict, of the judge that is furthest on."""
 
 
+@lasting
 def in_flight(store: Store) -> list[Flight]:
     """Return the runs without a score that were touched within the last hour, latest first.
 
@@ -131,6 +134,7 @@ def in_flight(store: Store) -> list[Flight]:
     return found
 
 
+@lasting
 def rating_counts(store: Store) -> list[tuple[str, int | None, int]]:
     """Return (judge key, rating, verdicts) of all verdicts; without a rating it is None."""
     keys = (verdicts.c.judge_key, verdicts.c.rating)
@@ -139,6 +143,7 @@ def rating_counts(store: Store) -> list[tuple[str, int | None, int]]:
         return [(key, rating, n) for key, rating, n in connection.execute(query)]
 
 
+@lasting
 def choice_counts(store: Store) -> list[tuple[str, Shown, Verdict | None, int]]:
     """Return (judge key, which text stood first, winner, choices) of all choices."""
     keys = (choices.c.judge_key, choices.c.shown_first, choices.c.winner)
@@ -147,6 +152,7 @@ def choice_counts(store: Store) -> list[tuple[str, Shown, Verdict | None, int]]:
         return [(key, shown, won, n) for key, shown, won, n in connection.execute(query)]
 
 
+@lasting
 def mean_ratings(store: Store, judge_key: str, below: str | None) -> list[tuple[str, str, float]]:
     """Return (item key, text key, mean rating) of a judge, of items with keys below one."""
     keys = (verdicts.c.item_key, verdicts.c.text_key)

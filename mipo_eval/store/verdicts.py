@@ -100,6 +100,7 @@ def _totals(
         }
 
 
+@lasting
 def _totals_of_pairs(
     store: Store, judge_key: str, pairs: Sequence[Pair]
 ) -> dict[tuple[str, str], Total]:
@@ -196,6 +197,7 @@ def verdicts_on(
     ]
 
 
+@lasting
 def _preferences(store: Store, item_keys: Collection[str]) -> dict[str, int]:
     """Return how many preferences each item has."""
     query = sa.select(items.c.item_key, items.c.n_preferences)
@@ -204,6 +206,7 @@ def _preferences(store: Store, item_keys: Collection[str]) -> dict[str, int]:
         return {key: n for key, n in rows}
 
 
+@lasting
 def judges_on(store: Store, list_key: str) -> set[str]:
     """Return the keys of the judges and people that chose or rated on the items of a list."""
     of_list = sa.select(item_lists.c.item_key).where(item_lists.c.list_key == list_key)
@@ -215,6 +218,7 @@ def judges_on(store: Store, list_key: str) -> set[str]:
         return set(connection.execute(sa.union(*queries)).scalars())
 
 
+@lasting
 def ratings_by(
     store: Store, judge_key: str, item_keys: Sequence[str]
 ) -> dict[tuple[str, str, int], int | None]:
@@ -233,6 +237,7 @@ def ratings_by(
     return found
 
 
+@lasting
 def run_ratings(
     store: Store, run: Run, judge_keys: Sequence[str]
 ) -> dict[str, dict[tuple[str, str, int], int]]:
@@ -267,6 +272,7 @@ class Counted(NamedTuple):
     choices: int
 
 
+@lasting
 def count_verdicts(store: Store) -> dict[str, Counted]:
     """Return, by judge, how many ratings and choices the store has; also of those without one."""
     by_table: list[dict[str, int]] = []
@@ -289,17 +295,14 @@ def first_tokens(
     query = (
         sa.select(verdicts.c.item_key, verdicts.c.text_key, calls.c.logprobs)
         .join(calls, calls.c.call_key == verdicts.c.call_key)
-        .where(
-            verdicts.c.judge_key == judge_key,
-            verdicts.c.item_key.in_(of_list),
-            calls.c.status == "ok",
-        )
+        .where(verdicts.c.judge_key == judge_key, calls.c.status == "ok")
     )
-    with store.read() as connection:
-        for item, text, logprobs in connection.execute(query):
-            yield item, text, [(token, logprob) for token, logprob in logprobs or ()] or None
+    keys = {key for (key,) in store.page(of_list)}
+    for item, text, logprobs in store.by_key(query, verdicts.c.item_key, keys):
+        yield item, text, [(token, logprob) for token, logprob in logprobs or ()] or None
 
 
+@lasting
 def ratings_of(
     store: Store, item_key: str, text_key: str
 ) -> list[tuple[str, int, int | None, str | None]]:
@@ -361,6 +364,7 @@ def choices_on(
         return [Choice(*row) for row in connection.execute(query)]
 
 
+@lasting
 def chosen_pairs(store: Store, judge_keys: Collection[str]) -> list[Pair]:
     """Return the pairs that these judges or people chose between, each once, as it was stored."""
     keys = (choices.c.item_key, choices.c.text_key_a, choices.c.text_key_b)
@@ -374,6 +378,7 @@ def chosen_pairs(store: Store, judge_keys: Collection[str]) -> list[Pair]:
     return list(found)
 
 
+@lasting
 def get_grades(store: Store, list_key: str) -> list[Grade]:
     """Return the grades on the items of a list."""
     of_list = sa.select(item_lists.c.item_key).where(item_lists.c.list_key == list_key)
@@ -403,6 +408,7 @@ class Remark(NamedTuple):
     """What a server gave as thought, beside the reply."""
 
 
+@lasting
 def grades_by(store: Store, judge_key: str) -> list[Grade]:
     """Return every grade of one judge."""
     query = sa.select(grades).where(grades.c.judge_key == judge_key)
@@ -410,6 +416,7 @@ def grades_by(store: Store, judge_key: str) -> list[Grade]:
         return [Grade(**row._mapping) for row in connection.execute(query)]
 
 
+@lasting
 def remarks_on(store: Store, item_key: str, text_key: str) -> list[Remark]:
     """Return every rating, grade and choice about one text, by judge; choices in both orders."""
     found = []
