@@ -103,6 +103,10 @@ def test_a_person_who_skips_has_said_nothing_and_who_contradicts_themselves_call
     assert from_choices(PAIR, [choice("a", "a"), again], "one").winner == "tie"
 
 
+def test_of_another_tool_that_judged_an_order_twice_the_first_verdict_counts() -> None:
+    assert from_choices(PAIR, [choice("a", "a"), choice("a", "b")], "as made").winner == "a"
+
+
 def test_another_tools_unread_order_leaves_the_pair_undecided() -> None:
     assert from_choices(PAIR, both("a", None), "as made").reason == "call failed: timeout"
 

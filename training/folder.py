@@ -1,5 +1,6 @@
 """The folder that a training writes to: whose it is, and what becomes of it when one fails."""
 
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -31,16 +32,37 @@ def claimed(out: Path, training_id: str, method: str) -> Iterator[None]:
     """Make the output folder a training's; one that fails before it has a checkpoint returns it.
 
     Raises:
-        ConfigError: there is something else in it, or it cannot be written to.
+        ConfigError: there is something else in it, it cannot be written to, or another process is
+            training in it.
     """
     with main_process_first():
         claim(out, training_id, method)
-    try:
+    with _alone(out):
+        try:
+            yield
+        except MipoEvalError:
+            if is_main_process():
+                _give_back(out)
+            raise
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Keep other processes out of a folder; what a dead one held is free."""
+    if not is_main_process():
         yield
-    except MipoEvalError:
-        if is_main_process():
-            _give_back(out)
-        raise
+        return
+    with (out / MARKER).open(encoding="utf-8") as marker:
+        try:
+            fcntl.flock(marker, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(
+                f"--out {out}: another process is training in it: wait for its end, or name "
+                "another folder"
+            ) from error
+        except OSError:  # a file system without locks
+            pass
+        yield
 
 
 def _give_back(out: Path) -> None:

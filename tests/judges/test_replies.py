@@ -108,6 +108,7 @@ CHOICE = {"pair_id": "0", "shown_first": "first", "reply": "response_a"}
         ([CHOICE, RATING | {"pair_id": "1"}], "line 2: the lines before are of the other kind"),
         ([CHOICE, CHOICE], "line 2: this reply to pair '0' is there twice"),
         ([RATING | {"preference": 2}], "line 1: the pair has 2 preferences, counted from 0"),
+        ([RATING | {"preference": -1}], "line 1: the pair has 2 preferences, counted from 0"),
         ([RATING | {"reply": 5}], "line 1: reply: Input should be a valid string"),
         ([RATING | {"score": 5}], "line 1: score: Extra inputs"),
     ],

@@ -61,6 +61,8 @@ def test_the_ends_of_the_span() -> None:
     assert found.p_above(0.0) < 0.05
     assert (found.p_above(-100.0), found.p_below(100.0)) == (0.0, 0.0)
     assert (found.p_above(100.0), found.p_below(-100.0)) == (1.0, 1.0)
+    assert (found.p_above(150.0), found.p_below(-150.0)) == (1.0, 1.0)
+    assert (found.p_above(-150.0), found.p_below(150.0)) == (0.0, 0.0)
     assert sequence_evidence(np.array([np.nan]), None, NET) is None
 
 

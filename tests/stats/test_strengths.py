@@ -100,3 +100,11 @@ def test_users_who_come_back_widen_the_errors() -> None:
     crossing = [Crossed(i % 30, int(user)) for i, user in enumerate(users)]
     both = {found.name: found for found in bradley_terry(games(table, "abc", crossing))}
     assert all(both[name].error > 2 * narrow[name].error for name in "abc")
+
+
+def test_elo_is_around_1000_and_400_points_are_odds_of_ten() -> None:
+    found = bradley_terry(games(ratings(0), "abcd"))
+    assert sum(one.elo for one in found) / 4 == pytest.approx(1000)
+    for one in found:
+        ends = [1000 + 400 * end / np.log(10) for end in one.ci95]
+        assert one.elo_ci95 == pytest.approx(ends)

@@ -124,6 +124,7 @@ def test_beyond_the_clip_there_is_no_gradient() -> None:
         (1.1, 1.0, 3.0, 1.9**2 / 2),
         (2.0, 1.0, 3.0, 1.8**2 / 2),  # counts as if it had moved by 0.2 only
         (5.0, 1.0, 1.0, 8.0),
+        (-1.0, 0.0, -1.0, 0.8**2 / 2),  # down as far as up
     ],
 )
 def test_value_loss_by_hand(value: float, old: float, target: float, expected: float) -> None:
