@@ -29,6 +29,12 @@ wheel-test: .venv/dev.stamp  ## build the wheel, install it elsewhere, use it th
 soak: .venv/dev.stamp  ## the tests of faults at thirty moments each, and bad networks at length
 	.venv/bin/python -m pytest tests/faults -n auto --maxprocesses 4 --dist loadfile --moments 30
 
+# Only its operators are used, so that none of what else it wants is needed.
+mutate: .venv/dev.stamp  ## change the code that decides numbers; which changes does no test notice?
+	.venv/bin/python -m pip install -qq --disable-pip-version-check --no-deps --target .venv-mutate \
+		cosmic-ray==8.7.0 parso==0.8.7 stevedore==5.10.0
+	PYTHONPATH=.venv-mutate .venv/bin/python -m tests.mutate --out .venv-mutate/results
+
 test-vllm: .venv/dev.stamp  ## build a vLLM for this CPU in .venv-vllm and test against it
 	$(PYTHON) tests/vllm/build_env.py
 	.venv/bin/python -m pytest -m vllm
@@ -49,5 +55,5 @@ screenshots: .venv/dev.stamp  ## pictures of the board, for the README (needs ch
 	@.venv/bin/python $(PIP) -e '.[$*]'
 	@touch $@
 
-.PHONY: help demo test check wheel-test test-vllm test-rebuild soak base-model screenshots
+.PHONY: help demo test check wheel-test test-vllm test-rebuild soak mutate base-model screenshots
 .PRECIOUS: .venv/%.stamp

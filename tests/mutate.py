@@ -4,7 +4,7 @@ Every place of that code where Cosmic Ray knows a change is known; a sample of t
 with a seed, and one change at each. The tests that reach the changed line are run, the fastest
 first, in a fork of a process that has the libraries in memory already. Nothing on disk is changed.
 
-    python -m tests.mutate --sample 1000 --seed 21 --jobs 2 --out FOLDER [--only losses.py]
+    python -m tests.mutate --sample 700 --seed 21 --jobs 2 --out FOLDER [--only losses.py]
 """
 
 import argparse
@@ -247,14 +247,16 @@ def run(changes: Sequence[Change], reached: Reached, jobs: int, out: Path) -> li
 def main() -> None:
     """Try a sample of changes and say what survived."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--sample", type=int, default=1000)
+    parser.add_argument("--sample", type=int, default=700)
     parser.add_argument("--seed", type=int, default=21)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--only", default="")
     parser.add_argument("--out", type=Path, required=True)
     asked = parser.parse_args()
+    asked.out = asked.out.resolve()
     os.chdir(ROOT)
     asked.out.mkdir(parents=True, exist_ok=True)
+    (asked.out / "results.jsonl").unlink(missing_ok=True)
     if not (asked.out / "tests.json").exists():
         process = multiprocessing.get_context("spawn").Process(target=measure, args=(asked.out,))
         process.start()

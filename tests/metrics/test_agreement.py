@@ -24,6 +24,15 @@ def test_kappa_by_hand() -> None:
     assert cohen_kappa(second, first) == pytest.approx(0.4)
 
 
+def test_an_interval_is_even_in_the_ratio_of_disagreements_and_needs_two_groups() -> None:
+    first = ["yes"] * 25 + ["no"] * 25
+    second = ["yes"] * 20 + ["no"] * 5 + ["yes"] * 10 + ["no"] * 15
+    low, high = agreement(first, second).kappa_ci95 or (0.0, 0.0)
+    assert (1 - low) * (1 - high) == pytest.approx((1 - 0.4) ** 2)
+    alone = agreement(first, second, groups=["g"] * 50)
+    assert (alone.kappa, alone.kappa_ci95) == (pytest.approx(0.4), None)
+
+
 @pytest.mark.parametrize(
     ("first", "second", "kappa"),
     [("ab", "ab", 1.0), ("ab", "ba", -1.0), ("aabb", "abab", 0.0), ("aa", "aa", None)],

@@ -54,6 +54,13 @@ def test_interval_and_p_values_agree_and_know_no_order() -> None:
     assert evidence(more.tolist(), [*groups.tolist(), *[30, 31] * 4]).interval() == (low, high)
 
 
+def test_what_is_turned_round_has_the_interval_turned_round() -> None:
+    values = [*range(-40, 80, 10)]
+    low, high = evidence([float(v) for v in values]).interval()
+    assert evidence([-float(v) for v in values]).interval() == pytest.approx((-high, -low))
+    assert -100 < low < 15 < high < 100
+
+
 def test_the_ends_of_the_span() -> None:
     assert evidence([100.0] * 12).interval()[1] == 100
     assert evidence([-100.0] * 12).interval()[0] == -100

@@ -11,6 +11,7 @@ import torch
 
 from mipo_eval.errors import ConfigError, ModelError
 from mipo_eval.training.dpo import train_dpo
+from mipo_eval.training.folder import claimed
 from mipo_eval.training.recipes import DpoSettings
 from tests.training.jobs import Curves, job, weights
 from tests.training.tiny import with_negatives
@@ -104,3 +105,14 @@ def test_processes_that_do_not_train_together_are_noticed(
     plan = job(tiny_model, tmp_path, with_negatives(), batch_size=2)
     with pytest.raises(ConfigError, match="2 processes were started, but 1 train together"):
         train_dpo(plan, DpoSettings())
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:
+    """A lock of a second file handle is what another process has."""
+    out = tmp_path / "out"
+    with claimed(out, "one", "mipo"):
+        with pytest.raises(ConfigError, match="another process is training in it"):
+            claimed(out, "one", "mipo").__enter__()
+        assert [*out.iterdir()]  # the second has not cleaned up after the first
+    with claimed(out, "one", "mipo"):
+        pass
