@@ -209,6 +209,13 @@ class Store:
         for start in range(0, len(wanted), _KEYS):
             yield from self.page(query.where(column.in_(wanted[start : start + _KEYS])))
 
+    def in_order(self, query: sa.Select[Any]) -> Iterator[Any]:
+        """Yield a query's rows by their `position`, which no two share; no page stays open."""
+        position, last = query.selected_columns.position, -1
+        while page := self.page(query.where(position > last).order_by(position).limit(_KEYS)):
+            yield from page
+            last = page[-1].position
+
     @lasting
     def page(self, query: sa.Select[Any]) -> Sequence[Any]:
         """Return the rows of a query that has few."""

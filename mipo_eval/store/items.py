@@ -73,23 +73,10 @@ def get_items(store: Store, list_key: str) -> Iterator[tuple[str, Item]]:
     query = sa.select(item_lists.c.position, item_lists.c.task, items.c.body).join(
         items, items.c.item_key == item_lists.c.item_key
     )
-    for _, task, body in in_order(store, query, list_key):
+    for _, task, body in store.in_order(query.where(item_lists.c.list_key == list_key)):
         with store.decoding():
             item = Item.model_validate_json(body)
         yield task, item
-
-
-def in_order(store: Store, query: sa.Select[Any], list_key: str) -> Iterator[Any]:
-    """Yield a query's rows of the items of a list, whose `position` it asks for, in order.
-
-    A page at a time: each outlasts a lost connection, and none is open while its rows are used.
-    """
-    position = item_lists.c.position
-    query = query.where(item_lists.c.list_key == list_key).order_by(position).limit(_PAGE)
-    last = -1
-    while page := store.page(query.where(position > last)):
-        last = page[-1].position
-        yield from page
 
 
 @lasting
@@ -177,7 +164,6 @@ def _put_items(store: Store, chunk: list[Item]) -> None:
 
 
 _FETCH = 50_000
-_PAGE = 1000
 _NOTHING = text_key("")
 
 Index = NDArray[np.intp]

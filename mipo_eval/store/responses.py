@@ -9,7 +9,6 @@ import sqlalchemy as sa
 from mipo_eval.keys import clean_text, masked_values
 from mipo_eval.records import ContextLikelihoods, Item, Response, Run, text_key
 from mipo_eval.store.engine import Store, lasting, now, whole
-from mipo_eval.store.items import in_order
 from mipo_eval.store.tables import LISTED, generations, item_lists, items, likelihoods, responses
 from mipo_eval.verdict import EMPTY, NO_REFERENCE, NOT_GENERATED, Pair
 
@@ -126,10 +125,11 @@ def answered(
         sa.select(item_lists.c.position, item_lists.c.task, items.c.body, responses)
         .select_from(listed_responses(generation_key, every=True))
         .join(items, items.c.item_key == item_lists.c.item_key)
+        .where(item_lists.c.list_key == list_key)
     )
     if task is not None:
         query = query.where(item_lists.c.task == task)
-    for row in in_order(store, query, list_key):
+    for row in store.in_order(query):
         with store.decoding():
             item = Item.model_validate_json(row.body)
         yield Answered(row.position, row.task, item, _response(row), row.text_key)
@@ -373,8 +373,9 @@ def scorable(store: Store, list_key: str, generation_key: str) -> Iterator[Scora
         )
         .select_from(listed_responses(generation_key, every=True))
         .join(items, items.c.item_key == item_lists.c.item_key)
+        .where(item_lists.c.list_key == list_key)
     )
-    for _, *row in in_order(store, query, list_key):
+    for _, *row in store.in_order(query):
         yield Scorable._make(row)
 
 
