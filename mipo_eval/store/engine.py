@@ -34,7 +34,6 @@ _PASSES = frozenset({"40001", "40P01", "57P01", "57P02", "57P03"})
 """What PostgreSQL calls errors that the same transaction need not meet again: a deadlock, or that
 it shuts down or starts."""
 _BUSY_TIMEOUT_MS = 60_000
-_ROWS_PER_FETCH = 500
 _SAMPLE = 20_000
 _EMPTY_LOG = "pragma wal_checkpoint(truncate)"
 _KEYS = 500
@@ -171,9 +170,7 @@ class Store:
     def version(self) -> str:
         """Return a text that changes whenever anything is committed; cheap."""
         if self._engine.dialect.name == "postgresql":
-            with self.read() as connection:
-                snapshot = connection.execute(sa.text("select pg_current_snapshot()::text"))
-                return str(snapshot.scalar())
+            return str(self.page(sa.text("select pg_current_snapshot()::text"))[0][0])
         path = Path(self.name)
         marks = []
         for file in (path, path.with_name(f"{path.name}-wal")):
@@ -188,7 +185,7 @@ class Store:
     def read(self) -> Iterator[sa.Connection]:
         """A read transaction: one consistent view; large results can be streamed."""
         with self._errors(), self._connected(self._engine) as connection, self.decoding():
-            yield connection.execution_options(yield_per=_ROWS_PER_FETCH)
+            yield connection.execution_options(yield_per=_KEYS)
 
     @contextmanager
     def decoding(self) -> Iterator[None]:
@@ -217,7 +214,7 @@ class Store:
             last = page[-1].position
 
     @lasting
-    def page(self, query: sa.Select[Any]) -> Sequence[Any]:
+    def page(self, query: sa.Executable) -> Sequence[Any]:
         """Return the rows of a query that has few."""
         with self.read() as connection:
             return connection.execute(query).all()
@@ -300,8 +297,7 @@ class Store:
                 absent = dict.fromkeys(column.name for column in table.columns)
                 others = [column.name for column in table.columns if not column.primary_key]
                 filled = (absent | dict(row) for row in rows)
-                replaced = others if replace is None else replace
-                self.put(connection, table, filled, replace=replaced)
+                self.put(connection, table, filled, replace=others if replace is None else replace)
 
     def compact(self) -> None:
         """Give the room of dropped rows back to the disk."""
