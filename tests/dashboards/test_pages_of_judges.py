@@ -34,7 +34,10 @@ def test_an_empty_store_says_what_to_run(
         ("diversity", ["Over a suite", "Before and after, within prompts"]),
         ("answers", ["Accuracy", "Answer entropy", "Question by question"]),
         ("training", ["Learning curves", "Trainings", "One training", "How negatives are made"]),
-        ("judges", ["Against human labels", "How ratings are used", "Places", "Attacks", "Cost"]),
+        (
+            "judges",
+            ["Against human labels", "How ratings are used", "Does the order", "Attacks", "Cost"],
+        ),
         ("label", ["Who has labelled"]),
     ],
 )
@@ -56,7 +59,7 @@ def test_judges_can_be_chosen_by_the_address(monkeypatch: pytest.MonkeyPatch, st
     test = open_page(monkeypatch, store, "judges", **{"of-judges": "chooser"})
     assert [one.value for one in test.header] == [
         "Against human labels",
-        "Places",
+        "Does the order of the two responses matter?",
         "Attacks and controls",
         "Cost and latency",
     ]
