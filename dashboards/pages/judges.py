@@ -123,8 +123,8 @@ def _places(board: frame.Board, wanted: list[str]) -> None:
     numbers(board, table, "places", formats=_RATES, left_out=("judge_key",))
     st.caption(
         "first: how often the response that was shown first is chosen (%); 50 if the order does "
-        "not matter. same: pairs with the same choice in both orders (%). flipped: pairs with another "
-        "choice when the two change places (%)."
+        "not matter. same: pairs with the same choice in both orders (%). flipped: pairs with "
+        "another choice when the two change places (%)."
     )
 
 

@@ -69,6 +69,7 @@ def show() -> None:
     _behind(found, rows)
     with files:
         _files(found, drawn, measured)
+    frame.share("leaderboard")
 
 
 def _answer(

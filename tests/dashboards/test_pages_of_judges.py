@@ -52,7 +52,7 @@ def test_a_full_store_fills_every_part(
 
 def test_a_failing_judge_is_named_at_the_top(monkeypatch: pytest.MonkeyPatch, store: Path) -> None:
     test = open_page(monkeypatch, store, "judges")
-    assert test.error[0].value.startswith("**rater** must not be believed: prism")
+    assert test.error[0].value.startswith("Do not believe **rater**: prism")
 
 
 def test_judges_can_be_chosen_by_the_address(monkeypatch: pytest.MonkeyPatch, store: Path) -> None:
@@ -61,7 +61,7 @@ def test_judges_can_be_chosen_by_the_address(monkeypatch: pytest.MonkeyPatch, st
         "Against human labels",
         "Does the order of the two responses matter?",
         "Attacks and controls",
-        "Cost and latency",
+        "Cost and time",
     ]
 
 
