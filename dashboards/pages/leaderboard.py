@@ -265,7 +265,7 @@ def _files(found: Section, drawn: list[ForestRow], table: pd.DataFrame) -> None:
     written = partial(export.latex, found, short_names(found.rows))
     _file("LaTeX", written, f"{name}.tex", "application/x-tex")
     frame.download(table.drop(columns="row"), name, key="csv")
-    frame.link_here("leaderboard")
+    frame.link_here("leaderboard", "Link")
     with st.popover("Cite", icon=":material/format_quote:"):
         st.code(markup.visible(export.citation(found)), language=None, wrap_lines=True)
 
