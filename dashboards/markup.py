@@ -74,9 +74,6 @@ STYLE = """<style>
   .st-key-controls [data-testid="stColumn"] { min-width: 11rem; }
   .st-key-controls [data-testid="stColumn"]:last-child { min-width: 28rem; } }
 [data-baseweb="tag"] { background-color: #00598C !important; }
-[data-testid="stBaseButton-segmented_controlActive"],
-[data-testid="stBaseButton-segmented_controlActive"] * {
-  color: light-dark(#005A8F, #7CC0EE) !important; }
 .mipo-more { font-size: .875rem; opacity: .85; }
 </style>"""
 """Set once a page; holds no data. Colours work on light and dark: the text keeps the theme's."""

@@ -243,9 +243,7 @@ def run_ratings(
     of_list = sa.select(item_lists.c.item_key).where(item_lists.c.list_key == run.list_key)
     named = (
         sa.select(responses.c.item_key, responses.c.text_key)
-        .where(
-            responses.c.generation_key == run.generation_key, responses.c.item_key.in_(of_list)
-        )
+        .where(responses.c.generation_key == run.generation_key, responses.c.item_key.in_(of_list))
         .subquery()
     )
     columns = [verdicts.c[name] for name in ("item_key", "text_key", "aspect", "rating")]
