@@ -40,6 +40,8 @@ STYLE = """<style>
 .mipo-line u { position: absolute; top: -.3rem; bottom: -.3rem; border-left: 2px dashed;
   opacity: .5; }
 .mipo-line s { position: absolute; top: -.3rem; bottom: -.3rem; background: rgba(230, 159, 0, .3); }
+.mipo-forest tr.running .mipo-line i { background: repeating-linear-gradient(to right,
+  currentColor 0 5px, transparent 5px 9px); }
 .mipo-forest tr.alike { background: rgba(0, 114, 178, .12); }
 .mipo-forest a { color: inherit; }
 .mipo-ticks { position: relative; height: 1.2rem; min-width: 9rem; white-space: nowrap; }
@@ -86,6 +88,8 @@ class ForestRow:
     alike: bool = False
     """Whether it is not told apart from the best."""
     published: bool = False
+    running: bool = False
+    """Whether more of its items are still to come."""
     dots: tuple[tuple[float, float], ...] = ()
     """Values that it is a mean of, as of single seeds, each with its size (rem)."""
     band: tuple[float, float] | None = None
@@ -165,14 +169,24 @@ def forest(rows: Sequence[ForestRow], scale: Scale, about: str = "") -> str:
     told = [(column, of) for column, of in zip(columns, cells, strict=True) if any(of)]
     head = "".join(f'<th scope="col" class="{one.style}">{one.title}</th>' for one, _ in told)
     lines = "".join(
-        f'<tr class="{"alike" if row.alike else ""}">'
+        f'<tr class="{"alike" * row.alike}{"running" * row.running}">'
         + "".join(f'<td class="{one.style}" dir="auto">{of[place]}</td>' for one, of in told)
         + "</tr>"
         for place, row in enumerate(rows)
     )
-    caption = f"<caption>{escape(label(about, 400))}</caption>" if about else ""
+    told_of = f"{label(about, 400)} {_finding(rows, scale)}".strip()
+    caption = f"<caption>{escape(told_of)}</caption>"
     table = f'<table class="mipo-forest">{caption}<tr>{head}</tr>{lines}</table>'
     return f'<div class="mipo-scroll">{table}</div>'
+
+
+def _finding(rows: Sequence[ForestRow], scale: Scale) -> str:
+    """Return what the picture shows, for those who do not see it."""
+    if len(rows) < 2:
+        return ""
+    ends = [pick(rows, key=lambda row: row.value) for pick in (max, min)]
+    high, low = (f"{label(row.name)}, {number(row.value, scale.places)}" for row in ends)
+    return f"Highest: {high}; lowest: {low}."
 
 
 class _Column(NamedTuple):
@@ -223,7 +237,7 @@ def _drawn(row: ForestRow, axis: tuple[float, float], scale: Scale) -> str:
         f'<em style="left: {_at(value, axis)}; width: {size:.2f}rem; height: {size:.2f}rem"></em>'
         for value, size in row.dots
     )
-    hollow = "hollow" if row.published else ""
+    hollow = "hollow" if row.published or row.running else ""
     line += f'<b class="{hollow}" style="left: {_at(row.value, axis)}"></b>'
     return f'<div class="mipo-line" aria-hidden="true">{line}</div>'
 

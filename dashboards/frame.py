@@ -58,7 +58,8 @@ NOTHING = """Nothing here yet. Three ways to begin:
 - bring in another tool's results: `mipo-eval import FILE`"""
 _REMEMBERED = 128
 """Answers kept; tables of some hundred rows mostly."""
-_POLL = "4s"
+POLL = "4s"
+"""How often a page looks for what is new."""
 _PAGES = "board_pages"
 _CHOICES = "board_choices"
 """In the session: what the page drawn now has been told, by the keys of its address."""
@@ -426,7 +427,7 @@ def download(table: pd.DataFrame, name: str, *, key: str) -> None:
 # The side bar: runs in flight, and looking for new numbers.
 
 
-@st.fragment(run_every=_POLL)
+@st.fragment(run_every=POLL)
 def watch(seen: str) -> None:
     """Show runs in flight, and draw the page again when there are new numbers.
 

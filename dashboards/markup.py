@@ -69,6 +69,11 @@ STYLE = """<style>
   .st-key-pairs-body [data-testid="stHorizontalBlock"]:has(> * .st-key-pairs-list) {
     flex-direction: column-reverse; align-items: stretch; }
   .st-key-pairs-body [data-testid="stColumn"] { width: 100%; min-width: 100%; } }
+@media (min-width: 641px) and (max-width: 1250px) {
+  .st-key-controls [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
+  .st-key-controls [data-testid="stColumn"] { min-width: 11rem; }
+  .st-key-controls [data-testid="stColumn"]:last-child { min-width: 28rem; } }
+[data-baseweb="tag"] { background-color: #00598C !important; }
 .mipo-more { font-size: .875rem; opacity: .85; }
 </style>"""
 """Set once a page; holds no data. Colours work on light and dark: the text keeps the theme's."""

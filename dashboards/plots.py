@@ -3,6 +3,7 @@
 Every plot takes the width it is given.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -64,10 +65,13 @@ def legend_height(frame: pd.DataFrame, field: str) -> int:
     return _LEGEND_HEIGHT + _LEGEND_LINE * -(-len(values) // _legend_columns(values))
 
 
-def _spread(*columns: Iterable[float], zero: bool = False, margin: float = 0.06) -> alt.Scale:
+def _spread(
+    title: str, *columns: Iterable[float], zero: bool = False, margin: float = 0.06
+) -> alt.Scale:
     """Return a scale over values that may all be equal: its span is a tenth of them at least.
 
-    Ticks of a narrower one would have sixteen digits, and noise would look like a difference.
+    Ticks of a narrower one would have sixteen digits, and noise would look like a difference. It
+    ends where a title such as "accuracy (0-1)" says that values do.
     """
     known = [float(v) for column in columns for v in column if v is not None and not pd.isna(v)]
     low, high = (min(known), max(known)) if known else (0.0, 1.0)
@@ -76,7 +80,10 @@ def _spread(*columns: Iterable[float], zero: bool = False, margin: float = 0.06)
     if missing > 0:
         low, high = low - (0 if zero else missing / 2), high + missing / (1 if zero else 2)
     room = 0.0 if zero else margin * (high - low)
-    return alt.Scale(domain=[low - room, high + room], nice=_TICKS, zero=zero)
+    told = re.search(r"\((\d)-(\d)", title)
+    least, most = map(float, told.groups()) if told else (low - room, high + room)
+    domain = [max(low - room, least), min(high + room, most)]
+    return alt.Scale(domain=domain, nice=_TICKS, zero=zero)
 
 
 def _numbers(**more: Any) -> alt.Axis:
@@ -104,7 +111,7 @@ def interval_plot(
     shown = frame[frame["row"].isin(rows) & frame["value"].notna()]
     two = any(" \u00b7 " in str(name) for name in rows)
     y = _named_rows(rows, two_lines=two)
-    scale = _spread(shown["value"], shown["low"], shown["high"], zero=zero)
+    scale = _spread(axis, shown["value"], shown["low"], shown["high"], zero=zero)
     named = [n for n in ("model", "method", "variant", "seed", "task", "n", "source") if n in shown]
     tooltip: list[Any] = [*(alt.Tooltip(f"{name}:N") for name in named)]
     tooltip += [alt.Tooltip(f"{name}:Q", format=".4g") for name in ("value", "low", "high")]
@@ -179,7 +186,11 @@ def line_plot(
             alt.Tooltip(f"{y}:Q", format=".4g"),
         ],
     )
-    about: dict[str, Any] = {"title": axes[1], "scale": _spread(frame[y]), "axis": _numbers()}
+    about: dict[str, Any] = {
+        "title": axes[1],
+        "scale": _spread(axes[1], frame[y]),
+        "axis": _numbers(),
+    }
     dots = base.mark_point(filled=True, size=14, opacity=0.35).encode(y=alt.Y(f"{y}:Q", **about))
     lines = base.mark_line(strokeWidth=2).encode(y=alt.Y("smooth:Q", **about))
     total = 280 + legend_height(frame, colour)
@@ -202,7 +213,7 @@ def slope_plot(table: pd.DataFrame, axis: str, marked: Sequence[str]) -> alt.Lay
     level = alt.Axis(labelAngle=0, labelLimit=160, domain=False, ticks=False)
     base = alt.Chart(shown).encode(
         x=alt.X("judge:N", sort=judges, title=None, axis=level, scale=alt.Scale(padding=0.3)),
-        y=alt.Y("value:Q", title=axis, scale=_spread(shown["value"]), axis=_numbers()),
+        y=alt.Y("value:Q", title=axis, scale=_spread(axis, shown["value"]), axis=_numbers()),
         detail="row:N",
         color=alt.Color("line:N", scale=scale, legend=legend),
         opacity=alt.condition(alt.datum.line == "others", alt.value(0.45), alt.value(1.0)),
@@ -231,7 +242,8 @@ def length_plot(table: pd.DataFrame, axis: str) -> alt.Chart:
         told["color"] = alt.Color("row:N", scale=scale, legend=legend)
     tooltip: list[Any] = [alt.Tooltip("row:N", title="method"), alt.Tooltip("task:N")]
     tooltip += [alt.Tooltip(f"{name}:Q", format=".1f") for name in ("tokens", "value")]
-    across, upwards = _spread(table["tokens"], margin=0.1), _spread(table["value"], margin=0.1)
+    across = _spread("", table["tokens"], margin=0.1)
+    upwards = _spread(axis, table["value"], margin=0.1)
     plot: alt.Chart = (
         alt.Chart(table)
         .mark_point(filled=True, size=90, opacity=0.9)
@@ -255,7 +267,7 @@ def rating_plot(frame: pd.DataFrame) -> alt.Chart:
         .encode(
             x=alt.X("rating:O", title="rating (1-5)", axis=alt.Axis(labelAngle=0)),
             xOffset=alt.XOffset("judge:N"),
-            y=alt.Y("share:Q", title="share of verdicts (0-1)"),
+            y=alt.Y("share:Q", title="share of ratings (0-1)"),
             color=colour_by(shown, "judge"),
             tooltip=["judge:N", "rating:O", "verdicts:Q", alt.Tooltip("share:Q", format=".3f")],
         )
@@ -271,7 +283,7 @@ def rating_by_length_plot(frame: pd.DataFrame) -> alt.LayerChart:
         color=colour_by(frame, "judge"),
     )
     about: dict[str, Any] = {"title": "mean rating (1-5)", "axis": _numbers()}
-    about["scale"] = _spread(frame["rating"], frame["low"], frame["high"])
+    about["scale"] = _spread(about["title"], frame["rating"], frame["low"], frame["high"])
     bars = base.mark_rule(opacity=0.6).encode(y=alt.Y("low:Q", **about), y2="high:Q")
     y = alt.Y("rating:Q", **about)
     lines = base.mark_line().encode(y=y)
@@ -321,7 +333,7 @@ def entropy_plot(frame: pd.DataFrame, colour: str = "row") -> alt.Chart:
         alt.Chart(frame)
         .mark_line(interpolate="step", strokeWidth=2)
         .encode(
-            x=alt.X("entropy:Q", title=ENTROPY_AXIS),
+            x=alt.X("entropy:Q", title=ENTROPY_AXIS, axis=_numbers()),
             y=alt.Y("share:Q", title="share of questions (0-1)"),
             color=colour_by(frame, colour),
             strokeDash=alt.StrokeDash(

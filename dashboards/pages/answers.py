@@ -42,8 +42,8 @@ def show() -> None:
     accuracy = asked_for(accuracy, "all-published")
     _by_task(accuracy, "accuracy (%)", "answers-to")
     st.caption(
-        "Filled: measured here, with 95 % intervals. Hollow: Table 2 of the paper, with the "
-        "standard deviation over seeds. A reply without a readable answer is not right."
+        "Filled dots: measured here, with 95 % intervals. Hollow dots: Table 2 of the paper, with "
+        "the standard deviation over seeds. A response without a readable answer counts as wrong."
     )
     with frame.folded():
         numbers(board, accuracy, "accuracy", formats=_ACCURACY, left_out=_HIDDEN)
@@ -65,7 +65,8 @@ def _entropies(board: frame.Board, table: pd.DataFrame) -> None:
     st.header("Answer entropy")
     if table.empty:
         st.info(
-            "No run was asked by likelihood: run `mipo-eval --model CKPT --suite mcq_letters`.",
+            "No run has probabilities of the options yet: run "
+            "`mipo-eval --model CKPT --suite mcq_letters`.",
             icon=":material/inbox:",
         )
         return
@@ -73,7 +74,10 @@ def _entropies(board: frame.Board, table: pd.DataFrame) -> None:
         st.html(markup.line(str(task)))
         scale = Scale(title=ENTROPY_AXIS, places=3, line=0.0)
         st.html(forest(number_rows(own, "questions"), scale, f"{ENTROPY_AXIS} on {task}"))
-    st.caption("0: sure of one choice; ln 4 = 1.386: undecided between four (Figures 4 and 5).")
+    st.caption(
+        "0: the model is sure of one option. 1.386 (ln 4): it cannot decide between four options "
+        "(the paper's Figures 4 and 5)."
+    )
     with frame.folded():
         numbers(board, table, "entropy", formats=_ENTROPY, left_out=_HIDDEN)
 
@@ -90,10 +94,10 @@ def _questions(board: frame.Board) -> None:
     parts = [(labels[run.run_id], run.run_id, board.recall(question_table, run)) for run in chosen]
     calibration = _labelled(parts, calibration_table)
     st.subheader("Calibration")
-    frame.chart(calibration_plot(calibration), "accuracy against confidence, a dot a bin")
+    frame.chart(calibration_plot(calibration), _calibrated(calibration))
     st.caption(
-        "Every dot is a bin of confidence, the larger the more questions; on the dashed line a "
-        "model is right as often as it is sure. Bars are 95 % Wilson intervals."
+        "Each dot stands for questions of similar confidence; a larger dot for more of them. On "
+        "the dashed line a model is right as often as it is sure. Bars: 95 % intervals (Wilson)."
     )
     st.subheader("Spread of the answer entropy")
     plot = entropy_plot(_labelled(parts, entropy_counts))
@@ -102,6 +106,18 @@ def _questions(board: frame.Board) -> None:
         numbers(board, calibration, "calibration", formats=_ENTROPY)
     run = frame.choose("Questions of", chosen, "questions", show=run_name)
     _one_run(board, run)
+
+
+def _calibrated(calibration: pd.DataFrame) -> str:
+    """Return how sure and how right each run is, for those who do not see the plot."""
+    told = []
+    for row, own in calibration.groupby("row", sort=False):
+        sure, right = (
+            (own[name] * own["questions"]).sum() / own["questions"].sum()
+            for name in ("confidence", "accuracy")
+        )
+        told.append(f"{row}: mean confidence {sure:.2f}, accuracy {right:.2f}")
+    return "; ".join(told)
 
 
 def _one_run(board: frame.Board, run: Run) -> None:

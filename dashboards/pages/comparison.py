@@ -32,7 +32,9 @@ _VIEWS = {"all": "All methods", "judges": "Judges", "settings": "What differs in
 
 def show() -> None:
     """Draw the page."""
-    board = frame.begin("Comparison", "Two methods on the items they share; then all of them.")
+    board = frame.begin(
+        "Comparison", "One method against another, on the items that both answered."
+    )
     known, asked, found = choose_leaderboard(board)
     names = leaderboard.labels(found.rows)
     failing = board.report(doubts.reasons, asked.judge) if asked.judge else ()
@@ -98,8 +100,11 @@ def _two(
         scale = Scale(title=title, places=places, line=0.0, signed=True)
         st.html(forest([one, *told.lengths], scale, said))
         if band:
-            says = f"tinted: smaller than {markup.number(band[1], places)}, which these"
-            st.html(markup.line(f"{says} {pair.n:,} items would mostly miss (80 % power)"))
+            least_shown = markup.number(band[1], places)
+            says = (
+                f"Orange: differences smaller than {least_shown}. These {pair.n:,} items are too "
+            )
+            st.html(markup.line(f"{says}few to show them in 80 of 100 repetitions."))
         runs = [found.rows[row].cells[task].runs[0] for row in (first, second)]
         label = f"The {pair.n:,} items of A and B"
         frame.link("pairs", label, a=run_name(runs[0]), b=run_name(runs[1]), **{TASK: task})
@@ -130,7 +135,11 @@ def _sources(told: Versus) -> None:
         scale = Scale(title="A \u2212 B in rating", places=2, line=0.0, signed=True)
         st.html(forest(told.preferences, scale, "the difference by preference"))
     if told.preferences or told.lengths:
-        st.html(markup.line("parts are for looking: no interval is corrected for the others"))
+        st.html(
+            markup.line(
+                "These parts only show where to look: with so many of them, some differ by chance."
+            )
+        )
     if not (told.users or told.preferences):
         st.html(markup.line("Items name no users, and no judge rated preferences one by one."))
 
@@ -201,8 +210,8 @@ def _forest(
     table = comparison.forest_table(found, made, baseline, margin or None)
     if table.empty:
         st.info(
-            "Nothing to pair: no other row was measured alike on the same items, or the number "
-            "has no value per item."
+            "Nothing to compare: no other row was measured in the same way on the same items, or "
+            "this number has no value for each item."
         )
         return
     named = leaderboard.labels(found.rows)[baseline]
@@ -212,7 +221,9 @@ def _forest(
     places, gain = decimals(found.metric), "p, corrected"
     scale = Scale(title=title, places=places, line=0.0, signed=True, gain=gain)
     st.html(forest(difference_rows(table), scale, about))
-    st.html(markup.line("tinted: told apart from it (p < 0.05, corrected)"))
+    st.html(
+        markup.line("Blue rows: not told apart from it (p \u2265 0.05, corrected for all methods).")
+    )
     with frame.folded():
         _differences(table, found.metric, task, margin=bool(margin))
     _at_equal_length(board, asked, found, of)
@@ -241,7 +252,8 @@ def _differences(table: pd.DataFrame, metric: str, task: str, *, margin: bool) -
     if margin:
         st.html(
             markup.line(
-                "no difference?: two one-sided tests, 5 % each, p times the number of methods"
+                "no difference?: tested from both sides (two one-sided tests, 5 % each); p is "
+                "multiplied by the number of methods."
             )
         )
     frame.download(table.drop(columns="items"), f"differences-{task}", key="forest-csv")
@@ -290,7 +302,7 @@ def _judges(
     """Draw every judge's number of every method (Figure 3), and how judges agree."""
     judges = [one.judge for one in known if one.suite == asked.suite and one.judge is not None]
     if len(judges) < 2 or asked.judge is None:
-        st.info("Only one judge rated this suite: name another with mipo-eval --judge.")
+        st.info("Only one judge rated this suite. To add another: mipo-eval --judge NAME.")
         return
     found = {}
     for judge in judges:
@@ -301,7 +313,7 @@ def _judges(
     st.header("Judges by method")
     if not table.empty:
         title = metric_title(asked.metric or "")
-        says = f"Each judge's {title}, as in the paper's Figure 3: where lines cross, judges differ"
+        says = f"{title} by judge (the paper's Figure 3). Where lines cross, judges disagree."
         st.html(markup.line(says))
         frame.chart(plots.slope_plot(table, title, [markup.label(name) for name in marked]), says)
         with frame.folded():
@@ -346,6 +358,6 @@ def _length(board: frame.Board, asked: LeaderboardQuery, found: Section) -> None
     if table.empty:
         return
     st.header("Length against result")
-    says = "A judge that likes length shows as a rise to the right."
+    says = "If the judge likes long responses, the dots rise to the right."
     st.html(markup.line(says))
     frame.chart(plots.length_plot(table, metric_title(found.metric)), says)

@@ -45,10 +45,10 @@ def _suites(board: frame.Board) -> None:
     for task, own in shown.groupby("task", sort=False):
         _picture(own, MEASURES[measure], str(task))
     st.caption(
-        "Filled: measured here, with 95 % intervals. Hollow: Table 4 of the paper, which names "
-        "neither tokenizer nor smoothing; here they are 13a and exp (zh, ja-mecab or char, which "
-        "signatures name, for texts without spaces). Every measure depends on the number of texts: "
-        "between suites compare those of 80 texts."
+        "Filled dots: measured here, with 95 % intervals. Hollow dots: Table 4 of the paper, which "
+        "does not say how words were counted (here: tokenizer 13a, smoothing exp; for texts "
+        "without spaces see the signature). Every measure depends on the number of texts: to "
+        "compare suites, choose a measure of 80 texts."
     )
     with frame.folded():
         numbers(board, shown, "diversity", formats=_DIGITS, left_out=_HIDDEN)
@@ -76,14 +76,14 @@ def _before_and_after(board: frame.Board) -> None:
         after = frame.choose("After", others, "after", show=run_name)
     within = board.recall(within_table, (before, after))
     if within.empty:
-        st.caption("No prompt of this suite was asked for two users: nothing within prompts.")
+        st.caption("No two users of this suite asked the same, so there is nothing to compare.")
     for task, own in within.groupby("task", sort=False):
         _picture(own, WITHIN, str(task))
     behind = address("pairs", a=run_name(after), b=run_name(before))
     table = board.recall(change_table, before, after).assign(behind=behind)
     numbers(board, table, "diversity-change", formats=_DIGITS)
     st.caption(
-        "Within prompts: each response against those to other users who asked the same. A model "
-        "that ignores its user has 1 here. Differences are paired by item; intervals are about "
-        "other prompts and users."
+        "Within prompts: each response is compared with the responses to other users who asked the "
+        "same. A model that ignores its user has 1 here. Differences are taken item by item; the "
+        "intervals say how they may be for other prompts and users."
     )

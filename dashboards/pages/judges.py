@@ -32,7 +32,7 @@ _SECONDS |= dict.fromkeys(("prompt_tokens", "completion_tokens"), "localized")
 
 def show() -> None:
     """Draw the page."""
-    board = frame.begin("Judges", "Whether a judge can be believed, and what it takes.")
+    board = frame.begin("Judges", "Whether a judge can be believed, and what it costs.")
     names = board.recall(judge_names)
     _failing(board)
     chosen = frame.choose_some("Judges", list(dict.fromkeys(names.values())), "of-judges")
@@ -50,7 +50,7 @@ def _failing(board: frame.Board) -> None:
     for key, lines in board.recall(failing_judges).items():
         name = markup.markdown(names.get(key, key[:8]))
         why = "; ".join(markup.markdown(line, 200) for line in lines)
-        st.error(f"**{name}** must not be believed: {why}", icon=":material/report:")
+        st.error(f"Do not believe **{name}**: {why}", icon=":material/report:")
 
 
 def _of(table: pd.DataFrame, wanted: list[str]) -> pd.DataFrame:
@@ -72,9 +72,9 @@ def _validations(board: frame.Board, wanted: list[str]) -> None:
     scale = Scale(title="accuracy (%)", places=1, line=50.0, ends=(0.0, 100.0))
     st.html(forest(number_rows(shown, "accuracy"), scale, "accuracy against human labels"))
     st.caption(
-        "Strict: the labelled response is rated higher; tie-tolerant: at least as high. A judge "
-        "that always ties has 0 and 100. Filled: measured here, with 95 % intervals; hollow: "
-        "Table 7 of the paper."
+        "How often the judge agrees with people. Strict: it rates the response that people chose "
+        "higher. Tie-tolerant: at least as high. A judge that always ties has 0 and 100. Filled "
+        "dots: measured here, with 95 % intervals. Hollow dots: Table 7 of the paper."
     )
     found = _of(board.recall(validation_table), wanted)
     if len(found):
@@ -91,31 +91,40 @@ def _ratings(board: frame.Board, wanted: list[str]) -> None:
     left, right = st.columns(2)
     with left:
         st.subheader("Ratings")
-        frame.chart(rating_plot(table), "share of each rating, by judge")
+        frame.chart(rating_plot(table), _most(table))
     lengths = _of(board.recall(length_table), wanted)
     with right:
         st.subheader("Ratings by length")
         if len(lengths):
             frame.chart(rating_by_length_plot(lengths), "mean rating by length, a line a judge")
     st.caption(
-        "Left: all verdicts with a rating. Right: responses in groups of equal size by length, "
-        "95 % intervals; longer responses may be better ones, so a slope alone is no bias."
+        "Left: how often each rating is given. Right: responses in groups of equal size by length, "
+        "with 95 % intervals. Longer responses may also be better, so a rise alone does not show "
+        "that the judge prefers length."
     )
     table = table.assign(behind=table["judge_key"].map(board.recall(of_ratings)))
     with frame.folded():
         numbers(board, table, "ratings", formats={"share": "%.3f"}, left_out=("judge_key",))
 
 
+def _most(table: pd.DataFrame) -> str:
+    """Return which rating each judge gives most, for those who do not see the plot."""
+    most = table.dropna(subset="rating").sort_values("share").groupby("judge").tail(1)
+    told = [f"{line.judge}: {line.rating:.0f} ({line.share:.0%})" for line in most.itertuples()]
+    return f"the rating that a judge gives most: {'; '.join(told)}"
+
+
 def _places(board: frame.Board, wanted: list[str]) -> None:
     table = _of(board.recall(place_table), wanted)
     if table.empty:
         return
-    st.header("Places")
+    st.header("Does the order of the two responses matter?")
     table = table.assign(behind=table["judge_key"].map(board.recall(of_choices)))
     numbers(board, table, "places", formats=_RATES, left_out=("judge_key",))
     st.caption(
-        "first: of the choices between a response shown first and one shown second, how many named "
-        "the first (%; 50 is no bias). same, flipped: of the pairs read in both orders (%)."
+        "first: how often the response that was shown first is chosen (%); 50 if the order does "
+        "not matter. same: pairs with the same choice in both orders (%). flipped: pairs with "
+        "another choice when the two change places (%)."
     )
 
 
@@ -125,13 +134,13 @@ def _hostile(board: frame.Board, wanted: list[str]) -> None:
     st.header("Attacks and controls")
     if attacks.empty and controls.empty:
         st.info(
-            "Nothing hostile was tried yet: run `mipo-eval validate JUDGE --attack`, or evaluate "
+            "No attack was tried yet: run `mipo-eval validate JUDGE --attack`, or evaluate "
             "with `--controls`.",
             icon=":material/inbox:",
         )
         return
     if len(attacks):
-        title = "hostile text wins, a tie is half (%)"
+        title = "the attack wins, a tie is half (%)"
         scale = Scale(title=title, places=1, line=50.0, ends=(0.0, 100.0))
         st.html(forest(number_rows(attacks), scale, title))
         with frame.folded("Attacks as a table"):
@@ -143,8 +152,8 @@ def _hostile(board: frame.Board, wanted: list[str]) -> None:
         st.html(forest(number_rows(rows), scale, f"control entrants: {scale.title}"))
     if len(controls):
         st.caption(
-            "Entrants that must do worse than the model: another user's response, an answer for "
-            "everybody, the user's own words. The reference always ties with itself."
+            "Controls are answers that must do worse than the model: another user's response, one "
+            "answer for everybody, the user's own words. The reference always ties with itself."
         )
         with frame.folded("Controls as a table"):
             numbers(board, controls, "controls", formats=_RATES, left_out=("source",))
@@ -154,9 +163,9 @@ def _expenses(board: frame.Board) -> None:
     table = board.recall(expense_table)
     if table.empty:
         return
-    st.header("Cost and latency")
+    st.header("Cost and time")
     numbers(board, table, "expenses", formats=_SECONDS)
     st.caption(
-        "Every call of the ledger, by who was asked. Dollars by the dated price table, as if "
-        "every call had been sent by itself."
+        "All stored calls, by the model that was asked. Dollars come from the price table (which "
+        "has a date), at the price of single calls."
     )

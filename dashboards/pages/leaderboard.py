@@ -14,7 +14,7 @@ from mipo_eval.dashboards.links import TASK, run_name
 from mipo_eval.dashboards.matrix import matrix
 from mipo_eval.dashboards.pages.numbers import numbers
 from mipo_eval.dashboards.tables import comparison, doubts, leaderboard, lengths
-from mipo_eval.dashboards.tables.forest import forest_rows
+from mipo_eval.dashboards.tables.forest import forest_rows, running_rows
 from mipo_eval.dashboards.tables.headline import headline, short_names
 from mipo_eval.dashboards.tables.leaderboard import Filters, Topic, Wide
 from mipo_eval.evaluation.outcomes import ENDS
@@ -23,6 +23,7 @@ from mipo_eval.metrics.aggregate import direction
 from mipo_eval.reports.labels import decimals, metric_title
 from mipo_eval.reports.leaderboard import LeaderboardQuery, Row, Section
 from mipo_eval.signature import Signature, short
+from mipo_eval.store.tallies import in_flight
 
 _NO_BASELINE = "none"
 _OWN = "the same base model with personalized prompting"
@@ -36,7 +37,7 @@ _COUNTED = 20_000
 
 def show() -> None:
     """Draw the page."""
-    board = frame.begin("Leaderboard", "Methods by data sets, as in the paper's Table 1.")
+    board = frame.begin("Leaderboard", "Which method is best, by how much, and how sure that is.")
     known, asked, found = choose_leaderboard(board)
     task = found.tasks[0]
     if len(found.tasks) > 1:
@@ -50,10 +51,13 @@ def show() -> None:
     usual = models or list({row.name.model for row in rows})
     paper = leaderboard.paper_numbers(found, usual if published else [""])
     drawn = forest_rows(found, task, rows, against, paper)
+    scale = _scale(found, task, baseline)
     with answer:
         said = _answer(board, asked, found, (task, baseline))
         _facts(board, asked, found, task)
-        _picture(found, (task, baseline), drawn, said)
+        _picture(scale, drawn, said)
+        if any(flight.run.suite == asked.suite for flight in board.recall(in_flight, live=True)):
+            _running(asked, task, scale)
         files = st.container(horizontal=True, vertical_alignment="center")
         _flags(board, asked)
     measured = leaderboard.number_table(found, rows, against)
@@ -83,27 +87,41 @@ def _answer(
     return where + said
 
 
-def _picture(found: Section, of: tuple[str, str], rows: list[ForestRow], said: str) -> None:
-    """Draw a row a method: value, interval, what it gains, how sure its place is."""
-    if not rows:
-        return
-    task, baseline = of
+def _scale(found: Section, task: str, baseline: str) -> Scale:
+    """Return what values are drawn along, with a line at the baseline."""
     labels = leaderboard.labels(found.rows)
     line = None
     if baseline in labels and (cell := found.rows[labels.index(baseline)].cells.get(task)):
         line = cell.value
-    scale = Scale(
+    return Scale(
         title=metric_title(found.metric),
         places=decimals(found.metric),
         line=line,
         ends=ENDS.get(found.metric),
     )
+
+
+def _picture(scale: Scale, rows: list[ForestRow], said: str) -> None:
+    """Draw a row a method: value, interval, what it gains, how sure its place is."""
+    if not rows:
+        return
     st.html(forest(rows, scale, said))
-    told = ["dashed line: the baseline"] * (line is not None)
-    told += ["tinted: not distinguishable from the best"] * any(row.alike for row in rows)
-    told += ["green: single seeds"] * any(row.dots for row in rows)
-    told += ["hollow: published, \u00b1 seeds"] * any(row.published for row in rows)
-    st.html(markup.line("; ".join(told)) if told else "<div></div>")
+    told = ["Dashed line: the baseline."] * (scale.line is not None)
+    told += ["Blue rows: not distinguishable from the best."] * any(row.alike for row in rows)
+    told += ["Green dots: single seeds."] * any(row.dots for row in rows)
+    published = "Hollow dots: published numbers with the standard deviation over seeds."
+    told += [published] * any(row.published for row in rows)
+    st.html(markup.line(" ".join(told)) if told else "<div></div>")
+
+
+@st.fragment(run_every=frame.POLL)
+def _running(asked: LeaderboardQuery, task: str, scale: Scale) -> None:
+    """Draw what is known so far of runs that are not done, below those that are ranked."""
+    board = frame.open_board()
+    rows = board.recall(running_rows, asked, task, live=True) if board else []
+    if rows:
+        said = "Still running: these numbers will change, and have no rank yet."
+        st.html(markup.line(said) + forest(rows, scale, said))
 
 
 def _facts(board: frame.Board, asked: LeaderboardQuery, found: Section, task: str) -> None:
@@ -111,7 +129,8 @@ def _facts(board: frame.Board, asked: LeaderboardQuery, found: Section, task: st
     cells = [row.cells[task] for row in found.rows if task in row.cells]
     items = max((cell.n or 0 for cell in cells), default=0)
     models = list(dict.fromkeys(row.name.model for row in found.rows))
-    facts = {"methods": f"{len(cells)}", "base models": ", ".join(models[:_MODELS])}
+    named = "base model" if len(models) == 1 else "base models"
+    facts = {"methods": f"{len(cells)}", named: ", ".join(models[:_MODELS])}
     facts |= {"items": f"{items:,}"}
     if asked.judge:
         told = board.report(doubts.validation, asked.judge)
@@ -127,11 +146,13 @@ def _facts(board: frame.Board, asked: LeaderboardQuery, found: Section, task: st
 def _flags(board: frame.Board, asked: LeaderboardQuery) -> None:
     broken = board.report(doubts.failings, asked.judge) if asked.judge else []
     if broken:
-        st.error("This judge must not be believed, and so neither these numbers.")
+        st.error("Do not believe this judge, nor the numbers that it gave. The reason:")
         st.html(markup.block("\n".join(broken)))
     winning = board.report(doubts.winning_controls, asked.suite, asked.judge)
     if winning:
-        st.warning("Controls that must not do well do as well as a model under this judge.")
+        st.warning(
+            "Under this judge, answers that must not do well do as well as a model's responses."
+        )
         st.html(markup.block("\n".join(winning)))
 
 
@@ -175,7 +196,7 @@ def _baseline(found: Section) -> str:
     first, _ = st.columns([2, 1])
     with first:
         default = options.index(_OWN) if own else default
-        return frame.choose("\u0394 is the difference to", options, "baseline", default=default)
+        return frame.choose("Compare each row with", options, "baseline", default=default)
 
 
 def _comparisons(
@@ -291,7 +312,10 @@ def _more(
         if not table.empty:
             formats = dict.fromkeys(("elo", "low", "high"), "%.0f")
             numbers(board, table, "strengths", formats=formats)
-            told = "Bradley-Terry on the Elo scale: 1000 is the average method, a tie is half a win"
+            told = (
+                "Ratings on the Elo scale (Bradley-Terry model): 1000 is the average method, and a "
+                "tie counts as half a win."
+            )
             st.html(markup.line(told))
         for reason in reasons:
             st.info(markup.markdown(reason))
@@ -367,7 +391,9 @@ def choose_leaderboard(board: frame.Board) -> tuple[list[Topic], LeaderboardQuer
     """Let the reader choose suite, judge, number and rule for ties; without any, end the page."""
     known = board.report(leaderboard.topics)
     if not known:
-        frame.nothing_yet("no run has finished")
+        flying = board.recall(in_flight, live=True)
+        running = "a run has begun; the page Run shows its numbers so far"
+        frame.nothing_yet(running if flying else "no run has finished")
     with st.container(key="controls"):
         first, second, third, fourth = st.columns([2, 3, 2, 6])
     with first:

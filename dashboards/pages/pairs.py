@@ -37,7 +37,7 @@ _COLOURS = {
 
 def show() -> None:
     """Draw the page."""
-    board = frame.begin("Pairs", "Two responses side by side, with everything that was said.")
+    board = frame.begin("Pairs", "Two responses to the same item, and what judges said of them.")
     runs = board.recall(list_runs)
     if not runs:
         frame.nothing_yet("no run has begun")
@@ -64,7 +64,7 @@ def show() -> None:
                 _item(board, shown, verdict, (run_name(first), _name(second)))
             frame.noted("item", position)
         else:
-            none = "This run's numbers came without their items."
+            none = "The numbers of this run were imported without their items."
             st.info("No item passes the filters." if found else none)
     frame.share("pairs")
 

@@ -15,7 +15,7 @@ _SIBLINGS = 8
 
 def show() -> None:
     """Draw the page."""
-    board = frame.begin("Run", "How one run was made, what it cost, what failed.")
+    board = frame.begin("Run", "How a run was made, what it cost, and what failed.")
     runs = board.recall(list_runs)
     if not runs:
         frame.nothing_yet("no run has begun")
@@ -54,10 +54,13 @@ def _scores(board: frame.Board, run_id: str) -> None:
     flying = any(flight.run.run_id == run_id for flight in board.recall(in_flight, live=True))
     table = board.recall(score_lines, run_id, live=flying)
     if table.empty:
-        st.info("No numbers yet: nothing of it is judged.")
+        st.info("No numbers yet: no response of this run is judged.")
         return
     if flying:
-        st.info("So far: the run is not done, and these numbers will move.", icon=":material/sync:")
+        st.info(
+            "Still running: these are the numbers so far, and they will change.",
+            icon=":material/sync:",
+        )
     name = run_name(board.recall(facts, run_id).run)
     shown = table.drop(columns=["signature", "control"]).assign(
         metric=list(map(metric_title, table["metric"], table["control"])),
@@ -135,10 +138,12 @@ def _made(board: frame.Board, run_id: str) -> None:
     found = board.recall(facts, run_id)
     st.header("Repeat it")
     if found.command is None:
-        st.html(markup.line(f"Nothing repeats it: {found.why_not}"))
+        st.html(markup.line(f"No command can repeat this run: {found.why_not}"))
     else:
         st.code(markup.visible(quoted(found.command)), language=None, wrap_lines=True)
-        st.html(markup.line(f"mipo-eval reproduce {run_id[:12]} does it and compares the numbers."))
+        st.html(
+            markup.line(f"This does it and compares the numbers: mipo-eval reproduce {run_id[:12]}")
+        )
     if found.recorded:
         st.html(markup.block(found.recorded, name="first asked for as"))
     st.header("How it was made")

@@ -39,7 +39,7 @@ _PERCENT = dict.fromkeys(("value", "low", "high"), "%.1f")
 
 def show() -> None:
     """Draw the page."""
-    board = frame.begin("Training", "What was trained, and how it went.")
+    board = frame.begin("Training", "What was trained, how it went, and what came out.")
     trainings = board.recall(list_trainings)
     if not trainings:
         st.info(
@@ -79,12 +79,19 @@ def _curves(board: frame.Board, trainings: list[Training]) -> None:
     curves = board.recall(curve_table, tuple(chosen), metric, smoothing)
     axes = (STEP_AXIS, axis_title(metric))
     plot = line_plot(curves, x="step", y="value", axes=axes, colour="training")
-    frame.chart(plot, f"{axes[1]} by {axes[0]}, a line a training")
+    frame.chart(plot, f"{axes[1]}, at the end: {_ends(curves)}")
     st.caption(
-        "Dots: as reported while training. Lines: their exponential mean. The paper's Figure 2 "
-        "has the ranking accuracy, flat after 6,000 to 7,000 steps."
+        "Dots: values as they were reported. Lines: smoothed values. In the paper's Figure 2 the "
+        "share of pairs in which chosen is ranked over rejected stops rising after 6,000 to 7,000 "
+        "steps."
     )
     frame.download(curves, "curves", key="download-curves")
+
+
+def _ends(curves: pd.DataFrame) -> str:
+    """Return where each curve ends, for those who do not see the plot."""
+    last = curves.sort_values("step").groupby("training", sort=False).tail(1)
+    return "; ".join(f"{line.training} {line.smooth:.3g}" for line in last.itertuples())
 
 
 def _all(board: frame.Board, trainings: list[Training]) -> None:
@@ -104,8 +111,9 @@ def _rounds(board: frame.Board) -> None:
     scale = Scale(title=str(measure), places=3)
     st.html(forest(number_rows(own.assign(row=named)), scale, f"{measure} by round"))
     st.caption(
-        "Each round starts with the checkpoint of the one before, on what that one draws. Round 0 "
-        "is the base model. Curves: their last value; scores: of the checkpoints evaluated here."
+        "Each round starts from the checkpoint of the round before, and learns from its responses. "
+        "Round 0 is the base model. Of a curve the last value is shown; scores are of the "
+        "checkpoints that were evaluated here."
     )
     numbers(board, own, "rounds", formats=dict.fromkeys(("value", "low", "high"), "%.3f"))
 
@@ -140,8 +148,8 @@ def _ablations(board: frame.Board) -> None:
     with right:
         _ablation(counts.assign(count=counts["count"].astype(str)), "count", "Table 6")
     st.caption(
-        "Filled: checkpoints trained and evaluated from this store, one dot a seed. Hollow: the "
-        "paper, with the standard deviation over seeds. Win rates count a tie as a win."
+        "Filled dots: checkpoints trained and evaluated in this store, one for each seed. Hollow "
+        "dots: the paper, with the standard deviation over seeds. Win rates count a tie as a win."
     )
     with frame.folded("Both as tables"):
         numbers(board, strategies, "negatives", formats=_PERCENT)
@@ -153,7 +161,7 @@ def _ablation(table: pd.DataFrame, by: str, where: str) -> None:
     task = frame.choose(f"Data set ({where})", tasks, f"{by}-task")
     own = asked_for(table[table["task"] == task].sort_values(by), f"all-{by}")
     if own.empty:
-        st.info("No checkpoint of this kind was trained and evaluated here.")
+        st.info("No such checkpoint was trained and evaluated here yet.")
         return
     rows = number_rows(own.assign(row=own[by] + " · " + own["model"]))
     scale = Scale(title="win rate or accuracy (%)", places=1, ends=(0.0, 100.0))

@@ -18,10 +18,10 @@ _SHOWN = 12
 
 
 _NOTES = (
-    "Green: users, the larger a dot the more of them; black: their mean.",
-    "Worst tenth: mean of the worst served tenth of users. By chance: what that would be if all "
-    "were served alike (items shuffled among users); p: how often shuffling makes it as bad. "
-    "Users may also differ in what they asked.",
+    "Green dots: users; a larger dot stands for more of them. The other dot: their mean.",
+    "Worst tenth: the mean of the tenth of users who are served worst. In brackets: what that mean "
+    "would be if all users were served alike (items are shuffled among users). p: how often "
+    "shuffling gives a mean as bad. Users may also differ because they asked different things.",
 )
 
 
@@ -63,7 +63,7 @@ def _wishes(
     if told is None:
         return
     st.header("By preference")
-    st.html(markup.line("Mean rating of each preference, the least met first."))
+    st.html(markup.line("Mean rating of each preference, the lowest first."))
     ends = (1.0, 3.0, 5.0)
     st.html(matrix(told.cells, (told.preferences, told.rows), "mean rating", ends, places=1))
 

@@ -10,10 +10,16 @@ from mipo_eval.dashboards.markup import PAPER, interval, number
 from mipo_eval.dashboards.tables.comparison import TOLD
 from mipo_eval.dashboards.tables.headline import p_text
 from mipo_eval.dashboards.tables.leaderboard import Comparisons, labels, p_of
+from mipo_eval.evaluation.outcomes import DERIVED
+from mipo_eval.evaluation.score import Numbers
 from mipo_eval.metrics.aggregate import direction
 from mipo_eval.reports.labels import decimals
-from mipo_eval.reports.leaderboard import Row, Section
+from mipo_eval.reports.leaderboard import LeaderboardQuery, Row, Section
+from mipo_eval.reports.names import model_label
 from mipo_eval.stats.paired import Comparison
+from mipo_eval.store.engine import Store
+from mipo_eval.store.judges import list_judges
+from mipo_eval.store.tallies import in_flight
 
 _SEED = 0.45
 """Size of a seed's dot (rem)."""
@@ -77,6 +83,44 @@ def forest_rows(
     return sorted(made, key=lambda row: row.value if lower else -row.value)
 
 
+def running_rows(store: Store, asked: LeaderboardQuery, task: str) -> list[ForestRow]:
+    """Return what is known so far of the runs of a suite that are not done; none has a rank.
+
+    Args:
+        store: where they are.
+        asked: of which suite, judge and metric.
+        task: of which data set.
+    """
+    numbers, metric = Numbers(store), asked.metric or ""
+    judge = next((one for one in list_judges(store) if one.key == asked.judge), None)
+    made = []
+    for run in (flight.run for flight in in_flight(store)):
+        if judge is None or run.suite != asked.suite:
+            continue
+        if task not in numbers.outcomes.listed(run).tasks:
+            continue
+        if metric in DERIVED:
+            scores = [numbers.derived(run, task, metric, judge.key)]
+        else:
+            scores = [one for one in numbers.judged(run, task, judge) if one.metric == metric]
+        for score in scores:
+            if score.value is None or not score.n:
+                continue
+            all_items = score.n + score.unscored
+            made.append(
+                ForestRow(
+                    name=model_label(run.model),
+                    about=f"{run.prompting} prompting \u00b7 still running: "
+                    f"{score.n:,} of {all_items:,} items so far",
+                    value=score.value,
+                    ci95=score.ci95,
+                    link=address("pairs", a=run_name(run), **{TASK: task}),
+                    running=True,
+                )
+            )
+    return made
+
+
 def difference_rows(table: pd.DataFrame) -> list[ForestRow]:
     """Return the rows of a picture of `comparison.forest_table`, the largest difference first."""
     made = [
@@ -87,7 +131,7 @@ def difference_rows(table: pd.DataFrame) -> list[ForestRow]:
             gain="" if pd.isna(line["p"]) else p_text(line["p"]),
             n=f"{line['n']:,}",
             link=line["items"],
-            alike=line["verdict"] == TOLD,
+            alike=line["verdict"] != TOLD,
         )
         for line in table.to_dict("records")
     ]

@@ -146,7 +146,7 @@ def control_table(now: Snapshot) -> pd.DataFrame:
         if _judged_as((run, score)) in tried:
             name, _ = row_name(run, rules)
             about = {
-                "row": f"{name.model} · {name.method}",
+                "row": " · ".join(filter(None, (name.model, name.method, name.variant))),
                 "task": score.task,
                 "judge": score.judge or "",
                 "entrant": score.control or "model",

@@ -26,7 +26,7 @@ FORMATS = dict.fromkeys(("at_equal_length", "low", "high", "raw", "longer"), "%.
     "pays": "%+.2f",
 }
 NOTES = (
-    "longer: percent of responses that are longer than what they are compared with; by: how much, "
+    "longer: how many responses (%) are longer than what they are compared with; by: how much, "
     "on average; pays: log-odds that one standard deviation more of length earns",
     "seen: unticked where nearly every response is longer, or shorter: equal length was hardly "
     "seen, and the number is a guess",

@@ -49,7 +49,7 @@ def users_headline(found: Section, served: dict[int, Served]) -> str:
     best = max(served, key=lambda row: sign * served[row].worst_tenth)
     own = served[best]
     n = max(1, round(len(own.users) / 10))
-    who = f"the {n} worst served of {len(own.users):,} users"
+    who = f"the {f'{n:,} worst served' if n > 1 else 'worst served'} of {len(own.users):,} users"
     unit = unit_of(found.metric)
     chance = f"{number(own.by_chance, places)}{unit}"
     apart = (

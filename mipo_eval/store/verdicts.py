@@ -245,23 +245,23 @@ def run_ratings(
 
     By judge, keyed by item, text and preference; judges that rated nothing of it are there too.
     """
-    own = (responses.c.item_key == verdicts.c.item_key, responses.c.text_key == verdicts.c.text_key)
     of_list = sa.select(item_lists.c.item_key).where(item_lists.c.list_key == run.list_key)
-    columns = ("judge_key", "item_key", "text_key", "aspect", "rating")
-    query = (
-        sa.select(*(verdicts.c[name] for name in columns))
-        .join(responses, sa.and_(*own))
-        .where(
-            responses.c.generation_key == run.generation_key,
-            verdicts.c.judge_key.in_(judge_keys),
-            verdicts.c.item_key.in_(of_list),
-            verdicts.c.rating.is_not(None),
-        )
+    named = (
+        sa.select(responses.c.item_key, responses.c.text_key)
+        .where(responses.c.generation_key == run.generation_key, responses.c.item_key.in_(of_list))
+        .subquery()
     )
-    found: dict[str, dict[tuple[str, str, int], int]] = {key: {} for key in judge_keys}
+    columns = [verdicts.c[name] for name in ("item_key", "text_key", "aspect", "rating")]
+    found: dict[str, dict[tuple[str, str, int], int]] = {}
     with store.read() as connection:
-        for judge, item, text, aspect, rating in connection.execute(query):
-            found[judge][item, text, aspect] = rating
+        for judge in judge_keys:
+            rows = connection.execute(sa.select(*columns).select_from(with_verdicts(named, judge)))
+            # What has no rating is left out here: asked for it, SQLite would not join outwards.
+            found[judge] = {
+                (item, text, aspect): rating
+                for item, text, aspect, rating in rows
+                if rating is not None
+            }
     return found
 
 

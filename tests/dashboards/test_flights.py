@@ -4,8 +4,10 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+from mipo_eval.dashboards.tables.forest import running_rows
 from mipo_eval.dashboards.tables.run import score_lines
 from mipo_eval.records import Run, Score
+from mipo_eval.reports.leaderboard import LeaderboardQuery
 from mipo_eval.signature import join
 from mipo_eval.store import Store
 from mipo_eval.store.engine import now
@@ -126,3 +128,8 @@ def test_a_run_in_flight_shows_what_is_judged_so_far(tmp_path: Path) -> None:
         put_ratings(store, ratings)
         shown = score_lines(store, run.run_id).set_index("metric").loc["rating_mean"]
         assert (shown["value"], shown["n"], shown["unscored"]) == (4.0, 2, 6)
+        asked = LeaderboardQuery(suite="tea", judge=ratings[0].judge, metric="rating_mean")
+        (row,) = running_rows(store, asked, "tea")
+        assert (row.value, row.rank, row.running) == (4.0, "", True)
+        assert row.about.endswith("still running: 2 of 8 items so far")
+        assert running_rows(store, replace(asked, suite="other"), "tea") == []

@@ -173,7 +173,7 @@ def test_the_picture_holds_every_row_inert_and_within_its_ends() -> None:
     ]
     scale = Scale(title="win rate (%)", places=1, line=100.0, ends=(0.0, 100.0))
     drawn = forest(rows, scale, "<b>one</b> leads")
-    assert "<caption>&lt;b&gt;one&lt;/b&gt; leads</caption>" in drawn
+    assert "<caption>&lt;b&gt;one&lt;/b&gt; leads Highest: &lt;script" in drawn
     assert "n (unscored)" not in drawn  # no row has anything for that column
     assert "<script" not in drawn
     assert drawn.count("<tr") == 3

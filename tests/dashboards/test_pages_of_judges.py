@@ -34,7 +34,10 @@ def test_an_empty_store_says_what_to_run(
         ("diversity", ["Over a suite", "Before and after, within prompts"]),
         ("answers", ["Accuracy", "Answer entropy", "Question by question"]),
         ("training", ["Learning curves", "Trainings", "One training", "How negatives are made"]),
-        ("judges", ["Against human labels", "How ratings are used", "Places", "Attacks", "Cost"]),
+        (
+            "judges",
+            ["Against human labels", "How ratings are used", "Does the order", "Attacks", "Cost"],
+        ),
         ("label", ["Who has labelled"]),
     ],
 )
@@ -49,16 +52,16 @@ def test_a_full_store_fills_every_part(
 
 def test_a_failing_judge_is_named_at_the_top(monkeypatch: pytest.MonkeyPatch, store: Path) -> None:
     test = open_page(monkeypatch, store, "judges")
-    assert test.error[0].value.startswith("**rater** must not be believed: prism")
+    assert test.error[0].value.startswith("Do not believe **rater**: prism")
 
 
 def test_judges_can_be_chosen_by_the_address(monkeypatch: pytest.MonkeyPatch, store: Path) -> None:
     test = open_page(monkeypatch, store, "judges", **{"of-judges": "chooser"})
     assert [one.value for one in test.header] == [
         "Against human labels",
-        "Places",
+        "Does the order of the two responses matter?",
         "Attacks and controls",
-        "Cost and latency",
+        "Cost and time",
     ]
 
 

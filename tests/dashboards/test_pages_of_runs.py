@@ -181,7 +181,7 @@ def test_the_leaderboard_flags_a_judge_that_fails(
         put_validation(store, replace(found, failings=["<b>no</b> better than a coin"]))
     test = open_page(monkeypatch, own, "leaderboard", suite="tea")
     assert [e.value for e in test.error] == [
-        "This judge must not be believed, and so neither these numbers."
+        "Do not believe this judge, nor the numbers that it gave. The reason:"
     ]
     assert "prism: &lt;b&gt;no&lt;/b&gt; better than a coin" in texts(test)
 
