@@ -175,7 +175,7 @@ def forest(rows: Sequence[ForestRow], scale: Scale, about: str = "") -> str:
         for place, row in enumerate(rows)
     )
     told_of = f"{label(about, 400)} {_finding(rows, scale)}".strip()
-    caption = f"<caption>{escape(told_of)}</caption>"
+    caption = f"<caption>{escape(told_of)}</caption>" if told_of else ""
     table = f'<table class="mipo-forest">{caption}<tr>{head}</tr>{lines}</table>'
     return f'<div class="mipo-scroll">{table}</div>'
 

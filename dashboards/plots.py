@@ -66,7 +66,7 @@ def legend_height(frame: pd.DataFrame, field: str) -> int:
 
 
 def _spread(
-    title: str, *columns: Iterable[float], zero: bool = False, margin: float = 0.06
+    *columns: Iterable[float], title: str = "", zero: bool = False, margin: float = 0.06
 ) -> alt.Scale:
     """Return a scale over values that may all be equal: its span is a tenth of them at least.
 
@@ -111,7 +111,7 @@ def interval_plot(
     shown = frame[frame["row"].isin(rows) & frame["value"].notna()]
     two = any(" \u00b7 " in str(name) for name in rows)
     y = _named_rows(rows, two_lines=two)
-    scale = _spread(axis, shown["value"], shown["low"], shown["high"], zero=zero)
+    scale = _spread(shown["value"], shown["low"], shown["high"], title=axis, zero=zero)
     named = [n for n in ("model", "method", "variant", "seed", "task", "n", "source") if n in shown]
     tooltip: list[Any] = [*(alt.Tooltip(f"{name}:N") for name in named)]
     tooltip += [alt.Tooltip(f"{name}:Q", format=".4g") for name in ("value", "low", "high")]
@@ -186,11 +186,8 @@ def line_plot(
             alt.Tooltip(f"{y}:Q", format=".4g"),
         ],
     )
-    about: dict[str, Any] = {
-        "title": axes[1],
-        "scale": _spread(axes[1], frame[y]),
-        "axis": _numbers(),
-    }
+    about: dict[str, Any] = {"title": axes[1], "axis": _numbers()}
+    about["scale"] = _spread(frame[y], title=axes[1])
     dots = base.mark_point(filled=True, size=14, opacity=0.35).encode(y=alt.Y(f"{y}:Q", **about))
     lines = base.mark_line(strokeWidth=2).encode(y=alt.Y("smooth:Q", **about))
     total = 280 + legend_height(frame, colour)
@@ -213,7 +210,7 @@ def slope_plot(table: pd.DataFrame, axis: str, marked: Sequence[str]) -> alt.Lay
     level = alt.Axis(labelAngle=0, labelLimit=160, domain=False, ticks=False)
     base = alt.Chart(shown).encode(
         x=alt.X("judge:N", sort=judges, title=None, axis=level, scale=alt.Scale(padding=0.3)),
-        y=alt.Y("value:Q", title=axis, scale=_spread(axis, shown["value"]), axis=_numbers()),
+        y=alt.Y("value:Q", title=axis, scale=_spread(shown["value"], title=axis), axis=_numbers()),
         detail="row:N",
         color=alt.Color("line:N", scale=scale, legend=legend),
         opacity=alt.condition(alt.datum.line == "others", alt.value(0.45), alt.value(1.0)),
@@ -242,8 +239,8 @@ def length_plot(table: pd.DataFrame, axis: str) -> alt.Chart:
         told["color"] = alt.Color("row:N", scale=scale, legend=legend)
     tooltip: list[Any] = [alt.Tooltip("row:N", title="method"), alt.Tooltip("task:N")]
     tooltip += [alt.Tooltip(f"{name}:Q", format=".1f") for name in ("tokens", "value")]
-    across = _spread("", table["tokens"], margin=0.1)
-    upwards = _spread(axis, table["value"], margin=0.1)
+    across = _spread(table["tokens"], margin=0.1)
+    upwards = _spread(table["value"], title=axis, margin=0.1)
     plot: alt.Chart = (
         alt.Chart(table)
         .mark_point(filled=True, size=90, opacity=0.9)
@@ -283,7 +280,7 @@ def rating_by_length_plot(frame: pd.DataFrame) -> alt.LayerChart:
         color=colour_by(frame, "judge"),
     )
     about: dict[str, Any] = {"title": "mean rating (1-5)", "axis": _numbers()}
-    about["scale"] = _spread(about["title"], frame["rating"], frame["low"], frame["high"])
+    about["scale"] = _spread(frame["rating"], frame["low"], frame["high"], title=about["title"])
     bars = base.mark_rule(opacity=0.6).encode(y=alt.Y("low:Q", **about), y2="high:Q")
     y = alt.Y("rating:Q", **about)
     lines = base.mark_line().encode(y=y)

@@ -91,33 +91,31 @@ def running_rows(store: Store, asked: LeaderboardQuery, task: str) -> list[Fores
         asked: of which suite, judge and metric.
         task: of which data set.
     """
-    numbers, metric = Numbers(store), asked.metric or ""
     judge = next((one for one in list_judges(store) if one.key == asked.judge), None)
+    if judge is None:
+        return []
+    numbers, metric = Numbers(store), asked.metric or ""
     made = []
     for run in (flight.run for flight in in_flight(store)):
-        if judge is None or run.suite != asked.suite:
-            continue
-        if task not in numbers.outcomes.listed(run).tasks:
+        if run.suite != asked.suite or task not in numbers.outcomes.listed(run).tasks:
             continue
         if metric in DERIVED:
             scores = [numbers.derived(run, task, metric, judge.key)]
         else:
             scores = [one for one in numbers.judged(run, task, judge) if one.metric == metric]
-        for score in scores:
-            if score.value is None or not score.n:
-                continue
-            all_items = score.n + score.unscored
-            made.append(
-                ForestRow(
-                    name=model_label(run.model),
-                    about=f"{run.prompting} prompting \u00b7 still running: "
-                    f"{score.n:,} of {all_items:,} items so far",
-                    value=score.value,
-                    ci95=score.ci95,
-                    link=address("pairs", a=run_name(run), **{TASK: task}),
-                    running=True,
-                )
+        made += [
+            ForestRow(
+                name=model_label(run.model),
+                about=f"{run.prompting} prompting \u00b7 still running: "
+                f"{score.n:,} of {score.n + score.unscored:,} items so far",
+                value=score.value,
+                ci95=score.ci95,
+                link=address("pairs", a=run_name(run), **{TASK: task}),
+                running=True,
             )
+            for score in scores
+            if score.n and score.value is not None
+        ]
     return made
 
 

@@ -22,8 +22,6 @@ from mipo_eval.store.engine import RowError, Store, lasting, now, sample_below, 
 from mipo_eval.store.tables import calls, choices, grades, verdicts
 
 _OF_REPLY = (calls.c.call_key, calls.c.reply, calls.c.thinking, calls.c.finish_reason)
-_KEYS = 500
-"""Calls named in one query."""
 _ANSWERED = sa.and_(calls.c.status == "ok", calls.c.reply != "")
 """That a call is not made again. Earlier versions kept empty replies as good: they are asked for
 again, with more room where a model had used up its tokens with thinking."""
@@ -66,7 +64,6 @@ class Ledger(Asker[Tag, Call]):
         """Return the digest of the full request."""
         return request.key(self._backend.identity)
 
-    @lasting
     def look_up(self, keys: Sequence[str], since: datetime) -> dict[str, Call]:
         """Return the calls that have a reply, and those that failed since then."""
         just_now = calls.c.created_at.between(since, now())
@@ -74,8 +71,7 @@ class Ledger(Asker[Tag, Call]):
         query = sa.select(*_OF_REPLY, calls.c.status, calls.c.detail, calls.c.logprobs).where(
             calls.c.call_key.in_(keys), sa.or_(_ANSWERED, failed)
         )
-        with self._store.read() as connection:
-            return {row.call_key: _call(row._asdict()) for row in connection.execute(query)}
+        return {row.call_key: _call(row._asdict()) for row in self._store.fetch(query)}
 
     def save(self, answers: Sequence[Answer]) -> dict[str, Call]:
         """Store calls."""
@@ -151,12 +147,10 @@ def _pairs(value: Any) -> tuple[tuple[str, float], ...] | None:
     return tuple((token, logprob) for token, logprob in value) if value else None
 
 
-@lasting
 def replies_of(store: Store, keys: Collection[str]) -> dict[str, str | None]:
     """Return the raw replies of calls, by their key; None where a call failed."""
     query = sa.select(calls.c.call_key, calls.c.reply).where(calls.c.call_key.in_(keys))
-    with store.read() as connection:
-        return {key: reply for key, reply in connection.execute(query)}
+    return {key: reply for key, reply in store.fetch(query)}
 
 
 @lasting
@@ -182,12 +176,10 @@ def forget(store: Store, name: str) -> str:
     return keys[0]
 
 
-@lasting
 def request_of(store: Store, call_key: str) -> str | None:
     """Return the request of a call, as JSON; None where it was not kept."""
     query = sa.select(calls.c.request).where(calls.c.call_key == call_key)
-    with store.read() as connection:
-        return connection.execute(query).scalar_one_or_none()
+    return next((request for (request,) in store.fetch(query)), None)
 
 
 class Spending(NamedTuple):
@@ -203,7 +195,6 @@ class Spending(NamedTuple):
     """Added up; calls ran side by side."""
 
 
-@lasting
 def spending(store: Store, among: sa.Select[Any] | None = None) -> list[Spending]:
     """Return what all calls took, or those whose keys a query selects, by backend."""
     backend = sa.cast(calls.c.backend, sa.Text)
@@ -218,11 +209,10 @@ def spending(store: Store, among: sa.Select[Any] | None = None) -> list[Spending
     if among is not None:
         own = among.distinct().subquery()
         query = query.join(own, own.c.call_key == calls.c.call_key)
-    with store.read() as connection:
-        return [
-            Spending(_backend(told), n, int(failed), whole(prompt), whole(completion), seconds)
-            for told, n, failed, prompt, completion, seconds in connection.execute(query)
-        ]
+    return [
+        Spending(_backend(told), n, int(failed), whole(prompt), whole(completion), seconds)
+        for told, n, failed, prompt, completion, seconds in store.fetch(query)
+    ]
 
 
 def _backend(written: str) -> dict[str, str]:
@@ -230,7 +220,6 @@ def _backend(written: str) -> dict[str, str]:
     return {name: str(value) for name, value in read.items()} if isinstance(read, dict) else {}
 
 
-@lasting
 def latencies(store: Store, total: int) -> list[tuple[Mapping[str, str], float]]:
     """Return (backend, seconds) of a sample of the calls, of those that were measured.
 
@@ -242,21 +231,13 @@ def latencies(store: Store, total: int) -> list[tuple[Mapping[str, str], float]]
     query = sa.select(sa.cast(calls.c.backend, sa.Text), calls.c.seconds).where(
         calls.c.seconds.is_not(None), *([] if below is None else [calls.c.call_key < below])
     )
-    with store.read() as connection:
-        return [(_backend(told), seconds) for told, seconds in connection.execute(query)]
+    return [(_backend(told), seconds) for told, seconds in store.fetch(query)]
 
 
-@lasting
 def answered_calls(store: Store, keys: Sequence[str]) -> set[str]:
     """Return which of these calls have a reply."""
-    found: set[str] = set()
-    with store.read() as connection:
-        for start in range(0, len(keys), _KEYS):
-            query = sa.select(calls.c.call_key).where(
-                calls.c.call_key.in_(keys[start : start + _KEYS]), _ANSWERED
-            )
-            found |= set(connection.execute(query).scalars())
-    return found
+    query = sa.select(calls.c.call_key).where(_ANSWERED)
+    return {key for (key,) in store.by_key(query, calls.c.call_key, keys)}
 
 
 class CallSize(NamedTuple):
@@ -269,11 +250,9 @@ class CallSize(NamedTuple):
     seconds: float | None
 
 
-@lasting
 def call_sizes(store: Store, judge_key: str, limit: int) -> list[CallSize]:
     """Return what some of a judge's calls for ratings took."""
     own = sa.select(verdicts.c.call_key).where(verdicts.c.judge_key == judge_key)
     told = (calls.c.request, calls.c.prompt_tokens, calls.c.completion_tokens, calls.c.seconds)
     query = sa.select(*told).where(calls.c.status == "ok", calls.c.call_key.in_(own)).limit(limit)
-    with store.read() as connection:
-        return [CallSize(len(request), *took) for request, *took in connection.execute(query)]
+    return [CallSize(len(request), *took) for request, *took in store.fetch(query)]

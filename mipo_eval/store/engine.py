@@ -170,7 +170,7 @@ class Store:
     def version(self) -> str:
         """Return a text that changes whenever anything is committed; cheap."""
         if self._engine.dialect.name == "postgresql":
-            return str(self.page(sa.text("select pg_current_snapshot()::text"))[0][0])
+            return str(self.fetch(sa.text("select pg_current_snapshot()::text"))[0][0])
         path = Path(self.name)
         marks = []
         for file in (path, path.with_name(f"{path.name}-wal")):
@@ -204,18 +204,18 @@ class Store:
         """Yield a query's rows whose column is one of these keys, some hundreds at a time."""
         wanted = sorted(keys)
         for start in range(0, len(wanted), _KEYS):
-            yield from self.page(query.where(column.in_(wanted[start : start + _KEYS])))
+            yield from self.fetch(query.where(column.in_(wanted[start : start + _KEYS])))
 
     def in_order(self, query: sa.Select[Any]) -> Iterator[Any]:
         """Yield a query's rows by their `position`, which no two share; no page stays open."""
         position, last = query.selected_columns.position, -1
-        while page := self.page(query.where(position > last).order_by(position).limit(_KEYS)):
+        while page := self.fetch(query.where(position > last).order_by(position).limit(_KEYS)):
             yield from page
             last = page[-1].position
 
     @lasting
-    def page(self, query: sa.Executable) -> Sequence[Any]:
-        """Return the rows of a query that has few."""
+    def fetch(self, query: sa.Executable) -> Sequence[Any]:
+        """Return all rows of a query at once."""
         with self.read() as connection:
             return connection.execute(query).all()
 

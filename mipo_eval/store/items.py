@@ -38,7 +38,7 @@ def put_list(store: Store, tasks: Iterable[tuple[str, Iterable[Item]]]) -> tuple
     _put_items(store, chunk)
     list_key = key_of_list(entries)
     known = sa.select(sa.func.count()).where(item_lists.c.list_key == list_key)
-    if fetch(store, known) != [(len(entries),)]:
+    if store.fetch(known) != [(len(entries),)]:
         rows = [
             {"list_key": list_key, "position": position, "task": task, "item_key": key}
             for position, (task, key) in enumerate(entries)
@@ -79,7 +79,6 @@ def get_items(store: Store, list_key: str) -> Iterator[tuple[str, Item]]:
         yield task, item
 
 
-@lasting
 def any_system_turn(store: Store, list_key: str) -> bool:
     """Return whether any item of a list brings a system prompt along."""
     query = (
@@ -89,11 +88,9 @@ def any_system_turn(store: Store, list_key: str) -> bool:
         .where(item_lists.c.list_key == list_key, items.c.body.contains('"role":"system"'))
         .limit(1)
     )
-    with store.read() as connection:
-        return connection.execute(query).first() is not None
+    return bool(store.fetch(query))
 
 
-@lasting
 def has_published_references(store: Store, list_key: str, task: str) -> bool:
     """Return whether a task's references are the data set's own where others could be made."""
     query = (
@@ -104,11 +101,9 @@ def has_published_references(store: Store, list_key: str, task: str) -> bool:
         .where(items.c.body.contains('"reference_by":"published"'))
         .limit(1)
     )
-    with store.read() as connection:
-        return connection.execute(query).first() is not None
+    return bool(store.fetch(query))
 
 
-@lasting
 def item_at(store: Store, list_key: str, position: int) -> tuple[str, Item] | None:
     """Return the (task, item) pair at a place of a list; None where it has no such place."""
     query = (
@@ -116,24 +111,22 @@ def item_at(store: Store, list_key: str, position: int) -> tuple[str, Item] | No
         .join(items, items.c.item_key == item_lists.c.item_key)
         .where(item_lists.c.list_key == list_key, item_lists.c.position == position)
     )
-    with store.read() as connection:
-        row = connection.execute(query).first()
-        return None if row is None else (row.task, Item.model_validate_json(row.body))
+    with store.decoding():
+        found = [(task, Item.model_validate_json(body)) for task, body in store.fetch(query)]
+    return found[0] if found else None
 
 
-@lasting
 def get_item(store: Store, item_key: str) -> Item:
     """Return an item of the store by its key."""
     query = sa.select(items.c.body).where(items.c.item_key == item_key)
-    with store.read() as connection:
-        return Item.model_validate_json(connection.execute(query).scalar_one())
+    ((body,),) = store.fetch(query)
+    with store.decoding():
+        return Item.model_validate_json(body)
 
 
-@lasting
 def has_items(store: Store) -> bool:
     """Return whether there is anything in the store."""
-    with store.read() as connection:
-        return connection.execute(sa.select(items.c.item_key).limit(1)).first() is not None
+    return bool(store.fetch(sa.select(items.c.item_key).limit(1)))
 
 
 def items_by_key(store: Store, keys: Collection[str]) -> dict[str, Item]:
@@ -154,16 +147,14 @@ def _put_items(store: Store, chunk: list[Item]) -> None:
     if not chunk:
         return
     keys = [item.key for item in chunk]
-    with store.read() as connection:
-        query = sa.select(items.c.item_key).where(items.c.item_key.in_(keys))
-        known = set(connection.execute(query).scalars())
+    query = sa.select(items.c.item_key).where(items.c.item_key.in_(keys))
+    known = {key for (key,) in store.fetch(query)}
     rows = [item_row(item) for item in chunk if item.key not in known]
     if rows:
         with store.write() as connection:
             store.put(connection, items, rows)
 
 
-_FETCH = 50_000
 _NOTHING = text_key("")
 
 Index = NDArray[np.intp]
@@ -192,7 +183,7 @@ def read_list(store: Store, list_key: str) -> ItemList:
         .where(item_lists.c.list_key == list_key)
         .order_by(item_lists.c.position)
     )
-    rows = fetch(store, query)
+    rows = store.fetch(query)
     tasks: dict[str, list[int]] = {}
     for row, (task, *_) in enumerate(rows):
         tasks.setdefault(task, []).append(row)
@@ -203,14 +194,6 @@ def read_list(store: Store, list_key: str) -> ItemList:
         wanted=np.array([wanted for *_, wanted, _ in rows], dtype=np.float64),
         references=[reference for *_, reference in rows],
     )
-
-
-@lasting
-def fetch(store: Store, query: sa.Select[Any]) -> list[Any]:
-    """Return all rows of a query at once."""
-    with store.read() as connection:
-        result = connection.execution_options(yield_per=_FETCH).execute(query)
-        return [row for part in result.partitions() for row in part]
 
 
 @contextmanager
@@ -294,7 +277,7 @@ class Totals:
         numbers: list[str] = []
         points: list[str] = []
         unread = 0
-        for key, failed, *columns in fetch(store, by_item.group_by(rated.c.item_key)):
+        for key, failed, *columns in store.fetch(by_item.group_by(rated.c.item_key)):
             texts, own, their = (column.split(",") for column in columns)
             names += [key + one for one in texts]
             numbers += own
@@ -306,7 +289,7 @@ class Totals:
         self._points = np.array([*points, "0"]).astype(np.float64)
         why = sa.select(item + text, sa.func.min(verdicts.c.reason)).select_from(source)
         why = why.where(*asked, rating.is_(None)).group_by(item, text)
-        told_why = fetch(store, why) if unread else ()
+        told_why = store.fetch(why) if unread else ()
         self._reasons: dict[str | None, str | None] = {name: reason for name, reason in told_why}
 
     def of(self, listed: ItemList, texts: "Texts") -> Rated:
@@ -365,10 +348,10 @@ def read_answers(store: Store, generations: Collection[str]) -> dict[str, Answer
     nothing = sa.select(key, item, responses.c.reason)
     nothing = nothing.where(asked, text.is_(None) | (text == _NOTHING))
     why: dict[str, dict[str, str]] = {}
-    for generation, item_key, reason in fetch(store, nothing):
+    for generation, item_key, reason in store.fetch(nothing):
         why.setdefault(generation, {})[item_key] = reason or EMPTY
     names: dict[str, dict[str, str]] = {}
-    for generation, items_told, texts_told in fetch(store, named):
+    for generation, items_told, texts_told in store.fetch(named):
         told = zip(items_told.split(","), texts_told.split(","), strict=True)
         names[generation] = {one: one + other for one, other in told}
     return {one: Answers(names.get(one, {}), why.get(one, {})) for one in generations}

@@ -53,15 +53,12 @@ def put_judge(
         store.put(connection, judges, [row], replace=["spec"] if replace else [])
 
 
-@lasting
 def list_judges(store: Store) -> list[StoredJudge]:
     """Return every judge of the store, by name and key."""
     query = sa.select(judges).order_by(judges.c.name, judges.c.judge_key)
-    with store.read() as connection:
-        return [
-            StoredJudge(key=row.judge_key, name=row.name, spec=row.spec)
-            for row in connection.execute(query)
-        ]
+    return [
+        StoredJudge(key=row.judge_key, name=row.name, spec=row.spec) for row in store.fetch(query)
+    ]
 
 
 def find_judge(store: Store, name: str, among: Collection[str | None] | None = None) -> StoredJudge:
@@ -88,11 +85,9 @@ def find_judge(store: Store, name: str, among: Collection[str | None] | None = N
     raise ConfigError(f"no judge {name!r} in {store.name}; it has: {labels}")
 
 
-@lasting
 def choosers(store: Store) -> list[StoredJudge]:
     """Return the judges and people that chose between texts."""
-    with store.read() as connection:
-        keys = set(connection.execute(sa.select(choices.c.judge_key).distinct()).scalars())
+    keys = {key for (key,) in store.fetch(sa.select(choices.c.judge_key).distinct())}
     return [judge for judge in list_judges(store) if judge.key in keys]
 
 
@@ -119,13 +114,11 @@ def find_people(store: Store, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-@lasting
 def specs_of(store: Store, judge_keys: Collection[str]) -> dict[str, Mapping[str, Any]]:
     """Return how each of these judges is asked, by key."""
     query = sa.select(judges.c.judge_key, judges.c.spec)
-    with store.read() as connection:
-        rows = connection.execute(query.where(judges.c.judge_key.in_(judge_keys)))
-        return {key: spec for key, spec in rows}
+    rows = store.fetch(query.where(judges.c.judge_key.in_(judge_keys)))
+    return {key: spec for key, spec in rows}
 
 
 MARK = "(!)"
@@ -157,12 +150,10 @@ def put_validation(store: Store, validation: Validation) -> None:
         store.put(connection, validations, [row], replace=["figures", "failings", "created_at"])
 
 
-@lasting
 def list_validations(store: Store) -> list[Validation]:
     """Return every validation, by judge and data."""
     query = sa.select(validations).order_by(validations.c.judge_key, validations.c.data)
-    with store.read() as connection:
-        return [Validation(**row._mapping) for row in connection.execute(query)]
+    return [Validation(**row._mapping) for row in store.fetch(query)]
 
 
 def largest_validations(store: Store) -> list[Validation]:
@@ -228,15 +219,13 @@ def _asked_otherwise(judge: StoredJudge, other: StoredJudge) -> bool:
     )
 
 
-@lasting
 def _constant(store: Store, judge_key: str) -> str | None:
     """Return how what a judge said in this store is all alike, or None where it is not."""
     given = sa.select(verdicts.c.item_key, verdicts.c.text_key, verdicts.c.rating)
     given = given.where(verdicts.c.judge_key == judge_key, verdicts.c.rating.is_not(None))
     chosen = sa.select(choices).where(choices.c.judge_key == judge_key)
-    with store.read() as connection:
-        rated = connection.execute(given.order_by(*verdicts.primary_key).limit(_SAMPLE)).all()
-        picked = connection.execute(chosen.order_by(*choices.primary_key).limit(_SAMPLE)).all()
+    rated = store.fetch(given.order_by(*verdicts.primary_key).limit(_SAMPLE))
+    picked = store.fetch(chosen.order_by(*choices.primary_key).limit(_SAMPLE))
     counts = Counter(float(rating) for _, _, rating in rated)
     of_items: dict[str, Counter[str]] = {}
     for item_key, text, rating in rated:

@@ -55,7 +55,6 @@ def put_generation(
         store.put(connection, generations, [row], replace=["spec"] if replace else [])
 
 
-@lasting
 def settled(
     store: Store, generation_key: str, item_keys: Sequence[str], since: datetime
 ) -> dict[str, Response]:
@@ -68,7 +67,6 @@ def settled(
     return {row.item_key: response for row in found if (response := _response(row)) is not None}
 
 
-@lasting
 def missing(store: Store, list_key: str, generation_key: str) -> list[int]:
     """Return the positions of the list that have no response, in order.
 
@@ -82,8 +80,7 @@ def missing(store: Store, list_key: str, generation_key: str) -> list[int]:
         .where(item_lists.c.list_key == list_key, item_lists.c.item_key.not_in(done))
         .order_by(item_lists.c.position)
     )
-    with store.read() as connection:
-        return list(connection.execute(query).scalars())
+    return [position for (position,) in store.fetch(query)]
 
 
 @lasting
@@ -142,19 +139,17 @@ class Made(NamedTuple):
     response: Response
 
 
-@lasting
 def responses_to(store: Store, item_key: str) -> dict[str, Made]:
     """Return what every generation answered to one item, by generation key."""
     known = sa.select(generations.c.generation_key)  # named one by one, they lead to the key
     query = sa.select(responses).where(
         responses.c.generation_key.in_(known), responses.c.item_key == item_key
     )
-    with store.read() as connection:
-        return {
-            row.generation_key: Made(row.text_key, response)
-            for row in connection.execute(query)
-            if (response := _response(row)) is not None
-        }
+    return {
+        row.generation_key: Made(row.text_key, response)
+        for row in store.fetch(query)
+        if (response := _response(row)) is not None
+    }
 
 
 class Absence(NamedTuple):
@@ -166,7 +161,6 @@ class Absence(NamedTuple):
     """Position of the first of them."""
 
 
-@lasting
 def unanswered(store: Store, run: Run) -> list[Absence]:
     """Return why items of a run have no response, or an empty one."""
     reason = sa.case(
@@ -183,11 +177,9 @@ def unanswered(store: Store, run: Run) -> list[Absence]:
         )
         .group_by(reason)
     )
-    with store.read() as connection:
-        return [Absence(*row) for row in connection.execute(query)]
+    return [Absence(*row) for row in store.fetch(query)]
 
 
-@lasting
 def count_responses(store: Store, run: Run) -> int:
     """Return how many items of the run have a response."""
     query = (
@@ -195,11 +187,10 @@ def count_responses(store: Store, run: Run) -> int:
         .select_from(listed_responses(run.generation_key))
         .where(item_lists.c.list_key == run.list_key, responses.c.text.is_not(None))
     )
-    with store.read() as connection:
-        return int(connection.execute(query).scalar_one())
+    ((number,),) = store.fetch(query)
+    return int(number)
 
 
-@lasting
 def response_tokens(store: Store, run: Run) -> tuple[int, int | None, int | None]:
     """Return how many responses a run has, and the tokens of their prompts and of themselves.
 
@@ -216,12 +207,10 @@ def response_tokens(store: Store, run: Run) -> tuple[int, int | None, int | None
         .select_from(listed_responses(run.generation_key))
         .where(item_lists.c.list_key == run.list_key)
     )
-    with store.read() as connection:
-        made, prompt, completion = connection.execute(query).one()
+    ((made, prompt, completion),) = store.fetch(query)
     return made, whole(prompt), whole(completion)
 
 
-@lasting
 def drawing_seconds(store: Store, run: Run) -> float:
     """Return how long a run's responses took: from its beginning to the last of them."""
     query = (
@@ -229,12 +218,10 @@ def drawing_seconds(store: Store, run: Run) -> float:
         .select_from(listed_responses(run.generation_key))
         .where(item_lists.c.list_key == run.list_key)
     )
-    with store.read() as connection:
-        last = connection.execute(query).scalar_one()
+    ((last,),) = store.fetch(query)
     return (last - run.created_at).total_seconds() if last else 0.0
 
 
-@lasting
 def text_lengths(store: Store, below: str | None) -> list[tuple[str, str, int]]:
     """Return (item key, text key, characters) of every response to items with keys below one."""
     query = sa.select(
@@ -244,18 +231,15 @@ def text_lengths(store: Store, below: str | None) -> list[tuple[str, str, int]]:
         responses.c.text.is_not(None),
         *([] if below is None else [responses.c.item_key < below]),
     )
-    with store.read() as connection:
-        return [(item, text, length) for item, text, length in connection.execute(query)]
+    return [(item, text, length) for item, text, length in store.fetch(query)]
 
 
-@lasting
 def texts_of(store: Store, generation_key: str) -> dict[str, tuple[str | None, str | None]]:
     """Return, by item key, a generation's texts, or None and why there is none."""
     query = sa.select(responses.c.item_key, responses.c.text, responses.c.reason).where(
         responses.c.generation_key == generation_key
     )
-    with store.read() as connection:
-        return {key: (text, reason) for key, text, reason in connection.execute(query)}
+    return {key: (text, reason) for key, text, reason in store.fetch(query)}
 
 
 def texts_by_key(store: Store, keys: Collection[str]) -> dict[str, str]:
@@ -286,7 +270,6 @@ class PairedTexts(NamedTuple):
         return Pair(self.item_key, self.first, self.second) if self.first and self.second else None
 
 
-@lasting
 def paired_texts(store: Store, run: Run, other: Run | None = None) -> list[PairedTexts]:
     """Return a run's items in order, its responses beside another run's, or the references."""
     two = responses.alias()
@@ -311,11 +294,10 @@ def paired_texts(store: Store, run: Run, other: Run | None = None) -> list[Paire
     query = query.join(items, items.c.item_key == item_lists.c.item_key)
     query = query.where(item_lists.c.list_key == run.list_key).order_by(item_lists.c.position)
     found = []
-    with store.read() as connection:
-        for *about, why, other_why in connection.execute(query):
-            first, second = about[-2:]
-            absent = None if second else other_why or NO_REFERENCE
-            found.append(PairedTexts._make([*about, why if first is None else absent]))
+    for *about, why, other_why in store.fetch(query):
+        first, second = about[-2:]
+        absent = None if second else other_why or NO_REFERENCE
+        found.append(PairedTexts._make([*about, why if first is None else absent]))
     return found
 
 
@@ -419,7 +401,6 @@ def put_likelihoods(store: Store, scorer_key: str, entries: Iterable[LikelihoodE
         store.put(connection, likelihoods, rows)
 
 
-@lasting
 def get_likelihoods(
     store: Store, scorer_key: str, item_keys: Collection[str]
 ) -> dict[tuple[str, str], ContextLikelihoods]:
@@ -427,12 +408,11 @@ def get_likelihoods(
     query = sa.select(likelihoods).where(
         likelihoods.c.scorer_key == scorer_key, likelihoods.c.item_key.in_(item_keys)
     )
-    with store.read() as connection:
-        return {
-            (row.item_key, row.text_key): ContextLikelihoods(
-                without_context=row.without_context,
-                with_contexts=tuple(row.with_contexts),
-                tokens=row.tokens,
-            )
-            for row in connection.execute(query)
-        }
+    return {
+        (row.item_key, row.text_key): ContextLikelihoods(
+            without_context=row.without_context,
+            with_contexts=tuple(row.with_contexts),
+            tokens=row.tokens,
+        )
+        for row in store.fetch(query)
+    }

@@ -30,15 +30,12 @@ def rename_models(store: Store, names: Mapping[str, str]) -> None:
             connection.execute(query.values(model=after))
 
 
-@lasting
 def list_runs(store: Store) -> list[Run]:
     """Return every run, the latest first."""
     query = sa.select(runs).order_by(runs.c.updated_at.desc(), runs.c.run_id)
-    with store.read() as connection:
-        return [Run(**row._mapping) for row in connection.execute(query)]
+    return [Run(**row._mapping) for row in store.fetch(query)]
 
 
-@lasting
 def find_run(store: Store, name: str) -> Run:
     """Return the run whose id starts with `name`.
 
@@ -46,8 +43,7 @@ def find_run(store: Store, name: str) -> Run:
         ConfigError: no run or several runs match.
     """
     query = sa.select(runs).where(runs.c.run_id.startswith(name, autoescape=True))
-    with store.read() as connection:
-        found = [Run(**row._mapping) for row in connection.execute(query)]
+    found = [Run(**row._mapping) for row in store.fetch(query)]
     if len(found) == 1:
         return found[0]
     if found:
@@ -56,12 +52,11 @@ def find_run(store: Store, name: str) -> Run:
     raise ConfigError(f"no run {name!r} in {store.name}: `mipo-eval runs` lists them")
 
 
-@lasting
 def generation_spec(store: Store, generation_key: str) -> dict[str, Any]:
     """Return how the responses of a generation are made."""
     query = sa.select(generations.c.spec).where(generations.c.generation_key == generation_key)
-    with store.read() as connection:
-        return dict(connection.execute(query).scalar_one())
+    ((spec,),) = store.fetch(query)
+    return dict(spec)
 
 
 @lasting
@@ -84,13 +79,10 @@ def results_version(store: Store) -> str:
     return " ".join(parts)
 
 
-@lasting
 def unscored_runs(store: Store) -> list[Run]:
     """Return the runs that have no score yet, the latest first."""
     query = sa.select(runs).where(runs.c.run_id.not_in(sa.select(scores.c.run_id)))
-    with store.read() as connection:
-        found = connection.execute(query.order_by(runs.c.updated_at.desc()))
-        return [Run(**row._mapping) for row in found]
+    return [Run(**row._mapping) for row in store.fetch(query.order_by(runs.c.updated_at.desc()))]
 
 
 @lasting
@@ -124,16 +116,13 @@ def score_rows(run_id: str, made: Iterable[Score]) -> list[dict[str, Any]]:
     ]
 
 
-@lasting
 def get_scores(store: Store, run_id: str) -> list[Score]:
     """Return the scores of a run, by task, name and signature."""
     query = sa.select(scores).where(scores.c.run_id == run_id)
-    with store.read() as connection:
-        found = [_score(row) for row in connection.execute(query)]
+    found = [_score(row) for row in store.fetch(query)]
     return sorted(found, key=lambda score: (score.task, score.name, score.signature))
 
 
-@lasting
 def stored_scores(store: Store) -> list[tuple[Run, Score]]:
     """Return every score with its run, oldest run first; those of control entrants too."""
     known = {run.run_id: run for run in list_runs(store)}
@@ -142,10 +131,9 @@ def stored_scores(store: Store) -> list[tuple[Run, Score]]:
         .join(runs, scores.c.run_id == runs.c.run_id)
         .order_by(runs.c.created_at, runs.c.run_id, scores.c.task, scores.c.metric)
     )
-    with store.read() as connection:
-        rows = connection.execute(query)
-        # A run may have begun since the runs were read.
-        return [(known[row.run_id], _score(row)) for row in rows if row.run_id in known]
+    rows = store.fetch(query)
+    # A run may have begun since the runs were read.
+    return [(known[row.run_id], _score(row)) for row in rows if row.run_id in known]
 
 
 def _score(row: Any) -> Score:

@@ -29,7 +29,6 @@ def _on_responses(generation_key: Any, judge_key: str) -> sa.Join:
     )
 
 
-@lasting
 def latest_rated(store: Store, judge_key: str) -> str | None:
     """Return the id of the latest run with a response that a judge rated; None without any."""
     rated = (
@@ -39,12 +38,10 @@ def latest_rated(store: Store, judge_key: str) -> str | None:
         .correlate(runs)
     )
     latest = sa.select(runs.c.run_id).where(rated.exists())
-    with store.read() as connection:
-        found = connection.execute(latest.order_by(runs.c.created_at.desc(), runs.c.run_id))
-        return found.scalars().first()
+    found = store.fetch(latest.order_by(runs.c.created_at.desc(), runs.c.run_id).limit(1))
+    return found[0].run_id if found else None
 
 
-@lasting
 def unrated(store: Store, run: Run, judge_key: str, *, references: bool = False) -> list[Absence]:
     """Return why verdicts of a judge on a run's responses, or on the references, have no rating."""
     if references:
@@ -63,8 +60,7 @@ def unrated(store: Store, run: Run, judge_key: str, *, references: bool = False)
         .where(item_lists.c.list_key == run.list_key, verdicts.c.rating.is_(None))
         .group_by(verdicts.c.reason)
     )
-    with store.read() as connection:
-        return [Absence(str(why), n, first) for why, n, first in connection.execute(query)]
+    return [Absence(str(why), n, first) for why, n, first in store.fetch(query)]
 
 
 def judging_spent(store: Store, run: Run, judge_key: str) -> list[Spending]:
@@ -134,25 +130,20 @@ def in_flight(store: Store) -> list[Flight]:
     return found
 
 
-@lasting
 def rating_counts(store: Store) -> list[tuple[str, int | None, int]]:
     """Return (judge key, rating, verdicts) of all verdicts; without a rating it is None."""
     keys = (verdicts.c.judge_key, verdicts.c.rating)
     query = sa.select(*keys, sa.func.count()).group_by(*keys)
-    with store.read() as connection:
-        return [(key, rating, n) for key, rating, n in connection.execute(query)]
+    return [(key, rating, n) for key, rating, n in store.fetch(query)]
 
 
-@lasting
 def choice_counts(store: Store) -> list[tuple[str, Shown, Verdict | None, int]]:
     """Return (judge key, which text stood first, winner, choices) of all choices."""
     keys = (choices.c.judge_key, choices.c.shown_first, choices.c.winner)
     query = sa.select(*keys, sa.func.count()).group_by(*keys)
-    with store.read() as connection:
-        return [(key, shown, won, n) for key, shown, won, n in connection.execute(query)]
+    return [(key, shown, won, n) for key, shown, won, n in store.fetch(query)]
 
 
-@lasting
 def mean_ratings(store: Store, judge_key: str, below: str | None) -> list[tuple[str, str, float]]:
     """Return (item key, text key, mean rating) of a judge, of items with keys below one."""
     keys = (verdicts.c.item_key, verdicts.c.text_key)
@@ -165,5 +156,4 @@ def mean_ratings(store: Store, judge_key: str, below: str | None) -> list[tuple[
         )
         .group_by(*keys)
     )
-    with store.read() as connection:
-        return [(item, text, float(mean)) for item, text, mean in connection.execute(query)]
+    return [(item, text, float(mean)) for item, text, mean in store.fetch(query)]

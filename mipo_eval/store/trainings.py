@@ -82,12 +82,10 @@ def put_curve(store: Store, training_id: str, made: Sequence[CurvePoint]) -> Non
         store.put(connection, curves, rows, replace=["value"])
 
 
-@lasting
 def list_trainings(store: Store) -> list[Training]:
     """Return every training, the latest first."""
     query = sa.select(trainings).order_by(trainings.c.updated_at.desc(), trainings.c.training_id)
-    with store.read() as connection:
-        return [Training(**row._mapping) for row in connection.execute(query)]
+    return [Training(**row._mapping) for row in store.fetch(query)]
 
 
 def rounds_up_to(training: Training, known: Iterable[Training]) -> list[Training]:
@@ -99,7 +97,6 @@ def rounds_up_to(training: Training, known: Iterable[Training]) -> list[Training
     return found[::-1]
 
 
-@lasting
 def get_curve(store: Store, training_id: str, metric: str | None = None) -> list[CurvePoint]:
     """Return the points of a training, of one metric or of all, by metric and step."""
     columns = (curves.c.metric, curves.c.step, curves.c.value)
@@ -111,11 +108,9 @@ def get_curve(store: Store, training_id: str, metric: str | None = None) -> list
         )
         .order_by(curves.c.metric, curves.c.step)
     )
-    with store.read() as connection:
-        return [CurvePoint(*row) for row in connection.execute(query)]
+    return [CurvePoint(*row) for row in store.fetch(query)]
 
 
-@lasting
 def last_values(store: Store) -> dict[str, dict[str, float]]:
     """Return, by training and metric, the value at the last step."""
     ends = (
@@ -132,7 +127,6 @@ def last_values(store: Store) -> dict[str, dict[str, float]]:
         & (curves.c.step == ends.c.last_step),
     )
     found: dict[str, dict[str, float]] = {}
-    with store.read() as connection:
-        for training_id, metric, value in connection.execute(query):
-            found.setdefault(training_id, {})[metric] = value
+    for training_id, metric, value in store.fetch(query):
+        found.setdefault(training_id, {})[metric] = value
     return found

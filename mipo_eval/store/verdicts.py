@@ -43,7 +43,6 @@ _RATED = 25
 """Of ratings: SQLite looks for every named text under every named item."""
 
 
-@lasting
 def rated(store: Store, judge_key: str, item_keys: Collection[str]) -> set[tuple[str, str, int]]:
     """Return the (item key, text key, aspect) triples of these items that have a rating.
 
@@ -55,8 +54,7 @@ def rated(store: Store, judge_key: str, item_keys: Collection[str]) -> set[tuple
         verdicts.c.item_key.in_(item_keys),
         verdicts.c.rating.is_not(None),
     )
-    with store.read() as connection:
-        return {(item, text, aspect) for item, text, aspect in connection.execute(query)}
+    return {(item, text, aspect) for item, text, aspect in store.fetch(query)}
 
 
 @lasting
@@ -84,7 +82,6 @@ def totals(store: Store, judge_key: str, list_key: str) -> dict[tuple[str, str],
     return _totals(store, verdicts.c.judge_key == judge_key, verdicts.c.item_key.in_(of_list))
 
 
-@lasting
 def _totals(
     store: Store, *which: sa.ColumnElement[bool], source: sa.FromClause = verdicts
 ) -> dict[tuple[str, str], Total]:
@@ -92,23 +89,20 @@ def _totals(
     points = sa.func.coalesce(sa.func.sum(rating), 0)
     told = (sa.func.count(rating), points, sa.func.min(verdicts.c.reason))
     query = sa.select(*key, *told).select_from(source).where(*which).group_by(*key)
-    with store.read() as connection:
-        return {
-            (item, text): Total(int(count), int(points), reason)
-            for item, text, count, points, reason in connection.execute(query)
-            if item  # of an outer join, the texts without any verdict have none
-        }
+    return {
+        (item, text): Total(int(count), int(points), reason)
+        for item, text, count, points, reason in store.fetch(query)
+        if item  # of an outer join, the texts without any verdict have none
+    }
 
 
-@lasting
 def _totals_of_pairs(
     store: Store, judge_key: str, pairs: Sequence[Pair]
 ) -> dict[tuple[str, str], Total]:
     of_judge = verdicts.c.judge_key == judge_key
     any_of_it = sa.select(verdicts.c.aspect).where(of_judge).limit(1)
-    with store.read() as connection:
-        if connection.execute(any_of_it).first() is None:  # judges that choose have no ratings
-            return {}
+    if not store.fetch(any_of_it):  # judges that choose have no ratings
+        return {}
     found: dict[tuple[str, str], Total] = {}
     for start in range(0, len(pairs), _RATED):
         window = pairs[start : start + _RATED]
@@ -197,16 +191,12 @@ def verdicts_on(
     ]
 
 
-@lasting
 def _preferences(store: Store, item_keys: Collection[str]) -> dict[str, int]:
     """Return how many preferences each item has."""
     query = sa.select(items.c.item_key, items.c.n_preferences)
-    with store.read() as connection:
-        rows = connection.execute(query.where(items.c.item_key.in_(item_keys)))
-        return {key: n for key, n in rows}
+    return {key: n for key, n in store.fetch(query.where(items.c.item_key.in_(item_keys)))}
 
 
-@lasting
 def judges_on(store: Store, list_key: str) -> set[str]:
     """Return the keys of the judges and people that chose or rated on the items of a list."""
     of_list = sa.select(item_lists.c.item_key).where(item_lists.c.list_key == list_key)
@@ -214,30 +204,19 @@ def judges_on(store: Store, list_key: str) -> set[str]:
         sa.select(table.c.judge_key).where(table.c.item_key.in_(of_list))
         for table in (choices, verdicts)
     ]
-    with store.read() as connection:
-        return set(connection.execute(sa.union(*queries)).scalars())
+    return {key for (key,) in store.fetch(sa.union(*queries))}
 
 
-@lasting
 def ratings_by(
     store: Store, judge_key: str, item_keys: Sequence[str]
 ) -> dict[tuple[str, str, int], int | None]:
     """Return one judge's ratings on these items, by item key, text key and aspect."""
-    found: dict[tuple[str, str, int], int | None] = {}
     columns = (verdicts.c.item_key, verdicts.c.text_key, verdicts.c.aspect, verdicts.c.rating)
-    with store.read() as connection:
-        for start in range(0, len(item_keys), _KEYS):
-            query = sa.select(*columns).where(
-                verdicts.c.judge_key == judge_key,
-                verdicts.c.item_key.in_(item_keys[start : start + _KEYS]),
-            )
-            found |= {
-                (item, text, n): rating for item, text, n, rating in connection.execute(query)
-            }
-    return found
+    query = sa.select(*columns).where(verdicts.c.judge_key == judge_key)
+    rows = store.by_key(query, verdicts.c.item_key, item_keys)
+    return {(item, text, n): rating for item, text, n, rating in rows}
 
 
-@lasting
 def run_ratings(
     store: Store, run: Run, judge_keys: Sequence[str]
 ) -> dict[str, dict[tuple[str, str, int], int]]:
@@ -253,15 +232,14 @@ def run_ratings(
     )
     columns = [verdicts.c[name] for name in ("item_key", "text_key", "aspect", "rating")]
     found: dict[str, dict[tuple[str, str, int], int]] = {}
-    with store.read() as connection:
-        for judge in judge_keys:
-            rows = connection.execute(sa.select(*columns).select_from(with_verdicts(named, judge)))
-            # What has no rating is left out here: asked for it, SQLite would not join outwards.
-            found[judge] = {
-                (item, text, aspect): rating
-                for item, text, aspect, rating in rows
-                if rating is not None
-            }
+    for judge in judge_keys:
+        rows = store.fetch(sa.select(*columns).select_from(with_verdicts(named, judge)))
+        # What has no rating is left out here: asked for it, SQLite would not join outwards.
+        found[judge] = {
+            (item, text, aspect): rating
+            for item, text, aspect, rating in rows
+            if rating is not None
+        }
     return found
 
 
@@ -272,14 +250,12 @@ class Counted(NamedTuple):
     choices: int
 
 
-@lasting
 def count_verdicts(store: Store) -> dict[str, Counted]:
     """Return, by judge, how many ratings and choices the store has; also of those without one."""
     by_table: list[dict[str, int]] = []
-    with store.read() as connection:
-        for key in (verdicts.c.judge_key, choices.c.judge_key):
-            rows = connection.execute(sa.select(key, sa.func.count()).group_by(key))
-            by_table.append({judge: int(n) for judge, n in rows})
+    for key in (verdicts.c.judge_key, choices.c.judge_key):
+        rows = store.fetch(sa.select(key, sa.func.count()).group_by(key))
+        by_table.append({judge: int(n) for judge, n in rows})
     ratings, chosen = by_table
     return {key: Counted(ratings.get(key, 0), chosen.get(key, 0)) for key in ratings | chosen}
 
@@ -297,12 +273,11 @@ def first_tokens(
         .join(calls, calls.c.call_key == verdicts.c.call_key)
         .where(verdicts.c.judge_key == judge_key, calls.c.status == "ok")
     )
-    keys = {key for (key,) in store.page(of_list)}
+    keys = {key for (key,) in store.fetch(of_list)}
     for item, text, logprobs in store.by_key(query, verdicts.c.item_key, keys):
         yield item, text, [(token, logprob) for token, logprob in logprobs or ()] or None
 
 
-@lasting
 def ratings_of(
     store: Store, item_key: str, text_key: str
 ) -> list[tuple[str, int, int | None, str | None]]:
@@ -313,10 +288,7 @@ def ratings_of(
         .where(verdicts.c.item_key == item_key, verdicts.c.text_key == text_key)
         .order_by(judges.c.name, verdicts.c.aspect)
     )
-    with store.read() as connection:
-        return [
-            (name, aspect, rating, why) for name, aspect, rating, why in connection.execute(query)
-        ]
+    return [(name, aspect, rating, why) for name, aspect, rating, why in store.fetch(query)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -352,7 +324,6 @@ def put_choices(
     )
 
 
-@lasting
 def choices_on(
     store: Store, judge_key: str, item_keys: Collection[str] | None = None
 ) -> list[Choice]:
@@ -360,31 +331,25 @@ def choices_on(
     query = sa.select(choices).where(choices.c.judge_key == judge_key)
     if item_keys is not None:
         query = query.where(choices.c.item_key.in_(item_keys))
-    with store.read() as connection:
-        return [Choice(*row) for row in connection.execute(query)]
+    return [Choice(*row) for row in store.fetch(query)]
 
 
-@lasting
 def chosen_pairs(store: Store, judge_keys: Collection[str]) -> list[Pair]:
     """Return the pairs that these judges or people chose between, each once, as it was stored."""
     keys = (choices.c.item_key, choices.c.text_key_a, choices.c.text_key_b)
     query = sa.select(*keys).where(choices.c.judge_key.in_(judge_keys)).distinct().order_by(*keys)
-    with store.read() as connection:
-        asked = [Pair(*row) for row in connection.execute(query)]
     found: dict[Pair, None] = {}
-    for pair in asked:
+    for pair in (Pair(*row) for row in store.fetch(query)):
         if pair.turned() not in found:
             found[pair] = None
     return list(found)
 
 
-@lasting
 def get_grades(store: Store, list_key: str) -> list[Grade]:
     """Return the grades on the items of a list."""
     of_list = sa.select(item_lists.c.item_key).where(item_lists.c.list_key == list_key)
     query = sa.select(grades).where(grades.c.item_key.in_(of_list))
-    with store.read() as connection:
-        return [Grade(**row._mapping) for row in connection.execute(query)]
+    return [Grade(**row._mapping) for row in store.fetch(query)]
 
 
 class Remark(NamedTuple):
@@ -408,34 +373,30 @@ class Remark(NamedTuple):
     """What a server gave as thought, beside the reply."""
 
 
-@lasting
 def grades_by(store: Store, judge_key: str) -> list[Grade]:
     """Return every grade of one judge."""
     query = sa.select(grades).where(grades.c.judge_key == judge_key)
-    with store.read() as connection:
-        return [Grade(**row._mapping) for row in connection.execute(query)]
+    return [Grade(**row._mapping) for row in store.fetch(query)]
 
 
-@lasting
 def remarks_on(store: Store, item_key: str, text_key: str) -> list[Remark]:
     """Return every rating, grade and choice about one text, by judge; choices in both orders."""
     found = []
-    with store.read() as connection:
-        for table in (verdicts, grades, choices):
-            keys = [table.c.text_key] if "text_key" in table.c else list(table.c)[2:4]
-            query = (
-                sa.select(table, judges.c.name, calls.c.reply, calls.c.detail, calls.c.thinking)
-                .join(judges, judges.c.judge_key == table.c.judge_key)
-                .outerjoin(calls, calls.c.call_key == table.c.call_key)
-                .where(
-                    # Named one by one, judges lead to the key of the table.
-                    table.c.judge_key.in_(sa.select(judges.c.judge_key)),
-                    table.c.item_key == item_key,
-                    sa.or_(*(key == text_key for key in keys)),
-                )
-                .order_by(judges.c.name, *table.primary_key)
+    for table in (verdicts, grades, choices):
+        keys = [table.c.text_key] if "text_key" in table.c else list(table.c)[2:4]
+        query = (
+            sa.select(table, judges.c.name, calls.c.reply, calls.c.detail, calls.c.thinking)
+            .join(judges, judges.c.judge_key == table.c.judge_key)
+            .outerjoin(calls, calls.c.call_key == table.c.call_key)
+            .where(
+                # Named one by one, judges lead to the key of the table.
+                table.c.judge_key.in_(sa.select(judges.c.judge_key)),
+                table.c.item_key == item_key,
+                sa.or_(*(key == text_key for key in keys)),
             )
-            found += [_remark(row, text_key) for row in connection.execute(query).mappings()]
+            .order_by(judges.c.name, *table.primary_key)
+        )
+        found += [_remark(row._mapping, text_key) for row in store.fetch(query)]
     return found
 
 
