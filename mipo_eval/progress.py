@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
 from functools import wraps
@@ -66,9 +65,7 @@ def run_ticking(work: Coroutine[Any, Any, Done], progress: Progress) -> Done:
         try:
             return await work
         finally:
-            clock.cancel()
-            with suppress(asyncio.CancelledError):
-                await clock
+            clock.cancel()  # not awaited: an interrupt just now would be taken for its end
 
     return asyncio.run(both())
 

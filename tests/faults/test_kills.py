@@ -3,6 +3,7 @@
 Three moments of each command, drawn with a seed; `make soak` tries thirty.
 """
 
+import asyncio
 import json
 import random
 import shutil
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from mipo_eval.progress import Bars, Stage, run_shown
 from tests.faults.moments import Commands
 from tests.faults.work import N, differences, rated, release, write_preset, write_work
 from tests.servers.http import Act, Call
@@ -265,3 +267,16 @@ def test_a_database_that_ends_connections_loses_nothing(
     assert not differences(postgres_url, wanted)
     assert _made(folder, job.made) == _made(wanted, job.made)
     assert _asked(job) - before <= asked
+
+
+@pytest.mark.parametrize("awaits", [True, False])
+def test_an_interrupt_as_the_work_ends_is_not_lost(*, awaits: bool) -> None:
+    """After its last wait, too: nothing of the event loop may take it for the end of a task."""
+
+    async def work() -> None:
+        signal.raise_signal(signal.SIGINT)
+        if awaits:
+            await asyncio.sleep(0)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_shown(work(), Bars(), Stage("work", 1))
