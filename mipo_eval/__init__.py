@@ -13,7 +13,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _API = ("compare", "evaluate", "judge", "leaderboard", "open_store", "train", "validate")
 __all__ = list(_API)

@@ -18,8 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from mipo_eval import __version__
 
 ROOT = Path(__file__).parents[1]
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -211,3 +214,12 @@ def test_what_the_requirements_bring_along_is_pinned_too() -> None:
     reached = {canonicalize_name(name) for name, _ in seen} & installed
     missing = sorted(name for name in reached - pins().keys() if not NOT_FROM_HERE.match(name))
     assert missing == [], "constraints.txt does not pin these"
+
+
+def test_the_version_is_the_same_wherever_it_is_said() -> None:
+    """pyproject.toml reads it from the package; a changelog may have nothing released yet."""
+    assert PYPROJECT["tool"]["setuptools"]["dynamic"]["version"]["attr"] == "mipo_eval.__version__"
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == __version__
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    assert re.findall(r"^## \[(\d[^]]*)\]", changelog, re.MULTILINE)[:1] in ([], [__version__])
