@@ -13,7 +13,11 @@ from mipo_eval.cli import app
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("mipo_eval", "tasks", "judges", "training", "dashboards")
 FILE_LINES, FUNCTION_LINES, ARGUMENTS = 500, 60, 6
-COMMAND_FLAGS, ON_EVERY_COMMAND = 12, {"version", "store", "as_json", "plugin"}
+COMMAND_FLAGS = 12
+ON_EVERY_COMMAND = {
+    *("version", "store", "as_json", "plugin"),
+    *("config", "print_config", "env_file", "verbosity", "log_file"),
+}
 MORE = {"mipo-eval": 2, "mipo-eval judge": 4, "mipo-eval plan": 4}
 """A system prompt and a wording are of those that say what is evaluated. Judging needs a margin
 beside them, when to stop, and how entrants are run; planning needs what is assumed of seeds."""

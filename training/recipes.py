@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
@@ -296,9 +295,9 @@ def recipe_names() -> tuple[str, ...]:
 
 
 def load_recipe(
-    method: str, *, config: Path | None = None, overrides: Sequence[str] = ()
+    method: str, *, config: Mapping[str, Any] | None = None, overrides: Sequence[str] = ()
 ) -> Recipe:
-    """Return a method's recipe, with the keys of a user's YAML file and `key=value` overrides.
+    """Return a method's recipe, with the keys of a user's own and `key=value` overrides.
 
     Raises:
         ConfigError: no such method, an unknown key, or a value of the wrong kind.
@@ -308,12 +307,7 @@ def load_recipe(
         raise ConfigError(f"unknown method {method!r}; known: {', '.join(names)}")
     text = (resources.files(__package__) / "configs" / f"{method}.yaml").read_text("utf-8")
     raw = _parse(text, f"{method}.yaml")
-    if config is not None:
-        try:
-            own = config.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"--config {config} cannot be read: {error}") from None
-        raw = merge(raw, _parse(own, str(config)))
+    raw = merge(raw, config or {})
     for override in overrides:
         key, value = parse_override(override)
         raw = merge(raw, nested(key, value))

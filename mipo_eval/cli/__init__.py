@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from mipo_eval import __version__
-from mipo_eval.cli import again, options, train
+from mipo_eval.cli import again, options, runfile, train
 from mipo_eval.cli.board import board
 from mipo_eval.cli.compare import compare
 from mipo_eval.cli.data import data
@@ -117,10 +117,11 @@ def _say(message: str) -> None:
 )
 @click.option(
     "--model",
+    "models",
+    multiple=True,
     metavar="CKPT",
-    default="",
     help="Checkpoint or adapter: folder or hub id, NAME@REVISION, ADAPTER,base=NAME; vllm:PATH, "
-    "openai:NAME@URL, lm-eval:TYPE:ARGS, or demo.",
+    "openai:NAME@URL, lm-eval:TYPE:ARGS, or demo; repeat for several.",
 )
 @options.suite_option()
 @options.judges_option
@@ -140,7 +141,9 @@ def _say(message: str) -> None:
 @options.json_option
 @click.version_option(__version__, prog_name="mipo-eval")
 @click.pass_context
-def app(context: click.Context, /, store: str, *, as_json: bool, **given: Any) -> None:
+def app(
+    context: click.Context, /, store: str, *, models: tuple[str, ...], as_json: bool, **given: Any
+) -> None:
     """Evaluate how well a language model follows the user in front of it.
 
     Without a command, evaluates --model on --suite: responses, ratings, scores with intervals.
@@ -148,21 +151,21 @@ def app(context: click.Context, /, store: str, *, as_json: bool, **given: Any) -
     """
     asked = EvaluationOptions(**given)
     if context.invoked_subcommand is not None:
-        if asked.model or asked.suite:
+        if models or asked.suite:
             raise click.UsageError(
                 f"options before {context.invoked_subcommand!r} belong to the main job: "
                 "put them after the command's name"
             )
         return
-    if not asked.model and not asked.suite:
+    if not models and not asked.suite:
         click.echo(context.get_help())
         return
-    if not asked.model or not asked.suite:
+    if not models or not asked.suite:
         missing = "--model" if asked.suite else "--suite"
         raise click.UsageError(f"{missing} is needed too: mipo-eval --model CKPT --suite SUITE")
     from mipo_eval.cli.evaluate import run_evaluation
 
-    run_evaluation(asked, store, as_json=as_json)
+    run_evaluation(asked, models, store, as_json=as_json)
 
 
 for command in (
@@ -188,3 +191,4 @@ for command in (
     app.add_command(command)
 for command in (again.noise, again.drift):
     judge_commands.add_command(command)
+runfile.equip(app)

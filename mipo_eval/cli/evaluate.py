@@ -1,44 +1,92 @@
 """The main job: what was asked on the command line, turned into an evaluation and shown."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from mipo_eval.errors import BackendError
+from mipo_eval.errors import BackendError, MipoEvalError
 from mipo_eval.evaluation.asked import EvaluationOptions
+from mipo_eval.keys import masked
 
 if TYPE_CHECKING:
     from mipo_eval.cli.render import Output
     from mipo_eval.evaluation.generate import Evaluation
     from mipo_eval.evaluation.run import Result
     from mipo_eval.judges.judge import Judge
+    from mipo_eval.models.base import Purse
     from mipo_eval.records import Run, Score
     from mipo_eval.store.engine import Store
 
 
-def run_evaluation(asked: EvaluationOptions, store_url: str, *, as_json: bool) -> None:
-    """Do the main job and print its scores."""
-    from mipo_eval.cli.render import Output, score_tables
-    from mipo_eval.evaluation.asked import build_evaluation
-    from mipo_eval.evaluation.run import evaluate
+def run_evaluation(
+    asked: EvaluationOptions, models: Sequence[str], store_url: str, *, as_json: bool
+) -> None:
+    """Do the main job for one model after the other and print their scores.
+
+    `--max-cost` is for all of them. Where one cannot be evaluated the others are all the same.
+
+    Raises:
+        MipoEvalError: one was not evaluated; what is said of several names each.
+    """
+    from mipo_eval.cli.render import Output
+    from mipo_eval.evaluation.asked import purse_of
     from mipo_eval.store.engine import Store
-    from mipo_eval.store.judges import failing_by_short_key
 
     output = Output(as_json=as_json)
+    purse, documents, failed = purse_of(asked), [], {}
     with Store.open(store_url) as store:
-        evaluation = build_evaluation(asked)
-        result = evaluate(store, evaluation, output)
-        unanswered = tell_of_model(store, evaluation, result, output)
-        failing = failing_by_short_key(store)
+        for model in dict.fromkeys(models):
+            try:
+                found = _evaluated(store, replace(asked, model=model), purse, output)
+            except MipoEvalError as error:
+                failed[model] = error
+                continue
+            documents.append(found.document)
+            try:
+                conclude(output, found.judges, found.unanswered)
+            except BackendError as error:
+                failed[model] = error
+    if len(models) > 1:
+        why = [{"model": model, "error": masked(str(error))} for model, error in failed.items()]
+        output.document({"runs": documents, "failed": why})
+    else:
+        for document in documents:
+            output.document(document)
+    if failed and len(models) == 1:
+        raise failed[models[0]]
+    if failed:
+        raise BackendError("; ".join(f"{model}: {error}" for model, error in failed.items()))
+
+
+class _Evaluated(NamedTuple):
+    document: dict[str, object]
+    judges: "Sequence[Judge]"
+    unanswered: list[str]
+
+
+def _evaluated(
+    store: "Store", asked: EvaluationOptions, purse: "Purse | None", output: "Output"
+) -> _Evaluated:
+    """Evaluate one model and show its scores."""
+    from mipo_eval.cli.render import score_tables
+    from mipo_eval.evaluation.asked import build_evaluation
+    from mipo_eval.evaluation.run import evaluate
+    from mipo_eval.store.judges import failing_by_short_key
+
+    evaluation = build_evaluation(asked, purse)
+    result = evaluate(store, evaluation, output)
+    unanswered = tell_of_model(store, evaluation, result, output)
+    failing = failing_by_short_key(store)
     unanswered += complaints(_failed(result))
-    output.document(result_json(result, failing) | {"unanswered": unanswered})
     output.show(*score_tables(result.scores, result.run, failing))
     if any("system_role" in score.signature.parts for score in result.scores):
         output.note(
             f"{asked.model} has no system role: the system prompt stood before the first user turn"
         )
     output.note(f"Responses and verdicts: mipo-eval show {result.run.run_id[:12]}")
-    conclude(output, result.judges, unanswered)
+    document = result_json(result, failing) | {"unanswered": unanswered}
+    return _Evaluated(document, result.judges, unanswered)
 
 
 def evaluate_asked(asked: EvaluationOptions, store: "Store", output: "Output") -> "Result":

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mipo_eval.cli.options import examples, json_option, plugin_option, store_option
+from mipo_eval.cli.runfile import RECIPE
 from mipo_eval.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -103,9 +104,10 @@ def _is_short_name(name: str) -> bool:
 )
 @click.option(
     "--config",
+    expose_value=False,  # read before all other options, for it may hold them
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="YAML file with keys of a recipe, over the method's own.",
+    help="YAML file with keys of a recipe, over the method's own; it may hold options, too.",
 )
 @click.option(
     "--negatives",
@@ -150,7 +152,6 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is l
     model: str | None,
     suite: str | None,
     out: Path | None,
-    config: Path | None,
     negatives: str | None,
     n_negatives: int | None,
     seed: int,
@@ -180,7 +181,8 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number is l
     if given and (method == "mipo" or method.startswith("mipo-")):
         method = "dpo"  # the pairs are not what MIPO makes
     name, pair_overrides = find_method(method, negatives, n_negatives)
-    recipe = load_recipe(name, config=config, overrides=(*pair_overrides, *overrides))
+    own = click.get_current_context().meta.get(RECIPE)
+    recipe = load_recipe(name, config=own, overrides=(*pair_overrides, *overrides))
     document: Mapping[str, object]
     if print_config:
         document = recipe_dict(recipe)
