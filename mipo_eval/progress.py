@@ -83,7 +83,7 @@ def duration(seconds: float) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Planned:
     """A stage that is still to come."""
 
     by: str
@@ -99,20 +99,20 @@ class Steps:
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self._coming: list[Step] = []
-        self._now = Step("", 0, None)
+        self._coming: list[Planned] = []
+        self._now = Planned("", 0, None)
         self._begun = self._total = self._done = 0
         self._began = 0.0
         self._pace: dict[str, float] = {}
         """Seconds a unit, of those who were asked in this job."""
 
-    def plan(self, coming: Sequence[Step]) -> None:
+    def plan(self, coming: Sequence[Planned]) -> None:
         """Say what comes after the stages that have begun; it may be said again, and better."""
         self._coming = list(coming)
 
     def start(self, what: str, total: int, status: Callable[[], str] = str) -> None:
         """Begin the next step."""
-        self._now = self._coming.pop(0) if self._coming else Step(what, total, None)
+        self._now = self._coming.pop(0) if self._coming else Planned(what, total, None)
         self._begun, self._total, self._done = self._begun + 1, total, 0
         self._began = time.monotonic()
         n_steps = self._begun + len(self._coming)
@@ -139,7 +139,7 @@ class Steps:
         """Return how long this step and all that come after it take, as far as that is known."""
         self._measure()
         todo = self._total - self._done
-        steps = [Step(self._now.by, todo, self._now.seconds if not self._made() else None)]
+        steps = [Planned(self._now.by, todo, self._now.seconds if not self._made() else None)]
         steps += self._coming
         known = [self._seconds(step) for step in steps if step.units]
         seconds = sum(one for one in known if one is not None)
@@ -159,7 +159,7 @@ class Steps:
         if made := self._made():
             self._pace[self._now.by] = (time.monotonic() - self._began) / made
 
-    def _seconds(self, step: Step) -> float | None:
+    def _seconds(self, step: Planned) -> float | None:
         pace = self._pace.get(step.by)
         return step.seconds if pace is None else pace * step.units
 

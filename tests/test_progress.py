@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from mipo_eval import progress
-from mipo_eval.progress import Step, Steps
+from mipo_eval.progress import Planned, Steps
 
 
 class _Shown:
@@ -27,7 +27,9 @@ def test_each_step_tells_what_is_left_of_all(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(progress.time, "monotonic", lambda: now)
     shown = _Shown()
     steps = Steps(shown)
-    steps.plan([Step("model", 10, None), Step("judge", 20, 300.0), Step("judge", 20, None)])
+    steps.plan(
+        [Planned("model", 10, None), Planned("judge", 20, 300.0), Planned("judge", 20, None)]
+    )
     steps.start("responses", 30)
     steps.advance(20)  # what is stored already tells nothing of the time
     assert shown.what == "Step 1 of 3: responses"
@@ -48,7 +50,7 @@ def test_each_step_tells_what_is_left_of_all(monkeypatch: pytest.MonkeyPatch) ->
 def test_nothing_is_claimed_before_anything_is_known() -> None:
     shown = _Shown()
     steps = Steps(shown)
-    steps.plan([Step("model", 10, None), Step("judge", 20, None)])
+    steps.plan([Planned("model", 10, None), Planned("judge", 20, None)])
     steps.start("responses", 10)
     assert shown.status() == "time left not known yet"
 

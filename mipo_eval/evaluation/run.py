@@ -21,7 +21,7 @@ from mipo_eval.keys import digest
 from mipo_eval.models.base import CALL_FAILED, Limits
 from mipo_eval.models.prices import spending
 from mipo_eval.models.thinking import CUT
-from mipo_eval.progress import Progress, Stage, Step, Steps, run_shown
+from mipo_eval.progress import Planned, Progress, Stage, Steps, run_shown
 from mipo_eval.records import Item, Run, Score
 from mipo_eval.signature import NOTHING, Signature, join, short
 from mipo_eval.store.calls import call_sizes
@@ -58,7 +58,7 @@ def evaluate(store: Store, evaluation: Evaluation, progress: Progress) -> Result
         for judge in evaluation.judges:
             asyncio.run(judge.backend.check())
         rows = list(scorable(store, run.list_key, run.generation_key))
-        asking = Step(evaluation.model.name, missing, None)
+        asking = Planned(evaluation.model.name, missing, None)
         steps.plan([asking, *_steps(store, evaluation, run, rows, made=False)])
 
     run = respond(store, evaluation, steps, before=check_judges)
@@ -74,7 +74,7 @@ def evaluate(store: Store, evaluation: Evaluation, progress: Progress) -> Result
 
 def _steps(
     store: Store, evaluation: Evaluation, run: Run, rows: Sequence[Scorable], *, made: bool = True
-) -> Iterator[Step]:
+) -> Iterator[Planned]:
     """Yield what comes after the responses; if they are not made, each is taken to come."""
     for judge in evaluation.judges:
         known = totals(store, judge.key, run.list_key)
@@ -85,13 +85,13 @@ def _steps(
             for text in texts:
                 total = known.get((row.item_key, text)) if text else None
                 units += row.n_preferences - (total.rated if total else 0)
-        yield Step(judge.key, units, _seconds(store, judge, units))
+        yield Planned(judge.key, units, _seconds(store, judge, units))
     if evaluation.controls:
         for judge in evaluation.judges:
             for task in dict.fromkeys(row.task for row in rows):
                 units = sum(row.n_preferences for row in rows if row.task == task)
                 seconds = _seconds(store, judge, units)
-                yield from (Step(judge.key, units, seconds) for _ in CONTROLS)
+                yield from (Planned(judge.key, units, seconds) for _ in CONTROLS)
 
 
 def _seconds(store: Store, judge: Judge, calls: int) -> float | None:
