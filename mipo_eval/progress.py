@@ -1,7 +1,8 @@
 """How long work says how far it is."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import time
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
@@ -68,6 +69,96 @@ def run_ticking(work: Coroutine[Any, Any, Done], progress: Progress) -> Done:
             clock.cancel()  # not awaited: an interrupt just now would be taken for its end
 
     return asyncio.run(both())
+
+
+def duration(seconds: float) -> str:
+    """Return a time as it is shown to people."""
+    minutes = round(seconds / 60)
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A stage that is still to come."""
+
+    by: str
+    """Who is asked; a step takes as long for each unit as an earlier one by the same."""
+    units: int
+    """How much of its total is left to do."""
+    seconds: float | None
+    """Of all its units, as far as it is known before any of them is done."""
+
+
+class Steps:
+    """Stages of one job: each says which step it is, and how long all that is left takes."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._coming: list[Planned] = []
+        self._now = Planned("", 0, None)
+        self._begun = self._total = self._done = 0
+        self._began = 0.0
+        self._pace: dict[str, float] = {}
+        """Seconds a unit, of those who were asked in this job."""
+
+    def plan(self, coming: Sequence[Planned]) -> None:
+        """Say what comes after the stages that have begun; it may be said again, and better."""
+        self._coming = list(coming)
+
+    def start(self, what: str, total: int, status: Callable[[], str] = str) -> None:
+        """Begin the next step."""
+        self._now = self._coming.pop(0) if self._coming else Planned(what, total, None)
+        self._begun, self._total, self._done = self._begun + 1, total, 0
+        self._began = time.monotonic()
+        n_steps = self._begun + len(self._coming)
+        if n_steps == 1:
+            self._progress.start(what, total, status)
+            return
+
+        def told() -> str:
+            return "  ".join(part for part in (self.left(), status()) if part)
+
+        self._progress.start(f"Step {self._begun} of {n_steps}: {what}", total, told)
+
+    def advance(self, units: int) -> None:
+        """Note what is done."""
+        self._done += units
+        self._progress.advance(units)
+
+    def finish(self) -> None:
+        """End the step, and remember how long it took."""
+        self._measure()
+        self._progress.finish()
+
+    def left(self) -> str:
+        """Return how long this step and all that come after it take, as far as that is known."""
+        self._measure()
+        todo = self._total - self._done
+        steps = [Planned(self._now.by, todo, self._now.seconds if not self._made() else None)]
+        steps += self._coming
+        known = [self._seconds(step) for step in steps if step.units]
+        seconds = sum(one for one in known if one is not None)
+        unknown = known.count(None)
+        if not known:
+            return ""
+        if unknown == len(known):
+            return "time left not known yet"
+        others = f" and {unknown} step{'s' * (unknown > 1)} of unknown time" if unknown else ""
+        return f"about {duration(seconds)} left in all{others}"
+
+    def _made(self) -> int:
+        """Return how much was done in this step, beside what was known before."""
+        return max(0, self._done - (self._total - self._now.units))
+
+    def _measure(self) -> None:
+        if made := self._made():
+            self._pace[self._now.by] = (time.monotonic() - self._began) / made
+
+    def _seconds(self, step: Planned) -> float | None:
+        pace = self._pace.get(step.by)
+        return step.seconds if pace is None else pace * step.units
 
 
 _STOPPED: ContextVar[Event | None] = ContextVar("_STOPPED", default=None)

@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 2
     except (KeyboardInterrupt, click.Abort):
-        _say("stopped; what was finished is stored, the same command continues")
+        _say("stopped. What was finished is stored; repeat the command to continue.")
         return INTERRUPTED
 
 
@@ -146,8 +146,8 @@ def app(
 ) -> None:
     """Evaluate how well a language model follows the user in front of it.
 
-    Without a command, evaluates --model on --suite: responses, ratings, scores with intervals.
-    What the store has is not made again: an interrupted run continues, a finished one is shown.
+    Without a command it evaluates --model on --suite and prints scores with their intervals.
+    Nothing in the store is made twice: a stopped run continues, and a finished run is shown.
     """
     asked = EvaluationOptions(**given)
     if context.invoked_subcommand is not None:

@@ -17,6 +17,7 @@ from mipo_eval import settings
 from mipo_eval.cli.options import examples, json_option, store_option
 from mipo_eval.errors import ConfigError, MipoEvalError
 from mipo_eval.keys import masked
+from mipo_eval.progress import duration
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -249,7 +250,7 @@ def _do(output: "Output", plan: Sequence[StepProgress], one: StepProgress, url: 
     why = _run([*one.step.arguments, "--store", url])
     one.seconds = time.monotonic() - began
     one.state = State("failed", masked(why)) if why else State("done")
-    came = f"failed: {why}" if why else f"done in {_duration(one.seconds)}"
+    came = f"failed: {why}" if why else f"done in {duration(one.seconds)}"
     output.tell(f"{place} {came}; {_left(plan)}")
 
 
@@ -282,17 +283,10 @@ def _left(plan: Sequence[StepProgress]) -> str:
     rate = 60 * done / max(sum(map(sum, took.values())), 1e-9)
     seconds = sum(fmean(took[kind]) for kind in left if kind in took)
     unknown = sorted({kind for kind in left if kind not in took})
-    about = f"about {_duration(seconds)}"
+    about = f"about {duration(seconds)}"
     if unknown:
         about += f" and what it takes to {' and '.join(unknown)}"
     return f"{len(left)} left, {about} ({rate:.1f} steps a minute)"
-
-
-def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def step_json(one: StepProgress) -> dict[str, object]:

@@ -72,9 +72,9 @@ def plan(  # noqa: PLR0913 - one parameter per flag
     as_json: bool,
     **given: Any,
 ) -> None:
-    """Say what a run will need: calls, tokens, money, minutes, and what it could detect.
+    """Say what a run will need: calls, tokens, money, minutes, and the difference it can detect.
 
-    Asks nobody and writes nothing; what the store has is subtracted.
+    It asks no model and writes nothing. What the store already has is not counted.
     """
     from mipo_eval import settings
     from mipo_eval.cli.render import Output
@@ -111,7 +111,7 @@ def plan(  # noqa: PLR0913 - one parameter per flag
         made = make(opened, tasks, loaded, generation_key=key, assumed=assumed)
     output.document({"suite": suite.name, "judge": named, "model": model} | plan_json(made))
     output.show(*_shown(made, f"{suite.name} judged by {named}"))
-    output.note(f"Do it: mipo-eval --model CKPT --suite {suite.name} --judge JUDGE")
+    output.note(f"Start the run: mipo-eval --model CKPT --suite {suite.name} --judge JUDGE")
 
 
 def _responses(evaluation: "Evaluation") -> tuple[str, str | None, list[str]]:
@@ -181,7 +181,7 @@ def _amount(amount: "Amount", form: str) -> tuple[str, str]:
 
 
 def _subtracted(made: "JudgingPlan") -> str:
-    parts = [f"of {made.ratings:,} ratings; {made.known:,} rated, {made.in_ledger:,} in the ledger"]
+    parts = [f"of {made.ratings:,} ratings; {made.known:,} rated, {made.in_ledger:,} stored"]
     if made.on_unmade:
         parts.append(f"{made.on_unmade:,} on responses not made yet")
     return "; ".join(parts)

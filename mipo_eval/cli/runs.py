@@ -42,7 +42,7 @@ def list_runs(store: "Store", output: "Output") -> None:
         output.show(_run_table(found))
         output.note("Scores, responses and verdicts of one: mipo-eval show RUN")
     else:
-        output.note("No runs yet: mipo-eval demo makes some.")
+        output.note("There are no runs yet. Make some with: mipo-eval demo")
 
 
 def _run_table(runs: "Sequence[tuple[Run, int]]") -> "RenderableType":
@@ -112,7 +112,7 @@ def show(store: "Store", output: "Output", run: str, samples: int, item_id: str 
     if result.scores:
         output.show(*score_tables(result.scores, found, failing))
     else:
-        output.note("No scores yet: the run was stopped before its end; repeat its command.")
+        output.note("There are no scores yet: the run was stopped. Repeat its command to continue.")
     for sample in shown:
         output.show(_sample(*sample), *(_remarks(*sample) if whole else ()))
     if not whole:
@@ -295,9 +295,9 @@ def _changed(found: "Reproduction", result: "Result") -> list[str]:
     """Return what is no longer as it was: items, model, versions."""
     lines = []
     if result.run.list_key != found.run.list_key:
-        lines.append("the items of the suite are others than then")
+        lines.append("the items of the suite have changed since then")
     if result.run.generation_key != found.run.generation_key:
-        lines.append("the model, its chat template or the query's wording are others than then")
+        lines.append("the model, its chat template or the query wording has changed since then")
     now = {k: str(v) for k, v in result.run.environment.items() if k != "command"}
     then = found.versions
     return lines + [

@@ -122,7 +122,7 @@ class _Responding:
             )
         made: list[str] = []
 
-        def check_judges() -> None:
+        def check_judges(_run: Run, _missing: int) -> None:
             made.append(name)
             for judge in self.judges:
                 asyncio.run(judge.backend.check())

@@ -72,7 +72,7 @@ def respond(
     asked: Asking,
     progress: Progress,
     *,
-    before: Callable[[], None] = lambda: None,
+    before: Callable[[Run, int], None] = lambda _run, _missing: None,
 ) -> Run:
     """Make the responses that the store does not have, and return the run they belong to.
 
@@ -80,7 +80,8 @@ def respond(
         store: where items and responses go.
         asked: the model, the suite and how it is asked.
         progress: told how far it is.
-        before: called before anything is made, to find out early what would fail later.
+        before: called with the run and how many responses it lacks, before any is made: to find
+            out early what would fail later.
 
     Raises:
         MipoEvalError: whatever the user must change; what was made before is kept.
@@ -88,7 +89,7 @@ def respond(
     run = _open_run(store, asked)
     todo = missing(store, run.list_key, run.generation_key)
     if todo:
-        before()
+        before(run, len(todo))
         _generate(store, asked, run, todo, progress)
     return run
 

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from statistics import fmean
 
 from mipo_eval import __version__
 from mipo_eval.errors import ModelError
@@ -17,18 +18,22 @@ from mipo_eval.evaluation.score import Numbers, why_no_text
 from mipo_eval.judges.judge import Judge
 from mipo_eval.judges.run import is_unrated, rate, with_references
 from mipo_eval.keys import digest
-from mipo_eval.models.base import CALL_FAILED
+from mipo_eval.models.base import CALL_FAILED, Limits
 from mipo_eval.models.prices import spending
 from mipo_eval.models.thinking import CUT
-from mipo_eval.progress import Progress, Stage, run_shown
+from mipo_eval.progress import Planned, Progress, Stage, Steps, run_shown
 from mipo_eval.records import Item, Run, Score
 from mipo_eval.signature import NOTHING, Signature, join, short
+from mipo_eval.store.calls import call_sizes
 from mipo_eval.store.engine import Store
 from mipo_eval.store.items import any_system_turn, has_published_references
 from mipo_eval.store.judges import list_judges
 from mipo_eval.store.responses import Answered, Scorable, answered, scorable
 from mipo_eval.store.runs import generation_spec, put_scores
 from mipo_eval.store.verdicts import totals
+
+_SAMPLE = 200
+"""Stored calls that tell how long a judge takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,19 +52,54 @@ def evaluate(store: Store, evaluation: Evaluation, progress: Progress) -> Result
     Raises:
         MipoEvalError: whatever the user must change; what was made before is kept.
     """
+    steps = Steps(progress)
 
-    def check_judges() -> None:  # before hours of generation, not after
+    def check_judges(run: Run, missing: int) -> None:  # before hours of generation, not after
         for judge in evaluation.judges:
             asyncio.run(judge.backend.check())
+        rows = list(scorable(store, run.list_key, run.generation_key))
+        asking = Planned(evaluation.model.name, missing, None)
+        steps.plan([asking, *_steps(store, evaluation, run, rows, made=False)])
 
-    run = respond(store, evaluation, progress, before=check_judges)
+    run = respond(store, evaluation, steps, before=check_judges)
     rows = list(scorable(store, run.list_key, run.generation_key))
     _require_responses(rows, evaluation)
+    steps.plan(list(_steps(store, evaluation, run, rows)))
     for judge in evaluation.judges:
-        _judge(store, run, judge, rows, progress)
-    scores = _scores(store, evaluation, run, progress)
+        _judge(store, run, judge, rows, steps)
+    scores = _scores(store, evaluation, run, steps)
     put_scores(store, run.run_id, scores)
     return Result(run=run, scores=scores, judges=evaluation.judges)
+
+
+def _steps(
+    store: Store, evaluation: Evaluation, run: Run, rows: Sequence[Scorable], *, made: bool = True
+) -> Iterator[Planned]:
+    """Yield what comes after the responses; if they are not made, each is taken to come."""
+    for judge in evaluation.judges:
+        known = totals(store, judge.key, run.list_key)
+        units = 0
+        for row in rows:
+            texts = [row.text_key] if row.text else [] if made else [None]
+            texts += [row.reference_key] if row.reference_key else []
+            for text in texts:
+                total = known.get((row.item_key, text)) if text else None
+                units += row.n_preferences - (total.rated if total else 0)
+        yield Planned(judge.key, units, _seconds(store, judge, units))
+    if evaluation.controls:
+        for judge in evaluation.judges:
+            for task in dict.fromkeys(row.task for row in rows):
+                units = sum(row.n_preferences for row in rows if row.task == task)
+                seconds = _seconds(store, judge, units)
+                yield from (Planned(judge.key, units, seconds) for _ in CONTROLS)
+
+
+def _seconds(store: Store, judge: Judge, calls: int) -> float | None:
+    """Return how long a judge takes by its stored calls, as many at once as is usual."""
+    took = [one.seconds for one in call_sizes(store, judge.key, _SAMPLE) if one.seconds is not None]
+    if not calls or not took:
+        return None if calls else 0.0
+    return max(calls / Limits().concurrency, 1.0) * fmean(took)
 
 
 def _require_responses(rows: Sequence[Scorable], evaluation: Evaluation) -> None:

@@ -218,7 +218,7 @@ def test_what_is_stopped_says_so_and_goes_on(
     before = _asked(job)
     stopped = commands.run(job.argv, folder, at=moment, by=sign)
     assert stopped.code == 130, (moment, stopped.told)
-    assert stopped.told.count("stopped; what was finished is stored") == 1
+    assert stopped.told.count("stopped. What was finished is stored") == 1
     assert "Traceback" not in stopped.told
     again = commands.run(job.argv, folder)
     assert again.code == 0, (moment, again.told)
