@@ -12,10 +12,10 @@ items ship as data; `python -m mipo_eval.everyday.world` writes them again.
 import gzip
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
-from itertools import combinations
 from pathlib import Path
 from typing import TypeVar
 
@@ -49,8 +49,6 @@ _TEST_QUESTIONS = 5
 """Of each field of 20."""
 _FOREIGN = 0.3
 """Share of users who wish for another language than English."""
-_FEW = 3
-"""A wish that fits fewer fields than this is rare."""
 _UNSTATED = 4
 """One item in so many states no wish."""
 
@@ -171,12 +169,23 @@ def _stated(user: User, question: Question, rng: random.Random) -> list[Wish]:
             kinds.setdefault(wish.dimension, []).append(wish)
     count, chosen = rng.choice((2, 3, 3, 4)), list[Wish]()
     for dimension in rng.sample(sorted(kinds), len(kinds)):
-        # What fits few questions would else be seldom seen.
-        rare = [wish for wish in kinds[dimension] if 0 < len(wish.fits) < _FEW]
-        wish = rng.choice(rare if rare and rng.random() < 0.5 else kinds[dimension])
+        weights = [_seldom()[wish.name] for wish in kinds[dimension]]
+        wish = rng.choices(kinds[dimension], weights)[0]
         if len(chosen) < count and _has_room([*chosen, wish]):
             chosen.append(wish)
     return chosen
+
+
+@cache
+def _seldom() -> Mapping[str, float]:
+    """Return how much likelier a wish is drawn, since few others and few questions go with it."""
+    fields = {question.field for question in questions()}
+    return {
+        name: (1 + sum(not together(name, other) for other in wishes()))
+        * len(fields)
+        / len(wish.fits or fields)
+        for name, wish in wishes().items()
+    }
 
 
 def _has_room(chosen: Sequence[Wish]) -> bool:
@@ -229,11 +238,6 @@ def write() -> None:
     for split in ("train", "test"):
         lines = "".join(f"{item.model_dump_json()}\n" for item in items(split))
         shipped(split).write_bytes(gzip.compress(lines.encode(), mtime=0))
-
-
-def clashing() -> list[tuple[str, str]]:
-    """Return every two wishes that no user has together."""
-    return [pair for pair in combinations(wishes(), 2) if not together(*pair)]
 
 
 if __name__ == "__main__":
