@@ -1,4 +1,4 @@
-""""What of a response a rule can see: its lines, sentences and words, marks and cues.
+""" "What of a response a rule can see: its lines, sentences and words, marks and cues.
 
 Both the demo world's rules and those of everyday preferences are made of these. A rating is 1, not
 at all, to 5, followed.
@@ -12,6 +12,7 @@ from functools import cached_property, lru_cache
 _LIST_MARK = re.compile(r"^\s*(?:\d+[.)]|[-*•])\s+")
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"')*]*\s+")
 _WORD = re.compile(r"[^\W\d_]+(?:['\u2019\-][^\W\d_]+)*")
+
 
 def word_set(text: str) -> frozenset[str]:
     """Return the words of a list that is written as a text."""
@@ -31,6 +32,7 @@ FUNCTION_WORDS = word_set(
     when where whether which while who whom whose why will with within without would yes yet you
     your yourself"""
 )
+
 
 def words_of(text: str) -> list[str]:
     """Return the words of a text in lower case, without digits and punctuation."""
@@ -92,6 +94,8 @@ def plain(text: str) -> str:
 NUMBERED = re.compile(r"^(?P<mark>\d+)[.)]\s+(?P<point>.*)$")
 BULLET = re.compile(r"^(?P<mark>[-*•])\s+(?P<point>.*)$")
 _BOLD = re.compile(r"\*\*([^*\n]+)\*\*")
+
+
 def cue(pattern: str) -> re.Pattern[str]:
     """Return what finds these words, in any case."""
     return re.compile(rf"\b(?:{pattern})\b", re.IGNORECASE)
@@ -146,5 +150,3 @@ def said(strong: str, weak: str) -> Rule:
         return 3 if weak_cue.search(response.text) else 1
 
     return rating
-
-

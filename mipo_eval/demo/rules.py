@@ -60,7 +60,7 @@ _TO_JUDGE = re.compile(
 
 
 _DETERMINERS = word_set("a an the your my our their every")
-_AFTER_DETERMINER = words(
+_AFTER_DETERMINER = word_set(
     """a an the your my our their every of to from into at and or but is are was were will can
     should must it you they we he she i if than"""
 )

@@ -35,7 +35,9 @@ VERSION = "1"
 """Changes with every change of a rule, a statement or a word list."""
 
 _HEADING = re.compile(r"^#{1,6}\s+\S|^\*\*[^*]+\*\*:?$")
-_SHORT_FORMS = re.compile(r"\b(e\.g|i\.e|mrs?|dr|approx|etc|vs|z\. ?b|p\. ?ex|no|[ap]\.m)\.", re.IGNORECASE)
+_SHORT_FORMS = re.compile(
+    r"\b(e\.g|i\.e|mrs?|dr|approx|etc|vs|z\. ?b|p\. ?ex|no|[ap]\.m)\.", re.IGNORECASE
+)
 _LANGUAGES = ("en", "es", "fr", "de", "it", "pt", "nl", "sv", "pl", "ru", "zh", "ja", "ko", "ar")
 
 

@@ -89,7 +89,9 @@ def facts() -> Mapping[str, Fact]:
 @cache
 def questions() -> tuple[Question, ...]:
     """Return every question, field by field."""
-    lines = [(field, line.split(" | ")) for field, lines in _table("questions").items() for line in lines]
+    lines = [
+        (field, line.split(" | ")) for field, lines in _table("questions").items() for line in lines
+    ]
     return tuple(Question(field, text, about) for field, (text, about) in lines)
 
 
