@@ -22,6 +22,7 @@ from mipo_eval.marks import (
     ResponseText,
     bold,
     by_steps,
+    content_words,
     cue,
     plain,
     points,
@@ -89,6 +90,12 @@ class Answer:
         return read(_SHORT_FORMS.sub(lambda found: found[0].replace(".", ""), self.text)).sentences
 
     @property
+    def opening(self) -> str:
+        """The first sentence that is no heading and no row of a table."""
+        below = [line for line in self.response.lines if not _HEADING.match(line) and line[0] != "|"]
+        return (read("\n".join(below)).sentences or self.sentences)[0]
+
+    @property
     def length(self) -> int:
         """How many words it has; a number is one, a mark is none."""
         return sum(any(map(str.isalnum, token)) for token in self.text.split())
@@ -99,7 +106,7 @@ Rule = Callable[[Answer], int]
 
 def _stems(text: str) -> set[str]:
     """Return the first four letters of the words that carry meaning, in any language."""
-    return {word[:4] for word in words_of(text) if len(word) > 3 and word not in FUNCTION_WORDS}
+    return {word[:4] for word in content_words(text) if len(word) > 2}
 
 
 @cache
@@ -135,7 +142,7 @@ def _repeats(answer: Answer, words: list[str]) -> bool:
 
 def _nothing_said(answer: Answer, statements: list[str], words: list[str]) -> str | None:
     said_here = " ".join(statements)
-    if len(_stems(said_here) - _stems(answer.query)) < 3:
+    if len(_stems(said_here) - _stems(answer.query)) < 2:
         return "says nothing new"
     if not any(len(words_of(one)) >= 4 for one in statements):
         return "has no sentence"
@@ -228,12 +235,12 @@ def _short_sentences(answer: Answer) -> int:
 
 def _direct(answer: Answer) -> int:
     """5 if the first sentence is a statement that neither greets, praises nor announces."""
-    first = answer.sentences[0]
+    first = answer.opening
     start = re.match(rf"\W*(?:{_words()['preamble']})\b", first, re.IGNORECASE)
     announces = first.rstrip("* ").endswith(":") or _asks(first)
     if start or announces or plain(first) in plain(answer.query):
         return 1
-    return 3 if _HEADING.match(answer.response.lines[0]) else 5
+    return 5
 
 
 def _question(answer: Answer) -> int:
@@ -256,9 +263,8 @@ def _name(answer: Answer) -> int:
         return 1
     if words.count(own) > 3:
         return 2
-    if own in words[:3]:
-        return 5
-    return 4 if own in words_of(answer.sentences[0]) else 3
+    first = words_of(answer.opening)
+    return 5 if own in first[:3] else 4 if own in first else 3
 
 
 def _summary(answer: Answer) -> int:
@@ -283,9 +289,9 @@ def _lower_case(answer: Answer) -> int:
 
 
 def _plain_words(answer: Answer) -> int:
-    """By LIX, a reading-ease formula: words a sentence and percent of words of seven letters or more.
+    """By LIX: words a sentence, and percent of words of seven letters or more (Björnsson 1968).
 
-    5 up to 30 (books for children), 4 up to 36, 3 up to 42 (a newspaper), 2 up to 50. Björnsson 1968.
+    5 up to 30 (books for children), 4 up to 36, 3 up to 42 (a newspaper), 2 up to 50.
     """
     words = words_of(answer.text)
     long = sum(len(word) > 6 for word in words)
@@ -332,7 +338,7 @@ def _time(answer: Answer) -> int:
 
 
 def _bus(answer: Answer) -> int:
-    """5 if a sentence of five words or more names it, 3 for a mention, 2 if it comes again and again."""
+    """5 if a sentence of five words or more names it, 3 for a mention, 2 for more than four."""
     found = [one for one in answer.sentences if _find("bus").search(one)]
     if len(_find("bus").findall(answer.text)) > 4:
         return 2

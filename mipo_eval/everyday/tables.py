@@ -61,7 +61,8 @@ class Question:
     """The thing it is about, as "the rice"."""
 
 
-def _table(name: str) -> Any:
+def read_table(name: str) -> Any:
+    """Return what one of our YAML files says."""
     text = resources.files(__package__).joinpath(f"{name}.yaml").read_text(encoding="utf-8")
     return parse_yaml(text)
 
@@ -70,7 +71,7 @@ def _table(name: str) -> Any:
 def wishes() -> Mapping[str, Wish]:
     """Return every wish by its name."""
     found = {}
-    for dimension, kinds in _table("wishes").items():
+    for dimension, kinds in read_table("wishes").items():
         for kind, about in kinds.items():
             name, fits = f"{dimension}:{kind}", frozenset(about.get("fits", ()))
             found[name] = Wish(name, about["statement"], tuple(about["wordings"]), fits)
@@ -82,7 +83,7 @@ def facts() -> Mapping[str, Fact]:
     """Return every fact by its name."""
     return {
         name: Fact(name, said, re.compile(rf"\b(?:{cues})\b", re.IGNORECASE), frozenset(near))
-        for name, said, cues, near in _table("people")["facts"]
+        for name, said, cues, near in read_table("people")["facts"]
     }
 
 
@@ -90,7 +91,7 @@ def facts() -> Mapping[str, Fact]:
 def questions() -> tuple[Question, ...]:
     """Return every question, field by field."""
     lines = [
-        (field, line.split(" | ")) for field, lines in _table("questions").items() for line in lines
+        (field, line.split(" | ")) for field, lines in read_table("questions").items() for line in lines
     ]
     return tuple(Question(field, text, about) for field, (text, about) in lines)
 
@@ -98,7 +99,7 @@ def questions() -> tuple[Question, ...]:
 @cache
 def first_names() -> tuple[str, ...]:
     """Return the names of users."""
-    return tuple(_table("people")["names"])
+    return tuple(read_table("people")["names"])
 
 
 def statement(name: str, user: str = "", dragged: tuple[Fact, ...] = ()) -> str:
