@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 @click.option(
     "--data",
     metavar="NAME|FILE",
-    help="llmbar, judgebench, pandalm, psoups, ca, prism, pairs in a FILE.jsonl (.parquet, "
+    help="everyday, llmbar, judgebench, pandalm, psoups, ca, prism, pairs in a FILE.jsonl (.parquet, "
     "hf://...), or store:WHO.",
 )
 @click.option(

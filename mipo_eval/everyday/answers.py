@@ -7,10 +7,12 @@ tests of the rules. They say little that helps; they are for telling who follows
 import random
 from collections.abc import Collection, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
+from mipo_eval.everyday.rules import rate
 from mipo_eval.everyday.tables import FACTS_LEFT_OUT, facts, read_table
 from mipo_eval.records import Item
+from mipo_eval.verdict import SATISFIED
 
 _CODES = {"language:spanish": "es", "language:french": "fr", "language:german": "de"}
 _ENOUGH = {"length:brief": 2, "length:two_sentences": 2, "length:detailed": 16}
@@ -99,3 +101,38 @@ def _laid_out(sentences: list[str], follow: Collection[str], broken: Collection[
         body = ["## First part", *(body if listed else parts[0]), "", "## Second part"]
         body += ["Go on like this to the end."] if listed else parts[1]
     return "\n".join(body)
+
+
+class Contrast(NamedTuple):
+    """Two answers to one item, one of which breaks one wish and follows the others."""
+
+    better: str
+    worse: str
+    broken: str
+    """Name of the wish."""
+
+
+def contrast(item: Item, rng: random.Random) -> Contrast | None:
+    """Return two answers to an item that differ in one wish; None where the rules see more.
+
+    The rules have to agree: the better one satisfies all wishes, the worse one all but one.
+    """
+    names: list[str] = item.meta["wishes"]
+    state = rng.getrandbits(64)
+    better = answer(item, names, random.Random(state))
+    best = ratings(item, better)
+    if min(best) < SATISFIED:
+        return None
+    for place in rng.sample(range(len(names)), len(names)):
+        follow = [name for name in names if name != names[place]]
+        worse = answer(item, follow, random.Random(state))
+        found = ratings(item, worse)
+        missed = [n for n, rating in enumerate(found) if rating < SATISFIED]
+        if missed == [place] and sum(found) < sum(best):
+            return Contrast(better, worse, names[place])
+    return None
+
+
+def ratings(item: Item, text: str) -> list[int]:
+    """Return how well a text follows each of the item's wishes."""
+    return [rate(item.prompt, text, wish) for wish in item.preferences]
