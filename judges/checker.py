@@ -1,4 +1,4 @@
-"""The judge by rule: of the demo world's preferences and of everyday ones, exact and never tired."""
+"""The judge by rule: of the demo world and of everyday preferences, exact and never tired."""
 
 from collections.abc import AsyncIterator, Iterable, Mapping
 

@@ -1,4 +1,4 @@
-""" "What of a response a rule can see: its lines, sentences and words, marks and cues.
+"""What of a response a rule can see: its lines, sentences and words, marks and cues.
 
 Both the demo world's rules and those of everyday preferences are made of these. A rating is 1, not
 at all, to 5, followed.

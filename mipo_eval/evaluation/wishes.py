@@ -1,4 +1,4 @@
-"""Satisfied preferences: which share of the stated wishes a response follows, and with what restraint.
+"""Satisfied preferences: which share of the wishes a response follows, and with what restraint.
 
 Items of suites that are rated by rule say what each of their preferences is, in
 `meta["wishes"]`: "form:bullets", "restraint:facts". The dimension before the colon is what shares

@@ -1,1 +1,1 @@
-"""Everyday preferences: what users of real models wish for, where a rule can tell if they got it."""
+"""Everyday preferences: wishes of users of real models that a rule can check."""

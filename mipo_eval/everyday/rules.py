@@ -92,7 +92,9 @@ class Answer:
     @property
     def opening(self) -> str:
         """The first sentence that is no heading and no row of a table."""
-        below = [line for line in self.response.lines if not _HEADING.match(line) and line[0] != "|"]
+        below = [
+            line for line in self.response.lines if not _HEADING.match(line) and line[0] != "|"
+        ]
         return (read("\n".join(below)).sentences or self.sentences)[0]
 
     @property
@@ -181,11 +183,12 @@ def _said(strong: str, weak: str) -> Rule:
 
 @cache
 def _saying(strong: str, weak: str) -> Callable[[ResponseText], int]:
-    return said(_words()[strong], _words()[weak])
+    own = _words()[strong]
+    return said(own, f"{own}|{_words()[weak]}")
 
 
 def _paragraph(answer: Answer) -> int:
-    """5 for one block without a line break, 4 with one, 2 for two blocks; a list or heading is 1."""
+    """5 for one line, 4 for one block of several, 2 for two blocks; a list or heading is 1."""
     lines = [line for line in answer.text.strip().splitlines() if line.strip()]
     if any(BULLET.match(line) or NUMBERED.match(line) or _HEADING.match(line) for line in lines):
         return 1

@@ -15,6 +15,8 @@ RESTRAINT = "restraint"
 """The dimension of what nobody says and everybody expects: that an answer keeps to the question."""
 FACTS_LEFT_OUT = f"{RESTRAINT}:facts"
 PLAIN = f"{RESTRAINT}:plain"
+NAME = "{name}"
+"""Where a user's first name goes."""
 _LEAVE_OUT = "Do not bring up what has nothing to do with the question: that the user "
 _PLAIN = "Answer in the usual way: the user wished for nothing special."
 _AND = "; that the user "
@@ -91,7 +93,9 @@ def facts() -> Mapping[str, Fact]:
 def questions() -> tuple[Question, ...]:
     """Return every question, field by field."""
     lines = [
-        (field, line.split(" | ")) for field, lines in read_table("questions").items() for line in lines
+        (field, line.split(" | "))
+        for field, lines in read_table("questions").items()
+        for line in lines
     ]
     return tuple(Question(field, text, about) for field, (text, about) in lines)
 
@@ -112,7 +116,7 @@ def statement(name: str, user: str = "", dragged: tuple[Fact, ...] = ()) -> str:
     """
     if name == FACTS_LEFT_OUT:
         return f"{_LEAVE_OUT}{_AND.join(fact.name for fact in dragged)}."
-    return _PLAIN if name == PLAIN else wishes()[name].statement.replace("{name}", user)
+    return _PLAIN if name == PLAIN else wishes()[name].statement.replace(NAME, user)
 
 
 @cache
@@ -129,11 +133,12 @@ def understood(preference: str) -> tuple[str, str]:
         KeyError: it is none of ours.
     """
     known, by_name = _statements()
-    if found := by_name.fullmatch(preference.strip()):
+    told = preference.strip()
+    if found := by_name.fullmatch(told):
         return "frame:name", found[1]
-    if preference.startswith(_LEAVE_OUT):
-        return FACTS_LEFT_OUT, preference.strip().removeprefix(_LEAVE_OUT).removesuffix(".")
-    return known[preference.strip()], ""
+    if told.startswith(_LEAVE_OUT):
+        return FACTS_LEFT_OUT, told.removeprefix(_LEAVE_OUT).removesuffix(".")
+    return known[told], ""
 
 
 def named_facts(told: str) -> list[Fact]:

@@ -21,6 +21,7 @@ from typing import TypeVar
 
 from mipo_eval.everyday.tables import (
     FACTS_LEFT_OUT,
+    NAME,
     PLAIN,
     Fact,
     Question,
@@ -206,7 +207,7 @@ def _item(question: Question, user: User, split: Split, seed: int, *, stated: bo
     )
     said = [fact.said for fact in user.facts]
     said += [
-        rng.choice(_of_split(wish.wordings, split)).replace("{name}", user.name) for wish in chosen
+        rng.choice(_of_split(wish.wordings, split)).replace(NAME, user.name) for wish in chosen
     ]
     rng.shuffle(said)
     names = [*(wish.name for wish in chosen), FACTS_LEFT_OUT, *([] if stated else [PLAIN])]
