@@ -21,7 +21,8 @@ _ENOUGH = {"length:brief": 2, "length:two_sentences": 2, "length:detailed": 16}
 
 @cache
 def _texts() -> Mapping[str, Any]:
-    return read_table("answers")
+    found: Mapping[str, Any] = read_table("answers")
+    return found
 
 
 def answer(item: Item, follow: Collection[str], rng: random.Random) -> str:

@@ -153,7 +153,7 @@ def _nothing_said(answer: Answer, statements: list[str], words: list[str]) -> st
     small = sum(word in FUNCTION_WORDS for word in words)
     if not 0.12 <= small / len(words) <= 0.85:
         return "is not English"
-    if len(words) >= 20 and not _stems(answer.query) & _stems(answer.text):
+    if len(words) >= 8 and not _stems(answer.query) & _stems(answer.text):
         return "is about something else"
     return None
 

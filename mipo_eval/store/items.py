@@ -104,7 +104,7 @@ def stated_wishes(store: Store, list_key: str) -> dict[str, Sequence[str]]:
     )
     with store.read() as connection:
         rows = connection.execute(query).all()
-    found = {}
+    found: dict[str, Sequence[str]] = {}
     for key, body in rows:
         item = Item.model_validate_json(body)
         wishes = item.meta.get("wishes")

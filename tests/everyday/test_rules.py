@@ -113,7 +113,7 @@ TEXTS: dict[str, list[tuple[int, str]]] = {
         (3, f"{RICE} Leave the lid on the pot until all of the last drops of water are gone."),
         (
             2,
-            f"{RICE} Leave the lid on until {LID[:-1].lower()} and all of its last drops are gone.",
+            f"{RICE} Leave the lid on the pot until all of the last drops of hot water are gone.",
         ),
         (1, f"{RICE} {long(30).replace('. ', ', ')}"),
     ],
@@ -262,7 +262,7 @@ TEXTS: dict[str, list[tuple[int, str]]] = {
     ],
     "content:no_meat": [
         (5, f"{RICE} {LID}"),
-        (5, "Serve the vegetables with a green salad from the garden."),
+        (5, "Serve the rice with a green salad from the garden."),
         (2, f"{RICE} It goes well with chicken."),
         (1, f"{RICE} It goes well with chicken or fish."),
         (2, f"{RICE} Use no meat at all."),
