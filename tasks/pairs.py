@@ -4,12 +4,13 @@ llmbar       llmbar/**/dataset.json                               all subsets
 judgebench   judgebench/dataset=judgebench,response_model=*.jsonl
 pandalm      pandalm/testset-v1.json                              with its three people
 psoups       psoups_alignx/*.json, psoups/*.json                  the persona is the preference
+everyday     what the rules of the suite tell apart                by construction
 ca, prism    ca-test.jsonl, prism-test.jsonl                      as `data prepare` makes them
 FILE.jsonl   or another form of mipo_eval/rows.py: see judges/labelled.py
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,13 +27,14 @@ from mipo_eval.judges.labelled import (
 )
 from mipo_eval.judges.people import people_pairs
 from mipo_eval.judges.replies import PairReading, is_reply_file, read_replies, read_set_replies
+from mipo_eval.keys import item_rng
 from mipo_eval.rows import FORMS, names_rows
 from mipo_eval.store.engine import Store
 from mipo_eval.tasks.datasets import psoups
 from mipo_eval.tasks.sources import load_source, prepared_file
 
-_PREPARED = ("ca", "prism")
-SETS = (*PAIR_SETS, *_PREPARED)
+_PREPARED, _EVERYDAY = ("ca", "prism"), "everyday"
+SETS = (*PAIR_SETS, _EVERYDAY, *_PREPARED)
 """Every name that `load_pairs` knows."""
 
 
@@ -102,6 +104,8 @@ def _found(name: str, data_dir: Path) -> tuple[LabelledPair, ...]:
                 f"not choose (meta.rejected): `mipo-eval data prepare {name}` makes items that do"
             )
         return pairs
+    if name == _EVERYDAY:
+        return tuple(_by_rule(data_dir))
     if name not in FILES:
         known = ", ".join(SETS)
         raise ConfigError(f"unknown labelled pairs {name!r}; known: {known}, or {FORMS}")
@@ -115,6 +119,27 @@ def _found(name: str, data_dir: Path) -> tuple[LabelledPair, ...]:
             f"folder with --data-dir or {settings.DATA}"
         )
     return _with_own_ids(pair for file in files for pair, _ in pair_rows(name, file))
+
+
+def _by_rule(data_dir: Path) -> Iterator[LabelledPair]:
+    """Yield pairs of answers to the items of the suite everyday that differ in one wish.
+
+    Which is better is known since they were put together so, and by the suite's rules.
+    """
+    from mipo_eval.everyday.answers import contrast
+
+    for item in load_source(_EVERYDAY, data_dir):
+        if found := contrast(item, item_rng(0, "pair", item.item_id)):
+            yield LabelledPair(
+                pair_id=item.item_id,
+                prompt=item.prompt,
+                first=found.better,
+                second=found.worse,
+                label="a",
+                preferences=item.preferences,
+                group=item.group,
+                subset=found.broken.partition(":")[0],
+            )
 
 
 def _with_own_ids(pairs: Iterable[LabelledPair]) -> tuple[LabelledPair, ...]:

@@ -98,6 +98,12 @@ def _demo(data_dir: Path, split: Split) -> Iterator[Item]:
     return iter(world.items(split, seed=0))
 
 
+def _everyday(data_dir: Path, split: Split) -> Iterator[Item]:
+    from mipo_eval.everyday import world
+
+    return read_items(world.shipped(split))
+
+
 def _questions(name: str, *, full: bool = False) -> Source:
     """Return a source of verifiable questions: as many as the paper uses, or all."""
 
@@ -118,6 +124,7 @@ def _svamp(data_dir: Path, split: Split) -> Iterator[Item]:
 
 SOURCES: dict[str, Source] = {
     "demo": _demo,
+    "everyday": _everyday,
     "ca": _items("ca"),
     "prism": _items("prism"),
     "mb": _items("mb"),

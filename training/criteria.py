@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from mipo_eval.demo.rules import SATISFIED
 from mipo_eval.errors import ConfigError
 from mipo_eval.judges.judge import Judge
 from mipo_eval.judges.run import rate, with_references
@@ -28,7 +27,7 @@ from mipo_eval.store.trainings import CurvePoint, Training
 from mipo_eval.store.verdicts import ratings_by, totals
 from mipo_eval.tasks.answers import grade
 from mipo_eval.tasks.suites import Suite
-from mipo_eval.verdict import from_totals
+from mipo_eval.verdict import SATISFIED, from_totals
 
 _CRITERIA = {"held_out_reward": 1, "held_out_loss": -1}
 """What is chosen by where nothing else is said, the first that the method measures; and whether

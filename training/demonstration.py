@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mipo_eval.demo.rules import SATISFIED, rate
+from mipo_eval.demo.rules import rate
 from mipo_eval.stats.bootstrap import Crossed
 from mipo_eval.stats.intervals import NET, RATE
 from mipo_eval.stats.seeds import SeedSummary, seed_summaries
 from mipo_eval.store.responses import Answered
 from mipo_eval.tasks.prompt import render_query
+from mipo_eval.verdict import SATISFIED
 
 
 def satisfied(answers: Sequence[Answered]) -> list[float]:

@@ -24,6 +24,8 @@ METRICS = (
     "win_rate_half_ties",
     "win_rate_strict",
     "tie_rate",
+    "satisfied",
+    "restraint",
     "rating_mean",
     "accuracy",
     "response_tokens",

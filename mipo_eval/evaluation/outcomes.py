@@ -15,12 +15,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mipo_eval.errors import ConfigError
+from mipo_eval.evaluation.wishes import NO_WISH, WISHED, Ratings, wishes_met
 from mipo_eval.metrics.aggregate import SPANS
 from mipo_eval.metrics.calibration import ChoiceOutcome, choice_outcome
 from mipo_eval.metrics.win_rate import METRIC_NAMES, TIE_CREDIT
 from mipo_eval.records import Run
 from mipo_eval.signature import Signature
 from mipo_eval.stats.bootstrap import Crossed, Floats, Interval
+from mipo_eval.stats.intervals import RATE
 from mipo_eval.store.engine import Store
 from mipo_eval.store.items import (
     Index,
@@ -32,11 +34,12 @@ from mipo_eval.store.items import (
     read_answers,
     read_list,
     references,
+    stated_wishes,
     without_collection,
 )
 from mipo_eval.store.judges import list_judges
 from mipo_eval.store.responses import Answered, answered, paired_texts, scorable
-from mipo_eval.store.verdicts import verdicts_on
+from mipo_eval.store.verdicts import ratings_by, verdicts_on
 from mipo_eval.tasks.answers import LETTERS, grade
 from mipo_eval.verdict import EMPTY, NO_REFERENCE, NOT_GENERATED, chooses
 
@@ -153,8 +156,12 @@ COMPARED: Mapping[str, tuple[float, float, float]] = {
 """Metric of a comparison with the reference to what a win, a tie and a loss are worth."""
 DERIVED = {"win_rate_excluding_ties": "excluded", "net_win_rate": "net"}
 """Metric that is made from verdicts when asked for, and not stored, to its rule for ties."""
-JUDGED = (*COMPARED, "rating_mean")
-ENDS: Mapping[str, Interval] = {**SPANS, "rating_mean": (1.0, 5.0)}
+JUDGED = (*COMPARED, *WISHED, "rating_mean")
+ENDS: Mapping[str, Interval] = {
+    **SPANS,
+    **dict.fromkeys(WISHED, RATE),
+    "rating_mean": (1.0, 5.0),
+}
 """As `SPANS`, and for ratings too: those of judges that were asked here are 1 to 5."""
 METRICS = (*JUDGED, *JUDGE_FREE)
 """Metrics that have one value per item, and so can be paired."""
@@ -216,6 +223,10 @@ class Outcomes:
         """By judge, generation and list."""
         self._credits: dict[tuple[str, str], Rated] = {}
         """By judge that chooses and run: what a response is worth against the reference, 0-1."""
+        self._wishes: dict[str, Mapping[str, Sequence[str]]] = {}
+        """By list."""
+        self._aspects: dict[tuple[str, str], Ratings] = {}
+        """By judge and list."""
         self._sheets: dict[tuple[str, str | None, tuple[str, ...]], list[Sheet]] = {}
 
     def sheets(self, runs: Sequence[Run], metric: str, judge_key: str | None = None) -> list[Sheet]:
@@ -288,6 +299,21 @@ class Outcomes:
         }
         return Against(own.values - reference.values, why | dict(own.why), own)
 
+    def satisfied(self, run: Run, metric: str, judge: str) -> Rated:
+        """Return one of `WISHED` for every item of a run, by one judge's ratings."""
+        listed = self.listed(run)
+        if (judge, run.list_key) not in self._aspects:
+            keys = list(self.wishes(run)) if self.rates(judge) else []
+            self._aspects[judge, run.list_key] = ratings_by(self._store, judge, keys)
+        ratings = self._aspects[judge, run.list_key]
+        return wishes_met(metric, listed, self.texts(run), self.wishes(run), ratings)
+
+    def wishes(self, run: Run) -> Mapping[str, Sequence[str]]:
+        """Return what each preference is, by key of the items that say it."""
+        if run.list_key not in self._wishes:
+            self._wishes[run.list_key] = stated_wishes(self._store, run.list_key)
+        return self._wishes[run.list_key]
+
     def rates(self, judge: str) -> bool:
         """Whether a judge gives ratings; else it chooses between a response and the reference."""
         return not chooses(self._specs.get(judge, {}))
@@ -341,6 +367,9 @@ class Outcomes:
             return Column(found.values, found.why, None)
         if metric == "rating_mean":
             return self._means(run, listed, judge)
+        if metric in WISHED:
+            found = self.satisfied(run, metric, judge)
+            return Column(found.values, found.why, None)
         against = self.against_reference(run, judge)
         return compared(against, COMPARED[metric])
 
@@ -434,7 +463,7 @@ def _sheet(task: str, metric: str, parts: Sequence[_Part]) -> Sheet:
 
 def _unscored(column: Column, rows: Index) -> Mapping[str, int]:
     absent = rows[np.isnan(column.values[rows])].tolist()
-    return Counter(column.why[row] for row in absent)
+    return Counter(column.why[row] for row in absent if column.why[row] != NO_WISH)
 
 
 def _tie_rate(column: Column, rows: Index) -> float | None:

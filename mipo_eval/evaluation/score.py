@@ -23,6 +23,7 @@ from mipo_eval.evaluation.outcomes import (
     chosen,
     compared,
 )
+from mipo_eval.evaluation.wishes import NO_WISH, WISHED
 from mipo_eval.judges.parse import weighted_rating
 from mipo_eval.keys import digest
 from mipo_eval.metrics.aggregate import mean_score, rate_score
@@ -174,6 +175,7 @@ class Numbers:
         """Return win rates under each tie rule, tie rate and mean rating (paper, section 5)."""
         against = self.outcomes.against_reference(run, judge.key)
         made = [*self._rates(run, task, judge.key, against), self._mean(run, task, judge.key)]
+        made += self._wishes(run, task, judge.key)
         if judge.spec.get("sampling", {}).get("logprobs"):
             made += self._weighted(run, task, judge.key)
         return made
@@ -229,6 +231,22 @@ class Numbers:
         key = self.outcomes_key(run, task, judge)
         return replace(score, signature=join(over="items"), outcomes_key=key)
 
+    def _wishes(self, run: Run, task: str, judge: str) -> list[Score]:
+        """Return the shares of the wishes that responses follow, where items say what they are."""
+        if not self.outcomes.rates(judge) or not self.outcomes.wishes(run):
+            return []
+        key = self.outcomes_key(run, task, judge)
+        found = [
+            self._score(run, (task, metric), self.outcomes.satisfied(run, metric, judge))
+            for metric in WISHED
+        ]
+        signature = join(over="items")
+        return [
+            replace(score, signature=signature, outcomes_key=key)
+            for score in found
+            if score.n or score.unscored
+        ]
+
     def _score(
         self,
         run: Run,
@@ -237,8 +255,10 @@ class Numbers:
     ) -> Score:
         """Return one number of one task; without a single value it says why."""
         task, metric = about
-        rows = self._rows(run, task)
-        values, why = found[0][rows], found[1]
+        why = found[1]
+        asked = [row for row in self._rows(run, task).tolist() if why.get(row) != NO_WISH]
+        rows = np.array(asked, dtype=np.intp)
+        values = found[0][rows]
         absent = np.isnan(values)
         unscored = Counter(why[row] for row in rows[absent].tolist())
         blank = Score(

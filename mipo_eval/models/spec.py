@@ -108,7 +108,7 @@ KINDS: Mapping[str, Kind] = {
         backend="mipo_eval.models.base:ScriptedBackend.from_file",
         takes="path",
     ),
-    "checker": Kind(form="checker", backend="mipo_eval.demo.rules:Checker", takes=None),
+    "checker": Kind(form="checker", backend="mipo_eval.judges.checker:Checker", takes=None),
     "demo": Kind(form="demo", engine="hf", takes=None),
     "lm-eval": Kind(form="lm-eval:TYPE:key=value,...", engine="lm-eval"),
 }

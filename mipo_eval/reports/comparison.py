@@ -248,7 +248,7 @@ def _metric(wanted: ComparisonQuery, scores: Mapping[str, Sequence[Score]]) -> s
     found = {score.metric for own in scores.values() for score in own}
     if METRIC_NAMES["win"] in found or wanted.judge or wanted.metric:
         return METRIC_NAMES[wanted.ties]
-    for metric in ("accuracy", "rating_mean"):
+    for metric in ("accuracy", "satisfied", "rating_mean"):
         if metric in found:
             return metric
     raise ConfigError(

@@ -15,6 +15,23 @@ _SHOWN: dict[str, tuple[str, int]] = {
     "judge_accuracy_sum": ("agreement with the label, sum of orders (%)", 1),
     "arena_hard_score": ("Arena-Hard score (%)", 1),
     "grade_mean": ("mean grade", 2),
+    "satisfied": ("satisfied preferences (%)", 1),
+    "restraint": ("restraint: nothing dragged in (%)", 1),
+    **{
+        f"satisfied_{dimension}": (f"satisfied: {told} (%)", 1)
+        for dimension, told in {
+            "form": "form",
+            "length": "length",
+            "frame": "opening and ending",
+            "wording": "wording",
+            "content": "content",
+            "language": "language",
+            "tone": "tone",
+            "format": "format",
+            "audience": "audience",
+            "extra": "extra",
+        }.items()
+    },
     "rating_mean": ("mean rating (1-5)", 2),
     "rating_weighted": ("mean rating by probability (1-5)", 2),
     "accuracy": ("accuracy (%)", 1),

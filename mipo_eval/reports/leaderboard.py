@@ -159,7 +159,7 @@ def _of_metric(scored: Scored, metric: str) -> Scored:
 
 def _primary(scored: Scored, ties: Ties, *, judged: bool) -> str | None:
     found = {score.metric for _, score in scored}
-    wanted = (METRIC_NAMES[ties], "rating_mean") if judged else ("accuracy",)
+    wanted = (METRIC_NAMES[ties], "satisfied", "rating_mean") if judged else ("accuracy",)
     return next((metric for metric in wanted if metric in found), None)
 
 

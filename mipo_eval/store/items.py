@@ -91,6 +91,25 @@ def any_system_turn(store: Store, list_key: str) -> bool:
     return bool(store.fetch(query))
 
 
+def stated_wishes(store: Store, list_key: str) -> dict[str, Sequence[str]]:
+    """Return what each preference is, by item key, of the items of a list that say it."""
+    query = (
+        sa.select(items.c.item_key, items.c.body)
+        .join(item_lists, items.c.item_key == item_lists.c.item_key)
+        # In a text these quotation marks would be escaped.
+        .where(item_lists.c.list_key == list_key, items.c.body.contains('"wishes":['))
+    )
+    with store.read() as connection:
+        rows = connection.execute(query).all()
+    found: dict[str, Sequence[str]] = {}
+    for key, body in rows:
+        item = Item.model_validate_json(body)
+        wishes = item.meta.get("wishes")
+        if isinstance(wishes, list) and len(wishes) == len(item.preferences):
+            found[key] = [str(wish) for wish in wishes]
+    return found
+
+
 def has_published_references(store: Store, list_key: str, task: str) -> bool:
     """Return whether a task's references are the data set's own where others could be made."""
     query = (

@@ -5,7 +5,9 @@ import pytest
 
 from mipo_eval.demo import world
 from mipo_eval.demo.grammar import BY_STATEMENT, PREFERENCES
-from mipo_eval.demo.rules import VERSION, Checker, incoherence, rate, read
+from mipo_eval.demo.rules import incoherence, rate
+from mipo_eval.judges.checker import VERSION, Checker
+from mipo_eval.marks import read
 from mipo_eval.models.base import Failure, Message, Reply, Request
 from mipo_eval.records import Item
 

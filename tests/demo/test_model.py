@@ -27,11 +27,13 @@ from mipo_eval.demo.pretraining import (
     tokenizer_texts,
     train,
 )
-from mipo_eval.demo.rules import SATISFIED, incoherence, rate, read
+from mipo_eval.demo.rules import incoherence, rate
 from mipo_eval.errors import ConfigError, ModelError
+from mipo_eval.marks import read
 from mipo_eval.models.spec import parse_model
 from mipo_eval.records import Item
 from mipo_eval.tasks.prompt import Prompting, render_query
+from mipo_eval.verdict import SATISFIED
 from tests.demo.ship_base_model import MADE_BY, RENDER, made_by
 from tests.waiting import HANG, wait_until
 

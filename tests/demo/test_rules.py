@@ -3,8 +3,9 @@
 import pytest
 
 from mipo_eval.demo.grammar import PREFERENCES
-from mipo_eval.demo.rules import RULES, VERSION, rate, read
+from mipo_eval.demo.rules import RULES, VERSION, rate
 from mipo_eval.keys import digest
+from mipo_eval.marks import read
 
 _TEN = "one two three four five six seven eight nine ten"
 

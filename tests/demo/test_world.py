@@ -16,10 +16,12 @@ from mipo_eval.demo.grammar import (
     questions,
     topics,
 )
-from mipo_eval.demo.rules import RULES, SATISFIED, incoherence, rate, read, words_of
+from mipo_eval.demo.rules import RULES, incoherence, rate
 from mipo_eval.errors import ConfigError
 from mipo_eval.keys import digest, item_rng
+from mipo_eval.marks import read, words_of
 from mipo_eval.records import Item
+from mipo_eval.verdict import SATISFIED
 
 
 @pytest.fixture(scope="module")
