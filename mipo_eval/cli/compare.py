@@ -36,19 +36,20 @@ METRICS = (
 
 @click.command(epilog=examples("compare RUN RUN", "compare RUN RUN RUN --baseline RUN --ties half"))
 @click.argument("runs", nargs=-1, required=True, metavar="RUN RUN ...")
-@click.option("--baseline", metavar="RUN", help="Compare every other run with this one only.")
+@click.option("--baseline", metavar="RUN", help="Compare the other runs with this run only.")
 @click.option(
     "--metric",
     type=click.Choice(METRICS),
     metavar="M",
-    help="What to compare. Default: win_rate where a judge has rated, accuracy elsewhere.",
+    help=f"What to compare: {', '.join(METRICS)}. Default: win_rate if a judge has rated the runs, "
+    "otherwise accuracy.",
 )
 @options.margin_option
 @click.option(
     "--growing",
     is_flag=True,
-    help="You will look again when the runs have more items: intervals and p that hold over all "
-    "looks together (p corrected by Holm).",
+    help="Use this if you look at the numbers again and again while the runs grow: intervals and "
+    "p-values then hold over all looks together (corrected by Holm's method).",
 )
 @options.stored_judge_option()
 @options.ties_option
@@ -57,19 +58,21 @@ METRICS = (
     type=click.Choice(["max-t", "holm", "bh"]),
     default="max-t",
     show_default=True,
-    help="Of p-values for the number of comparisons: Romano-Wolf, Holm, or Benjamini-Hochberg.",
+    help="How p-values are corrected when several pairs of runs are compared: max-t (Romano-Wolf), "
+    "holm (Holm), or bh (Benjamini-Hochberg).",
 )
 @click.option(
     "--control-length",
     is_flag=True,
-    help="Add what the differences would be between equally long responses.",
+    help="Also show what each difference would be if the responses were equally long.",
 )
 @reading
 def compare(store: "Store", output: "Output", runs: tuple[str, ...], **wanted: Any) -> None:
-    """Compare runs item by item: which is better, by how much, and could the suite have told?
+    """Compare runs item by item: which one is better, by how much?
 
-    RUN is the beginning of a run's id. Beside every difference stands the smallest one that these
-    items would show in 80 of 100 repetitions (5 % two-sided).
+    RUN is the beginning of a run's id (see `mipo-eval runs`). Each difference is shown with its
+    95 % interval, its p-value, and the detectable difference: the smallest difference that these
+    items would show in 80 of 100 repetitions (test at 5 %, two-sided).
     """
     from mipo_eval.reports.comparison import ComparisonQuery, compare_runs, comparison_json
 

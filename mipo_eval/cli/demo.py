@@ -52,29 +52,34 @@ class _Row:
     type=click.Choice(["main", "all"]),
     default="main",
     show_default=True,
-    help="main: SFT and MIPO; all: the other methods of Table 1, every negative strategy, "
-    "and N = 1, 3, 5, 10.",
+    help="main: SFT and MIPO. all: also the other methods of the paper's Table 1, MIPO with each "
+    "kind of negatives, and with 1, 3, 5 and 10 negatives for each chosen response.",
 )
 @click.option(
     "--seeds",
     type=click.IntRange(min=1),
+    metavar="N",
     default=1,
     show_default=True,
-    help="Train each method this many times.",
+    help="Train each method N times, with different seeds.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="The first training seed.")
+@click.option("--seed", type=int, default=0, show_default=True, help="The first of these seeds.")
 @click.option(
     "--items",
     type=click.IntRange(min=32, max=2000),
+    metavar="N",
     default=TRAINING_ITEMS,
     show_default=True,
-    help="Training items.",
+    help="Number of training items.",
 )
-@click.option("--limit", type=click.IntRange(min=1), help="Only the first N test items.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), metavar="N", help="Use only the first N test items."
+)
 @click.option(
     "--rebuild",
     is_flag=True,
-    help="Train the base model from its recipe, too, in place of the one that ships: some minutes.",
+    help="Also train the base model again, instead of using the one that comes with mipo-eval. "
+    "This takes some minutes.",
 )
 @store_option
 @json_option
@@ -88,11 +93,11 @@ def demo(  # noqa: PLR0913, PLR0917 - one parameter per flag; limited by a test
     store: str,
     as_json: bool,
 ) -> None:
-    """Train and compare methods on the embedded world: does MIPO help, and by how much?
+    """Train and compare methods on a small built-in world.
 
-    The demo world's base model, which ships, answers training prompts; each method trains it on
-    that, and every checkpoint is asked all test items. Responses are rated by exact rules. What
-    was made before is not made again; a stopped demo continues.
+    A small base model comes with mipo-eval. It answers training prompts, and each method trains it
+    on these answers. Every checkpoint then answers all test items, and exact rules rate the
+    responses. No work is done twice: a stopped demo continues.
     """
     from rich.text import Text
 

@@ -36,14 +36,16 @@ if TYPE_CHECKING:
 
 @click.command(epilog=examples("grid demo --dry-run", "grid table1 --slurm --sbatch=--gpus=1"))
 @click.argument("file", metavar="FILE.yaml")
-@click.option("--dry-run", is_flag=True, help="Only say what is left: hours, tokens, money.")
-@click.option("--commands", is_flag=True, help="Only print the commands that are left.")
-@click.option("--slurm", is_flag=True, help="Only print a script that gives them to SLURM.")
+@click.option("--dry-run", is_flag=True, help="Only show what is left to do: hours, tokens, money.")
+@click.option("--commands", is_flag=True, help="Only print the commands that are left to run.")
+@click.option(
+    "--slurm", is_flag=True, help="Only print a script that runs these commands with SLURM."
+)
 @click.option(
     "--sbatch",
     multiple=True,
     metavar="OPTION",
-    help="For every job of --slurm, as --sbatch=--partition=gpu; repeat for several.",
+    help="Option for every SLURM job, such as --sbatch=--partition=gpu. Repeat it for several.",
 )
 @store_option
 @json_option
@@ -56,11 +58,11 @@ def grid(  # noqa: PLR0913, PLR0917 - one parameter per flag
     store: str,
     as_json: bool,
 ) -> None:
-    """Train, evaluate and judge all that a table needs and the store does not have.
+    """Train, evaluate and judge everything that a table needs.
 
-    FILE.yaml names models, methods, seeds, suites and judges (docs/grid.md), or is a grid that
-    ships: demo, table1, table2. A step that fails does not stop those that do not need it; the
-    same command continues a stopped grid.
+    FILE.yaml lists models, methods, seeds, suites and judges (see docs/grid.md). Three grids come
+    with mipo-eval: demo, table1 and table2. What the store already has is not made again. If a step
+    fails, all steps that do not need it are still done. The same command continues a stopped grid.
     """
     from mipo_eval.cli.plan import opened_to_read
     from mipo_eval.cli.render import Output

@@ -28,46 +28,48 @@ _PUBLISHED = "\u2020"
 
 
 @click.command(epilog=examples("leaderboard --suite demo", "leaderboard --table 1 -o table.tex"))
-@click.option("--suite", metavar="S", help="Only this suite.")
+@click.option("--suite", metavar="SUITE", help="Show only this suite.")
 @options.stored_judge_option()
 @options.ties_option
 @click.option(
     "--metric",
     metavar="M",
-    help="Another metric: net_win_rate, win_rate_excluding_ties, self_bleu_4, answer_entropy, "
-    "context_lift, response_tokens, ...",
+    help="Rank by another metric: net_win_rate, win_rate_excluding_ties, self_bleu_4, "
+    "answer_entropy, context_lift, response_tokens, ...",
 )
-@click.option("--paper", is_flag=True, help=f"Add the published rows, marked {_PUBLISHED}.")
+@click.option(
+    "--paper", is_flag=True, help=f"Also show the paper's published numbers, marked {_PUBLISHED}."
+)
 @click.option(
     "--control-length",
     is_flag=True,
-    help="Add what win rates would be if responses were as long as the references.",
+    help="Also show what each win rate would be if responses were as long as the references.",
 )
 @click.option(
     "--strengths",
     is_flag=True,
-    help="Bradley-Terry strengths instead: what judges say of methods head to head.",
+    help="Show Bradley-Terry strengths (Elo) instead, from what `mipo-eval judge` compared.",
 )
 @click.option(
     "--table",
     type=click.Choice([*map(str, range(1, 8)), "results"]),
     metavar="N",
-    help="Table N (1-7) of the paper as it is printed, published beside measured; or results: what "
-    "results pages give for its method on eight kinds of task.",
+    help="Show table N (1 to 7) of the paper as it is printed, with your numbers beside the "
+    "published ones; or results: published results of the paper's method on eight kinds of task.",
 )
 @click.option(
     "--others",
     type=click.Path(path_type=Path, dir_okay=False),
     multiple=True,
     metavar="FILE",
-    help="Numbers of other papers for --table: CSV or a YAML list of {model, method, dataset, "
-    "value, source; std, n, metric}.",
+    help="Add numbers of other papers to --table: a CSV file or a YAML list of {model, method, "
+    "dataset, value, source} and, if known, {std, n, metric}.",
 )
 @click.option(
     "--figure",
     type=click.IntRange(2, 5),
     metavar="N",
-    help="Figure N (2-5) of the paper, as data or a picture.",
+    help="Show figure N (2 to 5) of the paper from your own runs.",
 )
 @click.option(
     "-o",
@@ -75,8 +77,8 @@ _PUBLISHED = "\u2020"
     "path",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="File for the figure: .png, .svg, .vl.json (Vega-Lite), .csv or .json; for the table of "
-    "the paper: .md, .tex, .html, .csv or .json.",
+    help="Write the figure (.png, .svg, .vl.json for Vega-Lite, .csv, .json) or the table (.md, "
+    ".tex, .html, .csv, .json) to this file.",
 )
 @options.rows_option
 @partial(reading, needless="table")
@@ -94,7 +96,11 @@ def leaderboard(  # noqa: PLR0913 - one parameter per flag
     rows: Path | None,
     **given: Any,
 ) -> None:
-    """Show all methods of the store on all data sets, with ranks, ties and what is missing."""
+    """Rank the methods in the store: who wins, and by how much?
+
+    Each number has its 95 % interval, its rank and its tied group: rows that share a letter are not
+    told apart by these items.
+    """
     from mipo_eval.errors import ConfigError
     from mipo_eval.reports.leaderboard import LeaderboardQuery
     from mipo_eval.reports.names import read_rows

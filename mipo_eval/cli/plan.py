@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 @click.option(
     "--judge",
     metavar="JUDGE",
-    help="One judge, named as for the main job. Default: the suite's own.",
+    help="One judge, named as for evaluation. Default: the suite's own judge.",
 )
-@click.option("--model", metavar="CKPT", help="Subtract what this model has answered already.")
+@click.option("--model", metavar="CKPT", help="Leave out what this model has already answered.")
 @options.prompting_option
 @options.system_option
 @options.query_option
@@ -43,19 +43,30 @@ if TYPE_CHECKING:
 @options.controls_option
 @options.limit_option
 @options.data_option
-@click.option("--rate", type=click.FloatRange(0, 100), help="Expected win rate (%).")
-@click.option("--rho", type=float, help="Correlation of two methods on the same item.")
+@click.option(
+    "--rate",
+    type=click.FloatRange(0, 100),
+    help="Win rate that you expect, in percent.",
+    metavar="PERCENT",
+)
+@click.option(
+    "--rho", type=float, help="Correlation between the verdicts on two methods for the same item."
+)
 @click.option(
     "--seeds",
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="Training seeds of each method.",
+    metavar="N",
+    help="Number of training seeds of each method.",
 )
 @click.option(
-    "--seed-sd", type=click.FloatRange(0), help="Points by which seeds differ (sd).", metavar="SD"
+    "--seed-sd",
+    type=click.FloatRange(0),
+    help="Standard deviation of the win rate between training seeds, in points.",
+    metavar="POINTS",
 )
-@click.option("--tokenizer", metavar="PATH", help="The judge's tokenizer.json, or its folder.")
+@click.option("--tokenizer", metavar="PATH", help="tokenizer.json of the judge, or its folder.")
 @options.plugin_option
 @options.store_option
 @options.json_option
@@ -72,9 +83,10 @@ def plan(  # noqa: PLR0913 - one parameter per flag
     as_json: bool,
     **given: Any,
 ) -> None:
-    """Say what a run will need: calls, tokens, money, minutes, and the difference it can detect.
+    """Show what a run would need, before you start it.
 
-    It asks no model and writes nothing. What the store already has is not counted.
+    It shows calls, tokens, money, minutes, and the smallest difference that the run could detect.
+    No model is asked and nothing is written. What the store already has is not counted.
     """
     from mipo_eval import settings
     from mipo_eval.cli.render import Output

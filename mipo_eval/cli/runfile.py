@@ -27,7 +27,7 @@ for _option in _SHARED:  # their one line of help stands in every epilog instead
     _option.hidden, _option.expose_value = True, False
 ABOUT = (
     "Every command also takes --config FILE, --print-config, --env-file FILE, --verbosity LEVEL "
-    "and --log-file FILE: docs/config.md."
+    "and --log-file FILE. See docs/config.md."
 )
 
 

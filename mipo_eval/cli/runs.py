@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.command("runs", epilog=examples("runs", "runs --store team.db --json"))
 @reading
 def list_runs(store: "Store", output: "Output") -> None:
-    """List the runs of the store, the latest first."""
+    """List the runs in the store, the latest first."""
     from mipo_eval.cli.evaluate import run_json
     from mipo_eval.store import runs as stored
     from mipo_eval.store.responses import count_responses
@@ -75,17 +75,23 @@ def _run_table(runs: "Sequence[tuple[Run, int]]") -> "RenderableType":
 @click.option(
     "--samples",
     type=click.IntRange(min=0),
+    metavar="N",
     default=3,
     show_default=True,
-    help="How many responses.",
+    help="Number of responses to show.",
 )
-@click.option("--item", "item_id", metavar="ID", help="Show the response to this item.")
+@click.option(
+    "--item",
+    "item_id",
+    metavar="ID",
+    help="Show the response to this item, and what each judge said about it.",
+)
 @reading
 def show(store: "Store", output: "Output", run: str, samples: int, item_id: str | None) -> None:
-    """Show a run's scores and some of its responses with their verdicts.
+    """Show a run's scores and some of its responses.
 
-    RUN is the beginning of a run's id, as `mipo-eval runs` lists them. --item also shows what
-    every judge said of the response, with its raw replies.
+    RUN is the beginning of a run's id, as `mipo-eval runs` lists them. With --item, the raw replies
+    of every judge are shown, too.
     """
     from mipo_eval.cli.evaluate import result_json
     from mipo_eval.cli.render import score_tables
@@ -239,13 +245,15 @@ def _remarks(entry: "Answered", said: Said) -> "list[RenderableType]":
 
 @click.command(epilog=examples("reproduce RUN", "reproduce RUN:TASK:METRIC --run"))
 @click.argument("score", metavar="RUN[:TASK[:METRIC]]")
-@click.option("--run", "execute", is_flag=True, help="Make it again, in a store of its own.")
+@click.option(
+    "--run", "execute", is_flag=True, help="Make it again, in a temporary store, and compare."
+)
 @reading
 def reproduce(store: "Store", output: "Output", score: str, *, execute: bool) -> None:
-    """Print the command behind a number; with --run, say whether it comes out again.
+    """Print the command that made a number, and check it with --run.
 
-    RUN is the beginning of a run's id. Everything is made anew: responses, ratings, scores; a
-    judge that costs money is paid again.
+    RUN is the beginning of a run's id. --run makes everything again: responses, ratings and scores.
+    A judge that costs money is paid again.
     """
     from mipo_eval.reports.reproduction import outcome_json, outcomes, recipe, recipe_json
 

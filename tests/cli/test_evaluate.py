@@ -293,8 +293,8 @@ def test_a_killed_run_continues_where_it_was(
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--suite", "demo"], "--model is needed too"),
-        (["--model", "x"], "--suite is needed too"),
+        (["--suite", "demo"], "--model is missing"),
+        (["--model", "x"], "--suite is missing"),
         (["--model", "x", "--suite", "nope"], "unknown suite 'nope'; known: personalization, ca"),
         (["--model", "x", "--suite", "no.jsonl"], "there is no item file at no.jsonl"),
         (["--model", "./x", "--suite", "ca"], "there is no checkpoint at ./x"),
@@ -327,7 +327,7 @@ def test_a_killed_run_continues_where_it_was(
         (["--model", "x", "--suite", "ca", "--limit", "0"], "0 is not in the range x>=1"),
         (["--model", "x", "--suite", "ca", "--store", "/proc/s.db"], "cannot be opened"),
         (["show", "abc"], "there is no store at"),
-        (["--model", "x", "show", "abc"], "options before 'show' belong to the main job"),
+        (["--model", "x", "show", "abc"], "put options after the command's name"),
         (["prepare"], "No such command 'prepare'"),
     ],
 )
