@@ -28,6 +28,7 @@ from rich.text import Text
 from mipo_eval.evaluation.controls import winners
 from mipo_eval.records import Run, Score
 from mipo_eval.reports.labels import LABELS, decimals
+from mipo_eval.reports.names import RowRule, run_names
 from mipo_eval.signature import Signature
 from mipo_eval.store.judges import MARK, reasons_text
 
@@ -86,7 +87,7 @@ class Output:
 
     def note(self, text: str) -> None:
         """Print a remark, such as the next useful command."""
-        self.show(Text(text, style="dim"))
+        self.show(inert(text, "dim"))
 
     def start(self, what: str, total: int, status: Callable[[], str] = str) -> None:
         """Begin a stage of `total` units; `status` says what else there is to say."""
@@ -345,13 +346,16 @@ def reference_lines(signatures: Iterable[tuple[str, Signature]]) -> list[Text]:
     ]
 
 
-def score_tables(scores: Sequence[Score], run: Run, failing: Failing) -> list[RenderableType]:
+def score_tables(
+    scores: Sequence[Score], run: Run, failing: Failing, rules: Sequence[RowRule]
+) -> list[RenderableType]:
     """Return a run's scores: a column per task, a section per judge; then what was left out.
 
     Args:
         scores: of the run.
         run: for the title.
         failing: judges that must not be believed; they are marked.
+        rules: what runs of trained checkpoints are called.
     """
     tasks = list(dict.fromkeys(score.task for score in scores))
     # What another tool measured comes last, and is called what that tool calls it.
@@ -378,14 +382,16 @@ def score_tables(scores: Sequence[Score], run: Run, failing: Failing) -> list[Re
         counts = (counted(score.n, score.unscored) if score else "" for score in own)
         table.add("items scored (unscored)", *counts)
         table.add_section()
+    (name,) = run_names([run], rules)
     prompting = f", {run.prompting} prompting" if run.prompting else ""
-    title = f"{run.model} on {run.suite}{prompting}, {run.n_items} items (run {run.run_id[:12]})"
+    title = f"{name} on {run.suite}{prompting}, {run.n_items} items (run {run.run_id[:8]})"
     judges = {score.judge_key: score.judge or "" for score in scores if score.judge_key}
-    lines = [*failing_lines(failing, judges)]
+    lines = [inert(f"model: {run.model}", "dim")] if run.model != name else []
+    lines += failing_lines(failing, judges)
     lines += [inert(str(winner), "bold red") for winner in winners(scores)]
     for section, task in dict.fromkeys((_section(score), score.task) for score in scores):
         if (first := firsts[section, task]).unscored:
-            said = f"unscored in {task}, {_heading(section)}: {listed(first.unscored_reasons)}"
+            said = f"Unscored in {task}, {_heading(section)}: {listed(first.unscored_reasons)}"
             lines.append(inert(said, "yellow"))
     lines += reference_lines((score.task, score.signature) for score in scores)
     signatures = {score.task: score.signature for score in reversed(ranked)}

@@ -1,5 +1,6 @@
 """`mipo-eval runs`, `show RUN` and `reproduce RUN[:TASK[:METRIC]]`."""
 
+import shlex
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -29,39 +30,41 @@ if TYPE_CHECKING:
 def list_runs(store: "Store", output: "Output") -> None:
     """List the runs in the store, the latest first."""
     from mipo_eval.cli.evaluate import run_json
+    from mipo_eval.reports.names import run_names, trained_rules
     from mipo_eval.store import runs as stored
     from mipo_eval.store.responses import count_responses
+    from mipo_eval.store.trainings import list_trainings
 
     found = [(run, count_responses(store, run)) for run in stored.list_runs(store)]
+    names = run_names([run for run, _ in found], trained_rules(list_trainings(store)))
     rows = [
-        run_json(run) | {"responses": done, "updated_at": run.updated_at.isoformat()}
-        for run, done in found
+        run_json(run) | {"name": n, "responses": done, "updated_at": run.updated_at.isoformat()}
+        for (run, done), n in zip(found, names, strict=True)
     ]
     output.document({"runs": rows})
     if found:
-        output.show(_run_table(found))
-        output.note("Scores, responses and verdicts of one: mipo-eval show RUN")
+        output.show(_run_table(found, names))
+        output.note(f"Scores and responses of the latest: mipo-eval show {found[0][0].run_id[:8]}")
     else:
         output.note("There are no runs yet. Make some with: mipo-eval demo")
 
 
-def _run_table(runs: "Sequence[tuple[Run, int]]") -> "RenderableType":
+def _run_table(runs: "Sequence[tuple[Run, int]]", names: Sequence[str]) -> "RenderableType":
     """Return one row per run; the number is of items that have a response."""
     from rich.text import Text
 
     from mipo_eval.cli.render import Grid
-    from mipo_eval.reports.names import model_label
 
     columns = ("run", "model", "suite", "prompting")
-    table = Grid(*columns, numbers=["responses"], last="when (UTC)")
+    table = Grid(*columns, numbers=["items"], last="when (UTC)")
     # 80 columns are enough: what is short stays whole, models and suites are folded.
     table.padding, table.show_edge = (0, 1, 0, 0), False
     for place in (0, 3, -1):
         table.columns[place].no_wrap = True
-    for run, done in runs:
+    for (run, done), name in zip(runs, names, strict=True):
         table.add(
-            run.run_id[:12],
-            model_label(run.model),
+            run.run_id[:8],
+            name,
             run.suite,
             run.prompting,
             Text(f"{done}/{run.n_items}", style="yellow") if done < run.n_items else str(done),
@@ -98,9 +101,11 @@ def show(store: "Store", output: "Output", run: str, samples: int, item_id: str 
     from mipo_eval.errors import ConfigError
     from mipo_eval.evaluation.run import Result
     from mipo_eval.evaluation.score import Numbers
+    from mipo_eval.reports.names import trained_rules
     from mipo_eval.store.judges import failing_by_short_key
     from mipo_eval.store.responses import answered
     from mipo_eval.store.runs import find_run
+    from mipo_eval.store.trainings import list_trainings
 
     found = find_run(store, run)
     result = Result(run=found, scores=Numbers(store).of_run(found))
@@ -116,13 +121,15 @@ def show(store: "Store", output: "Output", run: str, samples: int, item_id: str 
     samples_json = [_sample_json(*sample, whole=whole) for sample in shown]
     output.document(result_json(result, failing) | {"samples": samples_json})
     if result.scores:
-        output.show(*score_tables(result.scores, found, failing))
+        rules = trained_rules(list_trainings(store))
+        output.show(*score_tables(result.scores, found, failing, rules))
     else:
         output.note("There are no scores yet: the run was stopped. Repeat its command to continue.")
     for sample in shown:
         output.show(_sample(*sample), *(_remarks(*sample) if whole else ()))
-    if not whole:
-        output.note(f"One response with all that was said of it: mipo-eval show {run} --item ID")
+    if chosen and not whole:
+        item = shlex.quote(chosen[0].item.item_id)
+        output.note(f"All that judges said about the first: mipo-eval show {run} --item {item}")
 
 
 Said = dict[str, "list[Remark]"]

@@ -17,7 +17,7 @@ from mipo_eval.reports.equal_length import (
     row_lengths,
 )
 from mipo_eval.reports.margins import margin_json
-from mipo_eval.reports.names import run_labels
+from mipo_eval.reports.names import run_labels, trained_rules
 from mipo_eval.signature import NOTHING, Signature, join, short
 from mipo_eval.stats.margin import Within, within
 from mipo_eval.stats.paired import Adjust, Comparison, compare_all
@@ -25,6 +25,7 @@ from mipo_eval.stats.sequence import at_any_time, crossing_note
 from mipo_eval.store.engine import Store
 from mipo_eval.store.judges import StoredJudge, failing_judges, find_judge, list_judges
 from mipo_eval.store.runs import find_run, get_scores
+from mipo_eval.store.trainings import list_trainings
 
 _SUBJECT = {"seed", "prompting"}
 """Parts in which two runs may differ on purpose: what is compared, not how it is measured."""
@@ -114,7 +115,7 @@ def compare_runs(
     metric = _metric(wanted, scores)
     judge = _judge(store, wanted.judge, scores) if metric in JUDGED else None
     outcomes = Outcomes(store)
-    labels = run_labels(runs)
+    labels = run_labels(runs, trained_rules(list_trainings(store)))
     shared, left_out = _sheets(outcomes, runs, metric, judge)
     if base and base.run_id in left_out:
         raise ConfigError(f"the baseline {labels[base.run_id]} has no {metric}: name another")

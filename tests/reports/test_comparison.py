@@ -124,7 +124,7 @@ def test_runs_made_differently_are_marked(
     assert task["comparisons"][0]["signatures_differ"] == {"decoding": ["greedy-99", "greedy-256"]}
     assert main(["compare", longer[:12], served.id("mipo-seed0")]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "1-2 made differently: decoding (greedy-99 / greedy-256)" in shown
+    assert "Runs 1 and 2 were made differently: decoding (greedy-99 / greedy-256)" in shown
     (task,) = _json(capsys, "compare", served.id("base"), served.id("base", "default"))["tasks"]
     (pair,) = task["comparisons"]
     assert pair["signatures_differ"] == {}
