@@ -80,7 +80,7 @@ def compare(store: "Store", output: "Output", runs: tuple[str, ...], **wanted: A
     output.document({"tasks": [comparison_json(task) for task in found]})
     for task in found:
         output.show(*_shown(task, "holm" if wanted["growing"] else wanted["correction"]))
-    output.note("Read the responses side by side: mipo-eval board")
+    output.suggest("Read the responses side by side", "board")
 
 
 def _shown(task: "TaskComparison", correction: str) -> "list[RenderableType]":

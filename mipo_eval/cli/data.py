@@ -1,5 +1,6 @@
 """`mipo-eval data prepare|check|show`: from published data sets to item files."""
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
@@ -147,7 +148,7 @@ def prepare(  # noqa: PLR0913, PLR0917 - one parameter per flag
         output.document(made.to_json())
     output.show(*(inert(line) for line in preparing.report_lines(made.report)))
     output.show(inert(f"  written: {made.train}, {made.test}, {made.report_file}"))
-    output.note(f"Read some: mipo-eval data show {name} --data {folder}")
+    output.note(f"Read some items: mipo-eval data show {name} --data {shlex.quote(str(folder))}")
 
 
 def _asked(spec: str, purse: "Purse", flag: str) -> "tuple[Backend, Sampling]":
@@ -185,10 +186,12 @@ def check(files: tuple[str, ...], as_json: bool) -> None:
         output.document(documents[0] if len(documents) == 1 else {"files": documents})
     for file, counts in counted.items():
         about = [f"{n} {what}" for what, n in counts.items() if n]
-        output.note(f"{file} is an item file: {', '.join(about)}")
+        output.note(f"{file} is in order: {', '.join(about)}")
     if len(counted) > 1:
         output.note("No user and no prompt is in two of them.")
-    output.note(f"Evaluate on it: mipo-eval --model CKPT --suite {[*counted][-1]} --judge JUDGE")
+    output.note(
+        f"Evaluate a model on it: mipo-eval --model CKPT --suite {shlex.quote([*counted][-1])}"
+    )
 
 
 def _counts(items: Iterable["Item"]) -> dict[str, int]:

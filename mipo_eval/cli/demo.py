@@ -116,8 +116,8 @@ def demo(  # noqa: PLR0913, PLR0917 - one parameter per flag; limited by a test
         return
     output.show(Text(), _table(rows, found), Text())
     output.note(_meaning(seeds))
-    output.note(f"Responses and verdicts: mipo-eval show {rows[-1].results[0].run.run_id[:12]}")
-    output.note("All of it in a browser: mipo-eval board")
+    output.suggest("Read its responses", "show", rows[-1].results[0].run.run_id[:8])
+    output.suggest("See everything in a browser", "board")
 
 
 def _rebuilt(output: "Output") -> str:
@@ -131,7 +131,7 @@ def _rebuilt(output: "Output") -> str:
         partial(render_query, prompting="personalized"),
         on_step=output.steps("base model of the demo world"),
     )
-    output.note(f"Base model made by its recipe: {folder}")
+    output.note(f"The base model was trained again: {folder}")
     return str(folder)
 
 
@@ -233,11 +233,12 @@ def _shown(summary: "SeedSummary", sign: str = "") -> str:
 
 
 def _meaning(seeds: int) -> str:
-    over = "items and seeds" if seeds > 1 else "items; --seeds 3 shows what training again changes"
+    over = "items and seeds" if seeds > 1 else "items"
+    again = "" if seeds > 1 else " --seeds 3 shows how much another training changes."
     return (
-        "Satisfied: share of the stated wishes that the checker rates 4 or 5. Gain: points over "
-        f"personalized prompting, paired by wish. Intervals are 95 %, over {over}. Wins: rated at "
-        "least as high as the reference."
+        "Satisfied: share of the preferences that the checker rates 4 or 5. Gain: difference to "
+        "personalized prompting in points, paired by preference. Wins: share of responses rated at "
+        f"least as high as the reference. Intervals: 95 %, over {over}.{again}"
     )
 
 

@@ -85,9 +85,10 @@ def _evaluated(
     output.show(*score_tables(result.scores, result.run, failing, rules))
     if any("system_role" in score.signature.parts for score in result.scores):
         output.note(
-            f"{asked.model} has no system role: the system prompt stood before the first user turn"
+            f"{asked.model} has no system role: the system prompt was put before the first user "
+            "turn"
         )
-    output.note(f"Responses and verdicts: mipo-eval show {result.run.run_id[:12]}")
+    output.suggest("See responses and verdicts", "show", result.run.run_id[:8])
     document = result_json(result, failing) | {"unanswered": unanswered}
     return _Evaluated(document, result.judges, unanswered)
 

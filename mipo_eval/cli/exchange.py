@@ -98,7 +98,7 @@ def export_runs(  # noqa: PLR0913 - one parameter per flag
     if as_json:
         output.document({"written": [str(file) for file in written], "runs": list(found)})
     for file in written:
-        output.note(f"wrote {file}")
+        output.note(f"Written: {file}")
 
 
 @click.command(
@@ -150,7 +150,7 @@ def import_results(source: str, wanted: str, store: str, as_json: bool) -> None:
         return
     output.show(*_summary(imported, run_ids, others))
     if run_ids:
-        output.note(f"See the scores of the first: mipo-eval show {run_ids[0][:12]}")
+        output.suggest("See the scores of the first", "show", run_ids[0][:8])
 
 
 def _summary(imported: "Imported", run_ids: list[str], others: list[str]) -> list["RenderableType"]:

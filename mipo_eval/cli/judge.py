@@ -136,7 +136,7 @@ def judge(  # noqa: PLR0913 - one parameter per flag
         output.show(*_apart(of_pair[0], found))
     for line in _cut(contest.judges, matches):
         output.warn(line)
-    output.note("Every pair with its verdicts: mipo-eval board")
+    output.suggest("Read every pair with its verdicts", "board")
     conclude(output, contest.judges, unanswered)
 
 

@@ -36,7 +36,7 @@ def list_them(store: "Store", output: "Output") -> None:
     rows = judge_rows(store)
     output.document({"judges": [judge_row_json(row) for row in rows]})
     if not rows:
-        output.note("There are no judges yet. Use one: mipo-eval --model demo --suite demo")
+        output.suggest("There are no judges yet. Use one", "--model", "demo", "--suite", "demo")
         return
     counts, last = ("ratings", "choices"), "strict accuracy (%)"
     table = Grid("judge", "protocol", numbers=counts, last=last, wrap=True)
@@ -53,7 +53,7 @@ def list_them(store: "Store", output: "Output") -> None:
     failing = {row.judge.key: row.failings for row in rows if row.failings}
     names = {row.judge.key: row.judge.label for row in rows}
     output.show(table, *failing_lines(failing, names))
-    output.note("Measure a judge: mipo-eval validate JUDGE --data everyday")
+    output.suggest("Measure a judge", "validate", "JUDGE", "--data", "everyday")
 
 
 @judges.command(

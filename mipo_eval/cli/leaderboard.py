@@ -174,14 +174,15 @@ def _show_sections(
         output.show(*_section(section, published, failings, said))
         output.show(*_lengths(section, controlled))
         if paper and not published:
-            output.note(f"The paper has no {section.metric} on {', '.join(section.tasks)}.")
+            tasks = ", ".join(section.tasks)
+            output.note(f"The paper has no numbers of this kind on {tasks}.")
     if sections:
         cells = (next(iter(row.cells.values())) for row in sections[0].rows)
         best, *others = (cell.runs[0].run_id[:8] for cell in cells)
-        told = f"compare {best} {others[0]}" if others else f"show {best}"
-        output.note(f"See it item by item: mipo-eval {told}")
+        told = ["compare", best, others[0]] if others else ["show", best]
+        output.suggest("See it item by item", *told)
     else:
-        output.note("No scores to rank yet. Make some: mipo-eval --model demo --suite demo")
+        output.suggest("No scores to rank yet. Make some", "--model", "demo", "--suite", "demo")
 
 
 def _answers(now: "Snapshot", section: "Section", failings: Sequence[str]) -> dict[str, str]:
@@ -231,7 +232,8 @@ def _show_strengths(output: "Output", store: "Store", asked: "LeaderboardQuery")
     for one in found:
         output.show(*_strengths(one))
     if not found:
-        output.note("No judge has compared two methods yet: mipo-eval judge RUN RUN --judge JUDGE")
+        told = ("judge", "RUN", "RUN", "--judge", "JUDGE")
+        output.suggest("No judge has compared two methods yet. Let one do it", *told)
 
 
 def _strengths(found: "SuiteStrengths") -> "list[RenderableType]":

@@ -25,6 +25,22 @@ def examples(*commands: str) -> str:
     return "\n".join(["\b", "Examples:", *(f"  mipo-eval {command}" for command in commands)])
 
 
+def as_typed(context: click.Context) -> list[str]:
+    """Return the options of this command that were given and that an evaluation has, too."""
+    default = click.core.ParameterSource.DEFAULT
+    known = {flag for one in context.find_root().command.params for flag in one.opts}
+    words: list[str] = []
+    for one in context.command.params:
+        value = context.params.get(one.name or "")
+        if (
+            known & {*one.opts}
+            and value
+            and context.get_parameter_source(one.name or "") != default
+        ):
+            words += [max(one.opts, key=len), *([] if value is True else [str(value)])]
+    return words
+
+
 def suite_option(*, required: bool = False) -> Decorator:
     """Return `--suite`, which some commands cannot do without."""
     return click.option(

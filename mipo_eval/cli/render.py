@@ -5,11 +5,13 @@ A string in a cell or a line is shown inert, as it stands: it may come from a mo
 
 import json
 import re
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import click
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, RenderableType
 from rich.progress import (
@@ -25,7 +27,9 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from mipo_eval import settings
 from mipo_eval.evaluation.controls import winners
+from mipo_eval.keys import masked
 from mipo_eval.records import Run, Score
 from mipo_eval.reports.labels import LABELS, decimals
 from mipo_eval.reports.names import RowRule, run_names
@@ -86,8 +90,16 @@ class Output:
         self._stderr.print(inert(text), soft_wrap=True)
 
     def note(self, text: str) -> None:
-        """Print a remark, such as the next useful command."""
+        """Print a remark."""
         self.show(inert(text, "dim"))
+
+    def suggest(self, what: str, *command: str) -> None:
+        """Print the next useful command, with the store that this one was given."""
+        context = click.get_current_context(silent=True)
+        url = str(context.params.get("store") or "") if context else ""
+        given = url and url != settings.store_url() and masked(url) == url
+        line = shlex.join([*command, *(("--store", url) if given else ())])
+        self.note(f"{what}: mipo-eval {line}")
 
     def start(self, what: str, total: int, status: Callable[[], str] = str) -> None:
         """Begin a stage of `total` units; `status` says what else there is to say."""

@@ -1,6 +1,5 @@
 """`mipo-eval runs`, `show RUN` and `reproduce RUN[:TASK[:METRIC]]`."""
 
-import shlex
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -44,9 +43,9 @@ def list_runs(store: "Store", output: "Output") -> None:
     output.document({"runs": rows})
     if found:
         output.show(_run_table(found, names))
-        output.note(f"Scores and responses of the latest: mipo-eval show {found[0][0].run_id[:8]}")
+        output.suggest("See scores and responses of the latest", "show", found[0][0].run_id[:8])
     else:
-        output.note("There are no runs yet. Make some with: mipo-eval demo")
+        output.suggest("There are no runs yet. Make some", "demo")
 
 
 def _run_table(runs: "Sequence[tuple[Run, int]]", names: Sequence[str]) -> "RenderableType":
@@ -115,7 +114,7 @@ def show(store: "Store", output: "Output", run: str, samples: int, item_id: str 
         entries = (entry for entry in entries if entry.item.item_id == item_id)
     chosen = list(islice(entries, samples if item_id is None else 1))
     if item_id is not None and not chosen:
-        raise ConfigError(f"run {run} has no item {item_id!r}")
+        raise ConfigError(f"run {run} has no item with the id {item_id!r}")
     shown = [(entry, _said(store, entry)) for entry in chosen]
     whole = item_id is not None
     samples_json = [_sample_json(*sample, whole=whole) for sample in shown]
@@ -128,8 +127,8 @@ def show(store: "Store", output: "Output", run: str, samples: int, item_id: str 
     for sample in shown:
         output.show(_sample(*sample), *(_remarks(*sample) if whole else ()))
     if chosen and not whole:
-        item = shlex.quote(chosen[0].item.item_id)
-        output.note(f"All that judges said about the first: mipo-eval show {run} --item {item}")
+        about = ("show", run, "--item", chosen[0].item.item_id)
+        output.suggest("See all that the judges said about the first response", *about)
 
 
 Said = dict[str, "list[Remark]"]
@@ -268,7 +267,7 @@ def reproduce(store: "Store", output: "Output", score: str, *, execute: bool) ->
     output.show(*_recipe(found))
     if not execute:
         output.document(recipe_json(found))
-        output.note(f"Make it again and compare: mipo-eval reproduce {score} --run")
+        output.suggest("Make it again and compare", "reproduce", score, "--run")
         return
     result = _again(found, output)
     compared = outcomes(found.scores, result.scores)
@@ -310,13 +309,13 @@ def _changed(found: "Reproduction", result: "Result") -> list[str]:
     """Return what is no longer as it was: items, model, versions."""
     lines = []
     if result.run.list_key != found.run.list_key:
-        lines.append("the items of the suite have changed since then")
+        lines.append("The items of the suite have changed since then.")
     if result.run.generation_key != found.run.generation_key:
-        lines.append("the model, its chat template or the query wording has changed since then")
+        lines.append("The model, its chat template or the wording of the query has changed since.")
     now = {k: str(v) for k, v in result.run.environment.items() if k != "command"}
     then = found.versions
     return lines + [
-        f"{name}: {then.get(name, 'absent')} then, {now.get(name, 'absent')} now"
+        f"{name}: then {then.get(name, 'absent')}, now {now.get(name, 'absent')}"
         for name in sorted(then.keys() | now.keys())
         if then.get(name) != now.get(name)
     ]
@@ -329,11 +328,13 @@ def _recipe(found: "Reproduction") -> list["RenderableType"]:
 
     run = found.run
     rows = [("run", f"{run.run_id[:12]}, made {run.created_at:%Y-%m-%d %H:%M} UTC")]
-    for name in ("model", "asking", "decoding"):
-        part = found.spec.get(name) or {}
+    for name, key in (("model", "model"), ("query", "asking"), ("decoding", "decoding")):
+        part = found.spec.get(key) or {}
         rows.append((name, ", ".join(f"{key} {value}" for key, value in part.items())))
     rows += [("judge", judge) for judge in found.judges]
-    rows.append(("with", ", ".join(f"{name} {value}" for name, value in found.versions.items())))
+    rows.append(
+        ("versions", ", ".join(f"{name} {value}" for name, value in found.versions.items()))
+    )
     for score in found.scores if len(found.scores) <= 3 else ():
         value = number(score.value, ".6g", absent="none")
         rows.append(
@@ -353,19 +354,19 @@ def _outcomes(compared: "list[Repeated]", changed: list[str]) -> list["Renderabl
             number(before.value, ".6g", absent="none"),
             number(again.value, ".6g", absent="none") if again else "absent",
             str(before.n) if again is None or again.n == before.n else f"{before.n}/{again.n}",
-            _verdict(outcome),
+            _sameness(outcome),
         )
     same = sum(outcome.same for outcome in compared)
     style = "bold green" if same == len(compared) else "bold yellow"
-    verdict = inert(f"{same} of {len(compared)} numbers came out again.", style)
+    verdict = inert(f"{same} of {len(compared)} numbers are the same again.", style)
     return [table, verdict, *(inert(line, "yellow") for line in changed)]
 
 
-def _verdict(outcome: "Repeated") -> str:
+def _sameness(outcome: "Repeated") -> str:
     if outcome.same:
         return "same"
     if outcome.again is None:
         return "not made again"
-    return {True: "other, within the interval", False: "other, outside", None: "other"}[
+    return {True: "different, within the interval", False: "different, outside", None: "different"}[
         outcome.within
     ]

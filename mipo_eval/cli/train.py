@@ -258,7 +258,9 @@ def _estimate(output: "Output", recipe: "Recipe", model: str) -> dict[str, objec
             "responses to draw and the steps, and a checkpoint on disk for each"
         )
     output.show(*map(inert, lines))
-    output.note(f"For a prompt of {workload.prompt} tokens and responses of {workload.response}.")
+    output.note(
+        f"For prompts of {workload.prompt} tokens and responses of {workload.response} tokens."
+    )
     found = asdict(estimate_memory(name, recipe.optimization, workload=workload))
     return {"model": model, "workload": asdict(workload), "bytes": found, "summary": lines}
 
@@ -284,11 +286,11 @@ def _train(
         if len(rounds) > 1:
             output.show(_rounds_table(rounds, store))
             output.note(
-                "Earlier rounds' checkpoints can be evaluated, or deleted: the last alone is "
-                "needed for more rounds."
+                "You can evaluate or delete the checkpoints of earlier rounds: only the last one "
+                "is needed for more rounds."
             )
         suite = "SUITE" if request.recipe.learns_from == "file" else training.suite
-        output.note(f"Evaluate it: mipo-eval --model {request.out} --suite {suite}")
+        output.suggest("Evaluate it", "--model", str(request.out), "--suite", str(suite))
     return {
         **{name: getattr(training, name) for name in _IN_JSON},
         "sweep": [{name: getattr(one, name) for name in _SWEPT} for one in swept],
@@ -408,6 +410,6 @@ def _export(
         raise ConfigError(f"{request.recipe.name} makes no pairs: use --pairs with a mipo method")
     made, _ = make_examples(store, request, output)
     count = export_pairs(path, made.examples)
-    output.note(f"{count} pairs from {made.items} items are in {path}")
+    output.note(f"Written: {count} pairs from {made.items} items in {path}")
     counts = {name: getattr(made, name) for name in ("items", "dropped", "dropped_negatives")}
     return {"file": str(path), "pairs": count, **counts}

@@ -85,8 +85,8 @@ def test_a_number_that_does_not_come_out_again_says_so(
         assert (one["before"], one["again"], one["within_ci95"]) == (100.0, 0.0, False)
         assert main(["reproduce", score, "--run"]) == 0
         shown = capsys.readouterr().out
-        assert "0 of 1 numbers came out again" in shown
-        assert "other, outside" in shown
+        assert "0 of 1 numbers are the same again" in shown
+        assert "different, outside" in shown
 
 
 @pytest.mark.parametrize(
