@@ -155,7 +155,7 @@ def _asked(
         run = find_run(store, given["run"])
         other = find_run(store, given["against"]) if given["against"] else None
         if other and other.run_id == run.run_id:
-            raise ConfigError("--against names RUN itself: nothing to compare")
+            raise ConfigError("--against names the same run as RUN: name another run")
         judge = _judge(store, run, given)
         asked = ask_again(store, judge, (run, other), occasions, sample, output)
         yield output, store, judge, asked
@@ -182,14 +182,14 @@ def _judge(store: "Store", run: "Run", given: Mapping[str, Any]) -> "Judge":
     known = find_judge(store, given["judge"], rated_by)
     spec = known.spec.get("spec")
     if not spec:
-        raise ConfigError(f"{known.label} was not asked by mipo-eval, and cannot be asked again")
+        raise ConfigError(f"{known.label} was not asked by mipo-eval, so it cannot be asked again")
     purse = None if given["max_cost"] is None else Purse(given["max_cost"])
     load = judge_loader(purse, batch=given["batch"])
     judge: Judge = load(str(spec), run.model, known.spec.get("protocol"))
     if judge.key != known.key:
         raise ConfigError(
-            f"{known.label} would be asked otherwise than it was (its preset, prompt or parser "
-            f"changed since): judge run {run.run_id[:12]} with --judge {spec} first"
+            f"the preset, the prompt or the parser of {known.label} has changed since it judged "
+            f"run {run.run_id[:12]}: judge the run first with --judge {spec}"
         )
     return judge
 

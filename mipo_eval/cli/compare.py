@@ -113,15 +113,15 @@ def _shown(task: "TaskComparison", correction: str) -> "list[RenderableType]":
     return [title, *_answer(task), values, pairs, *rest, *_notes(task, place, correction)]
 
 
-def _answer(task: "TaskComparison") -> "list[Text]":
+def _answer(task: "TaskComparison") -> "list[RenderableType]":
     """Return in one sentence which of two runs is better; nothing of more."""
-    from mipo_eval.cli.render import inert
+    from mipo_eval.cli.render import wrapped
     from mipo_eval.dashboards.tables.headline import of_two
 
     if len(task.comparisons) != 1:
         return []
     (pair,) = task.comparisons
-    return [inert(of_two(task.metric, pair, (pair.first, pair.second), task.judge_failings))]
+    return [wrapped(of_two(task.metric, pair, (pair.first, pair.second), task.judge_failings))]
 
 
 def _pair(pair: "Comparison", form: str) -> "list[str | Text]":
@@ -206,15 +206,15 @@ def _notes(task: "TaskComparison", place: "Mapping[str, str]", correction: str) 
     legend = [
         "*: told apart at 5 %. effect: the difference in standard deviations.",
         "win/tie/loss: on so many items the first run is higher, equal, lower.",
-        "detectable: the smallest difference these items would show in 80 of 100 repetitions.",
+        "detectable: the smallest difference that 80 of 100 repetitions would show.",
         f"p: permutation test{corrected}.",
         f"p of an exact sign test, not corrected: {', '.join(signs)}.",
     ]
     if task.growing:
         legend = [
             "*: told apart at 5 %. effect: the difference in standard deviations.",
-            f"Intervals (confidence sequences) and p{corrected} hold over all looks, also when",
-            "there are more items.",
+            "Intervals (confidence sequences) and p hold over all looks, also at more items.",
+            *([f"p is{corrected[1:]}."] if corrected else []),
             *([task.crossing] if task.crossing else []),
         ]
     if any(task.margins):

@@ -123,7 +123,10 @@ def prepare(  # noqa: PLR0913, PLR0917 - one parameter per flag
 
     n_train, n_test = preparing.raw_set(name).paper_sizes
     if reference_model and name != "mb":
-        raise ConfigError(f"--reference-model is for mb: {name} has responses its users chose")
+        raise ConfigError(
+            f"--reference-model is only for mb: the references of {name} are responses that users "
+            "chose"
+        )
     folder = data_dir or settings.data_dir()
     output = Output(as_json=as_json)
     rows, origin = preparing.raw_rows(name, source)

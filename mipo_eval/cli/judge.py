@@ -156,8 +156,8 @@ def _check_looks(asked: EvaluationOptions, *, until_decided: bool) -> None:
     """
     if until_decided and asked.batch:
         raise ConfigError(
-            "--until-decided looks after each few items, and a batch may take hours: leave "
-            "--until-decided or --batch out"
+            "--until-decided asks again after each few items, but a batch may take hours: leave "
+            "one of --until-decided and --batch out"
         )
 
 

@@ -171,7 +171,7 @@ def family(
 
     for text in given:
         if not all(text.partition("=")[::2]):
-            raise ConfigError(f"--family {text!r}: say it as NAME=FAMILY, e.g. my-judge=qwen")
+            raise ConfigError(f"--family {text!r} must be NAME=FAMILY, such as my-judge=qwen")
     families = Families(dict(text.rpartition("=")[::2] for text in given))
     chosen = _runs(store, runs)
     found = family_tests(store, chosen, judges_named(store, names), families)

@@ -273,7 +273,7 @@ def _section(
     failings: Sequence[str],
     answers: Mapping[str, str],
 ) -> "list[RenderableType]":
-    from mipo_eval.cli.render import failing_lines, inert, reference_lines
+    from mipo_eval.cli.render import failing_lines, inert, reference_lines, wrapped
     from mipo_eval.reports.labels import metric_title
     from mipo_eval.store.judges import MARK
 
@@ -285,7 +285,7 @@ def _section(
     title = f"{section.suite}: {metric_title(section.metric)}{by}{common}"
     parts: list[RenderableType] = [inert(title, "bold")]
     for task, said in answers.items():
-        parts.append(inert(f"{task}: {said}" if len(answers) > 1 else said))
+        parts.append(wrapped(f"{task}: {said}" if len(answers) > 1 else said))
     parts += failing_lines({"": failings}, {"": section.judge or ""})
     parts += reference_lines(section.signatures.items())
     if len(section.tasks) > 1 or published:

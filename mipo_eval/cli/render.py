@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, RenderableType
+from rich.padding import Padding
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -200,6 +201,11 @@ class _PlainProgress:
 def inert(text: str, style: str = "") -> Text:
     """Return text that prints as itself: no markup, no escape sequences, no direction marks."""
     return Text(_CONTROL.sub("\ufffd", text), style=style)
+
+
+def wrapped(text: str) -> RenderableType:
+    """Return a sentence that is broken between words where the terminal ends."""
+    return Padding(inert(text), 0)
 
 
 def folded(text: str) -> str:

@@ -128,9 +128,9 @@ def validate(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number i
     from mipo_eval.tasks.pairs import named_pairs, shown_name
 
     if replies and (data is None or attack or protocol or prompt):
-        raise ConfigError("--replies goes with --data alone: nobody is asked")
+        raise ConfigError("--replies takes no other option than --data, because no model is asked")
     if data is None and not attack:
-        raise ConfigError("nothing to validate with: name labelled pairs with --data, or --attack")
+        raise ConfigError("name labelled pairs with --data, or use --attack")
     output, folder = Output(as_json=as_json), data_dir or settings.data_dir()
     with Store.open(store) as opened:
         found = attacked = asked = None

@@ -345,7 +345,7 @@ def _tokenizer_file(judge: Judge, named: str | None) -> Path | None:
     if file.name.endswith(".json") and file.is_file():
         return file.absolute()
     if named:
-        raise ConfigError(f"--tokenizer {named}: there is no tokenizer.json")
+        raise ConfigError(f"--tokenizer {named}: no tokenizer.json is there")
     return None
 
 

@@ -93,7 +93,7 @@ def test_the_limit_on_the_cost_of_preparing(
         (["prepare", "ca", "--source", "empty", "--extractor", "openai:m"], "download it from"),
         (
             ["prepare", "ca", "--extractor", "openai:m", "--reference-model", "openai:n"],
-            "--reference-model is for mb",
+            "--reference-model is only for mb",
         ),
         (["check", "nope.jsonl"], "nope.jsonl"),
         (["check", "bad.jsonl"], "bad.jsonl, line 2"),

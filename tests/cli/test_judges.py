@@ -81,7 +81,7 @@ def test_the_family_test(capsys: pytest.CaptureFixture[str]) -> None:
     # All 12 prompts alike do not exclude that a quarter of the others are at the other end.
     assert test["preference"]["ci95"] == pytest.approx([-0.65, 3.59], abs=0.01)
     assert "(24 items): no self-preference shown" in printed(capsys, "judges", "family")
-    assert "say it as NAME=FAMILY" in refused(capsys, "judges", "family", "--family", "x")
+    assert "must be NAME=FAMILY" in refused(capsys, "judges", "family", "--family", "x")
 
 
 @pytest.mark.usefixtures("two_families")

@@ -106,7 +106,7 @@ def test_what_cannot_be_corrected_says_why(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"no label is about a pair that j .* judged"):
             correct(store, run, judge, {})
         add_rater(store, "idle", [], generous)
-        with pytest.raises(DataError, match=r"idle .* has judged no pair of run qwen-1b-run"):
+        with pytest.raises(DataError, match=r"idle .* has not judged run qwen-1b-run"):
             correct(store, run, find_judge(store, "idle"), {})
         with pytest.raises(ConfigError, match=r"nobody called 'people' .*who has: nobody yet"):
             store_labels(store, ["people"])

@@ -258,7 +258,7 @@ def test_other_peoples_rows_join_with_their_mark(capsys: pytest.CaptureFixture[s
         ("a.csv", "model,method,dataset,value,source\nm,x,LaMP,5,s\n", "give its metric"),
         ("a.yaml", "- {model: m, method: x, dataset: CA, value: nan, source: s}", "value"),
         ("a.yaml", "- {model: m, method: x, dataset: CA, valu: 1, source: s}", "valu"),
-        ("a.csv", "model,method,dataset,value,source\n" + 2 * "m,x,CA,5,s\n", "comes twice"),
+        ("a.csv", "model,method,dataset,value,source\n" + 2 * "m,x,CA,5,s\n", "is given twice"),
         (
             "a.yaml",
             "- {model: m, method: x, dataset: CA, value: 1, source: arXiv 2603.19294}",

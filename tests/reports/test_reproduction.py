@@ -105,4 +105,4 @@ def test_a_run_without_its_command_says_so(
 ) -> None:
     """These runs were made in process: the recorded command is the test runner's."""
     assert main(["reproduce", served.id("base")]) == 2
-    assert "did not record where that is" in capsys.readouterr().err
+    assert "does not know in which folder" in capsys.readouterr().err

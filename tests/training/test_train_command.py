@@ -229,7 +229,7 @@ def test_pairs_of_ones_own_are_trained_on(
         assert (document["method"], document["suite"]) == ("dpo", "pairs")
         report = document["pair_report"]
         assert (report["items"], report["examples"], report["pairs"]) == (7, 7, 14)
-    assert server.chats == asked, "nothing is drawn"
+    assert server.chats == asked, "has nothing for figure"
     _, curve = _only_training()
     assert max(point.step for point in curve) == 4
     assert Path("out/model.safetensors").is_file()
