@@ -273,7 +273,7 @@ def test_what_a_callback_cannot_do_is_said_first(texts: Path) -> None:
         ({"every": 0}, "every is 0"),
         ({"judge": "nobody"}, "unknown judge 'nobody'"),
         ({"judge": None}, "has no judge of its own"),
-        ({"judge": "family"}, "'family' is chosen by the model"),
+        ({"judge": "family"}, "'family' depends on the model"),
         ({"items": "mcq"}, "mcq has right answers"),
     ):
         with pytest.raises(ConfigError, match=told):

@@ -118,7 +118,7 @@ def _answer(task: "TaskComparison") -> "list[RenderableType]":
     from mipo_eval.cli.render import wrapped
     from mipo_eval.dashboards.tables.headline import of_two
 
-    if len(task.comparisons) != 1:
+    if len(task.comparisons) != 1 or task.growing:
         return []
     (pair,) = task.comparisons
     return [wrapped(of_two(task.metric, pair, (pair.first, pair.second), task.judge_failings))]

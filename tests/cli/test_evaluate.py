@@ -308,7 +308,7 @@ def test_a_killed_run_continues_where_it_was(
         (["--model", "x", "--suite", "ca", "--decoding", "top_k=-1"], "top_k must be 0 or more"),
         (
             ["--model", "demo", "--suite", "demo", "--decoding", "generation_config=mine"],
-            "generation_config can only be checkpoint",
+            "the only value of generation_config is checkpoint",
         ),
         (
             ["--model", "demo", "--suite", "demo", "--engine", "parallelize=maybe"],

@@ -90,7 +90,7 @@ def test_a_win_rate_corrected_by_people(capsys: pytest.CaptureFixture[str]) -> N
     found = document(capsys, *argv)
     assert (found["judged"]["value"], found["labelled"], found["agreement"]) == (100, 10, 50)
     assert found["prediction_powered"]["value"] == 50
-    assert "no better than chance" in found["absent"]["rogan_gladen"]
+    assert "not better than chance" in found["absent"]["rogan_gladen"]
     shown = " ".join(printed(capsys, *argv).split())
     assert "agree on 50.0 % of 10 items" in shown
     assert "a random sample" in shown

@@ -420,7 +420,7 @@ def test_replies_of_our_own_form(pairs: str, capsys: pytest.CaptureFixture[str])
         (("checker", "--data", "mine.jsonl"), "no verdict on any of 24 pairs"),
         (("checker", "--data", "mine.jsonl"), "the checker has no rule for the preference"),
         (("checker", "--data", "mtbench"), "known: llmbar"),
-        (("x", "--data", "mine.jsonl", "--replies", "no.jsonl"), "is no file of replies"),
+        (("x", "--data", "mine.jsonl", "--replies", "no.jsonl"), "is not a file of replies"),
         (("x", "--replies", "no.jsonl"), "--replies takes no other option than --data"),
         (("checker", "--data", "store:ann"), "nobody called 'ann' has labelled pairs"),
         (("checker", "--attack", "--protocol", "pairwise"), "no verdict in any of 550 duels"),
