@@ -52,7 +52,10 @@ def sweep(
     check_criterion(request.recipe.items.choose_by, request.suite, items)
     trials = [trial(request, key, value) for value in values]
     if any(one.before for one in trials):
-        raise ConfigError("--sweep chooses for one round: leave --rounds out, then train with it")
+        raise ConfigError(
+            "--sweep cannot be used with --rounds: find the value first, then train in rounds "
+            "with it"
+        )
     check_model(request.model, request.recipe)
     with claimed(request.out, sweep_id(request, over), f"sweep of {request.recipe.name}"):
         return _swept(store, request, progress, list(zip(values, trials, strict=True)))
@@ -108,8 +111,8 @@ def _measured(
         found = Figures([*found.values, *own.values], [*found.groups, *own.groups])
     if all(math.isnan(value) for value in found.values):
         raise DataError(
-            f"items.choose_by={chosen_by}: not one of {len(found.values)} ratings of held-out "
-            "responses could be read; look at the judge"
+            f"items.choose_by={chosen_by}: none of {len(found.values)} ratings of held-out "
+            "responses could be read: check the judge"
         )
     return found
 

@@ -244,9 +244,9 @@ def parse_model(name: str) -> ModelSpec:
     named = read_name(name)
     kind = find_kind(named.kind or "hf")
     if kind is None or kind.engine is None or (named.name and not kind.takes):
-        raise ConfigError(f"--model {name!r} is no model that can be evaluated: use {_MODELS}")
+        raise ConfigError(f"--model {name!r} is not a model that can be evaluated: use {_MODELS}")
     if named.kind and kind.takes and not named.name:
-        raise ConfigError(f"--model {name!r} names no model: write {named.kind}:NAME")
+        raise ConfigError(f"--model {name!r} has no model name: write {named.kind}:NAME")
     if kind.served or kind.plugin:
         return _openai(named) if named.kind == "openai" else _served(named)
     if kind.engine == "lm-eval":
@@ -344,10 +344,10 @@ def load_backend(
     if kind is None or not (kind.backend or kind.plugin):
         raise ConfigError(f"unknown {flag.lstrip('-')} {spec!r}: {flag} takes {JUDGES}")
     if bool(named.name) != bool(kind.takes):
-        raise ConfigError(f"{flag} {spec!r} is not how {named.kind} is asked: use {JUDGES}")
+        raise ConfigError(f"{flag} {spec!r}: {named.kind} cannot be used here; use {JUDGES}")
     if batch and kind.batch is None:
         with_batches = ", ".join(name for name, other in KINDS.items() if other.batch)
-        raise ConfigError(f"{spec} has no batch service; those have: {with_batches}")
+        raise ConfigError(f"{spec} has no batch service; these have one: {with_batches}")
     make = _maker(kind, batch=batch)
     given: dict[str, Any] = {kind.takes: named.name} if kind.takes else {}
     if kind.served:
@@ -379,8 +379,8 @@ def _made_by(plugin: Plugin, arguments: Mapping[str, Any]) -> Backend:
     lacking = [name for name in ("identity", "check", "answer") if not hasattr(made, name)]
     if lacking or not isinstance(made.identity, Mapping):
         raise ConfigError(
-            f"{plugin}: it made {type(made).__name__}, which is no backend: it needs identity (a "
-            "mapping), check() and answer(requests)"
+            f"{plugin}: it made {type(made).__name__}, which is not a backend: a backend has "
+            "identity (a mapping), check() and answer(requests)"
         )
     backend: Backend = made
     return backend
@@ -426,11 +426,11 @@ def normal_url(text: str, *, path: str = "") -> str:
         raise ConfigError("the server's URL cannot be read: use http://host:port/v1") from None
     if parts.username or parts.password or parts.query:
         raise ConfigError(
-            f"the URL of {parts.hostname} holds credentials or a query: remove them and set the "
+            f"the URL of {parts.hostname} contains a password or a query: remove it and set the "
             f"environment variable {host_variables(text)[0]}"
         )
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ConfigError(f"{text!r} is not a server's URL: use http://host:port/v1")
+        raise ConfigError(f"{text!r} is not the URL of a server: use http://host:port/v1")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return f"{parts.scheme}://{host}{f':{port}' if port else ''}{parts.path.rstrip('/') or path}"
 

@@ -104,16 +104,37 @@ def model_label(name: str) -> str:
     return read_name(name).label
 
 
-def run_labels(chosen: Sequence[Run]) -> dict[str, str]:
+_ASKED = {"default": " (default prompting)", None: ""}
+"""How a run was prompted to a mark of its row; the paper's rows are of personalized prompting."""
+
+
+def run_names(chosen: Sequence[Run], rules: Sequence[RowRule]) -> list[str]:
+    """Return what each run's checkpoint is called: how it was trained here, or its --model.
+
+    The base model and the training's seed are named where there are several.
+    """
+    found = [(*row_name(run, rules), any(rule.matches(run) for rule in rules)) for run in chosen]
+    models = len({name.model for name, _, _ in found}) > 1
+    seeds = len({trained for _, (trained, _), known in found if known}) > 1
+    names = []
+    for run, (name, (trained, _), known) in zip(chosen, found, strict=True):
+        method = name.method.removesuffix(_ASKED["default"])
+        shown = f"{name.model}, " * models + method + f" ({name.variant})" * bool(name.variant)
+        names.append(shown + f", seed {trained}" * seeds if known else model_label(run.model))
+    return names
+
+
+def run_labels(chosen: Sequence[Run], rules: Sequence[RowRule] = ()) -> dict[str, str]:
     """Return a short name for each run: what tells it from the others, and its id."""
-    names = {model_label(run.model) for run in chosen}
+    called = dict(zip((run.run_id for run in chosen), run_names(chosen, rules), strict=True))
+    names = set(called.values())
     several_promptings = len({run.prompting for run in chosen}) > 1
     several_seeds = len({run.seed for run in chosen}) > 1
     labels = {}
     for run in chosen:
         parts = [run.run_id[:8]]
         if len(names) > 1 or len(chosen) == 1 or not (several_promptings or several_seeds):
-            parts.append(model_label(run.model))
+            parts.append(called[run.run_id])
         if several_promptings:
             parts.append(run.prompting)
         if several_seeds:
@@ -141,10 +162,6 @@ METHODS = {
 
 NEGATIVES = {"reshuffle": "reshuffling", "random-strings": "random strings"}
 """Negatives as commands name them to the paper's name, where it is another."""
-
-
-_ASKED = {"default": " (default prompting)", None: ""}
-"""How a run was prompted to a mark of its row; the paper's rows are of personalized prompting."""
 
 
 def method_label(method: str) -> str:

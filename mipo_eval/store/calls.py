@@ -170,7 +170,7 @@ def forget(store: Store, name: str) -> str:
         keys = [str(key) for key in found]
         if not name or len(keys) != 1:
             some = "more than one call" if keys else "no call"
-            raise ConfigError(f"{store.name} has {some} {name!r}: give its whole key")
+            raise ConfigError(f"{store.name} has {some} {name!r}: give the whole key")
         for table in (verdicts, choices, grades, calls):
             connection.execute(sa.delete(table).where(table.c.call_key == keys[0]))
     return keys[0]
