@@ -137,6 +137,11 @@ def _strict_loader() -> type[Any]:
             self.depth -= 1
             return node
 
+        def construct_scalar(self, node: Any) -> Any:
+            if "\0" in node.value:
+                raise ValueError("it holds the character 0, which no name and no text has")
+            return super().construct_scalar(node)
+
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
             made = super().construct_mapping(node, deep=deep)
             if len(made) < len(node.value):
