@@ -140,6 +140,7 @@ def _strict_loader() -> type[Any]:
         def construct_scalar(self, node: Any) -> Any:
             if "\0" in node.value:
                 raise ValueError("it holds the character 0, which no name and no text has")
+            node.value.encode()  # raises for half a surrogate pair
             return super().construct_scalar(node)
 
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:

@@ -146,6 +146,7 @@ def test_a_chat_template_that_fails_or_never_ends(
         ("extra_body: {a: &a [1], b: [*a, *a]}", "refers to another place"),
         ('prompt: "a\\0b"', "holds the character 0"),
         ("prompt: /dev/zero", "too large"),
+        ('extra_body: {a: "\\ud800"}', "surrogates not allowed"),
         ("limits: {purse: 3}", "purse is for programs"),
     ],
 )
@@ -225,6 +226,8 @@ _TRAIN = ("train", "sft", "--model", "demo", "--suite", "demo")
         ("judge", "/dev/zero", "ok.jsonl", "--suite", "ok.jsonl", "--judge", "checker"),
         ("validate", "checker", "--data", f"{LONG}.jsonl"),
         ("show", "n" * 5000),
+        ("show", "\udcff"),  # a byte that is no UTF-8
+        ("store", "forget", "\udcff"),
     ],
 )  # fmt: skip
 def test_words_that_mean_nothing(
