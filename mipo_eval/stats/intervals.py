@@ -237,7 +237,8 @@ def share_interval(found: Estimates, variances: Floats) -> Interval | None:
     value, error, degrees = (float(of[0]) for of in (found.means, found.errors, found.degrees))
     if np.isnan(degrees):
         return None
-    if error == 0:
+    # An end is reached where all show it, also if rounding has left some error.
+    if error == 0 or not SHARE[0] < value < SHARE[1]:
         return constant_interval(value, degrees + 1, SHARE)
     reach = float(t_quantile(degrees)) * float(np.sqrt(variances[0])) / (value * (1 - value))
     return float(expit(logit(value) - reach)), float(expit(logit(value) + reach))
