@@ -37,7 +37,7 @@ TARGETS = ("hub", "wandb", "trackio", "mlflow", "tensorboard")
     help="Also send items with their responses and verdicts. hub: as the data set NAME-samples.",
 )
 @reading
-def push(
+def push(  # noqa: PLR0913 - one parameter per flag
     store: "Store",
     output: "Output",
     *,
@@ -69,5 +69,5 @@ def push(
         output.note(f"{without} scores have no value: tables have their reasons, plots nothing")
     if not any(parcel.pictures for parcel in parcels):
         output.note(
-            "no pictures were made: they need intervals, and pip install 'mipo-eval[board]'"
+            "no plots were made: they need intervals, and pip install 'mipo-eval[board]'"
         )

@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 @click.option(
     "--data",
     metavar="NAME|FILE",
-    help="everyday, llmbar, judgebench, pandalm, psoups, ca, prism, pairs in a FILE.jsonl "
-    "(.parquet, hf://...), or store:WHO.",
+    help="everyday, llmbar, judgebench, pandalm, psoups, personalized_rewardbench, ca, prism, "
+    "pairs in a FILE.jsonl (.parquet, hf://...), or store:WHO.",
 )
 @click.option(
     "--data-dir",

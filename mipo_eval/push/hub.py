@@ -32,9 +32,9 @@ configs:
 
 # Responses of {name}, with what was said of them
 
-A row an item: what was asked and for whom, the response, and the verdicts of judges (`credit`: 1 for
-a win over the reference, 0.5 for a tie, 0 for a loss; none where there is no verdict, with the
-reason). Prompts, contexts and references are those of the suite and under its licence.
+A row an item: what was asked and for whom, the response, and what judges said (`credit`: 1 for a
+win over the reference, 0.5 for a tie, 0 for a loss; none where there is no verdict, and why).
+Prompts, contexts and references are those of the suite, under its licence.
 """
 
 
