@@ -154,7 +154,7 @@ class Peer:
         self._process.stdin.flush()
         found = json.loads(self._process.stdout.readline() or '"its process ended"')
         if isinstance(found, str):
-            raise RuntimeError(f"{what}: {found}")
+            raise RuntimeError(f"{what}: {found}")  # noqa: TRY004 - an answer, not an argument
         return float(found)
 
     def __enter__(self) -> Self:
