@@ -186,9 +186,9 @@ def _notes(task: "TaskComparison", place: "Mapping[str, str]", correction: str) 
         for (first, second), parts in task.made_differently.items()
     ]
     warnings += [
-        f"Runs {place[pair.first]} and {place[pair.second]} are compared on the items that both "
-        f"have: {pair.only_first} are only in run {place[pair.first]}, {pair.only_second} only in "
-        f"run {place[pair.second]}"
+        f"Runs {place[pair.first]} and {place[pair.second]} share {pair.n} items; "
+        f"{pair.only_first} are only in run {place[pair.first]}, {pair.only_second} only in run "
+        f"{place[pair.second]}"
         for pair in task.comparisons
         if pair.only_first or pair.only_second
     ]

@@ -419,7 +419,7 @@ def test_imported_annotations_of_alpaca_eval_go_out_as_they_came(shared_data: Pa
         ("csv", "none/x.csv", RUNS, ConfigError, "the folder none is not there"),
         ("csv", ".", RUNS, ConfigError, "is a folder: name a file"),
         ("csv", "x.csv", [_run("one")], DataError, "none of these runs has a score"),
-        ("alpaca_eval", "x.json", RUNS, ConfigError, "holds one run, not 2"),
+        ("alpaca_eval", "x.json", RUNS, ConfigError, "can contain one run, not 2"),
         ("lm_eval", "x.json", RUNS[:1], ConfigError, r"needs the file name results_TIME\.json"),
     ],
 )

@@ -284,7 +284,7 @@ def test_a_broken_file_of_others_is_told_in_a_line(
     ("argv", "told"),
     [
         (("--others", "a.csv"), "add --table"),
-        (("-o", "t.md"), "add --figure 2-5 or --table 1-7"),
+        (("-o", "t.md"), "add --figure 2 to 5 or --table 1 to 7"),
         (("--table", "1", "-o", "t.png"), "a table ends in .md, .tex, .html, .csv, .json"),
         (("--table", "1", "-o", "no/t.md"), "the folder no is not there"),
     ],
