@@ -71,7 +71,7 @@ def test_published_numbers_stand_alone_without_a_store(
     number = published("results" if table == "results" else int(table))[-1]
     digits = 3 if table in {"3", "4"} else 1
     assert f"{number.value:.{digits}f}" in shown
-    assert "nothing in the store for this table yet" in shown
+    assert "the store has nothing for this table yet" in shown
     assert not Path("none.db").exists()
 
 
@@ -155,7 +155,7 @@ def test_a_failing_judge_ties_and_another_wording_are_warned_of(
     (row,) = (row for row in document["rows"] if row["measured"] is not None)
     assert (row["method"], row["dataset"], row["tie_rate"]) == ("Ours", "MB", 100.0)
     warned = " ".join(row["warnings"])
-    assert "more than half are ties, which count as wins: 100.0 %" in warned
+    assert "more than half of the verdicts are ties, which count as wins: 100.0 %" in warned
     assert "MB: not asked in the paper's wording: query " in warned
     assert "tells nothing apart" in warned
 
@@ -350,17 +350,21 @@ OURS = StoredJudge(
         ({}, "MB", []),
         ({"n": None}, "MB", ["MB: n is not the paper's 84"]),
         ({"tie_rate": 50.0}, "MB", []),
-        ({"tie_rate": 50.1}, "MB", ["more than half are ties, which count as wins"]),
+        (
+            {"tie_rate": 50.1},
+            "MB",
+            ["more than half of the verdicts are ties, which count as wins"],
+        ),
         ({"differs": {"prompt": ("a", "b")}}, "MB", ["made differently from most of its column"]),
         (
             {"signature": MADE.followed_by(join(reference="published"))},
             "MB",
-            ["MB: published references, where the paper has a model's own"],
+            ["MB: published references; the paper has references of a model"],
         ),
         (
             {"signature": MADE.followed_by(join(prompt="00000000"))},
             "MB",
-            ["the judge is asked by another prompt than ours of the paper's protocol"],
+            ["the judge has another prompt than the one for the paper's protocol"],
         ),
         ({"signature": MADE.less("query")}, "MB", ["MB: not asked in the paper's wording"]),
         (
