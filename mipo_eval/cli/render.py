@@ -203,9 +203,9 @@ def inert(text: str, style: str = "") -> Text:
     return Text(_CONTROL.sub("\ufffd", text), style=style)
 
 
-def wrapped(text: str) -> RenderableType:
+def wrapped(text: str, style: str = "") -> RenderableType:
     """Return a sentence that is broken between words where the terminal ends."""
-    return Padding(inert(text), 0)
+    return Padding(inert(text, style), 0)
 
 
 def folded(text: str) -> str:

@@ -236,7 +236,7 @@ def test_other_peoples_rows_join_with_their_mark(capsys: pytest.CaptureFixture[s
     assert "70.5 (2.0)\u2021" in shown
     assert "\u2021 published, Them, Table 2" in shown
     assert "\u00a7 published, Others 2026" in shown
-    assert "1 of 4 numbers of --others are of another metric's table" in shown
+    assert "1 of 4 numbers of --others belong to another metric's table" in shown
     assert "&lt;b&gt;Odd&lt;/b&gt;" in Path("t.html").read_text()
     _run(capsys, "--table", "1", *files, "-o", "t.tex")
     assert (
@@ -253,7 +253,7 @@ def test_other_peoples_rows_join_with_their_mark(capsys: pytest.CaptureFixture[s
     ("name", "text", "told"),
     [
         ("a.csv", "model,method,dataset,value\nm,x,CA,5\n", "line 2: source: Field required"),
-        ("a.csv", "model,method,dataset,value,source\nm,x,CA\n", "line 2: has 3 cells"),
+        ("a.csv", "model,method,dataset,value,source\nm,x,CA\n", "line 2: 3 cells"),
         ("a.csv", "model,method,dataset,value,source\nm,x,CA,105,s\n", "not between 0 and 100"),
         ("a.csv", "model,method,dataset,value,source\nm,x,LaMP,5,s\n", "give its metric"),
         ("a.yaml", "- {model: m, method: x, dataset: CA, value: nan, source: s}", "value"),
@@ -285,7 +285,7 @@ def test_a_broken_file_of_others_is_told_in_a_line(
     [
         (("--others", "a.csv"), "add --table"),
         (("-o", "t.md"), "add --figure 2 to 5 or --table 1 to 7"),
-        (("--table", "1", "-o", "t.png"), "a table ends in .md, .tex, .html, .csv, .json"),
+        (("--table", "1", "-o", "t.png"), "must end in .md, .tex, .html, .csv, .json"),
         (("--table", "1", "-o", "no/t.md"), "the folder no is not there"),
     ],
 )
