@@ -192,7 +192,7 @@ def _pair(
     """Return how two entrants came out in a task: a column per judge."""
     from rich.text import Text
 
-    from mipo_eval.cli.render import Grid, failing_lines, inert
+    from mipo_eval.cli.render import Grid, failing_lines, inert, wrapped
     from mipo_eval.store.judges import MARK
 
     first, second = matches[0].first.label, matches[0].second.label
@@ -209,9 +209,21 @@ def _pair(
         cells = [cell(match) for match in matches]
         if any(cells):
             table.add(label, *cells)
+    answers = [wrapped(line) for match in matches if (line := _answer(match, failing))]
     names = {match.judge_key: match.judge for match in matches if match.judge_key}
     remarks = [*failing_lines(failing, names), *_remarks(matches)]
-    return [Text(""), inert(title, "bold"), table, *remarks]
+    return [Text(""), inert(title, "bold"), *answers, table, *remarks]
+
+
+def _answer(match: "Match", failing: Mapping[str, Sequence[str]]) -> str:
+    """Return in one sentence who is better; nothing where the first row of the table says it."""
+    from mipo_eval.dashboards.tables.headline import of_two
+
+    if match.stopped or match.balance.net is None:
+        return ""
+    names = (match.first.label, match.second.label)
+    doubts = failing.get(match.judge_key or "", ())
+    return f"{match.judge}: {of_two('net_win_rate', match.balance.net, names, doubts)}"
 
 
 def _rows(

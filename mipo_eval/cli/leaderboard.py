@@ -273,7 +273,7 @@ def _section(
     failings: Sequence[str],
     answers: Mapping[str, str],
 ) -> "list[RenderableType]":
-    from mipo_eval.cli.render import failing_lines, inert, reference_lines, wrapped
+    from mipo_eval.cli.render import failing_lines, reference_lines, wrapped
     from mipo_eval.reports.labels import metric_title
     from mipo_eval.store.judges import MARK
 
