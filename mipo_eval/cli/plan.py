@@ -180,9 +180,7 @@ def _shown(made: "JudgingPlan", about: str) -> "list[RenderableType]":
         needed = number(task.needed, ",d")
         counts = (str(task.n), str(task.prompts), str(task.users or ""))
         power.add(task.task, *counts, number(task.detectable_difference), needed)
-    notes = [
-        "detectable: the smallest difference, in points, that 80 of 100 repetitions would show."
-    ]
+    notes = ["detectable: smallest difference (points) that 80 of 100 repetitions would show."]
     notes += [f"Not counted: {line}." for line in made.not_counted]
     sources = facts((", ".join(tasks), said) for said, tasks in _by_source(made).items())
     return [inert(about, "bold"), needs, power, sources, *(inert(line, "dim") for line in notes)]
