@@ -409,7 +409,13 @@ def test_a_scale_up_to_ten_is_no_rating() -> None:
     [
         ("It is shorter.\nWinner: response_b", "b"),
         ("My verdict:\n\nb", None),  # of "but", perhaps
+        ("Well.\n[[A]]\nWinner: A\nWinner: B", None),  # and what else?
     ],
 )
 def test_the_last_word_of_a_reply_that_was_cut(reply: str, verdict: Verdict | None) -> None:
     assert parse_verdict(reply, cut=True) == verdict
+
+
+def test_the_last_line_decides_against_names_in_single_respects() -> None:
+    assert parse_verdict("tone: response_a\nWinner: B") == "b"
+    assert parse_verdict("A\nShort.\n\nB\nKind.\n\nB") == "b"  # after a heading for each
