@@ -91,10 +91,12 @@ class Table(ABC):
     def _drawn(self, frame: "pandas.DataFrame", metric: str) -> "altair.LayerChart":
         from mipo_eval.dashboards.markup import MEASURED
         from mipo_eval.dashboards.plots import interval_plot
+        from mipo_eval.evaluation.outcomes import ENDS
 
         rows = [_label(line) for line in frame.to_dict("records")]
         shown = frame.assign(source=MEASURED, row=rows)
-        return interval_plot(shown, axis=LABELS.get(metric, metric), colour="row")
+        ends = ENDS.get(metric)
+        return interval_plot(shown, axis=LABELS.get(metric, metric), colour="row", ends=ends)
 
 
 def _label(line: Mapping[Any, Any]) -> str:
