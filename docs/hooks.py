@@ -1,4 +1,4 @@
-"""What the docs site makes by itself: the page of all commands, and the examples beside the pages."""
+"""What the docs site makes by itself: the page of commands, and the examples beside the pages."""
 
 from collections.abc import Iterator
 from html import escape
@@ -39,7 +39,7 @@ def commands_page() -> str:
         records = [one.get_help_record(context) for one in command.get_params(context)]
         if options := [record for record in records if record is not None]:
             rows = [f"| `{left}` | {_cell(right)} |" for left, right in options]
-            told.append("\n".join(["| option | |", "|---|---|", *rows]))
+            told.append("\n".join(["| option | what it does |", "|---|---|", *rows]))
         told += _text(command.epilog or "")
     return "\n\n".join(told)
 
