@@ -45,6 +45,9 @@ test-rebuild: .venv/dev.stamp  ## make the demo's base model again and test that
 base-model: .venv/dev.stamp  ## make the demo's base model again and put it where it ships
 	.venv/bin/python -m tests.demo.ship_base_model
 
+docs: .venv/docs.stamp  ## build the docs site in site/; a broken link is an error
+	.venv/bin/mkdocs build --strict --quiet
+
 screenshots: .venv/dev.stamp  ## pictures of the board, for the README (needs chromium)
 	.venv/bin/python -m tests.dashboards.screenshots
 
@@ -55,5 +58,5 @@ screenshots: .venv/dev.stamp  ## pictures of the board, for the README (needs ch
 	@.venv/bin/python $(PIP) -e '.[$*]'
 	@touch $@
 
-.PHONY: help demo test check wheel-test test-vllm test-rebuild soak mutate base-model screenshots
+.PHONY: help demo test check docs wheel-test test-vllm test-rebuild soak mutate base-model screenshots
 .PRECIOUS: .venv/%.stamp
