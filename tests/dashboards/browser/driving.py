@@ -162,13 +162,14 @@ _FAINT = """() => {
   const light = colour => colour.map(c => c / 255)
     .map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
     .reduce((sum, c, k) => sum + c * [0.2126, 0.7152, 0.0722][k], 0);
+  const left_out = '[disabled], [data-stale=true], [data-testid=stSlider], ' +
+    '[data-testid=stIconMaterial], script, style, canvas, caption';
   const found = [];
   for (const one of document.querySelectorAll('body *')) {
     const own = [...one.childNodes].filter(n => n.nodeType === 3 && n.data.trim());
     if (!own.length || !one.checkVisibility({opacityProperty: true, visibilityProperty: true}))
       continue;
-    if (one.closest('[disabled], [data-stale=true], [data-testid=stSlider], [data-testid=stIconMaterial], script, style, canvas, caption'))
-      continue;
+    if (one.closest(left_out)) continue;
     let ink = read(getComputedStyle(one).color), behind = [];
     for (let up = one; up; up = up.parentElement) {
       const style = getComputedStyle(up);
@@ -182,7 +183,8 @@ _FAINT = """() => {
   }
   return [...new Set(found)];
 }"""
-"""What is drawn on a canvas has no text to measure; disabled controls need no contrast."""
+"""What is drawn on a canvas has no text to measure; disabled controls need no contrast, nor what is
+about to be drawn anew."""
 
 
 def open_window(
