@@ -74,7 +74,8 @@ def _reaching(name: str) -> Iterator[None]:
 
     try:
         yield
-    except (OSError, ValueError, HfHubHTTPError, httpx2.HTTPError) as error:
+    # The client says of an upload that failed only that it did; the cause says why.
+    except (OSError, ValueError, RuntimeError, HfHubHTTPError, httpx2.HTTPError) as error:
         lines = str(error.__cause__ or error).strip().splitlines()
         reason = (lines or [type(error).__name__])[0][:200]
         raise BackendError(

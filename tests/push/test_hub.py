@@ -111,6 +111,7 @@ def test_what_others_wrote_into_a_card_stays(
     assert MINE not in hub.private, "it was there"
 
 
+@pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # the client's own
 def test_samples_become_a_private_data_set(
     trained: Served, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:

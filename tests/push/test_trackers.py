@@ -160,7 +160,7 @@ def test_wandb_writes_its_offline_run(push: Push) -> None:
     losses = [row["training/loss"] for row in history if "training/loss" in row]
     assert losses == [pytest.approx(point.value) for point in CURVE]
     assert history[-1][WIN] == pytest.approx(83.33, abs=0.01)
-    assert history[-1]["scores"]["_type"] == "table-file"
+    assert history[-1]["scores/_type"] == "table-file"
     assert {file.parts[-1].split("_")[0] for file in Path("wandb").rglob("media/table/*")} == {
         "scores",
         "samples",
