@@ -35,6 +35,9 @@ mutate: .venv/dev.stamp  ## change the code that decides numbers; which changes 
 		cosmic-ray==8.7.0 parso==0.8.7 stevedore==5.10.0
 	PYTHONPATH=.venv-mutate .venv/bin/python -m tests.mutate --out .venv-mutate/results
 
+test-push: .venv/dev,push.stamp  ## send runs by the real clients of wandb, trackio, MLflow and TensorBoard
+	.venv/bin/python -m pytest tests/push
+
 test-vllm: .venv/dev.stamp  ## build a vLLM for this CPU in .venv-vllm and test against it
 	$(PYTHON) tests/vllm/build_env.py
 	.venv/bin/python -m pytest -m vllm
@@ -58,5 +61,5 @@ screenshots: .venv/dev.stamp  ## pictures of the board, for the README (needs ch
 	@.venv/bin/python $(PIP) -e '.[$*]'
 	@touch $@
 
-.PHONY: help demo test check docs wheel-test test-vllm test-rebuild soak mutate base-model screenshots
+.PHONY: help demo test check docs wheel-test test-push test-vllm test-rebuild soak mutate base-model screenshots
 .PRECIOUS: .venv/%.stamp
