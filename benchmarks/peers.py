@@ -11,6 +11,7 @@ import random
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
 
@@ -35,25 +36,25 @@ def prompt(index: int) -> str:
 
 
 def fast_bleu(n: int, seed: int) -> float:
-    """Self-BLEU-4 by fast-bleu, in C++; it takes words, so splitting is not counted."""
+    """Self-BLEU-4 by fast-bleu, in C++: seconds of processor. It takes words: splitting is free."""
     from fast_bleu import SelfBLEU
 
     texts = [text.split() for text in make_texts(n, seed)]
-    start = time.perf_counter()
+    start = time.process_time()
     SelfBLEU(texts, {"4": (0.25,) * 4}).get_score()
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def nltk(n: int, seed: int, part: int) -> float:
-    """Self-BLEU-4 by nltk's sentence_bleu, each text against all others, timed on a part."""
+    """Self-BLEU-4 by nltk's sentence_bleu, timed on a part of the texts: seconds of processor."""
     from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 
     texts = [text.split() for text in make_texts(n, seed)]
     smooth = SmoothingFunction().method1
-    start = time.perf_counter()
+    start = time.process_time()
     for i in range(part):
         sentence_bleu(texts[:i] + texts[i + 1 :], texts[i], smoothing_function=smooth)
-    return (time.perf_counter() - start) * n / part
+    return (time.process_time() - start) * n / part
 
 
 def alpaca_eval(url: str, number: int, concurrency: int) -> float:
@@ -122,6 +123,23 @@ def plain_async(url: str, number: int, concurrency: int) -> float:
     return _good(asyncio.run(ask()), number, start)
 
 
+def threads(url: str, number: int, concurrency: int) -> float:
+    """FastChat's judging loop (`gen_judgment.py --parallel`) with the present client."""
+    import openai
+
+    client = openai.OpenAI(base_url=url, api_key="none")
+
+    def match(index: int) -> str:
+        answer = client.chat.completions.create(
+            model=MODEL, messages=_messages(index), max_tokens=16, temperature=0
+        )
+        return answer.choices[0].message.content or ""
+
+    start = time.perf_counter()
+    with ThreadPoolExecutor(concurrency) as executor:
+        return _good([*executor.map(match, range(number))], number, start)
+
+
 def _messages(index: int) -> Any:
     return [{"role": "user", "content": prompt(index)}]
 
@@ -136,11 +154,13 @@ def _good(texts: list[str], number: int, start: float) -> float:
 class Peer:
     """A process that runs functions of this file by an interpreter, as a context manager."""
 
-    def __init__(self, python: Path = OWN) -> None:
-        self._process = subprocess.Popen(
-            [python, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL, text=True, cwd=REPOSITORY,
-        )  # fmt: skip
+    def __init__(self, python: Path | str = OWN) -> None:
+        self._process: subprocess.Popen[str] | None = None
+        if Path(python).exists():
+            self._process = subprocess.Popen(
+                [python, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL, text=True, cwd=REPOSITORY,
+            )  # fmt: skip
 
     def seconds(self, what: str, *arguments: object) -> float:
         """Return what a function took.
@@ -148,6 +168,8 @@ class Peer:
         Raises:
             RuntimeError: with its reason, where it fails.
         """
+        if self._process is None:
+            raise RuntimeError(f"{what}: not installed; `make bench` does that")
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps([what, *arguments]) + "\n")
@@ -161,15 +183,16 @@ class Peer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.wait()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
 
 
 def main() -> None:
     """Do what standard input says, until it ends."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is no answer
-    known = (fast_bleu, nltk, alpaca_eval, inspect_ai, lm_eval, plain_async)
+    known = (fast_bleu, nltk, alpaca_eval, inspect_ai, lm_eval, plain_async, threads)
     functions = {function.__name__: function for function in known}
     for line in sys.stdin:
         what, *arguments = json.loads(line)
