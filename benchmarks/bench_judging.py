@@ -12,12 +12,12 @@ import json
 import math
 import statistics
 import sys
-import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
 from benchmarks.judge_server import JudgeServer
-from benchmarks.peers import Peer, prompt
+from benchmarks.peers import Clock, Peer, Spent, prompt
 from benchmarks.results import Result
 from mipo_eval.models.base import Limits, Message, Reply, Request
 from mipo_eval.models.openai import OpenAIBackend
@@ -50,62 +50,71 @@ def measure(quick: bool) -> Iterator[Result]:
 
 
 def _at(latency: float, number: int, rounds: int) -> Iterator[Result]:
-    times: dict[str, list[float]] = {}
+    found: dict[str, list[Spent]] = defaultdict(list)
     failed: dict[str, str] = {}
     with JudgeServer(latency) as server, Peer() as other, Peer(sys.executable) as own:
-        loops: dict[str, Callable[[], float]] = {
-            "ours": lambda: asyncio.run(_ours(server.url, number)),
-            "bare": lambda: asyncio.run(_bare(server.url, number)),
+        loops: dict[str, Callable[[int], Spent]] = {
+            "ours": lambda count: asyncio.run(_ours(server.url, count)),
+            "bare": lambda count: asyncio.run(_bare(server.url, count)),
         }
         for name in _PEERS:
             peer = own if name in _HERE else other
-            loops[name] = lambda name=name, peer=peer: peer.seconds(
-                name, server.url, number, _AT_ONCE
+            loops[name] = lambda count, name=name, peer=peer: peer.spent(
+                name, server.url, count, _AT_ONCE
             )
-        for _ in range(rounds):
+        for count in [_AT_ONCE] + [number] * rounds:
             for name, loop in loops.items():
                 try:
-                    times.setdefault(name, []).append(loop())
+                    found[name].append(loop(count))
                 except RuntimeError as error:
                     failed[name] = f"not compared: {error}"
-    medians = {name: statistics.median(found) for name, found in times.items()}
-    ours, ideal = medians["ours"], math.ceil(number / _AT_ONCE) * latency
+    medians = {  # the first round imports and connects
+        name: Spent(*map(statistics.median, zip(*spent[1:], strict=True)))
+        for name, spent in found.items()
+        if spent[1:]
+    }
+    ours, bare, ideal = medians["ours"], medians["bare"], math.ceil(number / _AT_ONCE) * latency
     size = f"{number:,} requests of {1000 * latency:.0f} ms"
     yield Result(
-        name="Judging: share of the ideal rate", size=size, ours=ours, other=ideal,
-        ratio=ideal / ours, wanted=">= 0.95",
-        note=f"the bare loop reaches {ideal / medians['bare']:.2f}",
+        name="Judging: share of the ideal rate", size=size, ours=ours.wall, other=ideal,
+        ratio=ideal / ours.wall, wanted=">= 0.95",
+        note=f"the bare loop reaches {ideal / bare.wall:.2f}; ours takes "
+        f"{1e3 * ours.processor / number:.2f} ms of processor a request, it "
+        f"{1e3 * bare.processor / number:.2f} ms",
     )  # fmt: skip
     yield Result(
-        name="Judging: share of the bare loop's rate", size=size, ours=ours, other=medians["bare"],
-        ratio=medians["bare"] / ours,
+        name="Judging: share of the bare loop's rate", size=size, ours=ours.wall, other=bare.wall,
+        ratio=bare.wall / ours.wall,
     )  # fmt: skip
     for name, title in _PEERS.items():
-        about = {"name": f"Judging beside {title}", "size": size, "ours": ours}
         if name not in medians:
-            yield Result(**about, note=failed[name])
+            about = {"size": size, "ours": ours.wall, "note": failed[name]}
+            yield Result(name=f"Judging beside {title}", **about)
             continue
         took = medians[name]
-        most = took / ideal
-        note = f"ideal is only {most:.2f} times as fast as it" if most < 1.5 else ""
-        yield Result(**about, other=took, ratio=took / ours, wanted=">= 1.5", note=note)
+        note = f"it takes {1e3 * took.processor / number:.2f} ms of processor a request"
+        if took.wall < 1.5 * ideal:
+            note += f"; ideal itself is {took.wall / ideal:.2f} times as fast as it"
+        yield Result(
+            name=f"Judging beside {title}", size=size, ours=ours.wall, other=took.wall,
+            ratio=took.wall / ours.wall, wanted=">= 1.5", note=note,
+        )  # fmt: skip
 
 
-async def _ours(url: str, number: int) -> float:
-    """Return the seconds from the first request to the last reply; every reply must be good."""
+async def _ours(url: str, number: int) -> Spent:
+    """Return what it takes from the first request to the last reply; every one must be good."""
     backend = OpenAIBackend("judge", url, limits=Limits(concurrency=_AT_ONCE))
-    start = time.perf_counter()
+    clock = Clock()
     good = 0
     async for _, outcome in backend.answer(requests(number)):
         good += isinstance(outcome, Reply)
-    seconds = time.perf_counter() - start
     if good != number:
         raise ValueError(f"only {good} of {number} requests were answered")
-    return seconds
+    return clock.spent()
 
 
-async def _bare(url: str, number: int) -> float:
-    """Return the seconds in which sockets alone have as many answers."""
+async def _bare(url: str, number: int) -> Spent:
+    """Return what it takes until sockets alone have as many answers."""
     host, port = urlsplit(url).hostname, urlsplit(url).port
     body = json.dumps(
         {"model": "judge", "messages": [{"role": "user", "content": prompt(0)}], "max_tokens": 16}
@@ -123,6 +132,6 @@ async def _bare(url: str, number: int) -> float:
             await reader.readexactly(int(length))
         writer.close()
 
-    start = time.perf_counter()
+    clock = Clock()
     await asyncio.gather(*(ask() for _ in range(_AT_ONCE)))
-    return time.perf_counter() - start
+    return clock.spent()

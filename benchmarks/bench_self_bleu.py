@@ -35,7 +35,7 @@ def measure(quick: bool) -> Iterator[Result]:
                 yield Result(name=name, size=size, ours=ours[n], note="it would take too long")
                 continue
             found = compared(
-                lambda n=n: peer.seconds("fast_bleu", n, 7),
+                lambda n=n: peer.spent("fast_bleu", n, 7).processor,
                 name=name, size=size, ours=ours[n], wanted=">= 1",
             )  # fmt: skip
             last = found.other
@@ -44,7 +44,9 @@ def measure(quick: bool) -> Iterator[Result]:
         sacre = "Self-BLEU-4 beside sacreBLEU's loop"
         yield compared(lambda: _sacrebleu(looped, 2 if quick else 20), name=sacre, **about)
         nltk = "Self-BLEU-4 beside nltk's loop"
-        yield compared(lambda: peer.seconds("nltk", looped, 7, nltk_part), name=nltk, **about)
+        yield compared(
+            lambda: peer.spent("nltk", looped, 7, nltk_part).processor, name=nltk, **about
+        )
     yield Result(
         name="Self-BLEU-4: the exponent its cost grows with", unit="", wanted="<= 1.05",
         size=f"{sizes[0]:,} to {sizes[-1]:,} texts", ours=exponent(sizes, [*ours.values()]),

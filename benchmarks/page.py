@@ -31,8 +31,9 @@ BENCHMARKS: Mapping[str, str] = {
 """Modules, `bench_NAME.py` with a function `measure(quick)`, and their headings on the page."""
 _INTRODUCTION = """# Benchmarks
 
-Written by `make bench`. Every ratio is of things measured in one run on one machine, in turns where they are short; times are medians. A
-ratio is how many times as fast ours is, unless the row says otherwise. What is missed is missed: the reasons stand under the table.
+Written by `make bench`. Every ratio is of things measured in one run on one machine, in turns
+where they are short; times are medians. A ratio is how many times as fast ours is, unless the row
+says otherwise. What is missed is missed: what is known of why stands under the table.
 """
 _SHOWN = ("what", "size", "ours", "the other", "ratio", "wanted", "met")
 
@@ -57,7 +58,9 @@ def machine() -> str:
     vectors = re.search(r"avx512f|avx2", told.read_text()) if told.exists() else None
     kind = {"avx512f": " with AVX-512", "avx2": " with AVX2"}[vectors[0]] if vectors else ""
     load = os.getloadavg()[0]
-    busy = f"beside other work (load {load:.0f}): only ratios count" if load > cores / 2 else "quiet"
+    busy = (
+        f"beside other work (load {load:.0f}): only ratios count" if load > cores / 2 else "quiet"
+    )
     kernel = platform.machine().replace("_", "-")
     return f"{cores} cores, {kernel}{kind}, Python {platform.python_version()}, {busy}"
 
@@ -94,5 +97,7 @@ def parts_of(page: str) -> dict[str, str]:
 def with_part(page: str, name: str, part: str) -> str:
     """Return the page with one part new and the others as they were, in the order of the list."""
     parts = parts_of(page) | {BENCHMARKS[name]: part}
-    kept = [f"## {title}\n\n{parts[title].strip()}\n" for title in BENCHMARKS.values() if title in parts]
+    kept = [
+        f"## {title}\n\n{parts[title].strip()}\n" for title in BENCHMARKS.values() if title in parts
+    ]
     return "\n".join([_INTRODUCTION, *kept])

@@ -60,6 +60,4 @@ def compared(
         found = other()
     except RuntimeError as error:
         return Result(name=name, size=size, ours=ours, note=f"not compared: {error}")
-    return Result(
-        name=name, size=size, ours=ours, other=found, ratio=found / ours, wanted=wanted
-    )
+    return Result(name=name, size=size, ours=ours, other=found, ratio=found / ours, wanted=wanted)
