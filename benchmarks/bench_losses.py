@@ -93,7 +93,7 @@ def _our_step(folder: Path, k: int, loss: Any) -> Step:
         square = reader.logprobs(model, reader.collate(rows))
         found = contrastive_measures([square], loss).loss
         found.backward()
-        return float(found)
+        return found.item()
 
     return step
 
@@ -124,6 +124,6 @@ def _naive_step(folder: Path, k: int, loss: str) -> Step:
         if loss == "sami":
             found = (found - own_among([*map(list, zip(*square, strict=True))])) / 2
         found.backward()
-        return float(found)
+        return found.item()
 
     return step

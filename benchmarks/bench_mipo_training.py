@@ -4,8 +4,8 @@ Same model (a Qwen2 of some 4M random weights), same tokens (prompt 128, respons
 A step is forward, loss and backward of one prompt with its N negatives: for TRL a batch of N pairs,
 for us one packed row. Both have the reference's log-probabilities beforehand, which favours TRL:
 its default computes them in each step ("TRL as it comes"). Steps of both sides take turns, on one
-thread, and their median is taken, so that a busy machine changes the ratios little. Memory is the
-peak over what the process holds before its steps, each side in a process of its own.
+thread, and the median of their processor time is taken: a busy machine changes it little. Memory
+is the peak over what the process holds before its steps, each side in a process of its own.
 """
 
 import gc
@@ -170,16 +170,19 @@ def stepper(trainer: Any, batch: dict[str, Any]) -> Step:
 
 
 def timed(steps: dict[str, Step], seconds: float) -> dict[str, float]:
-    """Return the median seconds of each step; they take turns for as long as is given."""
+    """Return the median seconds of the processor of each step.
+
+    They take turns for as long as is given.
+    """
     times: dict[str, list[float]] = {name: [] for name in steps}
     for step in steps.values():
         step()
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(times[next(iter(times))]) < 3:
         for name, step in steps.items():
-            start = time.perf_counter()
+            start = time.process_time()
             step()
-            times[name].append(time.perf_counter() - start)
+            times[name].append(time.process_time() - start)
     return {name: statistics.median(found) for name, found in times.items()}
 
 

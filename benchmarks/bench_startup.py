@@ -5,13 +5,12 @@ waited for, and other work on the machine changes them less.
 """
 
 import os
-import resource
 import subprocess
 import sys
 from collections.abc import Iterator
 
 from benchmarks.judge_server import REPOSITORY
-from benchmarks.results import Result, median_seconds
+from benchmarks.results import Result, median_seconds, of_children
 
 _COMMANDS = {
     "mipo-eval --help": (["-m", "mipo_eval", "--help"], "<= 0.4"),
@@ -24,8 +23,8 @@ def measure(quick: bool) -> Iterator[Result]:
     """Time each in processes of their own, in turns with an empty one."""
     for name, (arguments, wanted) in _COMMANDS.items():
         times = 1 if quick else 9
-        nothing = median_seconds(lambda: _run(["-c", ""]), times, _processor)
-        took = median_seconds(lambda arguments=arguments: _run(arguments), times, _processor)
+        nothing = median_seconds(lambda: _run(["-c", ""]), times, of_children)
+        took = median_seconds(lambda arguments=arguments: _run(arguments), times, of_children)
         if "import" in name:
             took -= nothing
         yield Result(
@@ -38,9 +37,3 @@ def _run(arguments: list[str]) -> None:
     subprocess.run(
         [sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL, env=environment
     )
-
-
-def _processor() -> float:
-    """Return the seconds that processes which have ended took."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime

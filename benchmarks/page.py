@@ -32,8 +32,9 @@ BENCHMARKS: Mapping[str, str] = {
 _INTRODUCTION = """# Benchmarks
 
 Written by `make bench`. Every ratio is of things measured in one run on one machine, in turns
-where they are short; times are medians. A ratio is how many times as fast ours is, unless the row
-says otherwise. What is missed is missed: what is known of why stands under the table.
+where they are short; times are medians, of the processor where nothing is waited for. A ratio is
+how many times as fast ours is, unless the row says otherwise. What is missed is missed: what is
+known of why stands under the table.
 """
 _SHOWN = ("what", "size", "ours", "the other", "ratio", "wanted", "met")
 
