@@ -65,13 +65,13 @@ def measure(quick: bool) -> Iterator[Result]:
         intervals = median_seconds(partial(mean_intervals, table, labels))
         yield compared(
             lambda: median_seconds(partial(plain_loop, table, groups, LOOPED)) * RESAMPLES / LOOPED,
-            name=f"{RESAMPLES:,} resamples, beside a plain loop over them",
+            name=f"Intervals of the means, beside {RESAMPLES:,} resamples in a plain loop",
             size=size, ours=intervals,
         )  # fmt: skip
         yield Result(name="Intervals of the means", size=size, ours=intervals, wanted="<= 2")
         of_seeds: list[tuple[str, Callable[[], object]]] = [
             ("Means over seeds", partial(seed_summaries, tables, labels)),
-            ("Ranks of methods over seeds", partial(rank_runs, seeds, few, labels)),
+            (f"Ranks of methods, {RESAMPLES:,} clustered resamples", partial(rank_runs, seeds, few, labels)),
         ]
         for name, call in of_seeds:
             yield Result(name=name, size=size, ours=median_seconds(call), wanted="<= 2")
