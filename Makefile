@@ -29,6 +29,14 @@ wheel-test: .venv/dev.stamp  ## build the wheel, install it elsewhere, use it th
 soak: .venv/dev.stamp  ## the tests of faults at thirty moments each, and bad networks at length
 	.venv/bin/python -m pytest tests/faults -n auto --maxprocesses 4 --dist loadfile --moments 30
 
+bench: .venv/dev.stamp .venv-bench/stamp  ## measure every speed beside the others', write docs/benchmarks.md
+	.venv/bin/python -m benchmarks
+
+.venv-bench/stamp: benchmarks/peers.txt
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install -qq --disable-pip-version-check -r benchmarks/peers.txt
+	@touch $@
+
 # Only its operators are used, so that none of what else it wants is needed.
 mutate: .venv/dev.stamp  ## change the code that decides numbers; which changes does no test notice?
 	.venv/bin/python -m pip install -qq --disable-pip-version-check --no-deps --target .venv-mutate \
@@ -61,5 +69,6 @@ screenshots: .venv/dev.stamp  ## pictures of the board, for the README (needs ch
 	@.venv/bin/python $(PIP) -e '.[$*]'
 	@touch $@
 
-.PHONY: help demo test check docs wheel-test test-push test-vllm test-rebuild soak mutate base-model screenshots
+.PHONY: help demo test check docs wheel-test test-push test-vllm test-rebuild soak mutate bench base-model \
+	screenshots
 .PRECIOUS: .venv/%.stamp
