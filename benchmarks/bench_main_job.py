@@ -169,6 +169,9 @@ class Silent:
     def finish(self) -> None:
         """End the stage."""
 
+    def warn(self, text: str) -> None:
+        """Say something."""
+
 
 def judging(count: int = 2000, latency: float = 0.2) -> None:
     """Judge against a slow server, then repeat the command with everything stored."""
