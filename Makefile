@@ -11,6 +11,10 @@ help:  ## list what there is
 demo: .venv/train.stamp  ## train and compare SFT and MIPO in the embedded world
 	.venv/bin/mipo-eval demo
 
+demo-real: .venv/real.stamp  ## the same with a real small model, SmolLM2; hours on two cores
+	.venv/bin/mipo-eval grid real
+	.venv/bin/mipo-eval leaderboard --suite everyday
+
 test: .venv/dev.stamp  ## run all tests, with coverage
 	.venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile --cov --cov-report=term:skip-covered
 
@@ -55,5 +59,5 @@ screenshots: .venv/dev.stamp  ## pictures of the board, for the README (needs ch
 	@.venv/bin/python $(PIP) -e '.[$*]'
 	@touch $@
 
-.PHONY: help demo test check wheel-test test-vllm test-rebuild soak mutate base-model screenshots
+.PHONY: help demo demo-real test check wheel-test test-vllm test-rebuild soak mutate base-model screenshots
 .PRECIOUS: .venv/%.stamp
