@@ -11,6 +11,10 @@ help:  ## list what there is
 demo: .venv/train.stamp  ## train and compare SFT and MIPO in the embedded world
 	.venv/bin/mipo-eval demo
 
+demo-real: .venv/real.stamp  ## the same with a real small model, SmolLM2; hours on two cores
+	.venv/bin/mipo-eval grid real
+	.venv/bin/mipo-eval leaderboard --suite everyday
+
 test: .venv/dev.stamp  ## run all tests, with coverage
 	.venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile --cov --cov-report=term:skip-covered
 
@@ -69,6 +73,6 @@ screenshots: .venv/dev.stamp  ## pictures of the board, for the README (needs ch
 	@.venv/bin/python $(PIP) -e '.[$*]'
 	@touch $@
 
-.PHONY: help demo test check docs wheel-test test-push test-vllm test-rebuild soak mutate bench base-model \
-	screenshots
+.PHONY: help demo demo-real test check docs wheel-test test-push test-vllm test-rebuild soak mutate bench \
+	base-model screenshots
 .PRECIOUS: .venv/%.stamp

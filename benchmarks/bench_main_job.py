@@ -176,6 +176,9 @@ class Silent:
     def finish(self) -> None:
         """End the stage."""
 
+    def warn(self, text: str) -> None:
+        """Say something."""
+
 
 def judging(count: int, latency: float = 0.2) -> Iterator[Result]:
     """Judge against a slow server by the whole command."""
