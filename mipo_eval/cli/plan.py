@@ -128,8 +128,8 @@ def plan(  # noqa: PLR0913 - one parameter per flag
         made = make(opened, tasks, loaded, generation_key=key, assumed=assumed)
     output.document({"suite": suite.name, "judge": named, "model": model} | plan_json(made))
     output.show(*_shown(made, f"{suite.name} judged by {named}"))
-    given = options.as_typed(click.get_current_context())
-    output.note(f"Start it: mipo-eval {shlex.join([*([] if model else _MODEL), *given])}")
+    typed = options.as_typed(click.get_current_context())
+    output.note(f"Start it: mipo-eval {shlex.join([*([] if model else _MODEL), *typed])}")
 
 
 def _responses(evaluation: "Evaluation") -> tuple[str, str | None, list[str]]:
