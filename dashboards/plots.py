@@ -271,13 +271,14 @@ def length_plot(table: pd.DataFrame, axis: str, ends: Ends = None) -> alt.Chart:
 def rating_plot(frame: pd.DataFrame) -> alt.Chart:
     """Return the share of each rating by judge."""
     shown = frame[frame["rating"].notna()]
+    scale = alt.Scale(domain=sorted({1, 2, 3, 4, 5, *shown["rating"].astype(int)}))
     plot: alt.Chart = (
         alt.Chart(shown)
         .mark_bar()
         .encode(
-            x=alt.X("rating:O", title="rating (1-5)", axis=alt.Axis(labelAngle=0)),
+            x=alt.X("rating:O", title="rating (1-5)", axis=alt.Axis(labelAngle=0), scale=scale),
             xOffset=alt.XOffset("judge:N"),
-            y=alt.Y("share:Q", title="share of ratings (0-1)"),
+            y=alt.Y("share:Q", title="share of ratings (0-1)", axis=_numbers()),
             color=colour_by(shown, "judge"),
             tooltip=["judge:N", "rating:O", "verdicts:Q", alt.Tooltip("share:Q", format=".3f")],
         )
@@ -289,7 +290,7 @@ def rating_plot(frame: pd.DataFrame) -> alt.Chart:
 def rating_by_length_plot(frame: pd.DataFrame) -> alt.LayerChart:
     """Return mean ratings by the length of responses, a line a judge, with 95 % intervals."""
     base = alt.Chart(frame).encode(
-        x=alt.X("characters:Q", title="length of the response (characters)"),
+        x=alt.X("characters:Q", title="length of the response (characters)", axis=_numbers()),
         color=colour_by(frame, "judge"),
     )
     about: dict[str, Any] = {"title": "mean rating (1-5)", "axis": _numbers()}
@@ -344,7 +345,7 @@ def entropy_plot(frame: pd.DataFrame, colour: str = "row") -> alt.Chart:
         .mark_line(interpolate="step", strokeWidth=2)
         .encode(
             x=alt.X("entropy:Q", title=ENTROPY_AXIS, axis=_numbers()),
-            y=alt.Y("share:Q", title="share of questions (0-1)"),
+            y=alt.Y("share:Q", title="share of questions (0-1)", axis=_numbers()),
             color=colour_by(frame, colour),
             strokeDash=alt.StrokeDash(
                 "answer:N",

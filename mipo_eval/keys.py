@@ -88,7 +88,10 @@ _SECRETS = (
         rf"\1{MASK}",
     ),
     (re.compile(rf"({_NAME}[\"']?\s{{0,3}}[=:]\s{{0,3}}){_VALUE}", re.IGNORECASE), rf"\1\2{MASK}"),
-    (re.compile(rf"((?<![\w-])--[\w.-]{{0,40}}{_NAME}\s{{1,3}}){_VALUE}", re.IGNORECASE), rf"\1\2{MASK}"),
+    (
+        re.compile(rf"((?<![\w-])--[\w.-]{{0,40}}{_NAME}\s{{1,3}}){_VALUE}", re.IGNORECASE),
+        rf"\1\2{MASK}",
+    ),
     # Keys that are known by their form.
     (
         re.compile(

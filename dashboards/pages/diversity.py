@@ -20,6 +20,8 @@ from mipo_eval.metrics.aggregate import direction
 from mipo_eval.store.runs import list_runs
 
 _DIGITS = dict.fromkeys(("value", "low", "high", "before", "after", "difference"), "%.3f")
+_TASKS = 6
+"""Pictures drawn unless the reader chooses others."""
 _HIDDEN = ("row", "suite", "metric", "signature")
 
 
@@ -42,7 +44,9 @@ def _suites(board: frame.Board) -> None:
         st.info("No run of this store has this measure.", icon=":material/inbox:")
         return
     table = asked_for(table, "all-published")
-    shown = table[table["task"].isin(frame.choose_some("Tasks", tasks, "texts-of") or tasks)]
+    more = f" (the first {_TASKS} unless you choose)" if len(tasks) > _TASKS else ""
+    chosen = frame.choose_some(f"Tasks{more}", tasks, "texts-of") or tasks[:_TASKS]
+    shown = table[table["task"].isin(chosen)]
     upwards = direction(measure) != "higher"
     for task, own in shown.sort_values("value", ascending=upwards).groupby("task", sort=False):
         _picture(own, MEASURES[measure], str(task))

@@ -399,7 +399,7 @@ def choose_leaderboard(board: frame.Board) -> tuple[list[Topic], LeaderboardQuer
         running = "a run has begun; the page Run shows its numbers so far"
         frame.nothing_yet(running if flying else "no run has finished")
     with st.container(key="controls"):
-        first, second, third, fourth = st.columns([2, 3, 2, 6])
+        first, second, third, fourth = st.columns([3, 3, 4, 7])
     with first:
         suite = frame.choose("Suite", list(dict.fromkeys(one.suite for one in known)), "suite")
     of_suite = [topic for topic in known if topic.suite == suite]

@@ -74,7 +74,8 @@ def _name(run: Run | None) -> str:
 
 
 def _sides(runs: Sequence[Run]) -> tuple[Run, Run | None]:
-    one, two = st.columns(2)
+    with st.container(key="controls"):
+        one, two = st.columns(2)
     with one:
         first = frame.choose("A: responses of", runs, "a", show=run_name)
     others = [run for run in runs if run.suite == first.suite and run.run_id != first.run_id]

@@ -273,7 +273,7 @@ def _section(
     failings: Sequence[str],
     answers: Mapping[str, str],
 ) -> "list[RenderableType]":
-    from mipo_eval.cli.render import failing_lines, inert, reference_lines, wrapped
+    from mipo_eval.cli.render import failing_lines, reference_lines, wrapped
     from mipo_eval.reports.labels import metric_title
     from mipo_eval.store.judges import MARK
 
@@ -283,7 +283,7 @@ def _section(
     common = f", model {model}" if model else f", {method}" if method else ""
     marks = _marks(section)
     title = f"{section.suite}: {metric_title(section.metric)}{by}{common}"
-    parts: list[RenderableType] = [inert(title, "bold")]
+    parts: list[RenderableType] = [wrapped(title, "bold")]
     for task, said in answers.items():
         parts.append(wrapped(f"{task}: {said}" if len(answers) > 1 else said))
     parts += failing_lines({"": failings}, {"": section.judge or ""})

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from mipo_eval.cli.leaderboard import PUBLISHED
 from mipo_eval.cli.render import Grid, inert
+from mipo_eval.reports.labels import tied_group
 from mipo_eval.reports.paper_grid import STANDING, GridCell, PaperGrid
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def grid_lines(grid: PaperGrid, width: int) -> "list[RenderableType]":
                 table.add(f"{row.name} {row.source}".rstrip(), *(shown[k] for k in columns))
         parts.append(table)
     if grid.has_best:
-        parts.append(inert("* best of its column; = not told apart from it", "dim"))
+        parts.append(inert("*: best of its column. =: not told apart from the best.", "dim"))
     parts += [
         inert(f"[{number}] {line}", "yellow") for number, line in enumerate(grid.warnings, start=1)
     ]
@@ -115,7 +116,7 @@ def _cell(cell: GridCell | None, digits: int) -> Text:
         shown.append(f"{value}{STANDING[cell.standing]}", "bold" if cell.standing == "best" else "")
     if old:
         shown.append(f"\n{old}{cell.mark}" if value else f"{old}{cell.mark}", "cyan")
-    below = f"{cell.difference(digits)} {cell.entry.letters}".strip()
+    below = f"{cell.difference(digits)} {tied_group(cell.entry.letters)}".strip()
     if below:
         shown.append(f"\n{below}")
     if cell.warnings:

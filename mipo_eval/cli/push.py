@@ -68,6 +68,4 @@ def push(  # noqa: PLR0913 - one parameter per flag
     if without:
         output.note(f"{without} scores have no value: tables have their reasons, plots nothing")
     if not any(parcel.pictures for parcel in parcels):
-        output.note(
-            "no plots were made: they need intervals, and pip install 'mipo-eval[board]'"
-        )
+        output.note("no plots were made: they need intervals, and pip install 'mipo-eval[board]'")

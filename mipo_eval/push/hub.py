@@ -9,13 +9,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+
+import yaml
 
 from mipo_eval.errors import BackendError, ConfigError
 from mipo_eval.push.parcel import Parcel
 
 if TYPE_CHECKING:
-    from huggingface_hub import EvalResult, HfApi, ModelCard
+    from huggingface_hub import EvalResult, HfApi, ModelCard, ModelCardData
 
 _BEGIN, _END = "<!-- results by mipo-eval -->", "<!-- end of results -->"
 """Between them stands what a later push replaces."""
@@ -72,7 +74,8 @@ def _reaching(name: str) -> Iterator[None]:
 
     try:
         yield
-    except (OSError, ValueError, HfHubHTTPError, httpx2.HTTPError) as error:
+    # The client says of an upload that failed only that it did; the cause says why.
+    except (OSError, ValueError, RuntimeError, HfHubHTTPError, httpx2.HTTPError) as error:
         lines = str(error.__cause__ or error).strip().splitlines()
         reason = (lines or [type(error).__name__])[0][:200]
         raise BackendError(
@@ -87,10 +90,11 @@ def _put_card(api: "HfApi", parcels: Sequence[Parcel], into: str) -> str:
     api.create_repo(into, private=True, exist_ok=True)
     commit = api.model_info(into).sha
     card = _card(api, parcels[0], into, commit)
-    card.data.model_name = card.data.model_name or into.partition("/")[2]
+    data = cast("ModelCardData", card.data)
+    data.model_name = data.model_name or into.partition("/")[2]
     pushed = {parcel.run.run_id for parcel in parcels}
-    card.data.eval_results = [
-        *(one for one in card.data.eval_results or () if _run_of(one) not in pushed),
+    data.eval_results = [
+        *(one for one in data.eval_results or () if _run_of(one) not in pushed),
         *(result for parcel in parcels for result in _results(parcel)),
     ]
     tables = "\n\n".join(parcel.text("md").strip() for parcel in parcels)
@@ -112,7 +116,11 @@ def _card(api: "HfApi", parcel: Parcel, into: str, commit: str | None) -> "Model
         own = Path(parcel.checkpoint, "README.md") if parcel.checkpoint else None
         named = _CARD.format(name=into.partition("/")[2])
         text = own.read_text("utf-8") if own and own.is_file() else named
-    return ModelCard(text)
+    try:
+        return ModelCard(text)
+    except (ValueError, yaml.YAMLError) as error:
+        problem = str(error).splitlines()[0]
+        raise ConfigError(f"the head of {into}'s README.md cannot be read: {problem}") from None
 
 
 def _run_of(result: "EvalResult") -> str | None:

@@ -37,10 +37,11 @@ def _speaking_to(client: str, *errors: type[Exception]) -> Iterator[None]:
     Raises:
         BackendError: it does, by one of its own errors or by one of the system's.
     """
+    kinds: tuple[type[Exception], ...] = (OSError, ValueError, *errors)
     try:
         with redirect_stdout(io.StringIO()):
             yield
-    except (OSError, ValueError, *errors) as error:
+    except kinds as error:
         lines = masked(str(error)).strip().splitlines()
         reason = (lines or [type(error).__name__])[0][:300]
         raise BackendError(f"{client} did not take the run: {reason}") from error
@@ -95,8 +96,8 @@ def _to_wandb(wandb: Any, parcel: Parcel, project: str) -> str:
         pictures = {f"plots/{n}": wandb.Image(_opened(p)) for n, p in parcel.pictures.items()}
         report = {"report": wandb.Html(parcel.text("html"), inject=False)}
         run.log({**parcel.values, **tables, **pictures, **report})
-    folder = Path(run.dir).parent
-    return run.url or f"{folder} (offline: `wandb sync {folder}` sends it)"
+        folder = Path(run.dir).parent
+        return f"{folder} (offline: `wandb sync {folder}`)" if run.offline else str(run.url)
 
 
 def _tables(parcel: Parcel) -> dict[str, list[dict[str, Any]]]:

@@ -25,7 +25,7 @@ from mipo_eval.reports.exported_run import (
     lm_eval_results,
     lm_eval_samples,
 )
-from mipo_eval.reports.labels import LABELS, decimals, metric_title
+from mipo_eval.reports.labels import LABELS, decimals, metric_title, tied_group
 from mipo_eval.store.judges import MARK, reasons_text
 from mipo_eval.tasks.items import replacing
 
@@ -65,7 +65,7 @@ class ExportCell(NamedTuple):
     best: bool
     """Whether no other run is better, of at least two."""
     letters: str
-    """Runs of a row that share one are not told apart."""
+    """Runs of a row that share one are not told apart; as they are shown."""
 
 
 class ExportTable(NamedTuple):
@@ -83,7 +83,7 @@ class ExportTable(NamedTuple):
         """What bold, brackets and letters mean."""
         told = "Best of each row in bold; 95 % intervals in brackets."
         if any(cell.letters for _, cells in self.rows for cell in cells if cell):
-            told += " Runs of a row that share a letter are not told apart (paired, 5 % in all)."
+            told += " Runs of a row that share a letter are not told apart (5 % over all pairs)."
         return told
 
     @property
@@ -245,7 +245,7 @@ def _place(score: Score) -> tuple[str, bool, int]:
 def _cell(score: Score, best: float | None, run: ExportedRun) -> ExportCell:
     letters = run.letters.get((score.task, score.metric, score.signature), "")
     best_of_row = score.value is not None and score.value == best
-    return ExportCell(score, *shown(score), best_of_row, letters)
+    return ExportCell(score, *shown(score), best_of_row, tied_group(letters))
 
 
 def _best(metric: str, values: list[float]) -> float | None:

@@ -138,7 +138,7 @@ def test_a_judge_that_says_nothing_readable_gives_no_number(
         assert (win["value"], win["n"], win["unscored"]) == (None, 0, 12)
         assert main(argv) == 0
         shown = capsys.readouterr().out
-    assert "unscored in tea, judged by judge: 12 x unparsable reply" in shown
+    assert "Unscored in tea, judged by judge: 12 x unparsable reply" in shown
     assert "none" in shown
 
 
@@ -166,7 +166,7 @@ def test_texts_without_spaces_are_split_by_their_script(
         english = _scores(json.loads(out))["self_bleu_4"]
     assert (chinese["value"], chinese["n"]) == (pytest.approx(1.0), 9)
     assert "|tok:zh|" in chinese["signature"]
-    assert "green: written without spaces, so sacreBLEU's zh takes every Chinese" in err
+    assert "green is written without spaces, so sacreBLEU's zh takes every Chinese" in err
     # One answer of another script is no 0 among the others.
     assert (english["value"], english["n"]) == (pytest.approx(1.0), 8)
     assert english["unscored_reasons"] == {"written without spaces, which 13a takes for a word": 1}

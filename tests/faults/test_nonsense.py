@@ -179,7 +179,9 @@ def test_a_file_that_never_ends(option: str, capsys: pytest.CaptureFixture[str])
     assert "too large" in _refused(capsys, *command, option, "/dev/zero")
 
 
-@pytest.mark.parametrize("name", ["log-file: 3", "log-file: a/b", 'store: "a\\0b"', "env-file: {a: b}"])
+@pytest.mark.parametrize(
+    "name", ["log-file: 3", "log-file: a/b", 'store: "a\\0b"', "env-file: {a: b}"]
+)
 def test_a_run_file_with_odd_names(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     Path("run.yaml").write_text(f"{name}\n", encoding="utf-8")
     if name == "log-file: 3":  # is a name of a file, too

@@ -132,11 +132,11 @@ def test_a_wrong_file_is_told_with_its_place(
             f"unknown grid 'none': name a YAML file, or one of {SHIPPED}",
         ),
         (["none.yaml"], "the grid none.yaml cannot be read"),
-        (["demo", "--dry-run", "--slurm"], "each print something else: name one"),
-        (["demo", "--commands", "--sbatch=--time=1"], "--sbatch is for the jobs of --slurm"),
+        (["demo", "--dry-run", "--slurm"], "use only one of --dry-run, --commands and --slurm"),
+        (["demo", "--commands", "--sbatch=--time=1"], "--sbatch needs --slurm"),
         (
             ["demo", "--commands", "--store", "postgresql+psycopg://me:secret@host/db"],
-            "put it into MIPO_EVAL_STORE",
+            "set MIPO_EVAL_STORE to the URL",
         ),
     ],
 )

@@ -12,7 +12,14 @@ from mipo_eval.judges.presets import load_judge
 from mipo_eval.judges.quality import order_report, preference_calibration, quality
 from mipo_eval.judges.replies import judge_pairs, preference_probability
 from mipo_eval.judges.validate import HostileDuel, attack_report, attacks, duel_pairs
-from mipo_eval.models.base import Failure, Reply, Request, ScriptedBackend, ScriptedReply
+from mipo_eval.models.base import (
+    Failure,
+    FailureKind,
+    Reply,
+    Request,
+    ScriptedBackend,
+    ScriptedReply,
+)
 from mipo_eval.records import Item
 from mipo_eval.signature import NOTHING
 from mipo_eval.store import Store
@@ -147,3 +154,16 @@ def test_hostile_responses_against_honest_ones(tmp_path: Path) -> None:
     assert every.beats.value == pytest.approx(100 / len(attacks()))
     assert every.ties == 0
     assert report.worst == ("ignore-rubric",)
+
+
+@pytest.mark.parametrize("kind", ["bad_request", "timeout"])
+def test_what_a_server_said_of_a_failed_call_is_told(kind: FailureKind, tmp_path: Path) -> None:
+    def fails(_: Request) -> ScriptedReply:
+        return Failure(kind=kind, detail="no tea today")
+
+    for protocol in ("rubric", "pairwise"):
+        readings = run(tmp_path, make_judge(fails, protocol), PAIRS)
+        assert {reading.trouble for reading in readings} == {"no tea today"}
+    for protocol, reply in (("rubric", "4"), ("pairwise", "response_a")):
+        readings = run(tmp_path, make_judge([reply] * 16, protocol), PAIRS)
+        assert {reading.trouble for reading in readings} == {""}

@@ -196,3 +196,25 @@ def test_strict_and_tolerant_are_complements_when_sides_swap() -> None:
 def test_errors(chosen, rejected, message) -> None:
     with pytest.raises(DataError, match=message):
         judge_accuracy(chosen, rejected)
+
+
+def test_kappa_of_raters_with_other_habits() -> None:
+    """0.6 agree; margins of 0.6 and 0.3 make 0.46 by chance."""
+    told = [("a", "a")] * 25 + [("a", "b")] * 35 + [("b", "a")] * 5 + [("b", "b")] * 35
+    assert cohen_kappa(*zip(*told, strict=True)) == pytest.approx((0.6 - 0.46) / (1 - 0.46))
+
+
+def test_the_unit_of_ratings_changes_no_interval() -> None:
+    first = [1, 2, 3, 4, 5] * 8
+    second = [*first[:-2], 3, 1]
+    small = agreement(first, second)
+    large = agreement([10 * one for one in first], [10 * one for one in second])
+    assert small.weighted_kappa_ci95 == pytest.approx(large.weighted_kappa_ci95)
+    assert small.weighted_kappa_ci95[0] < small.weighted_kappa < small.weighted_kappa_ci95[1]
+
+
+def test_raters_who_never_differ_agree_by_1() -> None:
+    found = agreement([1, 2, 3, 4] * 5, [1, 2, 3, 4] * 5)
+    low, high = found.kappa_ci95
+    assert (found.kappa, high) == (1.0, 1.0)
+    assert 0.5 < low < 1

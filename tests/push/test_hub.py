@@ -111,6 +111,7 @@ def test_what_others_wrote_into_a_card_stays(
     assert MINE not in hub.private, "it was there"
 
 
+@pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # the client's own
 def test_samples_become_a_private_data_set(
     trained: Served, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,7 +155,7 @@ def test_what_cannot_be_sent_is_one_line(
         assert main(["push", two[0], *to, "me/tea"]) == 2
     hub.token = None
     hub.files[MINE] = {"README.md": b"---\ntags: [a\n---\n"}
-    with _one_line(capsys, "the hub did not take me/tea"):
+    with _one_line(capsys, "the head of me/tea's README.md cannot be read"):
         assert main(["push", two[0], *to, "me/tea"]) == 2
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     with _one_line(capsys, "the hub did not take me/tea"):

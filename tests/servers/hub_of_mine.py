@@ -52,10 +52,9 @@ class Hub:
         if call.path == "/api/validate-yaml":
             return json_act({"errors": [], "warnings": []})
         if call.path.endswith("/info/lfs/objects/batch"):
-            return json_act(
-                {"transfer": "basic", "objects": [self._asked(one) for one in call.body["objects"]]}
-            )
-        _, kind, owner, own, *rest = call.path.strip("/").split("/")
+            asked = json.loads(call.body)["objects"]
+            return json_act({"transfer": "basic", "objects": [self._asked(one) for one in asked]})
+        kind, owner, own, *rest = [*call.path.strip("/").split("/")[1:], "", "", ""]
         name = f"{kind}/{owner}/{own}"
         if name not in self.files:
             return json_act(
@@ -83,11 +82,12 @@ class Hub:
     def _create(self, asked: dict[str, Any]) -> Act:
         kind = f"{asked.get('type') or 'model'}s"
         name = f"{kind}/{asked.get('organization', 'me')}/{asked['name']}"
+        url = f"{self._address}/{name.removeprefix('models/')}"
         if name in self.files:
-            return json_act({"error": "You already created this"}, status=409)
+            return json_act({"error": "You already created this", "url": url}, status=409)
         self.files[name] = {".gitattributes": b""}
-        self.private[name] = bool(asked.get("private"))
-        return json_act({"url": f"{self._address}/{name.removeprefix('models/')}"})
+        self.private[name] = asked.get("visibility") == "private"
+        return json_act({"url": url})
 
     @property
     def _address(self) -> str:

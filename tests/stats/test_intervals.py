@@ -138,3 +138,11 @@ def test_published_intervals_of_arena_hard(shared_data: Path) -> None:
         drawn = np.array(row["results"])
         published = (row["lower"], row["upper"])
         assert percentile_interval(drawn) == pytest.approx(published, abs=1e-6)
+
+
+def test_the_unit_changes_no_interval() -> None:
+    values = np.repeat([[1.0], [0.0]], [37, 3], axis=0)
+    [small] = span_intervals(values, None, (0.0, 1.0))
+    [large] = span_intervals(100 * values, None, (0.0, 100.0))
+    assert small is not None
+    assert large == pytest.approx([100 * end for end in small])

@@ -176,12 +176,18 @@ def test_personalized_rewardbench_is_a_suite_and_two_sets_of_pairs(data: Path) -
 def test_a_served_model_answers_personamem(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def answer(call: Call) -> Act:
         said = call.body["messages"]
-        roles = [turn["role"] for turn in said]
-        knows = roles[0] == "system" and "2 weeks later" in said[-3]["content"]
+        knows = said[0]["role"] == "system" and any("2 weeks" in turn["content"] for turn in said)
         return ok("The answer is B" if knows else "The answer is A")
 
     with OpenAIServer(answer) as server:
-        argv = ["--model", f"openai:m@{server.url}", "--suite", "personamem", "--data", str(data)]
+        argv = [
+            "--model",
+            f"openai:judge@{server.url}",
+            "--suite",
+            "personamem",
+            "--data",
+            str(data),
+        ]
         assert main([*argv, "--json"]) == 0
     scores = {s["metric"]: s for s in json.loads(capsys.readouterr().out)["scores"]}
     assert (scores["accuracy"]["value"], scores["accuracy"]["n"]) == (50.0, 2)

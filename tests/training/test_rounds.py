@@ -209,7 +209,7 @@ def test_rounds_are_counted_where_memory_is(capsys: pytest.CaptureFixture[str]) 
     assert "3 rounds, one after the other" in capsys.readouterr().out
     argv = ["train", "mipo", "--model", "demo", "--suite", "demo", "--rounds", "2"]
     assert main([*argv, "--pairs", "p.jsonl"]) == 2
-    assert "--rounds trains" in capsys.readouterr().err
+    assert "--rounds is about training" in capsys.readouterr().err
 
 
 def test_a_first_round_that_fails_leaves_no_folder(capsys: pytest.CaptureFixture[str]) -> None:
