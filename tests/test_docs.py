@@ -10,8 +10,15 @@ import click
 import pytest
 import yaml
 
+import mipo_eval
 from mipo_eval.cli import app
+from mipo_eval.dashboards.tables.label import Pair, put_label
+from mipo_eval.errors import StoreError
+from mipo_eval.models.callable import CallableBackend
+from mipo_eval.store import Store
+from mipo_eval.store.runs import list_runs
 from mipo_eval.training.recipes import SHORT_NAMES
+from tests.postgres import Server
 from tests.test_budget import commands
 
 ROOT = Path(__file__).parents[1]
@@ -20,6 +27,7 @@ NOT_SHOWN = {"log.md"}
 MADE = {"cli.md"}
 """By docs/hooks.py, when the site is built."""
 COMMANDS = dict(commands(app, "mipo-eval"))
+ROLES = ("mipo_writer", "mipo_reader")
 END = {"|", "&&", "||", ";", ">", ">>", "2>&1", "&"}
 
 
@@ -87,3 +95,33 @@ def test_every_page_stands_in_the_navigation_once() -> None:
     nav = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]
     named = re.findall(r"\w+\.md", str(nav))
     assert sorted(named) == sorted({page.name for page in PAGES[1:]} - NOT_SHOWN | MADE)
+
+
+def test_the_roles_of_a_team_may_do_what_is_said(
+    postgres_server: Server, postgres_url: str
+) -> None:
+    import psycopg
+
+    page = (ROOT / "docs" / "team.md").read_text(encoding="utf-8")
+    roles, labels = re.findall(r"```sql\n(.*?)```", page, re.DOTALL)
+    roles = "\n".join(line for line in roles.splitlines() if "DATABASE" not in line)
+    roles = roles.replace("\\connect evals", "")
+    writer, reader = (postgres_url.replace("postgres@", f"{one}@") for one in ROLES)
+    database = postgres_url.replace("+psycopg", "")
+    pair = Pair("a" * 32, "b" * 32, "c" * 32)
+    try:
+        with psycopg.connect(database, autocommit=True) as administrator:
+            administrator.execute(roles.encode())
+            model = CallableBackend(lambda chats: ["Pour."] * len(chats), "pouring")
+            mipo_eval.evaluate(model, [{"item_id": "1", "prompt": "Tea?"}], store=writer)
+            with Store.open(reader, mode="read") as store:
+                assert len(list_runs(store)) == 1
+            with Store.open(reader) as store, pytest.raises(StoreError, match="permission denied"):
+                put_label(store, "ann", pair, "first")
+            administrator.execute(labels.encode())
+            with Store.open(reader) as store:
+                put_label(store, "ann", pair, "first")
+    finally:
+        with psycopg.connect(database, autocommit=True) as administrator:
+            for role in ROLES:
+                administrator.execute(f"DROP OWNED BY {role}; DROP ROLE {role}".encode())
