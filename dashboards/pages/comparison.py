@@ -198,7 +198,8 @@ def _forest(
 ) -> None:
     baseline, task = of
     named = short_names(found.rows)[baseline]
-    st.header(markup.markdown(f"Difference to {named}"))
+    st.header("Paired differences")
+    st.html(markup.line(f"Every other method minus {named}, on the items that both answered."))
     margin = st.number_input(
         "No difference within \u00b1",
         min_value=0.0,

@@ -91,9 +91,8 @@ def _answer(
 def _scale(found: Section, task: str, baseline: str) -> Scale:
     """Return what values are drawn along, with a line at the baseline."""
     labels = leaderboard.labels(found.rows)
-    line = None
-    if baseline in labels and (cell := found.rows[labels.index(baseline)].cells.get(task)):
-        line = cell.value
+    cell = found.rows[labels.index(baseline)].cells.get(task) if baseline in labels else None
+    line = cell.value if cell and len(labels) > 1 else None
     return Scale(
         title=metric_title(found.metric),
         places=decimals(found.metric),

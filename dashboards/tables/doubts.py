@@ -29,7 +29,11 @@ def validation(now: Snapshot, judge: str) -> str:
     if reasons(now, judge):
         return "fails"
     own = [one.data for one in largest_validations(now.store) if one.judge_key == judge]
-    return f"passes on {', '.join(own)}" if own else "not done: mipo-eval validate"
+    if own:
+        return f"passes on {', '.join(own)}"
+    asked = [one.spec.get("backend") or {} for one in now.judges if one.key == judge]
+    rules = any(backend.get("backend") == "checker" for backend in asked)
+    return "not needed: exact rules" if rules else "not done: mipo-eval validate"
 
 
 def winning_controls(now: Snapshot, suite: str, judge: str | None) -> list[str]:
