@@ -218,8 +218,9 @@ def choose_some(
     *,
     default: Sequence[Option] = (),
     show: Callable[[Option], str] = str,
+    none: str = "All",
 ) -> list[Option]:
-    """Let the user choose any of several; none often means all of them."""
+    """Let the user choose any of several; `none` says what it means that none is chosen."""
     _read_address(label, options, key, show, several=True)
     chosen = st.multiselect(
         label,
@@ -228,6 +229,7 @@ def choose_some(
         key=key,
         bind="query-params",
         format_func=lambda option: markup.label(show(option)),
+        placeholder=none,
     )
     # That there is none has to be said where some are the default.
     noted(key, [markup.label(show(one)) for one in chosen] or ("" if default else None))

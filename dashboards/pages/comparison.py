@@ -175,7 +175,11 @@ def _all(
     usual = names[:_SHOWN]
     if baseline >= _SHOWN:
         usual[-1] = names[baseline]
-    told = "Methods" if len(names) <= _SHOWN else f"Methods (the first {_SHOWN} unless you choose)"
+    told = (
+        "Methods"
+        if len(names) <= _SHOWN
+        else f"Methods (the first {_SHOWN} unless you choose others)"
+    )
     chosen = frame.choose_some(told, names, "methods") or usual
     places = tuple(names.index(name) for name in chosen)
     shown = replace(found, rows=tuple(found.rows[place] for place in places))

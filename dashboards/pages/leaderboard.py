@@ -130,7 +130,8 @@ def _facts(board: frame.Board, asked: LeaderboardQuery, found: Section, task: st
     items = max((cell.n or 0 for cell in cells), default=0)
     models = list(dict.fromkeys(row.name.model for row in found.rows))
     named = "base model" if len(models) == 1 else "base models"
-    facts = {"methods": f"{len(cells)}", named: ", ".join(models[:_MODELS])}
+    more = f" and {len(models) - _MODELS:,} more" if len(models) > _MODELS else ""
+    facts = {"methods": f"{len(cells)}", named: ", ".join(models[:_MODELS]) + more}
     facts |= {"items": f"{items:,}"}
     if asked.judge:
         told = board.report(doubts.validation, asked.judge)
