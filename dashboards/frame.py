@@ -34,6 +34,7 @@ __all__ = [
     "chart",
     "chips",
     "choose",
+    "choose_first",
     "choose_some",
     "download",
     "folded",
@@ -234,6 +235,19 @@ def choose_some(
     # That there is none has to be said where some are the default.
     noted(key, [markup.label(show(one)) for one in chosen] or ("" if default else None))
     return chosen
+
+
+def choose_first(
+    label: str,
+    options: Sequence[Option],
+    key: str,
+    most: int,
+    *,
+    show: Callable[[Option], str] = str,
+) -> list[Option]:
+    """Let the user choose any of several; none means the first `most` of them."""
+    none = "All" if len(options) <= most else f"The first {most}"
+    return choose_some(label, options, key, show=show, none=none) or list(options[:most])
 
 
 def chips(label: str, options: Sequence[str], key: str) -> list[str]:

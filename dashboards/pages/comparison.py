@@ -172,15 +172,8 @@ def _all(
     """Draw all methods against B, and each against each."""
     baseline, task = of
     names = leaderboard.labels(found.rows)
-    usual = names[:_SHOWN]
-    if baseline >= _SHOWN:
-        usual[-1] = names[baseline]
-    told = (
-        "Methods"
-        if len(names) <= _SHOWN
-        else f"Methods (the first {_SHOWN} unless you choose others)"
-    )
-    chosen = frame.choose_some(told, names, "methods") or usual
+    chosen = frame.choose_first("Methods", names, "methods", _SHOWN)
+    chosen += [names[baseline]] * (names[baseline] not in chosen)
     places = tuple(names.index(name) for name in chosen)
     shown = replace(found, rows=tuple(found.rows[place] for place in places))
     _forest(board, asked, found, of, {k: pair for k, pair in made.items() if k[0] in places})

@@ -224,6 +224,7 @@ def _layout(found: Section, *, compared: bool) -> tuple[list[str], str, bool]:
             "columns",
             default=usual,
             show=leaderboard.COLUMNS.__getitem__,
+            none="Values alone",
         )
     with second:
         titles = {str(place): f"data set {task}" for place, task in enumerate(found.tasks)}
