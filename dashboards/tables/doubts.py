@@ -5,12 +5,12 @@ from mipo_eval.evaluation.score import Snapshot
 from mipo_eval.records import Run, Score
 from mipo_eval.reports.names import model_label
 from mipo_eval.signature import short
-from mipo_eval.store.judges import failing_judges, largest_validations
+from mipo_eval.store.judges import failing_judges, judge_names, largest_validations
 
 
 def failings(now: Snapshot, judge: str | None) -> list[str]:
     """Return why the judge with this key must not be believed; None looks at every judge."""
-    names = {known.key: known.label for known in now.judges}
+    names = judge_names(now.store)
     return [
         f"{names.get(key, short(key))}: {reason}"
         for key, reasons in failing_judges(now.store).items()
