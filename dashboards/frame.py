@@ -194,7 +194,7 @@ def choose(
     """Let the user choose one of several; `show` must tell the options apart.
 
     What is shown is also what stands in the address, so it must not depend on other options. An
-    address may also have the beginning of it, or of a run's id.
+    address may also have the beginning of it, or of a run's id, or more of it in brackets.
     """
     _read_address(label, options, key, show)
     chosen = st.selectbox(
@@ -262,6 +262,7 @@ def _read_address(
             option
             for shown, option in told.items()
             if shown.startswith(name)
+            or name.startswith(f"{shown} (")
             or (isinstance(option, Run) and option.run_id.startswith(name))
         ]
         if name in told or len(alike) == 1:

@@ -80,10 +80,10 @@ def read_pairs(source: Path | str) -> tuple[LabelledPair, ...]:
         found = map(without_nulls, found)
     pairs = tuple(_pair(where, row) for where, row in found)
     if not pairs:
-        raise DataError(f"{source} holds no pairs")
+        raise DataError(f"{source} contains no pairs")
     repeated = [name for name, n in Counter(pair.pair_id for pair in pairs).items() if n > 1]
     if repeated:
-        raise DataError(f"{source}: the pair_id {repeated[0]!r} is there more than once")
+        raise DataError(f"{source}: the pair_id {repeated[0]!r} is used more than once")
     return pairs
 
 
@@ -298,7 +298,7 @@ def _pandalm(path: Path) -> Iterator[PairRow]:
         return
     beside = path.parent / PANDALM_PAIRS
     if not beside.is_file():
-        raise DataError(f"{path} holds verdicts without their pairs: put {PANDALM_PAIRS} beside it")
+        raise DataError(f"{path} has verdicts but not their pairs: put {PANDALM_PAIRS} beside it")
     said = {str(row["idx"]): row for row in rows}
     for pair, _ in pair_rows("pandalm", beside):
         yield pair, said.get(pair.pair_id, {})

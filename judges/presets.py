@@ -50,20 +50,20 @@ class Preset(BaseModel):
     """What servers call the model, for PRESET@URL; default: the model in `backend`."""
     family: str | None = None
     """The family of its model, for the test whether it favours its own."""
-    temperature: float | None = 0.0
-    max_tokens: int = Field(default=16, ge=1)
-    seed: int = 0
+    temperature: float | None = Field(default=0.0, ge=0, le=100)
+    max_tokens: int = Field(default=16, ge=1, lt=2**31, strict=True)
+    seed: int = Field(default=0, ge=-(2**31), lt=2**31, strict=True)
     reasoning: str | None = None
     """How hard to think, in the words of the server."""
     enable_thinking: bool | None = None
     """The switch that chat templates of some models have."""
     chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
     """Other arguments of the chat template."""
-    thinking_budget: int | None = Field(default=None, ge=0)
+    thinking_budget: int | None = Field(default=None, ge=0, strict=True)
     """Tokens of thinking at most; `max_tokens` counts them too."""
     extra_body: dict[str, Any] = Field(default_factory=dict)
     """Parameters of the request that only its server knows."""
-    logprobs: int = Field(default=0, ge=0)
+    logprobs: int = Field(default=0, ge=0, le=1000, strict=True)
     """Alternatives to ask for, for probability-weighted ratings beside the plain ones."""
     constrained: bool = True
     """False: let it write what it wants, as the paper does, and read its answer out of that."""
@@ -183,8 +183,8 @@ def load_judge(
     protocol = protocol or preset.protocol or "rubric"
     if preset.prompt and preset.protocol not in {None, protocol}:
         raise ConfigError(
-            f"the judge's preset {named.name} has a prompt for the protocol {preset.protocol}: ask "
-            f"it by that one, not by {protocol}"
+            f"the preset {named.name} has a prompt for the protocol {preset.protocol}, so it "
+            f"cannot be asked as {protocol}"
         )
     if prompt_file is None and preset.prompt:
         prompt_file = Path(named.name).parent / preset.prompt
@@ -220,7 +220,9 @@ def _described(named: ModelName) -> tuple[str, Preset]:
     own = Path(named.name).stem if named.name.endswith(_YAML) else named.name
     name = named.label if preset is None else own
     if "|" in name or "\n" in name:
-        raise ConfigError(f"the judge's name {name!r} cannot stand in a signature: it holds '|'")
+        raise ConfigError(
+            f"the judge's name {name!r} contains '|', which is not allowed in a signature"
+        )
     return name, preset or Preset(description="", backend=named.text)
 
 
@@ -243,14 +245,14 @@ def family_preset(model: str | None) -> str:
     """
     if model is None:
         raise ConfigError(
-            "the judge 'family' is chosen by the model under evaluation, and here is none: name a "
-            f"judge, such as {' or '.join(_FAMILIES.values())}"
+            "the judge 'family' depends on the model that is evaluated, and there is none here: "
+            f"name a judge, such as {' or '.join(_FAMILIES.values())}"
         )
     family = family_of(model)
     if family is None:
         raise ConfigError(
-            f"the judge 'family' knows {' and '.join(_FAMILIES)} models, and {model} is "
-            "neither, by its config.json or its name: name a judge"
+            f"the judge 'family' knows {' and '.join(_FAMILIES)} models, and {model} is neither "
+            "(by its config.json or its name): name a judge"
         )
     return _FAMILIES[family]
 

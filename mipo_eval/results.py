@@ -57,13 +57,20 @@ class Table(ABC):
 
         return pd.DataFrame(list(self.rows()))
 
+    def __repr__(self) -> str:
+        """Return the table as a terminal shows it."""
+        return str(self._read().to_string(index=False, na_rep=""))
+
     def _repr_html_(self) -> str:
         """Return the table as a notebook shows it."""
+        html: str = self._read().to_html(index=False, escape=True, na_rep="")
+        return html
+
+    def _read(self) -> "pandas.DataFrame":
+        """Return the table as people read it: a value and its interval in one cell."""
         import pandas as pd
 
-        shown = [_shown(row) for row in self.rows()]
-        html: str = pd.DataFrame(shown).to_html(index=False, escape=True, na_rep="")
-        return html
+        return pd.DataFrame([_shown(row) for row in self.rows()])
 
     def plot(self, metric: str | None = None) -> "altair.LayerChart":
         """Return the values of a metric with their intervals; None: of the first one.
@@ -84,10 +91,12 @@ class Table(ABC):
     def _drawn(self, frame: "pandas.DataFrame", metric: str) -> "altair.LayerChart":
         from mipo_eval.dashboards.markup import MEASURED
         from mipo_eval.dashboards.plots import interval_plot
+        from mipo_eval.evaluation.outcomes import ENDS
 
         rows = [_label(line) for line in frame.to_dict("records")]
         shown = frame.assign(source=MEASURED, row=rows)
-        return interval_plot(shown, axis=LABELS.get(metric, metric), colour="row")
+        ends = ENDS.get(metric)
+        return interval_plot(shown, axis=LABELS.get(metric, metric), colour="row", ends=ends)
 
 
 def _label(line: Mapping[Any, Any]) -> str:
@@ -144,7 +153,7 @@ class EvaluationResult(Table):
         return f"<EvaluationResult {self.run.run_id[:12]}: {about}, {len(self.scores)} scores>"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class JudgeResult(Table):
     """Entrants against each other."""
 
@@ -175,7 +184,7 @@ class JudgeResult(Table):
                 yield {**about, **line, "n": net.n, "unscored": own.win.unscored, "p": net.p}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class ComparisonResult(Table):
     """Runs of the store compared item by item."""
 
@@ -202,7 +211,7 @@ class ComparisonResult(Table):
                 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class LeaderboardResult(Table):
     """All methods of a store on all tasks."""
 
@@ -233,7 +242,7 @@ class LeaderboardResult(Table):
                     }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class ValidationResult(Table):
     """A judge measured against labels of people."""
 
@@ -263,7 +272,7 @@ class ValidationResult(Table):
             yield {**about, **line, "unscored": rate.unscored}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class TrainingResult(Table):
     """A training with its learning curve."""
 

@@ -50,7 +50,8 @@ class ConversationTask(ConfigurableTask):  # type: ignore[misc]
             asked = getattr(chat_template, "__self__", None)
             if not getattr(asked, "continues", False):
                 raise ModelError(
-                    f"item {item.item_id} begins the response (prefill), which this kind of model "
-                    "cannot continue: use hf:PATH, vllm:PATH or a vLLM server, or leave it out"
+                    f"item {item.item_id} begins the response (prefill), and this kind of model "
+                    "cannot continue it: use hf:PATH, vllm:PATH or a vLLM server, or leave the "
+                    "item out"
                 )
         return prompt

@@ -90,10 +90,15 @@ def load_replies(name: str, data_dir: Path, files: Sequence[Path]) -> tuple[Pair
     """
     if is_reply_file(files[0]):
         if len(files) > 1:
-            raise ConfigError(f"{files[0]} is a file of replies of our form: name only one")
+            raise ConfigError(
+                f"{files[0]} is a file of replies in mipo-eval's form: name only this one"
+            )
         return read_replies(files[0], _found(name, data_dir))
     if name not in PAIR_SETS:
-        raise DataError(f"{files[0]} is no file of replies: one a line, with pair_id and reply")
+        raise DataError(
+            f"{files[0]} is not a file of replies: it needs one JSON object on each line, with "
+            "pair_id and reply"
+        )
     readings = [reading for file in files for reading in read_set_replies(name, file)]
     pairs = _with_own_ids(reading.pair for reading in readings)
     return tuple(replace(reading, pair=pair) for reading, pair in zip(readings, pairs, strict=True))
@@ -105,8 +110,9 @@ def _found(name: str, data_dir: Path) -> tuple[LabelledPair, ...]:
     if name in _PREPARED:
         if not (pairs := pairs_of_items(load_source(name, data_dir))):
             raise DataError(
-                f"{prepared_file(name, data_dir, 'test')}: no item keeps the response its user did "
-                f"not choose (meta.rejected): `mipo-eval data prepare {name}` makes items that do"
+                f"{prepared_file(name, data_dir, 'test')}: no item has the response that its user "
+                "did not choose (meta.rejected): make items that have it with `mipo-eval data "
+                f"prepare {name}`"
             )
         return pairs
     if name == _EVERYDAY:
@@ -181,7 +187,9 @@ def _with_own_ids(pairs: Iterable[LabelledPair]) -> tuple[LabelledPair, ...]:
     )
     repeated = [name for name, n in Counter(pair.pair_id for pair in made).items() if n > 1]
     if repeated:
-        raise DataError(f"the pair {repeated[0]!r} is there more than once: name other files")
+        raise DataError(
+            f"the pair {repeated[0]!r} is in these files more than once: name other files"
+        )
     return made
 
 

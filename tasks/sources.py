@@ -77,9 +77,9 @@ def _items(
         if path.exists():
             return read_items(path)
         if read is None:
-            raise DataError(f"{path} is not there: `mipo-eval data prepare {name}` makes it")
+            raise DataError(f"{path} is missing: make it with `mipo-eval data prepare {name}`")
         if split == "train":
-            raise DataError(f"{path} is not there, and {name} has no training split of its own")
+            raise DataError(f"{path} is missing, and {name} has no training items of its own")
         files = [file for pattern in patterns for file in sorted(data_dir.glob(pattern))]
         if not files:
             looked_for = ", ".join(str(data_dir / pattern) for pattern in patterns)

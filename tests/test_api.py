@@ -233,7 +233,7 @@ def test_an_unknown_option_is_told() -> None:
         mipo_eval.evaluate(echo, ITEMS, limits=3)
     with pytest.raises(ConfigError, match="unknown beauty; known: metric, "):
         mipo_eval.compare("abcd", store="none.db", beauty=1)
-    with pytest.raises(ConfigError, match="cannot be asked for that"):
+    with pytest.raises(ConfigError, match="does not support it"):
         mipo_eval.evaluate(echo, ITEMS, decoding={"temperature": 1})
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from mipo_eval.dashboards.markup import interval, number
 from mipo_eval.dashboards.tables.leaderboard import Comparisons, labels, p_of
-from mipo_eval.evaluation.outcomes import ENDS
+from mipo_eval.evaluation.outcomes import ENDS, METRICS
 from mipo_eval.metrics.aggregate import direction
 from mipo_eval.reports.labels import decimals, metric_title
 from mipo_eval.reports.leaderboard import Cell, Row, Section
@@ -129,7 +129,9 @@ def _said(  # noqa: PLR0911 - a situation each
         only = f"{names[first]} has {_value(metric, cells[first], unit)}"
         return f"{only}; there is no other method to compare it with yet."
     if all(cell.rank is None for cell in cells.values()):
-        return f"{leads}; imported numbers come without their items, so nothing can be tested."
+        of_all = "this metric has no value per item"
+        why = "imported numbers come without their items" if metric in METRICS else of_all
+        return f"{leads}; {why}, so nothing can be tested."
     alike = _alike(first, ordered, cells, names)
     if not pairs:
         return f"{leads}; {alike}."

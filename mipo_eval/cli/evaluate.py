@@ -72,19 +72,23 @@ def _evaluated(
     from mipo_eval.cli.render import score_tables
     from mipo_eval.evaluation.asked import build_evaluation
     from mipo_eval.evaluation.run import evaluate
+    from mipo_eval.reports.names import trained_rules
     from mipo_eval.store.judges import failing_by_short_key
+    from mipo_eval.store.trainings import list_trainings
 
     evaluation = build_evaluation(asked, purse)
     result = evaluate(store, evaluation, output)
     unanswered = tell_of_model(store, evaluation, result, output)
     failing = failing_by_short_key(store)
     unanswered += complaints(_failed(result))
-    output.show(*score_tables(result.scores, result.run, failing))
+    rules = trained_rules(list_trainings(store))
+    output.show(*score_tables(result.scores, result.run, failing, rules))
     if any("system_role" in score.signature.parts for score in result.scores):
         output.note(
-            f"{asked.model} has no system role: the system prompt stood before the first user turn"
+            f"{asked.model} has no system role: the system prompt was put before the first user "
+            "turn"
         )
-    output.note(f"Responses and verdicts: mipo-eval show {result.run.run_id[:12]}")
+    output.suggest("See responses and verdicts", "show", result.run.run_id[:8])
     document = result_json(result, failing) | {"unanswered": unanswered}
     return _Evaluated(document, result.judges, unanswered)
 
@@ -229,7 +233,8 @@ def complaints(counted: "Iterable[tuple[Judge, int, int]]") -> list[str]:
         if 2 * failed > total:
             backend = judge.backend
             why = backend.usage.complaint if isinstance(backend, Metered) else None
-            found[judge.key] = f"{judge.name}: calls for {failed:,} of {total:,} failed: {why}"
+            told = f"{judge.name}: calls for {failed:,} of {total:,} failed"
+            found[judge.key] = f"{told}: {why}" if why else told
     return list(found.values())
 
 

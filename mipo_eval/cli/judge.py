@@ -45,21 +45,23 @@ _LETTERS = 240
 @click.option(
     "--protocol",
     type=click.Choice(["pairwise", "pairwise-tie", "rubric"]),
-    help="Choose the better response, in both places, without or with ties; or compare ratings "
-    "per preference.  [default: the preset's, else pairwise]",
+    help="pairwise: the judge chooses the better response, once in each order; pairwise-tie: it "
+    "may also call a tie; rubric: it rates each response on each preference, and the ratings are "
+    "compared.  [default: the preset's protocol, or pairwise]",
 )
 @click.option(
     "--panel",
     type=click.Choice(["mean", "majority", "sample"]),
-    help="Also what all judges say together of each item; sample: what judges like these say on "
-    "average, with intervals for other judges too.",
+    help="Also combine several judges into one verdict for each item: by their mean or their "
+    "majority. sample: what judges like these say on average, with an interval that also holds for "
+    "other such judges.",
 )
 @options.margin_option
 @click.option(
     "--until-decided",
     is_flag=True,
-    help="Judge items in a seeded order and stop as soon as one is better, or (with --margin) they "
-    "are equivalent; the intervals hold whenever one stops.",
+    help="Judge items in a random order and stop as soon as the answer is clear: one is better, or "
+    "(with --margin) both are equivalent. The intervals are valid whenever judging stops.",
 )
 @options.prompting_option
 @options.system_option
@@ -85,14 +87,16 @@ def judge(  # noqa: PLR0913 - one parameter per flag
     as_json: bool,
     **given: Any,
 ) -> None:
-    """Judge A against B (and C, ...): who is preferred, how surely, and on which items.
+    """Judge two or more models, runs or files against each other.
 
-    An entrant is the beginning of a run's id, a model as --model names it (what is missing is
-    generated), a file of responses (JSONL of {"item_id", "response"}, or the outputs of
-    alpaca_eval), or `reference`. Without --suite the items are those of the first run named.
+    A and B are entrants. An entrant is the beginning of a run's id, a model as --model names it
+    (missing responses are generated), a file of responses (JSONL rows of {"item_id", "response"},
+    or the outputs of alpaca_eval), or the word `reference`. Without --suite, the items are those of
+    the first run named.
 
-    Each pair is asked about twice with the places exchanged; disagreement is a tie and counted as
-    a position flip. Nothing is paid for twice. docs/judge.md describes the --json document.
+    The judge sees each pair twice, the second time in the other order. If it then chooses the other
+    response, that is a position flip and counts as a tie. Nothing is paid for twice. docs/judge.md
+    describes the --json document.
     """
     from mipo_eval.cli.evaluate import conclude
     from mipo_eval.cli.render import Output, inert
@@ -132,7 +136,7 @@ def judge(  # noqa: PLR0913 - one parameter per flag
         output.show(*_apart(of_pair[0], found))
     for line in _cut(contest.judges, matches):
         output.warn(line)
-    output.note("Every pair with its verdicts: mipo-eval board")
+    output.suggest("Read every pair with its verdicts", "board")
     conclude(output, contest.judges, unanswered)
 
 
@@ -152,8 +156,8 @@ def _check_looks(asked: EvaluationOptions, *, until_decided: bool) -> None:
     """
     if until_decided and asked.batch:
         raise ConfigError(
-            "--until-decided looks after each few items, and a batch may take hours: leave "
-            "--until-decided or --batch out"
+            "--until-decided asks again after each few items, but a batch may take hours: leave "
+            "one of --until-decided and --batch out"
         )
 
 

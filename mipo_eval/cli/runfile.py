@@ -7,6 +7,7 @@ value is given once: click would keep the last one, and drop the others without 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ for _option in _SHARED:  # their one line of help stands in every epilog instead
     _option.hidden, _option.expose_value = True, False
 ABOUT = (
     "Every command also takes --config FILE, --print-config, --env-file FILE, --verbosity LEVEL "
-    "and --log-file FILE: docs/config.md."
+    "and --log-file FILE. See docs/config.md."
 )
 
 
@@ -80,7 +81,9 @@ def _refuse_twice(order: Sequence[click.Parameter]) -> None:
         single = isinstance(parameter, click.Option) and not parameter.multiple
         if count > 1 and single and not getattr(parameter, "count", False):
             name = _flag(parameter)
-            raise click.UsageError(f"{name} is given {count} times and takes one value: give one")
+            raise click.UsageError(
+                f"{name} is given {count} times but takes one value: give it once"
+            )
 
 
 def _prepare(context: click.Context, given: Mapping[str, Any]) -> None:
@@ -159,8 +162,10 @@ def _value(parameter: click.Parameter, value: Any) -> Any:
     if several:
         return [_typed(one) for one in (value if isinstance(value, list) else [value])]
     if isinstance(value, list):
-        raise ConfigError(f"{_flag(parameter).lstrip('-')} takes one value, not a list")
-    return value
+        raise ConfigError(
+            f"{_flag(parameter).lstrip('-')} takes one value, but the file has a list"
+        )
+    return _typed(value)
 
 
 def _typed(value: Any) -> str:
@@ -177,9 +182,10 @@ def _read_environment(path: Path) -> None:
 
     from dotenv import dotenv_values
 
+    from mipo_eval.settings import read_text
+
     try:
-        with path.open(encoding="utf-8") as stream:
-            told = dotenv_values(stream=stream, interpolate=False)
+        told = dotenv_values(stream=StringIO(read_text(path)), interpolate=False)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--env-file {path} cannot be read: {error}") from None
     for name, value in told.items():

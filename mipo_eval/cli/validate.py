@@ -43,40 +43,52 @@ if TYPE_CHECKING:
 @click.option(
     "--data",
     metavar="NAME|FILE",
-    help="everyday, llmbar, judgebench, pandalm, psoups, personalized_rewardbench, ca, prism, "
-    "pairs in a FILE.jsonl (.parquet, hf://...), or store:WHO.",
+    help="Labelled pairs: everyday, llmbar, judgebench, pandalm, psoups, "
+    "personalized_rewardbench, ca, prism, a file of pairs (.jsonl, .parquet, hf://...), or "
+    "store:WHO for the labels that WHO gave on the board.",
 )
 @click.option(
     "--data-dir",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of the named sets. [default: MIPO_EVAL_DATA or ./data]",
+    metavar="FOLDER",
+    help="Folder with these data sets. [default: MIPO_EVAL_DATA or ./data]",
 )
 @click.option(
     "--replies",
     type=click.Path(path_type=Path, dir_okay=False),
     multiple=True,
     metavar="FILE",
-    help="Replies collected elsewhere: nobody is asked, JUDGE only names whose they are.",
+    help="Replies of the judge that you already have. No model is asked; JUDGE is only a name.",
 )
 @click.option(
     "--protocol",
     type=click.Choice(["rubric", "pairwise", "pairwise-tie"]),
-    help="Default: rubric where the pairs name preferences, else pairwise.",
+    help="How the judge is asked. Default: rubric if the pairs have preferences, else pairwise.",
 )
 @click.option(
     "--prompt",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Prompt of your own, with the slots of the protocol.",
+    help="A prompt of your own, with the slots {...} that the protocol fills.",
 )
-@click.option("--attack", is_flag=True, help="Also set hostile responses against honest ones.")
+@click.option(
+    "--attack",
+    is_flag=True,
+    help="Also let hostile responses, which try to trick the judge, compete with honest ones.",
+)
 @click.option(
     "--limit",
     type=click.IntRange(min=1),
-    help="Only the first N pairs of each subset; with --attack, N honest responses (default 10).",
+    metavar="N",
+    help="Use only the first N pairs of each subset; for --attack, N honest responses (default: "
+    "10).",
 )
 @click.option(
-    "--seed", type=int, default=0, show_default=True, help="Of the items that are attacked."
+    "--seed",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Random seed for the choice of items that are attacked.",
 )
 @max_cost_option
 @batch_option
@@ -98,16 +110,16 @@ def validate(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number i
     store: str,
     as_json: bool,
 ) -> None:
-    """Measure a judge against labels that people, or a rule, gave to pairs of responses.
+    """Measure how well a judge agrees with human labels.
 
-    JUDGE is what --judge takes in the main job. Its accuracy stands beside that of a judge that
-    always ties and of one that picks the longer response; a judge that is constant or no better
-    than the longer response is marked wherever its verdicts are shown. --attack alone sets the
-    hostile responses against the demo world's references.
+    JUDGE is named as for --judge of an evaluation. The labels say which of two responses is better;
+    people gave them, or a rule. The judge is shown beside a judge that always ties and one that
+    chooses the longer response. If it is not better than these, it is marked as failing wherever
+    its verdicts are shown. --attack without --data attacks the references of the demo world.
 
-    A line of FILE.jsonl: {"prompt", "first", "second", "label": "a"|"b"|"tie", and if known
-    "preferences": [...], "annotators": ["a", ...], "group", "subset"}, or {"prompt", "chosen",
-    "rejected"}. store:WHO takes what WHO labelled on the board, store:people what everybody did.
+    A row of a file of pairs is {"prompt", "first", "second", "label": "a"|"b"|"tie"} and, if known,
+    "preferences": [...], "annotators": ["a", ...], "group" and "subset"; or {"prompt", "chosen",
+    "rejected"}. store:people means the labels of everybody.
     """
     from mipo_eval.cli.render import Output
     from mipo_eval.judges.presets import load_judge
@@ -117,9 +129,9 @@ def validate(  # noqa: PLR0913, PLR0917 - one parameter per flag; their number i
     from mipo_eval.tasks.pairs import named_pairs, shown_name
 
     if replies and (data is None or attack or protocol or prompt):
-        raise ConfigError("--replies goes with --data alone: nobody is asked")
+        raise ConfigError("--replies takes no other option than --data, because no model is asked")
     if data is None and not attack:
-        raise ConfigError("nothing to validate with: name labelled pairs with --data, or --attack")
+        raise ConfigError("name labelled pairs with --data, or use --attack")
     output, folder = Output(as_json=as_json), data_dir or settings.data_dir()
     with Store.open(store) as opened:
         found = attacked = asked = None

@@ -25,7 +25,7 @@ from mipo_eval.environment import KIND, environment
 from mipo_eval.errors import ConfigError, DataError, ModelError
 from mipo_eval.evaluation.score import response_scores
 from mipo_eval.keys import digest
-from mipo_eval.models.spec import checkpoint_name
+from mipo_eval.models.spec import checkpoint_name, read_name
 from mipo_eval.models.thinking import CUT, Parts, take_apart
 from mipo_eval.records import Item, Response, Run, Score
 from mipo_eval.rows import HUB, FileRow, is_hub, names_rows, read_rows
@@ -107,11 +107,11 @@ def find_entrant(
     if is_stored_run(name):
         run = find_run(store, name)
         kind = _kind_of(run)
-    elif name != "demo" and not re.search(f"[/:]|{BASE}", name) and not Path(name).exists():
+    elif not (read_name(name).kind or re.search(f"[/:]|{BASE}", name) or Path(name).exists()):
         raise ConfigError(
-            f"{name!r} is no entrant: name a run of {store.name} (`mipo-eval runs` lists them), a "
-            "checkpoint's folder or hub id, vllm:PATH, openai:NAME@URL, a response file, demo or "
-            f"{REFERENCE}"
+            f"{name!r} is not an entrant: name a run of {store.name} (`mipo-eval runs` lists "
+            "them), a checkpoint's folder or hub id, vllm:PATH, openai:NAME@URL, a response "
+            f"file, demo or {REFERENCE}"
         )
     else:
         run, kind = respond(name)
@@ -228,8 +228,8 @@ def responses_of(store: Store, entrant: Entrant, items: Sequence[Item]) -> list[
     suite = f"; it is of {entrant.run.suite}" if entrant.run else ""
     reasons = ", ".join(sorted({str(reason) for _, reason in found}))
     raise ConfigError(
-        f"{entrant.name} has no response to any of {len(items)} items ({reasons}){suite}: nothing "
-        "to judge"
+        f"{entrant.name} has no response to any of the {len(items)} items ({reasons}){suite}: "
+        "there is nothing to judge"
     )
 
 
@@ -251,7 +251,8 @@ def same_family(entrants: Sequence[Entrant], family_of: Callable[[str], str | No
     if len(set(families.values())) > 1:
         listed = ", ".join(f"{label} is {kinds[label]}" for label in families)
         raise ConfigError(
-            f"the judge 'family' judges models of one family ({listed}): name a judge"
+            f"the judge 'family' can only judge models of one family, but {listed}: name another "
+            "judge"
         )
     return next(iter(kinds.values()), None)
 
@@ -282,7 +283,7 @@ def read_responses(
     """
     rows = list(read_rows(source))
     if not rows:
-        raise DataError(f"{source} holds no responses")
+        raise DataError(f"{source} contains no responses")
     file_name = str(source).removeprefix(HUB) if is_hub(source) else Path(source).name
     if "item_id" in rows[0].data:
         name, texts = file_name, _by_id(rows, items)

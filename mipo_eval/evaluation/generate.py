@@ -182,8 +182,8 @@ def _parts(asked: Asking, run: Run, wanted: set[int]) -> Iterator[tuple[Any, lis
         offset += n_documents
     if offset != run.n_items:
         raise DataError(
-            f"suite {asked.suite.name} changed while it was read: {run.n_items} items, then "
-            f"{offset}; repeat the command"
+            f"suite {asked.suite.name} changed while it was read (first {run.n_items} items, then "
+            f"{offset}): repeat the command"
         )
 
 

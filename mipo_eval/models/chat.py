@@ -29,6 +29,7 @@ from typing import Any, NoReturn
 from mipo_eval.checkpoints import beginning, chat_template
 from mipo_eval.errors import ChatTemplateError, ConfigError, ModelError
 from mipo_eval.models.spec import ModelSpec
+from mipo_eval.settings import read_text
 
 CHAT_DATE = datetime(2024, 7, 26, tzinfo=UTC)
 """The day every template is told it is: the one that Llama's templates name by themselves. A date
@@ -211,7 +212,7 @@ def read_chat_template(path: Path) -> str:
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
         ImmutableSandboxedEnvironment().parse(text)
     except OSError as error:
         raise ConfigError(f"chat_template={path} cannot be read: {error.strerror}") from error

@@ -114,8 +114,8 @@ class CheckpointBackend(ABC):
         """Find out, without loading the weights, whether the checkpoint can judge."""
         if not self.checkpoint.has_chat_template:
             raise BackendError(
-                f"{self.name} has no chat template, so it cannot be asked as a judge: use an "
-                "instruction-tuned model, or put a chat_template.jinja into its folder"
+                f"{self.name} has no chat template, so it cannot judge: use an instruction-tuned "
+                "model, or put a chat_template.jinja into its folder"
             )
 
     def _prompt(self, request: Request, answer: int, room: Any) -> list[int] | Failure:

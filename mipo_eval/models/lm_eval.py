@@ -436,7 +436,7 @@ def _lm_eval_model(model: ModelSpec, *, sampled: bool) -> Any:
     try:
         loaded = kind(**arguments)
     except TypeError as error:
-        raise ModelError(f"{model.name}: {model.target} does not take this: {error}") from error
+        raise ModelError(f"{model.name}: {model.target} does not accept this: {error}") from error
     if not sampled:
         loaded.cache_hook = CompletionHook(each=True)
     if hasattr(getattr(loaded, "model", None), "generation_config"):

@@ -70,6 +70,25 @@ def decimals(metric: str) -> int:
     return _SHOWN.get(metric, _OF_OTHERS)[1]
 
 
+def tied_group(letters: str) -> str:
+    """Return the letters of a row as they are shown: three or more in a row as a range.
+
+    Example:
+        >>> tied_group("abcdfg"), tied_group("bdf")
+        ('a-d fg', 'bdf')
+    """
+    if " " in letters:  # of more than 26 groups
+        return letters
+    parts: list[str] = []
+    for letter in letters:
+        if parts and ord(letter) == ord(parts[-1][-1]) + 1:
+            parts[-1] += letter
+        else:
+            parts.append(letter)
+    shown = [f"{part[0]}-{part[-1]}" if len(part) > 2 else part for part in parts]
+    return (" " if shown != parts else "").join(shown)
+
+
 def metric_title(metric: str, control: str = "") -> str:
     """Return a metric's name with its unit; one of another tool is called what that calls it."""
     title = LABELS.get(metric, metric.replace("_", " "))

@@ -165,12 +165,12 @@ def forget(store: Store, name: str) -> str:
         ConfigError: no call, or more than one, has such a key.
     """
     with store.write() as connection:
-        named = calls.c.call_key.startswith(name.lower(), autoescape=True)
+        named = calls.c.call_key.startswith(clean_text(name.lower()), autoescape=True)
         found = connection.execute(sa.select(calls.c.call_key).where(named).limit(2)).scalars()
         keys = [str(key) for key in found]
         if not name or len(keys) != 1:
             some = "more than one call" if keys else "no call"
-            raise ConfigError(f"{store.name} has {some} {name!r}: give its whole key")
+            raise ConfigError(f"{store.name} has {some} {name!r}: give the whole key")
         for table in (verdicts, choices, grades, calls):
             connection.execute(sa.delete(table).where(table.c.call_key == keys[0]))
     return keys[0]

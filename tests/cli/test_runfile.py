@@ -59,7 +59,7 @@ def test_a_secret_is_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
     [
         ("limt: 3", "has no option 'limt'; the nearest is limit"),
         ("limit: many", "'many' is not a valid integer"),
-        ("limit: [1, 2]", "limit takes one value, not a list"),
+        ("limit: [1, 2]", "limit takes one value, but the file has a list"),
         ("- 1", "run.yaml: the file: Input should be a valid dictionary"),
         ("a: [", "run.yaml cannot be read"),
         ("limit: 1\nlimit: 2", "the key limit twice"),
@@ -152,3 +152,12 @@ def test_a_command_writes_its_log(capsys: pytest.CaptureFixture[str]) -> None:
     assert "plugins begins, version" in Path("log.txt").read_text()
     assert main(["plugins", "--log-file", "no/log.txt"]) == 2
     assert "--log-file no/log.txt cannot be written" in capsys.readouterr().err
+
+
+def test_a_log_that_finds_no_room_is_one_line_and_stops_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["plugins", "--json", "--log-file", "/dev/full"]) == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out)
+    assert told.err == "mipo-eval: --log-file /dev/full: No space left on device; it ends here\n"

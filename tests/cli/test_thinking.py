@@ -184,8 +184,8 @@ def test_a_file_of_responses_may_hold_thinking(
     ("engine", "message"),
     [
         ("thinking_budget=256", "leaves no room for an answer in max_tokens=256"),
-        ("thinking_budget=x", "thinking_budget=x: it is a number of tokens"),
-        ("enable_thinking=no", "it is true or false"),
+        ("thinking_budget=x", "thinking_budget=x: it must be a number of tokens"),
+        ("enable_thinking=no", "it must be true or false"),
         ("extra_body.messages=1", "extra_body.messages is not for here"),
     ],
 )

@@ -415,13 +415,13 @@ def test_replies_of_our_own_form(pairs: str, capsys: pytest.CaptureFixture[str])
 @pytest.mark.parametrize(
     ("argv", "told"),
     [
-        (("checker",), "name labelled pairs with --data, or --attack"),
+        (("checker",), "name labelled pairs with --data, or use --attack"),
         (("nobody", "--data", "mine.jsonl"), "unknown judge 'nobody'"),
         (("checker", "--data", "mine.jsonl"), "no verdict on any of 24 pairs"),
         (("checker", "--data", "mine.jsonl"), "the checker has no rule for the preference"),
         (("checker", "--data", "mtbench"), "known: llmbar"),
-        (("x", "--data", "mine.jsonl", "--replies", "no.jsonl"), "is no file of replies"),
-        (("x", "--replies", "no.jsonl"), "--replies goes with --data alone"),
+        (("x", "--data", "mine.jsonl", "--replies", "no.jsonl"), "is not a file of replies"),
+        (("x", "--replies", "no.jsonl"), "--replies takes no other option than --data"),
         (("checker", "--data", "store:ann"), "nobody called 'ann' has labelled pairs"),
         (("checker", "--attack", "--protocol", "pairwise"), "no verdict in any of 550 duels"),
     ],

@@ -151,7 +151,9 @@ def test_a_table_for_a_paper_has_a_row_a_method_and_what_a_paper_shows(tmp_path:
     text = (tmp_path / "t.tex").read_text()
     assert "win rate" not in text
     assert "method & calibration error, ECE (0-1) \\\\" in text
-    with pytest.raises(ConfigError, match="no brier in these runs: they have ece, tie_rate, win"):
+    with pytest.raises(
+        ConfigError, match="these runs have no metric 'brier'; they have ece, tie_rate, win"
+    ):
         write(runs, "csv", tmp_path / "s.csv", metrics=["brier"])
     (row, *_) = score_rows(runs)
     assert (row["name"], row["metric_label"]) == ("one", "win rate, a tie is a win (%)")
@@ -418,7 +420,7 @@ def test_imported_annotations_of_alpaca_eval_go_out_as_they_came(shared_data: Pa
         ("csv", ".", RUNS, ConfigError, "is a folder: name a file"),
         ("csv", "x.csv", [_run("one")], DataError, "none of these runs has a score"),
         ("alpaca_eval", "x.json", RUNS, ConfigError, "holds one run, not 2"),
-        ("lm_eval", "x.json", RUNS[:1], ConfigError, r"call the file results_TIME\.json"),
+        ("lm_eval", "x.json", RUNS[:1], ConfigError, r"needs the file name results_TIME\.json"),
     ],
 )
 def test_what_cannot_be_written(

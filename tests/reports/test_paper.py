@@ -99,7 +99,7 @@ def test_measured_stands_beside_published(
     assert sum(row["measured"] is not None for row in rows.values()) == 2
     assert main(["leaderboard", "--table", "1", "--rows", "rows.yaml"]) == 0
     shown = capsys.readouterr().out
-    assert "2 of 150 numbers measured, 148 absent" in shown
+    assert "measured 2 of the 150 published numbers" in shown
     assert "+6.3" in shown
 
 

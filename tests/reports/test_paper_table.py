@@ -102,7 +102,7 @@ def test_a_grid_has_methods_down_and_data_sets_across(
     assert panel[at + 1].split() == ["93.7", "(1.3)\u2020"]
     assert panel[at + 2].split()[0] == "-6.2"
     assert any(line.split()[:2] == ["Ours", "54.2"] for line in panel)
-    assert "2 of 150 numbers measured, 148 absent; 1 more measured" in shown
+    assert "measured 2 of the 150 published numbers, and 1 that the paper does not have" in shown
     assert max(map(len, shown.partition("best of its column")[0].splitlines())) <= 80
 
 
@@ -187,7 +187,7 @@ def test_files_hold_the_table(
 ) -> None:
     for form in ("md", "tex", "html", "csv", "json"):
         argv = ("--table", "1", "--rows", "rows.yaml", "-o", f"t.{form}")
-        assert f"wrote t.{form}" in _run(capsys, *argv)
+        assert f"Written: t.{form}" in _run(capsys, *argv)
     markdown = Path("t.md").read_text()
     assert "| MIPO | **87.50 (5.89)**" in markdown
     assert "<br>93.67 (1.26)\u2020 -6.17" in markdown
@@ -232,7 +232,7 @@ def test_other_peoples_rows_join_with_their_mark(capsys: pytest.CaptureFixture[s
     files = ("--others", "others.csv", "--others", "more.yaml", "--store", "none.db")
     shown = _run(capsys, "--table", "1", *files, "-o", "t.html")
     assert "MIPO \u2021" in shown
-    assert "0 of 150 numbers measured, 150 absent." in shown
+    assert "measured 0 of the 150 published numbers." in shown
     assert "70.5 (2.0)\u2021" in shown
     assert "\u2021 published, Them, Table 2" in shown
     assert "\u00a7 published, Others 2026" in shown
@@ -258,7 +258,7 @@ def test_other_peoples_rows_join_with_their_mark(capsys: pytest.CaptureFixture[s
         ("a.csv", "model,method,dataset,value,source\nm,x,LaMP,5,s\n", "give its metric"),
         ("a.yaml", "- {model: m, method: x, dataset: CA, value: nan, source: s}", "value"),
         ("a.yaml", "- {model: m, method: x, dataset: CA, valu: 1, source: s}", "valu"),
-        ("a.csv", "model,method,dataset,value,source\n" + 2 * "m,x,CA,5,s\n", "comes twice"),
+        ("a.csv", "model,method,dataset,value,source\n" + 2 * "m,x,CA,5,s\n", "is given twice"),
         (
             "a.yaml",
             "- {model: m, method: x, dataset: CA, value: 1, source: arXiv 2603.19294}",

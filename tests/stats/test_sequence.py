@@ -105,3 +105,17 @@ def test_what_is_taken_for_granted_where_prompts_and_users_cross() -> None:
         "groups: the 12 users; prompts that they share count as different"
     )
     assert crossing_note([Crossed(n, n // 4) for n in range(40)]) is None
+
+
+def test_a_p_value_is_at_most_1() -> None:
+    found = sequence_evidence(np.array([0.0, 1.0] * 20), None, (0.0, 1.0))
+    assert found is not None
+    assert (found.p_above(0.5), found.p_below(0.5)) == (1.0, 1.0)
+    assert (found.p_above(1.0), found.p_below(0.0)) == (1.0, 1.0)
+
+
+def test_groups_without_a_value_are_not_counted() -> None:
+    values = np.array([0.5, np.nan, 1.0, np.nan, np.nan, 0.0])
+    found = sequence_evidence(values, ["a", "b", "c", "b", "d", "e"], (0.0, 1.0))
+    assert found is not None
+    assert found.groups == 3

@@ -253,7 +253,12 @@ def test_a_revision_sees_what_it_is_to_improve(
 @pytest.mark.parametrize(
     ("method", "suite", "items", "message"),
     [
-        ("sft-revision", "gsm8k", _questions(), "take sft-gt, which rewrites after seeing the tru"),
+        (
+            "sft-revision",
+            "gsm8k",
+            _questions(),
+            "use sft-gt, which rewrites them after it sees the tru",
+        ),
         ("sft-gt", "ca", _wishes(), "needs questions with one final answer, .* take sft-revision"),
     ],
 )
