@@ -56,8 +56,9 @@ def machine() -> str:
     """Return the machine in words, and whether it does anything else."""
     cores = os.cpu_count() or 1
     told = Path("/proc/cpuinfo")
-    vectors = re.search(r"avx512f|avx2", told.read_text()) if told.exists() else None
-    kind = {"avx512f": " with AVX-512", "avx2": " with AVX2"}[vectors[0]] if vectors else ""
+    flags = told.read_text().split() if told.exists() else []
+    kinds = {"avx512f": " with AVX-512", "avx2": " with AVX2"}
+    kind = next((words for flag, words in kinds.items() if flag in flags), "")
     load = os.getloadavg()[0]
     busy = (
         f"beside other work (load {load:.0f}): only ratios count" if load > cores / 2 else "quiet"
@@ -85,7 +86,11 @@ def table(found: Sequence[Result]) -> str:
     """Return the table of a benchmark, with the notes below it."""
     rows = [_SHOWN, ["---"] * len(_SHOWN), *map(cells, found)]
     lines = [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows]
-    notes = [f"- {one.name}, {one.size}: {one.note}" for one in found if one.note]
+    notes = [
+        f"- {', '.join(filter(None, (one.name, one.size)))}: {one.note}"
+        for one in found
+        if one.note
+    ]
     return "\n".join([*lines, *([""] if notes else []), *notes, ""])
 
 
