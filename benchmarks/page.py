@@ -6,6 +6,7 @@ import platform
 import re
 import traceback
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.results import Result
@@ -39,17 +40,21 @@ known of why stands under the table.
 _SHOWN = ("what", "size", "ours", "the other", "ratio", "wanted", "met")
 
 
-def measured(name: str, quick: bool) -> list[Result]:
-    """Return what a benchmark finds, and print it as it comes; nothing where it fails."""
-    found: list[Result] = []
+def measured(name: str, quick: bool) -> bool:
+    """Print what a benchmark finds, as it comes, and write it on the page; whether it succeeded."""
+    where, found = machine(), list[Result]()
     try:
         for result in importlib.import_module(f"benchmarks.bench_{name}").measure(quick):
-            print(" | ".join(cell for cell in cells(result) if cell), result.note, flush=True)
+            print(" | ".join(filter(None, [*cells(result), result.note])), flush=True)
             found.append(result)
+            if not quick:  # each time: a run that is cut leaves what it had
+                part = f"{datetime.now(UTC):%Y-%m-%d}, {where}.\n\n{table(found)}"
+                page = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
+                PAGE.write_text(with_part(page, name, part), encoding="utf-8")
     except Exception:  # noqa: BLE001 - the others are measured all the same
         traceback.print_exc()
-        return []
-    return found
+        return False
+    return True
 
 
 def machine() -> str:
