@@ -272,7 +272,7 @@ def test_a_resumed_training_needs_the_first_answers(texts: Path) -> None:
 def test_what_a_callback_cannot_do_is_said_first(texts: Path) -> None:
     trainer = sft(texts)
     for how, told in (
-        ({"every": 0}, "every is 0"),
+        ({"every": 0}, "every=0"),
         ({"judge": "nobody"}, "unknown judge 'nobody'"),
         ({"judge": None}, "has no judge of its own"),
         ({"judge": "family"}, "'family' depends on the model"),
