@@ -300,8 +300,8 @@ def test_a_killed_run_continues_where_it_was(
         (["--model", "./x", "--suite", "ca"], "there is no checkpoint at ./x"),
         (["--model", "openai:m@http://127.0.0.1:9/v1", "--suite", "ca"], "data prepare ca"),
         (["--model", "x", "--suite", "ca", "--judge", "oracle"], "unknown judge 'oracle'"),
-        (["--model", "x", "--suite", "ca", "--judge", "openai:"], "is not how openai is asked"),
-        (["--model", "x", "--suite", "ca", "--decoding", "beams=3"], "known are max_tokens"),
+        (["--model", "x", "--suite", "ca", "--judge", "openai:"], "openai cannot be used here"),
+        (["--model", "x", "--suite", "ca", "--decoding", "beams=3"], "the keys are max_tokens"),
         (["--model", "x", "--suite", "ca", "--decoding", "top_p=two"], "'two' is not a number"),
         (["--model", "x", "--suite", "ca", "--decoding", "top_p=0"], "top_p must be in (0, 1]"),
         (["--model", "x", "--suite", "ca", "--decoding", "min_p=1"], "min_p in [0, 1)"),
@@ -320,7 +320,7 @@ def test_a_killed_run_continues_where_it_was(
         ),
         (
             ["--model", "openai:m", "--suite", "ca", "--engine", "dtype=x"],
-            "known are num_concurrent, max_retries, timeout, requests_per_minute",
+            "the keys are num_concurrent, max_retries, timeout, requests_per_minute",
         ),
         (["--model", "x", "--suite", "ca", "--max-cost", "0"], "0 is not in the range x>0"),
         (["--model", "x", "--suite", "ca", "--judge", "checker", "--batch"], "no batch service"),
@@ -405,7 +405,7 @@ def test_show_and_runs(
     assert "response (cut at the token limit)" in text
     assert "[judge: 3 (reference 3)] Keep it short." in text
     assert main(["show", run_id[:8], "--item", "item-99"]) == 2
-    assert "has no item 'item-99'" in capsys.readouterr().err
+    assert "has no item with the id 'item-99'" in capsys.readouterr().err
 
 
 def test_hostile_text_is_shown_inert(capsys: pytest.CaptureFixture[str]) -> None:

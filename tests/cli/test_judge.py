@@ -171,9 +171,9 @@ def test_the_table_says_who_is_better_and_what_the_judge_said(
             "A is better (%)",
             "100.0 [",
             "*: told apart at 5 %",
-            "where A and B differ most",
+            "Where A and B differ most",
             "item-0: A is better",
-            "A first: response_a, which is A",
+            "A shown first: response_a, which means A",
             "judge: 24 calls, 288 tokens, $0.0000",
         ):
             assert part in shown

@@ -188,7 +188,7 @@ def test_a_file_of_responses_may_hold_thinking(
         ("thinking_budget=256", "leaves no room for an answer in max_tokens=256"),
         ("thinking_budget=x", "thinking_budget=x: it must be a number of tokens"),
         ("enable_thinking=no", "it must be true or false"),
-        ("extra_body.messages=1", "extra_body.messages is not for here"),
+        ("extra_body.messages=1", "extra_body.messages cannot be set here"),
     ],
 )
 def test_a_wrong_setting_is_one_line(

@@ -110,7 +110,7 @@ CHOICE = {"pair_id": "0", "shown_first": "first", "reply": "response_a"}
         ),
         ([{"pair_id": "0", "reply": "a"}], "line 1: give shown_first"),
         ([RATING | CHOICE], "line 1: give shown_first"),
-        ([CHOICE, RATING | {"pair_id": "1"}], "line 2: the lines before are of the other kind"),
+        ([CHOICE, RATING | {"pair_id": "1"}], "line 2: choices and ratings cannot be in one file"),
         ([CHOICE, CHOICE], "line 2: there are two such replies to the pair '0'"),
         (
             [RATING | {"preference": 2}],

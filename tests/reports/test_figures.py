@@ -194,7 +194,7 @@ def test_what_cannot_be_drawn_is_said(
     with Store.open("empty.db"):
         pass
     for argv, message in (
-        (["--figure", "2", "-o", "x.gif"], "a figure ends in .vl.json, .json, .csv, .svg, .png"),
+        (["--figure", "2", "-o", "x.gif"], "must end in .vl.json, .json, .csv, .svg, .png"),
         (["--figure", "2", "-o", "missing/x.png"], "the folder missing is not there"),
         (["--figure", "2", "--store", "empty.db", "-o", "x.png"], "has nothing for figure 2"),
         (["-o", "x.png"], "add --figure 2 to 5 or --table 1 to 7"),

@@ -102,12 +102,16 @@ def test_replies_come_with_their_pairs(shared_data: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "error", "told"),
     [
-        ("mtbench", ConfigError, "known: llmbar, judgebench, pandalm, psoups, ca, prism, or a"),
+        (
+            "mtbench",
+            ConfigError,
+            "known: llmbar, judgebench, pandalm, psoups, everyday, ca, prism, or a",
+        ),
         ("llmbar", DataError, r"llmbar was not found: looked for .*dataset\.json; put its files"),
         ("pandalm", DataError, r"looked for .*testset-v1\.json"),
         ("judgebench", DataError, "looked for .*response_model="),
         ("psoups", DataError, r"looked for .*psoups_alignx.*psoups/\*\.json"),
-        ("prism", DataError, "`mipo-eval data prepare prism` makes it"),
+        ("prism", DataError, "make it with `mipo-eval data prepare prism`"),
         ("no.jsonl", DataError, "is not there"),
     ],
 )

@@ -184,7 +184,7 @@ def _margin(plan: Any, found: Any) -> torch.Tensor:
         ("rlvr", ["--rounds", "2"], "rounds are for mipo, sft, sft-revision"),
         ("sft-solutions", ["--rounds", "2"], "sft-solutions learns the data set's texts"),
         ("dpo", ["--rounds", "2"], "dpo learns the pairs of a file"),
-        ("sft", ["--set", "rounds.reference=first"], "only DPO is held to a reference, and sft"),
+        ("sft", ["--set", "rounds.reference=first"], "which only DPO has; sft"),
         ("mipo", ["--rounds", "0"], "rounds.number is 0: it must be above 0"),
         ("mipo", ["--rounds", "2", "--set", "rounds.reference=none"], "rounds.reference: input"),
         (
